@@ -1,0 +1,106 @@
+"""A message on the wire: headers, a payload, and the id given to the broker.
+
+What travels is a call to look at a row of the catalog; the row wins over every header. The headers
+are for tools of others, and for people who peek.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from playhead.errors import PlayheadError
+from playhead.ids import parse_uuid
+
+_quote = json.encoder.encode_basestring
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Headers:
+    """What all calls of one batch share. One instance a batch, so that a broker may encode it once.
+
+    Attributes:
+        queue: the inbound queue they go to; no header.
+    """
+
+    queue: str
+    execution_id: UUID
+    config: str
+    config_version: int
+    route: str
+    replay_batch_id: UUID | None = None
+
+    def shared(self) -> dict[str, str]:
+        headers = {
+            "execution_id": str(self.execution_id),
+            "config": self.config,
+            "config_version": str(self.config_version),
+            "route": self.route,
+        }
+        if self.replay_batch_id:
+            headers["replay_batch_id"] = str(self.replay_batch_id)
+        return headers
+
+
+class Call(NamedTuple):
+    """A row that is to be called: all that its message says.
+
+    Attributes:
+        headers: what it shares with its batch.
+        correlation_id: of the row, in its text form.
+        generation: how often the row was called anew; part of the broker's message id.
+        parent: the correlation id of the message whose work made this one; None at a root.
+        object_key: the object to work on.
+        external: nobody of ours consumes it; marking it published completes it.
+        ordinal: place within its job's listing; None for children.
+    """
+
+    headers: Headers
+    correlation_id: str
+    generation: int
+    parent: str | None
+    object_key: str
+    external: bool = False
+    ordinal: int | None = None
+
+    @property
+    def message_id(self) -> str:
+        return f"{self.correlation_id}.{self.generation}"
+
+    def own_headers(self) -> dict[str, str]:
+        own = {"correlation_id": self.correlation_id}
+        if self.parent:
+            own["parent_correlation_id"] = self.parent
+        return own
+
+    def payload(self) -> str:
+        """The payload, exactly `{"object_key": "…"}`, as JSON text."""
+        return f'{{"object_key": {_quote(self.object_key)}}}'
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as a broker hands it out."""
+
+    headers: Mapping[str, str]
+    payload: Mapping[str, Any]
+
+
+def correlation_of(message_id: str, headers: Mapping[str, str]) -> UUID | None:
+    """The row that a delivery calls: by the broker's message id, else by its header; None when neither says."""
+    head = message_id.rpartition(".")[0]
+    return parse_uuid(head) or parse_uuid(headers.get("correlation_id", ""))
+
+
+def decode_payload(text: str | bytes) -> dict[str, Any]:
+    """Raises `PlayheadError` (`bad_message`) when it is not a JSON object."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise PlayheadError("bad_message", f"the payload is not JSON: {exc}") from exc
+    if not isinstance(value, dict):
+        raise PlayheadError("bad_message", "the payload is not a JSON object")
+    return value

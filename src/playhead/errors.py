@@ -1,0 +1,117 @@
+"""The one error tree.
+
+    PlayheadError                    code, detail; what a reader can act on
+    ├── BadRequest                   invalid_path route_ambiguous invalid_cursor invalid_body selection_empty
+    │   └── ConfigInvalid            config_invalid, with diagnostics
+    ├── NotFound                     execution_not_found stage_not_found route_not_found no_objects …
+    ├── Conflict                     config_inactive execution_ended
+    ├── TooLarge                     body_too_large
+    ├── Unavailable                  store_unavailable broker_unavailable catalog_unavailable
+    │   │                            replay_continues
+    │   └── StoreFull                store_full
+    ├── CannotStart                  setup_invalid home_unwritable port_in_use catalog_newer …
+    └── MessageError                 one message can't be worked: the codes of dead letters
+
+Each code is stable and means one thing. HTTP statuses live in `api/errors.py`, exit codes in the CLI.
+Backends translate their library's errors where they happen, with `raise … from exc`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+
+class PlayheadError(Exception):
+    """Something a reader can act on.
+
+    Attributes:
+        code: stable, lower case, in the tables of `playhead errors`.
+        detail: what is wrong, where, and what to do.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+class BadRequest(PlayheadError):
+    """What was asked can't be right, whatever the state of the system."""
+
+
+class ConfigInvalid(BadRequest):
+    """A config with at least one fault.
+
+    Attributes:
+        diagnostics: every fault found, in order of line; `playhead.model.Diagnostic` each.
+    """
+
+    def __init__(self, detail: str, diagnostics: Sequence[object]) -> None:
+        super().__init__("config_invalid", detail)
+        self.diagnostics = tuple(diagnostics)
+
+
+class NotFound(PlayheadError):
+    """What was named does not exist."""
+
+
+class Conflict(PlayheadError):
+    """What was asked does not fit the state that the thing is in."""
+
+
+class TooLarge(PlayheadError):
+    """What was sent is over a limit of the settings."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("body_too_large", detail)
+
+
+class Unavailable(PlayheadError):
+    """A backend can't be reached, or not now. Trying again later is right."""
+
+
+class StoreFull(Unavailable):
+    """The store has no room left."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("store_full", detail)
+
+
+def store_unavailable(detail: str) -> Unavailable:
+    return Unavailable("store_unavailable", detail)
+
+
+def broker_unavailable(detail: str) -> Unavailable:
+    return Unavailable("broker_unavailable", detail)
+
+
+def catalog_unavailable(detail: str) -> Unavailable:
+    return Unavailable("catalog_unavailable", detail)
+
+
+class ReplayContinues(Unavailable):
+    """The caller's wait is over, the replay is not.
+
+    Attributes:
+        replay_batch_id: where to look: `GET /api/v1/replays/{replay_batch_id}`.
+    """
+
+    def __init__(self, replay_batch_id: UUID, why: str) -> None:
+        super().__init__(
+            "replay_continues",
+            f"{why}; replay {replay_batch_id} goes on: "
+            f"GET /api/v1/replays/{replay_batch_id} tells how far it is",
+        )
+        self.replay_batch_id = replay_batch_id
+
+
+class CannotStart(PlayheadError):
+    """This process can't start as it was told to; its settings or its home need a hand."""
+
+
+class MessageError(PlayheadError):
+    """One message can't be worked, now or later: it becomes a dead letter with this code."""

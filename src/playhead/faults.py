@@ -1,0 +1,69 @@
+"""Named kill points, for the tests of exactness.
+
+`PLAYHEAD_FAULT=point[:n]` makes the process kill itself with SIGKILL when it passes the point for
+the n-th time, so a test can stop a real process after any step and look at what is left.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+POINTS = frozenset(
+    {"submit.stored", "submit.sealed", "reconciler.published"}
+    | {f"replay.{x}" for x in ("created", "listed", "recorded", "published", "marked", "closed")}
+    | {
+        f"worker.{x}"
+        for x in (
+            *("claimed", "read", "ran", "bound", "sidecar", "object"),
+            *("committed", "published", "marked", "acked", "checked"),
+        )
+    }
+)
+
+_armed: dict[str, int] = {}
+
+
+def _kill(point: str) -> None:
+    sys.stderr.write(f"fault: {point}\n")
+    sys.stderr.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+_strike: Callable[[str], None] = _kill
+
+
+def arm(spec: str, strike: Callable[[str], None] = _kill) -> None:
+    """Arm one point from `point[:n]`; an empty spec disarms all. `strike` replaces the kill.
+
+    Raises:
+        ValueError: no such point, or `n` is not a positive number.
+    """
+    global _strike
+    _armed.clear()
+    _strike = strike
+    if not spec:
+        return
+    point, _, n = spec.partition(":")
+    if point not in POINTS:
+        raise ValueError(f"unknown fault point {point!r}; known: {', '.join(sorted(POINTS))}")
+    passes = int(n or "1")
+    if passes < 1:
+        raise ValueError(f"fault point {spec!r}: the number of passes must be at least 1")
+    _armed[point] = passes
+
+
+def reach(point: str, passes: int = 1) -> None:
+    """Say that `point` was passed `passes` times. Costs one look into an empty dict when unarmed."""
+    if not _armed:
+        return
+    left = _armed.get(point)
+    if left is None:
+        return
+    if left <= passes:
+        _armed.clear()
+        _strike(point)
+    else:
+        _armed[point] = left - passes

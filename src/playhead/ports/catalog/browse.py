@@ -1,0 +1,88 @@
+"""What people look at. Lists are newest first; `before` is where the last page ended, None at the start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, Protocol
+from uuid import UUID
+
+from playhead.model import (
+    ChainLink,
+    DeadLetter,
+    DeadLetterDetail,
+    Execution,
+    Lineage,
+    RouteCounts,
+)
+
+
+class ExecutionFilter(NamedTuple):
+    status: str | None = None
+    config: str | None = None
+    kind: str | None = None
+    tag: str | None = None
+    parent: UUID | None = None
+
+
+class Browse(Protocol):
+    async def execution(self, execution: UUID) -> Execution | None:
+        """Return an execution with its counts (cached for up to a second while it runs)."""
+        ...
+
+    async def executions(
+        self, where: ExecutionFilter, *, before: int | None = None, limit: int = 100
+    ) -> tuple[list[Execution], int | None]: ...
+
+    async def route_counts(self, execution: UUID) -> list[RouteCounts]:
+        """Return counts by route, in the order of the config; their sums are the execution's."""
+        ...
+
+    async def unstored(self, keys: Sequence[str]) -> set[str]:
+        """Return those of `keys` (ascending, of one listing's page) that have an outputs row that is not
+        `stored`."""
+        ...
+
+    async def lineage(self, correlation_id: UUID) -> Lineage | None: ...
+
+    async def lineage_of_object(self, key: str) -> list[Lineage]:
+        """Return the message that made the object; for one that no message made, those that took it."""
+        ...
+
+    async def lineage_list(
+        self,
+        *,
+        execution: UUID | None = None,
+        batch: UUID | None = None,
+        route: str | None = None,
+        status: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> tuple[list[Lineage], int | None]:
+        """Return messages of an execution, or of a batch and all that descends from it within its execution."""
+        ...
+
+    async def chain(
+        self, correlation_id: UUID, *, direction: Literal["up", "down", "both"], limit: int
+    ) -> list[ChainLink]:
+        """Return the message and those above and below it, by distance, to `limit` in all.
+
+        Up: the parent; from a root, the message that made its object (`via` replay). Down: children,
+        and roots of other executions that took one of its outputs (`via` replay). `via` tells the bond
+        between the link and its neighbour nearer to the one asked about. Empty when there is no row.
+        """
+        ...
+
+    async def dead_letters(
+        self,
+        *,
+        execution: UUID | None = None,
+        route: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> tuple[list[DeadLetter], int | None]: ...
+
+    async def dead_letter(self, correlation_id: UUID) -> DeadLetterDetail | None: ...
+
+    async def dead_by_route(self) -> dict[tuple[str, str], int]:
+        """Return how many dead letters there are by (config, route)."""
+        ...

@@ -1,0 +1,193 @@
+"""What a worker does with a message: claim, bind, finish.
+
+The token of a claim is (correlation id, attempt): every later write is conditional on the row still
+being `running` at that attempt, so a zombie's writes change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
+from uuid import UUID
+
+from playhead.envelope import Call
+
+
+class Source(NamedTuple):
+    """What the catalog knows of an object: from its outputs row. sha256 is 32 bytes, size in bytes."""
+
+    content_type: str
+    attributes: Mapping[str, Any]
+    size: int
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A message that this worker, and nobody else, may work on now.
+
+    Attributes:
+        attempt: the token, and how often work was started.
+        spent: attempts that count towards `max_attempts`, this one included.
+        config_version: which version of the config to run.
+        source: None when the object was put there by others.
+    """
+
+    correlation_id: UUID
+    attempt: int
+    spent: int
+    execution_id: UUID
+    replay_batch_id: UUID | None
+    config: str
+    config_version: int
+    config_hash: str
+    route: str
+    object_key: str
+    stage: str
+    path: str
+    source: Source | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a delivery is not to be worked. The catalog needs nothing from this copy: it calls again when due.
+
+    Attributes:
+        reason: `unknown` (no row), `closed`, `held` (by a live worker), `early` (a retry that is not due),
+            `ended` (the execution is not running), `lost` (just closed as dead: `worker_lost`).
+        children: calls of a completed row that are not published yet; publish them before the ack.
+        execution_id: None when there is no row.
+    """
+
+    correlation_id: UUID
+    reason: Literal["unknown", "closed", "held", "early", "ended", "lost"]
+    children: tuple[Call, ...] = ()
+    execution_id: UUID | None = None
+
+
+class NewOutput(NamedTuple):
+    """An output that is to be bound. `fingerprint` covers sha256, content type and attributes (32 bytes)."""
+
+    path: str
+    size: int
+    sha256: bytes
+    fingerprint: bytes
+    content_type: str
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """All outputs of one attempt, in order, under its route's stage. Their paths differ."""
+
+    correlation_id: UUID
+    attempt: int
+    outputs: Sequence[NewOutput]
+
+
+class Bound(NamedTuple):
+    """Where an output goes: the key now bound to it.
+
+    `attempt` and `created_at` (seconds) are of the binding, so a redelivery writes the same sidecar.
+    """
+
+    key: str
+    path: str
+    attempt: int
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unbound:
+    """The attempt can't be stored: `output_conflict` with words for the reader."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The attempt's work is done and stored under these keys (those that `bind` gave)."""
+
+    correlation_id: UUID
+    attempt: int
+    keys: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The attempt failed. `delay` seconds until it is due again; None makes it a dead letter."""
+
+    correlation_id: UUID
+    attempt: int
+    code: str
+    error: str
+    traceback: str | None = None
+    delay: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBack:
+    """The attempt could not be made, by no fault of the adapter: due again in `delay` s, not spent."""
+
+    correlation_id: UUID
+    attempt: int
+    delay: float
+
+
+Result = Done | Failed | GivenBack
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The attempt was ended by this call. `children` are to be published now."""
+
+    children: list[Call] = field(default_factory=list)
+
+
+class Work(Protocol):
+    async def claim(self, worker: str, ids: Sequence[UUID]) -> list[Claim | Refusal]:
+        """Claim rows: open → `running`, attempt + 1, held by `worker`; one answer an id, in order.
+
+        Only if the execution is running, the row is due, and no live worker holds it. A row that has
+        spent its route's `max_attempts` is closed as `dead` (`worker_lost`) instead. Settles an
+        uncertain row as published. The same id twice: the second is `held`.
+        """
+        ...
+
+    async def bind(self, bindings: Sequence[Binding]) -> list[list[Bound] | Unbound | None]:
+        """Bind each output's key before its first byte is stored; None where the token is lost.
+
+        A key bound by the same message with the same fingerprint is used again (whatever became of it);
+        with another fingerprint it is burnt, and the output is bound as `keys.renamed(path, attempt)`.
+        A key of another message is an `output_conflict`, and nothing of that attempt is bound.
+        """
+        ...
+
+    async def finish(self, publisher: str, results: Sequence[Result]) -> list[Finished | None]:
+        """End attempts: one transaction, one answer a result, None where the token was lost.
+
+        Done: the row `completed`, its outputs `stored` and its other outputs rows `burnt`, and one child
+        for each stored output and each route of `to`, in that order: pending, unpublished, to be published
+        by `publisher`. In a cancelled execution children are inserted as `cancelled` and not returned.
+        Failed: `retry` (unpublished, generation + 1) or `dead` (its outputs burnt). GivenBack: `retry`,
+        and the attempt does not count. In a cancelled execution a failed or given back row ends `cancelled`.
+        """
+        ...
+
+    async def mark_published(
+        self, confirmed: Sequence[Call], *, refused: Sequence[tuple[Call, str]] = ()
+    ) -> None:
+        """Mark rows as published if their generation is still that of the call; refused ones end `dead`
+        (`publish_refused`). A row of an external route becomes `completed` by this."""
+        ...
+
+    async def end_executions(self, executions: Sequence[UUID]) -> list[UUID]:
+        """End those executions that are running and have no open row and no open root.
+
+        Called after the commit that closed a row. Looks without a lock; then, under the execution's
+        lock and in a new statement, looks again; `failed` if any row or the root is dead, else
+        `completed`; freezes the counts, revision + 1. Returns those that were ended by this call.
+        """
+        ...
