@@ -90,7 +90,7 @@ class Message:
 
 
 def correlation_of(message_id: str, headers: Mapping[str, str]) -> UUID | None:
-    """The row that a delivery calls: by the broker's message id, else by its header; None when neither says."""
+    """The row that a delivery calls: by the message id, else by its header; None when neither says."""
     head = message_id.rpartition(".")[0]
     return parse_uuid(head) or parse_uuid(headers.get("correlation_id", ""))
 

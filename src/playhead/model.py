@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Generic, Literal, TypeVar
 from uuid import UUID
 
 # -- configs ---------------------------------------------------------------------------------------
@@ -343,3 +343,16 @@ class Health:
     broker: BackendHealth
     catalog: BackendHealth
     workers: list[WorkerInfo]
+
+
+# -- lists -----------------------------------------------------------------------------------------
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A piece of a list; `next_cursor` is opaque, None at the end."""
+
+    items: list[T]
+    next_cursor: str | None = None

@@ -58,7 +58,7 @@ class Browse(Protocol):
         before: int | None = None,
         limit: int = 100,
     ) -> tuple[list[Lineage], int | None]:
-        """Return messages of an execution, or of a batch and all that descends from it within its execution."""
+        """Return messages of an execution, or of a batch: its roots and all that descends from them."""
         ...
 
     async def chain(
