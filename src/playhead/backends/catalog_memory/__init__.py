@@ -1,0 +1,34 @@
+"""A catalog in this process's memory: the port's prose as plain code, independent of SQL.
+
+Tests run services on it, and the other catalogs are held against it. It keeps nothing when the process
+ends. Its methods never touch an event loop, and each takes effect in one step after its pause, so a
+test may drive coroutines over it by hand.
+"""
+
+from __future__ import annotations
+
+from playhead.backends.catalog_memory.browse import BrowsePart
+from playhead.backends.catalog_memory.configs import ConfigsPart
+from playhead.backends.catalog_memory.jobs import JobsPart
+from playhead.backends.catalog_memory.upkeep import UpkeepPart
+from playhead.backends.catalog_memory.work import WorkPart
+
+
+class MemoryCatalog(ConfigsPart, JobsPart, WorkPart, UpkeepPart, BrowsePart):
+    """All parts of the port, over one set of tables.
+
+    Args:
+        clock: seconds since the epoch.
+        heartbeat_seconds: between two beats of a process; it is dead after five missed.
+        pause: awaited once at the start of every method; what follows it happens in one step.
+    """
+
+    async def check(self) -> str:
+        await self._begin()
+        return "memory of this process"
+
+    async def close(self) -> None:
+        await self._begin()
+
+
+__all__ = ["MemoryCatalog"]

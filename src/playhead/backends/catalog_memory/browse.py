@@ -1,0 +1,222 @@
+"""What people look at."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+from uuid import UUID
+
+from playhead.backends.catalog_memory.rows import MessageRow
+from playhead.backends.catalog_memory.tables import Tables, counts, page
+from playhead.ids import moment
+from playhead.model import (
+    ChainLink,
+    DeadLetter,
+    DeadLetterDetail,
+    Execution,
+    Lineage,
+    Problem,
+    RouteCounts,
+)
+from playhead.ports.catalog.browse import ExecutionFilter
+
+Bond = Literal["self", "parent", "replay"]
+
+
+class BrowsePart(Tables):
+    # -- executions --------------------------------------------------------------------------------
+
+    async def execution(self, execution: UUID) -> Execution | None:
+        await self._begin()
+        row = self._executions.get(execution)
+        return self._view(row) if row else None
+
+    async def executions(
+        self, where: ExecutionFilter, *, before: int | None = None, limit: int = 100
+    ) -> tuple[list[Execution], int | None]:
+        await self._begin()
+        rows = (
+            row
+            for row in self._executions.values()
+            if where.status in (None, row.status)
+            and where.config in (None, row.version.config.name if row.version else None)
+            and where.kind in (None, row.kind)
+            and (where.tag is None or where.tag in row.tags)
+            and where.parent in (None, row.parent)
+        )
+        found, then = page(rows, before, limit)
+        return [self._view(row) for row in found], then
+
+    async def route_counts(self, execution: UUID) -> list[RouteCounts]:
+        await self._begin()
+        row = self._executions.get(execution)
+        if row is None or row.version is None:
+            return []
+        return [
+            RouteCounts(route.name, route.queue, counts(m for m in row.messages if m.route is route))
+            for route in row.version.config.routes.values()
+        ]
+
+    async def unstored(self, keys: Sequence[str]) -> set[str]:
+        await self._begin()
+        return {key for key in keys if key in self._outputs and self._outputs[key].state != "stored"}
+
+    # -- lineage -----------------------------------------------------------------------------------
+
+    async def lineage(self, correlation_id: UUID) -> Lineage | None:
+        await self._begin()
+        row = self._messages.get(correlation_id)
+        return self._lineage(row) if row else None
+
+    async def lineage_of_object(self, key: str) -> list[Lineage]:
+        await self._begin()
+        output = self._outputs.get(key)
+        if output and output.message:
+            return [self._lineage(output.message)] if output.state == "stored" else []
+        takers = [row for row in self._messages.values() if row.object_key == key]
+        return [self._lineage(row) for row in reversed(takers)]
+
+    async def lineage_list(
+        self,
+        *,
+        execution: UUID | None = None,
+        batch: UUID | None = None,
+        route: str | None = None,
+        status: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> tuple[list[Lineage], int | None]:
+        await self._begin()
+        # A replay has an execution of its own: its messages are the batch's roots and what descends.
+        rows = (
+            row
+            for row in self._messages.values()
+            if execution in (None, row.execution.id)
+            and batch in (None, row.execution.batch)
+            and route in (None, row.route.name)
+            and status in (None, row.state)
+        )
+        found, then = page(rows, before, limit)
+        return [self._lineage(row) for row in found], then
+
+    async def chain(
+        self, correlation_id: UUID, *, direction: Literal["up", "down", "both"], limit: int
+    ) -> list[ChainLink]:
+        await self._begin()
+        start = self._messages.get(correlation_id)
+        if start is None:
+            return []
+        links: list[tuple[int, Bond, MessageRow]] = [(0, "self", start)]
+        up = [start] if direction != "down" else []
+        down = [start] if direction != "up" else []
+        distance = 0
+        # Level by level, so that a limit leaves out what is farthest.
+        while up or down:
+            distance += 1
+            above = [found for row in up for found in self._above(row)]
+            below = [found for row in down for found in self._below(row)]
+            links += [(-distance, via, row) for via, row in above]
+            links += [(distance, via, row) for via, row in below]
+            up = [row for _, row in above]
+            down = [row for _, row in below]
+        nearest = links[:limit]
+        return [
+            ChainLink(**_fields(self._lineage(row)), distance=distance, via=via)
+            for distance, via, row in sorted(nearest, key=lambda link: (link[0], link[2].n))
+        ]
+
+    def _above(self, row: MessageRow) -> Iterator[tuple[Bond, MessageRow]]:
+        if row.parent:
+            yield "parent", row.parent
+            return
+        made = self._outputs.get(row.object_key)
+        if made and made.message:
+            yield "replay", made.message
+
+    def _below(self, row: MessageRow) -> Iterator[tuple[Bond, MessageRow]]:
+        made = {output.key for output in self._outputs_of(row) if output.state == "stored"}
+        for other in self._messages.values():
+            if other.parent is row:
+                yield "parent", other
+            elif other.parent is None and other.object_key in made:
+                yield "replay", other
+
+    def _lineage(self, row: MessageRow) -> Lineage:
+        execution = row.execution
+        took = row.ended_at - row.started_at if row.ended_at and row.started_at else None
+        return Lineage(
+            correlation_id=row.id,
+            parent_correlation_id=row.parent.id if row.parent else None,
+            execution_id=execution.id,
+            replay_batch_id=execution.batch,
+            config=execution.ran.config.name,
+            config_version=execution.ran.number,
+            route=row.route.name,
+            status=row.state,
+            attempts=row.attempt,
+            input_key=row.object_key,
+            output_keys=[o.key for o in self._outputs_of(row) if o.state == "stored"],
+            error=row.error,
+            created_at=moment(row.created_at),
+            started_at=moment(row.started_at) if row.started_at else None,
+            ended_at=moment(row.ended_at) if row.ended_at else None,
+            duration_ms=round(took * 1000) if took is not None else None,
+        )
+
+    # -- dead letters ------------------------------------------------------------------------------
+
+    async def dead_letters(
+        self,
+        *,
+        execution: UUID | None = None,
+        route: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> tuple[list[DeadLetter], int | None]:
+        await self._begin()
+        rows = (
+            row
+            for row in self._messages.values()
+            if row.state == "dead"
+            and execution in (None, row.execution.id)
+            and route in (None, row.route.name)
+        )
+        found, then = page(rows, before, limit)
+        return [_dead_letter(row) for row in found], then
+
+    async def dead_letter(self, correlation_id: UUID) -> DeadLetterDetail | None:
+        await self._begin()
+        row = self._messages.get(correlation_id)
+        if row is None or row.state != "dead":
+            return None
+        return DeadLetterDetail(**asdict(_dead_letter(row)), traceback=row.traceback)
+
+    async def dead_by_route(self) -> dict[tuple[str, str], int]:
+        await self._begin()
+        dead = (row for row in self._messages.values() if row.state == "dead")
+        return dict(Counter((row.execution.ran.config.name, row.route.name) for row in dead))
+
+
+def _dead_letter(row: MessageRow) -> DeadLetter:
+    execution = row.execution
+    error = row.error or Problem("unknown", "")
+    return DeadLetter(
+        correlation_id=row.id,
+        execution_id=execution.id,
+        config=execution.ran.config.name,
+        config_version=execution.ran.number,
+        route=row.route.name,
+        queue=row.route.queue,
+        input_key=row.object_key,
+        attempts=row.attempt,
+        error_code=error.code,
+        error=error.message,
+        failed_at=moment(row.ended_at or row.created_at),
+    )
+
+
+def _fields(lineage: Lineage) -> dict[str, Any]:
+    """The fields of a message, for the link that adds to them. Not `asdict`, which takes `error` apart."""
+    return {name: getattr(lineage, name) for name in Lineage.__slots__}

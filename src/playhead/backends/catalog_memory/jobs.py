@@ -1,0 +1,395 @@
+"""Executions and their jobs: list a stage, publish a call for each object of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+from uuid import UUID
+
+from playhead.backends.catalog_memory.rows import ExecutionRow, JobRow, MessageRow, OutputRow
+from playhead.backends.catalog_memory.tables import Tables, page
+from playhead.envelope import Call
+from playhead.errors import BadRequest, Conflict
+from playhead.ids import moment, uuid7
+from playhead.keys import INPUT_STAGE, object_key
+from playhead.model import Execution, Problem, Replay, ReplayState
+from playhead.ports.catalog.jobs import Held, Input, Listed
+
+MOST_IN_A_PAGE = 1_000
+MOST_IDLE_TAKEOVERS = 5
+MOST_ERRORS = 100
+
+
+class JobsPart(Tables):
+    # -- opening -----------------------------------------------------------------------------------
+
+    async def open_run(
+        self, config: str, version: int, *, tags: Sequence[str], owner: str, lease: float
+    ) -> Execution:
+        await self._begin()
+        found = self._version(config, version)
+        now = self._clock()
+        row = ExecutionRow(next(self._numbers), uuid7(), "run", found, now, tags=tuple(tags))
+        row.job = JobRow(
+            execution=row,
+            source=row.id,
+            stage=INPUT_STAGE,
+            path=None,
+            prefix=f"{row.id}/{INPUT_STAGE}",
+            to_route=found.config.entry,
+            route=found.config.routes[found.config.entry],
+            phase="uploading",
+            owner=owner,
+            lease_until=now + lease,
+        )
+        self._insert_execution(row)
+        return self._view(row)
+
+    async def bind_inputs(self, execution: UUID, inputs: Sequence[Input]) -> None:
+        await self._begin()
+        self._known(execution)
+        now = self._clock()
+        # Bound whatever the execution has become: the bytes may come still, and an object without a row
+        # would count as put there by others.
+        bound: dict[str, OutputRow] = {}
+        for given in inputs:
+            key = object_key(execution, INPUT_STAGE, given.path)
+            there = self._outputs.get(key) or bound.get(key)
+            if there is None:
+                bound[key] = OutputRow(
+                    key=key,
+                    message=None,
+                    attempt=None,
+                    size=given.size,
+                    sha256=given.sha256,
+                    fingerprint=given.sha256,
+                    content_type=given.content_type,
+                    attributes={},
+                    created_at=now,
+                )
+            elif (there.size, there.sha256) != (given.size, given.sha256):
+                raise BadRequest(
+                    "invalid_path",
+                    f"two inputs with different contents have the path {given.path!r}: name them apart",
+                )
+        self._outputs.update(bound)
+
+    async def seal(self, execution: UUID) -> bool:
+        await self._begin()
+        row = self._known(execution)
+        job = row.job
+        if row.status != "running" or job is None:
+            return False
+        if job.phase == "uploading":
+            for output in self._outputs.values():
+                if output.message is None and output.key.startswith(job.prefix + "/"):
+                    output.state = "stored"
+            job.phase = "publishing"
+            job.let_go()
+        return True
+
+    async def open_replay(
+        self,
+        *,
+        source: UUID,
+        stage: str,
+        path: str | None,
+        prefix: str,
+        to_route: str,
+        config: str,
+        version: int,
+        route: str,
+    ) -> Replay:
+        await self._begin()
+        self._known(source)
+        found = self._version(config, version)
+        row = ExecutionRow(
+            next(self._numbers), uuid7(), "replay", found, self._clock(), parent=source, batch=uuid7()
+        )
+        row.job = JobRow(
+            execution=row,
+            source=source,
+            stage=stage,
+            path=path,
+            prefix=prefix,
+            to_route=to_route,
+            route=found.config.routes[route],
+            phase="publishing",
+        )
+        self._insert_execution(row)
+        return _replay(row.job)
+
+    async def adopt(self, execution: UUID) -> Execution:
+        await self._begin()
+        row = self._executions.get(execution)
+        if row is None:
+            now = self._clock()
+            row = ExecutionRow(next(self._numbers), execution, "adopted", None, now)
+            row.end("completed", now)
+            self._insert_execution(row)
+        return self._view(row)
+
+    # -- holding -----------------------------------------------------------------------------------
+
+    async def acquire(self, job: UUID, *, owner: str, lease: float) -> Held | None:
+        await self._begin()
+        execution = self._executions.get(job)
+        row = execution.job if execution else None
+        if row is None or row.phase != "publishing" or row.lease_until > self._clock():
+            return None
+        row.epoch += 1
+        row.idle_takeovers += 1
+        if row.idle_takeovers >= MOST_IDLE_TAKEOVERS:
+            row.phase = "stalled"
+            row.let_go()
+            return None
+        row.owner = owner
+        row.lease_until = self._clock() + lease
+        source = self._executions.get(row.source)
+        stages = source.version.config.stages if source and source.version else ()
+        return Held(
+            job=job,
+            epoch=row.epoch,
+            owner=owner,
+            headers=row.execution.headers[row.route.name],
+            external=row.route.external,
+            prefix=row.prefix,
+            stages=tuple(sorted(stages, key=len, reverse=True)),
+            default_stage=row.stage,
+            cursor=row.cursor,
+            listed=row.root != "open",
+        )
+
+    async def renew(self, held: Held, *, lease: float) -> bool:
+        await self._begin()
+        row = self._fenced(held)
+        if row is None:
+            return False
+        row.owner = held.owner
+        row.lease_until = self._clock() + lease
+        return True
+
+    async def release(self, held: Held) -> None:
+        await self._begin()
+        if row := self._fenced(held):
+            row.let_go()
+
+    def _fenced(self, held: Held) -> JobRow | None:
+        """The job, if its epoch has not passed on and there is something to do still."""
+        row = self._executions[held.job].job
+        return row if row and row.epoch == held.epoch and row.phase == "publishing" else None
+
+    # -- listing -----------------------------------------------------------------------------------
+
+    async def record(
+        self, held: Held, objects: Sequence[Listed], *, cursor: str, last: bool
+    ) -> list[Call] | None:
+        await self._begin()
+        if len(objects) > MOST_IN_A_PAGE:
+            raise ValueError(f"a page of {len(objects)} objects; at most {MOST_IN_A_PAGE} are allowed")
+        job = self._fenced(held)
+        if job is None or job.root != "open":
+            return None
+        # An empty last page only says that there is nothing behind the cursor.
+        if job.cursor >= cursor and not (last and not objects and job.cursor == cursor):
+            return None
+        now = self._clock()
+        listed = [found for found in objects if self._is_object(found.key)]
+        before = len(job.messages)
+        rows = self._insert_messages(
+            job.execution, "listed", [(job.route, found.key, found.stage) for found in listed]
+        )
+        for ordinal, (row, found) in enumerate(zip(rows, listed, strict=True), before + 1):
+            row.ordinal = ordinal
+            if found.problem:
+                row.close("dead", now, Problem("invalid_key", found.problem))
+        job.cursor = cursor
+        job.idle_takeovers = 0
+        if last:
+            job.root = "completed"
+        return [row.call() for row in rows if row.open]
+
+    def _is_object(self, key: str) -> bool:
+        """Stored by us, or put there by others."""
+        output = self._outputs.get(key)
+        return output is None or output.state == "stored"
+
+    async def fail_listing(self, held: Held, why: str) -> bool:
+        await self._begin()
+        job = self._fenced(held)
+        if job is None or job.root != "open":
+            return False
+        job.root = "dead"
+        job.error = Problem("listing_failed", why)
+        return True
+
+    # -- publishing --------------------------------------------------------------------------------
+
+    async def unpublished(self, held: Held, *, limit: int) -> list[Call]:
+        await self._begin()
+        job = self._fenced(held)
+        return [row.call() for row in _in_state(job, "listed")[:limit]] if job else []
+
+    async def mark(
+        self,
+        held: Held,
+        upto: int,
+        *,
+        uncertain: Sequence[Call] = (),
+        refused: Sequence[tuple[Call, str]] = (),
+    ) -> bool:
+        await self._begin()
+        job = self._fenced(held)
+        if job is None:
+            return False
+        now = self._clock()
+        for call in uncertain:
+            row = self._messages[UUID(call.correlation_id)]
+            # A claim got there first: then it was published.
+            if row.call_state == "listed" and row.wants(call):
+                row.call_state = "uncertain"
+        self._refuse(refused, now)
+        for row in job.messages:
+            if row.ordinal is not None and row.ordinal <= upto and row.call_state == "listed" and row.open:
+                row.publish(now)
+        job.idle_takeovers = 0
+        return True
+
+    async def unsettled(self, held: Held, *, limit: int) -> list[Call]:
+        await self._begin()
+        job = self._fenced(held)
+        return [row.call() for row in _in_state(job, "uncertain")[:limit]] if job else []
+
+    async def settle(
+        self, held: Held, confirmed: Sequence[Call], refused: Sequence[tuple[Call, str]]
+    ) -> bool:
+        await self._begin()
+        job = self._fenced(held)
+        if job is None:
+            return False
+        now = self._clock()
+        for call in confirmed:
+            row = self._messages[UUID(call.correlation_id)]
+            if row.wants(call):
+                row.publish(now)
+        self._refuse(refused, now)
+        if confirmed or refused:
+            job.idle_takeovers = 0
+        return True
+
+    def _refuse(self, refused: Sequence[tuple[Call, str]], now: float) -> None:
+        for call, reason in refused:
+            row = self._messages[UUID(call.correlation_id)]
+            if row.wants(call):
+                row.close("dead", now, Problem("publish_refused", reason))
+
+    async def close_job(self, held: Held) -> bool:
+        await self._begin()
+        job = self._fenced(held)
+        if job is None or job.root == "open" or _in_state(job, "listed") or _in_state(job, "uncertain"):
+            return False
+        job.end("ended", self._clock())
+        return True
+
+    # -- showing and stopping ----------------------------------------------------------------------
+
+    async def replay(self, batch: UUID) -> Replay | None:
+        await self._begin()
+        for row in self._executions.values():
+            if row.batch == batch and row.job:
+                return _replay(row.job)
+        return None
+
+    async def replays(
+        self, *, source: UUID | None = None, before: int | None = None, limit: int = 100
+    ) -> tuple[list[Replay], int | None]:
+        await self._begin()
+        rows = (e for e in self._executions.values() if e.batch and source in (None, e.parent))
+        found, then = page(rows, before, limit)
+        return [_replay(row.job) for row in found if row.job], then
+
+    async def cancel(self, execution: UUID) -> Execution | None:
+        await self._begin()
+        row = self._executions.get(execution)
+        if row is None:
+            return None
+        if row.status in ("completed", "failed"):
+            raise Conflict("execution_ended", f"execution {execution} is {row.status}: it can't be cancelled")
+        if row.status == "running":
+            now = self._clock()
+            row.end("cancelled", now)
+            for message in row.messages:
+                if message.waits:
+                    message.close("cancelled", now)
+            if job := row.job:
+                job.epoch += 1
+                if job.root == "open":
+                    job.root = "cancelled"
+                if job.phase != "ended":
+                    job.end("cancelled", now)
+        return self._view(row)
+
+
+def _in_state(job: JobRow, call_state: str) -> list[MessageRow]:
+    """The rows that wait for their call to be published or settled, in order."""
+    return [row for row in job.messages if row.call_state == call_state and row.state == "pending"]
+
+
+def _replay(job: JobRow) -> Replay:
+    """Every number is read from the rows, so they add up, and get better when failed rows are sent again."""
+    execution = job.execution
+    assert execution.batch is not None, f"execution {execution.id} is no replay"
+    rows = job.messages
+    published = sum(row.confirmed for row in rows)
+    over = job.phase in ("ended", "cancelled")
+    failed = len(rows) - published if over else sum(not row.confirmed and not row.open for row in rows)
+    state: ReplayState
+    if job.phase == "ended":
+        state = "partial_failure" if failed or job.root == "dead" else "publishing_complete"
+    else:
+        state = "publishing" if job.phase == "uploading" else job.phase
+    return Replay(
+        execution_id=execution.id,
+        from_execution_id=job.source,
+        from_stage=job.stage,
+        from_path=job.path,
+        to_route=job.to_route,
+        to_queue=job.route.queue,
+        objects_found=len(rows),
+        objects_published=published,
+        objects_failed=failed,
+        # Cancelled is over too, and what it left out was never published.
+        status="partial_failure" if state == "cancelled" else _status(state),
+        replay_batch_id=execution.batch,
+        errors=_errors(job, rows),
+        state=state,
+        to_config=execution.ran.config.name,
+        to_config_version=execution.ran.number,
+        created_at=moment(execution.created_at),
+        ended_at=moment(job.ended_at) if job.ended_at is not None else None,
+    )
+
+
+def _status(state: ReplayState) -> Literal["publishing_complete", "partial_failure"] | None:
+    return state if state == "publishing_complete" or state == "partial_failure" else None
+
+
+def _errors(job: JobRow, rows: Sequence[MessageRow]) -> list[str] | None:
+    lines = []
+    if job.error:
+        lines.append(f"{job.error.code}: {job.error.message}")
+    for row in rows:
+        if row.confirmed:
+            continue
+        if row.error:
+            lines.append(f"{row.object_key}: {row.error.code}: {row.error.message}")
+        elif row.open and row.call_state == "uncertain":
+            lines.append(f"{row.object_key}: uncertain, will be settled")
+        elif row.open and job.phase == "ended":
+            lines.append(f"{row.object_key}: not published yet, is sent again")
+    if unsent := sum(row.state == "cancelled" and not row.confirmed for row in rows):
+        lines.append(f"cancelled: {unsent} objects were found and not published")
+    if len(lines) > MOST_ERRORS:
+        more = len(lines) - MOST_ERRORS + 1
+        lines[MOST_ERRORS - 1 :] = [f"and {more} more"]
+    return lines or None

@@ -1,0 +1,250 @@
+"""The rows of the catalog. They hold one another, where a database would hold numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from uuid import UUID
+
+from playhead.envelope import Call, Headers
+from playhead.model import OPEN_STATES, Config, ConfigVersion, Kind, Problem, Route, RowState, Status
+from playhead.ports.catalog.upkeep import Process
+
+Phase = Literal["uploading", "publishing", "stalled", "ended", "cancelled"]
+"""How far a job is. What a replay's state says beyond `ended` is read from its rows."""
+
+CallState = Literal["listed", "unpublished", "uncertain", "published"]
+"""Where the call of a row's generation is. `listed`: its job will publish it, up to the watermark;
+`unpublished`: its publisher will, and when that is dead or nobody, the reconciler."""
+
+
+@dataclass(slots=True, eq=False)
+class VersionRow:
+    n: int
+    number: int
+    digest: str
+    source: str
+    config: Config
+    created_at: str
+
+
+@dataclass(slots=True, eq=False)
+class ConfigRow:
+    """`versions` in order; the last is the newest."""
+
+    name: str
+    active: bool = True
+    versions: list[VersionRow] = field(default_factory=list)
+
+    @property
+    def newest(self) -> VersionRow:
+        return self.versions[-1]
+
+    def view(self, version: VersionRow) -> ConfigVersion:
+        config = version.config
+        return ConfigVersion(
+            name=self.name,
+            version=version.number,
+            hash=version.digest,
+            active=self.active,
+            created_at=version.created_at,
+            entry=config.entry,
+            routes=list(config.routes),
+            stages=list(config.stages),
+            source=version.source,
+        )
+
+
+@dataclass(slots=True, eq=False)
+class ExecutionRow:
+    """`version` is the config version that it runs (a replay: its target's); None when adopted."""
+
+    n: int
+    id: UUID
+    kind: Kind
+    version: VersionRow | None
+    created_at: float
+    status: Status = "running"
+    parent: UUID | None = None
+    batch: UUID | None = None
+    tags: tuple[str, ...] = ()
+    ended_at: float | None = None
+    revision: int = 0
+    job: JobRow | None = None
+    messages: list[MessageRow] = field(default_factory=list)
+    headers: dict[str, Headers] = field(default_factory=dict)
+
+    @property
+    def ran(self) -> VersionRow:
+        """The version, of an execution that has messages or a job."""
+        assert self.version is not None, f"execution {self.id} was adopted: it has no config"
+        return self.version
+
+    def end(self, status: Status, now: float) -> None:
+        self.status = status
+        self.ended_at = now
+        self.revision += 1
+
+
+@dataclass(slots=True, eq=False)
+class JobRow:
+    """The listing and publishing of an execution, and its root."""
+
+    execution: ExecutionRow
+    source: UUID
+    stage: str
+    path: str | None
+    prefix: str
+    to_route: str
+    route: Route
+    phase: Phase
+    root: Literal["open", "completed", "dead", "cancelled"] = "open"
+    epoch: int = 0
+    owner: str | None = None
+    lease_until: float = 0.0
+    idle_takeovers: int = 0
+    cursor: str = ""
+    ended_at: float | None = None
+    error: Problem | None = None
+
+    @property
+    def messages(self) -> list[MessageRow]:
+        """The rows it listed, in order; their ordinals count from 1."""
+        return [m for m in self.execution.messages if m.ordinal is not None]
+
+    def let_go(self) -> None:
+        self.owner = None
+        self.lease_until = 0.0
+
+    def end(self, phase: Literal["ended", "cancelled"], now: float) -> None:
+        self.phase = phase
+        self.ended_at = now
+        self.let_go()
+
+
+@dataclass(slots=True, eq=False)
+class MessageRow:
+    """A message.
+
+    Attributes:
+        ordinal: place in its job's listing; None for children.
+        publisher: the process that is to publish it.
+        confirmed: the broker confirmed a call of it once, or a worker claimed it, which proves as much.
+        attempt: how often work was started; with the id, the token of a claim.
+        base: attempts that do not count towards `max_attempts`.
+        generation: how often it was called anew.
+        worker: the process that works on it.
+    """
+
+    n: int
+    id: UUID
+    execution: ExecutionRow
+    route: Route
+    object_key: str
+    stage: str
+    created_at: float
+    call_state: CallState
+    state: RowState = "pending"
+    ordinal: int | None = None
+    parent: MessageRow | None = None
+    publisher: str | None = None
+    confirmed: bool = False
+    attempt: int = 0
+    base: int = 0
+    generation: int = 0
+    worker: str | None = None
+    not_before: float = 0.0
+    started_at: float | None = None
+    ended_at: float | None = None
+    error: Problem | None = None
+    traceback: str | None = None
+
+    @property
+    def open(self) -> bool:
+        return self.state in OPEN_STATES
+
+    @property
+    def waits(self) -> bool:
+        """Open, and nobody works on it."""
+        return self.state in ("pending", "retry")
+
+    @property
+    def path(self) -> str:
+        rest = self.object_key.partition("/")[2]
+        return rest.removeprefix(self.stage + "/")
+
+    def call(self) -> Call:
+        return Call(
+            headers=self.execution.headers[self.route.name],
+            correlation_id=str(self.id),
+            generation=self.generation,
+            parent=str(self.parent.id) if self.parent else None,
+            object_key=self.object_key,
+            external=self.route.external,
+            ordinal=self.ordinal,
+        )
+
+    def holds(self, attempt: int) -> bool:
+        """Whether the token of a claim still holds."""
+        return self.state == "running" and self.attempt == attempt
+
+    def wants(self, call: Call) -> bool:
+        """Whether this call is still the one that matters: nobody took it, nothing overtook it."""
+        return self.waits and self.generation == call.generation and self.call_state != "published"
+
+    def publish(self, now: float) -> None:
+        """Its call was confirmed. On an external route that is all there is to do."""
+        self.call_state = "published"
+        self.confirmed = True
+        if self.route.external and self.waits:
+            self.state = "completed"
+            self.ended_at = now
+
+    def call_again(self, *, publisher: str | None) -> None:
+        """Ask for a new call. The generation makes it another message for the broker."""
+        self.generation += 1
+        self.call_state = "unpublished"
+        self.publisher = publisher
+
+    def retry(self, not_before: float) -> None:
+        self.state = "retry"
+        self.worker = None
+        self.not_before = not_before
+        self.call_again(publisher=None)
+
+    def close(self, state: RowState, now: float, error: Problem | None = None) -> None:
+        self.state = state
+        self.worker = None
+        self.ended_at = now
+        self.error = error
+
+
+@dataclass(slots=True, eq=False)
+class OutputRow:
+    """An object of ours, bound before its first byte. `message` and `attempt` are None for inputs."""
+
+    key: str
+    message: MessageRow | None
+    attempt: int | None
+    size: int
+    sha256: bytes
+    fingerprint: bytes
+    content_type: str
+    attributes: Mapping[str, Any]
+    created_at: float
+    state: Literal["writing", "stored", "burnt"] = "writing"
+
+
+@dataclass(slots=True, eq=False)
+class ProcessRow:
+    process: Process
+    queues: tuple[str, ...]
+    started_at: float
+    heartbeat_at: float
+
+
+@dataclass(slots=True, eq=False)
+class LeaseRow:
+    owner: str
+    until: float

@@ -1,0 +1,231 @@
+"""What keeps the promise that every open row is called: heartbeats, the reconciler's questions, resend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from playhead.backends.catalog_memory.rows import LeaseRow, MessageRow, ProcessRow, VersionRow
+from playhead.backends.catalog_memory.tables import Tables
+from playhead.envelope import Call
+from playhead.errors import Conflict
+from playhead.ids import moment
+from playhead.model import Problem, WorkerInfo
+from playhead.ports.catalog.upkeep import Process, Subscription
+
+FORGET_SECONDS = 3_600.0
+
+
+class UpkeepPart(Tables):
+    # -- processes ---------------------------------------------------------------------------------
+
+    async def heartbeat(self, process: Process, queues: Sequence[str] = ()) -> None:
+        await self._begin()
+        now = self._clock()
+        known = self._processes.get(process.id)
+        started_at = known.started_at if known else now
+        self._processes[process.id] = ProcessRow(process, tuple(queues), started_at, now)
+
+    async def depart(self, process: str) -> None:
+        await self._begin()
+        self._processes.pop(process, None)
+        for execution in self._executions.values():
+            # The owner of an upload stays named: that it is gone is how the run is found to be lost.
+            if execution.job and execution.job.owner == process:
+                execution.job.lease_until = 0.0
+        self._leases = {name: lease for name, lease in self._leases.items() if lease.owner != process}
+
+    async def workers(self) -> list[WorkerInfo]:
+        await self._begin()
+        alive = [row for row in self._processes.values() if self._alive(row.process.id)]
+        return [
+            WorkerInfo(
+                worker_id=row.process.id,
+                kind=row.process.kind,
+                host=row.process.host,
+                pid=row.process.pid,
+                queues=list(row.queues),
+                started_at=moment(row.started_at),
+                heartbeat_at=moment(row.heartbeat_at),
+            )
+            for row in sorted(alive, key=lambda row: row.started_at)
+        ]
+
+    async def subscriptions(self) -> list[Subscription]:
+        await self._begin()
+        wanted: set[VersionRow] = {row.newest for row in self._configs.values() if row.active}
+        wanted |= {execution.ran for execution in self._running()}
+        found: dict[str, Subscription] = {}
+        for version in sorted(wanted, key=lambda version: version.n):  # the newest has the last word
+            for route in version.config.routes.values():
+                if not route.external:
+                    found[route.queue] = Subscription(
+                        route.queue, version.config.name, version.number, route.name
+                    )
+        return list(found.values())
+
+    async def lease(self, name: str, owner: str, *, seconds: float) -> bool:
+        await self._begin()
+        held = self._leases.get(name)
+        if held and held.owner != owner and held.until > self._clock():
+            return False
+        self._leases[name] = LeaseRow(owner, self._clock() + seconds)
+        return True
+
+    # -- rows that nobody will call ----------------------------------------------------------------
+
+    async def orphans(self, owner: str, *, limit: int) -> list[Call]:
+        await self._begin()
+        rows = [
+            row
+            for row in self._running_messages()
+            if row.state == "pending" and row.call_state == "unpublished" and not self._alive(row.publisher)
+        ]
+        return self._take_over(rows[:limit], owner)
+
+    async def due(self, owner: str, *, limit: int) -> list[Call]:
+        await self._begin()
+        now = self._clock()
+        rows = [
+            row
+            for row in self._running_messages()
+            if row.state == "retry" and row.call_state == "unpublished" and row.not_before <= now
+        ]
+        return self._take_over(rows[:limit], owner)
+
+    def _take_over(self, rows: Sequence[MessageRow], owner: str) -> list[Call]:
+        for row in rows:
+            row.publisher = owner
+        return [row.call() for row in rows]
+
+    async def recall_abandoned(self, *, limit: int) -> int:
+        await self._begin()
+        rows = [m for m in self._messages.values() if m.state == "running" and not self._alive(m.worker)]
+        for row in rows[:limit]:
+            if row.execution.status == "cancelled":
+                self._cancel(row)
+            else:
+                row.retry(self._clock())
+        return len(rows[:limit])
+
+    async def waiting_queues(self) -> list[str]:
+        await self._begin()
+        return sorted({row.route.queue for row in self._unheard()})
+
+    async def recall_unheard(self, owner: str, queue: str, *, limit: int) -> list[Call]:
+        await self._begin()
+        rows = [row for row in self._unheard() if row.route.queue == queue][:limit]
+        for row in rows:
+            row.call_again(publisher=owner)
+        return [row.call() for row in rows]
+
+    def _unheard(self) -> list[MessageRow]:
+        """Rows that were published, and that no worker has claimed (yet)."""
+        return [
+            row
+            for row in self._running_messages()
+            if row.waits and row.call_state == "published" and not row.route.external
+        ]
+
+    # -- executions --------------------------------------------------------------------------------
+
+    async def open_executions(self) -> list[UUID]:
+        await self._begin()
+        return [execution.id for execution in self._running()]
+
+    async def cancel_stragglers(self) -> int:
+        await self._begin()
+        rows = [
+            row
+            for row in self._messages.values()
+            if row.execution.status == "cancelled"
+            and (row.waits or (row.state == "running" and not self._alive(row.worker)))
+        ]
+        for row in rows:
+            self._cancel(row)
+        return len(rows)
+
+    def _cancel(self, row: MessageRow) -> None:
+        row.close("cancelled", self._clock())
+        self._burn(row)
+
+    async def fail_unsealed(self) -> list[UUID]:
+        await self._begin()
+        now = self._clock()
+        failed = []
+        for execution in self._executions.values():
+            job = execution.job
+            if job is None or job.phase != "uploading" or self._alive(job.owner) or job.lease_until > now:
+                continue
+            job.end("ended", now)
+            job.root = "dead"
+            job.error = Problem(
+                "upload_incomplete",
+                "the process that stored the inputs ended before all were there; nothing was published: "
+                "run it again",
+            )
+            execution.end("failed", now)
+            failed.append(execution.id)
+        return failed
+
+    async def abandoned_jobs(self) -> list[UUID]:
+        await self._begin()
+        now = self._clock()
+        return [
+            execution.id
+            for execution in self._executions.values()
+            if execution.job and execution.job.phase == "publishing" and execution.job.lease_until <= now
+        ]
+
+    # -- dead letters ------------------------------------------------------------------------------
+
+    async def resend(
+        self,
+        *,
+        ids: Sequence[UUID] = (),
+        execution: UUID | None = None,
+        route: str | None = None,
+    ) -> list[UUID]:
+        await self._begin()
+        if not ids and execution is None and route is None:
+            return []  # an empty selection is never "all"
+        asked = [self._messages[i] for i in dict.fromkeys(ids) if i in self._messages]
+        rows = [
+            row
+            for row in (asked if ids else self._messages.values())
+            if execution in (None, row.execution.id) and route in (None, row.route.name)
+        ]
+        if not ids:
+            # Only what was named can be refused: the rest of a wide selection goes on without it.
+            rows = [row for row in rows if row.error is None or row.error.code != "invalid_key"]
+            if execution is None:
+                rows = [row for row in rows if row.execution.status != "cancelled"]
+        for row in rows:
+            self._refuse_resend(row)
+        dead = [row for row in rows if row.state == "dead"]
+        for row in dead:
+            row.state = "pending"
+            row.base = row.attempt
+            row.ended_at = row.error = row.traceback = None
+            row.call_again(publisher=None)
+            row.execution.status = "running"
+            row.execution.ended_at = None
+        return [row.id for row in dead]
+
+    def _refuse_resend(self, row: MessageRow) -> None:
+        if row.execution.status == "cancelled":
+            raise Conflict(
+                "execution_ended",
+                f"message {row.id} can't be sent again: its execution {row.execution.id} is cancelled",
+            )
+        if row.state == "dead" and row.error and row.error.code == "invalid_key":
+            raise Conflict(
+                "execution_ended",
+                f"message {row.id} can't be sent again: its key {row.object_key!r} is outside the grammar; "
+                "store the object under another key and replay that",
+            )
+
+    async def maintain(self) -> None:
+        await self._begin()
+        long_ago = self._clock() - FORGET_SECONDS - self._dead_after
+        self._processes = {i: row for i, row in self._processes.items() if row.heartbeat_at >= long_ago}

@@ -1,0 +1,242 @@
+"""What a worker does with a message: claim, bind, finish."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from uuid import UUID
+
+from playhead.backends.catalog_memory.rows import MessageRow, OutputRow
+from playhead.backends.catalog_memory.tables import Tables
+from playhead.envelope import Call
+from playhead.keys import object_key, renamed
+from playhead.model import Problem
+from playhead.ports.catalog.work import (
+    Binding,
+    Bound,
+    Claim,
+    Done,
+    Failed,
+    Finished,
+    GivenBack,
+    NewOutput,
+    Refusal,
+    Result,
+    Source,
+    Unbound,
+)
+
+
+class WorkPart(Tables):
+    # -- claim -------------------------------------------------------------------------------------
+
+    async def claim(self, worker: str, ids: Sequence[UUID]) -> list[Claim | Refusal]:
+        await self._begin()
+        taken: set[UUID] = set()
+        return [self._claim(worker, identity, taken) for identity in ids]
+
+    def _claim(self, worker: str, identity: UUID, taken: set[UUID]) -> Claim | Refusal:
+        row = self._messages.get(identity)
+        if row is None:
+            return Refusal(identity, "unknown")
+        execution = row.execution
+        now = self._clock()
+        if not row.open:
+            return Refusal(identity, "closed", self._unpublished_children(row), execution.id)
+        if execution.status != "running":
+            return Refusal(identity, "ended", execution_id=execution.id)
+        if row.state == "running" and (identity in taken or self._alive(row.worker)):
+            return Refusal(identity, "held", execution_id=execution.id)
+        if row.state == "retry" and row.not_before > now:
+            return Refusal(identity, "early", execution_id=execution.id)
+        spent = row.attempt + 1 - row.base
+        if spent > row.route.errors.max_attempts:
+            why = f"{spent - 1} attempts were spent, and the last was never finished: its worker was lost"
+            row.close("dead", now, Problem("worker_lost", why))
+            self._burn(row)
+            return Refusal(identity, "lost", execution_id=execution.id)
+        row.state = "running"
+        row.attempt += 1
+        row.worker = worker
+        row.started_at = now
+        # A delivery proves that the broker had it, whatever the publisher knows.
+        row.call_state = "published"
+        row.confirmed = True
+        taken.add(identity)
+        return Claim(
+            correlation_id=identity,
+            attempt=row.attempt,
+            spent=spent,
+            execution_id=execution.id,
+            replay_batch_id=execution.batch,
+            config=execution.ran.config.name,
+            config_version=execution.ran.number,
+            config_hash=execution.ran.digest,
+            route=row.route.name,
+            object_key=row.object_key,
+            stage=row.stage,
+            path=row.path,
+            source=self._source(row.object_key),
+        )
+
+    def _unpublished_children(self, row: MessageRow) -> tuple[Call, ...]:
+        if row.state != "completed":
+            return ()
+        return tuple(
+            child.call()
+            for child in row.execution.messages
+            if child.parent is row and child.state == "pending" and child.call_state == "unpublished"
+        )
+
+    def _source(self, key: str) -> Source | None:
+        output = self._outputs.get(key)
+        if output is None:
+            return None
+        return Source(output.content_type, deepcopy(output.attributes), output.size, output.sha256)
+
+    # -- bind --------------------------------------------------------------------------------------
+
+    async def bind(self, bindings: Sequence[Binding]) -> list[list[Bound] | Unbound | None]:
+        await self._begin()
+        return [self._bind(binding) for binding in bindings]
+
+    def _bind(self, binding: Binding) -> list[Bound] | Unbound | None:
+        row = self._messages.get(binding.correlation_id)
+        if row is None or not row.holds(binding.attempt):
+            return None
+        if row.route.stage is None and binding.outputs:
+            raise ValueError(f"route {row.route.name!r} has no stage: its outputs can't be bound")
+        planned: dict[str, OutputRow] = {}
+        burnt: list[OutputRow] = []
+        for new in binding.outputs:
+            path = new.path
+            there = self._outputs.get(self._key(row, path))
+            if there and there.message is row and there.fingerprint != new.fingerprint:
+                burnt.append(there)
+                path = renamed(path, row.attempt, room=len(self._key(row, "").encode()))
+                there = self._outputs.get(self._key(row, path))
+            key = self._key(row, path)
+            ours = there is None or (there.message is row and there.fingerprint == new.fingerprint)
+            if not ours or key in planned:
+                return Unbound("output_conflict", _conflict(key, there, row))
+            planned[key] = there or self._output(row, key, new)
+        # Nothing has changed before this line: an attempt is bound as a whole or not at all.
+        for output in burnt:
+            output.state = "burnt"
+        for output in planned.values():
+            output.state = "writing"
+            self._outputs[output.key] = output
+        room = len(self._key(row, ""))
+        return [Bound(o.key, o.key[room:], o.attempt or row.attempt, o.created_at) for o in planned.values()]
+
+    def _key(self, row: MessageRow, path: str) -> str:
+        return object_key(row.execution.id, row.route.stage or "", path)
+
+    def _output(self, row: MessageRow, key: str, new: NewOutput) -> OutputRow:
+        return OutputRow(
+            key=key,
+            message=row,
+            attempt=row.attempt,
+            size=new.size,
+            sha256=new.sha256,
+            fingerprint=new.fingerprint,
+            content_type=new.content_type,
+            attributes=deepcopy(new.attributes),
+            created_at=self._clock(),
+        )
+
+    # -- finish ------------------------------------------------------------------------------------
+
+    async def finish(self, publisher: str, results: Sequence[Result]) -> list[Finished | None]:
+        await self._begin()
+        return [self._finish(publisher, result) for result in results]
+
+    def _finish(self, publisher: str, result: Result) -> Finished | None:
+        row = self._messages.get(result.correlation_id)
+        if row is None or not row.holds(result.attempt):
+            return None
+        if isinstance(result, Done):
+            return Finished(self._complete(row, publisher, result.keys))
+        if row.execution.status == "cancelled":
+            row.close("cancelled", self._clock())
+            self._burn(row)
+        elif isinstance(result, GivenBack):
+            row.base += 1
+            row.retry(self._clock() + result.delay)
+        else:
+            self._fail(row, result)
+        return Finished()
+
+    def _complete(self, row: MessageRow, publisher: str, keys: Sequence[str]) -> list[Call]:
+        now = self._clock()
+        row.close("completed", now)
+        row.traceback = None
+        for output in self._outputs_of(row):
+            output.state = "stored" if output.key in keys else "burnt"
+        routes = row.execution.ran.config.routes
+        children = self._insert_messages(
+            row.execution,
+            "unpublished",
+            [(routes[name], key, row.route.stage or "") for key in keys for name in row.route.to],
+            parent=row,
+        )
+        for child in children:
+            child.publisher = publisher
+            if row.execution.status == "cancelled":
+                child.close("cancelled", now)
+        return [child.call() for child in children if child.open]
+
+    def _fail(self, row: MessageRow, result: Failed) -> None:
+        now = self._clock()
+        problem = Problem(result.code, result.error)
+        if result.delay is None:
+            row.close("dead", now, problem)
+            self._burn(row)
+        else:
+            row.retry(now + result.delay)
+            row.error = problem
+        row.traceback = result.traceback
+
+    # -- after it ----------------------------------------------------------------------------------
+
+    async def mark_published(
+        self, confirmed: Sequence[Call], *, refused: Sequence[tuple[Call, str]] = ()
+    ) -> None:
+        await self._begin()
+        now = self._clock()
+        for call in confirmed:
+            row = self._messages.get(UUID(call.correlation_id))
+            if row and row.wants(call):
+                row.publish(now)
+        for call, reason in refused:
+            row = self._messages.get(UUID(call.correlation_id))
+            if row and row.wants(call):
+                row.close("dead", now, Problem("publish_refused", reason))
+
+    async def end_executions(self, executions: Sequence[UUID]) -> list[UUID]:
+        await self._begin()
+        ended = []
+        for identity in executions:
+            row = self._executions.get(identity)
+            if row is None or row.status != "running" or any(m.open for m in row.messages):
+                continue
+            root = row.job.root if row.job else "completed"
+            if root == "open":
+                continue
+            dead = root == "dead" or any(m.state == "dead" for m in row.messages)
+            row.end("failed" if dead else "completed", self._clock())
+            ended.append(identity)
+        return ended
+
+
+def _conflict(key: str, there: OutputRow | None, row: MessageRow) -> str:
+    if there is None or there.message is row:
+        whose = "another output of this message"
+    elif there.message is None:
+        whose = "an input of the run"
+    else:
+        whose = f"message {there.message.id}, made from {there.message.object_key}"
+    return (
+        f"{key} is already the key of {whose}: give outputs paths of their own, "
+        "for instance with the whole path of the input in them"
+    )
