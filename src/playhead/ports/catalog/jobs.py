@@ -186,6 +186,10 @@ class Jobs(Protocol):
         the epoch has passed on."""
         ...
 
+    async def is_listed(self, job: UUID) -> bool:
+        """Whether the root is closed: all that will ever be found has been recorded."""
+        ...
+
     async def fail_listing(self, held: Held, why: str) -> bool:
         """Give the listing up: the root ends `dead` (`listing_failed`), what was recorded goes on."""
         ...

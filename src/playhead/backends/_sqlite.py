@@ -1,0 +1,321 @@
+"""One SQLite file, shared by the embedded catalog and the embedded broker.
+
+A process has one writer thread. It takes all writes that wait, runs them in one `BEGIN IMMEDIATE`,
+and commits once (group commit): one fsync for many callers. Each write stands in a savepoint of its
+own, so one that fails takes no other with it. `synchronous=FULL` makes every commit durable.
+
+Readers have connections of their own and never keep a snapshot across an await.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import re
+import sqlite3
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from playhead.errors import CannotStart
+
+Connection = sqlite3.Connection
+Error = sqlite3.Error
+T = TypeVar("T")
+
+_MOST_IN_A_COMMIT = 64
+_NETWORK = {
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "9p",
+    "afs",
+    "ceph",
+    "fuse.sshfs",
+    "fuse.s3fs",
+    "fuse.rclone",
+}
+
+
+def _migrations() -> list[tuple[int, str]]:
+    folder = resources.files("playhead.backends") / "sql"
+    found = [(int(f.name[:4]), f.read_text("utf-8")) for f in folder.iterdir() if re.match(r"\d{4}_", f.name)]
+    return sorted(found)
+
+
+def refuse_network(path: Path, mounts: str = "/proc/self/mounts") -> None:
+    """Refuse a folder on a network file system, where SQLite's locks can't be trusted.
+
+    Raises:
+        CannotStart: `home_unusable`.
+    """
+    try:
+        lines = Path(mounts).read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return  # only Linux tells
+    where = str(path.resolve())
+    best, kind = "", ""
+    for line in lines:
+        _, point, fs, *_ = line.split(" ")
+        point = point.replace("\\040", " ")
+        if (where + "/").startswith(point.rstrip("/") + "/") and len(point) >= len(best):
+            best, kind = point, fs
+    if kind in _NETWORK:
+        raise CannotStart(
+            "home_unusable",
+            f"{path} lies on a network file system ({kind} at {best}), where SQLite can lose data: "
+            "put PLAYHEAD_HOME on a local disk",
+        )
+
+
+class Database:
+    """A SQLite file with one writer thread and a few readers.
+
+    Args:
+        path: the file; its folder must exist.
+        busy_seconds: how long a write waits for other processes before it fails.
+    """
+
+    def __init__(self, path: Path, *, busy_seconds: float = 30.0) -> None:
+        self.path = path
+        self._busy = busy_seconds
+        self._jobs: queue.SimpleQueue[tuple[Callable[[Connection], Any], asyncio.Future[Any]] | None] = (
+            queue.SimpleQueue()
+        )
+        self._thread: threading.Thread | None = None
+        self._readers: ThreadPoolExecutor | None = None
+        self._local = threading.local()
+        self._read_connections: list[Connection] = []
+        self._lock = threading.Lock()
+
+    # -- opening and migrating ---------------------------------------------------------------------
+
+    def connect(self, *, read_only: bool = False) -> Connection:
+        """Open a connection of the caller's own, in autocommit mode."""
+        con = sqlite3.connect(
+            self.path,
+            timeout=self._busy,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        con.execute("PRAGMA synchronous=FULL")
+        con.execute("PRAGMA wal_autocheckpoint=0")
+        con.execute("PRAGMA cache_size=-65536")
+        if read_only:
+            con.execute("PRAGMA query_only=1")
+        return con
+
+    def pending(self) -> list[int]:
+        """The numbers of migrations that this file has not had yet.
+
+        Raises:
+            CannotStart: `catalog_newer`, or `home_unwritable` when the file can't be opened.
+        """
+        try:
+            con = self.connect()
+            try:
+                return self._pending(con)
+            finally:
+                con.close()
+        except sqlite3.Error as exc:
+            raise self._unusable(exc) from exc
+
+    def _pending(self, con: Connection) -> list[int]:
+        have = int(con.execute("PRAGMA user_version").fetchone()[0])
+        known = [n for n, _ in _migrations()]
+        if have > known[-1]:
+            raise CannotStart(
+                "catalog_newer",
+                f"{self.path} was made by a newer Playhead (schema {have}; this one knows {known[-1]}): "
+                "install that version, or name another PLAYHEAD_HOME",
+            )
+        return [n for n in known if n > have]
+
+    def _unusable(self, exc: sqlite3.Error) -> CannotStart:
+        return CannotStart(
+            "home_unwritable",
+            f"can't open {self.path}: {exc}; its folder must exist and be writable by this user",
+        )
+
+    def migrate(self) -> list[int]:
+        """Bring the file to this version's schema; returns what was applied. Many may try."""
+        applied = []
+        try:
+            con = self.connect()
+            try:
+                con.execute("PRAGMA journal_mode=WAL")
+                if not self._pending(con):
+                    return []
+                con.execute("BEGIN IMMEDIATE")
+                for number in self._pending(con):  # looked at anew, now under the lock
+                    sql = dict(_migrations())[number]
+                    for statement in _statements(sql):
+                        con.execute(statement)
+                    con.execute(f"PRAGMA user_version={number}")
+                    applied.append(number)
+                con.execute("COMMIT")
+            finally:
+                con.close()
+        except sqlite3.Error as exc:
+            raise self._unusable(exc) from exc
+        return applied
+
+    async def open(self) -> None:
+        """Migrate, and start the threads. Calling it again changes nothing."""
+        if self._thread:
+            return
+        refuse_network(self.path.parent)
+        await asyncio.to_thread(self.migrate)
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="playhead-read")
+        self._thread = threading.Thread(target=self._write_loop, name="playhead-write", daemon=True)
+        self._thread.start()
+
+    async def close(self) -> None:
+        """Finish what was asked for, then let go of the file."""
+        thread, self._thread = self._thread, None
+        if thread:
+            self._jobs.put(None)
+            await asyncio.to_thread(thread.join)
+        if self._readers:
+            await asyncio.to_thread(self._readers.shutdown)
+            self._readers = None
+        for con in self._read_connections:
+            con.close()
+        self._read_connections.clear()
+
+    # -- work --------------------------------------------------------------------------------------
+
+    async def write(self, job: Callable[[Connection], T]) -> T:
+        """Run `job` inside a write transaction and return what it returns, once that is durable.
+
+        Raises what `job` raises (then nothing of it is left), or `sqlite3.Error`.
+        """
+        if not self._thread:
+            raise sqlite3.ProgrammingError(f"{self.path} is closed")
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._jobs.put((job, future))
+        # Shielded: what was handed over happens; a caller that is cancelled just does not hear of it.
+        return await asyncio.shield(future)
+
+    async def read(self, job: Callable[[Connection], T]) -> T:
+        """Run `job` in one read transaction on a connection that can't write."""
+        if not self._readers:
+            raise sqlite3.ProgrammingError(f"{self.path} is closed")
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, job)
+
+    async def checkpoint(self) -> None:
+        """Move what the write-ahead log holds into the file, so that the log starts over.
+
+        FULL takes the write lock for it, so no other checkpoint or reset of the log runs beside it (a
+        race that can corrupt the file before SQLite 3.51.3). Busy is no fault: the next one does it.
+        """
+
+        def job() -> None:
+            con = self.connect()
+            try:
+                con.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+            finally:
+                con.close()
+
+        await asyncio.to_thread(job)
+
+    def _read(self, job: Callable[[Connection], T]) -> T:
+        con: Connection | None = getattr(self._local, "con", None)
+        if con is None:
+            con = self._local.con = self.connect(read_only=True)
+            with self._lock:
+                self._read_connections.append(con)
+        con.execute("BEGIN")
+        try:
+            return job(con)
+        finally:
+            con.execute("ROLLBACK")
+
+    def _write_loop(self) -> None:
+        con: Connection | None = None
+        stop = False
+        while not stop:
+            first = self._jobs.get()
+            if first is None:
+                break
+            batch = [first]
+            while len(batch) < _MOST_IN_A_COMMIT:
+                try:
+                    more = self._jobs.get_nowait()
+                except queue.Empty:
+                    break
+                if more is None:
+                    stop = True
+                    break
+                batch.append(more)
+            try:
+                if con is None:
+                    con = self.connect()
+                answers = self._commit(con, [job for job, _ in batch])
+            except Exception as exc:
+                # Nothing of this batch is durable; a fresh connection forgets whatever state this one is in.
+                answers = [(None, exc)] * len(batch)
+                if con is not None:
+                    con.close()
+                    con = None
+            _deliver([f for _, f in batch], answers)
+        if con is not None:
+            con.close()
+
+    def _commit(
+        self, con: Connection, jobs: list[Callable[[Connection], Any]]
+    ) -> list[tuple[Any, Exception | None]]:
+        con.execute("BEGIN IMMEDIATE")
+        answers: list[tuple[Any, Exception | None]] = []
+        for job in jobs:
+            con.execute("SAVEPOINT job")
+            try:
+                answers.append((job(con), None))
+            except Exception as exc:
+                con.execute("ROLLBACK TO job")
+                answers.append((None, exc))
+            con.execute("RELEASE job")
+        con.execute("COMMIT")
+        return answers
+
+
+def _statements(script: str) -> list[str]:
+    """Split a migration into statements, so that all of it can stand in one transaction."""
+    found, rest = [], ""
+    for line in script.splitlines(keepends=True):
+        rest += line
+        if sqlite3.complete_statement(rest):
+            found.append(rest)
+            rest = ""
+    return found
+
+
+def _deliver(futures: list[asyncio.Future[Any]], answers: list[tuple[Any, Exception | None]]) -> None:
+    """Wake the callers: one call into each event loop for all of a commit."""
+
+    def settle(mine: list[tuple[asyncio.Future[Any], tuple[Any, Exception | None]]]) -> None:
+        for future, (result, error) in mine:
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+    loops: dict[
+        asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], tuple[Any, Exception | None]]]
+    ] = {}
+    for future, answer in zip(futures, answers, strict=True):
+        loops.setdefault(future.get_loop(), []).append((future, answer))
+    for loop, mine in loops.items():
+        try:
+            loop.call_soon_threadsafe(settle, mine)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            sys.stderr.write("playhead: an answer came after its event loop had closed\n")

@@ -1,0 +1,308 @@
+"""What people look at, from SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+from uuid import UUID
+
+from playhead.backends._sqlite import Connection
+from playhead.backends.catalog_sqlite.rows import DEAD, STORED, Part, moment_or_none, uuid_or_none
+from playhead.backends.catalog_sqlite.rows import EXECUTION as _EXECUTION
+from playhead.ids import created_at, moment
+from playhead.model import (
+    ROW_STATES,
+    ChainLink,
+    Counts,
+    DeadLetter,
+    DeadLetterDetail,
+    Execution,
+    Lineage,
+    Problem,
+    RouteCounts,
+)
+from playhead.ports.catalog.browse import ExecutionFilter
+
+_LINEAGE = (
+    "SELECT m.n, m.id, p.id, e.id, e.batch, m.lane, m.state, m.attempt, m.object_key, m.error_code, m.error, "
+    "m.started_at, m.ended_at FROM messages m JOIN executions e ON e.n = m.execution "
+    "LEFT JOIN messages p ON p.n = m.parent "
+)
+_DEAD = (
+    "SELECT m.n, m.id, e.id, m.lane, m.object_key, m.attempt, m.error_code, m.error, m.ended_at, m.traceback "
+    "FROM messages m JOIN executions e ON e.n = m.execution JOIN lanes l ON l.id = m.lane "
+)
+
+
+class BrowsePart(Part):
+    async def execution(self, execution: UUID) -> Execution | None:
+        return await self._read(lambda con: self._find_execution(con, execution))
+
+    async def executions(
+        self, where: ExecutionFilter, *, before: int | None = None, limit: int = 100
+    ) -> tuple[list[Execution], int | None]:
+        conditions, values = ["1"], list[Any]()
+        for column, value in (
+            ("e.status", where.status),
+            ("c.name", where.config),
+            ("e.kind", where.kind),
+            ("e.parent", where.parent.bytes if where.parent else None),
+        ):
+            if value is not None:
+                conditions.append(f"{column} = ?")
+                values.append(value)
+        if where.tag is not None:
+            conditions.append("e.n IN (SELECT execution FROM tags WHERE tag = ?)")
+            values.append(where.tag)
+        if before is not None:
+            conditions.append("e.n < ?")
+            values.append(before)
+
+        def job(con: Connection) -> tuple[list[Execution], int | None]:
+            rows = con.execute(
+                f"{_EXECUTION} WHERE {' AND '.join(conditions)} ORDER BY e.n DESC LIMIT ?",
+                (*values, limit + 1),
+            ).fetchall()
+            page = [self._execution(con, r) for r in rows[:limit]]
+            return page, rows[limit - 1][0] if len(rows) > limit else None
+
+        return await self._read(job)
+
+    async def route_counts(self, execution: UUID) -> list[RouteCounts]:
+        def job(con: Connection) -> list[RouteCounts]:
+            row = con.execute(
+                "SELECT n, config_version FROM executions WHERE id = ?", (execution.bytes,)
+            ).fetchone()
+            if row is None or row[1] is None:
+                return []
+            rows = self._count_rows(con, row[0])
+            found = []
+            for lane in self._lanes_of(con, row[1]):
+                mine: dict[str, int] = {
+                    ROW_STATES[state]: count for (of, state), count in rows.items() if of == lane.id
+                }
+                found.append(RouteCounts(lane.route, lane.queue, Counts.of(mine)))
+            return found
+
+        return await self._read(job)
+
+    async def unstored(self, keys: Sequence[str]) -> set[str]:
+        if not keys:
+            return set()
+
+        def job(con: Connection) -> set[str]:
+            rows = con.execute(
+                "SELECT key FROM outputs WHERE state <> 1 AND key >= ? AND key <= ?", (keys[0], keys[-1])
+            )
+            return {key for (key,) in rows} & set(keys)
+
+        return await self._read(job)
+
+    # -- lineage -----------------------------------------------------------------------------------
+
+    def _lineage(self, con: Connection, row: tuple[Any, ...]) -> dict[str, Any]:
+        n, cid, parent, execution, batch, lane_id, state, attempt, key, code, error, started, ended = row
+        lane = self._lane(con, lane_id)
+        outputs = con.execute(
+            "SELECT key FROM outputs WHERE message = ? AND state = ? ORDER BY n", (n, STORED)
+        )
+        return {
+            "correlation_id": UUID(bytes=cid),
+            "parent_correlation_id": uuid_or_none(parent),
+            "execution_id": UUID(bytes=execution),
+            "replay_batch_id": uuid_or_none(batch),
+            "config": lane.config,
+            "config_version": lane.version,
+            "route": lane.route,
+            "status": ROW_STATES[state],
+            "attempts": attempt,
+            "input_key": key,
+            "output_keys": [k for (k,) in outputs],
+            "error": Problem(code, error or "") if code else None,
+            "created_at": moment(created_at(UUID(bytes=cid))),
+            "started_at": moment_or_none(started),
+            "ended_at": moment_or_none(ended),
+            "duration_ms": round((ended - started) * 1000) if started and ended else None,
+        }
+
+    async def lineage(self, correlation_id: UUID) -> Lineage | None:
+        def job(con: Connection) -> Lineage | None:
+            row = con.execute(f"{_LINEAGE} WHERE m.id = ?", (correlation_id.bytes,)).fetchone()
+            return Lineage(**self._lineage(con, row)) if row else None
+
+        return await self._read(job)
+
+    async def lineage_of_object(self, key: str) -> list[Lineage]:
+        def job(con: Connection) -> list[Lineage]:
+            made = con.execute(
+                "SELECT message FROM outputs WHERE key = ? AND state = ?", (key, STORED)
+            ).fetchone()
+            if made and made[0] is not None:
+                rows = con.execute(f"{_LINEAGE} WHERE m.n = ?", made).fetchall()
+            else:
+                rows = con.execute(
+                    f"{_LINEAGE} WHERE m.object_key = ? AND m.parent IS NULL ORDER BY m.n", (key,)
+                ).fetchall()
+            return [Lineage(**self._lineage(con, r)) for r in rows]
+
+        return await self._read(job)
+
+    async def lineage_list(
+        self,
+        *,
+        execution: UUID | None = None,
+        batch: UUID | None = None,
+        route: str | None = None,
+        status: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> tuple[list[Lineage], int | None]:
+        conditions, values = ["1"], list[Any]()
+        if execution is not None:
+            conditions.append("m.execution = (SELECT n FROM executions WHERE id = ?)")
+            values.append(execution.bytes)
+        if batch is not None:  # a batch is an execution of its own: its roots and all that descends from them
+            conditions.append("m.execution = (SELECT n FROM executions WHERE batch = ?)")
+            values.append(batch.bytes)
+        if route is not None:
+            conditions.append("m.lane IN (SELECT id FROM lanes WHERE route = ?)")
+            values.append(route)
+        if status is not None:
+            conditions.append("m.state = ?")
+            values.append(ROW_STATES.index(status) if status in ROW_STATES else -1)
+        if before is not None:
+            conditions.append("m.n < ?")
+            values.append(before)
+
+        def job(con: Connection) -> tuple[list[Lineage], int | None]:
+            rows = con.execute(
+                f"{_LINEAGE} WHERE {' AND '.join(conditions)} ORDER BY m.n DESC LIMIT ?", (*values, limit + 1)
+            ).fetchall()
+            page = [Lineage(**self._lineage(con, r)) for r in rows[:limit]]
+            return page, rows[limit - 1][0] if len(rows) > limit else None
+
+        return await self._read(job)
+
+    async def chain(
+        self, correlation_id: UUID, *, direction: Literal["up", "down", "both"], limit: int
+    ) -> list[ChainLink]:
+        def job(con: Connection) -> list[ChainLink]:
+            start = con.execute("SELECT n FROM messages WHERE id = ?", (correlation_id.bytes,)).fetchone()
+            if start is None:
+                return []
+            found: dict[int, tuple[int, Literal["self", "parent", "replay"]]] = {start[0]: (0, "self")}
+            if direction in ("up", "both"):
+                self._walk_up(con, start[0], found, limit)
+            if direction in ("down", "both"):
+                self._walk_down(con, start[0], found, limit)
+            links = []
+            for n, (distance, via) in sorted(found.items(), key=lambda item: (item[1][0], item[0])):
+                row = con.execute(f"{_LINEAGE} WHERE m.n = ?", (n,)).fetchone()
+                links.append(ChainLink(**self._lineage(con, row), distance=distance, via=via))
+            return links
+
+        return await self._read(job)
+
+    def _walk_up(
+        self,
+        con: Connection,
+        n: int,
+        found: dict[int, tuple[int, Literal["self", "parent", "replay"]]],
+        limit: int,
+    ) -> None:
+        distance = 0
+        while len(found) < limit:
+            parent, key = con.execute("SELECT parent, object_key FROM messages WHERE n = ?", (n,)).fetchone()
+            via: Literal["parent", "replay"] = "parent"
+            if parent is None:
+                via = "replay"
+                row = con.execute("SELECT message FROM outputs WHERE key = ?", (key,)).fetchone()
+                parent = row[0] if row else None
+            if parent is None or parent in found:
+                return
+            distance -= 1
+            found[parent] = (distance, via)
+            n = parent
+
+    def _walk_down(
+        self,
+        con: Connection,
+        n: int,
+        found: dict[int, tuple[int, Literal["self", "parent", "replay"]]],
+        limit: int,
+    ) -> None:
+        level, distance = [n], 0
+        while level and len(found) < limit:
+            distance += 1
+            below: list[int] = []
+            for above in level:
+                room = limit - len(found)
+                if room <= 0:
+                    return
+                children = con.execute(
+                    "SELECT n, 'parent' FROM messages WHERE parent = ?1 UNION ALL "
+                    "SELECT m.n, 'replay' FROM outputs o JOIN messages m ON m.object_key = o.key AND m.parent IS NULL "
+                    "WHERE o.message = ?1 AND o.state = ?2 ORDER BY 1 LIMIT ?3",
+                    (above, STORED, room),
+                ).fetchall()
+                for child, via in children:
+                    if child not in found:
+                        found[child] = (distance, via)
+                        below.append(child)
+            level = below
+
+    # -- dead letters ------------------------------------------------------------------------------
+
+    def _dead(self, con: Connection, row: tuple[Any, ...]) -> dict[str, Any]:
+        _, cid, execution, lane_id, key, attempts, code, error, failed, _ = row
+        lane = self._lane(con, lane_id)
+        return {
+            "correlation_id": UUID(bytes=cid),
+            "execution_id": UUID(bytes=execution),
+            "config": lane.config,
+            "config_version": lane.version,
+            "route": lane.route,
+            "queue": lane.queue,
+            "input_key": key,
+            "attempts": attempts,
+            "error_code": code,
+            "error": error or "",
+            "failed_at": moment(failed),
+        }
+
+    async def dead_letters(
+        self,
+        *,
+        execution: UUID | None = None,
+        route: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> tuple[list[DeadLetter], int | None]:
+        def job(con: Connection) -> tuple[list[DeadLetter], int | None]:
+            rows = con.execute(
+                f"{_DEAD} WHERE m.state = 5 AND (?1 IS NULL OR e.id = ?1) AND (?2 IS NULL OR l.route = ?2) "
+                "AND (?3 IS NULL OR m.n < ?3) ORDER BY m.n DESC LIMIT ?4",
+                (execution.bytes if execution else None, route, before, limit + 1),
+            ).fetchall()
+            page = [DeadLetter(**self._dead(con, r)) for r in rows[:limit]]
+            return page, rows[limit - 1][0] if len(rows) > limit else None
+
+        return await self._read(job)
+
+    async def dead_letter(self, correlation_id: UUID) -> DeadLetterDetail | None:
+        def job(con: Connection) -> DeadLetterDetail | None:
+            row = con.execute(
+                f"{_DEAD} WHERE m.id = ? AND m.state = ?", (correlation_id.bytes, DEAD)
+            ).fetchone()
+            return DeadLetterDetail(**self._dead(con, row), traceback=row[-1]) if row else None
+
+        return await self._read(job)
+
+    async def dead_by_route(self) -> dict[tuple[str, str], int]:
+        rows = await self._read(
+            lambda con: con.execute(
+                "SELECT v.name, l.route, count(*) FROM messages m JOIN lanes l ON l.id = m.lane "
+                "JOIN config_versions v ON v.id = l.config_version WHERE m.state = 5 GROUP BY 1, 2"
+            ).fetchall()
+        )
+        return {(config, route): count for config, route, count in rows}

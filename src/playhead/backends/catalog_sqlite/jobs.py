@@ -1,0 +1,569 @@
+"""Executions and their jobs in SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import repeat
+from typing import Any, Literal
+from uuid import UUID
+
+from playhead.backends._sqlite import Connection
+from playhead.backends.catalog_sqlite.rows import (
+    CANCELLED,
+    COMPLETED,
+    DEAD,
+    PENDING,
+    RETRY,
+    STORED,
+    WRITING,
+    Lane,
+    Part,
+    moment_or_none,
+    raw,
+)
+from playhead.envelope import Call
+from playhead.errors import BadRequest, Conflict
+from playhead.ids import mint, moment, text
+from playhead.keys import INPUT_STAGE, object_key
+from playhead.model import Execution, Replay
+from playhead.ports.catalog.jobs import Held, Input, Listed
+
+_MOST_IDLE_TAKEOVERS = 5
+_MOST_ERRORS = 100
+
+_REPLAY = (
+    "SELECT e.n, e.id, j.source, j.stage, j.path, j.to_route, j.lane, j.ordinals, j.watermark, e.batch, "
+    "j.state, e.created_at, j.ended_at FROM jobs j JOIN executions e ON e.n = j.execution "
+)
+
+
+class JobsPart(Part):
+    # -- runs --------------------------------------------------------------------------------------
+
+    async def open_run(
+        self, config: str, version: int, *, tags: Sequence[str], owner: str, lease: float
+    ) -> Execution:
+        def job(con: Connection) -> Execution:
+            version_id, entry = self._entry(con, config, version)
+            uuid = mint(1)[0]
+            now = self._clock()
+            (n,) = con.execute(
+                "INSERT INTO executions (id, kind, status, config_version, created_at) "
+                "VALUES (?, 'run', 'running', ?, ?) RETURNING n",
+                (uuid, version_id, now),
+            ).fetchone()
+            con.executemany("INSERT OR IGNORE INTO tags VALUES (?, ?)", [(tag, n) for tag in tags])
+            con.execute(
+                "INSERT INTO jobs (execution, source, stage, prefix, to_route, lane, state, owner, lease_until) "
+                "VALUES (?, ?, ?, ?, ?, ?, 'uploading', ?, ?)",
+                (
+                    n,
+                    uuid,
+                    INPUT_STAGE,
+                    f"{text(uuid)}/{INPUT_STAGE}",
+                    entry.route,
+                    entry.id,
+                    owner,
+                    now + lease,
+                ),
+            )
+            found = self._find_execution(con, UUID(bytes=uuid))
+            assert found
+            return found
+
+        return await self._write(job)
+
+    def _entry(self, con: Connection, config: str, version: int) -> tuple[int, Lane]:
+        version_id, document_entry = con.execute(
+            "SELECT id, json_extract(document, '$.entry') FROM config_versions WHERE name = ? AND version = ?",
+            (config, version),
+        ).fetchone()
+        return version_id, self._lane_named(con, version_id, document_entry)
+
+    def _lane_named(self, con: Connection, version_id: int, route: str) -> Lane:
+        (lane,) = con.execute(
+            "SELECT id FROM lanes WHERE config_version = ? AND route = ?", (version_id, route)
+        ).fetchone()
+        return self._lane(con, lane)
+
+    async def bind_inputs(self, execution: UUID, inputs: Sequence[Input]) -> None:
+        def job(con: Connection) -> None:
+            now = self._clock()
+            for path, size, sha256, content_type in inputs:
+                key = object_key(execution, INPUT_STAGE, path)
+                done = con.execute(
+                    "INSERT INTO outputs (key, state, size, sha256, fingerprint, content_type, attributes, created_at) "
+                    "VALUES (?, ?, ?, ?, ?, ?, '{}', ?) ON CONFLICT DO NOTHING",
+                    (key, WRITING, size, sha256, sha256, content_type, now),
+                )
+                if not done.rowcount:
+                    row = con.execute("SELECT size, sha256 FROM outputs WHERE key = ?", (key,)).fetchone()
+                    if row != (size, sha256):
+                        raise BadRequest("invalid_path", f"two inputs of this run have the path {path!r}")
+
+        await self._write(job)
+
+    async def seal(self, execution: UUID) -> bool:
+        def job(con: Connection) -> bool:
+            n = self._number(con, execution)
+            done = con.execute(
+                "UPDATE jobs SET state = 'publishing', owner = NULL, lease_until = 0 "
+                "WHERE execution = ? AND state = 'uploading' AND root = 'open'",
+                (n,),
+            )
+            if not done.rowcount:
+                return False
+            # Byte order makes `{prefix}/` … `{prefix}0` exactly what lies below the prefix.
+            con.execute(
+                "UPDATE outputs SET state = ? WHERE state = ? AND key > ? AND key < ?",
+                (STORED, WRITING, f"{execution}/{INPUT_STAGE}/", f"{execution}/{INPUT_STAGE}0"),
+            )
+            return True
+
+        return await self._write(job)
+
+    # -- replays -----------------------------------------------------------------------------------
+
+    async def open_replay(
+        self,
+        *,
+        source: UUID,
+        stage: str,
+        path: str | None,
+        prefix: str,
+        to_route: str,
+        config: str,
+        version: int,
+        route: str,
+    ) -> Replay:
+        def job(con: Connection) -> Replay:
+            version_id, _ = self._entry(con, config, version)
+            lane = self._lane_named(con, version_id, route)
+            execution, batch = mint(2)
+            (n,) = con.execute(
+                "INSERT INTO executions (id, kind, status, config_version, parent, batch, created_at) "
+                "VALUES (?, 'replay', 'running', ?, ?, ?, ?) RETURNING n",
+                (execution, version_id, source.bytes, batch, self._clock()),
+            ).fetchone()
+            con.execute(
+                "INSERT INTO jobs (execution, source, stage, path, prefix, to_route, lane, state) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, 'publishing')",
+                (n, source.bytes, stage, path, prefix, to_route, lane.id),
+            )
+            return self._replay(con, con.execute(f"{_REPLAY} WHERE e.n = ?", (n,)).fetchone())
+
+        return await self._write(job)
+
+    async def adopt(self, execution: UUID) -> Execution:
+        def job(con: Connection) -> Execution:
+            now = self._clock()
+            done = con.execute(
+                "INSERT INTO executions (id, kind, status, settled, created_at, ended_at) "
+                "VALUES (?, 'adopted', 'completed', 1, ?, ?) ON CONFLICT DO NOTHING",
+                (execution.bytes, now, now),
+            )
+            if done.rowcount:
+                self._settle_execution(con, int(done.lastrowid or 0))
+            found = self._find_execution(con, execution)
+            assert found
+            return found
+
+        return await self._write(job)
+
+    # -- the lease and the fence -------------------------------------------------------------------
+
+    async def acquire(self, job: UUID, *, owner: str, lease: float) -> Held | None:
+        def take(con: Connection) -> Held | None:
+            now = self._clock()
+            row = con.execute(
+                "SELECT e.n, e.batch, e.config_version, j.source, j.stage, j.prefix, j.lane, j.epoch, j.cursor, "
+                "j.root, j.idle_takeovers FROM jobs j JOIN executions e ON e.n = j.execution "
+                "WHERE e.id = ? AND j.state = 'publishing' AND (j.owner IS NULL OR j.lease_until <= ?)",
+                (job.bytes, now),
+            ).fetchone()
+            if row is None:
+                return None
+            n, batch, _, source, stage, prefix, lane_id, epoch, cursor, root, idle = row
+            if idle + 1 >= _MOST_IDLE_TAKEOVERS:
+                con.execute(
+                    "UPDATE jobs SET state = 'stalled', epoch = epoch + 1, owner = NULL WHERE execution = ?",
+                    (n,),
+                )
+                return None
+            con.execute(
+                "UPDATE jobs SET epoch = epoch + 1, owner = ?, lease_until = ?, idle_takeovers = idle_takeovers + 1 "
+                "WHERE execution = ?",
+                (owner, now + lease, n),
+            )
+            headers, external = self._call_maker(con).headers(n, lane_id, job.bytes, batch)
+            return Held(
+                job=job,
+                epoch=epoch + 1,
+                owner=owner,
+                headers=headers,
+                external=external,
+                prefix=prefix,
+                stages=self._declared_stages(con, source),
+                default_stage=stage,
+                cursor=cursor,
+                listed=root != "open",
+            )
+
+        return await self._write(take)
+
+    def _declared_stages(self, con: Connection, source: bytes) -> tuple[str, ...]:
+        """The stages that an execution's config declares (and `input`), longest first."""
+        rows = con.execute(
+            "SELECT l.stage FROM lanes l JOIN executions e ON e.config_version = l.config_version "
+            "WHERE e.id = ? AND l.stage IS NOT NULL",
+            (source,),
+        ).fetchall()
+        return tuple(sorted({INPUT_STAGE, *(s for (s,) in rows)} if rows else (), key=len, reverse=True))
+
+    async def renew(self, held: Held, *, lease: float) -> bool:
+        return await self._update(
+            held, "lease_until = ?", (self._clock() + lease,), "AND state = 'publishing'"
+        )
+
+    async def release(self, held: Held) -> None:
+        await self._update(held, "owner = NULL, lease_until = 0", (), "")
+
+    async def _update(self, held: Held, change: str, values: tuple[Any, ...], condition: str) -> bool:
+        def job(con: Connection) -> bool:
+            done = con.execute(
+                f"UPDATE jobs SET {change} WHERE execution = (SELECT n FROM executions WHERE id = ?) "
+                f"AND epoch = ? {condition}",
+                (*values, held.job.bytes, held.epoch),
+            )
+            return bool(done.rowcount)
+
+        return await self._write(job)
+
+    def _fenced(self, con: Connection, held: Held) -> tuple[int, int, str, int, int] | None:
+        """(execution, lane, cursor, ordinals, watermark) if `held` still holds its job."""
+        row = con.execute(
+            "SELECT j.execution, j.lane, j.cursor, j.ordinals, j.watermark FROM executions e "
+            "JOIN jobs j ON j.execution = e.n WHERE e.id = ? AND j.epoch = ? AND j.state = 'publishing'",
+            (held.job.bytes, held.epoch),
+        ).fetchone()
+        return row and tuple(row)
+
+    # -- listing -----------------------------------------------------------------------------------
+
+    async def record(
+        self, held: Held, objects: Sequence[Listed], *, cursor: str, last: bool
+    ) -> list[Call] | None:
+        # Ids are minted in order here, outside the lock; another process's rows may come between.
+        minted = mint(len(objects))
+
+        def job(con: Connection) -> list[Call] | None:
+            fenced = self._fenced(con, held)
+            if fenced is None:
+                return None
+            n, lane, seen, ordinals, _ = fenced
+            (root,) = con.execute("SELECT root FROM jobs WHERE execution = ?", (n,)).fetchone()
+            if root != "open" or (objects and seen >= cursor):
+                return None
+            kept = objects
+            if objects:
+                unstored = con.execute(
+                    "SELECT key FROM outputs WHERE state <> 1 AND key >= ? AND key <= ?",
+                    (objects[0].key, objects[-1].key),
+                ).fetchall()
+                if unstored:
+                    hidden = {k for (k,) in unstored}
+                    kept = [o for o in objects if o.key not in hidden]
+            keys = [o.key for o in kept]
+            first = ordinals + 1
+            con.executemany(
+                "INSERT INTO messages (id, execution, lane, object_key, stage, ordinal) VALUES (?, ?, ?, ?, ?, ?)",
+                zip(
+                    minted,
+                    repeat(n),
+                    repeat(lane),
+                    keys,
+                    [o.stage for o in kept],
+                    range(first, first + len(kept)),
+                    strict=False,
+                ),
+            )
+            bad = [(o.problem, cid) for o, cid in zip(kept, minted, strict=False) if o.problem]
+            if bad:
+                now = self._clock()
+                con.executemany(
+                    "UPDATE messages SET state = ?, error_code = 'invalid_key', error = ?, ended_at = ? WHERE id = ?",
+                    [(DEAD, f"the key {problem}", now, cid) for problem, cid in bad],
+                )
+            con.execute(
+                "UPDATE jobs SET cursor = ?, ordinals = ?, idle_takeovers = 0, root = ? WHERE execution = ?",
+                (max(cursor, seen), ordinals + len(kept), "completed" if last else "open", n),
+            )
+            headers, external = held.headers, held.external
+            return [
+                Call(headers, text(cid), 0, None, key, external, ordinal)
+                for ordinal, cid, key, o in zip(
+                    range(first, first + len(kept)), minted, keys, kept, strict=False
+                )
+                if not o.problem
+            ]
+
+        return await self._write(job)
+
+    async def is_listed(self, job: UUID) -> bool:
+        row = await self._read(
+            lambda con: con.execute(
+                "SELECT 1 FROM jobs j JOIN executions e ON e.n = j.execution WHERE e.id = ? AND j.root <> 'open'",
+                (job.bytes,),
+            ).fetchone()
+        )
+        return row is not None
+
+    async def fail_listing(self, held: Held, why: str) -> bool:
+        def job(con: Connection) -> bool:
+            if self._fenced(con, held) is None:
+                return False
+            done = con.execute(
+                "UPDATE jobs SET root = 'dead', error_code = 'listing_failed', error = ? "
+                "WHERE execution = (SELECT n FROM executions WHERE id = ?) AND root = 'open'",
+                (why, held.job.bytes),
+            )
+            return bool(done.rowcount)
+
+        return await self._write(job)
+
+    # -- publishing --------------------------------------------------------------------------------
+
+    async def unpublished(self, held: Held, *, limit: int) -> list[Call]:
+        def job(con: Connection) -> list[Call]:
+            maker = self._call_maker(con)
+            rows = con.execute(
+                f"{maker.SELECT} WHERE m.execution = (SELECT n FROM executions WHERE id = ?1) "
+                "AND m.ordinal > (SELECT watermark FROM jobs WHERE execution = m.execution) "
+                "AND m.state = ?2 AND m.published IS NULL ORDER BY m.ordinal LIMIT ?3",
+                (held.job.bytes, PENDING, limit),
+            ).fetchall()
+            return maker.calls(rows)
+
+        return await self._read(job)
+
+    async def mark(
+        self,
+        held: Held,
+        upto: int,
+        *,
+        uncertain: Sequence[Call] = (),
+        refused: Sequence[tuple[Call, str]] = (),
+    ) -> bool:
+        def job(con: Connection) -> bool:
+            fenced = self._fenced(con, held)
+            if fenced is None:
+                return False
+            n, _, _, _, watermark = fenced
+            if uncertain:
+                con.executemany(
+                    "UPDATE messages SET published = -1 WHERE id = ? AND published IS NULL AND state = ?",
+                    [(raw(c.correlation_id), PENDING) for c in uncertain],
+                )
+            self._refuse(con, refused)
+            if held.external and upto > watermark:
+                con.execute(
+                    "UPDATE messages SET state = ?, published = 1, ended_at = ? "
+                    "WHERE execution = ? AND ordinal > ? AND ordinal <= ? AND state = ? AND published IS NULL",
+                    (COMPLETED, self._clock(), n, watermark, upto, PENDING),
+                )
+            con.execute(
+                "UPDATE jobs SET watermark = max(watermark, ?), idle_takeovers = 0 WHERE execution = ?",
+                (upto, n),
+            )
+            return True
+
+        return await self._write(job)
+
+    async def unsettled(self, held: Held, *, limit: int) -> list[Call]:
+        def job(con: Connection) -> list[Call]:
+            maker = self._call_maker(con)
+            rows = con.execute(
+                f"{maker.SELECT} WHERE m.published = -1 AND m.state = ? "
+                "AND m.execution = (SELECT n FROM executions WHERE id = ?) ORDER BY m.n LIMIT ?",
+                (PENDING, held.job.bytes, limit),
+            ).fetchall()
+            return maker.calls(rows)
+
+        return await self._read(job)
+
+    async def settle(
+        self, held: Held, confirmed: Sequence[Call], refused: Sequence[tuple[Call, str]]
+    ) -> bool:
+        def job(con: Connection) -> bool:
+            if self._fenced(con, held) is None:
+                return False
+            now = self._clock()
+            state, ended = (COMPLETED, now) if held.external else (PENDING, None)
+            con.executemany(
+                "UPDATE messages SET published = 1, state = ?, ended_at = ? "
+                "WHERE id = ? AND published = -1 AND state = ?",
+                [(state, ended, raw(c.correlation_id), PENDING) for c in confirmed],
+            )
+            self._refuse(con, refused)
+            if confirmed or refused:
+                con.execute(
+                    "UPDATE jobs SET idle_takeovers = 0 "
+                    "WHERE execution = (SELECT n FROM executions WHERE id = ?)",
+                    (held.job.bytes,),
+                )
+            return True
+
+        return await self._write(job)
+
+    async def close_job(self, held: Held) -> bool:
+        def job(con: Connection) -> bool:
+            fenced = self._fenced(con, held)
+            if fenced is None:
+                return False
+            n, _, _, ordinals, watermark = fenced
+            (root,) = con.execute("SELECT root FROM jobs WHERE execution = ?", (n,)).fetchone()
+            if root == "open" or self._unconfirmed(con, n, watermark, (PENDING,)):
+                return False
+            failed = self._failed(con, n) or root == "dead"
+            con.execute(
+                "UPDATE jobs SET state = ?, watermark = ?, owner = NULL, ended_at = ? WHERE execution = ?",
+                ("partial_failure" if failed else "publishing_complete", ordinals, self._clock(), n),
+            )
+            return True
+
+        return await self._write(job)
+
+    def _unconfirmed(self, con: Connection, n: int, watermark: int, states: tuple[int, ...]) -> int:
+        marks = ",".join("?" * len(states))
+        (count,) = con.execute(
+            f"SELECT (SELECT count(*) FROM messages WHERE execution = ? AND ordinal > ? AND published IS NULL "
+            f"AND state IN ({marks})) + "
+            f"(SELECT count(*) FROM messages WHERE execution = ? AND published = -1 AND state IN ({marks}))",
+            (n, watermark, *states, n, *states),
+        ).fetchone()
+        return int(count)
+
+    def _failed(self, con: Connection, n: int) -> int:
+        (count,) = con.execute(
+            "SELECT count(*) FROM messages WHERE execution = ? AND state = ? AND ordinal IS NOT NULL "
+            "AND error_code IN ('publish_refused', 'invalid_key')",
+            (n, DEAD),
+        ).fetchone()
+        return int(count)
+
+    # -- what became of it -------------------------------------------------------------------------
+
+    def _replay(self, con: Connection, row: tuple[Any, ...]) -> Replay:
+        n, uuid, source, stage, path, to_route, lane_id, found, watermark, batch, state, created, ended = row
+        lane = self._lane(con, lane_id)
+        unconfirmed = self._unconfirmed(con, n, watermark, (PENDING, CANCELLED))
+        failed = self._failed(con, n)
+        published = found - failed - unconfirmed
+        if state == "cancelled":
+            failed = found - published
+        status: Literal["publishing_complete", "partial_failure"] | None = None
+        if state == "publishing_complete":
+            status = "publishing_complete"
+        elif state in ("partial_failure", "cancelled"):
+            status = "partial_failure"
+        (root,) = con.execute("SELECT root FROM jobs WHERE execution = ?", (n,)).fetchone()
+        return Replay(
+            execution_id=UUID(bytes=uuid),
+            from_execution_id=UUID(bytes=source),
+            from_stage=stage,
+            from_path=path,
+            to_route=to_route,
+            to_queue=lane.queue,
+            objects_found=found,
+            objects_published=published,
+            objects_failed=failed,
+            status=status,
+            replay_batch_id=UUID(bytes=batch),
+            errors=self._errors(con, n, state, watermark, root)
+            if failed or unconfirmed or root == "dead"
+            else None,
+            state=state,
+            to_config=lane.config,
+            to_config_version=lane.version,
+            created_at=moment(created),
+            ended_at=moment_or_none(ended),
+        )
+
+    def _errors(self, con: Connection, n: int, state: str, watermark: int, root: str) -> list[str] | None:
+        """At most 100 lines; the last of a longer list says how many more there were."""
+        lines = []
+        if state == "cancelled":
+            lines.append("cancelled before all was published; POST /api/v1/replay starts it anew")
+        if root == "dead":
+            (why,) = con.execute("SELECT error FROM jobs WHERE execution = ?", (n,)).fetchone()
+            lines.append(f"listing was given up: {why}")
+        rows = con.execute(
+            "SELECT object_key, error_code || ': ' || error FROM messages "
+            "WHERE execution = ?1 AND state = ?2 AND ordinal IS NOT NULL "
+            "AND error_code IN ('publish_refused', 'invalid_key') "
+            "UNION ALL SELECT object_key, 'uncertain, will be settled' FROM messages "
+            "WHERE execution = ?1 AND published = -1 AND state = ?3 LIMIT ?4",
+            (n, DEAD, PENDING, _MOST_ERRORS + 1),
+        ).fetchall()
+        lines += [f"{key}: {why}" for key, why in rows]
+        if len(lines) > _MOST_ERRORS:
+            total = (
+                self._failed(con, n) + self._unconfirmed(con, n, 1 << 62, (PENDING,)) + len(lines) - len(rows)
+            )
+            lines[_MOST_ERRORS - 1 :] = [f"and {total - _MOST_ERRORS + 1} more"]
+        return lines or None
+
+    async def replay(self, batch: UUID) -> Replay | None:
+        def job(con: Connection) -> Replay | None:
+            row = con.execute(f"{_REPLAY} WHERE e.batch = ?", (batch.bytes,)).fetchone()
+            return self._replay(con, row) if row else None
+
+        return await self._read(job)
+
+    async def replays(
+        self, *, source: UUID | None = None, before: int | None = None, limit: int = 100
+    ) -> tuple[list[Replay], int | None]:
+        def job(con: Connection) -> tuple[list[Replay], int | None]:
+            rows = con.execute(
+                f"{_REPLAY} WHERE e.batch IS NOT NULL AND (?1 IS NULL OR j.source = ?1) "
+                "AND (?2 IS NULL OR e.n < ?2) ORDER BY e.n DESC LIMIT ?3",
+                (source.bytes if source else None, before, limit + 1),
+            ).fetchall()
+            page = [self._replay(con, r) for r in rows[:limit]]
+            return page, rows[limit - 1][0] if len(rows) > limit else None
+
+        return await self._read(job)
+
+    async def cancel(self, execution: UUID) -> Execution | None:
+        def job(con: Connection) -> Execution | None:
+            row = con.execute("SELECT n, status FROM executions WHERE id = ?", (execution.bytes,)).fetchone()
+            if row is None:
+                return None
+            n, status = row
+            if status in ("completed", "failed"):
+                raise Conflict(
+                    "execution_ended", f"execution {execution} is {status}; there is nothing to cancel"
+                )
+            if status == "running":
+                now = self._clock()
+                con.execute(
+                    "UPDATE executions SET status = 'cancelled', ended_at = ?, revision = revision + 1 WHERE n = ?",
+                    (now, n),
+                )
+                con.execute(
+                    "UPDATE messages SET state = ?, ended_at = ? WHERE execution = ? AND state IN (?, ?)",
+                    (CANCELLED, now, n, PENDING, RETRY),
+                )
+                con.execute(
+                    "UPDATE jobs SET epoch = epoch + 1, owner = NULL, "
+                    "root = iif(root = 'open', 'cancelled', root), ended_at = coalesce(ended_at, ?), "
+                    "state = iif(state IN ('publishing', 'uploading', 'stalled'), 'cancelled', state) "
+                    "WHERE execution = ?",
+                    (now, n),
+                )
+                self._counts.pop(n, None)
+                if not self._is_open(con, n):
+                    self._settle_execution(con, n)
+            return self._find_execution(con, execution)
+
+        return await self._write(job)

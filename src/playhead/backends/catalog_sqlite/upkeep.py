@@ -1,0 +1,357 @@
+"""Heartbeats, the reconciler's questions and resend in SQLite."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from playhead.backends._sqlite import Connection
+from playhead.backends.catalog_sqlite.rows import (
+    CANCELLED,
+    MISSED_BEATS,
+    PENDING,
+    RETRY,
+    RUNNING,
+    Part,
+)
+from playhead.envelope import Call
+from playhead.errors import Conflict
+from playhead.ids import moment
+from playhead.model import WorkerInfo
+from playhead.ports.catalog.upkeep import Process, Subscription
+
+_UNHURRIED_SECONDS = 60.0
+"""A live publisher that has not published a row for so long has lost sight of it (its broker failed)."""
+_FORGET_SECONDS = 3600.0
+
+_CALLED = "(m.published = 1 OR (m.published IS NULL AND m.ordinal <= coalesce(j.watermark, 0)))"
+"""A row that somebody was called for; needs `LEFT JOIN jobs j ON j.execution = m.execution`."""
+
+
+class UpkeepPart(Part):
+    # -- processes and leases ----------------------------------------------------------------------
+
+    async def heartbeat(self, process: Process, queues: Sequence[str] = ()) -> None:
+        now = self._clock()
+        values = (*process, json.dumps(list(queues)), now, now)
+        await self._write(
+            lambda con: con.execute(
+                "INSERT INTO processes (id, kind, host, pid, queues, started_at, heartbeat_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE "
+                "SET queues = excluded.queues, heartbeat_at = excluded.heartbeat_at",
+                values,
+            )
+        )
+
+    async def depart(self, process: str) -> None:
+        def job(con: Connection) -> None:
+            con.execute("DELETE FROM processes WHERE id = ?", (process,))
+            con.execute("DELETE FROM leases WHERE owner = ?", (process,))
+            con.execute(
+                "UPDATE jobs SET owner = NULL, lease_until = 0 WHERE owner = ? AND state IN ('publishing', 'uploading')",
+                (process,),
+            )
+
+        await self._write(job)
+
+    async def workers(self) -> list[WorkerInfo]:
+        def job(con: Connection) -> list[WorkerInfo]:
+            since = self._clock() - MISSED_BEATS * self._beat
+            rows = con.execute(
+                "SELECT id, kind, host, pid, queues, started_at, heartbeat_at FROM processes "
+                "WHERE heartbeat_at >= ? ORDER BY started_at, id",
+                (since,),
+            ).fetchall()
+            return [
+                WorkerInfo(p, kind, host, pid, json.loads(queues), moment(began), moment(beat))
+                for p, kind, host, pid, queues, began, beat in rows
+            ]
+
+        return await self._read(job)
+
+    async def lease(self, name: str, owner: str, *, seconds: float) -> bool:
+        def job(con: Connection) -> bool:
+            now = self._clock()
+            done = con.execute(
+                "INSERT INTO leases (name, owner, until) VALUES (?1, ?2, ?3) ON CONFLICT (name) DO UPDATE "
+                "SET owner = ?2, until = ?3 WHERE owner = ?2 OR until <= ?4",
+                (name, owner, now + seconds, now),
+            )
+            return bool(done.rowcount)
+
+        return await self._write(job)
+
+    async def subscriptions(self) -> list[Subscription]:
+        def job(con: Connection) -> list[Subscription]:
+            rows = con.execute(
+                "SELECT l.queue, v.name, v.version, l.route FROM lanes l "
+                "JOIN config_versions v ON v.id = l.config_version JOIN configs c ON c.name = v.name "
+                "WHERE NOT l.external AND ("
+                "(c.active AND v.version = (SELECT max(version) FROM config_versions WHERE name = v.name)) "
+                "OR v.id IN (SELECT config_version FROM executions WHERE settled = 0)) "
+                "ORDER BY l.queue, v.created_at, v.id",
+            ).fetchall()
+            newest = {
+                queue: Subscription(queue, name, version, route) for queue, name, version, route in rows
+            }
+            return list(newest.values())
+
+        return await self._read(job)
+
+    # -- the reconciler's questions ----------------------------------------------------------------
+
+    async def orphans(self, owner: str, *, limit: int) -> list[Call]:
+        def job(con: Connection) -> list[Call]:
+            alive = sorted(self._alive(con))
+            marks = ",".join("?" * len(alive))
+            stale = int((self._clock() - _UNHURRIED_SECONDS) * 1000).to_bytes(6, "big") + bytes(10)
+            rows = con.execute(
+                "SELECT n FROM messages INDEXED BY messages_unpublished WHERE published = 0 AND state = 0 "
+                f"AND (publisher IS NULL OR publisher NOT IN ({marks}) OR id < ?) LIMIT ?",
+                (*alive, stale, limit),
+            ).fetchall()
+            return self._take(con, owner, [n for (n,) in rows])
+
+        return await self._claim_if_any(
+            "SELECT 1 FROM messages WHERE published = 0 AND state = 0 LIMIT 1", (), job
+        )
+
+    async def due(self, owner: str, *, limit: int) -> list[Call]:
+        now = self._clock()
+
+        def job(con: Connection) -> list[Call]:
+            rows = con.execute(
+                "SELECT n FROM messages WHERE published = 0 AND state = 2 AND not_before <= ? "
+                "ORDER BY not_before LIMIT ?",
+                (now, limit),
+            ).fetchall()
+            return self._take(con, owner, [n for (n,) in rows])
+
+        return await self._claim_if_any(
+            "SELECT 1 FROM messages WHERE published = 0 AND state = 2 AND not_before <= ? LIMIT 1",
+            (now,),
+            job,
+        )
+
+    async def _claim_if_any(self, look: str, values: tuple[Any, ...], job: Any) -> list[Call]:
+        """Take the write lock only when a look without it found something: most seconds find nothing."""
+        if not await self._read(lambda con: con.execute(look, values).fetchone()):
+            return []
+        found: list[Call] = await self._write(job)
+        return found
+
+    def _take(self, con: Connection, owner: str, rows: list[int]) -> list[Call]:
+        con.executemany("UPDATE messages SET publisher = ? WHERE n = ?", [(owner, n) for n in rows])
+        return self._calls_of(con, rows)
+
+    def _calls_of(self, con: Connection, rows: list[int]) -> list[Call]:
+        maker = self._call_maker(con)
+        return maker.calls([con.execute(f"{maker.SELECT} WHERE m.n = ?", (n,)).fetchone() for n in rows])
+
+    async def recall_abandoned(self, *, limit: int) -> int:
+        def abandoned(con: Connection) -> list[tuple[int, str]]:
+            alive = sorted(self._alive(con))
+            marks = ",".join("?" * len(alive))
+            return con.execute(
+                "SELECT m.n, e.status FROM messages m JOIN executions e ON e.n = m.execution "
+                f"WHERE m.state = 1 AND m.worker NOT IN ({marks}) LIMIT ?",
+                (*alive, limit),
+            ).fetchall()
+
+        def job(con: Connection) -> int:
+            rows = abandoned(con)
+            now = self._clock()
+            for n, status in rows:
+                if status == "running":
+                    con.execute(
+                        "UPDATE messages SET state = ?, worker = NULL, not_before = ?, published = 0, "
+                        "publisher = NULL, generation = generation + 1 WHERE n = ?",
+                        (RETRY, now, n),
+                    )
+                else:
+                    con.execute(
+                        "UPDATE messages SET state = ?, worker = NULL, ended_at = ? WHERE n = ?",
+                        (CANCELLED, now, n),
+                    )
+            return len(rows)
+
+        if not await self._read(abandoned):
+            return 0
+        return await self._write(job)
+
+    async def waiting_queues(self) -> list[str]:
+        def job(con: Connection) -> list[str]:
+            found: dict[str, None] = {}
+            running = con.execute(
+                "SELECT n, config_version FROM executions WHERE settled = 0 AND status = 'running'"
+            ).fetchall()
+            for n, version in running:
+                for lane in self._lanes_of(con, version):
+                    if lane.external or lane.queue in found:
+                        continue
+                    if any(self._unheard(con, n, lane.id, state, 1) for state in (PENDING, RETRY)):
+                        found[lane.queue] = None
+            return list(found)
+
+        return await self._read(job)
+
+    def _unheard(self, con: Connection, execution: int, lane: int, state: int, limit: int) -> list[int]:
+        rows = con.execute(
+            "SELECT m.n FROM messages m LEFT JOIN jobs j ON j.execution = m.execution "
+            f"WHERE m.execution = ? AND m.lane = ? AND m.state = ? AND {_CALLED} LIMIT ?",
+            (execution, lane, state, limit),
+        ).fetchall()
+        return [n for (n,) in rows]
+
+    async def recall_unheard(self, owner: str, queue: str, *, limit: int) -> list[Call]:
+        def job(con: Connection) -> list[Call]:
+            lanes = con.execute(
+                "SELECT e.n, l.id FROM executions e JOIN lanes l ON l.config_version = e.config_version "
+                "WHERE e.settled = 0 AND e.status = 'running' AND l.queue = ? AND NOT l.external",
+                (queue,),
+            ).fetchall()
+            rows: list[int] = []
+            for execution, lane in lanes:
+                for state in (PENDING, RETRY):
+                    if len(rows) < limit:
+                        rows += self._unheard(con, execution, lane, state, limit - len(rows))
+            con.executemany(
+                "UPDATE messages SET published = 0, publisher = ?, generation = generation + 1 WHERE n = ?",
+                [(owner, n) for n in rows],
+            )
+            return self._calls_of(con, rows)
+
+        return await self._write(job)
+
+    async def open_executions(self) -> list[UUID]:
+        rows = await self._read(
+            lambda con: con.execute(
+                "SELECT id FROM executions WHERE settled = 0 AND status = 'running' ORDER BY n"
+            ).fetchall()
+        )
+        return [UUID(bytes=uuid) for (uuid,) in rows]
+
+    async def cancel_stragglers(self) -> int:
+        look = "SELECT n FROM executions WHERE settled = 0 AND status = 'cancelled'"
+
+        def job(con: Connection) -> int:
+            alive = sorted(self._alive(con))
+            marks = ",".join("?" * len(alive))
+            count = 0
+            for (n,) in con.execute(look).fetchall():
+                count += con.execute(
+                    "UPDATE messages SET state = ?, worker = NULL, ended_at = ? WHERE execution = ? "
+                    f"AND (state IN (?, ?) OR (state = ? AND worker NOT IN ({marks})))",
+                    (CANCELLED, self._clock(), n, PENDING, RETRY, RUNNING, *alive),
+                ).rowcount
+                if not self._is_open(con, n):
+                    self._settle_execution(con, n)
+            return count
+
+        if not await self._read(lambda con: con.execute(f"{look} LIMIT 1").fetchone()):
+            return 0
+        return await self._write(job)
+
+    async def fail_unsealed(self) -> list[UUID]:
+        look = (
+            "SELECT e.n, e.id, j.owner FROM jobs j JOIN executions e ON e.n = j.execution "
+            "WHERE j.state = 'uploading' AND j.lease_until <= ?"
+        )
+
+        def job(con: Connection) -> list[UUID]:
+            now = self._clock()
+            alive = self._alive(con)
+            failed = []
+            for n, uuid, owner in con.execute(look, (now,)).fetchall():
+                if owner in alive:
+                    continue
+                con.execute(
+                    "UPDATE jobs SET state = 'partial_failure', root = 'dead', epoch = epoch + 1, ended_at = ?, "
+                    "error_code = 'upload_incomplete', error = ? WHERE execution = ?",
+                    (
+                        now,
+                        "the process that stored the inputs ended before all of them were stored; run it again",
+                        n,
+                    ),
+                )
+                con.execute(
+                    "UPDATE executions SET status = 'failed', ended_at = ?, revision = revision + 1 WHERE n = ?",
+                    (now, n),
+                )
+                self._settle_execution(con, n)
+                failed.append(UUID(bytes=uuid))
+            return failed
+
+        if not await self._read(lambda con: con.execute(look, (self._clock(),)).fetchone()):
+            return []
+        return await self._write(job)
+
+    async def abandoned_jobs(self) -> list[UUID]:
+        rows = await self._read(
+            lambda con: con.execute(
+                "SELECT e.id FROM jobs j JOIN executions e ON e.n = j.execution "
+                "WHERE j.state = 'publishing' AND (j.owner IS NULL OR j.lease_until <= ?) ORDER BY e.n",
+                (self._clock(),),
+            ).fetchall()
+        )
+        return [UUID(bytes=uuid) for (uuid,) in rows]
+
+    # -- resend ------------------------------------------------------------------------------------
+
+    async def resend(
+        self, *, ids: Sequence[UUID] = (), execution: UUID | None = None, route: str | None = None
+    ) -> list[UUID]:
+        def job(con: Connection) -> list[UUID]:
+            query = (
+                "SELECT m.n, m.id, m.execution, e.id, e.status, m.error_code FROM messages m "
+                "JOIN executions e ON e.n = m.execution JOIN lanes l ON l.id = m.lane WHERE m.state = 5 AND "
+            )
+            rows: list[tuple[Any, ...]] = []
+            for cid in ids:
+                rows += con.execute(query + "m.id = ?", (cid.bytes,)).fetchall()
+            if execution or route:
+                rows += con.execute(
+                    query + "(?1 IS NULL OR e.id = ?1) AND (?2 IS NULL OR l.route = ?2) ORDER BY m.n",
+                    (execution.bytes if execution else None, route),
+                ).fetchall()
+            sent = []
+            for n, cid, execution_n, execution_id, status, code in rows:
+                if status == "cancelled":
+                    if ids or execution:
+                        raise Conflict(
+                            "execution_ended",
+                            f"execution {UUID(bytes=execution_id)} is cancelled; its dead letters can't be sent again",
+                        )
+                    continue
+                if code == "invalid_key":
+                    if ids:
+                        raise Conflict(
+                            "execution_ended",
+                            f"message {UUID(bytes=cid)} names a key that can't be worked; rename the object and "
+                            "replay it",
+                        )
+                    continue
+                con.execute(
+                    "UPDATE messages SET state = ?, generation = generation + 1, base = attempt, published = 0, "
+                    "publisher = NULL, not_before = NULL, ended_at = NULL, error_code = NULL, error = NULL, "
+                    "traceback = NULL WHERE n = ?",
+                    (PENDING, n),
+                )
+                con.execute(
+                    "UPDATE executions SET status = 'running', settled = 0, ended_at = NULL, counts = NULL WHERE n = ?",
+                    (execution_n,),
+                )
+                self._counts.pop(execution_n, None)
+                sent.append(UUID(bytes=cid))
+            return sent
+
+        return await self._write(job)
+
+    async def maintain(self) -> None:
+        now = self._clock()
+        await self._write(
+            lambda con: con.execute("DELETE FROM processes WHERE heartbeat_at < ?", (now - _FORGET_SECONDS,))
+        )
+        await self._db.checkpoint()

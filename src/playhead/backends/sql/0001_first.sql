@@ -1,0 +1,163 @@
+-- The embedded catalog and broker. Rowid tables with a unique index on each id: ids are UUIDv7 and
+-- arrive in order, so every index below is appended to and stays flat at any size.
+
+CREATE TABLE configs (
+  name       TEXT PRIMARY KEY,
+  active     INTEGER NOT NULL,
+  created_at REAL NOT NULL
+);
+
+CREATE TABLE config_versions (
+  id         INTEGER PRIMARY KEY,
+  name       TEXT NOT NULL REFERENCES configs (name),
+  version    INTEGER NOT NULL,
+  hash       TEXT NOT NULL,
+  source     TEXT NOT NULL,
+  document   TEXT NOT NULL,           -- model.Config as JSON
+  created_at REAL NOT NULL,
+  UNIQUE (name, version)
+);
+
+-- A route of a config version: what a message row points at instead of repeating names.
+CREATE TABLE lanes (
+  id             INTEGER PRIMARY KEY,
+  config_version INTEGER NOT NULL REFERENCES config_versions (id),
+  route          TEXT NOT NULL,
+  queue          TEXT NOT NULL,
+  stage          TEXT,
+  external       INTEGER NOT NULL,
+  max_attempts   INTEGER NOT NULL,
+  feeds          TEXT NOT NULL,       -- JSON: the route names of `to`, in order
+  UNIQUE (config_version, route)
+);
+
+CREATE TABLE executions (
+  n              INTEGER PRIMARY KEY,
+  id             BLOB NOT NULL UNIQUE,
+  kind           TEXT NOT NULL,
+  status         TEXT NOT NULL,
+  settled        INTEGER NOT NULL DEFAULT 0,  -- ended, and no row is open any more
+  config_version INTEGER REFERENCES config_versions (id),
+  parent         BLOB,
+  batch          BLOB UNIQUE,
+  revision       INTEGER NOT NULL DEFAULT 0,
+  created_at     REAL NOT NULL,
+  ended_at       REAL,
+  counts         TEXT                 -- JSON, frozen when it settles
+);
+CREATE INDEX executions_unsettled ON executions (n) WHERE settled = 0;
+CREATE INDEX executions_parent ON executions (parent) WHERE parent IS NOT NULL;
+
+CREATE TABLE tags (
+  tag       TEXT NOT NULL,
+  execution INTEGER NOT NULL REFERENCES executions (n),
+  PRIMARY KEY (tag, execution)
+) WITHOUT ROWID;
+CREATE INDEX tags_execution ON tags (execution);
+
+-- The job of an execution: its listing, its publishing, and its root.
+CREATE TABLE jobs (
+  execution      INTEGER PRIMARY KEY REFERENCES executions (n),
+  source         BLOB NOT NULL,
+  stage          TEXT NOT NULL,
+  path           TEXT,
+  prefix         TEXT NOT NULL,
+  to_route       TEXT NOT NULL,
+  lane           INTEGER NOT NULL REFERENCES lanes (id),
+  state          TEXT NOT NULL,       -- uploading, then as in model.ReplayState
+  root           TEXT NOT NULL DEFAULT 'open',  -- open, completed, dead, cancelled
+  epoch          INTEGER NOT NULL DEFAULT 0,
+  owner          TEXT,
+  lease_until    REAL NOT NULL DEFAULT 0,
+  idle_takeovers INTEGER NOT NULL DEFAULT 0,
+  cursor         TEXT NOT NULL DEFAULT '',
+  ordinals       INTEGER NOT NULL DEFAULT 0,    -- rows recorded
+  watermark      INTEGER NOT NULL DEFAULT 0,    -- rows up to here are published, but for marked exceptions
+  ended_at       REAL,
+  error_code     TEXT,
+  error          TEXT
+);
+CREATE INDEX jobs_open ON jobs (execution) WHERE state IN ('uploading', 'publishing');
+CREATE INDEX jobs_source ON jobs (source);
+
+CREATE TABLE messages (
+  n          INTEGER PRIMARY KEY,
+  id         BLOB NOT NULL UNIQUE,    -- correlation id
+  execution  INTEGER NOT NULL REFERENCES executions (n),
+  lane       INTEGER NOT NULL REFERENCES lanes (id),
+  object_key TEXT NOT NULL,
+  stage      TEXT NOT NULL,           -- of the object; its path is the rest of the key
+  ordinal    INTEGER,                 -- place in its job's listing; NULL for children
+  state      INTEGER NOT NULL DEFAULT 0,  -- index into model.ROW_STATES
+  published  INTEGER,                 -- 1 yes, 0 no, -1 uncertain, NULL: by the job's watermark
+  attempt    INTEGER NOT NULL DEFAULT 0,
+  base       INTEGER NOT NULL DEFAULT 0,  -- attempts that do not count towards max_attempts
+  generation INTEGER NOT NULL DEFAULT 0,
+  parent     INTEGER REFERENCES messages (n),
+  publisher  TEXT,
+  worker     TEXT,
+  not_before REAL,
+  started_at REAL,
+  ended_at   REAL,
+  error_code TEXT,
+  error      TEXT,
+  traceback  TEXT
+);
+CREATE INDEX messages_by_state ON messages (execution, state, lane);
+CREATE INDEX messages_by_ordinal ON messages (execution, ordinal) WHERE ordinal IS NOT NULL;
+CREATE INDEX messages_children ON messages (parent) WHERE parent IS NOT NULL;
+CREATE INDEX messages_roots_by_key ON messages (object_key) WHERE parent IS NULL;
+CREATE INDEX messages_unpublished ON messages (publisher) WHERE published = 0 AND state = 0;
+CREATE INDEX messages_due ON messages (not_before) WHERE published = 0 AND state = 2;
+CREATE INDEX messages_running ON messages (worker) WHERE state = 1;
+CREATE INDEX messages_uncertain ON messages (execution) WHERE published = -1;
+CREATE INDEX messages_dead ON messages (n) WHERE state = 5;
+
+CREATE TABLE outputs (
+  n            INTEGER PRIMARY KEY,
+  key          TEXT NOT NULL UNIQUE,
+  message      INTEGER,               -- NULL for inputs
+  attempt      INTEGER,
+  state        INTEGER NOT NULL DEFAULT 0,  -- 0 writing, 1 stored, 2 burnt
+  size         INTEGER NOT NULL,
+  sha256       BLOB NOT NULL,
+  fingerprint  BLOB NOT NULL,
+  content_type TEXT NOT NULL,
+  attributes   TEXT NOT NULL,
+  created_at   REAL NOT NULL
+);
+CREATE INDEX outputs_by_message ON outputs (message) WHERE message IS NOT NULL;
+CREATE INDEX outputs_unstored ON outputs (key) WHERE state <> 1;
+
+CREATE TABLE processes (
+  id           TEXT PRIMARY KEY,
+  kind         TEXT NOT NULL,
+  host         TEXT NOT NULL,
+  pid          INTEGER NOT NULL,
+  queues       TEXT NOT NULL,
+  started_at   REAL NOT NULL,
+  heartbeat_at REAL NOT NULL
+);
+
+CREATE TABLE leases (
+  name  TEXT PRIMARY KEY,
+  owner TEXT NOT NULL,
+  until REAL NOT NULL
+);
+
+-- The broker.
+CREATE TABLE queues (
+  id   INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE
+);
+
+CREATE TABLE calls (
+  n          INTEGER PRIMARY KEY,
+  queue      INTEGER NOT NULL REFERENCES queues (id),
+  visible_at REAL NOT NULL DEFAULT 0, -- 0: ready; later: held until then
+  tag        INTEGER NOT NULL DEFAULT 0,
+  message_id TEXT NOT NULL,
+  headers    TEXT NOT NULL,
+  payload    TEXT NOT NULL
+);
+CREATE INDEX calls_visible ON calls (queue, visible_at);
