@@ -1,0 +1,62 @@
+"""Some 200 HTML pages that every machine has: the standard library, as pydoc writes it.
+
+Run as a script (`python -m playhead.demo.pages FOLDER`), because looking at every module imports it,
+and what an import leaves behind belongs in no long-lived process. Takes 2–4 seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import pydoc
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+_SKIPPED = frozenset({"antigravity", "idlelib", "lib2to3", "test", "this", "tkinter", "turtle", "turtledemo"})
+"""They open a browser or a window, print on import, or are of no use to a reader."""
+
+_FILE_LINK = re.compile(r'<a href="file:[^"]*">[^<]*</a>(?:<br>)?')
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+def modules() -> list[str]:
+    """The public top-level modules of the standard library, in order."""
+    return sorted(n for n in sys.stdlib_module_names if not n.startswith("_") and n not in _SKIPPED)
+
+
+def page(name: str) -> str | None:
+    """The HTML page of one module; None where this machine can't import it (`winreg`, `ensurepip` …)."""
+    # A module may print, warn or even exit when it is imported or looked at; none of that is our affair.
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            module = importlib.import_module(name)  # noqa: TID251 - the names are the standard library's
+            writer = pydoc.HTMLDoc()
+            text = writer.page(pydoc.describe(module), writer.document(module, name))
+        except (Exception, SystemExit):
+            return None
+    return cleaned(text)
+
+
+def cleaned(text: str) -> str:
+    """A page without what differs from machine to machine and from run to run: paths and addresses."""
+    return _ADDRESS.sub("", _FILE_LINK.sub("", text))
+
+
+def write(folder: Path, names: Iterator[str] | list[str] | None = None) -> int:
+    """Write one `.html` file a module into `folder`, and return how many."""
+    folder.mkdir(parents=True, exist_ok=True)
+    count = 0
+    for name in modules() if names is None else names:
+        if text := page(name):
+            (folder / f"{name}.html").write_text(text, encoding="utf-8", errors="replace")
+            count += 1
+    return count
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    write(Path(sys.argv[1]))

@@ -1,0 +1,245 @@
+"""The story of the demo, step by step."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from playhead.demo.client import Client
+from playhead.demo.processes import DemoFailed, Playground
+
+QUESTION: Final = "read csv rows into a dictionary"
+INDEX: Final = "search.db"
+BEFORE: Final = 1200
+AFTER: Final = 600
+_STANDSTILL_SECONDS = 60.0
+
+
+class Tour:
+    """The demo in `folder`, told to `story`, against what runs at `at`.
+
+    Each step is a method that can be called on its own, in order; `run` calls them all.
+    """
+
+    def __init__(self, folder: Path, at: Playground, story: Console) -> None:
+        self.folder = folder
+        self.at = at
+        self.story = story
+        self.api = Client(at.url)
+
+    def run(self) -> dict[str, Any]:
+        """Tell the whole story and return its figures (all of `playhead demo --json` but `seconds`)."""
+        try:
+            self.story.print(f"Server on {self.at.url}, one worker, all files in {self._shown(self.folder)}/")
+            pages = self.pages()
+            first = self.first_run(pages)
+            before = self.stored(first, "segments")
+            self.ask(first)
+            replay = self.replay(first)
+            again = replay["execution_id"]
+            after = self.stored(again, "segments")
+            converted_again = self.conversions(first, again)
+            hit = self.ask(again)
+            self.trace(hit["key"])
+            self.next_steps()
+        finally:
+            self.api.close()
+        return {
+            "execution_id": first,
+            "pages": len(pages),
+            "segments_before": before,
+            "segments_after": after,
+            "converted_again": converted_again,
+            "replay": replay,
+        }
+
+    def pages(self) -> list[Path]:
+        """Write the pages, in a process of its own, and return them in order."""
+        self._step("Pages", "pydoc writes the standard library as HTML")
+        folder = self.folder / "pages"
+        # A fixed hash seed, so that the pages are the same in every run: sets are printed in them.
+        wrote = subprocess.run(
+            [sys.executable, "-P", "-W", "ignore", "-m", "playhead.demo.pages", str(folder.resolve())],
+            env={**self.at.environment, "PYTHONHASHSEED": "0"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        pages = sorted(folder.glob("*.html"))
+        if wrote.returncode or not pages:
+            raise DemoFailed(f"no pages in {folder}: {wrote.stderr.strip()[-500:] or 'pydoc wrote none'}")
+        self.story.print(f"{len(pages)} pages in {self._shown(folder)}/")
+        return pages
+
+    def first_run(self, pages: list[Path]) -> str:
+        """Apply the config, run it over the pages, and return the execution when all is indexed."""
+        self._step("Run", "convert → segment → index, every stage stored")
+        self._apply(BEFORE)
+        execution = self.api.post(
+            "/configs/docs/run",
+            files=[("files", (page.name, page.read_bytes(), "text/html")) for page in pages],
+            data={"tags": ["demo"]},
+        )["execution_id"]
+        self._watch(execution)
+        for stage in self.api.get(f"/executions/{execution}/stages", limit=1000)["items"]:
+            self.story.print(
+                f"  {stage['stage']:<20}{stage['objects']:>7,} objects{stage['bytes']:>13,} bytes"
+            )
+        return str(execution)
+
+    def replay(self, execution: str) -> Any:
+        """Make the segments smaller, play the stored markdown into `segment` again, return the answer."""
+        self._step(
+            "Replay", f"{AFTER} characters a segment instead of {BEFORE}; the markdown is there already"
+        )
+        self._apply(AFTER)
+        request = {"from_execution_id": execution, "from_stage": "markdown_converted", "to_route": "segment"}
+        self.story.print("POST /api/v1/replay", style="bold")
+        self._json(request)
+        answer = self.api.post("/replay", json=request)
+        self._json(answer)
+        self._watch(answer["execution_id"])
+        return answer
+
+    def conversions(self, first: str, again: str) -> int:
+        """How many pages the replay converted, from its lineage rows; says what that saved."""
+        converted = list(self.api.items(f"/executions/{first}/lineage", route="convert"))
+        repeated = sum(1 for _ in self.api.items(f"/executions/{again}/lineage", route="convert"))
+        self.story.print(
+            f"Pages converted again: [bold]{repeated}[/] of {len(converted)}, by the lineage of the replay. "
+            f"The first time, converting them kept the worker busy for {_busy(converted):.1f} s."
+        )
+        return repeated
+
+    def stored(self, execution: str, stage: str) -> int:
+        """How many objects a stage holds."""
+        stages = self.api.get(f"/executions/{execution}/stages", limit=1000)["items"]
+        return int(next((s["objects"] for s in stages if s["stage"] == stage), 0))
+
+    def ask(self, execution: str) -> Any:
+        """Ask the index, as `playhead search` does, show what it found and return the best hit."""
+        self._step("Ask", f'"{QUESTION}"')
+        hits = self.at.command("search", INDEX, *QUESTION.split(), "--execution", execution, "--limit", "3")
+        if not hits["items"]:
+            raise DemoFailed(f"the index {INDEX} has nothing on {QUESTION!r} from execution {execution}")
+        for hit in hits["items"]:
+            self.story.print(f"  {hit['key'].split('/', 2)[2]}", style="bold", markup=False)
+            self.story.print(f"    {' '.join(hit['snippet'].split())}", markup=False)
+        return hits["items"][0]
+
+    def trace(self, key: str) -> list[Any]:
+        """Follow one object up to the HTML page it came from, across the replay; return the messages."""
+        self._step("Lineage", "where the first hit comes from")
+        made_by = self.api.get("/lineage", object_key=key)["items"][0]["correlation_id"]
+        chain = self.api.get(f"/lineage/{made_by}/chain", direction="up", limit=1000)["items"]
+        chain.sort(key=lambda link: -link["distance"])
+        shown = key
+        for link in chain:
+            self.story.print(f"  {shown}", markup=False)
+            across = " in the execution that was replayed" if link["via"] == "replay" else ""
+            self.story.print(f"    made by {link['route']}{across} from", style="dim", markup=False)
+            shown = link["input_key"]
+        self.story.print(f"  {shown}", markup=False)
+        return list(chain)
+
+    def next_steps(self) -> None:
+        """Three commands that go on from here, and where the docs are."""
+        self._step("Next", "")
+        playhead = f"{self._program()} --home {shlex.quote(self._shown(self.at.home))}"
+        self.story.print(f"  {playhead} show latest", markup=False)
+        self.story.print(f"  {playhead} search {INDEX} parse json --limit 3", markup=False)
+        self.story.print(f"  {playhead} serve", markup=False)
+        self.story.print("  then the docs of the API are at http://127.0.0.1:8080/docs")
+
+    def _apply(self, characters: int) -> None:
+        """Apply the config with a segment size, and leave it in the folder to be played with."""
+        template = resources.files("playhead.demo").joinpath("docs.yaml").read_text(encoding="utf-8")
+        source = template.replace(f"max_characters: {BEFORE}", f"max_characters: {characters}")
+        (self.folder / "docs.yaml").write_text(source, encoding="utf-8")
+        applied = self.api.post(
+            "/configs", content=source.encode(), headers={"Content-Type": "application/yaml"}
+        )
+        self.story.print(f"config docs, version {applied['version']}: max_characters {characters}")
+
+    def _watch(self, execution: str) -> None:
+        """Draw a bar a route until the execution has ended well."""
+        columns = (
+            TextColumn("  {task.description:<9}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        bars: dict[str, TaskID] = {}
+        done, moved = -1, time.monotonic()
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            while True:
+                state = self.api.get(f"/executions/{execution}")
+                for row in self.api.get(f"/executions/{execution}/routes")["items"]:
+                    total = row["counts"]["total"]
+                    if row["route"] not in bars:
+                        if not total:
+                            continue
+                        bars[row["route"]] = progress.add_task(row["route"], total=None)
+                    progress.update(
+                        bars[row["route"]], total=total, completed=total - row["counts"]["pending"]
+                    )
+                if state["status"] != "running":
+                    break
+                ended = state["counts"]["total"] - state["counts"]["pending"]
+                if ended != done:
+                    done, moved = ended, time.monotonic()
+                elif time.monotonic() - moved > _STANDSTILL_SECONDS:
+                    raise DemoFailed(f"execution {execution} has not moved for {_STANDSTILL_SECONDS:.0f} s")
+                self.at.check()
+                time.sleep(0.2)
+        if state["status"] != "completed":
+            raise DemoFailed(
+                f"execution {execution} {state['status']} with {state['counts']['failed']} dead letters: "
+                f"{self._program()} --home {self._shown(self.at.home)} dead-letters list"
+            )
+
+    def _step(self, name: str, about: str) -> None:
+        self.story.print(f"\n[bold cyan]{name}[/]  {about}")
+
+    def _json(self, value: Any) -> None:
+        self.story.print(json.dumps(value, indent=2), markup=False, style="green")
+
+    @staticmethod
+    def _shown(path: Path) -> str:
+        """A path as a reader in the working directory would type it."""
+        near = os.path.relpath(path)
+        return near if not near.startswith("..") else str(path.resolve())
+
+    def _program(self) -> str:
+        """How the reader can call `playhead`: it stands beside this Python where it was installed by pip."""
+        beside = Path(sys.executable).parent / "playhead"
+        return shlex.quote(self._shown(beside)) if beside.exists() else "playhead"
+
+
+def _busy(rows: list[Any]) -> float:
+    """Seconds in which at least one of the messages was worked on (a worker takes them in batches)."""
+    spans = sorted(
+        (
+            datetime.fromisoformat(row["started_at"]).timestamp(),
+            datetime.fromisoformat(row["ended_at"]).timestamp(),
+        )
+        for row in rows
+        if row["started_at"] and row["ended_at"]
+    )
+    busy, reached = 0.0, 0.0
+    for start, end in spans:
+        busy += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return busy
