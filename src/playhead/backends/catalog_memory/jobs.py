@@ -29,7 +29,7 @@ class JobsPart(Tables):
         await self._begin()
         found = self._version(config, version)
         now = self._clock()
-        row = ExecutionRow(next(self._numbers), uuid7(), "run", found, now, tags=tuple(tags))
+        row = ExecutionRow(next(self._numbers), uuid7(), "run", found, now, tags=tuple(dict.fromkeys(tags)))
         row.job = JobRow(
             execution=row,
             source=row.id,
@@ -213,6 +213,11 @@ class JobsPart(Tables):
         """Stored by us, or put there by others."""
         output = self._outputs.get(key)
         return output is None or output.state == "stored"
+
+    async def is_listed(self, job: UUID) -> bool:
+        await self._begin()
+        row = self._executions.get(job)
+        return row is not None and row.job is not None and row.job.root != "open"
 
     async def fail_listing(self, held: Held, why: str) -> bool:
         await self._begin()

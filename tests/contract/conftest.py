@@ -1,0 +1,422 @@
+"""The backends that the contract suites run against, and the words that their tests are written in.
+
+A backend joins a suite by one line in a table below. What it can't promise stands there too, as a
+reason: the tests of that promise are skipped for it and say why.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final, Generic, Literal, TypeVar, get_args
+from uuid import UUID
+
+import pytest
+
+from playhead.envelope import Call
+from playhead.ids import uuid7
+from playhead.keys import content_type_of
+from playhead.model import Config, Counts, ErrorHandling, Execution, Lineage, Replay, Route
+from playhead.ports.broker import Broker
+from playhead.ports.catalog import Catalog
+from playhead.ports.catalog.jobs import Held, Input, Listed
+from playhead.ports.catalog.upkeep import Process
+from playhead.ports.catalog.work import Binding, Bound, Claim, Done, Failed, NewOutput, Refusal, Unbound
+
+T = TypeVar("T")
+
+Promise = Literal["outlives its process", "is shared by processes"]
+
+LEASE = 15.0
+HEARTBEAT = 10.0
+DEAD_AFTER = 5 * HEARTBEAT
+VISIBILITY = 30.0
+
+
+class Clock:
+    """The time, which moves only when told."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+# -- backends --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Backend(Generic[T]):
+    """One row of a table.
+
+    Attributes:
+        module: it takes part when this module is there.
+        open: makes one from (a folder of this test's own, what closes it in the end, the clock). Two of
+            one folder are two processes that share it.
+        waivers: promises it does not make, each with a reason.
+    """
+
+    name: str
+    module: str
+    open: Callable[[Path, AsyncExitStack, Clock], Awaitable[T]]
+    waivers: Mapping[Promise, str] = field(default_factory=dict)
+
+
+async def _memory_broker(place: Path, stack: AsyncExitStack, clock: Clock) -> Broker:
+    from playhead.backends.broker_memory import MemoryBroker
+
+    return MemoryBroker(clock=clock, visibility=VISIBILITY)
+
+
+async def _memory_catalog(place: Path, stack: AsyncExitStack, clock: Clock) -> Catalog:
+    from playhead.backends.catalog_memory import MemoryCatalog
+
+    return MemoryCatalog(clock=clock, heartbeat_seconds=HEARTBEAT)
+
+
+async def _sqlite_broker(place: Path, stack: AsyncExitStack, clock: Clock) -> Broker:
+    from playhead.backends._sqlite import Database
+    from playhead.backends.broker_sqlite import SqliteBroker
+
+    db = Database(place / "playhead.db")
+    await db.open()
+    stack.push_async_callback(db.close)
+    return SqliteBroker(db, visibility=VISIBILITY, clock=clock)
+
+
+async def _sqlite_catalog(place: Path, stack: AsyncExitStack, clock: Clock) -> Catalog:
+    from playhead.backends._sqlite import Database
+    from playhead.backends.catalog_sqlite import SqliteCatalog
+
+    db = Database(place / "playhead.db")
+    await db.open()
+    stack.push_async_callback(db.close)
+    return SqliteCatalog(db, heartbeat_seconds=HEARTBEAT, clock=clock)
+
+
+IN_ONE_PROCESS: Mapping[Promise, str] = dict.fromkeys(get_args(Promise), "it is the memory of one process")
+
+BROKERS: Sequence[Backend[Broker]] = [
+    Backend("memory", "playhead.backends.broker_memory", _memory_broker, IN_ONE_PROCESS),
+    Backend("sqlite", "playhead.backends.broker_sqlite", _sqlite_broker),
+]
+CATALOGS: Sequence[Backend[Catalog]] = [
+    Backend("memory", "playhead.backends.catalog_memory", _memory_catalog, IN_ONE_PROCESS),
+    Backend("sqlite", "playhead.backends.catalog_sqlite", _sqlite_catalog),
+]
+
+
+def _there(backends: Sequence[Backend[T]]) -> list[Any]:
+    return [pytest.param(b, id=b.name) for b in backends if importlib.util.find_spec(b.module)]
+
+
+class Factory(Generic[T]):
+    """Makes as many of one backend as a test needs; all of them share one place."""
+
+    def __init__(self, backend: Backend[T], place: Path, clock: Clock) -> None:
+        self._backend = backend
+        self._place = place
+        self._clock = clock
+        self._closing: list[AsyncExitStack] = []
+
+    def must(self, promise: Promise) -> None:
+        """Skip the test where the backend does not promise that it does this."""
+        if reason := self._backend.waivers.get(promise):
+            pytest.skip(f"no promise that {self._backend.name} {promise}: {reason}")
+
+    async def __call__(self) -> T:
+        stack = AsyncExitStack()
+        self._closing.append(stack)
+        made = await self._backend.open(self._place, stack, self._clock)
+        stack.push_async_callback(made.close)  # type: ignore[attr-defined]
+        return made
+
+    async def close(self) -> None:
+        """Close all that were made: what a process leaves behind is what is left now."""
+        while self._closing:
+            await self._closing.pop().aclose()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=_there(BROKERS))
+async def broker_factory(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock
+) -> AsyncIterator[Factory[Broker]]:
+    factory: Factory[Broker] = Factory(request.param, tmp_path, clock)
+    yield factory
+    await factory.close()
+
+
+@pytest.fixture
+async def broker(broker_factory: Factory[Broker]) -> Broker:
+    return await broker_factory()
+
+
+@pytest.fixture(params=_there(CATALOGS))
+async def catalog_factory(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock
+) -> AsyncIterator[Factory[Catalog]]:
+    factory: Factory[Catalog] = Factory(request.param, tmp_path, clock)
+    yield factory
+    await factory.close()
+
+
+@pytest.fixture
+async def catalog(catalog_factory: Factory[Catalog]) -> Catalog:
+    return await catalog_factory()
+
+
+@pytest.fixture
+async def lab(catalog: Catalog, clock: Clock) -> Lab:
+    lab = Lab(catalog, clock)
+    await lab.beat("w1", "w2")
+    return lab
+
+
+# -- what the catalog's tests are written in -------------------------------------------------------
+
+
+def _route(name: str, **fields: Any) -> Route:
+    return Route(name, **({"queue": f"docs.{name}", "errors": ErrorHandling(max_attempts=3)} | fields))
+
+
+def _config(name: str, *routes: Route) -> Config:
+    return Config(name, routes[0].name, {route.name: route for route in routes})
+
+
+DOCS = _config(
+    "docs",
+    _route("convert", stage="pages", to=("split",)),
+    _route("split", stage="segments/small", to=("index",)),
+    _route("index"),
+)
+
+
+@dataclass(frozen=True)
+class Started:
+    """A run or a replay whose objects are listed. `ids` are those of its calls, in order."""
+
+    execution: UUID
+    calls: list[Call]
+    batch: UUID | None = None
+
+    @property
+    def ids(self) -> list[UUID]:
+        return Lab.ids(self.calls)
+
+
+class Lab:
+    """A catalog with two live workers, `w1` and `w2`, and the steps that scenes are made of."""
+
+    LEASE: Final = LEASE
+    HEARTBEAT: Final = HEARTBEAT
+    DEAD_AFTER: Final = DEAD_AFTER
+    DOCS: Final = DOCS
+
+    def __init__(self, catalog: Catalog, clock: Clock) -> None:
+        self.catalog = catalog
+        self.clock = clock
+
+    async def beat(self, *processes: str) -> None:
+        for name in processes:
+            await self.catalog.heartbeat(Process(name, "worker", "host", 1))
+
+    async def die(self, process: str, *, others: Sequence[str] = ("w1", "w2")) -> None:
+        """Let a process miss its beats while the others go on."""
+        await self.beat(process)
+        self.clock.advance(DEAD_AFTER + 0.5)
+        await self.beat(*(name for name in others if name != process))
+
+    async def save(self, config: Config = DOCS, *, digest: str | None = None) -> int:
+        """Store a config and return its version."""
+        version, _ = await self.catalog.save_config(
+            config, source=f"name: {config.name}", digest=digest or repr(config)
+        )
+        return version.version
+
+    # -- things ------------------------------------------------------------------------------------
+
+    @staticmethod
+    def route(name: str, **fields: Any) -> Route:
+        """A route whose queue is `docs.{name}` and that gives up after three attempts, unless told otherwise."""
+        return _route(name, **fields)
+
+    @staticmethod
+    def config(name: str, *routes: Route) -> Config:
+        """A config that enters at its first route."""
+        return _config(name, *routes)
+
+    @staticmethod
+    def input(path: str, content: str = "") -> Input:
+        return Input(path, len(content), sha256(content.encode()).digest(), content_type_of(path))
+
+    @staticmethod
+    def output(path: str, content: str = "", **attributes: Any) -> NewOutput:
+        """An output whose sha256 and fingerprint follow from what it holds, as a worker makes them."""
+        digest = sha256(content.encode()).digest()
+        kind = content_type_of(path)
+        fingerprint = sha256(digest + kind.encode() + repr(sorted(attributes.items())).encode()).digest()
+        return NewOutput(path, len(content), digest, fingerprint, kind, attributes)
+
+    @staticmethod
+    def ids(calls: Sequence[Call]) -> list[UUID]:
+        return [UUID(call.correlation_id) for call in calls]
+
+    @staticmethod
+    async def pages(fetch: Callable[[int | None], Awaitable[tuple[list[T], int | None]]]) -> list[list[T]]:
+        """Every page of a list, from the first to the one that says it is the last."""
+        pages, before = [], None
+        while True:
+            items, before = await fetch(before)
+            pages.append(items)
+            if before is None:
+                return pages
+            assert items, "a page that is not the last holds something"
+            assert len(pages) < 100, "the list has an end"
+
+    @staticmethod
+    def unknown() -> UUID:
+        """An id that nothing has."""
+        return uuid7()
+
+    # -- jobs --------------------------------------------------------------------------------------
+
+    async def opened(self, config: Config = DOCS, *, tags: Sequence[str] = (), owner: str = "w1") -> UUID:
+        """A run that waits for its inputs."""
+        version = await self.save(config)
+        execution = await self.catalog.open_run(config.name, version, tags=tags, owner=owner, lease=LEASE)
+        return execution.execution_id
+
+    async def sealed(self, *paths: str, config: Config = DOCS, tags: Sequence[str] = ()) -> UUID:
+        """A run whose inputs are stored, and whose job is free."""
+        execution = await self.opened(config, tags=tags)
+        await self.catalog.bind_inputs(execution, [self.input(path) for path in paths])
+        assert await self.catalog.seal(execution)
+        return execution
+
+    async def replayed(
+        self, source: UUID, stage: str = "input", route: str = "convert", *, config: Config = DOCS
+    ) -> Replay:
+        """A replay of a whole stage, whose job is free."""
+        return await self.catalog.open_replay(
+            source=source,
+            stage=stage,
+            path=None,
+            prefix=f"{source}/{stage}",
+            to_route=route,
+            config=config.name,
+            version=await self.save(config),
+            route=route,
+        )
+
+    async def hold(self, job: UUID, owner: str = "w1") -> Held:
+        held = await self.catalog.acquire(job, owner=owner, lease=LEASE)
+        assert held is not None, "the job is free"
+        return held
+
+    async def list_all(self, held: Held, *keys: str, last: bool = True) -> list[Call]:
+        """Record keys as one page of the stage that was asked for."""
+        calls = await self.catalog.record(
+            held, [Listed(key, held.default_stage) for key in keys], cursor=keys[-1], last=last
+        )
+        assert calls is not None, "the page is recorded"
+        return calls
+
+    async def publish_all(self, held: Held, calls: Sequence[Call]) -> None:
+        """Mark everything as published and end the job."""
+        assert await self.catalog.mark(held, calls[-1].ordinal or 0)
+        assert await self.catalog.close_job(held)
+
+    async def started(self, *paths: str, config: Config = DOCS, tags: Sequence[str] = ()) -> Started:
+        """A run all of whose calls are published."""
+        execution = await self.sealed(*paths, config=config, tags=tags)
+        held = await self.hold(execution)
+        calls = await self.list_all(held, *(f"{execution}/input/{path}" for path in paths))
+        await self.publish_all(held, calls)
+        return Started(execution, calls)
+
+    async def started_replay(
+        self, source: UUID, *keys: str, stage: str = "input", route: str = "convert", config: Config = DOCS
+    ) -> Started:
+        """A replay all of whose calls are published."""
+        replay = await self.replayed(source, stage, route, config=config)
+        held = await self.hold(replay.execution_id)
+        calls = await self.list_all(held, *keys)
+        await self.publish_all(held, calls)
+        return Started(replay.execution_id, calls, replay.replay_batch_id)
+
+    # -- work --------------------------------------------------------------------------------------
+
+    async def claim(self, identity: UUID, worker: str = "w1") -> Claim:
+        (answer,) = await self.catalog.claim(worker, [identity])
+        assert isinstance(answer, Claim), f"the row can be claimed, but: {answer}"
+        return answer
+
+    async def refusal(self, identity: UUID, worker: str = "w1") -> Refusal:
+        (answer,) = await self.catalog.claim(worker, [identity])
+        assert isinstance(answer, Refusal), f"the claim is refused, but: {answer}"
+        return answer
+
+    async def try_bind(self, claim: Claim, *outputs: NewOutput) -> list[Bound] | Unbound | None:
+        (answer,) = await self.catalog.bind([Binding(claim.correlation_id, claim.attempt, outputs)])
+        return answer
+
+    async def bind(self, claim: Claim, *outputs: NewOutput) -> list[Bound]:
+        answer = await self.try_bind(claim, *outputs)
+        assert isinstance(answer, list), f"the outputs can be bound, but: {answer}"
+        return answer
+
+    async def done(self, claim: Claim, *outputs: NewOutput, publisher: str = "w1") -> list[Call]:
+        """Bind and finish; returns the children."""
+        keys = [bound.key for bound in await self.bind(claim, *outputs)] if outputs else []
+        (answer,) = await self.catalog.finish(publisher, [Done(claim.correlation_id, claim.attempt, keys)])
+        assert answer is not None, "the token holds"
+        return answer.children
+
+    async def work(self, identity: UUID, *outputs: NewOutput, worker: str = "w1") -> list[Call]:
+        """Claim, bind, finish; returns the children."""
+        return await self.done(await self.claim(identity, worker), *outputs, publisher=worker)
+
+    async def fail(self, claim: Claim, *, delay: float | None = None, code: str = "adapter_error") -> None:
+        failed = Failed(claim.correlation_id, claim.attempt, code, "it broke", "Traceback: …", delay)
+        (answer,) = await self.catalog.finish("w1", [failed])
+        assert answer is not None, "the token holds"
+
+    async def kill(self, identity: UUID) -> None:
+        """Make a dead letter of a row."""
+        await self.fail(await self.claim(identity))
+
+    # -- looking -----------------------------------------------------------------------------------
+
+    async def execution(self, execution: UUID) -> Execution:
+        found = await self.catalog.execution(execution)
+        assert found is not None, "there is such an execution"
+        return found
+
+    async def counts(self, execution: UUID) -> Counts:
+        return (await self.execution(execution)).counts
+
+    async def replay(self, batch: UUID) -> Replay:
+        found = await self.catalog.replay(batch)
+        assert found is not None, "there is such a batch"
+        return found
+
+    async def row(self, identity: UUID) -> Lineage:
+        found = await self.catalog.lineage(identity)
+        assert found is not None, "there is such a message"
+        return found
+
+    async def state(self, identity: UUID) -> str:
+        return (await self.row(identity)).status

@@ -1,0 +1,365 @@
+"""What every broker does: the sentences of `ports.broker`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from playhead.envelope import Call, Headers
+from playhead.ids import uuid7
+from playhead.ports.broker import CONFIRMED, Broker, Delivery
+
+if TYPE_CHECKING:
+    from tests.contract.conftest import Clock, Factory
+
+VISIBILITY = 30.0
+"""Of the brokers that the factory makes."""
+
+
+def shared(queue: str = "docs.convert", *, batch: UUID | None = None) -> Headers:
+    return Headers(queue, uuid7(), "docs", 3, "convert", batch)
+
+
+def calls(count: int, headers: Headers | None = None) -> list[Call]:
+    headers = headers or shared()
+    return [Call(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/{n}") for n in range(count)]
+
+
+def ids(deliveries: list[Delivery]) -> list[str]:
+    return [delivery.message_id for delivery in deliveries]
+
+
+async def put(broker: Broker, count: int = 1, queue: str = "docs.convert") -> list[str]:
+    """Publish calls and return their message ids."""
+    made = calls(count, shared(queue))
+    assert await broker.publish(made) == [CONFIRMED] * count
+    return [call.message_id for call in made]
+
+
+# -- publish ---------------------------------------------------------------------------------------
+
+
+async def test_a_published_call_is_confirmed_and_handed_out(broker: Broker):
+    (message_id,) = await put(broker)
+
+    (delivery,) = await broker.receive("docs.convert", 10)
+
+    assert delivery.message_id == message_id
+    assert delivery.queue == "docs.convert"
+
+
+async def test_a_message_carries_exactly_the_headers_of_its_call(broker: Broker):
+    batch, parent = uuid7(), uuid7()
+    headers = shared(batch=batch)
+    call = Call(headers, str(uuid7()), 2, str(parent), "key")
+    await broker.publish([call])
+
+    (delivery,) = await broker.receive("docs.convert", 1)
+
+    assert delivery.message_id == f"{call.correlation_id}.2"
+    assert dict(delivery.headers) == {
+        "execution_id": str(headers.execution_id),
+        "correlation_id": call.correlation_id,
+        "parent_correlation_id": str(parent),
+        "replay_batch_id": str(batch),
+        "config": "docs",
+        "config_version": "3",
+        "route": "convert",
+    }
+
+
+async def test_headers_that_do_not_apply_are_absent(broker: Broker):
+    await put(broker)
+
+    (delivery,) = await broker.receive("docs.convert", 1)
+
+    assert not {"parent_correlation_id", "replay_batch_id", "traceparent"} & set(delivery.headers)
+
+
+async def test_each_call_goes_to_the_queue_that_its_headers_name(broker: Broker):
+    one, two = calls(1, shared("a")), calls(1, shared("b"))
+
+    outcomes = await broker.publish([*one, *two])
+
+    assert [outcome.result for outcome in outcomes] == ["confirmed", "confirmed"]
+    assert ids(await broker.receive("a", 10)) == [one[0].message_id]
+    assert ids(await broker.receive("b", 10)) == [two[0].message_id]
+
+
+async def test_publishing_nothing_has_no_outcomes(broker: Broker):
+    assert await broker.publish([]) == []
+
+
+async def test_a_thousand_calls_have_a_thousand_outcomes(broker: Broker):
+    await put(broker, 1000)
+
+    assert await broker.depth("docs.convert") == (1000, 0)
+
+
+async def test_a_call_published_twice_is_handed_out_at_least_once(broker: Broker):
+    (call,) = calls(1)
+    await broker.publish([call])
+    await broker.publish([call])
+
+    taken = await broker.receive("docs.convert", 10)
+
+    assert set(ids(taken)) == {call.message_id}
+
+
+async def test_a_new_generation_is_handed_out_whatever_became_of_the_last(broker: Broker):
+    (call,) = calls(1)
+    await broker.publish([call])
+    await broker.ack(await broker.receive("docs.convert", 1))
+
+    await broker.publish([call._replace(generation=1)])
+
+    assert ids(await broker.receive("docs.convert", 1)) == [f"{call.correlation_id}.1"]
+
+
+async def test_a_confirmed_call_outlives_the_process_that_published_it(broker_factory: Factory[Broker]):
+    broker_factory.must("outlives its process")
+    published = await put(await broker_factory())
+    await broker_factory.close()
+
+    again = await broker_factory()
+
+    assert ids(await again.receive("docs.convert", 10)) == published
+
+
+# -- receive ---------------------------------------------------------------------------------------
+
+
+async def test_calls_of_one_queue_are_handed_out_in_the_order_of_publishing(broker: Broker):
+    published = await put(broker, 5) + await put(broker, 5)
+
+    taken = [await broker.receive("docs.convert", 4) for _ in range(3)]
+
+    assert [message_id for batch in taken for message_id in ids(batch)] == published
+
+
+async def test_receive_takes_at_most_its_limit(broker: Broker):
+    published = await put(broker, 3)
+
+    assert ids(await broker.receive("docs.convert", 2)) == published[:2]
+
+
+async def test_a_queue_that_never_was_hands_out_nothing(broker: Broker):
+    assert await broker.receive("nowhere", 10) == []
+
+
+async def test_a_received_call_is_hidden_from_others_until_its_visibility_runs_out(
+    broker: Broker, clock: Clock
+):
+    published = await put(broker)
+    await broker.receive("docs.convert", 1)
+
+    clock.advance(VISIBILITY - 1)
+    assert await broker.receive("docs.convert", 1) == []
+
+    clock.advance(2)
+    assert ids(await broker.receive("docs.convert", 1)) == published
+
+
+async def test_two_receivers_never_hold_one_delivery_at_once(broker: Broker):
+    published = await put(broker, 40)
+
+    taken = await asyncio.gather(*(broker.receive("docs.convert", 10) for _ in range(6)))
+
+    held = [message_id for batch in taken for message_id in ids(batch)]
+    assert sorted(held) == sorted(published)
+
+
+async def test_two_processes_never_hold_one_delivery_at_once(broker_factory: Factory[Broker]):
+    broker_factory.must("is shared by processes")
+    one, two = await broker_factory(), await broker_factory()
+    published = await put(one, 20)
+
+    taken = await asyncio.gather(*(b.receive("docs.convert", 5) for b in (one, two, one, two)))
+
+    assert sorted(message_id for batch in taken for message_id in ids(batch)) == sorted(published)
+
+
+async def test_a_receiver_that_waits_gets_the_first_call_when_it_comes(broker: Broker):
+    waiting = asyncio.create_task(broker.receive("docs.convert", 10, wait=20))
+    await asyncio.sleep(0.02)
+
+    published = await put(broker)
+
+    assert ids(await asyncio.wait_for(waiting, 5)) == published
+
+
+async def test_a_receiver_that_waits_hears_of_what_another_process_publishes(broker_factory: Factory[Broker]):
+    broker_factory.must("is shared by processes")
+    one, two = await broker_factory(), await broker_factory()
+    waiting = asyncio.create_task(one.receive("docs.convert", 10, wait=20))
+    await asyncio.sleep(0.02)
+
+    published = await put(two)
+
+    assert ids(await asyncio.wait_for(waiting, 5)) == published
+
+
+async def test_a_receiver_that_waits_gets_a_call_whose_visibility_runs_out(broker: Broker, clock: Clock):
+    published = await put(broker)
+    await broker.receive("docs.convert", 1)
+    waiting = asyncio.create_task(broker.receive("docs.convert", 1, wait=20))
+    await asyncio.sleep(0.02)
+
+    clock.advance(VISIBILITY + 1)
+
+    assert ids(await asyncio.wait_for(waiting, 5)) == published
+
+
+async def test_a_receiver_gives_up_after_its_wait(broker: Broker):
+    began = time.monotonic()
+
+    assert await broker.receive("docs.convert", 10, wait=0.05) == []
+
+    assert 0.04 < time.monotonic() - began < 5
+
+
+async def test_what_a_cancelled_receiver_took_comes_back_after_its_visibility(broker: Broker, clock: Clock):
+    waiting = asyncio.create_task(broker.receive("docs.convert", 1, wait=20))
+    await asyncio.sleep(0.02)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+
+    published = await put(broker)
+
+    clock.advance(VISIBILITY + 1)
+    assert ids(await broker.receive("docs.convert", 1)) == published
+
+
+# -- ack and extend --------------------------------------------------------------------------------
+
+
+async def test_an_acked_call_is_gone_for_good(broker: Broker, clock: Clock):
+    await put(broker, 2)
+    await broker.ack(await broker.receive("docs.convert", 2))
+
+    clock.advance(VISIBILITY + 1)
+
+    assert await broker.receive("docs.convert", 2) == []
+    assert await broker.depth("docs.convert") == (0, 0)
+
+
+async def test_an_ack_removes_no_other_call(broker: Broker, clock: Clock):
+    published = await put(broker, 3)
+    taken = await broker.receive("docs.convert", 3)
+
+    await broker.ack(taken[1:2])
+
+    clock.advance(VISIBILITY + 1)
+    assert ids(await broker.receive("docs.convert", 3)) == [published[0], published[2]]
+
+
+async def test_an_ack_that_comes_too_late_leaves_the_call_to_its_new_holder(broker: Broker, clock: Clock):
+    published = await put(broker)
+    late = await broker.receive("docs.convert", 1)
+    clock.advance(VISIBILITY + 1)
+    await broker.receive("docs.convert", 1)
+
+    await broker.ack(late)
+
+    clock.advance(VISIBILITY + 1)
+    assert ids(await broker.receive("docs.convert", 1)) == published
+
+
+async def test_acking_twice_is_silent(broker: Broker):
+    await put(broker)
+    taken = await broker.receive("docs.convert", 1)
+
+    await broker.ack(taken)
+    await broker.ack(taken)
+
+    assert await broker.depth("docs.convert") == (0, 0)
+
+
+async def test_extend_starts_the_visibility_anew(broker: Broker, clock: Clock):
+    published = await put(broker, 2)
+    taken = await broker.receive("docs.convert", 2)
+
+    clock.advance(VISIBILITY - 1)
+    await broker.extend(taken[:1])
+    clock.advance(VISIBILITY - 1)
+    assert ids(await broker.receive("docs.convert", 2)) == published[1:]
+
+    clock.advance(2)
+    assert ids(await broker.receive("docs.convert", 2)) == published[:1]
+
+
+async def test_extend_does_nothing_for_a_call_that_another_holds_by_now(broker: Broker, clock: Clock):
+    published = await put(broker)
+    late = await broker.receive("docs.convert", 1)
+    clock.advance(VISIBILITY + 1)
+    await broker.receive("docs.convert", 1)
+
+    clock.advance(VISIBILITY - 1)
+    await broker.extend(late)
+
+    clock.advance(2)
+    assert ids(await broker.receive("docs.convert", 1)) == published
+
+
+async def test_acking_and_extending_nothing_is_fine(broker: Broker):
+    await broker.ack([])
+    await broker.extend([])
+
+
+# -- depth and peek --------------------------------------------------------------------------------
+
+
+async def test_depth_tells_what_is_ready_from_what_is_held(broker: Broker, clock: Clock):
+    await put(broker, 3)
+    (taken, _) = await broker.receive("docs.convert", 2)
+    assert await broker.depth("docs.convert") == (1, 2)
+
+    await broker.ack([taken])
+    assert await broker.depth("docs.convert") == (1, 1)
+
+    clock.advance(VISIBILITY + 1)
+    assert await broker.depth("docs.convert") == (2, 0)
+
+
+async def test_a_queue_that_never_was_has_no_depth(broker: Broker):
+    await put(broker, queue="docs.convert")
+
+    assert await broker.depth("docs") == (0, 0)
+
+
+async def test_peek_shows_the_first_calls_as_they_travel(broker: Broker):
+    headers = shared()
+    made = [Call(headers, str(uuid7()), 0, None, key) for key in ('e/input/"ü"\\n', "e/input/b", "e/input/c")]
+    await broker.publish(made)
+
+    seen = await broker.peek("docs.convert", 2)
+
+    assert [message.headers["correlation_id"] for message in seen] == [c.correlation_id for c in made[:2]]
+    assert [dict(message.payload) for message in seen] == [{"object_key": c.object_key} for c in made[:2]]
+
+
+async def test_peek_consumes_and_hides_nothing(broker: Broker):
+    published = await put(broker, 2)
+
+    await broker.peek("docs.convert", 2)
+
+    assert await broker.depth("docs.convert") == (2, 0)
+    assert ids(await broker.receive("docs.convert", 2)) == published
+
+
+async def test_peek_into_a_queue_that_never_was_shows_nothing(broker: Broker):
+    assert await broker.peek("nowhere", 10) == []
+
+
+# -- the rest --------------------------------------------------------------------------------------
+
+
+async def test_a_broker_says_what_it_is(broker: Broker):
+    assert await broker.check()
+
+
+async def test_a_broker_may_be_closed_twice(broker: Broker):
+    await broker.close()
+    await broker.close()
