@@ -1,0 +1,115 @@
+"""The program: its own flags, its commands in the order in which people meet them, and the way out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+
+import typer
+
+import playhead
+from playhead.cli import (
+    adapters,
+    config,
+    dead_letters,
+    executions,
+    exits,
+    lineage,
+    objects,
+    output,
+    queues,
+    replay,
+    run,
+    search,
+    server,
+    system,
+)
+from playhead.cli.command import Broker, Catalog, Command, Home, Json, Store, add
+from playhead.cli.session import Session
+
+ABOUT: Final = (
+    "Run message pipelines, store every stage's outputs, replay any stored stage into any route. "
+    "Settings come from flags, then PLAYHEAD_* variables, then playhead.toml."
+)
+
+COMMANDS: Final[tuple[Command, ...]] = (
+    *(system.demo, run.run, replay.replay, server.serve, server.worker),
+    *(executions.executions, executions.show, executions.stages, executions.cancel, replay.replays),
+    *(objects.ls, objects.cat, lineage.lineage, search.search),
+    *(queues.queues, adapters.adapters, system.errors, system.migrate),
+)
+GROUPS: Final[tuple[tuple[str, str, tuple[Command, ...]], ...]] = (
+    (
+        "config",
+        "Pipelines: check, apply and see them.",
+        (config.apply, config.validate, config.list_, config.show, config.deactivate, config.activate),
+    ),
+    (
+        "dead-letters",
+        "Messages that failed for good: see them, send them again.",
+        (dead_letters.list_, dead_letters.show, dead_letters.resend),
+    ),
+)
+
+# Click's base of all that can be wrong with a command line. Typer brings its own copy of click since
+# 0.26 and names only this one child of it.
+_ClickException: Final[Any] = typer.BadParameter.__mro__[2]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        output.line(f"playhead {playhead.__version__}")
+        raise typer.Exit
+
+
+def build() -> typer.Typer:
+    """Put the program together. Imports nothing that a command would need to run."""
+    app = typer.Typer(
+        name="playhead",
+        help=ABOUT,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        no_args_is_help=True,
+    )
+
+    @app.callback()
+    def program(
+        ctx: typer.Context,
+        home: Home = None,
+        store: Store = None,
+        broker: Broker = None,
+        catalog: Catalog = None,
+        as_json: Json = False,
+        version: Annotated[
+            bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        ] = False,
+    ) -> None:
+        flags = {"home": home, "store": store, "broker": broker, "catalog": catalog}
+        ctx.obj = Session(flags, as_json)
+
+    for entry in COMMANDS:
+        add(app, entry)
+    for name, about, entries in GROUPS:
+        group = typer.Typer(name=name, help=about, rich_markup_mode=None, no_args_is_help=True)
+        for entry in entries:
+            add(group, entry)
+        app.add_typer(group)
+    return app
+
+
+def run_program(arguments: Sequence[str]) -> int:
+    """Run one command line to its exit code; everything it has to say is written when this returns."""
+    output.set_up_streams()
+    try:
+        code = typer.main.get_command(build()).main(
+            list(arguments), prog_name="playhead", standalone_mode=False
+        )
+    except _ClickException as exc:
+        exc.show(sys.stderr)
+        if "--json" in arguments:
+            Session(json=True).report("usage", exc.format_message())
+        return int(exc.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return exits.INTERRUPTED
+    return int(code or exits.OK)

@@ -1,0 +1,165 @@
+"""`config …`: pipelines, from the YAML file to the version in use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from playhead.cli import exits, output
+from playhead.cli.command import Cursor, Limit, command
+from playhead.cli.session import Session, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from playhead.bootstrap import Runtime
+    from playhead.model import ConfigVersion, Diagnostic
+
+Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="YAML files.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The config's name.")]
+
+
+@command("apply", example="playhead config apply docs.yaml")
+async def apply(s: Session, files: Files) -> None:
+    """Store configs as new versions.
+
+    One that is the same as the newest version is left at that. All files are checked before any is
+    stored.
+    """
+    sources = [(file, read(file)) for file in files]
+    async with s.open() as rt:
+        if len(sources) > 1:
+            await _all_valid(rt, sources)
+        stored = [await rt.services.configs.apply(source) for _, source in sources]
+    versions = [version for version, _ in stored]
+    if s.json:
+        output.emit(versions[0]) if len(versions) == 1 else output.emit_list(versions)
+        return
+    for (file, _), (version, new) in zip(sources, stored, strict=True):
+        tell_applied(version, new, str(file))
+
+
+@command("validate", example="playhead config validate docs.yaml")
+async def validate(s: Session, files: Files) -> int:
+    """Check configs without storing them.
+
+    Lists every fault at once, with its line. Exit code 1 when there is an error.
+    """
+    sources = [(file, read(file)) for file in files]
+    async with s.open() as rt:
+        found = [(str(file), await rt.services.configs.validate(source)) for file, source in sources]
+    bodies = [{"valid": _valid(faults), "diagnostics": faults} for _, faults in found]
+    if s.json:
+        if len(bodies) == 1:
+            output.emit(bodies[0])
+        else:
+            output.emit_list([{"file": f} | body for (f, _), body in zip(found, bodies, strict=True)])
+    else:
+        for file, faults in found:
+            for fault in faults:
+                output.line(output.diagnostic(fault, file))
+            if _valid(faults):
+                output.line(f"{file}: valid")
+    return exits.OK if all(body["valid"] for body in bodies) else exits.FAILED
+
+
+@command("list", example="playhead config list")
+async def list_(s: Session, limit: Limit = 100, cursor: Cursor = None) -> None:
+    """List configs with their newest version."""
+    async with s.open() as rt:
+        items, rest = await output.gather(rt.services.configs.list, cursor, limit)
+    if s.json:
+        output.emit_list(items, rest)
+        return
+    output.table(
+        ("NAME", "VERSION", "ACTIVE", "APPLIED", "ENTRY", "ROUTES", "STAGES"),
+        [
+            (
+                *(c.name, c.version, "yes" if c.active else "no", output.when(c.created_at)),
+                *(c.entry, ",".join(c.routes), ",".join(c.stages)),
+            )
+            for c in items
+        ],
+    )
+    output.more(rest)
+
+
+@command("show", example="playhead config show docs --version 2")
+async def show(
+    s: Session,
+    name: Name,
+    version: Annotated[
+        int | None, typer.Option("--version", min=1, metavar="N", help="[default: the newest]")
+    ] = None,
+) -> None:
+    """Write a config as it was applied."""
+    async with s.open() as rt:
+        found = await rt.services.configs.get(name, version)
+    if s.json:
+        output.emit(found)
+        return
+    state = "active" if found.active else "not active"
+    applied = f"applied {output.when(found.created_at)}"
+    output.note(f"{found.name} version {found.version}, {state}, {applied}, {found.hash}")
+    output.line(found.source.rstrip("\n"))
+
+
+@command("deactivate", example="playhead config deactivate docs")
+async def deactivate(s: Session, name: Name) -> None:
+    """Refuse runs of a config.
+
+    New runs of it and replays into it are refused; what runs already goes on.
+    """
+    await _set_active(s, name, False)
+
+
+@command("activate", example="playhead config activate docs")
+async def activate(s: Session, name: Name) -> None:
+    """Allow runs of a config again."""
+    await _set_active(s, name, True)
+
+
+async def _set_active(s: Session, name: str, active: bool) -> None:
+    async with s.open() as rt:
+        version = await rt.services.configs.set_active(name, active)
+    if s.json:
+        output.emit(version)
+    else:
+        output.line(f"{version.name} is {'active' if version.active else 'no longer active'}")
+
+
+def read(file: Path) -> bytes:
+    """The bytes of a config file.
+
+    Raises:
+        Usage: it can't be read.
+    """
+    try:
+        return file.read_bytes()
+    except OSError as exc:
+        raise Usage(f"can't read {file}: {exc.strerror or exc}") from exc
+
+
+def tell_applied(version: ConfigVersion, new: bool, file: str) -> None:
+    """Say on stderr what became of a config file."""
+    what = "applied as" if new else "is the same as"
+    output.note(f"{file} {what} {version.name} version {version.version}")
+    for warning in version.warnings:
+        output.note("  " + output.diagnostic(warning, file))
+    if not version.active:
+        output.note(f"  {version.name} is not active: playhead config activate {version.name}")
+
+
+def _valid(faults: Sequence[Diagnostic]) -> bool:
+    return not any(fault.severity == "error" for fault in faults)
+
+
+async def _all_valid(rt: Runtime, sources: Sequence[tuple[Path, bytes]]) -> None:
+    from playhead.errors import ConfigInvalid
+
+    for file, source in sources:
+        faults = await rt.services.configs.validate(source)
+        if not _valid(faults):
+            raise ConfigInvalid(f"{file} is not a valid config; nothing was applied", faults)

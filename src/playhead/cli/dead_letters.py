@@ -1,0 +1,100 @@
+"""`dead-letters list|show|resend`: messages that failed for good."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from playhead.cli import output
+from playhead.cli.command import Cursor, Limit, command
+from playhead.cli.session import Session, Usage
+
+OfExecution = Annotated[
+    str | None,
+    typer.Option(
+        "--execution", metavar="EXECUTION", help="Those of an execution: an id, `latest`, `tag:NAME`."
+    ),
+]
+OfRoute = Annotated[str | None, typer.Option("--route", metavar="ROUTE", help="Those of a route.")]
+
+
+@command("list", example="playhead dead-letters list --execution latest")
+async def list_(
+    s: Session,
+    execution: OfExecution = None,
+    route: OfRoute = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> None:
+    """List dead letters, newest first."""
+    async with s.open() as rt:
+        browse = rt.services.browse
+        of = await browse.resolve(execution) if execution else None
+        items, rest = await output.gather(
+            lambda c, n: browse.dead_letters(execution=of, route=route, cursor=c, limit=n), cursor, limit
+        )
+    if s.json:
+        output.emit_list(items, rest)
+        return
+    output.table(
+        ("MESSAGE", "EXECUTION", "ROUTE", "ATTEMPTS", "FAILED", "CODE", "ERROR"),
+        [
+            (
+                *(d.correlation_id, d.execution_id, f"{d.config}/{d.route}", d.attempts),
+                *(output.when(d.failed_at), d.error_code, d.error),
+            )
+            for d in items
+        ],
+    )
+    output.more(rest)
+
+
+@command("show", example="playhead dead-letters show 0198c2a4-7d10-7c3e-8f00-5a1b2c3d4e5f")
+async def show(
+    s: Session, identity: Annotated[UUID, typer.Argument(metavar="ID", help="Its correlation id.")]
+) -> None:
+    """Show one dead letter, with its traceback."""
+    async with s.open() as rt:
+        letter = await rt.services.browse.dead_letter(identity)
+    if s.json:
+        output.emit(letter)
+        return
+    output.line(f"Message {letter.correlation_id}: {letter.error_code}")
+    output.line(f"  error      {letter.error}")
+    output.line(f"  route      {letter.config}/{letter.route} (config version {letter.config_version})")
+    output.line(f"  execution  {letter.execution_id}")
+    output.line(f"  input      {letter.input_key}")
+    output.line(f"  attempts   {letter.attempts}, the last failed {output.when(letter.failed_at)}")
+    if letter.traceback:
+        output.line()
+        output.line(letter.traceback.rstrip())
+    output.line()
+    output.line(f"Next:\n  playhead cat {letter.input_key}\n  playhead dead-letters resend {identity}")
+
+
+@command("resend", example="playhead dead-letters resend --execution latest")
+async def resend(
+    s: Session,
+    identities: Annotated[
+        list[UUID] | None, typer.Argument(metavar="ID", help="Their correlation ids.")
+    ] = None,
+    execution: OfExecution = None,
+    route: OfRoute = None,
+) -> None:
+    """Send dead letters again.
+
+    Their attempts are counted anew. Say which: by id, by execution or by route.
+    """
+    if sum(map(bool, (identities, execution, route))) != 1:
+        raise Usage("say which dead letters: either ids, or --execution, or --route")
+    async with s.open() as rt:
+        of = await rt.services.browse.resolve(execution) if execution else None
+        resent = await rt.services.recover.resend(identities or (), of, route)
+    if s.json:
+        output.emit({"resent": len(resent)})
+        return
+    output.line(f"{output.counted(len(resent), 'message')} sent again")
+    if resent:
+        output.line("Next, if no worker runs:\n  playhead worker --until-idle")

@@ -1,0 +1,190 @@
+"""`executions`, `show`, `stages`, `cancel`: what ran, how it went, and stopping it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from playhead.cli import output
+from playhead.cli.command import Cursor, ExecutionRef, Limit, command
+from playhead.cli.output import counted, when
+from playhead.cli.progress import counts
+from playhead.cli.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from playhead.model import DeadLetter, Execution, RouteCounts, StageSummary
+
+DEAD_SHOWN = 10
+
+
+@command("executions", example="playhead executions --status failed --config docs")
+async def executions(
+    s: Session,
+    status: Annotated[
+        Literal["running", "completed", "failed", "cancelled"] | None,
+        typer.Option("--status", help="Only those that stand so."),
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option("--config", metavar="NAME", help="Only those of this config.")
+    ] = None,
+    kind: Annotated[
+        Literal["run", "replay", "adopted"] | None, typer.Option("--kind", help="Only those of this kind.")
+    ] = None,
+    tag: Annotated[
+        str | None, typer.Option("--tag", metavar="T", help="Only those that carry this tag.")
+    ] = None,
+    parent: Annotated[
+        str | None,
+        typer.Option("--parent", metavar="EXECUTION", help="Only replays from this execution."),
+    ] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> None:
+    """List runs and replays, newest first."""
+    from playhead.ports.catalog.browse import ExecutionFilter
+
+    async with s.open() as rt:
+        browse = rt.services.browse
+        source = await browse.resolve(parent) if parent else None
+        where = ExecutionFilter(status=status, config=config, kind=kind, tag=tag, parent=source)
+        items, rest = await output.gather(lambda c, n: browse.executions(where, c, n), cursor, limit)
+    if s.json:
+        output.emit_list(items, rest)
+        return
+    output.table(
+        ("EXECUTION", "KIND", "STATUS", "CONFIG", "CREATED", "DONE", "FAILED", "TO GO", "TAGS"),
+        [
+            (
+                *(e.execution_id, e.kind, e.status, config_of(e), when(e.created_at)),
+                *(e.counts.completed, e.counts.failed, e.counts.pending, ",".join(e.tags)),
+            )
+            for e in items
+        ],
+    )
+    output.more(rest)
+
+
+@command("show", example="playhead show latest")
+async def show(s: Session, execution: ExecutionRef) -> None:
+    """Show how one execution stands.
+
+    Counts by route, what is stored, what failed and why, and what to do next.
+    """
+    async with s.open() as rt:
+        browse = rt.services.browse
+        found = await browse.execution(await browse.resolve(execution))
+        if s.json:
+            output.emit(found)
+            return
+        identity = found.execution_id
+        routes, stages, dead = [], await browse.stages(identity), []
+        if found.kind != "adopted":
+            routes = await browse.route_counts(identity)
+            if found.counts.failed:
+                dead = (await browse.dead_letters(execution=identity, limit=DEAD_SHOWN)).items
+    describe(found)
+    _details(routes, stages, found.counts.failed, dead)
+    next_steps(found, stages)
+
+
+@command("stages", example="playhead stages latest")
+async def stages(s: Session, execution: ExecutionRef) -> None:
+    """List the stages of an execution."""
+    async with s.open() as rt:
+        found = await rt.services.browse.stages(await rt.services.browse.resolve(execution))
+    if s.json:
+        output.emit_list(found)
+    else:
+        _stages(found)
+
+
+@command("cancel", example="playhead cancel latest")
+async def cancel(s: Session, execution: ExecutionRef) -> None:
+    """Cancel a running execution.
+
+    No work of it starts after this has returned.
+    """
+    async with s.open() as rt:
+        stopped = await rt.services.recover.cancel(await rt.services.browse.resolve(execution))
+    if s.json:
+        output.emit(stopped)
+    else:
+        describe(stopped)
+
+
+def config_of(execution: Execution) -> str:
+    if execution.config is None:
+        return "-"
+    return f"{execution.config} v{execution.config_version}"
+
+
+def describe(e: Execution) -> None:
+    """Write the head of an execution for people."""
+    of = {"run": "run of", "replay": "replay into", "adopted": "made by another program"}[e.kind]
+    output.line(f"Execution {e.execution_id}: {of} {config_of(e)}".removesuffix(" -"))
+    output.line(f"  status    {e.status}")
+    output.line(f"  created   {when(e.created_at)}" + (f", ended {when(e.ended_at)}" if e.ended_at else ""))
+    if e.parent_execution_id:
+        output.line(f"  from      {e.parent_execution_id} (replay batch {e.replay_batch_id})")
+    if e.tags:
+        output.line(f"  tags      {', '.join(e.tags)}")
+    if e.kind != "adopted":
+        output.line(f"  messages  {counts(e)}")
+    if e.error:
+        output.line(f"  error     {e.error.code}: {e.error.message}")
+
+
+def _details(
+    routes: Sequence[RouteCounts], stages: Sequence[StageSummary], failed: int, dead: Sequence[DeadLetter]
+) -> None:
+    if routes:
+        output.line()
+        output.table(
+            ("ROUTE", "QUEUE", "DONE", "FAILED", "TO GO", "CANCELLED"),
+            [
+                (r.route, r.queue, r.counts.completed, r.counts.failed, r.counts.pending, r.counts.cancelled)
+                for r in routes
+            ],
+        )
+    if stages:
+        output.line()
+        _stages(stages)
+    if dead:
+        output.line()
+        output.table(
+            ("FAILED MESSAGE", "ROUTE", "CODE", "INPUT", "ERROR"),
+            [(d.correlation_id, d.route, d.error_code, d.input_key.partition("/")[2], d.error) for d in dead],
+        )
+        if failed > len(dead):
+            output.line(f"… and {counted(failed - len(dead), 'more', 'more')}: playhead dead-letters list")
+
+
+def _stages(stages: Sequence[StageSummary]) -> None:
+    output.table(
+        ("STAGE", "OBJECTS", "SIZE", "FIRST KEY"),
+        [(x.stage, x.objects, output.size(x.bytes), x.first_key) for x in stages],
+    )
+
+
+def next_steps(e: Execution, stages: Sequence[StageSummary]) -> None:
+    """Write the commands that people want next."""
+    identity = e.execution_id
+    steps = []
+    if e.status == "running":
+        steps += ["playhead worker --until-idle    # if no worker runs", f"playhead cancel {identity}"]
+    if e.counts.failed:
+        steps += [
+            f"playhead dead-letters list --execution {identity}",
+            f"playhead dead-letters resend --execution {identity}",
+        ]
+    if made := [x.stage for x in stages if x.objects]:
+        # The last stage is what an execution was for; any earlier one is where a replay starts.
+        steps += [f"playhead ls {identity} {made[-1]}", f"playhead replay {identity} {made[-1]} ROUTE"]
+    if steps:
+        output.line()
+        output.line("Next:")
+        for step in steps:
+            output.line(f"  {step}")

@@ -1,0 +1,133 @@
+"""What a run takes in: files and folders, named by their paths under `input`, read as they are needed."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from playhead import keys
+from playhead.cli.output import counted
+from playhead.cli.session import Usage
+from playhead.errors import BadRequest
+
+_ROOM: Final = 36 + len(f"/{keys.INPUT_STAGE}/")
+"""Bytes before a path in the whole key of an input."""
+_BATCH_FILES: Final = 64
+_BATCH_BYTES: Final = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Files to take in.
+
+    Attributes:
+        files: (path under `input`, file), in order of the path; no path twice.
+        left_out: what folders held besides, in words; "" when nothing.
+    """
+
+    files: Sequence[tuple[str, Path]]
+    left_out: str
+
+
+def find(arguments: Sequence[Path], max_bytes: int) -> Inputs:
+    """Look for the files that the arguments name; a folder's are named relative to it.
+
+    Hidden entries, symbolic links and special files within folders are left out: whoever wants one
+    names it. Paths are put into Unicode normal form C, as some file systems keep another.
+
+    Args:
+        arguments: files and folders.
+        max_bytes: how large a file may be; found out before anything is stored.
+
+    Raises:
+        Usage: an argument does not exist or can't be read, nothing is left, a file is too large, or a
+            path comes up twice.
+        BadRequest: `invalid_path`.
+    """
+    found: dict[str, Path] = {}
+    hidden: list[str] = []
+    odd: list[str] = []
+    for argument in arguments:
+        if argument.is_dir():
+            entries: Iterator[tuple[str, Path]] = _walk(argument, "", hidden, odd)
+        elif argument.is_file():
+            entries = iter([(argument.resolve().name if argument.name == ".." else argument.name, argument)])
+        else:
+            what = "is neither a file nor a folder" if argument.exists() else "does not exist"
+            raise Usage(f"{argument} {what}")
+        for path, file in entries:
+            name = unicodedata.normalize("NFC", path)
+            if why := keys.problem(name, room=_ROOM):
+                raise BadRequest("invalid_path", f"the path of {file} {why}")
+            if other := found.get(name):
+                raise Usage(f"{other} and {file} would both be {keys.INPUT_STAGE}/{name}; run them apart")
+            if (size := file.stat().st_size) > max_bytes:
+                raise Usage(
+                    f"{file} has {size} bytes; at most {max_bytes} are allowed (PLAYHEAD_MAX_OBJECT_BYTES)"
+                )
+            found[name] = file
+    parts = []
+    if hidden:
+        parts.append(counted(len(hidden), "hidden entry", "hidden entries"))
+    if odd:
+        parts.append(counted(len(odd), "symbolic link or special file", "symbolic links or special files"))
+    left_out = " and ".join(parts)
+    if not found:
+        raise Usage(
+            f"no input files in {', '.join(map(str, arguments))}" + (f" but {left_out}" if left_out else "")
+        )
+    return Inputs(sorted(found.items(), key=lambda item: item[0].encode()), left_out)
+
+
+def _walk(folder: Path, prefix: str, hidden: list[str], odd: list[str]) -> Iterator[tuple[str, Path]]:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as exc:
+        raise Usage(f"can't read {folder}: {exc.strerror or exc}") from exc
+    for entry in entries:
+        path = prefix + entry.name
+        if entry.name.startswith("."):
+            hidden.append(path)
+        elif entry.is_dir(follow_symlinks=False):
+            yield from _walk(Path(entry.path), path + "/", hidden, odd)
+        elif entry.is_file(follow_symlinks=False):
+            yield path, Path(entry.path)
+        else:
+            odd.append(path)
+
+
+async def read(inputs: Inputs, done: Callable[[int], None]) -> AsyncIterator[tuple[str, bytes]]:
+    """Yield path and bytes of each file, holding a few at once; `done` is told how many were handed out.
+
+    Raises:
+        Usage: a file can't be read.
+    """
+    import asyncio
+
+    at = 0
+    while at < len(inputs.files):
+        # A thread, so that heartbeats go on while a slow disk is read.
+        some = await asyncio.to_thread(_read_some, inputs.files, at)
+        for item in some:
+            yield item
+        at += len(some)
+        done(at)
+
+
+def _read_some(files: Sequence[tuple[str, Path]], at: int) -> list[tuple[str, bytes]]:
+    some: list[tuple[str, bytes]] = []
+    held = 0
+    for path, file in files[at : at + _BATCH_FILES]:
+        try:
+            data = file.read_bytes()
+        except OSError as exc:
+            raise Usage(f"can't read {file}: {exc.strerror or exc}") from exc
+        some.append((path, data))
+        held += len(data)
+        if held >= _BATCH_BYTES:
+            break
+    return some

@@ -1,0 +1,67 @@
+"""`ls` and `cat`: what is stored."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from playhead.cli import output
+from playhead.cli.command import Cursor, ExecutionRef, Limit, command
+from playhead.cli.session import Session
+
+
+@command("ls", example="playhead ls latest markdown_converted guide")
+async def ls(
+    s: Session,
+    execution: ExecutionRef,
+    stage: Annotated[str, typer.Argument(metavar="STAGE", help="A stage of it, `input` among them.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A folder or an object below it.")] = "",
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> None:
+    """List the objects of a stage."""
+    async with s.open() as rt:
+        browse = rt.services.browse
+        identity = await browse.resolve(execution)
+        items, rest = await output.gather(
+            lambda c, n: browse.objects(identity, stage, path or None, c, n), cursor, limit
+        )
+    if s.json:
+        output.emit_list(items, rest)
+        return
+    output.table(("SIZE", "MODIFIED", "KEY"), [(o.size, output.when(o.modified_at), o.key) for o in items])
+    output.more(rest)
+
+
+@command("cat", example="playhead cat 0198c2a4-7d10-7c3e-8f00-5a1b2c3d4e5f/markdown_converted/guide/page.md")
+async def cat(
+    s: Session, key: Annotated[str, typer.Argument(metavar="KEY", help="The whole key, as `ls` prints it.")]
+) -> None:
+    """Write the bytes of one object to stdout.
+
+    With --json its type and its content, as text or else in base64.
+    """
+    async with s.open() as rt:
+        found = await rt.services.browse.content(key)
+        if not s.json:
+            async for chunk in found.chunks:
+                sys.stdout.buffer.write(chunk)
+            return
+        data = b"".join([chunk async for chunk in found.chunks])
+    try:
+        encoding, content = "utf-8", data.decode()
+    except UnicodeDecodeError:
+        import base64
+
+        encoding, content = "base64", base64.b64encode(data).decode()
+    output.emit(
+        {
+            "key": key,
+            "content_type": found.content_type,
+            "size": found.size,
+            "encoding": encoding,
+            "content": content,
+        }
+    )

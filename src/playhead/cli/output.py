@@ -1,0 +1,131 @@
+"""What a command writes: JSON for programs on stdout, text for people, notes on stderr."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from playhead.model import Page
+
+T = TypeVar("T")
+
+MAX_PAGE: Final = 1000
+"""Items that a service gives at once; longer lists are put together here."""
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def set_up_streams() -> None:
+    """Write UTF-8 whatever the locale says; half a character becomes `\\udcxx`, which JSON can hold too."""
+    for stream in (sys.stdout, sys.stderr):
+        # A stream may have been replaced by one that can't be set up, as under a test runner.
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def plain(value: object) -> Any:
+    """What `json` asks when it meets something of ours: a dataclass by its fields, an id as text."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in fields(value)}
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def emit(value: object) -> None:
+    """Write one JSON document to stdout."""
+    sys.stdout.write(json.dumps(value, default=plain, ensure_ascii=False, indent=2) + "\n")
+
+
+def emit_list(items: Sequence[object], next_cursor: str | None = None) -> None:
+    """Write a list as the API does."""
+    emit({"items": items, "next_cursor": next_cursor})
+
+
+def clean(text: object) -> str:
+    """Text for a terminal: whatever could steer it is shown, not sent."""
+    return _CONTROL.sub(lambda m: repr(m.group())[1:-1], str(text))
+
+
+def line(text: str = "") -> None:
+    """Write a line for people to stdout."""
+    sys.stdout.write(clean(text) + "\n")
+
+
+def note(text: str) -> None:
+    """Write a line about the command itself to stderr, with `--json` too."""
+    sys.stderr.write(clean(text) + "\n")
+    sys.stderr.flush()
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Write columns to stdout, one line a row and nothing cut, so that ids can be copied and piped."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    numeric = [bool(rows) and all(isinstance(row[i], int) for row in rows) for i in range(len(headings))]
+    widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
+    for row in (headings, *cells):
+        padded = (
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(row, widths, numeric, strict=True)
+        )
+        sys.stdout.write("  ".join(padded).rstrip() + "\n")
+
+
+def _cell(value: object) -> str:
+    """One line of text, whatever the value."""
+    return "-" if value is None or value == "" else " ".join(clean(value).split())
+
+
+async def gather(
+    fetch: Callable[[str | None, int], Awaitable[Page[T]]], cursor: str | None, limit: int
+) -> tuple[list[T], str | None]:
+    """Read a list of up to `limit` items, page by page; also where to go on, None at the end."""
+    items: list[T] = []
+    while True:
+        page = await fetch(cursor, min(limit - len(items), MAX_PAGE))
+        items.extend(page.items)
+        cursor = page.next_cursor
+        if cursor is None or len(items) >= limit:
+            return items, cursor
+
+
+def more(next_cursor: str | None) -> None:
+    """Say how to see the rest of a list."""
+    if next_cursor:
+        note(f"There is more: --cursor {next_cursor}, or a higher --limit")
+
+
+def size(count: int) -> str:
+    """Bytes for people: `1.2 MiB`."""
+    if count < 1024:
+        return f"{count} B"
+    number = float(count)
+    for unit in ("KiB", "MiB", "GiB"):
+        number /= 1024
+        if number < 1024:
+            return f"{number:.1f} {unit}"
+    return f"{number / 1024:.1f} TiB"
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """`1 object`, `2 objects`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def when(moment: str | None) -> str:
+    """A moment for people: to the second."""
+    return f"{moment[:10]} {moment[11:19]}" if moment else "-"
+
+
+def diagnostic(fault: Any, file: str = "") -> str:
+    """A fault of a config as compilers write them: `docs.yaml:4:9: error E101 at routes.x: …`."""
+    where = f"{file}:{fault.line}:{fault.column}" if file else f"line {fault.line}, column {fault.column}"
+    at = f" at {fault.path}" if fault.path else ""
+    hint = f" (write {fault.suggestion})" if fault.suggestion else ""
+    return f"{where}: {fault.severity} {fault.code}{at}: {fault.message}{hint}"

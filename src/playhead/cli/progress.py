@@ -1,0 +1,118 @@
+"""How far a running execution is: a bar on a terminal, a line every few seconds elsewhere; on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Protocol
+
+from playhead.cli import output
+from playhead.errors import Unavailable
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from rich.progress import Progress
+
+    from playhead.model import Execution
+    from playhead.services.browse import BrowseService
+
+LINE_SECONDS: Final = 5.0
+LOOK_SECONDS: Final = 1.0
+
+
+class Display(Protocol):
+    def storing(self, done: int, total: int) -> None:
+        """So many inputs of a run are stored."""
+        ...
+
+    def working(self, execution: Execution) -> None:
+        """So many of its messages are done."""
+        ...
+
+
+@contextmanager
+def display() -> Iterator[Display]:
+    """Show progress while the block runs; a bar is gone when it ends."""
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
+        *(TextColumn("{task.fields[note]}"), TimeElapsedColumn()),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield _Bar(bar)
+
+
+class _Bar:
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._task = bar.add_task("Starting", total=None, note="")
+
+    def storing(self, done: int, total: int) -> None:
+        self._bar.update(self._task, description="Storing inputs", completed=done, total=total)
+
+    def working(self, execution: Execution) -> None:
+        c = execution.counts
+        failed = f"{c.failed:,} failed" if c.failed else ""
+        self._bar.update(
+            self._task,
+            description="Working",
+            completed=c.total - c.pending,
+            total=c.total or None,
+            note=failed,
+        )
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self._next = time.monotonic() + LINE_SECONDS
+
+    def storing(self, done: int, total: int) -> None:
+        self._say(f"storing inputs: {done:,} of {total:,}")
+
+    def working(self, execution: Execution) -> None:
+        self._say(f"working: {counts(execution)}")
+
+    def _say(self, text: str) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + LINE_SECONDS
+            output.note(text)
+
+
+def counts(execution: Execution) -> str:
+    """How far an execution is, in a few words."""
+    c = execution.counts
+    parts = [f"{c.completed:,} done", f"{c.failed:,} failed", f"{c.pending:,} to go"]
+    if c.cancelled:
+        parts.append(f"{c.cancelled:,} cancelled")
+    return ", ".join(parts)
+
+
+async def watch(browse: BrowseService, execution: UUID, shown: Display) -> Execution:
+    """Show an execution until it has ended; returns how it ended. A backend that is away is waited for."""
+    import asyncio
+
+    pause = 0.05
+    away = ""
+    while True:
+        try:
+            now = await browse.execution(execution)
+        except Unavailable as exc:
+            if exc.detail != away:
+                output.note(f"waiting: {exc.detail}")
+            away = exc.detail
+        else:
+            away = ""
+            shown.working(now)
+            if now.status != "running":
+                return now
+        await asyncio.sleep(pause)
+        # The first looks are close together, so that what is short is told at once.
+        pause = min(pause * 1.5, LOOK_SECONDS)

@@ -1,0 +1,127 @@
+"""`replay` and `replays`: move the playhead to a stage, press play."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from playhead.cli import executions, exits, output, progress
+from playhead.cli.command import Cursor, ExecutionRef, Limit, command
+from playhead.cli.session import Session, Usage
+
+if TYPE_CHECKING:
+    from playhead.model import Replay
+    from playhead.services.browse import BrowseService
+
+CONTRACT: Final = (
+    *("execution_id", "from_execution_id", "from_stage", "from_path", "to_route", "to_queue"),
+    *("objects_found", "objects_published", "objects_failed", "status", "replay_batch_id", "errors"),
+)
+"""The fields of the replay contract's answer, in its order."""
+
+
+@command("replay", example="playhead replay latest markdown_converted segment --wait")
+async def replay(
+    s: Session,
+    execution: ExecutionRef,
+    stage: Annotated[
+        str, typer.Argument(metavar="STAGE", help="The stage whose objects to send, `input` among them.")
+    ],
+    route: Annotated[str, typer.Argument(metavar="ROUTE", help="Where to: a route, or config/route.")],
+    path: Annotated[
+        str | None, typer.Option("--path", metavar="P", help="Only this folder or object of the stage.")
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Until the new execution has ended; workers do the work.")
+    ] = False,
+) -> int:
+    """Send a stored stage into a route again.
+
+    The work is a new execution; the source is not touched. Exit code 3 when only a part could be published.
+    """
+    from playhead.services.replay import ReplayRequest
+
+    if not stage or not route:
+        raise Usage("STAGE and ROUTE can't be empty")
+    s.interrupted = (
+        "stopped; a replay that had begun goes on in the next `playhead serve` or `playhead worker`, "
+        "and `playhead replays` shows it"
+    )
+    async with s.open("replay") as rt:
+        browse = rt.services.browse
+        source = await browse.resolve(execution)
+        done = await rt.services.replay.execute(ReplayRequest(source, stage, path, route))
+        await _tell_if_nobody_consumes(browse, done.to_queue)
+        answer = {name: getattr(done, name) for name in CONTRACT}
+        code = exits.PARTIAL if done.status == "partial_failure" else exits.OK
+        if wait:
+            s.interrupted = f"stopped waiting; execution {done.execution_id} goes on"
+            with progress.display() as shown:
+                made = await progress.watch(browse, done.execution_id, shown)
+            answer["execution"] = made
+            code = code or (exits.OK if made.status == "completed" else exits.FAILED)
+    if s.json:
+        output.emit(answer)
+        return code
+    _describe(done)
+    output.line()
+    if wait:
+        executions.describe(made)
+        executions.next_steps(made, ())
+    else:
+        output.line(f"Next:\n  playhead show {done.execution_id}")
+    return code
+
+
+@command("replays", example="playhead replays latest")
+async def replays(
+    s: Session,
+    execution: Annotated[
+        str | None,
+        typer.Argument(metavar="EXECUTION", help="Only those from it: an id, `latest` or `tag:NAME`."),
+    ] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> None:
+    """List replays, newest first."""
+    async with s.open() as rt:
+        browse = rt.services.browse
+        source = await browse.resolve(execution) if execution else None
+        items, rest = await output.gather(lambda c, n: browse.replays(source, c, n), cursor, limit)
+    if s.json:
+        output.emit_list(items, rest)
+        return
+    output.table(
+        ("REPLAY BATCH", "EXECUTION", "FROM", "STAGE", "TO", "FOUND", "PUBLISHED", "FAILED", "STATE"),
+        [
+            (
+                *(r.replay_batch_id, r.execution_id, r.from_execution_id),
+                *("/".join(filter(None, (r.from_stage, r.from_path))), r.to_route),
+                *(r.objects_found, r.objects_published, r.objects_failed, r.state),
+            )
+            for r in items
+        ],
+    )
+    output.more(rest)
+
+
+async def _tell_if_nobody_consumes(browse: BrowseService, queue: str) -> None:
+    """Say that the messages would wait, unless a worker or another program takes them."""
+    if any(queue in worker.queues for worker in (await browse.health("")).workers):
+        return
+    routes, _ = await output.gather(browse.routes, None, output.MAX_PAGE)
+    if any(route.queue == queue and not route.adapters for route in routes):
+        return
+    output.note(f"No worker consumes {queue} now; start one: playhead worker --until-idle")
+
+
+def _describe(r: Replay) -> None:
+    path = f"/{r.from_path}" if r.from_path else ""
+    output.line(f"Replay of {r.from_execution_id}/{r.from_stage}{path} into {r.to_route}")
+    output.line(f"  execution  {r.execution_id}")
+    output.line(f"  batch      {r.replay_batch_id}")
+    failed = f", {r.objects_failed:,} failed" if r.objects_failed else ""
+    output.line(f"  published  {r.objects_published:,} of {r.objects_found:,} to {r.to_queue}{failed}")
+    for error in r.errors or ():
+        output.line(f"  error      {error}")

@@ -1,0 +1,212 @@
+"""The command line as a program: its help, its way of failing, its exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from playhead import errors, ids
+from playhead.cli import exits, output
+from playhead.cli.app import COMMANDS, GROUPS, build, run_program
+from playhead.cli.command import Command, add
+from playhead.cli.session import Session
+
+HEAVY = ("fastapi", "starlette", "pydantic", "rich", "httpx", "asyncio", "yaml", "uvicorn", "sqlite3")
+
+
+EVERY = [
+    *(([entry.name], entry) for entry in COMMANDS),
+    *(([name, entry.name], entry) for name, _, entries in GROUPS for entry in entries),
+]
+each_command = pytest.mark.parametrize(("words", "entry"), EVERY, ids=[" ".join(words) for words, _ in EVERY])
+
+
+def test_help_imports_nothing_that_only_a_command_needs():
+    probe = (
+        "import sys\n"
+        "from playhead.__main__ import main\n"
+        "sys.argv = ['playhead', '--help']\n"
+        "code = main()\n"
+        f"print('loaded:', [name for name in {HEAVY!r} if name in sys.modules], code, file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert "Usage: playhead" in done.stdout
+    assert done.stderr.strip() == "loaded: [] 0"
+
+
+@each_command
+def test_every_command_has_help_with_one_example_that_names_it(words, entry, capsys):
+    assert run_program([*words, "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"Usage: playhead {' '.join(words)}" in shown
+    assert shown.count("Example:") == 1
+    assert entry.example.startswith(f"playhead {' '.join(words)}")
+    assert " ".join(entry.example.split()) in shown
+
+
+@each_command
+def test_the_line_of_a_command_in_the_list_is_not_cut(words, entry, capsys):
+    assert run_program([*words[:-1], "--help"]) == 0
+    listed = capsys.readouterr().out
+    first = entry.function.__doc__.partition("\n")[0]
+    assert first in listed
+
+
+def test_version_is_printed(capsys):
+    assert run_program(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("playhead 0.")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense", "--json"],
+        ["show", "--json"],
+        ["--json", "executions", "--limit", "0"],
+        ["executions", "--status", "done", "--json"],
+        ["dead-letters", "show", "not-an-id", "--json"],
+        ["dead-letters", "resend", "--json"],
+        ["dead-letters", "resend", "--execution", "latest", "--route", "x", "--json"],
+        ["queues", "--peek", "3", "--json"],
+        ["queues", "q", "--peek", "3", "--take", "3", "--json"],
+        ["lineage", "x", "--up", "--down", "--json"],
+        ["run", "docs", "/no/such/folder", "--json"],
+        ["run", "no-such-file.yaml", ".", "--json"],
+        ["run", "no-such-file.yaml", ".", "--version", "1", "--json"],
+        ["config", "apply", "no-such-file.yaml", "--json"],
+    ],
+)
+def test_a_wrong_command_line_is_exit_code_2_and_an_error_response(arguments, capsys):
+    assert run_program(arguments) == exits.USAGE
+    out, err = capsys.readouterr()
+    body = json.loads(out)
+    assert set(body) == {"detail", "error_code", "correlation_id", "timestamp"}
+    assert body["error_code"] == "usage"
+    assert body["detail"] in err
+    assert ids.parse_uuid(body["correlation_id"])
+
+
+def test_without_json_an_error_leaves_stdout_empty(capsys):
+    assert run_program(["lineage", "x", "--up", "--down"]) == exits.USAGE
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "--up and --down" in err
+
+
+def test_a_mistyped_command_names_the_nearest(capsys):
+    assert run_program(["sho", "latest"]) == exits.USAGE
+    assert "Did you mean 'show'?" in capsys.readouterr().err
+
+
+def outcome_of(raised: BaseException, *arguments: str) -> int:
+    """The exit code of a program whose only command raises this."""
+
+    def command(s: Session) -> None:
+        """Raise."""
+        raise raised
+
+    app = build()
+    add(app, Command("raise", command, "playhead raise"))
+    code = typer.main.get_command(app).main(["raise", *arguments], standalone_mode=False)
+    return int(code)
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (errors.BadRequest("invalid_path", "x"), 2),
+        (errors.BadRequest("selection_empty", "x"), 2),
+        (errors.ConfigInvalid("x", ()), 1),
+        (errors.NotFound("execution_not_found", "x"), 4),
+        (errors.NotFound("no_objects", "x"), 4),
+        (errors.Conflict("config_inactive", "x"), 1),
+        (errors.TooLarge("x"), 2),
+        (errors.catalog_unavailable("x"), 5),
+        (errors.StoreFull("x"), 5),
+        (errors.ReplayContinues(ids.uuid7(), "x"), 5),
+        (errors.CannotStart("home_unwritable", "x"), 5),
+        (errors.CannotStart("catalog_newer", "x"), 5),
+        (errors.CannotStart("port_in_use", "x"), 1),
+        (errors.CannotStart("setup_invalid", "x"), 2),
+        (errors.MessageError("bad_output", "x"), 1),
+        (KeyboardInterrupt(), 130),
+        (KeyError("lost"), 1),
+    ],
+    ids=lambda x: getattr(x, "code", None) or repr(x),
+)
+def test_each_error_has_its_exit_code_and_never_a_traceback(raised, code, capsys):
+    assert outcome_of(raised, "--json") == code
+    out, err = capsys.readouterr()
+    assert "Traceback" not in err
+    assert json.loads(out)["error_code"] == getattr(
+        raised, "code", "interrupted" if isinstance(raised, KeyboardInterrupt) else "internal"
+    )
+
+
+def test_an_unexpected_error_says_what_it_is_and_how_to_see_more(capsys):
+    outcome_of(KeyError("lost"))
+    err = capsys.readouterr().err
+    assert "KeyError: 'lost'" in err
+    assert "PLAYHEAD_LOG_LEVEL=debug" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_the_exit_codes_of_the_table_are_those_of_the_errors():
+    from playhead.api.errors import ERRORS
+
+    classes = {400: errors.BadRequest, 404: errors.NotFound, 409: errors.Conflict, 503: errors.Unavailable}
+    for error in ERRORS:
+        if kind := classes.get(error.status):
+            assert exits.exit_code_of(error.code, error.status) == exits.exit_code(kind(error.code, "")), (
+                error
+            )
+
+
+def test_errors_lists_every_code_with_what_it_means(capsys):
+    assert run_program(["errors", "--json"]) == 0
+    body = json.loads(capsys.readouterr().out)
+    assert body["next_cursor"] is None
+    listed = {item["error_code"]: item for item in body["items"]}
+    assert listed["stage_not_found"]["status"] == 404
+    assert listed["stage_not_found"]["exit_code"] == 4
+    assert all(item["meaning"] for item in body["items"])
+
+
+def test_flags_may_stand_before_and_after_the_command():
+    seen = []
+
+    def command(s: Session) -> None:
+        """See."""
+        seen.append((s.json, s.flags["home"], s.flags["store"]))
+
+    app = build()
+    add(app, Command("see", command, "playhead see"))
+    program = typer.main.get_command(app)
+    for arguments in (
+        ["--json", "--home", "h", "--store", "s", "see"],
+        ["see", "--json", "--home", "h", "--store", "s"],
+        ["--home", "other", "--store", "s", "see", "--home", "h", "--json"],
+    ):
+        program.main(arguments, standalone_mode=False)
+    assert seen == [(True, "h", "s")] * 3
+
+
+def test_what_could_steer_a_terminal_is_shown_and_not_sent(capsys):
+    output.line("red \x1b[31mtext\x07")
+    output.table(("A", "B"), [("two\nlines", "\x9b0m")])
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "\x9b" not in out
+    assert r"red \x1b[31mtext\x07" in out
+    assert "two lines" in out
+
+
+def test_columns_are_aligned_and_nothing_is_cut(capsys):
+    output.table(("NAME", "N"), [("a" * 200, 5), ("b", 12345)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "a" * 200 + "      5"
+    assert {len(line) for line in lines} == {207}

@@ -1,0 +1,120 @@
+"""What a run takes in from files and folders."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+
+import pytest
+
+from playhead.cli import inputs
+from playhead.cli.session import Usage
+from playhead.errors import BadRequest
+
+ROOMY = 1 << 20
+
+
+def make(folder, *paths: str):
+    for path in paths:
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(path.encode())
+
+
+def paths_of(found: inputs.Inputs) -> list[str]:
+    return [path for path, _ in found.files]
+
+
+async def contents(found: inputs.Inputs, seen: list[int] | None = None) -> dict[str, bytes]:
+    return {path: data async for path, data in inputs.read(found, (seen if seen is not None else []).append)}
+
+
+def test_files_of_a_folder_are_named_relative_to_it_in_byte_order(tmp_path):
+    make(tmp_path, "b.html", "a/z.html", "a.md", "a-b", "a/deep/er/x")
+    assert paths_of(inputs.find([tmp_path], ROOMY)) == ["a-b", "a.md", "a/deep/er/x", "a/z.html", "b.html"]
+
+
+def test_a_file_is_named_by_its_own_name(tmp_path):
+    make(tmp_path, "deep/page.html")
+    assert paths_of(inputs.find([tmp_path / "deep/page.html"], ROOMY)) == ["page.html"]
+
+
+def test_hidden_entries_and_links_in_a_folder_are_left_out_and_told(tmp_path):
+    make(tmp_path, "page", ".hidden", ".git/config", "sub/.also")
+    make(tmp_path.parent, "outside/secret")
+    (tmp_path / "link").symlink_to(tmp_path / "page")
+    (tmp_path / "folder").symlink_to(tmp_path.parent / "outside", target_is_directory=True)
+    os.mkfifo(tmp_path / "pipe")
+    found = inputs.find([tmp_path], ROOMY)
+    assert paths_of(found) == ["page"]
+    assert found.left_out == "3 hidden entries and 3 symbolic links or special files"
+
+
+def test_a_link_or_hidden_file_that_is_named_is_taken(tmp_path):
+    make(tmp_path, ".hidden", "page")
+    (tmp_path / "link").symlink_to(tmp_path / "page")
+    assert paths_of(inputs.find([tmp_path / ".hidden", tmp_path / "link"], ROOMY)) == [".hidden", "link"]
+
+
+@pytest.mark.parametrize("given", ["empty", "hidden", "missing"])
+def test_nothing_to_run_is_a_wrong_command_line(tmp_path, given):
+    (tmp_path / "empty").mkdir()
+    make(tmp_path, "hidden/.x")
+    with pytest.raises(Usage):
+        inputs.find([tmp_path / given], ROOMY)
+
+
+def test_two_files_of_one_path_are_refused_and_both_named(tmp_path):
+    make(tmp_path, "one/page", "two/page")
+    with pytest.raises(Usage, match=r"one/page and .*two/page"):
+        inputs.find([tmp_path / "one", tmp_path / "two"], ROOMY)
+
+
+def test_a_path_outside_the_grammar_is_told_before_anything_is_stored(tmp_path):
+    make(tmp_path, "fine", "bad\\name")
+    with pytest.raises(BadRequest, match="backslash") as caught:
+        inputs.find([tmp_path], ROOMY)
+    assert caught.value.code == "invalid_path"
+
+
+def test_a_path_too_long_for_a_whole_key_is_told(tmp_path):
+    make(tmp_path, "/".join(["d" * 150] * 5 + ["e" * 103]))
+    with pytest.raises(BadRequest, match="901 bytes"):
+        inputs.find([tmp_path], ROOMY)
+
+
+def test_names_are_put_into_normal_form_c(tmp_path):
+    decomposed = unicodedata.normalize("NFD", "café.html")
+    make(tmp_path, decomposed)
+    assert paths_of(inputs.find([tmp_path], ROOMY)) == [unicodedata.normalize("NFC", "café.html")]
+
+
+def test_a_file_over_the_limit_is_told_without_reading_it(tmp_path):
+    with open(tmp_path / "sparse", "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(Usage, match="PLAYHEAD_MAX_OBJECT_BYTES"):
+        inputs.find([tmp_path], ROOMY)
+
+
+async def test_all_files_are_read_in_order_and_counted(tmp_path):
+    names = [f"{n:04}" for n in range(150)]
+    make(tmp_path, *names)
+    seen: list[int] = []
+    assert await contents(inputs.find([tmp_path], ROOMY), seen) == {name: name.encode() for name in names}
+    assert seen == [64, 128, 150]
+
+
+async def test_few_bytes_are_held_at_once(tmp_path):
+    for n in range(6):
+        (tmp_path / str(n)).write_bytes(bytes(1 << 21))
+    seen: list[int] = []
+    await contents(inputs.find([tmp_path], 1 << 22), seen)
+    assert seen == [2, 4, 6]
+
+
+async def test_a_file_that_goes_away_meanwhile_is_named(tmp_path):
+    make(tmp_path, "page")
+    found = inputs.find([tmp_path], ROOMY)
+    (tmp_path / "page").unlink()
+    with pytest.raises(Usage, match=r"can.t read .*page: No such file"):
+        await contents(found)
