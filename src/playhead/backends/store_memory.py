@@ -1,0 +1,98 @@
+"""The store in memory: for tests, and for trying a config without leaving anything behind.
+
+Like an object store it takes any string for a key, folder markers and keys outside the grammar among
+them, and holds `b` beside `b/c`.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+from playhead.errors import MessageError, NotFound
+from playhead.ports.store import Blob, Entry
+
+
+class MemoryStore:
+    """Objects of one process, gone with it.
+
+    It starts no thread and needs no event loop: nothing happens between two calls of `pause`, so
+    whoever gives one decides what happens in which order.
+    """
+
+    ordered: bool = True
+
+    def __init__(self, pause: Callable[[], Awaitable[None]] | None = None) -> None:
+        """
+        Args:
+            pause: awaited at the start of every call, before each blob that is written and each page
+                that is listed. What it raises, the call raises: that is how a store is away.
+        """
+        self._pause = pause
+        self._objects: dict[str, tuple[bytes, float]] = {}
+        self._keys: list[str] = []  # sorted; code points sort as their UTF-8 does
+
+    async def _turn(self) -> None:
+        if self._pause:
+            await self._pause()
+
+    async def read(self, keys: Sequence[str]) -> list[bytes | None]:
+        await self._turn()
+        return [held[0] if (held := self._objects.get(key)) else None for key in keys]
+
+    async def write(
+        self, groups: Sequence[Sequence[Blob]], *, written: Callable[[str], None] | None = None
+    ) -> list[MessageError | None]:
+        await self._turn()
+        for group in groups:
+            for blob in group:
+                await self._turn()
+                if blob.key not in self._objects:
+                    insort(self._keys, blob.key)
+                self._objects[blob.key] = (bytes(blob.data), time.time())
+                if written:
+                    written(blob.key)
+        return [None] * len(groups)
+
+    async def list(
+        self, prefix: str, *, after: str = "", sizes: bool = False, page: int = 1000
+    ) -> AsyncIterator[Sequence[Entry]]:
+        base = prefix + "/" if prefix else ""
+        while True:
+            await self._turn()
+            keys = []
+            if after < prefix and prefix in self._objects:
+                keys.append(prefix)
+            start = max(bisect_left(self._keys, base), bisect_right(self._keys, after))
+            while len(keys) < page and start < len(self._keys) and self._keys[start].startswith(base):
+                keys.append(self._keys[start])
+                start += 1
+            if keys:
+                yield [self._entry(key, sizes) for key in keys]
+            if len(keys) < page:
+                return
+            after = keys[-1]
+
+    async def stat(self, key: str) -> Entry | None:
+        await self._turn()
+        return self._entry(key, True) if key in self._objects else None
+
+    async def stream(self, key: str) -> AsyncIterator[bytes]:
+        await self._turn()
+        held = self._objects.get(key)
+        if held is None:
+            raise NotFound("object_not_found", f"there is no object {key!r}")
+        if held[0]:
+            yield held[0]
+
+    async def check(self) -> str:
+        await self._turn()
+        return "memory of this process"
+
+    async def close(self) -> None:
+        await self._turn()
+
+    def _entry(self, key: str, sizes: bool) -> Entry:
+        data, modified = self._objects[key]
+        return Entry(key, len(data), modified) if sizes else Entry(key, 0, 0.0)
