@@ -411,17 +411,9 @@ class _Lane:
 
     def _outcome(self, job: Job[tuple[Started, _Runtime]]) -> Ended:
         one, runtime = job.tag
-        error = job.error
-        if error is None:
-            if job.result and runtime.route.stage is None:
-                error = MessageError(
-                    "bad_output",
-                    f"route {runtime.route.name!r} has no outbound stage, but its last step gave "
-                    f"{len(job.result)} output(s): add `outbound`, or let the step return None",
-                )
-            else:
-                return Ended(one, runtime.route.stage, job.result, runtime.adapters)
-        return Ended(one, result=_failure(one.claim, runtime.route, error))
+        if job.error is None:
+            return Ended(one, runtime.route.stage, job.result, runtime.adapters)
+        return Ended(one, result=_failure(one.claim, runtime.route, job.error))
 
     # -- waiting -----------------------------------------------------------------------------------
 
