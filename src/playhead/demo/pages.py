@@ -16,11 +16,15 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-_SKIPPED = frozenset({"antigravity", "idlelib", "lib2to3", "test", "this", "tkinter", "turtle", "turtledemo"})
-"""They open a browser or a window, print on import, or are of no use to a reader."""
+_SKIPPED = (
+    "antigravity", "ctypes", "idlelib", "lib2to3", "site", "sys", "sysconfig",
+    "test", "this", "tkinter", "turtle", "turtledemo",
+)  # fmt: skip
+"""They open a window or print on import, tell of this machine only, or are of no use to a reader."""
 
 _FILE_LINK = re.compile(r'<a href="file:[^"]*">[^<]*</a>(?:<br>)?')
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_ADDRESS = re.compile(r"(?: |&nbsp;)at(?: |&nbsp;)0x[0-9a-fA-F]+")
+_MODULE_FILE = re.compile(r"(?: |&nbsp;)from(?: |&nbsp;)'/[^']*'")
 
 
 def modules() -> list[str]:
@@ -43,7 +47,9 @@ def page(name: str) -> str | None:
 
 def cleaned(text: str) -> str:
     """A page without what differs from machine to machine and from run to run: paths and addresses."""
-    return _ADDRESS.sub("", _FILE_LINK.sub("", text))
+    for what in (_FILE_LINK, _ADDRESS, _MODULE_FILE):
+        text = what.sub("", text)
+    return text
 
 
 def write(folder: Path, names: Iterator[str] | list[str] | None = None) -> int:

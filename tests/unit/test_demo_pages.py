@@ -1,0 +1,63 @@
+"""The demo's input: pages that any machine has, and that say nothing about it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from playhead.demo import pages
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    """All pages, written as the demo does: by another process, with a fixed hash seed."""
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "playhead.demo.pages", str(folder)],
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=True,
+        timeout=120,
+    )
+    return {page.name: page.read_bytes() for page in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    return written(tmp_path_factory.mktemp("one")), written(tmp_path_factory.mktemp("two"))
+
+
+def test_there_are_at_least_150_html_pages_each_with_a_title(both):
+    one, _ = both
+    assert len(one) >= 150
+    assert all(name.endswith(".html") and b"<title>" in page for name, page in one.items())
+
+
+def test_pages_do_not_differ_from_run_to_run(both):
+    one, two = both
+    assert sorted(one) == sorted(two)
+    assert [name for name in one if one[name] != two[name]] == []
+
+
+def test_pages_hold_no_path_of_this_machine(both):
+    one, _ = both
+    library = os.path.dirname(os.__file__).encode()
+    assert [name for name, page in one.items() if library in page] == []
+
+
+@pytest.mark.parametrize("name", ["antigravity", "this", "tkinter", "turtle", "idlelib", "sys", "_thread"])
+def test_modules_that_open_windows_or_tell_of_the_machine_are_left_out(name):
+    assert name not in pages.modules()
+
+
+def test_a_module_that_cannot_be_imported_makes_no_page():
+    assert pages.page("no_such_module") is None
+
+
+def test_only_links_to_files_and_addresses_are_taken_out():
+    assert pages.cleaned(
+        '<a href="file:/x/csv.py">/x/csv.py</a><br><b>f</b> at 0x7f00 <a href="csv.html">csv</a>'
+    ) == ('<b>f</b> <a href="csv.html">csv</a>')
