@@ -1,0 +1,88 @@
+"""Conditions: whether an item goes through a step."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from playhead.model import Condition
+from playhead.ports.adapter import Item
+
+_ABSENT: Final = object()
+_ATTRIBUTES: Final = "attributes."
+
+_READERS: Final[dict[str, Callable[[Item], Any]]] = {
+    "content_type": lambda item: item.content_type,
+    "path": lambda item: item.path,
+    "size": lambda item: len(item.data),
+    "stage": lambda item: item.stage,
+}
+
+
+def compile_condition(condition: Condition) -> Callable[[Item], bool]:
+    """Make a test of an item from a condition that the config loader has checked.
+
+    An attribute that is not there equals nothing, is in nothing and is neither more nor less than
+    anything. `gt` and its like compare numbers with numbers and text with text, by code point; all
+    else is false. `size` is in bytes. `exists` with the value `false` asks for absence.
+
+    Raises:
+        ValueError: no such field or operator.
+        re.error: `value` of `matches` is no regular expression.
+    """
+    read = _reader(condition.field)
+    value = condition.value
+    match condition.operator:
+        case "exists":
+            wanted = value is not False
+            return lambda item: (read(item) is not _ABSENT) is wanted
+        case "equals":
+            return lambda item: _same(read(item), value)
+        case "not_equals":
+            return lambda item: not _same(read(item), value)
+        case "in":
+            return lambda item: _among(read(item), value)
+        case "not_in":
+            return lambda item: not _among(read(item), value)
+        case "matches":
+            pattern = re.compile(value)
+            return lambda item: isinstance(found := read(item), str) and bool(pattern.fullmatch(found))
+        case "gt":
+            return lambda item: _comparable(found := read(item), value) and found > value
+        case "gte":
+            return lambda item: _comparable(found := read(item), value) and found >= value
+        case "lt":
+            return lambda item: _comparable(found := read(item), value) and found < value
+        case "lte":
+            return lambda item: _comparable(found := read(item), value) and found <= value
+    raise ValueError(f"no such operator: {condition.operator!r}")
+
+
+def _reader(field: str) -> Callable[[Item], Any]:
+    if field.startswith(_ATTRIBUTES):
+        name = field[len(_ATTRIBUTES) :]
+        return lambda item: item.attributes.get(name, _ABSENT)
+    try:
+        return _READERS[field]
+    except KeyError:
+        raise ValueError(f"no such field: {field!r}") from None
+
+
+def _same(found: Any, value: Any) -> bool:
+    # In JSON true is not 1, in Python it is.
+    return bool(found == value) and isinstance(found, bool) is isinstance(value, bool)
+
+
+def _among(found: Any, values: Any) -> bool:
+    return any(_same(found, value) for value in values)
+
+
+def _comparable(found: Any, value: Any) -> bool:
+    if isinstance(found, str) or isinstance(value, str):
+        return isinstance(found, str) and isinstance(value, str)
+    return _is_number(found) and _is_number(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,51 @@
+"""What an output is called when its adapter does not say.
+
+The form of what a step returns decides, never how many outputs there are: so a path is a file in
+every run, or a folder in every run. Only the suffixes of `keys.SUFFIX_TYPES` are taken for suffixes.
+"""
+
+from __future__ import annotations
+
+from playhead.keys import SUFFIX_TYPES, TYPE_SUFFIXES
+
+
+def bare(content_type: str) -> str:
+    """A content type without its parameters, in lower case."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def stem(path: str, content_type: str) -> str:
+    """The path without its suffix, if that is one of its content type's.
+
+    >>> stem("guide/page.htm", "text/html"), stem("v1.2", "text/html")
+    ('guide/page', 'v1.2')
+    """
+    dot = path.rfind(".")
+    if dot > path.rfind("/") + 1 and SUFFIX_TYPES.get(path[dot:].lower()) == bare(content_type):
+        return path[:dot]
+    return path
+
+
+def suffix(content_type: str) -> str:
+    """The suffix of a content type; empty where the table has none."""
+    return TYPE_SUFFIXES.get(bare(content_type), "")
+
+
+def alone(path: str, old_type: str, new_type: str) -> str:
+    """The path of the one output of a step: the input's, with the suffix of the new content type.
+
+    >>> alone("guide/page.html", "text/html", "text/markdown"), alone("README", "text/plain", "text/markdown")
+    ('guide/page.md', 'README.md')
+    """
+    if bare(old_type) == bare(new_type) or not suffix(new_type):
+        return path
+    return stem(path, old_type) + suffix(new_type)
+
+
+def numbered(folder: str, number: int, content_type: str) -> str:
+    """The path of one of many outputs; `folder` is the input's stem, `number` counts from 1.
+
+    >>> numbered("page", 1, "text/markdown")
+    'page/0001.md'
+    """
+    return f"{folder}/{number:04d}{suffix(content_type)}"

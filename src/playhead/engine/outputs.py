@@ -1,0 +1,137 @@
+"""From what a step returned to what is stored: path, content type, attributes, all checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from playhead.engine import naming
+from playhead.errors import MessageError
+from playhead.keys import OCTET_STREAM, content_type_of, problem
+from playhead.ports.adapter import CONTENT_TYPE, Item, Output
+
+MAX_ATTRIBUTES_BYTES: Final = 65536
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+class Returned(NamedTuple):
+    """What a step gave: its elements as they are, and whether they came as an iterable."""
+
+    elements: Sequence[object]
+    many: bool
+
+
+class Product(NamedTuple):
+    """An output under its final path. `attributes` are JSON values, the input's included."""
+
+    path: str
+    data: bytes
+    content_type: str
+    attributes: Mapping[str, Any]
+
+
+class Maker:
+    """Makes products of what one step returns.
+
+    Args:
+        where: names the step, at the start of every error.
+        produces: content type of outputs that name none.
+        room: bytes that stand before the path in a whole key.
+    """
+
+    __slots__ = ("_produces", "_room", "_where")
+
+    def __init__(self, where: str, produces: str | None, room: int) -> None:
+        self._where = where
+        self._produces = produces
+        self._room = room
+
+    def products(self, item: Item, returned: Returned) -> list[Product]:
+        """The products of one item, in order.
+
+        Raises:
+            MessageError: `bad_output`, or `invalid_key` for a path outside the grammar.
+        """
+        elements, many = returned
+        if not many:
+            return [self._product(item, element, None, 0) for element in elements]
+        folder = naming.stem(item.path, item.content_type)
+        return [self._product(item, element, folder, n) for n, element in enumerate(elements, 1)]
+
+    def bad(self, why: str) -> MessageError:
+        return MessageError("bad_output", f"{self._where}: {why}")
+
+    def _product(self, item: Item, element: object, folder: str | None, number: int) -> Product:
+        own: Mapping[str, Any] = {}
+        path = kind = None
+        if isinstance(element, Output):
+            data, path, kind, own = element.data, element.path, element.content_type, element.attributes
+            if not isinstance(data, bytes):
+                raise self.bad(f"Output.data must be bytes, not {_name(data)}; text goes in by item.derive")
+            if path is not None and not isinstance(path, str):
+                raise self.bad(f"Output.path must be a string, not {_name(path)}")
+            if kind is not None and not (isinstance(kind, str) and CONTENT_TYPE.fullmatch(kind)):
+                raise self.bad(f"Output.content_type {kind!r} is no content type, like 'text/plain'")
+        elif isinstance(element, str):
+            try:
+                data = element.encode()
+            except UnicodeEncodeError as exc:
+                raise self.bad(f"gave text that can't be UTF-8: {exc}") from exc
+        elif isinstance(element, bytes):
+            data = element
+        else:
+            place = f"element {number} of what it gave" if number else "what it gave"
+            raise self.bad(f"{place} is {_name(element)}; give Output, str or bytes")
+        kind = kind or self._produces or self._told_by(path) or item.content_type
+        if path is None:
+            if folder is None:
+                path = naming.alone(item.path, item.content_type, kind)
+            else:
+                path = naming.numbered(folder, number, kind)
+        if why := problem(path, room=self._room):
+            raise MessageError(
+                "invalid_key", f"{self._where}: the output path {path!r} {why}; change Output.path"
+            )
+        return Product(path, data, kind, self._attributes(item.attributes, own))
+
+    @staticmethod
+    def _told_by(path: str | None) -> str | None:
+        kind = content_type_of(path) if path else OCTET_STREAM
+        return None if kind == OCTET_STREAM else kind
+
+    def _attributes(self, inherited: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
+        if not isinstance(own, Mapping):
+            raise self.bad(f"Output.attributes must be a mapping, not {_name(own)}")
+        if not (inherited or own):
+            return {}
+        merged = {**inherited, **own}
+        try:
+            text = _encode(merged)
+            size = len(text.encode())
+        except (TypeError, ValueError, RecursionError) as exc:
+            raise self.bad(f"attributes are not JSON: {exc}") from exc
+        if size > MAX_ATTRIBUTES_BYTES:
+            raise self.bad(f"attributes are {size} bytes as JSON; at most {MAX_ATTRIBUTES_BYTES} are allowed")
+        # Read back, so that the next step sees what a replay would see, and nothing is shared with
+        # another output or with the adapter.
+        loaded: dict[str, Any] = json.loads(text)
+        if loaded != merged and (key := _strange_key(merged)):
+            raise self.bad(f"attributes are not JSON: the key {key} is no string")
+        return loaded
+
+
+def _strange_key(value: object) -> str | None:
+    """A key within a value that is no string, for a reader: `json` would turn it into one silently."""
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                return repr(key)
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return next((found for inner in value if (found := _strange_key(inner))), None)
+    return None
+
+
+def _name(value: object) -> str:
+    return "None" if value is None else f"of type {type(value).__name__}"
