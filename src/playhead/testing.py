@@ -1,0 +1,77 @@
+"""Run one adapter on one item, for tests and notebooks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import UUID
+
+from playhead.engine.chain import Chain, UnknownAdapter
+from playhead.ids import uuid7
+from playhead.model import Route, Step
+from playhead.ports.adapter import Context, Item, spec_of
+
+
+def run_adapter(
+    adapter: Callable[..., Any],
+    item: Item,
+    config: Mapping[str, Any] | Any | None = None,
+    *,
+    attempt: int = 1,
+    replay: UUID | None = None,
+    data_dir: str | None = None,
+) -> list[Item]:
+    """What a route with this one step would store of an item, under its final paths.
+
+    Works for every kind of adapter, also where an event loop is running. A class adapter is made and
+    closed within the call.
+
+    Args:
+        adapter: the decorated function or class itself.
+        config: a mapping as in a config's YAML, or an instance of its model; None: its defaults.
+        attempt: what `ctx.attempt` says.
+        replay: what `ctx.replay` says.
+        data_dir: what `ctx.data_dir` says; None: a folder that is gone when this returns.
+
+    Raises:
+        Reject, Retry, or anything else: as the adapter raised it.
+        MessageError: `bad_output`, `invalid_key`, `output_conflict`, as in a dead letter.
+        ValueError: the config does not fit.
+        TypeError: `adapter` is none.
+    """
+    spec = spec_of(adapter)
+    if spec is None:
+        raise TypeError(f"{adapter!r} is no adapter: decorate it with @adapter(name)")
+    if config is not None and not isinstance(config, Mapping):
+        config = config.model_dump(by_alias=True, exclude_unset=True)
+    route = Route("test", "test.test", (Step(spec.name, config or {}),), stage="output")
+    try:
+        chain = Chain(route, {spec.name: spec})
+    except UnknownAdapter as exc:
+        raise ValueError(exc.detail) from exc
+    with tempfile.TemporaryDirectory(prefix="playhead-") as scratch:
+        ctx = Context(
+            execution_id=uuid7(),
+            correlation_id=uuid7(),
+            config="test",
+            config_version=1,
+            route=route.name,
+            attempt=attempt,
+            replay=replay,
+            data_dir=scratch if data_dir is None else data_dir,
+            log=logging.getLogger(f"playhead.adapter.{spec.name}"),
+        )
+        try:
+            if chain.is_async:
+                # A notebook's own loop is running in this thread.
+                with ThreadPoolExecutor(1) as pool:
+                    products = pool.submit(asyncio.run, chain.run_async(item, ctx)).result()
+            else:
+                products = chain.run(item, ctx)
+        finally:
+            chain.close()
+    return [Item(p.path, p.data, p.content_type, p.attributes, item.stage) for p in products]
