@@ -349,7 +349,7 @@ class _Drive:
 
     async def _list(self) -> None:
         held = self._held
-        whole = held.default_stage in held.stages or not held.stages
+        whole = not held.stages or held.default_stage in (INPUT_STAGE, *held.stages)
         skip = held.prefix.find("/") + 1
         # After an outage the cursor has moved on from where this hold began.
         cursor = await self._cursor()

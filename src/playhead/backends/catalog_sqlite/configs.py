@@ -87,9 +87,8 @@ class ConfigsPart(Part):
     async def configs(self, *, before: str | None = None, limit: int = 100) -> Sequence[ConfigVersion]:
         def job(con: Connection) -> list[ConfigVersion]:
             rows = con.execute(
-                f"{_VERSION} WHERE {_NEWEST} AND (?1 IS NULL OR (c.created_at, c.name) < "
-                "(SELECT created_at, name FROM configs WHERE name = ?1)) "
-                "ORDER BY c.created_at DESC, c.name DESC LIMIT ?2",
+                f"{_VERSION} WHERE {_NEWEST} AND (?1 IS NULL OR c.rowid < (SELECT rowid FROM configs WHERE name = ?1)) "
+                "ORDER BY c.rowid DESC LIMIT ?2",
                 (before, limit),
             ).fetchall()
             return [_loaded(r).version for r in rows]
@@ -124,7 +123,7 @@ class ConfigsPart(Part):
     async def active_configs(self) -> Sequence[Loaded]:
         def job(con: Connection) -> list[Loaded]:
             rows = con.execute(
-                f"{_VERSION} WHERE c.active AND {_NEWEST} ORDER BY c.created_at, c.name"
+                f"{_VERSION} WHERE c.active AND {_NEWEST} ORDER BY c.rowid"
             ).fetchall()
             return [_loaded(r) for r in rows]
 

@@ -218,7 +218,7 @@ class JobsPart(Part):
             "WHERE e.id = ? AND l.stage IS NOT NULL",
             (source,),
         ).fetchall()
-        return tuple(sorted({INPUT_STAGE, *(s for (s,) in rows)} if rows else (), key=len, reverse=True))
+        return tuple(sorted((s for (s,) in rows), key=len, reverse=True))
 
     async def renew(self, held: Held, *, lease: float) -> bool:
         return await self._update(
@@ -461,12 +461,13 @@ class JobsPart(Part):
         published = found - failed - unconfirmed
         if state == "cancelled":
             failed = found - published
-        status: Literal["publishing_complete", "partial_failure"] | None = None
-        if state == "publishing_complete":
-            status = "publishing_complete"
-        elif state in ("partial_failure", "cancelled"):
-            status = "partial_failure"
         (root,) = con.execute("SELECT root FROM jobs WHERE execution = ?", (n,)).fetchone()
+        status: Literal["publishing_complete", "partial_failure"] | None = None
+        if state == "cancelled":
+            status = "partial_failure"
+        elif state in ("publishing_complete", "partial_failure"):
+            # Read from rows: a refused object that was sent again makes it better.
+            status = state = "partial_failure" if failed or root == "dead" else "publishing_complete"
         return Replay(
             execution_id=UUID(bytes=uuid),
             from_execution_id=UUID(bytes=source),
