@@ -189,7 +189,8 @@ async def lab(catalog: Catalog, clock: Clock) -> Lab:
 
 
 def _route(name: str, **fields: Any) -> Route:
-    return Route(name, **({"queue": f"docs.{name}", "errors": ErrorHandling(max_attempts=3)} | fields))
+    given: dict[str, Any] = {"queue": f"docs.{name}", "errors": ErrorHandling(max_attempts=3)}
+    return Route(name, **(given | fields))
 
 
 def _config(name: str, *routes: Route) -> Config:
@@ -250,7 +251,7 @@ class Lab:
 
     @staticmethod
     def route(name: str, **fields: Any) -> Route:
-        """A route whose queue is `docs.{name}` and that gives up after three attempts, unless told otherwise."""
+        """Its queue is `docs.{name}` and it gives up after three attempts, unless told otherwise."""
         return _route(name, **fields)
 
     @staticmethod

@@ -1,0 +1,1135 @@
+"""What every catalog does with executions and their jobs: the sentences of `ports.catalog.jobs`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+
+from playhead.errors import BadRequest, Conflict
+from playhead.ports.catalog import Catalog
+from playhead.ports.catalog.browse import ExecutionFilter
+from playhead.ports.catalog.jobs import Listed
+from playhead.ports.catalog.work import Claim, Done, Failed, GivenBack
+
+if TYPE_CHECKING:
+    from playhead.model import Config
+    from tests.contract.conftest import Lab
+
+
+def keys(execution: UUID, *paths: str, stage: str = "input") -> list[str]:
+    return [f"{execution}/{stage}/{path}" for path in paths]
+
+
+def listed(*names: str) -> list[Listed]:
+    return [Listed(name, "input") for name in names]
+
+
+def with_outlet(lab: Lab) -> Config:
+    """A config that enters at an external route."""
+    return lab.config("outlet", lab.route("out", queue="outlet.out", external=True))
+
+
+# -- runs ------------------------------------------------------------------------------------------
+
+
+async def test_a_run_is_opened_running_and_empty(catalog: Catalog, lab: Lab):
+    version = await lab.save(digest="sha256:d")
+
+    run = await catalog.open_run("docs", version, tags=["a", "b"], owner="w1", lease=lab.LEASE)
+
+    assert (run.kind, run.status, run.tags) == ("run", "running", ["a", "b"])
+    assert (run.config, run.config_version, run.config_hash) == ("docs", version, "sha256:d")
+    assert (run.parent_execution_id, run.replay_batch_id, run.ended_at, run.error) == (None,) * 4
+    assert run.counts.total == 0
+    assert await catalog.execution(run.execution_id) == run
+
+
+async def test_a_run_can_not_be_acquired_before_it_is_sealed(catalog: Catalog, lab: Lab):
+    execution = await lab.opened()
+    lab.clock.advance(10 * lab.LEASE)
+    await lab.beat("w1")
+
+    assert await catalog.acquire(execution, owner="w2", lease=lab.LEASE) is None
+    assert execution not in await catalog.abandoned_jobs()
+
+
+async def test_inputs_are_hidden_until_all_are_sealed(catalog: Catalog, lab: Lab):
+    execution = await lab.opened()
+    inputs = keys(execution, "a.md", "b.md")
+
+    await catalog.bind_inputs(execution, [lab.input("a.md")])
+    await catalog.bind_inputs(execution, [lab.input("b.md")])
+    assert await catalog.unstored(inputs) == set(inputs)
+
+    assert await catalog.seal(execution)
+    assert await catalog.unstored(inputs) == set()
+
+
+async def test_sealing_one_run_leaves_the_inputs_of_another_alone(catalog: Catalog, lab: Lab):
+    one, other = await lab.opened(), await lab.opened()
+    for execution in (one, other):
+        await catalog.bind_inputs(execution, [lab.input("a.md")])
+
+    await catalog.seal(one)
+
+    assert await catalog.unstored(keys(other, "a.md")) == set(keys(other, "a.md"))
+
+
+async def test_the_same_input_may_be_bound_again(catalog: Catalog, lab: Lab):
+    execution = await lab.opened()
+    await catalog.bind_inputs(execution, [lab.input("a.md", "text")])
+
+    await catalog.bind_inputs(execution, [lab.input("a.md", "text")])
+
+
+async def test_two_different_inputs_of_one_path_are_refused_with_all_that_came_along(
+    catalog: Catalog, lab: Lab
+):
+    execution = await lab.opened()
+    await catalog.bind_inputs(execution, [lab.input("a.md", "text")])
+
+    with pytest.raises(BadRequest) as caught:
+        await catalog.bind_inputs(execution, [lab.input("b.md"), lab.input("a.md", "other")])
+
+    assert caught.value.code == "invalid_path"
+    assert "a.md" in caught.value.detail
+    assert await catalog.unstored(keys(execution, "a.md", "b.md")) == set(keys(execution, "a.md"))
+
+
+async def test_two_different_inputs_of_one_path_in_one_call_are_refused(catalog: Catalog, lab: Lab):
+    execution = await lab.opened()
+
+    with pytest.raises(BadRequest):
+        await catalog.bind_inputs(execution, [lab.input("a.md", "1"), lab.input("a.md", "2")])
+
+
+async def test_a_sealed_run_may_be_acquired_by_anyone_at_once(catalog: Catalog, lab: Lab):
+    execution = await lab.sealed("a.md")
+
+    assert execution in await catalog.abandoned_jobs()
+    assert await catalog.acquire(execution, owner="w2", lease=lab.LEASE)
+
+
+async def test_a_cancelled_run_is_not_sealed(catalog: Catalog, lab: Lab):
+    execution = await lab.opened()
+    await catalog.bind_inputs(execution, [lab.input("a.md")])
+    await catalog.cancel(execution)
+
+    assert not await catalog.seal(execution)
+    assert await catalog.unstored(keys(execution, "a.md")) == set(keys(execution, "a.md"))
+
+
+async def test_a_run_given_up_as_lost_is_not_sealed(catalog: Catalog, lab: Lab):
+    execution = await lab.opened(owner="w1")
+    await catalog.depart("w1")
+    assert await catalog.fail_unsealed() == [execution]
+
+    assert not await catalog.seal(execution)
+
+
+# -- replays and adopted executions ----------------------------------------------------------------
+
+
+async def test_a_replay_is_an_execution_of_its_own_below_its_source(catalog: Catalog, lab: Lab):
+    source = await lab.sealed("a.md")
+    version = await lab.save(digest="sha256:d")
+
+    replay = await catalog.open_replay(
+        source=source,
+        stage="input",
+        path="a",
+        prefix=f"{source}/input/a",
+        to_route="docs/split",
+        config="docs",
+        version=version,
+        route="split",
+    )
+
+    assert (replay.from_execution_id, replay.from_stage, replay.from_path) == (source, "input", "a")
+    assert (replay.to_route, replay.to_queue) == ("docs/split", "docs.split")
+    assert (replay.to_config, replay.to_config_version) == ("docs", version)
+    assert (replay.objects_found, replay.objects_published, replay.objects_failed) == (0, 0, 0)
+    assert (replay.status, replay.state, replay.errors, replay.ended_at) == (None, "publishing", None, None)
+    execution = await lab.execution(replay.execution_id)
+    assert (execution.kind, execution.status) == ("replay", "running")
+    assert execution.parent_execution_id == source
+    assert execution.replay_batch_id == replay.replay_batch_id
+    assert (execution.config, execution.config_version, execution.config_hash) == (
+        "docs",
+        version,
+        "sha256:d",
+    )
+    assert await catalog.replay(replay.replay_batch_id) == replay
+
+
+async def test_a_replay_is_free_to_be_acquired(catalog: Catalog, lab: Lab):
+    replay = await lab.replayed(await lab.sealed("a.md"))
+
+    assert replay.execution_id in await catalog.abandoned_jobs()
+    assert await catalog.acquire(replay.execution_id, owner="w1", lease=lab.LEASE)
+
+
+async def test_a_replay_runs_the_version_it_was_resolved_to(catalog: Catalog, lab: Lab):
+    source = await lab.sealed("a.md", config=lab.DOCS)
+    newer = lab.config("docs", lab.route("convert", queue="docs.newer"))
+
+    replay = await lab.replayed(source, config=newer)
+
+    assert (replay.to_config_version, replay.to_queue) == (2, "docs.newer")
+    held = await lab.hold(replay.execution_id)
+    assert (held.headers.config_version, held.headers.queue) == (2, "docs.newer")
+
+
+async def test_a_batch_that_never_was_is_none(catalog: Catalog, lab: Lab):
+    assert await catalog.replay(lab.unknown()) is None
+
+
+async def test_an_adopted_execution_is_completed_and_has_no_config(catalog: Catalog, lab: Lab):
+    identity = lab.unknown()
+
+    adopted = await catalog.adopt(identity)
+
+    assert (adopted.execution_id, adopted.kind, adopted.status) == (identity, "adopted", "completed")
+    assert (adopted.config, adopted.config_version, adopted.config_hash) == (None, None, None)
+    assert adopted.counts.total == 0
+    assert await catalog.execution(identity) == adopted
+
+
+async def test_adopting_twice_changes_nothing(catalog: Catalog, lab: Lab):
+    identity = lab.unknown()
+    adopted = await catalog.adopt(identity)
+    lab.clock.advance(60)
+
+    assert await catalog.adopt(identity) == adopted
+    found, _ = await catalog.executions(ExecutionFilter(kind="adopted"))
+    assert len(found) == 1
+
+
+async def test_adopting_an_execution_of_ours_returns_it_as_it_is(catalog: Catalog, lab: Lab):
+    run = await lab.sealed("a.md")
+
+    adopted = await catalog.adopt(run)
+
+    assert (adopted.kind, adopted.status, adopted.config) == ("run", "running", "docs")
+
+
+async def test_an_adopted_execution_can_be_replayed_from(catalog: Catalog, lab: Lab):
+    source = (await catalog.adopt(lab.unknown())).execution_id
+
+    replay = await lab.replayed(source, "scans")
+
+    held = await lab.hold(replay.execution_id)
+    assert (held.prefix, held.stages, held.default_stage) == (f"{source}/scans", (), "scans")
+
+
+# -- acquire, renew, release -----------------------------------------------------------------------
+
+
+async def test_the_hold_of_a_run_says_where_to_list_and_what_its_calls_share(catalog: Catalog, lab: Lab):
+    execution = await lab.sealed("a.md")
+
+    held = await lab.hold(execution, owner="w2")
+
+    assert (held.job, held.owner, held.external) == (execution, "w2", False)
+    assert (held.prefix, held.default_stage) == (f"{execution}/input", "input")
+    assert (held.cursor, held.listed) == ("", False)
+    headers = held.headers
+    assert (headers.queue, headers.execution_id) == ("docs.convert", execution)
+    assert (headers.config, headers.config_version, headers.route) == ("docs", 1, "convert")
+    assert headers.replay_batch_id is None
+
+
+async def test_the_hold_of_a_replay_says_so_and_knows_the_stages_of_its_source(catalog: Catalog, lab: Lab):
+    source = await lab.sealed("a.md")
+    replay = await lab.replayed(source, "pages", "split")
+
+    held = await lab.hold(replay.execution_id)
+
+    assert (held.prefix, held.default_stage) == (f"{source}/pages", "pages")
+    assert set(held.stages) == {"segments/small", "pages", "input"}
+    assert held.stages[0] == "segments/small", "the longest comes first"
+    assert held.headers.replay_batch_id == replay.replay_batch_id
+    assert held.headers.execution_id == replay.execution_id
+
+
+async def test_the_hold_of_a_job_for_others_says_that_it_is_external(lab: Lab):
+    config = with_outlet(lab)
+
+    assert (await lab.hold(await lab.sealed("a.md", config=config))).external
+
+
+async def test_a_job_that_never_was_can_not_be_acquired(catalog: Catalog, lab: Lab):
+    assert await catalog.acquire(lab.unknown(), owner="w1", lease=lab.LEASE) is None
+
+
+async def test_a_job_is_held_by_one_until_its_lease_runs_out(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md")
+    first = await lab.hold(job, "w1")
+
+    lab.clock.advance(lab.LEASE - 1)
+    assert await catalog.acquire(job, owner="w2", lease=lab.LEASE) is None
+    assert job not in await catalog.abandoned_jobs()
+
+    lab.clock.advance(2)
+    assert job in await catalog.abandoned_jobs()
+    second = await lab.hold(job, "w2")
+    assert second.epoch > first.epoch
+
+
+async def test_renewing_holds_the_lease_for_longer(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md")
+    held = await lab.hold(job)
+    lab.clock.advance(lab.LEASE - 1)
+
+    assert await catalog.renew(held, lease=lab.LEASE)
+
+    lab.clock.advance(lab.LEASE - 1)
+    assert await catalog.acquire(job, owner="w2", lease=lab.LEASE) is None
+
+
+async def test_a_hold_that_was_taken_over_can_not_be_renewed(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md")
+    late = await lab.hold(job, "w1")
+    lab.clock.advance(lab.LEASE + 1)
+    held = await lab.hold(job, "w2")
+
+    assert not await catalog.renew(late, lease=lab.LEASE)
+    assert await catalog.renew(held, lease=lab.LEASE)
+
+
+async def test_a_hold_whose_lease_ran_out_is_good_until_another_takes_the_job(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md")
+    held = await lab.hold(job)
+    lab.clock.advance(100 * lab.LEASE)
+
+    assert await catalog.record(held, listed(*keys(job, "a.md")), cursor="x", last=True)
+    assert await catalog.renew(held, lease=lab.LEASE)
+
+
+async def test_a_released_job_is_free_at_once(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md")
+    await catalog.release(await lab.hold(job, "w1"))
+
+    assert job in await catalog.abandoned_jobs()
+    assert await catalog.acquire(job, owner="w2", lease=lab.LEASE)
+
+
+async def test_a_late_release_does_not_free_the_job_of_its_new_holder(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md")
+    late = await lab.hold(job, "w1")
+    lab.clock.advance(lab.LEASE + 1)
+    await lab.hold(job, "w2")
+
+    await catalog.release(late)
+
+    assert await catalog.acquire(job, owner="w1", lease=lab.LEASE) is None
+
+
+async def test_a_departed_process_holds_no_job(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md")
+    await lab.hold(job, "w1")
+
+    await catalog.depart("w1")
+
+    assert await catalog.acquire(job, owner="w2", lease=lab.LEASE)
+
+
+async def test_a_job_that_ended_can_not_be_acquired_or_renewed(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md")
+    held = await lab.hold(job)
+    calls = await lab.list_all(held, *keys(job, "a.md"))
+    await lab.publish_all(held, calls)
+
+    assert not await catalog.renew(held, lease=lab.LEASE)
+    assert await catalog.acquire(job, owner="w2", lease=lab.LEASE) is None
+    assert await catalog.abandoned_jobs() == []
+
+
+async def test_the_fifth_acquisition_without_progress_stalls_the_job(catalog: Catalog, lab: Lab):
+    replay = await lab.replayed(await lab.sealed("a.md"))
+    job = replay.execution_id
+    for _ in range(4):
+        last = await lab.hold(job)
+        lab.clock.advance(lab.LEASE + 1)
+
+    assert await catalog.acquire(job, owner="w1", lease=lab.LEASE) is None
+
+    stalled = await lab.replay(replay.replay_batch_id)
+    assert (stalled.state, stalled.status) == ("stalled", None)
+    assert job not in await catalog.abandoned_jobs()
+    assert await catalog.acquire(job, owner="w1", lease=lab.LEASE) is None
+    assert await catalog.record(last, [], cursor="x", last=True) is None
+    assert (await lab.execution(job)).status == "running"
+
+
+async def test_a_page_in_between_is_progress(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md")
+    for n in range(8):
+        held = await lab.hold(job)
+        if n % 3 == 0:
+            assert await catalog.record(held, [], cursor=f"cursor {n}", last=False) is not None
+        lab.clock.advance(lab.LEASE + 1)
+
+
+async def test_a_mark_in_between_is_progress(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md", "b.md", "c.md")
+    await lab.list_all(await lab.hold(job), *keys(job, "a.md", "b.md", "c.md"))
+    lab.clock.advance(lab.LEASE + 1)
+    for n in range(8):
+        held = await lab.hold(job)
+        if n % 3 == 0 and (calls := await catalog.unpublished(held, limit=1)):
+            assert await catalog.mark(held, calls[0].ordinal or 0)
+        lab.clock.advance(lab.LEASE + 1)
+
+
+# -- record ----------------------------------------------------------------------------------------
+
+
+async def test_a_page_becomes_rows_in_the_order_given(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md", "b.md", "c.md")
+    held = await lab.hold(job)
+    a, b, c = keys(job, "a.md", "b.md", "c.md")
+
+    first = await catalog.record(held, listed(a, b), cursor=b, last=False)
+    second = await catalog.record(held, listed(c), cursor=c, last=True)
+
+    assert first is not None
+    assert second is not None
+    calls = [*first, *second]
+    assert [call.object_key for call in calls] == [a, b, c]
+    ordinals = [call.ordinal or 0 for call in calls]
+    assert ordinals[0] > 0
+    assert ordinals == sorted(set(ordinals))
+    assert lab.ids(calls) == sorted(lab.ids(calls))
+    assert {(call.generation, call.parent, call.external) for call in calls} == {(0, None, False)}
+    assert {call.headers.queue for call in calls} == {"docs.convert"}
+    assert [await lab.state(identity) for identity in lab.ids(calls)] == ["pending"] * 3
+    assert (await lab.counts(job)).total == 3
+
+
+async def test_a_page_leaves_out_objects_that_were_never_stored(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    claim = await lab.claim(run.ids[0])
+    await lab.bind(claim, lab.output("burnt.md", "1"))
+    await lab.fail(claim, delay=0)
+    again = await lab.claim(run.ids[0])
+    await lab.done(again, lab.output("stored.md", "2"))
+    other = await lab.started("b.md")
+    await lab.bind(await lab.claim(other.ids[0]), lab.output("writing.md"))
+    found = sorted(
+        [
+            *keys(run.execution, "burnt.md", "stored.md", stage="pages"),
+            *keys(other.execution, "writing.md", stage="pages"),
+        ]
+    )
+    replay = await lab.replayed(run.execution, "pages", "split")
+
+    calls = await lab.list_all(await lab.hold(replay.execution_id), *found)
+
+    assert [call.object_key for call in calls] == keys(run.execution, "stored.md", stage="pages")
+    assert (await lab.replay(replay.replay_batch_id)).objects_found == 1
+
+
+async def test_a_page_counts_objects_that_others_put_there(catalog: Catalog, lab: Lab):
+    source = (await catalog.adopt(lab.unknown())).execution_id
+    replay = await lab.replayed(source, "scans")
+
+    calls = await lab.list_all(
+        await lab.hold(replay.execution_id), *keys(source, "a.png", "b.png", stage="scans")
+    )
+
+    assert [call.object_key for call in calls] == keys(source, "a.png", "b.png", stage="scans")
+
+
+async def test_a_key_outside_the_grammar_is_a_dead_row_that_counts(catalog: Catalog, lab: Lab):
+    source = (await catalog.adopt(lab.unknown())).execution_id
+    replay = await lab.replayed(source, "scans")
+    held = await lab.hold(replay.execution_id)
+    good, bad, better = f"{source}/scans/a", f"{source}/scans/a\\b", f"{source}/scans/c"
+    objects = [Listed(good, "scans"), Listed(bad, "scans", "holds a backslash"), Listed(better, "scans")]
+
+    calls = await catalog.record(held, objects, cursor=better, last=True)
+
+    assert calls is not None
+    assert [call.object_key for call in calls] == [good, better]
+    await lab.publish_all(held, calls)
+    after = await lab.replay(replay.replay_batch_id)
+    assert (after.objects_found, after.objects_published, after.objects_failed) == (3, 2, 1)
+    assert after.status == "partial_failure"
+    assert after.errors is not None
+    assert len(after.errors) == 1
+    assert bad in after.errors[0]
+    (dead,), _ = await catalog.dead_letters(execution=replay.execution_id)
+    assert (dead.input_key, dead.error_code, dead.attempts) == (bad, "invalid_key", 0)
+    assert "holds a backslash" in dead.error
+
+
+async def test_a_page_whose_objects_are_all_dead_is_a_page(catalog: Catalog, lab: Lab):
+    source = (await catalog.adopt(lab.unknown())).execution_id
+    replay = await lab.replayed(source, "scans")
+    held = await lab.hold(replay.execution_id)
+
+    assert await catalog.record(held, [Listed("x", "scans", "is bad")], cursor="x", last=True) == []
+    assert await catalog.unpublished(held, limit=10) == []
+    assert await catalog.close_job(held)
+    assert await catalog.end_executions([replay.execution_id]) == [replay.execution_id]
+    assert (await lab.execution(replay.execution_id)).status == "failed"
+
+
+async def test_the_last_page_closes_the_root(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md", "b.md")
+    held = await lab.hold(job)
+    a, b = keys(job, "a.md", "b.md")
+
+    first = await lab.list_all(held, a, last=False)
+    await lab.work(lab.ids(first)[0])
+    assert not await catalog.is_listed(job)
+    assert await catalog.end_executions([job]) == []
+
+    second = await lab.list_all(held, b, last=True)
+    assert await catalog.is_listed(job)
+    await lab.work(lab.ids(second)[0])
+    assert await catalog.end_executions([job]) == [job]
+
+
+async def test_an_empty_last_page_may_stand_at_the_cursor(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md")
+    held = await lab.hold(job)
+    (key,) = keys(job, "a.md")
+    await lab.list_all(held, key, last=False)
+
+    assert await catalog.record(held, [], cursor=key, last=True) == []
+
+    assert await catalog.is_listed(job)
+
+
+async def test_the_next_holder_goes_on_at_the_cursor(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md", "b.md")
+    a, b = keys(job, "a.md", "b.md")
+    await lab.list_all(await lab.hold(job, "w1"), a, last=False)
+    lab.clock.advance(lab.LEASE + 1)
+
+    second = await lab.hold(job, "w2")
+    assert (second.cursor, second.listed) == (a, False)
+
+    await lab.list_all(second, b, last=True)
+    lab.clock.advance(lab.LEASE + 1)
+    third = await lab.hold(job, "w1")
+    assert (third.cursor, third.listed) == (b, True)
+
+
+async def test_a_page_behind_the_cursor_is_refused(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md", "b.md")
+    held = await lab.hold(job)
+    a, b = keys(job, "a.md", "b.md")
+    await lab.list_all(held, a, b, last=False)
+
+    assert await catalog.record(held, listed(a, b), cursor=b, last=False) is None
+    assert await catalog.record(held, listed(a), cursor=a, last=False) is None
+    assert (await lab.counts(job)).total == 2
+
+
+async def test_a_page_after_the_last_is_refused(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md", "b.md")
+    held = await lab.hold(job)
+    a, b = keys(job, "a.md", "b.md")
+    await lab.list_all(held, a, last=True)
+
+    assert await catalog.record(held, listed(b), cursor=b, last=True) is None
+    assert (await lab.counts(job)).total == 1
+
+
+async def test_a_page_of_a_holder_whose_epoch_has_passed_is_refused(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md")
+    late = await lab.hold(job, "w1")
+    lab.clock.advance(lab.LEASE + 1)
+    held = await lab.hold(job, "w2")
+    (key,) = keys(job, "a.md")
+
+    assert await catalog.record(late, listed(key), cursor=key, last=True) is None
+
+    assert (await lab.counts(job)).total == 0
+    assert await lab.list_all(held, key)
+
+
+async def test_a_page_for_a_cancelled_execution_is_refused(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md")
+    held = await lab.hold(job)
+    await catalog.cancel(job)
+    (key,) = keys(job, "a.md")
+
+    assert await catalog.record(held, listed(key), cursor=key, last=True) is None
+    assert (await lab.counts(job)).total == 0
+
+
+async def test_a_thousand_objects_are_one_page(catalog: Catalog, lab: Lab):
+    source = (await catalog.adopt(lab.unknown())).execution_id
+    replay = await lab.replayed(source, "scans")
+    held = await lab.hold(replay.execution_id)
+
+    calls = await lab.list_all(held, *keys(source, *(f"{n:04}" for n in range(1000)), stage="scans"))
+
+    await lab.publish_all(held, calls)
+    after = await lab.replay(replay.replay_batch_id)
+    assert (after.objects_found, after.objects_published) == (1000, 1000)
+
+
+# -- publish and mark ------------------------------------------------------------------------------
+
+
+async def test_recorded_rows_want_to_be_published_in_order(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md", "b.md", "c.md")
+    held = await lab.hold(job)
+    calls = await lab.list_all(held, *keys(job, "a.md", "b.md", "c.md"))
+
+    backlog = await catalog.unpublished(held, limit=2)
+
+    assert [c.message_id for c in backlog] == [c.message_id for c in calls[:2]]
+    assert [c.ordinal for c in backlog] == [c.ordinal for c in calls[:2]]
+    assert [c.object_key for c in backlog] == [c.object_key for c in calls[:2]]
+
+
+async def test_the_next_holder_publishes_what_the_last_one_recorded(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md", "b.md")
+    first = await lab.hold(job, "w1")
+    calls = await lab.list_all(first, *keys(job, "a.md", "b.md"))
+    await catalog.mark(first, calls[0].ordinal or 0)
+    lab.clock.advance(lab.LEASE + 1)
+
+    second = await lab.hold(job, "w2")
+
+    assert [c.message_id for c in await catalog.unpublished(second, limit=10)] == [calls[1].message_id]
+
+
+async def test_rows_that_were_claimed_or_ended_need_not_be_published(catalog: Catalog, lab: Lab):
+    paths = ("done.md", "running.md", "retry.md", "dead.md", "left.md")
+    job = await lab.sealed(*paths)
+    held = await lab.hold(job)
+    calls = await lab.list_all(held, *keys(job, *paths))
+    done, _running, retry, dead, _left = [await lab.claim(i) for i in lab.ids(calls)[:4]] + [None]
+    assert done
+    assert retry
+    assert dead
+    await lab.done(done)
+    await lab.fail(retry, delay=1)
+    await lab.fail(dead)
+
+    assert [c.object_key for c in await catalog.unpublished(held, limit=10)] == keys(job, "left.md")
+
+
+async def test_marked_rows_are_published(catalog: Catalog, lab: Lab):
+    replay = await lab.replayed(await lab.sealed("a.md", "b.md", "c.md"))
+    held = await lab.hold(replay.execution_id)
+    calls = await lab.list_all(held, *keys(replay.from_execution_id, "a.md", "b.md", "c.md"))
+
+    assert await catalog.mark(held, calls[1].ordinal or 0)
+
+    now = await lab.replay(replay.replay_batch_id)
+    assert (now.objects_found, now.objects_published, now.objects_failed) == (3, 2, 0)
+    assert [c.message_id for c in await catalog.unpublished(held, limit=10)] == [calls[2].message_id]
+
+
+async def test_a_mark_never_goes_back(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md", "b.md")
+    held = await lab.hold(job)
+    calls = await lab.list_all(held, *keys(job, "a.md", "b.md"))
+    await catalog.mark(held, calls[1].ordinal or 0)
+
+    assert await catalog.mark(held, calls[0].ordinal or 0)
+
+    assert await catalog.unpublished(held, limit=10) == []
+
+
+async def test_a_mark_of_a_holder_whose_epoch_has_passed_changes_nothing(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md")
+    late = await lab.hold(job, "w1")
+    calls = await lab.list_all(late, *keys(job, "a.md"))
+    lab.clock.advance(lab.LEASE + 1)
+    held = await lab.hold(job, "w2")
+
+    assert not await catalog.mark(late, calls[0].ordinal or 0, refused=[(calls[0], "no")])
+
+    assert len(await catalog.unpublished(held, limit=10)) == 1
+    assert await lab.state(lab.ids(calls)[0]) == "pending"
+
+
+async def test_an_uncertain_row_stays_to_be_settled(catalog: Catalog, lab: Lab):
+    replay = await lab.replayed(await lab.sealed("a.md", "b.md"))
+    held = await lab.hold(replay.execution_id)
+    calls = await lab.list_all(held, *keys(replay.from_execution_id, "a.md", "b.md"))
+
+    assert await catalog.mark(held, calls[1].ordinal or 0, uncertain=[calls[0]])
+
+    assert await catalog.unpublished(held, limit=10) == []
+    assert [c.message_id for c in await catalog.unsettled(held, limit=10)] == [calls[0].message_id]
+    now = await lab.replay(replay.replay_batch_id)
+    assert (now.objects_found, now.objects_published, now.objects_failed) == (2, 1, 0)
+    assert not await catalog.close_job(held)
+
+
+async def test_an_uncertain_object_is_named_until_it_is_settled(catalog: Catalog, lab: Lab):
+    replay = await lab.replayed(await lab.sealed("a.md", "b.md"))
+    held = await lab.hold(replay.execution_id)
+    calls = await lab.list_all(held, *keys(replay.from_execution_id, "a.md", "b.md"))
+    await catalog.mark(held, calls[1].ordinal or 0, uncertain=[calls[0]])
+
+    errors = (await lab.replay(replay.replay_batch_id)).errors
+
+    assert errors is not None
+    assert len(errors) == 1
+    assert calls[0].object_key in errors[0]
+    assert "uncertain" in errors[0]
+    await catalog.settle(held, [calls[0]], [])
+    assert (await lab.replay(replay.replay_batch_id)).errors is None
+
+
+async def test_uncertain_rows_come_oldest_first_and_to_a_limit(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md", "b.md", "c.md")
+    held = await lab.hold(job)
+    calls = await lab.list_all(held, *keys(job, "a.md", "b.md", "c.md"))
+    await catalog.mark(held, calls[2].ordinal or 0, uncertain=[calls[2], calls[0]])
+
+    assert [c.message_id for c in await catalog.unsettled(held, limit=1)] == [calls[0].message_id]
+    assert [c.message_id for c in await catalog.unsettled(held, limit=9)] == [
+        calls[0].message_id,
+        calls[2].message_id,
+    ]
+
+
+async def test_a_claim_settles_an_uncertain_row_as_published(catalog: Catalog, lab: Lab):
+    replay = await lab.replayed(await lab.sealed("a.md"))
+    held = await lab.hold(replay.execution_id)
+    calls = await lab.list_all(held, *keys(replay.from_execution_id, "a.md"))
+    await catalog.mark(held, calls[0].ordinal or 0, uncertain=calls)
+
+    await lab.claim(lab.ids(calls)[0])
+
+    assert await catalog.unsettled(held, limit=10) == []
+    assert (await lab.replay(replay.replay_batch_id)).objects_published == 1
+    assert await catalog.close_job(held)
+
+
+async def test_a_row_that_was_claimed_before_its_mark_is_not_uncertain(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md")
+    held = await lab.hold(job)
+    calls = await lab.list_all(held, *keys(job, "a.md"))
+    await lab.claim(lab.ids(calls)[0])
+
+    await catalog.mark(held, calls[0].ordinal or 0, uncertain=calls)
+
+    assert await catalog.unsettled(held, limit=10) == []
+
+
+async def test_settling_records_what_was_confirmed_and_what_was_refused(catalog: Catalog, lab: Lab):
+    replay = await lab.replayed(await lab.sealed("a.md", "b.md", "c.md"))
+    held = await lab.hold(replay.execution_id)
+    calls = await lab.list_all(held, *keys(replay.from_execution_id, "a.md", "b.md", "c.md"))
+    await catalog.mark(held, calls[2].ordinal or 0, uncertain=calls)
+
+    assert await catalog.settle(held, [calls[0]], [(calls[1], "too large")])
+
+    assert [c.message_id for c in await catalog.unsettled(held, limit=10)] == [calls[2].message_id]
+    assert [await lab.state(i) for i in lab.ids(calls)] == ["pending", "dead", "pending"]
+    now = await lab.replay(replay.replay_batch_id)
+    assert (now.objects_found, now.objects_published, now.objects_failed) == (3, 1, 1)
+
+
+async def test_settling_by_a_holder_whose_epoch_has_passed_changes_nothing(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md")
+    late = await lab.hold(job, "w1")
+    calls = await lab.list_all(late, *keys(job, "a.md"))
+    await catalog.mark(late, calls[0].ordinal or 0, uncertain=calls)
+    lab.clock.advance(lab.LEASE + 1)
+    held = await lab.hold(job, "w2")
+
+    assert not await catalog.settle(late, calls, [])
+
+    assert len(await catalog.unsettled(held, limit=10)) == 1
+
+
+async def test_a_refused_row_is_a_dead_letter(catalog: Catalog, lab: Lab):
+    replay = await lab.replayed(await lab.sealed("a.md", "b.md"))
+    held = await lab.hold(replay.execution_id)
+    calls = await lab.list_all(held, *keys(replay.from_execution_id, "a.md", "b.md"))
+
+    assert await catalog.mark(held, calls[1].ordinal or 0, refused=[(calls[0], "over 1 MiB")])
+
+    letter = await catalog.dead_letter(lab.ids(calls)[0])
+    assert letter is not None
+    assert (letter.error_code, letter.attempts) == ("publish_refused", 0)
+    assert "over 1 MiB" in letter.error
+    now = await lab.replay(replay.replay_batch_id)
+    assert (now.objects_found, now.objects_published, now.objects_failed) == (2, 1, 1)
+
+
+async def test_rows_of_an_external_route_are_completed_by_their_mark(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md", "b.md", "c.md", "d.md", config=with_outlet(lab))
+    held = await lab.hold(job)
+    calls = await lab.list_all(held, *keys(job, "a.md", "b.md", "c.md", "d.md"))
+    assert {call.external for call in calls} == {True}
+
+    await catalog.mark(held, calls[2].ordinal or 0, uncertain=[calls[0]], refused=[(calls[1], "no")])
+
+    states = [await lab.state(i) for i in lab.ids(calls)]
+    assert states == ["pending", "dead", "completed", "pending"]
+    assert (await lab.row(lab.ids(calls)[2])).attempts == 0
+
+
+async def test_an_uncertain_row_of_an_external_route_is_completed_when_it_is_settled(
+    catalog: Catalog, lab: Lab
+):
+    job = await lab.sealed("a.md", config=with_outlet(lab))
+    held = await lab.hold(job)
+    calls = await lab.list_all(held, *keys(job, "a.md"))
+    await catalog.mark(held, calls[0].ordinal or 0, uncertain=calls)
+
+    assert await catalog.settle(held, calls, [])
+
+    assert await lab.state(lab.ids(calls)[0]) == "completed"
+    assert await catalog.close_job(held)
+    assert await catalog.end_executions([job]) == [job]
+
+
+# -- the end of a job ------------------------------------------------------------------------------
+
+
+async def test_a_job_ends_only_when_all_is_listed_published_and_settled(catalog: Catalog, lab: Lab):
+    replay = await lab.replayed(await lab.sealed("a.md", "b.md"))
+    held = await lab.hold(replay.execution_id)
+    a, b = keys(replay.from_execution_id, "a.md", "b.md")
+
+    first = await lab.list_all(held, a, last=False)
+    await catalog.mark(held, first[0].ordinal or 0)
+    assert not await catalog.close_job(held)
+
+    second = await lab.list_all(held, b, last=True)
+    assert not await catalog.close_job(held)
+
+    await catalog.mark(held, second[0].ordinal or 0, uncertain=second)
+    assert not await catalog.close_job(held)
+    assert (await lab.replay(replay.replay_batch_id)).state == "publishing"
+
+    await catalog.settle(held, second, [])
+    assert await catalog.close_job(held)
+    after = await lab.replay(replay.replay_batch_id)
+    assert (after.state, after.status) == ("publishing_complete", "publishing_complete")
+    assert (after.objects_found, after.objects_published, after.objects_failed) == (2, 2, 0)
+    assert after.errors is None
+    assert after.ended_at is not None
+
+
+async def test_a_job_can_not_be_ended_by_a_holder_whose_epoch_has_passed(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md")
+    late = await lab.hold(job, "w1")
+    calls = await lab.list_all(late, *keys(job, "a.md"))
+    await catalog.mark(late, calls[0].ordinal or 0)
+    lab.clock.advance(lab.LEASE + 1)
+    held = await lab.hold(job, "w2")
+
+    assert not await catalog.close_job(late)
+    assert await catalog.close_job(held)
+
+
+async def test_a_job_whose_workers_were_faster_can_be_ended_all_the_same(catalog: Catalog, lab: Lab):
+    replay = await lab.replayed(await lab.sealed("a.md"))
+    held = await lab.hold(replay.execution_id)
+    calls = await lab.list_all(held, *keys(replay.from_execution_id, "a.md"))
+    await lab.work(lab.ids(calls)[0])
+    assert await catalog.end_executions([replay.execution_id]) == [replay.execution_id]
+
+    assert await catalog.mark(held, calls[0].ordinal or 0)
+    assert await catalog.close_job(held)
+    assert (await lab.replay(replay.replay_batch_id)).status == "publishing_complete"
+
+
+async def test_a_job_of_an_ended_execution_can_be_taken_over_to_be_ended(catalog: Catalog, lab: Lab):
+    replay = await lab.replayed(await lab.sealed("a.md"))
+    first = await lab.hold(replay.execution_id, "w1")
+    calls = await lab.list_all(first, *keys(replay.from_execution_id, "a.md"))
+    await lab.work(lab.ids(calls)[0])
+    await catalog.end_executions([replay.execution_id])
+    lab.clock.advance(lab.LEASE + 1)
+
+    assert replay.execution_id in await catalog.abandoned_jobs()
+    held = await lab.hold(replay.execution_id, "w2")
+    assert await catalog.unpublished(held, limit=10) == []
+    assert await catalog.close_job(held)
+    after = await lab.replay(replay.replay_batch_id)
+    assert (after.objects_found, after.objects_published, after.objects_failed) == (1, 1, 0)
+
+
+async def test_what_becomes_of_a_published_row_is_no_matter_of_the_batch(catalog: Catalog, lab: Lab):
+    source = await lab.sealed("a.md", "b.md", "c.md")
+    started = await lab.started_replay(source, *keys(source, "a.md", "b.md", "c.md"))
+    assert started.batch
+    await lab.work(started.ids[0])
+    await lab.fail(await lab.claim(started.ids[1]), delay=5)
+    await lab.kill(started.ids[2])
+
+    after = await lab.replay(started.batch)
+
+    assert (after.objects_found, after.objects_published, after.objects_failed) == (3, 3, 0)
+    assert (after.status, after.errors) == ("publishing_complete", None)
+
+
+async def test_a_row_that_is_called_again_was_published_all_the_same(catalog: Catalog, lab: Lab):
+    source = await lab.sealed("a.md")
+    started = await lab.started_replay(source, *keys(source, "a.md"))
+    assert started.batch
+
+    assert len(await catalog.recall_unheard("w1", "docs.convert", limit=10)) == 1
+
+    after = await lab.replay(started.batch)
+    assert (after.objects_published, after.objects_failed) == (1, 0)
+
+
+async def test_a_batch_gets_better_when_a_refused_object_is_sent_again(catalog: Catalog, lab: Lab):
+    replay = await lab.replayed(await lab.sealed("a.md", "b.md"))
+    held = await lab.hold(replay.execution_id)
+    calls = await lab.list_all(held, *keys(replay.from_execution_id, "a.md", "b.md"))
+    await catalog.mark(held, calls[1].ordinal or 0, refused=[(calls[0], "full")])
+    assert await catalog.close_job(held)
+    assert (await lab.replay(replay.replay_batch_id)).status == "partial_failure"
+
+    assert await catalog.resend(ids=lab.ids(calls)) == [lab.ids(calls)[0]]
+    await catalog.mark_published(await catalog.orphans("w1", limit=10))
+
+    after = await lab.replay(replay.replay_batch_id)
+    assert (after.objects_found, after.objects_published, after.objects_failed) == (2, 2, 0)
+    assert after.status == "publishing_complete"
+
+
+async def test_a_listing_that_is_given_up_fails_the_execution_after_its_rows(catalog: Catalog, lab: Lab):
+    replay = await lab.replayed(await lab.sealed("a.md", "b.md"))
+    held = await lab.hold(replay.execution_id)
+    calls = await lab.list_all(held, *keys(replay.from_execution_id, "a.md"), last=False)
+    await catalog.mark(held, calls[0].ordinal or 0)
+
+    assert await catalog.fail_listing(held, "the store lists without order")
+
+    assert await catalog.end_executions([replay.execution_id]) == []
+    assert await catalog.close_job(held)
+    await lab.work(lab.ids(calls)[0])
+    assert await catalog.end_executions([replay.execution_id]) == [replay.execution_id]
+    execution = await lab.execution(replay.execution_id)
+    assert execution.status == "failed"
+    assert execution.error is not None
+    assert execution.error.code == "listing_failed"
+    assert "without order" in execution.error.message
+    assert execution.counts.failed == 0
+    assert (await lab.replay(replay.replay_batch_id)).status == "partial_failure"
+
+
+async def test_a_listing_can_be_given_up_only_once_and_only_while_it_is_open(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md")
+    held = await lab.hold(job)
+    await lab.list_all(held, *keys(job, "a.md"))
+
+    assert not await catalog.fail_listing(held, "too late")
+    assert (await lab.execution(job)).error is None
+
+
+async def test_a_listing_can_not_be_given_up_by_a_holder_whose_epoch_has_passed(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md")
+    late = await lab.hold(job, "w1")
+    lab.clock.advance(lab.LEASE + 1)
+    await lab.hold(job, "w2")
+
+    assert not await catalog.fail_listing(late, "…")
+    assert not await catalog.is_listed(job)
+
+
+async def test_a_job_that_never_was_is_not_listed(catalog: Catalog, lab: Lab):
+    assert not await catalog.is_listed(lab.unknown())
+
+
+async def test_at_most_a_hundred_errors_are_shown_and_the_last_counts_the_rest(catalog: Catalog, lab: Lab):
+    source = (await catalog.adopt(lab.unknown())).execution_id
+    replay = await lab.replayed(source, "scans")
+    held = await lab.hold(replay.execution_id)
+    objects = [Listed(f"{source}/scans/{n:03}\\", "scans", "is bad") for n in range(150)]
+
+    await catalog.record(held, objects, cursor="x", last=True)
+    await catalog.close_job(held)
+
+    after = await lab.replay(replay.replay_batch_id)
+    assert after.objects_failed == 150
+    assert after.errors is not None
+    assert len(after.errors) == 100
+    assert objects[0].key in after.errors[0]
+    assert "51" in after.errors[-1]
+
+
+async def test_a_hundred_errors_are_shown_in_full(catalog: Catalog, lab: Lab):
+    source = (await catalog.adopt(lab.unknown())).execution_id
+    replay = await lab.replayed(source, "scans")
+    held = await lab.hold(replay.execution_id)
+    objects = [Listed(f"{source}/scans/{n:03}\\", "scans", "is bad") for n in range(100)]
+
+    await catalog.record(held, objects, cursor="x", last=True)
+
+    errors = (await lab.replay(replay.replay_batch_id)).errors
+    assert errors is not None
+    assert all(found.key in line for found, line in zip(objects, errors, strict=True))
+
+
+async def test_batches_are_listed_newest_first_in_pages_and_by_source(catalog: Catalog, lab: Lab):
+    one, two = await lab.sealed("a.md"), await lab.sealed("b.md")
+    batches = [(await lab.replayed(source)).replay_batch_id for source in (one, two, one, one)]
+
+    pages = await lab.pages(lambda before: catalog.replays(before=before, limit=3))
+    assert [[r.replay_batch_id for r in page] for page in pages] == [
+        [batches[3], batches[2], batches[1]],
+        [batches[0]],
+    ]
+
+    pages = await lab.pages(lambda before: catalog.replays(source=one, before=before, limit=2))
+    assert [[r.replay_batch_id for r in page] for page in pages] == [[batches[3], batches[2]], [batches[0]]]
+
+
+async def test_a_page_that_is_just_full_is_the_last(catalog: Catalog, lab: Lab):
+    source = await lab.sealed("a.md")
+    for _ in range(2):
+        await lab.replayed(source)
+
+    _, then = await catalog.replays(limit=2)
+
+    assert then is None
+
+
+# -- cancel ----------------------------------------------------------------------------------------
+
+
+async def test_cancelling_closes_every_row_that_nobody_works_on(catalog: Catalog, lab: Lab):
+    run = await lab.started("pending.md", "retry.md", "running.md", "done.md", "dead.md")
+    pending, retry, running, done, dead = run.ids
+    await lab.fail(await lab.claim(retry), delay=1)
+    await lab.claim(running)
+    await lab.work(done)
+    await lab.kill(dead)
+
+    cancelled = await catalog.cancel(run.execution)
+
+    assert cancelled is not None
+    assert cancelled.status == "cancelled"
+    assert cancelled.ended_at is not None
+    states = [await lab.state(i) for i in (pending, retry, running, done, dead)]
+    assert states == ["cancelled", "cancelled", "running", "completed", "dead"]
+    counts = await lab.counts(run.execution)
+    assert (counts.pending, counts.completed, counts.failed, counts.cancelled) == (1, 1, 1, 2)
+
+
+async def test_no_work_starts_after_a_cancel(catalog: Catalog, lab: Lab):
+    run = await lab.started("pending.md", "retry.md", "lost.md")
+    pending, retry, lost = run.ids
+    await lab.fail(await lab.claim(retry), delay=0)
+    await lab.claim(lost, "w2")
+    await catalog.cancel(run.execution)
+    await catalog.depart("w2")
+
+    answers = await catalog.claim("w1", [pending, retry, lost])
+
+    assert [isinstance(answer, Claim) for answer in answers] == [False, False, False]
+    assert await catalog.orphans("w1", limit=10) == []
+    assert await catalog.due("w1", limit=10) == []
+    assert await catalog.waiting_queues() == []
+
+
+async def test_cancelling_fences_the_holder_of_the_job(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md")
+    held = await lab.hold(job)
+    calls = await lab.list_all(held, *keys(job, "a.md"))
+
+    await catalog.cancel(job)
+
+    assert not await catalog.mark(held, calls[0].ordinal or 0)
+    assert not await catalog.renew(held, lease=lab.LEASE)
+    assert not await catalog.close_job(held)
+    assert await catalog.unpublished(held, limit=10) == []
+    assert await catalog.acquire(job, owner="w2", lease=lab.LEASE) is None
+    assert await catalog.abandoned_jobs() == []
+    assert await lab.state(lab.ids(calls)[0]) == "cancelled"
+
+
+async def test_a_running_message_of_a_cancelled_execution_may_end(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md", "c.md")
+    done, failed, back = [await lab.claim(identity) for identity in run.ids]
+    bound = await lab.bind(done, lab.output("a.md"))
+    await catalog.cancel(run.execution)
+
+    answers = await catalog.finish(
+        "w1",
+        [
+            Done(done.correlation_id, done.attempt, [bound[0].key]),
+            Failed(failed.correlation_id, failed.attempt, "adapter_error", "it broke", delay=1),
+            GivenBack(back.correlation_id, back.attempt, 1),
+        ],
+    )
+
+    assert [answer.children if answer else None for answer in answers] == [[], [], []]
+    assert [await lab.state(i) for i in run.ids] == ["completed", "cancelled", "cancelled"]
+    children, _ = await catalog.lineage_list(execution=run.execution, route="split")
+    assert [child.status for child in children] == ["cancelled"]
+    counts = await lab.counts(run.execution)
+    assert (counts.pending, counts.completed, counts.cancelled, counts.total) == (0, 1, 3, 4)
+    assert (await lab.execution(run.execution)).status == "cancelled"
+
+
+async def test_cancelling_twice_is_the_same_as_once(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    first = await catalog.cancel(run.execution)
+    lab.clock.advance(60)
+
+    assert await catalog.cancel(run.execution) == first
+
+
+async def test_an_execution_that_never_was_can_not_be_cancelled(catalog: Catalog, lab: Lab):
+    assert await catalog.cancel(lab.unknown()) is None
+
+
+@pytest.mark.parametrize("end", ["completed", "failed"])
+async def test_an_execution_that_ended_can_not_be_cancelled(catalog: Catalog, lab: Lab, end: str):
+    run = await lab.started("a.md")
+    await (lab.work(run.ids[0]) if end == "completed" else lab.kill(run.ids[0]))
+    await catalog.end_executions([run.execution])
+
+    with pytest.raises(Conflict) as caught:
+        await catalog.cancel(run.execution)
+
+    assert caught.value.code == "execution_ended"
+    assert (await lab.execution(run.execution)).status == end
+
+
+async def test_an_adopted_execution_can_not_be_cancelled(catalog: Catalog, lab: Lab):
+    adopted = await catalog.adopt(lab.unknown())
+
+    with pytest.raises(Conflict):
+        await catalog.cancel(adopted.execution_id)
+
+
+async def test_the_numbers_of_a_cancelled_batch_add_up(catalog: Catalog, lab: Lab):
+    replay = await lab.replayed(await lab.sealed("a.md", "b.md", "c.md"))
+    held = await lab.hold(replay.execution_id)
+    calls = await lab.list_all(held, *keys(replay.from_execution_id, "a.md", "b.md", "c.md"), last=False)
+    await catalog.mark(held, calls[1].ordinal or 0, uncertain=[calls[1]])
+
+    await catalog.cancel(replay.execution_id)
+
+    after = await lab.replay(replay.replay_batch_id)
+    assert (after.state, after.status) == ("cancelled", "partial_failure")
+    assert (after.objects_found, after.objects_published, after.objects_failed) == (3, 1, 2)
+    assert after.errors
+    assert after.ended_at is not None
+
+
+async def test_a_batch_that_was_published_before_the_cancel_stays_published(catalog: Catalog, lab: Lab):
+    source = await lab.sealed("a.md")
+    started = await lab.started_replay(source, *keys(source, "a.md"))
+    assert started.batch
+
+    await catalog.cancel(started.execution)
+
+    after = await lab.replay(started.batch)
+    assert (after.status, after.objects_published, after.objects_failed) == ("publishing_complete", 1, 0)
