@@ -204,12 +204,12 @@ class FileStore:
     def _failure(self, verb: str, where: str, exc: OSError) -> Unavailable:
         place = os.path.join(self._root, where) if where else self._root
         if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-            return StoreFull(f"can't {verb} in {place}: {exc.strerror}; make room, and it goes on")
+            return StoreFull(f"can't {verb} {place}: {exc.strerror}; make room, and it goes on")
         hint = _HINTS.get(exc.errno or 0)
-        return store_unavailable(f"can't {verb} in {place}: {exc.strerror}" + (f"; {hint}" if hint else ""))
+        return store_unavailable(f"can't {verb} {place}: {exc.strerror}" + (f"; {hint}" if hint else ""))
 
     def _read(self, keys: Sequence[str]) -> Found:
-        with self._reach("read") as folders:
+        with self._reach("read in") as folders:
             found = [self._read_one(folders, key) for key in keys]
             if None in found:
                 folders.temp()  # a store that is not there has lost nothing
@@ -232,14 +232,14 @@ class FileStore:
         return data
 
     def _stat(self, key: str) -> Entry | None:
-        with self._reach("read") as folders:
+        with self._reach("read in") as folders:
             found = folders.stat(key)
             if found is None:
                 folders.temp()
         return found
 
     def _open(self, key: str) -> int:
-        with self._reach("read") as folders:
+        with self._reach("read in") as folders:
             opened = folders.open(key)
             if opened is None:
                 folders.temp()
@@ -248,7 +248,7 @@ class FileStore:
 
     def _write(self, groups: Sequence[Sequence[Blob]], written: Callable[[str], None] | None) -> Outcome:
         outcome: Outcome = []
-        with self._reach("write") as folders:
+        with self._reach("write in") as folders:
             for group in groups:
                 try:
                     for blob in group:
@@ -292,7 +292,7 @@ class FileStore:
             _flush(folder)
 
     def _check(self) -> str:
-        with self._reach("write") as folders:
+        with self._reach("write in") as folders:
             temp = folders.temp()
             passing = f"{self._token}-{next(self._count)}"
             os.close(os.open(passing, _WRITE, 0o666, dir_fd=temp))
@@ -380,8 +380,7 @@ class _Folders:
         while start <= len(path):
             end = path.find("/", start)
             end = len(path) if end < 0 else end
-            self.where = path[:end]
-            here = self._step(here, path[start:end], create)
+            here = self._step(here, path[:end], path[start:end], create)
             # After the step, as the folder that it started from may be the oldest.
             if len(self._open) >= _KEPT_OPEN:
                 os.close(self._open.pop(next(iter(self._open))))
@@ -389,16 +388,19 @@ class _Folders:
             start = end + 1
         return here
 
-    def _step(self, here: int, name: str, create: bool) -> int:
+    def _step(self, here: int, path: str, name: str, create: bool) -> int:
+        self.where = path
         try:
             fd = os.open(name, _FOLDER, dir_fd=here)
         except FileNotFoundError:
             if not create:
                 raise
+            self.where = path[: -len(name) - 1]  # it is the parent that may refuse
             try:
                 os.mkdir(name, dir_fd=here)
             except FileExistsError:
                 pass  # another writer was first
+            self.where = path
             if self._durable:
                 _flush(here)
             return os.open(name, _FOLDER, dir_fd=here)
@@ -599,8 +601,8 @@ def _reachable(key: str) -> bool:
     """Whether every folder that a key names may be entered."""
     if len(key) > _LONGEST_KEY:
         return False
-    folders = key.split("/")[:-1]
-    return all(map(_nameable, folders)) and folders[:1] != [TEMP]
+    first, *rest = key.split("/")
+    return first != TEMP and all(map(_nameable, [first, *rest][:-1]))
 
 
 def _exists(name: str, folder: int) -> bool:
