@@ -32,7 +32,12 @@ MEANINGS: Final = {
     INTERRUPTED: "stopped by Ctrl-C",
 }
 
-_BY_CODE: Final = {"config_invalid": FAILED, "port_in_use": FAILED, "setup_invalid": USAGE}
+_BY_CODE: Final = {
+    "config_invalid": FAILED,
+    "port_in_use": FAILED,
+    "setup_invalid": USAGE,
+    "adapters_invalid": USAGE,
+}
 # The first class that fits: a subclass stands before its parent.
 _BY_CLASS: Final[tuple[tuple[type[PlayheadError], int], ...]] = (
     (BadRequest, USAGE),
@@ -45,9 +50,11 @@ _BY_STATUS: Final = {400: USAGE, 404: NOT_FOUND, 413: USAGE, 503: UNREACHABLE}
 
 OWN_CODES: Final = {
     "usage": (USAGE, "The command line can't be right; the detail says how."),
-    "setup_invalid": (USAGE, "A setting has a bad value, or an adapter can't be loaded."),
+    "setup_invalid": (USAGE, "A setting has a bad value; the detail names it."),
+    "adapters_invalid": (USAGE, "An adapter can't be loaded, or two have one name."),
     "adapter_not_found": (NOT_FOUND, "No adapter of that type is loaded."),
     "index_not_found": (NOT_FOUND, "No step has made a search index of that name yet."),
+    "index_unavailable": (UNREACHABLE, "A search index can't be read now; try again later."),
     "port_in_use": (FAILED, "Another program listens there; choose another port, or 0 for a free one."),
     "home_unwritable": (UNREACHABLE, "The home can't be written; choose another with --home."),
     "catalog_newer": (UNREACHABLE, "The catalog was made by a newer Playhead; install that one."),

@@ -46,7 +46,9 @@ def display() -> Iterator[Display]:
         *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
         *(TextColumn("{task.fields[note]}"), TimeElapsedColumn()),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    from playhead.cli import logs
+
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar, logs.above_a_bar():
         yield _Bar(bar)
 
 

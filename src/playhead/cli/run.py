@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +17,8 @@ from playhead.cli.command import command
 from playhead.cli.session import Session, Usage
 
 if TYPE_CHECKING:
+    import asyncio
+
     from playhead.bootstrap import Runtime
     from playhead.model import Execution
     from playhead.services.browse import BrowseService
@@ -68,7 +75,7 @@ async def run(
             )
             code = exits.OK
             if not detach:
-                code, execution = await _work(rt, execution, shown)
+                code, execution = await _work(s, rt, execution, shown)
         if detach:
             await _tell_if_alone(rt.services.browse)
         stages = [] if s.json or detach else await rt.services.browse.stages(identity)
@@ -87,18 +94,51 @@ def is_file(of: str) -> bool:
     return of.endswith((".yaml", ".yml")) or "/" in of
 
 
-async def _work(rt: Runtime, execution: Execution, shown: progress.Display) -> tuple[int, Execution]:
+async def _work(
+    s: Session, rt: Runtime, execution: Execution, shown: progress.Display
+) -> tuple[int, Execution]:
     import asyncio
 
     identity = execution.execution_id
     watcher = asyncio.create_task(progress.watch(rt.services.browse, identity, shown))
     try:
-        code = await rt.work(until=identity)
+        with _interruptible(s) as stop:
+            code = await rt.work(until=identity, stop=stop)
     finally:
         watcher.cancel()
-        # What it raised is of no interest any more: the execution is read anew below.
-        await asyncio.gather(watcher, return_exceptions=True)
-    return code, await rt.services.browse.execution(identity)
+        await asyncio.wait([watcher])
+    if not watcher.cancelled():
+        watcher.result()
+    execution = await rt.services.browse.execution(identity)
+    if stop.is_set() and execution.status == "running":
+        raise KeyboardInterrupt
+    return code, execution
+
+
+@contextmanager
+def _interruptible(s: Session) -> Iterator[asyncio.Event]:
+    """Ctrl-C sets the event, so that what is in hand is finished; a second one ends the process at once,
+    which loses nothing either: what a dead process held is taken up by others."""
+    import asyncio
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def interrupted() -> None:
+        if stop.is_set():
+            s.fail("interrupted", s.interrupted)
+            sys.stdout.flush()
+            os._exit(exits.INTERRUPTED)
+        output.note("stopping: what is in hand is finished first; Ctrl-C again stops at once")
+        stop.set()
+
+    before = signal.getsignal(signal.SIGINT)
+    loop.add_signal_handler(signal.SIGINT, interrupted)
+    try:
+        yield stop
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, before)
 
 
 async def _tell_if_alone(browse: BrowseService) -> None:

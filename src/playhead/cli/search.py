@@ -40,7 +40,7 @@ async def search(
         output.emit_list(hits)
         return
     for hit in hits:
-        output.line(hit.key)
+        output.line(f"{hit.key}  {hit.title}".rstrip())
         output.line("    " + " ".join(hit.snippet.split()))
     if not hits:
         output.note("Nothing found")

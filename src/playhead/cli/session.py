@@ -55,7 +55,9 @@ class Session:
             kind: `run` or `replay` for a command that works or takes over jobs; None for one that looks.
         """
         from playhead.bootstrap import open_runtime
+        from playhead.cli import logs
 
+        logs.set_up(self.settings)
         return open_runtime(self.settings, kind=kind)
 
     def call(self, function: Callable[..., Any], given: Mapping[str, Any]) -> int:

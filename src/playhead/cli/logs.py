@@ -1,0 +1,64 @@
+"""Log lines of one-shot commands: what went wrong beside the command, on stderr.
+
+A command tells itself how it went, so outcomes are shown from `warning` up, unless debugging is on.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from playhead import ids
+from playhead.cli.output import clean
+
+if TYPE_CHECKING:
+    from playhead.settings import Settings
+
+
+class _Text(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, Any] = getattr(record, "fields", {})
+        tail = "".join(f" {name}={value}" for name, value in fields.items() if value is not None)
+        line = clean(f"{record.levelname.lower()}: {record.getMessage()}{tail}")
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {
+            "time": ids.moment(record.created),
+            "level": record.levelname.lower(),
+            "event": getattr(record, "event", None),
+            "message": record.getMessage(),
+        }
+        fields |= getattr(record, "fields", {})
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(fields, default=str, ensure_ascii=False)
+
+
+def set_up(settings: Settings) -> None:
+    """Send log lines to stderr as the settings say."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json() if settings.log_format == "json" else _Text())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    level = logging.getLevelName(str(settings.log_level).upper())
+    root.setLevel(level if level == logging.DEBUG else max(level, logging.WARNING))
+
+
+@contextmanager
+def above_a_bar() -> Iterator[None]:
+    """While a bar is drawn, write log lines through what stands for stderr then; they would tear it."""
+    handlers = [h for h in logging.getLogger().handlers if isinstance(h, logging.StreamHandler)]
+    before = [handler.setStream(sys.stderr) for handler in handlers]
+    try:
+        yield
+    finally:
+        for handler, stream in zip(handlers, before, strict=True):
+            if stream is not None:
+                handler.setStream(stream)

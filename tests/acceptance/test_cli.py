@@ -1,0 +1,535 @@
+"""The command line as people and scripts use it: real processes on a home of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from playhead.cli.replay import CONTRACT
+
+STEPS = '''
+import time
+from playhead import Item, Reject, adapter
+
+
+@adapter("shout", produces="text/plain")
+def shout(item: Item) -> str:
+    """Put text into capitals."""
+    if "bad" in item.path:
+        raise Reject("a \\x1b[31mbad page")
+    return item.text.upper()
+
+
+@adapter("words", produces="text/plain")
+def words(item: Item):
+    yield from item.text.split()
+
+
+@adapter("slow")
+def slow(item: Item) -> bytes:
+    time.sleep(1)
+    return item.data
+'''
+
+CONFIG = """
+version: "1.0"
+name: docs
+entry: shout
+routes:
+  shout:
+    adapters: [{type: shout}]
+    outbound: {stage: shouted, to: [split]}
+  split:
+    adapters: [{type: words}]
+    outbound: {stage: words}
+  hand_over:
+    external: true
+    inbound: {queue: others.work}
+"""
+
+SLOW = """
+version: "1.0"
+name: slow
+entry: wait
+routes:
+  wait:
+    inbound: {concurrency: 1}
+    adapters: [{type: slow}]
+    outbound: {stage: waited}
+"""
+
+INDEX = """
+version: "1.0"
+name: indexed
+entry: index
+routes:
+  index:
+    adapters: [{type: sqlite_search, config: {path: search.db}}]
+"""
+
+
+class Shell:
+    """A folder with configs and inputs in which `playhead` is called."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name, text in {
+            "steps.py": STEPS,
+            "docs.yaml": CONFIG,
+            "slow.yaml": SLOW,
+            "indexed.yaml": INDEX,
+            "pages/a.txt": "one two",
+            "pages/sub/b.txt": "three",
+            "mixed/bad.txt": "x",
+            "mixed/good.txt": "fine",
+        }.items():
+            file = folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("PLAYHEAD_")}
+        self.env = kept | {"PLAYHEAD_HOME": str(folder / "home"), "PLAYHEAD_ADAPTERS": "./steps.py"}
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+        return subprocess.Popen(
+            [sys.executable, "-m", "playhead", *arguments],
+            **(pipes | options),
+            cwd=self.folder,
+            env=self.env,
+            text=True,
+            encoding="utf-8",
+        )
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr of one command."""
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=60)
+        assert "Traceback" not in err, err
+        return process.returncode, out, err
+
+    def json(self, *arguments: str, code: int = 0) -> Any:
+        """What a command prints with `--json`; its exit code is checked."""
+        left, out, err = self(*arguments, "--json")
+        assert left == code, (left, out, err)
+        return json.loads(out)
+
+    @contextmanager
+    def worker(self) -> Iterator[subprocess.Popen[str]]:
+        process = self.start("worker", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(20)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Shell, dict[str, Any], dict[str, Any]]:
+    """A shell in which one run went well and a later one failed in part. For tests that only look."""
+    shell = Shell(tmp_path_factory.mktemp("ran"))
+    good = shell.json("run", "docs.yaml", "pages", "--tag", "first")
+    mixed = shell.json("run", "docs", "mixed", code=1)
+    return shell, good, mixed
+
+
+def eventually(look: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not look():
+        assert time.monotonic() < deadline, "waited 20 s"
+        time.sleep(0.05)
+
+
+# -- run -------------------------------------------------------------------------------------------
+
+
+def test_a_run_works_until_done_and_prints_the_execution(ran):
+    _, good, _ = ran
+    assert good["status"] == "completed"
+    assert good["kind"] == "run"
+    assert (good["config"], good["config_version"], good["tags"]) == ("docs", 1, ["first"])
+    assert good["counts"] == {"pending": 0, "completed": 4, "failed": 0, "cancelled": 0, "total": 4}
+
+
+def test_a_run_with_a_dead_letter_is_failed_and_exit_code_1(ran):
+    _, _, mixed = ran
+    assert mixed["status"] == "failed"
+    assert mixed["counts"]["failed"] == 1
+
+
+def test_a_run_tells_people_how_it_went_and_what_to_try_next(shell):
+    code, out, _ = shell("run", "docs.yaml", "mixed/good.txt")
+    assert code == 0
+    assert "run of docs v1" in out
+    assert "2 done, 0 failed, 0 to go" in out
+    assert "playhead replay" in out
+
+
+def test_a_detached_run_is_left_to_a_worker(shell):
+    code, out, err = shell("run", "docs.yaml", "pages", "--detach", "--json")
+    execution = json.loads(out)
+    assert (code, execution["status"]) == (0, "running")
+    assert "playhead worker" in err
+    assert shell("worker", "--until-idle")[0] == 0
+    assert shell.json("show", execution["execution_id"])["status"] == "completed"
+
+
+def test_an_invalid_config_is_exit_code_1_with_every_fault_and_stores_nothing(shell):
+    (shell.folder / "docs.yaml").write_text(
+        CONFIG.replace("type: words", "type: wrods").replace("stage:", "stag:")
+    )
+    body = shell.json("run", "docs.yaml", "pages", code=1)
+    assert body["error_code"] == "config_invalid"
+    assert {d["code"] for d in body["diagnostics"]} >= {"E201", "E101"}
+    assert shell.json("config", "list") == {"items": [], "next_cursor": None}
+    assert shell.json("executions")["items"] == []
+
+
+def test_an_unknown_config_is_not_found(shell):
+    assert shell.json("run", "nothing", "pages", code=4)["error_code"] == "config_not_found"
+
+
+def test_on_a_terminal_a_bar_is_drawn_on_stderr_and_stdout_is_still_one_document(shell):
+    leader, follower = pty.openpty()
+    process = shell.start("run", "slow.yaml", "pages", "--json", stderr=follower)
+    os.close(follower)
+    out, _ = process.communicate(timeout=60)
+    seen = b""
+    # A pty says end of file by an error once its last writer is gone.
+    try:
+        while piece := os.read(leader, 65536):
+            seen += piece
+    except OSError:
+        pass
+    os.close(leader)
+    assert process.returncode == 0
+    assert json.loads(out)["status"] == "completed"
+    assert "━".encode() in seen
+
+
+def test_ctrl_c_ends_a_run_with_130_and_says_how_to_go_on(shell):
+    for n in range(20):
+        (shell.folder / "pages" / f"{n}.txt").write_text("x")
+    process = shell.start("run", "slow.yaml", "pages", "--json")
+    eventually(
+        lambda: (
+            bool(shell.json("executions")["items"])
+            and shell.json("show", "latest")["counts"]["completed"] > 0
+        )
+    )
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    identity = shell.json("show", "latest")["execution_id"]
+    body = json.loads(out)
+    assert body["error_code"] == "interrupted"
+    assert f"playhead cancel {identity}" in body["detail"]
+    assert shell.json("show", identity)["status"] == "running"
+    assert shell.json("cancel", identity)["status"] == "cancelled"
+    assert shell.json("cancel", identity)["status"] == "cancelled"
+
+
+# -- replay ----------------------------------------------------------------------------------------
+
+
+def test_a_replay_prints_the_answer_of_the_contract_and_that_nobody_works(shell):
+    run = shell.json("run", "docs.yaml", "pages")
+    code, out, err = shell("replay", "latest", "shouted", "split", "--json")
+    body = json.loads(out)
+    assert code == 0
+    assert tuple(body) == CONTRACT
+    assert body["from_execution_id"] == run["execution_id"]
+    assert (body["objects_found"], body["objects_published"], body["status"]) == (2, 2, "publishing_complete")
+    assert "No worker consumes docs.split" in err
+    assert shell("worker", "--until-idle")[0] == 0
+    replayed = shell.json("show", body["execution_id"])
+    assert (replayed["status"], replayed["counts"]["completed"]) == ("completed", 2)
+    assert replayed["parent_execution_id"] == run["execution_id"]
+    assert [r["replay_batch_id"] for r in shell.json("replays", run["execution_id"])["items"]] == [
+        body["replay_batch_id"]
+    ]
+
+
+def test_a_replay_can_be_waited_for(shell):
+    shell.json("run", "docs.yaml", "pages")
+    with shell.worker():
+        body = shell.json("replay", "latest", "shouted", "docs/split", "--path", "a.txt", "--wait")
+    assert tuple(body) == (*CONTRACT, "execution")
+    assert body["objects_found"] == 1
+    assert body["execution"]["execution_id"] == body["execution_id"]
+    assert body["execution"]["status"] == "completed"
+
+
+def test_waiting_for_a_replay_that_fails_is_exit_code_1(shell):
+    shell.json("run", "docs.yaml", "mixed", code=1)
+    with shell.worker():
+        body = shell.json("replay", "latest", "input", "shout", "--wait", code=1)
+    assert (body["status"], body["execution"]["status"]) == ("publishing_complete", "failed")
+
+
+def test_messages_for_others_are_peeked_at_and_taken(shell):
+    run = shell.json("run", "docs.yaml", "pages")
+    code, _, err = shell("replay", "latest", "shouted", "hand_over", "--wait")
+    assert code == 0
+    assert "No worker" not in err
+    key = f"{run['execution_id']}/shouted/a.txt"
+    peeked = shell.json("queues", "others.work", "--peek", "10")["items"]
+    assert shell.json("queues", "others.work", "--peek", "10")["items"] == peeked
+    assert peeked[0]["payload"] == {"object_key": key}
+    assert peeked[0]["headers"]["route"] == "hand_over"
+    taken = shell.json("queues", "others.work", "--take", "1")["items"]
+    assert [message["payload"] for message in taken] == [{"object_key": key}]
+    assert len(shell.json("queues", "others.work")["items"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("01890000-0000-7000-8000-000000000000", "shouted", "split"), "execution_not_found"),
+        (("tag:none", "shouted", "split"), "execution_not_found"),
+        (("latest", "shout", "split"), "stage_not_found"),
+        (("latest", "shouted", "nowhere"), "route_not_found"),
+        (("latest", "shouted", "split", "--path", "zzz"), "no_objects"),
+    ],
+)
+def test_what_a_replay_does_not_find_is_exit_code_4(ran, arguments, error):
+    assert ran[0].json("replay", *arguments, code=4)["error_code"] == error
+
+
+def test_a_bad_path_of_a_replay_is_exit_code_2(ran):
+    body = ran[0].json("replay", "latest", "shouted", "split", "--path", "../x", code=2)
+    assert body["error_code"] == "invalid_path"
+
+
+# -- looking ---------------------------------------------------------------------------------------
+
+
+def test_executions_are_named_by_id_latest_and_tag(ran):
+    shell, good, mixed = ran
+    assert shell.json("show", good["execution_id"].upper()) == good
+    assert shell.json("show", "tag:first") == good
+    assert shell.json("show", "latest") == mixed
+
+
+def test_executions_are_filtered_and_paged(ran):
+    shell, good, mixed = ran
+    assert shell.json("executions", "--status", "failed")["items"] == [mixed]
+    assert shell.json("executions", "--tag", "first", "--config", "docs")["items"] == [good]
+    page = shell.json("executions", "--limit", "1")
+    assert page["items"] == [mixed]
+    assert shell.json("executions", "--limit", "1", "--cursor", page["next_cursor"])["items"] == [good]
+
+
+def test_show_tells_people_what_failed_and_what_to_do(ran):
+    shell, _, mixed = ran
+    code, out, _ = shell("show", "latest")
+    assert code == 0
+    for part in (
+        "failed",
+        "rejected",
+        "ROUTE",
+        "STAGE",
+        "shouted",
+        f"resend --execution {mixed['execution_id']}",
+    ):
+        assert part in out
+    assert "\x1b" not in out
+
+
+def test_stages_objects_and_bytes_are_seen(ran):
+    shell, good, _ = ran
+    identity = good["execution_id"]
+    stages = {s["stage"]: s["objects"] for s in shell.json("stages", identity)["items"]}
+    assert stages == {"input": 2, "shouted": 2, "words": 3}
+    keys = [o["key"] for o in shell.json("ls", identity, "words")["items"]]
+    assert keys == [f"{identity}/words/{p}" for p in ("a/0001.txt", "a/0002.txt", "sub/b/0001.txt")]
+    assert [o["path"] for o in shell.json("ls", identity, "words", "sub")["items"]] == ["sub/b/0001.txt"]
+    page = shell.json("ls", identity, "words", "--limit", "2")
+    rest = shell.json("ls", identity, "words", "--limit", "2", "--cursor", page["next_cursor"])
+    assert [o["key"] for o in page["items"] + rest["items"]] == keys
+    assert shell("cat", keys[0])[:2] == (0, "ONE")
+    body = shell.json("cat", keys[0])
+    assert (body["content"], body["content_type"], body["size"]) == ("ONE", "text/plain", 3)
+    assert shell.json("cat", keys[0] + "x", code=4)["error_code"] == "object_not_found"
+
+
+def test_lineage_leads_from_an_output_to_its_input(ran):
+    shell, good, _ = ran
+    identity = good["execution_id"]
+    up = shell.json("lineage", f"{identity}/words/a/0001.txt", "--up")["items"]
+    assert [link["distance"] for link in up] == [-1, 0]
+    assert up[0]["input_key"] == f"{identity}/input/a.txt"
+    down = shell.json("lineage", up[0]["correlation_id"], "--down")["items"]
+    assert [link["correlation_id"] for link in down] == [link["correlation_id"] for link in up]
+    assert len(shell.json("lineage", f"{identity}/input/a.txt")["items"]) == 2
+    code, out, _ = shell("lineage", f"{identity}/words/a/0001.txt")
+    assert code == 0
+    assert "docs/split" in out
+
+
+def test_dead_letters_are_listed_shown_and_sent_again(shell):
+    run = shell.json("run", "docs.yaml", "mixed", code=1)
+    [letter] = shell.json("dead-letters", "list", "--execution", "latest")["items"]
+    assert (letter["error_code"], letter["route"]) == ("rejected", "shout")
+    shown = shell.json("dead-letters", "show", letter["correlation_id"])
+    assert shown.items() >= letter.items()
+    assert "traceback" in shown
+    assert shell.json("dead-letters", "resend", letter["correlation_id"]) == {"resent": 1}
+    assert shell.json("dead-letters", "resend", "--execution", "latest") == {"resent": 0}
+    (shell.folder / "steps.py").write_text(STEPS.replace('"bad" in', '"worse" in'))
+    assert shell("worker", "--until-idle")[0] == 0
+    assert shell.json("show", run["execution_id"])["status"] == "completed"
+    assert shell.json("dead-letters", "show", letter["correlation_id"], code=4)
+
+
+def test_queues_of_all_routes_are_listed(ran):
+    items = {q["queue"]: q for q in ran[0].json("queues")["items"]}
+    assert set(items) == {"docs.shout", "docs.split", "others.work"}
+    assert items["docs.shout"]["dead"] == 1
+
+
+def test_adapters_are_listed_and_shown_with_their_config(ran):
+    shell = ran[0]
+    kinds = {a["type"]: a for a in shell.json("adapters")["items"]}
+    assert kinds["shout"]["description"] == "Put text into capitals."
+    assert "max_characters" in shell.json("adapters", "split_markdown")["config"]["properties"]
+    code, out, _ = shell("adapters", "split_markdown")
+    assert code == 0
+    assert "max_characters" in out
+    assert "1200" in out
+    missing = shell.json("adapters", "shuot", code=4)
+    assert "shout" in missing["detail"]
+
+
+def test_an_index_is_searched(shell):
+    run = shell.json("run", "indexed.yaml", "pages")
+    [hit] = shell.json("search", "search.db", "three", "nothing")["items"]
+    assert hit["key"] == f"{run['execution_id']}/input/sub/b.txt"
+    assert hit["execution_id"] == run["execution_id"]
+    code, out, _ = shell("search", "search.db", "three", "--execution", "latest", "--limit", "1")
+    assert code == 0
+    assert hit["key"] in out
+    assert shell.json("search", "other.db", "three", code=4)["error_code"] == "index_not_found"
+
+
+# -- configs ---------------------------------------------------------------------------------------
+
+
+def test_configs_are_applied_listed_shown_and_switched_off(shell):
+    first = shell.json("config", "apply", "docs.yaml")
+    assert (first["name"], first["version"], first["active"]) == ("docs", 1, True)
+    assert shell.json("config", "apply", "docs.yaml")["version"] == 1
+    both = shell.json("config", "apply", "docs.yaml", "slow.yaml")["items"]
+    assert [c["name"] for c in both] == ["docs", "slow"]
+    assert {c["name"] for c in shell.json("config", "list")["items"]} == {"docs", "slow"}
+    assert shell.json("config", "show", "docs", "--version", "1")["source"] == CONFIG
+    code, out, err = shell("config", "show", "docs")
+    assert (code, out) == (0, CONFIG.rstrip("\n") + "\n")
+    assert "docs version 1" in err
+    assert shell.json("config", "deactivate", "docs")["active"] is False
+    assert shell.json("run", "docs", "pages", code=1)["error_code"] == "config_inactive"
+    assert shell.json("config", "activate", "docs")["active"] is True
+    assert shell.json("config", "show", "docs", "--version", "7", code=4)["error_code"] == "config_not_found"
+
+
+def test_validate_lists_faults_with_their_lines_and_stores_nothing(shell):
+    assert shell.json("config", "validate", "docs.yaml") == {"valid": True, "diagnostics": []}
+    (shell.folder / "bad.yaml").write_text(CONFIG.replace("entry: shout", "entry: shuot"))
+    body = shell.json("config", "validate", "bad.yaml", code=1)
+    assert body["valid"] is False
+    [fault] = [d for d in body["diagnostics"] if d["severity"] == "error"]
+    assert (fault["code"], fault["line"], fault["suggestion"]) == ("E301", 4, "shout")
+    code, out, _ = shell("config", "validate", "docs.yaml", "bad.yaml")
+    assert code == 1
+    assert "bad.yaml:4:" in out
+    assert "docs.yaml: valid" in out
+    assert shell.json("config", "list")["items"] == []
+
+
+def test_of_several_files_none_is_applied_when_one_is_invalid(shell):
+    (shell.folder / "bad.yaml").write_text("version: 1.0\n")
+    body = shell.json("config", "apply", "docs.yaml", "bad.yaml", code=1)
+    assert "bad.yaml" in body["detail"]
+    assert shell.json("config", "list")["items"] == []
+
+
+# -- processes that stay, and the surroundings -----------------------------------------------------
+
+
+def test_serve_says_where_it_listens_and_stops_with_0(shell):
+    process = shell.start("serve", "--port", "0")
+    assert process.stderr is not None
+    first = process.stderr.readline()
+    assert first.startswith("Playhead listening on http://127.0.0.1:")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
+def test_a_port_in_use_is_exit_code_1(shell):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert shell.json("serve", "--port", str(port), code=1)["error_code"] == "port_in_use"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_worker_stops_with_0(shell, number):
+    process = shell.start("worker")
+    eventually(lambda: (shell.folder / "home" / "playhead.db").exists())
+    time.sleep(0.5)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+
+
+def test_a_home_that_cannot_be_written_is_exit_code_5(shell):
+    (shell.folder / "file").write_text("")
+    body = shell.json("--home", "file/home", "executions", code=5)
+    assert body["error_code"] == "home_unwritable"
+
+
+def test_a_bad_setting_is_exit_code_2_and_named(shell):
+    shell.env["PLAYHEAD_LEASE_SECONDS"] = "soon"
+    body = shell.json("executions", code=2)
+    assert body["error_code"] == "setup_invalid"
+    assert "PLAYHEAD_LEASE_SECONDS" in body["detail"]
+
+
+def test_migrate_has_nothing_to_do_on_a_home_in_use(ran):
+    assert ran[0].json("migrate", "--check") == {"pending": []}
+    assert ran[0].json("migrate") == {"applied": []}
+
+
+def test_a_reader_that_has_enough_ends_a_command_quietly(ran):
+    shell = ran[0]
+    process = shell.start("executions")
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    err = process.stderr.read()
+    process.wait(20)
+    assert err == ""
+
+
+def test_the_flags_of_the_program_win_over_the_environment(shell):
+    shell.json("--home", str(shell.folder / "elsewhere"), "run", "docs.yaml", "pages")
+    assert shell.json("executions")["items"] == []
+    assert len(shell.json("executions", "--home", str(shell.folder / "elsewhere"))["items"]) == 1
