@@ -1,0 +1,110 @@
+"""Configs: store, look up, switch on and off."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from playhead.api.answers import UnsupportedMediaType, responses
+from playhead.api.asking import Asked, ConfigName, Cursor, Limit, VersionNumber
+from playhead.api.bodies import JSON, is_json, media_type, read_model
+from playhead.api.schemas import ConfigSource, Validated
+from playhead.model import ConfigVersion, Page
+
+router = APIRouter(prefix="/api/v1/configs", tags=["configs"])
+
+YAML: Final = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
+
+_body: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            YAML[0]: {"schema": {"type": "string", "description": "The YAML text."}},
+            JSON: {"schema": ConfigSource.model_json_schema()},
+        },
+    }
+}
+_wrong_shape: dict[int | str, dict[str, Any]] = {
+    422: {
+        "description": "Validation Error",
+        "content": {JSON: {"schema": {"$ref": "#/components/schemas/HTTPValidationError"}}},
+    }
+}
+_refused = ("invalid_body", "body_too_large", "unsupported_media_type")
+
+
+async def _source(request: Request) -> bytes | str:
+    """The YAML of a request, as it is or inside JSON."""
+    kind = media_type(request)
+    if kind in YAML:
+        return await request.body()
+    if is_json(kind):
+        return (await read_model(request, ConfigSource)).source
+    raise UnsupportedMediaType(kind, YAML[0], JSON)
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=ConfigVersion,
+    openapi_extra=_body,
+    responses={
+        **responses("config_invalid", *_refused),
+        **_wrong_shape,
+        200: {"model": ConfigVersion, "description": "The newest version says the same already."},
+    },
+)
+async def create_config(request: Request, response: Response, asked: Asked) -> ConfigVersion:
+    """Store a config, or a new version of it: 201. When the newest version has the same hash: 200."""
+    version, new = await asked.configs.apply(await _source(request))
+    response.status_code = 201 if new else 200
+    response.headers["Location"] = f"{router.prefix}/{version.name}/versions/{version.version}"
+    return version
+
+
+@router.post("/validate", openapi_extra=_body, responses={**responses(*_refused), **_wrong_shape})
+async def validate_config(request: Request, asked: Asked) -> Validated:
+    """Find all faults of a config at once, and store nothing."""
+    diagnostics = await asked.configs.validate(await _source(request))
+    return Validated(valid=all(d.severity != "error" for d in diagnostics), diagnostics=diagnostics)
+
+
+@router.get("", responses=responses("invalid_cursor"))
+async def list_configs(asked: Asked, limit: Limit = 100, cursor: Cursor = None) -> Page[ConfigVersion]:
+    """List the newest version of each config, the last created first."""
+    return await asked.configs.list(cursor, limit)
+
+
+@router.get("/{name}", responses=responses("config_not_found"))
+async def get_config(name: ConfigName, asked: Asked) -> ConfigVersion:
+    """Show the newest version of a config."""
+    return await asked.configs.get(name)
+
+
+@router.get("/{name}/versions", responses=responses("config_not_found", "invalid_cursor"))
+async def list_config_versions(
+    name: ConfigName, asked: Asked, limit: Limit = 100, cursor: Cursor = None
+) -> Page[ConfigVersion]:
+    """List the versions of a config, newest first."""
+    return await asked.configs.versions(name, cursor, limit)
+
+
+@router.get("/{name}/versions/{version}", responses=responses("config_not_found"))
+async def get_config_version(name: ConfigName, version: VersionNumber, asked: Asked) -> ConfigVersion:
+    """Show one version of a config."""
+    return await asked.configs.get(name, version)
+
+
+@router.post("/{name}/activate", responses=responses("config_not_found", "queue_taken"))
+async def activate_config(name: ConfigName, asked: Asked) -> ConfigVersion:
+    """Allow new runs of a config, and replays into it."""
+    return await asked.configs.set_active(name, True)
+
+
+@router.post("/{name}/deactivate", responses=responses("config_not_found"))
+async def deactivate_config(name: ConfigName, asked: Asked) -> ConfigVersion:
+    """Stop new runs of a config, and replays into it. What runs goes on."""
+    return await asked.configs.set_active(name, False)

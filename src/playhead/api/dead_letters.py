@@ -1,0 +1,57 @@
+"""Dead letters: messages that nothing tries again until someone says so."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from fastapi import APIRouter
+
+from playhead.api.answers import responses
+from playhead.api.asking import Asked, Cursor, Filter, Limit
+from playhead.api.bodies import JsonRoute
+from playhead.api.schemas import Resend, Resent
+from playhead.model import DeadLetter, DeadLetterDetail, Page
+
+router = APIRouter(prefix="/api/v1/dead-letters", tags=["dead letters"], route_class=JsonRoute)
+
+
+@router.get("", responses=responses("invalid_cursor", "execution_not_found", "store_unavailable"))
+async def list_dead_letters(
+    asked: Asked,
+    execution_id: UUID | None = None,
+    route: Filter = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[DeadLetter]:
+    """List dead letters, newest first."""
+    return await asked.browse.dead_letters(execution=execution_id, route=route, cursor=cursor, limit=limit)
+
+
+@router.post(
+    "/resend",
+    status_code=202,
+    responses=responses(
+        *("selection_empty", "invalid_body", "execution_not_found", "dead_letter_not_found"),
+        *("execution_ended", "body_too_large", "unsupported_media_type"),
+    ),
+)
+async def resend_dead_letters(body: Resend, asked: Asked) -> Resent:
+    """Send dead letters again: those named, or all of an execution, or all of a route."""
+    sent = await asked.recover.resend(body.correlation_ids or (), body.execution_id, body.route)
+    return Resent(resent=len(sent))
+
+
+@router.get("/{correlation_id}", responses=responses("dead_letter_not_found"))
+async def get_dead_letter(correlation_id: UUID, asked: Asked) -> DeadLetterDetail:
+    """Show a dead letter with its traceback."""
+    return await asked.browse.dead_letter(correlation_id)
+
+
+@router.post(
+    "/{correlation_id}/resend",
+    status_code=202,
+    responses=responses("dead_letter_not_found", "execution_ended"),
+)
+async def resend_dead_letter(correlation_id: UUID, asked: Asked) -> Resent:
+    """Send one dead letter again. One that is not dead any more is left as it is."""
+    return Resent(resent=len(await asked.recover.resend((correlation_id,))))

@@ -1,0 +1,91 @@
+"""Executions, and what they are made of."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from playhead.api.answers import responses
+from playhead.api.asking import Asked, Cursor, Filter, Limit
+from playhead.model import (
+    Execution,
+    Kind,
+    Lineage,
+    Page,
+    Replay,
+    RouteCounts,
+    RowState,
+    StageSummary,
+    Status,
+)
+from playhead.ports.catalog.browse import ExecutionFilter
+
+router = APIRouter(prefix="/api/v1/executions", tags=["executions"])
+
+_missing = responses("execution_not_found", "store_unavailable")
+_missing_or_cursor = responses("execution_not_found", "invalid_cursor", "store_unavailable")
+
+
+@router.get("", responses=responses("invalid_cursor"))
+async def list_executions(
+    asked: Asked,
+    status: Status | None = None,
+    config: Filter = None,
+    kind: Kind | None = None,
+    tag: Filter = None,
+    parent: Annotated[UUID | None, Query(description="Replays of this execution.")] = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[Execution]:
+    """List executions, newest first."""
+    where = ExecutionFilter(status=status, config=config, kind=kind, tag=tag, parent=parent)
+    return await asked.browse.executions(where, cursor, limit)
+
+
+@router.get("/{execution_id}", responses=_missing)
+async def get_execution(execution_id: UUID, asked: Asked) -> Execution:
+    """Tell how an execution stands. One that only the store knows is shown as adopted."""
+    return await asked.browse.execution(execution_id)
+
+
+@router.post("/{execution_id}/cancel", responses=responses("execution_not_found", "execution_ended"))
+async def cancel_execution(execution_id: UUID, asked: Asked) -> Execution:
+    """Cancel an execution: no work starts in it after the answer. Idempotent."""
+    return await asked.recover.cancel(execution_id)
+
+
+@router.get("/{execution_id}/routes", responses=_missing)
+async def list_execution_routes(execution_id: UUID, asked: Asked) -> Page[RouteCounts]:
+    """Count messages by route, in the order of the config; the sums are the execution's."""
+    return Page(await asked.browse.route_counts(execution_id))
+
+
+@router.get("/{execution_id}/stages", responses=_missing)
+async def list_execution_stages(execution_id: UUID, asked: Asked) -> Page[StageSummary]:
+    """Count stored objects and bytes by stage, as a replay would find them now."""
+    return Page(await asked.browse.stages(execution_id))
+
+
+@router.get("/{execution_id}/replays", responses=_missing_or_cursor)
+async def list_execution_replays(
+    execution_id: UUID, asked: Asked, limit: Limit = 100, cursor: Cursor = None
+) -> Page[Replay]:
+    """List the replay batches that were taken from an execution, newest first."""
+    return await asked.browse.replays(execution_id, cursor, limit)
+
+
+@router.get("/{execution_id}/lineage", responses=_missing_or_cursor)
+async def list_execution_lineage(
+    execution_id: UUID,
+    asked: Asked,
+    route: Filter = None,
+    status: RowState | None = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[Lineage]:
+    """List the messages of an execution, newest first."""
+    return await asked.browse.lineage_list(
+        execution=execution_id, route=route, status=status, cursor=cursor, limit=limit
+    )

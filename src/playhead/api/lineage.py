@@ -1,0 +1,52 @@
+"""Lineage: which message came from which, across replays."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from playhead.api.answers import responses
+from playhead.api.asking import Asked, Cursor, Filter, Limit
+from playhead.model import ChainLink, Lineage, Page, RowState
+
+router = APIRouter(prefix="/api/v1/lineage", tags=["lineage"])
+
+
+@router.get("", responses=responses("invalid_path", "object_not_found", "store_unavailable"))
+async def get_object_lineage(object_key: Annotated[str, Query()], asked: Asked) -> Page[Lineage]:
+    """Find the message that made an object; for an input, those that took it."""
+    return Page(await asked.browse.lineage_of_object(object_key))
+
+
+@router.get("/batch/{replay_batch_id}", responses=responses("replay_not_found", "invalid_cursor"))
+async def list_batch_lineage(
+    replay_batch_id: UUID,
+    asked: Asked,
+    route: Filter = None,
+    status: RowState | None = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[Lineage]:
+    """List the messages of a replay batch and all that descends from them, newest first."""
+    return await asked.browse.lineage_list(
+        batch=replay_batch_id, route=route, status=status, cursor=cursor, limit=limit
+    )
+
+
+@router.get("/{correlation_id}", responses=responses("message_not_found"))
+async def get_lineage(correlation_id: UUID, asked: Asked) -> Lineage:
+    """Tell what became of one message."""
+    return await asked.browse.lineage(correlation_id)
+
+
+@router.get("/{correlation_id}/chain", responses=responses("message_not_found"))
+async def get_lineage_chain(
+    correlation_id: UUID,
+    asked: Asked,
+    direction: Literal["up", "down", "both"] = "both",
+    limit: Limit = 100,
+) -> Page[ChainLink]:
+    """List a message with those above it (distance below 0) and below it, by distance."""
+    return Page(await asked.browse.chain(correlation_id, direction, limit))

@@ -1,0 +1,123 @@
+"""What is done to every request: it gets an id, its body has a limit, and it is always answered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from playhead import events
+from playhead.api.answers import INTERNAL, answer
+from playhead.errors import PlayheadError, TooLarge
+from playhead.ids import uuid7
+
+HEADER: Final = "X-Correlation-ID"
+LINGER_SECONDS: Final = 5.0
+_GIVEN: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class Identity:
+    """Gives each request its correlation id, the caller's if it is a usable one, and each response its
+    header. An exception that nobody foresaw becomes a 500 here, so that it bears them as well."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(HEADER, "")
+        identity = given if _GIVEN.fullmatch(given) else str(uuid7())
+        scope.setdefault("state", {})["correlation_id"] = identity
+        started = False
+
+        async def send_marked(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message)[HEADER] = identity
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_marked)
+        except ClientDisconnect:
+            return  # nobody is left to be answered
+        except Exception:
+            events.emit(
+                events.REQUEST_FAILED,
+                logging.ERROR,
+                exc_info=True,
+                correlation_id=identity,
+                method=scope["method"],
+                path=scope["path"],
+            )
+            if started:
+                raise  # half an answer is out: the server has to cut the connection
+            await answer(scope, PlayheadError("internal", INTERNAL))(scope, receive, send_marked)
+
+
+class BodyLimit:
+    """Refuses bodies over a limit, whether they say their length or not.
+
+    Args:
+        app: what is inside.
+        body: bytes allowed in general.
+        upload: bytes allowed for a multipart run.
+    """
+
+    def __init__(self, app: ASGIApp, *, body: int, upload: int) -> None:
+        self._app = app
+        self._body = body
+        self._upload = upload
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        upload = scope["path"].endswith("/run") and headers.get("content-type", "").lower().startswith(
+            "multipart/form-data"
+        )
+        limit = self._upload if upload else self._body
+        setting = "PLAYHEAD_MAX_UPLOAD_BYTES" if upload else "PLAYHEAD_MAX_BODY_BYTES"
+        too_large = TooLarge(f"the body is larger than {limit} bytes ({setting})")
+        said = headers.get("content-length", "")
+        if said.isdecimal() and int(said) > limit:
+            # Who waits for "100 Continue" has not sent it, and must not be asked to.
+            if "expect" not in headers:
+                await _linger(receive)
+            await answer(scope, too_large, {"Connection": "close"})(scope, receive, send)
+            return
+        taken = 0
+
+        async def receive_counted() -> Message:
+            nonlocal taken
+            message = await receive()
+            if message["type"] == "http.request":
+                taken += len(message.get("body", b""))
+                if taken > limit:
+                    if message.get("more_body", False):
+                        await _linger(receive)
+                    raise too_large
+            return message
+
+        await self._app(scope, receive_counted, send)
+
+
+async def _linger(receive: Receive) -> None:
+    """Read a body to its end and drop it, for a while: closing on a caller that still sends would reset
+    the connection, and the answer with it."""
+    try:
+        async with asyncio.timeout(LINGER_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    return
+    except TimeoutError:
+        return

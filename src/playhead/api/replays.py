@@ -1,0 +1,71 @@
+"""Replays: the contract's one operation, and the batches that came of it."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from fastapi import APIRouter
+
+from playhead.api.answers import responses
+from playhead.api.asking import Asked, Cursor, Limit
+from playhead.api.bodies import JsonRoute
+from playhead.api.schemas import DetachedReplayRequest, DetachedReplayResponse
+from playhead.model import Page, Replay
+from playhead.services.replay import ReplayRequest
+
+router = APIRouter(prefix="/api/v1", tags=["replay"], route_class=JsonRoute)
+
+
+@router.post(
+    "/replay",
+    summary="Execute detached replay",
+    responses=responses(
+        *("invalid_path", "route_ambiguous", "invalid_body"),
+        *("execution_not_found", "stage_not_found", "route_not_found", "no_objects"),
+        *("config_inactive", "body_too_large", "unsupported_media_type"),
+        *("store_unavailable", "broker_unavailable", "replay_continues"),
+    ),
+)
+async def execute_replay(body: DetachedReplayRequest, asked: Asked) -> DetachedReplayResponse:
+    """Publish one message for each stored object of a stage to the inbound queue of a route.
+
+    A new execution is created; the source is not touched. Answers when every message is confirmed, or
+    counted as failed.
+    """
+    replay = await asked.replay.execute(
+        ReplayRequest(
+            from_execution_id=body.from_execution_id,
+            from_stage=body.from_stage,
+            from_path=body.from_path,
+            to_route=body.to_route,
+        )
+    )
+    return DetachedReplayResponse(
+        execution_id=replay.execution_id,
+        from_execution_id=replay.from_execution_id,
+        from_stage=replay.from_stage,
+        from_path=replay.from_path,
+        to_route=replay.to_route,
+        to_queue=replay.to_queue,
+        objects_found=replay.objects_found,
+        objects_published=replay.objects_published,
+        objects_failed=replay.objects_failed,
+        # None: the batch goes on (paused, uncertain), but this caller's wait is over.
+        status=replay.status or "partial_failure",
+        replay_batch_id=str(replay.replay_batch_id),
+        errors=replay.errors,
+    )
+
+
+@router.get("/replays", responses=responses("invalid_cursor", "execution_not_found", "store_unavailable"))
+async def list_replays(
+    asked: Asked, from_execution_id: UUID | None = None, limit: Limit = 100, cursor: Cursor = None
+) -> Page[Replay]:
+    """List replay batches, newest first."""
+    return await asked.browse.replays(from_execution_id, cursor, limit)
+
+
+@router.get("/replays/{replay_batch_id}", responses=responses("replay_not_found"))
+async def get_replay(replay_batch_id: UUID, asked: Asked) -> Replay:
+    """Tell how far a replay batch is; its numbers are read from rows."""
+    return await asked.browse.replay(replay_batch_id)

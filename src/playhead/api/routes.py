@@ -1,0 +1,17 @@
+"""The routes of the active configs, with their queues as they stand."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from playhead.api.answers import responses
+from playhead.api.asking import Asked, Cursor, Limit
+from playhead.model import Page, RouteStatus
+
+router = APIRouter(prefix="/api/v1/routes", tags=["routes"])
+
+
+@router.get("", responses=responses("invalid_cursor", "broker_unavailable"))
+async def list_routes(asked: Asked, limit: Limit = 100, cursor: Cursor = None) -> Page[RouteStatus]:
+    """List routes by config, in the order declared."""
+    return await asked.browse.routes(cursor, limit)

@@ -1,0 +1,73 @@
+"""Stored objects: list them, get their bytes, get their sidecars."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from urllib.parse import quote
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response, StreamingResponse
+
+from playhead.api.answers import responses
+from playhead.api.asking import Asked, Cursor, Limit
+from playhead.model import Page, StoredObject
+
+router = APIRouter(prefix="/api/v1/storage/objects", tags=["storage"])
+
+Key = Annotated[str, Query(description="`{execution_id}/{stage}/{path}`")]
+
+_bytes: dict[str, Any] = {
+    "description": "The bytes, with the content type of the sidecar.",
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+}
+_sidecar: dict[str, Any] = {
+    "description": "The sidecar, as it is stored.",
+    "content": {"application/json": {"schema": {"type": "object"}}},
+}
+_no_object = responses("invalid_path", "object_not_found", "store_unavailable")
+
+
+@router.get(
+    "",
+    responses=responses(
+        *("invalid_path", "invalid_cursor", "execution_not_found", "stage_not_found", "store_unavailable")
+    ),
+)
+async def list_objects(
+    execution_id: UUID,
+    asked: Asked,
+    stage: Annotated[str | None, Query(min_length=1)] = None,
+    path: Annotated[str | None, Query(description="A folder or an object in the stage.")] = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[StoredObject]:
+    """List the objects that a replay would take, in byte order of their keys."""
+    return await asked.browse.objects(execution_id, stage, path, cursor, limit)
+
+
+@router.get("/content", response_class=Response, responses={200: _bytes, **_no_object})
+async def get_object_content(key: Key, asked: Asked) -> Response:
+    """Stream the bytes of an object. They are data of others: a browser may save them, not run them."""
+    content = await asked.browse.content(key)
+    name = quote(key.rpartition("/")[2], safe="")
+    return StreamingResponse(
+        content.chunks,
+        headers={
+            "Content-Type": content.content_type,  # as a header: the framework would add a charset
+            "Content-Length": str(content.size),
+            "Content-Disposition": f"attachment; filename*=UTF-8''{name}",
+            "X-Content-Type-Options": "nosniff",
+            "Content-Security-Policy": "sandbox; default-src 'none'",
+        },
+    )
+
+
+@router.get("/metadata", response_class=Response, responses={200: _sidecar, **_no_object})
+async def get_object_metadata(key: Key, asked: Asked) -> Response:
+    """Return the sidecar of an object as it is stored."""
+    return Response(
+        await asked.browse.metadata(key),
+        media_type="application/json",
+        headers={"X-Content-Type-Options": "nosniff"},
+    )

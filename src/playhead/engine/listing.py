@@ -1,0 +1,160 @@
+"""What the store holds of an execution, as a replay of it would see it.
+
+Sidecars, folder markers and objects that no attempt has committed are not seen; objects that other
+programs put there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Final, Protocol
+from uuid import UUID
+
+from playhead import keys
+from playhead.errors import NotFound
+from playhead.ids import moment
+from playhead.model import Counts, Execution, StageSummary, StoredObject
+from playhead.ports.catalog.configs import Loaded
+from playhead.ports.store import Entry, Store
+
+PAGE: Final = 1000
+
+
+class Rows(Protocol):
+    """What listing needs of the catalog."""
+
+    async def config(self, name: str, version: int | None = None) -> Loaded | None: ...
+
+    async def unstored(self, keys: Sequence[str]) -> set[str]: ...
+
+
+class Listing:
+    """Reads listings of the store beside the rows of the catalog. Raises `Unavailable` for either."""
+
+    def __init__(self, catalog: Rows, store: Store) -> None:
+        self._catalog = catalog
+        self._store = store
+
+    async def adoptable(self, execution: UUID) -> Execution | None:
+        """Show what another program laid out under an id, as `{id}/{stage}/{path}`; None if nothing."""
+        async for page in self._store.list(str(execution), sizes=True, page=PAGE):
+            for entry in page:
+                if "/" in _below(entry.key) and not _is_aside(entry.key):
+                    when = moment(entry.modified)
+                    return Execution(
+                        execution_id=execution,
+                        kind="adopted",
+                        status="completed",
+                        config=None,
+                        config_version=None,
+                        config_hash=None,
+                        parent_execution_id=None,
+                        replay_batch_id=None,
+                        tags=[],
+                        created_at=when,
+                        ended_at=when,
+                        error=None,
+                        counts=Counts(),
+                    )
+        return None
+
+    async def declared(self, execution: Execution) -> list[str]:
+        """The stages that an execution has by right: `input`, then its config's in their order."""
+        if execution.config is None:
+            return []
+        loaded = await self._catalog.config(execution.config, execution.config_version)
+        return [keys.INPUT_STAGE, *(loaded.config.stages if loaded else ())]
+
+    async def stages(self, execution: Execution) -> list[StageSummary]:
+        """Count objects and bytes by stage: the declared ones first, then what others put there.
+
+        Reads the whole listing of the execution.
+        """
+        declared = await self.declared(execution)
+        found = {stage: StageSummary(stage, 0, 0, None, None) for stage in declared}
+        async for page in self._visible(str(execution.execution_id)):
+            for entry in page:
+                stage, _ = _split(entry.key, declared, None)
+                past = found.get(stage) or StageSummary(stage, 0, 0, None, None)
+                found[stage] = StageSummary(
+                    stage, past.objects + 1, past.bytes + entry.size, past.first_key or entry.key, entry.key
+                )
+        return list(found.values())
+
+    async def check_stage(self, execution: Execution, stage: str) -> None:
+        """Let a stage pass that is declared, is `input`, or has any key below it.
+
+        Raises:
+            NotFound: `stage_not_found`, with the stages there are.
+        """
+        declared = await self.declared(execution)
+        if stage == keys.INPUT_STAGE or stage in declared:
+            return
+        prefix = f"{execution.execution_id}/{stage}"
+        async for page in self._store.list(prefix, page=PAGE):
+            if any(entry.key != prefix for entry in page):
+                return
+        there_are = declared or [summary.stage for summary in await self.stages(execution)]
+        raise NotFound(
+            "stage_not_found",
+            f"execution {execution.execution_id} has no stage {stage!r}; it has {', '.join(there_are)}",
+        )
+
+    async def objects(
+        self, execution: Execution, stage: str | None, path: str | None, *, after: str, limit: int
+    ) -> tuple[list[StoredObject], bool]:
+        """Return up to `limit` objects past a key, in byte order, and whether there are more.
+
+        Args:
+            execution: whose objects.
+            stage: None for all stages.
+            path: a folder or an object in the stage; None for all of it.
+            after: the key to go on from; "" at the start.
+            limit: objects to return.
+        """
+        declared = await self.declared(execution)
+        prefix = "/".join(part for part in (str(execution.execution_id), stage, path) if part)
+        items: list[StoredObject] = []
+        async for page in self._visible(prefix, after=after, page=min(2 * limit + 2, PAGE)):
+            for entry in page:
+                if len(items) == limit:
+                    return items, True
+                its_stage, its_path = _split(entry.key, declared, stage)
+                items.append(StoredObject(entry.key, its_stage, its_path, entry.size, moment(entry.modified)))
+        return items, False
+
+    async def _visible(self, prefix: str, *, after: str = "", page: int = PAGE) -> AsyncIterator[list[Entry]]:
+        async for entries in self._in_order(prefix, after, page):
+            # An object of others may lie beside the stages; it is in none.
+            shown = [e for e in entries if "/" in _below(e.key) and not _is_aside(e.key)]
+            hidden = await self._catalog.unstored([e.key for e in shown]) if shown else set()
+            yield [e for e in shown if e.key not in hidden]
+
+    async def _in_order(self, prefix: str, after: str, page: int) -> AsyncIterator[Sequence[Entry]]:
+        pages = self._store.list(prefix, after=after, sizes=True, page=page)
+        if self._store.ordered:
+            async for entries in pages:
+                yield entries
+            return
+        # A store without an order has to be read to its end before its first key is known.
+        found = sorted([entry async for entries in pages for entry in entries])
+        for start in range(0, len(found), page):
+            yield found[start : start + page]
+
+
+def _below(key: str) -> str:
+    """What follows the execution in a listed key."""
+    return key.partition("/")[2]
+
+
+def _is_aside(key: str) -> bool:
+    return keys.is_sidecar(key) or keys.is_marker(key)
+
+
+def _split(key: str, declared: Sequence[str], asked: str | None) -> tuple[str, str]:
+    """Stage and path of a listed key; where no stage is declared, the one asked for or the first segment.
+
+    No declared stage lies in another, so at most one fits.
+    """
+    rest = _below(key)
+    return keys.stage_of(rest, declared, asked or rest.partition("/")[0])

@@ -1,0 +1,468 @@
+"""Looking at things: executions, stages, objects, lineage, queues, health. Nothing here changes anything,
+but for `take`, which people use on queues that nobody of ours consumes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
+from uuid import UUID
+
+from playhead import keys
+from playhead.engine.listing import Listing
+from playhead.engine.paging import decode_cursor, encode_cursor
+from playhead.envelope import Message, correlation_of
+from playhead.errors import BadRequest, NotFound, PlayheadError, Unavailable
+from playhead.ids import parse_uuid
+from playhead.model import (
+    BackendHealth,
+    ChainLink,
+    DeadLetter,
+    DeadLetterDetail,
+    Execution,
+    Health,
+    Lineage,
+    Page,
+    Replay,
+    RouteCounts,
+    RouteStatus,
+    StageSummary,
+    StoredObject,
+    WorkerInfo,
+)
+from playhead.ports.catalog.browse import Browse, ExecutionFilter
+from playhead.ports.catalog.configs import Configs
+from playhead.ports.store import Store
+
+if TYPE_CHECKING:
+    from playhead.ports.adapter import AdapterSpec
+    from playhead.ports.broker import Broker, Depth
+
+_T = TypeVar("_T")
+
+CHECK_SECONDS: Final = 5.0
+_MEDIA_TYPE: Final = re.compile(r"[\w.+-]+/[\w.+-]+(?:; ?[\w-]+=[\w.+-]+)*", re.ASCII)
+
+
+class Reading(Browse, Configs, Protocol):
+    """What looking needs of the catalog."""
+
+    async def replay(self, batch: UUID) -> Replay | None: ...
+
+    async def replays(
+        self, *, source: UUID | None = None, before: int | None = None, limit: int = 100
+    ) -> tuple[list[Replay], int | None]: ...
+
+    async def workers(self) -> list[WorkerInfo]: ...
+
+    async def check(self) -> str: ...
+
+
+class Checked(Protocol):
+    """A backend that can say how it is."""
+
+    async def check(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The bytes of a stored object. `size` in bytes; `chunks` may be read once."""
+
+    content_type: str
+    size: int
+    chunks: AsyncIterator[bytes]
+
+
+class BrowseService:
+    """Answers questions. Every method raises `Unavailable` when a backend that it needs is away.
+
+    Attributes:
+        adapters: the adapters that this process has loaded, by name.
+    """
+
+    def __init__(
+        self, catalog: Reading, store: Store, broker: Broker, adapters: Mapping[str, AdapterSpec]
+    ) -> None:
+        self._catalog = catalog
+        self._store = store
+        self._broker = broker
+        self._listing = Listing(catalog, store)
+        self.adapters = adapters
+
+    # -- executions --------------------------------------------------------------------------------
+
+    async def execution(self, execution: UUID) -> Execution:
+        """Return an execution; one that only the store knows is shown as adopted, and not written.
+
+        Raises:
+            NotFound: `execution_not_found`.
+        """
+        found = await self._catalog.execution(execution) or await self._listing.adoptable(execution)
+        if found is None:
+            raise NotFound(
+                "execution_not_found", f"there is no execution {execution}, and no object under its id"
+            )
+        return found
+
+    async def executions(self, where: ExecutionFilter, cursor: str | None, limit: int) -> Page[Execution]:
+        """Return executions, newest first."""
+        before = decode_cursor(cursor, int)
+        return _page(await self._catalog.executions(where, before=before, limit=limit))
+
+    async def resolve(self, text: str) -> UUID:
+        """Return the id that a person means: an id in any spelling, `latest`, or `tag:NAME` (its newest).
+
+        An id is taken as it is; whether there is such an execution is left to its use.
+
+        Raises:
+            NotFound: `execution_not_found`.
+        """
+        if identity := parse_uuid(text):
+            return identity
+        if text == "latest":
+            where, missing = ExecutionFilter(), "there is no execution yet"
+        elif text.startswith("tag:"):
+            where, missing = ExecutionFilter(tag=text[4:]), f"no execution has the tag {text[4:]!r}"
+        else:
+            raise NotFound(
+                "execution_not_found", f"{text!r} names no execution: give an id, `latest` or `tag:NAME`"
+            )
+        found, _ = await self._catalog.executions(where, limit=1)
+        if not found:
+            raise NotFound("execution_not_found", missing)
+        return found[0].execution_id
+
+    async def route_counts(self, execution: UUID) -> list[RouteCounts]:
+        """Return counts by route, in the order of the config; none for an adopted execution.
+
+        Raises:
+            NotFound: `execution_not_found`.
+        """
+        await self.execution(execution)
+        return await self._catalog.route_counts(execution)
+
+    async def stages(self, execution: UUID) -> list[StageSummary]:
+        """Return the stages: `input`, then those that the config declares, then what others put there.
+
+        Counts what a replay could take: no sidecars, no folder markers, nothing that is not stored (yet).
+        Reads the whole listing of the execution.
+
+        Raises:
+            NotFound: `execution_not_found`.
+        """
+        return await self._listing.stages(await self.execution(execution))
+
+    async def replays(self, source: UUID | None, cursor: str | None, limit: int) -> Page[Replay]:
+        """Return replay batches, newest first; those from one execution when `source` is given.
+
+        Raises:
+            NotFound: `execution_not_found`.
+        """
+        before = decode_cursor(cursor, int)
+        if source is not None:
+            await self.execution(source)
+        return _page(await self._catalog.replays(source=source, before=before, limit=limit))
+
+    async def replay(self, batch: UUID) -> Replay:
+        """Return a replay batch as it stands.
+
+        Raises:
+            NotFound: `replay_not_found`.
+        """
+        found = await self._catalog.replay(batch)
+        if found is None:
+            raise NotFound("replay_not_found", f"there is no replay batch {batch}")
+        return found
+
+    # -- lineage -----------------------------------------------------------------------------------
+
+    async def lineage(self, correlation_id: UUID) -> Lineage:
+        """Return one message and what came of it.
+
+        Raises:
+            NotFound: `message_not_found`.
+        """
+        found = await self._catalog.lineage(correlation_id)
+        if found is None:
+            raise _no_message(correlation_id)
+        return found
+
+    async def lineage_of_object(self, key: str) -> list[Lineage]:
+        """Return the message that made an object; for an input, and for objects of others, those that
+        took it (none, if none did).
+
+        Raises:
+            BadRequest: `invalid_path`.
+            NotFound: `object_not_found`.
+        """
+        _check_key(key)
+        rows = await self._catalog.lineage_of_object(key)
+        if not rows and await self._store.stat(key) is None:
+            raise _no_object(key)
+        return rows
+
+    async def lineage_list(
+        self,
+        *,
+        execution: UUID | None = None,
+        batch: UUID | None = None,
+        route: str | None = None,
+        status: str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> Page[Lineage]:
+        """Return the messages of an execution, or of a replay batch with all that descends from them.
+
+        Raises:
+            NotFound: `execution_not_found`, `replay_not_found`.
+        """
+        before = decode_cursor(cursor, int)
+        if execution is not None:
+            await self.execution(execution)
+        if batch is not None:
+            await self.replay(batch)
+        return _page(
+            await self._catalog.lineage_list(
+                execution=execution, batch=batch, route=route, status=status, before=before, limit=limit
+            )
+        )
+
+    async def chain(
+        self, correlation_id: UUID, direction: Literal["up", "down", "both"], limit: int
+    ) -> list[ChainLink]:
+        """Return a message with those above and below it, across replays, by distance.
+
+        Raises:
+            NotFound: `message_not_found`.
+        """
+        links = await self._catalog.chain(correlation_id, direction=direction, limit=limit)
+        if not links:
+            raise _no_message(correlation_id)
+        return links
+
+    # -- stored objects ----------------------------------------------------------------------------
+
+    async def objects(
+        self, execution: UUID, stage: str | None, path: str | None, cursor: str | None, limit: int
+    ) -> Page[StoredObject]:
+        """Return objects in byte order of their keys, as a replay of the same stage and path would see them.
+
+        Args:
+            execution: whose objects.
+            stage: None for all stages.
+            path: a folder or an object in the stage; one trailing `/` is dropped, empty is none.
+            cursor: where the last page ended.
+            limit: objects a page.
+
+        Raises:
+            BadRequest: `invalid_path`, `invalid_cursor`.
+            NotFound: `execution_not_found`, `stage_not_found`.
+        """
+        after = decode_cursor(cursor, str) or ""
+        if path != "/":
+            path = (path or "").removesuffix("/") or None
+        if stage is not None:
+            keys.check_path(stage, "stage")
+        if path is not None:
+            keys.check_path(path)
+            if stage is None:
+                raise BadRequest("invalid_path", f"path {path!r} needs a stage to lie in")
+        found = await self.execution(execution)
+        if stage is not None:
+            await self._listing.check_stage(found, stage)
+        items, more = await self._listing.objects(found, stage, path, after=after, limit=limit)
+        return Page(items, encode_cursor(items[-1].key) if more else None)
+
+    async def content(self, key: str) -> Content:
+        """Return the bytes of an object, and the content type of its sidecar (else of its suffix).
+
+        The first piece is read before this returns, so that an absent store is an error and not half
+        an answer.
+
+        Raises:
+            BadRequest: `invalid_path`.
+            NotFound: `object_not_found`.
+        """
+        _check_key(key)
+        entry = await self._store.stat(key)
+        if entry is None or await self._catalog.unstored([key]):
+            raise _no_object(key)
+        [sidecar] = await self._store.read([keys.sidecar_key(key)])
+        chunks = self._store.stream(key)
+        first = await anext(chunks, b"")
+
+        async def all_chunks() -> AsyncIterator[bytes]:
+            yield first
+            async for chunk in chunks:
+                yield chunk
+
+        return Content(_content_type(sidecar) or keys.content_type_of(key), entry.size, all_chunks())
+
+    async def metadata(self, key: str) -> bytes:
+        """Return the sidecar of an object as it is stored.
+
+        Raises:
+            BadRequest: `invalid_path`.
+            NotFound: `object_not_found`; there is no object, or it has no sidecar.
+        """
+        _check_key(key)
+        if await self._catalog.unstored([key]):
+            raise _no_object(key)
+        [sidecar] = await self._store.read([keys.sidecar_key(key)])
+        if sidecar is None:
+            if await self._store.stat(key) is None:
+                raise _no_object(key)
+            raise NotFound(
+                "object_not_found", f"the object {key!r} has no sidecar: another program put it there"
+            )
+        return sidecar
+
+    # -- dead letters, routes, queues --------------------------------------------------------------
+
+    async def dead_letters(
+        self,
+        *,
+        execution: UUID | None = None,
+        route: str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> Page[DeadLetter]:
+        """Return dead letters, newest first.
+
+        Raises:
+            NotFound: `execution_not_found`.
+        """
+        before = decode_cursor(cursor, int)
+        if execution is not None:
+            await self.execution(execution)
+        return _page(
+            await self._catalog.dead_letters(execution=execution, route=route, before=before, limit=limit)
+        )
+
+    async def dead_letter(self, correlation_id: UUID) -> DeadLetterDetail:
+        """Return one dead letter with its traceback.
+
+        Raises:
+            NotFound: `dead_letter_not_found`.
+        """
+        found = await self._catalog.dead_letter(correlation_id)
+        if found is None:
+            raise NotFound("dead_letter_not_found", f"there is no dead letter {correlation_id}")
+        return found
+
+    async def routes(self, cursor: str | None, limit: int) -> Page[RouteStatus]:
+        """Return the routes of all active configs with their queues, by config, in the order declared."""
+        after = decode_cursor(cursor, str)
+        active = sorted(await self._catalog.active_configs(), key=lambda loaded: loaded.config.name)
+        lanes = [
+            (f"{loaded.config.name}/{number:04}", loaded.config.name, route)
+            for loaded in active
+            for number, route in enumerate(loaded.config.routes.values())
+        ]
+        left = [lane for lane in lanes if after is None or lane[0] > after]
+        shown = left[:limit]
+        dead = await self._catalog.dead_by_route()
+        workers = await self._catalog.workers()
+        depths = await self._depths([route.queue for _, _, route in shown])
+        items = [
+            RouteStatus(
+                config=config,
+                route=route.name,
+                queue=route.queue,
+                stage=route.stage,
+                adapters=[step.type for step in route.steps],
+                to=list(route.to),
+                queue_depth=depths[route.queue].ready,
+                in_flight=depths[route.queue].in_flight,
+                dead=dead.get((config, route.name), 0),
+                workers=sum(route.queue in worker.queues for worker in workers),
+            )
+            for _, config, route in shown
+        ]
+        return Page(items, encode_cursor(shown[-1][0]) if len(left) > len(shown) else None)
+
+    async def peek(self, queue: str, limit: int) -> list[Message]:
+        """Return the first messages of a queue, consuming nothing."""
+        return await self._broker.peek(queue, limit)
+
+    async def take(self, queue: str, limit: int) -> list[Message]:
+        """Remove up to `limit` messages from a queue and return them.
+
+        The payload is what the row says, as rows win over messages; empty for one without a row.
+        """
+        taken: list[Message] = []
+        while len(taken) < limit:
+            deliveries = await self._broker.receive(queue, limit - len(taken))
+            if not deliveries:
+                break
+            for delivery in deliveries:
+                identity = correlation_of(delivery.message_id, delivery.headers)
+                row = await self._catalog.lineage(identity) if identity else None
+                taken.append(Message(delivery.headers, {"object_key": row.input_key} if row else {}))
+            await self._broker.ack(deliveries)
+        return taken
+
+    async def health(self, version: str) -> Health:
+        """Return how the three backends are, and the processes that are alive. Takes at most
+        `CHECK_SECONDS` a backend; never raises because one is away."""
+        store, broker, catalog = await asyncio.gather(
+            _checked(self._store), _checked(self._broker), _checked(self._catalog)
+        )
+        workers: list[WorkerInfo] = []
+        if catalog.status == "ok":
+            try:
+                workers = await self._catalog.workers()
+            except Unavailable as exc:
+                catalog = BackendHealth(catalog.backend, "down", exc.detail)
+        well = all(backend.status == "ok" for backend in (store, broker, catalog))
+        return Health("ok" if well else "degraded", version, store, broker, catalog, workers)
+
+    # -- inner --------------------------------------------------------------------------------------
+
+    async def _depths(self, queues: Sequence[str]) -> dict[str, Depth]:
+        found = await asyncio.gather(*(self._broker.depth(queue) for queue in queues))
+        return dict(zip(queues, found, strict=True))
+
+
+def _page(found: tuple[list[_T], int | None]) -> Page[_T]:
+    items, before = found
+    return Page(items, encode_cursor(before))
+
+
+def _check_key(key: str) -> None:
+    if keys.parse_key(key) is None:
+        why = keys.problem(key) or "is not {execution_id}/{stage}/{path}"
+        raise BadRequest("invalid_path", f"key {key!r} {why}")
+
+
+def _no_object(key: str) -> NotFound:
+    return NotFound("object_not_found", f"there is no stored object {key!r}")
+
+
+def _no_message(correlation_id: UUID) -> NotFound:
+    return NotFound("message_not_found", f"there is no message with the correlation id {correlation_id}")
+
+
+def _content_type(sidecar: bytes | None) -> str | None:
+    """The content type that a sidecar names, if it can stand in a header: others write sidecars, too."""
+    try:
+        found = json.loads(sidecar or b"null")
+    except (ValueError, RecursionError):
+        return None
+    kind = found.get("content_type") if isinstance(found, dict) else None
+    return kind if isinstance(kind, str) and _MEDIA_TYPE.fullmatch(kind) else None
+
+
+async def _checked(backend: Checked) -> BackendHealth:
+    # The module's name is the backend's: store_fs, broker_nats, catalog_sqlite.
+    name = type(backend).__module__.removeprefix("playhead.backends.").partition(".")[0].partition("_")[2]
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            return BackendHealth(name, "ok", await backend.check())
+    except PlayheadError as exc:
+        return BackendHealth(name, "down", exc.detail)
+    except TimeoutError:
+        return BackendHealth(name, "down", f"no answer within {CHECK_SECONDS:g} s")

@@ -1,0 +1,157 @@
+"""Configs: apply, validate, look up, switch on and off."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Protocol
+
+from playhead import events
+from playhead.engine.paging import decode_cursor, encode_cursor
+from playhead.errors import ConfigInvalid, Conflict, NotFound
+from playhead.model import Config, ConfigVersion, Diagnostic, Page
+from playhead.ports.catalog.configs import Configs
+
+if TYPE_CHECKING:
+    from playhead.ports.config import Parsed
+
+_MOST_REMEMBERED: Final = 1000
+
+
+class Parse(Protocol):
+    """Reads a config, with the adapters of this process in mind. Plain, as it may take long."""
+
+    def __call__(
+        self,
+        source: bytes | str,
+        *,
+        taken: Mapping[str, tuple[str, str]] | None = None,
+        previous: Config | None = None,
+    ) -> Parsed: ...
+
+
+class ConfigService:
+    """Keeps configs. Every method raises `Unavailable` when the catalog is away."""
+
+    def __init__(self, catalog: Configs, parse: Parse) -> None:
+        self._catalog = catalog
+        self._parse = parse
+        # A version never changes, so neither do its warnings.
+        self._warnings: dict[tuple[str, int], list[Diagnostic]] = {}
+
+    async def apply(self, source: bytes | str) -> tuple[ConfigVersion, bool]:
+        """Store a config as a new version, unless the newest version says the same; and whether it is new.
+
+        Raises:
+            ConfigInvalid: with every fault found.
+        """
+        parsed = await self._read(source)
+        if parsed.config is None or parsed.digest is None:
+            raise _invalid(parsed.diagnostics)
+        try:
+            version, new = await self._catalog.save_config(
+                parsed.config, source=parsed.source, digest=parsed.digest
+            )
+        except Conflict as exc:  # another config took the queue since we looked
+            fault = Diagnostic("error", "E307", "routes", 1, 1, exc.detail)
+            raise _invalid((*parsed.diagnostics, fault)) from exc
+        if new:
+            events.emit(events.CONFIG_APPLIED, config=version.name, version=version.version)
+        return await self._shown(version), new
+
+    async def validate(self, source: bytes | str) -> list[Diagnostic]:
+        """Return every fault and warning that applying would find."""
+        return list((await self._read(source)).diagnostics)
+
+    async def get(self, name: str, version: int | None = None) -> ConfigVersion:
+        """Return a version of a config, the newest when none is named.
+
+        Raises:
+            NotFound: `config_not_found`.
+        """
+        loaded = await self._catalog.config(name, version)
+        if loaded is None:
+            raise _not_found(name, version)
+        return await self._shown(loaded.version)
+
+    async def list(self, cursor: str | None, limit: int) -> Page[ConfigVersion]:
+        """Return the newest version of each config, the last created first."""
+        before = decode_cursor(cursor, str)
+        found = await self._catalog.configs(before=before, limit=limit + 1)
+        shown = [await self._shown(version) for version in found[:limit]]
+        return Page(shown, encode_cursor(shown[-1].name) if len(found) > limit else None)
+
+    async def versions(self, name: str, cursor: str | None, limit: int) -> Page[ConfigVersion]:
+        """Return the versions of one config, newest first.
+
+        Raises:
+            NotFound: `config_not_found`.
+        """
+        before = decode_cursor(cursor, int)
+        found = await self._catalog.config_versions(name, before=before, limit=limit + 1)
+        if not found and await self._catalog.config(name) is None:
+            raise _not_found(name, None)
+        shown = [await self._shown(version) for version in found[:limit]]
+        return Page(shown, encode_cursor(shown[-1].version) if len(found) > limit else None)
+
+    async def set_active(self, name: str, active: bool) -> ConfigVersion:
+        """Start or stop new runs of, and replays into, a config. What runs goes on. Idempotent.
+
+        Raises:
+            NotFound: `config_not_found`.
+            Conflict: `queue_taken`; another active config holds one of its queues.
+        """
+        version = await self._catalog.set_active(name, active)
+        if version is None:
+            raise _not_found(name, None)
+        return await self._shown(version)
+
+    async def _read(self, source: bytes | str) -> Parsed:
+        """Parse a config, knowing its last version and the queues that others hold."""
+        parsed = await asyncio.to_thread(self._parse, source)
+        if parsed.config is None:
+            return parsed
+        name = parsed.config.name
+        newest = await self._catalog.config(name)
+        taken: Mapping[str, tuple[str, str]] = {}
+        if newest is None or newest.version.active:  # a deactivated one holds no queue
+            queues = [route.queue for route in parsed.config.routes.values()]
+            taken = await self._catalog.queue_owners(queues, except_config=name)
+        if newest is None and not taken:
+            return parsed
+        # Again, so that what is found now has its line and column, too.
+        previous = newest.config if newest else None
+        return await asyncio.to_thread(self._parse, source, taken=taken, previous=previous)
+
+    async def _shown(self, version: ConfigVersion) -> ConfigVersion:
+        """A version with the warnings that applying it gave."""
+        identity = (version.name, version.version)
+        warnings = self._warnings.get(identity)
+        if warnings is None:
+            before = None
+            if version.version > 1:
+                before = await self._catalog.config(version.name, version.version - 1)
+            parsed = await asyncio.to_thread(
+                self._parse, version.source, previous=before.config if before else None
+            )
+            warnings = [fault for fault in parsed.diagnostics if fault.severity == "warning"]
+            if len(self._warnings) >= _MOST_REMEMBERED:
+                self._warnings.clear()
+            self._warnings[identity] = warnings
+        return replace(version, warnings=warnings)
+
+
+def _invalid(diagnostics: Sequence[Diagnostic]) -> ConfigInvalid:
+    faults = [fault for fault in diagnostics if fault.severity == "error"]
+    first = faults[0]
+    more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
+    return ConfigInvalid(
+        f"the config is not valid: {first.line}:{first.column}: {first.code}: {first.message}{more}",
+        diagnostics,
+    )
+
+
+def _not_found(name: str, version: int | None) -> NotFound:
+    what = f"config {name!r}" + (f" has no version {version}" if version else " does not exist")
+    return NotFound("config_not_found", f"{what}; GET /api/v1/configs lists what there is")

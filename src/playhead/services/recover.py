@@ -1,0 +1,68 @@
+"""Setting things right by hand: cancel an execution, send dead letters again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+from uuid import UUID
+
+from playhead.errors import BadRequest, NotFound
+from playhead.model import Execution, Lineage
+
+
+class Recovery(Protocol):
+    """What recovering needs of the catalog."""
+
+    async def cancel(self, execution: UUID) -> Execution | None: ...
+
+    async def resend(
+        self, *, ids: Sequence[UUID] = (), execution: UUID | None = None, route: str | None = None
+    ) -> list[UUID]: ...
+
+    async def execution(self, execution: UUID) -> Execution | None: ...
+
+    async def lineage(self, correlation_id: UUID) -> Lineage | None: ...
+
+
+class RecoverService:
+    def __init__(self, catalog: Recovery) -> None:
+        self._catalog = catalog
+
+    async def cancel(self, execution: UUID) -> Execution:
+        """Cancel an execution: when this returns, no work starts in it any more. Idempotent.
+
+        Raises:
+            NotFound: `execution_not_found`.
+            Conflict: `execution_ended`; it is completed or failed.
+        """
+        cancelled = await self._catalog.cancel(execution)
+        if cancelled is None:
+            raise _no_execution(execution)
+        return cancelled
+
+    async def resend(
+        self, ids: Sequence[UUID] = (), execution: UUID | None = None, route: str | None = None
+    ) -> list[UUID]:
+        """Send dead letters again; returns those that were dead. At least one criterion has to be given.
+
+        Of several ids, unknown ones are left out; one alone has to exist. A message that is not dead
+        (any more) is left as it is.
+
+        Raises:
+            BadRequest: `selection_empty`; nothing was named, which never means all.
+            NotFound: `dead_letter_not_found`, `execution_not_found`.
+            Conflict: `execution_ended`; an execution among them is cancelled.
+        """
+        if not ids and execution is None and route is None:
+            raise BadRequest("selection_empty", "name dead letters: by correlation ids, execution or route")
+        if execution is not None and await self._catalog.execution(execution) is None:
+            raise _no_execution(execution)
+        ids = list(dict.fromkeys(ids))
+        sent = await self._catalog.resend(ids=ids, execution=execution, route=route)
+        if not sent and len(ids) == 1 and await self._catalog.lineage(ids[0]) is None:
+            raise NotFound("dead_letter_not_found", f"there is no dead letter {ids[0]}")
+        return sent
+
+
+def _no_execution(execution: UUID) -> NotFound:
+    return NotFound("execution_not_found", f"there is no execution {execution}")
