@@ -19,6 +19,8 @@ from playhead.keys import problem
 from playhead.model import Route, Step
 from playhead.ports.adapter import AdapterSpec, Context, Item, Output
 
+__all__ = ["ADAPTER_CLOSE_FAILED", "Chain", "Product", "UnknownAdapter"]
+
 ADAPTER_CLOSE_FAILED: Final = "adapter_close_failed"
 _EXECUTION_BYTES: Final = 37
 _NOTHING: Final = Returned((), False)
@@ -291,8 +293,9 @@ def _settings(spec: AdapterSpec, given: Mapping[str, Any], route: str) -> Any:
             if given:
                 raise ValueError(f"it takes no config, but is given {', '.join(given)}")
             return None
-        if (known := _field_names(model)) and (unknown := sorted(set(given) - known)):
-            raise ValueError(f"unknown: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+        known = _field_names(model)
+        if known is not None and (unknown := sorted(set(given) - known)):
+            raise ValueError(f"unknown: {', '.join(unknown)}; known: {', '.join(sorted(known)) or 'none'}")
         return model.model_validate(dict(given))
     except ValueError as exc:
         raise UnknownAdapter(
@@ -300,13 +303,13 @@ def _settings(spec: AdapterSpec, given: Mapping[str, Any], route: str) -> Any:
         ) from exc
 
 
-def _field_names(model: Any) -> set[str]:
-    """What a model's fields may be called; empty where an alias is more than a name."""
+def _field_names(model: Any) -> set[str] | None:
+    """What a model's fields may be called; None where an alias is more than a name."""
     names: set[str] = set()
     for name, info in model.model_fields.items():
         for alias in (info.alias, info.validation_alias):
             if alias is not None and not isinstance(alias, str):
-                return set()
+                return None
             names.add(alias or name)
         names.add(name)
     return names

@@ -1,0 +1,365 @@
+"""The adapters that come with Playhead."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from playhead import Context, Item, Reject
+from playhead.adapters.html_to_markdown import html_to_markdown
+from playhead.adapters.passthrough import passthrough
+from playhead.adapters.split_markdown import SplitMarkdownConfig, split_markdown
+from playhead.adapters.sqlite_search import Hit, SqliteSearch, SqliteSearchConfig, index_file, search
+from playhead.errors import BadRequest, NotFound
+from playhead.ids import uuid7
+from playhead.testing import run_adapter
+
+# -- passthrough -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        Item("a/b.html", b"\xff\x00", attributes={"title": "T"}),
+        Item("v1.2", b"", "image/webp"),
+        Item("x.html", b"", "text/html; charset=latin-1"),
+    ],
+)
+def test_passthrough_changes_nothing(item):
+    assert run_adapter(passthrough, item) == [item]
+
+
+# -- html_to_markdown ------------------------------------------------------------------------------
+
+
+def converted(html: str | bytes, path: str = "guide/page.html", content_type: str = "") -> Item:
+    data = html.encode() if isinstance(html, str) else html
+    (item,) = run_adapter(html_to_markdown, Item(path, data, content_type))
+    return item
+
+
+def test_a_page_becomes_markdown_and_tells_its_title():
+    page = converted("<html><head><title>A &amp; B</title></head><body><h1>Hi</h1><p>there</p></body></html>")
+    assert page.path == "guide/page.md"
+    assert page.content_type == "text/markdown"
+    assert page.text == "# Hi\n\nthere\n"
+    assert page.attributes == {"title": "A & B"}
+
+
+def test_metadata_does_not_come_as_front_matter():
+    page = converted("<head><title>T</title><meta name=description content=d></head><body><p>x</p></body>")
+    assert page.text == "x\n"
+
+
+def test_non_breaking_spaces_become_spaces_in_code_too():
+    text = converted(
+        "<title>a&nbsp;b</title><p>c&nbsp;d</p><pre>e&nbsp;&#160;f</pre><p><code>g&nbsp;h</code></p>"
+    )
+    assert "\xa0" not in text.text + text.attributes["title"]
+    assert "e  f" in text.text
+
+
+@pytest.mark.parametrize(
+    ("html", "title"),
+    [
+        ("<title>\n  two\n  lines </title>", "two lines"),
+        ("<title>first</title><svg><title>second</title></svg>", "first"),
+        ("<body><svg><title>drawn</title></svg></body>", None),
+        ("<!-- <title>no</title> --><title>yes</title>", "yes"),
+        ("<script>'<title>no</title>'</script><title>yes</title>", "yes"),
+        ("<title></title><p>x</p>", None),
+        ("<title>never closed", "never closed"),
+        ("<![x[<title>broken</title>", None),
+        ("<p>none</p>", None),
+    ],
+)
+def test_the_title_is_that_of_the_page(html, title):
+    assert converted(html).attributes.get("title") == title
+
+
+@pytest.mark.parametrize("kind", ["text/html", "TEXT/HTML; charset=utf-8", "application/xhtml+xml"])
+def test_html_is_known_by_its_content_type(kind):
+    assert converted("<p>x</p>", "page", kind).path == "page.md"
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/octet-stream", "text/markdown"])
+def test_what_is_not_html_is_rejected(kind):
+    with pytest.raises(Reject, match=kind):
+        converted("<p>x</p>", "page.html", kind)
+
+
+def test_a_page_nested_too_deep_is_rejected_instead_of_coming_back_empty():
+    with pytest.raises(Reject, match="depth"):
+        converted("<div>" * 2000 + "deep" + "</div>" * 2000)
+
+
+def test_a_page_that_is_not_utf8_is_rejected():
+    with pytest.raises(Reject, match="UTF-8"):
+        converted("<p>é</p>".encode("latin-1"))
+
+
+def test_an_empty_page_becomes_an_empty_page():
+    assert converted("<html><body></body></html>").data == b""
+
+
+# -- split_markdown --------------------------------------------------------------------------------
+
+
+def segments(text: str, limit: int = 1200, **attributes: object) -> list[Item]:
+    item = Item("guide/page.md", text.encode(), attributes=attributes)
+    return run_adapter(split_markdown, item, {"max_characters": limit})
+
+
+def test_a_page_is_split_where_its_headings_are():
+    parts = segments("# One\n\nfirst\n\n# Two\n\nsecond", 16, title="A page")
+    assert [part.path for part in parts] == ["guide/page/0001.md", "guide/page/0002.md"]
+    assert [part.text for part in parts] == ["# One\n\nfirst", "# Two\n\nsecond"]
+    assert [part.attributes for part in parts] == [
+        {"title": "A page", "part": 1},
+        {"title": "A page", "part": 2},
+    ]
+    assert {part.content_type for part in parts} == {"text/markdown"}
+
+
+def test_a_short_page_is_one_segment_in_a_folder_and_an_empty_one_is_none():
+    assert [part.path for part in segments("short")] == ["guide/page/0001.md"]
+    assert segments(" \n\n") == []
+
+
+@given(st.text(max_size=300), st.integers(1, 40))
+def test_no_segment_is_ever_over_the_limit_and_no_text_is_lost(text, limit):
+    parts = segments(text, limit)
+    assert all(0 < len(part.text) <= limit for part in parts)
+    assert "".join("".join(part.text for part in parts).split()) == "".join(text.split())
+
+
+@pytest.mark.parametrize("limit", [0, 100_001, "many"])
+def test_the_limit_has_limits(limit):
+    with pytest.raises(ValidationError):
+        SplitMarkdownConfig(max_characters=limit)
+    assert SplitMarkdownConfig().max_characters == 1200
+
+
+def test_plain_text_is_split_too_and_nothing_else():
+    assert len(run_adapter(split_markdown, Item("a.txt", b"x"))) == 1
+    with pytest.raises(Reject, match="text/html"):
+        run_adapter(split_markdown, Item("a.html", b"x"))
+
+
+# -- sqlite_search ---------------------------------------------------------------------------------
+
+OLD, NEW = uuid7(), uuid7()
+
+
+def context(data_dir: Path, execution: UUID = OLD) -> Context:
+    return Context(execution, uuid7(), "docs", 1, "index", 1, None, str(data_dir), logging.getLogger("test"))
+
+
+def segment(name: str, text: str, execution: UUID = OLD, **attributes: object) -> Item:
+    path = f"{name}.md"
+    return Item(
+        path, text.encode(), attributes=attributes, stage="segments", key=f"{execution}/segments/{path}"
+    )
+
+
+@pytest.fixture
+def index(tmp_path):
+    made = SqliteSearch(SqliteSearchConfig(path="search.db"))
+    yield made
+    made.close()
+
+
+def asked(data_dir: Path, words: str, execution: UUID | None = None, limit: int = 10) -> list[Hit]:
+    return search(index_file(data_dir, "search.db"), words, execution, limit)
+
+
+def test_what_was_indexed_is_found_with_its_key_title_and_words(index, tmp_path):
+    assert index(segment("a", "How to replay a stage", title="Replays"), context(tmp_path)) is None
+    index(segment("b", "Nothing of the kind"), context(tmp_path))
+    (hit,) = asked(tmp_path, "stage")
+    assert hit.key == f"{OLD}/segments/a.md"
+    assert (hit.execution_id, hit.path, hit.title) == (OLD, "a.md", "Replays")
+    assert hit.snippet == "How to replay a [stage]"
+    assert hit.score > 0
+
+
+def test_answers_hold_any_of_the_words_and_the_best_come_first(index, tmp_path):
+    index(segment("one", "apple and much that has nothing to do with it " * 3), context(tmp_path))
+    index(segment("both", "apple pear"), context(tmp_path))
+    index(segment("none", "plum"), context(tmp_path))
+    assert [hit.path for hit in asked(tmp_path, "apple pear")] == ["both.md", "one.md"]
+    assert [hit.path for hit in asked(tmp_path, "apple pear", limit=1)] == ["both.md"]
+
+
+@pytest.mark.parametrize(
+    "words", ["c++", "AND", "NEAR(", '"', "a OR", "title:x", "-", "*", "c++ \x00", "(c)"]
+)
+def test_no_word_is_syntax(index, tmp_path, words):
+    index(segment("a", "c++ and more"), context(tmp_path))
+    assert all(hit.path == "a.md" for hit in asked(tmp_path, words))
+
+
+def test_no_words_find_nothing(index, tmp_path):
+    index(segment("a", "text"), context(tmp_path))
+    assert asked(tmp_path, "  ") == []
+
+
+def test_accents_and_case_do_not_matter(index, tmp_path):
+    index(segment("a", "Crème brûlée"), context(tmp_path))
+    assert len(asked(tmp_path, "CREME")) == 1
+
+
+def test_indexing_again_changes_nothing_but_what_changed(index, tmp_path):
+    for text in ("first words", "first words", "second words"):
+        index(segment("a", text), context(tmp_path))
+    assert len(asked(tmp_path, "words")) == 1
+    assert asked(tmp_path, "first") == []
+    assert len(asked(tmp_path, "second")) == 1
+
+
+def test_the_newest_execution_is_asked_unless_told_otherwise(index, tmp_path):
+    index(segment("a", "old words", OLD), context(tmp_path, OLD))
+    index(segment("b", "new words", NEW), context(tmp_path, NEW))
+    index(segment("c", "old words too", OLD), context(tmp_path, OLD))
+    assert [hit.path for hit in asked(tmp_path, "words")] == ["b.md"]
+    assert {hit.path for hit in asked(tmp_path, "words", OLD)} == {"a.md", "c.md"}
+    assert asked(tmp_path, "words", uuid7()) == []
+
+
+def test_a_stored_stage_replayed_into_the_index_stands_beside_what_was_there(index, tmp_path):
+    item = segment("a", "the words", OLD)
+    index(item, context(tmp_path, OLD))
+    index(item, context(tmp_path, NEW))
+    for execution in (OLD, NEW):
+        assert [hit.key for hit in asked(tmp_path, "words", execution)] == [item.key]
+
+
+def test_an_item_from_within_a_chain_is_known_by_its_stage_and_path(index, tmp_path):
+    index(replace(segment("a", "words"), key=None), context(tmp_path, NEW))
+    assert [hit.key for hit in asked(tmp_path, "words")] == [f"{NEW}/segments/a.md"]
+
+
+def test_text_that_is_not_utf8_is_rejected_and_leaves_the_index_as_it_was(index, tmp_path):
+    index(segment("a", "words"), context(tmp_path))
+    with pytest.raises(Reject, match="UTF-8"):
+        index(replace(segment("b", ""), data=b"\xff"), context(tmp_path))
+    assert len(asked(tmp_path, "words")) == 1
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/x.db", "../x.db", "a/../../x.db", "", ".", "a/", "a\\b", "a\0b", "a\nb"]
+)
+def test_a_path_that_leads_out_of_the_data_folder_is_refused(tmp_path, path):
+    with pytest.raises(ValidationError):
+        SqliteSearchConfig(path=path)
+    with pytest.raises(BadRequest) as caught:
+        index_file(tmp_path, path)
+    assert caught.value.code == "invalid_path"
+
+
+def test_a_path_that_leads_out_by_a_link_is_refused(tmp_path):
+    data, outside = tmp_path / "data", tmp_path / "outside"
+    data.mkdir()
+    outside.mkdir()
+    (data / "folder").symlink_to(outside)
+    (data / "file.db").symlink_to(outside / "file.db")
+    (data / "inside.db").symlink_to(data / "real.db")
+    for path in ("folder/search.db", "file.db"):
+        with pytest.raises(Reject, match="by a link"):
+            SqliteSearch(SqliteSearchConfig(path=path))(segment("a", "x"), context(data))
+    assert list(outside.iterdir()) == []
+    assert index_file(data, "inside.db") == (data / "real.db").resolve()
+
+
+def test_the_data_folder_may_be_a_link_and_need_not_exist(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "data").symlink_to(tmp_path / "real")
+    index = SqliteSearch(SqliteSearchConfig(path="deep/er/search.db"))
+    index(segment("a", "words"), context(tmp_path / "data"))
+    index.close()
+    assert (tmp_path / "real/deep/er/search.db").is_file()
+
+
+def test_an_index_that_is_not_there_is_not_found(tmp_path):
+    (tmp_path / "text.db").write_text(
+        "this is no database at all, but it is long enough to look like one " * 20
+    )
+    sqlite3.connect(tmp_path / "other.db").execute("CREATE TABLE t (x)").connection.close()
+    for name in ("none.db", "text.db", "other.db"):
+        with pytest.raises(NotFound) as caught:
+            search(tmp_path / name, "words")
+        assert caught.value.code == "index_not_found"
+        assert name in caught.value.detail
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_an_index_made_by_a_newer_version_is_left_alone(index, tmp_path):
+    db = sqlite3.connect(tmp_path / "search.db")
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(Exception, match="newer version"):
+        index(segment("a", "x"), context(tmp_path))
+
+
+def test_closed_it_opens_again_for_the_next_item(index, tmp_path):
+    index(segment("a", "words"), context(tmp_path))
+    index.close()
+    index(segment("b", "words"), context(tmp_path))
+    assert len(asked(tmp_path, "words")) == 2
+
+
+def test_threads_that_write_at_once_each_find_their_row_there(index, tmp_path):
+    missing: list[str] = []
+
+    def work(name: str) -> None:
+        for n in range(20):
+            index(segment(f"{name}-{n}", f"words {name}{n}"), context(tmp_path))
+            if len(asked(tmp_path, f"{name}{n}")) != 1:
+                missing.append(f"{name}-{n}")
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abcdefgh"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert missing == []
+    assert len(asked(tmp_path, "words", limit=1000)) == 160
+
+
+WRITER = """
+import logging, sys
+from playhead import Context, Item
+from playhead.adapters.sqlite_search import SqliteSearch, SqliteSearchConfig
+from playhead.ids import uuid7
+from uuid import UUID
+data, name, execution = sys.argv[1:]
+ctx = Context(UUID(execution), uuid7(), "docs", 1, "index", 1, None, data, logging.getLogger("x"))
+index = SqliteSearch(SqliteSearchConfig(path="search.db"))
+for n in range(50):
+    index(Item(f"{name}-{n}.md", b"words", key=f"{execution}/s/{name}-{n}.md"), ctx)
+    if n % 10 == 0:
+        index.close()
+"""
+
+
+def test_processes_that_start_and_write_at_once_share_one_index(tmp_path):
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path), name, str(OLD)], stderr=subprocess.PIPE
+        )
+        for name in "abcd"
+    ]
+    errors = [writer.communicate(timeout=60)[1] for writer in writers]
+    assert errors == [b""] * 4
+    assert len(asked(tmp_path, "words", limit=1000)) == 200

@@ -1,0 +1,548 @@
+"""A chain of adapters, run for one item."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, Field
+
+from playhead import Context, Item, Output, Reject, Retry, adapter
+from playhead.engine.chain import Chain, Product, UnknownAdapter
+from playhead.errors import MessageError
+from playhead.ids import uuid7
+from playhead.model import Condition, Route, Step
+from playhead.ports.adapter import spec_of
+
+CTX = Context(uuid7(), uuid7(), "docs", 3, "convert", 2, None, "/nowhere", logging.getLogger("test"))
+PAGE = Item("guide/page.html", b"<p>", "text/html", {"title": "A page"}, key="e/input/guide/page.html")
+
+
+def chain_of(
+    *steps: Callable[..., Any] | tuple[Callable[..., Any], dict[str, Any]], stage: str | None = "out"
+) -> Chain:
+    """A chain of adapters, each alone or with what else its step says."""
+    pairs = [step if isinstance(step, tuple) else (step, {}) for step in steps]
+    specs = [spec_of(target) for target, _ in pairs]
+    assert all(specs)
+    route = Route(
+        "convert",
+        "docs.convert",
+        tuple(Step(spec.name, **rest) for spec, (_, rest) in zip(specs, pairs, strict=True) if spec),
+        stage=stage,
+    )
+    return Chain(route, {spec.name: spec for spec in specs if spec})
+
+
+def giving(value: Any, *, name: str = "giving", produces: str | None = None):
+    """An adapter that gives this, whatever comes in."""
+
+    @adapter(name, produces=produces)
+    def step(item: Item) -> Any:
+        return value() if callable(value) else value
+
+    return step
+
+
+def run(step: Callable[..., Any], item: Item = PAGE, **rest: Any) -> list[Product]:
+    return chain_of((step, rest)).run(item, CTX)
+
+
+def paths(products: list[Product]) -> list[str]:
+    return [p.path for p in products]
+
+
+@adapter("upper")
+def upper(item: Item) -> str:
+    return item.text.upper()
+
+
+@adapter("lines", produces="text/plain")
+def lines(item: Item) -> Iterator[str]:
+    yield from item.text.splitlines()
+
+
+@adapter("later")
+async def later(item: Item) -> Output:
+    await asyncio.sleep(0)
+    return item.derive(item.data + b"!", thread=threading.current_thread().name)
+
+
+# -- what a step may give --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["x", b"x", Output(b"x")])
+def test_one_output_is_stored_under_the_inputs_path(value):
+    assert run(giving(value, produces="text/markdown")) == [
+        Product("guide/page.md", b"x", "text/markdown", {"title": "A page"})
+    ]
+
+
+@pytest.mark.parametrize("make", [list, tuple, iter, lambda values: (v for v in values)])
+def test_an_iterable_makes_a_folder(make):
+    products = run(giving(lambda: make(["a", b"b", Output(b"c")]), produces="text/markdown"))
+    assert paths(products) == ["guide/page/0001.md", "guide/page/0002.md", "guide/page/0003.md"]
+    assert [p.data for p in products] == [b"a", b"b", b"c"]
+
+
+def test_an_iterable_of_one_makes_a_folder_too():
+    assert paths(run(giving(["a"]))) == ["guide/page/0001.html"]
+
+
+@pytest.mark.parametrize("value", [None, [], ()])
+def test_an_item_may_end_here(value):
+    assert run(giving(value)) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (PAGE, "gave Item"),
+        ({"a": "b"}, "gave dict"),
+        (7, "gave int"),
+        (bytearray(b"x"), "gave bytearray"),
+        (memoryview(b"x"), "gave memoryview"),
+        (["a", None], "element 2 of what it gave is None"),
+        ([PAGE], "element 1 of what it gave is of type Item"),
+        ([["a"]], "of type list"),
+        (Output("text"), "must be bytes"),  # type: ignore[arg-type]
+        (Output(b"", path=b"x"), "Output.path"),  # type: ignore[arg-type]
+        (Output(b"", content_type="markdown"), "no content type"),
+        (Output(b"", content_type="text/plain\r\nSet-Cookie: a=b"), "no content type"),
+        (Output(b"", attributes=[]), "must be a mapping"),  # type: ignore[arg-type]
+        ("\ud800", "UTF-8"),
+    ],
+)
+def test_anything_else_is_bad_output_that_names_route_and_adapter(value, words):
+    with pytest.raises(MessageError, match=words) as caught:
+        run(giving(value))
+    assert caught.value.code == "bad_output"
+    assert caught.value.detail.startswith("route 'convert', adapter 'giving': ")
+
+
+def test_a_coroutine_from_a_plain_function_is_bad_output():
+    with pytest.raises(MessageError, match="async def"):
+        run(giving(lambda: later(PAGE)))
+
+
+# -- paths and content types -----------------------------------------------------------------------
+
+
+def test_a_path_given_is_used_as_it_is():
+    products = run(giving([Output(b"", "x/y"), "z", Output(b"", "other.json")], produces="text/plain"))
+    assert paths(products) == ["x/y", "guide/page/0002.txt", "other.json"]
+    assert {p.content_type for p in products} == {"text/plain"}
+
+
+def test_a_content_type_is_told_by_the_output_then_the_adapter_then_the_path_then_the_input():
+    def kind(output: Output, produces: str | None = None) -> str:
+        return run(giving(output, produces=produces))[0].content_type
+
+    assert kind(Output(b"", "a.json", "text/csv"), "text/plain") == "text/csv"
+    assert kind(Output(b"", "a.json"), "text/plain") == "text/plain"
+    assert kind(Output(b"", "a.json")) == "application/json"
+    assert kind(Output(b"", "a.bin")) == "text/html"
+    assert kind(Output(b"")) == "text/html"
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/a", "a//b", "../a", "a\\b", "a\n", "a.meta.json", "x" * 201, "e\u0301", "\ud800"]
+)
+def test_a_path_outside_the_grammar_is_an_invalid_key(path):
+    with pytest.raises(MessageError, match="the output path") as caught:
+        run(giving(Output(b"", path)))
+    assert caught.value.code == "invalid_key"
+
+
+def test_a_path_that_gets_too_long_by_its_new_suffix_is_an_invalid_key():
+    with pytest.raises(MessageError, match="201 bytes") as caught:
+        run(giving("x", produces="text/markdown"), Item("x" * 198, b""))
+    assert caught.value.code == "invalid_key"
+
+
+def test_one_path_twice_within_a_message_is_a_conflict():
+    with pytest.raises(MessageError, match=r"'a' twice of 'guide/page.html'.*Output\(path=") as caught:
+        run(giving([Output(b"1", "a"), Output(b"2", "b"), Output(b"3", "a")]))
+    assert caught.value.code == "output_conflict"
+
+
+# -- attributes ------------------------------------------------------------------------------------
+
+
+def test_attributes_pass_on_unless_overwritten():
+    item = Item("a.txt", b"", attributes={"title": "old", "kept": [1]})
+    (product,) = run(giving(Output(b"", attributes={"title": "new", "more": {"x": None}})), item)
+    assert product.attributes == {"title": "new", "kept": [1], "more": {"x": None}}
+    assert item.attributes == {"title": "old", "kept": [1]}
+
+
+def test_attributes_come_out_as_the_json_that_will_be_stored_and_share_nothing():
+    shared = {"list": (1, 2)}
+    one, two = run(giving([Output(b"", attributes=shared), Output(b"", attributes=shared)]))
+    assert one.attributes["list"] == [1, 2]
+    assert one.attributes["list"] is not two.attributes["list"]
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"a": object()},
+        {"a": {1}},
+        {"a": float("nan")},
+        {"a": "\ud800"},
+        {1: "a"},
+        {"a": [{2: 1}]},
+        {"a": b"x"},
+    ],
+)
+def test_attributes_that_are_not_json_are_bad_output(attributes):
+    with pytest.raises(MessageError, match="not JSON") as caught:
+        run(giving(Output(b"", attributes=attributes)))
+    assert caught.value.code == "bad_output"
+
+
+def test_attributes_that_hold_themselves_are_bad_output():
+    loop: list[Any] = []
+    loop.append(loop)
+    with pytest.raises(MessageError, match="not JSON"):
+        run(giving(Output(b"", attributes={"loop": loop})))
+
+
+def test_attributes_over_64_kib_are_bad_output():
+    room = 65536 - len(b'{"a":""}')
+    plain = Item("a.txt", b"")
+    assert len(run(giving(Output(b"", attributes={"a": "é" * (room // 2)})), plain)) == 1
+    with pytest.raises(MessageError, match="65537 bytes") as caught:
+        run(giving(Output(b"", attributes={"a": "x" * (room + 1)})), plain)
+    assert caught.value.code == "bad_output"
+
+
+# -- several steps ---------------------------------------------------------------------------------
+
+
+def test_each_output_is_the_next_steps_item():
+    seen: list[Item] = []
+
+    @adapter("note")
+    def note(item: Item) -> bytes:
+        seen.append(item)
+        return item.data
+
+    products = chain_of(lines, note).run(
+        Item("a.txt", b"x\ny", attributes={"t": 1}, stage="old", key="k"), CTX
+    )
+    assert seen == [
+        Item("a/0001.txt", b"x", "text/plain", {"t": 1}, "old", None),
+        Item("a/0002.txt", b"y", "text/plain", {"t": 1}, "old", None),
+    ]
+    assert paths(products) == ["a/0001.txt", "a/0002.txt"]
+
+
+def test_fan_outs_nest():
+    words = adapter("words", produces="text/csv")(lambda item: item.text.split())
+    products = chain_of(lines, words).run(Item("a.txt", b"x y\nz"), CTX)
+    assert [(p.path, p.data) for p in products] == [
+        ("a/0001/0001.csv", b"x"),
+        ("a/0001/0002.csv", b"y"),
+        ("a/0002/0001.csv", b"z"),
+    ]
+
+
+def test_paths_of_inner_steps_may_meet_as_long_as_the_last_ones_differ():
+    same = giving([Output(b"1", "a"), Output(b"2", "a")])
+    apart = adapter("apart")(lambda item: Output(b"", item.text))
+    assert paths(chain_of(same, apart).run(PAGE, CTX)) == ["1", "2"]
+    with pytest.raises(MessageError, match="twice"):
+        chain_of(same, upper).run(PAGE, CTX)
+
+
+def test_an_item_that_ends_early_reaches_no_later_step():
+    assert chain_of(giving(None), giving(lambda: pytest.fail("reached"), name="next")).run(PAGE, CTX) == []
+
+
+def test_a_route_without_a_stage_must_give_nothing():
+    assert chain_of(giving(None), stage=None).run(PAGE, CTX) == []
+    assert chain_of(upper, giving(None), stage=None).run(PAGE, CTX) == []
+    with pytest.raises(MessageError, match="outbound") as caught:
+        chain_of(upper, stage=None).run(PAGE, CTX)
+    assert caught.value.code == "bad_output"
+
+
+# -- conditions ------------------------------------------------------------------------------------
+
+IS_TEXT = Condition("content_type", "equals", "text/plain")
+IS_TEXT_OR_DROP = Condition("content_type", "equals", "text/plain", otherwise="drop")
+
+
+def test_an_item_passes_a_step_by_unchanged_and_keeps_its_key():
+    seen: list[Item] = []
+    look = adapter("look")(lambda item: seen.append(item))
+    chain_of((upper, {"condition": IS_TEXT}), look).run(PAGE, CTX)
+    assert seen == [PAGE]
+
+
+def test_an_item_that_passes_the_last_step_by_is_stored_as_it_is():
+    assert run(upper, condition=IS_TEXT) == [
+        Product("guide/page.html", b"<p>", "text/html", {"title": "A page"})
+    ]
+    assert run(upper, Item("a.txt", b"x"), condition=IS_TEXT)[0].data == b"X"
+
+
+@pytest.mark.parametrize("stage", ["out", None])
+def test_an_item_may_be_dropped_instead(stage):
+    assert chain_of((upper, {"condition": IS_TEXT_OR_DROP}), stage=stage).run(PAGE, CTX) == []
+    assert chain_of((upper, {"condition": IS_TEXT_OR_DROP}), giving(None), stage=stage).run(PAGE, CTX) == []
+
+
+def test_an_item_that_passes_the_last_step_of_a_route_without_a_stage_just_ends():
+    assert chain_of((upper, {"condition": IS_TEXT}), stage=None).run(PAGE, CTX) == []
+
+
+def test_each_output_of_a_fan_out_meets_the_condition_alone():
+    big = Condition("size", "gt", 1)
+    products = chain_of(lines, (upper, {"condition": big})).run(Item("a.txt", b"x\nyy"), CTX)
+    assert [p.data for p in products] == [b"x", b"YY"]
+
+
+# -- config and ctx --------------------------------------------------------------------------------
+
+
+class Settings(BaseModel):
+    size: int = Field(3, alias="max_size")
+    text: str = "x"
+
+
+@adapter("settled")
+def settled(item: Item, config: Settings, ctx: Context) -> str:
+    return f"{config.size} {config.text} {ctx.attempt}"
+
+
+def test_config_is_the_model_and_ctx_tells_of_the_message():
+    assert run(settled, config={"max_size": 7})[0].data == b"7 x 2"
+    assert run(settled)[0].data == b"3 x 2"
+
+
+class Open(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+@adapter("open")
+def open_(item: Item, config: Open) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("step", "config", "words"),
+    [
+        (settled, {"max_size": "many"}, "max_size"),
+        (settled, {"sise": 3}, "unknown: sise"),
+        (open_, {"anything": 1}, "unknown: anything"),
+        (upper, {"anything": 1}, "takes no config"),
+    ],
+)
+def test_a_config_that_no_longer_fits_counts_as_an_unknown_adapter(step, config, words):
+    with pytest.raises(UnknownAdapter, match=words) as caught:
+        chain_of((step, {"config": config}))
+    assert len(caught.value.names) == 1
+
+
+def test_all_adapters_that_are_missing_are_named():
+    route = Route("r", "q", (Step("upper"), Step("one"), Step("two")), stage="s")
+    with pytest.raises(UnknownAdapter, match="one, two") as caught:
+        Chain(route, {"upper": spec_of(upper)})  # type: ignore[dict-item]
+    assert caught.value.names == ("one", "two")
+
+
+def test_a_chain_tells_its_adapters_in_order():
+    assert [spec.name for spec in chain_of(lines, upper).specs] == ["lines", "upper"]
+
+
+# -- errors of adapters ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [Reject("no"), Retry("later", after=1), KeyError("k"), KeyboardInterrupt()])
+def test_what_an_adapter_raises_comes_out_as_it_is(error):
+    @adapter("failing")
+    def failing(item: Item) -> None:
+        raise error
+
+    @adapter("failing_late")
+    def failing_late(item: Item) -> Iterator[str]:
+        yield "x"
+        raise error
+
+    for step in (failing, failing_late):
+        with pytest.raises(type(error)) as caught:
+            run(step)
+        assert caught.value is error
+
+
+@pytest.mark.parametrize("error", [StopIteration("end"), SystemExit(3)])
+def test_errors_that_would_stop_an_event_loop_become_ordinary_ones(error):
+    @adapter("failing")
+    def failing(item: Item) -> None:
+        raise error
+
+    @adapter("failing_async")
+    async def failing_async(item: Item) -> None:
+        raise error
+
+    with pytest.raises(RuntimeError, match=type(error).__name__):
+        run(failing)
+    for steps in ((failing_async,), (failing, later)):
+        with pytest.raises(RuntimeError, match=type(error).__name__):
+            asyncio.run(chain_of(*steps).run_async(PAGE, CTX))
+
+
+# -- async -----------------------------------------------------------------------------------------
+
+
+async def test_a_chain_with_an_async_step_is_async_and_runs_plain_ones_in_threads():
+    @adapter("thread")
+    def thread(item: Item) -> Output:
+        return item.derive(item.data, plain=threading.current_thread().name)
+
+    chain = chain_of(thread, later)
+    assert chain.is_async
+    assert not chain_of(thread).is_async
+    with pytest.raises(RuntimeError, match="run_async"):
+        chain.run(PAGE, CTX)
+    (product,) = await chain.run_async(PAGE, CTX)
+    assert product.data == b"<p>!"
+    assert product.attributes["thread"] == threading.current_thread().name
+    assert product.attributes["plain"] == "playhead-adapter"
+
+
+async def test_a_plain_step_that_hangs_in_an_async_chain_can_be_given_up():
+    release = threading.Event()
+    waiting = adapter("waiting")(lambda item: release.wait(30) and None)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await chain_of(waiting, later).run_async(PAGE, CTX)
+    release.set()
+
+
+async def test_async_generators_make_a_folder():
+    @adapter("many", produces="text/plain")
+    async def many(item: Item) -> AsyncIterator[str]:
+        yield "a"
+        await asyncio.sleep(0)
+        yield "b"
+
+    assert paths(await chain_of(many).run_async(PAGE, CTX)) == ["guide/page/0001.txt", "guide/page/0002.txt"]
+
+
+async def test_plain_chains_may_be_run_async_too():
+    assert (await chain_of(upper).run_async(PAGE, CTX))[0].data == b"<P>"
+
+
+# -- classes ---------------------------------------------------------------------------------------
+
+
+@adapter("counting")
+class Counting:
+    made: list[Counting] = []  # noqa: RUF012 - the test looks at it
+
+    def __init__(self, config: Settings) -> None:
+        self.made.append(self)
+        self.calls = 0
+        self.closed = 0
+
+    def __call__(self, item: Item, ctx: Context) -> str:
+        self.calls += 1
+        return str(self.calls)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture
+def made() -> list[Counting]:
+    Counting.made.clear()
+    return Counting.made
+
+
+def test_a_class_is_made_at_the_first_message_once_a_chain(made):
+    chain = chain_of(Counting)
+    assert made == []
+    assert [chain.run(PAGE, CTX)[0].data for _ in range(3)] == [b"1", b"2", b"3"]
+    assert len(made) == 1
+    chain_of(Counting).run(PAGE, CTX)
+    assert len(made) == 2
+
+
+def test_threads_that_come_first_at_once_share_one_instance(made):
+    chain = chain_of(Counting)
+    gate = threading.Barrier(8)
+
+    def work() -> None:
+        gate.wait()
+        chain.run(PAGE, CTX)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+
+
+def test_close_closes_what_was_made_and_may_be_called_twice(made):
+    chain = chain_of(Counting)
+    chain.close()
+    chain.run(PAGE, CTX)
+    chain.close()
+    chain.close()
+    assert [each.closed for each in made] == [1]
+
+
+def test_a_class_that_cannot_be_made_fails_the_message_and_is_tried_again():
+    tries: list[int] = []
+
+    @adapter("fragile")
+    class Fragile:
+        def __init__(self) -> None:
+            tries.append(1)
+            if len(tries) == 1:
+                raise OSError("not yet")
+
+        def __call__(self, item: Item) -> str:
+            return "x"
+
+    chain = chain_of(Fragile)
+    with pytest.raises(OSError, match="not yet"):
+        chain.run(PAGE, CTX)
+    assert chain.run(PAGE, CTX)[0].data == b"x"
+
+
+def test_a_close_that_fails_is_logged_and_keeps_no_other_from_closing(made, caplog):
+    @adapter("stubborn")
+    class Stubborn:
+        def __call__(self, item: Item) -> bytes:
+            return item.data
+
+        def close(self) -> None:
+            raise OSError("stuck")
+
+    chain = chain_of(Stubborn, Counting)
+    chain.run(PAGE, CTX)
+    chain.close()
+    assert [each.closed for each in made] == [1]
+    assert "adapter_close_failed" in caplog.text
+    assert "stuck" in caplog.text
+
+
+# -- for any text ----------------------------------------------------------------------------------
+
+
+@given(st.lists(st.binary(max_size=8), max_size=20), st.sampled_from([None, "text/plain", "image/webp"]))
+def test_a_fan_out_loses_nothing_and_doubles_no_path(pieces, produces):
+    products = run(giving(pieces, produces=produces))
+    assert [p.data for p in products] == pieces
+    assert len(set(paths(products))) == len(pieces)
+    assert all(p.path.startswith("guide/page/") for p in products)

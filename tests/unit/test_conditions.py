@@ -1,0 +1,74 @@
+"""Conditions: which items go through a step."""
+
+from __future__ import annotations
+
+import pytest
+
+from playhead import Item
+from playhead.engine.conditions import compile_condition
+from playhead.model import Condition
+
+ITEM = Item(
+    "guide/page.md",
+    b"12345",
+    "text/markdown",
+    {"title": "A page", "part": 3, "draft": True, "score": 0.5, "none": None, "tags": ["x"], "a.b": 1},
+    stage="converted",
+)
+
+
+@pytest.mark.parametrize(
+    ("field", "operator", "value", "admitted"),
+    [
+        ("content_type", "equals", "text/markdown", True),
+        ("content_type", "equals", "text/html", False),
+        ("path", "equals", "guide/page.md", True),
+        ("stage", "not_equals", "input", True),
+        ("size", "equals", 5, True),
+        ("attributes.title", "equals", "A page", True),
+        ("attributes.a.b", "equals", 1, True),
+        ("attributes.tags", "equals", ["x"], True),
+        ("attributes.none", "equals", None, True),
+        ("attributes.missing", "equals", None, False),
+        ("attributes.missing", "not_equals", "x", True),
+        ("attributes.draft", "equals", True, True),
+        ("attributes.draft", "equals", 1, False),
+        ("attributes.part", "equals", 3.0, True),
+        ("content_type", "in", ["text/plain", "text/markdown"], True),
+        ("content_type", "in", [], False),
+        ("content_type", "not_in", ["text/plain"], True),
+        ("attributes.missing", "in", ["x", None], False),
+        ("attributes.missing", "not_in", ["x"], True),
+        ("attributes.draft", "in", [1], False),
+        ("path", "matches", r"guide/.*\.md", True),
+        ("path", "matches", r"guide/", False),
+        ("size", "matches", r"\d+", False),
+        ("attributes.missing", "matches", r".*", False),
+        ("attributes.title", "exists", None, True),
+        ("attributes.none", "exists", True, True),
+        ("attributes.missing", "exists", None, False),
+        ("attributes.missing", "exists", False, True),
+        ("attributes.title", "exists", False, False),
+        ("size", "gt", 4, True),
+        ("size", "gt", 5, False),
+        ("size", "gte", 5, True),
+        ("size", "lt", 5, False),
+        ("size", "lte", 5, True),
+        ("attributes.score", "lt", 1, True),
+        ("path", "gt", "a", True),
+        ("path", "gt", 1, False),
+        ("size", "lt", "9", False),
+        ("attributes.draft", "gte", 0, False),
+        ("attributes.missing", "lt", 1, False),
+        ("attributes.tags", "gt", ["a"], False),
+    ],
+)
+def test_a_condition_admits(field, operator, value, admitted):
+    assert compile_condition(Condition(field, operator, value))(ITEM) is admitted
+
+
+def test_fields_and_operators_that_are_not_there_are_named():
+    with pytest.raises(ValueError, match="attribute"):
+        compile_condition(Condition("attribute", "exists"))
+    with pytest.raises(ValueError, match="like"):
+        compile_condition(Condition("path", "like", "x"))  # type: ignore[arg-type]
