@@ -1,0 +1,490 @@
+"""Random schedules over the real services: crashes, takeovers, redeliveries, losses, lapses, cancels.
+
+The services run on the in-memory backends, whose every method stops once at its start. So a schedule
+is a matter of choosing who takes the next step: a pause of any length, a lapsed lease and a zombie are
+all just scheduling, and a crash is a coroutine that is closed. After a calm phase without faults, what
+must always hold is read back through the port and from the bytes in the store.
+
+`PLAYHEAD_TEST_SCHEDULES=20000` runs more of them; a failure names its seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import types
+from collections import Counter, defaultdict
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from playhead.backends.broker_memory import MemoryBroker
+from playhead.backends.catalog_memory import MemoryCatalog
+from playhead.backends.catalog_memory.rows import JobRow
+from playhead.backends.store_memory import MemoryStore
+from playhead.engine.attempts import Attempts, Ended, Started
+from playhead.envelope import Call
+from playhead.events import LOG
+from playhead.keys import is_sidecar
+from playhead.model import Config, ErrorHandling, Lineage, Route
+from playhead.ports.broker import CONFIRMED, Delivery, Outcome
+from playhead.ports.catalog.jobs import Held, Input
+from playhead.ports.catalog.upkeep import Process
+from playhead.ports.catalog.work import (
+    Binding,
+    Bound,
+    Claim,
+    Done,
+    Failed,
+    Finished,
+    Refusal,
+    Result,
+    Unbound,
+)
+from playhead.ports.store import Blob
+from playhead.services.reconcile import ReconcileService
+from playhead.services.replay import ReplayService
+
+SCHEDULES = int(os.environ.get("PLAYHEAD_TEST_SCHEDULES", "1500"))
+OBJECTS = ("k0", "k1", "k2")
+BEAT, LEASE, VISIBILITY = 1.0, 6.0, 5.0
+
+CONFIG = Config(
+    "model",
+    "split",
+    {
+        "split": Route(
+            "split", "q.split", stage="parts", to=("left", "right"), errors=ErrorHandling(6, 1, 1, 1)
+        ),
+        "left": Route("left", "q.left", errors=ErrorHandling(6, 1, 1, 1)),
+        "right": Route("right", "q.right", stage="ends", errors=ErrorHandling(6, 1, 1, 1)),
+    },
+)
+
+
+@types.coroutine
+def step() -> Generator[None, None, None]:
+    """Hand the turn back to the schedule."""
+    yield
+
+
+def at_once(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine to its end as one step that nothing can come between."""
+    try:
+        while True:
+            work.send(None)
+    except StopIteration as end:
+        return end.value
+
+
+@dataclass(frozen=True)
+class Part:
+    path: str
+    data: bytes
+    content_type: str = "text/plain"
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+class Broker(MemoryBroker):
+    """Answers late now and then: the call is there, but its publisher is told that nobody knows."""
+
+    world: World
+
+    async def publish(self, calls: Sequence[Call]) -> list[Outcome]:
+        outcomes = []
+        for call in calls:
+            await super().publish([call])
+            late = self.world.left("late") and self.world.rng.random() < 0.3
+            outcomes.append(Outcome("uncertain", "no answer") if late else CONFIRMED)
+        return outcomes
+
+    def lose_one(self) -> None:
+        full = [q for q in self._queues.values() if q]
+        if full:
+            queue = self.world.rng.choice(full)
+            queue.pop(self.world.rng.randrange(len(queue)))
+
+
+class Catalog(MemoryCatalog):
+    """Notes what the invariants need: who completed what, and claims after a cancel was answered."""
+
+    world: World
+
+    async def claim(self, worker: str, ids: Sequence[UUID]) -> list[Claim | Refusal]:
+        answers = await super().claim(worker, ids)
+        if self.world.cancelled and any(isinstance(a, Claim) for a in answers):
+            self.world.bad.append("work started after cancel was answered")
+        return answers
+
+    async def finish(self, publisher: str, results: Sequence[Result]) -> list[Finished | None]:
+        answers = await super().finish(publisher, results)
+        for result, answer in zip(results, answers, strict=True):
+            if answer is not None and isinstance(result, Done):
+                self.world.completed[result.correlation_id] += 1
+        return answers
+
+
+class Store(MemoryStore):
+    """Notes when other bytes are put under a key that holds some."""
+
+    world: World
+
+    async def write(
+        self, groups: Sequence[Sequence[Blob]], *, written: Callable[[str], None] | None = None
+    ) -> list[Any]:
+        for group in groups:
+            for key, data, _ in group:
+                held = at_once(MemoryStore.read(self.world.still, [key]))[0]
+                if held is not None and held != data:
+                    self.world.bad.append("the bytes of a bound key changed")
+        return await super().write(groups, written=written)
+
+
+class World:
+    """One schedule: the backends, the processes, and how many faults of each kind are left."""
+
+    def __init__(self, seed: int, *, catalog: type[Catalog] = Catalog, reconciler: bool = True) -> None:
+        self.rng = rng = random.Random(seed)
+        self.now = 1_000.0
+        self.bad: list[str] = []
+        self.cancelled = False
+        self.completed: Counter[UUID] = Counter()
+        self.tries: Counter[UUID] = Counter()
+        self.read: dict[UUID, bytes] = {}
+        self.faults = Counter(
+            crash=5,
+            lose=1,
+            lapse=3,
+            late=4,
+            fail=rng.choice([0, 3, 9]),
+            resend=2,
+            cancel=rng.choice([0, 0, 0, 1]),
+        )
+        self.fickle = rng.random() < 0.7
+        self.catalog = catalog(clock=self.clock, heartbeat_seconds=BEAT, pause=step)
+        self.catalog.world = self
+        self.broker = Broker(clock=self.clock, visibility=VISIBILITY, pause=step)
+        self.broker.world = self
+        self.store = Store(pause=step)
+        self.store.world = self
+        self.still = MemoryStore()
+        self.still._objects, self.still._keys = self.store._objects, self.store._keys
+        self.count = 0
+        self.running: dict[str, Coroutine[Any, Any, None]] = {}
+        self.weights: dict[str, int] = {}
+        self.reconciling = reconciler
+        self.source, self.job = self.prepare()
+
+    def clock(self) -> float:
+        return self.now
+
+    def left(self, fault: str) -> bool:
+        if self.faults[fault] <= 0:
+            return False
+        self.faults[fault] -= 1
+        return True
+
+    def prepare(self) -> tuple[UUID, UUID]:
+        """A sealed run, whose own job is worked: its execution is its job."""
+        at_once(self.catalog.save_config(CONFIG, source="", digest="d"))
+        run = at_once(self.catalog.open_run("model", 1, tags=[], owner="p", lease=1))
+        inputs = [Input(p, len(p), hashlib.sha256(p.encode()).digest(), "text/plain") for p in OBJECTS]
+        at_once(self.catalog.bind_inputs(run.execution_id, inputs))
+        blobs = [[Blob(f"{run.execution_id}/input/{path}", path.encode())] for path in OBJECTS]
+        at_once(self.still.write(blobs))
+        at_once(self.catalog.seal(run.execution_id))
+        return run.execution_id, run.execution_id
+
+    # -- processes ---------------------------------------------------------------------------------
+
+    def start(self, kind: str) -> None:
+        self.count += 1
+        name = f"{kind}{self.count}"
+        at_once(self.catalog.heartbeat(Process(name, "worker", "h", self.count)))
+        make: dict[str, Callable[[str], Coroutine[Any, Any, None]]] = {
+            "worker": self.worker,
+            "server": self.server,
+            "keeper": self.keeper,
+        }
+        self.running[name] = make[kind](name)
+        self.weights[name] = self.rng.choice([1, 1, 4, 12])
+
+    async def server(self, name: str) -> None:
+        service = ReplayService(
+            self.catalog,
+            self.store,
+            self.broker,
+            owner=name,
+            lease=LEASE,
+            settle=30,
+            spawn=lambda work: pytest.fail("nothing is spawned here"),
+            rest=lambda seconds: step(),
+            clock=self.clock,
+        )
+        await service.drive(self.job)
+
+    async def keeper(self, name: str) -> None:
+        service = ReconcileService(self.catalog, self.broker, owner=name, lease=LEASE)
+        while True:
+            if self.reconciling:
+                await service.cycle()
+            await step()
+
+    async def worker(self, name: str) -> None:
+        attempts = Attempts(
+            self.catalog,
+            self.broker,
+            self.store,
+            worker=name,
+            max_object_bytes=1 << 20,
+            rest=lambda seconds: step(),
+        )
+        while True:
+            queue = self.rng.choice(["q.split", "q.left", "q.right"])
+            held: list[Delivery] = await self.broker.receive(queue, self.rng.choice([1, 1, 2, 4]))
+            if not held:
+                continue
+            started = await attempts.take(held)
+            await step()
+            if started:
+                await attempts.end([self.adapter(one) for one in started])
+
+    def adapter(self, one: Started) -> Ended:
+        """What the adapters make: `split` gives other outputs at each try, if the schedule is fickle."""
+        claim = one.claim
+        if one.problem:
+            return Ended(one, result=one.problem)
+        if self.faults["fail"] > 0 and self.rng.random() < 0.4:
+            self.faults["fail"] -= 1
+            delay = 1.0 if claim.spent < 6 and self.rng.random() < 0.8 else None
+            return Ended(
+                one, result=Failed(claim.correlation_id, claim.attempt, "adapter_error", "x", None, delay)
+            )
+        self.tries[claim.correlation_id] += 1
+        n = self.tries[claim.correlation_id] if self.fickle else 1
+        assert one.data is not None
+        self.read[claim.correlation_id] = one.data
+        if claim.route == "split":
+            names = {1: "ab", 2: "ac", 3: "a", 4: ""}.get(n, "abc")
+            return Ended(
+                one, "parts", [Part(f"{claim.path}/{x}", f"{claim.path}{x}#{n}".encode()) for x in names]
+            )
+        if claim.route == "right":
+            return Ended(one, "ends", [Part(claim.path, one.data + b"!%d" % n)])
+        return Ended(one)
+
+    # -- the schedule ------------------------------------------------------------------------------
+
+    def beat(self) -> None:
+        for name in self.running:
+            at_once(self.catalog.heartbeat(Process(name, "worker", "h", 1)))
+
+    def fault(self) -> bool:
+        """Perhaps let something go wrong; True when it took the turn."""
+        x = self.rng.random()
+        if x < 0.02 and self.running and self.left("crash"):
+            name = self.rng.choice(sorted(self.running))
+            self.running.pop(name).close()
+            kind = name.rstrip("0123456789")
+            if kind != "server":
+                self.start(kind)
+            return True
+        if x < 0.03 and self.left("lose"):
+            self.broker.lose_one()
+            return True
+        if x < 0.05 and self.left("lapse"):  # everyone is taken for dead, and every hold runs out
+            self.now += max(6 * BEAT, LEASE, VISIBILITY) + 1
+            return True
+        if x < 0.055 and self.faults["cancel"] > 0:
+            self.cancel()
+            return True
+        if x < 0.065 and self.faults["resend"] > 0:
+            dead = self.lineage(status="dead")
+            if dead and not self.cancelled:
+                self.faults["resend"] -= 1
+                at_once(self.catalog.resend(ids=[self.rng.choice(dead).correlation_id]))
+            return True
+        return False
+
+    def cancel(self) -> None:
+        self.faults["cancel"] -= 1
+        if at_once(self.catalog.execution(self.job)).status == "running":
+            at_once(self.catalog.cancel(self.job))
+            self.cancelled = True
+
+    def run(self) -> list[str]:
+        rng = self.rng
+        for kind in ("server", "worker", "worker", "worker", "keeper", "keeper"):
+            self.start(kind)
+        calm = rng.randrange(100, 500)
+        for turn in range(30_000):
+            quiet = turn > calm
+            if quiet:
+                self.faults.clear()
+            elif self.fault():
+                continue
+            if rng.random() < 0.2:
+                self.now += rng.choice([0.05, 0.3, 1.0])
+            if quiet or rng.random() < 0.2:
+                self.beat()
+            if rng.random() < 0.03 and not any(n.startswith("server") for n in self.running):
+                self.start("server")
+            elif rng.random() < 0.005 and not quiet:
+                self.start("server")  # beside a live one: whoever comes second must change nothing
+            name = rng.choices(sorted(self.running), [self.weights[n] for n in sorted(self.running)])[0]
+            try:
+                self.running[name].send(None)
+            except StopIteration:
+                del self.running[name]
+            if turn % 50 == 0 and quiet and self.has_settled():
+                break
+        for work in self.running.values():
+            work.close()
+        return self.bad + self.audit()
+
+    def has_settled(self) -> bool:
+        execution = at_once(self.catalog.execution(self.job))
+        return execution.status != "running" and not execution.counts.pending
+
+    # -- what must hold ----------------------------------------------------------------------------
+
+    def lineage(self, **where: Any) -> list[Lineage]:
+        rows, more = at_once(self.catalog.lineage_list(execution=self.job, limit=1000, **where))
+        assert more is None
+        return list(rows)
+
+    def stored(self) -> dict[str, bytes]:
+        return {k: d for k, (d, _) in self.still._objects.items() if not is_sidecar(k)}
+
+    def audit(self) -> list[str]:
+        bad = []
+        execution = at_once(self.catalog.execution(self.job))
+        rows = self.lineage()
+        states = Counter(r.status for r in rows)
+        if execution.status == "running":
+            bad.append("it hangs: never ended")
+        if any(states[s] for s in ("pending", "running", "retry")):
+            bad.append("open rows for ever")
+        want = "cancelled" if self.cancelled else "failed" if states["dead"] else "completed"
+        if execution.status not in (want, "running"):
+            bad.append(f"it is {execution.status}, not {want}")
+        if execution.counts.total != len(rows) or sum(states.values()) != len(rows):
+            bad.append("counts do not add up")
+        roots = [r for r in rows if r.parent_correlation_id is None]
+        keys = Counter(r.input_key.rpartition("/")[2] for r in roots)
+        if max(keys.values(), default=0) > 1 or (not self.cancelled and set(keys) != set(OBJECTS)):
+            bad.append(f"roots are {dict(keys)}")
+        children = defaultdict(list)
+        for r in rows:
+            children[r.parent_correlation_id].append(r)
+        stored = self.stored()
+        for r in rows:
+            if self.completed[r.correlation_id] > 1:
+                bad.append("a message was completed twice")
+            if r.status == "completed" and self.completed[r.correlation_id] != 1:
+                bad.append("a completed message that nobody completed")
+            if r.status != "completed" and r.output_keys:
+                bad.append("a message that did not complete has stored outputs")
+            if (
+                r.status == "completed"
+                and r.route == "left"
+                and self.read[r.correlation_id] != stored[r.input_key]
+            ):
+                bad.append("a child read other bytes than the store holds")
+            if r.route == "split":
+                kids = Counter((c.input_key, c.route) for c in children[r.correlation_id])
+                if kids != Counter((k, route) for k in r.output_keys for route in ("left", "right")):
+                    bad.append("children differ from stored outputs times routes")
+                attempts = {stored[k].rpartition(b"#")[2] for k in r.output_keys if k in stored}
+                if len(attempts) > 1:
+                    bad.append("a stage holds outputs of two attempts of one message")
+            if any(k not in stored for k in r.output_keys):
+                bad.append("a stored output is not in the store")
+        listed = [k for k in sorted(stored) if "/parts/" in k]
+        visible = set(listed) - at_once(self.catalog.unstored(listed))
+        if visible != {k for r in rows for k in r.output_keys if "/parts/" in k}:
+            bad.append("what a replay would list differs from what the rows hold")
+        return bad
+
+
+def run_schedules(count: int, first: int = 0, **world: Any) -> tuple[Counter[str], list[int]]:
+    found: Counter[str] = Counter()
+    seeds = []
+    for seed in range(first, first + count):
+        bad = World(seed, **world).run()
+        if bad:
+            seeds.append(seed)
+            found.update(set(bad))
+    return found, seeds
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    LOG.disabled = True
+    yield
+    LOG.disabled = False
+
+
+def test_no_schedule_of_faults_breaks_a_promise():
+    found, seeds = run_schedules(SCHEDULES)
+    assert not found, f"seeds {seeds[:10]}: {dict(found.most_common(5))}"
+
+
+# -- the test can fail: take a rule out, and schedules find it --------------------------------------
+
+
+class Tokenless(Catalog):
+    """Rule 2 taken out: whoever finishes, finishes."""
+
+    def _finish(self, publisher: str, result: Result) -> Finished | None:
+        if isinstance(result, Done):
+            return Finished(self._complete(self._messages[result.correlation_id], publisher, result.keys))
+        return super()._finish(publisher, result)
+
+
+class Bindless(Catalog):
+    """Rule 4 taken out: another attempt writes over the key of the one before."""
+
+    async def bind(self, bindings: Sequence[Binding]) -> list[list[Bound] | Unbound | None]:
+        answers = await super().bind(bindings)
+        blind: list[list[Bound] | Unbound | None] = []
+        for binding, answer in zip(bindings, answers, strict=True):
+            if isinstance(answer, list):
+                blind.append(
+                    [
+                        b._replace(key=b.key[: len(b.key) - len(b.path)] + o.path, path=o.path)
+                        for b, o in zip(answer, binding.outputs, strict=True)
+                    ]
+                )
+            else:
+                blind.append(answer)
+        return blind
+
+
+class Fenceless(Catalog):
+    """Rule 7 taken out: a page is recorded whatever the epoch and the cursor say."""
+
+    def _fenced(self, held: Held) -> JobRow | None:
+        job = self._executions[held.job].job
+        if job is not None:
+            job.cursor = ""
+        return job
+
+
+@pytest.mark.parametrize(
+    ("world", "schedules", "what"),
+    [
+        ({"reconciler": False}, 20, "it hangs"),
+        ({"catalog": Tokenless}, 300, "completed twice"),
+        ({"catalog": Bindless}, 100, "bytes of a bound key"),
+        ({"catalog": Fenceless}, 100, "roots"),
+    ],
+    ids=["no reconciler", "no token", "no binding", "no fence"],
+)
+def test_taking_a_rule_out_is_found(world: dict[str, Any], schedules: int, what: str):
+    found, _ = run_schedules(schedules, **world)
+    assert any(what in line for line in found), dict(found)
