@@ -217,9 +217,7 @@ async def test_active_configs_are_the_newest_versions_of_those_that_are_active(c
 # -- lists -----------------------------------------------------------------------------------------
 
 
-async def test_configs_are_listed_by_their_newest_version_the_last_created_first(
-    catalog: Catalog, lab: Lab
-):
+async def test_configs_are_listed_by_their_newest_version_the_last_created_first(catalog: Catalog, lab: Lab):
     for name in ("a", "b", "c"):
         await save(catalog, one_route(name, f"q{name}"))
         lab.clock.advance(1)

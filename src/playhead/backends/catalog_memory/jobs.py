@@ -146,7 +146,7 @@ class JobsPart(Tables):
         row.owner = owner
         row.lease_until = self._clock() + lease
         source = self._executions.get(row.source)
-        stages = (*source.version.config.stages, INPUT_STAGE) if source and source.version else ()
+        stages = source.version.config.stages if source and source.version else ()
         return Held(
             job=job,
             epoch=row.epoch,

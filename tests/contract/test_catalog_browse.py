@@ -1,0 +1,465 @@
+"""What every catalog shows: the sentences of `ports.catalog.browse`."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Literal
+from uuid import UUID
+
+import pytest
+
+from playhead.ids import moment
+from playhead.model import Counts
+from playhead.ports.catalog import Catalog
+from playhead.ports.catalog.browse import ExecutionFilter
+
+if TYPE_CHECKING:
+    from playhead.model import ChainLink
+    from tests.contract.conftest import Lab, Started
+
+
+def added(*counts: Counts) -> Counts:
+    return Counts(*(sum(getattr(c, f.name) for c in counts) for f in fields(Counts)))
+
+
+def shape(links: list[ChainLink]) -> list[tuple[int, str, UUID]]:
+    return [(link.distance, link.via, link.correlation_id) for link in links]
+
+
+# -- executions ------------------------------------------------------------------------------------
+
+
+async def test_an_execution_that_never_was_is_none(catalog: Catalog, lab: Lab):
+    assert await catalog.execution(lab.unknown()) is None
+
+
+async def test_executions_are_listed_newest_first_in_pages(catalog: Catalog, lab: Lab):
+    made = [await lab.sealed("a.md") for _ in range(5)]
+
+    pages = await lab.pages(lambda before: catalog.executions(ExecutionFilter(), before=before, limit=2))
+
+    assert [[e.execution_id for e in page] for page in pages] == [
+        [made[4], made[3]],
+        [made[2], made[1]],
+        [made[0]],
+    ]
+
+
+async def test_a_list_that_grows_meanwhile_shows_nothing_twice(catalog: Catalog, lab: Lab):
+    made = [await lab.sealed("a.md") for _ in range(4)]
+
+    first, before = await catalog.executions(ExecutionFilter(), limit=2)
+    await lab.sealed("a.md")
+    rest, _ = await catalog.executions(ExecutionFilter(), before=before, limit=2)
+
+    assert [e.execution_id for e in [*first, *rest]] == made[::-1]
+
+
+async def test_executions_are_filtered_by_all_that_is_asked(catalog: Catalog, lab: Lab):
+    tagged = await lab.sealed("a.md", tags=["nightly", "eu"])
+    done = await lab.started("b.md", tags=["nightly"])
+    await lab.work(done.ids[0])
+    await catalog.end_executions([done.execution])
+    other = lab.config("other", lab.route("only", queue="other.only"))
+    elsewhere = await lab.sealed("c.md", config=other)
+    replay = (await lab.replayed(done.execution)).execution_id
+    adopted = (await catalog.adopt(lab.unknown())).execution_id
+
+    async def found(**where: object) -> list[UUID]:
+        page, _ = await catalog.executions(ExecutionFilter(**where))  # type: ignore[arg-type]
+        return [e.execution_id for e in page]
+
+    assert await found() == [adopted, replay, elsewhere, done.execution, tagged]
+    assert await found(status="completed") == [adopted, done.execution]
+    assert await found(config="other") == [elsewhere]
+    assert await found(kind="replay") == [replay]
+    assert await found(kind="adopted") == [adopted]
+    assert await found(tag="nightly") == [done.execution, tagged]
+    assert await found(parent=done.execution) == [replay]
+    assert await found(tag="nightly", status="running") == [tagged]
+    assert await found(tag="night") == []
+
+
+async def test_a_filtered_list_comes_in_pages_too(catalog: Catalog, lab: Lab):
+    mine = []
+    for _ in range(3):
+        mine.append(await lab.sealed("a.md", tags=["mine"]))
+        await lab.sealed("a.md")
+
+    where = ExecutionFilter(tag="mine")
+    pages = await lab.pages(lambda before: catalog.executions(where, before=before, limit=2))
+
+    assert [[e.execution_id for e in page] for page in pages] == [[mine[2], mine[1]], [mine[0]]]
+
+
+async def one_row_in_every_state(lab: Lab) -> Started:
+    run = await lab.started("pending.md", "running.md", "retry.md", "done.md", "dead.md")
+    await lab.claim(run.ids[1])
+    await lab.fail(await lab.claim(run.ids[2]), delay=10)
+    await lab.work(run.ids[3], lab.output("1.md"), lab.output("2.md"))
+    await lab.kill(run.ids[4])
+    return run
+
+
+async def test_counts_are_sums_over_the_states_of_rows(catalog: Catalog, lab: Lab):
+    run = await one_row_in_every_state(lab)
+
+    assert await lab.counts(run.execution) == Counts(pending=5, completed=1, failed=1, cancelled=0, total=7)
+
+    await catalog.cancel(run.execution)
+    assert await lab.counts(run.execution) == Counts(pending=1, completed=1, failed=1, cancelled=4, total=7)
+
+
+async def test_counts_by_route_come_in_the_order_of_the_config_and_add_up(catalog: Catalog, lab: Lab):
+    run = await one_row_in_every_state(lab)
+
+    routes = await catalog.route_counts(run.execution)
+
+    assert [(r.route, r.queue) for r in routes] == [
+        ("convert", "docs.convert"),
+        ("split", "docs.split"),
+        ("index", "docs.index"),
+    ]
+    assert [r.counts.total for r in routes] == [5, 2, 0]
+    assert added(*(r.counts for r in routes)) == await lab.counts(run.execution)
+
+
+async def test_an_execution_without_a_config_has_no_routes(catalog: Catalog, lab: Lab):
+    adopted = (await catalog.adopt(lab.unknown())).execution_id
+
+    assert await catalog.route_counts(adopted) == []
+    assert await catalog.route_counts(lab.unknown()) == []
+
+
+async def test_keys_are_unstored_when_their_row_says_so_and_only_then(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md")
+    claim = await lab.claim(run.ids[0])
+    await lab.bind(claim, lab.output("burnt.md", "1"))
+    await lab.fail(claim, delay=0)
+    await lab.work(run.ids[0], lab.output("stored.md"))
+    await lab.bind(await lab.claim(run.ids[1]), lab.output("writing.md"))
+    asked = [f"{run.execution}/pages/{name}.md" for name in ("burnt", "others", "stored", "writing")]
+
+    assert await catalog.unstored(asked) == {asked[0], asked[3]}
+    assert await catalog.unstored(asked[1:3]) == set()
+    assert await catalog.unstored([]) == set()
+
+
+# -- lineage ---------------------------------------------------------------------------------------
+
+
+async def test_the_lineage_of_a_message_tells_its_whole_story(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    claim = await lab.claim(run.ids[0])
+    began = lab.clock.now
+    lab.clock.advance(1.5)
+    (child,) = await lab.done(claim, lab.output("1.md"))
+
+    row = await lab.row(run.ids[0])
+
+    assert (row.correlation_id, row.parent_correlation_id) == (run.ids[0], None)
+    assert (row.execution_id, row.replay_batch_id) == (run.execution, None)
+    assert (row.config, row.config_version, row.route) == ("docs", 1, "convert")
+    assert (row.status, row.attempts, row.error) == ("completed", 1, None)
+    assert row.input_key == f"{run.execution}/input/a.md"
+    assert row.output_keys == [f"{run.execution}/pages/1.md"]
+    assert (row.started_at, row.ended_at) == (moment(began), moment(began + 1.5))
+    assert row.duration_ms == 1500
+    below = await lab.row(lab.ids([child])[0])
+    assert (below.parent_correlation_id, below.route, below.status) == (run.ids[0], "split", "pending")
+    assert (below.started_at, below.ended_at, below.duration_ms) == (None, None, None)
+    assert (below.attempts, below.output_keys) == (0, [])
+
+
+async def test_a_message_that_never_was_has_no_lineage(catalog: Catalog, lab: Lab):
+    assert await catalog.lineage(lab.unknown()) is None
+
+
+async def test_outputs_that_are_not_stored_are_in_no_lineage(lab: Lab):
+    run = await lab.started("a.md")
+    claim = await lab.claim(run.ids[0])
+    await lab.bind(claim, lab.output("1.md"))
+
+    assert (await lab.row(run.ids[0])).output_keys == []
+
+
+async def test_the_lineage_of_an_object_is_the_message_that_made_it(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    await lab.work(run.ids[0], lab.output("1.md"))
+
+    (made,) = await catalog.lineage_of_object(f"{run.execution}/pages/1.md")
+
+    assert made.correlation_id == run.ids[0]
+
+
+async def test_the_lineage_of_an_input_is_the_messages_that_took_it(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md")
+    key = f"{run.execution}/input/a.md"
+    replay = await lab.started_replay(run.execution, key)
+
+    took = await catalog.lineage_of_object(key)
+
+    assert {row.correlation_id for row in took} == {run.ids[0], replay.ids[0]}
+
+
+async def test_the_lineage_of_an_object_of_others_is_the_messages_that_took_it(catalog: Catalog, lab: Lab):
+    adopted = (await catalog.adopt(lab.unknown())).execution_id
+    key = f"{adopted}/scans/a.png"
+    replays = [await lab.started_replay(adopted, key, stage="scans") for _ in range(2)]
+
+    took = await catalog.lineage_of_object(key)
+
+    assert {row.correlation_id for row in took} == {replay.ids[0] for replay in replays}
+
+
+async def test_an_object_that_nobody_knows_has_no_lineage(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    await lab.bind(await lab.claim(run.ids[0]), lab.output("writing.md"))
+
+    assert await catalog.lineage_of_object(f"{run.execution}/pages/nothing.md") == []
+    assert await catalog.lineage_of_object(f"{run.execution}/pages/writing.md") == []
+
+
+async def test_messages_of_an_execution_are_listed_newest_first_in_pages(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md", "c.md")
+    await lab.started("other.md")
+    children = lab.ids(await lab.work(run.ids[0], lab.output("1.md"), lab.output("2.md")))
+    newest_first = [*run.ids, *children][::-1]
+
+    pages = await lab.pages(
+        lambda before: catalog.lineage_list(execution=run.execution, before=before, limit=2)
+    )
+
+    assert [[row.correlation_id for row in page] for page in pages] == [
+        newest_first[:2],
+        newest_first[2:4],
+        newest_first[4:],
+    ]
+
+
+async def test_messages_are_listed_by_route_and_status(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md")
+    (child,) = lab.ids(await lab.work(run.ids[0], lab.output("1.md")))
+
+    async def found(**where: str) -> list[UUID]:
+        page, _ = await catalog.lineage_list(
+            execution=run.execution, route=where.get("route"), status=where.get("status")
+        )
+        return [row.correlation_id for row in page]
+
+    assert await found(route="convert") == run.ids[::-1]
+    assert await found(route="split") == [child]
+    assert await found(status="pending") == [child, run.ids[1]]
+    assert await found(status="pending", route="convert") == [run.ids[1]]
+    assert await found(status="dead") == []
+
+
+async def test_messages_of_a_batch_are_its_roots_and_all_that_descends_from_them(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    replay = await lab.started_replay(run.execution, f"{run.execution}/input/a.md")
+    children = lab.ids(await lab.work(replay.ids[0], lab.output("1.md"), lab.output("2.md")))
+    await lab.started_replay(replay.execution, f"{replay.execution}/pages/1.md", stage="pages", route="split")
+
+    found, then = await catalog.lineage_list(batch=replay.batch)
+
+    assert [row.correlation_id for row in found] == [*replay.ids, *children][::-1]
+    assert {row.replay_batch_id for row in found} == {replay.batch}
+    assert then is None
+    assert await catalog.lineage_list(batch=lab.unknown()) == ([], None)
+
+
+# -- chains ----------------------------------------------------------------------------------------
+
+
+class Family:
+    """A run whose page was replayed, and whose replayed segment was replayed again.
+
+    `root` made a page and `child` split it; `again` is the replay's message on that page, whose segment
+    `index` was to take; `twice` is the message of the second replay on that segment.
+    """
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+
+    async def grow(self) -> Family:
+        lab = self._lab
+        run = await lab.started("a.md")
+        self.root = run.ids[0]
+        (self.child,) = lab.ids(await lab.work(self.root, lab.output("page.md")))
+        page = f"{run.execution}/pages/page.md"
+        replay = await lab.started_replay(run.execution, page, stage="pages", route="split")
+        (self.again,) = replay.ids
+        (self.index,) = lab.ids(await lab.work(self.again, lab.output("segment.md")))
+        segment = f"{replay.execution}/segments/small/segment.md"
+        second = await lab.started_replay(replay.execution, segment, stage="segments/small", route="index")
+        (self.twice,) = second.ids
+        return self
+
+
+async def test_a_chain_goes_up_across_replays_of_replays(catalog: Catalog, lab: Lab):
+    family = await Family(lab).grow()
+
+    up = await catalog.chain(family.twice, direction="up", limit=100)
+
+    assert shape(up) == [
+        (-2, "replay", family.root),
+        (-1, "replay", family.again),
+        (0, "self", family.twice),
+    ]
+
+
+async def test_a_chain_goes_up_by_parents_within_an_execution(catalog: Catalog, lab: Lab):
+    family = await Family(lab).grow()
+
+    up = await catalog.chain(family.index, direction="up", limit=100)
+
+    assert shape(up) == [
+        (-2, "replay", family.root),
+        (-1, "parent", family.again),
+        (0, "self", family.index),
+    ]
+
+
+async def test_a_chain_goes_down_to_children_and_to_replays_of_what_was_made(catalog: Catalog, lab: Lab):
+    family = await Family(lab).grow()
+
+    down = await catalog.chain(family.root, direction="down", limit=100)
+
+    assert shape(down) == [
+        (0, "self", family.root),
+        (1, "parent", family.child),
+        (1, "replay", family.again),
+        (2, "parent", family.index),
+        (2, "replay", family.twice),
+    ]
+
+
+async def test_a_chain_in_both_directions_is_ordered_by_distance(catalog: Catalog, lab: Lab):
+    family = await Family(lab).grow()
+
+    both = await catalog.chain(family.again, direction="both", limit=100)
+
+    assert shape(both) == [
+        (-1, "replay", family.root),
+        (0, "self", family.again),
+        (1, "parent", family.index),
+        (1, "replay", family.twice),
+    ]
+    assert both[2].parent_correlation_id == family.again
+    assert both[0].output_keys
+
+
+async def test_a_replay_of_inputs_is_nobodys_child(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    replay = await lab.started_replay(run.execution, f"{run.execution}/input/a.md")
+
+    for identity in (run.ids[0], replay.ids[0]):
+        assert shape(await catalog.chain(identity, direction="both", limit=10)) == [(0, "self", identity)]
+
+
+async def test_a_chain_ends_where_objects_come_from_others(catalog: Catalog, lab: Lab):
+    adopted = (await catalog.adopt(lab.unknown())).execution_id
+    replay = await lab.started_replay(adopted, f"{adopted}/scans/a.png", stage="scans")
+
+    up = await catalog.chain(replay.ids[0], direction="up", limit=10)
+
+    assert shape(up) == [(0, "self", replay.ids[0])]
+
+
+@pytest.mark.parametrize("direction", ["up", "down", "both"])
+async def test_a_chain_stops_at_its_limit_with_the_nearest(
+    catalog: Catalog, lab: Lab, direction: Literal["up", "down", "both"]
+):
+    run = await lab.started("a.md")
+    middle, *others = lab.ids(await lab.work(run.ids[0], *(lab.output(f"{n}.md") for n in range(3))))
+    children = lab.ids(await lab.work(middle, *(lab.output(f"{n}.md") for n in range(3))))
+
+    links = shape(await catalog.chain(middle, direction=direction, limit=2))
+
+    nearest = {
+        "up": [(-1, "parent", run.ids[0]), (0, "self", middle)],
+        "down": [(0, "self", middle), (1, "parent", children[0])],
+    }
+    assert others
+    assert links in ([*nearest.values()] if direction == "both" else [nearest[direction]])
+
+
+async def test_a_message_that_never_was_has_no_chain(catalog: Catalog, lab: Lab):
+    assert await catalog.chain(lab.unknown(), direction="both", limit=10) == []
+
+
+# -- dead letters ----------------------------------------------------------------------------------
+
+
+async def test_a_dead_letter_says_what_failed_where_and_when(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    await lab.fail(await lab.claim(run.ids[0]), delay=0)
+    lab.clock.advance(5)
+    await lab.kill(run.ids[0])
+
+    (listed,), _ = await catalog.dead_letters()
+    letter = await catalog.dead_letter(run.ids[0])
+
+    assert letter is not None
+    assert (letter.correlation_id, letter.execution_id) == (run.ids[0], run.execution)
+    assert (letter.config, letter.config_version) == ("docs", 1)
+    assert (letter.route, letter.queue) == ("convert", "docs.convert")
+    assert (letter.input_key, letter.attempts) == (f"{run.execution}/input/a.md", 2)
+    assert (letter.error_code, letter.error) == ("adapter_error", "it broke")
+    assert (letter.failed_at, letter.traceback) == (moment(lab.clock.now), "Traceback: …")
+    assert all(getattr(letter, f.name) == getattr(listed, f.name) for f in fields(listed))
+
+
+async def test_a_message_that_is_not_dead_is_no_dead_letter(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md")
+    await lab.fail(await lab.claim(run.ids[0]), delay=0)
+
+    assert await catalog.dead_letter(run.ids[0]) is None
+    assert await catalog.dead_letter(lab.unknown()) is None
+    assert await catalog.dead_letters() == ([], None)
+
+
+async def test_dead_letters_are_listed_newest_first_in_pages(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md", "c.md", "fine.md")
+    for identity in run.ids[:3]:
+        lab.clock.advance(1)
+        await lab.kill(identity)
+
+    pages = await lab.pages(lambda before: catalog.dead_letters(before=before, limit=2))
+
+    assert [[letter.correlation_id for letter in page] for page in pages] == [
+        [run.ids[2], run.ids[1]],
+        [run.ids[0]],
+    ]
+
+
+async def test_dead_letters_are_listed_by_execution_and_route(catalog: Catalog, lab: Lab):
+    one, two = await lab.started("a.md", "b.md"), await lab.started("c.md")
+    (child,) = lab.ids(await lab.work(one.ids[0], lab.output("1.md")))
+    for identity in (one.ids[1], two.ids[0], child):
+        await lab.kill(identity)
+
+    async def found(execution: UUID | None = None, route: str | None = None) -> set[UUID]:
+        page, _ = await catalog.dead_letters(execution=execution, route=route)
+        return {letter.correlation_id for letter in page}
+
+    assert await found() == {one.ids[1], two.ids[0], child}
+    assert await found(execution=one.execution) == {one.ids[1], child}
+    assert await found(route="convert") == {one.ids[1], two.ids[0]}
+    assert await found(one.execution, "split") == {child}
+    assert await found(lab.unknown()) == set()
+
+
+async def test_dead_letters_are_counted_by_config_and_route(catalog: Catalog, lab: Lab):
+    assert await catalog.dead_by_route() == {}
+    run = await lab.started("a.md", "b.md", "c.md")
+    (child,) = lab.ids(await lab.work(run.ids[0], lab.output("1.md")))
+    other = await lab.started("d.md", config=lab.config("other", lab.route("convert", queue="other.convert")))
+    for identity in (run.ids[1], run.ids[2], child, other.ids[0]):
+        await lab.kill(identity)
+
+    assert await catalog.dead_by_route() == {
+        ("docs", "convert"): 2,
+        ("docs", "split"): 1,
+        ("other", "convert"): 1,
+    }

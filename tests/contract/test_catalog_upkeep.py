@@ -1,0 +1,648 @@
+"""How every catalog keeps the promise that open rows are called: the sentences of `ports.catalog.upkeep`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+
+from playhead.errors import Conflict
+from playhead.ids import moment
+from playhead.model import Config
+from playhead.ports.catalog import Catalog
+from playhead.ports.catalog.jobs import Listed
+from playhead.ports.catalog.upkeep import Process, Subscription
+from playhead.ports.catalog.work import Claim
+
+if TYPE_CHECKING:
+    from tests.contract.conftest import Factory, Lab
+
+
+def outlet(lab: Lab) -> Config:
+    """convert feeds a route that others consume."""
+    return lab.config(
+        "outlet",
+        lab.route("convert", queue="outlet.convert", stage="pages", to=("out",)),
+        lab.route("out", queue="outlet.out", external=True),
+    )
+
+
+# -- processes -------------------------------------------------------------------------------------
+
+
+async def test_a_process_that_beats_is_alive(catalog: Catalog, lab: Lab):
+    started = lab.clock.now
+    await catalog.heartbeat(Process("w9", "serve", "here", 42), ["a", "b"])
+    lab.clock.advance(3)
+    await catalog.heartbeat(Process("w9", "serve", "here", 42), ["b", "c"])
+
+    (worker,) = [w for w in await catalog.workers() if w.worker_id == "w9"]
+
+    assert (worker.kind, worker.host, worker.pid, worker.queues) == ("serve", "here", 42, ["b", "c"])
+    assert (worker.started_at, worker.heartbeat_at) == (moment(started), moment(lab.clock.now))
+
+
+async def test_processes_are_listed_oldest_first(catalog: Catalog, lab: Lab):
+    for name in ("z", "m", "a"):
+        lab.clock.advance(1)
+        await lab.beat(name)
+    await lab.beat("z")
+
+    names = [worker.worker_id for worker in await catalog.workers()]
+
+    assert names[-3:] == ["z", "m", "a"]
+
+
+async def test_a_process_is_dead_after_five_missed_beats(catalog: Catalog, lab: Lab):
+    lab.clock.advance(lab.DEAD_AFTER - 1)
+    await lab.beat("w2")
+    assert {w.worker_id for w in await catalog.workers()} == {"w1", "w2"}
+
+    lab.clock.advance(2)
+    assert {w.worker_id for w in await catalog.workers()} == {"w2"}
+
+
+async def test_a_process_that_was_paused_is_alive_again_when_it_beats(catalog: Catalog, lab: Lab):
+    await lab.die("w1")
+    assert {w.worker_id for w in await catalog.workers()} == {"w2"}
+
+    await lab.beat("w1")
+
+    assert {w.worker_id for w in await catalog.workers()} == {"w1", "w2"}
+
+
+async def test_a_departed_process_is_gone_at_once(catalog: Catalog, lab: Lab):
+    await catalog.depart("w1")
+    await catalog.depart("w1")
+
+    assert {w.worker_id for w in await catalog.workers()} == {"w2"}
+
+
+async def test_housekeeping_forgets_nobody_who_lives(catalog: Catalog, lab: Lab):
+    await lab.beat("old")
+    lab.clock.advance(1_000_000)
+    await lab.beat("w1")
+
+    await catalog.maintain()
+
+    assert {w.worker_id for w in await catalog.workers()} == {"w1"}
+
+
+async def test_a_lease_belongs_to_one_at_a_time(catalog: Catalog, lab: Lab):
+    assert await catalog.lease("reconciler", "w1", seconds=10)
+    assert not await catalog.lease("reconciler", "w2", seconds=10)
+    assert await catalog.lease("other", "w2", seconds=10)
+
+    lab.clock.advance(9)
+    assert await catalog.lease("reconciler", "w1", seconds=10)
+    lab.clock.advance(9)
+    assert not await catalog.lease("reconciler", "w2", seconds=10)
+    lab.clock.advance(2)
+    assert await catalog.lease("reconciler", "w2", seconds=10)
+    assert not await catalog.lease("reconciler", "w1", seconds=10)
+
+
+async def test_the_lease_of_a_departed_process_is_free_at_once(catalog: Catalog, lab: Lab):
+    await catalog.lease("reconciler", "w1", seconds=1000)
+
+    await catalog.depart("w1")
+
+    assert await catalog.lease("reconciler", "w2", seconds=10)
+
+
+# -- subscriptions ---------------------------------------------------------------------------------
+
+
+async def test_workers_consume_the_queues_of_active_configs(catalog: Catalog, lab: Lab):
+    await lab.save(lab.DOCS)
+    await lab.save(lab.config("other", lab.route("only", queue="other.only")))
+
+    assert set(await catalog.subscriptions()) == {
+        Subscription("docs.convert", "docs", 1, "convert"),
+        Subscription("docs.split", "docs", 1, "split"),
+        Subscription("docs.index", "docs", 1, "index"),
+        Subscription("other.only", "other", 1, "only"),
+    }
+
+
+async def test_workers_never_consume_an_external_queue(catalog: Catalog, lab: Lab):
+    await lab.started("a.md", config=outlet(lab))
+
+    assert [s.queue for s in await catalog.subscriptions()] == ["outlet.convert"]
+
+
+async def test_queues_of_older_versions_are_consumed_while_a_running_execution_holds_them(
+    catalog: Catalog, lab: Lab
+):
+    old = lab.config("docs", lab.route("convert"), lab.route("gone", queue="docs.gone"))
+    new = lab.config("docs", lab.route("convert"), lab.route("fresh", queue="docs.fresh"))
+    run = await lab.started("a.md", config=old)
+    await lab.save(new)
+
+    found = await catalog.subscriptions()
+
+    assert set(found) == {
+        Subscription("docs.convert", "docs", 2, "convert"),
+        Subscription("docs.gone", "docs", 1, "gone"),
+        Subscription("docs.fresh", "docs", 2, "fresh"),
+    }
+    await lab.work(run.ids[0])
+    await catalog.end_executions([run.execution])
+    assert {s.queue for s in await catalog.subscriptions()} == {"docs.convert", "docs.fresh"}
+
+
+async def test_queues_of_older_versions_are_consumed_again_after_a_resend(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", config=lab.config("docs", lab.route("convert", queue="docs.old")))
+    await lab.save(lab.config("docs", lab.route("convert", queue="docs.new")))
+    await lab.kill(run.ids[0])
+    await catalog.end_executions([run.execution])
+    assert {s.queue for s in await catalog.subscriptions()} == {"docs.new"}
+
+    await catalog.resend(ids=run.ids)
+
+    assert {s.queue for s in await catalog.subscriptions()} == {"docs.old", "docs.new"}
+
+
+async def test_queues_of_a_deactivated_config_are_drained_and_then_left(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    await catalog.set_active("docs", False)
+    assert {s.queue for s in await catalog.subscriptions()} == {"docs.convert", "docs.split", "docs.index"}
+
+    await lab.work(run.ids[0])
+    await catalog.end_executions([run.execution])
+
+    assert await catalog.subscriptions() == []
+
+
+# -- (a) orphans -----------------------------------------------------------------------------------
+
+
+async def test_children_whose_publisher_is_dead_are_orphans(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    children = await lab.work(run.ids[0], lab.output("1.md"), lab.output("2.md"), worker="w1")
+    assert await catalog.orphans("w2", limit=10) == []
+
+    await lab.die("w1")
+    found = await catalog.orphans("w2", limit=10)
+
+    assert [c.message_id for c in found] == [c.message_id for c in children]
+    assert [c.object_key for c in found] == [c.object_key for c in children]
+    assert [c.parent for c in found] == [str(run.ids[0])] * 2
+    assert {c.headers.queue for c in found} == {"docs.split"}
+
+
+async def test_orphans_belong_to_the_one_that_asked_as_long_as_it_lives(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    await lab.work(run.ids[0], lab.output("1.md"), worker="gone")
+    assert len(await catalog.orphans("w1", limit=10)) == 1
+
+    assert await catalog.orphans("w2", limit=10) == []
+    await catalog.depart("w1")
+    assert len(await catalog.orphans("w2", limit=10)) == 1
+
+
+async def test_orphans_come_oldest_first_and_to_a_limit(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    children = await lab.work(run.ids[0], *(lab.output(f"{n}.md") for n in range(5)), worker="gone")
+
+    first = await catalog.orphans("w1", limit=3)
+    rest = await catalog.orphans("w1", limit=3)
+
+    assert [c.message_id for c in [*first, *rest]] == [c.message_id for c in children]
+
+
+async def test_published_children_are_no_orphans(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    children = await lab.work(run.ids[0], lab.output("1.md"), worker="gone")
+
+    await catalog.mark_published(children)
+
+    assert await catalog.orphans("w1", limit=10) == []
+
+
+async def test_rows_that_their_job_will_publish_are_no_orphans(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md")
+    await lab.list_all(await lab.hold(job, "gone"), f"{job}/input/a.md")
+
+    assert await catalog.orphans("w1", limit=10) == []
+    lab.clock.advance(lab.LEASE + 1)
+    assert await catalog.abandoned_jobs() == [job]
+
+
+# -- (b) due ---------------------------------------------------------------------------------------
+
+
+async def test_retries_are_called_when_they_are_due(catalog: Catalog, lab: Lab):
+    run = await lab.started("soon.md", "later.md")
+    await lab.fail(await lab.claim(run.ids[0]), delay=10)
+    await lab.fail(await lab.claim(run.ids[1]), delay=20)
+    lab.clock.advance(11)
+
+    (call,) = await catalog.due("w1", limit=10)
+
+    assert (call.message_id, call.object_key) == (f"{run.ids[0]}.1", f"{run.execution}/input/soon.md")
+    await catalog.mark_published([call])
+    assert await catalog.due("w1", limit=10) == []
+    assert await lab.state(run.ids[0]) == "retry"
+
+
+async def test_due_retries_come_to_a_limit(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md", "c.md")
+    for identity in run.ids:
+        await lab.fail(await lab.claim(identity), delay=0)
+
+    first = await catalog.due("w1", limit=2)
+    await catalog.mark_published(first)
+    rest = await catalog.due("w1", limit=2)
+
+    assert len(first) == 2
+    assert {UUID(c.correlation_id) for c in [*first, *rest]} == set(run.ids)
+
+
+# -- (c) abandoned ---------------------------------------------------------------------------------
+
+
+async def test_rows_of_a_dead_worker_are_due_again_with_a_new_generation(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md")
+    await lab.claim(run.ids[0], "w1")
+    await lab.claim(run.ids[1], "w2")
+    assert await catalog.recall_abandoned(limit=10) == 0
+
+    await lab.die("w1")
+    assert await catalog.recall_abandoned(limit=10) == 1
+
+    assert [await lab.state(i) for i in run.ids] == ["retry", "running"]
+    (call,) = await catalog.due("w2", limit=10)
+    assert call.message_id == f"{run.ids[0]}.1"
+    claim = await lab.claim(run.ids[0], "w2")
+    assert (claim.attempt, claim.spent) == (2, 2)
+
+
+async def test_abandoned_rows_are_recalled_to_a_limit(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md", "c.md")
+    for identity in run.ids:
+        await lab.claim(identity, "w1")
+    await catalog.depart("w1")
+
+    assert [await catalog.recall_abandoned(limit=2) for _ in range(3)] == [2, 1, 0]
+
+
+async def test_an_abandoned_row_of_a_cancelled_execution_is_cancelled(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    await lab.claim(run.ids[0], "w1")
+    await catalog.cancel(run.execution)
+    await catalog.depart("w1")
+
+    assert await catalog.recall_abandoned(limit=10) == 1
+
+    assert await lab.state(run.ids[0]) == "cancelled"
+    assert (await lab.counts(run.execution)).pending == 0
+
+
+# -- (d) unheard -----------------------------------------------------------------------------------
+
+
+async def test_queues_are_waiting_while_a_published_row_is_not_claimed(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md", "b.md")
+    held = await lab.hold(job)
+    calls = await lab.list_all(held, *(f"{job}/input/{path}" for path in ("a.md", "b.md")))
+    assert await catalog.waiting_queues() == []
+
+    await catalog.mark(held, calls[0].ordinal or 0)
+    assert await catalog.waiting_queues() == ["docs.convert"]
+
+    await lab.claim(lab.ids(calls)[0])
+    assert await catalog.waiting_queues() == []
+
+
+async def test_a_published_retry_is_waited_for(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    await lab.fail(await lab.claim(run.ids[0]), delay=0)
+    assert await catalog.waiting_queues() == []
+
+    await catalog.mark_published(await catalog.due("w1", limit=10))
+
+    assert await catalog.waiting_queues() == ["docs.convert"]
+    (call,) = await catalog.recall_unheard("w1", "docs.convert", limit=10)
+    assert call.generation == 2
+
+
+async def test_an_uncertain_row_is_its_jobs_to_settle(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md")
+    held = await lab.hold(job)
+    calls = await lab.list_all(held, f"{job}/input/a.md")
+    await catalog.mark(held, calls[0].ordinal or 0, uncertain=calls)
+
+    assert await catalog.waiting_queues() == []
+    assert await catalog.recall_unheard("w1", "docs.convert", limit=10) == []
+
+
+async def test_nobody_waits_for_an_external_queue(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", config=outlet(lab))
+    await catalog.mark_published(await lab.work(run.ids[0], lab.output("1.md")))
+
+    assert await catalog.waiting_queues() == []
+    assert await catalog.recall_unheard("w1", "outlet.out", limit=10) == []
+
+
+async def test_unheard_rows_get_a_new_generation_to_be_published_by_the_one_that_asked(
+    catalog: Catalog, lab: Lab
+):
+    run = await lab.started("a.md", "b.md")
+    await lab.claim(run.ids[1])
+
+    (call,) = await catalog.recall_unheard("w1", "docs.convert", limit=10)
+
+    assert (call.message_id, call.headers.queue) == (f"{run.ids[0]}.1", "docs.convert")
+    assert await catalog.waiting_queues() == []
+    assert await catalog.recall_unheard("w1", "docs.convert", limit=10) == []
+    assert await catalog.orphans("w2", limit=10) == []
+    await catalog.depart("w1")
+    assert [c.message_id for c in await catalog.orphans("w2", limit=10)] == [call.message_id]
+    await catalog.mark_published([call])
+    assert await catalog.waiting_queues() == ["docs.convert"]
+
+
+async def test_unheard_rows_of_another_queue_are_left_alone(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    await catalog.mark_published(await lab.work(run.ids[0], lab.output("1.md")))
+
+    assert await catalog.recall_unheard("w1", "docs.convert", limit=10) == []
+    assert len(await catalog.recall_unheard("w1", "docs.split", limit=10)) == 1
+
+
+async def test_unheard_rows_come_to_a_limit(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md", "c.md")
+
+    first = await catalog.recall_unheard("w1", "docs.convert", limit=2)
+    rest = await catalog.recall_unheard("w1", "docs.convert", limit=2)
+
+    assert len(first) == 2
+    assert {UUID(c.correlation_id) for c in [*first, *rest]} == set(run.ids)
+
+
+async def test_a_call_of_the_lost_generation_still_counts_when_it_turns_up(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    await catalog.recall_unheard("w1", "docs.convert", limit=10)
+
+    assert (await lab.claim(run.ids[0])).attempt == 1
+    assert await catalog.orphans("w1", limit=10) == []
+
+
+# -- executions and jobs ---------------------------------------------------------------------------
+
+
+async def test_open_executions_are_those_that_run_oldest_first(catalog: Catalog, lab: Lab):
+    first, uploading, done, last = (
+        (await lab.started("a.md")).execution,
+        await lab.opened(),
+        await lab.started("b.md"),
+        (await lab.started("c.md")).execution,
+    )
+    await lab.work(done.ids[0])
+    await catalog.end_executions([done.execution])
+    await catalog.adopt(lab.unknown())
+    await catalog.cancel((await lab.started("d.md")).execution)
+
+    assert await catalog.open_executions() == [first, uploading, last]
+
+
+async def test_stragglers_are_rows_of_cancelled_executions_that_no_live_worker_runs(
+    catalog: Catalog, lab: Lab
+):
+    cancelled, other = await lab.started("a.md", "b.md"), await lab.started("c.md")
+    await lab.claim(cancelled.ids[0], "w1")
+    await lab.claim(cancelled.ids[1], "w2")
+    await lab.claim(other.ids[0], "w1")
+    await catalog.cancel(cancelled.execution)
+    assert await catalog.cancel_stragglers() == 0
+
+    await catalog.depart("w1")
+
+    assert await catalog.cancel_stragglers() == 1
+    assert await catalog.cancel_stragglers() == 0
+    states = [await lab.state(i) for i in (*cancelled.ids, *other.ids)]
+    assert states == ["cancelled", "running", "running"]
+
+
+async def test_a_run_whose_owner_died_before_the_seal_fails(catalog: Catalog, lab: Lab):
+    run = await lab.opened(owner="w1")
+    await catalog.bind_inputs(run, [lab.input("a.md")])
+    await lab.die("w1")
+
+    assert await catalog.fail_unsealed() == [run]
+
+    failed = await lab.execution(run)
+    assert failed.status == "failed"
+    assert failed.ended_at is not None
+    assert failed.error is not None
+    assert failed.error.code == "upload_incomplete"
+    assert failed.counts.total == 0
+    assert await catalog.unstored([f"{run}/input/a.md"])
+    assert await catalog.fail_unsealed() == []
+    assert await catalog.acquire(run, owner="w2", lease=lab.LEASE) is None
+
+
+async def test_a_run_whose_owner_lives_may_upload_for_as_long_as_it_takes(catalog: Catalog, lab: Lab):
+    run = await lab.opened(owner="w1")
+    for _ in range(5):
+        lab.clock.advance(lab.DEAD_AFTER - 1)
+        await lab.beat("w1", "w2")
+
+    assert await catalog.fail_unsealed() == []
+    assert await catalog.seal(run)
+
+
+async def test_a_sealed_run_outlives_its_owner(catalog: Catalog, lab: Lab):
+    run = await lab.sealed("a.md")
+    await lab.die("w1")
+
+    assert await catalog.fail_unsealed() == []
+    assert await catalog.abandoned_jobs() == [run]
+
+
+async def test_abandoned_jobs_are_free_ones_oldest_first(catalog: Catalog, lab: Lab):
+    source = await lab.started("a.md")
+    first = (await lab.replayed(source.execution)).execution_id
+    held = (await lab.replayed(source.execution)).execution_id
+    last = (await lab.replayed(source.execution)).execution_id
+    await lab.hold(held)
+    await lab.opened()
+
+    assert await catalog.abandoned_jobs() == [first, last]
+
+    lab.clock.advance(lab.LEASE + 1)
+    assert await catalog.abandoned_jobs() == [first, held, last]
+
+
+# -- resend ----------------------------------------------------------------------------------------
+
+
+async def test_a_dead_letter_that_is_sent_again_starts_anew(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    for _ in range(2):
+        await lab.fail(await lab.claim(run.ids[0]), delay=0)
+    await lab.kill(run.ids[0])
+    await catalog.end_executions([run.execution])
+
+    assert await catalog.resend(ids=run.ids) == run.ids
+
+    row = await lab.row(run.ids[0])
+    assert (row.status, row.attempts, row.error, row.ended_at) == ("pending", 3, None, None)
+    execution = await lab.execution(run.execution)
+    assert (execution.status, execution.ended_at) == ("running", None)
+    assert await catalog.dead_letter(run.ids[0]) is None
+    (call,) = await catalog.orphans("w1", limit=10)
+    assert call.message_id == f"{run.ids[0]}.3"
+    claim = await lab.claim(run.ids[0])
+    assert (claim.attempt, claim.spent) == (4, 1)
+
+
+async def test_a_row_that_is_not_dead_is_not_sent_again(catalog: Catalog, lab: Lab):
+    run = await lab.started("pending.md", "retry.md", "running.md", "done.md")
+    await lab.fail(await lab.claim(run.ids[1]), delay=10)
+    await lab.claim(run.ids[2])
+    await lab.work(run.ids[3])
+
+    assert await catalog.resend(ids=run.ids) == []
+
+    assert [await lab.state(i) for i in run.ids] == ["pending", "retry", "running", "completed"]
+    assert await catalog.orphans("w1", limit=10) == []
+
+
+async def test_a_resend_that_finds_nothing_dead_does_not_wake_the_execution(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    await lab.work(run.ids[0])
+    await catalog.end_executions([run.execution])
+
+    assert await catalog.resend(ids=run.ids) == []
+    assert await catalog.resend(execution=run.execution) == []
+
+    assert (await lab.execution(run.execution)).status == "completed"
+
+
+async def test_sending_again_twice_sends_once(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    await lab.kill(run.ids[0])
+
+    assert await catalog.resend(ids=[*run.ids, *run.ids]) == run.ids
+    assert await catalog.resend(ids=run.ids) == []
+    assert len(await catalog.orphans("w1", limit=10)) == 1
+
+
+async def test_unknown_ids_are_left_out(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    await lab.kill(run.ids[0])
+
+    assert await catalog.resend(ids=[lab.unknown(), *run.ids]) == run.ids
+
+
+async def test_all_dead_letters_of_an_execution_or_a_route_can_be_sent_again(catalog: Catalog, lab: Lab):
+    one, two = await lab.started("a.md", "b.md"), await lab.started("c.md")
+    (child,) = lab.ids(await lab.work(one.ids[0], lab.output("a.md")))
+    for identity in (one.ids[1], two.ids[0], child):
+        await lab.kill(identity)
+
+    assert await catalog.resend(route="split") == [child]
+    assert await catalog.resend(execution=one.execution) == [one.ids[1]]
+    assert await catalog.resend(execution=lab.unknown()) == []
+    assert await lab.state(two.ids[0]) == "dead"
+
+
+async def test_a_resend_of_nothing_in_particular_is_never_all(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    await lab.kill(run.ids[0])
+
+    assert await catalog.resend(ids=[]) == []
+    assert await lab.state(run.ids[0]) == "dead"
+
+
+async def test_a_dead_letter_of_a_cancelled_execution_can_not_be_sent_again(catalog: Catalog, lab: Lab):
+    cancelled, fine = await lab.started("a.md"), await lab.started("b.md")
+    await lab.kill(cancelled.ids[0])
+    await lab.kill(fine.ids[0])
+    await catalog.cancel(cancelled.execution)
+
+    for asked in ([*fine.ids, *cancelled.ids], cancelled.ids):
+        with pytest.raises(Conflict) as caught:
+            await catalog.resend(ids=asked)
+        assert caught.value.code == "execution_ended"
+    with pytest.raises(Conflict):
+        await catalog.resend(execution=cancelled.execution)
+
+    assert [await lab.state(i) for i in (*cancelled.ids, *fine.ids)] == ["dead", "dead"]
+    assert (await lab.execution(cancelled.execution)).status == "cancelled"
+
+
+async def test_a_key_outside_the_grammar_can_not_be_sent_again(catalog: Catalog, lab: Lab):
+    source = (await catalog.adopt(lab.unknown())).execution_id
+    replay = await lab.replayed(source, "scans")
+    held = await lab.hold(replay.execution_id)
+    objects = [Listed("a", "scans"), Listed("b\\", "scans", "holds a backslash")]
+    calls = await catalog.record(held, objects, cursor="b\\", last=True)
+    assert calls is not None
+    await lab.publish_all(held, calls)
+    await lab.kill(lab.ids(calls)[0])
+    letters, _ = await catalog.dead_letters(execution=replay.execution_id)
+    (bad,) = [letter.correlation_id for letter in letters if letter.error_code == "invalid_key"]
+
+    with pytest.raises(Conflict):
+        await catalog.resend(ids=[bad])
+
+    assert await catalog.resend(execution=replay.execution_id) == lab.ids(calls)
+    assert await lab.state(bad) == "dead"
+
+
+async def test_a_refused_row_can_be_sent_again_to_an_external_queue(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", config=outlet(lab))
+    (child,) = await lab.work(run.ids[0], lab.output("1.md"))
+    await catalog.mark_published([], refused=[(child, "full")])
+    await catalog.end_executions([run.execution])
+
+    await catalog.resend(ids=lab.ids([child]))
+    (call,) = await catalog.orphans("w1", limit=10)
+    await catalog.mark_published([call])
+
+    assert call.external
+    assert await catalog.end_executions([run.execution]) == [run.execution]
+    assert (await lab.execution(run.execution)).status == "completed"
+
+
+# -- the catalog as a whole ------------------------------------------------------------------------
+
+
+async def test_what_was_written_outlives_the_process_that_wrote_it(
+    catalog_factory: Factory[Catalog], lab: Lab
+):
+    catalog_factory.must("outlives its process")
+    run = await lab.started("a.md")
+    children = await lab.work(run.ids[0], lab.output("1.md"))
+    before = await lab.execution(run.execution)
+    await catalog_factory.close()
+
+    again = await catalog_factory()
+
+    assert await again.execution(run.execution) == before
+    assert isinstance((await again.claim("w3", lab.ids(children)))[0], Claim)
+
+
+async def test_what_one_process_claimed_another_can_not(catalog_factory: Factory[Catalog], lab: Lab):
+    catalog_factory.must("is shared by processes")
+    other = await catalog_factory()
+    run = await lab.started("a.md")
+    await lab.claim(run.ids[0], "w1")
+
+    (answer,) = await other.claim("w2", run.ids)
+
+    assert not isinstance(answer, Claim)
+    assert answer.reason == "held"
+
+
+async def test_a_catalog_says_what_it_is(catalog: Catalog):
+    assert await catalog.check()
+
+
+async def test_a_catalog_may_be_closed_twice(catalog: Catalog):
+    await catalog.close()
+    await catalog.close()
