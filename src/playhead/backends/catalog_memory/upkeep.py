@@ -14,6 +14,8 @@ from playhead.model import Problem, WorkerInfo
 from playhead.ports.catalog.upkeep import Process, Subscription
 
 FORGET_SECONDS = 3_600.0
+UNHURRIED_SECONDS = 60.0
+"""A live publisher that has not published a row for so long has lost sight of it (its broker failed)."""
 
 
 class UpkeepPart(Tables):
@@ -79,7 +81,9 @@ class UpkeepPart(Tables):
         rows = [
             row
             for row in self._running_messages()
-            if row.state == "pending" and row.call_state == "unpublished" and not self._alive(row.publisher)
+            if row.state == "pending"
+            and row.call_state == "unpublished"
+            and (not self._alive(row.publisher) or row.created_at <= self._clock() - UNHURRIED_SECONDS)
         ]
         return self._take_over(rows[:limit], owner)
 
@@ -189,20 +193,21 @@ class UpkeepPart(Tables):
         await self._begin()
         if not ids and execution is None and route is None:
             return []  # an empty selection is never "all"
-        asked = [self._messages[i] for i in dict.fromkeys(ids) if i in self._messages]
-        rows = [
+        rows = [self._messages[i] for i in dict.fromkeys(ids) if i in self._messages]
+        dead = [
             row
-            for row in (asked if ids else self._messages.values())
-            if execution in (None, row.execution.id) and route in (None, row.route.name)
+            for row in (rows if ids else self._messages.values())
+            if row.state == "dead"
+            and execution in (None, row.execution.id)
+            and route in (None, row.route.name)
         ]
         if not ids:
             # Only what was named can be refused: the rest of a wide selection goes on without it.
-            rows = [row for row in rows if row.error is None or row.error.code != "invalid_key"]
+            dead = [row for row in dead if row.error is None or row.error.code != "invalid_key"]
             if execution is None:
-                rows = [row for row in rows if row.execution.status != "cancelled"]
-        for row in rows:
+                dead = [row for row in dead if row.execution.status != "cancelled"]
+        for row in dead:
             self._refuse_resend(row)
-        dead = [row for row in rows if row.state == "dead"]
         for row in dead:
             row.state = "pending"
             row.base = row.attempt
@@ -218,7 +223,7 @@ class UpkeepPart(Tables):
                 "execution_ended",
                 f"message {row.id} can't be sent again: its execution {row.execution.id} is cancelled",
             )
-        if row.state == "dead" and row.error and row.error.code == "invalid_key":
+        if row.error and row.error.code == "invalid_key":
             raise Conflict(
                 "execution_ended",
                 f"message {row.id} can't be sent again: its key {row.object_key!r} is outside the grammar; "
