@@ -1,0 +1,164 @@
+"""`playhead demo` as a stranger starts it, and what it claims: a replay runs nothing before its stage."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from playhead.demo.pages import write
+from playhead.demo.processes import DemoFailed, Playground, playground
+from playhead.demo.tour import Tour
+
+PAGES = ["abc", "calendar", "csv", "json", "shlex", "tempfile"]
+EXAMPLE = Path(__file__).parents[2] / "examples" / "01-docs"
+
+BROKEN_LIBRARY = '''
+"""Stands before the real one on the path of a worker: it can be imported, and converts nothing."""
+class ConversionOptions:
+    def __init__(self, **options): ...
+
+def convert(html, options=None):
+    raise RuntimeError("broken after the first run")
+'''
+
+
+def demo(folder: Path, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "playhead", "demo", "--dir", str(folder), "--json"],
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Command lines of processes that still run on the demo's home."""
+    lines = []
+    for process in Path("/proc").glob("[0-9]*"):
+        # A process may end while it is looked at.
+        with contextlib.suppress(OSError):
+            lines.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return [line for line in lines if f"--home {folder}/home" in line]
+
+
+def wait_for(condition, *, seconds: float = 30.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def pages(tmp_path: Path) -> list[Path]:
+    write(tmp_path / "pages", PAGES)
+    return sorted((tmp_path / "pages").iterdir())
+
+
+@pytest.mark.slow
+def test_the_demo_converts_no_page_twice_and_leaves_no_process(tmp_path):
+    running = demo(tmp_path / "demo", PLAYHEAD_STORE="file:///nowhere", PLAYHEAD_HOME="/nowhere")
+    out, err = running.communicate(timeout=240)
+    assert running.returncode == 0, err
+
+    figures = json.loads(out)
+    assert sorted(figures) == sorted(
+        ["execution_id", "pages", "segments_before", "segments_after", "converted_again", "replay", "seconds"]
+    )
+    assert figures["pages"] >= 150
+    assert figures["converted_again"] == 0
+    assert figures["segments_after"] > figures["segments_before"] > figures["pages"]
+    assert figures["replay"]["from_execution_id"] == figures["execution_id"]
+    assert figures["replay"]["status"] == "publishing_complete"
+    assert figures["replay"]["objects_found"] == figures["replay"]["objects_published"] == figures["pages"]
+
+    assert "POST /api/v1/replay" in err
+    assert f"{figures['execution_id']}/input/" in err, "lineage reaches the HTML page"
+    assert left_behind(tmp_path / "demo") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_the_demo_stops_its_server_and_its_worker(tmp_path, number):
+    running = demo(tmp_path / "demo")
+    wait_for(lambda: len(left_behind(tmp_path / "demo")) >= 2)
+    running.send_signal(number)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err
+    assert json.loads(out)["error_code"] == "interrupted"
+    assert left_behind(tmp_path / "demo") == []
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> dict[str, str]:
+    """An environment in which `html_to_markdown` fails on every page."""
+    library = tmp_path / "broken" / "html_to_markdown"
+    library.mkdir(parents=True)
+    (library / "__init__.py").write_text(BROKEN_LIBRARY, encoding="utf-8")
+    return {"PYTHONPATH": str(library.parent)}
+
+
+def quiet(folder: Path, at: Playground) -> Tour:
+    return Tour(folder, at, Console(file=io.StringIO()))
+
+
+@pytest.mark.slow
+def test_a_replay_succeeds_though_the_adapter_before_its_stage_is_broken_now(tmp_path, pages, broken):
+    folder = tmp_path / "demo"
+    with playground(folder) as at:
+        first = quiet(folder, at).first_run(pages)
+
+    with playground(folder, environment=broken) as at:
+        tour = quiet(folder, at)
+        answer = tour.replay(first)
+        again = answer["execution_id"]
+        assert answer["objects_published"] == len(pages)
+        assert tour.conversions(first, again) == 0
+        assert tour.stored(again, "segments") > tour.stored(first, "segments") > 0
+        chain = tour.trace(tour.ask(again)["key"])
+        assert [link["via"] for link in chain] == ["self", "replay"]
+        assert chain[-1]["input_key"] == f"{first}/input/csv.html"
+
+        # And broken it is: the same page, from its input on, fails.
+        request = {"from_execution_id": first, "from_stage": "input", "from_path": "csv.html"}
+        failing = tour.api.post("/replay", json={**request, "to_route": "convert"})["execution_id"]
+
+        def states() -> Iterator[str]:
+            return (row["status"] for row in tour.api.items(f"/executions/{failing}/lineage"))
+
+        wait_for(lambda: list(states()) == ["retry"])
+        tour.api.post(f"/executions/{failing}/cancel")
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_told_with_its_last_words(tmp_path):
+    with pytest.raises(DemoFailed, match="worker ended with code -9"), playground(tmp_path / "demo") as at:  # noqa: PT012
+        worker = next(child for child in at.children if child.name == "worker")
+        worker.process.kill()
+        worker.process.wait()
+        at.check()
+    assert left_behind(tmp_path / "demo") == []
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(DemoFailed, match=r"cannot make .*file/logs"), playground(tmp_path / "file"):
+        pass
+
+
+def test_the_example_is_the_config_of_the_demo():
+    packaged = resources.files("playhead.demo").joinpath("docs.yaml").read_text(encoding="utf-8")
+    assert (EXAMPLE / "docs.yaml").read_text(encoding="utf-8") == packaged
