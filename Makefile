@@ -16,6 +16,7 @@ help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 setup: $(VENV)/.setup ## make .venv with the playhead command
+	@:
 
 $(VENV)/.setup: pyproject.toml uv.lock tools/pins.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Playhead needs Python 3.11 or newer, not %d.%d: make $(MAKECMDGOALS) PYTHON=python3.13" % sys.version_info[:2])'
