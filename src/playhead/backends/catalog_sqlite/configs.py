@@ -122,9 +122,7 @@ class ConfigsPart(Part):
 
     async def active_configs(self) -> Sequence[Loaded]:
         def job(con: Connection) -> list[Loaded]:
-            rows = con.execute(
-                f"{_VERSION} WHERE c.active AND {_NEWEST} ORDER BY c.rowid"
-            ).fetchall()
+            rows = con.execute(f"{_VERSION} WHERE c.active AND {_NEWEST} ORDER BY c.rowid").fetchall()
             return [_loaded(r) for r in rows]
 
         return await self._read(job)

@@ -335,12 +335,15 @@ class JobsPart(Part):
 
     async def unpublished(self, held: Held, *, limit: int) -> list[Call]:
         def job(con: Connection) -> list[Call]:
+            fenced = self._fenced(con, held)
+            if fenced is None:
+                return []
+            n, _, _, _, watermark = fenced
             maker = self._call_maker(con)
             rows = con.execute(
-                f"{maker.SELECT} WHERE m.execution = (SELECT n FROM executions WHERE id = ?1) "
-                "AND m.ordinal > (SELECT watermark FROM jobs WHERE execution = m.execution) "
-                "AND m.state = ?2 AND m.published IS NULL ORDER BY m.ordinal LIMIT ?3",
-                (held.job.bytes, PENDING, limit),
+                f"{maker.SELECT} WHERE m.execution = ? AND m.ordinal > ? AND m.state = ? "
+                "AND m.published IS NULL ORDER BY m.ordinal LIMIT ?",
+                (n, watermark, PENDING, limit),
             ).fetchall()
             return maker.calls(rows)
 
@@ -367,7 +370,7 @@ class JobsPart(Part):
             self._refuse(con, refused)
             if held.external and upto > watermark:
                 con.execute(
-                    "UPDATE messages SET state = ?, published = 1, ended_at = ? "
+                    "UPDATE messages INDEXED BY messages_by_ordinal SET state = ?, published = 1, ended_at = ? "
                     "WHERE execution = ? AND ordinal > ? AND ordinal <= ? AND state = ? AND published IS NULL",
                     (COMPLETED, self._clock(), n, watermark, upto, PENDING),
                 )
@@ -436,16 +439,17 @@ class JobsPart(Part):
     def _unconfirmed(self, con: Connection, n: int, watermark: int, states: tuple[int, ...]) -> int:
         marks = ",".join("?" * len(states))
         (count,) = con.execute(
-            f"SELECT (SELECT count(*) FROM messages WHERE execution = ? AND ordinal > ? AND published IS NULL "
+            f"SELECT (SELECT count(*) FROM messages INDEXED BY messages_by_ordinal WHERE execution = ? AND ordinal > ? AND published IS NULL "
             f"AND state IN ({marks})) + "
-            f"(SELECT count(*) FROM messages WHERE execution = ? AND published = -1 AND state IN ({marks}))",
+            f"(SELECT count(*) FROM messages INDEXED BY messages_uncertain WHERE execution = ? AND published = -1 AND state IN ({marks}))",
             (n, watermark, *states, n, *states),
         ).fetchone()
         return int(count)
 
     def _failed(self, con: Connection, n: int) -> int:
         (count,) = con.execute(
-            "SELECT count(*) FROM messages WHERE execution = ? AND state = ? AND ordinal IS NOT NULL "
+            "SELECT count(*) FROM messages INDEXED BY messages_by_state "
+            "WHERE execution = ? AND state = ? AND ordinal IS NOT NULL "
             "AND error_code IN ('publish_refused', 'invalid_key')",
             (n, DEAD),
         ).fetchone()
@@ -499,10 +503,10 @@ class JobsPart(Part):
             (why,) = con.execute("SELECT error FROM jobs WHERE execution = ?", (n,)).fetchone()
             lines.append(f"listing was given up: {why}")
         rows = con.execute(
-            "SELECT object_key, error_code || ': ' || error FROM messages "
+            "SELECT object_key, error_code || ': ' || error FROM messages INDEXED BY messages_by_state "
             "WHERE execution = ?1 AND state = ?2 AND ordinal IS NOT NULL "
             "AND error_code IN ('publish_refused', 'invalid_key') "
-            "UNION ALL SELECT object_key, 'uncertain, will be settled' FROM messages "
+            "UNION ALL SELECT object_key, 'uncertain, will be settled' FROM messages INDEXED BY messages_uncertain "
             "WHERE execution = ?1 AND published = -1 AND state = ?3 LIMIT ?4",
             (n, DEAD, PENDING, _MOST_ERRORS + 1),
         ).fetchall()

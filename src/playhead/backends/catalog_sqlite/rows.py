@@ -184,7 +184,8 @@ class Part:
         if known and not fresh and now - known[0] < 1.0:
             return known[1]
         rows = con.execute(
-            "SELECT lane, state, count(*) FROM messages WHERE execution = ? GROUP BY state, lane", (n,)
+            "SELECT lane, state, count(*) FROM messages INDEXED BY messages_by_state WHERE execution = ? GROUP BY state, lane",
+            (n,),
         )
         found = {(lane, state): count for lane, state, count in rows}
         took = time.monotonic() - now
@@ -249,7 +250,7 @@ class Part:
     def _is_open(self, con: Connection, n: int) -> bool:
         """Whether any row, or the root, of an execution is open."""
         row = con.execute(
-            "SELECT EXISTS (SELECT 1 FROM messages WHERE execution = ?1 AND state IN (0, 1, 2)) "
+            "SELECT EXISTS (SELECT 1 FROM messages INDEXED BY messages_by_state WHERE execution = ?1 AND state IN (0, 1, 2)) "
             "OR EXISTS (SELECT 1 FROM jobs WHERE execution = ?1 AND root = 'open')",
             (n,),
         ).fetchone()

@@ -201,7 +201,7 @@ class UpkeepPart(Part):
 
     def _unheard(self, con: Connection, execution: int, lane: int, state: int, limit: int) -> list[int]:
         rows = con.execute(
-            "SELECT m.n FROM messages m LEFT JOIN jobs j ON j.execution = m.execution "
+            "SELECT m.n FROM messages m INDEXED BY messages_by_state LEFT JOIN jobs j ON j.execution = m.execution "
             f"WHERE m.execution = ? AND m.lane = ? AND m.state = ? AND {_CALLED} LIMIT ?",
             (execution, lane, state, limit),
         ).fetchall()
