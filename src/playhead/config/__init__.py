@@ -1,0 +1,59 @@
+"""Configs: from YAML to `model.Config`, with every fault found in one pass.
+
+tree          text to values that know their line: syntax, limits, YAML 1.2 (E0)
+fields        typed reading of one value (E1)
+steps         adapters, their own configs, conditions (E2, E308)
+graph         what holds between routes (E3, W101, W104)
+document      every key, range and default, and the order of the above
+diagnostics   the codes, and the list of what was found
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from playhead.config.diagnostics import CODES, Diagnostics
+from playhead.config.document import read_config
+from playhead.config.fields import Spot
+from playhead.config.steps import Adapters
+from playhead.config.tree import read_source
+from playhead.model import Config
+from playhead.ports.adapter import AdapterSpec
+from playhead.ports.config import Parsed
+
+__all__ = ["CODES", "digest_of", "parse"]
+
+
+def parse(
+    source: bytes | str,
+    *,
+    adapters: Mapping[str, AdapterSpec],
+    allowed: Collection[str] | None = None,
+    taken: Mapping[str, tuple[str, str]] | None = None,
+    previous: Config | None = None,
+) -> Parsed:
+    """Read a config, or find all that is wrong with it. Raises for nothing that is in the source.
+
+    Args:
+        source: YAML, UTF-8, at most 1 MiB.
+        adapters: the adapters loaded, by name; each step's config is checked by its adapter's model.
+        allowed: names that the operator allows; None: all loaded.
+        taken: (config, route) by queue, of active configs; those of this very config don't count.
+        previous: the last version, for what a new one drops (W104).
+    """
+    found = Diagnostics()
+    text, root = read_source(source, found)
+    if root is None:
+        return Parsed(None, None, text, found.in_order())
+    digest = None if found.failed else digest_of(root.value)
+    config = read_config(Spot(root, "", root.at, found), Adapters(adapters, allowed), taken or {}, previous)
+    return Parsed(None if found.failed else config, digest, text, found.in_order())
+
+
+def digest_of(document: Any) -> str:
+    """`sha256:` and the hash of a document as JSON, keys in order, without spaces, in UTF-8."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()

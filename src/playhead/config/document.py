@@ -1,0 +1,286 @@
+"""The document: every key of a config, its type, its range and its default."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from playhead import keys
+from playhead.config import graph
+from playhead.config.diagnostics import listed, shown
+from playhead.config.fields import NAME, QUEUE, Spot, Table
+from playhead.config.graph import Lane
+from playhead.config.steps import Adapters, read_step
+from playhead.model import Config, ErrorHandling, Route, Step
+from playhead.ports.adapter import AdapterSpec
+
+VERSION: Final = "1.0"
+
+_YEAR: Final = 31_536_000
+_MAX_PREFETCH: Final = 10_000
+_SEGMENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
+_MAX_STAGE: Final = keys.MAX_KEY_BYTES - 38 - keys.MAX_SEGMENT_BYTES
+"""A stage leaves room for the execution's id before it, and for a name after it."""
+
+_ROUTE_KEYS: Final = (
+    *("description", "inbound", "timeout_seconds", "external", "adapters", "outbound", "error_handling"),
+)
+_INBOUND_KEYS: Final = ("queue", "concurrency", "prefetch")
+_OUTBOUND_KEYS: Final = ("stage", "to")
+_ERROR_KEYS: Final = ("max_attempts", "retry_delay_seconds", "backoff", "max_delay_seconds")
+_ELSEWHERE: Final = {
+    key: f"{parent}.{key}"
+    for parent, inner in (
+        ("inbound", _INBOUND_KEYS),
+        ("outbound", _OUTBOUND_KEYS),
+        ("error_handling", _ERROR_KEYS),
+    )
+    for key in inner
+}
+"""Keys that people write right under a route, and where they belong."""
+
+
+def read_config(
+    root: Spot,
+    adapters: Adapters,
+    taken: Mapping[str, tuple[str, str]],
+    previous: Config | None,
+) -> Config | None:
+    """Read the whole document and note every fault; the config may be used if none is an error."""
+    if root.node.value is None:
+        root.fault("E103", 'there is nothing here; a config begins with `version: "1.0"`', 'version: "1.0"')
+        return None
+    required = ("version", "name", "entry", "routes")
+    doc = Table(root, ("version", "name", "description", "entry", "error_handling", "routes"), required)
+    if version := doc.get("version"):
+        _check_version(version)
+    name = doc.text("name", pattern=NAME)
+    description = doc.text("description")
+    entry = doc.text("entry")
+    errors = _read_errors(doc.get("error_handling"), ErrorHandling())
+    routes = doc.get("routes")
+    lanes = _read_routes(routes, name, errors, adapters) if routes else None
+    config = Config(name, entry, {n: lane.route for n, lane in (lanes or {}).items()}, description)
+    if not routes or lanes is None:
+        return None
+    entry_known = entry in lanes
+    if (spot := doc.get("entry")) and isinstance(spot.node.value, str) and not entry_known:
+        near = spot.found.nearest(entry, lanes)
+        spot.fault("E301", f"there is no route {shown(entry)}; routes: {listed(lanes)}", near)
+    graph.check_targets(lanes, lanes)
+    graph.check_circles(lanes)
+    graph.check_stages(lanes)
+    graph.check_queues(lanes, name, taken)
+    # With a broken way between routes, "not reached" would be said of routes that are fine.
+    whole = all(
+        lane.to is not None and all(target in lanes for target, _ in lane.to) for lane in lanes.values()
+    )
+    if entry_known and whole:
+        graph.warn_unreached(lanes, entry)
+    if previous is not None and previous.name == name and not root.found.failed:
+        graph.warn_dropped(config, previous, routes)
+    return config
+
+
+def _check_version(spot: Spot) -> None:
+    if not isinstance(spot.node.value, str):
+        spot.wrong("text", f'"{VERSION}"')
+    elif spot.node.value != VERSION:
+        spot.fault("E104", f"{shown(spot.node.value)} is no version of the format", f'"{VERSION}"')
+
+
+def _read_errors(spot: Spot | None, base: ErrorHandling) -> ErrorHandling:
+    """`error_handling`, single fields laid over what holds without it."""
+    if spot is None:
+        return base
+    table = Table(spot, _ERROR_KEYS)
+    return ErrorHandling(
+        max_attempts=table.integer("max_attempts", base.max_attempts, 1, 100),
+        retry_delay_seconds=table.number("retry_delay_seconds", base.retry_delay_seconds, 0, 86_400),
+        backoff=table.number("backoff", base.backoff, 1, 10),
+        max_delay_seconds=table.number("max_delay_seconds", base.max_delay_seconds, 0, _YEAR),
+    )
+
+
+# -- routes ----------------------------------------------------------------------------------------
+
+
+def _read_routes(
+    spot: Spot, config: str, errors: ErrorHandling, adapters: Adapters
+) -> dict[str, Lane] | None:
+    if not spot.mapping():
+        return None
+    if not spot.node.fields:
+        spot.fault("E104", "a config has at least one route")
+        return None
+    lanes: dict[str, Lane] = {}
+    for name, route in spot.children():
+        if not NAME.regex.fullmatch(name):
+            route.fault(
+                "E104",
+                f"the route's name {shown(name)} must be {NAME.meaning}",
+                NAME.suggestion(name),
+                at_key=True,
+            )
+        lanes[name] = _read_route(route, name, config, errors, adapters)
+    return lanes
+
+
+def _read_route(spot: Spot, name: str, config: str, base: ErrorHandling, adapters: Adapters) -> Lane:
+    table = Table(spot, _ROUTE_KEYS, elsewhere=_ELSEWHERE)
+    external = table.flag("external", False)
+    errors = _read_errors(table.get("error_handling"), base)
+    queue, concurrency, prefetch = _read_inbound(table.get("inbound"))
+    steps = _read_steps(table, external, errors, adapters)
+    outbound = table.get("outbound")
+    stage, to = _read_outbound(outbound)
+    if external:
+        for key in ("adapters", "outbound"):
+            if wrong := table.get(key):
+                wrong.fault(
+                    "E310",
+                    f"route {name!r} is external: others consume its queue, so it has no `{key}`; "
+                    f"leave out `{key}` or `external`",
+                    at_key=True,
+                )
+    route = Route(
+        name=name,
+        queue=str(queue.node.value) if queue else f"{config}.{name}",
+        steps=steps,
+        stage=str(stage.node.value) if stage else None,
+        to=tuple(target for target, _ in to or ()),
+        concurrency=concurrency,
+        prefetch=prefetch,
+        timeout_seconds=table.number("timeout_seconds", 300, 0, _YEAR, above=True),
+        external=external,
+        errors=errors,
+        description=table.text("description"),
+    )
+    return Lane(route, spot, queue, stage, to if table.is_mapping else None)
+
+
+def _read_inbound(spot: Spot | None) -> tuple[Spot | None, int, int | None]:
+    """Queue (None: the default), concurrency and prefetch."""
+    if spot is None:
+        return None, 4, None
+    table = Table(spot, _INBOUND_KEYS)
+    queue = table.get("queue")
+    if queue and queue.text(QUEUE) is None:
+        queue = None
+    concurrency = table.integer("concurrency", 4, 1, 1024)
+    ahead = table.get("prefetch")
+    if ahead is None:
+        return queue, concurrency, None
+    prefetch = ahead.integer(concurrency, 1, _MAX_PREFETCH)
+    if prefetch < concurrency:
+        ahead.fault(
+            "W102",
+            f"prefetch {prefetch} is under concurrency {concurrency} and was raised to it: "
+            "otherwise part of the workers would wait",
+            str(concurrency),
+        )
+    return queue, concurrency, max(prefetch, concurrency)
+
+
+def _read_steps(table: Table, external: bool, errors: ErrorHandling, adapters: Adapters) -> tuple[Step, ...]:
+    spot = table.get("adapters")
+    if spot is None:
+        if not external and table.is_mapping:
+            table.spot.fault(
+                "E102",
+                "`adapters` is missing; a route has at least one, or is `external: true`",
+                "adapters: [{type: …}]",
+                at_key=True,
+                under="adapters",
+            )
+        return ()
+    entries = spot.items("adapters")
+    if entries == [] and not external:
+        spot.fault("E104", "a route has at least one adapter", "adapters: [{type: …}]")
+    steps: list[Step] = []
+    for entry in entries or ():
+        step, spec = read_step(entry, adapters)
+        steps.append(step)
+        _warn_effects(entry, spec, errors)
+    return tuple(steps)
+
+
+def _warn_effects(entry: Spot, spec: AdapterSpec | None, errors: ErrorHandling) -> None:
+    if spec is None or spec.effects != "external" or errors.max_attempts == 1:
+        return
+    entry.fault(
+        "W103",
+        f"adapter {spec.name!r} has effects outside, and a message is tried up to "
+        f"{errors.max_attempts} times: the effect may happen more than once",
+        "error_handling: {max_attempts: 1}",
+    )
+
+
+def _read_outbound(spot: Spot | None) -> tuple[Spot | None, list[tuple[str, Spot]] | None]:
+    """Stage (None where there is none that could be used) and the routes it feeds."""
+    if spot is None:
+        return None, []
+    table = Table(spot, _OUTBOUND_KEYS, ("stage",))
+    stage = table.get("stage")
+    if stage and not _stage_fine(stage):
+        stage = None
+    targets = table.get("to")
+    if targets is None:
+        return stage, [] if table.is_mapping else None
+    return stage, _read_targets(targets)
+
+
+def _read_targets(spot: Spot) -> list[tuple[str, Spot]] | None:
+    items = spot.items("routes")
+    if items is None:
+        return None
+    targets: dict[str, Spot] = {}
+    readable = True
+    for item in items:
+        target = item.text()
+        if target is None:
+            readable = False
+        elif target in targets:
+            item.fault("E309", f"route {shown(target)} is named twice; each output would be worked twice")
+        else:
+            targets[target] = item
+    return list(targets.items()) if readable else None
+
+
+def _stage_fine(spot: Spot) -> bool:
+    stage = spot.text()
+    if stage is None:
+        return False
+    segments = stage.split("/")
+    if segments[0] == keys.INPUT_STAGE or stage.startswith("_"):
+        near = f"{stage.strip('_')}" if stage.startswith("_") else f"{stage}s"
+        fits = _SEGMENT.fullmatch(near.partition("/")[0]) and near.partition("/")[0] != keys.INPUT_STAGE
+        spot.fault(
+            "E306",
+            f"stage {shown(stage)} is reserved: `{keys.INPUT_STAGE}` holds the inputs of a run, "
+            "and names that begin with `_` are Playhead's own",
+            near if fits else None,
+        )
+        return False
+    if why := _stage_problem(stage, segments):
+        near = "/".join(re.sub(r"[^A-Za-z0-9._-]+", "_", s).strip("._-") for s in segments if s)
+        fine = bool(near) and _stage_problem(near, near.split("/")) is None and near != keys.INPUT_STAGE
+        spot.fault("E104", f"stage {shown(stage)} {why}", near if fine else None)
+        return False
+    return True
+
+
+def _stage_problem(stage: str, segments: list[str]) -> str | None:
+    """Why a text is no stage's name, as the end of a sentence."""
+    for segment in segments:
+        if not _SEGMENT.fullmatch(segment):
+            return (
+                "must be segments of letters, digits, `.`, `_` and `-` that begin with a letter or digit, "
+                "joined by `/`"
+            )
+        if why := keys.segment_problem(segment):
+            return why
+    if len(stage) > _MAX_STAGE:
+        return f"has {len(stage)} characters; at most {_MAX_STAGE} leave room for paths"
+    return None

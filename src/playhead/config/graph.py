@@ -1,0 +1,153 @@
+"""What holds between routes: names that must exist, circles, stages and queues that must not be shared."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from playhead.config.diagnostics import listed, shown
+from playhead.config.fields import QUEUE, Spot
+from playhead.model import Config, Route
+
+_CIRCLE_SHOWN: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A route as read, with the places that faults between routes point at.
+
+    Attributes:
+        spot: the route; its key is where a fault of the whole route stands.
+        queue: None where the queue is the default one.
+        stage: None where there is none, or it can't be one.
+        to: the routes it feeds, as written and each once; None where that could not be read.
+    """
+
+    route: Route
+    spot: Spot
+    queue: Spot | None
+    stage: Spot | None
+    to: Sequence[tuple[str, Spot]] | None
+
+
+def check_targets(lanes: Mapping[str, Lane], names: Collection[str]) -> None:
+    """E302: each `to` names a route."""
+    for lane in lanes.values():
+        for target, spot in lane.to or ():
+            if target not in names:
+                near = spot.found.nearest(target, names)
+                spot.fault("E302", f"there is no route {shown(target)}; routes: {listed(names)}", near)
+
+
+def check_circles(lanes: Mapping[str, Lane]) -> None:
+    """E303: routes feed each other in no circle. Each target that closes one is a fault."""
+    done: set[str] = set()
+    for start in lanes:
+        if start in done:
+            continue
+        # By hand, not by recursion: a chain of routes may be longer than Python's stack.
+        way: dict[str, Iterator[tuple[str, Spot]]] = {start: iter(lanes[start].to or ())}
+        while way:
+            route, targets = next(reversed(way.items()))
+            for target, spot in targets:
+                if target in way:
+                    names = list(way)
+                    _report_circle(spot, [*names[names.index(target) :], target])
+                elif target in lanes and target not in done:
+                    way[target] = iter(lanes[target].to or ())
+                    break
+            else:
+                done.add(route)
+                del way[route]
+
+
+def _report_circle(spot: Spot, circle: list[str]) -> None:
+    if len(circle) > _CIRCLE_SHOWN:
+        circle = [*circle[: _CIRCLE_SHOWN - 2], "…", *circle[-2:]]
+    spot.fault("E303", f"routes must not feed each other in a circle: {' -> '.join(circle)}")
+
+
+def check_stages(lanes: Mapping[str, Lane]) -> None:
+    """E304, E305: a stage has one route, and lies in no other stage."""
+    owners: dict[str, Lane] = {}
+    for lane in lanes.values():
+        stage = lane.route.stage
+        if not lane.stage or not stage:
+            continue
+        first = owners.setdefault(stage, lane)
+        if first is not lane:
+            lane.stage.fault(
+                "E304",
+                f"stage {shown(stage)} is already that of route {first.route.name!r} "
+                f"(line {first.spot.named.line}); a stage has one route",
+                f"{stage}_{lane.route.name}",
+            )
+    for stage, lane in owners.items():
+        segments = stage.split("/")
+        for end in range(1, len(segments)):
+            outer = "/".join(segments[:end])
+            if lane.stage and outer in owners:
+                lane.stage.fault(
+                    "E305",
+                    f"stage {shown(stage)} lies inside stage {shown(outer)} of route "
+                    f"{owners[outer].route.name!r}; a replay of the one would take the other",
+                    "_".join(segments),
+                )
+                break
+
+
+def check_queues(lanes: Mapping[str, Lane], config: str, taken: Mapping[str, tuple[str, str]]) -> None:
+    """E307: a queue belongs to one route of one active config."""
+    owners: dict[str, Lane] = {}
+    for lane in lanes.values():
+        queue = lane.route.queue
+        first = owners.setdefault(queue, lane)
+        if first is not lane:
+            owner = f"route {first.route.name!r} (line {first.spot.named.line})"
+        elif queue in taken and taken[queue][0] != config:
+            owner = "route {1!r} of the active config {0!r}".format(*taken[queue])
+        else:
+            continue
+        message = f"queue {shown(queue)} belongs to {owner}; a queue has one route"
+        default = f"{config}.{lane.route.name}"
+        spot = lane.queue or lane.spot
+        usable = queue != default and QUEUE.regex.fullmatch(default)
+        spot.fault("E307", message, default if usable else None, at_key=lane.queue is None)
+
+
+def warn_unreached(lanes: Mapping[str, Lane], entry: str) -> None:
+    """W101: routes to which nothing leads from the entry."""
+    reached: set[str] = set()
+    waiting = [entry]
+    while waiting:
+        name = waiting.pop()
+        if name in lanes and name not in reached:
+            reached.add(name)
+            waiting += lanes[name].route.to
+    for name, lane in lanes.items():
+        if name not in reached:
+            lane.spot.fault(
+                "W101", f"nothing leads from {entry!r} to {name!r}; only a replay reaches it", at_key=True
+            )
+
+
+def warn_dropped(config: Config, previous: Config, routes: Spot) -> None:
+    """W104: what the last version had and this one does not."""
+    for name in previous.routes:
+        if name not in config.routes:
+            routes.fault(
+                "W104",
+                f"route {name!r} of the last version is gone; replays can't go into it any more",
+                at_key=True,
+                under=name,
+            )
+    kept = set(config.stages)
+    for route in previous.routes.values():
+        if route.stage and route.stage not in kept:
+            routes.fault(
+                "W104",
+                f"stage {route.stage!r} of the last version is gone; what is stored there stays replayable",
+                at_key=True,
+                under=f"{route.name}.outbound.stage",
+            )
