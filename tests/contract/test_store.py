@@ -164,17 +164,21 @@ async def test_when_writing_stops_all_that_was_named_is_there_and_nothing_after_
     assert await keys_at(store, "e") == names
 
 
-async def test_a_reader_sees_the_old_bytes_or_the_new_and_never_a_mixture(store):
+async def test_a_reader_sees_an_object_whole_or_not_at_all_and_never_a_mixture(store):
     versions = [bytes([n]) * 500_000 for n in range(4)]
     await put(store, "e/s/x", data=versions[0])
 
     async def keep_writing() -> None:
         for n in range(40):
-            await put(store, "e/s/x", data=versions[n % 4])
+            await put(store, "e/s/x", f"e/s/{n}", data=versions[n % 4])
 
     writing = asyncio.create_task(keep_writing())
+    new = 0
     while not writing.done():
-        assert (await store.read(["e/s/x"]))[0] in versions
+        [old, fresh] = await store.read(["e/s/x", f"e/s/{new}"])
+        assert old in versions
+        assert fresh in (None, versions[new % 4])
+        new += fresh is not None
         await asyncio.sleep(0)
     await writing
 

@@ -98,15 +98,14 @@ async def test_an_object_too_large_is_refused_and_the_others_are_stored(store, r
     assert await keys_at(store, "e") == ["e/s/fits"]
 
 
-async def test_a_file_too_large_is_not_taken_into_memory_but_can_be_streamed(store, root):
+async def test_of_a_file_too_large_one_byte_too_much_is_read_and_all_is_streamed(store, root):
     (root / "e").mkdir()
-    with (root / "e/big").open("wb") as file:
-        file.truncate(LIMIT + 1)
-    with pytest.raises(MessageError) as raised:
-        await store.read(["e/big"])
-    assert raised.value.code == "object_too_large"
-    assert "'e/big'" in raised.value.detail
-    assert sum([len(piece) async for piece in store.stream("e/big")]) == LIMIT + 1
+    for name, size in [("fits", LIMIT), ("over", LIMIT + 1), ("big", LIMIT * 20)]:
+        (root / "e" / name).write_bytes(b"")
+        os.truncate(root / "e" / name, size)
+    read = await store.read(["e/fits", "e/over", "e/big"])
+    assert [len(data or b"") for data in read] == [LIMIT, LIMIT + 1, LIMIT + 1]
+    assert sum([len(piece) async for piece in store.stream("e/big")]) == LIMIT * 20
 
 
 # -- nothing leads out -----------------------------------------------------------------------------
@@ -248,6 +247,8 @@ async def test_names_that_a_file_system_takes_for_one_are_a_conflict(store, tmp_
         assert outcome.code == "key_conflict"
     await put(store, "e/Stage/Page.md", data=b"again")
     assert await keys_at(store, "e/stage") == []
+    assert await keys_at(store, "e/Stage/page.md") == []
+    assert await store.stat("e/Stage/page.md") is None
     assert await keys_at(store) == ["e/Stage/Page.md"]
 
 

@@ -89,8 +89,8 @@ class FileStore:
     them. `written` is called in such a thread. A call that is cancelled may still finish its writing.
 
     Besides what the port says, `write` refuses a key that no file can have (`invalid_key`) and a blob
-    that is too large (`object_too_large`); `read` raises that one, so look with `stat` first at
-    objects of others.
+    that is too large (`object_too_large`). Of an object of others that is too large, `read` gives the
+    first `max_object_bytes + 1` bytes: enough to see that it is, and no more memory than that.
     """
 
     ordered: bool = True
@@ -220,20 +220,16 @@ class FileStore:
             return None
         fd, size = opened
         try:
-            if size > self._limit:
-                raise _too_large(key, size, self._limit)
-            data = os.read(fd, size + 1)
-            if len(data) != size:  # of others, and being written just now
-                data = _rest(fd, data, self._limit)
+            data = os.read(fd, min(size, self._limit) + 1)
+            if len(data) != size:  # too large, or of others and being written just now
+                data = _rest(fd, data, self._limit + 1)
         finally:
             os.close(fd)
-        if len(data) > self._limit:
-            raise _too_large(key, len(data), self._limit)
         return data
 
     def _stat(self, key: str) -> Entry | None:
         with self._reach("read in") as folders:
-            found = folders.stat(key)
+            found = folders.stat(key, exact=True)
             if found is None:
                 folders.temp()
         return found
@@ -263,7 +259,9 @@ class FileStore:
     def _put(self, folders: _Folders, blob: Blob) -> None:
         key, data, _ = blob
         if len(data) > self._limit:
-            raise _too_large(key, len(data), self._limit)
+            raise MessageError(
+                "object_too_large", f"{key!r} has {len(data)} bytes; at most {self._limit} are stored"
+            )
         temp, folder, name = folders.temp(), *folders.place(key)
         passing = f"{self._token}-{next(self._count)}"
         fd = os.open(passing, _WRITE, 0o666, dir_fd=temp)
@@ -459,21 +457,20 @@ class _Folders:
         os.close(fd)
         return None
 
-    def stat(self, key: str) -> Entry | None:
+    def stat(self, key: str, *, exact: bool = False) -> Entry | None:
+        """Size and time of an object. `exact`: look at its name too, where the file system does not."""
         if (found := self.find(key)) is None:
             return None
         folder, name = found
-        return self.entry(folder, name, key)
-
-    @staticmethod
-    def entry(folder: int, name: str, key: str) -> Entry | None:
         try:
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)
         except OSError as exc:
             if exc.errno in _NO_SUCH:
                 return None
             raise
-        return Entry(key, status.st_size, status.st_mtime) if stat.S_ISREG(status.st_mode) else None
+        if not stat.S_ISREG(status.st_mode) or (exact and self._folds and not _listed(name, folder)):
+            return None
+        return Entry(key, status.st_size, status.st_mtime)
 
 
 class _Listing:
@@ -516,7 +513,7 @@ class _Listing:
         if not self._prefix:
             self._descend(folders, "")
             return
-        itself = folders.stat(self._prefix)
+        itself = folders.stat(self._prefix, exact=True)
         if itself and itself.key > self._after:
             entries.append(itself if self._sizes else Entry(itself.key, 0, 0.0))
         base = self._prefix + "/"
@@ -626,17 +623,14 @@ def _remove(name: str, folder: int) -> None:
         pass
 
 
-def _rest(fd: int, data: bytes, limit: int) -> bytes:
+def _rest(fd: int, data: bytes, most: int) -> bytes:
+    """What is still to be read after `data`, and `data` before it; together at most `most` bytes."""
     pieces = [data]
     size = len(data)
-    while size <= limit and (piece := os.read(fd, _PIECE)):
+    while size < most and (piece := os.read(fd, min(_PIECE, most - size))):
         pieces.append(piece)
         size += len(piece)
     return b"".join(pieces)
-
-
-def _too_large(key: str, size: int, limit: int) -> MessageError:
-    return MessageError("object_too_large", f"{key!r} has {size} bytes; at most {limit} are allowed")
 
 
 def _invalid(key: str, why: str) -> MessageError:
