@@ -156,12 +156,13 @@ class World:
         self.tries: Counter[UUID] = Counter()
         self.read: dict[UUID, bytes] = {}
         self.faults = Counter(
-            crash=5,
+            crash=6,
             lose=1,
             lapse=3,
             late=4,
             fail=rng.choice([0, 3, 9]),
             resend=2,
+            server=3,  # the fifth hold without progress stalls a job, and rightly so
             cancel=rng.choice([0, 0, 0, 1]),
         )
         self.fickle = rng.random() < 0.7
@@ -288,8 +289,10 @@ class World:
         x = self.rng.random()
         if x < 0.02 and self.running and self.left("crash"):
             name = self.rng.choice(sorted(self.running))
-            self.running.pop(name).close()
             kind = name.rstrip("0123456789")
+            if kind == "server" and not self.left("server"):
+                return False
+            self.running.pop(name).close()
             if kind != "server":
                 self.start(kind)
             return True
@@ -333,7 +336,7 @@ class World:
                 self.beat()
             if rng.random() < 0.03 and not any(n.startswith("server") for n in self.running):
                 self.start("server")
-            elif rng.random() < 0.005 and not quiet:
+            elif rng.random() < 0.005 and self.left("server"):
                 self.start("server")  # beside a live one: whoever comes second must change nothing
             name = rng.choices(sorted(self.running), [self.weights[n] for n in sorted(self.running)])[0]
             try:
