@@ -721,6 +721,21 @@ async def test_a_row_that_was_claimed_before_its_mark_is_not_uncertain(catalog: 
     assert await catalog.unsettled(held, limit=10) == []
 
 
+async def test_a_retry_stays_to_be_called_when_its_first_call_is_marked_late(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("sure.md", "unsure.md", "refused.md")
+    held = await lab.hold(job)
+    calls = await lab.list_all(held, *keys(job, "sure.md", "unsure.md", "refused.md"))
+    for identity in lab.ids(calls):
+        await lab.fail(await lab.claim(identity), delay=0)
+
+    assert await catalog.mark(held, calls[2].ordinal or 0, uncertain=[calls[1]], refused=[(calls[2], "no")])
+
+    assert await catalog.unsettled(held, limit=10) == []
+    due = await catalog.due("w1", limit=10)
+    assert sorted(lab.ids(due)) == sorted(lab.ids(calls))
+    assert await catalog.close_job(held)
+
+
 async def test_settling_records_what_was_confirmed_and_what_was_refused(catalog: Catalog, lab: Lab):
     replay = await lab.replayed(await lab.sealed("a.md", "b.md", "c.md"))
     held = await lab.hold(replay.execution_id)

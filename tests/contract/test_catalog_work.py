@@ -117,10 +117,11 @@ async def test_a_row_that_a_live_worker_holds_is_refused_to_all(lab: Lab):
         assert (refusal.reason, refusal.execution_id) == ("held", run.execution)
 
 
-async def test_the_same_id_twice_in_one_call_is_claimed_once(catalog: Catalog, lab: Lab):
+@pytest.mark.parametrize("worker", ["w1", "one that never beat"])
+async def test_the_same_id_twice_in_one_call_is_claimed_once(catalog: Catalog, lab: Lab, worker: str):
     run = await lab.started("a.md")
 
-    first, second = await catalog.claim("w1", [run.ids[0], run.ids[0]])
+    first, second = await catalog.claim(worker, [run.ids[0], run.ids[0]])
 
     assert isinstance(first, Claim)
     assert isinstance(second, Refusal)
@@ -389,12 +390,15 @@ async def test_every_attempt_with_other_bytes_has_a_key_of_its_own(lab: Lab):
     assert paths == ["a.md", "a~2.md", "a~3.md"]
 
 
-async def test_the_key_of_another_message_is_a_conflict_and_binds_nothing(catalog: Catalog, lab: Lab):
+@pytest.mark.parametrize("content", ["same", "other"])
+async def test_the_key_of_another_message_is_a_conflict_and_binds_nothing(
+    catalog: Catalog, lab: Lab, content: str
+):
     run = await lab.started("x.htm", "x.html")
     first, second = [await lab.claim(identity) for identity in run.ids]
     await lab.bind(first, lab.output("x.md", "same"))
 
-    answer = await lab.try_bind(second, lab.output("fine.md"), lab.output("x.md", "same"))
+    answer = await lab.try_bind(second, lab.output("fine.md"), lab.output("x.md", content))
 
     assert isinstance(answer, Unbound)
     assert answer.code == "output_conflict"
