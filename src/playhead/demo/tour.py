@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from playhead.demo.client import Client
 from playhead.demo.processes import DemoFailed, Playground
 
-QUESTION: Final = "read csv rows into a dictionary"
+QUESTION: Final = "compare two files line by line"
 INDEX: Final = "search.db"
 BEFORE: Final = 1200
 AFTER: Final = 600
@@ -135,7 +135,7 @@ class Tour:
         if not hits["items"]:
             raise DemoFailed(f"the index {INDEX} has nothing on {QUESTION!r} from execution {execution}")
         for hit in hits["items"]:
-            self.story.print(f"  {hit['key'].split('/', 2)[2]}", style="bold", markup=False)
+            self.story.print(f"  {hit['path']}  ({hit['title']})", style="bold", markup=False)
             self.story.print(f"    {' '.join(hit['snippet'].split())}", markup=False)
         return hits["items"][0]
 
@@ -156,7 +156,7 @@ class Tour:
 
     def next_steps(self) -> None:
         """Three commands that go on from here, and where the docs are."""
-        self._step("Next", "")
+        self._step("Next", "from here")
         playhead = f"{self._program()} --home {shlex.quote(self._shown(self.at.home))}"
         self.story.print(f"  {playhead} show latest", markup=False)
         self.story.print(f"  {playhead} search {INDEX} parse json --limit 3", markup=False)
