@@ -138,9 +138,8 @@ def search_index(
     settings: Settings, index: str, words: str, *, execution: UUID | None = None, limit: int = 10
 ) -> list[sqlite_search.Hit]:
     """Ask an index that a `sqlite_search` step filled; `index` is the step's `path`."""
-    return sqlite_search.search(
-        data_folder(settings) / index, words, execution=str(execution) if execution else None, limit=limit
-    )
+    where = sqlite_search.index_file(str(data_folder(settings)), index)
+    return sqlite_search.search(where, words, execution, limit)
 
 
 # -- backends --------------------------------------------------------------------------------------
