@@ -1,0 +1,195 @@
+"""Settings: how an operator runs Playhead. Flags, then the environment, then `playhead.toml`.
+
+Each field of `Settings` is the flag `--some-name`, the variable `PLAYHEAD_SOME_NAME` and the key
+`some_name` of `playhead.toml` in the working directory. This is the only module that reads the
+environment; everything else is given a `Settings`.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from playhead import faults
+from playhead.errors import CannotStart
+
+PREFIX: Final = "PLAYHEAD_"
+FILE: Final = "playhead.toml"
+
+
+def _names(value: object) -> object:
+    """A comma list (or a list of a TOML file) to its names, without the empty ones."""
+    if isinstance(value, str):
+        return tuple(name for part in value.split(",") if (name := part.strip()))
+    return value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _home(value: object) -> object:
+    if value == "":
+        # Path("") would be the working directory.
+        raise ValueError("it must not be empty")
+    try:
+        # Only a shell expands `~`; a folder of that name is never what was meant.
+        return Path(value).expanduser() if isinstance(value, str) else value
+    except RuntimeError as exc:
+        raise ValueError(f"{exc}") from exc
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Bytes = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """All settings of one process. Made directly, it reads nothing from outside."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_min_length=1)
+
+    home: Annotated[Path, BeforeValidator(_home)] = Field(
+        Path(".playhead"), description="Folder of everything whose place is not set otherwise."
+    )
+    store: str | None = Field(None, description="Where objects are: file:///…; unset: under the home.")
+    broker: str | None = Field(None, description="Where queues are: sqlite:///…; unset: under the home.")
+    catalog: str | None = Field(None, description="The catalog: sqlite:///…; unset: under the home.")
+    adapters: Names = Field((), description="Modules or ./files.py that define adapters; a comma list.")
+    adapters_allowed: Names | None = Field(
+        None, description="Names of adapters that configs may use; unset: all that are loaded."
+    )
+    host: str = Field("127.0.0.1", description="Where the server listens.")
+    port: int = Field(8080, ge=0, le=65535, description="0 takes a free one.")
+    lease_seconds: Seconds = Field(
+        15, description="A replayer or reconciler that is silent for so long is taken over."
+    )
+    settle_seconds: Seconds = Field(
+        30, description="How long an answer waits for publishes that nobody has confirmed."
+    )
+    visibility_seconds: Seconds = Field(
+        30, description="A delivery that is neither acked nor extended comes again after that."
+    )
+    heartbeat_seconds: Seconds = Field(1, description="A process is dead after five missed beats.")
+    max_body_bytes: Bytes = Field(1_048_576, description="Largest body of a request.")
+    max_upload_bytes: Bytes = Field(268_435_456, description="Largest upload of a run.")
+    max_object_bytes: Bytes = Field(67_108_864, description="Largest object that is stored or read.")
+    durability: Annotated[Literal["process", "power"], BeforeValidator(_lower)] = Field(
+        "process", description="What is kept: over the death of a process, or over power loss (slower)."
+    )
+    log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = Field(
+        "text", description="How log lines look."
+    )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+        "info", description="What is logged."
+    )
+    fault: Annotated[str, Field(min_length=0)] = Field(
+        "", description="For tests: `point[:n]`, where the process kills itself."
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value(cls, value: object) -> object:
+        # Pydantic would take `port = true` of a TOML file for 1.
+        if isinstance(value, bool):
+            raise ValueError("no setting is true or false")
+        return value
+
+    @field_validator("fault")
+    @classmethod
+    def _known_fault(cls, value: str) -> str:
+        point, colon, passes = value.partition(":")
+        if value and point not in faults.POINTS:
+            raise ValueError(f"no such point; known: {', '.join(sorted(faults.POINTS))}")
+        if colon and not (passes.isdecimal() and int(passes) > 0):
+            raise ValueError("the number of passes must be a whole number above 0")
+        return value
+
+
+def load_settings(**flags: Any) -> Settings:
+    """Read the settings: flags, then `PLAYHEAD_*`, then `playhead.toml`, then the defaults.
+
+    Args:
+        flags: given on the command line, by field; None where not given.
+
+    Raises:
+        CannotStart: `setup_invalid`, with every setting that is wrong, where it came from and why.
+        TypeError: there is no such field.
+    """
+    if unknown := flags.keys() - Settings.model_fields.keys():
+        raise TypeError(f"no such settings: {', '.join(sorted(unknown))}")
+    sources = (
+        _Source(
+            {n: v for n, v in flags.items() if v is not None}, lambda name: "--" + name.replace("_", "-")
+        ),
+        _Source(_from_environment(os.environ), lambda name: PREFIX + name.upper()),
+        _Source(_from_file(Path(FILE)), lambda name: f"{name} in {Path(FILE).absolute()}"),
+    )
+    # Each field is taken whole from the first source that has it.
+    given = {name: (s, s.values[name]) for s in reversed(sources) for name in s.values}
+    try:
+        return Settings(**{name: value for name, (_, value) in given.items()})
+    except ValidationError as exc:
+        lines = []
+        for error in exc.errors(include_url=False):
+            name = str(error["loc"][0])
+            source, value = given[name]
+            lines.append(f"{source.place(name)} is {value!r}: {_reason(error['type'], error['msg'], value)}")
+        raise CannotStart("setup_invalid", "\n".join(lines)) from exc
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Values by field, and how a reader finds one of them."""
+
+    values: Mapping[str, Any]
+    place: Callable[[str], str]
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The settings among the variables.
+
+    An empty variable is one that is not set, as compose files leave them; but an empty list of allowed
+    adapters allows none: a list that came out empty by mistake must not open the door.
+    """
+    found = {n: environ[PREFIX + n.upper()] for n in Settings.model_fields if PREFIX + n.upper() in environ}
+    return {name: value for name, value in found.items() if value or name == "adapters_allowed"}
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as exc:
+        raise CannotStart("setup_invalid", f"{path.absolute()} can't be read: {exc.strerror}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise CannotStart("setup_invalid", f"{path.absolute()} is not TOML: {exc}") from exc
+    fields = Settings.model_fields
+    if unknown := [name for name in values if name not in fields]:
+        lines = []
+        for name in unknown:
+            near = get_close_matches(name.lower(), fields, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(fields)}"
+            lines.append(f"{path.absolute()} has no setting {name!r}; {hint}")
+        raise CannotStart("setup_invalid", "\n".join(lines))
+    return values
+
+
+def _reason(kind: str, message: str, value: object) -> str:
+    if kind == "string_too_short":
+        return "it must not be empty"
+    reason = message.removeprefix("Value error, ").replace("Input should be", "it must be", 1)
+    if isinstance(value, str) and value.startswith("tcp://"):
+        reason += (
+            " (Kubernetes sets this for a service named playhead; give the service another name, or the pod "
+            "enableServiceLinks: false)"
+        )
+    return reason

@@ -1,0 +1,219 @@
+"""Settings: where they come from, and what is said of a bad one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from playhead.errors import CannotStart
+from playhead.settings import Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def empty_place(tmp_path, monkeypatch):
+    """A working directory without playhead.toml and an environment without settings."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("PLAYHEAD_")]:
+        monkeypatch.delenv(name)
+    return tmp_path
+
+
+def toml(text: str) -> None:
+    Path("playhead.toml").write_text(text)
+
+
+def refusal(**flags: object) -> str:
+    with pytest.raises(CannotStart) as caught:
+        load_settings(**flags)
+    assert caught.value.code == "setup_invalid"
+    return caught.value.detail
+
+
+def test_everything_has_a_default():
+    assert load_settings().model_dump() == {
+        "home": Path(".playhead"),
+        "store": None,
+        "broker": None,
+        "catalog": None,
+        "adapters": (),
+        "adapters_allowed": None,
+        "host": "127.0.0.1",
+        "port": 8080,
+        "lease_seconds": 15,
+        "settle_seconds": 30,
+        "visibility_seconds": 30,
+        "heartbeat_seconds": 1,
+        "max_body_bytes": 1048576,
+        "max_upload_bytes": 268435456,
+        "max_object_bytes": 67108864,
+        "durability": "process",
+        "log_format": "text",
+        "log_level": "info",
+        "fault": "",
+    }
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_file(monkeypatch):
+    toml('port = 1\nhost = "file"\nlog_level = "error"')
+    monkeypatch.setenv("PLAYHEAD_PORT", "2")
+    monkeypatch.setenv("PLAYHEAD_HOST", "environment")
+    settings = load_settings(port=3, host=None)
+    assert (settings.port, settings.host, settings.log_level) == (3, "environment", "error")
+
+
+def test_every_field_is_a_variable_and_a_key_of_the_file(monkeypatch):
+    values = {
+        "home": "elsewhere",
+        "store": "file:///s",
+        "broker": "sqlite:///b",
+        "catalog": "sqlite:///c",
+        "adapters": "one,./two.py",
+        "adapters_allowed": "one",
+        "host": "::1",
+        "port": "0",
+        "lease_seconds": "0.25",
+        "settle_seconds": "0.5",
+        "visibility_seconds": "1.5",
+        "heartbeat_seconds": ".1",
+        "max_body_bytes": "1",
+        "max_upload_bytes": "2",
+        "max_object_bytes": "3",
+        "durability": "power",
+        "log_format": "json",
+        "log_level": "debug",
+        "fault": "worker.ran:2",
+    }
+    assert values.keys() == Settings.model_fields.keys()
+    toml("\n".join(f"{name} = {value!r}" for name, value in values.items()))
+    from_file = load_settings()
+    Path("playhead.toml").unlink()
+    for name, value in values.items():
+        monkeypatch.setenv("PLAYHEAD_" + name.upper(), value)
+    from_environment = load_settings()
+    assert from_file == from_environment == load_settings(**values)
+    assert all(getattr(from_file, name) != getattr(Settings(), name) for name in values)
+    assert from_file.adapters == ("one", "./two.py")
+    assert from_file.heartbeat_seconds == 0.1
+
+
+def test_adapters_are_a_comma_list_or_a_list_of_the_file(monkeypatch):
+    toml('adapters = ["a", "./b.py"]')
+    assert load_settings().adapters == ("a", "./b.py")
+    monkeypatch.setenv("PLAYHEAD_ADAPTERS", " c , ./d.py,, ")
+    assert load_settings().adapters == ("c", "./d.py")
+
+
+def test_an_empty_variable_is_one_that_is_not_set(monkeypatch):
+    toml("port = 9")
+    monkeypatch.setenv("PLAYHEAD_PORT", "")
+    monkeypatch.setenv("PLAYHEAD_HOME", "")
+    assert (load_settings().port, load_settings().home) == (9, Path(".playhead"))
+
+
+def test_an_empty_list_of_allowed_adapters_allows_none(monkeypatch):
+    monkeypatch.setenv("PLAYHEAD_ADAPTERS_ALLOWED", "")
+    assert load_settings().adapters_allowed == ()
+
+
+def test_a_tilde_is_the_users_home():
+    toml('home = "~/playhead"')
+    assert load_settings().home == Path.home() / "playhead"
+
+
+def test_variables_of_other_programs_and_of_the_tests_are_none_of_ours(monkeypatch):
+    monkeypatch.setenv("PLAYHEAD_TEST_REQUIRE", "postgres")
+    monkeypatch.setenv("playhead_port", "1")
+    assert load_settings() == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("port", "http"),
+        ("port", "-1"),
+        ("port", "65536"),
+        ("lease_seconds", "0"),
+        ("settle_seconds", "-1"),
+        ("visibility_seconds", "nan"),
+        ("heartbeat_seconds", "inf"),
+        ("max_object_bytes", "0"),
+        ("max_body_bytes", "1.5"),
+        ("durability", "disk"),
+        ("log_format", "xml"),
+        ("log_level", "loud"),
+        ("fault", "worker.nap"),
+        ("fault", "worker.ran:0"),
+        ("fault", "worker.ran:x"),
+    ],
+)
+def test_a_bad_value_is_refused_by_name_and_place(monkeypatch, name, value):
+    toml(f"{name} = {value!r}")
+    assert refusal().startswith(f"{name} in {Path('playhead.toml').absolute()} is {value!r}: ")
+    monkeypatch.setenv("PLAYHEAD_" + name.upper(), value)
+    assert refusal().startswith(f"PLAYHEAD_{name.upper()} is {value!r}: ")
+    assert refusal(**{name: value}).startswith(f"--{name.replace('_', '-')} is {value!r}: ")
+
+
+def test_all_bad_values_are_told_at_once(monkeypatch):
+    monkeypatch.setenv("PLAYHEAD_LEASE_SECONDS", "soon")
+    lines = refusal(port=70000, home="").splitlines()
+    assert [line.split(" is ")[0] for line in lines] == ["--home", "--port", "PLAYHEAD_LEASE_SECONDS"]
+
+
+def test_a_bad_value_that_is_overruled_is_not_looked_at(monkeypatch):
+    monkeypatch.setenv("PLAYHEAD_PORT", "http")
+    assert load_settings(port=1).port == 1
+
+
+def test_true_is_no_number():
+    toml("port = true")
+    assert "no setting is true or false" in refusal()
+
+
+def test_the_port_that_kubernetes_sets_is_explained(monkeypatch):
+    monkeypatch.setenv("PLAYHEAD_PORT", "tcp://10.0.0.1:80")
+    assert "enableServiceLinks" in refusal()
+
+
+def test_an_unknown_key_of_the_file_is_refused_with_the_nearest():
+    toml("lease_second = 3")
+    assert "no setting 'lease_second'; did you mean 'lease_seconds'?" in refusal()
+
+
+def test_a_file_that_is_no_toml_or_unreadable_is_refused():
+    toml("port: 1")
+    assert "is not TOML" in refusal()
+    Path("playhead.toml").write_bytes(b'host = "\xff"')
+    assert "is not TOML" in refusal()
+    Path("playhead.toml").unlink()
+    Path("playhead.toml").mkdir()
+    assert "can't be read" in refusal()
+
+
+def test_a_flag_that_is_no_setting_is_a_mistake_of_the_caller():
+    with pytest.raises(TypeError, match="prot"):
+        load_settings(prot=1)
+
+
+def test_settings_are_frozen_and_read_nothing_when_made_directly(monkeypatch):
+    monkeypatch.setenv("PLAYHEAD_PORT", "1")
+    settings = Settings()
+    assert settings.port == 8080
+    with pytest.raises(ValidationError):
+        settings.port = 1  # type: ignore[misc]
+
+
+def test_every_setting_says_what_it_is_for():
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_importing_the_settings_imports_neither_a_server_nor_a_yaml_reader():
+    heavy = {"fastapi", "yaml", "asyncio", "httpx"}
+    code = f"import sys, playhead.settings; print(sorted({heavy} & {{*sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
