@@ -311,7 +311,7 @@ class UpkeepPart(Part):
                 "JOIN executions e ON e.n = m.execution JOIN lanes l ON l.id = m.lane WHERE m.state = 5 AND "
             )
             rows: list[tuple[Any, ...]] = []
-            for cid in ids:
+            for cid in dict.fromkeys(ids):
                 rows += con.execute(query + "m.id = ?", (cid.bytes,)).fetchall()
             if execution or route:
                 rows += con.execute(
