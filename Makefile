@@ -43,7 +43,7 @@ test: $(VENV)/.setup-dev ## all tests (make test ARGS="-m 'not slow'" for the qu
 lint: $(VENV)/.setup-dev ## style, types and the direction of imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
+	@$(BIN)/mypy src tests tools $(if $(wildcard bench/*.py),bench)
 	@$(BIN)/lint-imports --no-logo importlinter.toml
 
 format: $(VENV)/.setup-dev ## mend what ruff can mend
