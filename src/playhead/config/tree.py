@@ -125,14 +125,17 @@ def _syntax(text: str, exc: yaml.YAMLError, found: Diagnostics) -> None:
     problem = getattr(exc, "problem", None) or str(exc)
     mark = getattr(exc, "problem_mark", None) or getattr(exc, "context_mark", None)
     at = Mark(mark.line + 1, mark.column + 1) if mark else _START
+    lines = text.split("\n")
+    if at.line > len(lines):
+        # libyaml ends a text without a last newline as if it had one.
+        at = Mark(len(lines), len(lines[-1]) + 1)
     if "nesting depth" in problem:
         # libyaml looks ahead: it stops at depth 1,000 before the composer has seen depth 100.
         found.add("E003", at, "", f"more than {MAX_DEPTH} levels deep")
         return
     context = getattr(exc, "context", None)
     message = f"{problem} ({context})" if context else problem
-    lines = text.split("\n")
-    if at.line <= len(lines) and "\t" in lines[at.line - 1][: at.column]:
+    if "\t" in lines[at.line - 1][: at.column]:
         message += "; YAML is indented with spaces, never with tabs"
     found.add("E001", at, "", message)
 

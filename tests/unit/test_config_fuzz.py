@@ -1,0 +1,167 @@
+"""Whatever is sent as a config, the answer is a list of faults with places, never a crash."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from playhead import Item, adapter
+from playhead.config import CODES, parse
+from playhead.model import Config
+from playhead.ports.adapter import spec_of
+
+
+class Tuned(BaseModel):
+    level: int
+    words: list[str] = []
+
+
+@adapter("copy")
+def copy(item: Item): ...
+
+
+@adapter("tuned", effects="external")
+def tuned(item: Item, config: Tuned): ...
+
+
+ADAPTERS = {spec.name: spec for one in (copy, tuned) if (spec := spec_of(one)) is not None}
+
+GOOD = """\
+version: "1.0"
+name: docs
+description: &d All of it
+entry: a
+error_handling: {max_attempts: 3, retry_delay_seconds: 0.5, backoff: 1.5, max_delay_seconds: 60}
+routes:
+  a:
+    description: *d
+    inbound: {queue: Q.a, concurrency: 2, prefetch: 64}
+    timeout_seconds: 1.5
+    adapters:
+      - type: tuned
+        config: {level: 2, words: [x, "y"]}
+        condition: {field: attributes.a, operator: matches, value: 'a|b', otherwise: drop}
+    outbound: {stage: s/t, to: [b, c]}
+    error_handling: {max_attempts: 1}
+  b: {adapters: [{type: copy, condition: {field: size, operator: gt, value: 10}}]}
+  c: {external: true, inbound: {queue: others}}
+"""
+
+KEYS = st.sampled_from(
+    [
+        *("version", "name", "description", "entry", "error_handling", "routes", "inbound", "queue"),
+        *("concurrency", "prefetch", "timeout_seconds", "external", "adapters", "outbound", "stage", "to"),
+        *("type", "config", "condition", "field", "operator", "value", "otherwise", "max_attempts", "level"),
+        *("a", "b", "words", "backoff", "<<", "", "1"),
+    ]
+)
+SCALARS: st.SearchStrategy[Any] = st.one_of(
+    st.sampled_from(
+        [
+            "1.0",
+            "docs",
+            "a",
+            "b",
+            "copy",
+            "tuned",
+            "input",
+            "_x",
+            "s",
+            "s/t",
+            "matches",
+            "in",
+            "size",
+            "path",
+            "(",
+        ]
+    ),
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=5),
+)
+DOCUMENTS = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=6),
+    max_leaves=40,
+)
+ROUTES = st.dictionaries(
+    st.sampled_from(["a", "b", "c", "D"]),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "inbound": st.fixed_dictionaries({}, optional={"queue": SCALARS, "prefetch": SCALARS}),
+            "adapters": st.lists(
+                st.fixed_dictionaries(
+                    {},
+                    optional={
+                        "type": st.sampled_from(["copy", "tuned", "tuend", 1]),
+                        "config": DOCUMENTS,
+                        "condition": st.dictionaries(KEYS, SCALARS),
+                    },
+                ),
+                max_size=2,
+            ),
+            "outbound": st.fixed_dictionaries(
+                {"stage": st.sampled_from(["s", "s/t", "u", "input"])},
+                optional={"to": st.lists(st.sampled_from(["a", "b", "c", "x"]), max_size=3)},
+            ),
+            "external": st.booleans(),
+        },
+    ),
+)
+
+
+def check(source: bytes | str) -> None:
+    parsed = parse(source, adapters=ADAPTERS)
+    for fault in parsed.diagnostics:
+        assert 1 <= fault.line <= len(parsed.source.splitlines()) + 1
+        assert fault.column >= 1
+        assert fault.code in CODES
+        assert fault.message
+    assert [(f.line, f.column) for f in parsed.diagnostics] == sorted(
+        (f.line, f.column) for f in parsed.diagnostics
+    )
+    failed = any(fault.severity == "error" for fault in parsed.diagnostics)
+    assert (parsed.config is None) == failed
+    json.dumps([fault.message for fault in parsed.diagnostics]).encode()
+    if parsed.config:
+        kept = json.loads(json.dumps(parsed.config.document(), allow_nan=False))
+        assert Config.from_document(kept) == parsed.config
+        assert parsed.digest
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200))
+def test_any_bytes_and_any_text(source):
+    check(source)
+
+
+@given(st.text(alphabet="abx:-,[]{}&*!|>'\"#%@?<~.0159_ \n\t", max_size=120))
+def test_text_that_looks_like_yaml(source):
+    check(source)
+
+
+@given(DOCUMENTS)
+def test_any_document_of_our_words(document):
+    check(json.dumps(document))
+
+
+@given(ROUTES, SCALARS)
+@settings(max_examples=200)
+def test_routes_of_all_kinds(routes, entry):
+    check(json.dumps({"version": "1.0", "name": "docs", "entry": entry, "routes": routes}))
+
+
+@given(st.integers(0, len(GOOD)), st.integers(0, 8), st.text(alphabet="ab:-[]{}&*!'\"#<~.0 \n\t", max_size=4))
+@settings(max_examples=300)
+def test_a_good_config_with_one_place_spoilt(at, cut, put):
+    check(GOOD[:at] + put + GOOD[at + cut :])
+
+
+def test_the_config_that_is_spoilt_is_good():
+    assert parse(GOOD, adapters=ADAPTERS).config is not None
