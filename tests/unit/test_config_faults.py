@@ -412,6 +412,11 @@ def test_a_route_is_not_called_unreached_while_a_way_is_broken():
     assert codes(source) == ["E302"]
 
 
+def test_a_target_that_can_not_be_read_hides_no_other():
+    source = routes(f"r: {{{STEPS}, outbound: {{stage: s, to: [7, tow]}}}}", f"two: {{{STEPS}}}")
+    assert codes(source) == ["E103", "E302"]
+
+
 def test_a_circle_is_printed():
     (fault,) = faults(
         routes(

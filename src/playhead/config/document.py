@@ -68,15 +68,11 @@ def read_config(
     if (spot := doc.get("entry")) and isinstance(spot.node.value, str) and not entry_known:
         near = spot.found.nearest(entry, lanes)
         spot.fault("E301", f"there is no route {shown(entry)}; routes: {listed(lanes)}", near)
-    graph.check_targets(lanes, lanes)
+    graph.check_targets(lanes)
     graph.check_circles(lanes)
     graph.check_stages(lanes)
     graph.check_queues(lanes, name, taken)
-    # With a broken way between routes, "not reached" would be said of routes that are fine.
-    whole = all(
-        lane.to is not None and all(target in lanes for target, _ in lane.to) for lane in lanes.values()
-    )
-    if entry_known and whole:
+    if entry_known:
         graph.warn_unreached(lanes, entry)
     if previous is not None and previous.name == name and not root.found.failed:
         graph.warn_dropped(config, previous, routes)
@@ -134,7 +130,7 @@ def _read_route(spot: Spot, name: str, config: str, base: ErrorHandling, adapter
     queue, concurrency, prefetch = _read_inbound(table.get("inbound"))
     steps = _read_steps(table, external, errors, adapters)
     outbound = table.get("outbound")
-    stage, to = _read_outbound(outbound)
+    stage, to, whole = _read_outbound(outbound)
     if external:
         for key in ("adapters", "outbound"):
             if wrong := table.get(key):
@@ -149,7 +145,7 @@ def _read_route(spot: Spot, name: str, config: str, base: ErrorHandling, adapter
         queue=str(queue.node.value) if queue else f"{config}.{name}",
         steps=steps,
         stage=str(stage.node.value) if stage else None,
-        to=tuple(target for target, _ in to or ()),
+        to=tuple(target for target, _ in to),
         concurrency=concurrency,
         prefetch=prefetch,
         timeout_seconds=table.number("timeout_seconds", 300, 0, _YEAR, above=True),
@@ -157,7 +153,7 @@ def _read_route(spot: Spot, name: str, config: str, base: ErrorHandling, adapter
         errors=errors,
         description=table.text("description"),
     )
-    return Lane(route, spot, queue, stage, to if table.is_mapping else None)
+    return Lane(route, spot, queue, stage, to, whole and table.is_mapping)
 
 
 def _read_inbound(spot: Spot | None) -> tuple[Spot | None, int, int | None]:
@@ -217,35 +213,33 @@ def _warn_effects(entry: Spot, spec: AdapterSpec | None, errors: ErrorHandling) 
     )
 
 
-def _read_outbound(spot: Spot | None) -> tuple[Spot | None, list[tuple[str, Spot]] | None]:
-    """Stage (None where there is none that could be used) and the routes it feeds."""
+def _read_outbound(spot: Spot | None) -> tuple[Spot | None, list[tuple[str, Spot]], bool]:
+    """Stage (None where there is none that could be used), the routes it feeds, and whether those are all."""
     if spot is None:
-        return None, []
+        return None, [], True
     table = Table(spot, _OUTBOUND_KEYS, ("stage",))
     stage = table.get("stage")
     if stage and not _stage_fine(stage):
         stage = None
     targets = table.get("to")
     if targets is None:
-        return stage, [] if table.is_mapping else None
-    return stage, _read_targets(targets)
+        return stage, [], table.is_mapping
+    return (stage, *_read_targets(targets))
 
 
-def _read_targets(spot: Spot) -> list[tuple[str, Spot]] | None:
+def _read_targets(spot: Spot) -> tuple[list[tuple[str, Spot]], bool]:
     items = spot.items("routes")
-    if items is None:
-        return None
     targets: dict[str, Spot] = {}
-    readable = True
-    for item in items:
+    whole = items is not None
+    for item in items or ():
         target = item.text()
         if target is None:
-            readable = False
+            whole = False
         elif target in targets:
             item.fault("E309", f"route {shown(target)} is named twice; each output would be worked twice")
         else:
             targets[target] = item
-    return list(targets.items()) if readable else None
+    return list(targets.items()), whole
 
 
 def _stage_fine(spot: Spot) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,23 +21,25 @@ class Lane:
         spot: the route; its key is where a fault of the whole route stands.
         queue: None where the queue is the default one.
         stage: None where there is none, or it can't be one.
-        to: the routes it feeds, as written and each once; None where that could not be read.
+        to: the routes it feeds, as written and each once; what could not be read is left out.
+        whole: whether nothing was left out of `to`.
     """
 
     route: Route
     spot: Spot
     queue: Spot | None
     stage: Spot | None
-    to: Sequence[tuple[str, Spot]] | None
+    to: Sequence[tuple[str, Spot]]
+    whole: bool
 
 
-def check_targets(lanes: Mapping[str, Lane], names: Collection[str]) -> None:
+def check_targets(lanes: Mapping[str, Lane]) -> None:
     """E302: each `to` names a route."""
     for lane in lanes.values():
-        for target, spot in lane.to or ():
-            if target not in names:
-                near = spot.found.nearest(target, names)
-                spot.fault("E302", f"there is no route {shown(target)}; routes: {listed(names)}", near)
+        for target, spot in lane.to:
+            if target not in lanes:
+                near = spot.found.nearest(target, lanes)
+                spot.fault("E302", f"there is no route {shown(target)}; routes: {listed(lanes)}", near)
 
 
 def check_circles(lanes: Mapping[str, Lane]) -> None:
@@ -47,7 +49,7 @@ def check_circles(lanes: Mapping[str, Lane]) -> None:
         if start in done:
             continue
         # By hand, not by recursion: a chain of routes may be longer than Python's stack.
-        way: dict[str, Iterator[tuple[str, Spot]]] = {start: iter(lanes[start].to or ())}
+        way: dict[str, Iterator[tuple[str, Spot]]] = {start: iter(lanes[start].to)}
         while way:
             route, targets = next(reversed(way.items()))
             for target, spot in targets:
@@ -55,7 +57,7 @@ def check_circles(lanes: Mapping[str, Lane]) -> None:
                     names = list(way)
                     _report_circle(spot, [*names[names.index(target) :], target])
                 elif target in lanes and target not in done:
-                    way[target] = iter(lanes[target].to or ())
+                    way[target] = iter(lanes[target].to)
                     break
             else:
                 done.add(route)
@@ -117,7 +119,12 @@ def check_queues(lanes: Mapping[str, Lane], config: str, taken: Mapping[str, tup
 
 
 def warn_unreached(lanes: Mapping[str, Lane], entry: str) -> None:
-    """W101: routes to which nothing leads from the entry."""
+    """W101: routes to which nothing leads from the entry.
+
+    Says nothing while a way is broken: it would be said of routes that are fine.
+    """
+    if not all(lane.whole and all(target in lanes for target, _ in lane.to) for lane in lanes.values()):
+        return
     reached: set[str] = set()
     waiting = [entry]
     while waiting:
