@@ -56,11 +56,14 @@ class Shell:
         file.write_text(text.replace("max_characters: 1200", "max_characters: 600"), encoding="utf-8")
 
 
+def copied(example: str, to: Path) -> Shell:
+    left_out = shutil.ignore_patterns(".playhead", "__pycache__", "*.bak")
+    return Shell(shutil.copytree(ROOT / "examples" / example, to / example, ignore=left_out))
+
+
 @pytest.fixture
 def example(tmp_path: Path) -> Shell:
-    folder = tmp_path / "01-docs"
-    shutil.copytree(ROOT / "examples" / "01-docs", folder, ignore=shutil.ignore_patterns(".playhead"))
-    return Shell(folder)
+    return copied("01-docs", tmp_path)
 
 
 @pytest.mark.slow
@@ -113,6 +116,17 @@ def test_the_adapter_in_the_readme_is_taken(example):
     ]
     (example.folder / "steps.py").write_text(steps, encoding="utf-8")
     assert "min_length" in example.type("PLAYHEAD_ADAPTERS=./steps.py playhead adapters sentences")
+
+
+@pytest.mark.slow
+def test_the_second_example_mends_its_step_and_replays_only_that(tmp_path):
+    shell = copied("02-own-adapter", tmp_path)
+    text = (shell.folder / "README.md").read_text(encoding="utf-8")
+    said = shell.type("\n".join(body for language, body in FENCE.findall(text) if language == "sh"))
+    assert "Is green tea bitter? Only when the water is too hot" in said, "the fault is shown"
+    assert re.search(r"^markdown +0 ", said, re.MULTILINE), "nothing was converted again"
+    assert re.search(r"^sentences +10 ", said, re.MULTILINE), "ten sentences where there were seven"
+    assert "(replayed)" in said
 
 
 @pytest.mark.parametrize(
