@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from playhead.cli.app import run_program
-
 
 def main() -> int:
     """Run the command line of this process; returns its exit code."""
-    return run_program(sys.argv[1:])
+    try:
+        # Within the fence: even this early, Ctrl-C is no reason for a traceback.
+        from playhead.cli.app import run_program
+
+        return run_program(sys.argv[1:])
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

@@ -194,9 +194,11 @@ def test_an_invalid_config_is_exit_code_1_with_every_fault_and_stores_nothing(sh
     (shell.folder / "docs.yaml").write_text(
         CONFIG.replace("type: words", "type: wrods").replace("stage:", "stag:")
     )
-    body = shell.json("run", "docs.yaml", "pages", code=1)
-    assert body["error_code"] == "config_invalid"
+    code, out, err = shell("run", "docs.yaml", "pages", "--json")
+    body = json.loads(out)
+    assert (code, body["error_code"]) == (1, "config_invalid")
     assert {d["code"] for d in body["diagnostics"]} >= {"E201", "E101"}
+    assert "docs.yaml:10:23: error E201" in err
     assert shell.json("config", "list") == {"items": [], "next_cursor": None}
     assert shell.json("executions")["items"] == []
 
@@ -450,7 +452,9 @@ def test_configs_are_applied_listed_shown_and_switched_off(shell):
 
 
 def test_validate_lists_faults_with_their_lines_and_stores_nothing(shell):
-    assert shell.json("config", "validate", "docs.yaml") == {"valid": True, "diagnostics": []}
+    assert shell.json("config", "validate", "slow.yaml") == {"valid": True, "diagnostics": []}
+    warned = shell.json("config", "validate", "docs.yaml")
+    assert (warned["valid"], [d["code"] for d in warned["diagnostics"]]) == (True, ["W101"])
     (shell.folder / "bad.yaml").write_text(CONFIG.replace("entry: shout", "entry: shuot"))
     body = shell.json("config", "validate", "bad.yaml", code=1)
     assert body["valid"] is False

@@ -110,6 +110,6 @@ def run_program(arguments: Sequence[str]) -> int:
         if "--json" in arguments:
             Session(json=True).report("usage", exc.format_message())
         return int(exc.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
+    except typer.Abort:
         return exits.INTERRUPTED
     return int(code or exits.OK)

@@ -31,8 +31,11 @@ async def apply(s: Session, files: Files) -> None:
     sources = [(file, read(file)) for file in files]
     async with s.open() as rt:
         if len(sources) > 1:
-            await _all_valid(rt, sources)
-        stored = [await rt.services.configs.apply(source) for _, source in sources]
+            await _all_valid(s, rt, sources)
+        stored = []
+        for file, source in sources:
+            s.file = str(file)
+            stored.append(await rt.services.configs.apply(source))
     versions = [version for version, _ in stored]
     if s.json:
         output.emit(versions[0]) if len(versions) == 1 else output.emit_list(versions)
@@ -156,10 +159,11 @@ def _valid(faults: Sequence[Diagnostic]) -> bool:
     return not any(fault.severity == "error" for fault in faults)
 
 
-async def _all_valid(rt: Runtime, sources: Sequence[tuple[Path, bytes]]) -> None:
+async def _all_valid(s: Session, rt: Runtime, sources: Sequence[tuple[Path, bytes]]) -> None:
     from playhead.errors import ConfigInvalid
 
     for file, source in sources:
+        s.file = str(file)
         faults = await rt.services.configs.validate(source)
         if not _valid(faults):
             raise ConfigInvalid(f"{file} is not a valid config; nothing was applied", faults)

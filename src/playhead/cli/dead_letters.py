@@ -9,6 +9,7 @@ import typer
 
 from playhead.cli import output
 from playhead.cli.command import Cursor, Limit, command
+from playhead.cli.executions import suggest
 from playhead.cli.session import Session, Usage
 
 OfExecution = Annotated[
@@ -70,8 +71,7 @@ async def show(
     if letter.traceback:
         output.line()
         output.line(letter.traceback.rstrip())
-    output.line()
-    output.line(f"Next:\n  playhead cat {letter.input_key}\n  playhead dead-letters resend {identity}")
+    suggest([f"playhead cat {letter.input_key}", f"playhead dead-letters resend {identity}"])
 
 
 @command("resend", example="playhead dead-letters resend --execution latest")
@@ -97,4 +97,4 @@ async def resend(
         return
     output.line(f"{output.counted(len(resent), 'message')} sent again")
     if resent:
-        output.line("Next, if no worker runs:\n  playhead worker --until-idle")
+        suggest(["playhead worker --until-idle"])

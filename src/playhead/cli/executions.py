@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from playhead.model import DeadLetter, Execution, RouteCounts, StageSummary
+    from playhead.services.browse import BrowseService
 
 DEAD_SHOWN = 10
 
@@ -85,9 +86,10 @@ async def show(s: Session, execution: ExecutionRef) -> None:
             routes = await browse.route_counts(identity)
             if found.counts.failed:
                 dead = (await browse.dead_letters(execution=identity, limit=DEAD_SHOWN)).items
+        steps = await next_steps(browse, found, stages)
     describe(found)
     _details(routes, stages, found.counts.failed, dead)
-    next_steps(found, stages)
+    suggest(steps)
 
 
 @command("stages", example="playhead stages latest")
@@ -169,22 +171,34 @@ def _stages(stages: Sequence[StageSummary]) -> None:
     )
 
 
-def next_steps(e: Execution, stages: Sequence[StageSummary]) -> None:
-    """Write the commands that people want next."""
+async def next_steps(browse: BrowseService, e: Execution, stages: Sequence[StageSummary]) -> list[str]:
+    """The commands that people want next, as they can be pasted."""
     identity = e.execution_id
     steps = []
     if e.status == "running":
-        steps += ["playhead worker --until-idle    # if no worker runs", f"playhead cancel {identity}"]
-    if e.counts.failed:
+        steps += ["playhead worker --until-idle", f"playhead cancel {identity}"]
+    if e.counts.failed and e.status != "cancelled":
         steps += [
             f"playhead dead-letters list --execution {identity}",
             f"playhead dead-letters resend --execution {identity}",
         ]
-    if made := [x.stage for x in stages if x.objects]:
-        # The last stage is what an execution was for; any earlier one is where a replay starts.
-        steps += [f"playhead ls {identity} {made[-1]}", f"playhead replay {identity} {made[-1]} ROUTE"]
+    made = [x.stage for x in stages if x.objects]
+    if made:
+        steps.append(f"playhead ls {identity} {made[-1]}")
+    routes = (await browse.routes(None, output.MAX_PAGE)).items if made else ()
+    # A stage that feeds a route is what a replay is for: what came before it need not be done again.
+    fed = [(r.stage, r.to[0]) for r in routes if r.config == e.config and r.to and r.stage in made]
+    if fed:
+        stage, route = fed[-1]
+        steps.append(f"playhead replay {identity} {stage} {route}")
+    elif made and e.kind == "adopted":
+        steps.append(f"playhead replay {identity} {made[-1]} ROUTE")
+    return steps
+
+
+def suggest(steps: Sequence[str]) -> None:
+    """Write commands to try next for people."""
     if steps:
-        output.line()
-        output.line("Next:")
+        output.line("\nNext:")
         for step in steps:
             output.line(f"  {step}")

@@ -24,7 +24,12 @@ class _Text(logging.Formatter):
         fields: dict[str, Any] = getattr(record, "fields", {})
         tail = "".join(f" {name}={value}" for name, value in fields.items() if value is not None)
         line = clean(f"{record.levelname.lower()}: {record.getMessage()}{tail}")
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        if not record.exc_info or record.exc_info[1] is None:
+            return line
+        if logging.getLogger().isEnabledFor(logging.DEBUG):
+            return f"{line}\n{self.formatException(record.exc_info)}"
+        # A traceback is for those who ask for it.
+        return line + clean(f": {type(record.exc_info[1]).__name__}: {record.exc_info[1]}")
 
 
 class _Json(logging.Formatter):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
@@ -30,11 +30,13 @@ def set_up_streams() -> None:
 
 
 def plain(value: object) -> Any:
-    """What `json` asks when it meets something of ours: a dataclass by its fields, an id as text."""
+    """What `json` asks when it meets something of ours: a dataclass is its fields, an id its text."""
     if is_dataclass(value) and not isinstance(value, type):
         return {f.name: getattr(value, f.name) for f in fields(value)}
     if isinstance(value, UUID):
         return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 

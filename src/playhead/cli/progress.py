@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -17,10 +17,15 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from playhead.model import Execution
-    from playhead.services.browse import BrowseService
 
 LINE_SECONDS: Final = 5.0
 LOOK_SECONDS: Final = 1.0
+
+
+class Looking(Protocol):
+    """What following needs of a service."""
+
+    async def execution(self, execution: UUID) -> Execution: ...
 
 
 class Display(Protocol):
@@ -37,7 +42,7 @@ class Display(Protocol):
 def display() -> Iterator[Display]:
     """Show progress while the block runs; a bar is gone when it ends."""
     if not sys.stderr.isatty():
-        yield _Lines()
+        yield Lines()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -72,9 +77,12 @@ class _Bar:
         )
 
 
-class _Lines:
-    def __init__(self) -> None:
-        self._next = time.monotonic() + LINE_SECONDS
+class Lines:
+    """A line every few seconds, for logs and pipes."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._next = clock() + LINE_SECONDS
 
     def storing(self, done: int, total: int) -> None:
         self._say(f"storing inputs: {done:,} of {total:,}")
@@ -83,8 +91,8 @@ class _Lines:
         self._say(f"working: {counts(execution)}")
 
     def _say(self, text: str) -> None:
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + LINE_SECONDS
+        if self._clock() >= self._next:
+            self._next = self._clock() + LINE_SECONDS
             output.note(text)
 
 
@@ -97,7 +105,7 @@ def counts(execution: Execution) -> str:
     return ", ".join(parts)
 
 
-async def watch(browse: BrowseService, execution: UUID, shown: Display) -> Execution:
+async def watch(browse: Looking, execution: UUID, shown: Display) -> Execution:
     """Show an execution until it has ended; returns how it ended. A backend that is away is waited for."""
     import asyncio
 

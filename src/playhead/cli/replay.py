@@ -65,12 +65,10 @@ async def replay(
         output.emit(answer)
         return code
     _describe(done)
-    output.line()
     if wait:
+        output.line()
         executions.describe(made)
-        executions.next_steps(made, ())
-    else:
-        output.line(f"Next:\n  playhead show {done.execution_id}")
+    executions.suggest([f"playhead show {done.execution_id}"])
     return code
 
 

@@ -58,6 +58,7 @@ async def run(
     s.interrupted = "stopped before all inputs were stored; nothing was run"
     async with s.open("run") as rt:
         if file:
+            s.file = of
             applied, new = await rt.services.configs.apply(source)
             config.tell_applied(applied, new, of)
             of, version = applied.name, applied.version
@@ -78,12 +79,18 @@ async def run(
                 code, execution = await _work(s, rt, execution, shown)
         if detach:
             await _tell_if_alone(rt.services.browse)
-        stages = [] if s.json or detach else await rt.services.browse.stages(identity)
+        if s.json:
+            steps = []
+        elif detach:
+            steps = [f"playhead show {identity}"]
+        else:
+            browse = rt.services.browse
+            steps = await executions.next_steps(browse, execution, await browse.stages(identity))
     if s.json:
         output.emit(execution)
     else:
         executions.describe(execution)
-        executions.next_steps(execution, stages)
+        executions.suggest(steps)
     if detach:
         return exits.OK
     return code or (exits.OK if execution.status == "completed" else exits.FAILED)

@@ -36,11 +36,13 @@ class Session:
         flags: settings given on the command line, by name; None where not given.
         json: only JSON on stdout.
         interrupted: what Ctrl-C leaves behind and how to go on, kept up to date by the command.
+        file: the config file at hand, which an error's diagnostics are about.
     """
 
     flags: dict[str, Any] = field(default_factory=dict)
     json: bool = False
     interrupted: str = "stopped by Ctrl-C"
+    file: str = ""
 
     @cached_property
     def settings(self) -> Settings:
@@ -93,7 +95,7 @@ class Session:
         """Tell of an error: text on stderr, and with `--json` the API's ErrorResponse on stdout."""
         output.note(f"Error ({code}): {detail}")
         for diagnostic in diagnostics:
-            output.note("  " + output.diagnostic(diagnostic))
+            output.note("  " + output.diagnostic(diagnostic, self.file))
         self.report(code, detail, diagnostics)
 
     def report(self, code: str, detail: str, diagnostics: Sequence[object] = ()) -> None:
