@@ -119,7 +119,7 @@ class Tour:
         repeated = sum(1 for _ in self.api.items(f"/executions/{again}/lineage", route="convert"))
         self.story.print(
             f"Pages converted again: [bold]{repeated}[/] of {len(converted)}, by the lineage of the replay. "
-            f"The first time, converting them kept the worker busy for {_busy(converted):.1f} s."
+            f"That saved the {_busy(converted):.1f} s in which a worker converted them the first time."
         )
         return repeated
 
