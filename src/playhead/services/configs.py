@@ -5,36 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final
 
 from playhead import events
 from playhead.engine.paging import decode_cursor, encode_cursor
 from playhead.errors import ConfigInvalid, Conflict, NotFound
-from playhead.model import Config, ConfigVersion, Diagnostic, Page
+from playhead.model import ConfigVersion, Diagnostic, Page
 from playhead.ports.catalog.configs import Configs
-
-if TYPE_CHECKING:
-    from playhead.ports.config import Parsed
+from playhead.ports.config import ParseConfig, Parsed
 
 _MOST_REMEMBERED: Final = 1000
-
-
-class Parse(Protocol):
-    """Reads a config, with the adapters of this process in mind. Plain, as it may take long."""
-
-    def __call__(
-        self,
-        source: bytes | str,
-        *,
-        taken: Mapping[str, tuple[str, str]] | None = None,
-        previous: Config | None = None,
-    ) -> Parsed: ...
 
 
 class ConfigService:
     """Keeps configs. Every method raises `Unavailable` when the catalog is away."""
 
-    def __init__(self, catalog: Configs, parse: Parse) -> None:
+    def __init__(self, catalog: Configs, parse: ParseConfig) -> None:
         self._catalog = catalog
         self._parse = parse
         # A version never changes, so neither do its warnings.
@@ -111,7 +97,13 @@ class ConfigService:
         """Parse a config, knowing its last version and the queues that others hold."""
         parsed = await asyncio.to_thread(self._parse, source)
         if parsed.config is None:
-            return parsed
+            # Its name is not known for sure, so all queues are; one pass has to find all faults.
+            owners = {
+                route.queue: (loaded.config.name, route.name)
+                for loaded in await self._catalog.active_configs()
+                for route in loaded.config.routes.values()
+            }
+            return await asyncio.to_thread(self._parse, source, taken=owners)
         name = parsed.config.name
         newest = await self._catalog.config(name)
         taken: Mapping[str, tuple[str, str]] = {}
@@ -120,7 +112,7 @@ class ConfigService:
             taken = await self._catalog.queue_owners(queues, except_config=name)
         if newest is None and not taken:
             return parsed
-        # Again, so that what is found now has its line and column, too.
+        # Again, so that what was found now has its line and column, too.
         previous = newest.config if newest else None
         return await asyncio.to_thread(self._parse, source, taken=taken, previous=previous)
 

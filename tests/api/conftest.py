@@ -1,0 +1,224 @@
+"""A whole Playhead in memory behind its HTTP API, with a worker that runs when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from functools import cache, partial
+from typing import Any, cast
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from playhead import Item, Reject, adapter
+from playhead.api.app import create_app
+from playhead.backends.broker_memory import MemoryBroker
+from playhead.backends.catalog_memory import MemoryCatalog
+from playhead.backends.store_memory import MemoryStore
+from playhead.config import parse
+from playhead.errors import PlayheadError
+from playhead.ports.adapter import AdapterSpec, spec_of
+from playhead.ports.catalog.upkeep import Process
+from playhead.ports.store import Blob
+from playhead.services import Services
+from playhead.services.browse import BrowseService
+from playhead.services.configs import ConfigService
+from playhead.services.recover import RecoverService
+from playhead.services.replay import ReplayService
+from playhead.services.submit import SubmitService
+from playhead.services.worker import WorkerService, WorkerSettings
+
+OWNER = "test-process"
+MAX_BODY = 20_000
+MAX_UPLOAD = 100_000
+
+WORDS = """\
+version: "1.0"
+name: words
+entry: upper
+routes:
+  upper:
+    adapters: [{type: upper}]
+    outbound: {stage: shouted, to: [split]}
+  split:
+    adapters: [{type: split}]
+    outbound: {stage: split/words}
+  aside:
+    inbound: {queue: elsewhere}
+    external: true
+"""
+
+
+@adapter("upper", produces="text/markdown")
+def upper(item: Item) -> str:
+    if item.text == "bad":
+        raise Reject("this is bad")
+    return item.text.upper()
+
+
+@adapter("split", produces="text/plain")
+def split(item: Item) -> Iterator[str]:
+    yield from item.text.split()
+
+
+def _specs() -> dict[str, AdapterSpec]:
+    found = (spec_of(function) for function in (upper, split))
+    return {spec.name: spec for spec in found if spec}
+
+
+def new_app(services: Services | None = None) -> FastAPI:
+    return create_app(
+        cast(Services, services), version="1.2.3", max_body_bytes=MAX_BODY, max_upload_bytes=MAX_UPLOAD
+    )
+
+
+@cache
+def _app() -> FastAPI:
+    """One app for all tests: it keeps nothing but its services, and takes long to put together."""
+    return new_app()
+
+
+def client(app: FastAPI) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://playhead")
+
+
+class Outage:
+    """What stands before a backend and can be told that it is away."""
+
+    def __init__(self) -> None:
+        self.error: PlayheadError | None = None
+
+    async def __call__(self) -> None:
+        await asyncio.sleep(0)  # a real backend gives way, too
+        if self.error:
+            raise self.error
+
+
+class Playhead:
+    """The parts, and the words that the tests are written in."""
+
+    config_source = WORDS
+    max_body = MAX_BODY
+    max_upload = MAX_UPLOAD
+
+    def own_app(self) -> FastAPI:
+        """An app that a test may change."""
+        return new_app(self.services)
+
+    def __init__(self, data_dir: str) -> None:
+        self.store_outage, self.broker_outage, self.catalog_outage = Outage(), Outage(), Outage()
+        self.store = MemoryStore(pause=self.store_outage)
+        self.broker = MemoryBroker(pause=self.broker_outage)
+        self.catalog = MemoryCatalog(pause=self.catalog_outage)
+        self._data_dir = data_dir
+        self._adapters = _specs()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.replays = ReplayService(
+            *(self.catalog, self.store, self.broker), owner=OWNER, lease=15, settle=0.5, spawn=self._spawn
+        )
+        self.services = Services(
+            configs=ConfigService(self.catalog, partial(parse, adapters=self._adapters)),
+            submit=SubmitService(
+                *(self.catalog, self.store),
+                owner=OWNER,
+                lease=15,
+                max_object_bytes=MAX_UPLOAD,
+                sealed=lambda job: self._keep(self.replays.drive(job)),
+            ),
+            replay=self.replays,
+            browse=BrowseService(self.catalog, self.store, self.broker, self._adapters),
+            recover=RecoverService(self.catalog),
+        )
+        self.app = _app()
+        self.app.state.services = self.services
+        self.http = client(self.app)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        self._spawn(work)
+
+    async def work(self) -> None:
+        """Publish what waits for it and work everything that can be worked."""
+        await asyncio.gather(*self._tasks)
+        for call in await self.catalog.orphans(OWNER, limit=1000):
+            await self.broker.publish([call])
+            await self.catalog.mark_published([call])
+        settings = WorkerSettings(
+            worker=OWNER, visibility=30, data_dir=self._data_dir, max_object_bytes=MAX_UPLOAD
+        )
+        worker = WorkerService(self.catalog, self.broker, self.store, self._adapters, settings)
+        await worker.run(until_idle=True)
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await self.http.aclose()
+
+    async def put(self, key: str, data: bytes = b"data") -> None:
+        """Put an object there as another program would."""
+        await self.store.write([[Blob(key, data)]])
+
+    async def get(self, path: str, wanted: int = 200, /, **query: Any) -> Any:
+        answer = await self.http.get(
+            f"/api/v1/{path}", params={k: v for k, v in query.items() if v is not None}
+        )
+        assert answer.status_code == wanted, answer.text
+        return answer.json()
+
+    async def post(self, path: str, body: Any = None, status: int = 200) -> Any:
+        answer = await self.http.post(f"/api/v1/{path}", json=body)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    async def items(self, path: str, /, **query: Any) -> list[dict[str, Any]]:
+        """All items of a list, page by page."""
+        found: list[dict[str, Any]] = []
+        cursor = None
+        while True:
+            page = await self.get(path, **query, cursor=cursor)
+            assert set(page) == {"items", "next_cursor"}
+            found += page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return found
+
+    async def apply(self, source: str = WORDS) -> None:
+        answer = await self.http.post(
+            "/api/v1/configs", content=source, headers={"Content-Type": "application/yaml"}
+        )
+        assert answer.status_code in (200, 201), answer.text
+
+    async def run(
+        self, files: Mapping[str, bytes], *, tags: tuple[str, ...] = (), config: str = "words"
+    ) -> str:
+        """Run files to the end; returns the execution's id."""
+        answer = await self.http.post(
+            f"/api/v1/configs/{config}/run",
+            files=[("files", (name, data)) for name, data in files.items()],
+            data={"tags": list(tags)},
+        )
+        assert answer.status_code == 202, answer.text
+        await self.work()
+        return str(answer.json()["execution_id"])
+
+    async def replay(self, source: str, stage: str, route: str, path: str | None = None) -> Any:
+        return await self.post(
+            "replay",
+            {"from_execution_id": source, "from_stage": stage, "to_route": route, "from_path": path},
+        )
+
+
+@pytest.fixture
+async def playhead(tmp_path: Any) -> AsyncIterator[Playhead]:
+    made = Playhead(str(tmp_path))
+    await made.catalog.heartbeat(Process(OWNER, "serve", "here", 1))
+    await made.apply()
+    yield made
+    await made.close()

@@ -1,0 +1,131 @@
+"""Bodies that are too large, not JSON, not text, or not what they say they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.api.conftest import Playhead
+
+JSON = {"Content-Type": "application/json"}
+X = "01890000-0000-7000-8000-000000000000"
+
+
+async def _post(
+    playhead: Playhead, content: Any, path: str = "replay", headers: Any = JSON
+) -> tuple[int, Any]:
+    answer = await playhead.http.post(f"/api/v1/{path}", content=content, headers=headers)
+    return answer.status_code, answer.json()
+
+
+def _raw(**values: str) -> str:
+    fields = {"from_execution_id": f'"{X}"', "from_stage": '"s"', "to_route": '"r"'} | values
+    return "{" + ", ".join(f'"{name}": {value}' for name, value in fields.items()) + "}"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["NaN", "Infinity", "-Infinity", "1e999", '"\\ud800"', '{"a": ["\\udfff"]}', "[1,]", "1" * 5000, "nul"],
+)
+@pytest.mark.parametrize("path", ["replay", "configs/words/run"])
+async def test_what_json_does_not_have_is_422(playhead: Playhead, value: str, path: str):
+    raw = _raw(from_path=value) if path == "replay" else f'{{"payload": {value}}}'
+    status, body = await _post(playhead, raw, path)
+    assert status == 422
+    assert [set(fault) for fault in body["detail"]] == [{"type", "loc", "msg", "input", "ctx"}]
+    assert body["detail"][0]["type"] == "json_invalid"
+
+
+@pytest.mark.parametrize(
+    "path", ["replay", "configs", "configs/validate", "configs/words/run", "dead-letters/resend"]
+)
+async def test_what_is_not_utf8_or_too_deep_is_400(playhead: Playhead, path: str):
+    for raw in (b'{"a": "\xff"}', '{"a": "é"}'.encode("utf-16"), b"[" * 5000 + b"]" * 5000, b'{"a":' * 300):
+        status, body = await _post(playhead, raw, path)
+        expected = (422, None) if raw == b'{"a":' * 300 else (400, "invalid_body")
+        assert (status, body.get("error_code")) == expected
+
+
+async def test_a_payload_of_200_levels_is_taken(playhead: Playhead):
+    deep = "[" * 190 + "]" * 190
+    status, _ = await _post(playhead, f'{{"payload": {deep}}}', "configs/words/run")
+    assert status == 202
+
+
+async def test_an_empty_body_is_422(playhead: Playhead):
+    assert (await _post(playhead, b""))[0] == 422
+    assert (await _post(playhead, b"", headers={}))[0] == 422
+    assert (await _post(playhead, b"null"))[0] == 422
+
+
+async def test_a_wrong_value_is_echoed_even_if_it_is_odd(playhead: Playhead):
+    status, body = await _post(playhead, _raw(from_path='{"a": "\\u0000é\\u2028"}'))
+    assert (status, body["detail"][0]["input"]) == (422, {"a": "\0é\u2028"})
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", None]
+)
+async def test_json_that_does_not_say_so_is_415(playhead: Playhead, kind: str | None):
+    """A page of another site can send such bodies without asking."""
+    headers = {"Content-Type": kind} if kind else {}
+    status, body = await _post(playhead, _raw(), headers=headers)
+    assert (status, body["error_code"]) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json; charset=utf-8", "APPLICATION/JSON", "application/merge+json"]
+)
+async def test_json_by_its_other_names_is_read(playhead: Playhead, kind: str):
+    assert (await _post(playhead, _raw(), headers={"Content-Type": kind}))[0] == 404
+
+
+async def _chunks(size: int) -> AsyncIterator[bytes]:
+    for _ in range(0, size, 1000):
+        yield b"a" * 1000
+
+
+@pytest.mark.parametrize("path", ["replay", "configs", "dead-letters/resend", "nowhere"])
+async def test_a_body_over_the_limit_is_413(playhead: Playhead, path: str):
+    status, body = await _post(playhead, b"a" * (playhead.max_body + 1), path)
+    assert (status, body["error_code"]) == (413, "body_too_large")
+    assert str(playhead.max_body) in body["detail"]
+
+
+@pytest.mark.parametrize("path", ["replay", "configs", "dead-letters/resend"])
+async def test_a_body_over_the_limit_that_hides_its_length_is_413(playhead: Playhead, path: str):
+    status, body = await _post(playhead, _chunks(playhead.max_body + 1), path)
+    assert (status, body["error_code"]) == (413, "body_too_large")
+
+
+async def test_a_body_of_the_limit_is_taken(playhead: Playhead):
+    padding = playhead.max_body - len(_raw(from_path='""'))
+    assert (await _post(playhead, _raw(from_path=json.dumps("a" * padding))))[0] == 400
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+async def test_an_upload_has_a_limit_of_its_own(playhead: Playhead, hidden: bool):
+    def form(size: int) -> bytes:
+        head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
+        return head + b"a" * size + b"\r\n--b--\r\n"
+
+    async def stream(raw: bytes) -> AsyncIterator[bytes]:
+        yield raw
+
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    seen = []
+    for size in (playhead.max_body + 1, playhead.max_upload + 1):
+        content = stream(form(size)) if hidden else form(size)
+        seen.append(await _post(playhead, content, "configs/words/run", kind))
+    assert seen[0][0] == 202
+    assert (seen[1][0], seen[1][1]["error_code"]) == (413, "body_too_large")
+
+
+async def test_a_form_that_can_not_be_read_is_400(playhead: Playhead):
+    for kind in ("multipart/form-data", "multipart/form-data; boundary=b"):
+        status, body = await _post(playhead, b"no form", "configs/words/run", {"Content-Type": kind})
+        assert (status, body["error_code"]) == (400, "invalid_body")

@@ -1,0 +1,85 @@
+"""Dead letters over HTTP: listed, shown, sent again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from playhead.ids import uuid7
+
+if TYPE_CHECKING:
+    from tests.api.conftest import Playhead
+
+
+@pytest.fixture
+async def execution(playhead: Playhead) -> str:
+    return await playhead.run({"a": b"bad", "b": b"bad", "c": b"good"})
+
+
+async def test_a_dead_letter_tells_what_failed_and_where(playhead: Playhead, execution: str):
+    letters = await playhead.items("dead-letters", limit=1)
+    assert [letter["input_key"][-1] for letter in letters] == ["b", "a"]
+    letter = letters[1]
+    shown = await playhead.get(f"dead-letters/{letter['correlation_id']}")
+    assert "traceback" in shown
+    assert letter.items() <= shown.items()
+    assert letter.pop("failed_at").endswith("Z")
+    assert letter == {
+        "correlation_id": letter["correlation_id"],
+        "execution_id": execution,
+        "config": "words",
+        "config_version": 1,
+        "route": "upper",
+        "queue": "words.upper",
+        "input_key": f"{execution}/input/a",
+        "attempts": 1,
+        "error_code": "rejected",
+        "error": letter["error"],
+    }
+    assert "this is bad" in letter["error"]
+
+
+async def test_dead_letters_are_filtered(playhead: Playhead, execution: str):
+    other = await playhead.run({"a": b"bad"})
+    assert len(await playhead.items("dead-letters")) == 3
+    assert len(await playhead.items("dead-letters", execution_id=other)) == 1
+    assert len(await playhead.items("dead-letters", route="upper")) == 3
+    assert await playhead.items("dead-letters", route="split") == []
+
+
+async def test_sending_one_again_starts_its_execution_again(playhead: Playhead, execution: str):
+    [letter, _] = await playhead.items("dead-letters")
+    path = f"dead-letters/{letter['correlation_id']}"
+    assert await playhead.post(f"{path}/resend", status=202) == {"resent": 1}
+    assert (await playhead.get(f"executions/{execution}"))["status"] == "running"
+    assert await playhead.post(f"{path}/resend", status=202) == {"resent": 0}
+    await playhead.get(path, 404)
+    await playhead.work()
+    assert (await playhead.get(f"executions/{execution}"))["status"] == "failed"
+    assert (await playhead.get(path))["attempts"] == 2
+
+
+async def test_many_are_sent_again_by_id_execution_or_route(playhead: Playhead, execution: str):
+    ids = [letter["correlation_id"] for letter in await playhead.items("dead-letters")]
+    for body, number in (
+        ({"correlation_ids": [ids[0], ids[0], str(uuid7())]}, 1),
+        ({"execution_id": execution}, 1),
+        ({"route": "upper"}, 0),
+    ):
+        assert await playhead.post("dead-letters/resend", body, 202) == {"resent": number}
+
+
+@pytest.mark.parametrize(
+    "body", [{"ids": []}, {"correlation_ids": ["x"]}, {"execution_id": "latest"}, {"route": ""}, [], None]
+)
+async def test_a_selection_of_another_shape_is_422(playhead: Playhead, body: Any):
+    await playhead.post("dead-letters/resend", body, 422)
+
+
+async def test_an_execution_that_was_cancelled_stays_so(playhead: Playhead):
+    execution = await playhead.run({"a": b"bad"})
+    [letter] = await playhead.items("dead-letters")
+    await playhead.post(f"dead-letters/{letter['correlation_id']}/resend", status=202)
+    await playhead.post(f"executions/{execution}/cancel")
+    assert await playhead.post(f"dead-letters/{letter['correlation_id']}/resend", status=202) == {"resent": 0}

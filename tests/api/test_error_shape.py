@@ -1,0 +1,203 @@
+"""Every error of every operation has one shape."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from playhead.api.errors import ERRORS, STATUS
+from playhead.errors import (
+    PlayheadError,
+    StoreFull,
+    broker_unavailable,
+    catalog_unavailable,
+    store_unavailable,
+)
+
+if TYPE_CHECKING:
+    from tests.api.conftest import Playhead
+
+X = "01890000-0000-7000-8000-000000000000"
+YAML = {"Content-Type": "application/yaml"}
+TEXT = {"Content-Type": "text/plain"}
+REPLAY = {"from_execution_id": X, "from_stage": "s", "to_route": "r"}
+
+# method, path, what is sent, the code that comes back
+CASES: list[tuple[str, str, dict[str, Any], str]] = [
+    ("GET", "/nowhere", {}, "not_found"),
+    ("GET", "/api/v1/replays/", {}, "not_found"),
+    ("GET", "/docs/assets/nothing.js", {}, "not_found"),
+    ("GET", "/api/v1/replay", {}, "method_not_allowed"),
+    ("DELETE", "/api/v1/configs/words", {}, "method_not_allowed"),
+    ("POST", "/api/v1/replay", {"json": REPLAY}, "execution_not_found"),
+    ("POST", "/api/v1/replay", {"json": REPLAY | {"from_path": "/"}}, "invalid_path"),
+    (
+        "POST",
+        "/api/v1/replay",
+        {"content": b'{"from_stage": "\xff"}', "headers": YAML},
+        "unsupported_media_type",
+    ),
+    ("POST", "/api/v1/replay", {"content": b"{}"}, "unsupported_media_type"),
+    ("GET", f"/api/v1/replays/{X}", {}, "replay_not_found"),
+    ("GET", "/api/v1/replays?cursor=!", {}, "invalid_cursor"),
+    ("GET", f"/api/v1/replays?from_execution_id={X}", {}, "execution_not_found"),
+    ("POST", "/api/v1/configs", {"content": b"a: [", "headers": YAML}, "config_invalid"),
+    ("POST", "/api/v1/configs", {"content": b"a", "headers": TEXT}, "unsupported_media_type"),
+    ("POST", "/api/v1/configs/validate", {"content": b"a", "headers": TEXT}, "unsupported_media_type"),
+    ("GET", "/api/v1/configs?cursor=MQ", {}, "invalid_cursor"),
+    ("GET", "/api/v1/configs/none", {}, "config_not_found"),
+    ("GET", "/api/v1/configs/none/versions", {}, "config_not_found"),
+    ("GET", "/api/v1/configs/words/versions/9", {}, "config_not_found"),
+    ("POST", "/api/v1/configs/none/activate", {}, "config_not_found"),
+    ("POST", "/api/v1/configs/none/deactivate", {}, "config_not_found"),
+    ("POST", "/api/v1/configs/none/run", {"json": {"payload": 1}}, "config_not_found"),
+    ("POST", "/api/v1/configs/words/run", {"json": {"payload": 1, "path": "../x"}}, "invalid_path"),
+    ("POST", "/api/v1/configs/words/run", {"files": [("files", ("../x", b""))]}, "invalid_path"),
+    ("POST", "/api/v1/configs/words/run", {"content": b"a", "headers": TEXT}, "unsupported_media_type"),
+    ("POST", "/api/v1/configs/words/run", {"content": b"a" * 30_000, "headers": TEXT}, "body_too_large"),
+    ("GET", "/api/v1/executions?cursor=x", {}, "invalid_cursor"),
+    ("GET", f"/api/v1/executions/{X}", {}, "execution_not_found"),
+    ("POST", f"/api/v1/executions/{X}/cancel", {}, "execution_not_found"),
+    ("GET", f"/api/v1/executions/{X}/routes", {}, "execution_not_found"),
+    ("GET", f"/api/v1/executions/{X}/stages", {}, "execution_not_found"),
+    ("GET", f"/api/v1/executions/{X}/replays", {}, "execution_not_found"),
+    ("GET", f"/api/v1/executions/{X}/lineage", {}, "execution_not_found"),
+    ("GET", f"/api/v1/lineage/{X}", {}, "message_not_found"),
+    ("GET", f"/api/v1/lineage/{X}/chain", {}, "message_not_found"),
+    ("GET", f"/api/v1/lineage/batch/{X}", {}, "replay_not_found"),
+    ("GET", f"/api/v1/lineage?object_key={X}/s/p", {}, "object_not_found"),
+    ("GET", "/api/v1/lineage?object_key=s/p", {}, "invalid_path"),
+    ("GET", f"/api/v1/storage/objects?execution_id={X}", {}, "execution_not_found"),
+    ("GET", f"/api/v1/storage/objects?execution_id={X}&path=a", {}, "invalid_path"),
+    ("GET", f"/api/v1/storage/objects?execution_id={X}&cursor=a", {}, "invalid_cursor"),
+    ("GET", f"/api/v1/storage/objects/content?key={X}/s/p", {}, "object_not_found"),
+    ("GET", f"/api/v1/storage/objects/content?key={X}/../p", {}, "invalid_path"),
+    ("GET", f"/api/v1/storage/objects/metadata?key={X}/s/p", {}, "object_not_found"),
+    ("GET", f"/api/v1/storage/objects/metadata?key={X}/s/p.meta.json", {}, "invalid_path"),
+    ("GET", "/api/v1/routes?cursor=a", {}, "invalid_cursor"),
+    ("GET", f"/api/v1/dead-letters?execution_id={X}", {}, "execution_not_found"),
+    ("GET", f"/api/v1/dead-letters/{X}", {}, "dead_letter_not_found"),
+    ("POST", f"/api/v1/dead-letters/{X}/resend", {}, "dead_letter_not_found"),
+    ("POST", "/api/v1/dead-letters/resend", {"json": {}}, "selection_empty"),
+    ("POST", "/api/v1/dead-letters/resend", {"json": {"correlation_ids": []}}, "selection_empty"),
+    ("POST", "/api/v1/dead-letters/resend", {"json": {"execution_id": X}}, "execution_not_found"),
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "sent", "code"), CASES, ids=[f"{c[0]} {c[1]} {c[3]}" for c in CASES]
+)
+async def test_an_error_has_a_detail_a_code_the_requests_id_and_a_time(
+    playhead: Playhead, method: str, path: str, sent: dict[str, Any], code: str
+):
+    answer = await playhead.http.request(
+        method, path, **{**sent, "headers": {"X-Correlation-ID": "asked.by-me_1", **sent.get("headers", {})}}
+    )
+    body = answer.json()
+    assert (body["error_code"], answer.status_code) == (code, STATUS[code])
+    assert set(body) == {"detail", "error_code", "correlation_id", "timestamp"} | (
+        {"diagnostics"} if code == "config_invalid" else set()
+    )
+    assert body["detail"]
+    assert body["correlation_id"] == answer.headers["X-Correlation-ID"] == "asked.by-me_1"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", body["timestamp"])
+    assert answer.headers["Content-Type"] == "application/json"
+
+
+def _valid_body(path: str) -> Any:
+    """A body that an operation would take."""
+    if path.endswith("/replay"):
+        return REPLAY
+    if path.endswith("/run"):
+        return {"payload": 1}
+    if path.endswith("dead-letters/resend"):
+        return {"execution_id": X}
+    return {"source": "a: ["}
+
+
+async def test_every_operation_says_that_the_catalog_is_away(playhead: Playhead):
+    playhead.catalog_outage.error = catalog_unavailable("the catalog is away")
+    query = {"object_key": f"{X}/s/p", "key": f"{X}/s/p", "execution_id": X}
+    seen = {}
+    for path, operations in playhead.app.openapi()["paths"].items():
+        # Content is looked for in the store first: what is not there needs no catalog.
+        if not path.startswith("/api/v1/") or path.endswith(("/health", "/content")):
+            continue
+        url = re.sub(r"\{\w+_id\}", X, path).format(name="words", version=1)
+        for method in operations:
+            sent: dict[str, Any] = {"params": query} if method == "get" else {"json": _valid_body(path)}
+            answer = await playhead.http.request(method, url, **sent)
+            seen[method, path] = (answer.status_code, answer.json().get("error_code"))
+    assert seen == dict.fromkeys(seen, (503, "catalog_unavailable"))
+    assert len(seen) > 25
+
+
+@pytest.mark.parametrize(
+    "error",
+    [store_unavailable("x"), StoreFull("x"), broker_unavailable("x")],
+    ids=lambda error: error.code,
+)
+async def test_a_backend_that_is_away_is_503(playhead: Playhead, error: PlayheadError):
+    playhead.store_outage.error = playhead.broker_outage.error = error
+    path = "routes" if error.code.startswith("broker") else f"executions/{X}"
+    assert (await playhead.get(path, 503))["error_code"] == error.code
+
+
+async def test_a_fault_of_ours_is_500_without_a_word_of_its_cause(
+    playhead: Playhead, caplog: pytest.LogCaptureFixture
+):
+    class Broken(Exception): ...
+
+    async def break_down() -> None:
+        raise Broken("secret")
+
+    app = playhead.own_app()
+    app.add_api_route("/broken", break_down)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://playhead") as http:
+        answer = await http.get("/broken", headers={"X-Correlation-ID": "abc"})
+    assert (answer.status_code, answer.json()["error_code"]) == (500, "internal")
+    assert answer.json()["correlation_id"] == answer.headers["X-Correlation-ID"] == "abc"
+    assert "secret" not in answer.text
+    [record] = [r for r in caplog.records if r.message == "request_failed"]
+    assert record.exc_info
+    assert record.fields["correlation_id"] == "abc"  # type: ignore[attr-defined]
+
+
+async def test_a_code_that_the_table_lacks_is_a_fault_of_ours(playhead: Playhead):
+    playhead.catalog_outage.error = PlayheadError("something_new", "secret")
+    answer = await playhead.http.get("/api/v1/executions")
+    assert (answer.status_code, answer.json()["error_code"]) == (500, "internal")
+    assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize("given", [None, "", "a b", "é", "x" * 129, "a\tb", "<script>"])
+async def test_an_unusable_correlation_id_is_replaced_by_ours(playhead: Playhead, given: str | None):
+    headers = [] if given is None else [(b"X-Correlation-ID", given.encode())]
+    answer = await playhead.http.get("/api/v1/executions", headers=headers)
+    assert re.fullmatch(r"[0-9a-f-]{36}", answer.headers["X-Correlation-ID"])
+
+
+async def test_answers_without_an_error_bear_the_id_too(playhead: Playhead):
+    answer = await playhead.http.get("/healthz", headers={"X-Correlation-ID": "x" * 128})
+    assert answer.headers["X-Correlation-ID"] == "x" * 128
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("GET", "/api/v1/replay", "POST"),
+        ("DELETE", "/api/v1/configs", "GET, POST"),
+        ("POST", "/api/v1/executions", "GET"),
+    ],
+)
+async def test_405_names_all_methods_there_are(playhead: Playhead, method: str, path: str, allow: str):
+    answer = await playhead.http.request(method, path)
+    assert (answer.status_code, answer.headers["Allow"]) == (405, allow)
+
+
+def test_each_code_stands_once_in_the_table():
+    assert len({error.code for error in ERRORS}) == len(ERRORS)

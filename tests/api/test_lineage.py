@@ -1,0 +1,95 @@
+"""Lineage over HTTP: one message, an object's maker, a chain across a replay."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from playhead.ids import uuid7
+
+if TYPE_CHECKING:
+    from tests.api.conftest import Playhead
+
+X = "01890000-0000-7000-8000-000000000000"
+
+
+async def test_a_message_is_shown_whole(playhead: Playhead):
+    execution = await playhead.run({"a.md": b"one two"})
+    [root] = await playhead.items(f"executions/{execution}/lineage", route="upper")
+    assert await playhead.get(f"lineage/{root['correlation_id']}") == root
+    assert root["duration_ms"] >= 0
+    assert {k: root[k] for k in root.keys() - {"correlation_id", "created_at", "started_at", "ended_at"}} == {
+        "parent_correlation_id": None,
+        "execution_id": execution,
+        "replay_batch_id": None,
+        "config": "words",
+        "config_version": 1,
+        "route": "upper",
+        "status": "completed",
+        "attempts": 1,
+        "input_key": f"{execution}/input/a.md",
+        "output_keys": [f"{execution}/shouted/a.md"],
+        "error": None,
+        "duration_ms": root["duration_ms"],
+    }
+
+
+async def test_an_object_leads_to_the_message_that_made_it(playhead: Playhead):
+    execution = await playhead.run({"a.md": b"one"})
+    [made] = await playhead.items("lineage", object_key=f"{execution}/shouted/a.md")
+    assert (made["route"], made["input_key"]) == ("upper", f"{execution}/input/a.md")
+    [took] = await playhead.items("lineage", object_key=f"{execution}/input/a.md")
+    assert took == made
+
+
+async def test_an_object_that_no_message_touched_has_no_lineage(playhead: Playhead):
+    key = f"{uuid7()}/pages/x.md"
+    await playhead.put(key)
+    assert await playhead.items("lineage", object_key=key) == []
+
+
+async def test_a_chain_goes_up_across_a_replay(playhead: Playhead):
+    execution = await playhead.run({"a.md": b"one"})
+    answer = await playhead.replay(execution, "shouted", "split")
+    await playhead.work()
+    [leaf] = await playhead.items(f"lineage/batch/{answer['replay_batch_id']}")
+    assert leaf["replay_batch_id"] == answer["replay_batch_id"]
+    up = await playhead.items(f"lineage/{leaf['correlation_id']}/chain", direction="up")
+    assert [(link["route"], link["distance"], link["via"]) for link in up] == [
+        ("upper", -1, "replay"),
+        ("split", 0, "self"),
+    ]
+    down = await playhead.items(f"lineage/{up[0]['correlation_id']}/chain", direction="down")
+    assert sorted((link["route"], link["distance"], link["via"]) for link in down) == [
+        ("split", 1, "parent"),
+        ("split", 1, "replay"),
+        ("upper", 0, "self"),
+    ]
+    assert len(await playhead.items(f"lineage/{up[0]['correlation_id']}/chain", limit=2)) == 2
+
+
+async def test_messages_are_filtered_by_route_and_status_in_pages(playhead: Playhead):
+    execution = await playhead.run({"a": b"bad", "b": b"x", "c": b"y"})
+    rows = await playhead.items(f"executions/{execution}/lineage", limit=2)
+    assert len({row["correlation_id"] for row in rows}) == len(rows) == 5
+    dead = await playhead.items(f"executions/{execution}/lineage", status="dead", route="upper")
+    assert [(row["input_key"], row["error"]["code"]) for row in dead] == [
+        (f"{execution}/input/a", "rejected")
+    ]
+    assert await playhead.items(f"executions/{execution}/lineage", route="none") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("lineage", {}),
+        ("lineage/x", {}),
+        ("lineage/batch/x", {}),
+        (f"lineage/{X}/chain", {"direction": "sideways"}),
+        (f"lineage/{X}/chain", {"limit": 0}),
+        (f"executions/{X}/lineage", {"status": "failed"}),
+    ],
+)
+async def test_a_question_of_another_shape_is_422(playhead: Playhead, path: str, query: dict[str, str]):
+    await playhead.get(path, 422, **query)

@@ -1,0 +1,251 @@
+"""`POST /api/v1/replay`: what it answers, and in which order it looks at what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from playhead.errors import broker_unavailable, catalog_unavailable, store_unavailable
+from playhead.ids import uuid7
+
+if TYPE_CHECKING:
+    from tests.api.conftest import Playhead
+
+NIL = str(UUID(int=0))
+
+
+def _body(execution: str, **changes: Any) -> dict[str, Any]:
+    return {"from_execution_id": execution, "from_stage": "shouted", "to_route": "split"} | changes
+
+
+async def _post(playhead: Playhead, body: Any) -> Any:
+    return await playhead.http.post("/api/v1/replay", json=body)
+
+
+@pytest.fixture
+async def source(playhead: Playhead) -> str:
+    return await playhead.run({"a.md": b"one two", "b/c.md": b"three", "b-d.md": b"four"})
+
+
+async def test_it_publishes_a_message_for_each_object_of_the_stage(playhead: Playhead, source: str):
+    answer = await playhead.replay(source, "shouted", "split")
+    assert {k: v for k, v in answer.items() if k not in ("execution_id", "replay_batch_id")} == {
+        "from_execution_id": source,
+        "from_stage": "shouted",
+        "from_path": None,
+        "to_route": "split",
+        "to_queue": "words.split",
+        "objects_found": 3,
+        "objects_published": 3,
+        "objects_failed": 0,
+        "status": "publishing_complete",
+        "errors": None,
+    }
+    assert UUID(answer["execution_id"]).version == UUID(answer["replay_batch_id"]).version == 7
+
+
+async def test_the_work_is_done_under_the_new_execution(playhead: Playhead, source: str):
+    answer = await playhead.replay(source, "shouted", "split", "b")
+    await playhead.work()
+    made = await playhead.get(f"executions/{answer['execution_id']}")
+    assert (made["kind"], made["status"], made["parent_execution_id"]) == ("replay", "completed", source)
+    stored = await playhead.items("storage/objects", execution_id=answer["execution_id"])
+    assert [(o["stage"], o["path"]) for o in stored] == [("split/words", "b/c/0001.txt")]
+
+
+@pytest.mark.parametrize("path", ["b", "b/"])
+async def test_a_path_matches_whole_segments_and_is_echoed_as_given(
+    playhead: Playhead, source: str, path: str
+):
+    answer = await playhead.replay(source, "shouted", "split", path)
+    assert (answer["objects_found"], answer["from_path"]) == (1, path)
+
+
+async def test_an_empty_path_is_the_whole_stage_and_is_echoed(playhead: Playhead, source: str):
+    answer = await playhead.replay(source, "shouted", "split", "")
+    assert (answer["objects_found"], answer["from_path"]) == (3, "")
+
+
+async def test_a_stage_may_hold_a_slash(playhead: Playhead, source: str):
+    assert (await playhead.replay(source, "split/words", "aside"))["objects_found"] == 4
+
+
+@pytest.mark.parametrize("spelling", ["urn:uuid:{}", "{}".upper(), "hex"])
+async def test_an_id_may_be_spelt_in_any_usual_way(playhead: Playhead, source: str, spelling: str):
+    written = UUID(source).hex.upper() if spelling == "hex" else spelling.format(source)
+    assert (await playhead.replay(written, "shouted", "split"))["from_execution_id"] == source
+
+
+async def test_a_pipeline_that_never_ran_here_can_be_replayed(playhead: Playhead):
+    execution = str(uuid7())
+    await playhead.put(f"{execution}/pages/x.md", b"hello there")
+    answer = await playhead.replay(execution, "pages", "words/split")
+    assert (answer["objects_published"], answer["to_route"]) == (1, "words/split")
+    assert (await playhead.get(f"executions/{execution}"))["kind"] == "adopted"
+
+
+@pytest.mark.parametrize("field", ["from_execution_id", "from_stage", "to_route"])
+async def test_a_missing_field_is_422(playhead: Playhead, field: str):
+    body = _body(NIL)
+    del body[field]
+    answer = await _post(playhead, body)
+    assert answer.status_code == 422
+    assert [(e["type"], e["loc"]) for e in answer.json()["detail"]] == [("missing", ["body", field])]
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"from_pth": "x"}, "extra_forbidden"),
+        ({"from_execution_id": "x"}, "uuid_parsing"),
+        ({"from_stage": ""}, "string_too_short"),
+        ({"to_route": None}, "string_type"),
+        ({"from_path": 1}, "string_type"),
+    ],
+)
+async def test_a_wrong_shape_is_422(playhead: Playhead, source: str, changes: dict[str, Any], kind: str):
+    answer = await _post(playhead, _body(source, **changes))
+    assert answer.status_code == 422
+    assert [e["type"] for e in answer.json()["detail"]] == [kind]
+    assert await playhead.items("replays") == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/a", "/", "a//b", "../a", "a/.", "a\\b", "x.meta.json", "x.META.json/y", "a\u0000"]
+)
+async def test_a_path_outside_the_grammar_is_400(playhead: Playhead, source: str, path: str):
+    answer = await _post(playhead, _body(source, from_path=path))
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "invalid_path")
+
+
+async def test_what_is_wrong_is_told_in_the_order_of_the_contract(playhead: Playhead, source: str):
+    """Shape, path grammar, execution, stage, route, objects: each hides those after it."""
+    await playhead.put(f"{source}/extra/x.meta.json")
+    wrong = {
+        "from_stage": "nowhere",
+        "from_path": "/x",
+        "to_route": "nobody",
+        "from_execution_id": str(uuid7()),
+        "other": 1,
+    }
+    seen = []
+    for field, right in (
+        ("other", None),
+        ("from_path", "gone"),
+        ("from_execution_id", source),
+        ("from_stage", "extra"),
+        ("to_route", "split"),
+        ("from_path", None),
+    ):
+        answer = await _post(playhead, wrong)
+        seen.append((answer.status_code, answer.json().get("error_code")))
+        wrong[field] = right
+        wrong = {k: v for k, v in wrong.items() if v is not None}
+    assert seen == [
+        (422, None),
+        (400, "invalid_path"),
+        (404, "execution_not_found"),
+        (404, "stage_not_found"),
+        (404, "route_not_found"),
+        (404, "no_objects"),
+    ]
+
+
+async def test_the_nil_id_is_not_found(playhead: Playhead):
+    answer = await _post(playhead, _body(NIL))
+    assert (answer.status_code, answer.json()["error_code"]) == (404, "execution_not_found")
+
+
+async def test_an_unknown_stage_lists_those_there_are(playhead: Playhead, source: str):
+    answer = await _post(playhead, _body(source, from_stage="shoute"))
+    assert answer.json()["error_code"] == "stage_not_found"
+    assert all(stage in answer.json()["detail"] for stage in ("input", "shouted", "split/words"))
+
+
+async def test_an_ambiguous_route_lists_the_candidates(playhead: Playhead):
+    other = playhead.config_source.replace("name: words", "name: other").replace("elsewhere", "other.aside")
+    await playhead.apply(other)
+    execution = str(uuid7())
+    await playhead.put(f"{execution}/pages/x.md")
+    answer = await _post(playhead, _body(execution, from_stage="pages"))
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "route_ambiguous")
+    assert "words/split" in answer.json()["detail"]
+    assert "other/split" in answer.json()["detail"]
+
+
+async def test_a_deactivated_config_takes_no_replay(playhead: Playhead, source: str):
+    await playhead.post("configs/words/deactivate")
+    answer = await _post(playhead, _body(source))
+    assert (answer.status_code, answer.json()["error_code"]) == (409, "config_inactive")
+
+
+@pytest.mark.parametrize("what", ["store", "catalog"])
+async def test_a_backend_that_is_away_is_503(playhead: Playhead, source: str, what: str):
+    playhead.store_outage.error = store_unavailable("gone") if what == "store" else None
+    playhead.catalog_outage.error = catalog_unavailable("gone") if what == "catalog" else None
+    answer = await _post(playhead, _body(source))
+    assert (answer.status_code, answer.json()["error_code"]) == (503, f"{what}_unavailable")
+
+
+async def test_a_replay_whose_wait_is_over_goes_on_and_says_where(playhead: Playhead, source: str):
+    playhead.replays.stopping = True
+    playhead.broker_outage.error = broker_unavailable("gone")
+    answer = await _post(playhead, _body(source))
+    assert (answer.status_code, answer.json()["error_code"]) == (503, "replay_continues")
+    assert int(answer.headers["Retry-After"]) > 0
+    playhead.broker_outage.error = None
+    [replay] = await playhead.items("replays")
+    assert answer.headers["Location"] == f"/api/v1/replays/{replay['replay_batch_id']}"
+    await _until_published(playhead, replay["replay_batch_id"], 3)
+
+
+async def test_a_caller_who_hangs_up_does_not_stop_the_replay(playhead: Playhead, source: str):
+    playhead.broker_outage.error = broker_unavailable("gone")
+    calling = asyncio.create_task(_post(playhead, _body(source)))
+    found = await _until(lambda: playhead.items("replays"))
+    calling.cancel()
+    await asyncio.gather(calling, return_exceptions=True)
+    playhead.broker_outage.error = None
+    await _until_published(playhead, found[0]["replay_batch_id"], 3)
+
+
+async def _until(look: Callable[[], Awaitable[Any]]) -> Any:
+    for _ in range(500):
+        if found := await look():
+            return found
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come about in 5 s")
+
+
+async def _until_published(playhead: Playhead, batch: str, number: int) -> None:
+    async def published() -> bool:
+        return bool((await playhead.get(f"replays/{batch}"))["objects_published"] == number)
+
+    await _until(published)
+
+
+async def test_replays_are_listed_newest_first_and_by_source(playhead: Playhead, source: str):
+    first = await playhead.replay(source, "shouted", "split")
+    second = await playhead.replay(source, "input", "upper")
+    await playhead.work()
+    third = await playhead.replay(second["execution_id"], "shouted", "split")
+    batches = [r["replay_batch_id"] for r in await playhead.items("replays", limit=1)]
+    assert batches == [third["replay_batch_id"], second["replay_batch_id"], first["replay_batch_id"]]
+    of_source = await playhead.items("replays", from_execution_id=source)
+    assert [r["replay_batch_id"] for r in of_source] == batches[1:]
+    assert of_source == await playhead.items(f"executions/{source}/replays")
+
+
+async def test_a_replay_shows_the_contracts_numbers_and_where_it_stands(playhead: Playhead, source: str):
+    answer = await playhead.replay(source, "shouted", "split")
+    shown = await playhead.get(f"replays/{answer['replay_batch_id']}")
+    assert answer.items() <= shown.items()
+    assert {k: shown[k] for k in shown.keys() - answer.keys() - {"created_at", "ended_at"}} == {
+        "state": "publishing_complete",
+        "to_config": "words",
+        "to_config_version": 1,
+    }

@@ -1,0 +1,114 @@
+"""`POST /api/v1/configs/{name}/run`: files or a JSON value in, an execution out."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.api.conftest import Playhead
+
+RUN = "/api/v1/configs/words/run"
+
+
+async def test_files_become_inputs_under_their_names(playhead: Playhead):
+    execution = await playhead.run({"guide/a.md": b"x", "b.md": b"y"}, tags=("nightly", "v2"))
+    inputs = await playhead.items("storage/objects", execution_id=execution, stage="input")
+    assert [o["path"] for o in inputs] == ["b.md", "guide/a.md"]
+    shown = await playhead.get(f"executions/{execution}")
+    assert shown["kind"] == "run"
+    assert shown["tags"] == ["nightly", "v2"]
+    assert shown["status"] == "completed"
+    assert shown["counts"] == {"pending": 0, "completed": 4, "failed": 0, "cancelled": 0, "total": 4}
+
+
+async def test_the_answer_is_the_execution(playhead: Playhead):
+    answer = await playhead.post("configs/words/run", {"payload": 1}, 202)
+    assert answer["config"] == "words"
+    assert answer["status"] == "running"
+    assert set(answer) == set(await playhead.get(f"executions/{answer['execution_id']}"))
+
+
+@pytest.mark.parametrize("payload", [None, 0, "é\u2028", [1, {"a": None}], {"deep": [[[]]]}])
+async def test_a_payload_becomes_one_input(playhead: Playhead, payload: Any):
+    answer = await playhead.post("configs/words/run", {"payload": payload, "path": "a/b.json"}, 202)
+    key = f"{answer['execution_id']}/input/a/b.json"
+    await playhead.work()
+    stored = await playhead.http.get("/api/v1/storage/objects/content", params={"key": key})
+    assert json.loads(stored.content) == payload
+    assert stored.headers["Content-Type"] == "application/json"
+
+
+async def test_a_version_may_be_named(playhead: Playhead):
+    await playhead.apply(playhead.config_source.replace("entry: upper", "entry: split"))
+    old = await playhead.post("configs/words/run", {"payload": 1, "config_version": 1}, 202)
+    new = await playhead.http.post(RUN, files=[("files", ("a", b""))], data={"config_version": "2"})
+    assert (old["config_version"], new.json()["config_version"]) == (1, 2)
+    await playhead.post("configs/words/run", {"payload": 1, "config_version": 3}, 404)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"json": {}},
+        {"json": {"payload": 1, "paht": "x"}},
+        {"json": {"payload": 1, "config_version": 0}},
+        {"json": {"payload": 1, "config_version": 2**63}},
+        {"json": {"payload": 1, "tags": [""]}},
+        {"json": {"payload": 1, "tags": ["a\u0000"]}},
+        {"json": []},
+        {"files": [("file", ("a", b""))]},
+        {"files": [("files", ("a", b"")), ("tags", ("a", b""))]},
+        {"files": [("files", ("a", b""))], "data": {"config_version": "one"}},
+        {"files": [("files", ("a", b""))], "data": {"files": "text"}},
+    ],
+)
+async def test_a_wrong_shape_is_422_and_starts_nothing(playhead: Playhead, sent: dict[str, Any]):
+    answer = await playhead.http.post(RUN, **sent)
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["detail"][0]["loc"][0] == "body"
+    assert await playhead.items("executions") == []
+
+
+@pytest.mark.parametrize("name", ["../a", "/a", "a/../b", "a//b", "a\\b", "x.meta.json", "", "a" * 201])
+async def test_a_file_name_outside_the_grammar_is_400_and_starts_nothing(playhead: Playhead, name: str):
+    raw = (
+        b'--b\r\nContent-Disposition: form-data; name="files"; filename="ok"\r\n\r\nx\r\n'
+        b'--b\r\nContent-Disposition: form-data; name="files"; filename="'
+        + name.replace("\\", "\\\\").encode()
+        + b'"\r\n\r\nx\r\n--b--\r\n'
+    )
+    answer = await playhead.http.post(
+        RUN, content=raw, headers={"Content-Type": "multipart/form-data; boundary=b"}
+    )
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "invalid_path"), answer.text
+    assert await playhead.items("executions") == []
+
+
+async def test_two_files_of_one_name_are_refused(playhead: Playhead):
+    answer = await playhead.http.post(RUN, files=[("files", ("a", b"1")), ("files", ("a", b"2"))])
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "invalid_path")
+
+
+async def test_a_run_of_nothing_is_refused(playhead: Playhead):
+    raw = b'--b\r\nContent-Disposition: form-data; name="tags"\r\n\r\nx\r\n--b--\r\n'
+    answer = await playhead.http.post(
+        RUN, content=raw, headers={"Content-Type": "multipart/form-data; boundary=b"}
+    )
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "selection_empty")
+
+
+async def test_more_than_a_thousand_files_are_taken(playhead: Playhead):
+    part = '--b\r\nContent-Disposition: form-data; name="files"; filename="{}"\r\n\r\n\r\n'
+    raw = "".join(part.format(n) for n in range(1200)) + "--b--\r\n"
+    answer = await playhead.http.post(
+        RUN, content=raw, headers={"Content-Type": "multipart/form-data; boundary=b"}
+    )
+    assert answer.status_code == 202
+
+
+async def test_a_deactivated_config_runs_nothing(playhead: Playhead):
+    await playhead.post("configs/words/deactivate")
+    assert (await playhead.post("configs/words/run", {"payload": 1}, 409))["error_code"] == "config_inactive"

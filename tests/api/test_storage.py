@@ -1,0 +1,146 @@
+"""Stored objects over HTTP: listed as a replay would see them, streamed as data, never as a page."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from playhead.errors import store_unavailable
+from playhead.ids import uuid7
+from playhead.ports.catalog.jobs import Input
+
+if TYPE_CHECKING:
+    from tests.api.conftest import Playhead
+
+
+@pytest.fixture
+async def execution(playhead: Playhead) -> str:
+    return await playhead.run({"a/x.md": b"one two", "a-b.md": b"three", "a.md": b"four"})
+
+
+async def _paths(playhead: Playhead, **query: Any) -> list[tuple[str, str]]:
+    return [(o["stage"], o["path"]) for o in await playhead.items("storage/objects", **query)]
+
+
+async def test_objects_come_in_byte_order_page_by_page(playhead: Playhead, execution: str):
+    wanted = [("shouted", "a-b.md"), ("shouted", "a.md"), ("shouted", "a/x.md")]
+    for limit in (1, 2, 3, 100):
+        assert await _paths(playhead, execution_id=execution, stage="shouted", limit=limit) == wanted
+
+
+async def test_an_object_is_listed_with_key_size_and_time(playhead: Playhead, execution: str):
+    [found] = await playhead.items("storage/objects", execution_id=execution, stage="input", path="a/")
+    assert found.pop("modified_at").endswith("Z")
+    assert found == {"key": f"{execution}/input/a/x.md", "stage": "input", "path": "a/x.md", "size": 7}
+
+
+async def test_a_path_may_be_a_folder_an_object_or_both(playhead: Playhead, execution: str):
+    await playhead.put(f"{execution}/shouted/a")
+    both = await _paths(playhead, execution_id=execution, stage="shouted", path="a")
+    assert both == [("shouted", "a"), ("shouted", "a/x.md")]
+    one = await _paths(playhead, execution_id=execution, stage="shouted", path="a.md")
+    assert one == [("shouted", "a.md")]
+    assert await _paths(playhead, execution_id=execution, stage="shouted", path="none") == []
+
+
+async def test_the_declared_stage_is_told_from_the_path_whatever_was_asked_for(
+    playhead: Playhead, execution: str
+):
+    everything = await _paths(playhead, execution_id=execution)
+    assert {stage for stage, _ in everything} == {"input", "shouted", "split/words"}
+    inside = await _paths(playhead, execution_id=execution, stage="split", path="words/a-b")
+    assert inside == [("split/words", "a-b/0001.txt")]
+
+
+async def test_sidecars_folder_markers_and_objects_being_written_are_hidden(
+    playhead: Playhead, execution: str
+):
+    open_run = await playhead.catalog.open_run("words", 1, tags=(), owner="other", lease=15)
+    writing = open_run.execution_id
+    await playhead.catalog.bind_inputs(
+        writing, [Input("half.md", 4, sha256(b"data").digest(), "text/markdown")]
+    )
+    await playhead.put(f"{writing}/input/half.md")
+    await playhead.put(f"{writing}/input/")
+    await playhead.put(f"{writing}/input/by-hand.md")
+    assert await _paths(playhead, execution_id=str(writing)) == [("input", "by-hand.md")]
+    for what in ("content", "metadata"):
+        await playhead.get(f"storage/objects/{what}", 404, key=f"{writing}/input/half.md")
+
+
+async def test_an_unknown_stage_is_404_and_an_empty_one_is_not(playhead: Playhead, execution: str):
+    answer = await playhead.get("storage/objects", 404, execution_id=execution, stage="shout")
+    assert answer["error_code"] == "stage_not_found"
+    assert "shouted" in answer["detail"]
+    failed = await playhead.run({"a": b"bad"})
+    assert await _paths(playhead, execution_id=failed, stage="split/words") == []
+
+
+@pytest.mark.parametrize("path", ["/", "/a", "a//b", "..", "x.meta.json"])
+async def test_a_path_outside_the_grammar_is_400(playhead: Playhead, execution: str, path: str):
+    answer = await playhead.get("storage/objects", 400, execution_id=execution, stage="input", path=path)
+    assert answer["error_code"] == "invalid_path"
+
+
+async def test_bytes_come_as_an_attachment_that_a_browser_will_not_run(playhead: Playhead, execution: str):
+    key = f"{execution}/shouted/a/x.md"
+    answer = await playhead.http.get("/api/v1/storage/objects/content", params={"key": key})
+    assert (answer.status_code, answer.content) == (200, b"ONE TWO")
+    assert answer.headers["Content-Type"] == "text/markdown"
+    assert answer.headers["Content-Length"] == "7"
+    assert answer.headers["Content-Disposition"] == "attachment; filename*=UTF-8''x.md"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Content-Security-Policy"].startswith("sandbox")
+
+
+@pytest.mark.parametrize(
+    ("name", "sidecar", "kind"),
+    [
+        ("é \"';.html", None, "text/html"),
+        ("x.md", {"content_type": "text/html; charset=utf-8"}, "text/html; charset=utf-8"),
+        ("x.md", {"content_type": "text/html\r\nSet-Cookie: a=b"}, "text/markdown"),
+        ("x.md", {"content_type": 1}, "text/markdown"),
+        ("x.md", [], "text/markdown"),
+        ("none", None, "application/octet-stream"),
+    ],
+)
+async def test_objects_of_others_are_typed_by_sidecar_or_suffix(
+    playhead: Playhead, name: str, sidecar: Any, kind: str
+):
+    key = f"{uuid7()}/pages/{name}"
+    await playhead.put(key, b"")
+    if sidecar is not None:
+        await playhead.put(key + ".meta.json", json.dumps(sidecar).encode())
+    answer = await playhead.http.get("/api/v1/storage/objects/content", params={"key": key})
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["Content-Type"] == kind
+    assert answer.headers["Content-Disposition"].isascii()
+
+
+async def test_the_sidecar_comes_as_it_is_stored(playhead: Playhead, execution: str):
+    key = f"{execution}/shouted/a.md"
+    answer = await playhead.http.get("/api/v1/storage/objects/metadata", params={"key": key})
+    [stored] = await playhead.store.read([key + ".meta.json"])
+    assert answer.content == stored
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.json()["source_key"] == f"{execution}/input/a.md"
+
+
+async def test_an_object_without_a_sidecar_has_no_metadata(playhead: Playhead):
+    key = f"{uuid7()}/pages/x.md"
+    await playhead.put(key)
+    answer = await playhead.get("storage/objects/metadata", 404, key=key)
+    assert answer["error_code"] == "object_not_found"
+    assert "no sidecar" in answer["detail"]
+
+
+async def test_a_store_that_is_away_is_503_and_not_half_an_answer(playhead: Playhead, execution: str):
+    playhead.store_outage.error = store_unavailable("gone")
+    key = f"{execution}/shouted/a.md"
+    for what in ("content", "metadata"):
+        assert (await playhead.get(f"storage/objects/{what}", 503, key=key))[
+            "error_code"
+        ] == "store_unavailable"

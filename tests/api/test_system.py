@@ -1,0 +1,88 @@
+"""Health, routes, and documentation that needs no internet."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from playhead.errors import broker_unavailable, catalog_unavailable, store_unavailable
+
+if TYPE_CHECKING:
+    from tests.api.conftest import Playhead
+
+
+async def test_health_names_the_backends_and_the_processes(playhead: Playhead):
+    health = await playhead.get("system/health")
+    assert (health["status"], health["version"]) == ("ok", "1.2.3")
+    for port in ("store", "broker", "catalog"):
+        assert (health[port]["backend"], health[port]["status"]) == ("memory", "ok")
+    assert [(w["kind"], w["host"], w["pid"]) for w in health["workers"]] == [("serve", "here", 1)]
+
+
+@pytest.mark.parametrize("port", ["store", "broker", "catalog"])
+async def test_a_backend_that_is_away_makes_it_not_ready_but_alive(playhead: Playhead, port: str):
+    outage = getattr(playhead, f"{port}_outage")
+    outage.error = {
+        "store": store_unavailable,
+        "broker": broker_unavailable,
+        "catalog": catalog_unavailable,
+    }[port]("it is away")
+    health = await playhead.get("system/health")
+    ready = await playhead.http.get("/readyz")
+    assert (health["status"], health[port]["status"], health[port]["detail"]) == (
+        "degraded",
+        "down",
+        "it is away",
+    )
+    assert (ready.status_code, ready.json()["status"]) == (503, "degraded")
+    assert (await playhead.http.get("/healthz")).json() == {"status": "ok"}
+    outage.error = None
+    assert (await playhead.http.get("/readyz")).status_code == 200
+
+
+async def test_routes_show_their_queues_in_pages(playhead: Playhead):
+    execution = await playhead.run({"a": b"bad", "b": b"x"})
+    await playhead.replay(execution, "shouted", "aside")
+    await playhead.replay(execution, "shouted", "split")
+    routes = await playhead.items("routes", limit=2)
+    assert routes[0] == {
+        "config": "words",
+        "route": "upper",
+        "queue": "words.upper",
+        "stage": "shouted",
+        "adapters": ["upper"],
+        "to": ["split"],
+        "queue_depth": 0,
+        "in_flight": 0,
+        "dead": 1,
+        "workers": 0,
+    }
+    assert [(r["route"], r["queue_depth"], r["stage"], r["adapters"]) for r in routes[1:]] == [
+        ("split", 1, "split/words", ["split"]),
+        ("aside", 1, None, []),
+    ]
+
+
+async def test_routes_of_a_deactivated_config_are_not_shown(playhead: Playhead):
+    await playhead.post("configs/words/deactivate")
+    assert await playhead.items("routes") == []
+
+
+async def test_the_docs_load_nothing_from_elsewhere(playhead: Playhead):
+    page = await playhead.http.get("/docs")
+    assert page.status_code == 200
+    assert not re.findall(r"(?:https?:)?//[\w.-]+\.\w+/", page.text)
+    for asset in re.findall(r'(?:src|href)="(/[^"]+)"', page.text):
+        assert (await playhead.http.get(asset)).status_code == 200, asset
+    assert (await playhead.http.get("/openapi.json")).json()["info"]["version"] == "1.2.3"
+
+
+async def test_other_sites_are_given_nothing(playhead: Playhead):
+    """No CORS: a page of another site can neither read an answer nor send JSON."""
+    asked = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "POST"}
+    preflight = await playhead.http.options("/api/v1/replay", headers=asked)
+    answer = await playhead.http.get("/api/v1/executions", headers=asked)
+    assert preflight.status_code == 405
+    assert not [h for h in (*preflight.headers, *answer.headers) if h.startswith("access-control")]
