@@ -223,6 +223,36 @@ async def test_a_refused_claim_hands_out_no_child_that_was_worked_already(lab: L
     assert (await lab.refusal(run.ids[0])).children == ()
 
 
+async def test_a_message_that_killed_two_workers_is_claimed_only_alone(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md")
+    for _ in range(2):
+        await lab.claim(run.ids[0], "w1")
+        await catalog.depart("w1")
+
+    beside, other = await catalog.claim("w2", run.ids)
+    assert isinstance(beside, Refusal)
+    assert beside.reason == "suspect"
+    assert isinstance(other, Claim)
+
+    claim = await lab.claim(run.ids[0], "w2")
+    assert claim.attempt == 3
+
+
+async def test_losses_are_counted_only_in_a_row(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md")
+    await lab.claim(run.ids[0], "w1")
+    await catalog.depart("w1")
+    assert await catalog.recall_abandoned(limit=10) == 1
+    claim = await lab.claim(run.ids[0], "w1")
+    await catalog.finish("w1", [GivenBack(claim.correlation_id, claim.attempt, 0)])
+    await lab.claim(run.ids[0], "w1")
+    await catalog.depart("w1")
+
+    answers = await catalog.claim("w2", run.ids)
+
+    assert all(isinstance(a, Claim) for a in answers)
+
+
 async def test_a_message_that_kills_its_workers_ends_as_a_dead_letter(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     for attempt in (1, 2, 3):

@@ -249,10 +249,14 @@ class World:
             held: list[Delivery] = await self.broker.receive(queue, self.rng.choice([1, 1, 2, 4]))
             if not held:
                 continue
-            started = await attempts.take(held)
+            taken = await attempts.take(held)
             await step()
-            if started:
-                await attempts.end([self.adapter(one) for one in started])
+            if taken.started:
+                await attempts.end([self.adapter(one) for one in taken.started])
+            for suspect in taken.suspects:
+                alone = await attempts.take([suspect])
+                await step()
+                await attempts.end([self.adapter(one) for one in alone.started])
 
     def adapter(self, one: Started) -> Ended:
         """What the adapters make: `split` gives other outputs at each try, if the schedule is fickle."""

@@ -72,6 +72,17 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """What came of a batch of deliveries.
+
+    `suspects` were not claimed and are not acked: each wants to be taken again, alone.
+    """
+
+    started: list[Started]
+    suspects: list[Delivery]
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """What came of a started message: its products, or a result that is none.
 
@@ -116,7 +127,7 @@ class Attempts:
 
     # -- taking ------------------------------------------------------------------------------------
 
-    async def take(self, deliveries: Sequence[Delivery]) -> list[Started]:
+    async def take(self, deliveries: Sequence[Delivery]) -> Taken:
         """Claim, ack what is refused, and read the inputs of the rest.
 
         Raises `Unavailable`: nothing was claimed, and the deliveries come back by themselves.
@@ -128,11 +139,12 @@ class Attempts:
         faults.reach("worker.claimed", len(claims))
         refused = [(d, a) for (d, _), a in zip(called, answers, strict=True) if isinstance(a, Refusal)]
         strangers += [d for d, a in refused if a.reason == "unknown"]
-        await self._turn_away([(d, a) for d, a in refused if a.reason != "unknown"])
+        suspects = [d for d, a in refused if a.reason == "suspect"]
+        await self._turn_away([(d, a) for d, a in refused if a.reason not in ("unknown", "suspect")])
         await self._ack_strangers(strangers)
         started = await self._read(claims)
         faults.reach("worker.read", len(claims))
-        return started
+        return Taken(started, suspects)
 
     async def _turn_away(self, refused: Sequence[tuple[Delivery, Refusal]]) -> None:
         """The catalog needs nothing more from these calls, but for children that nobody published yet."""
@@ -177,7 +189,8 @@ class Attempts:
                 fault = (
                     "object_lost",
                     f"{claim.object_key} does not hold the bytes that were stored under it "
-                    f"({len(blob)} bytes there, {source.size} recorded): restore it, or replay the stage before",
+                    f"({len(blob)} bytes there, {source.size} recorded): restore it, or replay "
+                    "the stage before",
                 )
             problem = Failed(claim.correlation_id, claim.attempt, *fault) if fault else None
             started.append(Started(delivery, claim, blob, problem))

@@ -133,6 +133,7 @@ class MessageRow:
         confirmed: the broker confirmed a call of it once, or a worker claimed it, which proves as much.
         attempt: how often work was started; with the id, the token of a claim.
         base: attempts that do not count towards `max_attempts`.
+        losses: its last attempts in a row in which a worker died.
         generation: how often it was called anew.
         worker: the process that works on it.
     """
@@ -152,6 +153,7 @@ class MessageRow:
     confirmed: bool = False
     attempt: int = 0
     base: int = 0
+    losses: int = 0
     generation: int = 0
     worker: str | None = None
     not_before: float = 0.0

@@ -109,6 +109,7 @@ class UpkeepPart(Tables):
             if row.execution.status == "cancelled":
                 self._cancel(row)
             else:
+                row.losses += 1
                 row.retry(self._clock())
         return len(rows[:limit])
 
@@ -211,6 +212,7 @@ class UpkeepPart(Tables):
         for row in dead:
             row.state = "pending"
             row.base = row.attempt
+            row.losses = 0
             row.ended_at = row.error = row.traceback = None
             row.call_again(publisher=None)
             row.execution.status = "running"

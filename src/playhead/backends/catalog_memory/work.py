@@ -12,6 +12,7 @@ from playhead.envelope import Call
 from playhead.keys import object_key, renamed
 from playhead.model import Problem
 from playhead.ports.catalog.work import (
+    SUSPECT_LOSSES,
     Binding,
     Bound,
     Claim,
@@ -33,9 +34,9 @@ class WorkPart(Tables):
     async def claim(self, worker: str, ids: Sequence[UUID]) -> list[Claim | Refusal]:
         await self._begin()
         taken: set[UUID] = set()
-        return [self._claim(worker, identity, taken) for identity in ids]
+        return [self._claim(worker, identity, taken, alone=len(ids) == 1) for identity in ids]
 
-    def _claim(self, worker: str, identity: UUID, taken: set[UUID]) -> Claim | Refusal:
+    def _claim(self, worker: str, identity: UUID, taken: set[UUID], *, alone: bool) -> Claim | Refusal:
         row = self._messages.get(identity)
         if row is None:
             return Refusal(identity, "unknown")
@@ -55,6 +56,10 @@ class WorkPart(Tables):
             row.close("dead", now, Problem("worker_lost", why))
             self._burn(row)
             return Refusal(identity, "lost", execution_id=execution.id)
+        losses = row.losses + (row.state == "running")
+        if losses >= SUSPECT_LOSSES and not alone:
+            return Refusal(identity, "suspect", execution_id=execution.id)
+        row.losses = losses
         row.state = "running"
         row.attempt += 1
         row.worker = worker
@@ -155,6 +160,7 @@ class WorkPart(Tables):
         row = self._messages.get(result.correlation_id)
         if row is None or not row.holds(result.attempt):
             return None
+        row.losses = 0
         if isinstance(result, Done):
             return Finished(self._complete(row, publisher, result.keys))
         if row.execution.status == "cancelled":

@@ -111,8 +111,11 @@ class JobsPart(Part):
                 "WHERE execution = ? AND state = 'uploading' AND root = 'open'",
                 (n,),
             )
-            if not done.rowcount:
-                return False
+            if not done.rowcount:  # sealed already (an answer was lost), or not waiting for it any more
+                sealed = (
+                    "SELECT 1 FROM jobs WHERE execution = ? AND state <> 'cancelled' AND error_code IS NULL"
+                )
+                return con.execute(sealed, (n,)).fetchone() is not None
             # Byte order makes `{prefix}/` … `{prefix}0` exactly what lies below the prefix.
             con.execute(
                 "UPDATE outputs SET state = ? WHERE state = ? AND key > ? AND key < ?",

@@ -169,7 +169,7 @@ class UpkeepPart(Part):
                 if status == "running":
                     con.execute(
                         "UPDATE messages SET state = ?, worker = NULL, not_before = ?, published = 0, "
-                        "publisher = NULL, generation = generation + 1 WHERE n = ?",
+                        "publisher = NULL, generation = generation + 1, losses = losses + 1 WHERE n = ?",
                         (RETRY, now, n),
                     )
                 else:
@@ -336,7 +336,7 @@ class UpkeepPart(Part):
                         )
                     continue
                 con.execute(
-                    "UPDATE messages SET state = ?, generation = generation + 1, base = attempt, published = 0, "
+                    "UPDATE messages SET state = ?, generation = generation + 1, base = attempt, losses = 0, published = 0, "
                     "publisher = NULL, not_before = NULL, ended_at = NULL, error_code = NULL, error = NULL, "
                     "traceback = NULL WHERE n = ?",
                     (PENDING, n),

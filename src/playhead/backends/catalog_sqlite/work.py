@@ -27,6 +27,7 @@ from playhead.envelope import Call
 from playhead.ids import mint, text
 from playhead.keys import renamed
 from playhead.ports.catalog.work import (
+    SUSPECT_LOSSES,
     Binding,
     Bound,
     Claim,
@@ -42,7 +43,7 @@ from playhead.ports.catalog.work import (
 )
 
 _ROW = (
-    "SELECT m.n, m.execution, m.lane, m.state, m.attempt, m.base, m.not_before, m.worker, m.published, "
+    "SELECT m.n, m.execution, m.lane, m.state, m.attempt, m.base, m.not_before, m.worker, m.losses, "
     "m.object_key, m.stage, o.content_type, o.attributes, o.size, o.sha256, e.id, e.status, e.batch "
     "FROM messages m JOIN executions e ON e.n = m.execution LEFT JOIN outputs o ON o.key = m.object_key "
     "WHERE m.id = ?"
@@ -64,7 +65,7 @@ class WorkPart(Part):
                 if row is None:
                     answers.append(Refusal(cid, "unknown"))
                     continue
-                (n, _, lane_id, state, attempt, base, not_before, holder, _, key, stage) = row[:11]
+                (n, _, lane_id, state, attempt, base, not_before, holder, losses, key, stage) = row[:11]
                 content_type, attributes, size, sha256, execution, status, batch = row[11:]
                 execution_id = UUID(bytes=execution)
                 if n in taken:
@@ -83,6 +84,7 @@ class WorkPart(Part):
                     if holder in alive:
                         answers.append(Refusal(cid, "held", (), execution_id))
                         continue
+                    losses += 1
                 elif state == RETRY and not_before is not None and not_before > now:
                     answers.append(Refusal(cid, "early", (), execution_id))
                     continue
@@ -92,8 +94,11 @@ class WorkPart(Part):
                     self._bury_lost(con, n, lane.max_attempts)
                     answers.append(Refusal(cid, "lost", (), execution_id))
                     continue
+                if losses >= SUSPECT_LOSSES and len(ids) > 1:
+                    answers.append(Refusal(cid, "suspect", (), execution_id))
+                    continue
                 taken.add(n)
-                updates.append((RUNNING, worker, now, n))
+                updates.append((RUNNING, worker, now, losses, n))
                 answers.append(
                     Claim(
                         correlation_id=cid,
@@ -115,7 +120,7 @@ class WorkPart(Part):
                 )
             # A claim settles an uncertain row as published: somebody was called.
             con.executemany(
-                "UPDATE messages SET state = ?, attempt = attempt + 1, worker = ?, started_at = ?, not_before = NULL, "
+                "UPDATE messages SET state = ?, attempt = attempt + 1, worker = ?, started_at = ?, losses = ?, not_before = NULL, "
                 "published = iif(published IS NULL, NULL, 1) WHERE n = ?",
                 updates,
             )
@@ -316,7 +321,7 @@ class WorkPart(Part):
         if row is None:
             return None
         n, status = row
-        change: dict[str, Any] = {"worker": None}
+        change: dict[str, Any] = {"worker": None, "losses": 0}
         if isinstance(result, Failed):
             change |= {"error_code": result.code, "error": result.error, "traceback": result.traceback}
         else:

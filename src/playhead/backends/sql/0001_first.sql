@@ -92,6 +92,7 @@ CREATE TABLE messages (
   published  INTEGER,                 -- 1 yes, 0 no, -1 uncertain, NULL: by the job's watermark
   attempt    INTEGER NOT NULL DEFAULT 0,
   base       INTEGER NOT NULL DEFAULT 0,  -- attempts that do not count towards max_attempts
+  losses     INTEGER NOT NULL DEFAULT 0,  -- its last attempts in a row in which a worker died
   generation INTEGER NOT NULL DEFAULT 0,
   parent     INTEGER REFERENCES messages (n),
   publisher  TEXT,

@@ -13,6 +13,9 @@ from uuid import UUID
 
 from playhead.envelope import Call
 
+SUSPECT_LOSSES = 2
+"""After so many attempts in a row that took their worker with them, a message is worked alone."""
+
 
 class Source(NamedTuple):
     """What the catalog knows of an object: from its outputs row. sha256 is 32 bytes, size in bytes."""
@@ -55,13 +58,14 @@ class Refusal:
 
     Attributes:
         reason: `unknown` (no row), `closed`, `held` (by a live worker), `early` (a retry that is not due),
-            `ended` (the execution is not running), `lost` (just closed as dead: `worker_lost`).
+            `ended` (the execution is not running), `lost` (just closed as dead: `worker_lost`),
+            `suspect` (see `Work.claim`): the one that is not to be acked; claim it again, alone.
         children: calls of a completed row that are not published yet; publish them before the ack.
         execution_id: None when there is no row.
     """
 
     correlation_id: UUID
-    reason: Literal["unknown", "closed", "held", "early", "ended", "lost"]
+    reason: Literal["unknown", "closed", "held", "early", "ended", "lost", "suspect"]
     children: tuple[Call, ...] = ()
     execution_id: UUID | None = None
 
@@ -153,6 +157,9 @@ class Work(Protocol):
         Only if the execution is running, the row is due, and no live worker holds it. A row that has
         spent its route's `max_attempts` is closed as `dead` (`worker_lost`) instead. Settles an
         uncertain row as published. The same id twice: the second is `held`.
+
+        A row whose workers died in its last two attempts is claimed only by a call that names it alone
+        (else `suspect`): it may be what kills them, and its neighbours must not pay for it with theirs.
         """
         ...
 
