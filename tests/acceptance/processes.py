@@ -1,0 +1,306 @@
+"""Real processes on one home, for tests that kill them.
+
+A `Site` is what an operator has: a folder, a server, workers, the command line. Times are short, so that
+what waits for a dead process waits a second. Whatever is still running when the site is left is killed,
+and whatever goes wrong is told with the last words of every process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+T = TypeVar("T")
+
+STEPS = Path(__file__).with_name("faulty_steps.py")
+SETTINGS: Mapping[str, str] = {
+    "HEARTBEAT_SECONDS": "0.1",
+    "LEASE_SECONDS": "1",
+    "VISIBILITY_SECONDS": "2",
+    "SETTLE_SECONDS": "10",
+}
+"""`PLAYHEAD_*` of every process of a site, unless it says otherwise."""
+
+DEADLINE_SECONDS = 30.0
+"""For anything that is waited for. Far above what it takes: a busy machine must not fail a test."""
+
+_LISTENING = re.compile(r"Playhead listening on (http://\S+)")
+_LAST_LINES = 15
+
+
+class SiteFailed(AssertionError):
+    """A site did not do what it should; the text holds what its processes said last."""
+
+
+@dataclass(slots=True)
+class Process:
+    """A process of a site. Its stderr goes to `log`."""
+
+    name: str
+    popen: subprocess.Popen[bytes]
+    log: Path
+    fault: str = ""
+
+    @property
+    def said(self) -> str:
+        """What it wrote to stderr so far."""
+        return self.log.read_text("utf-8", "replace")
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code, -9 after SIGKILL; None while it runs."""
+        return self.popen.poll()
+
+    @property
+    def was_struck(self) -> bool:
+        """Whether it died at the fault point that it was armed with, and of nothing else."""
+        point = self.fault.partition(":")[0]
+        return self.code == -signal.SIGKILL and f"fault: {point}" in self.said.splitlines()
+
+    def kill(self) -> None:
+        """SIGKILL; returns when it is gone. Works on one that is paused or has ended, too."""
+        self.popen.kill()
+        self.popen.wait()
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit code. One that does not stop within the deadline is killed (-9)."""
+        self.popen.terminate()
+        try:
+            return self.popen.wait(DEADLINE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return -signal.SIGKILL
+
+    def pause(self) -> None:
+        """SIGSTOP: it is silent, and holds what it holds."""
+        self.popen.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT, at any later time."""
+        self.popen.send_signal(signal.SIGCONT)
+
+
+@dataclass
+class Site:
+    """A home, its processes, and ways to ask them. Make one with `open_site`.
+
+    Attributes:
+        folder: where the processes run and their logs are; the home is `folder/home`.
+        environment: of every process.
+        url: of the server that was started last.
+    """
+
+    folder: Path
+    environment: Mapping[str, str]
+    url: str = ""
+    processes: list[Process] = field(default_factory=list)
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    @property
+    def objects(self) -> Path:
+        return self.home / "objects"
+
+    @property
+    def data(self) -> Path:
+        """Where adapters write (`Context.data_dir`)."""
+        return self.home / "data"
+
+    # -- processes ---------------------------------------------------------------------------------
+
+    def start(self, *arguments: str, fault: str = "", stdout: int = subprocess.DEVNULL) -> Process:
+        """Start `playhead ARGUMENTS…` and return at once. `fault` is `point[:n]`, where it kills itself."""
+        name = f"{len(self.processes):02d}-{arguments[0]}"
+        log = self.folder / "logs" / f"{name}.log"
+        with log.open("wb") as sink:
+            popen = subprocess.Popen(
+                [sys.executable, "-P", "-m", "playhead", *arguments],
+                cwd=self.folder,
+                env={**self.environment, "PLAYHEAD_FAULT": fault},
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=sink,
+            )
+        process = Process(name, popen, log, fault)
+        self.processes.append(process)
+        return process
+
+    def serve(self, *arguments: str, fault: str = "") -> Process:
+        """Start a server on a free port; returns when it listens. `url` is its address from now on."""
+        server = self.start("serve", "--port", "0", *arguments, fault=fault)
+        found = self.until(lambda: _LISTENING.search(server.said), "the server to listen", alive=[server])
+        self.url = found[1]
+        return server
+
+    def worker(self, *arguments: str, fault: str = "") -> Process:
+        """Start a worker; returns when it has begun to consume."""
+        worker = self.start("worker", *arguments, fault=fault)
+        self.until(lambda: "worker_started" in worker.said, "the worker to start", alive=[worker])
+        return worker
+
+    def close(self) -> None:
+        """Kill whatever still runs."""
+        for process in self.processes:
+            process.kill()
+
+    # -- asking ------------------------------------------------------------------------------------
+
+    def cli(self, *arguments: str, code: int = 0) -> Any:
+        """Run one command with `--json` to its end and return what it printed.
+
+        Raises `SiteFailed` when it ends with another code than `code`.
+        """
+        command = self.start(*arguments, "--json", stdout=subprocess.PIPE)
+        out, _ = command.popen.communicate(timeout=2 * DEADLINE_SECONDS)
+        if command.code != code:
+            raise self.failed(f"`playhead {' '.join(arguments)}` ended with {command.code}, not {code}")
+        return json.loads(out)
+
+    def get(self, path: str, **query: str | int) -> Any:
+        """The JSON at `/api/v1{path}`."""
+        return self._read("GET", path, params=query)
+
+    def items(self, path: str, **query: str | int) -> Iterator[Any]:
+        """Every item of a list, page by page."""
+        cursor: dict[str, str] = {}
+        while True:
+            page = self.get(path, limit=1000, **query, **cursor)
+            yield from page["items"]
+            if page["next_cursor"] is None:
+                return
+            cursor = {"cursor": page["next_cursor"]}
+
+    def post(self, path: str, **body: Any) -> Any:
+        """Send a body (`json`, `content`, `files` … as httpx names them) to `/api/v1{path}`.
+
+        Raises `httpx.TransportError` when the server dies under it, `SiteFailed` for an error status.
+        """
+        return self._read("POST", path, **body)
+
+    def _read(self, method: str, path: str, **request: Any) -> Any:
+        with httpx.Client(base_url=f"{self.url}/api/v1", timeout=DEADLINE_SECONDS, trust_env=False) as http:
+            answer = http.request(method, path, **request)
+        if answer.is_error:
+            raise self.failed(f"{method} {path} was answered with {answer.status_code}: {answer.text}")
+        return answer.json()
+
+    def apply(self, source: str) -> Any:
+        """Apply a config."""
+        return self.post("/configs", content=source, headers={"content-type": "application/yaml"})
+
+    def run(self, config: str, inputs: Mapping[str, bytes], *, tag: str = "") -> str:
+        """Start a run of `inputs` (path to bytes) over HTTP; returns its id at once."""
+        files = [("files", (path, data)) for path, data in inputs.items()]
+        tags = {"tags": tag} if tag else {}
+        answer = self.post(f"/configs/{config}/run", files=files, data=tags)
+        return str(answer["execution_id"])
+
+    def replay(self, execution: str, stage: str, route: str, path: str | None = None) -> Any:
+        """Replay over HTTP; returns the contract's answer when publishing has ended."""
+        body = {
+            "from_execution_id": execution,
+            "from_stage": stage,
+            "from_path": path,
+            "to_route": route,
+        }
+        return self.post("/replay", json=body)
+
+    def rows(self, sql: str, *values: object) -> list[Any]:
+        """Rows of the catalog's file, each a mapping by column: for recounts, never for a verdict alone."""
+        with closing(sqlite3.connect(f"file:{self.home}/playhead.db?mode=ro", uri=True)) as con:
+            con.row_factory = sqlite3.Row
+            return con.execute(sql, values).fetchall()
+
+    # -- waiting -----------------------------------------------------------------------------------
+
+    def until(
+        self,
+        look: Callable[[], T | None],
+        what: str,
+        *,
+        seconds: float = DEADLINE_SECONDS,
+        alive: Sequence[Process] = (),
+    ) -> T:
+        """Look again and again until the answer is true, and return it.
+
+        Raises `SiteFailed` past the deadline, or when one of `alive` has ended.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            found = look()
+            if found:
+                return found
+            for process in alive:
+                if process.code is not None:
+                    raise self.failed(f"{process.name} ended with {process.code} while waiting for {what}")
+            if time.monotonic() > deadline:
+                raise self.failed(f"waited {seconds:g} s in vain for {what}")
+            time.sleep(0.02)
+
+    def ended(self, execution: str, *, seconds: float = DEADLINE_SECONDS) -> Any:
+        """Wait until an execution has ended and return it, as the API shows it."""
+
+        def look() -> Any:
+            found = self.get(f"/executions/{execution}")
+            return found if found["status"] != "running" else None
+
+        return self.until(look, f"execution {execution} to end", seconds=seconds)
+
+    def struck(self, process: Process, *, seconds: float = DEADLINE_SECONDS) -> None:
+        """Wait until a process has died at its fault point; raises `SiteFailed` if it did not."""
+        try:
+            process.popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise self.failed(f"{process.name} never reached {process.fault}") from None
+        if not process.was_struck:
+            raise self.failed(f"{process.name} ended with {process.code}, but not at {process.fault}")
+
+    def failed(self, what: str) -> SiteFailed:
+        """An error that says `what`, and what each process said last."""
+        told = [what]
+        for process in self.processes:
+            last = process.said.splitlines()[-_LAST_LINES:]
+            state = "runs" if process.code is None else f"ended with {process.code}"
+            told.append(f"--- {process.name} ({state}) {process.fault}")
+            told += last or ["(it said nothing)"]
+        return SiteFailed("\n".join(told))
+
+
+@contextmanager
+def open_site(*, adapters: Path = STEPS, **settings: str) -> Iterator[Site]:
+    """A new site with nothing running; all of it is gone when the block is left.
+
+    Args:
+        adapters: a file of steps.
+        settings: over `SETTINGS`, named like those.
+    """
+    # Memory where there is some: a kill -9 loses nothing of it, and a commit costs no disk's time.
+    shared = Path("/dev/shm")
+    root = shared if os.access(shared, os.W_OK) else None
+    folder = Path(tempfile.mkdtemp(prefix="playhead-site-", dir=root))
+    (folder / "logs").mkdir()
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PLAYHEAD_")}
+    own = {"HOME": str(folder / "home"), "ADAPTERS": str(adapters), **SETTINGS, **settings}
+    site = Site(folder, kept | {f"PLAYHEAD_{name}": value for name, value in own.items()})
+    try:
+        yield site
+    finally:
+        site.close()
+        shutil.rmtree(folder)
