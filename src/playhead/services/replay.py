@@ -116,6 +116,8 @@ class ReplayService:
                 f"there is nothing to replay at {prefix}: no stored object besides sidecars and folder "
                 f"markers.{listed} `playhead ls {request.from_execution_id} {stage}` shows what is there",
             )
+        # Where nothing could be published, nothing is recorded either: the caller is told at once.
+        await self._broker.check()
         if source is None:
             await self._catalog.adopt(request.from_execution_id)
         made = await self._catalog.open_replay(
