@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, cast
 
@@ -17,8 +17,10 @@ from playhead.backends.broker_memory import MemoryBroker
 from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
 from playhead.config import parse
+from playhead.envelope import Call
 from playhead.errors import PlayheadError
 from playhead.ports.adapter import AdapterSpec, spec_of
+from playhead.ports.broker import Outcome
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.store import Blob
 from playhead.services import Services
@@ -96,6 +98,18 @@ class Outage:
             raise self.error
 
 
+class Broker(MemoryBroker):
+    """A broker that can fail at publishing alone, as one does that goes away in the middle."""
+
+    def __init__(self, publish_outage: Outage, pause: Outage) -> None:
+        super().__init__(pause=pause)
+        self._publish_outage = publish_outage
+
+    async def publish(self, calls: Sequence[Call]) -> list[Outcome]:
+        await self._publish_outage()
+        return await super().publish(calls)
+
+
 class Playhead:
     """The parts, and the words that the tests are written in."""
 
@@ -110,7 +124,8 @@ class Playhead:
     def __init__(self, data_dir: str) -> None:
         self.store_outage, self.broker_outage, self.catalog_outage = Outage(), Outage(), Outage()
         self.store = MemoryStore(pause=self.store_outage)
-        self.broker = MemoryBroker(pause=self.broker_outage)
+        self.publish_outage = Outage()
+        self.broker = Broker(self.publish_outage, pause=self.broker_outage)
         self.catalog = MemoryCatalog(pause=self.catalog_outage)
         self._data_dir = data_dir
         self._adapters = _specs()

@@ -191,6 +191,8 @@ async def test_answers_without_an_error_bear_the_id_too(playhead: Playhead):
     [
         ("GET", "/api/v1/replay", "POST"),
         ("DELETE", "/api/v1/configs", "GET, POST"),
+        ("DELETE", "/api/v1/configs/words", "GET"),
+        ("DELETE", "/api/v1/configs/validate", "POST"),
         ("POST", "/api/v1/executions", "GET"),
     ],
 )

@@ -183,9 +183,10 @@ async def test_a_deactivated_config_takes_no_replay(playhead: Playhead, source: 
     assert (answer.status_code, answer.json()["error_code"]) == (409, "config_inactive")
 
 
-@pytest.mark.parametrize("what", ["store", "catalog"])
+@pytest.mark.parametrize("what", ["store", "broker", "catalog"])
 async def test_a_backend_that_is_away_is_503(playhead: Playhead, source: str, what: str):
     playhead.store_outage.error = store_unavailable("gone") if what == "store" else None
+    playhead.broker_outage.error = broker_unavailable("gone") if what == "broker" else None
     playhead.catalog_outage.error = catalog_unavailable("gone") if what == "catalog" else None
     answer = await _post(playhead, _body(source))
     assert (answer.status_code, answer.json()["error_code"]) == (503, f"{what}_unavailable")
@@ -193,23 +194,23 @@ async def test_a_backend_that_is_away_is_503(playhead: Playhead, source: str, wh
 
 async def test_a_replay_whose_wait_is_over_goes_on_and_says_where(playhead: Playhead, source: str):
     playhead.replays.stopping = True
-    playhead.broker_outage.error = broker_unavailable("gone")
+    playhead.publish_outage.error = broker_unavailable("gone")
     answer = await _post(playhead, _body(source))
     assert (answer.status_code, answer.json()["error_code"]) == (503, "replay_continues")
     assert int(answer.headers["Retry-After"]) > 0
-    playhead.broker_outage.error = None
+    playhead.publish_outage.error = None
     [replay] = await playhead.items("replays")
     assert answer.headers["Location"] == f"/api/v1/replays/{replay['replay_batch_id']}"
     await _until_published(playhead, replay["replay_batch_id"], 3)
 
 
 async def test_a_caller_who_hangs_up_does_not_stop_the_replay(playhead: Playhead, source: str):
-    playhead.broker_outage.error = broker_unavailable("gone")
+    playhead.publish_outage.error = broker_unavailable("gone")
     calling = asyncio.create_task(_post(playhead, _body(source)))
     found = await _until(lambda: playhead.items("replays"))
     calling.cancel()
     await asyncio.gather(calling, return_exceptions=True)
-    playhead.broker_outage.error = None
+    playhead.publish_outage.error = None
     await _until_published(playhead, found[0]["replay_batch_id"], 3)
 
 
