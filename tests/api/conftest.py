@@ -98,7 +98,7 @@ class Outage:
             raise self.error
 
 
-class Broker(MemoryBroker):
+class FickleMemoryBroker(MemoryBroker):
     """A broker that can fail at publishing alone, as one does that goes away in the middle."""
 
     def __init__(self, publish_outage: Outage, pause: Outage) -> None:
@@ -125,7 +125,7 @@ class Playhead:
         self.store_outage, self.broker_outage, self.catalog_outage = Outage(), Outage(), Outage()
         self.store = MemoryStore(pause=self.store_outage)
         self.publish_outage = Outage()
-        self.broker = Broker(self.publish_outage, pause=self.broker_outage)
+        self.broker = FickleMemoryBroker(self.publish_outage, pause=self.broker_outage)
         self.catalog = MemoryCatalog(pause=self.catalog_outage)
         self._data_dir = data_dir
         self._adapters = _specs()

@@ -38,6 +38,8 @@ class MemoryBroker:
         pause: awaited once at the start of every method; what follows it happens in one step.
     """
 
+    name: str = "memory"
+
     def __init__(
         self,
         *,

@@ -60,6 +60,8 @@ class SqliteBroker:
         clock: seconds since the epoch.
     """
 
+    name: str = "sqlite"
+
     def __init__(
         self, db: Database, *, visibility: float = 30.0, clock: Callable[[], float] = time.time
     ) -> None:

@@ -93,6 +93,7 @@ class FileStore:
     first `max_object_bytes + 1` bytes: enough to see that it is, and no more memory than that.
     """
 
+    name: str = "files"
     ordered: bool = True
 
     def __init__(

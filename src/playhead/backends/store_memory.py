@@ -21,6 +21,7 @@ class MemoryStore:
     whoever gives one decides what happens in which order.
     """
 
+    name: str = "memory"
     ordered: bool = True
 
     def __init__(self, pause: Callable[[], Awaitable[None]] | None = None) -> None:

@@ -46,6 +46,9 @@ class Depth(NamedTuple):
 
 
 class Broker(Protocol):
+    name: str
+    """What health calls this backend."""
+
     async def publish(self, calls: Sequence[Call]) -> list[Outcome]:
         """Put each call on the queue its headers name; queues come to be when first used.
 

@@ -29,6 +29,8 @@ class Entry(NamedTuple):
 
 
 class Store(Protocol):
+    name: str
+    """What health calls this backend."""
     ordered: bool
     """Whether `list` gives keys in byte order of their UTF-8, so that a listing may go on after a key."""
 

@@ -64,6 +64,8 @@ class Reading(Browse, Configs, Protocol):
 class Checked(Protocol):
     """A backend that can say how it is."""
 
+    name: str
+
     async def check(self) -> str: ...
 
 
@@ -457,8 +459,7 @@ def _content_type(sidecar: bytes | None) -> str | None:
 
 
 async def _checked(backend: Checked) -> BackendHealth:
-    # The module's name is the backend's: store_fs, broker_nats, catalog_sqlite.
-    name = type(backend).__module__.removeprefix("playhead.backends.").partition(".")[0].partition("_")[2]
+    name = backend.name
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             return BackendHealth(name, "ok", await backend.check())
@@ -466,3 +467,9 @@ async def _checked(backend: Checked) -> BackendHealth:
         return BackendHealth(name, "down", exc.detail)
     except TimeoutError:
         return BackendHealth(name, "down", f"no answer within {CHECK_SECONDS:g} s")
+
+
+def _backend_name(backend: Checked) -> str:
+    """What a backend's module is called after its port: store_fs, broker_nats, catalog_sqlite."""
+    modules = (kind.__module__.split(".") for kind in type(backend).__mro__)
+    return next((m[2].partition("_")[2] for m in modules if m[:2] == ["playhead", "backends"]), "other")

@@ -23,6 +23,8 @@ class MemoryCatalog(ConfigsPart, JobsPart, WorkPart, UpkeepPart, BrowsePart):
         pause: awaited once at the start of every method; what follows it happens in one step.
     """
 
+    name: str = "memory"
+
     async def check(self) -> str:
         await self._begin()
         return "memory of this process"

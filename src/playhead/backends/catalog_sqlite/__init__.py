@@ -18,6 +18,8 @@ from playhead.backends.catalog_sqlite.work import WorkPart
 class SqliteCatalog(ConfigsPart, JobsPart, WorkPart, UpkeepPart, BrowsePart):
     """The catalog in a SQLite file. See `rows.Part` for the arguments."""
 
+    name: str = "sqlite"
+
     async def check(self) -> str:
         await self._read(lambda con: con.execute("SELECT 1 FROM executions LIMIT 1").fetchone())
         return f"sqlite {sqlite3.sqlite_version} in {self._db.path.name}"

@@ -22,6 +22,9 @@ from playhead.ports.catalog.work import Work
 class Catalog(Configs, Jobs, Work, Upkeep, Browse, Protocol):
     """All parts, as a backend implements them."""
 
+    name: str
+    """What health calls this backend."""
+
     async def check(self) -> str:
         """Say in a few words what this catalog is; raises `Unavailable` when it can't be reached."""
         ...
