@@ -169,7 +169,8 @@ def _store_root(settings: Settings) -> Path:
     if parts.scheme != "file" or parts.netloc:
         raise CannotStart(
             "setup_invalid",
-            f"PLAYHEAD_STORE={settings.store}: only file:///path is built in; unset, it lies under PLAYHEAD_HOME",
+            f"PLAYHEAD_STORE={settings.store}: only file:///path is built in; unset, it lies under "
+            "PLAYHEAD_HOME",
         )
     return Path(unquote(parts.path))
 
@@ -184,7 +185,7 @@ def _make_home(settings: Settings) -> None:
 
 
 def databases(settings: Settings) -> list[Database]:
-    """The SQLite files of these settings, each once: the catalog's first, then the broker's if it is another."""
+    """The SQLite files of these settings, each once: the catalog's first, then the broker's."""
     paths = [
         _sqlite_path(settings, settings.catalog, "CATALOG"),
         _sqlite_path(settings, settings.broker, "BROKER"),

@@ -11,7 +11,6 @@ import multiprocessing
 import signal
 import socket
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING, Any
@@ -259,7 +258,6 @@ class _Crew:
                 await asyncio.wait_for(stop.wait(), _LOOK_SECONDS / 5)
         for member in self._members:
             member.terminate()
-        until = time.monotonic() + 60
-        while any(m.exitcode is None for m in self._members) and time.monotonic() < until:
-            await asyncio.sleep(0.05)
+        for member in self._members:
+            await asyncio.to_thread(member.join)
         return code

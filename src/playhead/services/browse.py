@@ -50,6 +50,8 @@ _MEDIA_TYPE: Final = re.compile(r"[\w.+-]+/[\w.+-]+(?:; ?[\w-]+=[\w.+-]+)*", re.
 class Reading(Browse, Configs, Protocol):
     """What looking needs of the catalog."""
 
+    name: str
+
     async def replay(self, batch: UUID) -> Replay | None: ...
 
     async def replays(
