@@ -286,6 +286,21 @@ def test_waiting_for_a_replay_that_fails_is_exit_code_1(shell):
     assert (body["status"], body["execution"]["status"]) == ("publishing_complete", "failed")
 
 
+def test_ctrl_c_ends_only_the_waiting_for_a_replay(shell):
+    shell.json("run", "docs.yaml", "pages")
+    process = shell.start("replay", "latest", "shouted", "split", "--wait", "--json")
+    assert process.stderr is not None
+    assert "No worker consumes docs.split" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    body = json.loads(out)
+    assert (process.returncode, body["error_code"]) == (130, "interrupted")
+    assert "Traceback" not in err
+    replayed = shell.json("show", "latest")
+    assert replayed["execution_id"] in body["detail"]
+    assert (replayed["kind"], replayed["status"]) == ("replay", "running")
+
+
 def test_messages_for_others_are_peeked_at_and_taken(shell):
     run = shell.json("run", "docs.yaml", "pages")
     code, _, err = shell("replay", "latest", "shouted", "hand_over", "--wait")

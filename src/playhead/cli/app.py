@@ -25,7 +25,7 @@ from playhead.cli import (
     server,
     system,
 )
-from playhead.cli.command import Broker, Catalog, Command, Home, Json, Store, add
+from playhead.cli.command import Broker, Catalog, Command, Home, Json, Store, add, name_only
 from playhead.cli.session import Session
 
 ABOUT: Final = (
@@ -63,8 +63,18 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-def build() -> typer.Typer:
-    """Put the program together. Imports nothing that a command would need to run."""
+def build(arguments: Sequence[str] = ()) -> typer.Typer:
+    """Put the program together. Imports nothing that a command would need to run.
+
+    Args:
+        arguments: the command line, where it is known: commands that it does not name are then only
+            listed, which makes `--help` and every command faster. Empty: all can be run.
+    """
+    named = set(arguments)
+
+    def put(into: typer.Typer, entry: Command) -> None:
+        (add if not named or entry.name in named else name_only)(into, entry)
+
     app = typer.Typer(
         name="playhead",
         help=ABOUT,
@@ -89,11 +99,11 @@ def build() -> typer.Typer:
         ctx.obj = Session(flags, as_json)
 
     for entry in COMMANDS:
-        add(app, entry)
+        put(app, entry)
     for name, about, entries in GROUPS:
         group = typer.Typer(name=name, help=about, rich_markup_mode=None, no_args_is_help=True)
         for entry in entries:
-            add(group, entry)
+            put(group, entry)
         app.add_typer(group)
     return app
 
@@ -102,7 +112,7 @@ def run_program(arguments: Sequence[str]) -> int:
     """Run one command line to its exit code; everything it has to say is written when this returns."""
     output.set_up_streams()
     try:
-        code = typer.main.get_command(build()).main(
+        code = typer.main.get_command(build(arguments)).main(
             list(arguments), prog_name="playhead", standalone_mode=False
         )
     except _ClickException as exc:
