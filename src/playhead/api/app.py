@@ -61,11 +61,7 @@ def create_app(services: Services, *, version: str, max_body_bytes: int, max_upl
 
 
 def _methods_of(path: str) -> set[str]:
-    """The methods of all operations at a path."""
-    return {
-        method
-        for router in ROUTERS
-        for route in router.routes
-        if isinstance(route, APIRoute) and route.path_regex.match(path)
-        for method in route.methods or ()
-    }
+    """The methods of the operations at a path, as the description lists them together."""
+    there = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+    hit = next((route.path for route in there if route.path_regex.match(path)), None)
+    return {method for route in there if route.path == hit for method in route.methods or ()}

@@ -29,9 +29,7 @@ _form["properties"] = {
     "files": {
         "type": "array",
         "items": {"type": "string", "format": "binary"},
-        "minItems": 1,
-        "maxItems": MAX_FILES,
-        "description": "Inputs; the file name is the path under `input`, and may hold `/`.",
+        "description": f"At most {MAX_FILES}; a file's name is its path under `input`, and may hold `/`.",
     },
     **_form["properties"],
 }

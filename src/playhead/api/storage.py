@@ -19,7 +19,7 @@ Key = Annotated[str, Query(description="`{execution_id}/{stage}/{path}`")]
 
 _bytes: dict[str, Any] = {
     "description": "The bytes, with the content type of the sidecar.",
-    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}},
 }
 _sidecar: dict[str, Any] = {
     "description": "The sidecar, as it is stored.",

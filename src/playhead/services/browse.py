@@ -47,10 +47,16 @@ CHECK_SECONDS: Final = 5.0
 _MEDIA_TYPE: Final = re.compile(r"[\w.+-]+/[\w.+-]+(?:; ?[\w-]+=[\w.+-]+)*", re.ASCII)
 
 
-class Reading(Browse, Configs, Protocol):
-    """What looking needs of the catalog."""
+class Checked(Protocol):
+    """A backend that can say how it is."""
 
     name: str
+
+    async def check(self) -> str: ...
+
+
+class Reading(Browse, Configs, Checked, Protocol):
+    """What looking needs of the catalog."""
 
     async def replay(self, batch: UUID) -> Replay | None: ...
 
@@ -59,16 +65,6 @@ class Reading(Browse, Configs, Protocol):
     ) -> tuple[list[Replay], int | None]: ...
 
     async def workers(self) -> list[WorkerInfo]: ...
-
-    async def check(self) -> str: ...
-
-
-class Checked(Protocol):
-    """A backend that can say how it is."""
-
-    name: str
-
-    async def check(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -461,17 +457,10 @@ def _content_type(sidecar: bytes | None) -> str | None:
 
 
 async def _checked(backend: Checked) -> BackendHealth:
-    name = backend.name
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            return BackendHealth(name, "ok", await backend.check())
+            return BackendHealth(backend.name, "ok", await backend.check())
     except PlayheadError as exc:
-        return BackendHealth(name, "down", exc.detail)
+        return BackendHealth(backend.name, "down", exc.detail)
     except TimeoutError:
-        return BackendHealth(name, "down", f"no answer within {CHECK_SECONDS:g} s")
-
-
-def _backend_name(backend: Checked) -> str:
-    """What a backend's module is called after its port: store_fs, broker_nats, catalog_sqlite."""
-    modules = (kind.__module__.split(".") for kind in type(backend).__mro__)
-    return next((m[2].partition("_")[2] for m in modules if m[:2] == ["playhead", "backends"]), "other")
+        return BackendHealth(backend.name, "down", f"no answer within {CHECK_SECONDS:g} s")
