@@ -109,6 +109,7 @@ class Site:
     environment: Mapping[str, str]
     url: str = ""
     processes: list[Process] = field(default_factory=list)
+    _started: int = 0
 
     @property
     def home(self) -> Path:
@@ -127,7 +128,8 @@ class Site:
 
     def start(self, *arguments: str, fault: str = "", stdout: int = subprocess.DEVNULL) -> Process:
         """Start `playhead ARGUMENTS…` and return at once. `fault` is `point[:n]`, where it kills itself."""
-        name = f"{len(self.processes):02d}-{arguments[0]}"
+        self._started += 1
+        name = f"{self._started:02d}-{arguments[0]}"
         log = self.folder / "logs" / f"{name}.log"
         with log.open("wb") as sink:
             popen = subprocess.Popen(
@@ -159,6 +161,10 @@ class Site:
         """Kill whatever still runs."""
         for process in self.processes:
             process.kill()
+
+    def forget(self) -> None:
+        """Leave the processes that have ended out of what is told from now on."""
+        self.processes = [p for p in self.processes if p.code is None]
 
     # -- asking ------------------------------------------------------------------------------------
 

@@ -1,0 +1,352 @@
+"""Kill a process at each named point, start it anew, and count what is left.
+
+A `Case` says who dies where, in what. A `Stand` is a site on which cases are tried one after the other;
+`trying` tries many on a few stands at once, which is quick, as most of a case is waiting until a dead
+process is missed.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import httpx
+
+from tests.acceptance.ledger import Findings, Ledger, Picture
+from tests.acceptance.processes import Process, Site, open_site
+
+What = Literal["run", "replay"]
+Who = Literal["worker", "serve", "cli", "heir"]
+
+_PIPELINE = """
+version: "1.0"
+name: {name}
+entry: split
+routes:
+  split:
+    inbound: {{concurrency: 2, prefetch: 4}}
+    adapters: [{{type: thirds, config: {{{config}}}}}]
+    outbound: {{stage: parts, to: [shout, measure]}}
+  shout:
+    inbound: {{concurrency: 2, prefetch: 4}}
+    adapters: [{{type: shout}}]
+    outbound: {{stage: loud, to: [hand_over]}}
+  measure:
+    inbound: {{concurrency: 2, prefetch: 4}}
+    adapters: [{{type: measure}}]
+    outbound: {{stage: lengths}}
+  hand_over:
+    external: true
+"""
+
+_BULK = """
+version: "1.0"
+name: bulk
+entry: shout
+routes:
+  shout:
+    adapters: [{type: shout}]
+    outbound: {stage: loud}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A config and the inputs of its runs."""
+
+    name: str
+    source: str
+    entry: str
+    inputs: Mapping[str, bytes]
+
+    @classmethod
+    def of(cls, name: str, source: str, entry: str, count: int) -> Pipeline:
+        inputs = {f"folder{n % 3}/page{n:04d}.txt": f"the text of page {n}".encode() for n in range(count)}
+        return cls(name, source, entry, inputs)
+
+
+PIPELINES: Final = {
+    p.name: p
+    for p in (
+        # Fan-out, two routes, one that others consume.
+        Pipeline.of("pages", _PIPELINE.format(name="pages", config=""), "split", 30),
+        # The same with another fan-out and other bytes at every attempt.
+        Pipeline.of("uneven", _PIPELINE.format(name="uneven", config="uneven: true"), "split", 20),
+        # The same, where the first two attempts at each input ask to be made again.
+        Pipeline.of("late", _PIPELINE.format(name="late", config="late: 2"), "split", 6),
+        # With its sidecars more than a page of a listing, and more than two batches of an upload.
+        Pipeline.of("bulk", _BULK, "shout", 520),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A process that dies.
+
+    Attributes:
+        point: where.
+        n: at which pass.
+        what: is going on.
+        who: dies. `heir`: a worker that took over the job of a command that was killed before it.
+        pipeline: what the messages go through.
+    """
+
+    point: str
+    n: int
+    what: What
+    who: Who
+    pipeline: str = "pages"
+
+    @property
+    def fault(self) -> str:
+        return f"{self.point}:{self.n}"
+
+    def __str__(self) -> str:
+        return f"{self.fault}-{self.what}-{self.who}-{self.pipeline}"
+
+
+_WORKER: Final = (  # in the order in which a message passes them
+    *("claimed", "read", "ran", "bound", "sidecar", "object"),
+    *("committed", "published", "marked", "acked", "checked"),
+)
+_REPLAY: Final = ("listed", "recorded", "published", "marked")
+_BOTH: Final[tuple[What, ...]] = ("run", "replay")
+
+CASES: Final = (
+    *(Case(f"worker.{p}", n, what, "worker") for p in _WORKER for n in (1, 7) for what in _BOTH),
+    *(Case(f"worker.{p}", 5, "run", "worker", "uneven") for p in _WORKER),
+    # Once a page: the second pass is in the middle of a listing.
+    *(Case(f"replay.{p}", n, what, "serve", "bulk") for p in _REPLAY for n in (1, 2) for what in _BOTH),
+    # Once a job: the later pass is in a later job of the same process.
+    *(Case("replay.closed", n, what, "serve") for n in (1, 3) for what in _BOTH),
+    *(Case("replay.created", n, "replay", "serve") for n in (1, 3)),
+    *(Case(f"replay.{p}", 1, "replay", "cli") for p in ("created", *_REPLAY, "closed")),
+    *(Case(f"replay.{p}", 1, what, "heir") for p in (*_REPLAY, "closed") for what in _BOTH),
+    *(Case("submit.stored", n, "run", who, "bulk") for n in (1, 300) for who in ("serve", "cli")),
+    *(Case("submit.sealed", n, "run", "serve") for n in (1, 3)),
+    Case("submit.sealed", 1, "run", "cli"),
+    *(Case("reconciler.published", n, what, "heir", "late") for n in (1, 2) for what in _BOTH),
+)
+
+_MOST_TRIES = 5
+"""Runs or replays that are started until the point is struck: the other worker may take all of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a case left behind. `executions`: how many were under way; all of them are judged."""
+
+    case: Case
+    executions: int
+    findings: Findings
+    seconds: float
+
+
+Pictures = Mapping[tuple[str, What], Picture]
+
+
+class Stand:
+    """A site with a server, two workers and a finished run of each pipeline, on which cases are tried."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._start()
+        self._sources: dict[str, str] = {}
+        for name, pipeline in PIPELINES.items():
+            site.apply(pipeline.source)
+            for path, data in pipeline.inputs.items():
+                file = site.folder / name / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(data)
+            self._sources[name] = site.run(name, pipeline.inputs)
+        for execution in self._sources.values():
+            site.ended(execution)
+        self._known = set(self._sources.values())
+
+    def _start(self) -> None:
+        self._server = self._site.serve()
+        self._steady, self._other = self._site.worker(), self._site.worker()
+
+    def close(self) -> None:
+        self._site.close()
+
+    def undisturbed(self) -> Pictures:
+        """What a run and a replay of each pipeline come to when nobody dies."""
+        found: dict[tuple[str, What], Picture] = {}
+        for name, source in self._sources.items():
+            replayed = str(self._begin(name, "replay"))
+            self._site.ended(replayed)
+            for execution, what in ((source, _BOTH[0]), (replayed, _BOTH[1])):
+                ledger = Ledger(self._site, execution, source=source)
+                findings = ledger.audit(route=PIPELINES[name].entry)
+                if not findings.exact:
+                    raise self._site.failed(f"{what} of {name}, without a kill:\n{findings}")
+                found[name, what] = ledger.picture()
+        return found
+
+    def attempt(self, case: Case, pictures: Pictures) -> Outcome:
+        """Kill, start anew, wait until all has ended, and count.
+
+        Raises `SiteFailed` when the point is never reached, or something does not end.
+        """
+        began = time.monotonic()
+        strike = {
+            "worker": self._strike_worker,
+            "serve": self._strike_server,
+            "cli": self._strike_command,
+            "heir": self._strike_heir,
+        }
+        strike[case.who](case)
+        findings = Findings()
+        executions = self._new()
+        for execution in executions:
+            self._site.ended(execution)
+            if case.point == "submit.stored":
+                findings.add(self._judge_unsealed(execution))
+            else:
+                findings.add(self._judge(case, execution, pictures))
+        if case.point == "submit.stored":
+            # The caller, left without an answer, sends it again.
+            again = str(self._begin(case.pipeline, "run"))
+            self._site.ended(again)
+            findings.add(self._judge(case, again, pictures))
+            self._new()
+        if not executions:
+            raise self._site.failed(f"{case}: nothing was under way")
+        self._site.forget()
+        return Outcome(case, len(executions), findings, time.monotonic() - began)
+
+    # -- who dies ----------------------------------------------------------------------------------
+
+    def _strike_worker(self, case: Case) -> None:
+        self._other.stop()
+        armed = self._site.worker(fault=case.fault)
+        self._begin_until_struck(case, armed)
+        self._other = self._site.worker()
+
+    def _strike_server(self, case: Case) -> None:
+        self._server.stop()
+        armed = self._site.serve(fault=case.fault)
+        self._begin_until_struck(case, armed)
+        self._server = self._site.serve()
+
+    def _strike_command(self, case: Case) -> None:
+        self._site.struck(self._command(case.pipeline, case.what, case.fault))
+
+    def _strike_heir(self, case: Case) -> None:
+        """A command dies just when its job could begin, and then the worker that takes the job over."""
+        self._site.close()
+        armed = self._site.worker(fault=case.fault)
+        before = {"run": "submit.sealed", "replay": "replay.created"}
+        self._site.struck(self._command(case.pipeline, case.what, before[case.what]))
+        self._site.struck(armed)
+        self._start()
+
+    def _begin_until_struck(self, case: Case, armed: Process) -> None:
+        for _ in range(_MOST_TRIES):
+            execution = self._begin(case.pipeline, case.what)
+            self._site.until(
+                lambda e=execution: armed.code is not None or self._has_ended(e),  # type: ignore[misc]
+                f"{armed.name} to die at {case.fault}, or execution {execution} to end",
+            )
+            if armed.code is not None:
+                break
+        self._site.struck(armed, seconds=1)
+
+    def _begin(self, name: str, what: What) -> str | None:
+        """Start a run or a replay over HTTP; None when the server died under it."""
+        pipeline = PIPELINES[name]
+        with suppress(httpx.TransportError):
+            if what == "run":
+                return self._site.run(name, pipeline.inputs)
+            answer = self._site.replay(self._sources[name], "input", pipeline.entry)
+            return str(answer["execution_id"])
+        return None
+
+    def _command(self, name: str, what: What, fault: str) -> Process:
+        if what == "run":
+            return self._site.start("run", name, name, "--detach", fault=fault)
+        return self._site.start("replay", self._sources[name], "input", PIPELINES[name].entry, fault=fault)
+
+    def _has_ended(self, execution: str | None) -> bool:
+        if execution is not None:
+            with suppress(httpx.TransportError):
+                return bool(self._site.get(f"/executions/{execution}")["status"] != "running")
+        return False
+
+    # -- what is left ------------------------------------------------------------------------------
+
+    def _new(self) -> list[str]:
+        """The executions that came since the last look, oldest first."""
+        found = [e["execution_id"] for e in self._site.items("/executions")]
+        new = [e for e in reversed(found) if e not in self._known]
+        self._known.update(new)
+        return new
+
+    def _judge(self, case: Case, execution: str, pictures: Pictures) -> Findings:
+        pipeline = PIPELINES[case.pipeline]
+        source = self._sources[case.pipeline] if case.what == "replay" else execution
+        ledger = Ledger(self._site, execution, source=source)
+        findings = ledger.audit(route=pipeline.entry)
+        if pipeline.name != "uneven":  # which is never twice the same
+            findings.add(ledger.picture().compare(pictures[pipeline.name, case.what]))
+        return findings
+
+    def _judge_unsealed(self, execution: str) -> Findings:
+        """A run that was never sealed has failed, says why, and nothing of it counts."""
+        found = Findings()
+        ledger = Ledger(self._site, execution)
+        error = (ledger.shown["error"] or {}).get("code")
+        if (ledger.shown["status"], error) != ("failed", "upload_incomplete"):
+            found.lost.append(f"an end that says so: {ledger.shown['status']}, {error}")
+        found.doubled += [f"{r.route} of {r.key}, never sealed" for r in ledger.rows]
+        stages = self._site.get(f"/executions/{execution}/stages")["items"]
+        found.doubled += [f"{s['objects']} in {s['stage']}, never sealed" for s in stages if s["objects"]]
+        return found
+
+
+@contextmanager
+def trying(cases: Sequence[Case], *, stands: int = 2) -> Iterator[Mapping[Case, Future[Outcome]]]:
+    """Try cases in their order, on so many stands at once; what each came to is in its future.
+
+    What is undisturbed is looked at on the first stand, before anything dies on it. A stand on which a
+    case failed is given up, so that no other case fails for it.
+    """
+    free: queue.LifoQueue[Stand | None] = queue.LifoQueue()
+    with ExitStack() as sites, ThreadPoolExecutor(stands) as pool:
+
+        def first() -> Pictures:
+            stand = None
+            try:
+                stand = Stand(sites.enter_context(open_site()))
+                return stand.undisturbed()
+            finally:
+                free.put(stand)
+
+        def attempt(case: Case) -> Outcome:
+            stand = free.get()
+            try:
+                stand = stand or Stand(sites.enter_context(open_site()))
+                outcome = stand.attempt(case, pictures.result())
+            except BaseException:
+                if stand:
+                    stand.close()
+                free.put(None)
+                raise
+            free.put(stand)
+            return outcome
+
+        # First in the queue: the cases, which wait for it, can't keep it from running.
+        pictures = pool.submit(first)
+        for _ in range(stands - 1):
+            free.put(None)
+        try:
+            yield {case: pool.submit(attempt, case) for case in cases}
+        finally:
+            pool.shutdown(cancel_futures=True)
