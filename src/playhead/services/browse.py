@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
 from uuid import UUID
 
 from playhead import keys
+from playhead.engine.health import Checked, check_all
 from playhead.engine.listing import Listing
 from playhead.engine.paging import decode_cursor, encode_cursor
 from playhead.envelope import Message, correlation_of
-from playhead.errors import BadRequest, NotFound, PlayheadError, Unavailable
+from playhead.errors import BadRequest, NotFound, Unavailable
 from playhead.ids import parse_uuid
 from playhead.model import (
     BackendHealth,
@@ -43,16 +44,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-CHECK_SECONDS: Final = 5.0
 _MEDIA_TYPE: Final = re.compile(r"[\w.+-]+/[\w.+-]+(?:; ?[\w-]+=[\w.+-]+)*", re.ASCII)
-
-
-class Checked(Protocol):
-    """A backend that can say how it is."""
-
-    name: str
-
-    async def check(self) -> str: ...
 
 
 class Reading(Browse, Configs, Checked, Protocol):
@@ -356,17 +348,16 @@ class BrowseService:
     async def routes(self, cursor: str | None, limit: int) -> Page[RouteStatus]:
         """Return the routes of all active configs with their queues, by config, in the order declared."""
         after = decode_cursor(cursor, str)
-        active = sorted(await self._catalog.active_configs(), key=lambda loaded: loaded.config.name)
-        lanes = [
-            (f"{loaded.config.name}/{number:04}", loaded.config.name, route)
-            for loaded in active
+        lanes = {
+            f"{loaded.config.name}/{number:04}": (loaded.config.name, route)
+            for loaded in await self._catalog.active_configs()
             for number, route in enumerate(loaded.config.routes.values())
-        ]
-        left = [lane for lane in lanes if after is None or lane[0] > after]
-        shown = left[:limit]
+        }
+        left = sorted(place for place in lanes if after is None or place > after)
+        shown = [lanes[place] for place in left[:limit]]
         dead = await self._catalog.dead_by_route()
         workers = await self._catalog.workers()
-        depths = await self._depths([route.queue for _, _, route in shown])
+        depths = await self._depths([route.queue for _, route in shown])
         items = [
             RouteStatus(
                 config=config,
@@ -380,9 +371,9 @@ class BrowseService:
                 dead=dead.get((config, route.name), 0),
                 workers=sum(route.queue in worker.queues for worker in workers),
             )
-            for _, config, route in shown
+            for config, route in shown
         ]
-        return Page(items, encode_cursor(shown[-1][0]) if len(left) > len(shown) else None)
+        return Page(items, encode_cursor(left[limit - 1]) if len(left) > limit else None)
 
     async def peek(self, queue: str, limit: int) -> list[Message]:
         """Return the first messages of a queue, consuming nothing."""
@@ -406,11 +397,8 @@ class BrowseService:
         return taken
 
     async def health(self, version: str) -> Health:
-        """Return how the three backends are, and the processes that are alive. Takes at most
-        `CHECK_SECONDS` a backend; never raises because one is away."""
-        store, broker, catalog = await asyncio.gather(
-            _checked(self._store), _checked(self._broker), _checked(self._catalog)
-        )
+        """Return how the backends are, and the processes that are alive. One that is away is no error."""
+        store, broker, catalog = await check_all(self._store, self._broker, self._catalog)
         workers: list[WorkerInfo] = []
         if catalog.status == "ok":
             try:
@@ -454,13 +442,3 @@ def _content_type(sidecar: bytes | None) -> str | None:
         return None
     kind = found.get("content_type") if isinstance(found, dict) else None
     return kind if isinstance(kind, str) and _MEDIA_TYPE.fullmatch(kind) else None
-
-
-async def _checked(backend: Checked) -> BackendHealth:
-    try:
-        async with asyncio.timeout(CHECK_SECONDS):
-            return BackendHealth(backend.name, "ok", await backend.check())
-    except PlayheadError as exc:
-        return BackendHealth(backend.name, "down", exc.detail)
-    except TimeoutError:
-        return BackendHealth(backend.name, "down", f"no answer within {CHECK_SECONDS:g} s")
