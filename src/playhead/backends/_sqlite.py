@@ -15,6 +15,7 @@ import re
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
@@ -150,7 +151,7 @@ class Database:
         try:
             con = self.connect()
             try:
-                con.execute("PRAGMA journal_mode=WAL")
+                self._use_wal(con)
                 if not self._pending(con):
                     return []
                 con.execute("BEGIN IMMEDIATE")
@@ -166,6 +167,19 @@ class Database:
         except sqlite3.Error as exc:
             raise self._unusable(exc) from exc
         return applied
+
+    def _use_wal(self, con: Connection) -> None:
+        """Switch to write-ahead logging. That wants the file for itself for a moment, and SQLite does not
+        wait for it as it waits for locks: processes that open a new file together have to take turns."""
+        until = time.monotonic() + self._busy
+        while True:
+            try:
+                if con.execute("PRAGMA journal_mode=WAL").fetchone()[0] == "wal":
+                    return
+            except sqlite3.OperationalError as exc:
+                if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+            time.sleep(0.01)
 
     async def open(self) -> None:
         """Migrate, and start the threads. Calling it again changes nothing."""

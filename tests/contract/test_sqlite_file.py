@@ -1,0 +1,74 @@
+"""What the SQLite file itself promises, beside the two ports that live in it."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from playhead.backends._sqlite import Connection, Database, refuse_network
+from playhead.errors import CannotStart
+
+
+def _open(path: Path, start: float) -> None:
+    while time.time() < start:
+        pass
+    Database(path).migrate()
+
+
+@pytest.mark.slow
+def test_processes_that_open_a_new_file_at_the_same_moment_all_can(tmp_path: Path):
+    context = multiprocessing.get_context("spawn")
+    for attempt in range(3):
+        start = time.time() + 1.5
+        path = tmp_path / f"{attempt}.db"
+        openers = [context.Process(target=_open, args=(path, start)) for _ in range(4)]
+        for opener in openers:
+            opener.start()
+        for opener in openers:
+            opener.join()
+        assert [o.exitcode for o in openers] == [0] * 4
+
+
+async def test_a_write_that_fails_takes_no_other_with_it(tmp_path: Path):
+    db = Database(tmp_path / "a.db")
+    await db.open()
+
+    def add(name: str) -> Callable[[Connection], None]:
+        def job(con: Connection) -> None:
+            con.execute("INSERT INTO queues (name) VALUES (?)", (name,))
+            if name == "bad":
+                raise ValueError("no")
+
+        return job
+
+    names = ["a", "bad", "b", "c"]
+    answers = await asyncio.gather(*(db.write(add(n)) for n in names), return_exceptions=True)
+    assert [isinstance(a, ValueError) for a in answers] == [False, True, False, False]
+    kept = await db.read(lambda con: con.execute("SELECT name FROM queues ORDER BY name").fetchall())
+    assert [name for (name,) in kept] == ["a", "b", "c"]
+    await db.close()
+
+
+def test_a_file_made_by_a_newer_version_is_left_alone(tmp_path: Path):
+    db = Database(tmp_path / "a.db")
+    db.migrate()
+    con = db.connect()
+    con.execute("PRAGMA user_version=9999")
+    con.close()
+    with pytest.raises(CannotStart) as caught:
+        db.migrate()
+    assert caught.value.code == "catalog_newer"
+
+
+def test_a_folder_on_a_network_file_system_is_refused(tmp_path: Path):
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/x {tmp_path.resolve()} nfs4 rw 0 0\n")
+    with pytest.raises(CannotStart, match="network file system"):
+        refuse_network(tmp_path, str(mounts))
+    mounts.write_text("/dev/vda / ext4 rw 0 0\n")
+    refuse_network(tmp_path, str(mounts))
