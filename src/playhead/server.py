@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import json
 import logging
 import multiprocessing
 import signal
@@ -13,7 +12,7 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from multiprocessing.context import SpawnProcess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -21,7 +20,6 @@ from playhead import __version__, events
 from playhead.api.app import create_app
 from playhead.bootstrap import Runtime, open_runtime
 from playhead.errors import CannotStart
-from playhead.ids import moment
 
 if TYPE_CHECKING:
     from playhead.settings import Settings
@@ -34,32 +32,11 @@ _LOOK_SECONDS = 0.5
 # -- logs ------------------------------------------------------------------------------------------
 
 
-class _Text(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        fields = getattr(record, "fields", {})
-        tail = "".join(f" {k}={v}" for k, v in fields.items() if v is not None)
-        line = f"{moment(record.created)} {record.levelname.lower():7} {record.getMessage()}{tail}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
-
-
-class _Json(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        fields: dict[str, Any] = {
-            "time": moment(record.created),
-            "level": record.levelname.lower(),
-            "event": getattr(record, "event", None),
-            "message": record.getMessage(),
-        }
-        fields |= getattr(record, "fields", {})
-        if record.exc_info:
-            fields["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(fields, default=str, ensure_ascii=False)
-
-
 def set_up_logs(settings: Settings) -> None:
     """Send log lines to stderr, one an outcome, as the settings say."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Json() if settings.log_format == "json" else _Text())
+    json_lines = settings.log_format == "json"
+    handler.setFormatter(events.JsonFormatter() if json_lines else events.TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

@@ -5,14 +5,13 @@ A command tells itself how it went, so outcomes are shown from `warning` up, unl
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from playhead import ids
+from playhead import events
 from playhead.cli.output import clean
 
 if TYPE_CHECKING:
@@ -21,9 +20,7 @@ if TYPE_CHECKING:
 
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        fields: dict[str, Any] = getattr(record, "fields", {})
-        tail = "".join(f" {name}={value}" for name, value in fields.items() if value is not None)
-        line = clean(f"{record.levelname.lower()}: {record.getMessage()}{tail}")
+        line = clean(f"{record.levelname.lower()}: {events.told(record)}")
         if not record.exc_info or record.exc_info[1] is None:
             return line
         if logging.getLogger().isEnabledFor(logging.DEBUG):
@@ -32,24 +29,10 @@ class _Text(logging.Formatter):
         return line + clean(f": {type(record.exc_info[1]).__name__}: {record.exc_info[1]}")
 
 
-class _Json(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        fields = {
-            "time": ids.moment(record.created),
-            "level": record.levelname.lower(),
-            "event": getattr(record, "event", None),
-            "message": record.getMessage(),
-        }
-        fields |= getattr(record, "fields", {})
-        if record.exc_info:
-            fields["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(fields, default=str, ensure_ascii=False)
-
-
 def set_up(settings: Settings) -> None:
     """Send log lines to stderr as the settings say."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Json() if settings.log_format == "json" else _Text())
+    handler.setFormatter(events.JsonFormatter() if settings.log_format == "json" else _Text())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     level = logging.getLevelName(str(settings.log_level).upper())
