@@ -2,8 +2,8 @@
 
 Plain chains run in threads, `concurrency` of them at most, started as they are needed; chains with an
 async step run as tasks of one event loop of their own, so that one that blocks harms only its route.
-A plain function can't be killed: past its time-out its result is no longer wanted, and its slot is
-given up until it returns, if it ever does.
+A plain function can't be killed, nor can a coroutine that blocks or will not be cancelled: past its
+time-out its result is no longer wanted, and its slot is given up until it returns, if it ever does.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+
+_CANCEL_SECONDS = 1.0
+"""How long a coroutine may take to end once its time is over, before it counts as hanging."""
 
 
 class TimedOut(Exception):
@@ -43,12 +46,15 @@ class Slots(Generic[T]):
     """Runs jobs, `limit` at a time, and collects them as they end.
 
     Must be made inside a running event loop; `ready` is set when `drain` has something.
+
+    Attributes:
+        hanging: the names of jobs that are past their time and still hold a slot.
     """
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
         self.ready = asyncio.Event()
         self.hanging: dict[int, str] = {}
+        self._limit = limit
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[Job[T] | None] = queue.SimpleQueue()
         self._ended: deque[Job[T]] = deque()
@@ -58,21 +64,34 @@ class Slots(Generic[T]):
         self._idle = 0
         self._running: dict[int, Job[T]] = {}
         self._async_loop: asyncio.AbstractEventLoop | None = None
-        self._gate: asyncio.Semaphore | None = None
+        self._async_jobs: deque[Job[T]] = deque()
+        self._async_running = 0
         self._closed = False
+
+    @property
+    def limit(self) -> int:
+        """How many run at once. A lower one holds as soon as jobs that are running end."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: int) -> None:
+        with self._lock:
+            self._limit = limit
+            for _ in range(len(self._threads) - limit):
+                self._jobs.put(None)  # wakes one that is idle
+            self._add_threads()
+        self._start_async()
 
     def submit(self, job: Job[T]) -> None:
         """Queue a job. It starts as soon as a slot is free."""
         if job.is_async:
-            asyncio.run_coroutine_threadsafe(self._run_async(job), self._second_loop())
+            with self._lock:
+                self._async_jobs.append(job)
+            self._start_async()
             return
         self._jobs.put(job)
         with self._lock:
-            # A thread too many costs little; one too few would leave a job waiting.
-            if self._idle < self._jobs.qsize() and len(self._threads) < self.limit:
-                thread = threading.Thread(target=self._serve, name="playhead-adapter", daemon=True)
-                self._threads.add(thread)
-                thread.start()
+            self._add_threads()
 
     def drain(self) -> list[Job[T]]:
         """Return the jobs that ended since the last call."""
@@ -83,14 +102,29 @@ class Slots(Generic[T]):
             ended.append(self._ended.popleft())
         return ended
 
+    def withdraw(self) -> list[Job[T]]:
+        """Take back the jobs that wait for a slot; they never start."""
+        with self._lock:
+            waiting = list(self._async_jobs)
+            self._async_jobs.clear()
+        while True:
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                return waiting
+            if job is not None:
+                waiting.append(job)
+
     def expire(self) -> None:
-        """Settle plain jobs that are past their time, and give their slots up. Call it now and then."""
+        """Settle jobs that are past their time, and give their slots up. Call it now and then."""
         now = time.monotonic()
         with self._lock:
             late = [
                 (ident, job)
                 for ident, job in self._running.items()
-                if not job.settled and job.started is not None and now - job.started > job.timeout
+                if not job.settled
+                and job.started is not None
+                and now - job.started > job.timeout + (_CANCEL_SECONDS if job.is_async else 0)
             ]
         for ident, job in late:
             if self._settle(job, error=TimedOut()):
@@ -121,16 +155,23 @@ class Slots(Generic[T]):
                 return False
         return True
 
+    def _add_threads(self) -> None:
+        """Start threads for the jobs that wait, under the lock."""
+        # A thread too many costs little; one too few would leave a job waiting.
+        wanted = min(self._jobs.qsize() - self._idle, self._limit - len(self._threads))
+        for _ in range(wanted):
+            thread = threading.Thread(target=self._serve, name="playhead-adapter", daemon=True)
+            self._threads.add(thread)
+            thread.start()
+
     def _serve(self) -> None:
         ident = threading.get_ident()
-        while True:
-            with self._lock:
-                self._idle += 1
+        while not self._is_too_many():
             job = self._jobs.get()
             with self._lock:
                 self._idle -= 1
             if job is None:
-                break
+                continue
             job.started = time.monotonic()
             with self._lock:
                 self._running[ident] = job
@@ -142,27 +183,59 @@ class Slots(Generic[T]):
                 self._running.pop(ident, None)
             if not self._settle(job, result, error):
                 self.hanging.pop(ident, None)  # it came back after all: so does its slot
-        self._threads.discard(threading.current_thread())
+
+    def _is_too_many(self) -> bool:
+        """Whether this thread is to end; if not, it counts as idle from now on."""
+        with self._lock:
+            if self._closed or len(self._threads) > self._limit:
+                self._threads.discard(threading.current_thread())
+                return True
+            self._idle += 1
+            return False
+
+    def _start_async(self) -> None:
+        """Start what waits for the event loop, as far as slots are free. From any thread."""
+        with self._lock:
+            while self._async_jobs and self._async_running < self._limit and not self._closed:
+                job = self._async_jobs.popleft()
+                self._async_running += 1
+                # Not when it gets its turn: on a loop that another job blocks, that may be never.
+                job.started = time.monotonic()
+                self._running[id(job)] = job
+                asyncio.run_coroutine_threadsafe(self._run_async(job), self._second_loop())
 
     def _second_loop(self) -> asyncio.AbstractEventLoop:
         if self._async_loop is None:
-            loop = asyncio.new_event_loop()
-            self._gate = asyncio.Semaphore(self.limit)
-            threading.Thread(target=loop.run_forever, name="playhead-async", daemon=True).start()
-            self._async_loop = loop
+            self._async_loop = loop = asyncio.new_event_loop()
+            threading.Thread(target=_serve_loop, args=(loop,), name="playhead-async", daemon=True).start()
         return self._async_loop
 
     async def _run_async(self, job: Job[T]) -> None:
-        assert self._gate
-        async with self._gate:
-            try:
-                async with asyncio.timeout(job.timeout):
-                    result = await job.work()
-            except TimeoutError as exc:
-                # Ours, or one that the adapter raised itself: only the first is about the clock.
-                mine = exc.__cause__ is not None and isinstance(exc.__cause__, asyncio.CancelledError)
-                self._settle(job, error=TimedOut() if mine else exc)
-            except BaseException as exc:
-                self._settle(job, error=exc)
-            else:
-                self._settle(job, result)
+        result: Any = None
+        error: BaseException | None = None
+        try:
+            async with asyncio.timeout(job.timeout):
+                result = await job.work()
+        except TimeoutError as exc:
+            # Ours, or one that the adapter raised itself: only the first is about the clock.
+            mine = exc.__cause__ is not None and isinstance(exc.__cause__, asyncio.CancelledError)
+            error = TimedOut() if mine else exc
+        except BaseException as exc:
+            error = exc
+        with self._lock:
+            self._running.pop(id(job), None)
+            self._async_running -= 1
+        if not self._settle(job, result, error):
+            self.hanging.pop(id(job), None)
+        self._start_async()
+
+
+def _serve_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop until it is stopped, and clear away what was still going on in it."""
+    loop.run_forever()
+    if tasks := asyncio.all_tasks(loop):
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.wait(tasks, timeout=_CANCEL_SECONDS))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()

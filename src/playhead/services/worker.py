@@ -110,7 +110,8 @@ class WorkerService:
     ) -> int:
         """Consume until `stop` is set, or there is nothing left to do, or execution `until` has ended.
 
-        `routes` (names, or `config/route`) limits what is consumed. What is in hand is finished first.
+        `routes` (names, or `config/route`) limits what is consumed. What runs is finished first; what
+        waits for a slot is given back.
         Returns 0, or 1 when adapters hang in half of a route's slots.
         """
         self._only = frozenset(routes)
@@ -130,7 +131,7 @@ class WorkerService:
                 await self._nap(0.05 if until or until_idle else _SUBSCRIBE_SECONDS)
         finally:
             for lane in self._lanes.values():
-                lane.stopping = True
+                lane.stop()
             await asyncio.gather(*(lane.task for lane in self._lanes.values()), *self._retired)
             expire.cancel()
             self._lanes.clear()
@@ -172,7 +173,7 @@ class WorkerService:
             return
         for queue in set(self._lanes) - set(wanted):
             lane = self._lanes.pop(queue)
-            lane.stopping = True
+            lane.stop()
             self._retired.append(lane.task)
         self._retired = [t for t in self._retired if not t.done()]
 
@@ -274,13 +275,20 @@ class _Lane:
         self.subscription, self.route = subscription, route
         self.slots.limit = route.concurrency
 
+    def stop(self) -> None:
+        """Fetch nothing more; `task` ends when all that is in hand is settled."""
+        self.stopping = True
+        self._room.set()
+
     async def _run(self) -> None:
         ender = asyncio.create_task(self._end_loop())
         extender = asyncio.create_task(self._extend_loop())
         try:
             await self._fetch_loop()
             self._let_go(self._suspects, 0)  # never claimed: they come again after their visibility
-            while self.in_hand:  # finish what is in hand; what hangs is settled by its time-out
+            # Nor do those wait that would run after what runs now: all slots may hang.
+            await self._give_back([job.tag[0] for job in self.slots.withdraw()], delay=0)
+            while self.in_hand:  # finish what runs; what hangs is settled by its time-out
                 self._room.clear()
                 await self._room.wait()
         finally:
@@ -332,9 +340,10 @@ class _Lane:
         started = taken.started
         if broken := [Ended(s, result=s.problem) for s in started if s.problem]:
             await self._end(broken)
-        for one in started:
-            if one.problem is None:
-                await self._dispatch(one)
+        homeless = [one for one in started if one.problem is None and not await self._dispatch(one)]
+        if homeless:
+            await self._give_back(homeless, delay=AWAY_DELAY_SECONDS)
+            await self._rest(AWAY_DELAY_SECONDS)
 
     async def _start_suspect(self) -> None:
         """Work a message that may be what kills workers: one at a time, claimed when it starts.
@@ -350,18 +359,15 @@ class _Lane:
             self._let_go([suspect], 0)  # it comes again by itself
             raise
 
-    async def _dispatch(self, one: Started) -> None:
+    async def _dispatch(self, one: Started) -> bool:
+        """Queue a message's work; False when this process has not got its adapters."""
         claim = one.claim
         try:
             runtime = await self._worker.runtime(claim)
         except UnknownAdapter as exc:
             # Another worker may have it: a new version is being rolled out, or this one is old.
             events.emit(events.ROUTE_PAUSED, logging.WARNING, queue=self.queue, detail=exc.detail)
-            await self._end(
-                [Ended(one, result=GivenBack(claim.correlation_id, claim.attempt, AWAY_DELAY_SECONDS))]
-            )
-            await self._rest(AWAY_DELAY_SECONDS)
-            return
+            return False
         source = claim.source
         item = Item(
             path=claim.path,
@@ -394,8 +400,13 @@ class _Lane:
                 is_async=chain.is_async,
             )
         )
+        return True
 
     # -- ending ------------------------------------------------------------------------------------
+
+    async def _give_back(self, messages: Sequence[Started], *, delay: float) -> None:
+        if messages:
+            await self._end([_given_back(one, delay) for one in messages])
 
     async def _end_loop(self) -> None:
         while True:
@@ -414,7 +425,7 @@ class _Lane:
             except Unavailable as exc:
                 if exc.code.startswith("store") and any(e.result is None for e in ended):
                     # The products are made anew by the next attempt, which is not counted.
-                    ended = [_given_back(e) if e.result is None else e for e in ended]
+                    ended = [_given_back(e.started) if e.result is None else e for e in ended]
                     events.emit(events.BACKEND_AWAY, logging.WARNING, detail=exc.detail)
                     continue
                 await self._wait_for_backends(exc, ending=True)
@@ -469,9 +480,8 @@ class _Lane:
         await self._catalog.workers()
 
 
-def _given_back(ended: Ended) -> Ended:
-    claim = ended.started.claim
-    return Ended(ended.started, result=GivenBack(claim.correlation_id, claim.attempt, AWAY_DELAY_SECONDS))
+def _given_back(one: Started, delay: float = AWAY_DELAY_SECONDS) -> Ended:
+    return Ended(one, result=GivenBack(one.claim.correlation_id, one.claim.attempt, delay))
 
 
 def _failure(claim: Claim, route: Route, error: BaseException) -> Failed:
