@@ -1,0 +1,269 @@
+"""A whole Playhead in the test's own event loop: real SQLite, real files, the real HTTP app.
+
+Nothing is worked unless a test says so (`work`, `working`), so it can look at what waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from playhead import __version__
+from playhead.api.app import create_app
+from playhead.bootstrap import Runtime, open_runtime
+from playhead.envelope import Call, Message
+from playhead.ports.broker import Broker, Outcome
+from playhead.services.replay import ReplayService
+from playhead.settings import Settings
+
+STEPS = Path(__file__).with_name("inprocess_steps.py")
+PATIENCE = 20.0
+
+
+class Playhead:
+    """The parts, and the words that the tests are written in."""
+
+    def __init__(self, rt: Runtime, steps: Any) -> None:
+        self.rt = rt
+        self.steps = steps
+        self.http = self._client()
+
+    def _client(self) -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(self.app(), raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url="http://playhead")
+
+    def app(self) -> FastAPI:
+        settings = self.rt.settings
+        return create_app(
+            self.rt.services,
+            version=__version__,
+            max_body_bytes=settings.max_body_bytes,
+            max_upload_bytes=settings.max_upload_bytes,
+        )
+
+    @property
+    def objects(self) -> Path:
+        return self.rt.settings.home / "objects"
+
+    def publish_through(self, broker: Broker) -> None:
+        """Let replays publish through another broker; workers and the reconciler keep the real one."""
+        settings, process = self.rt.settings, self.rt.process
+        assert process
+        replays = ReplayService(
+            *(self.rt.catalog, self.rt.store, broker),
+            owner=process.id,
+            lease=settings.lease_seconds,
+            settle=settings.settle_seconds,
+            spawn=self.rt.spawn,
+        )
+        self.rt.services = replace(self.rt.services, replay=replays)
+        self.http = self._client()
+
+    # -- HTTP --------------------------------------------------------------------------------------
+
+    async def get(self, path: str, status: int = 200, **query: Any) -> Any:
+        answer = await self.http.get(
+            f"/api/v1/{path}", params={k: v for k, v in query.items() if v is not None}
+        )
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    async def post(self, path: str, body: Any = None, status: int = 200) -> Any:
+        answer = await self.http.post(f"/api/v1/{path}", json=body)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    async def items(self, path: str, **query: Any) -> list[dict[str, Any]]:
+        """All items of a list, page by page."""
+        found: list[dict[str, Any]] = []
+        cursor = None
+        while True:
+            page = await self.get(path, **query, cursor=cursor)
+            found += page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return found
+
+    async def apply(self, source: str) -> dict[str, Any]:
+        """Apply a config given as YAML; `version` and `name` may be left out of it (then it is `docs`)."""
+        head = "" if "version:" in source else 'version: "1.0"\n'
+        head += "" if "\nname:" in "\n" + source else "name: docs\n"
+        answer = await self.http.post(
+            "/api/v1/configs", content=head + source, headers={"Content-Type": "application/yaml"}
+        )
+        assert answer.status_code in (200, 201), answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def submit(self, files: Mapping[str, bytes | str], config: str = "docs", **form: Any) -> str:
+        """Start a run; returns the execution's id once its inputs are published (nothing is worked yet)."""
+        sent = [("files", (n, d.encode() if isinstance(d, str) else d)) for n, d in files.items()]
+        answer = await self.http.post(f"/api/v1/configs/{config}/run", files=sent, data=form)
+        assert answer.status_code == 202, answer.text
+        execution = str(answer.json()["execution_id"])
+
+        async def published() -> bool:
+            counts: dict[str, int] = (await self.execution(execution))["counts"]
+            return counts["total"] == len(files)
+
+        await until(published)
+        return execution
+
+    async def run(self, files: Mapping[str, bytes | str], config: str = "docs", **form: Any) -> str:
+        """Run files to the end; returns the execution's id."""
+        execution = await self.submit(files, config, **form)
+        await self.work(execution)
+        return execution
+
+    async def replay(
+        self, source: str, stage: str, route: str, path: str | None = None, status: int = 200
+    ) -> Any:
+        body = {"from_execution_id": source, "from_stage": stage, "to_route": route, "from_path": path}
+        return await self.post("replay", body, status)
+
+    async def execution(self, execution: str) -> Any:
+        return await self.get(f"executions/{execution}")
+
+    async def ended(self, execution: str) -> Any:
+        """The execution, as soon as it has ended."""
+
+        async def over() -> bool:
+            return bool((await self.execution(execution))["status"] != "running")
+
+        await until(over)
+        return await self.execution(execution)
+
+    async def stored(self, execution: str, stage: str | None = None) -> dict[str, str]:
+        """What is stored of an execution: text by `stage/path`."""
+        listed = await self.items("storage/objects", execution_id=execution, stage=stage)
+        return {f"{o['stage']}/{o['path']}": (self.objects / o["key"]).read_text() for o in listed}
+
+    async def messages(self, execution: str, **query: Any) -> list[dict[str, Any]]:
+        return await self.items(f"executions/{execution}/lineage", **query)
+
+    async def dead(self, execution: str) -> dict[str, str]:
+        """Error codes of an execution's dead letters, by `stage/path` of the input."""
+        found = await self.items("dead-letters", execution_id=execution)
+        return {letter["input_key"].partition("/")[2]: letter["error_code"] for letter in found}
+
+    async def route(self, name: str) -> dict[str, Any]:
+        return next(r for r in await self.items("routes") if r["route"] == name)
+
+    # -- the other doors ---------------------------------------------------------------------------
+
+    async def peek(self, queue: str, limit: int = 1000) -> list[Message]:
+        return await self.rt.services.browse.peek(queue, limit)
+
+    async def waiting(self, queue: str) -> list[str]:
+        """Keys that wait in a queue, without their execution."""
+        return [m.payload["object_key"].partition("/")[2] for m in await self.peek(queue)]
+
+    def put(self, execution: object, rest: str, data: str = "data") -> str:
+        """Put an object there by hand, as another program would; returns its key."""
+        file = self.objects / str(execution) / rest
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(data)
+        return f"{execution}/{rest}"
+
+    # -- working -----------------------------------------------------------------------------------
+
+    async def work(self, execution: str) -> int:
+        """Work until an execution has ended; returns the worker's exit code."""
+        async with self.working() as worker:
+            await self.ended(execution)
+        return worker.result()
+
+    @contextlib.asynccontextmanager
+    async def working(self, *routes: str) -> AsyncIterator[asyncio.Task[int]]:
+        """A worker, and a reconciler that looks every few milliseconds, for the length of a block."""
+        stop = asyncio.Event()
+        worker = asyncio.create_task(self.rt.work(routes=routes, stop=stop))
+        hurry = asyncio.create_task(self._hurry())
+        try:
+            yield worker
+        except BaseException:
+            self.steps.opened.set()  # a test that failed does not wait for what it holds
+            raise
+        finally:
+            stop.set()
+            async with asyncio.timeout(PATIENCE):
+                await asyncio.wait([worker])
+            hurry.cancel()
+            await asyncio.wait([hurry])
+            worker.result()  # a worker that failed fails the test
+
+    async def _hurry(self) -> None:
+        while True:
+            await self.rt.reconciler.cycle()
+            await asyncio.sleep(0.02)
+
+
+class Tampered:
+    """The real broker, but for what `tamper` makes of a publish: an outcome, or None to let it pass."""
+
+    def __init__(self, broker: Broker, tamper: Callable[[Call], Outcome | None]) -> None:
+        self._broker = broker
+        self.tamper = tamper
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._broker, name)
+
+    async def publish(self, calls: Sequence[Call]) -> list[Outcome]:
+        outcomes = [self.tamper(call) for call in calls]
+        sent = await self._broker.publish([c for c, o in zip(calls, outcomes, strict=True) if o is None])
+        rest = iter(sent)
+        return [o or next(rest) for o in outcomes]
+
+
+async def until(look: Callable[[], Awaitable[bool] | bool], patience: float = PATIENCE) -> None:
+    """Wait until something is so; fails when it is not within `patience` seconds."""
+    end = time.monotonic() + patience
+    while True:
+        so = look()
+        if so if isinstance(so, bool) else await so:
+            return
+        assert time.monotonic() < end, f"waited {patience:g} s in vain"
+        await asyncio.sleep(0.01)
+
+
+def _own_steps(home: Path) -> Path:
+    file = home / "steps.py"
+    home.mkdir(parents=True, exist_ok=True)
+    if not file.exists():
+        shutil.copy(STEPS, file)
+    return file
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    home: Path, *, kind: str = "worker", adapters: Path | None = None, **settings: Any
+) -> AsyncIterator[Playhead]:
+    """Open a runtime on a home. Two at once on one home are two processes that share it.
+
+    Args:
+        home: a folder of the test's own.
+        kind: of process.
+        adapters: a file with adapters in place of the test's copy of `inprocess_steps.py`.
+        settings: fields of `Settings`.
+    """
+    file = adapters or _own_steps(home)
+    given: dict[str, Any] = {"home": home, "adapters": (str(file),), "settle_seconds": 1} | settings
+    async with open_runtime(Settings(**given), kind=kind) as rt:
+        [steps] = {sys.modules[s.target.__module__] for s in rt.adapters.values() if s.name == "do"} or [None]
+        playhead = Playhead(rt, steps)
+        try:
+            yield playhead
+        finally:
+            if steps:
+                steps.opened.set()
+            await playhead.http.aclose()

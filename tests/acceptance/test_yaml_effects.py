@@ -1,0 +1,484 @@
+"""Every field of a config has an effect: each test fails when its field has none."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.acceptance.inprocess import Playhead, opened, until
+
+LITTLE = 0.3
+"""Seconds in which something that must not happen would have happened."""
+
+
+@pytest.fixture
+async def ph(tmp_path: Path) -> AsyncIterator[Playhead]:
+    async with opened(tmp_path) as playhead:
+        yield playhead
+
+
+# -- the head --------------------------------------------------------------------------------------
+
+
+async def test_the_name_is_what_a_config_is_asked_for_by(ph: Playhead):
+    made = await ph.apply("name: pages\nentry: a\nroutes: {a: {adapters: [{type: do}]}}")
+    assert (await ph.get("configs/pages"))["hash"] == made["hash"]
+    await ph.get("configs/docs", status=404)
+
+
+async def test_descriptions_are_shown_with_the_config_and_make_a_new_version(ph: Playhead):
+    source = "description: {}\nentry: a\nroutes: {{a: {{description: {}, adapters: [{{type: do}}]}}}}"
+    await ph.apply(source.format("Before", "Lane"))
+    await ph.apply(source.format("After", "Lane"))
+    await ph.apply(source.format("After", "Alley"))
+    shown = await ph.get("configs/docs")
+    assert shown["version"] == 3
+    assert "description: After" in shown["source"]
+    assert "description: Alley" in shown["source"]
+
+
+async def test_a_run_starts_at_the_entry(ph: Playhead):
+    await ph.apply("""
+entry: second
+routes:
+  first: {adapters: [{type: do}], outbound: {stage: one}}
+  second: {adapters: [{type: stamp}], outbound: {stage: two}}
+""")
+    execution = await ph.run({"a.txt": "x"})
+    assert await ph.stored(execution) == {"input/a.txt": "x", "two/a.txt": "x."}
+
+
+# -- error handling --------------------------------------------------------------------------------
+
+RETRIES = """
+entry: start
+error_handling: {max_attempts: 3, retry_delay_seconds: 0.2, backoff: 10, max_delay_seconds: 0.8}
+routes:
+  start:
+    adapters: [{type: stamp}]
+    outbound: {stage: started, to: [as_above, often, once, late, flat, free]}
+  as_above: {adapters: [{type: do}]}
+  often: {adapters: [{type: do}], error_handling: {max_attempts: 4}}
+  once: {adapters: [{type: do}], error_handling: {max_attempts: 1}}
+  late: {adapters: [{type: do}], error_handling: {retry_delay_seconds: 0.8}}
+  flat: {adapters: [{type: do}], error_handling: {backoff: 1}}
+  free: {adapters: [{type: do}], error_handling: {max_delay_seconds: 5}}
+"""
+
+
+@pytest.fixture(scope="module")
+def gaps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
+    """Seconds between the attempts of a message that always fails, by route."""
+
+    async def fail_everywhere() -> dict[str, list[float]]:
+        def fail(item: Any, ctx: Any) -> None:
+            raise ValueError("always")
+
+        async with opened(tmp_path_factory.mktemp("retries")) as ph:
+            ph.steps.doing = fail
+            await ph.apply(RETRIES)
+            execution = await ph.run({"a.txt": "x"})
+            assert len(await ph.items("dead-letters", execution_id=execution)) == 6
+            starts = defaultdict(list)
+            for seen in ph.steps.seen:
+                starts[seen.ctx.route].append(seen.at)
+            return {route: [b - a for a, b in pairwise(at)] for route, at in starts.items()}
+
+    return asyncio.run(fail_everywhere())
+
+
+def test_max_attempts_is_how_often_a_message_is_tried(gaps: Mapping[str, list[float]]):
+    assert {route: len(waits) + 1 for route, waits in gaps.items()} == {
+        **dict.fromkeys(("as_above", "late", "flat", "free"), 3),
+        "often": 4,
+        "once": 1,
+    }
+
+
+def test_retry_delay_seconds_is_the_first_wait(gaps: Mapping[str, list[float]]):
+    assert 0.2 <= gaps["as_above"][0] < 0.8
+    assert gaps["late"][0] >= 0.8
+
+
+def test_backoff_makes_each_wait_longer(gaps: Mapping[str, list[float]]):
+    assert gaps["free"][1] >= 2.0
+    assert 0.2 <= gaps["flat"][1] < 0.8
+
+
+def test_max_delay_seconds_bounds_the_waits(gaps: Mapping[str, list[float]]):
+    assert 0.8 <= gaps["as_above"][1] < 2.0
+    assert gaps["free"][1] >= 2.0
+
+
+def test_a_route_overrides_single_fields_and_keeps_the_others(gaps: Mapping[str, list[float]]):
+    assert 0.2 <= gaps["often"][0] < 0.8
+    assert all(0.8 <= wait < 2.0 for wait in gaps["often"][1:])
+
+
+# -- inbound ---------------------------------------------------------------------------------------
+
+
+async def test_messages_wait_in_the_queue_that_inbound_names(ph: Playhead):
+    await ph.apply("entry: a\nroutes: {a: {inbound: {queue: my.Lane-1}, adapters: [{type: do}]}}")
+    await ph.submit({"x.txt": "x", "y.txt": "y"})
+    assert await ph.waiting("my.Lane-1") == ["input/x.txt", "input/y.txt"]
+    assert await ph.waiting("docs.a") == []
+
+
+async def test_a_queue_without_a_name_is_called_after_config_and_route(ph: Playhead):
+    await ph.apply("entry: a\nroutes: {a: {adapters: [{type: do}]}}")
+    await ph.submit({"x.txt": "x"})
+    assert await ph.waiting("docs.a") == ["input/x.txt"]
+
+
+TEN = {f"{n}.txt": "x" for n in range(10)}
+
+
+@pytest.mark.parametrize("kind", ["do", "ado"])
+async def test_concurrency_is_how_many_are_worked_at_once(ph: Playhead, kind: str):
+    hold_all(ph)
+    await ph.apply(f"entry: a\nroutes: {{a: {{inbound: {{concurrency: 3}}, adapters: [{{type: {kind}}}]}}}}")
+    execution = await ph.submit(TEN)
+    async with ph.working():
+        await until(lambda: ph.steps.gauge.now == 3)
+        await asyncio.sleep(LITTLE)
+        assert ph.steps.gauge.now == 3
+        ph.steps.opened.set()
+        assert (await ph.ended(execution))["counts"]["completed"] == 10
+    assert ph.steps.gauge.most == 3
+
+
+@pytest.mark.parametrize("kind", ["do", "ado"])
+async def test_a_new_version_changes_the_concurrency_of_a_running_worker(ph: Playhead, kind: str):
+    source = (
+        "entry: a\nroutes: {{a: {{inbound: {{concurrency: {}, prefetch: 20}}, adapters: [{{type: {}}}]}}}}"
+    )
+    hold_all(ph)
+    await ph.apply(source.format(4, kind))
+    first = await ph.submit(TEN)
+    async with ph.working():
+        await until(lambda: ph.steps.gauge.now == 4)
+        await ph.apply(source.format(2, kind))
+        await asyncio.sleep(1)
+        ph.steps.opened.set()
+        await ph.ended(first)
+        ph.steps.opened.clear()
+        second = await ph.submit(TEN)
+        await until(lambda: ph.steps.gauge.now == 2)
+        await asyncio.sleep(LITTLE)
+        assert ph.steps.gauge.now == 2
+        await ph.apply(source.format(5, kind))
+        await until(lambda: ph.steps.gauge.now == 5)
+        await asyncio.sleep(LITTLE)
+        assert ph.steps.gauge.now == 5
+        ph.steps.opened.set()
+        await ph.ended(second)
+
+
+@pytest.mark.parametrize(("inbound", "held"), [("concurrency: 1, prefetch: 6", 6), ("concurrency: 2", 2)])
+async def test_prefetch_is_how_many_a_worker_holds(ph: Playhead, inbound: str, held: int):
+    """Without it a worker that has finished nothing lately holds what it can work at once."""
+    hold_all(ph)
+    await ph.apply(f"entry: a\nroutes: {{a: {{inbound: {{{inbound}}}, adapters: [{{type: do}}]}}}}")
+    execution = await ph.submit(TEN)
+    async with ph.working():
+        await until(lambda: ph.steps.gauge.now > 0)
+        await asyncio.sleep(LITTLE)
+        route = await ph.route("a")
+        assert (route["in_flight"], route["queue_depth"]) == (held, 10 - held)
+        ph.steps.opened.set()
+        await ph.ended(execution)
+
+
+# -- time-outs -------------------------------------------------------------------------------------
+
+TIMED = """
+entry: a
+routes:
+  a:
+    inbound: {{concurrency: {concurrency}, prefetch: 10}}
+    timeout_seconds: 0.2
+    adapters: [{{type: {kind}}}]
+    outbound: {{stage: done}}
+    error_handling: {{max_attempts: 1}}
+"""
+
+
+@pytest.mark.parametrize("kind", ["do", "ado"])
+async def test_timeout_seconds_is_how_long_a_message_may_take(ph: Playhead, kind: str):
+    hold_some(ph, "slow.txt")
+    await ph.apply(TIMED.format(kind=kind, concurrency=4))
+    execution = await ph.run({"slow.txt": "x", "quick.txt": "y"})
+    assert await ph.dead(execution) == {"input/slow.txt": "adapter_timeout"}
+    [letter] = await ph.items("dead-letters")
+    assert "0.2 s" in letter["error"]
+    assert "done/quick.txt" in await ph.stored(execution)
+
+
+async def test_the_time_is_for_the_whole_chain(ph: Playhead):
+    def take_a_while(item: Any, ctx: Any) -> Any:
+        ph.steps.opened.wait(0.15)
+        return item.data
+
+    ph.steps.doing = take_a_while
+    steps = "[{type: do}, {type: do}, {type: do}]"
+    await ph.apply(f"""
+entry: a
+routes: {{a: {{timeout_seconds: 0.3, adapters: {steps}, error_handling: {{max_attempts: 1}}}}}}
+""")
+    execution = await ph.run({"a.txt": "x"})
+    assert await ph.dead(execution) == {"input/a.txt": "adapter_timeout"}
+
+
+async def test_what_comes_too_late_is_not_stored(ph: Playhead):
+    hold_some(ph, "slow.txt")
+    await ph.apply(TIMED.format(kind="do", concurrency=4))
+    execution = await ph.submit({"slow.txt": "x"})
+    async with ph.working():
+        await ph.ended(execution)
+        ph.steps.opened.set()
+        await asyncio.sleep(LITTLE)
+    assert list(await ph.stored(execution)) == ["input/slow.txt"]
+    assert (await ph.execution(execution))["counts"]["failed"] == 1
+
+
+async def test_a_function_that_hangs_keeps_its_slot_and_the_others_go_on(ph: Playhead):
+    hold_some(ph, "slow.txt")
+    await ph.apply(TIMED.format(kind="do", concurrency=3))
+    first = await ph.submit({"slow.txt": "x"})
+    async with ph.working() as worker:
+        await ph.ended(first)
+        ph.steps.gauge.most = 0
+        assert (await ph.ended(await ph.submit(TEN)))["counts"]["completed"] == 10
+        assert ph.steps.gauge.most <= 3
+        assert not worker.done()
+
+
+# What shares an event loop with a coroutine that blocks it is lost with it.
+@pytest.mark.parametrize(("kind", "concurrency", "lost"), [("do", 2, "0"), ("do", 1, "0"), ("ado", 2, "01")])
+async def test_a_worker_half_of_whose_slots_hang_ends_with_1_and_names_the_adapter(
+    ph: Playhead, caplog: pytest.LogCaptureFixture, kind: str, concurrency: int, lost: str
+):
+    hold_some(ph, "0.txt")
+    held = ph.steps.doing
+
+    async def block(item: Any, ctx: Any) -> Any:
+        return held(item, ctx)  # blocks its event loop: no time-out can reach it
+
+    ph.steps.adoing = block
+    await ph.apply(TIMED.format(kind=kind, concurrency=concurrency))
+    execution = await ph.submit(TEN)
+    with caplog.at_level(logging.ERROR, "playhead"):
+        async with ph.working() as worker:
+            await until(worker.done)
+    assert worker.result() == 1
+    [line] = [r for r in caplog.records if r.message == "adapter_hangs"]
+    assert line.fields["adapter"] == kind  # type: ignore[attr-defined]
+    ph.steps.opened.set()
+    async with ph.working():  # what it had in hand was given back, and not counted
+        counts = (await ph.ended(execution))["counts"]
+    assert await ph.dead(execution) == {f"input/{n}.txt": "adapter_timeout" for n in lost}
+    assert counts["completed"] == 10 - len(lost)
+
+
+# -- external --------------------------------------------------------------------------------------
+
+
+async def test_an_external_route_is_left_to_others(ph: Playhead):
+    await ph.apply("""
+entry: a
+routes:
+  a: {adapters: [{type: stamp}], outbound: {stage: done, to: [away]}}
+  away: {external: true, inbound: {queue: others.work}}
+""")
+    execution = await ph.submit({"x.txt": "x", "y.txt": "y"})
+    async with ph.working():
+        assert (await ph.ended(execution))["status"] == "completed"
+        replayed = await ph.replay(execution, "done", "away")
+        await ph.ended(replayed["execution_id"])
+
+        async def is_consumed() -> bool:
+            return bool((await ph.route("a"))["workers"])
+
+        await until(is_consumed)
+        assert (await ph.route("away"))["workers"] == 0
+    assert sorted(await ph.waiting("others.work")) == sorted(["done/x.txt", "done/y.txt"] * 2)
+    handed_over = await ph.messages(execution, route="away")
+    assert [(m["status"], m["attempts"], m["output_keys"]) for m in handed_over] == [("completed", 0, [])] * 2
+    route = await ph.route("away")
+    assert (route["stage"], route["adapters"], route["to"], route["queue_depth"]) == (None, [], [], 4)
+
+
+# -- adapters --------------------------------------------------------------------------------------
+
+
+async def test_adapters_run_in_their_order_each_with_its_config(ph: Playhead):
+    await ph.apply("""
+entry: a
+routes:
+  a:
+    adapters: [{type: stamp, config: {text: "1"}}, {type: stamp, config: {text: "2"}}, {type: stamp}]
+    outbound: {stage: done}
+""")
+    assert (await ph.stored(await ph.run({"a.txt": "x"})))["done/a.txt"] == "x12."
+
+
+class Case(NamedTuple):
+    """A condition, and which of the two items below it lets through."""
+
+    field: str
+    operator: str
+    value: Any
+    through: str
+
+
+CASES = [
+    Case("content_type", "equals", "text/markdown", "a"),
+    Case("path", "equals", "b.txt", "b"),
+    Case("size", "equals", 5, "b"),
+    Case("stage", "equals", "input", "ab"),
+    Case("stage", "equals", "other", ""),
+    Case("attributes.colour", "equals", "red", "a"),
+    Case("path", "not_equals", "a.md", "b"),
+    Case("path", "in", ["a.md", "c"], "a"),
+    Case("path", "not_in", ["a.md", "c"], "b"),
+    Case("path", "matches", r".\.t.*", "b"),
+    Case("path", "matches", "a", ""),
+    Case("attributes.colour", "exists", None, "a"),
+    Case("attributes.colour", "exists", False, "b"),
+    Case("size", "gt", 3, "b"),
+    Case("size", "gte", 3, "ab"),
+    Case("size", "gte", 4, "b"),
+    Case("size", "lt", 5, "a"),
+    Case("size", "lte", 5, "ab"),
+    Case("size", "lte", 4, "a"),
+    Case("attributes.colour", "gt", "blue", "a"),
+]
+
+
+@pytest.fixture(scope="module")
+def let_through(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[int]]:
+    """By item, the numbers of the cases whose condition let it through: each sets an attribute."""
+
+    async def run() -> dict[str, set[int]]:
+        red = {"field": "path", "operator": "equals", "value": "a.md"}
+        steps: list[Any] = [{"type": "tag", "config": {"name": "colour", "value": "red"}, "condition": red}]
+        for n, case in enumerate(CASES):
+            condition = {"field": case.field, "operator": case.operator}
+            if case.value is not None:
+                condition["value"] = case.value
+            steps.append({"type": "tag", "config": {"name": f"case{n}"}, "condition": condition})
+        routes = {"a": {"adapters": steps, "outbound": {"stage": "done"}}}
+        async with opened(tmp_path_factory.mktemp("conditions")) as ph:
+            await ph.apply(f"entry: a\nroutes: {json.dumps(routes)}")
+            execution = await ph.run({"a.md": "abc", "b.txt": "hello"})
+            found = {}
+            for item in ("a.md", "b.txt"):
+                sidecar = await ph.get("storage/objects/metadata", key=f"{execution}/done/{item}")
+                found[item[0]] = {int(a[4:]) for a in sidecar["attributes"] if a.startswith("case")}
+            return found
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "number", range(len(CASES)), ids=[f"{c.field} {c.operator} {c.value}" for c in CASES]
+)
+def test_a_condition_lets_items_through_by_field_operator_and_value(
+    let_through: Mapping[str, set[int]], number: int
+):
+    assert "".join(item for item, cases in let_through.items() if number in cases) == CASES[number].through
+
+
+@pytest.mark.parametrize(
+    ("otherwise", "stored"), [("", "x2"), (", otherwise: pass", "x2"), (", otherwise: drop", None)]
+)
+async def test_otherwise_says_whether_an_item_passes_the_step_by_or_is_dropped(
+    ph: Playhead, otherwise: str, stored: str | None
+):
+    await ph.apply(f"""
+entry: a
+routes:
+  a:
+    adapters:
+      - type: stamp
+        config: {{text: "1"}}
+        condition: {{field: path, operator: equals, value: other{otherwise}}}
+      - {{type: stamp, config: {{text: "2"}}}}
+    outbound: {{stage: done, to: [b]}}
+  b: {{adapters: [{{type: do}}]}}
+""")
+    execution = await ph.run({"a.txt": "x"})
+    assert (await ph.stored(execution)).get("done/a.txt") == stored
+    counts = (await ph.execution(execution))["counts"]
+    assert (counts["completed"], counts["total"]) == ((2, 2) if stored else (1, 1))
+
+
+# -- outbound --------------------------------------------------------------------------------------
+
+
+async def test_outputs_are_stored_in_the_stage_and_go_to_every_route_named(ph: Playhead):
+    await ph.apply("""
+entry: a
+routes:
+  a: {adapters: [{type: words}], outbound: {stage: cut/words, to: [b, c]}}
+  b: {adapters: [{type: stamp, config: {text: b}}], outbound: {stage: b}}
+  c: {adapters: [{type: stamp, config: {text: c}}], outbound: {stage: c}}
+  d: {adapters: [{type: stamp, config: {text: d}}], outbound: {stage: d}}
+""")
+    execution = await ph.run({"a.txt": "x y"})
+    assert await ph.stored(execution) == {
+        "input/a.txt": "x y",
+        "cut/words/a/0001.txt": "x",
+        "cut/words/a/0002.txt": "y",
+        "b/a/0001.txt": "xb",
+        "b/a/0002.txt": "yb",
+        "c/a/0001.txt": "xc",
+        "c/a/0002.txt": "yc",
+    }
+
+
+async def test_without_to_nothing_is_called_and_without_outbound_nothing_is_stored(ph: Playhead):
+    await ph.apply("""
+entry: a
+routes:
+  a: {adapters: [{type: stamp}], outbound: {stage: one}}
+  b: {adapters: [{type: do}]}
+""")
+    ph.steps.doing = lambda item, ctx: None
+    execution = await ph.run({"a.txt": "x"})
+    assert (await ph.execution(execution))["counts"]["total"] == 1
+    replayed = (await ph.replay(execution, "one", "b"))["execution_id"]
+    await ph.work(replayed)
+    assert (await ph.execution(replayed))["status"] == "completed"
+    assert await ph.stored(replayed) == {}
+
+
+# -- within ----------------------------------------------------------------------------------------
+
+
+def hold_all(ph: Playhead) -> None:
+    """Let every item wait until the test opens the gate."""
+    hold_some(ph, "")
+
+
+def hold_some(ph: Playhead, path: str) -> None:
+    def hold(item: Any, ctx: Any) -> Any:
+        if item.path.startswith(path):
+            ph.steps.opened.wait()
+        return None if not path else item.data
+
+    async def ahold(item: Any, ctx: Any) -> Any:
+        while item.path.startswith(path) and not ph.steps.opened.is_set():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        return None if not path else item.data
+
+    ph.steps.doing, ph.steps.adoing = hold, ahold
