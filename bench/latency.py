@@ -112,8 +112,8 @@ async def until_first(home: Path, store: Path, execution: UUID) -> float:
         answer = asyncio.ensure_future(
             rt.services.replay.execute(ReplayRequest(execution, STAGE, None, ROUTE))
         )
-        while not answer.done() and not await rt.broker.peek(queue, 1):
-            await asyncio.sleep(0.001)  # noqa: ASYNC110 - seen from outside, as a worker would see it
+        while not answer.done() and not await rt.broker.peek(queue, 1):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)  # seen from outside, as a worker would see it
         took = time.perf_counter() - began
         answer.cancel()
         await asyncio.gather(answer, return_exceptions=True)
