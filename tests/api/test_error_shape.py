@@ -193,6 +193,8 @@ async def test_answers_without_an_error_bear_the_id_too(playhead: Playhead):
         ("DELETE", "/api/v1/configs", "GET, POST"),
         ("DELETE", "/api/v1/configs/words", "GET"),
         ("DELETE", "/api/v1/configs/validate", "POST"),
+        ("GET", "/api/v1/dead-letters/resend", "POST"),
+        ("POST", "/docs", "GET"),
         ("POST", "/api/v1/executions", "GET"),
     ],
 )

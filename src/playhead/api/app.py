@@ -62,6 +62,11 @@ def create_app(services: Services, *, version: str, max_body_bytes: int, max_upl
 
 def _methods_of(path: str) -> set[str]:
     """The methods of the operations at a path, as the description lists them together."""
-    there = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+    there = [
+        route
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, APIRoute) and route.include_in_schema
+    ]
     hit = next((route.path for route in there if route.path_regex.match(path)), None)
     return {method for route in there if route.path == hit for method in route.methods or ()}

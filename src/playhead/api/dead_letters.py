@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from fastapi import APIRouter
+from starlette.exceptions import HTTPException
 
 from playhead.api.answers import responses
 from playhead.api.asking import Asked, Cursor, Filter, Limit
@@ -39,6 +40,12 @@ async def resend_dead_letters(body: Resend, asked: Asked) -> Resent:
     """Send dead letters again: those named, or all of an execution, or all of a route."""
     sent = await asked.recover.resend(body.correlation_ids or (), body.execution_id, body.route)
     return Resent(resent=len(sent))
+
+
+@router.get("/resend", include_in_schema=False)
+async def refuse_resend() -> None:
+    """Without it, `resend` would be looked for as an id, and be of a wrong shape."""
+    raise HTTPException(405)
 
 
 @router.get("/{correlation_id}", responses=responses("dead_letter_not_found"))
