@@ -57,17 +57,18 @@ routes:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """A config and the inputs of its runs."""
+    """A config and the inputs of its runs. `retries`: attempts that its steps themselves ask for."""
 
     name: str
     source: str
     entry: str
     inputs: Mapping[str, bytes]
+    retries: int = 0
 
     @classmethod
-    def of(cls, name: str, source: str, entry: str, count: int) -> Pipeline:
+    def of(cls, name: str, source: str, entry: str, count: int, late: int = 0) -> Pipeline:
         inputs = {f"folder{n % 3}/page{n:04d}.txt": f"the text of page {n}".encode() for n in range(count)}
-        return cls(name, source, entry, inputs)
+        return cls(name, source, entry, inputs, late * count)
 
 
 PIPELINES: Final = {
@@ -78,7 +79,7 @@ PIPELINES: Final = {
         # The same with another fan-out and other bytes at every attempt.
         Pipeline.of("uneven", _PIPELINE.format(name="uneven", config="uneven: true"), "split", 20),
         # The same, where the first two attempts at each input ask to be made again.
-        Pipeline.of("late", _PIPELINE.format(name="late", config="late: 2"), "split", 6),
+        Pipeline.of("late", _PIPELINE.format(name="late", config="late: 2"), "split", 6, 2),
         # With its sidecars more than a page of a listing, and more than two batches of an upload.
         Pipeline.of("bulk", _BULK, "shout", 520),
     )
@@ -188,6 +189,7 @@ class Stand:
                 if not findings.exact:
                     raise self._site.failed(f"{what} of {name}, without a kill:\n{findings}")
                 found[name, what] = ledger.picture()
+        self._new()  # what comes from now on belongs to cases
         return found
 
     def attempt(self, case: Case, pictures: Pictures) -> Outcome:
@@ -294,6 +296,7 @@ class Stand:
         source = self._sources[case.pipeline] if case.what == "replay" else execution
         ledger = Ledger(self._site, execution, source=source)
         findings = ledger.audit(route=pipeline.entry)
+        findings.again -= pipeline.retries
         if pipeline.name != "uneven":  # which is never twice the same
             findings.add(ledger.picture().compare(pictures[pipeline.name, case.what]))
         return findings
