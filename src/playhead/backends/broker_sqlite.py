@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from playhead.backends._sqlite import Connection, Database
+from playhead.backends._sqlite import Connection, Database, insert
 from playhead.envelope import Call, Message, decode_payload
 from playhead.errors import broker_unavailable
 from playhead.ids import mint
@@ -95,9 +95,7 @@ class SqliteBroker:
                 if call.parent:
                     own += f', "parent_correlation_id": "{call.parent}"'
                 rows.append((known[0], f"{cid}.{call.generation}", known[1] + own + "}", call.payload()))
-            con.executemany(
-                "INSERT INTO calls (queue, message_id, headers, payload) VALUES (?, ?, ?, ?)", rows
-            )
+            insert(con, "calls (queue, message_id, headers, payload)", rows)
             return queues
 
         try:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import repeat
 from typing import Any, Literal
 from uuid import UUID
 
-from playhead.backends._sqlite import Connection
+from playhead.backends._sqlite import Connection, insert
 from playhead.backends.catalog_sqlite.rows import (
     CANCELLED,
     COMPLETED,
@@ -278,17 +277,13 @@ class JobsPart(Part):
                     kept = [o for o in objects if o.key not in hidden]
             keys = [o.key for o in kept]
             first = ordinals + 1
-            con.executemany(
-                "INSERT INTO messages (id, execution, lane, object_key, stage, ordinal) VALUES (?, ?, ?, ?, ?, ?)",
-                zip(
-                    minted,
-                    repeat(n),
-                    repeat(lane),
-                    keys,
-                    [o.stage for o in kept],
-                    range(first, first + len(kept)),
-                    strict=False,
-                ),
+            insert(
+                con,
+                "messages (id, execution, lane, object_key, stage, ordinal)",
+                [
+                    (cid, n, lane, o.key, o.stage, ordinal)
+                    for ordinal, cid, o in zip(range(first, first + len(kept)), minted, kept, strict=False)
+                ],
             )
             bad = [(o.problem, cid) for o, cid in zip(kept, minted, strict=False) if o.problem]
             if bad:
