@@ -6,6 +6,7 @@ programs put there are.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import AsyncIterator, Sequence
 from typing import Final, Protocol
 from uuid import UUID
@@ -95,10 +96,21 @@ class Listing:
             if any(entry.key != prefix for entry in page):
                 return
         there_are = declared or [summary.stage for summary in await self.stages(execution)]
+        near = difflib.get_close_matches(stage, there_are, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
         raise NotFound(
             "stage_not_found",
-            f"execution {execution.execution_id} has no stage {stage!r}; it has {', '.join(there_are)}",
+            f"execution {execution.execution_id} has no stage {stage!r}; it has "
+            + f"{', '.join(there_are)}.{hint}",
         )
+
+    async def any_object(self, prefix: str) -> bool:
+        """Whether a replay of `prefix` would find anything."""
+        async for page in self._store.list(prefix, page=PAGE):
+            found = [entry.key for entry in page if not _is_aside(entry.key)]
+            if found and len(await self._catalog.unstored(found)) < len(found):
+                return True
+        return False
 
     async def objects(
         self, execution: Execution, stage: str | None, path: str | None, *, after: str, limit: int

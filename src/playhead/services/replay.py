@@ -1,16 +1,7 @@
 """Replay: play a stored stage into a route. This is what Playhead is for.
 
-A job is two loops over rows. *List*: one page of the store becomes one transaction that inserts the
-rows and moves the cursor. *Publish*: rows are called, then marked. Why this order is right after a
-`kill -9` at any line:
-
-- before `record` committed: nothing of the page exists; the next owner lists it again from the cursor;
-- after `record`: the rows exist, unmarked; the next owner publishes them;
-- after `publish`, before `mark`: they are published a second time; a call only says "look at the row",
-  and a row that was worked refuses the second call;
-- after `mark`, before `close`: the next owner finds nothing to do and closes.
-
-A run is the same thing over its sealed `input` stage.
+This is the part that a caller sees: the checks, the record, the wait. What it records is a job, and
+`engine.drive` says how a job is worked and why a `kill -9` at any line of it is harmless.
 """
 
 from __future__ import annotations
@@ -19,28 +10,24 @@ import asyncio
 import difflib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from uuid import UUID
 
 from playhead import events, faults
-from playhead.engine import relay
+from playhead.engine.drive import Drive
+from playhead.engine.listing import Listing
 from playhead.engine.relay import Rest
-from playhead.envelope import Call
-from playhead.errors import BadRequest, Conflict, NotFound, PlayheadError, ReplayContinues, Unavailable
-from playhead.keys import INPUT_STAGE, check_path, is_marker, is_sidecar, problem, stage_of
+from playhead.errors import BadRequest, Conflict, NotFound, ReplayContinues, Unavailable
+from playhead.keys import check_path
 from playhead.model import Execution, Replay
 from playhead.ports.broker import Broker
 from playhead.ports.catalog import Browse, Configs, Jobs, Work
 from playhead.ports.catalog.configs import Loaded
-from playhead.ports.catalog.jobs import Held, Listed
-from playhead.ports.store import Entry, Store
+from playhead.ports.store import Store
 
-_PAGE = 1000
 _LOOK_SECONDS = 0.1
-_SETTLE_PAUSE_SECONDS = 0.2
-_LONGEST_PAUSE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +75,7 @@ class ReplayService:
         self._spawn = spawn
         self._rest = rest
         self._clock = clock
+        self._listing = Listing(catalog, store)
         self.stopping = False
 
     # -- creating ----------------------------------------------------------------------------------
@@ -106,19 +94,18 @@ class ReplayService:
         if path or request.from_path not in (None, ""):
             check_path(path, "from_path")
         source = await self._source(request.from_execution_id)
-        stages = await self._check_stage(request.from_execution_id, source, stage)
+        await self._listing.check_stage(source, stage)
         target, route = await self._resolve(source, request.to_route)
         prefix = f"{request.from_execution_id}/{stage}" + (f"/{path}" if path else "")
-        if not await self._any_object(prefix):
-            listed = f" The stages there are: {', '.join(stages)}." if stages else ""
+        if not await self._listing.any_object(prefix):
             raise NotFound(
                 "no_objects",
                 f"there is nothing to replay at {prefix}: no stored object besides sidecars and folder "
-                f"markers.{listed} `playhead ls {request.from_execution_id} {stage}` shows what is there",
+                f"markers; `playhead ls {request.from_execution_id} {stage}` shows what is there",
             )
         # Where nothing could be published, nothing is recorded either: the caller is told at once.
         await self._broker.check()
-        if source is None:
+        if source.kind == "adopted":
             await self._catalog.adopt(request.from_execution_id)
         made = await self._catalog.open_replay(
             source=request.from_execution_id,
@@ -133,10 +120,12 @@ class ReplayService:
         faults.reach("replay.created")
         return made
 
-    async def _source(self, execution_id: UUID) -> Execution | None:
-        """The source execution; None for one that only the store knows."""
+    async def _source(self, execution_id: UUID) -> Execution:
+        """The source execution, from the catalog or, made by others, as the store shows it."""
         found = await self._catalog.execution(execution_id)
-        if found is None and not (execution_id.int and await self._first(str(execution_id))):
+        if found is None and execution_id.int:
+            found = await self._listing.adoptable(execution_id)
+        if found is None:
             raise NotFound(
                 "execution_not_found",
                 f"there is no execution {execution_id}, neither in the catalog nor in the store: "
@@ -144,45 +133,7 @@ class ReplayService:
             )
         return found
 
-    async def _first(self, prefix: str) -> Entry | None:
-        async for page in self._store.list(prefix, page=1):
-            return page[0]
-        return None
-
-    async def _check_stage(self, execution_id: UUID, source: Execution | None, stage: str) -> list[str]:
-        """The stages that are declared, if `stage` exists; any folder of the execution will do."""
-        declared: list[str] = []
-        if source and source.config:
-            loaded = await self._catalog.config(source.config, source.config_version)
-            declared = [INPUT_STAGE, *(loaded.config.stages if loaded else ())]
-        if stage not in declared and not await self._first(f"{execution_id}/{stage}"):
-            known = declared or await self._folders(execution_id)
-            near = difflib.get_close_matches(stage, known, 1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise NotFound(
-                "stage_not_found",
-                f"execution {execution_id} has no stage {stage!r}.{hint} Its stages: {', '.join(known)}",
-            )
-        return declared
-
-    async def _folders(self, execution_id: UUID) -> list[str]:
-        """The first segments below an execution, by hopping from one to the next."""
-        found: list[str] = []
-        after = ""
-        prefix = f"{execution_id}/"
-        while len(found) < 100:
-            key = None
-            async for page in self._store.list(str(execution_id), after=after, page=1):
-                key = page[0].key
-                break
-            if key is None:
-                return found
-            folder = key[len(prefix) :].partition("/")[0]
-            found.append(folder)
-            after = f"{prefix}{folder}/\U0010ffff"
-        return found
-
-    async def _resolve(self, source: Execution | None, to_route: str) -> tuple[Loaded, str]:
+    async def _resolve(self, source: Execution, to_route: str) -> tuple[Loaded, str]:
         """The config version and the route that `to_route` means, once and for all."""
         name, slash, route = to_route.partition("/")
         if slash:
@@ -196,7 +147,7 @@ class ReplayService:
                 raise NotFound("route_not_found", f"there is no route {to_route!r}: {has}")
             return self._active(loaded), route
         route = to_route
-        own = source.config if source else None
+        own = source.config
         if own:
             loaded = await self._catalog.config(own)
             if loaded and route in loaded.config.routes:
@@ -235,13 +186,6 @@ class ReplayService:
         for version in range(newest - 1, 0, -1):
             loaded = await self._catalog.config(config, version)
             if loaded and route in loaded.config.routes:
-                return True
-        return False
-
-    async def _any_object(self, prefix: str) -> bool:
-        async for page in self._store.list(prefix, page=_PAGE):
-            keys = [e.key for e in page if not is_sidecar(e.key) and not is_marker(e.key)]
-            if keys and len(await self._catalog.unstored(keys)) < len(keys):
                 return True
         return False
 
@@ -305,131 +249,13 @@ class ReplayService:
         if held is None:
             return
         events.emit(events.JOB_TAKEN, logging.DEBUG, job=str(job), epoch=held.epoch)
-        await _Drive(self, held).run()
-
-    def _parts(self) -> tuple[ReplayCatalog, Store, Broker, Rest, Callable[[], float], float]:
-        return self._catalog, self._store, self._broker, self._rest, self._clock, self._lease
-
-
-class _Lost(Exception):
-    """The job is another's now, or ended: stop without a word."""
-
-
-class _Drive:
-    """One hold of a job, from acquisition to its end."""
-
-    def __init__(self, service: ReplayService, held: Held) -> None:
-        self._catalog, self._store, self._broker, self._rest, self._clock, self._lease = service._parts()
-        self._held = held
-        self._renewed = self._clock()
-        self._pause = _SETTLE_PAUSE_SECONDS
-
-    async def run(self) -> None:
-        held = self._held
-        try:
-            while True:
-                try:
-                    await self._work()
-                    return
-                except Unavailable as exc:
-                    # Whatever was in hand is read from rows again, so starting over is right.
-                    events.emit(events.BACKEND_AWAY, logging.WARNING, job=str(held.job), detail=exc.detail)
-                    await self._wait_longer()
-        except _Lost:
-            events.emit(events.JOB_LOST, logging.INFO, job=str(held.job), epoch=held.epoch)
-        except PlayheadError as exc:
-            events.emit(events.JOB_ENDED, logging.ERROR, job=str(held.job), detail=exc.detail)
-            if await self._catalog.fail_listing(held, exc.detail):
-                await self._finish()
-
-    async def _work(self) -> None:
-        await self._keep()
-        await self._publish_backlog()
-        if not await self._catalog.is_listed(self._held.job):
-            await self._list()
-        await self._finish()
-
-    async def _list(self) -> None:
-        held = self._held
-        whole = not held.stages or held.default_stage in (INPUT_STAGE, *held.stages)
-        skip = held.prefix.find("/") + 1
-        # After an outage the cursor has moved on from where this hold began.
-        cursor = await self._cursor()
-        async for page in self._store.list(held.prefix, after=cursor, page=_PAGE):
-            faults.reach("replay.listed")
-            found = []
-            for key, _, _ in page:
-                if is_sidecar(key) or is_marker(key):
-                    continue
-                stage = (
-                    held.default_stage if whole else stage_of(key[skip:], held.stages, held.default_stage)[0]
-                )
-                found.append(Listed(key, stage, problem(key)))
-            cursor = page[-1].key
-            calls = await self._catalog.record(held, found, cursor=cursor, last=False)
-            if calls is None:
-                raise _Lost
-            self._at = cursor
-            faults.reach("replay.recorded")
-            await self._publish(calls)
-            await self._keep()
-        if await self._catalog.record(held, [], cursor=cursor, last=True) is None:
-            raise _Lost
-
-    _at: str | None = None
-
-    async def _cursor(self) -> str:
-        return self._held.cursor if self._at is None else self._at
-
-    async def _publish_backlog(self) -> None:
-        while calls := await self._catalog.unpublished(self._held, limit=_PAGE):
-            await self._publish(calls)
-            await self._keep()
-
-    async def _publish(self, calls: Sequence[Call]) -> None:
-        if not calls:
-            return
-        sent = await relay.publish(self._broker, calls)
-        if sent.away:
-            raise sent.away  # none was sent: they stay unmarked and are read again
-        faults.reach("replay.published")
-        marked = await self._catalog.mark(
-            self._held, calls[-1].ordinal or 0, uncertain=sent.uncertain, refused=sent.refused
+        drive = Drive(
+            self._catalog,
+            self._store,
+            self._broker,
+            held,
+            lease=self._lease,
+            rest=self._rest,
+            clock=self._clock,
         )
-        if not marked:
-            raise _Lost
-        self._pause = _SETTLE_PAUSE_SECONDS
-        faults.reach("replay.marked")
-
-    async def _finish(self) -> None:
-        """Settle what is uncertain by publishing the same rows again, then close."""
-        await self._publish_backlog()
-        while calls := await self._catalog.unsettled(self._held, limit=_PAGE):
-            sent = await relay.publish(self._broker, calls)
-            faults.reach("replay.published")
-            if not await self._catalog.settle(self._held, sent.confirmed, sent.refused):
-                raise _Lost
-            faults.reach("replay.marked")
-            if sent.uncertain:
-                await self._wait_longer()
-        if await self._catalog.close_job(self._held):
-            faults.reach("replay.closed")
-            events.emit(events.JOB_ENDED, job=str(self._held.job))
-        # The workers may have closed every row before the root was closed.
-        await self._catalog.end_executions([self._held.job])
-
-    async def _wait_longer(self) -> None:
-        await self._rest(self._pause)
-        self._pause = min(self._pause * 2, _LONGEST_PAUSE_SECONDS)
-        await self._keep()
-
-    async def _keep(self) -> None:
-        """Renew the lease when a third of it has passed."""
-        if self._clock() - self._renewed < self._lease / 3:
-            return
-        try:
-            if not await self._catalog.renew(self._held, lease=self._lease):
-                raise _Lost
-        except Unavailable:
-            return  # the epoch fences; the lease is only politeness
-        self._renewed = self._clock()
+        await drive.run()
