@@ -1,0 +1,137 @@
+"""What the tests of exactness and of signals share: pipelines, objects of others, ways to stop a process."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+from playhead.ids import uuid7
+from tests.acceptance.ledger import Findings, Ledger
+from tests.acceptance.processes import STEPS, Process, Site, open_site
+
+_STEPS: Final = f"{STEPS},{Path(__file__).with_name('exactness_steps.py')}"
+
+PATIENT: Final[Mapping[str, str]] = {
+    "HEARTBEAT_SECONDS": "10",
+    "LEASE_SECONDS": "60",
+    "VISIBILITY_SECONDS": "60",
+    "SETTLE_SECONDS": "60",
+}
+"""Times so long that whoever had to wait for one of them would miss a deadline."""
+
+
+def exact_site(**settings: str) -> AbstractContextManager[Site]:
+    """A site with the steps of these tests; `settings` as for `open_site`."""
+    return open_site(**{"ADAPTERS": _STEPS, **settings})
+
+
+def pipeline(
+    name: str,
+    step: str,
+    config: str = "",
+    *,
+    inbound: str = "concurrency: 2, prefetch: 4",
+    attempts: int = 50,
+) -> str:
+    """A config with one step to try, and a route for each of its outputs that others consume."""
+    return f"""
+version: "1.0"
+name: {name}
+entry: work
+error_handling: {{max_attempts: {attempts}, retry_delay_seconds: 0, max_delay_seconds: 0}}
+routes:
+  work:
+    inbound: {{{inbound}}}
+    adapters: [{{type: {step}, config: {{{config}}}}}]
+    outbound: {{stage: done, to: [shout, hand_over]}}
+  shout:
+    inbound: {{concurrency: 2, prefetch: 16}}
+    adapters: [{{type: shout}}]
+    outbound: {{stage: loud}}
+  hand_over:
+    external: true
+"""
+
+
+def inputs(count: int, *special: str) -> dict[str, bytes]:
+    """Inputs of a run by path; `special` names stand in the middle."""
+    names = [f"page{n:04d}" for n in range(count)]
+    names[count // 2 : count // 2] = special
+    return {f"{name}.txt": f"the text of {name}".encode() for name in names}
+
+
+def strangers(site: Site, paths: Iterable[str]) -> str:
+    """Lay objects out as another program would, in stage `found` of a new execution; returns its id."""
+    execution = str(uuid7())
+    for path in paths:
+        put(site, f"{execution}/found/{path}")
+    return execution
+
+
+def put(site: Site, key: str) -> None:
+    file = site.objects / key
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"")
+
+
+def roots(site: Site, execution: str) -> list[str]:
+    """The objects that a job recorded, in its order, from rows."""
+    found = site.rows(
+        "SELECT object_key FROM messages m JOIN executions e ON e.n = m.execution "
+        "WHERE e.id = ? AND ordinal IS NOT NULL ORDER BY ordinal",
+        bytes.fromhex(execution.replace("-", "")),
+    )
+    return [row["object_key"] for row in found]
+
+
+def audited(site: Site, execution: str, *, source: str | None = None) -> Findings:
+    """What a ledger finds in an execution of `pipeline` that has ended; raises when it is not exact."""
+    found = Ledger(site, execution, source=source).audit(route="work")
+    if not found.exact:
+        raise site.failed(f"execution {execution} is not exact:\n{found}")
+    return found
+
+
+@contextmanager
+def by_hand(site: Site) -> Iterator[sqlite3.Connection]:
+    """The database, opened as an operator would to break something; in a write transaction until left."""
+    with closing(sqlite3.connect(site.home / "playhead.db", timeout=20, isolation_level=None)) as con:
+        con.execute("PRAGMA wal_autocheckpoint=0")
+        con.execute("BEGIN IMMEDIATE")
+        yield con
+        con.execute("COMMIT")
+
+
+def stop_outside_a_transaction(site: Site, process: Process) -> None:
+    """SIGSTOP a process at a moment when it holds no lock, as one that does blocks everybody's writes."""
+
+    def stopped() -> bool:
+        process.pause()
+        if is_writable(site):
+            return True
+        process.resume()
+        time.sleep(0.01)
+        return False
+
+    site.until(stopped, f"{process.name} to be outside a transaction", alive=[process])
+
+
+def is_writable(site: Site) -> bool:
+    """Whether nobody holds the database's write lock for long."""
+    with closing(sqlite3.connect(site.home / "playhead.db", timeout=0.2, isolation_level=None)) as con:
+        try:
+            con.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        con.execute("ROLLBACK")
+        return True
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process stands still (SIGSTOP)."""
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    return stat.rpartition(")")[2].split()[0] == "T"

@@ -1,0 +1,384 @@
+"""Nothing is lost and nothing doubled when processes are slow, stopped, killed, or many; nothing hangs."""
+
+from __future__ import annotations
+
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.acceptance.exactness import (
+    audited,
+    by_hand,
+    exact_site,
+    inputs,
+    is_stopped,
+    is_writable,
+    pipeline,
+    put,
+    roots,
+    stop_outside_a_transaction,
+    strangers,
+)
+from tests.acceptance.ledger import SIDECAR, Ledger
+from tests.acceptance.processes import Process, Site
+
+pytestmark = pytest.mark.slow
+
+
+def route(site: Site, name: str) -> Any:
+    """A route as the API shows it, its queue's depth among it."""
+    return next(r for r in site.items("/routes") if r["route"] == name)
+
+
+def counted(site: Site, execution: str) -> dict[str, int]:
+    return dict(site.get(f"/executions/{execution}")["counts"])
+
+
+# -- slow adapters ---------------------------------------------------------------------------------
+
+
+def test_what_takes_three_visibility_times_stays_hidden_and_is_worked_once() -> None:
+    with exact_site(VISIBILITY_SECONDS="1") as site:
+        workers = [site.serve(), site.worker(), site.worker()][1:]
+        # Each worker runs one message and holds another in its buffer.
+        site.apply(pipeline("slow", "slow", "seconds: 3", inbound="concurrency: 1, prefetch: 2"))
+        execution = site.run("slow", inputs(4))
+        site.until(lambda: route(site, "work")["in_flight"] == 4, "all four to be held", alive=workers)
+        while counted(site, execution)["pending"]:
+            assert route(site, "work")["queue_depth"] == 0, "a held message was handed out again"
+            time.sleep(0.05)
+        site.ended(execution)
+        assert audited(site, execution).again == 0
+
+
+# -- listing ---------------------------------------------------------------------------------------
+
+
+def test_after_a_kill_in_its_middle_a_listing_goes_on_after_its_cursor() -> None:
+    before, after = "a/0000-late.txt", "z/9999-late.txt"
+    with exact_site() as site:
+        server = site.serve(fault="replay.recorded:3")
+        site.apply(pipeline("take", "slow"))
+        source = strangers(site, (f"{folder}/{n:04d}.txt" for folder in "amz" for n in range(2000)))
+        there = sorted(str(p.relative_to(site.objects)) for p in (site.objects / source).rglob("*.txt"))
+        with suppress(httpx.TransportError):
+            site.replay(source, "found", "take/hand_over")
+        site.struck(server)
+        [job] = site.rows("SELECT e.id, j.cursor FROM jobs j JOIN executions e ON e.n = j.execution")
+        replay = job["id"].hex()
+        listed = roots(site, replay)
+        assert listed == there[: len(listed)]
+        assert 1000 < len(listed) < 5000
+        # What came before the cursor meanwhile was not there when it was listed; what lies after it counts.
+        for path in (before, after):
+            put(site, f"{source}/found/{path}")
+        (site.objects / there[0]).unlink()
+        (site.objects / there[-1]).unlink()
+        site.serve()
+        [shown] = site.until(
+            lambda: [r for r in site.items("/replays") if r["status"]], "the replay to be published"
+        )
+        assert roots(site, replay) == [*there[:-1], f"{source}/found/{after}"]
+        found = len(there)
+        assert (shown["objects_found"], shown["objects_published"], shown["objects_failed"]) == (
+            found,
+            found,
+            0,
+        )
+
+
+# -- attempts that differ --------------------------------------------------------------------------
+
+
+def test_of_attempts_that_differ_one_alone_leaves_outputs() -> None:
+    with exact_site() as site:
+        site.serve()
+        site.apply(pipeline("shifting", "shifting", inbound="concurrency: 1, prefetch: 3"))
+        # The first attempts are killed with some outputs stored and some bound, the third fails.
+        killed = [site.worker(fault="worker.object:7")]
+        execution = site.run("shifting", inputs(3))
+        site.struck(killed[0])
+        killed.append(site.worker(fault="worker.sidecar:6"))
+        site.struck(killed[1])
+        site.worker()
+        site.ended(execution)
+
+        assert audited(site, execution).again > 0
+        shown = [o["key"] for o in site.cli("ls", execution, "done")["items"]]
+        ledger = Ledger(site, execution)
+        stored = [made.key for made in ledger.made if "/done/" in made.key]
+        assert shown == stored
+        left = [key for key in ledger.files if "/done/" in key and not key.endswith(SIDECAR)]
+        assert len(left) > len(stored), "no attempt that was killed left anything: this test shows nothing"
+
+        replay = site.replay(execution, "done", "shout")
+        assert (replay["objects_found"], replay["objects_published"]) == (len(stored), len(stored))
+        assert roots(site, replay["execution_id"]) == stored
+        site.ended(replay["execution_id"])
+
+
+# -- a broker that forgets -------------------------------------------------------------------------
+
+
+def test_messages_that_somebody_purged_are_called_again_and_worked_once() -> None:
+    with exact_site() as site:
+        site.serve()
+        site.apply(pipeline("purged", "slow", "seconds: 0.02"))
+        execution = site.run("purged", inputs(60))
+        site.until(lambda: route(site, "work")["queue_depth"] == 60, "all messages to be confirmed")
+        with by_hand(site) as con:
+            assert con.execute("DELETE FROM calls").rowcount == 60
+        site.until(lambda: route(site, "work")["queue_depth"] == 60, "all messages to be called again")
+        with by_hand(site) as con:
+            assert con.execute("DELETE FROM calls WHERE n % 3 = 0").rowcount == 20
+        workers = [site.worker(), site.worker()]
+        site.until(lambda: counted(site, execution)["completed"] > 50, "some to be done", alive=workers)
+        with by_hand(site) as con:
+            con.execute(
+                "DELETE FROM calls WHERE visible_at = 0 AND queue IN "
+                "(SELECT id FROM queues WHERE name <> 'purged.hand_over')"
+            )
+        site.ended(execution)
+        assert audited(site, execution).again == 0
+
+
+# -- processes that stop and wake ------------------------------------------------------------------
+
+
+def test_a_server_that_is_stopped_in_a_replay_and_woken_after_it_changes_nothing() -> None:
+    with exact_site() as site, ThreadPoolExecutor(1) as pool:
+        server, heir = site.serve(), site.worker()
+        site.apply(pipeline("take", "slow"))
+        source = strangers(site, (f"{n // 100:03d}/{n:05d}.txt" for n in range(12_000)))
+        there = sorted(str(p.relative_to(site.objects)) for p in (site.objects / source).rglob("*.txt"))
+        progress = "SELECT ordinals, owner, epoch FROM jobs WHERE state = 'publishing'"
+        # It may be quicker than we are: then it is asked again.
+        for _ in range(5):
+            answer = pool.submit(site.replay, source, "found", "take/hand_over")
+            while not (rows := site.rows(progress)) or not rows[0]["ordinals"]:
+                if answer.done():
+                    break
+            stop_outside_a_transaction(site, server)
+            if rows := site.rows(progress):
+                break
+            server.resume()
+            answer.result()
+        assert rows, "the server could not be stopped in the middle of a replay"
+        assert 0 < rows[0]["ordinals"] < len(there)
+
+        site.until(lambda: not site.rows(progress), "another to take the replay over", alive=[heir])
+        assert not answer.done()
+        server.resume()
+        told = answer.result()
+        assert told["status"] == "publishing_complete"
+        assert (told["objects_found"], told["objects_published"]) == (len(there), len(there))
+        assert roots(site, told["execution_id"]) == there
+        assert site.ended(told["execution_id"])["counts"]["completed"] == len(there)
+        # What woke up learns that the job is another's, and goes on serving.
+        site.until(lambda: "job_lost" in server.said, "the server to let the job go", alive=[server])
+        again = site.replay(source, "found", "take/hand_over")
+        assert roots(site, again["execution_id"]) == there
+
+
+def test_a_worker_that_is_stopped_at_work_and_woken_after_it_changes_nothing() -> None:
+    with exact_site() as site:
+        site.serve()
+        site.apply(pipeline("halting", "halting"))
+        halted = site.worker()
+        execution = site.run("halting", inputs(40, "halt"))
+
+        def stands_still() -> bool:
+            if not is_stopped(halted.popen.pid):
+                return False
+            if not is_writable(site):
+                halted.resume()  # it was in a transaction: it stops itself again
+                return False
+            return True
+
+        site.until(stands_still, "the worker to stop itself", alive=[halted])
+        other = site.worker()
+        site.ended(execution)
+        seen = audited(site, execution)
+        assert seen.again > 0
+        other.stop()
+
+        (site.data / "go").touch()
+        halted.resume()
+        site.until(lambda: "message_fenced" in halted.said, "the zombie to be turned away", alive=[halted])
+        audited(site, execution)
+        [made] = [
+            o
+            for o in site.items("/storage/objects", execution_id=execution, stage="done")
+            if "halt" in o["path"]
+        ]
+        assert (site.objects / made["key"]).read_text() != "the text of halt by attempt 1"
+        # It is a worker like any other again.
+        more = site.run("halting", inputs(10))
+        site.ended(more)
+        assert audited(site, more).again == 0
+
+
+def test_a_reconciler_that_is_stopped_and_woken_after_its_lease_changes_nothing() -> None:
+    with exact_site() as site:
+        workers = [site.worker()]  # alone, so it holds the lease
+        server = site.serve()
+        site.apply(pipeline("moody", "moody", "seconds: 0.01"))
+        first = site.run("moody", inputs(30))
+        lease = "SELECT p.pid FROM leases l JOIN processes p ON p.id = l.owner WHERE l.name = 'reconciler'"
+        [holder] = site.until(lambda: site.rows(lease), "the reconciler to have begun")
+        assert holder["pid"] == workers[0].popen.pid
+        stop_outside_a_transaction(site, workers[0])
+        # From here on every retry that is due, and every message of the one that stands, is another's.
+        workers.append(site.worker())
+        second = site.run("moody", inputs(30))
+        for execution in (first, second):
+            site.ended(execution)
+        assert site.rows(lease)[0]["pid"] in (server.popen.pid, workers[1].popen.pid)
+        workers[0].resume()
+        third = site.run("moody", inputs(30))
+        site.ended(third)
+        for execution in (first, second, third):
+            audited(site, execution)
+
+
+# -- messages that kill ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("crew", [("worker", "--processes", "2"), ("serve", "--port", "0", "--workers", "1")])
+def test_a_message_that_kills_its_worker_dies_and_its_neighbours_do_not(crew: tuple[str, ...]) -> None:
+    with exact_site() as site:
+        site.serve()
+        site.apply(pipeline("deadly", "deadly", "seconds: 0.02", inbound="concurrency: 4", attempts=3))
+        execution = site.run("deadly", inputs(30, "poison"))
+        site.start(*crew)
+        ended = site.ended(execution)
+        assert ended["status"] == "failed"
+        assert ended["counts"] == {"pending": 0, "completed": 90, "failed": 1, "cancelled": 0, "total": 91}
+        [dead] = site.items("/dead-letters", execution_id=execution)
+        assert (dead["error_code"], dead["attempts"]) == ("worker_lost", 3)
+        assert dead["input_key"] == f"{execution}/input/poison.txt"
+        rows = Ledger(site, execution).rows
+        assert {r.state for r in rows if r.key != dead["input_key"]} == {"completed"}
+
+
+def test_slow_messages_of_another_route_outlive_one_that_kills_their_worker() -> None:
+    with exact_site() as site:
+        site.serve()
+        site.apply(pipeline("deadly", "deadly", attempts=4))
+        site.apply(pipeline("slow", "slow", "seconds: 2", attempts=4))
+        innocent = site.run("slow", inputs(2))
+        poison = site.run("deadly", inputs(1, "poison"))
+        for execution in (innocent, poison):
+            site.until(lambda e=execution: roots(site, e), "messages of both")  # type: ignore[misc]
+        site.start("serve", "--port", "0", "--workers", "1")
+        assert site.ended(poison)["status"] == "failed"
+        assert site.ended(innocent)["status"] == "completed"
+
+
+# -- uploads ---------------------------------------------------------------------------------------
+
+
+def test_a_run_that_is_killed_while_it_uploads_fails_and_publishes_nothing() -> None:
+    with exact_site() as site:
+        site.serve()
+        site.apply(pipeline("slow", "slow"))
+        for path, data in inputs(600).items():
+            file = site.folder / "pages" / path
+            file.parent.mkdir(exist_ok=True)
+            file.write_bytes(data)
+        command = site.start("run", "slow", "pages", fault="submit.stored:400")
+        site.struck(command)
+        [shown] = site.items("/executions")
+        ended = site.ended(shown["execution_id"])
+        assert (ended["status"], ended["error"]["code"]) == ("failed", "upload_incomplete")
+        assert ended["counts"]["total"] == 0
+        assert roots(site, ended["execution_id"]) == []
+        assert not site.rows("SELECT 1 FROM calls")
+        assert list(site.items("/storage/objects", execution_id=ended["execution_id"])) == []
+        # The same inputs again are a run of their own.
+        site.worker()
+        again = site.cli("run", "slow", "pages")
+        assert again["counts"]["completed"] == again["counts"]["total"] == 600 * 3
+        audited(site, again["execution_id"])
+
+
+# -- many at once ----------------------------------------------------------------------------------
+
+
+def test_two_servers_asked_at_once_make_two_exact_replays() -> None:
+    with exact_site() as site, ThreadPoolExecutor(2) as pool:
+        site.serve()
+        first = site.url
+        site.serve()
+        second = site.url
+        site.worker()
+        site.apply(pipeline("slow", "slow"))
+        source = site.run("slow", inputs(700))
+        site.ended(source, seconds=60)
+        body = {"from_execution_id": source, "from_stage": "input", "to_route": "work"}
+
+        def ask(url: str) -> Any:
+            with httpx.Client(timeout=30, trust_env=False) as http:
+                return http.post(f"{url}/api/v1/replay", json=body).raise_for_status().json()
+
+        answers = list(pool.map(ask, (first, second)))
+        assert len({a["replay_batch_id"] for a in answers} | {a["execution_id"] for a in answers}) == 4
+        for answer in answers:
+            assert (answer["objects_found"], answer["objects_published"], answer["objects_failed"]) == (
+                700,
+                700,
+                0,
+            )
+            site.ended(answer["execution_id"], seconds=60)
+            audited(site, answer["execution_id"], source=source)
+
+
+def test_several_processes_on_one_home_add_up() -> None:
+    with exact_site() as site:
+        site.serve()
+        site.apply(pipeline("moody", "moody", "seconds: 0.01"))
+        folder = site.folder / "pages"
+        folder.mkdir()
+        for path, data in inputs(100).items():
+            (folder / path).write_bytes(data)
+        workers: list[Process] = [site.start("worker") for _ in range(3)]
+        runs = [site.start("run", "moody", "pages", "--tag", f"run{n}") for n in range(2)]
+        executions = [site.run("moody", inputs(100)) for _ in range(2)]
+        for command in runs:
+            site.until(lambda c=command: c.code is not None, "a run to end", seconds=60)  # type: ignore[misc]
+            assert command.code == 0, command.said
+        executions += [site.get("/executions", tag=f"run{n}")["items"][0]["execution_id"] for n in range(2)]
+        for execution in executions:
+            ended = site.ended(execution, seconds=60)
+            # Two outputs of each input, and two messages of each output.
+            assert ended["counts"]["completed"] == ended["counts"]["total"] == 100 * (1 + 2 * 2)
+            audited(site, execution)
+        assert [w.code for w in workers] == [None] * 3
+        assert {w.stop() for w in workers} == {0}
+
+
+def test_soak_workers_are_killed_at_random_and_every_execution_ends_exactly() -> None:
+    with exact_site() as site:
+        site.serve()
+        site.apply(pipeline("moody", "moody", "seconds: 0.03", attempts=100))
+        workers = [site.worker() for _ in range(3)]
+        executions = [site.run("moody", inputs(150)) for _ in range(2)]
+        until = time.monotonic() + 15
+        killed = 0
+        while time.monotonic() < until:
+            time.sleep(0.3)
+            victim = random.choice(workers)
+            victim.kill()
+            workers.remove(victim)
+            killed += 1
+            workers.append(site.start("worker"))
+        for execution in executions:
+            ended = site.ended(execution, seconds=60)
+            assert ended["counts"]["completed"] == ended["counts"]["total"] == 150 * (1 + 2 * 2)
+            audited(site, execution)
+        assert killed > 20
