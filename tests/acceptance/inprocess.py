@@ -23,6 +23,7 @@ from playhead.api.app import create_app
 from playhead.bootstrap import Runtime, open_runtime
 from playhead.envelope import Call, Message
 from playhead.ports.broker import Broker, Outcome
+from playhead.ports.store import Store
 from playhead.services.replay import ReplayService
 from playhead.settings import Settings
 
@@ -55,12 +56,12 @@ class Playhead:
     def objects(self) -> Path:
         return self.rt.settings.home / "objects"
 
-    def publish_through(self, broker: Broker) -> None:
-        """Let replays publish through another broker; workers and the reconciler keep the real one."""
+    def replay_over(self, *, store: Store | None = None, broker: Broker | None = None) -> None:
+        """Let replays list and publish through others; workers and the reconciler keep the real ones."""
         settings, process = self.rt.settings, self.rt.process
         assert process
         replays = ReplayService(
-            *(self.rt.catalog, self.rt.store, broker),
+            *(self.rt.catalog, store or self.rt.store, broker or self.rt.broker),
             owner=process.id,
             lease=settings.lease_seconds,
             settle=settings.settle_seconds,
@@ -209,20 +210,33 @@ class Playhead:
 
 
 class Tampered:
-    """The real broker, but for what `tamper` makes of a publish: an outcome, or None to let it pass."""
+    """The real broker, between it and a replay whatever a test wants to go wrong.
 
-    def __init__(self, broker: Broker, tamper: Callable[[Call], Outcome | None]) -> None:
+    Attributes:
+        instead: what to answer for a call that is not to reach the broker; None lets it pass.
+        answer: what is heard of a call that the broker has taken; None: what it said.
+        sent: calls that the broker has taken.
+    """
+
+    def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self.tamper = tamper
+        self.instead: Callable[[Call], Outcome | None] = lambda call: None
+        self.answer: Callable[[Call], Outcome | None] = lambda call: None
+        self.sent: list[Call] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._broker, name)
 
     async def publish(self, calls: Sequence[Call]) -> list[Outcome]:
-        outcomes = [self.tamper(call) for call in calls]
-        sent = await self._broker.publish([c for c, o in zip(calls, outcomes, strict=True) if o is None])
-        rest = iter(sent)
-        return [o or next(rest) for o in outcomes]
+        heard = []
+        for call in calls:
+            outcome = self.instead(call)
+            if outcome is None:
+                [said] = await self._broker.publish([call])
+                self.sent.append(call)
+                outcome = self.answer(call) or said
+            heard.append(outcome)
+        return heard
 
 
 async def until(look: Callable[[], Awaitable[bool] | bool], patience: float = PATIENCE) -> None:

@@ -1,0 +1,771 @@
+"""The replay contract in every shape: what is taken, where it goes, what is counted, what is said."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from playhead.backends.store_memory import MemoryStore
+from playhead.errors import broker_unavailable
+from playhead.ids import uuid7
+from playhead.ports.broker import Outcome
+from playhead.ports.store import Blob
+from tests.acceptance.inprocess import Playhead, Tampered, opened, until
+
+DOCS = """
+entry: shout
+error_handling: {max_attempts: 1}
+routes:
+  shout:
+    adapters: [{type: stamp, config: {text: "!"}}]
+    outbound: {stage: shouted, to: [split]}
+  split:
+    inbound: {queue: cutting}
+    adapters: [{type: words}]
+    outbound: {stage: boost/compacted, to: [index]}
+  index: {adapters: [{type: do}]}
+  away: {external: true, inbound: {queue: others}}
+"""
+OTHER = """
+name: other
+entry: extra
+routes:
+  extra: {adapters: [{type: stamp, config: {text: "?"}}], outbound: {stage: asked}}
+"""
+FILES = {"a-b.txt": "one two", "a.txt": "three", "a/x.txt": "four"}
+CUT = ["a-b/0001.txt", "a-b/0002.txt", "a/0001.txt", "a/x/0001.txt"]
+NO_ANSWER = Outcome("uncertain", "no answer")
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A home in which `docs` has run over `FILES`, and the execution."""
+    home = tmp_path_factory.mktemp("ran")
+
+    async def run() -> str:
+        async with opened(home) as ph:
+            await ph.apply(DOCS)
+            await ph.apply(OTHER)
+            return await ph.run(FILES)
+
+    return home, asyncio.run(run())
+
+
+@pytest.fixture
+def source(ran: tuple[Path, str]) -> str:
+    return ran[1]
+
+
+@pytest.fixture
+async def ph(ran: tuple[Path, str], tmp_path: Path) -> AsyncIterator[Playhead]:
+    shutil.copytree(ran[0], tmp_path / "home")
+    async with opened(tmp_path / "home") as playhead:
+        yield playhead
+
+
+# -- what is taken ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", ["boost/compacted", "boost"])
+async def test_the_stage_of_an_object_is_the_declared_one_however_it_was_named(
+    ph: Playhead, source: str, stage: str
+):
+    answer = await ph.replay(source, stage, "index")
+    assert (answer["objects_found"], answer["from_stage"]) == (4, stage)
+    await ph.work(answer["execution_id"])
+    assert sorted((s.item.stage, s.path) for s in ph.steps.seen) == [("boost/compacted", p) for p in CUT]
+
+
+@pytest.mark.parametrize(
+    ("path", "taken"),
+    [
+        (None, ["a-b.txt", "a.txt", "a/x.txt"]),
+        ("", ["a-b.txt", "a.txt", "a/x.txt"]),
+        ("a", ["a/x.txt"]),
+        ("a/", ["a/x.txt"]),
+        ("a.txt", ["a.txt"]),
+        ("a.txt/", ["a.txt"]),
+        ("a/x.txt", ["a/x.txt"]),
+    ],
+)
+async def test_a_path_names_a_folder_or_an_object_and_is_echoed_as_given(
+    ph: Playhead, source: str, path: str | None, taken: list[str]
+):
+    answer = await ph.replay(source, "shouted", "split", path)
+    assert answer["from_path"] == path
+    assert answer["objects_found"] == answer["objects_published"] == len(taken)
+    assert await ph.waiting("cutting") == [f"shouted/{p}" for p in taken]  # in byte order of the keys
+
+
+@pytest.mark.parametrize("path", ["a.tx", "a-", "x.txt", "a/x", "A", "a.txt/x"])
+async def test_a_path_that_is_only_the_beginning_of_a_name_finds_nothing(
+    ph: Playhead, source: str, path: str
+):
+    answer = await ph.replay(source, "shouted", "split", path, status=404)
+    assert answer["error_code"] == "no_objects"
+
+
+async def test_a_path_that_is_an_object_and_a_folder_is_both_and_markers_are_left_out(ph: Playhead):
+    """Only stores that are not made of folders can hold that."""
+    store, execution = MemoryStore(), uuid7()
+    ph.replay_over(store=store)
+    for rest in ("pages/b", "pages/b/c", "pages/b/", "pages/b.meta.json", "pages/bc", "pages/b/c.meta.json"):
+        await store.write([[Blob(f"{execution}/{rest}", b"x")]])
+    answer = await ph.replay(str(execution), "pages", "docs/split", "b")
+    assert answer["objects_found"] == 2
+    assert await ph.waiting("cutting") == ["pages/b", "pages/b/c"]
+
+
+async def test_a_stage_never_matches_one_whose_name_it_begins(ph: Playhead):
+    execution = uuid7()
+    ph.put(execution, "stage1/a.txt")
+    ph.put(execution, "stage10/b.txt")
+    answer = await ph.replay(str(execution), "stage1", "docs/split")
+    assert (answer["objects_found"], await ph.waiting("cutting")) == (1, ["stage1/a.txt"])
+
+
+async def test_an_object_is_no_stage(ph: Playhead, source: str):
+    answer = await ph.replay(source, "shouted/a.txt", "split", status=404)
+    assert answer["error_code"] == "stage_not_found"
+
+
+async def test_sidecars_are_not_taken(ph: Playhead, source: str):
+    assert (ph.objects / f"{source}/shouted/a.txt.meta.json").exists()
+    assert (await ph.replay(source, "shouted", "split"))["objects_found"] == 3
+
+
+async def test_inputs_can_be_replayed(ph: Playhead, source: str):
+    answer = await ph.replay(source, "input", "shout")
+    await ph.work(answer["execution_id"])
+    assert await ph.stored(answer["execution_id"], "shouted") == {
+        f"shouted/{path}": text + "!" for path, text in FILES.items()
+    }
+
+
+async def test_more_than_a_page_is_taken_whole_and_in_order(ph: Playhead):
+    execution = uuid7()
+    for n in range(1001):
+        ph.put(execution, f"pages/{n}.txt")
+    answer = await ph.replay(str(execution), "pages", "docs/split")
+    assert (answer["objects_found"], answer["objects_published"]) == (1001, 1001)
+    waiting = [m.payload["object_key"] for m in await ph.peek("cutting", 2000)]
+    assert waiting == sorted(waiting)
+    assert len(set(waiting)) == 1001
+
+
+async def test_objects_put_into_a_known_stage_by_hand_count(ph: Playhead, source: str):
+    ph.put(source, "shouted/by-hand.txt", "five six")
+    answer = await ph.replay(source, "shouted", "split")
+    assert answer["objects_found"] == 4
+    await ph.work(answer["execution_id"])
+    stored = await ph.stored(answer["execution_id"])
+    assert [stored[f"boost/compacted/by-hand/{n}.txt"] for n in ("0001", "0002")] == ["five", "six"]
+
+
+async def test_a_folder_that_no_config_declares_is_a_stage_all_the_same(ph: Playhead, source: str):
+    ph.put(source, "extra/deep/x.txt")
+    assert (await ph.replay(source, "extra/deep", "split"))["objects_found"] == 1
+    assert await ph.waiting("cutting") == ["extra/deep/x.txt"]
+
+
+async def test_a_declared_stage_without_objects_is_no_objects(ph: Playhead, source: str):
+    shutil.rmtree(ph.objects / source / "shouted")
+    assert (await ph.replay(source, "shouted", "split", status=404))["error_code"] == "no_objects"
+
+
+async def test_a_running_execution_is_replayed_as_far_as_it_is(ph: Playhead, source: str):
+    execution = await ph.submit(FILES)
+    async with ph.working("shout"):
+        await until_counts(ph, execution, "completed", 3)
+    answer = await ph.replay(execution, "shouted", "split")
+    assert (answer["objects_found"], answer["status"]) == (3, "publishing_complete")
+    assert (await ph.execution(execution))["status"] == "running"
+    async with ph.working():
+        first, second = await ph.ended(execution), await ph.ended(answer["execution_id"])
+    assert (first["status"], first["counts"]["total"]) == ("completed", 10)
+    assert (second["status"], second["counts"]["total"]) == ("completed", 7)
+
+
+# -- keys outside the grammar ----------------------------------------------------------------------
+
+
+async def test_a_key_outside_the_grammar_is_found_and_failed_and_never_vanishes(ph: Playhead):
+    execution = uuid7()
+    ph.put(execution, "pages/good.txt", "fine")
+    bad = ph.put(execution, "pages/back\\slash.txt")
+    answer = await ph.replay(str(execution), "pages", "docs/split")
+    numbers = (answer["objects_found"], answer["objects_published"], answer["objects_failed"])
+    assert (numbers, answer["status"]) == ((2, 1, 1), "partial_failure")
+    [line] = answer["errors"]
+    assert bad in line
+    assert "backslash" in line
+    await ph.work(answer["execution_id"])
+    ended = await ph.execution(answer["execution_id"])
+    assert (ended["status"], ended["counts"]["completed"], ended["counts"]["failed"]) == ("failed", 2, 1)
+    assert await ph.dead(answer["execution_id"]) == {"pages/back\\slash.txt": "invalid_key"}
+
+
+async def test_a_replay_of_nothing_but_such_keys_ends_by_itself(ph: Playhead):
+    execution = uuid7()
+    ph.put(execution, f"pages/{'x' * 201}.txt")
+    answer = await ph.replay(str(execution), "pages", "docs/split")
+    assert (answer["objects_found"], answer["objects_failed"]) == (1, 1)
+    assert (await ph.ended(answer["execution_id"]))["status"] == "failed"
+
+
+# -- where it goes ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "queue"),
+    [
+        ("split", "cutting"),
+        ("docs/split", "cutting"),
+        ("other/extra", "other.extra"),
+        ("extra", "other.extra"),  # a bare name that the source's config never had
+    ],
+)
+async def test_a_target_is_a_route_or_a_config_and_a_route(
+    ph: Playhead, source: str, target: str, queue: str
+):
+    answer = await ph.replay(source, "shouted", target)
+    assert (answer["to_route"], answer["to_queue"]) == (target, queue)
+    assert len(await ph.waiting(queue)) == 3
+
+
+async def test_a_bare_route_is_that_of_the_sources_own_config_before_all_others(ph: Playhead, source: str):
+    await ph.apply(OTHER.replace("extra", "split"))
+    assert (await ph.replay(source, "shouted", "split"))["to_queue"] == "cutting"
+
+
+async def test_the_work_of_another_configs_route_is_stored_under_that_config(ph: Playhead, source: str):
+    answer = await ph.replay(source, "shouted", "extra", "a.txt")
+    await ph.work(answer["execution_id"])
+    shown = await ph.execution(answer["execution_id"])
+    assert (shown["config"], shown["kind"], shown["parent_execution_id"]) == ("other", "replay", source)
+    assert await ph.stored(answer["execution_id"]) == {"asked/a.txt": "three!?"}
+
+
+async def test_an_ambiguous_bare_route_is_refused_with_the_candidates(ph: Playhead, source: str):
+    await ph.apply(OTHER.replace("name: other", "name: third"))
+    answer = await ph.replay(source, "shouted", "extra", status=400)
+    assert answer["error_code"] == "route_ambiguous"
+    assert "other/extra" in answer["detail"]
+    assert "third/extra" in answer["detail"]
+    await ph.post("configs/third/deactivate")
+    assert (await ph.replay(source, "shouted", "extra"))["to_queue"] == "other.extra"
+
+
+async def test_a_bare_route_that_the_config_has_lost_is_not_looked_for_elsewhere(ph: Playhead, source: str):
+    await ph.apply(DOCS.replace("shout:", "cry:").replace("entry: shout", "entry: cry"))
+    await ph.apply(OTHER.replace("extra", "shout"))
+    answer = await ph.replay(source, "input", "shout", status=404)
+    assert answer["error_code"] == "route_not_found"
+    assert "earlier version" in answer["detail"]
+    assert "cry" in answer["detail"]
+    assert (await ph.replay(source, "input", "other/shout"))["to_queue"] == "other.shout"
+
+
+@pytest.mark.parametrize("target", ["spilt", "docs/spilt", "nobody/split", "docs/", "/split", "a/b/c"])
+async def test_an_unknown_route_is_404_and_publishes_nothing(ph: Playhead, source: str, target: str):
+    assert (await ph.replay(source, "shouted", target, status=404))["error_code"] == "route_not_found"
+    assert await ph.items("replays") == []
+
+
+async def test_an_external_route_is_a_target_whose_messages_are_done_when_confirmed(
+    ph: Playhead, source: str
+):
+    answer = await ph.replay(source, "shouted", "away")
+    ended = await ph.ended(answer["execution_id"])
+    assert (ended["status"], ended["counts"]["completed"]) == ("completed", 3)
+    assert len(await ph.waiting("others")) == 3
+    rows = await ph.messages(answer["execution_id"])
+    assert [(r["status"], r["attempts"]) for r in rows] == [("completed", 0)] * 3
+
+
+@pytest.mark.parametrize("target", ["split", "docs/split"])
+async def test_a_deactivated_config_takes_no_replay_but_lets_its_objects_go(
+    ph: Playhead, source: str, target: str
+):
+    await ph.post("configs/docs/deactivate")
+    assert (await ph.replay(source, "shouted", target, status=409))["error_code"] == "config_inactive"
+    assert (await ph.replay(source, "shouted", "other/extra"))["objects_published"] == 3
+    await ph.post("configs/docs/activate")
+    assert (await ph.replay(source, "shouted", target))["objects_published"] == 3
+
+
+async def test_the_version_is_that_of_the_moment_of_the_replay(ph: Playhead, source: str):
+    """A new version applied while messages wait changes nothing for them."""
+    before = (await ph.replay(source, "input", "shout", "a.txt"))["execution_id"]
+    await ph.apply(DOCS.replace('"!"', '"#"'))
+    after = (await ph.replay(source, "input", "shout", "a.txt"))["execution_id"]
+    assert [m.headers["config_version"] for m in await ph.peek("docs.shout")] == ["1", "2"]
+    async with ph.working():
+        first, second = await ph.ended(before), await ph.ended(after)
+    assert (first["config_version"], second["config_version"]) == (1, 2)
+    assert (await ph.stored(before))["boost/compacted/a/0001.txt"] == "three!"
+    assert (await ph.stored(after))["boost/compacted/a/0001.txt"] == "three#"
+
+
+# -- executions of others --------------------------------------------------------------------------
+
+
+async def test_a_prefix_of_others_is_seen_without_being_written_and_adopted_by_a_replay(ph: Playhead):
+    execution = str(uuid7())
+    ph.put(execution, "pages/with.txt", "one")
+    sidecar = {"content_type": "text/html", "attributes": {"title": "T"}, "unknown": 1}
+    ph.put(execution, "pages/with.txt.meta.json", json.dumps(sidecar))
+    ph.put(execution, "pages/without.txt", "two")
+    known = len(await ph.items("executions"))
+    shown = await ph.execution(execution)
+    assert (shown["kind"], shown["status"], shown["config"]) == ("adopted", "completed", None)
+    assert [s["stage"] for s in await ph.items(f"executions/{execution}/stages")] == ["pages"]
+    assert len(await ph.items("storage/objects", execution_id=execution)) == 2
+    assert len(await ph.items("executions")) == known
+    answer = await ph.replay(execution, "pages", "docs/split")
+    assert answer["objects_found"] == 2
+    assert {e["kind"] for e in await ph.items("executions")} == {"run", "adopted", "replay"}
+    shown = await ph.execution(execution)
+    assert (shown["kind"], shown["config_version"], shown["config_hash"]) == ("adopted", None, None)
+    await ph.work(answer["execution_id"])
+    assert await ph.stored(answer["execution_id"]) == {
+        "boost/compacted/with/0001.txt": "one",
+        "boost/compacted/without/0001.txt": "two",
+    }
+
+
+async def test_a_bare_route_from_an_adopted_execution_is_looked_up_in_all_configs(ph: Playhead):
+    execution = str(uuid7())
+    ph.put(execution, "pages/x.txt")
+    assert (await ph.replay(execution, "pages", "split"))["to_queue"] == "cutting"
+    assert (await ph.replay(execution, "pages", "extra"))["to_queue"] == "other.extra"
+
+
+async def test_a_refused_replay_adopts_nothing(ph: Playhead):
+    execution = str(uuid7())
+    ph.put(execution, "pages/x.txt")
+    known = len(await ph.items("executions"))
+    await ph.replay(execution, "pages", "nowhere", status=404)
+    await ph.replay(execution, "pages", "split", "gone", status=404)
+    assert len(await ph.items("executions")) == known
+
+
+async def test_the_input_stage_exists_in_every_execution(ph: Playhead):
+    execution = str(uuid7())
+    ph.put(execution, "pages/x.txt")
+    assert (await ph.replay(execution, "input", "split", status=404))["error_code"] == "no_objects"
+
+
+# -- replays of replays ----------------------------------------------------------------------------
+
+
+async def test_a_replay_of_a_replay_of_a_replay_is_led_back_to_the_first_input(ph: Playhead, source: str):
+    executions = [source]
+    for stage, route in (("input", "shout"), ("shouted", "shout"), ("shouted", "split")):
+        answer = await ph.replay(executions[-1], stage, route, "a.txt")
+        assert answer["objects_found"] == 1
+        executions.append(answer["execution_id"])
+        await ph.work(executions[-1])
+    last = executions[-1]
+    assert (await ph.stored(last))["boost/compacted/a/0001.txt"] == "three!!"
+    shown = await ph.execution(last)
+    assert (shown["kind"], shown["parent_execution_id"]) == ("replay", executions[-2])
+
+    [made] = await ph.items("lineage", object_key=f"{last}/boost/compacted/a/0001.txt")
+    up = (await ph.get(f"lineage/{made['correlation_id']}/chain", direction="up"))["items"]
+    assert [(link["distance"], link["via"], link["execution_id"]) for link in up] == [
+        (-2, "replay", executions[1]),
+        (-1, "replay", executions[2]),
+        (0, "self", last),
+    ]
+    # The first was played from an input: no message made it, so the chain ends at its key.
+    assert up[0]["input_key"] == f"{source}/input/a.txt"
+    down = (await ph.get(f"lineage/{up[0]['correlation_id']}/chain", direction="down"))["items"]
+    assert {link["correlation_id"] for link in up} <= {link["correlation_id"] for link in down}
+    assert max(link["distance"] for link in down) == 3  # and `index`, fed by the last `split`
+
+
+async def test_all_that_descends_from_a_replay_belongs_to_its_batch(ph: Playhead, source: str):
+    answer = await ph.replay(source, "input", "shout")
+    await ph.work(answer["execution_id"])
+    batch = answer["replay_batch_id"]
+    rows = await ph.items(f"lineage/batch/{batch}")
+    assert Counter(r["route"] for r in rows) == {"shout": 3, "split": 3, "index": 4}
+    assert {r["replay_batch_id"] for r in rows} == {batch}
+    assert {str(s.ctx.replay) for s in ph.steps.seen} == {batch}
+    sidecar = await ph.get("storage/objects/metadata", key=f"{answer['execution_id']}/shouted/a.txt")
+    assert (sidecar["replay_batch_id"], sidecar["source_key"]) == (batch, f"{source}/input/a.txt")
+
+
+async def test_the_source_is_not_touched(ph: Playhead, source: str):
+    before = (await ph.execution(source), await ph.messages(source), await ph.stored(source))
+    await ph.work((await ph.replay(source, "input", "shout"))["execution_id"])
+    assert (await ph.execution(source), await ph.messages(source), await ph.stored(source)) == before
+
+
+# -- what travels ----------------------------------------------------------------------------------
+
+
+async def test_a_replayed_message_has_the_pinned_headers_id_and_payload(ph: Playhead, source: str):
+    answer = await ph.replay(source, "shouted", "split", "a.txt")
+    [message] = await ph.peek("cutting")
+    [row] = await ph.messages(answer["execution_id"])
+    assert message.headers == {
+        "execution_id": answer["execution_id"],
+        "correlation_id": row["correlation_id"],
+        "replay_batch_id": answer["replay_batch_id"],
+        "config": "docs",
+        "config_version": "1",
+        "route": "split",
+    }
+    assert message.payload == {"object_key": f"{source}/shouted/a.txt"}
+    [delivery] = await ph.rt.broker.receive("cutting", 10)
+    assert delivery.message_id == f"{row['correlation_id']}.0"
+    assert UUID(row["correlation_id"]).version == 7
+
+
+async def test_a_child_names_its_parent_and_the_batch(ph: Playhead, source: str):
+    answer = await ph.replay(source, "input", "shout", "a.txt")
+    async with ph.working("shout"):
+        await until_waiting(ph, "cutting", 1)
+    [message] = await ph.peek("cutting")
+    [parent] = await ph.messages(answer["execution_id"], route="shout")
+    assert message.headers["parent_correlation_id"] == parent["correlation_id"]
+    assert message.headers["replay_batch_id"] == answer["replay_batch_id"]
+    assert message.headers["execution_id"] == answer["execution_id"]
+    assert message.payload == {"object_key": f"{answer['execution_id']}/shouted/a.txt"}
+
+
+async def test_messages_of_a_run_have_no_batch(ph: Playhead):
+    await ph.submit({"z.txt": "z"})
+    [message] = await ph.peek("docs.shout")
+    assert not {"replay_batch_id", "parent_correlation_id", "traceparent"} & set(message.headers)
+
+
+# -- what is wrong, in which order -----------------------------------------------------------------
+
+
+async def test_what_is_wrong_is_told_in_the_contracts_order(ph: Playhead, source: str):
+    body: dict[str, Any] = {
+        "from_execution_id": str(uuid7()),
+        "from_stage": "nowhere",
+        "from_path": "/x",
+        "to_route": "nobody",
+        "strange": 1,
+    }
+    ph.put(source, "bare/x.txt.meta.json")
+    seen = []
+    for field, right in (
+        ("strange", None),
+        ("from_path", "gone"),
+        ("from_execution_id", source),
+        ("from_stage", "bare"),
+        ("to_route", "split"),
+        (None, None),
+    ):
+        answer = await ph.http.post("/api/v1/replay", json=body)
+        seen.append((answer.status_code, answer.json().get("error_code")))
+        if right is None:
+            body.pop(field or "from_path", None)
+        elif field:
+            body[field] = right
+    assert seen == [
+        (422, None),
+        (400, "invalid_path"),
+        (404, "execution_not_found"),
+        (404, "stage_not_found"),
+        (404, "route_not_found"),
+        (404, "no_objects"),
+    ]
+    assert await ph.items("replays") == []
+
+
+async def test_an_unknown_stage_lists_the_stages_there_are(ph: Playhead, source: str):
+    answer = await ph.replay(source, "shuted", "split", status=404)
+    assert answer["error_code"] == "stage_not_found"
+    assert all(stage in answer["detail"] for stage in ("input", "shouted", "boost/compacted"))
+
+
+async def test_an_error_has_the_requests_correlation_id_in_header_and_body(ph: Playhead):
+    body = {"from_execution_id": str(uuid7()), "from_stage": "x", "to_route": "split"}
+    for sent in ("mine-1.a_B", "not ours!", None):
+        headers = {"X-Correlation-ID": sent} if sent else {}
+        answer = await ph.http.post("/api/v1/replay", json=body, headers=headers)
+        told = answer.json()
+        assert answer.headers["X-Correlation-ID"] == told["correlation_id"]
+        assert (told["correlation_id"] == sent) is (sent == "mine-1.a_B")
+        assert told["timestamp"].endswith("Z")
+
+
+# -- backends that are away ------------------------------------------------------------------------
+
+
+async def test_a_store_that_is_away_is_503_and_records_nothing(ph: Playhead, source: str):
+    ph.objects.rename(ph.objects.with_name("elsewhere"))
+    assert (await ph.replay(source, "shouted", "split", status=503))["error_code"] == "store_unavailable"
+    assert await ph.items("replays") == []
+    ph.objects.with_name("elsewhere").rename(ph.objects)
+    assert (await ph.replay(source, "shouted", "split"))["objects_published"] == 3
+
+
+class Away:
+    """A broker that nobody can reach."""
+
+    async def publish(self, calls: Any) -> Any:
+        raise broker_unavailable("nobody answers")
+
+    async def check(self) -> str:
+        raise broker_unavailable("nobody answers")
+
+
+async def test_a_broker_that_is_away_is_503_and_records_nothing(ph: Playhead, source: str):
+    ph.replay_over(broker=Away())  # type: ignore[arg-type]
+    assert (await ph.replay(source, "shouted", "split", status=503))["error_code"] == "broker_unavailable"
+    assert await ph.items("replays") == []
+
+
+async def test_what_nobody_confirms_is_counted_as_failed_and_settled_later(ph: Playhead, source: str):
+    broker = Tampered(ph.rt.broker)
+    ph.replay_over(broker=broker)
+    broker.instead = lambda call: NO_ANSWER
+    answer = await ph.replay(source, "shouted", "split")
+    numbers = (answer["objects_found"], answer["objects_published"], answer["objects_failed"])
+    assert (numbers, answer["status"]) == ((3, 0, 3), "partial_failure")
+    assert sorted(answer["errors"]) == [
+        f"{source}/shouted/{path}: uncertain, will be settled" for path in sorted(FILES)
+    ]
+    batch = answer["replay_batch_id"]
+    shown = await ph.get(f"replays/{batch}")
+    assert (shown["state"], shown["status"]) == ("publishing", None)
+    broker.instead = lambda call: None
+    await until_published(ph, batch)
+    shown = await ph.get(f"replays/{batch}")
+    assert (shown["objects_published"], shown["objects_failed"], shown["errors"]) == (3, 0, None)
+    assert (shown["state"], shown["status"]) == ("publishing_complete", "publishing_complete")
+    await ph.work(answer["execution_id"])
+    assert (await ph.execution(answer["execution_id"]))["counts"]["completed"] == 7
+
+
+async def test_a_replay_that_is_stuck_before_its_end_is_503_with_its_place_and_goes_on(
+    ph: Playhead, source: str
+):
+    stuck = asyncio.Event()
+
+    class Stuck(Tampered):
+        async def publish(self, calls: Any) -> list[Outcome]:
+            await stuck.wait()
+            return await super().publish(calls)
+
+    ph.replay_over(broker=Stuck(ph.rt.broker))
+    body = {"from_execution_id": source, "from_stage": "shouted", "to_route": "split"}
+    answer = await ph.http.post("/api/v1/replay", json=body)
+    assert (answer.status_code, answer.json()["error_code"]) == (503, "replay_continues")
+    assert answer.headers["Retry-After"]
+    stuck.set()
+    await until_published(ph, answer.headers["Location"].rpartition("/")[2])
+
+
+async def test_what_the_broker_refuses_is_counted_exactly(ph: Playhead):
+    """Every seventh of twenty."""
+    execution = uuid7()
+    for n in range(20):
+        ph.put(execution, f"pages/{n:02}.txt", "word")
+    broker = Tampered(ph.rt.broker)
+    ph.replay_over(broker=broker)
+    refused = {f"pages/{n:02}.txt" for n in (6, 13)}
+    broker.instead = lambda call: (
+        Outcome("refused", "too odd") if call.object_key.partition("/")[2] in refused else None
+    )
+    answer = await ph.replay(str(execution), "pages", "docs/split")
+    numbers = (answer["objects_found"], answer["objects_published"], answer["objects_failed"])
+    assert (numbers, answer["status"]) == ((20, 18, 2), "partial_failure")
+    assert len(answer["errors"]) == 2
+    assert all("too odd" in line for line in answer["errors"])
+    assert len(await ph.waiting("cutting")) == 18
+    replayed = answer["execution_id"]
+    await ph.work(replayed)
+    ended = await ph.execution(replayed)
+    assert (ended["status"], ended["counts"]["failed"], ended["counts"]["completed"]) == ("failed", 2, 36)
+    assert await ph.dead(replayed) == dict.fromkeys(refused, "publish_refused")
+    # Sent again, they are worked, and the numbers of the replay are better for it.
+    assert (await ph.post("dead-letters/resend", {"execution_id": replayed}, 202))["resent"] == 2
+    await ph.work(replayed)
+    assert (await ph.execution(replayed))["counts"]["completed"] == 40
+    shown = await ph.get(f"replays/{answer['replay_batch_id']}")
+    assert (shown["objects_published"], shown["objects_failed"], shown["errors"]) == (20, 0, None)
+
+
+async def test_of_many_errors_a_hundred_lines_are_told_and_the_last_counts_the_rest(ph: Playhead):
+    execution = uuid7()
+    for n in range(150):
+        ph.put(execution, f"pages/{n:03}.txt")
+    broker = Tampered(ph.rt.broker)
+    broker.instead = lambda call: Outcome("refused", "no")
+    ph.replay_over(broker=broker)
+    answer = await ph.replay(str(execution), "pages", "docs/split")
+    assert (answer["objects_found"], answer["objects_failed"]) == (150, 150)
+    assert len(answer["errors"]) == 100
+    assert answer["errors"][-1] == "and 51 more"
+
+
+async def test_an_answer_that_comes_too_late_doubles_no_work(ph: Playhead, source: str):
+    """The broker takes every message, but what it says is not heard at first: they are sent again."""
+    broker = Tampered(ph.rt.broker)
+    broker.answer = lambda call: NO_ANSWER
+    ph.replay_over(broker=broker)
+    answer = await ph.replay(source, "shouted", "split")
+    assert (answer["objects_published"], answer["objects_failed"]) == (0, 3)
+    broker.answer = lambda call: None
+    await until_published(ph, answer["replay_batch_id"])
+    assert len(broker.sent) > 3
+    await ph.work(answer["execution_id"])
+    ended = await ph.execution(answer["execution_id"])
+    assert (ended["status"], ended["counts"]["completed"], ended["counts"]["total"]) == ("completed", 7, 7)
+    assert {r["attempts"] for r in await ph.messages(answer["execution_id"])} == {1}
+    shown = await ph.get(f"replays/{answer['replay_batch_id']}")
+    assert (shown["objects_found"], shown["objects_published"], shown["objects_failed"]) == (3, 3, 0)
+
+
+async def test_a_worker_that_has_a_message_settles_it(ph: Playhead, source: str):
+    broker = Tampered(ph.rt.broker)
+    broker.answer = lambda call: NO_ANSWER
+    ph.replay_over(broker=broker)
+    answer = await ph.replay(source, "shouted", "split")
+    await ph.work(answer["execution_id"])  # though no publish was ever confirmed
+    await until_published(ph, answer["replay_batch_id"])
+    assert (await ph.execution(answer["execution_id"]))["counts"]["completed"] == 7
+
+
+# -- who waits, and who stops ----------------------------------------------------------------------
+
+
+async def test_a_caller_who_hangs_up_does_not_stop_the_replay(ph: Playhead, source: str):
+    broker = Tampered(ph.rt.broker)
+    broker.instead = lambda call: NO_ANSWER
+    ph.replay_over(broker=broker)
+    calling = asyncio.create_task(ph.replay(source, "shouted", "split"))
+    batch = await until_recorded(ph, source, 3)
+    calling.cancel()
+    await asyncio.wait([calling])
+    broker.instead = lambda call: None
+    await until_published(ph, batch)
+
+
+async def test_a_cancelled_replay_answers_those_who_wait_and_publishes_nothing_more(
+    ph: Playhead, source: str
+):
+    broker = Tampered(ph.rt.broker)
+    broker.instead = lambda call: NO_ANSWER if call.object_key.endswith("/a.txt") else None
+    ph.replay_over(broker=broker)
+    calling = asyncio.create_task(ph.replay(source, "shouted", "split"))
+    batch = await until_recorded(ph, source, 3)
+    execution = (await ph.get(f"replays/{batch}"))["execution_id"]
+    assert (await ph.post(f"executions/{execution}/cancel"))["status"] == "cancelled"
+    answer = await calling
+    assert answer["status"] == "partial_failure"
+    assert answer["objects_found"] == 3 == answer["objects_published"] + answer["objects_failed"]
+    assert any("cancelled" in line for line in answer["errors"])
+    broker.instead = lambda call: None
+    sent = len(broker.sent)
+    async with ph.working():
+        await asyncio.sleep(0.5)
+    assert len(broker.sent) == sent
+    shown = await ph.execution(execution)
+    assert shown["counts"] == {"pending": 0, "completed": 0, "failed": 0, "cancelled": 3, "total": 3}
+    assert await ph.stored(execution) == {}
+    assert (await ph.get(f"replays/{batch}"))["state"] == "cancelled"
+
+
+# -- dead letters ----------------------------------------------------------------------------------
+
+
+async def _three_dead(ph: Playhead, source: str) -> str:
+    def fail(item: Any, ctx: Any) -> None:
+        raise ValueError("not today")
+
+    ph.steps.doing = fail
+    execution = str((await ph.replay(source, "shouted", "index"))["execution_id"])
+    await ph.work(execution)
+    assert len(await ph.dead(execution)) == 3
+    ph.steps.doing = lambda item, ctx: None
+    return execution
+
+
+async def test_dead_letters_are_sent_again_by_their_ids(ph: Playhead, source: str):
+    execution = await _three_dead(ph, source)
+    letters = [d["correlation_id"] for d in await ph.items("dead-letters")]
+    body = {"correlation_ids": [letters[0], letters[0], str(uuid7())]}
+    assert await ph.post("dead-letters/resend", body, 202) == {"resent": 1}
+    assert await ph.post(f"dead-letters/{letters[1]}/resend", status=202) == {"resent": 1}
+    assert (await ph.execution(execution))["status"] == "running"
+    await ph.work(execution)
+    assert (await ph.execution(execution))["status"] == "failed"
+    assert [d["correlation_id"] for d in await ph.items("dead-letters")] == [letters[2]]
+    [row] = [r for r in await ph.messages(execution) if r["correlation_id"] == letters[0]]
+    assert (row["status"], row["attempts"], row["error"]) == ("completed", 2, None)
+
+
+@pytest.mark.parametrize("by", ["execution_id", "route"])
+async def test_dead_letters_are_sent_again_by_execution_or_route(ph: Playhead, source: str, by: str):
+    execution = await _three_dead(ph, source)
+    other = await _three_dead(ph, source)
+    body = {by: {"execution_id": execution, "route": "index"}[by]}
+    sent = 3 if by == "execution_id" else 6
+    assert await ph.post("dead-letters/resend", body, 202) == {"resent": sent}
+    await ph.work(execution)
+    assert (await ph.execution(execution))["status"] == "completed"
+    assert len(await ph.dead(other)) == 6 - sent
+
+
+async def test_sending_again_raises_the_generation_of_the_message(ph: Playhead, source: str):
+    await _three_dead(ph, source)
+    letter = (await ph.items("dead-letters"))[0]["correlation_id"]
+    await ph.post(f"dead-letters/{letter}/resend", status=202)
+    await ph.rt.reconciler.cycle()
+    [delivery] = await ph.rt.broker.receive("docs.index", 10)
+    assert delivery.message_id == f"{letter}.1"
+
+
+# -- within ----------------------------------------------------------------------------------------
+
+
+async def until_counts(ph: Playhead, execution: str, name: str, number: int) -> None:
+    async def there() -> bool:
+        return bool((await ph.execution(execution))["counts"][name] == number)
+
+    await until(there)
+
+
+async def until_waiting(ph: Playhead, queue: str, number: int) -> None:
+    async def there() -> bool:
+        return len(await ph.waiting(queue)) == number
+
+    await until(there)
+
+
+async def until_published(ph: Playhead, batch: str) -> None:
+    """Until nothing of a replay is failed or uncertain."""
+
+    async def there() -> bool:
+        return bool((await ph.get(f"replays/{batch}"))["status"] == "publishing_complete")
+
+    await until(there)
+
+
+async def until_recorded(ph: Playhead, source: str, number: int) -> str:
+    """The batch of a replay from `source`, once it has found so many objects."""
+
+    async def there() -> bool:
+        found = await ph.items("replays", from_execution_id=source)
+        return bool(found) and found[0]["objects_found"] == number
+
+    await until(there)
+    return str((await ph.items("replays", from_execution_id=source))[0]["replay_batch_id"])
