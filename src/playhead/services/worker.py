@@ -8,6 +8,7 @@ pays one commit for hundreds of messages and a slow one hoards nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 import traceback
@@ -92,6 +93,7 @@ class WorkerService:
         self._runtimes: dict[tuple[str, int, str], _Runtime] = {}
         self._stop = asyncio.Event()
         self._only: frozenset[str] = frozenset()
+        self._suspect: int | None = None
         self.hung: str | None = None
         self.completed = 0
 
@@ -220,6 +222,24 @@ class WorkerService:
                 if hanging and 2 * len(hanging) >= lane.slots.limit:
                     self.hung = next(iter(hanging.values()))
 
+    # -- what may kill this process ----------------------------------------------------------------
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether no suspect runs. One a process: the others of all lanes wait, as it may take them along."""
+        return self._suspect is None
+
+    def watch(self, suspect: Delivery) -> None:
+        """Let no other suspect run until this one is settled."""
+        self._suspect = id(suspect)
+
+    def settled(self, delivery: Delivery) -> None:
+        """Give the turn to the next suspect, if this was the one that ran."""
+        if self._suspect == id(delivery):
+            self._suspect = None
+            for lane in self._lanes.values():
+                lane.wake()
+
     # -- what to run -------------------------------------------------------------------------------
 
     async def runtime(self, claim: Claim) -> _Runtime:
@@ -265,7 +285,6 @@ class _Lane:
         self._attempts = worker.attempts(lambda: not self.stopping)
         self.in_hand: dict[int, Delivery] = {}  # by identity: one message may come twice
         self._suspects: deque[Delivery] = deque()
-        self._suspect: int | None = None
         self._finished: deque[tuple[float, int]] = deque()
         self._room = asyncio.Event()
         self.task = asyncio.create_task(self._run(), name=f"lane {queue}")
@@ -278,6 +297,10 @@ class _Lane:
     def stop(self) -> None:
         """Fetch nothing more; `task` ends when all that is in hand is settled."""
         self.stopping = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Look again whether there is something to fetch or to start."""
         self._room.set()
 
     async def _run(self) -> None:
@@ -311,22 +334,26 @@ class _Lane:
 
     async def _fetch_loop(self) -> None:
         while not self.stopping:
-            if self._suspects and self._suspect not in self.in_hand:
-                await self._start_suspect()
+            self._room.clear()
             target = self._target()
             free = target - len(self.in_hand)
-            if free < max(1, target // 4):  # wait for a batch's worth of room, not for every single one
-                self._room.clear()
-                await self._room.wait()
-                continue
             try:
-                deliveries = await self._broker.receive(
-                    self.queue, min(free, _MOST_AHEAD), wait=_RECEIVE_WAIT_SECONDS
-                )
-                if deliveries:
+                if self._suspects and self._worker.is_calm:
+                    await self._start_suspect()
+                elif free < max(1, target // 4):  # a batch's worth of room, not every single one
+                    await self._room.wait()
+                elif deliveries := await self._broker.receive(
+                    self.queue, min(free, _MOST_AHEAD), wait=0 if self._suspects else _RECEIVE_WAIT_SECONDS
+                ):
                     await self._start(deliveries)
+                elif self._suspects:  # the turn of the next may come at any time
+                    await self._wait_for_room(_RECEIVE_WAIT_SECONDS)
             except Unavailable as exc:
                 await self._wait_for_backends(exc)
+
+    async def _wait_for_room(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._room.wait(), seconds)
 
     async def _start(self, deliveries: Sequence[Delivery]) -> None:
         self.in_hand.update((id(d), d) for d in deliveries)
@@ -352,7 +379,7 @@ class _Lane:
         at the most before it is worked like this too.
         """
         suspect = self._suspects.popleft()
-        self._suspect = id(suspect)
+        self._worker.watch(suspect)
         try:
             await self._start([suspect])
         except Unavailable:
@@ -436,6 +463,7 @@ class _Lane:
     def _let_go(self, deliveries: Collection[Delivery], finished: int) -> None:
         for d in deliveries:
             self.in_hand.pop(id(d), None)
+            self._worker.settled(d)
         if finished:
             self._finished.append((time.monotonic(), finished))
             self._worker.completed += finished
