@@ -25,7 +25,7 @@ from playhead import events, faults
 from playhead.engine import relay, sidecar
 from playhead.engine.relay import Rest
 from playhead.envelope import Call, correlation_of
-from playhead.errors import MessageError
+from playhead.errors import MessageError, Unavailable
 from playhead.ports.broker import Broker, Delivery
 from playhead.ports.catalog import Work
 from playhead.ports.catalog.work import (
@@ -68,18 +68,20 @@ class Started:
     delivery: Delivery
     claim: Claim
     data: bytes | None
-    problem: Failed | None = None
+    problem: Failed | GivenBack | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
     """What came of a batch of deliveries.
 
-    `suspects` were not claimed and are not acked: each wants to be taken again, alone.
+    `suspects` were not claimed and are not acked: each wants to be taken again, alone. `away` is a
+    backend that could not be reached after the claim.
     """
 
     started: list[Started]
     suspects: list[Delivery]
+    away: Unavailable | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +142,24 @@ class Attempts:
         refused = [(d, a) for (d, _), a in zip(called, answers, strict=True) if isinstance(a, Refusal)]
         strangers += [d for d, a in refused if a.reason == "unknown"]
         suspects = [d for d, a in refused if a.reason == "suspect"]
-        await self._turn_away([(d, a) for d, a in refused if a.reason not in ("unknown", "suspect")])
-        await self._ack_strangers(strangers)
-        started = await self._read(claims)
+        # From here on rows are held by this process, and no other calls them while it lives: whatever
+        # is away, each claim goes back to the caller.
+        away: Unavailable | None = None
+        try:
+            await self._turn_away([(d, a) for d, a in refused if a.reason not in ("unknown", "suspect")])
+            await self._ack_strangers(strangers)
+        except Unavailable as exc:
+            away = exc  # not acked: they come again by themselves
+        try:
+            started = await self._read(claims)
+        except Unavailable as exc:
+            away = exc
+            started = [
+                Started(d, c, None, GivenBack(c.correlation_id, c.attempt, AWAY_DELAY_SECONDS))
+                for d, c in claims
+            ]
         faults.reach("worker.read", len(claims))
-        return Taken(started, suspects)
+        return Taken(started, suspects, away)
 
     async def _turn_away(self, refused: Sequence[tuple[Delivery, Refusal]]) -> None:
         """The catalog needs nothing more from these calls, but for children that nobody published yet."""

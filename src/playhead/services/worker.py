@@ -38,6 +38,9 @@ _MOST_AHEAD = 256
 _RECEIVE_WAIT_SECONDS = 0.5
 _SUBSCRIBE_SECONDS = 0.5
 _EXPIRE_SECONDS = 0.05
+_LONGEST_ERROR = 8_000
+_LONGEST_TRACEBACK = 64_000
+"""Characters of what an adapter raised that are kept: its text, and its traceback."""
 
 
 class WorkerCatalog(Configs, Work, Upkeep, Browse, Protocol): ...
@@ -89,7 +92,7 @@ class WorkerService:
         self._settings = settings
         self._rest = rest
         self._lanes: dict[str, _Lane] = {}
-        self._retired: list[asyncio.Task[None]] = []
+        self._retired: list[_Lane] = []
         self._runtimes: dict[tuple[str, int, str], _Runtime] = {}
         self._stop = asyncio.Event()
         self._only: frozenset[str] = frozenset()
@@ -134,12 +137,15 @@ class WorkerService:
         finally:
             for lane in self._lanes.values():
                 lane.stop()
-            await asyncio.gather(*(lane.task for lane in self._lanes.values()), *self._retired)
+            ends = await asyncio.gather(*(lane.task for lane in self._all_lanes()), return_exceptions=True)
             expire.cancel()
             self._lanes.clear()
             for runtime in self._runtimes.values():
                 runtime.chain.close()
             self._runtimes.clear()
+        for fault in ends:
+            if fault is not None:
+                raise fault
         if self.hung:
             events.emit(events.ADAPTER_HANGS, logging.ERROR, adapter=self.hung)
             return 1
@@ -176,8 +182,11 @@ class WorkerService:
         for queue in set(self._lanes) - set(wanted):
             lane = self._lanes.pop(queue)
             lane.stop()
-            self._retired.append(lane.task)
-        self._retired = [t for t in self._retired if not t.done()]
+            self._retired.append(lane)
+        self._retired = [lane for lane in self._retired if not lane.task.done()]
+
+    def _all_lanes(self) -> list[_Lane]:
+        return [*self._lanes.values(), *self._retired]
 
     def _is_wanted(self, s: Subscription) -> bool:
         return not self._only or s.route in self._only or f"{s.config}/{s.route}" in self._only
@@ -216,7 +225,7 @@ class WorkerService:
     async def _expire_loop(self) -> None:
         while True:
             await asyncio.sleep(_EXPIRE_SECONDS)
-            for lane in self._lanes.values():
+            for lane in self._all_lanes():  # one that only finishes what it has can hang, too
                 lane.slots.expire()
                 hanging = lane.slots.hanging
                 if hanging and 2 * len(hanging) >= lane.slots.limit:
@@ -286,6 +295,7 @@ class _Lane:
         self.in_hand: dict[int, Delivery] = {}  # by identity: one message may come twice
         self._suspects: deque[Delivery] = deque()
         self._finished: deque[tuple[float, int]] = deque()
+        self._away: Unavailable | None = None
         self._room = asyncio.Event()
         self.task = asyncio.create_task(self._run(), name=f"lane {queue}")
 
@@ -304,21 +314,28 @@ class _Lane:
         self._room.set()
 
     async def _run(self) -> None:
-        ender = asyncio.create_task(self._end_loop())
-        extender = asyncio.create_task(self._extend_loop())
+        loops = [asyncio.create_task(loop) for loop in (self._fetch(), self._end_loop(), self._extend_loop())]
         try:
-            await self._fetch_loop()
-            self._let_go(self._suspects, 0)  # never claimed: they come again after their visibility
-            # Nor do those wait that would run after what runs now: all slots may hang.
-            await self._give_back([job.tag[0] for job in self.slots.withdraw()], delay=0)
-            while self.in_hand:  # finish what runs; what hangs is settled by its time-out
-                self._room.clear()
-                await self._room.wait()
+            # Only fetching comes to an end. A fault of any of them is the lane's: with one loop missing,
+            # it would hold its messages for ever and do nothing.
+            ended, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+            for loop in ended:
+                loop.result()
         finally:
-            for task in (ender, extender):
-                task.cancel()
-            await asyncio.gather(ender, extender, return_exceptions=True)
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
             self.slots.close()
+
+    async def _fetch(self) -> None:
+        """Fetch until told to stop, then see to what is in hand."""
+        await self._fetch_loop()
+        self._let_go(self._suspects, 0)  # never claimed: they come again after their visibility
+        # Nor do those wait that would run after what runs now: all slots may hang.
+        await self._give_back([job.tag[0] for job in self.slots.withdraw()], delay=0)
+        while self.in_hand:  # finish what runs; what hangs is settled by its time-out
+            self._room.clear()
+            await self._room.wait()
 
     # -- fetching ----------------------------------------------------------------------------------
 
@@ -338,7 +355,10 @@ class _Lane:
             target = self._target()
             free = target - len(self.in_hand)
             try:
-                if self._suspects and self._worker.is_calm:
+                if self._away:  # found away in the middle of things; what was in hand was given back
+                    away, self._away = self._away, None
+                    await self._wait_for_backends(away)
+                elif self._suspects and self._worker.is_calm:
                     await self._start_suspect()
                 elif free < max(1, target // 4):  # a batch's worth of room, not every single one
                     await self._room.wait()
@@ -371,6 +391,7 @@ class _Lane:
         if homeless:
             await self._give_back(homeless, delay=AWAY_DELAY_SECONDS)
             await self._rest(AWAY_DELAY_SECONDS)
+        self._away = taken.away or self._away
 
     async def _start_suspect(self) -> None:
         """Work a message that may be what kills workers: one at a time, claimed when it starts.
@@ -387,11 +408,11 @@ class _Lane:
             raise
 
     async def _dispatch(self, one: Started) -> bool:
-        """Queue a message's work; False when this process has not got its adapters."""
+        """Queue a message's work; False when this process has not got its adapters, or can't learn which."""
         claim = one.claim
         try:
             runtime = await self._worker.runtime(claim)
-        except UnknownAdapter as exc:
+        except (UnknownAdapter, Unavailable) as exc:
             # Another worker may have it: a new version is being rolled out, or this one is old.
             events.emit(events.ROUTE_PAUSED, logging.WARNING, queue=self.queue, detail=exc.detail)
             return False
@@ -454,10 +475,13 @@ class _Lane:
                     # The products are made anew by the next attempt, which is not counted.
                     ended = [_given_back(e.started) if e.result is None else e for e in ended]
                     events.emit(events.BACKEND_AWAY, logging.WARNING, detail=exc.detail)
+                    self._away = exc  # no more of this route until a probe of the store succeeds
                     continue
                 await self._wait_for_backends(exc, ending=True)
-                if self.stopping and exc.code.startswith("catalog"):
-                    break  # the reconciler recalls them once this process has departed
+                if self.stopping:
+                    # What is not ended is recalled once this process has departed; what is not acked
+                    # comes again, and its row refuses it.
+                    break
         self._let_go([e.started.delivery for e in batch], len(batch))
 
     def _let_go(self, deliveries: Collection[Delivery], finished: int) -> None:
@@ -518,18 +542,37 @@ def _failure(claim: Claim, route: Route, error: BaseException) -> Failed:
     def failed(code: str, text: str, *, trace: bool, delay: float | None) -> Failed:
         if claim.spent >= route.errors.max_attempts:
             delay = None
-        lines = "".join(traceback.format_exception(error)) if trace else None
-        return Failed(claim.correlation_id, claim.attempt, code, text, lines, delay)
+        lines = _storable("".join(traceback.format_exception(error)), _LONGEST_TRACEBACK) if trace else None
+        return Failed(
+            claim.correlation_id, claim.attempt, code, _storable(text, _LONGEST_ERROR), lines, delay
+        )
 
     again = route.errors.delay(claim.spent)
     if isinstance(error, TimedOut):
         text = f"no result within {route.timeout_seconds:g} s (timeout_seconds of route {route.name!r})"
         return failed("adapter_timeout", text, trace=False, delay=again)
     if isinstance(error, Reject):
-        return failed("rejected", str(error) or "rejected without a reason", trace=False, delay=None)
+        return failed("rejected", _said(error) or "rejected without a reason", trace=False, delay=None)
     if isinstance(error, Retry):
         after = error.after if error.after is not None else again
-        return failed("adapter_error", str(error) or "retry without a reason", trace=True, delay=after)
+        return failed("adapter_error", _said(error) or "retry without a reason", trace=True, delay=after)
     if isinstance(error, MessageError):
         return failed(error.code, error.detail, trace=False, delay=None)
-    return failed("adapter_error", f"{type(error).__name__}: {error}", trace=True, delay=again)
+    return failed("adapter_error", f"{type(error).__name__}: {_said(error)}", trace=True, delay=again)
+
+
+def _said(error: BaseException) -> str:
+    """The words of an adapter's error. They are its own code, which may fail too."""
+    try:
+        return str(error)
+    except Exception as exc:
+        return f"(its text can't be read: {type(exc).__name__})"
+
+
+def _storable(text: str, most: int) -> str:
+    """What of a text a database takes and a reader wants: Unicode without surrogates, head and tail."""
+    if len(text) > most:
+        text = (
+            f"{text[: most // 4]}\n… {len(text) - most} characters left out …\n{text[-(most - most // 4) :]}"
+        )
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

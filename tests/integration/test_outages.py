@@ -1,0 +1,139 @@
+"""Backends that go away in the middle of things, on the real parts of one process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from playhead.bootstrap import Runtime, open_runtime
+from playhead.model import Execution
+from playhead.settings import Settings
+
+CONFIG = b"""
+version: "1.0"
+name: docs
+entry: first
+routes:
+  first:
+    timeout_seconds: 20
+    adapters: [{type: act}]
+    outbound: {stage: done}
+error_handling: {max_attempts: 2, retry_delay_seconds: 0}
+"""
+STEPS = """
+from playhead import Reject, adapter
+
+seen = []
+
+@adapter("act")
+def act(item):
+    seen.append(item.path)
+    if item.text == "surrogate":
+        raise Reject("no such title: \\ud800")
+    if item.text == "mute":
+        raise Mute
+    if item.text == "long":
+        raise ValueError("x" * 5_000_000)
+    return item.text.upper()
+
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError("no words for it")
+"""
+PATIENCE = 15.0
+
+
+def _steps(home: Path) -> Path:
+    home.mkdir(parents=True, exist_ok=True)
+    file = home / "steps.py"
+    file.write_text(STEPS)
+    return file
+
+
+@asynccontextmanager
+async def runtime(home: Path, **settings: Any) -> AsyncIterator[Runtime]:
+    steps = _steps(home)
+    given: dict[str, Any] = {
+        "home": home,
+        "adapters": (str(steps),),
+        "visibility_seconds": 1,
+        "heartbeat_seconds": 0.2,
+    }
+    async with open_runtime(Settings(**given | settings), kind="worker") as rt:
+        await rt.services.configs.apply(CONFIG)
+        yield rt
+
+
+@asynccontextmanager
+async def working(rt: Runtime) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    task = asyncio.create_task(rt.work(stop=stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        async with asyncio.timeout(PATIENCE):
+            await task
+
+
+async def submit(rt: Runtime, **inputs: str) -> UUID:
+    async def given() -> AsyncIterator[tuple[str, bytes]]:
+        for path, data in inputs.items():
+            yield path, data.encode()
+
+    return (await rt.services.submit.run("docs", given())).execution_id
+
+
+async def until(look: Callable[[], Awaitable[bool]], what: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not await look():
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        await asyncio.sleep(0.02)
+
+
+async def ended(rt: Runtime, execution: UUID) -> Execution:
+    async def look() -> bool:
+        return (await rt.services.browse.execution(execution)).status != "running"
+
+    await until(look, "the execution to end")
+    return await rt.services.browse.execution(execution)
+
+
+async def test_a_message_claimed_while_the_store_is_away_is_worked_when_it_is_back(tmp_path: Path):
+    async with runtime(tmp_path / "home") as rt:
+        objects, aside = tmp_path / "home" / "objects", tmp_path / "aside"
+        execution = await submit(rt, a="text")
+
+        async def published() -> bool:
+            return (await rt.broker.depth("docs.first")).ready == 1
+
+        await until(published, "the message")
+        objects.rename(aside)
+        async with working(rt):
+
+            async def claimed() -> bool:
+                rows = await rt.services.browse.lineage_list(execution=execution)
+                return rows.items[0].attempts > 0
+
+            await until(claimed, "the claim")
+            await asyncio.sleep(0.1)
+            aside.rename(objects)
+            assert (await ended(rt, execution)).status == "completed"
+
+
+@pytest.mark.parametrize("text", ["surrogate", "mute", "long"])
+async def test_an_error_that_no_database_takes_is_a_dead_letter_all_the_same(tmp_path: Path, text: str):
+    async with runtime(tmp_path / "home") as rt, working(rt):
+        execution = await submit(rt, bad=text)
+        assert (await ended(rt, execution)).counts.failed == 1
+        [letter] = (await rt.services.browse.dead_letters()).items
+        assert letter.error
+        assert len(letter.error) < 100_000
+        assert (await ended(rt, await submit(rt, good="text"))).status == "completed"
