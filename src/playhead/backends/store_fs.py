@@ -31,6 +31,7 @@ from typing import Final, Literal, TypeVar
 from playhead import events
 from playhead.errors import CannotStart, MessageError, NotFound, StoreFull, Unavailable, store_unavailable
 from playhead.ids import uuid7
+from playhead.keys import is_sidecar
 from playhead.ports.store import Blob, Entry
 
 TEMP: Final = ".tmp"
@@ -44,6 +45,8 @@ _KEPT_OPEN = 64
 _PIECE = 262_144
 _LONGEST_KEY = 4_096
 """In characters; what is longer is nobody's key, and would only cost time to reach."""
+_MOST_SIDECAR_BYTES = 1 << 20
+"""Room for all attributes that an output may have, however small the limit for objects is."""
 _THREADS = 8
 
 _ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -108,7 +111,7 @@ class FileStore:
         Args:
             root: the folder; may itself be a link.
             durability: `process`: what is written survives `kill -9`; `power`: also a power cut.
-            max_object_bytes: of one object, in `read` and `write`.
+            max_object_bytes: of one object, in `read` and `write`; a small one does not hold for sidecars.
 
         Raises:
             Unavailable: the folder can't be made, read or written.
@@ -220,13 +223,17 @@ class FileStore:
         if (opened := folders.open(key)) is None:
             return None
         fd, size = opened
+        most = self._most(key)
         try:
-            data = os.read(fd, min(size, self._limit) + 1)
+            data = os.read(fd, min(size, most) + 1)
             if len(data) != size:  # too large, or of others and being written just now
-                data = _rest(fd, data, self._limit + 1)
+                data = _rest(fd, data, most + 1)
         finally:
             os.close(fd)
         return data
+
+    def _most(self, key: str) -> int:
+        return max(self._limit, _MOST_SIDECAR_BYTES) if is_sidecar(key) else self._limit
 
     def _stat(self, key: str) -> Entry | None:
         with self._reach("read in") as folders:
@@ -259,9 +266,9 @@ class FileStore:
 
     def _put(self, folders: _Folders, blob: Blob) -> None:
         key, data, _ = blob
-        if len(data) > self._limit:
+        if len(data) > (most := self._most(key)):
             raise MessageError(
-                "object_too_large", f"{key!r} has {len(data)} bytes; at most {self._limit} are stored"
+                "object_too_large", f"{key!r} has {len(data)} bytes; at most {most} are stored"
             )
         temp, folder, name = folders.temp(), *folders.place(key)
         passing = f"{self._token}-{next(self._count)}"
