@@ -260,24 +260,23 @@ def _own_steps(home: Path) -> Path:
 
 @contextlib.asynccontextmanager
 async def opened(
-    home: Path, *, kind: str = "worker", adapters: Path | None = None, **settings: Any
+    home: Path, *, kind: str = "worker", more: Sequence[Path] = (), **settings: Any
 ) -> AsyncIterator[Playhead]:
     """Open a runtime on a home. Two at once on one home are two processes that share it.
 
     Args:
         home: a folder of the test's own.
         kind: of process.
-        adapters: a file with adapters in place of the test's copy of `inprocess_steps.py`.
+        more: files with adapters, beside the test's copy of `inprocess_steps.py`.
         settings: fields of `Settings`.
     """
-    file = adapters or _own_steps(home)
-    given: dict[str, Any] = {"home": home, "adapters": (str(file),), "settle_seconds": 1} | settings
+    files = tuple(str(file) for file in (_own_steps(home), *more))
+    given: dict[str, Any] = {"home": home, "adapters": files, "settle_seconds": 1} | settings
     async with open_runtime(Settings(**given), kind=kind) as rt:
-        [steps] = {sys.modules[s.target.__module__] for s in rt.adapters.values() if s.name == "do"} or [None]
+        steps = sys.modules[rt.adapters["do"].target.__module__]
         playhead = Playhead(rt, steps)
         try:
             yield playhead
         finally:
-            if steps:
-                steps.opened.set()
+            steps.opened.set()
             await playhead.http.aclose()

@@ -1,0 +1,501 @@
+"""What becomes of messages on their way: fan-out, versions, failures, cancelling, lineage."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from playhead import Output, Reject, Retry
+from tests.acceptance.inprocess import Playhead, opened, until
+
+LITTLE = 0.3
+"""Seconds in which something that must not happen would have happened."""
+
+ONE = """
+entry: a
+routes: {{a: {{{inbound}adapters: [{{type: do}}], outbound: {{stage: done}}{errors}}}}}
+"""
+
+
+def one(*, inbound: str = "", attempts: int = 3, delay: float = 0.01) -> str:
+    """A config with one route that does what the test says."""
+    errors = f", error_handling: {{max_attempts: {attempts}, retry_delay_seconds: {delay}}}"
+    return ONE.format(inbound=f"inbound: {{{inbound}}}, " if inbound else "", errors=errors)
+
+
+@pytest.fixture
+async def ph(tmp_path: Path) -> AsyncIterator[Playhead]:
+    async with opened(tmp_path) as playhead:
+        yield playhead
+
+
+def same(item: Any, ctx: Any) -> Any:
+    return item.data
+
+
+def raising(error: Exception) -> Callable[[Any, Any], Any]:
+    def fail(item: Any, ctx: Any) -> Any:
+        raise error
+
+    return fail
+
+
+# -- fan-out and diamonds --------------------------------------------------------------------------
+
+
+async def test_each_output_is_a_message_for_each_route_it_goes_to(ph: Playhead):
+    await ph.apply("""
+entry: a
+routes:
+  a: {adapters: [{type: words}], outbound: {stage: words, to: [b, c]}}
+  b: {adapters: [{type: do}]}
+  c: {adapters: [{type: do}]}
+""")
+    execution = await ph.run({"a.txt": " ".join("x" * 300), "b.txt": "", "c.txt": "y"})
+    ended = await ph.execution(execution)
+    assert ended["status"] == "completed"
+    assert ended["counts"]["total"] == ended["counts"]["completed"] == 3 + 2 * 301
+    assert Counter(s.ctx.route for s in ph.steps.seen) == {"b": 301, "c": 301}
+    routes = await ph.items(f"executions/{execution}/routes")
+    assert {r["route"]: r["counts"]["completed"] for r in routes} == {"a": 3, "b": 301, "c": 301}
+
+
+DIAMOND = """
+entry: a
+routes:
+  a: {adapters: [{type: stamp}], outbound: {stage: a, to: [b, c]}}
+  b: {adapters: [{type: stamp, config: {text: b}}], outbound: {stage: b, to: [d]}}
+  c: {adapters: [{type: stamp, config: {text: c}}], outbound: {stage: c, to: [d]}}
+  d: {adapters: [{type: do}], outbound: {stage: d}}
+"""
+
+
+async def test_two_ways_to_one_path_are_a_conflict_that_says_how_to_name_apart(ph: Playhead):
+    ph.steps.doing = same
+    await ph.apply(DIAMOND)
+    execution = await ph.run({"x.txt": "x"})
+    ended = await ph.execution(execution)
+    assert (ended["status"], ended["counts"]["completed"], ended["counts"]["failed"]) == ("failed", 4, 1)
+    [letter] = await ph.items("dead-letters", execution_id=execution)
+    assert (letter["error_code"], letter["attempts"]) == ("output_conflict", 1)
+    assert f"{execution}/d/x.txt" in letter["error"]
+    assert "names that differ" in letter["error"]
+    # What is stored is whole, and made by the one that is completed.
+    [made] = await ph.items("lineage", object_key=f"{execution}/d/x.txt")
+    assert made["correlation_id"] != letter["correlation_id"]
+    assert (await ph.stored(execution))["d/x.txt"] == {"b": "x.b", "c": "x.c"}[
+        made["input_key"].split("/")[1]
+    ]
+
+
+async def test_outputs_that_are_named_apart_meet_in_one_stage(ph: Playhead):
+    ph.steps.doing = lambda item, ctx: Output(item.data, path=f"{item.stage}/{item.path}")
+    await ph.apply(DIAMOND)
+    execution = await ph.run({"x.txt": "x"})
+    stored = await ph.stored(execution, "d")
+    assert stored == {"d/b/x.txt": "x.b", "d/c/x.txt": "x.c"}
+
+
+# -- versions, queues, workers ---------------------------------------------------------------------
+
+
+async def test_a_run_stays_on_its_version_and_its_queue_is_drained_after_a_rename(ph: Playhead):
+    source = """
+entry: a
+error_handling: {{max_attempts: 1}}
+routes:
+  a: {{adapters: [{{type: stamp, config: {{text: "{0}"}}}}], outbound: {{stage: a, to: [b]}}}}
+  b: {{inbound: {{queue: {0}.b}}, adapters: [{{type: do}}], outbound: {{stage: b}}}}
+"""
+    await ph.apply(source.format("v1"))
+    first = await ph.submit({"x.txt": "x"})
+    await ph.apply(source.format("v2"))
+    second = await ph.submit({"x.txt": "x"})
+    ph.steps.doing = raising(ValueError("not yet"))
+    async with ph.working():
+        assert (await ph.ended(first))["config_version"] == 1
+        assert (await ph.ended(second))["config_version"] == 2
+    assert {m["config_version"] for m in await ph.messages(first)} == {1}
+    assert [d["queue"] for d in await ph.items("dead-letters", execution_id=first)] == ["v1.b"]
+    # Nor is a dead letter of the old version forgotten when it is sent again.
+    ph.steps.doing = same
+    await ph.post("dead-letters/resend", {"route": "b"}, 202)
+    async with ph.working():
+        await ph.ended(first)
+        await ph.ended(second)
+    assert (await ph.stored(first, "b"), await ph.stored(second, "b")) == (
+        {"b/x.txt": "xv1"},
+        {"b/x.txt": "xv2"},
+    )
+
+
+async def test_a_run_may_name_its_version(ph: Playhead):
+    for text in ("1", "2"):
+        await ph.apply(f"""
+entry: a
+routes: {{a: {{adapters: [{{type: stamp, config: {{text: "{text}"}}}}], outbound: {{stage: a}}}}}}
+""")
+    execution = await ph.run({"x.txt": "x"}, config_version=1)
+    assert (await ph.stored(execution, "a"), (await ph.execution(execution))["config_version"]) == (
+        {"a/x.txt": "x1"},
+        1,
+    )
+
+
+async def test_a_running_worker_takes_up_a_new_config_within_a_second(ph: Playhead):
+    async with ph.working():
+        await asyncio.sleep(LITTLE)
+        applied = time.monotonic()
+        await ph.apply(one())
+        await ph.submit({"x.txt": "x"})
+        await until(lambda: bool(ph.steps.seen))
+    # Half a second to look, and what a busy machine adds.
+    assert ph.steps.seen[0].at - applied < 1.5
+
+
+async def test_a_deactivated_config_is_worked_to_its_end(ph: Playhead):
+    await ph.apply(one())
+    execution = await ph.submit({"x.txt": "x"})
+    await ph.post("configs/docs/deactivate")
+    await ph.work(execution)
+    assert (await ph.execution(execution))["status"] == "completed"
+    answer = await ph.http.post("/api/v1/configs/docs/run", files=[("files", ("y.txt", b"y"))])
+    assert (answer.status_code, answer.json()["error_code"]) == (409, "config_inactive")
+
+
+async def test_two_workers_share_a_queue_and_work_each_message_once(ph: Playhead, tmp_path: Path):
+    steps = ph.steps
+    steps.doing = lambda item, ctx: steps.opened.wait() and None
+    await ph.apply(one(inbound="concurrency: 1"))
+    execution = await ph.submit({f"{n}.txt": "x" for n in range(20)})
+    async with opened(tmp_path) as other, ph.working(), other.working():
+        await until(lambda: steps.gauge.now == 2)  # one in each: neither takes more than it can work
+        steps.opened.set()
+        assert (await ph.ended(execution))["counts"]["completed"] == 20
+    assert Counter(Counter(s.path for s in steps.seen).values()) == {1: 20}
+
+
+SPECIAL = """
+from playhead import Item, adapter
+
+@adapter("special")
+def special(item: Item) -> bytes:
+    return item.data
+"""
+
+
+@pytest.mark.slow
+async def test_a_worker_without_the_adapter_gives_its_messages_back_to_one_that_has_it(
+    ph: Playhead, tmp_path: Path
+):
+    """As in a rolling update: the first was started before there was such an adapter."""
+    file = tmp_path / "special.py"
+    file.write_text(SPECIAL)
+    async with opened(tmp_path, more=[file]) as newer:
+        await newer.apply("""
+entry: a
+error_handling: {max_attempts: 1}
+routes: {a: {inbound: {prefetch: 8}, adapters: [{type: special}], outbound: {stage: done}}}
+""")
+        execution = await newer.submit({f"{n}.txt": "x" for n in range(8)})
+        async with ph.working():
+
+            async def given_back() -> bool:
+                rows = await ph.messages(execution)
+                return {(r["status"], r["attempts"]) for r in rows} == {("retry", 1)}
+
+            await until(given_back, 1.5)  # all at once, not one by one
+            async with newer.working():
+                ended = await newer.ended(execution)
+    assert (ended["status"], ended["counts"]["completed"]) == ("completed", 8)
+    assert await newer.items("dead-letters") == []
+
+
+# -- failures --------------------------------------------------------------------------------------
+
+
+async def test_an_error_is_tried_again_and_then_dead_with_its_traceback(ph: Playhead):
+    ph.steps.doing = raising(ValueError("a curious case"))
+    await ph.apply(one(attempts=2))
+    execution = await ph.run({"x.txt": "x"})
+    assert (await ph.execution(execution))["status"] == "failed"
+    [letter] = await ph.items("dead-letters", execution_id=execution)
+    assert (letter["error_code"], letter["attempts"]) == ("adapter_error", 2)
+    assert letter["error"] == "ValueError: a curious case"
+    shown = await ph.get(f"dead-letters/{letter['correlation_id']}")
+    assert "Traceback" in shown["traceback"]
+    assert "in fail" in shown["traceback"]
+
+
+async def test_reject_is_a_dead_letter_at_once(ph: Playhead):
+    ph.steps.doing = raising(Reject("unreadable"))
+    await ph.apply(one(attempts=5))
+    execution = await ph.run({"x.txt": "x"})
+    [letter] = await ph.items("dead-letters", execution_id=execution)
+    assert (letter["error_code"], letter["attempts"], letter["error"]) == ("rejected", 1, "unreadable")
+    assert len(ph.steps.seen) == 1
+
+
+async def test_retry_says_when_to_try_again(ph: Playhead):
+    """Not as the backoff says: that would be an hour."""
+
+    def later(item: Any, ctx: Any) -> Any:
+        if ctx.attempt < 3:
+            raise Retry("busy", after=0.2)
+        return item.data
+
+    ph.steps.doing = later
+    await ph.apply(one(attempts=3, delay=3600))
+    execution = await ph.run({"x.txt": "x"})
+    assert (await ph.execution(execution))["status"] == "completed"
+    starts = [s.at for s in ph.steps.seen]
+    assert len(starts) == 3
+    assert all(b - a >= 0.2 for a, b in pairwise(starts))
+
+
+async def test_the_last_retry_is_dead(ph: Playhead):
+    ph.steps.doing = raising(Retry("still busy", after=0))
+    await ph.apply(one(attempts=3))
+    execution = await ph.run({"x.txt": "x"})
+    [letter] = await ph.items("dead-letters", execution_id=execution)
+    assert (letter["error_code"], letter["attempts"], letter["error"]) == ("adapter_error", 3, "still busy")
+
+
+async def test_attempts_go_on_counting_when_a_message_is_sent_again(ph: Playhead):
+    ph.steps.doing = raising(ValueError("always"))
+    await ph.apply(one(attempts=2))
+    execution = await ph.run({"x.txt": "x"})
+    await ph.post("dead-letters/resend", {"execution_id": execution}, 202)
+    await ph.work(execution)
+    assert [s.ctx.attempt for s in ph.steps.seen] == [1, 2, 3, 4]
+    [row] = await ph.messages(execution)
+    assert (row["status"], row["attempts"]) == ("dead", 4)
+    ph.steps.doing = same
+    await ph.post("dead-letters/resend", {"execution_id": execution}, 202)
+    await ph.work(execution)
+    sidecar = await ph.get("storage/objects/metadata", key=f"{execution}/done/x.txt")
+    assert (ph.steps.seen[-1].ctx.attempt, sidecar["attempt"]) == (5, 5)
+
+
+async def test_a_failed_message_leaves_the_others_alone(ph: Playhead):
+    ph.steps.doing = lambda item, ctx: 1 / 0 if item.path == "bad.txt" else item.data
+    await ph.apply(one(attempts=1))
+    execution = await ph.run({"bad.txt": "x", "good.txt": "y", "other.txt": "z"})
+    assert await ph.dead(execution) == {"input/bad.txt": "adapter_error"}
+    assert await ph.stored(execution, "done") == {"done/good.txt": "y", "done/other.txt": "z"}
+
+
+@pytest.mark.parametrize("given", [{"a": 1}, 7, ["x", 7], Output(b"x", path="../up")])
+async def test_what_is_no_output_is_a_dead_letter_and_stores_nothing(ph: Playhead, given: Any):
+    ph.steps.doing = lambda item, ctx: given
+    await ph.apply(one(attempts=1))
+    execution = await ph.run({"x.txt": "x"})
+    [code] = (await ph.dead(execution)).values()
+    assert code == ("invalid_key" if isinstance(given, Output) else "bad_output")
+    assert await ph.stored(execution, "done") == {}
+
+
+# -- attributes and objects ------------------------------------------------------------------------
+
+
+async def test_attributes_pass_on_from_output_to_output_and_through_a_replay(ph: Playhead):
+    await ph.apply("""
+entry: a
+routes:
+  a:
+    adapters: [{type: tag, config: {name: title, value: T}}, {type: tag, config: {name: colour, value: red}}]
+    outbound: {stage: a, to: [b]}
+  b:
+    adapters: [{type: tag, config: {name: colour, value: [1, null]}}, {type: words}]
+    outbound: {stage: b, to: [c]}
+  c: {adapters: [{type: do}]}
+""")
+    execution = await ph.run({"x.txt": "one two"})
+    replayed = (await ph.replay(execution, "b", "c"))["execution_id"]
+    await ph.work(replayed)
+    assert [dict(s.item.attributes) for s in ph.steps.seen] == [{"title": "T", "colour": [1, None]}] * 4
+    sidecar = await ph.get("storage/objects/metadata", key=f"{execution}/b/x/0002.txt")
+    assert sidecar["attributes"] == {"title": "T", "colour": [1, None]}
+    assert [a["type"] for a in sidecar["adapters"]] == ["tag", "words"]
+
+
+async def test_an_output_over_the_limit_is_a_dead_letter(tmp_path: Path):
+    async with opened(tmp_path, max_object_bytes=100) as ph:
+        ph.steps.doing = lambda item, ctx: item.data * 10
+        await ph.apply(one(attempts=5))
+        execution = await ph.run({"big.txt": "x" * 11, "small.txt": "x" * 10})
+        assert await ph.dead(execution) == {"input/big.txt": "object_too_large"}
+        assert list(await ph.stored(execution, "done")) == ["done/small.txt"]
+        [letter] = await ph.items("dead-letters")
+        assert (letter["attempts"], "PLAYHEAD_MAX_OBJECT_BYTES" in letter["error"]) == (1, True)
+
+
+async def test_an_object_over_the_limit_that_others_put_there_is_a_dead_letter(tmp_path: Path):
+    async with opened(tmp_path, max_object_bytes=100) as ph:
+        await ph.apply(one())
+        execution = await ph.run({"x.txt": "x"})
+        ph.put(execution, "input/big.txt", "x" * 101)
+        replayed = (await ph.replay(execution, "input", "a"))["execution_id"]
+        await ph.work(replayed)
+        assert await ph.dead(replayed) == {"input/big.txt": "object_too_large"}
+
+
+@pytest.mark.parametrize(
+    ("harm", "code"),
+    [
+        (lambda file: file.unlink(), "object_gone"),
+        (lambda file: file.write_text("other bytes"), "object_lost"),
+        (lambda file: file.write_text("y"), "object_lost"),  # of the same size
+        (lambda file: file.write_text(""), "object_lost"),
+    ],
+    ids=["removed", "changed", "changed, same size", "emptied"],
+)
+async def test_an_object_that_is_not_what_was_stored_is_a_dead_letter(
+    ph: Playhead, harm: Callable[[Path], Any], code: str
+):
+    await ph.apply(one(attempts=5))
+    execution = await ph.submit({"x.txt": "x", "z.txt": "z"})
+    harm(ph.objects / execution / "input" / "x.txt")
+    await ph.work(execution)
+    assert await ph.dead(execution) == {"input/x.txt": code}
+    assert [s.path for s in ph.steps.seen] == ["z.txt"]
+
+
+async def test_a_restored_object_can_be_sent_again(ph: Playhead):
+    await ph.apply(one())
+    execution = await ph.submit({"x.txt": "x"})
+    (ph.objects / execution / "input" / "x.txt").unlink()
+    await ph.work(execution)
+    ph.put(execution, "input/x.txt", "x")
+    await ph.post("dead-letters/resend", {"execution_id": execution}, 202)
+    await ph.work(execution)
+    assert (await ph.execution(execution))["status"] == "completed"
+
+
+async def test_a_store_that_is_away_for_a_while_spends_no_attempt(ph: Playhead):
+    await ph.apply(one(attempts=1))
+    execution = await ph.submit({"x.txt": "x"})
+    away = ph.objects.with_name("away")
+    ph.objects.rename(away)
+    async with ph.working():
+        await asyncio.sleep(LITTLE)
+        assert ph.steps.seen == []
+        away.rename(ph.objects)
+        assert (await ph.ended(execution))["status"] == "completed"
+
+
+# -- cancelling ------------------------------------------------------------------------------------
+
+
+async def test_no_work_starts_after_a_cancel_is_answered_and_the_counts_add_up(ph: Playhead):
+    steps = ph.steps
+
+    def wait(item: Any, ctx: Any) -> Any:
+        steps.opened.wait()
+        return item.data
+
+    steps.doing = wait
+    await ph.apply("""
+entry: a
+routes:
+  a: {inbound: {concurrency: 2}, adapters: [{type: do}], outbound: {stage: a, to: [b]}}
+  b: {adapters: [{type: do}]}
+""")
+    execution = await ph.submit({f"{n}.txt": "x" for n in range(10)})
+    async with ph.working():
+        await until(lambda: steps.gauge.now == 2)
+        answer = await ph.post(f"executions/{execution}/cancel")
+        assert (answer["status"], answer["counts"]["total"]) == ("cancelled", 10)
+        started = len(steps.seen)
+        steps.opened.set()
+        await asyncio.sleep(LITTLE)
+
+        async def at_rest() -> bool:
+            return bool((await ph.execution(execution))["counts"]["pending"] == 0)
+
+        await until(at_rest)
+    assert len(steps.seen) == started == 2
+    counts = (await ph.execution(execution))["counts"]
+    # What ran may end; what it would have called never comes to be worked.
+    assert counts == {"pending": 0, "completed": 2, "failed": 0, "cancelled": 10, "total": 12}
+    rows = Counter(r["status"] for r in await ph.messages(execution))
+    assert rows == {"completed": 2, "cancelled": 10}
+    routes = await ph.items(f"executions/{execution}/routes")
+    assert sum(r["counts"]["total"] for r in routes) == 12
+    assert (await ph.post(f"executions/{execution}/cancel"))["counts"] == counts
+
+
+async def test_a_cancelled_execution_can_be_replayed_but_not_sent_again(ph: Playhead):
+    ph.steps.doing = lambda item, ctx: 1 / 0 if item.path == "bad.txt" else ph.steps.opened.wait() and b"y"
+    await ph.apply(one(attempts=1))
+    execution = await ph.submit({"bad.txt": "x", "good.txt": "x"})
+    async with ph.working():
+
+        async def one_dead() -> bool:
+            return bool(await ph.dead(execution)) and ph.steps.gauge.now == 1
+
+        await until(one_dead)
+        await ph.post(f"executions/{execution}/cancel")
+        ph.steps.opened.set()
+    answer = await ph.post("dead-letters/resend", {"execution_id": execution}, 409)
+    assert answer["error_code"] == "execution_ended"
+    ph.steps.doing = same
+    replayed = await ph.replay(execution, "input", "a")
+    assert replayed["objects_found"] == 2
+    await ph.work(replayed["execution_id"])
+    assert (await ph.execution(replayed["execution_id"]))["status"] == "completed"
+
+
+async def test_what_has_ended_cannot_be_cancelled(ph: Playhead):
+    await ph.apply(one())
+    execution = await ph.run({"x.txt": "x"})
+    assert (await ph.post(f"executions/{execution}/cancel", status=409))["error_code"] == "execution_ended"
+
+
+# -- lineage ---------------------------------------------------------------------------------------
+
+
+async def test_lineage_is_found_by_id_by_object_and_by_batch(ph: Playhead):
+    await ph.apply("""
+entry: a
+routes:
+  a: {adapters: [{type: words}], outbound: {stage: a, to: [b]}}
+  b: {adapters: [{type: stamp}], outbound: {stage: b}}
+""")
+    execution = await ph.run({"x.txt": "one two"})
+    [root] = await ph.messages(execution, route="a")
+    children = await ph.messages(execution, route="b")
+    assert root["input_key"] == f"{execution}/input/x.txt"
+    assert root["output_keys"] == [f"{execution}/a/x/0001.txt", f"{execution}/a/x/0002.txt"]
+    assert (root["parent_correlation_id"], root["status"], root["attempts"]) == (None, "completed", 1)
+    assert {c["parent_correlation_id"] for c in children} == {root["correlation_id"]}
+    assert await ph.get(f"lineage/{root['correlation_id']}") == root
+    assert root["created_at"] <= root["started_at"] <= root["ended_at"]
+    assert root["duration_ms"] >= 0
+
+    assert await ph.items("lineage", object_key=root["output_keys"][0]) == [root]
+    assert await ph.items("lineage", object_key=root["input_key"]) == [root]
+    chain = (await ph.get(f"lineage/{children[0]['correlation_id']}/chain", direction="up"))["items"]
+    assert [(link["distance"], link["via"]) for link in chain] == [(-1, "parent"), (0, "self")]
+
+    answer = await ph.replay(execution, "a", "b", "x/0001.txt")
+    await ph.work(answer["execution_id"])
+    [replayed] = await ph.items(f"lineage/batch/{answer['replay_batch_id']}")
+    assert replayed["execution_id"] == answer["execution_id"]
+    assert replayed["parent_correlation_id"] is None
+    both = (await ph.get(f"lineage/{replayed['correlation_id']}/chain", direction="both"))["items"]
+    assert [(link["distance"], link["via"]) for link in both] == [(-1, "replay"), (0, "self")]
+    assert both[0]["correlation_id"] == root["correlation_id"]
+    down = (await ph.get(f"lineage/{root['correlation_id']}/chain", direction="down"))["items"]
+    assert Counter((link["distance"], link["via"]) for link in down) == {
+        (0, "self"): 1,
+        (1, "parent"): 2,
+        (1, "replay"): 1,
+    }
