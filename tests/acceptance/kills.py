@@ -54,6 +54,15 @@ routes:
     outbound: {stage: loud}
 """
 
+_OUTSIDE = """
+version: "1.0"
+name: outside
+entry: hand_over
+routes:
+  hand_over:
+    external: true
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
@@ -82,6 +91,8 @@ PIPELINES: Final = {
         Pipeline.of("late", _PIPELINE.format(name="late", config="late: 2"), "split", 6, 2),
         # With its sidecars more than a page of a listing, and more than two batches of an upload.
         Pipeline.of("bulk", _BULK, "shout", 520),
+        # As many, for others: no reconciler calls again what is marked and was never published.
+        Pipeline.of("outside", _OUTSIDE, "hand_over", 520),
     )
 }
 
@@ -96,6 +107,7 @@ class Case:
         what: is going on.
         who: dies. `heir`: a worker that took over the job of a command that was killed before it.
         pipeline: what the messages go through.
+        silent: what the dead one held does not come again by itself: only the reconciler can call it.
     """
 
     point: str
@@ -103,13 +115,14 @@ class Case:
     what: What
     who: Who
     pipeline: str = "pages"
+    silent: bool = False
 
     @property
     def fault(self) -> str:
         return f"{self.point}:{self.n}"
 
     def __str__(self) -> str:
-        return f"{self.fault}-{self.what}-{self.who}-{self.pipeline}"
+        return f"{self.fault}-{self.what}-{self.who}-{self.pipeline}" + ("-silent" if self.silent else "")
 
 
 _WORKER: Final = (  # in the order in which a message passes them
@@ -120,10 +133,12 @@ _REPLAY: Final = ("listed", "recorded", "published", "marked")
 _BOTH: Final[tuple[What, ...]] = ("run", "replay")
 
 CASES: Final = (
-    *(Case(f"worker.{p}", n, what, "worker") for p in _WORKER for n in (1, 7) for what in _BOTH),
+    *(Case(f"worker.{p}", 1, what, "worker") for p in _WORKER for what in _BOTH),
+    *(Case(f"worker.{p}", 7, what, "worker", silent=True) for p in _WORKER for what in _BOTH),
     *(Case(f"worker.{p}", 5, "run", "worker", "uneven") for p in _WORKER),
     # Once a page: the second pass is in the middle of a listing.
     *(Case(f"replay.{p}", n, what, "serve", "bulk") for p in _REPLAY for n in (1, 2) for what in _BOTH),
+    *(Case(f"replay.{p}", 2, what, "serve", "outside") for p in _REPLAY for what in _BOTH),
     # Once a job: the later pass is in a later job of the same process.
     *(Case("replay.closed", n, what, "serve") for n in (1, 3) for what in _BOTH),
     *(Case("replay.created", n, "replay", "serve") for n in (1, 3)),
@@ -228,7 +243,8 @@ class Stand:
 
     def _strike_worker(self, case: Case) -> None:
         self._other.stop()
-        armed = self._site.worker(fault=case.fault)
+        settings = {"VISIBILITY_SECONDS": "3600"} if case.silent else {}
+        armed = self._site.worker(fault=case.fault, settings=settings)
         self._begin_until_struck(case, armed)
         self._other = self._site.worker()
 

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import httpx
@@ -126,8 +127,19 @@ class Site:
 
     # -- processes ---------------------------------------------------------------------------------
 
-    def start(self, *arguments: str, fault: str = "", stdout: int = subprocess.DEVNULL) -> Process:
-        """Start `playhead ARGUMENTS…` and return at once. `fault` is `point[:n]`, where it kills itself."""
+    def start(
+        self,
+        *arguments: str,
+        fault: str = "",
+        stdout: int = subprocess.DEVNULL,
+        settings: Mapping[str, str] = MappingProxyType({}),
+    ) -> Process:
+        """Start `playhead ARGUMENTS…` and return at once.
+
+        Args:
+            fault: `point[:n]`, where it kills itself.
+            settings: of this process alone, named like those of `SETTINGS`.
+        """
         self._started += 1
         name = f"{self._started:02d}-{arguments[0]}"
         log = self.folder / "logs" / f"{name}.log"
@@ -135,7 +147,7 @@ class Site:
             popen = subprocess.Popen(
                 [sys.executable, "-P", "-m", "playhead", *arguments],
                 cwd=self.folder,
-                env={**self.environment, "PLAYHEAD_FAULT": fault},
+                env={**self.environment, **_variables({"FAULT": fault, **settings})},
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=sink,
@@ -151,9 +163,11 @@ class Site:
         self.url = found[1]
         return server
 
-    def worker(self, *arguments: str, fault: str = "") -> Process:
+    def worker(
+        self, *arguments: str, fault: str = "", settings: Mapping[str, str] = MappingProxyType({})
+    ) -> Process:
         """Start a worker; returns when it has begun to consume."""
-        worker = self.start("worker", *arguments, fault=fault)
+        worker = self.start("worker", *arguments, fault=fault, settings=settings)
         self.until(lambda: "worker_started" in worker.said, "the worker to start", alive=[worker])
         return worker
 
@@ -289,6 +303,10 @@ class Site:
         return SiteFailed("\n".join(told))
 
 
+def _variables(settings: Mapping[str, str]) -> dict[str, str]:
+    return {f"PLAYHEAD_{name}": value for name, value in settings.items()}
+
+
 @contextmanager
 def open_site(*, adapters: Path = STEPS, **settings: str) -> Iterator[Site]:
     """A new site with nothing running; all of it is gone when the block is left.
@@ -304,7 +322,7 @@ def open_site(*, adapters: Path = STEPS, **settings: str) -> Iterator[Site]:
     (folder / "logs").mkdir()
     kept = {key: value for key, value in os.environ.items() if not key.startswith("PLAYHEAD_")}
     own = {"HOME": str(folder / "home"), "ADAPTERS": str(adapters), **SETTINGS, **settings}
-    site = Site(folder, kept | {f"PLAYHEAD_{name}": value for name, value in own.items()})
+    site = Site(folder, kept | _variables(own))
     try:
         yield site
     finally:
