@@ -25,6 +25,7 @@ _PLAIN = re.compile(r"\w(?:[\w~+=,;:!@#$%&()'\- ]++|(?<=[^/.])\.(?=[^/.])|(?<=[^
 
 Possessive, as there is nothing to go back to: a run of characters is one step, and a no as quick as a yes.
 """
+_ASIDE = (SIDECAR_SUFFIX, "/")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\\\\]")
 
 SUFFIX_TYPES: Final = {
@@ -79,7 +80,9 @@ def problem(path: str, *, room: int = 0) -> str | None:
         path: segments joined by `/`.
         room: bytes that will stand before it in the whole key.
     """
-    if len(path) <= MAX_SEGMENT_BYTES and _PLAIN.fullmatch(path) and SIDECAR_SUFFIX not in path.lower():
+    size = len(path)
+    short = size <= MAX_SEGMENT_BYTES and size + room <= MAX_KEY_BYTES
+    if short and _PLAIN.fullmatch(path) and SIDECAR_SUFFIX not in path.lower():
         return None
     for segment in path.split("/"):
         if why := segment_problem(segment):
@@ -117,6 +120,11 @@ def is_sidecar(key: str) -> bool:
 def is_marker(key: str) -> bool:
     """Whether a key only marks a folder, as consoles of object stores make them."""
     return key.endswith("/")
+
+
+def is_aside(key: str) -> bool:
+    """Whether a key only stands beside objects: a sidecar or a folder marker."""
+    return key.endswith(_ASIDE)
 
 
 def parse_key(key: str) -> tuple[UUID, str] | None:

@@ -84,6 +84,7 @@ def test_a_key_has_900_bytes_at_most_with_what_stands_before_the_path():
     path = "/".join(["s" * 199] * 4) + "/"  # 800 bytes
     assert keys.problem(path + "x" * (100 - ROOM), room=ROOM) is None
     assert "901 bytes" in (keys.problem(path + "x" * (101 - ROOM), room=ROOM) or "")
+    assert "901 bytes" in (keys.problem("x" * 101, room=800) or "")
 
 
 tricky = st.text("aZ0_~./\\ -é\u0301\x00\x85:.", max_size=8)

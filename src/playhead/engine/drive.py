@@ -24,7 +24,7 @@ from playhead.engine.listing import PAGE
 from playhead.engine.relay import Rest
 from playhead.envelope import Call
 from playhead.errors import PlayheadError, Unavailable
-from playhead.keys import INPUT_STAGE, is_marker, is_sidecar, problem, stage_of
+from playhead.keys import INPUT_STAGE, is_aside, problem, stage_of
 from playhead.ports.broker import Broker
 from playhead.ports.catalog import Jobs, Work
 from playhead.ports.catalog.jobs import Held, Listed
@@ -105,12 +105,12 @@ class Drive:
             faults.reach("replay.listed")
             found = []
             for key, _, _ in page:
-                if is_sidecar(key) or is_marker(key):
+                if is_aside(key):
                     continue
                 stage = (
                     held.default_stage if whole else stage_of(key[skip:], held.stages, held.default_stage)[0]
                 )
-                found.append(Listed(key, stage, problem(key)))
+                found.append(Listed(key, stage, problem(key[skip:], room=skip)))
             calls = await self._catalog.record(held, found, cursor=page[-1].key, last=False)
             if calls is None:
                 raise _Lost
