@@ -290,6 +290,14 @@ class Database:
     ) -> list[tuple[Any, Exception | None]]:
         con.execute("BEGIN IMMEDIATE")
         answers: list[tuple[Any, Exception | None]] = []
+        if len(jobs) == 1:  # nobody else to shield: the transaction is fence enough
+            try:
+                answers.append((jobs[0](con), None))
+            except Exception as exc:
+                con.execute("ROLLBACK")
+                return [(None, exc)]
+            con.execute("COMMIT")
+            return answers
         for job in jobs:
             con.execute("SAVEPOINT job")
             try:
