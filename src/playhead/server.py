@@ -47,16 +47,22 @@ def set_up_logs(settings: Settings) -> None:
 
 
 def _on_signals(stop: asyncio.Event) -> None:
-    """The first INT or TERM stops cleanly, the second at once: nothing is lost either way."""
-    loop = asyncio.get_running_loop()
+    """The first INT or TERM stops cleanly, the same again at once: nothing is lost either way.
 
-    def first() -> None:
-        if stop.is_set():
+    The other one is no second wish: Ctrl-C in a terminal goes to a crew and to its parent, which then
+    sends TERM to the crew.
+    """
+    loop = asyncio.get_running_loop()
+    had: set[int] = set()
+
+    def told(number: int) -> None:
+        if number in had:
             signal.raise_signal(signal.SIGKILL)
+        had.add(number)
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, first)
+        loop.add_signal_handler(number, told, number)
 
 
 # -- serve -----------------------------------------------------------------------------------------
