@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from playhead.ids import uuid7
 from tests.acceptance.ledger import Findings, Ledger
@@ -24,9 +24,9 @@ PATIENT: Final[Mapping[str, str]] = {
 """Times so long that whoever had to wait for one of them would miss a deadline."""
 
 
-def exact_site(**settings: str) -> AbstractContextManager[Site]:
+def exact_site(**settings: Any) -> AbstractContextManager[Site]:
     """A site with the steps of these tests; `settings` as for `open_site`."""
-    return open_site(**{"ADAPTERS": _STEPS, **settings})
+    return open_site(ADAPTERS=_STEPS, **settings)
 
 
 def pipeline(
@@ -97,11 +97,23 @@ def audited(site: Site, execution: str, *, source: str | None = None) -> Finding
 
 
 @contextmanager
-def by_hand(site: Site) -> Iterator[sqlite3.Connection]:
-    """The database, opened as an operator would to break something; in a write transaction until left."""
+def by_hand(site: Site, *, when: str = "SELECT 1") -> Iterator[sqlite3.Connection]:
+    """The database, opened as an operator would to break something; in a write transaction until left.
+
+    Args:
+        when: enter at a moment at which this query finds a row. Nobody else can write from then on.
+    """
     with closing(sqlite3.connect(site.home / "playhead.db", timeout=20, isolation_level=None)) as con:
         con.execute("PRAGMA wal_autocheckpoint=0")
-        con.execute("BEGIN IMMEDIATE")
+
+        def is_the_moment() -> bool:
+            con.execute("BEGIN IMMEDIATE")
+            if con.execute(when).fetchone():
+                return True
+            con.execute("ROLLBACK")
+            return False
+
+        site.until(is_the_moment, f"a row of {when!r}")
         yield con
         con.execute("COMMIT")
 
