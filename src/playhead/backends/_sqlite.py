@@ -16,7 +16,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from itertools import chain
@@ -30,7 +30,9 @@ Error = sqlite3.Error
 T = TypeVar("T")
 
 _MOST_IN_A_COMMIT = 64
+_CHECKPOINT_WAIT_MS = 200
 _ROWS_A_STATEMENT = (256, 32)
+_VALUES_A_STATEMENT = (1, 4, 16, 64, 256)
 _NETWORK = {
     "nfs",
     "nfs4",
@@ -230,12 +232,15 @@ class Database:
         """Move what the write-ahead log holds into the file, so that the log starts over.
 
         FULL takes the write lock for it, so no other checkpoint or reset of the log runs beside it (a
-        race that can corrupt the file before SQLite 3.51.3). Busy is no fault: the next one does it.
+        race that can corrupt the file before SQLite 3.51.3). It also waits for readers of older states,
+        with that lock in hand, so not for long: one that was stopped in the middle of a look would hold up
+        every writer. Busy, or out of room, is no fault: the next one does it.
         """
 
         def job() -> None:
             con = self.connect()
             try:
+                con.execute(f"PRAGMA busy_timeout={_CHECKPOINT_WAIT_MS}")
                 con.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
             finally:
                 con.close()
@@ -294,7 +299,8 @@ class Database:
             try:
                 answers.append((jobs[0](con), None))
             except Exception as exc:
-                con.execute("ROLLBACK")
+                if con.in_transaction:  # a full disk has ended it already
+                    con.execute("ROLLBACK")
                 return [(None, exc)]
             con.execute("COMMIT")
             return answers
@@ -303,6 +309,8 @@ class Database:
             try:
                 answers.append((job(con), None))
             except Exception as exc:
+                if not con.in_transaction:  # a full disk has ended it, and with it the work of the others
+                    raise
                 con.execute("ROLLBACK TO job")
                 answers.append((None, exc))
             con.execute("RELEASE job")
@@ -332,6 +340,19 @@ def insert(con: Connection, into: str, rows: Sequence[tuple[Any, ...]]) -> None:
     if at < len(rows):
         marks = f"({', '.join('?' * len(rows[at]))})"
         con.executemany(f"INSERT INTO {into} VALUES {marks}", rows[at:])
+
+
+def among(values: Sequence[Any]) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Cut values into pieces for `x IN (…)`: the marks, and the values for them.
+
+    There are few lengths, so that each statement is prepared once: a piece is filled up with its last
+    value, which changes nothing.
+    """
+    most = _VALUES_A_STATEMENT[-1]
+    for at in range(0, len(values), most):
+        piece = tuple(values[at : at + most])
+        size = next(size for size in _VALUES_A_STATEMENT if size >= len(piece))
+        yield ", ".join("?" * size), piece + piece[-1:] * (size - len(piece))
 
 
 def _statements(script: str) -> list[str]:

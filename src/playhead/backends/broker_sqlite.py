@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from playhead.backends._sqlite import Connection, Database, insert
+from playhead.backends._sqlite import Connection, Database, among, insert
 from playhead.envelope import Call, Message, decode_payload
 from playhead.errors import broker_unavailable
 from playhead.ids import mint
@@ -115,8 +115,16 @@ class SqliteBroker:
             await self._wait(queue, until)
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
-        tags = [d.tag for d in deliveries]
-        await self._write(lambda con: con.executemany("DELETE FROM calls WHERE n = ? AND tag = ?", tags))
+        held: dict[int, list[int]] = {}  # what was taken at once has one tag
+        for n, tag in (d.tag for d in deliveries):
+            held.setdefault(tag, []).append(n)
+
+        def job(con: Connection) -> None:
+            for tag, calls in held.items():
+                for marks, some in among(calls):
+                    con.execute(f"DELETE FROM calls WHERE n IN ({marks}) AND tag = ?", (*some, tag))  # noqa: S608
+
+        await self._write(job)
 
     async def extend(self, deliveries: Sequence[Delivery]) -> None:
         tags = [d.tag for d in deliveries]
@@ -155,6 +163,13 @@ class SqliteBroker:
     async def check(self) -> str:
         await self._read(lambda con: con.execute("SELECT 1 FROM calls LIMIT 1").fetchone())
         return f"sqlite {sqlite3.sqlite_version} in {self._db.path.name}"
+
+    async def maintain(self) -> None:
+        """Checkpoint the file. Only for one that is not the catalog's, and only one process at a time."""
+        try:
+            await self._db.checkpoint()
+        except sqlite3.Error as exc:
+            raise broker_unavailable(f"the broker's file {self._db.path} can't be written: {exc}") from exc
 
     async def close(self) -> None:
         if self._watcher:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from playhead.backends._sqlite import Connection
+from playhead.backends._sqlite import Connection, among, insert
 from playhead.backends.catalog_sqlite.rows import (
     BURNT,
     CANCELLED,
@@ -18,7 +21,6 @@ from playhead.backends.catalog_sqlite.rows import (
     RUNNING,
     STORED,
     WRITING,
-    CallMaker,
     Part,
     raw,
     uuid_or_none,
@@ -42,12 +44,40 @@ from playhead.ports.catalog.work import (
     Unbound,
 )
 
-_ROW = (
-    "SELECT m.n, m.execution, m.lane, m.state, m.attempt, m.base, m.not_before, m.worker, m.losses, "
+_ROWS = (
+    "SELECT m.id, m.n, m.execution, m.lane, m.state, m.attempt, m.base, m.not_before, m.worker, m.losses, "
     "m.object_key, m.stage, o.content_type, o.attributes, o.size, o.sha256, e.id, e.status, e.batch "
     "FROM messages m JOIN executions e ON e.n = m.execution LEFT JOIN outputs o ON o.key = m.object_key "
-    "WHERE m.id = ?"
+    "WHERE m.id IN "
 )
+_BOUND = (
+    "outputs (key, message, attempt, state, size, sha256, fingerprint, content_type, attributes, created_at)"
+)
+
+
+class _Held(NamedTuple):
+    """A row that is being worked, and of its execution (`n`, `uuid`, `batch`, `status`) what that needs."""
+
+    n: int
+    lane: int
+    execution: int
+    uuid: bytes
+    batch: bytes | None
+    status: str
+
+
+@dataclass(frozen=True)
+class _Todo:
+    """A binding that may be made: its message's row, and what stands before its outputs' paths."""
+
+    binding: Binding
+    attributes: Sequence[str]
+    n: int
+    prefix: str
+
+    @cached_property
+    def keys(self) -> list[str]:
+        return [self.prefix + output.path for output in self.binding.outputs]
 
 
 class WorkPart(Part):
@@ -58,10 +88,16 @@ class WorkPart(Part):
             now = self._clock()
             alive: set[str] | None = None
             answers: list[Claim | Refusal] = []
-            updates = []
-            taken = set()
+            rows = {
+                row[0]: row[1:]
+                for marks, some in among([cid.bytes for cid in ids])
+                for row in con.execute(f"{_ROWS} ({marks})", some)
+            }
+            updates: dict[int, list[int]] = defaultdict(list)  # by losses: zero, nearly always
+            taken: set[int] = set()
+            buried: set[int] = set()
             for cid in ids:
-                row = con.execute(_ROW, (cid.bytes,)).fetchone()
+                row = rows.get(cid.bytes)
                 if row is None:
                     answers.append(Refusal(cid, "unknown"))
                     continue
@@ -70,6 +106,9 @@ class WorkPart(Part):
                 execution_id = UUID(bytes=execution)
                 if n in taken:
                     answers.append(Refusal(cid, "held", (), execution_id))
+                    continue
+                if n in buried:
+                    answers.append(Refusal(cid, "closed", (), execution_id))
                     continue
                 if state not in (PENDING, RUNNING, RETRY):
                     children = self._unpublished_children(con, n) if state == COMPLETED else ()
@@ -92,13 +131,14 @@ class WorkPart(Part):
                 spent = attempt + 1 - base
                 if spent > lane.max_attempts:
                     self._bury_lost(con, n, lane.max_attempts)
+                    buried.add(n)
                     answers.append(Refusal(cid, "lost", (), execution_id))
                     continue
                 if losses >= SUSPECT_LOSSES and len(ids) > 1:
                     answers.append(Refusal(cid, "suspect", (), execution_id))
                     continue
                 taken.add(n)
-                updates.append((RUNNING, worker, now, losses, n))
+                updates[losses].append(n)
                 answers.append(
                     Claim(
                         correlation_id=cid,
@@ -119,11 +159,13 @@ class WorkPart(Part):
                     )
                 )
             # A claim settles an uncertain row as published: somebody was called.
-            con.executemany(
-                "UPDATE messages SET state = ?, attempt = attempt + 1, worker = ?, started_at = ?, losses = ?, not_before = NULL, "
-                "published = iif(published IS NULL, NULL, 1) WHERE n = ?",
-                updates,
-            )
+            for losses, claimed in updates.items():
+                for marks, some in among(claimed):
+                    con.execute(
+                        "UPDATE messages SET state = ?, attempt = attempt + 1, worker = ?, started_at = ?, losses = ?, not_before = NULL, "
+                        f"published = iif(published IS NULL, NULL, 1) WHERE n IN ({marks})",
+                        (RUNNING, worker, now, losses, *some),
+                    )
             return answers
 
         return await self._write(job)
@@ -153,40 +195,88 @@ class WorkPart(Part):
         encoded = [[json.dumps(o.attributes, ensure_ascii=False) for o in b.outputs] for b in bindings]
 
         def job(con: Connection) -> list[list[Bound] | Unbound | None]:
-            answers: list[list[Bound] | Unbound | None] = []
             now = self._clock()
+            held = self._held(con, [b.correlation_id for b in bindings])
+            todo: list[_Todo | None] = []
             for binding, attributes in zip(bindings, encoded, strict=True):
-                row = con.execute(
-                    "SELECT m.n, m.lane, e.id FROM messages m JOIN executions e ON e.n = m.execution "
-                    "WHERE m.id = ? AND m.attempt = ? AND m.state = ?",
-                    (binding.correlation_id.bytes, binding.attempt, RUNNING),
-                ).fetchone()
+                row = held.get((binding.correlation_id.bytes, binding.attempt))
                 if row is None:
-                    answers.append(None)
+                    todo.append(None)
                     continue
-                n, lane_id, execution = row
-                stage = self._lane(con, lane_id).stage
+                stage = self._lane(con, row.lane).stage
                 assert stage is not None, "only a route with an outbound stage binds outputs"
-                prefix = f"{text(execution)}/{stage}/"
-                con.execute("SAVEPOINT binding")
-                bound: list[Bound] = []
-                fault: Unbound | None = None
-                mine: set[str] = set()
-                for output, encoded_attributes in zip(binding.outputs, attributes, strict=True):
-                    one = self._bind_one(
-                        con, n, binding.attempt, prefix, output, encoded_attributes, now, mine
+                todo.append(_Todo(binding, attributes, row.n, f"{text(row.uuid)}/{stage}/"))
+            new = self._bind_new(con, [one for one in todo if one], now)
+            answers: list[list[Bound] | Unbound | None] = []
+            for one in todo:
+                if one is None:
+                    answers.append(None)
+                elif one.n in new:
+                    attempt = one.binding.attempt
+                    answers.append(
+                        [Bound(one.prefix + o.path, o.path, attempt, now) for o in one.binding.outputs]
                     )
-                    if isinstance(one, Unbound):
-                        con.execute("ROLLBACK TO binding")
-                        fault = one
-                        break
-                    mine.add(one.key)
-                    bound.append(one)
-                con.execute("RELEASE binding")
-                answers.append(fault or bound)
+                else:
+                    answers.append(self._bind_again(con, one, now))
             return answers
 
         return await self._write(job)
+
+    def _held(self, con: Connection, ids: Sequence[UUID]) -> dict[tuple[bytes, int], _Held]:
+        """The rows among these that are being worked, by their tokens."""
+        return {
+            (cid, attempt): _Held(*row)
+            for marks, some in among([cid.bytes for cid in ids])
+            for cid, attempt, *row in con.execute(
+                "SELECT m.id, m.attempt, m.n, m.lane, m.execution, e.id, e.batch, e.status "
+                "FROM messages m JOIN executions e ON e.n = m.execution "
+                f"WHERE m.id IN ({marks}) AND m.state = {RUNNING}",
+                some,
+            )
+        }
+
+    def _bind_new(self, con: Connection, todo: Sequence[_Todo], now: float) -> set[int]:
+        """Bind those whose every key is new, in a few statements; returns which messages those are.
+
+        Nearly all are. Nothing is left of the others, which want to be looked at one by one.
+        """
+        uses = Counter(key for one in todo for key in one.keys)
+        alone = [one for one in todo if all(uses[key] == 1 for key in one.keys)]
+        taken = {
+            key
+            for marks, some in among([key for one in alone for key in one.keys])
+            for (key,) in con.execute(f"SELECT key FROM outputs WHERE key IN ({marks})", some)
+        }
+        new = [one for one in alone if taken.isdisjoint(one.keys)]
+        insert(
+            con,
+            _BOUND,
+            [
+                (
+                    *(key, one.n, one.binding.attempt, WRITING, o.size, o.sha256, o.fingerprint),
+                    *(o.content_type, attributes, now),
+                )
+                for one in new
+                for key, o, attributes in zip(one.keys, one.binding.outputs, one.attributes, strict=True)
+            ],
+        )
+        return {one.n for one in new}
+
+    def _bind_again(self, con: Connection, one: _Todo, now: float) -> list[Bound] | Unbound:
+        """Bind outputs of which some have a key that is bound already: to this message, or to another."""
+        con.execute("SAVEPOINT binding")
+        bound: list[Bound] = []
+        mine: set[str] = set()
+        for output, attributes in zip(one.binding.outputs, one.attributes, strict=True):
+            made = self._bind_one(con, one.n, one.binding.attempt, one.prefix, output, attributes, now, mine)
+            if isinstance(made, Unbound):
+                con.execute("ROLLBACK TO binding")
+                con.execute("RELEASE binding")
+                return made
+            mine.add(made.key)
+            bound.append(made)
+        con.execute("RELEASE binding")
+        return bound
 
     def _bind_one(
         self,
@@ -203,9 +293,7 @@ class WorkPart(Part):
         for _ in range(2):
             key = prefix + path
             inserted = con.execute(
-                "INSERT INTO outputs "
-                "(key, message, attempt, state, size, sha256, fingerprint, content_type, attributes, created_at) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                f"INSERT INTO {_BOUND} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (
                     *(key, n, attempt, WRITING, output.size, output.sha256, output.fingerprint),
                     *(output.content_type, attributes, now),
@@ -241,67 +329,72 @@ class WorkPart(Part):
 
     async def finish(self, publisher: str, results: Sequence[Result]) -> list[Finished | None]:
         def job(con: Connection) -> list[Finished | None]:
-            maker = self._call_maker(con)
             now = self._clock()
-            status: dict[int, str] = {}
-            answers: list[Finished | None] = []
-            for result in results:
-                if isinstance(result, Done):
-                    answers.append(self._done(con, maker, publisher, result, now, status))
-                else:
-                    answers.append(self._not_done(con, result, now))
-            return answers
+            done = self._done(con, publisher, [r for r in results if isinstance(r, Done)], now)
+            return [
+                next(done) if isinstance(result, Done) else self._not_done(con, result, now)
+                for result in results
+            ]
 
         return await self._write(job)
 
     def _done(
-        self,
-        con: Connection,
-        maker: CallMaker,
-        publisher: str,
-        result: Done,
-        now: float,
-        status: dict[int, str],
-    ) -> Finished | None:
-        row = con.execute(
-            "UPDATE messages SET state = ?, ended_at = ?, worker = NULL, error_code = NULL, error = NULL, "
-            "traceback = NULL WHERE id = ? AND attempt = ? AND state = ? RETURNING n, execution, lane",
-            (COMPLETED, now, result.correlation_id.bytes, result.attempt, RUNNING),
-        ).fetchone()
-        if row is None:
-            return None
-        n, execution, lane_id = row
-        con.executemany("UPDATE outputs SET state = ? WHERE key = ?", [(STORED, key) for key in result.keys])
-        if result.attempt > 1:  # the first attempt has no others
-            con.execute("UPDATE outputs SET state = ? WHERE message = ? AND state = ?", (BURNT, n, WRITING))
-        lane = self._lane(con, lane_id)
-        if not result.keys or not lane.feeds:
-            return Finished()
-        if execution not in status:
-            (status[execution],) = con.execute(
-                "SELECT status FROM executions WHERE n = ?", (execution,)
-            ).fetchone()
-        uuid, batch = con.execute("SELECT id, batch FROM executions WHERE n = ?", (execution,)).fetchone()
-        feeds = [self._feed(con, lane.config_version, route) for route in lane.feeds]
-        pairs = [(key, feed) for key in result.keys for feed in feeds]
-        minted = mint(len(pairs))
-        alive = status[execution] == "running"
-        con.executemany(
-            "INSERT INTO messages (id, execution, lane, object_key, stage, state, published, parent, publisher) "
-            "VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?)",
+        self, con: Connection, publisher: str, results: Sequence[Done], now: float
+    ) -> Iterator[Finished | None]:
+        """End attempts that are done, and yield what came of each."""
+        held = self._held(con, [r.correlation_id for r in results])
+        # Taken out of `held`: a second result under one token finds that it has ended.
+        found = [held.pop((r.correlation_id.bytes, r.attempt), None) for r in results]
+        ended = [(r, row) for r, row in zip(results, found, strict=True) if row]
+        for marks, some in among([row.n for _, row in ended]):
+            con.execute(
+                "UPDATE messages SET state = ?, ended_at = ?, worker = NULL, error_code = NULL, error = NULL, "
+                f"traceback = NULL WHERE n IN ({marks})",
+                (COMPLETED, now, *some),
+            )
+        for marks, keys in among([key for r, _ in ended for key in r.keys]):
+            con.execute(f"UPDATE outputs SET state = ? WHERE key IN ({marks})", (STORED, *keys))
+        again = [row.n for r, row in ended if r.attempt > 1]  # a first attempt has made no others
+        for marks, some in among(again):
+            con.execute(
+                f"UPDATE outputs SET state = ? WHERE message IN ({marks}) AND state = ?",
+                (BURNT, *some, WRITING),
+            )
+        children = self._call_children(con, publisher, ended)
+        for row in found:
+            yield Finished(children.get(row.n, [])) if row else None
+
+    def _call_children(
+        self, con: Connection, publisher: str, ended: Sequence[tuple[Done, _Held]]
+    ) -> dict[int, list[Call]]:
+        """Insert the children of attempts; returns their calls by parent. Those of a cancelled execution
+        are inserted as cancelled, and called by nobody."""
+        maker = self._call_maker(con)
+        family = [
+            (row, str(r.correlation_id), lane, key, feed)
+            for r, row in ended
+            if (lane := self._lane(con, row.lane)).feeds
+            for key in r.keys
+            for feed in (self._feed(con, lane.config_version, route) for route in lane.feeds)
+        ]
+        minted = mint(len(family))
+        insert(
+            con,
+            "messages (id, execution, lane, object_key, stage, state, published, parent, publisher)",
             [
-                (cid, execution, feed, key, lane.stage, PENDING if alive else CANCELLED, n, publisher)
-                for cid, (key, feed) in zip(minted, pairs, strict=True)
+                (
+                    *(cid, row.execution, feed, key, lane.stage),
+                    *(PENDING if row.status == "running" else CANCELLED, 0, row.n, publisher),
+                )
+                for cid, (row, _, lane, key, feed) in zip(minted, family, strict=True)
             ],
         )
-        if not alive:
-            return Finished()
-        parent = str(result.correlation_id)
-        children = []
-        for cid, (key, feed) in zip(minted, pairs, strict=True):
-            headers, external = maker.headers(execution, feed, uuid, batch)
-            children.append(Call(headers, text(cid), 0, parent, key, external))
-        return Finished(children)
+        calls: dict[int, list[Call]] = defaultdict(list)
+        for cid, (row, parent, _, key, feed) in zip(minted, family, strict=True):
+            if row.status == "running":
+                headers, external = maker.headers(row.execution, feed, row.uuid, row.batch)
+                calls[row.n].append(Call(headers, text(cid), 0, parent, key, external))
+        return calls
 
     def _feed(self, con: Connection, config_version: int, route: str) -> int:
         known = self._feeds.get((config_version, route))
@@ -345,13 +438,19 @@ class WorkPart(Part):
     async def mark_published(
         self, confirmed: Sequence[Call], *, refused: Sequence[tuple[Call, str]] = ()
     ) -> None:
-        ours = [(raw(c.correlation_id), c.generation) for c in confirmed if not c.external]
+        ours: dict[int, list[bytes]] = defaultdict(list)  # by generation: zero, nearly always
+        for call in confirmed:
+            if not call.external:
+                ours[call.generation].append(raw(call.correlation_id))
         others = [(raw(c.correlation_id), c.generation) for c in confirmed if c.external]
 
         def job(con: Connection) -> None:
-            con.executemany(
-                "UPDATE messages SET published = 1, publisher = NULL WHERE id = ? AND generation = ?", ours
-            )
+            for generation, ids in ours.items():
+                for marks, some in among(ids):
+                    con.execute(
+                        f"UPDATE messages SET published = 1, publisher = NULL WHERE id IN ({marks}) AND generation = ?",
+                        (*some, generation),
+                    )
             now = self._clock()
             if others:
                 con.executemany(
