@@ -61,7 +61,7 @@ class Slots(Generic[T]):
         self._told = False
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
-        self._idle = 0
+        self._unfinished = 0  # plain jobs that wait or run: each may need a thread of its own
         self._running: dict[int, Job[T]] = {}
         self._async_loop: asyncio.AbstractEventLoop | None = None
         self._async_jobs: deque[Job[T]] = deque()
@@ -89,8 +89,9 @@ class Slots(Generic[T]):
                 self._async_jobs.append(job)
             self._start_async()
             return
-        self._jobs.put(job)
         with self._lock:
+            self._unfinished += 1
+            self._jobs.put(job)
             self._add_threads()
 
     def drain(self) -> list[Job[T]]:
@@ -114,6 +115,8 @@ class Slots(Generic[T]):
                 return waiting
             if job is not None:
                 waiting.append(job)
+                with self._lock:
+                    self._unfinished -= 1
 
     def expire(self) -> None:
         """Settle jobs that are past their time, and give their slots up. Call it now and then."""
@@ -157,9 +160,7 @@ class Slots(Generic[T]):
 
     def _add_threads(self) -> None:
         """Start threads for the jobs that wait, under the lock."""
-        # A thread too many costs little; one too few would leave a job waiting.
-        wanted = min(self._jobs.qsize() - self._idle, self._limit - len(self._threads))
-        for _ in range(wanted):
+        for _ in range(min(self._unfinished, self._limit) - len(self._threads)):
             thread = threading.Thread(target=self._serve, name="playhead-adapter", daemon=True)
             self._threads.add(thread)
             thread.start()
@@ -168,8 +169,6 @@ class Slots(Generic[T]):
         ident = threading.get_ident()
         while not self._is_too_many():
             job = self._jobs.get()
-            with self._lock:
-                self._idle -= 1
             if job is None:
                 continue
             job.started = time.monotonic()
@@ -181,16 +180,16 @@ class Slots(Generic[T]):
                 result, error = None, exc
             with self._lock:
                 self._running.pop(ident, None)
+                self._unfinished -= 1
             if not self._settle(job, result, error):
                 self.hanging.pop(ident, None)  # it came back after all: so does its slot
 
     def _is_too_many(self) -> bool:
-        """Whether this thread is to end; if not, it counts as idle from now on."""
+        """Whether this thread is to end."""
         with self._lock:
             if self._closed or len(self._threads) > self._limit:
                 self._threads.discard(threading.current_thread())
                 return True
-            self._idle += 1
             return False
 
     def _start_async(self) -> None:
