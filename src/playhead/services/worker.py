@@ -38,6 +38,8 @@ _MOST_AHEAD = 256
 _RECEIVE_WAIT_SECONDS = 0.5
 _SUBSCRIBE_SECONDS = 0.5
 _EXPIRE_SECONDS = 0.05
+_LOOK_SECONDS = 0.1
+_LONGEST_STAND_BACK_SECONDS = 30.0
 _LONGEST_ERROR = 8_000
 _LONGEST_TRACEBACK = 64_000
 """Characters of what an adapter raised that are kept: its text, and its traceback."""
@@ -296,6 +298,7 @@ class _Lane:
         self._suspects: deque[Delivery] = deque()
         self._finished: deque[tuple[float, int]] = deque()
         self._away: Unavailable | None = None
+        self._pause = AWAY_DELAY_SECONDS
         self._room = asyncio.Event()
         self.task = asyncio.create_task(self._run(), name=f"lane {queue}")
 
@@ -390,8 +393,20 @@ class _Lane:
         homeless = [one for one in started if one.problem is None and not await self._dispatch(one)]
         if homeless:
             await self._give_back(homeless, delay=AWAY_DELAY_SECONDS)
-            await self._rest(AWAY_DELAY_SECONDS)
+            await self._stand_back()
+        elif started:
+            self._pause = AWAY_DELAY_SECONDS
         self._away = taken.away or self._away
+
+    async def _stand_back(self) -> None:
+        """Take nothing from this queue until what was given back is due and others could take it.
+
+        The longer the more often it comes to that; a new version of the route ends it.
+        """
+        self._pause = min(self._pause * 2, _LONGEST_STAND_BACK_SECONDS)
+        subscription, until = self.subscription, time.monotonic() + self._pause
+        while not self.stopping and subscription is self.subscription and time.monotonic() < until:
+            await self._rest(_LOOK_SECONDS)
 
     async def _start_suspect(self) -> None:
         """Work a message that may be what kills workers: one at a time, claimed when it starts.
