@@ -248,6 +248,11 @@ class Site:
             con.row_factory = sqlite3.Row
             return con.execute(sql, values).fetchall()
 
+    def purge(self, where: str, *values: object) -> int:
+        """Delete messages from the broker's file, as an operator's hand may; returns how many went."""
+        with closing(sqlite3.connect(self.home / "playhead.db", timeout=DEADLINE_SECONDS)) as con, con:
+            return con.execute(f"DELETE FROM calls WHERE {where}", values).rowcount
+
     # -- waiting -----------------------------------------------------------------------------------
 
     def until(
