@@ -30,6 +30,8 @@ Error = sqlite3.Error
 T = TypeVar("T")
 
 _MOST_IN_A_COMMIT = 64
+_FIRST_TURN_SECONDS = 0.0002
+_LONGEST_TURN_SECONDS = 0.002
 _CHECKPOINT_WAIT_MS = 200
 _ROWS_A_STATEMENT = (256, 32)
 _VALUES_A_STATEMENT = (1, 4, 16, 64, 256)
@@ -279,6 +281,7 @@ class Database:
             try:
                 if con is None:
                     con = self.connect()
+                    con.execute("PRAGMA busy_timeout=0")  # `_begin` waits
                 answers = self._commit(con, [job for job, _ in batch])
             except Exception as exc:
                 # Nothing of this batch is durable; a fresh connection forgets whatever state this one is in.
@@ -290,10 +293,28 @@ class Database:
         if con is not None:
             con.close()
 
+    def _begin(self, con: Connection) -> None:
+        """Begin a write, when it is this process's turn.
+
+        SQLite's own way of waiting sleeps for up to 100 ms between looks, while the lock is held for a
+        few: two busy processes then spend most of their time asleep, and now and then one starves.
+        """
+        until = time.monotonic() + self._busy
+        pause = _FIRST_TURN_SECONDS
+        while True:
+            try:
+                con.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as exc:
+                if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+            time.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_TURN_SECONDS)
+
     def _commit(
         self, con: Connection, jobs: list[Callable[[Connection], Any]]
     ) -> list[tuple[Any, Exception | None]]:
-        con.execute("BEGIN IMMEDIATE")
+        self._begin(con)
         answers: list[tuple[Any, Exception | None]] = []
         if len(jobs) == 1:  # nobody else to shield: the transaction is fence enough
             try:
