@@ -212,6 +212,7 @@ class Runtime:
     """A process with its backends open.
 
     Attributes:
+        files: the databases that the catalog and the broker lie in, the catalog's first.
         process: what others see of it; None for a command that only looks.
     """
 
@@ -222,6 +223,7 @@ class Runtime:
     store: FileStore
     services: Services
     reconciler: ReconcileService
+    files: Sequence[Database]
     process: Process | None
     worker: WorkerService | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -271,10 +273,14 @@ class Runtime:
         if self.process is None:
             return
         await self._beat()
-        self._loops.append(asyncio.create_task(self._forever(self._beat, self.settings.heartbeat_seconds)))
-        self._loops.append(asyncio.create_task(self._forever(self._reconcile, _RECONCILE_SECONDS)))
-        if self.process.kind in ("serve", "worker"):
-            self._loops.append(asyncio.create_task(self._forever(self._take_over, _JOBS_SECONDS)))
+        loops = [
+            (self._beat, self.settings.heartbeat_seconds),
+            (self._reconcile, _RECONCILE_SECONDS),
+            (self._renew, self.settings.lease_seconds / 3),
+        ]
+        if self.process.kind in ("serve", "worker", "replay"):
+            loops.append((self._take_over, _JOBS_SECONDS))
+        self._loops += [asyncio.create_task(self._forever(*loop)) for loop in loops]
 
     async def stop(self) -> None:
         """Stop the loops, leave jobs to others, and say goodbye, so that nobody waits for a heartbeat."""
@@ -295,13 +301,22 @@ class Runtime:
                 await once()
             except Unavailable as exc:
                 events.emit(events.BACKEND_AWAY, logging.WARNING, code=exc.code, detail=exc.detail)
+            except Exception as exc:
+                # Told in full, and tried again: without its heartbeat or the reconciler, a process that
+                # looks alive would leave messages lying for ever.
+                detail = f"{once.__name__.strip('_')}: {type(exc).__name__}: {exc}"
+                events.emit(events.LOOP_FAILED, logging.ERROR, exc_info=True, detail=detail)
 
     async def _beat(self) -> None:
         assert self.process
         await self.catalog.heartbeat(self.process, self.worker.queues if self.worker else ())
 
     async def _reconcile(self) -> None:
-        await self.reconciler.cycle()
+        if await self.reconciler.cycle() and len(self.files) > 1:
+            await self.broker.maintain()  # the catalog has seen to its own file
+
+    async def _renew(self) -> None:
+        await self.services.replay.renew()
 
     async def _take_over(self) -> None:
         self._jobs = {job: task for job, task in self._jobs.items() if not task.done()}
@@ -387,6 +402,7 @@ async def open_runtime(settings: Settings, *, kind: str | None = None) -> AsyncI
         store=store,
         services=services,
         reconciler=ReconcileService(catalog, broker, owner=identity, lease=settings.lease_seconds),
+        files=files,
         process=Process(identity, kind, socket.gethostname(), os.getpid()) if kind else None,
     )
     try:

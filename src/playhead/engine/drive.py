@@ -45,7 +45,7 @@ class Drive:
     """One hold of a job, from acquisition to its end.
 
     Args:
-        lease: seconds; renewed when a third of it has passed.
+        lease: seconds; renewed when a third of it has passed, between two steps or by `renew`.
     """
 
     def __init__(
@@ -168,8 +168,17 @@ class Drive:
         if self._clock() - self._renewed < self._lease / 3:
             return
         try:
-            if not await self._catalog.renew(self._held, lease=self._lease):
+            if not await self.renew():
                 raise _Lost
         except Unavailable:
             return  # the epoch fences; the lease is only politeness
-        self._renewed = self._clock()
+
+    async def renew(self) -> bool:
+        """Hold the lease anew, also while a step goes on; False when the job is another's, or ended.
+
+        Raises `Unavailable`.
+        """
+        held = await self._catalog.renew(self._held, lease=self._lease)
+        if held:
+            self._renewed = self._clock()
+        return held

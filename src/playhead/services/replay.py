@@ -76,6 +76,7 @@ class ReplayService:
         self._rest = rest
         self._clock = clock
         self._listing = Listing(catalog, store)
+        self._driving: set[Drive] = set()
         self.stopping = False
 
     # -- creating ----------------------------------------------------------------------------------
@@ -258,4 +259,19 @@ class ReplayService:
             rest=self._rest,
             clock=self._clock,
         )
-        await drive.run()
+        self._driving.add(drive)
+        try:
+            await drive.run()
+        finally:
+            self._driving.discard(drive)
+
+    async def renew(self) -> None:
+        """Renew the leases of all jobs that are driven here; to be called every third of a lease.
+
+        A step may take longer than a lease (a slow page of the store): without this, two processes would
+        take the job from each other for ever. A job that is another's stops at its next write.
+
+        Raises `Unavailable`.
+        """
+        for drive in list(self._driving):
+            await drive.renew()

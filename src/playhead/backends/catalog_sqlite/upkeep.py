@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from playhead.backends._sqlite import Connection
+from playhead.backends._sqlite import Connection, Error
 from playhead.backends.catalog_sqlite.rows import (
     CANCELLED,
     MISSED_BEATS,
@@ -18,7 +18,7 @@ from playhead.backends.catalog_sqlite.rows import (
     Part,
 )
 from playhead.envelope import Call
-from playhead.errors import Conflict
+from playhead.errors import Conflict, catalog_unavailable
 from playhead.ids import moment
 from playhead.model import WorkerInfo
 from playhead.ports.catalog.upkeep import Process, Subscription
@@ -26,6 +26,9 @@ from playhead.ports.catalog.upkeep import Process, Subscription
 _UNHURRIED_SECONDS = 60.0
 """A live publisher that has not published a row for so long has lost sight of it (its broker failed)."""
 _FORGET_SECONDS = 3600.0
+
+_OPEN_JOB = "j.state IN ('uploading', 'publishing')"
+"""Says what the index `jobs_open` says, word for word: else all jobs there ever were are looked at."""
 
 _CALLED = "(m.published = 1 OR (m.published IS NULL AND m.ordinal <= coalesce(j.watermark, 0)))"
 """A row that somebody was called for; needs `LEFT JOIN jobs j ON j.execution = m.execution`."""
@@ -157,7 +160,8 @@ class UpkeepPart(Part):
             alive = sorted(self._alive(con))
             marks = ",".join("?" * len(alive))
             return con.execute(
-                "SELECT m.n, e.status FROM messages m JOIN executions e ON e.n = m.execution "
+                "SELECT m.n, e.status FROM messages m INDEXED BY messages_running "
+                "JOIN executions e ON e.n = m.execution "
                 f"WHERE m.state = 1 AND m.worker NOT IN ({marks}) LIMIT ?",
                 (*alive, limit),
             ).fetchall()
@@ -259,7 +263,7 @@ class UpkeepPart(Part):
     async def fail_unsealed(self) -> list[UUID]:
         look = (
             "SELECT e.n, e.id, j.owner FROM jobs j JOIN executions e ON e.n = j.execution "
-            "WHERE j.state = 'uploading' AND j.lease_until <= ?"
+            f"WHERE {_OPEN_JOB} AND j.state = 'uploading' AND j.lease_until <= ?"
         )
 
         def job(con: Connection) -> list[UUID]:
@@ -294,7 +298,8 @@ class UpkeepPart(Part):
         rows = await self._read(
             lambda con: con.execute(
                 "SELECT e.id FROM jobs j JOIN executions e ON e.n = j.execution "
-                "WHERE j.state = 'publishing' AND (j.owner IS NULL OR j.lease_until <= ?) ORDER BY e.n",
+                f"WHERE {_OPEN_JOB} AND j.state = 'publishing' AND (j.owner IS NULL OR j.lease_until <= ?) "
+                "ORDER BY j.execution",
                 (self._clock(),),
             ).fetchall()
         )
@@ -356,4 +361,7 @@ class UpkeepPart(Part):
         await self._write(
             lambda con: con.execute("DELETE FROM processes WHERE heartbeat_at < ?", (now - _FORGET_SECONDS,))
         )
-        await self._db.checkpoint()
+        try:
+            await self._db.checkpoint()
+        except Error as exc:
+            raise catalog_unavailable(f"the catalog {self._db.path} can't be checkpointed: {exc}") from exc

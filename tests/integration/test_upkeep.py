@@ -1,0 +1,205 @@
+"""What keeps a process's promises goes on, whatever is in its way."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import shutil
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from playhead.backends._sqlite import Database
+from playhead.backends.catalog_sqlite import SqliteCatalog
+from playhead.bootstrap import Runtime, open_runtime
+from playhead.errors import Unavailable
+from playhead.model import Config, Route
+from playhead.ports.store import Entry, Store
+from playhead.services.replay import ReplayService
+from playhead.settings import Settings
+
+CONFIG = b"""
+version: "1.0"
+name: docs
+entry: first
+routes:
+  first: {adapters: [{type: passthrough}]}
+"""
+PATIENCE = 15.0
+
+
+@asynccontextmanager
+async def runtime(home: Path, **settings: Any) -> AsyncIterator[Runtime]:
+    given: dict[str, Any] = {"home": home, "heartbeat_seconds": 0.2}
+    async with open_runtime(Settings(**given | settings), kind="worker") as rt:
+        await rt.services.configs.apply(CONFIG)
+        yield rt
+
+
+async def submit(rt: Runtime, count: int = 1) -> None:
+    async def given() -> AsyncIterator[tuple[str, bytes]]:
+        for n in range(count):
+            yield f"{n}.txt", b"text"
+
+    await rt.services.submit.run("docs", given())
+
+
+async def until(look: Callable[[], Any], what: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not look():
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        await asyncio.sleep(0.05)
+
+
+def ask(file: Path, sql: str) -> list[Any]:
+    with closing(sqlite3.connect(file, timeout=10)) as con, con:
+        return con.execute(sql).fetchall()
+
+
+@contextmanager
+def files_no_larger_than(size: int) -> Iterator[None]:
+    """A disk that is full, as far as one file can tell."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+# -- loops -----------------------------------------------------------------------------------------
+
+
+async def test_the_reconciler_outlives_a_fault_that_nobody_thought_of(tmp_path: Path):
+    file = tmp_path / "playhead.db"
+    async with runtime(tmp_path) as rt:
+        await submit(rt)
+        await until(lambda: ask(file, "SELECT 1 FROM calls"), "the call")
+    ask(file, "DELETE FROM calls")
+    ask(file, "UPDATE messages SET published = 0, publisher = 'nobody'")
+    ask(file, "UPDATE lanes SET feeds = 'no JSON'")
+    async with runtime(tmp_path):
+        await until(lambda: ask(file, "SELECT 1 FROM leases"), "a reconciler")
+        await asyncio.sleep(1.5)
+        assert not ask(file, "SELECT 1 FROM calls")
+        ask(file, "UPDATE lanes SET feeds = '[]'")
+        await until(lambda: ask(file, "SELECT 1 FROM calls"), "the reconciler to call the row")
+
+
+async def test_a_checkpoint_that_finds_no_room_is_a_backend_that_is_away(tmp_path: Path):
+    db = Database(tmp_path / "playhead.db")
+    await db.open()
+    catalog = SqliteCatalog(db)
+    try:
+        await catalog.save_config(Config("c", "r", {"r": Route("r", "q")}), source="x" * 500_000, digest="d")
+        with files_no_larger_than((tmp_path / "playhead.db").stat().st_size + 4096):
+            with pytest.raises(Unavailable) as caught:
+                await catalog.maintain()
+            assert caught.value.code == "catalog_unavailable"
+        await catalog.maintain()
+    finally:
+        await db.close()
+
+
+@pytest.mark.parametrize("others", [0, 3])
+async def test_a_write_that_finds_no_room_says_so_alone_and_in_a_commit_with_others(
+    tmp_path: Path, others: int
+):
+    db = Database(tmp_path / "playhead.db")
+    await db.open()
+    catalog = SqliteCatalog(db)
+    config = Config("c", "r", {"r": Route("r", "q")})
+    try:
+        with files_no_larger_than(400_000):
+            large = [catalog.save_config(config, source="x" * 90_000_000, digest="d")]
+            small = [catalog.lease(f"{n}", "me", seconds=1) for n in range(others)]
+            for fault in await asyncio.gather(*small, *large, return_exceptions=True):
+                assert isinstance(fault, Unavailable)
+                assert "full" in fault.detail or "disk I/O" in fault.detail
+        assert await catalog.lease("a", "me", seconds=1)
+    finally:
+        await db.close()
+
+
+# -- the file --------------------------------------------------------------------------------------
+
+
+async def test_a_reader_that_is_stopped_in_the_middle_of_a_look_does_not_hold_up_writers(tmp_path: Path):
+    db = Database(tmp_path / "playhead.db")
+    await db.open()
+    with closing(sqlite3.connect(db.path, isolation_level=None)) as stopped:
+        try:
+            await db.write(lambda con: con.execute("INSERT INTO leases VALUES ('a', 'b', 0)"))
+            stopped.execute("BEGIN")
+            stopped.execute("SELECT * FROM leases").fetchall()
+            await db.write(lambda con: con.execute("UPDATE leases SET until = 1"))
+            checkpoint = asyncio.create_task(db.checkpoint())
+            await asyncio.sleep(0.1)
+            began = time.monotonic()
+            await db.write(lambda con: con.execute("UPDATE leases SET until = 2"))
+            assert time.monotonic() - began < 3
+            await checkpoint
+        finally:
+            stopped.execute("ROLLBACK")
+            await db.close()
+
+
+async def test_a_broker_in_a_file_of_its_own_is_checkpointed_too(tmp_path: Path):
+    broker = tmp_path / "broker.db"
+    async with runtime(tmp_path / "home", broker=f"sqlite:///{broker}") as rt:
+        await submit(rt, 50)
+        await until(lambda: len(ask(broker, "SELECT 1 FROM calls")) == 50, "the calls")
+
+        def moved() -> bool:
+            alone = tmp_path / "copy.db"
+            shutil.copy(broker, alone)  # without its log
+            return len(ask(alone, "SELECT 1 FROM calls")) == 50
+
+        await until(moved, "the log to be moved into the file")
+
+
+# -- leases ----------------------------------------------------------------------------------------
+
+
+class Slow:
+    """The real store, but for pages that take their time."""
+
+    def __init__(self, store: Store, seconds: float) -> None:
+        self._store = store
+        self._seconds = seconds
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def list(self, *given: Any, **named: Any) -> AsyncIterator[Sequence[Entry]]:
+        await asyncio.sleep(self._seconds)
+        async for page in self._store.list(*given, **named):
+            yield page
+
+
+def list_slowly(rt: Runtime, seconds: float) -> None:
+    assert rt.process
+    replays = ReplayService(
+        *(rt.catalog, cast(Store, Slow(rt.store, seconds)), rt.broker),
+        owner=rt.process.id,
+        lease=rt.settings.lease_seconds,
+        settle=30,
+        spawn=rt.spawn,
+    )
+    rt.services = replace(rt.services, replay=replays)
+
+
+async def test_a_page_that_takes_longer_than_a_lease_is_listed_by_one_process(tmp_path: Path):
+    async with runtime(tmp_path, lease_seconds=0.6) as one, runtime(tmp_path, lease_seconds=0.6) as other:
+        list_slowly(one, 3)
+        list_slowly(other, 3)
+        await submit(one)
+        file = tmp_path / "playhead.db"
+        await until(lambda: ask(file, "SELECT state FROM jobs") != [("publishing",)], "the job to end")
+        assert ask(file, "SELECT state, epoch FROM jobs") == [("publishing_complete", 1)]
