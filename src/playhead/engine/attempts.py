@@ -129,14 +129,22 @@ class Attempts:
 
     # -- taking ------------------------------------------------------------------------------------
 
-    async def take(self, deliveries: Sequence[Delivery]) -> Taken:
+    async def take(self, deliveries: Sequence[Delivery], *, beside_others: bool = False) -> Taken:
         """Claim, ack what is refused, and read the inputs of the rest.
+
+        Args:
+            deliveries: what came.
+            beside_others: other messages are worked beside these, so that no suspect is claimed, not even
+                by a call that names one message alone.
 
         Raises `Unavailable`: nothing was claimed, and the deliveries come back by themselves.
         """
         called = [(d, cid) for d in deliveries if (cid := correlation_of(d.message_id, d.headers))]
         strangers = [d for d in deliveries if correlation_of(d.message_id, d.headers) is None]
-        answers = await self._catalog.claim(self._worker, [cid for _, cid in called])
+        ids = [cid for _, cid in called]
+        # Named twice, a message is not named alone; it is claimed once all the same.
+        twice = ids * 2 if beside_others and len(ids) == 1 else ids
+        answers = (await self._catalog.claim(self._worker, twice))[: len(ids)]
         claims = [(d, a) for (d, _), a in zip(called, answers, strict=True) if isinstance(a, Claim)]
         faults.reach("worker.claimed", len(claims))
         refused = [(d, a) for (d, _), a in zip(called, answers, strict=True) if isinstance(a, Refusal)]

@@ -378,11 +378,11 @@ class _Lane:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._room.wait(), seconds)
 
-    async def _start(self, deliveries: Sequence[Delivery]) -> None:
+    async def _start(self, deliveries: Sequence[Delivery], *, beside_others: bool = True) -> None:
         self.in_hand.update((id(d), d) for d in deliveries)
         kept: set[int] = set()
         try:
-            taken = await self._attempts.take(deliveries)
+            taken = await self._attempts.take(deliveries, beside_others=beside_others)
             kept = {id(s.delivery) for s in taken.started} | {id(d) for d in taken.suspects}
         finally:
             self._let_go([d for d in deliveries if id(d) not in kept], 0)
@@ -417,7 +417,7 @@ class _Lane:
         suspect = self._suspects.popleft()
         self._worker.watch(suspect)
         try:
-            await self._start([suspect])
+            await self._start([suspect], beside_others=False)
         except Unavailable:
             self._let_go([suspect], 0)  # it comes again by itself
             raise
