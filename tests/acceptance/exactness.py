@@ -64,6 +64,13 @@ def inputs(count: int, *special: str) -> dict[str, bytes]:
     return {f"{name}.txt": f"the text of {name}".encode() for name in names}
 
 
+def lay_out(site: Site, files: Mapping[str, bytes]) -> None:
+    """Write files into the folder `pages`, beside the home."""
+    (site.folder / "pages").mkdir()
+    for path, data in files.items():
+        (site.folder / "pages" / path).write_bytes(data)
+
+
 def strangers(site: Site, paths: Iterable[str]) -> str:
     """Lay objects out as another program would, in stage `found` of a new execution; returns its id."""
     execution = str(uuid7())

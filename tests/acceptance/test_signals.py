@@ -22,6 +22,7 @@ from tests.acceptance.exactness import (
     by_hand,
     exact_site,
     inputs,
+    lay_out,
     pipeline,
     roots,
     strangers,
@@ -128,7 +129,7 @@ def test_ctrl_c_in_a_terminal_stops_a_crew_as_cleanly_as_its_parent() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("worker", "--processes", "2"), ("serve", "--port", "0", "--workers", "2")]
+    "arguments", [("worker", "--processes", "2"), ("serve", "--port", "0", "--workers", "2")], ids="-".join
 )
 def test_a_crew_does_not_outlive_a_parent_that_is_killed(arguments: tuple[str, ...]) -> None:
     with exact_site() as site:
@@ -150,7 +151,7 @@ def test_a_run_stopped_by_ctrl_c_is_finished_by_the_next_worker() -> None:
     with exact_site(**PATIENT) as site:
         site.serve()
         site.apply(pipeline("slow", "slow", "seconds: 0.05", inbound="concurrency: 4, prefetch: 64"))
-        lay_out(site, 150)
+        lay_out(site, inputs(150))
         command = site.start("run", "slow", "pages")
         [shown] = site.until(lambda: list(site.items("/executions")), "the run to begin", alive=[command])
         execution = shown["execution_id"]
@@ -173,7 +174,7 @@ def test_a_run_stopped_by_ctrl_c_before_all_is_stored_runs_nothing() -> None:
         site.serve()
         site.worker()
         site.apply(pipeline("slow", "slow"))
-        lay_out(site, 6000)
+        lay_out(site, inputs(6000))
         command = site.start("run", "slow", "pages")
         site.until(
             lambda: site.rows("SELECT 1 FROM jobs WHERE state = 'uploading'"), "the upload", alive=[command]
@@ -234,11 +235,3 @@ def test_a_server_that_stops_tells_who_waits_where_the_replay_goes_on() -> None:
         assert (replay["status"], replay["objects_published"]) == ("publishing_complete", 12_000)
         recorded = roots(site, replay["execution_id"])
         assert len(recorded) == len(set(recorded)) == 12_000
-
-
-def lay_out(site: Site, count: int) -> None:
-    """Put inputs into the folder `pages`."""
-    folder = site.folder / "pages"
-    folder.mkdir()
-    for path, data in inputs(count).items():
-        (folder / path).write_bytes(data)
