@@ -88,7 +88,9 @@ def _listen(host: str, port: int, *, insecure: bool) -> socket.socket:
             "put a proxy with access control before it and say --insecure, or listen on 127.0.0.1",
         )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family)
+    # By name: asyncio turns Nagle's delay off only where it reads TCP, and head and body of an answer are
+    # two writes, of which the second would wait 40 ms for the client's delayed ack.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
