@@ -32,7 +32,6 @@ T = TypeVar("T")
 _MOST_IN_A_COMMIT = 64
 _FIRST_TURN_SECONDS = 0.0002
 _LONGEST_TURN_SECONDS = 0.002
-_CHECKPOINT_WAIT_MS = 200
 _ROWS_A_STATEMENT = (256, 32)
 _VALUES_A_STATEMENT = (1, 4, 16, 64, 256)
 _NETWORK = {
@@ -231,23 +230,24 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, job)
 
     async def checkpoint(self) -> None:
-        """Move what the write-ahead log holds into the file, so that the log starts over.
+        """Move what the write-ahead log holds into the file, so that the log can start over.
 
-        FULL takes the write lock for it, so no other checkpoint or reset of the log runs beside it (a
-        race that can corrupt the file before SQLite 3.51.3). It also waits for readers of older states,
-        with that lock in hand, so not for long: one that was stopped in the middle of a look would hold up
-        every writer. Busy, or out of room, is no fault: the next one does it.
+        Within a write of ours, so that nobody resets the log beside it (a race that can corrupt the file
+        before SQLite 3.51.3). PASSIVE, as FULL goes on without the write lock when it is not given it
+        soon, and with it in hand waits for readers of older states: one that was stopped in the middle of
+        a look would hold up every writer. What such a reader still needs stays in the log until the next.
+
+        Raises what `write` raises.
         """
 
-        def job() -> None:
+        def job(_: Connection) -> None:
             con = self.connect()
             try:
-                con.execute(f"PRAGMA busy_timeout={_CHECKPOINT_WAIT_MS}")
-                con.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+                con.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             finally:
                 con.close()
 
-        await asyncio.to_thread(job)
+        await self.write(job)
 
     def _read(self, job: Callable[[Connection], T]) -> T:
         con: Connection | None = getattr(self._local, "con", None)
