@@ -22,7 +22,7 @@ from playhead import __version__
 from playhead.api.app import create_app
 from playhead.bootstrap import Runtime, open_runtime
 from playhead.envelope import Call, Message
-from playhead.ports.broker import Broker, Outcome
+from playhead.ports.broker import Broker, Delivery, Outcome
 from playhead.ports.store import Store
 from playhead.services.replay import ReplayService
 from playhead.settings import Settings
@@ -209,6 +209,19 @@ class Playhead:
             await asyncio.sleep(0.02)
 
 
+class Prompt:
+    """The real broker for a worker that is to stop soon after it is told: it never waits long."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._broker, name)
+
+    async def receive(self, queue: str, limit: int, *, wait: float = 0.0) -> list[Delivery]:
+        return await self._broker.receive(queue, limit, wait=min(wait, 0.05))
+
+
 class Tampered:
     """The real broker, between it and a replay whatever a test wants to go wrong.
 
@@ -274,6 +287,7 @@ async def opened(
     given: dict[str, Any] = {"home": home, "adapters": files, "settle_seconds": 1} | settings
     async with open_runtime(Settings(**given), kind=kind) as rt:
         steps = sys.modules[rt.adapters["do"].target.__module__]
+        rt.broker = Prompt(rt.broker)  # type: ignore[assignment]
         playhead = Playhead(rt, steps)
         try:
             yield playhead

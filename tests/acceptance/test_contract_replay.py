@@ -532,6 +532,7 @@ async def test_a_broker_that_is_away_is_503_and_records_nothing(ph: Playhead, so
     assert await ph.items("replays") == []
 
 
+@pytest.mark.slow
 async def test_what_nobody_confirms_is_counted_as_failed_and_settled_later(ph: Playhead, source: str):
     broker = Tampered(ph.rt.broker)
     ph.replay_over(broker=broker)
@@ -616,6 +617,7 @@ async def test_of_many_errors_a_hundred_lines_are_told_and_the_last_counts_the_r
     assert answer["errors"][-1] == "and 51 more"
 
 
+@pytest.mark.slow
 async def test_an_answer_that_comes_too_late_doubles_no_work(ph: Playhead, source: str):
     """The broker takes every message, but what it says is not heard at first: they are sent again."""
     broker = Tampered(ph.rt.broker)

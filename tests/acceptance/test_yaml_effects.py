@@ -156,6 +156,7 @@ async def test_concurrency_is_how_many_are_worked_at_once(ph: Playhead, kind: st
     assert ph.steps.gauge.most == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["do", "ado"])
 async def test_a_new_version_changes_the_concurrency_of_a_running_worker(ph: Playhead, kind: str):
     source = (
@@ -262,6 +263,7 @@ async def test_a_function_that_hangs_keeps_its_slot_and_the_others_go_on(ph: Pla
         assert not worker.done()
 
 
+@pytest.mark.slow
 # What shares an event loop with a coroutine that blocks it is lost with it.
 @pytest.mark.parametrize(("kind", "concurrency", "lost"), [("do", 2, "0"), ("do", 1, "0"), ("ado", 2, "01")])
 async def test_a_worker_half_of_whose_slots_hang_ends_with_1_and_names_the_adapter(
