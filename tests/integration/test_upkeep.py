@@ -127,6 +127,18 @@ async def test_a_write_that_finds_no_room_says_so_alone_and_in_a_commit_with_oth
         await db.close()
 
 
+async def test_of_many_messages_that_a_broker_lost_each_is_called_once_again(tmp_path: Path):
+    file = tmp_path / "playhead.db"
+    async with runtime(tmp_path) as rt:
+        await submit(rt, 2500)
+        await until(lambda: ask(file, "SELECT count(*) FROM calls") == [(2500,)], "the calls")
+        ask(file, "DELETE FROM calls")
+        await until(lambda: ask(file, "SELECT count(*) FROM calls") == [(2500,)], "them to be called again")
+        await asyncio.sleep(2.5)
+        assert ask(file, "SELECT count(*), count(DISTINCT message_id) FROM calls") == [(2500, 2500)]
+        assert ask(file, "SELECT DISTINCT generation FROM messages") == [(1,)]
+
+
 # -- the file --------------------------------------------------------------------------------------
 
 

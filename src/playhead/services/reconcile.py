@@ -13,6 +13,7 @@ from uuid import UUID
 from playhead import events, faults
 from playhead.engine import relay
 from playhead.envelope import Call
+from playhead.errors import Unavailable
 from playhead.ports.broker import Broker
 from playhead.ports.catalog import Upkeep, Work
 
@@ -48,32 +49,44 @@ class ReconcileService:
         if not await self._catalog.lease(_LEASE, self._owner, seconds=self._lease):
             self._empty.clear()
             return False
-        while await self._catalog.recall_abandoned(limit=_PAGE) >= _PAGE:
-            continue
-        while await self._publish(await self._catalog.due(self._publisher, limit=_PAGE)):
-            continue
-        while await self._publish(await self._catalog.orphans(self._publisher, limit=_PAGE)):
-            continue
-        await self._recall_unheard()
+        away: Unavailable | None = None
+        try:
+            await self._call_again()
+        except Unavailable as exc:
+            away = exc  # perhaps the broker alone: executions end, and the log is kept short, all the same
         await self._catalog.cancel_stragglers()
         for execution in await self._catalog.fail_unsealed():
             _told_end(execution)
         for execution in await self._catalog.end_executions(await self._catalog.open_executions()):
             _told_end(execution)
         await self._catalog.maintain()
+        if away:
+            raise away
         return True
 
+    async def _call_again(self) -> None:
+        while await self._catalog.recall_abandoned(limit=_PAGE) >= _PAGE:
+            continue
+        await self._recall_unheard()
+        while await self._publish(await self._catalog.due(self._publisher, limit=_PAGE)):
+            continue
+        while await self._publish(await self._catalog.orphans(self._publisher, limit=_PAGE)):
+            continue
+
     async def _recall_unheard(self) -> None:
-        """Call anew the published rows of a queue found empty twice in a row: the broker lost them."""
+        """Want the published rows of a queue found empty twice in a row to be called anew: the broker
+        lost them.
+
+        They are not published here, page by page: a row that was called again looks like one that waits,
+        and would be recalled for ever.
+        """
         empty = set()
         for queue in await self._catalog.waiting_queues():
             if sum(await self._broker.depth(queue)) == 0:
                 empty.add(queue)
         for queue in sorted(empty & self._empty):
-            while calls := await self._catalog.recall_unheard(self._publisher, queue, limit=_PAGE):
-                events.emit(events.RECALLED, logging.WARNING, queue=queue, count=len(calls))
-                if not await self._publish(calls):
-                    break
+            while count := len(await self._catalog.recall_unheard(self._publisher, queue, limit=_PAGE)):
+                events.emit(events.RECALLED, logging.WARNING, queue=queue, count=count)
         self._empty = empty
 
     async def _publish(self, calls: Sequence[Call]) -> bool:
