@@ -14,6 +14,7 @@ import pytest
 
 from playhead.bootstrap import Runtime, open_runtime
 from playhead.model import Execution
+from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.settings import Settings
 
 CONFIG = b"""
@@ -137,3 +138,15 @@ async def test_an_error_that_no_database_takes_is_a_dead_letter_all_the_same(tmp
         assert letter.error
         assert len(letter.error) < 100_000
         assert (await ended(rt, await submit(rt, good="text"))).status == "completed"
+
+
+async def test_a_run_whose_inputs_can_not_be_read_to_the_end_does_not_stay_open(tmp_path: Path):
+    async def torn() -> AsyncIterator[tuple[str, bytes]]:
+        yield "a.txt", b"text"
+        raise OSError("the upload is gone")
+
+    async with runtime(tmp_path / "home") as rt:
+        with pytest.raises(OSError, match="gone"):
+            await rt.services.submit.run("docs", torn())
+        [execution] = (await rt.services.browse.executions(ExecutionFilter(), None, 10)).items
+        assert execution.status == "cancelled"

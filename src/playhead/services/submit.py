@@ -90,7 +90,9 @@ class SubmitService:
                     "execution_ended",
                     f"execution {execution.execution_id} ended before its inputs were stored",
                 )
-        except PlayheadError:
+        except BaseException:
+            # Whatever stopped it, also a fault of who gives the inputs: while this process lives, nobody
+            # else would end the execution.
             await self._give_up(execution)
             raise
         faults.reach("submit.sealed")
@@ -98,7 +100,8 @@ class SubmitService:
         return execution
 
     async def _give_up(self, execution: Execution) -> None:
-        """Cancel what will never be sealed. Where even that fails, the reconciler ends it."""
+        """Cancel what will never be sealed. Where even that fails, the reconciler ends it once this process
+        is gone."""
         try:
             await self._catalog.cancel(execution.execution_id)
         except PlayheadError:
