@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from uuid import UUID
@@ -45,9 +45,9 @@ def opened(
     return open_runtime(settings(home, store=store), kind=kind)
 
 
-def paths(count: int) -> list[str]:
+def paths(count: int) -> Iterator[str]:
     """Paths of `count` objects, a thousand a folder, in byte order."""
-    return [f"d{i // _A_FOLDER:04d}/page{i:07d}.md" for i in range(count)]
+    return (f"d{i // _A_FOLDER:04d}/page{i:07d}.md" for i in range(count))
 
 
 def lay_out(store: Path, count: int) -> UUID:
