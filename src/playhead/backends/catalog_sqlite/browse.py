@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 from uuid import UUID
 
@@ -33,6 +33,7 @@ _DEAD = (
     "SELECT m.n, m.id, e.id, m.lane, m.object_key, m.attempt, m.error_code, m.error, m.ended_at, m.traceback "
     "FROM messages m JOIN executions e ON e.n = m.execution JOIN lanes l ON l.id = m.lane "
 )
+_ABOVE_ALL = (1 << 63) - 1
 
 
 class BrowsePart(Part):
@@ -162,31 +163,51 @@ class BrowsePart(Part):
         before: int | None = None,
         limit: int = 100,
     ) -> tuple[list[Lineage], int | None]:
-        conditions, values = ["1"], list[Any]()
-        if execution is not None:
-            conditions.append("m.execution = (SELECT n FROM executions WHERE id = ?)")
-            values.append(execution.bytes)
-        if batch is not None:  # a batch is an execution of its own: its roots and all that descends from them
-            conditions.append("m.execution = (SELECT n FROM executions WHERE batch = ?)")
-            values.append(batch.bytes)
-        if route is not None:
-            conditions.append("m.lane IN (SELECT id FROM lanes WHERE route = ?)")
-            values.append(route)
-        if status is not None:
-            conditions.append("m.state = ?")
-            values.append(ROW_STATES.index(status) if status in ROW_STATES else -1)
-        if before is not None:
-            conditions.append("m.n < ?")
-            values.append(before)
-
         def job(con: Connection) -> tuple[list[Lineage], int | None]:
-            rows = con.execute(
-                f"{_LINEAGE} WHERE {' AND '.join(conditions)} ORDER BY m.n DESC LIMIT ?", (*values, limit + 1)
-            ).fetchall()
-            page = [Lineage(**self._lineage(con, r)) for r in rows[:limit]]
-            return page, rows[limit - 1][0] if len(rows) > limit else None
+            # A batch is an execution of its own: its roots and all that descends from them.
+            named = [("id", execution), ("batch", batch)]
+            columns = [(f"{column} = ?", value.bytes) for column, value in named if value is not None]
+            states = range(len(ROW_STATES)) if status is None else [ROW_STATES.index(status)]
+            found: list[int] = []
+            for n, version in con.execute(
+                f"SELECT n, config_version FROM executions WHERE {' AND '.join(c for c, _ in columns) or '1'}",
+                [value for _, value in columns],
+            ).fetchall():
+                lanes = [lane.id for lane in self._lanes_of(con, version) if route in (None, lane.route)]
+                found += self._newest(con, n, states, lanes, before, limit + 1)
+            found = sorted(found, reverse=True)[: limit + 1]
+            rows = [con.execute(f"{_LINEAGE} WHERE m.n = ?", (n,)).fetchone() for n in found[:limit]]
+            page = [Lineage(**self._lineage(con, r)) for r in rows]
+            return page, found[limit - 1] if len(found) > limit else None
 
+        if status is not None and status not in ROW_STATES:
+            return [], None
         return await self._read(job)
+
+    def _newest(
+        self,
+        con: Connection,
+        execution: int,
+        states: Iterable[int],
+        lanes: Sequence[int],
+        before: int | None,
+        limit: int,
+    ) -> list[int]:
+        """The newest rows of an execution in each state and lane, not in order.
+
+        Within one of each the index `messages_by_state` has the rows in their order; asked for several at
+        once, SQLite would sort the whole execution for every page.
+        """
+        found: list[int] = []
+        for state in states:
+            for lane in lanes:
+                rows = con.execute(
+                    "SELECT n FROM messages INDEXED BY messages_by_state "
+                    "WHERE execution = ? AND state = ? AND lane = ? AND n < ? ORDER BY n DESC LIMIT ?",
+                    (execution, state, lane, _ABOVE_ALL if before is None else before, limit),
+                )
+                found += [n for (n,) in rows]
+        return found
 
     async def chain(
         self, correlation_id: UUID, *, direction: Literal["up", "down", "both"], limit: int
@@ -306,7 +327,7 @@ class BrowsePart(Part):
     async def dead_by_route(self) -> dict[tuple[str, str], int]:
         rows = await self._read(
             lambda con: con.execute(
-                "SELECT v.name, l.route, count(*) FROM messages m JOIN lanes l ON l.id = m.lane "
+                "SELECT v.name, l.route, count(*) FROM messages m INDEXED BY messages_dead JOIN lanes l ON l.id = m.lane "
                 "JOIN config_versions v ON v.id = l.config_version WHERE m.state = 5 GROUP BY 1, 2"
             ).fetchall()
         )
