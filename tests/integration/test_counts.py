@@ -1,0 +1,58 @@
+"""What one process shows of an execution that another one has ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from playhead.bootstrap import open_runtime
+from playhead.ids import uuid7
+from playhead.model import Counts
+from playhead.ports.catalog.jobs import Listed
+from playhead.settings import Settings
+
+CONFIG = b"""
+version: "1.0"
+name: outside
+entry: hand_over
+routes:
+  hand_over: {external: true}
+"""
+PAGES, PAGE = 60, 1000  # so many rows that their counts are remembered for a second
+
+
+@pytest.mark.slow
+async def test_the_routes_of_an_execution_that_another_process_ended_add_up_to_its_counts(tmp_path: Path):
+    settings = Settings(home=tmp_path)
+    async with open_runtime(settings) as ours, open_runtime(settings) as other:
+        await ours.services.configs.apply(CONFIG)
+        source = uuid7()
+        await ours.catalog.adopt(source)
+        made = await ours.catalog.open_replay(
+            source=source,
+            stage="pages",
+            path=None,
+            prefix=f"{source}/pages",
+            to_route="hand_over",
+            config="outside",
+            version=1,
+            route="hand_over",
+        )
+        execution = made.execution_id
+        held = await ours.catalog.acquire(execution, owner="ours", lease=60)
+        assert held
+        for page in range(PAGES):
+            keys = [f"{source}/pages/{page:03d}/{n:03d}" for n in range(PAGE)]
+            listed = [Listed(key, "pages") for key in keys]
+            assert await ours.catalog.record(held, listed, cursor=keys[-1], last=page == PAGES - 1)
+        seen = await other.catalog.route_counts(execution)
+        assert [c.counts for c in seen] == [Counts(pending=PAGES * PAGE, total=PAGES * PAGE)]
+
+        assert await ours.catalog.mark(held, PAGES * PAGE)
+        assert await ours.catalog.end_executions([execution]) == [execution]
+
+        shown = await other.catalog.execution(execution)
+        assert shown
+        assert shown.counts == Counts(completed=PAGES * PAGE, total=PAGES * PAGE)
+        assert [c.counts for c in await other.catalog.route_counts(execution)] == [shown.counts]
