@@ -47,7 +47,8 @@ def counted(site: Site) -> dict[str, int]:
 
 def test_what_takes_three_visibility_times_stays_hidden_and_is_worked_once() -> None:
     with exact_site(VISIBILITY_SECONDS="1") as site:
-        workers = [site.serve(), site.worker(), site.worker()][1:]
+        workers = [site.start("worker"), site.start("worker")]
+        site.serve()
         # Each worker runs one message and holds another in its buffer.
         site.apply(pipeline("slow", "slow", "seconds: 3", inbound="concurrency: 1, prefetch: 2"))
         execution = site.run("slow", inputs(4))
@@ -139,7 +140,7 @@ def test_messages_that_somebody_purged_are_called_again_and_worked_once() -> Non
         site.until(lambda: route(site, "work")["queue_depth"] == 60, "all messages to be called again")
         with by_hand(site) as con:
             assert con.execute("DELETE FROM calls WHERE n % 3 = 0").rowcount == 20
-        workers = [site.worker(), site.worker()]
+        workers = [site.start("worker"), site.start("worker")]
         site.until(lambda: counted(site)["completed"] > 50, "some to be done", alive=workers)
         with by_hand(site) as con:
             con.execute(
@@ -155,7 +156,7 @@ def test_messages_that_somebody_purged_are_called_again_and_worked_once() -> Non
 
 def test_a_server_that_is_stopped_in_a_replay_and_woken_after_it_changes_nothing() -> None:
     with exact_site() as site, ThreadPoolExecutor(1) as pool:
-        server, heir = site.serve(), site.worker()
+        heir, server = site.start("worker"), site.serve()
         site.apply(pipeline("take", "slow"))
         source = strangers(site, (f"{n // 100:03d}/{n:05d}.txt" for n in range(12_000)))
         there = sorted(str(p.relative_to(site.objects)) for p in (site.objects / source).rglob("*.txt"))
@@ -190,9 +191,8 @@ def test_a_server_that_is_stopped_in_a_replay_and_woken_after_it_changes_nothing
 
 def test_a_worker_that_is_stopped_at_work_and_woken_after_it_changes_nothing() -> None:
     with exact_site() as site:
-        site.serve()
+        halted, _ = site.start("worker"), site.serve()
         site.apply(pipeline("halting", "halting"))
-        halted = site.worker()
         execution = site.run("halting", inputs(40, "halt"))
 
         def stands_still() -> bool:
@@ -303,11 +303,8 @@ def test_a_run_that_is_killed_while_it_uploads_fails_and_publishes_nothing() -> 
 
 def test_two_servers_asked_at_once_make_two_exact_replays() -> None:
     with exact_site() as site, ThreadPoolExecutor(2) as pool:
-        site.serve()
-        first = site.url
-        site.serve()
-        second = site.url
-        site.worker()
+        site.start("worker")
+        first, second = [site.serve() and site.url for _ in range(2)]
         site.apply(pipeline("slow", "slow"))
         source = site.run("slow", inputs(300))
         site.ended(source)

@@ -85,9 +85,8 @@ def finish(site: Site, execution: str) -> None:
 @BOTH
 def test_a_worker_that_is_told_to_stop_finishes_what_runs_and_leaves_the_rest(number: signal.Signals) -> None:
     with exact_site(**PATIENT) as site:
-        site.serve()
+        worker, _ = site.start("worker"), site.serve()
         site.apply(pipeline("slow", "slow", "seconds: 0.05", inbound="concurrency: 4, prefetch: 64"))
-        worker = site.worker()
         execution = site.run("slow", inputs(150))
         site.until(lambda: is_at_work(site), "the work to have begun", alive=[worker])
         worker.popen.send_signal(number)
@@ -171,8 +170,8 @@ def test_a_run_stopped_by_ctrl_c_is_finished_by_the_next_worker() -> None:
 
 def test_a_run_stopped_by_ctrl_c_before_all_is_stored_runs_nothing() -> None:
     with exact_site(**PATIENT) as site:
+        site.start("worker")
         site.serve()
-        site.worker()
         site.apply(pipeline("slow", "slow"))
         lay_out(site, inputs(6000))
         command = site.start("run", "slow", "pages")
