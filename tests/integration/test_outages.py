@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
 
 from playhead.bootstrap import Runtime, open_runtime
+from playhead.errors import broker_unavailable
 from playhead.model import Execution
+from playhead.ports.broker import Broker, Delivery
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.settings import Settings
 
@@ -150,3 +152,32 @@ async def test_a_run_whose_inputs_can_not_be_read_to_the_end_does_not_stay_open(
             await rt.services.submit.run("docs", torn())
         [execution] = (await rt.services.browse.executions(ExecutionFilter(), None, 10)).items
         assert execution.status == "cancelled"
+
+
+class Gone:
+    """The real broker, but for one that went away after it had handed out what it held."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._broker, name)
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        raise broker_unavailable("it is gone")
+
+    async def check(self) -> str:
+        raise broker_unavailable("it is gone")
+
+
+async def test_a_worker_ends_when_it_is_told_to_though_the_broker_is_away(tmp_path: Path):
+    async with runtime(tmp_path / "home") as rt:
+        rt.broker = cast(Any, Gone(rt.broker))
+        async with working(rt):
+            execution = await submit(rt, a="text")
+
+            async def done() -> bool:
+                rows = await rt.services.browse.lineage_list(execution=execution)
+                return [row.status for row in rows.items] == ["completed"]
+
+            await until(done, "the message to be completed")
