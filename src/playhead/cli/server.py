@@ -13,10 +13,12 @@ from playhead.cli.session import Session
 @command("serve", example="playhead serve --port 8080 --workers 1")
 def serve(
     s: Session,
-    host: Annotated[str | None, typer.Option("--host", help="Where to listen.  [default: 127.0.0.1]")] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", metavar="HOST", help="Where to listen.  [default: 127.0.0.1]")
+    ] = None,
     port: Annotated[
         int | None,
-        typer.Option("--port", min=0, max=65535, help="0 takes a free one.  [default: 8080]"),
+        typer.Option("--port", min=0, max=65535, metavar="PORT", help="0 takes a free one.  [default: 8080]"),
     ] = None,
     workers: Annotated[
         int, typer.Option("--workers", min=0, metavar="N", help="Worker processes to start beside it.")
@@ -54,6 +56,6 @@ def worker(
 ) -> int:
     """Work on messages until stopped."""
     settings = s.settings
-    from playhead.server import work
+    from playhead.workers import work
 
     return work(settings, routes=tuple(route or ()), processes=processes, until_idle=until_idle)

@@ -1,0 +1,147 @@
+"""The worker processes: one, or a crew of them, with the logs and signals of all processes that stay."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import multiprocessing
+import signal
+import sys
+from collections.abc import Sequence
+from multiprocessing.context import SpawnProcess
+from typing import TYPE_CHECKING
+
+from playhead import events
+from playhead.bootstrap import open_runtime
+
+if TYPE_CHECKING:
+    from playhead.settings import Settings
+
+_RESTART_PAUSE_SECONDS = 1.0
+_LOOK_SECONDS = 0.5
+_ECHO_SECONDS = 0.5
+"""A signal again so soon is the same wish: `timeout` sends it to the process and to its group."""
+
+
+# -- logs ------------------------------------------------------------------------------------------
+
+
+def set_up_logs(settings: Settings) -> None:
+    """Send log lines to stderr, one an outcome, as the settings say."""
+    handler = logging.StreamHandler(sys.stderr)
+    json_lines = settings.log_format == "json"
+    handler.setFormatter(events.JsonFormatter() if json_lines else events.TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    events.LOG.setLevel(str(settings.log_level).upper())
+
+
+# -- signals ---------------------------------------------------------------------------------------
+
+
+def on_signals(stop: asyncio.Event) -> None:
+    """The first INT or TERM stops cleanly, the same again at once: nothing is lost either way.
+
+    The other one is no second wish: Ctrl-C in a terminal goes to a crew and to its parent, which then
+    sends TERM to the crew. Nor is an echo.
+    """
+    loop = asyncio.get_running_loop()
+    had: dict[int, float] = {}
+
+    def told(number: int) -> None:
+        if loop.time() - had.setdefault(number, loop.time()) > _ECHO_SECONDS:
+            signal.raise_signal(signal.SIGKILL)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, told, number)
+
+
+# -- workers ---------------------------------------------------------------------------------------
+
+
+def work(settings: Settings, *, routes: Sequence[str], processes: int, until_idle: bool) -> int:
+    """Work on messages until INT or TERM, or until there is nothing left. Blocks; returns the exit code."""
+    set_up_logs(settings)
+    if processes == 1:
+        return asyncio.run(_work(settings, routes, until_idle))
+
+    async def tend() -> int:
+        stop = asyncio.Event()
+        on_signals(stop)
+        return await Crew(settings, routes, processes, until_idle=until_idle).tend(stop)
+
+    return asyncio.run(tend())
+
+
+async def _work(settings: Settings, routes: Sequence[str], until_idle: bool) -> int:
+    stop = asyncio.Event()
+    on_signals(stop)
+    orphaned = asyncio.create_task(_stop_with_parent(stop))
+    try:
+        async with open_runtime(settings, kind="worker") as rt:
+            events.emit(events.WORKER_STARTED, worker=rt.process.id if rt.process else None)
+            code = await rt.work(routes=routes, until_idle=until_idle, stop=stop)
+            completed = rt.worker.completed if rt.worker else 0
+            events.emit(events.WORKER_STOPPED, attempts_ended=completed, exit_code=code)
+            return code
+    finally:
+        orphaned.cancel()
+
+
+async def _stop_with_parent(stop: asyncio.Event) -> None:
+    """A worker of a crew ends when its parent is gone, however that happened."""
+    parent = multiprocessing.parent_process()
+    while parent is not None:
+        await asyncio.sleep(_LOOK_SECONDS)
+        if not parent.is_alive():
+            stop.set()
+            return
+
+
+def _crew_member(settings: Settings, routes: Sequence[str], until_idle: bool) -> None:
+    set_up_logs(settings)
+    sys.exit(asyncio.run(_work(settings, routes, until_idle)))
+
+
+class Crew:
+    """Worker processes, started anew when one dies."""
+
+    def __init__(self, settings: Settings, routes: Sequence[str], count: int, *, until_idle: bool) -> None:
+        self._settings = settings
+        self._routes = tuple(routes)
+        self._until_idle = until_idle
+        self._context = multiprocessing.get_context("spawn")
+        self._members = [self._start() for _ in range(count)]
+
+    def _start(self) -> SpawnProcess:
+        member = self._context.Process(
+            target=_crew_member, args=(self._settings, self._routes, self._until_idle), daemon=True
+        )
+        member.start()
+        return member
+
+    async def tend(self, stop: asyncio.Event) -> int:
+        """Keep the crew at its number until told to stop, or until all have ended by themselves."""
+        code = 0
+        while not stop.is_set() and self._members:
+            for member in list(self._members):
+                if member.exitcode is None:
+                    continue
+                self._members.remove(member)
+                if self._until_idle and member.exitcode >= 0:
+                    code = max(code, member.exitcode)
+                    continue
+                events.emit(events.WORKER_STOPPED, logging.WARNING, pid=member.pid, exit_code=member.exitcode)
+                await asyncio.sleep(_RESTART_PAUSE_SECONDS)
+                if not stop.is_set():
+                    self._members.append(self._start())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _LOOK_SECONDS / 5)
+        for member in self._members:
+            member.terminate()
+        for member in self._members:
+            await asyncio.to_thread(member.join)
+        return code
