@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from playhead.cli import output
 from playhead.cli.command import Cursor, Limit, command
 from playhead.cli.session import Session, Usage
+
+if TYPE_CHECKING:
+    from playhead.services.browse import BrowseService
 
 
 @command("queues", example="playhead queues docs.segment --peek 10")
@@ -44,6 +47,8 @@ async def queues(
             messages = await browse.take(queue, take)
         else:
             messages = await browse.peek(queue, peek or 10)
+        if queue is not None:
+            await _tell_of(browse, queue, take=bool(take))
     if queue is not None:
         if s.json:
             output.emit_list(messages)
@@ -69,3 +74,16 @@ async def queues(
         ],
     )
     output.more(rest)
+
+
+async def _tell_of(browse: BrowseService, queue: str, *, take: bool) -> None:
+    """Say what the list of messages can't: that nobody feeds this queue, or that it is not the taker's."""
+    routes, _ = await output.gather(browse.routes, None, output.MAX_PAGE)
+    of = next((route for route in routes if route.queue == queue), None)
+    if of is None:
+        output.note(f"No route of an active config has a queue {queue}; `playhead queues` lists them")
+    elif take and of.adapters:
+        output.note(
+            f"{of.config}/{of.route} is worked by workers: what was taken here comes again to them. "
+            "--peek looks without taking"
+        )

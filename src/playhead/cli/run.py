@@ -15,6 +15,7 @@ import typer
 from playhead.cli import config, executions, exits, inputs, output, progress
 from playhead.cli.command import command
 from playhead.cli.session import Session, Usage
+from playhead.errors import ConfigInvalid
 
 if TYPE_CHECKING:
     import asyncio
@@ -62,6 +63,8 @@ async def run(
             applied, new = await rt.services.configs.apply(source)
             config.tell_applied(applied, new, of)
             of, version = applied.name, applied.version
+        elif not detach:
+            await _check_adapters(rt, of, version)
         with progress.display() as shown:
             execution = await rt.services.submit.run(
                 of,
@@ -99,6 +102,18 @@ async def run(
 def is_file(of: str) -> bool:
     """Whether CONFIG names a file: by its form, so that what lies nearby can't change what is meant."""
     return of.endswith((".yaml", ".yml")) or "/" in of
+
+
+async def _check_adapters(rt: Runtime, of: str, version: int | None) -> None:
+    """Refuse what this process can't work: it would wait for ever for another that has the adapters."""
+    configs = rt.services.configs
+    applied = await configs.get(of, version)
+    if faults := [fault for fault in await configs.validate(applied.source) if fault.code.startswith("E2")]:
+        raise ConfigInvalid(
+            f"config {of!r} version {applied.version} can't be worked here: start with the PLAYHEAD_ADAPTERS "
+            "it was applied with, or leave the work to workers that have them: --detach",
+            faults,
+        )
 
 
 async def _work(

@@ -39,8 +39,10 @@ class Adapters:
         allowed = sorted(n for n in self.loaded if self.allowed is None or n in self.allowed)
         if name not in self.loaded:
             near = type_.found.nearest(name, allowed)
+            # The nearest name is the mend for a slip; a step of one's own has to be loaded.
+            hint = "" if near else ", and PLAYHEAD_ADAPTERS=./steps.py loads steps of your own"
             type_.fault(
-                "E201", f"no adapter {shown(name)} is loaded; `playhead adapters` lists what is", near
+                "E201", f"no adapter {shown(name)} is loaded; `playhead adapters` lists what is{hint}", near
             )
             return None
         if name not in allowed:

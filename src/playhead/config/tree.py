@@ -135,6 +135,9 @@ def _syntax(text: str, exc: yaml.YAMLError, found: Diagnostics) -> None:
         return
     context = getattr(exc, "context", None)
     message = f"{problem} ({context})" if context else problem
+    if problem == "mapping values are not allowed in this context":
+        # libyaml's words for its commonest fault help nobody who has just made it.
+        message = "a key can't stand here: is this line indented too far, or does a text hold `: ` unquoted?"
     if "\t" in lines[at.line - 1][: at.column]:
         message += "; YAML is indented with spaces, never with tabs"
     found.add("E001", at, "", message)

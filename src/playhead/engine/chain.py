@@ -56,7 +56,11 @@ class Chain:
         """Raises `UnknownAdapter`."""
         missing = [step.type for step in route.steps if step.type not in adapters]
         if missing:
-            raise UnknownAdapter(missing, f"route {route.name!r}: no such adapter here: {', '.join(missing)}")
+            raise UnknownAdapter(
+                missing,
+                f"route {route.name!r} needs {', '.join(missing)}, which this process has not loaded: "
+                "start it with PLAYHEAD_ADAPTERS, or leave the route to a process that has",
+            )
         room = _EXECUTION_BYTES + (len(route.stage.encode()) + 1 if route.stage else 0)
         self._route = route
         self._room = room

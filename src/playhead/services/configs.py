@@ -137,7 +137,7 @@ class ConfigService:
 def _invalid(diagnostics: Sequence[Diagnostic]) -> ConfigInvalid:
     faults = [fault for fault in diagnostics if fault.severity == "error"]
     first = faults[0]
-    more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
+    more = f"; `diagnostics` has {len(faults) - 1} more" if len(faults) > 1 else ""
     return ConfigInvalid(
         f"the config is not valid: {first.line}:{first.column}: {first.code}: {first.message}{more}",
         diagnostics,
@@ -146,4 +146,4 @@ def _invalid(diagnostics: Sequence[Diagnostic]) -> ConfigInvalid:
 
 def _not_found(name: str, version: int | None) -> NotFound:
     what = f"config {name!r}" + (f" has no version {version}" if version else " does not exist")
-    return NotFound("config_not_found", f"{what}; GET /api/v1/configs lists what there is")
+    return NotFound("config_not_found", f"{what}: `playhead config list` shows what there is")

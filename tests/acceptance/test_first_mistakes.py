@@ -1,0 +1,115 @@
+"""What people do wrong in their first hour, and what they are told: real processes on a home of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+STEPS = """
+import time
+from playhead import Item, adapter
+
+
+@adapter("doze")
+def doze(item: Item) -> bytes:
+    time.sleep(2)
+    return item.data
+"""
+
+CONFIG = """
+version: "1.0"
+name: mine
+entry: first
+routes:
+  first:
+    adapters: [{type: doze}]
+    outbound: {stage: dozed, to: [theirs]}
+  theirs:
+    external: true
+"""
+
+
+class Folder:
+    """A folder in which somebody calls `playhead`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        for name, text in {"steps.py": STEPS, "mine.yaml": CONFIG, "a.txt": "one", "b.txt": "two"}.items():
+            (path / name).write_text(text, encoding="utf-8")
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith("PLAYHEAD_")}
+
+    def start(self, *arguments: str, adapters: str = "./steps.py") -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "playhead", *arguments],
+            cwd=self.path,
+            env=self.env | {"PLAYHEAD_ADAPTERS": adapters},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, *arguments: str, adapters: str = "./steps.py") -> tuple[int, str, str]:
+        """Exit code, stdout and stderr."""
+        process = self.start(*arguments, adapters=adapters)
+        out, err = process.communicate(timeout=60)
+        return process.returncode, out, err
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+def test_a_config_whose_adapters_are_not_loaded_says_how_to_load_them(folder):
+    code, out, _ = folder("config", "validate", "mine.yaml", adapters="")
+    assert code == 1
+    assert "E201" in out
+    assert "PLAYHEAD_ADAPTERS=./steps.py" in out
+
+
+def test_a_run_by_name_without_its_adapters_is_refused_instead_of_waiting_for_ever(folder):
+    assert folder("config", "apply", "mine.yaml")[0] == 0
+    code, out, err = folder("run", "mine", "a.txt", adapters="")
+    assert (code, out) == (1, "")
+    assert "PLAYHEAD_ADAPTERS" in err
+    assert "--detach" in err
+    assert "doze" in err
+    assert folder("executions", "--json")[1].count("execution_id") == 0, "nothing was begun"
+    assert folder("run", "mine", "a.txt", "--detach", adapters="")[0] == 0
+
+
+def test_looking_into_a_queue_that_nobody_feeds_says_so(folder):
+    assert folder("config", "apply", "mine.yaml")[0] == 0
+    code, _, err = folder("queues", "mine.frist")
+    assert code == 0
+    assert "No route of an active config has a queue mine.frist" in err
+
+
+def test_taking_from_a_queue_of_workers_says_that_they_get_it_again(folder):
+    assert folder("run", "mine.yaml", "a.txt", "--detach")[0] == 0
+    assert "mine/first is worked by workers" in folder("queues", "mine.first", "--take", "1")[2]
+    assert "workers" not in folder("queues", "mine.theirs", "--take", "1")[2]
+
+
+def test_a_signal_that_comes_twice_at_once_as_from_timeout_lets_a_worker_finish(folder):
+    assert folder("run", "mine.yaml", "a.txt", "b.txt", "--detach")[0] == 0
+    worker = folder.start("worker")
+    assert worker.stderr is not None
+    while "job_ended" not in worker.stderr.readline():
+        pass
+    time.sleep(0.5)
+    worker.send_signal(signal.SIGTERM)
+    time.sleep(0.05)
+    worker.send_signal(signal.SIGTERM)
+    _, said = worker.communicate(timeout=20)
+    assert worker.returncode == 0
+    assert "worker_stopped attempts_ended=2" in said
