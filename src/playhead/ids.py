@@ -13,7 +13,9 @@ import time
 from datetime import UTC, datetime
 from uuid import UUID
 
-_VERSION_AND_VARIANT = (0x7 << 76) | (0b10 << 62)
+_VERSION = 0x7 << 12  # in the upper eight bytes
+_VARIANT = 0b10 << 30  # in the four bytes after them
+_LOWER = 1 << 30  # how many values those four bytes have left
 _COUNTER_BITS = 42
 _COUNTER_MAX = (1 << _COUNTER_BITS) - 1
 
@@ -38,13 +40,18 @@ def mint(count: int) -> list[bytes]:
             _last_ms += 1
             first = 1
             _counter = count
-        stamp = (_last_ms << 80) | _VERSION_AND_VARIANT
-    ids = []
-    for i in range(count):
-        n = first + i
-        # 42 bits of counter around the version and the variant, then 32 random bits.
-        value = stamp | ((n >> 30) << 64) | ((n & 0x3FFFFFFF) << 32)
-        ids.append(value.to_bytes(16, "big")[:12] + tail[4 * i : 4 * i + 4])
+        stamp = (_last_ms << 16) | _VERSION
+    # 42 bits of counter before and after the variant, then 32 random bits. The upper 12 of the 42 change
+    # once in 2**30 ids: what stands before the variant is made once for as many as share it.
+    ids: list[bytes] = []
+    while (made := len(ids)) < count:
+        upper, low = divmod(first + made, _LOWER)
+        head = (stamp | upper).to_bytes(8, "big")
+        alike = min(count - made, _LOWER - low)
+        ids += [
+            head + (_VARIANT | n).to_bytes(4, "big") + tail[4 * i : 4 * i + 4]
+            for i, n in enumerate(range(low, low + alike), made)
+        ]
     return ids
 
 
