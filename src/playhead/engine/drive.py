@@ -101,9 +101,12 @@ class Drive:
         whole = not held.stages or held.default_stage in (INPUT_STAGE, *held.stages)
         skip = held.prefix.find("/") + 1
         # After an outage this goes on where the last recorded page ended.
+        found: list[Listed] = []
+        begun = waiting = False
+        at = self._cursor
         async for page in self._store.list(held.prefix, after=self._cursor, page=PAGE):
             faults.reach("replay.listed")
-            found = []
+            at = page[-1].key
             for key, _, _ in page:
                 if is_aside(key):
                     continue
@@ -111,15 +114,30 @@ class Drive:
                     held.default_stage if whole else stage_of(key[skip:], held.stages, held.default_stage)[0]
                 )
                 found.append(Listed(key, stage, problem(key[skip:], room=skip)))
-            calls = await self._catalog.record(held, found, cursor=page[-1].key, last=False)
+            # Sidecars are half of what most stages hold: two such pages make one transaction. Not of the
+            # first page, as somebody waits for the first message.
+            waiting = begun and not waiting and 2 * len(found) <= PAGE
+            begun = True
+            if not waiting:
+                await self._record(found, at)
+                found = []
+        if waiting:
+            await self._record(found, at)
+        if await self._catalog.record(held, [], cursor=self._cursor, last=True) is None:
+            raise _Lost
+
+    async def _record(self, found: Sequence[Listed], end: str) -> None:
+        """Record and publish what was found up to the key `end`, at most a page in a transaction."""
+        for at in range(0, max(len(found), 1), PAGE):
+            some = found[at : at + PAGE]
+            cursor = some[-1].key if at + PAGE < len(found) else end
+            calls = await self._catalog.record(self._held, some, cursor=cursor, last=False)
             if calls is None:
                 raise _Lost
-            self._cursor = page[-1].key
+            self._cursor = cursor
             faults.reach("replay.recorded")
             await self._publish(calls)
             await self._keep()
-        if await self._catalog.record(held, [], cursor=self._cursor, last=True) is None:
-            raise _Lost
 
     async def _publish_backlog(self) -> None:
         while calls := await self._catalog.unpublished(self._held, limit=PAGE):
