@@ -27,6 +27,7 @@ from playhead.ports.catalog import Browse, Configs, Jobs, Work
 from playhead.ports.catalog.configs import Loaded
 from playhead.ports.store import Store
 
+_FIRST_LOOK_SECONDS = 0.002
 _LOOK_SECONDS = 0.1
 
 
@@ -206,7 +207,7 @@ class ReplayService:
         batch, job = made.replay_batch_id, made.execution_id
         seen: tuple[int, ...] = ()
         since = self._clock()
-        pause = 0.002
+        began = since
         while True:
             try:
                 now = await self._catalog.replay(batch)
@@ -234,8 +235,8 @@ class ReplayService:
                     objects_failed=now.objects_found - now.objects_published,
                     status="partial_failure",
                 )
-            await self._rest(pause)
-            pause = min(pause * 1.5, _LOOK_SECONDS)
+            # So often that nobody is answered more than a twentieth later than need be.
+            await self._rest(min(max(_FIRST_LOOK_SECONDS, (self._clock() - began) / 20), _LOOK_SECONDS))
 
     # -- driving -----------------------------------------------------------------------------------
 
