@@ -30,6 +30,8 @@ from playhead.ports.catalog import Jobs, Work
 from playhead.ports.catalog.jobs import Held, Listed
 from playhead.ports.store import Store
 
+_LISTED = 2 * PAGE
+"""Keys in a page of the listing: half of what most stages hold are sidecars, which make no row."""
 _SETTLE_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
 
@@ -101,12 +103,9 @@ class Drive:
         whole = not held.stages or held.default_stage in (INPUT_STAGE, *held.stages)
         skip = held.prefix.find("/") + 1
         # After an outage this goes on where the last recorded page ended.
-        found: list[Listed] = []
-        begun = waiting = False
-        at = self._cursor
-        async for page in self._store.list(held.prefix, after=self._cursor, page=PAGE):
+        async for page in self._store.list(held.prefix, after=self._cursor, page=_LISTED):
             faults.reach("replay.listed")
-            at = page[-1].key
+            found = []
             for key, _, _ in page:
                 if is_aside(key):
                     continue
@@ -114,15 +113,7 @@ class Drive:
                     held.default_stage if whole else stage_of(key[skip:], held.stages, held.default_stage)[0]
                 )
                 found.append(Listed(key, stage, problem(key[skip:], room=skip)))
-            # Sidecars are half of what most stages hold: two such pages make one transaction. Not of the
-            # first page, as somebody waits for the first message.
-            waiting = begun and not waiting and 2 * len(found) <= PAGE
-            begun = True
-            if not waiting:
-                await self._record(found, at)
-                found = []
-        if waiting:
-            await self._record(found, at)
+            await self._record(found, page[-1].key)
         if await self._catalog.record(held, [], cursor=self._cursor, last=True) is None:
             raise _Lost
 
