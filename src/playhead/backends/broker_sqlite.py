@@ -89,12 +89,12 @@ class SqliteBroker:
                 if known is None:
                     queues.add(headers.queue)
                     text = json.dumps(headers.shared(), ensure_ascii=False)
-                    known = shared[id(headers)] = (self._queue(con, headers.queue), text[:-1])
+                    head = f'{text[:-1]}, "correlation_id": "'
+                    known = shared[id(headers)] = (self._queue(con, headers.queue), head)
+                queue_id, head = known
                 cid = call.correlation_id
-                own = f', "correlation_id": "{cid}"'
-                if call.parent:
-                    own += f', "parent_correlation_id": "{call.parent}"'
-                rows.append((known[0], f"{cid}.{call.generation}", known[1] + own + "}", call.payload()))
+                tail = f'", "parent_correlation_id": "{call.parent}"}}' if call.parent else '"}'
+                rows.append((queue_id, f"{cid}.{call.generation}", f"{head}{cid}{tail}", call.payload()))
             insert(con, "calls (queue, message_id, headers, payload)", rows)
             return queues
 
