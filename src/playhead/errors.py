@@ -101,11 +101,8 @@ class ReplayContinues(Unavailable):
     """
 
     def __init__(self, replay_batch_id: UUID, why: str) -> None:
-        super().__init__(
-            "replay_continues",
-            f"{why}; replay {replay_batch_id} goes on: "
-            f"GET /api/v1/replays/{replay_batch_id} tells how far it is",
-        )
+        look = f"GET /api/v1/replays/{replay_batch_id} tells how far it is"
+        super().__init__("replay_continues", f"{why}; {look}")
         self.replay_batch_id = replay_batch_id
 
 

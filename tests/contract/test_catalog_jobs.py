@@ -11,6 +11,7 @@ from playhead.errors import BadRequest, Conflict
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.ports.catalog.jobs import Listed
+from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import Claim, Done, Failed, GivenBack
 
 if TYPE_CHECKING:
@@ -361,6 +362,19 @@ async def test_the_fifth_acquisition_without_progress_stalls_the_job(catalog: Ca
     assert await catalog.acquire(job, owner="w1", lease=lab.LEASE) is None
     assert await catalog.record(last, [], cursor="x", last=True) is None
     assert (await lab.execution(job)).status == "running"
+
+
+async def test_a_job_that_is_given_back_does_not_stall(catalog: Catalog, lab: Lab):
+    replay = await lab.replayed(await lab.sealed("a.md"))
+
+    for _ in range(6):
+        await catalog.release(await lab.hold(replay.execution_id))
+    for _ in range(6):
+        await catalog.heartbeat(Process("p9", "serve", "h", 9))
+        await lab.hold(replay.execution_id, "p9")
+        await catalog.depart("p9")
+
+    assert (await lab.replay(replay.replay_batch_id)).state == "publishing"
 
 
 async def test_a_page_in_between_is_progress(catalog: Catalog, lab: Lab):

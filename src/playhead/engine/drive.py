@@ -14,6 +14,7 @@ A replay does this to a stored stage, a run to its own sealed `input`.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -86,6 +87,9 @@ class Drive:
                     await self._wait_longer()
         except _Lost:
             events.emit(events.JOB_LOST, logging.INFO, job=str(held.job), epoch=held.epoch)
+            # Where it was lost only because an answer was, the lease is still held; let go of it.
+            with contextlib.suppress(Unavailable):
+                await self._catalog.release(held)
         except PlayheadError as exc:
             events.emit(events.JOB_ENDED, logging.ERROR, job=str(held.job), detail=exc.detail)
             if await self._catalog.fail_listing(held, exc.detail):

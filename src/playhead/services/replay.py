@@ -213,7 +213,7 @@ class ReplayService:
                 now = await self._catalog.replay(batch)
             except Unavailable as exc:
                 if self._clock() - since > self._settle:
-                    raise ReplayContinues(batch, exc.detail) from exc
+                    raise ReplayContinues(batch, f"{exc.detail}; the replay goes on") from exc
                 await self._rest(_LOOK_SECONDS)
                 continue
             if now is None:
@@ -221,15 +221,24 @@ class ReplayService:
             if now.status is not None:
                 return now
             if self.stopping:
-                raise ReplayContinues(batch, "this server is stopping")
+                raise ReplayContinues(
+                    batch, "this server is stopping; the replay goes on elsewhere or when it is back"
+                )
             if now.state == "stalled":
-                raise ReplayContinues(batch, "its listing made no progress in five tries and is stalled")
+                events.emit(events.JOB_STALLED, logging.ERROR, job=str(job))
+                raise ReplayContinues(
+                    batch,
+                    "its listing ended five processes in a row without progress, so nobody goes on: "
+                    f"look at their logs, `playhead cancel {job}`, and replay once more",
+                )
             numbers = (now.objects_found, now.objects_published, now.objects_failed)
             if numbers != seen:
                 seen, since = numbers, self._clock()
             elif self._clock() - since > self._settle:
                 if not await self._catalog.is_listed(job):
-                    raise ReplayContinues(batch, f"listing has made no progress for {self._settle:g} s")
+                    raise ReplayContinues(
+                        batch, f"listing has made no progress for {self._settle:g} s, and goes on"
+                    )
                 return replace(
                     now,
                     objects_failed=now.objects_found - now.objects_published,

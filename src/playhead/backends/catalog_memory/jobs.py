@@ -173,6 +173,7 @@ class JobsPart(Tables):
         await self._begin()
         if row := self._fenced(held):
             row.let_go()
+            row.idle_takeovers = max(row.idle_takeovers - 1, 0)
 
     def _fenced(self, held: Held) -> JobRow | None:
         """The job, if its epoch has not passed on and there is something to do still."""

@@ -35,6 +35,7 @@ class UpkeepPart(Tables):
             # The owner of an upload stays named: that it is gone is how the run is found to be lost.
             if execution.job and execution.job.owner == process:
                 execution.job.lease_until = 0.0
+                execution.job.idle_takeovers = max(execution.job.idle_takeovers - 1, 0)
         self._leases = {name: lease for name, lease in self._leases.items() if lease.owner != process}
 
     async def workers(self) -> list[WorkerInfo]:

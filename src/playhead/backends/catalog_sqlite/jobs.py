@@ -228,7 +228,9 @@ class JobsPart(Part):
         )
 
     async def release(self, held: Held) -> None:
-        await self._update(held, "owner = NULL, lease_until = 0", (), "")
+        await self._update(
+            held, "owner = NULL, lease_until = 0, idle_takeovers = max(idle_takeovers - 1, 0)", (), ""
+        )
 
     async def _update(self, held: Held, change: str, values: tuple[Any, ...], condition: str) -> bool:
         def job(con: Connection) -> bool:

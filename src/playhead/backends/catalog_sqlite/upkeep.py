@@ -54,7 +54,7 @@ class UpkeepPart(Part):
             con.execute("DELETE FROM processes WHERE id = ?", (process,))
             con.execute("DELETE FROM leases WHERE owner = ?", (process,))
             con.execute(
-                "UPDATE jobs SET owner = NULL, lease_until = 0 WHERE owner = ? AND state IN ('publishing', 'uploading')",
+                "UPDATE jobs SET owner = NULL, lease_until = 0, idle_takeovers = max(idle_takeovers - 1, 0) WHERE owner = ? AND state IN ('publishing', 'uploading')",
                 (process,),
             )
 

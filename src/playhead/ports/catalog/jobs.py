@@ -132,7 +132,11 @@ class Jobs(Protocol):
         ...
 
     async def release(self, held: Held) -> None:
-        """Give the lease back, so that another may go on at once. Nothing if the epoch has passed on."""
+        """Give the lease back, so that another may go on at once. Nothing if the epoch has passed on.
+
+        An acquisition that ends like this, or by the holder's departure, does not count towards `stalled`:
+        it was not the listing that ended it.
+        """
         ...
 
     async def record(
