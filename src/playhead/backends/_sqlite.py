@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from playhead.errors import CannotStart
 
@@ -80,6 +80,14 @@ def refuse_network(path: Path, mounts: str = "/proc/self/mounts") -> None:
         )
 
 
+class _Job(NamedTuple):
+    """Something for the writer thread. `alone`: in a transaction of its own."""
+
+    work: Callable[[Connection], Any]
+    future: asyncio.Future[Any]
+    alone: bool
+
+
 class Database:
     """A SQLite file with one writer thread and a few readers.
 
@@ -91,9 +99,7 @@ class Database:
     def __init__(self, path: Path, *, busy_seconds: float = 30.0) -> None:
         self.path = path
         self._busy = busy_seconds
-        self._jobs: queue.SimpleQueue[tuple[Callable[[Connection], Any], asyncio.Future[Any]] | None] = (
-            queue.SimpleQueue()
-        )
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._readers: ThreadPoolExecutor | None = None
         self._local = threading.local()
@@ -113,9 +119,8 @@ class Database:
         )
         con.execute("PRAGMA synchronous=FULL")
         con.execute("PRAGMA wal_autocheckpoint=0")
-        # In kibibytes. Rows arrive in order, so what is written next is at hand; a larger cache only makes a
-        # process as large as its longest replay. The system holds the rest of the file anyway.
-        con.execute("PRAGMA cache_size=-8192")
+        # The page cache stays at 2 MB. Rows arrive in order, so what is written next is at hand; a larger one
+        # is no faster, and makes a process as large as its longest replay.
         if read_only:
             con.execute("PRAGMA query_only=1")
         return con
@@ -218,10 +223,13 @@ class Database:
 
         Raises what `job` raises (then nothing of it is left), or `sqlite3.Error`.
         """
+        return await self._hand_over(job)
+
+    async def _hand_over(self, job: Callable[[Connection], T], *, alone: bool = False) -> T:
         if not self._thread:
             raise sqlite3.ProgrammingError(f"{self.path} is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._jobs.put((job, future))
+        self._jobs.put(_Job(job, future, alone))
         # Shielded: what was handed over happens; a caller that is cancelled just does not hear of it.
         return await asyncio.shield(future)
 
@@ -238,6 +246,7 @@ class Database:
         before SQLite 3.51.3). PASSIVE, as FULL goes on without the write lock when it is not given it
         soon, and with it in hand waits for readers of older states: one that was stopped in the middle of
         a look would hold up every writer. What such a reader still needs stays in the log until the next.
+        Alone, as the log starts over only if nothing was written to it after what was moved.
 
         Raises what `write` raises.
         """
@@ -249,7 +258,7 @@ class Database:
             finally:
                 con.close()
 
-        await self.write(job)
+        await self._hand_over(job, alone=True)
 
     def _read(self, job: Callable[[Connection], T]) -> T:
         con: Connection | None = getattr(self._local, "con", None)
@@ -266,12 +275,14 @@ class Database:
     def _write_loop(self) -> None:
         con: Connection | None = None
         stop = False
-        while not stop:
-            first = self._jobs.get()
+        next_one: _Job | None = None
+        while next_one or not stop:
+            first = next_one or self._jobs.get()
+            next_one = None
             if first is None:
                 break
             batch = [first]
-            while len(batch) < _MOST_IN_A_COMMIT:
+            while not (first.alone or stop) and len(batch) < _MOST_IN_A_COMMIT:
                 try:
                     more = self._jobs.get_nowait()
                 except queue.Empty:
@@ -279,19 +290,22 @@ class Database:
                 if more is None:
                     stop = True
                     break
+                if more.alone:
+                    next_one = more
+                    break
                 batch.append(more)
             try:
                 if con is None:
                     con = self.connect()
                     con.execute("PRAGMA busy_timeout=0")  # `_begin` waits
-                answers = self._commit(con, [job for job, _ in batch])
+                answers = self._commit(con, [job.work for job in batch])
             except Exception as exc:
                 # Nothing of this batch is durable; a fresh connection forgets whatever state this one is in.
                 answers = [(None, exc)] * len(batch)
                 if con is not None:
                     con.close()
                     con = None
-            _deliver([f for _, f in batch], answers)
+            _deliver([job.future for job in batch], answers)
         if con is not None:
             con.close()
 
