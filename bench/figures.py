@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -48,8 +49,7 @@ def middle_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
 
 def percentile(values: Sequence[float], share: float) -> float:
     """The smallest value that `share` (0–1) of all do not exceed."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, max(0, -(-int(share * 1000 * len(ordered)) // 1000) - 1))]
+    return sorted(values)[max(math.ceil(share * len(values)) - 1, 0)]
 
 
 _HEAD = ("what", "measured", "ratio", "target", "", "beside", "on disk")
