@@ -35,7 +35,7 @@ pytestmark = pytest.mark.slow
 SOON = 20.0
 """Seconds: far above what it takes on a busy machine, far below the times of `PATIENT`."""
 
-IS_BEING_PUBLISHED = "SELECT 1 FROM jobs WHERE state = 'publishing' AND ordinals BETWEEN 1000 AND 9000"
+IS_BEING_PUBLISHED = "SELECT 1 FROM jobs WHERE state = 'publishing' AND ordinals BETWEEN 1000 AND 25000"
 """A job in the middle of its 12,000 objects."""
 
 BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
@@ -191,7 +191,7 @@ def test_a_replay_stopped_by_ctrl_c_goes_on_in_the_next_worker() -> None:
     with exact_site(**PATIENT) as site:
         site.serve()
         site.apply(pipeline("take", "slow"))
-        source = strangers(site, (f"{n // 100:03d}/{n:05d}.txt" for n in range(12_000)))
+        source = strangers(site, (f"{n // 1000:03d}/{n:05d}.txt" for n in range(30_000)))
         command = site.start("replay", source, "found", "take/hand_over", "--wait")
         with by_hand(site, when=IS_BEING_PUBLISHED):
             command.popen.send_signal(signal.SIGINT)
@@ -201,9 +201,9 @@ def test_a_replay_stopped_by_ctrl_c_goes_on_in_the_next_worker() -> None:
         worker = site.start("worker", "--until-idle")
         assert ends(site, worker) == 0
         [replay] = site.items("/replays")
-        assert (replay["status"], replay["objects_published"]) == ("publishing_complete", 12_000)
+        assert (replay["status"], replay["objects_published"]) == ("publishing_complete", 30_000)
         recorded = roots(site, replay["execution_id"])
-        assert len(recorded) == len(set(recorded)) == 12_000
+        assert len(recorded) == len(set(recorded)) == 30_000
 
 
 # -- a caller who waits ----------------------------------------------------------------------------
@@ -213,7 +213,7 @@ def test_a_server_that_stops_tells_who_waits_where_the_replay_goes_on() -> None:
     with exact_site(**PATIENT) as site, ThreadPoolExecutor(1) as pool:
         server = site.serve()
         site.apply(pipeline("take", "slow"))
-        source = strangers(site, (f"{n // 100:03d}/{n:05d}.txt" for n in range(12_000)))
+        source = strangers(site, (f"{n // 1000:03d}/{n:05d}.txt" for n in range(30_000)))
         body = {"from_execution_id": source, "from_stage": "found", "to_route": "take/hand_over"}
         url = f"{site.url}/api/v1/replay"
         asked = pool.submit(lambda: httpx.post(url, json=body, timeout=SOON, trust_env=False))
@@ -231,6 +231,6 @@ def test_a_server_that_stops_tells_who_waits_where_the_replay_goes_on() -> None:
         replay = site.until(
             lambda: (found := site.get(path))["status"] and found, "the replay to be published", seconds=SOON
         )
-        assert (replay["status"], replay["objects_published"]) == ("publishing_complete", 12_000)
+        assert (replay["status"], replay["objects_published"]) == ("publishing_complete", 30_000)
         recorded = roots(site, replay["execution_id"])
-        assert len(recorded) == len(set(recorded)) == 12_000
+        assert len(recorded) == len(set(recorded)) == 30_000
