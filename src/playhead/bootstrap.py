@@ -9,24 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import hashlib
-import importlib.util
 import logging
 import os
 import socket
-import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 from playhead import config as config_loader
-from playhead import events, faults
+from playhead import events, faults, plugins
 from playhead.adapters import html_to_markdown, passthrough, split_markdown, sqlite_search
 from playhead.backends._sqlite import Database
 from playhead.backends.broker_sqlite import SqliteBroker
@@ -34,7 +29,7 @@ from playhead.backends.catalog_sqlite import SqliteCatalog
 from playhead.backends.store_fs import FileStore
 from playhead.errors import CannotStart, Unavailable
 from playhead.ids import uuid7
-from playhead.ports.adapter import AdapterSpec, collect
+from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog.upkeep import Process
 from playhead.services import Services
 from playhead.services.browse import BrowseService
@@ -58,81 +53,8 @@ _MOST_JOBS_AT_ONCE = 4
 
 
 def load_adapters(settings: Settings) -> Mapping[str, AdapterSpec]:
-    """All adapters of this process by name: built-in, from entry points, and those that settings name.
-
-    Raises:
-        CannotStart: `adapters_invalid`: a module can't be imported, an entry point has another name
-            than its adapter, or two adapters have one name.
-    """
-    specs = [spec for module in BUILT_IN for spec in collect(module)]
-    for point in entry_points(group="playhead.adapters"):
-        specs += _from_entry_point(point)
-    for name in settings.adapters:
-        module = _load_file(Path(name)) if name.endswith(".py") else _import(name)
-        found = _collect(module, name)
-        if not found:
-            raise CannotStart("adapters_invalid", f"PLAYHEAD_ADAPTERS: {name} defines no adapter (@adapter)")
-        specs += found
-    by_name: dict[str, AdapterSpec] = {}
-    for spec in specs:
-        if other := by_name.get(spec.name):
-            raise CannotStart(
-                "adapters_invalid",
-                f"two adapters are named {spec.name!r}: {other.origin} and {spec.origin}; rename one",
-            )
-        by_name[spec.name] = spec
-    return by_name
-
-
-def _from_entry_point(point: Any) -> list[AdapterSpec]:
-    where = f"entry point {point.name} = {point.value}"
-    try:
-        target = point.load()
-    except Exception as exc:
-        raise CannotStart("adapters_invalid", f"{where} can't be loaded: {exc}") from exc
-    spec = getattr(target, "__playhead_adapter__", None)
-    if not isinstance(spec, AdapterSpec):
-        raise CannotStart("adapters_invalid", f"{where} is no adapter: decorate it with @adapter")
-    if spec.name != point.name:
-        raise CannotStart(
-            "adapters_invalid", f"{where}: its decorator says {spec.name!r}; both must be the same name"
-        )
-    return [spec]
-
-
-def _import(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)  # noqa: TID251 - the one place that loads plug-ins
-    except Exception as exc:
-        raise CannotStart("adapters_invalid", f"PLAYHEAD_ADAPTERS: can't import {name}: {exc}") from exc
-
-
-def _load_file(path: Path) -> ModuleType:
-    where = path.resolve()
-    # The name tells two files of one name apart, and is the same in every process of one home.
-    name = f"playhead_steps_{path.stem}_{hashlib.sha256(str(where).encode()).hexdigest()[:8]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, where)
-    if spec is None or spec.loader is None or not where.is_file():
-        raise CannotStart("adapters_invalid", f"PLAYHEAD_ADAPTERS: there is no file {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as exc:
-        del sys.modules[name]
-        raise CannotStart(
-            "adapters_invalid", f"PLAYHEAD_ADAPTERS: {path} fails: {type(exc).__name__}: {exc}"
-        ) from exc
-    return module
-
-
-def _collect(module: ModuleType, name: str) -> list[AdapterSpec]:
-    try:
-        return collect(module)
-    except (TypeError, ValueError) as exc:
-        raise CannotStart("adapters_invalid", f"PLAYHEAD_ADAPTERS: {name}: {exc}") from exc
+    """All adapters of this process by name. Raises `CannotStart`, as `plugins.load` does."""
+    return plugins.load(BUILT_IN, settings.adapters)
 
 
 def search_index(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from playhead.backends._sqlite import Connection, insert
+from playhead.backends.catalog_sqlite.replays import REPLAY, ReplaysPart
 from playhead.backends.catalog_sqlite.rows import (
     CANCELLED,
     COMPLETED,
@@ -16,27 +17,19 @@ from playhead.backends.catalog_sqlite.rows import (
     STORED,
     WRITING,
     Lane,
-    Part,
-    moment_or_none,
     raw,
 )
 from playhead.envelope import Call
 from playhead.errors import BadRequest, Conflict
-from playhead.ids import mint, moment, text
+from playhead.ids import mint, text
 from playhead.keys import INPUT_STAGE, object_key
 from playhead.model import Execution, Replay
 from playhead.ports.catalog.jobs import Held, Input, Listed
 
 _MOST_IDLE_TAKEOVERS = 5
-_MOST_ERRORS = 100
-
-_REPLAY = (
-    "SELECT e.n, e.id, j.source, j.stage, j.path, j.to_route, j.lane, j.ordinals, j.watermark, e.batch, "
-    "j.state, e.created_at, j.ended_at FROM jobs j JOIN executions e ON e.n = j.execution "
-)
 
 
-class JobsPart(Part):
+class JobsPart(ReplaysPart):
     # -- runs --------------------------------------------------------------------------------------
 
     async def open_run(
@@ -152,7 +145,7 @@ class JobsPart(Part):
                 "VALUES (?, ?, ?, ?, ?, ?, ?, 'publishing')",
                 (n, source.bytes, stage, path, prefix, to_route, lane.id),
             )
-            return self._replay(con, con.execute(f"{_REPLAY} WHERE e.n = ?", (n,)).fetchone())
+            return self._replay(con, con.execute(f"{REPLAY} WHERE e.n = ?", (n,)).fetchone())
 
         return await self._write(job)
 
@@ -436,108 +429,7 @@ class JobsPart(Part):
 
         return await self._write(job)
 
-    def _unconfirmed(self, con: Connection, n: int, watermark: int, states: tuple[int, ...]) -> int:
-        marks = ",".join("?" * len(states))
-        (count,) = con.execute(
-            f"SELECT (SELECT count(*) FROM messages INDEXED BY messages_by_ordinal WHERE execution = ? AND ordinal > ? AND published IS NULL "
-            f"AND state IN ({marks})) + "
-            f"(SELECT count(*) FROM messages INDEXED BY messages_uncertain WHERE execution = ? AND published = -1 AND state IN ({marks}))",
-            (n, watermark, *states, n, *states),
-        ).fetchone()
-        return int(count)
-
-    def _failed(self, con: Connection, n: int) -> int:
-        (count,) = con.execute(
-            "SELECT count(*) FROM messages INDEXED BY messages_by_state "
-            "WHERE execution = ? AND state = ? AND ordinal IS NOT NULL "
-            "AND error_code IN ('publish_refused', 'invalid_key')",
-            (n, DEAD),
-        ).fetchone()
-        return int(count)
-
-    # -- what became of it -------------------------------------------------------------------------
-
-    def _replay(self, con: Connection, row: tuple[Any, ...]) -> Replay:
-        n, uuid, source, stage, path, to_route, lane_id, found, watermark, batch, state, created, ended = row
-        lane = self._lane(con, lane_id)
-        unconfirmed = self._unconfirmed(con, n, watermark, (PENDING, CANCELLED))
-        failed = self._failed(con, n)
-        published = found - failed - unconfirmed
-        if state == "cancelled":
-            failed = found - published
-        (root,) = con.execute("SELECT root FROM jobs WHERE execution = ?", (n,)).fetchone()
-        status: Literal["publishing_complete", "partial_failure"] | None = None
-        if state == "cancelled":
-            status = "partial_failure"
-        elif state in ("publishing_complete", "partial_failure"):
-            # Read from rows: a refused object that was sent again makes it better.
-            status = state = "partial_failure" if failed or root == "dead" else "publishing_complete"
-        return Replay(
-            execution_id=UUID(bytes=uuid),
-            from_execution_id=UUID(bytes=source),
-            from_stage=stage,
-            from_path=path,
-            to_route=to_route,
-            to_queue=lane.queue,
-            objects_found=found,
-            objects_published=published,
-            objects_failed=failed,
-            status=status,
-            replay_batch_id=UUID(bytes=batch),
-            errors=self._errors(con, n, state, watermark, root)
-            if failed or unconfirmed or root == "dead"
-            else None,
-            state=state,
-            to_config=lane.config,
-            to_config_version=lane.version,
-            created_at=moment(created),
-            ended_at=moment_or_none(ended),
-        )
-
-    def _errors(self, con: Connection, n: int, state: str, watermark: int, root: str) -> list[str] | None:
-        """At most 100 lines; the last of a longer list says how many more there were."""
-        lines = []
-        if state == "cancelled":
-            lines.append("cancelled before all was published; POST /api/v1/replay starts it anew")
-        if root == "dead":
-            (why,) = con.execute("SELECT error FROM jobs WHERE execution = ?", (n,)).fetchone()
-            lines.append(f"listing was given up: {why}")
-        rows = con.execute(
-            "SELECT object_key, error_code || ': ' || error FROM messages INDEXED BY messages_by_state "
-            "WHERE execution = ?1 AND state = ?2 AND ordinal IS NOT NULL "
-            "AND error_code IN ('publish_refused', 'invalid_key') "
-            "UNION ALL SELECT object_key, 'uncertain, will be settled' FROM messages INDEXED BY messages_uncertain "
-            "WHERE execution = ?1 AND published = -1 AND state = ?3 LIMIT ?4",
-            (n, DEAD, PENDING, _MOST_ERRORS + 1),
-        ).fetchall()
-        lines += [f"{key}: {why}" for key, why in rows]
-        if len(lines) > _MOST_ERRORS:
-            total = (
-                self._failed(con, n) + self._unconfirmed(con, n, 1 << 62, (PENDING,)) + len(lines) - len(rows)
-            )
-            lines[_MOST_ERRORS - 1 :] = [f"and {total - _MOST_ERRORS + 1} more"]
-        return lines or None
-
-    async def replay(self, batch: UUID) -> Replay | None:
-        def job(con: Connection) -> Replay | None:
-            row = con.execute(f"{_REPLAY} WHERE e.batch = ?", (batch.bytes,)).fetchone()
-            return self._replay(con, row) if row else None
-
-        return await self._read(job)
-
-    async def replays(
-        self, *, source: UUID | None = None, before: int | None = None, limit: int = 100
-    ) -> tuple[list[Replay], int | None]:
-        def job(con: Connection) -> tuple[list[Replay], int | None]:
-            rows = con.execute(
-                f"{_REPLAY} WHERE e.batch IS NOT NULL AND (?1 IS NULL OR j.source = ?1) "
-                "AND (?2 IS NULL OR e.n < ?2) ORDER BY e.n DESC LIMIT ?3",
-                (source.bytes if source else None, before, limit + 1),
-            ).fetchall()
-            page = [self._replay(con, r) for r in rows[:limit]]
-            return page, rows[limit - 1][0] if len(rows) > limit else None
-
-        return await self._read(job)
+    # -- cancelling --------------------------------------------------------------------------------
 
     async def cancel(self, execution: UUID) -> Execution | None:
         def job(con: Connection) -> Execution | None:
