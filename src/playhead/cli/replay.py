@@ -52,11 +52,11 @@ async def replay(
         browse = rt.services.browse
         source = await browse.resolve(execution)
         done = await rt.services.replay.execute(ReplayRequest(source, stage, path, route))
+        s.interrupted = f"stopped waiting; execution {done.execution_id} goes on"
         await _tell_if_nobody_consumes(browse, done.to_queue)
         answer = {name: getattr(done, name) for name in CONTRACT}
         code = exits.PARTIAL if done.status == "partial_failure" else exits.OK
         if wait:
-            s.interrupted = f"stopped waiting; execution {done.execution_id} goes on"
             with progress.display() as shown:
                 made = await progress.watch(browse, done.execution_id, shown)
             answer["execution"] = made
