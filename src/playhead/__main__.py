@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -11,9 +12,16 @@ def main() -> int:
         # Within the fence: even this early, Ctrl-C is no reason for a traceback.
         from playhead.cli.app import run_program
 
-        return run_program(sys.argv[1:])
+        code = run_program(sys.argv[1:])
     except KeyboardInterrupt:
-        return 130
+        code = 130
+    if code == 130:
+        # Python ends itself by SIGINT, and not with our code, if Ctrl-C ever came while it ran code from a
+        # string, as imports do that make dataclasses. All is closed by now: leave without asking it.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 if __name__ == "__main__":
