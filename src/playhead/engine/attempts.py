@@ -26,6 +26,7 @@ from playhead.engine import relay, sidecar
 from playhead.engine.relay import Rest
 from playhead.envelope import Call, correlation_of
 from playhead.errors import MessageError, Unavailable
+from playhead.keys import is_sidecar
 from playhead.ports.broker import Broker, Delivery
 from playhead.ports.catalog import Work
 from playhead.ports.catalog.work import (
@@ -202,11 +203,16 @@ class Attempts:
             source = claim.source
             fault: tuple[str, str] | None = None
             if blob is None:
-                fault = ("object_gone", f"{claim.object_key} is not in the store any more")
+                fault = (
+                    "object_gone",
+                    f"{claim.object_key} is not in the store any more: put it back and send this again, or "
+                    "replay the stage before",
+                )
             elif len(blob) > most:
                 fault = (
                     "object_too_large",
-                    f"{claim.object_key} has {len(blob)} bytes; at most {most} are worked",
+                    f"{claim.object_key} is larger than {most} bytes; raise PLAYHEAD_MAX_OBJECT_BYTES of the "
+                    "workers and send it again",
                 )
             elif source and (len(blob) != source.size or hashlib.sha256(blob).digest() != source.sha256):
                 fault = (
@@ -317,7 +323,7 @@ class Attempts:
 
 
 def _written(key: str) -> None:
-    faults.reach("worker.sidecar" if key.endswith(".meta.json") else "worker.object")
+    faults.reach("worker.sidecar" if is_sidecar(key) else "worker.object")
 
 
 def _new_output(product: Product) -> NewOutput:

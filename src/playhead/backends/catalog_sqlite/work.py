@@ -182,7 +182,12 @@ class WorkPart(Part):
         con.execute(
             "UPDATE messages SET state = ?, worker = NULL, ended_at = ?, error_code = 'worker_lost', error = ?, "
             "traceback = NULL WHERE n = ?",
-            (DEAD, self._clock(), f"its worker died or was lost in each of {most} attempts", n),
+            (
+                DEAD,
+                self._clock(),
+                f"its worker died in the last of {most} attempts: find out what it does to its process (memory? a crash?), then send it again",
+                n,
+            ),
         )
         self._burn(con, n)
 
