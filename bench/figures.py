@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -22,6 +22,9 @@ class Figure:
         target: in words; empty where the figure is only shown.
         passes: whether the target is met; None where there is none.
         disk: the same on the disk, in `unit`; shown, never judged.
+        cost: microseconds of processor time for each message or object, by program; empty where nobody
+            looked.
+        missing: why it could not be measured, and what would change that; then nothing else counts.
     """
 
     name: str
@@ -33,9 +36,16 @@ class Figure:
     target: str = ""
     passes: bool | None = None
     disk: float | None = None
+    cost: Mapping[str, float] = field(default_factory=dict)
+    missing: str = ""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def absent(name: str, why: str) -> Figure:
+    """The line of a figure that can't be measured on this machine."""
+    return Figure(name, math.nan, "", missing=why)
 
 
 def median(values: Sequence[float]) -> float:
@@ -45,6 +55,11 @@ def median(values: Sequence[float]) -> float:
 def middle_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """The median of the ratios of rounds that ran side by side: noise that hits both cancels out."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def middle(costs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The median of each program's cost over the rounds."""
+    return {name: statistics.median(cost[name] for cost in costs) for name in costs[0]}
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -57,9 +72,37 @@ _HEAD = ("what", "measured", "ratio", "target", "", "beside", "on disk")
 
 def table(figures: Sequence[Figure]) -> str:
     """The figures as lines for a terminal, columns aligned."""
-    rows = [_HEAD, *(_row(f) for f in figures)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
-    right = {1, 2, 6}
+    return _aligned([_HEAD, *(_row(f) for f in figures)], right={1, 2, 6})
+
+
+def costs(figures: Sequence[Figure], cores: int) -> str:
+    """Who takes the processor's time, for the figures of which that is known; empty when for none.
+
+    `cores allow` is what the machine could do at most if nobody ever waited: a second of all its cores
+    over what one message costs all programs together.
+    """
+    shown = [f for f in figures if f.cost]
+    if not shown:
+        return ""
+    programs = list(dict.fromkeys(name for f in shown for name in f.cost))
+    head = ("processor time, µs each", *programs, "all", "cores busy", "cores allow")
+    rows = [head]
+    for f in shown:
+        total = sum(f.cost.values())
+        rows.append(
+            (
+                f.name,
+                *(_number(f.cost[name]) if name in f.cost else "" for name in programs),
+                _number(total),
+                f"{total * f.value / 1e6:.2f}",
+                f"{_number(cores * 1e6 / total)} {f.unit}",
+            )
+        )
+    return _aligned(rows, right=set(range(1, len(head))))
+
+
+def _aligned(rows: Sequence[tuple[str, ...]], *, right: set[int]) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
     for row in rows:
         cells = [
@@ -71,6 +114,8 @@ def table(figures: Sequence[Figure]) -> str:
 
 
 def _row(figure: Figure) -> tuple[str, ...]:
+    if figure.missing:
+        return (figure.name, "–", "", "", "NOT MEASURED", figure.missing, "")
     verdict = {None: "", True: "pass", False: "BELOW"}[figure.passes]
     return (
         figure.name,

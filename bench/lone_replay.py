@@ -38,11 +38,11 @@ async def _replay(home: Path, store: Path, execution: UUID, objects: int) -> dic
         "first_rate": tenth / (tenth_at - start or took),
         "last_rate": tenth / (end - tail_at or took),
         "first_ms": (start - at) * 1000,
-        "peak_bytes": _peak_bytes(),
+        "peak_bytes": peak_bytes(),
     }
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
     """The most memory that this process has held.
 
     On Linux `ru_maxrss` also counts what the parent held when it started us, so it is not asked there.

@@ -11,14 +11,21 @@ import argparse
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def constraints() -> list[str]:
-    """`name==version` of every locked package but the project itself."""
+    """`name==version` of every locked package but the project, and for which Pythons if not for all."""
     lock = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))
-    return [f"{p['name']}=={p['version']}" for p in lock["package"] if "registry" in p["source"]]
+    return [_pin(package) for package in lock["package"] if "registry" in package["source"]]
+
+
+def _pin(package: dict[str, Any]) -> str:
+    pin = f"{package['name']}=={package['version']}"
+    markers = package.get("resolution-markers", [])
+    return f"{pin} ; {' or '.join(f'({m})' for m in markers)}" if markers else pin
 
 
 def group(name: str) -> list[str]:

@@ -24,6 +24,7 @@ class Headers:
 
     Attributes:
         queue: the inbound queue they go to; no header.
+        traceparent: the span (W3C Trace Context) that the work on them belongs under; None: no header.
     """
 
     queue: str
@@ -32,6 +33,7 @@ class Headers:
     config_version: int
     route: str
     replay_batch_id: UUID | None = None
+    traceparent: str | None = None
 
     def shared(self) -> dict[str, str]:
         headers = {
@@ -42,6 +44,8 @@ class Headers:
         }
         if self.replay_batch_id:
             headers["replay_batch_id"] = str(self.replay_batch_id)
+        if self.traceparent:
+            headers["traceparent"] = self.traceparent
         return headers
 
 
@@ -83,7 +87,12 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as a broker hands it out."""
+    """A message as a broker hands it out.
+
+    Attributes:
+        headers: text by name: `correlation_id`, `execution_id`, `config`, `config_version`, `route`, …
+        payload: `object_key`, the key of the object to work on.
+    """
 
     headers: Mapping[str, str]
     payload: Mapping[str, Any]

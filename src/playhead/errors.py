@@ -19,7 +19,7 @@ Backends translate their library's errors where they happen, with `raise … fro
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -31,7 +31,10 @@ class PlayheadError(Exception):
     Attributes:
         code: stable, lower case, in the tables of `playhead errors`.
         detail: what is wrong, where, and what to do.
+        correlation_id: of the request, where it failed at a server and that said so.
     """
+
+    correlation_id: str | None = None
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -112,3 +115,26 @@ class CannotStart(PlayheadError):
 
 class MessageError(PlayheadError):
     """One message can't be worked, now or later: it becomes a dead letter with this code."""
+
+
+MESSAGE_CODES: Final = {
+    "adapter_error": "The adapter raised something, or asked to `Retry`, at each of its attempts.",
+    "adapter_timeout": "No result within `timeout_seconds` of the route, at each attempt.",
+    "worker_lost": "The processes that worked it died, at each attempt.",
+    "rejected": "The adapter raised `Reject`.",
+    "bad_output": "What the adapter gave can't be stored: its type, its attributes, or no `outbound`.",
+    "output_conflict": "One path was given twice, or another message of the execution has made it.",
+    "key_conflict": "The store can't hold the output's key beside what it holds.",
+    "invalid_key": "A key or an output's path is outside the grammar of keys, or of this store.",
+    "object_gone": "The input is not in the store any more.",
+    "object_lost": "The input has not the size and hash that were written down.",
+    "object_too_large": "The input or an output is over `PLAYHEAD_MAX_OBJECT_BYTES`.",
+    "publish_refused": "The broker refuses the message for good.",
+}
+"""What each code of a dead letter means."""
+
+EXECUTION_CODES: Final = {
+    "upload_incomplete": "The process that stored the inputs died before all were there; run it again.",
+    "listing_failed": "The stage can't be listed to its end; the message says why.",
+}
+"""What each code of an execution's own `error` means."""

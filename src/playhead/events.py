@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
+from typing import Any, NamedTuple
 
 from playhead.ids import moment
 
@@ -12,6 +12,7 @@ LOG = logging.getLogger("playhead")
 
 WORKER_STARTED = "worker_started"
 WORKER_STOPPED = "worker_stopped"
+MESSAGE_COMPLETED = "message_completed"
 MESSAGE_RETRIED = "message_retried"
 MESSAGE_DEAD = "message_dead"
 MESSAGE_GIVEN_BACK = "message_given_back"
@@ -19,17 +20,186 @@ MESSAGE_FENCED = "message_fenced"
 UNKNOWN_MESSAGE = "unknown_message"
 ADAPTER_HANGS = "adapter_hangs"
 ROUTE_PAUSED = "route_paused"
+ROUTE_UNKNOWN = "route_unknown"
+WORK_LEFT = "work_left"
 EXECUTION_ENDED = "execution_ended"
 JOB_TAKEN = "job_taken"
 JOB_LOST = "job_lost"
 JOB_ENDED = "job_ended"
 JOB_STALLED = "job_stalled"
 RECALLED = "messages_recalled"
+NOT_TAKEN = "messages_not_taken"
+KEYS_REFUSED = "keys_refused"
+RESENT = "dead_letters_resent"
 BACKEND_AWAY = "backend_away"
+QUEUE_DIFFERS = "queue_differs"
+BACKEND_BACK = "backend_back"
 LOOP_FAILED = "loop_failed"
 SERVER_STARTED = "server_started"
+TRACES_OFF = "traces_off"
 CONFIG_APPLIED = "config_applied"
 REQUEST_FAILED = "request_failed"
+REQUEST_ANSWERED = "request_answered"
+ADAPTER_CLOSE_FAILED = "adapter_close_failed"
+NAMES_LEFT_OUT = "store_names_left_out"
+
+
+class Event(NamedTuple):
+    """What is known of a log line.
+
+    Attributes:
+        levels: those it may have.
+        fields: those it may bear beside time, level, event and message; ids first.
+        meaning: for whoever reads it.
+    """
+
+    name: str
+    levels: tuple[str, ...]
+    fields: tuple[str, ...]
+    meaning: str
+
+
+_MESSAGE = ("correlation_id", "execution_id", "config", "route", "attempt", "trace_id")
+_BACKEND = ("backend", "queue", "link", "execution_id", "code", "detail")
+
+EVENTS = (
+    Event(MESSAGE_COMPLETED, ("debug",), (*_MESSAGE, "outputs", "seconds"), "An attempt was completed."),
+    Event(
+        MESSAGE_RETRIED,
+        ("warning",),
+        (*_MESSAGE, "code", "error"),
+        "An attempt failed; there will be another.",
+    ),
+    Event(
+        MESSAGE_DEAD,
+        ("error",),
+        (*_MESSAGE, "code", "error"),
+        "A message is a dead letter: its last attempt failed, its workers died (`worker_lost`) or the broker "
+        "refused its call (`publish_refused`).",
+    ),
+    Event(
+        MESSAGE_GIVEN_BACK,
+        ("warning",),
+        _MESSAGE,
+        "An attempt could not be made, and does not count: `backend_away` or `route_paused` says why.",
+    ),
+    Event(
+        MESSAGE_FENCED,
+        ("warning",),
+        _MESSAGE,
+        "What an attempt made was not taken: the message had been given to another worker meanwhile.",
+    ),
+    Event(
+        KEYS_REFUSED,
+        ("error",),
+        ("execution_id", "count", "first_key", "error"),
+        "Objects can't be worked, as their keys are outside the grammar: dead letters (`invalid_key`).",
+    ),
+    Event(
+        UNKNOWN_MESSAGE,
+        ("warning",),
+        ("queue", "message_id"),
+        "A call without a row was dropped: another installation, or program, writes to this queue.",
+    ),
+    Event(
+        EXECUTION_ENDED,
+        ("info",),
+        ("execution_id", "status", "config", "completed", "failed", "cancelled"),
+        "A run or a replay has ended, with its numbers of messages.",
+    ),
+    Event(
+        JOB_ENDED,
+        ("info", "error"),
+        (
+            *("execution_id", "replay_batch_id", "config", "route", "status"),
+            *("objects_found", "objects_published", "objects_failed", "detail"),
+        ),
+        "Listing and publishing of a run or a replay has ended; of a replay, with its numbers. An error: its "
+        "listing was given up.",
+    ),
+    Event(
+        JOB_TAKEN, ("info",), ("execution_id", "epoch"), "This process lists and publishes a run or a replay."
+    ),
+    Event(
+        JOB_LOST,
+        ("info", "error"),
+        ("execution_id", "epoch", "detail"),
+        "Another process goes on with it. An error: it broke off by a fault, and is taken up again.",
+    ),
+    Event(JOB_STALLED, ("error",), ("execution_id",), "Five processes in a row ended while they listed it."),
+    Event(
+        NOT_TAKEN,
+        ("warning",),
+        ("queue", "count", "detail"),
+        "The broker did not take calls for now; they are published again.",
+    ),
+    Event(RECALLED, ("warning",), ("queue", "count"), "The broker lost calls; they are published again."),
+    Event(
+        RESENT,
+        ("info",),
+        ("correlation_id", "execution_id", "route", "count"),
+        "Dead letters were sent again, by what was named.",
+    ),
+    Event(CONFIG_APPLIED, ("info",), ("config", "version"), "A config has a new version."),
+    Event(
+        REQUEST_FAILED,
+        ("warning", "error"),
+        ("correlation_id", "method", "path", "error_code", "detail"),
+        "A request was answered with a 5xx. A warning: a backend was away. An error: a fault of ours.",
+    ),
+    Event(
+        REQUEST_ANSWERED,
+        ("debug",),
+        ("correlation_id", "method", "route", "status", "seconds"),
+        "A request was answered.",
+    ),
+    Event(BACKEND_AWAY, ("warning",), _BACKEND, "A backend can't be reached; it is tried again."),
+    Event(BACKEND_BACK, ("info",), ("backend", "link", "detail"), "It can be reached again."),
+    Event(
+        ROUTE_PAUSED,
+        ("warning",),
+        ("queue", "code", "detail"),
+        "A worker takes nothing from the queue until backends answer again, or it has the adapters.",
+    ),
+    Event(
+        QUEUE_DIFFERS,
+        ("warning",),
+        ("queue", "detail"),
+        "A queue was declared by someone else with other arguments; it is used as it is.",
+    ),
+    Event(
+        NAMES_LEFT_OUT,
+        ("warning",),
+        ("folder", "names", "why"),
+        "Files of a stage are not listed, since their names can't be keys.",
+    ),
+    Event(SERVER_STARTED, ("info",), ("process", "url"), "A server listens."),
+    Event(WORKER_STARTED, ("info",), ("worker",), "A worker consumes."),
+    Event(
+        WORKER_STOPPED,
+        ("info", "warning"),
+        ("attempts_ended", "pid", "exit_code"),
+        "A worker has ended. A warning: it was not told to, and is started anew.",
+    ),
+    Event(
+        ROUTE_UNKNOWN,
+        ("warning",),
+        ("route", "detail"),
+        "No config has the route that a worker was told to work.",
+    ),
+    Event(
+        WORK_LEFT, ("error",), ("queue", "detail"), "`worker --until-idle` ends before what it can't work."
+    ),
+    Event(
+        ADAPTER_HANGS,
+        ("error",),
+        ("adapter",),
+        "Half of a route's slots are past their time-out; the worker ends, to be started anew.",
+    ),
+    Event(ADAPTER_CLOSE_FAILED, ("error",), ("adapter", "route"), "An adapter's `close` raised."),
+    Event(TRACES_OFF, ("warning",), ("detail",), "There are no traces, though they were asked for."),
+    Event(LOOP_FAILED, ("error",), ("detail",), "A fault in a loop of a process; it is tried again."),
+)
 
 
 def emit(event: str, level: int = logging.INFO, /, exc_info: bool = False, **fields: Any) -> None:
@@ -39,7 +209,7 @@ def emit(event: str, level: int = logging.INFO, /, exc_info: bool = False, **fie
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, event, message, and the event's own fields."""
+    """One JSON object a line: time, level, event, message, its trace, and the event's own fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, Any] = {
@@ -48,6 +218,8 @@ class JsonFormatter(logging.Formatter):
             "event": getattr(record, "event", None),
             "message": record.getMessage(),
         }
+        if trace := getattr(record, "trace_id", None):
+            fields["trace_id"] = trace
         fields |= getattr(record, "fields", {})
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
@@ -63,6 +235,12 @@ class TextFormatter(logging.Formatter):
 
 
 def told(record: logging.LogRecord) -> str:
-    """The message of a record, and its fields as `name=value`."""
+    """The message of a record, and its fields as `name=value`, on one line."""
     fields: dict[str, Any] = getattr(record, "fields", {})
-    return record.getMessage() + "".join(f" {k}={v}" for k, v in fields.items() if v is not None)
+    return record.getMessage() + "".join(f" {k}={_flat(v)}" for k, v in fields.items() if v is not None)
+
+
+def _flat(value: Any) -> str:
+    """What an adapter says may have lines; they would look like lines of the log."""
+    said = str(value)
+    return said if said.isprintable() else json.dumps(said, ensure_ascii=False)

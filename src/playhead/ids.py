@@ -20,8 +20,20 @@ _COUNTER_BITS = 42
 _COUNTER_MAX = (1 << _COUNTER_BITS) - 1
 
 _lock = threading.Lock()
+_shift_ns = 0
 _last_ms = -1
 _counter = 0
+
+
+def now() -> float:
+    """Seconds since the epoch by this process's clock; what all must agree on goes by the catalog's."""
+    return time.time() + _shift_ns / 1e9
+
+
+def shift_clock(seconds: float) -> None:
+    """Let this process's clock be wrong by so much: for tests of what may not depend on it."""
+    global _shift_ns
+    _shift_ns = int(seconds * 1e9)
 
 
 def mint(count: int) -> list[bytes]:
@@ -29,7 +41,7 @@ def mint(count: int) -> list[bytes]:
     global _last_ms, _counter
     tail = os.urandom(4 * count + 6)
     with _lock:
-        ms = time.time_ns() // 1_000_000
+        ms = (time.time_ns() + _shift_ns) // 1_000_000
         if ms > _last_ms:
             _last_ms = ms
             # The top bit is left clear, so that there is room to count up within the millisecond.

@@ -55,21 +55,21 @@ def content_type_of(path: str) -> str:
 def segment_problem(segment: str) -> str | None:
     """Why one segment is outside the grammar, as the end of a sentence; None when it is fine."""
     if not segment:
-        return "has an empty segment"
+        return "has an empty segment: it can neither begin nor end with `/`, nor hold `//`"
     if segment in (".", ".."):
-        return f"has the segment {segment!r}"
+        return f"has the segment {segment!r}: name the place itself"
     if _CONTROL.search(segment):
-        return "holds a control character or a backslash"
+        return "holds a control character or a backslash: leave it out, and join segments by `/`"
     if segment.lower().endswith(SIDECAR_SUFFIX):
-        return f"has a segment that ends in {SIDECAR_SUFFIX}, the name of a sidecar"
+        return f"has a segment that ends in {SIDECAR_SUFFIX}, the name of a sidecar: choose another name"
     try:
         size = len(segment.encode())
     except UnicodeEncodeError:
-        return "is not valid Unicode"
+        return "is not valid Unicode: give it in UTF-8"
     if size > MAX_SEGMENT_BYTES:
         return f"has a segment of {size} bytes; at most {MAX_SEGMENT_BYTES} are allowed"
     if not unicodedata.is_normalized("NFC", segment):
-        return "is not in Unicode normal form C"
+        return "is not in Unicode normal form C (NFC): normalize it"
     return None
 
 

@@ -114,7 +114,17 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One fault of a config. Line and column count from 1."""
+    """One fault of a config.
+
+    Attributes:
+        severity: an `error` keeps the config from being applied; a `warning` does not.
+        code: `E…` or `W…`; stable.
+        path: where in the document, with dots: `routes.convert.adapters.0.type`; empty for all of it.
+        line: its line in the source, counted from 1.
+        column: its character in that line, counted from 1.
+        message: what is wrong, for a reader.
+        suggestion: what to write instead; None where nothing comes near.
+    """
 
     severity: Literal["error", "warning"]
     code: str
@@ -127,7 +137,20 @@ class Diagnostic:
 
 @dataclass(frozen=True, slots=True)
 class ConfigVersion:
-    """One immutable version of a config, as the API shows it."""
+    """One immutable version of a config, as the API shows it.
+
+    Attributes:
+        name: the name of the config; all its versions share it.
+        version: its number, counted from 1.
+        hash: `sha256:` and, in hex, the hash of the parsed document; alike for texts that mean the same.
+        active: whether the config, in whatever version, takes new runs and replays.
+        created_at: when this version was stored; RFC 3339 in UTC.
+        entry: the route that the inputs of a run go to.
+        routes: names of the routes, in the order of the source.
+        stages: those that the routes store, in the order of the source; `input` is not among them.
+        source: the YAML text as it was applied.
+        warnings: what applying this version warned of.
+    """
 
     name: str
     version: int
@@ -156,7 +179,15 @@ ReplayState = Literal["publishing", "publishing_complete", "partial_failure", "s
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Sums over row states. `total` is the number of messages ever recorded."""
+    """Messages of an execution, or of one of its routes, by state; at most a second old while it runs.
+
+    Attributes:
+        pending: still open: `pending`, `running` or `retry`.
+        completed: `completed` or `skipped`.
+        failed: dead letters: `dead`.
+        cancelled: `cancelled`, with their execution.
+        total: all that were ever recorded: the sum of the four.
+    """
 
     pending: int = 0
     completed: int = 0
@@ -174,7 +205,12 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What went wrong, for a reader."""
+    """What went wrong, for a reader.
+
+    Attributes:
+        code: stable; that of a dead letter (`adapter_error`) or of an execution (`listing_failed`).
+        message: what happened; in the adapter's own words where it raised something.
+    """
 
     code: str
     message: str
@@ -182,7 +218,26 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """One run, replay or adopted prefix."""
+    """One run, replay or adopted prefix.
+
+    Attributes:
+        execution_id: its objects lie at `{execution_id}/{stage}/{path}`.
+        kind: `run` of inputs, `replay` of a stage, or `adopted`: objects that another program laid out.
+        status: `running` while a message is open or more may come, then `completed`, or `failed` if one is
+            dead or there is an `error`; `cancelled` by hand. Sending a dead letter again makes it `running`.
+        config: the config that it works by; of a replay, that of its target; None for an adopted one.
+        config_version: the version of it, fixed when the execution began; None for an adopted one.
+        config_hash: the hash of that version; None for an adopted one.
+        parent_execution_id: the execution that it replays; None unless it is a replay.
+        replay_batch_id: the id of the batch; None unless it is a replay.
+        tags: what a run was marked with, sorted; empty for the others.
+        created_at: when it began; RFC 3339 in UTC. Of an adopted one: when it was first replayed, and until
+            then the time of one of its objects.
+        ended_at: when it was no longer `running`; RFC 3339 in UTC; None while it is.
+        error: why not all that it is about became messages (`upload_incomplete`, `listing_failed`), else
+            None. What went wrong with a message stands with the message.
+        counts: its messages by state.
+    """
 
     execution_id: UUID
     kind: Kind
@@ -199,9 +254,37 @@ class Execution:
     counts: Counts
 
 
+MOST_ERRORS: Final = 100
+"""Lines of a replay's errors at most; the last of a longer list says how many more there were."""
+UNCERTAIN: Final = "uncertain, will be settled"
+"""Ends the line of an object of which it is not known, or not yet, whether it is published."""
+
+
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A replay batch: the contract's numbers and where it stands. `status` is None until publishing ends."""
+    """A replay batch: the contract's numbers and where it stands.
+
+    Attributes:
+        execution_id: the new execution, under which the outputs are stored.
+        from_execution_id: the execution whose stored outputs are replayed.
+        from_stage, to_route: as asked for.
+        from_path: as asked for; None: the whole stage.
+        to_queue: the inbound queue of the route, where the messages go.
+        objects_found: objects listed so far, without sidecars, folder markers and what is not stored.
+        objects_published: messages that the broker has confirmed.
+        objects_failed: objects whose key can't be worked or whose message was refused; once cancelled, all
+            that are not published.
+        status: None until publishing ends; `partial_failure` when objects failed, or it ended early.
+        replay_batch_id: the id of this batch.
+        errors: a line for what ended it early, and for each object that failed or is uncertain; at most
+            100, of which the last counts the rest; None where there is none.
+        state: `publishing`, then as `status`; `cancelled`; or `stalled`: its listing ended five processes
+            in a row, and nobody goes on.
+        to_config: the config of the route.
+        to_config_version: the version of it, the newest when the replay began.
+        created_at: when it began; RFC 3339 in UTC.
+        ended_at: when publishing ended, or was cancelled; RFC 3339 in UTC; None until then.
+    """
 
     execution_id: UUID
     from_execution_id: UUID
@@ -223,7 +306,28 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplayProgress(Replay):
+    """A replay batch while it is watched.
+
+    Attributes:
+        rate: objects published a second, over the last few seconds; None at the first look.
+        eta_seconds: until publishing ends; None while that is not known, as long as objects are listed.
+    """
+
+    rate: float | None = None
+    eta_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RouteCounts:
+    """The messages of an execution in one route.
+
+    Attributes:
+        route: its name in the execution's config.
+        queue: its inbound queue.
+        counts: its messages by state; over all routes they add up to those of the execution.
+    """
+
     route: str
     queue: str
     counts: Counts
@@ -231,6 +335,16 @@ class RouteCounts:
 
 @dataclass(frozen=True, slots=True)
 class StageSummary:
+    """What an execution has stored in one stage: what a replay of it would find.
+
+    Attributes:
+        stage: `input`, one that the config declares, or a first folder that another program made.
+        objects: how many, without sidecars and folder markers.
+        bytes: their sizes, added up.
+        first_key: the first of its keys, in byte order; None where there is none.
+        last_key: the last of its keys, in byte order; None where there is none.
+    """
+
     stage: str
     objects: int
     bytes: int
@@ -240,7 +354,15 @@ class StageSummary:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """One stored output in a listing. `size` in bytes."""
+    """One stored output in a listing.
+
+    Attributes:
+        key: `{execution_id}/{stage}/{path}`.
+        stage: the declared one that it lies in; where none is, the one asked for, else the first folder.
+        path: what follows the stage in the key.
+        size: its size in bytes.
+        modified_at: when the store last wrote it; RFC 3339 in UTC.
+    """
 
     key: str
     stage: str
@@ -251,7 +373,27 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """One message and what came of it."""
+    """One message and what came of it.
+
+    Attributes:
+        correlation_id: the id of the message; it stays when it is tried or sent again.
+        parent_correlation_id: the message whose output this one is about; None for an input of a run and
+            for an object of a replay.
+        execution_id: the execution that it belongs to.
+        replay_batch_id: the batch of that execution; None unless it is a replay.
+        config: the config that it is worked by.
+        config_version: the version of it.
+        route: the route that it is worked by.
+        status: `pending`, `running` and `retry` (to be tried again) are open; `dead` is a dead letter.
+        attempts: how often work on it was started; sending it again does not reset that.
+        input_key: the key of the object that it is about.
+        output_keys: the keys of the objects that it made, in order; empty until it is completed.
+        error: what went wrong last; None where nothing did, and once it is completed or sent again.
+        created_at: when it was recorded; RFC 3339 in UTC.
+        started_at: when its last attempt started; RFC 3339 in UTC; None before the first.
+        ended_at: when it was completed, dead or cancelled; RFC 3339 in UTC; None while it is open.
+        duration_ms: milliseconds from `started_at` to `ended_at`; None where one of them is.
+    """
 
     correlation_id: UUID
     parent_correlation_id: UUID | None
@@ -273,7 +415,13 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True)
 class ChainLink(Lineage):
-    """A message in a chain: how far from the one asked about (negative is up), and by which bond."""
+    """A message in a chain.
+
+    Attributes:
+        distance: how far from the one asked about: 0 is that one, negative is up.
+        via: its bond to the next one nearer to that: `parent`, one made what the other is about; `replay`,
+            the same across two executions; `self` for the one asked about.
+    """
 
     distance: int = 0
     via: Literal["self", "parent", "replay"] = "self"
@@ -281,6 +429,22 @@ class ChainLink(Lineage):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
+    """A message that nothing tries again until someone sends it again.
+
+    Attributes:
+        correlation_id: the id of the message; it stays when it is sent again.
+        execution_id: the execution that it belongs to.
+        config: the config that it was worked by.
+        config_version: the version of it.
+        route: the route that it was worked by.
+        queue: the inbound queue of the route.
+        input_key: the key of the object that it is about.
+        attempts: how often work on it was started, in all.
+        error_code: why it is dead; stable: `adapter_error`, `rejected`, …
+        error: what happened; in the adapter's own words where it raised something.
+        failed_at: when it became a dead letter; RFC 3339 in UTC.
+    """
+
     correlation_id: UUID
     execution_id: UUID
     config: str
@@ -296,12 +460,32 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterDetail(DeadLetter):
+    """A dead letter with its traceback.
+
+    Attributes:
+        traceback: that of what the adapter raised last, cut in the middle where it is long; None for an
+            error that has none, such as `rejected` or `adapter_timeout`.
+    """
+
     traceback: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RouteStatus:
-    """A route of a newest active version, with its queue as it stands."""
+    """A route of a newest active version, with its queue as it stands.
+
+    Attributes:
+        config: the config that the route belongs to.
+        route: its name.
+        queue: its inbound queue.
+        stage: where its outputs are stored; None: they are not.
+        adapters: types of its steps, in order; empty where other programs consume the queue.
+        to: the routes that its outputs go to.
+        queue_depth: messages in the queue that are not handed out.
+        in_flight: messages of the queue that are handed out and not yet done with.
+        dead: dead letters of the route, of all versions of the config.
+        workers: processes alive that consume the queue.
+    """
 
     config: str
     route: str
@@ -317,14 +501,79 @@ class RouteStatus:
 
 @dataclass(frozen=True, slots=True)
 class BackendHealth:
+    """How a backend is.
+
+    Attributes:
+        backend: which one it is: `files`, `s3`, `sqlite`, `postgresql`, `nats`, …
+        status: `down` when it can't be reached or does not answer in time.
+        detail: what it says of itself, or why it is down.
+    """
+
     backend: str
     status: Literal["ok", "down"]
     detail: str | None
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that `doctor` looked at.
+
+    Attributes:
+        what: `reach`, `version`, `rights`, `durability`, `clock`, `round trip`, or another few plain words.
+        status: `failed` when work can't go on like this; `warning` when a promise is weaker than it looks.
+        detail: what was found, with the figure or the server's own words.
+        fix: what to do about it; empty where all is well.
+    """
+
+    what: str
+    status: Literal["ok", "warning", "failed"]
+    detail: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A backend, examined.
+
+    Attributes:
+        part: `store`, `broker` or `catalog`; `site` for what shows only between them.
+        backend: which backend that is; None for the site, and for one that can't be opened.
+        status: the status of its worst finding.
+        findings: all that was looked at.
+    """
+
+    part: Literal["store", "broker", "catalog", "site"]
+    backend: str | None
+    status: Literal["ok", "warning", "failed"]
+    findings: list[Finding]
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """All parts, examined.
+
+    Attributes:
+        status: the status of the worst part.
+        parts: store, broker and catalog; then the site, unless one of those failed.
+    """
+
+    status: Literal["ok", "warning", "failed"]
+    parts: list[Examined]
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """A process that lately said it is alive. `kind` is `worker`, `serve`, `run` or `replay`."""
+    """A process that lately said it is alive.
+
+    Attributes:
+        worker_id: unique for ever; it begins with `kind`.
+        kind: the command that it is of: `worker`, `serve`, `run` or `replay`.
+        host: the name of its machine.
+        pid: its process id there.
+        queues: those that it consumes; empty for a process that does no work on messages.
+        started_at: when it first said so; RFC 3339 in UTC.
+        heartbeat_at: when it last said so; RFC 3339 in UTC.
+    """
 
     worker_id: str
     kind: str
@@ -336,7 +585,63 @@ class WorkerInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class AdapterInfo:
+    """An adapter that is loaded.
+
+    Attributes:
+        type: its name, as configs have it.
+        version: as its author counts; in the sidecar of all that it makes.
+        produces: the content type of outputs that name none; None: what their path says, else the input's.
+        effects: `external` when it changes something outside of Playhead.
+        description: its docstring; may be empty.
+        origin: where it was defined, for a reader.
+        config: the JSON Schema of its config; None: it takes none.
+    """
+
+    type: str
+    version: str
+    produces: str | None
+    effects: Literal["none", "external"]
+    description: str
+    origin: str
+    config: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    """One answer of an index.
+
+    Attributes:
+        key: the key of the object whose text it is; for a text that an earlier step of the route made, the
+            key that it would have beside the route's input.
+        execution_id: the execution that put it into the index.
+        path: what follows the stage in the key.
+        title: the attribute `title` of the text; may be empty.
+        snippet: a piece of the text, with the words found in brackets.
+        score: the higher, the better; says nothing beyond this answer.
+    """
+
+    key: str
+    execution_id: UUID
+    path: str
+    title: str
+    snippet: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
+    """How a server and its backends are.
+
+    Attributes:
+        status: `degraded` when a backend is down.
+        version: the version of Playhead.
+        store: how the store is.
+        broker: how the broker is.
+        catalog: how the catalog is.
+        workers: the processes that are alive, oldest first; empty when the catalog is down.
+    """
+
     status: Literal["ok", "degraded"]
     version: str
     store: BackendHealth
@@ -352,7 +657,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """A piece of a list; `next_cursor` is opaque, None at the end."""
+    """A piece of a list.
+
+    Attributes:
+        items: the piece, in the order of the list.
+        next_cursor: gives the next piece, as `cursor`; opaque; None at the end.
+    """
 
     items: list[T]
     next_cursor: str | None = None

@@ -7,21 +7,37 @@ environment; everything else is given a `Settings`.
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
 from playhead import faults
 from playhead.errors import CannotStart
 
 PREFIX: Final = "PLAYHEAD_"
 FILE: Final = "playhead.toml"
+
+_OF_KUBERNETES: Final = re.compile(r"(^|_)SERVICE_(HOST|PORT)(_|$)|(^|_)PORT_\d+_(TCP|UDP)(_|$)")
+_HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?)(:[0-9]{1,5})?", re.ASCII)
+_PASSWORD: Final = re.compile(r"(?s)//.*@")
+"""To the last `@`: one that is not escaped, or a `/`, ends what URLs take for a password too soon."""
 
 
 def _names(value: object) -> object:
@@ -46,7 +62,24 @@ def _home(value: object) -> object:
         raise ValueError(f"{exc}") from exc
 
 
+def _host(given: str) -> str:
+    """A host as requests say it: in lower case, an address with colons in its one form and in brackets."""
+    name = given.lower()
+    if name.count(":") > 1 and "[" not in name:
+        name = f"[{name}]"
+    try:
+        parts = _HOST.fullmatch(name)
+        if parts and name.startswith("["):
+            name = f"[{ipaddress.IPv6Address(parts[1][1:-1])}]{parts[2] or ''}"
+    except ValueError:
+        parts = None
+    if parts is None:
+        raise ValueError(f"{given!r} is no host; write playhead.example.com, or host:8443 for one port alone")
+    return name
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+Hosts = Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(_names)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(ge=1)]
 
@@ -59,15 +92,39 @@ class Settings(BaseModel):
     home: Annotated[Path, BeforeValidator(_home)] = Field(
         Path(".playhead"), description="Folder of everything whose place is not set otherwise."
     )
-    store: str | None = Field(None, description="Where objects are: file:///…; unset: under the home.")
-    broker: str | None = Field(None, description="Where queues are: sqlite:///…; unset: under the home.")
-    catalog: str | None = Field(None, description="The catalog: sqlite:///…; unset: under the home.")
+    store: str | None = Field(
+        None,
+        repr=False,
+        description="Where objects are: file:///…, s3://…, gs://…, az://…; unset: under the home.",
+    )
+    broker: str | None = Field(
+        None,
+        repr=False,
+        description="Where queues are: sqlite:///…, nats://…, amqp://…, postgresql://…; unset: in the home.",
+    )
+    catalog: str | None = Field(
+        None, repr=False, description="The catalog: sqlite:///…, postgresql://…; unset: under the home."
+    )
+    queue_prefix: Annotated[str, Field(min_length=0)] = Field(
+        "",
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$",
+        description="Goes before queue names, where several installations share a NATS or RabbitMQ.",
+    )
     adapters: Names = Field((), description="Modules or ./files.py that define adapters; a comma list.")
     adapters_allowed: Names | None = Field(
         None, description="Names of adapters that configs may use; unset: all that are loaded."
     )
+    server: str | None = Field(
+        None,
+        repr=False,
+        description="A server that commands work on, instead of on backends: http://HOST:PORT.",
+    )
     host: str = Field("127.0.0.1", description="Where the server listens.")
     port: int = Field(8080, ge=0, le=65535, description="0 takes a free one.")
+    allowed_hosts: Hosts = Field(
+        (), description="Further names that the server answers to, such as that of a proxy; a comma list."
+    )
+    max_connections: int = Field(500, ge=1, description="Open connections of a server.")
     lease_seconds: Seconds = Field(
         15, description="A replayer or reconciler that is silent for so long is taken over."
     )
@@ -90,6 +147,9 @@ class Settings(BaseModel):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
         "info", description="What is logged."
     )
+    clock_shift_seconds: float = Field(
+        0, allow_inf_nan=False, description="For tests: how wrong this process's clock is."
+    )
     fault: Annotated[str, Field(min_length=0)] = Field(
         "", description="For tests: `point[:n]`, where the process kills itself."
     )
@@ -101,6 +161,20 @@ class Settings(BaseModel):
         if isinstance(value, bool):
             raise ValueError("no setting is true or false")
         return value
+
+    @field_validator("server")
+    @classmethod
+    def _server_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value)
+            right = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            right = False
+        if not right or parts.query or parts.fragment or "@" in parts.path:
+            raise ValueError("it must be the address of a server: http://HOST:PORT or https://HOST")
+        return value.rstrip("/")
 
     @field_validator("fault")
     @classmethod
@@ -141,8 +215,34 @@ def load_settings(**flags: Any) -> Settings:
         for error in exc.errors(include_url=False):
             name = str(error["loc"][0])
             source, value = given[name]
-            lines.append(f"{source.place(name)} is {value!r}: {_reason(error['type'], error['msg'], value)}")
+            shown = without_password(repr(value), "…@")
+            lines.append(f"{source.place(name)} is {shown}: {_reason(error['type'], error['msg'], value)}")
         raise CannotStart("setup_invalid", "\n".join(lines)) from exc
+
+
+def wants_traces() -> bool:
+    """Whether the operator says where traces go, in the variables that OpenTelemetry has for all programs."""
+    return (
+        bool(_of_traces("ENDPOINT"))
+        and os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() != "true"
+        and "none" not in os.environ.get("OTEL_TRACES_EXPORTER", "").lower()
+    )
+
+
+def trace_protocol() -> str:
+    """In which form the operator wants traces sent."""
+    return _of_traces("PROTOCOL") or "http/protobuf"
+
+
+def _of_traces(name: str) -> str:
+    """A variable of the OTLP exporter: that for traces, else that for all signals; empty is not set."""
+    found = (os.environ.get(f"OTEL_EXPORTER_OTLP_{of}{name}", "").strip() for of in ("TRACES_", ""))
+    return next(filter(None, found), "")
+
+
+def without_password(address: str, instead: str = "") -> str:
+    """An address as people may see it: without the name and the password that go before its host."""
+    return _PASSWORD.sub(f"//{instead}", address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +251,32 @@ class _Source:
 
     values: Mapping[str, Any]
     place: Callable[[str], str]
+
+
+def unknown_variables() -> list[str]:
+    """Say of each variable that begins like a setting and is none that it has no effect, and what is near.
+
+    Such a variable is no error: it may be meant for another version, or for another program.
+    """
+    fields = Settings.model_fields
+    said = []
+    for variable, value in sorted(os.environ.items()):
+        name = variable.removeprefix(PREFIX)
+        if name == variable or name.lower() in fields or _is_of_others(name, value):
+            continue
+        near = get_close_matches(name.lower(), fields, n=1)
+        hint = f"did you mean {PREFIX}{near[0].upper()}?" if near else "no setting has that name"
+        said.append(f"{variable} has no effect: {hint}")
+    return said
+
+
+def _is_of_others(name: str, value: str) -> bool:
+    """Whether a variable is our tests', or one that Kubernetes sets for a service named like us."""
+    return (
+        name.startswith("TEST_")
+        or value.startswith(("tcp://", "udp://"))
+        or _OF_KUBERNETES.search(name) is not None
+    )
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:

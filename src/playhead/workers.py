@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
 import logging
 import multiprocessing
 import signal
@@ -13,13 +14,16 @@ from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING
 
 from playhead import events
-from playhead.bootstrap import open_runtime
+from playhead.bootstrap import Runtime, open_runtime
+from playhead.errors import Unavailable
 
 if TYPE_CHECKING:
     from playhead.settings import Settings
 
 _RESTART_PAUSE_SECONDS = 1.0
 _LOOK_SECONDS = 0.5
+_ROUTES_SECONDS = 1.5
+"""A route that is not there after so long is more likely mistyped than about to be applied."""
 _ECHO_SECONDS = 0.5
 """A signal again so soon is the same wish: `timeout` sends it to the process and to its group."""
 
@@ -83,12 +87,31 @@ async def _work(settings: Settings, routes: Sequence[str], until_idle: bool) -> 
     try:
         async with open_runtime(settings, kind="worker") as rt:
             events.emit(events.WORKER_STARTED, worker=rt.process.id if rt.process else None)
+            if until_idle:
+                await _tell_of_unknown(rt, routes)
+            elif routes:
+                rt.spawn(_tell_of_unknown(rt, routes, after=_ROUTES_SECONDS))
             code = await rt.work(routes=routes, until_idle=until_idle, stop=stop)
             completed = rt.worker.completed if rt.worker else 0
             events.emit(events.WORKER_STOPPED, attempts_ended=completed, exit_code=code)
             return code
     finally:
         orphaned.cancel()
+
+
+async def _tell_of_unknown(rt: Runtime, routes: Sequence[str], *, after: float = 0.0) -> None:
+    """Log which of the routes asked for no config has: mistyped, they would be waited for in silence."""
+    await asyncio.sleep(after)
+    try:
+        names = [(s.route, f"{s.config}/{s.route}") for s in await rt.catalog.subscriptions()]
+    except Unavailable:
+        return  # what is away is told of elsewhere
+    known = {name for both in names for name in both}
+    for route in routes:
+        if route not in known:
+            near = difflib.get_close_matches(route, known, n=3)
+            detail = f"did you mean {' or '.join(near)}?" if near else "`playhead queues` lists the routes"
+            events.emit(events.ROUTE_UNKNOWN, logging.WARNING, route=route, detail=detail)
 
 
 async def _stop_with_parent(stop: asyncio.Event) -> None:
@@ -123,10 +146,20 @@ class Crew:
         member.start()
         return member
 
+    def _replace(self, count: int) -> int:
+        """Start so many workers anew; returns how many could be."""
+        for started in range(count):
+            try:
+                self._members.append(self._start())
+            except OSError as exc:  # no process or no memory left, for now
+                events.emit(events.LOOP_FAILED, logging.ERROR, detail=f"a worker can't be started: {exc}")
+                return started
+        return count
+
     async def tend(self, stop: asyncio.Event) -> int:
         """Keep the crew at its number until told to stop, or until all have ended by themselves."""
-        code = 0
-        while not stop.is_set() and self._members:
+        code = missing = 0
+        while not stop.is_set() and (self._members or missing):
             for member in list(self._members):
                 if member.exitcode is None:
                     continue
@@ -135,9 +168,10 @@ class Crew:
                     code = max(code, member.exitcode)
                     continue
                 events.emit(events.WORKER_STOPPED, logging.WARNING, pid=member.pid, exit_code=member.exitcode)
+                missing += 1
+            if missing:
                 await asyncio.sleep(_RESTART_PAUSE_SECONDS)
-                if not stop.is_set():
-                    self._members.append(self._start())
+                missing -= self._replace(0 if stop.is_set() else missing)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _LOOK_SECONDS / 5)
         for member in self._members:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
 from playhead.ids import uuid7
 from tests.acceptance.ledger import Findings, Ledger
@@ -90,7 +91,7 @@ def roots(site: Site, execution: str) -> list[str]:
     found = site.rows(
         "SELECT object_key FROM messages m JOIN executions e ON e.n = m.execution "
         "WHERE e.id = ? AND ordinal IS NOT NULL ORDER BY ordinal",
-        bytes.fromhex(execution.replace("-", "")),
+        UUID(execution),
     )
     return [row["object_key"] for row in found]
 
@@ -159,9 +160,3 @@ def is_writable(site: Site) -> bool:
             return False
         con.execute("ROLLBACK")
         return True
-
-
-def is_stopped(pid: int) -> bool:
-    """Whether a process stands still (SIGSTOP)."""
-    stat = Path(f"/proc/{pid}/stat").read_text()
-    return stat.rpartition(")")[2].split()[0] == "T"

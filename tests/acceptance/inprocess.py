@@ -20,6 +20,7 @@ from fastapi import FastAPI
 
 from playhead import __version__
 from playhead.api.app import create_app
+from playhead.api.callers import Hosts
 from playhead.bootstrap import Runtime, open_runtime
 from playhead.envelope import Call, Message
 from playhead.ports.broker import Broker, Delivery, Outcome
@@ -48,6 +49,7 @@ class Playhead:
         return create_app(
             self.rt.services,
             version=__version__,
+            hosts=Hosts(loopback=False),
             max_body_bytes=settings.max_body_bytes,
             max_upload_bytes=settings.max_upload_bytes,
         )
@@ -107,17 +109,17 @@ class Playhead:
         return found
 
     async def submit(self, files: Mapping[str, bytes | str], config: str = "docs", **form: Any) -> str:
-        """Start a run; returns the execution's id once its inputs are published (nothing is worked yet)."""
+        """Start a run; returns the execution's id once its inputs are recorded (nothing is worked yet)."""
         sent = [("files", (n, d.encode() if isinstance(d, str) else d)) for n, d in files.items()]
         answer = await self.http.post(f"/api/v1/configs/{config}/run", files=sent, data=form)
         assert answer.status_code == 202, answer.text
         execution = str(answer.json()["execution_id"])
 
-        async def published() -> bool:
+        async def recorded() -> bool:
             counts: dict[str, int] = (await self.execution(execution))["counts"]
             return counts["total"] == len(files)
 
-        await until(published)
+        await until(recorded)
         return execution
 
     async def run(self, files: Mapping[str, bytes | str], config: str = "docs", **form: Any) -> str:
@@ -263,6 +265,15 @@ async def until(look: Callable[[], Awaitable[bool] | bool], patience: float = PA
         await asyncio.sleep(0.01)
 
 
+async def until_waiting(ph: Playhead, queue: str, number: int) -> None:
+    """Wait until so many messages are in a queue."""
+
+    async def there() -> bool:
+        return len(await ph.waiting(queue)) == number
+
+    await until(there)
+
+
 def _own_steps(home: Path) -> Path:
     file = home / "steps.py"
     home.mkdir(parents=True, exist_ok=True)
@@ -287,7 +298,7 @@ async def opened(
     given: dict[str, Any] = {"home": home, "adapters": files, "settle_seconds": 1} | settings
     async with open_runtime(Settings(**given), kind=kind) as rt:
         steps = sys.modules[rt.adapters["do"].target.__module__]
-        rt.broker = Prompt(rt.broker)  # type: ignore[assignment]
+        rt.broker = Prompt(rt.broker)
         playhead = Playhead(rt, steps)
         try:
             yield playhead

@@ -243,12 +243,11 @@ class Stand:
 
     def _strike_worker(self, case: Case) -> None:
         self._other.stop()
-        # What it holds is known by how long it stays hidden, which is far above what others ask for.
-        settings = {"VISIBILITY_SECONDS": "3600"} if case.purged else {}
+        settings = self._site.holds if case.purged else {}
         armed = self._site.worker(fault=case.fault, settings=settings)
         self._begin_until_struck(case, armed)
         if case.purged:
-            self._site.purge("visible_at > ?", time.time() + 1800)
+            self._site.forget_held()
         self._other = self._site.worker()
 
     def _strike_server(self, case: Case) -> None:

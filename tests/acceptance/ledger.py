@@ -1,4 +1,4 @@
-"""What is left of an execution, counted anew: rows of the catalog, files of the store, notes of the steps.
+"""What is left of an execution, counted anew: rows of the catalog, objects of the store, notes of the steps.
 
 `audit` says what is lost, doubled or uncertain without knowing what should have come out; `Picture` is
 what must be equal, byte for byte, to that of an execution that nobody disturbed.
@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
@@ -146,7 +145,7 @@ class Ledger:
         self._site = site
         self.id = execution
         self.source = source or execution
-        self._blob = UUID(execution).bytes
+        self._uuid = UUID(execution)
 
     # -- what is there -----------------------------------------------------------------------------
 
@@ -160,7 +159,7 @@ class Ledger:
         return [
             Row(
                 n=r["n"],
-                correlation_id=str(UUID(bytes=r["id"])),
+                correlation_id=_id(r["id"]),
                 route=r["route"],
                 external=bool(r["external"]),
                 feeds=tuple(json.loads(r["feeds"])),
@@ -173,7 +172,7 @@ class Ledger:
                 parent=r["parent"],
                 error_code=r["error_code"],
             )
-            for r in self._site.rows(_MESSAGES, self._blob)
+            for r in self._site.rows(_MESSAGES, self._uuid)
         ]
 
     @cached_property
@@ -192,25 +191,13 @@ class Ledger:
 
     @cached_property
     def files(self) -> dict[str, bytes]:
-        """Every file below the execution, by its whole key."""
-        top = self._site.objects / self.id
-        return {f"{self.id}/{path.relative_to(top)}": path.read_bytes() for path in _files(top)}
+        """Every object below the execution, by its whole key."""
+        return self._site.stored(self.id)
 
     @cached_property
     def notes(self) -> list[Note]:
-        log = self._site.data / f"{self.id}.log"
-        lines = log.read_text().splitlines() if log.exists() else []
-        parts = [line.split() for line in lines]
+        parts = [line.split() for line in self._site.noted(self.id)]
         return [Note(what, route, cid, int(attempt)) for what, route, cid, attempt in parts]
-
-    def _calls(self, queue: str) -> set[str]:
-        """The correlation ids of the messages in a queue."""
-        found = self._site.rows(
-            "SELECT c.message_id FROM calls c JOIN queues q ON q.id = c.queue "
-            "WHERE q.name = ? AND c.headers LIKE ?",
-            *(queue, f"%{self.id}%"),
-        )
-        return {r["message_id"].rpartition(".")[0] for r in found}
 
     # -- what must be equal ------------------------------------------------------------------------
 
@@ -244,31 +231,33 @@ class Ledger:
 
     # -- what must hold ----------------------------------------------------------------------------
 
-    def audit(self, *, route: str) -> Findings:
-        """Count anew, from rows, files and notes, with nothing to compare with.
+    def audit(self, *, route: str, found: Sequence[str] | None = None) -> Findings:
+        """Count anew, from rows, objects and notes, with nothing to compare with.
 
         Args:
             route: where the inputs (of the source) were sent.
+            found: their keys, where the source is others' and no row tells them.
         """
-        found = Findings(again=sum(max(r.attempt - 1, 0) for r in self.rows))
+        seen = Findings(again=sum(max(r.attempt - 1, 0) for r in self.rows))
         by_place = Counter((r.route, r.key) for r in self.rows)
-        wanted = Counter(self._wanted(route))
-        found.lost += [f"no row for {key} in {to}" for to, key in (wanted - by_place).elements()]
-        found.doubled += [f"a row too many for {key} in {to}" for to, key in (by_place - wanted).elements()]
-        found.lost += [f"{r.route} of {r.key} is {r.state}" for r in self.rows if r.state != "completed"]
-        found.uncertain += [f"{r.route} of {r.key}" for r in self.rows if not r.confirmed]
-        found.add(self._audit_store())
-        found.add(self._audit_work())
-        found.add(self._audit_external())
-        found.lost += self._miscounted()
-        return found
+        if found is None:
+            found = [made.key for made in self._made(self.source) if made.message is None]
+        wanted = Counter(self._wanted(route, found))
+        seen.lost += [f"no row for {key} in {to}" for to, key in (wanted - by_place).elements()]
+        seen.doubled += [f"a row too many for {key} in {to}" for to, key in (by_place - wanted).elements()]
+        seen.lost += [f"{r.route} of {r.key} is {r.state}" for r in self.rows if r.state != "completed"]
+        seen.uncertain += [f"{r.route} of {r.key}" for r in self.rows if not r.confirmed]
+        seen.add(self._audit_store())
+        seen.add(self._audit_work())
+        seen.add(self._audit_external())
+        seen.lost += self._miscounted()
+        return seen
 
-    def _wanted(self, route: str) -> Iterator[tuple[str, str]]:
+    def _wanted(self, route: str, inputs: Sequence[str]) -> Iterator[tuple[str, str]]:
         """The rows that there should be: inputs times the entry, stored outputs times what they feed."""
         feeds = {r.n: r.feeds for r in self.rows}
-        for made in self._made(self.source):
-            if made.message is None:
-                yield route, made.key
+        for key in inputs:
+            yield route, key
         for made in self.made:
             if made.message is not None:
                 for to in feeds[made.message]:
@@ -313,7 +302,7 @@ class Ledger:
         found = Findings()
         queues = {r["route"]: r["queue"] for r in self._site.items(f"/executions/{self.id}/routes")}
         for route in {r.route for r in self.rows if r.external}:
-            there = self._calls(queues[route])
+            there = self._site.called(queues[route], self.id)
             mine = {r.correlation_id for r in self.rows if r.route == route}
             found.lost += [f"{cid} is not in {queues[route]}" for cid in sorted(mine - there)]
             found.doubled += [f"{cid} in {queues[route]} has no row" for cid in sorted(there - mine)]
@@ -360,5 +349,6 @@ class Ledger:
         return told
 
 
-def _files(top: Path) -> Iterator[Path]:
-    return (path for path in sorted(top.rglob("*")) if path.is_file())
+def _id(value: Any) -> str:
+    """An id as SQLite holds it (16 bytes), or PostgreSQL."""
+    return str(UUID(bytes=value) if isinstance(value, bytes) else value)

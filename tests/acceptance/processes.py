@@ -18,11 +18,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
+from uuid import UUID
 
 import httpx
 
@@ -50,12 +51,13 @@ class SiteFailed(AssertionError):
 
 @dataclass(slots=True)
 class Process:
-    """A process of a site. Its stderr goes to `log`."""
+    """A process of a site. Its stderr goes to `log`; `url` is where a server listens."""
 
     name: str
     popen: subprocess.Popen[bytes]
     log: Path
     fault: str = ""
+    url: str = ""
 
     @property
     def said(self) -> str:
@@ -88,12 +90,26 @@ class Process:
             return -signal.SIGKILL
 
     def pause(self) -> None:
-        """SIGSTOP: it is silent, and holds what it holds."""
+        """SIGSTOP: it is silent, and holds what it holds. Returns when its last thread stands still.
+
+        A thread that runs on another processor does so for a moment yet, and may take a lock in it.
+        """
         self.popen.send_signal(signal.SIGSTOP)
+        while self.code is None and not is_stopped(self.popen.pid):
+            time.sleep(0.001)
 
     def resume(self) -> None:
         """SIGCONT, at any later time."""
         self.popen.send_signal(signal.SIGCONT)
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether every thread of a process stands still (SIGSTOP)."""
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):  # that thread has ended
+            if stat.read_text().rpartition(")")[2].split()[0] not in "TZX":
+                return False
+    return True
 
 
 @dataclass
@@ -104,11 +120,13 @@ class Site:
         folder: where the processes run and their logs are; the home is `folder/home`.
         environment: of every process.
         url: of the server that was started last.
+        before: what each command line begins with, as one that enters a namespace.
     """
 
     folder: Path
     environment: Mapping[str, str]
     url: str = ""
+    before: Sequence[str] = ()
     processes: list[Process] = field(default_factory=list)
     _started: int = 0
 
@@ -145,9 +163,9 @@ class Site:
         log = self.folder / "logs" / f"{name}.log"
         with log.open("wb") as sink:
             popen = subprocess.Popen(
-                [sys.executable, "-P", "-m", "playhead", *arguments],
+                [*self.before, sys.executable, "-P", "-m", "playhead", *arguments],
                 cwd=self.folder,
-                env={**self.environment, **_variables({"FAULT": fault, **settings})},
+                env={**self.environment, **variables({"FAULT": fault, **self.own(name), **settings})},
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=sink,
@@ -156,11 +174,17 @@ class Site:
         self.processes.append(process)
         return process
 
-    def serve(self, *arguments: str, fault: str = "") -> Process:
+    def own(self, process: str) -> Mapping[str, str]:
+        """Settings that a process has for itself."""
+        return {}
+
+    def serve(
+        self, *arguments: str, fault: str = "", settings: Mapping[str, str] = MappingProxyType({})
+    ) -> Process:
         """Start a server on a free port; returns when it listens. `url` is its address from now on."""
-        server = self.start("serve", "--port", "0", *arguments, fault=fault)
+        server = self.start("serve", "--port", "0", *arguments, fault=fault, settings=settings)
         found = self.until(lambda: _LISTENING.search(server.said), "the server to listen", alive=[server])
-        self.url = found[1]
+        self.url = server.url = found[1]
         return server
 
     def worker(
@@ -242,16 +266,48 @@ class Site:
         }
         return self.post("/replay", json=body)
 
+    # -- counting ----------------------------------------------------------------------------------
+
     def rows(self, sql: str, *values: object) -> list[Any]:
-        """Rows of the catalog's file, each a mapping by column: for recounts, never for a verdict alone."""
+        """Rows of the catalog, each a mapping by column: for recounts, never for a verdict alone.
+
+        Ids are given as `UUID`; what comes back is as the database holds it.
+        """
+        plain = [value.bytes if isinstance(value, UUID) else value for value in values]
         with closing(sqlite3.connect(f"file:{self.home}/playhead.db?mode=ro", uri=True)) as con:
             con.row_factory = sqlite3.Row
-            return con.execute(sql, values).fetchall()
+            return con.execute(sql, plain).fetchall()
 
-    def purge(self, where: str, *values: object) -> int:
-        """Delete messages from the broker's file, as an operator's hand may; returns how many went."""
+    def stored(self, execution: str) -> dict[str, bytes]:
+        """Every object of the store below an execution, sidecars among them, by its whole key."""
+        top = self.objects / execution
+        files = (path for path in sorted(top.rglob("*")) if path.is_file())
+        return {f"{execution}/{path.relative_to(top)}": path.read_bytes() for path in files}
+
+    def noted(self, execution: str) -> list[str]:
+        """The lines that the steps of an execution wrote."""
+        log = self.data / f"{execution}.log"
+        return log.read_text().splitlines() if log.exists() else []
+
+    def called(self, queue: str, execution: str) -> set[str]:
+        """The correlation ids of an execution's messages in a queue that nobody of ours consumes."""
+        found = self.rows(
+            "SELECT c.message_id FROM calls c JOIN queues q ON q.id = c.queue "
+            "WHERE q.name = ? AND c.headers LIKE ?",
+            *(queue, f"%{execution}%"),
+        )
+        return {r["message_id"].rpartition(".")[0] for r in found}
+
+    # -- a broker that forgets ---------------------------------------------------------------------
+
+    holds: ClassVar[Mapping[str, str]] = MappingProxyType({"VISIBILITY_SECONDS": "3600"})
+    """Settings of a process whose messages `forget_held` is to find."""
+
+    def forget_held(self) -> None:
+        """Make the broker lose what a process held that was killed, as an operator's hand may."""
+        # It is known by how long it stays hidden, which is far above what others ask for.
         with closing(sqlite3.connect(self.home / "playhead.db", timeout=DEADLINE_SECONDS)) as con, con:
-            return con.execute(f"DELETE FROM calls WHERE {where}", values).rowcount
+            con.execute("DELETE FROM calls WHERE visible_at > ?", (time.time() + 1800,))
 
     # -- waiting -----------------------------------------------------------------------------------
 
@@ -308,8 +364,27 @@ class Site:
         return SiteFailed("\n".join(told))
 
 
-def _variables(settings: Mapping[str, str]) -> dict[str, str]:
+def variables(settings: Mapping[str, str]) -> dict[str, str]:
     return {f"PLAYHEAD_{name}": value for name, value in settings.items()}
+
+
+def outside() -> dict[str, str]:
+    """The environment of the tests, without settings of ours."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("PLAYHEAD_")}
+
+
+@contextmanager
+def site_folder() -> Iterator[Path]:
+    """A folder for a site, with one for logs in it."""
+    # Memory where there is some: a kill -9 loses nothing of it, and a commit costs no disk's time.
+    shared = Path("/dev/shm")
+    root = shared if os.access(shared, os.W_OK) else None
+    folder = Path(tempfile.mkdtemp(prefix="playhead-site-", dir=root))
+    (folder / "logs").mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 @contextmanager
@@ -320,16 +395,10 @@ def open_site(*, adapters: Path = STEPS, **settings: str) -> Iterator[Site]:
         adapters: a file of steps.
         settings: over `SETTINGS`, named like those.
     """
-    # Memory where there is some: a kill -9 loses nothing of it, and a commit costs no disk's time.
-    shared = Path("/dev/shm")
-    root = shared if os.access(shared, os.W_OK) else None
-    folder = Path(tempfile.mkdtemp(prefix="playhead-site-", dir=root))
-    (folder / "logs").mkdir()
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("PLAYHEAD_")}
-    own = {"HOME": str(folder / "home"), "ADAPTERS": str(adapters), **SETTINGS, **settings}
-    site = Site(folder, kept | _variables(own))
-    try:
-        yield site
-    finally:
-        site.close()
-        shutil.rmtree(folder)
+    with site_folder() as folder:
+        own = {"HOME": str(folder / "home"), "ADAPTERS": str(adapters), **SETTINGS, **settings}
+        site = Site(folder, outside() | variables(own))
+        try:
+            yield site
+        finally:
+            site.close()

@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -316,25 +315,6 @@ def test_messages_for_others_are_peeked_at_and_taken(shell):
     assert len(shell.json("queues", "others.work")["items"]) == 1
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error"),
-    [
-        (("01890000-0000-7000-8000-000000000000", "shouted", "split"), "execution_not_found"),
-        (("tag:none", "shouted", "split"), "execution_not_found"),
-        (("latest", "shout", "split"), "stage_not_found"),
-        (("latest", "shouted", "nowhere"), "route_not_found"),
-        (("latest", "shouted", "split", "--path", "zzz"), "no_objects"),
-    ],
-)
-def test_what_a_replay_does_not_find_is_exit_code_4(ran, arguments, error):
-    assert ran[0].json("replay", *arguments, code=4)["error_code"] == error
-
-
-def test_a_bad_path_of_a_replay_is_exit_code_2(ran):
-    body = ran[0].json("replay", "latest", "shouted", "split", "--path", "../x", code=2)
-    assert body["error_code"] == "invalid_path"
-
-
 # -- looking ---------------------------------------------------------------------------------------
 
 
@@ -502,12 +482,6 @@ def test_serve_says_where_it_listens_and_stops_with_0(shell):
     assert process.returncode == 0
 
 
-def test_a_port_in_use_is_exit_code_1(shell):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        assert shell.json("serve", "--port", str(port), code=1)["error_code"] == "port_in_use"
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_worker_stops_with_0(shell, number):
     process = shell.start("worker")
@@ -519,10 +493,53 @@ def test_a_worker_stops_with_0(shell, number):
     assert "Traceback" not in err
 
 
-def test_a_home_that_cannot_be_written_is_exit_code_5(shell):
-    (shell.folder / "file").write_text("")
-    body = shell.json("--home", "file/home", "executions", code=5)
-    assert body["error_code"] == "home_unwritable"
+def test_a_worker_tells_of_a_route_that_no_config_has_and_names_the_nearest(shell):
+    shell.json("config", "apply", "docs.yaml")
+    routes = ("--route", "splitt", "--route", "shout", "--route", "docs/split")
+    code, _, err = shell("worker", *routes, "--until-idle")
+    assert code == 0
+    [told] = [line for line in err.splitlines() if "route_unknown" in line]
+    assert "route=splitt" in told
+    assert "did you mean split" in told
+    process = shell.start("worker", "--route", "docs/shuot")
+    assert process.stderr is not None
+    seen = ""
+    while "route_unknown" not in seen:
+        seen = process.stderr.readline()
+        assert seen, "the worker ended in silence"
+    assert "docs/shout" in seen
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+
+
+def test_a_worker_that_lacks_an_adapter_does_the_rest_and_says_what_is_left(shell):
+    shell.json("run", "docs.yaml", "pages", "--detach")
+    shell.env["PLAYHEAD_ADAPTERS"] = "./half.py"
+    (shell.folder / "half.py").write_text(STEPS[: STEPS.index('@adapter("words"')])
+
+    code, _, err = shell("worker", "--until-idle")
+
+    assert code == 1
+    [told] = [line for line in err.splitlines() if "work_left" in line]
+    assert "queue=docs.split" in told
+    assert "words" in told
+    shell.env["PLAYHEAD_ADAPTERS"] = "./steps.py"
+    assert shell("worker", "--until-idle")[0] == 0
+    assert shell.json("show", "latest")["status"] == "completed"
+
+
+def test_a_mistyped_variable_is_told_of_after_the_line_that_programs_read(shell):
+    shell.env["PLAYHEAD_HOEM"] = "elsewhere"
+    code, out, err = shell("executions", "--json")
+    assert (code, json.loads(out)["items"]) == (0, [])
+    assert err == "PLAYHEAD_HOEM has no effect: did you mean PLAYHEAD_HOME?\n"
+    process = shell.start("serve", "--port", "0")
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("Playhead listening on ")
+    process.send_signal(signal.SIGTERM)
+    # Not by `communicate`: it reads past what `readline` has taken in already.
+    assert process.wait(20) == 0
+    assert "did you mean PLAYHEAD_HOME?" in process.stderr.read()
 
 
 def test_a_bad_setting_is_exit_code_2_and_named(shell):

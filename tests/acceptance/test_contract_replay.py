@@ -18,7 +18,7 @@ from playhead.errors import broker_unavailable
 from playhead.ids import uuid7
 from playhead.ports.broker import Outcome
 from playhead.ports.store import Blob
-from tests.acceptance.inprocess import Playhead, Tampered, opened, until
+from tests.acceptance.inprocess import Playhead, Tampered, opened, until, until_waiting
 
 DOCS = """
 entry: shout
@@ -446,6 +446,7 @@ async def test_a_child_names_its_parent_and_the_batch(ph: Playhead, source: str)
 
 async def test_messages_of_a_run_have_no_batch(ph: Playhead):
     await ph.submit({"z.txt": "z"})
+    await until_waiting(ph, "docs.shout", 1)
     [message] = await ph.peek("docs.shout")
     assert not {"replay_batch_id", "parent_correlation_id", "traceparent"} & set(message.headers)
 
@@ -541,7 +542,7 @@ async def test_what_nobody_confirms_is_counted_as_failed_and_settled_later(ph: P
     numbers = (answer["objects_found"], answer["objects_published"], answer["objects_failed"])
     assert (numbers, answer["status"]) == ((3, 0, 3), "partial_failure")
     assert sorted(answer["errors"]) == [
-        f"{source}/shouted/{path}: uncertain, will be settled" for path in sorted(FILES)
+        f"{source}/shouted/{path}: uncertain, will be settled: no answer" for path in sorted(FILES)
     ]
     batch = answer["replay_batch_id"]
     shown = await ph.get(f"replays/{batch}")
@@ -742,13 +743,6 @@ async def test_sending_again_raises_the_generation_of_the_message(ph: Playhead, 
 async def until_counts(ph: Playhead, execution: str, name: str, number: int) -> None:
     async def there() -> bool:
         return bool((await ph.execution(execution))["counts"][name] == number)
-
-    await until(there)
-
-
-async def until_waiting(ph: Playhead, queue: str, number: int) -> None:
-    async def there() -> bool:
-        return len(await ph.waiting(queue)) == number
 
     await until(there)
 

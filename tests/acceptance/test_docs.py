@@ -1,18 +1,20 @@
-"""What README and the quickstart tell people to type works, in the order in which they tell it."""
+"""What the pages tell people to type works, in the order in which they tell it, and says what they show."""
 
 from __future__ import annotations
 
-import os
+import json
 import re
 import shutil
 import subprocess
-import sys
+import tomllib
 from pathlib import Path
+from typing import Final
 
 import pytest
+import yaml
 
-ROOT = Path(__file__).parents[2]
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+from tests.acceptance import pages
+from tests.acceptance.pages import FENCE, ROOT
 
 
 def section(document: str, heading: str) -> str:
@@ -32,8 +34,7 @@ class Shell:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("PLAYHEAD_")}
-        self.environment = {**inherited, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        self.environment = pages.environment()
 
     def type(self, line: str) -> str:
         done = subprocess.run(
@@ -49,83 +50,98 @@ class Shell:
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
-    def make_segments_smaller(self) -> None:
-        file = self.folder / "docs.yaml"
-        text = file.read_text(encoding="utf-8")
-        assert "max_characters: 1200" in text
-        file.write_text(text.replace("max_characters: 1200", "max_characters: 600"), encoding="utf-8")
-
 
 def copied(example: str, to: Path) -> Shell:
     left_out = shutil.ignore_patterns(".playhead", "__pycache__", "*.bak")
     return Shell(shutil.copytree(ROOT / "examples" / example, to / example, ignore=left_out))
 
 
-@pytest.fixture
-def example(tmp_path: Path) -> Shell:
-    return copied("01-docs", tmp_path)
+#: Pages whose commands are run by other tests, on servers and with checks of their own.
+BY_OTHERS: Final = {
+    "docs/howto/python-client.md": "tests/acceptance/test_python_client_page.py",
+    "docs/howto/production.md": "tests/deploy/test_production.py",
+    "docs/howto/remote.md": "tests/acceptance/test_cli_server.py",
+    "docs/reference/api.md": "tests/acceptance/test_reference_commands.py",
+    "docs/reference/cli.md": "tests/acceptance/test_reference_commands.py",
+    "examples/02-own-adapter/README.md": "tests/acceptance/test_docs.py",
+}
+#: Lines that a page may begin with and that are done before any test runs, or are too long for one.
+DONE_ELSEWHERE: Final = {
+    "make setup": ".ci/run",
+    "make lint": ".ci/run",
+    "make test": ".ci/run",
+    "make docs": "tests/acceptance/test_docs_site.py",
+    ".ci/run": ".ci/run",
+    'export PATH="$PWD/.venv/bin:$PATH"': "tests/acceptance/pages.py",
+    "make demo": "tests/acceptance/test_demo.py",
+    "make demo-production": "tests/deploy/test_production.py",
+}
+
+
+def typed() -> list[str]:
+    """The pages that are typed from top to bottom."""
+    return [path for path in pages.documents() if path not in BY_OTHERS and pages.read(path).commands]
 
 
 @pytest.mark.slow
-def test_the_five_minutes_of_the_readme_end_at_a_page_across_a_replay(example):
-    told = commands(section("README.md", "Five minutes"))
-    change = next(i for i, line in enumerate(told) if line.startswith("playhead config apply"))
-    for line in told[:change]:
-        assert example.type(line)
-    example.make_segments_smaller()
-    for line in told[change:]:
-        said = example.type(line)
-    assert told[-1].startswith("playhead lineage")
-    assert "/input/" in said
-    assert "html" in said
-    assert "(replayed)" in said
+@pytest.mark.parametrize("path", typed())
+def test_what_a_page_tells_people_to_type_works_and_says_what_is_shown(path, tmp_path):
+    page = pages.read(path)
+    folder = pages.clone(tmp_path)
+    start = folder / Path(path).parent if path.startswith("examples/") else folder
+    pages.type_page(page, start, DONE_ELSEWHERE)
+
+
+def test_what_pages_leave_to_others_is_named_there():
+    for page, test in BY_OTHERS.items():
+        assert pages.read(page).commands
+        assert Path(page).name in (ROOT / test).read_text(encoding="utf-8")
+    assert all((ROOT / by).exists() for by in DONE_ELSEWHERE.values())
+
+
+def test_a_page_that_shows_what_is_not_said_or_tells_what_fails_is_found(tmp_path):
+    def wrong(*parts: tuple[str, str]) -> str:
+        page = pages.Page("page.md", tuple(pages.Part(kind, text) for kind, text in parts), ())
+        with pytest.raises(AssertionError) as caught:
+            pages.type_page(page, tmp_path, {})
+        return str(caught.value)
+
+    assert "'2 3' is not in" in wrong(("commands", "echo 1  2\necho 2 4\n"), ("output", "1 2\n2 3\n"))
+    assert "exit code 3 in:\nexit 3" in wrong(("commands", "exit 3\n"))
+    assert "exit code 99" in wrong(("commands", "true  # exit code 1\n"))
+    shown = pages.Page(
+        "page.md",
+        (
+            pages.Part("commands", "false    # exit code 1\nhere=1\n"),
+            pages.Part("commands", "echo $here 0198c2a4-7d10-7c3e-8f00-5a1b2c3d4e5f and more\n"),
+            pages.Part("output", "1   0198c2a4-0000-7c3e-8f00-5a1b2c3d4e5f …\n"),
+        ),
+        (),
+    )
+    pages.type_page(shown, tmp_path, {})
+
+
+@pytest.mark.parametrize("document", pages.documents())
+def test_the_files_and_fragments_that_a_page_shows_can_be_read(document):
+    for language, body in FENCE.findall((ROOT / document).read_text(encoding="utf-8")):
+        if language == "python":
+            compile(body, document, "exec")
+        elif language == "yaml":
+            list(yaml.safe_load_all(body))
+        elif language == "toml":
+            tomllib.loads(body)
+        elif language == "json":
+            json.loads(body)
 
 
 @pytest.mark.slow
-def test_the_quickstart_works_from_the_run_to_the_lineage(example):
-    for heading in ("2. Run", "3. Look"):
-        for line in commands(section("docs/quickstart.md", heading)):
-            assert example.type(line)
-    example.make_segments_smaller()
-    for heading in ("4. Change a step", "5. Replay"):
-        for line in commands(section("docs/quickstart.md", heading)):
-            said = example.type(line)
-            if line == "playhead show latest":
-                routes = [
-                    row.split()[0] for row in said.splitlines() if row.startswith(("conv", "segm", "inde"))
-                ]
-                assert {"segment", "index"} <= set(routes)
-    assert "(replayed)" in said
-
-
-@pytest.mark.slow
-def test_the_config_in_the_readme_is_valid(example):
-    (config,) = [
+def test_the_config_in_the_readme_is_valid(tmp_path):
+    example = copied("01-docs", tmp_path)
+    config = next(
         body for language, body in FENCE.findall(section("README.md", "Five minutes")) if language == "yaml"
-    ]
+    )
     (example.folder / "readme.yaml").write_text(config, encoding="utf-8")
     example.type("playhead config validate readme.yaml")
-
-
-@pytest.mark.slow
-def test_the_adapter_in_the_readme_is_taken_and_run_by_its_config(example):
-    (steps,) = [
-        body
-        for language, body in FENCE.findall(section("README.md", "Your own adapter"))
-        if language == "python"
-    ]
-    (config,) = [
-        body
-        for language, body in FENCE.findall(section("README.md", "Your own adapter"))
-        if language == "yaml"
-    ]
-    (example.folder / "steps.py").write_text(steps, encoding="utf-8")
-    (example.folder / "mine.yaml").write_text(config, encoding="utf-8")
-    example.environment["PLAYHEAD_ADAPTERS"] = "./steps.py"
-    assert "min_length" in example.type("playhead adapters sentences")
-    for line in commands(section("README.md", "Your own adapter")):
-        said = example.type(line)
-    assert "/sentences/guide/replay/0001.txt" in said
 
 
 @pytest.mark.slow
@@ -139,16 +155,10 @@ def test_the_second_example_mends_its_step_and_replays_only_that(tmp_path):
     assert "(replayed)" in said
 
 
-def documents() -> list[str]:
-    """All documents; not the objects of a home that somebody who tried an example has made there."""
-    found = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")]
-    paths = [p.relative_to(ROOT) for p in found]
-    return sorted(str(p) for p in paths if not any(part.startswith(".") for part in p.parts))
-
-
-@pytest.mark.parametrize("document", documents())
+@pytest.mark.parametrize("document", pages.documents())
 def test_links_between_documents_lead_somewhere(document):
     file = ROOT / document
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", file.read_text(encoding="utf-8"))
     local = [link for link in links if "://" not in link]
-    assert [link for link in local if not (file.parent / link).exists()] == []
+    # A folder is a page on GitHub and none of the site.
+    assert [link for link in local if not (file.parent / link).is_file()] == []

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from playhead import Output, Reject, Retry
+from playhead import Output, Retry
 from tests.acceptance.inprocess import Playhead, opened, until
 
 LITTLE = 0.3
@@ -234,15 +234,6 @@ async def test_an_error_is_tried_again_and_then_dead_with_its_traceback(ph: Play
     assert "in fail" in shown["traceback"]
 
 
-async def test_reject_is_a_dead_letter_at_once(ph: Playhead):
-    ph.steps.doing = raising(Reject("unreadable"))
-    await ph.apply(one(attempts=5))
-    execution = await ph.run({"x.txt": "x"})
-    [letter] = await ph.items("dead-letters", execution_id=execution)
-    assert (letter["error_code"], letter["attempts"], letter["error"]) == ("rejected", 1, "unreadable")
-    assert len(ph.steps.seen) == 1
-
-
 async def test_retry_says_when_to_try_again(ph: Playhead):
     """Not as the backoff says: that would be an hour."""
 
@@ -258,14 +249,6 @@ async def test_retry_says_when_to_try_again(ph: Playhead):
     starts = [s.at for s in ph.steps.seen]
     assert len(starts) == 3
     assert all(b - a >= 0.2 for a, b in pairwise(starts))
-
-
-async def test_the_last_retry_is_dead(ph: Playhead):
-    ph.steps.doing = raising(Retry("still busy", after=0))
-    await ph.apply(one(attempts=3))
-    execution = await ph.run({"x.txt": "x"})
-    [letter] = await ph.items("dead-letters", execution_id=execution)
-    assert (letter["error_code"], letter["attempts"], letter["error"]) == ("adapter_error", 3, "still busy")
 
 
 async def test_attempts_go_on_counting_when_a_message_is_sent_again(ph: Playhead):
@@ -292,16 +275,6 @@ async def test_a_failed_message_leaves_the_others_alone(ph: Playhead):
     assert await ph.stored(execution, "done") == {"done/good.txt": "y", "done/other.txt": "z"}
 
 
-@pytest.mark.parametrize("given", [{"a": 1}, 7, ["x", 7], Output(b"x", path="../up")])
-async def test_what_is_no_output_is_a_dead_letter_and_stores_nothing(ph: Playhead, given: Any):
-    ph.steps.doing = lambda item, ctx: given
-    await ph.apply(one(attempts=1))
-    execution = await ph.run({"x.txt": "x"})
-    [code] = (await ph.dead(execution)).values()
-    assert code == ("invalid_key" if isinstance(given, Output) else "bad_output")
-    assert await ph.stored(execution, "done") == {}
-
-
 # -- attributes and objects ------------------------------------------------------------------------
 
 
@@ -324,27 +297,6 @@ routes:
     sidecar = await ph.get("storage/objects/metadata", key=f"{execution}/b/x/0002.txt")
     assert sidecar["attributes"] == {"title": "T", "colour": [1, None]}
     assert [a["type"] for a in sidecar["adapters"]] == ["tag", "words"]
-
-
-async def test_an_output_over_the_limit_is_a_dead_letter(tmp_path: Path):
-    async with opened(tmp_path, max_object_bytes=100) as ph:
-        ph.steps.doing = lambda item, ctx: item.data * 10
-        await ph.apply(one(attempts=5))
-        execution = await ph.run({"big.txt": "x" * 11, "small.txt": "x" * 10})
-        assert await ph.dead(execution) == {"input/big.txt": "object_too_large"}
-        assert list(await ph.stored(execution, "done")) == ["done/small.txt"]
-        [letter] = await ph.items("dead-letters")
-        assert (letter["attempts"], "PLAYHEAD_MAX_OBJECT_BYTES" in letter["error"]) == (1, True)
-
-
-async def test_an_object_over_the_limit_that_others_put_there_is_a_dead_letter(tmp_path: Path):
-    async with opened(tmp_path, max_object_bytes=100) as ph:
-        await ph.apply(one())
-        execution = await ph.run({"x.txt": "x"})
-        ph.put(execution, "input/big.txt", "x" * 101)
-        replayed = (await ph.replay(execution, "input", "a"))["execution_id"]
-        await ph.work(replayed)
-        assert await ph.dead(replayed) == {"input/big.txt": "object_too_large"}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from tests.acceptance.exactness import (
     by_hand,
     exact_site,
     inputs,
-    is_stopped,
     is_writable,
     lay_out,
     pipeline,
@@ -26,7 +25,7 @@ from tests.acceptance.exactness import (
     strangers,
 )
 from tests.acceptance.ledger import SIDECAR, Ledger
-from tests.acceptance.processes import Site
+from tests.acceptance.processes import Site, is_stopped
 
 pytestmark = pytest.mark.slow
 

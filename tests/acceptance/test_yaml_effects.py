@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.acceptance.inprocess import Playhead, opened, until
+from tests.acceptance.inprocess import Playhead, opened, until, until_waiting
 
 LITTLE = 0.3
 """Seconds in which something that must not happen would have happened."""
@@ -129,6 +129,7 @@ def test_a_route_overrides_single_fields_and_keeps_the_others(gaps: Mapping[str,
 async def test_messages_wait_in_the_queue_that_inbound_names(ph: Playhead):
     await ph.apply("entry: a\nroutes: {a: {inbound: {queue: my.Lane-1}, adapters: [{type: do}]}}")
     await ph.submit({"x.txt": "x", "y.txt": "y"})
+    await until_waiting(ph, "my.Lane-1", 2)
     assert await ph.waiting("my.Lane-1") == ["input/x.txt", "input/y.txt"]
     assert await ph.waiting("docs.a") == []
 
@@ -136,6 +137,7 @@ async def test_messages_wait_in_the_queue_that_inbound_names(ph: Playhead):
 async def test_a_queue_without_a_name_is_called_after_config_and_route(ph: Playhead):
     await ph.apply("entry: a\nroutes: {a: {adapters: [{type: do}]}}")
     await ph.submit({"x.txt": "x"})
+    await until_waiting(ph, "docs.a", 1)
     assert await ph.waiting("docs.a") == ["input/x.txt"]
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, cast
 
 import httpx
@@ -13,9 +15,11 @@ from fastapi import FastAPI
 
 from playhead import Item, Reject, adapter
 from playhead.api.app import create_app
+from playhead.api.callers import Hosts
 from playhead.backends.broker_memory import MemoryBroker
 from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
+from playhead.bootstrap import search_index
 from playhead.config import parse
 from playhead.envelope import Call
 from playhead.errors import PlayheadError
@@ -26,12 +30,20 @@ from playhead.ports.store import Blob
 from playhead.services import Services
 from playhead.services.browse import BrowseService
 from playhead.services.configs import ConfigService
+from playhead.services.doctor import DoctorService
+from playhead.services.metrics import MetricsService
 from playhead.services.recover import RecoverService
 from playhead.services.replay import ReplayService
+from playhead.services.search import SearchService
 from playhead.services.submit import SubmitService
+from playhead.services.take import TakeService
+from playhead.services.watch import WatchService
 from playhead.services.worker import WorkerService, WorkerSettings
+from playhead.settings import Settings
+from playhead.tally import Tally
 
 OWNER = "test-process"
+HOSTS = Hosts(loopback=True, named=frozenset({"playhead"}))
 MAX_BODY = 20_000
 MAX_UPLOAD = 100_000
 
@@ -69,9 +81,13 @@ def _specs() -> dict[str, AdapterSpec]:
     return {spec.name: spec for spec in found if spec}
 
 
-def new_app(services: Services | None = None) -> FastAPI:
+def new_app(services: Services | None = None, *, hosts: Hosts = HOSTS) -> FastAPI:
     return create_app(
-        cast(Services, services), version="1.2.3", max_body_bytes=MAX_BODY, max_upload_bytes=MAX_UPLOAD
+        cast(Services, services),
+        version="1.2.3",
+        hosts=hosts,
+        max_body_bytes=MAX_BODY,
+        max_upload_bytes=MAX_UPLOAD,
     )
 
 
@@ -87,13 +103,18 @@ def client(app: FastAPI) -> httpx.AsyncClient:
 
 
 class Outage:
-    """What stands before a backend and can be told that it is away."""
+    """What stands before a backend and can be told that it is away, or not to answer until `gate` is set."""
 
     def __init__(self) -> None:
         self.error: PlayheadError | None = None
+        self.gate: asyncio.Event | None = None
+        self.asked = 0
 
     async def __call__(self) -> None:
+        self.asked += 1
         await asyncio.sleep(0)  # a real backend gives way, too
+        if self.gate:
+            await self.gate.wait()
         if self.error:
             raise self.error
 
@@ -129,10 +150,17 @@ class Playhead:
         self.catalog = MemoryCatalog(pause=self.catalog_outage)
         self._data_dir = data_dir
         self._adapters = _specs()
+        self._tally = Tally()
         self._tasks: set[asyncio.Task[None]] = set()
         self.replays = ReplayService(
-            *(self.catalog, self.store, self.broker), owner=OWNER, lease=15, settle=0.5, spawn=self._spawn
+            *(self.catalog, self.store, self.broker),
+            owner=OWNER,
+            lease=15,
+            settle=0.5,
+            spawn=self._spawn,
+            tally=self._tally,
         )
+        browse = BrowseService(self.catalog, self.store, self.broker, self._adapters)
         self.services = Services(
             configs=ConfigService(self.catalog, partial(parse, adapters=self._adapters)),
             submit=SubmitService(
@@ -141,10 +169,16 @@ class Playhead:
                 lease=15,
                 max_object_bytes=MAX_UPLOAD,
                 sealed=lambda job: self._keep(self.replays.drive(job)),
+                spawn=self._spawn,
             ),
             replay=self.replays,
-            browse=BrowseService(self.catalog, self.store, self.broker, self._adapters),
+            browse=browse,
             recover=RecoverService(self.catalog),
+            take=TakeService(self.catalog, self.broker, visibility=30),
+            search=SearchService(partial(search_index, Settings(home=Path(data_dir)))),
+            doctor=DoctorService([], self.catalog, self.broker),
+            watch=WatchService(browse, self.catalog, every=0.01),
+            metrics=MetricsService(self.catalog, self.broker, self.store),
         )
         self.app = _app()
         self.app.state.services = self.services
@@ -168,8 +202,22 @@ class Playhead:
         settings = WorkerSettings(
             worker=OWNER, visibility=30, data_dir=self._data_dir, max_object_bytes=MAX_UPLOAD
         )
-        worker = WorkerService(self.catalog, self.broker, self.store, self._adapters, settings)
+        worker = WorkerService(
+            *(self.catalog, self.broker, self.store, self._adapters, settings), tally=self._tally
+        )
         await worker.run(until_idle=True)
+        await self.beat()
+
+    async def restart(self) -> None:
+        """End the streams that are open, as a server that stops does; another one answers from now on."""
+        self.services.watch.stop()
+        watch = WatchService(self.services.browse, self.catalog, every=0.01)
+        self.services = replace(self.services, watch=watch)
+        self.app.state.services = self.services
+
+    async def beat(self) -> None:
+        """Say that the process is alive, and what it has counted."""
+        await self.catalog.heartbeat(Process(OWNER, "serve", "here", 1), (), self._tally.numbers())
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -233,7 +281,7 @@ class Playhead:
 @pytest.fixture
 async def playhead(tmp_path: Any) -> AsyncIterator[Playhead]:
     made = Playhead(str(tmp_path))
-    await made.catalog.heartbeat(Process(OWNER, "serve", "here", 1))
+    await made.beat()
     await made.apply()
     yield made
     await made.close()

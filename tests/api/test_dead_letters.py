@@ -46,6 +46,8 @@ async def test_dead_letters_are_filtered(playhead: Playhead, execution: str):
     assert len(await playhead.items("dead-letters", execution_id=other)) == 1
     assert len(await playhead.items("dead-letters", route="upper")) == 3
     assert await playhead.items("dead-letters", route="split") == []
+    assert len(await playhead.items("dead-letters", route="words/upper")) == 3
+    assert await playhead.items("dead-letters", route="other/upper") == []
 
 
 async def test_sending_one_again_starts_its_execution_again(playhead: Playhead, execution: str):
@@ -64,7 +66,9 @@ async def test_many_are_sent_again_by_id_execution_or_route(playhead: Playhead, 
     ids = [letter["correlation_id"] for letter in await playhead.items("dead-letters")]
     for body, number in (
         ({"correlation_ids": [ids[0], ids[0], str(uuid7())]}, 1),
-        ({"execution_id": execution}, 1),
+        ({"execution_id": execution, "route": "split"}, 0),
+        ({"route": "other/upper"}, 0),
+        ({"execution_id": execution, "route": "words/upper"}, 1),
         ({"route": "upper"}, 0),
     ):
         assert await playhead.post("dead-letters/resend", body, 202) == {"resent": number}
@@ -75,6 +79,25 @@ async def test_many_are_sent_again_by_id_execution_or_route(playhead: Playhead, 
 )
 async def test_a_selection_of_another_shape_is_422(playhead: Playhead, body: Any):
     await playhead.post("dead-letters/resend", body, 422)
+
+
+@pytest.mark.parametrize("ids", [[], ["THOSE"]])
+@pytest.mark.parametrize("more", [{}, {"execution_id": "RUN"}, {"route": "upper"}])
+async def test_ids_are_all_that_is_sent_again_and_no_ids_are_nothing(
+    playhead: Playhead, execution: str, ids: list[str], more: dict[str, str]
+):
+    """Other criteria beside them are refused; an empty list once meant all of the execution."""
+    letters = await playhead.items("dead-letters")
+    body: dict[str, Any] = {key: value.replace("RUN", execution) for key, value in more.items()}
+    body["correlation_ids"] = [letters[0]["correlation_id"]] if ids else []
+    status = 422 if more else 202 if ids else 400
+    answer = await playhead.post("dead-letters/resend", body, status)
+    if status == 400:
+        assert answer["error_code"] == "selection_empty"
+    elif status == 422:
+        assert "leave execution_id and route out" in answer["detail"][0]["msg"]
+    sent = 1 if status == 202 else 0
+    assert len(await playhead.items("dead-letters")) == len(letters) - sent
 
 
 async def test_an_execution_that_was_cancelled_stays_so(playhead: Playhead):

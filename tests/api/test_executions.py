@@ -40,6 +40,17 @@ async def test_a_filter_that_can_not_be_is_422(playhead: Playhead, query: dict[s
     await playhead.get("executions", 422, **query)
 
 
+async def test_a_filter_with_a_slip_in_its_name_is_422_and_not_everything(playhead: Playhead):
+    answer = await playhead.get("executions", 422, stauts="failed")
+    (fault,) = answer["detail"]
+    assert (fault["type"], fault["loc"]) == ("extra_forbidden", ["query", "stauts"])
+    assert fault["msg"] == (
+        "There is no such query parameter; there are: status, config, kind, tag, parent, limit, cursor"
+    )
+    running = await playhead.run({"a": b"x"})
+    await playhead.post(f"executions/{running}/cancel?dry_run=true", status=422)
+
+
 async def test_an_execution_is_shown_whole(playhead: Playhead):
     execution = await playhead.run({"a": b"bad", "b": b"x"})
     shown = await playhead.get(f"executions/{execution.upper()}")

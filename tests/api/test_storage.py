@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -58,8 +60,8 @@ async def test_the_declared_stage_is_told_from_the_path_whatever_was_asked_for(
 async def test_sidecars_folder_markers_and_objects_being_written_are_hidden(
     playhead: Playhead, execution: str
 ):
-    open_run = await playhead.catalog.open_run("words", 1, tags=(), owner="other", lease=15)
-    writing = open_run.execution_id
+    writing = uuid7()
+    await playhead.catalog.open_run(writing, "words", 1, tags=(), owner="other", lease=15)
     await playhead.catalog.bind_inputs(
         writing, [Input("half.md", 4, sha256(b"data").digest(), "text/markdown")]
     )
@@ -102,6 +104,28 @@ async def test_bytes_come_as_an_attachment_that_a_browser_will_not_run(playhead:
         ("é \"';.html", None, "text/html"),
         ("x.md", {"content_type": "text/html; charset=utf-8"}, "text/html; charset=utf-8"),
         ("x.md", {"content_type": "text/html\r\nSet-Cookie: a=b"}, "text/markdown"),
+        *(
+            ("x.md", {"content_type": odd}, "text/markdown")
+            for odd in (
+                *(
+                    "text/html\r\n\r\n<script>",
+                    "text/html\n",
+                    "text/html\x00",
+                    "text/é",
+                    "text/\ud800",
+                    "a/b;c=d\r",
+                ),
+                *(
+                    "a/" + "b" * 199,
+                    "a/b" + "; c=d" * 100_000,
+                    "text/html, text/plain",
+                    " text/html",
+                    "text",
+                    "",
+                ),
+            )
+        ),
+        ("x.md", {"content_type": "a/" + "b" * 198}, "a/" + "b" * 198),
         ("x.md", {"content_type": 1}, "text/markdown"),
         ("x.md", [], "text/markdown"),
         ("none", None, "application/octet-stream"),
@@ -118,6 +142,24 @@ async def test_objects_of_others_are_typed_by_sidecar_or_suffix(
     assert (answer.status_code, answer.content) == (200, b"")
     assert answer.headers["Content-Type"] == kind
     assert answer.headers["Content-Disposition"].isascii()
+
+
+@pytest.mark.parametrize(
+    "name", ['a"b', "a;b.html", "a'b", "a b", "é.md", "%0d%0a", "日本.html", "a%b\u202elmth.exe"]
+)
+async def test_no_name_of_an_object_says_more_in_a_header_than_its_name(playhead: Playhead, name: str):
+    key = f"{uuid7()}/s/{name}"
+    await playhead.put(key)
+    await playhead.put(key + ".meta.json", b"{}")
+    for what, saved in (("content", name), ("metadata", name + ".meta.json")):
+        answer = await playhead.http.get(f"/api/v1/storage/objects/{what}", params={"key": key})
+        assert answer.status_code == 200
+        said = answer.headers["Content-Disposition"]
+        assert re.fullmatch(r"attachment; filename\*=UTF-8''[A-Za-z0-9_.~%-]+", said)
+        assert unquote(said.partition("''")[2]) == saved
+        assert answer.headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
 
 async def test_the_sidecar_comes_as_it_is_stored(playhead: Playhead, execution: str):

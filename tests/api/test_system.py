@@ -73,18 +73,6 @@ async def test_routes_of_configs_with_like_names_are_all_listed(playhead: Playhe
     assert names == {(c, r) for c in ("words", "a", "a-b", "a_b", "a0") for r in ("upper", "split", "aside")}
 
 
-async def test_what_is_taken_from_a_queue_is_gone_and_what_is_peeked_at_is_not(playhead: Playhead):
-    execution = await playhead.run({"a.md": b"x", "b.md": b"y"})
-    await playhead.replay(execution, "shouted", "aside")
-    wanted = [{"object_key": f"{execution}/shouted/{name}.md"} for name in ("a", "b")]
-    browse = playhead.services.browse
-    assert [m.payload for m in await browse.peek("elsewhere", 10)] == wanted
-    assert [m.payload for m in await browse.take("elsewhere", 1)] == wanted[:1]
-    [last] = await browse.take("elsewhere", 10)
-    assert (last.payload, last.headers["route"]) == (wanted[1], "aside")
-    assert await browse.take("elsewhere", 10) == []
-
-
 async def test_routes_of_a_deactivated_config_are_not_shown(playhead: Playhead):
     await playhead.post("configs/words/deactivate")
     assert await playhead.items("routes") == []

@@ -6,9 +6,10 @@ reason: the tests of that promise are skipped for it and say why.
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -38,19 +39,37 @@ VISIBILITY = 30.0
 
 
 class Clock:
-    """The time, which moves only when told."""
+    """The time, which moves only when told.
+
+    Attributes:
+        scale: where a server has a clock of its own: real seconds for one second of a test's.
+    """
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
+        self.scale: float | None = None
 
     def __call__(self) -> float:
         return self.now
 
     def advance(self, seconds: float) -> None:
+        assert self.scale is None, "a real clock can't be moved: wait"
         self.now += seconds
+
+    async def wait(self, seconds: float) -> None:
+        """Let time pass: at once, or in earnest where the backend goes by a clock of its own."""
+        if self.scale is None:
+            self.now += seconds
+        else:
+            await asyncio.sleep(seconds * self.scale)
 
 
 # -- backends --------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _folder(place: Path) -> AsyncIterator[str]:
+    yield str(place)
 
 
 @dataclass(frozen=True)
@@ -59,58 +78,162 @@ class Backend(Generic[T]):
 
     Attributes:
         module: it takes part when this module is there.
-        open: makes one from (a folder of this test's own, what closes it in the end, the clock). Two of
-            one folder are two processes that share it.
-        waivers: promises it does not make, each with a reason.
+        open: makes one from (an address of this test's own, what closes it in the end, the clock). Two of
+            one address are two processes that share it.
+        at: the address for a test's folder, for as long as the test runs.
+        waivers: promises it does not make, or tests by name that it can't pass, each with a reason. One
+            that is kept all the same fails the test: then the waiver has to go.
+        visibility: real seconds, where a server measures them by its own clock.
     """
 
     name: str
     module: str
-    open: Callable[[Path, AsyncExitStack, Clock], Awaitable[T]]
-    waivers: Mapping[Promise, str] = field(default_factory=dict)
+    open: Callable[[str, AsyncExitStack, Clock], Awaitable[T]]
+    at: Callable[[Path], AbstractAsyncContextManager[str]] = _folder
+    waivers: Mapping[str, str] = field(default_factory=dict)
+    visibility: float | None = None
 
 
-async def _memory_broker(place: Path, stack: AsyncExitStack, clock: Clock) -> Broker:
+# Embedded.
+
+
+async def _memory_broker(place: str, stack: AsyncExitStack, clock: Clock) -> Broker:
     from playhead.backends.broker_memory import MemoryBroker
 
     return MemoryBroker(clock=clock, visibility=VISIBILITY)
 
 
-async def _memory_catalog(place: Path, stack: AsyncExitStack, clock: Clock) -> Catalog:
+async def _memory_catalog(place: str, stack: AsyncExitStack, clock: Clock) -> Catalog:
     from playhead.backends.catalog_memory import MemoryCatalog
 
     return MemoryCatalog(clock=clock, heartbeat_seconds=HEARTBEAT)
 
 
-async def _sqlite_broker(place: Path, stack: AsyncExitStack, clock: Clock) -> Broker:
+async def _sqlite_broker(place: str, stack: AsyncExitStack, clock: Clock) -> Broker:
     from playhead.backends._sqlite import Database
     from playhead.backends.broker_sqlite import SqliteBroker
 
-    db = Database(place / "playhead.db")
+    db = Database(Path(place) / "playhead.db")
     await db.open()
     stack.push_async_callback(db.close)
     return SqliteBroker(db, visibility=VISIBILITY, clock=clock)
 
 
-async def _sqlite_catalog(place: Path, stack: AsyncExitStack, clock: Clock) -> Catalog:
+async def _sqlite_catalog(place: str, stack: AsyncExitStack, clock: Clock) -> Catalog:
     from playhead.backends._sqlite import Database
     from playhead.backends.catalog_sqlite import SqliteCatalog
 
-    db = Database(place / "playhead.db")
+    db = Database(Path(place) / "playhead.db")
     await db.open()
     stack.push_async_callback(db.close)
     return SqliteCatalog(db, heartbeat_seconds=HEARTBEAT, clock=clock)
 
 
-IN_ONE_PROCESS: Mapping[Promise, str] = dict.fromkeys(get_args(Promise), "it is the memory of one process")
+# On servers. A test's own place is a schema, or a prefix of queue names.
+
+
+@asynccontextmanager
+async def _schema(place: Path) -> AsyncIterator[str]:
+    import asyncpg  # type: ignore[import-untyped]
+
+    from tests.servers import need
+
+    url = need("postgres")
+    name = "t" + sha256(str(place).encode()).hexdigest()[:20]
+    con = await asyncpg.connect(url)
+    try:
+        await con.execute(f"CREATE SCHEMA {name}")
+        yield f"{url}{'&' if '?' in url else '?'}search_path={name}"
+        await con.execute(f"DROP SCHEMA {name} CASCADE")
+    finally:
+        await con.close()
+
+
+async def _postgres_broker(url: str, stack: AsyncExitStack, clock: Clock) -> Broker:
+    from playhead.backends._postgres import Postgres
+    from playhead.backends.broker_postgres import PostgresBroker
+
+    db = Postgres(url, clock=clock)
+    await db.open()
+    stack.push_async_callback(db.close)
+    return PostgresBroker(db, visibility=VISIBILITY)
+
+
+async def _postgres_catalog(url: str, stack: AsyncExitStack, clock: Clock) -> Catalog:
+    from playhead.backends._postgres import Postgres
+    from playhead.backends.catalog_postgres import PostgresCatalog
+
+    db = Postgres(url, clock=clock)
+    await db.open()
+    stack.push_async_callback(db.close)
+    return PostgresCatalog(db, heartbeat_seconds=HEARTBEAT)
+
+
+def _prefix(server: str) -> Callable[[Path], AbstractAsyncContextManager[str]]:
+    @asynccontextmanager
+    async def prefix(place: Path) -> AsyncIterator[str]:
+        from tests.servers import need
+
+        yield f"{need(server)} {sha256(str(place).encode()).hexdigest()[:12]}."
+
+    return prefix
+
+
+REAL_VISIBILITY = 1.5
+
+
+async def _nats_broker(place: str, stack: AsyncExitStack, clock: Clock) -> Broker:
+    from playhead.backends.broker_nats import NatsBroker
+
+    url, prefix = place.split(" ")
+    broker = NatsBroker(url, visibility=REAL_VISIBILITY, prefix=prefix)
+    await broker.open()
+    return broker
+
+
+async def _rabbit_broker(place: str, stack: AsyncExitStack, clock: Clock) -> Broker:
+    from playhead.backends.broker_rabbitmq import RabbitBroker
+
+    url, prefix = place.split(" ")
+    broker = RabbitBroker(url, visibility=REAL_VISIBILITY, prefix=prefix)
+    await broker.open()
+    return broker
+
+
+def _nats(server: str) -> Backend[Broker]:
+    return Backend(
+        server,
+        "playhead.backends.broker_nats",
+        _nats_broker,
+        _prefix(server),
+        visibility=REAL_VISIBILITY,
+        waivers={
+            "test_depth_counts_what_was_held_for_too_long_as_ready": "JetStream counts it as in flight until "
+            "it is taken again, and tells nobody apart; the sum is right, which is all that work goes by"
+        },
+    )
+
+
+IN_ONE_PROCESS: Mapping[str, str] = dict.fromkeys(get_args(Promise), "it is the memory of one process")
 
 BROKERS: Sequence[Backend[Broker]] = [
-    Backend("memory", "playhead.backends.broker_memory", _memory_broker, IN_ONE_PROCESS),
+    Backend("memory", "playhead.backends.broker_memory", _memory_broker, waivers=IN_ONE_PROCESS),
     Backend("sqlite", "playhead.backends.broker_sqlite", _sqlite_broker),
+    Backend("postgresql", "playhead.backends.broker_postgres", _postgres_broker, _schema),
+    _nats("nats"),
+    _nats("nats-three"),
+    Backend(
+        "rabbitmq",
+        "playhead.backends.broker_rabbitmq",
+        _rabbit_broker,
+        _prefix("rabbitmq"),
+        visibility=REAL_VISIBILITY,
+    ),
 ]
 CATALOGS: Sequence[Backend[Catalog]] = [
-    Backend("memory", "playhead.backends.catalog_memory", _memory_catalog, IN_ONE_PROCESS),
+    Backend("memory", "playhead.backends.catalog_memory", _memory_catalog, waivers=IN_ONE_PROCESS),
     Backend("sqlite", "playhead.backends.catalog_sqlite", _sqlite_catalog),
+    Backend("postgresql", "playhead.backends.catalog_postgres", _postgres_catalog, _schema),
 ]
 
 
@@ -121,16 +244,21 @@ def _there(backends: Sequence[Backend[T]]) -> list[Any]:
 class Factory(Generic[T]):
     """Makes as many of one backend as a test needs; all of them share one place."""
 
-    def __init__(self, backend: Backend[T], place: Path, clock: Clock) -> None:
+    def __init__(self, backend: Backend[T], place: str, clock: Clock, request: pytest.FixtureRequest) -> None:
         self._backend = backend
         self._place = place
         self._clock = clock
+        self._node = request.node
         self._closing: list[AsyncExitStack] = []
 
     def must(self, promise: Promise) -> None:
-        """Skip the test where the backend does not promise that it does this."""
-        if reason := self._backend.waivers.get(promise):
-            pytest.skip(f"no promise that {self._backend.name} {promise}: {reason}")
+        """The test is about this promise: where it is waived, it has to fail."""
+        self.waive_if(promise)
+
+    def waive_if(self, what: str) -> None:
+        if reason := self._backend.waivers.get(what):
+            why = f"no promise of {self._backend.name}: {reason}"
+            self._node.add_marker(pytest.mark.xfail(reason=why, strict=True))
 
     async def __call__(self) -> T:
         stack = AsyncExitStack()
@@ -145,6 +273,18 @@ class Factory(Generic[T]):
             await self._closing.pop().aclose()
 
 
+@asynccontextmanager
+async def _factory(request: pytest.FixtureRequest, place: Path, clock: Clock) -> AsyncIterator[Factory[Any]]:
+    backend: Backend[Any] = request.param
+    if backend.visibility:
+        clock.scale = backend.visibility / VISIBILITY
+    async with backend.at(place) as address:
+        factory: Factory[Any] = Factory(backend, address, clock, request)
+        factory.waive_if(getattr(request.node, "originalname", ""))
+        yield factory
+        await factory.close()
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
@@ -154,9 +294,8 @@ def clock() -> Clock:
 async def broker_factory(
     request: pytest.FixtureRequest, tmp_path: Path, clock: Clock
 ) -> AsyncIterator[Factory[Broker]]:
-    factory: Factory[Broker] = Factory(request.param, tmp_path, clock)
-    yield factory
-    await factory.close()
+    async with _factory(request, tmp_path, clock) as factory:
+        yield factory
 
 
 @pytest.fixture
@@ -168,9 +307,8 @@ async def broker(broker_factory: Factory[Broker]) -> Broker:
 async def catalog_factory(
     request: pytest.FixtureRequest, tmp_path: Path, clock: Clock
 ) -> AsyncIterator[Factory[Catalog]]:
-    factory: Factory[Catalog] = Factory(request.param, tmp_path, clock)
-    yield factory
-    await factory.close()
+    async with _factory(request, tmp_path, clock) as factory:
+        yield factory
 
 
 @pytest.fixture
@@ -297,7 +435,9 @@ class Lab:
     async def opened(self, config: Config = DOCS, *, tags: Sequence[str] = (), owner: str = "w1") -> UUID:
         """A run that waits for its inputs."""
         version = await self.save(config)
-        execution = await self.catalog.open_run(config.name, version, tags=tags, owner=owner, lease=LEASE)
+        execution = await self.catalog.open_run(
+            uuid7(), config.name, version, tags=tags, owner=owner, lease=LEASE
+        )
         return execution.execution_id
 
     async def sealed(self, *paths: str, config: Config = DOCS, tags: Sequence[str] = ()) -> UUID:
@@ -312,6 +452,7 @@ class Lab:
     ) -> Replay:
         """A replay of a whole stage, whose job is free."""
         return await self.catalog.open_replay(
+            batch=uuid7(),
             source=source,
             stage=stage,
             path=None,
@@ -360,8 +501,8 @@ class Lab:
 
     # -- work --------------------------------------------------------------------------------------
 
-    async def claim(self, identity: UUID, worker: str = "w1") -> Claim:
-        (answer,) = await self.catalog.claim(worker, [identity])
+    async def claim(self, identity: UUID, worker: str = "w1", *, alone: bool = False) -> Claim:
+        (answer,) = await self.catalog.claim(worker, [identity], alone=alone)
         assert isinstance(answer, Claim), f"the row can be claimed, but: {answer}"
         return answer
 

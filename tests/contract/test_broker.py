@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
     from tests.contract.conftest import Clock, Factory
 
 VISIBILITY = 30.0
-"""Of the brokers that the factory makes."""
+"""Of the brokers that the factory makes. Where it is real time that passes, `clock` shortens it, so what
+is to be hidden still or visible again is looked at with much room to either side."""
+SOON = 0.6 * VISIBILITY
+LATE = 1.5 * VISIBILITY
 
 
 def shared(queue: str = "docs.convert", *, batch: UUID | None = None) -> Headers:
@@ -76,6 +80,17 @@ async def test_headers_that_do_not_apply_are_absent(broker: Broker):
     (delivery,) = await broker.receive("docs.convert", 1)
 
     assert not {"parent_correlation_id", "replay_batch_id", "traceparent"} & set(delivery.headers)
+
+
+async def test_each_call_carries_the_span_of_its_own_headers(broker: Broker):
+    spans = [f"00-0af7651916cd43dd8448eb211c80319c-b7ad6b716920333{n}-01" for n in range(3)]
+    made = [call for span in spans for call in calls(2, replace(shared(), traceparent=span))]
+    await broker.publish(made)
+
+    deliveries = await broker.receive("docs.convert", 10)
+
+    carried = {delivery.message_id: delivery.headers["traceparent"] for delivery in deliveries}
+    assert carried == {call.message_id: call.headers.traceparent for call in made}
 
 
 async def test_each_call_goes_to_the_queue_that_its_headers_name(broker: Broker):
@@ -155,10 +170,10 @@ async def test_a_received_call_is_hidden_from_others_until_its_visibility_runs_o
     published = await put(broker)
     await broker.receive("docs.convert", 1)
 
-    clock.advance(VISIBILITY - 1)
+    await clock.wait(SOON)
     assert await broker.receive("docs.convert", 1) == []
 
-    clock.advance(2)
+    await clock.wait(LATE - SOON)
     assert ids(await broker.receive("docs.convert", 1)) == published
 
 
@@ -207,7 +222,7 @@ async def test_a_receiver_that_waits_gets_a_call_whose_visibility_runs_out(broke
     waiting = asyncio.create_task(broker.receive("docs.convert", 1, wait=20))
     await asyncio.sleep(0.02)
 
-    clock.advance(VISIBILITY + 1)
+    await clock.wait(LATE)
 
     assert ids(await asyncio.wait_for(waiting, 5)) == published
 
@@ -228,7 +243,7 @@ async def test_what_a_cancelled_receiver_took_comes_back_after_its_visibility(br
 
     published = await put(broker)
 
-    clock.advance(VISIBILITY + 1)
+    await clock.wait(LATE)
     assert ids(await broker.receive("docs.convert", 1)) == published
 
 
@@ -239,7 +254,7 @@ async def test_an_acked_call_is_gone_for_good(broker: Broker, clock: Clock):
     await put(broker, 2)
     await broker.ack(await broker.receive("docs.convert", 2))
 
-    clock.advance(VISIBILITY + 1)
+    await clock.wait(LATE)
 
     assert await broker.receive("docs.convert", 2) == []
     assert await broker.depth("docs.convert") == (0, 0)
@@ -251,19 +266,19 @@ async def test_an_ack_removes_no_other_call(broker: Broker, clock: Clock):
 
     await broker.ack(taken[1:2])
 
-    clock.advance(VISIBILITY + 1)
+    await clock.wait(LATE)
     assert ids(await broker.receive("docs.convert", 3)) == [published[0], published[2]]
 
 
 async def test_an_ack_that_comes_too_late_leaves_the_call_to_its_new_holder(broker: Broker, clock: Clock):
     published = await put(broker)
     late = await broker.receive("docs.convert", 1)
-    clock.advance(VISIBILITY + 1)
+    await clock.wait(LATE)
     await broker.receive("docs.convert", 1)
 
     await broker.ack(late)
 
-    clock.advance(VISIBILITY + 1)
+    await clock.wait(LATE)
     assert ids(await broker.receive("docs.convert", 1)) == published
 
 
@@ -281,25 +296,25 @@ async def test_extend_starts_the_visibility_anew(broker: Broker, clock: Clock):
     published = await put(broker, 2)
     taken = await broker.receive("docs.convert", 2)
 
-    clock.advance(VISIBILITY - 1)
+    await clock.wait(SOON)
     await broker.extend(taken[:1])
-    clock.advance(VISIBILITY - 1)
+    await clock.wait(SOON)
     assert ids(await broker.receive("docs.convert", 2)) == published[1:]
 
-    clock.advance(2)
+    await clock.wait(SOON)
     assert ids(await broker.receive("docs.convert", 2)) == published[:1]
 
 
 async def test_extend_does_nothing_for_a_call_that_another_holds_by_now(broker: Broker, clock: Clock):
     published = await put(broker)
     late = await broker.receive("docs.convert", 1)
-    clock.advance(VISIBILITY + 1)
+    await clock.wait(LATE)
     await broker.receive("docs.convert", 1)
 
-    clock.advance(VISIBILITY - 1)
+    await clock.wait(SOON)
     await broker.extend(late)
 
-    clock.advance(2)
+    await clock.wait(SOON)
     assert ids(await broker.receive("docs.convert", 1)) == published
 
 
@@ -311,7 +326,7 @@ async def test_acking_and_extending_nothing_is_fine(broker: Broker):
 # -- depth and peek --------------------------------------------------------------------------------
 
 
-async def test_depth_tells_what_is_ready_from_what_is_held(broker: Broker, clock: Clock):
+async def test_depth_tells_what_is_ready_from_what_is_held(broker: Broker):
     await put(broker, 3)
     (taken, _) = await broker.receive("docs.convert", 2)
     assert await broker.depth("docs.convert") == (1, 2)
@@ -319,8 +334,14 @@ async def test_depth_tells_what_is_ready_from_what_is_held(broker: Broker, clock
     await broker.ack([taken])
     assert await broker.depth("docs.convert") == (1, 1)
 
-    clock.advance(VISIBILITY + 1)
-    assert await broker.depth("docs.convert") == (2, 0)
+
+async def test_depth_counts_what_was_held_for_too_long_as_ready(broker: Broker, clock: Clock):
+    await put(broker, 3)
+    await broker.receive("docs.convert", 2)
+
+    await clock.wait(LATE)
+
+    assert await broker.depth("docs.convert") == (3, 0)
 
 
 async def test_a_queue_that_never_was_has_no_depth(broker: Broker):

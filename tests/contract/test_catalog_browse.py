@@ -14,6 +14,8 @@ from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.browse import ExecutionFilter
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from playhead.model import ChainLink
     from tests.contract.conftest import Lab, Started
 
@@ -22,7 +24,9 @@ def added(*counts: Counts) -> Counts:
     return Counts(*(sum(getattr(c, f.name) for c in counts) for f in fields(Counts)))
 
 
-def shape(links: list[ChainLink]) -> list[tuple[int, str, UUID]]:
+def shape(page: tuple[list[ChainLink], UUID | None]) -> list[tuple[int, str, UUID]]:
+    """A chain's links, of its first page."""
+    links, _ = page
     return [(link.distance, link.via, link.correlation_id) for link in links]
 
 
@@ -31,6 +35,20 @@ def shape(links: list[ChainLink]) -> list[tuple[int, str, UUID]]:
 
 async def test_an_execution_that_never_was_is_none(catalog: Catalog, lab: Lab):
     assert await catalog.execution(lab.unknown()) is None
+
+
+async def test_executions_are_shown_by_their_ids_at_once_as_each_is_alone(catalog: Catalog, lab: Lab):
+    done, runs = await lab.started("a.md", tags=["t"]), await lab.started("b.md", "c.md")
+    await lab.work(done.ids[0])
+    assert await catalog.end_executions([done.execution]) == [done.execution]
+
+    found = await catalog.executions_named([done.execution, lab.unknown(), runs.execution, done.execution])
+
+    assert {one.execution_id: one for one in found} == {
+        run.execution: await lab.execution(run.execution) for run in (done, runs)
+    }
+    assert len(found) == 2
+    assert await catalog.executions_named([]) == []
 
 
 async def test_executions_are_listed_newest_first_in_pages(catalog: Catalog, lab: Lab):
@@ -192,14 +210,14 @@ async def test_the_lineage_of_an_object_is_the_message_that_made_it(catalog: Cat
     assert made.correlation_id == run.ids[0]
 
 
-async def test_the_lineage_of_an_input_is_the_messages_that_took_it(catalog: Catalog, lab: Lab):
+async def test_the_lineage_of_an_input_is_the_messages_that_took_it_newest_first(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md", "b.md")
     key = f"{run.execution}/input/a.md"
     replay = await lab.started_replay(run.execution, key)
 
     took = await catalog.lineage_of_object(key)
 
-    assert {row.correlation_id for row in took} == {run.ids[0], replay.ids[0]}
+    assert [row.correlation_id for row in took] == [replay.ids[0], run.ids[0]]
 
 
 async def test_the_lineage_of_an_object_of_others_is_the_messages_that_took_it(catalog: Catalog, lab: Lab):
@@ -209,7 +227,7 @@ async def test_the_lineage_of_an_object_of_others_is_the_messages_that_took_it(c
 
     took = await catalog.lineage_of_object(key)
 
-    assert {row.correlation_id for row in took} == {replay.ids[0] for replay in replays}
+    assert [row.correlation_id for row in took] == [replay.ids[0] for replay in reversed(replays)]
 
 
 async def test_an_object_that_nobody_knows_has_no_lineage(catalog: Catalog, lab: Lab):
@@ -345,8 +363,8 @@ async def test_a_chain_in_both_directions_is_ordered_by_distance(catalog: Catalo
         (1, "parent", family.index),
         (1, "replay", family.twice),
     ]
-    assert both[2].parent_correlation_id == family.again
-    assert both[0].output_keys
+    assert both[0][2].parent_correlation_id == family.again
+    assert both[0][0].output_keys
 
 
 async def test_a_replay_of_inputs_is_nobodys_child(catalog: Catalog, lab: Lab):
@@ -385,7 +403,61 @@ async def test_a_chain_stops_at_its_limit_with_the_nearest(
 
 
 async def test_a_message_that_never_was_has_no_chain(catalog: Catalog, lab: Lab):
-    assert await catalog.chain(lab.unknown(), direction="both", limit=10) == []
+    assert await catalog.chain(lab.unknown(), direction="both", limit=10) == ([], None)
+
+
+async def _chain_in_pages(
+    catalog: Catalog,
+    of: UUID,
+    direction: Literal["up", "down", "both"],
+    limit: int,
+    between: Callable[[], Awaitable[object]] | None = None,
+) -> list[list[tuple[int, str, UUID]]]:
+    """The pages of a chain; `between` is done after the first."""
+    pages, after = [], None
+    while True:
+        page = await catalog.chain(of, direction=direction, after=after, limit=limit)
+        pages.append(shape(page))
+        if (after := page[1]) is None:
+            return pages
+        if between and len(pages) == 1:
+            await between()
+
+
+@pytest.mark.parametrize("direction", ["up", "down", "both"])
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+async def test_the_pages_of_a_chain_are_the_chain_nearest_first(
+    catalog: Catalog, lab: Lab, direction: Literal["up", "down", "both"], limit: int
+):
+    family = await Family(lab).grow()
+    whole = shape(await catalog.chain(family.again, direction=direction, limit=100))
+
+    pages = await _chain_in_pages(catalog, family.again, direction, limit)
+
+    assert sorted(link for page in pages for link in page) == sorted(whole)
+    assert [len(page) for page in pages[:-1]] == [limit] * (len(pages) - 1)
+    assert 0 < len(pages[-1]) <= limit
+    nearness = [max(abs(distance) for distance, _, _ in page) for page in pages]
+    assert nearness == sorted(nearness)
+
+
+async def test_a_chain_that_grows_while_it_is_read_shows_nothing_twice_and_misses_nothing(
+    catalog: Catalog, lab: Lab
+):
+    run = await lab.started("a.md")
+    first, second, third = lab.ids(await lab.work(run.ids[0], *(lab.output(f"{n}.md") for n in range(3))))
+    grown = lab.ids(await lab.work(third, *(lab.output(f"c{n}.md") for n in range(3))))
+
+    async def grow() -> None:
+        # Before those that are not read yet: children of a message that stands before their parent.
+        await lab.work(first, *(lab.output(f"a{n}.md") for n in range(2)))
+        await lab.work(second, lab.output("b.md"))
+
+    pages = await _chain_in_pages(catalog, run.ids[0], "down", 5, between=grow)
+
+    seen = [identity for page in pages for _, _, identity in page]
+    assert len(seen) == len(set(seen))
+    assert {run.ids[0], first, second, third, *grown} <= set(seen)
 
 
 # -- dead letters ----------------------------------------------------------------------------------
@@ -446,8 +518,35 @@ async def test_dead_letters_are_listed_by_execution_and_route(catalog: Catalog, 
     assert await found() == {one.ids[1], two.ids[0], child}
     assert await found(execution=one.execution) == {one.ids[1], child}
     assert await found(route="convert") == {one.ids[1], two.ids[0]}
+    config = (await lab.execution(one.execution)).config
+    assert await found(route=f"{config}/convert") == {one.ids[1], two.ids[0]}
+    assert await found(route="other/convert") == set()
     assert await found(one.execution, "split") == {child}
+    assert await found(one.execution, f"{config}/split") == {child}
     assert await found(lab.unknown()) == set()
+
+
+async def test_open_messages_are_counted_by_config_route_and_state(catalog: Catalog, lab: Lab):
+    assert await catalog.open_by_route() == {}
+    run = await lab.started("a.md", "b.md", "c.md", "d.md")
+    await lab.work(run.ids[0], lab.output("1.md"))
+    await lab.claim(run.ids[1])
+    await lab.fail(await lab.claim(run.ids[2]), delay=60)
+    ended = await lab.started("e.md")
+    await lab.kill(ended.ids[0])
+    await catalog.end_executions([ended.execution])
+    stopped = await lab.started("f.md")
+    await catalog.cancel(stopped.execution)
+
+    newer = lab.config("docs", *lab.DOCS.routes.values(), lab.route("extra", queue="docs.extra"))
+    await lab.started("g.md", config=newer)
+
+    assert await catalog.open_by_route() == {
+        ("docs", "convert", "pending"): 2,  # of two versions
+        ("docs", "convert", "running"): 1,
+        ("docs", "convert", "retry"): 1,
+        ("docs", "split", "pending"): 1,
+    }
 
 
 async def test_dead_letters_are_counted_by_config_and_route(catalog: Catalog, lab: Lab):

@@ -8,11 +8,12 @@ from uuid import UUID
 import pytest
 
 from playhead.errors import BadRequest, Conflict
+from playhead.ids import uuid7
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.ports.catalog.jobs import Listed
 from playhead.ports.catalog.upkeep import Process
-from playhead.ports.catalog.work import Claim, Done, Failed, GivenBack
+from playhead.ports.catalog.work import Claim, Done, Failed, Finished, GivenBack
 
 if TYPE_CHECKING:
     from playhead.model import Config
@@ -38,8 +39,10 @@ def with_outlet(lab: Lab) -> Config:
 async def test_a_run_is_opened_running_and_empty(catalog: Catalog, lab: Lab):
     version = await lab.save(digest="sha256:d")
 
-    run = await catalog.open_run("docs", version, tags=["a", "b"], owner="w1", lease=lab.LEASE)
+    identity = lab.unknown()
+    run = await catalog.open_run(identity, "docs", version, tags=["a", "b"], owner="w1", lease=lab.LEASE)
 
+    assert run.execution_id == identity
     assert (run.kind, run.status, run.tags) == ("run", "running", ["a", "b"])
     assert (run.config, run.config_version, run.config_hash) == ("docs", version, "sha256:d")
     assert (run.parent_execution_id, run.replay_batch_id, run.ended_at, run.error) == (None,) * 4
@@ -138,6 +141,7 @@ async def test_a_replay_is_an_execution_of_its_own_below_its_source(catalog: Cat
     version = await lab.save(digest="sha256:d")
 
     replay = await catalog.open_replay(
+        batch=uuid7(),
         source=source,
         stage="input",
         path="a",
@@ -1096,7 +1100,7 @@ async def test_a_running_message_of_a_cancelled_execution_may_end(catalog: Catal
         ],
     )
 
-    assert [answer.children if answer else None for answer in answers] == [[], [], []]
+    assert answers == [Finished(), Finished(cancelled=True), Finished(cancelled=True)]
     assert [await lab.state(i) for i in run.ids] == ["completed", "cancelled", "cancelled"]
     children, _ = await catalog.lineage_list(execution=run.execution, route="split")
     assert [child.status for child in children] == ["cancelled"]

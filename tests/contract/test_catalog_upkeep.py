@@ -79,6 +79,65 @@ async def test_a_departed_process_is_gone_at_once(catalog: Catalog, lab: Lab):
     assert {w.worker_id for w in await catalog.workers()} == {"w2"}
 
 
+# -- what processes have counted --------------------------------------------------------------------
+
+CONVERT = ("docs", "convert")
+
+
+def process(name: str) -> Process:
+    return Process(name, "worker", "host", 1)
+
+
+async def test_what_processes_have_counted_is_added_up(catalog: Catalog, lab: Lab):
+    assert await catalog.tallies() == {}
+    await catalog.heartbeat(process("w1"), (), {CONVERT: {"completed": [2], "age_seconds": [0.5, 1, 0]}})
+    await catalog.heartbeat(process("w1"), (), {CONVERT: {"completed": [3], "age_seconds": [0.75, 2, 0]}})
+    await catalog.heartbeat(
+        process("w2"), (), {CONVERT: {"completed": [4]}, ("docs", "split"): {"dead": [1]}}
+    )
+
+    assert await catalog.tallies() == {
+        CONVERT: {"completed": [7], "age_seconds": [0.75, 2, 0]},
+        ("docs", "split"): {"dead": [1]},
+    }
+
+
+async def test_what_a_departed_process_has_counted_is_kept_once(catalog: Catalog, lab: Lab):
+    await catalog.heartbeat(process("w1"), (), {CONVERT: {"completed": [3]}})
+    await catalog.heartbeat(process("w2"), (), {CONVERT: {"completed": [4]}})
+
+    await catalog.depart("w1", {CONVERT: {"completed": [5]}})
+    await catalog.depart("w1", {CONVERT: {"completed": [5]}})
+    assert await catalog.tallies() == {CONVERT: {"completed": [9]}}
+
+    await catalog.depart("w2")
+    assert await catalog.tallies() == {CONVERT: {"completed": [9]}}
+
+
+async def test_what_a_dead_process_has_counted_stays_when_it_is_forgotten(catalog: Catalog, lab: Lab):
+    await catalog.heartbeat(process("w1"), (), {CONVERT: {"completed": [3]}})
+    lab.clock.advance(1_000_000)
+    assert await catalog.tallies() == {CONVERT: {"completed": [3]}}
+
+    await catalog.maintain()
+    await catalog.maintain()
+
+    assert await catalog.tallies() == {CONVERT: {"completed": [3]}}
+
+
+async def test_a_process_that_was_forgotten_hears_it_and_is_not_counted_twice(catalog: Catalog, lab: Lab):
+    assert not await catalog.heartbeat(process("w9"))
+    assert await catalog.heartbeat(process("w9"), (), {CONVERT: {"completed": [3]}})
+    lab.clock.advance(1_000_000)
+    await catalog.maintain()
+
+    assert not await catalog.heartbeat(process("w9"), (), {CONVERT: {"completed": [4]}})
+    assert await catalog.tallies() == {CONVERT: {"completed": [3]}}
+
+    assert await catalog.heartbeat(process("w9"), (), {CONVERT: {"completed": [1]}})
+    assert await catalog.tallies() == {CONVERT: {"completed": [4]}}
+
+
 async def test_housekeeping_forgets_nobody_who_lives(catalog: Catalog, lab: Lab):
     await lab.beat("old")
     lab.clock.advance(1_000_000)
@@ -544,7 +603,13 @@ async def test_all_dead_letters_of_an_execution_or_a_route_can_be_sent_again(cat
     for identity in (one.ids[1], two.ids[0], child):
         await lab.kill(identity)
 
+    config = (await lab.execution(one.execution)).config
+    assert await catalog.resend(route="other/split") == []
+    assert await catalog.resend(route=f"{config}/convert", execution=lab.unknown()) == []
+    assert await catalog.resend(route=f"{config}/split") == [child]
+    await lab.kill(child)
     assert await catalog.resend(route="split") == [child]
+    assert await catalog.resend(execution=one.execution, route=f"{config}/split") == []
     assert await catalog.resend(execution=one.execution) == [one.ids[1]]
     assert await catalog.resend(execution=lab.unknown()) == []
     assert await lab.state(two.ids[0]) == "dead"

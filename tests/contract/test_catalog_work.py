@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 
@@ -108,13 +109,12 @@ async def test_an_id_without_a_row_is_unknown(lab: Lab):
     assert (refusal.reason, refusal.execution_id, refusal.children) == ("unknown", None, ())
 
 
-async def test_a_row_that_a_live_worker_holds_is_refused_to_all(lab: Lab):
+async def test_a_row_that_a_live_worker_holds_is_refused_to_others(lab: Lab):
     run = await lab.started("a.md")
     await lab.claim(run.ids[0], "w1")
 
-    for worker in ("w1", "w2"):
-        refusal = await lab.refusal(run.ids[0], worker)
-        assert (refusal.reason, refusal.execution_id) == ("held", run.execution)
+    refusal = await lab.refusal(run.ids[0], "w2")
+    assert (refusal.reason, refusal.execution_id) == ("held", run.execution)
 
 
 @pytest.mark.parametrize("worker", ["w1", "one that never beat"])
@@ -225,17 +225,76 @@ async def test_a_refused_claim_hands_out_no_child_that_was_worked_already(lab: L
 
 async def test_a_message_that_killed_two_workers_is_claimed_only_alone(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md", "b.md")
-    for _ in range(2):
-        await lab.claim(run.ids[0], "w1")
-        await catalog.depart("w1")
+    for worker in ("v1", "v2"):
+        await lab.claim(run.ids[0], worker)
+        await catalog.depart(worker)
 
     beside, other = await catalog.claim("w2", run.ids)
     assert isinstance(beside, Refusal)
     assert beside.reason == "suspect"
     assert isinstance(other, Claim)
 
-    claim = await lab.claim(run.ids[0], "w2")
+    assert (await lab.refusal(run.ids[0], "w2")).reason == "suspect"
+    claim = await lab.claim(run.ids[0], "w2", alone=True)
     assert claim.attempt == 3
+
+
+async def test_a_worker_that_lost_the_answer_to_its_claim_claims_anew_and_spends_nothing(
+    catalog: Catalog, lab: Lab
+):
+    run = await lab.started("a.md")
+    unheard = await lab.claim(run.ids[0], "w1")
+
+    assert (await lab.refusal(run.ids[0], "w2")).reason == "held"
+    claim = await lab.claim(run.ids[0], "w1")
+
+    assert (claim.attempt, claim.spent) == (2, 1)
+    assert await catalog.finish("w1", [Done(unheard.correlation_id, unheard.attempt)]) == [None]
+    await lab.done(claim, lab.output("a.md"))
+    assert await lab.state(run.ids[0]) == "completed"
+
+
+async def test_claims_of_a_worker_whose_answers_were_lost_never_bury_a_message(lab: Lab):
+    run = await lab.started("a.md")
+
+    claims = [await lab.claim(run.ids[0], "w1") for _ in range(5)]
+
+    assert [claim.spent for claim in claims] == [1] * 5
+
+
+async def test_a_claim_whose_answer_was_lost_is_cancelled_with_its_execution(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    await lab.claim(run.ids[0], "w1")
+    await catalog.cancel(run.execution)
+
+    assert (await lab.refusal(run.ids[0], "w1")).reason == "ended"
+
+    assert await lab.state(run.ids[0]) == "cancelled"
+    assert (await lab.counts(run.execution)).pending == 0
+
+
+async def test_claims_whose_answers_were_lost_are_no_losses(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md")
+    for _ in range(3):
+        answers = await catalog.claim("w1", run.ids)
+
+    assert all(isinstance(a, Claim) for a in answers)
+
+
+async def test_an_attempt_ended_again_is_answered_with_the_children_that_nobody_published(
+    catalog: Catalog, lab: Lab
+):
+    run = await lab.started("a.md", config=fan_out(lab))
+    claim = await lab.claim(run.ids[0])
+    children = await lab.done(claim, lab.output("1.md"), lab.output("2.md"))
+    await catalog.mark_published(children[:1])
+    keys = [f"{run.execution}/pages/1.md", f"{run.execution}/pages/2.md"]
+
+    (again,) = await catalog.finish("w1", [Done(claim.correlation_id, claim.attempt, keys)])
+
+    assert again is not None
+    assert [c.message_id for c in again.children] == [c.message_id for c in children[1:]]
+    assert (await lab.counts(run.execution)).total == 1 + len(children)
 
 
 async def test_losses_are_counted_only_in_a_row(catalog: Catalog, lab: Lab):
@@ -256,14 +315,15 @@ async def test_losses_are_counted_only_in_a_row(catalog: Catalog, lab: Lab):
 async def test_a_message_that_kills_its_workers_ends_as_a_dead_letter(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     for attempt in (1, 2, 3):
-        claim = await lab.claim(run.ids[0], "w1")
+        claim = await lab.claim(run.ids[0], f"v{attempt}", alone=True)
         assert (claim.attempt, claim.spent) == (attempt, attempt)
         await lab.bind(claim, lab.output("a.md", "text"))
-        await catalog.depart("w1")
+        await catalog.depart(f"v{attempt}")
 
     refusal = await lab.refusal(run.ids[0], "w2")
 
     assert (refusal.reason, refusal.execution_id) == ("lost", run.execution)
+    assert (refusal.config, refusal.route) == ("docs", "convert")
     letter = await catalog.dead_letter(run.ids[0])
     assert letter is not None
     assert (letter.error_code, letter.attempts) == ("worker_lost", 3)
@@ -575,13 +635,18 @@ async def test_children_belong_to_the_batch_of_their_parent(lab: Lab):
     assert (claim.replay_batch_id, claim.execution_id) == (replay.batch, replay.execution)
 
 
+def claim_token(claim: Claim) -> tuple[UUID, int]:
+    return claim.correlation_id, claim.attempt
+
+
 async def test_an_attempt_ends_once(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     claim = await lab.claim(run.ids[0])
     done = Done(claim.correlation_id, claim.attempt)
 
-    assert await catalog.finish("w1", [done, done]) == [Finished([]), None]
-    assert await catalog.finish("w1", [done]) == [None]
+    for result in (Failed(*claim_token(claim), "adapter_error", "late"), GivenBack(*claim_token(claim), 0)):
+        assert await catalog.finish("w1", [done, result]) == [Finished([]), None]
+    assert await lab.state(run.ids[0]) == "completed"
 
 
 async def test_results_are_answered_each_and_in_order(catalog: Catalog, lab: Lab):

@@ -30,6 +30,7 @@ async def test_the_routes_of_an_execution_that_another_process_ended_add_up_to_i
         source = uuid7()
         await ours.catalog.adopt(source)
         made = await ours.catalog.open_replay(
+            batch=uuid7(),
             source=source,
             stage="pages",
             path=None,

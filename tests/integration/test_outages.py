@@ -142,16 +142,22 @@ async def test_an_error_that_no_database_takes_is_a_dead_letter_all_the_same(tmp
         assert (await ended(rt, await submit(rt, good="text"))).status == "completed"
 
 
-async def test_a_run_whose_inputs_can_not_be_read_to_the_end_does_not_stay_open(tmp_path: Path):
+@pytest.mark.parametrize(("inputs", "left"), [(1, []), (300, ["cancelled"])])
+async def test_a_run_whose_inputs_can_not_be_read_to_the_end_does_not_stay_open(
+    tmp_path: Path, inputs: int, left: list[str]
+):
+    """What is wrong with the first of them is told before anything is begun."""
+
     async def torn() -> AsyncIterator[tuple[str, bytes]]:
-        yield "a.txt", b"text"
+        for n in range(inputs):
+            yield f"{n}.txt", b"text"
         raise OSError("the upload is gone")
 
     async with runtime(tmp_path / "home") as rt:
         with pytest.raises(OSError, match="gone"):
             await rt.services.submit.run("docs", torn())
-        [execution] = (await rt.services.browse.executions(ExecutionFilter(), None, 10)).items
-        assert execution.status == "cancelled"
+        found = (await rt.services.browse.executions(ExecutionFilter(), None, 10)).items
+        assert [execution.status for execution in found] == left
 
 
 class Gone:

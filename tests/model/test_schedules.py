@@ -15,9 +15,10 @@ import os
 import random
 import types
 from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from uuid import UUID
 
 import pytest
@@ -28,7 +29,9 @@ from playhead.backends.catalog_memory.rows import JobRow
 from playhead.backends.store_memory import MemoryStore
 from playhead.engine.attempts import Attempts, Ended, Started
 from playhead.envelope import Call
+from playhead.errors import Unavailable, catalog_unavailable
 from playhead.events import LOG
+from playhead.ids import uuid7
 from playhead.keys import is_sidecar
 from playhead.model import Config, ErrorHandling, Lineage, Route
 from playhead.ports.broker import CONFIRMED, Delivery, Outcome
@@ -48,6 +51,8 @@ from playhead.ports.catalog.work import (
 from playhead.ports.store import Blob
 from playhead.services.reconcile import ReconcileService
 from playhead.services.replay import ReplayService
+
+T = TypeVar("T")
 
 SCHEDULES = int(os.environ.get("PLAYHEAD_TEST_SCHEDULES", "1500"))
 OBJECTS = ("k0", "k1", "k2")
@@ -81,6 +86,15 @@ def at_once(work: Coroutine[Any, Any, Any]) -> Any:
         return end.value
 
 
+async def until_answered(work: Callable[[], Awaitable[T]]) -> T:
+    """Do again what had no answer, as a lane does."""
+    while True:
+        try:
+            return await work()
+        except Unavailable:
+            await step()
+
+
 @dataclass(frozen=True)
 class Part:
     path: str
@@ -110,21 +124,35 @@ class Broker(MemoryBroker):
 
 
 class Catalog(MemoryCatalog):
-    """Notes what the invariants need: who completed what, and claims after a cancel was answered."""
+    """Notes what the invariants need: who completed what, and claims after a cancel was answered.
+
+    Now and then a worker does not hear the answer to what happened.
+    """
 
     world: World
 
-    async def claim(self, worker: str, ids: Sequence[UUID]) -> list[Claim | Refusal]:
-        answers = await super().claim(worker, ids)
+    async def claim(self, worker: str, ids: Sequence[UUID], *, alone: bool = False) -> list[Claim | Refusal]:
+        answers = await super().claim(worker, ids, alone=alone)
         if self.world.cancelled and any(isinstance(a, Claim) for a in answers):
             self.world.bad.append("work started after cancel was answered")
+        self._perhaps_unheard()
         return answers
+
+    async def bind(self, bindings: Sequence[Binding]) -> list[list[Bound] | Unbound | None]:
+        answers = await super().bind(bindings)
+        self._perhaps_unheard()
+        return answers
+
+    def _perhaps_unheard(self) -> None:
+        if self.world.rng.random() < 0.1 and self.world.left("unheard"):
+            raise catalog_unavailable("the connection broke after the commit")
 
     async def finish(self, publisher: str, results: Sequence[Result]) -> list[Finished | None]:
         answers = await super().finish(publisher, results)
         for result, answer in zip(results, answers, strict=True):
             if answer is not None and isinstance(result, Done):
-                self.world.completed[result.correlation_id] += 1
+                self.world.completed[result.correlation_id].add(result.attempt)
+        self._perhaps_unheard()
         return answers
 
 
@@ -144,6 +172,24 @@ class Store(MemoryStore):
         return await super().write(groups, written=written)
 
 
+class Beside:
+    """Work that goes on beside the main line of a process, and dies with it."""
+
+    def __init__(self, world: World, process: str, work: Coroutine[Any, Any, None]) -> None:
+        self._world = world
+        self._name = f"{process}'"
+        world.running[self._name] = work
+        world.weights[self._name] = world.rng.choice([1, 1, 4, 12])
+
+    def __await__(self) -> Generator[None, None, None]:
+        while self._name in self._world.running:
+            yield
+
+    def cancel(self) -> None:
+        if work := self._world.running.pop(self._name, None):
+            work.close()
+
+
 class World:
     """One schedule: the backends, the processes, and how many faults of each kind are left."""
 
@@ -152,7 +198,7 @@ class World:
         self.now = 1_000.0
         self.bad: list[str] = []
         self.cancelled = False
-        self.completed: Counter[UUID] = Counter()
+        self.completed: defaultdict[UUID, set[int]] = defaultdict(set)
         self.tries: Counter[UUID] = Counter()
         self.read: dict[UUID, bytes] = {}
         self.faults = Counter(
@@ -160,12 +206,14 @@ class World:
             lose=1,
             lapse=3,
             late=4,
+            unheard=4,
             fail=rng.choice([0, 3, 9]),
             resend=2,
             server=3,  # the fifth hold without progress stalls a job, and rightly so
             cancel=rng.choice([0, 0, 0, 1]),
         )
         self.fickle = rng.random() < 0.7
+        self.page = rng.choice([1, 1, 2, 1000])
         self.catalog = catalog(clock=self.clock, heartbeat_seconds=BEAT, pause=step)
         self.catalog.world = self
         self.broker = Broker(clock=self.clock, visibility=VISIBILITY, pause=step)
@@ -192,7 +240,7 @@ class World:
     def prepare(self) -> tuple[UUID, UUID]:
         """A sealed run, whose own job is worked: its execution is its job."""
         at_once(self.catalog.save_config(CONFIG, source="", digest="d"))
-        run = at_once(self.catalog.open_run("model", 1, tags=[], owner="p", lease=1))
+        run = at_once(self.catalog.open_run(uuid7(), "model", 1, tags=[], owner="p", lease=1))
         inputs = [Input(p, len(p), hashlib.sha256(p.encode()).digest(), "text/plain") for p in OBJECTS]
         at_once(self.catalog.bind_inputs(run.execution_id, inputs))
         blobs = [[Blob(f"{run.execution_id}/input/{path}", path.encode())] for path in OBJECTS]
@@ -224,6 +272,8 @@ class World:
             settle=30,
             spawn=lambda work: pytest.fail("nothing is spawned here"),
             rest=lambda seconds: step(),
+            begin=partial(Beside, self, name),
+            page=self.page,
             clock=self.clock,
         )
         await service.drive(self.job)
@@ -241,6 +291,7 @@ class World:
             self.broker,
             self.store,
             worker=name,
+            working={},
             max_object_bytes=1 << 20,
             rest=lambda seconds: step(),
         )
@@ -249,14 +300,19 @@ class World:
             held: list[Delivery] = await self.broker.receive(queue, self.rng.choice([1, 1, 2, 4]))
             if not held:
                 continue
-            taken = await attempts.take(held)
+            taken = await until_answered(partial(attempts.take, held))
             await step()
             if taken.started:
-                await attempts.end([self.adapter(one) for one in taken.started])
+                await self.end(attempts, taken.started)
             for suspect in taken.suspects:
-                alone = await attempts.take([suspect])
+                lone = await until_answered(partial(attempts.take, [suspect], alone=True))
                 await step()
-                await attempts.end([self.adapter(one) for one in alone.started])
+                await self.end(attempts, lone.started)
+
+    async def end(self, attempts: Attempts, started: Sequence[Started]) -> None:
+        batch = [self.adapter(one) for one in started]
+        results = await until_answered(partial(attempts.store, batch))
+        await until_answered(partial(attempts.end, batch, results))
 
     def adapter(self, one: Started) -> Ended:
         """What the adapters make: `split` gives other outputs at each try, if the schedule is fickle."""
@@ -284,18 +340,24 @@ class World:
 
     # -- the schedule ------------------------------------------------------------------------------
 
+    def processes(self) -> list[str]:
+        return sorted(name for name in self.running if not name.endswith("'"))
+
     def beat(self) -> None:
-        for name in self.running:
+        for name in self.processes():
             at_once(self.catalog.heartbeat(Process(name, "worker", "h", 1)))
 
     def fault(self) -> bool:
         """Perhaps let something go wrong; True when it took the turn."""
         x = self.rng.random()
         if x < 0.02 and self.running and self.left("crash"):
-            name = self.rng.choice(sorted(self.running))
+            name = self.rng.choice(self.processes())
             kind = name.rstrip("0123456789")
             if kind == "server" and not self.left("server"):
                 return False
+            # What goes on beside it first: closing a process gives up what it began.
+            if beside := self.running.pop(f"{name}'", None):
+                beside.close()
             self.running.pop(name).close()
             if kind != "server":
                 self.start(kind)
@@ -349,8 +411,9 @@ class World:
                 del self.running[name]
             if turn % 50 == 0 and quiet and self.has_settled():
                 break
-        for work in self.running.values():
-            work.close()
+        for name in [*self.running]:
+            if work := self.running.pop(name, None):
+                work.close()
         return self.bad + self.audit()
 
     def has_settled(self) -> bool:
@@ -390,9 +453,9 @@ class World:
             children[r.parent_correlation_id].append(r)
         stored = self.stored()
         for r in rows:
-            if self.completed[r.correlation_id] > 1:
+            if len(self.completed[r.correlation_id]) > 1:
                 bad.append("a message was completed twice")
-            if r.status == "completed" and self.completed[r.correlation_id] != 1:
+            if r.status == "completed" and not self.completed[r.correlation_id]:
                 bad.append("a completed message that nobody completed")
             if r.status != "completed" and r.output_keys:
                 bad.append("a message that did not complete has stored outputs")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sqlite3
 import subprocess
 import sys
@@ -268,27 +270,86 @@ def test_a_path_that_leads_out_of_the_data_folder_is_refused(tmp_path, path):
     assert caught.value.code == "invalid_path"
 
 
-def test_a_path_that_leads_out_by_a_link_is_refused(tmp_path):
+def test_a_link_in_the_place_of_an_index_is_neither_written_nor_read(tmp_path):
+    data, outside = tmp_path / "data", tmp_path / "outside"
+    outside.mkdir()
+    other = SqliteSearch(SqliteSearchConfig(path="other.db"))
+    other(segment("a", "secret"), context(outside))
+    other.close()
+    (outside / "empty").touch()
+    data.mkdir()
+    before = {path: path.read_bytes() for path in outside.iterdir()}
+    for name, target in {
+        "other.db": outside / "other.db",
+        "empty.db": outside / "empty",
+        "new.db": outside / "new.db",
+        "inside.db": data / "real.db",
+        "self.db": data / "self.db",
+    }.items():
+        (data / name).symlink_to(target)
+        with pytest.raises(Reject, match="is a link"):
+            SqliteSearch(SqliteSearchConfig(path=name))(segment("a", "x"), context(data))
+        with pytest.raises(BadRequest, match="is a link"):
+            index_file(data, name)
+    with pytest.raises(BadRequest, match="is a link"):  # planted after it was looked at
+        search(data / "other.db", "secret")
+    assert {path: path.read_bytes() for path in outside.iterdir()} == before
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
+@pytest.mark.parametrize("there", [False, True])
+def test_a_link_in_the_place_of_a_file_beside_an_index_is_not_followed(tmp_path, suffix, there):
     data, outside = tmp_path / "data", tmp_path / "outside"
     data.mkdir()
-    outside.mkdir()
-    (data / "folder").symlink_to(outside)
-    (data / "file.db").symlink_to(outside / "file.db")
-    (data / "inside.db").symlink_to(data / "real.db")
-    for path in ("folder/search.db", "file.db"):
-        with pytest.raises(Reject, match="by a link"):
-            SqliteSearch(SqliteSearchConfig(path=path))(segment("a", "x"), context(data))
-    assert list(outside.iterdir()) == []
-    assert index_file(data, "inside.db") == (data / "real.db").resolve()
+    if there:
+        outside.write_bytes(b"secret" * 100)
+    (data / f"search.db{suffix}").symlink_to(outside)
+    index = SqliteSearch(SqliteSearchConfig(path="search.db"))
+    with contextlib.suppress(sqlite3.OperationalError):  # or the link is removed as a leftover
+        index(segment("a", "x"), context(data))
+    index.close()
+    assert outside.exists() == there
+    assert not there or outside.read_bytes() == b"secret" * 100
 
 
-def test_the_data_folder_may_be_a_link_and_need_not_exist(tmp_path):
+def test_what_is_no_file_in_the_place_of_an_index_holds_nobody_up(tmp_path):
+    os.mkfifo(tmp_path / "pipe.db")
+    (tmp_path / "folder.db").mkdir()
+    for name in ("pipe.db", "folder.db"):
+        with pytest.raises(Reject, match=r"no file of data|a folder"):
+            SqliteSearch(SqliteSearchConfig(path=name))(segment("a", "x"), context(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "path", ["file:x.db?mode=memory", "a%2Fb.db", "x y.db", "é.db", "'; --", ":memory:", "%s?x#y"]
+)
+def test_no_path_of_an_index_is_more_than_a_name(tmp_path, path):
+    index = SqliteSearch(SqliteSearchConfig(path=path))
+    index(segment("a", "words"), context(tmp_path))
+    index.close()
+    assert [file.name for file in tmp_path.iterdir()] == [path.replace("%", "%25")]
+    assert len(search(index_file(tmp_path, path), "words")) == 1
+
+
+@pytest.mark.parametrize("path", ["search.db-wal", "search.db-shm", "deep/search.db-journal"])
+def test_an_index_is_none_of_the_files_beside_another(tmp_path, path):
+    with pytest.raises(ValidationError, match="SQLite's own files"):
+        SqliteSearchConfig(path=path)
+
+
+def test_a_name_too_long_for_a_file_is_refused(tmp_path):
+    with pytest.raises(BadRequest):
+        index_file(tmp_path, "x" * 300)
+
+
+def test_the_data_folder_may_be_a_link_and_an_index_may_have_folders_in_its_name(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "data").symlink_to(tmp_path / "real")
-    index = SqliteSearch(SqliteSearchConfig(path="deep/er/search.db"))
+    index = SqliteSearch(SqliteSearchConfig(path="deep/./er/search.db"))
     index(segment("a", "words"), context(tmp_path / "data"))
     index.close()
-    assert (tmp_path / "real/deep/er/search.db").is_file()
+    assert (tmp_path / "real/deep%2Fer%2Fsearch.db").is_file()
+    assert len(search(index_file(tmp_path / "data", "deep/er/search.db"), "words")) == 1
 
 
 def test_an_index_that_is_not_there_is_not_found(tmp_path):

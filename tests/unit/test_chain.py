@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import repeat
 from typing import Any
 
 import pytest
@@ -124,6 +125,18 @@ def test_anything_else_is_bad_output_that_names_route_and_adapter(value, words):
         run(giving(value))
     assert caught.value.code == "bad_output"
     assert caught.value.detail.startswith("route 'convert', adapter 'giving': ")
+
+
+async def test_an_iterable_without_an_end_is_bad_output():
+    @adapter("endless")
+    async def endless(item: Item) -> AsyncIterator[str]:
+        while True:
+            yield "a"
+
+    for given_up in (chain_of(giving(lambda: repeat("a"))), chain_of(endless)):
+        with pytest.raises(MessageError, match="more than 100,000 outputs of one item") as caught:
+            await given_up.run_async(PAGE, CTX)
+        assert caught.value.code == "bad_output"
 
 
 def test_a_coroutine_from_a_plain_function_is_bad_output():

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
+import re
+import shlex
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import typer
 
-from playhead import errors, ids
+from playhead import Context, Item, errors, ids
+from playhead.adapters.sqlite_search import SqliteSearch, SqliteSearchConfig
 from playhead.cli import exits, output
 from playhead.cli.app import COMMANDS, GROUPS, build, run_program
 from playhead.cli.command import Command, add
 from playhead.cli.session import Session
 
-HEAVY = ("fastapi", "starlette", "pydantic", "rich", "httpx", "asyncio", "yaml", "uvicorn", "sqlite3")
+HEAVY = (
+    *("fastapi", "starlette", "pydantic", "rich", "httpx", "asyncio", "yaml", "uvicorn", "sqlite3"),
+    *("opentelemetry", "prometheus_client", "playhead.ports.adapter", "playhead.keys"),
+)
 
 
 EVERY = [
@@ -49,6 +59,39 @@ def test_every_command_has_help_with_one_example_that_names_it(words, entry, cap
 
 
 @each_command
+def test_the_example_of_a_command_is_a_line_that_it_takes(words, entry):
+    given = []
+
+    @functools.wraps(entry.function)
+    def instead(s: Session, **own: object) -> None:
+        given.append(own)
+
+    app = typer.Typer()
+
+    @app.callback()
+    def program(ctx: typer.Context) -> None:
+        ctx.obj = Session()
+
+    at = app
+    for name in words[:-1]:
+        app.add_typer(at := typer.Typer(), name=name)
+    add(at, replace(entry, function=instead))
+    called, *arguments = shlex.split(entry.example)
+    assert called == "playhead"
+    assert typer.main.get_command(app).main(arguments, standalone_mode=False) == exits.OK
+    assert len(given) == 1
+
+
+@pytest.mark.parametrize("words", [[], *([name] for name, _, _ in GROUPS)], ids=" ".join)
+def test_the_help_of_what_only_holds_commands_ends_with_an_example_too(words, capsys):
+    assert run_program([*words, "--help"]) == 0
+    last = capsys.readouterr().out.strip().splitlines()[-1].strip()
+    assert last.startswith(" ".join(["Example: playhead", *words]))
+    example = shlex.split(last.removeprefix("Example: playhead"))
+    assert any(example[: len(of)] == of for of, _ in EVERY)
+
+
+@each_command
 def test_the_line_of_a_command_in_the_list_is_not_cut(words, entry, capsys):
     assert run_program([*words[:-1], "--help"]) == 0
     listed = capsys.readouterr().out
@@ -72,6 +115,9 @@ def test_version_is_printed(capsys):
         ["dead-letters", "resend", "--json"],
         ["dead-letters", "resend", "--execution", "latest", "--route", "x", "--json"],
         ["queues", "--peek", "3", "--json"],
+        ["queues", "q", "--peek", "1001", "--json"],  # a server gives no more, so this process doesn't either
+        ["lineage", "x", "--limit", "1001", "--json"],
+        ["search", "search.db", "x", "--limit", "1001", "--json"],
         ["queues", "q", "--peek", "3", "--take", "3", "--json"],
         ["lineage", "x", "--up", "--down", "--json"],
         ["run", "docs", "/no/such/folder", "--json"],
@@ -210,3 +256,33 @@ def test_columns_are_aligned_and_nothing_is_cut(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "a" * 200 + "      5"
     assert {len(line) for line in lines} == {207}
+
+
+@pytest.mark.parametrize("password", ["secret", "se@secret"])
+def test_a_command_to_try_next_names_the_server_without_its_password(password: str):
+    said = Session({"server": f"http://me:{password}@host:8080"}).again("playhead show latest")
+    assert said == "playhead show latest --server http://host:8080"
+
+
+def test_an_index_is_searched_while_the_catalog_is_away(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    execution = ids.uuid7()
+    key = f"{execution}/pages/x.md"
+    log = logging.getLogger("test")
+    at = Context(execution, ids.uuid7(), "docs", 1, "index", 1, None, str(tmp_path / "data"), log)
+    filling = SqliteSearch(SqliteSearchConfig(path="search.db"))
+    filling(Item("x.md", b"replay a stage", stage="pages", key=key), at)
+    filling.close()
+    search = ["search", "--json", "--home", str(tmp_path), "--catalog", "postgresql://me@127.0.0.1:1/db"]
+
+    for asked in ([], ["--execution", str(execution)]):
+        assert run_program([*search, "search.db", "stage", *asked]) == exits.OK
+        assert [hit["key"] for hit in json.loads(capsys.readouterr().out)["items"]] == [key]
+    assert run_program([*search, "other.db", "stage"]) == exits.NOT_FOUND
+    assert run_program([*search, "search.db", "stage", "--execution", "latest"]) == exits.UNREACHABLE
+
+
+def test_every_code_with_which_a_process_does_not_start_is_in_the_list_of_errors():
+    sources = "".join(path.read_text("utf-8") for path in Path(errors.__file__).parent.rglob("*.py"))
+    codes = set(re.findall(r"CannotStart\(\s*\"(\w+)\"", sources))
+    assert len(codes) > 5
+    assert codes - exits.OWN_CODES.keys() == set()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -161,6 +163,37 @@ def test_routes_of_all_kinds(routes, entry):
 @settings(max_examples=300)
 def test_a_good_config_with_one_place_spoilt(at, cut, put):
     check(GOOD[:at] + put + GOOD[at + cut :])
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_good_config_with_some_of_its_values_changed_moved_or_gone(data):
+    document = yaml.safe_load(GOOD)
+    for _ in range(data.draw(st.integers(1, 4))):
+        places = list(_places(document))
+        inside, at = data.draw(st.sampled_from(places))
+        match data.draw(st.sampled_from(["change", "move", "drop", "rename"])):
+            case "change":
+                inside[at] = data.draw(DOCUMENTS)
+            case "move":  # also into itself, which the text shows as an alias that goes in a circle
+                other, there = data.draw(st.sampled_from(places))
+                inside[at] = other[there]
+            case "drop":
+                del inside[at]
+            case "rename" if isinstance(inside, dict):
+                inside[data.draw(KEYS)] = inside.pop(at)
+        if not document:
+            break
+    check(yaml.safe_dump(document, allow_unicode=data.draw(st.booleans()), sort_keys=False))
+
+
+def _places(inside: Any, seen: tuple[int, ...] = ()) -> Iterator[tuple[Any, Any]]:
+    """Every (mapping or list, key in it) of a document, which may hold itself."""
+    if id(inside) in seen or not isinstance(inside, dict | list):
+        return
+    for at in inside if isinstance(inside, dict) else range(len(inside)):
+        yield inside, at
+        yield from _places(inside[at], (*seen, id(inside)))
 
 
 def test_the_config_that_is_spoilt_is_good():

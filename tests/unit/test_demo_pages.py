@@ -11,12 +11,14 @@ import pytest
 
 from playhead.demo import pages
 
+SECRET = "s3cret of whoever tries the demo"
+
 
 def written(folder: Path) -> dict[str, bytes]:
     """All pages, written as the demo does: by another process, with a fixed hash seed."""
     subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "playhead.demo.pages", str(folder)],
-        env={**os.environ, "PYTHONHASHSEED": "0"},
+        env={**os.environ, "PYTHONHASHSEED": "0", "A_PASSWORD": SECRET},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=True,
@@ -46,6 +48,12 @@ def test_pages_hold_no_path_of_this_machine(both):
     one, _ = both
     library = os.path.dirname(os.__file__).encode()
     assert [name for name, page in one.items() if library in page] == []
+
+
+def test_pages_hold_nothing_of_the_environment(both):
+    """`os`, `posix` and those that import from them show it as data of the module."""
+    one, _ = both
+    assert [name for name, page in one.items() if SECRET.encode() in page or b"A_PASSWORD" in page] == []
 
 
 @pytest.mark.parametrize("name", ["antigravity", "this", "tkinter", "turtle", "idlelib", "sys", "_thread"])

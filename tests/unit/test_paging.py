@@ -1,38 +1,74 @@
-"""Cursors: what was given comes back, anything else is refused."""
+"""Cursors: what was given comes back to the list that gave it, anything else is refused."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playhead.engine.paging import decode_cursor, encode_cursor
+from playhead.engine.paging import decode_cursor, encode_cursor, list_of, page_of
 from playhead.errors import BadRequest
+
+THIS = list_of("executions", "failed", None)
+
+
+def given_by(of: str, place: int | str) -> str:
+    cursor = encode_cursor(place, of)
+    assert cursor is not None
+    return cursor
 
 
 @given(st.integers(0, 2**63 - 1))
 def test_a_number_comes_back(place: int):
-    assert decode_cursor(encode_cursor(place), int) == place
+    assert decode_cursor(encode_cursor(place, THIS), int, THIS) == place
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1))
 def test_a_text_comes_back(place: str):
-    cursor = encode_cursor(place)
-    assert cursor is not None
+    cursor = given_by(THIS, place)
     assert cursor.isascii()
-    assert decode_cursor(cursor, str) == place
+    assert decode_cursor(cursor, str, THIS) == place
 
 
 def test_no_cursor_is_the_beginning_and_the_end():
-    assert encode_cursor(None) is None
-    assert decode_cursor(None, int) is None
+    assert encode_cursor(None, THIS) is None
+    assert decode_cursor(None, int, THIS) is None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        list_of("replays", "failed", None),
+        list_of("executions", "running", None),
+        list_of("executions", None, "failed"),
+        list_of("executions", "failed", ""),
+        list_of("executions"),
+    ],
+)
+def test_a_cursor_of_another_list_or_another_filter_is_refused(other: str):
+    with pytest.raises(BadRequest) as refusal:
+        decode_cursor(given_by(other, 7), int, THIS)
+    assert refusal.value.code == "invalid_cursor"
 
 
 def _raw(text: str) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+def _marked(place: str) -> str:
+    """A cursor of this list, at a place in JSON that it would never give."""
+    real = given_by(THIS, 1)
+    _, mark = json.loads(base64.urlsafe_b64decode(real + "=" * (-len(real) % 4)))
+    return _raw(f'[{place}, "{mark}"]')
+
+
+def test_a_cursor_made_as_the_tests_below_make_it_is_taken():
+    assert decode_cursor(_marked("1"), int, THIS) == 1
+    assert decode_cursor(_marked('"a"'), str, THIS) == "a"
 
 
 @pytest.mark.parametrize(
@@ -43,22 +79,58 @@ def _raw(text: str) -> str:
         "é",
         "MQ=a",
         "abcde",
-        *map(_raw, ("true", "-1", "1.0", str(2**63), "null", "[1]", '"a"')),
+        *map(_raw, ("1", "true", "null", "[1]", '"ab"', "{}", "[1, 2, 3]", '[1, "x"]')),
+        *map(_marked, ("true", "-1", "1.0", str(2**63), "null", "[1]", '"a"')),
     ],
 )
 def test_what_no_list_of_numbers_gave_is_refused(cursor: str):
     with pytest.raises(BadRequest) as refusal:
-        decode_cursor(cursor, int)
+        decode_cursor(cursor, int, THIS)
     assert refusal.value.code == "invalid_cursor"
 
 
-@pytest.mark.parametrize("cursor", ["", *map(_raw, ("1", "null", '"\\ud800"', '"a\\u0000"', "{}"))])
+@pytest.mark.parametrize("cursor", ["", *map(_marked, ("1", "null", '"\\ud800"', '"a\\u0000"', "{}"))])
 def test_what_no_list_of_texts_gave_is_refused(cursor: str):
     with pytest.raises(BadRequest):
-        decode_cursor(cursor, str)
+        decode_cursor(cursor, str, THIS)
 
 
 @given(st.text() | st.text().map(_raw) | st.integers(1, 5000).map(lambda depth: _raw("[" * depth)))
 def test_nothing_but_a_refusal_comes_of_any_other_text(cursor: str):
     with contextlib.suppress(BadRequest):
-        assert encode_cursor(decode_cursor(cursor, int)) is not None
+        assert encode_cursor(decode_cursor(cursor, int, THIS), THIS) is not None
+
+
+# -- pages of a list that is there as a whole -------------------------------------------------------
+
+
+def page(items: list[str], cursor: str | None, limit: int = 2) -> tuple[list[str], str | None]:
+    found = page_of(items, str, cursor, limit, THIS)
+    return list(found.items), found.next_cursor
+
+
+@given(st.lists(st.text("ab c", min_size=1), unique=True), st.integers(1, 4))
+def test_pages_together_are_the_list(items: list[str], limit: int):
+    seen, cursor = page(items, None, limit)
+    while cursor is not None:
+        some, cursor = page(items, cursor, limit)
+        assert 0 < len(some) <= limit
+        seen += some
+    assert seen == items
+
+
+def test_a_page_goes_on_after_the_item_that_ended_the_last_one_wherever_that_is_now():
+    first, cursor = page(["b", "d", "f"], None)
+    assert first == ["b", "d"]
+    assert page(["a", "b", "c", "d", "e", "f"], cursor)[0] == ["e", "f"]
+
+
+def test_a_page_misses_nothing_when_the_item_that_ended_the_last_one_is_gone():
+    _, cursor = page(["a", "b", "c", "d"], None)
+    assert page(["a", "c", "d"], cursor)[0] == ["c", "d"]
+
+
+@pytest.mark.parametrize("place", ["x a", " a", "", "1" * 10 + " a", "² a"])
+def test_a_place_that_no_page_ends_at_is_refused(place: str):
+    with pytest.raises(BadRequest):
+        page(["a"], encode_cursor(place, THIS))

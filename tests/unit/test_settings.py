@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from playhead.errors import CannotStart
-from playhead.settings import Settings, load_settings
+from playhead.settings import Settings, load_settings, unknown_variables
 
 
 @pytest.fixture(autouse=True)
@@ -40,10 +40,14 @@ def test_everything_has_a_default():
         "store": None,
         "broker": None,
         "catalog": None,
+        "queue_prefix": "",
         "adapters": (),
         "adapters_allowed": None,
+        "server": None,
         "host": "127.0.0.1",
         "port": 8080,
+        "allowed_hosts": (),
+        "max_connections": 500,
         "lease_seconds": 15,
         "settle_seconds": 30,
         "visibility_seconds": 30,
@@ -54,6 +58,7 @@ def test_everything_has_a_default():
         "durability": "process",
         "log_format": "text",
         "log_level": "info",
+        "clock_shift_seconds": 0,
         "fault": "",
     }
 
@@ -72,10 +77,14 @@ def test_every_field_is_a_variable_and_a_key_of_the_file(monkeypatch):
         "store": "file:///s",
         "broker": "sqlite:///b",
         "catalog": "sqlite:///c",
+        "queue_prefix": "ours.",
         "adapters": "one,./two.py",
         "adapters_allowed": "one",
+        "server": "https://playhead.example:8443",
         "host": "::1",
         "port": "0",
+        "allowed_hosts": "a.example",
+        "max_connections": "9",
         "lease_seconds": "0.25",
         "settle_seconds": "0.5",
         "visibility_seconds": "1.5",
@@ -86,6 +95,7 @@ def test_every_field_is_a_variable_and_a_key_of_the_file(monkeypatch):
         "durability": "power",
         "log_format": "json",
         "log_level": "debug",
+        "clock_shift_seconds": "-3600",
         "fault": "worker.ran:2",
     }
     assert values.keys() == Settings.model_fields.keys()
@@ -123,6 +133,49 @@ def test_an_empty_list_of_allowed_adapters_allows_none(monkeypatch):
 def test_a_tilde_is_the_users_home():
     toml('home = "~/playhead"')
     assert load_settings().home == Path.home() / "playhead"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["localhost:8080", "ftp://host", "http://", "http://host:99999", "http://host/?a=b", "http://host/#x"],
+)
+def test_what_is_no_address_of_a_server_is_refused(address):
+    assert "http://HOST:PORT" in refusal(server=address)
+
+
+@pytest.mark.parametrize("password", ["secret", "/secret", "80/secret", "se@secret", "#secret", "?secret"])
+def test_the_password_in_a_refused_address_is_not_told(password: str):
+    said = refusal(server=f"https://me:{password}@host/?a=b")
+    assert "secret" not in said
+    assert "host" in said
+
+
+def test_a_variable_that_is_nearly_a_setting_is_told_with_the_nearest(monkeypatch):
+    assert unknown_variables() == []
+    monkeypatch.setenv("PLAYHEAD_HOEM", "elsewhere")
+    monkeypatch.setenv("PLAYHEAD_ZZZ", "1")
+    monkeypatch.setenv("PLAYHEAD_HOME", "here")
+    first, second = unknown_variables()
+    assert "PLAYHEAD_HOEM" in first
+    assert "did you mean PLAYHEAD_HOME?" in first
+    assert "PLAYHEAD_ZZZ" in second
+    assert load_settings().home == Path("here")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PLAYHEAD_TEST_REQUIRE", "postgres"),
+        ("PLAYHEAD_SERVICE_HOST", "10.0.0.1"),
+        ("PLAYHEAD_SERVICE_PORT_HTTP", "80"),
+        ("PLAYHEAD_PORT_80_TCP_ADDR", "10.0.0.1"),
+        ("PLAYHEAD_API_PORT", "tcp://10.0.0.1:80"),
+        ("PLAYHEAD_API_PORT_80_TCP_PROTO", "tcp"),
+    ],
+)
+def test_variables_that_tests_and_kubernetes_set_are_not_told_of(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    assert unknown_variables() == []
 
 
 def test_variables_of_other_programs_and_of_the_tests_are_none_of_ours(monkeypatch):
@@ -217,3 +270,32 @@ def test_importing_the_settings_imports_neither_a_server_nor_a_yaml_reader():
     code = f"import sys, playhead.settings; print(sorted({heavy} & {{*sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("Playhead.example.com, h:8443", ("playhead.example.com", "h:8443")),
+        ("10.0.0.7,FD00:0::1,[fd00::2]:80", ("10.0.0.7", "[fd00::1]", "[fd00::2]:80")),
+        ("my_service,,", ("my_service",)),
+    ],
+)
+def test_hosts_are_kept_as_requests_say_them(monkeypatch, given, read):
+    monkeypatch.setenv("PLAYHEAD_ALLOWED_HOSTS", given)
+    assert load_settings().allowed_hosts == read
+
+
+@pytest.mark.parametrize(
+    "given", ["https://a.example", "a/b", "*", "*.example", "a@b", "a.", "[::1", "[:::]", "a:b"]
+)
+def test_what_is_no_host_is_refused_with_what_to_write(monkeypatch, given):
+    monkeypatch.setenv("PLAYHEAD_ALLOWED_HOSTS", given)
+    assert "PLAYHEAD_ALLOWED_HOSTS" in refusal()
+    assert "playhead.example.com" in refusal()
+
+
+def test_no_address_that_may_hold_a_password_is_in_the_repr_of_settings():
+    names = ("store", "broker", "catalog")
+    settings = Settings(**{name: f"x://u:s3cret@{name}" for name in names}, server="http://u:s3cret@h")
+    assert "s3cret" not in repr(settings)
+    assert "s3cret" not in str(settings)

@@ -2,11 +2,19 @@
 
 Rows are keyed by execution and object, so that a replay stands beside what it replays: the old
 answers stay, and the new ones are never mixed with them. Writing a row again changes nothing.
+
+Each index is a file in the data folder itself. SQLite opens its files by path, so a folder below it that
+somebody turns into a link would lead it elsewhere. A link in the place of an index is refused, and none in
+the place of the files beside it (`-wal`, `-shm`, `-journal`) is followed by SQLite.
 """
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 import sqlite3
+import stat
 import threading
 import time
 from collections import deque
@@ -14,12 +22,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from playhead import Context, Item, Reject, adapter
+from playhead import Context, Item, Reject, Retry, adapter
 from playhead.errors import BadRequest, NotFound, PlayheadError, Unavailable
 
 _SCHEMA_VERSION: Final = 1
@@ -34,12 +42,16 @@ _SCHEMA: Final = (
     f"PRAGMA user_version = {_SCHEMA_VERSION}",
 )
 _BUSY_SECONDS: Final = 30.0
+_NO_ROOM: Final = 64 << 10
+_BESIDE: Final = ("-wal", "-shm", "-journal")
+_MAKING: Final = threading.Lock()
+"""While a new file is closed, no other thread may have locked it."""
 
 
 class SqliteSearchConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: str = Field(description="The index file, relative to the home's data folder: search.db.")
+    path: str = Field(description="The name of the index, a file in the home's data folder: search.db.")
 
     @field_validator("path")
     @classmethod
@@ -91,7 +103,15 @@ class SqliteSearch:
             if row not in batch:  # taken by a turn that failed
                 batch.append(row)
             # Should this one fail, the others are left unwritten, and each takes its own turn.
-            self._write(batch, ctx.data_dir)
+            try:
+                self._write(batch, ctx.data_dir)
+            except (OSError, sqlite3.Error) as exc:
+                if not _is_full(exc, ctx.data_dir):
+                    raise
+                raise Retry(
+                    f"the index {self._path} can't be written: {exc}; the disk of {ctx.data_dir} is full: "
+                    "make room there, and send what is dead by then again"
+                ) from exc
             for each in batch:
                 each.written = True
 
@@ -124,11 +144,13 @@ class SqliteSearch:
     def _open(self, data_dir: str) -> sqlite3.Connection:
         try:
             file = index_file(data_dir, self._path)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with _MAKING:
+                _make(file)
+                # Used by one thread at a time: by the one that has the turn.
+                db = _connect(file, "rw")
         except BadRequest as exc:
             raise Reject(exc.detail) from exc
-        file.parent.mkdir(parents=True, exist_ok=True)
-        # Used by one thread at a time: by the one that has the turn.
-        db = sqlite3.connect(file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             _prepare(db, file)
         except BaseException:
@@ -162,18 +184,17 @@ def search(
 
     Raises:
         NotFound: `index_not_found`: there is no file, or it is no index.
+        BadRequest: `invalid_path`: it is a link.
         Unavailable: it can't be read now.
     """
-    file = Path(path)
+    file = Path(path).absolute()
     if not file.is_file():
         raise NotFound("index_not_found", f"no index at {file}: run a route with a sqlite_search step first")
     texts = [words] if isinstance(words, str) else words
     # Quoted, a word is text to FTS5; bare, `AND` or `c++` would be syntax.
     quoted = ['"{}"'.format(w.replace('"', '""')) for text in texts for w in text.replace("\0", " ").split()]
     try:
-        with closing(
-            sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", timeout=_BUSY_SECONDS, uri=True)
-        ) as db:
+        with closing(_connect(file, "ro")) as db:
             (newest,) = db.execute("SELECT max(execution_id) FROM entry").fetchone()
             if not quoted or newest is None:
                 return []
@@ -195,19 +216,28 @@ def search(
 
 
 def index_file(data_dir: str | Path, path: str) -> Path:
-    """Where an index lies: `path` below the data folder, links resolved.
+    """Where an index lies: in the data folder itself. A `/` of its `path` is `%2F` in the file's name.
 
     Raises:
         BadRequest: `invalid_path`: it is absolute, leads out of the folder, or is no place for a file.
     """
-    root = Path(data_dir).resolve()
     if why := _path_problem(path):
         raise BadRequest("invalid_path", f"index path {path!r} {why}")
-    file = (root / path).resolve()
-    if root not in file.parents:
-        raise BadRequest("invalid_path", f"index path {path!r} leads out of {root} by a link")
-    if file.is_dir():
-        raise BadRequest("invalid_path", f"index path {path!r} is a folder")
+    name = str(PurePosixPath(path)).replace("%", "%25").replace("/", "%2F")
+    root = Path(data_dir).resolve()
+    file = root / name
+    # Whoever put one there means it to be followed, and should hear that it is not.
+    folders = [root / folder for folder in PurePosixPath(path).parents if folder.name]
+    try:
+        if link := next((folder for folder in folders if folder.is_symlink()), None):
+            raise _no_file(link, stat.S_IFLNK)
+        mode = file.lstat().st_mode
+    except FileNotFoundError:
+        return file
+    except OSError as exc:
+        raise BadRequest("invalid_path", f"index path {path!r} can't be a file: {exc}") from exc
+    if not stat.S_ISREG(mode):
+        raise _no_file(file, mode)
     return file
 
 
@@ -219,7 +249,61 @@ def _path_problem(path: str) -> str | None:
         return "must stay in the data folder: no `..`, no backslash"
     if not parts.name or path.endswith("/") or not path.isprintable():
         return "must name a file, like search.db"
+    if parts.name.endswith(_BESIDE):
+        return (
+            f"must not end in {parts.name[parts.name.rfind('-') :]}, as SQLite's own files beside an index do"
+        )
     return None
+
+
+def _is_full(exc: Exception, folder: str) -> bool:
+    """Whether a write failed for want of room: where a file can't even be begun, SQLite says I/O error."""
+    if isinstance(exc, OSError):
+        return exc.errno in (errno.ENOSPC, errno.EDQUOT)
+    code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
+        return shutil.disk_usage(folder).free < _NO_ROOM
+    return code == sqlite3.SQLITE_FULL
+
+
+def _no_file(file: Path, mode: int) -> BadRequest:
+    what = "a link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "no file of data"
+    return BadRequest("invalid_path", f"{file} is {what}: remove it, or name another index")
+
+
+def _make(file: Path) -> None:
+    """Make an empty file where there is none, so that SQLite never has to: it would make what a link names.
+
+    Closing a file lets go of all locks that this process has on it, so none that is there is opened.
+    """
+    try:
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+    except FileExistsError:
+        pass
+
+
+def _connect(file: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
+    """Open an index, and see that it is not what a link in its place names.
+
+    Raises:
+        BadRequest: `invalid_path`: it is a link. Nothing was read from what that names, nor written.
+    """
+    db = sqlite3.connect(
+        f"{file.as_uri()}?mode={mode}",
+        uri=True,
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        # It has looked where the path leads and opened that, following no link any more. It did no more yet.
+        ((_, _, opened),) = db.execute("PRAGMA database_list")
+        if Path(opened) != file.parent.resolve() / file.name:
+            raise _no_file(file, stat.S_IFLNK)
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 def _prepare(db: sqlite3.Connection, file: Path) -> None:

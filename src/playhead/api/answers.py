@@ -109,7 +109,8 @@ def install(app: FastAPI, allowed: Callable[[str], set[str]]) -> None:
         if exc.status_code == 404:
             detail = f"there is nothing at {request.url.path}; /docs lists what there is"
         elif exc.status_code == 405:
-            methods = ", ".join(sorted(allowed(request.url.path))) or headers.get("Allow", "")
+            there = allowed(request.url.path) or set(headers.get("Allow", "").replace(" ", "").split(","))
+            methods = ", ".join(sorted(there | {"HEAD"} if "GET" in there else there))
             headers["Allow"] = methods
             detail = f"{request.method} is not a method of {request.url.path}; it has {methods}"
         return answer(request.scope, PlayheadError(code, detail), headers)

@@ -2,71 +2,111 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 
 from playhead.api import (
+    adapters,
     answers,
     configs,
     dead_letters,
     docs,
     executions,
     lineage,
+    metrics,
+    queues,
     replays,
     routes,
     runs,
+    search,
     storage,
     system,
 )
+from playhead.api.asking import known_words_only
+from playhead.api.callers import Callers, Hosts
+from playhead.api.description import DescribedApp, operation_id
+from playhead.api.head import Head
 from playhead.api.middleware import BodyLimit, Identity
+from playhead.api.tracing import Traces
+from playhead.ports.tracer import OFF, Tracer
 from playhead.services import Services
 
+OPENAPI: Final = "/openapi.json"
 ROUTERS: Final = tuple(
     module.router
     for module in (
         *(replays, configs, runs, executions, lineage),
-        *(storage, routes, dead_letters, system, docs),
+        *(storage, search, routes, queues, dead_letters),
+        *(adapters, system, metrics, docs),
     )
 )
 
 
-def create_app(services: Services, *, version: str, max_body_bytes: int, max_upload_bytes: int) -> FastAPI:
+def create_app(
+    services: Services,
+    *,
+    version: str,
+    hosts: Hosts,
+    max_body_bytes: int,
+    max_upload_bytes: int,
+    tracer: Tracer = OFF,
+) -> FastAPI:
     """Return the ASGI app.
 
     Args:
         services: what the operations ask; the app does not open or close anything.
         version: of Playhead.
+        hosts: the names that it answers to.
         max_body_bytes: most bytes of a body.
         max_upload_bytes: most bytes of a multipart run.
+        tracer: begins a span for each request.
     """
-    app = FastAPI(
+    app = DescribedApp(
         title="Playhead",
         version=version,
         summary="Run message pipelines, store every stage's outputs, replay any stored stage into any route.",
+        openapi_url=OPENAPI,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry={"tracing": not tracer.on},  # its own spans would double ours; releases before ignore it
+        generate_unique_id_function=operation_id,
     )
     app.state.services = services
+    app.state.requests = requests = metrics.Requests()
+    app.state.process = metrics.process_figures()
     answers.install(app, _methods_of)
     for router in ROUTERS:
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(known_words_only)])
+    app.operations = tuple(_operations())
     app.mount(docs.ASSETS, docs.assets(), name="docs-assets")
     # The last one added is the outermost.
+    app.add_middleware(Head)
     app.add_middleware(BodyLimit, body=max_body_bytes, upload=max_upload_bytes)
+    app.add_middleware(Callers, hosts=hosts)
     app.add_middleware(Identity)
+    if tracer.on:
+        app.add_middleware(Traces, tracer=tracer)
+    app.add_middleware(metrics.Measured, requests=requests, template=_template_of)
     return app
 
 
 def _methods_of(path: str) -> set[str]:
     """The methods of the operations at a path, as the description lists them together."""
-    there = [
-        route
-        for router in ROUTERS
-        for route in router.routes
-        if isinstance(route, APIRoute) and route.include_in_schema
-    ]
+    there = [route for route in _operations() if route.include_in_schema]
     hit = next((route.path for route in there if route.path_regex.match(path)), None)
     return {method for route in there if route.path == hit for method in route.methods or ()}
+
+
+def _template_of(path: str) -> str | None:
+    """The template of the operations at a path; None where there is nothing."""
+    if path == OPENAPI:
+        return OPENAPI
+    return next((route.path for route in _operations() if route.path_regex.match(path)), None)
+
+
+def _operations() -> Iterator[APIRoute]:
+    return (route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute))

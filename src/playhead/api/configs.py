@@ -22,7 +22,7 @@ _body: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            YAML[0]: {"schema": {"description": "The config itself."}},
+            YAML[0]: {"schema": {"type": "string", "description": "The config itself."}},
             JSON: {"schema": ConfigSource.model_json_schema()},
         },
     }

@@ -24,7 +24,7 @@ async def list_dead_letters(
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[DeadLetter]:
-    """List dead letters, newest first."""
+    """List dead letters, newest first; `route` is a name, or `config/route`."""
     return await asked.browse.dead_letters(execution=execution_id, route=route, cursor=cursor, limit=limit)
 
 
@@ -37,8 +37,11 @@ async def list_dead_letters(
     ),
 )
 async def resend_dead_letters(body: Resend, asked: Asked) -> Resent:
-    """Send dead letters again: those named, or all of an execution, or all of a route."""
-    sent = await asked.recover.resend(body.correlation_ids or (), body.execution_id, body.route)
+    """Send dead letters again: those named by id, or all of an execution, of a route, or of both.
+
+    A `route` is a name, or `config/route`.
+    """
+    sent = await asked.recover.resend(body.correlation_ids, body.execution_id, body.route)
     return Resent(resent=len(sent))
 
 

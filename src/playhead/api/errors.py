@@ -31,6 +31,9 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode("invalid_body", 400, "The body is not UTF-8, is nested too deeply, or can't be read."),
     ErrorCode("config_invalid", 400, "The config has faults; `diagnostics` lists all of them."),
     ErrorCode("selection_empty", 400, "Nothing was selected; an empty selection never means all."),
+    ErrorCode("invalid_request", 400, "What came is not HTTP/1.1, or its head is too large."),
+    ErrorCode("host_not_allowed", 403, "The server does not answer to that Host; PLAYHEAD_ALLOWED_HOSTS."),
+    ErrorCode("cross_origin", 403, "A page of another site may change nothing here."),
     ErrorCode("not_found", 404, "There is nothing at this URL."),
     ErrorCode("execution_not_found", 404, "Neither the catalog nor the store knows that execution."),
     ErrorCode("stage_not_found", 404, "The execution has no such stage; the detail lists those it has."),
@@ -41,6 +44,8 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode("message_not_found", 404, "There is no message with that correlation id."),
     ErrorCode("replay_not_found", 404, "There is no replay batch with that id."),
     ErrorCode("dead_letter_not_found", 404, "There is no dead letter with that correlation id."),
+    ErrorCode("receipt_not_found", 404, "Nothing is held under that receipt (any more)."),
+    ErrorCode("index_not_found", 404, "No step has made a search index of that name yet."),
     ErrorCode("method_not_allowed", 405, "The URL does not have that method; `Allow` lists those it has."),
     ErrorCode("config_inactive", 409, "The config is deactivated; activate it, or use another."),
     ErrorCode("execution_ended", 409, "The execution has ended in a way that does not allow this."),
@@ -51,7 +56,11 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode("store_unavailable", 503, "The store can't be reached; try again later."),
     ErrorCode("broker_unavailable", 503, "The broker can't be reached; try again later."),
     ErrorCode("catalog_unavailable", 503, "The catalog can't be reached; try again later."),
+    ErrorCode("index_unavailable", 503, "A search index can't be read now; try again later."),
     ErrorCode("store_full", 503, "The store has no room left."),
+    ErrorCode(
+        "too_many_connections", 503, "The server has as many connections as it takes; try again later."
+    ),
     ErrorCode("replay_continues", 503, "The wait is over, the replay is not; look at `Location`."),
 )
 

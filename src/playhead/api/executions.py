@@ -6,9 +6,12 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
+from starlette.responses import Response
 
 from playhead.api.answers import responses
 from playhead.api.asking import Asked, Cursor, Filter, Limit
+from playhead.api.streams import LastEventId, stream, stream_responses
+from playhead.engine.paging import list_of, page_of
 from playhead.model import (
     Execution,
     Kind,
@@ -50,22 +53,53 @@ async def get_execution(execution_id: UUID, asked: Asked) -> Execution:
     return await asked.browse.execution(execution_id)
 
 
+@router.get(
+    "/{execution_id}/events",
+    response_class=Response,
+    response_model=Execution,
+    responses=stream_responses("execution", Execution, "execution_not_found", "store_unavailable"),
+)
+async def watch_execution(execution_id: UUID, asked: Asked, last_event_id: LastEventId = None) -> Response:
+    """Tell how an execution stands, at once and whenever it has changed, until it has ended.
+
+    An event `execution` holds what a `GET` of it answers; the last one is `end`, with the same. Of changes
+    within half a second only the last is told. An event's id is made from the state itself, so that any
+    server can go on for any other: with `Last-Event-ID`, only what is new since is told. After `end` the
+    answer is 204: an `EventSource` connects again whenever a stream closes, and only that tells it not to.
+
+    A comment comes after ten seconds without an event. A catalog that is away is told of in a comment, too,
+    and the stream goes on when it is back. A stream that closes without `end` is that of a server that stops:
+    connect again.
+    """
+    return stream("execution", await asked.watch.execution(execution_id), last_event_id)
+
+
 @router.post("/{execution_id}/cancel", responses=responses("execution_not_found", "execution_ended"))
 async def cancel_execution(execution_id: UUID, asked: Asked) -> Execution:
     """Cancel an execution: no work starts in it after the answer. Idempotent."""
     return await asked.recover.cancel(execution_id)
 
 
-@router.get("/{execution_id}/routes", responses=_missing)
-async def list_execution_routes(execution_id: UUID, asked: Asked) -> Page[RouteCounts]:
+@router.get("/{execution_id}/routes", responses=_missing_or_cursor)
+async def list_execution_routes(
+    execution_id: UUID, asked: Asked, limit: Limit = 100, cursor: Cursor = None
+) -> Page[RouteCounts]:
     """Count messages by route, in the order of the config; the sums are the execution's."""
-    return Page(await asked.browse.route_counts(execution_id))
+    counts = await asked.browse.route_counts(execution_id)
+    return page_of(
+        counts, lambda route: route.route, cursor, limit, list_of("execution routes", execution_id)
+    )
 
 
-@router.get("/{execution_id}/stages", responses=_missing)
-async def list_execution_stages(execution_id: UUID, asked: Asked) -> Page[StageSummary]:
+@router.get("/{execution_id}/stages", responses=_missing_or_cursor)
+async def list_execution_stages(
+    execution_id: UUID, asked: Asked, limit: Limit = 100, cursor: Cursor = None
+) -> Page[StageSummary]:
     """Count stored objects and bytes by stage, as a replay would find them now."""
-    return Page(await asked.browse.stages(execution_id))
+    stages = await asked.browse.stages(execution_id)
+    return page_of(
+        stages, lambda stage: stage.stage, cursor, limit, list_of("execution stages", execution_id)
+    )
 
 
 @router.get("/{execution_id}/replays", responses=_missing_or_cursor)

@@ -9,15 +9,25 @@ from fastapi import APIRouter, Query
 
 from playhead.api.answers import responses
 from playhead.api.asking import Asked, Cursor, Filter, Limit
+from playhead.engine.paging import list_of, page_of
 from playhead.model import ChainLink, Lineage, Page, RowState
 
 router = APIRouter(prefix="/api/v1/lineage", tags=["lineage"])
 
 
-@router.get("", responses=responses("invalid_path", "object_not_found", "store_unavailable"))
-async def get_object_lineage(object_key: Annotated[str, Query()], asked: Asked) -> Page[Lineage]:
-    """Find the message that made an object; for an input, those that took it."""
-    return Page(await asked.browse.lineage_of_object(object_key))
+@router.get(
+    "", responses=responses("invalid_path", "invalid_cursor", "object_not_found", "store_unavailable")
+)
+async def get_object_lineage(
+    object_key: Annotated[str, Query(description="`{execution_id}/{stage}/{path}`")],
+    asked: Asked,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[Lineage]:
+    """Find the message that made an object; for an input, those that took it, newest first."""
+    found = await asked.browse.lineage_of_object(object_key)
+    of = list_of("object lineage", object_key)
+    return page_of(found, lambda message: str(message.correlation_id), cursor, limit, of)
 
 
 @router.get("/batch/{replay_batch_id}", responses=responses("replay_not_found", "invalid_cursor"))
@@ -41,12 +51,16 @@ async def get_lineage(correlation_id: UUID, asked: Asked) -> Lineage:
     return await asked.browse.lineage(correlation_id)
 
 
-@router.get("/{correlation_id}/chain", responses=responses("message_not_found"))
+@router.get("/{correlation_id}/chain", responses=responses("message_not_found", "invalid_cursor"))
 async def get_lineage_chain(
     correlation_id: UUID,
     asked: Asked,
     direction: Literal["up", "down", "both"] = "both",
     limit: Limit = 100,
+    cursor: Cursor = None,
 ) -> Page[ChainLink]:
-    """List a message with those above it (distance below 0) and below it, by distance."""
-    return Page(await asked.browse.chain(correlation_id, direction, limit))
+    """List a message with those above it (distance below 0) and below it, the nearest on the first page.
+
+    Each page is in order of distance; `via` tells how a link hangs on the one nearer to the message.
+    """
+    return await asked.browse.chain(correlation_id, direction, cursor, limit)

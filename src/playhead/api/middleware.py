@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -13,17 +14,26 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from playhead import events
 from playhead.api.answers import INTERNAL, answer
-from playhead.errors import PlayheadError, TooLarge
+from playhead.errors import BadRequest, PlayheadError, TooLarge
 from playhead.ids import uuid7
 
 HEADER: Final = "X-Correlation-ID"
 LINGER_SECONDS: Final = 5.0
+GUARDS: Final = (
+    # A browser takes no answer for another kind of thing than it says it is, hands none to a page of another
+    # site, and runs nothing: a page of ours says what it needs, and wins.
+    ("X-Content-Type-Options", "nosniff"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("Referrer-Policy", "no-referrer"),
+)
 _GIVEN: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class Identity:
     """Gives each request its correlation id, the caller's if it is a usable one, and each response its
-    header. An exception that nobody foresaw becomes a 500 here, so that it bears them as well."""
+    header, with `GUARDS`. An exception that nobody foresaw becomes a 500 here, so that it bears them as
+    well."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -36,16 +46,20 @@ class Identity:
         identity = given if _GIVEN.fullmatch(given) else str(uuid7())
         scope.setdefault("state", {})["correlation_id"] = identity
         started = False
+        inner = self._app if _is_utf8(scope) else _not_utf8
 
         async def send_marked(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                MutableHeaders(scope=message)[HEADER] = identity
+                headers = MutableHeaders(scope=message)
+                headers[HEADER] = identity
+                for name, value in GUARDS:
+                    headers.setdefault(name, value)
             await send(message)
 
         try:
-            await self._app(scope, receive, send_marked)
+            await inner(scope, receive, send_marked)
         except ClientDisconnect:
             return  # nobody is left to be answered
         except Exception:
@@ -60,6 +74,21 @@ class Identity:
             if started:
                 raise  # half an answer is out: the server has to cut the connection
             await answer(scope, PlayheadError("internal", INTERNAL))(scope, receive, send_marked)
+
+
+def _is_utf8(scope: Scope) -> bool:
+    """Whether a URL is text. Read on regardless, what is not would look for a name that nobody gave."""
+    url = (scope.get("raw_path") or b"") + b"?" + scope["query_string"]
+    try:
+        unquote_to_bytes(url).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+async def _not_utf8(scope: Scope, receive: Receive, send: Send) -> None:
+    error = BadRequest("invalid_path", "the URL is not UTF-8: percent-encode the UTF-8 bytes of each name")
+    await answer(scope, error)(scope, receive, send)
 
 
 class BodyLimit:
@@ -86,7 +115,8 @@ class BodyLimit:
         )
         limit = self._upload if upload else self._body
         setting = "PLAYHEAD_MAX_UPLOAD_BYTES" if upload else "PLAYHEAD_MAX_BODY_BYTES"
-        too_large = TooLarge(f"the body is larger than {limit} bytes ({setting})")
+        hint = "; make it several runs of one tag" if upload else ""
+        too_large = TooLarge(f"the body is larger than {limit} bytes ({setting}){hint}")
         said = headers.get("content-length", "")
         if said.isdecimal() and int(said) > limit:
             # Who waits for "100 Continue" has not sent it, and must not be asked to.

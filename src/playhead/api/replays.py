@@ -5,12 +5,14 @@ from __future__ import annotations
 from uuid import UUID
 
 from fastapi import APIRouter
+from starlette.responses import Response
 
 from playhead.api.answers import responses
 from playhead.api.asking import Asked, Cursor, Limit
 from playhead.api.bodies import JsonRoute
 from playhead.api.schemas import DetachedReplayRequest, DetachedReplayResponse
-from playhead.model import Page, Replay
+from playhead.api.streams import LastEventId, stream, stream_responses
+from playhead.model import Page, Replay, ReplayProgress
 from playhead.services.replay import ReplayRequest
 
 router = APIRouter(prefix="/api/v1", tags=["replay"], route_class=JsonRoute)
@@ -18,6 +20,7 @@ router = APIRouter(prefix="/api/v1", tags=["replay"], route_class=JsonRoute)
 
 @router.post(
     "/replay",
+    operation_id="execute_replay_api_v1_replay_post",  # of the contract; ours are the functions' names
     summary="Execute detached replay",
     responses=responses(
         *("invalid_path", "route_ambiguous", "invalid_body"),
@@ -69,3 +72,19 @@ async def list_replays(
 async def get_replay(replay_batch_id: UUID, asked: Asked) -> Replay:
     """Tell how far a replay batch is; its numbers are read from rows."""
     return await asked.browse.replay(replay_batch_id)
+
+
+@router.get(
+    "/replays/{replay_batch_id}/events",
+    response_class=Response,
+    response_model=ReplayProgress,
+    responses=stream_responses("replay", ReplayProgress, "replay_not_found"),
+)
+async def watch_replay(replay_batch_id: UUID, asked: Asked, last_event_id: LastEventId = None) -> Response:
+    """Tell how far a replay batch is, at once and whenever that has changed, until its publishing has ended.
+
+    An event `replay` holds what a `GET` of it answers, with `rate`, the objects published a second over the
+    last few seconds, and `eta_seconds`; the last one is `end`, with the same. All else is as with the events
+    of an execution. How the work goes on is told by the events of the replay's `execution_id`.
+    """
+    return stream("replay", await asked.watch.replay(replay_batch_id), last_event_id)

@@ -11,6 +11,7 @@ from starlette.responses import Response, StreamingResponse
 
 from playhead.api.answers import responses
 from playhead.api.asking import Asked, Cursor, Limit
+from playhead.keys import sidecar_key
 from playhead.model import Page, StoredObject
 
 router = APIRouter(prefix="/api/v1/storage/objects", tags=["storage"])
@@ -19,7 +20,11 @@ Key = Annotated[str, Query(description="`{execution_id}/{stage}/{path}`")]
 
 _bytes: dict[str, Any] = {
     "description": "The bytes, with the content type of the sidecar.",
-    "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}},
+    # The first is what generated clients understand: bytes.
+    "content": {
+        kind: {"schema": {"type": "string", "format": "binary"}}
+        for kind in ("application/octet-stream", "*/*")
+    },
 }
 _sidecar: dict[str, Any] = {
     "description": "The sidecar, as it is stored.",
@@ -50,15 +55,12 @@ async def list_objects(
 async def get_object_content(key: Key, asked: Asked) -> Response:
     """Stream the bytes of an object. They are data of others: a browser may save them, not run them."""
     content = await asked.browse.content(key)
-    name = quote(key.rpartition("/")[2], safe="")
     return StreamingResponse(
         content.chunks,
         headers={
             "Content-Type": content.content_type,  # as a header: the framework would add a charset
             "Content-Length": str(content.size),
-            "Content-Disposition": f"attachment; filename*=UTF-8''{name}",
-            "X-Content-Type-Options": "nosniff",
-            "Content-Security-Policy": "sandbox; default-src 'none'",
+            **_to_save(key),
         },
     )
 
@@ -66,8 +68,16 @@ async def get_object_content(key: Key, asked: Asked) -> Response:
 @router.get("/metadata", response_class=Response, responses={200: _sidecar, **_no_object})
 async def get_object_metadata(key: Key, asked: Asked) -> Response:
     """Return the sidecar of an object as it is stored."""
-    return Response(
-        await asked.browse.metadata(key),
-        media_type="application/json",
-        headers={"X-Content-Type-Options": "nosniff"},
-    )
+    sidecar = await asked.browse.metadata(key)
+    return Response(sidecar, media_type="application/json", headers=_to_save(sidecar_key(key)))
+
+
+def _to_save(key: str) -> dict[str, str]:
+    """What keeps a browser from doing more with the bytes of others than to save them."""
+    # In this form of the name (RFC 5987) everything but letters, digits and `_.-~` is percent-encoded.
+    name = quote(key.rpartition("/")[2], safe="")
+    return {
+        "Content-Disposition": f"attachment; filename*=UTF-8''{name}",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "sandbox; default-src 'none'",
+    }

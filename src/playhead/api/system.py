@@ -6,8 +6,12 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from playhead.api.asking import Asked
-from playhead.model import Health
+from playhead.api.answers import responses
+from playhead.api.asking import Asked, Cursor, Limit
+from playhead.api.errors import ERRORS, ErrorCode
+from playhead.api.schemas import Liveness
+from playhead.engine.paging import list_of, page_of
+from playhead.model import Examination, Health, Page
 
 router = APIRouter(tags=["system"])
 
@@ -24,10 +28,27 @@ async def get_health(request: Request, asked: Asked) -> Health:
     return await asked.browse.health(_version(request))
 
 
+@router.get("/api/v1/system/doctor", responses={500: responses()[500]})
+async def examine(asked: Asked) -> Examination:
+    """Examine the three backends as this server sees them, and say what to mend. Always 200.
+
+    Each is reached, its version and rights are looked at, something is sent round; nothing is left behind.
+    """
+    return await asked.doctor.examine()
+
+
+@router.get(
+    "/api/v1/errors", responses={status: responses("invalid_cursor")[status] for status in (400, 500)}
+)
+async def list_errors(limit: Limit = 100, cursor: Cursor = None) -> Page[ErrorCode]:
+    """List the error codes of this API: what each means, and its HTTP status."""
+    return page_of(ERRORS, lambda error: error.code, cursor, limit, list_of("errors"))
+
+
 @router.get("/healthz")
-async def get_liveness() -> dict[str, str]:
+async def get_liveness() -> Liveness:
     """Tell that the process answers. Looks at nothing else."""
-    return {"status": "ok"}
+    return Liveness()
 
 
 @router.get("/readyz", responses=_not_ready)

@@ -10,6 +10,7 @@ Readers have connections of their own and never keep a snapshot across an await.
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import re
 import sqlite3
@@ -24,11 +25,19 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from playhead.errors import CannotStart
+from playhead.ports.diagnosis import Finding
 
 Connection = sqlite3.Connection
 Error = sqlite3.Error
 T = TypeVar("T")
 
+_SAFE_CHECKPOINTS = (3, 51, 3)
+_NO_ROOM = 64 << 10
+"""Bytes: with less, SQLite can't even make the files beside its own, and calls that an I/O error."""
+_NOT_OURS = frozenset(
+    {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
+)
+_LARGE_LOG = 1 << 30
 _MOST_IN_A_COMMIT = 64
 _FIRST_TURN_SECONDS = 0.0002
 _LONGEST_TURN_SECONDS = 0.002
@@ -50,7 +59,7 @@ _NETWORK = {
 
 
 def _migrations() -> list[tuple[int, str]]:
-    folder = resources.files("playhead.backends") / "sql"
+    folder = resources.files("playhead.backends") / "sql" / "sqlite"
     found = [(int(f.name[:4]), f.read_text("utf-8")) for f in folder.iterdir() if re.match(r"\d{4}_", f.name)]
     return sorted(found)
 
@@ -152,10 +161,25 @@ class Database:
         return [n for n in known if n > have]
 
     def _unusable(self, exc: sqlite3.Error) -> CannotStart:
-        return CannotStart(
-            "home_unwritable",
-            f"can't open {self.path}: {exc}; its folder must exist and be writable by this user",
-        )
+        return CannotStart("home_unwritable", f"can't open {self.path}: {self.trouble(exc)}")
+
+    def trouble(self, exc: sqlite3.Error) -> str:
+        """What SQLite says, which is little, and what to do about it, as far as the file system tells."""
+        folder = self.path.parent
+        code = getattr(exc, "sqlite_errorcode", 0)  # none has what Python says by itself
+        try:
+            status = os.statvfs(folder)
+        except OSError:
+            return f"{exc}; its folder must exist and be writable by this user"
+        if code == sqlite3.SQLITE_FULL or status.f_bavail * status.f_frsize < _NO_ROOM:
+            return f"{exc}; the disk of {folder} is full: make room, and it goes on"
+        if status.f_flag & os.ST_RDONLY:
+            return f"{exc}; {folder} is on a read-only file system: mount it writable"
+        if code & 0xFF == sqlite3.SQLITE_NOTADB:
+            return f"{exc}; name another PLAYHEAD_HOME, or move what is there out of the way"
+        if code & 0xFF in _NOT_OURS:
+            return f"{exc}; its folder must exist and be writable by this user"
+        return str(exc)
 
     def migrate(self) -> list[int]:
         """Bring the file to this version's schema; returns what was applied. Many may try."""
@@ -259,6 +283,37 @@ class Database:
                 con.close()
 
         await self._hand_over(job, alone=True)
+
+    async def diagnose(self) -> list[Finding]:
+        """What an operator should know of the file: see `ports.diagnosis`."""
+        try:
+            began = time.monotonic()
+            await self.write(lambda con: con.execute("SELECT 1").fetchone())
+            took = (time.monotonic() - began) * 1000
+        except Error as exc:
+            fix = "the disk must not be full, and this user must be able to write the file and its folder"
+            return [
+                Finding("round trip", "failed", f"{self.path} can't be written: {self.trouble(exc)}", fix)
+            ]
+        found = [Finding("round trip", "ok", f"a commit to {self.path} takes {took:.1f} ms")]
+        if sqlite3.sqlite_version_info < _SAFE_CHECKPOINTS:
+            found.append(
+                Finding(
+                    "version",
+                    "warning",
+                    f"SQLite {sqlite3.sqlite_version} has a rare fault in checkpoints that can corrupt a "
+                    "file; Playhead checkpoints in a way that avoids it, other programs might not",
+                    "a Python whose SQLite is 3.51.3 or newer; leave the file to Playhead alone",
+                )
+            )
+        else:
+            found.append(Finding("version", "ok", f"SQLite {sqlite3.sqlite_version}"))
+        log = self.path.with_name(self.path.name + "-wal")
+        size = log.stat().st_size if log.exists() else 0
+        if size > _LARGE_LOG:
+            fix = "one `playhead serve` or `playhead worker` must run; look for what keeps the file open"
+            found.append(Finding("log", "warning", f"the write-ahead log has {size >> 20} MB", fix))
+        return found
 
     def _read(self, job: Callable[[Connection], T]) -> T:
         con: Connection | None = getattr(self._local, "con", None)

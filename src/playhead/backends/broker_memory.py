@@ -75,11 +75,13 @@ class MemoryBroker:
 
     def _take(self, queue: str, limit: int) -> list[Delivery]:
         now = self._clock()
-        ready = [entry for entry in self._queues.get(queue, []) if entry.visible_at <= now][:limit]
-        for entry in ready:
+        ready = [entry for entry in self._queues.get(queue, []) if entry.visible_at <= now]
+        # What nobody had yet comes first: a call that kills who takes it does not keep the others waiting.
+        first = sorted(ready, key=lambda entry: entry.visible_at)[:limit]
+        for entry in first:
             entry.visible_at = now + self._visibility
             entry.tag = next(self._tags)
-        return [Delivery(queue, e.message_id, dict(e.headers), e.tag) for e in ready]
+        return [Delivery(queue, e.message_id, dict(e.headers), e.tag) for e in ready if e in first]
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         await self._begin()

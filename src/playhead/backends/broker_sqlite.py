@@ -20,6 +20,7 @@ from playhead.envelope import Call, Message, decode_payload
 from playhead.errors import broker_unavailable
 from playhead.ids import mint
 from playhead.ports.broker import CONFIRMED, Delivery, Depth, Outcome
+from playhead.ports.diagnosis import Finding
 
 T = TypeVar("T")
 
@@ -101,7 +102,9 @@ class SqliteBroker:
         try:
             queues = await self._db.write(job)
         except sqlite3.Error as exc:
-            raise broker_unavailable(f"the broker's file {self._db.path} can't be written: {exc}") from exc
+            raise broker_unavailable(
+                f"the broker's file {self._db.path} can't be written: {self._db.trouble(exc)}"
+            ) from exc
         for name in queues:
             self._wake(name)
         return [CONFIRMED] * len(calls)
@@ -164,12 +167,17 @@ class SqliteBroker:
         await self._read(lambda con: con.execute("SELECT 1 FROM calls LIMIT 1").fetchone())
         return f"sqlite {sqlite3.sqlite_version} in {self._db.path.name}"
 
+    async def diagnose(self) -> list[Finding]:
+        return await self._db.diagnose()
+
     async def maintain(self) -> None:
         """Checkpoint the file. Only for one that is not the catalog's, and only one process at a time."""
         try:
             await self._db.checkpoint()
         except sqlite3.Error as exc:
-            raise broker_unavailable(f"the broker's file {self._db.path} can't be written: {exc}") from exc
+            raise broker_unavailable(
+                f"the broker's file {self._db.path} can't be written: {self._db.trouble(exc)}"
+            ) from exc
 
     async def close(self) -> None:
         if self._watcher:
@@ -272,10 +280,14 @@ class SqliteBroker:
         try:
             return await self._db.write(job)
         except sqlite3.Error as exc:
-            raise broker_unavailable(f"the broker's file {self._db.path} can't be written: {exc}") from exc
+            raise broker_unavailable(
+                f"the broker's file {self._db.path} can't be written: {self._db.trouble(exc)}"
+            ) from exc
 
     async def _read(self, job: Callable[[Connection], T]) -> T:
         try:
             return await self._db.read(job)
         except sqlite3.Error as exc:
-            raise broker_unavailable(f"the broker's file {self._db.path} can't be read: {exc}") from exc
+            raise broker_unavailable(
+                f"the broker's file {self._db.path} can't be read: {self._db.trouble(exc)}"
+            ) from exc

@@ -17,6 +17,7 @@ import errno
 import itertools
 import logging
 import os
+import shutil
 import stat
 import sys
 import threading
@@ -32,6 +33,7 @@ from playhead import events
 from playhead.errors import CannotStart, MessageError, NotFound, StoreFull, Unavailable, store_unavailable
 from playhead.ids import uuid7
 from playhead.keys import is_sidecar
+from playhead.ports.diagnosis import Finding
 from playhead.ports.store import Blob, Entry
 
 TEMP: Final = ".tmp"
@@ -39,7 +41,6 @@ TEMP: Final = ".tmp"
 empty store is told from a mount point whose volume is not there."""
 LEFTOVER_SECONDS: Final = 86_400
 """A temporary file of that age is one that its writer did not live to rename."""
-NAMES_LEFT_OUT: Final = "store_names_left_out"
 
 _KEPT_OPEN = 64
 _PIECE = 262_144
@@ -47,12 +48,17 @@ _LONGEST_KEY = 4_096
 """In characters; what is longer is nobody's key, and would only cost time to reach."""
 _MOST_SIDECAR_BYTES = 1 << 20
 """Room for all attributes that an output may have, however small the limit for objects is."""
+_LITTLE_ROOM = 1_000_000_000
 _THREADS = 8
+
+Findings = list[Finding]
+"""Named, as `list` is something else within the class."""
 
 _ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FOLDER = _ROOT | os.O_NOFOLLOW
-# Without O_NONBLOCK, opening a FIFO that someone left there would wait for its writer.
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+# Without O_NONBLOCK, opening a FIFO that someone left there would wait for its writer; without O_NOCTTY, a
+# terminal would become this process's own.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _NO_SUCH = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO})
@@ -185,6 +191,9 @@ class FileStore:
     async def check(self) -> str:
         return await self._hop(self._check)
 
+    async def diagnose(self) -> Findings:
+        return await self._hop(self._diagnose)
+
     async def close(self) -> None:
         # In a thread of the loop's, as it waits for writes that are under way.
         await asyncio.to_thread(self._threads.shutdown)
@@ -304,6 +313,26 @@ class FileStore:
             os.close(os.open(passing, _WRITE, 0o666, dir_fd=temp))
             _remove(passing, temp)
         return f"files in {self._root}"
+
+    def _diagnose(self) -> Findings:
+        try:
+            began = time.monotonic()
+            what = self._check()
+            took = (time.monotonic() - began) * 1000
+            free = shutil.disk_usage(self._root).free
+        except (Unavailable, OSError) as exc:
+            fix = f"{self._root} must be a folder that this user can write"
+            return [Finding("round trip", "failed", str(exc), fix)]
+        found = [Finding("round trip", "ok", f"{what}; a file is made and removed in {took:.1f} ms")]
+        room = f"{free / 1e9:.1f} GB are free"
+        if free < _LITTLE_ROOM:
+            found.append(Finding("room", "warning", room, "make room, or move the store (PLAYHEAD_STORE)"))
+        else:
+            found.append(Finding("room", "ok", room))
+        if not self._durable:
+            kept = "what is stored survives kill -9; a power cut may take the last of it"
+            found.append(Finding("durability", "ok", kept + " (PLAYHEAD_DURABILITY=power: slower)"))
+        return found
 
     def _probe(self, temp: int) -> bool:
         """Whether this file system takes names for one that differ in case or in Unicode form."""
@@ -554,7 +583,7 @@ class _Listing:
         if not base and TEMP + "/" in names:
             names.remove(TEMP + "/")
         if left_out:
-            events.emit(NAMES_LEFT_OUT, logging.WARNING, folder=base, names=left_out, why="not UTF-8")
+            events.emit(events.NAMES_LEFT_OUT, logging.WARNING, folder=base, names=left_out, why="not UTF-8")
         # Code points sort as their UTF-8 does.
         names.sort(reverse=True)
         self._levels.append((base, names))

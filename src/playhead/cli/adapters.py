@@ -6,33 +6,33 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from playhead.cli import output
+from playhead.cli import complete, output
 from playhead.cli.command import command
 from playhead.cli.session import Session
 
 if TYPE_CHECKING:
-    from playhead.ports.adapter import AdapterSpec
+    from playhead.model import AdapterInfo
 
 
 @command("adapters", example="playhead adapters split_markdown")
-def adapters(
+async def adapters(
     s: Session,
     kind: Annotated[
-        str | None, typer.Argument(metavar="TYPE", help="Only this one, with its config.")
+        str | None,
+        typer.Argument(
+            metavar="TYPE", help="Only this one, with its config.", autocompletion=complete.adapter
+        ),
     ] = None,
 ) -> None:
     """List adapters, or show the config of one."""
-    from playhead.bootstrap import load_adapters
-
-    known = load_adapters(s.settings)
+    known = {info.type: info for info in await _loaded(s)}
     if kind is None:
-        specs = [known[name] for name in sorted(known)]
         if s.json:
-            output.emit_list([_body(spec) for spec in specs])
+            output.emit_list(list(known.values()))
             return
         output.table(
             ("TYPE", "VERSION", "PRODUCES", "EFFECTS", "WHAT IT DOES"),
-            [(a.name, a.version, a.produces, a.effects, _summary(a)) for a in specs],
+            [(a.type, a.version, a.produces, a.effects, _summary(a)) for a in known.values()],
         )
         return
     if kind not in known:
@@ -44,40 +44,34 @@ def adapters(
         hint = f"did you mean {' or '.join(near)}?" if near else "`playhead adapters` lists those there are"
         raise NotFound("adapter_not_found", f"no adapter {kind!r} is loaded; {hint}")
     if s.json:
-        output.emit(_body(known[kind]))
+        output.emit(known[kind])
     else:
         _describe(known[kind])
 
 
-def _body(spec: AdapterSpec) -> dict[str, Any]:
-    return {
-        "type": spec.name,
-        "version": spec.version,
-        "produces": spec.produces,
-        "effects": spec.effects,
-        "description": spec.doc,
-        "origin": spec.origin,
-        "config": _schema(spec),
-    }
+async def _loaded(s: Session) -> list[AdapterInfo]:
+    """The adapters by name: those of the server, or of this process, which needs no backend for that."""
+    if s.server is not None:
+        async with s.open() as rt:
+            return await rt.services.browse.adapter_infos()
+    from playhead.bootstrap import load_adapters
+    from playhead.services.browse import describe_adapters
+
+    s.tell_of_settings()
+    return describe_adapters(load_adapters(s.settings))
 
 
-def _schema(spec: AdapterSpec) -> dict[str, Any] | None:
-    """The JSON Schema of its config, None when it takes none."""
-    model: Any = spec.config_model
-    return model.model_json_schema() if model is not None else None
+def _summary(info: AdapterInfo) -> str:
+    return info.description.strip().partition("\n")[0]
 
 
-def _summary(spec: AdapterSpec) -> str:
-    return (spec.doc or "").strip().partition("\n")[0]
-
-
-def _describe(spec: AdapterSpec) -> None:
-    output.line(f"{spec.name} (version {spec.version}, from {spec.origin})")
-    if spec.doc:
+def _describe(info: AdapterInfo) -> None:
+    output.line(f"{info.type} (version {info.version}, from {info.origin})")
+    if info.description:
         output.line()
-        output.line(spec.doc.strip())
+        output.line(info.description.strip())
     output.line()
-    schema = _schema(spec) or {}
+    schema = info.config or {}
     fields: dict[str, Any] = schema.get("properties", {})
     if not fields:
         output.line("Takes no config.")

@@ -13,6 +13,7 @@ from playhead.cli import (
     adapters,
     config,
     dead_letters,
+    doctor,
     executions,
     exits,
     lineage,
@@ -23,9 +24,10 @@ from playhead.cli import (
     run,
     search,
     server,
+    shell,
     system,
 )
-from playhead.cli.command import Broker, Catalog, Command, Home, Json, Store, add, name_only
+from playhead.cli.command import Broker, Catalog, Command, Home, Json, Server, Store, add, name_only
 from playhead.cli.session import Session
 
 ABOUT: Final = (
@@ -37,8 +39,9 @@ COMMANDS: Final[tuple[Command, ...]] = (
     *(system.demo, run.run, replay.replay, server.serve, server.worker),
     *(executions.executions, executions.show, executions.stages, executions.cancel, replay.replays),
     *(objects.ls, objects.cat, lineage.lineage, search.search),
-    *(queues.queues, adapters.adapters, system.errors, system.migrate),
+    *(queues.queues, adapters.adapters, doctor.doctor, system.errors, system.migrate),
 )
+EXAMPLE: Final = "Example: playhead run docs.yaml pages/ --tag nightly"
 GROUPS: Final[tuple[tuple[str, str, tuple[Command, ...]], ...]] = (
     (
         "config",
@@ -78,6 +81,7 @@ def build(arguments: Sequence[str] = ()) -> typer.Typer:
     app = typer.Typer(
         name="playhead",
         help=ABOUT,
+        epilog=EXAMPLE,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         no_args_is_help=True,
@@ -90,18 +94,25 @@ def build(arguments: Sequence[str] = ()) -> typer.Typer:
         store: Store = None,
         broker: Broker = None,
         catalog: Catalog = None,
+        server: Server = None,
         as_json: Json = False,
         version: Annotated[
             bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
         ] = False,
     ) -> None:
-        flags = {"home": home, "store": store, "broker": broker, "catalog": catalog}
+        flags = {"home": home, "store": store, "broker": broker, "catalog": catalog, "server": server}
         ctx.obj = Session(flags, as_json)
 
     for entry in COMMANDS:
         put(app, entry)
     for name, about, entries in GROUPS:
-        group = typer.Typer(name=name, help=about, rich_markup_mode=None, no_args_is_help=True)
+        group = typer.Typer(
+            name=name,
+            help=about,
+            epilog=f"Example: {entries[0].example}",
+            rich_markup_mode=None,
+            no_args_is_help=True,
+        )
         for entry in entries:
             put(group, entry)
         app.add_typer(group)
@@ -111,6 +122,8 @@ def build(arguments: Sequence[str] = ()) -> typer.Typer:
 def run_program(arguments: Sequence[str]) -> int:
     """Run one command line to its exit code; everything it has to say is written when this returns."""
     output.set_up_streams()
+    if shell.asks():
+        shell.answer(lambda words: typer.main.get_command(build(words)).main([], prog_name="playhead"))
     try:
         code = typer.main.get_command(build(arguments)).main(
             list(arguments), prog_name="playhead", standalone_mode=False

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
-from playhead.cli.session import Session
+from playhead.cli import complete
+from playhead.cli.session import BACKENDS, Session, Usage
+from playhead.errors import BadRequest
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
@@ -19,46 +21,80 @@ Home = Annotated[
     typer.Option("--home", metavar="DIR", help="Where the embedded backends live.  [default: .playhead]"),
 ]
 Store = Annotated[
-    str | None, typer.Option("--store", metavar="URL", help="The store: file:///…  [default: in the home]")
+    str | None,
+    typer.Option("--store", metavar="URL", help="The store: file:, s3:, gs:, az:  [default: in the home]"),
 ]
 Broker = Annotated[
     str | None,
-    typer.Option("--broker", metavar="URL", help="The broker: sqlite:///…  [default: in the home]"),
+    typer.Option(
+        "--broker",
+        metavar="URL",
+        help="The broker: sqlite:, nats:, amqp:, postgresql:  [default: in the home]",
+    ),
 ]
 Catalog = Annotated[
     str | None,
-    typer.Option("--catalog", metavar="URL", help="The catalog: sqlite:///…  [default: in the home]"),
+    typer.Option(
+        "--catalog", metavar="URL", help="The catalog: sqlite:, postgresql:  [default: in the home]"
+    ),
+]
+Server = Annotated[
+    str | None,
+    typer.Option("--server", metavar="URL", help="Work on this server, not on backends: http://HOST:PORT"),
 ]
 
-ExecutionRef = Annotated[str, typer.Argument(metavar="EXECUTION", help="An id, `latest` or `tag:NAME`.")]
+Version = Annotated[
+    int | None,
+    typer.Option("--version", min=1, max=2**31 - 1, metavar="N", help="[default: the newest]"),
+]
+ExecutionRef = Annotated[
+    str,
+    typer.Argument(
+        metavar="EXECUTION", help="An id, `latest` or `tag:NAME`.", autocompletion=complete.execution
+    ),
+]
 Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="List at most N.")]
 Cursor = Annotated[
     str | None, typer.Option("--cursor", metavar="C", help="Go on where a list ended: its next_cursor.")
 ]
 
-_SETTINGS = ("home", "store", "broker", "catalog")
+_SETTINGS = (*BACKENDS, "server")
+_PLACES = frozenset({"stage", "path", "key", "what", "index"})
+"""Parameters that are outside the grammar of keys if they are not UTF-8."""
+
+
+def _hidden(name: str) -> Any:
+    return Annotated[str | None, typer.Option(f"--{name}", hidden=True)]
+
+
 # After a command the backends' addresses are taken too, but its help shows what is used daily.
 _AFTER: dict[str, tuple[Any, object]] = {
     "json": (Json, False),
+    "server": (Server, None),
     "home": (Home, None),
-    **{n: (Annotated[str | None, typer.Option(f"--{n}", hidden=True)], None) for n in _SETTINGS[1:]},
+    **{name: (_hidden(name), None) for name in BACKENDS[1:]},
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command: `function(session, **own parameters)` returns its exit code, None for 0."""
+    """A command: `function(session, **own parameters)` returns its exit code, None for 0.
+
+    Attributes:
+        only_here: why it can't be done on a server; empty where it can.
+    """
 
     name: str
     function: Callable[..., Any]
     example: str
+    only_here: str = ""
 
 
-def command(name: str, *, example: str) -> Callable[[Callable[..., Any]], Command]:
+def command(name: str, *, example: str, only_here: str = "") -> Callable[[Callable[..., Any]], Command]:
     """Make a function a command; its docstring is the help, `example` the line below it."""
 
     def make(function: Callable[..., Any]) -> Command:
-        return Command(name, function, example)
+        return Command(name, function, example, only_here)
 
     return make
 
@@ -70,13 +106,16 @@ def name_only(app: typer.Typer, entry: Command) -> None:
 
 def add(app: typer.Typer, entry: Command) -> None:
     """Put a command into a program or a group."""
+    after_it = dict(_AFTER)
+    if entry.only_here:
+        after_it["server"] = (_hidden("server"), None)
     own = list(inspect.signature(entry.function, eval_str=True).parameters.values())[1:]
     parameters = [
         inspect.Parameter("ctx", _KEYWORD, annotation=typer.Context),
         *(p.replace(kind=_KEYWORD) for p in own),
         *(
             inspect.Parameter(f"after_{key}", _KEYWORD, annotation=kind, default=default)
-            for key, (kind, default) in _AFTER.items()
+            for key, (kind, default) in after_it.items()
         ),
     ]
 
@@ -87,6 +126,13 @@ def add(app: typer.Typer, entry: Command) -> None:
             if after[key] is not None:
                 before.flags[key] = after[key]
         before.json = before.json or after["json"]
+        for name, value in given.items():
+            for word in _texts(value):
+                if not _is_text(word) and name != "paths":  # of input files, more can be said
+                    raise typer.Exit(before.call(_refuse_bytes, {"name": name, "word": word}))
+        # A flag is a wish; where a server is set for all commands, those that are only here don't mind.
+        if entry.only_here and before.flags.get("server") is not None:
+            raise typer.Exit(before.call(_refuse, {"entry": entry}))
         raise typer.Exit(before.call(entry.function, given))
 
     run.__doc__ = entry.function.__doc__
@@ -94,3 +140,24 @@ def add(app: typer.Typer, entry: Command) -> None:
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     app.command(entry.name, epilog=f"Example: {entry.example}")(run)
+
+
+def _texts(value: object) -> Iterator[str]:
+    yield from (word for word in (value if isinstance(value, list) else [value]) if isinstance(word, str))
+
+
+def _is_text(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _refuse_bytes(s: Session, name: str, word: str) -> None:
+    detail = f"{name.upper()} {word!r} is not valid Unicode: give it in UTF-8"
+    raise BadRequest("invalid_path", detail) if name in _PLACES else Usage(detail)
+
+
+def _refuse(s: Session, entry: Command) -> None:
+    raise Usage(f"`playhead {entry.name}` does not go with --server: {entry.only_here}")

@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from playhead.cli import exits, output
-from playhead.cli.command import Cursor, Limit, command
+from playhead.cli import complete, exits, output
+from playhead.cli.command import Cursor, Limit, Version, command
 from playhead.cli.session import Session, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from playhead.bootstrap import Runtime
+    from playhead.cli.site import Site
     from playhead.model import ConfigVersion, Diagnostic
 
 Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="YAML files.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The config's name.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="The config's name.", autocompletion=complete.config)
+]
 
 
 @command("apply", example="playhead config apply docs.yaml")
@@ -93,9 +95,7 @@ async def list_(s: Session, limit: Limit = 100, cursor: Cursor = None) -> None:
 async def show(
     s: Session,
     name: Name,
-    version: Annotated[
-        int | None, typer.Option("--version", min=1, metavar="N", help="[default: the newest]")
-    ] = None,
+    version: Version = None,
 ) -> None:
     """Write a config as it was applied."""
     async with s.open() as rt:
@@ -159,7 +159,7 @@ def _valid(faults: Sequence[Diagnostic]) -> bool:
     return not any(fault.severity == "error" for fault in faults)
 
 
-async def _all_valid(s: Session, rt: Runtime, sources: Sequence[tuple[Path, bytes]]) -> None:
+async def _all_valid(s: Session, rt: Site, sources: Sequence[tuple[Path, bytes]]) -> None:
     from playhead.errors import ConfigInvalid
 
     for file, source in sources:

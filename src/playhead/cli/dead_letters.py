@@ -7,7 +7,7 @@ from uuid import UUID
 
 import typer
 
-from playhead.cli import output
+from playhead.cli import complete, output
 from playhead.cli.command import Cursor, Limit, command
 from playhead.cli.executions import suggest
 from playhead.cli.session import Session, Usage
@@ -15,10 +15,21 @@ from playhead.cli.session import Session, Usage
 OfExecution = Annotated[
     str | None,
     typer.Option(
-        "--execution", metavar="EXECUTION", help="Those of an execution: an id, `latest`, `tag:NAME`."
+        "--execution",
+        metavar="EXECUTION",
+        help="Those of an execution: an id, `latest`, `tag:NAME`.",
+        autocompletion=complete.execution,
     ),
 ]
-OfRoute = Annotated[str | None, typer.Option("--route", metavar="ROUTE", help="Those of a route.")]
+OfRoute = Annotated[
+    str | None,
+    typer.Option(
+        "--route",
+        metavar="ROUTE",
+        help="Those of a route, or CONFIG/ROUTE.",
+        autocompletion=complete.route,
+    ),
+]
 
 
 @command("list", example="playhead dead-letters list --execution latest")
@@ -54,7 +65,11 @@ async def list_(
 
 @command("show", example="playhead dead-letters show 0198c2a4-7d10-7c3e-8f00-5a1b2c3d4e5f")
 async def show(
-    s: Session, identity: Annotated[UUID, typer.Argument(metavar="ID", help="Its correlation id.")]
+    s: Session,
+    identity: Annotated[
+        UUID,
+        typer.Argument(metavar="ID", help="Its correlation id.", autocompletion=complete.dead_letter),
+    ],
 ) -> None:
     """Show one dead letter, with its traceback."""
     async with s.open() as rt:
@@ -71,14 +86,15 @@ async def show(
     if letter.traceback:
         output.line()
         output.line(letter.traceback.rstrip())
-    suggest([f"playhead cat {letter.input_key}", f"playhead dead-letters resend {identity}"])
+    suggest(s, [f"playhead cat {letter.input_key}", f"playhead dead-letters resend {identity}"])
 
 
 @command("resend", example="playhead dead-letters resend --execution latest")
 async def resend(
     s: Session,
     identities: Annotated[
-        list[UUID] | None, typer.Argument(metavar="ID", help="Their correlation ids.")
+        list[UUID] | None,
+        typer.Argument(metavar="ID", help="Their correlation ids.", autocompletion=complete.dead_letter),
     ] = None,
     execution: OfExecution = None,
     route: OfRoute = None,
@@ -91,10 +107,10 @@ async def resend(
         raise Usage("say which dead letters: either ids, or --execution, or --route")
     async with s.open() as rt:
         of = await rt.services.browse.resolve(execution) if execution else None
-        resent = await rt.services.recover.resend(identities or (), of, route)
+        resent = await rt.services.recover.resend(identities or None, of, route)
     if s.json:
         output.emit({"resent": len(resent)})
         return
     output.line(f"{output.counted(len(resent), 'message')} sent again")
-    if resent:
-        suggest(["playhead worker --until-idle"])
+    if resent and s.server is None:
+        suggest(s, ["playhead worker --until-idle"])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from playhead.cli import output
+from playhead.cli import complete, output
 from playhead.cli.command import Cursor, ExecutionRef, Limit, command
 from playhead.cli.output import counted, when
 from playhead.cli.progress import counts
@@ -15,8 +15,8 @@ from playhead.cli.session import Session
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from playhead.cli.site import Site
     from playhead.model import DeadLetter, Execution, RouteCounts, StageSummary
-    from playhead.services.browse import BrowseService
 
 DEAD_SHOWN = 10
 
@@ -29,17 +29,34 @@ async def executions(
         typer.Option("--status", help="Only those that stand so."),
     ] = None,
     config: Annotated[
-        str | None, typer.Option("--config", metavar="NAME", help="Only those of this config.")
+        str | None,
+        typer.Option(
+            "--config",
+            metavar="NAME",
+            help="Only those of this config.",
+            autocompletion=complete.config,
+        ),
     ] = None,
     kind: Annotated[
         Literal["run", "replay", "adopted"] | None, typer.Option("--kind", help="Only those of this kind.")
     ] = None,
     tag: Annotated[
-        str | None, typer.Option("--tag", metavar="T", help="Only those that carry this tag.")
+        str | None,
+        typer.Option(
+            "--tag",
+            metavar="T",
+            help="Only those that carry this tag.",
+            autocompletion=complete.tag,
+        ),
     ] = None,
     parent: Annotated[
         str | None,
-        typer.Option("--parent", metavar="EXECUTION", help="Only replays from this execution."),
+        typer.Option(
+            "--parent",
+            metavar="EXECUTION",
+            help="Only replays from this execution.",
+            autocompletion=complete.execution,
+        ),
     ] = None,
     limit: Limit = 20,
     cursor: Cursor = None,
@@ -86,10 +103,10 @@ async def show(s: Session, execution: ExecutionRef) -> None:
             routes = await browse.route_counts(identity)
             if found.counts.failed:
                 dead = (await browse.dead_letters(execution=identity, limit=DEAD_SHOWN)).items
-        steps = await next_steps(browse, found, stages)
+        steps = await next_steps(rt, found, stages)
     describe(found)
     _details(routes, stages, found.counts.failed, dead)
-    suggest(steps)
+    suggest(s, steps)
 
 
 @command("stages", example="playhead stages latest")
@@ -171,12 +188,14 @@ def _stages(stages: Sequence[StageSummary]) -> None:
     )
 
 
-async def next_steps(browse: BrowseService, e: Execution, stages: Sequence[StageSummary]) -> list[str]:
-    """The commands that people want next, as they can be pasted."""
+async def next_steps(site: Site, e: Execution, stages: Sequence[StageSummary]) -> list[str]:
+    """The commands that people want next."""
     identity = e.execution_id
     steps = []
     if e.status == "running":
-        steps += ["playhead worker --until-idle", f"playhead cancel {identity}"]
+        if site.here:
+            steps.append("playhead worker --until-idle")
+        steps.append(f"playhead cancel {identity}")
     if e.counts.failed and e.status != "cancelled":
         steps += [
             f"playhead dead-letters list --execution {identity}",
@@ -185,7 +204,7 @@ async def next_steps(browse: BrowseService, e: Execution, stages: Sequence[Stage
     made = [x.stage for x in stages if x.objects]
     if made:
         steps.append(f"playhead ls {identity} {made[-1]}")
-    routes = (await browse.routes(None, output.MAX_PAGE)).items if made else ()
+    routes = (await site.services.browse.routes(None, output.MAX_PAGE)).items if made else ()
     # A stage that feeds a route is what a replay is for: what came before it need not be done again.
     fed = [(r.stage, r.to[0]) for r in routes if r.config == e.config and r.to and r.stage in made]
     if fed:
@@ -196,9 +215,9 @@ async def next_steps(browse: BrowseService, e: Execution, stages: Sequence[Stage
     return steps
 
 
-def suggest(steps: Sequence[str]) -> None:
-    """Write commands to try next for people."""
+def suggest(s: Session, steps: Sequence[str]) -> None:
+    """Write commands to try next for people, as they can be pasted."""
     if steps:
         output.line("\nNext:")
         for step in steps:
-            output.line(f"  {step}")
+            output.line(f"  {s.again(step)}")

@@ -28,7 +28,10 @@ MEANINGS: Final = {
     USAGE: "the command line or a path is wrong",
     PARTIAL: "a replay published only a part",
     NOT_FOUND: "what was named does not exist",
-    UNREACHABLE: "a backend can't be reached, the home can't be written, the catalog is newer than Playhead",
+    UNREACHABLE: (
+        "a backend or the server can't be reached, the home can't be written, "
+        "the catalog is newer than Playhead"
+    ),
     INTERRUPTED: "stopped by Ctrl-C",
 }
 
@@ -37,6 +40,8 @@ _BY_CODE: Final = {
     "port_in_use": FAILED,
     "setup_invalid": USAGE,
     "adapters_invalid": USAGE,
+    "not_playhead": UNREACHABLE,
+    "host_not_allowed": UNREACHABLE,
 }
 # The first class that fits: a subclass stands before its parent.
 _BY_CLASS: Final[tuple[tuple[type[PlayheadError], int], ...]] = (
@@ -53,11 +58,24 @@ OWN_CODES: Final = {
     "setup_invalid": (USAGE, "A setting has a bad value; the detail names it."),
     "adapters_invalid": (USAGE, "An adapter can't be loaded, or two have one name."),
     "adapter_not_found": (NOT_FOUND, "No adapter of that type is loaded."),
-    "index_not_found": (NOT_FOUND, "No step has made a search index of that name yet."),
-    "index_unavailable": (UNREACHABLE, "A search index can't be read now; try again later."),
     "port_in_use": (FAILED, "Another program listens there; choose another port, or 0 for a free one."),
+    "server_unavailable": (
+        UNREACHABLE,
+        "The server can't be reached; the detail says how it failed.",
+    ),
+    "answer_lost": (
+        UNREACHABLE,
+        "A server was told to do something, and its answer never came.",
+    ),
+    "not_playhead": (UNREACHABLE, "What answered is no Playhead server, or one of another version."),
+    "home_unusable": (UNREACHABLE, "The home lies on a network's file system; choose one on a local disk."),
     "home_unwritable": (UNREACHABLE, "The home can't be written; choose another with --home."),
     "catalog_newer": (UNREACHABLE, "The catalog was made by a newer Playhead; install that one."),
+    "catalog_older": (
+        UNREACHABLE,
+        "The schema is too old for this Playhead; run playhead migrate.",
+    ),
+    "catalog_unusable": (UNREACHABLE, "The schema can't be made in that database; the detail says why."),
     "interrupted": (INTERRUPTED, "Stopped by Ctrl-C; the detail says what goes on."),
 }
 """Codes that only the command line has: exit code and meaning."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import unicodedata
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -52,20 +53,13 @@ def find(arguments: Sequence[Path], max_bytes: int) -> Inputs:
     hidden: list[str] = []
     odd: list[str] = []
     for argument in arguments:
-        if argument.is_dir():
-            entries: Iterator[tuple[str, Path]] = _walk(argument, "", hidden, odd)
-        elif argument.is_file():
-            entries = iter([(argument.resolve().name if argument.name == ".." else argument.name, argument)])
-        else:
-            what = "is neither a file nor a folder" if argument.exists() else "does not exist"
-            raise Usage(f"{argument} {what}")
-        for path, file in entries:
+        for path, file in _entries(argument, hidden, odd):
             name = unicodedata.normalize("NFC", path)
             if why := keys.problem(name, room=_ROOM):
-                raise BadRequest("invalid_path", f"the path of {file} {why}")
+                raise BadRequest("invalid_path", f"the path of {file} {why}; rename the file")
             if other := found.get(name):
                 raise Usage(f"{other} and {file} would both be {keys.INPUT_STAGE}/{name}; run them apart")
-            if (size := file.stat().st_size) > max_bytes:
+            if (size := _look(file).st_size) > max_bytes:
                 raise Usage(
                     f"{file} has {size} bytes; at most {max_bytes} are allowed (PLAYHEAD_MAX_OBJECT_BYTES)"
                 )
@@ -81,6 +75,24 @@ def find(arguments: Sequence[Path], max_bytes: int) -> Inputs:
             f"no input files in {', '.join(map(str, arguments))}" + (f" but {left_out}" if left_out else "")
         )
     return Inputs(sorted(found.items(), key=lambda item: item[0].encode()), left_out)
+
+
+def _entries(argument: Path, hidden: list[str], odd: list[str]) -> Iterator[tuple[str, Path]]:
+    mode = _look(argument).st_mode
+    if stat.S_ISDIR(mode):
+        return _walk(argument, "", hidden, odd)
+    if stat.S_ISREG(mode):
+        return iter([(argument.resolve().name if argument.name == ".." else argument.name, argument)])
+    raise Usage(f"{argument} is neither a file nor a folder")
+
+
+def _look(file: Path) -> os.stat_result:
+    try:
+        return file.stat()
+    except FileNotFoundError:
+        raise Usage(f"{file} does not exist") from None
+    except OSError as exc:
+        raise Usage(f"can't read {file}: {exc.strerror or exc}") from exc
 
 
 def _walk(folder: Path, prefix: str, hidden: list[str], odd: list[str]) -> Iterator[tuple[str, Path]]:

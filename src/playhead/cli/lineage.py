@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from playhead.cli import output
-from playhead.cli.command import Limit, command
+from playhead.cli.command import command
 from playhead.cli.session import Session, Usage
 from playhead.ids import parse_uuid
 
@@ -28,7 +28,9 @@ async def lineage(
     ],
     up: Annotated[bool, typer.Option("--up", help="Only where it came from.")] = False,
     down: Annotated[bool, typer.Option("--down", help="Only what came of it.")] = False,
-    limit: Limit = 100,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=output.MAX_PAGE, metavar="N", help="List at most N.")
+    ] = 100,
 ) -> None:
     """Show what an object or a message came from.
 
@@ -46,12 +48,19 @@ async def lineage(
             origins = [message.correlation_id for message in await browse.lineage_of_object(what)]
         # An input may have been taken by several messages; what they share is shown once.
         links: dict[UUID, ChainLink] = {}
+        cut = False
         for origin in origins:
-            for link in await browse.chain(origin, direction, limit):
+            page = await browse.chain(origin, direction, None, limit)
+            cut = cut or page.next_cursor is not None
+            for link in page.items:
                 known = links.get(link.correlation_id)
                 if known is None or abs(link.distance) < abs(known.distance):
                     links[link.correlation_id] = link
-    chain = sorted(links.values(), key=lambda link: (link.distance, link.correlation_id))[:limit]
+    # With a limit, the nearest.
+    nearest = sorted(links.values(), key=lambda link: (abs(link.distance), link.correlation_id))[:limit]
+    chain = sorted(nearest, key=lambda link: (link.distance, link.correlation_id))
+    if cut or len(links) > limit:
+        output.note(f"There is more than the nearest {limit}: a higher --limit, or --up or --down")
     if s.json:
         output.emit_list(chain)
         return

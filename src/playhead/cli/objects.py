@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from playhead.cli import output
+from playhead.cli import complete, output
 from playhead.cli.command import Cursor, ExecutionRef, Limit, command
 from playhead.cli.session import Session
 
@@ -16,7 +16,12 @@ from playhead.cli.session import Session
 async def ls(
     s: Session,
     execution: ExecutionRef,
-    stage: Annotated[str, typer.Argument(metavar="STAGE", help="A stage of it, `input` among them.")],
+    stage: Annotated[
+        str,
+        typer.Argument(
+            metavar="STAGE", help="A stage of it, `input` among them.", autocompletion=complete.stage
+        ),
+    ],
     path: Annotated[str, typer.Argument(metavar="PATH", help="A folder or an object below it.")] = "",
     limit: Limit = 100,
     cursor: Cursor = None,
@@ -60,7 +65,7 @@ async def cat(
         {
             "key": key,
             "content_type": found.content_type,
-            "size": found.size,
+            "size": len(data),
             "encoding": encoding,
             "content": content,
         }

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from playhead.cli import output
+from playhead.cli import complete, exits, output
 from playhead.cli.command import Cursor, Limit, command
 from playhead.cli.session import Session, Usage
+from playhead.errors import PlayheadError
 
 if TYPE_CHECKING:
-    from playhead.services.browse import BrowseService
+    from collections.abc import Sequence
+
+    from playhead.cli.site import Browsing, Taking
+    from playhead.envelope import Message
 
 
 @command("queues", example="playhead queues docs.segment --peek 10")
 async def queues(
     s: Session,
-    queue: Annotated[str | None, typer.Argument(metavar="QUEUE", help="Look into this queue.")] = None,
+    queue: Annotated[
+        str | None,
+        typer.Argument(metavar="QUEUE", help="Look into this queue.", autocompletion=complete.queue),
+    ] = None,
     peek: Annotated[
         int | None,
         typer.Option(
-            "--peek", min=1, metavar="N", help="Show its first N messages, consuming none.  [default: 10]"
+            "--peek",
+            min=1,
+            max=output.MAX_PAGE,
+            metavar="N",
+            help="Show its first N messages, consuming none.  [default: 10]",
         ),
     ] = None,
     take: Annotated[
@@ -33,7 +45,7 @@ async def queues(
     ] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
-) -> None:
+) -> int:
     """List queues, or look into one."""
     if peek and take:
         raise Usage("--peek and --take can't go together: one leaves the messages, the other removes them")
@@ -41,28 +53,16 @@ async def queues(
         raise Usage("name the queue to look into: playhead queues QUEUE --peek N")
     async with s.open() as rt:
         browse = rt.services.browse
-        if queue is None:
-            items, rest = await output.gather(browse.routes, cursor, limit)
-        elif take:
-            messages = await browse.take(queue, take)
-        else:
-            messages = await browse.peek(queue, peek or 10)
         if queue is not None:
             await _tell_of(browse, queue, take=bool(take))
-    if queue is not None:
-        if s.json:
-            output.emit_list(messages)
-            return
-        for message in messages:
-            output.line(json.dumps(dict(message.payload), ensure_ascii=False))
-            for name, value in message.headers.items():
-                output.line(f"  {name}: {value}")
-        if not messages:
-            output.note(f"Nothing waits in {queue}")
-        return
+            if take:
+                return await _take(s, rt.services.take, queue, take)
+            _show(s, queue, await browse.peek(queue, peek or 10))
+            return exits.OK
+        items, rest = await output.gather(browse.routes, cursor, limit)
     if s.json:
         output.emit_list(items, rest)
-        return
+        return exits.OK
     output.table(
         ("QUEUE", "ROUTE", "WAITING", "IN FLIGHT", "DEAD", "WORKERS", "STAGE", "TO"),
         [
@@ -74,9 +74,45 @@ async def queues(
         ],
     )
     output.more(rest)
+    return exits.OK
 
 
-async def _tell_of(browse: BrowseService, queue: str, *, take: bool) -> None:
+async def _take(s: Session, taking: Taking, queue: str, most: int) -> int:
+    """Print messages, then remove them: whatever ends this in between, they come again."""
+    messages: list[Message] = []
+    receipts: list[str] = []
+    while len(messages) < most:
+        taken = await taking.take(queue, most - len(messages))
+        if taken.receipt is None:
+            break
+        messages += taken.items
+        receipts.append(taken.receipt)
+    _show(s, queue, messages)
+    # Out of this process before they are removed: what is buffered dies with it.
+    sys.stdout.flush()
+    for receipt in receipts:
+        try:
+            await taking.remove(queue, receipt)
+        except PlayheadError as exc:
+            # The document is out; a second one would make it unreadable.
+            output.note(f"Error ({exc.code}): not all was removed: {exc.detail}")
+            return exits.exit_code(exc)
+    return exits.OK
+
+
+def _show(s: Session, queue: str, messages: Sequence[Message]) -> None:
+    if s.json:
+        output.emit_list(messages)
+        return
+    for message in messages:
+        output.line(json.dumps(dict(message.payload), ensure_ascii=False))
+        for name, value in message.headers.items():
+            output.line(f"  {name}: {value}")
+    if not messages:
+        output.note(f"Nothing waits in {queue}")
+
+
+async def _tell_of(browse: Browsing, queue: str, *, take: bool) -> None:
     """Say what the list of messages can't: that nobody feeds this queue, or that it is not the taker's."""
     routes, _ = await output.gather(browse.routes, None, output.MAX_PAGE)
     of = next((route for route in routes if route.queue == queue), None)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from playhead.cli import executions, exits, output, progress
+from playhead.cli import complete, executions, exits, output, progress
 from playhead.cli.command import Cursor, ExecutionRef, Limit, command
 from playhead.cli.session import Session, Usage
+from playhead.errors import Unavailable
 
 if TYPE_CHECKING:
-    from playhead.model import Replay
-    from playhead.services.browse import BrowseService
+    from playhead.cli.site import Browsing, Played, Site
 
 CONTRACT: Final = (
     *("execution_id", "from_execution_id", "from_stage", "from_path", "to_route", "to_queue"),
@@ -26,9 +26,21 @@ async def replay(
     s: Session,
     execution: ExecutionRef,
     stage: Annotated[
-        str, typer.Argument(metavar="STAGE", help="The stage whose objects to send, `input` among them.")
+        str,
+        typer.Argument(
+            metavar="STAGE",
+            help="The stage whose objects to send, `input` among them.",
+            autocompletion=complete.stage,
+        ),
     ],
-    route: Annotated[str, typer.Argument(metavar="ROUTE", help="Where to: a route, or config/route.")],
+    route: Annotated[
+        str,
+        typer.Argument(
+            metavar="ROUTE",
+            help="Where to: a route, or config/route.",
+            autocompletion=complete.route,
+        ),
+    ],
     path: Annotated[
         str | None, typer.Option("--path", metavar="P", help="Only this folder or object of the stage.")
     ] = None,
@@ -44,16 +56,16 @@ async def replay(
 
     if not stage or not route:
         raise Usage("STAGE and ROUTE can't be empty")
+    goes_on = "" if s.server else " in the next `playhead serve` or `playhead worker`"
     s.interrupted = (
-        "stopped; a replay that had begun goes on in the next `playhead serve` or `playhead worker`, "
-        "and `playhead replays` shows it"
+        f"stopped; a replay that had begun goes on{goes_on}, and `{s.again('playhead replays')}` shows it"
     )
     async with s.open("replay") as rt:
         browse = rt.services.browse
         source = await browse.resolve(execution)
         done = await rt.services.replay.execute(ReplayRequest(source, stage, path, route))
         s.interrupted = f"stopped waiting; execution {done.execution_id} goes on"
-        await _tell_if_nobody_consumes(browse, done.to_queue)
+        await _tell_if_nobody_consumes(rt, done.to_queue)
         answer = {name: getattr(done, name) for name in CONTRACT}
         code = exits.PARTIAL if done.status == "partial_failure" else exits.OK
         if wait:
@@ -68,7 +80,7 @@ async def replay(
     if wait:
         output.line()
         executions.describe(made)
-    executions.suggest([f"playhead show {done.execution_id}"])
+    executions.suggest(s, [f"playhead show {done.execution_id}"])
     return code
 
 
@@ -77,7 +89,11 @@ async def replays(
     s: Session,
     execution: Annotated[
         str | None,
-        typer.Argument(metavar="EXECUTION", help="Only those from it: an id, `latest` or `tag:NAME`."),
+        typer.Argument(
+            metavar="EXECUTION",
+            help="Only those from it: an id, `latest` or `tag:NAME`.",
+            autocompletion=complete.execution,
+        ),
     ] = None,
     limit: Limit = 20,
     cursor: Cursor = None,
@@ -104,17 +120,26 @@ async def replays(
     output.more(rest)
 
 
-async def _tell_if_nobody_consumes(browse: BrowseService, queue: str) -> None:
+async def _tell_if_nobody_consumes(site: Site, queue: str) -> None:
     """Say that the messages would wait, unless a worker or another program takes them."""
+    try:
+        waits = await _nobody_consumes(site.services.browse, queue)
+    except Unavailable:
+        return  # what was done is told in any case
+    if waits and site.here:
+        output.note(f"No worker consumes {queue} now; start one: playhead worker --until-idle")
+    elif waits:
+        output.note(f"No worker consumes {queue} now; the messages wait for one beside the server")
+
+
+async def _nobody_consumes(browse: Browsing, queue: str) -> bool:
     if any(queue in worker.queues for worker in (await browse.health("")).workers):
-        return
+        return False
     routes, _ = await output.gather(browse.routes, None, output.MAX_PAGE)
-    if any(route.queue == queue and not route.adapters for route in routes):
-        return
-    output.note(f"No worker consumes {queue} now; start one: playhead worker --until-idle")
+    return not any(route.queue == queue and not route.adapters for route in routes)
 
 
-def _describe(r: Replay) -> None:
+def _describe(r: Played) -> None:
     path = f"/{r.from_path}" if r.from_path else ""
     output.line(f"Replay of {r.from_execution_id}/{r.from_stage}{path} into {r.to_route}")
     output.line(f"  execution  {r.execution_id}")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from playhead.cli import output
+from playhead.cli import complete, output
 from playhead.cli.command import command
 from playhead.cli.session import Session
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from playhead.model import SearchHit
 
 
 @command("search", example='playhead search search.db "replay a stage" --limit 3')
@@ -23,19 +28,24 @@ async def search(
         typer.Option(
             "--execution",
             metavar="EXECUTION",
+            autocompletion=complete.execution,
             help="What this execution indexed.  [default: the newest in the index]",
         ),
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, metavar="N", help="At most N.")] = 10,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=output.MAX_PAGE, metavar="N", help="At most N.")
+    ] = 10,
 ) -> None:
     """Search an index, best first."""
-    from playhead.bootstrap import search_index
+    from playhead.ids import parse_uuid
 
-    identity = None
-    if execution:
+    identity = parse_uuid(execution) if execution else None
+    if s.server is None and (identity or not execution):
+        hits = await _search_here(s, index, " ".join(words), identity, limit)
+    else:
         async with s.open() as rt:
-            identity = await rt.services.browse.resolve(execution)
-    hits = search_index(s.settings, index, " ".join(words), execution=identity, limit=limit)
+            identity = await rt.services.browse.resolve(execution) if execution else None
+            hits = await rt.services.search.search(index, " ".join(words), identity, limit)
     if s.json:
         output.emit_list(hits)
         return
@@ -44,3 +54,15 @@ async def search(
         output.line("    " + " ".join(hit.snippet.split()))
     if not hits:
         output.note("Nothing found")
+
+
+async def _search_here(
+    s: Session, index: str, words: str, execution: UUID | None, limit: int
+) -> list[SearchHit]:
+    """Ask an index of this machine. It is a file, so no backend needs to be there."""
+    from playhead.bootstrap import searching
+    from playhead.cli import logs
+
+    s.tell_of_settings()
+    logs.set_up(s.settings)
+    return await searching(s.settings).search(index, words, execution, limit)

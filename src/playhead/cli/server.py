@@ -6,11 +6,16 @@ from typing import Annotated
 
 import typer
 
+from playhead.cli import complete
 from playhead.cli.command import command
 from playhead.cli.session import Session
 
 
-@command("serve", example="playhead serve --port 8080 --workers 1")
+@command(
+    "serve",
+    example="playhead serve --port 8080 --workers 1",
+    only_here="it starts a server on this machine",
+)
 def serve(
     s: Session,
     host: Annotated[
@@ -35,16 +40,30 @@ def serve(
     settings = s.settings
     from playhead.server import serve as run
 
-    return run(settings, host=settings.host, port=settings.port, workers=workers, insecure=insecure)
+    return run(
+        settings,
+        host=settings.host,
+        port=settings.port,
+        workers=workers,
+        insecure=insecure,
+        listening=s.tell_of_settings,  # whoever starts it reads the address from its first line
+    )
 
 
-@command("worker", example="playhead worker --processes 2")
+@command(
+    "worker",
+    example="playhead worker --processes 2",
+    only_here="a worker needs the backends themselves; start it with their settings",
+)
 def worker(
     s: Session,
     route: Annotated[
         list[str] | None,
         typer.Option(
-            "--route", metavar="ROUTE", help="Work only this route; may be given again.  [default: all]"
+            "--route",
+            metavar="ROUTE",
+            help="Work only this route; may be given again.  [default: all]",
+            autocompletion=complete.route,
         ),
     ] = None,
     processes: Annotated[
@@ -56,6 +75,7 @@ def worker(
 ) -> int:
     """Work on messages until stopped."""
     settings = s.settings
+    s.tell_of_settings()
     from playhead.workers import work
 
     return work(settings, routes=tuple(route or ()), processes=processes, until_idle=until_idle)

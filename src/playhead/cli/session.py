@@ -6,19 +6,31 @@ import inspect
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from playhead import ids
 from playhead.cli import exits, output
 from playhead.errors import BadRequest, ConfigInvalid, PlayheadError, ReplayContinues
+from playhead.ports.tracer import OFF, Tracer
 
 if TYPE_CHECKING:
-    from playhead.bootstrap import Runtime
+    from playhead.cli.site import Site
+    from playhead.remote import RemoteServices
     from playhead.settings import Settings
+
+BACKENDS: Final = ("home", "store", "broker", "catalog")
+"""The settings that name backends of this process."""
+
+
+@asynccontextmanager
+async def _spanned(tracer: Tracer, kind: str | None) -> AsyncIterator[None]:
+    """The span of a command, current while it runs."""
+    with tracer.start(f"playhead {kind}") as span, span.current():
+        yield
 
 
 class Usage(BadRequest):
@@ -50,17 +62,81 @@ class Session:
 
         return load_settings(**{name: value for name, value in self.flags.items() if value is not None})
 
-    def open(self, kind: str | None = None) -> AbstractAsyncContextManager[Runtime]:
-        """Open the backends that the settings name.
+    @cached_property
+    def server(self) -> str | None:
+        """The server to work on; None: on the backends. What a flag says wins over what is set elsewhere.
+
+        Raises:
+            Usage: flags name both.
+        """
+        named = [name for name in BACKENDS if self.flags.get(name) is not None]
+        if named and self.flags.get("server") is not None:
+            raise Usage(f"--server and --{named[0]} can't go together: the server has backends of its own")
+        return None if named else self.settings.server
+
+    @asynccontextmanager
+    async def open(self, kind: str | None = None) -> AsyncIterator[Site]:
+        """Open the backends that the settings name, or give the services of the server that they name.
 
         Args:
             kind: `run` or `replay` for a command that works or takes over jobs; None for one that looks.
         """
+        from playhead.cli.site import Site
+
+        if self.server is not None:
+            async with (
+                self._tracer(kind) as tracer,
+                self.open_server(self.server, tracer) as services,
+                _spanned(tracer, kind),
+            ):
+                yield Site(services, None)
+            return
         from playhead.bootstrap import open_runtime
         from playhead.cli import logs
 
+        self.tell_of_settings()
         logs.set_up(self.settings)
-        return open_runtime(self.settings, kind=kind)
+        async with open_runtime(self.settings, kind=kind) as here, _spanned(here.tracer, kind):
+            yield Site(here.services, here)
+
+    @asynccontextmanager
+    async def _tracer(self, kind: str | None) -> AsyncIterator[Tracer]:
+        """What begins the span of a command that works on a server."""
+        from playhead.settings import wants_traces
+
+        if kind is None or not wants_traces():
+            yield OFF
+            return
+        from playhead.bootstrap.tracing import open_tracer
+
+        async with open_tracer(f"cli-{ids.uuid7()}") as tracer:
+            yield tracer
+
+    def open_server(self, url: str, tracer: Tracer = OFF) -> AbstractAsyncContextManager[RemoteServices]:
+        """Give the services of a server; nothing is sent before one is asked."""
+        from playhead.cli import logs
+        from playhead.remote import open_server
+
+        self.tell_of_settings()
+        logs.set_up(self.settings)
+        return open_server(url, tracer)
+
+    def tell_of_settings(self) -> None:
+        """Say on stderr which variables look like settings and are none."""
+        from playhead.settings import unknown_variables
+
+        for said in unknown_variables():
+            output.note(said)
+
+    def again(self, command: str) -> str:
+        """A command to try next, as it can be pasted: on the same server, if a flag named it.
+
+        A name and a password in its address are not shown to whoever looks at the screen.
+        """
+        from playhead.settings import without_password
+
+        given = self.flags.get("server")
+        return f"{command} --server {without_password(given)}" if given else command
 
     def call(self, function: Callable[..., Any], given: Mapping[str, Any]) -> int:
         """Run a command to its exit code. Whatever it raises is told here; no traceback gets past this."""
@@ -77,9 +153,10 @@ class Session:
             self.fail("interrupted", self.interrupted)
             return exits.INTERRUPTED
         except PlayheadError as exc:
-            self.fail(exc.code, exc.detail, exc.diagnostics if isinstance(exc, ConfigInvalid) else ())
+            diagnostics = exc.diagnostics if isinstance(exc, ConfigInvalid) else ()
+            self.fail(exc.code, exc.detail, diagnostics, exc.correlation_id)
             if isinstance(exc, ReplayContinues):
-                output.note("Look again with: playhead replays")
+                output.note(f"Look again with: {self.again('playhead replays')}")
             return exits.exit_code(exc)
         except BrokenPipeError:
             # The reader (`| head`) has enough. Nothing more may be written, not even when Python flushes.
@@ -91,21 +168,33 @@ class Session:
             return exits.FAILED
         return int(code or exits.OK)
 
-    def fail(self, code: str, detail: str, diagnostics: Sequence[object] = ()) -> None:
+    def fail(
+        self,
+        code: str,
+        detail: str,
+        diagnostics: Sequence[object] = (),
+        correlation_id: str | None = None,
+    ) -> None:
         """Tell of an error: text on stderr, and with `--json` the API's ErrorResponse on stdout."""
         output.note(f"Error ({code}): {detail}")
         for diagnostic in diagnostics:
             output.note("  " + output.diagnostic(diagnostic, self.file))
-        self.report(code, detail, diagnostics)
+        self.report(code, detail, diagnostics, correlation_id)
 
-    def report(self, code: str, detail: str, diagnostics: Sequence[object] = ()) -> None:
+    def report(
+        self,
+        code: str,
+        detail: str,
+        diagnostics: Sequence[object] = (),
+        correlation_id: str | None = None,
+    ) -> None:
         """Write an error as the API's ErrorResponse, with `--json` only."""
         if not self.json:
             return
         body: dict[str, object] = {
             "detail": detail,
             "error_code": code,
-            "correlation_id": str(ids.uuid7()),
+            "correlation_id": correlation_id or str(ids.uuid7()),
             "timestamp": ids.moment(time.time()),
         }
         output.emit(body | {"diagnostics": diagnostics} if diagnostics else body)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,13 +10,23 @@ from playhead.cli import exits, output
 from playhead.cli.command import command
 from playhead.cli.session import Session
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-@command("demo", example="playhead demo --dir /tmp/playhead-demo")
+    from playhead.api.errors import ErrorCode
+    from playhead.remote.services import ErrorCode as RemoteErrorCode
+
+
+@command("demo", example="playhead demo --dir /tmp/playhead-demo", only_here="it starts a server of its own")
 def demo(
     s: Session,
     folder: Annotated[
         str | None, typer.Option("--dir", metavar="D", help="Where its pages and its home go.")
     ] = None,
+    backends: Annotated[
+        bool,
+        typer.Option("--backends", help="On the backends of the settings, rather than on files of its own."),
+    ] = False,
 ) -> int:
     """See it work in under a minute.
 
@@ -24,16 +34,20 @@ def demo(
     """
     from playhead.demo import main
 
-    return main(folder, s.json)
+    return main(folder, s.json, s.settings if backends else None)
 
 
 @command("errors", example="playhead errors --json")
-def errors(s: Session) -> None:
+async def errors(s: Session) -> None:
     """List error codes and exit codes."""
     from playhead.api.errors import ERRORS
 
+    codes: Sequence[ErrorCode | RemoteErrorCode] = ERRORS
+    if s.server is not None:
+        async with s.open_server(s.server) as server:
+            codes = await server.browse.error_codes()
     known: list[tuple[str, int | None, int, str]] = [
-        (e.code, e.status, exits.exit_code_of(e.code, e.status), e.meaning) for e in ERRORS
+        (e.code, e.status, exits.exit_code_of(e.code, e.status), e.meaning) for e in codes
     ]
     known += [(code, None, leave, meaning) for code, (leave, meaning) in exits.OWN_CODES.items()]
     if s.json:
@@ -45,7 +59,7 @@ def errors(s: Session) -> None:
     output.table(("EXIT CODE", "MEANING"), list(exits.MEANINGS.items()))
 
 
-@command("migrate", example="playhead migrate --check")
+@command("migrate", example="playhead migrate --check", only_here="run it where the backends can be reached")
 async def migrate(
     s: Session,
     check: Annotated[

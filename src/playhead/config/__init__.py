@@ -4,7 +4,8 @@ tree          text to values that know their line: syntax, limits, YAML 1.2 (E0)
 fields        typed reading of one value (E1)
 steps         adapters, their own configs, conditions (E2, E308)
 graph         what holds between routes (E3, W101, W104)
-document      every key, range and default, and the order of the above
+declared      every key, its bounds and its default
+document      the whole: reads what is declared, in the order of the above
 diagnostics   the codes, and the list of what was found
 """
 

@@ -1,4 +1,4 @@
-"""The document: every key of a config, its type, its range and its default."""
+"""The document: a config read from its top to its last route, every fault noted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from playhead import keys
-from playhead.config import graph
+from playhead.config import declared, graph
 from playhead.config.diagnostics import listed, shown
 from playhead.config.fields import NAME, QUEUE, Spot, Table
 from playhead.config.graph import Lane
@@ -15,28 +15,18 @@ from playhead.config.steps import Adapters, read_step
 from playhead.model import Config, ErrorHandling, Route, Step
 from playhead.ports.adapter import AdapterSpec
 
-VERSION: Final = "1.0"
-
-_YEAR: Final = 31_536_000
-_MAX_PREFETCH: Final = 10_000
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 _MAX_STAGE: Final = keys.MAX_KEY_BYTES - 38 - keys.MAX_SEGMENT_BYTES
 """A stage leaves room for the execution's id before it, and for a name after it."""
 
-_ROUTE_KEYS: Final = (
-    *("description", "inbound", "timeout_seconds", "external", "adapters", "outbound", "error_handling"),
-)
-_INBOUND_KEYS: Final = ("queue", "concurrency", "prefetch")
-_OUTBOUND_KEYS: Final = ("stage", "to")
-_ERROR_KEYS: Final = ("max_attempts", "retry_delay_seconds", "backoff", "max_delay_seconds")
 _ELSEWHERE: Final = {
     key: f"{parent}.{key}"
     for parent, inner in (
-        ("inbound", _INBOUND_KEYS),
-        ("outbound", _OUTBOUND_KEYS),
-        ("error_handling", _ERROR_KEYS),
+        ("inbound", declared.INBOUND),
+        ("outbound", declared.OUTBOUND),
+        ("error_handling", declared.ERRORS),
     )
-    for key in inner
+    for key in declared.names(inner)
 }
 """Keys that people write right under a route, and where they belong."""
 
@@ -51,8 +41,7 @@ def read_config(
     if root.node.value is None:
         root.fault("E103", 'there is nothing here; a config begins with `version: "1.0"`', 'version: "1.0"')
         return None
-    required = ("version", "name", "entry", "routes")
-    doc = Table(root, ("version", "name", "description", "entry", "error_handling", "routes"), required)
+    doc = Table(root, declared.names(declared.CONFIG), declared.required(declared.CONFIG))
     if version := doc.get("version"):
         _check_version(version)
     name = doc.text("name", pattern=NAME)
@@ -81,22 +70,32 @@ def read_config(
 
 def _check_version(spot: Spot) -> None:
     if not isinstance(spot.node.value, str):
-        spot.wrong("text", f'"{VERSION}"')
-    elif spot.node.value != VERSION:
-        spot.fault("E104", f"{shown(spot.node.value)} is no version of the format", f'"{VERSION}"')
+        spot.wrong("text", f'"{declared.VERSION}"')
+    elif spot.node.value != declared.VERSION:
+        spot.fault("E104", f"{shown(spot.node.value)} is no version of the format", f'"{declared.VERSION}"')
 
 
 def _read_errors(spot: Spot | None, base: ErrorHandling) -> ErrorHandling:
     """`error_handling`, single fields laid over what holds without it."""
     if spot is None:
         return base
-    table = Table(spot, _ERROR_KEYS)
+    table = Table(spot, declared.names(declared.ERRORS))
     return ErrorHandling(
-        max_attempts=table.integer("max_attempts", base.max_attempts, 1, 100),
-        retry_delay_seconds=table.number("retry_delay_seconds", base.retry_delay_seconds, 0, 86_400),
-        backoff=table.number("backoff", base.backoff, 1, 10),
-        max_delay_seconds=table.number("max_delay_seconds", base.max_delay_seconds, 0, _YEAR),
+        max_attempts=_whole(table, declared.MAX_ATTEMPTS, base.max_attempts),
+        retry_delay_seconds=_number(table, declared.RETRY_DELAY, base.retry_delay_seconds),
+        backoff=_number(table, declared.BACKOFF, base.backoff),
+        max_delay_seconds=_number(table, declared.MAX_DELAY, base.max_delay_seconds),
     )
+
+
+def _whole(table: Table, key: declared.Whole, default: int | None = None) -> int:
+    otherwise = key.otherwise if default is None else default
+    return table.integer(key.name, otherwise, key.low, key.high)
+
+
+def _number(table: Table, key: declared.Real, default: float | None = None) -> float:
+    otherwise = key.otherwise if default is None else default
+    return table.number(key.name, otherwise, key.low, key.high, above=key.above)
 
 
 # -- routes ----------------------------------------------------------------------------------------
@@ -124,7 +123,7 @@ def _read_routes(
 
 
 def _read_route(spot: Spot, name: str, config: str, base: ErrorHandling, adapters: Adapters) -> Lane:
-    table = Table(spot, _ROUTE_KEYS, elsewhere=_ELSEWHERE)
+    table = Table(spot, declared.names(declared.ROUTE), elsewhere=_ELSEWHERE)
     external = table.flag("external", False)
     errors = _read_errors(table.get("error_handling"), base)
     queue, concurrency, prefetch = _read_inbound(table.get("inbound"))
@@ -148,7 +147,7 @@ def _read_route(spot: Spot, name: str, config: str, base: ErrorHandling, adapter
         to=tuple(target for target, _ in to),
         concurrency=concurrency,
         prefetch=prefetch,
-        timeout_seconds=table.number("timeout_seconds", 300, 0, _YEAR, above=True),
+        timeout_seconds=_number(table, declared.TIMEOUT),
         external=external,
         errors=errors,
         description=table.text("description"),
@@ -159,16 +158,16 @@ def _read_route(spot: Spot, name: str, config: str, base: ErrorHandling, adapter
 def _read_inbound(spot: Spot | None) -> tuple[Spot | None, int, int | None]:
     """Queue (None: the default), concurrency and prefetch."""
     if spot is None:
-        return None, 4, None
-    table = Table(spot, _INBOUND_KEYS)
+        return None, declared.CONCURRENCY.otherwise, None
+    table = Table(spot, declared.names(declared.INBOUND))
     queue = table.get("queue")
     if queue and queue.text(QUEUE) is None:
         queue = None
-    concurrency = table.integer("concurrency", 4, 1, 1024)
+    concurrency = _whole(table, declared.CONCURRENCY)
     ahead = table.get("prefetch")
     if ahead is None:
         return queue, concurrency, None
-    prefetch = ahead.integer(concurrency, 1, _MAX_PREFETCH)
+    prefetch = ahead.integer(concurrency, declared.PREFETCH.low, declared.PREFETCH.high)
     if prefetch < concurrency:
         ahead.fault(
             "W102",
@@ -217,7 +216,7 @@ def _read_outbound(spot: Spot | None) -> tuple[Spot | None, list[tuple[str, Spot
     """Stage (None where there is none that could be used), the routes it feeds, and whether those are all."""
     if spot is None:
         return None, [], True
-    table = Table(spot, _OUTBOUND_KEYS, ("stage",))
+    table = Table(spot, declared.names(declared.OUTBOUND), declared.required(declared.OUTBOUND))
     stage = table.get("stage")
     if stage and not _stage_fine(stage):
         stage = None

@@ -9,6 +9,7 @@ from typing import Any, Final, cast, get_args
 
 from pydantic import ValidationError
 
+from playhead.config import declared
 from playhead.config.diagnostics import listed, shown
 from playhead.config.fields import Spot, Table
 from playhead.config.tree import BROKEN, Node, joined
@@ -58,7 +59,7 @@ def read_step(spot: Spot, adapters: Adapters) -> tuple[Step, AdapterSpec | None]
     if isinstance(spot.node.value, str):
         spot.wrong("a mapping", f"type: {spot.node.value}")
         return Step(spot.node.value), None
-    table = Table(spot, ("type", "config", "condition"), ("type",))
+    table = Table(spot, declared.names(declared.STEP), declared.required(declared.STEP))
     type_, config, condition = table.get("type"), table.get("config"), table.get("condition")
     spec = adapters.find(type_) if type_ else None
     usable = config is None or config.mapping()
@@ -150,7 +151,7 @@ def _copied(value: Any) -> Any:
 
 
 def read_condition(spot: Spot) -> Condition | None:
-    table = Table(spot, ("field", "operator", "value", "otherwise"), ("field",))
+    table = Table(spot, declared.names(declared.CONDITION), declared.required(declared.CONDITION))
     field, operator, value = table.get("field"), table.get("operator"), table.get("value")
     name = field.text() if field else None
     if field and name is not None:

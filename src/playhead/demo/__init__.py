@@ -12,16 +12,23 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from playhead.settings import Settings
+
+_PLACES = ("store", "broker", "catalog", "queue_prefix")
 
 
-def main(dir: str | None, as_json: bool) -> int:
+def main(dir: str | None, as_json: bool, settings: Settings | None = None) -> int:
     """Run the demo and return its exit code.
 
     Args:
         dir: where pages, home and logs go; `demo` in the working directory when None. What is there
             already is kept, so a second demo adds to the first.
         as_json: only the figures as one JSON object on stdout; the story goes to stderr.
+        settings: whose backends it runs on; None: on files in `dir`, whatever a caller has set for a
+            Playhead of theirs.
 
     Raises:
         PlayheadError: a step failed; its text says which, and where the logs are.
@@ -37,7 +44,8 @@ def main(dir: str | None, as_json: bool) -> int:
     began = time.monotonic()
     folder = Path(dir or "demo")
     story = Console(stderr=as_json, highlight=False, soft_wrap=True)
-    with playground(folder) as at:
+    places = {name: str(value) for name in _PLACES if settings and (value := getattr(settings, name))}
+    with playground(folder, environment={f"PLAYHEAD_{name.upper()}": v for name, v in places.items()}) as at:
         result = Tour(folder, at, story).run()
     result["seconds"] = round(time.monotonic() - began, 1)
     story.print(f"\nDone in {result['seconds']} s; server and worker are stopped.")

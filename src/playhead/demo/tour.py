@@ -41,7 +41,9 @@ class Tour:
     def run(self) -> dict[str, Any]:
         """Tell the whole story and return its figures (all of `playhead demo --json` but `seconds`)."""
         try:
-            self.story.print(f"Server on {self.at.url}, one worker, all files in {self._shown(self.folder)}/")
+            elsewhere = [name for name in ("store", "broker", "catalog") if self._is_elsewhere(name)]
+            files = f"{', '.join(elsewhere)} as set, the rest" if elsewhere else "all files"
+            self.story.print(f"Server on {self.at.url}, one worker, {files} in {self._shown(self.folder)}/")
             pages = self.pages()
             first = self.first_run(pages)
             before = self.stored(first, "segments")
@@ -209,6 +211,9 @@ class Tour:
                 f"execution {execution} {state['status']} with {state['counts']['failed']} dead letters: "
                 f"{self._program()} --home {self._shown(self.at.home)} dead-letters list"
             )
+
+    def _is_elsewhere(self, backend: str) -> bool:
+        return f"PLAYHEAD_{backend.upper()}" in self.at.environment
 
     def _step(self, name: str, about: str) -> None:
         self.story.print(f"\n[bold cyan]{name}[/]  {about}")

@@ -18,11 +18,12 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
+from uuid import UUID
 
-from playhead import events, faults
-from playhead.engine import relay, sidecar
+from playhead import events, faults, ids
+from playhead.engine import ending, relay, sidecar
 from playhead.engine.relay import Rest
 from playhead.envelope import Call, correlation_of
 from playhead.errors import MessageError, Unavailable
@@ -42,6 +43,8 @@ from playhead.ports.catalog.work import (
     Unbound,
 )
 from playhead.ports.store import Blob, Store
+from playhead.ports.tracer import OFF, Span, Tracer, nearest, trace_of
+from playhead.tally import Tally
 
 AWAY_DELAY_SECONDS = 2.0
 """When an attempt that could not be made is due again."""
@@ -64,24 +67,30 @@ class Product(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A claimed message with its input in hand. `data` is None when `problem` says why it can't be worked."""
+    """A claimed message with its input in hand. `data` is None when `problem` says why it can't be worked.
+
+    `span` is None when traces are off.
+    """
 
     delivery: Delivery
     claim: Claim
     data: bytes | None
     problem: Failed | GivenBack | None = None
+    span: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
     """What came of a batch of deliveries.
 
-    `suspects` were not claimed and are not acked: each wants to be taken again, alone. `away` is a
-    backend that could not be reached after the claim.
+    `suspects` were not claimed and are not acked: each wants to be taken again, alone. Nor were `later`: each
+    wants to be taken again when what this process works on for its message has ended. `away` is a backend
+    that could not be reached after the claim.
     """
 
     started: list[Started]
     suspects: list[Delivery]
+    later: list[Delivery]
     away: Unavailable | None = None
 
 
@@ -89,7 +98,8 @@ class Taken:
 class Ended:
     """What came of a started message: its products, or a result that is none.
 
-    `stage` is where its products go (None: it must have none); `adapters` made them.
+    `stage` is where its products go (None: it must have none); `adapters` made them, in so many `seconds`
+    (None: they never ran).
     """
 
     started: Started
@@ -97,6 +107,10 @@ class Ended:
     products: Sequence[Product] = ()
     adapters: list[Mapping[str, str]] | None = None
     result: Failed | GivenBack | None = None
+    seconds: float | None = None
+
+
+class AttemptsCatalog(Work, ending.EndingCatalog, Protocol): ...
 
 
 class Attempts:
@@ -104,83 +118,118 @@ class Attempts:
 
     Args:
         worker: this process.
+        working: the messages that this process works on, each with the id of the call that brought it; all
+            its lanes share one.
         max_object_bytes: inputs and outputs above it are dead letters (`object_too_large`).
         going_on: False once the process is to stop; then waiting for a broker ends.
+        tally: where this process counts.
+        tracer: begins a span for each attempt.
     """
 
     def __init__(
         self,
-        catalog: Work,
+        catalog: AttemptsCatalog,
         broker: Broker,
         store: Store,
         *,
         worker: str,
+        working: dict[UUID, str],
         max_object_bytes: int,
         rest: Rest,
         going_on: Callable[[], bool] = lambda: True,
+        tally: Tally | None = None,
+        tracer: Tracer = OFF,
     ) -> None:
         self._catalog = catalog
         self._broker = broker
         self._store = store
         self._worker = worker
+        self._working = working
         self._max_object_bytes = max_object_bytes
         self._rest = rest
         self._going_on = going_on
+        self._tally = tally or Tally()
+        self._tracer = tracer
         self._unknown: dict[str, None] = {}
 
     # -- taking ------------------------------------------------------------------------------------
 
-    async def take(self, deliveries: Sequence[Delivery], *, beside_others: bool = False) -> Taken:
+    async def take(self, deliveries: Sequence[Delivery], *, alone: bool = False) -> Taken:
         """Claim, ack what is refused, and read the inputs of the rest.
 
         Args:
             deliveries: what came.
-            beside_others: other messages are worked beside these, so that no suspect is claimed, not even
-                by a call that names one message alone.
+            alone: nothing of what may be lost with these is worked beside them, so that suspects are claimed.
 
-        Raises `Unavailable`: nothing was claimed, and the deliveries come back by themselves.
+        Raises `Unavailable`: what was claimed is not known. Take the same deliveries again until that is
+        answered: a row of this process is held for all others.
         """
-        called = [(d, cid) for d in deliveries if (cid := correlation_of(d.message_id, d.headers))]
-        strangers = [d for d in deliveries if correlation_of(d.message_id, d.headers) is None]
-        ids = [cid for _, cid in called]
-        # Named twice, a message is not named alone; it is claimed once all the same.
-        twice = ids * 2 if beside_others and len(ids) == 1 else ids
-        answers = (await self._catalog.claim(self._worker, twice))[: len(ids)]
+        named = [(d, correlation_of(d.message_id, d.headers)) for d in deliveries]
+        strangers = [d for d, cid in named if cid is None]
+        # The same call for what is being worked on here is the broker's double of it. Another one says that
+        # what runs here was given up meanwhile, and nobody would call once more.
+        doubles = [d for d, cid in named if cid and self._working.get(cid) == d.message_id]
+        later = [d for d, cid in named if cid and self._working.get(cid, d.message_id) != d.message_id]
+        called = [(d, cid) for d, cid in named if cid and cid not in self._working]
+        answers = await self._catalog.claim(self._worker, [cid for _, cid in called], alone=alone)
         claims = [(d, a) for (d, _), a in zip(called, answers, strict=True) if isinstance(a, Claim)]
+        self._working.update((claim.correlation_id, d.message_id) for d, claim in claims)
         faults.reach("worker.claimed", len(claims))
         refused = [(d, a) for (d, _), a in zip(called, answers, strict=True) if isinstance(a, Refusal)]
         strangers += [d for d, a in refused if a.reason == "unknown"]
         suspects = [d for d, a in refused if a.reason == "suspect"]
+        spans = self._begin_spans(claims) if self._tracer.on else {}
         # From here on rows are held by this process, and no other calls them while it lives: whatever
         # is away, each claim goes back to the caller.
         away: Unavailable | None = None
         try:
             await self._turn_away([(d, a) for d, a in refused if a.reason not in ("unknown", "suspect")])
             await self._ack_strangers(strangers)
+            if doubles:
+                await self._broker.ack(doubles)
         except Unavailable as exc:
             away = exc  # not acked: they come again by themselves
         try:
-            started = await self._read(claims)
+            started = await self._read(claims, spans)
         except Unavailable as exc:
             away = exc
             started = [
-                Started(d, c, None, GivenBack(c.correlation_id, c.attempt, AWAY_DELAY_SECONDS))
+                Started(
+                    *(d, c, None, GivenBack(c.correlation_id, c.attempt, AWAY_DELAY_SECONDS)),
+                    span=spans.get(c.correlation_id),
+                )
                 for d, c in claims
             ]
         faults.reach("worker.read", len(claims))
-        return Taken(started, suspects, away)
+        return Taken(started, suspects, later, away)
 
     async def _turn_away(self, refused: Sequence[tuple[Delivery, Refusal]]) -> None:
         """The catalog needs nothing more from these calls, but for children that nobody published yet."""
         if not refused:
             return
+        for _, refusal in refused:
+            if refusal.reason == "lost":
+                self._tell_lost(refusal)
         children = [call for _, r in refused for call in r.children]
         if not await self._relay(children):
             return  # not acked: they come again, and their children with them
         await self._broker.ack([d for d, _ in refused])
         lost = {r.execution_id for _, r in refused if r.reason == "lost" and r.execution_id}
         if lost:
-            await self._catalog.end_executions(sorted(lost))
+            await ending.end_executions(self._catalog, sorted(lost))
+
+    def _tell_lost(self, refusal: Refusal) -> None:
+        """The claim closed it as dead: its last attempts took their workers with them."""
+        self._tally.of(refusal.config, refusal.route).dead += 1
+        events.emit(
+            events.MESSAGE_DEAD,
+            logging.ERROR,
+            correlation_id=str(refusal.correlation_id),
+            execution_id=str(refusal.execution_id),
+            config=refusal.config,
+            route=refusal.route,
+            code="worker_lost",
+        )
 
     async def _ack_strangers(self, strangers: Sequence[Delivery]) -> None:
         """Ack calls without a row, the second time they come: the first may be ahead of a row's commit
@@ -195,7 +244,29 @@ class Attempts:
             for d in again:
                 events.emit(events.UNKNOWN_MESSAGE, logging.WARNING, queue=d.queue, message_id=d.message_id)
 
-    async def _read(self, claims: Sequence[tuple[Delivery, Claim]]) -> list[Started]:
+    def _begin_spans(self, claims: Sequence[tuple[Delivery, Claim]]) -> dict[UUID, Span]:
+        """A span for each attempt. It ends when the attempt does, in `end`."""
+        return {
+            claim.correlation_id: self._tracer.start(
+                "work",
+                nearest(claim.traceparent, delivery.headers.get("traceparent")),
+                {
+                    "playhead.execution_id": str(claim.execution_id),
+                    "playhead.correlation_id": str(claim.correlation_id),
+                    "playhead.config": claim.config,
+                    "playhead.config_version": claim.config_version,
+                    "playhead.route": claim.route,
+                    "playhead.attempt": claim.attempt,
+                    "playhead.object_key": claim.object_key,
+                },
+                "consumer",
+            )
+            for delivery, claim in claims
+        }
+
+    async def _read(
+        self, claims: Sequence[tuple[Delivery, Claim]], spans: Mapping[UUID, Span]
+    ) -> list[Started]:
         most = self._max_object_bytes
         data = await self._store.read([c.object_key for _, c in claims]) if claims else []
         started = []
@@ -222,34 +293,77 @@ class Attempts:
                     "the stage before",
                 )
             problem = Failed(claim.correlation_id, claim.attempt, *fault) if fault else None
-            started.append(Started(delivery, claim, blob, problem))
+            started.append(Started(delivery, claim, blob, problem, spans.get(claim.correlation_id)))
         return started
 
     # -- ending ------------------------------------------------------------------------------------
 
-    async def end(self, batch: Sequence[Ended]) -> None:
-        """Store what attempts made, end them in one transaction, call their children, ack.
+    async def store(self, batch: Sequence[Ended]) -> list[tuple[Ended, Result]]:
+        """Bind and write what attempts made; returns a result for each attempt whose token is still good.
 
-        Raises `Unavailable`: call it again with the same batch; each step may be repeated.
+        Raises `Unavailable`: store the same batch again.
         """
         faults.reach("worker.ran", len(batch))
-        results = await self._store_products(batch)
+        return await self._store_products(batch)
+
+    async def end(self, batch: Sequence[Ended], results: Sequence[tuple[Ended, Result]]) -> None:
+        """End attempts in one transaction, call their children, ack.
+
+        Args:
+            batch: all of them.
+            results: as `store` gave them.
+
+        Raises `Unavailable`: end the same again; each step may be repeated, also one that happened and
+        whose answer was lost.
+        """
         finished = await self._catalog.finish(self._worker, [r for _, r in results])
+        # What is repeated was told, counted and let go of the first time; by now the message may be worked
+        # here under another call.
+        ending_now = {id(e) for e in batch if self._holds(e)}
+        for e in batch:
+            if id(e) in ending_now:
+                del self._working[e.started.claim.correlation_id]
         faults.reach("worker.committed", len(results))
         children: list[Call] = []
         for (ended, result), answer in zip(results, finished, strict=True):
+            if answer is not None:
+                children += _below(ended, answer.children) if self._tracer.on else answer.children
+            if id(ended) not in ending_now:
+                continue
             if answer is None:
                 _tell_fenced(ended)
+            elif answer.cancelled:
+                _end_span(ended, "cancelled")  # neither tried again nor a dead letter
             else:
-                children += answer.children
                 _tell(ended, result)
+                self._count(ended, result)
         if not await self._relay(children):
             return  # stopping, broker away: not acked, so the next worker publishes them
         faults.reach("worker.marked", len(results))
         await self._broker.ack([e.started.delivery for e in batch])
         faults.reach("worker.acked", len(batch))
-        await self._catalog.end_executions(sorted({e.started.claim.execution_id for e in batch}))
+        await ending.end_executions(self._catalog, sorted({e.started.claim.execution_id for e in batch}))
         faults.reach("worker.checked", len(batch))
+
+    def _holds(self, ended: Ended) -> bool:
+        started = ended.started
+        return self._working.get(started.claim.correlation_id) == started.delivery.message_id
+
+    def _count(self, ended: Ended, result: Result) -> None:
+        claim = ended.started.claim
+        route = self._tally.of(claim.config, claim.route)
+        if ended.seconds is not None:
+            route.attempt_seconds.add(ended.seconds)
+        if isinstance(result, Done):
+            route.completed += 1
+            # By the clocks of two machines: one that is behind must not make it negative.
+            route.age_seconds.add(max(ids.now() - ids.created_at(claim.correlation_id), 0.0))
+        elif isinstance(result, GivenBack):
+            route.given_back += 1
+        elif result.delay is None:
+            route.dead += 1
+        else:
+            route.retried += 1
 
     async def _store_products(self, batch: Sequence[Ended]) -> list[tuple[Ended, Result]]:
         """Bind and write; returns a result for each attempt whose token is still good."""
@@ -313,6 +427,7 @@ class Attempts:
             if settled:
                 faults.reach("worker.published", settled)
                 await self._catalog.mark_published(sent.confirmed, refused=sent.refused)
+                relay.tell_marked(sent, self._tally)
             left = sent.uncertain
             if left:
                 if not self._going_on():
@@ -347,26 +462,60 @@ def _blobs(ended: Ended, outputs: Sequence[NewOutput], bound: Sequence[Bound]) -
     ]
 
 
+def _below(ended: Ended, children: Sequence[Call]) -> Sequence[Call]:
+    """Calls of children that name the attempt that made them, in place of what their execution was made
+    under. Whoever calls them later, from their rows, knows only that; the trace is the same."""
+    span = ended.started.span
+    if span is None or not children:
+        return children
+    shared = {id(call.headers): call.headers for call in children}
+    below = {at: replace(headers, traceparent=span.traceparent) for at, headers in shared.items()}
+    return [call._replace(headers=below[id(call.headers)]) for call in children]
+
+
+def _end_span(ended: Ended, outcome: str, why: str | None = None) -> None:
+    if span := ended.started.span:
+        if why is not None:
+            span.fail(why)
+        span.set({"playhead.outcome": outcome})
+        span.end()
+
+
 def _ids(ended: Ended) -> dict[str, Any]:
-    claim = ended.started.claim
-    return {
+    claim, span = ended.started.claim, ended.started.span
+    traced = {"trace_id": trace_of(span.traceparent)} if span else {}
+    return traced | {
         "correlation_id": str(claim.correlation_id),
         "execution_id": str(claim.execution_id),
+        "config": claim.config,
         "route": claim.route,
         "attempt": claim.attempt,
     }
 
 
 def _tell_fenced(ended: Ended) -> None:
+    _end_span(ended, "fenced")
     events.emit(events.MESSAGE_FENCED, logging.WARNING, **_ids(ended))
 
 
 def _tell(ended: Ended, result: Result) -> None:
     if isinstance(result, Failed):
         dead = result.delay is None
+        _end_span(ended, "dead" if dead else "retry", f"{result.code}: {result.error}")
         name, level = (
             (events.MESSAGE_DEAD, logging.ERROR) if dead else (events.MESSAGE_RETRIED, logging.WARNING)
         )
         events.emit(name, level, **_ids(ended), code=result.code, error=result.error)
     elif isinstance(result, GivenBack):
+        _end_span(ended, "given_back")
         events.emit(events.MESSAGE_GIVEN_BACK, logging.WARNING, **_ids(ended))
+    else:
+        _end_span(ended, "completed")
+        if events.LOG.isEnabledFor(logging.DEBUG):
+            events.emit(
+                events.MESSAGE_COMPLETED,
+                logging.DEBUG,
+                **_ids(ended),
+                outputs=len(result.keys),
+                seconds=ended.seconds,
+            )

@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 from playhead import events
@@ -19,9 +20,10 @@ from playhead.keys import problem
 from playhead.model import Route, Step
 from playhead.ports.adapter import AdapterSpec, Context, Item, Output
 
-__all__ = ["ADAPTER_CLOSE_FAILED", "Chain", "Product", "UnknownAdapter"]
+__all__ = ["Chain", "Product", "UnknownAdapter"]
 
-ADAPTER_CLOSE_FAILED: Final = "adapter_close_failed"
+MOST_OUTPUTS: Final = 100_000
+"""Of one item."""
 _EXECUTION_BYTES: Final = 37
 _NOTHING: Final = Returned((), False)
 
@@ -189,7 +191,12 @@ class _Step:
         try:
             result = (self._call or self._ready())(item, ctx)
             if inspect.isasyncgen(result):
-                return Returned([element async for element in result], True)
+                given: list[Any] = []
+                async for element in result:
+                    given.append(element)
+                    if len(given) > MOST_OUTPUTS:
+                        break
+                return self._counted(given)
             return self._gather(await result)
         except (StopIteration, StopAsyncIteration, SystemExit) as exc:
             raise self._tamed(exc) from exc
@@ -208,7 +215,7 @@ class _Step:
         except Exception:
             # The other adapters of this process want to be closed too.
             events.emit(
-                ADAPTER_CLOSE_FAILED,
+                events.ADAPTER_CLOSE_FAILED,
                 logging.ERROR,
                 exc_info=True,
                 adapter=self.spec.name,
@@ -239,7 +246,15 @@ class _Step:
             raise self.maker.bad(
                 f"gave {type(result).__name__}; give None, Output, str, bytes or an iterable of those"
             )
-        return Returned(list(result), True)
+        # One without an end would take all memory before its time is over.
+        return self._counted(list(islice(result, MOST_OUTPUTS + 1)))
+
+    def _counted(self, given: list[Any]) -> Returned:
+        if len(given) > MOST_OUTPUTS:
+            raise self.maker.bad(
+                f"gave more than {MOST_OUTPUTS:,} outputs of one item; split the item in an earlier route"
+            )
+        return Returned(given, True)
 
     def _tamed(self, exc: BaseException) -> RuntimeError:
         """An ordinary error for one that would stop an event loop or get lost in a future."""

@@ -12,13 +12,13 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from playhead import events
 from playhead.engine.attempts import AWAY_DELAY_SECONDS, Attempts, Ended, Started
-from playhead.engine.chain import Chain, UnknownAdapter
+from playhead.engine.chain import Chain, Product, UnknownAdapter
 from playhead.engine.failures import failure
 from playhead.engine.relay import Rest
 from playhead.engine.runner import Job, Slots
@@ -28,8 +28,9 @@ from playhead.model import Route
 from playhead.ports.adapter import Context, Item
 from playhead.ports.broker import Broker, Delivery
 from playhead.ports.catalog.upkeep import Subscription
-from playhead.ports.catalog.work import Claim, GivenBack
+from playhead.ports.catalog.work import Claim, GivenBack, Result
 from playhead.ports.store import Store
+from playhead.ports.tracer import Span
 
 _WINDOW_SECONDS = 0.1
 _MOST_AHEAD = 256
@@ -87,6 +88,9 @@ class Host(Protocol):
 class Lane:
     """One queue: its fetch loop, its end loop, and what is in hand.
 
+    Attributes:
+        lacks: why this process can't work what waits here: the adapters that it has not got.
+
     Must be made inside a running event loop; `task` ends once `stop` was called and all in hand is settled.
 
     Args:
@@ -117,10 +121,14 @@ class Lane:
         self.subscription = subscription
         self.route = route
         self.stopping = False
+        self.lacks: str | None = None
         self.slots: Slots[tuple[Started, RouteRuntime]] = Slots(route.concurrency)
         self._attempts = attempts(lambda: not self.stopping)
         self.in_hand: dict[int, Delivery] = {}  # by identity: one message may come twice
+        self._unanswered: list[tuple[Sequence[Delivery], bool]] = []
         self._suspects: deque[Delivery] = deque()
+        self._later: list[Delivery] = []
+        self._has_ended = False  # something, since `_later` was looked at
         self._finished: deque[tuple[float, int]] = deque()
         self._away: Unavailable | None = None
         self._pause = AWAY_DELAY_SECONDS
@@ -158,7 +166,9 @@ class Lane:
     async def _fetch(self) -> None:
         """Fetch until told to stop, then see to what is in hand."""
         await self._fetch_loop()
-        self._let_go(self._suspects, 0)  # never claimed: they come again after their visibility
+        self._let_go([*self._suspects, *self._later], 0)  # never claimed: they come again by themselves
+        for deliveries, _ in self._unanswered:  # claimed or not, they are free once this process has departed
+            self._let_go(deliveries, 0)
         # Nor do those wait that would run after what runs now: all slots may hang.
         await self._give_back([job.tag[0] for job in self.slots.withdraw()], delay=0)
         while self.in_hand:  # finish what runs; what hangs is settled by its time-out
@@ -186,8 +196,15 @@ class Lane:
                 if self._away:  # found away in the middle of things; what was in hand was given back
                     away, self._away = self._away, None
                     await self._wait_for_backends(away)
+                elif self._unanswered:
+                    deliveries, alone = self._unanswered.pop()
+                    await self._start(deliveries, alone=alone)
                 elif self._suspects and self._host.is_calm:
                     await self._start_suspect()
+                elif self._later and self._has_ended:
+                    self._has_ended = False
+                    later, self._later = self._later, []
+                    await self._start(later)
                 elif free < max(1, target // 4):  # a batch's worth of room, not every single one
                     await self._room.wait()
                 elif deliveries := await self._broker.receive(
@@ -203,15 +220,18 @@ class Lane:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._room.wait(), seconds)
 
-    async def _start(self, deliveries: Sequence[Delivery], *, beside_others: bool = True) -> None:
+    async def _start(self, deliveries: Sequence[Delivery], *, alone: bool = False) -> None:
         self.in_hand.update((id(d), d) for d in deliveries)
-        kept: set[int] = set()
         try:
-            taken = await self._attempts.take(deliveries, beside_others=beside_others)
-            kept = {id(s.delivery) for s in taken.started} | {id(d) for d in taken.suspects}
-        finally:
-            self._let_go([d for d in deliveries if id(d) not in kept], 0)
+            taken = await self._attempts.take(deliveries, alone=alone)
+        except Unavailable:
+            # They may be claimed: then nobody else can work them, and only this lane can find out.
+            self._unanswered.append((deliveries, alone))
+            raise
+        kept = {id(d) for d in (*(s.delivery for s in taken.started), *taken.suspects, *taken.later)}
+        self._let_go([d for d in deliveries if id(d) not in kept], 0)
         self._suspects += taken.suspects
+        self._later += taken.later
         started = taken.started
         if broken := [Ended(s, result=s.problem) for s in started if s.problem]:
             await self._end(broken)
@@ -221,6 +241,7 @@ class Lane:
             await self._stand_back()
         elif started:
             self._pause = AWAY_DELAY_SECONDS
+            self.lacks = None
         self._away = taken.away or self._away
 
     async def _stand_back(self) -> None:
@@ -241,11 +262,7 @@ class Lane:
         """
         suspect = self._suspects.popleft()
         self._host.watch(suspect)
-        try:
-            await self._start([suspect], beside_others=False)
-        except Unavailable:
-            self._let_go([suspect], 0)  # it comes again by itself
-            raise
+        await self._start([suspect], alone=True)
 
     async def _dispatch(self, one: Started) -> bool:
         """Queue a message's work; False when this process has not got its adapters, or can't learn which."""
@@ -255,6 +272,7 @@ class Lane:
         except (UnknownAdapter, Unavailable) as exc:
             # Another worker may have it: a new version is being rolled out, or this one is old.
             events.emit(events.ROUTE_PAUSED, logging.WARNING, queue=self.queue, detail=exc.detail)
+            self.lacks = exc.detail if isinstance(exc, UnknownAdapter) else None
             return False
         source = claim.source
         item = Item(
@@ -277,7 +295,9 @@ class Lane:
             log=logging.getLogger(f"playhead.adapter.{claim.route}"),
         )
         chain = runtime.chain
-        work = chain.run_async if chain.is_async else chain.run
+        work: Callable[[Item, Context], Any] = chain.run_async if chain.is_async else chain.run
+        if one.span:
+            work = _below_async(one.span, chain) if chain.is_async else _below(one.span, chain)
         names = "+".join(step.type for step in runtime.route.steps)
         self.slots.submit(
             Job(
@@ -306,9 +326,12 @@ class Lane:
     async def _end(self, batch: Collection[Ended]) -> None:
         """End attempts, however long the backends are away: nobody else will, while this process lives."""
         ended = list(batch)
+        results: list[tuple[Ended, Result]] | None = None
         while ended:
             try:
-                await self._attempts.end(ended)
+                if results is None:
+                    results = await self._attempts.store(ended)
+                await self._attempts.end(ended, results)
                 break
             except Unavailable as exc:
                 if exc.code.startswith("store") and any(e.result is None for e in ended):
@@ -329,15 +352,17 @@ class Lane:
             self.in_hand.pop(id(d), None)
             self._host.settled(d)
         if finished:
+            self._has_ended = True
             self._finished.append((time.monotonic(), finished))
             self._host.finished(finished)
         self._room.set()
 
     def _outcome(self, job: Job[tuple[Started, RouteRuntime]]) -> Ended:
         one, runtime = job.tag
+        took = job.ended - job.started if job.ended is not None and job.started is not None else None
         if job.error is None:
-            return Ended(one, runtime.route.stage, job.result, runtime.adapters)
-        return Ended(one, result=failure(one.claim, runtime.route, job.error))
+            return Ended(one, runtime.route.stage, job.result, runtime.adapters, seconds=took)
+        return Ended(one, result=failure(one.claim, runtime.route, job.error), seconds=took)
 
     # -- waiting -----------------------------------------------------------------------------------
 
@@ -366,6 +391,26 @@ class Lane:
                     return
                 continue
             return
+
+
+def _below(span: Span, chain: Chain) -> Callable[[Item, Context], list[Product]]:
+    """A chain that runs with its attempt's span as the current one of its thread."""
+
+    def run(item: Item, context: Context) -> list[Product]:
+        with span.current():
+            return chain.run(item, context)
+
+    return run
+
+
+def _below_async(span: Span, chain: Chain) -> Callable[[Item, Context], Awaitable[list[Product]]]:
+    """The same for one that is a task of an event loop."""
+
+    async def run(item: Item, context: Context) -> list[Product]:
+        with span.current():
+            return await chain.run_async(item, context)
+
+    return run
 
 
 def _given_back(one: Started, delay: float = AWAY_DELAY_SECONDS) -> Ended:

@@ -1,47 +1,106 @@
-"""Cursors: where a list goes on, as text that nobody else reads."""
+"""Cursors: where a list goes on, as text that nobody else reads.
+
+A cursor knows which list it is of, with which filters: given to another one it would silently leave items
+out.
+"""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from playhead.errors import BadRequest
+from playhead.model import Page
 
+T = TypeVar("T")
 Place = TypeVar("Place", int, str)
 
 _MAX_INT = 2**63 - 1
 
 
-def encode_cursor(place: int | str | None) -> str | None:
-    """The cursor for a place in a list; None at its end."""
+def list_of(name: str, *filters: object) -> str:
+    """What a list is, for its cursors: its name and how it is filtered."""
+    return "\0".join((name, *("" if value is None else f"={value}" for value in filters)))
+
+
+def encode_cursor(place: int | str | None, of: str) -> str | None:
+    """The cursor for a place in a list; None at its end.
+
+    Args:
+        place: where the list goes on.
+        of: the list, from `list_of`.
+    """
     if place is None:
         return None
-    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(json.dumps([place, _mark(of)]).encode()).decode().rstrip("=")
 
 
-def decode_cursor(cursor: str | None, kind: type[Place]) -> Place | None:
+def decode_cursor(cursor: str | None, kind: type[Place], of: str) -> Place | None:
     """The place that a cursor stands for; None when there is no cursor.
 
     Args:
         cursor: as a caller gave it.
         kind: what the cursors of this list hold.
+        of: the list, from `list_of`.
 
     Raises:
-        BadRequest: `invalid_cursor`; it is not a cursor of such a list.
+        BadRequest: `invalid_cursor`; it is not a cursor of this list, with these filters.
     """
     if cursor is None:
         return None
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        place = json.loads(raw.decode())
-        if type(place) is kind and _fits(place):  # type(): True is an int, too
+        place, mark = json.loads(raw.decode())
+        # type(): True is an int, too
+        if type(place) is kind and _fits(place) and mark == _mark(of):
             return place
-    except (ValueError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         pass
-    raise BadRequest(
-        "invalid_cursor", f"{cursor[:80]!r} is not a cursor of this list; give back `next_cursor` as it came"
+    raise _not_ours(cursor)
+
+
+def page_of(items: Sequence[T], key: Callable[[T], str], cursor: str | None, limit: int, of: str) -> Page[T]:
+    """A page of a list that is there as a whole.
+
+    Goes on after the item that ended the last page, wherever that is by now; should it be gone, at its
+    place.
+
+    Args:
+        items: all of them, in their order.
+        key: what tells an item from the others, and stays.
+        cursor: where the last page ended.
+        limit: items a page.
+        of: the list, from `list_of`.
+
+    Raises:
+        BadRequest: `invalid_cursor`.
+    """
+    start = 0
+    place = decode_cursor(cursor, str, of)
+    if place is not None:
+        number, _, last = place.partition(" ")
+        if not number.isdecimal() or len(number) > 9:
+            raise _not_ours(cursor or "")
+        start = next((at + 1 for at, item in enumerate(items) if key(item) == last), int(number))
+    end = start + limit
+    if end >= len(items):
+        return Page(list(items[start:]))
+    return Page(list(items[start:end]), encode_cursor(f"{end - 1} {key(items[end - 1])}", of))
+
+
+def _not_ours(cursor: str) -> BadRequest:
+    return BadRequest(
+        "invalid_cursor",
+        f"{cursor[:80]!r} is not a cursor of this list with these filters; give back `next_cursor` as it "
+        "came, with the query it came from",
     )
+
+
+def _mark(of: str) -> str:
+    return hashlib.blake2b(of.encode(errors="replace"), digest_size=6).hexdigest()
 
 
 def _fits(place: int | str) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from playhead import events
 from playhead.envelope import Call
 from playhead.errors import Unavailable
 from playhead.ports.broker import Outcome
+from playhead.tally import Tally
 
 Rest = Callable[[float], Awaitable[None]]
 """How a loop waits: `asyncio.sleep`, or a step of a schedule in a test."""
@@ -20,12 +23,18 @@ class Publisher(Protocol):
 
 @dataclass(slots=True)
 class Published:
-    """Calls by what became of them."""
+    """Calls by what became of them.
+
+    Attributes:
+        away: the broker could not be reached.
+        why: what it has against the first of the uncertain ones; empty without any.
+    """
 
     confirmed: list[Call] = field(default_factory=list)
     refused: list[tuple[Call, str]] = field(default_factory=list)
     uncertain: list[Call] = field(default_factory=list)
     away: Unavailable | None = None
+    why: str = ""
 
 
 async def publish(broker: Publisher, calls: Sequence[Call]) -> Published:
@@ -33,7 +42,7 @@ async def publish(broker: Publisher, calls: Sequence[Call]) -> Published:
     try:
         outcomes = await broker.publish(calls)
     except Unavailable as exc:
-        return Published(uncertain=list(calls), away=exc)
+        return Published(uncertain=list(calls), away=exc, why=exc.detail)
     sorted_out = Published()
     if all(o.result == "confirmed" for o in outcomes):
         sorted_out.confirmed = list(calls)
@@ -45,4 +54,34 @@ async def publish(broker: Publisher, calls: Sequence[Call]) -> Published:
             sorted_out.refused.append((call, outcome.reason))
         else:
             sorted_out.uncertain.append(call)
+            sorted_out.why = sorted_out.why or outcome.reason
+    if sorted_out.uncertain:
+        events.emit(
+            events.NOT_TAKEN,
+            logging.WARNING,
+            queue=", ".join(sorted({call.headers.queue for call in sorted_out.uncertain})),
+            count=len(sorted_out.uncertain),
+            detail=sorted_out.why,
+        )
     return sorted_out
+
+
+def tell_marked(sent: Published, tally: Tally) -> None:
+    """Tell and count what rows became by being marked: refused ones are dead, and of those of external
+    routes the confirmed ones are completed."""
+    for call in sent.confirmed:
+        if call.external:
+            tally.of(call.headers.config, call.headers.route).completed += 1
+    for call, why in sent.refused:
+        headers = call.headers
+        tally.of(headers.config, headers.route).dead += 1
+        events.emit(
+            events.MESSAGE_DEAD,
+            logging.ERROR,
+            correlation_id=call.correlation_id,
+            execution_id=str(headers.execution_id),
+            config=headers.config,
+            route=headers.route,
+            code="publish_refused",
+            error=why,
+        )

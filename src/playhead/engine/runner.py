@@ -29,7 +29,10 @@ class TimedOut(Exception):
 
 @dataclass(slots=True, eq=False)
 class Job(Generic[T]):
-    """One piece of work. `tag` is the caller's own; exactly one result or error comes of it."""
+    """One piece of work. `tag` is the caller's own; exactly one result or error comes of it.
+
+    `started` and `ended` are by the monotonic clock; None for one that never had a slot.
+    """
 
     tag: T
     work: Callable[[], Any]
@@ -39,6 +42,7 @@ class Job(Generic[T]):
     result: Any = None
     error: BaseException | None = None
     started: float | None = None
+    ended: float | None = None
     settled: bool = field(default=False)
 
 
@@ -149,6 +153,7 @@ class Slots(Generic[T]):
             if job.settled:
                 return False
             job.settled, job.result, job.error = True, result, error
+            job.ended = time.monotonic()
         self._ended.append(job)
         if not self._told:
             self._told = True

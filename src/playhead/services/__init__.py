@@ -6,9 +6,14 @@ from dataclasses import dataclass
 
 from playhead.services.browse import BrowseService
 from playhead.services.configs import ConfigService
+from playhead.services.doctor import DoctorService
+from playhead.services.metrics import MetricsService
 from playhead.services.recover import RecoverService
 from playhead.services.replay import ReplayService
+from playhead.services.search import SearchService
 from playhead.services.submit import SubmitService
+from playhead.services.take import TakeService
+from playhead.services.watch import WatchService
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +25,8 @@ class Services:
     replay: ReplayService
     browse: BrowseService
     recover: RecoverService
+    take: TakeService
+    search: SearchService
+    doctor: DoctorService
+    watch: WatchService
+    metrics: MetricsService

@@ -1,12 +1,12 @@
-"""Looking at things: executions, stages, objects, lineage, queues, health. Nothing here changes anything,
-but for `take`, which people use on queues that nobody of ours consumes."""
+"""Looking at things: executions, stages, objects, lineage, queues, adapters, health. Nothing here changes
+anything."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
 from uuid import UUID
@@ -14,11 +14,12 @@ from uuid import UUID
 from playhead import keys
 from playhead.engine.health import Checked, check_all
 from playhead.engine.listing import Listing
-from playhead.engine.paging import decode_cursor, encode_cursor
-from playhead.envelope import Message, correlation_of
+from playhead.engine.paging import decode_cursor, encode_cursor, list_of
+from playhead.envelope import Message
 from playhead.errors import BadRequest, NotFound, Unavailable
 from playhead.ids import parse_uuid
 from playhead.model import (
+    AdapterInfo,
     BackendHealth,
     ChainLink,
     DeadLetter,
@@ -28,6 +29,7 @@ from playhead.model import (
     Lineage,
     Page,
     Replay,
+    Route,
     RouteCounts,
     RouteStatus,
     StageSummary,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+_MOST_OF_TYPE: Final = 200
 _MEDIA_TYPE: Final = re.compile(r"[\w.+-]+/[\w.+-]+(?:; ?[\w-]+=[\w.+-]+)*", re.ASCII)
 
 
@@ -101,8 +104,9 @@ class BrowseService:
 
     async def executions(self, where: ExecutionFilter, cursor: str | None, limit: int) -> Page[Execution]:
         """Return executions, newest first."""
-        before = decode_cursor(cursor, int)
-        return _page(await self._catalog.executions(where, before=before, limit=limit))
+        of = list_of("executions", *where)
+        before = decode_cursor(cursor, int, of)
+        return _page(await self._catalog.executions(where, before=before, limit=limit), of)
 
     async def resolve(self, text: str) -> UUID:
         """Return the id that a person means: an id in any spelling, `latest`, or `tag:NAME` (its newest).
@@ -112,20 +116,7 @@ class BrowseService:
         Raises:
             NotFound: `execution_not_found`.
         """
-        if identity := parse_uuid(text):
-            return identity
-        if text == "latest":
-            where, missing = ExecutionFilter(), "there is no execution yet"
-        elif text.startswith("tag:"):
-            where, missing = ExecutionFilter(tag=text[4:]), f"no execution has the tag {text[4:]!r}"
-        else:
-            raise NotFound(
-                "execution_not_found", f"{text!r} names no execution: give an id, `latest` or `tag:NAME`"
-            )
-        found, _ = await self._catalog.executions(where, limit=1)
-        if not found:
-            raise NotFound("execution_not_found", missing)
-        return found[0].execution_id
+        return await resolve(text, self.executions)
 
     async def route_counts(self, execution: UUID) -> list[RouteCounts]:
         """Return counts by route, in the order of the config; none for an adopted execution.
@@ -153,10 +144,11 @@ class BrowseService:
         Raises:
             NotFound: `execution_not_found`.
         """
-        before = decode_cursor(cursor, int)
+        of = list_of("replays", source)
+        before = decode_cursor(cursor, int, of)
         if source is not None:
             await self.execution(source)
-        return _page(await self._catalog.replays(source=source, before=before, limit=limit))
+        return _page(await self._catalog.replays(source=source, before=before, limit=limit), of)
 
     async def replay(self, batch: UUID) -> Replay:
         """Return a replay batch as it stands.
@@ -186,6 +178,8 @@ class BrowseService:
         """Return the message that made an object; for an input, and for objects of others, those that
         took it (none, if none did).
 
+        Newest first.
+
         Raises:
             BadRequest: `invalid_path`.
             NotFound: `object_not_found`.
@@ -211,7 +205,8 @@ class BrowseService:
         Raises:
             NotFound: `execution_not_found`, `replay_not_found`.
         """
-        before = decode_cursor(cursor, int)
+        of = list_of("lineage", execution, batch, route, status)
+        before = decode_cursor(cursor, int, of)
         if execution is not None:
             await self.execution(execution)
         if batch is not None:
@@ -219,21 +214,30 @@ class BrowseService:
         return _page(
             await self._catalog.lineage_list(
                 execution=execution, batch=batch, route=route, status=status, before=before, limit=limit
-            )
+            ),
+            of,
         )
 
     async def chain(
-        self, correlation_id: UUID, direction: Literal["up", "down", "both"], limit: int
-    ) -> list[ChainLink]:
-        """Return a message with those above and below it, across replays, by distance.
+        self,
+        correlation_id: UUID,
+        direction: Literal["up", "down", "both"],
+        cursor: str | None,
+        limit: int,
+    ) -> Page[ChainLink]:
+        """Return a message with those above and below it, across replays: the nearest ones on the first
+        page; each page in itself by distance.
 
         Raises:
             NotFound: `message_not_found`.
         """
-        links = await self._catalog.chain(correlation_id, direction=direction, limit=limit)
-        if not links:
+        of = list_of("chain", correlation_id, direction)
+        place = decode_cursor(cursor, str, of)
+        after = parse_uuid(place) if place is not None else None
+        links, then = await self._catalog.chain(correlation_id, direction=direction, after=after, limit=limit)
+        if not links and after is None:
             raise _no_message(correlation_id)
-        return links
+        return Page(links, encode_cursor(str(then) if then else None, of))
 
     # -- stored objects ----------------------------------------------------------------------------
 
@@ -253,9 +257,10 @@ class BrowseService:
             BadRequest: `invalid_path`, `invalid_cursor`.
             NotFound: `execution_not_found`, `stage_not_found`.
         """
-        after = decode_cursor(cursor, str) or ""
         if path != "/":
             path = (path or "").removesuffix("/") or None
+        of = list_of("objects", execution, stage, path)
+        after = decode_cursor(cursor, str, of) or ""
         if stage is not None:
             keys.check_path(stage, "stage")
         if path is not None:
@@ -266,7 +271,7 @@ class BrowseService:
         if stage is not None:
             await self._listing.check_stage(found, stage)
         items, more = await self._listing.objects(found, stage, path, after=after, limit=limit)
-        return Page(items, encode_cursor(items[-1].key) if more else None)
+        return Page(items, encode_cursor(items[-1].key, of) if more else None)
 
     async def content(self, key: str) -> Content:
         """Return the bytes of an object, and the content type of its sidecar (else of its suffix).
@@ -327,11 +332,12 @@ class BrowseService:
         Raises:
             NotFound: `execution_not_found`.
         """
-        before = decode_cursor(cursor, int)
+        of = list_of("dead letters", execution, route)
+        before = decode_cursor(cursor, int, of)
         if execution is not None:
             await self.execution(execution)
         return _page(
-            await self._catalog.dead_letters(execution=execution, route=route, before=before, limit=limit)
+            await self._catalog.dead_letters(execution=execution, route=route, before=before, limit=limit), of
         )
 
     async def dead_letter(self, correlation_id: UUID) -> DeadLetterDetail:
@@ -347,14 +353,16 @@ class BrowseService:
 
     async def routes(self, cursor: str | None, limit: int) -> Page[RouteStatus]:
         """Return the routes of all active configs with their queues, by config, in the order declared."""
-        after = decode_cursor(cursor, str)
-        lanes = {
-            f"{loaded.config.name}/{number:04}": (loaded.config.name, route)
-            for loaded in await self._catalog.active_configs()
+        of = list_of("routes")
+        place = decode_cursor(cursor, str, of)
+        lanes = [
+            (loaded.config.name, number, route)
+            for loaded in sorted(await self._catalog.active_configs(), key=lambda one: one.config.name)
             for number, route in enumerate(loaded.config.routes.values())
-        }
-        left = sorted(place for place in lanes if after is None or place > after)
-        shown = [lanes[place] for place in left[:limit]]
+        ]
+        after = _route_place(place, lanes) if place is not None else ("", -1)
+        left = [lane for lane in lanes if lane[:2] > after]
+        shown = [(config, route) for config, _, route in left[:limit]]
         dead = await self._catalog.dead_by_route()
         workers = await self._catalog.workers()
         depths = await self._depths([route.queue for _, route in shown])
@@ -373,28 +381,18 @@ class BrowseService:
             )
             for config, route in shown
         ]
-        return Page(items, encode_cursor(left[limit - 1]) if len(left) > limit else None)
+        if len(left) <= limit:
+            return Page(items)
+        config, number, last = left[limit - 1]
+        return Page(items, encode_cursor(f"{config}/{number}/{last.name}", of))
 
     async def peek(self, queue: str, limit: int) -> list[Message]:
         """Return the first messages of a queue, consuming nothing."""
         return await self._broker.peek(queue, limit)
 
-    async def take(self, queue: str, limit: int) -> list[Message]:
-        """Remove up to `limit` messages from a queue and return them.
-
-        The payload is what the row says, as rows win over messages; empty for one without a row.
-        """
-        taken: list[Message] = []
-        while len(taken) < limit:
-            deliveries = await self._broker.receive(queue, limit - len(taken))
-            if not deliveries:
-                break
-            for delivery in deliveries:
-                identity = correlation_of(delivery.message_id, delivery.headers)
-                row = await self._catalog.lineage(identity) if identity else None
-                taken.append(Message(delivery.headers, {"object_key": row.input_key} if row else {}))
-            await self._broker.ack(deliveries)
-        return taken
+    async def adapter_infos(self) -> list[AdapterInfo]:
+        """Return the adapters of this process, by name."""
+        return describe_adapters(self.adapters)
 
     async def health(self, version: str) -> Health:
         """Return how the backends are, and the processes that are alive. One that is away is no error."""
@@ -415,9 +413,54 @@ class BrowseService:
         return dict(zip(queues, found, strict=True))
 
 
-def _page(found: tuple[list[_T], int | None]) -> Page[_T]:
+async def resolve(
+    text: str, executions: Callable[[ExecutionFilter, str | None, int], Awaitable[Page[Execution]]]
+) -> UUID:
+    """What `BrowseService.resolve` does, whoever lists the executions."""
+    if identity := parse_uuid(text):
+        return identity
+    if text == "latest":
+        where, missing = ExecutionFilter(), "there is no execution yet"
+    elif text.startswith("tag:"):
+        where, missing = ExecutionFilter(tag=text[4:]), f"no execution has the tag {text[4:]!r}"
+    else:
+        raise NotFound(
+            "execution_not_found", f"{text!r} names no execution: give an id, `latest` or `tag:NAME`"
+        )
+    found = await executions(where, None, 1)
+    if not found.items:
+        raise NotFound("execution_not_found", missing)
+    return found.items[0].execution_id
+
+
+def describe_adapters(adapters: Mapping[str, AdapterSpec]) -> list[AdapterInfo]:
+    """Adapters as they are shown, by name."""
+    found = [adapters[name] for name in sorted(adapters)]
+    return [
+        AdapterInfo(
+            type=spec.name,
+            version=spec.version,
+            produces=spec.produces,
+            effects=spec.effects,
+            description=spec.doc,
+            origin=spec.origin,
+            config=spec.config_model.model_json_schema() if spec.config_model is not None else None,
+        )
+        for spec in found
+    ]
+
+
+def _route_place(place: str, lanes: Sequence[tuple[str, int, Route]]) -> tuple[str, int]:
+    """Where the list of routes goes on: after the route of a cursor, wherever a new version has put it; a
+    route that the new version lacks leaves its number."""
+    config, number, name = (*place.split("/"), "", "")[:3]
+    at = int(number) if number.isdecimal() and len(number) < 10 else -1
+    return config, next((n for of, n, route in lanes if of == config and route.name == name), at)
+
+
+def _page(found: tuple[list[_T], int | None], of: str) -> Page[_T]:
     items, before = found
-    return Page(items, encode_cursor(before))
+    return Page(items, encode_cursor(before, of))
 
 
 def _check_key(key: str) -> None:
@@ -441,4 +484,5 @@ def _content_type(sidecar: bytes | None) -> str | None:
     except (ValueError, RecursionError):
         return None
     kind = found.get("content_type") if isinstance(found, dict) else None
-    return kind if isinstance(kind, str) and _MEDIA_TYPE.fullmatch(kind) else None
+    fits = isinstance(kind, str) and len(kind) <= _MOST_OF_TYPE and _MEDIA_TYPE.fullmatch(kind)
+    return kind if fits else None

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from playhead import events
-from playhead.engine.paging import decode_cursor, encode_cursor
+from playhead.engine.paging import decode_cursor, encode_cursor, list_of
 from playhead.errors import ConfigInvalid, Conflict, NotFound
 from playhead.model import ConfigVersion, Diagnostic, Page
 from playhead.ports.catalog.configs import Configs
@@ -63,10 +63,11 @@ class ConfigService:
 
     async def list(self, cursor: str | None, limit: int) -> Page[ConfigVersion]:
         """Return the newest version of each config, the last created first."""
-        before = decode_cursor(cursor, str)
+        of = list_of("configs")
+        before = decode_cursor(cursor, str, of)
         found = await self._catalog.configs(before=before, limit=limit + 1)
         shown = [await self._shown(version) for version in found[:limit]]
-        return Page(shown, encode_cursor(shown[-1].name) if len(found) > limit else None)
+        return Page(shown, encode_cursor(shown[-1].name, of) if len(found) > limit else None)
 
     async def versions(self, name: str, cursor: str | None, limit: int) -> Page[ConfigVersion]:
         """Return the versions of one config, newest first.
@@ -74,12 +75,13 @@ class ConfigService:
         Raises:
             NotFound: `config_not_found`.
         """
-        before = decode_cursor(cursor, int)
+        of = list_of("versions", name)
+        before = decode_cursor(cursor, int, of)
         found = await self._catalog.config_versions(name, before=before, limit=limit + 1)
         if not found and await self._catalog.config(name) is None:
             raise _not_found(name, None)
         shown = [await self._shown(version) for version in found[:limit]]
-        return Page(shown, encode_cursor(shown[-1].version) if len(found) > limit else None)
+        return Page(shown, encode_cursor(shown[-1].version, of) if len(found) > limit else None)
 
     async def set_active(self, name: str, active: bool) -> ConfigVersion:
         """Start or stop new runs of, and replays into, a config. What runs goes on. Idempotent.

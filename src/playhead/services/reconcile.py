@@ -6,22 +6,28 @@ One at a time, under a lease that only says who may try: two at once cost a dupl
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import Protocol
-from uuid import UUID
 
 from playhead import events, faults
-from playhead.engine import relay
+from playhead.engine import ending, relay
 from playhead.envelope import Call
 from playhead.errors import Unavailable
 from playhead.ports.broker import Broker
 from playhead.ports.catalog import Upkeep, Work
+from playhead.tally import Tally
 
 _PAGE = 1000
+_LARGEST_PAGE = 16 * _PAGE
 _LEASE = "reconciler"
 
 
-class ReconcileCatalog(Upkeep, Work, Protocol): ...
+class Take(Protocol):
+    """Makes a publisher that of rows, and returns their calls."""
+
+    async def __call__(self, owner: str, *, limit: int) -> list[Call]: ...
+
+
+class ReconcileCatalog(Upkeep, Work, ending.EndingCatalog, Protocol): ...
 
 
 class ReconcileService:
@@ -30,15 +36,25 @@ class ReconcileService:
     Args:
         owner: this process.
         lease: seconds for which the lease is held without being renewed.
+        tally: where this process counts.
     """
 
-    def __init__(self, catalog: ReconcileCatalog, broker: Broker, *, owner: str, lease: float) -> None:
+    def __init__(
+        self,
+        catalog: ReconcileCatalog,
+        broker: Broker,
+        *,
+        owner: str,
+        lease: float,
+        tally: Tally | None = None,
+    ) -> None:
         self._catalog = catalog
         self._broker = broker
         self._owner = owner
         # Rows taken here belong to nobody alive: what this cycle could not publish, the next one does.
         self._publisher = f"{owner}/reconciler"
         self._lease = lease
+        self._tally = tally or Tally()
         self._empty: set[str] = set()
 
     async def cycle(self) -> bool:
@@ -55,10 +71,8 @@ class ReconcileService:
         except Unavailable as exc:
             away = exc  # perhaps the broker alone: executions end, and the log is kept short, all the same
         await self._catalog.cancel_stragglers()
-        for execution in await self._catalog.fail_unsealed():
-            _told_end(execution)
-        for execution in await self._catalog.end_executions(await self._catalog.open_executions()):
-            _told_end(execution)
+        await ending.tell_ended(self._catalog, await self._catalog.fail_unsealed())
+        await ending.end_executions(self._catalog, await self._catalog.open_executions())
         await self._catalog.maintain()
         if away:
             raise away
@@ -67,37 +81,54 @@ class ReconcileService:
     async def _call_again(self) -> None:
         while await self._catalog.recall_abandoned(limit=_PAGE) >= _PAGE:
             continue
-        await self._recall_unheard()
-        while await self._publish(await self._catalog.due(self._publisher, limit=_PAGE)):
-            continue
-        while await self._publish(await self._catalog.orphans(self._publisher, limit=_PAGE)):
-            continue
+        away = await self._recall_unheard()
+        await self._publish_all(self._catalog.due)
+        await self._publish_all(self._catalog.orphans)
+        if away:
+            raise away
 
-    async def _recall_unheard(self) -> None:
+    async def _recall_unheard(self) -> Unavailable | None:
         """Want the published rows of a queue found empty twice in a row to be called anew: the broker
         lost them.
 
         They are not published here, page by page: a row that was called again looks like one that waits,
-        and would be recalled for ever.
+        and would be recalled for ever. Returns why a queue could not be looked at, if one alone is away.
         """
         empty = set()
+        away: Unavailable | None = None
         for queue in await self._catalog.waiting_queues():
-            if sum(await self._broker.depth(queue)) == 0:
-                empty.add(queue)
+            try:
+                if sum(await self._broker.depth(queue)) == 0:
+                    empty.add(queue)
+            except Unavailable as exc:
+                # Perhaps it alone, as where what it lies on has no leader: the others must not wait for it.
+                away = exc
+                await self._broker.check()
         for queue in sorted(empty & self._empty):
             while count := len(await self._catalog.recall_unheard(self._publisher, queue, limit=_PAGE)):
                 events.emit(events.RECALLED, logging.WARNING, queue=queue, count=count)
         self._empty = empty
+        return away
 
-    async def _publish(self, calls: Sequence[Call]) -> bool:
-        """Publish and mark; True when a whole page went through, so that there may be more."""
-        if not calls:
-            return False
-        sent = await relay.publish(self._broker, calls)
-        faults.reach("reconciler.published")
-        await self._catalog.mark_published(sent.confirmed, refused=sent.refused)
-        return not sent.uncertain and len(calls) >= _PAGE
+    async def _publish_all(self, take: Take) -> None:
+        """Publish what is taken, page by page, until there is no more.
 
-
-def _told_end(execution: UUID) -> None:
-    events.emit(events.EXECUTION_ENDED, execution_id=str(execution))
+        What a queue does not take for now stays at the head of every page: so that those behind it are not
+        kept from theirs, the next page is larger, and that queue is left alone.
+        """
+        limit, stuck = _PAGE, set[str]()
+        while True:
+            taken = await take(self._publisher, limit=limit)
+            calls = [call for call in taken if call.headers.queue not in stuck]
+            for at in range(0, len(calls), _PAGE):
+                sent = await relay.publish(self._broker, calls[at : at + _PAGE])
+                faults.reach("reconciler.published")
+                await self._catalog.mark_published(sent.confirmed, refused=sent.refused)
+                relay.tell_marked(sent, self._tally)
+                if sent.away:
+                    return
+                stuck.update(call.headers.queue for call in sent.uncertain)
+            if len(taken) < limit or (not calls and limit >= _LARGEST_PAGE):
+                return
+            if stuck:
+                limit = min(4 * limit, _LARGEST_PAGE)

@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
+from playhead import events
+from playhead.engine import ending
 from playhead.errors import BadRequest, NotFound
 from playhead.model import Execution, Lineage
 
 
 class Recovery(Protocol):
     """What recovering needs of the catalog."""
+
+    async def open_executions(self) -> list[UUID]: ...
 
     async def cancel(self, execution: UUID) -> Execution | None: ...
 
@@ -35,15 +39,20 @@ class RecoverService:
             NotFound: `execution_not_found`.
             Conflict: `execution_ended`; it is completed or failed.
         """
+        # Only whether it runs: to count a large one takes long, and may take too long.
+        runs = execution in await self._catalog.open_executions()
         cancelled = await self._catalog.cancel(execution)
         if cancelled is None:
             raise _no_execution(execution)
+        if runs:
+            ending.tell_end(cancelled)
         return cancelled
 
     async def resend(
-        self, ids: Sequence[UUID] = (), execution: UUID | None = None, route: str | None = None
+        self, ids: Sequence[UUID] | None = None, execution: UUID | None = None, route: str | None = None
     ) -> list[UUID]:
-        """Send dead letters again; returns those that were dead. At least one criterion has to be given.
+        """Send dead letters again: those named by `ids`, or all of an execution, of a route (a name, or
+        `config/route`), or of both; returns those that were dead.
 
         Of several ids, unknown ones are left out; one alone has to exist. A message that is not dead
         (any more) is left as it is.
@@ -53,14 +62,27 @@ class RecoverService:
             NotFound: `dead_letter_not_found`, `execution_not_found`.
             Conflict: `execution_ended`; an execution among them is cancelled.
         """
-        if not ids and execution is None and route is None:
+        # No ids is a selection, too: what a search found nothing for must not become all of the execution.
+        if ids is not None and not ids:
+            raise BadRequest(
+                "selection_empty", "the list of correlation ids is empty; nothing was sent again"
+            )
+        if ids is None and execution is None and route is None:
             raise BadRequest("selection_empty", "name dead letters: by correlation ids, execution or route")
         if execution is not None and await self._catalog.execution(execution) is None:
             raise _no_execution(execution)
-        ids = list(dict.fromkeys(ids))
+        ids = list(dict.fromkeys(ids or ()))
         sent = await self._catalog.resend(ids=ids, execution=execution, route=route)
         if not sent and len(ids) == 1 and await self._catalog.lineage(ids[0]) is None:
             raise NotFound("dead_letter_not_found", f"there is no dead letter {ids[0]}")
+        if sent:
+            events.emit(
+                events.RESENT,
+                count=len(sent),
+                correlation_id=str(sent[0]) if len(sent) == 1 else None,
+                execution_id=str(execution) if execution else None,
+                route=route,
+            )
         return sent
 
 

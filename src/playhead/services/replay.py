@@ -16,19 +16,24 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from playhead import events, faults
-from playhead.engine.drive import Drive
-from playhead.engine.listing import Listing
+from playhead.engine.drive import Begin, Drive
+from playhead.engine.listing import PAGE, Listing
 from playhead.engine.relay import Rest
 from playhead.errors import BadRequest, Conflict, NotFound, ReplayContinues, Unavailable
+from playhead.ids import uuid7
 from playhead.keys import check_path
-from playhead.model import Execution, Replay
+from playhead.model import UNCERTAIN, Execution, Replay
 from playhead.ports.broker import Broker
 from playhead.ports.catalog import Browse, Configs, Jobs, Work
 from playhead.ports.catalog.configs import Loaded
 from playhead.ports.store import Store
+from playhead.ports.tracer import NO_SPAN, OFF, Span, Tracer
+from playhead.tally import Tally
 
 _FIRST_LOOK_SECONDS = 0.002
 _LOOK_SECONDS = 0.1
+_LOOKS_AGAIN = 5
+_LOOK_AGAIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class ReplayService:
         lease: seconds; renewed every third of it.
         settle: seconds without progress after which a waiting caller is answered.
         spawn: starts a coroutine that outlives its caller.
+        tracer: begins a span for each replay, from its creation to the end of its publishing.
     """
 
     def __init__(
@@ -65,7 +71,11 @@ class ReplayService:
         settle: float,
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         rest: Rest = asyncio.sleep,
+        begin: Begin = asyncio.create_task,
+        page: int = PAGE,
         clock: Callable[[], float] = time.monotonic,
+        tally: Tally | None = None,
+        tracer: Tracer = OFF,
     ) -> None:
         self._catalog = catalog
         self._store = store
@@ -75,7 +85,12 @@ class ReplayService:
         self._settle = settle
         self._spawn = spawn
         self._rest = rest
+        self._begin = begin
+        self._page = page
         self._clock = clock
+        self._tally = tally or Tally()
+        self._tracer = tracer
+        self._begun: dict[UUID, Span] = {}
         self._listing = Listing(catalog, store)
         self._driving: set[Drive] = set()
         self.stopping = False
@@ -89,8 +104,24 @@ class ReplayService:
             BadRequest: `invalid_path`, `route_ambiguous`.
             NotFound: `execution_not_found`, `stage_not_found`, `route_not_found`, `no_objects`.
             Conflict: `config_inactive`.
-            Unavailable: nothing was recorded.
+            Unavailable: nothing was recorded; or, as it says then, that can't be known for now.
         """
+        about = {
+            "playhead.from_execution_id": str(request.from_execution_id),
+            "playhead.from_stage": request.from_stage,
+            "playhead.to_route": request.to_route,
+        }
+        span = self._tracer.start("replay", self._tracer.current(), about)
+        try:
+            made = await self._create(request, span.traceparent)
+        except BaseException as exc:
+            span.__exit__(type(exc), exc, exc.__traceback__)
+            raise
+        if self._tracer.on:
+            self._begun[made.execution_id] = span  # whoever drives it here goes on with it
+        return made
+
+    async def _create(self, request: ReplayRequest, traceparent: str | None) -> Replay:
         stage = check_path(request.from_stage, "from_stage")
         path = (request.from_path or "").removesuffix("/")
         if path or request.from_path not in (None, ""):
@@ -109,18 +140,42 @@ class ReplayService:
         await self._broker.check()
         if source.kind == "adopted":
             await self._catalog.adopt(request.from_execution_id)
-        made = await self._catalog.open_replay(
-            source=request.from_execution_id,
-            stage=request.from_stage,
-            path=request.from_path,
-            prefix=prefix,
-            to_route=request.to_route,
-            config=target.version.name,
-            version=target.version.version,
-            route=route,
-        )
+        batch = uuid7()
+        try:
+            made = await self._catalog.open_replay(
+                batch=batch,
+                source=request.from_execution_id,
+                stage=request.from_stage,
+                path=request.from_path,
+                prefix=prefix,
+                to_route=request.to_route,
+                config=target.version.name,
+                version=target.version.version,
+                route=route,
+                traceparent=traceparent,
+            )
+        except Unavailable as exc:
+            made = await self._unheard(batch, exc)
         faults.reach("replay.created")
         return made
+
+    async def _unheard(self, batch: UUID, away: Unavailable) -> Replay:
+        """The replay that was recorded though its answer was lost: told that it failed, a caller would
+        send everything a second time."""
+        for _ in range(_LOOKS_AGAIN):
+            await self._rest(_LOOK_AGAIN_SECONDS)
+            try:
+                if found := await self._catalog.replay(batch):
+                    return found
+            except Unavailable as exc:
+                away = exc
+            else:
+                raise away  # it never happened
+        raise Unavailable(
+            away.code,
+            f"{away.detail}; whether the replay was recorded is not known: once the catalog is back, look "
+            f"whether there is a batch {batch} (`playhead replays`) before you send it again",
+        )
 
     async def _source(self, execution_id: UUID) -> Execution:
         """The source execution, from the catalog or, made by others, as the store shows it."""
@@ -209,7 +264,10 @@ class ReplayService:
         since = self._clock()
         began = since
         while True:
+            overdue = self._clock() - since > self._settle
             try:
+                # Asked before the numbers are read: then they are of all that will ever be found.
+                listed = overdue and await self._catalog.is_listed(job)
                 now = await self._catalog.replay(batch)
             except Unavailable as exc:
                 if self._clock() - since > self._settle:
@@ -225,7 +283,7 @@ class ReplayService:
                     batch, "this server is stopping; the replay goes on elsewhere or when it is back"
                 )
             if now.state == "stalled":
-                events.emit(events.JOB_STALLED, logging.ERROR, job=str(job))
+                events.emit(events.JOB_STALLED, logging.ERROR, execution_id=str(job))
                 raise ReplayContinues(
                     batch,
                     "its listing ended five processes in a row without progress, so nobody goes on: "
@@ -234,32 +292,63 @@ class ReplayService:
             numbers = (now.objects_found, now.objects_published, now.objects_failed)
             if numbers != seen:
                 seen, since = numbers, self._clock()
-            elif self._clock() - since > self._settle:
-                if not await self._catalog.is_listed(job):
-                    raise ReplayContinues(
-                        batch, f"listing has made no progress for {self._settle:g} s, and goes on"
-                    )
+            elif overdue:  # and nothing has moved since, though this process may have stood still
+                if not listed:
+                    why = f"listing has made no progress for {self._settle:g} s, and goes on"
+                    trouble = self._trouble(job)
+                    raise ReplayContinues(batch, f"{why} ({trouble})" if trouble else why)
+                failed = now.objects_found - now.objects_published
                 return replace(
                     now,
-                    objects_failed=now.objects_found - now.objects_published,
-                    status="partial_failure",
+                    objects_failed=failed,
+                    # None failed: all is published, and only the last word on the job is not written yet.
+                    status="partial_failure" if failed else "publishing_complete",
+                    errors=self._with_trouble(job, now.errors),
                 )
             # So often that nobody is answered more than a twentieth later than need be.
             await self._rest(min(max(_FIRST_LOOK_SECONDS, (self._clock() - began) / 20), _LOOK_SECONDS))
+
+    def _with_trouble(self, job: UUID, errors: list[str] | None) -> list[str] | None:
+        """The errors, with what keeps the replay from getting on, where it is driven here."""
+        trouble = self._trouble(job)
+        if not trouble or not errors:
+            return errors
+        return [f"{line}: {trouble}" if line.endswith(UNCERTAIN) else line for line in errors]
+
+    def _trouble(self, job: UUID) -> str:
+        """What keeps a replay from getting on, where it is driven here; empty if that is not known."""
+        return next((drive.trouble for drive in self._driving if drive.job == job), "")
 
     # -- driving -----------------------------------------------------------------------------------
 
     async def drive(self, job: UUID) -> None:
         """Take a job if it is free and work it to its end, or until it is another's. Never raises for a
         backend that is away: it waits for it, as long as the lease is its own."""
+        with self._begun.pop(job, NO_SPAN) as begun:
+            await self._drive(job, begun)
+
+    async def _drive(self, job: UUID, begun: Span) -> None:
         try:
             held = await self._catalog.acquire(job, owner=self._owner, lease=self._lease)
         except Unavailable as exc:
-            events.emit(events.BACKEND_AWAY, logging.WARNING, job=str(job), detail=exc.detail)
+            events.emit(events.BACKEND_AWAY, logging.WARNING, execution_id=str(job), detail=exc.detail)
             return
         if held is None:
             return
-        events.emit(events.JOB_TAKEN, logging.DEBUG, job=str(job), epoch=held.epoch)
+        events.emit(events.JOB_TAKEN, execution_id=str(job), epoch=held.epoch)
+        span, headers = begun, held.headers
+        if span is NO_SPAN:  # a run, or a replay that another process began
+            span = self._tracer.start("replay" if headers.replay_batch_id else "run", headers.traceparent)
+        span.set(
+            {
+                "playhead.execution_id": str(job),
+                "playhead.config": headers.config,
+                "playhead.config_version": headers.config_version,
+                "playhead.route": headers.route,
+            }
+        )
+        if headers.replay_batch_id:
+            span.set({"playhead.replay_batch_id": str(headers.replay_batch_id)})
         drive = Drive(
             self._catalog,
             self._store,
@@ -267,11 +356,17 @@ class ReplayService:
             held,
             lease=self._lease,
             rest=self._rest,
+            begin=self._begin,
+            page=self._page,
             clock=self._clock,
+            tally=self._tally,
+            tracer=self._tracer,
+            under=span.traceparent,
         )
         self._driving.add(drive)
         try:
-            await drive.run()
+            with span, span.current():
+                await drive.run()
         finally:
             self._driving.discard(drive)
 

@@ -27,6 +27,8 @@ from playhead.ports.catalog import Browse, Configs, Upkeep, Work
 from playhead.ports.catalog.upkeep import Subscription
 from playhead.ports.catalog.work import Claim
 from playhead.ports.store import Store
+from playhead.ports.tracer import OFF, Tracer
+from playhead.tally import Tally
 
 _SUBSCRIBE_SECONDS = 0.5
 _EXPIRE_SECONDS = 0.05
@@ -64,6 +66,8 @@ class WorkerService:
         settings: WorkerSettings,
         *,
         rest: Rest = asyncio.sleep,
+        tally: Tally | None = None,
+        tracer: Tracer = OFF,
     ) -> None:
         self._catalog = catalog
         self._broker = broker
@@ -71,10 +75,13 @@ class WorkerService:
         self._adapters = adapters
         self._settings = settings
         self._rest = rest
+        self._tally = tally or Tally()
+        self._tracer = tracer
         self._lanes: dict[str, Lane] = {}
         self._retired: list[Lane] = []
         self._runtimes: dict[tuple[str, int, str], RouteRuntime] = {}
         self._stop = asyncio.Event()
+        self._working: dict[UUID, str] = {}
         self._only: frozenset[str] = frozenset()
         self._suspect: int | None = None
         self.hung: str | None = None
@@ -97,11 +104,13 @@ class WorkerService:
 
         `routes` (names, or `config/route`) limits what is consumed. What runs is finished first; what
         waits for a slot is given back.
-        Returns 0, or 1 when adapters hang in half of a route's slots.
+        Returns 0, or 1 when adapters hang in half of a route's slots, or nothing is left to do but what
+        needs adapters that this process has not got.
         """
         self._only = frozenset(routes)
         self._stop = stop or asyncio.Event()
         quiet_since: float | None = None
+        left: dict[str, str] = {}
         expire = asyncio.create_task(self._expire_loop())
         try:
             while not self._stop.is_set() and self.hung is None:
@@ -112,6 +121,7 @@ class WorkerService:
                     quiet = await self._is_quiet()
                     quiet_since = (quiet_since or time.monotonic()) if quiet is not None else None
                     if quiet_since is not None and time.monotonic() - quiet_since >= (quiet or 0):
+                        left = self._lacking()
                         break
                 await self._nap(0.05 if until or until_idle else _SUBSCRIBE_SECONDS)
         finally:
@@ -129,7 +139,9 @@ class WorkerService:
         if self.hung:
             events.emit(events.ADAPTER_HANGS, logging.ERROR, adapter=self.hung)
             return 1
-        return 0
+        for queue, why in left.items():
+            events.emit(events.WORK_LEFT, logging.ERROR, queue=queue, detail=why)
+        return 1 if left else 0
 
     async def _nap(self, seconds: float) -> None:
         try:
@@ -183,7 +195,8 @@ class WorkerService:
         try:
             if any(lane.in_hand for lane in self._lanes.values()):
                 return None
-            for queue in self._lanes:
+            lacking = self._lacking()
+            for queue in self._lanes.keys() - lacking:
                 if sum(await self._broker.depth(queue)):
                     return None
             running = await self._catalog.open_executions()
@@ -191,16 +204,22 @@ class WorkerService:
                 found = await self._catalog.execution(execution)
                 if found is None or not found.counts.pending:
                     continue
-                if not self._only:
+                if not (self._only or lacking):
                     return None
                 counts = await self._catalog.route_counts(execution)
-                mine = {lane.subscription.route for lane in self._lanes.values()}
-                if any(c.counts.pending for c in counts if c.route in mine):
+                mine = (
+                    self._lanes.keys() - lacking if self._only else {c.queue for c in counts} - lacking.keys()
+                )
+                if any(c.counts.pending for c in counts if c.queue in mine):
                     return None
             # A running execution without an open row is being listed, by this process or another.
             return 3.0 if running else 0.0
         except Unavailable:
             return None
+
+    def _lacking(self) -> dict[str, str]:
+        """Queues of which this process can't work what waits, and why."""
+        return {queue: lane.lacks for queue, lane in self._lanes.items() if lane.lacks}
 
     async def _expire_loop(self) -> None:
         while True:
@@ -265,9 +284,12 @@ class WorkerService:
             self._broker,
             self._store,
             worker=self._settings.worker,
+            working=self._working,
             max_object_bytes=self._settings.max_object_bytes,
             rest=self._rest,
             going_on=going_on,
+            tally=self._tally,
+            tracer=self._tracer,
         )
 
     def finished(self, count: int) -> None:

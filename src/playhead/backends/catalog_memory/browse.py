@@ -19,6 +19,7 @@ from playhead.model import (
     Lineage,
     Problem,
     RouteCounts,
+    RowState,
 )
 from playhead.ports.catalog.browse import ExecutionFilter
 
@@ -32,6 +33,10 @@ class BrowsePart(Tables):
         await self._begin()
         row = self._executions.get(execution)
         return self._view(row) if row else None
+
+    async def executions_named(self, executions: Sequence[UUID]) -> list[Execution]:
+        await self._begin()
+        return [self._view(self._executions[e]) for e in set(executions) & self._executions.keys()]
 
     async def executions(
         self, where: ExecutionFilter, *, before: int | None = None, limit: int = 100
@@ -73,9 +78,9 @@ class BrowsePart(Tables):
     async def lineage_of_object(self, key: str) -> list[Lineage]:
         await self._begin()
         output = self._outputs.get(key)
-        if output and output.message:
-            return [self._lineage(output.message)] if output.state == "stored" else []
-        takers = [row for row in self._messages.values() if row.object_key == key]
+        if output and output.message and output.state == "stored":
+            return [self._lineage(output.message)]
+        takers = [row for row in self._messages.values() if row.object_key == key and not row.parent]
         return [self._lineage(row) for row in reversed(takers)]
 
     async def lineage_list(
@@ -102,30 +107,36 @@ class BrowsePart(Tables):
         return [self._lineage(row) for row in found], then
 
     async def chain(
-        self, correlation_id: UUID, *, direction: Literal["up", "down", "both"], limit: int
-    ) -> list[ChainLink]:
+        self,
+        correlation_id: UUID,
+        *,
+        direction: Literal["up", "down", "both"],
+        after: UUID | None = None,
+        limit: int,
+    ) -> tuple[list[ChainLink], UUID | None]:
         await self._begin()
         start = self._messages.get(correlation_id)
         if start is None:
-            return []
-        links: list[tuple[int, Bond, MessageRow]] = [(0, "self", start)]
+            return [], None
+        nearest: list[tuple[int, Bond, MessageRow]] = [(0, "self", start)]
         up = [start] if direction != "down" else []
         down = [start] if direction != "up" else []
         distance = 0
-        # Level by level, so that a limit leaves out what is farthest.
         while up or down:
             distance += 1
             above = [found for row in up for found in self._above(row)]
             below = [found for row in down for found in self._below(row)]
-            links += [(-distance, via, row) for via, row in above]
-            links += [(distance, via, row) for via, row in below]
+            nearest += [(-distance, via, row) for via, row in above]
+            nearest += [(distance, via, row) for via, row in below]
             up = [row for _, row in above]
             down = [row for _, row in below]
-        nearest = links[:limit]
-        return [
+        begin = next((at + 1 for at, link in enumerate(nearest) if link[2].id == after), 0)
+        page = nearest[begin : begin + limit]
+        links = [
             ChainLink(**_fields(self._lineage(row)), distance=distance, via=via)
-            for distance, via, row in sorted(nearest, key=lambda link: (link[0], link[2].n))
+            for distance, via, row in sorted(page, key=lambda link: (link[0], link[2].n))
         ]
+        return links, page[-1][2].id if len(nearest) > begin + limit else None
 
     def _above(self, row: MessageRow) -> Iterator[tuple[Bond, MessageRow]]:
         if row.parent:
@@ -181,7 +192,7 @@ class BrowsePart(Tables):
             for row in self._messages.values()
             if row.state == "dead"
             and execution in (None, row.execution.id)
-            and route in (None, row.route.name)
+            and route in (None, row.route.name, f"{row.execution.ran.config.name}/{row.route.name}")
         )
         found, then = page(rows, before, limit)
         return [_dead_letter(row) for row in found], then
@@ -192,6 +203,11 @@ class BrowsePart(Tables):
         if row is None or row.state != "dead":
             return None
         return DeadLetterDetail(**asdict(_dead_letter(row)), traceback=row.traceback)
+
+    async def open_by_route(self) -> dict[tuple[str, str, RowState], int]:
+        await self._begin()
+        rows = (row for row in self._messages.values() if row.open)
+        return dict(Counter((row.execution.ran.config.name, row.route.name, row.state) for row in rows))
 
     async def dead_by_route(self) -> dict[tuple[str, str], int]:
         await self._begin()

@@ -18,7 +18,8 @@ class ConfigsPart(Tables):
         row = self._configs.get(config.name)
         if row and row.newest.digest == digest:
             return row.view(row.newest), False
-        self._refuse_taken(config)
+        if row is None or row.active:
+            self._refuse_taken(config)
         if row is None:
             row = self._configs[config.name] = ConfigRow(config.name)
         version = VersionRow(

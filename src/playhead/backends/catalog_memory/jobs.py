@@ -12,24 +12,32 @@ from playhead.envelope import Call
 from playhead.errors import BadRequest, Conflict
 from playhead.ids import moment, uuid7
 from playhead.keys import INPUT_STAGE, object_key
-from playhead.model import Execution, Problem, Replay, ReplayState
+from playhead.model import MOST_ERRORS, UNCERTAIN, Execution, Problem, Replay, ReplayState
 from playhead.ports.catalog.jobs import Held, Input, Listed
 
 MOST_IN_A_PAGE = 1_000
 MOST_IDLE_TAKEOVERS = 5
-MOST_ERRORS = 100
 
 
 class JobsPart(Tables):
     # -- opening -----------------------------------------------------------------------------------
 
     async def open_run(
-        self, config: str, version: int, *, tags: Sequence[str], owner: str, lease: float
+        self,
+        execution: UUID,
+        config: str,
+        version: int,
+        *,
+        tags: Sequence[str],
+        owner: str,
+        lease: float,
+        traceparent: str | None = None,
     ) -> Execution:
         await self._begin()
         found = self._version(config, version)
         now = self._clock()
-        row = ExecutionRow(next(self._numbers), uuid7(), "run", found, now, tags=tuple(dict.fromkeys(tags)))
+        row = ExecutionRow(next(self._numbers), execution, "run", found, now, tags=tuple(sorted(set(tags))))
+        row.traceparent = traceparent
         row.job = JobRow(
             execution=row,
             source=row.id,
@@ -78,7 +86,8 @@ class JobsPart(Tables):
         await self._begin()
         row = self._known(execution)
         job = row.job
-        if row.status != "running" or job is None:
+        lost = job is not None and job.error is not None and job.error.code == "upload_incomplete"
+        if row.status == "cancelled" or job is None or lost:
             return False
         if job.phase == "uploading":
             for output in self._outputs.values():
@@ -91,6 +100,7 @@ class JobsPart(Tables):
     async def open_replay(
         self,
         *,
+        batch: UUID,
         source: UUID,
         stage: str,
         path: str | None,
@@ -99,13 +109,15 @@ class JobsPart(Tables):
         config: str,
         version: int,
         route: str,
+        traceparent: str | None = None,
     ) -> Replay:
         await self._begin()
         self._known(source)
         found = self._version(config, version)
         row = ExecutionRow(
-            next(self._numbers), uuid7(), "replay", found, self._clock(), parent=source, batch=uuid7()
+            next(self._numbers), uuid7(), "replay", found, self._clock(), parent=source, batch=batch
         )
+        row.traceparent = traceparent
         row.job = JobRow(
             execution=row,
             source=source,
@@ -390,7 +402,7 @@ def _errors(job: JobRow, rows: Sequence[MessageRow]) -> list[str] | None:
         if row.error:
             lines.append(f"{row.object_key}: {row.error.code}: {row.error.message}")
         elif row.open and row.call_state == "uncertain":
-            lines.append(f"{row.object_key}: uncertain, will be settled")
+            lines.append(f"{row.object_key}: {UNCERTAIN}")
         elif row.open and job.phase == "ended":
             lines.append(f"{row.object_key}: not published yet, is sent again")
     if unsent := sum(row.state == "cancelled" and not row.confirmed for row in rows):

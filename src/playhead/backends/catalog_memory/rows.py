@@ -10,6 +10,7 @@ from uuid import UUID
 from playhead.envelope import Call, Headers
 from playhead.model import OPEN_STATES, Config, ConfigVersion, Kind, Problem, Route, RowState, Status
 from playhead.ports.catalog.upkeep import Process
+from playhead.tally import Numbers
 
 Phase = Literal["uploading", "publishing", "stalled", "ended", "cancelled"]
 """How far a job is. What a replay's state says beyond `ended` is read from its rows."""
@@ -68,6 +69,7 @@ class ExecutionRow:
     status: Status = "running"
     parent: UUID | None = None
     batch: UUID | None = None
+    traceparent: str | None = None
     tags: tuple[str, ...] = ()
     ended_at: float | None = None
     revision: int = 0
@@ -130,7 +132,8 @@ class MessageRow:
     Attributes:
         ordinal: place in its job's listing; None for children.
         publisher: the process that is to publish it.
-        confirmed: the broker confirmed a call of it once, or a worker claimed it, which proves as much.
+        confirmed: the broker confirmed a call of it once, or a worker claimed it, which proves as much; or
+            its call was refused and it was sent again, which is no longer its job's concern.
         attempt: how often work was started; with the id, the token of a claim.
         base: attempts that do not count towards `max_attempts`.
         losses: its last attempts in a row in which a worker died.
@@ -219,7 +222,9 @@ class MessageRow:
         self.state = state
         self.worker = None
         self.ended_at = now
-        self.error = error
+        if state != "cancelled":  # then why it last failed is all there is to say of it
+            self.error = error
+            self.traceback = None
 
 
 @dataclass(slots=True, eq=False)
@@ -244,6 +249,7 @@ class ProcessRow:
     queues: tuple[str, ...]
     started_at: float
     heartbeat_at: float
+    tally: Numbers
 
 
 @dataclass(slots=True, eq=False)

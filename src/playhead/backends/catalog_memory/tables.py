@@ -23,6 +23,7 @@ from playhead.envelope import Headers
 from playhead.errors import NotFound
 from playhead.ids import mint, moment
 from playhead.model import Counts, Execution, Route
+from playhead.tally import Numbers
 
 MISSED_BEATS = 5
 
@@ -49,6 +50,7 @@ class Tables:
         self._outputs: dict[str, OutputRow] = {}
         self._processes: dict[str, ProcessRow] = {}
         self._leases: dict[str, LeaseRow] = {}
+        self._departed: list[Numbers] = []
 
     async def _begin(self) -> None:
         """Stand aside once. Nothing is awaited after it, so each method is one transaction."""
@@ -97,6 +99,7 @@ class Tables:
                     config_version=row.version.number,
                     route=route.name,
                     replay_batch_id=row.batch,
+                    traceparent=row.traceparent,
                 )
 
     def _insert_messages(

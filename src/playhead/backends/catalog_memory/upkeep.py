@@ -12,6 +12,7 @@ from playhead.errors import Conflict
 from playhead.ids import moment
 from playhead.model import Problem, WorkerInfo
 from playhead.ports.catalog.upkeep import Process, Subscription
+from playhead.tally import Numbers, total
 
 FORGET_SECONDS = 3_600.0
 UNHURRIED_SECONDS = 60.0
@@ -21,22 +22,30 @@ UNHURRIED_SECONDS = 60.0
 class UpkeepPart(Tables):
     # -- processes ---------------------------------------------------------------------------------
 
-    async def heartbeat(self, process: Process, queues: Sequence[str] = ()) -> None:
+    async def heartbeat(
+        self, process: Process, queues: Sequence[str] = (), tally: Numbers | None = None
+    ) -> bool:
         await self._begin()
         now = self._clock()
         known = self._processes.get(process.id)
         started_at = known.started_at if known else now
-        self._processes[process.id] = ProcessRow(process, tuple(queues), started_at, now)
+        told = (tally or {}) if known else {}
+        self._processes[process.id] = ProcessRow(process, tuple(queues), started_at, now, told)
+        return known is not None
 
-    async def depart(self, process: str) -> None:
+    async def depart(self, process: str, tally: Numbers | None = None) -> None:
         await self._begin()
-        self._processes.pop(process, None)
+        if gone := self._processes.pop(process, None):
+            self._departed.append(tally or gone.tally)
         for execution in self._executions.values():
-            # The owner of an upload stays named: that it is gone is how the run is found to be lost.
             if execution.job and execution.job.owner == process:
-                execution.job.lease_until = 0.0
+                execution.job.let_go()
                 execution.job.idle_takeovers = max(execution.job.idle_takeovers - 1, 0)
         self._leases = {name: lease for name, lease in self._leases.items() if lease.owner != process}
+
+    async def tallies(self) -> Numbers:
+        await self._begin()
+        return total([*self._departed, *(row.tally for row in self._processes.values())])
 
     async def workers(self) -> list[WorkerInfo]:
         await self._begin()
@@ -201,7 +210,7 @@ class UpkeepPart(Tables):
             for row in (rows if ids else self._messages.values())
             if row.state == "dead"
             and execution in (None, row.execution.id)
-            and route in (None, row.route.name)
+            and route in (None, row.route.name, f"{row.execution.ran.config.name}/{row.route.name}")
         ]
         if not ids:
             # Only what was named can be refused: the rest of a wide selection goes on without it.
@@ -216,6 +225,7 @@ class UpkeepPart(Tables):
             row.losses = 0
             row.ended_at = row.error = row.traceback = None
             row.call_again(publisher=None)
+            row.confirmed = True
             row.execution.status = "running"
             row.execution.ended_at = None
         return [row.id for row in dead]
@@ -236,4 +246,7 @@ class UpkeepPart(Tables):
     async def maintain(self) -> None:
         await self._begin()
         long_ago = self._clock() - FORGET_SECONDS - self._dead_after
-        self._processes = {i: row for i, row in self._processes.items() if row.heartbeat_at >= long_ago}
+        gone = [row for row in self._processes.values() if row.heartbeat_at < long_ago]
+        self._departed += [row.tally for row in gone]
+        for row in gone:
+            del self._processes[row.process.id]

@@ -7,7 +7,7 @@ from copy import deepcopy
 from uuid import UUID
 
 from playhead.backends.catalog_memory.rows import MessageRow, OutputRow
-from playhead.backends.catalog_memory.tables import Tables
+from playhead.backends.catalog_memory.tables import MISSED_BEATS, Tables
 from playhead.envelope import Call
 from playhead.keys import object_key, renamed
 from playhead.model import Problem
@@ -31,10 +31,15 @@ from playhead.ports.catalog.work import (
 class WorkPart(Tables):
     # -- claim -------------------------------------------------------------------------------------
 
-    async def claim(self, worker: str, ids: Sequence[UUID]) -> list[Claim | Refusal]:
+    async def claim(self, worker: str, ids: Sequence[UUID], *, alone: bool = False) -> list[Claim | Refusal]:
         await self._begin()
         taken: set[UUID] = set()
-        return [self._claim(worker, identity, taken, alone=len(ids) == 1) for identity in ids]
+        answers = [self._claim(worker, identity, taken, alone=alone) for identity in ids]
+        if taken and (process := self._processes.get(worker)):
+            now = self._clock()
+            if process.heartbeat_at < now - self._dead_after / MISSED_BEATS:
+                process.heartbeat_at = now
+        return answers
 
     def _claim(self, worker: str, identity: UUID, taken: set[UUID], *, alone: bool) -> Claim | Refusal:
         row = self._messages.get(identity)
@@ -45,23 +50,27 @@ class WorkPart(Tables):
         if not row.open:
             return Refusal(identity, "closed", self._unpublished_children(row), execution.id)
         if execution.status != "running":
+            if row.state == "running" and row.worker == worker and identity not in taken:
+                row.close("cancelled", now)  # claimed by an unheard call, and worked by nobody
             return Refusal(identity, "ended", execution_id=execution.id)
-        if row.state == "running" and (identity in taken or self._alive(row.worker)):
+        again = row.state == "running" and row.worker == worker and identity not in taken
+        if row.state == "running" and not again and (identity in taken or self._alive(row.worker)):
             return Refusal(identity, "held", execution_id=execution.id)
         if row.state == "retry" and row.not_before > now:
             return Refusal(identity, "early", execution_id=execution.id)
-        spent = row.attempt + 1 - row.base
+        spent = row.attempt + 1 - row.base - again
         if spent > row.route.errors.max_attempts:
             why = f"{spent - 1} attempts were spent, and the last was never finished: its worker was lost"
             row.close("dead", now, Problem("worker_lost", why))
             self._burn(row)
-            return Refusal(identity, "lost", execution_id=execution.id)
-        losses = row.losses + (row.state == "running")
+            return Refusal(identity, "lost", (), execution.id, execution.ran.config.name, row.route.name)
+        losses = row.losses + (row.state == "running" and not again)
         if losses >= SUSPECT_LOSSES and not alone:
             return Refusal(identity, "suspect", execution_id=execution.id)
         row.losses = losses
         row.state = "running"
         row.attempt += 1
+        row.base += again
         row.worker = worker
         row.started_at = now
         # A delivery proves that the broker had it, whatever the publisher knows.
@@ -82,6 +91,7 @@ class WorkPart(Tables):
             stage=row.stage,
             path=row.path,
             source=self._source(row.object_key),
+            traceparent=execution.traceparent,
         )
 
     def _unpublished_children(self, row: MessageRow) -> tuple[Call, ...]:
@@ -159,14 +169,20 @@ class WorkPart(Tables):
     def _finish(self, publisher: str, result: Result) -> Finished | None:
         row = self._messages.get(result.correlation_id)
         if row is None or not row.holds(result.attempt):
+            if row and isinstance(result, Done) and (row.state, row.attempt) == ("completed", result.attempt):
+                return Finished(list(self._unpublished_children(row)))
             return None
         row.losses = 0
         if isinstance(result, Done):
             return Finished(self._complete(row, publisher, result.keys))
         if row.execution.status == "cancelled":
+            if isinstance(result, Failed):
+                row.error = Problem(result.code, result.error)
+                row.traceback = result.traceback
             row.close("cancelled", self._clock())
             self._burn(row)
-        elif isinstance(result, GivenBack):
+            return Finished(cancelled=True)
+        if isinstance(result, GivenBack):
             row.base += 1
             row.retry(self._clock() + result.delay)
         else:
@@ -176,7 +192,6 @@ class WorkPart(Tables):
     def _complete(self, row: MessageRow, publisher: str, keys: Sequence[str]) -> list[Call]:
         now = self._clock()
         row.close("completed", now)
-        row.traceback = None
         for output in self._outputs_of(row):
             output.state = "stored" if output.key in keys else "burnt"
         routes = row.execution.ran.config.routes

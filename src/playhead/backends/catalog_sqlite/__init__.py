@@ -13,6 +13,7 @@ from playhead.backends.catalog_sqlite.configs import ConfigsPart
 from playhead.backends.catalog_sqlite.jobs import JobsPart
 from playhead.backends.catalog_sqlite.upkeep import UpkeepPart
 from playhead.backends.catalog_sqlite.work import WorkPart
+from playhead.ports.diagnosis import Finding
 
 
 class SqliteCatalog(ConfigsPart, JobsPart, WorkPart, UpkeepPart, BrowsePart):
@@ -23,6 +24,9 @@ class SqliteCatalog(ConfigsPart, JobsPart, WorkPart, UpkeepPart, BrowsePart):
     async def check(self) -> str:
         await self._read(lambda con: con.execute("SELECT 1 FROM executions LIMIT 1").fetchone())
         return f"sqlite {sqlite3.sqlite_version} in {self._db.path.name}"
+
+    async def diagnose(self) -> list[Finding]:
+        return await self._db.diagnose()
 
     async def close(self) -> None:
         """Nothing to let go of: the database is closed by whoever opened it."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Literal
 from uuid import UUID
 
 from playhead.backends._sqlite import Connection
-from playhead.backends.catalog_sqlite.rows import DEAD, STORED, Part, moment_or_none, uuid_or_none
+from playhead.backends.catalog_sqlite.rows import DEAD, STORED, Part, moment_or_none, of_route, uuid_or_none
 from playhead.backends.catalog_sqlite.rows import EXECUTION as _EXECUTION
 from playhead.ids import created_at, moment
 from playhead.model import (
@@ -21,6 +22,7 @@ from playhead.model import (
     Lineage,
     Problem,
     RouteCounts,
+    RowState,
 )
 from playhead.ports.catalog.browse import ExecutionFilter
 
@@ -35,10 +37,18 @@ _DEAD = (
 )
 _ABOVE_ALL = (1 << 63) - 1
 
+_Via = Literal["self", "parent", "replay"]
+
 
 class BrowsePart(Part):
     async def execution(self, execution: UUID) -> Execution | None:
         return await self._read(lambda con: self._find_execution(con, execution))
+
+    async def executions_named(self, executions: Sequence[UUID]) -> list[Execution]:
+        def job(con: Connection) -> list[Execution]:
+            return [found for e in set(executions) if (found := self._find_execution(con, e))]
+
+        return await self._read(job)
 
     async def executions(
         self, where: ExecutionFilter, *, before: int | None = None, limit: int = 100
@@ -147,7 +157,7 @@ class BrowsePart(Part):
                 rows = con.execute(f"{_LINEAGE} WHERE m.n = ?", made).fetchall()
             else:
                 rows = con.execute(
-                    f"{_LINEAGE} WHERE m.object_key = ? AND m.parent IS NULL ORDER BY m.n", (key,)
+                    f"{_LINEAGE} WHERE m.object_key = ? AND m.parent IS NULL ORDER BY m.n DESC", (key,)
                 ).fetchall()
             return [Lineage(**self._lineage(con, r)) for r in rows]
 
@@ -210,72 +220,69 @@ class BrowsePart(Part):
         return found
 
     async def chain(
-        self, correlation_id: UUID, *, direction: Literal["up", "down", "both"], limit: int
-    ) -> list[ChainLink]:
-        def job(con: Connection) -> list[ChainLink]:
-            start = con.execute("SELECT n FROM messages WHERE id = ?", (correlation_id.bytes,)).fetchone()
+        self,
+        correlation_id: UUID,
+        *,
+        direction: Literal["up", "down", "both"],
+        after: UUID | None = None,
+        limit: int,
+    ) -> tuple[list[ChainLink], UUID | None]:
+        def job(con: Connection) -> tuple[list[ChainLink], UUID | None]:
+            start, last = (
+                con.execute("SELECT n FROM messages WHERE id = ?", (identity.bytes,)).fetchone()
+                if identity
+                else None
+                for identity in (correlation_id, after)
+            )
             if start is None:
-                return []
-            found: dict[int, tuple[int, Literal["self", "parent", "replay"]]] = {start[0]: (0, "self")}
-            if direction in ("up", "both"):
-                self._walk_up(con, start[0], found, limit)
-            if direction in ("down", "both"):
-                self._walk_down(con, start[0], found, limit)
-            links = []
-            for n, (distance, via) in sorted(found.items(), key=lambda item: (item[1][0], item[0])):
+                return [], None
+            walk = self._walk(con, start[0], direction)
+            if last is not None:
+                next((n for n, _, _ in walk if n == last[0]), None)
+            page = list(islice(walk, limit))
+            more = next(walk, None) is not None
+            links = {}
+            for n, distance, via in sorted(page, key=lambda link: (link[1], link[0])):
                 row = con.execute(f"{_LINEAGE} WHERE m.n = ?", (n,)).fetchone()
-                links.append(ChainLink(**self._lineage(con, row), distance=distance, via=via))
-            return links
+                links[n] = ChainLink(**self._lineage(con, row), distance=distance, via=via)
+            return list(links.values()), links[page[-1][0]].correlation_id if more else None
 
         return await self._read(job)
 
-    def _walk_up(
-        self,
-        con: Connection,
-        n: int,
-        found: dict[int, tuple[int, Literal["self", "parent", "replay"]]],
-        limit: int,
-    ) -> None:
+    def _walk(
+        self, con: Connection, start: int, direction: Literal["up", "down", "both"]
+    ) -> Iterator[tuple[int, int, _Via]]:
+        """The rows of a chain with distance and bond, nearest first, read as they are asked for."""
+        yield start, 0, "self"
+        up = start if direction != "down" else None
+        down = [start] if direction != "up" else []
         distance = 0
-        while len(found) < limit:
-            parent, key = con.execute("SELECT parent, object_key FROM messages WHERE n = ?", (n,)).fetchone()
-            via: Literal["parent", "replay"] = "parent"
-            if parent is None:
-                via = "replay"
-                row = con.execute("SELECT message FROM outputs WHERE key = ?", (key,)).fetchone()
-                parent = row[0] if row else None
-            if parent is None or parent in found:
-                return
-            distance -= 1
-            found[parent] = (distance, via)
-            n = parent
-
-    def _walk_down(
-        self,
-        con: Connection,
-        n: int,
-        found: dict[int, tuple[int, Literal["self", "parent", "replay"]]],
-        limit: int,
-    ) -> None:
-        level, distance = [n], 0
-        while level and len(found) < limit:
+        while up is not None or down:
             distance += 1
+            if up is not None:
+                parent, key = con.execute(
+                    "SELECT parent, object_key FROM messages WHERE n = ?", (up,)
+                ).fetchone()
+                via: _Via = "parent"
+                if parent is None:
+                    via = "replay"
+                    made = con.execute("SELECT message FROM outputs WHERE key = ?", (key,)).fetchone()
+                    parent = made[0] if made else None
+                up = parent
+                if up is not None:
+                    yield up, -distance, via
             below: list[int] = []
-            for above in level:
-                room = limit - len(found)
-                if room <= 0:
-                    return
+            for above in down:
                 children = con.execute(
                     "SELECT n, 'parent' FROM messages WHERE parent = ?1 UNION ALL "
                     "SELECT m.n, 'replay' FROM outputs o JOIN messages m ON m.object_key = o.key AND m.parent IS NULL "
-                    "WHERE o.message = ?1 AND o.state = ?2 ORDER BY 1 LIMIT ?3",
-                    (above, STORED, room),
-                ).fetchall()
-                for child, via in children:
-                    if child not in found:
-                        found[child] = (distance, via)
-                        below.append(child)
-            level = below
+                    "WHERE o.message = ?1 AND o.state = ?2 ORDER BY 1",
+                    (above, STORED),
+                )
+                for child, bond in children:
+                    below.append(child)
+                    yield child, distance, bond
+            down = below
 
     # -- dead letters ------------------------------------------------------------------------------
 
@@ -306,7 +313,7 @@ class BrowsePart(Part):
     ) -> tuple[list[DeadLetter], int | None]:
         def job(con: Connection) -> tuple[list[DeadLetter], int | None]:
             rows = con.execute(
-                f"{_DEAD} WHERE m.state = 5 AND (?1 IS NULL OR e.id = ?1) AND (?2 IS NULL OR l.route = ?2) "
+                f"{_DEAD} WHERE m.state = 5 AND (?1 IS NULL OR e.id = ?1) AND {of_route(2)} "
                 "AND (?3 IS NULL OR m.n < ?3) ORDER BY m.n DESC LIMIT ?4",
                 (execution.bytes if execution else None, route, before, limit + 1),
             ).fetchall()
@@ -324,11 +331,27 @@ class BrowsePart(Part):
 
         return await self._read(job)
 
+    async def open_by_route(self) -> dict[tuple[str, str, RowState], int]:
+        def job(con: Connection) -> dict[tuple[str, str, RowState], int]:
+            found: dict[tuple[str, str, RowState], int] = {}
+            for lane_id, state, count in con.execute(
+                "SELECT m.lane, m.state, count(*) FROM executions e "
+                "CROSS JOIN messages m INDEXED BY messages_by_state ON m.execution = e.n AND m.state IN (0, 1, 2) "
+                "WHERE e.settled = 0 GROUP BY m.lane, m.state"
+            ):
+                lane = self._lane(con, lane_id)
+                of = (lane.config, lane.route, ROW_STATES[state])  # in several versions perhaps
+                found[of] = found.get(of, 0) + count
+            return found
+
+        return await self._read(job)
+
     async def dead_by_route(self) -> dict[tuple[str, str], int]:
         rows = await self._read(
             lambda con: con.execute(
-                "SELECT v.name, l.route, count(*) FROM messages m INDEXED BY messages_dead JOIN lanes l ON l.id = m.lane "
-                "JOIN config_versions v ON v.id = l.config_version WHERE m.state = 5 GROUP BY 1, 2"
+                "SELECT v.name, l.route, sum(d.count) FROM "
+                "(SELECT lane, count(*) AS count FROM messages INDEXED BY messages_dead_by_lane WHERE state = 5 GROUP BY lane) d "
+                "JOIN lanes l ON l.id = d.lane JOIN config_versions v ON v.id = l.config_version GROUP BY 1, 2"
             ).fetchall()
         )
         return {(config, route): count for config, route, count in rows}

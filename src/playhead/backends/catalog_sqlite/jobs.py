@@ -33,16 +33,24 @@ class JobsPart(ReplaysPart):
     # -- runs --------------------------------------------------------------------------------------
 
     async def open_run(
-        self, config: str, version: int, *, tags: Sequence[str], owner: str, lease: float
+        self,
+        execution: UUID,
+        config: str,
+        version: int,
+        *,
+        tags: Sequence[str],
+        owner: str,
+        lease: float,
+        traceparent: str | None = None,
     ) -> Execution:
         def job(con: Connection) -> Execution:
             version_id, entry = self._entry(con, config, version)
-            uuid = mint(1)[0]
+            uuid = execution.bytes
             now = self._clock()
             (n,) = con.execute(
-                "INSERT INTO executions (id, kind, status, config_version, created_at) "
-                "VALUES (?, 'run', 'running', ?, ?) RETURNING n",
-                (uuid, version_id, now),
+                "INSERT INTO executions (id, kind, status, config_version, created_at, traceparent) "
+                "VALUES (?, 'run', 'running', ?, ?, ?) RETURNING n",
+                (uuid, version_id, now, traceparent),
             ).fetchone()
             con.executemany("INSERT OR IGNORE INTO tags VALUES (?, ?)", [(tag, n) for tag in tags])
             con.execute(
@@ -52,7 +60,7 @@ class JobsPart(ReplaysPart):
                     n,
                     uuid,
                     INPUT_STAGE,
-                    f"{text(uuid)}/{INPUT_STAGE}",
+                    f"{execution}/{INPUT_STAGE}",
                     entry.route,
                     entry.id,
                     owner,
@@ -105,7 +113,8 @@ class JobsPart(ReplaysPart):
             )
             if not done.rowcount:  # sealed already (an answer was lost), or not waiting for it any more
                 sealed = (
-                    "SELECT 1 FROM jobs WHERE execution = ? AND state <> 'cancelled' AND error_code IS NULL"
+                    "SELECT 1 FROM jobs j JOIN executions e ON e.n = j.execution WHERE e.n = ? "
+                    "AND e.status <> 'cancelled' AND j.error_code IS NOT 'upload_incomplete'"
                 )
                 return con.execute(sealed, (n,)).fetchone() is not None
             # Byte order makes `{prefix}/` … `{prefix}0` exactly what lies below the prefix.
@@ -122,6 +131,7 @@ class JobsPart(ReplaysPart):
     async def open_replay(
         self,
         *,
+        batch: UUID,
         source: UUID,
         stage: str,
         path: str | None,
@@ -130,15 +140,16 @@ class JobsPart(ReplaysPart):
         config: str,
         version: int,
         route: str,
+        traceparent: str | None = None,
     ) -> Replay:
         def job(con: Connection) -> Replay:
             version_id, _ = self._entry(con, config, version)
             lane = self._lane_named(con, version_id, route)
-            execution, batch = mint(2)
+            (execution,) = mint(1)
             (n,) = con.execute(
-                "INSERT INTO executions (id, kind, status, config_version, parent, batch, created_at) "
-                "VALUES (?, 'replay', 'running', ?, ?, ?, ?) RETURNING n",
-                (execution, version_id, source.bytes, batch, self._clock()),
+                "INSERT INTO executions (id, kind, status, config_version, parent, batch, created_at, traceparent) "
+                "VALUES (?, 'replay', 'running', ?, ?, ?, ?, ?) RETURNING n",
+                (execution, version_id, source.bytes, batch.bytes, self._clock(), traceparent),
             ).fetchone()
             con.execute(
                 "INSERT INTO jobs (execution, source, stage, path, prefix, to_route, lane, state) "
@@ -171,14 +182,14 @@ class JobsPart(ReplaysPart):
         def take(con: Connection) -> Held | None:
             now = self._clock()
             row = con.execute(
-                "SELECT e.n, e.batch, e.config_version, j.source, j.stage, j.prefix, j.lane, j.epoch, j.cursor, "
+                "SELECT e.n, e.batch, e.traceparent, j.source, j.stage, j.prefix, j.lane, j.epoch, j.cursor, "
                 "j.root, j.idle_takeovers FROM jobs j JOIN executions e ON e.n = j.execution "
                 "WHERE e.id = ? AND j.state = 'publishing' AND (j.owner IS NULL OR j.lease_until <= ?)",
                 (job.bytes, now),
             ).fetchone()
             if row is None:
                 return None
-            n, batch, _, source, stage, prefix, lane_id, epoch, cursor, root, idle = row
+            n, batch, traceparent, source, stage, prefix, lane_id, epoch, cursor, root, idle = row
             if idle + 1 >= _MOST_IDLE_TAKEOVERS:
                 con.execute(
                     "UPDATE jobs SET state = 'stalled', epoch = epoch + 1, owner = NULL WHERE execution = ?",
@@ -190,7 +201,7 @@ class JobsPart(ReplaysPart):
                 "WHERE execution = ?",
                 (owner, now + lease, n),
             )
-            headers, external = self._call_maker(con).headers(n, lane_id, job.bytes, batch)
+            headers, external = self._call_maker(con).headers(n, lane_id, job.bytes, batch, traceparent)
             return Held(
                 job=job,
                 epoch=epoch + 1,
@@ -217,7 +228,8 @@ class JobsPart(ReplaysPart):
 
     async def renew(self, held: Held, *, lease: float) -> bool:
         return await self._update(
-            held, "lease_until = ?", (self._clock() + lease,), "AND state = 'publishing'"
+            *(held, "owner = ?, lease_until = ?", (held.owner, self._clock() + lease)),
+            "AND state = 'publishing'",
         )
 
     async def release(self, held: Held) -> None:
@@ -259,7 +271,8 @@ class JobsPart(ReplaysPart):
                 return None
             n, lane, seen, ordinals, _ = fenced
             (root,) = con.execute("SELECT root FROM jobs WHERE execution = ?", (n,)).fetchone()
-            if root != "open" or (objects and seen >= cursor):
+            # An empty last page only says that there is nothing behind the cursor.
+            if root != "open" or (seen >= cursor and not (last and not objects and seen == cursor)):
                 return None
             kept = objects
             if objects:
@@ -289,7 +302,7 @@ class JobsPart(ReplaysPart):
                 )
             con.execute(
                 "UPDATE jobs SET cursor = ?, ordinals = ?, idle_takeovers = 0, root = ? WHERE execution = ?",
-                (max(cursor, seen), ordinals + len(kept), "completed" if last else "open", n),
+                (cursor, ordinals + len(kept), "completed" if last else "open", n),
             )
             headers, external = held.headers, held.external
             return [
@@ -357,8 +370,9 @@ class JobsPart(ReplaysPart):
             n, _, _, _, watermark = fenced
             if uncertain:
                 con.executemany(
-                    "UPDATE messages SET published = -1 WHERE id = ? AND published IS NULL AND state = ?",
-                    [(raw(c.correlation_id), PENDING) for c in uncertain],
+                    "UPDATE messages SET published = -1 "
+                    "WHERE id = ? AND published IS NULL AND ordinal > ? AND state = ?",
+                    [(raw(c.correlation_id), watermark, PENDING) for c in uncertain],
                 )
             self._refuse(con, refused)
             if held.external and upto > watermark:
@@ -377,11 +391,13 @@ class JobsPart(ReplaysPart):
 
     async def unsettled(self, held: Held, *, limit: int) -> list[Call]:
         def job(con: Connection) -> list[Call]:
+            fenced = self._fenced(con, held)
+            if fenced is None:
+                return []
             maker = self._call_maker(con)
             rows = con.execute(
-                f"{maker.SELECT} WHERE m.published = -1 AND m.state = ? "
-                "AND m.execution = (SELECT n FROM executions WHERE id = ?) ORDER BY m.n LIMIT ?",
-                (PENDING, held.job.bytes, limit),
+                f"{maker.SELECT} WHERE m.published = -1 AND m.state = ? AND m.execution = ? ORDER BY m.n LIMIT ?",
+                (PENDING, fenced[0], limit),
             ).fetchall()
             return maker.calls(rows)
 

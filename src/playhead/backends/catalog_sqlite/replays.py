@@ -8,9 +8,8 @@ from uuid import UUID
 from playhead.backends._sqlite import Connection
 from playhead.backends.catalog_sqlite.rows import CANCELLED, DEAD, PENDING, Part, moment_or_none
 from playhead.ids import moment
-from playhead.model import Replay
+from playhead.model import MOST_ERRORS, UNCERTAIN, Replay
 
-_MOST_ERRORS = 100
 REPLAY = (
     "SELECT e.n, e.id, j.source, j.stage, j.path, j.to_route, j.lane, j.ordinals, j.watermark, e.batch, "
     "j.state, e.created_at, j.ended_at FROM jobs j JOIN executions e ON e.n = j.execution "
@@ -88,16 +87,16 @@ class ReplaysPart(Part):
             "SELECT object_key, error_code || ': ' || error FROM messages INDEXED BY messages_by_state "
             "WHERE execution = ?1 AND state = ?2 AND ordinal IS NOT NULL "
             "AND error_code IN ('publish_refused', 'invalid_key') "
-            "UNION ALL SELECT object_key, 'uncertain, will be settled' FROM messages INDEXED BY messages_uncertain "
+            f"UNION ALL SELECT object_key, '{UNCERTAIN}' FROM messages INDEXED BY messages_uncertain "
             "WHERE execution = ?1 AND published = -1 AND state = ?3 LIMIT ?4",
-            (n, DEAD, PENDING, _MOST_ERRORS + 1),
+            (n, DEAD, PENDING, MOST_ERRORS + 1),
         ).fetchall()
         lines += [f"{key}: {why}" for key, why in rows]
-        if len(lines) > _MOST_ERRORS:
+        if len(lines) > MOST_ERRORS:
             total = (
                 self._failed(con, n) + self._unconfirmed(con, n, 1 << 62, (PENDING,)) + len(lines) - len(rows)
             )
-            lines[_MOST_ERRORS - 1 :] = [f"and {total - _MOST_ERRORS + 1} more"]
+            lines[MOST_ERRORS - 1 :] = [f"and {total - MOST_ERRORS + 1} more"]
         return lines or None
 
     async def replay(self, batch: UUID) -> Replay | None:

@@ -62,6 +62,12 @@ def uuid_or_none(value: bytes | None) -> UUID | None:
     return UUID(bytes=value) if value is not None else None
 
 
+def of_route(parameter: int) -> str:
+    """A condition on the lane `l`: it is of the route that a parameter names, as ROUTE or CONFIG/ROUTE."""
+    config = "(SELECT v.name FROM config_versions v WHERE v.id = l.config_version)"
+    return f"(?{parameter} IS NULL OR ?{parameter} IN (l.route, {config} || '/' || l.route))"
+
+
 def moment_or_none(seconds: float | None) -> str | None:
     return moment(seconds) if seconds is not None else None
 
@@ -70,7 +76,7 @@ class CallMaker:
     """Makes calls from rows, one `Headers` for each execution and lane."""
 
     SELECT = (
-        "SELECT m.id, m.generation, p.id, m.object_key, m.ordinal, m.execution, m.lane, e.id, e.batch "
+        "SELECT m.id, m.generation, p.id, m.object_key, m.ordinal, m.execution, m.lane, e.id, e.batch, e.traceparent "
         "FROM messages m JOIN executions e ON e.n = m.execution LEFT JOIN messages p ON p.n = m.parent "
     )
 
@@ -79,12 +85,15 @@ class CallMaker:
         self._con = con
         self._headers: dict[tuple[int, int], tuple[Headers, bool]] = {}
 
-    def headers(self, execution: int, lane_id: int, uuid: bytes, batch: bytes | None) -> tuple[Headers, bool]:
+    def headers(
+        self, execution: int, lane_id: int, uuid: bytes, batch: bytes | None, traceparent: str | None
+    ) -> tuple[Headers, bool]:
         known = self._headers.get((execution, lane_id))
         if known is None:
             lane = self._lane(self._con, lane_id)
             made = Headers(
-                lane.queue, UUID(bytes=uuid), lane.config, lane.version, lane.route, uuid_or_none(batch)
+                *(lane.queue, UUID(bytes=uuid), lane.config, lane.version, lane.route),
+                *(uuid_or_none(batch), traceparent),
             )
             known = self._headers[execution, lane_id] = (made, lane.external)
         return known
@@ -92,8 +101,8 @@ class CallMaker:
     def calls(self, rows: Iterable[tuple[Any, ...]]) -> list[Call]:
         """Calls from rows as `SELECT` gives them."""
         made = []
-        for cid, generation, parent, key, ordinal, execution, lane_id, uuid, batch in rows:
-            headers, external = self.headers(execution, lane_id, uuid, batch)
+        for cid, generation, parent, key, ordinal, execution, lane_id, uuid, batch, traceparent in rows:
+            headers, external = self.headers(execution, lane_id, uuid, batch, traceparent)
             made.append(
                 Call(headers, text(cid), generation, text(parent) if parent else None, key, external, ordinal)
             )
@@ -123,13 +132,17 @@ class Part:
         try:
             return await self._db.write(job)
         except Error as exc:
-            raise catalog_unavailable(f"the catalog {self._db.path} can't be written: {exc}") from exc
+            raise catalog_unavailable(
+                f"the catalog {self._db.path} can't be written: {self._db.trouble(exc)}"
+            ) from exc
 
     async def _read(self, job: Callable[[Connection], T]) -> T:
         try:
             return await self._db.read(job)
         except Error as exc:
-            raise catalog_unavailable(f"the catalog {self._db.path} can't be read: {exc}") from exc
+            raise catalog_unavailable(
+                f"the catalog {self._db.path} can't be read: {self._db.trouble(exc)}"
+            ) from exc
 
     # -- lanes and liveness ------------------------------------------------------------------------
 
@@ -163,11 +176,12 @@ class Part:
         return CallMaker(self._lane, con)
 
     def _refuse(self, con: Connection, refused: Sequence[tuple[Call, str]]) -> None:
-        """Close rows whose message a broker will never take."""
+        """Close rows whose message a broker will never take, unless one took it after all."""
         now = self._clock()
         con.executemany(
-            "UPDATE messages SET state = ?, error_code = 'publish_refused', error = ?, ended_at = ? "
-            "WHERE id = ? AND generation = ? AND state IN (?, ?)",
+            "UPDATE messages SET state = ?, error_code = 'publish_refused', error = ?, traceback = NULL, ended_at = ? "
+            "WHERE id = ? AND generation = ? AND state IN (?, ?) AND published IS NOT 1 AND NOT (published IS NULL "
+            "AND ordinal <= (SELECT watermark FROM jobs j WHERE j.execution = messages.execution))",
             [(DEAD, why, now, raw(c.correlation_id), c.generation, PENDING, RETRY) for c, why in refused],
         )
 

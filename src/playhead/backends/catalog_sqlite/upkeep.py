@@ -16,12 +16,14 @@ from playhead.backends.catalog_sqlite.rows import (
     RETRY,
     RUNNING,
     Part,
+    of_route,
 )
 from playhead.envelope import Call
 from playhead.errors import Conflict, catalog_unavailable
 from playhead.ids import moment
 from playhead.model import WorkerInfo
 from playhead.ports.catalog.upkeep import Process, Subscription
+from playhead.tally import Numbers, decode, encode, total
 
 _UNHURRIED_SECONDS = 60.0
 """A live publisher that has not published a row for so long has lost sight of it (its broker failed)."""
@@ -37,21 +39,31 @@ _CALLED = "(m.published = 1 OR (m.published IS NULL AND m.ordinal <= coalesce(j.
 class UpkeepPart(Part):
     # -- processes and leases ----------------------------------------------------------------------
 
-    async def heartbeat(self, process: Process, queues: Sequence[str] = ()) -> None:
+    async def heartbeat(
+        self, process: Process, queues: Sequence[str] = (), tally: Numbers | None = None
+    ) -> bool:
         now = self._clock()
-        values = (*process, json.dumps(list(queues)), now, now)
-        await self._write(
-            lambda con: con.execute(
-                "INSERT INTO processes (id, kind, host, pid, queues, started_at, heartbeat_at) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE "
-                "SET queues = excluded.queues, heartbeat_at = excluded.heartbeat_at",
-                values,
-            )
-        )
+        consumed = json.dumps(list(queues))
 
-    async def depart(self, process: str) -> None:
+        def job(con: Connection) -> bool:
+            known = con.execute(
+                "UPDATE processes SET queues = ?, heartbeat_at = ?, tally = ? WHERE id = ?",
+                (consumed, now, encode(tally) if tally else None, process.id),
+            )
+            if not known.rowcount:
+                con.execute(
+                    "INSERT INTO processes (id, kind, host, pid, queues, started_at, heartbeat_at) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (*process, consumed, now, now),
+                )
+            return bool(known.rowcount)
+
+        return await self._write(job)
+
+    async def depart(self, process: str, tally: Numbers | None = None) -> None:
         def job(con: Connection) -> None:
-            con.execute("DELETE FROM processes WHERE id = ?", (process,))
+            told = con.execute("DELETE FROM processes WHERE id = ? RETURNING tally", (process,)).fetchall()
+            self._keep(con, [tally or decode(last) for (last,) in told])
             con.execute("DELETE FROM leases WHERE owner = ?", (process,))
             con.execute(
                 "UPDATE jobs SET owner = NULL, lease_until = 0, idle_takeovers = max(idle_takeovers - 1, 0) WHERE owner = ? AND state IN ('publishing', 'uploading')",
@@ -59,6 +71,20 @@ class UpkeepPart(Part):
             )
 
         await self._write(job)
+
+    def _keep(self, con: Connection, tallies: Sequence[Numbers]) -> None:
+        """Add what processes that are gone have counted to what those before them had."""
+        if any(tallies):
+            (kept,) = con.execute("SELECT tally FROM departed").fetchone()
+            con.execute("UPDATE departed SET tally = ?", (encode(total([decode(kept), *tallies])),))
+
+    async def tallies(self) -> Numbers:
+        rows = await self._read(
+            lambda con: con.execute(
+                "SELECT tally FROM processes WHERE tally IS NOT NULL UNION ALL SELECT tally FROM departed"
+            ).fetchall()
+        )
+        return total(decode(told) for (told,) in rows)
 
     async def workers(self) -> list[WorkerInfo]:
         def job(con: Connection) -> list[WorkerInfo]:
@@ -94,7 +120,7 @@ class UpkeepPart(Part):
                 "JOIN config_versions v ON v.id = l.config_version JOIN configs c ON c.name = v.name "
                 "WHERE NOT l.external AND ("
                 "(c.active AND v.version = (SELECT max(version) FROM config_versions WHERE name = v.name)) "
-                "OR v.id IN (SELECT config_version FROM executions WHERE settled = 0)) "
+                "OR v.id IN (SELECT config_version FROM executions WHERE settled = 0 AND status = 'running')) "
                 "ORDER BY l.queue, v.created_at, v.id",
             ).fetchall()
             newest = {
@@ -320,7 +346,7 @@ class UpkeepPart(Part):
                 rows += con.execute(query + "m.id = ?", (cid.bytes,)).fetchall()
             if execution or route:
                 rows += con.execute(
-                    query + "(?1 IS NULL OR e.id = ?1) AND (?2 IS NULL OR l.route = ?2) ORDER BY m.n",
+                    query + f"(?1 IS NULL OR e.id = ?1) AND {of_route(2)} ORDER BY m.n",
                     (execution.bytes if execution else None, route),
                 ).fetchall()
             sent = []
@@ -357,11 +383,18 @@ class UpkeepPart(Part):
         return await self._write(job)
 
     async def maintain(self) -> None:
-        now = self._clock()
-        await self._write(
-            lambda con: con.execute("DELETE FROM processes WHERE heartbeat_at < ?", (now - _FORGET_SECONDS,))
-        )
+        long_ago = self._clock() - _FORGET_SECONDS
+
+        def job(con: Connection) -> None:
+            told = con.execute(
+                "DELETE FROM processes WHERE heartbeat_at < ? RETURNING tally", (long_ago,)
+            ).fetchall()
+            self._keep(con, [decode(last) for (last,) in told])
+
+        await self._write(job)
         try:
             await self._db.checkpoint()
         except Error as exc:
-            raise catalog_unavailable(f"the catalog {self._db.path} can't be checkpointed: {exc}") from exc
+            raise catalog_unavailable(
+                f"the catalog {self._db.path} can't be checkpointed: {self._db.trouble(exc)}"
+            ) from exc

@@ -46,7 +46,7 @@ from playhead.ports.catalog.work import (
 
 _ROWS = (
     "SELECT m.id, m.n, m.execution, m.lane, m.state, m.attempt, m.base, m.not_before, m.worker, m.losses, "
-    "m.object_key, m.stage, o.content_type, o.attributes, o.size, o.sha256, e.id, e.status, e.batch "
+    "m.object_key, m.stage, o.content_type, o.attributes, o.size, o.sha256, e.id, e.status, e.batch, e.traceparent "
     "FROM messages m JOIN executions e ON e.n = m.execution LEFT JOIN outputs o ON o.key = m.object_key "
     "WHERE m.id IN "
 )
@@ -56,13 +56,14 @@ _BOUND = (
 
 
 class _Held(NamedTuple):
-    """A row that is being worked, and of its execution (`n`, `uuid`, `batch`, `status`) what that needs."""
+    """A row that is being worked, and of its execution (from `execution` on) what that needs."""
 
     n: int
     lane: int
     execution: int
     uuid: bytes
     batch: bytes | None
+    traceparent: str | None
     status: str
 
 
@@ -83,7 +84,7 @@ class _Todo:
 class WorkPart(Part):
     # -- claim -------------------------------------------------------------------------------------
 
-    async def claim(self, worker: str, ids: Sequence[UUID]) -> list[Claim | Refusal]:
+    async def claim(self, worker: str, ids: Sequence[UUID], *, alone: bool = False) -> list[Claim | Refusal]:
         def job(con: Connection) -> list[Claim | Refusal]:
             now = self._clock()
             alive: set[str] | None = None
@@ -93,7 +94,8 @@ class WorkPart(Part):
                 for marks, some in among([cid.bytes for cid in ids])
                 for row in con.execute(f"{_ROWS} ({marks})", some)
             }
-            updates: dict[int, list[int]] = defaultdict(list)  # by losses: zero, nearly always
+            # By losses, and attempts that do not count: zero, nearly always.
+            updates: dict[tuple[int, int], list[int]] = defaultdict(list)
             taken: set[int] = set()
             buried: set[int] = set()
             for cid in ids:
@@ -102,7 +104,7 @@ class WorkPart(Part):
                     answers.append(Refusal(cid, "unknown"))
                     continue
                 (n, _, lane_id, state, attempt, base, not_before, holder, losses, key, stage) = row[:11]
-                content_type, attributes, size, sha256, execution, status, batch = row[11:]
+                content_type, attributes, size, sha256, execution, status, batch, traceparent = row[11:]
                 execution_id = UUID(bytes=execution)
                 if n in taken:
                     answers.append(Refusal(cid, "held", (), execution_id))
@@ -115,9 +117,15 @@ class WorkPart(Part):
                     answers.append(Refusal(cid, "closed", children, execution_id))
                     continue
                 if status != "running":
+                    if state == RUNNING and holder == worker:  # claimed by an unheard call, worked by nobody
+                        con.execute(
+                            "UPDATE messages SET state = ?, worker = NULL, ended_at = ? WHERE n = ?",
+                            (CANCELLED, now, n),
+                        )
                     answers.append(Refusal(cid, "ended", (), execution_id))
                     continue
-                if state == RUNNING:
+                again = state == RUNNING and holder == worker
+                if state == RUNNING and not again:
                     if alive is None:
                         alive = self._alive(con)
                     if holder in alive:
@@ -128,17 +136,17 @@ class WorkPart(Part):
                     answers.append(Refusal(cid, "early", (), execution_id))
                     continue
                 lane = self._lane(con, lane_id)
-                spent = attempt + 1 - base
+                spent = attempt + 1 - base - again
                 if spent > lane.max_attempts:
                     self._bury_lost(con, n, lane.max_attempts)
                     buried.add(n)
-                    answers.append(Refusal(cid, "lost", (), execution_id))
+                    answers.append(Refusal(cid, "lost", (), execution_id, lane.config, lane.route))
                     continue
-                if losses >= SUSPECT_LOSSES and len(ids) > 1:
+                if losses >= SUSPECT_LOSSES and not alone:
                     answers.append(Refusal(cid, "suspect", (), execution_id))
                     continue
                 taken.add(n)
-                updates[losses].append(n)
+                updates[losses, int(again)].append(n)
                 answers.append(
                     Claim(
                         correlation_id=cid,
@@ -156,16 +164,22 @@ class WorkPart(Part):
                         source=Source(content_type, json.loads(attributes), size, sha256)
                         if content_type is not None
                         else None,
+                        traceparent=traceparent,
                     )
                 )
             # A claim settles an uncertain row as published: somebody was called.
-            for losses, claimed in updates.items():
+            for (losses, uncounted), claimed in updates.items():
                 for marks, some in among(claimed):
                     con.execute(
-                        "UPDATE messages SET state = ?, attempt = attempt + 1, worker = ?, started_at = ?, losses = ?, not_before = NULL, "
-                        f"published = iif(published IS NULL, NULL, 1) WHERE n IN ({marks})",
-                        (RUNNING, worker, now, losses, *some),
+                        "UPDATE messages SET state = ?, attempt = attempt + 1, base = base + ?, worker = ?, started_at = ?, losses = ?, "
+                        f"not_before = NULL, published = 1 WHERE n IN ({marks})",
+                        (RUNNING, uncounted, worker, now, losses, *some),
                     )
+            if taken:  # a sign of life, in the same transaction: nobody sees the claim without it
+                con.execute(
+                    "UPDATE processes SET heartbeat_at = ? WHERE id = ? AND heartbeat_at < ?",
+                    (now, worker, now - self._beat),
+                )
             return answers
 
         return await self._write(job)
@@ -233,7 +247,7 @@ class WorkPart(Part):
             (cid, attempt): _Held(*row)
             for marks, some in among([cid.bytes for cid in ids])
             for cid, attempt, *row in con.execute(
-                "SELECT m.id, m.attempt, m.n, m.lane, m.execution, e.id, e.batch, e.status "
+                "SELECT m.id, m.attempt, m.n, m.lane, m.execution, e.id, e.batch, e.traceparent, e.status "
                 "FROM messages m JOIN executions e ON e.n = m.execution "
                 f"WHERE m.id IN ({marks}) AND m.state = {RUNNING}",
                 some,
@@ -366,8 +380,16 @@ class WorkPart(Part):
                 (BURNT, *some, WRITING),
             )
         children = self._call_children(con, publisher, ended)
-        for row in found:
-            yield Finished(children.get(row.n, [])) if row else None
+        for result, row in zip(results, found, strict=True):
+            yield Finished(children.get(row.n, [])) if row else self._done_before(con, result)
+
+    def _done_before(self, con: Connection, result: Done) -> Finished | None:
+        """What is left to do of an attempt that a call before has ended, whose answer was lost."""
+        row = con.execute(
+            "SELECT n FROM messages WHERE id = ? AND attempt = ? AND state = ?",
+            (result.correlation_id.bytes, result.attempt, COMPLETED),
+        ).fetchone()
+        return Finished(list(self._unpublished_children(con, row[0]))) if row else None
 
     def _call_children(
         self, con: Connection, publisher: str, ended: Sequence[tuple[Done, _Held]]
@@ -397,7 +419,7 @@ class WorkPart(Part):
         calls: dict[int, list[Call]] = defaultdict(list)
         for cid, (row, parent, _, key, feed) in zip(minted, family, strict=True):
             if row.status == "running":
-                headers, external = maker.headers(row.execution, feed, row.uuid, row.batch)
+                headers, external = maker.headers(row.execution, feed, row.uuid, row.batch, row.traceparent)
                 calls[row.n].append(Call(headers, text(cid), 0, parent, key, external))
         return calls
 
@@ -436,7 +458,7 @@ class WorkPart(Part):
             change |= {"generation": generation + 1, "publisher": None}
         names = ", ".join(f"{name} = ?" for name in change)
         con.execute(f"UPDATE messages SET {names} WHERE n = ?", (*change.values(), n))
-        return Finished()
+        return Finished(cancelled=status != "running")
 
     # -- published, ended --------------------------------------------------------------------------
 

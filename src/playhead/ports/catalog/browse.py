@@ -13,6 +13,7 @@ from playhead.model import (
     Execution,
     Lineage,
     RouteCounts,
+    RowState,
 )
 
 
@@ -27,6 +28,10 @@ class ExecutionFilter(NamedTuple):
 class Browse(Protocol):
     async def execution(self, execution: UUID) -> Execution | None:
         """Return an execution with its counts (cached for up to a second while it runs)."""
+        ...
+
+    async def executions_named(self, executions: Sequence[UUID]) -> list[Execution]:
+        """Return those of these that exist, each as `execution` does, in one look; in no order."""
         ...
 
     async def executions(
@@ -45,7 +50,8 @@ class Browse(Protocol):
     async def lineage(self, correlation_id: UUID) -> Lineage | None: ...
 
     async def lineage_of_object(self, key: str) -> list[Lineage]:
-        """Return the message that made the object; for one that no message made, those that took it."""
+        """Return the message that made the object; for one that no message made, those that took it, newest
+        first."""
         ...
 
     async def lineage_list(
@@ -62,13 +68,22 @@ class Browse(Protocol):
         ...
 
     async def chain(
-        self, correlation_id: UUID, *, direction: Literal["up", "down", "both"], limit: int
-    ) -> list[ChainLink]:
-        """Return the message and those above and below it, by distance, to `limit` in all.
+        self,
+        correlation_id: UUID,
+        *,
+        direction: Literal["up", "down", "both"],
+        after: UUID | None = None,
+        limit: int,
+    ) -> tuple[list[ChainLink], UUID | None]:
+        """Return the message and those above and below it, nearest first: a page of `limit`, which in itself
+        is by distance, and after which message the next page begins.
 
         Up: the parent; from a root, the message that made its object (`via` replay). Down: children,
         and roots of other executions that took one of its outputs (`via` replay). `via` tells the bond
         between the link and its neighbour nearer to the one asked about. Empty when there is no row.
+
+        A chain only grows: what came above `after` since its page is not shown any more, nothing is shown
+        twice. Costs a walk from the beginning to the end of the page.
         """
         ...
 
@@ -79,9 +94,16 @@ class Browse(Protocol):
         route: str | None = None,
         before: int | None = None,
         limit: int = 100,
-    ) -> tuple[list[DeadLetter], int | None]: ...
+    ) -> tuple[list[DeadLetter], int | None]:
+        """Return dead letters; `route` is a name, or `config/route`."""
+        ...
 
     async def dead_letter(self, correlation_id: UUID) -> DeadLetterDetail | None: ...
+
+    async def open_by_route(self) -> dict[tuple[str, str, RowState], int]:
+        """Return how many messages are open by (config, route, state); only those there are any of. It costs
+        in proportion to them, not to what has ended."""
+        ...
 
     async def dead_by_route(self) -> dict[tuple[str, str], int]:
         """Return how many dead letters there are by (config, route)."""

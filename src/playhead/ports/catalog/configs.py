@@ -21,7 +21,8 @@ class Configs(Protocol):
 
         Versions count from 1. Saving makes the config active only when it is new; a deactivated one
         stays so. A queue belongs to one route of one active config: another active config's newest
-        version that names one of these queues is a `Conflict` (`queue_taken`; the detail names it).
+        version that names one of these queues is a `Conflict` (`queue_taken`; the detail names it),
+        for a deactivated config not before it is activated.
 
         Returns the version and whether it is new.
         """

@@ -71,10 +71,20 @@ class Held:
 
 class Jobs(Protocol):
     async def open_run(
-        self, config: str, version: int, *, tags: Sequence[str], owner: str, lease: float
+        self,
+        execution: UUID,
+        config: str,
+        version: int,
+        *,
+        tags: Sequence[str],
+        owner: str,
+        lease: float,
+        traceparent: str | None = None,
     ) -> Execution:
         """Create an execution of kind `run` whose inputs are still to come, held by `owner`.
 
+        Its id is the caller's, who can so undo it when the answer is lost. `traceparent` is kept with it,
+        and given to whoever makes calls for its messages, at any time.
         Its job can't be acquired by anyone until it is sealed. An owner that dies before that leaves
         it to `fail_unsealed`.
         """
@@ -95,6 +105,7 @@ class Jobs(Protocol):
     async def open_replay(
         self,
         *,
+        batch: UUID,
         source: UUID,
         stage: str,
         path: str | None,
@@ -103,11 +114,15 @@ class Jobs(Protocol):
         config: str,
         version: int,
         route: str,
+        traceparent: str | None = None,
     ) -> Replay:
         """Create the new execution, the batch, the root and the job in one transaction.
 
+        `batch` is new: whoever did not hear the answer can ask by it (`replay`) whether this happened.
+
         `path` and `to_route` are kept as they were asked for; `prefix` is where to list; `config`,
         `version` and `route` are what `to_route` was resolved to. The job is free to be acquired.
+        `traceparent` is kept as with `open_run`.
         """
         ...
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from playhead.envelope import Call
 from playhead.model import WorkerInfo
+from playhead.tally import Numbers
 
 
 class Process(NamedTuple):
@@ -29,12 +30,26 @@ class Subscription(NamedTuple):
 
 
 class Upkeep(Protocol):
-    async def heartbeat(self, process: Process, queues: Sequence[str] = ()) -> None:
-        """Say that a process is alive, and which queues it consumes. It is dead after five missed beats."""
+    async def heartbeat(
+        self, process: Process, queues: Sequence[str] = (), tally: Numbers | None = None
+    ) -> bool:
+        """Say that a process is alive, which queues it consumes, and what it has counted since it began
+        (in place of what it said before). It is dead after five missed beats.
+
+        False when it was not known: at its first beat, or because it was silent for so long that it was
+        forgotten. Then `tally` is left aside, and what it told before is kept already: it counts on from
+        there.
+        """
         ...
 
-    async def depart(self, process: str) -> None:
-        """Say that a process has ended: whatever it held is free at once."""
+    async def depart(self, process: str, tally: Numbers | None = None) -> None:
+        """Say that a process has ended: whatever it held is free at once. What it counted is kept: `tally`,
+        or what it said last. Calling it again changes nothing."""
+        ...
+
+    async def tallies(self) -> Numbers:
+        """Return what all processes have counted that ever were, added up: those that are alive as of their
+        last heartbeat."""
         ...
 
     async def workers(self) -> list[WorkerInfo]:
@@ -101,11 +116,18 @@ class Upkeep(Protocol):
         """Send dead letters again: `dead` → `pending`, generation + 1, unpublished, attempts counted anew,
         execution → `running`; under the execution's lock. Returns those that were dead.
 
+        `ids` alone, or all of an execution, of a route (a name, or `config/route`), or of both.
+
+        Those that are named are sent all or none. All of an execution or a route may be sent in several
+        transactions, so that nobody waits for long: one that fails leaves what was sent before it, and the
+        rest to be sent by the next call.
+
         Unknown ids are left out. Raises `Conflict` (`execution_ended`) when an execution among them is
         cancelled, or a row is dead because its key is outside the grammar and was named by id.
         """
         ...
 
     async def maintain(self) -> None:
-        """Housekeeping that only the reconciler's holder does: checkpoint, forget processes long dead."""
+        """Housekeeping that only the reconciler's holder does: checkpoint, forget processes long dead
+        (what they counted is kept)."""
         ...

@@ -35,6 +35,7 @@ class Claim:
         spent: attempts that count towards `max_attempts`, this one included.
         config_version: which version of the config to run.
         source: None when the object was put there by others.
+        traceparent: that of the execution; None where it has none.
     """
 
     correlation_id: UUID
@@ -50,6 +51,7 @@ class Claim:
     stage: str
     path: str
     source: Source | None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +61,18 @@ class Refusal:
     Attributes:
         reason: `unknown` (no row), `closed`, `held` (by a live worker), `early` (a retry that is not due),
             `ended` (the execution is not running), `lost` (just closed as dead: `worker_lost`),
-            `suspect` (see `Work.claim`): the one that is not to be acked; claim it again, alone.
+            `suspect` (see `Work.claim`): the one that is not to be acked; claim it again, `alone`.
         children: calls of a completed row that are not published yet; publish them before the ack.
         execution_id: None when there is no row.
+        config: of a `lost` one, as is `route`.
     """
 
     correlation_id: UUID
     reason: Literal["unknown", "closed", "held", "early", "ended", "lost", "suspect"]
     children: tuple[Call, ...] = ()
     execution_id: UUID | None = None
+    config: str = ""
+    route: str = ""
 
 
 class NewOutput(NamedTuple):
@@ -145,21 +150,36 @@ Result = Done | Failed | GivenBack
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The attempt was ended by this call. `children` are to be published now."""
+    """The attempt was ended by this call.
+
+    Attributes:
+        children: to be published now.
+        cancelled: it failed or was given back, and its execution is cancelled: so is the message.
+    """
 
     children: list[Call] = field(default_factory=list)
+    cancelled: bool = False
 
 
 class Work(Protocol):
-    async def claim(self, worker: str, ids: Sequence[UUID]) -> list[Claim | Refusal]:
+    async def claim(self, worker: str, ids: Sequence[UUID], *, alone: bool = False) -> list[Claim | Refusal]:
         """Claim rows: open → `running`, attempt + 1, held by `worker`; one answer an id, in order.
 
-        Only if the execution is running, the row is due, and no live worker holds it. A row that has
-        spent its route's `max_attempts` is closed as `dead` (`worker_lost`) instead. Settles an
-        uncertain row as published. The same id twice: the second is `held`.
+        Only if the execution is running, the row is due, and no other live worker holds it. A row that
+        has spent its route's `max_attempts` is closed as `dead` (`worker_lost`) instead. Settles an
+        uncertain row as published. The same id twice in one call: the second is `held`.
 
-        A row whose workers died in its last two attempts is claimed only by a call that names it alone
-        (else `suspect`): it may be what kills them, and its neighbours must not pay for it with theirs.
+        It is a sign of life, too: whose beat is overdue when it claims something, as the catalog was away or
+        the process asleep, lives from then on like one that beat just now. Else others would take what it
+        holds for lost, until it beats again.
+
+        A row that `worker` holds itself is claimed anew, and the attempt before does not count: the answer
+        to that claim was lost on its way. So a worker names no row that it is working on, and asks again
+        until it is answered, as to others the row is held. In a cancelled execution such a row is cancelled.
+
+        A row whose workers died in its last two attempts is claimed only when the caller works nothing
+        beside it (`alone`; else `suspect`): it may be what kills them, and its neighbours must not pay for
+        it with theirs.
         """
         ...
 
@@ -180,6 +200,9 @@ class Work(Protocol):
         by `publisher`. In a cancelled execution children are inserted as `cancelled` and not returned.
         Failed: `retry` (unpublished, generation + 1) or `dead` (its outputs burnt). GivenBack: `retry`,
         and the attempt does not count. In a cancelled execution a failed or given back row ends `cancelled`.
+
+        Done again, under a token that a call before has ended as done (its answer was lost): those of the
+        children that are not published yet.
         """
         ...
 

@@ -12,33 +12,37 @@ import gc
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 from playhead import config as config_loader
-from playhead import events, faults, plugins
+from playhead import events, faults, ids, plugins
 from playhead.adapters import html_to_markdown, passthrough, split_markdown, sqlite_search
-from playhead.backends._sqlite import Database
-from playhead.backends.broker_sqlite import SqliteBroker
-from playhead.backends.catalog_sqlite import SqliteCatalog
-from playhead.backends.store_fs import FileStore
+from playhead.bootstrap import backends
+from playhead.bootstrap.backends import ABroker, ACatalog, AStore, open_backends, open_for_doctor
+from playhead.bootstrap.tracing import open_tracer
 from playhead.errors import CannotStart, Unavailable
-from playhead.ids import uuid7
+from playhead.model import Examination, SearchHit
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog.upkeep import Process
+from playhead.ports.tracer import OFF, Tracer
 from playhead.services import Services
 from playhead.services.browse import BrowseService
 from playhead.services.configs import ConfigService
+from playhead.services.metrics import MetricsService
 from playhead.services.reconcile import ReconcileService
 from playhead.services.recover import RecoverService
 from playhead.services.replay import ReplayService
+from playhead.services.search import SearchService
 from playhead.services.submit import SubmitService
+from playhead.services.take import TakeService
+from playhead.services.watch import WatchService
 from playhead.services.worker import WorkerService, WorkerSettings
+from playhead.tally import Numbers, Tally
 
 if TYPE_CHECKING:
     from playhead.settings import Settings
@@ -47,6 +51,7 @@ BUILT_IN = (html_to_markdown, passthrough, split_markdown, sqlite_search)
 _RECONCILE_SECONDS = 1.0
 _JOBS_SECONDS = 0.5
 _MOST_JOBS_AT_ONCE = 4
+_SELDOM = (50_000, 20, 50)
 
 
 # -- adapters --------------------------------------------------------------------------------------
@@ -58,11 +63,16 @@ def load_adapters(settings: Settings) -> Mapping[str, AdapterSpec]:
 
 
 def search_index(
-    settings: Settings, index: str, words: str, *, execution: UUID | None = None, limit: int = 10
-) -> list[sqlite_search.Hit]:
+    settings: Settings, index: str, words: str, execution: UUID | None = None, limit: int = 10
+) -> list[SearchHit]:
     """Ask an index that a `sqlite_search` step filled; `index` is the step's `path`."""
     where = sqlite_search.index_file(str(data_folder(settings)), index)
-    return sqlite_search.search(where, words, execution, limit)
+    return [SearchHit(**asdict(hit)) for hit in sqlite_search.search(where, words, execution, limit)]
+
+
+def searching(settings: Settings) -> SearchService:
+    """Search in the data folder alone; no backend is opened."""
+    return SearchService(partial(search_index, settings))
 
 
 # -- backends --------------------------------------------------------------------------------------
@@ -71,31 +81,6 @@ def search_index(
 def data_folder(settings: Settings) -> Path:
     """Where adapters keep their files."""
     return settings.home / "data"
-
-
-def _sqlite_path(settings: Settings, url: str | None, what: str) -> Path:
-    if url is None:
-        return settings.home / "playhead.db"
-    parts = urlsplit(url)
-    if parts.scheme != "sqlite" or parts.netloc:
-        raise CannotStart(
-            "setup_invalid",
-            f"PLAYHEAD_{what}={url}: only sqlite:///path is built in; unset, it lies under PLAYHEAD_HOME",
-        )
-    return Path(unquote(parts.path))
-
-
-def _store_root(settings: Settings) -> Path:
-    if settings.store is None:
-        return settings.home / "objects"
-    parts = urlsplit(settings.store)
-    if parts.scheme != "file" or parts.netloc:
-        raise CannotStart(
-            "setup_invalid",
-            f"PLAYHEAD_STORE={settings.store}: only file:///path is built in; unset, it lies under "
-            "PLAYHEAD_HOME",
-        )
-    return Path(unquote(parts.path))
 
 
 def _make_home(settings: Settings) -> None:
@@ -107,23 +92,17 @@ def _make_home(settings: Settings) -> None:
         ) from exc
 
 
-def databases(settings: Settings) -> list[Database]:
-    """The SQLite files of these settings, each once: the catalog's first, then the broker's."""
-    paths = [
-        _sqlite_path(settings, settings.catalog, "CATALOG"),
-        _sqlite_path(settings, settings.broker, "BROKER"),
-    ]
-    return [Database(p) for p in dict.fromkeys(paths)]
-
-
 async def migrate(settings: Settings, check: bool) -> list[str]:
-    """Bring the databases to this version's schema (or only look); returns `file: number` each."""
+    """Bring the databases to this version's schema (or only look); returns `name: number` each."""
     _make_home(settings)
-    steps = []
-    for db in databases(settings):
-        numbers = await asyncio.to_thread(db.pending if check else db.migrate)
-        steps += [f"{db.path.name}: {n}" for n in numbers]
-    return steps
+    return await backends.migrate(settings, check)
+
+
+async def examine(settings: Settings) -> Examination:
+    """Examine each backend that the settings name, also when one can't be opened."""
+    _make_home(settings)
+    async with contextlib.AsyncExitStack() as stack:
+        return await (await open_for_doctor(settings, stack)).examine()
 
 
 # -- a running process -----------------------------------------------------------------------------
@@ -134,20 +113,25 @@ class Runtime:
     """A process with its backends open.
 
     Attributes:
-        files: the databases that the catalog and the broker lie in, the catalog's first.
+        upkeep: what the reconciler's holder does beside its cycle.
         process: what others see of it; None for a command that only looks.
+        tally: what it has counted since it began.
+        tracer: begins its spans.
     """
 
     settings: Settings
     adapters: Mapping[str, AdapterSpec]
-    catalog: SqliteCatalog
-    broker: SqliteBroker
-    store: FileStore
+    catalog: ACatalog
+    broker: ABroker
+    store: AStore
     services: Services
     reconciler: ReconcileService
-    files: Sequence[Database]
+    upkeep: Sequence[Callable[[], Awaitable[None]]]
     process: Process | None
+    tally: Tally
+    tracer: Tracer
     worker: WorkerService | None = None
+    _told: Numbers = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _jobs: dict[UUID, asyncio.Task[None]] = field(default_factory=dict)
     _loops: list[asyncio.Task[None]] = field(default_factory=list)
@@ -168,7 +152,11 @@ class Runtime:
             data_dir=str(data_folder(self.settings).resolve()),
             max_object_bytes=self.settings.max_object_bytes,
         )
-        self.worker = WorkerService(self.catalog, self.broker, self.store, self.adapters, settings)
+        self.worker = WorkerService(
+            *(self.catalog, self.broker, self.store, self.adapters, settings),
+            tally=self.tally,
+            tracer=self.tracer,
+        )
         return await self.worker.run(routes=routes, until_idle=until_idle, until=until, stop=stop)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -199,9 +187,8 @@ class Runtime:
             (self._beat, self.settings.heartbeat_seconds),
             (self._reconcile, _RECONCILE_SECONDS),
             (self._renew, self.settings.lease_seconds / 3),
+            (self._take_over, _JOBS_SECONDS),
         ]
-        if self.process.kind in ("serve", "worker", "replay"):
-            loops.append((self._take_over, _JOBS_SECONDS))
         self._loops += [asyncio.create_task(self._forever(*loop)) for loop in loops]
 
     async def stop(self) -> None:
@@ -214,7 +201,7 @@ class Runtime:
         if self.process:
             # Best effort: where the catalog is away, the missing heartbeat says the same, later.
             with contextlib.suppress(Unavailable):
-                await self.catalog.depart(self.process.id)
+                await self.catalog.depart(self.process.id, self.tally.numbers())
 
     async def _forever(self, once: Callable[[], Coroutine[Any, Any, None]], seconds: float) -> None:
         while True:
@@ -231,21 +218,33 @@ class Runtime:
 
     async def _beat(self) -> None:
         assert self.process
-        await self.catalog.heartbeat(self.process, self.worker.queues if self.worker else ())
+        queues = self.worker.queues if self.worker else ()
+        numbers = self.tally.numbers()
+        if await self.catalog.heartbeat(self.process, queues, numbers):
+            self._told = numbers
+        else:
+            self.tally.kept(self._told)
+            self._told = {}
 
     async def _reconcile(self) -> None:
-        if await self.reconciler.cycle() and len(self.files) > 1:
-            await self.broker.maintain()  # the catalog has seen to its own file
+        if await self.reconciler.cycle():
+            for once in self.upkeep:
+                await once()
 
     async def _renew(self) -> None:
         await self.services.replay.renew()
 
     async def _take_over(self) -> None:
-        self._jobs = {job: task for job, task in self._jobs.items() if not task.done()}
+        """Drive what nobody drives. A run takes over its own job alone: the catalog may have been away when
+        it was to be acquired, or an answer was lost, and perhaps no other process is there."""
+        assert self.process
         for job in await self.catalog.abandoned_jobs():
-            if len(self._jobs) >= _MOST_JOBS_AT_ONCE:
+            if sum(not task.done() for task in self._jobs.values()) >= _MOST_JOBS_AT_ONCE:
                 return
-            self.drive(job)
+            if self.process.kind != "run" or job in self._jobs:
+                self.drive(job)
+        if self.process.kind != "run":
+            self._jobs = {job: task for job, task in self._jobs.items() if not task.done()}
 
 
 def _collect_seldom() -> None:
@@ -254,9 +253,9 @@ def _collect_seldom() -> None:
     Pages and batches are thousands of tuples that hold no cycle. Looking at each of them took an eighth
     of a replay's time, and a full look at all modules holds up every answer of a server.
     """
-    if not gc.get_freeze_count():
+    if gc.get_threshold() != _SELDOM:
         gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+        gc.set_threshold(*_SELDOM)
 
 
 @contextlib.asynccontextmanager
@@ -265,7 +264,7 @@ async def open_runtime(settings: Settings, *, kind: str | None = None) -> AsyncI
 
     Args:
         kind: `serve`, `worker`, `run` or `replay` for a process that works: it has a heartbeat and its
-            turn as reconciler, and the first two take over jobs. None for one that only looks.
+            turn as reconciler, and all but a run take over jobs of others. None for one that only looks.
 
     Raises:
         CannotStart: what is wrong with the settings or the home, and what to do.
@@ -274,65 +273,74 @@ async def open_runtime(settings: Settings, *, kind: str | None = None) -> AsyncI
     _make_home(settings)
     if kind:
         faults.arm(settings.fault)
+        ids.shift_clock(settings.clock_shift_seconds)
         _collect_seldom()
-    files = databases(settings)
-    for db in files:
-        await db.open()
-    identity = f"{kind or 'cli'}-{uuid7()}"
-    catalog = SqliteCatalog(files[0], heartbeat_seconds=settings.heartbeat_seconds)
-    broker = SqliteBroker(files[-1], visibility=settings.visibility_seconds)
-    store = FileStore(
-        _store_root(settings), durability=settings.durability, max_object_bytes=settings.max_object_bytes
-    )
-    runtime: Runtime
+    identity = f"{kind or 'cli'}-{ids.uuid7()}"
+    async with contextlib.AsyncExitStack() as stack:
+        # First, so that it ends last, and sends what the others did to the end.
+        tracer = await stack.enter_async_context(open_tracer(identity)) if kind else OFF
+        opened = await open_backends(settings, stack)
+        catalog, broker, store = opened.catalog, opened.broker, opened.store
+        runtime: Runtime
+        tally = Tally()
 
-    def sealed(job: UUID) -> None:
-        # A detached run leaves its job to whoever works; others start at once.
-        if kind:
-            runtime.drive(job)
+        def sealed(job: UUID) -> None:
+            # A detached run leaves its job to whoever works; others start at once.
+            if kind:
+                runtime.drive(job)
 
-    services = Services(
-        configs=ConfigService(
-            catalog,
-            partial(config_loader.parse, adapters=adapters, allowed=settings.adapters_allowed),
-        ),
-        submit=SubmitService(
-            catalog,
-            store,
-            owner=identity,
-            lease=settings.lease_seconds,
-            max_object_bytes=settings.max_object_bytes,
-            sealed=sealed,
-        ),
-        replay=ReplayService(
-            catalog,
-            store,
-            broker,
-            owner=identity,
-            lease=settings.lease_seconds,
-            settle=settings.settle_seconds,
-            spawn=lambda work: runtime.spawn(work),
-        ),
-        browse=BrowseService(catalog, store, broker, adapters),
-        recover=RecoverService(catalog),
-    )
-    runtime = Runtime(
-        settings=settings,
-        adapters=adapters,
-        catalog=catalog,
-        broker=broker,
-        store=store,
-        services=services,
-        reconciler=ReconcileService(catalog, broker, owner=identity, lease=settings.lease_seconds),
-        files=files,
-        process=Process(identity, kind, socket.gethostname(), os.getpid()) if kind else None,
-    )
-    try:
-        await runtime.start()
-        yield runtime
-    finally:
-        await runtime.stop()
-        await broker.close()
-        await store.close()
-        for db in files:
-            await db.close()
+        browse = BrowseService(catalog, store, broker, adapters)
+        services = Services(
+            configs=ConfigService(
+                catalog,
+                partial(config_loader.parse, adapters=adapters, allowed=settings.adapters_allowed),
+            ),
+            submit=SubmitService(
+                catalog,
+                store,
+                owner=identity,
+                lease=settings.lease_seconds,
+                max_object_bytes=settings.max_object_bytes,
+                sealed=sealed,
+                spawn=lambda work: runtime.spawn(work),
+                tracer=tracer,
+            ),
+            replay=ReplayService(
+                catalog,
+                store,
+                broker,
+                owner=identity,
+                lease=settings.lease_seconds,
+                settle=settings.settle_seconds,
+                spawn=lambda work: runtime.spawn(work),
+                tally=tally,
+                tracer=tracer,
+            ),
+            browse=browse,
+            recover=RecoverService(catalog),
+            take=TakeService(catalog, broker, visibility=settings.visibility_seconds),
+            search=searching(settings),
+            doctor=opened.doctor(),
+            watch=WatchService(browse, catalog),
+            metrics=MetricsService(catalog, broker, store),
+        )
+        runtime = Runtime(
+            settings=settings,
+            adapters=adapters,
+            catalog=catalog,
+            broker=broker,
+            store=store,
+            services=services,
+            reconciler=ReconcileService(
+                catalog, broker, owner=identity, lease=settings.lease_seconds, tally=tally
+            ),
+            upkeep=opened.upkeep,
+            process=Process(identity, kind, socket.gethostname(), os.getpid()) if kind else None,
+            tally=tally,
+            tracer=tracer,
+        )
+        try:
+            await runtime.start()
+            yield runtime
+        finally:
+            await runtime.stop()

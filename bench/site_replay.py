@@ -1,0 +1,125 @@
+"""Replay rate on each broker, rows in PostgreSQL: beside what the broker takes from whoever is fastest."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from uuid import UUID
+
+from bench import bare_nats, bare_rabbitmq
+from bench.figures import Figure, absent, median, middle, middle_ratio
+from bench.homes import ROUTE, SOURCE, STAGE, lay_out, paths
+from bench.machine import say, scratch
+from bench.processor import Spending
+from bench.sites import BROKERS, Absent, Site, Stand
+from playhead.bootstrap import open_runtime
+from playhead.envelope import Call, Headers
+from playhead.ids import mint, text, uuid7
+from playhead.services.replay import ReplayRequest
+
+_TARGETS = {"nats": 0.5, "rabbitmq": 0.9}
+_BESIDE = {"nats": "pre-built frames", "rabbitmq": "the bare client's best"}
+
+
+def measure(stand: Stand, memory: Path | None, *, objects: int, rounds: int) -> list[Figure]:
+    """Replay `objects` objects on each broker, and pour as many messages into it, by turns.
+
+    The objects are files: what S3 gives is a figure of its own (`listing`).
+    """
+    ours: dict[str, list[float]] = {name: [] for name in BROKERS}
+    bare: dict[str, list[float]] = {name: [] for name in BROKERS}
+    costs: dict[str, list[dict[str, float]]] = {name: [] for name in BROKERS}
+    library: list[float] = []
+    ways: dict[str, str] = {}
+    missing: dict[str, str] = {}
+    with scratch(memory) as folder:
+        execution = lay_out(folder / "objects", objects)
+        calls = _calls(execution, objects)
+        for n in range(rounds):
+            for broker in BROKERS:
+                if broker in missing:
+                    continue
+                try:
+                    rate, ways[broker] = _bare(stand, broker, calls)
+                    if broker == "nats":
+                        library.append(bare_nats.library_rate(stand.server("nats").url, "library", calls))
+                    with stand.site(broker, store=folder / "objects") as site:
+                        rate_of_ours, cost = asyncio.run(_replay(site, execution, objects))
+                except Absent as exc:
+                    missing[broker] = str(exc)
+                    continue
+                bare[broker].append(rate)
+                ours[broker].append(rate_of_ours)
+                costs[broker].append(cost)
+                beside = f", {_BESIDE[broker]} {rate:,.0f}/s ({ways[broker]})" if broker in _BESIDE else ""
+                say(f"  replay on {BROKERS[broker]} {n + 1}/{rounds}: {rate_of_ours:,.0f}/s{beside}")
+    figures = [
+        absent(f"replay of {objects:,} on {BROKERS[broker]} and PostgreSQL", missing[broker])
+        if broker in missing
+        else _figure(broker, objects, ours[broker], bare[broker], ways[broker], middle(costs[broker]))
+        for broker in BROKERS
+    ]
+    if library:
+        figures.append(Figure("nats-py itself, without rows", median(library), "/s", rounds=library))
+    return figures
+
+
+def _figure(
+    broker: str, objects: int, ours: list[float], bare: list[float], way: str, cost: dict[str, float]
+) -> Figure:
+    name = f"replay of {objects:,} on " + (
+        "PostgreSQL alone" if broker == "postgres" else f"{BROKERS[broker]} and PostgreSQL"
+    )
+    if broker not in _TARGETS:
+        return Figure(name, median(ours), "/s", rounds=ours, cost=cost)
+    ratio = middle_ratio(ours, bare)
+    return Figure(
+        name,
+        median(ours),
+        "/s",
+        rounds=ours,
+        beside=f"{_BESIDE[broker]}: {median(bare):,.0f}/s ({way})",
+        ratio=ratio,
+        target=f"at least {_TARGETS[broker]:g} of {_BESIDE[broker]}",
+        passes=ratio >= _TARGETS[broker],
+        cost=cost,
+    )
+
+
+def _bare(stand: Stand, broker: str, calls: list[Call]) -> tuple[float, str]:
+    """The rate of who is fastest, and who that was."""
+    if broker == "nats":
+        server = stand.server("nats")
+        found = bare_nats.rates(server.port, server.url, "bare", calls)
+        window = max(found, key=lambda window: found[window])
+        return found[window], f"{window:,} in flight"
+    if broker == "rabbitmq":
+        by_way = bare_rabbitmq.rates(stand.server("rabbitmq").url, "bare", calls)
+        way = max(by_way, key=lambda way: by_way[way])
+        return by_way[way], way
+    return 0.0, ""
+
+
+def _calls(execution: UUID, count: int) -> list[Call]:
+    """What a replay of the stage publishes."""
+    headers = Headers(f"bench.{ROUTE}", uuid7(), "bench", 1, ROUTE, uuid7())
+    ids = map(text, mint(count))
+    return [
+        Call(headers, cid, 0, None, f"{execution}/{STAGE}/{path}", ordinal=n)
+        for n, (cid, path) in enumerate(zip(ids, paths(count), strict=True), 1)
+    ]
+
+
+async def _replay(site: Site, execution: UUID, objects: int) -> tuple[float, dict[str, float]]:
+    """Objects a second from the request to the answer, and microseconds of processor time an object."""
+    async with open_runtime(site.settings, kind="replay") as rt:
+        await rt.services.configs.apply(SOURCE)
+        spending = Spending(site.programs)
+        began = time.perf_counter()
+        done = await rt.services.replay.execute(ReplayRequest(execution, STAGE, None, ROUTE))
+        took = time.perf_counter() - began
+        cost = spending.so_far()
+    if done.objects_published != objects:
+        raise RuntimeError(f"{done.objects_published} of {objects} objects were published: {done.errors}")
+    return objects / took, {name: seconds / objects * 1e6 for name, seconds in cost.items()}

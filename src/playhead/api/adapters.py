@@ -1,0 +1,20 @@
+"""The adapters that the server has loaded: what its configs may name."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from playhead.api.answers import responses
+from playhead.api.asking import Asked, Cursor, Limit
+from playhead.engine.paging import list_of, page_of
+from playhead.model import AdapterInfo, Page
+
+router = APIRouter(prefix="/api/v1/adapters", tags=["configs"])
+
+
+@router.get("", responses={status: responses("invalid_cursor")[status] for status in (400, 500)})
+async def list_adapters(asked: Asked, limit: Limit = 100, cursor: Cursor = None) -> Page[AdapterInfo]:
+    """List adapters by name, each with the JSON Schema of its config."""
+    return page_of(
+        await asked.browse.adapter_infos(), lambda info: info.type, cursor, limit, list_of("adapters")
+    )

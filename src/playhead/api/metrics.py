@@ -1,0 +1,312 @@
+"""`/metrics`: the figures of the site, and of the requests that this server answered, for Prometheus."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import choose_encoder
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from playhead import events
+from playhead.api.answers import correlation_id
+from playhead.api.asking import Asked
+from playhead.services.metrics import Figures
+from playhead.tally import AGE_BOUNDS, ATTEMPT_BOUNDS, Histogram
+
+NOWHERE: Final = "none"
+"""The route of a request to a URL at which there is nothing: such URLs are without number."""
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_HTTP_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_GONE: Final = 499
+"""The status under which nginx, too, counts requests whose caller left before there was an answer."""
+_STATES: Final = ("pending", "running", "retry", "dead")
+
+Labels = TypeVar("Labels", bound=tuple[str, ...])
+
+router = APIRouter(tags=["system"])
+
+
+# -- what there is ---------------------------------------------------------------------------------
+
+
+class Declared(NamedTuple):
+    """A metric: its name as it is printed (a histogram has three, with `_bucket`, `_sum` and `_count`)."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    help: str
+
+
+_QUEUE: Final = ("config", "route", "queue")
+_ROUTE: Final = ("config", "route")
+METRICS: Final = (
+    Declared("playhead_build_info", "gauge", ("version",), "1; the version of the server that answers."),
+    Declared(
+        "playhead_backend_up",
+        "gauge",
+        ("port",),
+        "1 if catalog, broker or store answered this scrape in time, else 0.",
+    ),
+    Declared(
+        "playhead_processes", "gauge", ("kind",), "Processes that are alive: worker, serve, run, replay."
+    ),
+    Declared("playhead_workers", "gauge", _QUEUE, "Processes that consume the queue."),
+    Declared("playhead_queue_depth", "gauge", _QUEUE, "Calls in the queue that are not handed out."),
+    Declared("playhead_in_flight", "gauge", _QUEUE, "Calls of the queue that are handed out and not acked."),
+    Declared(
+        "playhead_messages", "gauge", (*_ROUTE, "state"), "Messages, by rows: pending, running, retry, dead."
+    ),
+    Declared("playhead_messages_completed_total", "counter", _ROUTE, "Messages that were completed."),
+    Declared(
+        "playhead_messages_failed_total",
+        "counter",
+        _ROUTE,
+        "Attempts that failed, whether they are made again or not.",
+    ),
+    Declared(
+        "playhead_messages_retried_total", "counter", _ROUTE, "Attempts that failed and are made again."
+    ),
+    Declared("playhead_messages_dead_total", "counter", _ROUTE, "Messages that became dead letters."),
+    Declared(
+        "playhead_messages_given_back_total",
+        "counter",
+        _ROUTE,
+        "Attempts not made as a backend or an adapter was missing.",
+    ),
+    Declared(
+        "playhead_attempt_duration_seconds", "histogram", _ROUTE, "How long the adapters of an attempt took."
+    ),
+    Declared(
+        "playhead_message_age_seconds",
+        "histogram",
+        _ROUTE,
+        "From when a message was recorded to when it was completed.",
+    ),
+    Declared(
+        "playhead_replay_messages_published_total",
+        "counter",
+        _ROUTE,
+        "Messages of replays that the broker confirmed.",
+    ),
+    Declared(
+        "playhead_replay_messages_failed_total", "counter", _ROUTE, "Objects of replays that were refused."
+    ),
+    Declared(
+        "playhead_http_requests_total",
+        "counter",
+        ("method", "route", "status"),
+        "Requests that this server answered.",
+    ),
+    Declared(
+        "playhead_http_request_duration_seconds",
+        "histogram",
+        ("method", "route"),
+        "How long answers took, but for streams.",
+    ),
+)
+_BY_NAME: Final = {metric.name.removeprefix("playhead_"): metric for metric in METRICS}
+_COUNTED: Final = {
+    "messages_completed_total": ("completed",),
+    "messages_failed_total": ("retried", "dead"),
+    "messages_retried_total": ("retried",),
+    "messages_dead_total": ("dead",),
+    "messages_given_back_total": ("given_back",),
+    "replay_messages_published_total": ("replay_published",),
+    "replay_messages_failed_total": ("replay_failed",),
+}
+"""Which of what processes count (`tally.RouteTally`) each counter is the sum of."""
+_MEASURED: Final = {
+    "attempt_duration_seconds": ("attempt_seconds", ATTEMPT_BOUNDS),
+    "message_age_seconds": ("age_seconds", AGE_BOUNDS),
+}
+
+
+# -- requests --------------------------------------------------------------------------------------
+
+
+class Requests:
+    """What this server answered. Each server counts its own: it is scraped itself."""
+
+    def __init__(self) -> None:
+        self.answered: Counter[tuple[str, str, str]] = Counter()
+        self.seconds: dict[tuple[str, str], Histogram] = {}
+
+    def answer(self, method: str, route: str, status: int, seconds: float | None) -> None:
+        """Count one. `seconds` is None for what says nothing about speed: a stream, or a caller that left."""
+        self.answered[method, route, str(status)] += 1
+        if seconds is not None:
+            found = self.seconds.get((method, route))
+            if found is None:
+                found = self.seconds[method, route] = Histogram(_HTTP_BOUNDS)
+            found.add(seconds)
+
+
+class Measured:
+    """Counts each request under the template of its route, never its path.
+
+    Args:
+        app: what is inside.
+        requests: where they are counted.
+        template: that of the operation at a path, for what was refused before it was routed.
+    """
+
+    def __init__(self, app: ASGIApp, *, requests: Requests, template: Callable[[str], str | None]) -> None:
+        self._app = app
+        self._requests = requests
+        self._template = template
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        status = 0
+        streams = False
+
+        async def send_seen(message: Message) -> None:
+            nonlocal status, streams
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                streams = any(
+                    name == b"content-type" and value.startswith(b"text/event-stream")
+                    for name, value in message["headers"]
+                )
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_seen)
+        finally:
+            took = time.perf_counter() - began
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            route = self._route(scope)
+            self._requests.answer(method, route, status or _GONE, took if status and not streams else None)
+            events.emit(
+                events.REQUEST_ANSWERED,
+                logging.DEBUG,
+                correlation_id=correlation_id(scope),
+                method=method,
+                route=route,
+                status=status or _GONE,
+                seconds=round(took, 4),
+            )
+
+    def _route(self, scope: Scope) -> str:
+        found = getattr(scope.get("route"), "path", None) or scope.get("root_path")
+        return found or self._template(scope["path"]) or NOWHERE
+
+
+# -- printing --------------------------------------------------------------------------------------
+
+
+class Page:
+    """One scrape, as the library's encoders take it."""
+
+    def __init__(
+        self, figures: Figures, requests: Requests, version: str, process: CollectorRegistry
+    ) -> None:
+        self._figures = figures
+        self._requests = requests
+        self._version = version
+        self._process = process
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric, also one of which nothing is known: it is there without a value."""
+        figures, requests = self._figures, self._requests
+        yield _gauge("build_info", {(self._version,): 1})
+        yield _gauge("backend_up", {(port,): int(up) for port, up in figures.up.items()})
+        yield from self._site()
+        yield _counter("http_requests_total", requests.answered)
+        yield _histogram(
+            "http_request_duration_seconds",
+            _HTTP_BOUNDS,
+            {labels: [found.sum, *found.counts] for labels, found in requests.seconds.items()},
+        )
+        yield from self._process.collect()
+
+    def _site(self) -> Iterator[Metric]:
+        queues, rows = self._figures.queues, self._figures.rows
+        named = {(one.config, one.route, one.queue): one for one in queues}
+        yield _gauge("processes", {(kind,): count for kind, count in rows.processes.items()} if rows else {})
+        yield _gauge("workers", {of: rows.workers.get(of[-1], 0) for of in named} if rows else {})
+        yield _gauge("queue_depth", {of: one.depth for of, one in named.items()})
+        yield _gauge("in_flight", {of: one.in_flight for of, one in named.items()})
+        done = rows.done if rows else {}
+        # A route that has done nothing yet is there with zeros, so that its first failure is a rise.
+        routes = sorted({(one.config, one.route) for one in queues} | done.keys()) if rows else []
+        messages: dict[tuple[str, ...], int] = {(*of, state): 0 for of in routes for state in _STATES}
+        for of, count in rows.messages.items() if rows else ():
+            messages[of] = count
+        yield _gauge("messages", messages)
+        for name, parts in _COUNTED.items():
+            yield _counter(name, {of: sum(_sum(done.get(of, {}), parts)) for of in routes})
+        for name, (part, bounds) in _MEASURED.items():
+            nothing = [0.0] * (len(bounds) + 2)
+            yield _histogram(name, bounds, {of: done.get(of, {}).get(part, nothing) for of in routes})
+
+
+def _sum(numbers: Mapping[str, Sequence[float]], names: Iterable[str]) -> Iterator[float]:
+    return (numbers[name][0] for name in names if name in numbers)
+
+
+def _gauge(name: str, values: Mapping[Labels, float]) -> Metric:
+    declared = _BY_NAME[name]
+    family = GaugeMetricFamily(declared.name, declared.help, labels=declared.labels)
+    for labels, value in values.items():
+        family.add_metric(labels, value)
+    return family
+
+
+def _counter(name: str, values: Mapping[Labels, float]) -> Metric:
+    declared = _BY_NAME[name]
+    family = CounterMetricFamily(declared.name, declared.help, labels=declared.labels)
+    for labels, value in values.items():
+        family.add_metric(labels, value)
+    return family
+
+
+def _histogram(name: str, bounds: Sequence[float], values: Mapping[Labels, Sequence[float]]) -> Metric:
+    """`values`: the sum, then the count of each interval alone."""
+    declared = _BY_NAME[name]
+    family = HistogramMetricFamily(declared.name, declared.help, labels=declared.labels)
+    for labels, (total, *counts) in values.items():
+        below: list[tuple[str, float]] = []
+        so_far = 0.0
+        for bound, count in zip((*map(str, bounds), "+Inf"), counts, strict=True):
+            so_far += count
+            below.append((bound, so_far))
+        family.add_metric(labels, below, total)
+    return family
+
+
+_TEXTS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "The exposition format of Prometheus, or OpenMetrics if that is asked for.",
+        "content": {
+            kind: {"schema": {"type": "string"}} for kind in ("text/plain", "application/openmetrics-text")
+        },
+    }
+}
+
+
+@router.get("/metrics", response_class=Response, responses=_TEXTS)
+async def get_metrics(request: Request, asked: Asked) -> Response:
+    """Tell the figures of the site for Prometheus. Always 200, within 2 seconds: what is away is left out."""
+    state = request.app.state
+    page = Page(await asked.metrics.collect(), state.requests, request.app.version, state.process)
+    encode, kind = choose_encoder(request.headers.get("accept", ""))
+    return Response(encode(page), headers={"Content-Type": kind})
+
+
+def process_figures() -> CollectorRegistry:
+    """CPU, memory and files of this process, under the names that every dashboard knows."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    return registry

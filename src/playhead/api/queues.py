@@ -1,0 +1,44 @@
+"""Queues: look at what waits, and take it out by hand."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+
+from playhead.api.answers import responses
+from playhead.api.asking import Asked, Limit
+from playhead.api.bodies import JsonRoute
+from playhead.api.schemas import Receipt, Removed, TakeLimit
+from playhead.envelope import Message
+from playhead.model import Page
+from playhead.services.take import Taken
+
+router = APIRouter(prefix="/api/v1/queues", tags=["queues"], route_class=JsonRoute)
+
+QueueName = Annotated[
+    str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,126}$", description="As `/api/v1/routes` shows it.")
+]
+_refused = ("invalid_body", "body_too_large", "unsupported_media_type", "broker_unavailable")
+
+
+@router.get("/{queue}/messages", responses=responses("broker_unavailable"))
+async def peek_messages(queue: QueueName, asked: Asked, limit: Limit = 100) -> Page[Message]:
+    """Show the first messages of a queue; none is consumed or hidden. A queue that never was is empty."""
+    return Page(await asked.browse.peek(queue, limit))
+
+
+@router.post("/{queue}/take", responses=responses(*_refused))
+async def take_messages(queue: QueueName, body: TakeLimit, asked: Asked) -> Taken:
+    """Hand out messages of a queue that no worker consumes; they are hidden from others for a while.
+
+    Nothing is removed yet: send the `receipt` to `/api/v1/queues/{queue}/remove` once they are safe. What
+    is not removed in time comes again.
+    """
+    return await asked.take.take(queue, body.limit)
+
+
+@router.post("/{queue}/remove", responses=responses("receipt_not_found", *_refused))
+async def remove_messages(queue: QueueName, body: Receipt, asked: Asked) -> Removed:
+    """Remove for good what was handed out under a receipt. Only the server that handed it out can."""
+    return Removed(removed=await asked.take.remove(queue, body.receipt))

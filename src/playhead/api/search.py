@@ -1,0 +1,29 @@
+"""Search: ask an index that a `sqlite_search` step has filled."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from playhead.api.answers import responses
+from playhead.api.asking import Asked, Limit
+from playhead.api.schemas import Word
+from playhead.model import Page, SearchHit
+
+router = APIRouter(prefix="/api/v1/search", tags=["lineage"])
+
+
+@router.get("", responses=responses("invalid_path", "index_not_found", "index_unavailable"))
+async def search_index(
+    asked: Asked,
+    index: Annotated[Word, Query(min_length=1, description="The `path` of the step that filled it.")],
+    words: Annotated[Word, Query(description="Plain words, apart by spaces; any of them.")],
+    execution: Annotated[
+        UUID | None, Query(description="What this execution indexed; none: the newest in the index.")
+    ] = None,
+    limit: Limit = 10,
+) -> Page[SearchHit]:
+    """Search an index in the server's data folder, best first. An index elsewhere can't be named."""
+    return Page(await asked.search.search(index, words, execution, limit))

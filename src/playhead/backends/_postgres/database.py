@@ -1,0 +1,335 @@
+"""The connections of one process to one database, and transactions on them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import asyncpg  # type: ignore[import-untyped]
+
+from playhead.backends._postgres.address import taken_apart
+from playhead.backends._postgres.schema import (
+    Migration,
+    apply,
+    migrations,
+    newer,
+    refusal,
+    state,
+    unusable,
+)
+from playhead.backends._postgres.session import (
+    FAULTS,
+    LOCK_SECONDS,
+    Connection,
+    Job,
+    Unreachable,
+    code_of,
+    explain,
+    is_lost,
+)
+
+T = TypeVar("T")
+
+_CONNECT_SECONDS = 5.0
+_STATEMENT_SECONDS = 30.0
+_STOPPED_SECONDS = 10.0  # less than those who wait for its locks wait
+_PART_SECONDS = 2.0
+_UNUSED_SECONDS = 300.0  # what lies between may have forgotten a connection by then
+_TRIES = 6
+_MIGRATION_SECONDS = 86_400.0
+
+_WRITING = "BEGIN ISOLATION LEVEL READ COMMITTED"
+_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_SETTINGS = (
+    f"SET LOCAL lock_timeout = '{LOCK_SECONDS:.0f}s'; "
+    f"SET LOCAL idle_in_transaction_session_timeout = '{_STOPPED_SECONDS:.0f}s'; "
+    "SET LOCAL synchronous_commit = on; "
+    # Tables grow from nothing to millions of rows between two looks of autovacuum, and what is rare in the
+    # statistics is common now. So plans are made for the sizes of now, and go along an index in its order.
+    "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = off; "
+    "SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0"
+)
+_AGAIN = {"40001", "40P01"}
+
+
+class Postgres:
+    """A database and up to `connections` connections to it.
+
+    Args:
+        url: `postgresql://user:password@host:port/database?…`. `statement_cache_size` and `pool_size` are
+            ours, what libpq knows is as there, and the rest are settings of the server (`search_path`).
+        clock: seconds since the epoch, in place of the database's own; only for tests.
+        connections: the most that this process opens, unless the URL says otherwise (`pool_size`); one more
+            for what is urgent.
+    """
+
+    def __init__(self, url: str, *, clock: Callable[[], float] | None = None, connections: int = 8) -> None:
+        self._dsn, self.address, options = taken_apart(url)
+        self._cache = options.get("statement_cache_size", 256)
+        self.connections = max(options.get("pool_size", connections), 1)
+        self._clock = clock
+        self._room = asyncio.Semaphore(self.connections)
+        self._urgent = asyncio.Semaphore(1)
+        self._idle: list[tuple[Connection, float]] = []
+        self._parting: dict[Connection, asyncio.Task[None]] = {}
+        self._wanted = self._opened = self._closed = False
+        self._opener: asyncio.Task[None] | None = None
+        self.losses = 0
+        """How often a connection was lost. What was read from before may be of a primary whose last moments
+        its successor never saw: who remembers rows forgets them when this has changed."""
+
+    # -- opening and migrating ---------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connect, and migrate a database that is empty. Calling it again changes nothing.
+
+        One that can't be reached is opened by the first call that can reach it.
+
+        Raises:
+            Unreachable: it can't be reached, or refuses the login.
+            CannotStart: `catalog_older`, `catalog_newer`, `catalog_unusable`.
+        """
+        self._wanted, self._closed = True, False
+        await self._ready()
+
+    async def _ready(self) -> None:
+        """See to it that the schema is one to work with, if that was asked for."""
+        if self._opened or not self._wanted:
+            return
+        # All that come meanwhile share one attempt and its outcome: they don't wait one after the other.
+        if self._opener is None or self._opener.done():
+            self._opener = asyncio.create_task(self._see_to_schema())
+            self._opener.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(self._opener)
+
+    async def _see_to_schema(self) -> None:
+        have = await self._run(state)
+        if not have.number:
+            await self.migrate()
+        elif error := refusal(have, self.address):
+            raise error
+        self._opened = True
+
+    async def pending(self) -> list[int]:
+        """The numbers of migrations that this database has not had yet; it need not be open.
+
+        Raises:
+            Unreachable: it can't be reached.
+            CannotStart: `catalog_newer`.
+        """
+        have = await self._run(state)
+        if error := newer(have, self.address):
+            raise error
+        return [step.number for step in migrations() if step.number > have.number]
+
+    async def migrate(self) -> list[int]:
+        """Bring the schema to this release's; returns what was applied. Many may try at once.
+
+        Raises:
+            Unreachable: it can't be reached.
+            CannotStart: `catalog_newer`, or `catalog_unusable` when the schema can't be made.
+        """
+        wanted = await self.pending()
+        steps = [step for step in migrations() if step.number in wanted]
+        # An empty schema is made whole or not at all: one made halfway would be refused as an older
+        # release's, by a process that comes meanwhile or after a kill. One in use gets a step a
+        # transaction, so that none holds its locks for longer than it must.
+        together = [steps] if steps == migrations() else [[step] for step in steps]
+        return [number for some in together for number in await self._apply(some)]
+
+    async def _apply(self, steps: Sequence[Migration]) -> list[int]:
+        try:
+            return await self._run(lambda con: apply(con, *steps), seconds=_MIGRATION_SECONDS)
+        except Unreachable as exc:
+            if error := unusable(exc.__cause__, self.address):
+                raise error from exc
+            raise
+
+    async def close(self) -> None:
+        """Let go of all connections. May be called twice."""
+        self._wanted = self._opened = False
+        self._closed = True
+        if self._opener:
+            self._opener.cancel()
+            await asyncio.wait([self._opener])
+            self._opened = False
+        idle, self._idle = self._idle, []
+        await asyncio.gather(*(self._close_one(con) for con, _ in idle), *self._parting.values())
+
+    # -- work --------------------------------------------------------------------------------------
+
+    async def run(self, job: Job[T], *, seconds: float = _STATEMENT_SECONDS, urgent: bool = False) -> T:
+        """Run `job` in a write transaction and return what it returns, once that is durable.
+
+        The whole is tried again, a few times, when PostgreSQL ends it as the loser of a deadlock or of a
+        conflict: `job` must bear that.
+
+        Args:
+            seconds: how long the whole may take.
+            urgent: it does not wait for a connection behind others, all of which may wait for one lock.
+
+        Raises what `job` raises (then nothing of it is left), or `Unreachable`.
+        """
+        await self._ready()
+        return await self._run(job, seconds=seconds, urgent=urgent)
+
+    async def _run(self, job: Job[T], *, seconds: float = _STATEMENT_SECONDS, urgent: bool = False) -> T:
+        room = self._urgent if urgent else self._room
+        for attempt in range(1, _TRIES + 1):
+            try:
+                async with self._within(_WRITING, seconds, room) as con:
+                    return await job(con)
+            except Unreachable as exc:
+                if code_of(exc.__cause__) not in _AGAIN or attempt == _TRIES:
+                    raise
+            await asyncio.sleep(random.uniform(0.5, 1.5) * 0.005 * 2**attempt)
+        raise AssertionError("the last attempt raised")
+
+    @asynccontextmanager
+    async def transaction(self, *, seconds: float = _STATEMENT_SECONDS) -> AsyncIterator[Connection]:
+        """A write transaction, READ COMMITTED: each statement sees what was committed before it began.
+
+        Committed at the end of the block, rolled back when it raises. PostgreSQL's errors come out of it
+        as `Unreachable`.
+        """
+        await self._ready()
+        async with self._within(_WRITING, seconds, self._room) as con:
+            yield con
+
+    @asynccontextmanager
+    async def read(self, *, seconds: float = _STATEMENT_SECONDS) -> AsyncIterator[Connection]:
+        """A transaction that can't write and whose every statement sees the same moment."""
+        await self._ready()
+        async with self._within(_READING, seconds, self._room) as con:
+            yield con
+
+    @asynccontextmanager
+    async def _within(self, begin: str, seconds: float, room: asyncio.Semaphore) -> AsyncIterator[Connection]:
+        con: Connection | None = None
+        committing = False
+        try:
+            # The server stops a statement first; this is for a server that does not answer at all.
+            async with asyncio.timeout(seconds + _CONNECT_SECONDS):
+                con = await self._begin(
+                    f"{begin}; SET LOCAL statement_timeout = {seconds * 1000:.0f}; {_SETTINGS}", room
+                )
+                yield con
+                committing = True
+                # After an error that the block swallowed, COMMIT rolls back and does not call it a failure.
+                if await con.execute("COMMIT") != "COMMIT":
+                    raise Unreachable(
+                        f"PostgreSQL at {self.address} did not commit a transaction that had failed"
+                    )
+        except FAULTS as exc:
+            await self._give_up(con, exc)
+            raise Unreachable(explain(self.address, exc), in_doubt=committing and is_lost(exc)) from exc
+        except Exception as exc:
+            await self._give_up(con, exc)
+            raise
+        except BaseException:
+            # Cancelled in the middle of whatever: nobody knows what the connection is doing now.
+            if con is not None:
+                self._part(con)
+            raise
+        finally:
+            if con is not None:
+                room.release()
+                self._give_back(con)
+
+    async def _begin(self, begin: str, room: asyncio.Semaphore) -> Connection:
+        """A connection inside a new transaction, for which there is room."""
+        if self._clock:
+            begin += f"; SET LOCAL playhead.now = '{self._clock()!r}'"
+        await room.acquire()
+        con: Connection | None = None
+        try:
+            while True:
+                con, fresh = await self._take()
+                try:
+                    await con.execute(begin)
+                    return con
+                except FAULTS as exc:
+                    con.terminate()
+                    self.losses += 1
+                    # One from before the server was restarted: nothing has happened yet, take the next.
+                    if fresh or not is_lost(exc):
+                        raise
+        except BaseException:
+            if con is not None:
+                con.terminate()
+            room.release()
+            raise
+
+    async def _take(self) -> tuple[Connection, bool]:
+        """A connection, and whether it is new."""
+        while self._idle:
+            con, since = self._idle.pop()
+            if con.is_closed():
+                self.losses += 1
+            elif time.monotonic() - since < _UNUSED_SECONDS:
+                return con, False
+            else:
+                con.terminate()
+        return await self.connect(), True
+
+    async def connect(self) -> Connection:
+        """Open a connection of the caller's own. Raises what asyncpg raises, see `FAULTS`."""
+        if self._closed:
+            raise asyncpg.InterfaceError("this process has closed it")
+        made: Connection = await asyncpg.connect(
+            self._dsn, timeout=_CONNECT_SECONDS, statement_cache_size=self._cache
+        )
+        return made
+
+    async def _give_up(self, con: Connection | None, exc: Exception) -> None:
+        if con is None:
+            return
+        if con.is_closed():
+            self.losses += 1
+            return
+        if isinstance(exc, TimeoutError):
+            self.losses += 1
+            self._part(con)
+            return
+        if is_lost(exc):
+            self.losses += 1
+            con.terminate()
+            return
+        if code_of(exc) == "25006":
+            # After a failover the name leads elsewhere, but these connections lead to the old primary.
+            self.losses += 1
+            for idle, _ in self._idle:
+                idle.terminate()
+            self._idle.clear()
+            con.terminate()
+            return
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                await con.execute("ROLLBACK")
+        except FAULTS:
+            con.terminate()
+
+    def _part(self, con: Connection) -> None:
+        """Let go of a connection that may be in the middle of a statement. Cut off, the server would finish
+        that first, with all its locks; so it is told to stop, and given a moment to do it."""
+        task = asyncio.create_task(self._close_one(con))
+        self._parting[con] = task
+        task.add_done_callback(lambda _: self._parting.pop(con, None))
+
+    async def _close_one(self, con: Connection) -> None:
+        try:
+            await con.close(timeout=_PART_SECONDS)
+        except FAULTS:
+            con.terminate()
+
+    def _give_back(self, con: Connection) -> None:
+        if con in self._parting:
+            return
+        if not (self._closed or con.is_closed()):
+            self._idle.append((con, time.monotonic()))
+        elif not con.is_closed():
+            con.terminate()

@@ -1,0 +1,379 @@
+"""The port, on one connection at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import logging
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from playhead import events
+from playhead.backends.broker_nats import diagnosis, streams
+from playhead.backends.broker_nats.address import parse
+from playhead.backends.broker_nats.frames import WireHeaders, message_id, parse_headers, subject_of
+from playhead.backends.broker_nats.link import Link
+from playhead.backends.broker_nats.publishing import Window
+from playhead.backends.broker_nats.pulls import Mailbox, Pulled
+from playhead.backends.broker_nats.streams import CONSUMER, NO_MESSAGE, ask, error_of, stream_of
+from playhead.envelope import Call, Message, decode_payload
+from playhead.errors import PlayheadError, Unavailable, broker_unavailable
+from playhead.ports.broker import Delivery, Depth, Outcome
+from playhead.ports.diagnosis import Finding
+
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 3.0
+_QUIET_SECONDS = 0.25
+
+# What ends a request that got nothing: there was none; the consumer is somewhere else by now.
+_NONE_CAME = ("404", "408")
+_MOVES = ("Leadership Change", "Server Shutdown")
+
+
+class _Queue:
+    """A queue whose stream and consumer were seen. Another takes its place when they turn out to be gone.
+
+    Attributes:
+        name: without the prefix.
+        full: with it.
+    """
+
+    def __init__(self, name: str, full: str) -> None:
+        self.name = name
+        self.full = full
+        self.stream = stream_of(full)
+        self.is_gone = False
+
+
+@dataclass(slots=True, eq=False)
+class _Hold:
+    """What it takes to ack a delivery: where to, and until when it is ours to ack (monotonic)."""
+
+    queue: _Queue
+    ack: str
+    until: float
+
+
+class NatsBroker:
+    """Queues on JetStream.
+
+    Args:
+        url: `nats://user:password@host:4222,host2:4222`, or `tls://`; see `address.Address` for options.
+        visibility: seconds for which a received call is hidden from others.
+        prefix: goes before queue names, so that two installations can share an account.
+
+    Raises:
+        CannotStart: `setup_invalid`, for a URL that can't be read.
+    """
+
+    name: str = "nats"
+
+    def __init__(self, url: str, *, visibility: float = 30.0, prefix: str = "") -> None:
+        self._address = parse(url)
+        self._visibility = visibility
+        self._prefix = prefix
+        self._link: Link | None = None
+        self._why = "it was not opened"
+        self._keeper: asyncio.Task[None] | None = None
+        self._closed = False
+        self._queues: dict[str, _Queue] = {}
+        self._declaring: dict[str, asyncio.Lock] = {}
+        self._mailboxes: dict[str, list[Mailbox]] = {}
+        self._window = Window()
+
+    # -- coming and going --------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connect, and stay connected from then on: a connection that is lost is made anew, for ever.
+
+        Raises `Unavailable` when no server can be reached now, or has no JetStream.
+        """
+        if self._keeper is not None:
+            return
+        link = await Link.connect(self._address)
+        try:
+            await streams.account(link)
+        except BaseException:
+            await link.close()
+            raise
+        self._link = link
+        self._keeper = asyncio.create_task(self._keep(link), name="nats connection")
+
+    async def close(self) -> None:
+        self._why, self._closed = "it was closed", True
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
+
+    async def check(self) -> str:
+        link = self._connected()
+        await streams.account(link)
+        return f"nats {link.version} with JetStream at {link.server}"
+
+    async def diagnose(self) -> list[Finding]:
+        return await diagnosis.diagnose(self._address, visibility=self._visibility, prefix=self._prefix)
+
+    # -- publish -----------------------------------------------------------------------------------
+
+    async def publish(self, calls: Sequence[Call]) -> list[Outcome]:
+        if not calls:
+            return []
+        link = self._connected()
+        blocked = await self._declare_all(link, {call.headers.queue for call in calls})
+        if not blocked:
+            return await self._publish(link, calls)
+        away = next((why for why in blocked.values() if isinstance(why, Unavailable)), None)
+        if away and blocked.keys() >= {call.headers.queue for call in calls}:
+            raise away
+        told = {
+            queue: Outcome("uncertain", why.detail)
+            if isinstance(why, Unavailable)
+            else Outcome("refused", why)
+            for queue, why in blocked.items()
+        }
+        sent = iter(await self._publish(link, [c for c in calls if c.headers.queue not in told]))
+        return [told.get(call.headers.queue) or next(sent) for call in calls]
+
+    async def _publish(self, link: Link, calls: Sequence[Call]) -> list[Outcome]:
+        """Send calls whose streams were there when they were last seen."""
+        outcomes, without_stream = await self._window.publish(link, calls, self._prefix)
+        for queue in without_stream:
+            if known := self._queues.get(queue):
+                self._forget(known)  # the next publish makes it anew
+        return outcomes
+
+    # -- receive -----------------------------------------------------------------------------------
+
+    async def receive(self, queue: str, limit: int, *, wait: float = 0.0) -> list[Delivery]:
+        until = time.monotonic() + wait
+        while True:
+            found = await self._receive(queue, limit, wait)
+            if found is not None:
+                return found
+            await asyncio.sleep(min(max(until - time.monotonic(), 0), _QUIET_SECONDS))
+            wait = until - time.monotonic()
+            if wait <= 0:
+                return []
+
+    async def _receive(self, queue: str, limit: int, wait: float) -> list[Delivery] | None:
+        """Ask once; None when that said nothing of what there is: a consumer that was made a moment ago, or
+        is moving to another server of a cluster, hands out nothing yet."""
+        link = self._connected()
+        full = self._prefix + queue
+        if why := streams.unfit(full):
+            raise broker_unavailable(why)
+        known = self._queues.get(queue)
+        if known is None:
+            if wait <= 0:
+                if not await self._exists(link, full):
+                    return []
+                known = _Queue(queue, full)
+            else:
+                # Who waits makes the queue be: what it waits for is told to those who are there.
+                known = await self._declare(link, queue)
+        pulled = await self._pull(link, known, limit, wait)
+        if pulled.status and not pulled.messages:
+            if pulled.status in _NONE_CAME:
+                return []
+            self._went_wrong(link, known, pulled)
+            return None
+        until = pulled.at + self._visibility
+        return [
+            Delivery(queue, message_id(raw) or _sequence(ack), WireHeaders(raw), _Hold(known, ack, until))
+            for ack, raw in pulled.messages
+        ]
+
+    def _went_wrong(self, link: Link, queue: _Queue, pulled: Pulled) -> None:
+        """A request did not end with "there was none". Raises `Unavailable` for what would last."""
+        if pulled.status == "503" or "Deleted" in pulled.words:
+            self._forget(queue)
+        elif not any(words in pulled.words for words in _MOVES):
+            raise broker_unavailable(
+                f"consumer {CONSUMER} of stream {queue.stream} on NATS at {link.server} hands out nothing: "
+                f"{pulled.words or pulled.status}; lift its limits, or delete it: it is made anew"
+            )
+
+    async def _pull(self, link: Link, queue: _Queue, limit: int, wait: float) -> Pulled:
+        free = self._mailboxes.setdefault(queue.name, [])
+        while free and free[-1].link is not link:
+            free.pop()
+        mailbox = free.pop() if free else await Mailbox.on(link)
+        return await mailbox.pull(f"$JS.API.CONSUMER.MSG.NEXT.{queue.stream}.{CONSUMER}", limit, wait, free)
+
+    # -- ack and extend ----------------------------------------------------------------------------
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        await self._settle(deliveries, b"+ACK")
+
+    async def extend(self, deliveries: Sequence[Delivery]) -> None:
+        now = time.monotonic()
+        for hold in await self._settle(deliveries, b"+WPI"):
+            hold.until = max(hold.until, now + self._visibility)
+
+    async def _settle(self, deliveries: Sequence[Delivery], verb: bytes) -> list[_Hold]:
+        """Say one word about deliveries that are still ours; returns those.
+
+        JetStream goes by a message's place in the stream and asks nobody who holds it. So a word that
+        comes too late would strike the new holder, or, where the stream was made anew, another call: it
+        is not said.
+        """
+        now = time.monotonic()
+        holds = [d.tag for d in deliveries if d.tag.until > now and not d.tag.queue.is_gone]
+        if not holds:
+            return []
+        link = self._connected()
+        by_queue: dict[_Queue, list[_Hold]] = {}
+        for hold in holds:
+            by_queue.setdefault(hold.queue, []).append(hold)
+        for queue, of_queue in by_queue.items():
+            # Answers come in order: that to the last says that all were heard.
+            head = b"".join(b"PUB %b %d\r\n%b\r\n" % (h.ack.encode(), len(verb), verb) for h in of_queue[:-1])
+            if head:
+                await link.send(head)
+            try:
+                answer = await link.ask(of_queue[-1].ack, verb)
+            except Unavailable:
+                # Silence about a message that is in the stream no more is no fault; if it is there, it
+                # comes again, and its row knows what became of it.
+                if link.lost_because is not None:
+                    raise
+                continue
+            if answer.status == "503":
+                self._forget(queue)
+        return holds
+
+    # -- depth and peek ----------------------------------------------------------------------------
+
+    async def depth(self, queue: str) -> Depth:
+        """See the port. JetStream counts a call whose visibility ran out as in flight until it is taken anew.
+
+        A queue about which JetStream alone can't tell counts as one in flight: of "empty" one would conclude
+        that its calls are lost, and an error would keep whoever goes through all queues from the others.
+        """
+        link = self._connected()
+        full = self._prefix + queue
+        if streams.unfit(full):
+            return Depth(0, 0)
+        stream = stream_of(full)
+        try:
+            kept, held = await asyncio.gather(
+                ask(link, f"STREAM.INFO.{stream}"), ask(link, f"CONSUMER.INFO.{stream}.{CONSUMER}")
+            )
+        except Unavailable as exc:
+            await streams.account(link)  # raises where it is not this queue alone
+            kept, held = {"error": {"description": exc.detail}}, {}
+        if error_of(kept) == streams.NO_STREAM:
+            return Depth(0, 0)
+        if error_of(kept):
+            said = str(kept["error"].get("description"))
+            events.emit(events.BACKEND_AWAY, logging.WARNING, backend=self.name, queue=queue, detail=said)
+            return Depth(0, 1)
+        # A work queue holds what is not acked, and no more. The consumer's own count of what is to come
+        # lags behind: it hears of a message a moment after that was confirmed.
+        messages = int(kept["state"]["messages"])
+        in_flight = min(int(held.get("num_ack_pending", 0)), messages)
+        return Depth(messages - in_flight, in_flight)
+
+    async def peek(self, queue: str, limit: int) -> list[Message]:
+        link = self._connected()
+        full = self._prefix + queue
+        messages: list[Message] = []
+        if streams.unfit(full):
+            return messages
+        sequence = 0
+        while len(messages) < limit:
+            found = await ask(
+                link,
+                f"STREAM.MSG.GET.{stream_of(full)}",
+                {"seq": sequence + 1, "next_by_subj": subject_of(full)},
+            )
+            if error_of(found) in (NO_MESSAGE, streams.NO_STREAM):
+                break
+            if error_of(found):
+                raise broker_unavailable(f"NATS at {link.server} can't show queue {queue}: {found['error']}")
+            stored = found["message"]
+            sequence = int(stored["seq"])
+            headers = parse_headers(base64.b64decode(stored.get("hdrs", "")))
+            try:
+                payload = decode_payload(base64.b64decode(stored.get("data", "")))
+            except (PlayheadError, binascii.Error):
+                payload = {}  # a stranger's
+            messages.append(Message(headers, payload))
+        return messages
+
+    # -- within ------------------------------------------------------------------------------------
+
+    def _connected(self) -> Link:
+        if self._link is None or self._link.lost_because is not None:
+            why = (self._link and self._link.lost_because) or self._why
+            raise broker_unavailable(f"NATS at {self._address} is not connected: {why}")
+        return self._link
+
+    async def _keep(self, link: Link) -> None:
+        """Replace the connection whenever it is lost, for as long as the broker is open."""
+        # Not by the cancellation alone: the client drops one that comes together with an answer.
+        while not self._closed:
+            await link.ended.wait()
+            self._why = link.lost_because or "the connection was lost"
+            events.emit(events.BACKEND_AWAY, logging.WARNING, backend=self.name, detail=self._why)
+            self._mailboxes.clear()
+            pause = _FIRST_PAUSE
+            while link.lost_because is not None:
+                # All of a fleet lost it at once; they do not come back at once.
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(pause * 2, _LONGEST_PAUSE)
+                try:
+                    self._link = link = await Link.connect(self._address)
+                except Unavailable as exc:
+                    if self._closed:
+                        return
+                    self._why = exc.detail
+            events.emit(events.BACKEND_BACK, backend=self.name, detail=f"connected to NATS at {link.server}")
+
+    async def _declare_all(self, link: Link, queues: set[str]) -> dict[str, str | Unavailable]:
+        """Declare what was not declared yet; returns what can't be, with the reason.
+
+        A name that can't be is the call's own fault; all else can pass.
+        """
+        blocked: dict[str, str | Unavailable] = {}
+        for queue in sorted(queues - self._queues.keys()):
+            if why := streams.unfit(self._prefix + queue):
+                blocked[queue] = why
+                continue
+            try:
+                await self._declare(link, queue)
+            except Unavailable as exc:
+                blocked[queue] = exc
+        return blocked
+
+    async def _declare(self, link: Link, queue: str) -> _Queue:
+        async with self._declaring.setdefault(queue, asyncio.Lock()):
+            if known := self._queues.get(queue):
+                return known
+            full = self._prefix + queue
+            await streams.declare(link, full, visibility=self._visibility, replicas=self._address.replicas)
+            known = self._queues[queue] = _Queue(queue, full)
+            return known
+
+    def _forget(self, queue: _Queue) -> None:
+        """Its stream or consumer is gone: declare it anew when it is needed next."""
+        queue.is_gone = True
+        if self._queues.get(queue.name) is queue:
+            del self._queues[queue.name]
+
+    @staticmethod
+    async def _exists(link: Link, full: str) -> bool:
+        found = await ask(link, f"CONSUMER.INFO.{stream_of(full)}.{CONSUMER}")
+        return not error_of(found)
+
+
+def _sequence(ack: str) -> str:
+    """A name for a message that was given none: its place in its stream."""
+    parts = ack.split(".")
+    return f"{parts[2]}:{parts[5]}" if len(parts) == 9 else ack

@@ -1,0 +1,110 @@
+"""Calls as bytes of NATS's protocol, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from playhead.envelope import Call, Headers
+
+MESSAGE_ID = "Nats-Msg-Id"
+_FIND_ID = b"\r\nNats-Msg-Id:"
+
+
+class Frames:
+    """Encodes the calls of one publish. What a batch shares is encoded once a batch.
+
+    Args:
+        inbox: answers go to this and a number.
+        prefix: goes before queue names.
+        most_bytes: the most that a message may have, headers and payload.
+    """
+
+    def __init__(self, inbox: str, prefix: str, most_bytes: int) -> None:
+        self._inbox = inbox
+        self._prefix = prefix
+        self._most = most_bytes
+        self._heads: dict[int, tuple[str, str, int]] = {}
+
+    def encode(self, calls: Sequence[Call], number: int) -> tuple[bytes, list[int]]:
+        """Return one command for each call, answered to `number` and on, and who is too large to be sent.
+
+        Those are given by their place in `calls`.
+        """
+        frames, refused = [], []
+        heads, inbox, most = self._heads, self._inbox, self._most
+        for at, call in enumerate(calls):
+            headers = call.headers
+            subject, head, size = heads.get(id(headers)) or self._head(headers)
+            cid = call.correlation_id
+            text = call.payload()
+            # Lengths are in bytes; nearly all of it is ASCII.
+            length = len(text) if text.isascii() else len(text.encode())
+            tail = f"{cid}\r\n{MESSAGE_ID}: {cid}.{call.generation}\r\n\r\n"
+            if call.parent:
+                tail = f"{cid}\r\nparent_correlation_id: {call.parent}{tail[len(cid) :]}"
+            head_length = size + len(tail)
+            if head_length + length > most:
+                refused.append(at)
+                continue
+            sizes = f"{head_length} {head_length + length}"
+            frames.append(f"HPUB {subject} {inbox}{number + at} {sizes}\r\n{head}{tail}{text}\r\n")
+        return "".join(frames).encode(), refused
+
+    def _head(self, headers: Headers) -> tuple[str, str, int]:
+        lines = "".join(f"{name}: {_one_line(value)}\r\n" for name, value in headers.shared().items())
+        head = f"NATS/1.0\r\n{lines}correlation_id: "
+        found = subject_of(self._prefix + headers.queue), head, len(head.encode())
+        self._heads[id(headers)] = found
+        return found
+
+
+class WireHeaders(Mapping[str, str]):
+    """Raw headers that are parsed when first looked at: a worker goes by the message id alone."""
+
+    __slots__ = ("_parsed", "_raw")
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+        self._parsed: dict[str, str] | None = None
+
+    def _all(self) -> dict[str, str]:
+        if self._parsed is None:
+            self._parsed = parse_headers(self._raw)
+        return self._parsed
+
+    def __getitem__(self, name: str) -> str:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+
+def parse_headers(raw: bytes) -> dict[str, str]:
+    """The headers of a message, without those that are NATS's own."""
+    found = {}
+    for line in raw.decode("utf-8", "replace").split("\r\n")[1:]:
+        name, colon, value = line.partition(":")
+        if colon and not name.startswith("Nats-"):
+            found[name.strip()] = value.strip()
+    return found
+
+
+def message_id(raw: bytes) -> str:
+    """The broker's message id in raw headers; empty where a stranger gave none."""
+    at = raw.find(_FIND_ID)
+    if at < 0:
+        return ""
+    start = at + len(_FIND_ID)
+    return raw[start : raw.find(b"\r\n", start)].decode("utf-8", "replace").strip()
+
+
+def subject_of(queue: str) -> str:
+    return f"playhead.{queue}"
+
+
+def _one_line(value: str) -> str:
+    # No grammar of ours allows a line break; one would be a command of its own on the wire.
+    return value.replace("\r", " ").replace("\n", " ")

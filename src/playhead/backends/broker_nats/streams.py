@@ -1,0 +1,202 @@
+"""The stream and the consumer of a queue: their names, how they are declared, what about them is essential.
+
+What is declared never depends on a config, so every process declares the same, in any order, at once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from playhead.backends.broker_nats.frames import subject_of
+from playhead.backends.broker_nats.link import Link
+from playhead.errors import Unavailable, broker_unavailable
+
+CONSUMER = "playhead"
+STREAM_PREFIX = "playhead-"
+
+NO_STREAM = 10059
+NO_CONSUMER = 10014
+NO_MESSAGE = 10037
+
+_NANOSECONDS = 1_000_000_000
+_DUPLICATE_SECONDS = 2
+"""Drops what is published again after a short break. Ids of that long lie in the server's memory; and the
+longer it is, the longer a call that was published, worked and acked can't be called with the same id."""
+
+_NO_LEADER = 10008
+_LEADERLESS = "a cluster has no leader just now: more than half of its servers must be up"
+
+_LONGEST_NAME = 255
+
+_MOST_WAITING = 10_000
+"""How many receivers may wait on one queue, all processes together."""
+
+
+def stream_of(queue: str) -> str:
+    """The stream of a queue, whose name may hold what a stream's may not."""
+    return STREAM_PREFIX + queue.replace("_", "__").replace(".", "_d")
+
+
+def queue_of(stream: str) -> str:
+    """The queue, with its prefix, that a stream is of."""
+    pairs = re.compile(r"_(.)")
+    return pairs.sub(lambda m: "." if m[1] == "d" else m[1], stream.removeprefix(STREAM_PREFIX))
+
+
+def unfit(queue: str) -> str | None:
+    """Why a queue's name can't be a subject and a stream of NATS; None if it can."""
+    if len(stream_of(queue)) > _LONGEST_NAME:
+        return (
+            f"the queue's name {queue!r} is too long: NATS has {_LONGEST_NAME} characters for a stream's, in "
+            "which each dot and underscore takes two"
+        )
+    if all(queue.split(".")):
+        return None
+    return (
+        f"the queue's name {queue!r} has two dots in a row or one at an end, which NATS can't have: rename it"
+    )
+
+
+async def ask(link: Link, subject: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Ask JetStream; an answer that says `error` is returned like any other.
+
+    Raises `Unavailable` when it does not answer, or there is none.
+    """
+    try:
+        answer = await link.ask(f"$JS.API.{subject}", json.dumps(body).encode() if body else b"")
+    except Unavailable as exc:
+        if link.lost_because is not None or not link.is_clustered:
+            raise
+        raise broker_unavailable(f"{exc.detail}; is it that {_LEADERLESS}?") from exc
+    if answer.status == "503":
+        raise broker_unavailable(
+            f"NATS at {link.server} has no JetStream for this account: start nats-server with -js, or with "
+            f"jetstream {{ }} in its configuration; or {_LEADERLESS}"
+        )
+    try:
+        found = json.loads(answer.data)
+    except ValueError as exc:
+        raise link.unavailable(f"answered {subject} with what is not JSON") from exc
+    return found if isinstance(found, dict) else {}
+
+
+def error_of(answer: Mapping[str, Any]) -> int:
+    """The code of the error that an answer says; 0 for none."""
+    error = answer.get("error")
+    return int(error.get("err_code") or error.get("code") or -1) if error else 0
+
+
+async def account(link: Link) -> dict[str, Any]:
+    """What this account has of JetStream.
+
+    Raises `Unavailable`: it has none, or may not ask.
+    """
+    found = await ask(link, "INFO")
+    if error_of(found):
+        leaderless = error_of(found) == _NO_LEADER
+        raise _refused(
+            link, "JetStream can't be asked" if leaderless else "this account has no JetStream", found
+        )
+    return found
+
+
+async def declare(link: Link, queue: str, *, visibility: float, replicas: int) -> None:
+    """Make the stream of a queue and its consumer, unless they are there.
+
+    The stream comes first: between the two it keeps what is published, and the next who needs the
+    consumer makes it.
+
+    Raises `Unavailable`: it can't be made, or is there and would lose confirmed calls. Going on with such
+    a stream would lose them silently; standing still says so, and loses nothing.
+    """
+    stream = stream_of(queue)
+    found = await ask(link, f"STREAM.INFO.{stream}")
+    if error_of(found) == NO_STREAM:
+        found = await ask(link, f"STREAM.CREATE.{stream}", stream_config(queue, replicas))
+        if error_of(found):
+            # Another may have made it meanwhile, for other replicas: then it is as good.
+            again = await ask(link, f"STREAM.INFO.{stream}")
+            found = found if error_of(again) else again
+    if error_of(found):
+        raise _refused(link, f"stream {stream} can't be made or read", found)
+    if wrong := stream_faults(found.get("config", {}), queue):
+        raise broker_unavailable(
+            f"stream {stream} on NATS at {link.server} would lose calls, or can't hold them: "
+            f"{'; '.join(wrong)}. Change it with: nats stream edit {stream} (or delete it while it is empty: "
+            "it is made anew)"
+        )
+    wanted = consumer_config(visibility)
+    name = f"{stream}.{CONSUMER}"
+    found = await ask(link, f"CONSUMER.INFO.{name}")
+    if error_of(found) == NO_CONSUMER or (not error_of(found) and consumer_faults(found["config"], wanted)):
+        found = await ask(link, f"CONSUMER.CREATE.{name}", {"stream_name": stream, "config": wanted})
+    if error_of(found):
+        raise _refused(link, f"consumer {CONSUMER} of stream {stream} can't be made or read", found)
+
+
+def stream_config(queue: str, replicas: int) -> dict[str, Any]:
+    return {
+        "name": stream_of(queue),
+        "subjects": [subject_of(queue)],
+        "retention": "workqueue",
+        "storage": "file",
+        "discard": "new",
+        "max_age": 0,
+        "num_replicas": replicas,
+        "duplicate_window": _DUPLICATE_SECONDS * _NANOSECONDS,
+    }
+
+
+def stream_faults(config: Mapping[str, Any], queue: str) -> list[str]:
+    """What about a stream loses calls, or keeps them from being held; limits of size are the operator's."""
+    faults = []
+    if config.get("subjects") != [subject_of(queue)]:
+        faults.append(f"its subjects are {config.get('subjects')}, not {subject_of(queue)} alone")
+    if config.get("retention") != "workqueue":
+        faults.append(f"its retention is {config.get('retention')}, not workqueue")
+    if config.get("discard") != "new":
+        faults.append("it discards old messages when it is full, not new ones")
+    if config.get("max_age"):
+        faults.append(f"it drops messages after {config['max_age'] / _NANOSECONDS:g} s (max_age)")
+    if config.get("max_msgs_per_subject", -1) > 0:
+        faults.append("it limits messages a subject (max_msgs_per_subject)")
+    if config.get("no_ack"):
+        faults.append("it confirms nothing (no_ack)")
+    if config.get("sealed"):
+        faults.append("it is sealed")
+    return faults
+
+
+def consumer_config(visibility: float) -> dict[str, Any]:
+    return {
+        "name": CONSUMER,
+        "durable_name": CONSUMER,
+        "deliver_policy": "all",
+        "ack_policy": "explicit",
+        "ack_wait": int(visibility * _NANOSECONDS),
+        "max_deliver": -1,
+        "max_ack_pending": -1,
+        "max_waiting": _MOST_WAITING,
+    }
+
+
+def consumer_faults(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Where a consumer is not as we declare it."""
+    faults = [
+        f"{name} is {config.get(name)}, not {wanted[name]}"
+        for name in ("ack_policy", "max_deliver", "max_ack_pending")
+        if config.get(name) != wanted[name]
+    ]
+    if config.get("ack_wait") != wanted["ack_wait"]:
+        have, want = (int(c.get("ack_wait") or 0) / _NANOSECONDS for c in (config, wanted))
+        faults.append(f"ack_wait is {have:g} s, not {want:g} s")
+    return faults
+
+
+def _refused(link: Link, what: str, answer: Mapping[str, Any]) -> Unavailable:
+    said = answer["error"].get("description") or answer["error"]
+    advice = _LEADERLESS if error_of(answer) == _NO_LEADER else "see docs/howto/nats.md"
+    return broker_unavailable(f"{what} on NATS at {link.server}: {said}; {advice}")

@@ -1,0 +1,418 @@
+"""Consuming one queue.
+
+RabbitMQ pushes: a consumer is sent messages until as many are unacked as its prefetch says. What a worker
+asks for changes all the time, so the consumer is made anew whenever its prefetch and the worker's wish
+drift apart; what came beyond the wish, or for nobody, goes back to the queue.
+
+RabbitMQ knows no visibility: a call is held until its channel closes. So the time is kept here, and a
+call that is neither acked nor extended in time is given back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from aiormq.abc import ChannelFrame, DeliveredMessage
+from aiormq.channel import Channel
+from pamqp.commands import Basic
+
+from playhead import events
+from playhead.backends.broker_rabbitmq import frames
+from playhead.backends.broker_rabbitmq.link import (
+    ANSWER_SECONDS,
+    LOST,
+    Link,
+    close_channel,
+    in_background,
+    told,
+)
+from playhead.backends.broker_rabbitmq.queues import DELETED_SECONDS, Queues, QueueStuck
+from playhead.errors import Unavailable, broker_unavailable
+from playhead.ports.broker import Delivery
+
+_TICK_SECONDS: Final = 0.25
+_IDLE_SECONDS: Final = 0.5
+"""How long calls may wait here for a receiver before they go back."""
+_MARK_SECONDS: Final = 3.0
+"""How long the queue stays marked as held after the last call was; longer than two looks at its depth."""
+_MARKING_SECONDS: Final = 1.0
+"""How long the mark is waited for; without one, calls are handed out all the same."""
+_UNMARKED_SECONDS: Final = 30.0
+_LOOK_SECONDS: Final = 2.0
+"""How long a look takes at most that need not wait for calls to come."""
+_TRIES: Final = 3
+_OF_THE_SERVER: Final = ("x-delivery-count", "x-acquired-count")
+
+
+class Tag:
+    """What a delivery's tag is: its number on its channel, and when it goes back."""
+
+    __slots__ = ("consumer", "inbox", "number", "until")
+
+    def __init__(self, inbox: Inbox, number: int, consumer: str | None) -> None:
+        self.inbox = inbox
+        self.number = number
+        self.consumer = consumer
+        self.until = 0.0
+
+
+class _Receiver:
+    """One `receive` that waits."""
+
+    __slots__ = ("answer", "is_patient", "limit")
+
+    def __init__(self, limit: int, is_patient: bool) -> None:
+        self.limit = limit
+        self.is_patient = is_patient
+        self.answer: asyncio.Future[list[Delivery]] = asyncio.get_running_loop().create_future()
+
+
+class Inbox:
+    """The consumer of one queue in this process.
+
+    One task talks to the server; receivers only wait for it. (The client closes a channel whose caller is
+    cancelled in the middle of a question, and with the channel all that is held on it comes again.)
+
+    Args:
+        queue: as callers name it.
+        visibility: seconds.
+    """
+
+    def __init__(self, link: Link, queues: Queues, queue: str, *, visibility: float) -> None:
+        self._link = link
+        self._queues = queues
+        self._queue = queue
+        self._name = queues.name(queue)
+        self._held = queues.held(queue)
+        self._visibility = visibility
+        self._tick = min(_TICK_SECONDS, visibility / 20)
+        self._channel: Channel | None = None
+        self._consumer: str | None = None
+        self._prefetch = 0
+        self._taken = 0  # of the prefetch
+        self._consumers = 0
+        self._buffer: deque[Delivery] = deque()
+        self._unacked: dict[int, Tag] = {}
+        self._receivers: deque[_Receiver] = deque()
+        self._fresh = False  # a receiver came that the consumer was not fitted to
+        self._marker: Channel | None = None
+        self._ending = False
+        self._asked_at = self._held_at = self._not_before = self._unmarked_until = 0.0
+        self._kick = asyncio.Event()
+        self._task = asyncio.create_task(self._run(), name=f"inbox {queue}")
+
+    @property
+    def holds(self) -> int:
+        """How many calls of the queue this process has, handed out or not."""
+        return len(self._unacked) + len(self._buffer)
+
+    @property
+    def waiting(self) -> int:
+        """How many of those were not handed out yet."""
+        return len(self._buffer)
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether the server shows that this process holds calls of the queue."""
+        return self._marker is not None and not self._marker.is_closed
+
+    async def receive(self, limit: int, wait: float) -> list[Delivery]:
+        """See the port."""
+        if self._task.done():
+            self._task.result()  # a fault of ours is told, rather than that the queue is empty for ever
+        receiver = _Receiver(limit, wait > 0)
+        self._receivers.append(receiver)
+        self._fresh = True
+        self._kick.set()
+        try:
+            await asyncio.wait([receiver.answer], timeout=wait or _LOOK_SECONDS)
+            if not receiver.answer.done():
+                return []
+            return receiver.answer.result()
+        except asyncio.CancelledError:
+            if receiver.answer.done() and not receiver.answer.exception():
+                self._put_back(receiver.answer.result())
+            raise
+        finally:
+            self._asked_at = time.monotonic()
+            with contextlib.suppress(ValueError):
+                self._receivers.remove(receiver)
+
+    async def ack(self, tags: Sequence[Tag]) -> None:
+        """Ack those that are still held."""
+        mine = sorted(tag.number for tag in tags if self._unacked.get(tag.number) is tag)
+        if not mine or self._channel is None:
+            return
+        for number in mine:
+            self._release(number)
+        # One frame acks all up to a number: as far as nothing else is held in between.
+        rest = min([*self._unacked, *(d.tag.number for d in self._buffer)], default=mine[-1] + 1)
+        run = [number for number in mine if number < rest]
+        several = [(number, False) for number in mine[len(run) :]]
+        if run:
+            several.insert(0, (run[-1], True))
+        await self._write(self._channel, frames.acks(self._channel.number, several))
+
+    def extend(self, tags: Sequence[Tag]) -> None:
+        """Start the time anew of those that are still held."""
+        until = time.monotonic() + self._visibility
+        for tag in tags:
+            if self._unacked.get(tag.number) is tag:
+                tag.until = until
+
+    async def close(self) -> None:
+        """Give everything back."""
+        self._ending = True
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        if (channel := self._channel) is not None:
+            self._channel = None
+            await close_channel(channel)
+        self._lose()
+        self._fail(broker_unavailable("the broker is closed"))
+
+    # -- the task ----------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        tries = 0
+        # Not by the cancellation alone: the client drops one that comes together with an answer.
+        while not self._ending:
+            busy = self._consumer or self._unacked or self._buffer or self._marker
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._tick if busy else None):
+                    await self._kick.wait()
+            self._kick.clear()
+            try:
+                await self._serve()
+                await self._tidy()
+                tries = 0
+            except Unavailable as exc:
+                self._lose()
+                self._fail(exc)
+            except LOST as exc:
+                # The queue was deleted, or the server closed the channel for its own reasons (a call held
+                # for longer than `consumer_timeout`): all that was held comes again, on a new channel.
+                tries += 1
+                self._lose()
+                why = self._link.unavailable(exc)
+                if isinstance(exc, TimeoutError) and await self._link.is_answering():
+                    why = self._queues.stuck(self._name)
+                if tries < _TRIES:
+                    self._kick.set()
+                else:
+                    self._fail(why)
+
+    async def _serve(self) -> None:
+        """Give receivers what there is, and what comes of asking for it."""
+        if not self._receivers:
+            return
+        channel = self._channel or await self._open()
+        if self._fresh:
+            self._fresh = False
+            await self._fit(channel)
+        asked = sum(receiver.limit for receiver in self._receivers)
+        ready = await self._look(channel) if len(self._buffer) < asked else 0
+        if self._buffer and not self.is_marked:
+            await self._mark()
+        now = self._asked_at = time.monotonic()
+        for receiver in list(self._receivers):
+            taken = [self._buffer.popleft() for _ in range(min(receiver.limit, len(self._buffer)))]
+            for delivery in taken:
+                delivery.tag.until = now + self._visibility
+                self._unacked[delivery.tag.number] = delivery.tag
+                # Not for whoever only waits: the mark would stay, and what is lost would never be missed.
+                self._held_at = now
+            if taken or (not receiver.is_patient and not ready):
+                self._receivers.remove(receiver)
+                receiver.answer.set_result(taken)
+
+    async def _open(self) -> Channel:
+        await asyncio.sleep(self._not_before - time.monotonic())
+        await self._queues.declare(self._queue)
+        channel = await self._link.channel()
+        self._link.lost.add_done_callback(lambda _: self._gone(channel))
+        channel.closing.add_done_callback(lambda _: self._gone(channel))
+        channel.on_consumer_cancel_callbacks.add(self._cancelled)
+        self._channel = channel
+        return channel
+
+    async def _fit(self, channel: Channel) -> None:
+        """Let the consumer be sent what is asked for, and not much more."""
+        asked = sum(receiver.limit for receiver in self._receivers)
+        room = self._prefetch - self._taken if self._consumer else 0
+        if asked <= len(self._buffer) + room <= 2 * asked:
+            return
+        await self._stop(channel)
+        await self._give_back(channel, len(self._buffer) - asked)
+        if (more := asked - len(self._buffer)) > 0:
+            await channel.basic_qos(prefetch_count=min(more, 65535), timeout=ANSWER_SECONDS)
+            self._consumers += 1
+            self._consumer = f"playhead-{self._consumers}"
+            self._prefetch, self._taken = min(more, 65535), 0
+            await channel.basic_consume(
+                self._name, self._arrived, consumer_tag=self._consumer, timeout=ANSWER_SECONDS
+            )
+
+    async def _look(self, channel: Channel) -> int:
+        """Return how many calls are ready; what the consumer was sent until then is in the buffer.
+
+        The second question is the barrier: what the queue sent before it answered the first one stands
+        before the second in the channel.
+        """
+        found = await channel.queue_declare(self._name, passive=True, timeout=ANSWER_SECONDS)
+        await channel.basic_qos(prefetch_count=self._prefetch, timeout=ANSWER_SECONDS)
+        return found.message_count or 0
+
+    async def _mark(self) -> None:
+        """Let others see that calls are held here, before the first of them is handed out.
+
+        On a channel of its own: should the mark be out of order, work goes on without it.
+        """
+        if time.monotonic() < self._unmarked_until:
+            return
+        self._unmark()
+        channel: Channel | None = None
+        try:
+            await self._queues.declare_held(self._queue, within=_MARKING_SECONDS)
+            channel = await self._link.channel()
+            channel.on_consumer_cancel_callbacks.add(lambda _: self._unmark())
+            await channel.basic_consume(self._held, _nothing, no_ack=True, timeout=_MARKING_SECONDS)
+        except (QueueStuck, *LOST) as exc:
+            why = exc.detail if isinstance(exc, QueueStuck) else told(exc)
+            events.emit(
+                events.BACKEND_AWAY, logging.WARNING, backend="rabbitmq", queue=self._held, detail=why
+            )
+            self._unmarked_until = time.monotonic() + _UNMARKED_SECONDS
+            if channel is not None:
+                in_background(close_channel(channel))
+        else:
+            self._marker = channel
+            self._held_at = time.monotonic()
+
+    def _unmark(self) -> None:
+        channel, self._marker = self._marker, None
+        if channel is not None and not channel.is_closed:
+            in_background(close_channel(channel))
+
+    async def _tidy(self) -> None:
+        """Give back what nobody works on."""
+        channel, now = self._channel, time.monotonic()
+        if channel is None:
+            return
+        if overdue := [tag.number for tag in self._unacked.values() if tag.until <= now]:
+            for number in overdue:
+                self._release(number)
+            await self._write(channel, frames.requeues(channel.number, overdue))
+        if not self._receivers and now - self._asked_at > _IDLE_SECONDS:
+            await self._stop(channel)
+            await self._give_back(channel, len(self._buffer))
+        if self.holds:
+            self._held_at = now
+        elif self._marker and now - self._held_at > _MARK_SECONDS:
+            self._unmark()
+
+    async def _stop(self, channel: Channel) -> None:
+        if self._consumer:
+            # Nothing comes for it after the answer.
+            await channel.basic_cancel(self._consumer, timeout=ANSWER_SECONDS)
+            self._consumer = None
+
+    async def _give_back(self, channel: Channel, count: int) -> None:
+        """Give back the last ones of the buffer."""
+        if count > 0:
+            last = [self._buffer.pop() for _ in range(count)]
+            await self._write(channel, frames.requeues(channel.number, [d.tag.number for d in last[::-1]]))
+
+    # -- what comes --------------------------------------------------------------------------------
+
+    async def _arrived(self, message: DeliveredMessage) -> None:
+        frame = message.delivery
+        if message.channel is not self._channel or not isinstance(frame, Basic.Deliver):
+            return
+        self._taken += 1
+        tag = Tag(self, int(frame.delivery_tag or 0), frame.consumer_tag)
+        properties = message.header.properties
+        self._buffer.append(
+            Delivery(self._queue, str(properties.message_id or ""), text(properties.headers), tag)
+        )
+        if self._receivers:
+            self._kick.set()
+
+    def _cancelled(self, frame: Basic.Cancel) -> None:
+        """The server ended a consumer: the queue is gone, or its node. All is opened anew."""
+        if self._channel is not None:
+            self._lose()
+        asyncio.get_running_loop().call_later(DELETED_SECONDS, self._kick.set)
+        self._not_before = time.monotonic() + DELETED_SECONDS
+
+    def _gone(self, channel: Channel) -> None:
+        if self._channel is channel:
+            self._lose()
+            self._kick.set()
+
+    # -- within ------------------------------------------------------------------------------------
+
+    def _release(self, number: int) -> None:
+        tag = self._unacked.pop(number)
+        if tag.consumer == self._consumer:
+            self._taken -= 1
+
+    def _put_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Undo a hand-out that nobody saw."""
+        for delivery in reversed(deliveries):
+            tag: Tag = delivery.tag
+            if self._unacked.get(tag.number) is tag:
+                del self._unacked[tag.number]
+                self._buffer.appendleft(delivery)
+        self._kick.set()
+
+    def _lose(self) -> None:
+        """Forget all that was held: the server hands it out again when the channel is closed."""
+        channel, self._channel = self._channel, None
+        self._consumer = None
+        self._unmark()
+        self._buffer.clear()
+        self._unacked.clear()
+        self._fresh = bool(self._receivers)
+        if channel is not None and not channel.is_closed:
+            in_background(close_channel(channel))
+
+    def _fail(self, exc: Unavailable) -> None:
+        while self._receivers:
+            self._receivers.popleft().answer.set_exception(exc)
+
+    async def _write(self, channel: Channel, payload: bytes) -> None:
+        """Send frames that have no answer.
+
+        Raises `Unavailable`; then the channel is given up, and what they were about comes again.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await channel.write_queue.put(ChannelFrame(payload=payload, should_close=False))
+        except BaseException as exc:
+            # Not sent, and not held any more by our own books: let the server's books decide.
+            if self._channel is channel:
+                self._lose()
+            if isinstance(exc, TimeoutError):
+                self._link.drop("the server takes nothing")
+                raise self._link.unavailable(exc) from exc
+            raise
+
+
+def text(headers: Mapping[str, Any] | None) -> Mapping[str, str]:
+    """Headers as strings, as ours are (other programs' may be anything), without what the server adds."""
+    return {
+        name: value if isinstance(value, str) else str(value)
+        for name, value in (headers or {}).items()
+        if name not in _OF_THE_SERVER
+    }
+
+
+async def _nothing(message: DeliveredMessage) -> None:
+    """What comes on the queue that only marks another as held: nobody sends to it."""

@@ -1,0 +1,225 @@
+"""Publishing with many confirms in flight, over one channel that all callers share."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sys
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from aiormq.abc import ChannelFrame
+from aiormq.channel import Channel
+from aiormq.exceptions import PublishError
+
+from playhead.backends.broker_rabbitmq.frames import Encoder
+from playhead.backends.broker_rabbitmq.link import ANSWER_SECONDS, close_channel
+from playhead.envelope import Call
+from playhead.ports.broker import CONFIRMED, Outcome
+
+WINDOW: Final = 256
+"""Messages in flight on one channel. The server confirms in groups; more of them brings nothing."""
+_PIECE: Final = 64
+_FRAME_OVERHEAD: Final = 8
+_NACKED: Final = Outcome(
+    "uncertain", "the queue did not take it: it is full (max-length with reject-publish), or has no majority"
+)
+
+
+class Returned(NamedTuple):
+    """In the place of an outcome: the server had no queue for it and sent it back."""
+
+    reason: str
+
+
+class _Batch:
+    """What one `publish` waits for: an answer for each of its calls, in their order."""
+
+    __slots__ = ("answers", "done", "left")
+
+    def __init__(self, count: int) -> None:
+        self.answers: list[Outcome | Returned | None] = [None] * count
+        self.left = count
+        self.done = asyncio.Event()
+
+    def answer(self, n: int, answer: Outcome | Returned) -> None:
+        self.answers[n] = answer
+        self.left -= 1
+        if not self.left:
+            self.done.set()
+
+
+class _Slot:
+    """Stands for a message in the client's table of confirmations, in the place of a future.
+
+    A future there costs more than the message itself: the client links each into two sets, so that it
+    can be failed when the channel closes. `Line.end` does that for all at once.
+    """
+
+    __slots__ = ("_batch", "_double", "_line", "_n", "_settled", "message_id", "tag")
+
+    def __init__(self, line: Line, batch: _Batch, n: int, tag: int, message_id: str) -> None:
+        self._line = line
+        self._batch = batch
+        self._n = n
+        self.tag = tag
+        self.message_id = message_id
+        self._settled = False
+        self._double = line.in_flight_as(message_id)
+
+    def done(self) -> bool:
+        return self._settled
+
+    def cancelled(self) -> bool:
+        return self._settled  # so that the client does not log a second answer
+
+    def set_result(self, frame: object) -> None:
+        """The server has it."""
+        self._settle(CONFIRMED)
+
+    def set_exception(self, exc: BaseException) -> None:
+        """The client's words for a return or a nack."""
+        if not isinstance(exc, PublishError):
+            self._settle(_NACKED)
+            return
+        returned = Returned(" ".join(map(str, exc.args)))
+        # A return is known by the message's id alone. Doubles of it in flight go to the same queue, and
+        # their confirms must not pass for one that arrived.
+        slot: _Slot | None = self
+        while slot:
+            slot._settle(returned)
+            slot = slot._double
+
+    def _settle(self, answer: Outcome | Returned) -> None:
+        if not self._settled:
+            self._settled = True
+            self._line.settled(self.tag, self.message_id)
+            self._batch.answer(self._n, answer)
+
+
+class Line:
+    """One channel with confirms.
+
+    The numbers by which the server confirms are counted by both sides. So each message takes its number
+    in the moment in which its bytes are queued for the socket, and gives it back if they are not.
+
+    Args:
+        channel: opened with confirms, and used for nothing else.
+        prefix: goes before queue names.
+
+    Attributes:
+        ended: why no more answers come; None as long as they may.
+    """
+
+    def __init__(self, channel: Channel, prefix: str) -> None:
+        self._channel = channel
+        # What the client keeps there are futures; a slot does what it asks of one.
+        self._confirmations: dict[int, Any] = channel.confirmations
+        self._tags: dict[str, int] = channel.message_id_delivery_tag
+        self._encoder = Encoder(channel.number, prefix)
+        # 0 is no limit.
+        self._most_bytes = (channel.connection.connection_tune.frame_max or sys.maxsize) - _FRAME_OVERHEAD
+        self._turn = asyncio.Lock()
+        self._room = asyncio.Event()
+        self._in_flight = 0
+        self._batches: set[_Batch] = set()
+        self.ended: str | None = None
+        channel.closing.add_done_callback(
+            lambda end: self.end("" if end.cancelled() else str(end.exception() or ""))
+        )
+
+    def end(self, why: str) -> None:
+        """No more answers will come over this channel. May be called twice."""
+        if self.ended is None:
+            self.ended = why or "the connection was closed"
+            self._room.set()
+            for batch in self._batches:
+                batch.done.set()
+
+    async def close(self) -> None:
+        """Give up what has no answer yet."""
+        await close_channel(self._channel)
+
+    async def publish(self, calls: Sequence[Call]) -> tuple[list[Outcome | Returned | None], int]:
+        """Send calls and wait for the answers: for room to send, and for all answers after the last was
+        sent, `ANSWER_SECONDS` each.
+
+        Returns an answer for each, None where none came, and how many were looked at (the first of them);
+        none after that was sent.
+        """
+        batch = _Batch(len(calls))
+        self._batches.add(batch)
+        sent = 0
+        try:
+            numbered = enumerate(calls)
+            while piece := list(itertools.islice(numbered, _PIECE)):
+                async with self._turn:
+                    if not await self._has_room() or not await self._send(batch, piece):
+                        break
+                sent += len(piece)
+            if self.ended is None:
+                await _within(batch.done)
+        finally:
+            self._batches.discard(batch)
+        return batch.answers, sent
+
+    def in_flight_as(self, message_id: str) -> _Slot | None:
+        """The message of this id that has no answer yet."""
+        found = self._confirmations.get(self._tags.get(message_id, 0))
+        return found if isinstance(found, _Slot) else None
+
+    def settled(self, tag: int, message_id: str) -> None:
+        """A message has its answer."""
+        if self._tags.get(message_id) == tag:
+            del self._tags[message_id]
+        self._in_flight -= 1
+        if self._in_flight <= WINDOW - _PIECE:
+            self._room.set()
+
+    async def _has_room(self) -> bool:
+        while self.ended is None and self._in_flight > WINDOW - _PIECE:
+            self._room.clear()
+            if not await _within(self._room):
+                return False
+        return self.ended is None
+
+    async def _send(self, batch: _Batch, piece: Sequence[tuple[int, Call]]) -> bool:
+        """Number messages and hand them to the socket; False when it takes nothing in time."""
+        encoded: list[tuple[int, str, bytes]] = []
+        for n, call in piece:
+            payload = call.payload().encode()
+            if len(payload) > self._most_bytes:
+                batch.answer(n, Outcome("refused", f"its payload is larger than {self._most_bytes} bytes"))
+            else:
+                encoded.append((n, call.message_id, self._encoder.message(call, payload)))
+        channel = self._channel
+        slots: list[_Slot] = []
+        for n, message_id, _ in encoded:
+            channel.delivery_tag += 1
+            slot = _Slot(self, batch, n, channel.delivery_tag, message_id)
+            slots.append(slot)
+            self._confirmations[slot.tag] = slot
+            self._tags[message_id] = slot.tag
+        self._in_flight += len(slots)
+        frames = ChannelFrame(payload=b"".join(frame for _, _, frame in encoded), should_close=False)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await channel.write_queue.put(frames)
+        except BaseException as exc:
+            for slot in slots:
+                del self._confirmations[slot.tag]
+                self.settled(slot.tag, slot.message_id)
+            channel.delivery_tag -= len(slots)
+            if isinstance(exc, TimeoutError):
+                return False
+            raise
+        return True
+
+
+async def _within(event: asyncio.Event) -> bool:
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

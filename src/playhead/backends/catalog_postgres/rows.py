@@ -1,0 +1,322 @@
+"""What the parts of the PostgreSQL catalog share: transactions, lanes, and how rows become model objects."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
+from uuid import UUID
+
+from playhead.backends._postgres import Connection, Job, Postgres, Row, Unreachable
+from playhead.envelope import Call, Headers
+from playhead.errors import catalog_unavailable
+from playhead.ids import moment
+from playhead.model import ROW_STATES, Counts, Execution, Problem
+
+T = TypeVar("T")
+
+PENDING: Final = ROW_STATES.index("pending")
+RUNNING: Final = ROW_STATES.index("running")
+RETRY: Final = ROW_STATES.index("retry")
+COMPLETED: Final = ROW_STATES.index("completed")
+SKIPPED: Final = ROW_STATES.index("skipped")
+DEAD: Final = ROW_STATES.index("dead")
+CANCELLED: Final = ROW_STATES.index("cancelled")
+
+WRITING: Final = 0
+STORED: Final = 1
+BURNT: Final = 2
+
+MISSED_BEATS: Final = 5
+
+LONG_SECONDS: Final = 600.0
+"""For a transaction over all rows of an execution, of which there may be millions."""
+
+EXECUTION = (
+    "SELECT e.n, e.id, e.kind, e.status, c.name, c.version, c.hash, e.parent, e.batch, e.created_at, e.ended_at, "
+    "e.counts, coalesce(j.error_code, ''), coalesce(j.error, '') FROM executions e "
+    "LEFT JOIN config_versions c ON c.id = e.config_version LEFT JOIN jobs j ON j.execution = e.n"
+)
+
+
+class Lane(NamedTuple):
+    """A route of a config version; immutable, so it is remembered."""
+
+    id: int
+    config_version: int
+    config: str
+    version: int
+    hash: str
+    route: str
+    queue: str
+    stage: str | None
+    external: bool
+    max_attempts: int
+    feeds: tuple[str, ...]
+
+
+def storable(text: str | None) -> str | None:
+    """Text as PostgreSQL can hold it: what an adapter says may have zero bytes and lone surrogates in it."""
+    if text is None:
+        return None
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def of_route(parameter: int) -> str:
+    """A condition on the lane `l`: it is of the route that a parameter names, as ROUTE or CONFIG/ROUTE."""
+    config = "(SELECT v.name FROM config_versions v WHERE v.id = l.config_version)"
+    return f"(${parameter}::text IS NULL OR ${parameter}::text IN (l.route, {config} || '/' || l.route))"
+
+
+def moment_or_none(seconds: float | None) -> str | None:
+    return moment(seconds) if seconds is not None else None
+
+
+class CallMaker:
+    """Makes calls from rows, one `Headers` for each execution and lane."""
+
+    SELECT = (
+        "SELECT m.id, m.generation, p.id, m.object_key, m.ordinal, m.execution, m.lane, e.id, e.batch, e.traceparent "
+        "FROM messages m JOIN executions e ON e.n = m.execution LEFT JOIN messages p ON p.n = m.parent "
+    )
+
+    def __init__(self, lanes: dict[int, Lane]) -> None:
+        self._lanes = lanes
+        self._headers: dict[tuple[int, int], tuple[Headers, bool]] = {}
+
+    def headers(
+        self, execution: int, lane_id: int, uuid: UUID, batch: UUID | None, traceparent: str | None
+    ) -> tuple[Headers, bool]:
+        """What calls of this execution on this lane share, and whether the lane is external."""
+        known = self._headers.get((execution, lane_id))
+        if known is None:
+            lane = self._lanes[lane_id]
+            made = Headers(lane.queue, uuid, lane.config, lane.version, lane.route, batch, traceparent)
+            known = self._headers[execution, lane_id] = (made, lane.external)
+        return known
+
+    def calls(self, rows: Iterable[Row]) -> list[Call]:
+        """Calls from rows as `SELECT` gives them. Their lanes must be known."""
+        made = []
+        for cid, generation, parent, key, ordinal, execution, lane_id, uuid, batch, traceparent in rows:
+            headers, external = self.headers(execution, lane_id, uuid, batch, traceparent)
+            made.append(
+                Call(headers, str(cid), generation, str(parent) if parent else None, key, external, ordinal)
+            )
+        return made
+
+
+class Part:
+    """Base of the parts.
+
+    Ids are given to statements as text (`$1::uuid[]` takes it) and come back as `UUID`.
+
+    Args:
+        db: a database; it is not closed with the catalog.
+        heartbeat_seconds: how often processes beat; one is dead after five missed.
+    """
+
+    def __init__(self, db: Postgres, *, heartbeat_seconds: float = 1.0) -> None:
+        self._db = db
+        self._beat = heartbeat_seconds
+        self._losses = 0
+        self._lanes: dict[int, Lane] = {}
+        self._feeds: dict[tuple[int, str], int] = {}
+        self._counts: dict[int, tuple[float, dict[tuple[int, int], int]]] = {}
+
+    async def _write(self, job: Job[T], *, seconds: float = 30.0, urgent: bool = False) -> T:
+        """Run `job` in one write transaction. It may be run again from its start, so it changes nothing of
+        this process that it would not change twice."""
+        try:
+            return await self._db.run(job, seconds=seconds, urgent=urgent)
+        except Unreachable as exc:
+            what = "was lost in a commit, which may have happened" if exc.in_doubt else "can't be written"
+            raise catalog_unavailable(f"the catalog {what}: {exc}") from exc
+
+    async def _read(self, job: Job[T], *, seconds: float = 30.0) -> T:
+        """Run `job` in one transaction that sees one moment and can't write."""
+        try:
+            async with self._db.read(seconds=seconds) as con:
+                return await job(con)
+        except Unreachable as exc:
+            raise catalog_unavailable(f"the catalog can't be read: {exc}") from exc
+
+    # -- lanes and liveness ------------------------------------------------------------------------
+
+    async def _learn(self, con: Connection, lane_ids: Iterable[int]) -> dict[int, Lane]:
+        """Make sure that these lanes are known; returns all that are. They never change, so nearly always
+        this asks nothing."""
+        self._forget_if_lost()
+        known = self._lanes
+        missing = set(lane_ids) - known.keys()
+        if missing:
+            found = await self._fetch_lanes(con, "l.id = ANY($1::bigint[])", list(missing))
+            known |= {lane.id: lane for lane in found}
+        return known
+
+    def _forget_if_lost(self) -> None:
+        """Forget lanes when a connection was lost: a standby that took over may have others by their ids."""
+        if self._losses != self._db.losses:
+            self._losses = self._db.losses
+            self._lanes, self._feeds = {}, {}  # new ones: a task that looks into the old ones goes on
+
+    async def _fetch_lanes(self, con: Connection, where: str, *values: Any) -> list[Lane]:
+        rows = await con.fetch(
+            "SELECT l.id, c.id, c.name, c.version, c.hash, l.route, l.queue, l.stage, l.external, "
+            "l.max_attempts, l.feeds FROM lanes l JOIN config_versions c ON c.id = l.config_version "
+            f"WHERE {where} ORDER BY l.id",
+            *values,
+        )
+        return [Lane._make((*row[:10], tuple(json.loads(row[10])))) for row in rows]
+
+    async def _lane(self, con: Connection, lane_id: int) -> Lane:
+        return (await self._learn(con, (lane_id,)))[lane_id]
+
+    async def _feed(self, con: Connection, config_version: int, route: str) -> int:
+        """The lane of a route of a config version."""
+        self._forget_if_lost()
+        known = self._feeds
+        if (config_version, route) not in known:
+            lanes = await self._lanes_of(con, config_version)
+            known |= {(config_version, lane.route): lane.id for lane in lanes}
+        return known[config_version, route]
+
+    async def _lanes_of(self, con: Connection, config_version: int) -> list[Lane]:
+        """The lanes of a config version, in the order of the config."""
+        return await self._fetch_lanes(con, "l.config_version = $1", config_version)
+
+    async def _alive(self, con: Connection) -> set[str]:
+        """Processes whose heartbeat is not five beats old."""
+        rows = await con.fetch(
+            "SELECT id FROM processes WHERE heartbeat_at >= playhead_now() - $1::double precision",
+            MISSED_BEATS * self._beat,
+        )
+        return {p for (p,) in rows}
+
+    async def _calls(self, con: Connection, rows: Sequence[Row]) -> list[Call]:
+        """Calls from rows as `CallMaker.SELECT` gives them."""
+        return CallMaker(await self._learn(con, {row[6] for row in rows})).calls(rows)
+
+    async def _refuse(self, con: Connection, refused: Sequence[tuple[Call, str]]) -> None:
+        """Close rows whose message a broker will never take, unless one took it after all."""
+        if not refused:
+            return
+        # Locked in the order of n, like everywhere, so that two transactions never wait for each other.
+        await con.execute(
+            "WITH given AS (SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[]) AS g (id, generation, why)), "
+            "held AS MATERIALIZED (SELECT m.n, g.why FROM messages m JOIN given g USING (id, generation) "
+            f"WHERE m.state IN ({PENDING}, {RETRY}) AND m.published IS DISTINCT FROM 1 AND NOT (m.published IS NULL "
+            "AND m.ordinal <= (SELECT j.watermark FROM jobs j WHERE j.execution = m.execution)) "
+            "ORDER BY m.n FOR NO KEY UPDATE OF m) "
+            f"UPDATE messages m SET state = {DEAD}, error_code = 'publish_refused', error = held.why, traceback = NULL, "
+            "ended_at = playhead_now() FROM held WHERE m.n = held.n",
+            [c.correlation_id for c, _ in refused],
+            [c.generation for c, _ in refused],
+            [storable(why) for _, why in refused],
+        )
+
+    # -- executions --------------------------------------------------------------------------------
+
+    async def _number(self, con: Connection, execution: UUID) -> int | None:
+        found: int | None = await con.fetchval("SELECT n FROM executions WHERE id = $1", execution)
+        return found
+
+    async def _share(self, con: Connection, executions: Iterable[int]) -> dict[int, str]:
+        """Lock executions (by n) against cancel, resend and their end, not against each other; returns their
+        statuses, which hold until this transaction ends. Before any look at their rows, and never followed
+        by `_exclude` in one transaction: two that did that would wait for each other."""
+        rows = await con.fetch(
+            "SELECT n, status FROM executions WHERE n = ANY($1::bigint[]) ORDER BY n FOR SHARE",
+            sorted(set(executions)),
+        )
+        return {row[0]: row[1] for row in rows}
+
+    async def _exclude(self, con: Connection, executions: Iterable[int]) -> dict[int, str]:
+        """Lock executions (by n) for this transaction alone; returns their statuses. What their rows are is
+        to be looked at in a statement after this one: an earlier one, or this, may have an old view."""
+        rows = await con.fetch(
+            "SELECT n, status FROM executions WHERE n = ANY($1::bigint[]) ORDER BY n FOR UPDATE",
+            sorted(set(executions)),
+        )
+        return {row[0]: row[1] for row in rows}
+
+    async def _count_rows(
+        self, con: Connection, n: int, *, fresh: bool = False
+    ) -> dict[tuple[int, int], int]:
+        """Numbers of rows by (lane, state), at most a second old unless `fresh`."""
+        known = self._counts.get(n)
+        now = time.monotonic()
+        if known and not fresh and now - known[0] < 1.0:
+            return known[1]
+        rows = await con.fetch(
+            "SELECT lane, state, count(*) FROM messages WHERE execution = $1 GROUP BY state, lane", n
+        )
+        found = {(lane, state): count for lane, state, count in rows}
+        took = time.monotonic() - now
+        if len(self._counts) > 1000:
+            self._counts.clear()
+        if took > 0.02:  # small ones are counted anew each time: what is shown is then never behind
+            self._counts[n] = (time.monotonic(), found)
+        return found
+
+    def _sum(self, by_lane: dict[tuple[int, int], int]) -> Counts:
+        by_state: dict[str, int] = {}
+        for (_, state), count in by_lane.items():
+            by_state[ROW_STATES[state]] = by_state.get(ROW_STATES[state], 0) + count
+        return Counts.of(by_state)
+
+    async def _executions(self, con: Connection, rows: Sequence[Row]) -> list[Execution]:
+        """From rows as `EXECUTION` gives them."""
+        tags: dict[int, list[str]] = {row[0]: [] for row in rows}
+        for n, tag in await con.fetch(
+            "SELECT execution, tag FROM tags WHERE execution = ANY($1::bigint[]) ORDER BY execution, tag",
+            list(tags),
+        ):
+            tags[n].append(tag)
+        made = []
+        for row in rows:
+            n, uuid, kind, status, config, version, digest, parent, batch, created, ended, counts = row[:12]
+            code, error = row[12:]
+            made.append(
+                Execution(
+                    execution_id=uuid,
+                    kind=kind,
+                    status=status,
+                    config=config,
+                    config_version=version,
+                    config_hash=digest,
+                    parent_execution_id=parent,
+                    replay_batch_id=batch,
+                    tags=tags[n],
+                    created_at=moment(created),
+                    ended_at=moment_or_none(ended),
+                    error=Problem(code, error) if code else None,
+                    counts=Counts(**json.loads(counts))
+                    if counts
+                    else self._sum(await self._count_rows(con, n)),
+                )
+            )
+        return made
+
+    async def _find_execution(self, con: Connection, execution: UUID) -> Execution | None:
+        rows = await con.fetch(f"{EXECUTION} WHERE e.id = $1", execution)
+        return (await self._executions(con, rows))[0] if rows else None
+
+    async def _settle_execution(self, con: Connection, n: int) -> None:
+        """Freeze the counts of an execution that has ended and has no open row."""
+        counts = self._sum(await self._count_rows(con, n, fresh=True))
+        frozen = {f: getattr(counts, f) for f in ("pending", "completed", "failed", "cancelled", "total")}
+        await con.execute(
+            "UPDATE executions SET settled = true, counts = $1 WHERE n = $2", json.dumps(frozen), n
+        )
+        self._counts.pop(n, None)
+
+    async def _is_open(self, con: Connection, n: int) -> bool:
+        """Whether any row, or the root, of an execution is open."""
+        found: bool = await con.fetchval(
+            "SELECT EXISTS (SELECT 1 FROM messages WHERE execution = $1 AND state IN (0, 1, 2)) "
+            "OR EXISTS (SELECT 1 FROM jobs WHERE execution = $1 AND root = 'open')",
+            n,
+        )
+        return found

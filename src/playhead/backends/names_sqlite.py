@@ -1,0 +1,95 @@
+"""The names in an embedded catalog, for shell completion: read at once, with nothing of Playhead loaded.
+
+Every Tab is a process of its own, and importing the catalog takes longer than all that is done here.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+from uuid import UUID
+
+_BUSY_SECONDS: Final = 0.1
+_DEAD: Final = 5
+
+
+class SqliteNames:
+    """Reads the names; each method raises `sqlite3.Error` where there is no such file, or another schema.
+
+    Args:
+        path: the file, which is only looked at, and never made.
+        most: of what grows with use, the newest so many.
+    """
+
+    def __init__(self, path: Path, most: int) -> None:
+        self._path = path
+        self._most = most
+
+    def configs(self) -> list[tuple[str, bool]]:
+        """Return names, the last applied first, and whether each is active."""
+        return [
+            (name, bool(active))
+            for name, active in self._rows("SELECT name, active FROM configs ORDER BY rowid DESC")
+        ]
+
+    def routes(self) -> list[tuple[str, str, str]]:
+        """Return (config, route, queue) of all active configs."""
+        return self._rows(
+            "SELECT v.name, l.route, l.queue FROM lanes l JOIN config_versions v ON v.id = l.config_version "
+            "JOIN configs c ON c.name = v.name WHERE c.active AND v.version = "
+            "(SELECT max(n.version) FROM config_versions n WHERE n.name = v.name) ORDER BY c.rowid DESC, l.id"
+        )
+
+    def executions(self) -> list[tuple[str, str]]:
+        """Return the newest ids, and what each is in a few words."""
+        return [
+            (str(UUID(bytes=identity)), f"{kind} {status}" + (f", {config}" if config else ""))
+            for identity, kind, status, config in self._rows(
+                "SELECT e.id, e.kind, e.status, v.name FROM executions e "
+                "LEFT JOIN config_versions v ON v.id = e.config_version ORDER BY e.n DESC LIMIT ?",
+                self._most,
+            )
+        ]
+
+    def tags(self) -> list[str]:
+        """Return the tags of the newest executions that have any."""
+        return [
+            tag
+            for (tag,) in self._rows(
+                "SELECT tag FROM tags GROUP BY tag ORDER BY max(execution) DESC LIMIT ?", self._most
+            )
+        ]
+
+    def stages(self, execution: str) -> list[str]:
+        """Return the stages that the config of an execution declares; of an id, `latest` or `tag:NAME`."""
+        named = execution == "latest" or execution.startswith("tag:")
+        return [
+            stage
+            for (stage,) in self._rows(
+                "SELECT stage FROM lanes WHERE stage IS NOT NULL AND config_version = ("
+                "SELECT config_version FROM executions WHERE ?1 = 'latest' OR id = ?2 "
+                "OR n IN (SELECT execution FROM tags WHERE 'tag:' || tag = ?1) ORDER BY n DESC LIMIT 1) "
+                "ORDER BY id",
+                execution,
+                None if named else UUID(execution).bytes,
+            )
+        ]
+
+    def dead_letters(self) -> list[tuple[str, str]]:
+        """Return the newest correlation ids, and why each is dead."""
+        return [
+            (str(UUID(bytes=identity)), f"{code}: {error or ''}")
+            for identity, code, error in self._rows(
+                "SELECT id, error_code, error FROM messages WHERE state = ? ORDER BY n DESC LIMIT ?",
+                *(_DEAD, self._most),
+            )
+        ]
+
+    def _rows(self, sql: str, *values: object) -> list[Any]:
+        con = sqlite3.connect(f"file:{quote(str(self._path))}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
+        try:
+            return con.execute(sql, values).fetchall()
+        finally:
+            con.close()

@@ -1,0 +1,374 @@
+"""The store on object storage: S3 and what speaks its language, Google Cloud Storage, Azure Blob Storage.
+
+An object is an object, its key is the key below the prefix of the URL. Objects of others are objects,
+too. Four things differ from what the library makes of a bucket:
+
+- The library drops a `/` at a key's end, so a folder marker (`stage/`, as consoles make them) comes as
+  the object `stage`. Only something without bytes can be one: where the order of the listing does not
+  tell, a HEAD does, and the marker is listed under its own name.
+- A prefix finds what is below it and not the object of exactly that key, so that is asked for beside it.
+- It would take `/a/b` for `a/b`: keys that it can't name as they are, are refused before they get there.
+- A missing bucket answers 404, as a missing object does, and must not be taken for one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from playhead.backends.store_object import address as addresses
+from playhead.backends.store_object import diagnosis
+from playhead.backends.store_object.failures import Failure, code_of, missing, translate
+from playhead.backends.store_object.listing import side_by_side
+from playhead.errors import MessageError, NotFound
+from playhead.ids import uuid7
+from playhead.keys import is_sidecar
+from playhead.ports.diagnosis import Finding
+from playhead.ports.store import Blob, Entry
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
+
+PROBES: Final = "_doctor"
+"""Below it stands what `check` and `doctor` write, and nothing else is ever removed."""
+
+_LANES: Final = 64
+"""Requests of one call that are under way at once: of a batch of 256, at 20 ms a request, twice as many
+messages are written a second with 64 as with 32."""
+_SERVER_PAGE: Final = 1000
+"""Keys that S3, and what speaks its language, gives at once."""
+_PART_BYTES: Final = 16 << 20
+"""What is larger goes up in parts of that size; none is seen before all are there."""
+_PARTS_AT_ONCE: Final = 4
+_PIECE: Final = 262_144
+_MOST_SIDECAR_BYTES: Final = 1 << 20
+"""Room for all attributes that an output may have, however small the limit for objects is."""
+_CONNECT_SECONDS: Final = 5.0
+_RETRIES: Final = 4
+_LINGER_SECONDS: Final = 0.05
+
+T = TypeVar("T")
+X = TypeVar("X")
+# Named here, as `list` is a method in the store.
+Entries = list[Entry]
+Found = list[bytes | None]
+Outcome = list[MessageError | None]
+Findings = list[Finding]
+
+
+class ObjectStore:
+    """A store in a bucket, which any number of processes on any number of machines may share.
+
+    A request is given up after `request_seconds`, and sent again at most four times, for at most
+    `retry_seconds`, when the server says 5xx or the connection breaks; a call is over within the sum.
+    After that the call raises `Unavailable`, and the next one tries afresh: there is no connection whose
+    loss would last.
+
+    Besides what the port says, `write` refuses a key that no object can have (`invalid_key`) and a blob
+    that is too large (`object_too_large`). Of an object of others that is too large, `read` gives the
+    first `max_object_bytes + 1` bytes. `list` raises `BadRequest` (`invalid_path`) where the bucket holds
+    a key with an empty segment, `.`, `..` or a control character: the library gives nothing of its page.
+    """
+
+    ordered: bool = True
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        max_object_bytes: int,
+        request_seconds: float = 30.0,
+        retry_seconds: float = 20.0,
+    ) -> None:
+        """Read the URL; nothing is sent before `open`.
+
+        Args:
+            url: `s3://bucket/prefix?endpoint=…&region=…`, `gs://bucket/prefix`, `az://container/prefix`.
+            max_object_bytes: of one object, in `read` and `write`; a small one does not hold for sidecars.
+            request_seconds: for one request and its answer.
+            retry_seconds: how long a request is sent again.
+
+        Raises:
+            CannotStart: `setup_invalid`: the URL, or the environment, is not what it must be.
+        """
+        self._at = addresses.parse(url)
+        self.name = self._at.kind
+        self._limit = max_object_bytes
+        retry = addresses.bounded(_RETRIES, retry_seconds)
+        connect = f"{_CONNECT_SECONDS}s"
+        self._client = addresses.connect(
+            self._at,
+            client={"connect_timeout": connect, "timeout": f"{request_seconds}s"},
+            retry=retry,
+        )
+        # Who reads a stream may take any time for it; only the server may not.
+        self._patient = addresses.connect(
+            self._at,
+            client={"connect_timeout": connect, "read_timeout": f"{request_seconds}s", "timeout": "24h"},
+            retry=retry,
+        )
+        self._closed = False
+
+    async def open(self) -> None:
+        """See that the bucket is there and may be listed. Raises `Unavailable`."""
+        # The library's threads are still letting go of an answer when we have it already. Python, ending
+        # in that moment, would end them in the midst of it, and they the process, with SIGABRT.
+        atexit.register(time.sleep, _LINGER_SECONDS)
+        await self._reach()
+
+    # -- the port ----------------------------------------------------------------------------------
+
+    async def read(self, keys: Sequence[str]) -> list[bytes | None]:
+        return await _spread(keys, self._read)
+
+    async def write(
+        self, groups: Sequence[Sequence[Blob]], *, written: Callable[[str], None] | None = None
+    ) -> list[MessageError | None]:
+        async def one(group: Sequence[Blob]) -> MessageError | None:
+            try:
+                for blob in group:
+                    # One after another: an object is never there before its sidecar.
+                    await self._put(blob)
+                    if written:
+                        written(blob.key)
+            except MessageError as exc:
+                return exc
+            return None
+
+        return await _spread(groups, one)
+
+    async def list(
+        self, prefix: str, *, after: str = "", sizes: bool = False, page: int = 1000
+    ) -> AsyncIterator[Sequence[Entry]]:
+        if prefix and not addresses.storable(prefix):
+            return
+        # Not every Azure service can begin at a key; where it can't, each part would read all before it.
+        found = side_by_side(
+            lambda after: self._pages(prefix, after, sizes),
+            after,
+            server_page=_SERVER_PAGE,
+            split=self._at.kind != "azure",
+        )
+        held: list[Entry] = []
+        itself = asyncio.ensure_future(self._stat(prefix)) if prefix and after < prefix else None
+        try:
+            async with aclosing(found):
+                async for entries in found:
+                    if itself:
+                        held.extend(_shown(await itself, sizes))
+                        itself = None
+                    held.extend(entries)
+                    while len(held) >= page:
+                        yield held[:page]
+                        del held[:page]
+            if itself:
+                held.extend(_shown(await itself, sizes))
+            if held:
+                yield held
+        finally:
+            if itself:
+                itself.cancel()
+
+    async def stat(self, key: str) -> Entry | None:
+        if not addresses.storable(key):
+            return None
+        found = await self._stat(key)
+        if found is None:
+            # A HEAD has no body to say so: the bucket may be what is missing.
+            await self._reach()
+        return found
+
+    async def stream(self, key: str) -> AsyncIterator[bytes]:
+        if not addresses.storable(key):
+            raise _not_found(key)
+        try:
+            found = await self._patient.get_async(key)
+            # One answer to one request: what is written meanwhile has no part in it. Where it breaks off,
+            # the library goes on with the rest of the same version, or not at all.
+            async for piece in found.stream(_PIECE):
+                if data := bytes(piece):
+                    yield data
+        except Failure as exc:
+            if missing(exc):
+                raise _not_found(key) from exc
+            raise translate(exc, "read", self._at, key) from exc
+
+    async def check(self) -> str:
+        key = f"{PROBES}/check"
+        await self._ask("write", self._client.put_async(key, b""))
+        try:
+            await self._client.delete_async(key)
+        except Failure as exc:
+            # Work removes nothing, so it needs no right to; the object that stays is always the same.
+            if code_of(exc) not in ("AccessDenied", "403") and not missing(exc):
+                raise translate(exc, "remove", self._at) from exc
+        return str(self._at)
+
+    async def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            # Answers to what was cancelled must not come to a loop that is closed.
+            await asyncio.sleep(_LINGER_SECONDS)
+
+    async def diagnose(self) -> Findings:
+        return await diagnosis.diagnose(self._client, self._at, f"{PROBES}/{uuid7()}")
+
+    # -- requests ----------------------------------------------------------------------------------
+
+    async def _reach(self) -> None:
+        with suppress(StopAsyncIteration):
+            await self._ask("list", anext(aiter(self._client.list(PROBES, chunk_size=1))))
+
+    async def _ask(self, verb: str, request: Awaitable[T]) -> T:
+        try:
+            return await request
+        except Failure as exc:
+            raise translate(exc, verb, self._at) from exc
+
+    async def _read(self, key: str) -> bytes | None:
+        if not addresses.storable(key):
+            return None
+        try:
+            found = await self._client.get_async(key)
+            most = self._most(key)
+            if found.meta["size"] <= most:
+                return (await found.bytes_async()).to_bytes()
+            data = bytearray()
+            async for piece in found.stream(_PIECE):
+                data += piece
+                if len(data) > most:
+                    break
+            return bytes(data[: most + 1])
+        except Failure as exc:
+            if missing(exc):
+                return None
+            raise translate(exc, "read", self._at, key) from exc
+
+    async def _put(self, blob: Blob) -> None:
+        key, data, content_type = blob
+        if not addresses.storable(key):
+            raise _invalid(key, "it has an empty segment, `.`, `..` or a control character")
+        if len(data) > (most := self._most(key)):
+            raise MessageError(
+                "object_too_large", f"{key!r} has {len(data)} bytes; at most {most} are stored"
+            )
+        try:
+            await self._client.put_async(
+                key,
+                data,
+                attributes={"Content-Type": content_type},
+                chunk_size=_PART_BYTES,
+                max_concurrency=_PARTS_AT_ONCE,
+            )
+        except Failure as exc:
+            if code_of(exc) == "KeyTooLongError":
+                raise _invalid(key, "it is too long, together with the prefix") from exc
+            raise translate(exc, "write", self._at, key) from exc
+
+    async def _stat(self, key: str) -> Entry | None:
+        try:
+            return _entry(await self._client.head_async(key), key)
+        except Failure as exc:
+            if missing(exc):
+                return None
+            raise translate(exc, "read", self._at, key) from exc
+
+    async def _pages(self, prefix: str, after: str, sizes: bool) -> AsyncGenerator[Sequence[Entry], None]:
+        """What is below `prefix/`, after a key, a page of the server at a time."""
+        base = prefix + "/" if prefix else ""
+        if after > base and not after.startswith(base):
+            return
+        start = _from(after)
+        last = max(start or "", base)
+        stream = aiter(self._client.list(prefix or None, offset=start, chunk_size=_SERVER_PAGE))
+        while (metas := await self._ask("list", anext(stream, None))) is not None:
+            if sizes or not all(meta["size"] for meta in metas):
+                entries = await self._named(metas, last)
+                if not sizes:
+                    entries = [Entry(entry.key, 0, 0.0) for entry in entries]
+            else:
+                entries = [Entry(meta["path"], 0, 0.0) for meta in metas]
+            if entries and entries[0].key <= after:
+                # The library can't begin at every key, and then begins before it.
+                entries = [entry for entry in entries if entry.key > after]
+            if entries:
+                last = entries[-1].key
+                yield entries
+
+    async def _named(self, metas: Sequence[ObjectMeta], last: str) -> Entries:
+        """A page under the keys as they stand in the bucket: folder markers get their slash back.
+
+        Args:
+            last: the key before the page.
+        """
+        entries = [_entry(meta, meta["path"]) for meta in metas]
+        doubtful: list[int] = []
+        for at, (key, size, modified) in enumerate(entries):
+            if not size:
+                following = entries[at + 1].key if at + 1 < len(entries) else ""
+                if key <= last:
+                    # It comes after `last`, so there is a slash behind it.
+                    entries[at] = Entry(key + "/", 0, modified)
+                elif not (following.startswith(key) and following[len(key) :] < "/"):
+                    # With a slash it would come after `key-1` or `key.meta.json`; this may be either.
+                    doubtful.append(at)
+            last = entries[at].key
+        there = await _spread([entries[at].key for at in doubtful], self._stat)
+        for at, itself in zip(doubtful, there, strict=True):
+            if itself is None:
+                entries[at] = Entry(entries[at].key + "/", 0, entries[at].modified)
+        return entries
+
+    def _most(self, key: str) -> int:
+        return max(self._limit, _MOST_SIDECAR_BYTES) if is_sidecar(key) else self._limit
+
+
+async def _spread(items: Sequence[X], work: Callable[[X], Awaitable[T]]) -> list[T]:
+    """Do the work for all items, a bounded number at once; results in the order of the items."""
+    rest = enumerate(items)
+    done: dict[int, T] = {}
+
+    async def lane() -> None:
+        for at, item in rest:
+            done[at] = await work(item)
+
+    lanes = [asyncio.ensure_future(lane()) for _ in range(min(_LANES, len(items)))]
+    try:
+        await asyncio.gather(*lanes)
+    finally:
+        for one in lanes:
+            one.cancel()
+    return [done[at] for at in range(len(done))]
+
+
+def _from(after: str) -> str | None:
+    """The nearest string, not after `after`, that the library can begin to list after."""
+    kept: list[str] = []
+    for segment in after.split("/"):
+        if not addresses.storable(segment):
+            break
+        kept.append(segment)
+    return "/".join(kept) or None
+
+
+def _entry(meta: ObjectMeta, key: str) -> Entry:
+    # HTTP tells the time in whole seconds, some listings in parts of them: an object has one time.
+    return Entry(key, meta["size"], float(int(meta["last_modified"].timestamp())))
+
+
+def _shown(entry: Entry | None, sizes: bool) -> list[Entry]:
+    if entry is None:
+        return []
+    return [entry if sizes else Entry(entry.key, 0, 0.0)]
+
+
+def _not_found(key: str) -> NotFound:
+    return NotFound("object_not_found", f"there is no object {key!r}")
+
+
+def _invalid(key: str, why: str) -> MessageError:
+    return MessageError("invalid_key", f"a bucket can't hold {key!r}: {why}")

@@ -1,0 +1,163 @@
+"""Traces by OpenTelemetry, sent in the background to a collector over OTLP/HTTP.
+
+Where to, how often, how many and which are the SDK's own settings (`OTEL_*`), which it reads itself. A span
+that ended waits in a queue of this process; when that is full, or the collector is away for too long, spans
+are dropped, and work goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
+from typing import Final, Self
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http import trace_exporter
+from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_VERSION, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from playhead.ports.tracer import Kind, Span, Value
+
+_CLOSE_SECONDS: Final = 2.0
+"""For the last spans of a process. Far below what an orchestrator waits before it kills."""
+_SAY_AGAIN_SECONDS: Final = 60.0
+_MOST_SAID: Final = 1000
+_HEADER: Final = "traceparent"
+_KINDS: Final = {
+    "internal": SpanKind.INTERNAL,
+    "server": SpanKind.SERVER,
+    "client": SpanKind.CLIENT,
+    "consumer": SpanKind.CONSUMER,
+}
+_W3C: Final = TraceContextTextMapPropagator()
+
+
+class _Seldom(logging.Filter):
+    """Lets a line through every minute: a collector that is away is told of with every batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if time.monotonic() < self._next:
+            return False
+        self._next = time.monotonic() + _SAY_AGAIN_SECONDS
+        return True
+
+
+class OtelSpan:
+    """A span of the SDK, as `ports.tracer.Span` wants it."""
+
+    def __init__(self, span: trace.Span) -> None:
+        self._span = span
+
+    @property
+    def traceparent(self) -> str | None:
+        return _traceparent(self._span.get_span_context())
+
+    def set(self, attributes: Mapping[str, Value]) -> None:
+        # The SDK warns of what is said too late, which is nobody's fault here: a caller that has gone.
+        if self._span.is_recording():
+            self._span.set_attributes(attributes)
+
+    def rename(self, name: str) -> None:
+        if self._span.is_recording():
+            self._span.update_name(name)
+
+    def fail(self, why: str) -> None:
+        if self._span.is_recording():
+            # A name that is not UTF-8 (of a file, say) would cost all spans that are sent along with it.
+            said = why[:_MOST_SAID].encode("utf-8", "backslashreplace").decode()
+            self._span.set_status(Status(StatusCode.ERROR, said))
+
+    def end(self) -> None:
+        if self._span.is_recording():
+            self._span.end()
+
+    def current(self) -> AbstractContextManager[object]:
+        return trace.use_span(self._span, record_exception=False, set_status_on_exception=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, exc: BaseException | None, tb: object) -> None:
+        if exc is not None:
+            self.fail(f"{type(exc).__name__}: {exc}")
+        self.end()
+
+
+class OtelTracer:
+    """Begins spans and sends them.
+
+    Args:
+        version: of Playhead.
+        process: what tells this process from others.
+    """
+
+    on: Final = True
+
+    def __init__(self, *, version: str, process: str) -> None:
+        logging.getLogger(trace_exporter.__name__).addFilter(_Seldom())
+        self._exporter = trace_exporter.OTLPSpanExporter()
+        self._provider = TracerProvider(resource=_resource(version, process), shutdown_on_exit=False)
+        self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
+        if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+            # Nobody set one: then what adapters measure by themselves is sent along.
+            trace.set_tracer_provider(self._provider)
+        self._tracer = self._provider.get_tracer("playhead", version)
+
+    def start(
+        self,
+        name: str,
+        parent: str | None = None,
+        attributes: Mapping[str, Value] | None = None,
+        kind: Kind = "internal",
+    ) -> Span:
+        # An empty context, not the current one: what a span belongs under is always said.
+        above = _W3C.extract({_HEADER: parent}, Context()) if parent else Context()
+        return OtelSpan(self._tracer.start_span(name, above, _KINDS[kind], attributes))
+
+    def current(self) -> str | None:
+        return _traceparent(trace.get_current_span().get_span_context())
+
+    async def close(self) -> None:
+        """Send what has not been sent, for two seconds at most; what is left then is lost."""
+        loop, closed = asyncio.get_running_loop(), asyncio.Event()
+
+        def close() -> None:
+            self._provider.shutdown()
+            with suppress(RuntimeError):  # the loop is gone: nobody waits any more
+                loop.call_soon_threadsafe(closed.set)
+
+        # In a thread that nobody has to wait for: a request to a collector that hangs can't be broken off.
+        threading.Thread(target=close, name="playhead-traces", daemon=True).start()
+        try:
+            await asyncio.wait_for(closed.wait(), _CLOSE_SECONDS)
+        except TimeoutError:
+            self._exporter.shutdown()  # type: ignore[no-untyped-call]  # it tries no more
+
+
+def _traceparent(context: SpanContext) -> str | None:
+    if not context.is_valid:
+        return None
+    return (
+        f"00-{trace.format_trace_id(context.trace_id)}-{trace.format_span_id(context.span_id)}"
+        f"-{context.trace_flags:02x}"
+    )
+
+
+def _resource(version: str, process: str) -> Resource:
+    """This process; a service name of the operator's own wins."""
+    found = Resource.create({SERVICE_VERSION: version, SERVICE_INSTANCE_ID: process})
+    if str(found.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
+        found = found.merge(Resource({SERVICE_NAME: "playhead"}))
+    return found

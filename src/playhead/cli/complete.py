@@ -1,0 +1,138 @@
+"""What a shell may put for a value when Tab is pressed: names of what there is.
+
+Whatever goes wrong, nothing is said and nothing is offered: somebody is in the middle of a line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from playhead.cli.names import Names
+
+Offer = str | tuple[str, str]
+"""A value, or a value and what it is."""
+Completer = Callable[[typer.Context, str], list[Offer]]
+
+_DECORATED: Final = r"""@adapter\(\s*(?:name\s*=\s*)?["']([^"']+)["']"""
+
+
+def flags_of(ctx: typer.Context) -> dict[str, str | None]:
+    """The flags so far that say where to look, wherever they stand; the nearest to the command wins."""
+    flags: dict[str, str | None] = {}
+    at: Any = ctx
+    while at is not None:
+        for name in ("home", "catalog", "server"):
+            flags[name] = flags.get(name) or at.params.get(f"after_{name}") or at.params.get(name)
+        at = at.parent
+    return flags
+
+
+def _completer(find: Callable[[Names, typer.Context, str], Iterable[Offer]]) -> Completer:
+    """Give names to a function that offers some of them."""
+
+    def complete(ctx: typer.Context, incomplete: str) -> list[Offer]:
+        from playhead.cli.names import find_names
+
+        try:
+            names = find_names(flags_of(ctx))
+            offers = find(names, ctx, incomplete) if names else ()
+            return [offer for offer in offers if _value(offer).startswith(incomplete)]
+        except Exception:
+            return []
+
+    return complete
+
+
+def _value(offer: Offer) -> str:
+    return offer if isinstance(offer, str) else offer[0]
+
+
+@_completer
+def execution(names: Names, ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
+    """`latest`, `tag:NAME`, ids."""
+    yield "latest", "the newest"
+    for tag in names.tags():
+        yield f"tag:{tag}", "the newest with that tag"
+    yield from names.executions()
+
+
+@_completer
+def tag(names: Names, ctx: typer.Context, incomplete: str) -> Iterable[Offer]:
+    return list[Offer](names.tags())
+
+
+@_completer
+def config(names: Names, ctx: typer.Context, incomplete: str) -> Iterable[Offer]:
+    return [(name, "active" if active else "not active") for name, active in names.configs()]
+
+
+@_completer
+def config_to_run(names: Names, ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
+    """Names of active configs, and YAML files; a folder is left to the shell, which knows how to go on."""
+    for name, active in names.configs():
+        if active:
+            yield name, "config"
+    yield from _files(incomplete)
+
+
+def _files(incomplete: str) -> Iterator[Offer]:
+    folder, _, begun = incomplete.rpartition("/")
+    within = Path(folder or ("/" if incomplete.startswith("/") else "."))
+    for place in sorted(within.iterdir()):
+        if place.suffix in (".yaml", ".yml") and place.name.startswith(begun or place.name.lstrip(".")):
+            yield incomplete[: len(incomplete) - len(begun)] + place.name, "file"
+
+
+@_completer
+def stage(names: Names, ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
+    """The stages of the execution that was named before."""
+    yield "input"
+    yield from names.stages(ctx.params["execution"])
+
+
+@_completer
+def route(names: Names, ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
+    """Names of routes; with its config, once it was begun so or where a name is that of several."""
+    routes = names.routes()
+    every = [name for _, name, _ in routes]
+    for of, name, its_queue in routes:
+        alone = every.count(name) == 1 and "/" not in incomplete
+        yield name if alone else f"{of}/{name}", its_queue
+
+
+@_completer
+def queue(names: Names, ctx: typer.Context, incomplete: str) -> Iterable[Offer]:
+    return [(its_queue, f"{of}/{name}") for of, name, its_queue in names.routes()]
+
+
+@_completer
+def dead_letter(names: Names, ctx: typer.Context, incomplete: str) -> Iterable[Offer]:
+    chosen = {str(identity) for identity in ctx.params.get("identities") or ()}
+    return [(identity, why) for identity, why in names.dead_letters() if identity not in chosen]
+
+
+def adapter(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """Types of adapters: those built in, of installed packages, and of the files that the settings name.
+
+    None is imported: their names stand in file names, entry points, and in decorators.
+    """
+    try:
+        from importlib.metadata import entry_points
+
+        import playhead
+        from playhead.cli.names import setting
+
+        found = [f.stem for f in (Path(playhead.__file__).parent / "adapters").glob("[a-z]*.py")]
+        found += [point.name for point in entry_points(group="playhead.adapters")]
+        for name in (setting("adapters", {}) or "").split(","):
+            if name.strip().endswith(".py"):
+                found += re.findall(_DECORATED, Path(name.strip()).read_text(encoding="utf-8"))
+        return [*(name for name in sorted(set(found)) if name.startswith(incomplete))]
+    except Exception:
+        return []

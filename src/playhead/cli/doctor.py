@@ -1,0 +1,50 @@
+"""`doctor`: what is wrong with this installation, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from playhead.cli import exits, output
+from playhead.cli.command import command
+from playhead.cli.session import Session
+
+_SIGNS: Final = {"ok": "ok", "warning": "WARN", "failed": "FAIL"}
+
+
+@command("doctor", example="playhead doctor")
+async def doctor(s: Session) -> int:
+    """Examine store, broker and catalog, and say what to mend.
+
+    Each is reached, its version and rights are looked at, and something is sent round. Exit code 1 when
+    something failed, 5 when a backend can't be reached; warnings are no failure.
+    """
+    if s.server is not None:
+        async with s.open_server(s.server) as services:
+            found = await services.doctor.examine()
+    else:
+        from playhead.bootstrap import examine
+        from playhead.cli import logs
+
+        s.tell_of_settings()
+        logs.set_up(s.settings)
+        found = await examine(s.settings)
+    if s.json:
+        output.emit(found)
+    else:
+        output.table(
+            ("PART", "BACKEND", "", "WHAT", "FOUND"),
+            [
+                (part.part, part.backend, _SIGNS[f.status], f.what, f.detail)
+                for part in found.parts
+                for f in part.findings
+            ],
+        )
+        for part in found.parts:
+            for f in part.findings:
+                if f.fix:
+                    output.line()
+                    output.line(f"{part.part}, {f.what}: {f.fix}")
+    failed = [f for part in found.parts for f in part.findings if f.status == "failed"]
+    if any(f.what == "reach" for f in failed):
+        return exits.UNREACHABLE
+    return exits.FAILED if failed else exits.OK

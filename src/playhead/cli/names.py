@@ -1,0 +1,111 @@
+"""Where shell completion finds names: in the embedded catalog, or on a server. Elsewhere it knows none.
+
+Settings are read here in the short way, for the three that say where to look: reading them as commands do
+would take longer than a Tab may.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import quote, unquote, urlencode, urlsplit
+
+MOST: Final = 50
+"""Names of what grows with use; a longer list helps nobody to choose."""
+_SERVER_SECONDS: Final = 1.0
+
+
+class Names(Protocol):
+    """See `playhead.backends.names_sqlite.SqliteNames`; each method may raise anything."""
+
+    def configs(self) -> list[tuple[str, bool]]: ...
+    def routes(self) -> list[tuple[str, str, str]]: ...
+    def executions(self) -> list[tuple[str, str]]: ...
+    def tags(self) -> list[str]: ...
+    def stages(self, execution: str) -> list[str]: ...
+    def dead_letters(self) -> list[tuple[str, str]]: ...
+
+
+def find_names(flags: Mapping[str, str | None]) -> Names | None:
+    """Where names are, by flags, variables and `playhead.toml`; None where looking would take long."""
+    server = None if any(flags.get(name) for name in ("home", "catalog")) else setting("server", flags)
+    if server:
+        return ServerNames(server)
+    catalog = setting("catalog", flags)
+    parts = urlsplit(catalog or "")
+    if catalog and parts.scheme != "sqlite":
+        return None
+    from playhead.backends.names_sqlite import SqliteNames
+
+    home = Path(setting("home", flags) or ".playhead")
+    return SqliteNames(Path(unquote(parts.path)) if catalog else home / "playhead.db", MOST)
+
+
+def setting(name: str, flags: Mapping[str, str | None]) -> str | None:
+    """What a setting is; None where it is not set."""
+    given = flags.get(name) or os.environ.get(f"PLAYHEAD_{name.upper()}")  # noqa: TID251 - see above
+    if given:
+        return given
+    try:
+        written = tomllib.loads(Path("playhead.toml").read_text(encoding="utf-8")).get(name)
+    except FileNotFoundError:
+        return None
+    return ",".join(written) if isinstance(written, list) else written
+
+
+class ServerNames:
+    """The names on a server, asked for over one connection each; it has a second to answer."""
+
+    def __init__(self, url: str) -> None:
+        self._url = urlsplit(url.rstrip("/"))
+
+    def configs(self) -> list[tuple[str, bool]]:
+        return [(item["name"], item["active"]) for item in self._items("configs")]
+
+    def routes(self) -> list[tuple[str, str, str]]:
+        return [(item["config"], item["route"], item["queue"]) for item in self._items("routes")]
+
+    def executions(self) -> list[tuple[str, str]]:
+        return [
+            (item["execution_id"], f"{item['kind']} {item['status']}, {item['config'] or ''}".rstrip(", "))
+            for item in self._items("executions", MOST)
+        ]
+
+    def tags(self) -> list[str]:
+        return list(dict.fromkeys(tag for item in self._items("executions", MOST) for tag in item["tags"]))
+
+    def stages(self, execution: str) -> list[str]:
+        if execution == "latest":
+            found = self._items("executions", 1)[0]
+        elif execution.startswith("tag:"):
+            found = self._items("executions", 1, tag=execution[4:])[0]
+        else:
+            found = self._get(f"executions/{quote(execution)}")
+        # Not its stages: to count what is in them, the server would read their whole listing.
+        version = self._get(f"configs/{found['config']}/versions/{found['config_version']}")
+        return list(version["stages"])
+
+    def dead_letters(self) -> list[tuple[str, str]]:
+        return [
+            (item["correlation_id"], f"{item['error_code']}: {item['error']}")
+            for item in self._items("dead-letters", MOST)
+        ]
+
+    def _items(self, path: str, limit: int = 1000, **query: str) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = self._get(f"{path}?{urlencode({**query, 'limit': limit})}")["items"]
+        return items
+
+    def _get(self, path: str) -> Any:
+        from http.client import HTTPConnection, HTTPSConnection
+
+        kind = HTTPSConnection if self._url.scheme == "https" else HTTPConnection
+        connection = kind(self._url.hostname or "", self._url.port, timeout=_SERVER_SECONDS)
+        try:
+            connection.request("GET", f"{self._url.path}/api/v1/{path}")
+            return json.loads(connection.getresponse().read())
+        finally:
+            connection.close()

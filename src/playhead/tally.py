@@ -1,0 +1,135 @@
+"""What a process has done since it began, by config and route: counters and histograms.
+
+A process counts for itself alone and tells its numbers with every heartbeat; the catalog adds up what all
+have told. So they cost the work nothing, survive the process, and whoever asks the catalog sees the work of
+every machine. What a process counted after its last heartbeat is lost when it is killed: rows are the truth,
+and these are for rates.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Final
+
+Numbers = Mapping[tuple[str, str], Mapping[str, Sequence[float]]]
+"""By (config, route), then by name: `[count]`, or of a histogram `[sum, count up to the first bound, …]`."""
+
+# Releases add up what others counted: a name never gets other bounds, other bounds get another name.
+ATTEMPT_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+AGE_BOUNDS: Final = (0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0)
+
+
+class Histogram:
+    """How many values lie in each interval; the last is without an upper bound.
+
+    Attributes:
+        bounds: upper bounds, ascending; a value that is one belongs below it.
+        counts: of each interval alone, one more than bounds.
+        sum: of all values.
+    """
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def add(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+@dataclass(slots=True)
+class RouteTally:
+    """What was done for one route.
+
+    Attributes:
+        completed: messages that ended completed.
+        retried: attempts that failed and are due again.
+        dead: messages that ended as dead letters.
+        given_back: attempts that could not be made, by no fault of the adapter.
+        replay_published: calls of replays that the broker confirmed.
+        replay_failed: objects of replays that were refused.
+        attempt_seconds: how long the adapters of an attempt took.
+        age_seconds: from when a message was recorded until it was completed.
+    """
+
+    completed: int = 0
+    retried: int = 0
+    dead: int = 0
+    given_back: int = 0
+    replay_published: int = 0
+    replay_failed: int = 0
+    attempt_seconds: Histogram = field(default_factory=lambda: Histogram(ATTEMPT_BOUNDS))
+    age_seconds: Histogram = field(default_factory=lambda: Histogram(AGE_BOUNDS))
+
+    def numbers(self) -> dict[str, list[float]]:
+        """Those that are not zero, by name."""
+        found: dict[str, list[float]] = {}
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if isinstance(value, Histogram):
+                if any(value.counts):
+                    found[one.name] = [value.sum, *value.counts]
+            elif value:
+                found[one.name] = [value]
+        return found
+
+
+class Tally:
+    """The numbers of one process. To be counted in one thread, that of its event loop."""
+
+    def __init__(self) -> None:
+        self._routes: dict[tuple[str, str], RouteTally] = {}
+        self._kept: Numbers = {}
+
+    def of(self, config: str, route: str) -> RouteTally:
+        """The numbers of a route, to be changed."""
+        found = self._routes.get((config, route))
+        if found is None:
+            found = self._routes[config, route] = RouteTally()
+        return found
+
+    def numbers(self) -> Numbers:
+        """A copy as it is told to the catalog."""
+        mine = {of: numbers for of, route in self._routes.items() if (numbers := route.numbers())}
+        return total([mine, _negative(self._kept)]) if self._kept else mine
+
+    def kept(self, told: Numbers) -> None:
+        """Tell these no more: the catalog took this process for gone, and has put them by."""
+        self._kept = total([self._kept, told])
+
+
+def total(parts: Iterable[Numbers]) -> Numbers:
+    """Add numbers up, name by name."""
+    found: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for part in parts:
+        for of, names in part.items():
+            mine = found.setdefault(of, {})
+            for name, values in names.items():
+                had = mine.get(name)
+                mine[name] = (
+                    list(values) if had is None else [a + b for a, b in zip(had, values, strict=True)]
+                )
+    return found
+
+
+def _negative(numbers: Numbers) -> Numbers:
+    return {
+        of: {name: [-value for value in values] for name, values in names.items()}
+        for of, names in numbers.items()
+    }
+
+
+def encode(numbers: Numbers) -> str:
+    """As JSON: `[[config, route, {name: values}], …]`."""
+    return json.dumps([[*of, names] for of, names in numbers.items()], separators=(",", ":"))
+
+
+def decode(text: str | None) -> Numbers:
+    """From JSON as `encode` makes it; none at all from None."""
+    return {(config, route): names for config, route, names in json.loads(text or "[]")}

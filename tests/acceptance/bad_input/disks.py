@@ -1,0 +1,146 @@
+"""Small file systems that can be filled, emptied and made read-only, seen by a site's processes alone.
+
+They are mounted in a mount namespace of their own, which is gone with the last process in it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from tests.acceptance.processes import SETTINGS, STEPS, Site, outside, site_folder, variables
+from tests.servers import absent
+from tests.servers.process import Missing
+
+_MOUNT = 'mount -t tmpfs -o "size=$2" tmpfs "$1" && echo mounted && exec cat'
+
+
+@dataclass
+class Disk:
+    """A small file system, mounted at `at` in the namespace of process `pid`."""
+
+    at: Path
+    pid: int
+    enter: tuple[str, ...]
+
+    @property
+    def seen(self) -> Path:
+        """Where this process sees it."""
+        return Path(f"/proc/{self.pid}/root{self.at}")
+
+    def fill(self, *, leave: int = 0) -> None:
+        """Take all room but some bytes."""
+        with (self.seen / "ballast").open("ab", buffering=0) as ballast:
+            while (free := self._free() - leave) > 0:
+                try:
+                    ballast.write(b"\0" * min(free, 1 << 16))
+                except OSError:
+                    return
+
+    def make_room(self) -> None:
+        (self.seen / "ballast").unlink()
+
+    def _free(self) -> int:
+        status = os.statvfs(self.seen)
+        return status.f_bavail * status.f_frsize
+
+    def remount(self, mode: str) -> None:
+        """`ro` or `rw`; nothing may be open for writing there."""
+        subprocess.run([*self.enter, "mount", "-o", f"remount,{mode}", str(self.at)], check=True)
+
+
+class DiskSite(Site):
+    """A site whose processes see a disk; what lies on it is read from outside their namespace."""
+
+    disk: Disk
+
+    def _outside(self, path: Path) -> Path:
+        below = path.is_relative_to(self.disk.at)
+        return self.disk.seen / path.relative_to(self.disk.at) if below else path
+
+    @property
+    def home(self) -> Path:
+        return self._outside(self.folder / "home")
+
+    @property
+    def objects(self) -> Path:
+        return self._outside(self.folder / "home" / "objects")
+
+    @property
+    def data(self) -> Path:
+        return self._outside(self.folder / "home" / "data")
+
+    @property
+    def catalog(self) -> Path:
+        small = self.folder / "catalog"
+        return self._outside(small if self.disk.at == small else self.folder / "home") / "playhead.db"
+
+    def rows(self, sql: str, *values: object) -> list[Any]:
+        plain = [value.bytes if isinstance(value, UUID) else value for value in values]
+        with tempfile.TemporaryDirectory() as copy:
+            # SQLite resolves the links of /proc, which lead to nowhere.
+            for end in ("", "-wal"):
+                if Path(f"{self.catalog}{end}").exists():
+                    shutil.copyfile(f"{self.catalog}{end}", f"{copy}/playhead.db{end}")
+            with closing(sqlite3.connect(f"{copy}/playhead.db")) as con:
+                con.row_factory = sqlite3.Row
+                return con.execute(sql, plain).fetchall()
+
+
+@contextmanager
+def open_disk_site(at: str, size: str, *, adapters: str = str(STEPS), **settings: str) -> Iterator[DiskSite]:
+    """A site of which one folder is a disk of its own. Skips the test where nothing can be mounted.
+
+    Args:
+        at: `home`, `home/objects`, `home/data`, `temporary`, or `catalog`, where catalog and broker then are.
+        size: as `mount` takes it.
+        adapters: files of steps.
+        settings: over `SETTINGS`, named like those.
+    """
+    with site_folder() as folder:
+        place = folder / at
+        place.mkdir(parents=True)
+        own = {"HOME": str(folder / "home"), "ADAPTERS": adapters, **SETTINGS, **settings}
+        if at == "catalog":
+            own |= dict.fromkeys(("CATALOG", "BROKER"), f"sqlite://{place}/playhead.db")
+        with _mounted(place, size, folder) as disk:
+            site = DiskSite(folder, outside() | variables(own), before=disk.enter)
+            site.disk = disk
+            try:
+                yield site
+            finally:
+                site.close()
+
+
+@contextmanager
+def _mounted(place: Path, size: str, folder: Path) -> Iterator[Disk]:
+    if not (shutil.which("unshare") and shutil.which("nsenter")):
+        absent(Missing("disk", "unshare and nsenter are not there", "apt-get install util-linux"))
+    privileged = os.geteuid() == 0
+    user = [] if privileged else ["--user", "--map-root-user"]
+    command = ["unshare", *user, "--mount", "sh", "-c", _MOUNT, "sh", str(place), size]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdin
+        assert holder.stdout
+        assert holder.stderr
+        try:
+            if holder.stdout.readline() != "mounted\n":
+                why = f"a file system can't be mounted here ({holder.stderr.read().strip()})"
+                absent(Missing("disk", why, "run the tests as root, or where user namespaces are allowed"))
+            spaces = [f"--mount=/proc/{holder.pid}/ns/mnt"]
+            if not privileged:
+                spaces += [f"--user=/proc/{holder.pid}/ns/user", "--preserve-credentials"]
+            yield Disk(place, holder.pid, ("nsenter", *spaces, f"--wd={folder}", "--"))
+        finally:
+            holder.stdin.close()

@@ -1,0 +1,197 @@
+"""A home on which things have happened, a server of it, and a count of all that is there.
+
+A row of a table says what is done, and what comes back; what was there before is there after it, and
+nothing else, unless the row says so.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from tests.acceptance.processes import DEADLINE_SECONDS, Site
+from tests.servers import absent
+from tests.servers.process import Missing
+
+NOBODY: Final = "01890000-0000-7000-8000-000000000000"
+NIL: Final = "00000000-0000-0000-0000-000000000000"
+MAX_BODY: Final = 1_048_576
+MAX_UPLOAD: Final = 2_000_000
+MAX_OBJECT: Final = 100_000
+
+STEPS = """
+from playhead import Item, adapter
+
+
+@adapter("shout", produces="text/plain")
+def shout(item: Item) -> str:
+    return item.text.upper()
+
+
+@adapter("secret")
+def secret(item: Item) -> None:
+    raise AssertionError("the operator did not allow it")
+"""
+ALLOWED: Final = "shout,copy,tuned,send"
+
+_DOCS = """
+version: "1.0"
+name: docs
+entry: shout
+routes:
+  shout:
+    adapters: [{type: shout}]
+    outbound: {stage: shouted, to: [both]}
+  both:
+    external: true
+  theirs:
+    external: true
+"""
+_NAMED = """
+version: "1.0"
+name: {name}
+entry: both
+routes:
+  both:
+    external: true
+"""
+_IDLE = ("processes", "leases")
+"""Tables in which living processes write all the time."""
+
+
+@dataclass(frozen=True)
+class Census:
+    """All that is there: rows by table, and states of executions; files with their sizes."""
+
+    rows: Mapping[str, int]
+    states: Mapping[str, int]
+    files: Mapping[str, int]
+
+
+def census(home: Path) -> Census:
+    """Count anew what a home holds, temporary files among it."""
+    with closing(sqlite3.connect(f"file:{home}/playhead.db?mode=ro", uri=True)) as con:
+        tables = [
+            name
+            for (name,) in con.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            if name not in _IDLE and not name.startswith("sqlite_")
+        ]
+        rows = {name: con.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in tables}
+        states = dict(con.execute("SELECT status, count(*) FROM executions GROUP BY status"))
+    kept = [path for top in ("objects", "data") for path in (home / top).rglob("*") if path.is_file()]
+    return Census(rows, states, {str(path.relative_to(home)): path.stat().st_size for path in kept})
+
+
+class Ground:
+    """A site on which a run and a replay have ended.
+
+    Attributes:
+        names: what the words in capitals in a row stand for.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        folder = site.folder
+        pages = folder / "pages"
+        pages.mkdir()
+        (pages / "a.txt").write_text("one")
+        (pages / "b.txt").write_text("two")
+        sources = {"docs": _DOCS, "other": _NAMED.format(name="other"), "idle": _NAMED.format(name="idle")}
+        for name, source in sources.items():
+            (folder / f"{name}.yaml").write_text(source)
+        site.serve("--workers", "1")
+        for source in sources.values():
+            site.apply(source)
+        site.post("/configs/idle/deactivate")
+        run = site.run("docs", {"a.txt": b"one", "b.txt": b"two"})
+        site.ended(run)
+        replay = site.replay(run, "shouted", "theirs")
+        site.ended(replay["execution_id"])
+        [message, *_] = site.items(f"/executions/{run}/lineage")
+        self.names = {
+            "RUN": run,
+            "URN": f"urn:uuid:{run}",
+            "UPPER": run.upper(),
+            "PLAIN": run.replace("-", ""),
+            "NOBODY": NOBODY,
+            "NIL": NIL,
+            "BATCH": replay["replay_batch_id"],
+            "REPLAYED": replay["execution_id"],
+            "MESSAGE": message["correlation_id"],
+            "SHARED": "both",
+            "URL": site.url,
+        }
+        self._http = httpx.Client(base_url=site.url, timeout=DEADLINE_SECONDS, trust_env=False)
+        self._settled()
+        self.before = census(site.home)
+
+    def _settled(self) -> None:
+        """Wait until the last ack is in."""
+        until = time.monotonic() + DEADLINE_SECONDS
+        seen = None
+        while (now := census(self.site.home)) != seen:
+            assert time.monotonic() < until
+            seen = now
+            time.sleep(0.3)
+
+    def said(self, text: str) -> str:
+        """Text with the names in it put in."""
+        return re.sub(r"\b[A-Z]{3,}\b", lambda m: self.names.get(m[0], m[0]), text)
+
+    def request(self, method: str, path: str, sent: Mapping[str, Any]) -> httpx.Response:
+        return self._http.request(method, self.said(path), **sent)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def nothing_was_left(self) -> None:
+        """Fail when anything is there that was not, or the other way round."""
+        before, self.before = self.before, census(self.site.home)
+        assert self.before == before
+
+
+def filled(value: Any, ground: Ground) -> Any:
+    """A body with the names in it put in."""
+    if isinstance(value, str):
+        return ground.said(value)
+    if isinstance(value, dict):
+        return {key: filled(item, ground) for key, item in value.items()}
+    if isinstance(value, list):
+        return [filled(item, ground) for item in value]
+    return value
+
+
+def give_up_power(site: Site) -> None:
+    """Let what a site starts from now on run without root's power over permissions.
+
+    Skips the test where that can't be: then no permission is ever denied.
+    """
+    if os.geteuid() != 0:
+        return
+    if not shutil.which("setpriv"):
+        absent(Missing("disk", "setpriv is not there", "apt-get install util-linux"))
+    site.folder.chmod(0o755)
+    site.before = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    if subprocess.run([*site.before, sys.executable, "-c", "import playhead"], check=False).returncode:
+        absent(Missing("disk", "another user can't run this Python", "put it where all can read it"))
+
+
+def plain_environment(site: Site) -> dict[str, str]:
+    """The settings of a site's processes, for a command that runs in this one."""
+    return {name: value for name, value in site.environment.items() if name.startswith("PLAYHEAD_")}
+
+
+def settings_here() -> list[str]:
+    return [name for name in os.environ if name.startswith("PLAYHEAD_")]

@@ -1,0 +1,214 @@
+"""Commands that can't be right: the exit code, the error code, and the same words from a server."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import pytest
+
+from tests.acceptance.bad_input.ground import MAX_OBJECT, Ground
+from tests.acceptance.bad_input.test_requests import BAD_PATHS
+
+pytestmark = pytest.mark.slow
+
+Command = Callable[..., tuple[int, str, str]]
+LONG = "x" * 300
+BYTES = os.fsdecode(b"\xff")
+"""A word of a command line that is not UTF-8."""
+END = {"run": ("pages",)}
+USAGE, FAILED, NOT_FOUND = 2, 1, 4
+
+
+class Row(NamedTuple):
+    """A command line, and how it ends.
+
+    Attributes:
+        words: names in capitals are put in.
+        told: all of them stand in the detail.
+        anywhere: whether `--server` says the same.
+    """
+
+    words: tuple[str, ...]
+    exit: int
+    code: str
+    told: tuple[str, ...]
+    anywhere: bool = True
+
+    def __str__(self) -> str:
+        return ascii(" ".join(self.words))[:100]
+
+
+def bad(line: str, *more: str, exit: int = USAGE, code: str, told: tuple[str, ...]) -> Row:
+    return Row((*line.split(), *more), exit, code, told)
+
+
+def missing(line: str, code: str, *told: str) -> Row:
+    return Row(tuple(line.split()), NOT_FOUND, code, told)
+
+
+def usage(line: str, *told: str, more: tuple[str, ...] = (), anywhere: bool = True) -> Row:
+    return Row((*line.split(), *more), USAGE, "usage", told, anywhere)
+
+
+def _paths() -> Iterator[Row]:
+    words = {path: why for path, why in BAD_PATHS.items() if "\0" not in path}  # no word can hold it
+    for path, why in [*words.items(), (BYTES, "UTF-8")]:
+        yield bad("ls RUN shouted", path, code="invalid_path", told=(why,))
+        yield bad("ls RUN", path, code="invalid_path", told=(why,))
+        yield bad("cat", f"RUN/shouted/{path}", code="invalid_path", told=("shouted/",))
+        yield bad("lineage", f"RUN/shouted/{path}", code="invalid_path", told=("shouted/",))
+        yield bad("replay RUN", path, "theirs", code="invalid_path", told=(why,))
+        yield bad("replay RUN shouted theirs --path", path, code="invalid_path", told=(why,))
+    for key in ("RUN", "shouted/a.txt", "PLAIN/shouted/a.txt", "x/y/z"):
+        yield bad("cat", key, code="invalid_path", told=("{execution_id}/{stage}/{path}",))
+    for index in ("../playhead.db", "/etc/passwd", "a\\b", "a\nb"):
+        yield bad("search", index, "word", code="invalid_path", told=("index path",))
+
+
+def _names() -> Iterator[Row]:
+    for execution in ("NOBODY", "NIL", "tag:none", "nonsense", "RUN0", LONG):
+        for line in (
+            *("show {}", "stages {}", "cancel {}", "replays {}", "ls {} shouted", "replay {} shouted theirs"),
+            *("dead-letters list --execution {}", "dead-letters resend --execution {}"),
+        ):
+            told = execution.removeprefix("tag:")[:40]
+            yield missing(line.format(execution), "execution_not_found", told)
+    yield missing("replay RUN shout theirs", "stage_not_found", "shout", "input, shouted")
+    yield missing("ls RUN nowhere", "stage_not_found", "nowhere", "input, shouted")
+    yield missing("replay RUN shouted theirz", "route_not_found", "theirz", "'theirs'")
+    yield missing("replay RUN shouted docs/nowhere", "route_not_found", "nowhere", "shout, both")
+    yield missing("replay RUN shouted none/theirs", "route_not_found", "no config 'none'")
+    yield missing("replay REPLAYED shouted theirs", "no_objects", "REPLAYED/shouted", "playhead ls")
+    yield missing("replay RUN shouted theirs --path zzz", "no_objects", "zzz", "playhead ls")
+    yield missing("cat RUN/shouted/none", "object_not_found", "RUN/shouted/none")
+    yield missing("lineage RUN/shouted/none", "object_not_found", "RUN/shouted/none")
+    yield missing("lineage NOBODY", "message_not_found", "NOBODY")
+    yield missing("dead-letters show NOBODY", "dead_letter_not_found", "NOBODY")
+    yield missing("dead-letters show MESSAGE", "dead_letter_not_found", "MESSAGE")
+    yield missing("dead-letters resend NOBODY", "dead_letter_not_found", "NOBODY")
+    for line in ("config show none", "config deactivate none", "config activate none", "run none pages"):
+        yield missing(line, "config_not_found", "none")
+    yield missing("config show docs --version 9", "config_not_found", "9")
+    yield missing("run docs pages --version 9", "config_not_found", "version 9")
+    yield missing("adapters shuot", "adapter_not_found", "shuot", "shout")
+    yield missing("search none.db word", "index_not_found", "none.db", "run a route")
+    inactive = ("idle", "config activate idle")
+    yield Row(("run", "idle", "pages"), FAILED, "config_inactive", inactive)
+    yield Row(("replay", "RUN", "shouted", "idle/both"), FAILED, "config_inactive", inactive)
+    yield Row(("replay", "RUN", "input", "other/nowhere"), NOT_FOUND, "route_not_found", ("both",))
+
+
+def _words() -> Iterator[Row]:
+    for line in ("executions", "config list", "replays", "dead-letters list", "queues", "ls RUN shouted"):
+        for cursor in ("!", "x" * 5000, "bnVsbA"):
+            yield bad(f"{line} --cursor", cursor, code="invalid_cursor", told=("next_cursor",))
+        for limit in ("0", "-1", "x"):
+            yield usage(f"{line} --limit {limit}", "--limit")
+    for line in (
+        *("run docs pages --tag", "executions --tag", "executions --config", "config show"),
+        *("dead-letters list --route", "dead-letters resend --route", "queues", "queues docs.both --cursor"),
+        *("show", "replay RUN shouted", "search search.db", "adapters", "config deactivate", "run"),
+    ):
+        yield usage(line, "UTF-8", more=(BYTES, *END.get(line, ())))
+    for tag, why in {"": "1 to 200", "x" * 201: "1 to 200", "a\nb": "control character"}.items():
+        yield usage("run docs pages --tag", "--tag", why, more=(tag,))
+    for version in ("0", "-1", "x", "9" * 20):
+        yield usage(f"run docs pages --version {version}", "--version")
+        yield usage(f"config show docs --version {version}", "--version")
+    yield usage("run docs.yaml pages --version 1", "--version")
+    for identity in ("x", "RUN0", "latest"):
+        yield usage(f"dead-letters show {identity}", "not a valid UUID")
+        yield usage(f"dead-letters resend {identity}", "not a valid UUID")
+    yield usage("dead-letters resend", "either ids, or --execution, or --route")
+    yield usage("replay RUN", "empty", more=("", "theirs"))
+    yield usage("replay RUN shouted", "empty", more=("",))
+    yield usage("queues docs.theirs --peek 1 --take 1", "--peek and --take")
+    yield usage("queues --take 1", "name the queue")
+    yield usage("lineage MESSAGE --up --down", "--up and --down")
+    yield usage("serve --port 65536", "--port", anywhere=False)
+    yield usage("worker --processes 0", "--processes", anywhere=False)
+    yield usage("executions --status nonsense", "--status")
+    yield usage("show", "EXECUTION")
+    yield usage("shwo RUN", "show")
+    yield usage("show RUN --no-such", "--no-such")
+
+
+def _files() -> Iterator[Row]:
+    for file in ("none.yaml", "pages", f"{LONG}.yaml", "pages/a.txt/b.yaml"):
+        for line in ("config apply {}", "config validate {}"):
+            yield usage(line.format(file), "can't read", file[:40])
+    for file in ("none.yaml", f"{LONG}/x.yaml", "pages/"):
+        yield usage(f"run {file} pages", "can't read", file.rstrip("/")[:40])
+    yield usage("run docs", "INPUT is empty", "`.`", more=("",))
+    yield usage("run docs none", "none does not exist")
+    yield usage(f"run docs {LONG}", "can't read", "name too long")
+    yield usage("run docs /dev/null", "neither a file nor a folder")
+    yield usage("run docs pages/a.txt/b", "can't read pages/a.txt/b", "Not a directory")
+    yield usage("run docs loop", "can't read loop", "symbolic links")
+    yield usage("run docs empty", "no input files in empty")
+    yield usage("run docs hidden", "no input files in hidden but 2 hidden entries")
+    yield usage("run docs links", "no input files in links but 2 symbolic links or special files")
+    yield usage("run docs twice/1/same.txt twice/2/same.txt", "twice/1/same.txt", "twice/2", "run them apart")
+    yield usage("run docs nfc", "would both be input/\u00e9.txt", "run them apart")
+    yield usage("run docs pages pages/a.txt", "would both be input/a.txt")
+    yield usage("run docs large", "large/a.txt has 100001 bytes", "PLAYHEAD_MAX_OBJECT_BYTES")
+    for folder, why in {
+        "bytes": "valid Unicode",
+        "control": "control character",
+        "backslash": "backslash",
+        "sidecar": "sidecar",
+        "long": "at most 200",
+        "deep": "at most 900",
+    }.items():
+        yield bad(f"run docs {folder}", code="invalid_path", told=(f"the path of {folder}/", why, "rename"))
+
+
+ROWS = [*_paths(), *_names(), *_words(), *_files()]
+
+
+@pytest.fixture(scope="module")
+def inputs(ground: Ground) -> None:
+    """Folders of what people have and a run can't take."""
+    top = ground.site.folder
+    files = dict.fromkeys(("hidden/.git/config", "hidden/.a", "sidecar/a.meta.json"), b"x")
+    files |= {name: name.encode() for name in ("twice/1/same.txt", "twice/2/same.txt")}
+    files |= {name: name.encode() for name in ("nfc/e\u0301.txt", "nfc/\u00e9.txt")}
+    files |= dict.fromkeys((f"bytes/{BYTES}.txt", "control/a\nb", "backslash/a\\b"), b"x")
+    files |= {f"long/{'x' * 201}": b"x", f"deep/{'/'.join(['d' * 190] * 5)}/a": b"x"}
+    files["large/a.txt"] = b"x" * (MAX_OBJECT + 1)
+    for name, data in files.items():
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).write_bytes(data)
+    (top / "empty").mkdir()
+    (top / "links").mkdir()
+    (top / "links/file").symlink_to(top / "pages/a.txt")
+    (top / "links/folder").symlink_to(top / "pages")
+    (top / "loop").symlink_to("loop")
+
+
+@pytest.mark.usefixtures("inputs")
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_a_command_that_can_not_be_right_is_told_so_and_leaves_nothing(
+    ground: Ground, command: Command, row: Row
+):
+    words = [ground.said(word) for word in row.words]
+    told = [ground.said(word) for word in row.told]
+    details = []
+    for server in ([], ["--server", ground.site.url]) if row.anywhere else ([],):
+        code, out, err = command(*words, "--json", *server)
+        body = json.loads(out)
+        assert (code, body["error_code"]) == (row.exit, row.code), (body, err)
+        assert set(body) == {"detail", "error_code", "correlation_id", "timestamp"}
+        assert not [word for word in told if word not in body["detail"]], body["detail"]
+        assert "Traceback" not in err
+        assert "internal" not in err
+        details.append(body["detail"].replace(f" --server {ground.site.url}", ""))
+        code, out, err = command(*words, *server)
+        assert (code, out) == (row.exit, "")
+        assert err.strip()
+        assert "Traceback" not in err
+    assert len(set(details)) == 1, details
+    ground.nothing_was_left()

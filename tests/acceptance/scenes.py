@@ -1,0 +1,305 @@
+"""A site in the middle of work, for something to happen to it: a run, a replay, and one that is listed.
+
+with open_scene(urls) as scene:
+    scene.begin()      # some of everything is done, and some is not
+    ... something happens ...
+    scene.go_on()
+    scene.finish()     # what was lost, doubled, left uncertain, made anew
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import asyncpg  # type: ignore[import-untyped]
+import httpx
+
+from playhead.ids import uuid7
+from tests.acceptance.brokers import looking, plain, query
+from tests.acceptance.exactness import inputs, pipeline
+from tests.acceptance.ledger import Findings, Ledger
+from tests.acceptance.processes import STEPS, Process
+from tests.acceptance.sites import ServerSite, Urls, open_server_site
+
+_ADAPTERS: Final = f"{STEPS},{Path(__file__).with_name('exactness_steps.py')}"
+SETTINGS: Final = {
+    # What is slow for a moment on a busy machine is not dead.
+    "HEARTBEAT_SECONDS": "0.5",
+    "LEASE_SECONDS": "5",
+    "VISIBILITY_SECONDS": "5",
+    "SETTLE_SECONDS": "5",
+}
+WITHIN: Final = 120.0
+"""Seconds within which everything ends once the servers are well again."""
+_ANSWER_SECONDS: Final = 120.0
+_WRITERS: Final = 16
+_CUT: Final = asyncpg.InternalClientError
+"""What asyncpg makes of a connection that ends between two of its steps."""
+
+RUN, WORKED, LISTED = 120, 60, 4000
+"""How many objects a run, a replay that is worked, and one that others consume have at most."""
+
+
+_LISTING: Final = (
+    f"SELECT 1 FROM jobs WHERE state = 'publishing' AND path = 'many' AND ordinals BETWEEN 1 AND {LISTED - 1}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a caller was told. `status` 0: the connection broke."""
+
+    status: int
+    body: Any
+    seconds: float
+
+    @property
+    def code(self) -> str:
+        """Its error code; empty for none."""
+        return str(self.body.get("error_code", "")) if self.status >= 400 else ""
+
+    @property
+    def words(self) -> str:
+        return str(self.body.get("message", "") or self.body) if self.status else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was left when all had ended.
+
+    Attributes:
+        executions: how many were under way; all of them are judged.
+        settled: rows that were seen uncertain meanwhile, and are not any more.
+        seconds: from what happened to the end of it all.
+    """
+
+    executions: int
+    findings: Findings
+    settled: int
+    seconds: float
+
+
+@dataclass
+class Scene:
+    """See `open_scene`.
+
+    Attributes:
+        server: the one that callers ask. `workers`: two, on machines of their own.
+    """
+
+    site: ServerSite
+    pool: ThreadPoolExecutor
+    watch: Watch
+    server: Process = field(init=False)
+    workers: list[Process] = field(init=False)
+    _found: list[str] = field(default_factory=list)
+    _began: float = 0.0
+    _calls: list[Future[Answer]] = field(default_factory=list)
+
+    def set_up(self) -> None:
+        """Start the processes, and put a stage of others into the store."""
+        site = self.site
+        self.server = site.serve()
+        self.workers = [site.worker(), site.worker()]
+        site.apply(pipeline("steady", "slow", "seconds: 0.02", attempts=5))
+        source = str(uuid7())
+        few = [f"{source}/found/few/{n:05d}.txt" for n in range(WORKED)]
+        many = [f"{source}/found/many/{n // 500:03d}/{n:05d}.txt" for n in range(LISTED)]
+        self.source, self._found = source, few + many
+        list(self.pool.map(site.put, self._found))
+
+    # -- the work ----------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Begin all three, and stand the server still in the middle of them; `go_on` ends that."""
+        site = self.site
+        site.run("steady", inputs(RUN))
+        self.call("few", "work")
+        site.until(self._is_at_work, "the work to have begun", alive=[self.server, *self.workers])
+        # Publishing may be over before we see it: then it is asked for again.
+        with looking(site.direct.catalog) as look:
+            for _ in range(10):
+                asked = self.call("many", "hand_over")
+                while not asked.done():
+                    if look(_LISTING):
+                        self.server.pause()
+                        if look(_LISTING):
+                            self._began = time.monotonic()
+                            return
+                        self.server.resume()
+        raise site.failed("the server could not be stopped in the middle of a replay")
+
+    def go_on(self) -> None:
+        """Let the server go on."""
+        self.server.resume()
+
+    def call(self, path: str, route: str) -> Future[Answer]:
+        """Ask the server for a replay, from a thread."""
+        called = self.pool.submit(self.ask, path, route)
+        self._calls.append(called)
+        return called
+
+    def ask(self, path: str, route: str) -> Answer:
+        """Ask the server for a replay, and wait for its answer."""
+        body = {
+            "from_execution_id": self.source,
+            "from_stage": "found",
+            "from_path": path,
+            "to_route": f"steady/{route}",
+        }
+        began = time.monotonic()
+        try:
+            said = httpx.post(
+                f"{self.server.url}/api/v1/replay", json=body, timeout=_ANSWER_SECONDS, trust_env=False
+            )
+        except httpx.TransportError:
+            return Answer(0, None, time.monotonic() - began)
+        return Answer(said.status_code, said.json(), time.monotonic() - began)
+
+    def _is_at_work(self) -> bool:
+        """Whether some of the run is done, and neither it nor the replay is nearly over."""
+        found = self.site.rows(
+            "SELECT count(*) FILTER (WHERE m.state = 3) AS done, count(*) AS total FROM messages m "
+            "JOIN executions e ON e.n = m.execution GROUP BY e.n ORDER BY e.n"
+        )
+        left = [row["total"] - row["done"] for row in found]
+        return len(left) == 2 and found[0]["done"] > 10 and min(left) > 10
+
+    def lose_server(self, heir: Process) -> None:
+        """Kill the server; `heir` is the one to ask from now on. Who was waiting for an answer has none."""
+        self.server.kill()
+        self.server = heir
+        self._calls.clear()
+
+    def lose_worker(self, n: int) -> None:
+        """Kill a worker, and start one on another machine."""
+        self.workers[n].kill()
+        self.workers[n] = self.site.worker()
+
+    @property
+    def taken_over(self) -> int:
+        """How many jobs were taken by a second process, or by more of them."""
+        return len(self.site.rows("SELECT 1 FROM jobs WHERE epoch > 1"))
+
+    # -- what is left ------------------------------------------------------------------------------
+
+    def finish(self) -> Outcome:
+        """Wait until all has ended, and count.
+
+        Raises `SiteFailed` when something does not end, or a process did.
+        """
+        site = self.site
+        findings = Findings()
+        for called in self._calls:
+            findings.lost += _lies(called.result())
+        replays = {r["execution_id"]: r["from_path"] for r in site.items("/replays")}
+        executions = [e["execution_id"] for e in site.items("/executions", kind="run")] + list(replays)
+        for execution in executions:
+            site.ended(execution, seconds=WITHIN)
+        # An execution ends with its last row; its job is closed after that.
+        site.until(
+            lambda: not site.rows("SELECT 1 FROM jobs WHERE state IN ('uploading', 'publishing')"),
+            "all jobs to be closed",
+            seconds=WITHIN,
+        )
+        seconds = time.monotonic() - self._began
+        for execution in executions:
+            findings.add(self._judge(execution, replays.get(execution)))
+        for process in (self.server, *self.workers):
+            if process.code is not None:
+                raise site.failed(f"{process.name} ended with {process.code}")
+        findings.lost += [
+            f"{process.name} said: {line}"
+            for process in site.processes
+            for line in process.said.splitlines()
+            if "loop_failed" in line or "Traceback" in line or "guest:guest" in line
+        ]
+        return Outcome(len(executions), findings, self.watch.settled(), seconds)
+
+    def _judge(self, execution: str, path: str | None) -> Findings:
+        if path is None:
+            ledger = Ledger(self.site, execution)
+            found, wanted = ledger.audit(route="work"), 3 * RUN
+        else:
+            keys = [key for key in self._found if f"/found/{path}/" in key]
+            ledger = Ledger(self.site, execution, source=self.source)
+            route, each = ("work", 3) if path == "few" else ("hand_over", 1)
+            found, wanted = ledger.audit(route=route, found=keys), each * len(keys)
+        counts = ledger.shown["counts"]
+        if (counts["completed"], counts["total"]) != (wanted, wanted):
+            found.lost.append(f"{wanted} completed: {counts}")
+        return found
+
+
+def _lies(answer: Answer) -> list[str]:
+    """What is wrong with an answer, whatever happened: its numbers, or its words."""
+    if answer.status == 200:
+        found, published, failed = (
+            answer.body[f"objects_{name}"] for name in ("found", "published", "failed")
+        )
+        if found != published + failed or (answer.body["status"] == "publishing_complete") != (failed == 0):
+            return [f"an answer whose numbers hold: {answer.body}"]
+        if failed and not any("will be settled" in line for line in answer.body["errors"] or ()):
+            return [f"an answer that names what failed: {answer.body}"]
+    elif answer.status != 503:
+        return [f"an answer: {answer.status} {answer.body} after {answer.seconds:.0f} s"]
+    return []
+
+
+class Watch:
+    """Sees which rows are uncertain, again and again, from a thread; a catalog that is away is waited for."""
+
+    def __init__(self, catalog: str) -> None:
+        self._url = plain(catalog)
+        self._seen: set[Any] = set()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look_on, daemon=True)
+
+    def settled(self) -> int:
+        """How many rows were seen uncertain, and are not now."""
+        return len(self._seen - self._look())
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _look_on(self) -> None:
+        while not self._ended.wait(0.2):
+            try:
+                self._seen |= self._look()
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, _CUT):
+                continue
+
+    def _look(self) -> set[Any]:
+        return {row["id"] for row in query(self._url, "SELECT id FROM messages WHERE published = -1")}
+
+
+@contextmanager
+def open_scene(urls: Urls, *, through: Urls | None = None) -> Iterator[Scene]:
+    """A site with a server and two workers; arguments as for `open_server_site`."""
+    with (
+        open_server_site(urls, through=through, adapters=_ADAPTERS, **SETTINGS) as site,
+        ThreadPoolExecutor(_WRITERS) as pool,
+        Watch(site.direct.catalog) as watch,
+    ):
+        scene = Scene(site, pool, watch)
+        scene.set_up()
+        try:
+            yield scene
+        finally:
+            # Before the threads that wait for its answers.
+            site.close()

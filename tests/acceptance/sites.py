@@ -1,0 +1,224 @@
+"""Sites on real servers: several machines that share nothing but the servers.
+
+A site is of a *kind*: which servers it has. Its processes each have a home of their own, as if they ran on
+machines of their own. A schema, a prefix of keys and a prefix of queues of its own keep sites apart that
+share servers.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar, Final
+from urllib.parse import parse_qs, urlsplit
+
+from obstore.store import S3Store
+
+from tests.acceptance.brokers import Hand, by_hand, plain, query
+from tests.acceptance.processes import SETTINGS, STEPS, Site, outside, site_folder, variables
+from tests.servers import Server, fresh, server
+from tests.servers.s3 import KEY, SECRET
+
+EXTERNAL: Final = "hand_over"
+"""Ends the names of queues whose messages are for others: what is purged there is gone for good."""
+
+_READERS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Which servers a site has, by their names in `tests.servers`."""
+
+    name: str
+    store: str
+    broker: str
+    catalog: str
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((self.store, self.broker, self.catalog)))
+
+
+KINDS: Final = {
+    kind.name: kind
+    for kind in (
+        Kind("nats", "s3", "nats", "postgres"),
+        Kind("rabbitmq", "s3", "rabbitmq", "postgres"),
+        Kind("postgres", "s3", "postgres", "postgres"),
+        Kind("nats-three", "s3", "nats-three", "postgres"),
+    )
+}
+"""By their brokers, as that is what differs: the store is on S3, the catalog in PostgreSQL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Urls:
+    """Where the three backends are, as the settings name them."""
+
+    store: str
+    broker: str
+    catalog: str
+
+    @classmethod
+    def of(cls, kind: Kind, servers: Mapping[str, str]) -> Urls:
+        """From the URLs of servers by name."""
+        return cls(servers[kind.store], servers[kind.broker], servers[kind.catalog])
+
+    def isolated(self, name: str) -> Urls:
+        """The same servers, for an installation that shares them with others."""
+
+        def schema(url: str) -> str:
+            return f"{url}?search_path={name}" if url.startswith("postgresql:") else url
+
+        bucket, _, options = self.store.partition("?")
+        return Urls(f"{bucket}/{name}?{options}", schema(self.broker), schema(self.catalog))
+
+
+@contextmanager
+def own_servers(kind: Kind, **arguments: Sequence[str]) -> Iterator[dict[str, Server]]:
+    """Servers of the caller's own, by name, to do things to; gone with the block.
+
+    Args:
+        arguments: for the command of a server, by its name.
+
+    Raises:
+        Missing: one of them can't be had here.
+    """
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(fresh(name, *arguments.get(name, ()))) for name in kind.servers}
+
+
+def shared_urls(kind: Kind) -> Urls:
+    """The servers that all tests of this process share. Raises `Missing`."""
+    return Urls.of(kind, {name: server(name) for name in kind.servers})
+
+
+@dataclass
+class ServerSite(Site):
+    """A site on servers.
+
+    Attributes:
+        direct: where the servers are, whatever lies between them and the processes.
+        hand: the broker by hand.
+    """
+
+    direct: Urls = field(kw_only=True)
+    hand: Hand = field(kw_only=True)
+    _taken: dict[str, dict[str, set[str]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(set))
+    )
+
+    # Those who share a queue of NATS share its visibility, too.
+    holds: ClassVar[Mapping[str, str]] = MappingProxyType({})
+
+    def own(self, process: str) -> Mapping[str, str]:
+        return {"HOME": str(self.machine(process))}
+
+    def machine(self, process: str) -> Path:
+        """The home of a process, by its name."""
+        return self.folder / "machines" / process
+
+    # -- counting ----------------------------------------------------------------------------------
+
+    def rows(self, sql: str, *values: object) -> list[Any]:
+        places = iter(range(1, len(values) + 1))
+        return query(plain(self.direct.catalog), re.sub(r"\?", lambda _: f"${next(places)}", sql), *values)
+
+    def stored(self, execution: str) -> dict[str, bytes]:
+        store = self._store
+        keys = [meta["path"] for page in store.list(execution) for meta in page]
+        with ThreadPoolExecutor(_READERS) as pool:
+            data = pool.map(lambda key: store.get(key).bytes().to_bytes(), keys)
+            return dict(zip(keys, data, strict=True))
+
+    def noted(self, execution: str) -> list[str]:
+        logs = sorted((self.folder / "machines").glob(f"*/data/{execution}.log"))
+        return [line for log in logs for line in log.read_text().splitlines()]
+
+    def worked_by(self, process: str, execution: str) -> int:
+        """How many attempts at an execution's messages a process has finished."""
+        log = self.machine(process) / "data" / f"{execution}.log"
+        return log.read_text().count("finished ") if log.exists() else 0
+
+    def called(self, queue: str, execution: str) -> set[str]:
+        if self.hand.keeps:
+            self._taken[queue].clear()
+        for headers in self.hand.take(queue):
+            self._taken[queue][headers["execution_id"]].add(headers["correlation_id"])
+        return self._taken[queue][execution]
+
+    def put(self, key: str, data: bytes = b"") -> None:
+        """Write an object as another program would."""
+        self._store.put(key, data)
+
+    @cached_property
+    def _store(self) -> S3Store:
+        parts = urlsplit(self.direct.store)
+        options = parse_qs(parts.query)
+        return S3Store(
+            parts.netloc,
+            prefix=parts.path.strip("/"),
+            endpoint=options["endpoint"][0],
+            region=options["region"][0],
+            access_key_id=KEY,
+            secret_access_key=SECRET,
+            client_options={"allow_http": True},
+        )
+
+    # -- a broker that forgets ---------------------------------------------------------------------
+
+    def queues(self) -> list[str]:
+        """The queues that workers consume."""
+        found = self.rows("SELECT DISTINCT queue FROM lanes WHERE NOT external ORDER BY queue")
+        return [row["queue"] for row in found]
+
+    def forget_held(self) -> None:
+        # No broker tells who holds what: all is lost.
+        self.hand.purge(self.queues())
+
+
+@contextmanager
+def open_server_site(
+    urls: Urls, *, through: Urls | None = None, adapters: str = str(STEPS), **settings: str
+) -> Iterator[ServerSite]:
+    """A new site on servers, with nothing running; of what it made only what is in the servers stays.
+
+    Args:
+        through: what the processes are told instead of `urls`: the same servers, behind something.
+        adapters: files of steps, with commas between.
+        settings: over `SETTINGS`, named like those.
+    """
+    name = f"site_{secrets.token_hex(4)}"
+    direct = urls.isolated(name)
+    told = (through or urls).isolated(name)
+    query(plain(urls.catalog), f"CREATE SCHEMA {name}")
+    own = {
+        "STORE": told.store,
+        "BROKER": told.broker,
+        "CATALOG": told.catalog,
+        "QUEUE_PREFIX": f"{name}.",
+        "ADAPTERS": adapters,
+    }
+    secret = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+    with site_folder() as folder:
+        site = ServerSite(
+            folder,
+            outside() | secret | variables({**own, **SETTINGS, **settings}),
+            direct=direct,
+            hand=by_hand(direct.broker, f"{name}."),
+        )
+        try:
+            yield site
+        finally:
+            site.close()

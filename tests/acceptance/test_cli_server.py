@@ -1,0 +1,352 @@
+"""The same commands on a home and on a server of that home print the same, byte for byte."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from playhead.cli.app import run_program
+from playhead.cli.replay import CONTRACT
+from tests.acceptance.pages import ROOT
+from tests.acceptance.processes import open_site
+from tests.acceptance.test_cli import SLOW, STEPS, Shell, eventually
+from tests.acceptance.test_docs import commands, copied
+
+pytestmark = pytest.mark.slow
+
+BAD = 'version: "1.0"\nname: bad\nentry: x\nroutes:\n  y:\n    adapters: [{type: shuot}]\n'
+ODD = 'we"ird;n%22ame = é.txt'
+NOBODY = "01890000-0000-7000-8000-000000000000"
+# Made anew by each command that fails.
+OF_THE_COMMAND = re.compile(r'("(?:correlation_id|timestamp)": )"[^"]*"(?=,?\n(?:  "timestamp|}|  "diag))')
+
+
+class Both:
+    """A home on which things have happened, a server of it with a worker, and commands run on either.
+
+    Commands run in this process: what is compared is what they print, and a process each would take long.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.shell = shell = Shell(folder)
+        shell.env |= {"PLAYHEAD_VISIBILITY_SECONDS": "1.5"}
+        (folder / "bad.yaml").write_text(BAD)
+        (folder / "pages" / ODD).write_text("odd")
+        (folder / "bytes.bin").write_bytes(b"\xff\x00")
+        good = shell.json("run", "docs.yaml", "pages", "--tag", "first")
+        shell.json("run", "docs", "mixed", code=1)
+        raw = shell.json("run", "slow.yaml", "bytes.bin")
+        index = shell.json("run", "indexed.yaml", "pages/a.txt")
+        with (folder / "server.log").open("w") as log:
+            self.server = shell.start("serve", "--port", "0", "--workers", "1", stderr=log)
+        told = folder / "server.log"
+        eventually(lambda: "\n" in told.read_text())
+        self.url = told.read_text().splitlines()[0].rpartition(" ")[2]
+        replayed = shell.json("replay", good["execution_id"], "shouted", "split", "--path", "sub", "--wait")
+        shell.json("replay", good["execution_id"], "shouted", "hand_over", "--wait")
+        [letter] = shell.json("dead-letters", "list")["items"]
+        words = shell.json("ls", good["execution_id"], "words")["items"]
+        self.names = {
+            "GOOD": good["execution_id"],
+            "BYTES": raw["execution_id"],
+            "INDEX": index["execution_id"],
+            "REPLAYED": replayed["execution_id"],
+            "LETTER": letter["correlation_id"],
+            "WORD": words[0]["key"],
+            "NOBODY": NOBODY,
+            "ODD": ODD,
+            "CURSOR": shell.json("executions", "--limit", "1")["next_cursor"],
+        }
+        eventually(lambda: all(q["workers"] == 1 for q in shell.json("queues")["items"] if q["adapters"]))
+
+    def close(self) -> None:
+        self.server.send_signal(signal.SIGTERM)
+        self.server.wait(20)
+
+    def words(self, text: str) -> list[str]:
+        return [re.sub("[A-Z]{3,}", lambda m: self.names.get(m[0], m[0]), word) for word in text.split()]
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    made = Both(tmp_path_factory.mktemp("both"))
+    yield made
+    made.close()
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(both: Both, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """Run one command line: exit code, stdout, stderr."""
+    monkeypatch.chdir(both.shell.folder)
+    for name in [name for name in os.environ if name.startswith("PLAYHEAD_")]:
+        monkeypatch.delenv(name)
+    for name, value in both.shell.env.items():
+        if name.startswith("PLAYHEAD_"):
+            monkeypatch.setenv(name, value)
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+
+    def one(*arguments: str) -> tuple[int, str, str]:
+        code = run_program(arguments)
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err, err
+        return code, OF_THE_COMMAND.sub(r"\1", out), err
+
+    yield one
+    root.handlers[:], level = before
+    root.setLevel(level)
+
+
+LOOKS = [
+    *("executions", "executions --limit 1", "executions --limit 1 --cursor CURSOR"),
+    *("executions --cursor nonsense", "executions --status failed --config docs", "executions --tag first"),
+    *("executions --kind replay --parent GOOD", "executions --tag none", "executions --parent tag:none"),
+    *("show latest", "show tag:first", "show GOOD", "show REPLAYED", "show NOBODY", "show tag:none"),
+    *("show nonsense", "stages GOOD", "stages latest", "stages NOBODY", "cancel GOOD", "cancel NOBODY"),
+    *("replays", "replays GOOD", "replays --limit 1", "replays NOBODY"),
+    *("ls GOOD words", "ls GOOD words sub", "ls GOOD words --limit 2", "ls GOOD input", "ls GOOD nowhere"),
+    *("ls GOOD words ../x", "ls GOOD words nothing", "ls GOOD words --cursor x", "ls NOBODY words"),
+    *("cat WORD", "cat BYTES/input/bytes.bin", "cat GOOD/input/nothing", "cat nonsense"),
+    *("lineage WORD", "lineage WORD --up", "lineage GOOD/input/a.txt --down", "lineage GOOD/input/nothing"),
+    *("lineage LETTER", "lineage NOBODY", "lineage nonsense"),
+    *("search search.db two", "search search.db two --execution INDEX --limit 1", "search search.db zzz"),
+    *("search other.db two", "search ../playhead.db two", "search search.db two --execution tag:none"),
+    *("dead-letters list", "dead-letters list --execution latest", "dead-letters list --route split"),
+    *("dead-letters list --execution NOBODY", "dead-letters show LETTER", "dead-letters show NOBODY"),
+    *("dead-letters resend NOBODY", "dead-letters resend --execution NOBODY", "dead-letters resend"),
+    *("queues", "queues --limit 2", "queues others.work", "queues others.work --peek 1", "queues never.was"),
+    *("adapters", "adapters split_markdown", "adapters shuot", "errors"),
+    *("config list", "config list --limit 1", "config show docs", "config show docs --version 1"),
+    *("config show docs --version 9", "config show none", "config deactivate none"),
+    *("config validate docs.yaml", "config validate bad.yaml", "config validate docs.yaml bad.yaml"),
+    *("config apply docs.yaml", "config apply bad.yaml", "config apply docs.yaml bad.yaml"),
+    *("run none pages", "run bad.yaml pages", "run docs pages --version 9"),
+    *("replay NOBODY words split", "replay GOOD nowhere split", "replay GOOD words nowhere"),
+    *("replay GOOD words split --path ../x", "replay GOOD words split --path zzz"),
+]
+
+
+@pytest.mark.parametrize("command", LOOKS)
+def test_a_command_prints_the_same_on_a_server_as_on_its_home(both: Both, run: Run, command: str):
+    words = both.words(command)
+    assert run(*words, "--json")[1]
+    for form in (["--json"], []):
+        here = run(*words, *form)
+        there = run(*words, *form, "--server", both.url)
+        # A step to try next is tried on the same server.
+        plain = there[1].replace(f" --server {both.url}", "")
+        assert (there[0], plain) == here[:2], there[2]
+        assert run("--server", both.url, *words, *form)[:2] == there[:2]
+
+
+def test_there_is_something_to_compare(both: Both, run: Run):
+    """The list above names every command that works on a server, and its names lead to something."""
+    from playhead.cli.app import COMMANDS, GROUPS
+
+    every = {entry.name: entry for entry in COMMANDS}
+    every |= {f"{group} {entry.name}": entry for group, _, entries in GROUPS for entry in entries}
+    named = {name for name in every for command in LOOKS if f"{command} ".startswith(f"{name} ")}
+    assert {name for name, entry in every.items() if not entry.only_here} - named == {
+        "config activate",
+        "doctor",
+    }
+    assert len(json.loads(run("ls", both.names["GOOD"], "input", "--json")[1])["items"]) == 3
+    assert json.loads(run("queues", "others.work", "--json")[1])["items"]
+
+
+# -- what changes something ------------------------------------------------------------------------
+
+
+def on_server(both: Both, *arguments: str, code: int = 0) -> Any:
+    """What a command prints that knows nothing but the server: its home is another."""
+    return both.shell.json(*arguments, "--server", both.url, code=code)
+
+
+def test_a_run_is_sent_worked_there_and_waited_for(both: Both):
+    shell = both.shell
+    done = on_server(both, "run", "docs.yaml", "pages", "--tag", "sent", "--tag", "again")
+    assert (done["status"], done["tags"]) == ("completed", ["again", "sent"])
+    assert done == shell.json("show", "tag:sent")
+    inputs = shell.json("ls", done["execution_id"], "input")["items"]
+    assert {o["path"] for o in inputs} == {"a.txt", "sub/b.txt", ODD}
+    folder = shell.folder / "pages"
+    for stored in inputs:
+        copy = shell.folder / "home" / "objects" / stored["key"]
+        assert copy.read_bytes() == (folder / stored["path"]).read_bytes()
+
+
+def test_a_run_that_fails_there_is_exit_code_1_here(both: Both):
+    assert on_server(both, "run", "docs", "mixed", code=1)["status"] == "failed"
+
+
+def test_a_detached_run_is_only_sent(both: Both):
+    sent = on_server(both, "run", "docs", "pages/a.txt", "--detach")
+    assert sent["status"] in ("running", "completed")
+    eventually(lambda: on_server(both, "show", sent["execution_id"])["status"] == "completed")
+
+
+def test_an_upload_over_the_servers_limit_is_refused_with_the_setting(both: Both):
+    (both.shell.folder / "large").mkdir()
+    for n in range(5):
+        (both.shell.folder / "large" / f"{n}").write_bytes(bytes(60_000_000))
+    body = on_server(both, "run", "docs", "large", code=2)
+    assert body["error_code"] == "body_too_large"
+    assert "PLAYHEAD_MAX_UPLOAD_BYTES" in body["detail"]
+
+
+def test_a_replay_is_waited_for_and_prints_the_contract(both: Both):
+    body = on_server(both, "replay", both.names["GOOD"], "shouted", "split", "--wait")
+    assert tuple(body) == (*CONTRACT, "execution")
+    assert body["execution"]["status"] == "completed"
+    assert body["execution"] == both.shell.json("show", body["execution_id"])
+
+
+def test_dead_letters_and_configs_are_changed_there(both: Both):
+    run = on_server(both, "run", "docs", "mixed", "--tag", "again", code=1)
+    assert on_server(both, "dead-letters", "resend", "--execution", run["execution_id"]) == {"resent": 1}
+    try:
+        assert on_server(both, "config", "deactivate", "docs")["active"] is False
+        assert on_server(both, "run", "docs", "pages", code=1)["error_code"] == "config_inactive"
+    finally:
+        assert on_server(both, "config", "activate", "docs")["active"] is True
+
+
+def test_what_is_taken_is_printed_then_removed_here_and_there(both: Both):
+    shell, queue = both.shell, "others.work"
+    waiting = shell.json("queues", queue, "--peek", "10")["items"]
+    first = on_server(both, "queues", queue, "--take", "1")["items"]
+    second = shell.json("queues", queue, "--take", "1")["items"]
+    assert first + second == waiting[:2]
+    time.sleep(2)  # longer than a message is hidden: what was not removed would be back
+    assert shell.json("queues", queue, "--peek", "10")["items"] == waiting[2:]
+
+
+@pytest.mark.parametrize("where", ["here", "there"])
+def test_what_could_not_be_printed_is_not_removed(both: Both, where: str):
+    shell, queue = both.shell, "others.work"
+    shell.json("replay", both.names["GOOD"], "shouted", "hand_over", "--wait")
+    waiting = sorted(m["headers"]["correlation_id"] for m in shell.json("queues", queue)["items"])
+    server = ["--server", both.url] if where == "there" else []
+    with Path("/dev/full").open("w") as full:
+        taking = shell.start("queues", queue, "--take", "1", *server, stdout=full)
+        _, err = taking.communicate(timeout=20)
+    assert (taking.returncode, "No space left" in err) == (1, True)
+
+    def is_back() -> bool:
+        found = shell.json("queues", queue)["items"]
+        return sorted(m["headers"]["correlation_id"] for m in found) == waiting
+
+    eventually(is_back)
+
+
+# -- Ctrl-C ----------------------------------------------------------------------------------------
+
+
+def interrupt(process: subprocess.Popen[str]) -> tuple[Any, str]:
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    body = json.loads(out)
+    assert body["error_code"] == "interrupted"
+    return body, err
+
+
+def test_ctrl_c_ends_only_the_waiting_for_a_run(both: Both):
+    for n in range(3):
+        (both.shell.folder / "slow").mkdir(exist_ok=True)
+        (both.shell.folder / "slow" / f"{n}.txt").write_text("x")
+    process = both.shell.start("run", "slow.yaml", "slow", "--tag", "c", "--server", both.url, "--json")
+    eventually(lambda: bool(both.shell.json("executions", "--tag", "c")["items"]))
+    time.sleep(0.5)  # until it waits: the answer has to reach it
+    body, _ = interrupt(process)
+    identity = both.shell.json("show", "tag:c")["execution_id"]
+    assert f"playhead show {identity} --server {both.url}" in body["detail"]
+    assert f"playhead cancel {identity} --server {both.url}" in body["detail"]
+    eventually(lambda: both.shell.json("show", identity)["status"] == "completed")
+
+
+def test_ctrl_c_ends_only_the_waiting_for_a_replay(both: Both):
+    (both.shell.folder / "one").mkdir()
+    for n in range(3):
+        (both.shell.folder / "one" / f"{n}.txt").write_text("x")
+    on_server(both, "run", "slow.yaml", "one", "--tag", "slow")
+    before = both.shell.json("executions", "--limit", "1")["items"][0]["execution_id"]
+    process = both.shell.start(
+        "replay", "tag:slow", "input", "slow/wait", "--wait", "--server", both.url, "--json"
+    )
+    eventually(lambda: both.shell.json("show", "latest")["execution_id"] != before)
+    time.sleep(0.3)
+    body, _ = interrupt(process)
+    made = both.shell.json("show", "latest")
+    assert made["execution_id"] in body["detail"]
+    eventually(lambda: both.shell.json("show", made["execution_id"])["status"] == "completed")
+
+
+# -- a server that goes away -----------------------------------------------------------------------
+
+
+def test_whoever_waits_outlasts_a_server_that_is_killed_and_started_again(tmp_path: Path):
+    (tmp_path / "steps.py").write_text(STEPS)
+    (tmp_path / "slow.yaml").write_text(SLOW)
+    for n in range(3):
+        (tmp_path / f"{n}.txt").write_text("x")
+    with open_site(adapters=tmp_path / "steps.py") as site:
+        server = site.serve()
+        inputs = [str(tmp_path / f"{n}.txt") for n in range(3)]
+        sent = site.start(
+            *("run", str(tmp_path / "slow.yaml"), *inputs, "--server", site.url, "--json"),
+            stdout=subprocess.PIPE,
+        )
+        site.until(lambda: list(site.items("/executions")), "the run to arrive")
+        time.sleep(0.5)  # until it waits: the answer has to reach it
+        server.kill()
+        site.until(lambda: "waiting: can't reach the server" in sent.said, "the command to say so")
+        site.serve("--workers", "1", "--port", site.url.rpartition(":")[2])
+        out, _ = sent.popen.communicate(timeout=60)
+        assert sent.code == 0, sent.said
+        assert json.loads(out)["status"] == "completed"
+
+
+# -- what the docs tell people to type ---------------------------------------------------------------
+
+
+def test_the_page_about_servers_works_as_it_is_told(tmp_path: Path):
+    told = commands((ROOT / "docs/howto/remote.md").read_text(encoding="utf-8"))
+    example = copied("01-docs", tmp_path)
+    log = tmp_path / "server.log"
+    with log.open("w") as sink:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "playhead", "serve", "--port", "0", "--workers", "1"],
+            cwd=example.folder,
+            env=example.environment,
+            stdin=subprocess.DEVNULL,
+            stderr=sink,
+        )
+    try:
+        eventually(lambda: "\n" in log.read_text())
+        # Elsewhere, with nothing but the config and the pages.
+        here = copied("01-docs", tmp_path / "elsewhere")
+        here.environment["PLAYHEAD_SERVER"] = log.read_text().splitlines()[0].rpartition(" ")[2]
+        said = {line.split()[1]: here.type(line) for line in told}
+        assert "completed" in said["show"]
+        assert "completed" in said["replay"]
+        assert "replay" in said["search"]
+        assert not (here.folder / ".playhead").exists()
+    finally:
+        server.terminate()
+        server.wait(20)

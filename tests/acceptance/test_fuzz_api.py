@@ -1,0 +1,240 @@
+"""Requests that schemathesis makes up from `/openapi.json`, on what a small demo has left behind.
+
+Every operation of the schema gets requests that fit its schema, half of them with things that are there in
+them, and requests that do not fit it. Answers are held against the schema by all default checks but one:
+`positive_data_acceptance` wants every request that fits to be accepted, and a path of the right shape may
+name nothing. Each operation has to answer one request at least with 2xx, or nothing of it was tried.
+
+Nothing is worked meanwhile, so that executions can be cancelled and queues hold something.
+`PLAYHEAD_TEST_EXAMPLES=200` makes more requests an operation.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
+from schemathesis import APIOperation, Case, GenerationMode
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+
+from tests.acceptance.processes import Site, open_site
+
+EXAMPLES = int(os.environ.get("PLAYHEAD_TEST_EXAMPLES", "12"))
+SECONDS = 20.0
+"""For one answer: what is asked for has ended, so every stream of events ends at once."""
+
+DOCS = (Path(__file__).parents[2] / "src/playhead/demo/docs.yaml").read_text("utf-8")
+SPARE = """\
+version: "1.0"
+name: spare
+entry: out
+routes:
+  out: {external: true, inbound: {queue: spare.out}}
+"""
+PAGES = {
+    "guide/page.html": b"<h1>Guide</h1><p>Segments of a page.</p>",
+    "index.html": b"<h1>Index</h1><p>What a replay is.</p>",
+    "bad.html": b"\xff\xfe",
+}
+NOWHERE = "0190a7d0-1111-7000-8000-000000000000"
+
+Pools = dict[str, list[Any]]
+
+_SOME = st.integers(0, 63)
+"""Which of some things; they grow in number, which hypothesis must not notice. 0: none of them."""
+
+
+def _demo(site: Site) -> Pools:
+    """A run, a replay of it, a dead letter, a run that waits: what of them can be named, by parameter."""
+    site.serve()
+    site.apply(DOCS)
+    site.apply(DOCS.replace("1200", "600"))
+    site.apply(SPARE)
+    worker = site.worker()
+    run = site.run("docs", PAGES, tag="nightly")
+    site.ended(run)
+    replay = site.replay(run, "markdown_converted", "segment")
+    site.ended(replay["execution_id"])
+    worker.stop()
+    site.run("spare", {"a.txt": b"for others"})
+    waiting = [site.run("docs", PAGES) for _ in range(30)]
+    messages = [m["correlation_id"] for m in site.items(f"/executions/{run}/lineage")]
+    dead = [m["correlation_id"] for m in site.items("/dead-letters")]
+    objects = list(site.items("/storage/objects", execution_id=run))
+    assert len(dead) == 1
+    ended = [run, replay["execution_id"]]
+    bodies: Pools = {
+        "POST /api/v1/replay": [
+            {"from_execution_id": run, "from_stage": stage, "to_route": route, "from_path": path}
+            for stage, path in (("input", None), ("markdown_converted", "guide"), ("segments", None))
+            for route in ("convert", "docs/segment", "spare/out")
+        ],
+        "POST /api/v1/configs": [SPARE, DOCS, {"source": SPARE}],
+        "POST /api/v1/configs/validate": [SPARE, SPARE.replace("external", "extern"), {"source": DOCS}],
+        "POST /api/v1/configs/{name}/run": [{"payload": [1], "path": "a/b.json", "tags": ["t"]}],
+        "POST /api/v1/queues/{queue}/take": [{"limit": 1}],
+        "POST /api/v1/queues/{queue}/remove": [],
+        "POST /api/v1/dead-letters/resend": [{"correlation_ids": dead}, {"route": "convert"}],
+    }
+    return bodies | {
+        "execution_id": ended,
+        "cancel execution_id": waiting,
+        "from_execution_id": ended,
+        "parent": ended,
+        "execution": ended,
+        "replay_batch_id": [replay["replay_batch_id"]],
+        "correlation_id": messages,
+        "dead correlation_id": dead,
+        "name": ["docs"],
+        "spare name": ["spare"],
+        "version": [1, 2],
+        "queue": ["docs.convert", "spare.out"],
+        "object_key": [o["key"] for o in objects],
+        "key": [o["key"] for o in objects],
+        "stage": ["input", "segments"],
+        "path": ["guide", "guide/page.html"],
+        "route": ["convert", "index"],
+        "status": ["dead", "completed", "failed"],
+        "config": ["docs"],
+        "kind": ["run", "replay"],
+        "tag": ["nightly"],
+        "index": ["search.db"],
+        "words": ["replay", 'c++ AND "'],
+        "limit": [1, 2, 1000],
+    }
+
+
+class Fuzzed:
+    """What was asked and answered so far.
+
+    Attributes:
+        answers: statuses by operation.
+        faults: what the checks found, once each, by operation.
+        cursors: where lists went on, by operation.
+    """
+
+    def __init__(self, url: str, pools: Pools) -> None:
+        self._url = url
+        self._pools = pools
+        self.answers: dict[str, Counter[int]] = defaultdict(Counter)
+        self.faults: dict[str, str] = {}
+        self.cursors: dict[str, list[str]] = defaultdict(lambda: ["bm9uZQ"])
+
+    def ask(self, operation: APIOperation, mode: GenerationMode, examples: int) -> None:
+        try:
+            cases = operation.as_strategy(generation_mode=mode)
+        except Unsatisfiable:
+            return  # no request can be wrong
+
+        @settings(
+            max_examples=examples,
+            deadline=None,
+            derandomize=EXAMPLES == 12,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(data=st.data())
+        def run(data: st.DataObject) -> None:
+            case = data.draw(cases)
+            if mode is GenerationMode.POSITIVE:
+                self._put_in_what_is_there(case, data)
+            self._ask(case)
+
+        try:
+            run()
+        except (Unsatisfiable, pytest.skip.Exception):
+            pass
+        except (Exception, BaseExceptionGroup) as exc:
+            self.faults.setdefault(f"{operation.label} ({mode.value})", _told(exc))
+
+    def _ask(self, case: Case) -> None:
+        answer = case.call(base_url=self._url, timeout=SECONDS)
+        self.answers[case.operation.label][answer.status_code] += 1
+        if answer.status_code == 200 and answer.headers.get("content-type", [""])[0] == "application/json":
+            found = answer.json()
+            if isinstance(found, dict):
+                if cursor := found.get("next_cursor"):
+                    self.cursors[case.operation.label].append(cursor)
+                if receipt := found.get("receipt"):
+                    self._pools["POST /api/v1/queues/{queue}/remove"].append({"receipt": receipt})
+        case.validate_response(
+            answer,
+            # What is no string becomes YAML text on its way, so it is one.
+            excluded_checks=[positive_data_acceptance]
+            + [negative_data_rejection] * (case.media_type == "application/yaml"),
+            transport_kwargs={"base_url": self._url, "timeout": SECONDS},
+        )
+
+    def _put_in_what_is_there(self, case: Case, data: st.DataObject) -> None:
+        label = case.operation.label
+        for values in (case.path_parameters, case.query):
+            for name in values or {}:
+                there = data.draw(_SOME)
+                pool = self.cursors[label] if name == "cursor" else self._pool(label, name)
+                if pool and there:
+                    values[name] = pool[there % len(pool)]
+        there = data.draw(_SOME)
+        bodies = [b for b in self._pools.get(label, []) if _fits(b, case.media_type)]
+        if bodies and there:
+            case.body = bodies[there % len(bodies)]
+
+    def _pool(self, label: str, name: str) -> list[Any]:
+        if label.endswith("/cancel"):
+            return self._pools.get(f"cancel {name}", [])
+        if label.endswith("activate"):
+            return self._pools.get(f"spare {name}", [])
+        if "dead-letters" in label:
+            return self._pools.get(f"dead {name}") or self._pools.get(name, [])
+        return self._pools.get(name, [])
+
+
+def _fits(body: Any, kind: str | None) -> bool:
+    return isinstance(body, str) == (kind == "application/yaml")
+
+
+def _told(exc: BaseException) -> str:
+    """All that a failure says, of a group of them too."""
+    parts = [str(part) for part in getattr(exc, "exceptions", [exc])]
+    return f"{type(exc).__name__}: " + "\n".join(parts)
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    # What was taken from a queue can be removed for as long as it is hidden.
+    with open_site(VISIBILITY_SECONDS="600") as made:
+        yield made
+
+
+@pytest.mark.slow
+def test_every_operation_answers_as_the_schema_says_and_succeeds_once(site: Site):
+    pools = _demo(site)
+    fuzzed = Fuzzed(site.url, pools)
+    schema = schemathesis.openapi.from_url(f"{site.url}/openapi.json")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # What stops something comes last.
+        operations = sorted(
+            (found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)),
+            key=lambda operation: operation.label.endswith(("/cancel", "/resend", "activate")),
+        )
+        for operation in operations:
+            fuzzed.ask(operation, GenerationMode.POSITIVE, EXAMPLES)
+            fuzzed.ask(operation, GenerationMode.NEGATIVE, EXAMPLES * 2 // 3)
+
+    print(f"{sum(map(Counter.total, fuzzed.answers.values()))} requests")
+    assert not fuzzed.faults, "\n\n".join(f"{label}: {told}" for label, told in fuzzed.faults.items())
+    assert len(fuzzed.answers) == schema.statistic.operations.total
+    never = [label for label, answers in fuzzed.answers.items() if not any(200 <= s < 300 for s in answers)]
+    assert not never, f"no 2xx was seen of {never}: {[fuzzed.answers[label] for label in never]}"
+    assert all(process.code is None for process in site.processes if process.url)

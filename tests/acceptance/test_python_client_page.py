@@ -1,0 +1,74 @@
+"""The page on using the API from Python: its code runs as it stands."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.processes import Site, open_site
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/howto/python-client.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+PLAIN, GENERATED = [body for language, body in BLOCKS if language == "python"]
+(SHELL,) = [body for language, body in BLOCKS if not language]
+THERE = "http://127.0.0.1:8080"
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with open_site() as made:
+        made.serve("--workers", "1")
+        yield made
+
+
+def run(folder: Path, *command: str) -> str:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_whole_flow_in_plain_httpx(site: Site, tmp_path: Path):
+    folder = tmp_path / "docs"
+    shutil.copytree(ROOT / "examples/01-docs", folder, ignore=shutil.ignore_patterns(".playhead"))
+    said = run(folder, sys.executable, "-c", PLAIN.replace(THERE, site.url))
+    lines = said.splitlines()
+    assert lines[:2] == ["run completed", "replay publishing_complete completed"]
+    assert re.fullmatch(r"\d+ segments; the first:", lines[2])
+    assert re.fullmatch(r"-1 convert took \S+/input/\S+\.html", lines[-2])
+    assert re.fullmatch(r"0 segment took \S+/markdown_converted/\S+\.md", lines[-1])
+    assert len(PLAIN.splitlines()) < 60
+
+
+def test_what_is_wrong_is_said_and_ends_it(site: Site, tmp_path: Path):
+    (tmp_path / "docs.yaml").write_text("nonsense: true\n")
+    done = subprocess.run(
+        [sys.executable, "-c", PLAIN.replace(THERE, site.url)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "config_invalid" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_generated_client_as_the_page_makes_it(site: Site, tmp_path: Path):
+    install, generate = SHELL.splitlines()
+    assert install.startswith("pip install ")
+    program, *arguments = generate.replace(THERE, site.url).split()
+    run(tmp_path, sys.executable, "-m", program.replace("-", "_"), *arguments)
+    [made] = tmp_path.iterdir()
+    site.apply((ROOT / "examples/01-docs/docs.yaml").read_text(encoding="utf-8"))
+    execution = site.run("docs", {"a.html": b"<p>a"}, tag="nightly")
+    assert execution in run(made, sys.executable, "-c", GENERATED.replace(THERE, site.url))

@@ -1,0 +1,100 @@
+"""The examples of docs/reference/api.md and cli.md are run, each of them, and end as they should."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.acceptance import pages
+from tests.acceptance.test_cli import eventually
+from tests.servers import Missing, absent
+from tests.servers.process import free_port
+from tools.reference import api, cli
+
+pytestmark = pytest.mark.slow
+
+#: Where an example ends with another exit code than 0, as what it names is made up or has ended.
+ENDS_WITH: Final = {
+    "cancel": 1,
+    "cat": 4,
+    "lineage": 4,
+    "config show": 4,
+    "dead-letters show": 4,
+}
+#: `demo` has tests of its own; the other two stay until they are stopped.
+NOT_TYPED: Final = frozenset({"demo", "serve", "worker"})
+
+_CURL = """\
+#!/bin/sh
+{real} --max-time 30 -w '\\nHTTP %{{http_code}}' "$@"
+"""
+
+
+def test_every_operation_of_the_api_page_answers_as_it_says(tmp_path: Path):
+    real = shutil.which("curl")
+    if real is None:
+        absent(Missing("docs", "curl is not installed", "apt-get install curl"))
+    wrapped = tmp_path / "bin" / "curl"
+    wrapped.parent.mkdir()
+    wrapped.write_text(_CURL.format(real=real), encoding="utf-8")
+    wrapped.chmod(0o755)
+    path = pages.environment()["PATH"]
+
+    page = pages.read("docs/reference/api.md")
+    # What the server logs meanwhile would stand in the middle of an answer.
+    quiet = {"PATH": f"{wrapped.parent}:{path}", "PLAYHEAD_LOG_LEVEL": "error"}
+    said = pages.type_page(page, pages.clone(tmp_path), {}, **quiet)
+    typed = {part.text.strip(): said[number] for number, part in enumerate(page.parts) if number in said}
+    for operation in api.operations():
+        answer = typed[api.example(operation)]
+        body, _, status = answer.rpartition("\nHTTP ")
+        wanted = operation.example.status
+        fine = int(status) == wanted if wanted else 200 <= int(status) < 300
+        assert fine, f"{operation.title}: {answer}"
+        assert int(status) in operation.statuses, f"{operation.title} does not tell of {status}"
+        assert body or status == "204", operation.title
+
+
+def test_every_example_of_the_command_line_page_ends_as_it_should(tmp_path: Path):
+    folder = pages.clone(tmp_path) / "examples" / "01-docs"
+    examples = {words: entry.example for words, entry, _ in cli.commands()}
+    port = str(free_port())
+
+    def start(words: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            shlex.split(examples[words].replace("8080", port)),
+            cwd=folder,
+            env=pages.environment(),
+            stdin=subprocess.DEVNULL,
+            stderr=log,
+        )
+
+    with (tmp_path / "log").open("w") as log:
+        staying = [start("serve"), start("worker")]
+        try:
+            eventually(lambda: "listening" in (tmp_path / "log").read_text())
+            for words, example in examples.items():
+                if words in NOT_TYPED:
+                    continue
+                done = subprocess.run(
+                    shlex.split(example),
+                    cwd=folder,
+                    env=pages.environment(),
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    text=True,
+                    timeout=120,
+                    check=False,
+                )
+                assert done.returncode == ENDS_WITH.get(words, 0), f"{example}\n{done.stdout}{done.stderr}"
+        finally:
+            for process in staying:
+                process.send_signal(signal.SIGTERM)
+            ended = [process.wait(60) for process in staying]
+        assert ended == [0, 0]

@@ -1,0 +1,375 @@
+"""The security floor of a server, attacked over real sockets: who may ask, and how much they may take."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from playhead.api.connection import HEAD_SECONDS, MAX_HEAD_BYTES, TOLD
+from playhead.services.submit import MAX_UPLOAD_FILES
+from tests.acceptance.processes import Site, open_site
+
+pytestmark = pytest.mark.slow
+
+CONNECTIONS = 20
+BODY = 2000
+UPLOAD = 5000
+OBJECT = 3000
+
+CONFIG = """
+version: "1.0"
+name: mine
+entry: only
+routes:
+  only:
+    adapters: [{type: passthrough}]
+    outbound: {stage: passed}
+"""
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    """A server on loopback, with limits that can be reached quickly."""
+    limits = {
+        "MAX_CONNECTIONS": CONNECTIONS,
+        "MAX_BODY_BYTES": BODY,
+        "MAX_UPLOAD_BYTES": UPLOAD,
+        "MAX_OBJECT_BYTES": OBJECT,
+    }
+    with open_site() as site:
+        site.serve(settings={name: str(value) for name, value in limits.items()})
+        site.apply(CONFIG)
+        yield site
+
+
+@contextmanager
+def connection(site: Site) -> Iterator[socket.socket]:
+    address = urlsplit(site.url)
+    with socket.create_connection((address.hostname or "", address.port or 0), timeout=30) as sock:
+        yield sock
+
+
+def heard(sock: socket.socket) -> tuple[int, dict[str, str], bytes]:
+    """One answer: its status, headers and body; 0 where the connection is closed without one."""
+    raw = b""
+    with suppress(ConnectionResetError):
+        while b"\r\n\r\n" not in raw and (piece := sock.recv(65536)):
+            raw += piece
+    if not raw:
+        return 0, {}, b""
+    head, _, body = raw.partition(b"\r\n\r\n")
+    status, *lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    while len(body) < int(headers["content-length"]) and (piece := sock.recv(65536)):
+        body += piece
+    return int(status.split()[1]), headers, body
+
+
+def ask(site: Site, raw: bytes) -> tuple[int, dict[str, str], Any]:
+    with connection(site) as sock:
+        sock.sendall(raw)
+        status, headers, body = heard(sock)
+        return status, headers, json.loads(body) if body else None
+
+
+# -- who may ask -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "code"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403, "host_not_allowed"),
+        (b"GET /healthz HTTP/1.1\r\nHost: localhost.evil.example:8080\r\n\r\n", 403, "host_not_allowed"),
+        (b"GET /healthz HTTP/1.1\r\nHost: \xff\r\n\r\n", 403, "host_not_allowed"),
+        (b"GET /healthz HTTP/1.1\r\nHost:\r\n\r\n", 403, "host_not_allowed"),
+        (b"GET /healthz HTTP/1.0\r\n\r\n", 403, "host_not_allowed"),
+        (b"GET http://localhost/healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403, "host_not_allowed"),
+        (b"GET http://evil.example/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "not_found"),
+        (b"CONNECT evil.example:443 HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "not_found"),
+        (b"GET /healthz HTTP/1.1\r\n\r\n", 400, "invalid_request"),
+        (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", 400, "invalid_request"),
+        (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: a\x00b\r\n\r\n", 400, "invalid_request"),
+        (b"GET /healthz HTTP/1.1\r\n Host: localhost\r\n\r\n", 400, "invalid_request"),
+        (b"\x16\x03\x01\x02\x00\r\n\r\n", 400, "invalid_request"),
+    ],
+)
+def test_whoever_may_not_ask_is_told_why_in_the_one_form(site: Site, raw: bytes, status: int, code: str):
+    told, headers, body = ask(site, raw)
+    assert (told, body["error_code"]) == (status, code)
+    assert body["correlation_id"] == headers["x-correlation-id"]
+    assert body["detail"]
+    assert "bytearray" not in body["detail"]
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_an_upgrade_is_answered_as_what_else_it_is(site: Site):
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nOrigin: https://evil.example\r\n"
+    assert ask(site, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + upgrade + b"\r\n")[0] == 200
+
+
+def test_a_form_on_a_page_of_another_site_starts_no_run(site: Site):
+    def run(**headers: str) -> int:
+        return httpx.post(
+            f"{site.url}/api/v1/configs/mine/run",
+            files=[("files", ("a.txt", b"text"))],
+            headers={name.replace("_", "-"): value for name, value in headers.items()},
+            trust_env=False,
+        ).status_code
+
+    before = len(list(site.items("/executions")))
+    assert run(Origin="https://evil.example") == 403
+    assert run(Origin="null") == 403
+    assert run(Sec_Fetch_Site="cross-site") == 403
+    assert len(list(site.items("/executions"))) == before
+    assert run() == run(Origin=site.url) == 202
+
+
+def test_beyond_loopback_a_server_starts_only_when_it_is_told_that_this_is_insecure():
+    with open_site() as site:
+        hosts = ("0.0.0.0", "::", "example.com")
+        for refused in [site.start("serve", "--port", "0", "--host", host) for host in hosts]:
+            assert refused.popen.wait(60) == 2
+            assert "--insecure" in refused.said
+
+
+def test_beyond_loopback_probes_pass_whatever_names_are_allowed():
+    with open_site() as site:
+        site.serve("--host", "0.0.0.0", "--insecure", settings={"ALLOWED_HOSTS": "playhead.example.com"})
+        site.url = site.url.replace("0.0.0.0", "127.0.0.1")
+
+        def status(host: str, path: str) -> int:
+            return ask(site, f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())[0]
+
+        listed = "/api/v1/executions"
+        assert [status("10.1.2.3:8080", path) for path in ("/healthz", "/readyz", listed)] == [200, 200, 403]
+        assert [status("playhead.example.com", path) for path in ("/healthz", listed)] == [200, 200]
+        assert [status("evil.example", path) for path in ("/healthz", "/readyz", listed)] == [403, 403, 403]
+
+
+def test_beyond_loopback_without_names_any_host_is_answered():
+    with open_site() as site:
+        site.serve("--host", "0.0.0.0", "--insecure")
+        site.url = site.url.replace("0.0.0.0", "127.0.0.1")
+        assert ask(site, b"GET /api/v1/executions HTTP/1.1\r\nHost: anything.example\r\n\r\n")[0] == 200
+
+
+# -- what a config may bring in --------------------------------------------------------------------
+
+NAMES = (
+    "os:system",
+    "os.system",
+    "subprocess",
+    "./steps.py",
+    "../steps.py:only",
+    "tests.acceptance.faulty_steps",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_config_names_adapters_and_never_code(site: Site, name: str):
+    source = CONFIG.replace("passthrough", json.dumps(name))
+    answer = _post_config(site, source)
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "config_invalid")
+    assert answer.json()["diagnostics"][0]["code"] == "E201"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "!!python/object/apply:os.system ['touch FILE']",
+        "!!python/object/new:os.system ['touch FILE']",
+        "!!python/name:os.system",
+        "!!python/module:subprocess",
+        "!<tag:yaml.org,2002:python/object/apply:os.system> ['touch FILE']",
+        "!exec touch FILE",
+    ],
+)
+def test_a_tag_of_yaml_makes_nothing_but_data(site: Site, value: str):
+    trace = site.folder / "touched"
+    for source in (
+        CONFIG.replace("mine", value.replace("FILE", str(trace))),
+        CONFIG.replace("passthrough", value.replace("FILE", str(trace))),
+        CONFIG + f"description: {value.replace('FILE', str(trace))}\n",
+    ):
+        answer = _post_config(site, source)
+        assert (answer.status_code, answer.json()["error_code"]) == (400, "config_invalid")
+    assert not trace.exists()
+
+
+def test_an_adapter_that_the_operator_did_not_allow_is_refused_over_http():
+    with open_site() as site:
+        site.serve(settings={"ADAPTERS_ALLOWED": "passthrough"})
+        assert _post_config(site, CONFIG).status_code == 201
+        answer = _post_config(site, CONFIG.replace("passthrough", "split_markdown"))
+        assert [fault["code"] for fault in answer.json()["diagnostics"]] == ["E202"]
+
+
+def _post_config(site: Site, source: str) -> httpx.Response:
+    return httpx.post(
+        f"{site.url}/api/v1/configs",
+        content=source.encode(),
+        headers={"Content-Type": "application/yaml"},
+        trust_env=False,
+    )
+
+
+# -- how much they may take ------------------------------------------------------------------------
+
+
+def _chunked(body: bytes) -> Iterator[bytes]:
+    for at in range(0, len(body), 700):
+        yield body[at : at + 700]
+
+
+@pytest.mark.parametrize("hidden", [False, True], ids=["said", "hidden"])
+@pytest.mark.parametrize(("over", "status"), [(0, 400), (1, 413)])
+def test_a_body_may_have_so_many_bytes_and_not_one_more(site: Site, hidden: bool, over: int, status: int):
+    body = b"a" * (BODY + over)
+    answer = httpx.post(
+        f"{site.url}/api/v1/configs",
+        content=_chunked(body) if hidden else body,
+        headers={"Content-Type": "application/yaml"},
+        trust_env=False,
+    )
+    assert (answer.status_code, answer.json()["error_code"]) == (
+        status,
+        {400: "config_invalid", 413: "body_too_large"}[status],
+    )
+
+
+@pytest.mark.parametrize("hidden", [False, True], ids=["said", "hidden"])
+@pytest.mark.parametrize(("over", "status"), [(0, 202), (1, 413)])
+def test_an_upload_may_have_so_many_bytes_and_not_one_more(site: Site, hidden: bool, over: int, status: int):
+    head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="%s"\r\n\r\n'
+    first, second, end = head % b"a.txt" + b"a" * 2000 + b"\r\n", head % b"b.txt", b"\r\n--b--\r\n"
+    body = first + second + b"b" * (UPLOAD + over - len(first + second + end)) + end
+    answer = httpx.post(
+        f"{site.url}/api/v1/configs/mine/run",
+        content=_chunked(body) if hidden else body,
+        headers={"Content-Type": "multipart/form-data; boundary=b"},
+        trust_env=False,
+    )
+    assert answer.status_code == status, answer.text
+
+
+@pytest.mark.parametrize(("over", "status"), [(0, 202), (1, 400)])
+def test_an_input_may_have_so_many_bytes_and_not_one_more(site: Site, over: int, status: int):
+    files = [("files", ("a.txt", b"a" * (OBJECT + over)))]
+    answer = httpx.post(f"{site.url}/api/v1/configs/mine/run", files=files, trust_env=False)
+    assert answer.status_code == status, answer.text
+
+
+@pytest.mark.parametrize(("limit", "status"), [(0, 422), (1, 200), (1000, 200), (1001, 422)])
+def test_a_page_has_one_to_a_thousand_items(site: Site, limit: int, status: int):
+    for path in ("executions", "configs", "replays", "routes", "dead-letters"):
+        answer = httpx.get(f"{site.url}/api/v1/{path}", params={"limit": limit}, trust_env=False)
+        assert answer.status_code == status
+
+
+def test_the_head_of_a_request_is_limited(site: Site):
+    """It is taken at the limit, and refused while it goes on beyond, before its end is there."""
+    head = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "
+    assert ask(site, head + b"a" * (MAX_HEAD_BYTES - len(head) - 4) + b"\r\n\r\n")[0] == 200
+    status, headers, body = ask(site, head + b"a" * (MAX_HEAD_BYTES - len(head) + 1))
+    assert (status, body["error_code"]) == (400, "invalid_request")
+    assert str(MAX_HEAD_BYTES) in body["detail"]
+    assert headers["connection"] == "close"
+    whole = head + b"a" * 2 * MAX_HEAD_BYTES + b"\r\n\r\n"
+    assert ask(site, whole)[0] in (400, 0)  # 0: it was refused before all of it was sent
+
+
+@pytest.mark.parametrize("body", [b"zz\r\n", b"2\r\n{}zz"])
+def test_a_body_that_is_no_chunk_is_told_so_in_the_one_form(site: Site, body: bytes):
+    head = b"POST /api/v1/replay HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    status, headers, told = ask(site, head + b"Transfer-Encoding: chunked\r\n\r\n" + body)
+    assert (status, told["error_code"]) == (400, "invalid_request")
+    assert told["correlation_id"] == headers["x-correlation-id"]
+    assert headers["connection"] == "close"
+
+
+def test_connections_over_the_limit_are_told_so_and_leave_those_within_it_alone(site: Site):
+    request = b"GET /api/v1/configs HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+    def answered(sock: socket.socket, path: bytes = b"/api/v1/configs") -> tuple[int, bytes]:
+        with suppress(OSError):
+            sock.sendall(request.replace(b"/api/v1/configs", path))
+        with suppress(OSError):
+            status, _, body = heard(sock)
+            return status, body
+        return 0, b""
+
+    with ExitStack() as stack:
+        held = [stack.enter_context(connection(site)) for _ in range(CONNECTIONS)]
+        assert {answered(sock)[0] for sock in held} == {200}
+        over = [stack.enter_context(connection(site)) for _ in range(TOLD)]
+        told = [answered(sock) for sock in over[:10]]
+        assert {status for status, _ in told} == {503}
+        assert {json.loads(body)["error_code"] for _, body in told} == {"too_many_connections"}
+        assert "PLAYHEAD_MAX_CONNECTIONS" in json.loads(told[0][1])["detail"]
+        # It is no reason to restart the server, and can be seen.
+        assert answered(over[10], b"/healthz")[0] == 200
+        assert answered(over[11], b"/readyz")[0] == 503
+        status, shown = answered(over[12], b"/metrics")
+        refused = b'playhead_http_requests_total{method="GET",route="/api/v1/configs",status="503"} 10.0'
+        assert status == 200
+        assert refused in shown
+        beyond = [stack.enter_context(connection(site)) for _ in range(TOLD)]
+        assert 0 in {answered(sock)[0] for sock in beyond}
+        assert answered(held[-1])[0] in (200, 0)  # 0: it was idle for too long meanwhile
+    site.until(lambda: ask(site, request)[0] == 200, "the connections to be closed")
+
+
+@pytest.mark.parametrize(
+    "begun", [b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"], ids=["none", "half"]
+)
+def test_a_head_that_does_not_come_to_its_end_is_not_waited_for(site: Site, begun: bytes):
+    """Neither at first nor later, when the connection was of use before, and however the bytes drop in."""
+    with connection(site) as sock, connection(site) as used:
+        used.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert heard(used)[0] == 200
+        began = time.monotonic()
+        for each in (sock, used):
+            each.sendall(begun)
+            each.settimeout(0.5)
+        left = [sock, used]
+        while left and time.monotonic() - began < HEAD_SECONDS + 20:
+            for each in list(left):
+                try:
+                    if begun:
+                        each.sendall(b"a: b\r\n")
+                    if not each.recv(100):
+                        left.remove(each)
+                except TimeoutError:
+                    pass
+                except OSError:
+                    left.remove(each)
+        assert not left
+        assert not begun or time.monotonic() - began > HEAD_SECONDS - 2
+
+
+def test_a_run_may_have_ten_thousand_files_and_not_one_more():
+    with open_site() as site:
+        site.serve()
+        site.apply(CONFIG)
+
+        def run(count: int) -> httpx.Response:
+            return httpx.post(
+                f"{site.url}/api/v1/configs/mine/run",
+                files=[("files", (f"{n}.txt", b"x")) for n in range(count)],
+                timeout=60,
+                trust_env=False,
+            )
+
+        refused = run(MAX_UPLOAD_FILES + 1)
+        assert (refused.status_code, refused.json()["error_code"]) == (413, "body_too_large")
+        assert str(MAX_UPLOAD_FILES) in refused.json()["detail"]
+        assert not list(site.items("/executions"))
+        assert run(MAX_UPLOAD_FILES).status_code == 202

@@ -1,0 +1,165 @@
+"""No secret of an operator is in a log, an error, a health answer, a list of processes, or a file.
+
+Each case is a backend that refuses, is away, or whose address can't be read, with a secret in the address or
+in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import httpx
+import pytest
+
+from playhead.backends._postgres.address import taken_apart
+from playhead.backends.broker_nats.address import parse as parse_nats
+from playhead.backends.broker_rabbitmq.address import parse as parse_rabbitmq
+from tests.acceptance.processes import Process, Site, open_site
+from tests.servers import need, need_fresh
+
+SECRET = "s3cret/ü+%"  # what stands in an address is quoted, and may be told either way
+QUOTED = quote(SECRET, safe="")
+PLAIN = "plains3cret"
+NOWHERE = "127.0.0.1:1"
+
+Settings = dict[str, str]
+
+
+def _at(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _postgres() -> Settings:
+    return {"PLAYHEAD_CATALOG": f"postgresql://nobody:{QUOTED}@{_at(need('postgres'))}/postgres"}
+
+
+def _postgres_broker() -> Settings:
+    return {"PLAYHEAD_BROKER": f"postgresql://{_at(need('postgres'))}/postgres?user=nobody&password={QUOTED}"}
+
+
+def _rabbitmq() -> Settings:
+    return {"PLAYHEAD_BROKER": f"amqp://u:{QUOTED}@{_at(need('rabbitmq'))}/"}
+
+
+def _s3() -> Settings:
+    return {
+        "PLAYHEAD_STORE": need("s3"),
+        "AWS_ACCESS_KEY_ID": "id",
+        "AWS_SECRET_ACCESS_KEY": SECRET.encode("ascii", "ignore").decode() + PLAIN,
+        "AWS_SESSION_TOKEN": PLAIN,
+    }
+
+
+def _said(**settings: str) -> Callable[[], Settings]:
+    return lambda: {f"PLAYHEAD_{name}": value for name, value in settings.items()}
+
+
+CASES: dict[str, Callable[[], Settings]] = {
+    "PostgreSQL refuses": _postgres,
+    "PostgreSQL refuses the broker": _postgres_broker,
+    "PostgreSQL is away": _said(CATALOG=f"postgresql://u:{QUOTED}@{NOWHERE}/db?nosuch={PLAIN}"),
+    "PostgreSQL can't be read": _said(CATALOG=f"postgresql://u:{PLAIN}/x?y#z@{NOWHERE}/db"),
+    "RabbitMQ refuses": _rabbitmq,
+    "RabbitMQ is away": _said(BROKER=f"amqp://u:{QUOTED}@{NOWHERE}/vhost"),
+    "RabbitMQ can't be read": _said(BROKER=f"amqp://u:{PLAIN}@host:port/?password={PLAIN}"),
+    "NATS is away": _said(BROKER=f"nats://{QUOTED}@{NOWHERE}"),
+    "NATS can't be read": _said(BROKER=f"nats://u:{PLAIN} {PLAIN}/@{NOWHERE}"),
+    "S3 refuses": _s3,
+    "S3 takes no such options": _said(STORE=f"s3://bucket/x?secret_access_key={PLAIN}"),
+    "S3 takes no user": _said(STORE=f"s3://{PLAIN}:{PLAIN}@bucket/x?endpoint=http://u:{PLAIN}@{NOWHERE}"),
+    "there is no such backend": _said(CATALOG=f"mysql://u:{QUOTED}@host/db?password={PLAIN}"),
+}
+
+
+def _search(what: str, text: str | bytes) -> None:
+    raw = text.encode() if isinstance(text, str) else text
+    for secret in (SECRET, QUOTED, PLAIN, SECRET.encode().decode("latin-1")):
+        assert secret.encode() not in raw, f"a secret is in {what}"
+
+
+def _search_all(site: Site, server: Process) -> None:
+    """Look through what a server says while it runs, where it does, and through what it leaves."""
+    # One whose catalog is away ends by itself; with another backend away, it serves.
+    site.until(lambda: "listening on " in server.said or server.code is not None, "the server")
+    if server.code is None:
+        url = server.said.split("listening on ")[1].split()[0]
+        for path in ("api/v1/system/health", "readyz", "metrics", "api/v1/system/doctor", "api/v1/routes"):
+            _search(path, httpx.get(f"{url}/{path}", timeout=60, trust_env=False).text)
+        told = subprocess.run(
+            ["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True
+        ).stdout
+        own = [line for line in told.splitlines() if str(server.popen.pid) in line.split()[:2]]
+        assert own
+        _search("the list of processes", "\n".join(own))
+        server.stop()
+    for file in site.folder.rglob("*"):
+        if file.is_file():
+            _search(str(file.relative_to(site.folder)), file.read_bytes())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_a_backend_that_does_not_work_tells_no_secret(case: str):
+    settings = CASES[case]()
+    with open_site(LOG_LEVEL="debug") as site:
+        site.environment = {**site.environment, **settings}
+        for command in (["doctor"], ["executions"], ["migrate", "--check"]):
+            ran = site.start(*command, "--json", stdout=subprocess.PIPE)
+            out, _ = ran.popen.communicate(timeout=120)
+            _search(f"playhead {command[0]}", out)
+            _search(f"the errors of playhead {command[0]}", ran.said)
+        _search_all(site, site.start("serve", "--port", "0", "--workers", "1"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("login", [f"u:{QUOTED}", QUOTED], ids=["password", "token"])
+def test_a_nats_that_refuses_tells_no_secret(login: str):
+    with need_fresh("nats", "--user", "u", "--pass", "another") as nats, open_site(LOG_LEVEL="debug") as site:
+        url = f"nats://{login}@{_at(nats.url)}"
+        site.environment = {**site.environment, "PLAYHEAD_BROKER": url}
+        doctor = site.start("doctor", "--json", stdout=subprocess.PIPE)
+        out, _ = doctor.popen.communicate(timeout=120)
+        assert b"password" in out  # it says what to check
+        _search("playhead doctor", out + doctor.said.encode())
+        _search_all(site, site.start("serve", "--port", "0", "--workers", "1"))
+
+
+@pytest.mark.slow
+def test_a_server_that_is_away_tells_no_secret():
+    for address in (f"http://u:{QUOTED}@{NOWHERE}", f"http://u:{PLAIN}/x@{NOWHERE}", f"ftp://{PLAIN}@host"):
+        with open_site() as site:
+            site.environment = {**site.environment, "PLAYHEAD_SERVER": address}
+            ran = site.start("executions", "--json", stdout=subprocess.PIPE)
+            out, _ = ran.popen.communicate(timeout=60)
+            assert ran.code
+            _search("playhead executions", out + ran.said.encode())
+
+
+@pytest.mark.slow
+def test_the_demo_keeps_no_secret_in_what_it_leaves(tmp_path: Path):
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PLAYHEAD_")}
+    env |= {"PLAYHEAD_CATALOG": f"postgresql://u:{PLAIN}@{NOWHERE}/db", "AWS_SECRET_ACCESS_KEY": PLAIN}
+    with open_site() as site:
+        site.environment = env
+        demo = site.start("demo", "--dir", str(tmp_path / "demo"), stdout=subprocess.PIPE)
+        out, _ = demo.popen.communicate(timeout=180)
+        assert demo.code == 0
+        _search("playhead demo", out + demo.said.encode())
+    for path in (tmp_path / "demo").rglob("*"):
+        if path.is_file():
+            _search(str(path), path.read_bytes())
+
+
+def test_no_address_says_its_password_when_it_is_printed():
+    for address in (
+        taken_apart(f"postgresql://u:{QUOTED}@host/db?password={PLAIN}"),
+        parse_nats(f"nats://u:{QUOTED}@host"),
+        parse_nats(f"nats://{QUOTED}@host"),
+        parse_rabbitmq(f"amqp://u:{QUOTED}@host/vhost"),
+    ):
+        for text in (repr(address), str(address), f"{address}"):
+            _search("its repr", text)

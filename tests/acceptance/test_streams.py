@@ -1,0 +1,246 @@
+"""Streams of events over real sockets, and a server that ends in its time while they are open."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.acceptance.exactness import PATIENT, by_hand, exact_site, inputs, pipeline, strangers
+from tests.acceptance.processes import DEADLINE_SECONDS, Process, Site
+
+pytestmark = pytest.mark.slow
+
+GRACE_SECONDS = 5.0
+PROMPT_SECONDS = 3.0
+"""For a server that waits for nobody: below its grace, and far above what it takes."""
+SLOW = pipeline("slow", "slow", "seconds: 0.05", inbound="concurrency: 1, prefetch: 1")
+IS_BEING_PUBLISHED = "SELECT 1 FROM jobs WHERE state = 'publishing' AND ordinals BETWEEN 1000 AND 25000"
+
+
+@dataclass
+class Stream:
+    """A stream that is read to its end, as an `EventSource` reads it.
+
+    Attributes:
+        told: the events so far: name, id, data.
+        comments: lines that no event is made of.
+        failed: how the connection broke off; empty where it was closed as it should.
+    """
+
+    url: str
+    last: str = ""
+    told: list[tuple[str, str, Any]] = field(default_factory=list)
+    comments: list[str] = field(default_factory=list)
+    failed: str = ""
+    status: int = 0
+
+    def __post_init__(self) -> None:
+        self._thread = Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    @property
+    def is_open(self) -> bool:
+        return self._thread.is_alive()
+
+    def _read(self) -> None:
+        headers = {"Last-Event-ID": self.last} if self.last else {}
+        try:
+            with httpx.stream("GET", self.url, headers=headers, timeout=60, trust_env=False) as answer:
+                self.status = answer.status_code
+                said: dict[str, str] = {}
+                for line in answer.iter_lines():
+                    if line.startswith(":"):
+                        self.comments.append(line[1:].strip())
+                    elif line:
+                        name, _, value = line.partition(": ")
+                        said[name] = value
+                    elif said:
+                        self.told.append((said["event"], said["id"], json.loads(said["data"])))
+                        said = {}
+        except httpx.HTTPError as exc:
+            self.failed = f"{type(exc).__name__}: {exc}"
+
+
+@contextmanager
+def unread(url: str, *, room: int = 2048) -> Iterator[socket.socket]:
+    """A client that asks and then does not read, and has hardly any room for what it is sent."""
+    parts = httpx.URL(url)
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+        sock.connect((parts.host, parts.port))
+        sock.sendall(
+            f"GET {parts.raw_path.decode()} HTTP/1.1\r\nHost: {parts.netloc.decode()}\r\n\r\n".encode()
+        )
+        yield sock
+
+
+@contextmanager
+def half_asked(url: str) -> Iterator[None]:
+    """A client that announces a body, sends a byte of it, and no more."""
+    parts = httpx.URL(url)
+    head = (
+        f"POST {parts.raw_path.decode()} HTTP/1.1\r\nHost: {parts.netloc.decode()}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    )
+    with socket.create_connection((parts.host, parts.port)) as sock:
+        sock.sendall(head.encode())
+        yield
+
+
+def piled_up(sock: socket.socket) -> int:
+    """Bytes that lie in the kernel on their way to a client."""
+    peer, own = (f":{port:04X}" for _, port in (sock.getpeername(), sock.getsockname()))
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+    [queues] = [line[4] for line in lines if line[1].endswith(peer) and line[2].endswith(own)]
+    return int(queues.partition(":")[0], 16)
+
+
+def ends_in_time(
+    site: Site, server: Process, number: signal.Signals, meanwhile: Callable[[], object] = lambda: None
+) -> float:
+    """How many seconds a server takes to end; its code is to be 0."""
+    began = time.monotonic()
+    server.popen.send_signal(number)
+    meanwhile()
+    code = server.popen.wait(DEADLINE_SECONDS)
+    took = time.monotonic() - began
+    if code or took > GRACE_SECONDS:
+        raise site.failed(f"{server.name} ended with {code} after {took:.1f} s")
+    return took
+
+
+def test_streams_follow_an_execution_from_one_server_to_the_next_and_to_its_end() -> None:
+    with exact_site() as site:
+        server = site.serve()
+        site.apply(SLOW)
+        execution = site.run("slow", inputs(60))
+        path = f"/api/v1/executions/{execution}/events"
+        first = Stream(server.url + path)
+        site.until(lambda: first.told, "the first event")
+        site.worker()
+        site.until(lambda: len(first.told) > 1, "a second event")
+        assert ends_in_time(site, server, signal.SIGTERM) < PROMPT_SECONDS
+        site.until(lambda: not first.is_open, "the stream to close")
+        assert (first.failed, {name for name, _, _ in first.told}) == ("", {"execution"})
+
+        other = site.serve()
+        second = Stream(other.url + path, last=first.told[-1][1])
+        site.until(lambda: not second.is_open, "the stream to end")
+        assert [name for name, _, _ in second.told].count("end") == 1
+        name, last, data = second.told[-1]
+        assert name == "end"
+        assert data == site.get(f"/executions/{execution}")
+        assert data["status"] == "completed"
+        done = [shown["counts"]["completed"] for _, _, shown in (*first.told, *second.told)]
+        assert done == sorted(done)
+        assert not {told for _, told, _ in first.told} & {told for _, told, _ in second.told}
+
+        third = Stream(other.url + path, last=last)
+        site.until(lambda: not third.is_open, "the answer")
+        assert (third.status, third.told) == (204, [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_server_ends_in_its_time_though_streams_are_open_and_requests_wait(number: signal.Signals) -> None:
+    with exact_site(**PATIENT) as site, ThreadPoolExecutor(1) as pool, ExitStack() as stack:
+        server = site.serve()
+        site.apply(pipeline("take", "slow"))
+        waiting = site.run("take", inputs(3))
+        source = strangers(site, (f"{n // 1000:03d}/{n:05d}.txt" for n in range(30_000)))
+        body = {"from_execution_id": source, "from_stage": "found", "to_route": "take/hand_over"}
+        url = f"{site.url}/api/v1"
+        asked = pool.submit(
+            lambda: httpx.post(f"{url}/replay", json=body, timeout=DEADLINE_SECONDS, trust_env=False)
+        )
+        streams = [Stream(f"{url}/executions/{waiting}/events") for _ in range(3)]
+        stack.enter_context(unread(f"{url}/executions/{waiting}/events"))
+        held = stack.enter_context(ExitStack())
+        held.enter_context(by_hand(site, when=IS_BEING_PUBLISHED))  # so that it can't end meanwhile
+        [replay] = site.items("/replays")
+        events = f"{url}/replays/{replay['replay_batch_id']}/events"
+        streams.append(Stream(events))
+        stack.enter_context(unread(events))
+        site.until(lambda: all(stream.told for stream in streams), "the streams to begin")
+
+        def until_answered() -> None:
+            asked.result()
+            held.close()
+
+        assert ends_in_time(site, server, number, until_answered) < PROMPT_SECONDS
+        answer = asked.result()
+        assert (answer.status_code, answer.json()["error_code"]) == (503, "replay_continues")
+        for stream in streams:
+            site.until(lambda stream=stream: not stream.is_open, "the streams to close")  # type: ignore[misc]
+            assert stream.failed == ""
+            assert "end" not in [name for name, _, _ in stream.told]
+        assert "Traceback" not in server.said
+
+
+def test_a_server_ends_in_its_time_though_clients_read_and_send_nothing_any_more() -> None:
+    with exact_site(**PATIENT) as site:
+        server = site.serve()
+        site.apply(SLOW)
+        execution = site.post(
+            "/configs/slow/run",
+            files=[("files", (path, data)) for path, data in inputs(400).items()],
+            # An event of 240 kB, since JSON has 12 bytes for such a character: a dozen fill every buffer.
+            data={"tags": [f"{n:03d}" + "\N{MUSICAL SYMBOL G CLEF}" * 190 for n in range(100)]},
+        )["execution_id"]
+        events = f"{site.url}/api/v1/executions/{execution}/events"
+        run = f"{site.url}/api/v1/configs/slow/run"
+        with unread(events) as stays, unread(events) as leaves, half_asked(run):
+            read = Stream(events)
+            site.worker()
+
+            def are_stuck() -> bool:
+                before, told = (piled_up(stays), piled_up(leaves)), len(read.told)
+                site.until(lambda: len(read.told) > told + 2, "more events", alive=[server])
+                return before == (piled_up(stays), piled_up(leaves))
+
+            site.until(are_stuck, "every buffer to be full")
+            leaves.close()
+            took = ends_in_time(site, server, signal.SIGTERM)
+        assert took > 2, "nobody was waited for: the test shows nothing"
+        site.until(lambda: not read.is_open, "the stream to close")
+        assert read.failed == ""
+        assert "Traceback" not in server.said, server.said
+
+
+def test_a_request_that_hangs_is_cut_off_without_a_traceback() -> None:
+    with exact_site(**PATIENT) as site, ThreadPoolExecutor(1) as pool:
+        server = site.serve()
+        site.apply(SLOW)
+        with by_hand(site):  # nobody can write
+            asked = pool.submit(lambda: site.apply(pipeline("other", "slow")))
+            time.sleep(0.5)
+            server.popen.terminate()
+            site.until(lambda: "Cancel 1 running task" in server.said, "the request to be cut off")
+            with pytest.raises(httpx.RemoteProtocolError):
+                asked.result()
+        assert server.popen.wait(DEADLINE_SECONDS) == 0
+        assert "Traceback" not in server.said
+
+
+def test_a_stream_says_that_it_is_alive_while_nothing_changes() -> None:
+    with exact_site() as site:
+        server = site.serve()
+        site.apply(SLOW)
+        execution = site.run("slow", inputs(1))
+        stream = Stream(f"{server.url}/api/v1/executions/{execution}/events")
+        site.until(lambda: stream.told, "the first event")
+        began = time.monotonic()
+        site.until(lambda: stream.comments, "a comment")
+        assert time.monotonic() - began < 16
+        assert len(stream.told) == 1

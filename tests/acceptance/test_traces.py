@@ -1,0 +1,287 @@
+"""Traces of real processes, as a collector sees them: a replay is one, whoever publishes and works it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.acceptance.collector import Collector, open_collector
+from tests.acceptance.processes import Process, Site, open_site
+
+pytestmark = pytest.mark.slow
+
+STEPS = Path(__file__).with_name("traced_steps.py")
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+CALLER = "b7ad6b7169203331"
+PIPELINE = """
+version: "1.0"
+name: docs
+entry: cut
+routes:
+  cut:
+    adapters: [{type: halves}]
+    outbound: {stage: halves, to: [pass, hand_over]}
+  pass:
+    adapters: [{type: slowly}]
+    outbound: {stage: passed}
+  hand_over:
+    external: true
+"""
+SHOUTING = PIPELINE.replace("halves}", "shout}").replace("slowly", "shout")
+INPUTS = {"a.txt": b"a", "late.txt": b"late", "bad.txt": b"bad"}
+
+
+@contextmanager
+def traced_site(collector: Collector, **variables: str) -> Iterator[Site]:
+    with open_site(adapters=STEPS, LOG_FORMAT="json") as site:
+        site.environment = {**site.environment, **collector.settings, **variables}
+        yield site
+
+
+def stopped(site: Site, *processes: Process) -> None:
+    """Stop processes as an operator does; what they have not sent yet they send then."""
+    for process in processes:
+        assert process.stop() == 0, process.said
+
+
+def queued(site: Site, queue: str, execution: str) -> list[dict[str, str]]:
+    """The headers of an execution's messages in a queue."""
+    found = site.cli("queues", queue, "--peek", "100")["items"]
+    return [m["headers"] for m in found if m["headers"]["execution_id"] == execution]
+
+
+def test_a_replay_is_one_trace_though_its_publisher_is_killed_and_another_goes_on() -> None:
+    with open_collector() as collector, traced_site(collector) as site:
+        worker, first = site.worker(), site.serve()
+        site.apply(PIPELINE)
+        run = site.run("docs", INPUTS)
+        assert site.ended(run)["status"] == "failed"  # of the one that is bad
+        stopped(site, first)
+        doomed = site.serve(fault="replay.recorded")
+        body = {"from_execution_id": run, "from_stage": "input", "to_route": "cut"}
+        with suppress(httpx.TransportError):
+            site.post("/replay", json=body, headers={"traceparent": f"00-{TRACE}-{CALLER}-01"})
+        site.struck(doomed)
+        second = site.serve()
+        [replay] = [e["execution_id"] for e in site.items("/executions", kind="replay")]
+        counts = site.ended(replay)["counts"]
+        handed_over = queued(site, "docs.hand_over", replay)
+        lineage = {row["correlation_id"]: row for row in site.items(f"/executions/{replay}/lineage")}
+        stopped(site, worker, second)
+
+    trace = collector.of(TRACE)
+    work = [s for s in trace if s.name == "work"]
+    attempts = {row["correlation_id"]: row["attempts"] for row in lineage.values() if row["attempts"]}
+    assert Counter(s["correlation_id"] for s in work) == attempts
+    assert counts["total"] == len(attempts) + len(handed_over)
+    assert not [s for s in collector.named("work", execution_id=replay) if s.trace != TRACE]
+    assert not [s for s in collector.named("work", execution_id=run) if s.trace == TRACE]
+
+    # Who went on says so, below the replay that the killed one had begun, and never told of.
+    [replayed] = [s for s in trace if s.name == "replay"]
+    assert replayed["execution_id"] == replay
+    begun = replayed.parent
+    assert begun not in {s.id for s in trace}
+    assert [s["messages"] for s in trace if s.name == "publish" and s.parent == replayed.id] == [3]
+    # A root's parent is what the row says; a child's is the attempt that made it.
+    by_message = {s["correlation_id"]: s for s in work if s.about["playhead.outcome"] == "completed"}
+    for span in work:
+        parent = lineage[str(span["correlation_id"])]["parent_correlation_id"]
+        assert span.parent == (by_message[parent].id if parent else begun)
+    # Programs of others see it too, in the headers.
+    makers = {s.id for s in work if s["route"] == "cut"}
+    assert len(handed_over) == 4
+    assert {h["traceparent"].split("-")[1] for h in handed_over} == {TRACE}
+    assert {h["traceparent"].split("-")[2] for h in handed_over} <= makers
+
+
+def test_an_attempt_says_what_it_was_about_and_how_it_ended() -> None:
+    with open_collector() as collector, traced_site(collector, OTEL_SERVICE_NAME="ours") as site:
+        worker, server = site.worker(), site.serve()
+        site.apply(PIPELINE)
+        run = site.run("docs", INPUTS)
+        site.ended(run)
+        site.get("/routes")
+        httpx.get(f"{site.url}/healthz", trust_env=False)
+        stopped(site, worker, server)
+        lines = [json.loads(line) for line in worker.said.splitlines() if line.startswith("{")]
+
+    [request] = collector.named("POST /api/v1/configs/{name}/run")
+    assert (request.about["http.response.status_code"], request.parent) == (202, "")
+    assert len(str(request["correlation_id"])) == 36
+    work = collector.named("work", execution_id=run)
+    assert {s.trace for s in work} == {request.trace}
+    ends = {(s["object_key"], s["attempt"], s["outcome"], s.failed) for s in work if s["route"] == "cut"}
+    assert ends == {
+        (f"{run}/input/a.txt", 1, "completed", None),
+        (f"{run}/input/late.txt", 1, "retry", "adapter_error: not yet"),
+        (f"{run}/input/late.txt", 2, "completed", None),
+        (f"{run}/input/bad.txt", 1, "dead", "rejected: this is bad"),
+    }
+    assert {s["config"] for s in work} == {"docs"}
+    assert {s["config_version"] for s in work} == {1}
+    assert {s.process["service.name"] for s in collector.spans} == {"ours"}
+    # What an adapter measures by itself lies below its attempt, in threads and in tasks.
+    by_id = {s.id: s for s in collector.spans}
+    cuts, waits = collector.named("cut"), collector.named("wait")
+    assert [by_id[s.parent]["route"] for s in cuts] == ["cut"] * 2
+    assert [by_id[s.parent]["route"] for s in waits] == ["pass"] * 4
+    # Lines of its log name its trace, an adapter's own among them.
+    [dead] = [line for line in lines if line["event"] == "message_dead"]
+    assert dead["trace_id"] == request.trace
+    assert {line["trace_id"] for line in lines if line["message"] == "cut"} == {request.trace}
+    assert not [s for s in collector.spans if s.about.get("url.path") == "/healthz"]
+    assert [s.name for s in collector.spans if s.about.get("url.path") == "/api/v1/routes"] == [
+        "GET /api/v1/routes"
+    ]
+
+
+def test_commands_begin_a_trace_here_and_through_a_server() -> None:
+    with open_collector() as collector, traced_site(collector) as site:
+        (site.folder / "docs.yaml").write_text(PIPELINE)
+        (site.folder / "a.txt").write_text("a")
+        run = site.cli("run", "docs.yaml", "a.txt")["execution_id"]
+        here = site.cli("replay", run, "input", "cut")["execution_id"]
+        worker, server = site.worker(), site.serve()
+        there = site.cli("replay", run, "input", "cut", "--wait", "--server", site.url)["execution_id"]
+        site.ended(here)
+        stopped(site, worker, server)
+
+    [ran] = collector.named("playhead run")
+    assert {s.trace for s in collector.named("work", execution_id=run)} == {ran.trace}
+    [job] = collector.named("run", execution_id=run)
+    assert (job.trace, job.parent) == (ran.trace, ran.id)
+    commands = {s.id: s for s in collector.named("playhead replay")}
+    by_id = {s.id: s for s in collector.spans}
+    traces = {}
+    for replay in (here, there):
+        [span] = collector.named("replay", execution_id=replay)
+        above = by_id[span.parent]
+        if replay == there:
+            assert above.name == "POST /api/v1/replay"
+            above = by_id[above.parent]
+        assert above.id in commands
+        assert len(collector.named("work", execution_id=replay)) == 3
+        assert {s.trace for s in collector.named("work", execution_id=replay)} == {above.trace}
+        traces[replay] = above.trace
+    assert len({ran.trace, *traces.values()}) == 3
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{}, {"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}],
+    ids=["unset", "disabled", "exporter none"],
+)
+def test_off_there_is_no_header_no_span_and_no_import(variables: dict[str, str]) -> None:
+    probe = (
+        "import sys, asyncio; from playhead.__main__ import main; code = main(); "
+        "print([m for m in sys.modules if m.startswith('opentelemetry.')], file=sys.stderr); sys.exit(code)"
+    )
+    with open_collector() as collector, open_site() as site:
+        site.environment = {**site.environment, **(collector.settings if variables else {}), **variables}
+        server = site.serve()
+        site.apply(SHOUTING)
+        run = site.run("docs", {"a.txt": b"a"})
+        stopped(site, server)
+        done = subprocess.run(
+            [sys.executable, "-c", probe, "worker", "--until-idle"],
+            cwd=site.folder,
+            env=dict(site.environment),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.splitlines()[-1] == "[]"
+        [headers] = queued(site, "docs.hand_over", run)
+    assert "traceparent" not in headers
+    assert collector.spans == []
+
+
+def test_a_caller_s_garbage_is_no_trace() -> None:
+    garbage = "00-" + "0" * 32 + "-b7ad6b7169203331-01"
+    with open_collector() as collector, traced_site(collector) as site:
+        server = site.serve()
+        for said in (garbage, "", "x" * 5000, f"00-{TRACE}-{CALLER}", "ff" + f"-{TRACE}-{CALLER}-01"):
+            headers = {"traceparent": said}
+            httpx.get(f"{site.url}/api/v1/routes", headers=headers, trust_env=False).raise_for_status()
+        stopped(site, server)
+    spans = collector.named("GET /api/v1/routes")
+    assert [s.parent for s in spans] == [""] * 5
+    assert len({s.trace for s in spans}) == 5
+    assert TRACE not in {s.trace for s in spans}
+
+
+@contextmanager
+def silent() -> Iterator[str]:
+    """An address that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@contextmanager
+def closed() -> Iterator[str]:
+    """An address where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize("address", [silent, closed])
+def test_a_collector_that_is_away_holds_up_neither_work_nor_stopping(address: Any) -> None:
+    with address() as url, traced_site(Collector(url)) as site:
+        worker, server = site.worker(), site.serve()
+        site.apply(PIPELINE)
+        run = site.run("docs", {f"{n}.txt": b"x" for n in range(200)})
+        assert site.ended(run)["status"] == "completed"
+        site.replay(run, "input", "cut")
+        began = time.monotonic()
+        for process in (worker, server):
+            process.popen.terminate()
+        for process in (worker, server):
+            assert process.popen.wait(15) == 0, process.said
+        assert time.monotonic() - began < 5
+        told = [line for line in worker.said.splitlines() if "export" in line.lower()]
+        assert len(told) <= 2, "a collector that is away is told of now and then, not with every batch"
+
+
+def test_without_its_library_a_process_says_how_to_install_it_and_works() -> None:
+    with open_collector() as collector, traced_site(collector) as site:
+        hidden = site.folder / "without" / "opentelemetry"
+        hidden.mkdir(parents=True)
+        (hidden / "__init__.py").write_text("raise ImportError('No module named opentelemetry')")
+        (site.folder / "docs.yaml").write_text(
+            PIPELINE.replace("halves}", "shout}").replace("slowly", "shout")
+        )
+        (site.folder / "a.txt").write_text("a")
+        steps = str(STEPS.with_name("faulty_steps.py"))
+        site.environment = {
+            **site.environment,
+            "PYTHONPATH": str(hidden.parent),
+            "PLAYHEAD_ADAPTERS": steps,
+            "PLAYHEAD_LOG_FORMAT": "text",
+        }
+        assert site.cli("run", "docs.yaml", "a.txt")["status"] == "completed"
+        said = site.processes[-1].said
+    assert "traces_off" in said
+    assert "pip install 'playhead[otel]'" in said
+    assert collector.spans == []
+
+
+def test_a_protocol_that_is_not_spoken_is_told() -> None:
+    with open_collector() as collector, traced_site(collector, OTEL_EXPORTER_OTLP_PROTOCOL="grpc") as site:
+        server = site.serve()
+        stopped(site, server)
+        assert "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL" in server.said
+    assert collector.spans == []

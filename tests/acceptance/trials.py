@@ -1,0 +1,551 @@
+"""What may happen to servers, and on the way to them, in the middle of work; and what is left after it.
+
+A `Trial` is a fault on a kind of site. `attempt` makes the scene, lets it happen, and counts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Final
+
+from tests.acceptance import brokers
+from tests.acceptance.scenes import WITHIN, Answer, Outcome, Scene, open_scene
+from tests.acceptance.sites import KINDS, Kind, Urls, own_servers
+from tests.servers import DidNotStart, Missing, Server, fresh
+from tests.servers.commits import Commits
+from tests.servers.nats import Nats, NatsThree
+from tests.servers.proxy import Proxy
+from tests.servers.rabbitmq import RabbitMq
+from tests.servers.refusing import Refusing
+
+ROLES: Final = ("store", "broker", "catalog")
+WAYS: Final = ("stopped", "killed", "paused")
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """A scene on servers that things can be done to.
+
+    Attributes:
+        seconds: how long a fault lasts that lasts.
+    """
+
+    kind: Kind
+    servers: Mapping[str, Server]
+    seconds: float
+
+
+Happening = Callable[[Ground], Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A fault on a kind of site."""
+
+    kind: Kind
+    fault: str
+    happen: Happening
+
+    def __str__(self) -> str:
+        return f"{self.kind}-{self.fault}".replace(" ", "-")
+
+
+def urls_of(ground: Ground) -> Urls:
+    return Urls.of(ground.kind, {name: server.url for name, server in ground.servers.items()})
+
+
+# -- a server is away --------------------------------------------------------------------------------
+
+
+def away(role: str, way: str) -> Happening:
+    """The server of a backend is stopped, killed or stands still for a while."""
+
+    def happen(ground: Ground) -> Outcome:
+        server = ground.servers[getattr(ground.kind, role)]
+        end, begin = {
+            "stopped": (server.stop, server.start),
+            "killed": (server.kill, server.start),
+            "paused": (server.pause, server.resume),
+        }[way]
+        with open_scene(urls_of(ground)) as scene:
+            scene.begin()
+            try:
+                end()
+                scene.go_on()
+                since = time.monotonic()
+                asked = scene.call("few", "work")
+                if way != "paused":
+                    asked.result()  # it is told that, so it must be away until then
+                time.sleep(max(ground.seconds - (time.monotonic() - since), 0))
+                told = asked.result() if asked.done() else None
+            finally:
+                begin()
+            told = told or asked.result()
+            if told.status == 503 or way != "paused":
+                # Of one that stands still nothing is known; who waits long enough is answered after all.
+                # Of three, it is any one that is named.
+                named = () if isinstance(server, NatsThree) else (str(server.port),)
+                must_tell(scene, told, {role, "catalog"} if role == "broker" else {role}, *named)
+            return scene.finish()
+
+    return happen
+
+
+def must_tell(scene: Scene, answer: Answer, roles: set[str], *words: str) -> None:
+    """Raise unless an answer says that a backend is away, and these words."""
+    codes = {f"{role}_unavailable" for role in roles}
+    missing = [word for word in words if word not in answer.words]
+    if answer.status != 503 or answer.code not in codes or missing:
+        raise scene.site.failed(
+            f"an answer with {' or '.join(codes)} and {words}, not: {answer.status} {answer.body} "
+            f"after {answer.seconds:.1f} s"
+        )
+
+
+# -- the way to a server -----------------------------------------------------------------------------
+
+
+def cut_before_confirm(ground: Ground) -> Outcome:
+    """The way to the broker is cut again and again between what is sent and its answer."""
+    urls = urls_of(ground)
+    with Proxy(urls.broker) as network, open_scene(urls, through=replace(urls, broker=network.url)) as scene:
+        scene.begin()
+        for _ in range(4):
+            network.hold()
+            scene.go_on()
+            time.sleep(0.5)  # what is sent meanwhile is done, and nobody hears of it
+            network.cut()
+            network.release()
+            time.sleep(0.7)
+        return scene.finish()
+
+
+COMMITS: Final[Mapping[str, str]] = {
+    "claim": "SET state = 1, attempt = attempt + 1",
+    "bind": "INSERT INTO outputs",
+    "finish": "SET state = 3, ended_at = playhead_now(), worker = NULL",
+    "mark children": "SET published = 1, publisher = NULL FROM unnest",
+    "record": "INSERT INTO messages (id, execution, lane, object_key, stage, ordinal)",
+    "mark": "UPDATE jobs SET watermark = greatest",
+    "close": "watermark = ordinals",
+}
+"""By what a transaction does: words of one of its statements."""
+CALLS: Final[Mapping[str, str]] = {
+    "publish": "INSERT INTO calls",
+    "take": "UPDATE calls c SET visible_at = playhead_now() + $4",
+    "ack": "DELETE FROM calls",
+}
+"""The same, for queues in PostgreSQL."""
+
+
+def lost_commits(names: Mapping[str, str]) -> Happening:
+    """COMMITs happen, and their answers are lost: each of these, and twice if it recurs."""
+
+    def happen(ground: Ground) -> Outcome:
+        urls = urls_of(ground)
+        with Commits(urls.catalog) as network:
+            broker = network.url if urls.broker == urls.catalog else urls.broker
+            told = replace(urls, catalog=network.url, broker=broker)
+            with open_scene(urls, through=told) as scene:
+                scene.begin()
+                for words in names.values():
+                    network.lose(words, 2)
+                scene.go_on()
+                # What was in its middle may have been further than it seemed; this one does all of them.
+                scene.call("few", "work")
+                outcome = scene.finish()
+                if never := [name for name, words in names.items() if not network.lost[words]]:
+                    raise scene.site.failed(f"no COMMIT was lost of: {', '.join(never)}")
+                return outcome
+
+    return happen
+
+
+# -- a broker that forgets ---------------------------------------------------------------------------
+
+
+def forgotten(how: str) -> Happening:
+    """Someone purges the queues that workers consume, or deletes them; twice."""
+
+    def happen(ground: Ground) -> Outcome:
+        with open_scene(urls_of(ground)) as scene:
+            scene.begin()
+            do = {"purged": scene.site.hand.purge, "deleted": scene.site.hand.delete}[how]
+            do(scene.site.queues())
+            scene.go_on()
+            time.sleep(1.0)
+            do(scene.site.queues())
+            return scene.finish()
+
+    return happen
+
+
+# -- a cluster changes its leaders -------------------------------------------------------------------
+
+_WORKED: Final = ("steady.work", "steady.hand_over")
+"""The queues of a scene that a cluster's leaders are looked up by."""
+
+
+def _leader(scene: Scene, ground: Ground, queue: str = "steady.work") -> Nats:
+    """The server that leads a queue's stream; there is one soon."""
+    hand, cluster = scene.site.hand, ground.servers["nats-three"]
+    assert isinstance(hand, brokers.Nats)
+    assert isinstance(cluster, NatsThree)
+    found = ""
+
+    def led() -> bool:
+        nonlocal found
+        found = hand.leader(queue)
+        return bool(found)
+
+    scene.site.until(led, f"a leader of {queue}")
+    return cluster.named(found)
+
+
+def leader_lost(way: str) -> Happening:
+    """The server that leads the stream that is worked is killed, or stands still, and comes back later;
+    then the one that leads the stream that is published to."""
+
+    def happen(ground: Ground) -> Outcome:
+        with open_scene(urls_of(ground)) as scene:
+            scene.begin()
+            for queue in _WORKED:
+                leader = _leader(scene, ground, queue)
+                end, begin = {
+                    "killed": (leader.kill, leader.start),
+                    "paused": (leader.pause, leader.resume),
+                }[way]
+                end()
+                scene.go_on()
+                # Two of three are enough; while they choose a leader, a caller may be told 503.
+                told = scene.call("few", "work")
+                time.sleep(ground.seconds)
+                begin()
+                told.result()
+            return scene.finish()
+
+    return happen
+
+
+def majority_lost(ground: Ground) -> Outcome:
+    """Two of three servers are killed: the third confirms nothing, and its clients are told so."""
+    cluster = ground.servers["nats-three"]
+    assert isinstance(cluster, NatsThree)
+    with open_scene(urls_of(ground)) as scene:
+        scene.begin()
+        try:
+            for member in cluster.members[1:]:
+                member.kill()
+            scene.go_on()
+            since = time.monotonic()
+            # Who leads notices after a while that nobody follows; until then it may take what it is sent.
+            while True:
+                told = scene.ask("few", "work")
+                if told.code == "broker_unavailable" and "leader" in told.words:
+                    break
+                if time.monotonic() - since > WITHIN:
+                    raise scene.site.failed(f"an answer that names the leader: {told.status} {told.body}")
+            time.sleep(max(ground.seconds - (time.monotonic() - since), 0))
+        finally:
+            cluster.start()
+        return scene.finish()
+
+
+def rolled(ground: Ground) -> Outcome:
+    """Each server in turn is stopped in good order and started again, as for a new version of it."""
+    cluster = ground.servers["nats-three"]
+    assert isinstance(cluster, NatsThree)
+    with open_scene(urls_of(ground)) as scene:
+        scene.begin()
+        scene.go_on()
+        for member in cluster.members:
+            member.stop()
+            told = scene.call("few", "work")
+            time.sleep(ground.seconds / 3)
+            member.start()
+            cluster.wait_for_leader()
+            told.result()
+        return scene.finish()
+
+
+def stepped_down(ground: Ground) -> Outcome:
+    """Leaders hand over to others, again and again."""
+    with open_scene(urls_of(ground)) as scene:
+        hand = scene.site.hand
+        assert isinstance(hand, brokers.Nats)
+        scene.begin()
+        scene.go_on()
+        times = 0
+        for _ in range(8):
+            times += sum(hand.step_down(queue) for queue in _WORKED)
+            time.sleep(0.4)
+        if not times:
+            raise scene.site.failed("no leader stepped down")
+        return scene.finish()
+
+
+# -- servers that refuse -----------------------------------------------------------------------------
+
+
+def refused(status: int, code: str, *words: str) -> Happening:
+    """The store refuses everything for a while."""
+
+    def happen(ground: Ground) -> Outcome:
+        urls = urls_of(ground)
+        with Refusing(urls.store) as store, open_scene(urls, through=replace(urls, store=store.url)) as scene:
+            scene.begin()
+            store.refuse(status, code)
+            scene.go_on()
+            told = scene.ask("few", "work")
+            time.sleep(max(ground.seconds - told.seconds, 0))
+            many = store.refused
+            store.accept()
+            must_tell(scene, told, {"store"}, code, "s3://playhead/", str(store.port), *words)
+            must_log(scene, code, *words)
+            # Lanes of three processes, each request sent at most five times in twenty seconds; who did not
+            # wait would send thousands a second.
+            if many > 500 + 100 * max(ground.seconds, told.seconds):
+                raise scene.site.failed(f"{many} requests were sent to a store that refuses")
+            return scene.finish()
+
+    return happen
+
+
+def must_log(scene: Scene, *words: str) -> None:
+    """Raise unless a worker has logged one line that holds all of these words, and no flood of them."""
+    for worker in scene.workers:
+        lines = [line for line in worker.said.splitlines() if all(word in line for word in words)]
+        if not lines:
+            raise scene.site.failed(f"{worker.name} says nothing of {words}")
+
+
+def full(ground: Ground) -> Outcome:
+    """A stream holds no more: who publishes is told, and it goes on as workers make room."""
+    with open_scene(urls_of(ground)) as scene:
+        hand = scene.site.hand
+        assert isinstance(hand, brokers.Nats)
+        scene.begin()
+        for worker in scene.workers:
+            worker.pause()  # nobody makes room
+        hand.limit("steady.work", 20)
+        hand.limit("steady.hand_over", 500)
+        scene.go_on()
+        told = scene.ask("few", "work")
+        found, failed = told.body["objects_found"], told.body["objects_failed"]
+        said = " ".join(told.body["errors"] or [])
+        if told.status != 200 or not 0 < failed <= found or "maximum messages exceeded" not in said:
+            raise scene.site.failed(f"an answer that says what is full: {told.status} {told.body}")
+        for worker in scene.workers:
+            worker.resume()
+        hand.limit("steady.hand_over", -1)  # nobody of ours makes room there
+        return scene.finish()
+
+
+def alarm(ground: Ground) -> Outcome:
+    """RabbitMQ is short of memory for a while, and takes nothing."""
+    rabbit = ground.servers["rabbitmq"]
+    assert isinstance(rabbit, RabbitMq)
+    with open_scene(urls_of(ground)) as scene:
+        scene.begin()
+        try:
+            rabbit.control("set_vm_memory_high_watermark", "absolute", "1MiB")
+            scene.site.until(  # it looks at its memory every few seconds
+                lambda: "memory" in rabbit.control("eval", "rabbit_alarm:get_alarms()."), "the alarm"
+            )
+            scene.go_on()
+            told = scene.ask("few", "work")
+            time.sleep(max(ground.seconds - told.seconds, 0))
+            if told.code == "replay_continues":
+                # A connection hears of the alarm with the first message that it sends, and that one may wait
+                # for its confirmation longer than the caller does: then the log says it, a little later.
+                scene.site.until(lambda: "alarm" in scene.server.said, "a server whose log names the alarm")
+        finally:
+            rabbit.control("set_vm_memory_high_watermark", "0.6")
+        if told.status == 200:
+            if not any("alarm" in line for line in told.body["errors"] or ()):
+                raise scene.site.failed(f"an answer that names the alarm: {told.body}")
+        elif told.code != "replay_continues":
+            must_tell(scene, told, {"broker"}, "alarm", str(rabbit.port))
+        return scene.finish()
+
+
+def crowded(ground: Ground) -> Outcome:
+    """PostgreSQL has no connection left for a while: others have taken all, ours are ended."""
+    most = 60
+    with fresh("postgres", f"--max_connections={most}") as postgres:
+        servers = {**ground.servers, "postgres": postgres}
+        with open_scene(urls_of(replace(ground, servers=servers))) as scene:
+            scene.begin()
+            with brokers.crowd(postgres.url, most):
+                scene.go_on()
+                since = time.monotonic()
+                told = scene.ask("few", "work")
+                time.sleep(max(ground.seconds - (time.monotonic() - since), 0))
+            must_tell(scene, told, {"catalog"}, "no connection left", "max_connections", str(postgres.port))
+            must_log(scene, "no connection left", str(postgres.port))
+            return scene.finish()
+
+
+# -- processes die, sleep, or live in another time ---------------------------------------------------
+
+_HOUR: Final = {"CLOCK_SHIFT_SECONDS": "3600"}
+_HOUR_BEHIND: Final = {"CLOCK_SHIFT_SECONDS": "-3600"}
+
+
+def server_killed(ground: Ground) -> Outcome:
+    """The server dies in a replay, and others take it over, though by their clocks it is an hour early."""
+    with open_scene(urls_of(ground)) as scene:
+        heir = scene.site.serve(settings=_HOUR_BEHIND)
+        scene.begin()
+        scene.lose_server(heir)
+        outcome = scene.finish()
+        if not scene.taken_over:
+            raise scene.site.failed("nobody took over the replay of the server that was killed")
+        return outcome
+
+
+def server_asleep(ground: Ground) -> Outcome:
+    """The server sleeps in a replay until another has it, and wakes while that one is at it, or after."""
+    with open_scene(urls_of(ground)) as scene:
+        scene.site.serve()
+        scene.begin()
+        scene.site.until(lambda: scene.taken_over, "another server to take over")
+        scene.go_on()
+        return scene.finish()
+
+
+def workers_killed(ground: Ground) -> Outcome:
+    """Each worker dies at work, one after the other, and another machine comes."""
+    with open_scene(urls_of(ground)) as scene:
+        scene.begin()
+        scene.workers[0].kill()  # at once: a little later there may be no work left
+        scene.go_on()
+        scene.lose_worker(0)
+        scene.lose_worker(1)
+        outcome = scene.finish()
+        if not outcome.findings.again:
+            raise scene.site.failed("no worker was killed at work")
+        return outcome
+
+
+def clocks_apart(ground: Ground) -> Outcome:
+    """A server and a worker live an hour ahead, others an hour behind: nobody takes what another has."""
+    with open_scene(urls_of(ground)) as scene:
+        for shift in (_HOUR, _HOUR_BEHIND):
+            scene.site.serve(settings=shift)
+            scene.workers.append(scene.site.worker(settings=shift))
+        scene.begin()
+        time.sleep(2.0)  # silent, yet within its lease
+        scene.go_on()
+        outcome = scene.finish()
+        if scene.taken_over or outcome.findings.again:
+            raise scene.site.failed(
+                f"what others had was taken: {scene.taken_over} jobs, {outcome.findings.again} attempts"
+            )
+        return outcome
+
+
+# -- all of them -------------------------------------------------------------------------------------
+
+
+def _of_three() -> Iterator[tuple[str, Happening]]:
+    for way in WAYS:
+        yield f"broker {way}", away("broker", way)
+    for way in ("killed", "paused"):
+        yield f"leader {way}", leader_lost(way)
+    yield "majority lost", majority_lost
+    yield "rolled", rolled
+    yield "leaders step down", stepped_down
+    yield "queues purged", forgotten("purged")
+    yield "queues deleted", forgotten("deleted")
+
+
+def _of(kind: Kind) -> Iterator[tuple[str, Happening]]:
+    if kind.broker == "nats-three":
+        yield from _of_three()
+        return
+    roles = ROLES if kind.broker != kind.catalog else ("store", "catalog")
+    for role in roles:
+        name = role if kind.broker != kind.catalog or role == "store" else "broker and catalog"
+        for way in WAYS:
+            yield f"{name} {way}", away(role, way)
+    yield "cut before the confirm", cut_before_confirm
+    yield "COMMIT answers lost", lost_commits(COMMITS)
+    if kind.broker == "postgres":
+        yield "COMMIT answers lost, queues", lost_commits(CALLS)
+    yield "queues purged", forgotten("purged")
+    if kind.broker != "postgres":
+        yield "queues deleted", forgotten("deleted")
+    yield "store says SlowDown", refused(503, "SlowDown", "it wants fewer requests")
+    yield "store says AccessDenied", refused(403, "AccessDenied", "s3:", "arn:aws:s3:::playhead")
+    if kind.broker == "nats":
+        yield "stream full", full
+    if kind.broker == "rabbitmq":
+        yield "memory alarm", alarm
+    yield "no connections left", crowded
+    yield "server killed", server_killed
+    yield "server asleep", server_asleep
+    yield "workers killed", workers_killed
+    yield "clocks an hour apart", clocks_apart
+
+
+TRIALS: Final = tuple(Trial(kind, fault, happen) for kind in KINDS.values() for fault, happen in _of(kind))
+
+
+@contextmanager
+def trying(
+    trials: Sequence[Trial], *, seconds: float, kinds_at_once: int
+) -> Iterator[Mapping[Trial, Future[Outcome]]]:
+    """Try all of them: those of a kind one after another, as they share its servers.
+
+    A future raises `SiteFailed` when something does not end, or is not told as it should be; `Missing` or
+    `DidNotStart` for want of a server. What has not begun when the block is left is not tried.
+
+    Args:
+        seconds: how long lasts what lasts.
+        kinds_at_once: each is a dozen processes that are busy; where there are too many of them, they come
+            too late for their leases.
+    """
+    found: dict[Trial, Future[Outcome]] = {trial: Future() for trial in trials}
+    kinds = list(dict.fromkeys(trial.kind for trial in trials))
+    with ThreadPoolExecutor(kinds_at_once) as pool:
+        for kind in kinds:
+            pool.submit(_try, kind, {t: f for t, f in found.items() if t.kind == kind}, seconds)
+        try:
+            yield found
+        finally:
+            for future in found.values():
+                future.cancel()
+
+
+def _try(kind: Kind, futures: Mapping[Trial, Future[Outcome]], seconds: float) -> None:
+    try:
+        with own_servers(kind) as servers:
+            for trial, future in futures.items():
+                if not future.set_running_or_notify_cancel():
+                    continue
+                try:
+                    future.set_result(attempt(trial, Ground(kind, servers, seconds)))
+                except Exception as exc:
+                    future.set_exception(exc)
+    except (Missing, DidNotStart) as exc:
+        for future in futures.values():
+            if not future.done():
+                future.set_exception(exc)
+
+
+def attempt(trial: Trial, ground: Ground) -> Outcome:
+    """Let it happen, and count.
+
+    Raises `SiteFailed` when something does not end, or is not told as it should be.
+    """
+    try:
+        return trial.happen(ground)
+    finally:
+        for server in ground.servers.values():
+            server.resume()
+            server.start()

@@ -1,0 +1,284 @@
+"""Who may ask: by which names, and from which pages. Programs, which send no more than `Host`, always may."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from functools import cache
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from playhead.api.callers import Hosts
+from playhead.api.middleware import GUARDS
+from tests.api.conftest import client, new_app
+
+if TYPE_CHECKING:
+    from tests.api.conftest import Playhead
+
+X = "0198f6f0-0000-7000-8000-000000000000"
+LOOPBACK = Hosts(loopback=True)
+ANYWHERE = Hosts(loopback=False)
+NAMED = Hosts(loopback=False, named=frozenset({"playhead.example.com", "[fd00::1]", "one.example:8443"}))
+
+Sent = list[tuple[str, str]]
+
+
+async def _ask(
+    playhead: Playhead, hosts: Hosts, sent: Sent, method: str = "GET", path: str = "/healthz"
+) -> httpx.Response:
+    """The answer to a request that has these headers and no others."""
+    app = _app(hosts)
+    app.state.services = playhead.services
+    async with client(app) as http:
+        request = http.build_request(method, path)
+        request.headers = httpx.Headers([(name.encode(), value.encode()) for name, value in sent])
+        return await http.send(request)
+
+
+@cache
+def _app(hosts: Hosts) -> FastAPI:
+    return new_app(hosts=hosts)
+
+
+OWN = [
+    *("localhost", "localhost:8080", "LocalHost:1", "127.0.0.1", "127.0.0.1:65535", "127.8.9.10:80"),
+    *("[::1]", "[::1]:8080", "[0:0:0:0:0:0:0:1]:80", "localhost:"),
+]
+OTHERS = [
+    *("evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "evil.example:8080", "localhosts"),
+    *(
+        "localhost.",
+        "127.0.0.1.",
+        "playhead",
+        "0.0.0.0",
+        "[::]",
+        "[::2]",
+        "[::1",
+        "::1",
+        "10.0.0.1",
+        "8.8.8.8",
+    ),
+    *("user@localhost", "localhost@evil.example", "evil.example#localhost", "localhost/evil", "localhost\\x"),
+    *(
+        "",
+        " ",
+        ":8080",
+        "localhost:80:80",
+        "localhost:http",
+        "127.1",
+        "2130706433",
+        "0x7f.0.0.1",
+        "127.0.0.01",
+    ),
+    *("localhost,evil.example", "localhost evil.example", "http://localhost", "%6cocalhost", "lôcalhost"),
+]
+
+
+@pytest.mark.parametrize("host", OWN)
+async def test_on_loopback_the_names_of_loopback_are_answered(playhead: Playhead, host: str):
+    for path in ("/healthz", "/api/v1/executions", "/docs", "/openapi.json"):
+        assert (await _ask(playhead, LOOPBACK, [("Host", host)], path=path)).status_code == 200
+
+
+@pytest.mark.parametrize("host", OTHERS)
+async def test_on_loopback_any_other_name_is_403_wherever_it_asks(playhead: Playhead, host: str):
+    for path in ("/healthz", "/readyz", "/metrics", "/api/v1/executions", "/docs", "/nowhere"):
+        answer = await _ask(playhead, LOOPBACK, [("Host", host)], path=path)
+        assert (answer.status_code, answer.json()["error_code"]) == (403, "host_not_allowed")
+        assert answer.json()["correlation_id"] == answer.headers["X-Correlation-ID"]
+        assert "PLAYHEAD_ALLOWED_HOSTS" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("sent", [[], [("Host", "localhost"), ("Host", "localhost")]], ids=["none", "two"])
+async def test_a_request_says_one_host(playhead: Playhead, sent: Sent):
+    answer = await _ask(playhead, LOOPBACK, sent)
+    assert (answer.status_code, answer.json()["error_code"]) == (403, "host_not_allowed")
+
+
+async def test_the_refusal_names_the_host_that_would_have_to_be_allowed(playhead: Playhead):
+    answer = await _ask(playhead, LOOPBACK, [("Host", "Proxy.Example:8443")])
+    assert "PLAYHEAD_ALLOWED_HOSTS=proxy.example;" in answer.json()["detail"]
+    answer = await _ask(playhead, LOOPBACK, [("Host", "x" * 5000)])
+    assert len(answer.json()["detail"]) < 6000
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        *(("playhead.example.com", 200), ("PLAYHEAD.example.com:9", 200), ("[fd00:0::1]:80", 200)),
+        *(("one.example:8443", 200), ("one.example", 403), ("one.example:80", 403)),
+        *(("localhost", 403), ("127.0.0.1", 403), ("sub.playhead.example.com", 403), ("10.1.2.3:8080", 403)),
+    ],
+)
+async def test_elsewhere_the_named_hosts_alone_are_answered(playhead: Playhead, host: str, status: int):
+    answer = await _ask(playhead, NAMED, [("Host", host)], path="/api/v1/executions")
+    assert answer.status_code == status
+
+
+def test_a_host_that_was_named_with_a_port_may_leave_out_that_of_its_scheme():
+    hosts = Hosts(loopback=False, named=frozenset({"one.example:443"}))
+    assert hosts.allow("one.example", "/", "https")
+    assert hosts.allow("one.example:443", "/", "http")
+    assert not hosts.allow("one.example", "/", "http")
+
+
+async def test_elsewhere_without_names_any_host_is_answered(playhead: Playhead):
+    for sent in ([("Host", "evil.example")], [("Host", "10.1.2.3:8080")], [("Host", "?")], []):
+        assert (await _ask(playhead, ANYWHERE, sent, path="/api/v1/executions")).status_code == 200
+
+
+async def test_probes_ask_by_the_address_of_a_pod_whatever_names_are_allowed(playhead: Playhead):
+    for path in ("/healthz", "/readyz"):
+        for sent in ([("Host", "10.1.2.3:8080")], [("Host", "[fd00::7]:8080")], [("Host", "127.0.0.1")], []):
+            assert (await _ask(playhead, NAMED, sent, path=path)).status_code == 200
+        assert (await _ask(playhead, NAMED, [("Host", "evil.example")], path=path)).status_code == 403
+
+
+async def test_on_loopback_further_names_may_be_allowed(playhead: Playhead):
+    hosts = Hosts(loopback=True, named=frozenset({"proxy.example"}))
+    for host, status in (("proxy.example", 200), ("localhost", 200), ("evil.example", 403)):
+        assert (await _ask(playhead, hosts, [("Host", host)])).status_code == status
+
+
+# -- pages of other sites --------------------------------------------------------------------------
+
+WRITES = [
+    ("POST", f"/api/v1/executions/{X}/cancel"),
+    ("POST", f"/api/v1/dead-letters/{X}/resend"),
+    ("POST", "/api/v1/dead-letters/resend"),
+    ("POST", "/api/v1/configs/words/deactivate"),
+    ("POST", "/api/v1/configs/words/activate"),
+    ("POST", "/api/v1/configs/words/run"),
+    ("POST", "/api/v1/configs"),
+    ("POST", "/api/v1/replay"),
+    ("POST", "/nowhere"),
+    ("PUT", "/api/v1/configs"),
+    ("DELETE", "/healthz"),
+]
+OWN_ORIGINS = ["http://localhost:8080", "HTTP://LOCALHOST:8080"]
+OTHER_ORIGINS = [
+    *(
+        "https://evil.example",
+        "http://localhost",
+        "http://localhost:3000",
+        "https://localhost:8080",
+        "null",
+        "",
+    ),
+    *("http://127.0.0.1:8080", "http://localhost:8080.evil.example", "http://evil.example:8080", "file://"),
+    *(
+        "http://localhost:8080@evil.example",
+        "http://localhost:8080/",
+        "http://localhost:8080 null",
+        "localhost:8080",
+    ),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), WRITES)
+async def test_no_page_of_another_site_changes_anything(playhead: Playhead, method: str, path: str):
+    host = ("Host", "localhost:8080")
+    for headers in (
+        *([("Origin", origin)] for origin in OTHER_ORIGINS),
+        *([("Sec-Fetch-Site", site)] for site in ("cross-site", "same-site", "Cross-Site", "new-word", "")),
+        [("Origin", "http://localhost:8080"), ("Origin", "https://evil.example")],
+        [("Origin", "https://evil.example"), ("Sec-Fetch-Site", "same-origin")],
+    ):
+        answer = await _ask(playhead, LOOPBACK, [host, *headers], method, path)
+        assert (answer.status_code, answer.json()["error_code"]) == (403, "cross_origin"), headers
+        assert answer.json()["correlation_id"] == answer.headers["X-Correlation-ID"]
+    assert (await playhead.get("configs/words"))["active"]
+
+
+@pytest.mark.parametrize(("method", "path"), WRITES)
+async def test_programs_and_pages_of_the_server_itself_pass(playhead: Playhead, method: str, path: str):
+    host = ("Host", "localhost:8080")
+    for headers in (
+        [],
+        *([("Origin", origin)] for origin in OWN_ORIGINS),
+        *([("Sec-Fetch-Site", site)] for site in ("same-origin", "none")),
+        [("Origin", "http://localhost:8080"), ("Sec-Fetch-Site", "same-origin")],
+    ):
+        assert (await _ask(playhead, LOOPBACK, [host, *headers], method, path)).status_code != 403
+
+
+async def test_the_origin_of_a_host_without_a_port_is_that_of_its_scheme(playhead: Playhead):
+    path = "/api/v1/configs/words/deactivate"
+    for origin, status in (
+        ("http://localhost", 200),
+        ("http://localhost:80", 200),
+        ("https://localhost", 403),
+    ):
+        answer = await _ask(playhead, LOOPBACK, [("Host", "localhost"), ("Origin", origin)], "POST", path)
+        assert answer.status_code == status
+
+
+async def test_the_page_under_a_name_that_the_operator_gave_is_the_servers_own(playhead: Playhead):
+    """A proxy that ends TLS may say http and a Host of its own."""
+    hosts = Hosts(loopback=True, named=frozenset({"playhead.example.com"}))
+    path = "/api/v1/configs/words/deactivate"
+    for host in ("playhead.example.com", "127.0.0.1:8080"):
+        for origin, status in (("https://playhead.example.com", 200), ("https://evil.example", 403)):
+            answer = await _ask(playhead, hosts, [("Host", host), ("Origin", origin)], "POST", path)
+            assert answer.status_code == status
+
+
+async def test_reading_is_not_refused_and_given_to_no_page_of_another_site(playhead: Playhead):
+    sent = [("Host", "localhost"), ("Origin", "https://evil.example"), ("Sec-Fetch-Site", "cross-site")]
+    for path in ("/api/v1/executions", "/nowhere", "/openapi.json"):
+        answer = await _ask(playhead, LOOPBACK, sent, path=path)
+        assert answer.status_code in (200, 404)
+        assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert not [name for name in answer.headers if name.startswith("access-control-")]
+
+
+async def test_a_preflight_is_told_nothing(playhead: Playhead):
+    sent = [
+        ("Host", "localhost"),
+        ("Origin", "https://evil.example"),
+        ("Access-Control-Request-Method", "POST"),
+    ]
+    answer = await _ask(playhead, LOOPBACK, sent, "OPTIONS", "/api/v1/configs")
+    assert answer.status_code == 405
+    assert not [name for name in answer.headers if name.startswith("access-control-")]
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "text/plain; application/json"]
+)
+async def test_what_a_form_can_send_without_asking_is_read_by_no_body(playhead: Playhead, kind: str):
+    """Even where a browser is too old to say whose page it is; a form's files are a run, as of a program."""
+    for path in ("replay", "configs", "configs/validate", "configs/words/run", "dead-letters/resend"):
+        answer = await playhead.http.post(f"/api/v1/{path}", content=b"{}=", headers={"Content-Type": kind})
+        assert (answer.status_code, answer.json()["error_code"]) == (415, "unsupported_media_type")
+
+
+# -- every answer ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *(("GET", "/healthz"), ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/nowhere")),
+        *(("DELETE", "/healthz"), ("POST", "/api/v1/replay"), ("GET", "/docs/assets/swagger-ui.css")),
+    ],
+)
+async def test_every_answer_says_that_it_is_no_more_than_it_says(playhead: Playhead, method: str, path: str):
+    answer = await _ask(playhead, LOOPBACK, [("Host", "localhost")], method, path)
+    for name, value in GUARDS:
+        if path != "/docs" or name != "Content-Security-Policy":
+            assert answer.headers.get_list(name) == [value]
+
+
+async def test_the_docs_page_runs_its_own_scripts_and_no_others(playhead: Playhead):
+    answer = await _ask(playhead, LOOPBACK, [("Host", "localhost")], path="/docs")
+    policy = dict(part.split(" ", 1) for part in answer.headers["Content-Security-Policy"].split("; "))
+    [script] = re.findall(r"<script>(.*?)</script>", answer.text, re.DOTALL)
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    assert policy["script-src"] == f"'self' 'sha256-{digest}'"
+    assert (policy["default-src"], policy["frame-ancestors"]) == ("'none'", "'none'")
+    assert not re.findall(r'(?:src|href)="(?!/docs/assets/|data:)', answer.text)

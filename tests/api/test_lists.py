@@ -1,0 +1,202 @@
+"""What every list of the API has in common: pages, their size, and cursors that belong to one list."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.api.conftest import WORDS
+
+if TYPE_CHECKING:
+    from tests.api.conftest import Playhead
+
+TOP_OF_A_LIST = ("search", "queues/{queue}/messages")
+"""The best, or the first, `limit` of something that is no list to be read to its end."""
+
+LISTS: dict[str, list[dict[str, str]]] = {
+    "executions": [
+        {},
+        {"status": "failed"},
+        {"config": "words"},
+        {"kind": "run"},
+        {"tag": "t"},
+        {"parent": "RUN"},
+    ],
+    "executions/RUN/routes": [{}],
+    "executions/RUN/stages": [{}],
+    "executions/RUN/replays": [{}],
+    "executions/RUN/lineage": [{}, {"route": "split"}, {"status": "completed"}],
+    "replays": [{}, {"from_execution_id": "RUN"}],
+    "configs": [{}],
+    "configs/words/versions": [{}],
+    "lineage": [{"object_key": "RUN/input/a"}],
+    "lineage/batch/BATCH": [{}, {"route": "split"}, {"status": "completed"}],
+    "lineage/ROOT/chain": [{}, {"direction": "down"}],
+    "storage/objects": [
+        *({"execution_id": "RUN"}, {"execution_id": "RUN", "stage": "shouted"}),
+        {"execution_id": "RUN", "stage": "input", "path": "d"},
+    ],
+    "routes": [{}],
+    "dead-letters": [{}, {"execution_id": "RUN"}, {"route": "upper"}],
+    "adapters": [{}],
+    "errors": [{}],
+}
+"""Every list with its filters; each has at least two items in `full`, so that it gives a cursor."""
+EVERY = [(path, query) for path, queries in LISTS.items() for query in queries]
+IN_AN_ORDER_OF_THEIR_OWN = (
+    *("executions/RUN/routes", "executions/RUN/stages", "routes", "lineage/ROOT/chain"),
+    *("storage/objects", "adapters", "errors"),
+)
+each_list = pytest.mark.parametrize(
+    ("path", "query"), EVERY, ids=[f"{path}?{','.join(query)}" for path, query in EVERY]
+)
+
+
+class Full:
+    """A Playhead on which enough has happened, and the words for what is there."""
+
+    def __init__(self, playhead: Playhead) -> None:
+        self.playhead = playhead
+
+    async def fill(self) -> None:
+        playhead = self.playhead
+        files = {"a": b"x y z", "b": b"bad", "c": b"bad", "d/e": b"v w", "d/f": b"u"}
+        run = await playhead.run(files, tags=("t",))
+        await playhead.run(files, tags=("t",))
+        for version in ("", "# another\n"):
+            await playhead.apply(version + WORDS.replace("elsewhere", f"elsewhere{len(version)}"))
+        await playhead.apply(WORDS.replace("name: words", "name: other").replace("elsewhere", "away"))
+        for _ in range(2):
+            batch = (await playhead.replay(run, "input", "upper"))["replay_batch_id"]
+        await playhead.work()
+        [root] = (await playhead.get("lineage", object_key=f"{run}/shouted/a.md"))["items"]
+        self.names = {"RUN": run, "BATCH": batch, "ROOT": root["correlation_id"]}
+
+    def said(self, text: str) -> str:
+        for name, value in self.names.items():
+            text = text.replace(name, value)
+        return text
+
+    async def get(self, path: str, query: dict[str, str], wanted: int = 200, /, **more: Any) -> Any:
+        asked = {key: self.said(value) for key, value in query.items()}
+        return await self.playhead.get(self.said(path), wanted, **asked, **more)
+
+
+@pytest.fixture
+async def full(playhead: Playhead) -> Full:
+    made = Full(playhead)
+    await made.fill()
+    return made
+
+
+async def test_the_lists_below_are_all_that_there_are(playhead: Playhead):
+    described = (await playhead.http.get("/openapi.json")).json()["paths"]
+    lists = {
+        path.removeprefix("/api/v1/")
+        for path, operations in described.items()
+        if any(p["name"] == "limit" for p in operations.get("get", {}).get("parameters", ()))
+    }
+    tried = {
+        path.replace("RUN", "{execution_id}")
+        .replace("words", "{name}")
+        .replace("BATCH", "{replay_batch_id}")
+        .replace("ROOT", "{correlation_id}")
+        for path in LISTS
+    }
+    assert lists - set(TOP_OF_A_LIST) == tried
+
+
+@each_list
+async def test_a_list_is_the_same_in_pages_of_one_as_at_once(full: Full, path: str, query: dict[str, str]):
+    whole = (await full.get(path, query))["items"]
+    assert len(whole) >= 2
+    found, cursor = [], None
+    while True:
+        page = await full.get(path, query, 200, limit=1, cursor=cursor)
+        assert len(page["items"]) == 1
+        found += page["items"]
+        if (cursor := page["next_cursor"]) is None:
+            break
+    if path.endswith("/chain"):  # nearest first, and only within a page by distance
+        found.sort(key=lambda link: (link["distance"], link["correlation_id"]))
+        whole.sort(key=lambda link: (link["distance"], link["correlation_id"]))
+    assert found == whole
+
+
+@each_list
+async def test_a_list_takes_one_to_a_thousand_items_a_page(full: Full, path: str, query: dict[str, str]):
+    assert (await full.get(path, query, limit=1000))["next_cursor"] is None
+    for limit in ("0", "1001", "-1", "x", ""):
+        await full.get(path, query, 422, limit=limit)
+
+
+@each_list
+async def test_a_list_takes_no_cursor_but_its_own(full: Full, path: str, query: dict[str, str]):
+    for other, filters in EVERY:
+        cursor = (await full.get(other, filters, limit=1))["next_cursor"]
+        mine = (path, query) == (other, filters)
+        # Replays of an execution are one list, at two addresses.
+        mine = mine or ({path, other} == {"executions/RUN/replays", "replays"} and bool(query or filters))
+        answer = await full.get(path, query, 200 if mine else 400, limit=1, cursor=cursor)
+        assert mine or answer["error_code"] == "invalid_cursor"
+    for cursor in ("", "!", "MQ", "x" * 5000, "é"):
+        assert (await full.get(path, query, 400, cursor=cursor))["error_code"] == "invalid_cursor"
+
+
+async def _pages(
+    full: Full, path: str, query: dict[str, str], between: Callable[[], Awaitable[object]]
+) -> Any:
+    """A list read two at a time, with something done after the first page; and what it was before."""
+    before = (await full.get(path, query))["items"]
+    page = await full.get(path, query, limit=2)
+    found = page["items"]
+    await between()
+    while page["next_cursor"]:
+        page = await full.get(path, query, limit=2, cursor=page["next_cursor"])
+        found += page["items"]
+    return before, found
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "key"),
+    [
+        ("executions", {}, "execution_id"),
+        ("executions", {"tag": "t"}, "execution_id"),
+        ("replays", {}, "replay_batch_id"),
+        ("executions/RUN/lineage", {}, "correlation_id"),
+        ("lineage", {"object_key": "RUN/input/a"}, "correlation_id"),
+        ("dead-letters", {}, "correlation_id"),
+        ("configs/words/versions", {}, "version"),
+    ],
+)
+async def test_what_comes_while_a_list_is_read_moves_nothing(full: Full, path: str, query: Any, key: str):
+    async def more() -> None:
+        await full.playhead.run({"n": b"bad"}, tags=("t",))
+        await full.playhead.replay(full.names["RUN"], "input", "upper", "a")
+        await full.playhead.apply(WORDS.replace("elsewhere", "somewhere"))
+
+    before, found = await _pages(full, path, query, more)
+    assert [item[key] for item in found] == [item[key] for item in before]
+
+
+async def test_routes_that_a_new_version_moves_are_listed_once_and_none_is_missed(full: Full):
+    async def move() -> None:
+        # One more before those that were read: every route of the config has another number now.
+        source = WORDS.replace("name: words", "name: other").replace("elsewhere", "away")
+        first = "routes:\n  first:\n    inbound: {queue: new}\n    external: true\n"
+        await full.playhead.apply(source.replace("routes:\n", first))
+
+    before, found = await _pages(full, "routes", {}, move)
+    assert before[1]["config"] == before[2]["config"] == "other", "the first page ends within the config"
+    names = [(r["config"], r["route"]) for r in found]
+    assert names == [(r["config"], r["route"]) for r in before]
+
+
+@pytest.mark.parametrize(("path", "query"), [(p, q) for p, q in EVERY if p not in IN_AN_ORDER_OF_THEIR_OWN])
+async def test_lists_of_what_happened_begin_with_the_newest(full: Full, path: str, query: dict[str, str]):
+    items = (await full.get(path, query))["items"]
+    # Dead letters are in the order of their messages, whose ids go by the time they were made.
+    moments = [item["created_at" if "created_at" in item else "correlation_id"] for item in items]
+    assert moments == sorted(moments, reverse=True)

@@ -1,0 +1,229 @@
+"""`/metrics`: what a scraper reads, whatever is away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
+from prometheus_client.parser import text_string_to_metric_families
+
+from playhead.api.metrics import METRICS
+from playhead.errors import broker_unavailable, catalog_unavailable, store_unavailable
+from playhead.services.metrics import MetricsService
+
+if TYPE_CHECKING:
+    from tests.api.conftest import Playhead
+
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "operating.md"
+AWAY = {"store": store_unavailable, "broker": broker_unavailable, "catalog": catalog_unavailable}
+
+
+class Scrape:
+    """What one scrape said."""
+
+    def __init__(self, text: str) -> None:
+        self.families = {family.name: family for family in text_string_to_metric_families(text)}
+        self.samples = [sample for family in self.families.values() for sample in family.samples]
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """The sum of the samples that have these labels, and perhaps others; None when there is none."""
+        found = [
+            s.value
+            for s in self.samples
+            if s.name == f"playhead_{name}" and labels.items() <= s.labels.items()
+        ]
+        return sum(found) if found else None
+
+
+async def scrape(playhead: Playhead, http: httpx.AsyncClient | None = None) -> Scrape:
+    began = time.monotonic()
+    answer = await (http or playhead.http).get("/metrics")
+    assert time.monotonic() - began < 5  # 1.6 s are meant
+    assert (answer.status_code, answer.headers["content-type"].split(";")[0]) == (200, "text/plain")
+    return Scrape(answer.text)
+
+
+async def test_it_prints_every_metric_that_is_declared_and_no_other_of_ours(playhead: Playhead):
+    await playhead.run({"a": b"x"})
+    families = (await scrape(playhead)).families
+    ours = {name: family for name, family in families.items() if name.startswith("playhead_")}
+    assert {(name, f.type, f.documentation) for name, f in ours.items()} == {
+        (metric.name.removesuffix("_total"), metric.kind, metric.help) for metric in METRICS
+    }
+    for metric in METRICS:
+        labels = {label for s in ours[metric.name.removesuffix("_total")].samples for label in s.labels}
+        assert labels - {"le"} == set(metric.labels), metric.name
+
+
+async def test_the_page_for_operators_has_every_metric_with_its_labels_and_meaning():
+    lines = [
+        line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `playhead_")
+    ]
+    assert lines == [
+        f"| `{m.name}` | {m.kind} | {', '.join(f'`{label}`' for label in m.labels)} | {m.help} |"
+        for m in METRICS
+    ]
+
+
+async def test_openmetrics_is_given_to_who_asks_for_it(playhead: Playhead):
+    answer = await playhead.http.get("/metrics", headers={"Accept": "application/openmetrics-text"})
+    assert answer.headers["content-type"].startswith("application/openmetrics-text;")
+    assert any(family.name == "playhead_messages_completed" for family in openmetrics(answer.text))
+
+
+async def test_the_numbers_are_those_of_the_api(playhead: Playhead):
+    execution = await playhead.run({"a.md": b"two words", "b.md": b"bad", "c.md": b"x"})
+    replay = await playhead.replay(execution, "shouted", "split")
+    await playhead.replay(execution, "shouted", "aside")
+    await playhead.work()
+    now = await scrape(playhead)
+
+    counts: Counter[tuple[str, str]] = Counter()
+    for one in await playhead.items("executions"):
+        for route in await playhead.items(f"executions/{one['execution_id']}/routes"):
+            for state in ("pending", "completed", "failed"):
+                counts[route["route"], state] += route["counts"][state]
+    assert counts["split", "completed"] == 4
+    for name in ("upper", "split", "aside"):
+        of = {"config": "words", "route": name}
+        assert now.value("messages_completed_total", **of) == counts[name, "completed"]
+        assert now.value("messages_dead_total", **of) == counts[name, "failed"]
+        assert now.value("messages", **of, state="dead") == counts[name, "failed"]
+        assert now.value("messages", **of, state="pending") == counts[name, "pending"]
+    assert now.value("attempt_duration_seconds_count", route="upper") == 3
+    assert now.value("message_age_seconds_count", route="upper") == 2
+    assert replay["objects_published"] == 2
+    assert now.value("replay_messages_published_total", route="split") == 2
+    assert now.value("replay_messages_published_total") == 4
+    for shown in await playhead.items("routes"):
+        assert now.value("queue_depth", queue=shown["queue"]) == shown["queue_depth"]
+        assert now.value("in_flight", queue=shown["queue"]) == shown["in_flight"]
+        assert now.value("workers", queue=shown["queue"]) == shown["workers"]
+    assert now.value("queue_depth", route="aside") == 2
+    assert now.value("processes", kind="serve") == 1
+    assert now.value("build_info", version="1.2.3") == 1
+
+
+async def test_a_route_that_has_done_nothing_is_there_with_zeros(playhead: Playhead):
+    now = await scrape(playhead)
+    for metric in METRICS:
+        if metric.labels[:2] == ("config", "route") and metric.kind != "histogram":
+            assert now.value(metric.name.removeprefix("playhead_"), route="split") == 0, metric.name
+
+
+# -- requests --------------------------------------------------------------------------------------
+
+
+async def test_requests_are_counted_by_the_template_of_their_route(playhead: Playhead):
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(playhead.own_app(), raise_app_exceptions=False),
+        base_url="http://playhead",
+    ) as http:
+        for number in range(3):
+            await http.get(f"/api/v1/executions/018f0000-0000-7000-8000-00000000000{number}")
+            await http.get(f"/nothing/{number}")
+            await http.get(f"/docs-nothing-{number}")
+        await http.request("BREW", "/healthz")
+        await http.delete("/api/v1/executions/x")
+        await http.get("/openapi.json")
+        await http.post("/api/v1/replay", content=b"x" * 30_000)
+        now = await scrape(playhead, http)
+
+    told = {
+        (s.labels["method"], s.labels["route"], s.labels["status"]): s.value
+        for s in now.families["playhead_http_requests"].samples
+    }
+    assert told == {
+        ("GET", "/api/v1/executions/{execution_id}", "404"): 3,
+        ("GET", "none", "404"): 6,
+        ("other", "/healthz", "405"): 1,
+        ("DELETE", "/api/v1/executions/{execution_id}", "405"): 1,
+        ("GET", "/openapi.json", "200"): 1,
+        ("POST", "/api/v1/replay", "413"): 1,
+    }
+    assert now.value("http_request_duration_seconds_count", route="none") == 6
+    assert now.value("http_request_duration_seconds_bucket", route="none", le="+Inf") == 6
+
+
+async def test_a_stream_is_counted_and_not_timed(playhead: Playhead):
+    execution = await playhead.run({"a": b"x"})
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(playhead.own_app()), base_url="http://playhead"
+    ) as http:
+        await http.get(f"/api/v1/executions/{execution}/events")
+        now = await scrape(playhead, http)
+    route = "/api/v1/executions/{execution_id}/events"
+    assert now.value("http_requests_total", route=route, status="200") == 1
+    assert now.value("http_request_duration_seconds_count", route=route) is None
+
+
+# -- what is away ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("port", ["store", "broker", "catalog"])
+async def test_what_is_away_is_said_and_the_rest_is_told(playhead: Playhead, port: str):
+    await playhead.run({"a": b"x"})
+    await scrape(playhead)
+    getattr(playhead, f"{port}_outage").error = AWAY[port]("it is away")
+    now = await scrape(playhead)
+    assert {s.labels["port"]: s.value for s in now.families["playhead_backend_up"].samples} == {
+        other: float(other != port) for other in ("store", "broker", "catalog")
+    }
+    assert (now.value("messages_completed_total") is None) == (port == "catalog")
+    assert (now.value("queue_depth") is None) == (port in ("broker", "catalog"))
+    getattr(playhead, f"{port}_outage").error = None
+    assert (await scrape(playhead)).value("backend_up") == 3
+
+
+async def test_a_backend_that_hangs_is_down_and_holds_up_no_scrape(playhead: Playhead):
+    await scrape(playhead)
+    slow = playhead.catalog_outage
+    slow.gate = asyncio.Event()
+    began = time.monotonic()
+    now = await scrape(playhead)
+    assert time.monotonic() - began < 10  # 1.6 s are meant; it would wait for ever
+    assert now.value("backend_up", port="catalog") == 0
+    assert now.value("backend_up", port="broker") == 1
+    # The queues are known from before, so what waits in them still is.
+    assert now.value("queue_depth", route="upper") == 0
+    asked = slow.asked
+    await scrape(playhead)
+    assert slow.asked == asked, "a question that is not answered is not asked again"
+    slow.gate.set()
+    await asyncio.sleep(0.05)
+    assert (await scrape(playhead)).value("backend_up", port="catalog") == 1
+
+
+async def test_scrapes_at_the_same_time_share_what_they_ask(playhead: Playhead):
+    service = MetricsService(playhead.catalog, playhead.broker, playhead.store)
+    slow = playhead.store_outage
+    slow.gate, before = asyncio.Event(), slow.asked
+    scrapes = [asyncio.create_task(service.collect()) for _ in range(5)]
+    await asyncio.sleep(0.05)
+    slow.gate.set()
+    assert [(await one).up["store"] for one in scrapes] == [True] * 5
+    assert slow.asked == before + 1
+
+
+async def test_a_fault_of_ours_leaves_out_what_it_hit(
+    playhead: Playhead, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    async def broken() -> None:
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr(playhead.catalog, "open_by_route", broken)
+    now = await scrape(playhead)
+    assert (now.value("messages"), now.value("backend_up", port="catalog")) == (None, 1)
+    assert "loop_failed" in [record.message for record in caplog.records]
+
+
+async def test_the_description_has_it(playhead: Playhead):
+    described = json.loads((await playhead.http.get("/openapi.json")).text)["paths"]["/metrics"]["get"]
+    assert set(described["responses"]["200"]["content"]) == {"text/plain", "application/openmetrics-text"}

@@ -1,0 +1,83 @@
+"""Queues over HTTP: looked at, and taken out by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from playhead.errors import broker_unavailable
+
+if TYPE_CHECKING:
+    from tests.api.conftest import Playhead
+
+QUEUE = "queues/elsewhere"
+
+
+@pytest.fixture
+async def wanted(playhead: Playhead) -> list[dict[str, str]]:
+    """The payloads that wait in the queue `elsewhere`."""
+    execution = await playhead.run({"a.md": b"x", "b.md": b"y"})
+    await playhead.replay(execution, "shouted", "aside")
+    return [{"object_key": f"{execution}/shouted/{name}.md"} for name in ("a", "b")]
+
+
+def payloads(page: Any) -> list[Any]:
+    return [message["payload"] for message in page["items"]]
+
+
+async def test_what_is_peeked_at_stays(playhead: Playhead, wanted: list[dict[str, str]]):
+    for _ in range(2):
+        page = await playhead.get(f"{QUEUE}/messages")
+        assert payloads(page) == wanted
+        assert page["items"][0]["headers"]["route"] == "aside"
+    assert payloads(await playhead.get(f"{QUEUE}/messages", limit=1)) == wanted[:1]
+    assert await playhead.get("queues/never.was/messages") == {"items": [], "next_cursor": None}
+
+
+async def test_what_is_taken_is_hidden_until_it_is_removed_and_then_gone(
+    playhead: Playhead, wanted: list[dict[str, str]]
+):
+    first = await playhead.post(f"{QUEUE}/take", {})
+    assert payloads(first) == wanted[:1]
+    rest = await playhead.post(f"{QUEUE}/take", {"limit": 10})
+    assert payloads(rest) == wanted[1:]
+    assert await playhead.post(f"{QUEUE}/take", {"limit": 10}) == {"items": [], "receipt": None}
+    assert sum(await playhead.broker.depth("elsewhere")) == 2
+    for taken in (first, rest):
+        assert await playhead.post(f"{QUEUE}/remove", {"receipt": taken["receipt"]}) == {"removed": 1}
+    assert sum(await playhead.broker.depth("elsewhere")) == 0
+
+
+async def test_a_receipt_removes_once_and_one_of_another_server_never(
+    playhead: Playhead, wanted: list[dict[str, str]]
+):
+    taken = await playhead.post(f"{QUEUE}/take", {"limit": 2})
+    await playhead.post(f"{QUEUE}/remove", {"receipt": taken["receipt"]})
+    for receipt in (taken["receipt"], "of-another"):
+        answer = await playhead.post(f"{QUEUE}/remove", {"receipt": receipt}, 404)
+        assert answer["error_code"] == "receipt_not_found"
+
+
+async def test_a_receipt_can_be_tried_again_when_the_broker_was_away(
+    playhead: Playhead, wanted: list[dict[str, str]]
+):
+    taken = await playhead.post(f"{QUEUE}/take", {"limit": 2})
+    playhead.broker_outage.error = broker_unavailable("gone")
+    await playhead.post(f"{QUEUE}/remove", {"receipt": taken["receipt"]}, 503)
+    playhead.broker_outage.error = None
+    assert await playhead.post(f"{QUEUE}/remove", {"receipt": taken["receipt"]}) == {"removed": 2}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("queues/a%20b/take", {"limit": 1}),
+        ("queues/elsewhere/take", {"limit": 0}),
+        ("queues/elsewhere/take", {"limit": 1001}),
+        ("queues/elsewhere/take", {"limits": 1}),
+        ("queues/elsewhere/remove", {}),
+    ],
+)
+async def test_what_has_the_wrong_shape_takes_nothing(playhead: Playhead, path: str, body: Any):
+    await playhead.post(path, body, 422)

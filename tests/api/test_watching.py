@@ -1,0 +1,278 @@
+"""Streams of events: what a watcher is told, when, and what is told again to one who comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from playhead.api.schemas import ErrorResponse
+from playhead.errors import broker_unavailable, catalog_unavailable
+
+if TYPE_CHECKING:
+    from tests.api.conftest import Playhead
+
+NOBODY = "00000000-0000-0000-0000-000000000001"
+
+
+@dataclass(frozen=True)
+class Event:
+    name: str
+    id: str
+    data: Any
+
+
+def read(body: str) -> list[Event]:
+    """The events of a stream, read as the specification of `EventSource` says."""
+    found = []
+    for block in re.split(r"\n\n", body):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+        if fields:
+            assert set(fields) == {"event", "id", "data"}
+            found.append(Event(fields["event"], fields["id"], json.loads(fields["data"])))
+    return found
+
+
+async def watch(playhead: Playhead, path: str, last: str | None = None) -> httpx.Response:
+    """A stream from its first byte to its last."""
+    headers = {"Last-Event-ID": last} if last is not None else {}
+    async with asyncio.timeout(10):
+        return await playhead.http.get(f"/api/v1/{path}/events", headers=headers)
+
+
+async def while_watching(
+    playhead: Playhead, path: str, happens: Callable[[], Awaitable[object]], last: str | None = None
+) -> str:
+    """What a stream tells while something happens, to its end."""
+    stream = asyncio.create_task(watch(playhead, path, last))
+    await asyncio.sleep(0.1)
+    assert not stream.done()
+    await happens()
+    return (await stream).text
+
+
+async def begun(playhead: Playhead) -> str:
+    """An execution that waits for a worker."""
+    answer = await playhead.http.post("/api/v1/configs/words/run", files=[("files", ("a", b"one two"))])
+    return str(answer.json()["execution_id"])
+
+
+async def begun_replay(playhead: Playhead) -> Any:
+    """A replay whose messages no broker takes as yet."""
+    source = await playhead.run({f"{n}.md": b"one two" for n in range(7)})
+    playhead.publish_outage.error = broker_unavailable("not now")
+    playhead.replays.stopping = True  # nobody waits for it
+    body = {"from_execution_id": source, "from_stage": "shouted", "to_route": "split"}
+    answer = await playhead.http.post("/api/v1/replay", json=body)
+    assert answer.json()["error_code"] == "replay_continues"
+    [replay] = await playhead.items("replays")
+    return replay
+
+
+# -- what is told ----------------------------------------------------------------------------------
+
+
+async def test_what_has_ended_is_told_at_once_then_its_end_and_the_stream_closes(playhead: Playhead):
+    execution = await playhead.run({"a": b"x"})
+    replay = await playhead.replay(execution, "shouted", "split")
+    for path, name in (
+        (f"executions/{execution}", "execution"),
+        (f"replays/{replay['replay_batch_id']}", "replay"),
+    ):
+        answer = await watch(playhead, path)
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].partition(";")[0] == "text/event-stream"
+        assert answer.headers["cache-control"] == "no-cache"
+        assert answer.headers["x-accel-buffering"] == "no"
+        told = read(answer.text)
+        assert [e.name for e in told] == [name, "end"]
+        shown = await playhead.get(path)
+        for event in told:
+            assert {key: event.data[key] for key in shown} == shown
+        assert set(told[0].data) - set(shown) == ({"rate", "eta_seconds"} if name == "replay" else set())
+
+
+async def test_an_execution_is_told_again_whenever_it_has_changed(playhead: Playhead):
+    execution = await begun(playhead)
+    told = read(await while_watching(playhead, f"executions/{execution}", playhead.work))
+    assert [e.name for e in told] == ["execution"] * (len(told) - 1) + ["end"]
+    assert [told[0].data["status"], told[-2].data["status"]] == ["running", "completed"]
+    assert told[-1].data == told[-2].data == await playhead.get(f"executions/{execution}")
+    assert len({e.id for e in told}) == len(told)
+    for one, other in pairwise(told[:-1]):
+        assert one.data != other.data
+
+
+async def test_a_replay_is_told_with_its_rate_until_its_publishing_ends(playhead: Playhead):
+    replay = await begun_replay(playhead)
+    path = f"replays/{replay['replay_batch_id']}"
+
+    async def broker_is_back() -> None:
+        playhead.publish_outage.error = None
+
+    told = read(await while_watching(playhead, path, broker_is_back))
+    assert [e.name for e in told] == ["replay"] * (len(told) - 1) + ["end"]
+    first, last = told[0].data, told[-1].data
+    assert (first["status"], first["objects_published"]) == (None, 0)
+    assert (first["rate"], first["eta_seconds"]) == (None, None)
+    assert (last["status"], last["objects_published"]) == ("publishing_complete", 7)
+    assert last["rate"] > 0
+    assert last["eta_seconds"] == 0
+
+
+async def test_a_cancelled_execution_and_its_replay_have_ended(playhead: Playhead):
+    replay = await begun_replay(playhead)
+    path = f"replays/{replay['replay_batch_id']}"
+
+    async def cancel() -> None:
+        await playhead.post(f"executions/{replay['execution_id']}/cancel")
+
+    told = read(await while_watching(playhead, path, cancel))
+    assert (told[-1].name, told[-1].data["state"]) == ("end", "cancelled")
+    assert told[-1].data["status"] == "partial_failure"
+    told = read((await watch(playhead, f"executions/{replay['execution_id']}")).text)
+    assert [(e.name, e.data["status"]) for e in told] == [("execution", "cancelled"), ("end", "cancelled")]
+
+
+async def test_an_execution_that_only_the_store_knows_has_ended(playhead: Playhead):
+    await playhead.put(f"{NOBODY}/found/a")
+    told = read((await watch(playhead, f"executions/{NOBODY}")).text)
+    assert [(e.name, e.data["kind"]) for e in told] == [("execution", "adopted"), ("end", "adopted")]
+
+
+# -- coming back -----------------------------------------------------------------------------------
+
+
+async def test_who_comes_back_is_told_only_what_is_new_since(playhead: Playhead):
+    execution = await begun(playhead)
+    path = f"executions/{execution}"
+    told = read(await while_watching(playhead, path, playhead.work))
+    running, completed, end = told[0], told[-2], told[-1]
+
+    assert read((await watch(playhead, path, running.id)).text) == [completed, end]
+    assert read((await watch(playhead, path, completed.id)).text) == [end]
+    over = await watch(playhead, path, end.id)
+    assert (over.status_code, over.content) == (204, b"")
+
+
+async def test_who_knows_the_present_state_is_told_the_next_first(playhead: Playhead):
+    execution = await begun(playhead)
+    path = f"executions/{execution}"
+    stream = asyncio.create_task(watch(playhead, path))
+    await asyncio.sleep(0.1)
+    await playhead.restart()
+    [present] = read((await stream).text)
+
+    told = read(await while_watching(playhead, path, playhead.work, present.id))
+    assert told[0].data["counts"] != present.data["counts"]
+    assert present.id not in [e.id for e in told]
+
+
+@pytest.mark.parametrize("last", ["", "0", "garbage", "d6037dcbd79067b1600b1eef.end", "\u00e9" * 500])
+async def test_an_id_from_elsewhere_gets_the_present_state(playhead: Playhead, last: str):
+    execution = await playhead.run({"a": b"x"})
+    async with asyncio.timeout(10):
+        answer = await playhead.http.get(
+            f"/api/v1/executions/{execution}/events", headers={b"Last-Event-ID": last.encode()}
+        )
+    assert [e.name for e in read(answer.text)] == ["execution", "end"]
+
+
+async def test_what_ended_and_was_resumed_is_told_to_one_who_heard_of_the_end(playhead: Playhead):
+    execution = await playhead.run({"a": b"bad"})
+    path = f"executions/{execution}"
+    end = read((await watch(playhead, path)).text)[-1]
+    assert (end.name, end.data["status"]) == ("end", "failed")
+    await playhead.post("dead-letters/resend", {"execution_id": execution}, 202)
+
+    told = read(await while_watching(playhead, path, playhead.work, end.id))
+    assert told[0].data["status"] == "running"
+    assert (told[-1].name, told[-1].data["status"]) == ("end", "failed")
+    assert told[-1].id != end.id
+
+
+# -- what goes wrong -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "code"), [("executions", "execution_not_found"), ("replays", "replay_not_found")]
+)
+async def test_what_does_not_exist_is_404_before_a_stream_begins(playhead: Playhead, path: str, code: str):
+    answer = await watch(playhead, f"{path}/{NOBODY}", "1")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/json"
+    assert set(answer.json()) == set(ErrorResponse.model_fields)
+    assert answer.json()["error_code"] == code
+
+
+@pytest.mark.parametrize("path", ["executions", "replays"])
+async def test_a_catalog_that_is_away_is_503_before_a_stream_begins(playhead: Playhead, path: str):
+    playhead.catalog_outage.error = catalog_unavailable("it is away")
+    answer = await watch(playhead, f"{path}/{NOBODY}")
+    assert (answer.status_code, answer.json()["error_code"]) == (503, "catalog_unavailable")
+
+
+async def test_a_stream_outlives_a_catalog_that_is_away_and_says_so_once(playhead: Playhead):
+    execution = await begun(playhead)
+
+    async def catalog_goes_and_comes() -> None:
+        playhead.catalog_outage.error = catalog_unavailable("it is\naway")
+        await asyncio.sleep(0.1)
+        playhead.catalog_outage.error = None
+        await asyncio.sleep(0.1)
+        await playhead.work()
+
+    body = await while_watching(playhead, f"executions/{execution}", catalog_goes_and_comes)
+    assert [line for line in body.splitlines() if line.startswith(":")] == [
+        ": catalog_unavailable: it is",
+        ": away",
+    ]
+    told = read(body)
+    assert [told[0].data["status"], told[-1].data["status"]] == ["running", "completed"]
+    assert len({e.id for e in told}) == len(told), "what was known before is not told again"
+
+
+async def test_a_stream_closes_without_an_end_when_its_process_stops(playhead: Playhead):
+    execution = await begun(playhead)
+
+    told = read(await while_watching(playhead, f"executions/{execution}", playhead.restart))
+    assert [e.name for e in told] == ["execution"]
+
+
+async def test_a_head_is_answered_at_once_though_the_stream_would_go_on(playhead: Playhead):
+    execution = await begun(playhead)
+    async with asyncio.timeout(10):
+        answer = await playhead.http.head(f"/api/v1/executions/{execution}/events")
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+
+
+# -- the description -------------------------------------------------------------------------------
+
+
+async def test_the_description_tells_what_is_in_a_stream_and_that_errors_are_json(playhead: Playhead):
+    served = (await playhead.http.get("/openapi.json")).json()
+    for path, name, model in (
+        ("/api/v1/executions/{execution_id}/events", "execution", "Execution"),
+        ("/api/v1/replays/{replay_batch_id}/events", "replay", "ReplayProgress"),
+    ):
+        operation = served["paths"][path]["get"]
+        assert [p["name"] for p in operation["parameters"] if p["in"] == "header"] == ["Last-Event-ID"]
+        told = operation["responses"]
+        assert set(told) >= {"200", "204", "404", "503"}
+        assert list(told["200"]["content"]) == ["text/event-stream"]
+        event = told["200"]["content"]["text/event-stream"]["itemSchema"]["properties"]
+        assert event["event"]["enum"] == [name, "end"]
+        assert event["data"]["contentSchema"] == {"$ref": f"#/components/schemas/{model}"}
+        assert model in served["components"]["schemas"]
+        for status in ("404", "500", "503"):
+            assert told[status]["content"] == {
+                "application/json": {"schema": {"$ref": "#/components/schemas/ErrorResponse"}}
+            }

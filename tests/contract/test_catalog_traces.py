@@ -1,0 +1,143 @@
+"""What every catalog does with an execution's `traceparent`: whoever calls a message, whenever, has it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+
+from playhead.envelope import Call
+from playhead.ids import uuid7
+from playhead.ports.catalog import Catalog
+
+if TYPE_CHECKING:
+    from tests.contract.conftest import Lab, Started
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+async def traced(catalog: Catalog, lab: Lab, *paths: str) -> tuple[UUID, list[Call]]:
+    """A run under a span, with its calls published; its job is not closed."""
+    version = await lab.save(lab.DOCS)
+    run = await catalog.open_run(
+        uuid7(), "docs", version, tags=[], owner="w1", lease=lab.LEASE, traceparent=TRACEPARENT
+    )
+    execution = run.execution_id
+    await catalog.bind_inputs(execution, [lab.input(path) for path in paths])
+    assert await catalog.seal(execution)
+    held = await lab.hold(execution)
+    assert held.headers.traceparent == TRACEPARENT
+    calls = await lab.list_all(held, *(f"{execution}/input/{path}" for path in paths))
+    await catalog.mark(held, calls[-1].ordinal or 0)
+    return execution, calls
+
+
+def spans(calls: Sequence[Call]) -> list[str | None]:
+    return [call.headers.shared().get("traceparent") for call in calls]
+
+
+async def test_the_calls_of_a_run_carry_the_span_it_was_made_under(catalog: Catalog, lab: Lab):
+    _, calls = await traced(catalog, lab, "a.md", "b.md")
+
+    assert spans(calls) == [TRACEPARENT] * 2
+
+
+async def test_the_calls_of_a_replay_carry_the_span_it_was_made_under(catalog: Catalog, lab: Lab):
+    source = await lab.sealed("a.md")
+    replay = await catalog.open_replay(
+        batch=uuid7(),
+        source=source,
+        stage="input",
+        path=None,
+        prefix=f"{source}/input",
+        to_route="convert",
+        config="docs",
+        version=await lab.save(lab.DOCS),
+        route="convert",
+        traceparent=TRACEPARENT,
+    )
+
+    held = await lab.hold(replay.execution_id)
+    calls = await lab.list_all(held, f"{source}/input/a.md")
+
+    assert spans(calls) == [TRACEPARENT]
+    assert (await lab.claim(UUID(calls[0].correlation_id))).traceparent == TRACEPARENT
+
+
+async def test_who_takes_a_job_over_publishes_under_the_same_span(catalog: Catalog, lab: Lab):
+    source = await lab.sealed("a.md")
+    replay = await catalog.open_replay(
+        batch=uuid7(),
+        source=source,
+        stage="input",
+        path=None,
+        prefix=f"{source}/input",
+        to_route="convert",
+        config="docs",
+        version=await lab.save(lab.DOCS),
+        route="convert",
+        traceparent=TRACEPARENT,
+    )
+    await lab.list_all(await lab.hold(replay.execution_id, "gone"), f"{source}/input/a.md")
+    lab.clock.advance(lab.LEASE + 1)
+
+    held = await lab.hold(replay.execution_id, "w2")
+
+    assert held.headers.traceparent == TRACEPARENT
+    left = await catalog.unpublished(held, limit=10)
+    assert spans(left) == [TRACEPARENT]
+    await catalog.mark(held, left[-1].ordinal or 0, uncertain=left)
+    assert spans(await catalog.unsettled(held, limit=10)) == [TRACEPARENT]
+
+
+async def test_a_claim_knows_the_span_and_so_do_the_children(catalog: Catalog, lab: Lab):
+    _, calls = await traced(catalog, lab, "a.md")
+
+    claim = await lab.claim(UUID(calls[0].correlation_id))
+    children = await lab.done(claim, lab.output("1.md"), publisher="gone")
+
+    assert claim.traceparent == TRACEPARENT
+    assert spans(children) == [TRACEPARENT]
+    refusal = await lab.refusal(claim.correlation_id)
+    assert spans(refusal.children) == [TRACEPARENT]
+    assert spans(await catalog.orphans("w2", limit=10)) == [TRACEPARENT]
+
+
+async def test_a_retry_is_called_under_the_span_however_late_it_is(catalog: Catalog, lab: Lab):
+    _, calls = await traced(catalog, lab, "a.md")
+    await lab.fail(await lab.claim(UUID(calls[0].correlation_id)), delay=3600)
+
+    lab.clock.advance(3601)
+
+    assert spans(await catalog.due("w2", limit=10)) == [TRACEPARENT]
+
+
+async def test_what_a_broker_lost_is_called_under_the_span(catalog: Catalog, lab: Lab):
+    await traced(catalog, lab, "a.md")
+
+    assert spans(await catalog.recall_unheard("w2", "docs.convert", limit=10)) == [TRACEPARENT]
+
+
+async def test_a_dead_letter_that_is_sent_again_is_called_under_the_span(catalog: Catalog, lab: Lab):
+    execution, calls = await traced(catalog, lab, "a.md")
+    await lab.kill(UUID(calls[0].correlation_id))
+
+    await catalog.resend(execution=execution)
+
+    assert spans(await catalog.orphans("w2", limit=10)) == [TRACEPARENT]
+
+
+@pytest.mark.parametrize("kind", ["run", "replay"])
+async def test_without_a_span_there_is_no_header(kind: str, catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    made: Started = run
+    if kind == "replay":
+        made = await lab.started_replay(run.execution, f"{run.execution}/input/a.md")
+
+    assert all("traceparent" not in call.headers.shared() for call in made.calls)
+    claim = await lab.claim(made.ids[0])
+    assert claim.traceparent is None
+    children = await lab.done(claim, lab.output("1.md"))
+    assert all("traceparent" not in call.headers.shared() for call in children)

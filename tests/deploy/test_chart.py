@@ -1,0 +1,321 @@
+"""The Helm chart: rendered by Helm's own library, and held against what Kubernetes accepts."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from importlib.util import find_spec
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from playhead.backends.broker_nats.streams import CONSUMER, stream_of
+from playhead.settings import PREFIX
+from tests.deploy.tools import ROOT, TIMEOUT_SECONDS, is_setting, parses
+from tests.servers import Missing, absent
+
+CHART: Final = ROOT / "deploy" / "helm" / "playhead"
+LEAST: Final[dict[str, Any]] = {"secretName": "playhead"}
+QUEUES: Final = {"queues": ["docs.convert", "docs.index_all"], "nats": {"monitoringEndpoint": "nats:8222"}}
+MOST: Final[dict[str, Any]] = {
+    **LEAST,
+    "image": {"digest": f"sha256:{'0' * 64}"},
+    "imagePullSecrets": [{"name": "registry"}],
+    "migrate": {"secretName": "playhead-owner"},
+    "settings": {"QUEUE_PREFIX": "eu_", "HEARTBEAT_SECONDS": 2},
+    "extraEnv": [{"name": "OTEL_SERVICE_NAME", "value": "playhead"}],
+    "extraEnvFrom": [{"configMapRef": {"name": "more"}}],
+    "podLabels": {"team": "documents"},
+    "podAnnotations": {"example.com/owner": "documents"},
+    "nodeSelector": {"kubernetes.io/arch": "amd64"},
+    "tolerations": [{"key": "spot", "operator": "Exists"}],
+    "affinity": {"podAntiAffinity": {}},
+    "priorityClassName": "batch",
+    "serviceAccount": {
+        "annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/playhead"}
+    },
+    "home": {"emptyDir": None, "persistentVolumeClaim": {"claimName": "playhead"}},
+    "server": {
+        "topologySpreadConstraints": [
+            spread := {
+                "maxSkew": 1,
+                "topologyKey": "topology.kubernetes.io/zone",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": {"app.kubernetes.io/component": "server"}},
+            }
+        ]
+    },
+    "worker": {"routes": ["convert", "docs/segment"], "processes": 4, "topologySpreadConstraints": [spread]},
+    "service": {"type": "LoadBalancer", "annotations": {"example.com/internal": "true"}},
+    "networkPolicy": {"from": [{"namespaceSelector": {"matchLabels": {"team": "documents"}}}]},
+    "keda": {"enabled": True, "minReplicas": 0},
+}
+ALL: Final[dict[str, dict[str, Any]]] = {
+    "least": LEAST,
+    "most": MOST,
+    "nats": {**LEAST, "keda": {"enabled": True, "trigger": "nats", **QUEUES}},
+    "rabbitmq": {**LEAST, "keda": {"enabled": True, "trigger": "rabbitmq", **QUEUES}},
+    "bare": {
+        **LEAST,
+        "settings": {"LOG_FORMAT": None},
+        "migrate": {"enabled": False},
+        "networkPolicy": {"enabled": False},
+        "serviceAccount": {"create": False},
+    },
+}
+
+
+def library(name: str) -> Any:
+    if find_spec(name) is None:
+        absent(Missing("deploy", f"{name} is not installed", "make test-deploy"))
+    return importlib.import_module(name)
+
+
+def rendered(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """The objects of a release `demo` in the namespace `prod`."""
+    helm = library("helm_python")
+    with helm.Chart.load(CHART) as chart:
+        files = chart.render(values, name="demo", namespace="prod")
+    return [
+        document
+        for name, text in files.items()
+        if name.endswith(".yaml")
+        for document in yaml.safe_load_all(text)
+        if document
+    ]
+
+
+def of_kind(kind: str, values: dict[str, Any]) -> list[dict[str, Any]]:
+    return [document for document in rendered(values) if document["kind"] == kind]
+
+
+def pods(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The pods of a release by their component."""
+    documents = rendered(values)
+    templates = [d["spec"]["template"] for d in documents if d["kind"] in ("Deployment", "Job")]
+    templates += [d for d in documents if d["kind"] == "Pod"]
+    return {t["metadata"]["labels"]["app.kubernetes.io/component"]: t["spec"] for t in templates}
+
+
+def container(pod: dict[str, Any]) -> dict[str, Any]:
+    (only,) = pod["containers"]
+    assert isinstance(only, dict)
+    return only
+
+
+def refusal(values: dict[str, Any]) -> str:
+    helm = library("helm_python")
+    with pytest.raises(helm.errors.HelmError) as refused:
+        rendered(values)
+    return str(refused.value)
+
+
+# -- as a whole ------------------------------------------------------------------------------------
+
+
+def test_helm_finds_nothing_to_say_about_it():
+    report = library("helm_python").lint(CHART, LEAST, strict=True)
+    said = [m for m in report["messages"] if m["severity"] > 1]
+    assert (said, report["errors"], report["total_charts_linted"]) == ([], [], 1)
+
+
+@pytest.mark.parametrize("values", ALL.values(), ids=ALL)
+@pytest.mark.parametrize("version", ["1.30", "latest"])
+def test_kubernetes_would_take_every_object_of_it(values: dict[str, Any], version: str):
+    kubernetes = library("kubernetes_validate")
+    wanted = kubernetes.latest_version() if version == "latest" else version
+    seen = set()
+    for document in rendered(values):
+        if document["apiVersion"].startswith("keda.sh/"):
+            continue
+        kubernetes.validate(document, wanted, strict=True)
+        seen.add(document["kind"])
+    assert {"Deployment", "Service", "PodDisruptionBudget"} <= seen
+
+
+def test_the_program_it_runs_is_of_this_version():
+    from playhead import __version__
+
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    assert chart["appVersion"] == __version__
+    assert container(pods(LEAST)["server"])["image"] == f"playhead:{__version__}"
+    assert container(pods(MOST)["server"])["image"] == f"playhead@sha256:{'0' * 64}"
+
+
+@pytest.mark.parametrize("values", ALL.values(), ids=ALL)
+def test_every_pod_meets_the_restricted_standard_and_more(values: dict[str, Any]):
+    for component, pod in pods(values).items():
+        assert pod["securityContext"]["runAsNonRoot"] is True, component
+        assert pod["securityContext"]["runAsUser"] > 0, component
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, component
+        assert pod["automountServiceAccountToken"] is False, component
+        # Else a Service named playhead is a PLAYHEAD_PORT of tcp://…, and nothing starts.
+        assert pod["enableServiceLinks"] is False, component
+        assert container(pod)["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }, component
+        mounts = {mount["mountPath"] for mount in container(pod)["volumeMounts"]}
+        assert mounts == {"/var/lib/playhead", "/tmp"}, component
+        assert container(pod)["resources"]["limits"]["memory"], component
+
+
+def test_what_may_hold_a_password_comes_from_the_secret_only():
+    for pod in pods(MOST).values():
+        assert {"secretRef": {"name": "playhead"}} in container(pod)["envFrom"]
+    text = json.dumps(rendered(MOST))
+    assert "://" not in text
+    assert "settings.CATALOG" in refusal({**LEAST, "settings": {"CATALOG": "postgresql://u:secret@db/p"}})
+
+
+def test_settings_are_ones_that_there_are():
+    told = container(pods(MOST)["worker"])["env"]
+    values = {variable["name"]: variable["value"] for variable in told}
+    assert values["PLAYHEAD_QUEUE_PREFIX"] == "eu_"
+    assert values["PLAYHEAD_HEARTBEAT_SECONDS"] == "2"
+    assert [name for name in values if name.startswith(PREFIX) and not is_setting(name)] == []
+
+
+@pytest.mark.slow
+def test_what_pods_are_told_to_do_can_be_said_to_playhead():
+    assert [name for name, pod in pods(MOST).items() if not parses(container(pod)["args"])] == []
+
+
+# -- what is refused -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, "secretName: name a Secret that exists"),
+        ({**LEAST, "workers": {"replicas": 3}}, "workers"),
+        ({**LEAST, "worker": {"replica": 3}}, "replica"),
+        ({**LEAST, "settings": {"PLAYHEAD_LOG_LEVEL": "debug"}}, "without PLAYHEAD_"),
+        ({**LEAST, "keda": {"enabled": True, "trigger": "kafka"}}, "trigger"),
+        ({**LEAST, "keda": {"enabled": True, "trigger": "rabbitmq"}}, "keda.queues"),
+        ({**LEAST, "keda": {"enabled": True, "trigger": "nats", "queues": ["a"]}}, "monitoringEndpoint"),
+        ({**LEAST, "keda": {"enabled": True, "minReplicas": 0}, "server": {"replicas": 0}}, "needs a server"),
+    ],
+)
+def test_values_that_can_not_be_meant_are_refused_with_words(values: dict[str, Any], words: str):
+    assert words in refusal(values)
+
+
+# -- each part -------------------------------------------------------------------------------------
+
+
+def test_a_server_is_probed_and_drained():
+    server = pods(LEAST)["server"]
+    paths = {
+        kind: container(server)[f"{kind}Probe"]["httpGet"]["path"]
+        for kind in ("startup", "liveness", "readiness")
+    }
+    assert paths == {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"}
+    (port,) = container(server)["ports"]
+    assert str(port["containerPort"]) in container(server)["args"]
+    pause = container(server)["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pause < server["terminationGracePeriodSeconds"]
+
+
+def test_the_service_leads_to_the_servers_and_not_to_the_workers():
+    (service,) = of_kind("Service", LEAST)
+    labels = {
+        d["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/component"]: set(
+            d["spec"]["template"]["metadata"]["labels"].items()
+        )
+        for d in of_kind("Deployment", LEAST)
+    }
+    wanted = set(service["spec"]["selector"].items())
+    assert wanted <= labels["server"]
+    assert not wanted <= labels["worker"]
+
+
+def test_a_worker_has_time_to_finish_what_it_runs():
+    worker = pods(LEAST)["worker"]
+    assert worker["terminationGracePeriodSeconds"] > TIMEOUT_SECONDS
+
+
+def test_labels_of_a_pod_can_not_change_what_a_deployment_selects():
+    before, after = of_kind("Deployment", LEAST), of_kind("Deployment", MOST)
+    assert [d["spec"]["selector"] for d in before] == [d["spec"]["selector"] for d in after]
+
+
+def test_the_tables_are_made_before_the_pods_of_a_release_and_by_their_owner():
+    (job,) = of_kind("Job", MOST)
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    sources = [
+        source["secretRef"]["name"]
+        for source in container(pods(MOST)["migrate"])["envFrom"]
+        if "secretRef" in source
+    ]
+    # Of two sources of one variable Kubernetes takes the later.
+    assert sources == ["playhead", "playhead-owner"]
+    assert "playhead-owner" not in json.dumps([pods(MOST)["server"], pods(MOST)["worker"]])
+    # A hook runs before the chart's service account is made.
+    assert "serviceAccountName" not in pods(MOST)["migrate"]
+
+
+def test_helm_test_asks_the_doctor_with_what_the_pods_are_told():
+    (pod,) = of_kind("Pod", MOST)
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    assert pod["metadata"]["annotations"]["example.com/owner"] == "documents"
+    doctor, worker = container(pod["spec"]), container(pods(MOST)["worker"])
+    assert doctor["args"] == ["doctor"]
+    assert (doctor["envFrom"], doctor["env"]) == (worker["envFrom"], worker["env"])
+    assert pod["spec"]["serviceAccountName"] == pods(MOST)["worker"]["serviceAccountName"]
+
+
+def test_the_servers_are_closed_to_other_namespaces_and_the_workers_to_all():
+    policies = {p["metadata"]["name"]: p["spec"] for p in of_kind("NetworkPolicy", LEAST)}
+    assert policies["demo-playhead-worker"]["ingress"] == []
+    (rule,) = policies["demo-playhead-server"]["ingress"]
+    assert rule["from"] == [{"podSelector": {}}]
+
+
+# -- scaling ---------------------------------------------------------------------------------------
+
+
+def triggers(values: dict[str, Any]) -> list[dict[str, Any]]:
+    (scaled,) = of_kind("ScaledObject", values)
+    (worker,) = (d for d in of_kind("Deployment", values) if d["metadata"]["name"].endswith("-worker"))
+    assert scaled["spec"]["scaleTargetRef"]["name"] == worker["metadata"]["name"]
+    # Two who set the number of workers would undo each other's work.
+    assert "replicas" not in worker["spec"]
+    found: list[dict[str, Any]] = scaled["spec"]["triggers"]
+    return found
+
+
+def test_workers_are_counted_by_values_unless_keda_does_it():
+    (worker,) = (d for d in of_kind("Deployment", LEAST) if d["metadata"]["name"].endswith("-worker"))
+    assert worker["spec"]["replicas"] == 2
+    assert of_kind("ScaledObject", LEAST) == []
+
+
+def test_keda_learns_what_waits_in_each_queue_of_rabbitmq():
+    values = {**ALL["rabbitmq"], "settings": {"QUEUE_PREFIX": "eu."}}
+    assert [t["metadata"]["queueName"] for t in triggers(values)] == ["eu.docs.convert", "eu.docs.index_all"]
+    (authentication,) = of_kind("TriggerAuthentication", values)
+    assert authentication["spec"]["secretTargetRef"] == [
+        {"parameter": "host", "name": "playhead", "key": "PLAYHEAD_BROKER"}
+    ]
+    assert {t["authenticationRef"]["name"] for t in triggers(values)} == {authentication["metadata"]["name"]}
+
+
+def test_keda_asks_nats_for_what_the_broker_makes_there():
+    values = {**ALL["nats"], "settings": {"QUEUE_PREFIX": "eu_"}}
+    assert [(t["metadata"]["stream"], t["metadata"]["consumer"]) for t in triggers(values)] == [
+        (stream_of(f"eu_{queue}"), CONSUMER) for queue in values["keda"]["queues"]
+    ]
+    assert of_kind("TriggerAuthentication", values) == []
+
+
+def test_keda_asks_postgresql_with_a_secret_of_its_own_where_one_is_named():
+    values = {**LEAST, "keda": {"enabled": True, "postgresql": {"secretName": "reader", "key": "URL"}}}
+    (trigger,) = triggers(values)
+    assert trigger["type"] == "postgresql"
+    (authentication,) = of_kind("TriggerAuthentication", values)
+    assert authentication["spec"]["secretTargetRef"] == [
+        {"parameter": "connection", "name": "reader", "key": "URL"}
+    ]

@@ -1,0 +1,135 @@
+"""docs/howto/postgresql.md: what it tells people to grant is enough, and no more than that."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg  # type: ignore[import-untyped]
+import pytest
+
+from tests.deploy.test_chart import LEAST, of_kind
+from tests.deploy.tools import ROOT
+from tests.servers import Server, need_fresh
+
+PAGE = (ROOT / "docs" / "howto" / "postgresql.md").read_text(encoding="utf-8")
+EXAMPLE = ROOT / "examples" / "01-docs"
+
+
+def statements(name: str) -> list[str]:
+    """Those of the page's block that begins with this comment."""
+    (block,) = re.findall(rf"```sql\n-- {re.escape(name)}\n(.*?)```", PAGE, re.DOTALL)
+    return [s.strip() for s in block.split(";") if s.strip()]
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A database whose rights are as the page says."""
+
+    server: Server
+    home: Path
+
+    def url(self, role: str) -> str:
+        return f"postgresql://{role}@{urlsplit(self.server.url).netloc.rpartition('@')[2]}/playhead"
+
+    def playhead(self, role: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("PLAYHEAD_")}
+        url = self.url(role)
+        return subprocess.run(
+            [sys.executable, "-m", "playhead", "--home", str(self.home), *arguments],
+            env={**inherited, "PLAYHEAD_CATALOG": url, "PLAYHEAD_BROKER": url},
+            cwd=EXAMPLE,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    async def ask(self, url: str, *queries: str) -> Any:
+        """Run statements one by one; returns the one value of the last."""
+        connection = await asyncpg.connect(url)
+        try:
+            for query in queries[:-1]:
+                await connection.execute(query)
+            return await connection.fetchval(queries[-1])
+        finally:
+            await connection.close()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with need_fresh("postgres") as own:
+        yield own
+
+
+@pytest.fixture
+async def installation(server: Server, tmp_path: Path) -> Installation:
+    made = Installation(server, tmp_path / "home")
+    await made.ask(
+        server.url,
+        "DROP DATABASE IF EXISTS playhead",
+        *(f"DROP ROLE IF EXISTS {role}" for role in ("playhead_depth", "playhead", "playhead_owner")),
+        *statements("two roles"),
+        "SELECT 1",
+    )
+    await made.ask(made.url("playhead_owner"), *statements("as the owner"), "SELECT 1")
+    said = made.playhead("playhead_owner", "migrate")
+    assert said.returncode == 0, said.stderr
+    return made
+
+
+@pytest.mark.slow
+async def test_the_role_of_the_processes_can_work_and_change_no_table(installation):
+    said = installation.playhead("playhead", "run", "docs.yaml", "pages/", "--json")
+    assert said.returncode == 0, said.stderr
+    assert json.loads(said.stdout)["status"] == "completed"
+    again = installation.playhead("playhead", "replay", "latest", "markdown_converted", "segment")
+    assert again.returncode == 0, again.stderr
+    assert installation.playhead("playhead", "worker", "--until-idle").returncode == 0
+    assert installation.playhead("playhead", "migrate", "--check").returncode == 0
+    for forbidden in ("CREATE TABLE mine (n int)", "DROP TABLE outputs", "TRUNCATE messages"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await installation.ask(installation.url("playhead"), forbidden, "SELECT 1")
+
+
+@pytest.mark.slow
+async def test_keda_counts_what_waits_with_a_role_that_reads_nothing_else(installation):
+    await installation.ask(
+        installation.url("playhead_owner").replace("playhead_owner", "postgres"),
+        *statements("for KEDA"),
+        "SELECT 1",
+    )
+    (scaled,) = of_kind(
+        "ScaledObject", {**LEAST, "keda": {"enabled": True, "maxReplicas": 2, "messagesPerWorker": 1}}
+    )
+    query = scaled["spec"]["triggers"][0]["metadata"]["query"]
+    reader = installation.url("playhead_depth")
+    assert await installation.ask(reader, query) == 0
+    for command in (["run", "docs.yaml", "pages/"], ["replay", "latest", "input", "convert"]):
+        said = installation.playhead("playhead", *command)
+        assert said.returncode == 0, said.stderr
+    # Three pages wait, and no more is counted than there may be workers for.
+    assert await installation.ask(reader, query) == 2
+    assert await installation.ask(reader, re.sub(r"LIMIT \d+", "", query)) == 3
+    assert installation.playhead("playhead", "worker", "--until-idle").returncode == 0
+    assert await installation.ask(reader, query) == 0
+    for closed in ("outputs", "configs", "processes"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await installation.ask(reader, f"SELECT count(*) FROM {closed}")
+
+
+@pytest.mark.slow
+async def test_what_it_says_to_watch_can_be_asked(installation):
+    asked = re.findall(r"\| `(SELECT .*?)` \|", PAGE)
+    assert len(asked) >= 5
+    for query in asked:
+        await installation.ask(installation.url("playhead_owner"), query)

@@ -1,0 +1,174 @@
+"""docs/howto/production.md and deploy.md: what they tell people to type, on real servers.
+
+The three services of compose.yaml run as plain processes here, with its commands, settings and health check:
+only the addresses are those of the tests' servers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg  # type: ignore[import-untyped]
+import pytest
+import yaml
+
+from tests.deploy.tools import ROOT, status
+from tests.servers import need
+from tests.servers.process import free_port
+
+PLACES = ("STORE", "BROKER", "CATALOG")
+EXAMPLE = ROOT / "examples" / "01-docs"
+
+
+def block(page: str, heading: str, language: str, number: int = 0) -> list[str]:
+    """The lines of a block of this language under a heading of a page, without their remarks."""
+    text = (ROOT / "docs" / "howto" / page).read_text(encoding="utf-8").split(f"\n## {heading}\n", 1)[1]
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    body = [body for name, body in found if name == language][number]
+    lines = [re.sub(r"\s+#.*", "", line) for line in body.splitlines()]
+    return [line for line in lines if line]
+
+
+@dataclass
+class Site:
+    """Servers of the tests, with a database, a bucket's folder and a prefix of the test's own."""
+
+    folder: Path
+    settings: dict[str, str]
+    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("PLAYHEAD_")}
+        scripts = Path(sys.executable).parent
+        return {**inherited, "PATH": f"{scripts}:{os.environ['PATH']}", **self.settings, **more}
+
+    def type(self, line: str, **more: str) -> str:
+        done = subprocess.run(
+            ["bash", "-euc", line],
+            cwd=self.folder,
+            env=self.environment(**more),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def start(self, arguments: list[str]) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            ["playhead", *arguments],
+            cwd=self.folder,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            stderr=(self.folder / f"log-{len(self.running)}").open("wb"),
+        )
+        self.running.append(process)
+        return process
+
+
+@pytest.fixture
+async def site(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """A new installation on the broker that the test is given."""
+    name = f"site_{secrets.token_hex(4)}"
+    connection = await asyncpg.connect(need("postgres"))
+    try:
+        await connection.execute(f"CREATE DATABASE {name}")
+    finally:
+        await connection.close()
+    catalog = re.sub(r"/postgres$", f"/{name}", need("postgres"))
+    store = need("s3").replace("/tests?", f"/{name}?")
+    broker = catalog if request.param == "postgres" else need(request.param)
+    made = Site(
+        tmp_path,
+        {
+            "PLAYHEAD_STORE": store,
+            "PLAYHEAD_BROKER": broker,
+            "PLAYHEAD_CATALOG": catalog,
+            "PLAYHEAD_QUEUE_PREFIX": f"{name}.",
+        },
+    )
+    yield made
+    for process in made.running:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("site", ["nats", "rabbitmq"], indirect=True)
+def test_the_demo_runs_on_production_backends_with_only_settings_changed(site):
+    told = block("production.md", "On your own services", "sh")
+    exported = [line.split("=")[0].removeprefix("export ") for line in told if line.startswith("export ")]
+    assert exported == [f"PLAYHEAD_{place}" for place in PLACES]
+    typed = [line for line in told if line.startswith("playhead ")]
+    assert typed[:2] == ["playhead migrate", "playhead doctor"]
+    for line in typed[:-1]:
+        assert site.type(line)
+    result = json.loads(site.type(f"{typed[-1]} --json"))
+    assert result["converted_again"] == 0
+    assert result["replay"]["objects_published"] == result["pages"] > 150
+    assert 0 < result["segments_before"] < result["segments_after"]
+    # Nothing of it lies in the home but what an adapter keeps there.
+    assert {path.name for path in (site.folder / "demo" / "home").iterdir()} == {"data"}
+    listed = json.loads(site.type("playhead executions --json"))["items"]
+    assert [(e["kind"], e["status"]) for e in listed] == [("replay", "completed"), ("run", "completed")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("site", ["nats"], indirect=True)
+def test_what_waits_in_one_broker_is_worked_from_another_after_the_setting_is_changed(site):
+    example(site)
+    site.type("playhead run docs.yaml pages/")
+    site.type("playhead replay latest input convert")
+    assert json.loads(site.type("playhead show latest --json"))["counts"]["pending"] == 3
+    other = {"PLAYHEAD_BROKER": site.settings["PLAYHEAD_CATALOG"]}
+    site.type("playhead worker --until-idle", **other)
+    shown = json.loads(site.type("playhead show latest --json", **other))
+    assert (shown["status"], shown["counts"]["failed"]) == ("completed", 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("site", ["nats", "rabbitmq", "postgres"], indirect=True)
+def test_what_the_compose_file_starts_does_what_the_page_says_to_type(site):
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    assert site.start(services["migrate"]["command"]).wait(timeout=60) == 0
+    port = free_port()
+    server = site.start([*services["server"]["command"], "--port", str(port)])
+    replicas = services["worker"]["deploy"]["replicas"]
+    workers = [site.start(services["worker"]["command"]) for _ in range(replicas)]
+    assert status(port, "/readyz") == 200
+    kind, *check = services["server"]["healthcheck"]["test"]
+    assert kind == "CMD"
+    asked = [part.replace("127.0.0.1:8080", f"127.0.0.1:{port}") for part in check]
+    assert subprocess.run(asked, env=site.environment(), check=False).returncode == 0
+
+    change, url, *lines = block("deploy.md", "With Docker Compose", "", 1)
+    assert (change, url) == ("cd examples/01-docs", "export PLAYHEAD_SERVER=http://127.0.0.1:8080")
+    example(site)
+    told = {"PLAYHEAD_SERVER": f"http://127.0.0.1:{port}"}
+    # What is set for the backends is the server's alone: those who type have none of it.
+    person = Site(site.folder, {})
+    said = {line: person.type(line, **told) for line in lines}
+    assert [line.split()[1] for line in lines] == ["run", "show", "search", "replay", "replays"]
+    assert "completed" in said[lines[1]]
+    assert "/segments/" in said[lines[2]]
+    assert "3 of 3" in said[lines[3]]
+
+    for process in (server, *workers):
+        process.send_signal(signal.SIGTERM)
+    assert [process.wait(timeout=30) for process in (server, *workers)] == [0, 0, 0]
+
+
+def example(site: Site) -> None:
+    for name in ("docs.yaml", "pages"):
+        subprocess.run(["cp", "-r", str(EXAMPLE / name), str(site.folder)], check=True)

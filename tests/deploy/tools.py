@@ -1,0 +1,58 @@
+"""What the tests of the deployment files share: the tools that check them, and the settings there are."""
+
+from __future__ import annotations
+
+import http.client
+import shutil
+import subprocess
+import sysconfig
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from playhead.model import Route
+from playhead.settings import PREFIX, Settings
+from tests.servers import Missing, absent
+
+ROOT: Final = Path(__file__).parents[2]
+#: How long a message may take where its config does not say.
+TIMEOUT_SECONDS: Final = Route("any", "any", ()).timeout_seconds
+
+
+def tool(name: str) -> str:
+    """Where a tool of the dependency group `deploy` is; without it the test is skipped, or fails."""
+    found = shutil.which(name, path=sysconfig.get_path("scripts"))
+    if found is None:
+        absent(Missing("deploy", f"{name} is not installed", "make test-deploy"))
+    return found
+
+
+def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+def is_setting(variable: str) -> bool:
+    """Whether a variable of Playhead's is one that it reads."""
+    return variable.removeprefix(PREFIX).lower() in Settings.model_fields
+
+
+def parses(arguments: Sequence[str]) -> bool:
+    """Whether the command line knows what stands here. Nothing is started."""
+    said = run(f"{sysconfig.get_path('scripts')}/playhead", *arguments, "--help")
+    return said.returncode == 0
+
+
+def status(port: int, path: str) -> int | None:
+    """What a server on this machine answers, as soon as it does; None when it has not after ten seconds."""
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status
+        except OSError:
+            time.sleep(0.05)
+        finally:
+            connection.close()
+    return None

@@ -1,0 +1,943 @@
+"""What NATS does that no contract knows of: streams that others delete, fill, declare; servers that stop."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from playhead.backends.broker_nats import NatsBroker
+from playhead.backends.broker_nats.address import parse
+from playhead.backends.broker_nats.link import Link
+from playhead.backends.broker_nats.streams import CONSUMER, ask, consumer_config, queue_of, stream_of
+from playhead.envelope import Call, Headers
+from playhead.errors import CannotStart, Unavailable
+from playhead.ids import uuid7
+from playhead.ports.broker import CONFIRMED, Delivery, Outcome
+from tests.servers import Server, need, need_fresh
+from tests.servers.proxy import Proxy
+
+QUEUE = "docs.convert"
+HOWTO = Path(__file__).parents[2] / "docs" / "howto" / "nats.md"
+CONF = Path(__file__).parents[2] / "deploy" / "nats.conf"
+
+Open = Callable[..., Any]
+
+
+def calls(count: int, queue: str = QUEUE) -> list[Call]:
+    headers = Headers(queue, uuid7(), "docs", 3, "convert")
+    return [Call(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/{n}") for n in range(count)]
+
+
+def ids(found: list[Delivery] | list[Call]) -> list[str]:
+    return [one.message_id for one in found]
+
+
+def results(outcomes: list[Outcome]) -> set[str]:
+    return {outcome.result for outcome in outcomes}
+
+
+@asynccontextmanager
+async def opened(url: str, **settings: Any) -> AsyncIterator[NatsBroker]:
+    broker = NatsBroker(url, **settings)
+    await broker.open()
+    try:
+        yield broker
+    finally:
+        await broker.close()
+
+
+@pytest.fixture
+def prefix() -> str:
+    return f"{uuid7().hex}."
+
+
+@pytest.fixture
+async def broker(prefix: str) -> AsyncIterator[NatsBroker]:
+    async with opened(need("nats"), prefix=prefix) as broker:
+        yield broker
+
+
+class Operator:
+    """Someone with `nats` at hand, who does to streams what operators do."""
+
+    def __init__(self, link: Link, prefix: str) -> None:
+        self._link = link
+        self._prefix = prefix
+
+    def stream(self, queue: str = QUEUE) -> str:
+        return stream_of(self._prefix + queue)
+
+    async def asks(self, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        return await ask(self._link, subject, body)
+
+    async def deletes(self, queue: str = QUEUE) -> None:
+        assert (await self.asks(f"STREAM.DELETE.{self.stream(queue)}"))["success"]
+
+    async def purges(self) -> None:
+        assert (await self.asks(f"STREAM.PURGE.{self.stream()}"))["success"]
+
+    async def config(self) -> dict[str, Any]:
+        config: dict[str, Any] = (await self.asks(f"STREAM.INFO.{self.stream()}"))["config"]
+        return config
+
+    async def edits(self, **changes: Any) -> None:
+        found = await self.asks(f"STREAM.UPDATE.{self.stream()}", await self.config() | changes)
+        assert "error" not in found, found
+
+    async def streams(self) -> list[str]:
+        found = await self.asks("STREAM.NAMES")
+        return [name for name in found["streams"] or [] if name.startswith(stream_of(self._prefix))]
+
+
+@pytest.fixture
+async def operator(prefix: str) -> AsyncIterator[Operator]:
+    link = await Link.connect(parse(need("nats")))
+    yield Operator(link, prefix)
+    await link.close()
+
+
+async def published(broker: NatsBroker, wanted: list[Call], *, seconds: float = 20) -> None:
+    """Publish calls as the replayer does: what is uncertain again, until all are confirmed."""
+    left, until = wanted, time.monotonic() + seconds
+    while left:
+        assert time.monotonic() < until, f"{len(left)} calls are not confirmed after {seconds} s"
+        try:
+            outcomes = await broker.publish(left)
+        except Unavailable:
+            await asyncio.sleep(0.1)
+            continue
+        assert "refused" not in results(outcomes)
+        left = [call for call, outcome in zip(left, outcomes, strict=True) if outcome != CONFIRMED]
+
+
+async def drained(broker: NatsBroker, queue: str = QUEUE) -> set[str]:
+    """Take and ack all that a queue holds."""
+    seen: set[str] = set()
+    while deliveries := await broker.receive(queue, 256, wait=0.3):
+        seen |= set(ids(deliveries))
+        await broker.ack(deliveries)
+    return seen
+
+
+async def until_connected(broker: NatsBroker, seconds: float = 15) -> None:
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            await broker.check()
+            return
+        except Unavailable:
+            assert time.monotonic() < until, f"not connected again after {seconds} s"
+            await asyncio.sleep(0.05)
+
+
+# -- streams that others touch ---------------------------------------------------------------------
+
+
+async def test_a_stream_that_was_deleted_is_made_again_by_the_next_publish(
+    broker: NatsBroker, operator: Operator
+):
+    await published(broker, calls(3))
+    await operator.deletes()
+    some = calls(3)
+
+    first = await broker.publish(some)
+    second = await broker.publish(some)
+
+    assert results(first) == {"uncertain"}
+    assert second == [CONFIRMED] * 3
+    assert await drained(broker) == set(ids(some))
+
+
+async def test_a_stream_may_be_deleted_while_calls_are_published_to_it(
+    broker: NatsBroker, operator: Operator
+):
+    await published(broker, calls(1))
+    some = calls(20_000)
+
+    publishing = asyncio.create_task(published(broker, some))
+    await asyncio.sleep(0.05)
+    await operator.deletes()
+    await publishing
+
+    # What was confirmed before is gone with the stream; what was not was published again.
+    kept = sum(await broker.depth(QUEUE))
+    assert 0 < kept <= 20_000
+    assert await drained(broker) <= set(ids(some))
+
+
+async def test_a_receiver_that_waits_outlives_its_stream(broker: NatsBroker, operator: Operator):
+    await published(broker, calls(1))
+    await drained(broker)
+    seen: list[str] = []
+
+    async def works() -> None:
+        while not seen:
+            seen.extend(ids(await broker.receive(QUEUE, 10, wait=0.5)))
+
+    working = asyncio.create_task(works())
+    await asyncio.sleep(0.1)
+    await operator.deletes()
+    await asyncio.sleep(0.1)
+    some = calls(1)
+    await published(broker, some)
+    await asyncio.wait_for(working, 10)
+
+    assert seen == ids(some)
+
+
+async def test_what_is_held_from_a_deleted_stream_strikes_nothing_in_the_new_one(
+    broker: NatsBroker, operator: Operator
+):
+    await published(broker, calls(2))
+    held = await broker.receive(QUEUE, 2)
+    await operator.deletes()
+    some = calls(2)
+    await published(broker, some)  # they have the places that the others had
+    await broker.receive(QUEUE, 2)
+
+    await broker.ack(held)
+
+    assert sum(await broker.depth(QUEUE)) == 2
+
+
+async def test_a_purged_stream_is_an_empty_queue(broker: NatsBroker, operator: Operator):
+    await published(broker, calls(5))
+    await broker.receive(QUEUE, 2)
+
+    await operator.purges()
+
+    assert await broker.depth(QUEUE) == (0, 0)
+    assert await broker.receive(QUEUE, 10, wait=0.1) == []
+    some = calls(1)
+    await published(broker, some)
+    assert ids(await broker.receive(QUEUE, 10, wait=1)) == ids(some)
+
+
+async def test_a_stream_that_is_full_refuses_for_now_and_drops_nothing(
+    broker: NatsBroker, operator: Operator
+):
+    await published(broker, calls(1))
+    await drained(broker)
+    await operator.edits(max_msgs=5)
+    some = calls(8)
+
+    outcomes = await broker.publish(some)
+
+    assert [o.result for o in outcomes] == ["confirmed"] * 5 + ["uncertain"] * 3
+    assert "maximum messages" in outcomes[-1].reason
+    assert await drained(broker) == set(ids(some[:5]))
+    assert await broker.publish(some[5:]) == [CONFIRMED] * 3
+    assert await drained(broker) == set(ids(some[5:]))
+
+
+async def test_a_call_that_its_stream_finds_too_large_is_refused(broker: NatsBroker, operator: Operator):
+    await published(broker, calls(1))
+    await operator.edits(max_msg_size=700)
+    small, large = calls(2)
+
+    outcomes = await broker.publish([small, large._replace(object_key="x" * 800)])
+
+    assert [o.result for o in outcomes] == ["confirmed", "refused"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"discard": "old"}, "discards old messages"),
+        ({"max_age": 60_000_000_000}, "after 60 s"),
+        ({"max_msgs_per_subject": 3}, "messages a subject"),
+        ({"retention": "limits"}, "retention is limits"),
+        ({"subjects": ["playhead.>"]}, "subjects"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+async def test_nothing_is_published_to_a_stream_that_would_lose_it(
+    prefix: str, change: dict[str, Any], words: str
+):
+    with need_fresh("nats") as server:
+        link = await Link.connect(parse(server.url))
+        stream = stream_of(prefix + QUEUE)
+        config = {"name": stream, "subjects": [f"playhead.{prefix}{QUEUE}"], "retention": "workqueue"}
+        made = await ask(link, f"STREAM.CREATE.{stream}", config | {"discard": "new"} | change)
+        assert "error" not in made
+        async with opened(server.url, prefix=prefix) as broker:
+            with pytest.raises(Unavailable, match=words):
+                await broker.publish(calls(3))
+            others = await broker.publish([*calls(1), *calls(1, "other")]) if "subjects" not in change else []
+            findings = await broker.diagnose()
+        state = (await ask(link, f"STREAM.INFO.{stream}"))["state"]
+        await link.close()
+
+    assert state["messages"] == 0
+    assert [o.result for o in others] in (["uncertain", "confirmed"], [])
+    if "subjects" not in change:
+        assert any(f.status == "failed" and words in f.detail for f in findings)
+
+
+async def test_a_consumer_with_another_visibility_is_set_right(
+    broker: NatsBroker, operator: Operator, prefix: str
+):
+    await published(broker, calls(1))
+
+    async with opened(need("nats"), prefix=prefix, visibility=7) as other:
+        await other.receive(QUEUE, 1, wait=0.1)
+
+    found = await operator.asks(f"CONSUMER.INFO.{operator.stream()}.playhead")
+    assert found["config"]["ack_wait"] == 7_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"), [({"max_batch": 1}, "MaxRequestBatch"), ({"max_waiting": 1}, "MaxWaiting")]
+)
+async def test_a_consumer_that_refuses_requests_says_so_and_what_is_held_stays_ours(
+    broker: NatsBroker, operator: Operator, prefix: str, limit: dict[str, Any], words: str
+):
+    await published(broker, calls(1))
+    name = f"{operator.stream()}.{CONSUMER}"
+    assert (await operator.asks(f"CONSUMER.DELETE.{name}"))["success"]
+    made = {"stream_name": operator.stream(), "config": consumer_config(30) | limit}
+    assert "error" not in await operator.asks(f"CONSUMER.CREATE.{name}", made)
+    held = await broker.receive(QUEUE, 1)
+    assert len(held) == 1
+
+    waiting = [asyncio.create_task(broker.receive(QUEUE, 2, wait=1)) for _ in range(2)]
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    await broker.ack(held)
+
+    assert [str(one) for one in outcomes if isinstance(one, Unavailable) and words in one.detail]
+    assert await broker.depth(QUEUE) == (0, 0)
+
+
+async def test_looking_at_a_queue_makes_no_stream(broker: NatsBroker, operator: Operator):
+    await broker.receive("typo", 1)
+    await broker.depth("typo")
+    await broker.peek("typo", 1)
+
+    assert await operator.streams() == []
+
+
+async def test_many_brokers_may_declare_one_queue_at_once(prefix: str):
+    brokers = [NatsBroker(need("nats"), prefix=prefix) for _ in range(6)]
+    for broker in brokers:
+        await broker.open()
+
+    outcomes = await asyncio.gather(*(broker.publish(calls(5)) for broker in brokers))
+
+    depth = await brokers[0].depth(QUEUE)
+    for broker in brokers:
+        await broker.close()
+    assert outcomes == [[CONFIRMED] * 5] * 6
+    assert depth == (30, 0)
+
+
+# -- queues ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("queue", ["docs.convert", "a_b", "a_.d", "a._d", "a__d", "a_d", "_d.x-1"])
+def test_a_stream_is_of_one_queue(queue: str):
+    assert queue_of(stream_of(queue)) == queue
+    assert re.fullmatch(r"playhead-[A-Za-z0-9_-]+", stream_of(queue))
+
+
+async def test_a_queue_that_can_be_no_subject_is_refused_with_a_reason(broker: NatsBroker):
+    outcomes = await broker.publish([*calls(1, "docs..convert"), *calls(1)])
+
+    assert [o.result for o in outcomes] == ["refused", "confirmed"]
+    assert "'" in outcomes[0].reason
+    assert "docs..convert" in outcomes[0].reason
+
+
+async def test_a_queue_whose_stream_would_have_too_long_a_name_is_refused_and_others_are_not(
+    broker: NatsBroker, prefix: str
+):
+    outcomes = await broker.publish([*calls(1, "_" * 120), *calls(1, "_" * 100)])
+
+    assert [o.result for o in outcomes] == ["refused", "confirmed"]
+    assert "255" in outcomes[0].reason
+    with pytest.raises(Unavailable, match="too long"):
+        await broker.receive("_" * 120, 1)
+
+
+async def test_prefixes_keep_two_installations_apart(prefix: str):
+    async with opened(need("nats"), prefix=prefix) as one, opened(need("nats"), prefix=f"b{prefix}") as two:
+        await published(one, calls(2))
+
+        assert await two.receive(QUEUE, 10, wait=0.1) == []
+        assert await one.depth(QUEUE) == (2, 0)
+
+
+async def test_ready_and_in_flight_add_up_to_what_is_not_acked(broker: NatsBroker):
+    await published(broker, calls(30))
+    taken = await broker.receive(QUEUE, 20)
+    assert await broker.depth(QUEUE) == (10, 20)
+
+    await broker.ack(taken[:5])
+    assert await broker.depth(QUEUE) == (10, 15)
+
+
+async def test_a_receiver_that_gives_up_hands_back_what_was_under_way(broker: NatsBroker):
+    """Its visibility is half a minute: nobody waits that long here."""
+    waiting = asyncio.create_task(broker.receive(QUEUE, 1, wait=20))
+    await asyncio.sleep(0.1)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    some = calls(1)
+    await published(broker, some)
+
+    began = time.monotonic()
+    seen: list[str] = []
+    while not seen:
+        seen = ids(await broker.receive(QUEUE, 1, wait=1))
+        assert time.monotonic() - began < 5
+
+    assert seen == ids(some)
+
+
+async def test_receivers_that_come_and_go_lose_nothing(broker: NatsBroker):
+    some = calls(2000)
+    seen: list[str] = []
+
+    patience = itertools.cycle(range(8))
+
+    async def works() -> None:
+        while len(set(seen)) < 2000:
+            receiving = asyncio.create_task(broker.receive(QUEUE, 7, wait=1))
+            await asyncio.wait([receiving], timeout=0.001 * next(patience))
+            if not receiving.done():
+                receiving.cancel()
+                await asyncio.wait([receiving])
+            if not receiving.cancelled():
+                deliveries = receiving.result()
+                await broker.ack(deliveries)
+                seen.extend(ids(deliveries))
+
+    working = [asyncio.create_task(works()) for _ in range(3)]
+    await published(broker, some)
+    await asyncio.wait_for(asyncio.gather(*working), 25)
+
+    assert set(seen) == set(ids(some))
+    assert await broker.depth(QUEUE) == (0, 0)
+
+
+async def test_many_publish_at_once_through_one_window(broker: NatsBroker):
+    batches = [calls(700, f"q{n % 3}") for n in range(12)]
+
+    outcomes = await asyncio.gather(*(broker.publish(batch) for batch in batches))
+
+    assert outcomes == [[CONFIRMED] * 700] * 12
+    assert sum([sum(await broker.depth(f"q{n}")) for n in range(3)]) == 12 * 700
+
+
+async def test_a_publisher_that_is_cancelled_leaves_room_for_others(broker: NatsBroker):
+    await published(broker, calls(1))
+    for _ in range(8):
+        publishing = asyncio.create_task(broker.publish(calls(1000)))
+        await asyncio.sleep(0)
+        publishing.cancel()
+        await asyncio.wait([publishing])
+
+    assert await asyncio.wait_for(broker.publish(calls(1000)), 10) == [CONFIRMED] * 1000
+
+
+async def test_who_waits_when_the_broker_is_closed_is_told(prefix: str):
+    with Proxy(need("nats")) as network:
+        async with opened(network.url, prefix=prefix) as broker:
+            await published(broker, calls(1))
+            network.hold()
+            waiting = [
+                asyncio.create_task(broker.receive(QUEUE, 1, wait=20)),
+                asyncio.create_task(broker.depth(QUEUE)),
+            ]
+            publishing = asyncio.create_task(broker.publish(calls(3)))
+            await asyncio.sleep(0.1)
+            began = time.monotonic()
+            await broker.close()
+
+            told = await asyncio.gather(*waiting, return_exceptions=True)
+            assert [type(one) for one in told] == [Unavailable, Unavailable]
+            assert results(await publishing) == {"uncertain"}
+            assert time.monotonic() - began < 4
+
+
+async def test_small_publishes_do_not_wait_for_each_other(prefix: str):
+    """Each takes 0.2 s here; a thousand of them are in flight at once."""
+    with Proxy(need("nats")) as network:
+        async with opened(network.url, prefix=prefix) as broker:
+            await published(broker, calls(1))
+            network.latency(0.2)
+            began = time.monotonic()
+
+            outcomes = await asyncio.gather(*(broker.publish(calls(1)) for _ in range(100)))
+
+            assert outcomes == [[CONFIRMED]] * 100
+            assert time.monotonic() - began < 10  # half of one after another
+
+
+async def test_a_message_of_another_program_has_a_name(broker: NatsBroker, operator: Operator, prefix: str):
+    await published(broker, calls(1))
+    await drained(broker)
+    link = operator._link
+    await link.ask(f"playhead.{prefix}{QUEUE}", b"not JSON")
+
+    (message,) = await broker.peek(QUEUE, 1)
+    (delivery,) = await broker.receive(QUEUE, 1)
+
+    assert (message.headers, message.payload) == ({}, {})
+    assert delivery.message_id == f"{operator.stream()}:2"
+    assert dict(delivery.headers) == {}
+
+
+# -- servers and connections that fail -------------------------------------------------------------
+
+
+async def test_a_broker_is_back_by_itself_when_its_server_is(
+    prefix: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+):
+    caplog.set_level(logging.INFO, "playhead")
+    with need_fresh("nats") as server:
+        async with opened(server.url, prefix=prefix) as broker:
+            some = calls(500)
+            await published(broker, some)
+            held = await broker.receive(QUEUE, 100)
+
+            server.kill()
+            with pytest.raises(Unavailable):
+                await broker.check()
+            for again in (lambda: broker.publish(calls(1)), lambda: broker.receive(QUEUE, 1, wait=1)):
+                began = time.monotonic()
+                with pytest.raises(Unavailable, match=f"127.0.0.1:{server.port}"):
+                    await again()
+                assert time.monotonic() - began < 3  # an answer is waited for longer
+            server.start()
+            await until_connected(broker)
+
+            # A killed server may have forgotten who holds what; that comes again, and its row refuses it.
+            await broker.ack(held)
+            rest = await drained(broker)
+            assert set(ids(some)) - set(ids(held)) <= rest <= set(ids(some))
+
+    events = [record.event for record in caplog.records if hasattr(record, "event")]
+    assert events == ["backend_away", "backend_back"]
+    assert capfd.readouterr().err == ""
+
+
+async def test_what_a_killed_server_had_confirmed_is_there_when_it_is_back(prefix: str):
+    with need_fresh("nats") as server:
+        async with opened(server.url, prefix=prefix) as broker:
+            await published(broker, calls(1))
+            await drained(broker)
+            confirmed: list[str] = []
+
+            async def publishes() -> None:
+                while True:
+                    some = calls(250)
+                    outcomes = await broker.publish(some)
+                    confirmed.extend(
+                        call.message_id for call, o in zip(some, outcomes, strict=True) if o == CONFIRMED
+                    )
+                    assert results(outcomes) <= {"confirmed", "uncertain"}
+
+            publishing = asyncio.create_task(publishes())
+            await asyncio.sleep(0.3)
+            server.kill()
+            with pytest.raises(Unavailable):
+                await asyncio.wait_for(publishing, 10)
+            server.start()
+            await until_connected(broker)
+
+            assert confirmed
+            assert set(confirmed) <= await drained(broker)
+
+
+async def test_a_connection_cut_between_send_and_answer_leaves_calls_uncertain(prefix: str):
+    with Proxy(need("nats")) as network:
+        async with opened(network.url, prefix=prefix) as broker:
+            await published(broker, calls(1))
+            await drained(broker)
+            some = calls(600)
+
+            network.hold()
+            publishing = asyncio.create_task(broker.publish(some))
+            await asyncio.sleep(0.3)
+            began = time.monotonic()
+            network.cut()
+            outcomes = await publishing
+            assert results(outcomes) == {"uncertain"}
+            assert time.monotonic() - began < 4  # without waiting for their time, which is 5
+            network.release()
+
+            await published(broker, some)
+            assert await drained(broker) == set(ids(some))
+
+
+async def test_an_ack_that_was_cut_off_says_so_and_can_be_said_again(prefix: str):
+    with Proxy(need("nats")) as network:
+        async with opened(network.url, prefix=prefix) as broker:
+            await published(broker, calls(3))
+            held = await broker.receive(QUEUE, 3)
+
+            network.hold()
+            acking = asyncio.create_task(broker.ack(held))
+            await asyncio.sleep(0.2)
+            network.cut()
+            with pytest.raises(Unavailable):
+                await acking
+            network.release()
+            await until_connected(broker)
+
+            await broker.ack(held)
+            assert await broker.depth(QUEUE) == (0, 0)
+
+
+async def test_who_receives_while_the_connection_breaks_is_told_so_and_it_is_known_at_once(prefix: str):
+    """nats-py calls itself closed before it says so, and where the socket is broken it never does."""
+    with Proxy(need("nats")) as network:
+        async with opened(network.url, prefix=prefix) as broker:
+            await published(broker, calls(1))
+            told: list[Unavailable] = []
+
+            async def receives() -> None:
+                try:
+                    await broker.receive(QUEUE, 1, wait=0.05)
+                except Unavailable as exc:
+                    told.append(exc)
+
+            for _ in range(5):
+                link = broker._link
+                assert link is not None
+                cutting = asyncio.get_running_loop().call_later(0.1, network.cut)
+                until = time.monotonic() + 1.5
+                async with asyncio.TaskGroup() as tasks:
+                    while link.lost_because is None:
+                        assert time.monotonic() < until, "the end of the connection is known"
+                        tasks.create_task(receives())
+                        await asyncio.sleep(0)
+                assert cutting.when() <= asyncio.get_running_loop().time()
+                await until_connected(broker)
+            assert told
+
+
+@pytest.mark.slow
+async def test_a_broker_that_is_being_connected_again_can_be_closed_at_any_moment(prefix: str):
+    """The client may drop a cancellation that comes together with an answer."""
+    with Proxy(need("nats")) as network:
+        network.latency(0.02)
+        for n in range(60):
+            broker = NatsBroker(network.url, prefix=prefix)
+            await broker.open()
+            network.cut()
+            await asyncio.sleep(0.1 + 0.0025 * n)
+            await asyncio.wait_for(broker.close(), 8)
+        until = time.monotonic() + 2
+        while network.connections:
+            assert time.monotonic() < until, f"{network.connections} connections are left"
+            await asyncio.sleep(0.05)
+
+
+async def test_connections_that_break_again_and_again_lose_no_call(prefix: str):
+    with Proxy(need("nats")) as network:
+        async with opened(network.url, prefix=prefix, visibility=1) as broker:
+            some = calls(6000)
+            seen: set[str] = set()
+
+            async def works() -> None:
+                while len(seen) < len(some):
+                    try:
+                        deliveries = await broker.receive(QUEUE, 100, wait=0.5)
+                        seen.update(ids(deliveries))
+                        await broker.ack(deliveries)
+                    except Unavailable:
+                        await asyncio.sleep(0.05)
+
+            async def cuts() -> None:
+                while True:
+                    await asyncio.sleep(0.4)
+                    network.cut()
+
+            cutting = asyncio.create_task(cuts())
+            working = asyncio.create_task(works())
+            for at in range(0, len(some), 600):
+                await published(broker, some[at : at + 600])
+                await asyncio.sleep(0.2)
+            await asyncio.wait_for(working, 30)
+            cutting.cancel()
+
+            assert seen == set(ids(some))
+
+
+async def test_nothing_waits_for_ever_on_a_server_that_stands_still(prefix: str):
+    with need_fresh("nats") as server:
+        async with opened(server.url, prefix=prefix, visibility=3) as broker:
+            await published(broker, calls(1))
+            held = await broker.receive(QUEUE, 1)
+            some = calls(5000)
+            server.pause()
+
+            async def bounded(what: Any, seconds: float) -> Any:
+                began = time.monotonic()
+                try:
+                    return await what
+                except Unavailable as exc:
+                    return exc
+                finally:
+                    assert time.monotonic() - began < seconds
+
+            outcomes, received, acked, depth = await asyncio.gather(
+                bounded(broker.publish(some), 13),
+                bounded(broker.receive(QUEUE, 1, wait=1), 8),
+                bounded(broker.ack(held), 8),
+                bounded(broker.depth(QUEUE), 8),
+            )
+            assert isinstance(outcomes, Unavailable) or results(outcomes) == {"uncertain"}
+            assert isinstance(received, Unavailable)
+            assert isinstance(depth, Unavailable)
+            assert acked is None or isinstance(acked, Unavailable)
+
+            # By now the connection is given up: calls fail at once, and closing does not wait either.
+            await asyncio.sleep(2)
+            assert isinstance(await bounded(broker.publish(some), 1), Unavailable)
+            server.resume()
+            await until_connected(broker)
+            await published(broker, some)
+            # One may have been handed to who asked before, and is hidden for a while.
+            seen = await drained(broker)
+            async with asyncio.timeout(30):
+                while not set(ids(some)) <= seen:
+                    await asyncio.sleep(0.5)
+                    seen |= await drained(broker)
+            server.pause()
+            await bounded(broker.close(), 5)
+            server.resume()
+
+
+async def test_a_broker_that_is_closed_or_was_never_opened_says_so(prefix: str):
+    broker = NatsBroker(need("nats"), prefix=prefix)
+    with pytest.raises(Unavailable, match="not opened"):
+        await broker.publish(calls(1))
+    await broker.open()
+    await broker.close()
+    with pytest.raises(Unavailable, match="closed"):
+        await broker.receive(QUEUE, 1, wait=5)
+
+
+# -- opening ---------------------------------------------------------------------------------------
+
+
+async def test_a_server_that_is_not_there_is_named_without_the_password():
+    with need_fresh("nats") as server:
+        url = server.url.replace("://", "://playhead:hush@")
+        server.kill()
+
+        with pytest.raises(Unavailable) as caught:
+            await NatsBroker(url).open()
+
+    assert f"127.0.0.1:{server.port}" in caught.value.detail
+    assert "hush" not in caught.value.detail
+
+
+async def test_any_server_of_several_will_do(prefix: str):
+    with need_fresh("nats") as gone:
+        gone.kill()
+        url = need("nats").replace("nats://", f"nats://127.0.0.1:{gone.port},")
+        for _ in range(4):
+            async with opened(url, prefix=prefix) as broker:
+                assert f"127.0.0.1:{gone.port}" not in await broker.check()
+
+
+async def test_nonsense_on_its_inbox_breaks_nothing(broker: NatsBroker, operator: Operator):
+    await published(broker, calls(1))
+    assert broker._link is not None
+    for subject in ("a.x", "a.99", "a.-1", "m.1.x", "m.1.1", "m.1.2"):
+        for payload in (b"", b"\xff{"):
+            to = f"{broker._link.inbox}{subject}"
+            await operator._link.send(
+                b"PUB %b %b%d\r\n%b\r\n" % (to.encode(), b"\xff ", len(payload), payload)
+            )
+            head = b"NATS/1.0 \xff\xff\xff\r\n\r\n"
+            await operator._link.send(
+                b"HPUB %b %d %d\r\n%b%b\r\n"
+                % (to.encode(), len(head), len(head) + len(payload), head, payload)
+            )
+
+    assert len(await drained(broker)) == 1
+    await published(broker, calls(100))
+    assert await broker.depth(QUEUE) == (100, 0)
+
+
+async def test_tls_is_not_given_up_silently():
+    with pytest.raises(Unavailable, match="offers no TLS"):
+        await NatsBroker(need("nats").replace("nats://", "tls://user:hush@")).open()
+
+
+async def test_a_file_of_the_url_that_is_not_there_is_named():
+    with pytest.raises(Unavailable, match="/not/there, which PLAYHEAD_BROKER names, can't be read"):
+        await NatsBroker(f"{need('nats')}?ca=/not/there").open()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nats://:4222",
+        "nats://host:port",
+        "nats://user:hush@host:99999",
+        "nats://user:hush@host/path",
+        "nats://user:hush@host?replicas=9",
+        "nats://user:hush@host?replica=3",
+        "nats://user:hush@host?replicas",
+        "http://user:hush@host",
+        "nats://user:hush?@host",
+        "nats://user:a?hush@host",
+        "nats://user:hush#@host",
+        "nats://user:a/hush@host",
+        "nats://user:a?hush=1@host",
+        "nats://user:[hush]@host",
+        "nats://user:hush\u2100@host",
+    ],
+)
+def test_a_url_that_can_not_be_read_is_refused_without_the_password(url: str):
+    with pytest.raises(CannotStart) as caught:
+        NatsBroker(url)
+
+    assert caught.value.code == "setup_invalid"
+    assert "hush" not in caught.value.detail
+
+
+def test_a_url_says_where_and_who():
+    address = parse("tls://us%40er:pa%3Ass@a,b:1,[::1]:2?replicas=3&ca=/x&credentials=/y")
+
+    assert address.servers == ("a:4222", "b:1", "[::1]:2")
+    assert (address.user, address.password, address.encrypted) == ("us@er", "pa:ss", True)
+    assert (address.replicas, address.ca, address.credentials) == (3, "/x", "/y")
+    assert "pa:ss" not in repr(address)
+    assert str(address) == "a:4222,b:1,[::1]:2"
+
+
+# -- rights ----------------------------------------------------------------------------------------
+
+
+def with_conf(folder: Path, text: str) -> Server:
+    conf = folder / "nats.conf"
+    conf.write_text(text)
+    return need_fresh("nats", "-c", str(conf))
+
+
+def howto_conf() -> str:
+    """The configuration that the page shows."""
+    (text,) = re.findall(r"```\n(accounts \{.*?)```", HOWTO.read_text(), re.DOTALL)
+    return re.sub(r"jetstream \{ .*? \}", "", text)  # the fixture's own folder
+
+
+async def test_the_rights_of_the_page_are_all_that_is_needed(tmp_path: Path, prefix: str):
+    with with_conf(tmp_path, howto_conf()) as server:
+        url = server.url.replace("://", "://playhead:secret@")
+        async with opened(url, prefix=prefix) as broker:
+            some = calls(10)
+            assert await broker.publish(some) == [CONFIRMED] * 10
+            assert len(await broker.peek(QUEUE, 3)) == 3
+            taken = await broker.receive(QUEUE, 10)
+            await broker.extend(taken)
+            await broker.ack(taken)
+            assert await broker.depth(QUEUE) == (0, 0)
+            findings = await broker.diagnose()
+
+    assert [f.what for f in findings if f.status == "failed"] == []
+    assert [f.what for f in findings if f.status == "warning"] == ["durability"]
+
+
+@pytest.mark.parametrize(
+    "subject", ["playhead.>", "$JS.API.STREAM.CREATE.*", "$JS.API.CONSUMER.MSG.NEXT.*.playhead"]
+)
+async def test_a_right_that_is_missing_is_named_by_doctor(tmp_path: Path, prefix: str, subject: str):
+    with with_conf(tmp_path, howto_conf().replace(f'"{subject}"\n', "")) as server:
+        findings = await NatsBroker(
+            server.url.replace("://", "://playhead:secret@"), prefix=prefix
+        ).diagnose()
+
+    (failed,) = [f for f in findings if f.status == "failed"]
+    assert "ermissions" in failed.detail
+    assert subject.partition(".*")[0].rstrip(">") in failed.detail
+    assert "docs/howto/nats.md" in failed.fix
+
+
+async def test_a_wrong_password_is_said_to_be_one(tmp_path: Path):
+    with (
+        with_conf(tmp_path, howto_conf()) as server,
+        pytest.raises(Unavailable, match="check user, password") as caught,
+    ):
+        await NatsBroker(server.url.replace("://", "://playhead:hush@")).open()
+
+    assert "hush" not in caught.value.detail
+
+
+async def test_a_queue_of_which_nats_does_not_tell_is_not_empty_and_hides_no_other(tmp_path: Path):
+    denied = '{ publish: { deny: ["$JS.API.STREAM.INFO.playhead-docs_dconvert"] } }'
+    users = f"{{user: a, password: b, permissions: {denied}}}, {{user: c, password: d}}"
+    with with_conf(tmp_path, f"accounts {{ A {{ jetstream: enabled, users: [{users}] }} }}") as server:
+        async with opened(server.url.replace("://", "://c:d@")) as other:
+            await published(other, [*calls(3), *calls(2, "other")])
+        async with opened(server.url.replace("://", "://a:b@")) as broker:
+            assert await broker.depth("other") == (2, 0)
+            assert await broker.depth(QUEUE) == (0, 1)
+            server.kill()
+            with pytest.raises(Unavailable):
+                await broker.depth(QUEUE)
+
+
+async def test_an_account_without_jetstream_is_said_to_be_one(tmp_path: Path):
+    with with_conf(tmp_path, "accounts { A { users: [{user: a, password: b}] } }") as server:
+        url = server.url.replace("://", "://a:b@")
+        with pytest.raises(Unavailable, match="no JetStream"):
+            await NatsBroker(url).open()
+        findings = await NatsBroker(url).diagnose()
+
+    assert findings[-1].what == "JetStream"
+    assert findings[-1].status == "failed"
+
+
+# -- doctor ----------------------------------------------------------------------------------------
+
+
+async def test_doctor_finds_all_well_and_leaves_nothing_behind(broker: NatsBroker, operator: Operator):
+    await published(broker, calls(1))
+    before = await operator.streams()
+
+    findings = await broker.diagnose()
+
+    assert {f.what for f in findings} >= {"reach", "version", "rights", "round trip", "durability", "streams"}
+    assert [f.what for f in findings if f.status != "ok"] == ["durability"]
+    (durability,) = [f for f in findings if f.what == "durability"]
+    assert "sync_interval: always" in durability.fix
+    assert await operator.streams() == before
+
+
+async def test_doctor_finds_a_consumer_that_was_changed(broker: NatsBroker, operator: Operator, prefix: str):
+    await published(broker, calls(1))
+
+    findings = await NatsBroker(need("nats"), prefix=prefix, visibility=7).diagnose()
+
+    (streams,) = [f for f in findings if f.what == "streams" and f.status == "warning"]
+    assert operator.stream() in streams.detail
+    assert "ack_wait is 30 s, not 7 s" in streams.detail
+
+
+async def test_doctor_tells_what_can_not_be_reached_instead_of_raising():
+    with need_fresh("nats") as server:
+        server.kill()
+        (finding,) = await NatsBroker(server.url).diagnose()
+
+    assert (finding.what, finding.status) == ("reach", "failed")
+
+
+async def test_the_sample_configuration_runs(prefix: str):
+    with need_fresh("nats", "-c", str(CONF)) as server:
+        async with opened(server.url, prefix=prefix) as broker:
+            assert await broker.publish(calls(100)) == [CONFIRMED] * 100

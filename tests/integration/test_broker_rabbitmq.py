@@ -1,0 +1,727 @@
+"""What RabbitMQ does that no contract knows of: queues that others delete, fill or declare, alarms, channels
+that the server closes, servers that stop."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiormq
+import pytest
+
+from playhead.backends.broker_rabbitmq import RabbitBroker
+from playhead.envelope import Call, Headers
+from playhead.errors import CannotStart, Unavailable
+from playhead.ids import uuid7
+from playhead.ports.broker import CONFIRMED, Delivery, Outcome
+from tests.servers import need, need_fresh
+from tests.servers.proxy import Proxy
+from tests.servers.rabbitmq import RabbitMq
+
+QUEUE = "docs.convert"
+HOWTO = Path(__file__).parents[2] / "docs" / "howto" / "rabbitmq.md"
+OURS = {"x-queue-type": "quorum", "x-delivery-limit": -1}
+
+
+def calls(count: int, queue: str = QUEUE) -> list[Call]:
+    headers = Headers(queue, uuid7(), "docs", 3, "convert")
+    return [Call(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/{n}") for n in range(count)]
+
+
+def ids(found: list[Delivery] | list[Call]) -> list[str]:
+    return [one.message_id for one in found]
+
+
+def results(outcomes: list[Outcome]) -> set[str]:
+    return {outcome.result for outcome in outcomes}
+
+
+@asynccontextmanager
+async def opened(url: str, **settings: Any) -> AsyncIterator[RabbitBroker]:
+    broker = RabbitBroker(url, **settings)
+    await broker.open()
+    try:
+        yield broker
+    finally:
+        await broker.close()
+
+
+@asynccontextmanager
+async def by_hand(url: str) -> AsyncIterator[Any]:
+    """A channel of somebody else's."""
+    connection = await aiormq.connect(url)
+    try:
+        yield await connection.channel()
+    finally:
+        await connection.close()
+
+
+async def take(broker: RabbitBroker, count: int, queue: str = QUEUE) -> list[Delivery]:
+    """Receive until so many came, or nothing more for two seconds."""
+    taken: list[Delivery] = []
+    while len(taken) < count:
+        some = await broker.receive(queue, count - len(taken), wait=2)
+        if not some:
+            break
+        taken += some
+    return taken
+
+
+async def until(true: Callable[[], Any], seconds: float = 20.0) -> None:
+    """Wait until a coroutine function gives something true; `Unavailable` is not yet."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            if await true():
+                return
+        except Unavailable:
+            pass
+        assert time.monotonic() < end, "it came to be in time"
+        await asyncio.sleep(0.1)
+
+
+@pytest.fixture
+def prefix() -> str:
+    return f"{uuid7().hex}."
+
+
+@pytest.fixture
+def url() -> str:
+    return need("rabbitmq")
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[RabbitMq]:
+    """A node of this file's own, to do things to; each test leaves it as it was."""
+    with need_fresh("rabbitmq") as node:
+        assert isinstance(node, RabbitMq)
+        yield node
+
+
+# -- queues ----------------------------------------------------------------------------------------
+
+
+async def test_a_queue_that_is_deleted_is_made_again_and_the_call_is_in_it(url: str, prefix: str):
+    async with opened(url, prefix=prefix) as broker, by_hand(url) as channel:
+        await broker.publish(calls(1))
+        await channel.queue_delete(f"{prefix}{QUEUE}")
+        made = calls(70)
+
+        assert await broker.publish(made) == [CONFIRMED] * 70
+
+        assert ids(await take(broker, 70)) == ids(made)
+
+
+async def test_both_of_two_doubles_are_known_to_have_come_back(url: str, prefix: str):
+    """A return names a message by its id; the confirm of the other must not pass for its own."""
+    async with opened(url, prefix=prefix) as broker, by_hand(url) as channel:
+        (call,) = calls(1)
+        await broker.publish([call])
+        await channel.queue_delete(f"{prefix}{QUEUE}")
+
+        assert await broker.publish([call, call]) == [CONFIRMED] * 2
+
+        assert set(ids(await take(broker, 2))) == {call.message_id}
+
+
+async def test_all_of_three_doubles_are_known_to_have_come_back(url: str, prefix: str):
+    async with opened(url, prefix=prefix) as broker, by_hand(url) as channel:
+        (call,) = calls(1)
+        await broker.publish([call])
+        await channel.queue_delete(f"{prefix}{QUEUE}")
+
+        assert await broker.publish([call, call, call]) == [CONFIRMED] * 3
+
+        assert len(await take(broker, 3)) == 3
+
+
+async def test_a_queue_that_can_not_be_made_keeps_back_no_call_of_another(url: str, prefix: str):
+    other = f"{prefix}{QUEUE}"
+    async with opened(url) as broker, by_hand(url) as channel:
+        outcomes = await broker.publish([*calls(1, "amq.convert"), *calls(1, other)])
+
+        assert [outcome.result for outcome in outcomes] == ["refused", "confirmed"]
+        assert "amq." in outcomes[0].reason
+        assert [o.result for o in await broker.publish(calls(1, "amq.convert"))] == ["refused"]
+        with pytest.raises(Unavailable, match="keeps for its own"):
+            await broker.receive("amq.convert", 1)
+        await channel.queue_delete(other)
+
+
+async def test_a_queue_that_may_not_be_made_again_leaves_its_calls_uncertain_and_others_confirmed(
+    own: RabbitMq,
+):
+    own.control("add_user", "narrow", "secret")
+    own.control("set_permissions", "narrow", ".*", ".*", ".*")
+    url = own.url.replace("guest:guest", "narrow:secret")
+    async with opened(url, prefix="narrow.") as broker, by_hand(own.url) as channel:
+        assert await broker.publish([*calls(1), *calls(1, "other")]) == [CONFIRMED] * 2
+        own.control("set_permissions", "narrow", "^narrow[.]other", ".*", ".*")
+        for pause in (1, 2, 4, 8):
+            # A channel goes by what it was allowed once, until it has had nothing to do for a second or two.
+            await asyncio.sleep(pause)
+            await channel.queue_delete(f"narrow.{QUEUE}")
+            outcomes = await broker.publish([*calls(1), *calls(1, "other")])
+            if outcomes[0] != CONFIRMED:
+                break
+
+        assert [outcome.result for outcome in outcomes] == ["uncertain", "confirmed"]
+        assert f"narrow.{QUEUE}" in outcomes[0].reason
+    own.control("delete_user", "narrow")
+
+
+async def test_a_receiver_that_waits_outlives_its_queue(url: str, prefix: str):
+    async with opened(url, prefix=prefix) as broker, by_hand(url) as channel:
+        await broker.publish(calls(1))
+        await broker.ack(await take(broker, 1))
+        waiting = asyncio.create_task(broker.receive(QUEUE, 10, wait=20))
+        await until(lambda: _consumes(channel, f"{prefix}{QUEUE}"))
+        await channel.queue_delete(f"{prefix}{QUEUE}")
+
+        made = calls(1)
+        assert await broker.publish(made) == [CONFIRMED]
+
+        assert ids(await asyncio.wait_for(waiting, 10)) == ids(made)
+
+
+async def _consumes(channel: Any, name: str) -> bool:
+    return bool((await channel.queue_declare(name, passive=True)).consumer_count)
+
+
+@pytest.mark.slow
+async def test_a_full_queue_that_refuses_makes_calls_uncertain(own: RabbitMq):
+    own.control("set_policy", "full", "^full[.]", '{"max-length": 3, "overflow": "reject-publish"}')
+    try:
+        async with opened(own.url, prefix="full.") as broker:
+            await broker.publish(calls(1))
+            await until(lambda: _refuses(broker))
+            (outcome,) = await broker.publish(calls(1))
+
+            assert outcome.result == "uncertain"
+            assert "full" in outcome.reason
+
+            taken = await take(broker, 100)
+            await broker.ack(taken)
+            await until(lambda: _takes(broker))
+    finally:
+        own.control("clear_policy", "full")
+
+
+async def _refuses(broker: RabbitBroker) -> bool:
+    return results(await broker.publish(calls(1))) == {"uncertain"}
+
+
+async def _takes(broker: RabbitBroker) -> bool:
+    return results(await broker.publish(calls(1))) == {"confirmed"}
+
+
+async def test_a_queue_of_others_is_used_as_it_is(url: str, prefix: str):
+    async with by_hand(url) as channel:
+        await channel.queue_declare(f"{prefix}{QUEUE}", durable=True)  # a classic one
+        async with opened(url, prefix=prefix) as broker:
+            made = calls(3)
+
+            assert await broker.publish(made) == [CONFIRMED] * 3
+            assert ids(await take(broker, 3)) == ids(made)
+
+            findings = {finding.what: finding for finding in await broker.diagnose()}
+            assert findings[f"queue {prefix}{QUEUE}"].status == "warning"
+            assert "x-queue-type" in findings[f"queue {prefix}{QUEUE}"].detail
+
+
+async def test_messages_of_other_programs_are_handed_out(url: str, prefix: str):
+    async with opened(url, prefix=prefix) as broker, by_hand(url) as channel:
+        assert await broker.receive(QUEUE, 1) == []
+        await channel.basic_publish(
+            b"no JSON",
+            routing_key=f"{prefix}{QUEUE}",
+            properties=aiormq.spec.Basic.Properties(headers={"n": 3, "x": None}),
+        )
+
+        await until(lambda: broker.peek(QUEUE, 1))  # once the consumer has given it back
+        (message,) = await broker.peek(QUEUE, 1)
+        (delivery,) = await take(broker, 1)
+
+        assert dict(delivery.headers) == dict(message.headers) == {"n": "3", "x": "None"}
+        assert message.payload == {}
+
+
+@pytest.mark.slow
+async def test_a_queue_without_a_majority_holds_up_no_other(own: RabbitMq):
+    leader = f"'%2F_stuck.{QUEUE}'"
+    async with opened(own.url, prefix="stuck.") as broker:
+        await broker.publish(calls(1))
+        await broker.publish(calls(3, "other"))
+        (held, *_) = await take(broker, 3, "other")
+        own.control("eval", f"sys:suspend({leader}).")
+        try:
+            outcomes, found, empty = await asyncio.gather(
+                broker.publish(calls(2)), broker.depth(QUEUE), broker.receive(QUEUE, 1, wait=0.5)
+            )
+
+            assert results(outcomes) == {"uncertain"}
+            assert sum(found) > 0  # which is not to say that its calls are lost
+            assert empty == []
+            assert await broker.publish(calls(2, "other")) == [CONFIRMED] * 2
+            assert len(await take(broker, 2, "other")) == 2
+            await broker.ack([held])  # still held on the channel on which it came
+            assert (await broker.depth("other")).in_flight == 4
+        finally:
+            own.control("eval", f"sys:resume({leader}).")
+        await until(lambda: _takes(broker), 40)
+
+
+@pytest.mark.slow
+async def test_a_mark_that_does_not_answer_keeps_nobody_from_working(own: RabbitMq):
+    mark = f"'%2F_mark.{QUEUE}:held'"
+    async with opened(own.url, prefix="mark.") as other:
+        await other.publish(calls(2))
+        await other.ack(await take(other, 1))  # makes the mark
+        await asyncio.sleep(1)
+    own.control("eval", f"sys:suspend({mark}).")
+    try:
+        async with opened(own.url, prefix="mark.") as broker:
+            began = time.monotonic()
+
+            taken = await broker.receive(QUEUE, 1, wait=8)
+            await broker.ack(taken)
+
+            assert len(taken) == 1
+            assert time.monotonic() - began < 6
+            assert (await broker.depth(QUEUE)).in_flight > 0  # nobody knows: not "empty"
+    finally:
+        own.control("eval", f"sys:resume({mark}).")
+
+
+# -- what is held ----------------------------------------------------------------------------------
+
+
+async def test_twenty_one_dead_consumers_lose_nothing(url: str, prefix: str):
+    made = calls(5)
+    async with opened(url, prefix=prefix) as broker:
+        assert await broker.publish(made) == [CONFIRMED] * 5
+    for _ in range(21):
+        async with opened(url, prefix=prefix) as broker:
+            assert len(await take(broker, 5)) == 5  # and dies with them
+    async with opened(url, prefix=prefix) as broker:
+        assert sorted(ids(await take(broker, 5))) == sorted(ids(made))
+
+
+async def test_a_worker_is_sent_no_more_than_it_asked_for(url: str, prefix: str):
+    async with opened(url, prefix=prefix) as one, opened(url, prefix=prefix) as two:
+        made = calls(20)
+        await one.publish(made)
+        first = await one.receive(QUEUE, 4, wait=2)
+
+        rest = await take(two, 16)
+
+        assert len(first) == 4
+        assert sorted(ids(first) + ids(rest)) == sorted(ids(made))
+
+
+async def test_what_nobody_takes_any_more_goes_back_to_the_queue(url: str, prefix: str):
+    async with opened(url, prefix=prefix) as one, opened(url, prefix=prefix) as two:
+        held = calls(4)
+        await one.publish(held)
+        taken = await one.receive(QUEUE, 4, wait=2)
+        await one.ack(taken)  # which frees what its consumer may be sent
+        made = calls(4)
+        await one.publish(made)
+
+        assert sorted(ids(await take(two, 4))) == sorted(ids(made))
+
+
+async def test_less_is_fetched_ahead_once_less_is_asked_for(url: str, prefix: str):
+    async with opened(url, prefix=prefix) as one, opened(url, prefix=prefix) as two:
+        assert await one.receive(QUEUE, 100, wait=0.2) == []
+        made = calls(100)
+        await one.publish(made)
+
+        few = await one.receive(QUEUE, 2, wait=2)
+
+        rest = await take(two, 98)
+        assert sorted(ids(few) + ids(rest)) == sorted(ids(made))
+
+
+async def test_a_process_sees_that_another_holds_calls(url: str, prefix: str):
+    async with opened(url, prefix=prefix) as one, opened(url, prefix=prefix) as two:
+        await one.publish(calls(3))
+        taken = await take(one, 3)
+
+        assert await two.depth(QUEUE) == (0, 1)  # one process, of however many calls
+
+        await one.ack(taken)
+        await until(lambda: _is_empty(two))
+
+
+async def _is_empty(broker: RabbitBroker) -> bool:
+    return sum(await broker.depth(QUEUE)) == 0
+
+
+async def test_a_process_that_has_worked_and_waits_for_more_holds_nothing(url: str, prefix: str):
+    # Were it taken to hold something, calls that the broker lost would never be missed.
+    async with opened(url, prefix=prefix) as one, opened(url, prefix=prefix) as two:
+        await one.publish(calls(1))
+        await two.ack(await take(two, 1))
+        ended = asyncio.Event()
+
+        async def wait_for_more() -> None:
+            while not ended.is_set():
+                assert await two.receive(QUEUE, 5, wait=1) == []
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(wait_for_more())
+            try:
+                await until(lambda: _is_empty(one), 10.0)
+            finally:
+                ended.set()
+
+
+async def test_a_process_that_waits_holds_nothing(url: str, prefix: str):
+    async with opened(url, prefix=prefix) as one, opened(url, prefix=prefix) as two:
+        waiting = asyncio.create_task(one.receive(QUEUE, 10, wait=5))
+        await asyncio.sleep(0.3)
+
+        assert await two.depth(QUEUE) == (0, 0)
+
+        made = calls(1)
+        await two.publish(made)
+        assert ids(await waiting) == ids(made)
+
+
+async def test_a_channel_that_the_server_closes_is_opened_anew_and_its_calls_come_again(
+    url: str, prefix: str
+):
+    """As it does over a call that was held for longer than `consumer_timeout`."""
+    async with opened(url, prefix=prefix) as broker:
+        made = calls(3)
+        await broker.publish(made)
+        held = await take(broker, 3)
+        inbox = broker._inboxes[QUEUE]
+        channel = inbox._channel
+        assert channel is not None
+        await channel.basic_ack(999_999, wait=False)  # a fault, for which the server closes it
+        await until(lambda: asyncio.sleep(0, result=channel.is_closed))
+
+        again = await take(broker, 3)
+        await broker.ack(held)  # too late, and no fault of the new channel
+        await broker.ack(again)
+
+        assert sorted(ids(again)) == sorted(ids(made))
+        await until(lambda: _is_empty(broker))
+        assert await broker.receive(QUEUE, 1) == []
+
+
+async def test_cancelling_receivers_again_and_again_loses_nothing_and_holds_nothing_back(
+    url: str, prefix: str
+):
+    async with opened(url, prefix=prefix, visibility=60) as broker:
+        made = calls(50)
+        seen: list[Delivery] = []
+        for n, call in enumerate(made):
+            waiting = asyncio.create_task(broker.receive(QUEUE, 5, wait=5))
+            await asyncio.sleep(0.001 * (n % 7))
+            await broker.publish([call])
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            if not waiting.cancelled():
+                seen += waiting.result()
+
+        seen += await take(broker, 50 - len(seen))
+
+        assert sorted(ids(seen)) == sorted(ids(made))
+
+
+# -- the connection --------------------------------------------------------------------------------
+
+
+async def test_calls_whose_confirms_are_cut_off_are_uncertain(url: str, prefix: str):
+    with Proxy(url) as network:
+        async with opened(network.url, prefix=prefix) as broker, opened(url, prefix=prefix) as other:
+            await broker.publish(calls(1))
+            made = calls(3)
+            network.hold()
+            sending = asyncio.create_task(broker.publish(made))
+            await until(lambda: _has(other, 4))
+            network.cut()
+            network.release()
+
+            assert results(await sending) == {"uncertain"}
+
+            await until(lambda: _takes(broker))  # on a connection that came back by itself
+
+
+async def _has(broker: RabbitBroker, count: int) -> bool:
+    return (await broker.depth(QUEUE)).ready >= count
+
+
+async def test_a_broker_whose_opening_failed_half_way_can_be_opened_later_and_stays_so(url: str, prefix: str):
+    with Proxy(url) as network:
+        broker = RabbitBroker(network.url, prefix=prefix)
+        network.latency(0.05)
+        opening = asyncio.create_task(broker.open())
+        await until(lambda: asyncio.sleep(0, result=network.connections == 1))
+        network.refuse()
+        with pytest.raises(Unavailable):
+            await opening
+        network.accept()
+        network.latency(0)
+        await broker.open()
+        try:
+            made = calls(1)
+            await broker.publish(made)
+            network.cut()
+            await until(lambda: _answers(broker))
+            assert ids(await take(broker, 1)) == ids(made)
+        finally:
+            await broker.close()
+
+
+@pytest.mark.slow
+async def test_a_server_that_answers_nothing_is_given_up_in_time(url: str, prefix: str):
+    with Proxy(url) as network:
+        async with opened(network.url, prefix=prefix) as broker:
+            await broker.publish(calls(1))
+            network.hold()
+            began = time.monotonic()
+
+            outcomes = await broker.publish(calls(2))
+            with pytest.raises(Unavailable):
+                await broker.depth(QUEUE)
+
+            assert results(outcomes) == {"uncertain"}
+            assert time.monotonic() - began < 30
+            network.release()
+            await until(lambda: _takes(broker))
+
+
+@pytest.mark.slow
+async def test_without_a_server_every_call_fails_at_once_and_work_goes_on_when_it_is_back(own: RabbitMq):
+    async with opened(own.url, prefix="stop.") as broker:
+        made = calls(30)
+        assert await broker.publish(made) == [CONFIRMED] * 30
+        held = await take(broker, 10)
+        await broker.ack(await take(broker, 20))
+        await asyncio.sleep(2)  # a node that is killed right after it made a queue forgets it: see the page
+        waiting = asyncio.create_task(broker.receive(QUEUE, 100, wait=30))
+        own.kill()
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(waiting, 5)
+
+        began = time.monotonic()
+        for attempt in (
+            broker.publish(calls(1)),
+            broker.receive(QUEUE, 1, wait=5),
+            broker.depth(QUEUE),
+            broker.peek(QUEUE, 1),
+            broker.check(),
+        ):
+            with pytest.raises(Unavailable) as caught:
+                await attempt
+            assert "guest" not in caught.value.detail.replace("user `guest`", "")
+        await broker.ack(held)
+        assert time.monotonic() - began < 5
+
+        await asyncio.to_thread(own.start)
+        await until(lambda: _answers(broker), 30)
+        again = await take(broker, 10)
+        assert sorted(ids(again)) == sorted(ids(held))
+        await broker.ack(again)
+        await until(lambda: _is_empty(broker))
+
+
+async def _answers(broker: RabbitBroker) -> bool:
+    return bool(await broker.check())
+
+
+@pytest.mark.slow
+async def test_an_alarm_makes_calls_uncertain_then_unavailable_and_acks_go_on(own: RabbitMq):
+    async with opened(own.url, prefix="alarm.") as broker:
+        await broker.publish(calls(2))
+        taken = await take(broker, 2)
+        own.control("set_vm_memory_high_watermark", "absolute", "1")
+        try:
+            await asyncio.sleep(1.5)  # the node looks at its memory once a second
+            outcomes = await broker.publish(calls(1))
+            assert results(outcomes) == {"uncertain"}
+            assert "alarm" in outcomes[0].reason
+
+            with pytest.raises(Unavailable, match="alarm"):
+                await broker.publish(calls(1))
+            with pytest.raises(Unavailable, match="alarm"):
+                await broker.check()
+            assert {f.what: f.status for f in await broker.diagnose()}["alarm"] == "failed"
+            await broker.ack(taken)
+            await until(lambda: _is_empty(broker))
+        finally:
+            own.control("set_vm_memory_high_watermark", "0.6")
+        await until(lambda: _takes(broker))
+
+
+async def test_a_call_above_the_servers_limit_is_refused_and_those_beside_it_are_not(own: RabbitMq):
+    own.control("eval", "persistent_term:put(max_message_size, 500).")
+    try:
+        async with opened(own.url, prefix="size.") as broker:
+            await broker.publish(calls(1))
+            small, large = calls(2)
+            large = large._replace(object_key="k" * 600)
+
+            outcomes = await broker.publish([small, large])
+
+            assert outcomes[1].result == "refused"
+            assert "600" in outcomes[1].reason or "500" in outcomes[1].reason
+            assert outcomes[0].result in ("confirmed", "uncertain")
+            await until(lambda: _takes(broker))
+    finally:
+        own.control("eval", "persistent_term:put(max_message_size, 16777216).")
+
+
+async def test_a_server_without_a_limit_for_frames_is_sent_calls(own: RabbitMq):
+    most = own.control("eval", "{ok, Most} = application:get_env(rabbit, frame_max), Most.").strip()
+    own.control("eval", "application:set_env(rabbit, frame_max, 0).")
+    try:
+        async with opened(own.url, prefix="frame.") as broker:
+            assert await broker.publish(calls(2)) == [CONFIRMED] * 2
+    finally:
+        own.control("eval", f"application:set_env(rabbit, frame_max, {most}).")
+
+
+async def test_a_call_that_fits_in_no_frame_is_refused(url: str, prefix: str):
+    async with opened(url, prefix=prefix) as broker:
+        small, large = calls(2)
+
+        outcomes = await broker.publish([small, large._replace(object_key="k" * 200_000)])
+
+        assert [outcome.result for outcome in outcomes] == ["confirmed", "refused"]
+
+
+# -- rights and words ------------------------------------------------------------------------------
+
+
+async def test_the_rights_that_the_page_lists_are_enough(own: RabbitMq):
+    (command,) = re.findall(r"set_permissions (.*)", HOWTO.read_text(encoding="utf-8"))
+    words = [word.strip("'") for word in command.split()]
+    own.control("add_user", "playhead", "secret")
+    own.control("set_permissions", *words)
+    url = own.url.replace("guest:guest", "playhead:secret")
+    async with opened(url, prefix="playhead.") as broker:
+        made = calls(2)
+        assert await broker.publish(made) == [CONFIRMED] * 2
+        assert len(await broker.peek(QUEUE, 2)) == 2
+        await broker.ack(await take(broker, 2))
+        assert await broker.depth(QUEUE) == (0, 0)
+        assert {f.status for f in await broker.diagnose()} == {"ok"}
+    async with opened(url, prefix="others.") as broker:
+        with pytest.raises(Unavailable, match=r"others\.docs\.convert"):
+            await broker.publish(calls(1))
+        findings = await broker.diagnose()
+        assert ("rights", "failed") in [(f.what, f.status) for f in findings]
+        assert all(f.fix for f in findings if f.status != "ok")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("guest:guest", "guest:wrong-word"), "refuses the user guest"),
+        (("5672/", "5672/nowhere"), "no such vhost"),
+        ((":5672", ":1"), "can't be reached"),
+        (("amqp:", "amqps:"), "is that its TLS port"),
+    ],
+)
+async def test_what_is_wrong_with_the_address_is_told_without_the_password(
+    own: RabbitMq, change: tuple[str, str], words: str
+):
+    url = own.url.replace(f":{own.port}", ":5672").replace(*change).replace(":5672", f":{own.port}")
+    broker = RabbitBroker(url)
+
+    with pytest.raises(Unavailable, match=words) as caught:
+        await broker.open()
+
+    assert "wrong-word" not in caught.value.detail
+    assert [(f.what, f.status) for f in await broker.diagnose()] == [("reach", "failed")]
+    await broker.close()
+
+
+@asynccontextmanager
+async def that_calls_itself(version: bytes, node: RabbitMq) -> AsyncIterator[str]:
+    """The node, by another version in its greeting."""
+    greeting = re.compile(rb"(\x07versionS\x00\x00\x00)\x05\d\.\d\.\d")
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, out = await asyncio.open_connection("127.0.0.1", node.port)
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            while data := await source.read(65536):
+                sink.write(greeting.sub(lambda found: found[1] + b"\x05" + version, data))
+            sink.close()
+
+        await asyncio.gather(pump(reader, out), pump(back, writer), return_exceptions=True)
+
+    server = await asyncio.start_server(forward, "127.0.0.1", 0)
+    yield node.url.replace(f":{node.port}", f":{server.sockets[0].getsockname()[1]}")
+    server.close()
+
+
+async def test_a_server_that_is_too_old_says_so_by_itself_and_is_sent_nothing(own: RabbitMq):
+    async with that_calls_itself(b"3.9.7", own) as url, opened(url, prefix="old.") as broker:
+        for attempt in (broker.publish(calls(1)), broker.receive(QUEUE, 1, wait=1)):
+            with pytest.raises(Unavailable, match=r"3\.9\.7 .* install RabbitMQ 4\.0 or later"):
+                await attempt
+        findings = await broker.diagnose()
+
+    assert [(f.what, f.status) for f in findings][1] == ("version", "failed")
+    assert "old." not in own.control("list_queues", "name")
+
+
+async def test_any_node_that_is_named_will_do(own: RabbitMq):
+    url = own.url.replace(f":{own.port}", f":1,127.0.0.1:{own.port}")
+    async with opened(url, prefix="any.") as broker:
+        assert await broker.publish(calls(1)) == [CONFIRMED]
+
+
+@pytest.mark.parametrize("option", ["cafile=/not/there", "certfile=/not/there"])
+async def test_a_file_of_the_address_that_is_not_there_is_said_to_be_one(own: RabbitMq, option: str):
+    with pytest.raises(Unavailable, match="cafile, certfile or keyfile"):
+        await RabbitBroker(f"{own.url.replace('amqp:', 'amqps:')}?{option}").open()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "amqp://u:secret@host:no",
+        "http://u:secret@host",
+        "amqp://u:secret@[::1",
+        "amqp://u:1/secret@host",
+        "amqp://u:a?secret=1@host",
+        "amqp://u:secret#@host",
+        "amqp://u:secret\u2100@host",
+        "amqp://u:secret@host?ca=/x",
+        "amqp://u:secret@host?heartbeat=often",
+    ],
+)
+def test_an_address_that_is_none_is_told_without_the_password(url: str):
+    with pytest.raises(CannotStart) as caught:
+        RabbitBroker(url)
+
+    assert caught.value.code == "setup_invalid"
+    assert "secret" not in caught.value.detail
+
+
+async def test_doctor_finds_nothing_wrong_and_leaves_nothing_behind(own: RabbitMq):
+    findings = await RabbitBroker(own.url, prefix="doctor.").diagnose()
+
+    assert {f.status for f in findings} == {"ok"}
+    assert [f.what for f in findings] == [
+        "reach",
+        "version",
+        "heartbeat",
+        "rights",
+        "round trip",
+        "durability",
+    ]
+    assert "doctor." not in own.control("list_queues", "name")

@@ -1,0 +1,47 @@
+"""A process may start before its broker or its store: it says so, and uses them once they are there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from playhead.bootstrap import open_runtime
+from playhead.errors import Unavailable
+from playhead.settings import Settings
+from tests.servers import need_fresh
+
+pytestmark = pytest.mark.slow
+
+
+async def until_it_answers(check: Callable[[], Awaitable[str]], word: str) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                assert word in await check()
+                return
+            except Unavailable:
+                await asyncio.sleep(0.2)
+
+
+@pytest.mark.parametrize("name", ["nats", "rabbitmq", "postgres"])
+async def test_a_broker_that_comes_late_is_used(name: str, tmp_path: Path) -> None:
+    with need_fresh(name) as server:
+        server.stop()
+        async with open_runtime(Settings(home=tmp_path, broker=server.url)) as rt:
+            with pytest.raises(Unavailable):
+                await rt.broker.check()
+            server.start()
+            await until_it_answers(rt.broker.check, name)
+
+
+async def test_a_store_that_comes_late_is_used(tmp_path: Path) -> None:
+    with need_fresh("s3") as server:
+        server.stop()
+        async with open_runtime(Settings(home=tmp_path, store=server.url)) as rt:
+            with pytest.raises(Unavailable):
+                await rt.store.check()
+            server.start()
+            await until_it_answers(rt.store.check, "s3")

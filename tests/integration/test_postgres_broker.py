@@ -1,0 +1,238 @@
+"""What the broker in PostgreSQL promises beside the contract: doubt is told, hints may be lost, and the head
+of a queue does not grow slow."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from statistics import median
+
+import asyncpg  # type: ignore[import-untyped]
+import pytest
+
+from playhead.backends._postgres import Connection, Postgres
+from playhead.backends.broker_postgres import PostgresBroker
+from playhead.envelope import Call, Headers
+from playhead.errors import Unavailable
+from playhead.ids import uuid7
+from playhead.ports.broker import CONFIRMED
+from tests.servers.proxy import Proxy
+
+QUEUE = "docs.convert"
+
+
+@asynccontextmanager
+async def opened(url: str, *, visibility: float = 30.0) -> AsyncIterator[PostgresBroker]:
+    db = Postgres(url)
+    broker = PostgresBroker(db, visibility=visibility)
+    await broker.open()
+    try:
+        yield broker
+    finally:
+        await broker.close()
+        await db.close()
+
+
+def calls(count: int, queue: str = QUEUE) -> list[Call]:
+    headers = Headers(queue, uuid7(), "docs", 1, "convert")
+    return [Call(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/{n}") for n in range(count)]
+
+
+async def slowly(con: Connection, when: str) -> None:
+    """Let the insertion of calls take half a second, at once or when it is committed."""
+    await con.execute(
+        "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END'"
+    )
+    kind = {
+        "inserted": "TRIGGER dawdle AFTER INSERT ON calls FOR EACH STATEMENT",
+        "committed": "CONSTRAINT TRIGGER dawdle AFTER INSERT ON calls "
+        "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW",
+    }
+    await con.execute(f"CREATE {kind[when]} EXECUTE FUNCTION dawdle()")
+
+
+# -- doubt -----------------------------------------------------------------------------------------
+
+
+async def test_calls_are_uncertain_when_the_answer_to_their_commit_is_lost(url: str):
+    async with opened(url) as direct:
+        con = await asyncpg.connect(url)
+        await slowly(con, "committed")
+        proxy = Proxy(url)
+        async with opened(proxy.url) as broker:
+            made = calls(1)
+            publishing = asyncio.create_task(broker.publish(made))
+            await asyncio.sleep(0.25)
+            proxy.hold()
+            await asyncio.sleep(0.75)
+            proxy.cut()
+            (outcome,) = await publishing
+
+            assert outcome.result == "uncertain"
+            assert await direct.depth(QUEUE) == (1, 0), "it did happen"
+
+            proxy.release()
+            assert await broker.publish(made) == [CONFIRMED], "publishing again settles it"
+        proxy.close()
+        await con.close()
+
+
+async def test_nothing_was_sent_when_the_connection_is_lost_before_the_commit(url: str):
+    async with opened(url) as direct:
+        con = await asyncpg.connect(url)
+        await slowly(con, "inserted")
+        proxy = Proxy(url)
+        async with opened(proxy.url) as broker:
+            publishing = asyncio.create_task(broker.publish(calls(3)))
+            await asyncio.sleep(0.25)
+            proxy.cut()
+            with pytest.raises(Unavailable) as caught:
+                await publishing
+
+            assert caught.value.code == "broker_unavailable"
+            await asyncio.sleep(0.5)
+            assert await direct.depth(QUEUE) == (0, 0)
+        proxy.close()
+        await con.close()
+
+
+# -- hints -----------------------------------------------------------------------------------------
+
+
+async def test_a_waiting_receiver_of_another_process_is_woken_long_before_it_would_look(url: str):
+    async with opened(url) as one, opened(url) as two:
+        await two.publish(calls(1))
+        await one.ack(await one.receive(QUEUE, 1))
+        took = []
+        for _ in range(5):
+            waiting = asyncio.create_task(one.receive(QUEUE, 1, wait=20))
+            await asyncio.sleep(0.3)
+            began = time.monotonic()
+            await two.publish(calls(1))
+            taken = await asyncio.wait_for(waiting, 5)
+            took.append(time.monotonic() - began)
+            await one.ack(taken)
+        assert median(took) < 0.3  # it would look after 0.7
+
+
+async def test_a_receiver_whose_listening_connection_was_ended_misses_nothing_and_listens_again(url: str):
+    async with opened(url) as one, opened(url) as two:
+        con = await asyncpg.connect(url)
+        listening = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+
+        waiting = asyncio.create_task(one.receive(QUEUE, 1, wait=20))
+        await asyncio.sleep(0.3)
+        assert await con.fetch(listening)
+        await two.publish(calls(1))
+        await one.ack(await asyncio.wait_for(waiting, 5))
+
+        waiting = asyncio.create_task(one.receive(QUEUE, 1, wait=20))
+        await asyncio.sleep(2)
+        assert await con.fetch(listening), "it listens again"
+        waiting.cancel()
+        await con.close()
+
+
+async def test_hints_of_one_installation_do_not_wake_another_of_the_same_database(url: str):
+    con = await asyncpg.connect(url)
+    other = f"t{uuid7().hex}"
+    await con.execute(f"CREATE SCHEMA {other}")
+    async with opened(url) as one, opened(url.partition("?")[0] + f"?search_path={other}") as two:
+        await two.publish(calls(3))
+        assert await one.receive(QUEUE, 1) == []
+        assert await one.depth(QUEUE) == (0, 0)
+        findings = [f for f in await one.diagnose() if f.status == "failed"]
+        assert not findings
+    await con.execute(f"DROP SCHEMA {other} CASCADE")
+    await con.close()
+
+
+# -- the head of a queue ---------------------------------------------------------------------------
+
+
+async def test_what_was_published_by_a_slow_commit_is_handed_out_though_later_calls_were(url: str):
+    async with opened(url) as broker:
+        await broker.publish(calls(1))
+        await broker.ack(await broker.receive(QUEUE, 1))
+        con = await asyncpg.connect(url)
+        slow = con.transaction()
+        await slow.start()
+        await con.execute(
+            "INSERT INTO calls (queue, message_id, headers, payload) "
+            "SELECT id, 'slow', '{}', '{}' FROM queues"
+        )
+        later = calls(1)
+        await broker.publish(later)
+        (first,) = await broker.receive(QUEUE, 10)
+        assert first.message_id == later[0].message_id
+        await slow.commit()
+
+        (second,) = await broker.receive(QUEUE, 10, wait=5)
+
+        assert second.message_id == "slow"
+        await con.close()
+
+
+async def test_calls_of_a_dead_holder_are_handed_out_soon_while_the_queue_stays_busy(url: str):
+    async with opened(url, visibility=0.3) as dead, opened(url, visibility=60) as alive:
+        held = calls(3)
+        await dead.publish(held)
+        assert len(await dead.receive(QUEUE, 3)) == 3
+        await alive.publish(calls(2000))
+        until, seen = time.monotonic() + 5, set[str]()
+        while not {c.message_id for c in held} <= seen:
+            assert time.monotonic() < until
+            taken = await alive.receive(QUEUE, 10)
+            assert taken, "the queue is busy all the time"
+            seen |= {d.message_id for d in taken}
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.slow
+async def test_taking_stays_fast_while_an_old_transaction_keeps_the_dead_rows(url: str):
+    async with opened(url) as broker:
+        keeper = await asyncpg.connect(url)
+        await keeper.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        await keeper.fetchval("SELECT count(*) FROM calls")
+
+        async def through(count: int) -> float:
+            await broker.publish(calls(count))
+            began, left = time.monotonic(), count
+            while left:
+                taken = await broker.receive(QUEUE, 100)
+                await broker.ack(taken)
+                left -= len(taken)
+            return time.monotonic() - began
+
+        first = await through(2000)
+        con = await asyncpg.connect(url)
+        await con.execute(
+            "INSERT INTO calls (queue, message_id, headers, payload) "
+            "SELECT id, 'gone', '{}', '{}' FROM queues, generate_series(1, 300000)"
+        )
+        await con.execute("DELETE FROM calls")
+        await con.close()
+        last = await through(2000)
+
+        assert last < first * 4
+        await keeper.close()
+
+
+# -- depth -----------------------------------------------------------------------------------------
+
+
+async def test_that_a_queue_was_empty_is_not_remembered_however_long_it_took_to_see(url: str):
+    """Two looks at an empty queue say that what was published to it is lost: they must be two."""
+    with Proxy(url) as network:
+        async with opened(url) as other, opened(network.url) as broker:
+            await broker.publish(calls(1))
+            await broker.ack(await broker.receive(QUEUE, 1))
+            network.latency(0.1)
+            assert await broker.depth(QUEUE) == (0, 0)
+
+            await other.publish(calls(3))
+
+            assert await broker.depth(QUEUE) == (3, 0)

@@ -1,0 +1,42 @@
+"""A process in PostgreSQL whose calls all wait still says that it is alive."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg  # type: ignore[import-untyped]
+
+from playhead.backends._postgres import Postgres
+from playhead.backends.catalog_postgres import PostgresCatalog
+from playhead.ids import uuid7
+from playhead.ports.catalog.upkeep import Process
+from tests.servers import need
+
+BEAT = 0.1
+ME = Process("w1", "worker", "here", 1)
+
+
+async def test_a_process_all_of_whose_connections_wait_for_a_lock_is_not_taken_for_dead():
+    server, name = need("postgres"), f"t{uuid7().hex}"
+    url = f"{server}?search_path={name}&pool_size=2"
+    other = await asyncpg.connect(f"{server}?search_path={name}")
+    await other.execute(f"CREATE SCHEMA {name}")
+    mine, theirs = Postgres(url), Postgres(url)
+    catalog, seen = (PostgresCatalog(db, heartbeat_seconds=BEAT) for db in (mine, theirs))
+    await catalog.open()
+    await seen.open()
+    await catalog.heartbeat(ME)
+
+    async with asyncio.TaskGroup() as waiting, other.transaction():
+        await other.execute("LOCK TABLE leases")
+        for _ in range(2 * mine.connections):
+            waiting.create_task(catalog.lease("reconciler", ME.id, seconds=1))
+        for _ in range(10):
+            await asyncio.sleep(BEAT)
+            await catalog.heartbeat(ME)
+        assert [worker.worker_id for worker in await seen.workers()] == [ME.id]
+
+    await mine.close()
+    await theirs.close()
+    await other.execute(f"DROP SCHEMA {name} CASCADE")
+    await other.close()

@@ -1,0 +1,136 @@
+"""That what PostgreSQL reads for an answer follows from the answer's size, not from the table's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import asyncpg  # type: ignore[import-untyped]
+import pytest
+
+from playhead.backends._postgres import Postgres
+from playhead.backends.catalog_postgres import PostgresCatalog
+from playhead.ids import uuid7
+from tests.contract.conftest import Clock, Lab
+from tests.servers import need
+
+ROWS = 20_000
+PAGE = 50
+MOST = 20 * PAGE
+"""Rows that a page may read: it looks for a page in each state of each route, and keeps one."""
+COUNTERS = (
+    "FROM pg_stat_user_tables WHERE schemaname = current_schema() "
+    "AND relname IN ('messages', 'outputs', 'executions')"
+)
+
+
+class Reads:
+    """What the server has read so far.
+
+    Attributes:
+        execution: one with `ROWS` messages that wait to be published, and as many that are dead.
+    """
+
+    def __init__(self, url: str, sql: Any, execution: UUID) -> None:
+        self._url = url
+        self._sql = sql
+        self.execution = execution
+
+    async def _so_far(self) -> int:
+        count: int = await self._sql.fetchval(f"SELECT sum(seq_tup_read + idx_tup_fetch)::bigint {COUNTERS}")
+        return count
+
+    async def by(self, call: Callable[[PostgresCatalog], Awaitable[object]]) -> int:
+        """How many rows of the tables that grow a call reads, in a process of its own."""
+        before = await self._so_far()
+        db = Postgres(self._url)
+        await db.open()
+        try:
+            catalog = PostgresCatalog(db)
+            await catalog.open_executions()  # reads one row, so that there is something to wait for
+            await call(catalog)
+        finally:
+            await db.close()
+        # A session reports what it has read at its end, which is not waited for when it is closed.
+        async with asyncio.timeout(10):
+            while True:
+                after = await self._so_far()
+                if after != before:
+                    return after - before
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def reads() -> AsyncIterator[Reads]:
+    name = f"t{uuid7().hex}"
+    url = f"{need('postgres')}?search_path={name}"
+    sql = await asyncpg.connect(url)
+    await sql.execute(f"CREATE SCHEMA {name}")
+    db = Postgres(url)
+    await db.open()
+    lab = Lab(PostgresCatalog(db), Clock())
+    run = await lab.started("a.md")
+    children = await lab.work(run.ids[0], lab.output("1.md"))
+    await lab.catalog.mark_published(children)
+    await lab.work(lab.ids(children)[0])
+    await db.close()
+    # As a long replay makes them. Their ids are as old as they come, which sorts them like their numbers.
+    await sql.execute(
+        "INSERT INTO messages (id, execution, lane, object_key, stage, ordinal, state, error_code, ended_at) "
+        "SELECT (lpad(to_hex(g), 12, '0') || '70008000' || repeat('0', 12))::uuid, m.execution, m.lane, "
+        "'k/in/' || g, 'in', 1 + g, CASE g % 2 WHEN 0 THEN 0 ELSE 5 END, "
+        "CASE g % 2 WHEN 0 THEN NULL ELSE 'adapter_error' END, 1.0 "
+        f"FROM generate_series(1, {2 * ROWS}) g CROSS JOIN messages m WHERE m.id = $1",
+        run.ids[0],
+    )
+    await sql.execute("UPDATE jobs SET ordinals = $1, state = 'publishing'", 1 + 2 * ROWS)
+    await sql.close()
+    sql = await asyncpg.connect(url)
+    async with asyncio.timeout(10):  # as in `Reads.by`
+        while True:
+            if await sql.fetchval(f"SELECT max(n_tup_ins) {COUNTERS}") >= 2 * ROWS:
+                break
+            await asyncio.sleep(0.01)
+    yield Reads(url, sql, run.execution)
+    await sql.execute(f"DROP SCHEMA {name} CASCADE")
+    await sql.close()
+
+
+async def test_no_page_of_a_list_reads_more_than_a_few_pages(reads: Reads):
+    execution, middle = reads.execution, ROWS
+    pages: dict[str, Callable[[PostgresCatalog], Awaitable[object]]] = {
+        "newest": lambda c: c.lineage_list(execution=execution, limit=PAGE),
+        "middle": lambda c: c.lineage_list(execution=execution, before=middle, limit=PAGE),
+        "pending": lambda c: c.lineage_list(execution=execution, status="pending", before=middle, limit=PAGE),
+        "completed": lambda c: c.lineage_list(execution=execution, status="completed", limit=PAGE),
+        "running": lambda c: c.lineage_list(execution=execution, status="running", limit=PAGE),
+        "a route": lambda c: c.lineage_list(execution=execution, route="split", limit=PAGE),
+        "dead": lambda c: c.dead_letters(limit=PAGE),
+        "dead, middle": lambda c: c.dead_letters(before=middle, limit=PAGE),
+        "dead of an execution": lambda c: c.dead_letters(execution=execution, before=middle, limit=PAGE),
+        "dead of a route": lambda c: c.dead_letters(route="split", limit=PAGE),
+        "of an object": lambda c: c.lineage_of_object(f"{execution}/input/a.md"),
+    }
+
+    found = {name: await reads.by(call) for name, call in pages.items()}
+
+    assert {name: count for name, count in found.items() if count > MOST} == {}
+
+
+async def test_the_reconcilers_questions_read_nothing_of_what_needs_nothing(reads: Reads):
+    questions: dict[str, Callable[[PostgresCatalog], Awaitable[object]]] = {
+        "waiting": lambda c: c.waiting_queues(),
+        "abandoned": lambda c: c.recall_abandoned(limit=1000),
+        "orphans": lambda c: c.orphans("w1", limit=1000),
+        "due": lambda c: c.due("w1", limit=1000),
+        "stragglers": lambda c: c.cancel_stragglers(),
+        "unsealed": lambda c: c.fail_unsealed(),
+        "ended": lambda c: c.end_executions([reads.execution]),
+        "subscriptions": lambda c: c.subscriptions(),
+    }
+
+    found = {name: await reads.by(call) for name, call in questions.items()}
+
+    assert {name: count for name, count in found.items() if count > PAGE} == {}

@@ -1,0 +1,71 @@
+"""What a process says and does when PostgreSQL fails it: a lost COMMIT, a migration, a look by the doctor."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from playhead import bootstrap
+from playhead.bootstrap import open_runtime
+from playhead.errors import Unavailable
+from playhead.ports.catalog.browse import ExecutionFilter
+from playhead.settings import Settings
+from tests.servers.commits import Commits
+
+SOON = 20.0
+CONFIG = """
+version: "1.0"
+name: docs
+entry: keep
+routes:
+  keep:
+    adapters: [{type: passthrough}]
+    outbound: {stage: kept}
+"""
+
+
+async def pages() -> AsyncIterator[tuple[str, bytes]]:
+    yield "a.md", b"a"
+
+
+async def test_a_commit_whose_answer_was_lost_is_told_as_one_that_may_have_happened(url: str, tmp_path: Path):
+    with Commits(url) as network:
+        async with open_runtime(Settings(home=tmp_path, catalog=network.url)) as rt:
+            await rt.services.configs.apply(CONFIG)
+            network.lose("INSERT INTO configs")
+            with pytest.raises(Unavailable, match="may have happened"):
+                await rt.services.configs.apply(CONFIG.replace("docs", "others"))
+
+            assert (await rt.services.configs.get("others")).version == 1
+
+
+@pytest.mark.parametrize("statement", ["INSERT INTO jobs", "SET state = 'publishing'"])
+async def test_a_run_whose_start_was_not_heard_does_not_stay_open(url: str, tmp_path: Path, statement: str):
+    with Commits(url) as network:
+        settings = Settings(home=tmp_path, catalog=network.url)
+        async with open_runtime(settings, kind="serve") as rt:
+            await rt.services.configs.apply(CONFIG)
+            network.lose(statement)
+            with pytest.raises(Unavailable):
+                await rt.services.submit.run("docs", pages())
+
+            async with asyncio.timeout(SOON):
+                while True:
+                    found, _ = await rt.catalog.executions(ExecutionFilter())
+                    if [run.status for run in found] == ["cancelled"]:
+                        break
+                    await asyncio.sleep(0.1)
+
+
+async def test_migrate_tells_what_it_applied_where_catalog_and_broker_are_one_database(
+    url: str, tmp_path: Path
+):
+    settings = Settings(home=tmp_path, catalog=url, broker=url)
+    waiting = await bootstrap.migrate(settings, check=True)
+
+    assert waiting
+    assert await bootstrap.migrate(settings, check=False) == waiting
+    assert await bootstrap.migrate(settings, check=False) == []

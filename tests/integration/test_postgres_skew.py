@@ -1,0 +1,404 @@
+"""What row locks are for: two connections at once, where each alone sees nothing wrong.
+
+Where a moment has to be met, another session holds a row that the first has to change, so that this one
+stands still in the middle of its transaction until that one lets go. Where any moment will do, it is tried
+often.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import chain
+from typing import Any
+from uuid import UUID
+
+import asyncpg  # type: ignore[import-untyped]
+import pytest
+
+from playhead.backends._postgres import Postgres
+from playhead.backends.catalog_postgres import PostgresCatalog, resend
+from playhead.errors import Conflict
+from playhead.ids import uuid7
+from playhead.ports.catalog.jobs import Listed
+from playhead.ports.catalog.work import Claim, Done, Refusal
+from tests.contract.conftest import Clock, Lab, Started
+from tests.servers import need
+
+OPEN = "(0, 1, 2)"  # pending, running, retry
+SOON = 10.0
+"""Seconds within which what has to happen happens, or the test fails."""
+
+
+class Place:
+    """One database with several processes in it.
+
+    Attributes:
+        lab: steps, by the first of them.
+        sql: a session of the test's own.
+    """
+
+    def __init__(self, url: str, sql: Any, stack: AsyncExitStack) -> None:
+        self._url = url
+        self.sql = sql
+        self._stack = stack
+        self.lab: Lab
+
+    async def process(self, *workers: str) -> PostgresCatalog:
+        """A catalog with connections of its own, and workers that are alive."""
+        db = Postgres(self._url)
+        await db.open()
+        self._stack.push_async_callback(db.close)
+        catalog = PostgresCatalog(db, heartbeat_seconds=60)
+        await Lab(catalog, Clock()).beat(*workers)
+        return catalog
+
+    async def value(self, query: str, *values: Any) -> Any:
+        return await self.sql.fetchval(query, *values)
+
+    @asynccontextmanager
+    async def holding(self, query: str, *values: Any) -> AsyncIterator[int]:
+        """Another session that holds rows, and what it is known by."""
+        con = await asyncpg.connect(self._url)
+        try:
+            async with con.transaction():
+                assert await con.fetch(f"{query} FOR UPDATE", *values), "there is something to hold"
+                yield con.get_server_pid()
+        finally:
+            await con.close()
+
+    async def waiter(self, holder: int) -> int:
+        """The session that waits for what `holder` holds."""
+        async with asyncio.timeout(SOON):
+            while True:
+                found = await self.sql.fetch(
+                    "SELECT pid FROM pg_stat_activity WHERE $1 = ANY(pg_blocking_pids(pid))", holder
+                )
+                if found:
+                    pid: int = found[0][0]
+                    return pid
+                await asyncio.sleep(0.005)
+
+    async def open_rows(self, execution: UUID) -> int:
+        count: int = await self.value(
+            "SELECT count(*) FROM messages m JOIN executions e ON e.n = m.execution "
+            f"WHERE e.id = $1 AND m.state IN {OPEN}",
+            execution,
+        )
+        return count
+
+
+@pytest.fixture
+async def place() -> AsyncIterator[Place]:
+    server, name = need("postgres"), f"t{uuid7().hex}"
+    sql = await asyncpg.connect(f"{server}?search_path={name}")
+    await sql.execute(f"CREATE SCHEMA {name}")
+    async with AsyncExitStack() as stack:
+        made = Place(f"{server}?search_path={name}", sql, stack)
+        made.lab = Lab(await made.process("w1", "w2"), Clock())
+        yield made
+    await sql.execute(f"DROP SCHEMA {name} CASCADE")
+    await sql.close()
+
+
+# -- the end of an execution -----------------------------------------------------------------------
+
+
+async def test_when_two_workers_complete_the_last_two_messages_at_once_the_execution_ends_once(place: Place):
+    processes = [await place.process(), await place.process()]
+    runs = [await place.lab.started("a.md", "b.md") for _ in range(40)]
+
+    for run in runs:
+        claims = [
+            await place.lab.claim(cid, worker) for cid, worker in zip(run.ids, ("w1", "w2"), strict=True)
+        ]
+
+        async def complete(catalog: PostgresCatalog, claim: Claim) -> list[UUID]:
+            (ended,) = await catalog.finish("w", [Done(claim.correlation_id, claim.attempt)])
+            assert ended is not None
+            return await catalog.end_executions([claim.execution_id])
+
+        ended = await asyncio.gather(*map(complete, processes, claims))
+
+        assert list(chain(*ended)) == [run.execution]
+    assert await place.sql.fetch("SELECT DISTINCT status, revision FROM executions") == [("completed", 1)]
+
+
+async def test_an_execution_does_not_end_while_a_resend_in_it_is_about_to_commit(place: Place):
+    run = await place.lab.started("a.md", "b.md")
+    for cid in run.ids:
+        await place.lab.kill(cid)
+    other = await place.process()
+
+    async with place.holding("SELECT 1 FROM messages WHERE id = $1", run.ids[1]) as holder:
+        sending = asyncio.create_task(place.lab.catalog.resend(execution=run.execution))
+        resending = await place.waiter(holder)
+        end = asyncio.create_task(other.end_executions([run.execution]))
+        await place.waiter(resending)
+
+    assert await sending == run.ids
+    assert await end == []
+    assert (await place.lab.execution(run.execution)).status == "running"
+    assert await place.open_rows(run.execution) == 2
+
+
+async def test_a_resend_that_comes_while_an_execution_ends_wakes_it(place: Place):
+    other = await place.process()
+    for _ in range(40):
+        run = await place.lab.started("a.md")
+        await place.lab.kill(run.ids[0])
+
+        ended, sent = await asyncio.gather(
+            other.end_executions([run.execution]), place.lab.catalog.resend(ids=run.ids)
+        )
+
+        assert sent == run.ids
+        execution = await place.lab.execution(run.execution)
+        assert (execution.status, execution.ended_at) == ("running", None)
+        assert await place.open_rows(run.execution) == 1
+        revision = await place.value("SELECT revision FROM executions WHERE id = $1", run.execution)
+        assert revision == len(ended)
+
+
+# -- many dead letters -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def many(place: Place, monkeypatch: pytest.MonkeyPatch) -> Started:
+    """A run whose five messages are dead, more than are sent again in one step."""
+    monkeypatch.setattr(resend, "_STEP", 2)
+    run = await place.lab.started(*(f"{n}.md" for n in range(5)))
+    for cid in run.ids:
+        await place.lab.kill(cid)
+    await place.lab.catalog.end_executions([run.execution])
+    return run
+
+
+def after_one_step(place: Place, monkeypatch: pytest.MonkeyPatch, step: Callable[[], Awaitable[Any]]) -> None:
+    """Let something happen after the next transaction of the catalog, and before the one after that."""
+    catalog = place.lab.catalog
+    assert isinstance(catalog, PostgresCatalog)
+    write = catalog._write
+
+    async def write_then(job: Any, **limits: Any) -> Any:
+        done = await write(job, **limits)
+        monkeypatch.setattr(catalog, "_write", write)
+        await step()
+        return done
+
+    monkeypatch.setattr(catalog, "_write", write_then)
+
+
+@pytest.mark.parametrize("which", ["execution", "route"])
+async def test_of_many_dead_letters_the_first_are_sent_again_before_the_last_are(
+    place: Place, many: Started, which: str
+):
+    named: dict[str, Any] = {"execution": {"execution": many.execution}, "route": {"route": "convert"}}
+
+    async with place.holding("SELECT 1 FROM messages WHERE id = $1", many.ids[4]) as holder:
+        sending = asyncio.create_task(place.lab.catalog.resend(**named[which]))
+        await place.waiter(holder)
+        assert [await place.lab.state(cid) for cid in many.ids] == [*["pending"] * 4, "dead"]
+
+    assert await sending == many.ids
+    assert await place.open_rows(many.execution) == 5
+    assert (await place.lab.execution(many.execution)).status == "running"
+
+
+async def test_what_dies_once_more_while_many_are_sent_again_is_not_sent_twice(
+    place: Place, many: Started, monkeypatch: pytest.MonkeyPatch
+):
+    async def die() -> None:
+        await place.lab.kill(many.ids[0])
+
+    after_one_step(place, monkeypatch, die)
+
+    assert await place.lab.catalog.resend(execution=many.execution) == many.ids
+    assert [await place.lab.state(cid) for cid in many.ids] == ["dead", *["pending"] * 4]
+
+
+async def test_an_execution_that_ends_while_its_dead_letters_are_sent_again_is_woken_once_more(
+    place: Place, many: Started, monkeypatch: pytest.MonkeyPatch
+):
+    async def end() -> None:
+        for cid in many.ids[:2]:
+            await place.lab.work(cid)
+        assert await place.lab.catalog.end_executions([many.execution]) == [many.execution]
+
+    after_one_step(place, monkeypatch, end)
+
+    assert await place.lab.catalog.resend(execution=many.execution) == many.ids
+    assert (await place.lab.execution(many.execution)).status == "running"
+    assert await place.open_rows(many.execution) == 3
+
+
+async def test_a_cancel_between_two_steps_ends_the_sending(
+    place: Place, many: Started, monkeypatch: pytest.MonkeyPatch
+):
+    async def cancel() -> None:
+        await place.lab.catalog.cancel(many.execution)
+
+    after_one_step(place, monkeypatch, cancel)
+
+    with pytest.raises(Conflict, match="is cancelled"):
+        await place.lab.catalog.resend(execution=many.execution)
+    assert [await place.lab.state(cid) for cid in many.ids] == [*["cancelled"] * 2, *["dead"] * 3]
+    assert await place.open_rows(many.execution) == 0
+
+
+# -- cancel ----------------------------------------------------------------------------------------
+
+
+async def test_a_cancel_waits_for_a_parent_that_is_inserting_its_children(place: Place):
+    run = await place.lab.started("a.md")
+    claim = await place.lab.claim(run.ids[0])
+    (bound,) = await place.lab.bind(claim, place.lab.output("1.md"))
+    other = await place.process()
+
+    async with place.holding("SELECT 1 FROM outputs WHERE key = $1", bound.key) as holder:
+        done = Done(claim.correlation_id, claim.attempt, [bound.key])
+        finish = asyncio.create_task(place.lab.catalog.finish("w1", [done]))
+        finishing = await place.waiter(holder)
+        cancel = asyncio.create_task(other.cancel(run.execution))
+        await place.waiter(finishing)
+
+    (finished,) = await finish
+    assert finished is not None
+    assert len(finished.children) == 1, "to the parent the execution was running still"
+    cancelled = await cancel
+    assert cancelled is not None
+    assert (cancelled.counts.pending, cancelled.counts.cancelled) == (0, 1)
+    assert await place.open_rows(run.execution) == 0
+
+
+async def test_a_cancel_under_load_leaves_no_open_row(place: Place):
+    outputs, messages, workers = 32, 60, 4
+    run = await place.lab.started(*(f"{n}.md" for n in range(messages)))
+    todo = list(run.ids)
+    half = asyncio.Event()
+    inserted = 0
+
+    async def work(catalog: PostgresCatalog, worker: str) -> None:
+        nonlocal inserted
+        lab = Lab(catalog, Clock())
+        while todo:
+            cid = todo.pop()
+            if len(todo) == messages // 2:
+                half.set()
+            (claim,) = await catalog.claim(worker, [cid])
+            if isinstance(claim, Refusal):
+                continue
+            inserted += len(await lab.done(claim, *(lab.output(f"{cid}/{n}.md") for n in range(outputs))))
+
+    async def cancel(catalog: PostgresCatalog) -> None:
+        await half.wait()
+        await catalog.cancel(run.execution)
+
+    names = [f"w{n}" for n in range(workers)]
+    await asyncio.gather(
+        *[work(await place.process(name), name) for name in names], cancel(await place.process())
+    )
+
+    assert await place.open_rows(run.execution) == 0
+    counts = await place.lab.counts(run.execution)
+    assert counts.completed * outputs >= inserted > 0, "parents had children before it was cancelled"
+    assert counts.cancelled >= inserted
+
+
+# -- jobs ------------------------------------------------------------------------------------------
+
+
+async def test_two_servers_at_one_replay_record_each_object_once(place: Place):
+    source = (await place.lab.catalog.adopt(uuid7())).execution_id
+    keys = [f"{source}/in/{n:02d}" for n in range(40)]
+    pages = [keys[n : n + 10] for n in range(0, 40, 10)]
+    servers = [await place.process(), await place.process()]
+
+    async def listing(catalog: PostgresCatalog, owner: str, job: UUID) -> None:
+        # Its lease has run out as soon as it has it: whoever comes takes the job over.
+        held = await catalog.acquire(job, owner=owner, lease=0)
+        for page in pages:
+            if held and page[0] > held.cursor:
+                objects = [Listed(key, "in") for key in page]
+                if not await catalog.record(held, objects, cursor=page[-1], last=page is pages[-1]):
+                    return
+
+    for _ in range(60):
+        job = (await place.lab.replayed(source, "in")).execution_id
+        while not await place.lab.catalog.is_listed(job):
+            await asyncio.gather(*(listing(s, f"s{n}", job) for n, s in enumerate(servers)))
+        rows = await place.sql.fetch(
+            "SELECT object_key, ordinal FROM messages m JOIN executions e ON e.n = m.execution "
+            "WHERE e.id = $1 ORDER BY m.n",
+            job,
+        )
+        assert [tuple(row) for row in rows] == list(zip(keys, range(1, 41), strict=True))
+
+
+# -- claims ----------------------------------------------------------------------------------------
+
+
+async def claim_all(
+    catalog: PostgresCatalog, worker: str, ids: Sequence[UUID], *, by: int
+) -> list[Claim | Refusal]:
+    calls = [ids[at : at + by] for at in range(0, len(ids), by)]
+    return [answer for some in calls for answer in await catalog.claim(worker, some)]
+
+
+async def test_of_two_workers_that_claim_a_message_at_once_one_has_it(place: Place):
+    one, other = await place.process(), await place.process()
+    shared = 0
+    for _ in range(30):
+        run = await place.lab.started(*(f"{n}.md" for n in range(20)))
+
+        # Each in its own order, and a few messages a call.
+        answers = await asyncio.gather(
+            claim_all(one, "w1", run.ids, by=5), claim_all(other, "w2", run.ids[::-1], by=5)
+        )
+
+        claims = [[a.correlation_id for a in some if isinstance(a, Claim)] for some in answers]
+        assert sorted(chain(*claims)) == sorted(run.ids)
+        refused = [a.reason for some in answers for a in some if isinstance(a, Refusal)]
+        assert set(refused) == {"held"}
+        shared += bool(claims[0] and claims[1])
+        by_row = await place.sql.fetch("SELECT worker, attempt FROM messages WHERE id = ANY($1)", run.ids)
+        assert sorted(by_row) == sorted([("w1", 1)] * len(claims[0]) + [("w2", 1)] * len(claims[1]))
+    assert shared, "they were at work at the same time"
+
+
+async def test_a_message_whose_worker_is_just_binding_is_not_taken_for_abandoned(place: Place):
+    run = await place.lab.started("a.htm", "a.html")
+    claim, zombie = [await place.lab.claim(cid, w) for cid, w in zip(run.ids, ("w1", "w2"), strict=True)]
+    (bound,) = await place.lab.bind(zombie, place.lab.output("z.md", "1"))
+    await place.lab.catalog.depart("w2")
+    other = await place.process("w3")
+
+    # It binds other bytes, so its own row of before has to be burnt, and that is held.
+    async with place.holding("SELECT 1 FROM outputs WHERE key = $1", bound.key) as holder:
+        bind = asyncio.create_task(place.lab.try_bind(zombie, place.lab.output("z.md", "2")))
+        await place.waiter(holder)
+        assert await other.recall_abandoned(limit=10) == 0
+
+    assert await bind, "the token held until its bytes were bound"
+    assert await other.recall_abandoned(limit=10) == 1
+    assert await place.lab.state(claim.correlation_id) == "running"
+
+
+async def test_an_attempt_that_is_ended_twice_at_once_has_its_children_once(place: Place):
+    run = await place.lab.started("a.md")
+    claim = await place.lab.claim(run.ids[0])
+    (bound,) = await place.lab.bind(claim, place.lab.output("1.md"))
+    done = Done(claim.correlation_id, claim.attempt, [bound.key])
+    other = await place.process()
+
+    async with place.holding("SELECT 1 FROM outputs WHERE key = $1", bound.key) as holder:
+        first = asyncio.create_task(place.lab.catalog.finish("w1", [done]))
+        finishing = await place.waiter(holder)
+        again = asyncio.create_task(other.finish("w1", [done]))
+        await place.waiter(finishing)
+
+    for (ended,) in (await first, await again):
+        assert ended is not None
+        assert [child.object_key for child in ended.children] == [bound.key]
+    assert await place.value("SELECT count(*) FROM messages WHERE parent IS NOT NULL") == 1

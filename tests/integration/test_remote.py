@@ -1,0 +1,263 @@
+"""The command line against what is not, or not quite, a server of Playhead: real sockets, canned answers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from playhead.cli.app import run_program
+from playhead.ids import uuid7
+from playhead.remote import client
+
+SOURCE = "01890000-0000-7000-8000-000000000000"
+REPLAY = ("replay", SOURCE, "segments", "index")
+SHOW = ("show", SOURCE)
+
+Outcome = tuple[int, Any, str]
+
+
+@dataclass
+class Fake:
+    """Something that listens, reads a request and answers with the same bytes each time.
+
+    Attributes:
+        seen: the first line of each request.
+    """
+
+    url: str
+    seen: list[str] = field(default_factory=list)
+
+
+def http(status: str, body: bytes, kind: str = "application/json", **headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", f"Content-Length: {len(body)}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def problem(status: str, code: str, detail: str = "so it is", **headers: str) -> bytes:
+    body = {"detail": detail, "error_code": code, "correlation_id": "abc-1", "timestamp": "t"}
+    return http(status, json.dumps(body).encode(), **headers)
+
+
+@contextmanager
+def answering(answer: bytes, *, after: float = 0.0) -> Iterator[Fake]:
+    """Answer every connection's one request with `answer`, `after` so many seconds, and close."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        fake = Fake(f"http://127.0.0.1:{listener.getsockname()[1]}")
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    head, _, body = connection.recv(65536).partition(b"\r\n\r\n")
+                    fake.seen.append(head.split(b"\r\n")[0].decode())
+                    length = [x for x in head.lower().split(b"\r\n") if x.startswith(b"content-length:")]
+                    while length and len(body) < int(length[0].partition(b":")[2]):
+                        body += connection.recv(65536)
+                    time.sleep(after)
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield fake
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@pytest.fixture(autouse=True)
+def own_logs() -> Iterator[None]:
+    """What a command does to the logs of its process ends with the test."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    yield
+    root.handlers[:], level = before
+    root.setLevel(level)
+
+
+@pytest.fixture
+def ask(capsys: pytest.CaptureFixture[str], tmp_path: Any, monkeypatch: Any) -> Callable[..., Outcome]:
+    monkeypatch.chdir(tmp_path)
+
+    def run(url: str, *arguments: str) -> Outcome:
+        code = run_program([*arguments, "--server", url, "--json"])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return code, json.loads(out), err
+
+    return run
+
+
+def test_a_server_that_is_not_there_is_exit_code_5_and_says_what_to_do(ask):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    code, body, err = ask(f"http://me:secret@127.0.0.1:{port}", *SHOW)
+    assert (code, body["error_code"]) == (5, "server_unavailable")
+    for part in (f"http://127.0.0.1:{port}", "Connection refused", "playhead serve", "--server"):
+        assert part in body["detail"]
+    assert "secret" not in err
+
+
+@pytest.mark.parametrize(
+    ("answer", "parts"),
+    [
+        (http("200 OK", b"<html>Welcome!", "text/html"), ("no Playhead", "text/html", "Welcome!")),
+        (http("200 OK", b"\xff\x00", "application/json"), ("no Playhead",)),
+        (http("404 Not Found", b'{"detail": "Not Found"}'), ("no Playhead", "404")),
+        (http("200 OK", b'{"execution_id": 7}'), ("another version", "execution_id")),
+        (http("301 Moved", b"", Location="https://other.example/"), ("https://other.example/",)),
+        (http("401 Unauthorized", b"who?", "text/plain"), ("401", "who you are")),
+        (http("403 Forbidden", b"no", "text/plain"), ("403",)),
+        (http("418 Teapot", b"\x1b[31m", "text/plain"), ("418",)),
+    ],
+)
+def test_what_is_no_playhead_is_told_without_a_traceback(ask, answer, parts):
+    with answering(answer) as fake:
+        code, body, err = ask(fake.url, *SHOW)
+    assert (code, body["error_code"]) == (5, "not_playhead")
+    for part in parts:
+        assert part in body["detail"]
+    assert "\x1b" not in err
+
+
+def test_a_server_that_does_not_answer_to_a_name_is_one_that_is_not_reached_by_it(ask):
+    told = b'{"detail": "this server does not answer to that name", "error_code": "host_not_allowed"}'
+    with answering(http("403 Forbidden", told)) as fake:
+        code, body, _ = ask(fake.url, *SHOW)
+    assert (code, body["error_code"]) == (5, "host_not_allowed")
+
+
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "502 Bad Gateway", "504 Gateway Timeout"])
+def test_a_proxy_whose_server_is_away_is_a_server_that_is_away(ask, status):
+    with answering(http(status, b"<html>", "text/html")) as fake:
+        code, body, _ = ask(fake.url, *SHOW)
+    assert (code, body["error_code"]) == (5, "server_unavailable")
+    assert status in body["detail"]
+
+
+def test_a_look_whose_answer_breaks_off_is_asked_once_more_and_no_more(ask):
+    with answering(b"") as fake:
+        code, body, _ = ask(fake.url, *SHOW)
+    assert (code, body["error_code"]) == (5, "server_unavailable")
+    assert fake.seen == [f"GET /api/v1/executions/{SOURCE} HTTP/1.1"] * 2
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", http("504 Timeout", b"", "text/html")]
+)
+def test_a_replay_whose_answer_is_lost_is_sent_once_and_how_to_find_it_is_told(ask, answer):
+    with answering(answer) as fake:
+        code, body, _ = ask(fake.url, *REPLAY)
+    assert (code, body["error_code"]) == (5, "answer_lost")
+    assert fake.seen == ["POST /api/v1/replay HTTP/1.1"]
+    assert f"playhead replays {SOURCE} --server {fake.url}" in body["detail"]
+    assert "not asked for again" in body["detail"]
+
+
+def test_a_replay_that_never_left_is_told_as_such(ask):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    assert ask(f"http://127.0.0.1:{port}", *REPLAY)[1]["error_code"] == "server_unavailable"
+
+
+def test_a_replay_that_goes_on_is_exit_code_5_and_tells_where_to_look(ask):
+    batch = uuid7()
+    location = f"/api/v1/replays/{batch}"
+    with answering(problem("503 Away", "replay_continues", f"look at {batch}", Location=location)) as fake:
+        code, body, err = ask(fake.url, *REPLAY)
+    assert (code, body["error_code"], body["detail"]) == (5, "replay_continues", f"look at {batch}")
+    assert f"playhead replays --server {fake.url}" in err
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "error"),
+    [
+        (problem("400 Bad", "invalid_path"), 2, "invalid_path"),
+        (problem("404 Not Found", "execution_not_found"), 4, "execution_not_found"),
+        (problem("409 Conflict", "execution_ended"), 1, "execution_ended"),
+        (problem("413 Too Large", "body_too_large"), 2, "body_too_large"),
+        (problem("503 Away", "catalog_unavailable"), 5, "catalog_unavailable"),
+        (problem("503 Full", "store_full"), 5, "store_full"),
+    ],
+)
+def test_an_error_of_the_server_ends_as_it_would_here(ask, answer, code, error):
+    with answering(answer) as fake:
+        ended, body, err = ask(fake.url, *SHOW)
+    assert (ended, body["error_code"], body["detail"]) == (code, error, "so it is")
+    assert body["correlation_id"] == "abc-1"
+    assert f"Error ({error}): so it is" in err
+
+
+def test_a_fault_of_the_server_names_the_id_under_which_its_log_has_it(ask):
+    with answering(problem("500 Internal", "internal")) as fake:
+        code, body, err = ask(fake.url, *SHOW)
+    assert (code, body["error_code"], body["correlation_id"]) == (1, "internal", "abc-1")
+    assert "X-Correlation-ID: abc-1" in err
+
+
+def test_a_request_of_the_wrong_shape_is_a_usage_error(ask):
+    faults = [{"loc": ["query", "limit"], "msg": "Input should be less than or equal to 1000", "type": "x"}]
+    with answering(http("422 Unprocessable", json.dumps({"detail": faults}).encode())) as fake:
+        code, body, _ = ask(fake.url, *SHOW)
+    assert (code, body["error_code"]) == (2, "usage")
+    assert body["detail"] == "query limit: Input should be less than or equal to 1000"
+
+
+def test_an_examination_is_waited_for_as_long_as_it_takes_where_a_backend_hangs(ask, monkeypatch):
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 0.2)
+    with answering(http("200 OK", b'{"status": "failed", "parts": []}'), after=0.8) as fake:
+        assert ask(fake.url, *SHOW)[0] == 5
+        code, body, _ = ask(fake.url, "doctor")
+    assert (code, body["status"]) == (0, "failed")
+
+
+def test_an_object_that_breaks_off_is_an_error_and_no_half_object(ask):
+    with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc") as fake:
+        code, body, _ = ask(fake.url, "cat", f"{SOURCE}/segments/a.md")
+    assert (code, body["error_code"]) == (5, "server_unavailable")
+
+
+@pytest.mark.parametrize("command", ["serve", "worker", "migrate", "demo"])
+def test_what_can_only_be_done_here_refuses_a_server(ask, command):
+    code, body, _ = ask("http://127.0.0.1:1", command)
+    assert (code, body["error_code"]) == (2, "usage")
+    assert f"playhead {command}" in body["detail"]
+
+
+def test_a_server_that_is_set_elsewhere_does_not_disturb_what_is_only_here(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PLAYHEAD_SERVER", "http://127.0.0.1:1")
+    assert run_program(["migrate"]) == 0
+    worker = [sys.executable, "-m", "playhead", "worker", "--until-idle"]
+    assert subprocess.run(worker, capture_output=True, check=False).returncode == 0
+    assert run_program(["executions"]) == 5
+    # Backends that a flag names are meant, whatever is set elsewhere.
+    assert run_program(["executions", "--home", "home"]) == 0
+
+
+def test_a_server_and_backends_cant_both_be_named(ask):
+    code, body, _ = ask("http://127.0.0.1:1", "executions", "--home", "home")
+    assert (code, body["error_code"]) == (2, "usage")
+
+
+def test_too_many_inputs_are_refused_before_anything_is_sent(ask, tmp_path):
+    for n in range(10_001):
+        (tmp_path / f"{n}.txt").touch()
+    code, body, _ = ask("http://127.0.0.1:1", "run", "docs", ".")
+    assert (code, body["error_code"]) == (2, "usage")
+    assert "10,000" in body["detail"]

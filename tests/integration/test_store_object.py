@@ -1,0 +1,435 @@
+"""The store on object storage beside what the contract says: what a bucket holds that no store of ours
+wrote, what goes wrong on the way to it, and what it costs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+pytest.importorskip("obstore")
+
+from obstore.store import S3Store
+
+from playhead.backends.store_object import ObjectStore
+from playhead.errors import BadRequest, CannotStart, MessageError, StoreFull, Unavailable
+from playhead.keys import is_sidecar, sidecar_key
+from playhead.ports.store import Blob
+from tests.servers import need, need_fresh
+from tests.servers.proxy import Proxy
+from tests.servers.s3_arithmetic import Computed, StandIn, flat, folders, standing_in
+
+SECRET = "wJalrXUtnFEMI-never-to-be-told"
+LIMIT = 8 << 20
+
+
+def made(url: str, *, request_seconds: float = 5.0) -> ObjectStore:
+    """A store whose secret is known, so that it can be looked for; the library reads it when it is made."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "key")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        return ObjectStore(url, max_object_bytes=LIMIT, request_seconds=request_seconds)
+
+
+def real(server: str, place: str, proxy: Proxy | None = None) -> ObjectStore:
+    """A store in a place of its own in the bucket of a real server."""
+    url = need(server) if proxy is None else proxy.url
+    head, _, options = url.partition("?")
+    return ObjectStore(f"{head}/{place}?{options}", max_object_bytes=32 << 20)
+
+
+@asynccontextmanager
+async def bucket_of(
+    keys: Sequence[str],
+    *,
+    size: int | Callable[[str], int] = 0,
+    latency: float = 0.0,
+    request_seconds: float = 5.0,
+) -> AsyncIterator[tuple[ObjectStore, StandIn]]:
+    stand_in = StandIn(keys, size=size, latency=latency)
+    async with standing_in(stand_in) as url:
+        store = made(url, request_seconds=request_seconds)
+        yield store, stand_in
+        await store.close()
+
+
+NOBODY = "s3://b/p?endpoint=http://127.0.0.1:9&region=us-east-1"
+
+
+async def keys_at(store: ObjectStore, prefix: str, *, after: str = "", page: int = 1000) -> list[str]:
+    return [e.key async for page_ in store.list(prefix, after=after, page=page) for e in page_]
+
+
+# -- what others put there -------------------------------------------------------------------------
+
+MARKED = ["e/", "e/s/", "e/s/a", "e/s/a-1", "e/s/a/", "e/s/a/x", "e/s/b-1", "e/s/b/", "e/s/b/x", "e/s/c/"]
+
+
+async def test_folder_markers_are_listed_under_their_own_names_and_never_as_objects():
+    async with bucket_of(MARKED) as (store, _):
+        assert await keys_at(store, "e") == MARKED
+        assert await keys_at(store, "e/s") == MARKED[1:]
+        assert await keys_at(store, "e/s/a") == ["e/s/a", "e/s/a/", "e/s/a/x"]
+        assert await keys_at(store, "e/s/b") == ["e/s/b/", "e/s/b/x"]
+
+
+@pytest.mark.parametrize("after", [*MARKED, "e/s/a/w", "e/s/b", "e/s/b-", "e/s//", "e/s/\x01"])
+async def test_a_listing_goes_on_after_a_folder_marker_and_after_what_can_be_no_key(after):
+    async with bucket_of(MARKED) as (store, _):
+        assert await keys_at(store, "e", after=after) == [key for key in MARKED if key > after]
+
+
+async def test_empty_objects_with_sidecars_cost_no_requests_beside_the_listing():
+    keys = [flat("e/s")(n) for n in range(500)]
+    async with bucket_of(keys, size=lambda key: 9 if is_sidecar(key) else 0) as (store, stand_in):
+        assert await keys_at(store, "e/s") == keys
+        assert stand_in.requests == {"LIST": 1, "HEAD": 1}
+
+
+async def test_a_bucket_that_is_gone_is_not_taken_for_an_object_that_is():
+    """A HEAD has no body that would say which of them is missing."""
+    url = need("s3")
+    gone = url.replace(f"//{urlsplit(url).netloc}", "//there-is-no-such-bucket")
+    for address, there in ((url, True), (gone, False)):
+        store = ObjectStore(address, max_object_bytes=1_000, retry_seconds=1)
+        try:
+            if there:
+                assert await store.stat("e/s/none") is None
+            else:
+                with pytest.raises(Unavailable, match="NoSuchBucket"):
+                    await store.stat("e/s/none")
+        finally:
+            await store.close()
+
+
+@pytest.mark.parametrize("bad", ["e/s//x", "e/s/../x", "e/s/./x", "e/s/\x02x"])
+async def test_a_key_that_the_library_can_not_hold_is_named_and_ends_the_listing(bad):
+    async with bucket_of(["e/r/a", bad, "e/s/y"], size=1) as (store, _):
+        with pytest.raises(BadRequest) as raised:
+            await keys_at(store, "e/s")
+        assert "rename or remove it" in raised.value.detail
+        assert bad.replace("\x02", "") in raised.value.detail.replace("\\x02", "").replace("\x02", "")
+        assert await keys_at(store, "e/r") == ["e/r/a"]
+
+
+async def test_an_object_of_others_that_is_too_large_is_read_to_one_byte_past_the_limit():
+    async with bucket_of(["e/s/big"], size=LIMIT + 500_000) as (store, _):
+        [data] = await store.read(["e/s/big"])
+        assert data is not None
+        assert len(data) == LIMIT + 1
+
+
+async def test_what_can_not_be_stored_is_a_dead_letter_and_leaves_the_rest_alone():
+    async with bucket_of([]) as (store, stand_in):
+        outcome = await store.write(
+            [
+                [Blob("e//x", b"")],
+                [Blob("e/big", b"x" * (LIMIT + 1))],
+                [Blob("e/\ud800", b"")],
+                [Blob("e/ok", b"")],
+            ]
+        )
+        codes = [None if one is None else one.code for one in outcome]
+        assert codes == ["invalid_key", "object_too_large", "invalid_key", None]
+        assert stand_in.requests["PUT"] == 1
+        stand_in.refuse = lambda method, target: (400, "KeyTooLongError", "Your key is too long")
+        [too_long] = await store.write([[Blob("e/s/x", b"")]])
+        assert isinstance(too_long, MessageError)
+        assert too_long.code == "invalid_key"
+
+
+@pytest.mark.parametrize("server", ["s3", "s3-moto"])
+async def test_a_large_object_goes_up_in_parts_and_comes_back_whole(server):
+    store = real(server, "large")
+    data = os.urandom(20 << 20)
+    assert await store.write([[Blob("e/s/x", data)]]) == [None]
+    assert await store.read(["e/s/x"]) == [data]
+    await store.close()
+
+
+async def test_objects_are_stored_with_their_content_type():
+    store = real("s3-moto", "typed")
+    await store.write([[Blob("e/s/x", b"x", "text/markdown"), Blob("e/s/big", b"x" * (17 << 20), "text/x")]])
+    client = S3Store(
+        "playhead",
+        prefix="tests/typed",
+        endpoint=parse_qs(urlsplit(need("s3-moto")).query)["endpoint"][0],
+        region="us-east-1",
+        client_options={"allow_http": True},
+    )
+    for name, kind in (("x", "text/markdown"), ("big", "text/x")):
+        assert (await client.get_async(f"e/s/{name}")).attributes["Content-Type"] == kind
+    await store.close()
+
+
+# -- long listings ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", [flat("e/s"), folders("e/s", 20), folders("e/s", 6_000)])
+async def test_a_long_listing_is_complete_in_order_and_takes_few_requests_more(layout):
+    keys = Computed(30_000, layout)
+    async with bucket_of(keys, size=1) as (store, stand_in):
+        found = await keys_at(store, "e/s", page=2000)
+        assert found == list(keys)
+        assert stand_in.requests["LIST"] <= 1.5 * len(keys) / 1000
+        after = keys[12_345]
+        assert await keys_at(store, "e/s", after=after) == found[12_346:]
+
+
+async def test_parts_are_listed_side_by_side_where_the_way_is_long():
+    keys = Computed(40_000, flat("e/s"))
+    async with bucket_of(keys, size=1, latency=0.1) as (store, stand_in):
+        await keys_at(store, "e/s")
+        assert stand_in.most_at_once > 2
+
+
+# -- what goes wrong -------------------------------------------------------------------------------
+
+REFUSALS = [
+    (403, "AccessDenied", "Access Denied", "s3:PutObject on arn:aws:s3:::playhead/*"),
+    (403, "SignatureDoesNotMatch", "The request signature…", "AWS_SECRET_ACCESS_KEY"),
+    (403, "RequestTimeTooSkewed", "The difference…", "clock"),
+    (404, "NoSuchBucket", "The specified bucket does not exist", "PLAYHEAD_STORE"),
+    (503, "SlowDown", "Please reduce your request rate.", "by itself"),
+    (500, "InternalError", "We encountered an internal error.", "500"),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "words", "fix"), REFUSALS, ids=[r[1] for r in REFUSALS])
+async def test_a_refusal_is_told_in_one_short_sentence_with_what_to_do(status, code, words, fix):
+    async with bucket_of([], size=1) as (store, stand_in):
+        stand_in.refuse = lambda method, target: (status, code, words)
+        begin = time.monotonic()
+        with pytest.raises(Unavailable) as raised:
+            await store.write([[Blob("e/s/x", b"x")]])
+        assert time.monotonic() - begin < 15
+        detail = raised.value.detail
+        assert "can't write e/s/x in s3://" in detail
+        assert raised.value.code == "store_unavailable"
+        assert (code in detail, fix in detail, "\n" in detail, len(detail) < 400) == (True, True, False, True)
+        assert SECRET not in detail
+        for call in (store.read(["e/s/x"]), keys_at(store, "e"), store.check(), store.open()):
+            with pytest.raises(Unavailable, match=code):
+                await call
+
+
+async def test_a_busy_server_is_asked_again_and_what_it_then_takes_is_stored():
+    async with bucket_of([]) as (store, stand_in):
+        stand_in.refuse = lambda method, target: (
+            (503, "SlowDown", "") if stand_in.requests["PUT"] < 3 else None
+        )
+        assert await store.write([[Blob("e/s/x", b"x")]]) == [None]
+        assert stand_in.requests["PUT"] == 3
+
+
+async def test_a_full_store_is_said_to_be_full():
+    async with bucket_of([]) as (store, stand_in):
+        stand_in.refuse = lambda method, target: (507, "XMinioStorageFull", "Storage backend has reached…")
+        with pytest.raises(StoreFull):
+            await store.write([[Blob("e/s/x", b"x")]])
+
+
+async def test_nobody_there_is_told_with_the_address_and_soon():
+    store = made(NOBODY)
+    begin = time.monotonic()
+    for call in (store.open(), store.read(["e/x"]), store.stat("e/x"), keys_at(store, "e")):
+        with pytest.raises(Unavailable, match=r"127\.0\.0\.1:9.*Connection refused"):
+            await call
+    assert time.monotonic() - begin < 30
+
+
+async def test_a_server_that_says_nothing_is_given_up_in_time():
+    async with bucket_of([], latency=60.0, request_seconds=0.3) as (store, _):
+        begin = time.monotonic()
+        with pytest.raises(Unavailable, match="no answer in time"):
+            await store.write([[Blob("e/s/x", b"x")]])
+        with pytest.raises(Unavailable, match="no answer in time"):
+            await store.read(["e/s/x"])
+        assert time.monotonic() - begin < 20
+
+
+@pytest.mark.slow
+async def test_a_store_that_was_away_is_used_again_as_soon_as_it_is_back():
+    with need_fresh("s3") as server:
+        store = ObjectStore(server.url, max_object_bytes=LIMIT, request_seconds=0.5, retry_seconds=1.0)
+        await store.open()
+        await store.write([[Blob("e/s/x", b"before")]])
+        for away, back in ((server.kill, server.start), (server.pause, server.resume)):
+            away()
+            with pytest.raises(Unavailable):
+                await store.read(["e/s/x"])
+            with pytest.raises(Unavailable):
+                await store.write([[Blob("e/s/y", b"meanwhile")]])
+            back()
+            assert await store.read(["e/s/x"]) == [b"before"]
+        await store.close()
+
+
+async def test_a_stream_whose_connection_breaks_goes_on_with_the_same_bytes():
+    data = os.urandom(6 << 20)
+    with Proxy(need("s3-moto")) as proxy:
+        store = real("s3-moto", "cut", proxy)
+        await store.write([[Blob("cut/s/x", data)]])
+        pieces: list[bytes] = []
+        async for piece in store.stream("cut/s/x"):
+            if len(pieces) == 2:
+                proxy.cut()
+            pieces.append(piece)
+        assert b"".join(pieces) == data
+        await store.close()
+
+
+async def test_a_stream_that_can_not_go_on_with_the_bytes_it_began_with_fails_rather_than_mix():
+    with Proxy(need("s3-moto")) as proxy:
+        store = real("s3-moto", "mix", proxy)
+        await store.write([[Blob("mix/s/x", b"old" * (8 << 20))]])
+        pieces: list[bytes] = []
+
+        async def take_all() -> None:
+            async for piece in store.stream("mix/s/x"):
+                if len(pieces) == 2:
+                    await store.write([[Blob("mix/s/x", b"new" * (8 << 20))]])
+                    proxy.cut()
+                pieces.append(piece)
+
+        with pytest.raises(Unavailable):
+            await take_all()
+        assert b"".join(pieces).startswith(b"oldold")
+        assert b"new" not in b"".join(pieces)
+        await store.close()
+
+
+# -- addresses and the end -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "word"),
+    [
+        ("s3:///prefix", "names no bucket"),
+        ("s3://fast--euw1-az1--x-s3/p", "general purpose bucket"),
+        ("s3://b/p?regoin=x", "did you mean region"),
+        ("s3://b/a//b", "empty segment"),
+        ("s3://b/p?endpoint=localhost:9000", "http://host:port"),
+        ("s3://key:secret@b/p", "environment"),
+        ("s3://key:a/secret@b/p", "environment"),
+        ("s3://key:a?secret@b/p", "environment"),
+        ("s3://key:[secret@b/p", "environment"),
+        ("s3://key:secret\u2100@b/p", "environment"),
+        ("s3://b/p?endpoint=http://[h", "http://host:port"),
+        ("s3://b/p?endpoint=http://key:secret@h:9000", "environment"),
+        ("s3://b/p?virtual_host=yes", "true or false"),
+        ("gs://b/p?region=x", "unknown option"),
+    ],
+)
+def test_an_address_that_can_not_be_right_is_told_before_anything_is_sent(url, word):
+    with pytest.raises(CannotStart) as raised:
+        ObjectStore(url, max_object_bytes=1)
+    assert word in raised.value.detail
+    assert "secret" not in raised.value.detail
+
+
+def test_every_kind_of_address_has_a_store_of_its_name():
+    kinds = {"s3://b/p": "s3", "az://c/p?account=a": "azure"}
+    assert {ObjectStore(url, max_object_bytes=1).name for url in kinds} == set(kinds.values())
+
+
+ENDS = """
+import asyncio, sys
+from playhead.backends.store_object import ObjectStore
+async def main():
+    store = ObjectStore(sys.argv[1], max_object_bytes=1)
+    await store.open()
+    await asyncio.gather(*(store.stat(f"e/s/{n}") for n in range(30)))
+asyncio.run(main())
+"""
+
+
+async def test_a_process_ends_in_good_order_however_soon_after_a_call():
+    """Without a moment's rest at its end, one in four of these processes dies of SIGABRT."""
+    async with standing_in(StandIn(["e/s/1"], size=1)) as url:
+        for _ in range(12):
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", ENDS, url),
+                stderr=subprocess.PIPE,
+                env={**os.environ, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": SECRET},
+            )
+            _, said = await process.communicate()
+            assert (process.returncode, said) == (0, b"")
+
+
+async def test_a_message_costs_one_read_and_two_writes():
+    async with bucket_of(["e/s/x"], size=10) as (store, stand_in):
+        await store.read(["e/s/x"])
+        await store.write([[Blob(sidecar_key("e/t/x"), b"{}"), Blob("e/t/x", b"y")]])
+        assert stand_in.requests == {"GET": 1, "PUT": 2}
+
+
+# -- doctor ----------------------------------------------------------------------------------------
+
+
+async def test_doctor_finds_a_good_bucket_good_and_leaves_nothing():
+    for server in ("s3", "s3-moto"):
+        store = real(server, "doctor")
+        findings = await store.diagnose()
+        assert [f for f in findings if f.status != "ok"] == []
+        assert [f.what for f in findings] == ["reach", "rights", "clock", "round trip", "order"]
+        assert await keys_at(store, "") == []
+        await store.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "right"), [("PUT", "s3:PutObject"), ("GET", "s3:GetObject"), ("LIST", "s3:ListBucket")]
+)
+async def test_doctor_names_the_right_that_is_missing(method, right):
+    async with bucket_of([], size=1) as (store, stand_in):
+        stand_in.refuse = lambda asked, target: (
+            (403, "AccessDenied", "Access Denied")
+            if ("LIST" if "list-type" in target else asked) == method
+            else None
+        )
+        last = (await store.diagnose())[-1]
+        assert last.status == "failed"
+        assert right in last.fix
+
+
+async def test_doctor_notices_where_a_missing_object_is_refused_rather_than_missing():
+    async with bucket_of([]) as (store, stand_in):
+        stand_in.refuse = lambda method, target: (
+            (403, "AccessDenied", "") if method == "HEAD" and target.endswith("-absent") else None
+        )
+        last = (await store.diagnose())[-1]
+        assert last.status == "failed"
+        assert "s3:ListBucket" in last.fix
+
+
+async def test_doctor_warns_of_a_clock_that_is_off_and_of_probes_that_can_not_be_removed():
+    async with bucket_of([]) as (store, stand_in):
+        stand_in.refuse = lambda method, target: (
+            (403, "AccessDenied", "") if method in ("DELETE", "POST") else None
+        )
+        findings = await store.diagnose()
+        assert [(f.what, f.status) for f in findings] == [
+            ("reach", "ok"),
+            ("rights", "ok"),
+            ("clock", "warning"),  # that server's clock stands still
+            ("round trip", "ok"),
+            ("rights", "warning"),
+        ]
+        [left] = stand_in.stored
+        assert left in findings[-1].detail
+        assert await store.check()  # which needs no right to remove, either
+
+
+async def test_doctor_says_that_nobody_is_there():
+    store = made(NOBODY)
+    [only] = await store.diagnose()
+    assert (only.what, only.status) == ("reach", "failed")
+    assert "Connection refused" in only.detail
+    assert "endpoint" in only.fix

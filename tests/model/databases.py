@@ -1,0 +1,43 @@
+"""Databases for one try of a machine: empty, and gone with its stack."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from playhead.backends._sqlite import Database
+from playhead.ids import uuid7
+from tests.servers import need
+
+if TYPE_CHECKING:
+    from playhead.backends._postgres import Postgres
+
+IN_MEMORY: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+async def open_sqlite(stack: AsyncExitStack) -> Database:
+    home = stack.enter_context(tempfile.TemporaryDirectory(dir=IN_MEMORY))
+    db = Database(Path(home) / "playhead.db")
+    await db.open()
+    stack.push_async_callback(db.close)
+    return db
+
+
+async def open_postgres(stack: AsyncExitStack, clock: Callable[[], float]) -> Postgres:
+    """In a schema of its own; tells the time by `clock`."""
+    import asyncpg  # type: ignore[import-untyped]
+
+    from playhead.backends._postgres import Postgres
+
+    server, schema = need("postgres"), f"t{uuid7().hex}"
+    con = await asyncpg.connect(server)
+    stack.push_async_callback(con.close)
+    await con.execute(f"CREATE SCHEMA {schema}")
+    stack.push_async_callback(con.execute, f"DROP SCHEMA {schema} CASCADE")
+    db = Postgres(f"{server}?search_path={schema}", clock=clock)
+    await db.open()
+    stack.push_async_callback(db.close)
+    return db

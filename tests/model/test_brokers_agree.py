@@ -1,0 +1,179 @@
+"""Whatever is asked of a broker in a database and in whatever order, it answers as the one in memory does.
+
+A machine publishes, receives, acks, extends and looks, in random order, with two consumers whose deliveries
+grow old, and holds every answer of both sides against each other. `PLAYHEAD_TEST_EXAMPLES=2000` makes more
+sequences of calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar, cast
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import run_state_machine_as_test as run_machine
+
+from playhead.backends.broker_memory import MemoryBroker
+from playhead.backends.broker_sqlite import SqliteBroker
+from playhead.envelope import Call, Headers, correlation_of
+from playhead.ids import uuid7
+from playhead.ports.broker import Broker, Delivery
+from tests.model.databases import open_postgres, open_sqlite
+from tests.servers import need
+
+T = TypeVar("T")
+
+EXAMPLES = int(os.environ.get("PLAYHEAD_TEST_EXAMPLES", "80"))
+
+VISIBILITY = 10.0
+QUEUES = ["a", "b.c"]
+LIMITS = st.integers(1, 4)
+Pair = tuple[Delivery, Delivery]
+
+
+class Brokers(RuleBasedStateMachine):
+    """Both sides, and what was handed out: `held` of the first consumer and of the second."""
+
+    open_other: Callable[[AsyncExitStack, Callable[[], float]], Awaitable[Broker]]
+    all_at_once: bool
+    """Take all there is: which calls come first when some come back is left to the broker."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1_800_000_000.0
+        self.loop = asyncio.new_event_loop()
+        self.stack = AsyncExitStack()
+        memory: Broker = MemoryBroker(clock=lambda: self.now, visibility=VISIBILITY)
+        self.sides = (
+            memory,
+            self.loop.run_until_complete(type(self).open_other(self.stack, lambda: self.now)),
+        )
+        self.calls: list[Call] = []
+        self.held: tuple[list[Pair], list[Pair]] = ([], [])
+
+    def teardown(self) -> None:
+        self.loop.run_until_complete(self.sides[1].close())
+        self.loop.run_until_complete(self.stack.aclose())
+        self.loop.close()
+
+    def both(self, ask: Callable[[Broker, int], Awaitable[T]]) -> tuple[T, T]:
+        async def asked() -> tuple[T, T]:
+            return await ask(self.sides[0], 0), await ask(self.sides[1], 1)
+
+        return self.loop.run_until_complete(asked())
+
+    @rule(
+        queue=st.sampled_from(QUEUES),
+        keys=st.lists(st.text(min_size=1, max_size=6), max_size=4),
+        parent=st.booleans(),
+    )
+    def publish(self, queue: str, keys: list[str], parent: bool) -> None:
+        headers = Headers(queue, uuid7(), "docs", 1, "convert", uuid7() if parent else None)
+        self._publish([Call(headers, str(uuid7()), 0, str(uuid7()) if parent else None, key) for key in keys])
+
+    @rule(data=st.data(), again=st.booleans())
+    @precondition(lambda self: self.calls)
+    def publish_again(self, data: st.DataObject, again: bool) -> None:
+        """The same call, or the next generation of it."""
+        call = data.draw(st.sampled_from(self.calls))
+        self._publish([call._replace(generation=call.generation + again)])
+
+    def _publish(self, calls: Sequence[Call]) -> None:
+        ours, theirs = self.both(lambda b, _: b.publish(calls))
+        assert ours == theirs
+        self.calls += calls
+
+    @rule(queue=st.sampled_from([*QUEUES, "never"]), limit=LIMITS, consumer=st.integers(0, 1))
+    def receive(self, queue: str, limit: int, consumer: int) -> None:
+        most = 1000 if self.all_at_once else limit
+        ours, theirs = self.both(lambda b, _: b.receive(queue, most))
+        assert [_shown(d) for d in ours] == [_shown(d) for d in theirs]
+        for delivery in theirs:
+            assert str(correlation_of(delivery.message_id, delivery.headers)) in delivery.message_id
+        self.held[consumer].extend(zip(ours, theirs, strict=True))
+
+    @rule(
+        data=st.data(),
+        consumer=st.integers(0, 1),
+        count=st.integers(1, 4),
+        what=st.sampled_from(["ack", "extend"]),
+    )
+    def settle(self, data: st.DataObject, consumer: int, count: int, what: str) -> None:
+        """Of what was handed out once, however long ago and to however many since."""
+        held = self.held[consumer]
+        if held:
+            some = [data.draw(st.sampled_from(held)) for _ in range(count)]
+            once = list({id(pair): pair for pair in some}.values())
+            self.both(lambda b, n: getattr(b, what)([pair[n] for pair in once]))
+
+    @rule(seconds=st.sampled_from([1.0, VISIBILITY / 2, VISIBILITY, VISIBILITY + 1]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @invariant()
+    def depth_and_peek_are_the_same(self) -> None:
+        for queue in (*QUEUES, "never"):
+            ours, theirs = self.both(lambda b, _, q=queue: b.depth(q))  # type: ignore[misc]
+            assert ours == theirs, queue
+            for limit in (2, 100):
+                shown = self.both(lambda b, _, q=queue, most=limit: b.peek(q, most))  # type: ignore[misc]
+                assert [(dict(m.headers), m.payload) for m in shown[0]] == [
+                    (dict(m.headers), m.payload) for m in shown[1]
+                ]
+
+
+def _shown(delivery: Delivery) -> tuple[str, str, dict[str, str]]:
+    return delivery.queue, delivery.message_id, dict(delivery.headers)
+
+
+async def _sqlite(stack: AsyncExitStack, clock: Callable[[], float]) -> Broker:
+    return SqliteBroker(await open_sqlite(stack), visibility=VISIBILITY, clock=clock)
+
+
+async def _postgres(stack: AsyncExitStack, clock: Callable[[], float]) -> Broker:
+    from playhead.backends.broker_postgres import PostgresBroker
+
+    db = await open_postgres(stack, clock)
+
+    class Another:
+        """A process of its own for each call: what one remembers for a moment goes by the real clock."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(PostgresBroker(db, visibility=VISIBILITY), name)
+
+    return cast(Broker, Another())
+
+
+def _agree(opened: Any, examples: int, *, all_at_once: bool = False) -> None:
+    parts = {"open_other": staticmethod(opened), "all_at_once": all_at_once}
+    machine = type("Brokers", (Brokers,), parts)
+    run_machine(
+        machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=40,
+            deadline=None,
+            derandomize=EXAMPLES == 80,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            print_blob=False,
+            report_multiple_bugs=False,
+        ),
+    )
+
+
+@pytest.mark.slow
+def test_sqlite_hands_out_whatever_the_broker_in_memory_does():
+    _agree(_sqlite, EXAMPLES)
+
+
+@pytest.mark.slow
+def test_postgresql_hands_out_whatever_the_broker_in_memory_does():
+    need("postgres")
+    _agree(_postgres, EXAMPLES // 8, all_at_once=True)

@@ -1,0 +1,744 @@
+"""Whatever is asked of a catalog and in whatever order, one in a database answers as the one in memory does.
+
+The in-memory catalog is the port's prose as plain code. A machine makes calls in random order, right ones
+and stale ones, to it and to another, and holds every answer and all that can be read against each other.
+What the machine leaves alone is what the port leaves open: words of errors for people, the order in which
+the reconciler takes rows, and the moment at which a message was made (by the clock of its id).
+
+`PLAYHEAD_TEST_EXAMPLES=2000` makes more sequences of calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from hashlib import sha256
+from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import run_state_machine_as_test as run_machine
+
+from playhead.backends.catalog_memory import MemoryCatalog
+from playhead.backends.catalog_sqlite import SqliteCatalog
+from playhead.envelope import Call
+from playhead.errors import PlayheadError
+from playhead.ids import uuid7
+from playhead.model import Config, ErrorHandling, Route
+from playhead.ports.catalog import Catalog
+from playhead.ports.catalog.browse import ExecutionFilter
+from playhead.ports.catalog.jobs import Held, Input, Listed
+from playhead.ports.catalog.upkeep import Process
+from playhead.ports.catalog.work import Binding, Bound, Claim, Done, Failed, GivenBack, NewOutput, Result
+from tests.model.agreement import Agreement
+from tests.model.databases import open_postgres, open_sqlite
+from tests.servers import need
+
+T = TypeVar("T")
+
+EXAMPLES = int(os.environ.get("PLAYHEAD_TEST_EXAMPLES", "60"))
+
+BEAT, LEASE = 1.0, 4.0
+"""A process is dead after 5 s without a beat."""
+LONGEST = 55.0
+"""Seconds that pass in a sequence at most. After 60 a live publisher is taken to have lost sight of its
+rows: by the clock of ids, which a test can't move."""
+
+WORKERS = st.sampled_from(["w1", "w2", "w3"])
+PATHS = ["a", "a.b", "b/c", "d", "é"]
+ASIDE = frozenset(
+    {
+        *("Lineage.created_at", "ChainLink.created_at"),
+        *("Problem.message", "DeadLetter.error", "DeadLetterDetail.error", "Unbound.detail"),
+        *("Replay.errors",),
+    }
+)
+
+
+def _config(name: str, *routes: Route) -> Config:
+    return Config(name, routes[0].name, {route.name: route for route in routes})
+
+
+def _twice(**fields: Any) -> dict[str, Any]:
+    return fields | {"errors": ErrorHandling(max_attempts=2)}
+
+
+CONFIGS = [
+    _config(
+        "one",
+        Route("split", "q.split", stage="parts", to=("left", "right"), errors=ErrorHandling(max_attempts=3)),
+        Route("left", "q.left", **_twice()),
+        Route("right", "q.right", stage="ends/all", to=("others",), **_twice()),
+        Route("others", "q.others", external=True),
+    ),
+    # Other versions and another config, some of whose queues belong to the first.
+    _config("one", Route("split", "q.split2", stage="parts", to=("left",)), Route("left", "q.left")),
+    _config("two", Route("copy", "q.copy", stage="copies", **_twice()), Route("out", "q.out", external=True)),
+    _config("two", Route("copy", "q.split2", stage="copies", **_twice())),
+    _config("three", Route("solo", "q.split2", **_twice())),
+]
+
+Twin = tuple[T, T]
+"""The same thing of both sides, which have ids of their own."""
+
+
+class Batch(NamedTuple):
+    """Calls that were published, and what the broker said: told to the catalog at once, or late."""
+
+    held: Twin[Held]
+    upto: int
+    uncertain: list[Twin[Call]]
+    refused: list[Twin[Call]]
+
+
+class Step(NamedTuple):
+    """One kind of call: how often, when it makes sense, and with what."""
+
+    name: str
+    weight: int
+    needs: Callable[[Any], bool]
+    given: dict[str, st.SearchStrategy[Any]]
+
+
+STEPS: list[Step] = []
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def step(*, weight: int, needs: Callable[[Any], bool] = lambda self: True, **given: Any) -> Callable[[F], F]:
+    """Let a method be one of the calls. Were each a rule of its own, few sequences would get to any work:
+    rules are as likely as one another, and many are left out of a sequence."""
+
+    def add(method: F) -> F:
+        STEPS.append(Step(method.__name__, weight, needs, given))
+        return method
+
+    return add
+
+
+class Catalogs(RuleBasedStateMachine):
+    """Both sides, and what was handed out by them."""
+
+    open_other: Callable[[AsyncExitStack, Callable[[], float]], Awaitable[Catalog]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1_800_000_000.0
+        self.end = self.now + LONGEST
+        self.loop = asyncio.new_event_loop()
+        self.stack = AsyncExitStack()
+        memory: Catalog = MemoryCatalog(clock=lambda: self.now, heartbeat_seconds=BEAT)
+        other = self.loop.run_until_complete(type(self).open_other(self.stack, lambda: self.now))
+        self.sides = (memory, other)
+        self.agreement = Agreement(ASIDE)
+        self.versions: list[tuple[str, int]] = []
+        self.executions: list[Twin[UUID]] = []
+        self.batches: list[Twin[UUID]] = []
+        self.held: list[Twin[Held]] = []
+        self.late: list[Batch] = []
+        self.calls: list[Twin[Call]] = []
+        self.claims: list[Twin[Claim]] = []
+        self.bound: dict[tuple[UUID, int], list[Twin[Bound]]] = {}
+        self.messages: dict[UUID, UUID] = {}
+        self.routes: dict[UUID, str] = {}
+
+    def teardown(self) -> None:
+        self.loop.run_until_complete(self.stack.aclose())
+        self.loop.close()
+
+    @rule(data=st.data())
+    def call(self, data: st.DataObject) -> None:
+        steps = sorted((one for one in STEPS if one.needs(self)), key=lambda one: -one.weight)
+        chosen = data.draw(st.sampled_from([at for at, one in enumerate(steps) for _ in range(one.weight)]))
+        given = {key: data.draw(values, key) for key, values in steps[chosen].given.items()}
+        note(f"{steps[chosen].name} {given}")
+        method = getattr(self, steps[chosen].name)
+        if "data" in method.__code__.co_varnames[: method.__code__.co_argcount]:
+            given["data"] = data
+        method(**given)
+
+    # -- asking both -------------------------------------------------------------------------------
+
+    def both(self, ask: Callable[[Catalog, int], Awaitable[T]], *, anyhow: bool = False) -> Twin[Any]:
+        """Ask both sides; `ask` gets the place of its side. The answers are the same, or both refuse."""
+        answers = [self._answer(ask, n) for n in (0, 1)]
+        if anyhow:
+            answers[1] = self._like(answers[0], answers[1])
+        self.agreement.check(*answers)
+        return answers[0], answers[1]
+
+    def _answer(self, ask: Callable[[Catalog, int], Awaitable[Any]], n: int) -> Any:
+        async def asked() -> Any:
+            try:
+                return await ask(self.sides[n], n)
+            except PlayheadError as exc:
+                return f"{type(exc).__name__} {exc.code}"
+
+        return self.loop.run_until_complete(asked())
+
+    def _like(self, ours: Any, theirs: Any) -> Any:
+        """Calls of the other side in the order of ours, as far as they are the same."""
+        places = {call.correlation_id: n for n, call in enumerate(ours)}
+        known = (str(self.agreement.ours(UUID(call.correlation_id))) for call in theirs)
+        return [call for _, call in sorted(zip((places.get(c, -1) for c in known), theirs, strict=True))]
+
+    def _keep(self, calls: Twin[Any]) -> None:
+        """Calls for others than a job to publish."""
+        self.calls += zip(*calls, strict=True)
+
+    # -- configs and processes ---------------------------------------------------------------------
+
+    @initialize(data=st.data())
+    def begin(self, data: st.DataObject) -> None:
+        self.save(0)
+        self.save(2)
+        for worker in ("w1", "w2", "w3"):
+            self.beat(worker)
+        self.run_at_once(data, "w1", ["a", "d"])
+
+    @step(weight=1, which=st.integers(0, len(CONFIGS) - 1))
+    def save(self, which: int) -> None:
+        config = CONFIGS[which]
+        saved, _ = self.both(lambda c, _: c.save_config(config, source=config.name, digest=str(which)))
+        if not isinstance(saved, str):
+            self.versions.append((saved[0].name, saved[0].version))
+
+    @step(weight=1, name=st.sampled_from(["one", "two", "three"]), active=st.booleans())
+    def set_active(self, name: str, active: bool) -> None:
+        self.both(lambda c, _: c.set_active(name, active))
+
+    @step(weight=3, worker=WORKERS)
+    def beat(self, worker: str) -> None:
+        self.both(lambda c, _: c.heartbeat(Process(worker, "worker", "host", 1), ["q.split", worker]))
+
+    @step(weight=1, worker=WORKERS)
+    def depart(self, worker: str) -> None:
+        self.both(lambda c, _: c.depart(worker))
+
+    @step(
+        weight=3,
+        needs=lambda self: bool(self.now < self.end),
+        seconds=st.sampled_from([0.5, 1.5, 4.0, 5.5]),
+        others=st.lists(WORKERS, unique=True, max_size=3),
+    )
+    def time_passes(self, seconds: float, others: list[str]) -> None:
+        self.now += min(seconds, self.end - self.now)
+        for worker in others:
+            self.beat(worker)
+
+    @step(weight=1, name=st.sampled_from(["x", "y"]), owner=WORKERS)
+    def lease(self, name: str, owner: str) -> None:
+        self.both(lambda c, _: c.lease(name, owner, seconds=LEASE))
+
+    # -- runs and replays --------------------------------------------------------------------------
+
+    @step(
+        weight=2,
+        needs=lambda self: len(self.executions) < 8,
+        owner=WORKERS,
+        tags=st.lists(st.sampled_from(["t", "s"]), max_size=3),
+    )
+    def open_run(self, data: st.DataObject, owner: str, tags: list[str]) -> None:
+        name, version = data.draw(st.sampled_from(self.versions))
+        execution = uuid7()
+        self.both(lambda c, _: c.open_run(execution, name, version, tags=tags, owner=owner, lease=LEASE))
+        self.executions.append((execution, execution))
+
+    @step(
+        weight=2,
+        needs=lambda self: bool(self.executions),
+        paths=st.lists(st.sampled_from(PATHS), min_size=1, max_size=4),
+        content=st.sampled_from("xxxy"),
+    )
+    def bind_inputs(self, data: st.DataObject, paths: list[str], content: str) -> None:
+        execution = self._recent(data, self.executions)
+        digest = sha256(content.encode()).digest()
+        inputs = [Input(path, len(content), digest, "text/plain") for path in paths]
+        self.both(lambda c, n: c.bind_inputs(execution[n], inputs))
+
+    @step(weight=3, needs=lambda self: bool(self.executions))
+    def seal(self, data: st.DataObject) -> None:
+        execution = self._recent(data, self.executions)
+        self.both(lambda c, n: c.seal(execution[n]))
+
+    @step(
+        weight=4,
+        needs=lambda self: 0 < len(self.executions) < 8,
+        listed=st.sampled_from([0, 2, 3, 5]),
+        stage=st.sampled_from(["input", "parts", "ends/all", "copies"]),
+    )
+    def open_replay(self, data: st.DataObject, stage: str, listed: int) -> None:
+        source = self._recent(data, self.executions)
+        name, version = data.draw(st.sampled_from(self.versions))
+        found, _ = self.both(lambda c, _: c.config(name, version))
+        route = data.draw(st.sampled_from(list(found.config.routes)))
+        batch = uuid7()
+        opened = self.both(
+            lambda c, n: c.open_replay(
+                batch=batch,
+                source=source[n],
+                stage=stage,
+                path=None,
+                prefix=f"{source[n]}/{stage}",
+                to_route=route,
+                config=name,
+                version=version,
+                route=route,
+            )
+        )
+        self.batches.append((batch, batch))
+        execution = opened[0].execution_id, opened[1].execution_id
+        self.executions.append(execution)
+        if not listed:
+            return
+        held = self.both(lambda c, n: c.acquire(execution[n], owner="w1", lease=LEASE))
+        pages = [[Listed(f"{side.prefix}/{path}", stage) for path in PATHS[:listed]] for side in held]
+        self.both(
+            lambda c, n: c.record(held[n], pages[n], cursor=pages[n][-1].key, last=listed == len(PATHS))
+        )
+        self.held.append(held)
+
+    @step(weight=1, needs=lambda self: len(self.executions) < 8)
+    def adopt(self) -> None:
+        execution = uuid7()
+        self.both(lambda c, _: c.adopt(execution))
+        self.executions.append((execution, execution))
+
+    @step(weight=5, needs=lambda self: bool(self.executions), owner=WORKERS)
+    def acquire(self, data: st.DataObject, owner: str) -> None:
+        job = self._recent(data, self.executions)
+        held = self.both(lambda c, n: c.acquire(job[n], owner=owner, lease=LEASE))
+        if held[0]:
+            self.held.append(held)
+
+    @step(
+        weight=3,
+        needs=lambda self: bool(self.held),
+        what=st.sampled_from(["renew", "release", "fail_listing", "close_job", "close_job"]),
+    )
+    def hold(self, data: st.DataObject, what: str) -> None:
+        held = self._recent(data, self.held)
+        asked: dict[str, Callable[[Catalog, int], Awaitable[Any]]] = {
+            "renew": lambda c, n: c.renew(held[n], lease=LEASE),
+            "release": lambda c, n: c.release(held[n]),
+            "fail_listing": lambda c, n: c.fail_listing(held[n], "the store is away"),
+            "close_job": lambda c, n: c.close_job(held[n]),
+        }
+        self.both(asked[what])
+
+    @step(
+        weight=5,
+        needs=lambda self: bool(self.held),
+        paths=st.lists(st.sampled_from([*PATHS, "a~2.b"]), unique=True, max_size=4).map(sorted),
+        last=st.booleans(),
+        bad=st.booleans(),
+    )
+    def record(self, data: st.DataObject, paths: list[str], last: bool, bad: bool) -> None:
+        held = self._recent(data, self.held)
+        stage = held[0].default_stage
+        keys = [[f"{side.prefix}/{path}" for path in paths] for side in held]
+        pages = [
+            [Listed(key, stage, "is odd" if bad and key == side[-1] else None) for key in side]
+            for side in keys
+        ]
+        cursors = [side[-1] if side else h.cursor for side, h in zip(keys, held, strict=True)]
+        self.both(lambda c, n: c.record(held[n], pages[n], cursor=cursors[n], last=last))
+
+    @step(weight=5, needs=lambda self: bool(self.held), limit=st.integers(1, 3), now=st.booleans())
+    def publish(self, data: st.DataObject, limit: int, now: bool) -> None:
+        held = self._recent(data, self.held)
+        calls = list(zip(*self.both(lambda c, n: c.unpublished(held[n], limit=limit)), strict=True))
+        if calls:
+            uncertain, refused = self._outcomes(data, calls)[1:]
+            batch = Batch(held, calls[-1][0].ordinal or 0, uncertain, refused)
+            self._mark(batch) if now else self.late.append(batch)
+
+    @step(weight=2, needs=lambda self: bool(self.late))
+    def mark_late(self, data: st.DataObject) -> None:
+        self._mark(self._recent(data, self.late))
+
+    def _mark(self, batch: Batch) -> None:
+        self.both(
+            lambda c, n: c.mark(
+                batch.held[n],
+                batch.upto,
+                uncertain=[call[n] for call in batch.uncertain],
+                refused=[(call[n], "too large") for call in batch.refused],
+            )
+        )
+
+    def _outcomes(self, data: st.DataObject, calls: Sequence[Twin[Call]]) -> list[list[Twin[Call]]]:
+        """Calls that the broker confirmed, does not answer for, and refused."""
+        said = data.draw(st.lists(st.sampled_from([0, 0, 1, 1, 2]), min_size=len(calls), max_size=len(calls)))
+        return [[c for c, s in zip(calls, said, strict=True) if s == which] for which in range(3)]
+
+    @step(weight=3, needs=lambda self: bool(self.held), limit=st.integers(1, 3))
+    def settle(self, data: st.DataObject, limit: int) -> None:
+        held = self._recent(data, self.held)
+        calls = list(zip(*self.both(lambda c, n: c.unsettled(held[n], limit=limit)), strict=True))
+        confirmed, _, refused = self._outcomes(data, calls)
+        self.both(
+            lambda c, n: c.settle(
+                held[n], [call[n] for call in confirmed], [(call[n], "too large") for call in refused]
+            )
+        )
+
+    @step(
+        weight=5,
+        needs=lambda self: len(self.executions) < 8,
+        owner=WORKERS,
+        paths=st.lists(st.sampled_from(PATHS), unique=True, min_size=1, max_size=3),
+    )
+    def run_at_once(self, data: st.DataObject, owner: str, paths: list[str]) -> None:
+        """A whole run as it goes when nothing goes wrong, so that sequences get further."""
+        name, version = data.draw(st.sampled_from(self.versions))
+        execution, digest, paths = uuid7(), sha256(b"x").digest(), sorted(paths)
+        inputs = [Input(path, 1, digest, "text/plain") for path in paths]
+        self.both(lambda c, _: c.open_run(execution, name, version, tags=[], owner=owner, lease=LEASE))
+        self.both(lambda c, _: c.bind_inputs(execution, inputs))
+        self.both(lambda c, _: c.seal(execution))
+        held = self.both(lambda c, _: c.acquire(execution, owner=owner, lease=LEASE))
+        page = [Listed(f"{execution}/input/{path}", "input") for path in paths]
+        self.both(lambda c, n: c.record(held[n], page, cursor=page[-1].key, last=True))
+        self.both(lambda c, n: c.mark(held[n], len(page)))
+        self.executions.append((execution, execution))
+        self.held.append(held)
+
+    @step(weight=1, needs=lambda self: bool(self.executions))
+    def cancel(self, data: st.DataObject) -> None:
+        execution = self._recent(data, self.executions)
+        self.both(lambda c, n: c.cancel(execution[n]))
+
+    # -- work --------------------------------------------------------------------------------------
+
+    @step(
+        weight=4,
+        needs=lambda self: bool(self.messages),
+        worker=WORKERS,
+        alone=st.booleans(),
+        count=st.integers(1, 4),
+    )
+    def claim(self, data: st.DataObject, worker: str, alone: bool, count: int) -> None:
+        known = list(self.messages.items())
+        some = dict.fromkeys(self._recent(data, known, last=6) for _ in range(count))
+        # What a worker claims at once came from one queue.
+        first = self.routes[next(iter(some))[0]]
+        ids = [cid for cid in some if self.routes[cid[0]] == first]
+        answers = self.both(lambda c, n: c.claim(worker, [cid[n] for cid in ids], alone=alone))
+        for ours, theirs in zip(*answers, strict=True):
+            if isinstance(ours, Claim):
+                self.claims.append((ours, theirs))
+            else:
+                self._keep((ours.children, theirs.children))
+
+    @step(
+        weight=3,
+        needs=lambda self: bool(self.claims),
+        count=st.integers(1, 2),
+        outputs=st.lists(
+            st.tuples(st.sampled_from(PATHS), st.sampled_from("xxy")), max_size=3, unique_by=lambda o: o[0]
+        ),
+        own=st.booleans(),
+    )
+    def bind(self, data: st.DataObject, count: int, outputs: list[tuple[str, str]], own: bool) -> None:
+        claims = {c[0].correlation_id: c for c in (self._recent(data, self.claims) for _ in range(count))}
+        bindable = [c for c in claims.values() if c[0].route in ("split", "right", "copy")]
+        if bindable:
+            self._bind(bindable, outputs, own)
+
+    def _bind(self, claims: Sequence[Twin[Claim]], outputs: list[tuple[str, str]], own: bool) -> None:
+        def new(claim: Claim, path: str, content: str) -> NewOutput:
+            digest = sha256(content.encode()).digest()
+            at = f"{claim.path}/{path}" if own else path
+            return NewOutput(at, 1, digest, digest, "text/plain", {"content": content})
+
+        answers = self.both(
+            lambda c, n: c.bind(
+                [
+                    Binding(one[n].correlation_id, one[n].attempt, [new(one[n], *o) for o in outputs])
+                    for one in claims
+                ]
+            )
+        )
+        for claim, ours, theirs in zip(claims, *answers, strict=True):
+            if isinstance(ours, list):
+                token = claim[0].correlation_id, claim[0].attempt
+                self.bound[token] = list(zip(ours, theirs, strict=True))
+
+    @step(
+        weight=5,
+        needs=lambda self: bool(self.claims),
+        publisher=WORKERS,
+        results=st.lists(
+            st.sampled_from(["done", "done", "dead", "retry", "dead", "back"]), min_size=1, max_size=3
+        ),
+    )
+    def finish(self, data: st.DataObject, publisher: str, results: list[str]) -> None:
+        claims = [self._recent(data, self.claims) for _ in results]
+        once = {c[0].correlation_id: (c, how) for c, how in zip(claims, results, strict=True)}
+        self._finish(publisher, list(once.values()))
+
+    def _finish(self, publisher: str, ends: Sequence[tuple[Twin[Claim], str]]) -> None:
+        def result(claim: Claim, how: str, keys: Sequence[str]) -> Result:
+            token = claim.correlation_id, claim.attempt
+            if how == "done":
+                return Done(*token, keys)
+            if how == "back":
+                return GivenBack(*token, 1.0)
+            return Failed(*token, "adapter_error", "it broke", "Traceback", None if how == "dead" else 2.0)
+
+        def bound(claim: Twin[Claim], n: int) -> list[str]:
+            return [b[n].key for b in self.bound.get((claim[0].correlation_id, claim[0].attempt), [])]
+
+        answers = self.both(
+            lambda c, n: c.finish(publisher, [result(one[n], how, bound(one, n)) for one, how in ends])
+        )
+        for ours, theirs in zip(*answers, strict=True):
+            if ours:
+                self._keep((ours.children, theirs.children))
+
+    @step(
+        weight=6,
+        needs=lambda self: bool(self.messages),
+        worker=WORKERS,
+        outputs=st.lists(st.sampled_from(PATHS), max_size=2, unique=True),
+    )
+    def work_at_once(self, data: st.DataObject, worker: str, outputs: list[str]) -> None:
+        """A message as it is worked when nothing goes wrong."""
+        cid = self._recent(data, list(self.messages.items()), last=6)
+        answers = self.both(lambda c, n: c.claim(worker, [cid[n]]))
+        if isinstance(answers[0][0], Claim):
+            claim = answers[0][0], answers[1][0]
+            if claim[0].route in ("split", "right", "copy"):
+                self._bind([claim], [(path, "x") for path in outputs], own=True)
+            self._finish(worker, [(claim, "done")])
+
+    @step(weight=3, needs=lambda self: bool(self.calls), count=st.integers(1, 4))
+    def mark_published(self, data: st.DataObject, count: int) -> None:
+        calls = {
+            c[0].correlation_id: c for c in (self._recent(data, self.calls, last=6) for _ in range(count))
+        }
+        confirmed, _, refused = self._outcomes(data, list(calls.values()))
+        self.both(
+            lambda c, n: c.mark_published(
+                [call[n] for call in confirmed], refused=[(call[n], "too large") for call in refused]
+            )
+        )
+
+    @step(weight=2)
+    def end_executions(self) -> None:
+        self.both(lambda c, n: c.end_executions([e[n] for e in self.executions]))
+
+    # -- the reconciler ----------------------------------------------------------------------------
+
+    @step(weight=2, owner=WORKERS)
+    def orphans(self, owner: str) -> None:
+        self._keep(self.both(lambda c, _: c.orphans(owner, limit=1000), anyhow=True))
+
+    @step(weight=2, owner=WORKERS)
+    def due(self, owner: str) -> None:
+        self._keep(self.both(lambda c, _: c.due(owner, limit=1000), anyhow=True))
+
+    @step(weight=2)
+    def recall_abandoned(self) -> None:
+        self.both(lambda c, _: c.recall_abandoned(limit=1000))
+
+    @step(
+        weight=2,
+        owner=WORKERS,
+        queue=st.sampled_from(["q.split", "q.left", "q.right", "q.others", "q.copy", "q.out"]),
+    )
+    def recall_unheard(self, owner: str, queue: str) -> None:
+        self._keep(self.both(lambda c, _: c.recall_unheard(owner, queue, limit=1000), anyhow=True))
+
+    @step(weight=1)
+    def cancel_stragglers(self) -> None:
+        self.both(lambda c, _: c.cancel_stragglers())
+
+    @step(weight=1)
+    def fail_unsealed(self) -> None:
+        self.both(lambda c, _: _sorted(c.fail_unsealed()))
+
+    @step(weight=1)
+    def maintain(self) -> None:
+        self.both(lambda c, _: c.maintain())
+
+    @step(weight=3, needs=lambda self: bool(self.messages), count=st.integers(1, 3))
+    def resend_named(self, data: st.DataObject, count: int) -> None:
+        letters = self._pages(lambda c, n, before: c.dead_letters(before=before, limit=100))
+        dead = [(a.correlation_id, b.correlation_id) for a, b in letters]
+        ids = [self._recent(data, dead or list(self.messages.items())) for _ in range(count)]
+        self.both(lambda c, n: c.resend(ids=[cid[n] for cid in ids]))
+
+    @step(
+        weight=1,
+        needs=lambda self: bool(self.executions),
+        route=st.sampled_from([None, "split", "left", "copy"]),
+        one=st.booleans(),
+    )
+    def resend_all(self, data: st.DataObject, route: str | None, one: bool) -> None:
+        execution = self._recent(data, self.executions)
+        self.both(lambda c, n: c.resend(execution=execution[n] if one else None, route=route))
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    @invariant()
+    def all_that_is_read_is_the_same(self) -> None:
+        for counts in (getattr(side, "_counts", None) for side in self.sides):
+            if counts:
+                counts.clear()  # counts that took long to make may be a second old
+        self._pages(lambda c, n, before: c.executions(ExecutionFilter(), before=before, limit=100))
+        found = self._pages(lambda c, n, before: c.lineage_list(before=before, limit=100))
+        self.messages = {a.correlation_id: b.correlation_id for a, b in reversed(found)}
+        self.routes = {a.correlation_id: a.route for a, _ in found}
+        self._pages(lambda c, n, before: c.dead_letters(before=before, limit=100))
+        self._pages(lambda c, n, before: c.replays(before=before, limit=100))
+        self.both(lambda c, _: c.open_executions())
+        self.both(lambda c, _: c.abandoned_jobs())
+
+    @step(weight=3)
+    def look_at_all(self) -> None:
+        self.both(lambda c, _: c.dead_by_route())
+        self.both(lambda c, _: _sorted(c.workers()))
+        self.both(lambda c, _: _sorted(c.subscriptions()))
+        self.both(lambda c, _: _sorted(c.waiting_queues()))
+        self.both(lambda c, _: c.configs())
+        self.both(lambda c, _: c.active_configs())
+
+    @step(weight=2, needs=lambda self: bool(self.executions))
+    def look_at_an_execution(self, data: st.DataObject) -> None:
+        execution = self._recent(data, self.executions)
+        self.both(lambda c, n: c.execution(execution[n]))
+        self.both(lambda c, n: c.route_counts(execution[n]))
+        self.both(lambda c, n: c.is_listed(execution[n]))
+
+    @step(
+        weight=2,
+        needs=lambda self: bool(self.messages),
+        direction=st.sampled_from(["up", "down", "both"]),
+        limit=st.integers(1, 8),
+    )
+    def look_at_a_message(self, data: st.DataObject, direction: Any, limit: int) -> None:
+        cid = self._recent(data, list(self.messages.items()))
+        self.both(lambda c, n: c.lineage(cid[n]))
+        self.both(lambda c, n: c.dead_letter(cid[n]))
+        self.both(lambda c, n: c.chain(cid[n], direction=direction, limit=limit))
+
+    @step(
+        weight=2,
+        needs=lambda self: bool(self.executions),
+        stage=st.sampled_from(["input", "parts", "ends/all", "copies"]),
+    )
+    def look_at_objects(self, data: st.DataObject, stage: str) -> None:
+        execution = self._recent(data, self.executions)
+        paths = sorted([*PATHS, *(f"{a}/{b}" for a in PATHS for b in PATHS)])
+        keys = [[f"{e}/{stage}/{path}" for path in paths] for e in execution]
+        self.both(lambda c, n: _sorted(c.unstored(keys[n])))
+        at = data.draw(st.integers(0, len(paths) - 1))
+        self.both(lambda c, n: c.lineage_of_object(keys[n][at]))
+
+    @step(
+        weight=3,
+        needs=lambda self: bool(self.executions),
+        status=st.sampled_from([None, "running", "failed", "cancelled", "completed"]),
+        config=st.sampled_from([None, "one"]),
+        kind=st.sampled_from([None, "run", "replay", "adopted"]),
+        tag=st.sampled_from([None, None, "t"]),
+        state=st.sampled_from([None, "pending", "retry", "dead", "completed"]),
+        route=st.sampled_from([None, "left", "copy"]),
+    )
+    def search(
+        self, data: st.DataObject, status: Any, config: Any, kind: Any, tag: Any, state: Any, route: Any
+    ) -> None:
+        one = data.draw(st.none() | st.sampled_from(self.executions))
+        batch = data.draw(st.none() | st.sampled_from(self.batches)) if self.batches else None
+
+        def of(twin: Twin[UUID] | None, n: int) -> UUID | None:
+            return twin[n] if twin else None
+
+        self._pages(
+            lambda c, n, before: c.executions(
+                ExecutionFilter(status, config, kind, tag, of(one, n)), before=before, limit=2
+            )
+        )
+        self._pages(
+            lambda c, n, before: c.lineage_list(
+                execution=of(one, n), batch=of(batch, n), route=route, status=state, before=before, limit=2
+            )
+        )
+        self._pages(
+            lambda c, n, before: c.dead_letters(execution=of(one, n), route=route, before=before, limit=2)
+        )
+        self._pages(lambda c, n, before: c.replays(source=of(one, n), before=before, limit=2))
+
+    def _pages(self, fetch: Callable[[Catalog, int, int | None], Awaitable[Any]]) -> list[Twin[Any]]:
+        """All items of a list, whose pages are as long on both sides."""
+        found: list[Twin[Any]] = []
+        places: list[int | None] = [None, None]
+        while True:
+            pages = [self._answer(partial(_at, fetch, places[n]), n) for n in (0, 1)]
+            self.agreement.check(pages[0][0], pages[1][0], "page")
+            self.agreement.check(pages[0][1] is None, pages[1][1] is None, "last page")
+            found += zip(pages[0][0], pages[1][0], strict=True)
+            places = [page[1] for page in pages]
+            if places[0] is None:
+                return found
+
+    @staticmethod
+    def _recent(data: st.DataObject, pool: Sequence[T], *, last: int = 3) -> T:
+        """One of what there is: mostly of the newest, where something still happens."""
+        newest = st.integers(0, min(len(pool), last) - 1)
+        return pool[-1 - data.draw(newest | st.integers(0, len(pool) - 1), "from the newest")]
+
+
+async def _at(
+    fetch: Callable[[Catalog, int, int | None], Awaitable[T]], at: int | None, c: Catalog, n: int
+) -> T:
+    return await fetch(c, n, at)
+
+
+async def _sorted(asked: Awaitable[Any]) -> list[Any]:
+    return sorted(await asked, key=repr)
+
+
+async def _sqlite(stack: AsyncExitStack, clock: Callable[[], float]) -> Catalog:
+    return SqliteCatalog(await open_sqlite(stack), heartbeat_seconds=BEAT, clock=clock)
+
+
+async def _postgres(stack: AsyncExitStack, clock: Callable[[], float]) -> Catalog:
+    from playhead.backends.catalog_postgres import PostgresCatalog
+
+    return PostgresCatalog(await open_postgres(stack, clock), heartbeat_seconds=BEAT)
+
+
+def _agree(opened: Any, examples: int, steps: int = 50) -> None:
+    machine = type("Catalogs", (Catalogs,), {"open_other": staticmethod(opened)})
+    run_machine(
+        machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            derandomize=EXAMPLES == 60,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            print_blob=False,
+            report_multiple_bugs=False,
+        ),
+    )
+
+
+@pytest.mark.slow
+def test_sqlite_answers_whatever_is_asked_as_the_catalog_in_memory_does():
+    _agree(_sqlite, EXAMPLES)
+
+
+@pytest.mark.slow
+def test_postgresql_answers_whatever_is_asked_as_the_catalog_in_memory_does():
+    need("postgres")
+    _agree(_postgres, EXAMPLES // 6)

@@ -1,0 +1,396 @@
+"""The servers of the tests do what the tests of the backends rely on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import aio_pika
+import asyncpg  # type: ignore[import-untyped]
+import nats
+import pytest
+from obstore.store import S3Store
+
+from tests.servers import SERVERS, DidNotStart, Server, need, need_fresh
+from tests.servers.nats import NatsThree
+from tests.servers.process import alive
+from tests.servers.proxy import Proxy
+from tests.servers.rabbitmq import YOUNG_SECONDS
+
+# Three of NATS are one of NATS three times.
+SINGLE = [name for name in SERVERS if name != "nats-three"]
+# moto keeps everything in memory.
+LASTING = [pytest.param(name, marks=pytest.mark.slow) for name in SINGLE if name != "s3-moto"]
+
+
+async def write(url: str, text: str) -> None:
+    """Leaves a text behind where the server keeps what it has confirmed."""
+    match urlsplit(url).scheme:
+        case "postgresql":
+            connection = await asyncpg.connect(url)
+            await connection.execute("CREATE TABLE IF NOT EXISTS kept (text text)")
+            await connection.execute("INSERT INTO kept VALUES ($1)", text)
+            await connection.close()
+        case "nats":
+            client = await nats.connect(url)
+            await client.jetstream().add_stream(name="kept", subjects=["kept"])
+            await client.jetstream().publish("kept", text.encode())
+            await client.close()
+        case "amqp":
+            async with await aio_pika.connect(url) as link, link.channel() as channel:
+                await channel.declare_queue("kept", durable=True, arguments={"x-queue-type": "quorum"})
+                message = aio_pika.Message(text.encode(), delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+                await channel.default_exchange.publish(message, "kept")
+            await asyncio.sleep(2 * YOUNG_SECONDS)
+        case _:
+            await asyncio.to_thread(_bucket(url).put, "kept", text.encode())
+
+
+async def read(url: str) -> str:
+    """What `write` left behind."""
+    match urlsplit(url).scheme:
+        case "postgresql":
+            connection = await asyncpg.connect(url)
+            found = await connection.fetchval("SELECT text FROM kept")
+            await connection.close()
+            return str(found)
+        case "nats":
+            client = await nats.connect(url)
+            message = await client.jetstream().get_msg("kept", 1)
+            await client.close()
+            return (message.data or b"").decode()
+        case "amqp":
+            async with await aio_pika.connect(url) as link, link.channel() as channel:
+                queue = await channel.get_queue("kept")
+                return (await queue.get(timeout=10.0)).body.decode()
+        case _:
+            return bytes(await asyncio.to_thread(lambda: _bucket(url).get("kept").bytes())).decode()
+
+
+def _bucket(url: str):
+    where = urlsplit(url)
+    given = {name: values[0] for name, values in parse_qs(where.query).items()}
+    return S3Store(
+        where.netloc,
+        prefix=where.path.strip("/") + "/test_servers",
+        endpoint=given["endpoint"],
+        region=given["region"],
+        client_options={"allow_http": True},
+    )
+
+
+def answers(server: Server) -> bool:
+    try:
+        return server.answers()
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def own(request):
+    """A server of this test's own, of the kind that the test is parametrized with."""
+    with need_fresh(request.param) as made:
+        yield made
+
+
+@pytest.mark.parametrize("name", SINGLE)
+async def test_it_starts_and_does_its_work(name):
+    url = need(name)
+    await write(url, "a")
+    assert await read(url) == "a"
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_all_tests_share_one(name):
+    assert need(name) == need(name)
+
+
+@pytest.mark.parametrize("own", LASTING, indirect=True)
+async def test_it_comes_back_from_a_kill_where_it_was_with_what_it_had(own):
+    url = own.url
+    await write(url, "a")
+    own.kill()
+    assert not own.running
+    assert not answers(own)
+    own.start()
+    assert own.url == url
+    assert await read(url) == "a"
+
+
+@pytest.mark.parametrize("own", LASTING, indirect=True)
+async def test_it_comes_back_from_a_stop_where_it_was_with_what_it_had(own):
+    url = own.url
+    await write(url, "a")
+    own.stop()
+    assert not answers(own)
+    own.start()
+    assert await read(url) == "a"
+
+
+@pytest.mark.parametrize("own", LASTING, indirect=True)
+async def test_paused_it_is_silent_and_resumed_it_goes_on(own):
+    await write(own.url, "a")
+    own.pause()
+    asked = asyncio.ensure_future(read(own.url))
+    done, _ = await asyncio.wait([asked], timeout=0.3)
+    assert not done
+    own.resume()
+    assert await asyncio.wait_for(asked, 20.0) == "a"
+
+
+@pytest.mark.slow
+async def test_two_of_three_nats_servers_keep_what_was_confirmed_and_go_on():
+    with need_fresh("nats-three") as three:
+        assert isinstance(three, NatsThree)
+        client = await nats.connect([f"nats://127.0.0.1:{member.port}" for member in three.members])
+        stream = client.jetstream()
+        made = await stream.add_stream(name="kept", subjects=["kept"], num_replicas=3)
+        await stream.publish("kept", b"a")
+        assert made.cluster
+        assert made.cluster.leader
+        three.named(made.cluster.leader).kill()
+        async with asyncio.timeout(60):  # what is asked while they choose a leader, nobody answers
+            while True:
+                try:
+                    found = await stream.get_msg("kept", 1)
+                    break
+                except (nats.errors.Error, nats.js.errors.Error):
+                    await asyncio.sleep(0.2)
+        assert found.data == b"a"
+        assert (await stream.publish("kept", b"b", timeout=30)).seq == 2
+        await client.close()
+
+
+@pytest.mark.parametrize("paused", [False, True], ids=["running", "paused"])
+@pytest.mark.parametrize("name", LASTING)
+def test_nothing_of_it_outlives_the_tests_even_when_they_are_killed(name, paused):
+    need_fresh(name).close()
+    script = f"""
+import sys, time
+from tests.servers import fresh
+own = fresh({name!r})
+if {paused}:
+    own.pause()
+print(own.folder, *own.processes(), flush=True)
+time.sleep(60)
+"""
+    tests = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert tests.stdout is not None
+    folder, *pids = tests.stdout.readline().split()
+    assert Path(folder).exists()
+    tests.send_signal(signal.SIGKILL)
+    tests.wait()
+    tests.stdout.close()
+    deadline = time.monotonic() + 10.0
+    while (left := _left(pids, folder)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not left
+
+
+def _left(pids: list[str], folder: str) -> list[str]:
+    return [pid for pid in pids if alive(int(pid))] + ([folder] if Path(folder).exists() else [])
+
+
+def test_arguments_reach_the_server():
+    with need_fresh("postgres", "--max_connections=7") as own:
+        shown = asyncio.run(_setting(own.url, "max_connections"))
+    assert shown == "7"
+
+
+async def _setting(url: str, name: str) -> str:
+    connection = await asyncpg.connect(url)
+    try:
+        return str(await connection.fetchval(f"SHOW {name}"))
+    finally:
+        await connection.close()
+
+
+def test_a_server_that_does_not_come_up_says_why():
+    need("nats")
+    with pytest.raises(DidNotStart, match="no-such-file"):
+        need_fresh("nats", "-c", "/no-such-file")
+
+
+# -- what is missing -------------------------------------------------------------------------------
+
+
+def run(folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """A run of two tests that need a server which is not there."""
+    (folder / "test_it.py").write_text(
+        "from tests.servers import Missing, absent\n"
+        "def test_a(): absent(Missing('nats', 'not found', 'get one'))\n"
+        "def test_b(): absent(Missing('nats', 'not found', 'get one'))\n"
+    )
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "tests.conftest",
+            "-c",
+            os.devnull,
+            "--rootdir",
+            folder,
+            folder,
+        ],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        env={k: v for k, v in os.environ.items() if k != "PLAYHEAD_TEST_REQUIRE"} | env,
+    )
+
+
+def test_what_is_not_there_is_skipped_and_named_once_at_the_end(tmp_path):
+    done = run(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 skipped" in done.stdout
+    assert done.stdout.count("nats: not found; get one (tests skipped: 2)") == 1
+
+
+def test_what_is_required_fails_where_it_is_not_there(tmp_path):
+    done = run(tmp_path, PLAYHEAD_TEST_REQUIRE="postgres, nats")
+    assert done.returncode == 1
+    assert "2 failed" in done.stdout
+    assert "nats: not found; get one" in done.stdout
+
+
+def test_a_slip_in_what_is_required_is_no_silence(tmp_path):
+    done = run(tmp_path, PLAYHEAD_TEST_REQUIRE="postgres,natz")
+    assert done.returncode == 4
+    assert "natz" in done.stderr
+
+
+# -- the network -----------------------------------------------------------------------------------
+
+
+class Echo:
+    """A server that says back what it is told, and remembers it."""
+
+    def __init__(self) -> None:
+        self.heard = b""
+        self._heard_more = asyncio.Condition()
+
+    async def __aenter__(self) -> Echo:
+        self._server = await asyncio.start_server(self._talk, "127.0.0.1", 0)
+        self.url = f"echo://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._server.close()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(1000):
+                async with self._heard_more:
+                    self.heard += data
+                    self._heard_more.notify_all()
+                writer.write(data)
+        except ConnectionError:
+            pass
+        writer.close()
+
+    async def hears(self, text: bytes) -> None:
+        async with self._heard_more:
+            await self._heard_more.wait_for(lambda: text in self.heard)
+
+
+async def talk(network: Proxy, text: bytes) -> bytes:
+    """One connection that says a text and hears it back."""
+    reader, writer = await connect(network)
+    try:
+        writer.write(text)
+        return await asyncio.wait_for(reader.readexactly(len(text)), 10.0)
+    finally:
+        writer.close()
+
+
+async def connect(network: Proxy) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection("127.0.0.1", network.port)
+
+
+async def test_the_proxy_passes_everything_on():
+    async with Echo() as echo:
+        with Proxy(echo.url) as network:
+            reader, writer = await connect(network)
+            sent = os.urandom(1_000_000)
+            writer.write(sent)
+            assert await asyncio.wait_for(reader.readexactly(len(sent)), 10.0) == sent
+            writer.write_eof()
+            assert await asyncio.wait_for(reader.read(), 10.0) == b""
+            writer.close()
+
+
+async def test_a_connection_can_be_cut_between_what_is_sent_and_its_answer():
+    async with Echo() as echo:
+        with Proxy(echo.url) as network:
+            reader, writer = await connect(network)
+            network.hold()
+            writer.write(b"do it")
+            await asyncio.wait_for(echo.hears(b"do it"), 10.0)
+            network.cut()
+            network.release()
+            with pytest.raises(ConnectionResetError):
+                await asyncio.wait_for(reader.read(), 10.0)
+            writer.close()
+
+
+async def test_answers_that_are_held_arrive_when_they_are_released():
+    async with Echo() as echo:
+        with Proxy(echo.url) as network:
+            reader, writer = await connect(network)
+            network.hold()
+            writer.write(b"a")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(reader.readexactly(1), 0.2)
+            network.release()
+            assert await asyncio.wait_for(reader.readexactly(1), 10.0) == b"a"
+            writer.close()
+
+
+async def test_refused_are_new_connections_only_and_only_until_they_are_accepted():
+    async with Echo() as echo:
+        with Proxy(echo.url) as network:
+            reader, writer = await connect(network)
+            writer.write(b"a")
+            assert await reader.readexactly(1) == b"a"
+            network.refuse()
+            with pytest.raises(ConnectionError):
+                await talk(network, b"b")
+            writer.write(b"c")
+            assert await asyncio.wait_for(reader.readexactly(1), 10.0) == b"c"
+            network.accept()
+            assert await talk(network, b"d") == b"d"
+            assert echo.heard == b"acd"
+            writer.close()
+
+
+async def test_answers_are_late_by_the_latency():
+    async with Echo() as echo:
+        with Proxy(echo.url) as network:
+            network.latency(0.2)
+            reader, writer = await connect(network)
+            began = time.monotonic()
+            writer.write(b"a")
+            await asyncio.wait_for(reader.readexactly(1), 10.0)
+            assert 0.2 <= time.monotonic() - began < 2.0
+            writer.close()
+
+
+def test_an_endpoint_in_a_url_is_what_is_forwarded_to():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with Proxy(f"s3://bucket/a?endpoint=http://127.0.0.1:{port}&region=r") as network:
+            assert network.url == f"s3://bucket/a?endpoint=http://127.0.0.1:{network.port}&region=r"

@@ -1,0 +1,31 @@
+"""A backend that was away at the start is opened as soon as it can be, whatever stood in the way."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+
+from playhead.bootstrap import backends
+from playhead.errors import CannotStart, broker_unavailable
+
+
+async def test_what_stands_in_the_way_for_a_while_does_not_end_the_trying(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(backends, "_OPEN_AGAIN_SECONDS", 0.01)
+    faults: list[Exception] = [
+        broker_unavailable("it is away"),
+        CannotStart("setup_invalid", "its credentials can't be read"),
+        ValueError("a library's own"),
+        broker_unavailable("it is away once more"),
+    ]
+    opened = asyncio.Event()
+
+    async def open_it() -> None:
+        if faults:
+            raise faults.pop(0)
+        opened.set()
+
+    async with AsyncExitStack() as stack, asyncio.timeout(5):
+        await backends._open_or_tell(stack, open_it)
+        await opened.wait()

@@ -1,0 +1,62 @@
+"""Adapters of packages are found by their entry points, under the names that they are declared with."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from playhead.bootstrap import load_adapters
+from playhead.errors import CannotStart
+from playhead.settings import Settings
+from tests.acceptance.pages import FENCE, ROOT
+
+GROUP = "playhead.adapters"
+
+
+def install(folder: Path, steps: str, entries: dict[str, str], name: str = "shouting") -> None:
+    """What pip leaves behind of a package, in a folder of the path."""
+    about = folder / f"{name}-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", encoding="utf-8")
+    lines = "".join(f"{entry} = {value}\n" for entry, value in entries.items())
+    (about / "entry_points.txt").write_text(f"[{GROUP}]\n{lines}", encoding="utf-8")
+    (folder / f"{name}_steps.py").write_text(steps, encoding="utf-8")
+
+
+SHOUT = """\
+from playhead import Item, adapter
+
+@adapter("shout")
+def shout(item: Item) -> str:
+    return item.text.upper()
+"""
+
+
+def test_an_installed_package_needs_no_setting(tmp_path, monkeypatch):
+    install(tmp_path, SHOUT, {"shout": "shouting_steps:shout"})
+    assert "shout" not in load_adapters(Settings())
+    monkeypatch.syspath_prepend(tmp_path)
+    loaded = load_adapters(Settings())
+    assert loaded["shout"].origin.startswith("shouting_steps.shout")
+
+
+def test_an_entry_of_another_name_than_its_adapter_is_refused_at_start(tmp_path, monkeypatch):
+    install(tmp_path, SHOUT, {"scream": "screaming_steps:shout"}, "screaming")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(CannotStart, match="scream") as caught:
+        load_adapters(Settings())
+    assert caught.value.code == "adapters_invalid"
+
+
+def test_the_page_about_adapters_shows_a_package_that_is_found(tmp_path, monkeypatch):
+    blocks = FENCE.findall((ROOT / "docs/howto/own-adapter.md").read_text(encoding="utf-8"))
+    project = next(tomllib.loads(body) for language, body in blocks if language == "toml")
+    steps = next(body for _, body in blocks if body.startswith("# steps.py"))
+    install(tmp_path, "", project["project"]["entry-points"][GROUP], project["project"]["name"])
+    (tmp_path / project["tool"]["hatch"]["build"]["include"][0]).write_text(steps, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "modules", sys.modules.copy())  # its module is named `steps`, as many are
+    assert load_adapters(Settings())["sentences"].doc == "Cut text into sentences."

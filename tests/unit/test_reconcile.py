@@ -1,0 +1,73 @@
+"""The reconciler where a part of the broker is away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from playhead.backends.broker_memory import MemoryBroker
+from playhead.backends.catalog_memory import MemoryCatalog
+from playhead.envelope import Call
+from playhead.errors import Unavailable, broker_unavailable
+from playhead.ports.broker import CONFIRMED, Depth, Outcome
+from playhead.services import reconcile
+from playhead.services.reconcile import ReconcileService
+from tests.contract.conftest import Clock, Lab
+
+
+class Leaderless(MemoryBroker):
+    """One of its queues can't be looked at, and takes nothing."""
+
+    async def depth(self, queue: str) -> Depth:
+        if queue == "docs.convert":
+            raise broker_unavailable("this queue has no leader")
+        return await super().depth(queue)
+
+    async def publish(self, calls: Sequence[Call]) -> list[Outcome]:
+        taken = [call.headers.queue != "docs.convert" for call in calls]
+        await super().publish([call for call, is_taken in zip(calls, taken, strict=True) if is_taken])
+        return [CONFIRMED if is_taken else Outcome("uncertain", "no leader") for is_taken in taken]
+
+
+async def test_a_queue_that_alone_is_away_keeps_no_other_from_being_called():
+    clock = Clock()
+    catalog, broker = MemoryCatalog(clock=clock), Leaderless(clock=clock)
+    lab = Lab(catalog, clock)
+    await lab.beat("w1")
+    run = await lab.started("a.md", "b.md")
+    children: list[Any] = await lab.work(run.ids[0], lab.output("1.md"))
+    await catalog.mark_published(children)
+    (child,) = lab.ids(children)
+    await lab.fail(await lab.claim(child), delay=0)
+    reconciler = ReconcileService(catalog, broker, owner="w1", lease=15)
+
+    with pytest.raises(Unavailable, match="no leader"):
+        await reconciler.cycle()
+
+    (delivery,) = await broker.receive("docs.split", 10)
+    assert delivery.message_id.startswith(str(child))
+
+
+@pytest.mark.parametrize("stuck", [9, 10, 25, 39])
+async def test_many_calls_for_a_queue_that_takes_none_keep_no_other_from_being_called(
+    stuck: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(reconcile, "_PAGE", 10)
+    monkeypatch.setattr(reconcile, "_LARGEST_PAGE", 40)
+    clock = Clock()
+    catalog, broker = MemoryCatalog(clock=clock), Leaderless(clock=clock)
+    lab = Lab(catalog, clock)
+    await lab.beat("w1")
+    run = await lab.started(*(f"{n}.md" for n in range(stuck + 1)))
+    for cid in run.ids[1:]:
+        await lab.fail(await lab.claim(cid), delay=0)
+    children: list[Any] = await lab.work(run.ids[0], lab.output("1.md"))
+    await catalog.mark_published(children)
+    await lab.fail(await lab.claim(lab.ids(children)[0]), delay=0.5)
+    clock.advance(1)
+
+    await ReconcileService(catalog, broker, owner="w1", lease=15).cycle()
+
+    assert len(await broker.receive("docs.split", 10)) == 1

@@ -1,0 +1,62 @@
+"""What a caller is told of a replay that the broker does not take: why."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import pytest
+
+from playhead.backends.broker_memory import MemoryBroker
+from playhead.backends.catalog_memory import MemoryCatalog
+from playhead.backends.store_memory import MemoryStore
+from playhead.envelope import Call
+from playhead.ids import uuid7
+from playhead.model import MOST_ERRORS, Config, Route
+from playhead.ports.broker import Outcome
+from playhead.ports.store import Blob
+from playhead.services.replay import ReplayRequest, ReplayService
+
+
+class Full(MemoryBroker):
+    async def publish(self, calls: Sequence[Call]) -> list[Outcome]:
+        return [Outcome("uncertain", "the stream is full")] * len(calls)
+
+
+async def brief(seconds: float) -> None:
+    await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("count", [1, 99, 100, 101, 250])
+async def test_each_line_says_what_the_broker_has_against_the_message(count: int) -> None:
+    catalog, store = MemoryCatalog(), MemoryStore()
+    await catalog.save_config(Config("docs", "a", {"a": Route("a", "docs.a")}), source="", digest="d")
+    source = uuid7()
+    await store.write([[Blob(f"{source}/pages/{n:03d}.md", b"x")] for n in range(count)])
+    tasks: list[asyncio.Task[None]] = []
+    async with asyncio.TaskGroup() as group:
+
+        def spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+            tasks.append(group.create_task(work))
+            return tasks[-1]
+
+        service = ReplayService(
+            *(catalog, store, Full()),
+            owner="server",
+            lease=15,
+            settle=0.3,
+            spawn=spawn,
+            rest=brief,
+        )
+        done = await service.execute(ReplayRequest(source, "pages", None, "docs/a"))
+        for task in tasks:
+            task.cancel()
+
+    assert (done.status, done.objects_failed) == ("partial_failure", count)
+    assert done.errors is not None
+    named = [
+        line for line in done.errors if line.endswith(".md: uncertain, will be settled: the stream is full")
+    ]
+    assert len(done.errors) == min(count, MOST_ERRORS)
+    assert done.errors[len(named) :] == ([] if len(named) == count else [f"and {count - len(named)} more"])

@@ -1,0 +1,110 @@
+"""The answer to who waits for a replay holds, also when the one who answers was asleep."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+import pytest
+
+from playhead.backends.broker_memory import MemoryBroker
+from playhead.backends.catalog_memory import MemoryCatalog
+from playhead.backends.store_memory import MemoryStore
+from playhead.errors import ReplayContinues
+from playhead.ids import uuid7
+from playhead.model import Config, Replay, Route
+from playhead.ports.catalog.jobs import Held
+from playhead.ports.store import Blob
+from playhead.services.replay import ReplayRequest, ReplayService
+
+SETTLE = 10.0
+
+
+class Slow(MemoryCatalog):
+    """Something happens between its answer to a look and the moment that this is heard."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closes = True
+        self.meanwhile: list[Callable[[], Awaitable[None]]] = []
+
+    async def replay(self, batch: UUID) -> Replay | None:
+        found = await super().replay(batch)
+        if self.meanwhile:
+            await self.meanwhile.pop(0)()
+        return found
+
+    async def close_job(self, held: Held) -> bool:
+        return self.closes and await super().close_job(held)
+
+
+class Waiting:
+    """A replay of three objects that somebody waits for, on a clock that moves when told."""
+
+    def __init__(self) -> None:
+        self.catalog = Slow()
+        self.now = 0.0
+        self.store = MemoryStore()
+        self.service = ReplayService(
+            *(self.catalog, self.store, MemoryBroker()),
+            owner="server",
+            lease=1000,
+            settle=SETTLE,
+            spawn=lambda work: pytest.fail("it is driven when the test says so"),
+            rest=self._rest,
+            clock=lambda: self.now,
+        )
+
+    async def _rest(self, seconds: float) -> None:
+        self.now += seconds
+        await asyncio.sleep(0)
+
+    async def begin(self) -> Replay:
+        await self.catalog.save_config(
+            Config("docs", "a", {"a": Route("a", "docs.a")}), source="", digest="d"
+        )
+        source = uuid7()
+        await self.store.write([[Blob(f"{source}/pages/{n}.md", b"x")] for n in range(3)])
+        return await self.service.create(ReplayRequest(source, "pages", None, "docs/a"))
+
+    async def nothing(self) -> None:
+        """One look at which nothing happens."""
+
+
+async def test_one_who_slept_over_the_end_of_publishing_tells_of_it():
+    waiting = Waiting()
+    made = await waiting.begin()
+
+    async def sleep() -> None:
+        await waiting.service.drive(made.execution_id)
+        waiting.now += SETTLE + 1
+
+    waiting.catalog.meanwhile = [waiting.nothing, sleep]
+    answer = await waiting.service.wait(made)
+
+    assert (answer.status, answer.objects_found, answer.objects_published) == ("publishing_complete", 3, 3)
+
+
+async def test_one_who_slept_while_nothing_moved_says_that_it_goes_on():
+    waiting = Waiting()
+    made = await waiting.begin()
+
+    async def sleep() -> None:
+        waiting.now += SETTLE + 1
+
+    waiting.catalog.meanwhile = [waiting.nothing, sleep]
+    with pytest.raises(ReplayContinues, match="listing has made no progress"):
+        await waiting.service.wait(made)
+
+
+async def test_one_who_waits_for_the_last_word_alone_says_that_all_is_published():
+    """All is confirmed, and whoever drives it can't close the job: it is away, or the disk is full."""
+    waiting = Waiting()
+    waiting.catalog.closes = False
+    made = await waiting.begin()
+    driving = asyncio.create_task(waiting.service.drive(made.execution_id))
+    answer = await waiting.service.wait(made)
+    driving.cancel()
+
+    assert (answer.status, answer.objects_found, answer.objects_failed) == ("publishing_complete", 3, 0)

@@ -1,0 +1,46 @@
+"""What a process counts, told to the catalog and back."""
+
+from __future__ import annotations
+
+from playhead.tally import AGE_BOUNDS, Histogram, Numbers, Tally, decode, encode, total
+
+CONVERT = ("docs", "convert")
+
+
+def test_a_value_lies_in_the_interval_whose_upper_bound_it_is():
+    histogram = Histogram((0.1, 1.0))
+    for value in (0.0, 0.1, 0.5, 1.0, 7.0):
+        histogram.add(value)
+    assert (histogram.counts, histogram.sum) == ([2, 2, 1], 8.6)
+
+
+def test_numbers_that_are_zero_are_not_told():
+    tally = Tally()
+    tally.of("docs", "split")
+    tally.of(*CONVERT).completed += 2
+    tally.of(*CONVERT).age_seconds.add(0.07)
+    counts = [0, 1] + [0] * (len(AGE_BOUNDS) - 1)
+    assert tally.numbers() == {CONVERT: {"completed": [2], "age_seconds": [0.07, *counts]}}
+
+
+def test_numbers_come_back_from_their_text():
+    counts: dict[str, list[float]] = {"completed": [2], "attempt_seconds": [0.5, 1, 0]}
+    numbers: Numbers = {CONVERT: counts, ("a", "b"): {"dead": [1]}}
+    assert decode(encode(numbers)) == numbers
+    assert decode(None) == {}
+
+
+def test_numbers_are_added_up_name_by_name_and_the_parts_stay_as_they_are():
+    one, two = {CONVERT: {"completed": [2]}}, {CONVERT: {"completed": [3], "dead": [1]}}
+    assert total([one, two]) == {CONVERT: {"completed": [5], "dead": [1]}}
+    assert one == {CONVERT: {"completed": [2]}}
+
+
+def test_what_the_catalog_has_put_by_is_told_no_more():
+    tally = Tally()
+    tally.of(*CONVERT).completed += 3
+    tally.kept(tally.numbers())
+    tally.of(*CONVERT).completed += 2
+    assert tally.numbers() == {CONVERT: {"completed": [2]}}
+    tally.kept(tally.numbers())
+    assert tally.numbers() == {CONVERT: {"completed": [0]}}

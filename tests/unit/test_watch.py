@@ -1,0 +1,277 @@
+"""Watching: one look for all who watch, ids that any process makes alike, and the pace of a replay."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+from uuid import UUID
+
+import pytest
+
+from playhead.errors import NotFound, Unavailable, catalog_unavailable
+from playhead.model import Counts, Execution, Replay, ReplayProgress
+from playhead.services.watch import Told, Watch, WatchService
+
+T = TypeVar("T")
+
+ONE, OTHER = UUID(int=1), UUID(int=2)
+
+EXECUTION = Execution(
+    execution_id=ONE,
+    kind="run",
+    status="running",
+    config="words",
+    config_version=1,
+    config_hash="sha256:0",
+    parent_execution_id=None,
+    replay_batch_id=None,
+    tags=["\udcff"],  # what a catalog holds of a name that is not Unicode
+    created_at="2026-01-01T00:00:00.000Z",
+    ended_at=None,
+    error=None,
+    counts=Counts(pending=3, total=3),
+)
+REPLAY = Replay(
+    execution_id=ONE,
+    from_execution_id=OTHER,
+    from_stage="found",
+    from_path=None,
+    to_route="work",
+    to_queue="words.work",
+    objects_found=0,
+    objects_published=0,
+    objects_failed=0,
+    status=None,
+    replay_batch_id=ONE,
+    errors=None,
+    state="publishing",
+    to_config="words",
+    to_config_version=1,
+    created_at="2026-01-01T00:00:00.000Z",
+    ended_at=None,
+)
+
+
+class Site:
+    """What is watched. `looks` counts how often it was looked at; each takes `seconds`."""
+
+    def __init__(self) -> None:
+        self.now: Execution | None = EXECUTION
+        self.batch = REPLAY
+        self.is_all_listed = False
+        self.away: Unavailable | None = None
+        self.looks = 0
+        self.seconds = 0.0
+
+    async def execution(self, execution: UUID) -> Execution:
+        await self._look()
+        if self.now is None or execution != ONE:
+            raise NotFound("execution_not_found", "there is none")
+        return self.now
+
+    async def replay(self, batch: UUID) -> Replay:
+        await self._look()
+        return self.batch
+
+    async def is_listed(self, job: UUID) -> bool:
+        return self.is_all_listed
+
+    async def _look(self) -> None:
+        self.looks += 1
+        await asyncio.sleep(self.seconds)
+        if self.away:
+            raise self.away
+
+    def end(self) -> None:
+        assert self.now
+        self.now = replace(self.now, status="completed")
+
+
+class Clock:
+    """A clock that goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site()
+
+
+async def all_of(told: AsyncIterator[Told[T] | Unavailable]) -> list[Told[T] | Unavailable]:
+    async with asyncio.timeout(10):
+        return [one async for one in told]
+
+
+def service(site: Site, every: float = 0.01, **more: Any) -> WatchService:
+    return WatchService(site, site, every=every, **more)
+
+
+async def test_a_hundred_watchers_are_one_look_at_a_time(site: Site):
+    watching = service(site, every=0.05)
+    site.seconds = 0.001
+
+    async def watch() -> list[Told[Execution] | Unavailable]:
+        return await all_of((await watching.execution(ONE)).tell(None))
+
+    watchers = [asyncio.create_task(watch()) for _ in range(100)]
+    await asyncio.sleep(0.5)
+    site.end()
+    told = await asyncio.gather(*watchers)
+    assert site.looks <= 1 + 0.7 / 0.05
+    for heard in told:
+        assert [one.is_end for one in heard if isinstance(one, Told)] == [False, False, True]
+
+
+async def test_a_watcher_who_leaves_in_the_middle_of_a_look_takes_it_from_nobody(site: Site):
+    watching = service(site)
+    site.seconds = 0.05
+    first = asyncio.create_task(watching.execution(ONE))
+    await asyncio.sleep(0.01)
+    second = asyncio.create_task(watching.execution(ONE))
+    await asyncio.sleep(0.01)
+    first.cancel()
+    async with asyncio.timeout(10):
+        assert isinstance(await second, Watch)
+
+
+async def test_what_nobody_watches_is_not_looked_at(site: Site):
+    watching = service(site)
+    told = (await watching.execution(ONE)).tell(None)
+    async for _ in told:
+        break
+    await told.aclose()  # type: ignore[attr-defined]
+    del told
+    looks = site.looks
+    await asyncio.sleep(0.1)
+    assert site.looks == looks
+    assert not watching._watched
+
+
+async def test_a_look_that_takes_long_is_made_more_seldom(site: Site):
+    watching = service(site, every=0.001)
+    site.seconds = 0.02
+    telling = asyncio.create_task(all_of((await watching.execution(ONE)).tell(None)))
+    await asyncio.sleep(0.5)
+    assert 2 <= site.looks <= 0.5 / (5 * site.seconds) + 2
+    site.end()
+    await telling
+
+
+async def test_every_process_makes_the_same_id_of_a_state_and_another_of_another(site: Site):
+    async def ids() -> list[str]:
+        telling = asyncio.create_task(all_of((await service(site).execution(ONE)).tell(None)))
+        await asyncio.sleep(0.05)
+        site.end()
+        return [one.id for one in await telling if isinstance(one, Told)]
+
+    first = await ids()
+    site.now = replace(EXECUTION, counts=Counts(pending=3, total=3), tags=list(EXECUTION.tags))
+    assert await ids() == first
+    assert len(set(first)) == 3
+
+
+async def test_what_is_gone_has_no_end(site: Site):
+    telling = asyncio.create_task(all_of((await service(site).execution(ONE)).tell(None)))
+    await asyncio.sleep(0.05)
+    site.now = None
+    [only] = await telling
+    assert isinstance(only, Told)
+    assert not only.is_end
+
+
+async def test_all_who_watch_hear_of_an_outage_once_and_go_on(site: Site):
+    watching = service(site)
+    watches = [await watching.execution(ONE) for _ in range(3)]
+    telling = [asyncio.create_task(all_of(watch.tell(None))) for watch in watches]
+    await asyncio.sleep(0.05)
+    site.away = catalog_unavailable("away")
+    await asyncio.sleep(0.1)
+    with pytest.raises(Unavailable, match="away"):
+        await watching.execution(ONE)
+    site.away = None
+    await asyncio.sleep(0.05)
+    site.end()
+    for told in await asyncio.gather(*telling):
+        assert [one.code if isinstance(one, Unavailable) else one.is_end for one in told] == [
+            False,
+            "catalog_unavailable",
+            False,
+            True,
+        ]
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+async def test_a_process_that_stops_ends_what_it_tells_at_once(site: Site, when: str):
+    watching = service(site, every=3600)
+    watch = await watching.execution(ONE)
+    if when == "before":
+        watching.stop()
+        told = await all_of(watch.tell(None))
+    else:
+        telling = asyncio.create_task(all_of(watch.tell(None)))
+        await asyncio.sleep(0.02)
+        watching.stop()
+        told = await telling
+    assert [one.is_end for one in told if isinstance(one, Told)] == [False]
+
+
+# -- the pace of a replay --------------------------------------------------------------------------
+
+
+async def paced(
+    site: Site, steps: Sequence[tuple[float, int, Callable[[], None] | None]]
+) -> list[ReplayProgress]:
+    """What is seen of a replay, so many seconds after the last time, when so many are published."""
+    clock = Clock()
+    watching = service(site, every=0.1, clock=clock)
+    seen, watches = [], []
+    for seconds, published, then in steps:
+        clock.time += seconds
+        site.batch = replace(site.batch, objects_published=published)
+        if then:
+            then()
+        watches.append(await watching.replay(ONE))  # each keeps what is watched from being forgotten
+        seen.append(watches[-1]._first.state)
+    return seen
+
+
+async def test_the_rate_is_that_of_the_last_seconds(site: Site):
+    steps = [
+        (1.0, published, None) for published in (0, 100, 200, 300, 400, 500, 500, 500, 500, 500, 500, 500)
+    ]
+    rates = [one.rate for one in await paced(site, steps)]
+    assert rates == [None, 100.0, 100.0, 100.0, 100.0, 100.0, 80.0, 60.0, 40.0, 20.0, 0.0, 0.0]
+
+
+async def test_the_time_that_is_left_is_told_when_all_is_listed(site: Site):
+    site.batch = replace(REPLAY, objects_found=1000, objects_failed=100)
+
+    def listed() -> None:
+        site.is_all_listed = True
+
+    def ended() -> None:
+        site.batch = replace(site.batch, status="partial_failure")
+
+    seen = await paced(site, [(0, 0, None), (2, 100, None), (1, 300, listed), (1, 900, ended)])
+    assert [one.eta_seconds for one in seen] == [None, None, 6.0, 0.0]
+
+
+async def test_a_pace_that_falls_is_told_though_nothing_else_has_changed(site: Site):
+    watching = service(site)
+    telling = asyncio.create_task(all_of((await watching.replay(ONE)).tell(None)))
+    await asyncio.sleep(0.05)
+    site.batch = replace(REPLAY, objects_published=5)
+    await asyncio.sleep(0.2)
+    site.batch = replace(site.batch, status="publishing_complete")
+    told = [one for one in await telling if isinstance(one, Told)]
+    moving = [one for one in told if one.state.objects_published == 5 and one.state.status is None]
+    assert len(moving) > 1
+    assert len({one.id for one in moving}) == 1
+    assert moving[0].state.rate > moving[-1].state.rate > 0  # type: ignore[operator]

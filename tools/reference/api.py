@@ -1,0 +1,288 @@
+"""`api.md`: every operation of the HTTP API, from the description that the server serves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Final, cast
+
+from playhead import __version__
+from playhead.api.app import create_app
+from playhead.api.callers import Hosts
+from playhead.services import Services
+from playhead.settings import Settings
+from tools.reference import Parts, code, table
+from tools.reference.schema import default, kind, name_of
+
+JSON: Final = "application/json"
+_MULTIPART: Final = "multipart/form-data"
+_YAML: Final = "application/yaml"
+EVENTS: Final = "text/event-stream"
+#: Errors that every operation may answer with; the page says so once.
+OF_ALL: Final = frozenset({"internal", "catalog_unavailable"})
+
+#: What a parameter or a field is in an example; `$NAME` is set at the top of the page.
+_VALUES: Final[Mapping[str, str]] = {
+    "execution_id": "$EXECUTION",
+    "from_execution_id": "$EXECUTION",
+    "replay_batch_id": "$BATCH",
+    "correlation_id": "$MESSAGE",
+    "key": "$KEY",
+    "name": "docs",
+    "version": "1",
+    "queue": "docs.segment",
+    "receipt": "none-yet",
+    "index": "search.db",
+    "words": "replay",
+    "from_stage": "markdown_converted",
+    "to_route": "segment",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What an operation's example has beyond what is required.
+
+    Attributes:
+        values: instead of those of `_VALUES`.
+        query: optional parameters that are given all the same.
+        body: of a JSON body, instead of its required fields.
+        status: that it ends with, where that is no success.
+    """
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: str = ""
+    status: int = 0
+
+
+_DEAD: Final = Example({"correlation_id": "$DEAD"})
+_EXAMPLES: Final[Mapping[str, Example]] = {
+    "POST /api/v1/executions/{execution_id}/cancel": Example({"execution_id": "$REPLAY"}),
+    "POST /api/v1/configs/{name}/activate": Example({"name": "other"}),
+    "POST /api/v1/configs/{name}/deactivate": Example({"name": "other"}),
+    "GET /api/v1/executions": Example(query={"config": "docs", "limit": "10"}),
+    "GET /api/v1/lineage": Example(query={"object_key": "$KEY"}),
+    "GET /api/v1/lineage/{correlation_id}/chain": Example(query={"direction": "down"}),
+    "GET /api/v1/storage/objects": Example(query={"execution_id": "$EXECUTION", "stage": "segments"}),
+    "GET /api/v1/dead-letters/{correlation_id}": _DEAD,
+    "POST /api/v1/dead-letters/{correlation_id}/resend": _DEAD,
+    "POST /api/v1/dead-letters/resend": Example(body='{"route": "index"}'),
+    "POST /api/v1/queues/{queue}/take": Example(body='{"limit": 10}'),
+    "POST /api/v1/queues/{queue}/remove": Example(status=404),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation, as the description has it."""
+
+    method: str
+    path: str
+    spec: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def example(self) -> Example:
+        return _EXAMPLES.get(self.title, Example())
+
+    @property
+    def bodies(self) -> Mapping[str, Mapping[str, Any]]:
+        content: Mapping[str, Mapping[str, Any]] = self.spec.get("requestBody", {}).get("content", {})
+        return {media: body.get("schema", {}) for media, body in content.items()}
+
+    @property
+    def statuses(self) -> list[int]:
+        return sorted(int(status) for status in self.spec["responses"])
+
+    @property
+    def streams(self) -> bool:
+        """Whether it answers with events, for as long as there are any."""
+        return any(EVENTS in answer.get("content", {}) for answer in self.spec["responses"].values())
+
+
+@cache
+def description() -> Mapping[str, Any]:
+    """What a server serves at `/openapi.json`."""
+    settings = Settings()
+    app = create_app(
+        cast(Services, None),  # nothing is asked of it
+        version=__version__,
+        hosts=Hosts(loopback=True),
+        max_body_bytes=settings.max_body_bytes,
+        max_upload_bytes=settings.max_upload_bytes,
+    )
+    return app.openapi()
+
+
+def operations() -> Iterator[Operation]:
+    for path, methods in description()["paths"].items():
+        for method, spec in methods.items():
+            yield Operation(method.upper(), path, spec)
+
+
+def _schemas() -> Mapping[str, Mapping[str, Any]]:
+    found: Mapping[str, Mapping[str, Any]] = description()["components"]["schemas"]
+    return found
+
+
+def _is_page(schema: Mapping[str, Any]) -> bool:
+    return set(schema.get("properties", ())) == {"items", "next_cursor"}
+
+
+def _link(name: str) -> str:
+    schema = _schemas()[name]
+    if _is_page(schema):
+        return f"page of {kind(schema['properties']['items']['items'], _link)}"
+    return f"[{name}](#{name.lower()})"
+
+
+# -- one operation ---------------------------------------------------------------------------------
+
+
+def _operations() -> str:
+    by_noun: dict[str, list[Operation]] = {}
+    for operation in operations():
+        by_noun.setdefault((operation.spec.get("tags") or ["process"])[0], []).append(operation)
+    sections = (
+        f"## {noun.replace('-', ' ').capitalize()}\n\n" + "\n\n".join(map(_section, of_noun))
+        for noun, of_noun in by_noun.items()
+    )
+    return "\n\n".join(sections)
+
+
+def _section(operation: Operation) -> str:
+    pieces = [
+        f"### {code(operation.title)}",
+        (operation.spec.get("description") or operation.spec.get("summary", "")).strip(),
+        _parameters(operation),
+        *(_body(media, schema) for media, schema in operation.bodies.items()),
+        _answers(operation),
+        f"```sh\n{example(operation)}\n```",
+    ]
+    return "\n\n".join(piece for piece in pieces if piece)
+
+
+def _parameters(operation: Operation) -> str:
+    rows = [
+        (
+            code(parameter["name"]),
+            parameter["in"],
+            _shown(parameter["schema"]),
+            default(parameter["schema"], required=parameter.get("required", False)),
+            parameter.get("description"),
+        )
+        for parameter in operation.spec.get("parameters", ())
+    ]
+    return table(("parameter", "in", "type", "default", "what it is"), rows) if rows else ""
+
+
+def _shown(schema: Mapping[str, Any]) -> str:
+    """A parameter's type. That it may be left out is told by its default."""
+    return kind(schema, _link).removesuffix(" or null")
+
+
+def _body(media: str, schema: Mapping[str, Any]) -> str:
+    if name := name_of(schema):
+        schema = _schemas()[name]
+    if not schema.get("properties"):
+        return f"Body: {code(media)}. {schema.get('description', '')}".strip()
+    return f"Body: {code(media)}\n\n{_fields(schema)}"
+
+
+def _fields(schema: Mapping[str, Any]) -> str:
+    required = schema.get("required", ())
+    rows = [
+        (code(name), kind(one, _link), default(one, required=name in required), one.get("description"))
+        for name, one in schema["properties"].items()
+    ]
+    return table(("field", "type", "default", "what it is"), rows)
+
+
+def _answers(operation: Operation) -> str:
+    good, bad = [], []
+    for status, answer in sorted(operation.spec["responses"].items(), key=lambda pair: int(pair[0])):
+        about = answer.get("description", "")
+        codes = [name for name in re.findall(r"^- `(\w+)`", about, re.MULTILINE) if name not in OF_ALL]
+        if codes:
+            bad.append(f"{status} {', '.join(map(code, codes))}")
+        elif int(status) < 300:
+            said = " or ".join(_answer(media, body) for media, body in answer.get("content", {}).items())
+            told = "" if about == "Successful Response" else about
+            good.append(": ".join(filter(None, (" ".join(filter(None, (status, said))), told))))
+    return "\n".join(
+        [*(f"- Answers {one}" for one in good), *([f"- Errors: {'; '.join(bad)}"] if bad else [])]
+    )
+
+
+def _answer(media: str, body: Mapping[str, Any]) -> str:
+    schema = body.get("schema", {})
+    said = kind(schema, _link) if schema else ""
+    return (
+        said if media == JSON and said else f"{code(media)}{f': {said}' if said and name_of(schema) else ''}"
+    )
+
+
+# -- its example -----------------------------------------------------------------------------------
+
+
+def example(operation: Operation) -> str:
+    """A call of it with curl."""
+    given = operation.example
+    values = {**_VALUES, **given.values}
+    path = re.sub(r"\{(\w+)[^}]*\}", lambda found: _value(found[1], values), operation.path)
+    query = {
+        parameter["name"]: _value(parameter["name"], values)
+        for parameter in operation.spec.get("parameters", ())
+        if parameter["in"] == "query" and parameter.get("required")
+    }
+    asked = "&".join(f"{name}={value}" for name, value in {**query, **given.query}.items())
+    flags = ["-sN" if operation.streams else "-s"]
+    sent = _sent(operation, values)
+    if operation.method != "GET" and not sent:
+        flags.append(f"-X {operation.method}")
+    url = f'"http://127.0.0.1:8080{path}{f"?{asked}" if asked else ""}"'
+    return " ".join(["curl", *flags, url, *([f"\\\n  {sent}"] if sent else [])])
+
+
+def _value(name: str, values: Mapping[str, str]) -> str:
+    return values.get(name, f"${name.upper()}")
+
+
+def _sent(operation: Operation, values: Mapping[str, str]) -> str:
+    bodies = operation.bodies
+    if _MULTIPART in bodies:
+        return "-F files=@pages/index.html -F tags=mine"
+    if _YAML in bodies:
+        return f"-H 'Content-Type: {_YAML}' --data-binary @docs.yaml"
+    if not bodies:
+        return ""
+    (schema, *_) = bodies.values()
+    if name := name_of(schema):
+        schema = _schemas()[name]
+    fields = ", ".join(f'"{name}": "{_value(name, values)}"' for name in schema.get("required", ()))
+    body = operation.example.body or f"{{{fields}}}"
+    # What the shell is to fill in stands outside of the quotes.
+    quoted = re.sub(r"([$][A-Z]+)", r"'\1'", body)
+    return f"-H 'Content-Type: {JSON}' \\\n  -d '{quoted}'"
+
+
+# -- bodies ----------------------------------------------------------------------------------------
+
+
+def _bodies() -> str:
+    sections = []
+    for name, schema in sorted(_schemas().items()):
+        if _is_page(schema) or not schema.get("properties"):
+            continue
+        about = schema.get("description", "")
+        sections.append("\n\n".join(filter(None, (f"### {name}", about, _fields(schema)))))
+    return "\n\n".join(sections)
+
+
+PARTS: Final[Parts] = {"operations": _operations, "bodies": _bodies}
