@@ -133,7 +133,7 @@ async def _sqlite_catalog(place: str, stack: AsyncExitStack, clock: Clock) -> Ca
 
 
 @asynccontextmanager
-async def _schema(place: Path) -> AsyncIterator[str]:
+async def schema(place: Path) -> AsyncIterator[str]:
     import asyncpg  # type: ignore[import-untyped]
 
     from tests.servers import need
@@ -219,7 +219,7 @@ IN_ONE_PROCESS: Mapping[str, str] = dict.fromkeys(get_args(Promise), "it is the 
 BROKERS: Sequence[Backend[Broker]] = [
     Backend("memory", "playhead.backends.broker_memory", _memory_broker, waivers=IN_ONE_PROCESS),
     Backend("sqlite", "playhead.backends.broker_sqlite", _sqlite_broker),
-    Backend("postgresql", "playhead.backends.broker_postgres", _postgres_broker, _schema),
+    Backend("postgresql", "playhead.backends.broker_postgres", _postgres_broker, schema),
     _nats("nats"),
     _nats("nats-three"),
     Backend(
@@ -233,7 +233,7 @@ BROKERS: Sequence[Backend[Broker]] = [
 CATALOGS: Sequence[Backend[Catalog]] = [
     Backend("memory", "playhead.backends.catalog_memory", _memory_catalog, waivers=IN_ONE_PROCESS),
     Backend("sqlite", "playhead.backends.catalog_sqlite", _sqlite_catalog),
-    Backend("postgresql", "playhead.backends.catalog_postgres", _postgres_catalog, _schema),
+    Backend("postgresql", "playhead.backends.catalog_postgres", _postgres_catalog, schema),
 ]
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from playhead.envelope import Call, Headers
 from playhead.ids import uuid7
-from playhead.ports.broker import CONFIRMED, Broker, Delivery
+from playhead.ports.broker import CONFIRMED, Broker, Delivery, Depth
 
 if TYPE_CHECKING:
     from tests.contract.conftest import Clock, Factory
@@ -40,6 +40,15 @@ async def put(broker: Broker, count: int = 1, queue: str = "docs.convert") -> li
     made = calls(count, shared(queue))
     assert await broker.publish(made) == [CONFIRMED] * count
     return [call.message_id for call in made]
+
+
+async def depth_after_ack(broker: Broker, expected: tuple[int, int], queue: str = "docs.convert") -> Depth:
+    """Return the depth once it is what is expected, or after ten seconds: a broker of several machines
+    counts what was acked for a moment longer."""
+    deadline = time.monotonic() + 10
+    while (depth := await broker.depth(queue)) != expected and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
+    return depth
 
 
 # -- publish ---------------------------------------------------------------------------------------
@@ -257,7 +266,7 @@ async def test_an_acked_call_is_gone_for_good(broker: Broker, clock: Clock):
     await clock.wait(LATE)
 
     assert await broker.receive("docs.convert", 2) == []
-    assert await broker.depth("docs.convert") == (0, 0)
+    assert await depth_after_ack(broker, (0, 0)) == (0, 0)
 
 
 async def test_an_ack_removes_no_other_call(broker: Broker, clock: Clock):
@@ -289,7 +298,7 @@ async def test_acking_twice_is_silent(broker: Broker):
     await broker.ack(taken)
     await broker.ack(taken)
 
-    assert await broker.depth("docs.convert") == (0, 0)
+    assert await depth_after_ack(broker, (0, 0)) == (0, 0)
 
 
 async def test_extend_starts_the_visibility_anew(broker: Broker, clock: Clock):
@@ -332,7 +341,7 @@ async def test_depth_tells_what_is_ready_from_what_is_held(broker: Broker):
     assert await broker.depth("docs.convert") == (1, 2)
 
     await broker.ack([taken])
-    assert await broker.depth("docs.convert") == (1, 1)
+    assert await depth_after_ack(broker, (1, 1)) == (1, 1)
 
 
 async def test_depth_counts_what_was_held_for_too_long_as_ready(broker: Broker, clock: Clock):

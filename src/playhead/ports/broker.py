@@ -81,7 +81,10 @@ class Broker(Protocol):
         ...
 
     async def depth(self, queue: str) -> Depth:
-        """Return how many calls the queue holds now; (0, 0) for one that never was."""
+        """Return how many calls the queue holds now; (0, 0) for one that never was.
+
+        What is confirmed is counted at once. What was acked may be counted for a moment longer.
+        """
         ...
 
     async def peek(self, queue: str, limit: int) -> list[Message]:

@@ -203,7 +203,7 @@ def test_work_and_a_replay_that_meet_a_full_catalog_in_the_middle_end_exact():
         site.disk.fill(leave=300_000)
         replaying.start()
         site.until(lambda: any("is full: make room" in w.said for w in workers), "a worker to tell of it")
-        time.sleep(1.5)
+        time.sleep(3)  # longer than it takes to be dead
         site.disk.make_room()
         replaying.join(DEADLINE_SECONDS)
         [answer] = answers

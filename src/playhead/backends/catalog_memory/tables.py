@@ -22,10 +22,9 @@ from playhead.backends.catalog_memory.rows import (
 from playhead.envelope import Headers
 from playhead.errors import NotFound
 from playhead.ids import mint, moment
+from playhead.liveness import MISSED_BEATS
 from playhead.model import Counts, Execution, Route
 from playhead.tally import Numbers
-
-MISSED_BEATS = 5
 
 Row = TypeVar("Row", ExecutionRow, MessageRow)
 
@@ -41,6 +40,7 @@ class Tables:
         pause: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._clock = clock
+        self._beat = heartbeat_seconds
         self._dead_after = MISSED_BEATS * heartbeat_seconds
         self._pause = pause
         self._numbers = itertools.count(1)

@@ -7,7 +7,7 @@ from copy import deepcopy
 from uuid import UUID
 
 from playhead.backends.catalog_memory.rows import MessageRow, OutputRow
-from playhead.backends.catalog_memory.tables import MISSED_BEATS, Tables
+from playhead.backends.catalog_memory.tables import Tables
 from playhead.envelope import Call
 from playhead.keys import object_key, renamed
 from playhead.model import Problem
@@ -37,7 +37,7 @@ class WorkPart(Tables):
         answers = [self._claim(worker, identity, taken, alone=alone) for identity in ids]
         if taken and (process := self._processes.get(worker)):
             now = self._clock()
-            if process.heartbeat_at < now - self._dead_after / MISSED_BEATS:
+            if process.heartbeat_at < now - self._beat:
                 process.heartbeat_at = now
         return answers
 

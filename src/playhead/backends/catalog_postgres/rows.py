@@ -12,6 +12,7 @@ from playhead.backends._postgres import Connection, Job, Postgres, Row, Unreacha
 from playhead.envelope import Call, Headers
 from playhead.errors import catalog_unavailable
 from playhead.ids import moment
+from playhead.liveness import Liveness
 from playhead.model import ROW_STATES, Counts, Execution, Problem
 
 T = TypeVar("T")
@@ -27,8 +28,6 @@ CANCELLED: Final = ROW_STATES.index("cancelled")
 WRITING: Final = 0
 STORED: Final = 1
 BURNT: Final = 2
-
-MISSED_BEATS: Final = 5
 
 LONG_SECONDS: Final = 600.0
 """For a transaction over all rows of an execution, of which there may be millions."""
@@ -120,6 +119,7 @@ class Part:
     def __init__(self, db: Postgres, *, heartbeat_seconds: float = 1.0) -> None:
         self._db = db
         self._beat = heartbeat_seconds
+        self._liveness = Liveness(heartbeat_seconds)
         self._losses = 0
         self._lanes: dict[int, Lane] = {}
         self._feeds: dict[tuple[int, str], int] = {}
@@ -187,10 +187,9 @@ class Part:
         return await self._fetch_lanes(con, "l.config_version = $1", config_version)
 
     async def _alive(self, con: Connection) -> set[str]:
-        """Processes whose heartbeat is not five beats old."""
         rows = await con.fetch(
             "SELECT id FROM processes WHERE heartbeat_at >= playhead_now() - $1::double precision",
-            MISSED_BEATS * self._beat,
+            self._liveness.seconds,
         )
         return {p for (p,) in rows}
 

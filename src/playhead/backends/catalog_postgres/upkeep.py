@@ -16,7 +16,6 @@ from playhead.backends.catalog_postgres.resend import ResendPart
 from playhead.backends.catalog_postgres.rows import (
     CANCELLED,
     LONG_SECONDS,
-    MISSED_BEATS,
     PENDING,
     RETRY,
     RUNNING,
@@ -67,10 +66,6 @@ _OPEN_JOB = "j.state IN ('uploading', 'publishing')"
 
 
 class UpkeepPart(ResendPart):
-    @property
-    def _dead_after(self) -> float:
-        return MISSED_BEATS * self._beat
-
     # -- processes and leases ----------------------------------------------------------------------
 
     async def heartbeat(
@@ -97,7 +92,9 @@ class UpkeepPart(ResendPart):
 
         # Were it to wait behind those who wait for a lock, this process would be taken for dead, and what
         # it works on for lost with it.
-        return await self._write(job, urgent=True)
+        was_known = await self._write(job, urgent=True)
+        self._liveness.heard()
+        return was_known
 
     async def depart(self, process: str, tally: Numbers | None = None) -> None:
         async def job(con: Connection) -> None:
@@ -131,7 +128,7 @@ class UpkeepPart(ResendPart):
             lambda con: con.fetch(
                 "SELECT id, kind, host, pid, queues, started_at, heartbeat_at FROM processes "
                 "WHERE heartbeat_at >= playhead_now() - $1::float8 ORDER BY started_at, id",
-                self._dead_after,
+                self._liveness.seconds,
             )
         )
         return [
@@ -169,7 +166,9 @@ class UpkeepPart(ResendPart):
     # -- the reconciler's questions ----------------------------------------------------------------
 
     async def orphans(self, owner: str, *, limit: int) -> list[Call]:
-        return await self._take_if_any(owner, _ORPHANED, "m.n", limit, self._dead_after, _UNHURRIED_SECONDS)
+        return await self._take_if_any(
+            owner, _ORPHANED, "m.n", limit, self._liveness.seconds, _UNHURRIED_SECONDS
+        )
 
     async def due(self, owner: str, *, limit: int) -> list[Call]:
         return await self._take_if_any(owner, _DUE, "m.not_before", limit)
@@ -208,7 +207,7 @@ class UpkeepPart(ResendPart):
         look = f"SELECT m.n, m.execution FROM messages m WHERE {_ABANDONED} LIMIT $2"
 
         async def job(con: Connection) -> int:
-            rows = await con.fetch(look, self._dead_after, limit)
+            rows = await con.fetch(look, self._liveness.seconds, limit)
             statuses = await self._share(con, {execution for _, execution in rows})
             held = await con.fetch(
                 f"SELECT m.n FROM messages m WHERE m.n = ANY($1::bigint[]) AND m.state = {RUNNING} ORDER BY m.n "
@@ -224,13 +223,13 @@ class UpkeepPart(ResendPart):
                 "ended_at = CASE WHEN m.execution = ANY($3::bigint[]) THEN m.ended_at ELSE playhead_now() END, "
                 "not_before = playhead_now(), published = 0, publisher = NULL, generation = m.generation + 1, "
                 f"losses = m.losses + 1 WHERE m.n = ANY($2::bigint[]) AND {_ABANDONED} RETURNING m.n",
-                self._dead_after,
+                self._liveness.seconds,
                 [n for (n,) in held],
                 [n for n, status in statuses.items() if status == "running"],
             )
             return len(recalled)
 
-        if not await self._read(lambda con: con.fetch(look, self._dead_after, 1)):
+        if not await self._read(lambda con: con.fetch(look, self._liveness.seconds, 1)):
             return 0
         return await self._write(job)
 
@@ -298,7 +297,7 @@ class UpkeepPart(ResendPart):
                     closed = await con.fetch(
                         f"UPDATE messages m SET state = {CANCELLED}, worker = NULL, ended_at = playhead_now() "
                         f"WHERE m.execution = $2 AND {which} RETURNING m.n",
-                        self._dead_after,
+                        self._liveness.seconds,
                         n,
                     )
                     count += len(closed)
@@ -318,9 +317,9 @@ class UpkeepPart(ResendPart):
         )
 
         async def job(con: Connection) -> list[UUID]:
-            await self._exclude(con, [n for n, _ in await con.fetch(look, self._dead_after)])
+            await self._exclude(con, [n for n, _ in await con.fetch(look, self._liveness.seconds)])
             # Looked at again, alone with them: one may have been sealed or cancelled meanwhile.
-            lost = await con.fetch(f"{look} FOR UPDATE OF j", self._dead_after)
+            lost = await con.fetch(f"{look} FOR UPDATE OF j", self._liveness.seconds)
             for n, _ in lost:
                 await con.execute(
                     "UPDATE jobs SET state = 'partial_failure', root = 'dead', epoch = epoch + 1, "
@@ -336,7 +335,7 @@ class UpkeepPart(ResendPart):
                 await self._settle_execution(con, n)
             return [uuid for _, uuid in lost]
 
-        if not await self._read(lambda con: con.fetch(f"{look} LIMIT 1", self._dead_after)):
+        if not await self._read(lambda con: con.fetch(f"{look} LIMIT 1", self._liveness.seconds)):
             return []
         return await self._write(job)
 
@@ -356,7 +355,7 @@ class UpkeepPart(ResendPart):
         async def job(con: Connection) -> None:
             told = await con.fetch(
                 "DELETE FROM processes WHERE heartbeat_at < playhead_now() - $1::float8 RETURNING tally",
-                _FORGET_SECONDS,
+                _FORGET_SECONDS + self._liveness.seconds,
             )
             await self._keep(con, [decode(last) for (last,) in told])
 

@@ -12,6 +12,7 @@ from playhead.backends._sqlite import Connection, Database, Error
 from playhead.envelope import Call, Headers
 from playhead.errors import catalog_unavailable
 from playhead.ids import moment, text
+from playhead.liveness import Liveness
 from playhead.model import ROW_STATES, Counts, Execution, Problem
 
 T = TypeVar("T")
@@ -27,8 +28,6 @@ CANCELLED: Final = ROW_STATES.index("cancelled")
 WRITING: Final = 0
 STORED: Final = 1
 BURNT: Final = 2
-
-MISSED_BEATS: Final = 5
 
 EXECUTION = (
     "SELECT e.n, e.id, e.kind, e.status, c.name, c.version, c.hash, e.parent, e.batch, e.created_at, e.ended_at, "
@@ -123,6 +122,7 @@ class Part:
     ) -> None:
         self._db = db
         self._beat = heartbeat_seconds
+        self._liveness = Liveness(heartbeat_seconds)
         self._clock = clock
         self._lanes: dict[int, Lane] = {}
         self._feeds: dict[tuple[int, str], int] = {}
@@ -168,8 +168,7 @@ class Part:
         return [self._lane(con, n) for (n,) in ids]
 
     def _alive(self, con: Connection) -> set[str]:
-        """Processes whose heartbeat is not five beats old."""
-        since = self._clock() - MISSED_BEATS * self._beat
+        since = self._clock() - self._liveness.seconds
         return {p for (p,) in con.execute("SELECT id FROM processes WHERE heartbeat_at >= ?", (since,))}
 
     def _call_maker(self, con: Connection) -> CallMaker:

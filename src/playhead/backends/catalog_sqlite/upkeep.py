@@ -11,7 +11,6 @@ from uuid import UUID
 from playhead.backends._sqlite import Connection, Error
 from playhead.backends.catalog_sqlite.rows import (
     CANCELLED,
-    MISSED_BEATS,
     PENDING,
     RETRY,
     RUNNING,
@@ -58,7 +57,9 @@ class UpkeepPart(Part):
                 )
             return bool(known.rowcount)
 
-        return await self._write(job)
+        was_known = await self._write(job)
+        self._liveness.heard()
+        return was_known
 
     async def depart(self, process: str, tally: Numbers | None = None) -> None:
         def job(con: Connection) -> None:
@@ -88,7 +89,7 @@ class UpkeepPart(Part):
 
     async def workers(self) -> list[WorkerInfo]:
         def job(con: Connection) -> list[WorkerInfo]:
-            since = self._clock() - MISSED_BEATS * self._beat
+            since = self._clock() - self._liveness.seconds
             rows = con.execute(
                 "SELECT id, kind, host, pid, queues, started_at, heartbeat_at FROM processes "
                 "WHERE heartbeat_at >= ? ORDER BY started_at, id",
@@ -383,7 +384,7 @@ class UpkeepPart(Part):
         return await self._write(job)
 
     async def maintain(self) -> None:
-        long_ago = self._clock() - _FORGET_SECONDS
+        long_ago = self._clock() - _FORGET_SECONDS - self._liveness.seconds
 
         def job(con: Connection) -> None:
             told = con.execute(

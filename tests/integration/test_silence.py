@@ -1,0 +1,78 @@
+"""After a time in which nobody could beat, the first that comes back takes nothing from the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from playhead.backends._postgres import Postgres
+from playhead.backends._sqlite import Database
+from playhead.backends.catalog_postgres import PostgresCatalog
+from playhead.backends.catalog_sqlite import SqliteCatalog
+from playhead.ports.catalog import Catalog
+from playhead.ports.catalog.upkeep import Process
+from playhead.ports.catalog.work import Claim
+from tests.contract.conftest import Clock, Lab, schema
+
+BEAT = 0.2
+SILENCE = 12 * BEAT
+
+
+@asynccontextmanager
+async def _processes(kind: str, folder: Path, count: int) -> AsyncIterator[list[Catalog]]:
+    """The same catalog as so many processes have it open."""
+    async with AsyncExitStack() as stack:
+        catalogs: list[Catalog] = []
+        url = await stack.enter_async_context(schema(folder)) if kind == "postgres" else ""
+        for _ in range(count):
+            if url:
+                postgres = Postgres(url)
+                await postgres.open()
+                stack.push_async_callback(postgres.close)
+                catalogs.append(PostgresCatalog(postgres, heartbeat_seconds=BEAT))
+            else:
+                sqlite = Database(folder / "playhead.db")
+                await sqlite.open()
+                stack.push_async_callback(sqlite.close)
+                catalogs.append(SqliteCatalog(sqlite, heartbeat_seconds=BEAT))
+        yield catalogs
+
+
+def _process(name: str) -> Process:
+    return Process(name, "worker", "host", 1)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+async def test_who_was_silent_itself_takes_nobody_for_dead_until_all_had_time_to_beat(
+    kind: str, tmp_path: Path
+):
+    async with _processes(kind, tmp_path, 3) as (theirs, mine, newcomer):
+        lab = Lab(mine, Clock())
+        await theirs.heartbeat(_process("theirs"))
+        await mine.heartbeat(_process("mine"))
+        run = await lab.started("a.md", "b.md")
+        (held, other) = run.ids
+        await theirs.claim("theirs", [held, other])
+
+        await asyncio.sleep(SILENCE)
+
+        assert (await lab.refusal(held, "mine")).reason == "held"
+        assert await mine.recall_abandoned(limit=10) == 0
+        await mine.heartbeat(_process("mine"))
+        assert (await lab.refusal(held, "mine")).reason == "held"
+        assert await mine.recall_abandoned(limit=10) == 0
+
+        # One that has just begun was not silent, and knows who is dead.
+        await newcomer.heartbeat(_process("newcomer"))
+        (taken,) = await newcomer.claim("newcomer", [other])
+        assert isinstance(taken, Claim)
+
+        # Nor does a silence keep the dead alive for ever.
+        for _ in range(8):
+            await asyncio.sleep(BEAT)
+            await mine.heartbeat(_process("mine"))
+        assert (await lab.claim(held, "mine")).attempt == 2

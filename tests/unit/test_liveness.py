@@ -1,0 +1,59 @@
+"""Who is dead: nobody, as long as whoever asks was not heard itself."""
+
+from __future__ import annotations
+
+from playhead.liveness import Liveness
+
+BEAT = 2.0
+DEAD_AFTER = 5 * BEAT
+
+
+class Time:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_five_beats_may_be_missed_and_no_more():
+    assert Liveness(BEAT, Time()).seconds == DEAD_AFTER
+
+
+def test_a_process_that_beats_as_it_should_gives_nobody_more_time():
+    time = Time()
+    liveness = Liveness(BEAT, time)
+    for _ in range(10):
+        liveness.heard()
+        time.now += BEAT
+        assert liveness.seconds == DEAD_AFTER
+
+
+def test_who_is_not_heard_itself_gives_others_all_the_time_it_was_silent():
+    time = Time()
+    liveness = Liveness(BEAT, time)
+    liveness.heard()
+    time.now += 60
+    assert liveness.seconds == DEAD_AFTER + 60
+
+
+def test_who_is_heard_again_gives_others_five_beats_to_be_heard_too():
+    time = Time()
+    liveness = Liveness(BEAT, time)
+    liveness.heard()
+    time.now += 60
+    liveness.heard()
+    for waited in (0.0, 1.0, 2.0, 3.0, 4.0, 5.0):
+        # Always the same moment: five beats before the silence began.
+        assert liveness.seconds == DEAD_AFTER + 60 + waited * BEAT
+        time.now += BEAT
+        liveness.heard()
+    assert liveness.seconds == DEAD_AFTER
+
+
+def test_one_silence_after_the_other_does_not_keep_the_dead_alive_for_ever():
+    time = Time()
+    liveness = Liveness(BEAT, time)
+    for _ in range(20):
+        liveness.heard()
+        time.now += 3 * BEAT
+        assert liveness.seconds <= 2 * DEAD_AFTER
