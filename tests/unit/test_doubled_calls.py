@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
+from playhead.backends._sqlite import Database
 from playhead.backends.broker_memory import MemoryBroker
 from playhead.backends.catalog_memory import MemoryCatalog
+from playhead.backends.catalog_sqlite import SqliteCatalog
 from playhead.backends.store_memory import MemoryStore
 from playhead.bootstrap import open_runtime
 from playhead.engine.attempts import Attempts, Ended
@@ -170,7 +173,10 @@ async def test_a_worker_that_lost_a_message_works_it_anew_as_soon_as_it_has_ende
     settings = Settings(
         home=tmp_path, adapters=[str(tmp_path / "held.py")], heartbeat_seconds=0.1, visibility_seconds=60
     )
-    async with open_runtime(settings, kind="worker") as rt, asyncio.timeout(20):
+    async with open_runtime(settings, kind="worker") as rt, asyncio.timeout(20), AsyncExitStack() as stack:
+        db = Database(tmp_path / "playhead.db")
+        await db.open()
+        stack.push_async_callback(db.close)
         await rt.services.configs.apply(CONFIG)
         run = await rt.services.submit.run("docs", pages())
         work = asyncio.create_task(rt.work(until=run.execution_id))
@@ -189,6 +195,9 @@ async def test_a_worker_that_lost_a_message_works_it_anew_as_soon_as_it_has_ende
             """The process lives, and the catalog does not hear of it."""
 
         monkeypatch.setattr(rt.catalog, "heartbeat", no_beat)
+        other = SqliteCatalog(db, heartbeat_seconds=settings.heartbeat_seconds)
+        while not await other.recall_abandoned(limit=10):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
         await the_row_is("retry")
         monkeypatch.setattr(rt.catalog, "heartbeat", beat)
         # Until it holds the old call and the new one.
