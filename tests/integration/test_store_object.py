@@ -21,7 +21,7 @@ from obstore.store import S3Store
 from playhead.backends.store_object import ObjectStore
 from playhead.errors import BadRequest, CannotStart, MessageError, StoreFull, Unavailable
 from playhead.keys import is_sidecar, sidecar_key
-from playhead.ports.store import Blob
+from playhead.ports.store import Blob, read_one
 from tests.servers import need, need_fresh
 from tests.servers.proxy import Proxy
 from tests.servers.s3_arithmetic import Computed, StandIn, flat, folders, standing_in
@@ -121,7 +121,7 @@ async def test_a_key_that_the_library_can_not_hold_is_named_and_ends_the_listing
 
 async def test_an_object_of_others_that_is_too_large_is_read_to_one_byte_past_the_limit():
     async with bucket_of(["e/s/big"], size=LIMIT + 500_000) as (store, _):
-        [data] = await store.read(["e/s/big"])
+        data = await read_one(store, "e/s/big")
         assert data is not None
         assert len(data) == LIMIT + 1
 
@@ -234,6 +234,32 @@ async def test_a_full_store_is_said_to_be_full():
         stand_in.refuse = lambda method, target: (507, "XMinioStorageFull", "Storage backend has reached…")
         with pytest.raises(StoreFull):
             await store.write([[Blob("e/s/x", b"x")]])
+
+
+@pytest.mark.parametrize("refused", [[0], [299], [0, 1, 2, 150, 151, 299]])
+async def test_objects_that_the_store_does_not_give_keep_no_other_from_being_read(refused: list[int]):
+    keys = [f"e/s/{n:03}" for n in range(300)]
+    async with bucket_of(keys, size=3) as (store, stand_in):
+        stand_in.refuse = lambda method, target: (
+            (403, "InvalidObjectState", "The operation is not valid for the object's storage class")
+            if any(f"/{keys[n]}" in target for n in refused)
+            else None
+        )
+        found = await store.read([*keys, "e/s/none"])
+
+        assert [n for n, one in enumerate(found) if isinstance(one, Unavailable)] == refused
+        assert all(keys[n] in str(found[n]) and "restore it" in str(found[n]) for n in refused)
+        assert found.pop() is None
+        assert sum(isinstance(one, bytes) and len(one) == 3 for one in found) == 300 - len(refused)
+
+
+async def test_a_store_that_gives_nothing_is_asked_no_more_than_once_for_each_request_under_way():
+    keys = [f"e/s/{n:03}" for n in range(300)]
+    async with bucket_of(keys, size=3) as (store, stand_in):
+        stand_in.refuse = lambda method, target: (403, "AccessDenied", "Access Denied")
+        with pytest.raises(Unavailable, match="AccessDenied"):
+            await store.read(keys)
+        assert stand_in.requests["GET"] < 100
 
 
 async def test_nobody_there_is_told_with_the_address_and_soon():

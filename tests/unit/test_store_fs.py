@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import resource
@@ -537,3 +538,24 @@ async def test_a_folder_that_is_taken_away_between_two_writes_is_made_again(stor
     shutil.rmtree(root / "e")
     await put(store, "e/s/x")
     assert await keys_at(store) == ["e/s/x"]
+
+
+async def test_a_file_that_can_not_be_read_keeps_no_other_from_being_read(
+    root: Path, store: FileStore, monkeypatch: pytest.MonkeyPatch
+):
+    await put(store, "e/s/a", "e/s/bad", "e/s/c")
+    really = os.open
+
+    def refusing(path, *args, **more):
+        if path == "bad":
+            raise OSError(errno.EIO, "Input/output error")
+        return really(path, *args, **more)
+
+    monkeypatch.setattr(os, "open", refusing)
+    [first, bad, last, none] = await store.read(["e/s/a", "e/s/bad", "e/s/c", "e/s/none"])
+
+    assert (first, last, none) == (b"x", b"x", None)
+    assert isinstance(bad, Unavailable)
+    assert f"{root}/e/s/bad: Input/output error" in bad.detail
+    with pytest.raises(Unavailable, match="Input/output error"):
+        await store.read(["e/s/bad"])

@@ -34,7 +34,7 @@ from playhead.errors import CannotStart, MessageError, NotFound, StoreFull, Unav
 from playhead.ids import uuid7
 from playhead.keys import is_sidecar
 from playhead.ports.diagnosis import Finding
-from playhead.ports.store import Blob, Entry
+from playhead.ports.store import Blob, Entry, Found, any_of
 
 TEMP: Final = ".tmp"
 """The folder for files that are being written; no object, and in no listing. Also the sign by which an
@@ -78,7 +78,6 @@ _HINTS = {
 
 T = TypeVar("T")
 # Named here, as `list` is a method in the store.
-Found = list[bytes | None]
 Outcome = list[MessageError | None]
 
 if sys.platform == "darwin":
@@ -147,7 +146,7 @@ class FileStore:
 
     # -- the port ----------------------------------------------------------------------------------
 
-    async def read(self, keys: Sequence[str]) -> list[bytes | None]:
+    async def read(self, keys: Sequence[str]) -> Found:
         return await self._hop(lambda: self._read(keys)) if keys else []
 
     async def write(
@@ -223,10 +222,16 @@ class FileStore:
 
     def _read(self, keys: Sequence[str]) -> Found:
         with self._reach("read in") as folders:
-            found = [self._read_one(folders, key) for key in keys]
+            found = [self._try_read(folders, key) for key in keys]
             if None in found:
                 folders.temp()  # a store that is not there has lost nothing
-        return found
+        return any_of(found)
+
+    def _try_read(self, folders: _Folders, key: str) -> bytes | Unavailable | None:
+        try:
+            return self._read_one(folders, key)
+        except OSError as exc:
+            return self._failure("read in", folders.where, exc)
 
     def _read_one(self, folders: _Folders, key: str) -> bytes | None:
         if (opened := folders.open(key)) is None:
@@ -363,7 +368,7 @@ class _Folders:
     A descriptor that `at` or `place` gives is good until the next of these calls.
 
     Attributes:
-        where: the folder that was last on the way to, for the words of an error.
+        where: the folder or file that was last on the way to, for the words of an error.
     """
 
     def __init__(self, *, durable: bool, folds: bool) -> None:
@@ -482,6 +487,7 @@ class _Folders:
         if (found := self.find(key)) is None:
             return None
         folder, name = found
+        self.where = key
         try:
             fd = os.open(name, _READ, dir_fd=folder)
         except OSError as exc:

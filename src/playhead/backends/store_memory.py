@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from playhead.errors import MessageError, NotFound
-from playhead.ports.store import Blob, Entry
+from playhead.ports.store import Blob, Entry, Found
 
 
 class MemoryStore:
@@ -38,7 +38,7 @@ class MemoryStore:
         if self._pause:
             await self._pause()
 
-    async def read(self, keys: Sequence[str]) -> list[bytes | None]:
+    async def read(self, keys: Sequence[str]) -> Found:
         await self._turn()
         return [held[0] if (held := self._objects.get(key)) else None for key in keys]
 

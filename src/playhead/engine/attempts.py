@@ -48,6 +48,8 @@ from playhead.tally import Tally
 
 AWAY_DELAY_SECONDS = 2.0
 """When an attempt that could not be made is due again."""
+UNREADABLE_DELAY_SECONDS = 30.0
+"""The same, of one whose object the store can't give though it gives others: that takes somebody's hand."""
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 
@@ -271,6 +273,11 @@ class Attempts:
         data = await self._store.read([c.object_key for _, c in claims]) if claims else []
         started = []
         for (delivery, claim), blob in zip(claims, data, strict=True):
+            if isinstance(blob, Unavailable):
+                away = GivenBack(claim.correlation_id, claim.attempt, UNREADABLE_DELAY_SECONDS)
+                started.append(Started(delivery, claim, None, away, spans.get(claim.correlation_id)))
+                events.emit(events.BACKEND_AWAY, logging.WARNING, detail=blob.detail)
+                continue
             source = claim.source
             fault: tuple[str, str] | None = None
             if blob is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from playhead.errors import MessageError
+from playhead.errors import MessageError, Unavailable
 
 
 class Blob(NamedTuple):
@@ -28,16 +28,31 @@ class Entry(NamedTuple):
     modified: float
 
 
+Found = list[bytes | Unavailable | None]
+"""What `Store.read` gives."""
+
+
+def any_of(found: Found) -> Found:
+    """Return what could be read of several keys; raises the first reason when that is nothing at all."""
+    reasons = [one for one in found if isinstance(one, Unavailable)]
+    if reasons and len(reasons) == len(found):
+        raise reasons[0]
+    return found
+
+
 class Store(Protocol):
     name: str
     """What health calls this backend."""
     ordered: bool
     """Whether `list` gives keys in byte order of their UTF-8, so that a listing may go on after a key."""
 
-    async def read(self, keys: Sequence[str]) -> list[bytes | None]:
+    async def read(self, keys: Sequence[str]) -> Found:
         """Return the bytes of each key, None where there is no object. Blocks until all are read.
 
-        Raises `Unavailable` when the store can't be reached; then nothing is known of any key.
+        In place of what can't be read, though others can (an archived object, a right that is missing for
+        one folder), stands why: the others must not wait for it.
+
+        Raises `Unavailable` when nothing can be read; then nothing is known of any key.
         """
         ...
 
@@ -86,3 +101,11 @@ class Store(Protocol):
     async def close(self) -> None:
         """Let go of what is held. May be called twice."""
         ...
+
+
+async def read_one(store: Store, key: str) -> bytes | None:
+    """Return the bytes of one object, None where there is none. Raises `Unavailable`."""
+    [found] = await store.read([key])
+    if isinstance(found, Unavailable):
+        raise found
+    return found

@@ -38,7 +38,7 @@ from playhead.model import (
 )
 from playhead.ports.catalog.browse import Browse, ExecutionFilter
 from playhead.ports.catalog.configs import Configs
-from playhead.ports.store import Store
+from playhead.ports.store import Store, read_one
 
 if TYPE_CHECKING:
     from playhead.ports.adapter import AdapterSpec
@@ -287,7 +287,7 @@ class BrowseService:
         entry = await self._store.stat(key)
         if entry is None or await self._catalog.unstored([key]):
             raise _no_object(key)
-        [sidecar] = await self._store.read([keys.sidecar_key(key)])
+        sidecar = await read_one(self._store, keys.sidecar_key(key))
         chunks = self._store.stream(key)
         first = await anext(chunks, b"")
 
@@ -308,7 +308,7 @@ class BrowseService:
         _check_key(key)
         if await self._catalog.unstored([key]):
             raise _no_object(key)
-        [sidecar] = await self._store.read([keys.sidecar_key(key)])
+        sidecar = await read_one(self._store, keys.sidecar_key(key))
         if sidecar is None:
             if await self._store.stat(key) is None:
                 raise _no_object(key)

@@ -24,11 +24,11 @@ from playhead.backends.store_object import address as addresses
 from playhead.backends.store_object import diagnosis
 from playhead.backends.store_object.failures import Failure, code_of, missing, translate
 from playhead.backends.store_object.listing import side_by_side
-from playhead.errors import MessageError, NotFound
+from playhead.errors import MessageError, NotFound, Unavailable
 from playhead.ids import uuid7
 from playhead.keys import is_sidecar
 from playhead.ports.diagnosis import Finding
-from playhead.ports.store import Blob, Entry
+from playhead.ports.store import Blob, Entry, Found, any_of
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -55,7 +55,6 @@ T = TypeVar("T")
 X = TypeVar("X")
 # Named here, as `list` is a method in the store.
 Entries = list[Entry]
-Found = list[bytes | None]
 Outcome = list[MessageError | None]
 Findings = list[Finding]
 
@@ -122,8 +121,27 @@ class ObjectStore:
 
     # -- the port ----------------------------------------------------------------------------------
 
-    async def read(self, keys: Sequence[str]) -> list[bytes | None]:
-        return await _spread(keys, self._read)
+    async def read(self, keys: Sequence[str]) -> Found:
+        found: dict[int, bytes | Unavailable | None] = {}
+        rest = enumerate(keys)
+        last: Unavailable | None = None
+        well = True
+
+        async def lane() -> None:
+            nonlocal last, well
+            for at, key in rest:
+                try:
+                    found[at] = await self._read(key)
+                    well = True
+                except Unavailable as exc:
+                    found[at] = last = exc
+                    if not well:
+                        return  # two in a row: it may be the store. When all lanes say so, it is
+                    well = False
+
+        await _together(lane, len(keys))
+        # What no lane came to, as one after the other had given up, is given up with them.
+        return any_of([found.get(at, last) for at in range(len(keys))])
 
     async def write(
         self, groups: Sequence[Sequence[Blob]], *, written: Callable[[str], None] | None = None
@@ -336,13 +354,18 @@ async def _spread(items: Sequence[X], work: Callable[[X], Awaitable[T]]) -> list
         for at, item in rest:
             done[at] = await work(item)
 
-    lanes = [asyncio.ensure_future(lane()) for _ in range(min(_LANES, len(items)))]
+    await _together(lane, len(items))
+    return [done[at] for at in range(len(done))]
+
+
+async def _together(lane: Callable[[], Awaitable[None]], items: int) -> None:
+    """Run as many lanes beside each other as so many items need; the first error ends them all."""
+    lanes = [asyncio.ensure_future(lane()) for _ in range(min(_LANES, items))]
     try:
         await asyncio.gather(*lanes)
     finally:
         for one in lanes:
             one.cancel()
-    return [done[at] for at in range(len(done))]
 
 
 def _from(after: str) -> str | None:

@@ -46,6 +46,7 @@ _HINTS: Final = {
     "InvalidToken": _CREDENTIALS,
     "ExpiredToken": "the credentials have run out; give this process new ones",
     "RequestTimeTooSkewed": "the clock of this machine is wrong; set it (NTP)",
+    "InvalidObjectState": "it is archived: restore it, and work on it goes on by itself",
     "SlowDown": "it wants fewer requests just now; work goes on by itself when it takes them again",
     "PermanentRedirect": "the bucket is in another region; name it as ?region=… in PLAYHEAD_STORE",
     "AuthorizationHeaderMalformed": "the bucket is in another region; name it as ?region=… in PLAYHEAD_STORE",
