@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from playhead.backends.broker_memory import MemoryBroker
 from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
-from playhead.engine.attempts import UNREADABLE_DELAY_SECONDS, Attempts, Ended
+from playhead.engine.attempts import BESIDE_DELAY_SECONDS, Attempts, Ended, Taken
+from playhead.engine.outputs import Product
 from playhead.errors import Unavailable, store_unavailable
-from playhead.ports.catalog.work import GivenBack
-from playhead.ports.store import Blob, Found, any_of
+from playhead.ports.store import Blob, Found, Outcome, any_of
 from tests.contract.conftest import Clock, Lab
 
 QUEUE = "docs.convert"
 
 
 class Archive(MemoryStore):
-    """Does not give what `away` names."""
+    """Does not give what `away` names, nor take what lies below it."""
 
     away: frozenset[str] = frozenset()
 
@@ -33,47 +34,87 @@ class Archive(MemoryStore):
             ]
         )
 
+    async def write(self, groups: Sequence[Sequence[Blob]], **how: Any) -> Outcome:
+        refused = [any(blob.key.startswith(tuple(self.away)) for blob in group) for group in groups]
+        await super().write([group for group, no in zip(groups, refused, strict=True) if not no], **how)
+        return any_of([store_unavailable("it is closed") if no else None for no in refused])
+
+
+class Site:
+    """A worker, `w1`, and a run of three messages that it has been called for."""
+
+    async def open(self) -> None:
+        self.clock = Clock()
+        self.catalog = MemoryCatalog(clock=self.clock, heartbeat_seconds=1.0)
+        self.broker = MemoryBroker(clock=self.clock, visibility=1000.0)
+        self.store = Archive()
+        self.lab = Lab(self.catalog, self.clock)
+        self.attempts = Attempts(
+            *(self.catalog, self.broker, self.store),
+            worker="w1",
+            working={},
+            max_object_bytes=100,
+            rest=asyncio.sleep,
+        )
+        await self.lab.beat("w1")
+        self.run = await self.lab.started("a.md", "b.md", "c.md")
+        self.keys = [f"{self.run.execution}/input/{name}.md" for name in "abc"]
+        await self.store.write([[Blob(key, b"x" * self.lab.input(key[-4:]).size)] for key in self.keys])
+        await self.broker.publish(self.run.calls)
+
+    async def take(self) -> Taken:
+        return await self.attempts.take(await self.broker.receive(QUEUE, 10))
+
+    async def end(self, taken: Taken) -> None:
+        """End what could be read with one output each, as a lane does."""
+        batch = []
+        for one in taken.started:
+            made = [Product(f"{one.claim.path}.txt", b"made", "text/plain", {})]
+            problem = one.problem
+            batch.append(Ended(one, result=problem) if problem else Ended(one, "pages", made))
+        await self.attempts.end(batch, await self.attempts.store(batch))
+
+    async def states(self) -> list[str]:
+        return [await self.lab.state(each) for each in self.run.ids]
+
+    async def call_again(self) -> None:
+        self.store.away = frozenset()
+        self.clock.advance(BESIDE_DELAY_SECONDS + 1)
+        await self.lab.beat("w1")
+        await self.broker.publish(await self.catalog.due("w1", limit=10))
+
 
 async def test_what_comes_with_an_object_that_can_not_be_read_is_worked_and_that_one_comes_again():
-    clock = Clock()
-    catalog = MemoryCatalog(clock=clock, heartbeat_seconds=1.0)
-    broker, store, lab = MemoryBroker(clock=clock, visibility=1000.0), Archive(), Lab(catalog, clock)
-    attempts = Attempts(
-        *(catalog, broker, store), worker="w1", working={}, max_object_bytes=100, rest=asyncio.sleep
-    )
-    await lab.beat("w1")
-    run = await lab.started("a.md", "b.md", "c.md")
-    keys = [f"{run.execution}/input/{name}.md" for name in "abc"]
-    await store.write([[Blob(key, b"x" * lab.input(key[-4:]).size)] for key in keys])
-    await broker.publish(run.calls)
-    store.away = frozenset([keys[1]])
+    site = Site()
+    await site.open()
+    site.store.away = frozenset([site.keys[1]])
 
-    taken = await attempts.take(await broker.receive(QUEUE, 10))
+    taken = await site.take()
 
     assert taken.away is None  # the route goes on
     assert [one.data is None for one in taken.started] == [False, True, False]
-    problem = taken.started[1].problem
-    assert isinstance(problem, GivenBack)
-    assert problem.delay == UNREADABLE_DELAY_SECONDS
-    done = [
-        Ended(
-            one,
-            result=one.problem,
-        )
-        for one in taken.started
-    ]
-    await attempts.end(done, await attempts.store(done))
-    assert [await lab.state(each) for each in run.ids] == ["completed", "retry", "completed"]
-    (claim,) = [one.claim for one in taken.started if one.problem]
-    assert claim.spent == 1
+    await site.end(taken)
+    assert await site.states() == ["completed", "retry", "completed"]
 
-    store.away = frozenset()
-    clock.advance(UNREADABLE_DELAY_SECONDS + 1)
-    await lab.beat("w1")
-    await broker.publish(await catalog.due("w1", limit=10))
-    (again,) = (await attempts.take(await broker.receive(QUEUE, 10))).started
-    assert (again.claim.attempt, again.claim.spent) == (2, 1)  # that attempt was not counted
+    await site.call_again()
+    (again,) = (await site.take()).started
+    assert (again.claim.attempt, again.claim.spent) == (2, 1)  # the first was not counted
     assert again.data is not None
+
+
+async def test_what_ends_with_an_output_that_can_not_be_stored_is_stored_and_that_one_is_made_again():
+    site = Site()
+    await site.open()
+    site.store.away = frozenset([f"{site.run.execution}/pages/b"])
+
+    await site.end(await site.take())
+    assert await site.states() == ["completed", "retry", "completed"]
+
+    await site.call_again()
+    taken = await site.take()
+    assert [(one.claim.attempt, one.claim.spent) for one in taken.started] == [(2, 1)]
+    await site.end(taken)
+    assert await site.states() == ["completed"] * 3
 
 
 def test_nothing_that_can_be_read_is_a_store_that_is_away():

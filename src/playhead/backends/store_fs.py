@@ -34,7 +34,7 @@ from playhead.errors import CannotStart, MessageError, NotFound, StoreFull, Unav
 from playhead.ids import uuid7
 from playhead.keys import is_sidecar
 from playhead.ports.diagnosis import Finding
-from playhead.ports.store import Blob, Entry, Found, any_of
+from playhead.ports.store import Blob, Entry, Found, Outcome, any_of
 
 TEMP: Final = ".tmp"
 """The folder for files that are being written; no object, and in no listing. Also the sign by which an
@@ -67,6 +67,7 @@ socket in its place."""
 _NOT_A_FOLDER = frozenset({errno.ENOTDIR, errno.ELOOP})
 _NOT_A_NAME = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL})
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _HINTS = {
     errno.EACCES: "the user that runs Playhead must be able to read and write there",
     errno.EPERM: "the user that runs Playhead must be able to read and write there",
@@ -78,7 +79,6 @@ _HINTS = {
 
 T = TypeVar("T")
 # Named here, as `list` is a method in the store.
-Outcome = list[MessageError | None]
 
 if sys.platform == "darwin":
     import fcntl
@@ -151,7 +151,7 @@ class FileStore:
 
     async def write(
         self, groups: Sequence[Sequence[Blob]], *, written: Callable[[str], None] | None = None
-    ) -> list[MessageError | None]:
+    ) -> Outcome:
         return await self._hop(lambda: self._write(groups, written)) if groups else []
 
     async def list(
@@ -215,7 +215,7 @@ class FileStore:
 
     def _failure(self, verb: str, where: str, exc: OSError) -> Unavailable:
         place = os.path.join(self._root, where) if where else self._root
-        if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        if exc.errno in _FULL:
             return StoreFull(f"can't {verb} {place}: {exc.strerror}; make room, and it goes on")
         hint = _HINTS.get(exc.errno or 0)
         return store_unavailable(f"can't {verb} {place}: {exc.strerror}" + (f"; {hint}" if hint else ""))
@@ -276,7 +276,11 @@ class FileStore:
                     outcome.append(None)
                 except MessageError as exc:
                     outcome.append(exc)
-        return outcome
+                except OSError as exc:
+                    if exc.errno in _FULL:
+                        raise
+                    outcome.append(self._failure("write in", folders.where, exc))
+        return any_of(outcome)
 
     def _put(self, folders: _Folders, blob: Blob) -> None:
         key, data, _ = blob

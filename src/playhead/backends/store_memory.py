@@ -10,8 +10,8 @@ import time
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from playhead.errors import MessageError, NotFound
-from playhead.ports.store import Blob, Entry, Found
+from playhead.errors import NotFound
+from playhead.ports.store import Blob, Entry, Found, Outcome
 
 
 class MemoryStore:
@@ -44,7 +44,7 @@ class MemoryStore:
 
     async def write(
         self, groups: Sequence[Sequence[Blob]], *, written: Callable[[str], None] | None = None
-    ) -> list[MessageError | None]:
+    ) -> Outcome:
         await self._turn()
         for group in groups:
             for blob in group:

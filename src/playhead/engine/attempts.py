@@ -48,8 +48,9 @@ from playhead.tally import Tally
 
 AWAY_DELAY_SECONDS = 2.0
 """When an attempt that could not be made is due again."""
-UNREADABLE_DELAY_SECONDS = 30.0
-"""The same, of one whose object the store can't give though it gives others: that takes somebody's hand."""
+BESIDE_DELAY_SECONDS = 30.0
+"""The same, of one whose object the store can't give or take though it does others: nobody knows until when,
+and what it takes to try may be dear."""
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 
@@ -274,9 +275,8 @@ class Attempts:
         started = []
         for (delivery, claim), blob in zip(claims, data, strict=True):
             if isinstance(blob, Unavailable):
-                away = GivenBack(claim.correlation_id, claim.attempt, UNREADABLE_DELAY_SECONDS)
+                away = _beside(claim, blob)
                 started.append(Started(delivery, claim, None, away, spans.get(claim.correlation_id)))
-                events.emit(events.BACKEND_AWAY, logging.WARNING, detail=blob.detail)
                 continue
             source = claim.source
             fault: tuple[str, str] | None = None
@@ -417,10 +417,14 @@ class Attempts:
                 groups += _blobs(ended, outputs, bound)
                 of += [(i, claim)] * len(bound)
         faults.reach("worker.bound", len(groups))
-        conflicts = await self._store.write(groups, written=_written)
-        for (i, claim), conflict in zip(of, conflicts, strict=True):
+        outcome = await self._store.write(groups, written=_written)
+        for (i, claim), conflict in zip(of, outcome, strict=True):
             if isinstance(conflict, MessageError):
                 results[i] = Failed(claim.correlation_id, claim.attempt, conflict.code, conflict.detail)
+            elif isinstance(results.get(i), Failed):
+                continue
+            elif conflict:
+                results[i] = _beside(claim, conflict)
             elif i not in results:
                 results[i] = Done(claim.correlation_id, claim.attempt, keys[i])
 
@@ -442,6 +446,12 @@ class Attempts:
                 await self._rest(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
         return True
+
+
+def _beside(claim: Claim, why: Unavailable) -> GivenBack:
+    """Give back an attempt that the store failed, though not those beside it."""
+    events.emit(events.BACKEND_AWAY, logging.WARNING, detail=why.detail)
+    return GivenBack(claim.correlation_id, claim.attempt, BESIDE_DELAY_SECONDS)
 
 
 def _written(key: str) -> None:

@@ -7,7 +7,7 @@ its root. All methods may be called from several tasks at once.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from playhead.errors import MessageError, Unavailable
 
@@ -30,14 +30,18 @@ class Entry(NamedTuple):
 
 Found = list[bytes | Unavailable | None]
 """What `Store.read` gives."""
+Outcome = list[MessageError | Unavailable | None]
+"""What `Store.write` gives."""
+
+T = TypeVar("T")
 
 
-def any_of(found: Found) -> Found:
-    """Return what could be read of several keys; raises the first reason when that is nothing at all."""
-    reasons = [one for one in found if isinstance(one, Unavailable)]
-    if reasons and len(reasons) == len(found):
+def any_of(outcome: list[T]) -> list[T]:
+    """Return what became of several reads or writes; raises the first reason when nothing could be done."""
+    reasons = [one for one in outcome if isinstance(one, Unavailable)]
+    if reasons and len(reasons) == len(outcome):
         raise reasons[0]
-    return found
+    return outcome
 
 
 class Store(Protocol):
@@ -58,16 +62,17 @@ class Store(Protocol):
 
     async def write(
         self, groups: Sequence[Sequence[Blob]], *, written: Callable[[str], None] | None = None
-    ) -> list[MessageError | None]:
+    ) -> Outcome:
         """Store groups of blobs: those of one group one after another in the given order, each whole.
 
         A reader never sees half a blob, and after a crash each is there whole or not at all; a blob of
         a group is there only if those before it are. Overwrites. `written(key)` is called after each
         blob. Returns per group None, or a `key_conflict` when this store can't hold the key beside
-        what it holds (then the rest of that group is left out).
+        what it holds (then the rest of that group is left out), or why it can't be written now, though
+        others can.
 
-        Raises `Unavailable` (`store_unavailable`, `store_full`); some blobs may be stored then, and
-        writing the same again is right.
+        Raises `Unavailable` (`store_unavailable`) when nothing can be written, `StoreFull` as soon as
+        there is no room. Some blobs may be stored then; writing the same again is right.
         """
         ...
 

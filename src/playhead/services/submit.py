@@ -189,6 +189,8 @@ class SubmitService:
             key = object_key(execution.execution_id, INPUT_STAGE, given.path)
             groups.append([sidecar.of_input(execution, key, given, now), Blob(key, data, given.content_type)])
         for conflict in await self._store.write(groups):
+            if isinstance(conflict, Unavailable):
+                raise conflict
             if conflict is not None:
                 raise BadRequest("invalid_path", conflict.detail)
         faults.reach("submit.stored", len(batch))

@@ -24,11 +24,11 @@ from playhead.backends.store_object import address as addresses
 from playhead.backends.store_object import diagnosis
 from playhead.backends.store_object.failures import Failure, code_of, missing, translate
 from playhead.backends.store_object.listing import side_by_side
-from playhead.errors import MessageError, NotFound, Unavailable
+from playhead.errors import MessageError, NotFound, StoreFull, Unavailable, store_unavailable
 from playhead.ids import uuid7
 from playhead.keys import is_sidecar
 from playhead.ports.diagnosis import Finding
-from playhead.ports.store import Blob, Entry, Found, any_of
+from playhead.ports.store import Blob, Entry, Found, Outcome, any_of
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -55,7 +55,6 @@ T = TypeVar("T")
 X = TypeVar("X")
 # Named here, as `list` is a method in the store.
 Entries = list[Entry]
-Outcome = list[MessageError | None]
 Findings = list[Finding]
 
 
@@ -122,30 +121,11 @@ class ObjectStore:
     # -- the port ----------------------------------------------------------------------------------
 
     async def read(self, keys: Sequence[str]) -> Found:
-        found: dict[int, bytes | Unavailable | None] = {}
-        rest = enumerate(keys)
-        last: Unavailable | None = None
-        well = True
-
-        async def lane() -> None:
-            nonlocal last, well
-            for at, key in rest:
-                try:
-                    found[at] = await self._read(key)
-                    well = True
-                except Unavailable as exc:
-                    found[at] = last = exc
-                    if not well:
-                        return  # two in a row: it may be the store. When all lanes say so, it is
-                    well = False
-
-        await _together(lane, len(keys))
-        # What no lane came to, as one after the other had given up, is given up with them.
-        return any_of([found.get(at, last) for at in range(len(keys))])
+        return any_of(await _each(keys, self._read))
 
     async def write(
         self, groups: Sequence[Sequence[Blob]], *, written: Callable[[str], None] | None = None
-    ) -> list[MessageError | None]:
+    ) -> Outcome:
         async def one(group: Sequence[Blob]) -> MessageError | None:
             try:
                 for blob in group:
@@ -157,7 +137,7 @@ class ObjectStore:
                 return exc
             return None
 
-        return await _spread(groups, one)
+        return any_of(await _each(groups, one))
 
     async def list(
         self, prefix: str, *, after: str = "", sizes: bool = False, page: int = 1000
@@ -356,6 +336,35 @@ async def _spread(items: Sequence[X], work: Callable[[X], Awaitable[T]]) -> list
 
     await _together(lane, len(items))
     return [done[at] for at in range(len(done))]
+
+
+async def _each(items: Sequence[X], work: Callable[[X], Awaitable[T]]) -> list[T | Unavailable]:
+    """Do the work for all items; in place of what can't be done stands why.
+
+    A store that is away is not asked for every item: whoever fails after somebody else did, and nobody
+    succeeded between the two, gives up. When all have, what is left is given up with them.
+    """
+    rest = enumerate(items)
+    done: dict[int, T | Unavailable] = {}
+    last = store_unavailable("nothing was asked of it")
+    well = True
+
+    async def lane() -> None:
+        nonlocal last, well
+        for at, item in rest:
+            try:
+                done[at] = await work(item)
+                well = True
+            except StoreFull:
+                raise  # it is so for all
+            except Unavailable as exc:
+                done[at] = last = exc
+                if not well:
+                    return
+                well = False
+
+    await _together(lane, len(items))
+    return [done.get(at, last) for at in range(len(items))]
 
 
 async def _together(lane: Callable[[], Awaitable[None]], items: int) -> None:
