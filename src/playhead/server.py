@@ -19,7 +19,7 @@ from playhead.api.callers import Hosts
 from playhead.api.connection import MAX_HEAD_BYTES, Connection
 from playhead.bootstrap import Runtime, open_runtime
 from playhead.errors import CannotStart
-from playhead.workers import Crew, on_signals, set_up_logs
+from playhead.workers import Crew, hold_logs, on_signals, set_up_logs
 
 if TYPE_CHECKING:
     from playhead.settings import Settings
@@ -73,11 +73,15 @@ def _listen(host: str, port: int, *, insecure: bool) -> socket.socket:
         sock.bind((host, port))
     except OSError as exc:
         sock.close()
-        raise CannotStart(
-            "port_in_use",
-            f"can't listen on {host}:{port}: {exc.strerror}; name another with --port (0 takes a free one)",
-        ) from exc
+        raise _in_use(host, port, exc) from exc
     return sock
+
+
+def _in_use(host: str, port: int, exc: OSError) -> CannotStart:
+    return CannotStart(
+        "port_in_use",
+        f"can't listen on {host}:{port}: {exc.strerror}; name another with --port (0 takes a free one)",
+    )
 
 
 def serve(
@@ -96,13 +100,21 @@ def serve(
     set_up_logs(settings)
     logging.getLogger("uvicorn.error").addFilter(_is_no_cut)
     sock = _listen(host, port, insecure=insecure)
+    let_go = hold_logs()
     try:
-        return asyncio.run(_serve(settings, sock, workers, listening))
+        return asyncio.run(_serve(settings, sock, workers, listening, let_go))
     finally:
+        let_go()
         sock.close()
 
 
-async def _serve(settings: Settings, sock: socket.socket, workers: int, listening: Callable[[], None]) -> int:
+async def _serve(
+    settings: Settings,
+    sock: socket.socket,
+    workers: int,
+    listening: Callable[[], None],
+    let_go: Callable[[], None],
+) -> int:
     async with open_runtime(settings, kind="serve") as rt:
         app = create_app(
             rt.services,
@@ -128,11 +140,15 @@ async def _serve(settings: Settings, sock: socket.socket, workers: int, listenin
         )
         stop = asyncio.Event()
         on_signals(stop)
-        sock.listen(2048)
         address, number = sock.getsockname()[:2]
+        try:
+            sock.listen(2048)
+        except OSError as exc:  # another bound the same port at the same moment, and listened first
+            raise _in_use(address, number, exc) from exc
         shown = f"[{address}]" if ":" in address else address
         sys.stderr.write(f"Playhead listening on http://{shown}:{number}\n")
         sys.stderr.flush()
+        let_go()
         events.emit(
             events.SERVER_STARTED, process=rt.process and rt.process.id, url=f"http://{shown}:{number}"
         )

@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import difflib
 import logging
+import logging.handlers
 import multiprocessing
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,22 @@ def set_up_logs(settings: Settings) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     events.LOG.setLevel(str(settings.log_level).upper())
+
+
+def hold_logs() -> Callable[[], None]:
+    """Hold log lines back until what is returned is called; calling it again does nothing."""
+    root = logging.getLogger()
+    handlers = root.handlers[:]
+    # One that is over its capacity writes what it holds: nothing is lost.
+    held = [logging.handlers.MemoryHandler(1000, logging.CRITICAL + 1, one) for one in handlers]
+    root.handlers[:] = held
+
+    def let_go() -> None:
+        root.handlers[:] = handlers
+        for one in held:
+            one.close()
+
+    return let_go
 
 
 # -- signals ---------------------------------------------------------------------------------------

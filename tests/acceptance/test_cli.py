@@ -373,6 +373,10 @@ def test_lineage_leads_from_an_output_to_its_input(ran):
     up = shell.json("lineage", f"{identity}/words/a/0001.txt", "--up")["items"]
     assert [link["distance"] for link in up] == [-1, 0]
     assert up[0]["input_key"] == f"{identity}/input/a.txt"
+    first = shell.json("lineage", up[0]["correlation_id"], "--limit", "1")
+    rest = shell.json("lineage", up[0]["correlation_id"], "--cursor", first["next_cursor"])
+    assert len(first["items"]) == 1
+    assert len(first["items"] + rest["items"]) == len(shell.json("lineage", up[0]["correlation_id"])["items"])
     down = shell.json("lineage", up[0]["correlation_id"], "--down")["items"]
     assert [link["correlation_id"] for link in down] == [link["correlation_id"] for link in up]
     assert len(shell.json("lineage", f"{identity}/input/a.txt")["items"]) == 2
@@ -477,6 +481,18 @@ def test_serve_says_where_it_listens_and_stops_with_0(shell):
     assert process.stderr is not None
     first = process.stderr.readline()
     assert first.startswith("Playhead listening on http://127.0.0.1:")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
+def test_serve_says_where_it_listens_before_anything_else(shell):
+    """Whoever starts it on a free port reads that line alone."""
+    shell.env["PLAYHEAD_STORE"] = "s3://b/p?endpoint=http://127.0.0.1:9&region=us-east-1"
+    process = shell.start("serve", "--port", "0")
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("Playhead listening on http://127.0.0.1:")
+    assert "backend_away" in process.stderr.readline()
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=20)
     assert process.returncode == 0

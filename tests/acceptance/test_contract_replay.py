@@ -337,9 +337,33 @@ async def test_a_prefix_of_others_is_seen_without_being_written_and_adopted_by_a
     assert (shown["kind"], shown["config_version"], shown["config_hash"]) == ("adopted", None, None)
     await ph.work(answer["execution_id"])
     assert await ph.stored(answer["execution_id"]) == {
-        "boost/compacted/with/0001.txt": "one",
+        "boost/compacted/with.txt/0001.txt": "one",  # no suffix of the type that its sidecar tells
         "boost/compacted/without/0001.txt": "two",
     }
+    replayed = answer["execution_id"]
+    for name, attributes in (("with.txt", {"title": "T"}), ("without", {})):
+        made = await ph.get("storage/objects/metadata", key=f"{replayed}/boost/compacted/{name}/0001.txt")
+        assert made["attributes"] == attributes
+
+
+async def test_what_others_put_beside_the_stages_is_in_no_listing_and_no_replay(ph: Playhead):
+    execution = str(uuid7())
+    ph.put(execution, "pages/x.txt")
+    ph.put(execution, "input")
+    assert [s["stage"] for s in await ph.items(f"executions/{execution}/stages")] == ["pages"]
+    assert (await ph.replay(execution, "input", "docs/split", status=404))["error_code"] == "no_objects"
+
+
+async def test_what_others_made_has_ended_before_and_after_it_is_adopted(ph: Playhead):
+    execution = str(uuid7())
+    ph.put(execution, "pages/x.txt")
+    for _ in range(2):
+        body = await ph.post(f"executions/{execution}/cancel", status=409)
+        assert body["error_code"] == "execution_ended"
+        assert await ph.post("dead-letters/resend", {"execution_id": execution}, 202) == {"resent": 0}
+        await ph.replay(execution, "pages", "docs/split")
+    body = await ph.post(f"executions/{uuid7()}/cancel", status=404)
+    assert body["error_code"] == "execution_not_found"
 
 
 async def test_a_bare_route_from_an_adopted_execution_is_looked_up_in_all_configs(ph: Playhead):

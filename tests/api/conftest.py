@@ -173,7 +173,7 @@ class Playhead:
             ),
             replay=self.replays,
             browse=browse,
-            recover=RecoverService(self.catalog),
+            recover=RecoverService(self.catalog, self.store),
             take=TakeService(self.catalog, self.broker, visibility=30),
             search=SearchService(partial(search_index, Settings(home=Path(data_dir)))),
             doctor=DoctorService([], self.catalog, self.broker),

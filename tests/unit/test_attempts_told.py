@@ -203,7 +203,7 @@ async def test_an_execution_is_cancelled_without_being_counted_first_and_its_end
     run = await Lab(catalog, Clock()).started("a.md")
 
     for _ in range(2):
-        assert (await RecoverService(catalog).cancel(run.execution)).status == "cancelled"
+        assert (await RecoverService(catalog, MemoryStore()).cancel(run.execution)).status == "cancelled"
 
     (line,) = [r for r in caplog.records if r.message == events.EXECUTION_ENDED]
     told = line.__dict__["fields"]

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from playhead import Item, keys
 from playhead.engine import naming
+from playhead.engine import sidecar as sidecars
 from playhead.engine.outputs import Maker, Returned
 from playhead.envelope import Call, Headers, correlation_of, decode_payload
 from playhead.errors import PlayheadError
 from playhead.ids import parse_uuid, uuid7
 from playhead.ports.adapter import Output
-from playhead.services.browse import _content_type
 from playhead.settings import Settings, load_settings
 
 T = TypeVar("T")
@@ -216,10 +216,13 @@ JSON = st.recursive(
     st.binary()
     | JSON.map(lambda value: json.dumps(value).encode())
     | st.text().map(lambda kind: json.dumps({"content_type": kind}).encode())
+    | JSON.map(lambda value: json.dumps({"attributes": {"a": value}}).encode())
 )
 def test_any_sidecar_gives_a_content_type_that_can_stand_in_a_header_or_none(sidecar: bytes):
-    kind = _content_type(sidecar)
+    told = sidecars.read(sidecar)
+    kind = told.content_type
     assert kind is None or (kind.isascii() and kind.isprintable() and "/" in kind)
+    assert len(json.dumps(told.attributes, ensure_ascii=False, allow_nan=False).encode()) < 70_000
 
 
 # -- settings --------------------------------------------------------------------------------------

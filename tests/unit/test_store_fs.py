@@ -490,6 +490,10 @@ async def test_no_call_leaves_a_descriptor_open(store, root):
     await keys_at(store, sizes=True)
     listing = store.list("e", page=10)
     await anext(listing)
+    for _ in range(100):  # the next page is read ahead, in a thread
+        if open_files(root) == before:
+            break
+        await asyncio.sleep(0.05)
     assert open_files(root) == before  # even with a listing that is under way
     await listing.aclose()
     stream = store.stream("e/0/0")

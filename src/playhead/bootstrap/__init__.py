@@ -317,7 +317,7 @@ async def open_runtime(settings: Settings, *, kind: str | None = None) -> AsyncI
                 tracer=tracer,
             ),
             browse=browse,
-            recover=RecoverService(catalog),
+            recover=RecoverService(catalog, store),
             take=TakeService(catalog, broker, visibility=settings.visibility_seconds),
             search=searching(settings),
             doctor=opened.doctor(),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from playhead.cli import output
-from playhead.cli.command import command
+from playhead.cli.command import Cursor, Limit, command
 from playhead.cli.session import Session, Usage
 from playhead.ids import parse_uuid
 
@@ -28,9 +29,8 @@ async def lineage(
     ],
     up: Annotated[bool, typer.Option("--up", help="Only where it came from.")] = False,
     down: Annotated[bool, typer.Option("--down", help="Only what came of it.")] = False,
-    limit: Annotated[
-        int, typer.Option("--limit", min=1, max=output.MAX_PAGE, metavar="N", help="List at most N.")
-    ] = 100,
+    limit: Limit = 100,
+    cursor: Cursor = None,
 ) -> None:
     """Show what an object or a message came from.
 
@@ -46,26 +46,30 @@ async def lineage(
             origins = [identity]
         else:
             origins = [message.correlation_id for message in await browse.lineage_of_object(what)]
+        if cursor and len(origins) != 1:
+            raise Usage(f"{len(origins)} messages took {what}: --cursor needs the correlation id of one")
         # An input may have been taken by several messages; what they share is shown once.
         links: dict[UUID, ChainLink] = {}
-        cut = False
+        rest = None
         for origin in origins:
-            page = await browse.chain(origin, direction, None, limit)
-            cut = cut or page.next_cursor is not None
-            for link in page.items:
+            found, rest = await output.gather(partial(browse.chain, origin, direction), cursor, limit)
+            for link in found:
                 known = links.get(link.correlation_id)
                 if known is None or abs(link.distance) < abs(known.distance):
                     links[link.correlation_id] = link
     # With a limit, the nearest.
     nearest = sorted(links.values(), key=lambda link: (abs(link.distance), link.correlation_id))[:limit]
     chain = sorted(nearest, key=lambda link: (link.distance, link.correlation_id))
-    if cut or len(links) > limit:
-        output.note(f"There is more than the nearest {limit}: a higher --limit, or --up or --down")
+    if len(origins) != 1:
+        rest = None
+        if len(chain) == limit:
+            output.note(f"There may be more than the nearest {limit}: a higher --limit, or --up or --down")
     if s.json:
-        output.emit_list(chain)
+        output.emit_list(chain, rest)
         return
     for link in chain:
         _write(link, asked=link.distance == 0)
+    output.more(rest)
 
 
 def _write(link: ChainLink, *, asked: bool) -> None:

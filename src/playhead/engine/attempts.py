@@ -27,7 +27,7 @@ from playhead.engine import ending, relay, sidecar
 from playhead.engine.relay import Rest
 from playhead.envelope import Call, correlation_of
 from playhead.errors import MessageError, Unavailable
-from playhead.keys import is_sidecar
+from playhead.keys import is_sidecar, sidecar_key
 from playhead.ports.broker import Broker, Delivery
 from playhead.ports.catalog import Work
 from playhead.ports.catalog.work import (
@@ -72,7 +72,7 @@ class Product(Protocol):
 class Started:
     """A claimed message with its input in hand. `data` is None when `problem` says why it can't be worked.
 
-    `span` is None when traces are off.
+    `span` is None when traces are off. `told` is what a sidecar says of an object of which no row does.
     """
 
     delivery: Delivery
@@ -80,6 +80,7 @@ class Started:
     data: bytes | None
     problem: Failed | GivenBack | None = None
     span: Span | None = None
+    told: sidecar.Told = sidecar.NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,13 +272,22 @@ class Attempts:
         self, claims: Sequence[tuple[Delivery, Claim]], spans: Mapping[UUID, Span]
     ) -> list[Started]:
         most = self._max_object_bytes
-        data = await self._store.read([c.object_key for _, c in claims]) if claims else []
+        keys = [c.object_key for _, c in claims]
+        # Of an object of others no row says more than its key, but a sidecar may.
+        strange = [c.object_key for _, c in claims if c.source is None]
+        found = await self._store.read(keys + [sidecar_key(key) for key in strange]) if claims else []
+        data, besides = found[: len(keys)], dict(zip(strange, found[len(keys) :], strict=True))
         started = []
         for (delivery, claim), blob in zip(claims, data, strict=True):
+            beside = besides.get(claim.object_key)
+            span = spans.get(claim.correlation_id)
             if isinstance(blob, Unavailable):
-                away = _beside(claim, blob)
-                started.append(Started(delivery, claim, None, away, spans.get(claim.correlation_id)))
+                started.append(Started(delivery, claim, None, _beside(claim, blob), span))
                 continue
+            if isinstance(beside, Unavailable):
+                # It is a copy for people: what can't be had of it is no reason to leave the object.
+                events.emit(events.BACKEND_AWAY, logging.WARNING, detail=beside.detail)
+                beside = None
             source = claim.source
             fault: tuple[str, str] | None = None
             if blob is None:
@@ -300,7 +310,7 @@ class Attempts:
                     "the stage before",
                 )
             problem = Failed(claim.correlation_id, claim.attempt, *fault) if fault else None
-            started.append(Started(delivery, claim, blob, problem, spans.get(claim.correlation_id)))
+            started.append(Started(delivery, claim, blob, problem, span, sidecar.read(beside)))
         return started
 
     # -- ending ------------------------------------------------------------------------------------

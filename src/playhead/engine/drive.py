@@ -159,7 +159,7 @@ class Drive:
             faults.reach("replay.listed")
             found = []
             for key, _, _ in page:
-                if is_aside(key):
+                if is_aside(key) or key.find("/", skip) < 0:  # others may put objects beside the stages
                     continue
                 stage = (
                     held.default_stage if whole else stage_of(key[skip:], held.stages, held.default_stage)[0]

@@ -274,12 +274,12 @@ class Lane:
             events.emit(events.ROUTE_PAUSED, logging.WARNING, queue=self.queue, detail=exc.detail)
             self.lacks = exc.detail if isinstance(exc, UnknownAdapter) else None
             return False
-        source = claim.source
+        about = claim.source or one.told
         item = Item(
             path=claim.path,
             data=one.data or b"",
-            content_type=source.content_type if source else content_type_of(claim.path),
-            attributes=source.attributes if source else {},
+            content_type=about.content_type or content_type_of(claim.path),
+            attributes=about.attributes,
             stage=claim.stage,
             key=claim.object_key,
         )

@@ -37,10 +37,13 @@ class Listing:
         self._store = store
 
     async def adoptable(self, execution: UUID) -> Execution | None:
-        """Show what another program laid out under an id, as `{id}/{stage}/{path}`; None if nothing."""
+        """Show what another program laid out under an id, as `{id}/{stage}/{path}`; None if nothing, and of
+        the nil id, which is nobody's."""
+        if not execution.int:
+            return None
         async for page in self._store.list(str(execution), sizes=True, page=PAGE):
             for entry in page:
-                if "/" in _below(entry.key) and not _is_aside(entry.key):
+                if _in_a_stage(entry.key):
                     when = moment(entry.modified)
                     return Execution(
                         execution_id=execution,
@@ -107,7 +110,7 @@ class Listing:
     async def any_object(self, prefix: str) -> bool:
         """Whether a replay of `prefix` would find anything."""
         async for page in self._store.list(prefix, page=PAGE):
-            found = [entry.key for entry in page if not _is_aside(entry.key)]
+            found = [entry.key for entry in page if _in_a_stage(entry.key)]
             if found and len(await self._catalog.unstored(found)) < len(found):
                 return True
         return False
@@ -137,8 +140,7 @@ class Listing:
 
     async def _visible(self, prefix: str, *, after: str = "", page: int = PAGE) -> AsyncIterator[list[Entry]]:
         async for entries in self._in_order(prefix, after, page):
-            # An object of others may lie beside the stages; it is in none.
-            shown = [e for e in entries if "/" in _below(e.key) and not _is_aside(e.key)]
+            shown = [e for e in entries if _in_a_stage(e.key)]
             hidden = await self._catalog.unstored([e.key for e in shown]) if shown else set()
             yield [e for e in shown if e.key not in hidden]
 
@@ -159,8 +161,9 @@ def _below(key: str) -> str:
     return key.partition("/")[2]
 
 
-def _is_aside(key: str) -> bool:
-    return keys.is_sidecar(key) or keys.is_marker(key)
+def _in_a_stage(key: str) -> bool:
+    """Whether a listed key is that of an object of a stage: others may put some beside the stages."""
+    return "/" in _below(key) and not keys.is_aside(key)
 
 
 def _split(key: str, declared: Sequence[str], asked: str | None) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from playhead.keys import OCTET_STREAM, content_type_of, problem
 from playhead.ports.adapter import CONTENT_TYPE, Item, Output
 
 MAX_ATTRIBUTES_BYTES: Final = 65536
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 class Returned(NamedTuple):
@@ -107,7 +107,7 @@ class Maker:
             return {}
         merged = {**inherited, **own}
         try:
-            text = _encode(merged)
+            text = encode(merged)
             size = len(text.encode())
         except (TypeError, ValueError, RecursionError) as exc:
             raise self.bad(f"attributes are not JSON: {exc}") from exc

@@ -4,18 +4,58 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
+from playhead.engine.outputs import MAX_ATTRIBUTES_BYTES, encode
 from playhead.ids import moment
 from playhead.keys import INPUT_STAGE, sidecar_key
 from playhead.model import Execution
+from playhead.ports.adapter import CONTENT_TYPE
 from playhead.ports.catalog.jobs import Input
 from playhead.ports.catalog.work import Bound, Claim, NewOutput
 from playhead.ports.store import Blob
 
+_MOST_OF_TYPE: Final = 200
+"""It stands in a header of an answer."""
+
 
 def _blob(key: str, fields: dict[str, Any]) -> Blob:
     return Blob(sidecar_key(key), json.dumps(fields, ensure_ascii=False).encode(), "application/json")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What an object's sidecar says of it; nothing where it says what can't be."""
+
+    content_type: str | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+NOTHING: Final = Told()
+
+
+def read(data: bytes | None) -> Told:
+    """Read a sidecar that any program may have written: None, or unreadable, says nothing."""
+    try:
+        found = json.loads(data or b"null")
+    except (ValueError, RecursionError):
+        return NOTHING
+    if not isinstance(found, dict):
+        return NOTHING
+    kind, attributes = found.get("content_type"), found.get("attributes")
+    fits = isinstance(kind, str) and len(kind) <= _MOST_OF_TYPE and CONTENT_TYPE.fullmatch(kind)
+    return Told(kind if fits else None, _attributes(attributes))
+
+
+def _attributes(found: object) -> Mapping[str, Any]:
+    """Return them if a step may have them: an output that inherits them has to pass the same limits."""
+    try:
+        if isinstance(found, dict) and len(encode(found).encode()) <= MAX_ATTRIBUTES_BYTES:
+            return found
+    except (ValueError, RecursionError):
+        pass  # NaN, half a surrogate pair, nested too deeply
+    return {}
 
 
 def of_output(

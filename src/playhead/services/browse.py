@@ -4,14 +4,13 @@ anything."""
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 from uuid import UUID
 
 from playhead import keys
+from playhead.engine import sidecar
 from playhead.engine.health import Checked, check_all
 from playhead.engine.listing import Listing
 from playhead.engine.paging import decode_cursor, encode_cursor, list_of
@@ -45,9 +44,6 @@ if TYPE_CHECKING:
     from playhead.ports.broker import Broker, Depth
 
 _T = TypeVar("_T")
-
-_MOST_OF_TYPE: Final = 200
-_MEDIA_TYPE: Final = re.compile(r"[\w.+-]+/[\w.+-]+(?:; ?[\w-]+=[\w.+-]+)*", re.ASCII)
 
 
 class Reading(Browse, Configs, Checked, Protocol):
@@ -186,7 +182,7 @@ class BrowseService:
         """
         _check_key(key)
         rows = await self._catalog.lineage_of_object(key)
-        if not rows and await self._store.stat(key) is None:
+        if not rows and (await self._store.stat(key) is None or await self._catalog.unstored([key])):
             raise _no_object(key)
         return rows
 
@@ -287,7 +283,7 @@ class BrowseService:
         entry = await self._store.stat(key)
         if entry is None or await self._catalog.unstored([key]):
             raise _no_object(key)
-        sidecar = await read_one(self._store, keys.sidecar_key(key))
+        told = sidecar.read(await read_one(self._store, keys.sidecar_key(key)))
         chunks = self._store.stream(key)
         first = await anext(chunks, b"")
 
@@ -296,7 +292,7 @@ class BrowseService:
             async for chunk in chunks:
                 yield chunk
 
-        return Content(_content_type(sidecar) or keys.content_type_of(key), entry.size, all_chunks())
+        return Content(told.content_type or keys.content_type_of(key), entry.size, all_chunks())
 
     async def metadata(self, key: str) -> bytes:
         """Return the sidecar of an object as it is stored.
@@ -308,14 +304,14 @@ class BrowseService:
         _check_key(key)
         if await self._catalog.unstored([key]):
             raise _no_object(key)
-        sidecar = await read_one(self._store, keys.sidecar_key(key))
-        if sidecar is None:
+        found = await read_one(self._store, keys.sidecar_key(key))
+        if found is None:
             if await self._store.stat(key) is None:
                 raise _no_object(key)
             raise NotFound(
                 "object_not_found", f"the object {key!r} has no sidecar: another program put it there"
             )
-        return sidecar
+        return found
 
     # -- dead letters, routes, queues --------------------------------------------------------------
 
@@ -475,14 +471,3 @@ def _no_object(key: str) -> NotFound:
 
 def _no_message(correlation_id: UUID) -> NotFound:
     return NotFound("message_not_found", f"there is no message with the correlation id {correlation_id}")
-
-
-def _content_type(sidecar: bytes | None) -> str | None:
-    """The content type that a sidecar names, if it can stand in a header: others write sidecars, too."""
-    try:
-        found = json.loads(sidecar or b"null")
-    except (ValueError, RecursionError):
-        return None
-    kind = found.get("content_type") if isinstance(found, dict) else None
-    fits = isinstance(kind, str) and len(kind) <= _MOST_OF_TYPE and _MEDIA_TYPE.fullmatch(kind)
-    return kind if fits else None

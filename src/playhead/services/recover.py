@@ -8,8 +8,11 @@ from uuid import UUID
 
 from playhead import events
 from playhead.engine import ending
-from playhead.errors import BadRequest, NotFound
+from playhead.engine.listing import Listing
+from playhead.errors import BadRequest, Conflict, NotFound
 from playhead.model import Execution, Lineage
+from playhead.ports.catalog.configs import Loaded
+from playhead.ports.store import Store
 
 
 class Recovery(Protocol):
@@ -27,10 +30,21 @@ class Recovery(Protocol):
 
     async def lineage(self, correlation_id: UUID) -> Lineage | None: ...
 
+    async def config(self, name: str, version: int | None = None) -> Loaded | None: ...
+
+    async def unstored(self, keys: Sequence[str]) -> set[str]: ...
+
 
 class RecoverService:
-    def __init__(self, catalog: Recovery) -> None:
+    """
+    Args:
+        catalog: holds what can be cancelled and sent again.
+        store: may hold executions that the catalog has not met; nothing of them runs or is dead.
+    """
+
+    def __init__(self, catalog: Recovery, store: Store) -> None:
         self._catalog = catalog
+        self._listing = Listing(catalog, store)
 
     async def cancel(self, execution: UUID) -> Execution:
         """Cancel an execution: when this returns, no work starts in it any more. Idempotent.
@@ -43,7 +57,8 @@ class RecoverService:
         runs = execution in await self._catalog.open_executions()
         cancelled = await self._catalog.cancel(execution)
         if cancelled is None:
-            raise _no_execution(execution)
+            await self._check_adoptable(execution)
+            raise Conflict("execution_ended", f"execution {execution} is not run by Playhead, and has ended")
         if runs:
             ending.tell_end(cancelled)
         return cancelled
@@ -70,7 +85,7 @@ class RecoverService:
         if ids is None and execution is None and route is None:
             raise BadRequest("selection_empty", "name dead letters: by correlation ids, execution or route")
         if execution is not None and await self._catalog.execution(execution) is None:
-            raise _no_execution(execution)
+            await self._check_adoptable(execution)
         ids = list(dict.fromkeys(ids or ()))
         sent = await self._catalog.resend(ids=ids, execution=execution, route=route)
         if not sent and len(ids) == 1 and await self._catalog.lineage(ids[0]) is None:
@@ -85,6 +100,7 @@ class RecoverService:
             )
         return sent
 
-
-def _no_execution(execution: UUID) -> NotFound:
-    return NotFound("execution_not_found", f"there is no execution {execution}")
+    async def _check_adoptable(self, execution: UUID) -> None:
+        """Let pass what another program made; a replay would adopt it."""
+        if await self._listing.adoptable(execution) is None:
+            raise NotFound("execution_not_found", f"there is no execution {execution}")

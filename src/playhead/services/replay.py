@@ -180,7 +180,7 @@ class ReplayService:
     async def _source(self, execution_id: UUID) -> Execution:
         """The source execution, from the catalog or, made by others, as the store shows it."""
         found = await self._catalog.execution(execution_id)
-        if found is None and execution_id.int:
+        if found is None:
             found = await self._listing.adoptable(execution_id)
         if found is None:
             raise NotFound(
@@ -194,7 +194,8 @@ class ReplayService:
         """The config version and the route that `to_route` means, once and for all."""
         name, slash, route = to_route.partition("/")
         if slash:
-            loaded = await self._catalog.config(name)
+            # No name holds a NUL, and PostgreSQL takes no text with one.
+            loaded = None if "\0" in name else await self._catalog.config(name)
             if loaded is None or route not in loaded.config.routes:
                 has = (
                     f"its routes: {', '.join(loaded.config.routes)}"

@@ -11,7 +11,7 @@ from uuid import UUID
 from playhead import faults, ids
 from playhead.engine import sidecar
 from playhead.engine.relay import Rest
-from playhead.errors import BadRequest, Conflict, NotFound, PlayheadError, Unavailable
+from playhead.errors import BadRequest, Conflict, NotFound, PlayheadError, TooLarge, Unavailable
 from playhead.keys import INPUT_STAGE, check_path, content_type_of, object_key
 from playhead.model import Execution
 from playhead.ports.catalog import Configs, Jobs
@@ -166,10 +166,9 @@ class SubmitService:
         async for path, data in inputs:
             check_path(path, "input")
             if len(data) > self._max_object_bytes:
-                raise BadRequest(
-                    "invalid_body",
+                raise TooLarge(
                     f"input {path!r} has {len(data)} bytes; at most {self._max_object_bytes} are allowed "
-                    "(PLAYHEAD_MAX_OBJECT_BYTES)",
+                    "(PLAYHEAD_MAX_OBJECT_BYTES)"
                 )
             given = Input(path, len(data), hashlib.sha256(data).digest(), content_type_of(path))
             batch.append((given, data))

@@ -252,10 +252,10 @@ def _bodies() -> Iterator[Row]:
     )
     large = form(b'name="files"; filename="a"', b"x" * (MAX_OBJECT + 1))
     yield Row(
-        *("POST", f"{API}/configs/docs/run", large, "invalid_body"),
+        *("POST", f"{API}/configs/docs/run", large, "body_too_large"),
         (f"{MAX_OBJECT + 1} bytes", "PLAYHEAD_MAX_OBJECT_BYTES"),
     )
-    yield post("configs/docs/run", {"payload": "x" * MAX_OBJECT}, "invalid_body", "PLAYHEAD_MAX_OBJECT")
+    yield post("configs/docs/run", {"payload": "x" * MAX_OBJECT}, "body_too_large", "PLAYHEAD_MAX_OBJECT")
     for head, code, word in (
         (b'name="nothing"', SHAPE, "nothing"),
         (b'name="files"', SHAPE, "files"),  # a field, no file
