@@ -16,6 +16,7 @@ from tests.deploy.tools import ROOT, TIMEOUT_SECONDS, is_setting, parses
 from tests.servers import Missing, absent
 
 CHART: Final = ROOT / "deploy" / "helm" / "playhead"
+BACKENDS: Final = ("PLAYHEAD_STORE", "PLAYHEAD_BROKER", "PLAYHEAD_CATALOG")
 LEAST: Final[dict[str, Any]] = {"secretName": "playhead"}
 QUEUES: Final = {"queues": ["docs.convert", "docs.index_all"], "nats": {"monitoringEndpoint": "nats:8222"}}
 MOST: Final[dict[str, Any]] = {
@@ -35,7 +36,10 @@ MOST: Final[dict[str, Any]] = {
     "serviceAccount": {
         "annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/playhead"}
     },
-    "home": {"emptyDir": None, "persistentVolumeClaim": {"claimName": "playhead"}},
+    # Beside the emptyDir of values.yaml, as Helm merges maps.
+    "home": {"persistentVolumeClaim": {"claimName": "playhead"}},
+    "extraVolumes": [{"name": "ca", "secret": {"secretName": "ca"}}],
+    "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/playhead", "readOnly": True}],
     "server": {
         "topologySpreadConstraints": [
             spread := {
@@ -157,8 +161,9 @@ def test_every_pod_meets_the_restricted_standard_and_more(values: dict[str, Any]
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         }, component
+        added = {mount["mountPath"] for mount in values.get("extraVolumeMounts", ())}
         mounts = {mount["mountPath"] for mount in container(pod)["volumeMounts"]}
-        assert mounts == {"/var/lib/playhead", "/tmp"}, component
+        assert mounts == {"/var/lib/playhead", "/tmp", *added}, component
         assert container(pod)["resources"]["limits"]["memory"], component
 
 
@@ -170,9 +175,86 @@ def test_what_may_hold_a_password_comes_from_the_secret_only():
     assert "settings.CATALOG" in refusal({**LEAST, "settings": {"CATALOG": "postgresql://u:secret@db/p"}})
 
 
+def backends(pod: dict[str, Any]) -> dict[str, str]:
+    """The backends that a pod can't start without, and the Secret that has to hold each."""
+    told = {variable["name"]: variable.get("valueFrom") for variable in container(pod)["env"]}
+    assert len(told) == len(container(pod)["env"])  # of two of one name, some tools keep the wrong one
+    found = {}
+    for name in BACKENDS:
+        if source := told.get(name):
+            assert source["secretKeyRef"] == {"name": source["secretKeyRef"]["name"], "key": name}
+            found[name] = source["secretKeyRef"]["name"]
+    return found
+
+
+def test_no_pod_starts_without_its_backends():
+    # By envFrom alone, a slip in a key means files in each pod's own emptyDir, and nobody is told.
+    for component, pod in pods(LEAST).items():
+        assert backends(pod) == dict.fromkeys(BACKENDS, "playhead"), component
+
+
+def test_the_tables_are_not_made_without_the_second_secret_s_catalog():
+    assert backends(pods(MOST)["migrate"]) == {
+        "PLAYHEAD_STORE": "playhead",
+        # A second Secret may name another, and what is here would win over it.
+        "PLAYHEAD_CATALOG": "playhead-owner",
+    }
+
+
+def test_a_backend_is_embedded_only_where_that_is_said():
+    values = {**LEAST, "embedded": ["store", "broker"]}
+    for component, pod in pods(values).items():
+        assert backends(pod) == {"PLAYHEAD_CATALOG": "playhead"}, component
+    assert "embedded" in refusal({**LEAST, "embedded": ["stores"]})
+
+
+def test_a_backend_that_a_variable_names_is_not_asked_of_the_secret():
+    other = {
+        "name": "PLAYHEAD_CATALOG",
+        "valueFrom": {"secretKeyRef": {"name": "playhead-database", "key": "uri"}},
+    }
+    for component, pod in pods({**LEAST, "extraEnv": [other]}).items():
+        named = [variable for variable in container(pod)["env"] if variable["name"] == "PLAYHEAD_CATALOG"]
+        assert named == [other], component
+
+
+def test_a_number_is_told_as_playhead_reads_numbers():
+    settings = {"MAX_OBJECT_BYTES": 100_000_000, "MAX_UPLOAD_BYTES": 1_000_000, "LEASE_SECONDS": 0.5}
+    told = container(pods({**LEAST, "settings": settings})["worker"])["env"]
+    values = {variable["name"]: variable["value"] for variable in told if "value" in variable}
+    assert values["PLAYHEAD_MAX_OBJECT_BYTES"] == "100000000"
+    assert values["PLAYHEAD_MAX_UPLOAD_BYTES"] == "1000000"
+    assert values["PLAYHEAD_LEASE_SECONDS"] == "0.5"
+    # Nor does Kubernetes take 1e+06 for a whole number.
+    (job,) = of_kind("Job", {**LEAST, "migrate": {"activeDeadlineSeconds": 1_000_000}})
+    assert isinstance(job["spec"]["activeDeadlineSeconds"], int)
+
+
+def test_a_tag_that_is_cut_is_still_a_label():
+    (service,) = of_kind("Service", {**LEAST, "image": {"tag": f"{'a' * 62}.b"}})
+    assert service["metadata"]["labels"]["app.kubernetes.io/version"] == "a" * 62
+
+
+def test_a_volume_takes_the_place_of_the_one_that_is_there_unless_told():
+    claim = {"persistentVolumeClaim": {"claimName": "playhead"}}
+    for values, wanted in (
+        ({}, {"emptyDir": {"sizeLimit": "1Gi"}}),
+        ({"home": claim, "tmp": claim}, claim),
+        ({"home": {"emptyDir": None} | claim, "tmp": {"emptyDir": None} | claim}, claim),
+    ):
+        volumes = pods({**LEAST, **values})["worker"]["volumes"]
+        assert volumes == [{"name": "home", **wanted}, {"name": "tmp", **wanted}]
+
+
+def test_every_pod_gets_the_files_that_are_added():
+    for component, pod in pods(MOST).items():
+        assert MOST["extraVolumes"][0] in pod["volumes"], component
+        assert MOST["extraVolumeMounts"][0] in container(pod)["volumeMounts"], component
+
+
 def test_settings_are_ones_that_there_are():
     told = container(pods(MOST)["worker"])["env"]
-    values = {variable["name"]: variable["value"] for variable in told}
+    values = {variable["name"]: variable.get("value") for variable in told}
     assert values["PLAYHEAD_QUEUE_PREFIX"] == "eu_"
     assert values["PLAYHEAD_HEARTBEAT_SECONDS"] == "2"
     assert [name for name in values if name.startswith(PREFIX) and not is_setting(name)] == []
@@ -193,6 +275,7 @@ def test_what_pods_are_told_to_do_can_be_said_to_playhead():
         ({**LEAST, "workers": {"replicas": 3}}, "workers"),
         ({**LEAST, "worker": {"replica": 3}}, "replica"),
         ({**LEAST, "settings": {"PLAYHEAD_LOG_LEVEL": "debug"}}, "without PLAYHEAD_"),
+        ({**LEAST, "worker": {"routes": ["docs.convert"]}}, "docs.convert"),
         ({**LEAST, "keda": {"enabled": True, "trigger": "kafka"}}, "trigger"),
         ({**LEAST, "keda": {"enabled": True, "trigger": "rabbitmq"}}, "keda.queues"),
         ({**LEAST, "keda": {"enabled": True, "trigger": "nats", "queues": ["a"]}}, "monitoringEndpoint"),
@@ -237,6 +320,19 @@ def test_a_worker_has_time_to_finish_what_it_runs():
     assert worker["terminationGracePeriodSeconds"] > TIMEOUT_SECONDS
 
 
+def test_a_release_whose_workers_do_not_stay_up_stops_none_that_do():
+    (worker,) = (d["spec"] for d in of_kind("Deployment", LEAST) if d["metadata"]["name"].endswith("-worker"))
+    assert worker["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    # Longer than a worker waits for PostgreSQL at its start, 5 s, before it ends.
+    assert worker["minReadySeconds"] > 10
+    values = {**LEAST, "worker": {"minReadySeconds": 0, "rollingUpdate": {"maxSurge": "50%"}}}
+    (worker,) = (
+        d["spec"] for d in of_kind("Deployment", values) if d["metadata"]["name"].endswith("-worker")
+    )
+    assert worker["strategy"]["rollingUpdate"]["maxSurge"] == "50%"
+    assert worker["minReadySeconds"] == 0
+
+
 def test_labels_of_a_pod_can_not_change_what_a_deployment_selects():
     before, after = of_kind("Deployment", LEAST), of_kind("Deployment", MOST)
     assert [d["spec"]["selector"] for d in before] == [d["spec"]["selector"] for d in after]
@@ -264,6 +360,10 @@ def test_helm_test_asks_the_doctor_with_what_the_pods_are_told():
     doctor, worker = container(pod["spec"]), container(pods(MOST)["worker"])
     assert doctor["args"] == ["doctor"]
     assert (doctor["envFrom"], doctor["env"]) == (worker["envFrom"], worker["env"])
+    assert (doctor["volumeMounts"], pod["spec"]["volumes"]) == (
+        worker["volumeMounts"],
+        pods(MOST)["worker"]["volumes"],
+    )
     assert pod["spec"]["serviceAccountName"] == pods(MOST)["worker"]["serviceAccountName"]
 
 
@@ -309,6 +409,13 @@ def test_keda_asks_nats_for_what_the_broker_makes_there():
         (stream_of(f"eu_{queue}"), CONSUMER) for queue in values["keda"]["queues"]
     ]
     assert of_kind("TriggerAuthentication", values) == []
+
+
+@pytest.mark.parametrize("trigger", ["nats", "rabbitmq"])
+def test_keda_is_told_the_prefix_where_a_secret_has_it(trigger: str):
+    by_setting = {**ALL[trigger], "settings": {"QUEUE_PREFIX": "eu."}}
+    by_value = {**LEAST, "keda": {**ALL[trigger]["keda"], "queuePrefix": "eu."}}
+    assert triggers(by_value) == triggers(by_setting) != triggers(ALL[trigger])
 
 
 def test_keda_asks_postgresql_with_a_secret_of_its_own_where_one_is_named():

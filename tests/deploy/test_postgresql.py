@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,13 @@ async def test_the_role_of_the_processes_can_work_and_change_no_table(installati
             await installation.ask(installation.url("playhead"), forbidden, "SELECT 1")
 
 
+def keda_query(routes: Sequence[str] = ()) -> str:
+    """What KEDA asks for at most two workers, of a message each, that work these routes."""
+    keda = {"enabled": True, "maxReplicas": 2, "messagesPerWorker": 1}
+    (scaled,) = of_kind("ScaledObject", {**LEAST, "keda": keda, "worker": {"routes": list(routes)}})
+    return str(scaled["spec"]["triggers"][0]["metadata"]["query"])
+
+
 @pytest.mark.slow
 async def test_keda_counts_what_waits_with_a_role_that_reads_nothing_else(installation):
     await installation.ask(
@@ -108,10 +115,7 @@ async def test_keda_counts_what_waits_with_a_role_that_reads_nothing_else(instal
         *statements("for KEDA"),
         "SELECT 1",
     )
-    (scaled,) = of_kind(
-        "ScaledObject", {**LEAST, "keda": {"enabled": True, "maxReplicas": 2, "messagesPerWorker": 1}}
-    )
-    query = scaled["spec"]["triggers"][0]["metadata"]["query"]
+    query = keda_query()
     reader = installation.url("playhead_depth")
     assert await installation.ask(reader, query) == 0
     for command in (["run", "docs.yaml", "pages/"], ["replay", "latest", "input", "convert"]):
@@ -120,11 +124,18 @@ async def test_keda_counts_what_waits_with_a_role_that_reads_nothing_else(instal
     # Three pages wait, and no more is counted than there may be workers for.
     assert await installation.ask(reader, query) == 2
     assert await installation.ask(reader, re.sub(r"LIMIT \d+", "", query)) == 3
+    for routes, waiting in (
+        (["convert"], 2),
+        (["segment", "docs/convert"], 2),
+        (["segment"], 0),
+        (["other/convert", "segment"], 0),
+    ):
+        assert await installation.ask(reader, keda_query(routes)) == waiting, routes
     assert installation.playhead("playhead", "worker", "--until-idle").returncode == 0
     assert await installation.ask(reader, query) == 0
-    for closed in ("outputs", "configs", "processes"):
+    for closed in ("count(*) FROM outputs", "count(*) FROM processes", "source FROM config_versions"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await installation.ask(reader, f"SELECT count(*) FROM {closed}")
+            await installation.ask(reader, f"SELECT {closed}")
 
 
 @pytest.mark.slow

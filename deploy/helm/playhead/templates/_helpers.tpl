@@ -19,9 +19,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{- define "playhead.labels" -}}
 {{ include "playhead.selector" . }}
-app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | trunc 63 | quote }}
+app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | trunc 63 | trimAll "-_." | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimAll "-_." }}
 {{- end }}
 
 {{- define "playhead.serviceAccount" -}}
@@ -91,9 +91,17 @@ affinity:
 {{- end }}
 volumes:
   - name: home
-    {{- toYaml .Values.home | nindent 4 }}
+    {{- include "playhead.volume" .Values.home | nindent 4 }}
   - name: tmp
-    {{- toYaml .Values.tmp | nindent 4 }}
+    {{- include "playhead.volume" .Values.tmp | nindent 4 }}
+  {{- with .Values.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+
+{{/* A volume source. Helm merges maps, so that the emptyDir of values.yaml stands beside another one. */}}
+{{- define "playhead.volume" -}}
+{{- toYaml (ternary (omit . "emptyDir") . (gt (len .) 1)) }}
 {{- end }}
 
 {{- define "playhead.container" -}}
@@ -106,9 +114,16 @@ securityContext:
 volumeMounts:
   - {name: home, mountPath: /var/lib/playhead}
   - {name: tmp, mountPath: /tmp}
+  {{- with .Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}
 
-{{/* What every process is told. Of two sources of a variable the later wins, and `env` wins over all. */}}
+{{/* What every process is told. Of two sources of a variable the later wins, and `env` wins over all.
+
+The three backends are in `env`: of a key that is missing in an envFrom nobody is told, and each pod would work on
+files of its own. A pod whose key is missing here does not start, and its events name the key.
+*/}}
 {{- define "playhead.envFrom" -}}
 - secretRef: {name: {{ include "playhead.secretName" . | quote }}}
 {{- with .Values.extraEnvFrom }}
@@ -116,17 +131,38 @@ volumeMounts:
 {{- end }}
 {{- end }}
 
+{{/* Takes (dict "root" $ "from" (dict "CATALOG" name …)): the Secret of each that is not to be left to envFrom. */}}
 {{- define "playhead.env" -}}
-{{- range $name, $value := .Values.settings }}
+{{- $own := list }}
+{{- range .root.Values.extraEnv }}{{ $own = append $own .name }}{{ end }}
+{{- range $name := list "STORE" "BROKER" "CATALOG" }}
+{{- $variable := printf "PLAYHEAD_%s" $name }}
+{{- $secret := index $.from $name }}
+{{- if and $secret (not (has (lower $name) $.root.Values.embedded)) (not (has $variable $own)) }}
+- {name: {{ $variable }}, valueFrom: {secretKeyRef: {name: {{ $secret | quote }}, key: {{ $variable }}}}}
+{{- end }}
+{{- end }}
+{{- range $name, $value := .root.Values.settings }}
 {{- if hasPrefix "PLAYHEAD_" $name }}
 {{- fail (printf "settings.%s: without PLAYHEAD_, which is put before it" $name) }}
 {{- end }}
 {{- if has $name (list "STORE" "BROKER" "CATALOG" "API_KEYS") }}
 {{- fail (printf "settings.%s: what may hold a password belongs in the Secret that secretName names, as PLAYHEAD_%s" $name $name) }}
 {{- end }}
-- {name: PLAYHEAD_{{ $name }}, value: {{ $value | toString | quote }}}
+- {name: PLAYHEAD_{{ $name }}, value: {{ include "playhead.number" $value | quote }}}
 {{- end }}
-{{- with .Values.extraEnv }}
+{{- with .root.Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}
+{{- end }}
+
+{{/* The three from one Secret: what all processes but the job of the tables are told. */}}
+{{- define "playhead.envOfAll" -}}
+{{- $secret := include "playhead.secretName" . }}
+{{- include "playhead.env" (dict "root" . "from" (dict "STORE" $secret "BROKER" $secret "CATALOG" $secret)) }}
+{{- end }}
+
+{{/* A value as text. To Helm numbers are floats, and whole ones from a million on would be 1e+06. */}}
+{{- define "playhead.number" -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ int64 . }}{{ else }}{{ . }}{{ end }}
 {{- end }}
