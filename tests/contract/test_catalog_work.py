@@ -895,3 +895,19 @@ async def test_an_execution_that_a_resend_woke_ends_again(catalog: Catalog, lab:
 
     assert await catalog.end_executions([run.execution]) == [run.execution]
     assert (await lab.execution(run.execution)).status == "completed"
+
+
+async def test_calls_that_are_left_are_anybodys_to_publish_but_not_those_that_were_published(
+    catalog: Catalog, lab: Lab
+):
+    run = await lab.started("a.md")
+    (first, second, third) = await lab.work(
+        run.ids[0], lab.output("1.md"), lab.output("2.md"), lab.output("3.md"), worker="w1"
+    )
+    await catalog.mark_published([first])
+
+    await catalog.mark_published([second], left=[first, second, third])
+
+    assert [c.message_id for c in await catalog.orphans("w2", limit=10)] == [third.message_id]
+    await catalog.mark_published([], left=[third])
+    assert [c.message_id for c in await catalog.orphans("w1", limit=10)] == [third.message_id]

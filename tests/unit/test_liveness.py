@@ -50,10 +50,42 @@ def test_who_is_heard_again_gives_others_five_beats_to_be_heard_too():
     assert liveness.seconds == DEAD_AFTER
 
 
+def test_a_silence_that_follows_before_others_could_speak_is_the_same():
+    time = Time()
+    liveness = Liveness(BEAT, time)
+    liveness.heard()
+    time.now += 60
+    liveness.heard()
+    time.now += 2
+    liveness.heard()
+    time.now += 8
+    assert liveness.seconds == DEAD_AFTER + 70
+    liveness.heard()
+    assert liveness.seconds == DEAD_AFTER + 70
+
+
 def test_one_silence_after_the_other_does_not_keep_the_dead_alive_for_ever():
     time = Time()
     liveness = Liveness(BEAT, time)
     for _ in range(20):
         liveness.heard()
         time.now += 3 * BEAT
-        assert liveness.seconds <= 2 * DEAD_AFTER
+        assert liveness.seconds <= 4 * DEAD_AFTER
+
+
+def test_who_begins_where_somebody_is_not_heard_gives_all_five_beats():
+    time = Time()
+    liveness = Liveness(BEAT, time)
+    liveness.heard(60)
+    assert liveness.seconds == DEAD_AFTER + 60
+    for _ in range(6):
+        time.now += BEAT
+        liveness.heard()
+    assert liveness.seconds == DEAD_AFTER
+
+
+def test_who_begins_where_all_are_heard_or_alone_knows_at_once_who_is_dead():
+    for longest in (None, 0.0, 2 * BEAT):
+        liveness = Liveness(BEAT, Time())
+        liveness.heard(longest)
+        assert liveness.seconds == DEAD_AFTER

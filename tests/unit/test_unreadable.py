@@ -11,9 +11,10 @@ import pytest
 from playhead.backends.broker_memory import MemoryBroker
 from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
-from playhead.engine.attempts import BESIDE_DELAY_SECONDS, Attempts, Ended, Taken
+from playhead.engine.attempts import AWAY_DELAY_SECONDS, BESIDE_DELAY_SECONDS, Attempts, Ended, Taken
 from playhead.engine.outputs import Product
 from playhead.errors import Unavailable, store_unavailable
+from playhead.ports.catalog.work import GivenBack
 from playhead.ports.store import Blob, Found, Outcome, any_of
 from tests.contract.conftest import Clock, Lab
 
@@ -24,6 +25,12 @@ class Archive(MemoryStore):
     """Does not give what `away` names, nor take what lies below it."""
 
     away: frozenset[str] = frozenset()
+    answers = True
+
+    async def check(self) -> str:
+        if not self.answers:
+            raise store_unavailable("it is away")
+        return await super().check()
 
     async def read(self, keys: Sequence[str]) -> Found:
         found = await super().read(keys)
@@ -115,6 +122,36 @@ async def test_what_ends_with_an_output_that_can_not_be_stored_is_stored_and_tha
     assert [(one.claim.attempt, one.claim.spent) for one in taken.started] == [(2, 1)]
     await site.end(taken)
     assert await site.states() == ["completed"] * 3
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_store_that_gives_none_of_some_objects_is_away_only_if_it_does_not_answer(answers: bool):
+    site = Site()
+    await site.open()
+    site.store.away = frozenset(site.keys)
+    site.store.answers = answers
+
+    taken = await site.take()
+
+    assert (taken.away is None) == answers
+    delays = {one.problem.delay for one in taken.started if isinstance(one.problem, GivenBack)}
+    assert delays == {BESIDE_DELAY_SECONDS if answers else AWAY_DELAY_SECONDS}
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_store_that_takes_none_of_some_outputs_is_away_only_if_it_does_not_answer(answers: bool):
+    site = Site()
+    await site.open()
+    taken = await site.take()
+    site.store.away = frozenset([f"{site.run.execution}/pages"])
+    site.store.answers = answers
+
+    if answers:
+        await site.end(taken)
+        assert await site.states() == ["retry"] * 3
+    else:
+        with pytest.raises(Unavailable, match="closed"):
+            await site.end(taken)
 
 
 def test_nothing_that_can_be_read_is_a_store_that_is_away():

@@ -26,7 +26,7 @@ from playhead import events, faults, ids
 from playhead.engine import ending, relay, sidecar
 from playhead.engine.relay import Rest
 from playhead.envelope import Call, correlation_of
-from playhead.errors import MessageError, Unavailable
+from playhead.errors import MessageError, StoreFull, Unavailable
 from playhead.keys import is_sidecar, sidecar_key
 from playhead.ports.broker import Broker, Delivery
 from playhead.ports.catalog import Work
@@ -42,7 +42,7 @@ from playhead.ports.catalog.work import (
     Result,
     Unbound,
 )
-from playhead.ports.store import Blob, Store
+from playhead.ports.store import Blob, Outcome, Store
 from playhead.ports.tracer import OFF, Span, Tracer, nearest, trace_of
 from playhead.tally import Tally
 
@@ -51,8 +51,11 @@ AWAY_DELAY_SECONDS = 2.0
 BESIDE_DELAY_SECONDS = 30.0
 """The same, of one whose object the store can't give or take though it does others: nobody knows until when,
 and what it takes to try may be dear."""
+_MOST_TOLD = 10
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
+_MOST_TRIES = 5
+"""In a row, of which the broker took nothing: about two seconds, and what it takes to say no."""
 
 
 class Product(Protocol):
@@ -193,17 +196,8 @@ class Attempts:
                 await self._broker.ack(doubles)
         except Unavailable as exc:
             away = exc  # not acked: they come again by themselves
-        try:
-            started = await self._read(claims, spans)
-        except Unavailable as exc:
-            away = exc
-            started = [
-                Started(
-                    *(d, c, None, GivenBack(c.correlation_id, c.attempt, AWAY_DELAY_SECONDS)),
-                    span=spans.get(c.correlation_id),
-                )
-                for d, c in claims
-            ]
+        started, unread = await self._read(claims, spans)
+        away = unread or away
         faults.reach("worker.read", len(claims))
         return Taken(started, suspects, later, away)
 
@@ -270,24 +264,29 @@ class Attempts:
 
     async def _read(
         self, claims: Sequence[tuple[Delivery, Claim]], spans: Mapping[UUID, Span]
-    ) -> list[Started]:
+    ) -> tuple[list[Started], Unavailable | None]:
+        """Return what was claimed with its input; also why the store is away, if it is."""
         most = self._max_object_bytes
         keys = [c.object_key for _, c in claims]
         # Of an object of others no row says more than its key, but a sidecar may.
         strange = [c.object_key for _, c in claims if c.source is None]
-        found = await self._store.read(keys + [sidecar_key(key) for key in strange]) if claims else []
+        wanted = keys + [sidecar_key(key) for key in strange]
+        try:
+            found = await self._store.read(wanted) if claims else []
+        except Unavailable as exc:
+            found = [exc] * len(wanted)
         data, besides = found[: len(keys)], dict(zip(strange, found[len(keys) :], strict=True))
+        away, delay = await self._look_at(data)
         started = []
         for (delivery, claim), blob in zip(claims, data, strict=True):
             beside = besides.get(claim.object_key)
             span = spans.get(claim.correlation_id)
             if isinstance(blob, Unavailable):
-                started.append(Started(delivery, claim, None, _beside(claim, blob), span))
+                back = GivenBack(claim.correlation_id, claim.attempt, delay)
+                started.append(Started(delivery, claim, None, back, span))
                 continue
             if isinstance(beside, Unavailable):
-                # It is a copy for people: what can't be had of it is no reason to leave the object.
-                events.emit(events.BACKEND_AWAY, logging.WARNING, detail=beside.detail)
-                beside = None
+                beside = None  # a copy for people: no reason to leave the object
             source = claim.source
             fault: tuple[str, str] | None = None
             if blob is None:
@@ -311,7 +310,22 @@ class Attempts:
                 )
             problem = Failed(claim.correlation_id, claim.attempt, *fault) if fault else None
             started.append(Started(delivery, claim, blob, problem, span, sidecar.read(beside)))
-        return started
+        return started, away
+
+    async def _look_at(self, outcome: Sequence[object]) -> tuple[Unavailable | None, float]:
+        """Tell a store that is away (and why) from one that refuses these objects and serves others; also
+        the delay after which those that failed are tried again."""
+        reasons = {str(one): one for one in outcome if isinstance(one, Unavailable)}
+        if not reasons:
+            return None, 0.0
+        first = next(iter(reasons.values()))
+        try:
+            await self._store.check()
+        except Unavailable:
+            return first, AWAY_DELAY_SECONDS
+        for reason in list(reasons.values())[:_MOST_TOLD]:
+            events.emit(events.BACKEND_AWAY, logging.WARNING, detail=reason.detail)
+        return None, BESIDE_DELAY_SECONDS
 
     # -- ending ------------------------------------------------------------------------------------
 
@@ -427,24 +441,39 @@ class Attempts:
                 groups += _blobs(ended, outputs, bound)
                 of += [(i, claim)] * len(bound)
         faults.reach("worker.bound", len(groups))
-        outcome = await self._store.write(groups, written=_written)
+        outcome: Outcome
+        try:
+            outcome = await self._store.write(groups, written=_written)
+        except StoreFull:
+            raise
+        except Unavailable as exc:
+            outcome = [exc] * len(groups)
+        away, delay = await self._look_at(outcome)
+        if away and all(isinstance(one, Unavailable) for one in outcome):
+            raise away
         for (i, claim), conflict in zip(of, outcome, strict=True):
             if isinstance(conflict, MessageError):
                 results[i] = Failed(claim.correlation_id, claim.attempt, conflict.code, conflict.detail)
             elif isinstance(results.get(i), Failed):
                 continue
             elif conflict:
-                results[i] = _beside(claim, conflict)
+                results[i] = GivenBack(claim.correlation_id, claim.attempt, delay)
             elif i not in results:
                 results[i] = Done(claim.correlation_id, claim.attempt, keys[i])
 
     async def _relay(self, children: Sequence[Call]) -> bool:
-        """Publish calls until each is confirmed or refused, and mark them; False when told to stop first."""
+        """Publish calls and mark them; False when told to stop before the broker took or refused each.
+
+        What a broker does not take for a while is left to the reconciler, and what made it is acked: a
+        broker without room gets some by acks alone.
+        """
         pause = _FIRST_PAUSE
         left = list(children)
+        tries = 0
         while left:
             sent = await relay.publish(self._broker, left)
             settled = len(sent.confirmed) + len(sent.refused)
+            tries = 0 if settled else tries + 1
             if settled:
                 faults.reach("worker.published", settled)
                 await self._catalog.mark_published(sent.confirmed, refused=sent.refused)
@@ -453,15 +482,12 @@ class Attempts:
             if left:
                 if not self._going_on():
                     return False
+                if tries >= _MOST_TRIES:
+                    await self._catalog.mark_published([], left=left)
+                    return True
                 await self._rest(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
         return True
-
-
-def _beside(claim: Claim, why: Unavailable) -> GivenBack:
-    """Give back an attempt that the store failed, though not those beside it."""
-    events.emit(events.BACKEND_AWAY, logging.WARNING, detail=why.detail)
-    return GivenBack(claim.correlation_id, claim.attempt, BESIDE_DELAY_SECONDS)
 
 
 def _written(key: str) -> None:

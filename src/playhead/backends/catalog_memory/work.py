@@ -221,7 +221,11 @@ class WorkPart(Tables):
     # -- after it ----------------------------------------------------------------------------------
 
     async def mark_published(
-        self, confirmed: Sequence[Call], *, refused: Sequence[tuple[Call, str]] = ()
+        self,
+        confirmed: Sequence[Call],
+        *,
+        refused: Sequence[tuple[Call, str]] = (),
+        left: Sequence[Call] = (),
     ) -> None:
         await self._begin()
         now = self._clock()
@@ -233,6 +237,10 @@ class WorkPart(Tables):
             row = self._messages.get(UUID(call.correlation_id))
             if row and row.wants(call):
                 row.close("dead", now, Problem("publish_refused", reason))
+        for call in left:
+            row = self._messages.get(UUID(call.correlation_id))
+            if row and row.wants(call):
+                row.publisher = None
 
     async def end_executions(self, executions: Sequence[UUID]) -> list[UUID]:
         await self._begin()

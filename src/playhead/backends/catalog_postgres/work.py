@@ -96,6 +96,10 @@ _MARK = (
     "UPDATE messages m SET published = 1, publisher = NULL "
     "FROM unnest($1::uuid[], $2::int[]) AS c (id, generation) WHERE m.id = c.id AND m.generation = c.generation"
 )
+_LEAVE = (
+    "UPDATE messages m SET publisher = NULL FROM unnest($1::uuid[], $2::int[]) AS c (id, generation) "
+    "WHERE m.id = c.id AND m.generation = c.generation AND m.published = 0"
+)
 _MARK_EXTERNAL = (
     f"UPDATE messages m SET published = 1, publisher = NULL, state = {COMPLETED}, ended_at = playhead_now() "
     "FROM unnest($1::uuid[], $2::int[]) AS c (id, generation) "
@@ -403,10 +407,14 @@ class WorkPart(BindPart):
     # -- published, ended --------------------------------------------------------------------------
 
     async def mark_published(
-        self, confirmed: Sequence[Call], *, refused: Sequence[tuple[Call, str]] = ()
+        self,
+        confirmed: Sequence[Call],
+        *,
+        refused: Sequence[tuple[Call, str]] = (),
+        left: Sequence[Call] = (),
     ) -> None:
         executions = {c.headers.execution_id for c in confirmed} | {
-            c.headers.execution_id for c, _ in refused
+            c.headers.execution_id for c in (*left, *(c for c, _ in refused))
         }
         if not executions:
             return
@@ -422,6 +430,8 @@ class WorkPart(BindPart):
                     await con.execute(
                         statement, [c.correlation_id for c in calls], [c.generation for c in calls]
                     )
+            if left:
+                await con.execute(_LEAVE, [c.correlation_id for c in left], [c.generation for c in left])
             await self._refuse(con, refused)
 
         await self._write(job)

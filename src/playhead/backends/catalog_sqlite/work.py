@@ -463,7 +463,11 @@ class WorkPart(Part):
     # -- published, ended --------------------------------------------------------------------------
 
     async def mark_published(
-        self, confirmed: Sequence[Call], *, refused: Sequence[tuple[Call, str]] = ()
+        self,
+        confirmed: Sequence[Call],
+        *,
+        refused: Sequence[tuple[Call, str]] = (),
+        left: Sequence[Call] = (),
     ) -> None:
         ours: dict[int, list[bytes]] = defaultdict(list)  # by generation: zero, nearly always
         for call in confirmed:
@@ -486,6 +490,10 @@ class WorkPart(Part):
                     [(COMPLETED, now, *key, PENDING, RETRY) for key in others],
                 )
             self._refuse(con, refused)
+            con.executemany(
+                "UPDATE messages SET publisher = NULL WHERE id = ? AND generation = ? AND published = 0",
+                [(raw(call.correlation_id), call.generation) for call in left],
+            )
 
         await self._write(job)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
@@ -342,9 +343,10 @@ async def _each(items: Sequence[X], work: Callable[[X], Awaitable[T]]) -> list[T
     """Do the work for all items; in place of what can't be done stands why.
 
     A store that is away is not asked for every item: whoever fails after somebody else did, and nobody
-    succeeded between the two, gives up. When all have, what is left is given up with them.
+    succeeded between the two, gives up. When all have, what is left is given up with them; the order is no
+    matter of whose turn it is, or the same would be left each time.
     """
-    rest = enumerate(items)
+    rest = iter(random.sample(list(enumerate(items)), len(items)))
     done: dict[int, T | Unavailable] = {}
     last = store_unavailable("nothing was asked of it")
     well = True

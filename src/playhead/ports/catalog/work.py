@@ -207,10 +207,15 @@ class Work(Protocol):
         ...
 
     async def mark_published(
-        self, confirmed: Sequence[Call], *, refused: Sequence[tuple[Call, str]] = ()
+        self,
+        confirmed: Sequence[Call],
+        *,
+        refused: Sequence[tuple[Call, str]] = (),
+        left: Sequence[Call] = (),
     ) -> None:
         """Mark rows as published if their generation is still that of the call; refused ones end `dead`
-        (`publish_refused`). A row of an external route becomes `completed` by this."""
+        (`publish_refused`). A row of an external route becomes `completed` by this. Those `left` are nobody's
+        to publish any more: the next `orphans` gives them."""
         ...
 
     async def end_executions(self, executions: Sequence[UUID]) -> list[UUID]:
