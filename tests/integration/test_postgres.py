@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
@@ -20,6 +20,7 @@ from playhead.errors import CannotStart, Unavailable
 from playhead.ids import uuid7
 from playhead.ports.catalog.browse import ExecutionFilter
 from tests.servers import Server, need_fresh
+from tests.servers.proxy import Proxy
 
 
 @pytest.fixture(scope="module")
@@ -314,6 +315,28 @@ async def test_a_job_that_is_cancelled_leaves_nothing_behind_and_no_connection_m
 
         # Its locks are gone, too: the same name can be had now.
         await asyncio.wait_for(db.run(lambda con: con.execute("INSERT INTO queues (name) VALUES ('a')")), 5)
+
+
+async def test_a_job_that_is_cancelled_while_it_is_rolled_back_leaves_nothing_behind(url: str):
+    with Proxy(url) as network:
+        async with opened(network.url, connections=1) as db:
+
+            async def failing(con: Connection) -> None:
+                await con.execute("INSERT INTO queues (name) VALUES ('a')")
+                network.hold()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0.05):
+                        await con.execute("SELECT pg_sleep(30)")
+                raise LookupError("no")
+
+            task = asyncio.create_task(db.run(failing))
+            await asyncio.sleep(0.5)  # ROLLBACK waits until the server has heard that the last is given up
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+            network.release()
+
+            assert await db.run(lambda con: con.fetchval("SELECT count(*) FROM queues")) == 0
 
 
 async def test_the_loser_of_a_deadlock_is_run_again(url: str):

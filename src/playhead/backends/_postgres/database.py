@@ -312,6 +312,11 @@ class Postgres:
                 await con.execute("ROLLBACK")
         except FAULTS:
             con.terminate()
+        except BaseException:
+            # Cancelled meanwhile: perhaps the server was never told, and the next to have this connection
+            # would begin inside the old transaction.
+            self._part(con)
+            raise
 
     def _part(self, con: Connection) -> None:
         """Let go of a connection that may be in the middle of a statement. Cut off, the server would finish
