@@ -9,6 +9,7 @@ time-out its result is no longer wanted, and its slot is given up until it retur
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 import time
@@ -52,7 +53,8 @@ class Slots(Generic[T]):
     Must be made inside a running event loop; `ready` is set when `drain` has something.
 
     Attributes:
-        hanging: the names of jobs that are past their time and still hold a slot.
+        hanging: the names of jobs that are past their time and still hold a slot. Never changed, only
+            replaced: threads of jobs that come back do it while another reads.
     """
 
     def __init__(self, limit: int) -> None:
@@ -134,8 +136,7 @@ class Slots(Generic[T]):
                 and now - job.started > job.timeout + (_CANCEL_SECONDS if job.is_async else 0)
             ]
         for ident, job in late:
-            if self._settle(job, error=TimedOut()):
-                self.hanging[ident] = job.name
+            self._settle(ident, job, error=TimedOut(), hangs=True)
 
     def close(self) -> None:
         """Let threads end as they come back. Hanging ones are left: they are daemons."""
@@ -148,20 +149,30 @@ class Slots(Generic[T]):
 
     # -- within ------------------------------------------------------------------------------------
 
-    def _settle(self, job: Job[T], result: Any = None, error: BaseException | None = None) -> bool:
+    def _settle(
+        self,
+        ident: int,
+        job: Job[T],
+        result: Any = None,
+        error: BaseException | None = None,
+        *,
+        hangs: bool = False,
+    ) -> None:
+        """Say what came of a job, unless that was said; `hangs`: it has not come back."""
         with self._lock:
             if job.settled:
-                return False
+                if not hangs:  # it came back after all: so does its slot
+                    self.hanging = {at: name for at, name in self.hanging.items() if at != ident}
+                return
             job.settled, job.result, job.error = True, result, error
             job.ended = time.monotonic()
+            if hangs:  # under the same lock: a job that comes back just now has to find itself here
+                self.hanging = {**self.hanging, ident: job.name}
         self._ended.append(job)
         if not self._told:
             self._told = True
-            try:
+            with contextlib.suppress(RuntimeError):  # the worker is gone: nobody wants the result
                 self._loop.call_soon_threadsafe(self.ready.set)
-            except RuntimeError:  # the worker is gone: nobody wants the result
-                return False
-        return True
 
     def _add_threads(self) -> None:
         """Start threads for the jobs that wait, under the lock."""
@@ -186,8 +197,7 @@ class Slots(Generic[T]):
             with self._lock:
                 self._running.pop(ident, None)
                 self._unfinished -= 1
-            if not self._settle(job, result, error):
-                self.hanging.pop(ident, None)  # it came back after all: so does its slot
+            self._settle(ident, job, result, error)
 
     def _is_too_many(self) -> bool:
         """Whether this thread is to end."""
@@ -229,8 +239,7 @@ class Slots(Generic[T]):
         with self._lock:
             self._running.pop(id(job), None)
             self._async_running -= 1
-        if not self._settle(job, result, error):
-            self.hanging.pop(id(job), None)
+        self._settle(id(job), job, result, error)
         self._start_async()
 
 
