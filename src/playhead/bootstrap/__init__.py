@@ -51,6 +51,8 @@ BUILT_IN = (html_to_markdown, passthrough, split_markdown, sqlite_search)
 _RECONCILE_SECONDS = 1.0
 _JOBS_SECONDS = 0.5
 _MOST_JOBS_AT_ONCE = 4
+_MOST_JOBS_HELD = 64
+"""With those that only wait, as for a queue that is full: each has a page in memory and a lease to renew."""
 _SELDOM = (50_000, 20, 50)
 
 
@@ -239,7 +241,11 @@ class Runtime:
         it was to be acquired, or an answer was lost, and perhaps no other process is there."""
         assert self.process
         for job in await self.catalog.abandoned_jobs():
-            if sum(not task.done() for task in self._jobs.values()) >= _MOST_JOBS_AT_ONCE:
+            held = {driven for driven, task in self._jobs.items() if not task.done()}
+            # One that waits for a queue may do so for days: those behind it can go on all the same.
+            if len(held) >= _MOST_JOBS_HELD:
+                return
+            if len(held - self.services.replay.troubled) >= _MOST_JOBS_AT_ONCE:
                 return
             if self.process.kind != "run" or job in self._jobs:
                 self.drive(job)

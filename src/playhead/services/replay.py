@@ -320,6 +320,11 @@ class ReplayService:
         """What keeps a replay from getting on, where it is driven here; empty if that is not known."""
         return next((drive.trouble for drive in self._driving if drive.job == job), "")
 
+    @property
+    def troubled(self) -> set[UUID]:
+        """The jobs driven here that just now only wait: for a queue that takes nothing, or a backend."""
+        return {drive.job for drive in self._driving if drive.trouble}
+
     # -- driving -----------------------------------------------------------------------------------
 
     async def drive(self, job: UUID) -> None:

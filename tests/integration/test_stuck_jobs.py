@@ -1,0 +1,98 @@
+"""Jobs before a queue that takes nothing: they wait, and keep no other job from being driven."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from playhead import bootstrap
+from playhead.bootstrap import Runtime, open_runtime
+from playhead.envelope import Call
+from playhead.ports.broker import Outcome
+from playhead.settings import Settings
+
+SOON = 20.0
+CONFIG = """
+version: "1.0"
+name: {name}
+entry: keep
+routes:
+  keep:
+    adapters: [{{type: passthrough}}]
+"""
+
+
+class Stuck:
+    """The one queue of a broker that takes nothing, until it is told to."""
+
+    def __init__(self, queue: str, publish: Callable[[Sequence[Call]], Awaitable[list[Outcome]]]) -> None:
+        self._queue = queue
+        self._publish = publish
+        self.is_open = False
+
+    async def publish(self, calls: Sequence[Call]) -> list[Outcome]:
+        taken = [call for call in calls if self.is_open or call.headers.queue != self._queue]
+        outcomes = iter(await self._publish(taken))
+        known = {id(call) for call in taken}
+        return [next(outcomes) if id(c) in known else Outcome("uncertain", "it is full") for c in calls]
+
+
+async def pages() -> AsyncIterator[tuple[str, bytes]]:
+    yield "a.md", b"a"
+
+
+async def detached(home: Path, *configs: str) -> list[UUID]:
+    """Runs of these configs, in this order, whose jobs nobody drives yet."""
+    async with open_runtime(Settings(home=home)) as other:
+        for name in set(configs):
+            await other.services.configs.apply(CONFIG.format(name=name))
+        return [(await other.services.submit.run(name, pages())).execution_id for name in configs]
+
+
+async def called(rt: Runtime, queue: str, count: int) -> bool:
+    """Whether a queue holds so many calls."""
+    return (await rt.broker.depth(queue)).ready >= count
+
+
+async def until(look: Callable[[], Awaitable[bool]], what: str) -> None:
+    end = time.monotonic() + SOON
+    while not await look():
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("stuck", [4, 9])
+async def test_jobs_that_wait_for_a_queue_keep_no_other_from_being_driven(
+    stuck: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    await detached(tmp_path, *["full"] * stuck, "docs")
+    async with open_runtime(Settings(home=tmp_path), kind="worker") as rt:
+        queue = Stuck("full.keep", rt.broker.publish)
+        monkeypatch.setattr(rt.broker, "publish", queue.publish)
+
+        await until(lambda: called(rt, "docs.keep", 1), "the job behind those that wait to be driven")
+        assert await rt.catalog.abandoned_jobs() == []
+        assert not await called(rt, "full.keep", 1)
+
+        queue.is_open = True
+        await until(lambda: called(rt, "full.keep", stuck), "those that waited to go on")
+
+
+async def test_a_process_holds_only_so_many_jobs_that_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bootstrap, "_MOST_JOBS_HELD", 6)
+    jobs = await detached(tmp_path, *["full"] * 8)
+    async with open_runtime(Settings(home=tmp_path), kind="worker") as rt:
+        monkeypatch.setattr(rt.broker, "publish", Stuck("full.keep", rt.broker.publish).publish)
+
+        async def are_held() -> bool:
+            return len(await rt.catalog.abandoned_jobs()) <= 2
+
+        await until(are_held, "it to take as many as it may")
+        await asyncio.sleep(1.5)
+
+        assert await rt.catalog.abandoned_jobs() == jobs[6:]
