@@ -271,6 +271,34 @@ async def test_orphans_come_oldest_first_and_to_a_limit(catalog: Catalog, lab: L
     assert [c.message_id for c in [*first, *rest]] == [c.message_id for c in children]
 
 
+async def test_orphans_of_a_queue_that_is_left_out_stay_as_they_are(catalog: Catalog, lab: Lab):
+    older = await lab.started("a.md")
+    children = await lab.work(older.ids[0], lab.output("1.md"), lab.output("2.md"), worker="gone")
+    newer = await lab.started("b.md", config=lab.config("docs", lab.route("convert"), lab.route("split")))
+    await lab.kill(newer.ids[0])
+    await catalog.resend(ids=newer.ids)
+
+    (call,) = await catalog.orphans("w1", limit=1, without=["docs.split"])
+
+    assert call.message_id == f"{newer.ids[0]}.1"
+    assert await catalog.orphans("w1", limit=10, without=["docs.index", "docs.split", "docs.convert"]) == []
+    await catalog.mark_published([call])
+    assert await catalog.orphans("w1", limit=10, without=["docs.split"]) == []
+    found = await catalog.orphans("w2", limit=10, without=["docs.convert", "no.such"])
+    assert [c.message_id for c in found] == [c.message_id for c in children]
+
+
+async def test_a_queue_is_left_out_whatever_version_of_a_config_names_it(catalog: Catalog, lab: Lab):
+    versions = [lab.config("docs", lab.route("convert"), lab.route(f"more{n}")) for n in range(3)]
+    runs = [await lab.started("a.md", config=config) for config in versions]
+    for run in runs:
+        await lab.kill(run.ids[0])
+        await catalog.resend(ids=run.ids)
+
+    assert await catalog.orphans("w1", limit=10, without=["docs.convert"]) == []
+    assert len(await catalog.orphans("w1", limit=10, without=["docs.more1"])) == 3
+
+
 async def test_published_children_are_no_orphans(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     children = await lab.work(run.ids[0], lab.output("1.md"), worker="gone")
@@ -317,6 +345,23 @@ async def test_due_retries_come_to_a_limit(catalog: Catalog, lab: Lab):
 
     assert len(first) == 2
     assert {UUID(c.correlation_id) for c in [*first, *rest]} == set(run.ids)
+
+
+async def test_due_retries_of_a_queue_that_is_left_out_stay_as_they_are(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md")
+    (child,) = await lab.work(run.ids[0], lab.output("1.md"))
+    await catalog.mark_published([child])
+    await lab.fail(await lab.claim(run.ids[1]), delay=0)
+    lab.clock.advance(1)
+    await lab.fail(await lab.claim(lab.ids([child])[0]), delay=0)
+
+    (call,) = await catalog.due("w1", limit=1, without=["docs.convert"])
+
+    assert call.message_id == f"{child.correlation_id}.1"
+    assert await catalog.due("w1", limit=10, without=["docs.convert", "docs.split"]) == []
+    (other,) = await catalog.due("w1", limit=10, without=["docs.split"])
+    assert other.message_id == f"{run.ids[1]}.1"
+    assert len(await catalog.due("w1", limit=10)) == 2
 
 
 # -- (c) abandoned ---------------------------------------------------------------------------------

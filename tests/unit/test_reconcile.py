@@ -18,7 +18,15 @@ from tests.contract.conftest import Clock, Lab
 
 
 class Leaderless(MemoryBroker):
-    """One of its queues can't be looked at, and takes nothing."""
+    """One of its queues can't be looked at, and takes nothing.
+
+    Attributes:
+        also: queues that can be looked at, and take nothing.
+        asked: how many calls it was asked to take.
+    """
+
+    also: tuple[str, ...] = ()
+    asked = 0
 
     async def depth(self, queue: str) -> Depth:
         if queue == "docs.convert":
@@ -26,7 +34,8 @@ class Leaderless(MemoryBroker):
         return await super().depth(queue)
 
     async def publish(self, calls: Sequence[Call]) -> list[Outcome]:
-        taken = [call.headers.queue != "docs.convert" for call in calls]
+        self.asked += len(calls)
+        taken = [call.headers.queue not in ("docs.convert", *self.also) for call in calls]
         await super().publish([call for call, is_taken in zip(calls, taken, strict=True) if is_taken])
         return [CONFIRMED if is_taken else Outcome("uncertain", "no leader") for is_taken in taken]
 
@@ -50,12 +59,11 @@ async def test_a_queue_that_alone_is_away_keeps_no_other_from_being_called():
     assert delivery.message_id.startswith(str(child))
 
 
-@pytest.mark.parametrize("stuck", [9, 10, 25, 39])
+@pytest.mark.parametrize("stuck", [9, 10, 25, 200])
 async def test_many_calls_for_a_queue_that_takes_none_keep_no_other_from_being_called(
     stuck: int, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(reconcile, "_PAGE", 10)
-    monkeypatch.setattr(reconcile, "_LARGEST_PAGE", 40)
     clock = Clock()
     catalog, broker = MemoryCatalog(clock=clock), Leaderless(clock=clock)
     lab = Lab(catalog, clock)
@@ -71,3 +79,31 @@ async def test_many_calls_for_a_queue_that_takes_none_keep_no_other_from_being_c
     await ReconcileService(catalog, broker, owner="w1", lease=15).cycle()
 
     assert len(await broker.receive("docs.split", 10)) == 1
+
+
+async def test_queues_that_take_nothing_are_asked_once_a_cycle_each_and_keep_nothing_behind_them(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(reconcile, "_PAGE", 10)
+    clock = Clock()
+    catalog, broker = MemoryCatalog(clock=clock), Leaderless(clock=clock)
+    broker.also = ("docs.split",)
+    lab = Lab(catalog, clock)
+    await lab.beat("w1")
+    run = await lab.started("parent.md", *(f"{n}.md" for n in range(60)))
+    for cid in run.ids[1:]:
+        await lab.kill(cid)
+    await catalog.resend(execution=run.execution)
+    await lab.work(run.ids[0], *(lab.output(f"{n}.md") for n in range(60)), worker="gone")
+    last = await lab.started_replay(run.execution, f"{run.execution}/pages/0.md", route="index")
+    await lab.kill(last.ids[0])
+    await catalog.resend(ids=last.ids)
+    reconciler = ReconcileService(catalog, broker, owner="w1", lease=15)
+
+    await reconciler.cycle()
+
+    assert len(await broker.receive("docs.index", 10)) == 1
+    assert broker.asked <= 10 + 10 + 1
+    broker.also = ()
+    await reconciler.cycle()
+    assert len(await broker.receive("docs.split", 100)) == 60

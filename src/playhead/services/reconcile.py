@@ -6,6 +6,7 @@ One at a time, under a lease that only says who may try: two at once cost a dupl
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from typing import Protocol
 
 from playhead import events, faults
@@ -17,14 +18,13 @@ from playhead.ports.catalog import Upkeep, Work
 from playhead.tally import Tally
 
 _PAGE = 1000
-_LARGEST_PAGE = 16 * _PAGE
 _LEASE = "reconciler"
 
 
 class Take(Protocol):
-    """Makes a publisher that of rows, and returns their calls."""
+    """Makes a publisher that of rows, though of none of some queues, and returns their calls."""
 
-    async def __call__(self, owner: str, *, limit: int) -> list[Call]: ...
+    async def __call__(self, owner: str, *, limit: int, without: Collection[str]) -> list[Call]: ...
 
 
 class ReconcileCatalog(Upkeep, Work, ending.EndingCatalog, Protocol): ...
@@ -113,22 +113,18 @@ class ReconcileService:
     async def _publish_all(self, take: Take) -> None:
         """Publish what is taken, page by page, until there is no more.
 
-        What a queue does not take for now stays at the head of every page: so that those behind it are not
-        kept from theirs, the next page is larger, and that queue is left alone.
+        A queue that does not take all of them for now is left alone until the next cycle: what it has not
+        taken would stand at the head of every page, and keep all that is behind it from being published.
         """
-        limit, stuck = _PAGE, set[str]()
-        while True:
-            taken = await take(self._publisher, limit=limit)
-            calls = [call for call in taken if call.headers.queue not in stuck]
-            for at in range(0, len(calls), _PAGE):
-                sent = await relay.publish(self._broker, calls[at : at + _PAGE])
-                faults.reach("reconciler.published")
-                await self._catalog.mark_published(sent.confirmed, refused=sent.refused)
-                relay.tell_marked(sent, self._tally)
-                if sent.away:
-                    return
-                stuck.update(call.headers.queue for call in sent.uncertain)
-            if len(taken) < limit or (not calls and limit >= _LARGEST_PAGE):
+        stuck = set[str]()
+        while calls := await take(self._publisher, limit=_PAGE, without=stuck):
+            sent = await relay.publish(self._broker, calls)
+            faults.reach("reconciler.published")
+            await self._catalog.mark_published(sent.confirmed, refused=sent.refused)
+            relay.tell_marked(sent, self._tally)
+            if sent.away:
                 return
-            if stuck:
-                limit = min(4 * limit, _LARGEST_PAGE)
+            stuck.update(call.headers.queue for call in sent.uncertain)
+            # Each page that goes on has either emptied itself or named a queue that the next one leaves out.
+            if len(calls) < _PAGE:
+                return

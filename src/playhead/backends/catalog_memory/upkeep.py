@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from playhead.backends.catalog_memory.rows import LeaseRow, MessageRow, ProcessRow, VersionRow
@@ -86,24 +86,28 @@ class UpkeepPart(Tables):
 
     # -- rows that nobody will call ----------------------------------------------------------------
 
-    async def orphans(self, owner: str, *, limit: int) -> list[Call]:
+    async def orphans(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Call]:
         await self._begin()
         rows = [
             row
             for row in self._running_messages()
             if row.state == "pending"
             and row.call_state == "unpublished"
+            and row.route.queue not in without
             and (not self._alive(row.publisher) or row.created_at <= self._clock() - UNHURRIED_SECONDS)
         ]
         return self._take_over(rows[:limit], owner)
 
-    async def due(self, owner: str, *, limit: int) -> list[Call]:
+    async def due(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Call]:
         await self._begin()
         now = self._clock()
         rows = [
             row
             for row in self._running_messages()
-            if row.state == "retry" and row.call_state == "unpublished" and row.not_before <= now
+            if row.state == "retry"
+            and row.call_state == "unpublished"
+            and row.route.queue not in without
+            and row.not_before <= now
         ]
         return self._take_over(rows[:limit], owner)
 

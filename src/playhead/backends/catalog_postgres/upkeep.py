@@ -7,7 +7,7 @@ holds is somebody's work: it is passed over (`SKIP LOCKED`), and looked at again
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -165,16 +165,23 @@ class UpkeepPart(ResendPart):
 
     # -- the reconciler's questions ----------------------------------------------------------------
 
-    async def orphans(self, owner: str, *, limit: int) -> list[Call]:
+    async def orphans(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Call]:
         return await self._take_if_any(
-            owner, _ORPHANED, "m.n", limit, self._liveness.seconds, _UNHURRIED_SECONDS
+            owner, _ORPHANED, "m.n", limit, without, self._liveness.seconds, _UNHURRIED_SECONDS
         )
 
-    async def due(self, owner: str, *, limit: int) -> list[Call]:
-        return await self._take_if_any(owner, _DUE, "m.not_before", limit)
+    async def due(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Call]:
+        return await self._take_if_any(owner, _DUE, "m.not_before", limit, without)
 
-    async def _take_if_any(self, owner: str, which: str, order: str, limit: int, *values: Any) -> list[Call]:
+    async def _take_if_any(
+        self, owner: str, which: str, order: str, limit: int, without: Collection[str], *values: Any
+    ) -> list[Call]:
         """Make `owner` the publisher of rows; returns their calls."""
+        if without:
+            values = (*values, list(without))
+            which += (
+                f" AND m.lane NOT IN (SELECT l.id FROM lanes l WHERE l.queue = ANY(${len(values)}::text[]))"
+            )
         place = len(values) + 1
 
         async def job(con: Connection) -> list[Call]:
@@ -185,7 +192,12 @@ class UpkeepPart(ResendPart):
                 limit,
             )
             taken = [n for (n,) in rows]
-            await con.execute("UPDATE messages SET publisher = $2 WHERE n = ANY($1::bigint[])", taken, owner)
+            # What a queue does not take comes here every second: it is not written each time.
+            await con.execute(
+                "UPDATE messages SET publisher = $2 WHERE n = ANY($1::bigint[]) AND publisher IS DISTINCT FROM $2",
+                taken,
+                owner,
+            )
             return await self._calls_of(con, taken)
 
         if not await self._read(

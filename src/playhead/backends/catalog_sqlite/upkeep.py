@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -33,6 +33,12 @@ _OPEN_JOB = "j.state IN ('uploading', 'publishing')"
 
 _CALLED = "(m.published = 1 OR (m.published IS NULL AND m.ordinal <= coalesce(j.watermark, 0)))"
 """A row that somebody was called for; needs `LEFT JOIN jobs j ON j.execution = m.execution`."""
+
+
+def _not_on(queues: Collection[str]) -> str:
+    """A condition: a message of none of so many queues. Without any, it looks at no row."""
+    marks = ",".join("?" * len(queues))
+    return f"AND lane NOT IN (SELECT id FROM lanes WHERE queue IN ({marks}))" if queues else ""
 
 
 class UpkeepPart(Part):
@@ -133,7 +139,9 @@ class UpkeepPart(Part):
 
     # -- the reconciler's questions ----------------------------------------------------------------
 
-    async def orphans(self, owner: str, *, limit: int) -> list[Call]:
+    async def orphans(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Call]:
+        elsewhere = _not_on(without)
+
         def job(con: Connection) -> list[Call]:
             alive = sorted(self._alive(con))
             marks = ",".join("?" * len(alive))
@@ -141,29 +149,34 @@ class UpkeepPart(Part):
             stale = int((time.time() - _UNHURRIED_SECONDS) * 1000).to_bytes(6, "big") + bytes(10)
             rows = con.execute(
                 "SELECT n FROM messages INDEXED BY messages_unpublished WHERE published = 0 AND state = 0 "
-                f"AND (publisher IS NULL OR publisher NOT IN ({marks}) OR id < ?) LIMIT ?",
-                (*alive, stale, limit),
+                f"AND (publisher IS NULL OR publisher NOT IN ({marks}) OR id < ?) {elsewhere} LIMIT ?",
+                (*alive, stale, *without, limit),
             ).fetchall()
             return self._take(con, owner, [n for (n,) in rows])
 
         return await self._claim_if_any(
-            "SELECT 1 FROM messages WHERE published = 0 AND state = 0 LIMIT 1", (), job
+            "SELECT 1 FROM messages INDEXED BY messages_unpublished "
+            f"WHERE published = 0 AND state = 0 {elsewhere} LIMIT 1",
+            tuple(without),
+            job,
         )
 
-    async def due(self, owner: str, *, limit: int) -> list[Call]:
+    async def due(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Call]:
         now = self._clock()
+        elsewhere = _not_on(without)
 
         def job(con: Connection) -> list[Call]:
             rows = con.execute(
-                "SELECT n FROM messages WHERE published = 0 AND state = 2 AND not_before <= ? "
-                "ORDER BY not_before LIMIT ?",
-                (now, limit),
+                "SELECT n FROM messages INDEXED BY messages_due WHERE published = 0 AND state = 2 "
+                f"AND not_before <= ? {elsewhere} ORDER BY not_before LIMIT ?",
+                (now, *without, limit),
             ).fetchall()
             return self._take(con, owner, [n for (n,) in rows])
 
         return await self._claim_if_any(
-            "SELECT 1 FROM messages WHERE published = 0 AND state = 2 AND not_before <= ? LIMIT 1",
-            (now,),
+            "SELECT 1 FROM messages INDEXED BY messages_due "
+            f"WHERE published = 0 AND state = 2 AND not_before <= ? {elsewhere} LIMIT 1",
+            (now, *without),
             job,
         )
 
@@ -175,7 +188,11 @@ class UpkeepPart(Part):
         return found
 
     def _take(self, con: Connection, owner: str, rows: list[int]) -> list[Call]:
-        con.executemany("UPDATE messages SET publisher = ? WHERE n = ?", [(owner, n) for n in rows])
+        # What a queue does not take comes here every second: it is not written each time.
+        con.executemany(
+            "UPDATE messages SET publisher = ?1 WHERE n = ?2 AND publisher IS NOT ?1",
+            [(owner, n) for n in rows],
+        )
         return self._calls_of(con, rows)
 
     def _calls_of(self, con: Connection, rows: list[int]) -> list[Call]:

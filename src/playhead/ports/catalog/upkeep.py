@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -65,12 +65,16 @@ class Upkeep(Protocol):
         """Take or renew a named lease; False while another holds it. It only says who may try."""
         ...
 
-    async def orphans(self, owner: str, *, limit: int) -> list[Call]:
-        """(a) Return unpublished pending rows whose publisher is dead (or was never named), now `owner`'s."""
+    async def orphans(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Call]:
+        """(a) Return unpublished pending rows whose publisher is dead (or was never named), now `owner`'s.
+
+        Rows of the queues `without` are left as they are: however many there are, they take no place in what
+        is returned.
+        """
         ...
 
-    async def due(self, owner: str, *, limit: int) -> list[Call]:
-        """(b) Return unpublished `retry` rows that are due, now `owner`'s."""
+    async def due(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Call]:
+        """(b) Return unpublished `retry` rows that are due, now `owner`'s; `without` as in `orphans`."""
         ...
 
     async def recall_abandoned(self, *, limit: int) -> int:
