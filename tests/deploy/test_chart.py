@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -284,6 +285,41 @@ def test_what_pods_are_told_to_do_can_be_said_to_playhead():
 )
 def test_values_that_can_not_be_meant_are_refused_with_words(values: dict[str, Any], words: str):
     assert words in refusal(values)
+
+
+def shown() -> list[dict[str, Any]]:
+    """The values that the page shows, and those that it sets on the command line."""
+    page = (ROOT / "docs" / "howto" / "deploy.md").read_text(encoding="utf-8")
+    part = page.split("\n## On Kubernetes\n", 1)[1].split("\n## ", 1)[0]
+    values = [yaml.safe_load(b) for b in re.findall(r"^```yaml\n(.*?)^```$", part, re.MULTILINE | re.DOTALL)]
+    for block in re.findall(r"^helm upgrade (?:.*\\\n)*.*$", part, re.MULTILINE):
+        told: dict[str, Any] = {}
+        for name, value in re.findall(r"--set '?([\w.]+)=([^\s']+)", block):
+            *path, last = name.split(".")
+            place = told
+            for step in path:
+                place = place.setdefault(step, {})
+            place[last] = [value[1:-1]] if value.startswith("{") else yaml.safe_load(value)
+        values.append(told)
+    return values
+
+
+def test_what_the_page_shows_is_taken():
+    kubernetes = library("kubernetes_validate")
+    found = shown()
+    assert len(found) >= 5
+    for values in found:
+        for document in rendered({**LEAST, **values}):
+            if not document["apiVersion"].startswith("keda.sh/"):
+                kubernetes.validate(document, kubernetes.latest_version(), strict=True)
+
+
+def test_workers_of_their_own_for_some_routes_are_a_release_without_servers_and_without_the_job():
+    (values,) = (v for v in shown() if "server" in v)
+    assert of_kind("Job", values) == []
+    replicas = {d["metadata"]["name"]: d["spec"]["replicas"] for d in of_kind("Deployment", values)}
+    assert replicas == {"demo-playhead-server": 0, "demo-playhead-worker": 2}
+    assert container(pods(values)["worker"])["args"][-2:] == ["--route", "docs/convert"]
 
 
 # -- each part -------------------------------------------------------------------------------------

@@ -81,6 +81,18 @@ def variables(stage: list[Instruction]) -> dict[str, str]:
 # -- as text ---------------------------------------------------------------------------------------
 
 
+def test_pip_takes_the_line_that_adds_adapters(tmp_path: Path):
+    page = (ROOT / "docs" / "howto" / "deploy.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^RUN (pip .*)$", page, re.MULTILINE)
+    wanted = tmp_path / "requirements.txt"
+    wanted.write_text("")
+    for theirs, ours in {"/opt/playhead/bin/python": sys.executable, "/src/my_steps": f"-r {wanted}"}.items():
+        assert theirs in line
+        line = line.replace(theirs, ours)
+    said = run(sys.executable, "-m", *line.split())
+    assert said.returncode == 0, said.stderr
+
+
 def test_hadolint_finds_nothing_to_say():
     said = run(tool("hadolint"), str(DOCKERFILE))
     assert (said.stdout + said.stderr, said.returncode) == ("", 0)

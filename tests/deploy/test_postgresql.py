@@ -142,5 +142,5 @@ async def test_keda_counts_what_waits_with_a_role_that_reads_nothing_else(instal
 async def test_what_it_says_to_watch_can_be_asked(installation):
     asked = re.findall(r"\| `(SELECT .*?)` \|", PAGE)
     assert len(asked) >= 5
-    for query in asked:
+    for query in (*asked, *statements("size")):
         await installation.ask(installation.url("playhead_owner"), query)
