@@ -15,7 +15,7 @@ from playhead.backends.catalog_postgres import PostgresCatalog
 from playhead.backends.catalog_sqlite import SqliteCatalog
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.upkeep import Process
-from playhead.ports.catalog.work import Claim
+from playhead.ports.catalog.work import Claim, Refusal
 from tests.contract.conftest import Clock, Lab, schema
 
 BEAT = 0.2
@@ -66,13 +66,18 @@ async def test_who_was_silent_itself_takes_nobody_for_dead_until_all_had_time_to
         assert (await lab.refusal(held, "mine")).reason == "held"
         assert await mine.recall_abandoned(limit=10) == 0
 
-        # One that has just begun was not silent, and knows who is dead.
+        # One that has just begun can't know why others are silent, either.
         await newcomer.heartbeat(_process("newcomer"))
-        (taken,) = await newcomer.claim("newcomer", [other])
-        assert isinstance(taken, Claim)
+        (answer,) = await newcomer.claim("newcomer", [other])
+        assert isinstance(answer, Refusal)
+        assert answer.reason == "held"
+        assert await newcomer.recall_abandoned(limit=10) == 0
 
         # Nor does a silence keep the dead alive for ever.
         for _ in range(8):
             await asyncio.sleep(BEAT)
             await mine.heartbeat(_process("mine"))
+            await newcomer.heartbeat(_process("newcomer"))
         assert (await lab.claim(held, "mine")).attempt == 2
+        (taken,) = await newcomer.claim("newcomer", [other])
+        assert isinstance(taken, Claim)

@@ -23,6 +23,7 @@ from playhead.backends.catalog_postgres.rows import (
 )
 from playhead.envelope import Call
 from playhead.ids import moment
+from playhead.liveness import MISSED_BEATS
 from playhead.model import WorkerInfo
 from playhead.ports.catalog.upkeep import Process, Subscription
 from playhead.tally import Numbers, decode, encode, total
@@ -73,7 +74,8 @@ class UpkeepPart(ResendPart):
     ) -> bool:
         consumed = json.dumps(list(queues))
 
-        async def job(con: Connection) -> bool:
+        async def job(con: Connection) -> tuple[bool, float | None]:
+            longest = None
             known = await con.fetchval(
                 "UPDATE processes SET queues = $2, heartbeat_at = playhead_now(), tally = $3 WHERE id = $1 "
                 "RETURNING true",
@@ -82,18 +84,19 @@ class UpkeepPart(ResendPart):
                 encode(tally) if tally else None,
             )
             if not known:
+                longest = await con.fetchval("SELECT playhead_now() - min(heartbeat_at) FROM processes")
                 await con.execute(
                     "INSERT INTO processes (id, kind, host, pid, queues, started_at, heartbeat_at) "
                     "VALUES ($1, $2, $3, $4, $5, playhead_now(), playhead_now())",
                     *process,
                     consumed,
                 )
-            return bool(known)
+            return bool(known), longest
 
         # Were it to wait behind those who wait for a lock, this process would be taken for dead, and what
         # it works on for lost with it.
-        was_known = await self._write(job, urgent=True)
-        self._liveness.heard()
+        was_known, longest = await self._write(job, urgent=True)
+        self._liveness.heard(longest)
         return was_known
 
     async def depart(self, process: str, tally: Numbers | None = None) -> None:
@@ -128,7 +131,7 @@ class UpkeepPart(ResendPart):
             lambda con: con.fetch(
                 "SELECT id, kind, host, pid, queues, started_at, heartbeat_at FROM processes "
                 "WHERE heartbeat_at >= playhead_now() - $1::float8 ORDER BY started_at, id",
-                self._liveness.seconds,
+                MISSED_BEATS * self._beat,
             )
         )
         return [

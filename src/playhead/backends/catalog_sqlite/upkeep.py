@@ -20,6 +20,7 @@ from playhead.backends.catalog_sqlite.rows import (
 from playhead.envelope import Call
 from playhead.errors import Conflict, catalog_unavailable
 from playhead.ids import moment
+from playhead.liveness import MISSED_BEATS
 from playhead.model import WorkerInfo
 from playhead.ports.catalog.upkeep import Process, Subscription
 from playhead.tally import Numbers, decode, encode, total
@@ -50,21 +51,24 @@ class UpkeepPart(Part):
         now = self._clock()
         consumed = json.dumps(list(queues))
 
-        def job(con: Connection) -> bool:
+        def job(con: Connection) -> tuple[bool, float | None]:
+            longest = None
             known = con.execute(
                 "UPDATE processes SET queues = ?, heartbeat_at = ?, tally = ? WHERE id = ?",
                 (consumed, now, encode(tally) if tally else None, process.id),
             )
             if not known.rowcount:
+                (first,) = con.execute("SELECT min(heartbeat_at) FROM processes").fetchone()
+                longest = now - first if first is not None else None
                 con.execute(
                     "INSERT INTO processes (id, kind, host, pid, queues, started_at, heartbeat_at) "
                     "VALUES (?, ?, ?, ?, ?, ?, ?)",
                     (*process, consumed, now, now),
                 )
-            return bool(known.rowcount)
+            return bool(known.rowcount), longest
 
-        was_known = await self._write(job)
-        self._liveness.heard()
+        was_known, longest = await self._write(job)
+        self._liveness.heard(longest)
         return was_known
 
     async def depart(self, process: str, tally: Numbers | None = None) -> None:
@@ -95,7 +99,7 @@ class UpkeepPart(Part):
 
     async def workers(self) -> list[WorkerInfo]:
         def job(con: Connection) -> list[WorkerInfo]:
-            since = self._clock() - self._liveness.seconds
+            since = self._clock() - MISSED_BEATS * self._beat
             rows = con.execute(
                 "SELECT id, kind, host, pid, queues, started_at, heartbeat_at FROM processes "
                 "WHERE heartbeat_at >= ? ORDER BY started_at, id",
