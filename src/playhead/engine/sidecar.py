@@ -37,8 +37,10 @@ NOTHING: Final = Told()
 
 def read(data: bytes | None) -> Told:
     """Read a sidecar that any program may have written: None, or unreadable, says nothing."""
+    if not data:
+        return NOTHING
     try:
-        found = json.loads(data or b"null")
+        found = json.loads(data)
     except (ValueError, RecursionError):
         return NOTHING
     if not isinstance(found, dict):

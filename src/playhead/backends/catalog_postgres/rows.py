@@ -187,6 +187,7 @@ class Part:
         return await self._fetch_lanes(con, "l.config_version = $1", config_version)
 
     async def _alive(self, con: Connection) -> set[str]:
+        """Processes that are not dead, as this one can judge it."""
         rows = await con.fetch(
             "SELECT id FROM processes WHERE heartbeat_at >= playhead_now() - $1::double precision",
             self._liveness.seconds,

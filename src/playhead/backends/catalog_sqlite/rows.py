@@ -168,6 +168,7 @@ class Part:
         return [self._lane(con, n) for (n,) in ids]
 
     def _alive(self, con: Connection) -> set[str]:
+        """Processes that are not dead, as this one can judge it."""
         since = self._clock() - self._liveness.seconds
         return {p for (p,) in con.execute("SELECT id FROM processes WHERE heartbeat_at >= ?", (since,))}
 
