@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from playhead.liveness import Liveness
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from playhead.liveness import Liveness, may_live
 
 BEAT = 2.0
 DEAD_AFTER = 5 * BEAT
@@ -89,3 +96,23 @@ def test_who_begins_where_all_are_heard_or_alone_knows_at_once_who_is_dead():
         liveness = Liveness(BEAT, Time())
         liveness.heard(longest)
         assert liveness.seconds == DEAD_AFTER
+
+
+def test_a_process_of_this_machine_that_is_gone_may_not_live_and_any_of_another_may():
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    assert not may_live("here", gone.pid, here="here")
+    assert may_live("elsewhere", gone.pid, here="here")
+    assert may_live("here", os.getpid(), here="here")
+    assert may_live("here", 1, here="here")
+
+
+def test_the_clock_goes_on_when_the_wall_clock_is_set_forward_and_never_back(monkeypatch: pytest.MonkeyPatch):
+    wall = time.time()
+    monkeypatch.setattr(time, "time", lambda: wall)
+    liveness = Liveness(BEAT)
+    liveness.heard()
+    wall -= 1000
+    assert liveness.seconds == DEAD_AFTER
+    wall += 60
+    assert DEAD_AFTER + 59 < liveness.seconds < DEAD_AFTER + 70

@@ -22,44 +22,90 @@ ROOM = 3
 class Cramped(MemoryBroker):
     """Holds three calls, whatever their queues."""
 
+    room = ROOM
+
     async def publish(self, calls: Sequence[Call]) -> list[Outcome]:
         outcomes = []
         for call in calls:
             held = sum([sum(await self.depth(queue)) for queue in QUEUES])
-            if held < ROOM:
+            if held < self.room:
                 outcomes += await super().publish([call])
             else:
                 outcomes.append(Outcome("uncertain", "there is no room"))
         return outcomes
 
 
+class Site:
+    """A worker, `w1`, and a run whose three messages are all that the broker has room for."""
+
+    async def open(self) -> None:
+        self.waited: list[float] = []
+        clock = Clock()
+        self.catalog = MemoryCatalog(clock=clock, heartbeat_seconds=1.0)
+        self.broker = Cramped(clock=clock, visibility=1000.0)
+        self.store = MemoryStore()
+        self.lab = Lab(self.catalog, clock)
+        self.attempts = Attempts(
+            *(self.catalog, self.broker, self.store),
+            worker="w1",
+            working={},
+            max_object_bytes=100,
+            rest=self._rest,
+        )
+        await self.lab.beat("w1")
+        await self.run()
+
+    async def _rest(self, seconds: float) -> None:
+        self.waited.append(seconds)
+
+    async def run(self) -> None:
+        started = await self.lab.started("a.md", "b.md", "c.md")
+        for name in ("a.md", "b.md", "c.md"):
+            blob = Blob(f"{started.execution}/input/{name}", b"x" * self.lab.input(name).size)
+            await self.store.write([[blob]])
+        taken = await self.broker.publish(started.calls)
+        assert [outcome.result for outcome in taken] == ["confirmed"] * ROOM
+
+    async def work(self) -> float:
+        """Work what waits, with one output each; returns for how long the broker was waited for."""
+        self.waited.clear()
+        started = (await self.attempts.take(await self.broker.receive(QUEUES[0], 10))).started
+        assert len(started) == ROOM
+        batch = [
+            Ended(one, "pages", [Product(f"{one.claim.path}.txt", b"made", "text/plain", {})])
+            for one in started
+        ]
+        async with asyncio.timeout(5):
+            await self.attempts.end(batch, await self.attempts.store(batch))
+        return sum(self.waited)
+
+
 async def test_what_made_children_that_find_no_room_is_acked_and_they_are_called_when_there_is_some():
-    clock = Clock()
-    catalog = MemoryCatalog(clock=clock, heartbeat_seconds=1.0)
-    broker, store, lab = Cramped(clock=clock, visibility=1000.0), MemoryStore(), Lab(catalog, clock)
-    waited: list[float] = []
+    site = Site()
+    await site.open()
 
-    async def rest(seconds: float) -> None:
-        waited.append(seconds)
+    assert 0 < await site.work() < 10
 
-    attempts = Attempts(*(catalog, broker, store), worker="w1", working={}, max_object_bytes=100, rest=rest)
-    await lab.beat("w1")
-    run = await lab.started("a.md", "b.md", "c.md")
-    for name in "abc":
-        await store.write([[Blob(f"{run.execution}/input/{name}.md", b"x" * lab.input(f"{name}.md").size)]])
-    await broker.publish(run.calls)
-    started = (await attempts.take(await broker.receive(QUEUES[0], 10))).started
-    assert len(started) == ROOM
-
-    batch = [
-        Ended(one, "pages", [Product(f"{one.claim.path}.txt", b"made", "text/plain", {})]) for one in started
-    ]
-    async with asyncio.timeout(5):
-        await attempts.end(batch, await attempts.store(batch))
-
-    assert await broker.depth(QUEUES[0]) == Depth(0, 0)
-    assert 0 < sum(waited) < 10
+    assert await site.broker.depth(QUEUES[0]) == Depth(0, 0)
     # Nobody has to die first, nor a minute to pass.
-    children = await catalog.orphans("w2", limit=10)
+    children = await site.catalog.orphans("w2", limit=10)
     assert len(children) == 3
-    assert [outcome.result for outcome in await broker.publish(children)] == ["confirmed"] * 3
+    assert [outcome.result for outcome in await site.broker.publish(children)] == ["confirmed"] * 3
+
+
+async def test_only_the_first_that_finds_no_room_waits_for_some_until_there_was_some():
+    site = Site()
+    await site.open()
+    first = await site.work()
+
+    await site.run()
+    assert await site.work() == 0
+
+    site.broker.room = 2 * ROOM
+    await site.run()
+    await site.work()  # is taken
+    site.broker.room = ROOM
+    for call in await site.broker.receive(QUEUES[1], 10):
+        await site.broker.ack([call])
+    await site.run()
+    assert await site.work() == first

@@ -23,10 +23,12 @@ class Leaderless(MemoryBroker):
     Attributes:
         also: queues that can be looked at, and take nothing.
         asked: how many calls it was asked to take.
+        raises: it says so of calls that are all for such queues, as where none of them can be declared.
     """
 
     also: tuple[str, ...] = ()
     asked = 0
+    raises = False
 
     async def depth(self, queue: str) -> Depth:
         if queue == "docs.convert":
@@ -36,6 +38,8 @@ class Leaderless(MemoryBroker):
     async def publish(self, calls: Sequence[Call]) -> list[Outcome]:
         self.asked += len(calls)
         taken = [call.headers.queue not in ("docs.convert", *self.also) for call in calls]
+        if self.raises and not any(taken):
+            raise broker_unavailable("this queue has no leader")
         await super().publish([call for call, is_taken in zip(calls, taken, strict=True) if is_taken])
         return [CONFIRMED if is_taken else Outcome("uncertain", "no leader") for is_taken in taken]
 
@@ -59,13 +63,15 @@ async def test_a_queue_that_alone_is_away_keeps_no_other_from_being_called():
     assert delivery.message_id.startswith(str(child))
 
 
+@pytest.mark.parametrize("raises", [False, True])
 @pytest.mark.parametrize("stuck", [9, 10, 25, 200])
 async def test_many_calls_for_a_queue_that_takes_none_keep_no_other_from_being_called(
-    stuck: int, monkeypatch: pytest.MonkeyPatch
+    stuck: int, raises: bool, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(reconcile, "_PAGE", 10)
     clock = Clock()
     catalog, broker = MemoryCatalog(clock=clock), Leaderless(clock=clock)
+    broker.raises = raises
     lab = Lab(catalog, clock)
     await lab.beat("w1")
     run = await lab.started(*(f"{n}.md" for n in range(stuck + 1)))

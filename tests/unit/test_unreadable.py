@@ -154,6 +154,26 @@ async def test_a_store_that_takes_none_of_some_outputs_is_away_only_if_it_does_n
             await site.end(taken)
 
 
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_sidecar_of_others_that_can_not_be_had_is_waited_for_only_where_the_store_is_away(
+    answers: bool,
+):
+    site = Site()
+    await site.open()
+    adopted = site.lab.unknown()
+    key = f"{adopted}/pages/x.md"
+    await site.store.write([[Blob(key, b"x")], [Blob(f"{key}.meta.json", b'{"attributes": {"a": 1}}')]])
+    await site.catalog.adopt(adopted)
+    await site.broker.publish((await site.lab.started_replay(adopted, key, stage="pages")).calls)
+    site.store.away = frozenset([f"{key}.meta.json"])
+    site.store.answers = answers
+
+    (one,) = [one for one in (await site.take()).started if one.claim.object_key == key]
+
+    assert (one.problem is None) == answers
+    assert one.told.attributes == {}
+
+
 def test_nothing_that_can_be_read_is_a_store_that_is_away():
     reason = store_unavailable("it is away")
     with pytest.raises(Unavailable, match="it is away"):

@@ -245,7 +245,7 @@ class Runtime:
             # One that waits for a queue may do so for days: those behind it can go on all the same.
             if len(held) >= _MOST_JOBS_HELD:
                 return
-            if len(held - self.services.replay.troubled) >= _MOST_JOBS_AT_ONCE:
+            if len(held - self.services.replay.waiting) >= _MOST_JOBS_AT_ONCE:
                 return
             if self.process.kind != "run" or job in self._jobs:
                 self.drive(job)

@@ -55,7 +55,7 @@ _MOST_TOLD = 10
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 _MOST_TRIES = 5
-"""In a row, of which the broker took nothing: about two seconds, and what it takes to say no."""
+"""To publish a batch: for about two seconds, and what it takes to say no."""
 
 
 class Product(Protocol):
@@ -158,6 +158,7 @@ class Attempts:
         self._tally = tally or Tally()
         self._tracer = tracer
         self._unknown: dict[str, None] = {}
+        self._stuck = False
 
     # -- taking ------------------------------------------------------------------------------------
 
@@ -276,7 +277,7 @@ class Attempts:
         except Unavailable as exc:
             found = [exc] * len(wanted)
         data, besides = found[: len(keys)], dict(zip(strange, found[len(keys) :], strict=True))
-        away, delay = await self._look_at(data)
+        away, delay = await self._look_at(found)
         started = []
         for (delivery, claim), blob in zip(claims, data, strict=True):
             beside = besides.get(claim.object_key)
@@ -286,7 +287,11 @@ class Attempts:
                 started.append(Started(delivery, claim, None, back, span))
                 continue
             if isinstance(beside, Unavailable):
-                beside = None  # a copy for people: no reason to leave the object
+                if away:  # it may be there, and say what this is
+                    back = GivenBack(claim.correlation_id, claim.attempt, delay)
+                    started.append(Started(delivery, claim, None, back, span))
+                    continue
+                beside = None  # refused by a store that answers: no reason to leave the object
             source = claim.source
             fault: tuple[str, str] | None = None
             if blob is None:
@@ -465,15 +470,15 @@ class Attempts:
         """Publish calls and mark them; False when told to stop before the broker took or refused each.
 
         What a broker does not take for a while is left to the reconciler, and what made it is acked: a
-        broker without room gets some by acks alone.
+        broker without room gets some by acks alone. What comes after it is not waited for as long.
         """
         pause = _FIRST_PAUSE
         left = list(children)
-        tries = 0
+        tries = _MOST_TRIES - 1 if self._stuck else 0
         while left:
             sent = await relay.publish(self._broker, left)
             settled = len(sent.confirmed) + len(sent.refused)
-            tries = 0 if settled else tries + 1
+            tries += 1
             if settled:
                 faults.reach("worker.published", settled)
                 await self._catalog.mark_published(sent.confirmed, refused=sent.refused)
@@ -483,10 +488,15 @@ class Attempts:
                 if not self._going_on():
                     return False
                 if tries >= _MOST_TRIES:
+                    if sent.away:
+                        relay.tell_away(sent.away)
+                    self._stuck = True
                     await self._catalog.mark_published([], left=left)
                     return True
                 await self._rest(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
+        if children:
+            self._stuck = False
         return True
 
 

@@ -70,6 +70,7 @@ class Drive:
     Attributes:
         job: the execution that is worked.
         trouble: what keeps it from getting on just now; empty as long as it does.
+        waits: it does nothing just now but wait for that to be over.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Drive:
         self._held = held
         self.job = held.job
         self.trouble = ""
+        self.waits = False
         self._lease = lease
         self._rest = rest
         self._begin = begin
@@ -305,7 +307,11 @@ class Drive:
         events.emit(events.JOB_ENDED, **fields)
 
     async def _wait_longer(self) -> None:
-        await self._rest(self._pause)
+        self.waits = True
+        try:
+            await self._rest(self._pause)
+        finally:
+            self.waits = False
         self._pause = min(self._pause * 2, _LONGEST_PAUSE_SECONDS)
         await self._keep()
 

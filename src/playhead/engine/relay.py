@@ -66,6 +66,11 @@ async def publish(broker: Publisher, calls: Sequence[Call]) -> Published:
     return sorted_out
 
 
+def tell_away(why: Unavailable) -> None:
+    """Say that a broker can't be reached, where nobody else will."""
+    events.emit(events.BACKEND_AWAY, logging.WARNING, code=why.code, detail=why.detail)
+
+
 def tell_marked(sent: Published, tally: Tally) -> None:
     """Tell and count what rows became by being marked: refused ones are dead, and of those of external
     routes the confirmed ones are completed."""

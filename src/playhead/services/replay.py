@@ -321,9 +321,9 @@ class ReplayService:
         return next((drive.trouble for drive in self._driving if drive.job == job), "")
 
     @property
-    def troubled(self) -> set[UUID]:
+    def waiting(self) -> set[UUID]:
         """The jobs driven here that just now only wait: for a queue that takes nothing, or a backend."""
-        return {drive.job for drive in self._driving if drive.trouble}
+        return {drive.job for drive in self._driving if drive.waits}
 
     # -- driving -----------------------------------------------------------------------------------
 

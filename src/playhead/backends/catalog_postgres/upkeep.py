@@ -23,7 +23,7 @@ from playhead.backends.catalog_postgres.rows import (
 )
 from playhead.envelope import Call
 from playhead.ids import moment
-from playhead.liveness import MISSED_BEATS
+from playhead.liveness import MISSED_BEATS, may_live
 from playhead.model import WorkerInfo
 from playhead.ports.catalog.upkeep import Process, Subscription
 from playhead.tally import Numbers, decode, encode, total
@@ -84,7 +84,9 @@ class UpkeepPart(ResendPart):
                 encode(tally) if tally else None,
             )
             if not known:
-                longest = await con.fetchval("SELECT playhead_now() - min(heartbeat_at) FROM processes")
+                others = await con.fetch("SELECT host, pid, playhead_now() - heartbeat_at FROM processes")
+                ages = [age for host, pid, age in others if may_live(host, pid, here=process.host)]
+                longest = max(ages, default=None)
                 await con.execute(
                     "INSERT INTO processes (id, kind, host, pid, queues, started_at, heartbeat_at) "
                     "VALUES ($1, $2, $3, $4, $5, playhead_now(), playhead_now())",

@@ -20,7 +20,7 @@ from playhead.backends.catalog_sqlite.rows import (
 from playhead.envelope import Call
 from playhead.errors import Conflict, catalog_unavailable
 from playhead.ids import moment
-from playhead.liveness import MISSED_BEATS
+from playhead.liveness import MISSED_BEATS, may_live
 from playhead.model import WorkerInfo
 from playhead.ports.catalog.upkeep import Process, Subscription
 from playhead.tally import Numbers, decode, encode, total
@@ -58,8 +58,9 @@ class UpkeepPart(Part):
                 (consumed, now, encode(tally) if tally else None, process.id),
             )
             if not known.rowcount:
-                (first,) = con.execute("SELECT min(heartbeat_at) FROM processes").fetchone()
-                longest = now - first if first is not None else None
+                others = con.execute("SELECT host, pid, heartbeat_at FROM processes").fetchall()
+                beats = [beat for host, pid, beat in others if may_live(host, pid, here=process.host)]
+                longest = now - min(beats) if beats else None
                 con.execute(
                     "INSERT INTO processes (id, kind, host, pid, queues, started_at, heartbeat_at) "
                     "VALUES (?, ?, ?, ?, ?, ?, ?)",
