@@ -260,7 +260,7 @@ def test_an_upload_may_have_so_many_bytes_and_not_one_more(site: Site, hidden: b
     assert answer.status_code == status, answer.text
 
 
-@pytest.mark.parametrize(("over", "status"), [(0, 202), (1, 400)])
+@pytest.mark.parametrize(("over", "status"), [(0, 202), (1, 413)])
 def test_an_input_may_have_so_many_bytes_and_not_one_more(site: Site, over: int, status: int):
     files = [("files", ("a.txt", b"a" * (OBJECT + over)))]
     answer = httpx.post(f"{site.url}/api/v1/configs/mine/run", files=files, trust_env=False)

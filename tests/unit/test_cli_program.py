@@ -116,7 +116,7 @@ def test_version_is_printed(capsys):
         ["dead-letters", "resend", "--execution", "latest", "--route", "x", "--json"],
         ["queues", "--peek", "3", "--json"],
         ["queues", "q", "--peek", "1001", "--json"],  # a server gives no more, so this process doesn't either
-        ["lineage", "x", "--limit", "1001", "--json"],
+        ["lineage", "x", "--limit", "0", "--json"],
         ["search", "search.db", "x", "--limit", "1001", "--json"],
         ["queues", "q", "--peek", "3", "--take", "3", "--json"],
         ["lineage", "x", "--up", "--down", "--json"],

@@ -53,7 +53,8 @@ async def test_a_sidecar_that_is_missing_or_broken_fails_no_replay(ph: Playhead,
     replayed = await ph.replay(source, "pages", "a")
     assert (replayed["objects_found"], replayed["objects_published"]) == (1, 1)
     await ph.work(replayed["execution_id"])
-    assert await ph.stored(replayed["execution_id"], "done") == {"done/a.html": "text/html {}"}
+    attributes = "{'a': 1}" if name == "of others' types" else "{}"  # only its type can't be
+    assert await ph.stored(replayed["execution_id"], "done") == {"done/a.html": f"text/html {attributes}"}
 
     content = await ph.http.get("/api/v1/storage/objects/content", params={"key": key})
     assert (content.status_code, content.content) == (200, b"data")
