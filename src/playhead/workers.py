@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import difflib
+import io
 import logging
-import logging.handlers
 import multiprocessing
 import signal
 import sys
@@ -45,16 +45,18 @@ def set_up_logs(settings: Settings) -> None:
 
 def hold_logs() -> Callable[[], None]:
     """Hold log lines back until what is returned is called; calling it again does nothing."""
-    root = logging.getLogger()
-    handlers = root.handlers[:]
-    # One that is over its capacity writes what it holds: nothing is lost.
-    held = [logging.handlers.MemoryHandler(1000, logging.CRITICAL + 1, one) for one in handlers]
-    root.handlers[:] = held
+    held = io.StringIO()
+    # The handlers stay: what is added to them meanwhile, as the marks of traces, is to stay as well.
+    handlers = [one for one in logging.getLogger().handlers if isinstance(one, logging.StreamHandler)]
+    streams = [one.setStream(held) for one in handlers]
 
     def let_go() -> None:
-        root.handlers[:] = handlers
-        for one in held:
-            one.close()
+        for one, stream in zip(handlers, streams, strict=True):
+            one.setStream(stream)
+        sys.stderr.write(held.getvalue())
+        sys.stderr.flush()
+        held.seek(0)
+        held.truncate()
 
     return let_go
 

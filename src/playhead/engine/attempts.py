@@ -8,7 +8,8 @@ The order of steps, and why each is right after a `kill -9` at any line:
 4. *finish*: one transaction ends the attempt: row, outputs, children. Before it, nothing counts; after
    it, all of it does.
 5. *publish the children, mark them, then ack*: a crash in between leaves unpublished rows, which are
-   published when this delivery comes again, or by the reconciler when its publisher is dead.
+   published when this delivery comes again, or by the reconciler when its publisher is dead. Those that the
+   broker does not take are given up first, then acked: from then on they are the reconciler's.
 6. *look whether the execution has ended* after the commit that closed a row; the reconciler looks too.
 """
 
@@ -282,16 +283,13 @@ class Attempts:
         for (delivery, claim), blob in zip(claims, data, strict=True):
             beside = besides.get(claim.object_key)
             span = spans.get(claim.correlation_id)
+            if isinstance(beside, Unavailable):
+                # It may be there, and say what this is; refused by a store that answers, it is none.
+                blob, beside = (beside if away else blob), None
             if isinstance(blob, Unavailable):
                 back = GivenBack(claim.correlation_id, claim.attempt, delay)
                 started.append(Started(delivery, claim, None, back, span))
                 continue
-            if isinstance(beside, Unavailable):
-                if away:  # it may be there, and say what this is
-                    back = GivenBack(claim.correlation_id, claim.attempt, delay)
-                    started.append(Started(delivery, claim, None, back, span))
-                    continue
-                beside = None  # refused by a store that answers: no reason to leave the object
             source = claim.source
             fault: tuple[str, str] | None = None
             if blob is None:

@@ -123,8 +123,8 @@ class ReconcileService:
             await self._catalog.mark_published(sent.confirmed, refused=sent.refused)
             relay.tell_marked(sent, self._tally)
             if sent.away:
+                await self._broker.check()  # raises where it is the whole broker, which is told then
                 relay.tell_away(sent.away)
-                await self._broker.check()  # else it is these queues alone, that can't be declared
             stuck.update(call.headers.queue for call in sent.uncertain)
             # Each page that goes on has either emptied itself or named a queue that the next one leaves out.
             if len(calls) < _PAGE:

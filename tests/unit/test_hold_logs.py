@@ -1,0 +1,35 @@
+"""Log lines that wait until a server has said where it listens."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import pytest
+
+from playhead.workers import hold_logs
+
+
+def test_lines_are_held_back_and_what_marks_them_meanwhile_marks_those_that_follow(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(mark)s %(message)s"))
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [handler])
+
+    def mark(record: logging.LogRecord) -> bool:
+        record.mark = "marked"
+        return True
+
+    let_go = hold_logs()
+    for one in root.handlers:  # as traces do, when the runtime is opened
+        one.addFilter(mark)
+    root.warning("early")
+    assert capsys.readouterr().err == ""
+
+    let_go()
+    assert capsys.readouterr().err == "marked early\n"
+    root.warning("late")
+    let_go()
+    assert capsys.readouterr().err == "marked late\n"
