@@ -343,8 +343,8 @@ async def _each(items: Sequence[X], work: Callable[[X], Awaitable[T]]) -> list[T
     """Do the work for all items; in place of what can't be done stands why.
 
     A store that is away is not asked for every item: whoever fails after somebody else did, and nobody
-    succeeded between the two, gives up. When all have, what is left is given up with them; the order is no
-    matter of whose turn it is, or the same would be left each time.
+    succeeded between the two, gives up. When all have, what is left is given up with them. The order is
+    random, or the same ones would be left each time.
     """
     rest = iter(random.sample(list(enumerate(items)), len(items)))
     done: dict[int, T | Unavailable] = {}
