@@ -27,7 +27,7 @@ TAG: Final = r"^[^\x00-\x1f\x7f]*$"
 """What a tag is made of: no control characters."""
 
 _FIRST_PAUSE_SECONDS = 1.0
-_LONGEST_PAUSE_SECONDS = 30.0
+_LONGEST_PAUSE_SECONDS = 5.0
 _LATE_SECONDS = 120.0
 """For so long an execution is looked for whose beginning was not heard of. A COMMIT is seldom under way for
 as long as that when nobody waits for it."""
