@@ -138,6 +138,7 @@ def test_it_runs_what_the_demo_runs(made: Generated):
     # Apply, and see what is wrong with one that can't be applied.
     applied = made.ask("configs", "create_config", body=kinds.ConfigSource(CONFIG))
     assert (applied.name, applied.version, applied.active) == ("docs", 1, True)
+    assert applied.created_at.tzinfo is not None
     faulty = kinds.ConfigSource(CONFIG.replace("entry: convert", "entry: convrt"))
     [fault] = made.ask("configs", "validate_config", body=faulty).diagnostics
     assert (fault.code, fault.suggestion, fault.line > 0) == ("E301", "convert", True)

@@ -127,6 +127,14 @@ async def test_a_field_of_a_dataclass_says_what_its_docstring_says_of_it(playhea
     assert schemas["ExecutionPage"]["description"] == "A piece of a list."
 
 
+async def test_every_field_that_is_a_time_says_so(playhead: Playhead):
+    schemas = (await _served(playhead))["components"]["schemas"]
+    fields = [f for schema in schemas.values() for f in schema.get("properties", {}).items()]
+    told = [(name, field) for name, field in fields if "RFC 3339" in field.get("description", "")]
+    assert len(told) > 15
+    assert [name for name, field in told if '"format": "date-time"' not in json.dumps(field)] == []
+
+
 async def test_every_reference_of_the_description_leads_somewhere(playhead: Playhead):
     described = await _served(playhead)
     text = json.dumps(described)

@@ -2,7 +2,8 @@
 
 The framework names operations by function, path and method, calls every page `Page`, and leaves bodies
 that a router describes by hand without a name; a generator makes bad names of that, or gives up. Of a
-dataclass it tells the docstring as a whole, and nothing of it at the fields that it is about.
+dataclass it tells the docstring as a whole, and nothing of it at the fields that it is about; and that a
+field named `…_at` is a time, it can't know.
 """
 
 from __future__ import annotations
@@ -86,6 +87,15 @@ def _tell_fields(kind: type, schemas: dict[str, Any]) -> None:
             for field, shown in schema["properties"].items():
                 if field in lines:
                     shown["description"] = lines[field]
+                if field.endswith("_at"):
+                    _tell_time(shown)
+
+
+def _tell_time(shown: dict[str, Any]) -> None:
+    """Say that a string is a time, so that a generated client makes one of it."""
+    for kind in shown.get("anyOf", [shown]):
+        if kind["type"] == "string":
+            kind["format"] = "date-time"
 
 
 def _for_readers_of_json(text: str) -> str:
