@@ -14,7 +14,8 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from playhead.backends._postgres import Connection
-from playhead.backends.catalog_postgres.rows import BURNT, RUNNING, WRITING, Part
+from playhead.backends._sql_catalog.rows import BURNT, RUNNING, WRITING
+from playhead.backends.catalog_postgres.rows import Part
 from playhead.keys import renamed
 from playhead.ports.catalog.work import Binding, Bound, NewOutput, Unbound
 

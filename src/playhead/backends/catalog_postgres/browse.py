@@ -6,23 +6,24 @@ in it, and keeps the newest of those, so a page costs the same in the first and 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, Literal
 from uuid import UUID
 
 from playhead.backends._postgres import Connection, Row
-from playhead.backends.catalog_postgres.rows import (
+from playhead.backends._sql_catalog.rows import (
+    ABOVE_ALL,
     DEAD,
+    EXECUTION,
     PENDING,
     RETRY,
     RUNNING,
     STORED,
-    Part,
+    add_up,
     moment_or_none,
-    of_route,
+    thaw,
 )
-from playhead.backends.catalog_postgres.rows import EXECUTION as _EXECUTION
+from playhead.backends.catalog_postgres.rows import Part, of_route
 from playhead.ids import created_at, moment
 from playhead.model import (
     ROW_STATES,
@@ -47,7 +48,6 @@ _DEAD = (
     "SELECT m.n, m.id, e.id, m.lane, m.object_key, m.attempt, m.error_code, m.error, m.ended_at, m.traceback "
     "FROM messages m JOIN executions e ON e.n = m.execution "
 )
-_ABOVE_ALL = (1 << 63) - 1
 _UP = (
     "WITH RECURSIVE up (n, parent, object_key, distance, via) AS ("
     "SELECT n, parent, object_key, 0, 'self' FROM messages WHERE n = $1 "
@@ -76,7 +76,7 @@ class BrowsePart(Part):
     async def executions_named(self, executions: Sequence[UUID]) -> list[Execution]:
         async def job(con: Connection) -> list[Execution]:
             return await self._executions(
-                con, await con.fetch(f"{_EXECUTION} WHERE e.id = ANY($1::uuid[])", list(executions))
+                con, await con.fetch(f"{EXECUTION} WHERE e.id = ANY($1::uuid[])", list(executions))
             )
 
         return await self._read(job)
@@ -85,7 +85,7 @@ class BrowsePart(Part):
         self, where: ExecutionFilter, *, before: int | None = None, limit: int = 100
     ) -> tuple[list[Execution], int | None]:
         conditions = ["e.n < $1"]
-        values: list[Any] = [_ABOVE_ALL if before is None else before, limit + 1]
+        values: list[Any] = [ABOVE_ALL if before is None else before, limit + 1]
         for condition, value in (
             ("e.status = ${}", where.status),
             ("e.kind = ${}", where.kind),
@@ -110,7 +110,7 @@ class BrowsePart(Part):
         async def job(con: Connection) -> tuple[list[Execution], int | None]:
             numbers = [n for (n,) in await con.fetch(newest, *values)]
             rows = await con.fetch(
-                f"{_EXECUTION} WHERE e.n = ANY($1::bigint[]) ORDER BY e.n DESC", numbers[:limit]
+                f"{EXECUTION} WHERE e.n = ANY($1::bigint[]) ORDER BY e.n DESC", numbers[:limit]
             )
             page = await self._executions(con, rows)
             return page, numbers[limit - 1] if len(numbers) > limit else None
@@ -126,7 +126,7 @@ class BrowsePart(Part):
                 return []
             n, config_version, frozen = row
             rows = await self._count_rows(con, n)
-            if frozen and self._sum(rows) != Counts(**json.loads(frozen)):
+            if frozen and add_up(rows) != thaw(frozen):
                 # Another process ended it after we counted; its routes must add up to what it shows.
                 rows = await self._count_rows(con, n, fresh=True)
             found = []
@@ -240,7 +240,7 @@ class BrowsePart(Part):
                 "AND -m.n > -$1::bigint ORDER BY -m.n LIMIT $2) x "
                 "WHERE ($3::uuid IS NULL OR e.id = $3) AND ($4::uuid IS NULL OR e.batch = $4) "
                 "AND ($6::text IS NULL OR l.route = $6) ORDER BY x.n DESC LIMIT $2",
-                _ABOVE_ALL if before is None else before,
+                ABOVE_ALL if before is None else before,
                 limit + 1,
                 execution,
                 batch,
@@ -362,7 +362,7 @@ class BrowsePart(Part):
                 f"SELECT x.n FROM {lanes} CROSS JOIN LATERAL (SELECT m.n FROM messages m "
                 f"WHERE {which} AND -m.n > -$1::bigint ORDER BY -m.n LIMIT $2) x "
                 f"WHERE {of_route(3)} ORDER BY x.n DESC LIMIT $2",
-                *(_ABOVE_ALL if before is None else before, limit + 1, route),
+                *(ABOVE_ALL if before is None else before, limit + 1, route),
                 *(() if execution is None else (execution,)),
             )
             found = [n for (n,) in rows]

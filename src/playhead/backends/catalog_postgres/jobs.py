@@ -12,20 +12,19 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from playhead.backends._postgres import Connection
-from playhead.backends.catalog_postgres.replays import REPLAY, ReplaysPart
-from playhead.backends.catalog_postgres.rows import (
+from playhead.backends._sql_catalog.rows import (
+    CALL,
     CANCELLED,
     COMPLETED,
     DEAD,
-    LONG_SECONDS,
     PENDING,
     RETRY,
     STORED,
     WRITING,
-    CallMaker,
     Lane,
-    storable,
 )
+from playhead.backends.catalog_postgres.replays import REPLAY, ReplaysPart
+from playhead.backends.catalog_postgres.rows import LONG_SECONDS, CallMaker, storable
 from playhead.envelope import Call
 from playhead.errors import BadRequest, Conflict
 from playhead.ids import mint, text
@@ -376,7 +375,7 @@ class JobsPart(ReplaysPart):
             if fenced is None:
                 return []
             rows = await con.fetch(
-                f"{CallMaker.SELECT} WHERE m.execution = $1 AND m.ordinal > $2 AND m.state = {PENDING} "
+                f"{CALL} WHERE m.execution = $1 AND m.ordinal > $2 AND m.state = {PENDING} "
                 "AND m.published IS NULL ORDER BY m.ordinal LIMIT $3",
                 *(fenced.n, fenced.watermark, limit),
             )
@@ -425,7 +424,7 @@ class JobsPart(ReplaysPart):
             if fenced is None:
                 return []
             rows = await con.fetch(
-                f"{CallMaker.SELECT} WHERE m.published = -1 AND m.state = {PENDING} "
+                f"{CALL} WHERE m.published = -1 AND m.state = {PENDING} "
                 "AND m.execution = $1 ORDER BY m.n LIMIT $2",
                 *(fenced.n, limit),
             )
@@ -507,7 +506,7 @@ class JobsPart(ReplaysPart):
                     "WHERE n = $1",
                     n,
                 )
-                self._counts.pop(n, None)
+                self._counts.forget(n)
                 if not await self._is_open(con, n):
                     await self._settle_execution(con, n)
             return await self._find_execution(con, execution)

@@ -7,7 +7,8 @@ from typing import Literal
 from uuid import UUID
 
 from playhead.backends._postgres import Connection, Row
-from playhead.backends.catalog_postgres.rows import CANCELLED, DEAD, PENDING, Part, moment_or_none
+from playhead.backends._sql_catalog.rows import CANCELLED, DEAD, PENDING, moment_or_none
+from playhead.backends.catalog_postgres.rows import Part
 from playhead.ids import moment
 from playhead.model import MOST_ERRORS, UNCERTAIN, Replay
 

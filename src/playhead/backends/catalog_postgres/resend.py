@@ -13,7 +13,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from playhead.backends._postgres import Connection, Row
-from playhead.backends.catalog_postgres.rows import DEAD, PENDING, Part, of_route
+from playhead.backends._sql_catalog.rows import DEAD, PENDING
+from playhead.backends.catalog_postgres.rows import Part, of_route
 from playhead.errors import Conflict
 
 _STEP = 2_000
@@ -125,5 +126,5 @@ class ResendPart(Part):
             list(woken),
         )
         for execution_n in woken:
-            self._counts.pop(execution_n, None)
+            self._counts.forget(execution_n)
         return sent

@@ -2,57 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from playhead.backends._postgres import Connection, Job, Postgres, Row, Unreachable
+from playhead.backends._sql_catalog.rows import (
+    DEAD,
+    EXECUTION,
+    LANE,
+    PENDING,
+    RETRY,
+    ByLane,
+    KnownCounts,
+    Lane,
+    add_up,
+    execution_of,
+    freeze,
+    thaw,
+)
 from playhead.envelope import Call, Headers
 from playhead.errors import catalog_unavailable
-from playhead.ids import moment
 from playhead.liveness import Liveness
-from playhead.model import ROW_STATES, Counts, Execution, Problem
+from playhead.model import Execution
 
 T = TypeVar("T")
 
-PENDING: Final = ROW_STATES.index("pending")
-RUNNING: Final = ROW_STATES.index("running")
-RETRY: Final = ROW_STATES.index("retry")
-COMPLETED: Final = ROW_STATES.index("completed")
-SKIPPED: Final = ROW_STATES.index("skipped")
-DEAD: Final = ROW_STATES.index("dead")
-CANCELLED: Final = ROW_STATES.index("cancelled")
-
-WRITING: Final = 0
-STORED: Final = 1
-BURNT: Final = 2
-
 LONG_SECONDS: Final = 600.0
 """For a transaction over all rows of an execution, of which there may be millions."""
-
-EXECUTION = (
-    "SELECT e.n, e.id, e.kind, e.status, c.name, c.version, c.hash, e.parent, e.batch, e.created_at, e.ended_at, "
-    "e.counts, coalesce(j.error_code, ''), coalesce(j.error, '') FROM executions e "
-    "LEFT JOIN config_versions c ON c.id = e.config_version LEFT JOIN jobs j ON j.execution = e.n"
-)
-
-
-class Lane(NamedTuple):
-    """A route of a config version; immutable, so it is remembered."""
-
-    id: int
-    config_version: int
-    config: str
-    version: int
-    hash: str
-    route: str
-    queue: str
-    stage: str | None
-    external: bool
-    max_attempts: int
-    feeds: tuple[str, ...]
 
 
 def storable(text: str | None) -> str | None:
@@ -68,17 +46,8 @@ def of_route(parameter: int) -> str:
     return f"(${parameter}::text IS NULL OR ${parameter}::text IN (l.route, {config} || '/' || l.route))"
 
 
-def moment_or_none(seconds: float | None) -> str | None:
-    return moment(seconds) if seconds is not None else None
-
-
 class CallMaker:
     """Makes calls from rows, one `Headers` for each execution and lane."""
-
-    SELECT = (
-        "SELECT m.id, m.generation, p.id, m.object_key, m.ordinal, m.execution, m.lane, e.id, e.batch, e.traceparent "
-        "FROM messages m JOIN executions e ON e.n = m.execution LEFT JOIN messages p ON p.n = m.parent "
-    )
 
     def __init__(self, lanes: dict[int, Lane]) -> None:
         self._lanes = lanes
@@ -96,7 +65,7 @@ class CallMaker:
         return known
 
     def calls(self, rows: Iterable[Row]) -> list[Call]:
-        """Calls from rows as `SELECT` gives them. Their lanes must be known."""
+        """Calls from rows as `CALL` gives them. Their lanes must be known."""
         made = []
         for cid, generation, parent, key, ordinal, execution, lane_id, uuid, batch, traceparent in rows:
             headers, external = self.headers(execution, lane_id, uuid, batch, traceparent)
@@ -123,7 +92,7 @@ class Part:
         self._losses = 0
         self._lanes: dict[int, Lane] = {}
         self._feeds: dict[tuple[int, str], int] = {}
-        self._counts: dict[int, tuple[float, dict[tuple[int, int], int]]] = {}
+        self._counts = KnownCounts(slow_seconds=0.02)
 
     async def _write(self, job: Job[T], *, seconds: float = 30.0, urgent: bool = False) -> T:
         """Run `job` in one write transaction. It may be run again from its start, so it changes nothing of
@@ -162,13 +131,7 @@ class Part:
             self._lanes, self._feeds = {}, {}  # new ones: a task that looks into the old ones goes on
 
     async def _fetch_lanes(self, con: Connection, where: str, *values: Any) -> list[Lane]:
-        rows = await con.fetch(
-            "SELECT l.id, c.id, c.name, c.version, c.hash, l.route, l.queue, l.stage, l.external, "
-            "l.max_attempts, l.feeds FROM lanes l JOIN config_versions c ON c.id = l.config_version "
-            f"WHERE {where} ORDER BY l.id",
-            *values,
-        )
-        return [Lane._make((*row[:10], tuple(json.loads(row[10])))) for row in rows]
+        return [Lane.of(row) for row in await con.fetch(f"{LANE} WHERE {where} ORDER BY l.id", *values)]
 
     async def _lane(self, con: Connection, lane_id: int) -> Lane:
         return (await self._learn(con, (lane_id,)))[lane_id]
@@ -195,7 +158,7 @@ class Part:
         return {p for (p,) in rows}
 
     async def _calls(self, con: Connection, rows: Sequence[Row]) -> list[Call]:
-        """Calls from rows as `CallMaker.SELECT` gives them."""
+        """Calls from rows as `CALL` gives them."""
         return CallMaker(await self._learn(con, {row[6] for row in rows})).calls(rows)
 
     async def _refuse(self, con: Connection, refused: Sequence[tuple[Call, str]]) -> None:
@@ -241,30 +204,18 @@ class Part:
         )
         return {row[0]: row[1] for row in rows}
 
-    async def _count_rows(
-        self, con: Connection, n: int, *, fresh: bool = False
-    ) -> dict[tuple[int, int], int]:
+    async def _count_rows(self, con: Connection, n: int, *, fresh: bool = False) -> ByLane:
         """Numbers of rows by (lane, state), at most a second old unless `fresh`."""
-        known = self._counts.get(n)
-        now = time.monotonic()
-        if known and not fresh and now - known[0] < 1.0:
-            return known[1]
+        known = None if fresh else self._counts.get(n)
+        if known is not None:
+            return known
+        began = time.monotonic()
         rows = await con.fetch(
             "SELECT lane, state, count(*) FROM messages WHERE execution = $1 GROUP BY state, lane", n
         )
         found = {(lane, state): count for lane, state, count in rows}
-        took = time.monotonic() - now
-        if len(self._counts) > 1000:
-            self._counts.clear()
-        if took > 0.02:  # small ones are counted anew each time: what is shown is then never behind
-            self._counts[n] = (time.monotonic(), found)
+        self._counts.keep(n, found, began=began)
         return found
-
-    def _sum(self, by_lane: dict[tuple[int, int], int]) -> Counts:
-        by_state: dict[str, int] = {}
-        for (_, state), count in by_lane.items():
-            by_state[ROW_STATES[state]] = by_state.get(ROW_STATES[state], 0) + count
-        return Counts.of(by_state)
 
     async def _executions(self, con: Connection, rows: Sequence[Row]) -> list[Execution]:
         """From rows as `EXECUTION` gives them."""
@@ -276,27 +227,9 @@ class Part:
             tags[n].append(tag)
         made = []
         for row in rows:
-            n, uuid, kind, status, config, version, digest, parent, batch, created, ended, counts = row[:12]
-            code, error = row[12:]
-            made.append(
-                Execution(
-                    execution_id=uuid,
-                    kind=kind,
-                    status=status,
-                    config=config,
-                    config_version=version,
-                    config_hash=digest,
-                    parent_execution_id=parent,
-                    replay_batch_id=batch,
-                    tags=tags[n],
-                    created_at=moment(created),
-                    ended_at=moment_or_none(ended),
-                    error=Problem(code, error) if code else None,
-                    counts=Counts(**json.loads(counts))
-                    if counts
-                    else self._sum(await self._count_rows(con, n)),
-                )
-            )
+            n, frozen = row[0], row[11]
+            counts = thaw(frozen) if frozen else add_up(await self._count_rows(con, n))
+            made.append(execution_of(row, tags[n], counts))
         return made
 
     async def _find_execution(self, con: Connection, execution: UUID) -> Execution | None:
@@ -305,12 +238,9 @@ class Part:
 
     async def _settle_execution(self, con: Connection, n: int) -> None:
         """Freeze the counts of an execution that has ended and has no open row."""
-        counts = self._sum(await self._count_rows(con, n, fresh=True))
-        frozen = {f: getattr(counts, f) for f in ("pending", "completed", "failed", "cancelled", "total")}
-        await con.execute(
-            "UPDATE executions SET settled = true, counts = $1 WHERE n = $2", json.dumps(frozen), n
-        )
-        self._counts.pop(n, None)
+        frozen = freeze(add_up(await self._count_rows(con, n, fresh=True)))
+        await con.execute("UPDATE executions SET settled = true, counts = $1 WHERE n = $2", frozen, n)
+        self._counts.forget(n)
 
     async def _is_open(self, con: Connection, n: int) -> bool:
         """Whether any row, or the root, of an execution is open."""

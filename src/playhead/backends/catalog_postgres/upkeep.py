@@ -12,15 +12,9 @@ from typing import Any
 from uuid import UUID
 
 from playhead.backends._postgres import Connection
+from playhead.backends._sql_catalog.rows import CALL, CANCELLED, PENDING, RETRY, RUNNING
 from playhead.backends.catalog_postgres.resend import ResendPart
-from playhead.backends.catalog_postgres.rows import (
-    CANCELLED,
-    LONG_SECONDS,
-    PENDING,
-    RETRY,
-    RUNNING,
-    CallMaker,
-)
+from playhead.backends.catalog_postgres.rows import LONG_SECONDS
 from playhead.envelope import Call
 from playhead.ids import moment
 from playhead.liveness import MISSED_BEATS, may_live
@@ -214,8 +208,7 @@ class UpkeepPart(ResendPart):
     async def _calls_of(self, con: Connection, rows: Sequence[int]) -> list[Call]:
         """Calls for rows, in the order given."""
         found = await con.fetch(
-            f"{CallMaker.SELECT} JOIN unnest($1::bigint[]) WITH ORDINALITY AS g (n, place) ON g.n = m.n "
-            "ORDER BY g.place",
+            f"{CALL} JOIN unnest($1::bigint[]) WITH ORDINALITY AS g (n, place) ON g.n = m.n ORDER BY g.place",
             rows,
         )
         return await self._calls(con, found)

@@ -18,21 +18,20 @@ from typing import NamedTuple
 from uuid import UUID
 
 from playhead.backends._postgres import Connection
-from playhead.backends.catalog_postgres.bindings import BindPart
-from playhead.backends.catalog_postgres.rows import (
+from playhead.backends._sql_catalog.rows import (
     BURNT,
+    CALL,
     CANCELLED,
     COMPLETED,
     DEAD,
-    LONG_SECONDS,
     PENDING,
     RETRY,
     RUNNING,
     STORED,
     WRITING,
-    CallMaker,
-    storable,
 )
+from playhead.backends.catalog_postgres.bindings import BindPart
+from playhead.backends.catalog_postgres.rows import LONG_SECONDS, CallMaker, storable
 from playhead.envelope import Call
 from playhead.ids import mint, text
 from playhead.ports.catalog.work import (
@@ -237,7 +236,7 @@ class WorkPart(BindPart):
         calls: dict[str, list[Call]] = defaultdict(list)
         if parents:
             rows = await con.fetch(
-                f"{CallMaker.SELECT} WHERE m.parent = ANY($1::bigint[]) AND m.published = 0 AND m.state = {PENDING} "
+                f"{CALL} WHERE m.parent = ANY($1::bigint[]) AND m.published = 0 AND m.state = {PENDING} "
                 "ORDER BY m.n",
                 parents,
             )

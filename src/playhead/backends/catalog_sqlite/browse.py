@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Literal
 from uuid import UUID
 
+from playhead.backends._sql_catalog.rows import (
+    ABOVE_ALL,
+    DEAD,
+    EXECUTION,
+    STORED,
+    add_up,
+    moment_or_none,
+    thaw,
+)
 from playhead.backends._sqlite import Connection
-from playhead.backends.catalog_sqlite.rows import DEAD, STORED, Part, moment_or_none, of_route, uuid_or_none
-from playhead.backends.catalog_sqlite.rows import EXECUTION as _EXECUTION
+from playhead.backends.catalog_sqlite.rows import Part, of_route, uuid_or_none
 from playhead.ids import created_at, moment
 from playhead.model import (
     ROW_STATES,
@@ -35,7 +42,6 @@ _DEAD = (
     "SELECT m.n, m.id, e.id, m.lane, m.object_key, m.attempt, m.error_code, m.error, m.ended_at, m.traceback "
     "FROM messages m JOIN executions e ON e.n = m.execution JOIN lanes l ON l.id = m.lane "
 )
-_ABOVE_ALL = (1 << 63) - 1
 
 _Via = Literal["self", "parent", "replay"]
 
@@ -72,7 +78,7 @@ class BrowsePart(Part):
 
         def job(con: Connection) -> tuple[list[Execution], int | None]:
             rows = con.execute(
-                f"{_EXECUTION} WHERE {' AND '.join(conditions)} ORDER BY e.n DESC LIMIT ?",
+                f"{EXECUTION} WHERE {' AND '.join(conditions)} ORDER BY e.n DESC LIMIT ?",
                 (*values, limit + 1),
             ).fetchall()
             page = [self._execution(con, r) for r in rows[:limit]]
@@ -89,7 +95,7 @@ class BrowsePart(Part):
                 return []
             n, config_version, frozen = row
             rows = self._count_rows(con, n)
-            if frozen and self._sum(rows) != Counts(**json.loads(frozen)):
+            if frozen and add_up(rows) != thaw(frozen):
                 # Another process ended it after we counted; its routes must add up to what it shows.
                 rows = self._count_rows(con, n, fresh=True)
             found = []
@@ -214,7 +220,7 @@ class BrowsePart(Part):
                 rows = con.execute(
                     "SELECT n FROM messages INDEXED BY messages_by_state "
                     "WHERE execution = ? AND state = ? AND lane = ? AND n < ? ORDER BY n DESC LIMIT ?",
-                    (execution, state, lane, _ABOVE_ALL if before is None else before, limit),
+                    (execution, state, lane, ABOVE_ALL if before is None else before, limit),
                 )
                 found += [n for (n,) in rows]
         return found

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from playhead.backends._sqlite import Connection, insert
-from playhead.backends.catalog_sqlite.replays import REPLAY, ReplaysPart
-from playhead.backends.catalog_sqlite.rows import (
+from playhead.backends._sql_catalog.rows import (
+    CALL,
     CANCELLED,
     COMPLETED,
     DEAD,
@@ -17,8 +16,10 @@ from playhead.backends.catalog_sqlite.rows import (
     STORED,
     WRITING,
     Lane,
-    raw,
 )
+from playhead.backends._sqlite import Connection, insert
+from playhead.backends.catalog_sqlite.replays import REPLAY, ReplaysPart
+from playhead.backends.catalog_sqlite.rows import raw
 from playhead.envelope import Call
 from playhead.errors import BadRequest, Conflict
 from playhead.ids import mint, text
@@ -347,7 +348,7 @@ class JobsPart(ReplaysPart):
             n, _, _, _, watermark = fenced
             maker = self._call_maker(con)
             rows = con.execute(
-                f"{maker.SELECT} WHERE m.execution = ? AND m.ordinal > ? AND m.state = ? "
+                f"{CALL} WHERE m.execution = ? AND m.ordinal > ? AND m.state = ? "
                 "AND m.published IS NULL ORDER BY m.ordinal LIMIT ?",
                 (n, watermark, PENDING, limit),
             ).fetchall()
@@ -396,7 +397,7 @@ class JobsPart(ReplaysPart):
                 return []
             maker = self._call_maker(con)
             rows = con.execute(
-                f"{maker.SELECT} WHERE m.published = -1 AND m.state = ? AND m.execution = ? ORDER BY m.n LIMIT ?",
+                f"{CALL} WHERE m.published = -1 AND m.state = ? AND m.execution = ? ORDER BY m.n LIMIT ?",
                 (PENDING, fenced[0], limit),
             ).fetchall()
             return maker.calls(rows)
@@ -474,7 +475,7 @@ class JobsPart(ReplaysPart):
                     "WHERE execution = ?",
                     (now, n),
                 )
-                self._counts.pop(n, None)
+                self._counts.forget(n)
                 if not self._is_open(con, n):
                     self._settle_execution(con, n)
             return self._find_execution(con, execution)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal
 from uuid import UUID
 
+from playhead.backends._sql_catalog.rows import CANCELLED, DEAD, PENDING, moment_or_none
 from playhead.backends._sqlite import Connection
-from playhead.backends.catalog_sqlite.rows import CANCELLED, DEAD, PENDING, Part, moment_or_none
+from playhead.backends.catalog_sqlite.rows import Part
 from playhead.ids import moment
 from playhead.model import MOST_ERRORS, UNCERTAIN, Replay
 

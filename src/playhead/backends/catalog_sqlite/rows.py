@@ -2,54 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
+from playhead.backends._sql_catalog.rows import (
+    DEAD,
+    EXECUTION,
+    LANE,
+    PENDING,
+    RETRY,
+    ByLane,
+    KnownCounts,
+    Lane,
+    add_up,
+    execution_of,
+    freeze,
+    thaw,
+)
 from playhead.backends._sqlite import Connection, Database, Error
 from playhead.envelope import Call, Headers
 from playhead.errors import catalog_unavailable
-from playhead.ids import moment, text
+from playhead.ids import text
 from playhead.liveness import Liveness
-from playhead.model import ROW_STATES, Counts, Execution, Problem
+from playhead.model import Execution
 
 T = TypeVar("T")
-
-PENDING: Final = ROW_STATES.index("pending")
-RUNNING: Final = ROW_STATES.index("running")
-RETRY: Final = ROW_STATES.index("retry")
-COMPLETED: Final = ROW_STATES.index("completed")
-SKIPPED: Final = ROW_STATES.index("skipped")
-DEAD: Final = ROW_STATES.index("dead")
-CANCELLED: Final = ROW_STATES.index("cancelled")
-
-WRITING: Final = 0
-STORED: Final = 1
-BURNT: Final = 2
-
-EXECUTION = (
-    "SELECT e.n, e.id, e.kind, e.status, c.name, c.version, c.hash, e.parent, e.batch, e.created_at, e.ended_at, "
-    "e.counts, coalesce(j.error_code, ''), coalesce(j.error, '') FROM executions e "
-    "LEFT JOIN config_versions c ON c.id = e.config_version LEFT JOIN jobs j ON j.execution = e.n"
-)
-
-
-class Lane(NamedTuple):
-    """A route of a config version; immutable, so it is remembered."""
-
-    id: int
-    config_version: int
-    config: str
-    version: int
-    hash: str
-    route: str
-    queue: str
-    stage: str | None
-    external: bool
-    max_attempts: int
-    feeds: tuple[str, ...]
 
 
 def raw(correlation_id: str) -> bytes:
@@ -67,17 +46,8 @@ def of_route(parameter: int) -> str:
     return f"(?{parameter} IS NULL OR ?{parameter} IN (l.route, {config} || '/' || l.route))"
 
 
-def moment_or_none(seconds: float | None) -> str | None:
-    return moment(seconds) if seconds is not None else None
-
-
 class CallMaker:
     """Makes calls from rows, one `Headers` for each execution and lane."""
-
-    SELECT = (
-        "SELECT m.id, m.generation, p.id, m.object_key, m.ordinal, m.execution, m.lane, e.id, e.batch, e.traceparent "
-        "FROM messages m JOIN executions e ON e.n = m.execution LEFT JOIN messages p ON p.n = m.parent "
-    )
 
     def __init__(self, lane: Callable[[Connection, int], Lane], con: Connection) -> None:
         self._lane = lane
@@ -98,7 +68,7 @@ class CallMaker:
         return known
 
     def calls(self, rows: Iterable[tuple[Any, ...]]) -> list[Call]:
-        """Calls from rows as `SELECT` gives them."""
+        """Calls from rows as `CALL` gives them."""
         made = []
         for cid, generation, parent, key, ordinal, execution, lane_id, uuid, batch, traceparent in rows:
             headers, external = self.headers(execution, lane_id, uuid, batch, traceparent)
@@ -126,7 +96,7 @@ class Part:
         self._clock = clock
         self._lanes: dict[int, Lane] = {}
         self._feeds: dict[tuple[int, str], int] = {}
-        self._counts: dict[int, tuple[float, dict[tuple[int, int], int]]] = {}
+        self._counts = KnownCounts(slow_seconds=0.005)
 
     async def _write(self, job: Callable[[Connection], T]) -> T:
         try:
@@ -149,15 +119,8 @@ class Part:
     def _lane(self, con: Connection, lane_id: int) -> Lane:
         lane = self._lanes.get(lane_id)
         if lane is None:
-            row = con.execute(
-                "SELECT l.id, c.id, c.name, c.version, c.hash, l.route, l.queue, l.stage, l.external, "
-                "l.max_attempts, l.feeds FROM lanes l JOIN config_versions c ON c.id = l.config_version "
-                "WHERE l.id = ?",
-                (lane_id,),
-            ).fetchone()
-            lane = self._lanes[lane_id] = Lane._make(
-                (*row[:8], bool(row[8]), row[9], tuple(json.loads(row[10])))
-            )
+            row = con.execute(f"{LANE} WHERE l.id = ?", (lane_id,)).fetchone()
+            lane = self._lanes[lane_id] = Lane.of(row)
         return lane
 
     def _lanes_of(self, con: Connection, config_version: int) -> list[Lane]:
@@ -191,64 +154,26 @@ class Part:
         row = con.execute("SELECT n FROM executions WHERE id = ?", (execution.bytes,)).fetchone()
         return int(row[0]) if row else None
 
-    def _count_rows(self, con: Connection, n: int, *, fresh: bool = False) -> dict[tuple[int, int], int]:
+    def _count_rows(self, con: Connection, n: int, *, fresh: bool = False) -> ByLane:
         """Numbers of rows by (lane, state), at most a second old unless `fresh`."""
-        known = self._counts.get(n)
-        now = time.monotonic()
-        if known and not fresh and now - known[0] < 1.0:
-            return known[1]
+        known = None if fresh else self._counts.get(n)
+        if known is not None:
+            return known
+        began = time.monotonic()
         rows = con.execute(
             "SELECT lane, state, count(*) FROM messages INDEXED BY messages_by_state WHERE execution = ? GROUP BY state, lane",
             (n,),
         )
         found = {(lane, state): count for lane, state, count in rows}
-        took = time.monotonic() - now
-        if len(self._counts) > 1000:
-            self._counts.clear()
-        if took > 0.005:  # small ones are counted anew each time: what is shown is then never behind
-            self._counts[n] = (time.monotonic(), found)
+        self._counts.keep(n, found, began=began)
         return found
-
-    def _sum(self, by_lane: dict[tuple[int, int], int]) -> Counts:
-        by_state: dict[str, int] = {}
-        for (_, state), count in by_lane.items():
-            by_state[ROW_STATES[state]] = by_state.get(ROW_STATES[state], 0) + count
-        return Counts.of(by_state)
 
     def _execution(self, con: Connection, row: tuple[Any, ...]) -> Execution:
         """From a row as `EXECUTION` gives it."""
-        (
-            n,
-            uuid,
-            kind,
-            status,
-            config,
-            version,
-            digest,
-            parent,
-            batch,
-            created,
-            ended,
-            counts,
-            code,
-            error,
-        ) = row
+        n, frozen = row[0], row[11]
         tags = con.execute("SELECT tag FROM tags WHERE execution = ? ORDER BY tag", (n,)).fetchall()
-        return Execution(
-            execution_id=UUID(bytes=uuid),
-            kind=kind,
-            status=status,
-            config=config,
-            config_version=version,
-            config_hash=digest,
-            parent_execution_id=uuid_or_none(parent),
-            replay_batch_id=uuid_or_none(batch),
-            tags=[t for (t,) in tags],
-            created_at=moment(created),
-            ended_at=moment_or_none(ended),
-            error=Problem(code, error) if code else None,
-            counts=Counts(**json.loads(counts)) if counts else self._sum(self._count_rows(con, n)),
-        )
+        counts = thaw(frozen) if frozen else add_up(self._count_rows(con, n))
+        return execution_of(row, [t for (t,) in tags], counts)
 
     def _find_execution(self, con: Connection, execution: UUID) -> Execution | None:
         row = con.execute(f"{EXECUTION} WHERE e.id = ?", (execution.bytes,)).fetchone()
@@ -256,10 +181,9 @@ class Part:
 
     def _settle_execution(self, con: Connection, n: int) -> None:
         """Freeze the counts of an execution that has ended and has no open row."""
-        counts = self._sum(self._count_rows(con, n, fresh=True))
-        frozen = {f: getattr(counts, f) for f in ("pending", "completed", "failed", "cancelled", "total")}
-        con.execute("UPDATE executions SET settled = 1, counts = ? WHERE n = ?", (json.dumps(frozen), n))
-        self._counts.pop(n, None)
+        frozen = freeze(add_up(self._count_rows(con, n, fresh=True)))
+        con.execute("UPDATE executions SET settled = 1, counts = ? WHERE n = ?", (frozen, n))
+        self._counts.forget(n)
 
     def _is_open(self, con: Connection, n: int) -> bool:
         """Whether any row, or the root, of an execution is open."""

@@ -8,15 +8,9 @@ from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
+from playhead.backends._sql_catalog.rows import CALL, CANCELLED, PENDING, RETRY, RUNNING
 from playhead.backends._sqlite import Connection, Error
-from playhead.backends.catalog_sqlite.rows import (
-    CANCELLED,
-    PENDING,
-    RETRY,
-    RUNNING,
-    Part,
-    of_route,
-)
+from playhead.backends.catalog_sqlite.rows import Part, of_route
 from playhead.envelope import Call
 from playhead.errors import Conflict, catalog_unavailable
 from playhead.ids import moment
@@ -202,7 +196,7 @@ class UpkeepPart(Part):
 
     def _calls_of(self, con: Connection, rows: list[int]) -> list[Call]:
         maker = self._call_maker(con)
-        return maker.calls([con.execute(f"{maker.SELECT} WHERE m.n = ?", (n,)).fetchone() for n in rows])
+        return maker.calls([con.execute(f"{CALL} WHERE m.n = ?", (n,)).fetchone() for n in rows])
 
     async def recall_abandoned(self, *, limit: int) -> int:
         def abandoned(con: Connection) -> list[tuple[int, str]]:
@@ -399,7 +393,7 @@ class UpkeepPart(Part):
                     "UPDATE executions SET status = 'running', settled = 0, ended_at = NULL, counts = NULL WHERE n = ?",
                     (execution_n,),
                 )
-                self._counts.pop(execution_n, None)
+                self._counts.forget(execution_n)
                 sent.append(UUID(bytes=cid))
             return sent
 

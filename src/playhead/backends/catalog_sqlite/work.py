@@ -10,9 +10,9 @@ from functools import cached_property
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from playhead.backends._sqlite import Connection, among, insert
-from playhead.backends.catalog_sqlite.rows import (
+from playhead.backends._sql_catalog.rows import (
     BURNT,
+    CALL,
     CANCELLED,
     COMPLETED,
     DEAD,
@@ -21,10 +21,9 @@ from playhead.backends.catalog_sqlite.rows import (
     RUNNING,
     STORED,
     WRITING,
-    Part,
-    raw,
-    uuid_or_none,
 )
+from playhead.backends._sqlite import Connection, among, insert
+from playhead.backends.catalog_sqlite.rows import Part, raw, uuid_or_none
 from playhead.envelope import Call
 from playhead.ids import mint, text
 from playhead.keys import renamed
@@ -187,7 +186,7 @@ class WorkPart(Part):
     def _unpublished_children(self, con: Connection, n: int) -> tuple[Call, ...]:
         maker = self._call_maker(con)
         rows = con.execute(
-            f"{maker.SELECT} WHERE m.parent = ? AND m.published = 0 AND m.state = ? ORDER BY m.n",
+            f"{CALL} WHERE m.parent = ? AND m.published = 0 AND m.state = ? ORDER BY m.n",
             (n, PENDING),
         ).fetchall()
         return tuple(maker.calls(rows))
