@@ -11,6 +11,15 @@ from typing import Any, Literal
 from uuid import UUID
 
 from playhead.backends._postgres import Connection, Row
+from playhead.backends._sql_catalog.browse import (
+    DEAD_LETTER,
+    LINEAGE,
+    Via,
+    counts_by_route,
+    letter_of,
+    lineage_of,
+    sum_by_route,
+)
 from playhead.backends._sql_catalog.rows import (
     ABOVE_ALL,
     DEAD,
@@ -20,34 +29,21 @@ from playhead.backends._sql_catalog.rows import (
     RUNNING,
     STORED,
     add_up,
-    moment_or_none,
     thaw,
 )
 from playhead.backends.catalog_postgres.rows import Part, of_route
-from playhead.ids import created_at, moment
 from playhead.model import (
     ROW_STATES,
     ChainLink,
-    Counts,
     DeadLetter,
     DeadLetterDetail,
     Execution,
     Lineage,
-    Problem,
     RouteCounts,
     RowState,
 )
 from playhead.ports.catalog.browse import ExecutionFilter
 
-_LINEAGE = (
-    "SELECT m.n, m.id, p.id, e.id, e.batch, m.lane, m.state, m.attempt, m.object_key, m.error_code, m.error, "
-    "m.started_at, m.ended_at FROM messages m JOIN executions e ON e.n = m.execution "
-    "LEFT JOIN messages p ON p.n = m.parent "
-)
-_DEAD = (
-    "SELECT m.n, m.id, e.id, m.lane, m.object_key, m.attempt, m.error_code, m.error, m.ended_at, m.traceback "
-    "FROM messages m JOIN executions e ON e.n = m.execution "
-)
 _UP = (
     "WITH RECURSIVE up (n, parent, object_key, distance, via) AS ("
     "SELECT n, parent, object_key, 0, 'self' FROM messages WHERE n = $1 "
@@ -63,8 +59,6 @@ _DOWN = (
     f"WHERE o.message = above.n AND o.state = {STORED} ORDER BY m.n LIMIT $2::bigint)) c "
     "ORDER BY above.place, c.n LIMIT $2::bigint"
 )
-
-_Via = Literal["self", "parent", "replay"]
 
 
 class BrowsePart(Part):
@@ -129,13 +123,7 @@ class BrowsePart(Part):
             if frozen and add_up(rows) != thaw(frozen):
                 # Another process ended it after we counted; its routes must add up to what it shows.
                 rows = await self._count_rows(con, n, fresh=True)
-            found = []
-            for lane in await self._lanes_of(con, config_version):
-                mine: dict[str, int] = {
-                    ROW_STATES[state]: count for (of, state), count in rows.items() if of == lane.id
-                }
-                found.append(RouteCounts(lane.route, lane.queue, Counts.of(mine)))
-            return found
+            return counts_by_route(await self._lanes_of(con, config_version), rows)
 
         return await self._read(job)
 
@@ -154,7 +142,7 @@ class BrowsePart(Part):
     # -- lineage -----------------------------------------------------------------------------------
 
     async def _lineages(self, con: Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """From rows as `_LINEAGE` gives them."""
+        """From rows as `LINEAGE` gives them."""
         lanes = await self._learn(con, {row[5] for row in rows})
         outputs: dict[int, list[str]] = {row[0]: [] for row in rows}
         for message, key in await con.fetch(
@@ -162,48 +150,11 @@ class BrowsePart(Part):
             list(outputs),
         ):
             outputs[message].append(key)
-        made = []
-        for (
-            n,
-            cid,
-            parent,
-            execution,
-            batch,
-            lane_id,
-            state,
-            attempt,
-            key,
-            code,
-            error,
-            started,
-            ended,
-        ) in rows:
-            lane = lanes[lane_id]
-            made.append(
-                {
-                    "correlation_id": cid,
-                    "parent_correlation_id": parent,
-                    "execution_id": execution,
-                    "replay_batch_id": batch,
-                    "config": lane.config,
-                    "config_version": lane.version,
-                    "route": lane.route,
-                    "status": ROW_STATES[state],
-                    "attempts": attempt,
-                    "input_key": key,
-                    "output_keys": outputs[n],
-                    "error": Problem(code, error or "") if code else None,
-                    "created_at": moment(created_at(cid)),
-                    "started_at": moment_or_none(started),
-                    "ended_at": moment_or_none(ended),
-                    "duration_ms": round((ended - started) * 1000) if started and ended else None,
-                }
-            )
-        return made
+        return [lineage_of(row, lanes[row[5]], outputs[row[0]]) for row in rows]
 
     async def lineage(self, correlation_id: UUID) -> Lineage | None:
         async def job(con: Connection) -> Lineage | None:
-            rows = await con.fetch(f"{_LINEAGE} WHERE m.id = $1", correlation_id)
+            rows = await con.fetch(f"{LINEAGE} WHERE m.id = $1", correlation_id)
             return Lineage(**(await self._lineages(con, rows))[0]) if rows else None
 
         return await self._read(job)
@@ -212,10 +163,10 @@ class BrowsePart(Part):
         async def job(con: Connection) -> list[Lineage]:
             made = await con.fetchval(f"SELECT message FROM outputs WHERE key = $1 AND state = {STORED}", key)
             if made is not None:
-                rows = await con.fetch(f"{_LINEAGE} WHERE m.n = $1", made)
+                rows = await con.fetch(f"{LINEAGE} WHERE m.n = $1", made)
             else:
                 rows = await con.fetch(
-                    f"{_LINEAGE} WHERE m.object_key = $1 AND m.parent IS NULL ORDER BY m.n DESC", key
+                    f"{LINEAGE} WHERE m.object_key = $1 AND m.parent IS NULL ORDER BY m.n DESC", key
                 )
             return [Lineage(**one) for one in await self._lineages(con, rows)]
 
@@ -249,7 +200,7 @@ class BrowsePart(Part):
             )
             found = [n for (n,) in rows]
             page = await con.fetch(
-                f"{_LINEAGE} WHERE m.n = ANY($1::bigint[]) ORDER BY m.n DESC", found[:limit]
+                f"{LINEAGE} WHERE m.n = ANY($1::bigint[]) ORDER BY m.n DESC", found[:limit]
             )
             return (
                 [Lineage(**one) for one in await self._lineages(con, page)],
@@ -285,7 +236,7 @@ class BrowsePart(Part):
             rows = {
                 row[0]: row
                 for row in await con.fetch(
-                    f"{_LINEAGE} WHERE m.n = ANY($1::bigint[])", [n for n, _, _ in page]
+                    f"{LINEAGE} WHERE m.n = ANY($1::bigint[])", [n for n, _, _ in page]
                 )
             }
             order = sorted(page, key=lambda link: (link[1], link[0]))
@@ -300,9 +251,9 @@ class BrowsePart(Part):
 
     async def _walk(
         self, con: Connection, start: int, direction: Literal["up", "down", "both"], room: int
-    ) -> list[tuple[int, int, _Via]]:
+    ) -> list[tuple[int, int, Via]]:
         """The first `room` rows of a chain with distance and bond, nearest first."""
-        walked: list[tuple[int, int, _Via]] = [(start, 0, "self")]
+        walked: list[tuple[int, int, Via]] = [(start, 0, "self")]
         up = {}
         if direction != "down":
             up = {-distance: (n, distance, via) for n, distance, via in await con.fetch(_UP, start, room)}
@@ -323,24 +274,9 @@ class BrowsePart(Part):
     # -- dead letters ------------------------------------------------------------------------------
 
     async def _letters(self, con: Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """From rows as `_DEAD` gives them."""
+        """From rows as `DEAD_LETTER` gives them."""
         lanes = await self._learn(con, {row[3] for row in rows})
-        return [
-            {
-                "correlation_id": cid,
-                "execution_id": execution,
-                "config": lanes[lane].config,
-                "config_version": lanes[lane].version,
-                "route": lanes[lane].route,
-                "queue": lanes[lane].queue,
-                "input_key": key,
-                "attempts": attempts,
-                "error_code": code,
-                "error": error or "",
-                "failed_at": moment(failed),
-            }
-            for _, cid, execution, lane, key, attempts, code, error, failed, _ in rows
-        ]
+        return [letter_of(row, lanes[row[3]]) for row in rows]
 
     async def dead_letters(
         self,
@@ -366,7 +302,9 @@ class BrowsePart(Part):
                 *(() if execution is None else (execution,)),
             )
             found = [n for (n,) in rows]
-            page = await con.fetch(f"{_DEAD} WHERE m.n = ANY($1::bigint[]) ORDER BY m.n DESC", found[:limit])
+            page = await con.fetch(
+                f"{DEAD_LETTER} WHERE m.n = ANY($1::bigint[]) ORDER BY m.n DESC", found[:limit]
+            )
             letters = [DeadLetter(**one) for one in await self._letters(con, page)]
             return letters, found[limit - 1] if len(found) > limit else None
 
@@ -374,7 +312,7 @@ class BrowsePart(Part):
 
     async def dead_letter(self, correlation_id: UUID) -> DeadLetterDetail | None:
         async def job(con: Connection) -> DeadLetterDetail | None:
-            rows = await con.fetch(f"{_DEAD} WHERE m.id = $1 AND m.state = {DEAD}", correlation_id)
+            rows = await con.fetch(f"{DEAD_LETTER} WHERE m.id = $1 AND m.state = {DEAD}", correlation_id)
             if not rows:
                 return None
             (letter,) = await self._letters(con, rows)
@@ -391,12 +329,7 @@ class BrowsePart(Part):
                 f"AND m.state IN ({PENDING}, {RUNNING}, {RETRY}) GROUP BY 1, 2) c WHERE NOT e.settled GROUP BY 1, 2"
             )
             lanes = await self._learn(con, {row[0] for row in rows})
-            found: dict[tuple[str, str, RowState], int] = {}
-            for lane_id, state, count in rows:
-                lane = lanes[lane_id]
-                of = (lane.config, lane.route, ROW_STATES[state])  # in several versions perhaps
-                found[of] = found.get(of, 0) + count
-            return found
+            return sum_by_route((lanes[lane], state, count) for lane, state, count in rows)
 
         return await self._read(job)
 

@@ -7,43 +7,38 @@ from itertools import islice
 from typing import Any, Literal
 from uuid import UUID
 
+from playhead.backends._sql_catalog.browse import (
+    DEAD_LETTER,
+    LINEAGE,
+    Via,
+    counts_by_route,
+    letter_of,
+    lineage_of,
+    sum_by_route,
+)
 from playhead.backends._sql_catalog.rows import (
     ABOVE_ALL,
     DEAD,
     EXECUTION,
     STORED,
     add_up,
-    moment_or_none,
     thaw,
 )
 from playhead.backends._sqlite import Connection
-from playhead.backends.catalog_sqlite.rows import Part, of_route, uuid_or_none
-from playhead.ids import created_at, moment
+from playhead.backends.catalog_sqlite.rows import Part, of_route
 from playhead.model import (
     ROW_STATES,
     ChainLink,
-    Counts,
     DeadLetter,
     DeadLetterDetail,
     Execution,
     Lineage,
-    Problem,
     RouteCounts,
     RowState,
 )
 from playhead.ports.catalog.browse import ExecutionFilter
 
-_LINEAGE = (
-    "SELECT m.n, m.id, p.id, e.id, e.batch, m.lane, m.state, m.attempt, m.object_key, m.error_code, m.error, "
-    "m.started_at, m.ended_at FROM messages m JOIN executions e ON e.n = m.execution "
-    "LEFT JOIN messages p ON p.n = m.parent "
-)
-_DEAD = (
-    "SELECT m.n, m.id, e.id, m.lane, m.object_key, m.attempt, m.error_code, m.error, m.ended_at, m.traceback "
-    "FROM messages m JOIN executions e ON e.n = m.execution JOIN lanes l ON l.id = m.lane "
-)
-
-_Via = Literal["self", "parent", "replay"]
+_DEAD = f"{DEAD_LETTER} JOIN lanes l ON l.id = m.lane "
 
 
 class BrowsePart(Part):
@@ -98,13 +93,7 @@ class BrowsePart(Part):
             if frozen and add_up(rows) != thaw(frozen):
                 # Another process ended it after we counted; its routes must add up to what it shows.
                 rows = self._count_rows(con, n, fresh=True)
-            found = []
-            for lane in self._lanes_of(con, config_version):
-                mine: dict[str, int] = {
-                    ROW_STATES[state]: count for (of, state), count in rows.items() if of == lane.id
-                }
-                found.append(RouteCounts(lane.route, lane.queue, Counts.of(mine)))
-            return found
+            return counts_by_route(self._lanes_of(con, config_version), rows)
 
         return await self._read(job)
 
@@ -123,33 +112,15 @@ class BrowsePart(Part):
     # -- lineage -----------------------------------------------------------------------------------
 
     def _lineage(self, con: Connection, row: tuple[Any, ...]) -> dict[str, Any]:
-        n, cid, parent, execution, batch, lane_id, state, attempt, key, code, error, started, ended = row
-        lane = self._lane(con, lane_id)
+        """From a row as `LINEAGE` gives it."""
         outputs = con.execute(
-            "SELECT key FROM outputs WHERE message = ? AND state = ? ORDER BY n", (n, STORED)
+            "SELECT key FROM outputs WHERE message = ? AND state = ? ORDER BY n", (row[0], STORED)
         )
-        return {
-            "correlation_id": UUID(bytes=cid),
-            "parent_correlation_id": uuid_or_none(parent),
-            "execution_id": UUID(bytes=execution),
-            "replay_batch_id": uuid_or_none(batch),
-            "config": lane.config,
-            "config_version": lane.version,
-            "route": lane.route,
-            "status": ROW_STATES[state],
-            "attempts": attempt,
-            "input_key": key,
-            "output_keys": [k for (k,) in outputs],
-            "error": Problem(code, error or "") if code else None,
-            "created_at": moment(created_at(UUID(bytes=cid))),
-            "started_at": moment_or_none(started),
-            "ended_at": moment_or_none(ended),
-            "duration_ms": round((ended - started) * 1000) if started and ended else None,
-        }
+        return lineage_of(row, self._lane(con, row[5]), [key for (key,) in outputs])
 
     async def lineage(self, correlation_id: UUID) -> Lineage | None:
         def job(con: Connection) -> Lineage | None:
-            row = con.execute(f"{_LINEAGE} WHERE m.id = ?", (correlation_id.bytes,)).fetchone()
+            row = con.execute(f"{LINEAGE} WHERE m.id = ?", (correlation_id.bytes,)).fetchone()
             return Lineage(**self._lineage(con, row)) if row else None
 
         return await self._read(job)
@@ -160,10 +131,10 @@ class BrowsePart(Part):
                 "SELECT message FROM outputs WHERE key = ? AND state = ?", (key, STORED)
             ).fetchone()
             if made and made[0] is not None:
-                rows = con.execute(f"{_LINEAGE} WHERE m.n = ?", made).fetchall()
+                rows = con.execute(f"{LINEAGE} WHERE m.n = ?", made).fetchall()
             else:
                 rows = con.execute(
-                    f"{_LINEAGE} WHERE m.object_key = ? AND m.parent IS NULL ORDER BY m.n DESC", (key,)
+                    f"{LINEAGE} WHERE m.object_key = ? AND m.parent IS NULL ORDER BY m.n DESC", (key,)
                 ).fetchall()
             return [Lineage(**self._lineage(con, r)) for r in rows]
 
@@ -192,7 +163,7 @@ class BrowsePart(Part):
                 lanes = [lane.id for lane in self._lanes_of(con, version) if route in (None, lane.route)]
                 found += self._newest(con, n, states, lanes, before, limit + 1)
             found = sorted(found, reverse=True)[: limit + 1]
-            rows = [con.execute(f"{_LINEAGE} WHERE m.n = ?", (n,)).fetchone() for n in found[:limit]]
+            rows = [con.execute(f"{LINEAGE} WHERE m.n = ?", (n,)).fetchone() for n in found[:limit]]
             page = [Lineage(**self._lineage(con, r)) for r in rows]
             return page, found[limit - 1] if len(found) > limit else None
 
@@ -249,7 +220,7 @@ class BrowsePart(Part):
             more = next(walk, None) is not None
             links = {}
             for n, distance, via in sorted(page, key=lambda link: (link[1], link[0])):
-                row = con.execute(f"{_LINEAGE} WHERE m.n = ?", (n,)).fetchone()
+                row = con.execute(f"{LINEAGE} WHERE m.n = ?", (n,)).fetchone()
                 links[n] = ChainLink(**self._lineage(con, row), distance=distance, via=via)
             return list(links.values()), links[page[-1][0]].correlation_id if more else None
 
@@ -257,7 +228,7 @@ class BrowsePart(Part):
 
     def _walk(
         self, con: Connection, start: int, direction: Literal["up", "down", "both"]
-    ) -> Iterator[tuple[int, int, _Via]]:
+    ) -> Iterator[tuple[int, int, Via]]:
         """The rows of a chain with distance and bond, nearest first, read as they are asked for."""
         yield start, 0, "self"
         up = start if direction != "down" else None
@@ -269,7 +240,7 @@ class BrowsePart(Part):
                 parent, key = con.execute(
                     "SELECT parent, object_key FROM messages WHERE n = ?", (up,)
                 ).fetchone()
-                via: _Via = "parent"
+                via: Via = "parent"
                 if parent is None:
                     via = "replay"
                     made = con.execute("SELECT message FROM outputs WHERE key = ?", (key,)).fetchone()
@@ -292,22 +263,9 @@ class BrowsePart(Part):
 
     # -- dead letters ------------------------------------------------------------------------------
 
-    def _dead(self, con: Connection, row: tuple[Any, ...]) -> dict[str, Any]:
-        _, cid, execution, lane_id, key, attempts, code, error, failed, _ = row
-        lane = self._lane(con, lane_id)
-        return {
-            "correlation_id": UUID(bytes=cid),
-            "execution_id": UUID(bytes=execution),
-            "config": lane.config,
-            "config_version": lane.version,
-            "route": lane.route,
-            "queue": lane.queue,
-            "input_key": key,
-            "attempts": attempts,
-            "error_code": code,
-            "error": error or "",
-            "failed_at": moment(failed),
-        }
+    def _letter(self, con: Connection, row: tuple[Any, ...]) -> dict[str, Any]:
+        """From a row as `_DEAD` gives it."""
+        return letter_of(row, self._lane(con, row[3]))
 
     async def dead_letters(
         self,
@@ -323,7 +281,7 @@ class BrowsePart(Part):
                 "AND (?3 IS NULL OR m.n < ?3) ORDER BY m.n DESC LIMIT ?4",
                 (execution.bytes if execution else None, route, before, limit + 1),
             ).fetchall()
-            page = [DeadLetter(**self._dead(con, r)) for r in rows[:limit]]
+            page = [DeadLetter(**self._letter(con, r)) for r in rows[:limit]]
             return page, rows[limit - 1][0] if len(rows) > limit else None
 
         return await self._read(job)
@@ -333,22 +291,18 @@ class BrowsePart(Part):
             row = con.execute(
                 f"{_DEAD} WHERE m.id = ? AND m.state = ?", (correlation_id.bytes, DEAD)
             ).fetchone()
-            return DeadLetterDetail(**self._dead(con, row), traceback=row[-1]) if row else None
+            return DeadLetterDetail(**self._letter(con, row), traceback=row[-1]) if row else None
 
         return await self._read(job)
 
     async def open_by_route(self) -> dict[tuple[str, str, RowState], int]:
         def job(con: Connection) -> dict[tuple[str, str, RowState], int]:
-            found: dict[tuple[str, str, RowState], int] = {}
-            for lane_id, state, count in con.execute(
+            rows = con.execute(
                 "SELECT m.lane, m.state, count(*) FROM executions e "
                 "CROSS JOIN messages m INDEXED BY messages_by_state ON m.execution = e.n AND m.state IN (0, 1, 2) "
                 "WHERE e.settled = 0 GROUP BY m.lane, m.state"
-            ):
-                lane = self._lane(con, lane_id)
-                of = (lane.config, lane.route, ROW_STATES[state])  # in several versions perhaps
-                found[of] = found.get(of, 0) + count
-            return found
+            )
+            return sum_by_route((self._lane(con, lane), state, count) for lane, state, count in rows)
 
         return await self._read(job)
 
