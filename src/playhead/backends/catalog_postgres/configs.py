@@ -5,39 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from playhead.backends._postgres import Connection, Row
+from playhead.backends._postgres import Connection
+from playhead.backends._sql_catalog.configs import NEW_LANE, NEWEST, VERSION, loaded, new_lanes, refuse_taken
 from playhead.backends.catalog_postgres.rows import Part
-from playhead.errors import Conflict
-from playhead.ids import moment
 from playhead.model import Config, ConfigVersion
 from playhead.ports.catalog.configs import Loaded
 
-_VERSION = (
-    "SELECT v.id, v.name, v.version, v.hash, c.active, v.created_at, v.source, v.document "
-    "FROM config_versions v JOIN configs c ON c.name = v.name "
-)
-_NEWEST = "v.version = (SELECT max(version) FROM config_versions WHERE name = v.name)"
-_NEWEST_OF_ONE = f"{_VERSION} WHERE v.name = $1 ORDER BY v.version DESC LIMIT 1"
+_NEWEST_OF_ONE = f"{VERSION} WHERE v.name = $1 ORDER BY v.version DESC LIMIT 1"
 
 _ONE_AT_A_TIME = "LOCK TABLE configs IN SHARE ROW EXCLUSIVE MODE"
 """Who owns a queue is said by all configs together, so whoever changes one waits for others that do."""
-
-
-def _loaded(row: Row) -> Loaded:
-    _, name, version, digest, active, created, source, document = row
-    config = Config.from_document(json.loads(document))
-    shown = ConfigVersion(
-        name=name,
-        version=version,
-        hash=digest,
-        active=active,
-        created_at=moment(created),
-        entry=config.entry,
-        routes=list(config.routes),
-        stages=list(config.stages),
-        source=source,
-    )
-    return Loaded(shown, config)
 
 
 class ConfigsPart(Part):
@@ -46,7 +23,7 @@ class ConfigsPart(Part):
             await con.execute(_ONE_AT_A_TIME)
             newest = await con.fetchrow(_NEWEST_OF_ONE, config.name)
             if newest and newest[3] == digest:
-                return _loaded(newest).version, False
+                return loaded(newest).version, False
             active = bool(newest[4]) if newest else True
             if active:
                 await self._check_queues(con, config)
@@ -62,41 +39,33 @@ class ConfigsPart(Part):
                 json.dumps(config.document()),
             )
             await con.executemany(
-                "INSERT INTO lanes (config_version, route, queue, stage, external, max_attempts, feeds) "
-                "VALUES ($1, $2, $3, $4, $5, $6, $7)",
-                [
-                    (
-                        *(made, r.name, r.queue, r.stage, r.external, r.errors.max_attempts),
-                        json.dumps(r.to),
-                    )
-                    for r in config.routes.values()
-                ],
+                f"INSERT INTO lanes ({NEW_LANE}) VALUES ($1, $2, $3, $4, $5, $6, $7)", new_lanes(made, config)
             )
-            (row,) = await con.fetch(f"{_VERSION} WHERE v.id = $1", made)
-            return _loaded(row).version, True
+            (row,) = await con.fetch(f"{VERSION} WHERE v.id = $1", made)
+            return loaded(row).version, True
 
         return await self._write(job)
 
     async def config(self, name: str, version: int | None = None) -> Loaded | None:
         async def job(con: Connection) -> Loaded | None:
             row = await con.fetchrow(
-                f"{_VERSION} WHERE v.name = $1 AND ($2::int IS NULL OR v.version = $2) "
+                f"{VERSION} WHERE v.name = $1 AND ($2::int IS NULL OR v.version = $2) "
                 "ORDER BY v.version DESC LIMIT 1",
                 *(name, version),
             )
-            return _loaded(row) if row else None
+            return loaded(row) if row else None
 
         return await self._read(job)
 
     async def configs(self, *, before: str | None = None, limit: int = 100) -> Sequence[ConfigVersion]:
         async def job(con: Connection) -> list[ConfigVersion]:
             rows = await con.fetch(
-                f"{_VERSION} WHERE {_NEWEST} "
+                f"{VERSION} WHERE {NEWEST} "
                 "AND ($1::text IS NULL OR c.n < (SELECT n FROM configs WHERE name = $1)) "
                 "ORDER BY c.n DESC LIMIT $2",
                 *(before, limit),
             )
-            return [_loaded(r).version for r in rows]
+            return [loaded(r).version for r in rows]
 
         return await self._read(job)
 
@@ -105,11 +74,11 @@ class ConfigsPart(Part):
     ) -> Sequence[ConfigVersion]:
         async def job(con: Connection) -> list[ConfigVersion]:
             rows = await con.fetch(
-                f"{_VERSION} WHERE v.name = $1 AND ($2::int IS NULL OR v.version < $2) "
+                f"{VERSION} WHERE v.name = $1 AND ($2::int IS NULL OR v.version < $2) "
                 "ORDER BY v.version DESC LIMIT $3",
                 *(name, before, limit),
             )
-            return [_loaded(r).version for r in rows]
+            return [loaded(r).version for r in rows]
 
         return await self._read(job)
 
@@ -120,17 +89,17 @@ class ConfigsPart(Part):
             if row is None:
                 return None
             if active and not row[4]:
-                await self._check_queues(con, _loaded(row).config)
+                await self._check_queues(con, loaded(row).config)
             await con.execute("UPDATE configs SET active = $1 WHERE name = $2", active, name)
             (row,) = await con.fetch(_NEWEST_OF_ONE, name)
-            return _loaded(row).version
+            return loaded(row).version
 
         return await self._write(job)
 
     async def active_configs(self) -> Sequence[Loaded]:
         async def job(con: Connection) -> list[Loaded]:
-            rows = await con.fetch(f"{_VERSION} WHERE c.active AND {_NEWEST} ORDER BY c.n")
-            return [_loaded(r) for r in rows]
+            rows = await con.fetch(f"{VERSION} WHERE c.active AND {NEWEST} ORDER BY c.n")
+            return [loaded(r) for r in rows]
 
         return await self._read(job)
 
@@ -142,7 +111,7 @@ class ConfigsPart(Part):
     ) -> dict[str, tuple[str, str]]:
         rows = await con.fetch(
             "SELECT l.queue, v.name, l.route FROM lanes l JOIN config_versions v ON v.id = l.config_version "
-            f"JOIN configs c ON c.name = v.name WHERE c.active AND {_NEWEST} AND v.name <> $1 "
+            f"JOIN configs c ON c.name = v.name WHERE c.active AND {NEWEST} AND v.name <> $1 "
             "AND l.queue = ANY($2::text[])",
             *(except_config, list(queues)),
         )
@@ -150,9 +119,4 @@ class ConfigsPart(Part):
 
     async def _check_queues(self, con: Connection, config: Config) -> None:
         queues = [r.queue for r in config.routes.values()]
-        for queue, (owner, route) in sorted((await self._owners(con, queues, config.name)).items()):
-            raise Conflict(
-                "queue_taken",
-                f"queue {queue!r} belongs to route {owner}/{route}; a queue belongs to one route of one "
-                f"active config: name another queue, or deactivate {owner}",
-            )
+        refuse_taken(await self._owners(con, queues, config.name))

@@ -4,47 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
+from playhead.backends._sql_catalog.configs import NEW_LANE, NEWEST, VERSION, loaded, new_lanes, refuse_taken
 from playhead.backends._sqlite import Connection
 from playhead.backends.catalog_sqlite.rows import Part
-from playhead.errors import Conflict
-from playhead.ids import moment
 from playhead.model import Config, ConfigVersion
 from playhead.ports.catalog.configs import Loaded
-
-_VERSION = (
-    "SELECT v.id, v.name, v.version, v.hash, c.active, v.created_at, v.source, v.document "
-    "FROM config_versions v JOIN configs c ON c.name = v.name "
-)
-_NEWEST = "v.version = (SELECT max(version) FROM config_versions WHERE name = v.name)"
-
-
-def _loaded(row: tuple[Any, ...]) -> Loaded:
-    _, name, version, digest, active, created, source, document = row
-    config = Config.from_document(json.loads(document))
-    shown = ConfigVersion(
-        name=name,
-        version=version,
-        hash=digest,
-        active=bool(active),
-        created_at=moment(created),
-        entry=config.entry,
-        routes=list(config.routes),
-        stages=list(config.stages),
-        source=source,
-    )
-    return Loaded(shown, config)
 
 
 class ConfigsPart(Part):
     async def save_config(self, config: Config, *, source: str, digest: str) -> tuple[ConfigVersion, bool]:
         def job(con: Connection) -> tuple[ConfigVersion, bool]:
             newest = con.execute(
-                f"{_VERSION} WHERE v.name = ? ORDER BY v.version DESC LIMIT 1", (config.name,)
+                f"{VERSION} WHERE v.name = ? ORDER BY v.version DESC LIMIT 1", (config.name,)
             ).fetchone()
             if newest and newest[3] == digest:
-                return _loaded(newest).version, False
+                return loaded(newest).version, False
             active = bool(newest[4]) if newest else True
             if active:
                 self._check_queues(con, config)
@@ -60,38 +35,30 @@ class ConfigsPart(Part):
                 (config.name, version, digest, source, json.dumps(config.document()), now),
             ).fetchone()
             con.executemany(
-                "INSERT INTO lanes (config_version, route, queue, stage, external, max_attempts, feeds) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        *(row[0], r.name, r.queue, r.stage, r.external, r.errors.max_attempts),
-                        json.dumps(r.to),
-                    )
-                    for r in config.routes.values()
-                ],
+                f"INSERT INTO lanes ({NEW_LANE}) VALUES (?, ?, ?, ?, ?, ?, ?)", new_lanes(row[0], config)
             )
-            return _loaded(con.execute(f"{_VERSION} WHERE v.id = ?", row).fetchone()).version, True
+            return loaded(con.execute(f"{VERSION} WHERE v.id = ?", row).fetchone()).version, True
 
         return await self._write(job)
 
     async def config(self, name: str, version: int | None = None) -> Loaded | None:
         def job(con: Connection) -> Loaded | None:
             row = con.execute(
-                f"{_VERSION} WHERE v.name = ? AND (?2 IS NULL OR v.version = ?2) ORDER BY v.version DESC LIMIT 1",
+                f"{VERSION} WHERE v.name = ? AND (?2 IS NULL OR v.version = ?2) ORDER BY v.version DESC LIMIT 1",
                 (name, version),
             ).fetchone()
-            return _loaded(row) if row else None
+            return loaded(row) if row else None
 
         return await self._read(job)
 
     async def configs(self, *, before: str | None = None, limit: int = 100) -> Sequence[ConfigVersion]:
         def job(con: Connection) -> list[ConfigVersion]:
             rows = con.execute(
-                f"{_VERSION} WHERE {_NEWEST} AND (?1 IS NULL OR c.rowid < (SELECT rowid FROM configs WHERE name = ?1)) "
+                f"{VERSION} WHERE {NEWEST} AND (?1 IS NULL OR c.rowid < (SELECT rowid FROM configs WHERE name = ?1)) "
                 "ORDER BY c.rowid DESC LIMIT ?2",
                 (before, limit),
             ).fetchall()
-            return [_loaded(r).version for r in rows]
+            return [loaded(r).version for r in rows]
 
         return await self._read(job)
 
@@ -100,30 +67,30 @@ class ConfigsPart(Part):
     ) -> Sequence[ConfigVersion]:
         def job(con: Connection) -> list[ConfigVersion]:
             rows = con.execute(
-                f"{_VERSION} WHERE v.name = ?1 AND (?2 IS NULL OR v.version < ?2) ORDER BY v.version DESC LIMIT ?3",
+                f"{VERSION} WHERE v.name = ?1 AND (?2 IS NULL OR v.version < ?2) ORDER BY v.version DESC LIMIT ?3",
                 (name, before, limit),
             ).fetchall()
-            return [_loaded(r).version for r in rows]
+            return [loaded(r).version for r in rows]
 
         return await self._read(job)
 
     async def set_active(self, name: str, active: bool) -> ConfigVersion | None:
         def job(con: Connection) -> ConfigVersion | None:
-            query = f"{_VERSION} WHERE v.name = ? ORDER BY v.version DESC LIMIT 1"
+            query = f"{VERSION} WHERE v.name = ? ORDER BY v.version DESC LIMIT 1"
             row = con.execute(query, (name,)).fetchone()
             if row is None:
                 return None
             if active and not row[4]:
-                self._check_queues(con, _loaded(row).config)
+                self._check_queues(con, loaded(row).config)
             con.execute("UPDATE configs SET active = ? WHERE name = ?", (active, name))
-            return _loaded(con.execute(query, (name,)).fetchone()).version
+            return loaded(con.execute(query, (name,)).fetchone()).version
 
         return await self._write(job)
 
     async def active_configs(self) -> Sequence[Loaded]:
         def job(con: Connection) -> list[Loaded]:
-            rows = con.execute(f"{_VERSION} WHERE c.active AND {_NEWEST} ORDER BY c.rowid").fetchall()
-            return [_loaded(r) for r in rows]
+            rows = con.execute(f"{VERSION} WHERE c.active AND {NEWEST} ORDER BY c.rowid").fetchall()
+            return [loaded(r) for r in rows]
 
         return await self._read(job)
 
@@ -135,7 +102,7 @@ class ConfigsPart(Part):
     ) -> dict[str, tuple[str, str]]:
         rows = con.execute(
             "SELECT l.queue, v.name, l.route FROM lanes l JOIN config_versions v ON v.id = l.config_version "
-            f"JOIN configs c ON c.name = v.name WHERE c.active AND {_NEWEST} AND v.name <> ?",
+            f"JOIN configs c ON c.name = v.name WHERE c.active AND {NEWEST} AND v.name <> ?",
             (except_config,),
         )
         wanted = set(queues)
@@ -143,9 +110,4 @@ class ConfigsPart(Part):
 
     def _check_queues(self, con: Connection, config: Config) -> None:
         queues = [r.queue for r in config.routes.values()]
-        for queue, (owner, route) in sorted(self._owners(con, queues, config.name).items()):
-            raise Conflict(
-                "queue_taken",
-                f"queue {queue!r} belongs to route {owner}/{route}; a queue belongs to one route of one "
-                f"active config: name another queue, or deactivate {owner}",
-            )
+        refuse_taken(self._owners(con, queues, config.name))
