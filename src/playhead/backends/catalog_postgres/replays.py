@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 from uuid import UUID
 
 from playhead.backends._postgres import Connection, Row
-from playhead.backends._sql_catalog.rows import CANCELLED, DEAD, PENDING, moment_or_none
+from playhead.backends._sql_catalog.replays import SHOWN, ended_early, replay_of
+from playhead.backends._sql_catalog.rows import CANCELLED, DEAD, PENDING
 from playhead.backends.catalog_postgres.rows import Part
-from playhead.ids import moment
 from playhead.model import MOST_ERRORS, UNCERTAIN, Replay
 
 _FAILED_ROWS = (
@@ -30,8 +29,7 @@ def _unconfirmed(states: str) -> str:
 
 
 REPLAY = (
-    "SELECT e.n, e.id, j.source, j.stage, j.path, j.to_route, j.lane, j.ordinals, e.batch, j.state, j.root, "
-    f"e.created_at, j.ended_at, {_unconfirmed(f'{PENDING}, {CANCELLED}')}, {_FAILED} "
+    f"SELECT {SHOWN}, {_unconfirmed(f'{PENDING}, {CANCELLED}')}, {_FAILED} "
     "FROM jobs j JOIN executions e ON e.n = j.execution"
 )
 
@@ -49,49 +47,19 @@ class ReplaysPart(Part):
         lanes = await self._learn(con, {row[6] for row in rows})
         made = []
         for row in rows:
-            n, uuid, source, stage, path, to_route, lane_id, found, batch, state, root = row[:11]
-            created, ended, unconfirmed, failed = row[11:]
-            lane = lanes[lane_id]
-            published = found - failed - unconfirmed
-            trouble = bool(failed or unconfirmed or root == "dead")
-            status: Literal["publishing_complete", "partial_failure"] | None = None
-            if state == "cancelled":
-                failed = found - published
-                status = "partial_failure"
-            elif state in ("publishing_complete", "partial_failure"):
-                # Read from rows: a refused object that was sent again makes it better.
-                status = state = "partial_failure" if failed or root == "dead" else "publishing_complete"
-            made.append(
-                Replay(
-                    execution_id=uuid,
-                    from_execution_id=source,
-                    from_stage=stage,
-                    from_path=path,
-                    to_route=to_route,
-                    to_queue=lane.queue,
-                    objects_found=found,
-                    objects_published=published,
-                    objects_failed=failed,
-                    status=status,
-                    replay_batch_id=batch,
-                    errors=await self._errors(con, n, state, root) if trouble else None,
-                    state=state,
-                    to_config=lane.config,
-                    to_config_version=lane.version,
-                    created_at=moment(created),
-                    ended_at=moment_or_none(ended),
-                )
-            )
+            *shown, unconfirmed, failed = row
+            n, lane, state, root = row[0], lanes[row[6]], row[9], row[10]
+            trouble = failed or unconfirmed or root == "dead"
+            errors = await self._errors(con, n, state, root) if trouble else None
+            made.append(replay_of(shown, lane, unconfirmed=unconfirmed, failed=failed, errors=errors))
         return made
 
     async def _errors(self, con: Connection, n: int, state: str, root: str) -> list[str] | None:
         """At most 100 lines; the last of a longer list says how many more there were."""
-        lines = []
-        if state == "cancelled":
-            lines.append("cancelled before all was published; POST /api/v1/replay starts it anew")
+        given_up = None
         if root == "dead":
-            why = await con.fetchval("SELECT error FROM jobs WHERE execution = $1", n)
-            lines.append(f"listing was given up: {why}")
+            given_up = await con.fetchval("SELECT error FROM jobs WHERE execution = $1", n)
+        lines = ended_early(state, given_up)
         uncertain = (
             f"FROM messages m WHERE m.execution = j.execution AND m.published = -1 AND m.state = {PENDING}"
         )

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
-from playhead.backends._sql_catalog.rows import CANCELLED, DEAD, PENDING, moment_or_none
+from playhead.backends._sql_catalog.replays import SHOWN, ended_early, replay_of
+from playhead.backends._sql_catalog.rows import CANCELLED, DEAD, PENDING
 from playhead.backends._sqlite import Connection
 from playhead.backends.catalog_sqlite.rows import Part
-from playhead.ids import moment
 from playhead.model import MOST_ERRORS, UNCERTAIN, Replay
 
-REPLAY = (
-    "SELECT e.n, e.id, j.source, j.stage, j.path, j.to_route, j.lane, j.ordinals, j.watermark, e.batch, "
-    "j.state, e.created_at, j.ended_at FROM jobs j JOIN executions e ON e.n = j.execution "
-)
+REPLAY = f"SELECT {SHOWN}, j.watermark FROM jobs j JOIN executions e ON e.n = j.execution "
 
 
 class ReplaysPart(Part):
@@ -40,50 +37,21 @@ class ReplaysPart(Part):
     # -- what became of it -------------------------------------------------------------------------
 
     def _replay(self, con: Connection, row: tuple[Any, ...]) -> Replay:
-        n, uuid, source, stage, path, to_route, lane_id, found, watermark, batch, state, created, ended = row
-        lane = self._lane(con, lane_id)
+        """From a row as `REPLAY` gives it."""
+        *shown, watermark = row
+        n, lane, state, root = row[0], self._lane(con, row[6]), row[9], row[10]
         unconfirmed = self._unconfirmed(con, n, watermark, (PENDING, CANCELLED))
         failed = self._failed(con, n)
-        published = found - failed - unconfirmed
-        if state == "cancelled":
-            failed = found - published
-        (root,) = con.execute("SELECT root FROM jobs WHERE execution = ?", (n,)).fetchone()
-        status: Literal["publishing_complete", "partial_failure"] | None = None
-        if state == "cancelled":
-            status = "partial_failure"
-        elif state in ("publishing_complete", "partial_failure"):
-            # Read from rows: a refused object that was sent again makes it better.
-            status = state = "partial_failure" if failed or root == "dead" else "publishing_complete"
-        return Replay(
-            execution_id=UUID(bytes=uuid),
-            from_execution_id=UUID(bytes=source),
-            from_stage=stage,
-            from_path=path,
-            to_route=to_route,
-            to_queue=lane.queue,
-            objects_found=found,
-            objects_published=published,
-            objects_failed=failed,
-            status=status,
-            replay_batch_id=UUID(bytes=batch),
-            errors=self._errors(con, n, state, watermark, root)
-            if failed or unconfirmed or root == "dead"
-            else None,
-            state=state,
-            to_config=lane.config,
-            to_config_version=lane.version,
-            created_at=moment(created),
-            ended_at=moment_or_none(ended),
-        )
+        trouble = failed or unconfirmed or root == "dead"
+        errors = self._errors(con, n, state, watermark, root) if trouble else None
+        return replay_of(shown, lane, unconfirmed=unconfirmed, failed=failed, errors=errors)
 
     def _errors(self, con: Connection, n: int, state: str, watermark: int, root: str) -> list[str] | None:
         """At most 100 lines; the last of a longer list says how many more there were."""
-        lines = []
-        if state == "cancelled":
-            lines.append("cancelled before all was published; POST /api/v1/replay starts it anew")
+        given_up = None
         if root == "dead":
-            (why,) = con.execute("SELECT error FROM jobs WHERE execution = ?", (n,)).fetchone()
-            lines.append(f"listing was given up: {why}")
+            (given_up,) = con.execute("SELECT error FROM jobs WHERE execution = ?", (n,)).fetchone()
+        lines = ended_early(state, given_up)
         rows = con.execute(
             "SELECT object_key, error_code || ': ' || error FROM messages INDEXED BY messages_by_state "
             "WHERE execution = ?1 AND state = ?2 AND ordinal IS NOT NULL "
