@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from playhead.backends._postgres import Connection
+from playhead.backends._sql_catalog.jobs import MOST_IDLE_TAKEOVERS, has_ended, path_taken
 from playhead.backends._sql_catalog.rows import (
     CALL,
     CANCELLED,
@@ -26,13 +27,10 @@ from playhead.backends._sql_catalog.rows import (
 from playhead.backends.catalog_postgres.replays import REPLAY, ReplaysPart
 from playhead.backends.catalog_postgres.rows import LONG_SECONDS, CallMaker, storable
 from playhead.envelope import Call
-from playhead.errors import BadRequest, Conflict
 from playhead.ids import mint, text
 from playhead.keys import INPUT_STAGE, object_key
 from playhead.model import Execution, Replay
 from playhead.ports.catalog.jobs import Held, Input, Listed
-
-_MOST_IDLE_TAKEOVERS = 5
 
 
 class _Job(NamedTuple):
@@ -119,7 +117,7 @@ class JobsPart(ReplaysPart):
             }
             for key, i in rows:
                 if bound[key] != (i.size, i.sha256):
-                    raise BadRequest("invalid_path", f"two inputs of this run have the path {i.path!r}")
+                    raise path_taken(i.path)
 
         await self._write(job)
 
@@ -212,7 +210,7 @@ class JobsPart(ReplaysPart):
             if row is None:
                 return None
             n, batch, traceparent, source, stage, prefix, lane_id, epoch, cursor, root, idle = row
-            if idle + 1 >= _MOST_IDLE_TAKEOVERS:
+            if idle + 1 >= MOST_IDLE_TAKEOVERS:
                 await con.execute(
                     "UPDATE jobs SET state = 'stalled', epoch = epoch + 1, owner = NULL WHERE execution = $1",
                     n,
@@ -482,9 +480,7 @@ class JobsPart(ReplaysPart):
                 return None
             status = (await self._exclude(con, [n]))[n]
             if status in ("completed", "failed"):
-                raise Conflict(
-                    "execution_ended", f"execution {execution} is {status}; there is nothing to cancel"
-                )
+                raise has_ended(execution, status)
             if status == "running":
                 # The job first: a page that is being recorded ends before, and its rows are seen below; one
                 # that comes later finds another epoch. Workers are kept off by the execution's lock.

@@ -14,8 +14,8 @@ from uuid import UUID
 
 from playhead.backends._postgres import Connection, Row
 from playhead.backends._sql_catalog.rows import DEAD, PENDING
+from playhead.backends._sql_catalog.upkeep import has_bad_key, is_cancelled
 from playhead.backends.catalog_postgres.rows import Part, of_route
-from playhead.errors import Conflict
 
 _STEP = 2_000
 """Rows sent again by one transaction."""
@@ -101,16 +101,10 @@ class ResendPart(Part):
                 continue
             if statuses[execution_n] == "cancelled":
                 if refuses.cancelled:
-                    raise Conflict(
-                        "execution_ended",
-                        f"execution {execution} is cancelled; its dead letters can't be sent again",
-                    )
+                    raise is_cancelled(execution)
             elif code == "invalid_key":
                 if refuses.bad_keys:
-                    raise Conflict(
-                        "execution_ended",
-                        f"message {cid} names a key that can't be worked; rename the object and replay it",
-                    )
+                    raise has_bad_key(cid)
             else:
                 sent[n] = cid
                 woken.add(execution_n)

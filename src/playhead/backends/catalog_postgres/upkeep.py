@@ -13,18 +13,22 @@ from uuid import UUID
 
 from playhead.backends._postgres import Connection
 from playhead.backends._sql_catalog.rows import CALL, CANCELLED, PENDING, RETRY, RUNNING
+from playhead.backends._sql_catalog.upkeep import (
+    FORGET_SECONDS,
+    OPEN_JOB,
+    TALLIES,
+    UNHURRIED_SECONDS,
+    UNSEALED,
+    WORKER,
+    worker_of,
+)
 from playhead.backends.catalog_postgres.resend import ResendPart
 from playhead.backends.catalog_postgres.rows import LONG_SECONDS
 from playhead.envelope import Call
-from playhead.ids import moment
 from playhead.liveness import MISSED_BEATS, may_live
 from playhead.model import WorkerInfo
 from playhead.ports.catalog.upkeep import Process, Subscription
 from playhead.tally import Numbers, decode, encode, total
-
-_UNHURRIED_SECONDS = 60.0
-"""A live publisher that has not published a row for so long has lost sight of it (its broker failed)."""
-_FORGET_SECONDS = 3600.0
 
 _ALIVE = "(SELECT p.id FROM processes p WHERE p.heartbeat_at >= playhead_now() - $1::float8)"
 _ORPHANED = (
@@ -55,9 +59,6 @@ _WAITING = " UNION ALL ".join(
 )
 """Rows of the execution `e` and the lane `l` that somebody was called for, and nobody has claimed; at most $1."""
 _WORKED = "NOT e.settled AND e.status = 'running' AND NOT l.external"
-
-_OPEN_JOB = "j.state IN ('uploading', 'publishing')"
-"""Says what the index `jobs_open` says, word for word: else all jobs there ever were are looked at."""
 
 
 class UpkeepPart(ResendPart):
@@ -102,7 +103,7 @@ class UpkeepPart(ResendPart):
             await con.execute("DELETE FROM leases WHERE owner = $1", process)
             await con.execute(
                 "UPDATE jobs j SET owner = NULL, lease_until = 0, idle_takeovers = greatest(idle_takeovers - 1, 0) "
-                f"WHERE owner = $1 AND {_OPEN_JOB}",
+                f"WHERE owner = $1 AND {OPEN_JOB}",
                 process,
             )
 
@@ -115,25 +116,17 @@ class UpkeepPart(ResendPart):
             await con.execute("UPDATE departed SET tally = $1", encode(total([kept, *tallies])))
 
     async def tallies(self) -> Numbers:
-        rows = await self._read(
-            lambda con: con.fetch(
-                "SELECT tally FROM processes WHERE tally IS NOT NULL UNION ALL SELECT tally FROM departed"
-            )
-        )
+        rows = await self._read(lambda con: con.fetch(TALLIES))
         return total(decode(told) for (told,) in rows)
 
     async def workers(self) -> list[WorkerInfo]:
         rows = await self._read(
             lambda con: con.fetch(
-                "SELECT id, kind, host, pid, queues, started_at, heartbeat_at FROM processes "
-                "WHERE heartbeat_at >= playhead_now() - $1::float8 ORDER BY started_at, id",
+                f"{WORKER} WHERE heartbeat_at >= playhead_now() - $1::float8 ORDER BY started_at, id",
                 MISSED_BEATS * self._beat,
             )
         )
-        return [
-            WorkerInfo(p, kind, host, pid, json.loads(queues), moment(began), moment(beat))
-            for p, kind, host, pid, queues, began, beat in rows
-        ]
+        return [worker_of(row) for row in rows]
 
     async def lease(self, name: str, owner: str, *, seconds: float) -> bool:
         taken = await self._write(
@@ -166,7 +159,7 @@ class UpkeepPart(ResendPart):
 
     async def orphans(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Call]:
         return await self._take_if_any(
-            owner, _ORPHANED, "m.n", limit, without, self._liveness.seconds, _UNHURRIED_SECONDS
+            owner, _ORPHANED, "m.n", limit, without, self._liveness.seconds, UNHURRIED_SECONDS
         )
 
     async def due(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Call]:
@@ -322,7 +315,7 @@ class UpkeepPart(ResendPart):
     async def fail_unsealed(self) -> list[UUID]:
         look = (
             "SELECT e.n, e.id FROM jobs j JOIN executions e ON e.n = j.execution "
-            f"WHERE {_OPEN_JOB} AND j.state = 'uploading' AND j.lease_until <= playhead_now() "
+            f"WHERE {OPEN_JOB} AND j.state = 'uploading' AND j.lease_until <= playhead_now() "
             f"AND (j.owner IS NULL OR j.owner NOT IN {_ALIVE}) ORDER BY e.n"
         )
 
@@ -335,7 +328,7 @@ class UpkeepPart(ResendPart):
                     "UPDATE jobs SET state = 'partial_failure', root = 'dead', epoch = epoch + 1, "
                     "ended_at = playhead_now(), error_code = 'upload_incomplete', error = $2 WHERE execution = $1",
                     n,
-                    "the process that stored the inputs ended before all of them were stored; run it again",
+                    UNSEALED,
                 )
                 await con.execute(
                     "UPDATE executions SET status = 'failed', ended_at = playhead_now(), revision = revision + 1 "
@@ -353,7 +346,7 @@ class UpkeepPart(ResendPart):
         rows = await self._read(
             lambda con: con.fetch(
                 "SELECT e.id FROM jobs j JOIN executions e ON e.n = j.execution WHERE "
-                f"{_OPEN_JOB} AND j.state = 'publishing' AND (j.owner IS NULL OR j.lease_until <= playhead_now()) "
+                f"{OPEN_JOB} AND j.state = 'publishing' AND (j.owner IS NULL OR j.lease_until <= playhead_now()) "
                 "ORDER BY j.execution"
             )
         )
@@ -365,7 +358,7 @@ class UpkeepPart(ResendPart):
         async def job(con: Connection) -> None:
             told = await con.fetch(
                 "DELETE FROM processes WHERE heartbeat_at < playhead_now() - $1::float8 RETURNING tally",
-                _FORGET_SECONDS + self._liveness.seconds,
+                FORGET_SECONDS + self._liveness.seconds,
             )
             await self._keep(con, [decode(last) for (last,) in told])
 

@@ -30,6 +30,7 @@ from playhead.backends._sql_catalog.rows import (
     STORED,
     WRITING,
 )
+from playhead.backends._sql_catalog.work import lost_in_the_last, path_of
 from playhead.backends.catalog_postgres.bindings import BindPart
 from playhead.backends.catalog_postgres.rows import LONG_SECONDS, CallMaker, storable
 from playhead.envelope import Call
@@ -210,7 +211,7 @@ class WorkPart(BindPart):
                         route=lane.route,
                         object_key=key,
                         stage=stage,
-                        path=_path(key, stage),
+                        path=path_of(key, stage),
                         source=Source(content_type, json.loads(attributes), size, sha256)
                         if content_type is not None
                         else None,
@@ -246,16 +247,12 @@ class WorkPart(BindPart):
 
     async def _bury_lost(self, con: Connection, most: Mapping[int, int]) -> None:
         """Close rows whose last attempt was lost with its worker; `most` attempts each."""
-        why = (
-            "its worker died in the last of {} attempts: find out what it does to its process (memory? a crash?), "
-            "then send it again"
-        )
         await con.execute(
             f"UPDATE messages m SET state = {DEAD}, worker = NULL, ended_at = playhead_now(), "
             "error_code = 'worker_lost', error = r.why, traceback = NULL "
             "FROM unnest($1::bigint[], $2::text[]) AS r (n, why) WHERE m.n = r.n",
             list(most),
-            [why.format(count) for count in most.values()],
+            [lost_in_the_last(attempts) for attempts in most.values()],
         )
         await self._burn(con, list(most))
 
@@ -477,9 +474,3 @@ class WorkPart(BindPart):
             list(executions),
         )
         return dict(map(tuple, rows))
-
-
-def _path(key: str, stage: str) -> str:
-    """The path of an object: what follows its execution and its stage in the key."""
-    head = key.find("/") + 1
-    return key[head + len(stage) + 1 :] if key.startswith(stage + "/", head) else key[head:]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from playhead.backends._sql_catalog.jobs import MOST_IDLE_TAKEOVERS, has_ended, path_taken
 from playhead.backends._sql_catalog.rows import (
     CALL,
     CANCELLED,
@@ -21,13 +22,10 @@ from playhead.backends._sqlite import Connection, insert
 from playhead.backends.catalog_sqlite.replays import REPLAY, ReplaysPart
 from playhead.backends.catalog_sqlite.rows import raw
 from playhead.envelope import Call
-from playhead.errors import BadRequest, Conflict
 from playhead.ids import mint, text
 from playhead.keys import INPUT_STAGE, object_key
 from playhead.model import Execution, Replay
 from playhead.ports.catalog.jobs import Held, Input, Listed
-
-_MOST_IDLE_TAKEOVERS = 5
 
 
 class JobsPart(ReplaysPart):
@@ -100,7 +98,7 @@ class JobsPart(ReplaysPart):
                 if not done.rowcount:
                     row = con.execute("SELECT size, sha256 FROM outputs WHERE key = ?", (key,)).fetchone()
                     if row != (size, sha256):
-                        raise BadRequest("invalid_path", f"two inputs of this run have the path {path!r}")
+                        raise path_taken(path)
 
         await self._write(job)
 
@@ -191,7 +189,7 @@ class JobsPart(ReplaysPart):
             if row is None:
                 return None
             n, batch, traceparent, source, stage, prefix, lane_id, epoch, cursor, root, idle = row
-            if idle + 1 >= _MOST_IDLE_TAKEOVERS:
+            if idle + 1 >= MOST_IDLE_TAKEOVERS:
                 con.execute(
                     "UPDATE jobs SET state = 'stalled', epoch = epoch + 1, owner = NULL WHERE execution = ?",
                     (n,),
@@ -455,9 +453,7 @@ class JobsPart(ReplaysPart):
                 return None
             n, status = row
             if status in ("completed", "failed"):
-                raise Conflict(
-                    "execution_ended", f"execution {execution} is {status}; there is nothing to cancel"
-                )
+                raise has_ended(execution, status)
             if status == "running":
                 now = self._clock()
                 con.execute(

@@ -43,10 +43,10 @@ class ReplaysPart(Part):
         unconfirmed = self._unconfirmed(con, n, watermark, (PENDING, CANCELLED))
         failed = self._failed(con, n)
         trouble = failed or unconfirmed or root == "dead"
-        errors = self._errors(con, n, state, watermark, root) if trouble else None
+        errors = self._errors(con, n, state, root) if trouble else None
         return replay_of(shown, lane, unconfirmed=unconfirmed, failed=failed, errors=errors)
 
-    def _errors(self, con: Connection, n: int, state: str, watermark: int, root: str) -> list[str] | None:
+    def _errors(self, con: Connection, n: int, state: str, root: str) -> list[str] | None:
         """At most 100 lines; the last of a longer list says how many more there were."""
         given_up = None
         if root == "dead":

@@ -9,22 +9,25 @@ from typing import Any
 from uuid import UUID
 
 from playhead.backends._sql_catalog.rows import CALL, CANCELLED, PENDING, RETRY, RUNNING
+from playhead.backends._sql_catalog.upkeep import (
+    FORGET_SECONDS,
+    OPEN_JOB,
+    TALLIES,
+    UNHURRIED_SECONDS,
+    UNSEALED,
+    WORKER,
+    has_bad_key,
+    is_cancelled,
+    worker_of,
+)
 from playhead.backends._sqlite import Connection, Error
 from playhead.backends.catalog_sqlite.rows import Part, of_route
 from playhead.envelope import Call
-from playhead.errors import Conflict, catalog_unavailable
-from playhead.ids import moment
+from playhead.errors import catalog_unavailable
 from playhead.liveness import MISSED_BEATS, may_live
 from playhead.model import WorkerInfo
 from playhead.ports.catalog.upkeep import Process, Subscription
 from playhead.tally import Numbers, decode, encode, total
-
-_UNHURRIED_SECONDS = 60.0
-"""A live publisher that has not published a row for so long has lost sight of it (its broker failed)."""
-_FORGET_SECONDS = 3600.0
-
-_OPEN_JOB = "j.state IN ('uploading', 'publishing')"
-"""Says what the index `jobs_open` says, word for word: else all jobs there ever were are looked at."""
 
 _CALLED = "(m.published = 1 OR (m.published IS NULL AND m.ordinal <= coalesce(j.watermark, 0)))"
 """A row that somebody was called for; needs `LEFT JOIN jobs j ON j.execution = m.execution`."""
@@ -85,25 +88,14 @@ class UpkeepPart(Part):
             con.execute("UPDATE departed SET tally = ?", (encode(total([decode(kept), *tallies])),))
 
     async def tallies(self) -> Numbers:
-        rows = await self._read(
-            lambda con: con.execute(
-                "SELECT tally FROM processes WHERE tally IS NOT NULL UNION ALL SELECT tally FROM departed"
-            ).fetchall()
-        )
+        rows = await self._read(lambda con: con.execute(TALLIES).fetchall())
         return total(decode(told) for (told,) in rows)
 
     async def workers(self) -> list[WorkerInfo]:
         def job(con: Connection) -> list[WorkerInfo]:
             since = self._clock() - MISSED_BEATS * self._beat
-            rows = con.execute(
-                "SELECT id, kind, host, pid, queues, started_at, heartbeat_at FROM processes "
-                "WHERE heartbeat_at >= ? ORDER BY started_at, id",
-                (since,),
-            ).fetchall()
-            return [
-                WorkerInfo(p, kind, host, pid, json.loads(queues), moment(began), moment(beat))
-                for p, kind, host, pid, queues, began, beat in rows
-            ]
+            rows = con.execute(f"{WORKER} WHERE heartbeat_at >= ? ORDER BY started_at, id", (since,))
+            return [worker_of(row) for row in rows]
 
         return await self._read(job)
 
@@ -145,7 +137,7 @@ class UpkeepPart(Part):
             alive = sorted(self._alive(con))
             marks = ",".join("?" * len(alive))
             # Ids are minted by the clock of this machine, whatever clock the catalog was given.
-            stale = int((time.time() - _UNHURRIED_SECONDS) * 1000).to_bytes(6, "big") + bytes(10)
+            stale = int((time.time() - UNHURRIED_SECONDS) * 1000).to_bytes(6, "big") + bytes(10)
             rows = con.execute(
                 "SELECT n FROM messages INDEXED BY messages_unpublished WHERE published = 0 AND state = 0 "
                 f"AND (publisher IS NULL OR publisher NOT IN ({marks}) OR id < ?) {elsewhere} LIMIT ?",
@@ -306,7 +298,7 @@ class UpkeepPart(Part):
     async def fail_unsealed(self) -> list[UUID]:
         look = (
             "SELECT e.n, e.id, j.owner FROM jobs j JOIN executions e ON e.n = j.execution "
-            f"WHERE {_OPEN_JOB} AND j.state = 'uploading' AND j.lease_until <= ?"
+            f"WHERE {OPEN_JOB} AND j.state = 'uploading' AND j.lease_until <= ?"
         )
 
         def job(con: Connection) -> list[UUID]:
@@ -319,11 +311,7 @@ class UpkeepPart(Part):
                 con.execute(
                     "UPDATE jobs SET state = 'partial_failure', root = 'dead', epoch = epoch + 1, ended_at = ?, "
                     "error_code = 'upload_incomplete', error = ? WHERE execution = ?",
-                    (
-                        now,
-                        "the process that stored the inputs ended before all of them were stored; run it again",
-                        n,
-                    ),
+                    (now, UNSEALED, n),
                 )
                 con.execute(
                     "UPDATE executions SET status = 'failed', ended_at = ?, revision = revision + 1 WHERE n = ?",
@@ -341,7 +329,7 @@ class UpkeepPart(Part):
         rows = await self._read(
             lambda con: con.execute(
                 "SELECT e.id FROM jobs j JOIN executions e ON e.n = j.execution "
-                f"WHERE {_OPEN_JOB} AND j.state = 'publishing' AND (j.owner IS NULL OR j.lease_until <= ?) "
+                f"WHERE {OPEN_JOB} AND j.state = 'publishing' AND (j.owner IS NULL OR j.lease_until <= ?) "
                 "ORDER BY j.execution",
                 (self._clock(),),
             ).fetchall()
@@ -370,18 +358,11 @@ class UpkeepPart(Part):
             for n, cid, execution_n, execution_id, status, code in rows:
                 if status == "cancelled":
                     if ids or execution:
-                        raise Conflict(
-                            "execution_ended",
-                            f"execution {UUID(bytes=execution_id)} is cancelled; its dead letters can't be sent again",
-                        )
+                        raise is_cancelled(UUID(bytes=execution_id))
                     continue
                 if code == "invalid_key":
                     if ids:
-                        raise Conflict(
-                            "execution_ended",
-                            f"message {UUID(bytes=cid)} names a key that can't be worked; rename the object and "
-                            "replay it",
-                        )
+                        raise has_bad_key(UUID(bytes=cid))
                     continue
                 con.execute(
                     "UPDATE messages SET state = ?, generation = generation + 1, base = attempt, losses = 0, published = 0, "
@@ -400,7 +381,7 @@ class UpkeepPart(Part):
         return await self._write(job)
 
     async def maintain(self) -> None:
-        long_ago = self._clock() - _FORGET_SECONDS - self._liveness.seconds
+        long_ago = self._clock() - FORGET_SECONDS - self._liveness.seconds
 
         def job(con: Connection) -> None:
             told = con.execute(

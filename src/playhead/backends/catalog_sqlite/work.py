@@ -22,6 +22,7 @@ from playhead.backends._sql_catalog.rows import (
     STORED,
     WRITING,
 )
+from playhead.backends._sql_catalog.work import lost_in_the_last, path_of
 from playhead.backends._sqlite import Connection, among, insert
 from playhead.backends.catalog_sqlite.rows import Part, raw, uuid_or_none
 from playhead.envelope import Call
@@ -159,7 +160,7 @@ class WorkPart(Part):
                         route=lane.route,
                         object_key=key,
                         stage=stage,
-                        path=_path(key, stage),
+                        path=path_of(key, stage),
                         source=Source(content_type, json.loads(attributes), size, sha256)
                         if content_type is not None
                         else None,
@@ -195,12 +196,7 @@ class WorkPart(Part):
         con.execute(
             "UPDATE messages SET state = ?, worker = NULL, ended_at = ?, error_code = 'worker_lost', error = ?, "
             "traceback = NULL WHERE n = ?",
-            (
-                DEAD,
-                self._clock(),
-                f"its worker died in the last of {most} attempts: find out what it does to its process (memory? a crash?), then send it again",
-                n,
-            ),
+            (DEAD, self._clock(), lost_in_the_last(most), n),
         )
         self._burn(con, n)
 
@@ -530,9 +526,3 @@ class WorkPart(Part):
             "SELECT n FROM executions WHERE id = ? AND status = 'running'", (execution.bytes,)
         ).fetchone()
         return None if row is None or self._is_open(con, row[0]) else int(row[0])
-
-
-def _path(key: str, stage: str) -> str:
-    """The path of an object: what follows its execution and its stage in the key."""
-    head = key.find("/") + 1
-    return key[head + len(stage) + 1 :] if key.startswith(stage + "/", head) else key[head:]
