@@ -7,120 +7,30 @@ look at all the rows in question, and written at the end: an attempt is bound as
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from playhead.backends._postgres import Connection
+from playhead.backends._sql_catalog.bindings import (
+    KNOWN,
+    NEW_OUTPUT,
+    Output,
+    Plan,
+    Todo,
+    all_keys,
+    wanted_once,
+)
 from playhead.backends._sql_catalog.rows import BURNT, RUNNING, WRITING
 from playhead.backends.catalog_postgres.rows import Part
-from playhead.keys import renamed
-from playhead.ports.catalog.work import Binding, Bound, NewOutput, Unbound
+from playhead.ports.catalog.work import Binding, Bound, Unbound
 
 _BIND = (
     "INSERT INTO outputs (key, message, attempt, state, size, sha256, fingerprint, content_type, attributes, created_at) "
     f"SELECT b.key, b.message, b.attempt, {WRITING}, b.size, b.sha256, b.fingerprint, b.content_type, b.attributes, "
     "playhead_now() FROM unnest($1::text[], $2::bigint[], $3::int[], $4::bigint[], $5::bytea[], $6::bytea[], "
-    "$7::text[], $8::text[]) AS b (key, message, attempt, size, sha256, fingerprint, content_type, attributes) "
+    f"$7::text[], $8::text[]) AS b ({NEW_OUTPUT}) "
     "ON CONFLICT (key) DO NOTHING RETURNING key"
 )
-_FINGERPRINT = 5
-"""Its place in a row as `_BIND` takes it."""
-
-
-class _Output(NamedTuple):
-    """What an outputs row says to who wants its key."""
-
-    message: int | None
-    attempt: int
-    state: int
-    fingerprint: bytes
-    created_at: float
-
-
-@dataclass(frozen=True)
-class _Todo:
-    """A binding that may be made: its message's row, and what stands before its outputs' paths."""
-
-    binding: Binding
-    attributes: Sequence[str]
-    n: int
-    prefix: str
-
-    @cached_property
-    def keys(self) -> list[str]:
-        return [self.prefix + output.path for output in self.binding.outputs]
-
-    def renamed(self, output: NewOutput) -> str:
-        """The path for an output whose own holds other bytes of an earlier attempt."""
-        return renamed(output.path, self.binding.attempt, room=len(self.prefix.encode()))
-
-    def row(self, key: str, output: NewOutput, attributes: str) -> tuple[Any, ...]:
-        """As `_BIND` takes it."""
-        return (
-            *(key, self.n, self.binding.attempt, output.size, output.sha256, output.fingerprint),
-            *(output.content_type, attributes),
-        )
-
-
-@dataclass
-class _Plan:
-    """How outputs are to be bound of which some have a key that is bound already.
-
-    Attributes:
-        known: rows of all the keys in question, those that are planned included.
-        inserts: rows to make, as `_BIND` takes them, by key.
-        states: rows to change.
-    """
-
-    known: dict[str, _Output]
-    now: float
-    inserts: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-    states: dict[str, int] = field(default_factory=dict)
-
-    def bind(self, one: _Todo) -> list[Bound] | Unbound:
-        """Plan one attempt's outputs, all or none of them."""
-        bound: dict[str, Bound] = {}
-        inserts: dict[str, tuple[Any, ...]] = {}
-        states: dict[str, int] = {}
-        for output, attributes in zip(one.binding.outputs, one.attributes, strict=True):
-            for path in (output.path, one.renamed(output)):
-                key = one.prefix + path
-                if key in bound:
-                    return Unbound(
-                        "output_conflict", f"this attempt gives two outputs that would be stored as {key}"
-                    )
-                there = self.known.get(key)
-                if there is None:
-                    inserts[key] = one.row(key, output, attributes)
-                    bound[key] = Bound(key, path, one.binding.attempt, self.now)
-                    break
-                if there.message != one.n:
-                    return Unbound(
-                        "output_conflict",
-                        f"{key} was made by another message of this execution; give the outputs names that "
-                        "differ, for instance with the input's path in them",
-                    )
-                if there.fingerprint == output.fingerprint:
-                    if there.state == BURNT:
-                        states[key] = WRITING
-                    bound[key] = Bound(key, path, there.attempt, there.created_at)
-                    break
-                if there.state != BURNT:
-                    states[key] = BURNT
-            else:
-                return Unbound(
-                    "output_conflict", f"{one.prefix}{output.path} and {key} both hold other bytes already"
-                )
-        for key, row in inserts.items():
-            self.known[key] = _Output(one.n, one.binding.attempt, WRITING, row[_FINGERPRINT], self.now)
-            self.inserts[key] = row
-        for key, state in states.items():
-            self.known[key] = self.known[key]._replace(state=state)
-        self.states |= states
-        return list(bound.values())
 
 
 class BindPart(Part):
@@ -139,7 +49,7 @@ class BindPart(Part):
             )
             now = rows[0][6] if rows else 0.0
             held = {(row[0], row[1]): row[3:6] for row in rows if row[2] == RUNNING}
-            todo: list[_Todo | None] = []
+            todo: list[Todo | None] = []
             for binding, attributes in zip(bindings, encoded, strict=True):
                 row = held.get((binding.correlation_id, binding.attempt))
                 if row is None:
@@ -148,7 +58,7 @@ class BindPart(Part):
                 n, lane_id, execution = row
                 stage = (await self._lane(con, lane_id)).stage
                 assert stage is not None, "only a route with an outbound stage binds outputs"
-                todo.append(_Todo(binding, attributes, n, f"{execution}/{stage}/"))
+                todo.append(Todo(binding, attributes, n, f"{execution}/{stage}/"))
             wanted = [one for one in todo if one]
             new = await self._bind_new(con, wanted)
             again = await self._bind_again(con, [one for one in wanted if id(one) not in new], now)
@@ -173,13 +83,12 @@ class BindPart(Part):
             return set()
         return {key for (key,) in await con.fetch(_BIND, *map(list, zip(*rows, strict=True)))}
 
-    async def _bind_new(self, con: Connection, todo: Sequence[_Todo]) -> set[int]:
+    async def _bind_new(self, con: Connection, todo: Sequence[Todo]) -> set[int]:
         """Bind those whose every key is new, in one statement; returns which those are.
 
         Nearly all are. Nothing is left of the others, which want to be looked at one by one.
         """
-        uses = Counter(key for one in todo for key in one.keys)
-        alone = [one for one in todo if all(uses[key] == 1 for key in one.keys)]
+        alone = wanted_once(todo)
         bound = await self._insert_outputs(
             con,
             [
@@ -195,21 +104,13 @@ class BindPart(Part):
         return new
 
     async def _bind_again(
-        self, con: Connection, todo: Sequence[_Todo], now: float
+        self, con: Connection, todo: Sequence[Todo], now: float
     ) -> dict[int, list[Bound] | Unbound]:
         """Bind outputs of which some have a key that is bound already: to this message, or to another."""
-        keys = {
-            one.prefix + path
-            for one in todo
-            for output in one.binding.outputs
-            for path in (output.path, one.renamed(output))
-        }
+        keys = all_keys(todo)
         while todo:
-            rows = await con.fetch(
-                "SELECT key, message, attempt, state, fingerprint, created_at FROM outputs WHERE key = ANY($1)",
-                list(keys),
-            )
-            plan = _Plan({key: _Output(*row) for key, *row in rows}, now)
+            rows = await con.fetch(f"{KNOWN} WHERE key = ANY($1)", keys)
+            plan = Plan({key: Output(*row) for key, *row in rows}, now)
             answers = {id(one): plan.bind(one) for one in todo}
             # Another message may have bound one of these keys since the look: then nothing is kept, and the
             # next look sees it. Each turn sees at least one key more, so this ends.

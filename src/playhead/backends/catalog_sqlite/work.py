@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from playhead.backends._sql_catalog.bindings import (
+    KNOWN,
+    NEW_OUTPUT,
+    Output,
+    Plan,
+    Todo,
+    all_keys,
+    wanted_once,
+)
 from playhead.backends._sql_catalog.rows import (
     BURNT,
     CALL,
@@ -27,7 +34,6 @@ from playhead.backends._sqlite import Connection, among, insert
 from playhead.backends.catalog_sqlite.rows import Part, raw, uuid_or_none
 from playhead.envelope import Call
 from playhead.ids import mint, text
-from playhead.keys import renamed
 from playhead.ports.catalog.work import (
     SUSPECT_LOSSES,
     Binding,
@@ -37,7 +43,6 @@ from playhead.ports.catalog.work import (
     Failed,
     Finished,
     GivenBack,
-    NewOutput,
     Refusal,
     Result,
     Source,
@@ -50,9 +55,7 @@ _ROWS = (
     "FROM messages m JOIN executions e ON e.n = m.execution LEFT JOIN outputs o ON o.key = m.object_key "
     "WHERE m.id IN "
 )
-_BOUND = (
-    "outputs (key, message, attempt, state, size, sha256, fingerprint, content_type, attributes, created_at)"
-)
+_BOUND = f"outputs ({NEW_OUTPUT}, state, created_at)"
 
 
 class _Held(NamedTuple):
@@ -65,20 +68,6 @@ class _Held(NamedTuple):
     batch: bytes | None
     traceparent: str | None
     status: str
-
-
-@dataclass(frozen=True)
-class _Todo:
-    """A binding that may be made: its message's row, and what stands before its outputs' paths."""
-
-    binding: Binding
-    attributes: Sequence[str]
-    n: int
-    prefix: str
-
-    @cached_property
-    def keys(self) -> list[str]:
-        return [self.prefix + output.path for output in self.binding.outputs]
 
 
 class WorkPart(Part):
@@ -211,7 +200,7 @@ class WorkPart(Part):
         def job(con: Connection) -> list[list[Bound] | Unbound | None]:
             now = self._clock()
             held = self._held(con, [b.correlation_id for b in bindings])
-            todo: list[_Todo | None] = []
+            todo: list[Todo | None] = []
             for binding, attributes in zip(bindings, encoded, strict=True):
                 row = held.get((binding.correlation_id.bytes, binding.attempt))
                 if row is None:
@@ -219,7 +208,7 @@ class WorkPart(Part):
                     continue
                 stage = self._lane(con, row.lane).stage
                 assert stage is not None, "only a route with an outbound stage binds outputs"
-                todo.append(_Todo(binding, attributes, row.n, f"{text(row.uuid)}/{stage}/"))
+                todo.append(Todo(binding, attributes, row.n, f"{text(row.uuid)}/{stage}/"))
             new = self._bind_new(con, [one for one in todo if one], now)
             answers: list[list[Bound] | Unbound | None] = []
             for one in todo:
@@ -249,13 +238,12 @@ class WorkPart(Part):
             )
         }
 
-    def _bind_new(self, con: Connection, todo: Sequence[_Todo], now: float) -> set[int]:
+    def _bind_new(self, con: Connection, todo: Sequence[Todo], now: float) -> set[int]:
         """Bind those whose every key is new, in a few statements; returns which messages those are.
 
         Nearly all are. Nothing is left of the others, which want to be looked at one by one.
         """
-        uses = Counter(key for one in todo for key in one.keys)
-        alone = [one for one in todo if all(uses[key] == 1 for key in one.keys)]
+        alone = wanted_once(todo)
         taken = {
             key
             for marks, some in among([key for one in alone for key in one.keys])
@@ -266,9 +254,9 @@ class WorkPart(Part):
             con,
             _BOUND,
             [
-                (
-                    *(key, one.n, one.binding.attempt, WRITING, o.size, o.sha256, o.fingerprint),
-                    *(o.content_type, attributes, now),
+                (  # as `Todo.row` has it, without a call for each
+                    *(key, one.n, one.binding.attempt, o.size, o.sha256, o.fingerprint),
+                    *(o.content_type, attributes, WRITING, now),
                 )
                 for one in new
                 for key, o, attributes in zip(one.keys, one.binding.outputs, one.attributes, strict=True)
@@ -276,68 +264,22 @@ class WorkPart(Part):
         )
         return {one.n for one in new}
 
-    def _bind_again(self, con: Connection, one: _Todo, now: float) -> list[Bound] | Unbound:
+    def _bind_again(self, con: Connection, one: Todo, now: float) -> list[Bound] | Unbound:
         """Bind outputs of which some have a key that is bound already: to this message, or to another."""
-        con.execute("SAVEPOINT binding")
-        bound: list[Bound] = []
-        mine: set[str] = set()
-        for output, attributes in zip(one.binding.outputs, one.attributes, strict=True):
-            made = self._bind_one(con, one.n, one.binding.attempt, one.prefix, output, attributes, now, mine)
-            if isinstance(made, Unbound):
-                con.execute("ROLLBACK TO binding")
-                con.execute("RELEASE binding")
-                return made
-            mine.add(made.key)
-            bound.append(made)
-        con.execute("RELEASE binding")
-        return bound
-
-    def _bind_one(
-        self,
-        con: Connection,
-        n: int,
-        attempt: int,
-        prefix: str,
-        output: NewOutput,
-        attributes: str,
-        now: float,
-        mine: set[str],
-    ) -> Bound | Unbound:
-        path = output.path
-        for _ in range(2):
-            key = prefix + path
-            inserted = con.execute(
-                f"INSERT INTO {_BOUND} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (
-                    *(key, n, attempt, WRITING, output.size, output.sha256, output.fingerprint),
-                    *(output.content_type, attributes, now),
-                ),
-            ).rowcount
-            if inserted:
-                return Bound(key, path, attempt, now)
-            holder, bound_attempt, state, fingerprint, created = con.execute(
-                "SELECT message, attempt, state, fingerprint, created_at FROM outputs WHERE key = ?", (key,)
-            ).fetchone()
-            if holder != n:
-                return Unbound(
-                    "output_conflict",
-                    f"{key} was made by another message of this execution; give the outputs names that differ, "
-                    "for instance with the input's path in them",
-                )
-            if key in mine:
-                return Unbound(
-                    "output_conflict", f"this attempt gives two outputs that would be stored as {key}"
-                )
-            if fingerprint == output.fingerprint:
-                if state == BURNT:
-                    con.execute("UPDATE outputs SET state = ? WHERE key = ?", (WRITING, key))
-                return Bound(key, path, bound_attempt, created)
-            if state != BURNT:
-                con.execute("UPDATE outputs SET state = ? WHERE key = ?", (BURNT, key))
-            path = renamed(output.path, attempt, room=len(prefix.encode()))
-        return Unbound(
-            "output_conflict", f"{prefix}{output.path} and {prefix}{path} both hold other bytes already"
+        plan = Plan(
+            {
+                key: Output(*row)
+                for marks, some in among(all_keys([one]))
+                for key, *row in con.execute(f"{KNOWN} WHERE key IN ({marks})", some)
+            },
+            now,
         )
+        answer = plan.bind(one)
+        insert(con, _BOUND, [(*row, WRITING, now) for row in plan.inserts.values()])
+        con.executemany(
+            "UPDATE outputs SET state = ? WHERE key = ?", [(state, key) for key, state in plan.states.items()]
+        )
+        return answer
 
     # -- finish ------------------------------------------------------------------------------------
 
