@@ -109,12 +109,13 @@ class Plan:
                         f"{key} was made by another message of this execution; give the outputs names that "
                         "differ, for instance with the input's path in them",
                     )
+                state = states.get(key, there.state)
                 if there.fingerprint == output.fingerprint:
-                    if there.state == BURNT:
+                    if state == BURNT:
                         states[key] = WRITING
                     bound[key] = Bound(key, path, there.attempt, there.created_at)
                     break
-                if there.state != BURNT:
+                if state != BURNT:
                     states[key] = BURNT
             else:
                 return Unbound(
