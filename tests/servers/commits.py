@@ -60,7 +60,7 @@ class Commits(Proxy):
                         continue
                     self._lose(words, message, client=source, server=sink)
                     return
-            sink.shutdown(socket.SHUT_WR)
+            self._ended(source, sink)
         except OSError:
             _reset(source)
             _reset(sink)

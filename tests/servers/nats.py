@@ -80,7 +80,7 @@ class NatsThree(Server):
         """Return when every member that runs knows of a leader that answers.
 
         Raises:
-            DidNotStart: there was none for a minute.
+            DidNotStart: there was none for three minutes.
         """
         deadline = time.monotonic() + START_SECONDS
         while not all(_is_led(member) for member in self.members if member.running):

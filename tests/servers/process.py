@@ -15,13 +15,14 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, ClassVar, Final
 
-START_SECONDS: Final = 60.0
-STOP_SECONDS: Final = 30.0
+START_SECONDS: Final = 180.0
+STOP_SECONDS: Final = 60.0
 
 # Reads what to kill, a line each time that changes; the end of the input is the end of the tests.
 _GUARDIAN: Final = (
@@ -30,6 +31,11 @@ _GUARDIAN: Final = (
 # Below the range from which systems give out ports by themselves (32768 on Linux, 49152 elsewhere): a
 # server that is down keeps its port, as nobody's outgoing connection lands on it.
 _PORTS: Final = range(20_000, 32_000)
+# A port that was given out is not given out again, by this process or another, while its server is being
+# started, or is down. What says so is a socket of UDP, which no server here wants, on the same port: it goes
+# with its process.
+_given: Final[deque[socket.socket]] = deque()
+_MOST_GIVEN: Final = 200
 
 
 class Missing(Exception):
@@ -110,7 +116,7 @@ class Server:
         """Starts it, the next time with the port and data of the first. Returns when it can be worked with.
 
         Raises:
-            DidNotStart: it ended, or was silent for a minute.
+            DidNotStart: it ended, or was silent for three minutes.
         """
         if self.running:
             return
@@ -150,7 +156,7 @@ class Server:
         self._gone(doomed)
 
     def stop(self) -> None:
-        """Ends it in good order; its data stay. Killed when that takes longer than half a minute."""
+        """Ends it in good order; its data stay. Killed when that takes longer than a minute."""
         if self._process is None or not self.running:
             return
         self.resume()
@@ -226,7 +232,7 @@ class Server:
             if self._process.poll() is not None:
                 break
             time.sleep(0.005)
-        ended = f"ended with {self._process.poll()}" if not self.running else "did not answer in a minute"
+        ended = f"ended with {self._process.poll()}" if not self.running else "did not answer in time"
         said = self.said()
         self.kill()
         raise DidNotStart(f"{self.name} {ended}. The end of its log:\n{said}")
@@ -264,16 +270,22 @@ class Server:
 
 
 def free_port() -> int:
-    """A port on 127.0.0.1 on which nobody listens."""
+    """A port on 127.0.0.1 on which nobody listens, and which nobody else was given."""
     for _ in range(1000):
         port = random.choice(_PORTS)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
+        claim = socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            claim.bind(("127.0.0.1", port))
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+        except OSError:
+            claim.close()
+            continue
+        _given.append(claim)
+        while len(_given) > _MOST_GIVEN:
+            _given.popleft().close()
+        return port
     raise RuntimeError("no free port on 127.0.0.1")
 
 

@@ -137,11 +137,20 @@ class Proxy:
                     time.sleep(self._latency)
                     self._passing.wait()
                 sink.sendall(data)
-            # One side has said all that it had to say; the other may still be talking.
-            sink.shutdown(socket.SHUT_WR)
+            self._ended(source, sink)
         except OSError:
             _reset(source)
             _reset(sink)
+
+    def _ended(self, source: socket.socket, sink: socket.socket) -> None:
+        """One side has said all that it had to say; the other may still be talking."""
+        with self._lock:
+            is_cut = source not in self._open
+        # What wakes who reads from a connection that is cut looks like its end in good order.
+        if is_cut:
+            _reset(sink)
+        else:
+            sink.shutdown(socket.SHUT_WR)
 
 
 def _reset(end: socket.socket) -> None:

@@ -17,13 +17,10 @@ from tests.servers.process import DidNotStart, Missing, Server, free_port, greet
 
 AMQP: Final = b"AMQP\0\0\x09\x01"
 REMEDY: Final = "apt-get install rabbitmq-server, or set PLAYHEAD_TEST_RABBITMQ_URL"
-# What quorum queues there are is written down every half second (`names.dets` of the library ra; lost after
-# 0.7 s, there after 1 s). A queue that `kill -9` takes before that comes back empty, confirmed or not.
-YOUNG_SECONDS: Final = 1.0
 
 
 class RabbitMq(Server):
-    """One node with the user guest; its durable queues outlive `kill` when they are not too young."""
+    """One node with the user guest; its durable queues outlive `kill` once they are written down."""
 
     name: ClassVar[str] = "rabbitmq"
 
@@ -88,6 +85,14 @@ class RabbitMq(Server):
     def answers(self) -> bool:
         # Its port opens last; the first frame on it is Connection.Start, on channel 0.
         return greeting(self.port, AMQP).startswith(b"\x01\0\0")
+
+    def write_down(self) -> None:
+        """See to it that what queues there are outlives `kill`.
+
+        By itself a node writes that down every half second or so (`names.dets` of the library ra). A queue that
+        `kill -9` takes before that comes back empty, confirmed or not.
+        """
+        self.control("eval", "[ok = dets:sync(Table) || Table <- dets:all()].")
 
     def control(self, *words: str) -> str:
         """What `rabbitmqctl` answers. Takes a second or two, and minutes on a machine that is busy.

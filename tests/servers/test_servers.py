@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import aio_pika
@@ -20,9 +23,9 @@ from obstore.store import S3Store
 
 from tests.servers import SERVERS, DidNotStart, Server, need, need_fresh
 from tests.servers.nats import NatsThree
-from tests.servers.process import alive
+from tests.servers.process import alive, free_port
 from tests.servers.proxy import Proxy
-from tests.servers.rabbitmq import YOUNG_SECONDS
+from tests.servers.rabbitmq import RabbitMq
 
 # Three of NATS are one of NATS three times.
 SINGLE = [name for name in SERVERS if name != "nats-three"]
@@ -48,7 +51,6 @@ async def write(url: str, text: str) -> None:
                 await channel.declare_queue("kept", durable=True, arguments={"x-queue-type": "quorum"})
                 message = aio_pika.Message(text.encode(), delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
                 await channel.default_exchange.publish(message, "kept")
-            await asyncio.sleep(2 * YOUNG_SECONDS)
         case _:
             await asyncio.to_thread(_bucket(url).put, "kept", text.encode())
 
@@ -69,7 +71,7 @@ async def read(url: str) -> str:
         case "amqp":
             async with await aio_pika.connect(url) as link, link.channel() as channel:
                 queue = await channel.get_queue("kept")
-                return (await queue.get(timeout=10.0)).body.decode()
+                return (await queue.get(timeout=30.0)).body.decode()
         case _:
             return bytes(await asyncio.to_thread(lambda: _bucket(url).get("kept").bytes())).decode()
 
@@ -116,6 +118,8 @@ def test_all_tests_share_one(name):
 async def test_it_comes_back_from_a_kill_where_it_was_with_what_it_had(own):
     url = own.url
     await write(url, "a")
+    if isinstance(own, RabbitMq):
+        await asyncio.to_thread(own.write_down)
     own.kill()
     assert not own.running
     assert not answers(own)
@@ -142,7 +146,7 @@ async def test_paused_it_is_silent_and_resumed_it_goes_on(own):
     done, _ = await asyncio.wait([asked], timeout=0.3)
     assert not done
     own.resume()
-    assert await asyncio.wait_for(asked, 20.0) == "a"
+    assert await asyncio.wait_for(asked, 60.0) == "a"
 
 
 @pytest.mark.slow
@@ -151,21 +155,27 @@ async def test_two_of_three_nats_servers_keep_what_was_confirmed_and_go_on():
         assert isinstance(three, NatsThree)
         client = await nats.connect([f"nats://127.0.0.1:{member.port}" for member in three.members])
         stream = client.jetstream()
-        made = await stream.add_stream(name="kept", subjects=["kept"], num_replicas=3)
-        await stream.publish("kept", b"a")
+        # A leader that was just chosen may not know yet that all three are there.
+        made = await until_told(lambda: stream.add_stream(name="kept", subjects=["kept"], num_replicas=3))
+        await stream.publish("kept", b"a", timeout=60)
         assert made.cluster
         assert made.cluster.leader
         three.named(made.cluster.leader).kill()
-        async with asyncio.timeout(60):  # what is asked while they choose a leader, nobody answers
-            while True:
-                try:
-                    found = await stream.get_msg("kept", 1)
-                    break
-                except (nats.errors.Error, nats.js.errors.Error):
-                    await asyncio.sleep(0.2)
+        # What is asked while they choose a leader, nobody answers.
+        found = await until_told(lambda: stream.get_msg("kept", 1))
         assert found.data == b"a"
-        assert (await stream.publish("kept", b"b", timeout=30)).seq == 2
+        assert (await stream.publish("kept", b"b", timeout=60)).seq == 2
         await client.close()
+
+
+async def until_told(ask: Callable[[], Awaitable[Any]]) -> Any:
+    """What NATS answers once it can."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return await ask()
+            except (nats.errors.Error, nats.js.errors.Error):
+                await asyncio.sleep(0.2)
 
 
 @pytest.mark.parametrize("paused", [False, True], ids=["running", "paused"])
@@ -179,7 +189,7 @@ own = fresh({name!r})
 if {paused}:
     own.pause()
 print(own.folder, *own.processes(), flush=True)
-time.sleep(60)
+time.sleep(600)
 """
     tests = subprocess.Popen(
         [sys.executable, "-c", script],
@@ -193,7 +203,7 @@ time.sleep(60)
     tests.send_signal(signal.SIGKILL)
     tests.wait()
     tests.stdout.close()
-    deadline = time.monotonic() + 10.0
+    deadline = time.monotonic() + 60.0
     while (left := _left(pids, folder)) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not left
@@ -221,6 +231,17 @@ def test_a_server_that_does_not_come_up_says_why():
     need("nats")
     with pytest.raises(DidNotStart, match="no-such-file"):
         need_fresh("nats", "-c", "/no-such-file")
+
+
+def test_a_port_is_given_out_once_among_processes_though_nobody_listens_there():
+    script = "from tests.servers.process import free_port; print([free_port() for _ in range(200)])"
+    mine = {free_port() for _ in range(200)}
+    told = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
+    )
+    theirs = json.loads(told.stdout)
+    assert len(mine) == len(set(theirs)) == 200
+    assert mine.isdisjoint(theirs)
 
 
 # -- what is missing -------------------------------------------------------------------------------
@@ -312,7 +333,7 @@ async def talk(network: Proxy, text: bytes) -> bytes:
     reader, writer = await connect(network)
     try:
         writer.write(text)
-        return await asyncio.wait_for(reader.readexactly(len(text)), 10.0)
+        return await asyncio.wait_for(reader.readexactly(len(text)), 30.0)
     finally:
         writer.close()
 
@@ -327,9 +348,9 @@ async def test_the_proxy_passes_everything_on():
             reader, writer = await connect(network)
             sent = os.urandom(1_000_000)
             writer.write(sent)
-            assert await asyncio.wait_for(reader.readexactly(len(sent)), 10.0) == sent
+            assert await asyncio.wait_for(reader.readexactly(len(sent)), 30.0) == sent
             writer.write_eof()
-            assert await asyncio.wait_for(reader.read(), 10.0) == b""
+            assert await asyncio.wait_for(reader.read(), 30.0) == b""
             writer.close()
 
 
@@ -339,12 +360,26 @@ async def test_a_connection_can_be_cut_between_what_is_sent_and_its_answer():
             reader, writer = await connect(network)
             network.hold()
             writer.write(b"do it")
-            await asyncio.wait_for(echo.hears(b"do it"), 10.0)
+            await asyncio.wait_for(echo.hears(b"do it"), 30.0)
             network.cut()
             network.release()
             with pytest.raises(ConnectionResetError):
-                await asyncio.wait_for(reader.read(), 10.0)
+                await asyncio.wait_for(reader.read(), 30.0)
             writer.close()
+
+
+async def test_a_cut_is_no_end_in_good_order_for_those_who_wait():
+    async with Echo() as echo:
+        with Proxy(echo.url) as network:
+            talks = [await connect(network) for _ in range(20)]
+            for reader, writer in talks:
+                writer.write(b"a")
+                await asyncio.wait_for(reader.readexactly(1), 30.0)
+            network.cut()
+            for reader, writer in talks:
+                with pytest.raises(ConnectionResetError):
+                    await asyncio.wait_for(reader.read(), 30.0)
+                writer.close()
 
 
 async def test_answers_that_are_held_arrive_when_they_are_released():
@@ -356,7 +391,7 @@ async def test_answers_that_are_held_arrive_when_they_are_released():
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(reader.readexactly(1), 0.2)
             network.release()
-            assert await asyncio.wait_for(reader.readexactly(1), 10.0) == b"a"
+            assert await asyncio.wait_for(reader.readexactly(1), 30.0) == b"a"
             writer.close()
 
 
@@ -370,7 +405,7 @@ async def test_refused_are_new_connections_only_and_only_until_they_are_accepted
             with pytest.raises(ConnectionError):
                 await talk(network, b"b")
             writer.write(b"c")
-            assert await asyncio.wait_for(reader.readexactly(1), 10.0) == b"c"
+            assert await asyncio.wait_for(reader.readexactly(1), 30.0) == b"c"
             network.accept()
             assert await talk(network, b"d") == b"d"
             assert echo.heard == b"acd"
@@ -382,10 +417,14 @@ async def test_answers_are_late_by_the_latency():
         with Proxy(echo.url) as network:
             network.latency(0.2)
             reader, writer = await connect(network)
-            began = time.monotonic()
-            writer.write(b"a")
-            await asyncio.wait_for(reader.readexactly(1), 10.0)
-            assert 0.2 <= time.monotonic() - began < 2.0
+            took: list[float] = []
+            # A machine that stands still for a moment makes one of them later than that, not each.
+            for _ in range(3):
+                began = time.monotonic()
+                writer.write(b"a")
+                await asyncio.wait_for(reader.readexactly(1), 30.0)
+                took.append(time.monotonic() - began)
+            assert 0.2 <= min(took) < 2.0
             writer.close()
 
 
