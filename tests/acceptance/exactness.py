@@ -17,10 +17,10 @@ from tests.acceptance.processes import STEPS, Process, Site, open_site
 _STEPS: Final = f"{STEPS},{Path(__file__).with_name('exactness_steps.py')}"
 
 PATIENT: Final[Mapping[str, str]] = {
-    "HEARTBEAT_SECONDS": "10",
-    "LEASE_SECONDS": "60",
-    "VISIBILITY_SECONDS": "60",
-    "SETTLE_SECONDS": "60",
+    "HEARTBEAT_SECONDS": "60",
+    "LEASE_SECONDS": "300",
+    "VISIBILITY_SECONDS": "300",
+    "SETTLE_SECONDS": "300",
 }
 """Times so long that whoever had to wait for one of them would miss a deadline."""
 

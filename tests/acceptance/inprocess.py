@@ -29,7 +29,7 @@ from playhead.services.replay import ReplayService
 from playhead.settings import Settings
 
 STEPS = Path(__file__).with_name("inprocess_steps.py")
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Playhead:
@@ -58,15 +58,22 @@ class Playhead:
     def objects(self) -> Path:
         return self.rt.settings.home / "objects"
 
-    def replay_over(self, *, store: Store | None = None, broker: Broker | None = None) -> None:
-        """Let replays list and publish through others; workers and the reconciler keep the real ones."""
+    def replay_over(
+        self, *, store: Store | None = None, broker: Broker | None = None, settle: float | None = None
+    ) -> None:
+        """Let replays list and publish through others; workers and the reconciler keep the real ones.
+
+        Args:
+            settle: seconds without progress after which a caller is answered; as the settings say, it is so
+                many that none who waits for an end is answered before.
+        """
         settings, process = self.rt.settings, self.rt.process
         assert process
         replays = ReplayService(
             *(self.rt.catalog, store or self.rt.store, broker or self.rt.broker),
             owner=process.id,
             lease=settings.lease_seconds,
-            settle=settings.settle_seconds,
+            settle=settings.settle_seconds if settle is None else settle,
             spawn=self.rt.spawn,
         )
         self.rt.services = replace(self.rt.services, replay=replays)
@@ -295,7 +302,7 @@ async def opened(
         settings: fields of `Settings`.
     """
     files = tuple(str(file) for file in (_own_steps(home), *more))
-    given: dict[str, Any] = {"home": home, "adapters": files, "settle_seconds": 1} | settings
+    given: dict[str, Any] = {"home": home, "adapters": files, "settle_seconds": 2 * PATIENCE} | settings
     async with open_runtime(Settings(**given), kind=kind) as rt:
         steps = sys.modules[rt.adapters["do"].target.__module__]
         rt.broker = Prompt(rt.broker)

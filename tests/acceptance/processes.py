@@ -16,6 +16,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -38,8 +39,12 @@ SETTINGS: Mapping[str, str] = {
 }
 """`PLAYHEAD_*` of every process of a site, unless it says otherwise."""
 
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 60.0
 """For anything that is waited for. Far above what it takes: a busy machine must not fail a test."""
+
+STEADY: Mapping[str, str] = {"HEARTBEAT_SECONDS": "0.5"}
+"""For tests that count attempts: a process that is slow for a moment is not missed, and its work not done
+again."""
 
 _LISTENING = re.compile(r"Playhead listening on (http://\S+)")
 _LAST_LINES = 15
@@ -274,7 +279,8 @@ class Site:
         Ids are given as `UUID`; what comes back is as the database holds it.
         """
         plain = [value.bytes if isinstance(value, UUID) else value for value in values]
-        with closing(sqlite3.connect(f"file:{self.home}/playhead.db?mode=ro", uri=True)) as con:
+        where = f"file:{self.home}/playhead.db?mode=ro"
+        with closing(sqlite3.connect(where, uri=True, timeout=DEADLINE_SECONDS)) as con:
             con.row_factory = sqlite3.Row
             return con.execute(sql, plain).fetchall()
 
@@ -362,6 +368,31 @@ class Site:
             told.append(f"--- {process.name} ({state}) {process.fault}")
             told += last or ["(it said nothing)"]
         return SiteFailed("\n".join(told))
+
+
+@contextmanager
+def stopwatch() -> Iterator[Callable[[], float]]:
+    """Tells the seconds since the block began; of any in which this machine stood still, hardly one counts.
+
+    For bounds on what a process may take: none is at fault for what nobody could do meanwhile.
+    """
+    passed, over = 0.0, threading.Event()
+
+    def tick() -> None:
+        nonlocal passed
+        last = time.monotonic()
+        while not over.wait(0.02):
+            now = time.monotonic()
+            passed += min(now - last, 0.1)
+            last = now
+
+    ticking = threading.Thread(target=tick, daemon=True)
+    ticking.start()
+    try:
+        yield lambda: passed
+    finally:
+        over.set()
+        ticking.join()
 
 
 def variables(settings: Mapping[str, str]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from playhead.cli.replay import CONTRACT
+from tests.acceptance.processes import DEADLINE_SECONDS
 
 STEPS = '''
 import time
@@ -114,7 +115,7 @@ class Shell:
     def __call__(self, *arguments: str) -> tuple[int, str, str]:
         """Exit code, stdout and stderr of one command."""
         process = self.start(*arguments)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=2 * DEADLINE_SECONDS)
         assert "Traceback" not in err, err
         return process.returncode, out, err
 
@@ -131,7 +132,7 @@ class Shell:
             yield process
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(20)
+            process.wait(DEADLINE_SECONDS)
 
 
 @pytest.fixture
@@ -149,9 +150,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Shell, dict[str, Any]
 
 
 def eventually(look: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + DEADLINE_SECONDS
     while not look():
-        assert time.monotonic() < deadline, "waited 20 s"
+        assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
 
 
@@ -210,7 +211,7 @@ def test_on_a_terminal_a_bar_is_drawn_on_stderr_and_stdout_is_still_one_document
     leader, follower = pty.openpty()
     process = shell.start("run", "slow.yaml", "pages", "--json", stderr=follower)
     os.close(follower)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=2 * DEADLINE_SECONDS)
     seen = b""
     # A pty says end of file by an error once its last writer is gone.
     try:
@@ -225,7 +226,7 @@ def test_on_a_terminal_a_bar_is_drawn_on_stderr_and_stdout_is_still_one_document
 
 
 def test_ctrl_c_ends_a_run_with_130_and_says_how_to_go_on(shell):
-    for n in range(20):
+    for n in range(60):  # a second each: many more than are worked before it is seen
         (shell.folder / "pages" / f"{n}.txt").write_text("x")
     process = shell.start("run", "slow.yaml", "pages", "--json")
     eventually(
@@ -235,7 +236,7 @@ def test_ctrl_c_ends_a_run_with_130_and_says_how_to_go_on(shell):
         )
     )
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 130
     assert "Traceback" not in err
     identity = shell.json("show", "latest")["execution_id"]
@@ -291,7 +292,7 @@ def test_ctrl_c_ends_only_the_waiting_for_a_replay(shell):
     assert process.stderr is not None
     assert "No worker consumes docs.split" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=DEADLINE_SECONDS)
     body = json.loads(out)
     assert (process.returncode, body["error_code"]) == (130, "interrupted")
     assert "Traceback" not in err
@@ -482,7 +483,7 @@ def test_serve_says_where_it_listens_and_stops_with_0(shell):
     first = process.stderr.readline()
     assert first.startswith("Playhead listening on http://127.0.0.1:")
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
+    process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 0
 
 
@@ -494,7 +495,7 @@ def test_serve_says_where_it_listens_before_anything_else(shell):
     assert process.stderr.readline().startswith("Playhead listening on http://127.0.0.1:")
     assert "backend_away" in process.stderr.readline()
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
+    process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 0
 
 
@@ -504,7 +505,7 @@ def test_a_worker_stops_with_0(shell, number):
     eventually(lambda: (shell.folder / "home" / "playhead.db").exists())
     time.sleep(0.5)
     process.send_signal(number)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 0, err
     assert "Traceback" not in err
 
@@ -525,7 +526,7 @@ def test_a_worker_tells_of_a_route_that_no_config_has_and_names_the_nearest(shel
         assert seen, "the worker ended in silence"
     assert "docs/shout" in seen
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
+    process.communicate(timeout=DEADLINE_SECONDS)
 
 
 def test_a_worker_that_lacks_an_adapter_does_the_rest_and_says_what_is_left(shell):
@@ -554,7 +555,7 @@ def test_a_mistyped_variable_is_told_of_after_the_line_that_programs_read(shell)
     assert process.stderr.readline().startswith("Playhead listening on ")
     process.send_signal(signal.SIGTERM)
     # Not by `communicate`: it reads past what `readline` has taken in already.
-    assert process.wait(20) == 0
+    assert process.wait(DEADLINE_SECONDS) == 0
     assert "did you mean PLAYHEAD_HOME?" in process.stderr.read()
 
 
@@ -577,7 +578,7 @@ def test_a_reader_that_has_enough_ends_a_command_quietly(ran):
     process.stdout.close()
     assert process.stderr is not None
     err = process.stderr.read()
-    process.wait(20)
+    process.wait(DEADLINE_SECONDS)
     assert err == ""
 
 

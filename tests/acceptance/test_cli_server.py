@@ -14,14 +14,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from playhead.cli.app import run_program
 from playhead.cli.replay import CONTRACT
 from tests.acceptance.pages import ROOT
-from tests.acceptance.processes import open_site
+from tests.acceptance.processes import DEADLINE_SECONDS, open_site
 from tests.acceptance.test_cli import SLOW, STEPS, Shell, eventually
 from tests.acceptance.test_docs import commands, copied
+from tests.servers.process import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +74,7 @@ class Both:
 
     def close(self) -> None:
         self.server.send_signal(signal.SIGTERM)
-        self.server.wait(20)
+        self.server.wait(DEADLINE_SECONDS)
 
     def words(self, text: str) -> list[str]:
         return [re.sub("[A-Z]{3,}", lambda m: self.names.get(m[0], m[0]), word) for word in text.split()]
@@ -243,7 +245,7 @@ def test_what_could_not_be_printed_is_not_removed(both: Both, where: str):
     server = ["--server", both.url] if where == "there" else []
     with Path("/dev/full").open("w") as full:
         taking = shell.start("queues", queue, "--take", "1", *server, stdout=full)
-        _, err = taking.communicate(timeout=20)
+        _, err = taking.communicate(timeout=DEADLINE_SECONDS)
     assert (taking.returncode, "No space left" in err) == (1, True)
 
     def is_back() -> bool:
@@ -256,9 +258,24 @@ def test_what_could_not_be_printed_is_not_removed(both: Both, where: str):
 # -- Ctrl-C ----------------------------------------------------------------------------------------
 
 
+def looks(url: str) -> float:
+    """How often a server was asked how an execution stands, as whoever waits for one does again and again."""
+    told = httpx.get(f"{url}/metrics", timeout=DEADLINE_SECONDS, trust_env=False).text
+    of_one = re.findall(r'http_requests_total\{.*route="/api/v1/executions/\{execution_id\}".*\} (\S+)', told)
+    return sum(map(float, of_one))
+
+
+def until_it_waits(url: str, before: float) -> None:
+    """Wait until a command has been told what it began, and waits for it.
+
+    The server alone is asked: a command that looks takes as long to start as the work.
+    """
+    eventually(lambda: looks(url) > before)
+
+
 def interrupt(process: subprocess.Popen[str]) -> tuple[Any, str]:
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 130
     assert "Traceback" not in err
     body = json.loads(out)
@@ -270,9 +287,9 @@ def test_ctrl_c_ends_only_the_waiting_for_a_run(both: Both):
     for n in range(3):
         (both.shell.folder / "slow").mkdir(exist_ok=True)
         (both.shell.folder / "slow" / f"{n}.txt").write_text("x")
+    before = looks(both.url)
     process = both.shell.start("run", "slow.yaml", "slow", "--tag", "c", "--server", both.url, "--json")
-    eventually(lambda: bool(both.shell.json("executions", "--tag", "c")["items"]))
-    time.sleep(0.5)  # until it waits: the answer has to reach it
+    until_it_waits(both.url, before)
     body, _ = interrupt(process)
     identity = both.shell.json("show", "tag:c")["execution_id"]
     assert f"playhead show {identity} --server {both.url}" in body["detail"]
@@ -285,12 +302,11 @@ def test_ctrl_c_ends_only_the_waiting_for_a_replay(both: Both):
     for n in range(3):
         (both.shell.folder / "one" / f"{n}.txt").write_text("x")
     on_server(both, "run", "slow.yaml", "one", "--tag", "slow")
-    before = both.shell.json("executions", "--limit", "1")["items"][0]["execution_id"]
+    before = looks(both.url)
     process = both.shell.start(
         "replay", "tag:slow", "input", "slow/wait", "--wait", "--server", both.url, "--json"
     )
-    eventually(lambda: both.shell.json("show", "latest")["execution_id"] != before)
-    time.sleep(0.3)
+    until_it_waits(both.url, before)
     body, _ = interrupt(process)
     made = both.shell.json("show", "latest")
     assert made["execution_id"] in body["detail"]
@@ -306,18 +322,19 @@ def test_whoever_waits_outlasts_a_server_that_is_killed_and_started_again(tmp_pa
     for n in range(3):
         (tmp_path / f"{n}.txt").write_text("x")
     with open_site(adapters=tmp_path / "steps.py") as site:
-        server = site.serve()
+        # None that the system gives out: while nobody listens there, it could be another's.
+        port = ("--port", str(free_port()))
+        server = site.serve(*port)
         inputs = [str(tmp_path / f"{n}.txt") for n in range(3)]
         sent = site.start(
             *("run", str(tmp_path / "slow.yaml"), *inputs, "--server", site.url, "--json"),
             stdout=subprocess.PIPE,
         )
-        site.until(lambda: list(site.items("/executions")), "the run to arrive")
-        time.sleep(0.5)  # until it waits: the answer has to reach it
+        until_it_waits(site.url, 0)
         server.kill()
         site.until(lambda: "waiting: can't reach the server" in sent.said, "the command to say so")
-        site.serve("--workers", "1", "--port", site.url.rpartition(":")[2])
-        out, _ = sent.popen.communicate(timeout=60)
+        site.serve("--workers", "1", *port)
+        out, _ = sent.popen.communicate(timeout=DEADLINE_SECONDS)
         assert sent.code == 0, sent.said
         assert json.loads(out)["status"] == "completed"
 
@@ -349,4 +366,4 @@ def test_the_page_about_servers_works_as_it_is_told(tmp_path: Path):
         assert not (here.folder / ".playhead").exists()
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(DEADLINE_SECONDS)

@@ -279,7 +279,16 @@ def site() -> Iterator[Site]:
     ],
 )
 def test_names_on_a_server_are_offered(folder: Folder, site: Site, line: str, offered: list[str]):
-    assert sorted(folder.tab(line, PLAYHEAD_SERVER=site.url)) == sorted(offered)
     command, _, rest = line.partition(" ")
-    assert sorted(folder.tab(f"{command} --server {site.url} {rest}")) == sorted(offered)
-    assert len(folder.tab("playhead show 0", PLAYHEAD_SERVER=site.url)) == 1
+
+    def are_offered(line: str, count: int, **env: str) -> list[str]:
+        """What is offered. Nobody is kept waiting for a server that has not answered after a second, as a
+        busy machine may not: then it is asked again."""
+        for _ in range(10):
+            if len(found := folder.tab(line, **env)) == count:
+                break
+        return sorted(found)
+
+    assert are_offered(line, len(offered), PLAYHEAD_SERVER=site.url) == sorted(offered)
+    assert are_offered(f"{command} --server {site.url} {rest}", len(offered)) == sorted(offered)
+    assert len(are_offered("playhead show 0", 1, PLAYHEAD_SERVER=site.url)) == 1

@@ -560,7 +560,7 @@ async def test_a_broker_that_is_away_is_503_and_records_nothing(ph: Playhead, so
 @pytest.mark.slow
 async def test_what_nobody_confirms_is_counted_as_failed_and_settled_later(ph: Playhead, source: str):
     broker = Tampered(ph.rt.broker)
-    ph.replay_over(broker=broker)
+    ph.replay_over(broker=broker, settle=1)
     broker.instead = lambda call: NO_ANSWER
     answer = await ph.replay(source, "shouted", "split")
     numbers = (answer["objects_found"], answer["objects_published"], answer["objects_failed"])
@@ -590,7 +590,7 @@ async def test_a_replay_that_is_stuck_before_its_end_is_503_with_its_place_and_g
             await stuck.wait()
             return await super().publish(calls)
 
-    ph.replay_over(broker=Stuck(ph.rt.broker))
+    ph.replay_over(broker=Stuck(ph.rt.broker), settle=1)
     body = {"from_execution_id": source, "from_stage": "shouted", "to_route": "split"}
     answer = await ph.http.post("/api/v1/replay", json=body)
     assert (answer.status_code, answer.json()["error_code"]) == (503, "replay_continues")
@@ -647,7 +647,7 @@ async def test_an_answer_that_comes_too_late_doubles_no_work(ph: Playhead, sourc
     """The broker takes every message, but what it says is not heard at first: they are sent again."""
     broker = Tampered(ph.rt.broker)
     broker.answer = lambda call: NO_ANSWER
-    ph.replay_over(broker=broker)
+    ph.replay_over(broker=broker, settle=1)
     answer = await ph.replay(source, "shouted", "split")
     assert (answer["objects_published"], answer["objects_failed"]) == (0, 3)
     broker.answer = lambda call: None
@@ -664,7 +664,7 @@ async def test_an_answer_that_comes_too_late_doubles_no_work(ph: Playhead, sourc
 async def test_a_worker_that_has_a_message_settles_it(ph: Playhead, source: str):
     broker = Tampered(ph.rt.broker)
     broker.answer = lambda call: NO_ANSWER
-    ph.replay_over(broker=broker)
+    ph.replay_over(broker=broker, settle=1)
     answer = await ph.replay(source, "shouted", "split")
     await ph.work(answer["execution_id"])  # though no publish was ever confirmed
     await until_published(ph, answer["replay_batch_id"])

@@ -20,6 +20,7 @@ from rich.console import Console
 from playhead.demo.pages import write
 from playhead.demo.processes import DemoFailed, Playground, playground
 from playhead.demo.tour import Tour
+from tests.acceptance.processes import DEADLINE_SECONDS
 
 PAGES = ["abc", "calendar", "csv", "difflib", "filecmp", "json"]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "01-docs"
@@ -55,7 +56,7 @@ def left_behind(folder: Path) -> list[str]:
     return [line for line in lines if f"--home {folder}/home" in line]
 
 
-def wait_for(condition, *, seconds: float = 30.0) -> None:
+def wait_for(condition, *, seconds: float = DEADLINE_SECONDS) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "waited in vain"
@@ -96,7 +97,7 @@ def test_stopping_the_demo_stops_its_server_and_its_worker(tmp_path, number):
     running = demo(tmp_path / "demo")
     wait_for(lambda: len(left_behind(tmp_path / "demo")) >= 2)
     running.send_signal(number)
-    out, err = running.communicate(timeout=60)
+    out, err = running.communicate(timeout=2 * DEADLINE_SECONDS)
     assert running.returncode == 130, err
     assert json.loads(out)["error_code"] == "interrupted"
     assert left_behind(tmp_path / "demo") == []

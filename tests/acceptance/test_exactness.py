@@ -25,7 +25,7 @@ from tests.acceptance.exactness import (
     strangers,
 )
 from tests.acceptance.ledger import SIDECAR, Ledger
-from tests.acceptance.processes import Site, is_stopped
+from tests.acceptance.processes import DEADLINE_SECONDS, STEADY, Site, is_stopped
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +45,7 @@ def counted(site: Site) -> dict[str, int]:
 
 
 def test_what_takes_three_visibility_times_stays_hidden_and_is_worked_once() -> None:
-    with exact_site(VISIBILITY_SECONDS="1") as site:
+    with exact_site(VISIBILITY_SECONDS="1", **STEADY) as site:
         workers = [site.start("worker"), site.start("worker")]
         site.serve()
         # Each worker runs one message and holds another in its buffer.
@@ -53,7 +53,9 @@ def test_what_takes_three_visibility_times_stays_hidden_and_is_worked_once() -> 
         execution = site.run("slow", inputs(4))
         site.until(lambda: route(site, "work")["in_flight"] == 4, "all four to be held", alive=workers)
         while counted(site)["pending"]:
-            assert route(site, "work")["queue_depth"] == 0, "a held message was handed out again"
+            # Where the machine stands still, it may be there for a moment, until its holder is back. What
+            # nobody extends is there for two seconds.
+            site.until(lambda: route(site, "work")["queue_depth"] == 0, "it to be hidden again", seconds=1)
             time.sleep(0.05)
         site.ended(execution)
         assert audited(site, execution).again == 0
@@ -129,7 +131,7 @@ def test_of_attempts_that_differ_one_alone_leaves_outputs() -> None:
 
 
 def test_messages_that_somebody_purged_are_called_again_and_worked_once() -> None:
-    with exact_site() as site:
+    with exact_site(**STEADY) as site:
         site.serve()
         site.apply(pipeline("purged", "slow", "seconds: 0.02"))
         execution = site.run("purged", inputs(60))
@@ -161,13 +163,13 @@ def test_a_server_that_is_stopped_in_a_replay_and_woken_after_it_changes_nothing
         there = sorted(str(p.relative_to(site.objects)) for p in (site.objects / source).rglob("*.txt"))
         progress = "SELECT ordinals, owner, epoch FROM jobs WHERE state = 'publishing'"
         # It may be quicker than we are: then it is asked again.
-        for _ in range(5):
+        for _ in range(10):
             answer = pool.submit(site.replay, source, "found", "take/hand_over")
             while not (rows := site.rows(progress)) or not rows[0]["ordinals"]:
                 if answer.done():
                     break
             stop_outside_a_transaction(site, server)
-            if rows := site.rows(progress):
+            if (rows := site.rows(progress)) and rows[0]["ordinals"] < len(there):
                 break
             server.resume()
             answer.result()
@@ -189,7 +191,7 @@ def test_a_server_that_is_stopped_in_a_replay_and_woken_after_it_changes_nothing
 
 
 def test_a_worker_that_is_stopped_at_work_and_woken_after_it_changes_nothing() -> None:
-    with exact_site() as site:
+    with exact_site(**STEADY) as site:
         halted, _ = site.start("worker"), site.serve()
         site.apply(pipeline("halting", "halting"))
         execution = site.run("halting", inputs(40, "halt"))
@@ -226,7 +228,8 @@ def test_a_worker_that_is_stopped_at_work_and_woken_after_it_changes_nothing() -
 
 
 def test_a_reconciler_that_is_stopped_and_woken_after_its_lease_changes_nothing() -> None:
-    with exact_site() as site:
+    # A lease that outlasts a moment in which the machine stands still: else the server may take it.
+    with exact_site(LEASE_SECONDS="5") as site:
         workers = [site.worker()]  # alone, so it holds the lease
         server = site.serve()
         site.apply(pipeline("moody", "moody", "seconds: 0.01"))
@@ -255,7 +258,7 @@ def test_a_reconciler_that_is_stopped_and_woken_after_its_lease_changes_nothing(
     "crew", [("worker", "--processes", "2"), ("serve", "--port", "0", "--workers", "1")], ids="-".join
 )
 def test_a_message_that_kills_its_worker_dies_and_its_neighbours_do_not(crew: tuple[str, ...]) -> None:
-    with exact_site() as site:
+    with exact_site(**STEADY) as site:
         site.serve()
         site.apply(pipeline("deadly", "deadly", "seconds: 0.02", inbound="concurrency: 4", attempts=3))
         site.apply(pipeline("slow", "slow", "seconds: 1.5", attempts=3))
@@ -310,7 +313,7 @@ def test_two_servers_asked_at_once_make_two_exact_replays() -> None:
         body = {"from_execution_id": source, "from_stage": "input", "to_route": "work"}
 
         def ask(url: str) -> Any:
-            with httpx.Client(timeout=30, trust_env=False) as http:
+            with httpx.Client(timeout=DEADLINE_SECONDS, trust_env=False) as http:
                 return http.post(f"{url}/api/v1/replay", json=body).raise_for_status().json()
 
         answers = list(pool.map(ask, (first, second)))
@@ -350,8 +353,9 @@ def test_workers_that_are_killed_at_random_leave_exact_executions() -> None:
         workers = [site.start("worker") for _ in range(4)]
         executions = []
         killed = 0
-        until = time.monotonic() + 15
-        while time.monotonic() < until:
+        began = time.monotonic()
+        # On a slow machine it takes longer until so many have been started and killed.
+        while (passed := time.monotonic() - began) < 15 or (killed <= 5 and passed < 2 * DEADLINE_SECONDS):
             # There is always work: two runs of it wait.
             if counted(site)["pending"] < 120:
                 executions.append(site.run("moody", inputs(60)))

@@ -11,15 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.processes import DEADLINE_SECONDS
+
 pytestmark = pytest.mark.slow
 
 STEPS = """
 import time
+from pathlib import Path
 from playhead import Item, adapter
 
 
 @adapter("doze")
 def doze(item: Item) -> bytes:
+    Path(f"{item.path}.begun").touch()
     time.sleep(2)
     return item.data
 """
@@ -103,13 +107,14 @@ def test_taking_from_a_queue_of_workers_says_that_they_get_it_again(folder):
 def test_a_signal_that_comes_twice_at_once_as_from_timeout_lets_a_worker_finish(folder):
     assert folder("run", "mine.yaml", "a.txt", "b.txt", "--detach")[0] == 0
     worker = folder.start("worker")
-    assert worker.stderr is not None
-    while "job_ended" not in worker.stderr.readline():
-        pass
-    time.sleep(0.5)
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not all((folder.path / f"{name}.txt.begun").exists() for name in "ab"):
+        assert worker.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     worker.send_signal(signal.SIGTERM)
     time.sleep(0.05)
     worker.send_signal(signal.SIGTERM)
-    _, said = worker.communicate(timeout=20)
+    _, said = worker.communicate(timeout=DEADLINE_SECONDS)
     assert worker.returncode == 0
     assert "worker_stopped attempts_ended=2" in said

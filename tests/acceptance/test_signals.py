@@ -32,7 +32,7 @@ from tests.acceptance.processes import Process, Site
 
 pytestmark = pytest.mark.slow
 
-SOON = 20.0
+SOON = 40.0
 """Seconds: far above what it takes on a busy machine, far below the times of `PATIENT`."""
 
 IS_BEING_PUBLISHED = "SELECT 1 FROM jobs WHERE state = 'publishing' AND ordinals BETWEEN 1000 AND 25000"

@@ -74,23 +74,50 @@ routes:
 """
 
 
+DUE = {
+    "as_above": [0.2, 0.8],
+    "often": [0.2, 0.8, 0.8],
+    "once": [],
+    "late": [0.8, 0.8],
+    "flat": [0.2, 0.2],
+    "free": [0.2, 2.0],
+}
+"""Seconds between the attempts."""
+
+
 @pytest.fixture(scope="module")
 def gaps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
-    """Seconds between the attempts of a message that always fails, by route."""
+    """Seconds between the attempts of a message that always fails, by route: the shortest of some runs, as a
+    machine that stands still for a moment can only make them longer."""
 
     async def fail_everywhere() -> dict[str, list[float]]:
         def fail(item: Any, ctx: Any) -> None:
             raise ValueError("always")
 
+        shortest: dict[str, list[float]] = {}
         async with opened(tmp_path_factory.mktemp("retries")) as ph:
             ph.steps.doing = fail
             await ph.apply(RETRIES)
-            execution = await ph.run({"a.txt": "x"})
-            assert len(await ph.items("dead-letters", execution_id=execution)) == 6
-            starts = defaultdict(list)
-            for seen in ph.steps.seen:
-                starts[seen.ctx.route].append(seen.at)
-            return {route: [b - a for a, b in pairwise(at)] for route, at in starts.items()}
+            for _ in range(3):
+                ph.steps.seen.clear()
+                execution = await ph.run({"a.txt": "x"})
+                assert len(await ph.items("dead-letters", execution_id=execution)) == 6
+                starts = defaultdict(list)
+                for seen in ph.steps.seen:
+                    starts[seen.ctx.route].append(seen.at)
+                for route, at in starts.items():
+                    waits = [b - a for a, b in pairwise(at)]
+                    shortest[route] = [
+                        min(both) for both in zip(waits, shortest.get(route, waits), strict=True)
+                    ]
+                at_once = [
+                    wait < 2 * due
+                    for route, dues in DUE.items()
+                    for wait, due in zip(shortest[route], dues, strict=False)
+                ]
+                if all(at_once):
+                    break
+        return shortest
 
     return asyncio.run(fail_everywhere())
 
@@ -193,10 +220,14 @@ async def test_prefetch_is_how_many_a_worker_holds(ph: Playhead, inbound: str, h
     await ph.apply(f"entry: a\nroutes: {{a: {{inbound: {{{inbound}}}, adapters: [{{type: do}}]}}}}")
     execution = await ph.submit(TEN)
     async with ph.working():
-        await until(lambda: ph.steps.gauge.now > 0)
+
+        async def holds_them() -> bool:
+            route = await ph.route("a")
+            return bool((route["in_flight"], route["queue_depth"]) == (held, 10 - held))
+
+        await until(holds_them)
         await asyncio.sleep(LITTLE)
-        route = await ph.route("a")
-        assert (route["in_flight"], route["queue_depth"]) == (held, 10 - held)
+        assert await holds_them()
         ph.steps.opened.set()
         await ph.ended(execution)
 
