@@ -105,7 +105,7 @@ async def operator(prefix: str) -> AsyncIterator[Operator]:
     await link.close()
 
 
-async def published(broker: NatsBroker, wanted: list[Call], *, seconds: float = 20) -> None:
+async def published(broker: NatsBroker, wanted: list[Call], *, seconds: float = 60) -> None:
     """Publish calls as the replayer does: what is uncertain again, until all are confirmed."""
     left, until = wanted, time.monotonic() + seconds
     while left:
@@ -119,16 +119,28 @@ async def published(broker: NatsBroker, wanted: list[Call], *, seconds: float = 
         left = [call for call, outcome in zip(left, outcomes, strict=True) if outcome != CONFIRMED]
 
 
+async def taken(broker: NatsBroker, count: int, queue: str = QUEUE) -> list[Delivery]:
+    """Receive so many: a consumer hears of a message a moment after that was confirmed."""
+    found: list[Delivery] = []
+    until = time.monotonic() + 60
+    while len(found) < count:
+        assert time.monotonic() < until, f"{len(found)} of {count} came"
+        found += await broker.receive(queue, count - len(found), wait=1)
+    return found
+
+
 async def drained(broker: NatsBroker, queue: str = QUEUE) -> set[str]:
-    """Take and ack all that a queue holds."""
+    """Take and ack all that a queue holds, but for what others hold."""
     seen: set[str] = set()
-    while deliveries := await broker.receive(queue, 256, wait=0.3):
+    until = time.monotonic() + 120
+    while (deliveries := await broker.receive(queue, 256, wait=0.3)) or (await broker.depth(queue)).ready:
+        assert time.monotonic() < until, "there is more than is handed out"
         seen |= set(ids(deliveries))
         await broker.ack(deliveries)
     return seen
 
 
-async def until_connected(broker: NatsBroker, seconds: float = 15) -> None:
+async def until_connected(broker: NatsBroker, seconds: float = 60) -> None:
     until = time.monotonic() + seconds
     while True:
         try:
@@ -189,7 +201,7 @@ async def test_a_receiver_that_waits_outlives_its_stream(broker: NatsBroker, ope
     await asyncio.sleep(0.1)
     some = calls(1)
     await published(broker, some)
-    await asyncio.wait_for(working, 10)
+    await asyncio.wait_for(working, 60)
 
     assert seen == ids(some)
 
@@ -198,11 +210,11 @@ async def test_what_is_held_from_a_deleted_stream_strikes_nothing_in_the_new_one
     broker: NatsBroker, operator: Operator
 ):
     await published(broker, calls(2))
-    held = await broker.receive(QUEUE, 2)
+    held = await taken(broker, 2)
     await operator.deletes()
     some = calls(2)
     await published(broker, some)  # they have the places that the others had
-    await broker.receive(QUEUE, 2)
+    await taken(broker, 2)
 
     await broker.ack(held)
 
@@ -211,7 +223,7 @@ async def test_what_is_held_from_a_deleted_stream_strikes_nothing_in_the_new_one
 
 async def test_a_purged_stream_is_an_empty_queue(broker: NatsBroker, operator: Operator):
     await published(broker, calls(5))
-    await broker.receive(QUEUE, 2)
+    await taken(broker, 2)
 
     await operator.purges()
 
@@ -219,7 +231,7 @@ async def test_a_purged_stream_is_an_empty_queue(broker: NatsBroker, operator: O
     assert await broker.receive(QUEUE, 10, wait=0.1) == []
     some = calls(1)
     await published(broker, some)
-    assert ids(await broker.receive(QUEUE, 10, wait=1)) == ids(some)
+    assert ids(await taken(broker, 1)) == ids(some)
 
 
 async def test_a_stream_that_is_full_refuses_for_now_and_drops_nothing(
@@ -306,8 +318,7 @@ async def test_a_consumer_that_refuses_requests_says_so_and_what_is_held_stays_o
     assert (await operator.asks(f"CONSUMER.DELETE.{name}"))["success"]
     made = {"stream_name": operator.stream(), "config": consumer_config(30) | limit}
     assert "error" not in await operator.asks(f"CONSUMER.CREATE.{name}", made)
-    held = await broker.receive(QUEUE, 1)
-    assert len(held) == 1
+    held = await taken(broker, 1)
 
     waiting = [asyncio.create_task(broker.receive(QUEUE, 2, wait=1)) for _ in range(2)]
     outcomes = await asyncio.gather(*waiting, return_exceptions=True)
@@ -377,16 +388,16 @@ async def test_prefixes_keep_two_installations_apart(prefix: str):
 
 async def test_ready_and_in_flight_add_up_to_what_is_not_acked(broker: NatsBroker):
     await published(broker, calls(30))
-    taken = await broker.receive(QUEUE, 20)
+    held = await taken(broker, 20)
     assert await broker.depth(QUEUE) == (10, 20)
 
-    await broker.ack(taken[:5])
+    await broker.ack(held[:5])
     assert await broker.depth(QUEUE) == (10, 15)
 
 
 async def test_a_receiver_that_gives_up_hands_back_what_was_under_way(broker: NatsBroker):
     """Its visibility is half a minute: nobody waits that long here."""
-    waiting = asyncio.create_task(broker.receive(QUEUE, 1, wait=20))
+    waiting = asyncio.create_task(broker.receive(QUEUE, 1, wait=60))
     await asyncio.sleep(0.1)
     waiting.cancel()
     await asyncio.wait([waiting])
@@ -397,16 +408,18 @@ async def test_a_receiver_that_gives_up_hands_back_what_was_under_way(broker: Na
     seen: list[str] = []
     while not seen:
         seen = ids(await broker.receive(QUEUE, 1, wait=1))
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
 
     assert seen == ids(some)
 
 
-async def test_receivers_that_come_and_go_lose_nothing(broker: NatsBroker):
+async def test_receivers_that_come_and_go_lose_nothing(prefix: str):
     some = calls(2000)
     seen: list[str] = []
 
     patience = itertools.cycle(range(8))
+    broker = NatsBroker(need("nats"), prefix=prefix, visibility=300)  # what is left hidden comes too late
+    await broker.open()
 
     async def works() -> None:
         while len(set(seen)) < 2000:
@@ -422,10 +435,11 @@ async def test_receivers_that_come_and_go_lose_nothing(broker: NatsBroker):
 
     working = [asyncio.create_task(works()) for _ in range(3)]
     await published(broker, some)
-    await asyncio.wait_for(asyncio.gather(*working), 25)
+    await asyncio.wait_for(asyncio.gather(*working), 120)
 
     assert set(seen) == set(ids(some))
     assert await broker.depth(QUEUE) == (0, 0)
+    await broker.close()
 
 
 async def test_many_publish_at_once_through_one_window(broker: NatsBroker):
@@ -445,7 +459,7 @@ async def test_a_publisher_that_is_cancelled_leaves_room_for_others(broker: Nats
         publishing.cancel()
         await asyncio.wait([publishing])
 
-    assert await asyncio.wait_for(broker.publish(calls(1000)), 10) == [CONFIRMED] * 1000
+    assert await asyncio.wait_for(broker.publish(calls(1000)), 60) == [CONFIRMED] * 1000
 
 
 async def test_who_waits_when_the_broker_is_closed_is_told(prefix: str):
@@ -459,13 +473,14 @@ async def test_who_waits_when_the_broker_is_closed_is_told(prefix: str):
             ]
             publishing = asyncio.create_task(broker.publish(calls(3)))
             await asyncio.sleep(0.1)
-            began = time.monotonic()
             await broker.close()
 
             told = await asyncio.gather(*waiting, return_exceptions=True)
             assert [type(one) for one in told] == [Unavailable, Unavailable]
-            assert results(await publishing) == {"uncertain"}
-            assert time.monotonic() - began < 4
+            outcomes = await publishing
+            assert results(outcomes) == {"uncertain"}
+            # Not after the time that each has for an answer.
+            assert all("it was closed" in why for why in (*map(str, told), *(o.reason for o in outcomes)))
 
 
 async def test_small_publishes_do_not_wait_for_each_other(prefix: str):
@@ -489,7 +504,7 @@ async def test_a_message_of_another_program_has_a_name(broker: NatsBroker, opera
     await link.ask(f"playhead.{prefix}{QUEUE}", b"not JSON")
 
     (message,) = await broker.peek(QUEUE, 1)
-    (delivery,) = await broker.receive(QUEUE, 1)
+    (delivery,) = await taken(broker, 1)
 
     assert (message.headers, message.payload) == ({}, {})
     assert delivery.message_id == f"{operator.stream()}:2"
@@ -507,16 +522,15 @@ async def test_a_broker_is_back_by_itself_when_its_server_is(
         async with opened(server.url, prefix=prefix) as broker:
             some = calls(500)
             await published(broker, some)
-            held = await broker.receive(QUEUE, 100)
+            held = await taken(broker, 100)
 
             server.kill()
             with pytest.raises(Unavailable):
                 await broker.check()
             for again in (lambda: broker.publish(calls(1)), lambda: broker.receive(QUEUE, 1, wait=1)):
-                began = time.monotonic()
-                with pytest.raises(Unavailable, match=f"127.0.0.1:{server.port}"):
+                # At once: an answer is waited for.
+                with pytest.raises(Unavailable, match=f"127.0.0.1:{server.port} is not connected"):
                     await again()
-                assert time.monotonic() - began < 3  # an answer is waited for longer
             server.start()
             await until_connected(broker)
 
@@ -547,14 +561,16 @@ async def test_what_a_killed_server_had_confirmed_is_there_when_it_is_back(prefi
                     assert results(outcomes) <= {"confirmed", "uncertain"}
 
             publishing = asyncio.create_task(publishes())
-            await asyncio.sleep(0.3)
+            until = time.monotonic() + 60
+            while not confirmed:
+                assert time.monotonic() < until
+                await asyncio.sleep(0.3)
             server.kill()
             with pytest.raises(Unavailable):
-                await asyncio.wait_for(publishing, 10)
+                await asyncio.wait_for(publishing, 60)
             server.start()
             await until_connected(broker)
 
-            assert confirmed
             assert set(confirmed) <= await drained(broker)
 
 
@@ -568,11 +584,10 @@ async def test_a_connection_cut_between_send_and_answer_leaves_calls_uncertain(p
             network.hold()
             publishing = asyncio.create_task(broker.publish(some))
             await asyncio.sleep(0.3)
-            began = time.monotonic()
             network.cut()
             outcomes = await publishing
             assert results(outcomes) == {"uncertain"}
-            assert time.monotonic() - began < 4  # without waiting for their time, which is 5
+            assert all("was lost" in o.reason for o in outcomes)  # none waited for its time
             network.release()
 
             await published(broker, some)
@@ -583,7 +598,7 @@ async def test_an_ack_that_was_cut_off_says_so_and_can_be_said_again(prefix: str
     with Proxy(need("nats")) as network:
         async with opened(network.url, prefix=prefix) as broker:
             await published(broker, calls(3))
-            held = await broker.receive(QUEUE, 3)
+            held = await taken(broker, 3)
 
             network.hold()
             acking = asyncio.create_task(broker.ack(held))
@@ -615,10 +630,13 @@ async def test_who_receives_while_the_connection_breaks_is_told_so_and_it_is_kno
                 link = broker._link
                 assert link is not None
                 cutting = asyncio.get_running_loop().call_later(0.1, network.cut)
-                until = time.monotonic() + 1.5
+                turns = 0
                 async with asyncio.TaskGroup() as tasks:
                     while link.lost_because is None:
-                        assert time.monotonic() < until, "the end of the connection is known"
+                        # Also where this process stood still: it has to be told within some turns.
+                        known_by = cutting.when() + 1.5
+                        assert turns < 200 or asyncio.get_running_loop().time() < known_by, "it is known"
+                        turns += asyncio.get_running_loop().time() > cutting.when()
                         tasks.create_task(receives())
                         await asyncio.sleep(0)
                 assert cutting.when() <= asyncio.get_running_loop().time()
@@ -636,8 +654,8 @@ async def test_a_broker_that_is_being_connected_again_can_be_closed_at_any_momen
             await broker.open()
             network.cut()
             await asyncio.sleep(0.1 + 0.0025 * n)
-            await asyncio.wait_for(broker.close(), 8)
-        until = time.monotonic() + 2
+            await asyncio.wait_for(broker.close(), 60)
+        until = time.monotonic() + 30
         while network.connections:
             assert time.monotonic() < until, f"{network.connections} connections are left"
             await asyncio.sleep(0.05)
@@ -659,16 +677,18 @@ async def test_connections_that_break_again_and_again_lose_no_call(prefix: str):
                         await asyncio.sleep(0.05)
 
             async def cuts() -> None:
+                pause = 0.4
                 while True:
-                    await asyncio.sleep(0.4)
+                    await asyncio.sleep(pause)
                     network.cut()
+                    pause *= 1.1  # a slow machine comes to an end, too
 
             cutting = asyncio.create_task(cuts())
             working = asyncio.create_task(works())
             for at in range(0, len(some), 600):
                 await published(broker, some[at : at + 600])
                 await asyncio.sleep(0.2)
-            await asyncio.wait_for(working, 30)
+            await asyncio.wait_for(working, 120)
             cutting.cancel()
 
             assert seen == set(ids(some))
@@ -678,7 +698,7 @@ async def test_nothing_waits_for_ever_on_a_server_that_stands_still(prefix: str)
     with need_fresh("nats") as server:
         async with opened(server.url, prefix=prefix, visibility=3) as broker:
             await published(broker, calls(1))
-            held = await broker.receive(QUEUE, 1)
+            held = await taken(broker, 1)
             some = calls(5000)
             server.pause()
 
@@ -692,30 +712,32 @@ async def test_nothing_waits_for_ever_on_a_server_that_stands_still(prefix: str)
                     assert time.monotonic() - began < seconds
 
             outcomes, received, acked, depth = await asyncio.gather(
-                bounded(broker.publish(some), 13),
-                bounded(broker.receive(QUEUE, 1, wait=1), 8),
-                bounded(broker.ack(held), 8),
-                bounded(broker.depth(QUEUE), 8),
+                bounded(broker.publish(some), 30),
+                bounded(broker.receive(QUEUE, 1, wait=1), 30),
+                bounded(broker.ack(held), 30),
+                bounded(broker.depth(QUEUE), 30),
             )
             assert isinstance(outcomes, Unavailable) or results(outcomes) == {"uncertain"}
             assert isinstance(received, Unavailable)
             assert isinstance(depth, Unavailable)
             assert acked is None or isinstance(acked, Unavailable)
 
-            # By now the connection is given up: calls fail at once, and closing does not wait either.
-            await asyncio.sleep(2)
-            assert isinstance(await bounded(broker.publish(some), 1), Unavailable)
+            # Now the connection is given up: calls fail at once, and closing does not wait either.
+            assert broker._link is not None
+            await asyncio.wait_for(broker._link.ended.wait(), 30)
+            with pytest.raises(Unavailable, match="is not connected"):
+                await broker.publish(some)
             server.resume()
             await until_connected(broker)
             await published(broker, some)
             # One may have been handed to who asked before, and is hidden for a while.
             seen = await drained(broker)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while not set(ids(some)) <= seen:
                     await asyncio.sleep(0.5)
                     seen |= await drained(broker)
             server.pause()
-            await bounded(broker.close(), 5)
+            await bounded(broker.close(), 30)
             server.resume()
 
 
@@ -843,9 +865,9 @@ async def test_the_rights_of_the_page_are_all_that_is_needed(tmp_path: Path, pre
             some = calls(10)
             assert await broker.publish(some) == [CONFIRMED] * 10
             assert len(await broker.peek(QUEUE, 3)) == 3
-            taken = await broker.receive(QUEUE, 10)
-            await broker.extend(taken)
-            await broker.ack(taken)
+            held = await taken(broker, 10)
+            await broker.extend(held)
+            await broker.ack(held)
             assert await broker.depth(QUEUE) == (0, 0)
             findings = await broker.diagnose()
 

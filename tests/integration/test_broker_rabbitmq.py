@@ -15,7 +15,7 @@ import aiormq
 import pytest
 
 from playhead.backends.broker_rabbitmq import RabbitBroker
-from playhead.envelope import Call, Headers
+from playhead.envelope import Call, Headers, Message
 from playhead.errors import CannotStart, Unavailable
 from playhead.ids import uuid7
 from playhead.ports.broker import CONFIRMED, Delivery, Outcome
@@ -62,17 +62,17 @@ async def by_hand(url: str) -> AsyncIterator[Any]:
 
 
 async def take(broker: RabbitBroker, count: int, queue: str = QUEUE) -> list[Delivery]:
-    """Receive until so many came, or nothing more for two seconds."""
+    """Receive until so many came, or nothing more for a while."""
     taken: list[Delivery] = []
     while len(taken) < count:
-        some = await broker.receive(queue, count - len(taken), wait=2)
+        some = await broker.receive(queue, count - len(taken), wait=20)
         if not some:
             break
         taken += some
     return taken
 
 
-async def until(true: Callable[[], Any], seconds: float = 20.0) -> None:
+async def until(true: Callable[[], Any], seconds: float = 60.0) -> None:
     """Wait until a coroutine function gives something true; `Unavailable` is not yet."""
     end = time.monotonic() + seconds
     while True:
@@ -179,14 +179,14 @@ async def test_a_receiver_that_waits_outlives_its_queue(url: str, prefix: str):
     async with opened(url, prefix=prefix) as broker, by_hand(url) as channel:
         await broker.publish(calls(1))
         await broker.ack(await take(broker, 1))
-        waiting = asyncio.create_task(broker.receive(QUEUE, 10, wait=20))
+        waiting = asyncio.create_task(broker.receive(QUEUE, 10, wait=120))
         await until(lambda: _consumes(channel, f"{prefix}{QUEUE}"))
         await channel.queue_delete(f"{prefix}{QUEUE}")
 
         made = calls(1)
         assert await broker.publish(made) == [CONFIRMED]
 
-        assert ids(await asyncio.wait_for(waiting, 10)) == ids(made)
+        assert ids(await asyncio.wait_for(waiting, 60)) == ids(made)
 
 
 async def _consumes(channel: Any, name: str) -> bool:
@@ -205,8 +205,7 @@ async def test_a_full_queue_that_refuses_makes_calls_uncertain(own: RabbitMq):
             assert outcome.result == "uncertain"
             assert "full" in outcome.reason
 
-            taken = await take(broker, 100)
-            await broker.ack(taken)
+            await broker.ack(await take(broker, (await broker.depth(QUEUE)).ready))
             await until(lambda: _takes(broker))
     finally:
         own.control("clear_policy", "full")
@@ -243,8 +242,14 @@ async def test_messages_of_other_programs_are_handed_out(url: str, prefix: str):
             properties=aiormq.spec.Basic.Properties(headers={"n": 3, "x": None}),
         )
 
-        await until(lambda: broker.peek(QUEUE, 1))  # once the consumer has given it back
-        (message,) = await broker.peek(QUEUE, 1)
+        seen: list[Message] = []
+
+        async def shows() -> bool:
+            seen[:] = await broker.peek(QUEUE, 1)
+            return bool(seen)
+
+        await until(shows)  # once the consumer has given it back
+        (message,) = seen
         (delivery,) = await take(broker, 1)
 
         assert dict(delivery.headers) == dict(message.headers) == {"n": "3", "x": "None"}
@@ -254,7 +259,7 @@ async def test_messages_of_other_programs_are_handed_out(url: str, prefix: str):
 @pytest.mark.slow
 async def test_a_queue_without_a_majority_holds_up_no_other(own: RabbitMq):
     leader = f"'%2F_stuck.{QUEUE}'"
-    async with opened(own.url, prefix="stuck.") as broker:
+    async with opened(own.url, prefix="stuck.", visibility=600) as broker:
         await broker.publish(calls(1))
         await broker.publish(calls(3, "other"))
         (held, *_) = await take(broker, 3, "other")
@@ -270,10 +275,15 @@ async def test_a_queue_without_a_majority_holds_up_no_other(own: RabbitMq):
             assert await broker.publish(calls(2, "other")) == [CONFIRMED] * 2
             assert len(await take(broker, 2, "other")) == 2
             await broker.ack([held])  # still held on the channel on which it came
-            assert (await broker.depth("other")).in_flight == 4
+            await until(lambda: _holds(broker, 4, "other"))
         finally:
             own.control("eval", f"sys:resume({leader}).")
-        await until(lambda: _takes(broker), 40)
+        await until(lambda: _takes(broker))
+
+
+async def _holds(broker: RabbitBroker, count: int, queue: str) -> bool:
+    """A zero that the server was slow to tell is not taken for one, and asked again."""
+    return (await broker.depth(queue)).in_flight == count
 
 
 @pytest.mark.slow
@@ -288,11 +298,11 @@ async def test_a_mark_that_does_not_answer_keeps_nobody_from_working(own: Rabbit
         async with opened(own.url, prefix="mark.") as broker:
             began = time.monotonic()
 
-            taken = await broker.receive(QUEUE, 1, wait=8)
+            taken = await broker.receive(QUEUE, 1, wait=60)
             await broker.ack(taken)
 
             assert len(taken) == 1
-            assert time.monotonic() - began < 6
+            assert time.monotonic() - began < 9.5  # an answer is waited for ten seconds
             assert (await broker.depth(QUEUE)).in_flight > 0  # nobody knows: not "empty"
     finally:
         own.control("eval", f"sys:resume({mark}).")
@@ -316,7 +326,7 @@ async def test_a_worker_is_sent_no_more_than_it_asked_for(url: str, prefix: str)
     async with opened(url, prefix=prefix) as one, opened(url, prefix=prefix) as two:
         made = calls(20)
         await one.publish(made)
-        first = await one.receive(QUEUE, 4, wait=2)
+        first = await take(one, 4)
 
         rest = await take(two, 16)
 
@@ -328,7 +338,7 @@ async def test_what_nobody_takes_any_more_goes_back_to_the_queue(url: str, prefi
     async with opened(url, prefix=prefix) as one, opened(url, prefix=prefix) as two:
         held = calls(4)
         await one.publish(held)
-        taken = await one.receive(QUEUE, 4, wait=2)
+        taken = await take(one, 4)
         await one.ack(taken)  # which frees what its consumer may be sent
         made = calls(4)
         await one.publish(made)
@@ -342,7 +352,7 @@ async def test_less_is_fetched_ahead_once_less_is_asked_for(url: str, prefix: st
         made = calls(100)
         await one.publish(made)
 
-        few = await one.receive(QUEUE, 2, wait=2)
+        few = await take(one, 2)
 
         rest = await take(two, 98)
         assert sorted(ids(few) + ids(rest)) == sorted(ids(made))
@@ -377,17 +387,17 @@ async def test_a_process_that_has_worked_and_waits_for_more_holds_nothing(url: s
         async with asyncio.TaskGroup() as group:
             group.create_task(wait_for_more())
             try:
-                await until(lambda: _is_empty(one), 10.0)
+                await until(lambda: _is_empty(one))
             finally:
                 ended.set()
 
 
 async def test_a_process_that_waits_holds_nothing(url: str, prefix: str):
     async with opened(url, prefix=prefix) as one, opened(url, prefix=prefix) as two:
-        waiting = asyncio.create_task(one.receive(QUEUE, 10, wait=5))
+        waiting = asyncio.create_task(one.receive(QUEUE, 10, wait=120))
         await asyncio.sleep(0.3)
 
-        assert await two.depth(QUEUE) == (0, 0)
+        await until(lambda: _is_empty(two))
 
         made = calls(1)
         await two.publish(made)
@@ -420,7 +430,7 @@ async def test_a_channel_that_the_server_closes_is_opened_anew_and_its_calls_com
 async def test_cancelling_receivers_again_and_again_loses_nothing_and_holds_nothing_back(
     url: str, prefix: str
 ):
-    async with opened(url, prefix=prefix, visibility=60) as broker:
+    async with opened(url, prefix=prefix, visibility=600) as broker:
         made = calls(50)
         seen: list[Delivery] = []
         for n, call in enumerate(made):
@@ -463,7 +473,7 @@ async def _has(broker: RabbitBroker, count: int) -> bool:
 async def test_a_broker_whose_opening_failed_half_way_can_be_opened_later_and_stays_so(url: str, prefix: str):
     with Proxy(url) as network:
         broker = RabbitBroker(network.url, prefix=prefix)
-        network.latency(0.05)
+        network.latency(0.2)
         opening = asyncio.create_task(broker.open())
         await until(lambda: asyncio.sleep(0, result=network.connections == 1))
         network.refuse()
@@ -495,23 +505,26 @@ async def test_a_server_that_answers_nothing_is_given_up_in_time(url: str, prefi
                 await broker.depth(QUEUE)
 
             assert results(outcomes) == {"uncertain"}
-            assert time.monotonic() - began < 30
+            assert time.monotonic() - began < 60
             network.release()
             await until(lambda: _takes(broker))
 
 
 @pytest.mark.slow
 async def test_without_a_server_every_call_fails_at_once_and_work_goes_on_when_it_is_back(own: RabbitMq):
-    async with opened(own.url, prefix="stop.") as broker:
+    async with opened(own.url, prefix="stop.", visibility=600) as broker:
         made = calls(30)
         assert await broker.publish(made) == [CONFIRMED] * 30
         held = await take(broker, 10)
         await broker.ack(await take(broker, 20))
-        await asyncio.sleep(2)  # a node that is killed right after it made a queue forgets it: see the page
-        waiting = asyncio.create_task(broker.receive(QUEUE, 100, wait=30))
+        assert await broker.receive(QUEUE, 1) == []  # on the channel of the acks, so they have been heard
+        # A node that is killed right after it made a queue forgets it: see the page.
+        await asyncio.to_thread(own.write_down)
+        waiting = asyncio.create_task(broker.receive(QUEUE, 100, wait=120))
+        await asyncio.sleep(0.3)
         own.kill()
         with pytest.raises(Unavailable):
-            await asyncio.wait_for(waiting, 5)
+            await asyncio.wait_for(waiting, 60)
 
         began = time.monotonic()
         for attempt in (
@@ -525,10 +538,10 @@ async def test_without_a_server_every_call_fails_at_once_and_work_goes_on_when_i
                 await attempt
             assert "guest" not in caught.value.detail.replace("user `guest`", "")
         await broker.ack(held)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 9.5  # an answer is waited for ten seconds, by each
 
         await asyncio.to_thread(own.start)
-        await until(lambda: _answers(broker), 30)
+        await until(lambda: _answers(broker))
         again = await take(broker, 10)
         assert sorted(ids(again)) == sorted(ids(held))
         await broker.ack(again)
@@ -541,12 +554,12 @@ async def _answers(broker: RabbitBroker) -> bool:
 
 @pytest.mark.slow
 async def test_an_alarm_makes_calls_uncertain_then_unavailable_and_acks_go_on(own: RabbitMq):
-    async with opened(own.url, prefix="alarm.") as broker:
+    async with opened(own.url, prefix="alarm.", visibility=600) as broker:
         await broker.publish(calls(2))
         taken = await take(broker, 2)
         own.control("set_vm_memory_high_watermark", "absolute", "1")
         try:
-            await asyncio.sleep(1.5)  # the node looks at its memory once a second
+            await until(lambda: asyncio.to_thread(_has_alarm, own))  # it looks at its memory once a second
             outcomes = await broker.publish(calls(1))
             assert results(outcomes) == {"uncertain"}
             assert "alarm" in outcomes[0].reason
@@ -561,6 +574,10 @@ async def test_an_alarm_makes_calls_uncertain_then_unavailable_and_acks_go_on(ow
         finally:
             own.control("set_vm_memory_high_watermark", "0.6")
         await until(lambda: _takes(broker))
+
+
+def _has_alarm(node: RabbitMq) -> bool:
+    return "memory" in node.control("eval", "rabbit_alarm:get_alarms().")
 
 
 async def test_a_call_above_the_servers_limit_is_refused_and_those_beside_it_are_not(own: RabbitMq):
@@ -614,7 +631,7 @@ async def test_the_rights_that_the_page_lists_are_enough(own: RabbitMq):
         assert await broker.publish(made) == [CONFIRMED] * 2
         assert len(await broker.peek(QUEUE, 2)) == 2
         await broker.ack(await take(broker, 2))
-        assert await broker.depth(QUEUE) == (0, 0)
+        await until(lambda: _is_empty(broker))
         assert {f.status for f in await broker.diagnose()} == {"ok"}
     async with opened(url, prefix="others.") as broker:
         with pytest.raises(Unavailable, match=r"others\.docs\.convert"):

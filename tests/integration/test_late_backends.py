@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 
 async def until_it_answers(check: Callable[[], Awaitable[str]], word: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 assert word in await check()

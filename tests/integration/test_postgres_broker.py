@@ -5,22 +5,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from statistics import median
 
 import asyncpg  # type: ignore[import-untyped]
 import pytest
 
-from playhead.backends._postgres import Connection, Postgres
+from playhead.backends import broker_postgres
+from playhead.backends._postgres import Postgres
 from playhead.backends.broker_postgres import PostgresBroker
 from playhead.envelope import Call, Headers
 from playhead.errors import Unavailable
 from playhead.ids import uuid7
 from playhead.ports.broker import CONFIRMED
+from tests.servers.commits import Commits
 from tests.servers.proxy import Proxy
 
 QUEUE = "docs.convert"
+SOON = 60.0
 
 
 @asynccontextmanager
@@ -40,98 +42,107 @@ def calls(count: int, queue: str = QUEUE) -> list[Call]:
     return [Call(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/{n}") for n in range(count)]
 
 
-async def slowly(con: Connection, when: str) -> None:
-    """Let the insertion of calls take half a second, at once or when it is committed."""
+async def until(look: Callable[[], Awaitable[object]]) -> None:
+    end = time.monotonic() + SOON
+    while not await look():
+        assert time.monotonic() < end, "it came to be in time"
+        await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def insertion_stopped(con: asyncpg.Connection) -> AsyncIterator[Callable[[], Awaitable[object]]]:
+    """Let the insertion of calls wait in its middle for as long as the block lasts; gives a look whether one
+    does."""
     await con.execute(
-        "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS "
-        "'BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END'"
+        "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN PERFORM pg_advisory_xact_lock_shared(42); RETURN NULL; END'"
     )
-    kind = {
-        "inserted": "TRIGGER dawdle AFTER INSERT ON calls FOR EACH STATEMENT",
-        "committed": "CONSTRAINT TRIGGER dawdle AFTER INSERT ON calls "
-        "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW",
-    }
-    await con.execute(f"CREATE {kind[when]} EXECUTE FUNCTION dawdle()")
+    await con.execute("CREATE TRIGGER wait AFTER INSERT ON calls FOR EACH STATEMENT EXECUTE FUNCTION wait()")
+    await con.execute("SELECT pg_advisory_lock(42)")
+    try:
+        yield lambda: con.fetch("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    finally:
+        await con.execute("SELECT pg_advisory_unlock(42)")
 
 
 # -- doubt -----------------------------------------------------------------------------------------
 
 
 async def test_calls_are_uncertain_when_the_answer_to_their_commit_is_lost(url: str):
-    async with opened(url) as direct:
-        con = await asyncpg.connect(url)
-        await slowly(con, "committed")
-        proxy = Proxy(url)
-        async with opened(proxy.url) as broker:
+    with Commits(url) as network:
+        async with opened(url) as direct, opened(network.url) as broker:
             made = calls(1)
-            publishing = asyncio.create_task(broker.publish(made))
-            await asyncio.sleep(0.25)
-            proxy.hold()
-            await asyncio.sleep(0.75)
-            proxy.cut()
-            (outcome,) = await publishing
+            network.lose("INSERT INTO calls")
+            (outcome,) = await broker.publish(made)
 
             assert outcome.result == "uncertain"
-            assert await direct.depth(QUEUE) == (1, 0), "it did happen"
 
-            proxy.release()
+            async def has_happened() -> bool:
+                return await direct.depth(QUEUE) == (1, 0)
+
+            await until(has_happened)
             assert await broker.publish(made) == [CONFIRMED], "publishing again settles it"
-        proxy.close()
-        await con.close()
 
 
 async def test_nothing_was_sent_when_the_connection_is_lost_before_the_commit(url: str):
     async with opened(url) as direct:
         con = await asyncpg.connect(url)
-        await slowly(con, "inserted")
-        proxy = Proxy(url)
-        async with opened(proxy.url) as broker:
-            publishing = asyncio.create_task(broker.publish(calls(3)))
-            await asyncio.sleep(0.25)
-            proxy.cut()
-            with pytest.raises(Unavailable) as caught:
-                await publishing
+        with Proxy(url) as network:
+            async with opened(network.url) as broker:
+                async with insertion_stopped(con) as waits:
+                    publishing = asyncio.create_task(broker.publish(calls(3)))
+                    await until(waits)
+                    network.cut()
+                    with pytest.raises(Unavailable) as caught:
+                        await publishing
 
-            assert caught.value.code == "broker_unavailable"
-            await asyncio.sleep(0.5)
-            assert await direct.depth(QUEUE) == (0, 0)
-        proxy.close()
+                assert caught.value.code == "broker_unavailable"
+                # Whoever inserted holds the table until it has found that nobody wants to hear of it.
+                async with con.transaction():
+                    await con.execute("LOCK TABLE calls")
+                assert await direct.depth(QUEUE) == (0, 0)
         await con.close()
 
 
 # -- hints -----------------------------------------------------------------------------------------
 
 
-async def test_a_waiting_receiver_of_another_process_is_woken_long_before_it_would_look(url: str):
+async def test_a_waiting_receiver_of_another_process_is_woken_long_before_it_would_look(
+    url: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(broker_postgres, "_LOOK_SECONDS", 600.0)
     async with opened(url) as one, opened(url) as two:
         await two.publish(calls(1))
         await one.ack(await one.receive(QUEUE, 1))
-        took = []
         for _ in range(5):
-            waiting = asyncio.create_task(one.receive(QUEUE, 1, wait=20))
+            waiting = asyncio.create_task(one.receive(QUEUE, 1, wait=300))
             await asyncio.sleep(0.3)
-            began = time.monotonic()
             await two.publish(calls(1))
-            taken = await asyncio.wait_for(waiting, 5)
-            took.append(time.monotonic() - began)
+            taken = await asyncio.wait_for(waiting, SOON)
+            assert len(taken) == 1
             await one.ack(taken)
-        assert median(took) < 0.3  # it would look after 0.7
 
 
 async def test_a_receiver_whose_listening_connection_was_ended_misses_nothing_and_listens_again(url: str):
     async with opened(url) as one, opened(url) as two:
         con = await asyncpg.connect(url)
-        listening = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+        ended: set[int] = set()
 
-        waiting = asyncio.create_task(one.receive(QUEUE, 1, wait=20))
-        await asyncio.sleep(0.3)
-        assert await con.fetch(listening)
+        async def end_the_listening() -> bool:
+            found = await con.fetch("SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
+            new = {pid for (pid,) in found} - ended
+            for pid in new:
+                await con.execute("SELECT pg_terminate_backend($1)", pid)
+            ended.update(new)
+            return bool(new)
+
+        waiting = asyncio.create_task(one.receive(QUEUE, 1, wait=300))
+        await until(end_the_listening)
         await two.publish(calls(1))
-        await one.ack(await asyncio.wait_for(waiting, 5))
+        await one.ack(await asyncio.wait_for(waiting, SOON))
 
-        waiting = asyncio.create_task(one.receive(QUEUE, 1, wait=20))
-        await asyncio.sleep(2)
-        assert await con.fetch(listening), "it listens again"
+        waiting = asyncio.create_task(one.receive(QUEUE, 1, wait=300))
+        await until(end_the_listening)  # it listens again
         waiting.cancel()
         await con.close()
 
@@ -170,7 +181,7 @@ async def test_what_was_published_by_a_slow_commit_is_handed_out_though_later_ca
         assert first.message_id == later[0].message_id
         await slow.commit()
 
-        (second,) = await broker.receive(QUEUE, 10, wait=5)
+        (second,) = await broker.receive(QUEUE, 10, wait=20)
 
         assert second.message_id == "slow"
         await con.close()
@@ -182,13 +193,13 @@ async def test_calls_of_a_dead_holder_are_handed_out_soon_while_the_queue_stays_
         await dead.publish(held)
         assert len(await dead.receive(QUEUE, 3)) == 3
         await alive.publish(calls(2000))
-        until, seen = time.monotonic() + 5, set[str]()
+        seen: set[str] = set()
         while not {c.message_id for c in held} <= seen:
-            assert time.monotonic() < until
             taken = await alive.receive(QUEUE, 10)
-            assert taken, "the queue is busy all the time"
+            assert taken
             seen |= {d.message_id for d in taken}
             await asyncio.sleep(0.01)
+        assert len(seen) < 2000, "the queue was busy all the time"
 
 
 @pytest.mark.slow
@@ -207,7 +218,8 @@ async def test_taking_stays_fast_while_an_old_transaction_keeps_the_dead_rows(ur
                 left -= len(taken)
             return time.monotonic() - began
 
-        first = await through(2000)
+        # The best of a few: a machine that stands still for a moment is not what is measured.
+        first = min([await through(2000) for _ in range(3)])
         con = await asyncpg.connect(url)
         await con.execute(
             "INSERT INTO calls (queue, message_id, headers, payload) "
@@ -215,7 +227,7 @@ async def test_taking_stays_fast_while_an_old_transaction_keeps_the_dead_rows(ur
         )
         await con.execute("DELETE FROM calls")
         await con.close()
-        last = await through(2000)
+        last = min([await through(2000) for _ in range(3)])
 
         assert last < first * 4
         await keeper.close()

@@ -54,7 +54,7 @@ class Reads:
         finally:
             await db.close()
         # A session reports what it has read at its end, which is not waited for when it is closed.
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 after = await self._so_far()
                 if after != before:
@@ -88,7 +88,7 @@ async def reads() -> AsyncIterator[Reads]:
     await sql.execute("UPDATE jobs SET ordinals = $1, state = 'publishing'", 1 + 2 * ROWS)
     await sql.close()
     sql = await asyncpg.connect(url)
-    async with asyncio.timeout(10):  # as in `Reads.by`
+    async with asyncio.timeout(60):  # as in `Reads.by`
         while True:
             if await sql.fetchval(f"SELECT max(n_tup_ins) {COUNTERS}") >= 2 * ROWS:
                 break

@@ -27,7 +27,7 @@ from tests.contract.conftest import Clock, Lab, Started
 from tests.servers import need
 
 OPEN = "(0, 1, 2)"  # pending, running, retry
-SOON = 10.0
+SOON = 60.0
 """Seconds within which what has to happen happens, or the test fails."""
 
 

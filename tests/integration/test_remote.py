@@ -103,9 +103,16 @@ def ask(capsys: pytest.CaptureFixture[str], tmp_path: Any, monkeypatch: Any) -> 
     return run
 
 
-def test_a_server_that_is_not_there_is_exit_code_5_and_says_what_to_do(ask):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port on which nobody listens, and nobody else can."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+def test_a_server_that_is_not_there_is_exit_code_5_and_says_what_to_do(ask, closed_port):
+    port = closed_port
     code, body, err = ask(f"http://me:secret@127.0.0.1:{port}", *SHOW)
     assert (code, body["error_code"]) == (5, "server_unavailable")
     for part in (f"http://127.0.0.1:{port}", "Connection refused", "playhead serve", "--server"):
@@ -150,6 +157,13 @@ def test_a_proxy_whose_server_is_away_is_a_server_that_is_away(ask, status):
     assert status in body["detail"]
 
 
+def test_a_proxy_that_takes_no_request_of_that_size_is_no_other_program(ask):
+    with answering(http("413 Request Entity Too Large", b"<html>", "text/html")) as fake:
+        code, body, _ = ask(fake.url, *REPLAY)
+    assert (code, body["error_code"]) == (2, "body_too_large")
+    assert "client_max_body_size" in body["detail"]
+
+
 def test_a_look_whose_answer_breaks_off_is_asked_once_more_and_no_more(ask):
     with answering(b"") as fake:
         code, body, _ = ask(fake.url, *SHOW)
@@ -169,10 +183,8 @@ def test_a_replay_whose_answer_is_lost_is_sent_once_and_how_to_find_it_is_told(a
     assert "not asked for again" in body["detail"]
 
 
-def test_a_replay_that_never_left_is_told_as_such(ask):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    assert ask(f"http://127.0.0.1:{port}", *REPLAY)[1]["error_code"] == "server_unavailable"
+def test_a_replay_that_never_left_is_told_as_such(ask, closed_port):
+    assert ask(f"http://127.0.0.1:{closed_port}", *REPLAY)[1]["error_code"] == "server_unavailable"
 
 
 def test_a_replay_that_goes_on_is_exit_code_5_and_tells_where_to_look(ask):

@@ -14,7 +14,7 @@ from playhead.bootstrap import open_runtime
 from playhead.errors import catalog_unavailable
 from playhead.settings import Settings
 
-SOON = 20.0
+SOON = 60.0
 CONFIG = """
 version: "1.0"
 name: docs

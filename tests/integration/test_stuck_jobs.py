@@ -16,7 +16,7 @@ from playhead.envelope import Call
 from playhead.ports.broker import Outcome
 from playhead.settings import Settings
 
-SOON = 20.0
+SOON = 60.0
 CONFIG = """
 version: "1.0"
 name: {name}

@@ -31,7 +31,7 @@ entry: first
 routes:
   first: {adapters: [{type: passthrough}]}
 """
-PATIENCE = 15.0
+PATIENCE = 60.0
 
 
 @asynccontextmanager
@@ -155,7 +155,7 @@ async def test_a_reader_that_is_stopped_in_the_middle_of_a_look_does_not_hold_up
             await asyncio.sleep(0.1)
             began = time.monotonic()
             await db.write(lambda con: con.execute("UPDATE leases SET until = 2"))
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 15  # who waits for a lock waits for 30
             await checkpoint
         finally:
             stopped.execute("ROLLBACK")
@@ -171,7 +171,10 @@ async def test_a_broker_in_a_file_of_its_own_is_checkpointed_too(tmp_path: Path)
         def moved() -> bool:
             alone = tmp_path / "copy.db"
             shutil.copy(broker, alone)  # without its log
-            return len(ask(alone, "SELECT 1 FROM calls")) == 50
+            try:
+                return len(ask(alone, "SELECT 1 FROM calls")) == 50
+            except sqlite3.DatabaseError:
+                return False  # copied in the middle of being moved
 
         await until(moved, "the log to be moved into the file")
 
@@ -207,10 +210,13 @@ def list_slowly(rt: Runtime, seconds: float) -> None:
     rt.services = replace(rt.services, replay=replays)
 
 
+@pytest.mark.slow
 async def test_a_page_that_takes_longer_than_a_lease_is_listed_by_one_process(tmp_path: Path):
-    async with runtime(tmp_path, lease_seconds=0.6) as one, runtime(tmp_path, lease_seconds=0.6) as other:
-        list_slowly(one, 3)
-        list_slowly(other, 3)
+    # Renewed every third of it: a machine may stand still for the rest, three seconds.
+    lease = 4.5
+    async with runtime(tmp_path, lease_seconds=lease) as one, runtime(tmp_path, lease_seconds=lease) as other:
+        list_slowly(one, lease + 1.5)
+        list_slowly(other, lease + 1.5)
         await submit(one)
         file = tmp_path / "playhead.db"
         await until(lambda: ask(file, "SELECT state FROM jobs") != [("publishing",)], "the job to end")
