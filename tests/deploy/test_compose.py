@@ -169,4 +169,4 @@ def test_nats_takes_its_configuration_and_is_well_where_the_health_check_asks(tm
         assert (tmp_path / "jetstream").is_dir()
     finally:
         server.terminate()
-        server.wait(timeout=30)
+        server.wait(timeout=120)

@@ -151,7 +151,7 @@ class Image:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
 
@@ -259,7 +259,7 @@ def test_as_process_one_it_serves_and_stops_on_term_within_its_time(image):
         assert said.returncode == 0, said.stderr
         began = time.monotonic()
         os.kill(only_child(server.pid), signal.SIGTERM)
-        assert server.wait(timeout=30) == 0
+        assert server.wait(timeout=120) == 0
         assert time.monotonic() - began < 10
         assert image.run(*health_check(port)).returncode != 0
     finally:

@@ -50,7 +50,7 @@ class Installation:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
 
@@ -76,7 +76,7 @@ async def installation(server: Server, tmp_path: Path) -> Installation:
     made = Installation(server, tmp_path / "home")
     await made.ask(
         server.url,
-        "DROP DATABASE IF EXISTS playhead",
+        "DROP DATABASE IF EXISTS playhead WITH (FORCE)",  # a session ends a moment after its client
         *(f"DROP ROLE IF EXISTS {role}" for role in ("playhead_depth", "playhead", "playhead_owner")),
         *statements("two roles"),
         "SELECT 1",

@@ -141,7 +141,7 @@ def test_what_waits_in_one_broker_is_worked_from_another_after_the_setting_is_ch
 @pytest.mark.parametrize("site", ["nats", "rabbitmq", "postgres"], indirect=True)
 def test_what_the_compose_file_starts_does_what_the_page_says_to_type(site):
     services = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
-    assert site.start(services["migrate"]["command"]).wait(timeout=60) == 0
+    assert site.start(services["migrate"]["command"]).wait(timeout=300) == 0
     port = free_port()
     server = site.start([*services["server"]["command"], "--port", str(port)])
     replicas = services["worker"]["deploy"]["replicas"]
@@ -166,7 +166,7 @@ def test_what_the_compose_file_starts_does_what_the_page_says_to_type(site):
 
     for process in (server, *workers):
         process.send_signal(signal.SIGTERM)
-    assert [process.wait(timeout=30) for process in (server, *workers)] == [0, 0, 0]
+    assert [process.wait(timeout=120) for process in (server, *workers)] == [0, 0, 0]
 
 
 def example(site: Site) -> None:

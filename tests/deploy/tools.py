@@ -29,7 +29,7 @@ def tool(name: str) -> str:
 
 
 def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
 
 
 def is_setting(variable: str) -> bool:
@@ -44,15 +44,20 @@ def parses(arguments: Sequence[str]) -> bool:
 
 
 def status(port: int, path: str) -> int | None:
-    """What a server on this machine answers, as soon as it does; None when it has not after ten seconds."""
-    until = time.monotonic() + 10
+    """200 as soon as a server on this machine answers so; what it answered last, or None, when it has not
+    after two minutes."""
+    last: int | None = None
+    until = time.monotonic() + 120
     while time.monotonic() < until:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         try:
             connection.request("GET", path)
-            return connection.getresponse().status
-        except OSError:
-            time.sleep(0.05)
+            last = connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            last = None
         finally:
             connection.close()
-    return None
+        if last == 200:
+            break
+        time.sleep(0.05)
+    return last

@@ -89,8 +89,8 @@ class RabbitMq(Server):
     def write_down(self) -> None:
         """See to it that what queues there are outlives `kill`.
 
-        By itself a node writes that down every half second or so (`names.dets` of the library ra). A queue that
-        `kill -9` takes before that comes back empty, confirmed or not.
+        By itself a node writes that down every half second or so (`names.dets` of the library ra). A queue
+        that `kill -9` takes before that comes back empty, confirmed or not.
         """
         self.control("eval", "[ok = dets:sync(Table) || Table <- dets:all()].")
 

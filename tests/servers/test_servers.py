@@ -237,7 +237,11 @@ def test_a_port_is_given_out_once_among_processes_though_nobody_listens_there():
     script = "from tests.servers.process import free_port; print([free_port() for _ in range(200)])"
     mine = {free_port() for _ in range(200)}
     told = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
     )
     theirs = json.loads(told.stdout)
     assert len(mine) == len(set(theirs)) == 200
