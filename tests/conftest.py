@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections import Counter
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import servers
+
+# A machine that stands still for a moment is no fault of what is tested: examples have no deadline, nor has
+# making them up. The same ones are tried each time, unless more are asked for.
+settings.register_profile(
+    "playhead",
+    deadline=None,
+    derandomize="PLAYHEAD_TEST_EXAMPLES" not in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("playhead")
 
 # A shell starts what stands before `&` with SIGINT ignored, and every child inherits that: a test that
 # presses Ctrl-C would then wait in vain.

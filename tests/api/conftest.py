@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 import httpx
 import pytest
@@ -23,6 +24,7 @@ from playhead.bootstrap import search_index
 from playhead.config import parse
 from playhead.envelope import Call
 from playhead.errors import PlayheadError
+from playhead.model import Execution, Replay
 from playhead.ports.adapter import AdapterSpec, spec_of
 from playhead.ports.broker import Outcome
 from playhead.ports.catalog.upkeep import Process
@@ -131,6 +133,26 @@ class FickleMemoryBroker(MemoryBroker):
         return await super().publish(calls)
 
 
+class Looking:
+    """Shows how things stand, and counts in `looks` how often it has, or could not."""
+
+    def __init__(self, browse: BrowseService) -> None:
+        self._browse = browse
+        self.looks = 0
+
+    async def execution(self, execution: UUID) -> Execution:
+        try:
+            return await self._browse.execution(execution)
+        finally:
+            self.looks += 1
+
+    async def replay(self, batch: UUID) -> Replay:
+        try:
+            return await self._browse.replay(batch)
+        finally:
+            self.looks += 1
+
+
 class Playhead:
     """The parts, and the words that the tests are written in."""
 
@@ -147,7 +169,7 @@ class Playhead:
         self.store = MemoryStore(pause=self.store_outage)
         self.publish_outage = Outage()
         self.broker = FickleMemoryBroker(self.publish_outage, pause=self.broker_outage)
-        self.catalog = MemoryCatalog(pause=self.catalog_outage)
+        self.catalog = MemoryCatalog(pause=self.catalog_outage, heartbeat_seconds=60)
         self._data_dir = data_dir
         self._adapters = _specs()
         self._tally = Tally()
@@ -156,11 +178,12 @@ class Playhead:
             *(self.catalog, self.store, self.broker),
             owner=OWNER,
             lease=15,
-            settle=0.5,
+            settle=30,
             spawn=self._spawn,
             tally=self._tally,
         )
         browse = BrowseService(self.catalog, self.store, self.broker, self._adapters)
+        self._looking = Looking(browse)
         self.services = Services(
             configs=ConfigService(self.catalog, partial(parse, adapters=self._adapters)),
             submit=SubmitService(
@@ -177,7 +200,7 @@ class Playhead:
             take=TakeService(self.catalog, self.broker, visibility=30),
             search=SearchService(partial(search_index, Settings(home=Path(data_dir)))),
             doctor=DoctorService([], self.catalog, self.broker),
-            watch=WatchService(browse, self.catalog, every=0.01),
+            watch=WatchService(self._looking, self.catalog, every=0.01),
             metrics=MetricsService(self.catalog, self.broker, self.store),
         )
         self.app = _app()
@@ -193,9 +216,13 @@ class Playhead:
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         self._spawn(work)
 
+    async def driven(self) -> None:
+        """Return when all that was begun is published."""
+        await asyncio.gather(*self._tasks)
+
     async def work(self) -> None:
         """Publish what waits for it and work everything that can be worked."""
-        await asyncio.gather(*self._tasks)
+        await self.driven()
         for call in await self.catalog.orphans(OWNER, limit=1000):
             await self.broker.publish([call])
             await self.catalog.mark_published([call])
@@ -211,7 +238,7 @@ class Playhead:
     async def restart(self) -> None:
         """End the streams that are open, as a server that stops does; another one answers from now on."""
         self.services.watch.stop()
-        watch = WatchService(self.services.browse, self.catalog, every=0.01)
+        watch = WatchService(self._looking, self.catalog, every=0.01)
         self.services = replace(self.services, watch=watch)
         self.app.state.services = self.services
 
@@ -223,6 +250,13 @@ class Playhead:
         for task in self._tasks:
             task.cancel()
         await self.http.aclose()
+
+    async def looked(self) -> None:
+        """Return when those who watch have looked twice more: the second look began after this was called."""
+        wanted = self._looking.looks + 2
+        async with asyncio.timeout(30):
+            while self._looking.looks < wanted:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
 
     async def put(self, key: str, data: bytes = b"data") -> None:
         """Put an object there as another program would."""

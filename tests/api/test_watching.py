@@ -43,7 +43,7 @@ def read(body: str) -> list[Event]:
 async def watch(playhead: Playhead, path: str, last: str | None = None) -> httpx.Response:
     """A stream from its first byte to its last."""
     headers = {"Last-Event-ID": last} if last is not None else {}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return await playhead.http.get(f"/api/v1/{path}/events", headers=headers)
 
 
@@ -52,7 +52,7 @@ async def while_watching(
 ) -> str:
     """What a stream tells while something happens, to its end."""
     stream = asyncio.create_task(watch(playhead, path, last))
-    await asyncio.sleep(0.1)
+    await playhead.looked()
     assert not stream.done()
     await happens()
     return (await stream).text
@@ -61,6 +61,7 @@ async def while_watching(
 async def begun(playhead: Playhead) -> str:
     """An execution that waits for a worker."""
     answer = await playhead.http.post("/api/v1/configs/words/run", files=[("files", ("a", b"one two"))])
+    await playhead.driven()
     return str(answer.json()["execution_id"])
 
 
@@ -166,7 +167,7 @@ async def test_who_knows_the_present_state_is_told_the_next_first(playhead: Play
     execution = await begun(playhead)
     path = f"executions/{execution}"
     stream = asyncio.create_task(watch(playhead, path))
-    await asyncio.sleep(0.1)
+    await playhead.looked()
     await playhead.restart()
     [present] = read((await stream).text)
 
@@ -178,7 +179,7 @@ async def test_who_knows_the_present_state_is_told_the_next_first(playhead: Play
 @pytest.mark.parametrize("last", ["", "0", "garbage", "d6037dcbd79067b1600b1eef.end", "\u00e9" * 500])
 async def test_an_id_from_elsewhere_gets_the_present_state(playhead: Playhead, last: str):
     execution = await playhead.run({"a": b"x"})
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         answer = await playhead.http.get(
             f"/api/v1/executions/{execution}/events", headers={b"Last-Event-ID": last.encode()}
         )
@@ -224,9 +225,9 @@ async def test_a_stream_outlives_a_catalog_that_is_away_and_says_so_once(playhea
 
     async def catalog_goes_and_comes() -> None:
         playhead.catalog_outage.error = catalog_unavailable("it is\naway")
-        await asyncio.sleep(0.1)
+        await playhead.looked()
         playhead.catalog_outage.error = None
-        await asyncio.sleep(0.1)
+        await playhead.looked()
         await playhead.work()
 
     body = await while_watching(playhead, f"executions/{execution}", catalog_goes_and_comes)
@@ -248,7 +249,7 @@ async def test_a_stream_closes_without_an_end_when_its_process_stops(playhead: P
 
 async def test_a_head_is_answered_at_once_though_the_stream_would_go_on(playhead: Playhead):
     execution = await begun(playhead)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         answer = await playhead.http.head(f"/api/v1/executions/{execution}/events")
     assert (answer.status_code, answer.content) == (200, b"")
     assert answer.headers["content-type"].startswith("text/event-stream")

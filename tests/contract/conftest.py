@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import inspect
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -52,6 +54,10 @@ class Clock:
     def __call__(self) -> float:
         return self.now
 
+    def time(self) -> float:
+        """The time that has really passed, where that is what counts, in seconds of a test's."""
+        return self.now if self.scale is None else time.monotonic() / self.scale
+
     def advance(self, seconds: float) -> None:
         assert self.scale is None, "a real clock can't be moved: wait"
         self.now += seconds
@@ -83,7 +89,8 @@ class Backend(Generic[T]):
         at: the address for a test's folder, for as long as the test runs.
         waivers: promises it does not make, or tests by name that it can't pass, each with a reason. One
             that is kept all the same fails the test: then the waiver has to go.
-        visibility: real seconds, where a server measures them by its own clock.
+        visibility: real seconds, where a server measures them by its own clock. They are shortened to so
+            many only for tests that wait for their end: no other is to come too late for it.
     """
 
     name: str
@@ -139,7 +146,7 @@ async def schema(place: Path) -> AsyncIterator[str]:
     from tests.servers import need
 
     url = need("postgres")
-    name = "t" + sha256(str(place).encode()).hexdigest()[:20]
+    name = f"t{uuid7().hex}"
     con = await asyncpg.connect(url)
     try:
         await con.execute(f"CREATE SCHEMA {name}")
@@ -174,7 +181,7 @@ def _prefix(server: str) -> Callable[[Path], AbstractAsyncContextManager[str]]:
     async def prefix(place: Path) -> AsyncIterator[str]:
         from tests.servers import need
 
-        yield f"{need(server)} {sha256(str(place).encode()).hexdigest()[:12]}."
+        yield f"{need(server)} {uuid7().hex}."
 
     return prefix
 
@@ -186,7 +193,7 @@ async def _nats_broker(place: str, stack: AsyncExitStack, clock: Clock) -> Broke
     from playhead.backends.broker_nats import NatsBroker
 
     url, prefix = place.split(" ")
-    broker = NatsBroker(url, visibility=REAL_VISIBILITY, prefix=prefix)
+    broker = NatsBroker(url, visibility=VISIBILITY * (clock.scale or 1.0), prefix=prefix)
     await broker.open()
     return broker
 
@@ -195,7 +202,7 @@ async def _rabbit_broker(place: str, stack: AsyncExitStack, clock: Clock) -> Bro
     from playhead.backends.broker_rabbitmq import RabbitBroker
 
     url, prefix = place.split(" ")
-    broker = RabbitBroker(url, visibility=REAL_VISIBILITY, prefix=prefix)
+    broker = RabbitBroker(url, visibility=VISIBILITY * (clock.scale or 1.0), prefix=prefix)
     await broker.open()
     return broker
 
@@ -251,9 +258,10 @@ class Factory(Generic[T]):
         self._node = request.node
         self._closing: list[AsyncExitStack] = []
 
-    def must(self, promise: Promise) -> None:
-        """The test is about this promise: where it is waived, it has to fail."""
+    def must(self, promise: Promise) -> bool:
+        """The test is about this promise: where it is waived, it has to fail. Tells whether it is made."""
         self.waive_if(promise)
+        return promise not in self._backend.waivers
 
     def waive_if(self, what: str) -> None:
         if reason := self._backend.waivers.get(what):
@@ -277,7 +285,8 @@ class Factory(Generic[T]):
 async def _factory(request: pytest.FixtureRequest, place: Path, clock: Clock) -> AsyncIterator[Factory[Any]]:
     backend: Backend[Any] = request.param
     if backend.visibility:
-        clock.scale = backend.visibility / VISIBILITY
+        waits = "clock" in inspect.signature(request.function).parameters
+        clock.scale = backend.visibility / VISIBILITY if waits else 1.0
     async with backend.at(place) as address:
         factory: Factory[Any] = Factory(backend, address, clock, request)
         factory.waive_if(getattr(request.node, "originalname", ""))

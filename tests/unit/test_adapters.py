@@ -421,6 +421,6 @@ def test_processes_that_start_and_write_at_once_share_one_index(tmp_path):
         )
         for name in "abcd"
     ]
-    errors = [writer.communicate(timeout=60)[1] for writer in writers]
+    errors = [writer.communicate(timeout=240)[1] for writer in writers]
     assert errors == [b""] * 4
     assert len(asked(tmp_path, "words", limit=1000)) == 200

@@ -48,7 +48,7 @@ async def test_a_worker_that_cant_be_started_for_a_while_is_started_later(monkey
     monkeypatch.setattr(Crew, "_start", start)
     crew = Crew(Settings(), (), 2, until_idle=False)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await crew.tend(stop) == 0
 
     assert len(started) == 4

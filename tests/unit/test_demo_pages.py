@@ -22,7 +22,7 @@ def written(folder: Path) -> dict[str, bytes]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=True,
-        timeout=120,
+        timeout=280,
     )
     return {page.name: page.read_bytes() for page in folder.iterdir()}
 

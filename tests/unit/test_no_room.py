@@ -75,7 +75,7 @@ class Site:
             Ended(one, "pages", [Product(f"{one.claim.path}.txt", b"made", "text/plain", {})])
             for one in started
         ]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await self.attempts.end(batch, await self.attempts.store(batch))
         return sum(self.waited)
 

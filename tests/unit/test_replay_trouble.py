@@ -24,8 +24,17 @@ class Full(MemoryBroker):
         return [Outcome("uncertain", "the stream is full")] * len(calls)
 
 
-async def brief(seconds: float) -> None:
-    await asyncio.sleep(0.001)
+class Clock:
+    """Goes on when somebody rests, and at no other time."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def rest(self, seconds: float) -> None:
+        self.now += seconds
+        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("count", [1, 99, 100, 101, 250])
@@ -35,6 +44,7 @@ async def test_each_line_says_what_the_broker_has_against_the_message(count: int
     source = uuid7()
     await store.write([[Blob(f"{source}/pages/{n:03d}.md", b"x")] for n in range(count)])
     tasks: list[asyncio.Task[None]] = []
+    clock = Clock()
     async with asyncio.TaskGroup() as group:
 
         def spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -45,9 +55,10 @@ async def test_each_line_says_what_the_broker_has_against_the_message(count: int
             *(catalog, store, Full()),
             owner="server",
             lease=15,
-            settle=0.3,
+            settle=10,
             spawn=spawn,
-            rest=brief,
+            rest=clock.rest,
+            clock=clock,
         )
         done = await service.execute(ReplayRequest(source, "pages", None, "docs/a"))
         for task in tasks:

@@ -121,6 +121,6 @@ async def test_a_run_that_never_begins_is_not_asked_about_for_ever():
     begun.catalog.holds_back = 1_000
     await begun.fail()
     assert await begun.statuses() == []
-    assert sum(begun.waits) == 121
+    assert 120 <= sum(begun.waits) < 125  # to the last pause
     assert begun.catalog.late
     begun.catalog.late.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -64,6 +65,7 @@ class Site:
         self.away: Unavailable | None = None
         self.looks = 0
         self.seconds = 0.0
+        self.takes: Callable[[], None] = lambda: None
 
     async def execution(self, execution: UUID) -> Execution:
         await self._look()
@@ -81,6 +83,7 @@ class Site:
     async def _look(self) -> None:
         self.looks += 1
         await asyncio.sleep(self.seconds)
+        self.takes()
         if self.away:
             raise self.away
 
@@ -105,8 +108,14 @@ def site() -> Site:
 
 
 async def all_of(told: AsyncIterator[Told[T] | Unavailable]) -> list[Told[T] | Unavailable]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return [one async for one in told]
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not happened():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
 
 
 def service(site: Site, every: float = 0.01, **more: Any) -> WatchService:
@@ -120,11 +129,12 @@ async def test_a_hundred_watchers_are_one_look_at_a_time(site: Site):
     async def watch() -> list[Told[Execution] | Unavailable]:
         return await all_of((await watching.execution(ONE)).tell(None))
 
+    began = time.monotonic()
     watchers = [asyncio.create_task(watch()) for _ in range(100)]
-    await asyncio.sleep(0.5)
+    await until(lambda: site.looks >= 5)
     site.end()
     told = await asyncio.gather(*watchers)
-    assert site.looks <= 1 + 0.7 / 0.05
+    assert site.looks <= 1 + (time.monotonic() - began) / 0.05
     for heard in told:
         assert [one.is_end for one in heard if isinstance(one, Told)] == [False, False, True]
 
@@ -155,13 +165,18 @@ async def test_what_nobody_watches_is_not_looked_at(site: Site):
 
 
 async def test_a_look_that_takes_long_is_made_more_seldom(site: Site):
-    watching = service(site, every=0.001)
-    site.seconds = 0.02
-    telling = asyncio.create_task(all_of((await watching.execution(ONE)).tell(None)))
-    await asyncio.sleep(0.5)
-    assert 2 <= site.looks <= 0.5 / (5 * site.seconds) + 2
-    site.end()
-    await telling
+    clock = Clock()
+
+    def takes_long() -> None:
+        clock.time += 8
+
+    site.takes = takes_long
+    watching = service(site, every=1, clock=clock)
+    watches = []  # what is watched is not forgotten
+    for wait, looks in ((0, 1), (31, 1), (1, 2), (31, 2), (1, 3)):
+        clock.time += wait
+        watches.append(await watching.execution(ONE))
+        assert site.looks == looks
 
 
 async def test_every_process_makes_the_same_id_of_a_state_and_another_of_another(site: Site):
@@ -188,17 +203,27 @@ async def test_what_is_gone_has_no_end(site: Site):
 
 async def test_all_who_watch_hear_of_an_outage_once_and_go_on(site: Site):
     watching = service(site)
-    watches = [await watching.execution(ONE) for _ in range(3)]
-    telling = [asyncio.create_task(all_of(watch.tell(None))) for watch in watches]
-    await asyncio.sleep(0.05)
+    heard: list[list[Told[Execution] | Unavailable]] = [[], [], []]
+
+    async def watch(told: list[Told[Execution] | Unavailable]) -> None:
+        async for one in (await watching.execution(ONE)).tell(None):
+            told.append(one)
+
+    telling = [asyncio.create_task(watch(told)) for told in heard]
+    await until(lambda: all(len(told) == 1 for told in heard))
     site.away = catalog_unavailable("away")
-    await asyncio.sleep(0.1)
+    await until(lambda: all(len(told) == 2 for told in heard))
+    looks = site.looks
+    await until(lambda: site.looks >= looks + 3)
     with pytest.raises(Unavailable, match="away"):
         await watching.execution(ONE)
     site.away = None
-    await asyncio.sleep(0.05)
+    looks = site.looks
+    await until(lambda: site.looks >= looks + 3)
     site.end()
-    for told in await asyncio.gather(*telling):
+    async with asyncio.timeout(30):
+        await asyncio.gather(*telling)
+    for told in heard:
         assert [one.code if isinstance(one, Unavailable) else one.is_end for one in told] == [
             False,
             "catalog_unavailable",
@@ -265,13 +290,19 @@ async def test_the_time_that_is_left_is_told_when_all_is_listed(site: Site):
 
 async def test_a_pace_that_falls_is_told_though_nothing_else_has_changed(site: Site):
     watching = service(site)
-    telling = asyncio.create_task(all_of((await watching.replay(ONE)).tell(None)))
-    await asyncio.sleep(0.05)
-    site.batch = replace(REPLAY, objects_published=5)
-    await asyncio.sleep(0.2)
+    moving: list[Told[ReplayProgress]] = []
+
+    async def watch() -> None:
+        async for one in (await watching.replay(ONE)).tell(None):
+            if isinstance(one, Told) and one.state.objects_published and one.state.status is None:
+                moving.append(one)
+
+    telling = asyncio.create_task(watch())
+    await until(lambda: site.looks >= 2)
+    site.batch = replace(REPLAY, objects_published=5000)
+    await until(lambda: len(moving) > 1)
     site.batch = replace(site.batch, status="publishing_complete")
-    told = [one for one in await telling if isinstance(one, Told)]
-    moving = [one for one in told if one.state.objects_published == 5 and one.state.status is None]
-    assert len(moving) > 1
+    async with asyncio.timeout(30):
+        await telling
     assert len({one.id for one in moving}) == 1
-    assert moving[0].state.rate > moving[-1].state.rate > 0  # type: ignore[operator]
+    assert moving[0].state.rate > moving[1].state.rate > 0  # type: ignore[operator]
