@@ -252,6 +252,11 @@ class Client:
                 f"something before the server at {self.shown} answered {status}: the server is away or slow, "
                 "or there are too many requests",
             )
+        if answer.status_code == 413:
+            return TooLarge(
+                f"something before the server at {self.shown} takes no request of this size ({status}): "
+                "raise its limit (client_max_body_size of nginx), or make it several runs of one tag"
+            )
         kind = answer.headers.get("content-type", "no content type").partition(";")[0]
         begin = " ".join(answer.text[: 4 * _SHOWN].split())[:_SHOWN]
         return PlayheadError(

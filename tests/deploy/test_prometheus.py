@@ -1,0 +1,165 @@
+"""What docs/howto/operating.md shows of Prometheus, by its own words: configs can be read, and each alert
+rings when it is time, and not before."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+import yaml
+
+from tests.acceptance.processes import DEADLINE_SECONDS, open_site
+from tests.deploy.test_operating import BLOCKS, alerts, questions
+from tests.deploy.test_proxies import program
+from tests.deploy.tools import run
+from tests.servers import Missing, absent
+
+WORK: Final = 'config="docs", route="work"'
+OF_WORK: Final = {"config": "docs", "route": "work"}
+#: Of each alert: what is the case (a series, and its values every 15 s), after how long, and whom it names;
+#: None where it is not to ring.
+CASES: Final[dict[str, list[tuple[dict[str, str], str, dict[str, str] | None]]]] = {
+    "PlayheadDown": [
+        ({}, "3m", {}),
+        ({}, "1m", None),
+        (
+            {'up{job="playhead", instance="a"}': "0x20", 'playhead_build_info{instance="b"}': "1x20"},
+            *("3m", {"job": "playhead", "instance": "a"}),
+        ),
+        ({'up{job="playhead"}': "1x20", "playhead_build_info": "1x20", 'up{job="x"}': "0x20"}, "3m", None),
+    ],
+    "PlayheadBackendAway": [
+        (
+            {
+                'playhead_backend_up{port="store", instance="a"}': "1x20",
+                'playhead_backend_up{port="store", instance="b"}': "0x20",
+            },
+            *("3m", {"port": "store"}),
+        ),
+        ({'playhead_backend_up{port="store"}': "0x6 1x14"}, "3m", None),
+    ],
+    "PlayheadNobodyWorks": [
+        ({f"playhead_queue_depth{{{WORK}}}": "3x40"}, "6m", OF_WORK),
+        ({f"playhead_queue_depth{{{WORK}}}": "3x40", f"playhead_workers{{{WORK}}}": "0x40"}, "6m", OF_WORK),
+        ({f"playhead_queue_depth{{{WORK}}}": "3x40", f"playhead_workers{{{WORK}}}": "1x40"}, "6m", None),
+        ({f"playhead_queue_depth{{{WORK}}}": "0x40"}, "6m", None),
+    ],
+    "PlayheadDeadLetters": [
+        ({f"playhead_messages_dead_total{{{WORK}}}": "7x8 8x100"}, "3m", OF_WORK),
+        ({f"playhead_messages_dead_total{{{WORK}}}": "7x8 8x100"}, "20m", None),
+    ],
+    "PlayheadDeadLettersLeft": [
+        ({f'playhead_messages{{{WORK}, state="dead"}}': "1x300"}, "61m", OF_WORK),
+        ({f'playhead_messages{{{WORK}, state="retry"}}': "1x300"}, "61m", None),
+    ],
+    "PlayheadFallsBehind": [
+        (
+            {
+                f'playhead_messages{{{WORK}, state="pending"}}': "7200x300",
+                f"playhead_messages_completed_total{{{WORK}}}": "0+15x300",
+            },
+            *("50m", OF_WORK),
+        ),
+        (
+            {
+                f'playhead_messages{{{WORK}, state="pending"}}': "3000x300",
+                f"playhead_messages_completed_total{{{WORK}}}": "0+15x300",
+            },
+            *("50m", None),
+        ),
+        (
+            {
+                f'playhead_messages{{{WORK}, state="pending"}}': "1x300",
+                f"playhead_messages_completed_total{{{WORK}}}": "0x300",
+            },
+            *("50m", OF_WORK),
+        ),
+    ],
+    "PlayheadServerFails": [
+        (
+            {
+                'playhead_http_requests_total{status="200"}': "0+95x60",
+                'playhead_http_requests_total{status="503"}': "0+5x60",
+            },
+            *("14m", {}),
+        ),
+        (
+            {
+                'playhead_http_requests_total{status="200"}': "0+99x60",
+                'playhead_http_requests_total{status="404"}': "0+99x60",
+                'playhead_http_requests_total{status="500"}': "0+1x60",
+            },
+            *("14m", None),
+        ),
+    ],
+}
+
+
+@pytest.fixture
+def promtool() -> str:
+    try:
+        return program("promtool", "prometheus")
+    except Missing as exc:
+        absent(exc)
+
+
+def written(folder: Path, name: str, content: Any) -> str:
+    (folder / name).write_text(yaml.safe_dump(content), encoding="utf-8")
+    return str(folder / name)
+
+
+def rules() -> Any:
+    (found,) = (block for block in BLOCKS if "groups" in block)
+    return found
+
+
+def test_what_is_to_be_written_into_its_configs_can_be_read(promtool, tmp_path):
+    scrapes = [block for block in BLOCKS if "scrape_configs" in block]
+    assert len(scrapes) == 2
+    # A question is right when it can stand in a rule.
+    asked = [{"record": f"question:{n}", "expr": text} for n, text in enumerate(questions()) if "(" in text]
+    written(tmp_path, "alerts.yml", rules())
+    written(tmp_path, "questions.yml", {"groups": [{"name": "questions", "rules": asked}]})
+    for n, scrape in enumerate(scrapes):
+        named = written(tmp_path, f"{n}.yml", scrape | {"rule_files": ["alerts.yml", "questions.yml"]})
+        done = run(promtool, "check", "config", "--lint-fatal", named)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_alert_rings_when_it_is_time_and_only_then(promtool, tmp_path):
+    assert CASES.keys() == alerts().keys()
+    tests = [
+        {
+            "interval": "15s",
+            "name": f"{alert} {at} {series}",
+            "input_series": [{"series": name, "values": values} for name, values in series.items()],
+            "alert_rule_test": [
+                {
+                    "alertname": alert,
+                    "eval_time": at,
+                    "exp_alerts": [] if named is None else [{"exp_labels": named}],
+                }
+            ],
+        }
+        for alert, cases in CASES.items()
+        for series, at, named in cases
+    ]
+    written(tmp_path, "alerts.yml", rules())
+    trial = {"rule_files": ["alerts.yml"], "evaluation_interval": "15s", "tests": tests}
+    done = run(promtool, "test", "rules", written(tmp_path, "trial.yml", trial), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_what_a_server_answers_to_a_scrape_has_nothing_that_prometheus_would_do_otherwise(promtool, tmp_path):
+    with open_site() as site:
+        site.serve()
+        scraped = tmp_path / "metrics"
+        answer = httpx.get(f"{site.url}/metrics", timeout=DEADLINE_SECONDS, trust_env=False)
+    scraped.write_bytes(answer.content)
+    done = run("sh", "-c", f"'{promtool}' check metrics <'{scraped}'")
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    assert re.search(rb"^# TYPE playhead_messages_completed_total counter$", answer.content, re.MULTILINE)
