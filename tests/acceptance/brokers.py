@@ -21,7 +21,7 @@ from nats.js.errors import NotFoundError, ServiceUnavailableError
 T = TypeVar("T")
 
 Headers = Mapping[str, str]
-_SECONDS: Final = 20.0
+_SECONDS: Final = 60.0
 
 
 class Hand(Protocol):
@@ -81,8 +81,9 @@ class Nats:
                 return found
             sub = await js.pull_subscribe_bind("playhead", self._stream(queue))
             while left > 0:
+                # What is there comes at once, though a busy machine may take its time.
                 try:
-                    batch = await sub.fetch(min(left, 500), timeout=1.0)
+                    batch = await sub.fetch(min(left, 500), timeout=_SECONDS / 4)
                 except TimeoutError:
                     break
                 for message in batch:

@@ -308,6 +308,10 @@ class Ledger:
             found.doubled += [f"{cid} in {queues[route]} has no row" for cid in sorted(there - mine)]
         return found
 
+    def _closed(self, batch: str) -> Any:
+        found = self._site.get(f"/replays/{batch}")
+        return found if found["state"] != "publishing" else None
+
     def _miscounted(self) -> list[str]:
         """What the API counts otherwise than the rows and the files do."""
         told = []
@@ -338,7 +342,8 @@ class Ledger:
         )
         batch = self.shown["replay_batch_id"]
         if batch:
-            replay = self._site.get(f"/replays/{batch}")
+            # An execution ends with its last row; its job is closed after that.
+            replay = self._site.until(lambda: self._closed(batch), f"the job of replay {batch} to be closed")
             roots = sum(r.root for r in self.rows)
             names = ("objects_found", "objects_published", "objects_failed", "status")
             check(

@@ -17,7 +17,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from tests.acceptance.processes import DEADLINE_SECONDS, Site, open_site
+from tests.acceptance.processes import DEADLINE_SECONDS, STEADY, STEPS, Site, open_site
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,9 @@ class Generated:
 
     def __init__(self, folder: Path, url: str) -> None:
         description = folder / "openapi.json"
-        description.write_bytes(httpx.get(f"{url}/openapi.json").raise_for_status().content)
+        description.write_bytes(
+            httpx.get(f"{url}/openapi.json", timeout=DEADLINE_SECONDS).raise_for_status().content
+        )
         self.described: dict[str, Any] = httpx.Response(200, content=description.read_bytes()).json()
         done = subprocess.run(
             [
@@ -48,7 +50,7 @@ class Generated:
             ],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
         self.said = done.stdout + done.stderr
@@ -86,7 +88,7 @@ def _no_hooks(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    with open_site() as made:
+    with open_site(adapters=STEPS, **STEADY) as made:
         made.serve("--workers", "1")
         yield made
 

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.acceptance.exactness import exact_site, inputs, pipeline
-from tests.acceptance.processes import Process, Site
+from tests.acceptance.processes import DEADLINE_SECONDS, STEADY, Process, Site
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +21,7 @@ COUNTED = {"completed": "completed", "dead": "failed"}
 
 def metric(site: Site, name: str, **labels: str) -> float:
     """The sum of the samples with these labels, 0 without any."""
-    text = httpx.get(f"{site.url}/metrics", timeout=10, trust_env=False).text
+    text = httpx.get(f"{site.url}/metrics", timeout=DEADLINE_SECONDS, trust_env=False).text
     return sum(
         sample.value
         for family in text_string_to_metric_families(text)
@@ -45,6 +45,16 @@ def told(process: Process) -> list[dict[str, Any]]:
     return [json.loads(line) for line in process.said.splitlines() if line.startswith("{")]
 
 
+def deaths(site: Site, process: Process, count: int) -> list[dict[str, Any]]:
+    """What a process says of messages that are dead, once it has said so many; they are dead before."""
+
+    def look() -> list[dict[str, Any]]:
+        lines = [line for line in told(process) if line["event"] == "message_dead"]
+        return lines if len(lines) >= count else []
+
+    return site.until(look, "the dead to be told of")
+
+
 def agree(site: Site) -> bool:
     """Whether `/metrics` says what the API does. Counters are up to a heartbeat behind."""
     by_rows = counts(site)
@@ -56,7 +66,7 @@ def agree(site: Site) -> bool:
 
 
 def test_a_server_tells_the_numbers_of_workers_and_commands_elsewhere_and_of_those_that_are_gone():
-    with exact_site(LOG_FORMAT="json") as site:
+    with exact_site(LOG_FORMAT="json", **STEADY) as site:
         server = site.serve()
         worker = site.worker()
         site.apply(SHOUT)
@@ -102,7 +112,7 @@ def test_a_server_tells_the_numbers_of_workers_and_commands_elsewhere_and_of_tho
 
 
 def test_each_outcome_is_one_line_of_the_log_with_its_ids():
-    with exact_site(LOG_FORMAT="json") as site:
+    with exact_site(LOG_FORMAT="json", **STEADY) as site:
         server = site.serve()
         worker = site.worker()
         site.apply(pipeline("docs", "slow", attempts=1))
@@ -111,7 +121,7 @@ def test_each_outcome_is_one_line_of_the_log_with_its_ids():
 
         [config] = [line for line in told(server) if line["event"] == "config_applied"]
         assert (config["config"], config["version"]) == ("docs", 1)
-        dead = [line for line in told(worker) if line["event"] == "message_dead"]
+        dead = deaths(site, worker, 3)
         letters = {letter["correlation_id"] for letter in site.items("/dead-letters")}
         assert (len(dead), {line["correlation_id"] for line in dead}) == (3, letters)
         for line in dead:
@@ -126,7 +136,7 @@ def test_each_outcome_is_one_line_of_the_log_with_its_ids():
 
 
 def test_a_message_that_took_its_worker_along_is_told_and_counted_as_dead():
-    with exact_site(LOG_FORMAT="json") as site:
+    with exact_site(LOG_FORMAT="json", **STEADY) as site:
         site.serve()
         first = site.worker()
         site.apply(pipeline("docs", "deadly", attempts=1))
@@ -134,7 +144,7 @@ def test_a_message_that_took_its_worker_along_is_told_and_counted_as_dead():
         site.until(lambda: first.code is not None, "the worker to die")
         second = site.worker()
         assert site.ended(execution)["counts"]["failed"] == 1
-        [dead] = [line for line in told(second) if line["event"] == "message_dead"]
+        [dead] = deaths(site, second, 1)
         assert (dead["execution_id"], dead["route"], dead["code"]) == (execution, "work", "worker_lost")
         site.until(lambda: agree(site), "the second worker to tell", alive=[second])
         assert metric(site, "messages_dead_total", route="work") == 1

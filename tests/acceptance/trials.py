@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from tests.acceptance import brokers
+from tests.acceptance.processes import Process
 from tests.acceptance.scenes import WITHIN, Answer, Outcome, Scene, open_scene
 from tests.acceptance.sites import KINDS, Kind, Urls, own_servers
 from tests.servers import DidNotStart, Missing, Server, fresh
@@ -300,15 +301,16 @@ def refused(status: int, code: str, *words: str) -> Happening:
             scene.begin()
             store.refuse(status, code)
             scene.go_on()
+            since = time.monotonic()
             told = scene.ask("few", "work")
-            time.sleep(max(ground.seconds - told.seconds, 0))
-            many = store.refused
+            must_log(scene, code, *words)
+            time.sleep(max(ground.seconds - (time.monotonic() - since), 0))
+            many, seconds = store.refused, time.monotonic() - since
             store.accept()
             must_tell(scene, told, {"store"}, code, "s3://playhead/", str(store.port), *words)
-            must_log(scene, code, *words)
             # Lanes of three processes, each request sent at most five times in twenty seconds; who did not
             # wait would send thousands a second.
-            if many > 500 + 100 * max(ground.seconds, told.seconds):
+            if many > 500 + 100 * seconds:
                 raise scene.site.failed(f"{many} requests were sent to a store that refuses")
             return scene.finish()
 
@@ -316,11 +318,16 @@ def refused(status: int, code: str, *words: str) -> Happening:
 
 
 def must_log(scene: Scene, *words: str) -> None:
-    """Raise unless a worker has logged one line that holds all of these words, and no flood of them."""
+    """Wait until each worker has logged a line that holds all of these words; raise if one does not.
+
+    To be called while what they tell of lasts.
+    """
     for worker in scene.workers:
-        lines = [line for line in worker.said.splitlines() if all(word in line for word in words)]
-        if not lines:
-            raise scene.site.failed(f"{worker.name} says nothing of {words}")
+
+        def tells(worker: Process = worker) -> bool:
+            return any(all(word in line for word in words) for line in worker.said.splitlines())
+
+        scene.site.until(tells, f"{worker.name} to tell of {words}")
 
 
 def full(ground: Ground) -> Outcome:
@@ -384,9 +391,9 @@ def crowded(ground: Ground) -> Outcome:
                 scene.go_on()
                 since = time.monotonic()
                 told = scene.ask("few", "work")
+                must_log(scene, "no connection left", str(postgres.port))
                 time.sleep(max(ground.seconds - (time.monotonic() - since), 0))
             must_tell(scene, told, {"catalog"}, "no connection left", "max_connections", str(postgres.port))
-            must_log(scene, "no connection left", str(postgres.port))
             return scene.finish()
 
 
@@ -422,7 +429,6 @@ def workers_killed(ground: Ground) -> Outcome:
     """Each worker dies at work, one after the other, and another machine comes."""
     with open_scene(urls_of(ground)) as scene:
         scene.begin()
-        scene.workers[0].kill()  # at once: a little later there may be no work left
         scene.go_on()
         scene.lose_worker(0)
         scene.lose_worker(1)

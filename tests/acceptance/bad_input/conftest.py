@@ -17,7 +17,7 @@ from tests.acceptance.bad_input.ground import (
     plain_environment,
     settings_here,
 )
-from tests.acceptance.processes import open_site
+from tests.acceptance.processes import STEADY, open_site
 from tests.unit import test_config_faults
 
 Command = Callable[..., tuple[int, str, str]]
@@ -28,6 +28,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     steps = tmp_path_factory.mktemp("ground") / "steps.py"
     steps.write_text(STEPS)
     settings = {
+        **STEADY,
         "ADAPTERS": f"{steps},{test_config_faults.__file__}",
         "ADAPTERS_ALLOWED": ALLOWED,
         "MAX_UPLOAD_BYTES": str(MAX_UPLOAD),

@@ -84,13 +84,27 @@ class DiskSite(Site):
         small = self.folder / "catalog"
         return self._outside(small if self.disk.at == small else self.folder / "home") / "playhead.db"
 
+    def _copied(self, to: Path) -> bool:
+        """Copy the catalog with its log; False when one of them has changed before the other was copied, as
+        when the log is written back: together they would be no state there ever was."""
+        files = {f"playhead.db{end}": Path(f"{self.catalog}{end}") for end in ("", "-wal")}
+
+        def state() -> dict[str, tuple[int, int]]:
+            found = {name: path.stat() for name, path in files.items() if path.exists()}
+            return {name: (status.st_size, status.st_mtime_ns) for name, status in found.items()}
+
+        before = state()
+        for name in files:
+            (to / name).unlink(missing_ok=True)
+            if name in before:
+                shutil.copyfile(files[name], to / name)
+        return state() == before
+
     def rows(self, sql: str, *values: object) -> list[Any]:
         plain = [value.bytes if isinstance(value, UUID) else value for value in values]
         with tempfile.TemporaryDirectory() as copy:
             # SQLite resolves the links of /proc, which lead to nowhere.
-            for end in ("", "-wal"):
-                if Path(f"{self.catalog}{end}").exists():
-                    shutil.copyfile(f"{self.catalog}{end}", f"{copy}/playhead.db{end}")
+            self.until(lambda: self._copied(Path(copy)), "a moment in which nobody writes")
             with closing(sqlite3.connect(f"{copy}/playhead.db")) as con:
                 con.row_factory = sqlite3.Row
                 return con.execute(sql, plain).fetchall()

@@ -12,7 +12,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -138,13 +137,10 @@ class Ground:
         self.before = census(site.home)
 
     def _settled(self) -> None:
-        """Wait until the last ack is in."""
-        until = time.monotonic() + DEADLINE_SECONDS
-        seen = None
-        while (now := census(self.site.home)) != seen:
-            assert time.monotonic() < until
-            seen = now
-            time.sleep(0.3)
+        """Wait until the last ack is in, and the last job closed."""
+        held = "SELECT 1 FROM calls c JOIN queues q ON q.id = c.queue WHERE q.name = 'docs.shout'"
+        open_jobs = "SELECT 1 FROM jobs WHERE state IN ('uploading', 'publishing')"
+        self.site.until(lambda: not (self.site.rows(held) or self.site.rows(open_jobs)), "all to be done")
 
     def said(self, text: str) -> str:
         """Text with the names in it put in."""

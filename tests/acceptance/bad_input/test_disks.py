@@ -77,7 +77,8 @@ def exact(site: DiskSite, execution: str, route: str, source: str | None = None)
 
 
 def no_temporary_files(site: DiskSite) -> None:
-    assert list((site.objects / ".tmp").iterdir()) == []
+    """None stays; whoever looks whether there is room makes one, for a moment."""
+    site.until(lambda: not list((site.objects / ".tmp").iterdir()), "the temporary files to be gone")
 
 
 def test_inputs_that_have_no_room_are_refused_and_the_next_are_taken():
@@ -119,7 +120,7 @@ def test_outputs_that_have_no_room_wait_for_it_and_spend_no_attempt(leave: int):
         site.serve()
         site.apply(DOCS)
         execution = site.run("docs", inputs(8, LARGE))
-        site.until(lambda: site.get(f"/executions/{execution}")["counts"]["total"] == 8, "the publishing")
+        site.until(lambda: len(site.rows("SELECT 1 FROM calls")) == 8, "the publishing")
         site.disk.fill(leave=leave)
         worker = site.worker()
         site.until(lambda: "make room" in worker.said, "the worker to tell of the disk", alive=[worker])
@@ -215,7 +216,7 @@ def test_work_and_a_replay_that_meet_a_full_catalog_in_the_middle_end_exact():
             *((200, None), (503, "replay_continues"), (503, "catalog_unavailable")),
         ), answer.text
 
-        assert site.ended(source, seconds=60)["status"] == "completed"
+        assert site.ended(source, seconds=2 * DEADLINE_SECONDS)["status"] == "completed"
         exact(site, source, "thirds")
         replays = list(site.items("/replays"))
         assert len(replays) == (answer.json().get("error_code") != "catalog_unavailable")
