@@ -45,10 +45,22 @@ def results(outcomes: list[Outcome]) -> set[str]:
     return {outcome.result for outcome in outcomes}
 
 
+async def connected(broker: NatsBroker) -> None:
+    """Open it. A server that stands still for some seconds is away."""
+    until = time.monotonic() + 60
+    while True:
+        try:
+            await broker.open()
+            return
+        except Unavailable:
+            if time.monotonic() > until:
+                raise
+
+
 @asynccontextmanager
 async def opened(url: str, **settings: Any) -> AsyncIterator[NatsBroker]:
     broker = NatsBroker(url, **settings)
-    await broker.open()
+    await connected(broker)
     try:
         yield broker
     finally:
@@ -339,7 +351,7 @@ async def test_looking_at_a_queue_makes_no_stream(broker: NatsBroker, operator: 
 async def test_many_brokers_may_declare_one_queue_at_once(prefix: str):
     brokers = [NatsBroker(need("nats"), prefix=prefix) for _ in range(6)]
     for broker in brokers:
-        await broker.open()
+        await connected(broker)
 
     outcomes = await asyncio.gather(*(broker.publish(calls(5)) for broker in brokers))
 
@@ -419,7 +431,7 @@ async def test_receivers_that_come_and_go_lose_nothing(prefix: str):
 
     patience = itertools.cycle(range(8))
     broker = NatsBroker(need("nats"), prefix=prefix, visibility=300)  # what is left hidden comes too late
-    await broker.open()
+    await connected(broker)
 
     async def works() -> None:
         while len(set(seen)) < 2000:
@@ -651,7 +663,7 @@ async def test_a_broker_that_is_being_connected_again_can_be_closed_at_any_momen
         network.latency(0.02)
         for n in range(60):
             broker = NatsBroker(network.url, prefix=prefix)
-            await broker.open()
+            await connected(broker)
             network.cut()
             await asyncio.sleep(0.1 + 0.0025 * n)
             await asyncio.wait_for(broker.close(), 60)
@@ -798,6 +810,19 @@ async def test_nonsense_on_its_inbox_breaks_nothing(broker: NatsBroker, operator
 async def test_tls_is_not_given_up_silently():
     with pytest.raises(Unavailable, match="offers no TLS"):
         await NatsBroker(need("nats").replace("nats://", "tls://user:hush@")).open()
+
+
+@pytest.mark.slow
+async def test_a_server_is_given_its_time_to_greet(prefix: str):
+    """nats-py gives it two seconds, unless told otherwise."""
+    with Proxy(need("nats")) as network:
+        broker = NatsBroker(network.url, prefix=prefix)
+        network.hold()
+        opening = asyncio.create_task(broker.open())
+        await asyncio.sleep(2.5)
+        network.release()
+        await opening
+        await broker.close()
 
 
 async def test_a_file_of_the_url_that_is_not_there_is_named():

@@ -159,6 +159,7 @@ class Link:
                     allow_reconnect=False,
                     max_reconnect_attempts=1,
                     reconnect_time_wait=0,
+                    connect_timeout=int(_CONNECT_SECONDS),  # by itself it waits for two
                     ping_interval=3600,  # a ping of its own that fails waits without end when it closes
                     pending_size=_NEVER_BYTES,
                     inbox_prefix="_INBOX.playhead",
