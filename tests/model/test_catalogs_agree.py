@@ -30,6 +30,7 @@ from playhead.backends.catalog_sqlite import SqliteCatalog
 from playhead.envelope import Call
 from playhead.errors import PlayheadError
 from playhead.ids import uuid7
+from playhead.liveness import Liveness
 from playhead.model import Config, ErrorHandling, Route
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.browse import ExecutionFilter
@@ -706,14 +707,23 @@ async def _sorted(asked: Awaitable[Any]) -> list[Any]:
     return sorted(await asked, key=repr)
 
 
+def _still() -> float:
+    """The time by which a process knows how long it was silent itself: none, however slow the machine is."""
+    return 0.0
+
+
 async def _sqlite(stack: AsyncExitStack, clock: Callable[[], float]) -> Catalog:
-    return SqliteCatalog(await open_sqlite(stack), heartbeat_seconds=BEAT, clock=clock)
+    catalog = SqliteCatalog(await open_sqlite(stack), heartbeat_seconds=BEAT, clock=clock)
+    catalog._liveness = Liveness(BEAT, _still)
+    return catalog
 
 
 async def _postgres(stack: AsyncExitStack, clock: Callable[[], float]) -> Catalog:
     from playhead.backends.catalog_postgres import PostgresCatalog
 
-    return PostgresCatalog(await open_postgres(stack, clock), heartbeat_seconds=BEAT)
+    catalog = PostgresCatalog(await open_postgres(stack, clock), heartbeat_seconds=BEAT)
+    catalog._liveness = Liveness(BEAT, _still)
+    return catalog
 
 
 def _agree(opened: Any, examples: int, steps: int = 50) -> None:
