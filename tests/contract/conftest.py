@@ -29,6 +29,7 @@ from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.jobs import Held, Input, Listed
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import Binding, Bound, Claim, Done, Failed, NewOutput, Refusal, Unbound
+from tests.servers.schema import schema
 
 T = TypeVar("T")
 
@@ -139,23 +140,6 @@ async def _sqlite_catalog(place: str, stack: AsyncExitStack, clock: Clock) -> Ca
 # On servers. A test's own place is a schema, or a prefix of queue names.
 
 
-@asynccontextmanager
-async def schema(place: Path) -> AsyncIterator[str]:
-    import asyncpg  # type: ignore[import-untyped]
-
-    from tests.servers import need
-
-    url = need("postgres")
-    name = f"t{uuid7().hex}"
-    con = await asyncpg.connect(url)
-    try:
-        await con.execute(f"CREATE SCHEMA {name}")
-        yield f"{url}{'&' if '?' in url else '?'}search_path={name}"
-        await con.execute(f"DROP SCHEMA {name} CASCADE")
-    finally:
-        await con.close()
-
-
 async def _postgres_broker(url: str, stack: AsyncExitStack, clock: Clock) -> Broker:
     from playhead.backends._postgres import Postgres
     from playhead.backends.broker_postgres import PostgresBroker
@@ -226,7 +210,7 @@ IN_ONE_PROCESS: Mapping[str, str] = dict.fromkeys(get_args(Promise), "it is the 
 BROKERS: Sequence[Backend[Broker]] = [
     Backend("memory", "playhead.backends.broker_memory", _memory_broker, waivers=IN_ONE_PROCESS),
     Backend("sqlite", "playhead.backends.broker_sqlite", _sqlite_broker),
-    Backend("postgresql", "playhead.backends.broker_postgres", _postgres_broker, schema),
+    Backend("postgresql", "playhead.backends.broker_postgres", _postgres_broker, lambda _: schema()),
     _nats("nats"),
     _nats("nats-three"),
     Backend(
@@ -240,7 +224,7 @@ BROKERS: Sequence[Backend[Broker]] = [
 CATALOGS: Sequence[Backend[Catalog]] = [
     Backend("memory", "playhead.backends.catalog_memory", _memory_catalog, waivers=IN_ONE_PROCESS),
     Backend("sqlite", "playhead.backends.catalog_sqlite", _sqlite_catalog),
-    Backend("postgresql", "playhead.backends.catalog_postgres", _postgres_catalog, schema),
+    Backend("postgresql", "playhead.backends.catalog_postgres", _postgres_catalog, lambda _: schema()),
 ]
 
 

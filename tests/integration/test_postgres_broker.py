@@ -20,6 +20,7 @@ from playhead.ids import uuid7
 from playhead.ports.broker import CONFIRMED
 from tests.servers.commits import Commits
 from tests.servers.proxy import Proxy
+from tests.servers.schema import schema
 
 QUEUE = "docs.convert"
 SOON = 60.0
@@ -35,6 +36,16 @@ async def opened(url: str, *, visibility: float = 30.0) -> AsyncIterator[Postgre
     finally:
         await broker.close()
         await db.close()
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that does not outlast a test that fails, nor what it keeps locked."""
+    con = await asyncpg.connect(url)
+    try:
+        yield con
+    finally:
+        await con.close()
 
 
 def calls(count: int, queue: str = QUEUE) -> list[Call]:
@@ -148,27 +159,21 @@ async def test_a_receiver_whose_listening_connection_was_ended_misses_nothing_an
 
 
 async def test_hints_of_one_installation_do_not_wake_another_of_the_same_database(url: str):
-    con = await asyncpg.connect(url)
-    other = f"t{uuid7().hex}"
-    await con.execute(f"CREATE SCHEMA {other}")
-    async with opened(url) as one, opened(url.partition("?")[0] + f"?search_path={other}") as two:
+    async with schema() as other, opened(url) as one, opened(other) as two:
         await two.publish(calls(3))
         assert await one.receive(QUEUE, 1) == []
         assert await one.depth(QUEUE) == (0, 0)
         findings = [f for f in await one.diagnose() if f.status == "failed"]
         assert not findings
-    await con.execute(f"DROP SCHEMA {other} CASCADE")
-    await con.close()
 
 
 # -- the head of a queue ---------------------------------------------------------------------------
 
 
 async def test_what_was_published_by_a_slow_commit_is_handed_out_though_later_calls_were(url: str):
-    async with opened(url) as broker:
+    async with opened(url) as broker, connected(url) as con:
         await broker.publish(calls(1))
         await broker.ack(await broker.receive(QUEUE, 1))
-        con = await asyncpg.connect(url)
         slow = con.transaction()
         await slow.start()
         await con.execute(
@@ -204,8 +209,7 @@ async def test_calls_of_a_dead_holder_are_handed_out_soon_while_the_queue_stays_
 
 @pytest.mark.slow
 async def test_taking_stays_fast_while_an_old_transaction_keeps_the_dead_rows(url: str):
-    async with opened(url) as broker:
-        keeper = await asyncpg.connect(url)
+    async with opened(url) as broker, connected(url) as keeper:
         await keeper.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         await keeper.fetchval("SELECT count(*) FROM calls")
 
@@ -230,7 +234,6 @@ async def test_taking_stays_fast_while_an_old_transaction_keeps_the_dead_rows(ur
         last = min([await through(2000) for _ in range(3)])
 
         assert last < first * 4
-        await keeper.close()
 
 
 # -- depth -----------------------------------------------------------------------------------------

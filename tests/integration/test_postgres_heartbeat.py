@@ -8,20 +8,17 @@ import asyncpg  # type: ignore[import-untyped]
 
 from playhead.backends._postgres import Postgres
 from playhead.backends.catalog_postgres import PostgresCatalog
-from playhead.ids import uuid7
 from playhead.ports.catalog.upkeep import Process
-from tests.servers import need
 
 BEAT = 0.1
 ME = Process("w1", "worker", "here", 1)
 
 
-async def test_a_process_all_of_whose_connections_wait_for_a_lock_is_not_taken_for_dead():
-    server, name = need("postgres"), f"t{uuid7().hex}"
-    url = f"{server}?search_path={name}&pool_size=2"
-    other = await asyncpg.connect(f"{server}?search_path={name}")
-    await other.execute(f"CREATE SCHEMA {name}")
-    mine, theirs = Postgres(url), Postgres(url)
+async def test_a_process_all_of_whose_connections_wait_for_a_lock_is_not_taken_for_dead(
+    url: str,
+):
+    other = await asyncpg.connect(url)
+    mine, theirs = (Postgres(f"{url}&pool_size=2") for _ in range(2))
     catalog, seen = (PostgresCatalog(db, heartbeat_seconds=BEAT) for db in (mine, theirs))
     await catalog.open()
     await seen.open()
@@ -41,5 +38,4 @@ async def test_a_process_all_of_whose_connections_wait_for_a_lock_is_not_taken_f
 
     await mine.close()
     await theirs.close()
-    await other.execute(f"DROP SCHEMA {name} CASCADE")
     await other.close()

@@ -15,7 +15,7 @@ from playhead.errors import BadRequest, Conflict
 from playhead.ids import uuid7
 from playhead.ports.catalog.jobs import Listed
 from tests.contract.conftest import Clock, Lab
-from tests.servers import need
+from tests.servers.schema import schema
 
 
 class Site:
@@ -30,19 +30,16 @@ class Site:
 
 @pytest.fixture
 async def site() -> AsyncIterator[Site]:
-    server, name = need("postgres"), f"t{uuid7().hex}"
-    url = f"{server}?search_path={name}"
-    sql = await asyncpg.connect(url)
-    await sql.execute(f"CREATE SCHEMA {name}")
-    databases = [Postgres(url), Postgres(url)]
-    one, two = (PostgresCatalog(db, heartbeat_seconds=60) for db in databases)
-    await one.open()
-    await two.open()
-    yield Site(one, two, sql)
-    for db in databases:
-        await db.close()
-    await sql.execute(f"DROP SCHEMA {name} CASCADE")
-    await sql.close()
+    async with schema() as url:
+        sql = await asyncpg.connect(url)
+        databases = [Postgres(url), Postgres(url)]
+        one, two = (PostgresCatalog(db, heartbeat_seconds=60) for db in databases)
+        await one.open()
+        await two.open()
+        yield Site(one, two, sql)
+        for db in databases:
+            await db.close()
+        await sql.close()
 
 
 async def test_a_page_that_is_recorded_while_its_execution_is_cancelled_leaves_no_open_row(site: Site):

@@ -12,9 +12,7 @@ import pytest
 
 from playhead.backends._postgres import Postgres
 from playhead.backends.catalog_postgres import PostgresCatalog
-from playhead.ids import uuid7
 from tests.contract.conftest import Clock, Lab
-from tests.servers import need
 
 ROWS = 20_000
 PAGE = 50
@@ -63,11 +61,8 @@ class Reads:
 
 
 @pytest.fixture
-async def reads() -> AsyncIterator[Reads]:
-    name = f"t{uuid7().hex}"
-    url = f"{need('postgres')}?search_path={name}"
+async def reads(url: str) -> AsyncIterator[Reads]:
     sql = await asyncpg.connect(url)
-    await sql.execute(f"CREATE SCHEMA {name}")
     db = Postgres(url)
     await db.open()
     lab = Lab(PostgresCatalog(db), Clock())
@@ -94,7 +89,6 @@ async def reads() -> AsyncIterator[Reads]:
                 break
             await asyncio.sleep(0.01)
     yield Reads(url, sql, run.execution)
-    await sql.execute(f"DROP SCHEMA {name} CASCADE")
     await sql.close()
 
 

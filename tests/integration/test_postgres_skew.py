@@ -24,7 +24,7 @@ from playhead.ids import uuid7
 from playhead.ports.catalog.jobs import Listed
 from playhead.ports.catalog.work import Claim, Done, Refusal
 from tests.contract.conftest import Clock, Lab, Started
-from tests.servers import need
+from tests.servers.schema import schema
 
 OPEN = "(0, 1, 2)"  # pending, running, retry
 SOON = 60.0
@@ -91,15 +91,13 @@ class Place:
 
 @pytest.fixture
 async def place() -> AsyncIterator[Place]:
-    server, name = need("postgres"), f"t{uuid7().hex}"
-    sql = await asyncpg.connect(f"{server}?search_path={name}")
-    await sql.execute(f"CREATE SCHEMA {name}")
     async with AsyncExitStack() as stack:
-        made = Place(f"{server}?search_path={name}", sql, stack)
+        url = await stack.enter_async_context(schema())
+        sql = await asyncpg.connect(url)
+        stack.push_async_callback(sql.close)
+        made = Place(url, sql, stack)
         made.lab = Lab(await made.process("w1", "w2"), Clock())
         yield made
-    await sql.execute(f"DROP SCHEMA {name} CASCADE")
-    await sql.close()
 
 
 # -- the end of an execution -----------------------------------------------------------------------

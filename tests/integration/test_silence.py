@@ -16,7 +16,8 @@ from playhead.backends.catalog_sqlite import SqliteCatalog
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import Claim, Refusal
-from tests.contract.conftest import Clock, Lab, schema
+from tests.contract.conftest import Clock, Lab
+from tests.servers.schema import schema
 
 BEAT = 0.2
 SILENCE = 12 * BEAT
@@ -27,7 +28,7 @@ async def _processes(kind: str, folder: Path, count: int) -> AsyncIterator[list[
     """The same catalog as so many processes have it open."""
     async with AsyncExitStack() as stack:
         catalogs: list[Catalog] = []
-        url = await stack.enter_async_context(schema(folder)) if kind == "postgres" else ""
+        url = await stack.enter_async_context(schema()) if kind == "postgres" else ""
         for _ in range(count):
             if url:
                 postgres = Postgres(url)

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from playhead.backends._sqlite import Database
-from playhead.ids import uuid7
-from tests.servers import need
+from tests.servers.schema import schema
 
 if TYPE_CHECKING:
     from playhead.backends._postgres import Postgres
@@ -28,16 +27,9 @@ async def open_sqlite(stack: AsyncExitStack) -> Database:
 
 async def open_postgres(stack: AsyncExitStack, clock: Callable[[], float]) -> Postgres:
     """In a schema of its own; tells the time by `clock`."""
-    import asyncpg  # type: ignore[import-untyped]
-
     from playhead.backends._postgres import Postgres
 
-    server, schema = need("postgres"), f"t{uuid7().hex}"
-    con = await asyncpg.connect(server)
-    stack.push_async_callback(con.close)
-    await con.execute(f"CREATE SCHEMA {schema}")
-    stack.push_async_callback(con.execute, f"DROP SCHEMA {schema} CASCADE")
-    db = Postgres(f"{server}?search_path={schema}", clock=clock)
+    db = Postgres(await stack.enter_async_context(schema()), clock=clock)
     await db.open()
     stack.push_async_callback(db.close)
     return db
