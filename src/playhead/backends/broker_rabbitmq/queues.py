@@ -197,7 +197,10 @@ class Queues:
         Raises `Unavailable`, or what the server has against the question.
         """
         # In a task of its own: the client closes the channel of a caller who is cancelled in between.
-        return await asyncio.shield(asyncio.ensure_future(self._in_turn(name, ask)))
+        asked = asyncio.ensure_future(self._in_turn(name, ask))
+        # Nobody hears then how it ended, which is no fault to tell of.
+        asked.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(asked)
 
     async def _in_turn(self, name: str, ask: Callable[[Channel], Awaitable[T]]) -> T:
         async with self._turn:
