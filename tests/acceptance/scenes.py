@@ -243,12 +243,11 @@ class Scene:
         for process in (self.server, *self.workers):
             if process.code is not None:
                 raise site.failed(f"{process.name} ended with {process.code}")
-        findings.lost += [
-            f"{process.name} said: {line}"
-            for process in site.processes
-            for line in process.said.splitlines()
-            if "loop_failed" in line or "Traceback" in line or "guest:guest" in line
-        ]
+        for process in site.processes:
+            said = process.said.splitlines()
+            for n, line in enumerate(said):
+                if "loop_failed" in line or "Traceback" in line or "guest:guest" in line:
+                    findings.lost.append("\n".join([f"{process.name} said: {line}", *said[n + 1 : n + 60]]))
         return Outcome(len(executions), findings, self.watch.settled(), seconds)
 
     def _judge(self, execution: str, path: str | None) -> Findings:
