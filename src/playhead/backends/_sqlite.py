@@ -254,10 +254,8 @@ class Database:
             raise sqlite3.ProgrammingError(f"{self.path} is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._jobs.put(_Job(job, future, alone))
-        # Shielded: what was handed over happens; a caller that is cancelled just does not hear of it.
-        # Where that fails, it is no fault to tell of.
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return await asyncio.shield(future)
+        # What was handed over happens; a caller that is cancelled just does not hear of it, nor does the log.
+        return await future
 
     async def read(self, job: Callable[[Connection], T]) -> T:
         """Run `job` in one read transaction on a connection that can't write."""

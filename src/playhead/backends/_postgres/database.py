@@ -104,7 +104,9 @@ class Postgres:
         if self._opener is None or self._opener.done():
             self._opener = asyncio.create_task(self._see_to_schema())
             self._opener.add_done_callback(lambda done: done.cancelled() or done.exception())
-        await asyncio.shield(self._opener)
+        opener = self._opener
+        await asyncio.wait([opener])
+        opener.result()
 
     async def _see_to_schema(self) -> None:
         have = await self._run(state)
