@@ -15,6 +15,7 @@ import pytest
 from playhead.envelope import Call, Headers
 from playhead.ids import uuid7
 from playhead.ports.broker import CONFIRMED, Broker, Delivery, Depth
+from tests.waiting import take
 
 if TYPE_CHECKING:
     from tests.contract.conftest import Clock, Factory
@@ -24,8 +25,11 @@ VISIBILITY = 30.0
 STEP = 0.1 * VISIBILITY
 SOON = 0.6 * VISIBILITY
 LATE = 1.5 * VISIBILITY
-PATIENCE = 30.0
-"""Real seconds after which what has not come does not come."""
+PATIENCE = 20.0
+"""Real seconds after which what has not come does not come. Less than the visibility: what is held must not
+come again meanwhile."""
+WOKEN = 0.75 * PATIENCE
+"""Of such, within which who waits for `PATIENCE` is woken."""
 IN_VAIN = 0.3
 """Of such, for what is not promised: it is waited for only to see that it does not come."""
 
@@ -50,25 +54,6 @@ async def put(broker: Broker, count: int = 1, queue: str = "docs.convert") -> li
     return [call.message_id for call in made]
 
 
-async def take(
-    broker: Broker,
-    count: int,
-    queue: str = "docs.convert",
-    *,
-    limit: int | None = None,
-    patience: float = PATIENCE,
-) -> list[Delivery]:
-    """Receive until so many came, or none do: what is confirmed may be handed out a moment later."""
-    taken: list[Delivery] = []
-    until = time.monotonic() + patience
-    while len(taken) < count and time.monotonic() < until:
-        most = limit or count - len(taken)
-        some = await broker.receive(queue, most, wait=patience / 6)
-        assert len(some) <= most
-        taken += some
-    return taken
-
-
 async def depth_soon(
     broker: Broker, expected: tuple[int, int], queue: str = "docs.convert", *, seconds: float = PATIENCE
 ) -> Depth:
@@ -85,7 +70,11 @@ async def depth_soon(
 async def coming_back(
     broker: Broker, clock: Clock, count: int, queue: str = "docs.convert"
 ) -> dict[str, float]:
-    """Look until so many calls came, none of which may stay hidden beyond `LATE`; by id, when each came."""
+    """Look until so many calls came; by id, when each came.
+
+    None may stay hidden beyond `LATE`. Where the clock is real, a slow machine is waited for longer: it is
+    `in_time` that sees to this bound, in the two tests of `extend`.
+    """
     came: dict[str, float] = {}
     until = clock.time() + (LATE if clock.scale is None else PATIENCE / clock.scale)
     while True:
@@ -227,7 +216,7 @@ async def test_a_confirmed_call_outlives_the_process_that_published_it(broker_fa
 
     again = await broker_factory()
 
-    assert ids(await take(again, 1, limit=10, patience=patience)) == published
+    assert ids(await take(again, 1, limit=10, seconds=patience)) == published
 
 
 # -- receive ---------------------------------------------------------------------------------------
@@ -279,7 +268,7 @@ async def test_two_processes_never_hold_one_delivery_at_once(broker_factory: Fac
     one, two = await broker_factory(), await broker_factory()
     published = await put(one, 20)
 
-    taken = await asyncio.gather(*(take(b, 5, patience=patience) for b in (one, two, one, two)))
+    taken = await asyncio.gather(*(take(b, 5, seconds=patience) for b in (one, two, one, two)))
 
     assert sorted(message_id for batch in taken for message_id in ids(batch)) == sorted(published)
 
@@ -290,11 +279,11 @@ async def test_a_receiver_that_waits_gets_the_first_call_when_it_comes(broker: B
 
     published = await put(broker)
 
-    assert ids(await asyncio.wait_for(waiting, PATIENCE / 2)) == published
+    assert ids(await asyncio.wait_for(waiting, WOKEN)) == published
 
 
 async def test_a_receiver_that_waits_hears_of_what_another_process_publishes(broker_factory: Factory[Broker]):
-    patience = PATIENCE / 2 if broker_factory.must("is shared by processes") else IN_VAIN
+    patience = WOKEN if broker_factory.must("is shared by processes") else IN_VAIN
     one, two = await broker_factory(), await broker_factory()
     waiting = asyncio.create_task(one.receive("docs.convert", 10, wait=PATIENCE))
     await asyncio.sleep(0.02)
@@ -312,7 +301,7 @@ async def test_a_receiver_that_waits_gets_a_call_whose_visibility_runs_out(broke
 
     await clock.wait(LATE)
 
-    assert ids(await asyncio.wait_for(waiting, PATIENCE / 2)) == published
+    assert ids(await asyncio.wait_for(waiting, WOKEN)) == published
 
 
 async def test_a_receiver_gives_up_after_its_wait(broker: Broker):
@@ -444,13 +433,16 @@ async def test_depth_tells_what_is_ready_from_what_is_held(broker: Broker):
     assert await depth_soon(broker, (1, 1)) == (1, 1)
 
 
-async def test_depth_counts_what_was_held_for_too_long_as_ready(broker: Broker, clock: Clock):
+async def test_depth_counts_what_was_held_for_too_long_as_ready(
+    broker: Broker, clock: Clock, request: pytest.FixtureRequest
+):
+    seconds = IN_VAIN if request.node.get_closest_marker("xfail") else 5.0
     await put(broker, 3)
     await take(broker, 2)
 
     await clock.wait(LATE)
 
-    assert await depth_soon(broker, (3, 0), seconds=5) == (3, 0)
+    assert await depth_soon(broker, (3, 0), seconds=seconds) == (3, 0)
 
 
 async def test_a_queue_that_never_was_has_no_depth(broker: Broker):

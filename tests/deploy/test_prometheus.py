@@ -13,8 +13,7 @@ import yaml
 
 from tests.acceptance.processes import DEADLINE_SECONDS, open_site
 from tests.deploy.test_operating import BLOCKS, alerts, questions
-from tests.deploy.test_proxies import program
-from tests.deploy.tools import run
+from tests.deploy.tools import program, run
 from tests.servers import Missing, absent
 
 WORK: Final = 'config="docs", route="work"'

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ import pytest
 
 from playhead.api.streams import HEARTBEAT_SECONDS
 from tests.acceptance.processes import DEADLINE_SECONDS, Site, open_site
-from tests.deploy.tools import ROOT
+from tests.deploy.tools import ROOT, program
 from tests.servers import Missing, absent
 from tests.servers.process import Server
 
@@ -52,18 +51,6 @@ def snippet(language: str, put_in: Mapping[str, str]) -> str:
         assert shown in text, shown
         text = text.replace(shown, meant)
     return str(text)
-
-
-def program(name: str, package: str) -> str:
-    """Where a program of the system is.
-
-    Raises:
-        Missing: it is not installed.
-    """
-    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
-    if found is None:
-        raise Missing(name, f"{name} is not installed", f"apt-get install {package}")
-    return found
 
 
 class ByName(httpx.HTTPTransport):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import shutil
 import subprocess
 import sysconfig
@@ -25,6 +26,18 @@ def tool(name: str) -> str:
     found = shutil.which(name, path=sysconfig.get_path("scripts"))
     if found is None:
         absent(Missing("deploy", f"{name} is not installed", "make test-deploy"))
+    return found
+
+
+def program(name: str, package: str) -> str:
+    """Where a program of the system is.
+
+    Raises:
+        Missing: it is not installed.
+    """
+    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
+    if found is None:
+        raise Missing(name, f"{name} is not installed", f"apt-get install {package}")
     return found
 
 

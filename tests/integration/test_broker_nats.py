@@ -24,6 +24,7 @@ from playhead.ids import uuid7
 from playhead.ports.broker import CONFIRMED, Delivery, Outcome
 from tests.servers import Server, need, need_fresh
 from tests.servers.proxy import Proxy
+from tests.waiting import take, until_told
 
 QUEUE = "docs.convert"
 HOWTO = Path(__file__).parents[2] / "docs" / "howto" / "nats.md"
@@ -47,14 +48,7 @@ def results(outcomes: list[Outcome]) -> set[str]:
 
 async def connected(broker: NatsBroker) -> None:
     """Open it. A server that stands still for some seconds is away."""
-    until = time.monotonic() + 60
-    while True:
-        try:
-            await broker.open()
-            return
-        except Unavailable:
-            if time.monotonic() > until:
-                raise
+    await until_told(broker.open, Unavailable)
 
 
 @asynccontextmanager
@@ -131,16 +125,6 @@ async def published(broker: NatsBroker, wanted: list[Call], *, seconds: float = 
         left = [call for call, outcome in zip(left, outcomes, strict=True) if outcome != CONFIRMED]
 
 
-async def taken(broker: NatsBroker, count: int, queue: str = QUEUE) -> list[Delivery]:
-    """Receive so many: a consumer hears of a message a moment after that was confirmed."""
-    found: list[Delivery] = []
-    until = time.monotonic() + 60
-    while len(found) < count:
-        assert time.monotonic() < until, f"{len(found)} of {count} came"
-        found += await broker.receive(queue, count - len(found), wait=1)
-    return found
-
-
 async def drained(broker: NatsBroker, queue: str = QUEUE) -> set[str]:
     """Take and ack all that a queue holds, but for what others hold."""
     seen: set[str] = set()
@@ -152,15 +136,8 @@ async def drained(broker: NatsBroker, queue: str = QUEUE) -> set[str]:
     return seen
 
 
-async def until_connected(broker: NatsBroker, seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while True:
-        try:
-            await broker.check()
-            return
-        except Unavailable:
-            assert time.monotonic() < until, f"not connected again after {seconds} s"
-            await asyncio.sleep(0.05)
+async def until_connected(broker: NatsBroker) -> None:
+    await until_told(broker.check, Unavailable)
 
 
 # -- streams that others touch ---------------------------------------------------------------------
@@ -222,11 +199,11 @@ async def test_what_is_held_from_a_deleted_stream_strikes_nothing_in_the_new_one
     broker: NatsBroker, operator: Operator
 ):
     await published(broker, calls(2))
-    held = await taken(broker, 2)
+    held = await take(broker, 2)
     await operator.deletes()
     some = calls(2)
     await published(broker, some)  # they have the places that the others had
-    await taken(broker, 2)
+    await take(broker, 2)
 
     await broker.ack(held)
 
@@ -235,7 +212,7 @@ async def test_what_is_held_from_a_deleted_stream_strikes_nothing_in_the_new_one
 
 async def test_a_purged_stream_is_an_empty_queue(broker: NatsBroker, operator: Operator):
     await published(broker, calls(5))
-    await taken(broker, 2)
+    await take(broker, 2)
 
     await operator.purges()
 
@@ -243,7 +220,7 @@ async def test_a_purged_stream_is_an_empty_queue(broker: NatsBroker, operator: O
     assert await broker.receive(QUEUE, 10, wait=0.1) == []
     some = calls(1)
     await published(broker, some)
-    assert ids(await taken(broker, 1)) == ids(some)
+    assert ids(await take(broker, 1)) == ids(some)
 
 
 async def test_a_stream_that_is_full_refuses_for_now_and_drops_nothing(
@@ -330,7 +307,7 @@ async def test_a_consumer_that_refuses_requests_says_so_and_what_is_held_stays_o
     assert (await operator.asks(f"CONSUMER.DELETE.{name}"))["success"]
     made = {"stream_name": operator.stream(), "config": consumer_config(30) | limit}
     assert "error" not in await operator.asks(f"CONSUMER.CREATE.{name}", made)
-    held = await taken(broker, 1)
+    held = await take(broker, 1)
 
     waiting = [asyncio.create_task(broker.receive(QUEUE, 2, wait=1)) for _ in range(2)]
     outcomes = await asyncio.gather(*waiting, return_exceptions=True)
@@ -400,7 +377,7 @@ async def test_prefixes_keep_two_installations_apart(prefix: str):
 
 async def test_ready_and_in_flight_add_up_to_what_is_not_acked(broker: NatsBroker):
     await published(broker, calls(30))
-    held = await taken(broker, 20)
+    held = await take(broker, 20)
     assert await broker.depth(QUEUE) == (10, 20)
 
     await broker.ack(held[:5])
@@ -430,28 +407,27 @@ async def test_receivers_that_come_and_go_lose_nothing(prefix: str):
     seen: list[str] = []
 
     patience = itertools.cycle(range(8))
-    broker = NatsBroker(need("nats"), prefix=prefix, visibility=300)  # what is left hidden comes too late
-    await connected(broker)
+    # What is left hidden comes too late.
+    async with opened(need("nats"), prefix=prefix, visibility=300) as broker:
 
-    async def works() -> None:
-        while len(set(seen)) < 2000:
-            receiving = asyncio.create_task(broker.receive(QUEUE, 7, wait=1))
-            await asyncio.wait([receiving], timeout=0.001 * next(patience))
-            if not receiving.done():
-                receiving.cancel()
-                await asyncio.wait([receiving])
-            if not receiving.cancelled():
-                deliveries = receiving.result()
-                await broker.ack(deliveries)
-                seen.extend(ids(deliveries))
+        async def works() -> None:
+            while len(set(seen)) < 2000:
+                receiving = asyncio.create_task(broker.receive(QUEUE, 7, wait=1))
+                await asyncio.wait([receiving], timeout=0.001 * next(patience))
+                if not receiving.done():
+                    receiving.cancel()
+                    await asyncio.wait([receiving])
+                if not receiving.cancelled():
+                    deliveries = receiving.result()
+                    await broker.ack(deliveries)
+                    seen.extend(ids(deliveries))
 
-    working = [asyncio.create_task(works()) for _ in range(3)]
-    await published(broker, some)
-    await asyncio.wait_for(asyncio.gather(*working), 120)
+        working = [asyncio.create_task(works()) for _ in range(3)]
+        await published(broker, some)
+        await asyncio.wait_for(asyncio.gather(*working), 120)
 
-    assert set(seen) == set(ids(some))
-    assert await broker.depth(QUEUE) == (0, 0)
-    await broker.close()
+        assert set(seen) == set(ids(some))
+        assert await broker.depth(QUEUE) == (0, 0)
 
 
 async def test_many_publish_at_once_through_one_window(broker: NatsBroker):
@@ -516,7 +492,7 @@ async def test_a_message_of_another_program_has_a_name(broker: NatsBroker, opera
     await link.ask(f"playhead.{prefix}{QUEUE}", b"not JSON")
 
     (message,) = await broker.peek(QUEUE, 1)
-    (delivery,) = await taken(broker, 1)
+    (delivery,) = await take(broker, 1)
 
     assert (message.headers, message.payload) == ({}, {})
     assert delivery.message_id == f"{operator.stream()}:2"
@@ -534,7 +510,7 @@ async def test_a_broker_is_back_by_itself_when_its_server_is(
         async with opened(server.url, prefix=prefix) as broker:
             some = calls(500)
             await published(broker, some)
-            held = await taken(broker, 100)
+            held = await take(broker, 100)
 
             server.kill()
             with pytest.raises(Unavailable):
@@ -610,7 +586,7 @@ async def test_an_ack_that_was_cut_off_says_so_and_can_be_said_again(prefix: str
     with Proxy(need("nats")) as network:
         async with opened(network.url, prefix=prefix) as broker:
             await published(broker, calls(3))
-            held = await taken(broker, 3)
+            held = await take(broker, 3)
 
             network.hold()
             acking = asyncio.create_task(broker.ack(held))
@@ -710,7 +686,7 @@ async def test_nothing_waits_for_ever_on_a_server_that_stands_still(prefix: str)
     with need_fresh("nats") as server:
         async with opened(server.url, prefix=prefix, visibility=3) as broker:
             await published(broker, calls(1))
-            held = await taken(broker, 1)
+            held = await take(broker, 1)
             some = calls(5000)
             server.pause()
 
@@ -783,8 +759,10 @@ async def test_any_server_of_several_will_do(prefix: str):
         gone.kill()
         url = need("nats").replace("nats://", f"nats://127.0.0.1:{gone.port},")
         for _ in range(4):
-            async with opened(url, prefix=prefix) as broker:
-                assert f"127.0.0.1:{gone.port}" not in await broker.check()
+            broker = NatsBroker(url, prefix=prefix)
+            await broker.open()  # once: who tries one server only would find the other the next time
+            assert f"127.0.0.1:{gone.port}" not in await broker.check()
+            await broker.close()
 
 
 async def test_nonsense_on_its_inbox_breaks_nothing(broker: NatsBroker, operator: Operator):
@@ -817,10 +795,16 @@ async def test_a_server_is_given_its_time_to_greet(prefix: str):
     """nats-py gives it two seconds, unless told otherwise."""
     with Proxy(need("nats")) as network:
         broker = NatsBroker(network.url, prefix=prefix)
-        network.hold()
-        opening = asyncio.create_task(broker.open())
-        await asyncio.sleep(2.5)
-        network.release()
+        for _ in range(9):
+            network.hold()
+            began = time.monotonic()
+            opening = asyncio.create_task(broker.open())
+            await asyncio.sleep(2.5)
+            network.release()
+            await asyncio.wait([opening])
+            # It is given five. One that was given up after those is no fault: the machine stood still.
+            if opening.exception() is None or time.monotonic() - began < 4.5:
+                break
         await opening
         await broker.close()
 
@@ -890,7 +874,7 @@ async def test_the_rights_of_the_page_are_all_that_is_needed(tmp_path: Path, pre
             some = calls(10)
             assert await broker.publish(some) == [CONFIRMED] * 10
             assert len(await broker.peek(QUEUE, 3)) == 3
-            held = await taken(broker, 10)
+            held = await take(broker, 10)
             await broker.extend(held)
             await broker.ack(held)
             assert await broker.depth(QUEUE) == (0, 0)

@@ -6,8 +6,9 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from playhead.ports.broker import CONFIRMED, Delivery, Outcome
 from tests.servers import need, need_fresh
 from tests.servers.proxy import Proxy
 from tests.servers.rabbitmq import RabbitMq
+from tests.waiting import take
+from tests.waiting import until as until_seen
 
 QUEUE = "docs.convert"
 HOWTO = Path(__file__).parents[2] / "docs" / "howto" / "rabbitmq.md"
@@ -61,28 +64,7 @@ async def by_hand(url: str) -> AsyncIterator[Any]:
         await connection.close()
 
 
-async def take(broker: RabbitBroker, count: int, queue: str = QUEUE) -> list[Delivery]:
-    """Receive until so many came, or nothing more for a while."""
-    taken: list[Delivery] = []
-    while len(taken) < count:
-        some = await broker.receive(queue, count - len(taken), wait=20)
-        if not some:
-            break
-        taken += some
-    return taken
-
-
-async def until(true: Callable[[], Any], seconds: float = 60.0) -> None:
-    """Wait until a coroutine function gives something true; `Unavailable` is not yet."""
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            if await true():
-                return
-        except Unavailable:
-            pass
-        assert time.monotonic() < end, "it came to be in time"
-        await asyncio.sleep(0.1)
+until = partial(until_seen, not_yet=(Unavailable,))
 
 
 @pytest.fixture
@@ -416,7 +398,7 @@ async def test_a_channel_that_the_server_closes_is_opened_anew_and_its_calls_com
         channel = inbox._channel
         assert channel is not None
         await channel.basic_ack(999_999, wait=False)  # a fault, for which the server closes it
-        await until(lambda: asyncio.sleep(0, result=channel.is_closed))
+        await until(lambda: channel.is_closed)
 
         again = await take(broker, 3)
         await broker.ack(held)  # too late, and no fault of the new channel
@@ -475,7 +457,7 @@ async def test_a_broker_whose_opening_failed_half_way_can_be_opened_later_and_st
         broker = RabbitBroker(network.url, prefix=prefix)
         network.latency(0.2)
         opening = asyncio.create_task(broker.open())
-        await until(lambda: asyncio.sleep(0, result=network.connections == 1))
+        await until(lambda: network.connections == 1)
         network.refuse()
         with pytest.raises(Unavailable):
             await opening

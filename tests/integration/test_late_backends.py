@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -12,18 +10,9 @@ from playhead.bootstrap import open_runtime
 from playhead.errors import Unavailable
 from playhead.settings import Settings
 from tests.servers import need_fresh
+from tests.waiting import until_told
 
 pytestmark = pytest.mark.slow
-
-
-async def until_it_answers(check: Callable[[], Awaitable[str]], word: str) -> None:
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                assert word in await check()
-                return
-            except Unavailable:
-                await asyncio.sleep(0.2)
 
 
 @pytest.mark.parametrize("name", ["nats", "rabbitmq", "postgres"])
@@ -34,7 +23,7 @@ async def test_a_broker_that_comes_late_is_used(name: str, tmp_path: Path) -> No
             with pytest.raises(Unavailable):
                 await rt.broker.check()
             server.start()
-            await until_it_answers(rt.broker.check, name)
+            assert name in await until_told(rt.broker.check, Unavailable)
 
 
 async def test_a_store_that_comes_late_is_used(tmp_path: Path) -> None:
@@ -44,4 +33,4 @@ async def test_a_store_that_comes_late_is_used(tmp_path: Path) -> None:
             with pytest.raises(Unavailable):
                 await rt.store.check()
             server.start()
-            await until_it_answers(rt.store.check, "s3")
+            assert "s3" in await until_told(rt.store.check, Unavailable)

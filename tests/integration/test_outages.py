@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +17,7 @@ from playhead.model import Execution
 from playhead.ports.broker import Broker, Delivery
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.settings import Settings
+from tests.waiting import until
 
 CONFIG = b"""
 version: "1.0"
@@ -92,13 +92,6 @@ async def submit(rt: Runtime, **inputs: str) -> UUID:
             yield path, data.encode()
 
     return (await rt.services.submit.run("docs", given())).execution_id
-
-
-async def until(look: Callable[[], Awaitable[bool]], what: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while not await look():
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        await asyncio.sleep(0.02)
 
 
 async def ended(rt: Runtime, execution: UUID) -> Execution:

@@ -21,6 +21,7 @@ from playhead.ids import uuid7
 from playhead.ports.catalog.browse import ExecutionFilter
 from tests.servers import Server, need_fresh
 from tests.servers.proxy import Proxy
+from tests.waiting import until_told
 
 
 @pytest.fixture(scope="module")
@@ -301,12 +302,17 @@ async def test_what_a_job_raises_leaves_nothing_behind_and_the_connection_usable
         assert await db.run(lambda con: con.fetchval("SELECT count(*) FROM queues")) == 0
 
 
-async def test_a_job_that_is_cancelled_leaves_nothing_behind_and_no_connection_missing(url: str):
+@pytest.mark.parametrize("within_a_statement", [True, False])
+async def test_a_job_that_is_cancelled_leaves_nothing_behind_and_no_connection_missing(
+    url: str, within_a_statement: bool
+):
     async with opened(url, connections=1) as db:
 
         async def slow(con: Connection) -> None:
             await con.execute("INSERT INTO queues (name) VALUES ('a')")
-            await con.execute("SELECT pg_sleep(30)")
+            if within_a_statement:
+                await con.execute("SELECT pg_sleep(30)")
+            await asyncio.sleep(30)
 
         for _ in range(3):
             task = asyncio.create_task(db.run(slow))
@@ -314,8 +320,10 @@ async def test_a_job_that_is_cancelled_leaves_nothing_behind_and_no_connection_m
             task.cancel()
             await asyncio.wait([task])
 
-        # Its locks are gone, too: the same name can be had now. Who waits for one is refused after a while.
-        await db.run(lambda con: con.execute("INSERT INTO queues (name) VALUES ('a')"))
+        # Its locks are gone, too: the same name can be had now. One that was left open would keep them until
+        # the server ends it, after `_STOPPED_SECONDS`: this is less.
+        again = db.run(lambda con: con.execute("INSERT INTO queues (name) VALUES ('a')"))
+        await asyncio.wait_for(again, 8)
 
 
 async def test_a_job_that_is_cancelled_while_it_is_rolled_back_leaves_nothing_behind(url: str):
@@ -479,12 +487,7 @@ async def test_a_server_without_a_connection_left_is_told_and_used_again_when_th
                 await db.open()
             for con in others:
                 await con.close()
-            while True:
-                try:
-                    await db.open()
-                    break
-                except Unreachable:
-                    await asyncio.sleep(0.05)
+            await until_told(db.open, Unreachable)
         assert await db.run(one) == 1
 
 

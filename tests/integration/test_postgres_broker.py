@@ -21,6 +21,7 @@ from playhead.ports.broker import CONFIRMED
 from tests.servers.commits import Commits
 from tests.servers.proxy import Proxy
 from tests.servers.schema import schema
+from tests.waiting import until
 
 QUEUE = "docs.convert"
 SOON = 60.0
@@ -51,13 +52,6 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
 def calls(count: int, queue: str = QUEUE) -> list[Call]:
     headers = Headers(queue, uuid7(), "docs", 1, "convert")
     return [Call(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/{n}") for n in range(count)]
-
-
-async def until(look: Callable[[], Awaitable[object]]) -> None:
-    end = time.monotonic() + SOON
-    while not await look():
-        assert time.monotonic() < end, "it came to be in time"
-        await asyncio.sleep(0.02)
 
 
 @asynccontextmanager
@@ -96,8 +90,7 @@ async def test_calls_are_uncertain_when_the_answer_to_their_commit_is_lost(url: 
 
 
 async def test_nothing_was_sent_when_the_connection_is_lost_before_the_commit(url: str):
-    async with opened(url) as direct:
-        con = await asyncpg.connect(url)
+    async with opened(url) as direct, connected(url) as con:
         with Proxy(url) as network:
             async with opened(network.url) as broker:
                 async with insertion_stopped(con) as waits:
@@ -112,7 +105,6 @@ async def test_nothing_was_sent_when_the_connection_is_lost_before_the_commit(ur
                 async with con.transaction():
                     await con.execute("LOCK TABLE calls")
                 assert await direct.depth(QUEUE) == (0, 0)
-        await con.close()
 
 
 # -- hints -----------------------------------------------------------------------------------------
@@ -135,8 +127,7 @@ async def test_a_waiting_receiver_of_another_process_is_woken_long_before_it_wou
 
 
 async def test_a_receiver_whose_listening_connection_was_ended_misses_nothing_and_listens_again(url: str):
-    async with opened(url) as one, opened(url) as two:
-        con = await asyncpg.connect(url)
+    async with opened(url) as one, opened(url) as two, connected(url) as con:
         ended: set[int] = set()
 
         async def end_the_listening() -> bool:
@@ -155,7 +146,6 @@ async def test_a_receiver_whose_listening_connection_was_ended_misses_nothing_an
         waiting = asyncio.create_task(one.receive(QUEUE, 1, wait=300))
         await until(end_the_listening)  # it listens again
         waiting.cancel()
-        await con.close()
 
 
 async def test_hints_of_one_installation_do_not_wake_another_of_the_same_database(url: str):
@@ -189,7 +179,6 @@ async def test_what_was_published_by_a_slow_commit_is_handed_out_though_later_ca
         (second,) = await broker.receive(QUEUE, 10, wait=20)
 
         assert second.message_id == "slow"
-        await con.close()
 
 
 async def test_calls_of_a_dead_holder_are_handed_out_soon_while_the_queue_stays_busy(url: str):
@@ -224,13 +213,12 @@ async def test_taking_stays_fast_while_an_old_transaction_keeps_the_dead_rows(ur
 
         # The best of a few: a machine that stands still for a moment is not what is measured.
         first = min([await through(2000) for _ in range(3)])
-        con = await asyncpg.connect(url)
-        await con.execute(
-            "INSERT INTO calls (queue, message_id, headers, payload) "
-            "SELECT id, 'gone', '{}', '{}' FROM queues, generate_series(1, 300000)"
-        )
-        await con.execute("DELETE FROM calls")
-        await con.close()
+        async with connected(url) as con:
+            await con.execute(
+                "INSERT INTO calls (queue, message_id, headers, payload) "
+                "SELECT id, 'gone', '{}', '{}' FROM queues, generate_series(1, 300000)"
+            )
+            await con.execute("DELETE FROM calls")
         last = min([await through(2000) for _ in range(3)])
 
         assert last < first * 4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,8 +13,8 @@ from playhead.errors import NotFound, Unavailable
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.settings import Settings
 from tests.servers.commits import Commits
+from tests.waiting import until, until_told
 
-SOON = 60.0
 CONFIG = """
 version: "1.0"
 name: docs
@@ -39,13 +38,8 @@ async def test_a_commit_whose_answer_was_lost_is_told_as_one_that_may_have_happe
             with pytest.raises(Unavailable, match="may have happened"):
                 await rt.services.configs.apply(CONFIG.replace("docs", "others"))
 
-            async with asyncio.timeout(SOON):  # it is on its way still when its answer is lost already
-                while True:
-                    try:
-                        found = await rt.services.configs.get("others")
-                        break
-                    except NotFound:
-                        await asyncio.sleep(0.05)
+            # It is on its way still when its answer is lost already.
+            found = await until_told(lambda: rt.services.configs.get("others"), NotFound)
             assert found.version == 1
 
 
@@ -59,12 +53,11 @@ async def test_a_run_whose_start_was_not_heard_does_not_stay_open(url: str, tmp_
             with pytest.raises(Unavailable):
                 await rt.services.submit.run("docs", pages())
 
-            async with asyncio.timeout(SOON):
-                while True:
-                    found, _ = await rt.catalog.executions(ExecutionFilter())
-                    if [run.status for run in found] == ["cancelled"]:
-                        break
-                    await asyncio.sleep(0.1)
+            async def is_cancelled() -> bool:
+                found, _ = await rt.catalog.executions(ExecutionFilter())
+                return [run.status for run in found] == ["cancelled"]
+
+            await until(is_cancelled, "the run to be cancelled")
 
 
 async def test_migrate_tells_what_it_applied_where_catalog_and_broker_are_one_database(

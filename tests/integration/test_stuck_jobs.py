@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from uuid import UUID
@@ -15,8 +14,8 @@ from playhead.bootstrap import Runtime, open_runtime
 from playhead.envelope import Call
 from playhead.ports.broker import Outcome
 from playhead.settings import Settings
+from tests.waiting import until
 
-SOON = 60.0
 CONFIG = """
 version: "1.0"
 name: {name}
@@ -57,13 +56,6 @@ async def detached(home: Path, *configs: str) -> list[UUID]:
 async def called(rt: Runtime, queue: str, count: int) -> bool:
     """Whether a queue holds so many calls."""
     return (await rt.broker.depth(queue)).ready >= count
-
-
-async def until(look: Callable[[], Awaitable[bool]], what: str) -> None:
-    end = time.monotonic() + SOON
-    while not await look():
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("stuck", [4, 9])

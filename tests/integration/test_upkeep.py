@@ -7,7 +7,7 @@ import resource
 import shutil
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from playhead.model import Config, Route
 from playhead.ports.store import Entry, Store
 from playhead.services.replay import ReplayService
 from playhead.settings import Settings
+from tests.waiting import until
 
 CONFIG = b"""
 version: "1.0"
@@ -31,7 +32,6 @@ entry: first
 routes:
   first: {adapters: [{type: passthrough}]}
 """
-PATIENCE = 60.0
 
 
 @asynccontextmanager
@@ -48,13 +48,6 @@ async def submit(rt: Runtime, count: int = 1) -> None:
             yield f"{n}.txt", b"text"
 
     await rt.services.submit.run("docs", given())
-
-
-async def until(look: Callable[[], Any], what: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while not look():
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        await asyncio.sleep(0.05)
 
 
 def ask(file: Path, sql: str) -> list[Any]:

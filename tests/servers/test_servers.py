@@ -10,9 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import aio_pika
@@ -26,6 +24,9 @@ from tests.servers.nats import NatsThree
 from tests.servers.process import alive, free_port
 from tests.servers.proxy import Proxy
 from tests.servers.rabbitmq import RabbitMq
+from tests.waiting import until_told
+
+NOT_YET = (nats.errors.Error, nats.js.errors.Error)
 
 # Three of NATS are one of NATS three times.
 SINGLE = [name for name in SERVERS if name != "nats-three"]
@@ -156,26 +157,18 @@ async def test_two_of_three_nats_servers_keep_what_was_confirmed_and_go_on():
         client = await nats.connect([f"nats://127.0.0.1:{member.port}" for member in three.members])
         stream = client.jetstream()
         # A leader that was just chosen may not know yet that all three are there.
-        made = await until_told(lambda: stream.add_stream(name="kept", subjects=["kept"], num_replicas=3))
+        made = await until_told(
+            lambda: stream.add_stream(name="kept", subjects=["kept"], num_replicas=3), *NOT_YET
+        )
         await stream.publish("kept", b"a", timeout=60)
         assert made.cluster
         assert made.cluster.leader
         three.named(made.cluster.leader).kill()
         # What is asked while they choose a leader, nobody answers.
-        found = await until_told(lambda: stream.get_msg("kept", 1))
+        found = await until_told(lambda: stream.get_msg("kept", 1), *NOT_YET)
         assert found.data == b"a"
         assert (await stream.publish("kept", b"b", timeout=60)).seq == 2
         await client.close()
-
-
-async def until_told(ask: Callable[[], Awaitable[Any]]) -> Any:
-    """What NATS answers once it can."""
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                return await ask()
-            except (nats.errors.Error, nats.js.errors.Error):
-                await asyncio.sleep(0.2)
 
 
 @pytest.mark.parametrize("paused", [False, True], ids=["running", "paused"])

@@ -14,6 +14,7 @@ import pytest
 from playhead.errors import NotFound, Unavailable, catalog_unavailable
 from playhead.model import Counts, Execution, Replay, ReplayProgress
 from playhead.services.watch import Told, Watch, WatchService
+from tests.waiting import until
 
 T = TypeVar("T")
 
@@ -110,12 +111,6 @@ def site() -> Site:
 async def all_of(told: AsyncIterator[Told[T] | Unavailable]) -> list[Told[T] | Unavailable]:
     async with asyncio.timeout(30):
         return [one async for one in told]
-
-
-async def until(happened: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not happened():  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
 
 
 def service(site: Site, every: float = 0.01, **more: Any) -> WatchService:

@@ -1,0 +1,88 @@
+"""Waiting for what takes a moment, and longer on a machine that is slow or stands still for some seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from playhead.ports.broker import Broker, Delivery
+
+T = TypeVar("T")
+
+SECONDS = 60.0
+"""After which what has not come to be does not."""
+_PAUSE_SECONDS = 0.05
+
+
+async def until(
+    look: Callable[[], object],
+    what: str = "it to come to be",
+    *,
+    seconds: float = SECONDS,
+    not_yet: tuple[type[Exception], ...] = (),
+) -> None:
+    """Look until there is something true to see; `look` may be a coroutine function.
+
+    Args:
+        what: it is waited for.
+        not_yet: errors that mean so.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            seen = look()
+            if inspect.isawaitable(seen):
+                seen = await seen
+            if seen:
+                return
+        except not_yet:
+            pass
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        await asyncio.sleep(_PAUSE_SECONDS)
+
+
+async def until_told(
+    ask: Callable[[], Awaitable[T]], *errors: type[Exception], seconds: float = SECONDS
+) -> T:
+    """Ask again for as long as one of these errors is the answer, and give the first other one."""
+    last: Exception | None = None
+    try:
+        async with asyncio.timeout(seconds) as patience:
+            while True:
+                try:
+                    return await ask()
+                except errors as exc:
+                    last = exc
+                await asyncio.sleep(_PAUSE_SECONDS)
+    except TimeoutError:
+        if not patience.expired():
+            raise
+        raise AssertionError(f"no answer within {seconds} s; the last was {last!r}") from last
+
+
+async def take(
+    broker: Broker,
+    count: int,
+    queue: str = "docs.convert",
+    *,
+    limit: int | None = None,
+    seconds: float = 20.0,
+) -> list[Delivery]:
+    """Receive until so many came: what is confirmed may be handed out a moment later.
+
+    Args:
+        limit: of one receipt; without it, no more than are still missing.
+        seconds: less than the visibility, or what was taken first would come again and be counted twice.
+    """
+    taken: list[Delivery] = []
+    end = time.monotonic() + seconds
+    while len(taken) < count:
+        assert time.monotonic() < end, f"{len(taken)} of {count} came"
+        most = limit or count - len(taken)
+        some = await broker.receive(queue, most, wait=seconds / 6)
+        assert len(some) <= most
+        taken += some
+    return taken
