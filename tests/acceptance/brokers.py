@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final, Protocol, TypeVar
@@ -14,6 +15,7 @@ import asyncpg  # type: ignore[import-untyped]
 import nats
 import nats.errors
 from nats.aio.client import Client as NatsClient
+from nats.aio.msg import Msg
 from nats.js.api import StreamConfig, StreamInfo
 from nats.js.client import JetStreamContext
 from nats.js.errors import NotFoundError, ServiceUnavailableError
@@ -80,16 +82,19 @@ class Nats:
             except NotFoundError:
                 return found
             sub = await js.pull_subscribe_bind("playhead", self._stream(queue))
-            while left > 0:
-                # What is there comes at once, though a busy machine may take its time.
+            # What is there comes at once, though a busy machine may take its time.
+            until = time.monotonic() + _SECONDS / 4
+            while left > 0 and time.monotonic() < until:
                 try:
-                    batch = await sub.fetch(min(left, 500), timeout=_SECONDS / 4)
+                    batch = await sub.fetch(min(left, 500), timeout=1)
                 except TimeoutError:
-                    break
-                for message in batch:
-                    found.append(dict(message.headers or {}))
-                    await message.ack()
+                    # A cluster counts what was taken before until all its servers know of it.
+                    left = min(left, (await self._info(js, queue)).state.messages)
+                    continue
+                found += [dict(message.headers or {}) for message in batch]
+                await asyncio.gather(*(self._acked(message) for message in batch))
                 left -= len(batch)
+                until = time.monotonic() + _SECONDS / 4
             return found
 
         found: list[Headers] = self._with(work)
@@ -127,6 +132,12 @@ class Nats:
 
         found: str = self._with(work)
         return found
+
+    async def _acked(self, message: Msg) -> None:
+        """Return when the server has removed a message, lest it count it next time."""
+        # Where none answers, no harm is done: the message comes again.
+        with suppress(nats.errors.Error, TimeoutError):
+            await message.ack_sync(timeout=_SECONDS / 4)
 
     async def _info(self, js: JetStreamContext, queue: str) -> StreamInfo:
         """What a stream is; asked again while its servers choose a leader."""

@@ -204,10 +204,12 @@ class Scene:
             for _ in range(5):  # what there was to do may be done: then there is more
                 until = time.monotonic() + 5
                 while not (found := look(held)) and time.monotonic() < until:
-                    continue
+                    time.sleep(0.005)
                 if found:
                     break
                 self.site.run("steady", inputs(RUN))
+            else:
+                raise self.site.failed("the worker was never seen at work")
             self.workers[n].kill()
         self.workers[n] = self.site.worker()
 
