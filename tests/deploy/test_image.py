@@ -27,6 +27,9 @@ from tests.deploy.tools import ROOT, run, status, tool
 from tests.servers import Missing, absent
 from tests.servers.process import free_port
 
+# The first test makes the image, each of whose steps is given ten minutes.
+pytestmark = pytest.mark.timeout(1800)
+
 DOCKERFILE: Final = ROOT / "deploy" / "Dockerfile"
 HOME: Final = "/var/lib/playhead"
 INSIDE: Final = textwrap.dedent("""\

@@ -25,6 +25,9 @@ from tests.deploy.tools import ROOT, status
 from tests.servers import need
 from tests.servers.process import free_port
 
+# What its commands install and start may take long on a slow machine; each of them is given up before.
+pytestmark = pytest.mark.timeout(1800)
+
 PLACES = ("STORE", "BROKER", "CATALOG")
 EXAMPLE = ROOT / "examples" / "01-docs"
 
@@ -59,7 +62,7 @@ class Site:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=1800,
+            timeout=900,
             check=False,
         )
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -421,6 +422,11 @@ def test_processes_that_start_and_write_at_once_share_one_index(tmp_path):
         )
         for name in "abcd"
     ]
-    errors = [writer.communicate(timeout=240)[1] for writer in writers]
+    until = time.monotonic() + 240
+    try:
+        errors = [writer.communicate(timeout=max(0.0, until - time.monotonic()))[1] for writer in writers]
+    finally:
+        for writer in writers:
+            writer.kill()
     assert errors == [b""] * 4
     assert len(asked(tmp_path, "words", limit=1000)) == 200
