@@ -23,6 +23,7 @@ from playhead.backends.broker_rabbitmq.link import (
     ANSWER_SECONDS,
     LOST,
     Link,
+    as_lost,
     close_channel,
     in_background,
     version_of,
@@ -205,21 +206,22 @@ class RabbitBroker:
         channel = await self._consuming.channel()
         seen: list[Message] = []
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                last = None
-                while len(seen) < limit:
-                    got = await channel.basic_get(name)
-                    if got.delivery_tag is None:
-                        break
-                    last = got.delivery_tag
-                    try:
-                        payload = decode_payload(got.body)
-                    except PlayheadError:
-                        payload = {}  # a stranger's
-                    seen.append(Message(text(got.header.properties.headers), payload))
-                if last is not None:
-                    await channel.basic_nack(last, multiple=True, requeue=True)
-                    await _until_ready(channel, name, len(seen))
+            with as_lost():
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    last = None
+                    while len(seen) < limit:
+                        got = await channel.basic_get(name)
+                        if got.delivery_tag is None:
+                            break
+                        last = got.delivery_tag
+                        try:
+                            payload = decode_payload(got.body)
+                        except PlayheadError:
+                            payload = {}  # a stranger's
+                        seen.append(Message(text(got.header.properties.headers), payload))
+                    if last is not None:
+                        await channel.basic_nack(last, multiple=True, requeue=True)
+                        await _until_ready(channel, name, len(seen))
         except LOST as exc:
             raise self._consuming.unavailable(exc) from exc
         finally:

@@ -11,7 +11,15 @@ from uuid import UUID
 from aiormq.channel import Channel
 
 from playhead.backends.broker_rabbitmq.address import Address
-from playhead.backends.broker_rabbitmq.link import ANSWER_SECONDS, LOST, Link, is_too_old, told, version_of
+from playhead.backends.broker_rabbitmq.link import (
+    ANSWER_SECONDS,
+    LOST,
+    Link,
+    as_lost,
+    is_too_old,
+    told,
+    version_of,
+)
 from playhead.backends.broker_rabbitmq.publishing import Line
 from playhead.backends.broker_rabbitmq.queues import HELD, QUEUE
 from playhead.envelope import Call, Headers
@@ -116,7 +124,9 @@ async def _work(link: Link, address: Address, prefix: str) -> list[Finding]:
     finally:
         # Through a channel of its own: a question that was refused has closed the other.
         try:
-            await (await link.channel()).queue_delete(name, timeout=ANSWER_SECONDS)
+            channel = await link.channel()
+            with as_lost():
+                await channel.queue_delete(name, timeout=ANSWER_SECONDS)
         except LOST as exc:
             detail = f"may not delete the queue {name}, which is left behind ({told(exc)})"
             raise _Failed(Finding("rights", "failed", detail, f"grant configure on {prefix}.*")) from exc
@@ -149,7 +159,8 @@ async def _queue(link: Link, name: str) -> Finding:
     what = f"queue {name}"
     channel: Channel = await link.channel()
     try:
-        found = await channel.queue_declare(name, durable=True, arguments=QUEUE, timeout=ANSWER_SECONDS)
+        with as_lost():
+            found = await channel.queue_declare(name, durable=True, arguments=QUEUE, timeout=ANSWER_SECONDS)
     except LOST as exc:
         fix = (
             "used as it is; a limit on deliveries, length or age lets it drop calls, which are then "
@@ -161,8 +172,9 @@ async def _queue(link: Link, name: str) -> Finding:
 
 async def _may(right: str, what: str, work: Awaitable[T]) -> T:
     try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            return await work
+        with as_lost():
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await work
     except LOST as exc:
         fix = f"rabbitmqctl set_permissions: grant {right}; see {_HOWTO}"
         raise _Failed(Finding("rights", "failed", f"may not {what} ({told(exc)})", fix)) from exc

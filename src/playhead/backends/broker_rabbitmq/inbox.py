@@ -28,6 +28,7 @@ from playhead.backends.broker_rabbitmq.link import (
     ANSWER_SECONDS,
     LOST,
     Link,
+    as_lost,
     close_channel,
     in_background,
     told,
@@ -189,17 +190,22 @@ class Inbox:
                     await self._kick.wait()
             self._kick.clear()
             try:
-                await self._serve()
-                await self._tidy()
+                with as_lost():
+                    await self._serve()
+                    await self._tidy()
                 tries = 0
             except Unavailable as exc:
                 self._lose()
                 self._fail(exc)
-            except LOST as exc:
+            except Exception as exc:
                 # The queue was deleted, or the server closed the channel for its own reasons (a call held
                 # for longer than `consumer_timeout`): all that was held comes again, on a new channel.
                 tries += 1
                 self._lose()
+                if not isinstance(exc, LOST):
+                    # Told in full, and tried again: without its inbox a queue would seem empty for ever.
+                    detail = f"inbox {self._queue}: {type(exc).__name__}: {exc}"
+                    events.emit(events.LOOP_FAILED, logging.ERROR, exc_info=True, detail=detail)
                 why = self._link.unavailable(exc)
                 if isinstance(exc, TimeoutError) and await self._link.is_answering():
                     why = self._queues.stuck(self._name)
@@ -282,7 +288,8 @@ class Inbox:
             await self._queues.declare_held(self._queue, within=_MARKING_SECONDS)
             channel = await self._link.channel()
             channel.on_consumer_cancel_callbacks.add(lambda _: self._unmark())
-            await channel.basic_consume(self._held, _nothing, no_ack=True, timeout=_MARKING_SECONDS)
+            with as_lost():
+                await channel.basic_consume(self._held, _nothing, no_ack=True, timeout=_MARKING_SECONDS)
         except (QueueStuck, *LOST) as exc:
             why = exc.detail if isinstance(exc, QueueStuck) else told(exc)
             events.emit(

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import random
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any, Final
 
 from aiormq import Connection
@@ -41,7 +41,30 @@ _LONGEST_PAUSE_SECONDS: Final = 5.0
 _CLOSE_SECONDS: Final = 5.0
 
 LOST: Final = (AMQPError, ChannelInvalidStateError, RuntimeError, OSError, TimeoutError)
-"""What the client raises when a channel or a connection is gone. (`RuntimeError`: "closed".)"""
+"""What the client raises, within `as_lost`, when a channel or a connection is gone.
+
+`RuntimeError` is its word for "closed".
+"""
+
+
+@contextlib.contextmanager
+def as_lost() -> Iterator[None]:
+    """Where the client is waited for: whatever it says of a connection that ended becomes one of `LOST`.
+
+    It fails what was asked over a connection that is given up with `CancelledError`, of which a task would
+    end unheard, and what was asked over one whose end it read after many frames with a bare `Exception`.
+    """
+    try:
+        yield
+    except asyncio.CancelledError as exc:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():  # somebody wants us to end
+            raise
+        raise AMQPConnectionError("the connection was closed") from exc
+    except Exception as exc:
+        if type(exc) is not Exception and not isinstance(exc, StopAsyncIteration):
+            raise
+        raise AMQPConnectionError("the connection was closed") from exc
 
 
 class Link:
@@ -84,8 +107,9 @@ class Link:
         """A new channel. Raises `Unavailable`."""
         connection = self.connection()
         try:
-            async with asyncio.timeout(within):
-                channel = await connection.channel(publisher_confirms=confirms, timeout=within)
+            with as_lost():
+                async with asyncio.timeout(within):
+                    channel = await connection.channel(publisher_confirms=confirms, timeout=within)
         except LOST as exc:
             raise self.unavailable(exc) from exc
         assert isinstance(channel, Channel)
@@ -165,9 +189,14 @@ class Link:
                     )
                     break
                 except Unavailable as exc:
-                    if self._closed:
-                        return
                     self._why = exc.detail
+                except Exception as exc:
+                    # Told in full, and tried again: without a keeper the connection never came back.
+                    self._why = f"{type(exc).__name__}: {told(exc)}"
+                    detail = f"rabbitmq {self._purpose}: {self._why}"
+                    events.emit(events.LOOP_FAILED, logging.ERROR, exc_info=True, detail=detail)
+                if self._closed:
+                    return
                 # Not all at the same moment: a node that comes up meets every process of the site.
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
@@ -187,9 +216,10 @@ async def _connect(url: str, address: Address, purpose: str) -> Connection:
     where = address.shown
     try:
         connection = Connection(url)
-        async with asyncio.timeout(CONNECT_SECONDS):
-            await connection.connect(client_properties={"connection_name": f"playhead {purpose}"})
-            await connection.connected.wait()
+        with as_lost():
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await connection.connect(client_properties={"connection_name": f"playhead {purpose}"})
+                await connection.connected.wait()
     except (ProbableAuthenticationError, AuthenticationError) as exc:
         raise broker_unavailable(
             f"RabbitMQ at {where} refuses the user {address.user} or the password of PLAYHEAD_BROKER "
@@ -214,7 +244,7 @@ async def _connect(url: str, address: Address, purpose: str) -> Connection:
             f"RabbitMQ at {where} can't be reached ({told(exc)}); start it, or put its address into "
             "PLAYHEAD_BROKER"
         ) from exc
-    except (AMQPError, ValueError) as exc:
+    except Exception as exc:  # what the client makes of bytes that are not AMQP can be anything
         if "Connection.OpenOk" in told(exc):  # the client keeps the server's own words to itself
             raise broker_unavailable(
                 f"RabbitMQ at {where} has no such vhost, or the user {address.user} may not use it; look at "
@@ -248,7 +278,7 @@ def told(exc: BaseException | None) -> str:
 
 async def close_channel(channel: Channel) -> None:
     """Close a channel, if that can be done: what is held on it is handed out again."""
-    with contextlib.suppress(*LOST):
+    with contextlib.suppress(*LOST), as_lost():
         async with asyncio.timeout(ANSWER_SECONDS):
             await channel.close()
 

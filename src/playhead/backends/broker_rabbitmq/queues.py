@@ -20,7 +20,15 @@ from aiormq.exceptions import (
 )
 
 from playhead import events
-from playhead.backends.broker_rabbitmq.link import ANSWER_SECONDS, LOST, Link, is_too_old, told, version_of
+from playhead.backends.broker_rabbitmq.link import (
+    ANSWER_SECONDS,
+    LOST,
+    Link,
+    as_lost,
+    is_too_old,
+    told,
+    version_of,
+)
 from playhead.errors import Unavailable, broker_unavailable
 
 T = TypeVar("T")
@@ -212,7 +220,8 @@ class Queues:
                 if channel is None or channel.is_closed or channel.connection.is_closed:
                     channel = self._channel = await self._link.channel()
                 try:
-                    return await ask(channel)
+                    with as_lost():
+                        return await ask(channel)
                 except (ChannelNotFoundEntity, ChannelPreconditionFailed, ChannelAccessRefused):
                     self._channel = None
                     raise
