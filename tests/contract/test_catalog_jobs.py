@@ -381,6 +381,29 @@ async def test_a_job_that_is_given_back_does_not_stall(catalog: Catalog, lab: La
     assert (await lab.replay(replay.replay_batch_id)).state == "publishing"
 
 
+async def test_a_job_that_is_listed_never_stalls(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md")
+    await lab.list_all(await lab.hold(job), *keys(job, "a.md"))
+    for _ in range(8):
+        lab.clock.advance(lab.LEASE + 1)
+        held = await lab.hold(job)
+
+    assert held.listed
+    await lab.publish_all(held, await catalog.unpublished(held, limit=10))
+
+
+async def test_a_job_whose_listing_was_given_up_never_stalls(catalog: Catalog, lab: Lab):
+    job = await lab.sealed("a.md", "b.md")
+    held = await lab.hold(job)
+    await lab.list_all(held, *keys(job, "a.md"), last=False)
+    assert await catalog.fail_listing(held, "it can't be listed")
+    for _ in range(8):
+        lab.clock.advance(lab.LEASE + 1)
+        held = await lab.hold(job)
+
+    await lab.publish_all(held, await catalog.unpublished(held, limit=10))
+
+
 async def test_a_page_in_between_is_progress(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     for n in range(8):

@@ -558,6 +558,34 @@ async def test_a_run_whose_owner_lives_may_upload_for_as_long_as_it_takes(catalo
     assert await catalog.seal(run)
 
 
+async def test_an_upload_may_go_on_for_its_lease_after_its_owner_was_last_seen(catalog: Catalog, lab: Lab):
+    lost, sealed = lab.unknown(), lab.unknown()
+    version = await lab.save()
+    for run, owner in ((lost, "w1"), (sealed, "v1")):
+        await catalog.open_run(run, "docs", version, tags=(), owner=owner, lease=lab.DEAD_AFTER + 20)
+    for _ in range(3):  # longer than the lease that both were opened with
+        await lab.beat("w1", "v1", "w2")
+        lab.clock.advance(lab.DEAD_AFTER - 1)
+    await lab.beat("w1", "v1")
+
+    lab.clock.advance(lab.DEAD_AFTER + 19)
+    await lab.beat("w2")
+    assert await catalog.fail_unsealed() == []
+    assert await catalog.seal(sealed)
+
+    lab.clock.advance(2)
+    assert await catalog.fail_unsealed() == [lost]
+
+
+async def test_an_upload_of_a_departed_process_fails_at_once(catalog: Catalog, lab: Lab):
+    run = lab.unknown()
+    await catalog.open_run(run, "docs", await lab.save(), tags=(), owner="w1", lease=1000.0)
+
+    await catalog.depart("w1")
+
+    assert await catalog.fail_unsealed() == [run]
+
+
 async def test_a_sealed_run_outlives_its_owner(catalog: Catalog, lab: Lab):
     run = await lab.sealed("a.md")
     await lab.die("w1")

@@ -243,11 +243,12 @@ class Catalogs(RuleBasedStateMachine):
         needs=lambda self: len(self.executions) < 8,
         owner=WORKERS,
         tags=st.lists(st.sampled_from(["t", "s"]), max_size=3),
+        lease=st.sampled_from([LEASE, 3 * LEASE]),
     )
-    def open_run(self, data: st.DataObject, owner: str, tags: list[str]) -> None:
+    def open_run(self, data: st.DataObject, owner: str, tags: list[str], lease: float) -> None:
         name, version = data.draw(st.sampled_from(self.versions))
         execution = uuid7()
-        self.both(lambda c, _: c.open_run(execution, name, version, tags=tags, owner=owner, lease=LEASE))
+        self.both(lambda c, _: c.open_run(execution, name, version, tags=tags, owner=owner, lease=lease))
         self.executions.append((execution, execution))
 
     @step(

@@ -37,6 +37,7 @@ _MOST_AHEAD = 256
 _RECEIVE_WAIT_SECONDS = 0.5
 _LOOK_SECONDS = 0.1
 _LONGEST_STAND_BACK_SECONDS = 30.0
+_MOST_TRIES_TO_STOP = 5
 
 
 @dataclass(slots=True)
@@ -167,10 +168,11 @@ class Lane:
         """Fetch until told to stop, then see to what is in hand."""
         await self._fetch_loop()
         self._let_go([*self._suspects, *self._later], 0)  # never claimed: they come again by themselves
-        for deliveries, _ in self._unanswered:  # claimed or not, they are free once this process has departed
-            self._let_go(deliveries, 0)
         # Nor do those wait that would run after what runs now: all slots may hang.
-        await self._give_back([job.tag[0] for job in self.slots.withdraw()], delay=0)
+        left = [job.tag[0] for job in self.slots.withdraw()]
+        for deliveries, alone in self._unanswered:
+            left += await self._claimed(deliveries, alone=alone)
+        await self._give_back(left, delay=0)
         while self.in_hand:  # finish what runs; what hangs is settled by its time-out
             self._room.clear()
             await self._room.wait()
@@ -243,6 +245,23 @@ class Lane:
             self._pause = AWAY_DELAY_SECONDS
             self.lacks = None
         self._away = taken.away or self._away
+
+    async def _claimed(self, deliveries: Sequence[Delivery], *, alone: bool) -> list[Started]:
+        """Find out what was claimed when no answer came, to give it back: left as it is, it would count as
+        lost with this process."""
+        started: list[Started] = []
+        tries = 0
+        while True:
+            try:
+                started = (await self._attempts.take(deliveries, alone=alone)).started
+                break
+            except Unavailable as exc:
+                tries += 1
+                if not await self._may_try_again(exc, tries):
+                    break  # claimed or not, they are free once this process has departed
+        kept = {id(one.delivery) for one in started}
+        self._let_go([d for d in deliveries if id(d) not in kept], 0)
+        return started
 
     async def _stand_back(self) -> None:
         """Take nothing from this queue until what was given back is due and others could take it.
@@ -327,6 +346,7 @@ class Lane:
         """End attempts, however long the backends are away: nobody else will, while this process lives."""
         ended = list(batch)
         results: list[tuple[Ended, Result]] | None = None
+        tries = 0
         while ended:
             try:
                 if results is None:
@@ -340,8 +360,8 @@ class Lane:
                     events.emit(events.BACKEND_AWAY, logging.WARNING, detail=exc.detail)
                     self._away = exc  # no more of this route until a probe of the store succeeds
                     continue
-                await self._wait_for_backends(exc, ending=True)
-                if self.stopping:
+                tries += self.stopping
+                if not await self._may_try_again(exc, tries):
                     # What is not ended is recalled once this process has departed; what is not acked
                     # comes again, and its row refuses it.
                     break
@@ -376,8 +396,15 @@ class Lane:
                 except Unavailable as exc:
                     events.emit(events.BACKEND_AWAY, logging.WARNING, detail=exc.detail)
 
-    async def _wait_for_backends(self, exc: Unavailable, *, ending: bool = False) -> None:
-        """Take nothing more from this queue until all three backends answer again."""
+    async def _may_try_again(self, exc: Unavailable, tries: int) -> bool:
+        """Wait until what failed may be tried again. A lane that is to stop gives up when the backends are
+        still away, or after a few tries: a full disk can be read."""
+        back = await self._wait_for_backends(exc, ending=True)
+        return not self.stopping or (back and tries < _MOST_TRIES_TO_STOP)
+
+    async def _wait_for_backends(self, exc: Unavailable, *, ending: bool = False) -> bool:
+        """Take nothing more from this queue until all three backends answer again; False when it is to stop
+        before they do."""
         events.emit(events.ROUTE_PAUSED, logging.WARNING, queue=self.queue, code=exc.code, detail=exc.detail)
         pause = 0.2
         while ending or not self.stopping:
@@ -388,9 +415,10 @@ class Lane:
                     await backend.check()
             except Unavailable:
                 if self.stopping:
-                    return
+                    return False
                 continue
-            return
+            return True
+        return False
 
 
 def _below(span: Span, chain: Chain) -> Callable[[Item, Context], list[Product]]:

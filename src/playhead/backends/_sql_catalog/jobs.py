@@ -8,7 +8,7 @@ from uuid import UUID
 from playhead.errors import BadRequest, Conflict
 
 MOST_IDLE_TAKEOVERS: Final = 5
-"""A job that so many in a row have taken over, and got no further, is stalled."""
+"""A job that so many in a row have taken over while it was listed, and got no further, is stalled."""
 
 
 def path_taken(path: str) -> BadRequest:

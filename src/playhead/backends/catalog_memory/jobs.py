@@ -151,7 +151,7 @@ class JobsPart(Tables):
             return None
         row.epoch += 1
         row.idle_takeovers += 1
-        if row.idle_takeovers >= MOST_IDLE_TAKEOVERS:
+        if row.root == "open" and row.idle_takeovers >= MOST_IDLE_TAKEOVERS:
             row.phase = "stalled"
             row.let_go()
             return None

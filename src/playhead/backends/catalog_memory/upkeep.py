@@ -176,6 +176,10 @@ class UpkeepPart(Tables):
             job = execution.job
             if job is None or job.phase != "uploading" or self._alive(job.owner) or job.lease_until > now:
                 continue
+            owner = self._processes.get(job.owner) if job.owner else None
+            # As long as the lease that it was opened with, after the last beat of its owner.
+            if owner and owner.heartbeat_at + job.lease_until - execution.created_at > now:
+                continue
             job.end("ended", now)
             job.root = "dead"
             job.error = Problem(

@@ -210,7 +210,7 @@ class JobsPart(ReplaysPart):
             if row is None:
                 return None
             n, batch, traceparent, source, stage, prefix, lane_id, epoch, cursor, root, idle = row
-            if idle + 1 >= MOST_IDLE_TAKEOVERS:
+            if root == "open" and idle + 1 >= MOST_IDLE_TAKEOVERS:
                 await con.execute(
                     "UPDATE jobs SET state = 'stalled', epoch = epoch + 1, owner = NULL WHERE execution = $1",
                     n,

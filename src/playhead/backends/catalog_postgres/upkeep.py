@@ -315,7 +315,10 @@ class UpkeepPart(ResendPart):
     async def fail_unsealed(self) -> list[UUID]:
         look = (
             "SELECT e.n, e.id FROM jobs j JOIN executions e ON e.n = j.execution "
+            "LEFT JOIN processes o ON o.id = j.owner "
             f"WHERE {OPEN_JOB} AND j.state = 'uploading' AND j.lease_until <= playhead_now() "
+            # As long as the lease that it was opened with, after the last beat of its owner.
+            "AND (o.heartbeat_at IS NULL OR o.heartbeat_at + j.lease_until - e.created_at <= playhead_now()) "
             f"AND (j.owner IS NULL OR j.owner NOT IN {_ALIVE}) ORDER BY e.n"
         )
 

@@ -298,7 +298,10 @@ class UpkeepPart(Part):
     async def fail_unsealed(self) -> list[UUID]:
         look = (
             "SELECT e.n, e.id, j.owner FROM jobs j JOIN executions e ON e.n = j.execution "
-            f"WHERE {OPEN_JOB} AND j.state = 'uploading' AND j.lease_until <= ?"
+            "LEFT JOIN processes p ON p.id = j.owner "
+            f"WHERE {OPEN_JOB} AND j.state = 'uploading' AND j.lease_until <= ?1 "
+            # As long as the lease that it was opened with, after the last beat of its owner.
+            "AND (p.heartbeat_at IS NULL OR p.heartbeat_at + j.lease_until - e.created_at <= ?1)"
         )
 
         def job(con: Connection) -> list[UUID]:

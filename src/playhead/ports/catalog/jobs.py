@@ -86,7 +86,7 @@ class Jobs(Protocol):
         Its id is the caller's, who can so undo it when the answer is lost. `traceparent` is kept with it,
         and given to whoever makes calls for its messages, at any time.
         Its job can't be acquired by anyone until it is sealed. An owner that dies before that leaves
-        it to `fail_unsealed`.
+        it to `fail_unsealed`, once `lease` seconds have passed since this call and since its last beat.
         """
         ...
 
@@ -136,9 +136,10 @@ class Jobs(Protocol):
     async def acquire(self, job: UUID, *, owner: str, lease: float) -> Held | None:
         """Take a job whose publishing has not ended and whose lease is free or has run out; raise its epoch.
 
-        None when there is nothing to take. The fifth acquisition in a row without a page or a mark in
-        between makes the job `stalled` instead (and returns None): a listing that kills its server
-        must not kill every server in turn.
+        None when there is nothing to take. While the root is open, the fifth acquisition in a row without a
+        page or a mark in between makes the job `stalled` instead (and returns None): a listing that kills
+        its server must not kill every server in turn. Once it is closed, publishing may wait for as long,
+        and change hands as often, as it takes.
         """
         ...
 

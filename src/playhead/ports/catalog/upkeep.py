@@ -44,7 +44,11 @@ class Upkeep(Protocol):
 
     async def depart(self, process: str, tally: Numbers | None = None) -> None:
         """Say that a process has ended: whatever it held is free at once. What it counted is kept: `tally`,
-        or what it said last. Calling it again changes nothing."""
+        or what it said last. Calling it again changes nothing.
+
+        A row that it still runs is lost with it, as if it had died: a fault ends a process, too, and what
+        brought that about must not be worked for ever. Who can, gives back what it has before.
+        """
         ...
 
     async def tallies(self) -> Numbers:
@@ -102,7 +106,12 @@ class Upkeep(Protocol):
 
     async def fail_unsealed(self) -> list[UUID]:
         """Fail runs whose owner died before they were sealed: root `dead` (`upload_incomplete`), execution
-        `failed`. Returns them."""
+        `failed`. Returns them.
+
+        Not before the lease that they were opened with has passed, counted from their opening and from the
+        last beat of their owner: it may have slept, and nobody else can go on with an upload. Those of a
+        process that has departed fail at once.
+        """
         ...
 
     async def abandoned_jobs(self) -> list[UUID]:
