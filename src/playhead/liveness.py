@@ -15,7 +15,7 @@ _SILENT_BEATS: Final = 2.5
 _MOST_IN_A_ROW: Final = 3
 
 
-class _Seconds:
+class Seconds:
     """A clock that only grows: also while the machine sleeps, and when its wall clock is set forward.
     Heartbeats grow old then, too."""
 
@@ -55,7 +55,7 @@ class Liveness:
 
     def __init__(self, beat: float, clock: Callable[[], float] | None = None) -> None:
         self._beat = beat
-        self._clock = clock or _Seconds()
+        self._clock = clock or Seconds()
         self._heard: float | None = None
         self._silent_since = 0.0
         self._back: float | None = None

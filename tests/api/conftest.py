@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -197,7 +198,7 @@ class Playhead:
             replay=self.replays,
             browse=browse,
             recover=RecoverService(self.catalog, self.store),
-            take=TakeService(self.catalog, self.broker, visibility=30),
+            take=TakeService(self.catalog, self.broker, visibility=30, clock=time.monotonic),
             search=SearchService(partial(search_index, Settings(home=Path(data_dir)))),
             doctor=DoctorService([], self.catalog, self.broker),
             watch=WatchService(self._looking, self.catalog, every=0.01),

@@ -26,6 +26,7 @@ from playhead.bootstrap import backends
 from playhead.bootstrap.backends import ABroker, ACatalog, AStore, open_backends, open_for_doctor
 from playhead.bootstrap.tracing import open_tracer
 from playhead.errors import CannotStart, Unavailable
+from playhead.liveness import Seconds
 from playhead.model import Examination, SearchHit
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog.upkeep import Process
@@ -54,6 +55,9 @@ _MOST_JOBS_AT_ONCE = 4
 _MOST_JOBS_HELD = 64
 """With those that only wait, as for a queue that is full: each has a page in memory and a lease to renew."""
 _SELDOM = (50_000, 20, 50)
+_MOST_CANCELS = 3
+_CANCEL_SECONDS = 1.0
+_GOODBYE_SECONDS = 3.0
 
 
 # -- adapters --------------------------------------------------------------------------------------
@@ -156,6 +160,7 @@ class Runtime:
         )
         self.worker = WorkerService(
             *(self.catalog, self.broker, self.store, self.adapters, settings),
+            driving=lambda: self.services.replay.driving,
             tally=self.tally,
             tracer=self.tracer,
         )
@@ -194,16 +199,24 @@ class Runtime:
         self._loops += [asyncio.create_task(self._forever(*loop)) for loop in loops]
 
     async def stop(self) -> None:
-        """Stop the loops, leave jobs to others, and say goodbye, so that nobody waits for a heartbeat."""
+        """Stop the loops, leave jobs to others, and say goodbye, so that nobody waits for a heartbeat.
+
+        Takes a few seconds at most, whatever does not answer.
+        """
         self.services.replay.stopping = True
-        running = [*self._loops, *self._tasks]
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        # More than once: a library may drop a cancellation that comes together with an answer.
+        for _ in range(_MOST_CANCELS):
+            running = [task for task in (*self._loops, *self._tasks) if not task.done()]
+            if not running:
+                break
+            for task in running:
+                task.cancel()
+            await asyncio.wait(running, timeout=_CANCEL_SECONDS)
         if self.process:
             # Best effort: where the catalog is away, the missing heartbeat says the same, later.
-            with contextlib.suppress(Unavailable):
-                await self.catalog.depart(self.process.id, self.tally.numbers())
+            with contextlib.suppress(Unavailable, TimeoutError):
+                async with asyncio.timeout(_GOODBYE_SECONDS):
+                    await self.catalog.depart(self.process.id, self.tally.numbers())
 
     async def _forever(self, once: Callable[[], Coroutine[Any, Any, None]], seconds: float) -> None:
         while True:
@@ -212,9 +225,13 @@ class Runtime:
                 await once()
             except Unavailable as exc:
                 events.emit(events.BACKEND_AWAY, logging.WARNING, code=exc.code, detail=exc.detail)
-            except Exception as exc:
+            except (Exception, asyncio.CancelledError) as exc:
+                task = asyncio.current_task()
+                if isinstance(exc, asyncio.CancelledError) and task and task.cancelling():
+                    raise
                 # Told in full, and tried again: without its heartbeat or the reconciler, a process that
-                # looks alive would leave messages lying for ever.
+                # looks alive would leave messages lying for ever. So too where a library raises what means
+                # that this task was cancelled, and nobody did.
                 detail = f"{once.__name__.strip('_')}: {type(exc).__name__}: {exc}"
                 events.emit(events.LOOP_FAILED, logging.ERROR, exc_info=True, detail=detail)
 
@@ -324,7 +341,7 @@ async def open_runtime(settings: Settings, *, kind: str | None = None) -> AsyncI
             ),
             browse=browse,
             recover=RecoverService(catalog, store),
-            take=TakeService(catalog, broker, visibility=settings.visibility_seconds),
+            take=TakeService(catalog, broker, visibility=settings.visibility_seconds, clock=Seconds()),
             search=searching(settings),
             doctor=opened.doctor(),
             watch=WatchService(browse, catalog),

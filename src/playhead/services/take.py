@@ -6,7 +6,6 @@ Whoever dies in between finds them in the queue again once their visibility has 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -53,6 +52,7 @@ class TakeService:
 
     Args:
         visibility: seconds for which a broker hides what it handed out.
+        clock: seconds that grow also while the machine sleeps, as a broker's do.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class TakeService:
         broker: Broker,
         *,
         visibility: float,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
     ) -> None:
         self._catalog = catalog
         self._broker = broker
@@ -75,6 +75,8 @@ class TakeService:
         The payload is what the row says, as rows win over messages; empty for one without a row.
         """
         limit = min(limit, MOST_AT_ONCE)
+        # From before the first is handed out: that is how long nobody else can have it.
+        until = self._clock() + self._visibility
         deliveries: list[Delivery] = []
         while len(deliveries) < limit:
             some = await self._broker.receive(queue, limit - len(deliveries))
@@ -86,7 +88,7 @@ class TakeService:
         messages = [Message(dict(delivery.headers), await self._payload(delivery)) for delivery in deliveries]
         receipt = str(uuid7())
         self._forget(len(deliveries))
-        self._held[receipt] = _Held(queue, deliveries, self._clock() + self._visibility)
+        self._held[receipt] = _Held(queue, deliveries, until)
         return Taken(messages, receipt)
 
     async def remove(self, queue: str, receipt: str) -> int:

@@ -27,10 +27,13 @@ from playhead.errors import Unavailable, broker_unavailable
 ANSWER_SECONDS = 5.0
 """How long anything that was sent is waited for."""
 
+LAST_SECONDS = 0.5
+"""The last part of any such time, which begins when this process looks whether the time is over."""
+
 _CONNECT_SECONDS = 5.0
 _CLOSE_SECONDS = 2.0
 _PING_EVERY_SECONDS = 2.0
-_PING_SECONDS = 4.0
+_PING_SECONDS = 5.0
 _LATELY_SECONDS = 10.0
 _MOST_UNSENT_BYTES = 8 * 1024 * 1024
 # nats-py waits for room without end, and not to be cancelled, when more than this is unsent: never get there.
@@ -246,12 +249,11 @@ class Link:
         try:
             command = f"PUB {subject} {self.inbox}a.{number} {len(payload)}\r\n".encode()
             await self.send(command + payload + b"\r\n")
-            async with asyncio.timeout(seconds):
-                answer = await question.answer
-        except TimeoutError as exc:
-            raise self.unavailable(f"did not answer {subject} within {seconds:g} s") from exc
+            if not await came_within(seconds, question.answer):
+                raise self.unavailable(f"did not answer {subject} within {seconds:g} s")
         finally:
             self.forget(number)
+        answer = question.answer.result()
         if answer is None:
             raise self.unavailable(f"was lost before it answered {subject}")
         return answer
@@ -318,13 +320,9 @@ class Link:
                     await self.ended.wait()
                     return
             ping = asyncio.create_task(self._client.rtt(timeout=3600))
-            done, _ = await asyncio.wait({ping}, timeout=_PING_SECONDS)
-            if not done:
-                # Was it this process that stood still? Then the answer is there, only not read yet.
-                done, _ = await asyncio.wait({ping}, timeout=1.0)
-            if not done:
+            if not await came_within(_PING_SECONDS, ping):
                 ping.cancel()
-                self.lose(f"it did not answer a ping for {_PING_SECONDS + 1:g} s")
+                self.lose(f"it did not answer a ping for {_PING_SECONDS:g} s")
                 return
             if ping.exception():
                 self.lose(str(ping.exception()))
@@ -360,6 +358,18 @@ class _Question:
     def lost(self, why: str) -> None:
         if not self.answer.done():
             self.answer.set_result(None)
+
+
+async def came_within(seconds: float, answer: asyncio.Future[Any]) -> bool:
+    """Wait for what the server is to answer; returns whether it did.
+
+    Its time may be over because this process stood still. Then the answer is there, only not read yet.
+    """
+    for part in (seconds - LAST_SECONDS, LAST_SECONDS):
+        done, _ = await asyncio.wait({answer}, timeout=part)
+        if done:
+            return True
+    return False
 
 
 def status_of(headers: bytes) -> str:

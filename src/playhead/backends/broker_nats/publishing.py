@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from playhead.backends.broker_nats.frames import Frames
-from playhead.backends.broker_nats.link import ANSWER_SECONDS, Answer, Link
+from playhead.backends.broker_nats.link import ANSWER_SECONDS, LAST_SECONDS, Answer, Link, came_within
 from playhead.envelope import Call
 from playhead.errors import Unavailable, broker_unavailable
 from playhead.ports.broker import CONFIRMED, Outcome
@@ -39,7 +39,7 @@ class Window:
         admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((count, admitted))
         try:
-            await asyncio.wait({admitted}, timeout=ANSWER_SECONDS + 1)
+            await came_within(ANSWER_SECONDS + 1, admitted)
         except asyncio.CancelledError:
             if admitted.done():
                 self._leave(count)
@@ -138,7 +138,7 @@ class _Chunk:
             self._link.forget(self._first, len(self._calls))
             self.done.cancel()
             raise
-        self._timer = asyncio.get_running_loop().call_later(ANSWER_SECONDS, self._expire)
+        self._call_later(ANSWER_SECONDS - LAST_SECONDS, self._look_again)
         for at in refused:
             self._link.forget(self._first + at)
             self._settle(
@@ -151,6 +151,13 @@ class _Chunk:
 
     def lost(self, why: str) -> None:
         self._give_up(f"the connection to NATS at {self._link.server} was lost before it answered: {why}")
+
+    def _call_later(self, seconds: float, then: Callable[[], None]) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, then)
+
+    def _look_again(self) -> None:
+        # As `came_within`: answers may be there, only not read yet.
+        self._call_later(LAST_SECONDS, self._expire)
 
     def _expire(self) -> None:
         self.is_silent = self._left == len(self._calls)

@@ -12,7 +12,7 @@ import json
 import time
 from typing import NamedTuple
 
-from playhead.backends.broker_nats.link import ANSWER_SECONDS, Link, description_of, status_of
+from playhead.backends.broker_nats.link import ANSWER_SECONDS, Link, came_within, description_of, status_of
 
 _NANOSECONDS = 1_000_000_000
 _ALIVE = "100"
@@ -81,7 +81,7 @@ class Mailbox:
         request = self._request = _Request(limit, free)
         await self.link.send(b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), self._address, len(body), body))
         try:
-            await asyncio.wait({request.ended}, timeout=wait + ANSWER_SECONDS)
+            await came_within(wait + ANSWER_SECONDS, request.ended)
         except asyncio.CancelledError:
             self._hand_back(request)
             raise

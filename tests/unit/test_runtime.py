@@ -1,0 +1,98 @@
+"""The loops of a process outlive what libraries do to them, and its end waits for nothing that hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from playhead import bootstrap
+from playhead.bootstrap import Runtime, open_runtime
+from playhead.settings import Settings
+from tests.waiting import until
+
+SOON = 60.0
+
+
+async def test_a_loop_that_nobody_cancelled_goes_on_and_says_what_it_was_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    beats: list[None] = []
+
+    async def fails_once(*_: Any) -> bool:
+        beats.append(None)
+        if len(beats) == 1:
+            raise asyncio.CancelledError
+        return True
+
+    with caplog.at_level(logging.ERROR):
+        async with open_runtime(Settings(home=tmp_path, heartbeat_seconds=0.05), kind="worker") as rt:
+            monkeypatch.setattr(rt.catalog, "heartbeat", fails_once)
+            await until(lambda: len(beats) > 1, "the next heartbeat")
+    assert [record for record in caplog.records if "CancelledError" in str(record.__dict__)]
+
+
+class Hangs:
+    """Work that drops so many cancellations."""
+
+    def __init__(self, drops: int) -> None:
+        self.drops = drops
+        self.cancels = 0
+        self.may_end = asyncio.Event()
+
+    async def run(self) -> None:
+        while not self.may_end.is_set():
+            try:
+                await self.may_end.wait()
+            except asyncio.CancelledError:
+                self.cancels += 1
+                if self.cancels > self.drops:
+                    raise
+
+
+async def stopped(rt: Runtime) -> bool:
+    """Whether it stops."""
+    stopping = asyncio.create_task(rt.stop())
+    await asyncio.wait({stopping}, timeout=SOON)
+    return stopping.done()
+
+
+async def test_work_that_drops_a_cancellation_is_cancelled_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bootstrap, "_CANCEL_SECONDS", 0.05)
+    work = Hangs(1)
+    async with open_runtime(Settings(home=tmp_path), kind="worker") as rt:
+        task = rt.spawn(work.run())
+        await asyncio.sleep(0)
+        try:
+            assert await stopped(rt)
+            assert task.cancelled()
+        finally:
+            work.may_end.set()
+
+
+async def test_work_that_can_not_be_cancelled_and_a_catalog_that_does_not_answer_hold_up_no_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bootstrap, "_CANCEL_SECONDS", 0.05)
+    monkeypatch.setattr(bootstrap, "_GOODBYE_SECONDS", 0.05)
+    work = Hangs(1000)
+    may_depart = asyncio.Event()
+    async with open_runtime(Settings(home=tmp_path), kind="worker") as rt:
+
+        async def hangs(*_: Any) -> None:
+            await may_depart.wait()
+
+        monkeypatch.setattr(rt.catalog, "depart", hangs)
+        task = rt.spawn(work.run())
+        await asyncio.sleep(0)
+        try:
+            assert await stopped(rt)
+            assert not task.done()
+        finally:
+            work.may_end.set()
+            may_depart.set()

@@ -1,0 +1,76 @@
+"""A receipt holds for as long as nobody else can have what it removes, and no longer."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from playhead.backends.broker_memory import MemoryBroker
+from playhead.backends.catalog_memory import MemoryCatalog
+from playhead.bootstrap import open_runtime
+from playhead.envelope import Call, Headers
+from playhead.errors import NotFound
+from playhead.ids import uuid7
+from playhead.ports.broker import Broker, Delivery
+from playhead.services.take import TakeService
+from playhead.settings import Settings
+
+QUEUE = "elsewhere"
+VISIBILITY = 30.0
+
+
+class Time:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class SlowBroker(MemoryBroker):
+    """Each answer comes ten seconds after the messages were handed out."""
+
+    def __init__(self, clock: Time) -> None:
+        super().__init__(clock=clock, visibility=VISIBILITY)
+        self._time = clock
+
+    async def receive(self, queue: str, limit: int, *, wait: float = 0.0) -> list[Delivery]:
+        found = await super().receive(queue, limit, wait=wait)
+        self._time.now += 10
+        return found
+
+
+async def filled(broker: Broker) -> None:
+    headers = Headers(QUEUE, uuid7(), "docs", 3, "convert")
+    await broker.publish([Call(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/a")])
+
+
+@pytest.mark.parametrize(("later", "removes"), [(9, True), (11, False)])
+async def test_its_time_counts_from_before_the_messages_were_handed_out(later: int, removes: bool):
+    clock = Time()
+    broker = SlowBroker(clock)
+    await filled(broker)
+    service = TakeService(MemoryCatalog(), broker, visibility=VISIBILITY, clock=clock)
+    taken = await service.take(QUEUE, 2)  # two answers: one message, and none
+    assert taken.receipt
+    assert len(taken.items) == 1
+    clock.now += later
+    if removes:
+        assert await service.remove(QUEUE, taken.receipt) == 1
+    else:
+        with pytest.raises(NotFound):
+            await service.remove(QUEUE, taken.receipt)
+        assert len(await broker.receive(QUEUE, 1)) == 1, "another can have it"
+
+
+async def test_its_time_runs_out_while_the_machine_sleeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    wall = time.time()
+    monkeypatch.setattr(time, "time", lambda: wall)
+    async with open_runtime(Settings(home=tmp_path, visibility_seconds=VISIBILITY)) as rt:
+        await filled(rt.broker)
+        taken = await rt.services.take.take(QUEUE, 1)
+        assert taken.receipt
+        wall += VISIBILITY + 1  # all that a process sees of it, where the monotonic clock stands still
+        with pytest.raises(NotFound):
+            await rt.services.take.remove(QUEUE, taken.receipt)
