@@ -8,7 +8,49 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from playhead.engine.runner import Job, Slots, TimedOut
+
+
+class Clock:
+    """The time, which moves only when told."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def look(slots: Slots[str], clock: Clock, *, after: float = 0.1) -> None:
+    clock.now += after
+    slots.expire()
+
+
+async def ended(slots: Slots[str]) -> list[Job[str]]:
+    """The jobs that have ended, once there is one."""
+    await asyncio.wait_for(slots.ready.wait(), 30)
+    return slots.drain()
+
+
+class Work:
+    """Work that has begun when `begun` is set, and returns when `end` is; as a function or a coroutine."""
+
+    def __init__(self) -> None:
+        self.begun, self.end = threading.Event(), threading.Event()
+
+    def plain(self) -> str:
+        self.begun.set()
+        assert self.end.wait(30)
+        return "done"
+
+    async def coroutine(self) -> str:
+        self.begun.set()
+        assert await asyncio.to_thread(self.end.wait, 30)
+        return "done"
+
+    def job(self, tag: str, *, timeout: float, is_async: bool) -> Job[str]:
+        return Job(tag, self.coroutine if is_async else self.plain, timeout, tag, is_async=is_async)
 
 
 class Interrupted(asyncio.Event):
@@ -26,7 +68,8 @@ class Interrupted(asyncio.Event):
 
 
 async def test_a_job_that_comes_back_while_its_time_out_is_told_does_not_hang_for_ever():
-    slots: Slots[str] = Slots(1)
+    clock = Clock()
+    slots: Slots[str] = Slots(1, clock=clock)
     begun, may_return, next_begun, end = (threading.Event() for _ in range(4))
 
     def late() -> None:
@@ -47,7 +90,8 @@ async def test_a_job_that_comes_back_while_its_time_out_is_told_does_not_hang_fo
     slots.submit(Job("next", following, timeout=60, name="next"))
     assert begun.wait(30)
 
-    slots.expire()
+    look(slots, clock)
+    look(slots, clock)
 
     assert isinstance(first.error, TimedOut)
     assert slots.hanging == {}
@@ -55,8 +99,9 @@ async def test_a_job_that_comes_back_while_its_time_out_is_told_does_not_hang_fo
     slots.close()
 
 
-async def test_a_job_past_its_time_hangs_until_it_comes_back():
-    slots: Slots[str] = Slots(2)
+async def test_a_job_past_its_time_hangs_from_the_next_look_until_it_comes_back():
+    clock = Clock()
+    slots: Slots[str] = Slots(2, clock=clock)
     begun, may_return = threading.Event(), threading.Event()
 
     def late() -> None:
@@ -65,8 +110,11 @@ async def test_a_job_past_its_time_hangs_until_it_comes_back():
 
     slots.submit(Job("late", late, timeout=0, name="late"))
     assert begun.wait(30)
-    slots.expire()
-    slots.expire()
+    look(slots, clock)
+    assert (slots.hanging, slots.is_late) == ({}, True)
+    look(slots, clock, after=5)
+    assert slots.hanging == {}, "the process stood still: it had no time to come back"
+    look(slots, clock)
     seen = slots.hanging
     assert list(seen.values()) == ["late"]
 
@@ -77,5 +125,124 @@ async def test_a_job_past_its_time_hangs_until_it_comes_back():
         await asyncio.sleep(0.001)
 
     assert list(seen.values()) == ["late"], "who looked before reads on undisturbed"
+    assert not slots.is_late
     assert [job.tag for job in slots.drain()] == ["late"]
+    slots.close()
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_standstill_of_the_process_is_none_of_a_jobs_time(is_async: bool):
+    clock, work = Clock(), Work()
+    slots: Slots[str] = Slots(1, clock=clock)
+    job = work.job("job", timeout=3, is_async=is_async)
+    slots.submit(job)
+    assert work.begun.wait(30)
+    look(slots, clock)
+
+    look(slots, clock, after=3600)
+
+    assert (job.settled, job.over) == (False, False)
+    assert slots.hanging == {}
+    work.end.set()
+    assert await ended(slots) == [job]
+    assert (job.result, job.error) == ("done", None)
+    slots.close()
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_after_a_standstill_a_jobs_time_runs_on(is_async: bool):
+    clock, work = Clock(), Work()
+    slots: Slots[str] = Slots(1, clock=clock)
+    job = work.job("job", timeout=3, is_async=is_async)
+    slots.submit(job)
+    assert work.begun.wait(30)
+
+    for after in (3600, 3600, *[0.5] * 4):  # half a second of each counts
+        look(slots, clock, after=after)
+        assert (job.settled, job.over) == (False, False)
+    look(slots, clock)
+
+    assert await ended(slots) == [job]
+    assert isinstance(job.error, TimedOut)
+    work.end.set()
+    slots.close()
+
+
+async def test_a_coroutine_past_its_time_is_cancelled_and_does_not_hang():
+    clock, work = Clock(), Work()
+    slots: Slots[str] = Slots(1, clock=clock)
+    late, next_one = (work.job(tag, timeout=0.2, is_async=True) for tag in ("late", "next"))
+    slots.submit(late)
+    assert work.begun.wait(30)
+    for _ in range(3):
+        look(slots, clock)
+
+    assert await ended(slots) == [late]
+    assert isinstance(late.error, TimedOut)
+    work.end.set()
+    slots.submit(next_one)
+    assert await ended(slots) == [next_one], "its slot is free"
+    assert next_one.result == "done"
+    assert not slots.is_late
+    slots.close()
+
+
+async def test_a_coroutine_past_its_time_that_still_gives_a_result_has_given_it():
+    clock, begun = Clock(), threading.Event()
+    slots: Slots[str] = Slots(1, clock=clock)
+
+    async def last_word() -> str:
+        begun.set()
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            return "half of it"
+        return "all of it"
+
+    job: Job[str] = Job("job", last_word, 0.2, "job", is_async=True)
+    slots.submit(job)
+    assert begun.wait(30)
+    for _ in range(3):
+        look(slots, clock)
+
+    assert await ended(slots) == [job]
+    assert (job.result, job.error) == ("half of it", None)
+    slots.close()
+
+
+async def test_a_coroutine_that_cancels_itself_is_not_told_as_past_its_time():
+    slots: Slots[str] = Slots(1, clock=Clock())
+
+    async def gives_up() -> str:
+        raise asyncio.CancelledError
+
+    job: Job[str] = Job("job", gives_up, 0.2, "job", is_async=True)
+    slots.submit(job)
+
+    assert await ended(slots) == [job]
+    assert isinstance(job.error, asyncio.CancelledError)
+    slots.close()
+
+
+async def test_a_coroutine_whose_turn_comes_after_its_time_is_not_begun():
+    clock, blocks, waits = Clock(), Work(), Work()
+    slots: Slots[str] = Slots(2, clock=clock)
+
+    async def block() -> str:
+        return blocks.plain()
+
+    slots.submit(Job("blocks", block, timeout=60, name="blocks", is_async=True))
+    assert blocks.begun.wait(30)
+    late = waits.job("late", timeout=0.2, is_async=True)
+    slots.submit(late)
+    for _ in range(3):
+        look(slots, clock)
+    assert (late.over, late.settled) == (True, False)
+
+    blocks.end.set()
+    jobs = await ended(slots)
+    jobs += [] if len(jobs) == 2 else await ended(slots)
+
+    assert {job.tag: type(job.error) for job in jobs} == {"blocks": type(None), "late": TimedOut}
+    assert not waits.begun.is_set()
     slots.close()

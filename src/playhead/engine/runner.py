@@ -4,6 +4,8 @@ Plain chains run in threads, `concurrency` of them at most, started as they are 
 async step run as tasks of one event loop of their own, so that one that blocks harms only its route.
 A plain function can't be killed, nor can a coroutine that blocks or will not be cancelled: past its
 time-out its result is no longer wanted, and its slot is given up until it returns, if it ever does.
+
+While the process stands still (it is stopped, or its machine is), nothing works, and no work's time runs.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ T = TypeVar("T")
 
 _CANCEL_SECONDS = 1.0
 """How long a coroutine may take to end once its time is over, before it counts as hanging."""
+_LONGEST_STEP_SECONDS = 0.5
+"""Between two looks for what is late; what it took longer than that, the process stood still."""
 
 
 class TimedOut(Exception):
@@ -32,7 +36,9 @@ class TimedOut(Exception):
 class Job(Generic[T]):
     """One piece of work. `tag` is the caller's own; exactly one result or error comes of it.
 
-    `started` and `ended` are by the monotonic clock; None for one that never had a slot.
+    `started` and `ended` are by the clock of its slots; None for one that never had a slot. `started` is
+    moved on by as long as the process stands still. `over`: its time is; a coroutine is cancelled then.
+    `task` is what runs it, if it is one: an event loop holds its tasks only weakly.
     """
 
     tag: T
@@ -45,6 +51,8 @@ class Job(Generic[T]):
     started: float | None = None
     ended: float | None = None
     settled: bool = field(default=False)
+    over: bool = False
+    task: asyncio.Task[Any] | None = None
 
 
 class Slots(Generic[T]):
@@ -52,15 +60,20 @@ class Slots(Generic[T]):
 
     Must be made inside a running event loop; `ready` is set when `drain` has something.
 
+    Args:
+        clock: seconds that only grow.
+
     Attributes:
-        hanging: the names of jobs that are past their time and still hold a slot. Never changed, only
-            replaced: threads of jobs that come back do it while another reads.
+        hanging: the names of jobs that were past their time at one look, and held a slot still at the next.
+            Never changed, only replaced: threads of jobs that come back do it while another reads.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.ready = asyncio.Event()
         self.hanging: dict[int, str] = {}
         self._limit = limit
+        self._clock = clock
+        self._looked = clock()
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[Job[T] | None] = queue.SimpleQueue()
         self._ended: deque[Job[T]] = deque()
@@ -125,18 +138,38 @@ class Slots(Generic[T]):
                     self._unfinished -= 1
 
     def expire(self) -> None:
-        """Settle jobs that are past their time, and give their slots up. Call it now and then."""
-        now = time.monotonic()
+        """Settle jobs that are past their time, and give their slots up. Call it every moment: what lies
+        between two calls counts only up to half a second."""
+        hanging: dict[int, str] = {}
+        late: list[tuple[int, Job[T]]] = []
         with self._lock:
-            late = [
-                (ident, job)
-                for ident, job in self._running.items()
-                if not job.settled
-                and job.started is not None
-                and now - job.started > job.timeout + (_CANCEL_SECONDS if job.is_async else 0)
-            ]
+            now = self._clock()
+            stood_still = max(0.0, now - self._looked - _LONGEST_STEP_SECONDS)
+            self._looked = now
+            for ident, job in self._running.items():
+                if job.settled:
+                    hanging[ident] = job.name
+                    continue
+                assert job.started is not None, "what runs has started"
+                if stood_still:
+                    job.started = min(now, job.started + stood_still)
+                over = now - job.started - job.timeout
+                if over > (_CANCEL_SECONDS if job.is_async else 0):
+                    late.append((ident, job))
+                if over > 0 and job.is_async and not job.over:
+                    job.over = True
+                    if self._async_loop:
+                        self._async_loop.call_soon_threadsafe(_cancel, job)
+            if not stood_still:  # else those whose time was over before had none to come back
+                self.hanging = hanging
         for ident, job in late:
-            self._settle(ident, job, error=TimedOut(), hangs=True)
+            self._settle(ident, job, error=TimedOut())
+
+    @property
+    def is_late(self) -> bool:
+        """Whether a job that was settled as past its time has not come back, so that it may hang."""
+        with self._lock:
+            return any(job.settled for job in self._running.values())
 
     def close(self) -> None:
         """Let threads end as they come back. Hanging ones are left: they are daemons."""
@@ -155,19 +188,14 @@ class Slots(Generic[T]):
         job: Job[T],
         result: Any = None,
         error: BaseException | None = None,
-        *,
-        hangs: bool = False,
     ) -> None:
-        """Say what came of a job, unless that was said; `hangs`: it has not come back."""
+        """Say what came of a job, unless that was said."""
         with self._lock:
-            if job.settled:
-                if not hangs:  # it came back after all: so does its slot
-                    self.hanging = {at: name for at, name in self.hanging.items() if at != ident}
+            if job.settled:  # it came back after all: so does its slot
+                self.hanging = {at: name for at, name in self.hanging.items() if at != ident}
                 return
             job.settled, job.result, job.error = True, result, error
-            job.ended = time.monotonic()
-            if hangs:  # under the same lock: a job that comes back just now has to find itself here
-                self.hanging = {**self.hanging, ident: job.name}
+            job.ended = self._clock()
         self._ended.append(job)
         if not self._told:
             self._told = True
@@ -187,7 +215,7 @@ class Slots(Generic[T]):
             job = self._jobs.get()
             if job is None:
                 continue
-            job.started = time.monotonic()
+            job.started = self._clock()
             with self._lock:
                 self._running[ident] = job
             try:
@@ -213,8 +241,8 @@ class Slots(Generic[T]):
             while self._async_jobs and self._async_running < self._limit and not self._closed:
                 job = self._async_jobs.popleft()
                 self._async_running += 1
-                # Not when it gets its turn: on a loop that another job blocks, that may be never.
-                job.started = time.monotonic()
+                # Not only when it gets its turn: on a loop that another job blocks, that may be never.
+                job.started = self._clock()
                 self._running[id(job)] = job
                 asyncio.run_coroutine_threadsafe(self._run_async(job), self._second_loop())
 
@@ -228,19 +256,23 @@ class Slots(Generic[T]):
         result: Any = None
         error: BaseException | None = None
         try:
-            async with asyncio.timeout(job.timeout):
-                result = await job.work()
-        except TimeoutError as exc:
-            # Ours, or one that the adapter raised itself: only the first is about the clock.
-            mine = exc.__cause__ is not None and isinstance(exc.__cause__, asyncio.CancelledError)
-            error = TimedOut() if mine else exc
+            if job.over:
+                raise TimedOut  # before it got its turn
+            job.started, job.task = self._clock(), asyncio.current_task()
+            result = await job.work()
         except BaseException as exc:
-            error = exc
+            error = TimedOut() if job.over and isinstance(exc, asyncio.CancelledError) else exc
         with self._lock:
             self._running.pop(id(job), None)
             self._async_running -= 1
         self._settle(id(job), job, result, error)
         self._start_async()
+
+
+def _cancel(job: Job[Any]) -> None:
+    """End a coroutine whose time is over; one that has not begun sees that for itself."""
+    if job.task:
+        job.task.cancel()
 
 
 def _serve_loop(loop: asyncio.AbstractEventLoop) -> None:

@@ -321,6 +321,11 @@ class ReplayService:
         return next((drive.trouble for drive in self._driving if drive.job == job), "")
 
     @property
+    def driving(self) -> set[UUID]:
+        """The jobs driven here."""
+        return {drive.job for drive in self._driving}
+
+    @property
     def waiting(self) -> set[UUID]:
         """The jobs driven here that just now only wait: for a queue that takes nothing, or a backend."""
         return {drive.job for drive in self._driving if drive.waits}

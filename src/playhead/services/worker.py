@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from playhead import events
@@ -20,10 +20,10 @@ from playhead.engine.chain import Chain, UnknownAdapter
 from playhead.engine.lane import Backends, Checked, Lane, RouteRuntime
 from playhead.engine.relay import Rest
 from playhead.errors import Unavailable
-from playhead.model import Route
+from playhead.model import Execution, Route
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.broker import Broker, Delivery
-from playhead.ports.catalog import Browse, Configs, Upkeep, Work
+from playhead.ports.catalog import Browse, Configs, Jobs, Upkeep, Work
 from playhead.ports.catalog.upkeep import Subscription
 from playhead.ports.catalog.work import Claim
 from playhead.ports.store import Store
@@ -32,9 +32,12 @@ from playhead.tally import Tally
 
 _SUBSCRIBE_SECONDS = 0.5
 _EXPIRE_SECONDS = 0.05
+_QUIET_SECONDS = 3.0
+_LONGEST_LOOK_SECONDS = 0.2
+"""What one look for work counts towards the quiet, at most: a process that stood still has seen nothing."""
 
 
-class WorkerCatalog(Configs, Work, Upkeep, Browse, Checked, Protocol): ...
+class WorkerCatalog(Configs, Jobs, Work, Upkeep, Browse, Checked, Protocol): ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,12 @@ class WorkerSettings:
 
 
 class WorkerService:
-    """Consumes queues until told to stop. One a process."""
+    """Consumes queues until told to stop. One a process.
+
+    Args:
+        driving: the jobs that this process drives just now.
+        clock: seconds that only grow.
+    """
 
     def __init__(
         self,
@@ -66,6 +74,8 @@ class WorkerService:
         settings: WorkerSettings,
         *,
         rest: Rest = asyncio.sleep,
+        driving: Callable[[], Collection[UUID]] = tuple,
+        clock: Callable[[], float] = time.monotonic,
         tally: Tally | None = None,
         tracer: Tracer = OFF,
     ) -> None:
@@ -75,6 +85,8 @@ class WorkerService:
         self._adapters = adapters
         self._settings = settings
         self._rest = rest
+        self._driving = driving
+        self._clock = clock
         self._tally = tally or Tally()
         self._tracer = tracer
         self._lanes: dict[str, Lane] = {}
@@ -109,39 +121,57 @@ class WorkerService:
         """
         self._only = frozenset(routes)
         self._stop = stop or asyncio.Event()
-        quiet_since: float | None = None
+        quiet, looked = 0.0, self._clock()
         left: dict[str, str] = {}
-        expire = asyncio.create_task(self._expire_loop())
+        lanes: list[Lane] = []
+        expire = asyncio.create_task(self._expire_loop(), name="the loop that sees to time-outs")
         try:
             while not self._stop.is_set() and self.hung is None:
+                _hear([expire, *(lane.task for lane in self._all_lanes())])
+                self._retired = [lane for lane in self._retired if not lane.task.done()]
                 await self._subscribe()
                 if until is not None and await self._has_ended(until):
                     break
                 if until_idle:
-                    quiet = await self._is_quiet()
-                    quiet_since = (quiet_since or time.monotonic()) if quiet is not None else None
-                    if quiet_since is not None and time.monotonic() - quiet_since >= (quiet or 0):
+                    enough = await self._is_quiet()
+                    now = self._clock()
+                    quiet = 0.0 if enough is None else quiet + min(now - looked, _LONGEST_LOOK_SECONDS)
+                    looked = now
+                    if enough is not None and quiet >= enough:
                         left = self._lacking()
                         break
                 await self._nap(0.05 if until or until_idle else _SUBSCRIBE_SECONDS)
         finally:
             for lane in self._lanes.values():
                 lane.stop()
-            ends = await asyncio.gather(*(lane.task for lane in self._all_lanes()), return_exceptions=True)
+            lanes = self._all_lanes()
+            await self._end_of(lanes, expire)
             expire.cancel()
             self._lanes.clear()
             for runtime in self._runtimes.values():
                 runtime.chain.close()
             self._runtimes.clear()
-        for fault in ends:
-            if fault is not None:
-                raise fault
+        _hear([expire, *(lane.task for lane in lanes)])
+        if any(lane.slots.is_late for lane in lanes):
+            await asyncio.sleep(_EXPIRE_SECONDS)  # it may be about to come back
+            self._expire(lanes)
         if self.hung:
             events.emit(events.ADAPTER_HANGS, logging.ERROR, adapter=self.hung)
             return 1
         for queue, why in left.items():
             events.emit(events.WORK_LEFT, logging.ERROR, queue=queue, detail=why)
         return 1 if left else 0
+
+    async def _end_of(self, lanes: Sequence[Lane], expire: asyncio.Task[None]) -> None:
+        """Wait until lanes that were stopped have ended."""
+        ends = asyncio.gather(*(lane.task for lane in lanes), return_exceptions=True)
+        # Without time-outs, what hangs would be waited for, for ever.
+        expire.add_done_callback(lambda _: ends.cancel())
+        try:
+            await ends
+        except asyncio.CancelledError:
+            if not expire.done():
+                raise
 
     async def _nap(self, seconds: float) -> None:
         try:
@@ -156,9 +186,7 @@ class WorkerService:
             wanted = {s.queue: s for s in await self._catalog.subscriptions() if self._is_wanted(s)}
             for queue, subscription in wanted.items():
                 lane = self._lanes.get(queue)
-                if lane is None or lane.task.done():
-                    if lane is not None and not lane.task.cancelled() and (fault := lane.task.exception()):
-                        raise fault
+                if lane is None:
                     loaded = await self._catalog.config(subscription.config, subscription.version)
                     if loaded:
                         self._lanes[queue] = self._lane(
@@ -175,7 +203,6 @@ class WorkerService:
             lane = self._lanes.pop(queue)
             lane.stop()
             self._retired.append(lane)
-        self._retired = [lane for lane in self._retired if not lane.task.done()]
 
     def _all_lanes(self) -> list[Lane]:
         return [*self._lanes.values(), *self._retired]
@@ -202,20 +229,32 @@ class WorkerService:
             running = await self._catalog.open_executions()
             for execution in running:
                 found = await self._catalog.execution(execution)
-                if found is None or not found.counts.pending:
+                if found is None:
                     continue
-                if not (self._only or lacking):
+                if found.counts.pending:
+                    if not (self._only or lacking):
+                        return None
+                    counts = await self._catalog.route_counts(execution)
+                    mine = self._lanes.keys() if self._only else {c.queue for c in counts}
+                    if any(c.counts.pending for c in counts if c.queue in mine - lacking.keys()):
+                        return None
+                if await self._is_being_listed(found, lacking):
                     return None
-                counts = await self._catalog.route_counts(execution)
-                mine = (
-                    self._lanes.keys() - lacking if self._only else {c.queue for c in counts} - lacking.keys()
-                )
-                if any(c.counts.pending for c in counts if c.queue in mine):
-                    return None
-            # A running execution without an open row is being listed, by this process or another.
-            return 3.0 if running else 0.0
+            # A run without an open row may be listed by another process, or have its inputs stored.
+            return _QUIET_SECONDS if running else 0.0
         except Unavailable:
             return None
+
+    async def _is_being_listed(self, execution: Execution, lacking: Collection[str]) -> bool:
+        """Whether it is known that messages may be added to an execution: by this process, or, of a replay,
+        by any, to a queue that this worker works. Raises `Unavailable`."""
+        batch = execution.replay_batch_id
+        if execution.execution_id not in self._driving():
+            if batch is None or (replay := await self._catalog.replay(batch)) is None:
+                return False
+            if replay.state != "publishing" or replay.to_queue not in self._lanes.keys() - lacking:
+                return False
+        return not await self._catalog.is_listed(execution.execution_id)
 
     def _lacking(self) -> dict[str, str]:
         """Queues of which this process can't work what waits, and why."""
@@ -224,11 +263,14 @@ class WorkerService:
     async def _expire_loop(self) -> None:
         while True:
             await asyncio.sleep(_EXPIRE_SECONDS)
-            for lane in self._all_lanes():  # one that only finishes what it has can hang, too
-                lane.slots.expire()
-                hanging = lane.slots.hanging
-                if hanging and 2 * len(hanging) >= lane.slots.limit:
-                    self.hung = next(iter(hanging.values()))
+            self._expire(self._all_lanes())  # one that only finishes what it has can hang, too
+
+    def _expire(self, lanes: Sequence[Lane]) -> None:
+        for lane in lanes:
+            lane.slots.expire()
+            hanging = lane.slots.hanging
+            if hanging and 2 * len(hanging) >= lane.slots.limit:
+                self.hung = next(iter(hanging.values()))
 
     # -- what may kill this process ----------------------------------------------------------------
 
@@ -295,3 +337,15 @@ class WorkerService:
     def finished(self, count: int) -> None:
         """Count attempts that were ended."""
         self.completed += count
+
+
+def _hear(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Raise the fault that ended one of these, if any. None is ever cancelled while it is asked about, so
+    that it was is one: libraries raise `CancelledError` for reasons of their own."""
+    for task in tasks:
+        if not task.done():
+            continue
+        if task.cancelled():
+            raise RuntimeError(f"{task.get_name()} was cancelled, though not by its worker")
+        if fault := task.exception():
+            raise fault
