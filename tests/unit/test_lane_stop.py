@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -34,9 +35,11 @@ class Stuttering(MemoryCatalog):
 
     lost = 0
     is_away = False
+    checks = 0
     at_loss: Callable[[], object] = staticmethod(lambda: None)
 
     async def check(self) -> str:
+        self.checks += 1
         if self.is_away:
             raise catalog_unavailable("it is away")
         return await super().check()
@@ -131,7 +134,7 @@ async def test_what_was_finished_while_the_lane_stopped_counts_though_the_catalo
     lane = site.lane()
     await until(site.runs.is_set)
 
-    lane.stop()
+    lane.stop(departing=True)
     site.catalog.lost = lost
     site.go_on.set()
     await ended(lane)
@@ -147,7 +150,7 @@ async def test_a_lane_stops_though_the_catalog_takes_nothing(is_away: bool):
     lane = site.lane()
     await until(site.runs.is_set)
 
-    lane.stop()
+    lane.stop(departing=True)
     site.catalog.lost, site.catalog.is_away = 1_000_000, is_away
     site.go_on.set()
     await ended(lane)
@@ -156,12 +159,30 @@ async def test_a_lane_stops_though_the_catalog_takes_nothing(is_away: bool):
     assert lane.in_hand == {}
 
 
+async def test_a_lane_that_alone_is_to_stop_waits_until_what_it_finished_can_be_said():
+    site = Site()
+    message = await site.started()
+    lane = site.lane()
+    await until(site.runs.is_set)
+
+    lane.stop()  # its queue is no longer wanted; its worker lives on, and nobody else may end what it holds
+    site.catalog.lost, site.catalog.is_away = 1_000_000, True
+    site.go_on.set()
+    await until(lambda: site.catalog.checks > 2)
+    assert not lane.task.done()
+    site.catalog.lost, site.catalog.is_away = 0, False
+    await ended(lane)
+
+    assert await site.lab.state(message) == "completed"
+    assert lane.in_hand == {}
+
+
 @pytest.mark.parametrize("lost", [1, 3])
 async def test_what_was_claimed_when_no_answer_came_is_given_back_and_not_spent(lost: int):
     site = Site()
     message = await site.started()
     lane = site.lane()
-    site.catalog.lost, site.catalog.at_loss = lost, lane.stop
+    site.catalog.lost, site.catalog.at_loss = lost, partial(lane.stop, departing=True)
     await ended(lane)
 
     assert lane.in_hand == {}
@@ -174,7 +195,8 @@ async def test_a_lane_stops_though_it_never_hears_what_it_claimed():
     site = Site()
     message = await site.started()
     lane = site.lane()
-    site.catalog.lost, site.catalog.is_away, site.catalog.at_loss = 1_000_000, True, lane.stop
+    site.catalog.lost, site.catalog.is_away = 1_000_000, True
+    site.catalog.at_loss = partial(lane.stop, departing=True)
     await ended(lane)
 
     assert await site.lab.state(message) == "running"

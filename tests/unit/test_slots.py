@@ -130,6 +130,20 @@ async def test_a_job_past_its_time_hangs_from_the_next_look_until_it_comes_back(
     slots.close()
 
 
+async def test_jobs_that_keep_the_process_from_looking_in_time_hang_all_the_same():
+    clock, work = Clock(), Work()
+    slots: Slots[str] = Slots(1, clock=clock)
+    slots.submit(work.job("hangs", timeout=1, is_async=False))
+    assert work.begun.wait(30)
+
+    for _ in range(4):  # half a second of each counts, and none comes without a gap
+        look(slots, clock, after=2)
+
+    assert list(slots.hanging.values()) == ["hangs"]
+    work.end.set()
+    slots.close()
+
+
 @pytest.mark.parametrize("is_async", [False, True])
 async def test_a_standstill_of_the_process_is_none_of_a_jobs_time(is_async: bool):
     clock, work = Clock(), Work()
@@ -224,7 +238,10 @@ async def test_a_coroutine_that_cancels_itself_is_not_told_as_past_its_time():
     slots.close()
 
 
-async def test_a_coroutine_whose_turn_comes_after_its_time_is_not_begun():
+@pytest.mark.parametrize(("looks", "is_over"), [(3, False), (15, True)])
+async def test_a_coroutine_that_waits_for_its_turn_has_its_time_then_but_waits_no_second_longer(
+    looks: int, is_over: bool
+):
     clock, blocks, waits = Clock(), Work(), Work()
     slots: Slots[str] = Slots(2, clock=clock)
 
@@ -235,14 +252,16 @@ async def test_a_coroutine_whose_turn_comes_after_its_time_is_not_begun():
     assert blocks.begun.wait(30)
     late = waits.job("late", timeout=0.2, is_async=True)
     slots.submit(late)
-    for _ in range(3):
+    for _ in range(looks):
         look(slots, clock)
-    assert (late.over, late.settled) == (True, False)
+    assert (late.over, late.settled) == (is_over, is_over)
+    waits.end.set()
 
     blocks.end.set()
     jobs = await ended(slots)
     jobs += [] if len(jobs) == 2 else await ended(slots)
 
-    assert {job.tag: type(job.error) for job in jobs} == {"blocks": type(None), "late": TimedOut}
-    assert not waits.begun.is_set()
+    error = TimedOut if is_over else type(None)
+    assert {job.tag: type(job.error) for job in jobs} == {"blocks": type(None), "late": error}
+    assert waits.begun.is_set() is not is_over
     slots.close()

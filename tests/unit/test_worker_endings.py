@@ -75,11 +75,12 @@ class Site:
         kind: type[WorkerService] = WorkerService,
         *,
         driving: Callable[[], Collection[UUID]] = tuple,
+        waiting: Callable[[], Collection[UUID]] = tuple,
         clock: Callable[[], float] = time.monotonic,
     ) -> WorkerService:
         settings = WorkerSettings(worker="w1", visibility=30, data_dir="", max_object_bytes=100)
         backends = (self.catalog, self.broker, self.store)
-        return kind(*backends, {}, settings, driving=driving, clock=clock)
+        return kind(*backends, {}, settings, driving=driving, waiting=waiting, clock=clock)
 
 
 # -- with nothing left to do -----------------------------------------------------------------------
@@ -136,6 +137,34 @@ async def test_a_worker_waits_for_a_replay_that_another_lists_but_not_for_a_stal
     await asyncio.wait([ended, looked], timeout=LONG, return_when=asyncio.FIRST_COMPLETED)
 
     assert ended.done() is not waits
+    stop.set()
+    assert await asyncio.wait_for(ended, LONG) == 0
+    looked.cancel()
+
+
+@pytest.mark.parametrize("only_waits", [False, True])
+async def test_a_worker_waits_for_a_replay_that_it_drives_for_others_only_while_that_gets_on(
+    only_waits: bool,
+):
+    site, clock = Site(), Leaps()
+    await site.lab.beat("w1")
+    source = (await site.lab.started("a.md")).ids[0]
+    await site.lab.work(source)
+    execution = (await site.catalog.open_executions())[0]
+    replay = await site.lab.replayed(execution)
+    await site.catalog.acquire(replay.execution_id, owner="w1", lease=site.lab.LEASE)
+    await site.catalog.end_executions([execution])
+
+    def driving() -> set[UUID]:
+        return {replay.execution_id}
+
+    stop = asyncio.Event()
+    worker = site.worker(driving=driving, waiting=driving if only_waits else tuple, clock=clock)
+    ended = asyncio.create_task(worker.run(routes=["of-others"], until_idle=True, stop=stop))
+    looked = asyncio.create_task(clock.has_looked.wait())
+    await asyncio.wait([ended, looked], timeout=LONG, return_when=asyncio.FIRST_COMPLETED)
+
+    assert ended.done() is only_waits
     stop.set()
     assert await asyncio.wait_for(ended, LONG) == 0
     looked.cancel()

@@ -161,6 +161,7 @@ class Runtime:
         self.worker = WorkerService(
             *(self.catalog, self.broker, self.store, self.adapters, settings),
             driving=lambda: self.services.replay.driving,
+            waiting=lambda: self.services.replay.waiting,
             tally=self.tally,
             tracer=self.tracer,
         )
@@ -201,7 +202,8 @@ class Runtime:
     async def stop(self) -> None:
         """Stop the loops, leave jobs to others, and say goodbye, so that nobody waits for a heartbeat.
 
-        Takes a few seconds at most, whatever does not answer.
+        Takes a few seconds at most, whatever does not answer; but for a SQLite file that a process keeps
+        locked, which is waited for as by any write.
         """
         self.services.replay.stopping = True
         # More than once: a library may drop a cancellation that comes together with an answer.

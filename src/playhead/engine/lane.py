@@ -37,7 +37,8 @@ _MOST_AHEAD = 256
 _RECEIVE_WAIT_SECONDS = 0.5
 _LOOK_SECONDS = 0.1
 _LONGEST_STAND_BACK_SECONDS = 30.0
-_MOST_TRIES_TO_STOP = 5
+_DEPART_SECONDS = 3.0
+"""For so long a lane whose process ends tries what failed again, if the backends seem to be back."""
 
 
 @dataclass(slots=True)
@@ -122,6 +123,7 @@ class Lane:
         self.subscription = subscription
         self.route = route
         self.stopping = False
+        self.departing = False
         self.lacks: str | None = None
         self.slots: Slots[tuple[Started, RouteRuntime]] = Slots(route.concurrency)
         self._attempts = attempts(lambda: not self.stopping)
@@ -141,9 +143,14 @@ class Lane:
         self.subscription, self.route = subscription, route
         self.slots.limit = route.concurrency
 
-    def stop(self) -> None:
-        """Fetch nothing more; `task` ends when all that is in hand is settled."""
+    def stop(self, *, departing: bool = False) -> None:
+        """Fetch nothing more; `task` ends when all that is in hand is settled.
+
+        `departing`: so does this process. What can't be settled, as backends are away, is left, and free once
+        it has departed. A process that goes on would keep that from everyone.
+        """
         self.stopping = True
+        self.departing = self.departing or departing
         self.wake()
 
     def wake(self) -> None:
@@ -169,10 +176,9 @@ class Lane:
         await self._fetch_loop()
         self._let_go([*self._suspects, *self._later], 0)  # never claimed: they come again by themselves
         # Nor do those wait that would run after what runs now: all slots may hang.
-        left = [job.tag[0] for job in self.slots.withdraw()]
+        await self._give_back([job.tag[0] for job in self.slots.withdraw()], delay=0)
         for deliveries, alone in self._unanswered:
-            left += await self._claimed(deliveries, alone=alone)
-        await self._give_back(left, delay=0)
+            await self._give_back(await self._claimed(deliveries, alone=alone), delay=0)
         while self.in_hand:  # finish what runs; what hangs is settled by its time-out
             self._room.clear()
             await self._room.wait()
@@ -250,14 +256,14 @@ class Lane:
         """Find out what was claimed when no answer came, to give it back: left as it is, it would count as
         lost with this process."""
         started: list[Started] = []
-        tries = 0
+        until: float | None = None
         while True:
             try:
                 started = (await self._attempts.take(deliveries, alone=alone)).started
                 break
             except Unavailable as exc:
-                tries += 1
-                if not await self._may_try_again(exc, tries):
+                until = until or self._last_try()
+                if not await self._may_try_again(exc, until):
                     break  # claimed or not, they are free once this process has departed
         kept = {id(one.delivery) for one in started}
         self._let_go([d for d in deliveries if id(d) not in kept], 0)
@@ -346,7 +352,7 @@ class Lane:
         """End attempts, however long the backends are away: nobody else will, while this process lives."""
         ended = list(batch)
         results: list[tuple[Ended, Result]] | None = None
-        tries = 0
+        until: float | None = None
         while ended:
             try:
                 if results is None:
@@ -360,8 +366,8 @@ class Lane:
                     events.emit(events.BACKEND_AWAY, logging.WARNING, detail=exc.detail)
                     self._away = exc  # no more of this route until a probe of the store succeeds
                     continue
-                tries += self.stopping
-                if not await self._may_try_again(exc, tries):
+                until = until or self._last_try()
+                if not await self._may_try_again(exc, until):
                     # What is not ended is recalled once this process has departed; what is not acked
                     # comes again, and its row refuses it.
                     break
@@ -396,15 +402,19 @@ class Lane:
                 except Unavailable as exc:
                     events.emit(events.BACKEND_AWAY, logging.WARNING, detail=exc.detail)
 
-    async def _may_try_again(self, exc: Unavailable, tries: int) -> bool:
-        """Wait until what failed may be tried again. A lane that is to stop gives up when the backends are
-        still away, or after a few tries: a full disk can be read."""
+    def _last_try(self) -> float | None:
+        """Until when what failed just now may be tried again; None: as long as it takes."""
+        return time.monotonic() + _DEPART_SECONDS if self.departing else None
+
+    async def _may_try_again(self, exc: Unavailable, until: float | None) -> bool:
+        """Wait until what failed may be tried again. A lane whose process ends gives up when the backends are
+        still away, or seem to be back for too long without that: a full disk can be read."""
         back = await self._wait_for_backends(exc, ending=True)
-        return not self.stopping or (back and tries < _MOST_TRIES_TO_STOP)
+        return not self.departing or (back and (until is None or time.monotonic() < until))
 
     async def _wait_for_backends(self, exc: Unavailable, *, ending: bool = False) -> bool:
-        """Take nothing more from this queue until all three backends answer again; False when it is to stop
-        before they do."""
+        """Take nothing more from this queue until all three backends answer again; False when there is no
+        waiting for that any more."""
         events.emit(events.ROUTE_PAUSED, logging.WARNING, queue=self.queue, code=exc.code, detail=exc.detail)
         pause = 0.2
         while ending or not self.stopping:
@@ -414,7 +424,7 @@ class Lane:
                 for backend in self._backends:
                     await backend.check()
             except Unavailable:
-                if self.stopping:
+                if self.departing:
                     return False
                 continue
             return True

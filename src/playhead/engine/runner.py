@@ -74,6 +74,7 @@ class Slots(Generic[T]):
         self._limit = limit
         self._clock = clock
         self._looked = clock()
+        self._stood_still = False
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[Job[T] | None] = queue.SimpleQueue()
         self._ended: deque[Job[T]] = deque()
@@ -156,12 +157,16 @@ class Slots(Generic[T]):
                 over = now - job.started - job.timeout
                 if over > (_CANCEL_SECONDS if job.is_async else 0):
                     late.append((ident, job))
-                if over > 0 and job.is_async and not job.over:
+                # One that waits for its turn has not begun: its time begins anew then.
+                if over > 0 and job.is_async and not job.over and (job.task or over > _CANCEL_SECONDS):
                     job.over = True
                     if self._async_loop:
                         self._async_loop.call_soon_threadsafe(_cancel, job)
-            if not stood_still:  # else those whose time was over before had none to come back
+            # After a standstill those whose time was over before had none to come back. Two in a row are
+            # none: jobs keep this thread from its turn.
+            if not stood_still or self._stood_still:
                 self.hanging = hanging
+            self._stood_still = stood_still > 0
         for ident, job in late:
             self._settle(ident, job, error=TimedOut())
 

@@ -62,6 +62,7 @@ class WorkerService:
 
     Args:
         driving: the jobs that this process drives just now.
+        waiting: those of them that only wait, as for a queue that takes nothing.
         clock: seconds that only grow.
     """
 
@@ -75,6 +76,7 @@ class WorkerService:
         *,
         rest: Rest = asyncio.sleep,
         driving: Callable[[], Collection[UUID]] = tuple,
+        waiting: Callable[[], Collection[UUID]] = tuple,
         clock: Callable[[], float] = time.monotonic,
         tally: Tally | None = None,
         tracer: Tracer = OFF,
@@ -86,6 +88,7 @@ class WorkerService:
         self._settings = settings
         self._rest = rest
         self._driving = driving
+        self._waiting = waiting
         self._clock = clock
         self._tally = tally or Tally()
         self._tracer = tracer
@@ -142,9 +145,9 @@ class WorkerService:
                         break
                 await self._nap(0.05 if until or until_idle else _SUBSCRIBE_SECONDS)
         finally:
-            for lane in self._lanes.values():
-                lane.stop()
             lanes = self._all_lanes()
+            for lane in lanes:
+                lane.stop(departing=True)
             await self._end_of(lanes, expire)
             expire.cancel()
             self._lanes.clear()
@@ -246,15 +249,23 @@ class WorkerService:
             return None
 
     async def _is_being_listed(self, execution: Execution, lacking: Collection[str]) -> bool:
-        """Whether it is known that messages may be added to an execution: by this process, or, of a replay,
-        by any, to a queue that this worker works. Raises `Unavailable`."""
-        batch = execution.replay_batch_id
-        if execution.execution_id not in self._driving():
-            if batch is None or (replay := await self._catalog.replay(batch)) is None:
+        """Whether it is known that messages may be added to an execution: to a run by this process, and to a
+        replay by any, if a queue that this worker works gets them, or by this one, if it gets on.
+
+        Raises `Unavailable`.
+        """
+        job, batch = execution.execution_id, execution.replay_batch_id
+        if batch is None:
+            if job not in self._driving():
                 return False
-            if replay.state != "publishing" or replay.to_queue not in self._lanes.keys() - lacking:
+        else:
+            replay = await self._catalog.replay(batch)
+            if replay is None or replay.state != "publishing":
                 return False
-        return not await self._catalog.is_listed(execution.execution_id)
+            gets_on = job in self._driving() and job not in self._waiting()
+            if not gets_on and replay.to_queue not in self._lanes.keys() - lacking:
+                return False
+        return not await self._catalog.is_listed(job)
 
     def _lacking(self) -> dict[str, str]:
         """Queues of which this process can't work what waits, and why."""
