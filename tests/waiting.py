@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from playhead.errors import Unavailable
 from playhead.ports.broker import Broker, Delivery
 
 T = TypeVar("T")
@@ -82,7 +83,15 @@ async def take(
     while len(taken) < count:
         assert time.monotonic() < end, f"{len(taken)} of {count} came"
         most = limit or count - len(taken)
-        some = await broker.receive(queue, most, wait=seconds / 6)
+        try:
+            some = await broker.receive(queue, most, wait=seconds / 6)
+        except Unavailable:
+            # RabbitMQ 4.0.5 may end a connection on which a new queue is declared while another declares it.
+            # What was taken would come again.
+            if taken:
+                raise
+            await asyncio.sleep(0.05)
+            continue
         assert len(some) <= most
         taken += some
     return taken
