@@ -220,8 +220,8 @@ class Slots(Generic[T]):
             job = self._jobs.get()
             if job is None:
                 continue
-            job.started = self._clock()
-            with self._lock:
+            with self._lock:  # no look comes between: a standstill here would be the job's time
+                job.started = self._clock()
                 self._running[ident] = job
             try:
                 result, error = job.work(), None

@@ -126,7 +126,6 @@ class WorkerService:
         self._stop = stop or asyncio.Event()
         quiet, looked = 0.0, self._clock()
         left: dict[str, str] = {}
-        lanes: list[Lane] = []
         expire = asyncio.create_task(self._expire_loop(), name="the loop that sees to time-outs")
         try:
             while not self._stop.is_set() and self.hung is None:
