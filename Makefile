@@ -10,7 +10,7 @@ PINNED = -c $(VENV)/pins.txt
 UNPINNED = || { echo "the pinned versions can't be had here: taking the newest that fit" >&2; 
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-production test setup-deploy test-deploy lint format lock bench bench-full faults serve docs setup-docs reference clean
+.PHONY: help setup demo demo-production test setup-deploy test-deploy lint plain format lock bench bench-full faults serve docs setup-docs reference clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -92,7 +92,10 @@ lint: $(VENV)/.setup-dev ## style, types and the direction of imports
 	@$(BIN)/mypy src tests tools $(if $(wildcard bench/*.py),bench)
 	@$(BIN)/lint-imports --no-logo importlinter.toml
 
-format: $(VENV)/.setup-dev ## mend what ruff can mend
+plain: $(VENV)/.setup ## list phrases to rewrite in plain English (make plain ARGS="--count", or a path)
+	@$(BIN)/python -m tools.plain $(ARGS)
+
+format: $(VENV)/.setup-dev ## fix what ruff can fix
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
