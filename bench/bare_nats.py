@@ -18,7 +18,7 @@ from playhead.backends.broker_nats import streams
 from playhead.backends.broker_nats.address import parse
 from playhead.backends.broker_nats.frames import MESSAGE_ID, Frames, subject_of
 from playhead.backends.broker_nats.link import Link
-from playhead.envelope import Call
+from playhead.envelope import Dispatch
 
 _HELLO = (
     b'CONNECT {"verbose":false,"pedantic":false,"headers":true,"no_responders":true,"protocol":1}\r\n'
@@ -31,7 +31,7 @@ WINDOWS = (1000, 4000)
 _FLYING = 256
 
 
-def rates(port: int, url: str, queue: str, calls: Sequence[Call]) -> dict[int, float]:
+def rates(port: int, url: str, queue: str, calls: Sequence[Dispatch]) -> dict[int, float]:
     """Messages a second for each window, each into a new stream of the queue `queue` and a number."""
     found = {}
     for window in WINDOWS:
@@ -41,12 +41,12 @@ def rates(port: int, url: str, queue: str, calls: Sequence[Call]) -> dict[int, f
     return found
 
 
-def library_rate(url: str, queue: str, calls: Sequence[Call]) -> float:
+def library_rate(url: str, queue: str, calls: Sequence[Dispatch]) -> float:
     """Messages a second of nats-py, as its makers mean it: `js.publish`, 256 in flight. No rows either."""
     return asyncio.run(_library_rate(url, queue, calls))
 
 
-async def _library_rate(url: str, queue: str, calls: Sequence[Call]) -> float:
+async def _library_rate(url: str, queue: str, calls: Sequence[Dispatch]) -> float:
     await _declare(url, queue)
     client = await nats.connect(url)
     stream = client.jetstream()
@@ -73,7 +73,7 @@ async def _declare(url: str, queue: str) -> None:
         await link.close()
 
 
-def _frames(queue: str, calls: Sequence[Call]) -> list[bytes]:
+def _frames(queue: str, calls: Sequence[Dispatch]) -> list[bytes]:
     """The calls as commands, some in a piece; they go to `queue` whatever they say."""
     there = calls[0].headers
     headers = type(there)(

@@ -17,7 +17,7 @@ from pamqp.commands import Basic
 from pamqp.common import FieldTable
 
 from bench.sites import delete_queues
-from playhead.envelope import Call
+from playhead.envelope import Dispatch
 
 WAYS = tuple((client, flying) for client in ("aio-pika", "aiormq") for flying in (64, 256))
 """Client, and messages in flight."""
@@ -25,7 +25,7 @@ WAYS = tuple((client, flying) for client in ("aio-pika", "aiormq") for flying in
 _ARGUMENTS: FieldTable = {"x-queue-type": "quorum", "x-delivery-limit": -1}
 
 
-def rates(url: str, queue: str, calls: Sequence[Call]) -> dict[str, float]:
+def rates(url: str, queue: str, calls: Sequence[Dispatch]) -> dict[str, float]:
     """Confirmed messages a second for each way, each into a new queue."""
     return {
         f"{client}, {flying} in flight": asyncio.run(_rate(url, queue, calls, client, flying))
@@ -33,7 +33,7 @@ def rates(url: str, queue: str, calls: Sequence[Call]) -> dict[str, float]:
     }
 
 
-async def _rate(url: str, queue: str, calls: Sequence[Call], client: str, flying: int) -> float:
+async def _rate(url: str, queue: str, calls: Sequence[Dispatch], client: str, flying: int) -> float:
     ways = {"aio-pika": _aio_pika, "aiormq": _aiormq}
     try:
         return len(calls) / await ways[client](url, queue, calls, flying)
@@ -41,14 +41,14 @@ async def _rate(url: str, queue: str, calls: Sequence[Call], client: str, flying
         await delete_queues(url, [queue])
 
 
-async def _aio_pika(url: str, queue: str, calls: Sequence[Call], flying: int) -> float:
+async def _aio_pika(url: str, queue: str, calls: Sequence[Dispatch], flying: int) -> float:
     connection = await aio_pika.connect(url)
     async with connection:
         channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
         await channel.declare_queue(queue, durable=True, arguments=_ARGUMENTS)
         exchange = channel.default_exchange
 
-        async def publish(call: Call) -> None:
+        async def publish(call: Dispatch) -> None:
             await exchange.publish(
                 aio_pika.Message(
                     call.payload().encode(),
@@ -64,13 +64,13 @@ async def _aio_pika(url: str, queue: str, calls: Sequence[Call], flying: int) ->
         return await _in_flight(publish, calls, flying)
 
 
-async def _aiormq(url: str, queue: str, calls: Sequence[Call], flying: int) -> float:
+async def _aiormq(url: str, queue: str, calls: Sequence[Dispatch], flying: int) -> float:
     connection = await aiormq.connect(url)
     try:
         channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
         await channel.queue_declare(queue, durable=True, arguments=_ARGUMENTS)
 
-        async def publish(call: Call) -> None:
+        async def publish(call: Dispatch) -> None:
             await channel.basic_publish(
                 call.payload().encode(),
                 routing_key=queue,
@@ -88,7 +88,9 @@ async def _aiormq(url: str, queue: str, calls: Sequence[Call], flying: int) -> f
         await connection.close()
 
 
-async def _in_flight(publish: Callable[[Call], Awaitable[None]], calls: Sequence[Call], flying: int) -> float:
+async def _in_flight(
+    publish: Callable[[Dispatch], Awaitable[None]], calls: Sequence[Dispatch], flying: int
+) -> float:
     """Seconds until all are confirmed, `flying` at a time."""
     rest = iter(calls)
 
@@ -101,5 +103,5 @@ async def _in_flight(publish: Callable[[Call], Awaitable[None]], calls: Sequence
     return time.perf_counter() - began
 
 
-def _headers(call: Call) -> HeadersType:
+def _headers(call: Dispatch) -> HeadersType:
     return {**call.headers.shared(), **call.own_headers()}

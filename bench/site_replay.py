@@ -14,7 +14,7 @@ from bench.machine import say, scratch
 from bench.processor import Spending
 from bench.sites import BROKERS, Absent, Site, Stand
 from playhead.bootstrap import open_runtime
-from playhead.envelope import Call, Headers
+from playhead.envelope import Dispatch, Headers
 from playhead.ids import mint, text, uuid7
 from playhead.services.replay import ReplayRequest
 
@@ -87,7 +87,7 @@ def _figure(
     )
 
 
-def _bare(stand: Stand, broker: str, calls: list[Call]) -> tuple[float, str]:
+def _bare(stand: Stand, broker: str, calls: list[Dispatch]) -> tuple[float, str]:
     """The rate of who is fastest, and who that was."""
     if broker == "nats":
         server = stand.server("nats")
@@ -101,12 +101,12 @@ def _bare(stand: Stand, broker: str, calls: list[Call]) -> tuple[float, str]:
     return 0.0, ""
 
 
-def _calls(execution: UUID, count: int) -> list[Call]:
+def _calls(execution: UUID, count: int) -> list[Dispatch]:
     """What a replay of the stage publishes."""
     headers = Headers(f"bench.{ROUTE}", uuid7(), "bench", 1, ROUTE, uuid7())
     ids = map(text, mint(count))
     return [
-        Call(headers, cid, 0, None, f"{execution}/{STAGE}/{path}", ordinal=n)
+        Dispatch(headers, cid, 0, None, f"{execution}/{STAGE}/{path}", ordinal=n)
         for n, (cid, path) in enumerate(zip(ids, paths(count), strict=True), 1)
     ]
 

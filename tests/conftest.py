@@ -54,16 +54,16 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if (told := getattr(session.config, "workeroutput", None)) is not None:
         told["servers"] = said
     else:
-        _hear(said)
+        raise_task_failure(said)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
     if said := getattr(node, "workeroutput", {}).get("servers"):
-        _hear(said)
+        raise_task_failure(said)
 
 
-def _hear(said: dict[str, Any]) -> None:
+def raise_task_failure(said: dict[str, Any]) -> None:
     _MISSING.update(said["missing"])
     if said["kept"]:
         _KEPT.append(said["kept"])

@@ -49,7 +49,7 @@ class Headers:
         return headers
 
 
-class Call(NamedTuple):
+class Dispatch(NamedTuple):
     """A row that is to be called: all that its message says.
 
     Attributes:

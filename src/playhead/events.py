@@ -15,7 +15,7 @@ WORKER_STOPPED = "worker_stopped"
 MESSAGE_COMPLETED = "message_completed"
 MESSAGE_RETRIED = "message_retried"
 MESSAGE_DEAD = "message_dead"
-MESSAGE_GIVEN_BACK = "message_given_back"
+MESSAGE_RELEASED = "message_released"
 MESSAGE_FENCED = "message_fenced"
 UNKNOWN_MESSAGE = "unknown_message"
 ADAPTER_HANGS = "adapter_hangs"
@@ -31,7 +31,7 @@ RECALLED = "messages_recalled"
 NOT_TAKEN = "messages_not_taken"
 KEYS_REFUSED = "keys_refused"
 RESENT = "dead_letters_resent"
-BACKEND_AWAY = "backend_away"
+BACKEND_UNAVAILABLE = "backend_unavailable"
 QUEUE_DIFFERS = "queue_differs"
 BACKEND_BACK = "backend_back"
 LOOP_FAILED = "loop_failed"
@@ -78,10 +78,10 @@ EVENTS = (
         "refused its call (`publish_refused`).",
     ),
     Event(
-        MESSAGE_GIVEN_BACK,
+        MESSAGE_RELEASED,
         ("warning",),
         _MESSAGE,
-        "An attempt could not be made, and does not count: `backend_away` or `route_paused` says why.",
+        "An attempt could not be made, and does not count: `backend_unavailable` or `route_paused` says why.",
     ),
     Event(
         MESSAGE_FENCED,
@@ -153,7 +153,7 @@ EVENTS = (
         ("correlation_id", "method", "route", "status", "seconds"),
         "A request was answered.",
     ),
-    Event(BACKEND_AWAY, ("warning",), _BACKEND, "A backend can't be reached; it is tried again."),
+    Event(BACKEND_UNAVAILABLE, ("warning",), _BACKEND, "A backend can't be reached; it is tried again."),
     Event(BACKEND_BACK, ("info",), ("backend", "link", "detail"), "It can be reached again."),
     Event(
         ROUTE_PAUSED,

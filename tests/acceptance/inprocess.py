@@ -22,8 +22,8 @@ from playhead import __version__
 from playhead.api.app import create_app
 from playhead.api.callers import Hosts
 from playhead.bootstrap import Runtime, open_runtime
-from playhead.envelope import Call, Message
-from playhead.ports.broker import Broker, Delivery, Outcome
+from playhead.envelope import Dispatch, Message
+from playhead.ports.broker import Broker, Delivery, PublishResult
 from playhead.ports.store import Store
 from playhead.services.replay import ReplayService
 from playhead.settings import Settings
@@ -242,14 +242,14 @@ class Tampered:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self.instead: Callable[[Call], Outcome | None] = lambda call: None
-        self.answer: Callable[[Call], Outcome | None] = lambda call: None
-        self.sent: list[Call] = []
+        self.instead: Callable[[Dispatch], PublishResult | None] = lambda call: None
+        self.answer: Callable[[Dispatch], PublishResult | None] = lambda call: None
+        self.sent: list[Dispatch] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._broker, name)
 
-    async def publish(self, calls: Sequence[Call]) -> list[Outcome]:
+    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
         heard = []
         for call in calls:
             outcome = self.instead(call)

@@ -493,7 +493,7 @@ def test_serve_says_where_it_listens_before_anything_else(shell):
     process = shell.start("serve", "--port", "0")
     assert process.stderr is not None
     assert process.stderr.readline().startswith("Playhead listening on http://127.0.0.1:")
-    assert "backend_away" in process.stderr.readline()
+    assert "backend_unavailable" in process.stderr.readline()
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 0

@@ -16,7 +16,7 @@ import pytest
 from playhead.backends.store_memory import MemoryStore
 from playhead.errors import broker_unavailable
 from playhead.ids import uuid7
-from playhead.ports.broker import Outcome
+from playhead.ports.broker import PublishResult
 from playhead.ports.store import Blob
 from tests.acceptance.inprocess import Playhead, Tampered, opened, until, until_waiting
 
@@ -42,7 +42,7 @@ routes:
 """
 FILES = {"a-b.txt": "one two", "a.txt": "three", "a/x.txt": "four"}
 CUT = ["a-b/0001.txt", "a-b/0002.txt", "a/0001.txt", "a/x/0001.txt"]
-NO_ANSWER = Outcome("uncertain", "no answer")
+NO_ANSWER = PublishResult("uncertain", "no answer")
 
 
 @pytest.fixture(scope="module")
@@ -586,7 +586,7 @@ async def test_a_replay_that_is_stuck_before_its_end_is_503_with_its_place_and_g
     stuck = asyncio.Event()
 
     class Stuck(Tampered):
-        async def publish(self, calls: Any) -> list[Outcome]:
+        async def publish(self, calls: Any) -> list[PublishResult]:
             await stuck.wait()
             return await super().publish(calls)
 
@@ -608,7 +608,7 @@ async def test_what_the_broker_refuses_is_counted_exactly(ph: Playhead):
     ph.replay_over(broker=broker)
     refused = {f"pages/{n:02}.txt" for n in (6, 13)}
     broker.instead = lambda call: (
-        Outcome("refused", "too odd") if call.object_key.partition("/")[2] in refused else None
+        PublishResult("refused", "too odd") if call.object_key.partition("/")[2] in refused else None
     )
     answer = await ph.replay(str(execution), "pages", "docs/split")
     numbers = (answer["objects_found"], answer["objects_published"], answer["objects_failed"])
@@ -634,7 +634,7 @@ async def test_of_many_errors_a_hundred_lines_are_told_and_the_last_counts_the_r
     for n in range(150):
         ph.put(execution, f"pages/{n:03}.txt")
     broker = Tampered(ph.rt.broker)
-    broker.instead = lambda call: Outcome("refused", "no")
+    broker.instead = lambda call: PublishResult("refused", "no")
     ph.replay_over(broker=broker)
     answer = await ph.replay(str(execution), "pages", "docs/split")
     assert (answer["objects_found"], answer["objects_failed"]) == (150, 150)

@@ -210,11 +210,11 @@ routes: {a: {inbound: {prefetch: 8}, adapters: [{type: special}], outbound: {sta
         execution = await newer.submit({f"{n}.txt": "x" for n in range(8)})
         async with ph.working():
 
-            async def given_back() -> bool:
+            async def released() -> bool:
                 rows = await ph.messages(execution)
                 return {(r["status"], r["attempts"]) for r in rows} == {("retry", 1)}
 
-            await until(given_back, 10)  # all at once: one by one, it would take ten times as long
+            await until(released, 10)  # all at once: one by one, it would take ten times as long
             async with newer.working():
                 ended = await newer.ended(execution)
     assert (ended["status"], ended["counts"]["completed"]) == ("completed", 8)

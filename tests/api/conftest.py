@@ -23,11 +23,12 @@ from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
 from playhead.bootstrap import search_index
 from playhead.config import parse
-from playhead.envelope import Call
+from playhead.counters import Counters
+from playhead.envelope import Dispatch
 from playhead.errors import PlayheadError
 from playhead.model import Execution, Replay
 from playhead.ports.adapter import AdapterSpec, spec_of
-from playhead.ports.broker import Outcome
+from playhead.ports.broker import PublishResult
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.store import Blob
 from playhead.services import Services
@@ -43,7 +44,6 @@ from playhead.services.take import TakeService
 from playhead.services.watch import WatchService
 from playhead.services.worker import WorkerService, WorkerSettings
 from playhead.settings import Settings
-from playhead.tally import Tally
 
 OWNER = "test-process"
 HOSTS = Hosts(loopback=True, named=frozenset({"playhead"}))
@@ -129,7 +129,7 @@ class FickleMemoryBroker(MemoryBroker):
         super().__init__(pause=pause)
         self._publish_outage = publish_outage
 
-    async def publish(self, calls: Sequence[Call]) -> list[Outcome]:
+    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
         await self._publish_outage()
         return await super().publish(calls)
 
@@ -173,7 +173,7 @@ class Playhead:
         self.catalog = MemoryCatalog(pause=self.catalog_outage, heartbeat_seconds=60)
         self._data_dir = data_dir
         self._adapters = _specs()
-        self._tally = Tally()
+        self._counters = Counters()
         self._tasks: set[asyncio.Task[None]] = set()
         self.replays = ReplayService(
             *(self.catalog, self.store, self.broker),
@@ -181,7 +181,7 @@ class Playhead:
             lease=15,
             settle=30,
             spawn=self._spawn,
-            tally=self._tally,
+            counters=self._counters,
         )
         browse = BrowseService(self.catalog, self.store, self.broker, self._adapters)
         self._looking = Looking(browse)
@@ -231,7 +231,7 @@ class Playhead:
             worker=OWNER, visibility=30, data_dir=self._data_dir, max_object_bytes=MAX_UPLOAD
         )
         worker = WorkerService(
-            *(self.catalog, self.broker, self.store, self._adapters, settings), tally=self._tally
+            *(self.catalog, self.broker, self.store, self._adapters, settings), counters=self._counters
         )
         await worker.run(until_idle=True)
         await self.beat()
@@ -245,7 +245,7 @@ class Playhead:
 
     async def beat(self) -> None:
         """Say that the process is alive, and what it has counted."""
-        await self.catalog.heartbeat(Process(OWNER, "serve", "here", 1), (), self._tally.numbers())
+        await self.catalog.heartbeat(Process(OWNER, "serve", "here", 1), (), self._counters.numbers())
 
     async def close(self) -> None:
         for task in self._tasks:

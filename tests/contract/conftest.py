@@ -20,13 +20,13 @@ from uuid import UUID
 
 import pytest
 
-from playhead.envelope import Call
+from playhead.envelope import Dispatch
 from playhead.ids import uuid7
 from playhead.keys import content_type_of
 from playhead.model import Config, Counts, ErrorHandling, Execution, Lineage, Replay, Route
 from playhead.ports.broker import Broker
 from playhead.ports.catalog import Catalog
-from playhead.ports.catalog.jobs import Held, Input, Listed
+from playhead.ports.catalog.jobs import Input, LeasedJob, Listed
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import Binding, Bound, Claim, Done, Failed, NewOutput, Refusal, Unbound
 from tests.servers.schema import schema
@@ -341,7 +341,7 @@ class Started:
     """A run or a replay whose objects are listed. `ids` are those of its calls, in order."""
 
     execution: UUID
-    calls: list[Call]
+    calls: list[Dispatch]
     batch: UUID | None = None
 
     @property
@@ -403,7 +403,7 @@ class Lab:
         return NewOutput(path, len(content), digest, fingerprint, kind, attributes)
 
     @staticmethod
-    def ids(calls: Sequence[Call]) -> list[UUID]:
+    def ids(calls: Sequence[Dispatch]) -> list[UUID]:
         return [UUID(call.correlation_id) for call in calls]
 
     @staticmethod
@@ -456,12 +456,12 @@ class Lab:
             route=route,
         )
 
-    async def hold(self, job: UUID, owner: str = "w1") -> Held:
+    async def hold(self, job: UUID, owner: str = "w1") -> LeasedJob:
         held = await self.catalog.acquire(job, owner=owner, lease=LEASE)
         assert held is not None, "the job is free"
         return held
 
-    async def list_all(self, held: Held, *keys: str, last: bool = True) -> list[Call]:
+    async def list_all(self, held: LeasedJob, *keys: str, last: bool = True) -> list[Dispatch]:
         """Record keys as one page of the stage that was asked for."""
         calls = await self.catalog.record(
             held, [Listed(key, held.default_stage) for key in keys], cursor=keys[-1], last=last
@@ -469,7 +469,7 @@ class Lab:
         assert calls is not None, "the page is recorded"
         return calls
 
-    async def publish_all(self, held: Held, calls: Sequence[Call]) -> None:
+    async def publish_all(self, held: LeasedJob, calls: Sequence[Dispatch]) -> None:
         """Mark everything as published and end the job."""
         assert await self.catalog.mark(held, calls[-1].ordinal or 0)
         assert await self.catalog.close_job(held)
@@ -513,14 +513,14 @@ class Lab:
         assert isinstance(answer, list), f"the outputs can be bound, but: {answer}"
         return answer
 
-    async def done(self, claim: Claim, *outputs: NewOutput, publisher: str = "w1") -> list[Call]:
+    async def done(self, claim: Claim, *outputs: NewOutput, publisher: str = "w1") -> list[Dispatch]:
         """Bind and finish; returns the children."""
         keys = [bound.key for bound in await self.bind(claim, *outputs)] if outputs else []
         (answer,) = await self.catalog.finish(publisher, [Done(claim.correlation_id, claim.attempt, keys)])
         assert answer is not None, "the token holds"
         return answer.children
 
-    async def work(self, identity: UUID, *outputs: NewOutput, worker: str = "w1") -> list[Call]:
+    async def work(self, identity: UUID, *outputs: NewOutput, worker: str = "w1") -> list[Dispatch]:
         """Claim, bind, finish; returns the children."""
         return await self.done(await self.claim(identity, worker), *outputs, publisher=worker)
 

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from playhead.envelope import Call, Headers
+from playhead.envelope import Dispatch, Headers
 from playhead.ids import uuid7
 from playhead.ports.broker import CONFIRMED, Broker, Delivery, Depth
 from tests.waiting import take
@@ -38,9 +38,11 @@ def shared(queue: str = "docs.convert", *, batch: UUID | None = None) -> Headers
     return Headers(queue, uuid7(), "docs", 3, "convert", batch)
 
 
-def calls(count: int, headers: Headers | None = None) -> list[Call]:
+def calls(count: int, headers: Headers | None = None) -> list[Dispatch]:
     headers = headers or shared()
-    return [Call(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/{n}") for n in range(count)]
+    return [
+        Dispatch(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/{n}") for n in range(count)
+    ]
 
 
 def ids(deliveries: list[Delivery]) -> list[str]:
@@ -132,7 +134,7 @@ async def test_a_published_call_is_confirmed_and_handed_out(broker: Broker):
 async def test_a_message_carries_exactly_the_headers_of_its_call(broker: Broker):
     batch, parent = uuid7(), uuid7()
     headers = shared(batch=batch)
-    call = Call(headers, str(uuid7()), 2, str(parent), "key")
+    call = Dispatch(headers, str(uuid7()), 2, str(parent), "key")
     await broker.publish([call])
 
     (delivery,) = await take(broker, 1)
@@ -453,7 +455,9 @@ async def test_a_queue_that_never_was_has_no_depth(broker: Broker):
 
 async def test_peek_shows_the_first_calls_as_they_travel(broker: Broker):
     headers = shared()
-    made = [Call(headers, str(uuid7()), 0, None, key) for key in ('e/input/"ü"\\n', "e/input/b", "e/input/c")]
+    made = [
+        Dispatch(headers, str(uuid7()), 0, None, key) for key in ('e/input/"ü"\\n', "e/input/b", "e/input/c")
+    ]
     await broker.publish(made)
 
     seen = await broker.peek("docs.convert", 2)

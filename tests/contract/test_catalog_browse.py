@@ -152,11 +152,11 @@ async def test_an_execution_without_a_config_has_no_routes(catalog: Catalog, lab
 async def test_keys_are_unstored_when_their_row_says_so_and_only_then(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md", "b.md")
     claim = await lab.claim(run.ids[0])
-    await lab.bind(claim, lab.output("burnt.md", "1"))
+    await lab.bind(claim, lab.output("superseded.md", "1"))
     await lab.fail(claim, delay=0)
     await lab.work(run.ids[0], lab.output("stored.md"))
     await lab.bind(await lab.claim(run.ids[1]), lab.output("writing.md"))
-    asked = [f"{run.execution}/pages/{name}.md" for name in ("burnt", "others", "stored", "writing")]
+    asked = [f"{run.execution}/pages/{name}.md" for name in ("superseded", "others", "stored", "writing")]
 
     assert await catalog.unstored(asked) == {asked[0], asked[3]}
     assert await catalog.unstored(asked[1:3]) == set()

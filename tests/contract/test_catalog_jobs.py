@@ -13,7 +13,7 @@ from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.ports.catalog.jobs import Listed
 from playhead.ports.catalog.upkeep import Process
-from playhead.ports.catalog.work import Claim, Done, Failed, Finished, GivenBack
+from playhead.ports.catalog.work import Claim, Done, Failed, Finished, Released
 
 if TYPE_CHECKING:
     from playhead.model import Config
@@ -452,7 +452,7 @@ async def test_a_page_becomes_rows_in_the_order_given(catalog: Catalog, lab: Lab
 async def test_a_page_leaves_out_objects_that_were_never_stored(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     claim = await lab.claim(run.ids[0])
-    await lab.bind(claim, lab.output("burnt.md", "1"))
+    await lab.bind(claim, lab.output("superseded.md", "1"))
     await lab.fail(claim, delay=0)
     again = await lab.claim(run.ids[0])
     await lab.done(again, lab.output("stored.md", "2"))
@@ -460,7 +460,7 @@ async def test_a_page_leaves_out_objects_that_were_never_stored(catalog: Catalog
     await lab.bind(await lab.claim(other.ids[0]), lab.output("writing.md"))
     found = sorted(
         [
-            *keys(run.execution, "burnt.md", "stored.md", stage="pages"),
+            *keys(run.execution, "superseded.md", "stored.md", stage="pages"),
             *keys(other.execution, "writing.md", stage="pages"),
         ]
     )
@@ -934,7 +934,7 @@ async def test_a_row_that_is_called_again_was_published_all_the_same(catalog: Ca
     started = await lab.started_replay(source, *keys(source, "a.md"))
     assert started.batch
 
-    assert len(await catalog.recall_unheard("w1", "docs.convert", limit=10)) == 1
+    assert len(await catalog.redeliver_lost("w1", "docs.convert", limit=10)) == 1
 
     after = await lab.replay(started.batch)
     assert (after.objects_published, after.objects_failed) == (1, 0)
@@ -1119,7 +1119,7 @@ async def test_a_running_message_of_a_cancelled_execution_may_end(catalog: Catal
         [
             Done(done.correlation_id, done.attempt, [bound[0].key]),
             Failed(failed.correlation_id, failed.attempt, "adapter_error", "it broke", delay=1),
-            GivenBack(back.correlation_id, back.attempt, 1),
+            Released(back.correlation_id, back.attempt, 1),
         ],
     )
 

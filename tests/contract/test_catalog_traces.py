@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from playhead.envelope import Call
+from playhead.envelope import Dispatch
 from playhead.ids import uuid7
 from playhead.ports.catalog import Catalog
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-async def traced(catalog: Catalog, lab: Lab, *paths: str) -> tuple[UUID, list[Call]]:
+async def traced(catalog: Catalog, lab: Lab, *paths: str) -> tuple[UUID, list[Dispatch]]:
     """A run under a span, with its calls published; its job is not closed."""
     version = await lab.save(lab.DOCS)
     run = await catalog.open_run(
@@ -34,7 +34,7 @@ async def traced(catalog: Catalog, lab: Lab, *paths: str) -> tuple[UUID, list[Ca
     return execution, calls
 
 
-def spans(calls: Sequence[Call]) -> list[str | None]:
+def spans(calls: Sequence[Dispatch]) -> list[str | None]:
     return [call.headers.shared().get("traceparent") for call in calls]
 
 
@@ -117,7 +117,7 @@ async def test_a_retry_is_called_under_the_span_however_late_it_is(catalog: Cata
 async def test_what_a_broker_lost_is_called_under_the_span(catalog: Catalog, lab: Lab):
     await traced(catalog, lab, "a.md")
 
-    assert spans(await catalog.recall_unheard("w2", "docs.convert", limit=10)) == [TRACEPARENT]
+    assert spans(await catalog.redeliver_lost("w2", "docs.convert", limit=10)) == [TRACEPARENT]
 
 
 async def test_a_dead_letter_that_is_sent_again_is_called_under_the_span(catalog: Catalog, lab: Lab):

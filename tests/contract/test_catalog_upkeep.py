@@ -89,14 +89,14 @@ def process(name: str) -> Process:
 
 
 async def test_what_processes_have_counted_is_added_up(catalog: Catalog, lab: Lab):
-    assert await catalog.tallies() == {}
+    assert await catalog.counters() == {}
     await catalog.heartbeat(process("w1"), (), {CONVERT: {"completed": [2], "age_seconds": [0.5, 1, 0]}})
     await catalog.heartbeat(process("w1"), (), {CONVERT: {"completed": [3], "age_seconds": [0.75, 2, 0]}})
     await catalog.heartbeat(
         process("w2"), (), {CONVERT: {"completed": [4]}, ("docs", "split"): {"dead": [1]}}
     )
 
-    assert await catalog.tallies() == {
+    assert await catalog.counters() == {
         CONVERT: {"completed": [7], "age_seconds": [0.75, 2, 0]},
         ("docs", "split"): {"dead": [1]},
     }
@@ -108,21 +108,21 @@ async def test_what_a_departed_process_has_counted_is_kept_once(catalog: Catalog
 
     await catalog.depart("w1", {CONVERT: {"completed": [5]}})
     await catalog.depart("w1", {CONVERT: {"completed": [5]}})
-    assert await catalog.tallies() == {CONVERT: {"completed": [9]}}
+    assert await catalog.counters() == {CONVERT: {"completed": [9]}}
 
     await catalog.depart("w2")
-    assert await catalog.tallies() == {CONVERT: {"completed": [9]}}
+    assert await catalog.counters() == {CONVERT: {"completed": [9]}}
 
 
 async def test_what_a_dead_process_has_counted_stays_when_it_is_forgotten(catalog: Catalog, lab: Lab):
     await catalog.heartbeat(process("w1"), (), {CONVERT: {"completed": [3]}})
     lab.clock.advance(1_000_000)
-    assert await catalog.tallies() == {CONVERT: {"completed": [3]}}
+    assert await catalog.counters() == {CONVERT: {"completed": [3]}}
 
     await catalog.maintain()
     await catalog.maintain()
 
-    assert await catalog.tallies() == {CONVERT: {"completed": [3]}}
+    assert await catalog.counters() == {CONVERT: {"completed": [3]}}
 
 
 async def test_a_process_that_was_forgotten_hears_it_and_is_not_counted_twice(catalog: Catalog, lab: Lab):
@@ -132,10 +132,10 @@ async def test_a_process_that_was_forgotten_hears_it_and_is_not_counted_twice(ca
     await catalog.maintain()
 
     assert not await catalog.heartbeat(process("w9"), (), {CONVERT: {"completed": [4]}})
-    assert await catalog.tallies() == {CONVERT: {"completed": [3]}}
+    assert await catalog.counters() == {CONVERT: {"completed": [3]}}
 
     assert await catalog.heartbeat(process("w9"), (), {CONVERT: {"completed": [1]}})
-    assert await catalog.tallies() == {CONVERT: {"completed": [4]}}
+    assert await catalog.counters() == {CONVERT: {"completed": [4]}}
 
 
 async def test_housekeeping_forgets_nobody_who_lives(catalog: Catalog, lab: Lab):
@@ -428,7 +428,7 @@ async def test_a_published_retry_is_waited_for(catalog: Catalog, lab: Lab):
     await catalog.mark_published(await catalog.due("w1", limit=10))
 
     assert await catalog.waiting_queues() == ["docs.convert"]
-    (call,) = await catalog.recall_unheard("w1", "docs.convert", limit=10)
+    (call,) = await catalog.redeliver_lost("w1", "docs.convert", limit=10)
     assert call.generation == 2
 
 
@@ -439,7 +439,7 @@ async def test_an_uncertain_row_is_its_jobs_to_settle(catalog: Catalog, lab: Lab
     await catalog.mark(held, calls[0].ordinal or 0, uncertain=calls)
 
     assert await catalog.waiting_queues() == []
-    assert await catalog.recall_unheard("w1", "docs.convert", limit=10) == []
+    assert await catalog.redeliver_lost("w1", "docs.convert", limit=10) == []
 
 
 async def test_nobody_waits_for_an_external_queue(catalog: Catalog, lab: Lab):
@@ -447,7 +447,7 @@ async def test_nobody_waits_for_an_external_queue(catalog: Catalog, lab: Lab):
     await catalog.mark_published(await lab.work(run.ids[0], lab.output("1.md")))
 
     assert await catalog.waiting_queues() == []
-    assert await catalog.recall_unheard("w1", "outlet.out", limit=10) == []
+    assert await catalog.redeliver_lost("w1", "outlet.out", limit=10) == []
 
 
 async def test_unheard_rows_get_a_new_generation_to_be_published_by_the_one_that_asked(
@@ -456,11 +456,11 @@ async def test_unheard_rows_get_a_new_generation_to_be_published_by_the_one_that
     run = await lab.started("a.md", "b.md")
     await lab.claim(run.ids[1])
 
-    (call,) = await catalog.recall_unheard("w1", "docs.convert", limit=10)
+    (call,) = await catalog.redeliver_lost("w1", "docs.convert", limit=10)
 
     assert (call.message_id, call.headers.queue) == (f"{run.ids[0]}.1", "docs.convert")
     assert await catalog.waiting_queues() == []
-    assert await catalog.recall_unheard("w1", "docs.convert", limit=10) == []
+    assert await catalog.redeliver_lost("w1", "docs.convert", limit=10) == []
     assert await catalog.orphans("w2", limit=10) == []
     await catalog.depart("w1")
     assert [c.message_id for c in await catalog.orphans("w2", limit=10)] == [call.message_id]
@@ -472,15 +472,15 @@ async def test_unheard_rows_of_another_queue_are_left_alone(catalog: Catalog, la
     run = await lab.started("a.md")
     await catalog.mark_published(await lab.work(run.ids[0], lab.output("1.md")))
 
-    assert await catalog.recall_unheard("w1", "docs.convert", limit=10) == []
-    assert len(await catalog.recall_unheard("w1", "docs.split", limit=10)) == 1
+    assert await catalog.redeliver_lost("w1", "docs.convert", limit=10) == []
+    assert len(await catalog.redeliver_lost("w1", "docs.split", limit=10)) == 1
 
 
 async def test_unheard_rows_come_to_a_limit(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md", "b.md", "c.md")
 
-    first = await catalog.recall_unheard("w1", "docs.convert", limit=2)
-    rest = await catalog.recall_unheard("w1", "docs.convert", limit=2)
+    first = await catalog.redeliver_lost("w1", "docs.convert", limit=2)
+    rest = await catalog.redeliver_lost("w1", "docs.convert", limit=2)
 
     assert len(first) == 2
     assert {UUID(c.correlation_id) for c in [*first, *rest]} == set(run.ids)
@@ -488,7 +488,7 @@ async def test_unheard_rows_come_to_a_limit(catalog: Catalog, lab: Lab):
 
 async def test_a_call_of_the_lost_generation_still_counts_when_it_turns_up(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
-    await catalog.recall_unheard("w1", "docs.convert", limit=10)
+    await catalog.redeliver_lost("w1", "docs.convert", limit=10)
 
     assert (await lab.claim(run.ids[0])).attempt == 1
     assert await catalog.orphans("w1", limit=10) == []

@@ -16,8 +16,8 @@ from playhead.ports.catalog.work import (
     Done,
     Failed,
     Finished,
-    GivenBack,
     Refusal,
+    Released,
     Source,
     Unbound,
 )
@@ -303,7 +303,7 @@ async def test_losses_are_counted_only_in_a_row(catalog: Catalog, lab: Lab):
     await catalog.depart("w1")
     assert await catalog.recall_abandoned(limit=10) == 1
     claim = await lab.claim(run.ids[0], "w1")
-    await catalog.finish("w1", [GivenBack(claim.correlation_id, claim.attempt, 0)])
+    await catalog.finish("w1", [Released(claim.correlation_id, claim.attempt, 0)])
     await lab.claim(run.ids[0], "w1")
     await catalog.depart("w1")
 
@@ -355,7 +355,7 @@ async def test_a_zombie_can_neither_bind_nor_finish(catalog: Catalog, lab: Lab):
     for result in (
         Done(zombie.correlation_id, zombie.attempt),
         Failed(zombie.correlation_id, zombie.attempt, "adapter_error", "late"),
-        GivenBack(zombie.correlation_id, zombie.attempt, 0),
+        Released(zombie.correlation_id, zombie.attempt, 0),
     ):
         assert await catalog.finish("w1", [result]) == [None]
 
@@ -644,7 +644,7 @@ async def test_an_attempt_ends_once(catalog: Catalog, lab: Lab):
     claim = await lab.claim(run.ids[0])
     done = Done(claim.correlation_id, claim.attempt)
 
-    for result in (Failed(*claim_token(claim), "adapter_error", "late"), GivenBack(*claim_token(claim), 0)):
+    for result in (Failed(*claim_token(claim), "adapter_error", "late"), Released(*claim_token(claim), 0)):
         assert await catalog.finish("w1", [done, result]) == [Finished([]), None]
     assert await lab.state(run.ids[0]) == "completed"
 
@@ -659,7 +659,7 @@ async def test_results_are_answered_each_and_in_order(catalog: Catalog, lab: Lab
         [
             Failed(a.correlation_id, a.attempt, "adapter_error", "it broke", delay=3),
             Done(b.correlation_id, b.attempt + 7),
-            GivenBack(c.correlation_id, c.attempt, 1),
+            Released(c.correlation_id, c.attempt, 1),
             Done(d.correlation_id, d.attempt, [bound.key]),
         ],
     )
@@ -719,7 +719,7 @@ async def test_an_attempt_that_is_given_back_does_not_count(catalog: Catalog, la
     for attempt in range(1, 8):
         claim = await lab.claim(run.ids[0])
         assert (claim.attempt, claim.spent) == (attempt, 1)
-        await catalog.finish("w1", [GivenBack(claim.correlation_id, claim.attempt, 5)])
+        await catalog.finish("w1", [Released(claim.correlation_id, claim.attempt, 5)])
         assert (await lab.refusal(run.ids[0])).reason == "early"
         lab.clock.advance(6)
     (call,) = await catalog.due("w1", limit=10)
@@ -730,7 +730,7 @@ async def test_giving_back_does_not_forgive_what_was_spent(catalog: Catalog, lab
     run = await lab.started("a.md")
     await lab.fail(await lab.claim(run.ids[0]), delay=0)
     claim = await lab.claim(run.ids[0])
-    await catalog.finish("w1", [GivenBack(claim.correlation_id, claim.attempt, 0)])
+    await catalog.finish("w1", [Released(claim.correlation_id, claim.attempt, 0)])
 
     claim = await lab.claim(run.ids[0])
 

@@ -18,10 +18,10 @@ from playhead.backends.broker_nats import NatsBroker
 from playhead.backends.broker_nats.address import parse
 from playhead.backends.broker_nats.link import Link
 from playhead.backends.broker_nats.streams import CONSUMER, ask, consumer_config, queue_of, stream_of
-from playhead.envelope import Call, Headers
+from playhead.envelope import Dispatch, Headers
 from playhead.errors import CannotStart, Unavailable
 from playhead.ids import uuid7
-from playhead.ports.broker import CONFIRMED, Delivery, Outcome
+from playhead.ports.broker import CONFIRMED, Delivery, PublishResult
 from tests.servers import Server, need, need_fresh
 from tests.servers.proxy import Proxy
 from tests.waiting import take, until_told
@@ -33,16 +33,18 @@ CONF = Path(__file__).parents[2] / "deploy" / "nats.conf"
 Open = Callable[..., Any]
 
 
-def calls(count: int, queue: str = QUEUE) -> list[Call]:
+def calls(count: int, queue: str = QUEUE) -> list[Dispatch]:
     headers = Headers(queue, uuid7(), "docs", 3, "convert")
-    return [Call(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/{n}") for n in range(count)]
+    return [
+        Dispatch(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/{n}") for n in range(count)
+    ]
 
 
-def ids(found: list[Delivery] | list[Call]) -> list[str]:
+def ids(found: list[Delivery] | list[Dispatch]) -> list[str]:
     return [one.message_id for one in found]
 
 
-def results(outcomes: list[Outcome]) -> set[str]:
+def results(outcomes: list[PublishResult]) -> set[str]:
     return {outcome.result for outcome in outcomes}
 
 
@@ -111,7 +113,7 @@ async def operator(prefix: str) -> AsyncIterator[Operator]:
     await link.close()
 
 
-async def published(broker: NatsBroker, wanted: list[Call], *, seconds: float = 60) -> None:
+async def published(broker: NatsBroker, wanted: list[Dispatch], *, seconds: float = 60) -> None:
     """Publish calls as the replayer does: what is uncertain again, until all are confirmed."""
     left, until = wanted, time.monotonic() + seconds
     while left:
@@ -528,7 +530,7 @@ async def test_a_broker_is_back_by_itself_when_its_server_is(
             assert set(ids(some)) - set(ids(held)) <= rest <= set(ids(some))
 
     events = [record.event for record in caplog.records if hasattr(record, "event")]
-    assert events == ["backend_away", "backend_back"]
+    assert events == ["backend_unavailable", "backend_back"]
     assert capfd.readouterr().err == ""
 
 

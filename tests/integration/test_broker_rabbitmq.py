@@ -16,10 +16,10 @@ import aiormq
 import pytest
 
 from playhead.backends.broker_rabbitmq import RabbitBroker
-from playhead.envelope import Call, Headers, Message
+from playhead.envelope import Dispatch, Headers, Message
 from playhead.errors import CannotStart, Unavailable
 from playhead.ids import uuid7
-from playhead.ports.broker import CONFIRMED, Delivery, Outcome
+from playhead.ports.broker import CONFIRMED, Delivery, PublishResult
 from tests.servers import need, need_fresh
 from tests.servers.proxy import Proxy
 from tests.servers.rabbitmq import RabbitMq
@@ -31,16 +31,18 @@ HOWTO = Path(__file__).parents[2] / "docs" / "howto" / "rabbitmq.md"
 OURS = {"x-queue-type": "quorum", "x-delivery-limit": -1}
 
 
-def calls(count: int, queue: str = QUEUE) -> list[Call]:
+def calls(count: int, queue: str = QUEUE) -> list[Dispatch]:
     headers = Headers(queue, uuid7(), "docs", 3, "convert")
-    return [Call(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/{n}") for n in range(count)]
+    return [
+        Dispatch(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/{n}") for n in range(count)
+    ]
 
 
-def ids(found: list[Delivery] | list[Call]) -> list[str]:
+def ids(found: list[Delivery] | list[Dispatch]) -> list[str]:
     return [one.message_id for one in found]
 
 
-def results(outcomes: list[Outcome]) -> set[str]:
+def results(outcomes: list[PublishResult]) -> set[str]:
     return {outcome.result for outcome in outcomes}
 
 

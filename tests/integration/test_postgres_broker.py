@@ -14,7 +14,7 @@ import pytest
 from playhead.backends import broker_postgres
 from playhead.backends._postgres import Postgres
 from playhead.backends.broker_postgres import PostgresBroker
-from playhead.envelope import Call, Headers
+from playhead.envelope import Dispatch, Headers
 from playhead.errors import Unavailable
 from playhead.ids import uuid7
 from playhead.ports.broker import CONFIRMED
@@ -49,9 +49,11 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
         await con.close()
 
 
-def calls(count: int, queue: str = QUEUE) -> list[Call]:
+def calls(count: int, queue: str = QUEUE) -> list[Dispatch]:
     headers = Headers(queue, uuid7(), "docs", 1, "convert")
-    return [Call(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/{n}") for n in range(count)]
+    return [
+        Dispatch(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/{n}") for n in range(count)
+    ]
 
 
 @asynccontextmanager

@@ -372,7 +372,7 @@ async def test_a_message_whose_worker_is_just_binding_is_not_taken_for_abandoned
     await place.lab.catalog.depart("w2")
     other = await place.process("w3")
 
-    # It binds other bytes, so its own row of before has to be burnt, and that is held.
+    # It binds other bytes, so its own row of before has to be superseded, and that is held.
     async with place.holding("SELECT 1 FROM outputs WHERE key = $1", bound.key) as holder:
         bind = asyncio.create_task(place.lab.try_bind(zombie, place.lab.output("z.md", "2")))
         await place.waiter(holder)

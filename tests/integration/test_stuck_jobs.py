@@ -11,8 +11,8 @@ import pytest
 
 from playhead import bootstrap
 from playhead.bootstrap import Runtime, open_runtime
-from playhead.envelope import Call
-from playhead.ports.broker import Outcome
+from playhead.envelope import Dispatch
+from playhead.ports.broker import PublishResult
 from playhead.settings import Settings
 from tests.waiting import until
 
@@ -29,16 +29,18 @@ routes:
 class Stuck:
     """The one queue of a broker that takes nothing, until it is told to."""
 
-    def __init__(self, queue: str, publish: Callable[[Sequence[Call]], Awaitable[list[Outcome]]]) -> None:
+    def __init__(
+        self, queue: str, publish: Callable[[Sequence[Dispatch]], Awaitable[list[PublishResult]]]
+    ) -> None:
         self._queue = queue
         self._publish = publish
         self.is_open = False
 
-    async def publish(self, calls: Sequence[Call]) -> list[Outcome]:
+    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
         taken = [call for call in calls if self.is_open or call.headers.queue != self._queue]
         outcomes = iter(await self._publish(taken))
         known = {id(call) for call in taken}
-        return [next(outcomes) if id(c) in known else Outcome("uncertain", "it is full") for c in calls]
+        return [next(outcomes) if id(c) in known else PublishResult("uncertain", "it is full") for c in calls]
 
 
 async def pages() -> AsyncIterator[tuple[str, bytes]]:

@@ -21,7 +21,7 @@ from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from playhead.backends.broker_memory import MemoryBroker
 from playhead.backends.broker_sqlite import SqliteBroker
-from playhead.envelope import Call, Headers, correlation_of
+from playhead.envelope import Dispatch, Headers, correlation_of
 from playhead.ids import uuid7
 from playhead.ports.broker import Broker, Delivery
 from tests.model.databases import open_postgres, open_sqlite
@@ -54,7 +54,7 @@ class Brokers(RuleBasedStateMachine):
             memory,
             self.loop.run_until_complete(type(self).open_other(self.stack, lambda: self.now)),
         )
-        self.calls: list[Call] = []
+        self.calls: list[Dispatch] = []
         self.held: tuple[list[Pair], list[Pair]] = ([], [])
 
     def teardown(self) -> None:
@@ -75,7 +75,9 @@ class Brokers(RuleBasedStateMachine):
     )
     def publish(self, queue: str, keys: list[str], parent: bool) -> None:
         headers = Headers(queue, uuid7(), "docs", 1, "convert", uuid7() if parent else None)
-        self._publish([Call(headers, str(uuid7()), 0, str(uuid7()) if parent else None, key) for key in keys])
+        self._publish(
+            [Dispatch(headers, str(uuid7()), 0, str(uuid7()) if parent else None, key) for key in keys]
+        )
 
     @rule(data=st.data(), again=st.booleans())
     @precondition(lambda self: self.calls)
@@ -84,7 +86,7 @@ class Brokers(RuleBasedStateMachine):
         call = data.draw(st.sampled_from(self.calls))
         self._publish([call._replace(generation=call.generation + again)])
 
-    def _publish(self, calls: Sequence[Call]) -> None:
+    def _publish(self, calls: Sequence[Dispatch]) -> None:
         ours, theirs = self.both(lambda b, _: b.publish(calls))
         assert ours == theirs
         self.calls += calls

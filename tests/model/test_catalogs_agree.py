@@ -27,16 +27,16 @@ from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.catalog_sqlite import SqliteCatalog
-from playhead.envelope import Call
+from playhead.envelope import Dispatch
 from playhead.errors import PlayheadError
 from playhead.ids import uuid7
 from playhead.liveness import Liveness
 from playhead.model import Config, ErrorHandling, Route
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.browse import ExecutionFilter
-from playhead.ports.catalog.jobs import Held, Input, Listed
+from playhead.ports.catalog.jobs import Input, LeasedJob, Listed
 from playhead.ports.catalog.upkeep import Process
-from playhead.ports.catalog.work import Binding, Bound, Claim, Done, Failed, GivenBack, NewOutput, Result
+from playhead.ports.catalog.work import Binding, Bound, Claim, Done, Failed, NewOutput, Released, Result
 from tests.model.agreement import Agreement
 from tests.model.databases import open_postgres, open_sqlite
 from tests.servers import need
@@ -92,10 +92,10 @@ Twin = tuple[T, T]
 class Batch(NamedTuple):
     """Calls that were published, and what the broker said: told to the catalog at once, or late."""
 
-    held: Twin[Held]
+    held: Twin[LeasedJob]
     upto: int
-    uncertain: list[Twin[Call]]
-    refused: list[Twin[Call]]
+    uncertain: list[Twin[Dispatch]]
+    refused: list[Twin[Dispatch]]
 
 
 class Step(NamedTuple):
@@ -140,9 +140,9 @@ class Catalogs(RuleBasedStateMachine):
         self.versions: list[tuple[str, int]] = []
         self.executions: list[Twin[UUID]] = []
         self.batches: list[Twin[UUID]] = []
-        self.held: list[Twin[Held]] = []
+        self.held: list[Twin[LeasedJob]] = []
         self.late: list[Batch] = []
-        self.calls: list[Twin[Call]] = []
+        self.calls: list[Twin[Dispatch]] = []
         self.claims: list[Twin[Claim]] = []
         self.bound: dict[tuple[UUID, int], list[Twin[Bound]]] = {}
         self.messages: dict[UUID, UUID] = {}
@@ -374,7 +374,7 @@ class Catalogs(RuleBasedStateMachine):
             )
         )
 
-    def _outcomes(self, data: st.DataObject, calls: Sequence[Twin[Call]]) -> list[list[Twin[Call]]]:
+    def _outcomes(self, data: st.DataObject, calls: Sequence[Twin[Dispatch]]) -> list[list[Twin[Dispatch]]]:
         """Calls that the broker confirmed, does not answer for, and refused."""
         said = data.draw(st.lists(st.sampled_from([0, 0, 1, 1, 2]), min_size=len(calls), max_size=len(calls)))
         return [[c for c, s in zip(calls, said, strict=True) if s == which] for which in range(3)]
@@ -491,7 +491,7 @@ class Catalogs(RuleBasedStateMachine):
             if how == "done":
                 return Done(*token, keys)
             if how == "back":
-                return GivenBack(*token, 1.0)
+                return Released(*token, 1.0)
             return Failed(*token, "adapter_error", "it broke", "Traceback", None if how == "dead" else 2.0)
 
         def bound(claim: Twin[Claim], n: int) -> list[str]:
@@ -555,8 +555,8 @@ class Catalogs(RuleBasedStateMachine):
         owner=WORKERS,
         queue=st.sampled_from(["q.split", "q.left", "q.right", "q.others", "q.copy", "q.out"]),
     )
-    def recall_unheard(self, owner: str, queue: str) -> None:
-        self._keep(self.both(lambda c, _: c.recall_unheard(owner, queue, limit=1000), anyhow=True))
+    def redeliver_lost(self, owner: str, queue: str) -> None:
+        self._keep(self.both(lambda c, _: c.redeliver_lost(owner, queue, limit=1000), anyhow=True))
 
     @step(weight=1)
     def cancel_stragglers(self) -> None:

@@ -27,15 +27,15 @@ from playhead.backends.broker_memory import MemoryBroker
 from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.catalog_memory.rows import JobRow
 from playhead.backends.store_memory import MemoryStore
-from playhead.engine.attempts import Attempts, Ended, Started
-from playhead.envelope import Call
+from playhead.engine.attempts import AttemptOutcome, Attempts, ClaimedMessage
+from playhead.envelope import Dispatch
 from playhead.errors import Unavailable, catalog_unavailable
 from playhead.events import LOG
 from playhead.ids import uuid7
 from playhead.keys import is_sidecar
 from playhead.model import Config, ErrorHandling, Lineage, Route
-from playhead.ports.broker import CONFIRMED, Delivery, Outcome
-from playhead.ports.catalog.jobs import Held, Input
+from playhead.ports.broker import CONFIRMED, Delivery, PublishResult
+from playhead.ports.catalog.jobs import Input, LeasedJob
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import (
     Binding,
@@ -108,12 +108,12 @@ class Broker(MemoryBroker):
 
     world: World
 
-    async def publish(self, calls: Sequence[Call]) -> list[Outcome]:
+    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
         outcomes = []
         for call in calls:
             await super().publish([call])
             late = self.world.left("late") and self.world.rng.random() < 0.3
-            outcomes.append(Outcome("uncertain", "no answer") if late else CONFIRMED)
+            outcomes.append(PublishResult("uncertain", "no answer") if late else CONFIRMED)
         return outcomes
 
     def lose_one(self) -> None:
@@ -271,7 +271,7 @@ class World:
             lease=LEASE,
             settle=30,
             spawn=lambda work: pytest.fail("nothing is spawned here"),
-            rest=lambda seconds: step(),
+            sleep=lambda seconds: step(),
             begin=partial(Beside, self, name),
             page=self.page,
             clock=self.clock,
@@ -293,7 +293,7 @@ class World:
             worker=name,
             working={},
             max_object_bytes=1 << 20,
-            rest=lambda seconds: step(),
+            sleep=lambda seconds: step(),
         )
         while True:
             queue = self.rng.choice(["q.split", "q.left", "q.right"])
@@ -309,20 +309,20 @@ class World:
                 await step()
                 await self.end(attempts, lone.started)
 
-    async def end(self, attempts: Attempts, started: Sequence[Started]) -> None:
+    async def end(self, attempts: Attempts, started: Sequence[ClaimedMessage]) -> None:
         batch = [self.adapter(one) for one in started]
-        results = await until_answered(partial(attempts.store, batch))
+        results = await until_answered(partial(attempts.persist, batch))
         await until_answered(partial(attempts.end, batch, results))
 
-    def adapter(self, one: Started) -> Ended:
+    def adapter(self, one: ClaimedMessage) -> AttemptOutcome:
         """What the adapters make: `split` gives other outputs at each try, if the schedule is fickle."""
         claim = one.claim
         if one.problem:
-            return Ended(one, result=one.problem)
+            return AttemptOutcome(one, result=one.problem)
         if self.faults["fail"] > 0 and self.rng.random() < 0.4:
             self.faults["fail"] -= 1
             delay = 1.0 if claim.spent < 6 and self.rng.random() < 0.8 else None
-            return Ended(
+            return AttemptOutcome(
                 one, result=Failed(claim.correlation_id, claim.attempt, "adapter_error", "x", None, delay)
             )
         self.tries[claim.correlation_id] += 1
@@ -331,12 +331,12 @@ class World:
         self.read[claim.correlation_id] = one.data
         if claim.route == "split":
             names = {1: "ab", 2: "ac", 3: "a", 4: ""}.get(n, "abc")
-            return Ended(
+            return AttemptOutcome(
                 one, "parts", [Part(f"{claim.path}/{x}", f"{claim.path}{x}#{n}".encode()) for x in names]
             )
         if claim.route == "right":
-            return Ended(one, "ends", [Part(claim.path, one.data + b"!%d" % n)])
-        return Ended(one)
+            return AttemptOutcome(one, "ends", [Part(claim.path, one.data + b"!%d" % n)])
+        return AttemptOutcome(one)
 
     # -- the schedule ------------------------------------------------------------------------------
 
@@ -538,7 +538,7 @@ class Bindless(Catalog):
 class Fenceless(Catalog):
     """Rule 7 taken out: a page is recorded whatever the epoch and the cursor say."""
 
-    def _fenced(self, held: Held) -> JobRow | None:
+    def _fenced(self, held: LeasedJob) -> JobRow | None:
         job = self._executions[held.job].job
         if job is not None:
             job.cursor = ""

@@ -86,21 +86,21 @@ class _Talk:
 
     def __init__(self) -> None:
         self.statements: list[str] = []
-        self._rest = b""
+        self._sleep = b""
         self._begun = False
         self._prepared: dict[bytes, str] = {}
 
     def messages(self, data: bytes) -> Iterator[tuple[bytes, bool]]:
         """Each whole message of what has come, and whether it is a COMMIT."""
-        self._rest += data
+        self._sleep += data
         while True:
             head = 1 if self._begun else 0
-            if len(self._rest) < head + _UNTYPED:
+            if len(self._sleep) < head + _UNTYPED:
                 return
-            length = head + int.from_bytes(self._rest[head : head + _UNTYPED], "big")
-            if len(self._rest) < length:
+            length = head + int.from_bytes(self._sleep[head : head + _UNTYPED], "big")
+            if len(self._sleep) < length:
                 return
-            message, self._rest = self._rest[:length], self._rest[length:]
+            message, self._sleep = self._sleep[:length], self._sleep[length:]
             if not self._begun:
                 # What asks for TLS is answered with a letter, and said again in earnest.
                 self._begun = int.from_bytes(message[4:8], "big") >> 16 == 3

@@ -16,8 +16,9 @@ from playhead import events
 from playhead.backends.broker_memory import MemoryBroker
 from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
+from playhead.counters import Counters
 from playhead.engine import ending
-from playhead.engine.attempts import Attempts, Ended
+from playhead.engine.attempts import AttemptOutcome, Attempts
 from playhead.engine.chain import Product
 from playhead.errors import catalog_unavailable
 from playhead.model import Execution
@@ -25,7 +26,6 @@ from playhead.ports.catalog.work import Failed
 from playhead.ports.store import Blob
 from playhead.ports.tracer import OFF, Kind, Span, Tracer, Value
 from playhead.services.recover import RecoverService
-from playhead.tally import Tally
 from tests.contract.conftest import HEARTBEAT, Clock, Lab
 
 QUEUE = "docs.convert"
@@ -89,14 +89,14 @@ class Site:
         self.broker = MemoryBroker(clock=self.clock, visibility=1000.0)
         self.store = MemoryStore()
         self.lab = Lab(self.catalog, self.clock)
-        self.tally = Tally()
+        self.counters = Counters()
         self.attempts = Attempts(
             *(self.catalog, self.broker, self.store),
             worker="w1",
             working={},
             max_object_bytes=100,
-            rest=asyncio.sleep,
-            tally=self.tally,
+            sleep=asyncio.sleep,
+            counters=self.counters,
             tracer=tracer,
         )
 
@@ -122,7 +122,7 @@ async def test_a_message_that_its_workers_took_with_them_is_told_by_its_row_what
 
     await site.attempts.take([replace(call, headers={"config": "theirs", "route": "\0"})])
 
-    assert site.tally.numbers() == {("docs", "convert"): {"dead": [1]}}
+    assert site.counters.numbers() == {("docs", "convert"): {"dead": [1]}}
     (line,) = [r for r in caplog.records if r.message == events.MESSAGE_DEAD]
     told = line.__dict__["fields"]
     assert (told["config"], told["route"], told["code"]) == ("docs", "convert", "worker_lost")
@@ -136,8 +136,8 @@ async def test_the_span_of_an_attempt_that_is_too_late_to_bind_ends_as_fenced():
     await site.lab.die("w1")
     await site.lab.claim(message, "w2")
 
-    late = Ended(mine, "pages", [Product("a.md", b"late", "text/markdown", {})])
-    await site.attempts.end([late], await site.attempts.store([late]))
+    late = AttemptOutcome(mine, "pages", [Product("a.md", b"late", "text/markdown", {})])
+    await site.attempts.end([late], await site.attempts.persist([late]))
 
     (span,) = spans.begun
     assert (span.about["playhead.outcome"], span.ends) == ("fenced", 1)
@@ -153,12 +153,14 @@ async def test_what_fails_once_its_execution_is_cancelled_is_told_neither_as_a_r
     (mine,) = (await site.attempts.take(await site.broker.receive(QUEUE, 10))).started
     await site.catalog.cancel(mine.claim.execution_id)
 
-    failed = Ended(mine, result=Failed(message, mine.claim.attempt, "adapter_error", "no", delay=delay))
-    await site.attempts.end([failed], await site.attempts.store([failed]))
+    failed = AttemptOutcome(
+        mine, result=Failed(message, mine.claim.attempt, "adapter_error", "no", delay=delay)
+    )
+    await site.attempts.end([failed], await site.attempts.persist([failed]))
 
     assert await site.lab.state(message) == "cancelled"
     assert [r.message for r in caplog.records if r.message.startswith("message_")] == []
-    assert site.tally.numbers() == {}
+    assert site.counters.numbers() == {}
     (span,) = spans.begun
     assert (span.about["playhead.outcome"], span.ends) == ("cancelled", 1)
 

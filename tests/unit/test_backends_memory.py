@@ -15,12 +15,12 @@ import pytest
 
 from playhead.backends.broker_memory import MemoryBroker
 from playhead.backends.catalog_memory import MemoryCatalog
-from playhead.envelope import Call, Headers
+from playhead.envelope import Dispatch, Headers
 from playhead.ids import uuid7
 from playhead.model import Config, Route
 
 DOCS = Config("docs", "convert", {"convert": Route("convert", "docs.convert")})
-CALL = Call(Headers("docs.convert", UUID(int=7), "docs", 1, "convert"), str(uuid7()), 0, None, "key")
+CALL = Dispatch(Headers("docs.convert", UUID(int=7), "docs", 1, "convert"), str(uuid7()), 0, None, "key")
 
 
 @coroutine

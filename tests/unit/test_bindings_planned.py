@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from playhead.backends._sql_catalog.bindings import Output, Plan, Todo
-from playhead.backends._sql_catalog.rows import BURNT, WRITING
+from playhead.backends._sql_catalog.rows import SUPERSEDED, WRITING
 from playhead.ids import uuid7
 from playhead.ports.catalog.work import Binding, Bound, NewOutput
 
@@ -20,7 +20,8 @@ def _second_attempt(*outputs: NewOutput) -> Todo:
 
 def test_a_key_that_an_output_burnt_is_written_again_for_the_next_whose_bytes_it_has():
     plan = Plan(
-        {"e/s/a.md": Output(7, 1, BURNT, OTHER, 1.0), "e/s/a~2.md": Output(7, 1, WRITING, OLD, 1.0)}, now=2.0
+        {"e/s/a.md": Output(7, 1, SUPERSEDED, OTHER, 1.0), "e/s/a~2.md": Output(7, 1, WRITING, OLD, 1.0)},
+        now=2.0,
     )
     bound = plan.bind(_second_attempt(_output("a~2.md", NEW), _output("a.md", OLD)))
     assert bound == [
@@ -36,4 +37,4 @@ def test_a_key_is_burnt_by_other_bytes_only_when_the_whole_attempt_is_bound():
     plan.bind(_second_attempt(_output("a.md", NEW), _output("b.md", NEW)))
     assert (plan.states, plan.inserts) == ({}, {})
     plan.bind(_second_attempt(_output("a.md", NEW)))
-    assert plan.states == {"e/s/a.md": BURNT}
+    assert plan.states == {"e/s/a.md": SUPERSEDED}

@@ -16,13 +16,13 @@ from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.catalog_sqlite import SqliteCatalog
 from playhead.backends.store_memory import MemoryStore
 from playhead.bootstrap import open_runtime
-from playhead.engine.attempts import Attempts, Ended
+from playhead.counters import Counters
+from playhead.engine.attempts import AttemptOutcome, Attempts
 from playhead.errors import Unavailable, broker_unavailable
 from playhead.ports.broker import Delivery, Depth
 from playhead.ports.catalog.work import Failed
 from playhead.ports.store import Blob
 from playhead.settings import Settings
-from playhead.tally import Tally
 from tests.contract.conftest import Clock, Lab, Started
 
 QUEUE = "docs.convert"
@@ -63,7 +63,7 @@ class Site:
             worker="w1",
             working={},
             max_object_bytes=100,
-            rest=asyncio.sleep,
+            sleep=asyncio.sleep,
         )
 
     async def started(self) -> Started:
@@ -94,8 +94,10 @@ async def test_a_call_anew_for_what_was_lost_meanwhile_is_not_acked_by_the_one_t
     assert (taken.started, taken.suspects, taken.later) == ([], [], anew)
 
     claim = mine.claim
-    late = Ended(mine, result=Failed(claim.correlation_id, claim.attempt, "adapter_error", "too late"))
-    await site.attempts.end([late], await site.attempts.store([late]))
+    late = AttemptOutcome(
+        mine, result=Failed(claim.correlation_id, claim.attempt, "adapter_error", "too late")
+    )
+    await site.attempts.end([late], await site.attempts.persist([late]))
     assert await site.lab.state(run.ids[0]) == "retry"
 
     await site.lab.beat("w1")
@@ -133,20 +135,22 @@ async def test_an_end_that_is_repeated_is_counted_once_and_lets_go_of_no_attempt
 ):
     site = Site()
     site.broker = DeafBroker(clock=site.clock, visibility=VISIBILITY)
-    tally, working = Tally(), dict[UUID, str]()
+    counters, working = Counters(), dict[UUID, str]()
     attempts = Attempts(
         *(site.catalog, site.broker, site.store),
         worker="w1",
         working=working,
         max_object_bytes=100,
-        rest=asyncio.sleep,
-        tally=tally,
+        sleep=asyncio.sleep,
+        counters=counters,
     )
     await site.started()
     (mine,) = (await attempts.take(await site.broker.receive(QUEUE, 10))).started
     claim = mine.claim
-    failed = Ended(mine, result=Failed(claim.correlation_id, claim.attempt, "adapter_error", "no", delay=0.0))
-    results = await attempts.store([failed])
+    failed = AttemptOutcome(
+        mine, result=Failed(claim.correlation_id, claim.attempt, "adapter_error", "no", delay=0.0)
+    )
+    results = await attempts.persist([failed])
     with pytest.raises(Unavailable):
         await attempts.end([failed], results)
 
@@ -158,7 +162,7 @@ async def test_an_end_that_is_repeated_is_counted_once_and_lets_go_of_no_attempt
     await attempts.end([failed], results)
 
     assert working == {claim.correlation_id: anew.delivery.message_id}
-    assert tally.numbers() == {("docs", "convert"): {"retried": [1]}}
+    assert counters.numbers() == {("docs", "convert"): {"retried": [1]}}
     assert [r.message for r in caplog.records if r.message.startswith("message_")] == ["message_retried"]
 
 

@@ -7,9 +7,9 @@ import asyncio
 from playhead.backends.broker_memory import MemoryBroker
 from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
+from playhead.counters import Counters
 from playhead.engine.drive import Drive
 from playhead.ports.store import Blob
-from playhead.tally import Tally
 from tests.contract.conftest import HEARTBEAT, Clock, Lab
 
 
@@ -24,11 +24,11 @@ async def test_a_job_that_was_let_go_of_is_not_held_again_by_a_renewal_that_come
     drive = Drive(
         *(catalog, store, MemoryBroker(clock=clock), held),
         lease=lab.LEASE,
-        rest=asyncio.sleep,
+        sleep=asyncio.sleep,
         begin=asyncio.create_task,
         page=10,
         clock=clock,
-        tally=Tally(),
+        counters=Counters(),
     )
     # Recorded, and the answer was lost: the same page comes once more, and is refused.
     await lab.list_all(held, f"{job}/input/a.md", last=False)

@@ -20,7 +20,7 @@ from playhead import Item, keys
 from playhead.engine import naming
 from playhead.engine import sidecar as sidecars
 from playhead.engine.outputs import Maker, Returned
-from playhead.envelope import Call, Headers, correlation_of, decode_payload
+from playhead.envelope import Dispatch, Headers, correlation_of, decode_payload
 from playhead.errors import PlayheadError
 from playhead.ids import parse_uuid, uuid7
 from playhead.ports.adapter import Output
@@ -192,7 +192,7 @@ def test_a_call_comes_back_whatever_else_stands_beside_it(
 ):
     row = uuid7()
     headers = Headers("q", E, "docs", 1, "convert", uuid7() if parent else None)
-    call = Call(headers, str(row), generation, str(uuid7()) if parent else None, key)
+    call = Dispatch(headers, str(row), generation, str(uuid7()) if parent else None, key)
     sent: dict[str, Any] = others | headers.shared() | call.own_headers()
 
     assert decode_payload(call.payload()) == {"object_key": key}

@@ -63,7 +63,7 @@ class Stuttering(MemoryCatalog):
 class Site:
     """A worker, `w1`, with one lane, beside another that beats. Its adapter runs until `go_on` is set."""
 
-    is_calm = True
+    may_start_suspect = True
 
     def __init__(self) -> None:
         self.catalog = Stuttering(clock=Clock(), heartbeat_seconds=HEARTBEAT)
@@ -100,7 +100,7 @@ class Site:
             self.route,
             visibility=1000.0,
             data_dir="/nowhere",
-            rest=lambda _: asyncio.sleep(0),
+            sleep=lambda _: asyncio.sleep(0),
         )
 
     def _attempts(self, going_on: Callable[[], bool]) -> Attempts:
@@ -109,13 +109,13 @@ class Site:
             worker="w1",
             working={},
             max_object_bytes=100,
-            rest=asyncio.sleep,
+            sleep=asyncio.sleep,
             going_on=going_on,
         )
 
     # -- what a lane asks of its worker ------------------------------------------------------------
 
-    def watch(self, suspect: Delivery) -> None: ...
+    def reserve_suspect_slot(self, suspect: Delivery) -> None: ...
     def settled(self, delivery: Delivery) -> None: ...
     def finished(self, count: int) -> None: ...
 

@@ -17,7 +17,7 @@ from typing import Any
 from playhead.backends.broker_nats.link import Link
 from playhead.backends.broker_nats.publishing import Window
 from playhead.backends.broker_nats.pulls import Mailbox
-from playhead.envelope import Call, Headers
+from playhead.envelope import Dispatch, Headers
 from playhead.ids import uuid7
 
 BEGINS = 0.01
@@ -97,9 +97,11 @@ async def stands_still(client: Client) -> AsyncIterator[Link]:
         client._servers.close()
 
 
-def calls(count: int) -> list[Call]:
+def calls(count: int) -> list[Dispatch]:
     headers = Headers("docs.convert", uuid7(), "docs", 3, "convert")
-    return [Call(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/{n}") for n in range(count)]
+    return [
+        Dispatch(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/{n}") for n in range(count)
+    ]
 
 
 async def test_the_answer_to_a_question():

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from playhead.backends.broker_memory import MemoryBroker
 from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
-from playhead.engine.attempts import Attempts, Ended
+from playhead.engine.attempts import AttemptOutcome, Attempts
 from playhead.engine.outputs import Product
-from playhead.envelope import Call
-from playhead.ports.broker import Depth, Outcome
+from playhead.envelope import Dispatch
+from playhead.ports.broker import Depth, PublishResult
 from playhead.ports.store import Blob
 from tests.contract.conftest import Clock, Lab
 
@@ -24,14 +24,14 @@ class Cramped(MemoryBroker):
 
     room = ROOM
 
-    async def publish(self, calls: Sequence[Call]) -> list[Outcome]:
+    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
         outcomes = []
         for call in calls:
             held = sum([sum(await self.depth(queue)) for queue in QUEUES])
             if held < self.room:
                 outcomes += await super().publish([call])
             else:
-                outcomes.append(Outcome("uncertain", "there is no room"))
+                outcomes.append(PublishResult("uncertain", "there is no room"))
         return outcomes
 
 
@@ -50,12 +50,12 @@ class Site:
             worker="w1",
             working={},
             max_object_bytes=100,
-            rest=self._rest,
+            sleep=self._sleep,
         )
         await self.lab.beat("w1")
         await self.run()
 
-    async def _rest(self, seconds: float) -> None:
+    async def _sleep(self, seconds: float) -> None:
         self.waited.append(seconds)
 
     async def run(self) -> None:
@@ -72,11 +72,11 @@ class Site:
         started = (await self.attempts.take(await self.broker.receive(QUEUES[0], 10))).started
         assert len(started) == ROOM
         batch = [
-            Ended(one, "pages", [Product(f"{one.claim.path}.txt", b"made", "text/plain", {})])
+            AttemptOutcome(one, "pages", [Product(f"{one.claim.path}.txt", b"made", "text/plain", {})])
             for one in started
         ]
         async with asyncio.timeout(30):
-            await self.attempts.end(batch, await self.attempts.store(batch))
+            await self.attempts.end(batch, await self.attempts.persist(batch))
         return sum(self.waited)
 
 

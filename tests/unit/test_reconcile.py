@@ -9,9 +9,9 @@ import pytest
 
 from playhead.backends.broker_memory import MemoryBroker
 from playhead.backends.catalog_memory import MemoryCatalog
-from playhead.envelope import Call
+from playhead.envelope import Dispatch
 from playhead.errors import Unavailable, broker_unavailable
-from playhead.ports.broker import CONFIRMED, Depth, Outcome
+from playhead.ports.broker import CONFIRMED, Depth, PublishResult
 from playhead.services import reconcile
 from playhead.services.reconcile import ReconcileService
 from tests.contract.conftest import Clock, Lab
@@ -35,13 +35,13 @@ class Leaderless(MemoryBroker):
             raise broker_unavailable("this queue has no leader")
         return await super().depth(queue)
 
-    async def publish(self, calls: Sequence[Call]) -> list[Outcome]:
+    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
         self.asked += len(calls)
         taken = [call.headers.queue not in ("docs.convert", *self.also) for call in calls]
         if self.raises and not any(taken):
             raise broker_unavailable("this queue has no leader")
         await super().publish([call for call, is_taken in zip(calls, taken, strict=True) if is_taken])
-        return [CONFIRMED if is_taken else Outcome("uncertain", "no leader") for is_taken in taken]
+        return [CONFIRMED if is_taken else PublishResult("uncertain", "no leader") for is_taken in taken]
 
 
 async def test_a_queue_that_alone_is_away_keeps_no_other_from_being_called():

@@ -12,7 +12,7 @@ from playhead.cli.output import plain
 from playhead.envelope import Message
 from playhead.ids import uuid7
 from playhead.remote.form import WrongForm, read
-from playhead.services.take import Taken
+from playhead.services.take import HandOut
 
 ID = uuid7()
 COUNTS = model.Counts(pending=1, completed=2, failed=3, cancelled=4, total=10)
@@ -60,7 +60,7 @@ VALUES: list[tuple[Any, Any]] = [
     ),
     (model.SearchHit, model.SearchHit("k", ID, "p", "t", "[x]", 1.0)),
     (model.AdapterInfo, model.AdapterInfo("a", "1", None, "none", "", "here", {"properties": {"x": [1]}})),
-    (Taken, Taken([Message({"route": "x"}, {"object_key": "k", "other": [1, None]})], "receipt")),
+    (HandOut, HandOut([Message({"route": "x"}, {"object_key": "k", "other": [1, None]})], "receipt")),
 ]
 
 
@@ -88,7 +88,7 @@ def test_a_field_that_is_not_known_is_left_out_and_a_default_fills_in():
         (model.SearchHit, {"key": "k", "execution_id": "x"}, "the answer.execution_id is 'x', not a UUID"),
         (model.BackendHealth, {"backend": "b", "status": "so-so", "detail": None}, "one of 'ok', 'down'"),
         (model.BackendHealth, {"backend": "b", "status": "ok", "detail": 3}, "the answer.detail is '3'"),
-        (Taken, {"items": [{"headers": {"a": 1}, "payload": {}}], "receipt": None}, "items[0].headers.a"),
+        (HandOut, {"items": [{"headers": {"a": 1}, "payload": {}}], "receipt": None}, "items[0].headers.a"),
     ],
 )
 def test_another_form_is_refused_by_its_place(form, value, said):

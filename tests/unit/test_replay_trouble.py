@@ -11,17 +11,17 @@ import pytest
 from playhead.backends.broker_memory import MemoryBroker
 from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
-from playhead.envelope import Call
+from playhead.envelope import Dispatch
 from playhead.ids import uuid7
 from playhead.model import MOST_ERRORS, Config, Route
-from playhead.ports.broker import Outcome
+from playhead.ports.broker import PublishResult
 from playhead.ports.store import Blob
 from playhead.services.replay import ReplayRequest, ReplayService
 
 
 class Full(MemoryBroker):
-    async def publish(self, calls: Sequence[Call]) -> list[Outcome]:
-        return [Outcome("uncertain", "the stream is full")] * len(calls)
+    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
+        return [PublishResult("uncertain", "the stream is full")] * len(calls)
 
 
 class Clock:
@@ -32,7 +32,7 @@ class Clock:
     def __call__(self) -> float:
         return self.now
 
-    async def rest(self, seconds: float) -> None:
+    async def sleep(self, seconds: float) -> None:
         self.now += seconds
         await asyncio.sleep(0)
 
@@ -57,7 +57,7 @@ async def test_each_line_says_what_the_broker_has_against_the_message(count: int
             lease=15,
             settle=10,
             spawn=spawn,
-            rest=clock.rest,
+            sleep=clock.sleep,
             clock=clock,
         )
         done = await service.execute(ReplayRequest(source, "pages", None, "docs/a"))

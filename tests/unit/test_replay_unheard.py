@@ -51,7 +51,7 @@ async def site() -> tuple[Lossy, ReplayService, ReplayRequest]:
         lease=15,
         settle=30,
         spawn=lambda work: pytest.fail("nothing is driven here"),
-        rest=no_rest,
+        sleep=no_rest,
     )
     return catalog, service, ReplayRequest(source, "pages", None, "docs/a")
 

@@ -14,7 +14,7 @@ from playhead.backends.store_memory import MemoryStore
 from playhead.errors import ReplayContinues
 from playhead.ids import uuid7
 from playhead.model import Config, Replay, Route
-from playhead.ports.catalog.jobs import Held
+from playhead.ports.catalog.jobs import LeasedJob
 from playhead.ports.store import Blob
 from playhead.services.replay import ReplayRequest, ReplayService
 
@@ -35,7 +35,7 @@ class Slow(MemoryCatalog):
             await self.meanwhile.pop(0)()
         return found
 
-    async def close_job(self, held: Held) -> bool:
+    async def close_job(self, held: LeasedJob) -> bool:
         return self.closes and await super().close_job(held)
 
 
@@ -52,11 +52,11 @@ class Waiting:
             lease=1000,
             settle=SETTLE,
             spawn=lambda work: pytest.fail("it is driven when the test says so"),
-            rest=self._rest,
+            sleep=self._sleep,
             clock=lambda: self.now,
         )
 
-    async def _rest(self, seconds: float) -> None:
+    async def _sleep(self, seconds: float) -> None:
         self.now += seconds
         await asyncio.sleep(0)
 

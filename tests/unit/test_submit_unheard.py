@@ -77,10 +77,10 @@ class Begun:
             max_object_bytes=100,
             sealed=lambda job: pytest.fail("nothing is driven here"),
             spawn=lambda work: self.later.append(asyncio.create_task(work)),
-            rest=self._rest,
+            sleep=self._sleep,
         )
 
-    async def _rest(self, seconds: float) -> None:
+    async def _sleep(self, seconds: float) -> None:
         self.waits.append(seconds)
 
     async def fail(self) -> None:

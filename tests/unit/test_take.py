@@ -10,7 +10,7 @@ import pytest
 from playhead.backends.broker_memory import MemoryBroker
 from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.bootstrap import open_runtime
-from playhead.envelope import Call, Headers
+from playhead.envelope import Dispatch, Headers
 from playhead.errors import NotFound
 from playhead.ids import uuid7
 from playhead.ports.broker import Broker, Delivery
@@ -43,7 +43,7 @@ class SlowBroker(MemoryBroker):
 
 async def filled(broker: Broker) -> None:
     headers = Headers(QUEUE, uuid7(), "docs", 3, "convert")
-    await broker.publish([Call(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/a")])
+    await broker.publish([Dispatch(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/a")])
 
 
 @pytest.mark.parametrize(("later", "removes"), [(9, True), (11, False)])

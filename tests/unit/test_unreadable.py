@@ -11,11 +11,17 @@ import pytest
 from playhead.backends.broker_memory import MemoryBroker
 from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
-from playhead.engine.attempts import AWAY_DELAY_SECONDS, BESIDE_DELAY_SECONDS, Attempts, Ended, Taken
+from playhead.engine.attempts import (
+    BESIDE_DELAY_SECONDS,
+    UNAVAILABLE_DELAY_SECONDS,
+    AttemptOutcome,
+    Attempts,
+    IntakeResult,
+)
 from playhead.engine.outputs import Product
 from playhead.errors import Unavailable, store_unavailable
-from playhead.ports.catalog.work import GivenBack
-from playhead.ports.store import Blob, Found, Outcome, any_of
+from playhead.ports.catalog.work import Released
+from playhead.ports.store import Blob, ReadResult, WriteResult, any_of
 from tests.contract.conftest import Clock, Lab
 
 QUEUE = "docs.convert"
@@ -32,7 +38,7 @@ class Archive(MemoryStore):
             raise store_unavailable("it is away")
         return await super().check()
 
-    async def read(self, keys: Sequence[str]) -> Found:
+    async def read(self, keys: Sequence[str]) -> ReadResult:
         found = await super().read(keys)
         return any_of(
             [
@@ -41,7 +47,7 @@ class Archive(MemoryStore):
             ]
         )
 
-    async def write(self, groups: Sequence[Sequence[Blob]], **how: Any) -> Outcome:
+    async def write(self, groups: Sequence[Sequence[Blob]], **how: Any) -> WriteResult:
         refused = [any(blob.key.startswith(tuple(self.away)) for blob in group) for group in groups]
         await super().write([group for group, no in zip(groups, refused, strict=True) if not no], **how)
         return any_of([store_unavailable("it is closed") if no else None for no in refused])
@@ -61,7 +67,7 @@ class Site:
             worker="w1",
             working={},
             max_object_bytes=100,
-            rest=asyncio.sleep,
+            sleep=asyncio.sleep,
         )
         await self.lab.beat("w1")
         self.run = await self.lab.started("a.md", "b.md", "c.md")
@@ -69,17 +75,19 @@ class Site:
         await self.store.write([[Blob(key, b"x" * self.lab.input(key[-4:]).size)] for key in self.keys])
         await self.broker.publish(self.run.calls)
 
-    async def take(self) -> Taken:
+    async def take(self) -> IntakeResult:
         return await self.attempts.take(await self.broker.receive(QUEUE, 10))
 
-    async def end(self, taken: Taken) -> None:
+    async def end(self, taken: IntakeResult) -> None:
         """End what could be read with one output each, as a lane does."""
         batch = []
         for one in taken.started:
             made = [Product(f"{one.claim.path}.txt", b"made", "text/plain", {})]
             problem = one.problem
-            batch.append(Ended(one, result=problem) if problem else Ended(one, "pages", made))
-        await self.attempts.end(batch, await self.attempts.store(batch))
+            batch.append(
+                AttemptOutcome(one, result=problem) if problem else AttemptOutcome(one, "pages", made)
+            )
+        await self.attempts.end(batch, await self.attempts.persist(batch))
 
     async def states(self) -> list[str]:
         return [await self.lab.state(each) for each in self.run.ids]
@@ -134,8 +142,8 @@ async def test_a_store_that_gives_none_of_some_objects_is_away_only_if_it_does_n
     taken = await site.take()
 
     assert (taken.away is None) == answers
-    delays = {one.problem.delay for one in taken.started if isinstance(one.problem, GivenBack)}
-    assert delays == {BESIDE_DELAY_SECONDS if answers else AWAY_DELAY_SECONDS}
+    delays = {one.problem.delay for one in taken.started if isinstance(one.problem, Released)}
+    assert delays == {BESIDE_DELAY_SECONDS if answers else UNAVAILABLE_DELAY_SECONDS}
 
 
 @pytest.mark.parametrize("answers", [True, False])
@@ -178,6 +186,6 @@ def test_nothing_that_can_be_read_is_a_store_that_is_away():
     reason = store_unavailable("it is away")
     with pytest.raises(Unavailable, match="it is away"):
         any_of([reason, store_unavailable("it too")])
-    founds: list[Found] = [[], [None], [b"x", reason], [reason, None]]
+    founds: list[ReadResult] = [[], [None], [b"x", reason], [reason, None]]
     for found in founds:
         assert any_of(found) == found

@@ -13,7 +13,7 @@ import pytest
 
 from playhead.errors import NotFound, Unavailable, catalog_unavailable
 from playhead.model import Counts, Execution, Replay, ReplayProgress
-from playhead.services.watch import Told, Watch, WatchService
+from playhead.services.watch import StateEvent, Watch, WatchService
 from tests.waiting import until
 
 T = TypeVar("T")
@@ -108,7 +108,7 @@ def site() -> Site:
     return Site()
 
 
-async def all_of(told: AsyncIterator[Told[T] | Unavailable]) -> list[Told[T] | Unavailable]:
+async def all_of(told: AsyncIterator[StateEvent[T] | Unavailable]) -> list[StateEvent[T] | Unavailable]:
     async with asyncio.timeout(30):
         return [one async for one in told]
 
@@ -121,7 +121,7 @@ async def test_a_hundred_watchers_are_one_look_at_a_time(site: Site):
     watching = service(site, every=0.05)
     site.seconds = 0.001
 
-    async def watch() -> list[Told[Execution] | Unavailable]:
+    async def watch() -> list[StateEvent[Execution] | Unavailable]:
         return await all_of((await watching.execution(ONE)).tell(None))
 
     began = time.monotonic()
@@ -131,7 +131,7 @@ async def test_a_hundred_watchers_are_one_look_at_a_time(site: Site):
     told = await asyncio.gather(*watchers)
     assert site.looks <= 1 + (time.monotonic() - began) / 0.05
     for heard in told:
-        assert [one.is_end for one in heard if isinstance(one, Told)] == [False, False, True]
+        assert [one.is_end for one in heard if isinstance(one, StateEvent)] == [False, False, True]
 
 
 async def test_a_watcher_who_leaves_in_the_middle_of_a_look_takes_it_from_nobody(site: Site):
@@ -179,7 +179,7 @@ async def test_every_process_makes_the_same_id_of_a_state_and_another_of_another
         telling = asyncio.create_task(all_of((await service(site).execution(ONE)).tell(None)))
         await asyncio.sleep(0.05)
         site.end()
-        return [one.id for one in await telling if isinstance(one, Told)]
+        return [one.id for one in await telling if isinstance(one, StateEvent)]
 
     first = await ids()
     site.now = replace(EXECUTION, counts=Counts(pending=3, total=3), tags=list(EXECUTION.tags))
@@ -192,15 +192,15 @@ async def test_what_is_gone_has_no_end(site: Site):
     await asyncio.sleep(0.05)
     site.now = None
     [only] = await telling
-    assert isinstance(only, Told)
+    assert isinstance(only, StateEvent)
     assert not only.is_end
 
 
 async def test_all_who_watch_hear_of_an_outage_once_and_go_on(site: Site):
     watching = service(site)
-    heard: list[list[Told[Execution] | Unavailable]] = [[], [], []]
+    heard: list[list[StateEvent[Execution] | Unavailable]] = [[], [], []]
 
-    async def watch(told: list[Told[Execution] | Unavailable]) -> None:
+    async def watch(told: list[StateEvent[Execution] | Unavailable]) -> None:
         async for one in (await watching.execution(ONE)).tell(None):
             told.append(one)
 
@@ -239,7 +239,7 @@ async def test_a_process_that_stops_ends_what_it_tells_at_once(site: Site, when:
         await asyncio.sleep(0.02)
         watching.stop()
         told = await telling
-    assert [one.is_end for one in told if isinstance(one, Told)] == [False]
+    assert [one.is_end for one in told if isinstance(one, StateEvent)] == [False]
 
 
 # -- the pace of a replay --------------------------------------------------------------------------
@@ -285,11 +285,11 @@ async def test_the_time_that_is_left_is_told_when_all_is_listed(site: Site):
 
 async def test_a_pace_that_falls_is_told_though_nothing_else_has_changed(site: Site):
     watching = service(site)
-    moving: list[Told[ReplayProgress]] = []
+    moving: list[StateEvent[ReplayProgress]] = []
 
     async def watch() -> None:
         async for one in (await watching.replay(ONE)).tell(None):
-            if isinstance(one, Told) and one.state.objects_published and one.state.status is None:
+            if isinstance(one, StateEvent) and one.state.objects_published and one.state.status is None:
                 moving.append(one)
 
     telling = asyncio.create_task(watch())

@@ -17,8 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from playhead import events
 from playhead.api.answers import correlation_id
 from playhead.api.asking import Asked
+from playhead.counters import AGE_BOUNDS, ATTEMPT_BOUNDS, Histogram
 from playhead.services.metrics import Figures
-from playhead.tally import AGE_BOUNDS, ATTEMPT_BOUNDS, Histogram
 
 NOWHERE: Final = "none"
 """The route of a request to a URL at which there is nothing: such URLs are without number."""
@@ -76,7 +76,7 @@ METRICS: Final = (
     ),
     Declared("playhead_messages_dead_total", "counter", _ROUTE, "Messages that became dead letters."),
     Declared(
-        "playhead_messages_given_back_total",
+        "playhead_messages_released_total",
         "counter",
         _ROUTE,
         "Attempts not made as a backend or an adapter was missing.",
@@ -118,11 +118,11 @@ _COUNTED: Final = {
     "messages_failed_total": ("retried", "dead"),
     "messages_retried_total": ("retried",),
     "messages_dead_total": ("dead",),
-    "messages_given_back_total": ("given_back",),
+    "messages_released_total": ("released",),
     "replay_messages_published_total": ("replay_published",),
     "replay_messages_failed_total": ("replay_failed",),
 }
-"""Which of what processes count (`tally.RouteTally`) each counter is the sum of."""
+"""Which of what processes count (`counters.RouteCounters`) each counter is the sum of."""
 _MEASURED: Final = {
     "attempt_duration_seconds": ("attempt_seconds", ATTEMPT_BOUNDS),
     "message_age_seconds": ("age_seconds", AGE_BOUNDS),

@@ -12,7 +12,7 @@ from playhead.api.bodies import JsonRoute
 from playhead.api.schemas import Receipt, Removed, TakeLimit
 from playhead.envelope import Message
 from playhead.model import Page
-from playhead.services.take import Taken
+from playhead.services.take import HandOut
 
 router = APIRouter(prefix="/api/v1/queues", tags=["queues"], route_class=JsonRoute)
 
@@ -29,7 +29,7 @@ async def peek_messages(queue: QueueName, asked: Asked, limit: Limit = 100) -> P
 
 
 @router.post("/{queue}/take", responses=responses(*_refused))
-async def take_messages(queue: QueueName, body: TakeLimit, asked: Asked) -> Taken:
+async def take_messages(queue: QueueName, body: TakeLimit, asked: Asked) -> HandOut:
     """Hand out messages of a queue that no worker consumes; they are hidden from others for a while.
 
     Nothing is removed yet: send the `receipt` to `/api/v1/queues/{queue}/remove` once they are safe. What

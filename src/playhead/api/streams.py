@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from playhead.api.answers import responses
 from playhead.errors import Unavailable
-from playhead.services.watch import Told, Watch
+from playhead.services.watch import StateEvent, Watch
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ def stream(
 
 
 async def _events(
-    name: str, telling: AsyncIterator[Told[T] | Unavailable], heartbeat: float
+    name: str, telling: AsyncIterator[StateEvent[T] | Unavailable], heartbeat: float
 ) -> AsyncIterator[bytes]:
     """The bytes of each event as it comes, and of a comment when none does."""
     while True:
@@ -71,7 +71,7 @@ async def _events(
         yield _event(name, told)
 
 
-def _event(name: str, told: Told[T] | Unavailable) -> bytes:
+def _event(name: str, told: StateEvent[T] | Unavailable) -> bytes:
     if isinstance(told, Unavailable):
         # A comment: an event named `error` would reach those who listen for a lost connection.
         said = f"{told.code}: {told.detail}".encode(errors="replace").decode()

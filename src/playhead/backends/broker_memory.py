@@ -12,8 +12,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from playhead.envelope import Call, Message, decode_payload
-from playhead.ports.broker import CONFIRMED, Delivery, Depth, Outcome
+from playhead.envelope import Dispatch, Message, decode_payload
+from playhead.ports.broker import CONFIRMED, Delivery, Depth, PublishResult
 
 _POLL_SECONDS = 0.005
 
@@ -53,7 +53,7 @@ class MemoryBroker:
         self._queues: dict[str, list[_Entry]] = {}
         self._tags = itertools.count(1)
 
-    async def publish(self, calls: Sequence[Call]) -> list[Outcome]:
+    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
         await self._begin()
         for call in calls:
             headers = call.headers.shared() | call.own_headers()

@@ -22,10 +22,10 @@ from hashlib import sha256
 from typing import TypeVar
 
 from playhead.backends._postgres import FAULTS, Connection, Job, Postgres, Unreachable, examine, hears
-from playhead.envelope import Call, Message, decode_payload
+from playhead.envelope import Dispatch, Message, decode_payload
 from playhead.errors import Unavailable, broker_unavailable
 from playhead.ids import mint
-from playhead.ports.broker import CONFIRMED, Delivery, Depth, Outcome
+from playhead.ports.broker import CONFIRMED, Delivery, Depth, PublishResult
 from playhead.ports.diagnosis import Finding
 
 T = TypeVar("T")
@@ -114,19 +114,19 @@ class PostgresBroker:
 
     # -- the port ----------------------------------------------------------------------------------
 
-    async def publish(self, calls: Sequence[Call]) -> list[Outcome]:
-        outcomes: list[Outcome] = []
+    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
+        outcomes: list[PublishResult] = []
         for at in range(0, len(calls), _MOST_AT_ONCE):
             try:
                 outcomes += await self._publish(calls[at : at + _MOST_AT_ONCE])
             except Unreachable as exc:
                 if not outcomes and not exc.in_doubt:
                     raise broker_unavailable(f"the broker can't be written: {exc}") from exc
-                outcomes += [Outcome("uncertain", str(exc))] * (len(calls) - at)
+                outcomes += [PublishResult("uncertain", str(exc))] * (len(calls) - at)
                 break
         return outcomes
 
-    async def _publish(self, calls: Sequence[Call]) -> list[Outcome]:
+    async def _publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
         names = dict.fromkeys(call.headers.queue for call in calls)
         queues = {name: (await self._queue(name)).id for name in names}
         shared: dict[int, tuple[int, str]] = {}

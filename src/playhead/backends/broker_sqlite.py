@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from playhead.backends._sqlite import Connection, Database, among, insert
-from playhead.envelope import Call, Message, decode_payload
+from playhead.envelope import Dispatch, Message, decode_payload
 from playhead.errors import broker_unavailable
 from playhead.ids import mint
-from playhead.ports.broker import CONFIRMED, Delivery, Depth, Outcome
+from playhead.ports.broker import CONFIRMED, Delivery, Depth, PublishResult
 from playhead.ports.diagnosis import Finding
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ class SqliteBroker:
 
     # -- the port ----------------------------------------------------------------------------------
 
-    async def publish(self, calls: Sequence[Call]) -> list[Outcome]:
+    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
         if not calls:
             return []
 

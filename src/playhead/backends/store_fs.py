@@ -34,7 +34,7 @@ from playhead.errors import CannotStart, MessageError, NotFound, StoreFull, Unav
 from playhead.ids import uuid7
 from playhead.keys import is_sidecar
 from playhead.ports.diagnosis import Finding
-from playhead.ports.store import Blob, Entry, Found, Outcome, any_of
+from playhead.ports.store import Blob, Entry, ReadResult, WriteResult, any_of
 
 TEMP: Final = ".tmp"
 """The folder for files that are being written; no object, and in no listing. Also the sign by which an
@@ -146,12 +146,12 @@ class FileStore:
 
     # -- the port ----------------------------------------------------------------------------------
 
-    async def read(self, keys: Sequence[str]) -> Found:
+    async def read(self, keys: Sequence[str]) -> ReadResult:
         return await self._hop(lambda: self._read(keys)) if keys else []
 
     async def write(
         self, groups: Sequence[Sequence[Blob]], *, written: Callable[[str], None] | None = None
-    ) -> Outcome:
+    ) -> WriteResult:
         return await self._hop(lambda: self._write(groups, written)) if groups else []
 
     async def list(
@@ -220,7 +220,7 @@ class FileStore:
         hint = _HINTS.get(exc.errno or 0)
         return store_unavailable(f"can't {verb} {place}: {exc.strerror}" + (f"; {hint}" if hint else ""))
 
-    def _read(self, keys: Sequence[str]) -> Found:
+    def _read(self, keys: Sequence[str]) -> ReadResult:
         with self._reach("read in") as folders:
             found = [self._try_read(folders, key) for key in keys]
             if None in found:
@@ -241,7 +241,7 @@ class FileStore:
         try:
             data = os.read(fd, min(size, most) + 1)
             if len(data) != size:  # too large, or of others and being written just now
-                data = _rest(fd, data, most + 1)
+                data = _sleep(fd, data, most + 1)
         finally:
             os.close(fd)
         return data
@@ -264,8 +264,8 @@ class FileStore:
                 raise NotFound("object_not_found", f"there is no object {key!r}")
         return opened[0]
 
-    def _write(self, groups: Sequence[Sequence[Blob]], written: Callable[[str], None] | None) -> Outcome:
-        outcome: Outcome = []
+    def _write(self, groups: Sequence[Sequence[Blob]], written: Callable[[str], None] | None) -> WriteResult:
+        outcome: WriteResult = []
         with self._reach("write in") as folders:
             for group in groups:
                 try:
@@ -670,7 +670,7 @@ def _remove(name: str, folder: int) -> None:
         pass
 
 
-def _rest(fd: int, data: bytes, most: int) -> bytes:
+def _sleep(fd: int, data: bytes, most: int) -> bytes:
     """What is still to be read after `data`, and `data` before it; together at most `most` bytes."""
     pieces = [data]
     size = len(data)

@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from playhead.errors import NotFound
-from playhead.ports.store import Blob, Entry, Found, Outcome
+from playhead.ports.store import Blob, Entry, ReadResult, WriteResult
 
 
 class MemoryStore:
@@ -38,13 +38,13 @@ class MemoryStore:
         if self._pause:
             await self._pause()
 
-    async def read(self, keys: Sequence[str]) -> Found:
+    async def read(self, keys: Sequence[str]) -> ReadResult:
         await self._turn()
         return [held[0] if (held := self._objects.get(key)) else None for key in keys]
 
     async def write(
         self, groups: Sequence[Sequence[Blob]], *, written: Callable[[str], None] | None = None
-    ) -> Outcome:
+    ) -> WriteResult:
         await self._turn()
         for group in groups:
             for blob in group:

@@ -25,6 +25,7 @@ from playhead.adapters import html_to_markdown, passthrough, split_markdown, sql
 from playhead.bootstrap import backends
 from playhead.bootstrap.backends import ABroker, ACatalog, AStore, open_backends, open_for_doctor
 from playhead.bootstrap.tracing import open_tracer
+from playhead.counters import Counters, Numbers
 from playhead.errors import CannotStart, Unavailable
 from playhead.liveness import Seconds
 from playhead.model import Examination, SearchHit
@@ -43,7 +44,6 @@ from playhead.services.submit import SubmitService
 from playhead.services.take import TakeService
 from playhead.services.watch import WatchService
 from playhead.services.worker import WorkerService, WorkerSettings
-from playhead.tally import Numbers, Tally
 
 if TYPE_CHECKING:
     from playhead.settings import Settings
@@ -121,7 +121,7 @@ class Runtime:
     Attributes:
         upkeep: what the reconciler's holder does beside its cycle.
         process: what others see of it; None for a command that only looks.
-        tally: what it has counted since it began.
+        counters: what it has counted since it began.
         tracer: begins its spans.
     """
 
@@ -134,7 +134,7 @@ class Runtime:
     reconciler: ReconcileService
     upkeep: Sequence[Callable[[], Awaitable[None]]]
     process: Process | None
-    tally: Tally
+    counters: Counters
     tracer: Tracer
     worker: WorkerService | None = None
     _told: Numbers = field(default_factory=dict)
@@ -162,7 +162,7 @@ class Runtime:
             *(self.catalog, self.broker, self.store, self.adapters, settings),
             driving=lambda: self.services.replay.driving,
             waiting=lambda: self.services.replay.waiting,
-            tally=self.tally,
+            counters=self.counters,
             tracer=self.tracer,
         )
         return await self.worker.run(routes=routes, until_idle=until_idle, until=until, stop=stop)
@@ -218,7 +218,7 @@ class Runtime:
             # Best effort: where the catalog is away, the missing heartbeat says the same, later.
             with contextlib.suppress(Unavailable, TimeoutError):
                 async with asyncio.timeout(_GOODBYE_SECONDS):
-                    await self.catalog.depart(self.process.id, self.tally.numbers())
+                    await self.catalog.depart(self.process.id, self.counters.numbers())
 
     async def _forever(self, once: Callable[[], Coroutine[Any, Any, None]], seconds: float) -> None:
         while True:
@@ -226,7 +226,7 @@ class Runtime:
             try:
                 await once()
             except Unavailable as exc:
-                events.emit(events.BACKEND_AWAY, logging.WARNING, code=exc.code, detail=exc.detail)
+                events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, code=exc.code, detail=exc.detail)
             except (Exception, asyncio.CancelledError) as exc:
                 task = asyncio.current_task()
                 if isinstance(exc, asyncio.CancelledError) and task and task.cancelling():
@@ -240,11 +240,11 @@ class Runtime:
     async def _beat(self) -> None:
         assert self.process
         queues = self.worker.queues if self.worker else ()
-        numbers = self.tally.numbers()
+        numbers = self.counters.numbers()
         if await self.catalog.heartbeat(self.process, queues, numbers):
             self._told = numbers
         else:
-            self.tally.kept(self._told)
+            self.counters.kept(self._told)
             self._told = {}
 
     async def _reconcile(self) -> None:
@@ -307,7 +307,7 @@ async def open_runtime(settings: Settings, *, kind: str | None = None) -> AsyncI
         opened = await open_backends(settings, stack)
         catalog, broker, store = opened.catalog, opened.broker, opened.store
         runtime: Runtime
-        tally = Tally()
+        counters = Counters()
 
         def sealed(job: UUID) -> None:
             # A detached run leaves its job to whoever works; others start at once.
@@ -338,7 +338,7 @@ async def open_runtime(settings: Settings, *, kind: str | None = None) -> AsyncI
                 lease=settings.lease_seconds,
                 settle=settings.settle_seconds,
                 spawn=lambda work: runtime.spawn(work),
-                tally=tally,
+                counters=counters,
                 tracer=tracer,
             ),
             browse=browse,
@@ -357,11 +357,11 @@ async def open_runtime(settings: Settings, *, kind: str | None = None) -> AsyncI
             store=store,
             services=services,
             reconciler=ReconcileService(
-                catalog, broker, owner=identity, lease=settings.lease_seconds, tally=tally
+                catalog, broker, owner=identity, lease=settings.lease_seconds, counters=counters
             ),
             upkeep=opened.upkeep,
             process=Process(identity, kind, socket.gethostname(), os.getpid()) if kind else None,
-            tally=tally,
+            counters=counters,
             tracer=tracer,
         )
         try:

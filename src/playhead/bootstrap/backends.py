@@ -203,7 +203,7 @@ async def _open_or_tell(stack: AsyncExitStack, open_it: Callable[[], Awaitable[N
     try:
         await open_it()
     except Unavailable as exc:
-        events.emit(events.BACKEND_AWAY, logging.WARNING, code=exc.code, detail=exc.detail)
+        events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, code=exc.code, detail=exc.detail)
         later = asyncio.create_task(_open_later(open_it))
         stack.callback(later.cancel)
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from playhead.ports.catalog.browse import ExecutionFilter
     from playhead.services.browse import Content
     from playhead.services.replay import ReplayRequest
-    from playhead.services.take import Taken
+    from playhead.services.take import HandOut
 
 
 class Browsing(Protocol):
@@ -135,7 +135,7 @@ class Submitting(Protocol):
 
 
 class Taking(Protocol):
-    async def take(self, queue: str, limit: int) -> Taken: ...
+    async def take(self, queue: str, limit: int) -> HandOut: ...
     async def remove(self, queue: str, receipt: str) -> int: ...
 
 

@@ -24,9 +24,10 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from playhead import events, faults, ids
+from playhead.counters import Counters
 from playhead.engine import ending, relay, sidecar
-from playhead.engine.relay import Rest
-from playhead.envelope import Call, correlation_of
+from playhead.engine.relay import Sleep
+from playhead.envelope import Dispatch, correlation_of
 from playhead.errors import MessageError, StoreFull, Unavailable
 from playhead.keys import is_sidecar, sidecar_key
 from playhead.ports.broker import Broker, Delivery
@@ -37,17 +38,16 @@ from playhead.ports.catalog.work import (
     Claim,
     Done,
     Failed,
-    GivenBack,
     NewOutput,
     Refusal,
+    Released,
     Result,
     Unbound,
 )
-from playhead.ports.store import Blob, Outcome, Store
+from playhead.ports.store import Blob, Store, WriteResult
 from playhead.ports.tracer import OFF, Span, Tracer, nearest, trace_of
-from playhead.tally import Tally
 
-AWAY_DELAY_SECONDS = 2.0
+UNAVAILABLE_DELAY_SECONDS = 2.0
 """When an attempt that could not be made is due again."""
 BESIDE_DELAY_SECONDS = 30.0
 """The same, of one whose object the store can't give or take though it does others: nobody knows until when,
@@ -73,7 +73,7 @@ class Product(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class ClaimedMessage:
     """A claimed message with its input in hand. `data` is None when `problem` says why it can't be worked.
 
     `span` is None when traces are off. `told` is what a sidecar says of an object of which no row does.
@@ -82,13 +82,13 @@ class Started:
     delivery: Delivery
     claim: Claim
     data: bytes | None
-    problem: Failed | GivenBack | None = None
+    problem: Failed | Released | None = None
     span: Span | None = None
-    told: sidecar.Told = sidecar.NOTHING
+    told: sidecar.SidecarInfo = sidecar.NOTHING
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class IntakeResult:
     """What came of a batch of deliveries.
 
     `suspects` were not claimed and are not acked: each wants to be taken again, alone. Nor were `later`: each
@@ -96,25 +96,25 @@ class Taken:
     that could not be reached after the claim.
     """
 
-    started: list[Started]
+    started: list[ClaimedMessage]
     suspects: list[Delivery]
     later: list[Delivery]
     away: Unavailable | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class AttemptOutcome:
     """What came of a started message: its products, or a result that is none.
 
     `stage` is where its products go (None: it must have none); `adapters` made them, in so many `seconds`
     (None: they never ran).
     """
 
-    started: Started
+    started: ClaimedMessage
     stage: str | None = None
     products: Sequence[Product] = ()
     adapters: list[Mapping[str, str]] | None = None
-    result: Failed | GivenBack | None = None
+    result: Failed | Released | None = None
     seconds: float | None = None
 
 
@@ -130,7 +130,7 @@ class Attempts:
             its lanes share one.
         max_object_bytes: inputs and outputs above it are dead letters (`object_too_large`).
         going_on: False once the process is to stop; then waiting for a broker ends.
-        tally: where this process counts.
+        counters: where this process counts.
         tracer: begins a span for each attempt.
     """
 
@@ -143,9 +143,9 @@ class Attempts:
         worker: str,
         working: dict[UUID, str],
         max_object_bytes: int,
-        rest: Rest,
+        sleep: Sleep,
         going_on: Callable[[], bool] = lambda: True,
-        tally: Tally | None = None,
+        counters: Counters | None = None,
         tracer: Tracer = OFF,
     ) -> None:
         self._catalog = catalog
@@ -154,16 +154,16 @@ class Attempts:
         self._worker = worker
         self._working = working
         self._max_object_bytes = max_object_bytes
-        self._rest = rest
+        self._sleep = sleep
         self._going_on = going_on
-        self._tally = tally or Tally()
+        self._counters = counters or Counters()
         self._tracer = tracer
         self._unknown: dict[str, None] = {}
         self._stuck = False
 
     # -- taking ------------------------------------------------------------------------------------
 
-    async def take(self, deliveries: Sequence[Delivery], *, alone: bool = False) -> Taken:
+    async def take(self, deliveries: Sequence[Delivery], *, alone: bool = False) -> IntakeResult:
         """Claim, ack what is refused, and read the inputs of the rest.
 
         Args:
@@ -174,10 +174,10 @@ class Attempts:
         answered: a row of this process is held for all others.
         """
         named = [(d, correlation_of(d.message_id, d.headers)) for d in deliveries]
-        strangers = [d for d, cid in named if cid is None]
+        unknown = [d for d, cid in named if cid is None]
         # The same call for what is being worked on here is the broker's double of it. Another one says that
         # what runs here was given up meanwhile, and nobody would call once more.
-        doubles = [d for d, cid in named if cid and self._working.get(cid) == d.message_id]
+        duplicates = [d for d, cid in named if cid and self._working.get(cid) == d.message_id]
         later = [d for d, cid in named if cid and self._working.get(cid, d.message_id) != d.message_id]
         called = [(d, cid) for d, cid in named if cid and cid not in self._working]
         answers = await self._catalog.claim(self._worker, [cid for _, cid in called], alone=alone)
@@ -185,7 +185,7 @@ class Attempts:
         self._working.update((claim.correlation_id, d.message_id) for d, claim in claims)
         faults.reach("worker.claimed", len(claims))
         refused = [(d, a) for (d, _), a in zip(called, answers, strict=True) if isinstance(a, Refusal)]
-        strangers += [d for d, a in refused if a.reason == "unknown"]
+        unknown += [d for d, a in refused if a.reason == "unknown"]
         suspects = [d for d, a in refused if a.reason == "suspect"]
         spans = self._begin_spans(claims) if self._tracer.on else {}
         # From here on rows are held by this process, and no other calls them while it lives: whatever
@@ -193,15 +193,15 @@ class Attempts:
         away: Unavailable | None = None
         try:
             await self._turn_away([(d, a) for d, a in refused if a.reason not in ("unknown", "suspect")])
-            await self._ack_strangers(strangers)
-            if doubles:
-                await self._broker.ack(doubles)
+            await self._ack_strangers(unknown)
+            if duplicates:
+                await self._broker.ack(duplicates)
         except Unavailable as exc:
             away = exc  # not acked: they come again by themselves
         started, unread = await self._read(claims, spans)
         away = unread or away
         faults.reach("worker.read", len(claims))
-        return Taken(started, suspects, later, away)
+        return IntakeResult(started, suspects, later, away)
 
     async def _turn_away(self, refused: Sequence[tuple[Delivery, Refusal]]) -> None:
         """The catalog needs nothing more from these calls, but for children that nobody published yet."""
@@ -220,7 +220,7 @@ class Attempts:
 
     def _tell_lost(self, refusal: Refusal) -> None:
         """The claim closed it as dead: its last attempts took their workers with them."""
-        self._tally.of(refusal.config, refusal.route).dead += 1
+        self._counters.of(refusal.config, refusal.route).dead += 1
         events.emit(
             events.MESSAGE_DEAD,
             logging.ERROR,
@@ -231,11 +231,11 @@ class Attempts:
             code="worker_lost",
         )
 
-    async def _ack_strangers(self, strangers: Sequence[Delivery]) -> None:
+    async def _ack_strangers(self, unknown: Sequence[Delivery]) -> None:
         """Ack calls without a row, the second time they come: the first may be ahead of a row's commit
         on a catalog that is just failing over."""
-        again = [d for d in strangers if d.message_id in self._unknown]
-        for delivery in strangers:
+        again = [d for d in unknown if d.message_id in self._unknown]
+        for delivery in unknown:
             self._unknown[delivery.message_id] = None
         while len(self._unknown) > 10_000:
             del self._unknown[next(iter(self._unknown))]
@@ -266,7 +266,7 @@ class Attempts:
 
     async def _read(
         self, claims: Sequence[tuple[Delivery, Claim]], spans: Mapping[UUID, Span]
-    ) -> tuple[list[Started], Unavailable | None]:
+    ) -> tuple[list[ClaimedMessage], Unavailable | None]:
         """Return what was claimed with its input; also why the store is away, if it is."""
         most = self._max_object_bytes
         keys = [c.object_key for _, c in claims]
@@ -287,8 +287,8 @@ class Attempts:
                 # It may be there, and say what this is; refused by a store that answers, it is none.
                 blob, beside = (beside if away else blob), None
             if isinstance(blob, Unavailable):
-                back = GivenBack(claim.correlation_id, claim.attempt, delay)
-                started.append(Started(delivery, claim, None, back, span))
+                back = Released(claim.correlation_id, claim.attempt, delay)
+                started.append(ClaimedMessage(delivery, claim, None, back, span))
                 continue
             source = claim.source
             fault: tuple[str, str] | None = None
@@ -312,7 +312,7 @@ class Attempts:
                     "the stage before",
                 )
             problem = Failed(claim.correlation_id, claim.attempt, *fault) if fault else None
-            started.append(Started(delivery, claim, blob, problem, span, sidecar.read(beside)))
+            started.append(ClaimedMessage(delivery, claim, blob, problem, span, sidecar.read(beside)))
         return started, away
 
     async def _look_at(self, outcome: Sequence[object]) -> tuple[Unavailable | None, float]:
@@ -325,14 +325,14 @@ class Attempts:
         try:
             await self._store.check()
         except Unavailable:
-            return first, AWAY_DELAY_SECONDS
+            return first, UNAVAILABLE_DELAY_SECONDS
         for reason in list(reasons.values())[:_MOST_TOLD]:
-            events.emit(events.BACKEND_AWAY, logging.WARNING, detail=reason.detail)
+            events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, detail=reason.detail)
         return None, BESIDE_DELAY_SECONDS
 
     # -- ending ------------------------------------------------------------------------------------
 
-    async def store(self, batch: Sequence[Ended]) -> list[tuple[Ended, Result]]:
+    async def persist(self, batch: Sequence[AttemptOutcome]) -> list[tuple[AttemptOutcome, Result]]:
         """Bind and write what attempts made; returns a result for each attempt whose token is still good.
 
         Raises `Unavailable`: store the same batch again.
@@ -340,12 +340,14 @@ class Attempts:
         faults.reach("worker.ran", len(batch))
         return await self._store_products(batch)
 
-    async def end(self, batch: Sequence[Ended], results: Sequence[tuple[Ended, Result]]) -> None:
+    async def end(
+        self, batch: Sequence[AttemptOutcome], results: Sequence[tuple[AttemptOutcome, Result]]
+    ) -> None:
         """End attempts in one transaction, call their children, ack.
 
         Args:
             batch: all of them.
-            results: as `store` gave them.
+            results: as `persist` returned them.
 
         Raises `Unavailable`: end the same again; each step may be repeated, also one that happened and
         whose answer was lost.
@@ -358,7 +360,7 @@ class Attempts:
             if id(e) in ending_now:
                 del self._working[e.started.claim.correlation_id]
         faults.reach("worker.committed", len(results))
-        children: list[Call] = []
+        children: list[Dispatch] = []
         for (ended, result), answer in zip(results, finished, strict=True):
             if answer is not None:
                 children += _below(ended, answer.children) if self._tracer.on else answer.children
@@ -379,30 +381,30 @@ class Attempts:
         await ending.end_executions(self._catalog, sorted({e.started.claim.execution_id for e in batch}))
         faults.reach("worker.checked", len(batch))
 
-    def _holds(self, ended: Ended) -> bool:
+    def _holds(self, ended: AttemptOutcome) -> bool:
         started = ended.started
         return self._working.get(started.claim.correlation_id) == started.delivery.message_id
 
-    def _count(self, ended: Ended, result: Result) -> None:
+    def _count(self, ended: AttemptOutcome, result: Result) -> None:
         claim = ended.started.claim
-        route = self._tally.of(claim.config, claim.route)
+        route = self._counters.of(claim.config, claim.route)
         if ended.seconds is not None:
             route.attempt_seconds.add(ended.seconds)
         if isinstance(result, Done):
             route.completed += 1
             # By the clocks of two machines: one that is behind must not make it negative.
             route.age_seconds.add(max(ids.now() - ids.created_at(claim.correlation_id), 0.0))
-        elif isinstance(result, GivenBack):
-            route.given_back += 1
+        elif isinstance(result, Released):
+            route.released += 1
         elif result.delay is None:
             route.dead += 1
         else:
             route.retried += 1
 
-    async def _store_products(self, batch: Sequence[Ended]) -> list[tuple[Ended, Result]]:
+    async def _store_products(self, batch: Sequence[AttemptOutcome]) -> list[tuple[AttemptOutcome, Result]]:
         """Bind and write; returns a result for each attempt whose token is still good."""
         results: dict[int, Result] = {}
-        todo: list[tuple[int, Ended, list[NewOutput]]] = []
+        todo: list[tuple[int, AttemptOutcome, list[NewOutput]]] = []
         for i, ended in enumerate(batch):
             claim = ended.started.claim
             if ended.result is not None:
@@ -422,7 +424,7 @@ class Attempts:
         return [(batch[i], results[i]) for i in sorted(results)]
 
     async def _bind_and_write(
-        self, todo: list[tuple[int, Ended, list[NewOutput]]], results: dict[int, Result]
+        self, todo: list[tuple[int, AttemptOutcome, list[NewOutput]]], results: dict[int, Result]
     ) -> None:
         answers = await self._catalog.bind(
             [
@@ -444,7 +446,7 @@ class Attempts:
                 groups += _blobs(ended, outputs, bound)
                 of += [(i, claim)] * len(bound)
         faults.reach("worker.bound", len(groups))
-        outcome: Outcome
+        outcome: WriteResult
         try:
             outcome = await self._store.write(groups, written=_written)
         except StoreFull:
@@ -460,11 +462,11 @@ class Attempts:
             elif isinstance(results.get(i), Failed):
                 continue
             elif conflict:
-                results[i] = GivenBack(claim.correlation_id, claim.attempt, delay)
+                results[i] = Released(claim.correlation_id, claim.attempt, delay)
             elif i not in results:
                 results[i] = Done(claim.correlation_id, claim.attempt, keys[i])
 
-    async def _relay(self, children: Sequence[Call]) -> bool:
+    async def _relay(self, children: Sequence[Dispatch]) -> bool:
         """Publish calls and mark them; False when told to stop before the broker took or refused each.
 
         What a broker does not take for a while is left to the reconciler, and what made it is acked: a
@@ -480,7 +482,7 @@ class Attempts:
             if settled:
                 faults.reach("worker.published", settled)
                 await self._catalog.mark_published(sent.confirmed, refused=sent.refused)
-                relay.tell_marked(sent, self._tally)
+                relay.tell_marked(sent, self._counters)
             left = sent.uncertain
             if left:
                 if not self._going_on():
@@ -491,7 +493,7 @@ class Attempts:
                     self._stuck = True
                     await self._catalog.mark_published([], left=left)
                     return True
-                await self._rest(pause)
+                await self._sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
         if children:
             self._stuck = False
@@ -511,7 +513,7 @@ def _new_output(product: Product) -> NewOutput:
     )
 
 
-def _blobs(ended: Ended, outputs: Sequence[NewOutput], bound: Sequence[Bound]) -> list[list[Blob]]:
+def _blobs(ended: AttemptOutcome, outputs: Sequence[NewOutput], bound: Sequence[Bound]) -> list[list[Blob]]:
     """One group an output: its sidecar, then its bytes."""
     claim, stage = ended.started.claim, ended.stage or ""
     return [
@@ -523,7 +525,7 @@ def _blobs(ended: Ended, outputs: Sequence[NewOutput], bound: Sequence[Bound]) -
     ]
 
 
-def _below(ended: Ended, children: Sequence[Call]) -> Sequence[Call]:
+def _below(ended: AttemptOutcome, children: Sequence[Dispatch]) -> Sequence[Dispatch]:
     """Calls of children that name the attempt that made them, in place of what their execution was made
     under. Whoever calls them later, from their rows, knows only that; the trace is the same."""
     span = ended.started.span
@@ -534,7 +536,7 @@ def _below(ended: Ended, children: Sequence[Call]) -> Sequence[Call]:
     return [call._replace(headers=below[id(call.headers)]) for call in children]
 
 
-def _end_span(ended: Ended, outcome: str, why: str | None = None) -> None:
+def _end_span(ended: AttemptOutcome, outcome: str, why: str | None = None) -> None:
     if span := ended.started.span:
         if why is not None:
             span.fail(why)
@@ -542,7 +544,7 @@ def _end_span(ended: Ended, outcome: str, why: str | None = None) -> None:
         span.end()
 
 
-def _ids(ended: Ended) -> dict[str, Any]:
+def _ids(ended: AttemptOutcome) -> dict[str, Any]:
     claim, span = ended.started.claim, ended.started.span
     traced = {"trace_id": trace_of(span.traceparent)} if span else {}
     return traced | {
@@ -554,12 +556,12 @@ def _ids(ended: Ended) -> dict[str, Any]:
     }
 
 
-def _tell_fenced(ended: Ended) -> None:
+def _tell_fenced(ended: AttemptOutcome) -> None:
     _end_span(ended, "fenced")
     events.emit(events.MESSAGE_FENCED, logging.WARNING, **_ids(ended))
 
 
-def _tell(ended: Ended, result: Result) -> None:
+def _tell(ended: AttemptOutcome, result: Result) -> None:
     if isinstance(result, Failed):
         dead = result.delay is None
         _end_span(ended, "dead" if dead else "retry", f"{result.code}: {result.error}")
@@ -567,9 +569,9 @@ def _tell(ended: Ended, result: Result) -> None:
             (events.MESSAGE_DEAD, logging.ERROR) if dead else (events.MESSAGE_RETRIED, logging.WARNING)
         )
         events.emit(name, level, **_ids(ended), code=result.code, error=result.error)
-    elif isinstance(result, GivenBack):
-        _end_span(ended, "given_back")
-        events.emit(events.MESSAGE_GIVEN_BACK, logging.WARNING, **_ids(ended))
+    elif isinstance(result, Released):
+        _end_span(ended, "released")
+        events.emit(events.MESSAGE_RELEASED, logging.WARNING, **_ids(ended))
     else:
         _end_span(ended, "completed")
         if events.LOG.isEnabledFor(logging.DEBUG):

@@ -24,17 +24,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from typing import Any, Protocol
 
 from playhead import events, faults
+from playhead.counters import Counters
 from playhead.engine import ending, relay
-from playhead.engine.relay import Rest
-from playhead.envelope import Call
+from playhead.engine.relay import Sleep
+from playhead.envelope import Dispatch
 from playhead.errors import PlayheadError, Unavailable
 from playhead.keys import INPUT_STAGE, is_aside, problem, stage_of
 from playhead.ports.broker import Broker
 from playhead.ports.catalog import Jobs, Work
-from playhead.ports.catalog.jobs import Held, Listed
+from playhead.ports.catalog.jobs import LeasedJob, Listed
 from playhead.ports.store import Entry, Store
 from playhead.ports.tracer import OFF, Tracer
-from playhead.tally import Tally
 
 _SETTLE_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
@@ -63,7 +63,7 @@ class Drive:
     Args:
         lease: seconds; renewed when a third of it has passed, between two steps or by `renew`.
         page: rows recorded or published in one step, at most.
-        tally: where this process counts.
+        counters: where this process counts.
         tracer: begins a span for each page that is listed and each batch that is published.
         under: the `traceparent` of the whole.
 
@@ -78,14 +78,14 @@ class Drive:
         catalog: DriveCatalog,
         store: Store,
         broker: Broker,
-        held: Held,
+        held: LeasedJob,
         *,
         lease: float,
-        rest: Rest,
+        sleep: Sleep,
         begin: Begin,
         page: int,
         clock: Callable[[], float],
-        tally: Tally,
+        counters: Counters,
         tracer: Tracer = OFF,
         under: str | None = None,
     ) -> None:
@@ -97,14 +97,14 @@ class Drive:
         self.trouble = ""
         self.waits = False
         self._lease = lease
-        self._rest = rest
+        self._sleep = sleep
         self._begin = begin
         self._page = page
         self._publishing: Begun | None = None
         self._failed: Unavailable | _Lost | None = None
         self._clock = clock
-        self._route_tally = tally.of(held.headers.config, held.headers.route)
-        self._tally = tally
+        self._route_counters = counters.of(held.headers.config, held.headers.route)
+        self._counters = counters
         self._tracer = tracer
         self._under = under
         self._cursor = held.cursor
@@ -123,7 +123,10 @@ class Drive:
                 except Unavailable as exc:
                     # Whatever was in hand is read from rows again, so starting over is right.
                     events.emit(
-                        events.BACKEND_AWAY, logging.WARNING, execution_id=str(held.job), detail=exc.detail
+                        events.BACKEND_UNAVAILABLE,
+                        logging.WARNING,
+                        execution_id=str(held.job),
+                        detail=exc.detail,
                     )
                     self.trouble = exc.detail
                     await self._wait_longer()
@@ -198,7 +201,7 @@ class Drive:
             self._publishing = self._begin(self._publish_aside(calls))
             await self._keep()
 
-    async def _publish_aside(self, calls: Sequence[Call]) -> None:
+    async def _publish_aside(self, calls: Sequence[Dispatch]) -> None:
         try:
             await self._publish(calls)
         except (Unavailable, _Lost) as exc:
@@ -218,7 +221,7 @@ class Drive:
             await self._publish(calls)
             await self._keep()
 
-    async def _publish(self, calls: Sequence[Call]) -> None:
+    async def _publish(self, calls: Sequence[Dispatch]) -> None:
         if not calls:
             return
         sent = await self._send(calls)
@@ -235,7 +238,7 @@ class Drive:
         self.trouble = sent.why
         faults.reach("replay.marked")
 
-    async def _send(self, calls: Sequence[Call]) -> relay.Published:
+    async def _send(self, calls: Sequence[Dispatch]) -> relay.Published:
         with self._tracer.start("publish", self._under, {"playhead.messages": len(calls)}, "client") as span:
             sent = await relay.publish(self._broker, calls)
             if sent.why:
@@ -263,19 +266,19 @@ class Drive:
 
     def _count(self, sent: relay.Published) -> None:
         """Count what was marked."""
-        relay.tell_marked(sent, self._tally)
+        relay.tell_marked(sent, self._counters)
         if self._held.headers.replay_batch_id:
-            self._route_tally.replay_published += len(sent.confirmed)
-            self._route_tally.replay_failed += len(sent.refused)
+            self._route_counters.replay_published += len(sent.confirmed)
+            self._route_counters.replay_failed += len(sent.refused)
 
     def _tell_refused(self, refused: Sequence[Listed]) -> None:
         """Objects whose keys are outside the grammar were recorded as dead: a line a page, as a folder of
         such names may be large."""
         if not refused:
             return
-        self._route_tally.dead += len(refused)
+        self._route_counters.dead += len(refused)
         if self._held.headers.replay_batch_id:
-            self._route_tally.replay_failed += len(refused)
+            self._route_counters.replay_failed += len(refused)
         events.emit(
             events.KEYS_REFUSED,
             logging.ERROR,
@@ -309,7 +312,7 @@ class Drive:
     async def _wait_longer(self) -> None:
         self.waits = True
         try:
-            await self._rest(self._pause)
+            await self._sleep(self._pause)
         finally:
             self.waits = False
         self._pause = min(self._pause * 2, _LONGEST_PAUSE_SECONDS)

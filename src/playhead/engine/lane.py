@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from playhead import events
-from playhead.engine.attempts import AWAY_DELAY_SECONDS, Attempts, Ended, Started
+from playhead.engine.attempts import UNAVAILABLE_DELAY_SECONDS, AttemptOutcome, Attempts, ClaimedMessage
 from playhead.engine.chain import Chain, Product, UnknownAdapter
 from playhead.engine.failures import failure
-from playhead.engine.relay import Rest
+from playhead.engine.relay import Sleep
 from playhead.engine.runner import Job, Slots
 from playhead.errors import Unavailable
 from playhead.keys import content_type_of
@@ -28,7 +28,7 @@ from playhead.model import Route
 from playhead.ports.adapter import Context, Item
 from playhead.ports.broker import Broker, Delivery
 from playhead.ports.catalog.upkeep import Subscription
-from playhead.ports.catalog.work import Claim, GivenBack, Result
+from playhead.ports.catalog.work import Claim, Released, Result
 from playhead.ports.store import Store
 from playhead.ports.tracer import Span
 
@@ -66,11 +66,11 @@ class Host(Protocol):
     """What a lane asks of its worker."""
 
     @property
-    def is_calm(self) -> bool:
+    def may_start_suspect(self) -> bool:
         """Whether no suspect runs in this process."""
         ...
 
-    def watch(self, suspect: Delivery) -> None:
+    def reserve_suspect_slot(self, suspect: Delivery) -> None:
         """Let no other suspect run until this one is settled."""
         ...
 
@@ -111,21 +111,21 @@ class Lane:
         *,
         visibility: float,
         data_dir: str,
-        rest: Rest,
+        sleep: Sleep,
     ) -> None:
         self._host = host
         self._backends = backends
         self._broker = backends.broker
         self._visibility = visibility
         self._data_dir = data_dir
-        self._rest = rest
+        self._sleep = sleep
         self.queue = subscription.queue
         self.subscription = subscription
         self.route = route
         self.stopping = False
         self.departing = False
-        self.lacks: str | None = None
-        self.slots: Slots[tuple[Started, RouteRuntime]] = Slots(route.concurrency)
+        self.missing_adapters: str | None = None
+        self.slots: Slots[tuple[ClaimedMessage, RouteRuntime]] = Slots(route.concurrency)
         self._attempts = attempts(lambda: not self.stopping)
         self.in_hand: dict[int, Delivery] = {}  # by identity: one message may come twice
         self._unanswered: list[tuple[Sequence[Delivery], bool]] = []
@@ -134,7 +134,7 @@ class Lane:
         self._has_ended = False  # something, since `_later` was looked at
         self._finished: deque[tuple[float, int]] = deque()
         self._away: Unavailable | None = None
-        self._pause = AWAY_DELAY_SECONDS
+        self._pause = UNAVAILABLE_DELAY_SECONDS
         self._room = asyncio.Event()
         self.task = asyncio.create_task(self._run(), name=f"lane {self.queue}")
 
@@ -176,9 +176,9 @@ class Lane:
         await self._fetch_loop()
         self._let_go([*self._suspects, *self._later], 0)  # never claimed: they come again by themselves
         # Nor do those wait that would run after what runs now: all slots may hang.
-        await self._give_back([job.tag[0] for job in self.slots.withdraw()], delay=0)
+        await self._release([job.tag[0] for job in self.slots.withdraw()], delay=0)
         for deliveries, alone in self._unanswered:
-            await self._give_back(await self._claimed(deliveries, alone=alone), delay=0)
+            await self._release(await self._claimed(deliveries, alone=alone), delay=0)
         while self.in_hand:  # finish what runs; what hangs is settled by its time-out
             self._room.clear()
             await self._room.wait()
@@ -207,7 +207,7 @@ class Lane:
                 elif self._unanswered:
                     deliveries, alone = self._unanswered.pop()
                     await self._start(deliveries, alone=alone)
-                elif self._suspects and self._host.is_calm:
+                elif self._suspects and self._host.may_start_suspect:
                     await self._start_suspect()
                 elif self._later and self._has_ended:
                     self._has_ended = False
@@ -241,21 +241,21 @@ class Lane:
         self._suspects += taken.suspects
         self._later += taken.later
         started = taken.started
-        if broken := [Ended(s, result=s.problem) for s in started if s.problem]:
+        if broken := [AttemptOutcome(s, result=s.problem) for s in started if s.problem]:
             await self._end(broken)
-        homeless = [one for one in started if one.problem is None and not await self._dispatch(one)]
-        if homeless:
-            await self._give_back(homeless, delay=AWAY_DELAY_SECONDS)
+        undispatchable = [one for one in started if one.problem is None and not await self._dispatch(one)]
+        if undispatchable:
+            await self._release(undispatchable, delay=UNAVAILABLE_DELAY_SECONDS)
             await self._stand_back()
         elif started:
-            self._pause = AWAY_DELAY_SECONDS
-            self.lacks = None
+            self._pause = UNAVAILABLE_DELAY_SECONDS
+            self.missing_adapters = None
         self._away = taken.away or self._away
 
-    async def _claimed(self, deliveries: Sequence[Delivery], *, alone: bool) -> list[Started]:
+    async def _claimed(self, deliveries: Sequence[Delivery], *, alone: bool) -> list[ClaimedMessage]:
         """Find out what was claimed when no answer came, to give it back: left as it is, it would count as
         lost with this process."""
-        started: list[Started] = []
+        started: list[ClaimedMessage] = []
         until: float | None = None
         while True:
             try:
@@ -277,7 +277,7 @@ class Lane:
         self._pause = min(self._pause * 2, _LONGEST_STAND_BACK_SECONDS)
         subscription, until = self.subscription, time.monotonic() + self._pause
         while not self.stopping and subscription is self.subscription and time.monotonic() < until:
-            await self._rest(_LOOK_SECONDS)
+            await self._sleep(_LOOK_SECONDS)
 
     async def _start_suspect(self) -> None:
         """Work a message that may be what kills workers: one at a time, claimed when it starts.
@@ -286,10 +286,10 @@ class Lane:
         at the most before it is worked like this too.
         """
         suspect = self._suspects.popleft()
-        self._host.watch(suspect)
+        self._host.reserve_suspect_slot(suspect)
         await self._start([suspect], alone=True)
 
-    async def _dispatch(self, one: Started) -> bool:
+    async def _dispatch(self, one: ClaimedMessage) -> bool:
         """Queue a message's work; False when this process has not got its adapters, or can't learn which."""
         claim = one.claim
         try:
@@ -297,7 +297,7 @@ class Lane:
         except (UnknownAdapter, Unavailable) as exc:
             # Another worker may have it: a new version is being rolled out, or this one is old.
             events.emit(events.ROUTE_PAUSED, logging.WARNING, queue=self.queue, detail=exc.detail)
-            self.lacks = exc.detail if isinstance(exc, UnknownAdapter) else None
+            self.missing_adapters = exc.detail if isinstance(exc, UnknownAdapter) else None
             return False
         about = claim.source or one.told
         item = Item(
@@ -337,9 +337,9 @@ class Lane:
 
     # -- ending ------------------------------------------------------------------------------------
 
-    async def _give_back(self, messages: Sequence[Started], *, delay: float) -> None:
+    async def _release(self, messages: Sequence[ClaimedMessage], *, delay: float) -> None:
         if messages:
-            await self._end([_given_back(one, delay) for one in messages])
+            await self._end([_released(one, delay) for one in messages])
 
     async def _end_loop(self) -> None:
         while True:
@@ -348,22 +348,22 @@ class Lane:
             for at in range(0, len(jobs), _MOST_AHEAD):
                 await self._end([self._outcome(job) for job in jobs[at : at + _MOST_AHEAD]])
 
-    async def _end(self, batch: Collection[Ended]) -> None:
+    async def _end(self, batch: Collection[AttemptOutcome]) -> None:
         """End attempts, however long the backends are away: nobody else will, while this process lives."""
         ended = list(batch)
-        results: list[tuple[Ended, Result]] | None = None
+        results: list[tuple[AttemptOutcome, Result]] | None = None
         until: float | None = None
         while ended:
             try:
                 if results is None:
-                    results = await self._attempts.store(ended)
+                    results = await self._attempts.persist(ended)
                 await self._attempts.end(ended, results)
                 break
             except Unavailable as exc:
                 if exc.code.startswith("store") and any(e.result is None for e in ended):
                     # The products are made anew by the next attempt, which is not counted.
-                    ended = [_given_back(e.started) if e.result is None else e for e in ended]
-                    events.emit(events.BACKEND_AWAY, logging.WARNING, detail=exc.detail)
+                    ended = [_released(e.started) if e.result is None else e for e in ended]
+                    events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, detail=exc.detail)
                     self._away = exc  # no more of this route until a probe of the store succeeds
                     continue
                 until = until or self._last_try()
@@ -383,12 +383,12 @@ class Lane:
             self._host.finished(finished)
         self._room.set()
 
-    def _outcome(self, job: Job[tuple[Started, RouteRuntime]]) -> Ended:
+    def _outcome(self, job: Job[tuple[ClaimedMessage, RouteRuntime]]) -> AttemptOutcome:
         one, runtime = job.tag
         took = job.ended - job.started if job.ended is not None and job.started is not None else None
         if job.error is None:
-            return Ended(one, runtime.route.stage, job.result, runtime.adapters, seconds=took)
-        return Ended(one, result=failure(one.claim, runtime.route, job.error), seconds=took)
+            return AttemptOutcome(one, runtime.route.stage, job.result, runtime.adapters, seconds=took)
+        return AttemptOutcome(one, result=failure(one.claim, runtime.route, job.error), seconds=took)
 
     # -- waiting -----------------------------------------------------------------------------------
 
@@ -400,7 +400,7 @@ class Lane:
                 try:
                     await self._broker.extend(list(self.in_hand.values()))
                 except Unavailable as exc:
-                    events.emit(events.BACKEND_AWAY, logging.WARNING, detail=exc.detail)
+                    events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, detail=exc.detail)
 
     def _last_try(self) -> float | None:
         """Until when what failed just now may be tried again; None: as long as it takes."""
@@ -418,7 +418,7 @@ class Lane:
         events.emit(events.ROUTE_PAUSED, logging.WARNING, queue=self.queue, code=exc.code, detail=exc.detail)
         pause = 0.2
         while ending or not self.stopping:
-            await self._rest(pause)
+            await self._sleep(pause)
             pause = min(pause * 2, 5.0)
             try:
                 for backend in self._backends:
@@ -451,5 +451,5 @@ def _below_async(span: Span, chain: Chain) -> Callable[[Item, Context], Awaitabl
     return run
 
 
-def _given_back(one: Started, delay: float = AWAY_DELAY_SECONDS) -> Ended:
-    return Ended(one, result=GivenBack(one.claim.correlation_id, one.claim.attempt, delay))
+def _released(one: ClaimedMessage, delay: float = UNAVAILABLE_DELAY_SECONDS) -> AttemptOutcome:
+    return AttemptOutcome(one, result=Released(one.claim.correlation_id, one.claim.attempt, delay))

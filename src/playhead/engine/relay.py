@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from playhead import events
-from playhead.envelope import Call
+from playhead.counters import Counters
+from playhead.envelope import Dispatch
 from playhead.errors import Unavailable
-from playhead.ports.broker import Outcome
-from playhead.tally import Tally
+from playhead.ports.broker import PublishResult
 
-Rest = Callable[[float], Awaitable[None]]
+Sleep = Callable[[float], Awaitable[None]]
 """How a loop waits: `asyncio.sleep`, or a step of a schedule in a test."""
 
 
 class Publisher(Protocol):
-    async def publish(self, calls: Sequence[Call]) -> list[Outcome]: ...
+    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]: ...
 
 
 @dataclass(slots=True)
@@ -30,14 +30,14 @@ class Published:
         why: what it has against the first of the uncertain ones; empty without any.
     """
 
-    confirmed: list[Call] = field(default_factory=list)
-    refused: list[tuple[Call, str]] = field(default_factory=list)
-    uncertain: list[Call] = field(default_factory=list)
+    confirmed: list[Dispatch] = field(default_factory=list)
+    refused: list[tuple[Dispatch, str]] = field(default_factory=list)
+    uncertain: list[Dispatch] = field(default_factory=list)
     away: Unavailable | None = None
     why: str = ""
 
 
-async def publish(broker: Publisher, calls: Sequence[Call]) -> Published:
+async def publish(broker: Publisher, calls: Sequence[Dispatch]) -> Published:
     """Publish once. A broker that can't be reached leaves all of them uncertain, and is named in `away`."""
     try:
         outcomes = await broker.publish(calls)
@@ -68,18 +68,18 @@ async def publish(broker: Publisher, calls: Sequence[Call]) -> Published:
 
 def tell_away(why: Unavailable) -> None:
     """Say that a broker can't be reached, where nobody else will."""
-    events.emit(events.BACKEND_AWAY, logging.WARNING, code=why.code, detail=why.detail)
+    events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, code=why.code, detail=why.detail)
 
 
-def tell_marked(sent: Published, tally: Tally) -> None:
+def tell_marked(sent: Published, counters: Counters) -> None:
     """Tell and count what rows became by being marked: refused ones are dead, and of those of external
     routes the confirmed ones are completed."""
     for call in sent.confirmed:
         if call.external:
-            tally.of(call.headers.config, call.headers.route).completed += 1
+            counters.of(call.headers.config, call.headers.route).completed += 1
     for call, why in sent.refused:
         headers = call.headers
-        tally.of(headers.config, headers.route).dead += 1
+        counters.of(headers.config, headers.route).dead += 1
         events.emit(
             events.MESSAGE_DEAD,
             logging.ERROR,

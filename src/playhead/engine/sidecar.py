@@ -25,17 +25,17 @@ def _blob(key: str, fields: dict[str, Any]) -> Blob:
 
 
 @dataclass(frozen=True)
-class Told:
+class SidecarInfo:
     """What an object's sidecar says of it; nothing where it says what can't be."""
 
     content_type: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
-NOTHING: Final = Told()
+NOTHING: Final = SidecarInfo()
 
 
-def read(data: bytes | None) -> Told:
+def read(data: bytes | None) -> SidecarInfo:
     """Read a sidecar that any program may have written: None, or unreadable, says nothing."""
     if not data:
         return NOTHING
@@ -47,7 +47,7 @@ def read(data: bytes | None) -> Told:
         return NOTHING
     kind, attributes = found.get("content_type"), found.get("attributes")
     fits = isinstance(kind, str) and len(kind) <= _MOST_OF_TYPE and CONTENT_TYPE.fullmatch(kind)
-    return Told(kind if fits else None, _attributes(attributes))
+    return SidecarInfo(kind if fits else None, _attributes(attributes))
 
 
 def _attributes(found: object) -> Mapping[str, Any]:

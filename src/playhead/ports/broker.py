@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
-from playhead.envelope import Call, Message
+from playhead.envelope import Dispatch, Message
 
 
-class Outcome(NamedTuple):
+class PublishResult(NamedTuple):
     """What came of one publish.
 
     `confirmed`: the broker holds it. `refused`: it never will, because of the message itself.
@@ -25,7 +25,7 @@ class Outcome(NamedTuple):
     reason: str = ""
 
 
-CONFIRMED = Outcome("confirmed")
+CONFIRMED = PublishResult("confirmed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Broker(Protocol):
     name: str
     """What health calls this backend."""
 
-    async def publish(self, calls: Sequence[Call]) -> list[Outcome]:
+    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
         """Put each call on the queue its headers name; queues come to be when first used.
 
         Returns when each has an outcome, in the order given. A confirmed call survives `kill -9` of

@@ -28,9 +28,9 @@ class Entry(NamedTuple):
     modified: float
 
 
-Found = list[bytes | Unavailable | None]
+ReadResult = list[bytes | Unavailable | None]
 """What `Store.read` gives."""
-Outcome = list[MessageError | Unavailable | None]
+WriteResult = list[MessageError | Unavailable | None]
 """What `Store.write` gives."""
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class Store(Protocol):
     ordered: bool
     """Whether `list` gives keys in byte order of their UTF-8, so that a listing may go on after a key."""
 
-    async def read(self, keys: Sequence[str]) -> Found:
+    async def read(self, keys: Sequence[str]) -> ReadResult:
         """Return the bytes of each key, None where there is no object. Blocks until all are read.
 
         In place of what can't be read, though others can (an archived object, a right that is missing for
@@ -62,7 +62,7 @@ class Store(Protocol):
 
     async def write(
         self, groups: Sequence[Sequence[Blob]], *, written: Callable[[str], None] | None = None
-    ) -> Outcome:
+    ) -> WriteResult:
         """Store groups of blobs: those of one group one after another in the given order, each whole.
 
         A reader never sees half a blob, and after a crash each is there whole or not at all; a blob of

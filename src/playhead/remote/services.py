@@ -36,7 +36,7 @@ from playhead.remote.client import WORK_SECONDS, Client, segment
 from playhead.remote.uploads import Upload
 from playhead.services.browse import Content, resolve
 from playhead.services.replay import ReplayRequest
-from playhead.services.take import MOST_AT_ONCE, Taken
+from playhead.services.take import MOST_AT_ONCE, HandOut
 
 T = TypeVar("T")
 
@@ -315,10 +315,10 @@ class RemoteTake:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def take(self, queue: str, limit: int) -> Taken:
+    async def take(self, queue: str, limit: int) -> HandOut:
         return await self._client.post(
             f"queues/{segment(queue)}/take",
-            Taken,
+            HandOut,
             lost="nothing was removed; what was handed out comes again",
             json={"limit": min(limit, MOST_AT_ONCE)},
         )

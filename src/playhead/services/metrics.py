@@ -16,13 +16,13 @@ from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
 
 from playhead import events
+from playhead.counters import Numbers
 from playhead.errors import PlayheadError
 from playhead.model import RowState, WorkerInfo
 from playhead.ports.broker import Broker, Depth
 from playhead.ports.catalog.configs import Loaded
 from playhead.ports.catalog.upkeep import Subscription
 from playhead.ports.store import Store
-from playhead.tally import Numbers
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ class MetricsCatalog(Protocol):
 
     async def workers(self) -> list[WorkerInfo]: ...
 
-    async def tallies(self) -> Numbers: ...
+    async def counters(self) -> Numbers: ...
 
     async def open_by_route(self) -> dict[tuple[str, str, RowState], int]: ...
 
@@ -204,5 +204,5 @@ class MetricsService:
             workers=Counter(queue for process in processes for queue in process.queues),
             processes=Counter(process.kind for process in processes),
             messages=messages,
-            done=await self._catalog.tallies(),
+            done=await self._catalog.counters(),
         )

@@ -10,12 +10,12 @@ from collections.abc import Collection
 from typing import Protocol
 
 from playhead import events, faults
+from playhead.counters import Counters
 from playhead.engine import ending, relay
-from playhead.envelope import Call
+from playhead.envelope import Dispatch
 from playhead.errors import Unavailable
 from playhead.ports.broker import Broker
 from playhead.ports.catalog import Upkeep, Work
-from playhead.tally import Tally
 
 _PAGE = 1000
 _LEASE = "reconciler"
@@ -24,7 +24,7 @@ _LEASE = "reconciler"
 class Take(Protocol):
     """Makes a publisher that of rows, though of none of some queues, and returns their calls."""
 
-    async def __call__(self, owner: str, *, limit: int, without: Collection[str]) -> list[Call]: ...
+    async def __call__(self, owner: str, *, limit: int, without: Collection[str]) -> list[Dispatch]: ...
 
 
 class ReconcileCatalog(Upkeep, Work, ending.EndingCatalog, Protocol): ...
@@ -36,7 +36,7 @@ class ReconcileService:
     Args:
         owner: this process.
         lease: seconds for which the lease is held without being renewed.
-        tally: where this process counts.
+        counters: where this process counts.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class ReconcileService:
         *,
         owner: str,
         lease: float,
-        tally: Tally | None = None,
+        counters: Counters | None = None,
     ) -> None:
         self._catalog = catalog
         self._broker = broker
@@ -54,7 +54,7 @@ class ReconcileService:
         # Rows taken here belong to nobody alive: what this cycle could not publish, the next one does.
         self._publisher = f"{owner}/reconciler"
         self._lease = lease
-        self._tally = tally or Tally()
+        self._counters = counters or Counters()
         self._empty: set[str] = set()
 
     async def cycle(self) -> bool:
@@ -105,7 +105,7 @@ class ReconcileService:
                 away = exc
                 await self._broker.check()
         for queue in sorted(empty & self._empty):
-            while count := len(await self._catalog.recall_unheard(self._publisher, queue, limit=_PAGE)):
+            while count := len(await self._catalog.redeliver_lost(self._publisher, queue, limit=_PAGE)):
                 events.emit(events.RECALLED, logging.WARNING, queue=queue, count=count)
         self._empty = empty
         return away
@@ -121,7 +121,7 @@ class ReconcileService:
             sent = await relay.publish(self._broker, calls)
             faults.reach("reconciler.published")
             await self._catalog.mark_published(sent.confirmed, refused=sent.refused)
-            relay.tell_marked(sent, self._tally)
+            relay.tell_marked(sent, self._counters)
             if sent.away:
                 await self._broker.check()  # raises where it is the whole broker, which is told then
                 relay.tell_away(sent.away)

@@ -16,9 +16,10 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from playhead import events, faults
+from playhead.counters import Counters
 from playhead.engine.drive import Begin, Drive
 from playhead.engine.listing import PAGE, Listing
-from playhead.engine.relay import Rest
+from playhead.engine.relay import Sleep
 from playhead.errors import BadRequest, Conflict, NotFound, ReplayContinues, Unavailable
 from playhead.ids import uuid7
 from playhead.keys import check_path
@@ -28,7 +29,6 @@ from playhead.ports.catalog import Browse, Configs, Jobs, Work
 from playhead.ports.catalog.configs import Loaded
 from playhead.ports.store import Store
 from playhead.ports.tracer import NO_SPAN, OFF, Span, Tracer
-from playhead.tally import Tally
 
 _FIRST_LOOK_SECONDS = 0.002
 _LOOK_SECONDS = 0.1
@@ -70,11 +70,11 @@ class ReplayService:
         lease: float,
         settle: float,
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
-        rest: Rest = asyncio.sleep,
+        sleep: Sleep = asyncio.sleep,
         begin: Begin = asyncio.create_task,
         page: int = PAGE,
         clock: Callable[[], float] = time.monotonic,
-        tally: Tally | None = None,
+        counters: Counters | None = None,
         tracer: Tracer = OFF,
     ) -> None:
         self._catalog = catalog
@@ -84,11 +84,11 @@ class ReplayService:
         self._lease = lease
         self._settle = settle
         self._spawn = spawn
-        self._rest = rest
+        self._sleep = sleep
         self._begin = begin
         self._page = page
         self._clock = clock
-        self._tally = tally or Tally()
+        self._counters = counters or Counters()
         self._tracer = tracer
         self._begun: dict[UUID, Span] = {}
         self._listing = Listing(catalog, store)
@@ -163,7 +163,7 @@ class ReplayService:
         """The replay that was recorded though its answer was lost: told that it failed, a caller would
         send everything a second time."""
         for _ in range(_LOOKS_AGAIN):
-            await self._rest(_LOOK_AGAIN_SECONDS)
+            await self._sleep(_LOOK_AGAIN_SECONDS)
             try:
                 if found := await self._catalog.replay(batch):
                     return found
@@ -273,7 +273,7 @@ class ReplayService:
             except Unavailable as exc:
                 if self._clock() - since > self._settle:
                     raise ReplayContinues(batch, f"{exc.detail}; the replay goes on") from exc
-                await self._rest(_LOOK_SECONDS)
+                await self._sleep(_LOOK_SECONDS)
                 continue
             if now is None:
                 raise NotFound("replay_not_found", f"replay {batch} has vanished from the catalog")
@@ -307,7 +307,7 @@ class ReplayService:
                     errors=self._with_trouble(job, now.errors),
                 )
             # So often that nobody is answered more than a twentieth later than need be.
-            await self._rest(min(max(_FIRST_LOOK_SECONDS, (self._clock() - began) / 20), _LOOK_SECONDS))
+            await self._sleep(min(max(_FIRST_LOOK_SECONDS, (self._clock() - began) / 20), _LOOK_SECONDS))
 
     def _with_trouble(self, job: UUID, errors: list[str] | None) -> list[str] | None:
         """The errors, with what keeps the replay from getting on, where it is driven here."""
@@ -342,7 +342,7 @@ class ReplayService:
         try:
             held = await self._catalog.acquire(job, owner=self._owner, lease=self._lease)
         except Unavailable as exc:
-            events.emit(events.BACKEND_AWAY, logging.WARNING, execution_id=str(job), detail=exc.detail)
+            events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, execution_id=str(job), detail=exc.detail)
             return
         if held is None:
             return
@@ -366,11 +366,11 @@ class ReplayService:
             self._broker,
             held,
             lease=self._lease,
-            rest=self._rest,
+            sleep=self._sleep,
             begin=self._begin,
             page=self._page,
             clock=self._clock,
-            tally=self._tally,
+            counters=self._counters,
             tracer=self._tracer,
             under=span.traceparent,
         )

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from playhead import faults, ids
 from playhead.engine import sidecar
-from playhead.engine.relay import Rest
+from playhead.engine.relay import Sleep
 from playhead.errors import BadRequest, Conflict, NotFound, PlayheadError, TooLarge, Unavailable
 from playhead.keys import INPUT_STAGE, check_path, content_type_of, object_key
 from playhead.model import Execution
@@ -61,7 +61,7 @@ class SubmitService:
         max_object_bytes: int,
         sealed: Callable[[UUID], None],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
-        rest: Rest = asyncio.sleep,
+        sleep: Sleep = asyncio.sleep,
         clock: Callable[[], float] = ids.now,
         tracer: Tracer = OFF,
     ) -> None:
@@ -72,7 +72,7 @@ class SubmitService:
         self._max_object_bytes = max_object_bytes
         self._sealed = sealed
         self._spawn = spawn
-        self._rest = rest
+        self._sleep = sleep
         self._clock = clock
         self._tracer = tracer
 
@@ -140,7 +140,7 @@ class SubmitService:
         another ends it."""
         pause, looked = _FIRST_PAUSE_SECONDS, 0.0
         while looked < _LATE_SECONDS:
-            await self._rest(pause)
+            await self._sleep(pause)
             given_up = await self._given_up(execution)
             if given_up:
                 return

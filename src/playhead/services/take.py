@@ -28,7 +28,7 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class HandOut:
     """Messages that are hidden from others for the visibility time.
 
     Attributes:
@@ -69,7 +69,7 @@ class TakeService:
         self._clock = clock
         self._held: dict[str, _Held] = {}
 
-    async def take(self, queue: str, limit: int) -> Taken:
+    async def take(self, queue: str, limit: int) -> HandOut:
         """Hand out up to `limit` messages (at most `MOST_AT_ONCE`); none is removed yet.
 
         The payload is what the row says, as rows win over messages; empty for one without a row.
@@ -84,12 +84,12 @@ class TakeService:
                 break
             deliveries += some
         if not deliveries:
-            return Taken([], None)
+            return HandOut([], None)
         messages = [Message(dict(delivery.headers), await self._payload(delivery)) for delivery in deliveries]
         receipt = str(uuid7())
         self._forget(len(deliveries))
         self._held[receipt] = _Held(queue, deliveries, until)
-        return Taken(messages, receipt)
+        return HandOut(messages, receipt)
 
     async def remove(self, queue: str, receipt: str) -> int:
         """Remove what was handed out under a receipt, for good; returns how many that were.

@@ -63,7 +63,7 @@ class Sight(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Told(Generic[T]):
+class StateEvent(Generic[T]):
     """One thing to tell a watcher: how it stands, or, last, that it has ended so."""
 
     id: str
@@ -114,13 +114,13 @@ class Watch(Generic[T]):
     ) -> None:
         self._watched = watched
         self._first = first
-        self._rest = rest
+        self._sleep = rest
 
     def was_told_all(self, last: str | None) -> bool:
         """Whether a watcher who was told `last` has nothing more to hear: it has ended, and that was told."""
         return self._first.ended and last == self._first.end_id
 
-    async def tell(self, last: str | None) -> AsyncIterator[Told[T] | Unavailable]:
+    async def tell(self, last: str | None) -> AsyncIterator[StateEvent[T] | Unavailable]:
         """Tell how it stands, unless `last` is the id of that; then of each change; then of the end.
 
         A backend that is away is told of once, and waited for. Ends without a word of an end when this
@@ -136,12 +136,12 @@ class Watch(Generic[T]):
             else:
                 # A pace may change where nothing else does: it falls to 0 when publishing stands still.
                 if seen.id != known or seen.state != shown:
-                    yield Told(seen.id, seen.state, False)
+                    yield StateEvent(seen.id, seen.state, False)
                 known, shown, away = seen.id, seen.state, False
                 if seen.ended:
-                    yield Told(seen.end_id, seen.state, True)
+                    yield StateEvent(seen.end_id, seen.state, True)
                     return
-            if await self._rest(self._watched.due):
+            if await self._sleep(self._watched.due):
                 return
             try:
                 seen = await self._watched.seen()
@@ -225,9 +225,9 @@ class WatchService:
         seen = await watched.seen()
         if isinstance(seen, Unavailable):
             raise seen
-        return Watch(watched, seen, self._rest)
+        return Watch(watched, seen, self._sleep)
 
-    async def _rest(self, until: float) -> bool:
+    async def _sleep(self, until: float) -> bool:
         """Wait; True as soon as this process stops."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(until - self._clock(), 0)):

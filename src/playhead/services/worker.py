@@ -15,10 +15,11 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from playhead import events
+from playhead.counters import Counters
 from playhead.engine.attempts import Attempts
 from playhead.engine.chain import Chain, UnknownAdapter
 from playhead.engine.lane import Backends, Checked, Lane, RouteRuntime
-from playhead.engine.relay import Rest
+from playhead.engine.relay import Sleep
 from playhead.errors import Unavailable
 from playhead.model import Execution, Route
 from playhead.ports.adapter import AdapterSpec
@@ -28,7 +29,6 @@ from playhead.ports.catalog.upkeep import Subscription
 from playhead.ports.catalog.work import Claim
 from playhead.ports.store import Store
 from playhead.ports.tracer import OFF, Tracer
-from playhead.tally import Tally
 
 _SUBSCRIBE_SECONDS = 0.5
 _EXPIRE_SECONDS = 0.05
@@ -74,11 +74,11 @@ class WorkerService:
         adapters: Mapping[str, AdapterSpec],
         settings: WorkerSettings,
         *,
-        rest: Rest = asyncio.sleep,
+        sleep: Sleep = asyncio.sleep,
         driving: Callable[[], Collection[UUID]] = tuple,
         waiting: Callable[[], Collection[UUID]] = tuple,
         clock: Callable[[], float] = time.monotonic,
-        tally: Tally | None = None,
+        counters: Counters | None = None,
         tracer: Tracer = OFF,
     ) -> None:
         self._catalog = catalog
@@ -86,11 +86,11 @@ class WorkerService:
         self._store = store
         self._adapters = adapters
         self._settings = settings
-        self._rest = rest
+        self._sleep = sleep
         self._driving = driving
         self._waiting = waiting
         self._clock = clock
-        self._tally = tally or Tally()
+        self._counters = counters or Counters()
         self._tracer = tracer
         self._lanes: dict[str, Lane] = {}
         self._retired: list[Lane] = []
@@ -129,7 +129,7 @@ class WorkerService:
         expire = asyncio.create_task(self._expire_loop(), name="the loop that sees to time-outs")
         try:
             while not self._stop.is_set() and self.hung is None:
-                _hear([expire, *(lane.task for lane in self._all_lanes())])
+                raise_task_failure([expire, *(lane.task for lane in self._all_lanes())])
                 self._retired = [lane for lane in self._retired if not lane.task.done()]
                 await self._subscribe()
                 if until is not None and await self._has_ended(until):
@@ -153,7 +153,7 @@ class WorkerService:
             for runtime in self._runtimes.values():
                 runtime.chain.close()
             self._runtimes.clear()
-        _hear([expire, *(lane.task for lane in lanes)])
+        raise_task_failure([expire, *(lane.task for lane in lanes)])
         if any(lane.slots.is_late for lane in lanes):
             await asyncio.sleep(_EXPIRE_SECONDS)  # it may be about to come back
             self._expire(lanes)
@@ -199,7 +199,7 @@ class WorkerService:
                     if loaded:
                         lane.change(subscription, loaded.config.routes[subscription.route])
         except Unavailable as exc:
-            events.emit(events.BACKEND_AWAY, logging.WARNING, detail=exc.detail)
+            events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, detail=exc.detail)
             return
         for queue in set(self._lanes) - set(wanted):
             lane = self._lanes.pop(queue)
@@ -268,7 +268,7 @@ class WorkerService:
 
     def _lacking(self) -> dict[str, str]:
         """Queues of which this process can't work what waits, and why."""
-        return {queue: lane.lacks for queue, lane in self._lanes.items() if lane.lacks}
+        return {queue: lane.missing_adapters for queue, lane in self._lanes.items() if lane.missing_adapters}
 
     async def _expire_loop(self) -> None:
         while True:
@@ -285,11 +285,11 @@ class WorkerService:
     # -- what may kill this process ----------------------------------------------------------------
 
     @property
-    def is_calm(self) -> bool:
+    def may_start_suspect(self) -> bool:
         """Whether no suspect runs. One a process: the others of all lanes wait, as it may take them along."""
         return self._suspect is None
 
-    def watch(self, suspect: Delivery) -> None:
+    def reserve_suspect_slot(self, suspect: Delivery) -> None:
         """Let no other suspect run until this one is settled."""
         self._suspect = id(suspect)
 
@@ -327,7 +327,7 @@ class WorkerService:
             route,
             visibility=self._settings.visibility,
             data_dir=self._settings.data_dir,
-            rest=self._rest,
+            sleep=self._sleep,
         )
 
     def _attempts(self, going_on: Callable[[], bool]) -> Attempts:
@@ -338,9 +338,9 @@ class WorkerService:
             worker=self._settings.worker,
             working=self._working,
             max_object_bytes=self._settings.max_object_bytes,
-            rest=self._rest,
+            sleep=self._sleep,
             going_on=going_on,
-            tally=self._tally,
+            counters=self._counters,
             tracer=self._tracer,
         )
 
@@ -349,7 +349,7 @@ class WorkerService:
         self.completed += count
 
 
-def _hear(tasks: Sequence[asyncio.Task[Any]]) -> None:
+def raise_task_failure(tasks: Sequence[asyncio.Task[Any]]) -> None:
     """Raise the fault that ended one of these, if any. None is ever cancelled while it is asked about, so
     that it was is one: libraries raise `CancelledError` for reasons of their own."""
     for task in tasks:

@@ -240,7 +240,7 @@ class Postgres:
         finally:
             if con is not None:
                 room.release()
-                self._give_back(con)
+                self._release(con)
 
     async def _begin(self, begin: str, room: asyncio.Semaphore) -> Connection:
         """A connection inside a new transaction, for which there is room."""
@@ -333,7 +333,7 @@ class Postgres:
         except FAULTS:
             con.terminate()
 
-    def _give_back(self, con: Connection) -> None:
+    def _release(self, con: Connection) -> None:
         if con in self._parting:
             return
         if not (self._closed or con.is_closed()):

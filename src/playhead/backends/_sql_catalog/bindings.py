@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
-from playhead.backends._sql_catalog.rows import BURNT, WRITING
+from playhead.backends._sql_catalog.rows import SUPERSEDED, WRITING
 from playhead.keys import renamed
 from playhead.ports.catalog.work import Binding, Bound, NewOutput, Unbound
 
@@ -111,12 +111,12 @@ class Plan:
                     )
                 state = states.get(key, there.state)
                 if there.fingerprint == output.fingerprint:
-                    if state == BURNT:
+                    if state == SUPERSEDED:
                         states[key] = WRITING
                     bound[key] = Bound(key, path, there.attempt, there.created_at)
                     break
-                if state != BURNT:
-                    states[key] = BURNT
+                if state != SUPERSEDED:
+                    states[key] = SUPERSEDED
             else:
                 return Unbound(
                     "output_conflict", f"{one.prefix}{output.path} and {key} both hold other bytes already"

@@ -10,8 +10,8 @@ from playhead.ids import moment
 from playhead.model import Replay
 
 SHOWN: Final = (
-    "e.n, e.id, j.source, j.stage, j.path, j.to_route, j.lane, j.ordinals, e.batch, j.state, j.root, "
-    "e.created_at, j.ended_at"
+    "e.n, e.id, j.source, j.stage, j.path, j.to_route, j.lane, j.ordinals, e.batch, j.state, "
+    "j.listing_state, e.created_at, j.ended_at"
 )
 
 
@@ -24,7 +24,7 @@ def replay_of(
         unconfirmed: rows that no broker has confirmed, and that are pending or cancelled.
         failed: rows that were refused, or whose key can't be worked.
     """
-    _, uuid, source, stage, path, to_route, _, found, batch, state, root, created, ended = row
+    _, uuid, source, stage, path, to_route, _, found, batch, state, listing_state, created, ended = row
     published = found - failed - unconfirmed
     status: Literal["publishing_complete", "partial_failure"] | None = None
     if state == "cancelled":
@@ -32,7 +32,7 @@ def replay_of(
         status = "partial_failure"
     elif state in ("publishing_complete", "partial_failure"):
         # Read from rows: a refused object that was sent again makes it better.
-        status = state = "partial_failure" if failed or root == "dead" else "publishing_complete"
+        status = state = "partial_failure" if failed or listing_state == "dead" else "publishing_complete"
     return Replay(
         execution_id=as_uuid(uuid),
         from_execution_id=as_uuid(source),

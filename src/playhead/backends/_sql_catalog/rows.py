@@ -22,7 +22,7 @@ CANCELLED: Final = ROW_STATES.index("cancelled")
 # States of outputs.
 WRITING: Final = 0
 STORED: Final = 1
-BURNT: Final = 2
+SUPERSEDED: Final = 2
 
 ABOVE_ALL: Final = (1 << 63) - 1
 """More than the number of any row."""

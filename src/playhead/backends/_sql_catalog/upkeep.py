@@ -19,7 +19,9 @@ FORGET_SECONDS: Final = 3600.0
 OPEN_JOB: Final = "j.state IN ('uploading', 'publishing')"
 """Says what the index `jobs_open` says, word for word: else all jobs there ever were are looked at."""
 
-TALLIES: Final = "SELECT tally FROM processes WHERE tally IS NOT NULL UNION ALL SELECT tally FROM departed"
+COUNTERS: Final = (
+    "SELECT counters FROM processes WHERE counters IS NOT NULL UNION ALL SELECT counters FROM departed"
+)
 
 WORKER: Final = "SELECT id, kind, host, pid, queues, started_at, heartbeat_at FROM processes "
 

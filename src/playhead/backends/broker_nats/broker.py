@@ -19,9 +19,9 @@ from playhead.backends.broker_nats.link import Link
 from playhead.backends.broker_nats.publishing import Window
 from playhead.backends.broker_nats.pulls import Mailbox, Pulled
 from playhead.backends.broker_nats.streams import CONSUMER, NO_MESSAGE, ask, error_of, stream_of
-from playhead.envelope import Call, Message, decode_payload
+from playhead.envelope import Dispatch, Message, decode_payload
 from playhead.errors import PlayheadError, Unavailable, broker_unavailable
-from playhead.ports.broker import Delivery, Depth, Outcome
+from playhead.ports.broker import Delivery, Depth, PublishResult
 from playhead.ports.diagnosis import Finding
 
 _FIRST_PAUSE = 0.1
@@ -121,7 +121,7 @@ class NatsBroker:
 
     # -- publish -----------------------------------------------------------------------------------
 
-    async def publish(self, calls: Sequence[Call]) -> list[Outcome]:
+    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
         if not calls:
             return []
         link = self._connected()
@@ -132,15 +132,15 @@ class NatsBroker:
         if away and blocked.keys() >= {call.headers.queue for call in calls}:
             raise away
         told = {
-            queue: Outcome("uncertain", why.detail)
+            queue: PublishResult("uncertain", why.detail)
             if isinstance(why, Unavailable)
-            else Outcome("refused", why)
+            else PublishResult("refused", why)
             for queue, why in blocked.items()
         }
         sent = iter(await self._publish(link, [c for c in calls if c.headers.queue not in told]))
         return [told.get(call.headers.queue) or next(sent) for call in calls]
 
-    async def _publish(self, link: Link, calls: Sequence[Call]) -> list[Outcome]:
+    async def _publish(self, link: Link, calls: Sequence[Dispatch]) -> list[PublishResult]:
         """Send calls whose streams were there when they were last seen."""
         outcomes, without_stream = await self._window.publish(link, calls, self._prefix)
         for queue in without_stream:
@@ -272,7 +272,9 @@ class NatsBroker:
             return Depth(0, 0)
         if error_of(kept):
             said = str(kept["error"].get("description"))
-            events.emit(events.BACKEND_AWAY, logging.WARNING, backend=self.name, queue=queue, detail=said)
+            events.emit(
+                events.BACKEND_UNAVAILABLE, logging.WARNING, backend=self.name, queue=queue, detail=said
+            )
             return Depth(0, 1)
         # A work queue holds what is not acked, and no more. The consumer's own count of what is to come
         # lags behind: it hears of a message a moment after that was confirmed.
@@ -321,7 +323,7 @@ class NatsBroker:
         while not self._closed:
             await link.ended.wait()
             self._why = link.lost_because or "the connection was lost"
-            events.emit(events.BACKEND_AWAY, logging.WARNING, backend=self.name, detail=self._why)
+            events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, backend=self.name, detail=self._why)
             self._mailboxes.clear()
             pause = _FIRST_PAUSE
             while link.lost_because is not None:

@@ -23,7 +23,7 @@ from playhead.backends.broker_nats.streams import (
     stream_faults,
     stream_of,
 )
-from playhead.envelope import Call, Headers
+from playhead.envelope import Dispatch, Headers
 from playhead.errors import Unavailable
 from playhead.ports.diagnosis import Finding
 
@@ -101,7 +101,7 @@ async def _round_trip(link: Link, address: Address, visibility: float, prefix: s
     try:
         try:
             await declare(link, queue, visibility=visibility, replicas=address.replicas)
-            call = Call(
+            call = Dispatch(
                 Headers(queue, UUID(int=0), "doctor", 1, "doctor"), str(UUID(int=0)), 0, None, "doctor"
             )
             began = time.perf_counter()

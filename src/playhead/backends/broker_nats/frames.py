@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from playhead.envelope import Call, Headers
+from playhead.envelope import Dispatch, Headers
 
 MESSAGE_ID = "Nats-Msg-Id"
 _FIND_ID = b"\r\nNats-Msg-Id:"
@@ -25,7 +25,7 @@ class Frames:
         self._most = most_bytes
         self._heads: dict[int, tuple[str, str, int]] = {}
 
-    def encode(self, calls: Sequence[Call], number: int) -> tuple[bytes, list[int]]:
+    def encode(self, calls: Sequence[Dispatch], number: int) -> tuple[bytes, list[int]]:
         """Return one command for each call, answered to `number` and on, and who is too large to be sent.
 
         Those are given by their place in `calls`.

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 from playhead.backends.broker_nats.frames import Frames
 from playhead.backends.broker_nats.link import ANSWER_SECONDS, LAST_SECONDS, Answer, Link, came_within
-from playhead.envelope import Call
+from playhead.envelope import Dispatch
 from playhead.errors import Unavailable, broker_unavailable
-from playhead.ports.broker import CONFIRMED, Outcome
+from playhead.ports.broker import CONFIRMED, PublishResult
 
 _CHUNK = 250
 _MOST_IN_FLIGHT = 1000  # more are not faster, and what is in flight is uncertain when it breaks
@@ -65,7 +65,9 @@ class Window:
     def _has_room(self, count: int) -> bool:
         return self._in_flight + count <= _MOST_IN_FLIGHT
 
-    async def publish(self, link: Link, calls: Sequence[Call], prefix: str) -> tuple[list[Outcome], set[str]]:
+    async def publish(
+        self, link: Link, calls: Sequence[Dispatch], prefix: str
+    ) -> tuple[list[PublishResult], set[str]]:
         """Send calls; returns an outcome each, and the queues for which no stream was there.
 
         Takes as long as the last answer, and no longer than the time that one call has plus that of those
@@ -98,11 +100,11 @@ class Window:
             await asyncio.sleep(0)
         if stopped and not chunks:
             raise broker_unavailable(stopped)
-        outcomes: list[Outcome] = []
+        outcomes: list[PublishResult] = []
         for chunk in chunks:
             # Shielded: who gives up waiting does not take the chunk out of the window.
             outcomes += await asyncio.shield(chunk.done)
-        outcomes += [Outcome("uncertain", stopped)] * (len(calls) - len(outcomes))
+        outcomes += [PublishResult("uncertain", stopped)] * (len(calls) - len(outcomes))
         return outcomes, {queue for chunk in chunks for queue in chunk.without_stream}
 
 
@@ -116,14 +118,14 @@ class _Chunk:
         without_stream: queues for which no stream was there.
     """
 
-    def __init__(self, link: Link, calls: Sequence[Call], leave: Callable[[int], None]) -> None:
-        self.done: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+    def __init__(self, link: Link, calls: Sequence[Dispatch], leave: Callable[[int], None]) -> None:
+        self.done: asyncio.Future[list[PublishResult]] = asyncio.get_running_loop().create_future()
         self.done.add_done_callback(lambda _: leave(len(calls)))
         self.is_silent = False
         self.without_stream: set[str] = set()
         self._link = link
         self._calls = calls
-        self._outcomes: list[Outcome | None] = [None] * len(calls)
+        self._outcomes: list[PublishResult | None] = [None] * len(calls)
         self._left = len(calls)
         self._first = link.expect(self, len(calls))
         self._timer: asyncio.TimerHandle | None = None
@@ -142,7 +144,8 @@ class _Chunk:
         for at in refused:
             self._link.forget(self._first + at)
             self._settle(
-                at, Outcome("refused", f"it is larger than the {self._link.most_bytes} bytes of a message")
+                at,
+                PublishResult("refused", f"it is larger than the {self._link.most_bytes} bytes of a message"),
             )
 
     def answered(self, number: int, answer: Answer) -> None:
@@ -165,12 +168,12 @@ class _Chunk:
         self._give_up(self._link.unavailable(f"did not answer within {ANSWER_SECONDS:g} s").detail)
 
     def _give_up(self, why: str) -> None:
-        uncertain = Outcome("uncertain", why)
+        uncertain = PublishResult("uncertain", why)
         for at, outcome in enumerate(self._outcomes):
             if outcome is None:
                 self._settle(at, uncertain)
 
-    def _settle(self, at: int, outcome: Outcome) -> None:
+    def _settle(self, at: int, outcome: PublishResult) -> None:
         self._outcomes[at] = outcome
         self._left -= 1
         if self._left == 0 and not self.done.done():
@@ -178,11 +181,11 @@ class _Chunk:
                 self._timer.cancel()
             self.done.set_result([o for o in self._outcomes if o is not None])
 
-    def _judge(self, at: int, answer: Answer) -> Outcome:
+    def _judge(self, at: int, answer: Answer) -> PublishResult:
         """What an answer means that is no plain confirmation."""
         if answer.status == "503":
             self.without_stream.add(self._calls[at].headers.queue)
-            return Outcome("uncertain", f"NATS at {self._link.server} has no stream for it just now")
+            return PublishResult("uncertain", f"NATS at {self._link.server} has no stream for it just now")
         try:
             said = json.loads(answer.data)
             error = said.get("error")
@@ -191,7 +194,11 @@ class _Chunk:
             words = str(error["description"])
             code = error.get("err_code")
         except (ValueError, AttributeError, TypeError, KeyError):
-            return Outcome("uncertain", f"NATS at {self._link.server} answered what is no answer of a stream")
+            return PublishResult(
+                "uncertain", f"NATS at {self._link.server} answered what is no answer of a stream"
+            )
         if code == _TOO_LARGE:
-            return Outcome("refused", f"its stream takes no message of this size: {words}")
-        return Outcome("uncertain", f"its stream on NATS at {self._link.server} refused it for now: {words}")
+            return PublishResult("refused", f"its stream takes no message of this size: {words}")
+        return PublishResult(
+            "uncertain", f"its stream on NATS at {self._link.server} refused it for now: {words}"
+        )

@@ -28,11 +28,11 @@ from playhead.backends.broker_rabbitmq.link import (
     in_background,
     version_of,
 )
-from playhead.backends.broker_rabbitmq.publishing import Line, Returned
+from playhead.backends.broker_rabbitmq.publishing import PublishChannel, Returned
 from playhead.backends.broker_rabbitmq.queues import DELETED_SECONDS, Known, Queues, QueueStuck
-from playhead.envelope import Call, Message, decode_payload
+from playhead.envelope import Dispatch, Message, decode_payload
 from playhead.errors import PlayheadError, Unavailable, broker_unavailable
-from playhead.ports.broker import Delivery, Depth, Outcome
+from playhead.ports.broker import Delivery, Depth, PublishResult
 from playhead.ports.diagnosis import Finding
 
 _LOOKS = 3
@@ -63,8 +63,8 @@ class RabbitBroker:
         self._publishing = Link(self._address, "publishing")
         self._consuming = Link(self._address, "consuming")
         self._queues = Queues(self._consuming, prefix)
-        self._line: Line | None = None
-        self._retired: Line | None = None
+        self._line: PublishChannel | None = None
+        self._retired: PublishChannel | None = None
         self._lining = asyncio.Lock()
         self._inboxes: dict[str, Inbox] = {}
 
@@ -79,7 +79,7 @@ class RabbitBroker:
 
     # -- the port ----------------------------------------------------------------------------------
 
-    async def publish(self, calls: Sequence[Call]) -> list[Outcome]:
+    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
         if not calls:
             return []
         line = await self._open_line()
@@ -90,9 +90,9 @@ class RabbitBroker:
         if away and blocked.keys() >= queues:
             raise away
         told = {
-            queue: Outcome("uncertain", why.detail)
+            queue: PublishResult("uncertain", why.detail)
             if isinstance(why, Unavailable)
-            else Outcome("refused", why)
+            else PublishResult("refused", why)
             for queue, why in blocked.items()
         }
         sent = iter(await self._publish(line, [c for c in calls if c.headers.queue not in told]))
@@ -115,7 +115,7 @@ class RabbitBroker:
                 blocked[queue] = exc
         return blocked
 
-    async def _publish(self, line: Line, calls: Sequence[Call]) -> list[Outcome]:
+    async def _publish(self, line: PublishChannel, calls: Sequence[Dispatch]) -> list[PublishResult]:
         """Send calls whose queues were there when they were last seen."""
         if not calls:
             return []
@@ -128,7 +128,7 @@ class RabbitBroker:
             blocked = await self._blocked({calls[n].headers.queue for n in returned})
             for n in returned:
                 if why := blocked.get(calls[n].headers.queue):
-                    answers[n] = Outcome("uncertain", why if isinstance(why, str) else why.detail)
+                    answers[n] = PublishResult("uncertain", why if isinstance(why, str) else why.detail)
             if left := [n for n in returned if calls[n].headers.queue not in blocked]:
                 again = await self._send(line, [calls[n] for n in left], first=False)
                 for n, answer in zip(left, again, strict=True):
@@ -246,7 +246,7 @@ class RabbitBroker:
 
     # -- within ------------------------------------------------------------------------------------
 
-    async def _open_line(self) -> Line:
+    async def _open_line(self) -> PublishChannel:
         """The channel to publish on. Raises `Unavailable`: nothing was sent."""
         if await self._publishing.is_blocked():
             raise broker_unavailable(f"RabbitMQ at {self._publishing.address}: {_ALARM}")
@@ -254,11 +254,13 @@ class RabbitBroker:
             if self._line is None or self._line.ended is not None:
                 lost = self._publishing.lost
                 channel = await self._publishing.channel(confirms=True)
-                line = self._line = Line(channel, self._prefix)
+                line = self._line = PublishChannel(channel, self._prefix)
                 lost.add_done_callback(lambda why: line.end(why.result()))
             return self._line
 
-    async def _send(self, line: Line, calls: Sequence[Call], *, first: bool) -> list[Outcome | Returned]:
+    async def _send(
+        self, line: PublishChannel, calls: Sequence[Dispatch], *, first: bool
+    ) -> list[PublishResult | Returned]:
         """Publish over a line, and say of those without an answer why there is none.
 
         Raises `Unavailable` when none was sent, and it was the first time.
@@ -280,14 +282,14 @@ class RabbitBroker:
         if first and not sent:
             raise broker_unavailable(f"RabbitMQ at {self._publishing.address}: {why}")
         most = _most_bytes(why)
-        lost = Outcome("uncertain", f"RabbitMQ at {self._publishing.address}: {why}")
-        refused = Outcome("refused", why)
+        lost = PublishResult("uncertain", f"RabbitMQ at {self._publishing.address}: {why}")
+        refused = PublishResult("refused", why)
         return [
             answer or (refused if most is not None and len(call.payload().encode()) > most else lost)
             for answer, call in zip(answers, calls, strict=True)
         ]
 
-    def _retire(self, line: Line) -> None:
+    def _retire(self, line: PublishChannel) -> None:
         if self._line is line:
             self._line = None
             if self._retired and self._retired.ended is None:
@@ -303,9 +305,9 @@ async def _until_ready(channel: Channel, name: str, count: int) -> None:
         await asyncio.sleep(0.01)
 
 
-def _outcome(answer: Outcome | Returned) -> Outcome:
+def _outcome(answer: PublishResult | Returned) -> PublishResult:
     if isinstance(answer, Returned):
-        return Outcome(
+        return PublishResult(
             "uncertain", f"its queue was deleted, and again when it had been made anew: {answer.reason}"
         )
     return answer

@@ -20,9 +20,9 @@ from playhead.backends.broker_rabbitmq.link import (
     told,
     version_of,
 )
-from playhead.backends.broker_rabbitmq.publishing import Line
+from playhead.backends.broker_rabbitmq.publishing import PublishChannel
 from playhead.backends.broker_rabbitmq.queues import HELD, QUEUE
-from playhead.envelope import Call, Headers
+from playhead.envelope import Dispatch, Headers
 from playhead.errors import Unavailable
 from playhead.ids import uuid7
 from playhead.ports.broker import CONFIRMED
@@ -140,8 +140,8 @@ async def _publish(address: Address, prefix: str, queue: str) -> None:
     link = Link(address, "doctor, publishing")  # nothing else could be asked over one that an alarm blocks
     await link.open()
     try:
-        line = Line(await link.channel(confirms=True), prefix)
-        call = Call(Headers(queue, UUID(int=0), "doctor", 1, "doctor"), str(uuid7()), 0, None, "doctor")
+        line = PublishChannel(await link.channel(confirms=True), prefix)
+        call = Dispatch(Headers(queue, UUID(int=0), "doctor", 1, "doctor"), str(uuid7()), 0, None, "doctor")
         (answer,), _ = await line.publish([call])
         if answer == CONFIRMED:
             return

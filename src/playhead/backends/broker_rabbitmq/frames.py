@@ -13,7 +13,7 @@ import pamqp.encode
 import pamqp.frame
 from pamqp.commands import Basic
 
-from playhead.envelope import Call, Headers
+from playhead.envelope import Dispatch, Headers
 
 # Frame: type, channel, size, payload, end. Content header: class 60, weight 0, size of the body, flags of
 # the properties that follow in their fixed order.
@@ -41,7 +41,7 @@ class Encoder:
         self._prefix = prefix
         self._known: tuple[Headers, bytes, bytes] | None = None
 
-    def message(self, call: Call, payload: bytes) -> bytes:
+    def message(self, call: Dispatch, payload: bytes) -> bytes:
         """The three frames of one message: where it goes, its properties, its payload.
 
         Mandatory: a message for a queue that is gone comes back, and is no silence.

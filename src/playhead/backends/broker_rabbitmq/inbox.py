@@ -255,7 +255,7 @@ class Inbox:
         if asked <= len(self._buffer) + room <= 2 * asked:
             return
         await self._stop(channel)
-        await self._give_back(channel, len(self._buffer) - asked)
+        await self._requeue(channel, len(self._buffer) - asked)
         if (more := asked - len(self._buffer)) > 0:
             await channel.basic_qos(prefetch_count=min(more, 65535), timeout=ANSWER_SECONDS)
             self._consumers += 1
@@ -293,7 +293,7 @@ class Inbox:
         except (QueueStuck, *LOST) as exc:
             why = exc.detail if isinstance(exc, QueueStuck) else told(exc)
             events.emit(
-                events.BACKEND_AWAY, logging.WARNING, backend="rabbitmq", queue=self._held, detail=why
+                events.BACKEND_UNAVAILABLE, logging.WARNING, backend="rabbitmq", queue=self._held, detail=why
             )
             self._unmarked_until = time.monotonic() + _UNMARKED_SECONDS
             if channel is not None:
@@ -318,7 +318,7 @@ class Inbox:
             await self._write(channel, frames.requeues(channel.number, overdue))
         if not self._receivers and now - self._asked_at > _IDLE_SECONDS:
             await self._stop(channel)
-            await self._give_back(channel, len(self._buffer))
+            await self._requeue(channel, len(self._buffer))
         if self.holds:
             self._held_at = now
         elif self._marker and now - self._held_at > _MARK_SECONDS:
@@ -330,7 +330,7 @@ class Inbox:
             await channel.basic_cancel(self._consumer, timeout=ANSWER_SECONDS)
             self._consumer = None
 
-    async def _give_back(self, channel: Channel, count: int) -> None:
+    async def _requeue(self, channel: Channel, count: int) -> None:
         """Give back the last ones of the buffer."""
         if count > 0:
             last = [self._buffer.pop() for _ in range(count)]

@@ -175,7 +175,11 @@ class Link:
         while not self._closed:
             await asyncio.wait([lost])
             events.emit(
-                events.BACKEND_AWAY, logging.WARNING, backend="rabbitmq", link=self._purpose, detail=self._why
+                events.BACKEND_UNAVAILABLE,
+                logging.WARNING,
+                backend="rabbitmq",
+                link=self._purpose,
+                detail=self._why,
             )
             pause = _FIRST_PAUSE_SECONDS
             while True:

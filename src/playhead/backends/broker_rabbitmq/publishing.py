@@ -14,14 +14,14 @@ from aiormq.exceptions import PublishError
 
 from playhead.backends.broker_rabbitmq.frames import Encoder
 from playhead.backends.broker_rabbitmq.link import ANSWER_SECONDS, close_channel
-from playhead.envelope import Call
-from playhead.ports.broker import CONFIRMED, Outcome
+from playhead.envelope import Dispatch
+from playhead.ports.broker import CONFIRMED, PublishResult
 
 WINDOW: Final = 256
 """Messages in flight on one channel. The server confirms in groups; more of them brings nothing."""
 _PIECE: Final = 64
 _FRAME_OVERHEAD: Final = 8
-_NACKED: Final = Outcome(
+_NACKED: Final = PublishResult(
     "uncertain", "the queue did not take it: it is full (max-length with reject-publish), or has no majority"
 )
 
@@ -38,11 +38,11 @@ class _Batch:
     __slots__ = ("answers", "done", "left")
 
     def __init__(self, count: int) -> None:
-        self.answers: list[Outcome | Returned | None] = [None] * count
+        self.answers: list[PublishResult | Returned | None] = [None] * count
         self.left = count
         self.done = asyncio.Event()
 
-    def answer(self, n: int, answer: Outcome | Returned) -> None:
+    def answer(self, n: int, answer: PublishResult | Returned) -> None:
         self.answers[n] = answer
         self.left -= 1
         if not self.left:
@@ -53,12 +53,12 @@ class _Slot:
     """Stands for a message in the client's table of confirmations, in the place of a future.
 
     A future there costs more than the message itself: the client links each into two sets, so that it
-    can be failed when the channel closes. `Line.end` does that for all at once.
+    can be failed when the channel closes. `PublishChannel.end` does that for all at once.
     """
 
     __slots__ = ("_batch", "_double", "_line", "_n", "_settled", "message_id", "tag")
 
-    def __init__(self, line: Line, batch: _Batch, n: int, tag: int, message_id: str) -> None:
+    def __init__(self, line: PublishChannel, batch: _Batch, n: int, tag: int, message_id: str) -> None:
         self._line = line
         self._batch = batch
         self._n = n
@@ -90,14 +90,14 @@ class _Slot:
             slot._settle(returned)
             slot = slot._double
 
-    def _settle(self, answer: Outcome | Returned) -> None:
+    def _settle(self, answer: PublishResult | Returned) -> None:
         if not self._settled:
             self._settled = True
             self._line.settled(self.tag, self.message_id)
             self._batch.answer(self._n, answer)
 
 
-class Line:
+class PublishChannel:
     """One channel with confirms.
 
     The numbers by which the server confirms are counted by both sides. So each message takes its number
@@ -140,7 +140,7 @@ class Line:
         """Give up what has no answer yet."""
         await close_channel(self._channel)
 
-    async def publish(self, calls: Sequence[Call]) -> tuple[list[Outcome | Returned | None], int]:
+    async def publish(self, calls: Sequence[Dispatch]) -> tuple[list[PublishResult | Returned | None], int]:
         """Send calls and wait for the answers: for room to send, and for all answers after the last was
         sent, `ANSWER_SECONDS` each.
 
@@ -183,13 +183,15 @@ class Line:
                 return False
         return self.ended is None
 
-    async def _send(self, batch: _Batch, piece: Sequence[tuple[int, Call]]) -> bool:
+    async def _send(self, batch: _Batch, piece: Sequence[tuple[int, Dispatch]]) -> bool:
         """Number messages and hand them to the socket; False when it takes nothing in time."""
         encoded: list[tuple[int, str, bytes]] = []
         for n, call in piece:
             payload = call.payload().encode()
             if len(payload) > self._most_bytes:
-                batch.answer(n, Outcome("refused", f"its payload is larger than {self._most_bytes} bytes"))
+                batch.answer(
+                    n, PublishResult("refused", f"its payload is larger than {self._most_bytes} bytes")
+                )
             else:
                 encoded.append((n, call.message_id, self._encoder.message(call, payload)))
         channel = self._channel

@@ -113,7 +113,9 @@ class Queues:
             f"is missing, or it was broken by a kill (`rabbitmq-queues quorum_status {name}`); a queue that "
             "stays like that is made anew once it is deleted, and its calls are published again",
         )
-        events.emit(events.BACKEND_AWAY, logging.WARNING, backend="rabbitmq", queue=name, detail=exc.detail)
+        events.emit(
+            events.BACKEND_UNAVAILABLE, logging.WARNING, backend="rabbitmq", queue=name, detail=exc.detail
+        )
         return exc
 
     async def ensure(self, queue: str) -> None:

@@ -8,12 +8,12 @@ from uuid import UUID
 
 from playhead.backends.catalog_memory.rows import ExecutionRow, JobRow, MessageRow, OutputRow
 from playhead.backends.catalog_memory.tables import Tables, page
-from playhead.envelope import Call
+from playhead.envelope import Dispatch
 from playhead.errors import BadRequest, Conflict
 from playhead.ids import moment, uuid7
 from playhead.keys import INPUT_STAGE, object_key
 from playhead.model import MOST_ERRORS, UNCERTAIN, Execution, Problem, Replay, ReplayState
-from playhead.ports.catalog.jobs import Held, Input, Listed
+from playhead.ports.catalog.jobs import Input, LeasedJob, Listed
 
 MOST_IN_A_PAGE = 1_000
 MOST_IDLE_TAKEOVERS = 5
@@ -143,7 +143,7 @@ class JobsPart(Tables):
 
     # -- holding -----------------------------------------------------------------------------------
 
-    async def acquire(self, job: UUID, *, owner: str, lease: float) -> Held | None:
+    async def acquire(self, job: UUID, *, owner: str, lease: float) -> LeasedJob | None:
         await self._begin()
         execution = self._executions.get(job)
         row = execution.job if execution else None
@@ -151,7 +151,7 @@ class JobsPart(Tables):
             return None
         row.epoch += 1
         row.idle_takeovers += 1
-        if row.root == "open" and row.idle_takeovers >= MOST_IDLE_TAKEOVERS:
+        if row.listing_state == "open" and row.idle_takeovers >= MOST_IDLE_TAKEOVERS:
             row.phase = "stalled"
             row.let_go()
             return None
@@ -159,7 +159,7 @@ class JobsPart(Tables):
         row.lease_until = self._clock() + lease
         source = self._executions.get(row.source)
         stages = source.version.config.stages if source and source.version else ()
-        return Held(
+        return LeasedJob(
             job=job,
             epoch=row.epoch,
             owner=owner,
@@ -169,10 +169,10 @@ class JobsPart(Tables):
             stages=tuple(sorted(stages, key=len, reverse=True)),
             default_stage=row.stage,
             cursor=row.cursor,
-            listed=row.root != "open",
+            listed=row.listing_state != "open",
         )
 
-    async def renew(self, held: Held, *, lease: float) -> bool:
+    async def renew(self, held: LeasedJob, *, lease: float) -> bool:
         await self._begin()
         row = self._fenced(held)
         if row is None:
@@ -181,13 +181,13 @@ class JobsPart(Tables):
         row.lease_until = self._clock() + lease
         return True
 
-    async def release(self, held: Held) -> None:
+    async def release(self, held: LeasedJob) -> None:
         await self._begin()
         if row := self._fenced(held):
             row.let_go()
             row.idle_takeovers = max(row.idle_takeovers - 1, 0)
 
-    def _fenced(self, held: Held) -> JobRow | None:
+    def _fenced(self, held: LeasedJob) -> JobRow | None:
         """The job, if its epoch has not passed on and there is something to do still."""
         row = self._executions[held.job].job
         return row if row and row.epoch == held.epoch and row.phase == "publishing" else None
@@ -195,13 +195,13 @@ class JobsPart(Tables):
     # -- listing -----------------------------------------------------------------------------------
 
     async def record(
-        self, held: Held, objects: Sequence[Listed], *, cursor: str, last: bool
-    ) -> list[Call] | None:
+        self, held: LeasedJob, objects: Sequence[Listed], *, cursor: str, last: bool
+    ) -> list[Dispatch] | None:
         await self._begin()
         if len(objects) > MOST_IN_A_PAGE:
             raise ValueError(f"a page of {len(objects)} objects; at most {MOST_IN_A_PAGE} are allowed")
         job = self._fenced(held)
-        if job is None or job.root != "open":
+        if job is None or job.listing_state != "open":
             return None
         # An empty last page only says that there is nothing behind the cursor.
         if job.cursor >= cursor and not (last and not objects and job.cursor == cursor):
@@ -219,7 +219,7 @@ class JobsPart(Tables):
         job.cursor = cursor
         job.idle_takeovers = 0
         if last:
-            job.root = "completed"
+            job.listing_state = "completed"
         return [row.call() for row in rows if row.open]
 
     def _is_object(self, key: str) -> bool:
@@ -230,31 +230,31 @@ class JobsPart(Tables):
     async def is_listed(self, job: UUID) -> bool:
         await self._begin()
         row = self._executions.get(job)
-        return row is not None and row.job is not None and row.job.root != "open"
+        return row is not None and row.job is not None and row.job.listing_state != "open"
 
-    async def fail_listing(self, held: Held, why: str) -> bool:
+    async def fail_listing(self, held: LeasedJob, why: str) -> bool:
         await self._begin()
         job = self._fenced(held)
-        if job is None or job.root != "open":
+        if job is None or job.listing_state != "open":
             return False
-        job.root = "dead"
+        job.listing_state = "dead"
         job.error = Problem("listing_failed", why)
         return True
 
     # -- publishing --------------------------------------------------------------------------------
 
-    async def unpublished(self, held: Held, *, limit: int) -> list[Call]:
+    async def unpublished(self, held: LeasedJob, *, limit: int) -> list[Dispatch]:
         await self._begin()
         job = self._fenced(held)
         return [row.call() for row in _in_state(job, "listed")[:limit]] if job else []
 
     async def mark(
         self,
-        held: Held,
+        held: LeasedJob,
         upto: int,
         *,
-        uncertain: Sequence[Call] = (),
-        refused: Sequence[tuple[Call, str]] = (),
+        uncertain: Sequence[Dispatch] = (),
+        refused: Sequence[tuple[Dispatch, str]] = (),
     ) -> bool:
         await self._begin()
         job = self._fenced(held)
@@ -273,13 +273,13 @@ class JobsPart(Tables):
         job.idle_takeovers = 0
         return True
 
-    async def unsettled(self, held: Held, *, limit: int) -> list[Call]:
+    async def unsettled(self, held: LeasedJob, *, limit: int) -> list[Dispatch]:
         await self._begin()
         job = self._fenced(held)
         return [row.call() for row in _in_state(job, "uncertain")[:limit]] if job else []
 
     async def settle(
-        self, held: Held, confirmed: Sequence[Call], refused: Sequence[tuple[Call, str]]
+        self, held: LeasedJob, confirmed: Sequence[Dispatch], refused: Sequence[tuple[Dispatch, str]]
     ) -> bool:
         await self._begin()
         job = self._fenced(held)
@@ -295,16 +295,21 @@ class JobsPart(Tables):
             job.idle_takeovers = 0
         return True
 
-    def _refuse(self, refused: Sequence[tuple[Call, str]], now: float) -> None:
+    def _refuse(self, refused: Sequence[tuple[Dispatch, str]], now: float) -> None:
         for call, reason in refused:
             row = self._messages[UUID(call.correlation_id)]
             if row.wants(call):
                 row.close("dead", now, Problem("publish_refused", reason))
 
-    async def close_job(self, held: Held) -> bool:
+    async def close_job(self, held: LeasedJob) -> bool:
         await self._begin()
         job = self._fenced(held)
-        if job is None or job.root == "open" or _in_state(job, "listed") or _in_state(job, "uncertain"):
+        if (
+            job is None
+            or job.listing_state == "open"
+            or _in_state(job, "listed")
+            or _in_state(job, "uncertain")
+        ):
             return False
         job.end("ended", self._clock())
         return True
@@ -341,8 +346,8 @@ class JobsPart(Tables):
                     message.close("cancelled", now)
             if job := row.job:
                 job.epoch += 1
-                if job.root == "open":
-                    job.root = "cancelled"
+                if job.listing_state == "open":
+                    job.listing_state = "cancelled"
                 if job.phase != "ended":
                     job.end("cancelled", now)
         return self._view(row)
@@ -363,7 +368,7 @@ def _replay(job: JobRow) -> Replay:
     failed = len(rows) - published if over else sum(not row.confirmed and not row.open for row in rows)
     state: ReplayState
     if job.phase == "ended":
-        state = "partial_failure" if failed or job.root == "dead" else "publishing_complete"
+        state = "partial_failure" if failed or job.listing_state == "dead" else "publishing_complete"
     else:
         state = "publishing" if job.phase == "uploading" else job.phase
     return Replay(

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
-from playhead.envelope import Call, Headers
+from playhead.counters import Numbers
+from playhead.envelope import Dispatch, Headers
 from playhead.model import OPEN_STATES, Config, ConfigVersion, Kind, Problem, Route, RowState, Status
 from playhead.ports.catalog.upkeep import Process
-from playhead.tally import Numbers
 
 Phase = Literal["uploading", "publishing", "stalled", "ended", "cancelled"]
 """How far a job is. What a replay's state says beyond `ended` is read from its rows."""
@@ -91,7 +91,7 @@ class ExecutionRow:
 
 @dataclass(slots=True, eq=False)
 class JobRow:
-    """The listing and publishing of an execution, and its root."""
+    """The listing and publishing of an execution, and its listing_state."""
 
     execution: ExecutionRow
     source: UUID
@@ -101,7 +101,7 @@ class JobRow:
     to_route: str
     route: Route
     phase: Phase
-    root: Literal["open", "completed", "dead", "cancelled"] = "open"
+    listing_state: Literal["open", "completed", "dead", "cancelled"] = "open"
     epoch: int = 0
     owner: str | None = None
     lease_until: float = 0.0
@@ -136,7 +136,7 @@ class MessageRow:
             its call was refused and it was sent again, which is no longer its job's concern.
         attempt: how often work was started; with the id, the token of a claim.
         base: attempts that do not count towards `max_attempts`.
-        losses: its last attempts in a row in which a worker died.
+        consecutive_crashes: its last attempts in a row in which a worker died.
         generation: how often it was called anew.
         worker: the process that works on it.
     """
@@ -155,8 +155,8 @@ class MessageRow:
     publisher: str | None = None
     confirmed: bool = False
     attempt: int = 0
-    base: int = 0
-    losses: int = 0
+    uncounted_attempts: int = 0
+    consecutive_crashes: int = 0
     generation: int = 0
     worker: str | None = None
     not_before: float = 0.0
@@ -179,8 +179,8 @@ class MessageRow:
         rest = self.object_key.partition("/")[2]
         return rest.removeprefix(self.stage + "/")
 
-    def call(self) -> Call:
-        return Call(
+    def call(self) -> Dispatch:
+        return Dispatch(
             headers=self.execution.headers[self.route.name],
             correlation_id=str(self.id),
             generation=self.generation,
@@ -194,7 +194,7 @@ class MessageRow:
         """Whether the token of a claim still holds."""
         return self.state == "running" and self.attempt == attempt
 
-    def wants(self, call: Call) -> bool:
+    def wants(self, call: Dispatch) -> bool:
         """Whether this call is still the one that matters: nobody took it, nothing overtook it."""
         return self.waits and self.generation == call.generation and self.call_state != "published"
 
@@ -240,7 +240,7 @@ class OutputRow:
     content_type: str
     attributes: Mapping[str, Any]
     created_at: float
-    state: Literal["writing", "stored", "burnt"] = "writing"
+    state: Literal["writing", "stored", "superseded"] = "writing"
 
 
 @dataclass(slots=True, eq=False)
@@ -249,7 +249,7 @@ class ProcessRow:
     queues: tuple[str, ...]
     started_at: float
     heartbeat_at: float
-    tally: Numbers
+    counters: Numbers
 
 
 @dataclass(slots=True, eq=False)

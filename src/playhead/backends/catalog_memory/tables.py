@@ -19,12 +19,12 @@ from playhead.backends.catalog_memory.rows import (
     ProcessRow,
     VersionRow,
 )
+from playhead.counters import Numbers
 from playhead.envelope import Headers
 from playhead.errors import NotFound
 from playhead.ids import mint, moment
 from playhead.liveness import MISSED_BEATS
 from playhead.model import Counts, Execution, Route
-from playhead.tally import Numbers
 
 Row = TypeVar("Row", ExecutionRow, MessageRow)
 
@@ -134,7 +134,7 @@ class Tables:
     def _burn(self, message: MessageRow) -> None:
         """What a message bound will never be an object."""
         for output in self._outputs_of(message):
-            output.state = "burnt"
+            output.state = "superseded"
 
     # -- showing -----------------------------------------------------------------------------------
 

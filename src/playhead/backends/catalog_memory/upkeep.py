@@ -7,12 +7,12 @@ from uuid import UUID
 
 from playhead.backends.catalog_memory.rows import LeaseRow, MessageRow, ProcessRow, VersionRow
 from playhead.backends.catalog_memory.tables import Tables
-from playhead.envelope import Call
+from playhead.counters import Numbers, total
+from playhead.envelope import Dispatch
 from playhead.errors import Conflict
 from playhead.ids import moment
 from playhead.model import Problem, WorkerInfo
 from playhead.ports.catalog.upkeep import Process, Subscription
-from playhead.tally import Numbers, total
 
 FORGET_SECONDS = 3_600.0
 UNHURRIED_SECONDS = 60.0
@@ -23,29 +23,29 @@ class UpkeepPart(Tables):
     # -- processes ---------------------------------------------------------------------------------
 
     async def heartbeat(
-        self, process: Process, queues: Sequence[str] = (), tally: Numbers | None = None
+        self, process: Process, queues: Sequence[str] = (), counters: Numbers | None = None
     ) -> bool:
         await self._begin()
         now = self._clock()
         known = self._processes.get(process.id)
         started_at = known.started_at if known else now
-        told = (tally or {}) if known else {}
+        told = (counters or {}) if known else {}
         self._processes[process.id] = ProcessRow(process, tuple(queues), started_at, now, told)
         return known is not None
 
-    async def depart(self, process: str, tally: Numbers | None = None) -> None:
+    async def depart(self, process: str, counters: Numbers | None = None) -> None:
         await self._begin()
         if gone := self._processes.pop(process, None):
-            self._departed.append(tally or gone.tally)
+            self._departed.append(counters or gone.counters)
         for execution in self._executions.values():
             if execution.job and execution.job.owner == process:
                 execution.job.let_go()
                 execution.job.idle_takeovers = max(execution.job.idle_takeovers - 1, 0)
         self._leases = {name: lease for name, lease in self._leases.items() if lease.owner != process}
 
-    async def tallies(self) -> Numbers:
+    async def counters(self) -> Numbers:
         await self._begin()
-        return total([*self._departed, *(row.tally for row in self._processes.values())])
+        return total([*self._departed, *(row.counters for row in self._processes.values())])
 
     async def workers(self) -> list[WorkerInfo]:
         await self._begin()
@@ -86,7 +86,7 @@ class UpkeepPart(Tables):
 
     # -- rows that nobody will call ----------------------------------------------------------------
 
-    async def orphans(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Call]:
+    async def orphans(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Dispatch]:
         await self._begin()
         rows = [
             row
@@ -98,7 +98,7 @@ class UpkeepPart(Tables):
         ]
         return self._take_over(rows[:limit], owner)
 
-    async def due(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Call]:
+    async def due(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Dispatch]:
         await self._begin()
         now = self._clock()
         rows = [
@@ -111,7 +111,7 @@ class UpkeepPart(Tables):
         ]
         return self._take_over(rows[:limit], owner)
 
-    def _take_over(self, rows: Sequence[MessageRow], owner: str) -> list[Call]:
+    def _take_over(self, rows: Sequence[MessageRow], owner: str) -> list[Dispatch]:
         for row in rows:
             row.publisher = owner
         return [row.call() for row in rows]
@@ -123,7 +123,7 @@ class UpkeepPart(Tables):
             if row.execution.status == "cancelled":
                 self._cancel(row)
             else:
-                row.losses += 1
+                row.consecutive_crashes += 1
                 row.retry(self._clock())
         return len(rows[:limit])
 
@@ -131,7 +131,7 @@ class UpkeepPart(Tables):
         await self._begin()
         return sorted({row.route.queue for row in self._unheard()})
 
-    async def recall_unheard(self, owner: str, queue: str, *, limit: int) -> list[Call]:
+    async def redeliver_lost(self, owner: str, queue: str, *, limit: int) -> list[Dispatch]:
         await self._begin()
         rows = [row for row in self._unheard() if row.route.queue == queue][:limit]
         for row in rows:
@@ -181,7 +181,7 @@ class UpkeepPart(Tables):
             if owner and owner.heartbeat_at + job.lease_until - execution.created_at > now:
                 continue
             job.end("ended", now)
-            job.root = "dead"
+            job.listing_state = "dead"
             job.error = Problem(
                 "upload_incomplete",
                 "the process that stored the inputs ended before all were there; nothing was published: "
@@ -229,8 +229,8 @@ class UpkeepPart(Tables):
             self._refuse_resend(row)
         for row in dead:
             row.state = "pending"
-            row.base = row.attempt
-            row.losses = 0
+            row.uncounted_attempts = row.attempt
+            row.consecutive_crashes = 0
             row.ended_at = row.error = row.traceback = None
             row.call_again(publisher=None)
             row.confirmed = True
@@ -255,6 +255,6 @@ class UpkeepPart(Tables):
         await self._begin()
         long_ago = self._clock() - FORGET_SECONDS - self._dead_after
         gone = [row for row in self._processes.values() if row.heartbeat_at < long_ago]
-        self._departed += [row.tally for row in gone]
+        self._departed += [row.counters for row in gone]
         for row in gone:
             del self._processes[row.process.id]

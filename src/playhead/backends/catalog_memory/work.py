@@ -8,7 +8,7 @@ from uuid import UUID
 
 from playhead.backends.catalog_memory.rows import MessageRow, OutputRow
 from playhead.backends.catalog_memory.tables import Tables
-from playhead.envelope import Call
+from playhead.envelope import Dispatch
 from playhead.keys import object_key, renamed
 from playhead.model import Problem
 from playhead.ports.catalog.work import (
@@ -19,9 +19,9 @@ from playhead.ports.catalog.work import (
     Done,
     Failed,
     Finished,
-    GivenBack,
     NewOutput,
     Refusal,
+    Released,
     Result,
     Source,
     Unbound,
@@ -58,19 +58,19 @@ class WorkPart(Tables):
             return Refusal(identity, "held", execution_id=execution.id)
         if row.state == "retry" and row.not_before > now:
             return Refusal(identity, "early", execution_id=execution.id)
-        spent = row.attempt + 1 - row.base - again
+        spent = row.attempt + 1 - row.uncounted_attempts - again
         if spent > row.route.errors.max_attempts:
             why = f"{spent - 1} attempts were spent, and the last was never finished: its worker was lost"
             row.close("dead", now, Problem("worker_lost", why))
             self._burn(row)
             return Refusal(identity, "lost", (), execution.id, execution.ran.config.name, row.route.name)
-        losses = row.losses + (row.state == "running" and not again)
-        if losses >= SUSPECT_LOSSES and not alone:
+        consecutive_crashes = row.consecutive_crashes + (row.state == "running" and not again)
+        if consecutive_crashes >= SUSPECT_LOSSES and not alone:
             return Refusal(identity, "suspect", execution_id=execution.id)
-        row.losses = losses
+        row.consecutive_crashes = consecutive_crashes
         row.state = "running"
         row.attempt += 1
-        row.base += again
+        row.uncounted_attempts += again
         row.worker = worker
         row.started_at = now
         # A delivery proves that the broker had it, whatever the publisher knows.
@@ -94,7 +94,7 @@ class WorkPart(Tables):
             traceparent=execution.traceparent,
         )
 
-    def _unpublished_children(self, row: MessageRow) -> tuple[Call, ...]:
+    def _unpublished_children(self, row: MessageRow) -> tuple[Dispatch, ...]:
         if row.state != "completed":
             return ()
         return tuple(
@@ -122,12 +122,12 @@ class WorkPart(Tables):
         if row.route.stage is None and binding.outputs:
             raise ValueError(f"route {row.route.name!r} has no stage: its outputs can't be bound")
         planned: dict[str, OutputRow] = {}
-        burnt: list[OutputRow] = []
+        superseded: list[OutputRow] = []
         for new in binding.outputs:
             path = new.path
             there = self._outputs.get(self._key(row, path))
             if there and there.message is row and there.fingerprint != new.fingerprint:
-                burnt.append(there)
+                superseded.append(there)
                 path = renamed(path, row.attempt, room=len(self._key(row, "").encode()))
                 there = self._outputs.get(self._key(row, path))
             key = self._key(row, path)
@@ -136,8 +136,8 @@ class WorkPart(Tables):
                 return Unbound("output_conflict", _conflict(key, there, row))
             planned[key] = there or self._output(row, key, new)
         # Nothing has changed before this line: an attempt is bound as a whole or not at all.
-        for output in burnt:
-            output.state = "burnt"
+        for output in superseded:
+            output.state = "superseded"
         for output in planned.values():
             output.state = "writing"
             self._outputs[output.key] = output
@@ -172,7 +172,7 @@ class WorkPart(Tables):
             if row and isinstance(result, Done) and (row.state, row.attempt) == ("completed", result.attempt):
                 return Finished(list(self._unpublished_children(row)))
             return None
-        row.losses = 0
+        row.consecutive_crashes = 0
         if isinstance(result, Done):
             return Finished(self._complete(row, publisher, result.keys))
         if row.execution.status == "cancelled":
@@ -182,18 +182,18 @@ class WorkPart(Tables):
             row.close("cancelled", self._clock())
             self._burn(row)
             return Finished(cancelled=True)
-        if isinstance(result, GivenBack):
-            row.base += 1
+        if isinstance(result, Released):
+            row.uncounted_attempts += 1
             row.retry(self._clock() + result.delay)
         else:
             self._fail(row, result)
         return Finished()
 
-    def _complete(self, row: MessageRow, publisher: str, keys: Sequence[str]) -> list[Call]:
+    def _complete(self, row: MessageRow, publisher: str, keys: Sequence[str]) -> list[Dispatch]:
         now = self._clock()
         row.close("completed", now)
         for output in self._outputs_of(row):
-            output.state = "stored" if output.key in keys else "burnt"
+            output.state = "stored" if output.key in keys else "superseded"
         routes = row.execution.ran.config.routes
         children = self._insert_messages(
             row.execution,
@@ -222,10 +222,10 @@ class WorkPart(Tables):
 
     async def mark_published(
         self,
-        confirmed: Sequence[Call],
+        confirmed: Sequence[Dispatch],
         *,
-        refused: Sequence[tuple[Call, str]] = (),
-        left: Sequence[Call] = (),
+        refused: Sequence[tuple[Dispatch, str]] = (),
+        left: Sequence[Dispatch] = (),
     ) -> None:
         await self._begin()
         now = self._clock()
@@ -249,10 +249,10 @@ class WorkPart(Tables):
             row = self._executions.get(identity)
             if row is None or row.status != "running" or any(m.open for m in row.messages):
                 continue
-            root = row.job.root if row.job else "completed"
-            if root == "open":
+            listing_state = row.job.listing_state if row.job else "completed"
+            if listing_state == "open":
                 continue
-            dead = root == "dead" or any(m.state == "dead" for m in row.messages)
+            dead = listing_state == "dead" or any(m.state == "dead" for m in row.messages)
             row.end("failed" if dead else "completed", self._clock())
             ended.append(identity)
         return ended

@@ -20,7 +20,7 @@ from playhead.backends._sql_catalog.bindings import (
     all_keys,
     wanted_once,
 )
-from playhead.backends._sql_catalog.rows import BURNT, RUNNING, WRITING
+from playhead.backends._sql_catalog.rows import RUNNING, SUPERSEDED, WRITING
 from playhead.backends.catalog_postgres.rows import Part
 from playhead.ports.catalog.work import Binding, Bound, Unbound
 
@@ -116,7 +116,7 @@ class BindPart(Part):
             # next look sees it. Each turn sees at least one key more, so this ends.
             await con.execute("SAVEPOINT binding")
             if len(await self._insert_outputs(con, list(plan.inserts.values()))) == len(plan.inserts):
-                for state in (WRITING, BURNT):
+                for state in (WRITING, SUPERSEDED):
                     changed = [key for key, new in plan.states.items() if new == state]
                     if changed:
                         await con.execute("UPDATE outputs SET state = $2 WHERE key = ANY($1)", changed, state)

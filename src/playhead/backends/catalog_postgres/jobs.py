@@ -26,11 +26,11 @@ from playhead.backends._sql_catalog.rows import (
 )
 from playhead.backends.catalog_postgres.replays import REPLAY, ReplaysPart
 from playhead.backends.catalog_postgres.rows import LONG_SECONDS, CallMaker, storable
-from playhead.envelope import Call
+from playhead.envelope import Dispatch
 from playhead.ids import mint, text
 from playhead.keys import INPUT_STAGE, object_key
 from playhead.model import Execution, Replay
-from playhead.ports.catalog.jobs import Held, Input, Listed
+from playhead.ports.catalog.jobs import Input, LeasedJob, Listed
 
 
 class _Job(NamedTuple):
@@ -41,7 +41,7 @@ class _Job(NamedTuple):
     cursor: str
     ordinals: int
     watermark: int
-    root: str
+    listing_state: str
 
 
 class JobsPart(ReplaysPart):
@@ -126,7 +126,7 @@ class JobsPart(ReplaysPart):
             done = await con.execute(
                 "UPDATE jobs SET state = 'publishing', owner = NULL, lease_until = 0 "
                 "WHERE execution = (SELECT n FROM executions WHERE id = $1) "
-                "AND state = 'uploading' AND root = 'open'",
+                "AND state = 'uploading' AND listing_state = 'open'",
                 execution,
             )
             if done == "UPDATE 0":  # sealed already (an answer was lost), or not waiting for it any more
@@ -198,10 +198,10 @@ class JobsPart(ReplaysPart):
 
     # -- the lease and the fence -------------------------------------------------------------------
 
-    async def acquire(self, job: UUID, *, owner: str, lease: float) -> Held | None:
-        async def take(con: Connection) -> Held | None:
+    async def acquire(self, job: UUID, *, owner: str, lease: float) -> LeasedJob | None:
+        async def take(con: Connection) -> LeasedJob | None:
             row = await con.fetchrow(
-                "SELECT e.n, e.batch, e.traceparent, j.source, j.stage, j.prefix, j.lane, j.epoch, j.cursor, j.root, "
+                "SELECT e.n, e.batch, e.traceparent, j.source, j.stage, j.prefix, j.lane, j.epoch, j.cursor, j.listing_state, "
                 "j.idle_takeovers FROM jobs j JOIN executions e ON e.n = j.execution "
                 "WHERE e.id = $1 AND j.state = 'publishing' "
                 "AND (j.owner IS NULL OR j.lease_until <= playhead_now()) FOR UPDATE OF j",
@@ -209,8 +209,8 @@ class JobsPart(ReplaysPart):
             )
             if row is None:
                 return None
-            n, batch, traceparent, source, stage, prefix, lane_id, epoch, cursor, root, idle = row
-            if root == "open" and idle + 1 >= MOST_IDLE_TAKEOVERS:
+            n, batch, traceparent, source, stage, prefix, lane_id, epoch, cursor, listing_state, idle = row
+            if listing_state == "open" and idle + 1 >= MOST_IDLE_TAKEOVERS:
                 await con.execute(
                     "UPDATE jobs SET state = 'stalled', epoch = epoch + 1, owner = NULL WHERE execution = $1",
                     n,
@@ -223,7 +223,7 @@ class JobsPart(ReplaysPart):
             )
             maker = CallMaker(await self._learn(con, (lane_id,)))
             headers, external = maker.headers(n, lane_id, job, batch, traceparent)
-            return Held(
+            return LeasedJob(
                 job=job,
                 epoch=epoch + 1,
                 owner=owner,
@@ -233,7 +233,7 @@ class JobsPart(ReplaysPart):
                 stages=await self._declared_stages(con, source),
                 default_stage=stage,
                 cursor=cursor,
-                listed=root != "open",
+                listed=listing_state != "open",
             )
 
         return await self._write(take)
@@ -247,16 +247,16 @@ class JobsPart(ReplaysPart):
         )
         return tuple(sorted((s for (s,) in rows), key=len, reverse=True))
 
-    async def renew(self, held: Held, *, lease: float) -> bool:
+    async def renew(self, held: LeasedJob, *, lease: float) -> bool:
         change = "owner = $3, lease_until = playhead_now() + $4::double precision"
         return await self._update(held, change, "AND state = 'publishing'", held.owner, lease)
 
-    async def release(self, held: Held) -> None:
+    async def release(self, held: LeasedJob) -> None:
         await self._update(
             held, "owner = NULL, lease_until = 0, idle_takeovers = greatest(idle_takeovers - 1, 0)", ""
         )
 
-    async def _update(self, held: Held, change: str, condition: str, *values: Any) -> bool:
+    async def _update(self, held: LeasedJob, change: str, condition: str, *values: Any) -> bool:
         async def job(con: Connection) -> bool:
             done = await con.execute(
                 f"UPDATE jobs SET {change} WHERE execution = (SELECT n FROM executions WHERE id = $1) "
@@ -267,10 +267,10 @@ class JobsPart(ReplaysPart):
 
         return await self._write(job)
 
-    async def _fenced(self, con: Connection, held: Held, *, lock: bool = True) -> _Job | None:
+    async def _fenced(self, con: Connection, held: LeasedJob, *, lock: bool = True) -> _Job | None:
         """The job's row if `held` still holds it; locked, so that this stays true."""
         row = await con.fetchrow(
-            "SELECT j.execution, j.lane, j.cursor, j.ordinals, j.watermark, j.root FROM executions e "
+            "SELECT j.execution, j.lane, j.cursor, j.ordinals, j.watermark, j.listing_state FROM executions e "
             "JOIN jobs j ON j.execution = e.n WHERE e.id = $1 AND j.epoch = $2 AND j.state = 'publishing' "
             f"{'FOR UPDATE OF j' if lock else ''}",
             *(held.job, held.epoch),
@@ -280,14 +280,14 @@ class JobsPart(ReplaysPart):
     # -- listing -----------------------------------------------------------------------------------
 
     async def record(
-        self, held: Held, objects: Sequence[Listed], *, cursor: str, last: bool
-    ) -> list[Call] | None:
+        self, held: LeasedJob, objects: Sequence[Listed], *, cursor: str, last: bool
+    ) -> list[Dispatch] | None:
         # Ids are minted in order here, outside the lock; another process's rows may come between.
         minted = [text(cid) for cid in mint(len(objects))]
 
-        async def job(con: Connection) -> list[Call] | None:
+        async def job(con: Connection) -> list[Dispatch] | None:
             fenced = await self._fenced(con, held)
-            if fenced is None or fenced.root != "open":
+            if fenced is None or fenced.listing_state != "open":
                 return None
             # An empty last page only says that there is nothing behind the cursor.
             nothing_more = last and not objects and fenced.cursor == cursor
@@ -314,13 +314,13 @@ class JobsPart(ReplaysPart):
                     [storable(problem) for _, problem in bad],
                 )
             await con.execute(
-                "UPDATE jobs SET cursor = $2, ordinals = $3, idle_takeovers = 0, root = $4 WHERE execution = $1",
+                "UPDATE jobs SET cursor = $2, ordinals = $3, idle_takeovers = 0, listing_state = $4 WHERE execution = $1",
                 *(fenced.n, cursor, fenced.ordinals + len(kept)),
                 "completed" if last else "open",
             )
             headers, external = held.headers, held.external
             return [
-                Call(headers, cid, 0, None, key, external, ordinal)
+                Dispatch(headers, cid, 0, None, key, external, ordinal)
                 for ordinal, cid, key, o in zip(
                     range(first, first + len(kept)), minted, keys, kept, strict=False
                 )
@@ -345,20 +345,20 @@ class JobsPart(ReplaysPart):
         async def look(con: Connection) -> bool:
             found: bool = await con.fetchval(
                 "SELECT EXISTS (SELECT 1 FROM jobs j JOIN executions e ON e.n = j.execution "
-                "WHERE e.id = $1 AND j.root <> 'open')",
+                "WHERE e.id = $1 AND j.listing_state <> 'open')",
                 job,
             )
             return found
 
         return await self._read(look)
 
-    async def fail_listing(self, held: Held, why: str) -> bool:
+    async def fail_listing(self, held: LeasedJob, why: str) -> bool:
         async def job(con: Connection) -> bool:
             fenced = await self._fenced(con, held)
-            if fenced is None or fenced.root != "open":
+            if fenced is None or fenced.listing_state != "open":
                 return False
             await con.execute(
-                "UPDATE jobs SET root = 'dead', error_code = 'listing_failed', error = $1 WHERE execution = $2",
+                "UPDATE jobs SET listing_state = 'dead', error_code = 'listing_failed', error = $1 WHERE execution = $2",
                 *(storable(why), fenced.n),
             )
             return True
@@ -367,8 +367,8 @@ class JobsPart(ReplaysPart):
 
     # -- publishing --------------------------------------------------------------------------------
 
-    async def unpublished(self, held: Held, *, limit: int) -> list[Call]:
-        async def job(con: Connection) -> list[Call]:
+    async def unpublished(self, held: LeasedJob, *, limit: int) -> list[Dispatch]:
+        async def job(con: Connection) -> list[Dispatch]:
             fenced = await self._fenced(con, held, lock=False)
             if fenced is None:
                 return []
@@ -383,11 +383,11 @@ class JobsPart(ReplaysPart):
 
     async def mark(
         self,
-        held: Held,
+        held: LeasedJob,
         upto: int,
         *,
-        uncertain: Sequence[Call] = (),
-        refused: Sequence[tuple[Call, str]] = (),
+        uncertain: Sequence[Dispatch] = (),
+        refused: Sequence[tuple[Dispatch, str]] = (),
     ) -> bool:
         async def job(con: Connection) -> bool:
             fenced = await self._fenced(con, held)
@@ -416,8 +416,8 @@ class JobsPart(ReplaysPart):
 
         return await self._write(job)
 
-    async def unsettled(self, held: Held, *, limit: int) -> list[Call]:
-        async def job(con: Connection) -> list[Call]:
+    async def unsettled(self, held: LeasedJob, *, limit: int) -> list[Dispatch]:
+        async def job(con: Connection) -> list[Dispatch]:
             fenced = await self._fenced(con, held, lock=False)
             if fenced is None:
                 return []
@@ -431,7 +431,7 @@ class JobsPart(ReplaysPart):
         return await self._read(job)
 
     async def settle(
-        self, held: Held, confirmed: Sequence[Call], refused: Sequence[tuple[Call, str]]
+        self, held: LeasedJob, confirmed: Sequence[Dispatch], refused: Sequence[tuple[Dispatch, str]]
     ) -> bool:
         ended = f"state = {COMPLETED}, ended_at = playhead_now()" if held.external else f"state = {PENDING}"
 
@@ -453,10 +453,10 @@ class JobsPart(ReplaysPart):
 
         return await self._write(job)
 
-    async def close_job(self, held: Held) -> bool:
+    async def close_job(self, held: LeasedJob) -> bool:
         async def job(con: Connection) -> bool:
             fenced = await self._fenced(con, held)
-            if fenced is None or fenced.root == "open":
+            if fenced is None or fenced.listing_state == "open":
                 return False
             unconfirmed, failed = await self._outcome(con, fenced.n)
             if unconfirmed:
@@ -464,7 +464,7 @@ class JobsPart(ReplaysPart):
             await con.execute(
                 "UPDATE jobs SET state = $1, watermark = ordinals, owner = NULL, ended_at = playhead_now() "
                 "WHERE execution = $2",
-                "partial_failure" if failed or fenced.root == "dead" else "publishing_complete",
+                "partial_failure" if failed or fenced.listing_state == "dead" else "publishing_complete",
                 fenced.n,
             )
             return True
@@ -486,7 +486,7 @@ class JobsPart(ReplaysPart):
                 # that comes later finds another epoch. Workers are kept off by the execution's lock.
                 await con.execute(
                     "UPDATE jobs SET epoch = epoch + 1, owner = NULL, "
-                    "root = CASE root WHEN 'open' THEN 'cancelled' ELSE root END, "
+                    "listing_state = CASE listing_state WHEN 'open' THEN 'cancelled' ELSE listing_state END, "
                     "ended_at = coalesce(ended_at, playhead_now()), state = CASE "
                     "WHEN state IN ('publishing', 'uploading', 'stalled') THEN 'cancelled' ELSE state END "
                     "WHERE execution = $1",

@@ -48,16 +48,16 @@ class ReplaysPart(Part):
         made = []
         for row in rows:
             *shown, unconfirmed, failed = row
-            n, lane, state, root = row[0], lanes[row[6]], row[9], row[10]
-            trouble = failed or unconfirmed or root == "dead"
-            errors = await self._errors(con, n, state, root) if trouble else None
+            n, lane, state, listing_state = row[0], lanes[row[6]], row[9], row[10]
+            trouble = failed or unconfirmed or listing_state == "dead"
+            errors = await self._errors(con, n, state, listing_state) if trouble else None
             made.append(replay_of(shown, lane, unconfirmed=unconfirmed, failed=failed, errors=errors))
         return made
 
-    async def _errors(self, con: Connection, n: int, state: str, root: str) -> list[str] | None:
+    async def _errors(self, con: Connection, n: int, state: str, listing_state: str) -> list[str] | None:
         """At most 100 lines; the last of a longer list says how many more there were."""
         given_up = None
-        if root == "dead":
+        if listing_state == "dead":
             given_up = await con.fetchval("SELECT error FROM jobs WHERE execution = $1", n)
         lines = ended_early(state, given_up)
         uncertain = (

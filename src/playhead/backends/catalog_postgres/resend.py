@@ -109,8 +109,8 @@ class ResendPart(Part):
                 sent[n] = cid
                 woken.add(execution_n)
         await con.execute(
-            f"UPDATE messages SET state = {PENDING}, generation = generation + 1, base = attempt, "
-            "losses = 0, published = 0, publisher = NULL, not_before = NULL, ended_at = NULL, "
+            f"UPDATE messages SET state = {PENDING}, generation = generation + 1, uncounted_attempts = attempt, "
+            "consecutive_crashes = 0, published = 0, publisher = NULL, not_before = NULL, ended_at = NULL, "
             "error_code = NULL, error = NULL, traceback = NULL WHERE n = ANY($1::bigint[])",
             list(sent),
         )

@@ -22,7 +22,7 @@ from playhead.backends._sql_catalog.rows import (
     freeze,
     thaw,
 )
-from playhead.envelope import Call, Headers
+from playhead.envelope import Dispatch, Headers
 from playhead.errors import catalog_unavailable
 from playhead.liveness import Liveness
 from playhead.model import Execution
@@ -64,13 +64,15 @@ class CallMaker:
             known = self._headers[execution, lane_id] = (made, lane.external)
         return known
 
-    def calls(self, rows: Iterable[Row]) -> list[Call]:
+    def calls(self, rows: Iterable[Row]) -> list[Dispatch]:
         """Calls from rows as `CALL` gives them. Their lanes must be known."""
         made = []
         for cid, generation, parent, key, ordinal, execution, lane_id, uuid, batch, traceparent in rows:
             headers, external = self.headers(execution, lane_id, uuid, batch, traceparent)
             made.append(
-                Call(headers, str(cid), generation, str(parent) if parent else None, key, external, ordinal)
+                Dispatch(
+                    headers, str(cid), generation, str(parent) if parent else None, key, external, ordinal
+                )
             )
         return made
 
@@ -157,11 +159,11 @@ class Part:
         )
         return {p for (p,) in rows}
 
-    async def _calls(self, con: Connection, rows: Sequence[Row]) -> list[Call]:
+    async def _calls(self, con: Connection, rows: Sequence[Row]) -> list[Dispatch]:
         """Calls from rows as `CALL` gives them."""
         return CallMaker(await self._learn(con, {row[6] for row in rows})).calls(rows)
 
-    async def _refuse(self, con: Connection, refused: Sequence[tuple[Call, str]]) -> None:
+    async def _refuse(self, con: Connection, refused: Sequence[tuple[Dispatch, str]]) -> None:
         """Close rows whose message a broker will never take, unless one took it after all."""
         if not refused:
             return
@@ -246,7 +248,7 @@ class Part:
         """Whether any row, or the root, of an execution is open."""
         found: bool = await con.fetchval(
             "SELECT EXISTS (SELECT 1 FROM messages WHERE execution = $1 AND state IN (0, 1, 2)) "
-            "OR EXISTS (SELECT 1 FROM jobs WHERE execution = $1 AND root = 'open')",
+            "OR EXISTS (SELECT 1 FROM jobs WHERE execution = $1 AND listing_state = 'open')",
             n,
         )
         return found

@@ -14,9 +14,9 @@ from uuid import UUID
 from playhead.backends._postgres import Connection
 from playhead.backends._sql_catalog.rows import CALL, CANCELLED, PENDING, RETRY, RUNNING
 from playhead.backends._sql_catalog.upkeep import (
+    COUNTERS,
     FORGET_SECONDS,
     OPEN_JOB,
-    TALLIES,
     UNHURRIED_SECONDS,
     UNSEALED,
     WORKER,
@@ -24,11 +24,11 @@ from playhead.backends._sql_catalog.upkeep import (
 )
 from playhead.backends.catalog_postgres.resend import ResendPart
 from playhead.backends.catalog_postgres.rows import LONG_SECONDS
-from playhead.envelope import Call
+from playhead.counters import Numbers, decode, encode, total
+from playhead.envelope import Dispatch
 from playhead.liveness import MISSED_BEATS, may_live
 from playhead.model import WorkerInfo
 from playhead.ports.catalog.upkeep import Process, Subscription
-from playhead.tally import Numbers, decode, encode, total
 
 _ALIVE = "(SELECT p.id FROM processes p WHERE p.heartbeat_at >= playhead_now() - $1::float8)"
 _ORPHANED = (
@@ -65,18 +65,18 @@ class UpkeepPart(ResendPart):
     # -- processes and leases ----------------------------------------------------------------------
 
     async def heartbeat(
-        self, process: Process, queues: Sequence[str] = (), tally: Numbers | None = None
+        self, process: Process, queues: Sequence[str] = (), counters: Numbers | None = None
     ) -> bool:
         consumed = json.dumps(list(queues))
 
         async def job(con: Connection) -> tuple[bool, float | None]:
             longest = None
             known = await con.fetchval(
-                "UPDATE processes SET queues = $2, heartbeat_at = playhead_now(), tally = $3 WHERE id = $1 "
+                "UPDATE processes SET queues = $2, heartbeat_at = playhead_now(), counters = $3 WHERE id = $1 "
                 "RETURNING true",
                 process.id,
                 consumed,
-                encode(tally) if tally else None,
+                encode(counters) if counters else None,
             )
             if not known:
                 others = await con.fetch("SELECT host, pid, playhead_now() - heartbeat_at FROM processes")
@@ -96,10 +96,10 @@ class UpkeepPart(ResendPart):
         self._liveness.heard(longest)
         return was_known
 
-    async def depart(self, process: str, tally: Numbers | None = None) -> None:
+    async def depart(self, process: str, counters: Numbers | None = None) -> None:
         async def job(con: Connection) -> None:
-            told = await con.fetch("DELETE FROM processes WHERE id = $1 RETURNING tally", process)
-            await self._keep(con, [tally or decode(last) for (last,) in told])
+            told = await con.fetch("DELETE FROM processes WHERE id = $1 RETURNING counters", process)
+            await self._keep(con, [counters or decode(last) for (last,) in told])
             await con.execute("DELETE FROM leases WHERE owner = $1", process)
             await con.execute(
                 "UPDATE jobs j SET owner = NULL, lease_until = 0, idle_takeovers = greatest(idle_takeovers - 1, 0) "
@@ -109,14 +109,14 @@ class UpkeepPart(ResendPart):
 
         await self._write(job)
 
-    async def _keep(self, con: Connection, tallies: Sequence[Numbers]) -> None:
+    async def _keep(self, con: Connection, counters: Sequence[Numbers]) -> None:
         """Add what processes that are gone have counted to what those before them had."""
-        if any(tallies):
-            kept = decode(await con.fetchval("SELECT tally FROM departed FOR UPDATE"))
-            await con.execute("UPDATE departed SET tally = $1", encode(total([kept, *tallies])))
+        if any(counters):
+            kept = decode(await con.fetchval("SELECT counters FROM departed FOR UPDATE"))
+            await con.execute("UPDATE departed SET counters = $1", encode(total([kept, *counters])))
 
-    async def tallies(self) -> Numbers:
-        rows = await self._read(lambda con: con.fetch(TALLIES))
+    async def counters(self) -> Numbers:
+        rows = await self._read(lambda con: con.fetch(COUNTERS))
         return total(decode(told) for (told,) in rows)
 
     async def workers(self) -> list[WorkerInfo]:
@@ -157,17 +157,17 @@ class UpkeepPart(ResendPart):
 
     # -- the reconciler's questions ----------------------------------------------------------------
 
-    async def orphans(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Call]:
+    async def orphans(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Dispatch]:
         return await self._take_if_any(
             owner, _ORPHANED, "m.n", limit, without, self._liveness.seconds, UNHURRIED_SECONDS
         )
 
-    async def due(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Call]:
+    async def due(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Dispatch]:
         return await self._take_if_any(owner, _DUE, "m.not_before", limit, without)
 
     async def _take_if_any(
         self, owner: str, which: str, order: str, limit: int, without: Collection[str], *values: Any
-    ) -> list[Call]:
+    ) -> list[Dispatch]:
         """Make `owner` the publisher of rows; returns their calls."""
         if without:
             values = (*values, list(without))
@@ -176,7 +176,7 @@ class UpkeepPart(ResendPart):
             )
         place = len(values) + 1
 
-        async def job(con: Connection) -> list[Call]:
+        async def job(con: Connection) -> list[Dispatch]:
             rows = await con.fetch(
                 f"SELECT m.n FROM messages m WHERE {which} ORDER BY {order} LIMIT ${place} "
                 "FOR NO KEY UPDATE SKIP LOCKED",
@@ -198,7 +198,7 @@ class UpkeepPart(ResendPart):
             return []
         return await self._write(job)
 
-    async def _calls_of(self, con: Connection, rows: Sequence[int]) -> list[Call]:
+    async def _calls_of(self, con: Connection, rows: Sequence[int]) -> list[Dispatch]:
         """Calls for rows, in the order given."""
         found = await con.fetch(
             f"{CALL} JOIN unnest($1::bigint[]) WITH ORDINALITY AS g (n, place) ON g.n = m.n ORDER BY g.place",
@@ -225,7 +225,7 @@ class UpkeepPart(ResendPart):
                 f"state = CASE WHEN m.execution = ANY($3::bigint[]) THEN {RETRY} ELSE {CANCELLED} END, "
                 "ended_at = CASE WHEN m.execution = ANY($3::bigint[]) THEN m.ended_at ELSE playhead_now() END, "
                 "not_before = playhead_now(), published = 0, publisher = NULL, generation = m.generation + 1, "
-                f"losses = m.losses + 1 WHERE m.n = ANY($2::bigint[]) AND {_ABANDONED} RETURNING m.n",
+                f"consecutive_crashes = m.consecutive_crashes + 1 WHERE m.n = ANY($2::bigint[]) AND {_ABANDONED} RETURNING m.n",
                 self._liveness.seconds,
                 [n for (n,) in held],
                 [n for n, status in statuses.items() if status == "running"],
@@ -246,8 +246,8 @@ class UpkeepPart(ResendPart):
         )
         return list(dict.fromkeys(queue for (queue,) in rows))
 
-    async def recall_unheard(self, owner: str, queue: str, *, limit: int) -> list[Call]:
-        async def job(con: Connection) -> list[Call]:
+    async def redeliver_lost(self, owner: str, queue: str, *, limit: int) -> list[Dispatch]:
+        async def job(con: Connection) -> list[Dispatch]:
             running = await con.fetch(
                 "SELECT e.n FROM executions e JOIN lanes l ON l.config_version = e.config_version "
                 f"WHERE {_WORKED} AND l.queue = $1",
@@ -328,7 +328,7 @@ class UpkeepPart(ResendPart):
             lost = await con.fetch(f"{look} FOR UPDATE OF j", self._liveness.seconds)
             for n, _ in lost:
                 await con.execute(
-                    "UPDATE jobs SET state = 'partial_failure', root = 'dead', epoch = epoch + 1, "
+                    "UPDATE jobs SET state = 'partial_failure', listing_state = 'dead', epoch = epoch + 1, "
                     "ended_at = playhead_now(), error_code = 'upload_incomplete', error = $2 WHERE execution = $1",
                     n,
                     UNSEALED,
@@ -360,7 +360,7 @@ class UpkeepPart(ResendPart):
     async def maintain(self) -> None:
         async def job(con: Connection) -> None:
             told = await con.fetch(
-                "DELETE FROM processes WHERE heartbeat_at < playhead_now() - $1::float8 RETURNING tally",
+                "DELETE FROM processes WHERE heartbeat_at < playhead_now() - $1::float8 RETURNING counters",
                 FORGET_SECONDS + self._liveness.seconds,
             )
             await self._keep(con, [decode(last) for (last,) in told])

@@ -19,7 +19,6 @@ from uuid import UUID
 
 from playhead.backends._postgres import Connection
 from playhead.backends._sql_catalog.rows import (
-    BURNT,
     CALL,
     CANCELLED,
     COMPLETED,
@@ -28,12 +27,13 @@ from playhead.backends._sql_catalog.rows import (
     RETRY,
     RUNNING,
     STORED,
+    SUPERSEDED,
     WRITING,
 )
 from playhead.backends._sql_catalog.work import lost_in_the_last, path_of
 from playhead.backends.catalog_postgres.bindings import BindPart
 from playhead.backends.catalog_postgres.rows import LONG_SECONDS, CallMaker, storable
-from playhead.envelope import Call
+from playhead.envelope import Dispatch
 from playhead.ids import mint, text
 from playhead.ports.catalog.work import (
     SUSPECT_LOSSES,
@@ -41,8 +41,8 @@ from playhead.ports.catalog.work import (
     Done,
     Failed,
     Finished,
-    GivenBack,
     Refusal,
+    Released,
     Result,
     Source,
 )
@@ -50,7 +50,7 @@ from playhead.ports.catalog.work import (
 # Rows are found by their ids and nothing else, and sorted out here: with a second condition that an index
 # knows too, the planner, whose statistics lag behind, may read a whole execution to find a batch.
 _TO_CLAIM = (
-    "SELECT m.id, m.n, m.execution, m.lane, m.state, m.attempt, m.base, m.worker, m.losses, "
+    "SELECT m.id, m.n, m.execution, m.lane, m.state, m.attempt, m.uncounted_attempts, m.worker, m.consecutive_crashes, "
     "coalesce(m.not_before > playhead_now(), false) AS early, m.object_key, m.stage, "
     "o.content_type, o.attributes, o.size, o.sha256 "
     "FROM messages m LEFT JOIN outputs o ON o.key = m.object_key "
@@ -60,7 +60,7 @@ _CLAIM = (
     # A sign of life, in the same transaction: nobody sees the claim without it.
     "WITH living AS (UPDATE processes SET heartbeat_at = playhead_now() "
     "WHERE id = $4 AND heartbeat_at < playhead_now() - $5::double precision) "
-    f"UPDATE messages SET state = {RUNNING}, attempt = attempt + 1, base = base + $2, losses = $3, worker = $4, "
+    f"UPDATE messages SET state = {RUNNING}, attempt = attempt + 1, uncounted_attempts = uncounted_attempts + $2, consecutive_crashes = $3, worker = $4, "
     "started_at = playhead_now(), not_before = NULL, "
     # A claim settles an uncertain row as published: somebody was called.
     "published = 1 WHERE n = ANY($1)"
@@ -74,7 +74,7 @@ _DONE = (
     "error = NULL, traceback = NULL WHERE n = ANY($1)"
 )
 _NOT_DONE = (
-    "UPDATE messages m SET state = r.state, worker = NULL, losses = 0, base = m.base + r.back::int, "
+    "UPDATE messages m SET state = r.state, worker = NULL, consecutive_crashes = 0, uncounted_attempts = m.uncounted_attempts + r.back::int, "
     "error_code = CASE WHEN r.back THEN m.error_code ELSE r.code END, "
     "error = CASE WHEN r.back THEN m.error ELSE r.error END, "
     "traceback = CASE WHEN r.back THEN m.traceback ELSE r.traceback END, "
@@ -147,7 +147,7 @@ class WorkPart(BindPart):
             )
             alive: set[str] | None = None
             answers: list[Claim | Refusal] = []
-            # By losses, and attempts that do not count: zero, nearly always.
+            # By consecutive_crashes, and attempts that do not count: zero, nearly always.
             updates: dict[tuple[int, int], list[int]] = defaultdict(list)
             taken: set[int] = set()
             buried: dict[int, int] = {}
@@ -157,9 +157,20 @@ class WorkPart(BindPart):
                 if row is None:
                     answers.append(Refusal(cid, "unknown"))
                     continue
-                (_, n, execution_n, lane_id, state, attempt, base, holder, losses, early, key, stage) = row[
-                    :12
-                ]
+                (
+                    _,
+                    n,
+                    execution_n,
+                    lane_id,
+                    state,
+                    attempt,
+                    uncounted_attempts,
+                    holder,
+                    consecutive_crashes,
+                    early,
+                    key,
+                    stage,
+                ) = row[:12]
                 content_type, attributes, size, sha256 = row[12:]
                 execution = executions[execution_n]
                 if n in taken:
@@ -183,21 +194,21 @@ class WorkPart(BindPart):
                     if holder in alive:
                         answers.append(Refusal(cid, "held", (), execution.id))
                         continue
-                    losses += 1
+                    consecutive_crashes += 1
                 elif state == RETRY and early:
                     answers.append(Refusal(cid, "early", (), execution.id))
                     continue
                 lane = await self._lane(con, lane_id)
-                spent = attempt + 1 - base - again
+                spent = attempt + 1 - uncounted_attempts - again
                 if spent > lane.max_attempts:
                     buried[n] = lane.max_attempts
                     answers.append(Refusal(cid, "lost", (), execution.id, lane.config, lane.route))
                     continue
-                if losses >= SUSPECT_LOSSES and not alone:
+                if consecutive_crashes >= SUSPECT_LOSSES and not alone:
                     answers.append(Refusal(cid, "suspect", (), execution.id))
                     continue
                 taken.add(n)
-                updates[losses, int(again)].append(n)
+                updates[consecutive_crashes, int(again)].append(n)
                 answers.append(
                     Claim(
                         correlation_id=cid,
@@ -218,8 +229,8 @@ class WorkPart(BindPart):
                         traceparent=execution.traceparent,
                     )
                 )
-            for (losses, uncounted), claimed in updates.items():
-                await con.execute(_CLAIM, claimed, uncounted, losses, worker, self._beat)
+            for (consecutive_crashes, uncounted), claimed in updates.items():
+                await con.execute(_CLAIM, claimed, uncounted, consecutive_crashes, worker, self._beat)
             if buried:
                 await self._bury_lost(con, buried)
             if unheard:
@@ -232,9 +243,11 @@ class WorkPart(BindPart):
 
         return await self._write(job)
 
-    async def _unpublished_children(self, con: Connection, parents: Sequence[int]) -> dict[str, list[Call]]:
+    async def _unpublished_children(
+        self, con: Connection, parents: Sequence[int]
+    ) -> dict[str, list[Dispatch]]:
         """Calls of children that nobody published yet, by the id of their parent."""
-        calls: dict[str, list[Call]] = defaultdict(list)
+        calls: dict[str, list[Dispatch]] = defaultdict(list)
         if parents:
             rows = await con.fetch(
                 f"{CALL} WHERE m.parent = ANY($1::bigint[]) AND m.published = 0 AND m.state = {PENDING} "
@@ -258,7 +271,7 @@ class WorkPart(BindPart):
 
     async def _burn(self, con: Connection, rows: Sequence[int]) -> None:
         await con.execute(
-            f"UPDATE outputs SET state = {BURNT} WHERE message = ANY($1) AND state <> {BURNT}", rows
+            f"UPDATE outputs SET state = {SUPERSEDED} WHERE message = ANY($1) AND state <> {SUPERSEDED}", rows
         )
 
     # -- finish ------------------------------------------------------------------------------------
@@ -280,7 +293,7 @@ class WorkPart(BindPart):
                 if (row := held.pop((results[at].correlation_id, results[at].attempt), None))
             }
             done: list[tuple[Done, _Held]] = []
-            not_done: list[tuple[Failed | GivenBack, _Held]] = []
+            not_done: list[tuple[Failed | Released, _Held]] = []
             before: list[Done] = []
             for at, result in enumerate(results):
                 if not isinstance(result, Done):
@@ -316,7 +329,8 @@ class WorkPart(BindPart):
         # A first attempt has made no others.
         if again := [row.n for result, row in done if result.attempt > 1]:
             await con.execute(
-                f"UPDATE outputs SET state = {BURNT} WHERE message = ANY($1) AND state = {WRITING}", again
+                f"UPDATE outputs SET state = {SUPERSEDED} WHERE message = ANY($1) AND state = {WRITING}",
+                again,
             )
 
     async def _done_before(
@@ -340,7 +354,7 @@ class WorkPart(BindPart):
         publisher: str,
         done: Sequence[tuple[Done, _Held]],
         executions: Mapping[int, _Of],
-    ) -> dict[int, list[Call]]:
+    ) -> dict[int, list[Dispatch]]:
         """Insert the children of attempts; returns their calls by parent. Those of a cancelled execution
         are inserted as cancelled, and called by nobody.
 
@@ -368,20 +382,20 @@ class WorkPart(BindPart):
             publisher,
         )
         maker = CallMaker(await self._learn(con, {feed for *_, feed in family}))
-        calls: dict[int, list[Call]] = defaultdict(list)
+        calls: dict[int, list[Dispatch]] = defaultdict(list)
         for cid, (row, parent, key, _, feed) in zip(minted, family, strict=True):
             execution = executions[row.execution]
             if execution.status == "running":
                 headers, external = maker.headers(
                     row.execution, feed, execution.id, execution.batch, execution.traceparent
                 )
-                calls[row.n].append(Call(headers, cid, 0, parent, key, external))
+                calls[row.n].append(Dispatch(headers, cid, 0, parent, key, external))
         return calls
 
     async def _end_not_done(
         self,
         con: Connection,
-        not_done: Sequence[tuple[Failed | GivenBack, _Held]],
+        not_done: Sequence[tuple[Failed | Released, _Held]],
         executions: Mapping[int, _Of],
     ) -> None:
         if not not_done:
@@ -395,7 +409,7 @@ class WorkPart(BindPart):
                 said = (storable(result.code), storable(result.error), storable(result.traceback))
             else:
                 said = (None, None, None)
-            ends.append((row.n, state, isinstance(result, GivenBack), result.delay, *said))
+            ends.append((row.n, state, isinstance(result, Released), result.delay, *said))
         await con.execute(_NOT_DONE, *map(list, zip(*ends, strict=True)))
         if dead := [n for n, state, *_ in ends if state == DEAD]:
             await self._burn(con, dead)
@@ -404,10 +418,10 @@ class WorkPart(BindPart):
 
     async def mark_published(
         self,
-        confirmed: Sequence[Call],
+        confirmed: Sequence[Dispatch],
         *,
-        refused: Sequence[tuple[Call, str]] = (),
-        left: Sequence[Call] = (),
+        refused: Sequence[tuple[Dispatch, str]] = (),
+        left: Sequence[Dispatch] = (),
     ) -> None:
         executions = {c.headers.execution_id for c in confirmed} | {
             c.headers.execution_id for c in (*left, *(c for c, _ in refused))
@@ -451,7 +465,7 @@ class WorkPart(BindPart):
                 await con.execute(
                     "UPDATE executions SET ended_at = playhead_now(), revision = revision + 1, status = CASE "
                     f"WHEN EXISTS (SELECT FROM messages WHERE execution = $1 AND state = {DEAD}) "
-                    "OR EXISTS (SELECT FROM jobs WHERE execution = $1 AND root = 'dead') "
+                    "OR EXISTS (SELECT FROM jobs WHERE execution = $1 AND listing_state = 'dead') "
                     "THEN 'failed' ELSE 'completed' END WHERE n = $1",
                     n,
                 )
@@ -461,11 +475,11 @@ class WorkPart(BindPart):
         return await self._write(job, seconds=LONG_SECONDS)
 
     async def _may_end(self, con: Connection, executions: Sequence[UUID]) -> dict[int, UUID]:
-        """Those that run and have neither an open row nor an open root; their ids by number."""
+        """Those that run and have neither an open row nor an open listing_state; their ids by number."""
         # LIMIT keeps each look a look into the index: without it they would be joined as a whole.
         rows = await con.fetch(
             "SELECT e.n, e.id FROM executions e WHERE e.id = ANY($1) AND e.status = 'running' "
-            "AND (SELECT 1 FROM jobs j WHERE j.execution = e.n AND j.root = 'open' LIMIT 1) IS NULL "
+            "AND (SELECT 1 FROM jobs j WHERE j.execution = e.n AND j.listing_state = 'open' LIMIT 1) IS NULL "
             + " ".join(
                 f"AND (SELECT 1 FROM messages m WHERE m.execution = e.n AND m.state = {state} LIMIT 1) IS NULL"
                 for state in (PENDING, RUNNING, RETRY)

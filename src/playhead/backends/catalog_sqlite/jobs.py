@@ -21,11 +21,11 @@ from playhead.backends._sql_catalog.rows import (
 from playhead.backends._sqlite import Connection, insert
 from playhead.backends.catalog_sqlite.replays import REPLAY, ReplaysPart
 from playhead.backends.catalog_sqlite.rows import raw
-from playhead.envelope import Call
+from playhead.envelope import Dispatch
 from playhead.ids import mint, text
 from playhead.keys import INPUT_STAGE, object_key
 from playhead.model import Execution, Replay
-from playhead.ports.catalog.jobs import Held, Input, Listed
+from playhead.ports.catalog.jobs import Input, LeasedJob, Listed
 
 
 class JobsPart(ReplaysPart):
@@ -107,7 +107,7 @@ class JobsPart(ReplaysPart):
             n = self._number(con, execution)
             done = con.execute(
                 "UPDATE jobs SET state = 'publishing', owner = NULL, lease_until = 0 "
-                "WHERE execution = ? AND state = 'uploading' AND root = 'open'",
+                "WHERE execution = ? AND state = 'uploading' AND listing_state = 'open'",
                 (n,),
             )
             if not done.rowcount:  # sealed already (an answer was lost), or not waiting for it any more
@@ -177,19 +177,19 @@ class JobsPart(ReplaysPart):
 
     # -- the lease and the fence -------------------------------------------------------------------
 
-    async def acquire(self, job: UUID, *, owner: str, lease: float) -> Held | None:
-        def take(con: Connection) -> Held | None:
+    async def acquire(self, job: UUID, *, owner: str, lease: float) -> LeasedJob | None:
+        def take(con: Connection) -> LeasedJob | None:
             now = self._clock()
             row = con.execute(
                 "SELECT e.n, e.batch, e.traceparent, j.source, j.stage, j.prefix, j.lane, j.epoch, j.cursor, "
-                "j.root, j.idle_takeovers FROM jobs j JOIN executions e ON e.n = j.execution "
+                "j.listing_state, j.idle_takeovers FROM jobs j JOIN executions e ON e.n = j.execution "
                 "WHERE e.id = ? AND j.state = 'publishing' AND (j.owner IS NULL OR j.lease_until <= ?)",
                 (job.bytes, now),
             ).fetchone()
             if row is None:
                 return None
-            n, batch, traceparent, source, stage, prefix, lane_id, epoch, cursor, root, idle = row
-            if root == "open" and idle + 1 >= MOST_IDLE_TAKEOVERS:
+            n, batch, traceparent, source, stage, prefix, lane_id, epoch, cursor, listing_state, idle = row
+            if listing_state == "open" and idle + 1 >= MOST_IDLE_TAKEOVERS:
                 con.execute(
                     "UPDATE jobs SET state = 'stalled', epoch = epoch + 1, owner = NULL WHERE execution = ?",
                     (n,),
@@ -201,7 +201,7 @@ class JobsPart(ReplaysPart):
                 (owner, now + lease, n),
             )
             headers, external = self._call_maker(con).headers(n, lane_id, job.bytes, batch, traceparent)
-            return Held(
+            return LeasedJob(
                 job=job,
                 epoch=epoch + 1,
                 owner=owner,
@@ -211,7 +211,7 @@ class JobsPart(ReplaysPart):
                 stages=self._declared_stages(con, source),
                 default_stage=stage,
                 cursor=cursor,
-                listed=root != "open",
+                listed=listing_state != "open",
             )
 
         return await self._write(take)
@@ -225,18 +225,18 @@ class JobsPart(ReplaysPart):
         ).fetchall()
         return tuple(sorted((s for (s,) in rows), key=len, reverse=True))
 
-    async def renew(self, held: Held, *, lease: float) -> bool:
+    async def renew(self, held: LeasedJob, *, lease: float) -> bool:
         return await self._update(
             *(held, "owner = ?, lease_until = ?", (held.owner, self._clock() + lease)),
             "AND state = 'publishing'",
         )
 
-    async def release(self, held: Held) -> None:
+    async def release(self, held: LeasedJob) -> None:
         await self._update(
             held, "owner = NULL, lease_until = 0, idle_takeovers = max(idle_takeovers - 1, 0)", (), ""
         )
 
-    async def _update(self, held: Held, change: str, values: tuple[Any, ...], condition: str) -> bool:
+    async def _update(self, held: LeasedJob, change: str, values: tuple[Any, ...], condition: str) -> bool:
         def job(con: Connection) -> bool:
             done = con.execute(
                 f"UPDATE jobs SET {change} WHERE execution = (SELECT n FROM executions WHERE id = ?) "
@@ -247,7 +247,7 @@ class JobsPart(ReplaysPart):
 
         return await self._write(job)
 
-    def _fenced(self, con: Connection, held: Held) -> tuple[int, int, str, int, int] | None:
+    def _fenced(self, con: Connection, held: LeasedJob) -> tuple[int, int, str, int, int] | None:
         """(execution, lane, cursor, ordinals, watermark) if `held` still holds its job."""
         row = con.execute(
             "SELECT j.execution, j.lane, j.cursor, j.ordinals, j.watermark FROM executions e "
@@ -259,19 +259,21 @@ class JobsPart(ReplaysPart):
     # -- listing -----------------------------------------------------------------------------------
 
     async def record(
-        self, held: Held, objects: Sequence[Listed], *, cursor: str, last: bool
-    ) -> list[Call] | None:
+        self, held: LeasedJob, objects: Sequence[Listed], *, cursor: str, last: bool
+    ) -> list[Dispatch] | None:
         # Ids are minted in order here, outside the lock; another process's rows may come between.
         minted = mint(len(objects))
 
-        def job(con: Connection) -> list[Call] | None:
+        def job(con: Connection) -> list[Dispatch] | None:
             fenced = self._fenced(con, held)
             if fenced is None:
                 return None
             n, lane, seen, ordinals, _ = fenced
-            (root,) = con.execute("SELECT root FROM jobs WHERE execution = ?", (n,)).fetchone()
+            (listing_state,) = con.execute(
+                "SELECT listing_state FROM jobs WHERE execution = ?", (n,)
+            ).fetchone()
             # An empty last page only says that there is nothing behind the cursor.
-            if root != "open" or (seen >= cursor and not (last and not objects and seen == cursor)):
+            if listing_state != "open" or (seen >= cursor and not (last and not objects and seen == cursor)):
                 return None
             kept = objects
             if objects:
@@ -300,12 +302,12 @@ class JobsPart(ReplaysPart):
                     [(DEAD, f"the key {problem}", now, cid) for problem, cid in bad],
                 )
             con.execute(
-                "UPDATE jobs SET cursor = ?, ordinals = ?, idle_takeovers = 0, root = ? WHERE execution = ?",
+                "UPDATE jobs SET cursor = ?, ordinals = ?, idle_takeovers = 0, listing_state = ? WHERE execution = ?",
                 (cursor, ordinals + len(kept), "completed" if last else "open", n),
             )
             headers, external = held.headers, held.external
             return [
-                Call(headers, text(cid), 0, None, key, external, ordinal)
+                Dispatch(headers, text(cid), 0, None, key, external, ordinal)
                 for ordinal, cid, key, o in zip(
                     range(first, first + len(kept)), minted, keys, kept, strict=False
                 )
@@ -317,19 +319,19 @@ class JobsPart(ReplaysPart):
     async def is_listed(self, job: UUID) -> bool:
         row = await self._read(
             lambda con: con.execute(
-                "SELECT 1 FROM jobs j JOIN executions e ON e.n = j.execution WHERE e.id = ? AND j.root <> 'open'",
+                "SELECT 1 FROM jobs j JOIN executions e ON e.n = j.execution WHERE e.id = ? AND j.listing_state <> 'open'",
                 (job.bytes,),
             ).fetchone()
         )
         return row is not None
 
-    async def fail_listing(self, held: Held, why: str) -> bool:
+    async def fail_listing(self, held: LeasedJob, why: str) -> bool:
         def job(con: Connection) -> bool:
             if self._fenced(con, held) is None:
                 return False
             done = con.execute(
-                "UPDATE jobs SET root = 'dead', error_code = 'listing_failed', error = ? "
-                "WHERE execution = (SELECT n FROM executions WHERE id = ?) AND root = 'open'",
+                "UPDATE jobs SET listing_state = 'dead', error_code = 'listing_failed', error = ? "
+                "WHERE execution = (SELECT n FROM executions WHERE id = ?) AND listing_state = 'open'",
                 (why, held.job.bytes),
             )
             return bool(done.rowcount)
@@ -338,8 +340,8 @@ class JobsPart(ReplaysPart):
 
     # -- publishing --------------------------------------------------------------------------------
 
-    async def unpublished(self, held: Held, *, limit: int) -> list[Call]:
-        def job(con: Connection) -> list[Call]:
+    async def unpublished(self, held: LeasedJob, *, limit: int) -> list[Dispatch]:
+        def job(con: Connection) -> list[Dispatch]:
             fenced = self._fenced(con, held)
             if fenced is None:
                 return []
@@ -356,11 +358,11 @@ class JobsPart(ReplaysPart):
 
     async def mark(
         self,
-        held: Held,
+        held: LeasedJob,
         upto: int,
         *,
-        uncertain: Sequence[Call] = (),
-        refused: Sequence[tuple[Call, str]] = (),
+        uncertain: Sequence[Dispatch] = (),
+        refused: Sequence[tuple[Dispatch, str]] = (),
     ) -> bool:
         def job(con: Connection) -> bool:
             fenced = self._fenced(con, held)
@@ -388,8 +390,8 @@ class JobsPart(ReplaysPart):
 
         return await self._write(job)
 
-    async def unsettled(self, held: Held, *, limit: int) -> list[Call]:
-        def job(con: Connection) -> list[Call]:
+    async def unsettled(self, held: LeasedJob, *, limit: int) -> list[Dispatch]:
+        def job(con: Connection) -> list[Dispatch]:
             fenced = self._fenced(con, held)
             if fenced is None:
                 return []
@@ -403,7 +405,7 @@ class JobsPart(ReplaysPart):
         return await self._read(job)
 
     async def settle(
-        self, held: Held, confirmed: Sequence[Call], refused: Sequence[tuple[Call, str]]
+        self, held: LeasedJob, confirmed: Sequence[Dispatch], refused: Sequence[tuple[Dispatch, str]]
     ) -> bool:
         def job(con: Connection) -> bool:
             if self._fenced(con, held) is None:
@@ -426,16 +428,18 @@ class JobsPart(ReplaysPart):
 
         return await self._write(job)
 
-    async def close_job(self, held: Held) -> bool:
+    async def close_job(self, held: LeasedJob) -> bool:
         def job(con: Connection) -> bool:
             fenced = self._fenced(con, held)
             if fenced is None:
                 return False
             n, _, _, ordinals, watermark = fenced
-            (root,) = con.execute("SELECT root FROM jobs WHERE execution = ?", (n,)).fetchone()
-            if root == "open" or self._unconfirmed(con, n, watermark, (PENDING,)):
+            (listing_state,) = con.execute(
+                "SELECT listing_state FROM jobs WHERE execution = ?", (n,)
+            ).fetchone()
+            if listing_state == "open" or self._unconfirmed(con, n, watermark, (PENDING,)):
                 return False
-            failed = self._failed(con, n) or root == "dead"
+            failed = self._failed(con, n) or listing_state == "dead"
             con.execute(
                 "UPDATE jobs SET state = ?, watermark = ?, owner = NULL, ended_at = ? WHERE execution = ?",
                 ("partial_failure" if failed else "publishing_complete", ordinals, self._clock(), n),
@@ -466,7 +470,7 @@ class JobsPart(ReplaysPart):
                 )
                 con.execute(
                     "UPDATE jobs SET epoch = epoch + 1, owner = NULL, "
-                    "root = iif(root = 'open', 'cancelled', root), ended_at = coalesce(ended_at, ?), "
+                    "listing_state = iif(listing_state = 'open', 'cancelled', listing_state), ended_at = coalesce(ended_at, ?), "
                     "state = iif(state IN ('publishing', 'uploading', 'stalled'), 'cancelled', state) "
                     "WHERE execution = ?",
                     (now, n),

@@ -39,17 +39,17 @@ class ReplaysPart(Part):
     def _replay(self, con: Connection, row: tuple[Any, ...]) -> Replay:
         """From a row as `REPLAY` gives it."""
         *shown, watermark = row
-        n, lane, state, root = row[0], self._lane(con, row[6]), row[9], row[10]
+        n, lane, state, listing_state = row[0], self._lane(con, row[6]), row[9], row[10]
         unconfirmed = self._unconfirmed(con, n, watermark, (PENDING, CANCELLED))
         failed = self._failed(con, n)
-        trouble = failed or unconfirmed or root == "dead"
-        errors = self._errors(con, n, state, root) if trouble else None
+        trouble = failed or unconfirmed or listing_state == "dead"
+        errors = self._errors(con, n, state, listing_state) if trouble else None
         return replay_of(shown, lane, unconfirmed=unconfirmed, failed=failed, errors=errors)
 
-    def _errors(self, con: Connection, n: int, state: str, root: str) -> list[str] | None:
+    def _errors(self, con: Connection, n: int, state: str, listing_state: str) -> list[str] | None:
         """At most 100 lines; the last of a longer list says how many more there were."""
         given_up = None
-        if root == "dead":
+        if listing_state == "dead":
             (given_up,) = con.execute("SELECT error FROM jobs WHERE execution = ?", (n,)).fetchone()
         lines = ended_early(state, given_up)
         rows = con.execute(

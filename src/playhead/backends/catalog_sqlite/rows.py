@@ -22,7 +22,7 @@ from playhead.backends._sql_catalog.rows import (
     thaw,
 )
 from playhead.backends._sqlite import Connection, Database, Error
-from playhead.envelope import Call, Headers
+from playhead.envelope import Dispatch, Headers
 from playhead.errors import catalog_unavailable
 from playhead.ids import text
 from playhead.liveness import Liveness
@@ -67,13 +67,15 @@ class CallMaker:
             known = self._headers[execution, lane_id] = (made, lane.external)
         return known
 
-    def calls(self, rows: Iterable[tuple[Any, ...]]) -> list[Call]:
+    def calls(self, rows: Iterable[tuple[Any, ...]]) -> list[Dispatch]:
         """Calls from rows as `CALL` gives them."""
         made = []
         for cid, generation, parent, key, ordinal, execution, lane_id, uuid, batch, traceparent in rows:
             headers, external = self.headers(execution, lane_id, uuid, batch, traceparent)
             made.append(
-                Call(headers, text(cid), generation, text(parent) if parent else None, key, external, ordinal)
+                Dispatch(
+                    headers, text(cid), generation, text(parent) if parent else None, key, external, ordinal
+                )
             )
         return made
 
@@ -138,7 +140,7 @@ class Part:
     def _call_maker(self, con: Connection) -> CallMaker:
         return CallMaker(self._lane, con)
 
-    def _refuse(self, con: Connection, refused: Sequence[tuple[Call, str]]) -> None:
+    def _refuse(self, con: Connection, refused: Sequence[tuple[Dispatch, str]]) -> None:
         """Close rows whose message a broker will never take, unless one took it after all."""
         now = self._clock()
         con.executemany(
@@ -189,7 +191,7 @@ class Part:
         """Whether any row, or the root, of an execution is open."""
         row = con.execute(
             "SELECT EXISTS (SELECT 1 FROM messages INDEXED BY messages_by_state WHERE execution = ?1 AND state IN (0, 1, 2)) "
-            "OR EXISTS (SELECT 1 FROM jobs WHERE execution = ?1 AND root = 'open')",
+            "OR EXISTS (SELECT 1 FROM jobs WHERE execution = ?1 AND listing_state = 'open')",
             (n,),
         ).fetchone()
         return bool(row[0])

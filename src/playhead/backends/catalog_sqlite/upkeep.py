@@ -10,9 +10,9 @@ from uuid import UUID
 
 from playhead.backends._sql_catalog.rows import CALL, CANCELLED, PENDING, RETRY, RUNNING
 from playhead.backends._sql_catalog.upkeep import (
+    COUNTERS,
     FORGET_SECONDS,
     OPEN_JOB,
-    TALLIES,
     UNHURRIED_SECONDS,
     UNSEALED,
     WORKER,
@@ -22,12 +22,12 @@ from playhead.backends._sql_catalog.upkeep import (
 )
 from playhead.backends._sqlite import Connection, Error
 from playhead.backends.catalog_sqlite.rows import Part, of_route
-from playhead.envelope import Call
+from playhead.counters import Numbers, decode, encode, total
+from playhead.envelope import Dispatch
 from playhead.errors import catalog_unavailable
 from playhead.liveness import MISSED_BEATS, may_live
 from playhead.model import WorkerInfo
 from playhead.ports.catalog.upkeep import Process, Subscription
-from playhead.tally import Numbers, decode, encode, total
 
 _CALLED = "(m.published = 1 OR (m.published IS NULL AND m.ordinal <= coalesce(j.watermark, 0)))"
 """A row that somebody was called for; needs `LEFT JOIN jobs j ON j.execution = m.execution`."""
@@ -43,7 +43,7 @@ class UpkeepPart(Part):
     # -- processes and leases ----------------------------------------------------------------------
 
     async def heartbeat(
-        self, process: Process, queues: Sequence[str] = (), tally: Numbers | None = None
+        self, process: Process, queues: Sequence[str] = (), counters: Numbers | None = None
     ) -> bool:
         now = self._clock()
         consumed = json.dumps(list(queues))
@@ -51,8 +51,8 @@ class UpkeepPart(Part):
         def job(con: Connection) -> tuple[bool, float | None]:
             longest = None
             known = con.execute(
-                "UPDATE processes SET queues = ?, heartbeat_at = ?, tally = ? WHERE id = ?",
-                (consumed, now, encode(tally) if tally else None, process.id),
+                "UPDATE processes SET queues = ?, heartbeat_at = ?, counters = ? WHERE id = ?",
+                (consumed, now, encode(counters) if counters else None, process.id),
             )
             if not known.rowcount:
                 others = con.execute("SELECT host, pid, heartbeat_at FROM processes").fetchall()
@@ -69,10 +69,10 @@ class UpkeepPart(Part):
         self._liveness.heard(longest)
         return was_known
 
-    async def depart(self, process: str, tally: Numbers | None = None) -> None:
+    async def depart(self, process: str, counters: Numbers | None = None) -> None:
         def job(con: Connection) -> None:
-            told = con.execute("DELETE FROM processes WHERE id = ? RETURNING tally", (process,)).fetchall()
-            self._keep(con, [tally or decode(last) for (last,) in told])
+            told = con.execute("DELETE FROM processes WHERE id = ? RETURNING counters", (process,)).fetchall()
+            self._keep(con, [counters or decode(last) for (last,) in told])
             con.execute("DELETE FROM leases WHERE owner = ?", (process,))
             con.execute(
                 "UPDATE jobs SET owner = NULL, lease_until = 0, idle_takeovers = max(idle_takeovers - 1, 0) WHERE owner = ? AND state IN ('publishing', 'uploading')",
@@ -81,14 +81,14 @@ class UpkeepPart(Part):
 
         await self._write(job)
 
-    def _keep(self, con: Connection, tallies: Sequence[Numbers]) -> None:
+    def _keep(self, con: Connection, counters: Sequence[Numbers]) -> None:
         """Add what processes that are gone have counted to what those before them had."""
-        if any(tallies):
-            (kept,) = con.execute("SELECT tally FROM departed").fetchone()
-            con.execute("UPDATE departed SET tally = ?", (encode(total([decode(kept), *tallies])),))
+        if any(counters):
+            (kept,) = con.execute("SELECT counters FROM departed").fetchone()
+            con.execute("UPDATE departed SET counters = ?", (encode(total([decode(kept), *counters])),))
 
-    async def tallies(self) -> Numbers:
-        rows = await self._read(lambda con: con.execute(TALLIES).fetchall())
+    async def counters(self) -> Numbers:
+        rows = await self._read(lambda con: con.execute(COUNTERS).fetchall())
         return total(decode(told) for (told,) in rows)
 
     async def workers(self) -> list[WorkerInfo]:
@@ -130,10 +130,10 @@ class UpkeepPart(Part):
 
     # -- the reconciler's questions ----------------------------------------------------------------
 
-    async def orphans(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Call]:
+    async def orphans(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Dispatch]:
         elsewhere = _not_on(without)
 
-        def job(con: Connection) -> list[Call]:
+        def job(con: Connection) -> list[Dispatch]:
             alive = sorted(self._alive(con))
             marks = ",".join("?" * len(alive))
             # Ids are minted by the clock of this machine, whatever clock the catalog was given.
@@ -152,11 +152,11 @@ class UpkeepPart(Part):
             job,
         )
 
-    async def due(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Call]:
+    async def due(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Dispatch]:
         now = self._clock()
         elsewhere = _not_on(without)
 
-        def job(con: Connection) -> list[Call]:
+        def job(con: Connection) -> list[Dispatch]:
             rows = con.execute(
                 "SELECT n FROM messages INDEXED BY messages_due WHERE published = 0 AND state = 2 "
                 f"AND not_before <= ? {elsewhere} ORDER BY not_before LIMIT ?",
@@ -171,14 +171,14 @@ class UpkeepPart(Part):
             job,
         )
 
-    async def _claim_if_any(self, look: str, values: tuple[Any, ...], job: Any) -> list[Call]:
+    async def _claim_if_any(self, look: str, values: tuple[Any, ...], job: Any) -> list[Dispatch]:
         """Take the write lock only when a look without it found something: most seconds find nothing."""
         if not await self._read(lambda con: con.execute(look, values).fetchone()):
             return []
-        found: list[Call] = await self._write(job)
+        found: list[Dispatch] = await self._write(job)
         return found
 
-    def _take(self, con: Connection, owner: str, rows: list[int]) -> list[Call]:
+    def _take(self, con: Connection, owner: str, rows: list[int]) -> list[Dispatch]:
         # What a queue does not take comes here every second: it is not written each time.
         con.executemany(
             "UPDATE messages SET publisher = ?1 WHERE n = ?2 AND publisher IS NOT ?1",
@@ -186,7 +186,7 @@ class UpkeepPart(Part):
         )
         return self._calls_of(con, rows)
 
-    def _calls_of(self, con: Connection, rows: list[int]) -> list[Call]:
+    def _calls_of(self, con: Connection, rows: list[int]) -> list[Dispatch]:
         maker = self._call_maker(con)
         return maker.calls([con.execute(f"{CALL} WHERE m.n = ?", (n,)).fetchone() for n in rows])
 
@@ -208,7 +208,7 @@ class UpkeepPart(Part):
                 if status == "running":
                     con.execute(
                         "UPDATE messages SET state = ?, worker = NULL, not_before = ?, published = 0, "
-                        "publisher = NULL, generation = generation + 1, losses = losses + 1 WHERE n = ?",
+                        "publisher = NULL, generation = generation + 1, consecutive_crashes = consecutive_crashes + 1 WHERE n = ?",
                         (RETRY, now, n),
                     )
                 else:
@@ -246,8 +246,8 @@ class UpkeepPart(Part):
         ).fetchall()
         return [n for (n,) in rows]
 
-    async def recall_unheard(self, owner: str, queue: str, *, limit: int) -> list[Call]:
-        def job(con: Connection) -> list[Call]:
+    async def redeliver_lost(self, owner: str, queue: str, *, limit: int) -> list[Dispatch]:
+        def job(con: Connection) -> list[Dispatch]:
             lanes = con.execute(
                 "SELECT e.n, l.id FROM executions e JOIN lanes l ON l.config_version = e.config_version "
                 "WHERE e.settled = 0 AND e.status = 'running' AND l.queue = ? AND NOT l.external",
@@ -312,7 +312,7 @@ class UpkeepPart(Part):
                 if owner in alive:
                     continue
                 con.execute(
-                    "UPDATE jobs SET state = 'partial_failure', root = 'dead', epoch = epoch + 1, ended_at = ?, "
+                    "UPDATE jobs SET state = 'partial_failure', listing_state = 'dead', epoch = epoch + 1, ended_at = ?, "
                     "error_code = 'upload_incomplete', error = ? WHERE execution = ?",
                     (now, UNSEALED, n),
                 )
@@ -368,7 +368,7 @@ class UpkeepPart(Part):
                         raise has_bad_key(UUID(bytes=cid))
                     continue
                 con.execute(
-                    "UPDATE messages SET state = ?, generation = generation + 1, base = attempt, losses = 0, published = 0, "
+                    "UPDATE messages SET state = ?, generation = generation + 1, uncounted_attempts = attempt, consecutive_crashes = 0, published = 0, "
                     "publisher = NULL, not_before = NULL, ended_at = NULL, error_code = NULL, error = NULL, "
                     "traceback = NULL WHERE n = ?",
                     (PENDING, n),
@@ -388,7 +388,7 @@ class UpkeepPart(Part):
 
         def job(con: Connection) -> None:
             told = con.execute(
-                "DELETE FROM processes WHERE heartbeat_at < ? RETURNING tally", (long_ago,)
+                "DELETE FROM processes WHERE heartbeat_at < ? RETURNING counters", (long_ago,)
             ).fetchall()
             self._keep(con, [decode(last) for (last,) in told])
 

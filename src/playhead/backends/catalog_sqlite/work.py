@@ -18,7 +18,6 @@ from playhead.backends._sql_catalog.bindings import (
     wanted_once,
 )
 from playhead.backends._sql_catalog.rows import (
-    BURNT,
     CALL,
     CANCELLED,
     COMPLETED,
@@ -27,12 +26,13 @@ from playhead.backends._sql_catalog.rows import (
     RETRY,
     RUNNING,
     STORED,
+    SUPERSEDED,
     WRITING,
 )
 from playhead.backends._sql_catalog.work import lost_in_the_last, path_of
 from playhead.backends._sqlite import Connection, among, insert
 from playhead.backends.catalog_sqlite.rows import Part, raw, uuid_or_none
-from playhead.envelope import Call
+from playhead.envelope import Dispatch
 from playhead.ids import mint, text
 from playhead.ports.catalog.work import (
     SUSPECT_LOSSES,
@@ -42,15 +42,15 @@ from playhead.ports.catalog.work import (
     Done,
     Failed,
     Finished,
-    GivenBack,
     Refusal,
+    Released,
     Result,
     Source,
     Unbound,
 )
 
 _ROWS = (
-    "SELECT m.id, m.n, m.execution, m.lane, m.state, m.attempt, m.base, m.not_before, m.worker, m.losses, "
+    "SELECT m.id, m.n, m.execution, m.lane, m.state, m.attempt, m.uncounted_attempts, m.not_before, m.worker, m.consecutive_crashes, "
     "m.object_key, m.stage, o.content_type, o.attributes, o.size, o.sha256, e.id, e.status, e.batch, e.traceparent "
     "FROM messages m JOIN executions e ON e.n = m.execution LEFT JOIN outputs o ON o.key = m.object_key "
     "WHERE m.id IN "
@@ -83,7 +83,7 @@ class WorkPart(Part):
                 for marks, some in among([cid.bytes for cid in ids])
                 for row in con.execute(f"{_ROWS} ({marks})", some)
             }
-            # By losses, and attempts that do not count: zero, nearly always.
+            # By consecutive_crashes, and attempts that do not count: zero, nearly always.
             updates: dict[tuple[int, int], list[int]] = defaultdict(list)
             taken: set[int] = set()
             buried: set[int] = set()
@@ -92,7 +92,19 @@ class WorkPart(Part):
                 if row is None:
                     answers.append(Refusal(cid, "unknown"))
                     continue
-                (n, _, lane_id, state, attempt, base, not_before, holder, losses, key, stage) = row[:11]
+                (
+                    n,
+                    _,
+                    lane_id,
+                    state,
+                    attempt,
+                    uncounted_attempts,
+                    not_before,
+                    holder,
+                    consecutive_crashes,
+                    key,
+                    stage,
+                ) = row[:11]
                 content_type, attributes, size, sha256, execution, status, batch, traceparent = row[11:]
                 execution_id = UUID(bytes=execution)
                 if n in taken:
@@ -120,22 +132,22 @@ class WorkPart(Part):
                     if holder in alive:
                         answers.append(Refusal(cid, "held", (), execution_id))
                         continue
-                    losses += 1
+                    consecutive_crashes += 1
                 elif state == RETRY and not_before is not None and not_before > now:
                     answers.append(Refusal(cid, "early", (), execution_id))
                     continue
                 lane = self._lane(con, lane_id)
-                spent = attempt + 1 - base - again
+                spent = attempt + 1 - uncounted_attempts - again
                 if spent > lane.max_attempts:
                     self._bury_lost(con, n, lane.max_attempts)
                     buried.add(n)
                     answers.append(Refusal(cid, "lost", (), execution_id, lane.config, lane.route))
                     continue
-                if losses >= SUSPECT_LOSSES and not alone:
+                if consecutive_crashes >= SUSPECT_LOSSES and not alone:
                     answers.append(Refusal(cid, "suspect", (), execution_id))
                     continue
                 taken.add(n)
-                updates[losses, int(again)].append(n)
+                updates[consecutive_crashes, int(again)].append(n)
                 answers.append(
                     Claim(
                         correlation_id=cid,
@@ -157,12 +169,12 @@ class WorkPart(Part):
                     )
                 )
             # A claim settles an uncertain row as published: somebody was called.
-            for (losses, uncounted), claimed in updates.items():
+            for (consecutive_crashes, uncounted), claimed in updates.items():
                 for marks, some in among(claimed):
                     con.execute(
-                        "UPDATE messages SET state = ?, attempt = attempt + 1, base = base + ?, worker = ?, started_at = ?, losses = ?, "
+                        "UPDATE messages SET state = ?, attempt = attempt + 1, uncounted_attempts = uncounted_attempts + ?, worker = ?, started_at = ?, consecutive_crashes = ?, "
                         f"not_before = NULL, published = 1 WHERE n IN ({marks})",
-                        (RUNNING, uncounted, worker, now, losses, *some),
+                        (RUNNING, uncounted, worker, now, consecutive_crashes, *some),
                     )
             if taken:  # a sign of life, in the same transaction: nobody sees the claim without it
                 con.execute(
@@ -173,7 +185,7 @@ class WorkPart(Part):
 
         return await self._write(job)
 
-    def _unpublished_children(self, con: Connection, n: int) -> tuple[Call, ...]:
+    def _unpublished_children(self, con: Connection, n: int) -> tuple[Dispatch, ...]:
         maker = self._call_maker(con)
         rows = con.execute(
             f"{CALL} WHERE m.parent = ? AND m.published = 0 AND m.state = ? ORDER BY m.n",
@@ -190,7 +202,7 @@ class WorkPart(Part):
         self._burn(con, n)
 
     def _burn(self, con: Connection, n: int) -> None:
-        con.execute("UPDATE outputs SET state = ? WHERE message = ?", (BURNT, n))
+        con.execute("UPDATE outputs SET state = ? WHERE message = ?", (SUPERSEDED, n))
 
     # -- bind --------------------------------------------------------------------------------------
 
@@ -314,7 +326,7 @@ class WorkPart(Part):
         for marks, some in among(again):
             con.execute(
                 f"UPDATE outputs SET state = ? WHERE message IN ({marks}) AND state = ?",
-                (BURNT, *some, WRITING),
+                (SUPERSEDED, *some, WRITING),
             )
         children = self._call_children(con, publisher, ended)
         for result, row in zip(results, found, strict=True):
@@ -330,7 +342,7 @@ class WorkPart(Part):
 
     def _call_children(
         self, con: Connection, publisher: str, ended: Sequence[tuple[Done, _Held]]
-    ) -> dict[int, list[Call]]:
+    ) -> dict[int, list[Dispatch]]:
         """Insert the children of attempts; returns their calls by parent. Those of a cancelled execution
         are inserted as cancelled, and called by nobody."""
         maker = self._call_maker(con)
@@ -353,11 +365,11 @@ class WorkPart(Part):
                 for cid, (row, _, lane, key, feed) in zip(minted, family, strict=True)
             ],
         )
-        calls: dict[int, list[Call]] = defaultdict(list)
+        calls: dict[int, list[Dispatch]] = defaultdict(list)
         for cid, (row, parent, _, key, feed) in zip(minted, family, strict=True):
             if row.status == "running":
                 headers, external = maker.headers(row.execution, feed, row.uuid, row.batch, row.traceparent)
-                calls[row.n].append(Call(headers, text(cid), 0, parent, key, external))
+                calls[row.n].append(Dispatch(headers, text(cid), 0, parent, key, external))
         return calls
 
     def _feed(self, con: Connection, config_version: int, route: str) -> int:
@@ -369,7 +381,7 @@ class WorkPart(Part):
             self._feeds[config_version, route] = known
         return known
 
-    def _not_done(self, con: Connection, result: Failed | GivenBack, now: float) -> Finished | None:
+    def _not_done(self, con: Connection, result: Failed | Released, now: float) -> Finished | None:
         row = con.execute(
             "SELECT m.n, e.status FROM messages m JOIN executions e ON e.n = m.execution "
             "WHERE m.id = ? AND m.attempt = ? AND m.state = ?",
@@ -378,12 +390,14 @@ class WorkPart(Part):
         if row is None:
             return None
         n, status = row
-        change: dict[str, Any] = {"worker": None, "losses": 0}
+        change: dict[str, Any] = {"worker": None, "consecutive_crashes": 0}
         if isinstance(result, Failed):
             change |= {"error_code": result.code, "error": result.error, "traceback": result.traceback}
         else:
-            (base,) = con.execute("SELECT base FROM messages WHERE n = ?", (n,)).fetchone()
-            change["base"] = base + 1
+            (uncounted_attempts,) = con.execute(
+                "SELECT uncounted_attempts FROM messages WHERE n = ?", (n,)
+            ).fetchone()
+            change["uncounted_attempts"] = uncounted_attempts + 1
         if status != "running":
             change |= {"state": CANCELLED, "ended_at": now}
         elif result.delay is None:
@@ -401,10 +415,10 @@ class WorkPart(Part):
 
     async def mark_published(
         self,
-        confirmed: Sequence[Call],
+        confirmed: Sequence[Dispatch],
         *,
-        refused: Sequence[tuple[Call, str]] = (),
-        left: Sequence[Call] = (),
+        refused: Sequence[tuple[Dispatch, str]] = (),
+        left: Sequence[Dispatch] = (),
     ) -> None:
         ours: dict[int, list[bytes]] = defaultdict(list)  # by generation: zero, nearly always
         for call in confirmed:
@@ -450,7 +464,7 @@ class WorkPart(Part):
                     continue
                 (failed,) = con.execute(
                     "SELECT EXISTS (SELECT 1 FROM messages WHERE execution = ?1 AND state = ?2) "
-                    "OR EXISTS (SELECT 1 FROM jobs WHERE execution = ?1 AND root = 'dead')",
+                    "OR EXISTS (SELECT 1 FROM jobs WHERE execution = ?1 AND listing_state = 'dead')",
                     (n, DEAD),
                 ).fetchone()
                 con.execute(

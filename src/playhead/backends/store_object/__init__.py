@@ -29,7 +29,7 @@ from playhead.errors import MessageError, NotFound, StoreFull, Unavailable, stor
 from playhead.ids import uuid7
 from playhead.keys import is_sidecar
 from playhead.ports.diagnosis import Finding
-from playhead.ports.store import Blob, Entry, Found, Outcome, any_of
+from playhead.ports.store import Blob, Entry, ReadResult, WriteResult, any_of
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -121,12 +121,12 @@ class ObjectStore:
 
     # -- the port ----------------------------------------------------------------------------------
 
-    async def read(self, keys: Sequence[str]) -> Found:
+    async def read(self, keys: Sequence[str]) -> ReadResult:
         return any_of(await _each(keys, self._read))
 
     async def write(
         self, groups: Sequence[Sequence[Blob]], *, written: Callable[[str], None] | None = None
-    ) -> Outcome:
+    ) -> WriteResult:
         async def one(group: Sequence[Blob]) -> MessageError | None:
             try:
                 for blob in group:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from playhead.envelope import Call, Headers
+from playhead.envelope import Dispatch, Headers
 from playhead.model import Execution, Replay
 
 
@@ -41,7 +41,7 @@ class Listed(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class LeasedJob:
     """A job in hand.
 
     Attributes:
@@ -133,7 +133,7 @@ class Jobs(Protocol):
         """
         ...
 
-    async def acquire(self, job: UUID, *, owner: str, lease: float) -> Held | None:
+    async def acquire(self, job: UUID, *, owner: str, lease: float) -> LeasedJob | None:
         """Take a job whose publishing has not ended and whose lease is free or has run out; raise its epoch.
 
         None when there is nothing to take. While the root is open, the fifth acquisition in a row without a
@@ -143,11 +143,11 @@ class Jobs(Protocol):
         """
         ...
 
-    async def renew(self, held: Held, *, lease: float) -> bool:
+    async def renew(self, held: LeasedJob, *, lease: float) -> bool:
         """Hold the lease for `lease` seconds more; False when the epoch has passed on or the job ended."""
         ...
 
-    async def release(self, held: Held) -> None:
+    async def release(self, held: LeasedJob) -> None:
         """Give the lease back, so that another may go on at once. Nothing if the epoch has passed on.
 
         An acquisition that ends like this, or by the holder's departure, does not count towards `stalled`:
@@ -156,8 +156,8 @@ class Jobs(Protocol):
         ...
 
     async def record(
-        self, held: Held, objects: Sequence[Listed], *, cursor: str, last: bool
-    ) -> list[Call] | None:
+        self, held: LeasedJob, objects: Sequence[Listed], *, cursor: str, last: bool
+    ) -> list[Dispatch] | None:
         """Insert one page of rows and move the cursor, in one transaction conditional on the epoch.
 
         Keys whose outputs row is not `stored` are left out; keys without a row count. Rows get the
@@ -168,7 +168,7 @@ class Jobs(Protocol):
         """
         ...
 
-    async def unpublished(self, held: Held, *, limit: int) -> list[Call]:
+    async def unpublished(self, held: LeasedJob, *, limit: int) -> list[Dispatch]:
         """Return calls for recorded rows past the watermark that still want to be published, in order.
 
         Empty when there are none. Rows that ended or were claimed are left out.
@@ -177,11 +177,11 @@ class Jobs(Protocol):
 
     async def mark(
         self,
-        held: Held,
+        held: LeasedJob,
         upto: int,
         *,
-        uncertain: Sequence[Call] = (),
-        refused: Sequence[tuple[Call, str]] = (),
+        uncertain: Sequence[Dispatch] = (),
+        refused: Sequence[tuple[Dispatch, str]] = (),
     ) -> bool:
         """Mark rows up to ordinal `upto` as published, but for the exceptions, conditional on the epoch.
 
@@ -190,17 +190,17 @@ class Jobs(Protocol):
         """
         ...
 
-    async def unsettled(self, held: Held, *, limit: int) -> list[Call]:
+    async def unsettled(self, held: LeasedJob, *, limit: int) -> list[Dispatch]:
         """Return calls for rows that are uncertain still, oldest first. A claim settles a row."""
         ...
 
     async def settle(
-        self, held: Held, confirmed: Sequence[Call], refused: Sequence[tuple[Call, str]]
+        self, held: LeasedJob, confirmed: Sequence[Dispatch], refused: Sequence[tuple[Dispatch, str]]
     ) -> bool:
         """Record what became of uncertain rows. False when the epoch has passed on."""
         ...
 
-    async def close_job(self, held: Held) -> bool:
+    async def close_job(self, held: LeasedJob) -> bool:
         """End the job: listed, and no row unpublished or uncertain. Sets the batch's state from the rows:
         `publishing_complete` when none failed, else `partial_failure`. False when that is not so (yet) or
         the epoch has passed on."""
@@ -210,7 +210,7 @@ class Jobs(Protocol):
         """Whether the root is closed: all that will ever be found has been recorded."""
         ...
 
-    async def fail_listing(self, held: Held, why: str) -> bool:
+    async def fail_listing(self, held: LeasedJob, why: str) -> bool:
         """Give the listing up: the root ends `dead` (`listing_failed`), what was recorded goes on."""
         ...
 

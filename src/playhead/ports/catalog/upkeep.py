@@ -6,9 +6,9 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from playhead.envelope import Call
+from playhead.counters import Numbers
+from playhead.envelope import Dispatch
 from playhead.model import WorkerInfo
-from playhead.tally import Numbers
 
 
 class Process(NamedTuple):
@@ -31,27 +31,29 @@ class Subscription(NamedTuple):
 
 class Upkeep(Protocol):
     async def heartbeat(
-        self, process: Process, queues: Sequence[str] = (), tally: Numbers | None = None
+        self, process: Process, queues: Sequence[str] = (), counters: Numbers | None = None
     ) -> bool:
         """Say that a process is alive, which queues it consumes, and what it has counted since it began
         (in place of what it said before). It is dead after five missed beats.
 
         False when it was not known: at its first beat, or because it was silent for so long that it was
-        forgotten. Then `tally` is left aside, and what it told before is kept already: it counts on from
+        forgotten. Then `counters` is left aside, and what it told before is kept already: it counts on from
         there.
         """
         ...
 
-    async def depart(self, process: str, tally: Numbers | None = None) -> None:
-        """Say that a process has ended: whatever it held is free at once. What it counted is kept: `tally`,
-        or what it said last. Calling it again changes nothing.
+    async def depart(self, process: str, counters: Numbers | None = None) -> None:
+        """Record that a process has ended; rows that it still holds are free at once.
 
-        A row that it still runs is lost with it, as if it had died: a fault ends a process, too, and what
-        brought that about must not be worked for ever. Who can, gives back what it has before.
+        `counters`, or else the counters of its last heartbeat, are kept. Repeating the call changes nothing.
+
+        A row that the process still runs counts as lost, as after a crash: an unhandled fault also ends a
+        process, and the message that caused it must not run forever. A process that can release its rows
+        does so first.
         """
         ...
 
-    async def tallies(self) -> Numbers:
+    async def counters(self) -> Numbers:
         """Return what all processes have counted that ever were, added up: those that are alive as of their
         last heartbeat."""
         ...
@@ -69,7 +71,7 @@ class Upkeep(Protocol):
         """Take or renew a named lease; False while another holds it. It only says who may try."""
         ...
 
-    async def orphans(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Call]:
+    async def orphans(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Dispatch]:
         """(a) Return unpublished pending rows whose publisher is dead (or was never named), now `owner`'s.
 
         Rows of the queues `without` are left as they are: however many there are, they take no place in what
@@ -77,7 +79,7 @@ class Upkeep(Protocol):
         """
         ...
 
-    async def due(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Call]:
+    async def due(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Dispatch]:
         """(b) Return unpublished `retry` rows that are due, now `owner`'s; `without` as in `orphans`."""
         ...
 
@@ -91,7 +93,7 @@ class Upkeep(Protocol):
         never). Rows of a job count once they are marked."""
         ...
 
-    async def recall_unheard(self, owner: str, queue: str, *, limit: int) -> list[Call]:
+    async def redeliver_lost(self, owner: str, queue: str, *, limit: int) -> list[Dispatch]:
         """(d) Give published, unclaimed rows of a queue that is empty a new generation, unpublished, and
         `owner`'s; return their calls."""
         ...

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 from uuid import UUID
 
-from playhead.envelope import Call
+from playhead.envelope import Dispatch
 
 SUSPECT_LOSSES = 2
 """After so many attempts in a row that took their worker with them, a message is worked alone."""
@@ -69,7 +69,7 @@ class Refusal:
 
     correlation_id: UUID
     reason: Literal["unknown", "closed", "held", "early", "ended", "lost", "suspect"]
-    children: tuple[Call, ...] = ()
+    children: tuple[Dispatch, ...] = ()
     execution_id: UUID | None = None
     config: str = ""
     route: str = ""
@@ -137,7 +137,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class GivenBack:
+class Released:
     """The attempt could not be made, by no fault of the adapter: due again in `delay` s, not spent."""
 
     correlation_id: UUID
@@ -145,7 +145,7 @@ class GivenBack:
     delay: float
 
 
-Result = Done | Failed | GivenBack
+Result = Done | Failed | Released
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ class Finished:
         cancelled: it failed or was given back, and its execution is cancelled: so is the message.
     """
 
-    children: list[Call] = field(default_factory=list)
+    children: list[Dispatch] = field(default_factory=list)
     cancelled: bool = False
 
 
@@ -187,7 +187,7 @@ class Work(Protocol):
         """Bind each output's key before its first byte is stored; None where the token is lost.
 
         A key bound by the same message with the same fingerprint is used again (whatever became of it);
-        with another fingerprint it is burnt, and the output is bound as `keys.renamed(path, attempt)`.
+        with another fingerprint it is superseded, and the output is bound as `keys.renamed(path, attempt)`.
         A key of another message is an `output_conflict`, and nothing of that attempt is bound.
         """
         ...
@@ -195,10 +195,10 @@ class Work(Protocol):
     async def finish(self, publisher: str, results: Sequence[Result]) -> list[Finished | None]:
         """End attempts: one transaction, one answer a result, None where the token was lost.
 
-        Done: the row `completed`, its outputs `stored` and its other outputs rows `burnt`, and one child
+        Done: the row `completed`, its outputs `stored` and its other outputs rows `superseded`, and one child
         for each stored output and each route of `to`, in that order: pending, unpublished, to be published
         by `publisher`. In a cancelled execution children are inserted as `cancelled` and not returned.
-        Failed: `retry` (unpublished, generation + 1) or `dead` (its outputs burnt). GivenBack: `retry`,
+        Failed: `retry` (unpublished, generation + 1) or `dead` (its outputs superseded). GivenBack: `retry`,
         and the attempt does not count. In a cancelled execution a failed or given back row ends `cancelled`.
 
         Done again, under a token that a call before has ended as done (its answer was lost): those of the
@@ -208,10 +208,10 @@ class Work(Protocol):
 
     async def mark_published(
         self,
-        confirmed: Sequence[Call],
+        confirmed: Sequence[Dispatch],
         *,
-        refused: Sequence[tuple[Call, str]] = (),
-        left: Sequence[Call] = (),
+        refused: Sequence[tuple[Dispatch, str]] = (),
+        left: Sequence[Dispatch] = (),
     ) -> None:
         """Mark rows as published if their generation is still that of the call; refused ones end `dead`
         (`publish_refused`). A row of an external route becomes `completed` by this. Those `left` are nobody's

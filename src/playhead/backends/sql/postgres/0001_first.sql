@@ -80,7 +80,7 @@ CREATE TABLE jobs (
   to_route       text COLLATE "C" NOT NULL,
   lane           bigint NOT NULL REFERENCES lanes (id),
   state          text COLLATE "C" NOT NULL,       -- uploading, then as in model.ReplayState
-  root           text COLLATE "C" NOT NULL DEFAULT 'open',  -- open, completed, dead, cancelled
+  listing_state  text COLLATE "C" NOT NULL DEFAULT 'open',  -- open, completed, dead, cancelled
   epoch          bigint NOT NULL DEFAULT 0,
   owner          text COLLATE "C",
   lease_until    double precision NOT NULL DEFAULT 0,
@@ -108,8 +108,8 @@ CREATE TABLE messages (
   state      smallint NOT NULL DEFAULT 0,  -- index into model.ROW_STATES
   published  smallint,                -- 1 yes, 0 no, -1 uncertain, NULL: by the job's watermark
   attempt    integer NOT NULL DEFAULT 0,
-  base       integer NOT NULL DEFAULT 0,   -- attempts that do not count towards max_attempts
-  losses     integer NOT NULL DEFAULT 0,   -- its last attempts in a row in which a worker died
+  uncounted_attempts   integer NOT NULL DEFAULT 0,   -- attempts that do not count towards max_attempts
+  consecutive_crashes  integer NOT NULL DEFAULT 0,   -- its last attempts in a row in which a worker died
   generation integer NOT NULL DEFAULT 0,
   object_key text COLLATE "C" NOT NULL,
   stage      text COLLATE "C" NOT NULL,    -- of the object; its path is the rest of the key
@@ -138,7 +138,7 @@ CREATE TABLE outputs (
   size         bigint NOT NULL,
   created_at   double precision NOT NULL,
   attempt      integer,
-  state        smallint NOT NULL DEFAULT 0,  -- 0 writing, 1 stored, 2 burnt
+  state        smallint NOT NULL DEFAULT 0,  -- 0 writing, 1 stored, 2 superseded
   key          text COLLATE "C" NOT NULL UNIQUE,
   sha256       bytea NOT NULL,
   fingerprint  bytea NOT NULL,

@@ -65,7 +65,7 @@ CREATE TABLE jobs (
   to_route       TEXT NOT NULL,
   lane           INTEGER NOT NULL REFERENCES lanes (id),
   state          TEXT NOT NULL,       -- uploading, then as in model.ReplayState
-  root           TEXT NOT NULL DEFAULT 'open',  -- open, completed, dead, cancelled
+  listing_state  TEXT NOT NULL DEFAULT 'open',  -- open, completed, dead, cancelled
   epoch          INTEGER NOT NULL DEFAULT 0,
   owner          TEXT,
   lease_until    REAL NOT NULL DEFAULT 0,
@@ -91,8 +91,8 @@ CREATE TABLE messages (
   state      INTEGER NOT NULL DEFAULT 0,  -- index into model.ROW_STATES
   published  INTEGER,                 -- 1 yes, 0 no, -1 uncertain, NULL: by the job's watermark
   attempt    INTEGER NOT NULL DEFAULT 0,
-  base       INTEGER NOT NULL DEFAULT 0,  -- attempts that do not count towards max_attempts
-  losses     INTEGER NOT NULL DEFAULT 0,  -- its last attempts in a row in which a worker died
+  uncounted_attempts   INTEGER NOT NULL DEFAULT 0,  -- attempts that do not count towards max_attempts
+  consecutive_crashes  INTEGER NOT NULL DEFAULT 0,  -- its last attempts in a row in which a worker died
   generation INTEGER NOT NULL DEFAULT 0,
   parent     INTEGER REFERENCES messages (n),
   publisher  TEXT,
@@ -119,7 +119,7 @@ CREATE TABLE outputs (
   key          TEXT NOT NULL UNIQUE,
   message      INTEGER,               -- NULL for inputs
   attempt      INTEGER,
-  state        INTEGER NOT NULL DEFAULT 0,  -- 0 writing, 1 stored, 2 burnt
+  state        INTEGER NOT NULL DEFAULT 0,  -- 0 writing, 1 stored, 2 superseded
   size         INTEGER NOT NULL,
   sha256       BLOB NOT NULL,
   fingerprint  BLOB NOT NULL,

@@ -1,6 +1,6 @@
--- What each process has counted (tally.py), told with its heartbeat; and the sum of those that are gone.
-ALTER TABLE processes ADD COLUMN tally TEXT;
-CREATE TABLE departed (tally TEXT NOT NULL);
+-- What each process has counted (counters.py), told with its heartbeat; and the sum of those that are gone.
+ALTER TABLE processes ADD COLUMN counters TEXT;
+CREATE TABLE departed (counters TEXT NOT NULL);
 INSERT INTO departed VALUES ('[]');
 
 -- Dead letters are counted by lane with every scrape and every list of routes: from this index alone.

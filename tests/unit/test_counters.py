@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from playhead.tally import AGE_BOUNDS, Histogram, Numbers, Tally, decode, encode, total
+from playhead.counters import AGE_BOUNDS, Counters, Histogram, Numbers, decode, encode, total
 
 CONVERT = ("docs", "convert")
 
@@ -15,12 +15,12 @@ def test_a_value_lies_in_the_interval_whose_upper_bound_it_is():
 
 
 def test_numbers_that_are_zero_are_not_told():
-    tally = Tally()
-    tally.of("docs", "split")
-    tally.of(*CONVERT).completed += 2
-    tally.of(*CONVERT).age_seconds.add(0.07)
+    counters = Counters()
+    counters.of("docs", "split")
+    counters.of(*CONVERT).completed += 2
+    counters.of(*CONVERT).age_seconds.add(0.07)
     counts = [0, 1] + [0] * (len(AGE_BOUNDS) - 1)
-    assert tally.numbers() == {CONVERT: {"completed": [2], "age_seconds": [0.07, *counts]}}
+    assert counters.numbers() == {CONVERT: {"completed": [2], "age_seconds": [0.07, *counts]}}
 
 
 def test_numbers_come_back_from_their_text():
@@ -37,10 +37,10 @@ def test_numbers_are_added_up_name_by_name_and_the_parts_stay_as_they_are():
 
 
 def test_what_the_catalog_has_put_by_is_told_no_more():
-    tally = Tally()
-    tally.of(*CONVERT).completed += 3
-    tally.kept(tally.numbers())
-    tally.of(*CONVERT).completed += 2
-    assert tally.numbers() == {CONVERT: {"completed": [2]}}
-    tally.kept(tally.numbers())
-    assert tally.numbers() == {CONVERT: {"completed": [0]}}
+    counters = Counters()
+    counters.of(*CONVERT).completed += 3
+    counters.kept(counters.numbers())
+    counters.of(*CONVERT).completed += 2
+    assert counters.numbers() == {CONVERT: {"completed": [2]}}
+    counters.kept(counters.numbers())
+    assert counters.numbers() == {CONVERT: {"completed": [0]}}

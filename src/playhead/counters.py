@@ -44,14 +44,14 @@ class Histogram:
 
 
 @dataclass(slots=True)
-class RouteTally:
+class RouteCounters:
     """What was done for one route.
 
     Attributes:
         completed: messages that ended completed.
         retried: attempts that failed and are due again.
         dead: messages that ended as dead letters.
-        given_back: attempts that could not be made, by no fault of the adapter.
+        released: attempts that could not be made, by no fault of the adapter.
         replay_published: calls of replays that the broker confirmed.
         replay_failed: objects of replays that were refused.
         attempt_seconds: how long the adapters of an attempt took.
@@ -61,7 +61,7 @@ class RouteTally:
     completed: int = 0
     retried: int = 0
     dead: int = 0
-    given_back: int = 0
+    released: int = 0
     replay_published: int = 0
     replay_failed: int = 0
     attempt_seconds: Histogram = field(default_factory=lambda: Histogram(ATTEMPT_BOUNDS))
@@ -80,18 +80,18 @@ class RouteTally:
         return found
 
 
-class Tally:
+class Counters:
     """The numbers of one process. To be counted in one thread, that of its event loop."""
 
     def __init__(self) -> None:
-        self._routes: dict[tuple[str, str], RouteTally] = {}
+        self._routes: dict[tuple[str, str], RouteCounters] = {}
         self._kept: Numbers = {}
 
-    def of(self, config: str, route: str) -> RouteTally:
+    def of(self, config: str, route: str) -> RouteCounters:
         """The numbers of a route, to be changed."""
         found = self._routes.get((config, route))
         if found is None:
-            found = self._routes[config, route] = RouteTally()
+            found = self._routes[config, route] = RouteCounters()
         return found
 
     def numbers(self) -> Numbers:
