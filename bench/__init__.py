@@ -1,1 +1,1 @@
-"""Figures: the product beside bare code, in the same run. `make bench`; see docs/benchmarks.md."""
+"""Benchmarks that compare Playhead with bare code in the same run: `make bench`, docs/benchmarks.md."""

@@ -1,8 +1,7 @@
-"""Pre-built frames into a stream: the fastest that a NATS server takes messages with ids, each confirmed.
+"""Baseline for NATS: publish pre-built frames, the fastest way to get confirmed messages into a stream.
 
-A socket, and no client library: bytes that were made beforehand go out, and confirmations are counted as
-they come back, without looking at what else they say. The bytes are those that our broker sends, for a
-stream that is declared as ours are.
+Uses a bare socket without a client library. It sends bytes that were built before the clock starts, and
+counts the confirmations without parsing them. The bytes and the stream are those of Playhead's broker.
 """
 
 from __future__ import annotations
@@ -27,40 +26,42 @@ _HELLO = (
 _ANSWER = b'"seq":'
 _PIECE = 250
 WINDOWS = (1000, 4000)
-"""Messages in flight. More were never faster."""
+"""Messages in flight. Larger windows were never faster."""
 _FLYING = 256
 
 
-def rates(port: int, url: str, queue: str, calls: Sequence[Dispatch]) -> dict[int, float]:
-    """Messages a second for each window, each into a new stream of the queue `queue` and a number."""
+def rates(port: int, url: str, queue: str, dispatches: Sequence[Dispatch]) -> dict[int, float]:
+    """Return messages per second by window. Each window gets its own stream."""
     found = {}
     for window in WINDOWS:
         name = f"{queue}{window}"
         asyncio.run(_declare(url, name))
-        found[window] = len(calls) / _pour(port, _frames(name, calls), len(calls), window)
+        found[window] = len(dispatches) / _pour(port, _frames(name, dispatches), len(dispatches), window)
     return found
 
 
-def library_rate(url: str, queue: str, calls: Sequence[Dispatch]) -> float:
-    """Messages a second of nats-py, as its makers mean it: `js.publish`, 256 in flight. No rows either."""
-    return asyncio.run(_library_rate(url, queue, calls))
+def library_rate(url: str, queue: str, dispatches: Sequence[Dispatch]) -> float:
+    """Return messages per second of nats-py with `js.publish` and 256 messages in flight. Writes no rows."""
+    return asyncio.run(_library_rate(url, queue, dispatches))
 
 
-async def _library_rate(url: str, queue: str, calls: Sequence[Dispatch]) -> float:
+async def _library_rate(url: str, queue: str, dispatches: Sequence[Dispatch]) -> float:
     await _declare(url, queue)
     client = await nats.connect(url)
     stream = client.jetstream()
-    rest = iter(calls)
+    rest = iter(dispatches)
 
     async def lane() -> None:
-        for call in rest:
-            headers = {**call.headers.shared(), **call.own_headers(), MESSAGE_ID: call.message_id}
-            await stream.publish(subject_of(queue), call.payload().encode(), headers=headers, timeout=30.0)
+        for dispatch in rest:
+            headers = {**dispatch.headers.shared(), **dispatch.own_headers(), MESSAGE_ID: dispatch.message_id}
+            await stream.publish(
+                subject_of(queue), dispatch.payload().encode(), headers=headers, timeout=30.0
+            )
 
     try:
         began = time.perf_counter()
         await asyncio.gather(*(lane() for _ in range(_FLYING)))
-        return len(calls) / (time.perf_counter() - began)
+        return len(dispatches) / (time.perf_counter() - began)
     finally:
         await client.close()
 
@@ -73,9 +74,9 @@ async def _declare(url: str, queue: str) -> None:
         await link.close()
 
 
-def _frames(queue: str, calls: Sequence[Dispatch]) -> list[bytes]:
-    """The calls as commands, some in a piece; they go to `queue` whatever they say."""
-    there = calls[0].headers
+def _frames(queue: str, dispatches: Sequence[Dispatch]) -> list[bytes]:
+    """Encode messages as NATS commands, several per piece. All of them go to `queue`."""
+    there = dispatches[0].headers
     headers = type(there)(
         queue,
         there.execution_id,
@@ -86,13 +87,15 @@ def _frames(queue: str, calls: Sequence[Dispatch]) -> list[bytes]:
     )
     frames = Frames("_INBOX.bench.", "", 1 << 20)
     return [
-        frames.encode([call._replace(headers=headers) for call in calls[at : at + _PIECE]], at)[0]
-        for at in range(0, len(calls), _PIECE)
+        frames.encode([dispatch._replace(headers=headers) for dispatch in dispatches[at : at + _PIECE]], at)[
+            0
+        ]
+        for at in range(0, len(dispatches), _PIECE)
     ]
 
 
 def _pour(port: int, pieces: Sequence[bytes], count: int, window: int) -> float:
-    """Seconds from the first byte to the last confirmation."""
+    """Return the seconds from the first byte to the last confirmation."""
     with socket.create_connection(("127.0.0.1", port), timeout=60.0) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.sendall(_HELLO)
@@ -109,9 +112,9 @@ def _pour(port: int, pieces: Sequence[bytes], count: int, window: int) -> float:
                 sent += _PIECE
             came = rest + connection.recv(1 << 18)
             if b'"error"' in came or not came:
-                raise RuntimeError(f"NATS refused a frame, or left: {came[-300:]!r}")
+                raise RuntimeError(f"NATS rejected a frame or closed the connection: {came[-300:]!r}")
             confirmed += came.count(_ANSWER)
-            # The last one may be cut; a whole one is not counted twice, as its end is cut off here.
+            # The last line may be incomplete: it is counted when the rest of it arrives.
             rest = came[came.rfind(b"\n") + 1 :] if not came.endswith(b"\n") else b""
             confirmed -= rest.count(_ANSWER)
         return time.perf_counter() - began

@@ -1,12 +1,12 @@
-"""`make faults`: what goes wrong, done for real, and a table of what was lost, doubled or left uncertain.
+"""Inject real faults and print how many messages were lost, duplicated or left uncertain: `make faults`.
 
-Without `--sites`, kill -9 at every named point, on one machine (`tests/acceptance/kills.py`). With it, what
-happens to servers and on the way to them, for each broker (`tests/acceptance/trials.py`). All numbers are
-counted from rows, objects and the notes of the steps. The exit code is 1 when one of them is not 0, or
-something did not happen, or was not told to the callers as it should be.
+Without `--deployments`, kill a process with SIGKILL at every named point, on one machine
+(`tests/acceptance/kills.py`). With it, stop, kill, pause and cut off the servers of each kind of deployment
+(`tests/acceptance/trials.py`). All numbers are counted from rows, objects and the records of the steps.
+The exit code is 1 if a number is not 0, if a fault did not take effect, or if a client got the wrong answer.
 
-    python -m bench.faults [POINT…] [--stands N]
-    python -m bench.faults --sites [FAULT…] [--broker NAME] [--seconds N]
+    python -m bench.faults [POINT…] [--parallel N]
+    python -m bench.faults --deployments [FAULT…] [--broker NAME] [--seconds N]
 """
 
 from __future__ import annotations
@@ -25,48 +25,52 @@ from tests.acceptance.sites import KINDS
 from tests.acceptance.trials import TRIALS, Trial
 from tests.acceptance.trials import trying as trying_trials
 
-_LINE = "{:<21} {:>8} {:>6} {:>6} {:>8} {:>10} {:>6} {:>8}"
-_HEAD = _LINE.format("point", "passes", "kills", "lost", "doubled", "uncertain", "again", "seconds")
+_LINE = "{:<21} {:>8} {:>6} {:>6} {:>10} {:>10} {:>6} {:>8}"
+_HEAD = _LINE.format("point", "passes", "kills", "lost", "duplicates", "uncertain", "again", "seconds")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.faults", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "points", nargs="*", metavar="POINT|FAULT", help="only these points, or faults, or all that begin so"
+        "points",
+        nargs="*",
+        metavar="POINT|FAULT",
+        help="only the points or faults that start with this; default: all",
     )
-    parser.add_argument("--stands", type=int, default=2, help="sites on which cases are tried at once (2)")
-    parser.add_argument("--sites", action="store_true", help="on S3, PostgreSQL and each broker")
-    parser.add_argument("--broker", action="append", choices=KINDS, help="with --sites: only this one")
+    parser.add_argument("--parallel", type=int, default=2, help="number of cases to run at once (2)")
+    parser.add_argument("--deployments", action="store_true", help="use S3, PostgreSQL and each broker")
+    parser.add_argument("--broker", action="append", choices=KINDS, help="with --deployments: only this one")
     parser.add_argument(
-        "--seconds", type=float, default=30, help="with --sites: how long a server is away (30)"
+        "--seconds",
+        type=float,
+        default=30,
+        help="with --deployments: seconds that a server is unavailable (30)",
     )
     asked = parser.parse_args(arguments)
-    if asked.sites:
-        return _sites(asked.points, asked.broker or list(KINDS), asked.seconds)
+    if asked.deployments:
+        return _deployments(asked.points, asked.broker or list(KINDS), asked.seconds)
     cases = [c for c in CASES if not asked.points or c.point.startswith(tuple(asked.points))]
     if not cases:
-        parser.error(f"no such point; known: {', '.join(sorted(faults.POINTS))}")
+        parser.error(f"unknown point. Known points: {', '.join(sorted(faults.POINTS))}")
     began = time.monotonic()
     print(_HEAD, flush=True)
     troubles: list[str] = []
     kills = 0
-    with trying(cases, stands=asked.stands) as outcomes:
+    with trying(cases, stands=asked.parallel) as outcomes:
         for point in dict.fromkeys(case.point for case in cases):
-            struck, told = _print(point, {c: f for c, f in outcomes.items() if c.point == point})
+            struck, found = _print(point, {c: f for c, f in outcomes.items() if c.point == point})
             kills += struck
-            troubles += told
+            troubles += found
     seconds = time.monotonic() - began
-    print(
-        f"{kills} kills of a server, a worker or a command in {seconds:.0f} s; seconds: one kill, the slowest"
-    )
-    print("again: attempts made anew, which is what a kill costs; nobody sees it in what is stored")
+    print(f"{kills} kills of servers, workers and commands in {seconds:.0f} s; seconds: the slowest kill")
+    print("again: attempts that ran again because of a kill; stored objects do not show them")
     for trouble in troubles:
         print(f"\n{trouble}", file=sys.stderr)
     return 1 if troubles else 0
 
 
 def _print(point: str, outcomes: dict[Case, Future[Outcome]]) -> tuple[int, list[str]]:
-    """Print a point's line when all its cases are known; returns its kills, and what went wrong."""
+    """Print the line of a point when all its cases have ended. Return its kills and failures."""
     known: list[Outcome] = []
     troubles = []
     for case, future in outcomes.items():
@@ -92,47 +96,47 @@ def _print(point: str, outcomes: dict[Case, Future[Outcome]]) -> tuple[int, list
 
 # -- on servers --------------------------------------------------------------------------------------
 
-_SITE_LINE = "{:<10} {:<28} {:>6} {:>4} {:>8} {:>9} {:>6} {:>8} {:>8}"
-_SITE_HEAD = _SITE_LINE.format(
-    *("broker", "what happens", "work", "lost", "doubled", "uncertain", "again", "settled", "seconds")
+_TRIAL_LINE = "{:<10} {:<28} {:>6} {:>4} {:>10} {:>9} {:>6} {:>8} {:>8}"
+_TRIAL_HEAD = _TRIAL_LINE.format(
+    *("broker", "fault", "work", "lost", "duplicates", "uncertain", "again", "settled", "seconds")
 )
 
 
-def _sites(faults: Sequence[str], names: Sequence[str], seconds: float) -> int:
-    """The trials of each kind of site after one another; two kinds at once, on servers of their own."""
+def _deployments(faults: Sequence[str], names: Sequence[str], seconds: float) -> int:
+    """Run the trials of a kind of deployment in sequence, and two kinds in parallel on separate servers."""
     chosen = [t for t in TRIALS if t.kind.name in names and (not faults or t.fault.startswith(tuple(faults)))]
     if not chosen:
-        sys.stderr.write(f"no such fault; known: {', '.join(sorted({t.fault for t in TRIALS}))}\n")
+        sys.stderr.write(f"unknown fault. Known faults: {', '.join(sorted({t.fault for t in TRIALS}))}\n")
         return 2
     began = time.monotonic()
-    print(_SITE_HEAD, flush=True)
+    print(_TRIAL_HEAD, flush=True)
     troubles: list[str] = []
     with trying_trials(chosen, seconds=seconds, kinds_at_once=2) as outcomes:
         trial_of = {future: trial for trial, future in outcomes.items()}
         for future in as_completed(trial_of):
             troubles += _print_trial(trial_of[future], future)
     print(
-        f"{len(chosen)} faults in {time.monotonic() - began:.0f} s; what is away is away for {seconds:g} s; "
-        "the store is on S3, the catalog in PostgreSQL"
+        f"{len(chosen)} faults in {time.monotonic() - began:.0f} s; servers unavailable for {seconds:g} s; "
+        "store: S3; catalog: PostgreSQL"
     )
-    print("work: a run and replays in their middle; seconds: from the fault until all had ended")
-    print("settled: messages of which it was uncertain for a while whether they were published")
-    print("again: attempts made anew; nobody sees it in what is stored")
+    print("work: executions in progress at the fault; seconds: from the fault until all of them had ended")
+    print("settled: messages whose publish was unconfirmed for some time")
+    print("again: attempts that ran again; stored objects do not show them")
     for trouble in troubles:
         print(f"\n{trouble}", file=sys.stderr)
     return 1 if troubles else 0
 
 
 def _print_trial(trial: Trial, future: Future[TrialOutcome]) -> list[str]:
-    """Print the line of a trial that is over; returns what went wrong."""
+    """Print the line of a trial that has ended. Return its failures."""
     try:
         outcome = future.result()
-    except Exception as exc:  # whatever it is, the other lines are still wanted
-        print(_SITE_LINE.format(trial.kind.name, trial.fault, *["–"] * 7) + "  FAILED", flush=True)
+    except Exception as exc:  # one failed trial must not hide the results of the others
+        print(_TRIAL_LINE.format(trial.kind.name, trial.fault, *["–"] * 7) + "  FAILED", flush=True)
         return [f"{trial}: {exc or repr(exc)}"]
     found = outcome.findings
     numbers = (len(found.lost), len(found.doubled), len(found.uncertain), found.again)
-    line = _SITE_LINE.format(
+    line = _TRIAL_LINE.format(
         *(trial.kind.name, trial.fault, outcome.executions, *numbers, outcome.settled),
         f"{outcome.seconds:.1f}",
     )

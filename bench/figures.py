@@ -1,4 +1,4 @@
-"""A figure: what was measured, what it is held against, and what came of it."""
+"""One measured figure with its baseline and target, and the tables that show figures."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ class Figure:
     """One line of the table.
 
     Attributes:
-        name: what was measured.
-        value: the median over the rounds, in `unit`.
-        rounds: what each round gave, in `unit`.
-        beside: what it is held against, and its own figure, in words.
-        ratio: value over that; None where the target is no ratio.
-        target: in words; empty where the figure is only shown.
-        passes: whether the target is met; None where there is none.
-        disk: the same on the disk, in `unit`; shown, never judged.
-        cost: microseconds of processor time for each message or object, by program; empty where nobody
-            looked.
-        missing: why it could not be measured, and what would change that; then nothing else counts.
+        name: what is measured.
+        value: the median of the rounds, in `unit`.
+        rounds: the result of each round, in `unit`.
+        baseline: the name and the figure of what it is compared with, as text.
+        ratio: `value` divided by the baseline; None if the target is not a ratio.
+        target: as text; empty if the figure has no target.
+        passes: whether the target is met; None without a target.
+        disk: the same figure on the disk, in `unit`. No target applies to it.
+        cost: microseconds of processor time per message or object, by program; empty if not measured.
+        missing: why it could not be measured, and how to change that. All other fields are then ignored.
     """
 
     name: str
     value: float
     unit: str
     rounds: Sequence[float] = ()
-    beside: str = ""
+    baseline: str = ""
     ratio: float | None = None
     target: str = ""
     passes: bool | None = None
@@ -43,8 +42,8 @@ class Figure:
         return asdict(self)
 
 
-def absent(name: str, why: str) -> Figure:
-    """The line of a figure that can't be measured on this machine."""
+def not_measured(name: str, why: str) -> Figure:
+    """Return the figure for something that cannot be measured on this machine."""
     return Figure(name, math.nan, "", missing=why)
 
 
@@ -53,33 +52,33 @@ def median(values: Sequence[float]) -> float:
 
 
 def middle_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """The median of the ratios of rounds that ran side by side: noise that hits both cancels out."""
+    """Return the median of the ratios of paired rounds, so that load on the machine cancels out."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def middle(costs: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The median of each program's cost over the rounds."""
+    """Return the median cost of each program over the rounds."""
     return {name: statistics.median(cost[name] for cost in costs) for name in costs[0]}
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that `share` (0–1) of all do not exceed."""
+    """Return the smallest value that is not exceeded by `share` (0 to 1) of all values."""
     return sorted(values)[max(math.ceil(share * len(values)) - 1, 0)]
 
 
-_HEAD = ("what", "measured", "ratio", "target", "", "beside", "on disk")
+_HEAD = ("what", "measured", "ratio", "target", "", "baseline", "on disk")
 
 
 def table(figures: Sequence[Figure]) -> str:
-    """The figures as lines for a terminal, columns aligned."""
+    """Format the figures as a table for a terminal."""
     return _aligned([_HEAD, *(_row(f) for f in figures)], right={1, 2, 6})
 
 
 def costs(figures: Sequence[Figure], cores: int) -> str:
-    """Who takes the processor's time, for the figures of which that is known; empty when for none.
+    """Format the processor time of each program as a table. Empty if no figure has a cost.
 
-    `cores allow` is what the machine could do at most if nobody ever waited: a second of all its cores
-    over what one message costs all programs together.
+    `cores allow` is the highest rate that the machine could reach without any waiting: one second of all
+    cores divided by the cost of one message in all programs.
     """
     shown = [f for f in figures if f.cost]
     if not shown:
@@ -127,7 +126,7 @@ def _row(figure: Figure) -> tuple[str, ...]:
         else f"{figure.ratio:.3f}",
         figure.target,
         verdict,
-        figure.beside,
+        figure.baseline,
         "" if figure.disk is None else f"{_number(figure.disk)} {figure.unit}",
     )
 

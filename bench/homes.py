@@ -1,4 +1,4 @@
-"""Homes to measure on: a config, objects to replay, and the real commands as processes."""
+"""Embedded homes for the benchmarks: a config, stored objects, and Playhead commands as processes."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ routes:
     adapters: [{type: passthrough}]
     outbound: {stage: results}
 """
-"""Two routes, so that half of all messages have a child: rows, calls, marks and lineage for it."""
+"""Two routes, so that half of all messages have a child with its row, publish and lineage."""
 
 PAGE = b"A page of half a kilobyte, so that the bytes are there and do not matter. " * 7
 _A_FOLDER = 1000
 
 
 def settings(home: Path, *, store: Path | None = None) -> Settings:
-    """Defaults, whatever the environment says: what is measured is what people get."""
+    """Return default settings without the environment, so that the figures describe the defaults."""
     return Settings(home=home, store=None if store is None else store.as_uri())
 
 
@@ -46,15 +46,15 @@ def opened(
 
 
 def paths(count: int) -> Iterator[str]:
-    """Paths of `count` objects, a thousand a folder, in byte order."""
+    """Yield the paths of `count` objects in byte order, 1,000 per folder."""
     return (f"d{i // _A_FOLDER:04d}/page{i:07d}.md" for i in range(count))
 
 
 def lay_out(store: Path, count: int) -> UUID:
-    """Lay out a stage as another program would, sidecars beside its objects; returns its execution.
+    """Write a stage of objects with sidecars as an external program would. Return its execution id.
 
-    A replay reads no object, so each folder holds one file under many names: a million objects with
-    their sidecars then fit into memory.
+    A replay reads no object, so each folder holds hard links to a single file. That way a million objects
+    with their sidecars fit into memory.
     """
     execution = uuid7()
     root = store / str(execution) / STAGE
@@ -78,13 +78,13 @@ async def inputs(count: int) -> AsyncIterator[tuple[str, bytes]]:
 
 
 def environment(home: Path) -> dict[str, str]:
-    """This process's, without its settings of Playhead."""
+    """Return the environment of this process without any Playhead setting, and with `home`."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PLAYHEAD_")}
     return {**kept, "PLAYHEAD_HOME": str(home), "PLAYHEAD_LOG_LEVEL": "warning"}
 
 
 def start(home: Path, *arguments: str, stderr: int | None = None) -> subprocess.Popen[bytes]:
-    """Start `playhead ARGUMENTS…` on a home."""
+    """Start `playhead ARGUMENTS…` with this home."""
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "playhead", *arguments],
         cwd=home,
@@ -96,7 +96,7 @@ def start(home: Path, *arguments: str, stderr: int | None = None) -> subprocess.
 
 
 def finish(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Stop what still runs, and wait for all."""
+    """Terminate all processes and wait until they have exited."""
     for process in processes:
         process.terminate()
     for process in processes:

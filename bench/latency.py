@@ -1,4 +1,4 @@
-"""How soon things happen: a small replay's answer over HTTP, a large one's first message, `--help`."""
+"""Latency of a small replay over HTTP, of the first message of a large replay, and of `--help`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import httpx
 
 from bench.figures import Figure, median, middle_ratio, percentile
 from bench.homes import ROUTE, SOURCE, STAGE, environment, finish, lay_out, opened, start
-from bench.machine import say, scratch
+from bench.machine import report, scratch
 from playhead.services.replay import ReplayRequest
 
 _SMALL = 10
@@ -30,16 +30,16 @@ _LISTENING = re.compile(rb"listening on (http://\S+)")
 
 
 def small_replay(memory: Path | None, disk: Path | None, *, times: int) -> Figure:
-    """The 99th percentile of `times` replays of ten objects, over HTTP on one connection."""
+    """Measure the 99th percentile of `times` replays of ten objects over one HTTP connection."""
     took = _small(memory, times)
     worst = percentile(took, 0.99)
-    say(f"  replay of {_SMALL} over HTTP: median {median(took):.1f} ms, p99 {worst:.1f} ms")
+    report(f"  replay of {_SMALL} over HTTP: median {median(took):.1f} ms, p99 {worst:.1f} ms")
     return Figure(
         f"replay of {_SMALL} objects over HTTP, p99 of {times}",
         worst,
         "ms",
         rounds=took,
-        beside=f"median: {median(took):.1f} ms",
+        baseline=f"median: {median(took):.1f} ms",
         target=f"about {_TARGET_SMALL_MS} ms",
         passes=worst <= _TARGET_SMALL_MS,
         disk=percentile(_small(disk, times), 0.99) if disk else None,
@@ -60,10 +60,10 @@ def _small(parent: Path | None, times: int) -> list[float]:
                     answer = client.post("/api/v1/replay", json=body)
                     took.append((time.perf_counter() - began) * 1000)
                     if answer.raise_for_status().json()["objects_published"] != _SMALL:
-                        raise RuntimeError(f"not all was published: {answer.text}")
+                        raise RuntimeError(f"not all messages were published: {answer.text}")
         finally:
             finish([server])
-    return took[5:]  # the first ones import and open what all others find there
+    return took[5:]  # the first requests import modules and open files
 
 
 async def _configured(home: Path) -> None:
@@ -73,11 +73,11 @@ async def _configured(home: Path) -> None:
 
 def _address(server: subprocess.Popen[bytes]) -> str:
     assert server.stderr
-    said = server.stderr.readline()
-    found = _LISTENING.search(said)
+    line = server.stderr.readline()
+    found = _LISTENING.search(line)
     if not found:
         rest = server.stderr.read() if server.poll() is not None else b""
-        raise RuntimeError(f"the server did not start: {(said + rest).decode(errors='replace')}")
+        raise RuntimeError(f"the server did not start: {(line + rest).decode(errors='replace')}")
     return found[1].decode()
 
 
@@ -85,14 +85,14 @@ def _address(server: subprocess.Popen[bytes]) -> str:
 
 
 def first_message(parent: Path | None, *, objects: int, rounds: int) -> Figure:
-    """From the request until the first message of a large replay can be had from the queue."""
+    """Measure the time from the request of a large replay until its first message is in the queue."""
     with scratch(parent) as folder:
         execution = lay_out(folder / "objects", objects)
         took = []
         for _ in range(rounds):
             took.append(asyncio.run(until_first(folder / "home", folder / "objects", execution)) * 1000)
             shutil.rmtree(folder / "home")
-    say(f"  first message of {objects:,}: {median(took):.0f} ms")
+    report(f"  first message of {objects:,}: {median(took):.0f} ms")
     return Figure(
         f"first message of {objects:,} objects",
         median(took),
@@ -104,7 +104,7 @@ def first_message(parent: Path | None, *, objects: int, rounds: int) -> Figure:
 
 
 async def until_first(home: Path, store: Path, execution: UUID) -> float:
-    """Seconds until the queue of a replay that was just asked for holds a message. It is not finished."""
+    """Start a replay and return the seconds until its queue holds a message. The replay is then cancelled."""
     async with opened(home, "replay", store=store) as rt:
         queue = f"bench.{ROUTE}"
         await rt.services.configs.apply(SOURCE)
@@ -113,7 +113,7 @@ async def until_first(home: Path, store: Path, execution: UUID) -> float:
             rt.services.replay.execute(ReplayRequest(execution, STAGE, None, ROUTE))
         )
         while not answer.done() and not await rt.broker.peek(queue, 1):  # noqa: ASYNC110
-            await asyncio.sleep(0.001)  # seen from outside, as a worker would see it
+            await asyncio.sleep(0.001)  # observe the queue from outside, as a worker does
         took = time.perf_counter() - began
         answer.cancel()
         await asyncio.gather(answer, return_exceptions=True)
@@ -124,7 +124,7 @@ async def until_first(home: Path, store: Path, execution: UUID) -> float:
 
 
 def help_text(*, rounds: int) -> Figure:
-    """`playhead --help` beside `import typer`, by turns."""
+    """Measure `playhead --help` and `import typer` in interleaved rounds."""
     program = Path(sys.executable).with_name("playhead")
     shown = [str(program), "--help"] if program.exists() else [sys.executable, "-m", "playhead", "--help"]
     ours: list[float] = []
@@ -132,16 +132,16 @@ def help_text(*, rounds: int) -> Figure:
     for n in range(rounds + 1):
         for command, into in ((shown, ours), ([sys.executable, "-c", "import typer"], bare)):
             took = _time(command)
-            if n:  # the first one of each reads files that all others find in memory
+            if n:  # the first round reads files that later rounds find in memory
                 into.append(took)
     ratio = middle_ratio(ours, bare)
-    say(f"  --help: {median(ours):.0f} ms, import typer {median(bare):.0f} ms")
+    report(f"  --help: {median(ours):.0f} ms, import typer {median(bare):.0f} ms")
     return Figure(
         "playhead --help",
         median(ours),
         "ms",
         rounds=ours,
-        beside=f"import typer: {median(bare):.0f} ms",
+        baseline=f"import typer: {median(bare):.0f} ms",
         ratio=ratio,
         target=f"at most {_TARGET_HELP:g} of import typer",
         passes=ratio <= _TARGET_HELP,

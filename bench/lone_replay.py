@@ -1,4 +1,4 @@
-"""Replay one stage in a process that does nothing else, and tell how it went: `million` reads it.
+"""Replay one stage in a separate process and print the result as JSON for `bench.million`.
 
 python -m bench.lone_replay HOME STORE EXECUTION OBJECTS
 """
@@ -29,8 +29,8 @@ async def _replay(home: Path, store: Path, execution: UUID, objects: int) -> dic
         took = time.perf_counter() - began
     if done.objects_published != objects:
         raise RuntimeError(f"{done.objects_published} of {objects} objects were published: {done.errors}")
-    # Rows get their ids as their page is recorded, and an id holds the millisecond: the rate at any
-    # place can be read afterwards, and nobody has to look while it is measured.
+    # An id contains the millisecond in which its row was recorded. So the rate at any point can be computed
+    # afterwards, without an observer that would disturb the measurement.
     tenth = max(objects // 10, 2)
     start, tenth_at, tail_at, end = _minted(home, (1, tenth, objects - tenth + 1, objects))
     return {
@@ -43,9 +43,9 @@ async def _replay(home: Path, store: Path, execution: UUID, objects: int) -> dic
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has held.
+    """Return the peak memory of this process.
 
-    On Linux `ru_maxrss` also counts what the parent held when it started us, so it is not asked there.
+    On Linux `ru_maxrss` includes the memory of the parent at the fork, so /proc is read instead.
     """
     status = Path("/proc/self/status")
     if status.exists():
@@ -55,7 +55,7 @@ def peak_bytes() -> int:
 
 
 def _minted(home: Path, ordinals: tuple[int, ...]) -> list[float]:
-    """When the rows at these places of the listing were made, in seconds since the epoch."""
+    """Return when the rows with these ordinals were recorded, in seconds since the epoch."""
     with contextlib.closing(sqlite3.connect(home / "playhead.db")) as con:
         rows = [
             con.execute("SELECT id FROM messages WHERE execution = 2 AND ordinal = ?", (o,)) for o in ordinals
@@ -65,8 +65,8 @@ def _minted(home: Path, ordinals: tuple[int, ...]) -> list[float]:
 
 def main() -> None:
     home, store, execution, objects = sys.argv[1:]
-    told = asyncio.run(_replay(Path(home), Path(store), UUID(execution), int(objects)))
-    print(json.dumps(told))
+    result = asyncio.run(_replay(Path(home), Path(store), UUID(execution), int(objects)))
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The machine: what a figure depends on, and folders on memory and on disk to measure in."""
+"""Facts about the machine, and temporary folders in memory or on disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DISK = Path("/var/tmp")
 
 
 def facts() -> dict[str, Any]:
-    """What a reader has to know to compare two tables."""
+    """Return what a reader needs in order to compare two tables."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "cores": cores,
@@ -30,13 +30,13 @@ def facts() -> dict[str, Any]:
 
 
 def in_memory() -> Path | None:
-    """A folder on tmpfs, None where this system has none."""
+    """Return a folder on tmpfs, or None if this system has no tmpfs."""
     return MEMORY if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) else None
 
 
 @contextmanager
 def scratch(parent: Path | None) -> Iterator[Path]:
-    """A folder of our own below `parent` (None: wherever temporary files go), gone afterwards."""
+    """Create a folder below `parent` (None: the default for temporary files) and delete it on exit."""
     folder = Path(tempfile.mkdtemp(prefix="playhead-bench-", dir=parent))
     try:
         yield folder
@@ -44,7 +44,7 @@ def scratch(parent: Path | None) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def say(line: str) -> None:
-    """Progress, for whoever waits; the table alone goes to stdout."""
+def report(line: str) -> None:
+    """Write a progress line to stderr. Only the table goes to stdout."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()

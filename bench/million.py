@@ -1,4 +1,4 @@
-"""A replay of a million objects: is its last tenth as fast as its first, and its memory flat?"""
+"""Replay a million objects: compare the last tenth with the first, and the memory with a small replay."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uuid import UUID
 
 from bench.figures import Figure
 from bench.homes import environment, lay_out
-from bench.machine import say, scratch
+from bench.machine import report, scratch
 
 SMALL = 10_000
 _TARGET_TAIL = 0.8
@@ -20,10 +20,10 @@ _TARGET_FIRST_MS = 200
 
 
 def measure(memory: Path | None, *, objects: int) -> list[Figure]:
-    """Replay `SMALL` and `objects` objects, each in a process of its own that does nothing else."""
+    """Replay `SMALL` and then `objects` objects, each in a separate process."""
     with scratch(memory) as folder:
         store = folder / "objects"
-        say(f"  laying out {objects:,} objects")
+        report(f"  writing {objects:,} objects")
         few, many = lay_out(store, SMALL), lay_out(store, objects)
         small = _replay(folder / "small", store, few, SMALL)
         large = _replay(folder / "large", store, many, objects)
@@ -34,7 +34,7 @@ def measure(memory: Path | None, *, objects: int) -> list[Figure]:
             f"replay of {objects:,} objects, last tenth",
             large["last_rate"],
             "/s",
-            beside=f"first tenth: {large['first_rate']:,.0f}/s, all of it: {large['rate']:,.0f}/s",
+            baseline=f"first tenth: {large['first_rate']:,.0f}/s, overall: {large['rate']:,.0f}/s",
             ratio=tail,
             target=f"at least {_TARGET_TAIL:g} of the first tenth",
             passes=tail >= _TARGET_TAIL,
@@ -43,7 +43,7 @@ def measure(memory: Path | None, *, objects: int) -> list[Figure]:
             f"peak memory, {objects:,} objects",
             large["peak_bytes"] / 1e6,
             "MB",
-            beside=f"{SMALL:,} objects: {small['peak_bytes'] / 1e6:,.0f} MB",
+            baseline=f"{SMALL:,} objects: {small['peak_bytes'] / 1e6:,.0f} MB",
             ratio=growth,
             target=f"at most {_TARGET_MEMORY:g} of {SMALL:,}",
             passes=growth <= _TARGET_MEMORY,
@@ -66,6 +66,6 @@ def _replay(home: Path, store: Path, execution: UUID, objects: int) -> dict[str,
         stdout=subprocess.PIPE,
         check=True,
     )
-    told: dict[str, Any] = json.loads(done.stdout)
-    say(f"  {objects:,} objects: {told['rate']:,.0f}/s, peak {told['peak_bytes'] / 1e6:,.0f} MB")
-    return told
+    result: dict[str, Any] = json.loads(done.stdout)
+    report(f"  {objects:,} objects: {result['rate']:,.0f}/s, peak {result['peak_bytes'] / 1e6:,.0f} MB")
+    return result

@@ -1,4 +1,4 @@
-"""Processor time: who of those that share the cores took how much of it."""
+"""Processor time of each program that shares the cores."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from pathlib import Path
 
 _TICK = os.sysconf("SC_CLK_TCK")
 OURS = "playhead"
-"""What the share of this very process is called."""
+"""The name under which the time of this process is reported."""
 
 
 def spent(pids: Iterable[int]) -> float:
-    """Seconds of processor time of processes, and of their children that have ended.
+    """Return the processor time of processes and of their exited children, in seconds.
 
-    Nothing is known of processes where there is no /proc: they count as 0 there.
+    A process that has no entry in /proc counts as 0. So do all processes on systems without /proc.
     """
     seconds = 0.0
     for pid in pids:
         with suppress(FileNotFoundError, ProcessLookupError):
-            # The name, in brackets, may hold anything; user, system and both of ended children follow.
+            # The process name in parentheses may contain any character, so split after it.
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             seconds += sum(map(int, fields[11:15])) / _TICK
     return seconds
 
 
 class Spending:
-    """What each of several programs spends from the moment that this is made.
+    """Processor time that several programs use after this object is created.
 
     Args:
-        programs: tells the ids of each one's processes, by its name; asked again each time, as some come
-            later. `OURS` is added, for this process.
+        programs: returns the process ids of each program by its name. Called for each reading, because some
+            processes start later. `OURS` is added for this process.
     """
 
     def __init__(self, programs: Callable[[], Mapping[str, Iterable[int]]]) -> None:
@@ -43,5 +43,5 @@ class Spending:
         return {OURS: time.process_time()} | {name: spent(pids) for name, pids in self._programs().items()}
 
     def so_far(self) -> dict[str, float]:
-        """Seconds a program."""
+        """Return seconds by program."""
         return {name: seconds - self._began[name] for name, seconds in self._now().items()}

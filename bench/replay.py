@@ -1,4 +1,4 @@
-"""Replay rate: from files to confirmed messages with catalog rows, beside bare inserts into one table."""
+"""Replay rate, from files to confirmed messages with catalog rows. Baseline: bare inserts into one table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from uuid import UUID
 
 from bench.figures import Figure, median, middle_ratio
 from bench.homes import ROUTE, SOURCE, STAGE, lay_out, opened, paths
-from bench.machine import say, scratch
+from bench.machine import report, scratch
 from playhead.services.replay import ReplayRequest
 
 _A_TRANSACTION = 1000
@@ -21,7 +21,7 @@ _TARGET = 0.1
 
 
 def measure(memory: Path | None, disk: Path | None, *, objects: int, rounds: int) -> list[Figure]:
-    """Replay `objects` objects and insert as many rows, by turns; a new database each."""
+    """Replay `objects` objects and insert as many rows in interleaved rounds, each with a new database."""
     ours, bare = _side_by_side(memory, objects, rounds)
     on_disk = _side_by_side(disk, objects, 1)[0] if disk else None
     ratio = middle_ratio(ours, bare)
@@ -31,7 +31,7 @@ def measure(memory: Path | None, disk: Path | None, *, objects: int, rounds: int
             median(ours),
             "/s",
             rounds=ours,
-            beside=f"bare inserts: {median(bare):,.0f}/s",
+            baseline=f"bare inserts: {median(bare):,.0f}/s",
             ratio=ratio,
             target=f"at least {_TARGET:g} of bare inserts",
             passes=ratio >= _TARGET,
@@ -50,12 +50,12 @@ def _side_by_side(parent: Path | None, objects: int, rounds: int) -> tuple[list[
             bare.append(objects / _insert(folder / "bare.db", keys))
             ours.append(objects / asyncio.run(_replay(folder / "home", store, execution, objects)))
             shutil.rmtree(folder / "home")
-            say(f"  replay {n + 1}/{rounds}: {ours[-1]:,.0f}/s, bare inserts {bare[-1]:,.0f}/s")
+            report(f"  replay {n + 1}/{rounds}: {ours[-1]:,.0f}/s, bare inserts {bare[-1]:,.0f}/s")
     return ours, bare
 
 
 def _insert(file: Path, keys: Sequence[str]) -> float:
-    """Seconds for bare inserts with the promises that ours have: WAL, FULL, 1,000 a transaction."""
+    """Return the seconds for bare inserts with the same durability: WAL, FULL, 1,000 rows per transaction."""
     con = sqlite3.connect(file, isolation_level=None)
     con.execute("PRAGMA journal_mode=WAL")
     con.execute("PRAGMA synchronous=FULL")
@@ -74,7 +74,7 @@ def _insert(file: Path, keys: Sequence[str]) -> float:
 
 
 async def _replay(home: Path, store: Path, execution: UUID, objects: int) -> float:
-    """Seconds from the request to the answer, as `POST /api/v1/replay` runs it."""
+    """Return the seconds from request to answer of the service behind `POST /api/v1/replay`."""
     async with opened(home, "replay", store=store) as rt:
         await rt.services.configs.apply(SOURCE)
         began = time.perf_counter()

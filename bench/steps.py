@@ -1,4 +1,4 @@
-"""Adapters whose cost is known."""
+"""Adapters with a known cost."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ BUSY_MILLISECONDS = 2
 
 @adapter("busy")
 def busy(item: Item) -> Output:
-    """Hand an item on after two milliseconds of processor time, by this thread's own clock.
+    """Return the item unchanged after two milliseconds of processor time of this thread.
 
-    All of it is Python's, so the threads of one worker take turns at it, as they do with most adapters.
+    The work is pure Python, so only one thread of a worker runs at a time, as with most adapters.
     """
     until = time.thread_time() + BUSY_MILLISECONDS / 1000
     while time.thread_time() < until:

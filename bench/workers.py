@@ -1,4 +1,4 @@
-"""End to end: `playhead worker` processes on a run that is published and waits for them."""
+"""End-to-end rate of `playhead worker` processes that start on a published run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uuid import UUID
 
 from bench.figures import Figure, median, middle_ratio
 from bench.homes import SOURCE, finish, inputs, opened, start
-from bench.machine import say, scratch
+from bench.machine import report, scratch
 
 _TARGET_ONE = 2000
 _TARGET_TWO = 1.6
@@ -19,9 +19,9 @@ _PATIENCE_SECONDS = 300.0
 
 
 def measure(memory: Path | None, disk: Path | None, *, objects: int, rounds: int) -> list[Figure]:
-    """Work a run of `objects` inputs (twice as many messages) with one worker and with two, by turns."""
-    one, two = _by_turns(memory, objects, rounds)
-    disk_one, disk_two = _by_turns(disk, objects, 1) if disk else ([], [])
+    """Process runs of `objects` inputs (twice as many messages) with one worker and with two, interleaved."""
+    one, two = _interleaved(memory, objects, rounds)
+    disk_one, disk_two = _interleaved(disk, objects, 1) if disk else ([], [])
     ratio = middle_ratio(two, one)
     return [
         Figure(
@@ -38,7 +38,7 @@ def measure(memory: Path | None, disk: Path | None, *, objects: int, rounds: int
             median(two),
             "messages/s",
             rounds=two,
-            beside=f"one worker: {median(one):,.0f}/s",
+            baseline=f"one worker: {median(one):,.0f}/s",
             ratio=ratio,
             target=f"at least {_TARGET_TWO:g} of one, on two cores",
             passes=ratio >= _TARGET_TWO,
@@ -47,19 +47,19 @@ def measure(memory: Path | None, disk: Path | None, *, objects: int, rounds: int
     ]
 
 
-def _by_turns(parent: Path | None, objects: int, rounds: int) -> tuple[list[float], list[float]]:
+def _interleaved(parent: Path | None, objects: int, rounds: int) -> tuple[list[float], list[float]]:
     rates: dict[int, list[float]] = {1: [], 2: []}
     for n in range(rounds):
         for workers in (1, 2) if n % 2 == 0 else (2, 1):
             with scratch(parent) as home:
                 execution = asyncio.run(_published(home, objects))
                 rates[workers].append(_work(home, execution, 2 * objects, workers))
-        say(f"  end to end {n + 1}/{rounds}: one {rates[1][-1]:,.0f}/s, two {rates[2][-1]:,.0f}/s")
+        report(f"  end to end {n + 1}/{rounds}: one {rates[1][-1]:,.0f}/s, two {rates[2][-1]:,.0f}/s")
     return rates[1], rates[2]
 
 
 async def _published(home: Path, objects: int) -> UUID:
-    """A run whose inputs are stored and whose messages are in the queue."""
+    """Start a run, store its inputs and publish its messages. Return its execution id."""
     async with opened(home, None) as rt:
         await rt.services.configs.apply(SOURCE)
         execution = (await rt.services.submit.run("bench", inputs(objects))).execution_id
@@ -68,7 +68,7 @@ async def _published(home: Path, objects: int) -> UUID:
 
 
 def _work(home: Path, execution: UUID, messages: int, workers: int) -> float:
-    """Messages a second, from the first row completed to the last; starting up is left out."""
+    """Return messages per second from the first completed row to the last, without start-up."""
     processes = [start(home, "worker") for _ in range(workers)]
     until = time.monotonic() + _PATIENCE_SECONDS
     try:
@@ -76,7 +76,7 @@ def _work(home: Path, execution: UUID, messages: int, workers: int) -> float:
             con.execute("PRAGMA query_only=1")
             while _status(con, execution) == "running":
                 if time.monotonic() > until or any(p.poll() is not None for p in processes):
-                    raise RuntimeError(f"the workers in {home} did not get through {messages} messages")
+                    raise RuntimeError(f"the workers in {home} did not complete {messages} messages")
                 time.sleep(0.2)
             completed, first, last = con.execute(
                 "SELECT count(*), min(ended_at), max(ended_at) FROM messages "

@@ -1,6 +1,6 @@
 """What happens to servers in the middle of work loses nothing and doubles nothing, and is told as it is.
 
-These are some of the trials; `make faults ARGS=--sites` makes all of them, with longer absences.
+These are some of the trials; `make faults ARGS=--deployments` makes all of them, with longer absences.
 """
 
 from __future__ import annotations

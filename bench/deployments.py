@@ -1,7 +1,7 @@
-"""Sites to measure on: servers of the bench's own, and for each round an installation that nobody used.
+"""Deployments for the benchmarks: separate servers, and a new deployment on them for each round.
 
-The servers are those of the tests (`tests/servers`), with their data on tmpfs where there is one.
-PostgreSQL runs without fsync, which tmpfs has none of anyway; all else is as its maker ships it.
+The servers are started as in the tests (`tests/servers`), with their data on tmpfs if the system has it.
+PostgreSQL runs without fsync, which has no effect on tmpfs. All other settings are the defaults.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ from playhead.settings import Settings
 from tests.servers import DidNotStart, Missing, Server, fresh
 
 BROKERS: Mapping[str, str] = {"nats": "NATS", "rabbitmq": "RabbitMQ", "postgres": "PostgreSQL"}
-"""The brokers as the table names them. PostgreSQL is the catalog of every site."""
+"""The brokers by their names in the table. Every deployment has its catalog in PostgreSQL."""
 
 S3 = "s3"
-"""In the place of a store: the S3 server of the bench."""
+"""As `store`: a prefix on the S3 server of the testbed."""
 
 _AS_SHIPPED: Mapping[str, Sequence[str]] = {"s3": ("--dir-cache-time", "5m")}
-"""Over what the tests start a server with: rclone remembers what is in a folder."""
+"""Arguments in addition to those of the tests: rclone caches the contents of folders."""
 
 STEPS = Path(__file__).with_name("steps.py")
-"""Adapters that do as little, or as much, as a measurement wants."""
+"""Adapters with a known cost."""
 
 
-class Absent(Exception):
-    """A server can't be had here; the text says which, why, and what brings it."""
+class ServerMissing(Exception):
+    """A server is not available on this machine. The text says which one, why, and how to install it."""
 
 
 @dataclass(frozen=True)
-class Site:
-    """One installation: a home of its own, a database of its own, and queues that nobody else has.
+class Deployment:
+    """One deployment with its own home, database and queues.
 
     Attributes:
-        servers: those that it uses, by name.
-        prefix: of its queues.
+        servers: the servers that it uses, by name.
+        prefix: the prefix of its queue names.
     """
 
     home: Path
@@ -72,7 +72,7 @@ class Site:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Of its processes: this one's, with these settings of Playhead and no other."""
+        """The environment of its processes: that of this process, with only these Playhead settings."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith("PLAYHEAD_")}
         return {
             **kept,
@@ -86,24 +86,24 @@ class Site:
         }
 
     def programs(self) -> dict[str, list[int]]:
-        """The processes of its servers, by the server's name."""
+        """Return the process ids of its servers by server name."""
         return {name: server.processes() for name, server in self.servers.items()}
 
 
-class Stand:
-    """Servers that are started when they are first needed, and what is made on them.
+class Testbed:
+    """Servers that are started on first use, and deployments on them.
 
     Args:
-        memory: where their data lie; None for the disk.
+        memory: the folder for the data of the servers; None for the default folder of temporary files.
     """
 
     def __init__(self, memory: Path | None) -> None:
         self._memory = memory
         self._servers: dict[str, Server] = {}
-        self._absent: dict[str, str] = {}
+        self._missing: dict[str, str] = {}
         self._numbers = itertools.count(1)
 
-    def __enter__(self) -> Stand:
+    def __enter__(self) -> Testbed:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -111,34 +111,34 @@ class Stand:
             server.close()
 
     def server(self, name: str, *arguments: str) -> Server:
-        """A server of this name, started the first time.
+        """Return the server of this name, and start it on first use.
 
         Raises:
-            Absent: it can't be had here.
+            ServerMissing: it is not available on this machine.
         """
-        if name in self._absent:
-            raise Absent(self._absent[name])
+        if name in self._missing:
+            raise ServerMissing(self._missing[name])
         if name not in self._servers:
             before, tempfile.tempdir = tempfile.tempdir, str(self._memory) if self._memory else None
             try:
                 self._servers[name] = fresh(name, *_AS_SHIPPED.get(name, ()), *arguments)
             except (Missing, DidNotStart) as exc:
-                self._absent[name] = str(exc)
-                raise Absent(str(exc)) from exc
+                self._missing[name] = str(exc)
+                raise ServerMissing(str(exc)) from exc
             finally:
                 tempfile.tempdir = before
         return self._servers[name]
 
     @contextmanager
-    def site(self, broker: str, *, store: Path | str | None = None) -> Iterator[Site]:
-        """An installation on a broker (`nats`, `rabbitmq`, `postgres`) and PostgreSQL; gone afterwards.
+    def deployment(self, broker: str, *, store: Path | str | None = None) -> Iterator[Deployment]:
+        """Create a deployment on a broker (`nats`, `rabbitmq`, `postgres`) and PostgreSQL. Delete it on exit.
 
         Args:
-            store: a folder, or the URL of a store; `S3` for a prefix of its own on the S3 server, None for a
-                folder of its own.
+            store: a folder, the URL of a store, `S3` for a new prefix on the S3 server, or None for a new
+                folder.
 
         Raises:
-            Absent: one of its servers can't be had here.
+            ServerMissing: one of its servers is not available on this machine.
         """
         names = ["postgres", broker] if broker != "postgres" else ["postgres"]
         servers = {name: self.server(name) for name in names}
@@ -154,7 +154,7 @@ class Stand:
         asyncio.run(_execute(servers["postgres"].url, f"CREATE DATABASE {database}"))
         try:
             with scratch(self._memory) as home:
-                yield Site(
+                yield Deployment(
                     home,
                     servers,
                     store=(store or home / "objects").as_uri() if isinstance(store, Path | None) else store,
@@ -194,7 +194,7 @@ async def delete_streams(url: str) -> None:
 
 
 async def delete_queues(url: str, names: Sequence[str]) -> None:
-    """Delete queues of a RabbitMQ server; those that are not there are no matter."""
+    """Delete queues of a RabbitMQ server. Ignore those that do not exist."""
     connection = await aiormq.connect(url)
     try:
         channel = await connection.channel()

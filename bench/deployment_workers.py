@@ -1,8 +1,7 @@
-"""End to end on each broker: one worker beside two, and one worker where objects are on S3.
+"""End-to-end rate on each broker: one worker, two workers, and one worker with objects on S3.
 
-The workers are started, and stopped where they stand (SIGSTOP) until the run is published; so they begin
-in one moment, and what is measured is work and nothing else: from the first row that is completed to the
-last.
+The workers are started, then suspended with SIGSTOP until the run is published. So all of them begin at the
+same moment. The time runs from the first completed row to the last, without any start-up.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from uuid import UUID
 
 import asyncpg  # type: ignore[import-untyped]
 
-from bench.figures import Figure, absent, median, middle, middle_ratio
+from bench.deployments import BROKERS, S3, Deployment, ServerMissing, Testbed
+from bench.figures import Figure, median, middle, middle_ratio, not_measured
 from bench.homes import SOURCE, finish, inputs
-from bench.machine import say
+from bench.machine import report
 from bench.processor import spent
-from bench.sites import BROKERS, S3, Absent, Site, Stand
 from bench.steps import BUSY_MILLISECONDS
 from playhead.bootstrap import open_runtime
 
@@ -36,36 +35,36 @@ _STEPS = {"passthrough": "no work", "busy": f"{BUSY_MILLISECONDS} ms of work"}
 
 
 class _Worked(NamedTuple):
-    """Messages a second, and microseconds of processor time a message by program."""
+    """Messages per second, and microseconds of processor time per message by program."""
 
     rate: float
     cost: dict[str, float]
 
 
-def measure(stand: Stand, *, messages: int, rounds: int) -> list[Figure]:
-    """Work a run of `messages` messages with one worker and with two, by turns, on each broker.
+def measure(testbed: Testbed, *, messages: int, rounds: int) -> list[Figure]:
+    """Process a run of `messages` messages with one worker and with two, interleaved, on each broker.
 
-    Objects are files on tmpfs there, as an S3 server on the same two cores would be most of what is
-    measured. Where each message takes two milliseconds of processor time, a fifth as many are worked.
+    Objects are files on tmpfs, because an S3 server on the same cores would dominate the figure. If each
+    message takes two milliseconds of processor time, the run has a fifth of the messages.
     """
     figures = []
     for broker, name in BROKERS.items():
         try:
             for step in _STEPS:
                 count = messages if step == "passthrough" else messages // 5
-                figures += _one_and_two(stand, broker, step, count, rounds)
-        except Absent as exc:
-            figures.append(absent(f"end to end on {name}", str(exc)))
+                figures += _one_and_two(testbed, broker, step, count, rounds)
+        except ServerMissing as exc:
+            figures.append(not_measured(f"end to end on {name}", str(exc)))
     return figures
 
 
-def _one_and_two(stand: Stand, broker: str, step: str, messages: int, rounds: int) -> list[Figure]:
+def _one_and_two(testbed: Testbed, broker: str, step: str, messages: int, rounds: int) -> list[Figure]:
     worked: dict[int, list[_Worked]] = {1: [], 2: []}
     for n in range(rounds):
         for workers in (1, 2) if n % 2 == 0 else (2, 1):
-            worked[workers].append(_work(stand, broker, step, messages, workers))
+            worked[workers].append(_work(testbed, broker, step, messages, workers))
         one, two = worked[1][-1].rate, worked[2][-1].rate
-        say(f"  {BROKERS[broker]}, {_STEPS[step]} {n + 1}/{rounds}: one {one:,.0f}/s, two {two:,.0f}/s")
+        report(f"  {BROKERS[broker]}, {_STEPS[step]} {n + 1}/{rounds}: one {one:,.0f}/s, two {two:,.0f}/s")
     singles, pairs = ([w.rate for w in worked[k]] for k in (1, 2))
     ratio = middle_ratio(pairs, singles)
     judged = step == "busy"
@@ -82,7 +81,7 @@ def _one_and_two(stand: Stand, broker: str, step: str, messages: int, rounds: in
             median(pairs),
             "/s",
             rounds=pairs,
-            beside=f"one worker: {median(singles):,.0f}/s",
+            baseline=f"one worker: {median(singles):,.0f}/s",
             ratio=ratio,
             target=f"at least {_TARGET_TWO:g} of one" if judged else "",
             passes=ratio >= _TARGET_TWO if judged else None,
@@ -91,18 +90,18 @@ def _one_and_two(stand: Stand, broker: str, step: str, messages: int, rounds: in
     ]
 
 
-def on_s3(stand: Stand, *, messages: int, rounds: int) -> list[Figure]:
-    """One worker on each site as it is deployed: objects on S3, rows in PostgreSQL."""
+def on_s3(testbed: Testbed, *, messages: int, rounds: int) -> list[Figure]:
+    """Measure one worker on each kind of production deployment: objects on S3, rows in PostgreSQL."""
     figures = []
     for broker, name in BROKERS.items():
         called = "S3 and PostgreSQL alone" if broker == "postgres" else f"S3, {name} and PostgreSQL"
         try:
-            worked = [_work(stand, broker, "passthrough", messages, 1, on_s3=True) for _ in range(rounds)]
-        except Absent as exc:
-            figures.append(absent(f"one worker on {called}", str(exc)))
+            worked = [_work(testbed, broker, "passthrough", messages, 1, on_s3=True) for _ in range(rounds)]
+        except ServerMissing as exc:
+            figures.append(not_measured(f"one worker on {called}", str(exc)))
             continue
         rates = [w.rate for w in worked]
-        say(f"  one worker on {called}: " + ", ".join(f"{rate:,.0f}/s" for rate in rates))
+        report(f"  one worker on {called}: " + ", ".join(f"{rate:,.0f}/s" for rate in rates))
         figures.append(
             Figure(
                 f"one worker on {called}",
@@ -116,44 +115,46 @@ def on_s3(stand: Stand, *, messages: int, rounds: int) -> list[Figure]:
 
 
 def _work(
-    stand: Stand, broker: str, step: str, messages: int, workers: int, *, on_s3: bool = False
+    testbed: Testbed, broker: str, step: str, messages: int, workers: int, *, on_s3: bool = False
 ) -> _Worked:
-    with stand.site(broker, store=S3 if on_s3 else None) as site:
-        asyncio.run(_configured(site, step))
-        processes = [_start(site) for _ in range(workers)]
+    with testbed.deployment(broker, store=S3 if on_s3 else None) as deployment:
+        asyncio.run(_configured(deployment, step))
+        processes = [_start(deployment) for _ in range(workers)]
         try:
-            return asyncio.run(_timed(site, processes, messages))
+            return asyncio.run(_timed(deployment, processes, messages))
         finally:
             for process in processes:
                 process.send_signal(signal.SIGCONT)
             finish(processes)
 
 
-async def _configured(site: Site, step: str) -> None:
-    async with open_runtime(site.settings) as rt:
+async def _configured(deployment: Deployment, step: str) -> None:
+    async with open_runtime(deployment.settings) as rt:
         await rt.services.configs.apply(SOURCE.replace("passthrough", step))
 
 
-def _start(site: Site) -> subprocess.Popen[bytes]:
+def _start(deployment: Deployment) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "playhead", "worker"],
-        cwd=site.home,
-        env=site.environment,
+        cwd=deployment.home,
+        env=deployment.environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
 
 
-async def _timed(site: Site, processes: Sequence[subprocess.Popen[bytes]], messages: int) -> _Worked:
-    con = await asyncpg.connect(site.catalog)
+async def _timed(
+    deployment: Deployment, processes: Sequence[subprocess.Popen[bytes]], messages: int
+) -> _Worked:
+    con = await asyncpg.connect(deployment.catalog)
     try:
         await _until_all_listen(con, processes)
         for process in processes:
             process.send_signal(signal.SIGSTOP)
-        execution = await _published(site, messages // 2)
+        execution = await _published(deployment, messages // 2)
         for process in processes:
             process.send_signal(signal.SIGCONT)
-        seen = await _watch(con, site, processes, execution)
+        seen = await _watch(con, deployment, processes, execution)
         completed, first, last = await con.fetchrow(
             "SELECT count(*), min(ended_at), max(ended_at) FROM messages "
             f"WHERE state = {_COMPLETED} AND execution = (SELECT n FROM executions WHERE id = $1)",
@@ -174,9 +175,9 @@ async def _until_all_listen(con: asyncpg.Connection, processes: Sequence[subproc
         await asyncio.sleep(0.05)
 
 
-async def _published(site: Site, count: int) -> UUID:
-    """A run whose inputs are stored and whose messages are in the queue."""
-    async with open_runtime(site.settings) as rt:
+async def _published(deployment: Deployment, count: int) -> UUID:
+    """Start a run, store its inputs and publish its messages. Return its execution id."""
+    async with open_runtime(deployment.settings) as rt:
         execution = (await rt.services.submit.run("bench", inputs(count))).execution_id
         await rt.services.replay.drive(execution)
     return execution
@@ -186,9 +187,12 @@ _Seen = tuple[int, dict[str, float]]
 
 
 async def _watch(
-    con: asyncpg.Connection, site: Site, processes: Sequence[subprocess.Popen[bytes]], execution: UUID
+    con: asyncpg.Connection,
+    deployment: Deployment,
+    processes: Sequence[subprocess.Popen[bytes]],
+    execution: UUID,
 ) -> list[_Seen]:
-    """Look five times a second until the run has ended: messages completed, and seconds by program."""
+    """Record completed messages and seconds by program, five times per second, until the run has ended."""
     seen: list[_Seen] = []
     until = time.monotonic() + _PATIENCE_SECONDS
     while True:
@@ -199,7 +203,7 @@ async def _watch(
         )
         if status != "running":
             return seen
-        seconds = {name: spent(pids) for name, pids in site.programs().items()}
+        seconds = {name: spent(pids) for name, pids in deployment.programs().items()}
         seen.append((completed, {"playhead": spent(p.pid for p in processes), **seconds}))
         if time.monotonic() > until or any(p.poll() is not None for p in processes):
             raise RuntimeError(f"the workers stopped at {completed} messages")
@@ -207,7 +211,7 @@ async def _watch(
 
 
 def _between(seen: Sequence[_Seen]) -> dict[str, float]:
-    """Microseconds of processor time a message, by program, while all was going on."""
+    """Return microseconds of processor time per message by program, between the first and last reading."""
     begun = [s for s in seen if s[0]]
     with suppress(IndexError, ZeroDivisionError):
         (first, before), (last, after) = begun[0], begun[-1]

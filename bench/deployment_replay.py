@@ -1,4 +1,4 @@
-"""Replay rate on each broker, rows in PostgreSQL: beside what the broker takes from whoever is fastest."""
+"""Replay rate on each broker, with rows in PostgreSQL. Baseline: the fastest bare client of that broker."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from pathlib import Path
 from uuid import UUID
 
 from bench import bare_nats, bare_rabbitmq
-from bench.figures import Figure, absent, median, middle, middle_ratio
+from bench.deployments import BROKERS, Deployment, ServerMissing, Testbed
+from bench.figures import Figure, median, middle, middle_ratio, not_measured
 from bench.homes import ROUTE, SOURCE, STAGE, lay_out, paths
-from bench.machine import say, scratch
+from bench.machine import report, scratch
 from bench.processor import Spending
-from bench.sites import BROKERS, Absent, Site, Stand
 from playhead.bootstrap import open_runtime
 from playhead.envelope import Dispatch, Headers
 from playhead.ids import mint, text, uuid7
 from playhead.services.replay import ReplayRequest
 
 _TARGETS = {"nats": 0.5, "rabbitmq": 0.9}
-_BESIDE = {"nats": "pre-built frames", "rabbitmq": "the bare client's best"}
+_BASELINE = {"nats": "pre-built frames", "rabbitmq": "the bare client's best"}
 
 
-def measure(stand: Stand, memory: Path | None, *, objects: int, rounds: int) -> list[Figure]:
-    """Replay `objects` objects on each broker, and pour as many messages into it, by turns.
+def measure(testbed: Testbed, memory: Path | None, *, objects: int, rounds: int) -> list[Figure]:
+    """Replay `objects` objects on each broker and publish as many bare messages, in interleaved rounds.
 
-    The objects are files: what S3 gives is a figure of its own (`listing`).
+    The objects are files. The part `listing` measures S3.
     """
     ours: dict[str, list[float]] = {name: [] for name in BROKERS}
     bare: dict[str, list[float]] = {name: [] for name in BROKERS}
@@ -35,27 +35,31 @@ def measure(stand: Stand, memory: Path | None, *, objects: int, rounds: int) -> 
     missing: dict[str, str] = {}
     with scratch(memory) as folder:
         execution = lay_out(folder / "objects", objects)
-        calls = _calls(execution, objects)
+        dispatches = _dispatches(execution, objects)
         for n in range(rounds):
             for broker in BROKERS:
                 if broker in missing:
                     continue
                 try:
-                    rate, ways[broker] = _bare(stand, broker, calls)
+                    rate, ways[broker] = _bare(testbed, broker, dispatches)
                     if broker == "nats":
-                        library.append(bare_nats.library_rate(stand.server("nats").url, "library", calls))
-                    with stand.site(broker, store=folder / "objects") as site:
-                        rate_of_ours, cost = asyncio.run(_replay(site, execution, objects))
-                except Absent as exc:
+                        library.append(
+                            bare_nats.library_rate(testbed.server("nats").url, "library", dispatches)
+                        )
+                    with testbed.deployment(broker, store=folder / "objects") as deployment:
+                        rate_of_ours, cost = asyncio.run(_replay(deployment, execution, objects))
+                except ServerMissing as exc:
                     missing[broker] = str(exc)
                     continue
                 bare[broker].append(rate)
                 ours[broker].append(rate_of_ours)
                 costs[broker].append(cost)
-                beside = f", {_BESIDE[broker]} {rate:,.0f}/s ({ways[broker]})" if broker in _BESIDE else ""
-                say(f"  replay on {BROKERS[broker]} {n + 1}/{rounds}: {rate_of_ours:,.0f}/s{beside}")
+                baseline = (
+                    f", {_BASELINE[broker]} {rate:,.0f}/s ({ways[broker]})" if broker in _BASELINE else ""
+                )
+                report(f"  replay on {BROKERS[broker]} {n + 1}/{rounds}: {rate_of_ours:,.0f}/s{baseline}")
     figures = [
-        absent(f"replay of {objects:,} on {BROKERS[broker]} and PostgreSQL", missing[broker])
+        not_measured(f"replay of {objects:,} on {BROKERS[broker]} and PostgreSQL", missing[broker])
         if broker in missing
         else _figure(broker, objects, ours[broker], bare[broker], ways[broker], middle(costs[broker]))
         for broker in BROKERS
@@ -79,30 +83,30 @@ def _figure(
         median(ours),
         "/s",
         rounds=ours,
-        beside=f"{_BESIDE[broker]}: {median(bare):,.0f}/s ({way})",
+        baseline=f"{_BASELINE[broker]}: {median(bare):,.0f}/s ({way})",
         ratio=ratio,
-        target=f"at least {_TARGETS[broker]:g} of {_BESIDE[broker]}",
+        target=f"at least {_TARGETS[broker]:g} of {_BASELINE[broker]}",
         passes=ratio >= _TARGETS[broker],
         cost=cost,
     )
 
 
-def _bare(stand: Stand, broker: str, calls: list[Dispatch]) -> tuple[float, str]:
-    """The rate of who is fastest, and who that was."""
+def _bare(testbed: Testbed, broker: str, dispatches: list[Dispatch]) -> tuple[float, str]:
+    """Return the rate of the fastest bare client, and its description."""
     if broker == "nats":
-        server = stand.server("nats")
-        found = bare_nats.rates(server.port, server.url, "bare", calls)
+        server = testbed.server("nats")
+        found = bare_nats.rates(server.port, server.url, "bare", dispatches)
         window = max(found, key=lambda window: found[window])
         return found[window], f"{window:,} in flight"
     if broker == "rabbitmq":
-        by_way = bare_rabbitmq.rates(stand.server("rabbitmq").url, "bare", calls)
+        by_way = bare_rabbitmq.rates(testbed.server("rabbitmq").url, "bare", dispatches)
         way = max(by_way, key=lambda way: by_way[way])
         return by_way[way], way
     return 0.0, ""
 
 
-def _calls(execution: UUID, count: int) -> list[Dispatch]:
-    """What a replay of the stage publishes."""
+def _dispatches(execution: UUID, count: int) -> list[Dispatch]:
+    """Return the messages that a replay of the stage publishes."""
     headers = Headers(f"bench.{ROUTE}", uuid7(), "bench", 1, ROUTE, uuid7())
     ids = map(text, mint(count))
     return [
@@ -111,11 +115,11 @@ def _calls(execution: UUID, count: int) -> list[Dispatch]:
     ]
 
 
-async def _replay(site: Site, execution: UUID, objects: int) -> tuple[float, dict[str, float]]:
-    """Objects a second from the request to the answer, and microseconds of processor time an object."""
-    async with open_runtime(site.settings, kind="replay") as rt:
+async def _replay(deployment: Deployment, execution: UUID, objects: int) -> tuple[float, dict[str, float]]:
+    """Return objects per second from request to answer, and microseconds of processor time per object."""
+    async with open_runtime(deployment.settings, kind="replay") as rt:
         await rt.services.configs.apply(SOURCE)
-        spending = Spending(site.programs)
+        spending = Spending(deployment.programs)
         began = time.perf_counter()
         done = await rt.services.replay.execute(ReplayRequest(execution, STAGE, None, ROUTE))
         took = time.perf_counter() - began

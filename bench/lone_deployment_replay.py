@@ -1,8 +1,8 @@
-"""Replay one stage of a site in a process that does nothing else: `site_million` reads what it prints.
+"""Replay one stage of a deployment in a separate process and print the result for `bench.deployment_million`.
 
-    python -m bench.lone_site_replay EXECUTION OBJECTS
+    python -m bench.lone_deployment_replay EXECUTION OBJECTS
 
-The site is that of the environment. Two lines come: when the request was made, and how it went.
+The environment names the deployment. Prints two lines of JSON: the time of the request, and the result.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ async def _replay(execution: UUID, objects: int) -> None:
         took, cpu = time.perf_counter() - before, time.process_time() - cpu
     if done.objects_published != objects:
         raise RuntimeError(f"{done.objects_published} of {objects} objects were published: {done.errors}")
-    told = {"rate": objects / took, "peak_bytes": peak_bytes(), "cpu_seconds": cpu}
-    print(json.dumps(told), flush=True)
+    result = {"rate": objects / took, "peak_bytes": peak_bytes(), "cpu_seconds": cpu}
+    print(json.dumps(result), flush=True)
 
 
 def main() -> None:
