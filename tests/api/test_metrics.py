@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -21,7 +20,6 @@ from playhead.services.metrics import MetricsService
 if TYPE_CHECKING:
     from tests.api.conftest import Playhead
 
-PAGE = Path(__file__).parents[2] / "docs" / "howto" / "operating.md"
 AWAY = {"store": store_unavailable, "broker": broker_unavailable, "catalog": catalog_unavailable}
 
 
@@ -60,16 +58,6 @@ async def test_it_prints_every_metric_that_is_declared_and_no_other_of_ours(play
     for metric in METRICS:
         labels = {label for s in ours[metric.name.removesuffix("_total")].samples for label in s.labels}
         assert labels - {"le"} == set(metric.labels), metric.name
-
-
-async def test_the_page_for_operators_has_every_metric_with_its_labels_and_meaning():
-    lines = [
-        line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `playhead_")
-    ]
-    assert lines == [
-        f"| `{m.name}` | {m.kind} | {', '.join(f'`{label}`' for label in m.labels)} | {m.help} |"
-        for m in METRICS
-    ]
 
 
 async def test_openmetrics_is_given_to_who_asks_for_it(playhead: Playhead):

@@ -32,7 +32,7 @@ def rows(text: str) -> list[list[str]]:
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_says_what_the_code_does(page):
     there, wanted = written(page)
-    assert there == wanted, f"docs/reference/{page} is not what the code says: run `make reference`"
+    assert there == wanted, f"docs/{page} is not what the code says: run `make reference`"
 
 
 def test_a_page_that_lacks_a_mark_or_has_one_too_many_is_not_written():

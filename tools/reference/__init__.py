@@ -1,10 +1,10 @@
-"""The reference pages: what stands in them between two marks is written from the code.
+"""Generator of the reference pages: it writes the text between these marks from the code.
 
     <!-- from the code: NAME -->
     …
     <!-- end -->
 
-`make reference` writes all of them; a test says so where one differs. What stands outside the marks is
+`make reference` writes all pages. A test fails if a page differs from the code. The text outside the marks is
 written by hand.
 """
 
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
-FOLDER: Final = ROOT / "docs" / "reference"
+DOCS: Final = ROOT / "docs"
+FOLDER: Final = DOCS / "reference"
 
 _MARKED: Final = re.compile(r"(<!-- from the code: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -24,28 +25,28 @@ Parts = Mapping[str, Callable[[], str]]
 
 
 class MarksDiffer(Exception):
-    """A page lacks a mark that the generator writes to, or has one that it does not know."""
+    """A page lacks a mark that the generator writes, or has a mark that the generator does not know."""
 
 
 def filled(page: str, text: str, parts: Parts) -> str:
-    """A page with what stands between its marks written anew.
+    """Return the text of a page with a new text between each pair of marks.
 
     Args:
-        page: its name, for a reader.
-        text: as it is.
-        parts: what to write, by mark; each is asked once.
+        page: the name of the page, for the error.
+        text: the current text.
+        parts: functions that return the new text, by mark. Each is called once.
 
     Raises:
-        MarksDiffer: with the name of the page, and of the marks.
+        MarksDiffer: the marks of the page are not the names of `parts`.
     """
-    there = [found[2] for found in _MARKED.finditer(text)]
-    if sorted(there) != sorted(parts):
-        raise MarksDiffer(f"{page} has the marks {sorted(there)}; the generator writes {sorted(parts)}")
+    marks = [found[2] for found in _MARKED.finditer(text)]
+    if sorted(marks) != sorted(parts):
+        raise MarksDiffer(f"{page} has the marks {sorted(marks)}; the generator writes {sorted(parts)}")
     return _MARKED.sub(lambda found: f"{found[1]}\n{parts[found[2]]().strip()}\n\n{found[3]}", text)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table in markdown. Cells hold markdown; line breaks and bars are made harmless."""
+    """Return a table in Markdown. Cells contain Markdown; their line breaks and bars are escaped."""
     lines = [head, ["---"] * len(head), *([_cell(cell) for cell in row] for row in rows)]
     return re.sub(r"\|  (?=\|)", "| ", "\n".join(f"| {' | '.join(line)} |" for line in lines))
 
@@ -56,5 +57,5 @@ def _cell(value: object) -> str:
 
 
 def code(text: object) -> str:
-    """A piece of code within a line."""
+    """Format a value as inline code."""
     return f"`{text}`"

@@ -1,4 +1,4 @@
-"""Write the reference pages: `python -m tools.reference`."""
+"""Write the generated parts of the pages: `python -m tools.reference`."""
 
 from __future__ import annotations
 
@@ -6,30 +6,44 @@ import sys
 from collections.abc import Mapping
 from typing import Final
 
-from tools.reference import FOLDER, Parts, adapters, api, cli, configs, errors, filled, settings
+from tools.reference import (
+    DOCS,
+    Parts,
+    adapters,
+    api,
+    cli,
+    configs,
+    errors,
+    events,
+    filled,
+    metrics,
+    settings,
+)
 
 PAGES: Final[Mapping[str, Parts]] = {
-    "adapters.md": adapters.PARTS,
-    "api.md": api.PARTS,
-    "cli.md": cli.PARTS,
-    "configs.md": configs.PARTS,
-    "errors.md": errors.PARTS,
-    "settings.md": settings.PARTS,
+    "howto/operating.md": metrics.PARTS,
+    "reference/adapters.md": adapters.PARTS,
+    "reference/api.md": api.PARTS,
+    "reference/cli.md": cli.PARTS,
+    "reference/configs.md": configs.PARTS,
+    "reference/errors.md": errors.PARTS,
+    "reference/events.md": events.PARTS,
+    "reference/settings.md": settings.PARTS,
 }
 
 
 def written(page: str) -> tuple[str, str]:
-    """A page as it is, and as the code wants it."""
-    text = (FOLDER / page).read_text(encoding="utf-8")
+    """Return the current text of a page, and the text that the generator would write."""
+    text = (DOCS / page).read_text(encoding="utf-8")
     return text, filled(page, text, PAGES[page])
 
 
 def main() -> None:
     for page in PAGES:
-        is_, wanted = written(page)
-        if is_ != wanted:
-            (FOLDER / page).write_text(wanted, encoding="utf-8")
-            sys.stdout.write(f"docs/reference/{page}\n")
+        current, wanted = written(page)
+        if current != wanted:
+            (DOCS / page).write_text(wanted, encoding="utf-8")
+            sys.stdout.write(f"docs/{page}\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`api.md`: every operation of the HTTP API, from the description that the server serves."""
+"""Generate `api.md`: every operation of the HTTP API, from its OpenAPI description."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ JSON: Final = "application/json"
 _MULTIPART: Final = "multipart/form-data"
 _YAML: Final = "application/yaml"
 EVENTS: Final = "text/event-stream"
-#: Errors that every operation may answer with; the page says so once.
+#: Errors that every operation may return. The page lists them once.
 OF_ALL: Final = frozenset({"internal", "catalog_unavailable"})
 
-#: What a parameter or a field is in an example; `$NAME` is set at the top of the page.
+#: Values of parameters and fields in the examples. The page sets `$NAME` at its top.
 _VALUES: Final[Mapping[str, str]] = {
     "execution_id": "$EXECUTION",
     "from_execution_id": "$EXECUTION",
@@ -43,13 +43,13 @@ _VALUES: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """What an operation's example has beyond what is required.
+    """How the example of an operation differs from the default example with all required values.
 
     Attributes:
-        values: instead of those of `_VALUES`.
-        query: optional parameters that are given all the same.
-        body: of a JSON body, instead of its required fields.
-        status: that it ends with, where that is no success.
+        values: replace those of `_VALUES`.
+        query: optional query parameters to add.
+        body: the JSON body, instead of one with the required fields.
+        status: the status of the answer if it is an error.
     """
 
     values: Mapping[str, str] = field(default_factory=dict)
@@ -77,7 +77,7 @@ _EXAMPLES: Final[Mapping[str, Example]] = {
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation, as the description has it."""
+    """One operation of the OpenAPI description."""
 
     method: str
     path: str
@@ -102,16 +102,16 @@ class Operation:
 
     @property
     def streams(self) -> bool:
-        """Whether it answers with events, for as long as there are any."""
+        """Whether the answer is a stream of events."""
         return any(EVENTS in answer.get("content", {}) for answer in self.spec["responses"].values())
 
 
 @cache
 def description() -> Mapping[str, Any]:
-    """What a server serves at `/openapi.json`."""
+    """Return the OpenAPI description that a server serves at `/openapi.json`."""
     settings = Settings()
     app = create_app(
-        cast(Services, None),  # nothing is asked of it
+        cast(Services, None),  # the description needs no service
         version=__version__,
         hosts=Hosts(loopback=True),
         max_body_bytes=settings.max_body_bytes,
@@ -179,11 +179,11 @@ def _parameters(operation: Operation) -> str:
         )
         for parameter in operation.spec.get("parameters", ())
     ]
-    return table(("parameter", "in", "type", "default", "what it is"), rows) if rows else ""
+    return table(("parameter", "in", "type", "default", "meaning"), rows) if rows else ""
 
 
 def _shown(schema: Mapping[str, Any]) -> str:
-    """A parameter's type. That it may be left out is told by its default."""
+    """Return the type of a parameter without `or null`, because the default shows that it is optional."""
     return kind(schema, _link).removesuffix(" or null")
 
 
@@ -201,7 +201,7 @@ def _fields(schema: Mapping[str, Any]) -> str:
         (code(name), kind(one, _link), default(one, required=name in required), one.get("description"))
         for name, one in schema["properties"].items()
     ]
-    return table(("field", "type", "default", "what it is"), rows)
+    return table(("field", "type", "default", "meaning"), rows)
 
 
 def _answers(operation: Operation) -> str:
@@ -212,27 +212,27 @@ def _answers(operation: Operation) -> str:
         if codes:
             bad.append(f"{status} {', '.join(map(code, codes))}")
         elif int(status) < 300:
-            said = " or ".join(_answer(media, body) for media, body in answer.get("content", {}).items())
-            told = "" if about == "Successful Response" else about
-            good.append(": ".join(filter(None, (" ".join(filter(None, (status, said))), told))))
+            content = " or ".join(_answer(media, body) for media, body in answer.get("content", {}).items())
+            meaning = "" if about == "Successful Response" else about
+            good.append(": ".join(filter(None, (" ".join(filter(None, (status, content))), meaning))))
     return "\n".join(
-        [*(f"- Answers {one}" for one in good), *([f"- Errors: {'; '.join(bad)}"] if bad else [])]
+        [*(f"- Returns {one}" for one in good), *([f"- Errors: {'; '.join(bad)}"] if bad else [])]
     )
 
 
 def _answer(media: str, body: Mapping[str, Any]) -> str:
     schema = body.get("schema", {})
-    said = kind(schema, _link) if schema else ""
-    return (
-        said if media == JSON and said else f"{code(media)}{f': {said}' if said and name_of(schema) else ''}"
-    )
+    content = kind(schema, _link) if schema else ""
+    if media == JSON and content:
+        return content
+    return code(media) + (f": {content}" if content and name_of(schema) else "")
 
 
 # -- its example -----------------------------------------------------------------------------------
 
 
 def example(operation: Operation) -> str:
-    """A call of it with curl."""
+    """Return a curl command that calls the operation."""
     given = operation.example
     values = {**_VALUES, **given.values}
     path = re.sub(r"\{(\w+)[^}]*\}", lambda found: _value(found[1], values), operation.path)
@@ -267,7 +267,7 @@ def _sent(operation: Operation, values: Mapping[str, str]) -> str:
         schema = _schemas()[name]
     fields = ", ".join(f'"{name}": "{_value(name, values)}"' for name in schema.get("required", ()))
     body = operation.example.body or f"{{{fields}}}"
-    # What the shell is to fill in stands outside of the quotes.
+    # The shell expands variables only outside the single quotes.
     quoted = re.sub(r"([$][A-Z]+)", r"'\1'", body)
     return f"-H 'Content-Type: {JSON}' \\\n  -d '{quoted}'"
 

@@ -1,4 +1,4 @@
-"""`cli.md`: every command, from the program itself."""
+"""Generate `cli.md`: every command, from the command-line program."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tools.reference.errors import exit_codes
 
 
 def commands() -> Iterator[tuple[str, Command, Any]]:
-    """Every command in the order of the help: its words, what was declared, and what click knows of it."""
+    """Yield each command in the order of the help: its name, its declaration, and its click command."""
     program: Any = typer.main.get_command(build())
     for entry in COMMANDS:
         yield entry.name, entry, program.commands[entry.name]
@@ -28,7 +28,7 @@ def _context(program: Any, words: str) -> Any:
 
 
 def _parameters(program: Any, words: str, leave_out: frozenset[str] = frozenset()) -> list[tuple[str, str]]:
-    """Arguments and flags as the help shows them, with defaults and bounds."""
+    """Return arguments and flags with the texts of the help, including defaults and bounds."""
     ctx = _context(program, words)
     records = [
         (parameter, parameter.get_help_record(ctx))
@@ -44,7 +44,7 @@ def _parameters(program: Any, words: str, leave_out: frozenset[str] = frozenset(
 
 def _everywhere() -> str:
     program: Any = typer.main.get_command(build())
-    return table(("flag", "what it is"), _parameters(program, ""))
+    return table(("flag", "meaning"), _parameters(program, ""))
 
 
 def _commands() -> str:
@@ -59,8 +59,8 @@ def _section(words: str, entry: Command, known: Any) -> str:
         f"### playhead {words}",
         (known.help or "").strip(),
         f"{code(' '.join(usage.split()))}",
-        table(("argument or flag", "what it is"), own) if own else "",
-        f"Not on a server: {entry.only_here}." if entry.only_here else "",
+        table(("argument or flag", "meaning"), own) if own else "",
+        f"Not available with `--server`: {entry.only_here}." if entry.only_here else "",
         f"```sh\n{entry.example}\n```",
     ]
     return "\n\n".join(piece for piece in pieces if piece)

@@ -1,4 +1,4 @@
-"""`configs.md`: every key of a config and every code of a fault."""
+"""Generate `configs.md`: every key of a config, and every diagnostic code."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from tools.reference import Parts, code, table
 def _keys() -> str:
     sections = []
     for place, keys in declared.TABLES:
-        heading = f"### `{place}`" if place else "### At the top"
+        heading = f"### `{place}`" if place else "### Top level"
         if place.endswith("<route>.error_handling"):
-            sections.append(
-                f"{heading}\n\nAs [`error_handling`](#error_handling) of the config, laid over that."
-            )
+            same = "The same keys as in [`error_handling`](#error_handling) of the config, as overrides."
+            sections.append(f"{heading}\n\n{same}")
             continue
         rows = [(code(key.name), _kind(key), _default(key), key.about) for key in keys]
-        sections.append(f"{heading}\n\n{table(('key', 'type', 'default', 'what it is'), rows)}")
+        sections.append(f"{heading}\n\n{table(('key', 'type', 'default', 'meaning'), rows)}")
     return "\n\n".join(sections)
 
 
@@ -42,7 +41,7 @@ def _default(key: declared.Key) -> str:
 
 
 def _faults() -> str:
-    return table(("code", "what is wrong"), CODES.items())
+    return table(("code", "meaning"), CODES.items())
 
 
 PARTS: Final[Parts] = {"keys": _keys, "faults": _faults}

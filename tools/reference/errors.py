@@ -1,4 +1,4 @@
-"""`errors.md`: every code, whoever says it."""
+"""Generate `errors.md`: every error code and exit code."""
 
 from __future__ import annotations
 

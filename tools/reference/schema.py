@@ -1,4 +1,4 @@
-"""JSON schemas in words."""
+"""Describe JSON schemas in words."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _FORMATS = {"uuid": "UUID", "date-time": "time", "binary": "file", "path": "path
 
 
 def name_of(schema: Mapping[str, Any]) -> str | None:
-    """The name of the schema that this one refers to."""
+    """Return the name of the schema that `$ref` points to, or None."""
     reference = schema.get("$ref")
     return reference.rpartition("/")[2] if reference else None
 
 
 def kind(schema: Mapping[str, Any], link: Link = lambda name: name) -> str:
-    """A type, with its bounds.
+    """Describe a type and its bounds.
 
     Args:
-        link: from the name of another schema to what stands for it.
+        link: returns the text for a reference to another schema, by its name.
     """
     if name := name_of(schema):
         return link(name)
@@ -78,7 +78,7 @@ def _number(value: float) -> str:
 
 
 def default(schema: Mapping[str, Any], *, required: bool) -> str:
-    """What holds where a value is not given."""
+    """Return the default value as text, or `required`."""
     if required:
         return "required"
     value = schema.get("default")

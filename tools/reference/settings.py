@@ -1,4 +1,4 @@
-"""`settings.md`: every setting, from the model that reads them."""
+"""Generate `settings.md`: every setting, from the settings model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PAGES: Final = {
     "amqp://…": "rabbitmq.md",
     "postgresql://…": "postgresql.md",
 }
-#: What has more to say of a setting.
+#: Pages with more about a setting.
 _MORE: Final = {
     "adapters": "own-adapter.md",
     "allowed_hosts": "security.md",
@@ -55,7 +55,7 @@ def _kind(name: str, schema: dict[str, Any]) -> str:
 def _settings() -> str:
     schemas = Settings.model_json_schema()["properties"]
     rows = [_row(name, schema) for name, schema in schemas.items() if name not in FOR_TESTS]
-    return table(("variable", "default", "type", "what it is"), rows)
+    return table(("variable", "default", "type", "meaning"), rows)
 
 
 PARTS: Final[Parts] = {"settings": _settings}
