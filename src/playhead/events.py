@@ -7,6 +7,7 @@ import logging
 from typing import Any, NamedTuple
 
 from playhead.ids import moment
+from playhead.terminal import is_visible, visible, visible_json
 
 LOG = logging.getLogger("playhead")
 
@@ -223,7 +224,7 @@ class JsonFormatter(logging.Formatter):
         fields |= getattr(record, "fields", {})
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(fields, default=str, ensure_ascii=False)
+        return visible_json(json.dumps(fields, default=str, ensure_ascii=False))
 
 
 class TextFormatter(logging.Formatter):
@@ -233,14 +234,20 @@ class TextFormatter(logging.Formatter):
         line = f"{moment(record.created)} {record.levelname.lower():7} {told(record)}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
+    def formatException(self, ei: Any) -> str:
+        """Return the traceback; the text of an error may hold anything."""
+        return visible(super().formatException(ei), keep="\n")
+
 
 def told(record: logging.LogRecord) -> str:
     """The message of a record, and its fields as `name=value`, on one line."""
     fields: dict[str, Any] = getattr(record, "fields", {})
-    return record.getMessage() + "".join(f" {k}={_flat(v)}" for k, v in fields.items() if v is not None)
+    return visible(record.getMessage()) + "".join(
+        f" {k}={_flat(v)}" for k, v in fields.items() if v is not None
+    )
 
 
 def _flat(value: Any) -> str:
-    """What an adapter says may have lines; they would look like lines of the log."""
-    said = str(value)
-    return said if said.isprintable() else json.dumps(said, ensure_ascii=False)
+    """The text of a field, on one line: as a JSON string if it has line ends or other hidden characters."""
+    text = str(value)
+    return text if is_visible(text) else visible_json(json.dumps(text, ensure_ascii=False))

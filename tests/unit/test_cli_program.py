@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import typer
 
-from playhead import Context, Item, errors, ids
+from playhead import Context, Item, errors, events, ids
 from playhead.adapters.sqlite_search import SqliteSearch, SqliteSearchConfig
-from playhead.cli import exits, output
+from playhead.cli import exits, logs, output
 from playhead.cli.app import COMMANDS, GROUPS, build, run_program
 from playhead.cli.command import Command, add
 from playhead.cli.session import Session
@@ -249,6 +249,50 @@ def test_what_could_steer_a_terminal_is_shown_and_not_sent(capsys):
     assert "\x9b" not in out
     assert r"red \x1b[31mtext\x07" in out
     assert "two lines" in out
+
+
+HIDDEN = "a\x9b31mb\u202ec\u200bd\x7fe\U000e0041f\u2028g"
+
+
+def test_control_and_bidirectional_characters_are_escaped_in_json_and_keep_their_value(capsys):
+    output.emit({"name": HIDDEN})
+    out = capsys.readouterr().out
+    assert all(character.isprintable() or character == "\n" for character in out)
+    assert json.loads(out) == {"name": HIDDEN}
+
+
+def test_bidirectional_and_zero_width_characters_are_escaped_in_text(capsys):
+    output.line(HIDDEN)
+    output.note(HIDDEN)
+    out, err = capsys.readouterr()
+    assert out == err == r"a\x9b31mb\u202ec\u200bd\x7fe\U000e0041f\u2028g" + "\n"
+
+
+def test_letters_of_all_scripts_are_not_escaped(capsys):
+    text = "Überblick, café, 日本語, العربية, a\u3000b"
+    output.line(text)
+    output.emit([text])
+    assert capsys.readouterr().out.count(text) == 2
+
+
+def test_a_line_end_in_a_name_does_not_forge_a_line(capsys):
+    output.line("in   page.md\n 0  forged")
+    output.note("first\nError (internal): forged")
+    out, err = capsys.readouterr()
+    assert out == "in   page.md\\n 0  forged\n"
+    assert err == "first\n  Error (internal): forged\n"
+
+
+@pytest.mark.parametrize("formatter", [events.TextFormatter(), events.JsonFormatter(), logs.Text()])
+def test_hidden_characters_are_escaped_in_log_lines(formatter: logging.Formatter):
+    try:
+        raise ValueError(HIDDEN)
+    except ValueError as exc:
+        found = (type(exc), exc, exc.__traceback__)
+    record = logging.LogRecord("x", logging.ERROR, "x.py", 1, HIDDEN, None, found)
+    record.fields = {"error": HIDDEN}
+    text = formatter.format(record)
+    assert all(character.isprintable() or character == "\n" for character in text)
 
 
 def test_columns_are_aligned_and_nothing_is_cut(capsys):

@@ -69,7 +69,7 @@ def _describe(info: AdapterInfo) -> None:
     output.line(f"{info.type} (version {info.version}, from {info.origin})")
     if info.description:
         output.line()
-        output.line(info.description.strip())
+        output.block(info.description.strip())
     output.line()
     schema = info.config or {}
     fields: dict[str, Any] = schema.get("properties", {})

@@ -106,7 +106,7 @@ async def show(
     state = "active" if found.active else "not active"
     applied = f"applied {output.when(found.created_at)}"
     output.note(f"{found.name} version {found.version}, {state}, {applied}, {found.hash}")
-    output.line(found.source.rstrip("\n"))
+    output.block(found.source.rstrip("\n"))
 
 
 @command("deactivate", example="playhead config deactivate docs")

@@ -85,7 +85,7 @@ async def show(
     output.line(f"  attempts   {letter.attempts}, the last failed {output.when(letter.failed_at)}")
     if letter.traceback:
         output.line()
-        output.line(letter.traceback.rstrip())
+        output.block(letter.traceback.rstrip())
     suggest(s, [f"playhead cat {letter.input_key}", f"playhead dead-letters resend {identity}"])
 
 

@@ -218,6 +218,6 @@ async def next_steps(site: Site, e: Execution, stages: Sequence[StageSummary]) -
 def suggest(s: Session, steps: Sequence[str]) -> None:
     """Write commands to try next for people, as they can be pasted."""
     if steps:
-        output.line("\nNext:")
+        output.block("\nNext:")
         for step in steps:
             output.line(f"  {s.again(step)}")

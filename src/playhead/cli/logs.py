@@ -12,27 +12,29 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from playhead import events
-from playhead.cli.output import clean
+from playhead.terminal import visible
 
 if TYPE_CHECKING:
     from playhead.settings import Settings
 
 
-class _Text(logging.Formatter):
+class Text(events.TextFormatter):
+    """One line of a command's log: level, event and fields."""
+
     def format(self, record: logging.LogRecord) -> str:
-        line = clean(f"{record.levelname.lower()}: {events.told(record)}")
+        line = f"{record.levelname.lower()}: {events.told(record)}"
         if not record.exc_info or record.exc_info[1] is None:
             return line
         if logging.getLogger().isEnabledFor(logging.DEBUG):
             return f"{line}\n{self.formatException(record.exc_info)}"
         # A traceback is for those who ask for it.
-        return line + clean(f": {type(record.exc_info[1]).__name__}: {record.exc_info[1]}")
+        return line + visible(f": {type(record.exc_info[1]).__name__}: {record.exc_info[1]}")
 
 
 def set_up(settings: Settings) -> None:
     """Send log lines to stderr as the settings say."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(events.JsonFormatter() if settings.log_format == "json" else _Text())
+    handler.setFormatter(events.JsonFormatter() if settings.log_format == "json" else Text())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     level = logging.getLevelName(str(settings.log_level).upper())

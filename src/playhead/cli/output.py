@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
+
+from playhead.terminal import visible, visible_json
 
 if TYPE_CHECKING:
     from playhead.model import Page
@@ -17,8 +18,6 @@ T = TypeVar("T")
 
 MAX_PAGE: Final = 1000
 """Items that a service gives at once; longer lists are put together here."""
-
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def set_up_streams() -> None:
@@ -42,7 +41,7 @@ def plain(value: object) -> Any:
 
 def emit(value: object) -> None:
     """Write one JSON document to stdout."""
-    sys.stdout.write(json.dumps(value, default=plain, ensure_ascii=False, indent=2) + "\n")
+    sys.stdout.write(visible_json(json.dumps(value, default=plain, ensure_ascii=False, indent=2)) + "\n")
 
 
 def emit_list(items: Sequence[object], next_cursor: str | None = None) -> None:
@@ -50,19 +49,19 @@ def emit_list(items: Sequence[object], next_cursor: str | None = None) -> None:
     emit({"items": items, "next_cursor": next_cursor})
 
 
-def clean(text: object) -> str:
-    """Text for a terminal: whatever could steer it is shown, not sent."""
-    return _CONTROL.sub(lambda m: repr(m.group())[1:-1], str(text))
-
-
 def line(text: str = "") -> None:
-    """Write a line for people to stdout."""
-    sys.stdout.write(clean(text) + "\n")
+    """Write one line for people to stdout. A line end in the text becomes an escape."""
+    sys.stdout.write(visible(text) + "\n")
+
+
+def block(text: str) -> None:
+    """Write a text of several lines for people to stdout."""
+    sys.stdout.write(visible(text, keep="\n\t") + "\n")
 
 
 def note(text: str) -> None:
-    """Write a line about the command itself to stderr, with `--json` too."""
-    sys.stderr.write(clean(text) + "\n")
+    """Write a message about the command itself to stderr, with `--json` too. Further lines are indented."""
+    sys.stderr.write(visible(text, keep="\n").replace("\n", "\n  ") + "\n")
     sys.stderr.flush()
 
 
@@ -81,7 +80,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 def _cell(value: object) -> str:
     """One line of text, whatever the value."""
-    return "-" if value is None or value == "" else " ".join(clean(value).split())
+    return "-" if value is None or value == "" else visible(" ".join(str(value).split()))
 
 
 async def gather(

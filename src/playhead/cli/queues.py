@@ -12,6 +12,7 @@ from playhead.cli import complete, exits, output
 from playhead.cli.command import Cursor, Limit, command
 from playhead.cli.session import Session, Usage
 from playhead.errors import PlayheadError
+from playhead.terminal import visible_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,7 +106,7 @@ def _show(s: Session, queue: str, messages: Sequence[Message]) -> None:
         output.emit_list(messages)
         return
     for message in messages:
-        output.line(json.dumps(dict(message.payload), ensure_ascii=False))
+        output.line(visible_json(json.dumps(dict(message.payload), ensure_ascii=False)))
         for name, value in message.headers.items():
             output.line(f"  {name}: {value}")
     if not messages:
