@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from types import MappingProxyType
 
 import pytest
 
 from tests.acceptance.processes import Site, open_site
+from tests.acceptance.shells import ANY_SHELL, Folder, asking
 
 pytestmark = pytest.mark.slow
 
-NOTHING: Mapping[str, str] = MappingProxyType({})
-ANY_SHELL = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
-"""Lets the shell be named; else it is the one that typer finds above it."""
-BIN = Path(sys.executable).parent
 HEAVY = ("fastapi", "pydantic", "rich", "httpx", "asyncio", "yaml", "asyncpg", "playhead.settings")
 WORDS = """\
 version: "1.0"
@@ -44,66 +38,6 @@ from playhead import adapter
 def shout(item):
     return ""
 """
-
-
-def asking(shell: str, line: str) -> dict[str, str]:
-    """The variables by which a shell asks what a line may become."""
-    words = line.split(" ")
-    return {
-        "_PLAYHEAD_COMPLETE": f"complete_{shell}",
-        "COMP_WORDS": "\n".join(words),
-        "COMP_CWORD": str(len(words) - 1),
-        "_TYPER_COMPLETE_ARGS": line,
-        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
-    }
-
-
-class Folder:
-    """A folder in which something ran, and shells in it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PLAYHEAD_", "_TYPER"))}
-        self.env = {**inherited, "PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(folder)}
-
-    def run(self, *command: str, code: int | None = 0, env: Mapping[str, str] = NOTHING) -> str:
-        done = subprocess.run(
-            command,
-            cwd=self.path,
-            env={**self.env, **env},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert code is None or done.returncode == code, done.stdout + done.stderr
-        self.err = done.stderr
-        return done.stdout
-
-    def tab(self, line: str, **env: str) -> list[str]:
-        """What bash offers at the end of a line, by its own rules for words, and typer's script for it."""
-        script = self.path / "completion.bash"
-        if not script.exists():
-            script.write_text(self.script("bash"))
-        # What bash itself does before it calls the function: words end at blanks, and at `:` and `=`.
-        words = [word for word in re.findall(r"[:=]|(?:[^\s:=\\]|\\.)+", line) if word]
-        if line.endswith(" "):
-            words.append("")
-        probe = (
-            'source completion.bash; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); '
-            '_playhead_completion "$1"; printf "%s\\n" "${COMPREPLY[@]}"'
-        )
-        offered = self.run("bash", "-c", probe, "bash", *words, env=env).splitlines()
-        assert self.err == "", "whoever types is not disturbed"
-        return [value for value in offered if value]
-
-    def asked(self, shell: str, line: str) -> str:
-        """What the program answers to zsh or fish."""
-        return self.run("playhead", env=asking(shell, line))
-
-    def script(self, shell: str) -> str:
-        return self.run("playhead", "--show-completion", shell, env=ANY_SHELL)
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +141,7 @@ def test_what_is_no_catalog_is_passed_over_in_silence(folder: Folder, tmp_path: 
 
 def test_zsh_and_fish_are_offered_the_same_with_what_it_is(folder: Folder, execution: str):
     zsh = folder.asked("zsh", "playhead replay latest copied s")
-    assert '"spoil":"words.spoil"' in zsh
+    assert r"offers=($'spoil'); shown=($'spoil\x20\x20--\x20words.spoil')" in zsh
     fish = folder.asked("fish", "playhead show tag:n")
     assert fish.strip() == "tag:nightly\tthe newest with that tag"
     shown = folder.asked("fish", f"playhead show {execution[:8]}")
@@ -293,3 +227,21 @@ def test_names_on_a_server_are_offered(folder: Folder, site: Site, line: str, of
     assert are_offered(line, some=some, PLAYHEAD_SERVER=site.url) == sorted(offered)
     assert are_offered(f"{command} --server {site.url} {rest}", some=some) == sorted(offered)
     assert len(are_offered("playhead show 0", some=True, PLAYHEAD_SERVER=site.url)) == 1
+
+
+def test_a_name_with_hidden_characters_is_not_offered(folder: Folder, tmp_path: Path):
+    home = str(tmp_path / "home")
+    folder.run(
+        "playhead",
+        "run",
+        "words.yaml",
+        "pages",
+        "--tag",
+        "a\u202eb",
+        "--tag",
+        "ab",
+        "--home",
+        home,
+        code=None,
+    )
+    assert folder.tab(f"playhead show --home {home} tag:") == ["ab"]

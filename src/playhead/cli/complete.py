@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
+from playhead.terminal import is_visible, visible
+
 if TYPE_CHECKING:
     from playhead.cli.names import Names
 
@@ -42,15 +44,19 @@ def _completer(find: Callable[[Names, typer.Context, str], Iterable[Offer]]) -> 
         try:
             names = find_names(flags_of(ctx))
             offers = find(names, ctx, incomplete) if names else ()
-            return [offer for offer in offers if _value(offer).startswith(incomplete)]
+            return [*_shown(offers, incomplete)]
         except Exception:
             return []
 
     return complete
 
 
-def _value(offer: Offer) -> str:
-    return offer if isinstance(offer, str) else offer[0]
+def _shown(offers: Iterable[Offer], incomplete: str) -> Iterator[Offer]:
+    """Offers for what was typed. A value with hidden characters is left out: it could pass for another."""
+    for offer in offers:
+        value, description = (offer, "") if isinstance(offer, str) else offer
+        if value.startswith(incomplete) and is_visible(value):
+            yield (value, visible(description)) if description else value
 
 
 @_completer
