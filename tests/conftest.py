@@ -1,4 +1,4 @@
-"""What all tests need of the process that runs them."""
+"""Settings, options and reports of the process that runs the tests."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import logging
 import os
 import signal
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+import playhead
 from tests import servers
 
-# A machine that stands still for a moment is no fault of what is tested: examples have no deadline, nor has
-# making them up. Others are tried each time, but where a run has to be one that can be repeated.
+# Examples have no deadline: the machine may stall, which is not a fault of the tested code. Each run tries
+# new examples, except in CI, where runs must be repeatable.
 settings.register_profile(
     "playhead",
     deadline=None,
@@ -23,56 +25,74 @@ settings.register_profile(
 )
 settings.load_profile("playhead")
 
-# A shell starts what stands before `&` with SIGINT ignored, and every child inherits that: a test that
-# presses Ctrl-C would then wait in vain.
+# A shell starts a background command (`&`) with SIGINT ignored, and children inherit that. A test that sends
+# SIGINT would then wait until its timeout.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
 def _no_handler_without_a_stream() -> None:
-    """A command that a test ran in its own process leaves a log handler behind, whose stream is gone."""
+    """Remove log handlers with a closed stream: a command run in the test process leaves one behind."""
     root = logging.getLogger()
     root.handlers[:] = [h for h in root.handlers if not getattr(getattr(h, "stream", None), "closed", False)]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="also run the tests marked `full` (make test-full)")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     servers.required()
+    source = Path(__file__).parent.parent / "src"
+    if os.environ.get("PLAYHEAD_TEST_INSTALLED") and Path(playhead.__file__).is_relative_to(source):
+        raise pytest.UsageError(
+            f"PLAYHEAD_TEST_INSTALLED is set, but playhead is imported from {source}. Install the wheel:"
+            " make dist && rm -r .venv && make test PROJECT=$(echo dist/*.whl)"
+        )
 
 
-# What the processes say among which the tests are dealt out (pytest-xdist), if they are.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests marked `full`, unless `--full` is given."""
+    if not config.getoption("--full"):
+        left_out = [item for item in items if item.get_closest_marker("full")]
+        items[:] = [item for item in items if not item.get_closest_marker("full")]
+        config.hook.pytest_deselected(items=left_out)
+
+
+# Reports of the worker processes of pytest-xdist, or of this process without it.
 _MISSING: Counter[str] = Counter()
 _KEPT: list[str] = []
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     failed = exitstatus == pytest.ExitCode.TESTS_FAILED
-    said = {
+    report = {
         "missing": servers.what_is_missing(),
         "kept": str(servers.keep_logs(session.config) or "") if failed else "",
     }
-    if (told := getattr(session.config, "workeroutput", None)) is not None:
-        told["servers"] = said
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["servers"] = report
     else:
-        raise_task_failure(said)
+        _add(report)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
-    if said := getattr(node, "workeroutput", {}).get("servers"):
-        raise_task_failure(said)
+    if report := getattr(node, "workeroutput", {}).get("servers"):
+        _add(report)
 
 
-def raise_task_failure(said: dict[str, Any]) -> None:
-    _MISSING.update(said["missing"])
-    if said["kept"]:
-        _KEPT.append(said["kept"])
+def _add(report: dict[str, Any]) -> None:
+    _MISSING.update(report["missing"])
+    if report["kept"]:
+        _KEPT.append(report["kept"])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _MISSING:
-        terminalreporter.section("not tested here")
-        for what, count in sorted(_MISSING.items()):
-            terminalreporter.write_line(f"{what} (tests skipped: {count})")
+        terminalreporter.section("skipped for lack of a server or tool")
+        for reason, count in sorted(_MISSING.items()):
+            terminalreporter.write_line(f"{reason} (tests skipped: {count})")
     for kept in dict.fromkeys(_KEPT):
-        terminalreporter.write_line(f"what the servers said: {kept}")
+        terminalreporter.write_line(f"logs of the servers: {kept}")

@@ -6,11 +6,13 @@ import importlib
 import json
 import re
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import yaml
 
+import playhead
 from playhead.backends.broker_nats.streams import CONSUMER, stream_of
 from playhead.settings import PREFIX
 from tests.deploy.tools import ROOT, TIMEOUT_SECONDS, is_setting, parses
@@ -123,6 +125,21 @@ def test_helm_finds_nothing_to_say_about_it():
     report = library("helm_python").lint(CHART, LEAST, strict=True)
     said = [m for m in report["messages"] if m["severity"] > 1]
     assert (said, report["errors"], report["total_charts_linted"]) == ([], [], 1)
+
+
+def test_the_packaged_chart_renders_the_same_objects(tmp_path: Path):
+    helm = library("helm_python")
+    archive = Path(helm.chart.package(CHART, destination=tmp_path))
+    assert archive.name == f"playhead-{playhead.__version__}.tgz"
+    with helm.Chart.load(CHART) as folder, helm.Chart.load_archive(archive.read_bytes()) as packaged:
+        assert packaged.render(MOST, name="demo", namespace="prod") == folder.render(
+            MOST, name="demo", namespace="prod"
+        )
+
+
+def test_the_release_can_name_the_published_image_in_the_values():
+    values = (CHART / "values.yaml").read_text(encoding="utf-8")
+    assert len(re.findall(r"^  repository: playhead$", values, re.MULTILINE)) == 1
 
 
 @pytest.mark.parametrize("values", ALL.values(), ids=ALL)
