@@ -16,7 +16,7 @@ ROOT: Final = Path(__file__).parent.parent
 
 #: Caption and pages; a pattern takes what no line before it has named.
 CONTENTS: Final = (
-    ("Start", ("docs/quickstart", "docs/concepts", "examples/*/README")),
+    ("Start", ("docs/why", "docs/quickstart", "docs/concepts", "examples/*/README")),
     (
         "How to",
         (
@@ -45,8 +45,11 @@ language = "en"
 
 root_doc = "README"
 include_patterns = ["*.md", "docs/**", "examples/*/README.md"]
-# Folders are not even looked into: the tests' and the venv's files are many.
-exclude_patterns = [".*", "**/.*", "build", "dist", "demo", "src", "tests", "bench", "tools", "deploy"]
+# Sphinx skips these folders entirely: some hold thousands of files.
+exclude_patterns = [
+    *(".*", "**/.*", "build", "dist", "demo", "scratch"),
+    *("src", "tests", "bench", "tools", "deploy"),
+]
 extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
 nitpicky = True

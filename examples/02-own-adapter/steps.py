@@ -1,4 +1,4 @@
-"""A step of your own: prose in, one file a sentence out."""
+"""An adapter that splits prose into sentences; each sentence becomes a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class SentencesConfig(BaseModel):
 
 @adapter("sentences", version="1", produces="text/plain")
 def sentences(item: Item, config: SentencesConfig) -> Iterator[str]:
-    """Split prose into sentences; headings are left out."""
+    """Split prose into sentences, without the headings."""
     if not item.content_type.startswith("text/"):
         raise Reject(f"cannot read {item.content_type}")
     prose = " ".join(line for line in item.text.splitlines() if line and not line.startswith("#"))
