@@ -7,12 +7,11 @@ are for tools of others, and for people who peek.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from playhead.errors import PlayheadError
 from playhead.ids import parse_uuid
 
 _quote = json.encoder.encode_basestring
@@ -104,12 +103,51 @@ def correlation_of(message_id: str, headers: Mapping[str, str]) -> UUID | None:
     return parse_uuid(head) or parse_uuid(headers.get("correlation_id", ""))
 
 
-def decode_payload(text: str | bytes) -> dict[str, Any]:
-    """Raises `PlayheadError` (`bad_message`) when it is not a JSON object."""
+class EncodedHeaders(Mapping[str, str]):
+    """Headers that are decoded when first read: a worker goes by the message id alone.
+
+    Args:
+        decode: returns the headers as text by name. It must not raise, whatever another program wrote.
+    """
+
+    __slots__ = ("_decode", "_decoded")
+
+    def __init__(self, decode: Callable[[], dict[str, str]]) -> None:
+        self._decode = decode
+        self._decoded: dict[str, str] | None = None
+
+    def _all(self) -> dict[str, str]:
+        if self._decoded is None:
+            self._decoded = self._decode()
+        return self._decoded
+
+    def __getitem__(self, name: str) -> str:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+
+def decode_headers(raw: str | bytes) -> dict[str, str]:
+    """Return the headers of a JSON object as text by name; none when it is anything else."""
+    return {
+        name: value if isinstance(value, str) else json.dumps(value) for name, value in _object(raw).items()
+    }
+
+
+def decode_payload(raw: str | bytes) -> dict[str, Any]:
+    """Return the payload; empty when it is not a JSON object, as only other programs send it."""
+    return _object(raw)
+
+
+def _object(raw: str | bytes) -> dict[str, Any]:
+    """Decode a JSON object that can be encoded again as JSON and as UTF-8; anything else is an empty one."""
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as exc:
-        raise PlayheadError("bad_message", f"the payload is not JSON: {exc}") from exc
-    if not isinstance(value, dict):
-        raise PlayheadError("bad_message", "the payload is not a JSON object")
-    return value
+        value = json.loads(raw)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

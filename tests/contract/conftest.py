@@ -236,8 +236,9 @@ class Factory(Generic[T]):
     """Makes as many of one backend as a test needs; all of them share one place."""
 
     def __init__(self, backend: Backend[T], place: str, clock: Clock, request: pytest.FixtureRequest) -> None:
+        self.name = backend.name
+        self.place = place
         self._backend = backend
-        self._place = place
         self._clock = clock
         self._node = request.node
         self._closing: list[AsyncExitStack] = []
@@ -255,7 +256,7 @@ class Factory(Generic[T]):
     async def __call__(self) -> T:
         stack = AsyncExitStack()
         self._closing.append(stack)
-        made = await self._backend.open(self._place, stack, self._clock)
+        made = await self._backend.open(self.place, stack, self._clock)
         stack.push_async_callback(made.close)  # type: ignore[attr-defined]
         return made
 

@@ -16,13 +16,14 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import TypeVar
 
 from playhead.backends._postgres import FAULTS, Connection, Job, Postgres, Unreachable, examine, hears
-from playhead.envelope import Dispatch, Message, decode_payload
+from playhead.envelope import Dispatch, EncodedHeaders, Message, decode_headers, decode_payload
 from playhead.errors import Unavailable, broker_unavailable
 from playhead.ids import mint
 from playhead.ports.broker import CONFIRMED, Delivery, Depth, PublishResult
@@ -37,30 +38,6 @@ _MOST_AT_ONCE = 5000
 _DEPTH_FOR = 20.0
 """A depth is remembered for so many times the time that it took: a long queue costs a few per cent to watch.
 Not that there was none: of an empty queue one concludes, after a second look, that its calls are lost."""
-
-
-class _Headers(Mapping[str, str]):
-    """Headers that are parsed when first looked at: a worker goes by the message id alone."""
-
-    __slots__ = ("_parsed", "_text")
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._parsed: dict[str, str] | None = None
-
-    def _all(self) -> dict[str, str]:
-        if self._parsed is None:
-            self._parsed = json.loads(self._text)
-        return self._parsed
-
-    def __getitem__(self, name: str) -> str:
-        return self._all()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._all())
-
-    def __len__(self) -> int:
-        return len(self._all())
 
 
 @dataclass
@@ -234,7 +211,7 @@ class PostgresBroker:
                 *(queue, limit),
             )
         )
-        return [Message(json.loads(h), decode_payload(p)) for h, p in rows]
+        return [Message(decode_headers(h), decode_payload(p)) for h, p in rows]
 
     async def check(self) -> str:
         async def job(con: Connection) -> str:
@@ -323,7 +300,10 @@ class PostgresBroker:
         rows = await self._write(job)
         if rows:
             queue.next = max(queue.next, rows[-1][0] + 1)
-        return [Delivery(name, mid, _Headers(headers), (queue.id, n, tag)) for n, mid, headers in rows]
+        return [
+            Delivery(name, message_id, EncodedHeaders(partial(decode_headers, headers)), (queue.id, n, tag))
+            for n, message_id, headers in rows
+        ]
 
     async def _write(self, job: Job[T]) -> T:
         try:

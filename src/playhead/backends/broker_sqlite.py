@@ -12,11 +12,12 @@ import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from playhead.backends._sqlite import Connection, Database, among, insert
-from playhead.envelope import Dispatch, Message, decode_payload
+from playhead.envelope import Dispatch, EncodedHeaders, Message, decode_headers, decode_payload
 from playhead.errors import broker_unavailable
 from playhead.ids import mint
 from playhead.ports.broker import CONFIRMED, Delivery, Depth, PublishResult
@@ -26,30 +27,6 @@ T = TypeVar("T")
 
 _POLL_SECONDS = 0.01
 _EXPIRY_LOOK_SECONDS = 0.25
-
-
-class _Headers(Mapping[str, str]):
-    """Headers that are parsed when first looked at: a worker goes by the message id alone."""
-
-    __slots__ = ("_parsed", "_text")
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._parsed: dict[str, str] | None = None
-
-    def _all(self) -> dict[str, str]:
-        if self._parsed is None:
-            self._parsed = json.loads(self._text)
-        return self._parsed
-
-    def __getitem__(self, name: str) -> str:
-        return self._all()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._all())
-
-    def __len__(self) -> int:
-        return len(self._all())
 
 
 class SqliteBroker:
@@ -154,14 +131,15 @@ class SqliteBroker:
         return await self._read(job)
 
     async def peek(self, queue: str, limit: int) -> list[Message]:
-        def job(con: Connection) -> list[tuple[str, str]]:
+        def job(con: Connection) -> list[tuple[bytes, bytes]]:
             return con.execute(
-                "SELECT headers, payload FROM calls WHERE queue = (SELECT id FROM queues WHERE name = ?) "
+                "SELECT CAST(headers AS BLOB), CAST(payload AS BLOB) FROM calls "
+                "WHERE queue = (SELECT id FROM queues WHERE name = ?) "
                 "ORDER BY n LIMIT ?",
                 (queue, limit),
             ).fetchall()
 
-        return [Message(json.loads(h), decode_payload(p)) for h, p in await self._read(job)]
+        return [Message(decode_headers(h), decode_payload(p)) for h, p in await self._read(job)]
 
     async def check(self) -> str:
         await self._read(lambda con: con.execute("SELECT 1 FROM calls LIMIT 1").fetchone())
@@ -207,12 +185,13 @@ class SqliteBroker:
             queue_id = self._queues[queue] = row[0]
         tag = int.from_bytes(mint(1)[0][8:], "big") >> 2
 
-        def job(con: Connection) -> list[tuple[int, str, str]]:
+        def job(con: Connection) -> list[tuple[int, bytes, bytes]]:
             now = self._clock()
             return con.execute(
                 "UPDATE calls SET visible_at = ?, tag = ? WHERE n IN "
                 "(SELECT n FROM calls WHERE queue = ? AND visible_at <= ? ORDER BY visible_at, n LIMIT ?) "
-                "RETURNING n, message_id, headers",
+                # As bytes: one text of another program that is not UTF-8 would fail the whole query.
+                "RETURNING n, CAST(message_id AS BLOB), CAST(headers AS BLOB)",
                 (now + self._visibility, tag, queue_id, now, limit),
             ).fetchall()
 
@@ -225,7 +204,15 @@ class SqliteBroker:
             return []
         rows = sorted(await self._write(job))
         (self._busy.add if rows else self._busy.discard)(queue)
-        return [Delivery(queue, mid, _Headers(headers), (n, tag)) for n, mid, headers in rows]
+        return [
+            Delivery(
+                queue,
+                message_id.decode("utf-8", "replace"),
+                EncodedHeaders(partial(decode_headers, headers)),
+                (n, tag),
+            )
+            for n, message_id, headers in rows
+        ]
 
     async def _wait(self, queue: str, until: float) -> None:
         """Wait until something may be ready in `queue`, or until then."""

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import logging
 import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from playhead import events
 from playhead.backends.broker_nats import diagnosis, streams
 from playhead.backends.broker_nats.address import parse
-from playhead.backends.broker_nats.frames import WireHeaders, message_id, parse_headers, subject_of
+from playhead.backends.broker_nats.frames import message_id, parse_headers, subject_of
 from playhead.backends.broker_nats.link import Link
 from playhead.backends.broker_nats.publishing import Window
 from playhead.backends.broker_nats.pulls import Mailbox, Pulled
 from playhead.backends.broker_nats.streams import CONSUMER, NO_MESSAGE, ask, error_of, stream_of
-from playhead.envelope import Dispatch, Message, decode_payload
-from playhead.errors import PlayheadError, Unavailable, broker_unavailable
+from playhead.envelope import Dispatch, EncodedHeaders, Message, decode_payload
+from playhead.errors import Unavailable, broker_unavailable
 from playhead.ports.broker import Delivery, Depth, PublishResult
 from playhead.ports.diagnosis import Finding
 
@@ -185,7 +185,12 @@ class NatsBroker:
             return None
         until = pulled.at + self._visibility
         return [
-            Delivery(queue, message_id(raw) or _sequence(ack), WireHeaders(raw), _Hold(known, ack, until))
+            Delivery(
+                queue,
+                message_id(raw) or _sequence(ack),
+                EncodedHeaders(partial(parse_headers, raw)),
+                _Hold(known, ack, until),
+            )
             for ack, raw in pulled.messages
         ]
 
@@ -301,12 +306,8 @@ class NatsBroker:
                 raise broker_unavailable(f"NATS at {link.server} can't show queue {queue}: {found['error']}")
             stored = found["message"]
             sequence = int(stored["seq"])
-            headers = parse_headers(base64.b64decode(stored.get("hdrs", "")))
-            try:
-                payload = decode_payload(base64.b64decode(stored.get("data", "")))
-            except (PlayheadError, binascii.Error):
-                payload = {}  # a stranger's
-            messages.append(Message(headers, payload))
+            headers, payload = (base64.b64decode(stored.get(part, "")) for part in ("hdrs", "data"))
+            messages.append(Message(parse_headers(headers), decode_payload(payload)))
         return messages
 
     # -- within ------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 from playhead.envelope import Dispatch, Headers
 
@@ -56,30 +56,6 @@ class Frames:
         found = subject_of(self._prefix + headers.queue), head, len(head.encode())
         self._heads[id(headers)] = found
         return found
-
-
-class WireHeaders(Mapping[str, str]):
-    """Raw headers that are parsed when first looked at: a worker goes by the message id alone."""
-
-    __slots__ = ("_parsed", "_raw")
-
-    def __init__(self, raw: bytes) -> None:
-        self._raw = raw
-        self._parsed: dict[str, str] | None = None
-
-    def _all(self) -> dict[str, str]:
-        if self._parsed is None:
-            self._parsed = parse_headers(self._raw)
-        return self._parsed
-
-    def __getitem__(self, name: str) -> str:
-        return self._all()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._all())
-
-    def __len__(self) -> int:
-        return len(self._all())
 
 
 def parse_headers(raw: bytes) -> dict[str, str]:

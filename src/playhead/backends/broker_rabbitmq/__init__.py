@@ -18,7 +18,8 @@ from aiormq.channel import Channel
 
 from playhead.backends.broker_rabbitmq.address import parse
 from playhead.backends.broker_rabbitmq.diagnosis import diagnose
-from playhead.backends.broker_rabbitmq.inbox import Inbox, Tag, text
+from playhead.backends.broker_rabbitmq.frames import headers_of
+from playhead.backends.broker_rabbitmq.inbox import Inbox, Tag
 from playhead.backends.broker_rabbitmq.link import (
     ANSWER_SECONDS,
     LOST,
@@ -31,7 +32,7 @@ from playhead.backends.broker_rabbitmq.link import (
 from playhead.backends.broker_rabbitmq.publishing import PublishChannel, Returned
 from playhead.backends.broker_rabbitmq.queues import DELETED_SECONDS, Known, Queues, QueueStuck
 from playhead.envelope import Dispatch, Message, decode_payload
-from playhead.errors import PlayheadError, Unavailable, broker_unavailable
+from playhead.errors import Unavailable, broker_unavailable
 from playhead.ports.broker import Delivery, Depth, PublishResult
 from playhead.ports.diagnosis import Finding
 
@@ -214,11 +215,9 @@ class RabbitBroker:
                         if got.delivery_tag is None:
                             break
                         last = got.delivery_tag
-                        try:
-                            payload = decode_payload(got.body)
-                        except PlayheadError:
-                            payload = {}  # a stranger's
-                        seen.append(Message(text(got.header.properties.headers), payload))
+                        seen.append(
+                            Message(headers_of(got.header.properties.headers), decode_payload(got.body))
+                        )
                     if last is not None:
                         await channel.basic_nack(last, multiple=True, requeue=True)
                         await _until_ready(channel, name, len(seen))

@@ -15,8 +15,9 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
 
 from aiormq.abc import ChannelFrame, DeliveredMessage
 from aiormq.channel import Channel
@@ -24,6 +25,7 @@ from pamqp.commands import Basic
 
 from playhead import events
 from playhead.backends.broker_rabbitmq import frames
+from playhead.backends.broker_rabbitmq.frames import headers_of
 from playhead.backends.broker_rabbitmq.link import (
     ANSWER_SECONDS,
     LOST,
@@ -34,6 +36,7 @@ from playhead.backends.broker_rabbitmq.link import (
     told,
 )
 from playhead.backends.broker_rabbitmq.queues import DELETED_SECONDS, Queues, QueueStuck
+from playhead.envelope import EncodedHeaders
 from playhead.errors import Unavailable, broker_unavailable
 from playhead.ports.broker import Delivery
 
@@ -48,7 +51,6 @@ _UNMARKED_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 2.0
 """How long a look takes at most that need not wait for calls to come."""
 _TRIES: Final = 3
-_OF_THE_SERVER: Final = ("x-delivery-count", "x-acquired-count")
 
 
 class Tag:
@@ -346,7 +348,12 @@ class Inbox:
         tag = Tag(self, int(frame.delivery_tag or 0), frame.consumer_tag)
         properties = message.header.properties
         self._buffer.append(
-            Delivery(self._queue, str(properties.message_id or ""), text(properties.headers), tag)
+            Delivery(
+                self._queue,
+                properties.message_id or "",
+                EncodedHeaders(partial(headers_of, properties.headers)),
+                tag,
+            )
         )
         if self._receivers:
             self._kick.set()
@@ -410,15 +417,6 @@ class Inbox:
                 self._link.drop("the server takes nothing")
                 raise self._link.unavailable(exc) from exc
             raise
-
-
-def text(headers: Mapping[str, Any] | None) -> Mapping[str, str]:
-    """Headers as strings, as ours are (other programs' may be anything), without what the server adds."""
-    return {
-        name: value if isinstance(value, str) else str(value)
-        for name, value in (headers or {}).items()
-        if name not in _OF_THE_SERVER
-    }
 
 
 async def _nothing(message: DeliveredMessage) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from aiormq import Connection
 from aiormq.channel import Channel
+from aiormq.connection import TransportFactory
 from aiormq.exceptions import (
     AMQPConnectionError,
     AMQPError,
@@ -23,9 +24,11 @@ from aiormq.exceptions import (
     ChannelInvalidStateError,
     ProbableAuthenticationError,
 )
+from yarl import URL
 
 from playhead import events
 from playhead.backends.broker_rabbitmq.address import Address
+from playhead.backends.broker_rabbitmq.frames import MessageReader
 from playhead.errors import Unavailable, broker_unavailable
 
 # What it logs, with tracebacks, is said once in our errors.
@@ -219,7 +222,7 @@ async def connect(address: Address, purpose: str) -> Connection:
 async def _connect(url: str, address: Address, purpose: str) -> Connection:
     where = address.shown
     try:
-        connection = Connection(url)
+        connection = Connection(url, transport_factory=_Transport())
         with as_lost():
             async with asyncio.timeout(CONNECT_SECONDS):
                 await connection.connect(client_properties={"connection_name": f"playhead {purpose}"})
@@ -256,6 +259,23 @@ async def _connect(url: str, address: Address, purpose: str) -> Connection:
             ) from exc
         raise broker_unavailable(f"what answers at {where} is no RabbitMQ ({told(exc)})") from exc
     return connection
+
+
+class _Transport(TransportFactory):
+    """Opens sockets as the client does, and reads them by `MessageReader`."""
+
+    async def create(self, url: URL, **options: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        context = await options["ssl_context_provider"].get_context() if url.scheme == "amqps" else None
+        assert url.host
+        assert url.port, "the client fills it in"
+        loop = asyncio.get_running_loop()
+        reader = MessageReader(loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        try:
+            transport, _ = await loop.create_connection(lambda: protocol, url.host, url.port, ssl=context)
+        except OSError as exc:
+            raise AMQPConnectionError(*exc.args) from exc
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
 def version_of(connection: Connection) -> str:
