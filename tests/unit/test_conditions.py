@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+
 import pytest
 
 from playhead import Item
@@ -12,7 +16,17 @@ ITEM = Item(
     "guide/page.md",
     b"12345",
     "text/markdown",
-    {"title": "A page", "part": 3, "draft": True, "score": 0.5, "none": None, "tags": ["x"], "a.b": 1},
+    {
+        "title": "A page",
+        "part": 3,
+        "draft": True,
+        "score": 0.5,
+        "none": None,
+        "tags": ["x"],
+        "a.b": 1,
+        "accent": "café été",
+        "half": "a\ud800",
+    },
     stage="converted",
 )
 
@@ -43,6 +57,8 @@ ITEM = Item(
         ("path", "matches", r"guide/.*\.md", True),
         ("path", "matches", r"guide/", False),
         ("size", "matches", r"\d+", False),
+        ("attributes.accent", "matches", r"caf. \pL+", True),
+        ("attributes.half", "matches", r"a.", True),
         ("attributes.missing", "matches", r".*", False),
         ("attributes.title", "exists", None, True),
         ("attributes.none", "exists", True, True),
@@ -72,3 +88,27 @@ def test_fields_and_operators_that_are_not_there_are_named():
         compile_condition(Condition("attribute", "exists"))
     with pytest.raises(ValueError, match="like"):
         compile_condition(Condition("path", "like", "x"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("pattern", [r"(\w+\s?)*", r"(a+)+b", r"(a|a)*b", r"(.*a){20}b"])
+def test_no_pattern_backtracks(pattern):
+    before = time.perf_counter()
+    admits = compile_condition(Condition("attributes.text", "matches", pattern))
+    assert not admits(Item("x", b"", attributes={"text": "a" * 100_000 + "!"}))
+    assert time.perf_counter() - before < 5
+
+
+def test_patterns_are_only_loaded_for_a_condition_that_has_one():
+    probe = (
+        "import sys, playhead.engine.conditions as c; from playhead.model import Condition; "
+        "c.compile_condition(Condition('path', 'equals', 'x')); sys.exit('re2' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", probe], check=True)
+
+
+@pytest.mark.parametrize("pattern", ["a" * 201, r"\pL" * 66, "(?=a)", r"(a)\1", "a{1001}"], ids=repr)
+def test_a_pattern_that_is_too_large_or_not_of_re2_is_refused_at_once(pattern):
+    before = time.perf_counter()
+    with pytest.raises(ValueError):
+        compile_condition(Condition("path", "matches", pattern))
+    assert time.perf_counter() - before < 1

@@ -59,12 +59,18 @@ class Diagnostics:
         self._found: dict[tuple[str, str, Mark], Diagnostic] = {}
         # A hostile config may misspell thousands of names against thousands; hints are not worth that.
         self._comparisons = _COMPARISONS
+        self._patterns: set[str] = set()
 
     def add(self, code: str, at: Mark, path: str, message: str, suggestion: str | None = None) -> None:
         """Note a fault. A pydantic union reports one fault once a member: the first is kept."""
         severity: Literal["error", "warning"] = "warning" if code.startswith("W") else "error"
         fault = Diagnostic(severity, code, path, at.line, at.column, message, suggestion)
         self._found.setdefault((code, path, at), fault)
+
+    def counts_pattern(self, pattern: str, most: int) -> bool:
+        """Count a regular expression of the config, each once; False if it is one too many to compile."""
+        self._patterns.add(pattern)
+        return len(self._patterns) <= most
 
     @property
     def failed(self) -> bool:

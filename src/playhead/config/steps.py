@@ -14,9 +14,8 @@ from playhead.config.diagnostics import listed, shown
 from playhead.config.fields import Spot, Table
 from playhead.config.tree import BROKEN, Node, joined
 from playhead.model import Condition, Operator, Step
+from playhead.patterns import MAX_IN_CONFIG, compile_pattern
 from playhead.ports.adapter import AdapterSpec
-
-MAX_PATTERN: Final = 200
 
 _OPERATORS: Final[Sequence[str]] = get_args(Operator)
 _TEXT_FIELDS: Final = ("content_type", "path", "stage")
@@ -207,13 +206,13 @@ def _check_pattern(spot: Spot) -> None:
     pattern = spot.text()
     if pattern is None:
         return
-    if len(pattern) > MAX_PATTERN:
-        spot.fault("E308", f"the pattern has {len(pattern)} characters; at most {MAX_PATTERN} are taken")
+    if not spot.found.counts_pattern(pattern, MAX_IN_CONFIG):
+        spot.fault("E308", f"a config has at most {MAX_IN_CONFIG} different regular expressions")
         return
     try:
-        re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as exc:
+        compile_pattern(pattern)
+    except ValueError as exc:
         near = re.escape(pattern) if pattern.startswith(("*", "?", "+")) else None
         if pattern.startswith("*") and len(pattern) > 1:
             near = ".*" + re.escape(pattern[1:])
-        spot.fault("E308", f"{shown(pattern)} is no regular expression: {exc}", near)
+        spot.fault("E308", f"{shown(pattern)} is not a regular expression of RE2: {exc}", near)

@@ -171,7 +171,10 @@ class _Step:
     def __init__(self, step: Step, spec: AdapterSpec, route: str, room: int) -> None:
         self.spec = spec
         self.maker = Maker(f"route {route!r}, adapter {spec.name!r}", spec.produces, room)
-        self.admits = compile_condition(step.condition) if step.condition else None
+        try:
+            self.admits = compile_condition(step.condition) if step.condition else None
+        except ValueError as exc:  # an older version took patterns that this one does not
+            raise UnknownAdapter((), f"route {route!r}: the condition of {spec.name!r}: {exc}") from exc
         self.drops = step.condition is not None and step.condition.otherwise == "drop"
         self._route = route
         self._settings = _settings(spec, step.config, route)

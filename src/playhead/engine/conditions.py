@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, Final
 
 from playhead.model import Condition
+from playhead.patterns import compile_pattern
 from playhead.ports.adapter import Item
 
 _ABSENT: Final = object()
@@ -28,8 +28,7 @@ def compile_condition(condition: Condition) -> Callable[[Item], bool]:
     else is false. `size` is in bytes. `exists` with the value `false` asks for absence.
 
     Raises:
-        ValueError: no such field or operator.
-        re.error: `value` of `matches` is no regular expression.
+        ValueError: no such field or operator, or `value` of `matches` is not a usable pattern.
     """
     read = _reader(condition.field)
     value = condition.value
@@ -46,8 +45,8 @@ def compile_condition(condition: Condition) -> Callable[[Item], bool]:
         case "not_in":
             return lambda item: not _among(read(item), value)
         case "matches":
-            pattern = re.compile(value)
-            return lambda item: isinstance(found := read(item), str) and bool(pattern.fullmatch(found))
+            matches = compile_pattern(value)
+            return lambda item: isinstance(found := read(item), str) and matches(found)
         case "gt":
             return lambda item: _comparable(found := read(item), value) and found > value
         case "gte":
