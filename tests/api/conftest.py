@@ -84,13 +84,15 @@ def _specs() -> dict[str, AdapterSpec]:
     return {spec.name: spec for spec in found if spec}
 
 
-def new_app(services: Services | None = None, *, hosts: Hosts = HOSTS) -> FastAPI:
+def new_app(
+    services: Services | None = None, *, hosts: Hosts = HOSTS, max_upload: int = MAX_UPLOAD
+) -> FastAPI:
     return create_app(
         cast(Services, services),
         version="1.2.3",
         hosts=hosts,
         max_body_bytes=MAX_BODY,
-        max_upload_bytes=MAX_UPLOAD,
+        max_upload_bytes=max_upload,
     )
 
 
@@ -164,6 +166,10 @@ class Playhead:
     def own_app(self) -> FastAPI:
         """An app that a test may change."""
         return new_app(self.services)
+
+    def big_app(self) -> FastAPI:
+        """An app that takes uploads of 100 MB."""
+        return new_app(self.services, max_upload=100_000_000)
 
     def __init__(self, data_dir: str) -> None:
         self.store_outage, self.broker_outage, self.catalog_outage = Outage(), Outage(), Outage()

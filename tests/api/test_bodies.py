@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
-import uvicorn
-
-from playhead.api import middleware
 
 if TYPE_CHECKING:
     from tests.api.conftest import Playhead
@@ -135,25 +129,3 @@ async def test_a_form_that_can_not_be_read_is_400(playhead: Playhead):
     for kind in ("multipart/form-data", "multipart/form-data; boundary=b"):
         status, body = await _post(playhead, b"no form", "configs/words/run", {"Content-Type": kind})
         assert (status, body["error_code"]) == (400, "invalid_body")
-
-
-@pytest.mark.parametrize("hidden", [False, True])
-async def test_a_caller_who_is_still_sending_reads_the_refusal(
-    playhead: Playhead, hidden: bool, monkeypatch: pytest.MonkeyPatch
-):
-    """Over a real socket: to close on unread bytes would reset the connection before the answer is read."""
-    monkeypatch.setattr(middleware, "LINGER_SECONDS", 60.0)  # however slowly it is sent here
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(playhead.app, log_config=None, lifespan="off"))
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    size = 5_000_000
-    try:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as http:
-            for _ in range(5):
-                content = _chunks(size) if hidden else b"a" * size
-                answer = await http.post("/api/v1/replay", content=content, headers=JSON)
-                assert (answer.status_code, answer.json()["error_code"]) == (413, "body_too_large")
-    finally:
-        server.should_exit = True
-        await serving

@@ -112,3 +112,66 @@ async def test_more_than_a_thousand_files_are_taken(playhead: Playhead):
 async def test_a_deactivated_config_runs_nothing(playhead: Playhead):
     await playhead.post("configs/words/deactivate")
     assert (await playhead.post("configs/words/run", {"payload": 1}, 409))["error_code"] == "config_inactive"
+
+
+FORM = {"Content-Type": "multipart/form-data; boundary=b"}
+ONE_FILE = b'--b\r\nContent-Disposition: form-data; name="files"; filename="%s"\r\n\r\nx\r\n--b--\r\n'
+
+
+@pytest.mark.parametrize("charset", ["undefined", "utf-16", "latin-1", '""'])
+async def test_a_form_in_another_charset_than_utf8_is_400(playhead: Playhead, charset: str):
+    kind = {"Content-Type": f"multipart/form-data; boundary=b; charset={charset}"}
+    answer = await playhead.http.post(RUN, content=ONE_FILE % b"a", headers=kind)
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "invalid_body"), answer.text
+    assert "UTF-8" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("charset", ["utf-8", '"UTF-8"', "us-ascii"])
+async def test_a_form_may_name_its_charset(playhead: Playhead, charset: str):
+    kind = {"Content-Type": f"multipart/form-data; charset={charset}; boundary=b"}
+    answer = await playhead.http.post(RUN, content=ONE_FILE % b"a", headers=kind)
+    assert answer.status_code == 202, answer.text
+
+
+@pytest.mark.parametrize("name", [rb"C:\x", rb"\\host\x", rb"a\x"])
+async def test_a_windows_path_is_not_shortened_to_a_file_name(playhead: Playhead, name: bytes):
+    answer = await playhead.http.post(RUN, content=ONE_FILE % name, headers=FORM)
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "invalid_path"), answer.text
+    assert "backslash" in answer.json()["detail"]
+
+
+async def test_a_form_that_ends_early_starts_nothing(playhead: Playhead):
+    answer = await playhead.http.post(RUN, content=(ONE_FILE % b"a")[:-6], headers=FORM)
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "invalid_body"), answer.text
+    assert await playhead.items("executions") == []
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        b'Content-Disposition: form-data; filename="a"\r\n\r\nx',
+        b"Content-Type: text/plain\r\n\r\nx",
+        b'Content-Disposition: form-data; name="files"; filename="a"\r\nX: ' + b"x" * 9000 + b"\r\n\r\nx",
+        b'Content-Disposition: form-data; name="tags"\r\n\r\n\xff',
+        b'Content-Disposition: form-data; name="\xff"\r\n\r\nx',
+    ],
+)
+async def test_a_part_that_cannot_be_read_is_400(playhead: Playhead, part: bytes):
+    answer = await playhead.http.post(RUN, content=b"--b\r\n" + part + b"\r\n--b--\r\n", headers=FORM)
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "invalid_body"), answer.text
+
+
+async def test_a_file_over_the_limit_of_an_object_is_413(playhead: Playhead):
+    playhead.services.submit.max_object_bytes = 10
+    answer = await playhead.http.post(RUN, files=[("files", ("a", b"x" * 11))])
+    assert (answer.status_code, answer.json()["error_code"]) == (413, "body_too_large")
+    assert "'a'" in answer.json()["detail"]
+
+
+async def test_large_and_small_files_keep_their_bytes(playhead: Playhead):
+    sent = {f"{n:03}": bytes([n]) * (n * 31) for n in range(60)}
+    execution = await playhead.run(sent)
+    for name, data in sent.items():
+        key = f"{execution}/input/{name}"
+        stored = await playhead.http.get("/api/v1/storage/objects/content", params={"key": key})
+        assert stored.content == data

@@ -30,6 +30,8 @@ _CODES: Final = {
     415: "unsupported_media_type",
 }
 RETRY_SECONDS: Final = "2"
+BODY_CODES: Final = ("body_too_slow", "body_too_large", "server_busy")
+"""What `limits.BodyLimit` answers to any operation that takes a body."""
 
 
 class UnsupportedMediaType(PlayheadError):
@@ -55,7 +57,9 @@ def answer(scope: Scope, error: PlayheadError, headers: Mapping[str, str] | None
     if status is None:
         code, status, detail = "internal", 500, INTERNAL
     if isinstance(error, ReplayContinues):
-        extra |= {"Location": f"/api/v1/replays/{error.replay_batch_id}", "Retry-After": RETRY_SECONDS}
+        extra |= {"Location": f"/api/v1/replays/{error.replay_batch_id}"}
+    if code in ("replay_continues", "server_busy"):
+        extra["Retry-After"] = RETRY_SECONDS
     known: dict[str, Any] = {"detail": detail, "error_code": code, "correlation_id": correlation_id(scope)}
     body = (
         ConfigErrorResponse.model_validate(known | {"diagnostics": error.diagnostics})

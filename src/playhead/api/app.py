@@ -29,7 +29,8 @@ from playhead.api.asking import known_words_only
 from playhead.api.callers import Callers, Hosts
 from playhead.api.description import DescribedApp, operation_id
 from playhead.api.head import Head
-from playhead.api.middleware import BodyLimit, Identity
+from playhead.api.limits import BodyLimit
+from playhead.api.middleware import Identity
 from playhead.api.tracing import Traces
 from playhead.ports.tracer import OFF, Tracer
 from playhead.services import Services

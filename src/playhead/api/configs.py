@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from playhead.api.answers import UnsupportedMediaType, responses
+from playhead.api.answers import BODY_CODES, UnsupportedMediaType, responses
 from playhead.api.asking import Asked, ConfigName, Cursor, Limit, VersionNumber
 from playhead.api.bodies import JSON, is_json, media_type, read_model
 from playhead.api.schemas import ConfigSource, Validated
@@ -33,7 +33,7 @@ _wrong_shape: dict[int | str, dict[str, Any]] = {
         "content": {JSON: {"schema": {"$ref": "#/components/schemas/HTTPValidationError"}}},
     }
 }
-_refused = ("invalid_body", "body_too_large", "unsupported_media_type")
+_refused = ("invalid_body", "unsupported_media_type", *BODY_CODES)
 
 
 async def _source(request: Request) -> bytes | str:

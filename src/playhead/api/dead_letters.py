@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 
-from playhead.api.answers import responses
+from playhead.api.answers import BODY_CODES, responses
 from playhead.api.asking import Asked, Cursor, Filter, Limit
 from playhead.api.bodies import JsonRoute
 from playhead.api.schemas import Resend, Resent
@@ -33,7 +33,7 @@ async def list_dead_letters(
     status_code=202,
     responses=responses(
         *("selection_empty", "invalid_body", "execution_not_found", "dead_letter_not_found"),
-        *("execution_ended", "body_too_large", "unsupported_media_type"),
+        *("execution_ended", "unsupported_media_type", *BODY_CODES),
     ),
 )
 async def resend_dead_letters(body: Resend, asked: Asked) -> Resent:

@@ -47,6 +47,7 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode("receipt_not_found", 404, "Nothing is held under that receipt (any more)."),
     ErrorCode("index_not_found", 404, "No step has made a search index of that name yet."),
     ErrorCode("method_not_allowed", 405, "The URL does not have that method; `Allow` lists those it has."),
+    ErrorCode("body_too_slow", 408, "The body arrived too slowly; send it again over a faster connection."),
     ErrorCode("config_inactive", 409, "The config is deactivated; activate it, or use another."),
     ErrorCode("execution_ended", 409, "The execution has ended in a way that does not allow this."),
     ErrorCode("queue_taken", 409, "Another active config holds one of the queues; deactivate it first."),
@@ -61,6 +62,7 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode(
         "too_many_connections", 503, "The server has as many connections as it takes; try again later."
     ),
+    ErrorCode("server_busy", 503, "The server holds as many bytes of requests as it may; try again later."),
     ErrorCode("replay_continues", 503, "The wait is over, the replay is not; look at `Location`."),
 )
 

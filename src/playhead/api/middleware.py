@@ -1,8 +1,7 @@
-"""What is done to every request: it gets an id, its body has a limit, and it is always answered."""
+"""The outermost middleware: every request gets a correlation id and a response."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 from typing import Final
@@ -14,11 +13,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from playhead import events
 from playhead.api.answers import INTERNAL, answer
-from playhead.errors import BadRequest, PlayheadError, TooLarge
+from playhead.errors import BadRequest, PlayheadError
 from playhead.ids import uuid7
 
 HEADER: Final = "X-Correlation-ID"
-LINGER_SECONDS: Final = 5.0
 GUARDS: Final = (
     # A browser takes no answer for another kind of thing than it says it is, hands none to a page of another
     # site, and runs nothing: a page of ours says what it needs, and wins.
@@ -89,65 +87,3 @@ def _is_utf8(scope: Scope) -> bool:
 async def _not_utf8(scope: Scope, receive: Receive, send: Send) -> None:
     error = BadRequest("invalid_path", "the URL is not UTF-8: percent-encode the UTF-8 bytes of each name")
     await answer(scope, error)(scope, receive, send)
-
-
-class BodyLimit:
-    """Refuses bodies over a limit, whether they say their length or not.
-
-    Args:
-        app: what is inside.
-        body: bytes allowed in general.
-        upload: bytes allowed for a multipart run.
-    """
-
-    def __init__(self, app: ASGIApp, *, body: int, upload: int) -> None:
-        self._app = app
-        self._body = body
-        self._upload = upload
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        headers = Headers(scope=scope)
-        upload = scope["path"].endswith("/run") and headers.get("content-type", "").lower().startswith(
-            "multipart/form-data"
-        )
-        limit = self._upload if upload else self._body
-        setting = "PLAYHEAD_MAX_UPLOAD_BYTES" if upload else "PLAYHEAD_MAX_BODY_BYTES"
-        hint = "; make it several runs of one tag" if upload else ""
-        too_large = TooLarge(f"the body is larger than {limit} bytes ({setting}){hint}")
-        said = headers.get("content-length", "")
-        if said.isdecimal() and int(said) > limit:
-            # Who waits for "100 Continue" has not sent it, and must not be asked to.
-            if "expect" not in headers:
-                await _linger(receive)
-            await answer(scope, too_large, {"Connection": "close"})(scope, receive, send)
-            return
-        taken = 0
-
-        async def receive_counted() -> Message:
-            nonlocal taken
-            message = await receive()
-            if message["type"] == "http.request":
-                taken += len(message.get("body", b""))
-                if taken > limit:
-                    if message.get("more_body", False):
-                        await _linger(receive)
-                    raise too_large
-            return message
-
-        await self._app(scope, receive_counted, send)
-
-
-async def _linger(receive: Receive) -> None:
-    """Read a body to its end and drop it, for a while: closing on a caller that still sends would reset
-    the connection, and the answer with it."""
-    try:
-        async with asyncio.timeout(LINGER_SECONDS):
-            while True:
-                message = await receive()
-                if message["type"] != "http.request" or not message.get("more_body", False):
-                    return
-    except TimeoutError:
-        return

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from playhead.api.answers import responses
+from playhead.api.answers import BODY_CODES, responses
 from playhead.api.asking import Asked, Limit
 from playhead.api.bodies import JsonRoute
 from playhead.api.schemas import Receipt, Removed, TakeLimit
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/api/v1/queues", tags=["queues"], route_class=JsonRou
 QueueName = Annotated[
     str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,126}$", description="As `/api/v1/routes` shows it.")
 ]
-_refused = ("invalid_body", "body_too_large", "unsupported_media_type", "broker_unavailable")
+_refused = ("invalid_body", "unsupported_media_type", *BODY_CODES, "broker_unavailable")
 
 
 @router.get("/{queue}/messages", responses=responses("broker_unavailable"))

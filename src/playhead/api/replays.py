@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from playhead.api.answers import responses
+from playhead.api.answers import BODY_CODES, responses
 from playhead.api.asking import Asked, Cursor, Limit
 from playhead.api.bodies import JsonRoute
 from playhead.api.schemas import DetachedReplayRequest, DetachedReplayResponse
@@ -25,7 +25,7 @@ router = APIRouter(prefix="/api/v1", tags=["replay"], route_class=JsonRoute)
     responses=responses(
         *("invalid_path", "route_ambiguous", "invalid_body"),
         *("execution_not_found", "stage_not_found", "route_not_found", "no_objects"),
-        *("config_inactive", "body_too_large", "unsupported_media_type"),
+        *("config_inactive", "unsupported_media_type", *BODY_CODES),
         *("store_unavailable", "broker_unavailable", "replay_continues"),
     ),
 )

@@ -51,7 +51,7 @@ _BY_CLASS: Final[tuple[tuple[type[PlayheadError], int], ...]] = (
     (Unavailable, UNREACHABLE),
     (CannotStart, UNREACHABLE),
 )
-_BY_STATUS: Final = {400: USAGE, 404: NOT_FOUND, 413: USAGE, 503: UNREACHABLE}
+_BY_STATUS: Final = {400: USAGE, 404: NOT_FOUND, 408: UNREACHABLE, 413: USAGE, 503: UNREACHABLE}
 
 OWN_CODES: Final = {
     "usage": (USAGE, "The command line can't be right; the detail says how."),

@@ -15,6 +15,7 @@ from playhead.errors import BadRequest, Conflict, NotFound, PlayheadError, TooLa
 from playhead.keys import INPUT_STAGE, check_path, content_type_of, object_key
 from playhead.model import Execution
 from playhead.ports.catalog import Configs, Jobs
+from playhead.ports.catalog.configs import Loaded
 from playhead.ports.catalog.jobs import Input
 from playhead.ports.store import Blob, Store
 from playhead.ports.tracer import OFF, Tracer
@@ -69,7 +70,7 @@ class SubmitService:
         self._store = store
         self._owner = owner
         self._lease = lease
-        self._max_object_bytes = max_object_bytes
+        self.max_object_bytes = max_object_bytes
         self._sealed = sealed
         self._spawn = spawn
         self._sleep = sleep
@@ -92,14 +93,7 @@ class SubmitService:
             BadRequest: `invalid_path`, `selection_empty` when there is no input at all.
             Unavailable: nothing was published; the execution fails as `upload_incomplete` or is cancelled.
         """
-        loaded = await self._catalog.config(config, version)
-        if loaded is None:
-            what = f"config {config!r}" + (f" has no version {version}" if version else " does not exist")
-            raise NotFound("config_not_found", f"{what}: `playhead config list` shows what there is")
-        if not loaded.version.active:
-            raise Conflict(
-                "config_inactive", f"config {config!r} is deactivated: `playhead config activate {config}`"
-            )
+        loaded = await self.check_config(config, version)
         # What is wrong with the first inputs, and mostly they are all, is told before anything is begun.
         batches = self._batches(inputs)
         first = await anext(batches, None)
@@ -134,6 +128,23 @@ class SubmitService:
         self._sealed(identity)
         return execution
 
+    async def check_config(self, config: str, version: int | None = None) -> Loaded:
+        """Return the version of a config that a run would use now; the newest if none is named.
+
+        Raises:
+            NotFound: `config_not_found`.
+            Conflict: `config_inactive`.
+        """
+        loaded = await self._catalog.config(config, version)
+        if loaded is None:
+            what = f"config {config!r}" + (f" has no version {version}" if version else " does not exist")
+            raise NotFound("config_not_found", f"{what}: `playhead config list` shows what there is")
+        if not loaded.version.active:
+            raise Conflict(
+                "config_inactive", f"config {config!r} is deactivated: `playhead config activate {config}`"
+            )
+        return loaded
+
     async def _give_up(self, execution: UUID) -> None:
         """Cancel an execution as soon as the catalog is back and has it; one that does not come to be is
         looked for no longer than two minutes. Should this process end before that, the reconciler of
@@ -165,9 +176,9 @@ class SubmitService:
         size = 0
         async for path, data in inputs:
             check_path(path, "input")
-            if len(data) > self._max_object_bytes:
+            if len(data) > self.max_object_bytes:
                 raise TooLarge(
-                    f"input {path!r} has {len(data)} bytes; at most {self._max_object_bytes} are allowed "
+                    f"input {path!r} has {len(data)} bytes; at most {self.max_object_bytes} are allowed "
                     "(PLAYHEAD_MAX_OBJECT_BYTES)"
                 )
             given = Input(path, len(data), hashlib.sha256(data).digest(), content_type_of(path))
