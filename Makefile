@@ -1,15 +1,15 @@
-# Needs python3 (3.11 or newer) with pip and venv, GNU make, and a package index. Everything else goes
-# into .venv, and each target sets up what it needs. Another Python: make demo PYTHON=python3.13
+# Requires python3 (3.11 or newer) with pip and venv, GNU make, and a package index. Everything else is installed
+# into .venv, and each target installs what it needs. To use another Python: make demo PYTHON=python3.13
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# What is installed as Playhead: this tree, so that changes show at once, or a wheel:
+# What to install as Playhead: this tree (changes take effect at once), or a wheel:
 # make dist && make test PROJECT=$(echo dist/*.whl)
 PROJECT ?= -e .
-# The versions and hashes of uv.lock, or with LOCKED=no the newest that pyproject.toml allows, unchecked.
+# yes: the versions and hashes of uv.lock. no: the newest versions that pyproject.toml allows, without hashes.
 LOCKED ?= yes
-# $(call install,SELECTION,FLAGS): SELECTION is for tools/pins.py, which lists all that the selection needs.
+# $(call install,SELECTION,FLAGS): install the packages that tools/pins.py lists for SELECTION.
 define install
 	@$(BIN)/python tools/pins.py $(1) >$@.txt
 	@$(PIP) install --no-deps --require-hashes $(2) -r $@.txt || { echo "make: cannot install what uv.lock pins.\
@@ -24,7 +24,7 @@ NEWEST := @$(PIP) install
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
-setup: $(VENV)/.setup ## make .venv with the playhead command
+setup: $(VENV)/.setup ## create .venv with the playhead command
 	@:
 
 $(VENV)/.setup-build: pyproject.toml uv.lock tools/pins.py
@@ -67,30 +67,30 @@ $(VENV)/.setup-servers: $(VENV)/.setup-dev
 	done
 	@touch $@
 
-demo: $(VENV)/.setup ## convert, index, replay 200 pages: under a minute, nothing to start
+demo: $(VENV)/.setup ## convert, index and replay 200 pages: about a minute, needs no server
 	@$(BIN)/playhead demo $(ARGS)
 
 BROKER ?= nats
-demo-production: $(VENV)/.setup-servers ## the same on S3, NATS and PostgreSQL (or BROKER=rabbitmq, or BROKER=postgres)
+demo-production: $(VENV)/.setup-servers ## the demo on S3, NATS and PostgreSQL (or BROKER=rabbitmq, or BROKER=postgres)
 	@$(BIN)/python -m tests.servers $(BROKER) -- $(BIN)/playhead demo --backends $(ARGS)
 
-serve: $(VENV)/.setup ## the HTTP API on http://127.0.0.1:8080
+serve: $(VENV)/.setup ## serve the HTTP API on http://127.0.0.1:8080
 	@$(BIN)/playhead serve $(ARGS)
 
-# If it is set, each of the thousands of processes that the tests start compiles Playhead again.
+# If this variable is set, each of the thousands of processes that the tests start compiles Playhead again.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Whole files, since the tests of a file share fixtures; each process has its own servers.
+# Distribute whole files, because the tests of a file share fixtures. Each process has its own servers.
 PYTEST := -m pytest -n 2 --dist loadfile
-test: $(VENV)/.setup-servers ## the tests, within 10 minutes (make test ARGS="-m 'not slow'" for the quick loop)
+test: $(VENV)/.setup-servers ## run the tests, 10 minutes (the fast ones: make test ARGS="-m 'not slow'")
 	@$(BIN)/python $(PYTEST) $(ARGS)
 
-test-full: $(VENV)/.setup-servers ## these tests, and the long ones: soak, all kill points, fuzzing
+test-full: $(VENV)/.setup-servers ## the tests, including the long ones: soak, all kill points, fuzzing
 	@$(BIN)/python $(PYTEST) --full $(ARGS)
 
-# A measured process imports modules of coverage.py, so this test cannot count what `--help` imports.
+# A measured process imports modules of coverage.py, so this test cannot count the imports of `--help`.
 UNMEASURED := --deselect tests/unit/test_cli_program.py::test_help_imports_nothing_that_only_a_command_needs
-coverage: $(VENV)/.setup-servers ## the same tests under coverage.py, subprocesses included: build/coverage/html
+coverage: $(VENV)/.setup-servers ## run the tests under coverage.py, with subprocesses: build/coverage/html
 	@rm -rf build/coverage && mkdir -p build/coverage
 	@$(BIN)/coverage run $(PYTEST) $(UNMEASURED) $(ARGS)
 	@$(BIN)/coverage combine --quiet
@@ -113,20 +113,20 @@ endif
 setup-docs: $(VENV)/.setup-docs
 	@:
 
-docs: $(VENV)/.setup-docs ## the site of these pages, in build/docs: no network, no warnings
+docs: $(VENV)/.setup-docs ## build the documentation site in build/docs, without network; warnings are errors
 	@$(BIN)/sphinx-build -q -W --keep-going -c docs -d build/doctrees . build/docs
 	@echo build/docs/index.html
 
-reference: $(VENV)/.setup ## write what docs/reference/ takes from the code
+reference: $(VENV)/.setup ## generate the parts of docs/reference/ that come from the code
 	@$(BIN)/python -m tools.reference
 
-setup-deploy: $(VENV)/.setup-deploy ## the tools that test-deploy needs
+setup-deploy: $(VENV)/.setup-deploy ## install the tools that test-deploy needs
 	@:
 
 test-deploy: $(VENV)/.setup-servers $(VENV)/.setup-deploy ## render and check the image, the compose files and the chart
 	@$(BIN)/python -m pytest tests/deploy $(ARGS)
 
-lint: $(VENV)/.setup-dev ## style, types and the direction of imports
+lint: $(VENV)/.setup-dev ## check style, types and import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy src tests tools $(if $(wildcard bench/*.py),bench)
@@ -139,8 +139,8 @@ format: $(VENV)/.setup-dev ## fix what ruff can fix
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-# The wheel is built from the sdist, so each contains what the other needs.
-dist: $(VENV)/.setup-build ## the sdist and the wheel, in dist/
+# Building the wheel from the sdist proves that the sdist is complete.
+dist: $(VENV)/.setup-build ## build the sdist and the wheel in dist/
 	@rm -rf dist
 	@$(BIN)/python -m hatchling build --target sdist >/dev/null
 	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist dist/playhead-*.tar.gz
@@ -150,21 +150,21 @@ $(VENV)/.setup-release: $(VENV)/.setup-build
 	$(call install,--group release)
 	@touch $@
 
-check-dist: $(VENV)/.setup-release ## check what PyPI checks of the files in dist/
+check-dist: $(VENV)/.setup-release ## run PyPI's checks on the files in dist/
 	@$(BIN)/twine check --strict dist/*
 
-lock: $(VENV)/.setup-dev ## renew uv.lock
+lock: $(VENV)/.setup-dev ## update uv.lock to the newest versions
 	@$(PIP) install uv
 	@$(BIN)/uv lock --upgrade
 
-bench: $(VENV)/.setup-servers ## figures against bare code, a minute or two
+bench: $(VENV)/.setup-servers ## compare Playhead with bare code, about two minutes
 	@$(BIN)/python -m bench $(ARGS)
 
-bench-full: $(VENV)/.setup-servers ## the same at full size
+bench-full: $(VENV)/.setup-servers ## all benchmarks at full size
 	@$(BIN)/python -m bench --full $(ARGS)
 
-faults: $(VENV)/.setup-servers ## kill -9 at every step: prints lost / doubled / uncertain
+faults: $(VENV)/.setup-servers ## kill -9 at every named point; prints lost, duplicated and uncertain messages
 	@$(BIN)/python -m bench.faults $(ARGS)
 
-clean: ## remove .venv, caches and what the demo made
+clean: ## remove .venv, caches and the results of the demo
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist demo
