@@ -237,6 +237,13 @@ async def test_a_full_store_is_said_to_be_full():
             await store.write([[Blob("e/s/x", b"x")]])
 
 
+async def test_a_full_store_that_takes_empty_objects_fails_its_check():
+    async with bucket_of([]) as (store, stand_in):
+        stand_in.is_full = True
+        with pytest.raises(StoreFull):
+            await store.check()
+
+
 @pytest.mark.parametrize("refused", [[0], [299], [0, 1, 2, 150, 151, 299]])
 async def test_objects_that_the_store_does_not_give_keep_no_other_from_being_read(refused: list[int]):
     keys = [f"e/s/{n:03}" for n in range(300)]

@@ -66,6 +66,7 @@ class StandIn:
         size: of each object, in bytes.
         stored: what was put there; held beside `keys`, and in no listing.
         refuse: what it refuses, and how.
+        is_full: whether it takes objects without bytes only.
         requests: how often each of `LIST`, `HEAD`, `GET` … was asked.
         most_at_once: how many requests it had not answered yet, at the most.
     """
@@ -78,6 +79,7 @@ class StandIn:
         self.size = size if callable(size) else lambda key: size
         self.stored: dict[str, bytes] = {}
         self.refuse: Refusal = lambda method, target: None
+        self.is_full = False
         self.requests: Counter[str] = Counter()
         self.most_at_once = 0
         self._at_once = 0
@@ -113,7 +115,10 @@ class StandIn:
         self.requests["LIST" if "list-type" in query else method] += 1
         if self.latency:
             await asyncio.sleep(self.latency)
-        if refused := self.refuse(method, target):
+        refused = self.refuse(method, target)
+        if refused is None and self.is_full and method == "PUT" and sent:
+            refused = (507, "QuotaExceeded", "The quota of the bucket is used up")
+        if refused:
             status, code, words = refused
             return status, f"<Error><Code>{code}</Code><Message>{words}</Message></Error>".encode()
         if "list-type" in query:

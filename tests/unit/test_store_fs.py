@@ -419,12 +419,17 @@ async def main(root):
     except StoreFull as exc:
         print(exc.code, len(os.listdir(root / ".tmp")), {p.stat().st_size for p in (root / "e/s").iterdir()})
         print(exc.detail)
+    (root / "empty").touch()
+    try:
+        await store.check()
+    except StoreFull as exc:
+        print("check:", exc.detail, len(os.listdir(root / ".tmp")))
 
 asyncio.run(main(Path(sys.argv[1])))
 """
 
 
-def test_a_full_disk_is_store_full_and_leaves_nothing_half(tmp_path):
+def test_a_full_disk_is_store_full_to_a_write_and_to_a_check_and_leaves_nothing_half(tmp_path):
     mount = f'mount -t tmpfs -o size=256k tmpfs "{tmp_path}"'
     own_mounts = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
     if not shutil.which("unshare") or subprocess.run([*own_mounts, mount], capture_output=True).returncode:
@@ -433,9 +438,11 @@ def test_a_full_disk_is_store_full_and_leaves_nothing_half(tmp_path):
     done = subprocess.run(
         [*own_mounts, script, sys.executable, FILL_A_SMALL_DISK], capture_output=True, text=True, check=True
     )
-    outcome, detail = done.stdout.splitlines()
+    outcome, detail, check = done.stdout.splitlines()
     assert outcome == "store_full 0 {50000}"
     assert str(tmp_path) in detail
+    assert check.startswith(f"check: can't write in {tmp_path}"), "an empty file can still be made there"
+    assert check.endswith(" 0")
 
 
 WRITE_FOR_EVER = """

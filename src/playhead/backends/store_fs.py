@@ -49,6 +49,8 @@ _LONGEST_KEY = 4_096
 _MOST_SIDECAR_BYTES = 1 << 20
 """Room for all attributes that an output may have, however small the limit for objects is."""
 _LITTLE_ROOM = 1_000_000_000
+_PROBE: Final = bytes(65_536)
+"""What `check` writes and removes. An empty file can be made on a full disk, too."""
 _THREADS = 8
 
 Findings = list[Finding]
@@ -290,17 +292,9 @@ class FileStore:
             )
         temp, folder, name = folders.temp(), *folders.place(key)
         passing = f"{self._token}-{next(self._count)}"
-        fd = os.open(passing, _WRITE, 0o666, dir_fd=temp)
         placed = False
         try:
-            try:
-                done = os.write(fd, data)
-                while done < len(data):
-                    done += os.write(fd, memoryview(data)[done:])
-                if self._durable:
-                    _flush(fd)
-            finally:
-                os.close(fd)
+            self._fill(temp, passing, data)
             os.rename(passing, name, src_dir_fd=temp, dst_dir_fd=folder)
             placed = True
         except IsADirectoryError as exc:
@@ -315,12 +309,26 @@ class FileStore:
         if self._durable:
             _flush(folder)
 
+    def _fill(self, temp: int, passing: str, data: bytes) -> None:
+        """Write a temporary file, which is not removed when this fails."""
+        fd = os.open(passing, _WRITE, 0o666, dir_fd=temp)
+        try:
+            done = os.write(fd, data)
+            while done < len(data):
+                done += os.write(fd, memoryview(data)[done:])
+            if self._durable:
+                _flush(fd)
+        finally:
+            os.close(fd)
+
     def _check(self) -> str:
         with self._reach("write in") as folders:
             temp = folders.temp()
             passing = f"{self._token}-{next(self._count)}"
-            os.close(os.open(passing, _WRITE, 0o666, dir_fd=temp))
-            _remove(passing, temp)
+            try:
+                self._fill(temp, passing, _PROBE)
+            finally:
+                _remove(passing, temp)
         return f"files in {self._root}"
 
     def _diagnose(self) -> Findings:

@@ -46,6 +46,8 @@ _PART_BYTES: Final = 16 << 20
 """What is larger goes up in parts of that size; none is seen before all are there."""
 _PARTS_AT_ONCE: Final = 4
 _PIECE: Final = 262_144
+_PROBE: Final = bytes(4_096)
+"""What `check` writes. An empty object may be taken although the quota of the bucket is used up."""
 _MOST_SIDECAR_BYTES: Final = 1 << 20
 """Room for all attributes that an output may have, however small the limit for objects is."""
 _CONNECT_SECONDS: Final = 5.0
@@ -198,7 +200,7 @@ class ObjectStore:
 
     async def check(self) -> str:
         key = f"{PROBES}/check"
-        await self._ask("write", self._client.put_async(key, b""))
+        await self._ask("write", self._client.put_async(key, _PROBE))
         try:
             await self._client.delete_async(key)
         except Failure as exc:
