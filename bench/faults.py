@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from concurrent.futures import Future, as_completed
 
 from playhead import faults
+from tests.acceptance.deployments import KINDS
 from tests.acceptance.kills import CASES, Case, Outcome, trying
-from tests.acceptance.processes import SiteFailed
+from tests.acceptance.processes import DeploymentFailed
 from tests.acceptance.scenes import Outcome as TrialOutcome
-from tests.acceptance.sites import KINDS
 from tests.acceptance.trials import TRIALS, Trial
 from tests.acceptance.trials import trying as trying_trials
 
@@ -76,7 +76,7 @@ def _print(point: str, outcomes: dict[Case, Future[Outcome]]) -> tuple[int, list
     for case, future in outcomes.items():
         try:
             outcome = future.result()
-        except SiteFailed as exc:
+        except DeploymentFailed as exc:
             troubles.append(f"{case}: {exc}")
             continue
         known.append(outcome)

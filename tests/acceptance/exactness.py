@@ -12,7 +12,7 @@ from uuid import UUID
 
 from playhead.ids import uuid7
 from tests.acceptance.ledger import Findings, Ledger
-from tests.acceptance.processes import STEPS, Process, Site, open_site
+from tests.acceptance.processes import STEPS, Deployment, Process, open_deployment
 
 _STEPS: Final = f"{STEPS},{Path(__file__).with_name('exactness_steps.py')}"
 
@@ -25,9 +25,9 @@ PATIENT: Final[Mapping[str, str]] = {
 """Times so long that whoever had to wait for one of them would miss a deadline."""
 
 
-def exact_site(**settings: Any) -> AbstractContextManager[Site]:
-    """A site with the steps of these tests; `settings` as for `open_site`."""
-    return open_site(ADAPTERS=_STEPS, **settings)
+def exact_deployment(**settings: Any) -> AbstractContextManager[Deployment]:
+    """A deployment with the steps of these tests; `settings` as for `open_deployment`."""
+    return open_deployment(ADAPTERS=_STEPS, **settings)
 
 
 def pipeline(
@@ -65,30 +65,30 @@ def inputs(count: int, *special: str) -> dict[str, bytes]:
     return {f"{name}.txt": f"the text of {name}".encode() for name in names}
 
 
-def lay_out(site: Site, files: Mapping[str, bytes]) -> None:
+def lay_out(deployment: Deployment, files: Mapping[str, bytes]) -> None:
     """Write files into the folder `pages`, beside the home."""
-    (site.folder / "pages").mkdir()
+    (deployment.folder / "pages").mkdir()
     for path, data in files.items():
-        (site.folder / "pages" / path).write_bytes(data)
+        (deployment.folder / "pages" / path).write_bytes(data)
 
 
-def strangers(site: Site, paths: Iterable[str]) -> str:
+def strangers(deployment: Deployment, paths: Iterable[str]) -> str:
     """Lay objects out as another program would, in stage `found` of a new execution; returns its id."""
     execution = str(uuid7())
     for path in paths:
-        put(site, f"{execution}/found/{path}")
+        put(deployment, f"{execution}/found/{path}")
     return execution
 
 
-def put(site: Site, key: str) -> None:
-    file = site.objects / key
+def put(deployment: Deployment, key: str) -> None:
+    file = deployment.objects / key
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(b"")
 
 
-def roots(site: Site, execution: str) -> list[str]:
+def roots(deployment: Deployment, execution: str) -> list[str]:
     """The objects that a job recorded, in its order, from rows."""
-    found = site.rows(
+    found = deployment.rows(
         "SELECT object_key FROM messages m JOIN executions e ON e.n = m.execution "
         "WHERE e.id = ? AND ordinal IS NOT NULL ORDER BY ordinal",
         UUID(execution),
@@ -96,22 +96,22 @@ def roots(site: Site, execution: str) -> list[str]:
     return [row["object_key"] for row in found]
 
 
-def audited(site: Site, execution: str, *, source: str | None = None) -> Findings:
+def audited(deployment: Deployment, execution: str, *, source: str | None = None) -> Findings:
     """What a ledger finds in an execution of `pipeline` that has ended; raises when it is not exact."""
-    found = Ledger(site, execution, source=source).audit(route="work")
+    found = Ledger(deployment, execution, source=source).audit(route="work")
     if not found.exact:
-        raise site.failed(f"execution {execution} is not exact:\n{found}")
+        raise deployment.failed(f"execution {execution} is not exact:\n{found}")
     return found
 
 
 @contextmanager
-def by_hand(site: Site, *, when: str = "SELECT 1") -> Iterator[sqlite3.Connection]:
+def by_hand(deployment: Deployment, *, when: str = "SELECT 1") -> Iterator[sqlite3.Connection]:
     """The database, opened as an operator would to break something; in a write transaction until left.
 
     Args:
         when: enter at a moment at which this query finds a row. Nobody else can write from then on.
     """
-    with closing(sqlite3.connect(site.home / "playhead.db", timeout=0, isolation_level=None)) as con:
+    with closing(sqlite3.connect(deployment.home / "playhead.db", timeout=0, isolation_level=None)) as con:
         con.execute("PRAGMA wal_autocheckpoint=0")
 
         def is_the_moment() -> bool:
@@ -124,7 +124,7 @@ def by_hand(site: Site, *, when: str = "SELECT 1") -> Iterator[sqlite3.Connectio
                 time.sleep(0.0005)
             return False
 
-        site.until(is_the_moment, f"a row of {when!r}")
+        deployment.until(is_the_moment, f"a row of {when!r}")
         yield con
         con.execute("COMMIT")
 
@@ -137,23 +137,23 @@ def _begin(con: sqlite3.Connection) -> bool:
     return True
 
 
-def stop_outside_a_transaction(site: Site, process: Process) -> None:
+def stop_outside_a_transaction(deployment: Deployment, process: Process) -> None:
     """SIGSTOP a process at a moment when it holds no lock, as one that does blocks everybody's writes."""
 
     def stopped() -> bool:
         process.pause()
-        if is_writable(site):
+        if is_writable(deployment):
             return True
         process.resume()
         time.sleep(0.01)
         return False
 
-    site.until(stopped, f"{process.name} to be outside a transaction", alive=[process])
+    deployment.until(stopped, f"{process.name} to be outside a transaction", alive=[process])
 
 
-def is_writable(site: Site) -> bool:
+def is_writable(deployment: Deployment) -> bool:
     """Whether nobody holds the database's write lock for long."""
-    with closing(sqlite3.connect(site.home / "playhead.db", timeout=0.2, isolation_level=None)) as con:
+    with closing(sqlite3.connect(deployment.home / "playhead.db", timeout=0.2, isolation_level=None)) as con:
         try:
             con.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError:

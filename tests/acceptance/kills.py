@@ -1,6 +1,6 @@
 """Kill a process at each named point, start it anew, and count what is left.
 
-A `Case` says who dies where, in what. A `Stand` is a site on which cases are tried one after the other;
+A `Case` says who dies where, in what. A `Stand` is a deployment on which cases are tried one after the other;
 `trying` tries many on a few stands at once, which is quick, as most of a case is waiting until a dead
 process is missed.
 """
@@ -18,7 +18,7 @@ from typing import Final, Literal
 import httpx
 
 from tests.acceptance.ledger import Findings, Ledger, Picture
-from tests.acceptance.processes import Process, Site, open_site
+from tests.acceptance.processes import Deployment, Process, open_deployment
 
 What = Literal["run", "replay"]
 Who = Literal["worker", "serve", "cli", "heir"]
@@ -168,41 +168,41 @@ Pictures = Mapping[tuple[str, What], Picture]
 
 
 class Stand:
-    """A site with a server, two workers and a finished run of each pipeline, on which cases are tried."""
+    """A deployment for the cases: a server, two workers, and a finished run of each pipeline."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
         self._start()
         self._sources: dict[str, str] = {}
         for name, pipeline in PIPELINES.items():
-            site.apply(pipeline.source)
+            deployment.apply(pipeline.source)
             for path, data in pipeline.inputs.items():
-                file = site.folder / name / path
+                file = deployment.folder / name / path
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(data)
-            self._sources[name] = site.run(name, pipeline.inputs)
+            self._sources[name] = deployment.run(name, pipeline.inputs)
         for execution in self._sources.values():
-            site.ended(execution)
+            deployment.ended(execution)
         self._known = set(self._sources.values())
 
     def _start(self) -> None:
-        self._server = self._site.serve()
-        self._steady, self._other = self._site.worker(), self._site.worker()
+        self._server = self._deployment.serve()
+        self._steady, self._other = self._deployment.worker(), self._deployment.worker()
 
     def close(self) -> None:
-        self._site.close()
+        self._deployment.close()
 
     def undisturbed(self) -> Pictures:
         """What a run and a replay of each pipeline come to when nobody dies."""
         found: dict[tuple[str, What], Picture] = {}
         for name, source in self._sources.items():
             replayed = str(self._begin(name, "replay"))
-            self._site.ended(replayed)
+            self._deployment.ended(replayed)
             for execution, what in ((source, _BOTH[0]), (replayed, _BOTH[1])):
-                ledger = Ledger(self._site, execution, source=source)
+                ledger = Ledger(self._deployment, execution, source=source)
                 findings = ledger.audit(route=PIPELINES[name].entry)
                 if not findings.exact:
-                    raise self._site.failed(f"{what} of {name}, without a kill:\n{findings}")
+                    raise self._deployment.failed(f"{what} of {name}, without a kill:\n{findings}")
                 found[name, what] = ledger.picture()
         self._new()  # what comes from now on belongs to cases
         return found
@@ -210,7 +210,7 @@ class Stand:
     def attempt(self, case: Case, pictures: Pictures) -> Outcome:
         """Kill, start anew, wait until all has ended, and count.
 
-        Raises `SiteFailed` when the point is never reached, or something does not end.
+        Raises `DeploymentFailed` when the point is never reached, or something does not end.
         """
         began = time.monotonic()
         strike = {
@@ -223,7 +223,7 @@ class Stand:
         findings = Findings()
         executions = self._new()
         for execution in executions:
-            self._site.ended(execution)
+            self._deployment.ended(execution)
             if case.point == "submit.stored":
                 findings.add(self._judge_unsealed(execution))
             else:
@@ -231,80 +231,82 @@ class Stand:
         if case.point == "submit.stored":
             # The caller, left without an answer, sends it again.
             again = str(self._begin(case.pipeline, "run"))
-            self._site.ended(again)
+            self._deployment.ended(again)
             findings.add(self._judge(case, again, pictures))
             self._new()
         if not executions:
-            raise self._site.failed(f"{case}: nothing was under way")
-        self._site.forget()
+            raise self._deployment.failed(f"{case}: nothing was under way")
+        self._deployment.forget()
         return Outcome(case, len(executions), findings, time.monotonic() - began)
 
     # -- who dies ----------------------------------------------------------------------------------
 
     def _strike_worker(self, case: Case) -> None:
         self._other.stop()
-        settings = self._site.holds if case.purged else {}
-        armed = self._site.worker(fault=case.fault, settings=settings)
+        settings = self._deployment.holds if case.purged else {}
+        armed = self._deployment.worker(fault=case.fault, settings=settings)
         self._begin_until_struck(case, armed)
         if case.purged:
-            self._site.forget_held()
-        self._other = self._site.worker()
+            self._deployment.forget_held()
+        self._other = self._deployment.worker()
 
     def _strike_server(self, case: Case) -> None:
         self._server.stop()
-        armed = self._site.serve(fault=case.fault)
+        armed = self._deployment.serve(fault=case.fault)
         self._begin_until_struck(case, armed)
-        self._server = self._site.serve()
+        self._server = self._deployment.serve()
 
     def _strike_command(self, case: Case) -> None:
-        self._site.struck(self._command(case.pipeline, case.what, case.fault))
+        self._deployment.struck(self._command(case.pipeline, case.what, case.fault))
 
     def _strike_heir(self, case: Case) -> None:
         """A command dies just when its job could begin, and then the worker that takes the job over."""
-        self._site.close()
-        armed = self._site.worker(fault=case.fault)
+        self._deployment.close()
+        armed = self._deployment.worker(fault=case.fault)
         before = {"run": "submit.sealed", "replay": "replay.created"}
-        self._site.struck(self._command(case.pipeline, case.what, before[case.what]))
-        self._site.struck(armed)
+        self._deployment.struck(self._command(case.pipeline, case.what, before[case.what]))
+        self._deployment.struck(armed)
         self._start()
 
     def _begin_until_struck(self, case: Case, armed: Process) -> None:
         for _ in range(_MOST_TRIES):
             execution = self._begin(case.pipeline, case.what)
-            self._site.until(
+            self._deployment.until(
                 lambda e=execution: armed.code is not None or self._has_ended(e),  # type: ignore[misc]
                 f"{armed.name} to die at {case.fault}, or execution {execution} to end",
             )
             if armed.code is not None:
                 break
-        self._site.struck(armed, seconds=1)
+        self._deployment.struck(armed, seconds=1)
 
     def _begin(self, name: str, what: What) -> str | None:
         """Start a run or a replay over HTTP; None when the server died under it."""
         pipeline = PIPELINES[name]
         with suppress(httpx.TransportError):
             if what == "run":
-                return self._site.run(name, pipeline.inputs)
-            answer = self._site.replay(self._sources[name], "input", pipeline.entry)
+                return self._deployment.run(name, pipeline.inputs)
+            answer = self._deployment.replay(self._sources[name], "input", pipeline.entry)
             return str(answer["execution_id"])
         return None
 
     def _command(self, name: str, what: What, fault: str) -> Process:
         if what == "run":
-            return self._site.start("run", name, name, "--detach", fault=fault)
-        return self._site.start("replay", self._sources[name], "input", PIPELINES[name].entry, fault=fault)
+            return self._deployment.start("run", name, name, "--detach", fault=fault)
+        return self._deployment.start(
+            "replay", self._sources[name], "input", PIPELINES[name].entry, fault=fault
+        )
 
     def _has_ended(self, execution: str | None) -> bool:
         if execution is not None:
             with suppress(httpx.TransportError):
-                return bool(self._site.get(f"/executions/{execution}")["status"] != "running")
+                return bool(self._deployment.get(f"/executions/{execution}")["status"] != "running")
         return False
 
     # -- what is left ------------------------------------------------------------------------------
 
     def _new(self) -> list[str]:
         """The executions that came since the last look, oldest first."""
-        found = [e["execution_id"] for e in self._site.items("/executions")]
+        found = [e["execution_id"] for e in self._deployment.items("/executions")]
         new = [e for e in reversed(found) if e not in self._known]
         self._known.update(new)
         return new
@@ -312,7 +314,7 @@ class Stand:
     def _judge(self, case: Case, execution: str, pictures: Pictures) -> Findings:
         pipeline = PIPELINES[case.pipeline]
         source = self._sources[case.pipeline] if case.what == "replay" else execution
-        ledger = Ledger(self._site, execution, source=source)
+        ledger = Ledger(self._deployment, execution, source=source)
         findings = ledger.audit(route=pipeline.entry)
         findings.again -= pipeline.retries
         if pipeline.name != "uneven":  # which is never twice the same
@@ -322,12 +324,12 @@ class Stand:
     def _judge_unsealed(self, execution: str) -> Findings:
         """A run that was never sealed has failed, says why, and nothing of it counts."""
         found = Findings()
-        ledger = Ledger(self._site, execution)
+        ledger = Ledger(self._deployment, execution)
         error = (ledger.shown["error"] or {}).get("code")
         if (ledger.shown["status"], error) != ("failed", "upload_incomplete"):
             found.lost.append(f"an end that says so: {ledger.shown['status']}, {error}")
         found.doubled += [f"{r.route} of {r.key}, never sealed" for r in ledger.rows]
-        stages = self._site.get(f"/executions/{execution}/stages")["items"]
+        stages = self._deployment.get(f"/executions/{execution}/stages")["items"]
         found.doubled += [f"{s['objects']} in {s['stage']}, never sealed" for s in stages if s["objects"]]
         return found
 
@@ -340,12 +342,12 @@ def trying(cases: Sequence[Case], *, stands: int = 2) -> Iterator[Mapping[Case, 
     case failed is given up, so that no other case fails for it.
     """
     free: queue.LifoQueue[Stand | None] = queue.LifoQueue()
-    with ExitStack() as sites, ThreadPoolExecutor(stands) as pool:
+    with ExitStack() as deployments, ThreadPoolExecutor(stands) as pool:
 
         def first() -> Pictures:
             stand = None
             try:
-                stand = Stand(sites.enter_context(open_site()))
+                stand = Stand(deployments.enter_context(open_deployment()))
                 return stand.undisturbed()
             finally:
                 free.put(stand)
@@ -353,7 +355,7 @@ def trying(cases: Sequence[Case], *, stands: int = 2) -> Iterator[Mapping[Case, 
         def attempt(case: Case) -> Outcome:
             stand = free.get()
             try:
-                stand = stand or Stand(sites.enter_context(open_site()))
+                stand = stand or Stand(deployments.enter_context(open_deployment()))
                 outcome = stand.attempt(case, pictures.result())
             except BaseException:
                 if stand:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from playhead.model import ROW_STATES, Counts
-from tests.acceptance.processes import Site
+from tests.acceptance.processes import Deployment
 
 SIDECAR: Final = ".meta.json"
 STORED: Final = 1  # outputs.state
@@ -139,10 +139,14 @@ def _differences(what: str, mine: Mapping[str, Any], wanted: Mapping[str, Any]) 
 
 
 class Ledger:
-    """One execution that has ended, read from its site. `source`: the execution that a replay is from."""
+    """One ended execution, read from its deployment.
 
-    def __init__(self, site: Site, execution: str, *, source: str | None = None) -> None:
-        self._site = site
+    Args:
+        source: the execution that a replay reads from.
+    """
+
+    def __init__(self, deployment: Deployment, execution: str, *, source: str | None = None) -> None:
+        self._deployment = deployment
         self.id = execution
         self.source = source or execution
         self._uuid = UUID(execution)
@@ -152,7 +156,7 @@ class Ledger:
     @cached_property
     def shown(self) -> Any:
         """The execution as the API shows it."""
-        return self._site.get(f"/executions/{self.id}")
+        return self._deployment.get(f"/executions/{self.id}")
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -172,7 +176,7 @@ class Ledger:
                 parent=r["parent"],
                 error_code=r["error_code"],
             )
-            for r in self._site.rows(_MESSAGES, self._uuid)
+            for r in self._deployment.rows(_MESSAGES, self._uuid)
         ]
 
     @cached_property
@@ -183,7 +187,7 @@ class Ledger:
     def _made(self, execution: str) -> list[Made]:
         return [
             Made(r["key"], r["message"], r["attempt"], r["size"], r["sha256"].hex())
-            for r in self._site.rows(
+            for r in self._deployment.rows(
                 "SELECT * FROM outputs WHERE key > ? AND key < ? AND state = ? ORDER BY key",
                 *(f"{execution}/", f"{execution}0", STORED),
             )
@@ -192,11 +196,11 @@ class Ledger:
     @cached_property
     def files(self) -> dict[str, bytes]:
         """Every object below the execution, by its whole key."""
-        return self._site.stored(self.id)
+        return self._deployment.stored(self.id)
 
     @cached_property
     def notes(self) -> list[Note]:
-        parts = [line.split() for line in self._site.noted(self.id)]
+        parts = [line.split() for line in self._deployment.noted(self.id)]
         return [Note(what, route, cid, int(attempt)) for what, route, cid, attempt in parts]
 
     # -- what must be equal ------------------------------------------------------------------------
@@ -300,16 +304,16 @@ class Ledger:
     def _audit_external(self) -> Findings:
         """Each message to others is in their queue. Twice is allowed, by the same id: they drop it."""
         found = Findings()
-        queues = {r["route"]: r["queue"] for r in self._site.items(f"/executions/{self.id}/routes")}
+        queues = {r["route"]: r["queue"] for r in self._deployment.items(f"/executions/{self.id}/routes")}
         for route in {r.route for r in self.rows if r.external}:
-            there = self._site.called(queues[route], self.id)
+            there = self._deployment.called(queues[route], self.id)
             mine = {r.correlation_id for r in self.rows if r.route == route}
             found.lost += [f"{cid} is not in {queues[route]}" for cid in sorted(mine - there)]
             found.doubled += [f"{cid} in {queues[route]} has no row" for cid in sorted(there - mine)]
         return found
 
     def _closed(self, batch: str) -> Any:
-        found = self._site.get(f"/replays/{batch}")
+        found = self._deployment.get(f"/replays/{batch}")
         return found if found["state"] != "publishing" else None
 
     def _miscounted(self) -> list[str]:
@@ -325,12 +329,12 @@ class Ledger:
             return {name: getattr(of, name) for name in Counts.__dataclass_fields__}
 
         check("the counts", self.shown["counts"], counts(self.rows))
-        for shown in self._site.items(f"/executions/{self.id}/routes"):
+        for shown in self._deployment.items(f"/executions/{self.id}/routes"):
             mine = [r for r in self.rows if r.route == shown["route"]]
             check(f"the counts of {shown['route']}", shown["counts"], counts(mine))
         stages = {
             s["stage"]: (s["objects"], s["bytes"])
-            for s in self._site.get(f"/executions/{self.id}/stages")["items"]
+            for s in self._deployment.get(f"/executions/{self.id}/stages")["items"]
         }
         sizes: dict[str, list[int]] = {}
         for made in self.made:
@@ -343,7 +347,9 @@ class Ledger:
         batch = self.shown["replay_batch_id"]
         if batch:
             # An execution ends with its last row; its job is closed after that.
-            replay = self._site.until(lambda: self._closed(batch), f"the job of replay {batch} to be closed")
+            replay = self._deployment.until(
+                lambda: self._closed(batch), f"the job of replay {batch} to be closed"
+            )
             roots = sum(r.root for r in self.rows)
             names = ("objects_found", "objects_published", "objects_failed", "status")
             check(

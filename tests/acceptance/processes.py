@@ -1,8 +1,8 @@
 """Real processes on one home, for tests that kill them.
 
-A `Site` is what an operator has: a folder, a server, workers, the command line. Times are short, so that
-what waits for a dead process waits a second. Whatever is still running when the site is left is killed,
-and whatever goes wrong is told with the last words of every process.
+A `Deployment` has what an operator has: a folder, a server, workers, the command line. Its intervals are
+short, so that a dead process is noticed within a second. When the context ends, the remaining processes are
+killed. A failure quotes the last lines of each process's log.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SETTINGS: Mapping[str, str] = {
     "VISIBILITY_SECONDS": "2",
     "SETTLE_SECONDS": "10",
 }
-"""`PLAYHEAD_*` of every process of a site, unless it says otherwise."""
+"""`PLAYHEAD_*` of every process of a deployment, unless it says otherwise."""
 
 DEADLINE_SECONDS = 60.0
 """For anything that is waited for. Far above what it takes: a busy machine must not fail a test."""
@@ -50,13 +50,13 @@ _LISTENING = re.compile(r"Playhead listening on (http://\S+)")
 _LAST_LINES = 15
 
 
-class SiteFailed(AssertionError):
-    """A site did not do what it should; the text holds what its processes said last."""
+class DeploymentFailed(AssertionError):
+    """A deployment did not do what it should; the text holds what its processes said last."""
 
 
 @dataclass(slots=True)
 class Process:
-    """A process of a site. Its stderr goes to `log`; `url` is where a server listens."""
+    """A process of a deployment. Its stderr goes to `log`; `url` is where a server listens."""
 
     name: str
     popen: subprocess.Popen[bytes]
@@ -118,8 +118,8 @@ def is_stopped(pid: int) -> bool:
 
 
 @dataclass
-class Site:
-    """A home, its processes, and ways to ask them. Make one with `open_site`.
+class Deployment:
+    """A home, its processes, and ways to ask them. Make one with `open_deployment`.
 
     Attributes:
         folder: where the processes run and their logs are; the home is `folder/home`.
@@ -214,7 +214,7 @@ class Site:
     def cli(self, *arguments: str, code: int = 0) -> Any:
         """Run one command with `--json` to its end and return what it printed.
 
-        Raises `SiteFailed` when it ends with another code than `code`.
+        Raises `DeploymentFailed` when it ends with another code than `code`.
         """
         command = self.start(*arguments, "--json", stdout=subprocess.PIPE)
         out, _ = command.popen.communicate(timeout=2 * DEADLINE_SECONDS)
@@ -239,7 +239,7 @@ class Site:
     def post(self, path: str, **body: Any) -> Any:
         """Send a body (`json`, `content`, `files` … as httpx names them) to `/api/v1{path}`.
 
-        Raises `httpx.TransportError` when the server dies under it, `SiteFailed` for an error status.
+        Raises `httpx.TransportError` when the server dies under it, `DeploymentFailed` for an error status.
         """
         return self._read("POST", path, **body)
 
@@ -327,7 +327,7 @@ class Site:
     ) -> T:
         """Look again and again until the answer is true, and return it.
 
-        Raises `SiteFailed` past the deadline, or when one of `alive` has ended.
+        Raises `DeploymentFailed` past the deadline, or when one of `alive` has ended.
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -351,7 +351,7 @@ class Site:
         return self.until(look, f"execution {execution} to end", seconds=seconds)
 
     def struck(self, process: Process, *, seconds: float = DEADLINE_SECONDS) -> None:
-        """Wait until a process has died at its fault point; raises `SiteFailed` if it did not."""
+        """Wait until a process has died at its fault point; raises `DeploymentFailed` if it did not."""
         try:
             process.popen.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -359,7 +359,7 @@ class Site:
         if not process.was_struck:
             raise self.failed(f"{process.name} ended with {process.code}, but not at {process.fault}")
 
-    def failed(self, what: str) -> SiteFailed:
+    def failed(self, what: str) -> DeploymentFailed:
         """An error that says `what`, and what each process said last."""
         told = [what]
         for process in self.processes:
@@ -367,7 +367,7 @@ class Site:
             state = "runs" if process.code is None else f"ended with {process.code}"
             told.append(f"--- {process.name} ({state}) {process.fault}")
             told += last or ["(it said nothing)"]
-        return SiteFailed("\n".join(told))
+        return DeploymentFailed("\n".join(told))
 
 
 @contextmanager
@@ -405,12 +405,12 @@ def outside() -> dict[str, str]:
 
 
 @contextmanager
-def site_folder() -> Iterator[Path]:
-    """A folder for a site, with one for logs in it."""
+def deployment_folder() -> Iterator[Path]:
+    """A folder for a deployment, with one for logs in it."""
     # Memory where there is some: a kill -9 loses nothing of it, and a commit costs no disk's time.
     shared = Path("/dev/shm")
     root = shared if os.access(shared, os.W_OK) else None
-    folder = Path(tempfile.mkdtemp(prefix="playhead-site-", dir=root))
+    folder = Path(tempfile.mkdtemp(prefix="playhead-deployment-", dir=root))
     (folder / "logs").mkdir()
     try:
         yield folder
@@ -419,17 +419,17 @@ def site_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def open_site(*, adapters: Path = STEPS, **settings: str) -> Iterator[Site]:
-    """A new site with nothing running; all of it is gone when the block is left.
+def open_deployment(*, adapters: Path = STEPS, **settings: str) -> Iterator[Deployment]:
+    """A new deployment with nothing running; all of it is gone when the block is left.
 
     Args:
         adapters: a file of steps.
         settings: over `SETTINGS`, named like those.
     """
-    with site_folder() as folder:
+    with deployment_folder() as folder:
         own = {"HOME": str(folder / "home"), "ADAPTERS": str(adapters), **SETTINGS, **settings}
-        site = Site(folder, outside() | variables(own))
+        deployment = Deployment(folder, outside() | variables(own))
         try:
-            yield site
+            yield deployment
         finally:
-            site.close()
+            deployment.close()

@@ -1,4 +1,4 @@
-"""A site in the middle of work, for something to happen to it: a run, a replay, and one that is listed.
+"""A deployment in the middle of work, for something to happen to it: a run, a replay, and one that is listed.
 
 with open_scene(urls) as scene:
     scene.begin()      # some of everything is done, and some is not
@@ -24,10 +24,10 @@ import httpx
 
 from playhead.ids import uuid7
 from tests.acceptance.brokers import looking, plain, query
+from tests.acceptance.deployments import ServerDeployment, Urls, open_server_deployment
 from tests.acceptance.exactness import inputs, pipeline
 from tests.acceptance.ledger import Findings, Ledger
 from tests.acceptance.processes import STEPS, Process
-from tests.acceptance.sites import ServerSite, Urls, open_server_site
 
 _ADAPTERS: Final = f"{STEPS},{Path(__file__).with_name('exactness_steps.py')}"
 SETTINGS: Final = {
@@ -95,7 +95,7 @@ class Scene:
         server: the one that callers ask. `workers`: two, on machines of their own.
     """
 
-    site: ServerSite
+    deployment: ServerDeployment
     pool: ThreadPoolExecutor
     watch: Watch
     server: Process = field(init=False)
@@ -106,32 +106,32 @@ class Scene:
 
     def set_up(self) -> None:
         """Start the processes, and put a stage of others into the store."""
-        site = self.site
-        self.server = site.serve()
-        self.workers = [site.worker(), site.worker()]
-        site.apply(pipeline("steady", "slow", "seconds: 0.02", attempts=5))
+        deployment = self.deployment
+        self.server = deployment.serve()
+        self.workers = [deployment.worker(), deployment.worker()]
+        deployment.apply(pipeline("steady", "slow", "seconds: 0.02", attempts=5))
         source = str(uuid7())
         few = [f"{source}/found/few/{n:05d}.txt" for n in range(WORKED)]
         many = [f"{source}/found/many/{n // 500:03d}/{n:05d}.txt" for n in range(LISTED)]
         self.source, self._found = source, few + many
-        list(self.pool.map(site.put, self._found))
+        list(self.pool.map(deployment.put, self._found))
 
     # -- the work ----------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Begin all three, and stand the server still in the middle of them; `go_on` ends that."""
-        site = self.site
+        deployment = self.deployment
         # The work may be over before we see it: then there is more of it.
         for _ in range(5):
-            site.run("steady", inputs(RUN))
+            deployment.run("steady", inputs(RUN))
             self.call("few", "work")
             crew = [self.server, *self.workers]
-            if site.until(self._how_far, "the work to have begun", alive=crew) == "in the middle":
+            if deployment.until(self._how_far, "the work to have begun", alive=crew) == "in the middle":
                 break
         else:
-            raise site.failed("the work was always over before it was seen")
+            raise deployment.failed("the work was always over before it was seen")
         # Publishing may be over before we see it: then it is asked for again.
-        with looking(site.direct.catalog) as look:
+        with looking(deployment.direct.catalog) as look:
             for _ in range(10):
                 asked = self.call("many", "hand_over")
                 while not asked.done():
@@ -141,7 +141,7 @@ class Scene:
                             self._began = time.monotonic()
                             return
                         self.server.resume()
-        raise site.failed("the server could not be stopped in the middle of a replay")
+        raise deployment.failed("the server could not be stopped in the middle of a replay")
 
     def go_on(self) -> None:
         """Let the server go on."""
@@ -173,7 +173,7 @@ class Scene:
     def _how_far(self) -> str:
         """`in the middle` when some of the newest run is done, and neither it nor the replay after it is
         nearly over; `over` when that can't be any more; nothing before."""
-        found = self.site.rows(
+        found = self.deployment.rows(
             "SELECT count(m.id) FILTER (WHERE m.state = 3) AS done, count(m.id) AS total FROM executions e "
             "LEFT JOIN messages m ON m.execution = e.n WHERE e.kind <> 'adopted' GROUP BY e.n ORDER BY e.n"
         )
@@ -200,42 +200,42 @@ class Scene:
             "SELECT 1 FROM messages m JOIN processes p ON p.id = m.worker WHERE m.state = 1 AND p.pid = "
             f"{self.workers[n].popen.pid}"
         )
-        with looking(self.site.direct.catalog) as look:
+        with looking(self.deployment.direct.catalog) as look:
             for _ in range(5):  # what there was to do may be done: then there is more
                 until = time.monotonic() + 5
                 while not (found := look(held)) and time.monotonic() < until:
                     time.sleep(0.005)
                 if found:
                     break
-                self.site.run("steady", inputs(RUN))
+                self.deployment.run("steady", inputs(RUN))
             else:
-                raise self.site.failed("the worker was never seen at work")
+                raise self.deployment.failed("the worker was never seen at work")
             self.workers[n].kill()
-        self.workers[n] = self.site.worker()
+        self.workers[n] = self.deployment.worker()
 
     @property
     def taken_over(self) -> int:
         """How many jobs were taken by a second process, or by more of them."""
-        return len(self.site.rows("SELECT 1 FROM jobs WHERE epoch > 1"))
+        return len(self.deployment.rows("SELECT 1 FROM jobs WHERE epoch > 1"))
 
     # -- what is left ------------------------------------------------------------------------------
 
     def finish(self) -> Outcome:
         """Wait until all has ended, and count.
 
-        Raises `SiteFailed` when something does not end, or a process did.
+        Raises `DeploymentFailed` when something does not end, or a process did.
         """
-        site = self.site
+        deployment = self.deployment
         findings = Findings()
         for called in self._calls:
             findings.lost += _lies(called.result())
-        replays = {r["execution_id"]: r["from_path"] for r in site.items("/replays")}
-        executions = [e["execution_id"] for e in site.items("/executions", kind="run")] + list(replays)
+        replays = {r["execution_id"]: r["from_path"] for r in deployment.items("/replays")}
+        executions = [e["execution_id"] for e in deployment.items("/executions", kind="run")] + list(replays)
         for execution in executions:
-            site.ended(execution, seconds=WITHIN)
+            deployment.ended(execution, seconds=WITHIN)
         # An execution ends with its last row; its job is closed after that.
-        site.until(
-            lambda: not site.rows("SELECT 1 FROM jobs WHERE state IN ('uploading', 'publishing')"),
+        deployment.until(
+            lambda: not deployment.rows("SELECT 1 FROM jobs WHERE state IN ('uploading', 'publishing')"),
             "all jobs to be closed",
             seconds=WITHIN,
         )
@@ -244,8 +244,8 @@ class Scene:
             findings.add(self._judge(execution, replays.get(execution)))
         for process in (self.server, *self.workers):
             if process.code is not None:
-                raise site.failed(f"{process.name} ended with {process.code}")
-        for process in site.processes:
+                raise deployment.failed(f"{process.name} ended with {process.code}")
+        for process in deployment.processes:
             said = process.said.splitlines()
             for n, line in enumerate(said):
                 if "loop_failed" in line or "Traceback" in line or "guest:guest" in line:
@@ -254,11 +254,11 @@ class Scene:
 
     def _judge(self, execution: str, path: str | None) -> Findings:
         if path is None:
-            ledger = Ledger(self.site, execution)
+            ledger = Ledger(self.deployment, execution)
             found, wanted = ledger.audit(route="work"), 3 * RUN
         else:
             keys = [key for key in self._found if f"/found/{path}/" in key]
-            ledger = Ledger(self.site, execution, source=self.source)
+            ledger = Ledger(self.deployment, execution, source=self.source)
             route, each = ("work", 3) if path == "few" else ("hand_over", 1)
             found, wanted = ledger.audit(route=route, found=keys), each * len(keys)
         counts = ledger.shown["counts"]
@@ -318,16 +318,16 @@ class Watch:
 
 @contextmanager
 def open_scene(urls: Urls, *, through: Urls | None = None) -> Iterator[Scene]:
-    """A site with a server and two workers; arguments as for `open_server_site`."""
+    """A deployment with a server and two workers; arguments as for `open_server_deployment`."""
     with (
-        open_server_site(urls, through=through, adapters=_ADAPTERS, **SETTINGS) as site,
+        open_server_deployment(urls, through=through, adapters=_ADAPTERS, **SETTINGS) as deployment,
         ThreadPoolExecutor(_WRITERS) as pool,
-        Watch(site.direct.catalog) as watch,
+        Watch(deployment.direct.catalog) as watch,
     ):
-        scene = Scene(site, pool, watch)
+        scene = Scene(deployment, pool, watch)
         scene.set_up()
         try:
             yield scene
         finally:
             # Before the threads that wait for its answers.
-            site.close()
+            deployment.close()

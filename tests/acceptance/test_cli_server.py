@@ -20,7 +20,7 @@ import pytest
 from playhead.cli.app import run_program
 from playhead.cli.replay import CONTRACT
 from tests.acceptance.pages import ROOT
-from tests.acceptance.processes import DEADLINE_SECONDS, open_site
+from tests.acceptance.processes import DEADLINE_SECONDS, open_deployment
 from tests.acceptance.test_cli import SLOW, STEPS, Shell, eventually
 from tests.acceptance.test_docs import commands, copied
 from tests.servers.process import free_port
@@ -321,19 +321,19 @@ def test_whoever_waits_outlasts_a_server_that_is_killed_and_started_again(tmp_pa
     (tmp_path / "slow.yaml").write_text(SLOW)
     for n in range(3):
         (tmp_path / f"{n}.txt").write_text("x")
-    with open_site(adapters=tmp_path / "steps.py") as site:
+    with open_deployment(adapters=tmp_path / "steps.py") as deployment:
         # None that the system gives out: while nobody listens there, it could be another's.
         port = ("--port", str(free_port()))
-        server = site.serve(*port)
+        server = deployment.serve(*port)
         inputs = [str(tmp_path / f"{n}.txt") for n in range(3)]
-        sent = site.start(
-            *("run", str(tmp_path / "slow.yaml"), *inputs, "--server", site.url, "--json"),
+        sent = deployment.start(
+            *("run", str(tmp_path / "slow.yaml"), *inputs, "--server", deployment.url, "--json"),
             stdout=subprocess.PIPE,
         )
-        until_it_waits(site.url, 0)
+        until_it_waits(deployment.url, 0)
         server.kill()
-        site.until(lambda: "waiting: can't reach the server" in sent.said, "the command to say so")
-        site.serve("--workers", "1", *port)
+        deployment.until(lambda: "waiting: can't reach the server" in sent.said, "the command to say so")
+        deployment.serve("--workers", "1", *port)
         out, _ = sent.popen.communicate(timeout=DEADLINE_SECONDS)
         assert sent.code == 0, sent.said
         assert json.loads(out)["status"] == "completed"

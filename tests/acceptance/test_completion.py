@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.processes import Site, open_site
+from tests.acceptance.processes import Deployment, open_deployment
 from tests.acceptance.shells import ANY_SHELL, Folder, asking
 
 pytestmark = pytest.mark.slow
@@ -190,8 +190,8 @@ def test_nothing_heavy_is_loaded_for_a_tab(folder: Folder, shell: str):
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with open_site() as made:
+def deployment() -> Iterator[Deployment]:
+    with open_deployment() as made:
         made.serve()
         made.apply(WORDS)
         made.cli("run", "words", str(Path(__file__)), "--detach", "--tag", "remote")
@@ -212,7 +212,7 @@ def site() -> Iterator[Site]:
         ("playhead dead-letters show ", []),
     ],
 )
-def test_names_on_a_server_are_offered(folder: Folder, site: Site, line: str, offered: list[str]):
+def test_names_on_a_server_are_offered(folder: Folder, deployment: Deployment, line: str, offered: list[str]):
     command, _, rest = line.partition(" ")
 
     def are_offered(line: str, *, some: bool, **env: str) -> list[str]:
@@ -224,9 +224,9 @@ def test_names_on_a_server_are_offered(folder: Folder, site: Site, line: str, of
         return sorted(found)
 
     some = bool(offered)
-    assert are_offered(line, some=some, PLAYHEAD_SERVER=site.url) == sorted(offered)
-    assert are_offered(f"{command} --server {site.url} {rest}", some=some) == sorted(offered)
-    assert len(are_offered("playhead show 0", some=True, PLAYHEAD_SERVER=site.url)) == 1
+    assert are_offered(line, some=some, PLAYHEAD_SERVER=deployment.url) == sorted(offered)
+    assert are_offered(f"{command} --server {deployment.url} {rest}", some=some) == sorted(offered)
+    assert len(are_offered("playhead show 0", some=True, PLAYHEAD_SERVER=deployment.url)) == 1
 
 
 def test_a_name_with_hidden_characters_is_not_offered(folder: Folder, tmp_path: Path):

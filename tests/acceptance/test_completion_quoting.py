@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.processes import open_site
+from tests.acceptance.processes import open_deployment
 from tests.acceptance.shells import Folder, Terminal, eventually
 
 pytestmark = pytest.mark.slow
@@ -101,11 +101,11 @@ def test_tab_in_fish_quotes_names_and_runs_nothing(hostile: Folder):
 
 @missing("zsh")
 def test_tab_in_zsh_runs_nothing_that_a_server_names(hostile: Folder):
-    with open_site() as site, Terminal(hostile, "zsh") as terminal:
-        site.serve()
-        site.apply(PLAIN_CONFIG)
-        site.cli("run", "plain", str(Path(__file__)), "--detach", "--tag", HOSTILE[1])
-        line = f"playhead show --server {site.url} tag:"
+    with open_deployment() as deployment, Terminal(hostile, "zsh") as terminal:
+        deployment.serve()
+        deployment.apply(PLAIN_CONFIG)
+        deployment.cli("run", "plain", str(Path(__file__)), "--detach", "--tag", HOSTILE[1])
+        line = f"playhead show --server {deployment.url} tag:"
         eventually(lambda: terminal.tab(line) != line, "the server has answered within a second")
         assert shlex.split(terminal.tab(line))[-1] == f"tag:{HOSTILE[1]}"
     assert not (hostile.path / "stolen").exists()

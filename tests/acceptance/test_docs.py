@@ -164,5 +164,5 @@ def test_links_between_documents_lead_somewhere(document):
     file = ROOT / document
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", file.read_text(encoding="utf-8"))
     local = [link for link in links if "://" not in link]
-    # A folder is a page on GitHub and none of the site.
+    # A folder is a page on GitHub and none of the deployment.
     assert [link for link in local if not (file.parent / link).is_file()] == []

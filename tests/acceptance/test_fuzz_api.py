@@ -27,7 +27,7 @@ from schemathesis import APIOperation, Case, GenerationMode
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
-from tests.acceptance.processes import Site, open_site
+from tests.acceptance.processes import Deployment, open_deployment
 
 EXAMPLES = int(os.environ.get("PLAYHEAD_TEST_EXAMPLES", "12"))
 SECONDS = 20.0
@@ -54,23 +54,23 @@ _SOME = st.integers(0, 63)
 """Which of some things; they grow in number, which hypothesis must not notice. 0: none of them."""
 
 
-def _demo(site: Site) -> Pools:
+def _demo(deployment: Deployment) -> Pools:
     """A run, a replay of it, a dead letter, a run that waits: what of them can be named, by parameter."""
-    site.serve()
-    site.apply(DOCS)
-    site.apply(DOCS.replace("1200", "600"))
-    site.apply(SPARE)
-    worker = site.worker()
-    run = site.run("docs", PAGES, tag="nightly")
-    site.ended(run)
-    replay = site.replay(run, "markdown_converted", "segment")
-    site.ended(replay["execution_id"])
+    deployment.serve()
+    deployment.apply(DOCS)
+    deployment.apply(DOCS.replace("1200", "600"))
+    deployment.apply(SPARE)
+    worker = deployment.worker()
+    run = deployment.run("docs", PAGES, tag="nightly")
+    deployment.ended(run)
+    replay = deployment.replay(run, "markdown_converted", "segment")
+    deployment.ended(replay["execution_id"])
     worker.stop()
-    site.run("spare", {"a.txt": b"for others"})
-    waiting = [site.run("docs", PAGES) for _ in range(30)]
-    messages = [m["correlation_id"] for m in site.items(f"/executions/{run}/lineage")]
-    dead = [m["correlation_id"] for m in site.items("/dead-letters")]
-    objects = list(site.items("/storage/objects", execution_id=run))
+    deployment.run("spare", {"a.txt": b"for others"})
+    waiting = [deployment.run("docs", PAGES) for _ in range(30)]
+    messages = [m["correlation_id"] for m in deployment.items(f"/executions/{run}/lineage")]
+    dead = [m["correlation_id"] for m in deployment.items("/dead-letters")]
+    objects = list(deployment.items("/storage/objects", execution_id=run))
     assert len(dead) == 1
     ended = [run, replay["execution_id"]]
     bodies: Pools = {
@@ -210,17 +210,17 @@ def _told(exc: BaseException) -> str:
 
 
 @pytest.fixture
-def site() -> Iterator[Site]:
+def deployment() -> Iterator[Deployment]:
     # What was taken from a queue can be removed for as long as it is hidden.
-    with open_site(VISIBILITY_SECONDS="600") as made:
+    with open_deployment(VISIBILITY_SECONDS="600") as made:
         yield made
 
 
 @pytest.mark.slow
-def test_every_operation_answers_as_the_schema_says_and_succeeds_once(site: Site):
-    pools = _demo(site)
-    fuzzed = Fuzzed(site.url, pools)
-    schema = schemathesis.openapi.from_url(f"{site.url}/openapi.json")
+def test_every_operation_answers_as_the_schema_says_and_succeeds_once(deployment: Deployment):
+    pools = _demo(deployment)
+    fuzzed = Fuzzed(deployment.url, pools)
+    schema = schemathesis.openapi.from_url(f"{deployment.url}/openapi.json")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # What stops something comes last.
@@ -237,4 +237,4 @@ def test_every_operation_answers_as_the_schema_says_and_succeeds_once(site: Site
     assert len(fuzzed.answers) == schema.statistic.operations.total
     never = [label for label, answers in fuzzed.answers.items() if not any(200 <= s < 300 for s in answers)]
     assert not never, f"no 2xx was seen of {never}: {[fuzzed.answers[label] for label in never]}"
-    assert all(process.code is None for process in site.processes if process.url)
+    assert all(process.code is None for process in deployment.processes if process.url)

@@ -17,7 +17,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from tests.acceptance.processes import DEADLINE_SECONDS, STEADY, STEPS, Site, open_site
+from tests.acceptance.processes import DEADLINE_SECONDS, STEADY, STEPS, Deployment, open_deployment
 
 pytestmark = pytest.mark.slow
 
@@ -87,15 +87,15 @@ def _no_hooks(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with open_site(adapters=STEPS, **STEADY) as made:
+def deployment() -> Iterator[Deployment]:
+    with open_deployment(adapters=STEPS, **STEADY) as made:
         made.serve("--workers", "1")
         yield made
 
 
 @pytest.fixture(scope="module")
-def made(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Generated]:
-    generated = Generated(tmp_path_factory.mktemp("client"), site.url)
+def made(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Generated]:
+    generated = Generated(tmp_path_factory.mktemp("client"), deployment.url)
     yield generated
     generated.close()
 

@@ -1,4 +1,4 @@
-"""A `kill -9` at any named point changes nothing: what is left is what an undisturbed site has.
+"""A `kill -9` at any named point changes nothing: what is left is what an undisturbed deployment has.
 
 These are some of the cases; `make faults` tries all of them.
 """

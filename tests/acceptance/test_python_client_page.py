@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.processes import Site, open_site
+from tests.acceptance.processes import Deployment, open_deployment
 
 pytestmark = pytest.mark.slow
 
@@ -24,8 +24,8 @@ THERE = "http://127.0.0.1:8080"
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with open_site() as made:
+def deployment() -> Iterator[Deployment]:
+    with open_deployment() as made:
         made.serve("--workers", "1")
         yield made
 
@@ -36,10 +36,10 @@ def run(folder: Path, *command: str) -> str:
     return done.stdout
 
 
-def test_the_whole_flow_in_plain_httpx(site: Site, tmp_path: Path):
+def test_the_whole_flow_in_plain_httpx(deployment: Deployment, tmp_path: Path):
     folder = tmp_path / "docs"
     shutil.copytree(ROOT / "examples/01-docs", folder, ignore=shutil.ignore_patterns(".playhead"))
-    said = run(folder, sys.executable, "-c", PLAIN.replace(THERE, site.url))
+    said = run(folder, sys.executable, "-c", PLAIN.replace(THERE, deployment.url))
     lines = said.splitlines()
     assert lines[:2] == ["run completed", "replay publishing_complete completed"]
     assert re.fullmatch(r"\d+ segments; the first:", lines[2])
@@ -48,10 +48,10 @@ def test_the_whole_flow_in_plain_httpx(site: Site, tmp_path: Path):
     assert len(PLAIN.splitlines()) < 60
 
 
-def test_what_is_wrong_is_said_and_ends_it(site: Site, tmp_path: Path):
+def test_what_is_wrong_is_said_and_ends_it(deployment: Deployment, tmp_path: Path):
     (tmp_path / "docs.yaml").write_text("nonsense: true\n")
     done = subprocess.run(
-        [sys.executable, "-c", PLAIN.replace(THERE, site.url)],
+        [sys.executable, "-c", PLAIN.replace(THERE, deployment.url)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -63,12 +63,12 @@ def test_what_is_wrong_is_said_and_ends_it(site: Site, tmp_path: Path):
     assert "Traceback" not in done.stderr
 
 
-def test_a_generated_client_as_the_page_makes_it(site: Site, tmp_path: Path):
+def test_a_generated_client_as_the_page_makes_it(deployment: Deployment, tmp_path: Path):
     install, generate = SHELL.splitlines()
     assert install.startswith("pip install ")
-    program, *arguments = generate.replace(THERE, site.url).split()
+    program, *arguments = generate.replace(THERE, deployment.url).split()
     run(tmp_path, sys.executable, "-m", program.replace("-", "_"), *arguments)
     [made] = tmp_path.iterdir()
-    site.apply((ROOT / "examples/01-docs/docs.yaml").read_text(encoding="utf-8"))
-    execution = site.run("docs", {"a.html": b"<p>a"}, tag="nightly")
-    assert execution in run(made, sys.executable, "-c", GENERATED.replace(THERE, site.url))
+    deployment.apply((ROOT / "examples/01-docs/docs.yaml").read_text(encoding="utf-8"))
+    execution = deployment.run("docs", {"a.html": b"<p>a"}, tag="nightly")
+    assert execution in run(made, sys.executable, "-c", GENERATED.replace(THERE, deployment.url))

@@ -15,7 +15,7 @@ import pytest
 
 from playhead.api.connection import HEAD_SECONDS, MAX_HEAD_BYTES, TOLD
 from playhead.services.submit import MAX_UPLOAD_FILES
-from tests.acceptance.processes import DEADLINE_SECONDS, Site, open_site
+from tests.acceptance.processes import DEADLINE_SECONDS, Deployment, open_deployment
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,7 @@ routes:
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
+def deployment() -> Iterator[Deployment]:
     """A server on loopback, with limits that can be reached quickly."""
     limits = {
         "MAX_CONNECTIONS": CONNECTIONS,
@@ -44,15 +44,15 @@ def site() -> Iterator[Site]:
         "MAX_UPLOAD_BYTES": UPLOAD,
         "MAX_OBJECT_BYTES": OBJECT,
     }
-    with open_site() as site:
-        site.serve(settings={name: str(value) for name, value in limits.items()})
-        site.apply(CONFIG)
-        yield site
+    with open_deployment() as deployment:
+        deployment.serve(settings={name: str(value) for name, value in limits.items()})
+        deployment.apply(CONFIG)
+        yield deployment
 
 
 @contextmanager
-def connection(site: Site) -> Iterator[socket.socket]:
-    address = urlsplit(site.url)
+def connection(deployment: Deployment) -> Iterator[socket.socket]:
+    address = urlsplit(deployment.url)
     with socket.create_connection(
         (address.hostname or "", address.port or 0), timeout=DEADLINE_SECONDS
     ) as sock:
@@ -75,8 +75,8 @@ def heard(sock: socket.socket) -> tuple[int, dict[str, str], bytes]:
     return int(status.split()[1]), headers, body
 
 
-def ask(site: Site, raw: bytes) -> tuple[int, dict[str, str], Any]:
-    with connection(site) as sock:
+def ask(deployment: Deployment, raw: bytes) -> tuple[int, dict[str, str], Any]:
+    with connection(deployment) as sock:
         sock.sendall(raw)
         status, headers, body = heard(sock)
         return status, headers, json.loads(body) if body else None
@@ -103,8 +103,10 @@ def ask(site: Site, raw: bytes) -> tuple[int, dict[str, str], Any]:
         (b"\x16\x03\x01\x02\x00\r\n\r\n", 400, "invalid_request"),
     ],
 )
-def test_whoever_may_not_ask_is_told_why_in_the_one_form(site: Site, raw: bytes, status: int, code: str):
-    told, headers, body = ask(site, raw)
+def test_whoever_may_not_ask_is_told_why_in_the_one_form(
+    deployment: Deployment, raw: bytes, status: int, code: str
+):
+    told, headers, body = ask(deployment, raw)
     assert (told, body["error_code"]) == (status, code)
     assert body["correlation_id"] == headers["x-correlation-id"]
     assert body["detail"]
@@ -112,44 +114,46 @@ def test_whoever_may_not_ask_is_told_why_in_the_one_form(site: Site, raw: bytes,
     assert headers["x-content-type-options"] == "nosniff"
 
 
-def test_an_upgrade_is_answered_as_what_else_it_is(site: Site):
+def test_an_upgrade_is_answered_as_what_else_it_is(deployment: Deployment):
     upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nOrigin: https://evil.example\r\n"
-    assert ask(site, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + upgrade + b"\r\n")[0] == 200
+    assert ask(deployment, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + upgrade + b"\r\n")[0] == 200
 
 
-def test_a_form_on_a_page_of_another_site_starts_no_run(site: Site):
+def test_a_form_on_a_page_of_another_site_starts_no_run(deployment: Deployment):
     def run(**headers: str) -> int:
         return httpx.post(
-            f"{site.url}/api/v1/configs/mine/run",
+            f"{deployment.url}/api/v1/configs/mine/run",
             files=[("files", ("a.txt", b"text"))],
             headers={name.replace("_", "-"): value for name, value in headers.items()},
             timeout=DEADLINE_SECONDS,
             trust_env=False,
         ).status_code
 
-    before = len(list(site.items("/executions")))
+    before = len(list(deployment.items("/executions")))
     assert run(Origin="https://evil.example") == 403
     assert run(Origin="null") == 403
     assert run(Sec_Fetch_Site="cross-site") == 403
-    assert len(list(site.items("/executions"))) == before
-    assert run() == run(Origin=site.url) == 202
+    assert len(list(deployment.items("/executions"))) == before
+    assert run() == run(Origin=deployment.url) == 202
 
 
 def test_beyond_loopback_a_server_starts_only_when_it_is_told_that_this_is_insecure():
-    with open_site() as site:
+    with open_deployment() as deployment:
         hosts = ("0.0.0.0", "::", "example.com")
-        for refused in [site.start("serve", "--port", "0", "--host", host) for host in hosts]:
+        for refused in [deployment.start("serve", "--port", "0", "--host", host) for host in hosts]:
             assert refused.popen.wait(DEADLINE_SECONDS) == 2
             assert "--insecure" in refused.said
 
 
 def test_beyond_loopback_probes_pass_whatever_names_are_allowed():
-    with open_site() as site:
-        site.serve("--host", "0.0.0.0", "--insecure", settings={"ALLOWED_HOSTS": "playhead.example.com"})
-        site.url = site.url.replace("0.0.0.0", "127.0.0.1")
+    with open_deployment() as deployment:
+        deployment.serve(
+            "--host", "0.0.0.0", "--insecure", settings={"ALLOWED_HOSTS": "playhead.example.com"}
+        )
+        deployment.url = deployment.url.replace("0.0.0.0", "127.0.0.1")
 
         def status(host: str, path: str) -> int:
-            return ask(site, f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())[0]
+            return ask(deployment, f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())[0]
 
         listed = "/api/v1/executions"
         assert [status("10.1.2.3:8080", path) for path in ("/healthz", "/readyz", listed)] == [200, 200, 403]
@@ -158,10 +162,10 @@ def test_beyond_loopback_probes_pass_whatever_names_are_allowed():
 
 
 def test_beyond_loopback_without_names_any_host_is_answered():
-    with open_site() as site:
-        site.serve("--host", "0.0.0.0", "--insecure")
-        site.url = site.url.replace("0.0.0.0", "127.0.0.1")
-        assert ask(site, b"GET /api/v1/executions HTTP/1.1\r\nHost: anything.example\r\n\r\n")[0] == 200
+    with open_deployment() as deployment:
+        deployment.serve("--host", "0.0.0.0", "--insecure")
+        deployment.url = deployment.url.replace("0.0.0.0", "127.0.0.1")
+        assert ask(deployment, b"GET /api/v1/executions HTTP/1.1\r\nHost: anything.example\r\n\r\n")[0] == 200
 
 
 # -- what a config may bring in --------------------------------------------------------------------
@@ -177,9 +181,9 @@ NAMES = (
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_config_names_adapters_and_never_code(site: Site, name: str):
+def test_a_config_names_adapters_and_never_code(deployment: Deployment, name: str):
     source = CONFIG.replace("passthrough", json.dumps(name))
-    answer = _post_config(site, source)
+    answer = _post_config(deployment, source)
     assert (answer.status_code, answer.json()["error_code"]) == (400, "config_invalid")
     assert answer.json()["diagnostics"][0]["code"] == "E201"
 
@@ -195,29 +199,29 @@ def test_a_config_names_adapters_and_never_code(site: Site, name: str):
         "!exec touch FILE",
     ],
 )
-def test_a_tag_of_yaml_makes_nothing_but_data(site: Site, value: str):
-    trace = site.folder / "touched"
+def test_a_tag_of_yaml_makes_nothing_but_data(deployment: Deployment, value: str):
+    trace = deployment.folder / "touched"
     for source in (
         CONFIG.replace("mine", value.replace("FILE", str(trace))),
         CONFIG.replace("passthrough", value.replace("FILE", str(trace))),
         CONFIG + f"description: {value.replace('FILE', str(trace))}\n",
     ):
-        answer = _post_config(site, source)
+        answer = _post_config(deployment, source)
         assert (answer.status_code, answer.json()["error_code"]) == (400, "config_invalid")
     assert not trace.exists()
 
 
 def test_an_adapter_that_the_operator_did_not_allow_is_refused_over_http():
-    with open_site() as site:
-        site.serve(settings={"ADAPTERS_ALLOWED": "passthrough"})
-        assert _post_config(site, CONFIG).status_code == 201
-        answer = _post_config(site, CONFIG.replace("passthrough", "split_markdown"))
+    with open_deployment() as deployment:
+        deployment.serve(settings={"ADAPTERS_ALLOWED": "passthrough"})
+        assert _post_config(deployment, CONFIG).status_code == 201
+        answer = _post_config(deployment, CONFIG.replace("passthrough", "split_markdown"))
         assert [fault["code"] for fault in answer.json()["diagnostics"]] == ["E202"]
 
 
-def _post_config(site: Site, source: str) -> httpx.Response:
+def _post_config(deployment: Deployment, source: str) -> httpx.Response:
     return httpx.post(
-        f"{site.url}/api/v1/configs",
+        f"{deployment.url}/api/v1/configs",
         content=source.encode(),
         headers={"Content-Type": "application/yaml"},
         timeout=DEADLINE_SECONDS,
@@ -235,10 +239,12 @@ def _chunked(body: bytes) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("hidden", [False, True], ids=["said", "hidden"])
 @pytest.mark.parametrize(("over", "status"), [(0, 400), (1, 413)])
-def test_a_body_may_have_so_many_bytes_and_not_one_more(site: Site, hidden: bool, over: int, status: int):
+def test_a_body_may_have_so_many_bytes_and_not_one_more(
+    deployment: Deployment, hidden: bool, over: int, status: int
+):
     body = b"a" * (BODY + over)
     answer = httpx.post(
-        f"{site.url}/api/v1/configs",
+        f"{deployment.url}/api/v1/configs",
         content=_chunked(body) if hidden else body,
         headers={"Content-Type": "application/yaml"},
         timeout=DEADLINE_SECONDS,
@@ -252,12 +258,14 @@ def test_a_body_may_have_so_many_bytes_and_not_one_more(site: Site, hidden: bool
 
 @pytest.mark.parametrize("hidden", [False, True], ids=["said", "hidden"])
 @pytest.mark.parametrize(("over", "status"), [(0, 202), (1, 413)])
-def test_an_upload_may_have_so_many_bytes_and_not_one_more(site: Site, hidden: bool, over: int, status: int):
+def test_an_upload_may_have_so_many_bytes_and_not_one_more(
+    deployment: Deployment, hidden: bool, over: int, status: int
+):
     head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="%s"\r\n\r\n'
     first, second, end = head % b"a.txt" + b"a" * 2000 + b"\r\n", head % b"b.txt", b"\r\n--b--\r\n"
     body = first + second + b"b" * (UPLOAD + over - len(first + second + end)) + end
     answer = httpx.post(
-        f"{site.url}/api/v1/configs/mine/run",
+        f"{deployment.url}/api/v1/configs/mine/run",
         content=_chunked(body) if hidden else body,
         headers={"Content-Type": "multipart/form-data; boundary=b"},
         timeout=DEADLINE_SECONDS,
@@ -267,45 +275,48 @@ def test_an_upload_may_have_so_many_bytes_and_not_one_more(site: Site, hidden: b
 
 
 @pytest.mark.parametrize(("over", "status"), [(0, 202), (1, 413)])
-def test_an_input_may_have_so_many_bytes_and_not_one_more(site: Site, over: int, status: int):
+def test_an_input_may_have_so_many_bytes_and_not_one_more(deployment: Deployment, over: int, status: int):
     files = [("files", ("a.txt", b"a" * (OBJECT + over)))]
     answer = httpx.post(
-        f"{site.url}/api/v1/configs/mine/run", files=files, timeout=DEADLINE_SECONDS, trust_env=False
+        f"{deployment.url}/api/v1/configs/mine/run", files=files, timeout=DEADLINE_SECONDS, trust_env=False
     )
     assert answer.status_code == status, answer.text
 
 
 @pytest.mark.parametrize(("limit", "status"), [(0, 422), (1, 200), (1000, 200), (1001, 422)])
-def test_a_page_has_one_to_a_thousand_items(site: Site, limit: int, status: int):
+def test_a_page_has_one_to_a_thousand_items(deployment: Deployment, limit: int, status: int):
     for path in ("executions", "configs", "replays", "routes", "dead-letters"):
         answer = httpx.get(
-            f"{site.url}/api/v1/{path}", params={"limit": limit}, timeout=DEADLINE_SECONDS, trust_env=False
+            f"{deployment.url}/api/v1/{path}",
+            params={"limit": limit},
+            timeout=DEADLINE_SECONDS,
+            trust_env=False,
         )
         assert answer.status_code == status
 
 
-def test_the_head_of_a_request_is_limited(site: Site):
+def test_the_head_of_a_request_is_limited(deployment: Deployment):
     """It is taken at the limit, and refused while it goes on beyond, before its end is there."""
     head = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "
-    assert ask(site, head + b"a" * (MAX_HEAD_BYTES - len(head) - 4) + b"\r\n\r\n")[0] == 200
-    status, headers, body = ask(site, head + b"a" * (MAX_HEAD_BYTES - len(head) + 1))
+    assert ask(deployment, head + b"a" * (MAX_HEAD_BYTES - len(head) - 4) + b"\r\n\r\n")[0] == 200
+    status, headers, body = ask(deployment, head + b"a" * (MAX_HEAD_BYTES - len(head) + 1))
     assert (status, body["error_code"]) == (400, "invalid_request")
     assert str(MAX_HEAD_BYTES) in body["detail"]
     assert headers["connection"] == "close"
     whole = head + b"a" * 2 * MAX_HEAD_BYTES + b"\r\n\r\n"
-    assert ask(site, whole)[0] in (400, 0)  # 0: it was refused before all of it was sent
+    assert ask(deployment, whole)[0] in (400, 0)  # 0: it was refused before all of it was sent
 
 
 @pytest.mark.parametrize("body", [b"zz\r\n", b"2\r\n{}zz"])
-def test_a_body_that_is_no_chunk_is_told_so_in_the_one_form(site: Site, body: bytes):
+def test_a_body_that_is_no_chunk_is_told_so_in_the_one_form(deployment: Deployment, body: bytes):
     head = b"POST /api/v1/replay HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    status, headers, told = ask(site, head + b"Transfer-Encoding: chunked\r\n\r\n" + body)
+    status, headers, told = ask(deployment, head + b"Transfer-Encoding: chunked\r\n\r\n" + body)
     assert (status, told["error_code"]) == (400, "invalid_request")
     assert told["correlation_id"] == headers["x-correlation-id"]
     assert headers["connection"] == "close"
 
 
-def test_connections_over_the_limit_are_told_so_and_leave_those_within_it_alone(site: Site):
+def test_connections_over_the_limit_are_told_so_and_leave_those_within_it_alone(deployment: Deployment):
     request = b"GET /api/v1/configs HTTP/1.1\r\nHost: localhost\r\n\r\n"
     begun = b"POST /api/v1/configs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/yaml\r\n"
     begun += b"Content-Length: 2\r\n\r\na"
@@ -319,11 +330,11 @@ def test_connections_over_the_limit_are_told_so_and_leave_those_within_it_alone(
         return 0, b""
 
     with ExitStack() as stack:
-        held = [stack.enter_context(connection(site)) for _ in range(CONNECTIONS)]
+        held = [stack.enter_context(connection(deployment)) for _ in range(CONNECTIONS)]
         for sock in held:
             assert answered(sock)[0] == 200
             sock.sendall(begun)  # under way: one that is idle for some seconds is closed
-        over = [stack.enter_context(connection(site)) for _ in range(TOLD)]
+        over = [stack.enter_context(connection(deployment)) for _ in range(TOLD)]
         told = [answered(sock) for sock in over[:10]]
         assert {status for status, _ in told} == {503}
         assert {json.loads(body)["error_code"] for _, body in told} == {"too_many_connections"}
@@ -335,20 +346,20 @@ def test_connections_over_the_limit_are_told_so_and_leave_those_within_it_alone(
         refused = b'playhead_http_requests_total{method="GET",route="/api/v1/configs",status="503"} 10.0'
         assert status == 200
         assert refused in shown
-        beyond = [stack.enter_context(connection(site)) for _ in range(TOLD)]
+        beyond = [stack.enter_context(connection(deployment)) for _ in range(TOLD)]
         assert 0 in {answered(sock)[0] for sock in beyond}
         for sock in held:
             sock.sendall(b"a")
         assert {heard(sock)[0] for sock in held} == {400}  # it is no config
-    site.until(lambda: ask(site, request)[0] == 200, "the connections to be closed")
+    deployment.until(lambda: ask(deployment, request)[0] == 200, "the connections to be closed")
 
 
 @pytest.mark.parametrize(
     "begun", [b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"], ids=["none", "half"]
 )
-def test_a_head_that_does_not_come_to_its_end_is_not_waited_for(site: Site, begun: bytes):
+def test_a_head_that_does_not_come_to_its_end_is_not_waited_for(deployment: Deployment, begun: bytes):
     """Neither at first nor later, when the connection was of use before, and however the bytes drop in."""
-    with connection(site) as sock, connection(site) as used:
+    with connection(deployment) as sock, connection(deployment) as used:
         used.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert heard(used)[0] == 200
         began = time.monotonic()
@@ -372,13 +383,13 @@ def test_a_head_that_does_not_come_to_its_end_is_not_waited_for(site: Site, begu
 
 
 def test_a_run_may_have_ten_thousand_files_and_not_one_more():
-    with open_site() as site:
-        site.serve()
-        site.apply(CONFIG)
+    with open_deployment() as deployment:
+        deployment.serve()
+        deployment.apply(CONFIG)
 
         def run(count: int) -> httpx.Response:
             return httpx.post(
-                f"{site.url}/api/v1/configs/mine/run",
+                f"{deployment.url}/api/v1/configs/mine/run",
                 files=[("files", (f"{n}.txt", b"x")) for n in range(count)],
                 timeout=2 * DEADLINE_SECONDS,
                 trust_env=False,
@@ -387,5 +398,5 @@ def test_a_run_may_have_ten_thousand_files_and_not_one_more():
         refused = run(MAX_UPLOAD_FILES + 1)
         assert (refused.status_code, refused.json()["error_code"]) == (413, "body_too_large")
         assert str(MAX_UPLOAD_FILES) in refused.json()["detail"]
-        assert not list(site.items("/executions"))
+        assert not list(deployment.items("/executions"))
         assert run(MAX_UPLOAD_FILES).status_code == 202

@@ -29,7 +29,7 @@ from playhead.backends.store_fs import TEMP, FileStore
 from playhead.errors import BadRequest, NotFound, PlayheadError
 from playhead.ids import uuid7
 from playhead.ports.store import Blob
-from tests.acceptance.processes import DEADLINE_SECONDS, Site, open_site
+from tests.acceptance.processes import DEADLINE_SECONDS, Deployment, open_deployment
 
 SECONDS = 3.0
 """For so long at least; longer where a slow machine has not met enough of it by then."""
@@ -179,33 +179,35 @@ def test_an_index_for_which_a_link_is_swapped_in_is_no_other_file(tmp_path: Path
     assert is_enough(), seen
 
 
-def _ask(site: Site, path: str, **query: str) -> httpx.Response:
-    return httpx.get(f"{site.url}/api/v1{path}", params=query, timeout=DEADLINE_SECONDS, trust_env=False)
+def _ask(deployment: Deployment, path: str, **query: str) -> httpx.Response:
+    return httpx.get(
+        f"{deployment.url}/api/v1{path}", params=query, timeout=DEADLINE_SECONDS, trust_env=False
+    )
 
 
 def test_what_somebody_planted_is_neither_listed_nor_given_nor_waited_for():
     """Pipes, sockets, devices and links in the folder of an execution that other programs filled."""
     execution = "0198f6f0-0000-7000-8000-000000000001"
-    with open_site() as site:
-        site.serve()
-        stage = site.objects / execution / "pages"
+    with open_deployment() as deployment:
+        deployment.serve()
+        stage = deployment.objects / execution / "pages"
         stage.mkdir(parents=True)
-        (site.folder / "secret").write_bytes(SECRET)
+        (deployment.folder / "secret").write_bytes(SECRET)
         (stage / "real").write_bytes(b"mine")
         os.mkfifo(stage / "pipe")
-        (stage / "file").symlink_to(site.folder / "secret")
-        (stage / "folder").symlink_to(site.folder)
+        (stage / "file").symlink_to(deployment.folder / "secret")
+        (stage / "folder").symlink_to(deployment.folder)
         (stage / "zero").symlink_to("/dev/zero")
-        (stage / "real.meta.json").symlink_to(site.folder / "secret")
+        (stage / "real.meta.json").symlink_to(deployment.folder / "secret")
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(stage / "socket"))
         with contextlib.suppress(PermissionError):
             os.mknod(stage / "device", 0o666 | 0o020000, os.makedev(1, 5))  # /dev/zero
-        found = [item["path"] for item in site.items("/storage/objects", execution_id=execution)]
+        found = [item["path"] for item in deployment.items("/storage/objects", execution_id=execution)]
         assert found == ["real"]
         for name in ("pipe", "file", "folder/secret", "zero", "socket", "device", "folder"):
             for what in ("content", "metadata"):
-                answer = _ask(site, f"/storage/objects/{what}", key=f"{execution}/pages/{name}")
+                answer = _ask(deployment, f"/storage/objects/{what}", key=f"{execution}/pages/{name}")
                 assert (answer.status_code, answer.json()["error_code"]) == (404, "object_not_found")
-        answer = _ask(site, "/storage/objects/metadata", key=f"{execution}/pages/real")
+        answer = _ask(deployment, "/storage/objects/metadata", key=f"{execution}/pages/real")
         assert (answer.status_code, answer.json()["error_code"]) == (404, "object_not_found")

@@ -18,7 +18,7 @@ import pytest
 from playhead.backends._postgres.address import taken_apart
 from playhead.backends.broker_nats.address import parse as parse_nats
 from playhead.backends.broker_rabbitmq.address import parse as parse_rabbitmq
-from tests.acceptance.processes import Process, Site, open_site
+from tests.acceptance.processes import Deployment, Process, open_deployment
 from tests.servers import need, need_fresh
 
 SECRET = "s3cret/ü+%"  # what stands in an address is quoted, and may be told either way
@@ -81,10 +81,10 @@ def _search(what: str, text: str | bytes) -> None:
         assert secret.encode() not in raw, f"a secret is in {what}"
 
 
-def _search_all(site: Site, server: Process) -> None:
+def _search_all(deployment: Deployment, server: Process) -> None:
     """Look through what a server says while it runs, where it does, and through what it leaves."""
     # One whose catalog is away ends by itself; with another backend away, it serves.
-    site.until(lambda: "listening on " in server.said or server.code is not None, "the server")
+    deployment.until(lambda: "listening on " in server.said or server.code is not None, "the server")
     if server.code is None:
         url = server.said.split("listening on ")[1].split()[0]
         for path in ("api/v1/system/health", "readyz", "metrics", "api/v1/system/doctor", "api/v1/routes"):
@@ -96,44 +96,47 @@ def _search_all(site: Site, server: Process) -> None:
         assert own
         _search("the list of processes", "\n".join(own))
         server.stop()
-    for file in site.folder.rglob("*"):
+    for file in deployment.folder.rglob("*"):
         if file.is_file():
-            _search(str(file.relative_to(site.folder)), file.read_bytes())
+            _search(str(file.relative_to(deployment.folder)), file.read_bytes())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_backend_that_does_not_work_tells_no_secret(case: str):
     settings = CASES[case]()
-    with open_site(LOG_LEVEL="debug") as site:
-        site.environment = {**site.environment, **settings}
+    with open_deployment(LOG_LEVEL="debug") as deployment:
+        deployment.environment = {**deployment.environment, **settings}
         for command in (["doctor"], ["executions"], ["migrate", "--check"]):
-            ran = site.start(*command, "--json", stdout=subprocess.PIPE)
+            ran = deployment.start(*command, "--json", stdout=subprocess.PIPE)
             out, _ = ran.popen.communicate(timeout=120)
             _search(f"playhead {command[0]}", out)
             _search(f"the errors of playhead {command[0]}", ran.said)
-        _search_all(site, site.start("serve", "--port", "0", "--workers", "1"))
+        _search_all(deployment, deployment.start("serve", "--port", "0", "--workers", "1"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("login", [f"u:{QUOTED}", QUOTED], ids=["password", "token"])
 def test_a_nats_that_refuses_tells_no_secret(login: str):
-    with need_fresh("nats", "--user", "u", "--pass", "another") as nats, open_site(LOG_LEVEL="debug") as site:
+    with (
+        need_fresh("nats", "--user", "u", "--pass", "another") as nats,
+        open_deployment(LOG_LEVEL="debug") as deployment,
+    ):
         url = f"nats://{login}@{_at(nats.url)}"
-        site.environment = {**site.environment, "PLAYHEAD_BROKER": url}
-        doctor = site.start("doctor", "--json", stdout=subprocess.PIPE)
+        deployment.environment = {**deployment.environment, "PLAYHEAD_BROKER": url}
+        doctor = deployment.start("doctor", "--json", stdout=subprocess.PIPE)
         out, _ = doctor.popen.communicate(timeout=120)
         assert b"password" in out  # it says what to check
         _search("playhead doctor", out + doctor.said.encode())
-        _search_all(site, site.start("serve", "--port", "0", "--workers", "1"))
+        _search_all(deployment, deployment.start("serve", "--port", "0", "--workers", "1"))
 
 
 @pytest.mark.slow
 def test_a_server_that_is_away_tells_no_secret():
     for address in (f"http://u:{QUOTED}@{NOWHERE}", f"http://u:{PLAIN}/x@{NOWHERE}", f"ftp://{PLAIN}@host"):
-        with open_site() as site:
-            site.environment = {**site.environment, "PLAYHEAD_SERVER": address}
-            ran = site.start("executions", "--json", stdout=subprocess.PIPE)
+        with open_deployment() as deployment:
+            deployment.environment = {**deployment.environment, "PLAYHEAD_SERVER": address}
+            ran = deployment.start("executions", "--json", stdout=subprocess.PIPE)
             out, _ = ran.popen.communicate(timeout=60)
             assert ran.code
             _search("playhead executions", out + ran.said.encode())
@@ -143,9 +146,9 @@ def test_a_server_that_is_away_tells_no_secret():
 def test_the_demo_keeps_no_secret_in_what_it_leaves(tmp_path: Path):
     env = {k: v for k, v in os.environ.items() if not k.startswith("PLAYHEAD_")}
     env |= {"PLAYHEAD_CATALOG": f"postgresql://u:{PLAIN}@{NOWHERE}/db", "AWS_SECRET_ACCESS_KEY": PLAIN}
-    with open_site() as site:
-        site.environment = env
-        demo = site.start("demo", "--dir", str(tmp_path / "demo"), stdout=subprocess.PIPE)
+    with open_deployment() as deployment:
+        deployment.environment = env
+        demo = deployment.start("demo", "--dir", str(tmp_path / "demo"), stdout=subprocess.PIPE)
         out, _ = demo.popen.communicate(timeout=180)
         assert demo.code == 0
         _search("playhead demo", out + demo.said.encode())

@@ -1,6 +1,6 @@
 """SIGTERM, Ctrl-C and a lost parent: what is in hand is finished, the rest goes on at once elsewhere.
 
-Where it matters the site's times are so long that a test fails if anybody has to wait for one of them.
+Where it matters the deployment's times are so long that a test fails if anybody has to wait for one of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.acceptance.exactness import (
     PATIENT,
     audited,
     by_hand,
-    exact_site,
+    exact_deployment,
     inputs,
     lay_out,
     pipeline,
@@ -28,7 +28,7 @@ from tests.acceptance.exactness import (
     strangers,
 )
 from tests.acceptance.ledger import Ledger
-from tests.acceptance.processes import Process, Site
+from tests.acceptance.processes import Deployment, Process
 
 pytestmark = pytest.mark.slow
 
@@ -41,42 +41,42 @@ IS_BEING_PUBLISHED = "SELECT 1 FROM jobs WHERE state = 'publishing' AND ordinals
 BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 
 
-def ends(site: Site, process: Process) -> int:
+def ends(deployment: Deployment, process: Process) -> int:
     """The exit code of a process that is to end by itself now."""
     try:
         return process.popen.wait(SOON)
     except subprocess.TimeoutExpired:
-        raise site.failed(f"{process.name} does not end") from None
+        raise deployment.failed(f"{process.name} does not end") from None
 
 
-def members(site: Site, count: int) -> list[int]:
-    """The processes of a crew, once there are so many: the workers of a site that has no others."""
+def members(deployment: Deployment, count: int) -> list[int]:
+    """The processes of a crew, once there are so many: the workers of a deployment that has no others."""
 
     def look() -> list[int]:
-        found = site.rows("SELECT pid FROM processes WHERE kind = 'worker'")
+        found = deployment.rows("SELECT pid FROM processes WHERE kind = 'worker'")
         return [row["pid"] for row in found] if len(found) == count else []
 
-    return site.until(look, f"{count} workers")
+    return deployment.until(look, f"{count} workers")
 
 
 def are_gone(pids: list[int]) -> bool:
     return not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
-def is_at_work(site: Site) -> bool:
+def is_at_work(deployment: Deployment) -> bool:
     """Whether some is done, and some is left."""
-    [counts] = site.rows("SELECT count(*) FILTER (WHERE state = 3) done, count(*) total FROM messages")
+    [counts] = deployment.rows("SELECT count(*) FILTER (WHERE state = 3) done, count(*) total FROM messages")
     return bool(20 < counts["done"] < counts["total"] - 20)
 
 
-def finish(site: Site, execution: str) -> None:
+def finish(deployment: Deployment, execution: str) -> None:
     """See that nothing was left in the middle, and that a new worker finishes the execution at once."""
-    assert not site.rows("SELECT 1 FROM messages WHERE state = 1"), "a message is held by nobody"
-    notes = Counter(n.what for n in Ledger(site, execution).notes)
+    assert not deployment.rows("SELECT 1 FROM messages WHERE state = 1"), "a message is held by nobody"
+    notes = Counter(n.what for n in Ledger(deployment, execution).notes)
     assert notes["started"] == notes["finished"], "work was cut off"
-    site.worker()
-    site.ended(execution, seconds=SOON)
-    audited(site, execution)
+    deployment.worker()
+    deployment.ended(execution, seconds=SOON)
+    audited(deployment, execution)
 
 
 # -- the processes that stay -----------------------------------------------------------------------
@@ -84,125 +84,129 @@ def finish(site: Site, execution: str) -> None:
 
 @BOTH
 def test_a_worker_that_is_told_to_stop_finishes_what_runs_and_leaves_the_rest(number: signal.Signals) -> None:
-    with exact_site(**PATIENT) as site:
-        worker, _ = site.start("worker"), site.serve()
-        site.apply(pipeline("slow", "slow", "seconds: 0.05", inbound="concurrency: 4, prefetch: 64"))
-        execution = site.run("slow", inputs(150))
-        site.until(lambda: is_at_work(site), "the work to have begun", alive=[worker])
+    with exact_deployment(**PATIENT) as deployment:
+        worker, _ = deployment.start("worker"), deployment.serve()
+        deployment.apply(pipeline("slow", "slow", "seconds: 0.05", inbound="concurrency: 4, prefetch: 64"))
+        execution = deployment.run("slow", inputs(150))
+        deployment.until(lambda: is_at_work(deployment), "the work to have begun", alive=[worker])
         worker.popen.send_signal(number)
-        assert ends(site, worker) == 0
-        assert site.get(f"/executions/{execution}")["counts"]["pending"]
-        finish(site, execution)
+        assert ends(deployment, worker) == 0
+        assert deployment.get(f"/executions/{execution}")["counts"]["pending"]
+        finish(deployment, execution)
 
 
 @BOTH
 def test_a_server_that_is_told_to_stop_takes_its_workers_with_it(number: signal.Signals) -> None:
-    with exact_site(**PATIENT) as site:
-        server = site.serve("--workers", "2")
-        site.apply(pipeline("slow", "slow", "seconds: 0.05", inbound="concurrency: 4, prefetch: 64"))
-        execution = site.run("slow", inputs(200))
-        crew = members(site, 2)
-        site.until(lambda: is_at_work(site), "the work to have begun", alive=[server])
+    with exact_deployment(**PATIENT) as deployment:
+        server = deployment.serve("--workers", "2")
+        deployment.apply(pipeline("slow", "slow", "seconds: 0.05", inbound="concurrency: 4, prefetch: 64"))
+        execution = deployment.run("slow", inputs(200))
+        crew = members(deployment, 2)
+        deployment.until(lambda: is_at_work(deployment), "the work to have begun", alive=[server])
         server.popen.send_signal(number)
-        assert ends(site, server) == 0
+        assert ends(deployment, server) == 0
         assert are_gone(crew)
-        assert not site.rows("SELECT 1 FROM processes"), "somebody left without a word"
-        site.serve()
-        finish(site, execution)
+        assert not deployment.rows("SELECT 1 FROM processes"), "somebody left without a word"
+        deployment.serve()
+        finish(deployment, execution)
 
 
 def test_ctrl_c_in_a_terminal_stops_a_crew_as_cleanly_as_its_parent() -> None:
-    with exact_site(**PATIENT) as site:
-        site.serve()
-        site.apply(pipeline("slow", "slow", "seconds: 0.1", inbound="concurrency: 4, prefetch: 64"))
-        execution = site.run("slow", inputs(200))
-        parent = site.start("worker", "--processes", "2")
-        crew = members(site, 2)
-        site.until(lambda: is_at_work(site), "the work to have begun", alive=[parent])
+    with exact_deployment(**PATIENT) as deployment:
+        deployment.serve()
+        deployment.apply(pipeline("slow", "slow", "seconds: 0.1", inbound="concurrency: 4, prefetch: 64"))
+        execution = deployment.run("slow", inputs(200))
+        parent = deployment.start("worker", "--processes", "2")
+        crew = members(deployment, 2)
+        deployment.until(lambda: is_at_work(deployment), "the work to have begun", alive=[parent])
         # A terminal sends it to all processes of the group at once.
         for pid in (*crew, parent.popen.pid):
             os.kill(pid, signal.SIGINT)
-        assert ends(site, parent) == 0
+        assert ends(deployment, parent) == 0
         assert are_gone(crew)
-        finish(site, execution)
+        finish(deployment, execution)
 
 
 @pytest.mark.parametrize(
     "arguments", [("worker", "--processes", "2"), ("serve", "--port", "0", "--workers", "2")], ids="-".join
 )
 def test_a_crew_does_not_outlive_a_parent_that_is_killed(arguments: tuple[str, ...]) -> None:
-    with exact_site() as site:
-        site.serve()
-        site.apply(pipeline("slow", "slow", "seconds: 0.02"))
-        execution = site.run("slow", inputs(200))
-        parent = site.start(*arguments)
-        crew = members(site, 2)
-        site.until(lambda: is_at_work(site), "the work to have begun", alive=[parent])
+    with exact_deployment() as deployment:
+        deployment.serve()
+        deployment.apply(pipeline("slow", "slow", "seconds: 0.02"))
+        execution = deployment.run("slow", inputs(200))
+        parent = deployment.start(*arguments)
+        crew = members(deployment, 2)
+        deployment.until(lambda: is_at_work(deployment), "the work to have begun", alive=[parent])
         parent.kill()
-        site.until(lambda: are_gone(crew), "the crew to end", seconds=SOON)
-        finish(site, execution)
+        deployment.until(lambda: are_gone(crew), "the crew to end", seconds=SOON)
+        finish(deployment, execution)
 
 
 # -- one-shot commands -----------------------------------------------------------------------------
 
 
 def test_a_run_stopped_by_ctrl_c_is_finished_by_the_next_worker() -> None:
-    with exact_site(**PATIENT) as site:
-        site.serve()
-        site.apply(pipeline("slow", "slow", "seconds: 0.05", inbound="concurrency: 4, prefetch: 64"))
-        lay_out(site, inputs(150))
-        command = site.start("run", "slow", "pages")
-        [shown] = site.until(lambda: list(site.items("/executions")), "the run to begin", alive=[command])
+    with exact_deployment(**PATIENT) as deployment:
+        deployment.serve()
+        deployment.apply(pipeline("slow", "slow", "seconds: 0.05", inbound="concurrency: 4, prefetch: 64"))
+        lay_out(deployment, inputs(150))
+        command = deployment.start("run", "slow", "pages")
+        [shown] = deployment.until(
+            lambda: list(deployment.items("/executions")), "the run to begin", alive=[command]
+        )
         execution = shown["execution_id"]
-        site.until(lambda: is_at_work(site), "the work to have begun", alive=[command])
+        deployment.until(lambda: is_at_work(deployment), "the work to have begun", alive=[command])
         command.popen.send_signal(signal.SIGINT)
-        assert ends(site, command) == 130
+        assert ends(deployment, command) == 130
         assert f"playhead cancel {execution}" in command.said
-        assert site.get(f"/executions/{execution}")["status"] == "running"
-        assert not site.rows("SELECT 1 FROM messages WHERE state = 1"), "a message is held by nobody"
+        assert deployment.get(f"/executions/{execution}")["status"] == "running"
+        assert not deployment.rows("SELECT 1 FROM messages WHERE state = 1"), "a message is held by nobody"
         began = time.monotonic()
-        worker = site.start("worker", "--until-idle")
-        assert ends(site, worker) == 0
+        worker = deployment.start("worker", "--until-idle")
+        assert ends(deployment, worker) == 0
         assert time.monotonic() - began < SOON
-        assert site.ended(execution)["status"] == "completed"
-        audited(site, execution)
+        assert deployment.ended(execution)["status"] == "completed"
+        audited(deployment, execution)
 
 
 def test_a_run_stopped_by_ctrl_c_before_all_is_stored_runs_nothing() -> None:
-    with exact_site(**PATIENT) as site:
-        site.start("worker")
-        site.serve()
-        site.apply(pipeline("slow", "slow"))
-        lay_out(site, inputs(6000))
-        command = site.start("run", "slow", "pages")
-        site.until(
-            lambda: site.rows("SELECT 1 FROM jobs WHERE state = 'uploading'"), "the upload", alive=[command]
+    with exact_deployment(**PATIENT) as deployment:
+        deployment.start("worker")
+        deployment.serve()
+        deployment.apply(pipeline("slow", "slow"))
+        lay_out(deployment, inputs(6000))
+        command = deployment.start("run", "slow", "pages")
+        deployment.until(
+            lambda: deployment.rows("SELECT 1 FROM jobs WHERE state = 'uploading'"),
+            "the upload",
+            alive=[command],
         )
         command.popen.send_signal(signal.SIGINT)
-        assert ends(site, command) == 130
-        [shown] = site.items("/executions")
-        ended = site.ended(shown["execution_id"], seconds=SOON)
+        assert ends(deployment, command) == 130
+        [shown] = deployment.items("/executions")
+        ended = deployment.ended(shown["execution_id"], seconds=SOON)
         assert ended["status"] in ("failed", "cancelled")
         assert ended["counts"]["total"] == 0
-        assert roots(site, ended["execution_id"]) == []
+        assert roots(deployment, ended["execution_id"]) == []
 
 
 def test_a_replay_stopped_by_ctrl_c_goes_on_in_the_next_worker() -> None:
-    with exact_site(**PATIENT) as site:
-        site.serve()
-        site.apply(pipeline("take", "slow"))
-        source = strangers(site, (f"{n // 1000:03d}/{n:05d}.txt" for n in range(30_000)))
-        command = site.start("replay", source, "found", "take/hand_over", "--wait")
-        with by_hand(site, when=IS_BEING_PUBLISHED):
+    with exact_deployment(**PATIENT) as deployment:
+        deployment.serve()
+        deployment.apply(pipeline("take", "slow"))
+        source = strangers(deployment, (f"{n // 1000:03d}/{n:05d}.txt" for n in range(30_000)))
+        command = deployment.start("replay", source, "found", "take/hand_over", "--wait")
+        with by_hand(deployment, when=IS_BEING_PUBLISHED):
             command.popen.send_signal(signal.SIGINT)
             time.sleep(0.2)  # for Python to hear of it before the command can be done
-        assert ends(site, command) == 130
+        assert ends(deployment, command) == 130
         assert "goes on" in command.said
-        worker = site.start("worker", "--until-idle")
-        assert ends(site, worker) == 0
-        [replay] = site.items("/replays")
+        worker = deployment.start("worker", "--until-idle")
+        assert ends(deployment, worker) == 0
+        [replay] = deployment.items("/replays")
         assert (replay["status"], replay["objects_published"]) == ("publishing_complete", 30_000)
-        recorded = roots(site, replay["execution_id"])
+        recorded = roots(deployment, replay["execution_id"])
         assert len(recorded) == len(set(recorded)) == 30_000
 
 
@@ -210,27 +214,29 @@ def test_a_replay_stopped_by_ctrl_c_goes_on_in_the_next_worker() -> None:
 
 
 def test_a_server_that_stops_tells_who_waits_where_the_replay_goes_on() -> None:
-    with exact_site(**PATIENT) as site, ThreadPoolExecutor(1) as pool:
-        server = site.serve()
-        site.apply(pipeline("take", "slow"))
-        source = strangers(site, (f"{n // 1000:03d}/{n:05d}.txt" for n in range(30_000)))
+    with exact_deployment(**PATIENT) as deployment, ThreadPoolExecutor(1) as pool:
+        server = deployment.serve()
+        deployment.apply(pipeline("take", "slow"))
+        source = strangers(deployment, (f"{n // 1000:03d}/{n:05d}.txt" for n in range(30_000)))
         body = {"from_execution_id": source, "from_stage": "found", "to_route": "take/hand_over"}
-        url = f"{site.url}/api/v1/replay"
+        url = f"{deployment.url}/api/v1/replay"
         asked = pool.submit(lambda: httpx.post(url, json=body, timeout=SOON, trust_env=False))
-        with by_hand(site, when=IS_BEING_PUBLISHED):  # so that it can't end meanwhile
+        with by_hand(deployment, when=IS_BEING_PUBLISHED):  # so that it can't end meanwhile
             server.popen.terminate()
             answer = asked.result()
         assert answer.status_code == 503
         assert answer.json()["error_code"] == "replay_continues"
         assert int(answer.headers["Retry-After"]) > 0
         where = answer.headers["Location"]
-        assert ends(site, server) == 0
+        assert ends(deployment, server) == 0
 
-        site.serve()
+        deployment.serve()
         path = where.removeprefix("/api/v1")
-        replay = site.until(
-            lambda: (found := site.get(path))["status"] and found, "the replay to be published", seconds=SOON
+        replay = deployment.until(
+            lambda: (found := deployment.get(path))["status"] and found,
+            "the replay to be published",
+            seconds=SOON,
         )
         assert (replay["status"], replay["objects_published"]) == ("publishing_complete", 30_000)
-        recorded = roots(site, replay["execution_id"])
+        recorded = roots(deployment, replay["execution_id"])
         assert len(recorded) == len(set(recorded)) == 30_000

@@ -17,8 +17,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.exactness import PATIENT, by_hand, exact_site, inputs, pipeline, strangers
-from tests.acceptance.processes import DEADLINE_SECONDS, Process, Site, stopwatch
+from tests.acceptance.exactness import PATIENT, by_hand, exact_deployment, inputs, pipeline, strangers
+from tests.acceptance.processes import DEADLINE_SECONDS, Deployment, Process, stopwatch
 
 pytestmark = pytest.mark.slow
 
@@ -135,7 +135,10 @@ def piled_up(sock: socket.socket) -> int:
 
 
 def ends_in_time(
-    site: Site, server: Process, number: signal.Signals, meanwhile: Callable[[], object] = lambda: None
+    deployment: Deployment,
+    server: Process,
+    number: signal.Signals,
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> float:
     """How many seconds a server takes to end; its code is to be 0."""
     began = time.monotonic()
@@ -144,73 +147,73 @@ def ends_in_time(
         meanwhile()
         code = server.popen.wait(DEADLINE_SECONDS)
         if code or counted() > GRACE_SECONDS + SLOW_SECONDS:
-            raise site.failed(f"{server.name} ended with {code} after {counted():.1f} s")
+            raise deployment.failed(f"{server.name} ended with {code} after {counted():.1f} s")
     return time.monotonic() - began
 
 
 def test_streams_follow_an_execution_from_one_server_to_the_next_and_to_its_end() -> None:
-    with exact_site() as site:
-        server = site.serve()
-        site.apply(SLOW)
-        execution = site.run("slow", inputs(60))
+    with exact_deployment() as deployment:
+        server = deployment.serve()
+        deployment.apply(SLOW)
+        execution = deployment.run("slow", inputs(60))
         path = f"/api/v1/executions/{execution}/events"
         first = Stream(server.url + path)
-        site.until(lambda: first.told, "the first event")
-        site.worker()
-        site.until(lambda: len(first.told) > 1, "a second event")
-        ends_in_time(site, server, signal.SIGTERM)
-        site.until(lambda: not first.is_open, "the stream to close")
+        deployment.until(lambda: first.told, "the first event")
+        deployment.worker()
+        deployment.until(lambda: len(first.told) > 1, "a second event")
+        ends_in_time(deployment, server, signal.SIGTERM)
+        deployment.until(lambda: not first.is_open, "the stream to close")
         # Nor was it broken off, as those are for whom a server would else have to wait.
         assert (first.failed, {name for name, _, _ in first.told}) == ("", {"execution"})
 
-        other = site.serve()
+        other = deployment.serve()
         second = Stream(other.url + path, last=first.told[-1][1])
-        site.until(lambda: not second.is_open, "the stream to end")
+        deployment.until(lambda: not second.is_open, "the stream to end")
         assert [name for name, _, _ in second.told].count("end") == 1
         name, last, data = second.told[-1]
         assert name == "end"
-        assert data == site.get(f"/executions/{execution}")
+        assert data == deployment.get(f"/executions/{execution}")
         assert data["status"] == "completed"
         done = [shown["counts"]["completed"] for _, _, shown in (*first.told, *second.told)]
         assert done == sorted(done)
         assert not {told for _, told, _ in first.told} & {told for _, told, _ in second.told}
 
         third = Stream(other.url + path, last=last)
-        site.until(lambda: not third.is_open, "the answer")
+        deployment.until(lambda: not third.is_open, "the answer")
         assert (third.status, third.told) == (204, [])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_a_server_ends_in_its_time_though_streams_are_open_and_requests_wait(number: signal.Signals) -> None:
-    with exact_site(**PATIENT) as site, ThreadPoolExecutor(1) as pool, ExitStack() as stack:
-        server = site.serve()
-        site.apply(pipeline("take", "slow"))
-        waiting = site.run("take", inputs(3))
-        source = strangers(site, (f"{n // 1000:03d}/{n:05d}.txt" for n in range(30_000)))
+    with exact_deployment(**PATIENT) as deployment, ThreadPoolExecutor(1) as pool, ExitStack() as stack:
+        server = deployment.serve()
+        deployment.apply(pipeline("take", "slow"))
+        waiting = deployment.run("take", inputs(3))
+        source = strangers(deployment, (f"{n // 1000:03d}/{n:05d}.txt" for n in range(30_000)))
         body = {"from_execution_id": source, "from_stage": "found", "to_route": "take/hand_over"}
-        url = f"{site.url}/api/v1"
+        url = f"{deployment.url}/api/v1"
         asked = pool.submit(
             lambda: httpx.post(f"{url}/replay", json=body, timeout=DEADLINE_SECONDS, trust_env=False)
         )
         streams = [Stream(f"{url}/executions/{waiting}/events") for _ in range(3)]
         unread_ones = [stack.enter_context(unread(f"{url}/executions/{waiting}/events"))]
         held = stack.enter_context(ExitStack())
-        held.enter_context(by_hand(site, when=IS_BEING_PUBLISHED))  # so that it can't end meanwhile
-        [replay] = site.items("/replays")
+        held.enter_context(by_hand(deployment, when=IS_BEING_PUBLISHED))  # so that it can't end meanwhile
+        [replay] = deployment.items("/replays")
         events = f"{url}/replays/{replay['replay_batch_id']}/events"
         streams.append(Stream(events))
         unread_ones.append(stack.enter_context(unread(events)))
-        site.until(lambda: all(stream.told for stream in streams), "the streams to begin")
+        deployment.until(lambda: all(stream.told for stream in streams), "the streams to begin")
 
         def until_answered() -> None:
             asked.result()
             held.close()
 
-        ends_in_time(site, server, number, until_answered)
+        ends_in_time(deployment, server, number, until_answered)
         answer = asked.result()
         assert (answer.status_code, answer.json()["error_code"]) == (503, "replay_continues")
         for stream in streams:
-            site.until(lambda stream=stream: not stream.is_open, "the streams to close")  # type: ignore[misc]
+            deployment.until(lambda stream=stream: not stream.is_open, "the streams to close")  # type: ignore[misc]
             assert stream.failed == ""
             assert "end" not in [name for name, _, _ in stream.told]
         assert all(was_ended(sock) for sock in unread_ones), "a stream was broken off"
@@ -218,43 +221,46 @@ def test_a_server_ends_in_its_time_though_streams_are_open_and_requests_wait(num
 
 
 def test_a_server_ends_in_its_time_though_clients_read_and_send_nothing_any_more() -> None:
-    with exact_site(**PATIENT) as site:
-        server = site.serve()
-        site.apply(SLOW)
-        execution = site.post(
+    with exact_deployment(**PATIENT) as deployment:
+        server = deployment.serve()
+        deployment.apply(SLOW)
+        execution = deployment.post(
             "/configs/slow/run",
             files=[("files", (path, data)) for path, data in inputs(400).items()],
             # An event of 240 kB, since JSON has 12 bytes for such a character: a dozen fill every buffer.
             data={"tags": [f"{n:03d}" + "\N{MUSICAL SYMBOL G CLEF}" * 190 for n in range(100)]},
         )["execution_id"]
-        events = f"{site.url}/api/v1/executions/{execution}/events"
-        run = f"{site.url}/api/v1/configs/slow/run"
+        events = f"{deployment.url}/api/v1/executions/{execution}/events"
+        run = f"{deployment.url}/api/v1/configs/slow/run"
         with unread(events) as stays, unread(events) as leaves, half_asked(run):
             read = Stream(events)
-            site.worker()
+            deployment.worker()
 
             def are_stuck() -> bool:
                 before, told = (piled_up(stays), piled_up(leaves)), len(read.told)
-                site.until(lambda: len(read.told) > told + 2, "more events", alive=[server])
+                deployment.until(lambda: len(read.told) > told + 2, "more events", alive=[server])
                 return before == (piled_up(stays), piled_up(leaves))
 
-            site.until(are_stuck, "every buffer to be full")
+            deployment.until(are_stuck, "every buffer to be full")
             leaves.close()
-            took = ends_in_time(site, server, signal.SIGTERM)
+            took = ends_in_time(deployment, server, signal.SIGTERM)
         assert took > 2, "nobody was waited for: the test shows nothing"
-        site.until(lambda: not read.is_open, "the stream to close")
+        deployment.until(lambda: not read.is_open, "the stream to close")
         assert read.failed == ""
         assert "Traceback" not in server.said, server.said
 
 
 def test_a_request_that_hangs_is_cut_off_without_a_traceback() -> None:
-    with exact_site(**PATIENT) as site:
-        server = site.serve()
-        site.apply(SLOW)
+    with exact_deployment(**PATIENT) as deployment:
+        server = deployment.serve()
+        deployment.apply(SLOW)
         other = pipeline("other", "slow").encode()
-        with by_hand(site), being_answered(f"{site.url}/api/v1/configs", other) as asked:  # nobody can write
+        with (
+            by_hand(deployment),
+            being_answered(f"{deployment.url}/api/v1/configs", other) as asked,
+        ):  # nobody can write
             server.popen.terminate()
-            site.until(lambda: "Cancel 1 running task" in server.said, "the request to be cut off")
+            deployment.until(lambda: "Cancel 1 running task" in server.said, "the request to be cut off")
             with suppress(ConnectionResetError):
                 assert asked.recv(65536) == b""
         assert server.popen.wait(DEADLINE_SECONDS) == 0
@@ -262,15 +268,15 @@ def test_a_request_that_hangs_is_cut_off_without_a_traceback() -> None:
 
 
 def test_a_stream_says_that_it_is_alive_while_nothing_changes() -> None:
-    with exact_site() as site:
-        server = site.serve()
-        site.apply(SLOW)
-        execution = site.run("slow", inputs(1))
+    with exact_deployment() as deployment:
+        server = deployment.serve()
+        deployment.apply(SLOW)
+        execution = deployment.run("slow", inputs(1))
         shown = f"/executions/{execution}"
-        site.until(lambda: site.get(shown)["counts"]["total"], "the listing, which is a change")
+        deployment.until(lambda: deployment.get(shown)["counts"]["total"], "the listing, which is a change")
         stream = Stream(f"{server.url}/api/v1{shown}/events")
-        site.until(lambda: stream.told, "the first event")
+        deployment.until(lambda: stream.told, "the first event")
         began = time.monotonic()
-        site.until(lambda: stream.comments, "a comment")
+        deployment.until(lambda: stream.comments, "a comment")
         assert time.monotonic() - began < 25  # it is every 15 s
         assert len(stream.told) == 1

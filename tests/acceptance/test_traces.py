@@ -16,7 +16,14 @@ import httpx
 import pytest
 
 from tests.acceptance.collector import Collector, open_collector
-from tests.acceptance.processes import DEADLINE_SECONDS, STEADY, Process, Site, open_site, stopwatch
+from tests.acceptance.processes import (
+    DEADLINE_SECONDS,
+    STEADY,
+    Deployment,
+    Process,
+    open_deployment,
+    stopwatch,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -42,42 +49,42 @@ INPUTS = {"a.txt": b"a", "late.txt": b"late", "bad.txt": b"bad"}
 
 
 @contextmanager
-def traced_site(collector: Collector, **variables: str) -> Iterator[Site]:
-    with open_site(adapters=STEPS, LOG_FORMAT="json", **STEADY) as site:
-        site.environment = {**site.environment, **collector.settings, **variables}
-        yield site
+def traced_deployment(collector: Collector, **variables: str) -> Iterator[Deployment]:
+    with open_deployment(adapters=STEPS, LOG_FORMAT="json", **STEADY) as deployment:
+        deployment.environment = {**deployment.environment, **collector.settings, **variables}
+        yield deployment
 
 
-def stopped(site: Site, *processes: Process) -> None:
+def stopped(deployment: Deployment, *processes: Process) -> None:
     """Stop processes as an operator does; what they have not sent yet they send then."""
     for process in processes:
         assert process.stop() == 0, process.said
 
 
-def queued(site: Site, queue: str, execution: str) -> list[dict[str, str]]:
+def queued(deployment: Deployment, queue: str, execution: str) -> list[dict[str, str]]:
     """The headers of an execution's messages in a queue."""
-    found = site.cli("queues", queue, "--peek", "100")["items"]
+    found = deployment.cli("queues", queue, "--peek", "100")["items"]
     return [m["headers"] for m in found if m["headers"]["execution_id"] == execution]
 
 
 def test_a_replay_is_one_trace_though_its_publisher_is_killed_and_another_goes_on() -> None:
-    with open_collector() as collector, traced_site(collector) as site:
-        worker, first = site.worker(), site.serve()
-        site.apply(PIPELINE)
-        run = site.run("docs", INPUTS)
-        assert site.ended(run)["status"] == "failed"  # of the one that is bad
-        stopped(site, first)
-        doomed = site.serve(fault="replay.recorded")
+    with open_collector() as collector, traced_deployment(collector) as deployment:
+        worker, first = deployment.worker(), deployment.serve()
+        deployment.apply(PIPELINE)
+        run = deployment.run("docs", INPUTS)
+        assert deployment.ended(run)["status"] == "failed"  # of the one that is bad
+        stopped(deployment, first)
+        doomed = deployment.serve(fault="replay.recorded")
         body = {"from_execution_id": run, "from_stage": "input", "to_route": "cut"}
         with suppress(httpx.TransportError):
-            site.post("/replay", json=body, headers={"traceparent": f"00-{TRACE}-{CALLER}-01"})
-        site.struck(doomed)
-        second = site.serve()
-        [replay] = [e["execution_id"] for e in site.items("/executions", kind="replay")]
-        counts = site.ended(replay)["counts"]
-        handed_over = queued(site, "docs.hand_over", replay)
-        lineage = {row["correlation_id"]: row for row in site.items(f"/executions/{replay}/lineage")}
-        stopped(site, worker, second)
+            deployment.post("/replay", json=body, headers={"traceparent": f"00-{TRACE}-{CALLER}-01"})
+        deployment.struck(doomed)
+        second = deployment.serve()
+        [replay] = [e["execution_id"] for e in deployment.items("/executions", kind="replay")]
+        counts = deployment.ended(replay)["counts"]
+        handed_over = queued(deployment, "docs.hand_over", replay)
+        lineage = {row["correlation_id"]: row for row in deployment.items(f"/executions/{replay}/lineage")}
+        stopped(deployment, worker, second)
 
     trace = collector.of(TRACE)
     work = [s for s in trace if s.name == "work"]
@@ -106,14 +113,14 @@ def test_a_replay_is_one_trace_though_its_publisher_is_killed_and_another_goes_o
 
 
 def test_an_attempt_says_what_it_was_about_and_how_it_ended() -> None:
-    with open_collector() as collector, traced_site(collector, OTEL_SERVICE_NAME="ours") as site:
-        worker, server = site.worker(), site.serve()
-        site.apply(PIPELINE)
-        run = site.run("docs", INPUTS)
-        site.ended(run)
-        site.get("/routes")
-        httpx.get(f"{site.url}/healthz", timeout=DEADLINE_SECONDS, trust_env=False)
-        stopped(site, worker, server)
+    with open_collector() as collector, traced_deployment(collector, OTEL_SERVICE_NAME="ours") as deployment:
+        worker, server = deployment.worker(), deployment.serve()
+        deployment.apply(PIPELINE)
+        run = deployment.run("docs", INPUTS)
+        deployment.ended(run)
+        deployment.get("/routes")
+        httpx.get(f"{deployment.url}/healthz", timeout=DEADLINE_SECONDS, trust_env=False)
+        stopped(deployment, worker, server)
         lines = [json.loads(line) for line in worker.said.splitlines() if line.startswith("{")]
 
     [request] = collector.named("POST /api/v1/configs/{name}/run")
@@ -147,15 +154,17 @@ def test_an_attempt_says_what_it_was_about_and_how_it_ended() -> None:
 
 
 def test_commands_begin_a_trace_here_and_through_a_server() -> None:
-    with open_collector() as collector, traced_site(collector) as site:
-        (site.folder / "docs.yaml").write_text(PIPELINE)
-        (site.folder / "a.txt").write_text("a")
-        run = site.cli("run", "docs.yaml", "a.txt")["execution_id"]
-        here = site.cli("replay", run, "input", "cut")["execution_id"]
-        worker, server = site.worker(), site.serve()
-        there = site.cli("replay", run, "input", "cut", "--wait", "--server", site.url)["execution_id"]
-        site.ended(here)
-        stopped(site, worker, server)
+    with open_collector() as collector, traced_deployment(collector) as deployment:
+        (deployment.folder / "docs.yaml").write_text(PIPELINE)
+        (deployment.folder / "a.txt").write_text("a")
+        run = deployment.cli("run", "docs.yaml", "a.txt")["execution_id"]
+        here = deployment.cli("replay", run, "input", "cut")["execution_id"]
+        worker, server = deployment.worker(), deployment.serve()
+        there = deployment.cli("replay", run, "input", "cut", "--wait", "--server", deployment.url)[
+            "execution_id"
+        ]
+        deployment.ended(here)
+        stopped(deployment, worker, server)
 
     [ran] = collector.named("playhead run")
     assert {s.trace for s in collector.named("work", execution_id=run)} == {ran.trace}
@@ -187,37 +196,41 @@ def test_off_there_is_no_header_no_span_and_no_import(variables: dict[str, str])
         "import sys, asyncio; from playhead.__main__ import main; code = main(); "
         "print([m for m in sys.modules if m.startswith('opentelemetry.')], file=sys.stderr); sys.exit(code)"
     )
-    with open_collector() as collector, open_site() as site:
-        site.environment = {**site.environment, **(collector.settings if variables else {}), **variables}
-        server = site.serve()
-        site.apply(SHOUTING)
-        run = site.run("docs", {"a.txt": b"a"})
-        stopped(site, server)
+    with open_collector() as collector, open_deployment() as deployment:
+        deployment.environment = {
+            **deployment.environment,
+            **(collector.settings if variables else {}),
+            **variables,
+        }
+        server = deployment.serve()
+        deployment.apply(SHOUTING)
+        run = deployment.run("docs", {"a.txt": b"a"})
+        stopped(deployment, server)
         done = subprocess.run(
             [sys.executable, "-c", probe, "worker", "--until-idle"],
-            cwd=site.folder,
-            env=dict(site.environment),
+            cwd=deployment.folder,
+            env=dict(deployment.environment),
             capture_output=True,
             text=True,
             timeout=60,
         )
         assert done.returncode == 0, done.stderr
         assert done.stderr.splitlines()[-1] == "[]"
-        [headers] = queued(site, "docs.hand_over", run)
+        [headers] = queued(deployment, "docs.hand_over", run)
     assert "traceparent" not in headers
     assert collector.spans == []
 
 
 def test_a_caller_s_garbage_is_no_trace() -> None:
     garbage = "00-" + "0" * 32 + "-b7ad6b7169203331-01"
-    with open_collector() as collector, traced_site(collector) as site:
-        server = site.serve()
+    with open_collector() as collector, traced_deployment(collector) as deployment:
+        server = deployment.serve()
         for said in (garbage, "", "x" * 5000, f"00-{TRACE}-{CALLER}", "ff" + f"-{TRACE}-{CALLER}-01"):
             headers = {"traceparent": said}
-            url = f"{site.url}/api/v1/routes"
+            url = f"{deployment.url}/api/v1/routes"
             asked = httpx.get(url, headers=headers, timeout=DEADLINE_SECONDS, trust_env=False)
             asked.raise_for_status()
-        stopped(site, server)
+        stopped(deployment, server)
     spans = collector.named("GET /api/v1/routes")
     assert [s.parent for s in spans] == [""] * 5
     assert len({s.trace for s in spans}) == 5
@@ -241,12 +254,12 @@ def closed() -> Iterator[str]:
 
 @pytest.mark.parametrize("address", [silent, closed])
 def test_a_collector_that_is_away_holds_up_neither_work_nor_stopping(address: Any) -> None:
-    with address() as url, traced_site(Collector(url)) as site:
-        worker, server = site.worker(), site.serve()
-        site.apply(PIPELINE)
-        run = site.run("docs", {f"{n}.txt": b"x" for n in range(200)})
-        assert site.ended(run)["status"] == "completed"
-        site.replay(run, "input", "cut")
+    with address() as url, traced_deployment(Collector(url)) as deployment:
+        worker, server = deployment.worker(), deployment.serve()
+        deployment.apply(PIPELINE)
+        run = deployment.run("docs", {f"{n}.txt": b"x" for n in range(200)})
+        assert deployment.ended(run)["status"] == "completed"
+        deployment.replay(run, "input", "cut")
         with stopwatch() as counted:
             for process in (worker, server):
                 process.popen.terminate()
@@ -258,31 +271,34 @@ def test_a_collector_that_is_away_holds_up_neither_work_nor_stopping(address: An
 
 
 def test_without_its_library_a_process_says_how_to_install_it_and_works() -> None:
-    with open_collector() as collector, traced_site(collector) as site:
-        hidden = site.folder / "without" / "opentelemetry"
+    with open_collector() as collector, traced_deployment(collector) as deployment:
+        hidden = deployment.folder / "without" / "opentelemetry"
         hidden.mkdir(parents=True)
         (hidden / "__init__.py").write_text("raise ImportError('No module named opentelemetry')")
-        (site.folder / "docs.yaml").write_text(
+        (deployment.folder / "docs.yaml").write_text(
             PIPELINE.replace("halves}", "shout}").replace("slowly", "shout")
         )
-        (site.folder / "a.txt").write_text("a")
+        (deployment.folder / "a.txt").write_text("a")
         steps = str(STEPS.with_name("faulty_steps.py"))
-        site.environment = {
-            **site.environment,
+        deployment.environment = {
+            **deployment.environment,
             "PYTHONPATH": str(hidden.parent),
             "PLAYHEAD_ADAPTERS": steps,
             "PLAYHEAD_LOG_FORMAT": "text",
         }
-        assert site.cli("run", "docs.yaml", "a.txt")["status"] == "completed"
-        said = site.processes[-1].said
+        assert deployment.cli("run", "docs.yaml", "a.txt")["status"] == "completed"
+        said = deployment.processes[-1].said
     assert "traces_off" in said
     assert "pip install 'playhead[otel]'" in said
     assert collector.spans == []
 
 
 def test_a_protocol_that_is_not_spoken_is_told() -> None:
-    with open_collector() as collector, traced_site(collector, OTEL_EXPORTER_OTLP_PROTOCOL="grpc") as site:
-        server = site.serve()
-        stopped(site, server)
+    with (
+        open_collector() as collector,
+        traced_deployment(collector, OTEL_EXPORTER_OTLP_PROTOCOL="grpc") as deployment,
+    ):
+        server = deployment.serve()
+        stopped(deployment, server)
         assert "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL" in server.said
     assert collector.spans == []

@@ -1,6 +1,6 @@
 """What may happen to servers, and on the way to them, in the middle of work; and what is left after it.
 
-A `Trial` is a fault on a kind of site. `attempt` makes the scene, lets it happen, and counts.
+A `Trial` is a fault on a kind of deployment. `attempt` makes the scene, lets it happen, and counts.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from tests.acceptance import brokers
+from tests.acceptance.deployments import KINDS, Kind, Urls, own_servers
 from tests.acceptance.processes import Process
 from tests.acceptance.scenes import WITHIN, Answer, Outcome, Scene, open_scene
-from tests.acceptance.sites import KINDS, Kind, Urls, own_servers
 from tests.servers import DidNotStart, Missing, Server, fresh
 from tests.servers.commits import Commits
 from tests.servers.nats import Nats, NatsThree
@@ -45,7 +45,7 @@ Happening = Callable[[Ground], Outcome]
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A fault on a kind of site."""
+    """A fault on a kind of deployment."""
 
     kind: Kind
     fault: str
@@ -101,7 +101,7 @@ def must_tell(scene: Scene, answer: Answer, roles: set[str], *words: str) -> Non
     codes = {f"{role}_unavailable" for role in roles}
     missing = [word for word in words if word not in answer.words]
     if answer.status != 503 or answer.code not in codes or missing:
-        raise scene.site.failed(
+        raise scene.deployment.failed(
             f"an answer with {' or '.join(codes)} and {words}, not: {answer.status} {answer.body} "
             f"after {answer.seconds:.1f} s"
         )
@@ -160,7 +160,7 @@ def lost_commits(names: Mapping[str, str]) -> Happening:
                 scene.call("few", "work")
                 outcome = scene.finish()
                 if never := [name for name, words in names.items() if not network.lost[words]]:
-                    raise scene.site.failed(f"no COMMIT was lost of: {', '.join(never)}")
+                    raise scene.deployment.failed(f"no COMMIT was lost of: {', '.join(never)}")
                 return outcome
 
     return happen
@@ -175,11 +175,11 @@ def forgotten(how: str) -> Happening:
     def happen(ground: Ground) -> Outcome:
         with open_scene(urls_of(ground)) as scene:
             scene.begin()
-            do = {"purged": scene.site.hand.purge, "deleted": scene.site.hand.delete}[how]
-            do(scene.site.queues())
+            do = {"purged": scene.deployment.hand.purge, "deleted": scene.deployment.hand.delete}[how]
+            do(scene.deployment.queues())
             scene.go_on()
             time.sleep(1.0)
-            do(scene.site.queues())
+            do(scene.deployment.queues())
             return scene.finish()
 
     return happen
@@ -193,7 +193,7 @@ _WORKED: Final = ("steady.work", "steady.hand_over")
 
 def _leader(scene: Scene, ground: Ground, queue: str = "steady.work") -> Nats:
     """The server that leads a queue's stream; there is one soon."""
-    hand, cluster = scene.site.hand, ground.servers["nats-three"]
+    hand, cluster = scene.deployment.hand, ground.servers["nats-three"]
     assert isinstance(hand, brokers.Nats)
     assert isinstance(cluster, NatsThree)
     found = ""
@@ -203,7 +203,7 @@ def _leader(scene: Scene, ground: Ground, queue: str = "steady.work") -> Nats:
         found = hand.leader(queue)
         return bool(found)
 
-    scene.site.until(led, f"a leader of {queue}")
+    scene.deployment.until(led, f"a leader of {queue}")
     return cluster.named(found)
 
 
@@ -249,7 +249,9 @@ def majority_lost(ground: Ground) -> Outcome:
                 if told.code == "broker_unavailable" and "leader" in told.words:
                     break
                 if time.monotonic() - since > WITHIN:
-                    raise scene.site.failed(f"an answer that names the leader: {told.status} {told.body}")
+                    raise scene.deployment.failed(
+                        f"an answer that names the leader: {told.status} {told.body}"
+                    )
             time.sleep(max(ground.seconds - (time.monotonic() - since), 0))
         finally:
             cluster.start()
@@ -276,7 +278,7 @@ def rolled(ground: Ground) -> Outcome:
 def stepped_down(ground: Ground) -> Outcome:
     """Leaders hand over to others, again and again."""
     with open_scene(urls_of(ground)) as scene:
-        hand = scene.site.hand
+        hand = scene.deployment.hand
         assert isinstance(hand, brokers.Nats)
         scene.begin()
         scene.go_on()
@@ -285,7 +287,7 @@ def stepped_down(ground: Ground) -> Outcome:
             times += sum(hand.step_down(queue) for queue in _WORKED)
             time.sleep(0.4)
         if not times:
-            raise scene.site.failed("no leader stepped down")
+            raise scene.deployment.failed("no leader stepped down")
         return scene.finish()
 
 
@@ -311,7 +313,7 @@ def refused(status: int, code: str, *words: str) -> Happening:
             # Lanes of three processes, each request sent at most five times in twenty seconds; who did not
             # wait would send thousands a second.
             if many > 500 + 100 * seconds:
-                raise scene.site.failed(f"{many} requests were sent to a store that refuses")
+                raise scene.deployment.failed(f"{many} requests were sent to a store that refuses")
             return scene.finish()
 
     return happen
@@ -327,13 +329,13 @@ def must_log(scene: Scene, *words: str) -> None:
         def tells(worker: Process = worker) -> bool:
             return any(all(word in line for word in words) for line in worker.said.splitlines())
 
-        scene.site.until(tells, f"{worker.name} to tell of {words}")
+        scene.deployment.until(tells, f"{worker.name} to tell of {words}")
 
 
 def full(ground: Ground) -> Outcome:
     """A stream holds no more: who publishes is told, and it goes on as workers make room."""
     with open_scene(urls_of(ground)) as scene:
-        hand = scene.site.hand
+        hand = scene.deployment.hand
         assert isinstance(hand, brokers.Nats)
         scene.begin()
         for worker in scene.workers:
@@ -345,7 +347,7 @@ def full(ground: Ground) -> Outcome:
         found, failed = told.body["objects_found"], told.body["objects_failed"]
         said = " ".join(told.body["errors"] or [])
         if told.status != 200 or not 0 < failed <= found or "maximum messages exceeded" not in said:
-            raise scene.site.failed(f"an answer that says what is full: {told.status} {told.body}")
+            raise scene.deployment.failed(f"an answer that says what is full: {told.status} {told.body}")
         for worker in scene.workers:
             worker.resume()
         hand.limit("steady.hand_over", -1)  # nobody of ours makes room there
@@ -360,7 +362,7 @@ def alarm(ground: Ground) -> Outcome:
         scene.begin()
         try:
             rabbit.control("set_vm_memory_high_watermark", "absolute", "1MiB")
-            scene.site.until(  # it looks at its memory every few seconds
+            scene.deployment.until(  # it looks at its memory every few seconds
                 lambda: "memory" in rabbit.control("eval", "rabbit_alarm:get_alarms()."), "the alarm"
             )
             scene.go_on()
@@ -369,12 +371,14 @@ def alarm(ground: Ground) -> Outcome:
             if told.code == "replay_continues":
                 # A connection hears of the alarm with the first message that it sends, and that one may wait
                 # for its confirmation longer than the caller does: then the log says it, a little later.
-                scene.site.until(lambda: "alarm" in scene.server.said, "a server whose log names the alarm")
+                scene.deployment.until(
+                    lambda: "alarm" in scene.server.said, "a server whose log names the alarm"
+                )
         finally:
             rabbit.control("set_vm_memory_high_watermark", "0.6")
         if told.status == 200:
             if not any("alarm" in line for line in told.body["errors"] or ()):
-                raise scene.site.failed(f"an answer that names the alarm: {told.body}")
+                raise scene.deployment.failed(f"an answer that names the alarm: {told.body}")
         elif told.code != "replay_continues":
             must_tell(scene, told, {"broker"}, "alarm", str(rabbit.port))
         return scene.finish()
@@ -406,21 +410,21 @@ _HOUR_BEHIND: Final = {"CLOCK_SHIFT_SECONDS": "-3600"}
 def server_killed(ground: Ground) -> Outcome:
     """The server dies in a replay, and others take it over, though by their clocks it is an hour early."""
     with open_scene(urls_of(ground)) as scene:
-        heir = scene.site.serve(settings=_HOUR_BEHIND)
+        heir = scene.deployment.serve(settings=_HOUR_BEHIND)
         scene.begin()
         scene.lose_server(heir)
         outcome = scene.finish()
         if not scene.taken_over:
-            raise scene.site.failed("nobody took over the replay of the server that was killed")
+            raise scene.deployment.failed("nobody took over the replay of the server that was killed")
         return outcome
 
 
 def server_asleep(ground: Ground) -> Outcome:
     """The server sleeps in a replay until another has it, and wakes while that one is at it, or after."""
     with open_scene(urls_of(ground)) as scene:
-        scene.site.serve()
+        scene.deployment.serve()
         scene.begin()
-        scene.site.until(lambda: scene.taken_over, "another server to take over")
+        scene.deployment.until(lambda: scene.taken_over, "another server to take over")
         scene.go_on()
         return scene.finish()
 
@@ -434,7 +438,7 @@ def workers_killed(ground: Ground) -> Outcome:
         scene.lose_worker(1)
         outcome = scene.finish()
         if not outcome.findings.again:
-            raise scene.site.failed("no worker was killed at work")
+            raise scene.deployment.failed("no worker was killed at work")
         return outcome
 
 
@@ -442,14 +446,14 @@ def clocks_apart(ground: Ground) -> Outcome:
     """A server and a worker live an hour ahead, others an hour behind: nobody takes what another has."""
     with open_scene(urls_of(ground)) as scene:
         for shift in (_HOUR, _HOUR_BEHIND):
-            scene.site.serve(settings=shift)
-            scene.workers.append(scene.site.worker(settings=shift))
+            scene.deployment.serve(settings=shift)
+            scene.workers.append(scene.deployment.worker(settings=shift))
         scene.begin()
         time.sleep(2.0)  # silent, yet within its lease
         scene.go_on()
         outcome = scene.finish()
         if scene.taken_over or outcome.findings.again:
-            raise scene.site.failed(
+            raise scene.deployment.failed(
                 f"what others had was taken: {scene.taken_over} jobs, {outcome.findings.again} attempts"
             )
         return outcome
@@ -506,10 +510,10 @@ TRIALS: Final = tuple(Trial(kind, fault, happen) for kind in KINDS.values() for 
 def trying(
     trials: Sequence[Trial], *, seconds: float, kinds_at_once: int
 ) -> Iterator[Mapping[Trial, Future[Outcome]]]:
-    """Try all of them: those of a kind one after another, as they share its servers.
+    """Run all trials. Those of one kind run one after another, because they share its servers.
 
-    A future raises `SiteFailed` when something does not end, or is not told as it should be; `Missing` or
-    `DidNotStart` for want of a server. What has not begun when the block is left is not tried.
+    A future raises `DeploymentFailed` if a process does not end or reports the wrong outcome, and `Missing`
+    or `DidNotStart` if a server is not available. Trials that have not begun when the block ends do not run.
 
     Args:
         seconds: how long lasts what lasts.
@@ -547,7 +551,7 @@ def _try(kind: Kind, futures: Mapping[Trial, Future[Outcome]], seconds: float) -
 def attempt(trial: Trial, ground: Ground) -> Outcome:
     """Let it happen, and count.
 
-    Raises `SiteFailed` when something does not end, or is not told as it should be.
+    Raises `DeploymentFailed` when something does not end, or is not told as it should be.
     """
     try:
         return trial.happen(ground)

@@ -42,7 +42,7 @@ def block(page: str, heading: str, language: str, number: int = 0) -> list[str]:
 
 
 @dataclass
-class Site:
+class Deployment:
     """Servers of the tests, with a database, a bucket's folder and a prefix of the test's own."""
 
     folder: Path
@@ -81,9 +81,9 @@ class Site:
 
 
 @pytest.fixture
-async def site(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+async def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     """A new installation on the broker that the test is given."""
-    name = f"site_{secrets.token_hex(4)}"
+    name = f"deployment_{secrets.token_hex(4)}"
     connection = await asyncpg.connect(need("postgres"))
     try:
         await connection.execute(f"CREATE DATABASE {name}")
@@ -92,7 +92,7 @@ async def site(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     catalog = re.sub(r"/postgres$", f"/{name}", need("postgres"))
     store = need("s3").replace("/tests?", f"/{name}?")
     broker = catalog if request.param == "postgres" else need(request.param)
-    made = Site(
+    made = Deployment(
         tmp_path,
         {
             "PLAYHEAD_STORE": store,
@@ -108,59 +108,59 @@ async def site(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("site", ["nats", "rabbitmq"], indirect=True)
-def test_the_demo_runs_on_production_backends_with_only_settings_changed(site):
+@pytest.mark.parametrize("deployment", ["nats", "rabbitmq"], indirect=True)
+def test_the_demo_runs_on_production_backends_with_only_settings_changed(deployment):
     told = block("production.md", "On your own services", "sh")
     exported = [line.split("=")[0].removeprefix("export ") for line in told if line.startswith("export ")]
     assert exported == [f"PLAYHEAD_{place}" for place in PLACES]
     typed = [line for line in told if line.startswith("playhead ")]
     assert typed[:2] == ["playhead migrate", "playhead doctor"]
     for line in typed[:-1]:
-        assert site.type(line)
-    result = json.loads(site.type(f"{typed[-1]} --json"))
+        assert deployment.type(line)
+    result = json.loads(deployment.type(f"{typed[-1]} --json"))
     assert result["converted_again"] == 0
     assert result["replay"]["objects_published"] == result["pages"] > 150
     assert 0 < result["segments_before"] < result["segments_after"]
     # Nothing of it lies in the home but what an adapter keeps there.
-    assert {path.name for path in (site.folder / "demo" / "home").iterdir()} == {"data"}
-    listed = json.loads(site.type("playhead executions --json"))["items"]
+    assert {path.name for path in (deployment.folder / "demo" / "home").iterdir()} == {"data"}
+    listed = json.loads(deployment.type("playhead executions --json"))["items"]
     assert [(e["kind"], e["status"]) for e in listed] == [("replay", "completed"), ("run", "completed")]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("site", ["nats"], indirect=True)
-def test_what_waits_in_one_broker_is_worked_from_another_after_the_setting_is_changed(site):
-    example(site)
-    site.type("playhead run docs.yaml pages/")
-    site.type("playhead replay latest input convert")
-    assert json.loads(site.type("playhead show latest --json"))["counts"]["pending"] == 3
-    other = {"PLAYHEAD_BROKER": site.settings["PLAYHEAD_CATALOG"]}
-    site.type("playhead worker --until-idle", **other)
-    shown = json.loads(site.type("playhead show latest --json", **other))
+@pytest.mark.parametrize("deployment", ["nats"], indirect=True)
+def test_what_waits_in_one_broker_is_worked_from_another_after_the_setting_is_changed(deployment):
+    example(deployment)
+    deployment.type("playhead run docs.yaml pages/")
+    deployment.type("playhead replay latest input convert")
+    assert json.loads(deployment.type("playhead show latest --json"))["counts"]["pending"] == 3
+    other = {"PLAYHEAD_BROKER": deployment.settings["PLAYHEAD_CATALOG"]}
+    deployment.type("playhead worker --until-idle", **other)
+    shown = json.loads(deployment.type("playhead show latest --json", **other))
     assert (shown["status"], shown["counts"]["failed"]) == ("completed", 0)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("site", ["nats", "rabbitmq", "postgres"], indirect=True)
-def test_what_the_compose_file_starts_does_what_the_page_says_to_type(site):
+@pytest.mark.parametrize("deployment", ["nats", "rabbitmq", "postgres"], indirect=True)
+def test_what_the_compose_file_starts_does_what_the_page_says_to_type(deployment):
     services = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
-    assert site.start(services["migrate"]["command"]).wait(timeout=300) == 0
+    assert deployment.start(services["migrate"]["command"]).wait(timeout=300) == 0
     port = free_port()
-    server = site.start([*services["server"]["command"], "--port", str(port)])
+    server = deployment.start([*services["server"]["command"], "--port", str(port)])
     replicas = services["worker"]["deploy"]["replicas"]
-    workers = [site.start(services["worker"]["command"]) for _ in range(replicas)]
+    workers = [deployment.start(services["worker"]["command"]) for _ in range(replicas)]
     assert status(port, "/readyz") == 200
     kind, *check = services["server"]["healthcheck"]["test"]
     assert kind == "CMD"
     asked = [part.replace("127.0.0.1:8080", f"127.0.0.1:{port}") for part in check]
-    assert subprocess.run(asked, env=site.environment(), check=False).returncode == 0
+    assert subprocess.run(asked, env=deployment.environment(), check=False).returncode == 0
 
     change, url, *lines = block("deploy.md", "With Docker Compose", "", 1)
     assert (change, url) == ("cd examples/01-docs", "export PLAYHEAD_SERVER=http://127.0.0.1:8080")
-    example(site)
+    example(deployment)
     told = {"PLAYHEAD_SERVER": f"http://127.0.0.1:{port}"}
     # What is set for the backends is the server's alone: those who type have none of it.
-    person = Site(site.folder, {})
+    person = Deployment(deployment.folder, {})
     said = {line: person.type(line, **told) for line in lines}
     assert [line.split()[1] for line in lines] == ["run", "show", "search", "replay", "replays"]
     assert "completed" in said[lines[1]]
@@ -172,6 +172,6 @@ def test_what_the_compose_file_starts_does_what_the_page_says_to_type(site):
     assert [process.wait(timeout=120) for process in (server, *workers)] == [0, 0, 0]
 
 
-def example(site: Site) -> None:
+def example(deployment: Deployment) -> None:
     for name in ("docs.yaml", "pages"):
-        subprocess.run(["cp", "-r", str(EXAMPLE / name), str(site.folder)], check=True)
+        subprocess.run(["cp", "-r", str(EXAMPLE / name), str(deployment.folder)], check=True)

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import yaml
 
-from tests.acceptance.processes import DEADLINE_SECONDS, open_site
+from tests.acceptance.processes import DEADLINE_SECONDS, open_deployment
 from tests.deploy.test_operating import BLOCKS, alerts, questions
 from tests.deploy.tools import program, run
 from tests.servers import Missing, absent
@@ -154,10 +154,10 @@ def test_each_alert_rings_when_it_is_time_and_only_then(promtool, tmp_path):
 
 @pytest.mark.slow
 def test_what_a_server_answers_to_a_scrape_has_nothing_that_prometheus_would_do_otherwise(promtool, tmp_path):
-    with open_site() as site:
-        site.serve()
+    with open_deployment() as deployment:
+        deployment.serve()
         scraped = tmp_path / "metrics"
-        answer = httpx.get(f"{site.url}/metrics", timeout=DEADLINE_SECONDS, trust_env=False)
+        answer = httpx.get(f"{deployment.url}/metrics", timeout=DEADLINE_SECONDS, trust_env=False)
     scraped.write_bytes(answer.content)
     done = run("sh", "-c", f"'{promtool}' check metrics <'{scraped}'")
     assert (done.returncode, done.stdout + done.stderr) == (0, "")

@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from playhead.api.streams import HEARTBEAT_SECONDS
-from tests.acceptance.processes import DEADLINE_SECONDS, Site, open_site
+from tests.acceptance.processes import DEADLINE_SECONDS, Deployment, open_deployment
 from tests.deploy.tools import ROOT, program
 from tests.servers import Missing, absent
 from tests.servers.process import Server
@@ -119,7 +119,7 @@ class Nginx(Proxy):
         )
         kept = make([openssl, "passwd", "-6", USER[1]]).stdout
         (self.folder / "playhead.htpasswd").write_text(f"{USER[0]}:{kept}", encoding="ascii")
-        site = snippet(
+        deployment = snippet(
             "nginx",
             {
                 "listen 443 ssl": f"listen 127.0.0.1:{self.port} ssl",
@@ -135,7 +135,7 @@ class Nginx(Proxy):
         (self.folder / "nginx.conf").write_text(
             f"{'user root;' if os.geteuid() == 0 else ''}\n"
             f"daemon off;\npid {self.folder}/pid;\nerror_log stderr;\nevents {{}}\n"
-            f"http {{\naccess_log off;\n{temporary}{site}}}\n",
+            f"http {{\naccess_log off;\n{temporary}{deployment}}}\n",
             encoding="utf-8",
         )
 
@@ -155,7 +155,7 @@ class Caddy(Proxy):
         said = subprocess.run([self._program, "version"], check=True, capture_output=True, text=True).stdout
         (version,) = re.findall(r"^v?(\d+)\.(\d+)", said)
         is_old = tuple(map(int, version)) < (2, 8)
-        site = snippet(
+        deployment = snippet(
             "caddyfile",
             {
                 f"{NAME} {{": f"{NAME}:{self.port} {{\n    bind 127.0.0.1\n    tls internal",
@@ -166,7 +166,7 @@ class Caddy(Proxy):
         )
         own = "{\n    admin off\n    skip_install_trust\n    auto_https disable_redirects\n"
         own += "    servers {\n        protocols h1 h2\n    }\n}\n"  # no UDP: the tests keep that of a port
-        (self.folder / "Caddyfile").write_text(own + site, encoding="utf-8")
+        (self.folder / "Caddyfile").write_text(own + deployment, encoding="utf-8")
 
     def command(self) -> Sequence[str]:
         return [self._program, "run", "--config", "Caddyfile"]
@@ -177,23 +177,23 @@ class Caddy(Proxy):
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
+def deployment() -> Iterator[Deployment]:
     """A server without a worker: a run is stored, and does not end."""
-    with open_site() as site:
-        site.serve(settings={"ALLOWED_HOSTS": NAME, "MAX_UPLOAD_BYTES": str(4 * MIB)})
-        site.apply(CONFIG)
-        yield site
+    with open_deployment() as deployment:
+        deployment.serve(settings={"ALLOWED_HOSTS": NAME, "MAX_UPLOAD_BYTES": str(4 * MIB)})
+        deployment.apply(CONFIG)
+        yield deployment
 
 
 @pytest.fixture(scope="module")
-def before(site: Site) -> Iterator[Callable[[type[Proxy]], Proxy]]:
+def before(deployment: Deployment) -> Iterator[Callable[[type[Proxy]], Proxy]]:
     """The proxy of a kind; the first who asks starts it."""
     started: dict[type[Proxy], Proxy] = {}
     with ExitStack() as stack:
 
         def give(kind: type[Proxy]) -> Proxy:
             if kind not in started:
-                proxy = kind(site.url)
+                proxy = kind(deployment.url)
                 stack.callback(proxy.close)
                 proxy.start()
                 started[kind] = proxy
@@ -214,9 +214,9 @@ def run(http: httpx.Client, path: str, data: bytes) -> httpx.Response:
     return http.post("/api/v1/configs/mine/run", files=[("files", (path, data))])
 
 
-def connections(site: Site) -> int:
+def connections(deployment: Deployment) -> int:
     """How many the server has."""
-    port = urlsplit(site.url).port
+    port = urlsplit(deployment.url).port
     rows = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
     return sum(row[1].endswith(f":{port:04X}") and row[3] == "01" for row in rows)
 
@@ -259,15 +259,17 @@ def test_what_is_too_large_for_the_server_is_told_in_its_words(proxy):
         assert (told.status_code, told.json()["error_code"]) == (413, "body_too_large")
 
 
-def test_events_come_at_once_and_who_leaves_holds_no_connection_of_the_server(proxy, site):
+def test_events_come_at_once_and_who_leaves_holds_no_connection_of_the_server(proxy, deployment):
     with proxy.client() as http, ExitStack() as stack:
         url = f"/api/v1/executions/{run(http, 'one.txt', b'one').json()['execution_id']}/events"
-        had = connections(site)
+        had = connections(deployment)
         told = [stack.enter_context(http.stream("GET", url)).iter_lines() for _ in range(3)]
         assert [next(lines) for lines in told] == ["event: execution"] * 3
-        assert connections(site) >= 3
+        assert connections(deployment) >= 3
         stack.close()
         # Not only when a second sign of life can't be handed on.
-        site.until(
-            lambda: connections(site) <= had, "the connections to be closed", seconds=1.5 * HEARTBEAT_SECONDS
+        deployment.until(
+            lambda: connections(deployment) <= had,
+            "the connections to be closed",
+            seconds=1.5 * HEARTBEAT_SECONDS,
         )

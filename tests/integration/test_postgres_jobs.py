@@ -18,7 +18,7 @@ from tests.contract.conftest import Clock, Lab
 from tests.servers.schema import schema
 
 
-class Site:
+class Deployment:
     """Two processes at one database, and a session of the test's own."""
 
     def __init__(self, one: PostgresCatalog, two: PostgresCatalog, sql: asyncpg.Connection) -> None:
@@ -29,72 +29,78 @@ class Site:
 
 
 @pytest.fixture
-async def site() -> AsyncIterator[Site]:
+async def deployment() -> AsyncIterator[Deployment]:
     async with schema() as url:
         sql = await asyncpg.connect(url)
         databases = [Postgres(url), Postgres(url)]
         one, two = (PostgresCatalog(db, heartbeat_seconds=60) for db in databases)
         await one.open()
         await two.open()
-        yield Site(one, two, sql)
+        yield Deployment(one, two, sql)
         for db in databases:
             await db.close()
         await sql.close()
 
 
-async def test_a_page_that_is_recorded_while_its_execution_is_cancelled_leaves_no_open_row(site: Site):
-    source = (await site.one.adopt(uuid7())).execution_id
+async def test_a_page_that_is_recorded_while_its_execution_is_cancelled_leaves_no_open_row(
+    deployment: Deployment,
+):
+    source = (await deployment.one.adopt(uuid7())).execution_id
     keys = [f"{source}/in/{n:04d}" for n in range(400)]
     pages = [keys[n : n + 100] for n in range(0, 400, 100)]
     met = 0
     for _ in range(60):
-        job = (await site.lab.replayed(source, "in")).execution_id
-        held = await site.lab.hold(job)
+        job = (await deployment.lab.replayed(source, "in")).execution_id
+        held = await deployment.lab.hold(job)
 
         async def cancel() -> None:
             await asyncio.sleep(random.uniform(0, 0.02))
-            await site.two.cancel(job)  # noqa: B023
+            await deployment.two.cancel(job)  # noqa: B023
 
         cancelling = asyncio.create_task(cancel())
         for page in pages:
             objects = [Listed(key, "in") for key in page]
-            calls = await site.one.record(held, objects, cursor=page[-1], last=page is pages[-1])
+            calls = await deployment.one.record(held, objects, cursor=page[-1], last=page is pages[-1])
             if calls is None:
                 met += 1
                 break
-            if not await site.one.mark(held, calls[-1].ordinal or 0, uncertain=calls[:3]):
+            if not await deployment.one.mark(held, calls[-1].ordinal or 0, uncertain=calls[:3]):
                 met += 1
                 break
         await cancelling
 
-        states = await site.sql.fetch(
+        states = await deployment.sql.fetch(
             "SELECT state, count(*) FROM messages m JOIN executions e ON e.n = m.execution "
             "WHERE e.id = $1 GROUP BY 1",
             job,
         )
-        execution = await site.two.execution(job)
+        execution = await deployment.two.execution(job)
         assert execution
         assert {state for state, _ in states} <= {6}, "all of them are cancelled"
         assert execution.counts.cancelled == sum(count for _, count in states)
     assert met > 5, "the cancel came into the middle often enough"
 
 
-async def test_of_two_that_acquire_a_job_at_once_one_has_it(site: Site):
-    source = (await site.one.adopt(uuid7())).execution_id
+async def test_of_two_that_acquire_a_job_at_once_one_has_it(deployment: Deployment):
+    source = (await deployment.one.adopt(uuid7())).execution_id
     for _ in range(40):
-        job = (await site.lab.replayed(source, "in")).execution_id
+        job = (await deployment.lab.replayed(source, "in")).execution_id
         held = await asyncio.gather(
-            *(catalog.acquire(job, owner=name, lease=15) for name in "ab" for catalog in (site.one, site.two))
+            *(
+                catalog.acquire(job, owner=name, lease=15)
+                for name in "ab"
+                for catalog in (deployment.one, deployment.two)
+            )
         )
         assert [h.epoch for h in held if h] == [1]
 
 
-async def test_of_two_configs_that_want_one_queue_at_once_one_has_it(site: Site):
+async def test_of_two_configs_that_want_one_queue_at_once_one_has_it(deployment: Deployment):
     for n in range(25):
         first, second = (Lab.config(f"{name}{n}", Lab.route("in", queue=f"queue{n}")) for name in "ab")
         answers = await asyncio.gather(
-            site.one.save_config(first, source="", digest="1"),
-            site.two.save_config(second, source="", digest="1"),
+            deployment.one.save_config(first, source="", digest="1"),
+            deployment.two.save_config(second, source="", digest="1"),
             return_exceptions=True,
         )
         refused = [a for a in answers if isinstance(a, Conflict)]
@@ -102,40 +108,44 @@ async def test_of_two_configs_that_want_one_queue_at_once_one_has_it(site: Site)
         assert len([a for a in answers if isinstance(a, tuple)]) == 1
 
 
-async def test_one_config_that_is_saved_many_times_at_once_has_each_version_once(site: Site):
+async def test_one_config_that_is_saved_many_times_at_once_has_each_version_once(deployment: Deployment):
     config = Lab.config("docs", Lab.route("in"))
     answers = await asyncio.gather(
-        *(c.save_config(config, source="", digest=str(n)) for n in range(10) for c in (site.one, site.two))
+        *(
+            c.save_config(config, source="", digest=str(n))
+            for n in range(10)
+            for c in (deployment.one, deployment.two)
+        )
     )
     new = sorted(version.version for version, is_new in answers if is_new)
     assert new == list(range(1, len(new) + 1))
     assert len(new) >= 10
 
 
-async def test_two_that_bind_the_same_inputs_in_other_orders_both_can(site: Site):
-    execution = await site.lab.opened()
+async def test_two_that_bind_the_same_inputs_in_other_orders_both_can(deployment: Deployment):
+    execution = await deployment.lab.opened()
     inputs = [Lab.input(f"{n:04d}.html", "same") for n in range(500)]
     for _ in range(10):
         await asyncio.gather(
-            site.one.bind_inputs(execution, inputs), site.two.bind_inputs(execution, inputs[::-1])
+            deployment.one.bind_inputs(execution, inputs), deployment.two.bind_inputs(execution, inputs[::-1])
         )
-    assert await site.sql.fetchval("SELECT count(*) FROM outputs") == 500
+    assert await deployment.sql.fetchval("SELECT count(*) FROM outputs") == 500
 
     with pytest.raises(BadRequest, match=r"0007\.html"):
-        await site.two.bind_inputs(execution, [Lab.input("0007.html", "other")])
+        await deployment.two.bind_inputs(execution, [Lab.input("0007.html", "other")])
 
 
-async def test_what_people_of_other_tongues_and_machines_write_is_kept_or_made_fit(site: Site):
-    source = (await site.one.adopt(uuid7())).execution_id
-    job = (await site.lab.replayed(source, "in")).execution_id
-    held = await site.lab.hold(job)
+async def test_what_people_of_other_tongues_and_machines_write_is_kept_or_made_fit(deployment: Deployment):
+    source = (await deployment.one.adopt(uuid7())).execution_id
+    job = (await deployment.lab.replayed(source, "in")).execution_id
+    held = await deployment.lab.hold(job)
     keys = [f"{source}/in/{name}" for name in ("a'; DROP TABLE x;--", "b\\n%s$1", "ü/😀", "\u202eabc")]
-    calls = await site.lab.list_all(held, *sorted(keys))
+    calls = await deployment.lab.list_all(held, *sorted(keys))
     assert {call.object_key for call in calls} == set(keys)
 
-    assert await site.one.mark(held, 0, refused=[(calls[0], "zero \0 and half \ud800")])
+    assert await deployment.one.mark(held, 0, refused=[(calls[0], "zero \0 and half \ud800")])
 
-    replay = await site.two.replay((await site.two.replays(source=source))[0][0].replay_batch_id)
+    replay = await deployment.two.replay((await deployment.two.replays(source=source))[0][0].replay_batch_id)
     assert replay
     assert replay.errors
     assert replay.errors[0].endswith("publish_refused: zero \ufffd and half ?")

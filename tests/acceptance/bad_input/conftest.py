@@ -17,7 +17,7 @@ from tests.acceptance.bad_input.ground import (
     plain_environment,
     settings_here,
 )
-from tests.acceptance.processes import STEADY, open_site
+from tests.acceptance.processes import STEADY, open_deployment
 from tests.unit import test_config_faults
 
 Command = Callable[..., tuple[int, str, str]]
@@ -34,8 +34,8 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
         "MAX_UPLOAD_BYTES": str(MAX_UPLOAD),
         "MAX_OBJECT_BYTES": str(MAX_OBJECT),
     }
-    with open_site(adapters=steps, **settings) as site:
-        made = Ground(site)
+    with open_deployment(adapters=steps, **settings) as deployment:
+        made = Ground(deployment)
         yield made
         made.close()
 
@@ -45,10 +45,10 @@ def command(
     ground: Ground, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[Command]:
     """Run one command line in this process: exit code, stdout, stderr. A process each would take long."""
-    monkeypatch.chdir(ground.site.folder)
+    monkeypatch.chdir(ground.deployment.folder)
     for name in settings_here():
         monkeypatch.delenv(name)
-    for name, value in plain_environment(ground.site).items():
+    for name, value in plain_environment(ground.deployment).items():
         monkeypatch.setenv(name, value)
     root = logging.getLogger()
     before = root.handlers[:], root.level

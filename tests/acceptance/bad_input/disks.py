@@ -1,4 +1,4 @@
-"""Small file systems that can be filled, emptied and made read-only, seen by a site's processes alone.
+"""Small file systems that can be filled, emptied and made read-only, seen by a deployment's processes alone.
 
 They are mounted in a mount namespace of their own, which is gone with the last process in it.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from tests.acceptance.processes import SETTINGS, STEPS, Site, outside, site_folder, variables
+from tests.acceptance.processes import SETTINGS, STEPS, Deployment, deployment_folder, outside, variables
 from tests.servers import absent
 from tests.servers.process import Missing
 
@@ -58,8 +58,8 @@ class Disk:
         subprocess.run([*self.enter, "mount", "-o", f"remount,{mode}", str(self.at)], check=True)
 
 
-class DiskSite(Site):
-    """A site whose processes see a disk; what lies on it is read from outside their namespace."""
+class DiskDeployment(Deployment):
+    """A deployment whose processes see a disk; what lies on it is read from outside their namespace."""
 
     disk: Disk
 
@@ -111,8 +111,10 @@ class DiskSite(Site):
 
 
 @contextmanager
-def open_disk_site(at: str, size: str, *, adapters: str = str(STEPS), **settings: str) -> Iterator[DiskSite]:
-    """A site of which one folder is a disk of its own. Skips the test where nothing can be mounted.
+def open_disk_deployment(
+    at: str, size: str, *, adapters: str = str(STEPS), **settings: str
+) -> Iterator[DiskDeployment]:
+    """A deployment of which one folder is a disk of its own. Skips the test where nothing can be mounted.
 
     Args:
         at: `home`, `home/objects`, `home/data`, `temporary`, or `catalog`, where catalog and broker then are.
@@ -120,7 +122,7 @@ def open_disk_site(at: str, size: str, *, adapters: str = str(STEPS), **settings
         adapters: files of steps.
         settings: over `SETTINGS`, named like those.
     """
-    with site_folder() as folder:
+    with deployment_folder() as folder:
         place = folder / at
         place.mkdir(parents=True)
         # A step here has one attempt, and a machine that is busy is no fault: time enough to beat.
@@ -129,12 +131,12 @@ def open_disk_site(at: str, size: str, *, adapters: str = str(STEPS), **settings
         if at == "catalog":
             own |= dict.fromkeys(("CATALOG", "BROKER"), f"sqlite://{place}/playhead.db")
         with _mounted(place, size, folder) as disk:
-            site = DiskSite(folder, outside() | variables(own), before=disk.enter)
-            site.disk = disk
+            deployment = DiskDeployment(folder, outside() | variables(own), before=disk.enter)
+            deployment.disk = disk
             try:
-                yield site
+                yield deployment
             finally:
-                site.close()
+                deployment.close()
 
 
 @contextmanager

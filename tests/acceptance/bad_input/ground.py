@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import httpx
 
-from tests.acceptance.processes import DEADLINE_SECONDS, Site
+from tests.acceptance.processes import DEADLINE_SECONDS, Deployment
 from tests.servers import absent
 from tests.servers.process import Missing
 
@@ -94,15 +94,15 @@ def census(home: Path) -> Census:
 
 
 class Ground:
-    """A site on which a run and a replay have ended.
+    """A deployment on which a run and a replay have ended.
 
     Attributes:
         names: what the words in capitals in a row stand for.
     """
 
-    def __init__(self, site: Site) -> None:
-        self.site = site
-        folder = site.folder
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        folder = deployment.folder
         pages = folder / "pages"
         pages.mkdir()
         (pages / "a.txt").write_text("one")
@@ -110,15 +110,15 @@ class Ground:
         sources = {"docs": _DOCS, "other": _NAMED.format(name="other"), "idle": _NAMED.format(name="idle")}
         for name, source in sources.items():
             (folder / f"{name}.yaml").write_text(source)
-        site.serve("--workers", "1")
+        deployment.serve("--workers", "1")
         for source in sources.values():
-            site.apply(source)
-        site.post("/configs/idle/deactivate")
-        run = site.run("docs", {"a.txt": b"one", "b.txt": b"two"})
-        site.ended(run)
-        replay = site.replay(run, "shouted", "theirs")
-        site.ended(replay["execution_id"])
-        [message, *_] = site.items(f"/executions/{run}/lineage")
+            deployment.apply(source)
+        deployment.post("/configs/idle/deactivate")
+        run = deployment.run("docs", {"a.txt": b"one", "b.txt": b"two"})
+        deployment.ended(run)
+        replay = deployment.replay(run, "shouted", "theirs")
+        deployment.ended(replay["execution_id"])
+        [message, *_] = deployment.items(f"/executions/{run}/lineage")
         self.names = {
             "RUN": run,
             "URN": f"urn:uuid:{run}",
@@ -130,17 +130,19 @@ class Ground:
             "REPLAYED": replay["execution_id"],
             "MESSAGE": message["correlation_id"],
             "SHARED": "both",
-            "URL": site.url,
+            "URL": deployment.url,
         }
-        self._http = httpx.Client(base_url=site.url, timeout=DEADLINE_SECONDS, trust_env=False)
+        self._http = httpx.Client(base_url=deployment.url, timeout=DEADLINE_SECONDS, trust_env=False)
         self._settled()
-        self.before = census(site.home)
+        self.before = census(deployment.home)
 
     def _settled(self) -> None:
         """Wait until the last ack is in, and the last job closed."""
         held = "SELECT 1 FROM calls c JOIN queues q ON q.id = c.queue WHERE q.name = 'docs.shout'"
         open_jobs = "SELECT 1 FROM jobs WHERE state IN ('uploading', 'publishing')"
-        self.site.until(lambda: not (self.site.rows(held) or self.site.rows(open_jobs)), "all to be done")
+        self.deployment.until(
+            lambda: not (self.deployment.rows(held) or self.deployment.rows(open_jobs)), "all to be done"
+        )
 
     def said(self, text: str) -> str:
         """Text with the names in it put in."""
@@ -154,7 +156,7 @@ class Ground:
 
     def nothing_was_left(self) -> None:
         """Fail when anything is there that was not, or the other way round."""
-        before, self.before = self.before, census(self.site.home)
+        before, self.before = self.before, census(self.deployment.home)
         assert self.before == before
 
 
@@ -169,8 +171,8 @@ def filled(value: Any, ground: Ground) -> Any:
     return value
 
 
-def give_up_power(site: Site) -> None:
-    """Let what a site starts from now on run without root's power over permissions.
+def give_up_power(deployment: Deployment) -> None:
+    """Let what a deployment starts from now on run without root's power over permissions.
 
     Skips the test where that can't be: then no permission is ever denied.
     """
@@ -178,15 +180,15 @@ def give_up_power(site: Site) -> None:
         return
     if not shutil.which("setpriv"):
         absent(Missing("disk", "setpriv is not there", "apt-get install util-linux"))
-    site.folder.chmod(0o755)
-    site.before = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-    if subprocess.run([*site.before, sys.executable, "-c", "import playhead"], check=False).returncode:
+    deployment.folder.chmod(0o755)
+    deployment.before = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    if subprocess.run([*deployment.before, sys.executable, "-c", "import playhead"], check=False).returncode:
         absent(Missing("disk", "another user can't run this Python", "put it where all can read it"))
 
 
-def plain_environment(site: Site) -> dict[str, str]:
-    """The settings of a site's processes, for a command that runs in this one."""
-    return {name: value for name, value in site.environment.items() if name.startswith("PLAYHEAD_")}
+def plain_environment(deployment: Deployment) -> dict[str, str]:
+    """The settings of a deployment's processes, for a command that runs in this one."""
+    return {name: value for name, value in deployment.environment.items() if name.startswith("PLAYHEAD_")}
 
 
 def settings_here() -> list[str]:

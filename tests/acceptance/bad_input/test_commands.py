@@ -172,7 +172,7 @@ ROWS = [*_paths(), *_names(), *_words(), *_files()]
 @pytest.fixture(scope="module")
 def inputs(ground: Ground) -> None:
     """Folders of what people have and a run can't take."""
-    top = ground.site.folder
+    top = ground.deployment.folder
     files = dict.fromkeys(("hidden/.git/config", "hidden/.a", "sidecar/a.meta.json"), b"x")
     files |= {name: name.encode() for name in ("twice/1/same.txt", "twice/2/same.txt")}
     files |= {name: name.encode() for name in ("nfc/e\u0301.txt", "nfc/\u00e9.txt")}
@@ -197,7 +197,7 @@ def test_a_command_that_can_not_be_right_is_told_so_and_leaves_nothing(
     words = [ground.said(word) for word in row.words]
     told = [ground.said(word) for word in row.told]
     details = []
-    for server in ([], ["--server", ground.site.url]) if row.anywhere else ([],):
+    for server in ([], ["--server", ground.deployment.url]) if row.anywhere else ([],):
         code, out, err = command(*words, "--json", *server)
         body = json.loads(out)
         assert (code, body["error_code"]) == (row.exit, row.code), (body, err)
@@ -205,7 +205,7 @@ def test_a_command_that_can_not_be_right_is_told_so_and_leaves_nothing(
         assert not [word for word in told if word not in body["detail"]], body["detail"]
         assert "Traceback" not in err
         assert "internal" not in err
-        details.append(body["detail"].replace(f" --server {ground.site.url}", ""))
+        details.append(body["detail"].replace(f" --server {ground.deployment.url}", ""))
         code, out, err = command(*words, *server)
         assert (code, out) == (row.exit, "")
         assert err.strip()

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.bad_input.disks import DiskSite, open_disk_site
+from tests.acceptance.bad_input.disks import DiskDeployment, open_disk_deployment
 from tests.acceptance.ledger import Ledger
 from tests.acceptance.processes import DEADLINE_SECONDS
 
@@ -54,13 +54,15 @@ def inputs(count: int, size: int = 20) -> dict[str, bytes]:
     return {f"{n:04}.txt": f"page {n} ".encode().ljust(size, b"x") for n in range(count)}
 
 
-def ask(site: DiskSite, method: str, path: str, **sent: Any) -> httpx.Response:
-    with httpx.Client(base_url=f"{site.url}/api/v1", timeout=DEADLINE_SECONDS, trust_env=False) as http:
+def ask(deployment: DiskDeployment, method: str, path: str, **sent: Any) -> httpx.Response:
+    with httpx.Client(base_url=f"{deployment.url}/api/v1", timeout=DEADLINE_SECONDS, trust_env=False) as http:
         return http.request(method, path, **sent)
 
 
-def post_run(site: DiskSite, files: dict[str, bytes], config: str = "docs") -> httpx.Response:
-    return ask(site, "POST", f"/configs/{config}/run", files=[("files", each) for each in files.items()])
+def post_run(deployment: DiskDeployment, files: dict[str, bytes], config: str = "docs") -> httpx.Response:
+    return ask(
+        deployment, "POST", f"/configs/{config}/run", files=[("files", each) for each in files.items()]
+    )
 
 
 def refused(answer: httpx.Response, code: str, *words: str) -> None:
@@ -70,199 +72,214 @@ def refused(answer: httpx.Response, code: str, *words: str) -> None:
     assert "Traceback" not in answer.text
 
 
-def exact(site: DiskSite, execution: str, route: str, source: str | None = None) -> None:
+def exact(deployment: DiskDeployment, execution: str, route: str, source: str | None = None) -> None:
     """Everything ended, once, as recorded, and the API counts the same."""
-    findings = Ledger(site, execution, source=source).audit(route=route)
+    findings = Ledger(deployment, execution, source=source).audit(route=route)
     assert findings.exact, str(findings)
 
 
-def no_temporary_files(site: DiskSite) -> None:
+def no_temporary_files(deployment: DiskDeployment) -> None:
     """None stays; whoever looks whether there is room makes one, for a moment."""
-    site.until(lambda: not list((site.objects / ".tmp").iterdir()), "the temporary files to be gone")
+    deployment.until(
+        lambda: not list((deployment.objects / ".tmp").iterdir()), "the temporary files to be gone"
+    )
 
 
 def test_inputs_that_have_no_room_are_refused_and_the_next_are_taken():
-    with open_disk_site("home/objects", "2m") as site:
-        site.serve("--workers", "1")
-        site.apply(DOCS)
-        kept = site.run("docs", inputs(3))
-        site.ended(kept)
-        before = site.stored(kept)
-        (site.folder / "pages").mkdir()
+    with open_disk_deployment("home/objects", "2m") as deployment:
+        deployment.serve("--workers", "1")
+        deployment.apply(DOCS)
+        kept = deployment.run("docs", inputs(3))
+        deployment.ended(kept)
+        before = deployment.stored(kept)
+        (deployment.folder / "pages").mkdir()
         for path, data in inputs(8, LARGE).items():
-            (site.folder / "pages" / path).write_bytes(data)
-        site.disk.fill(leave=2 * LARGE)
+            (deployment.folder / "pages" / path).write_bytes(data)
+        deployment.disk.fill(leave=2 * LARGE)
 
-        refused(post_run(site, inputs(8, LARGE)), "store_full", "make room", "objects")
-        for more in (["--detach"], [], ["--server", site.url]):
-            body = site.cli("run", "docs", "pages", *more, code=UNREACHABLE)
+        refused(post_run(deployment, inputs(8, LARGE)), "store_full", "make room", "objects")
+        for more in (["--detach"], [], ["--server", deployment.url]):
+            body = deployment.cli("run", "docs", "pages", *more, code=UNREACHABLE)
             assert body["error_code"] == "store_full"
             assert "make room" in body["detail"]
-        tried = [e for e in site.items("/executions") if e["execution_id"] != kept]
+        tried = [e for e in deployment.items("/executions") if e["execution_id"] != kept]
         assert [e["status"] for e in tried] == ["cancelled"] * 4
         assert [e["counts"]["total"] for e in tried] == [0] * 4
         for each in tried:
-            assert list(site.items("/storage/objects", execution_id=each["execution_id"])) == []
-        assert site.get("/system/health")["status"] in ("ok", "degraded")
-        no_temporary_files(site)
+            assert list(deployment.items("/storage/objects", execution_id=each["execution_id"])) == []
+        assert deployment.get("/system/health")["status"] in ("ok", "degraded")
+        no_temporary_files(deployment)
 
-        site.disk.make_room()
-        again = site.run("docs", inputs(4, LARGE // 8))
-        site.ended(again)
+        deployment.disk.make_room()
+        again = deployment.run("docs", inputs(4, LARGE // 8))
+        deployment.ended(again)
         for execution in (kept, again):
-            exact(site, execution, "thirds")
-        assert site.stored(kept) == before
+            exact(deployment, execution, "thirds")
+        assert deployment.stored(kept) == before
 
 
 @pytest.mark.parametrize("leave", [0, 12 << 10], ids=["no room for a sidecar", "none for the object"])
 def test_outputs_that_have_no_room_wait_for_it_and_spend_no_attempt(leave: int):
-    with open_disk_site("home/objects", "16m") as site:
-        site.serve()
-        site.apply(DOCS)
-        execution = site.run("docs", inputs(8, LARGE))
-        site.until(lambda: len(site.rows("SELECT 1 FROM calls")) == 8, "the publishing")
-        site.disk.fill(leave=leave)
-        worker = site.worker()
-        site.until(lambda: "make room" in worker.said, "the worker to tell of the disk", alive=[worker])
+    with open_disk_deployment("home/objects", "16m") as deployment:
+        deployment.serve()
+        deployment.apply(DOCS)
+        execution = deployment.run("docs", inputs(8, LARGE))
+        deployment.until(lambda: len(deployment.rows("SELECT 1 FROM calls")) == 8, "the publishing")
+        deployment.disk.fill(leave=leave)
+        worker = deployment.worker()
+        deployment.until(lambda: "make room" in worker.said, "the worker to tell of the disk", alive=[worker])
         time.sleep(0.5)
-        shown = site.get(f"/executions/{execution}")
+        shown = deployment.get(f"/executions/{execution}")
         assert (shown["status"], shown["counts"]["failed"]) == ("running", 0)
-        assert [o["stage"] for o in site.items("/storage/objects", execution_id=execution)] == ["input"] * 8
-        no_temporary_files(site)
+        assert [o["stage"] for o in deployment.items("/storage/objects", execution_id=execution)] == [
+            "input"
+        ] * 8
+        no_temporary_files(deployment)
         # What needs no room goes on.
-        replay = site.replay(execution, "input", "theirs")
+        replay = deployment.replay(execution, "input", "theirs")
         assert (replay["objects_published"], replay["status"]) == (8, "publishing_complete")
 
-        site.disk.make_room()
-        assert site.ended(execution)["status"] == "completed"
-        site.ended(replay["execution_id"])
-        exact(site, execution, "thirds")
-        exact(site, replay["execution_id"], "theirs", execution)
+        deployment.disk.make_room()
+        assert deployment.ended(execution)["status"] == "completed"
+        deployment.ended(replay["execution_id"])
+        exact(deployment, execution, "thirds")
+        exact(deployment, replay["execution_id"], "theirs", execution)
         assert worker.stop() == 0
 
 
-def _full_catalog(site: DiskSite) -> Callable[[], None]:
+def _full_catalog(deployment: DiskDeployment) -> Callable[[], None]:
     """Fill the catalog's disk, and its write-ahead log with it; returns how to make room."""
-    site.disk.fill()
+    deployment.disk.fill()
     # What the log has room for is still written: until it is used up, a full disk goes unnoticed.
     numbers = itertools.count()  # what is there already is not written
 
     def fails() -> bool:
         large = DOCS.replace("docs", f"extra{next(numbers)}") + "#" * 900_000
-        return post_config(site, large).status_code == 503
+        return post_config(deployment, large).status_code == 503
 
-    site.until(fails, "a write to fail")
-    return site.disk.make_room
+    deployment.until(fails, "a write to fail")
+    return deployment.disk.make_room
 
 
-def post_config(site: DiskSite, source: str) -> httpx.Response:
-    return ask(site, "POST", "/configs", content=source, headers={"Content-Type": "application/yaml"})
+def post_config(deployment: DiskDeployment, source: str) -> httpx.Response:
+    return ask(deployment, "POST", "/configs", content=source, headers={"Content-Type": "application/yaml"})
 
 
 def test_a_catalog_without_room_refuses_what_is_new_shows_what_is_there_and_goes_on():
-    with open_disk_site("catalog", "16m") as site:
-        server = site.serve()
-        site.apply(DOCS)
-        worker = site.worker()
-        kept = site.run("docs", inputs(3))
-        site.ended(kept)
-        stages = site.get(f"/executions/{kept}/stages")
+    with open_disk_deployment("catalog", "16m") as deployment:
+        server = deployment.serve()
+        deployment.apply(DOCS)
+        worker = deployment.worker()
+        kept = deployment.run("docs", inputs(3))
+        deployment.ended(kept)
+        stages = deployment.get(f"/executions/{kept}/stages")
 
-        make_room = _full_catalog(site)
+        make_room = _full_catalog(deployment)
         large = {"content": DOCS.replace("docs", "more") + "#" * 900_000}
         refused(
-            ask(site, "POST", "/configs", **large, headers={"Content-Type": "application/yaml"}),
+            ask(deployment, "POST", "/configs", **large, headers={"Content-Type": "application/yaml"}),
             *("catalog_unavailable", "catalog", "is full: make room"),
         )
-        answer = post_run(site, inputs(5_000))
+        answer = post_run(deployment, inputs(5_000))
         refused(answer, "catalog_unavailable", "is full: make room")
-        assert site.get(f"/executions/{kept}")["counts"]["completed"] == 12 + 9
-        assert site.get(f"/executions/{kept}/stages") == stages
-        assert len(list(site.items("/storage/objects", execution_id=kept, stage="shouted"))) == 9
+        assert deployment.get(f"/executions/{kept}")["counts"]["completed"] == 12 + 9
+        assert deployment.get(f"/executions/{kept}/stages") == stages
+        assert len(list(deployment.items("/storage/objects", execution_id=kept, stage="shouted"))) == 9
         assert (server.code, worker.code) == (None, None)
 
         make_room()
-        again = site.run("docs", inputs(60))
-        site.ended(again)
+        again = deployment.run("docs", inputs(60))
+        deployment.ended(again)
         for execution in (kept, again):
-            exact(site, execution, "thirds")
+            exact(deployment, execution, "thirds")
 
         def given_up() -> bool:
-            tried = [e for e in site.items("/executions") if e["execution_id"] not in (kept, again)]
+            tried = [e for e in deployment.items("/executions") if e["execution_id"] not in (kept, again)]
             return [(e["status"], e["counts"]["total"]) for e in tried] in ([], [("cancelled", 0)])
 
-        site.until(given_up, "the run that was refused to be given up")
-        names = [c["name"] for c in site.items("/configs")]
+        deployment.until(given_up, "the run that was refused to be given up")
+        names = [c["name"] for c in deployment.items("/configs")]
         assert [name for name in names if not name.startswith("extra")] == ["docs"]
 
 
 def test_work_and_a_replay_that_meet_a_full_catalog_in_the_middle_end_exact():
-    with open_disk_site("catalog", "48m", SETTLE_SECONDS="1") as site:
-        site.serve()
-        site.apply(DOCS)
-        workers = [site.worker(), site.worker()]
-        source = site.run("docs", inputs(600))
+    with open_disk_deployment("catalog", "48m", SETTLE_SECONDS="1") as deployment:
+        deployment.serve()
+        deployment.apply(DOCS)
+        workers = [deployment.worker(), deployment.worker()]
+        source = deployment.run("docs", inputs(600))
         answers: list[httpx.Response] = []
         body = {"from_execution_id": source, "from_stage": "input", "to_route": "theirs"}
-        replaying = threading.Thread(target=lambda: answers.append(ask(site, "POST", "/replay", json=body)))
-        site.disk.fill(leave=300_000)
+        replaying = threading.Thread(
+            target=lambda: answers.append(ask(deployment, "POST", "/replay", json=body))
+        )
+        deployment.disk.fill(leave=300_000)
         replaying.start()
-        site.until(lambda: any("is full: make room" in w.said for w in workers), "a worker to tell of it")
+        deployment.until(
+            lambda: any("is full: make room" in w.said for w in workers), "a worker to tell of it"
+        )
         time.sleep(3)  # longer than it takes to be dead
-        site.disk.make_room()
+        deployment.disk.make_room()
         replaying.join(DEADLINE_SECONDS)
         [answer] = answers
         assert (answer.status_code, answer.json().get("error_code")) in (
             *((200, None), (503, "replay_continues"), (503, "catalog_unavailable")),
         ), answer.text
 
-        assert site.ended(source, seconds=2 * DEADLINE_SECONDS)["status"] == "completed"
-        exact(site, source, "thirds")
-        replays = list(site.items("/replays"))
+        assert deployment.ended(source, seconds=2 * DEADLINE_SECONDS)["status"] == "completed"
+        exact(deployment, source, "thirds")
+        replays = list(deployment.items("/replays"))
         assert len(replays) == (answer.json().get("error_code") != "catalog_unavailable")
         for each in replays:
-            site.ended(each["execution_id"])
-            exact(site, each["execution_id"], "theirs", source)
+            deployment.ended(each["execution_id"])
+            exact(deployment, each["execution_id"], "theirs", source)
         assert [worker.stop() for worker in workers] == [0, 0]
 
 
 def test_an_index_that_has_no_room_says_so_and_holds_each_text_once_when_it_was_sent_again():
-    with open_disk_site("home/data", "1m") as site:
-        server = site.serve("--workers", "1")
-        site.apply(INDEX)
-        first = site.run("indexed", inputs(3))
-        site.ended(first)
-        site.disk.fill()
+    with open_disk_deployment("home/data", "1m") as deployment:
+        server = deployment.serve("--workers", "1")
+        deployment.apply(INDEX)
+        first = deployment.run("indexed", inputs(3))
+        deployment.ended(first)
+        deployment.disk.fill()
         large = dict.fromkeys(inputs(4), b" ".join(b"word%06d" % n for n in range(10_000)))
-        execution = site.run("indexed", large)
-        assert site.ended(execution)["status"] == "failed"
-        letters = list(site.items("/dead-letters", execution_id=execution))
+        execution = deployment.run("indexed", large)
+        assert deployment.ended(execution)["status"] == "failed"
+        letters = list(deployment.items("/dead-letters", execution_id=execution))
         assert letters
         for letter in letters:
             assert (letter["error_code"], letter["attempts"]) == ("adapter_error", 2)
             assert "search.db can't be written" in letter["error"]
             assert "make room" in letter["error"]
             assert "send" in letter["error"]
-        found = site.get("/search", index="search.db", words="page", execution=first, limit=100)
+        found = deployment.get("/search", index="search.db", words="page", execution=first, limit=100)
         assert len(found["items"]) == 3, "what was there can still be asked"
         assert server.code is None
 
-        site.disk.make_room()
-        site.disk.remount("rw,size=8m")
-        site.post("/dead-letters/resend", json={"execution_id": execution})
-        assert site.ended(execution)["status"] == "completed"
-        found = site.get("/search", index="search.db", words="word000007", execution=execution, limit=100)
+        deployment.disk.make_room()
+        deployment.disk.remount("rw,size=8m")
+        deployment.post("/dead-letters/resend", json={"execution_id": execution})
+        assert deployment.ended(execution)["status"] == "completed"
+        found = deployment.get(
+            "/search", index="search.db", words="word000007", execution=execution, limit=100
+        )
         assert sorted(hit["path"] for hit in found["items"]) == sorted(large)
 
 
 def test_an_upload_that_has_no_room_while_it_comes_in_is_refused():
-    with open_disk_site("temporary", "1m") as site:
-        site.environment = {**site.environment, "TMPDIR": str(site.folder / "temporary")}
-        site.serve()
-        site.apply(DOCS)
-        refused(post_run(site, {"a.txt": b"x" * 3_000_000}), "store_full", "no room for the upload", "TMPDIR")
-        assert list(site.items("/executions")) == []
-        assert post_run(site, inputs(3)).status_code == 202
+    with open_disk_deployment("temporary", "1m") as deployment:
+        deployment.environment = {**deployment.environment, "TMPDIR": str(deployment.folder / "temporary")}
+        deployment.serve()
+        deployment.apply(DOCS)
+        refused(
+            post_run(deployment, {"a.txt": b"x" * 3_000_000}),
+            "store_full",
+            "no room for the upload",
+            "TMPDIR",
+        )
+        assert list(deployment.items("/executions")) == []
+        assert post_run(deployment, inputs(3)).status_code == 202
 
 
 COMMANDS = (
@@ -271,13 +288,13 @@ COMMANDS = (
 )
 
 
-def refused_everywhere(site: DiskSite, word: str, *commands: str) -> None:
-    started = [site.start(*command.split(), "--json", stdout=subprocess.PIPE) for command in commands]
+def refused_everywhere(deployment: DiskDeployment, word: str, *commands: str) -> None:
+    started = [deployment.start(*command.split(), "--json", stdout=subprocess.PIPE) for command in commands]
     for process in started:
         body = json.loads(process.popen.communicate(timeout=2 * DEADLINE_SECONDS)[0])
         assert (process.code, body["error_code"]) == (UNREACHABLE, "home_unwritable"), body
         assert word in body["detail"], body
-        assert str(site.folder / "home") in body["detail"]
+        assert str(deployment.folder / "home") in body["detail"]
         assert word in process.said
         assert "Traceback" not in process.said
 
@@ -285,44 +302,44 @@ def refused_everywhere(site: DiskSite, word: str, *commands: str) -> None:
 @pytest.fixture
 def used() -> Any:
     """A home that is a disk of its own, on which a run and a replay have ended."""
-    with open_disk_site("home", "4m") as site:
-        (site.folder / "pages").mkdir()
+    with open_disk_deployment("home", "4m") as deployment:
+        (deployment.folder / "pages").mkdir()
         for path, data in inputs(3).items():
-            (site.folder / "pages" / path).write_bytes(data)
-        (site.folder / "docs.yaml").write_text(DOCS)
-        run = site.cli("run", "docs.yaml", "pages")["execution_id"]
-        site.cli("replay", "latest", "input", "theirs")
-        yield site, run, site.stored(run)
+            (deployment.folder / "pages" / path).write_bytes(data)
+        (deployment.folder / "docs.yaml").write_text(DOCS)
+        run = deployment.cli("run", "docs.yaml", "pages")["execution_id"]
+        deployment.cli("replay", "latest", "input", "theirs")
+        yield deployment, run, deployment.stored(run)
 
 
 def test_a_command_on_a_read_only_home_says_so_and_all_is_there_when_it_can_be_written(used: Any):
-    site, run, before = used
-    site.disk.remount("ro")
-    refused_everywhere(site, "read-only file system: mount it writable", *COMMANDS)
-    assert site.cli("doctor", code=UNREACHABLE)["status"] == "failed"
-    site.disk.remount("rw")
-    assert site.cli("show", "latest")["kind"] == "replay"
-    assert site.stored(run) == before
-    assert len(site.cli("executions")["items"]) == 2
+    deployment, run, before = used
+    deployment.disk.remount("ro")
+    refused_everywhere(deployment, "read-only file system: mount it writable", *COMMANDS)
+    assert deployment.cli("doctor", code=UNREACHABLE)["status"] == "failed"
+    deployment.disk.remount("rw")
+    assert deployment.cli("show", "latest")["kind"] == "replay"
+    assert deployment.stored(run) == before
+    assert len(deployment.cli("executions")["items"]) == 2
 
 
 def test_a_command_on_a_full_home_says_so_and_all_is_there_when_there_is_room(used: Any):
-    site, run, before = used
-    site.disk.fill()
-    refused_everywhere(site, "is full: make room", *COMMANDS)
-    assert site.cli("doctor", code=UNREACHABLE)["status"] == "failed"
-    site.disk.make_room()
-    assert site.stored(run) == before
-    assert len(site.cli("executions")["items"]) == 2
-    assert site.cli("run", "docs", "pages")["status"] == "completed"
+    deployment, run, before = used
+    deployment.disk.fill()
+    refused_everywhere(deployment, "is full: make room", *COMMANDS)
+    assert deployment.cli("doctor", code=UNREACHABLE)["status"] == "failed"
+    deployment.disk.make_room()
+    assert deployment.stored(run) == before
+    assert len(deployment.cli("executions")["items"]) == 2
+    assert deployment.cli("run", "docs", "pages")["status"] == "completed"
 
 
 def test_a_home_that_can_not_be_begun_for_want_of_room_is_begun_when_there_is_some():
-    with open_disk_site("home", "1m") as site:
-        (site.folder / "pages").mkdir()
-        (site.folder / "docs.yaml").write_text(DOCS)
-        (site.folder / "pages" / "a.txt").write_text("x")
-        site.disk.fill()
-        refused_everywhere(site, "is full: make room", "run docs.yaml pages", "serve --port 0")
-        site.disk.make_room()
-        assert site.cli("run", "docs.yaml", "pages")["status"] == "completed"
+    with open_disk_deployment("home", "1m") as deployment:
+        (deployment.folder / "pages").mkdir()
+        (deployment.folder / "docs.yaml").write_text(DOCS)
+        (deployment.folder / "pages" / "a.txt").write_text("x")
+        deployment.disk.fill()
+        refused_everywhere(deployment, "is full: make room", "run docs.yaml pages", "serve --port 0")
+        deployment.disk.make_room()
+        assert deployment.cli("run", "docs.yaml", "pages")["status"] == "completed"

@@ -15,7 +15,7 @@ import pytest
 
 from tests.acceptance.bad_input.ground import census, give_up_power
 from tests.acceptance.ledger import Ledger
-from tests.acceptance.processes import DEADLINE_SECONDS, STEPS, Process, Site, open_site
+from tests.acceptance.processes import DEADLINE_SECONDS, STEPS, Deployment, Process, open_deployment
 
 pytestmark = pytest.mark.slow
 
@@ -37,16 +37,16 @@ routes:
 
 
 @pytest.fixture
-def site() -> Iterator[Site]:
-    with open_site(adapters=STEPS) as made:
+def deployment() -> Iterator[Deployment]:
+    with open_deployment(adapters=STEPS) as made:
         (made.folder / "docs.yaml").write_text(DOCS)
         yield made
 
 
-def refused(site: Site, code: int, error: str, words: tuple[str, ...], *commands: str) -> None:
+def refused(deployment: Deployment, code: int, error: str, words: tuple[str, ...], *commands: str) -> None:
     """Start commands together; each must end so."""
     started: list[Process] = [
-        site.start(*command.split(), "--json", stdout=subprocess.PIPE) for command in commands
+        deployment.start(*command.split(), "--json", stdout=subprocess.PIPE) for command in commands
     ]
     for process in started:
         out, _ = process.popen.communicate(timeout=2 * DEADLINE_SECONDS)
@@ -57,75 +57,77 @@ def refused(site: Site, code: int, error: str, words: tuple[str, ...], *commands
         assert "Traceback" not in process.said
 
 
-def test_a_home_below_a_file_can_not_be_made(site: Site):
-    (site.folder / "home").write_text("")
-    words = ("can't make", str(site.folder / "home"), "PLAYHEAD_HOME")
-    refused(site, UNREACHABLE, "home_unwritable", words, *SOME)
-    assert (site.folder / "home").read_text() == ""
+def test_a_home_below_a_file_can_not_be_made(deployment: Deployment):
+    (deployment.folder / "home").write_text("")
+    words = ("can't make", str(deployment.folder / "home"), "PLAYHEAD_HOME")
+    refused(deployment, UNREACHABLE, "home_unwritable", words, *SOME)
+    assert (deployment.folder / "home").read_text() == ""
 
 
-def test_a_home_of_another_user_says_that_it_must_be_writable(site: Site):
-    site.cli("config", "apply", "docs.yaml")
-    give_up_power(site)
-    for path in (*site.home.rglob("*"), site.home):
+def test_a_home_of_another_user_says_that_it_must_be_writable(deployment: Deployment):
+    deployment.cli("config", "apply", "docs.yaml")
+    give_up_power(deployment)
+    for path in (*deployment.home.rglob("*"), deployment.home):
         path.chmod(0o555 if path.is_dir() else 0o444)
-    before = census(site.home)
-    started = [site.start(*command.split(), "--json", stdout=subprocess.PIPE) for command in COMMANDS[:-1]]
+    before = census(deployment.home)
+    started = [
+        deployment.start(*command.split(), "--json", stdout=subprocess.PIPE) for command in COMMANDS[:-1]
+    ]
     for process in started:
         out, _ = process.popen.communicate(timeout=2 * DEADLINE_SECONDS)
         body = json.loads(out)
         # What SQLite can still read, it reads; then it is the objects that can't be written.
         assert process.code == UNREACHABLE
         assert body["error_code"] in ("home_unwritable", "store_unavailable")
-        assert str(site.home) in body["detail"]
+        assert str(deployment.home) in body["detail"]
         assert re.search("be writable by this user|must be able to read and write", body["detail"]), body
-    assert census(site.home) == before
-    for path in (site.home, *site.home.rglob("*")):
+    assert census(deployment.home) == before
+    for path in (deployment.home, *deployment.home.rglob("*")):
         path.chmod(0o700)
 
 
-def test_a_catalog_of_a_newer_version_is_left_alone(site: Site):
-    site.cli("config", "apply", "docs.yaml")
-    with closing(sqlite3.connect(site.home / "playhead.db")) as con:
+def test_a_catalog_of_a_newer_version_is_left_alone(deployment: Deployment):
+    deployment.cli("config", "apply", "docs.yaml")
+    with closing(sqlite3.connect(deployment.home / "playhead.db")) as con:
         con.execute("PRAGMA user_version = 9999")
-    before = census(site.home)
+    before = census(deployment.home)
     words = ("playhead.db", "newer Playhead", "schema 9999", "install that version")
-    refused(site, UNREACHABLE, "catalog_newer", words, *COMMANDS)
-    assert census(site.home) == before
-    with closing(sqlite3.connect(site.home / "playhead.db")) as con:
+    refused(deployment, UNREACHABLE, "catalog_newer", words, *COMMANDS)
+    assert census(deployment.home) == before
+    with closing(sqlite3.connect(deployment.home / "playhead.db")) as con:
         assert con.execute("PRAGMA user_version").fetchone() == (9999,)
 
 
-def test_a_file_that_is_no_catalog_is_left_alone(site: Site):
-    site.home.mkdir()
-    (site.home / "playhead.db").write_bytes(b"my own notes " * 1000)
+def test_a_file_that_is_no_catalog_is_left_alone(deployment: Deployment):
+    deployment.home.mkdir()
+    (deployment.home / "playhead.db").write_bytes(b"my own notes " * 1000)
     words = ("can't open", "playhead.db", "not a database", "another PLAYHEAD_HOME")
-    refused(site, UNREACHABLE, "home_unwritable", words, *SOME)
-    assert (site.home / "playhead.db").read_bytes() == b"my own notes " * 1000
+    refused(deployment, UNREACHABLE, "home_unwritable", words, *SOME)
+    assert (deployment.home / "playhead.db").read_bytes() == b"my own notes " * 1000
 
 
-def test_a_port_or_a_host_that_can_not_be_had_is_told_with_what_to_do(site: Site):
+def test_a_port_or_a_host_that_can_not_be_had_is_told_with_what_to_do(deployment: Deployment):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         words = (f"127.0.0.1:{port}", "in use", "--port", "0 takes a free one")
-        refused(site, FAILED, "port_in_use", words, f"serve --port {port}")
-    refused(site, FAILED, "port_in_use", ("192.0.2.1",), "serve --host 192.0.2.1 --port 0 --insecure")
-    refused(site, USAGE, "setup_invalid", ("--insecure",), "serve --host 0.0.0.0 --port 0")
-    assert not site.home.exists(), "nothing was begun"
+        refused(deployment, FAILED, "port_in_use", words, f"serve --port {port}")
+    refused(deployment, FAILED, "port_in_use", ("192.0.2.1",), "serve --host 192.0.2.1 --port 0 --insecure")
+    refused(deployment, USAGE, "setup_invalid", ("--insecure",), "serve --host 0.0.0.0 --port 0")
+    assert not deployment.home.exists(), "nothing was begun"
 
 
-def test_two_servers_of_one_home_both_take_replays_and_show_the_same(site: Site):
+def test_two_servers_of_one_home_both_take_replays_and_show_the_same(deployment: Deployment):
     urls = []
     for _ in range(2):
-        site.serve()
-        urls.append(site.url)
-    site.apply(DOCS)
-    source = site.run("docs", {f"{n:03}.txt": b"page %d" % n for n in range(150)})
-    workers = [site.worker(), site.worker()]
-    site.ended(source)
+        deployment.serve()
+        urls.append(deployment.url)
+    deployment.apply(DOCS)
+    source = deployment.run("docs", {f"{n:03}.txt": b"page %d" % n for n in range(150)})
+    workers = [deployment.worker(), deployment.worker()]
+    deployment.ended(source)
 
     def replay(n: int) -> str:
-        here = Site(site.folder, site.environment, url=urls[n % 2])
+        here = Deployment(deployment.folder, deployment.environment, url=urls[n % 2])
         answer = here.replay(source, "input", ("shout", "theirs")[n // 2 % 2])
         assert (answer["objects_published"], answer["status"]) == (150, "publishing_complete")
         return str(answer["execution_id"])
@@ -133,15 +135,15 @@ def test_two_servers_of_one_home_both_take_replays_and_show_the_same(site: Site)
     with ThreadPoolExecutor(8) as pool:
         replays = list(pool.map(replay, range(8)))
     for execution in replays:
-        site.ended(execution)
+        deployment.ended(execution)
     for n, execution in enumerate(replays):
-        findings = Ledger(site, execution, source=source).audit(route=("shout", "theirs")[n // 2 % 2])
+        findings = Ledger(deployment, execution, source=source).audit(route=("shout", "theirs")[n // 2 % 2])
         assert findings.exact, str(findings)
     for path in ("/executions", "/replays"):
         seen = []
         for url in urls:
-            site.url = url
-            seen.append(list(site.items(path)))
+            deployment.url = url
+            seen.append(list(deployment.items(path)))
         assert seen[0] == seen[1]
         assert {item["execution_id"] for item in seen[0]} >= set(replays)
     assert [worker.stop() for worker in workers] == [0, 0]

@@ -1,6 +1,6 @@
 """Configs that can't be right, by every door: the API, which stores nothing of them, and the command line.
 
-The table of codes is that of the parser's own tests; here stand those that need a site, or much text.
+The table of codes is that of the parser's own tests; here stand those that need a deployment, or much text.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Row(NamedTuple):
 
 
 def _mine(text: str) -> str:
-    """As a config that is not the site's own; as long, so that all stands where it stood."""
+    """As a config that is not the deployment's own; as long, so that all stands where it stood."""
     return text.replace("name: docs", "name: mine").replace("docs.", "mine.")
 
 
@@ -113,11 +113,11 @@ def test_every_code_has_a_row():
 
 
 def test_the_command_line_says_the_same_of_all_of_them_at_once(ground: Ground, command: Command):
-    folder = ground.site.folder / "yaml"
+    folder = ground.deployment.folder / "yaml"
     folder.mkdir()
     files = [f"yaml/{n}.yaml" for n in range(len(ROWS))]
     for file, row in zip(files, ROWS, strict=True):
-        (ground.site.folder / file).write_bytes(row.source)
+        (ground.deployment.folder / file).write_bytes(row.source)
     code, out, _ = command("config", "validate", *files, "--json")
     assert code == 1
     for row, checked in zip(ROWS, json.loads(out)["items"], strict=True):
@@ -129,7 +129,7 @@ def test_the_command_line_says_the_same_of_all_of_them_at_once(ground: Ground, c
     some = [file for file, row in zip(files, ROWS, strict=True) if row.code in ("E003", "E202", "E307")]
     for file in some:
         for words in (["config", "apply", file], ["run", file, "pages"]):
-            for server in ([], ["--server", ground.site.url]):
+            for server in ([], ["--server", ground.deployment.url]):
                 code, out, err = command(*words, "--json", *server)
                 body = json.loads(out)
                 assert (code, body["error_code"]) == (1, "config_invalid"), body
@@ -181,7 +181,7 @@ def test_a_config_over_the_limit_is_told_by_each_door_in_its_own_words(ground: G
     refused = ground.request("POST", "/api/v1/configs", {"content": large, "headers": YAML})
     assert (refused.status_code, refused.json()["error_code"]) == (413, "body_too_large")
     [fault] = parse(large, adapters=ADAPTERS).diagnostics
-    (ground.site.folder / "large.yaml").write_bytes(large)
+    (ground.deployment.folder / "large.yaml").write_bytes(large)
     code, out, _ = command("config", "validate", "large.yaml", "--json")
     assert (code, json.loads(out)["diagnostics"]) == (1, [asdict(fault)])
     assert isinstance(fault, Diagnostic)

@@ -1,8 +1,7 @@
-"""Sites on real servers: several machines that share nothing but the servers.
+"""Deployments on real servers: several machines that share nothing but the servers.
 
-A site is of a *kind*: which servers it has. Its processes each have a home of their own, as if they ran on
-machines of their own. A schema, a prefix of keys and a prefix of queues of its own keep sites apart that
-share servers.
+The *kind* of a deployment says which servers it uses. Each of its processes has its own home, as on separate
+machines. Deployments that share servers are kept apart by their own schema, key prefix and queue prefix.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 from obstore.store import S3Store
 
 from tests.acceptance.brokers import Hand, by_hand, plain, query
-from tests.acceptance.processes import SETTINGS, STEPS, Site, outside, site_folder, variables
+from tests.acceptance.processes import SETTINGS, STEPS, Deployment, deployment_folder, outside, variables
 from tests.servers import Server, fresh, server
 from tests.servers.s3 import KEY, SECRET
 
@@ -35,7 +34,7 @@ _READERS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Which servers a site has, by their names in `tests.servers`."""
+    """Which servers a deployment has, by their names in `tests.servers`."""
 
     name: str
     store: str
@@ -105,8 +104,8 @@ def shared_urls(kind: Kind) -> Urls:
 
 
 @dataclass
-class ServerSite(Site):
-    """A site on servers.
+class ServerDeployment(Deployment):
+    """A deployment on servers.
 
     Attributes:
         direct: where the servers are, whatever lies between them and the processes.
@@ -189,17 +188,17 @@ class ServerSite(Site):
 
 
 @contextmanager
-def open_server_site(
+def open_server_deployment(
     urls: Urls, *, through: Urls | None = None, adapters: str = str(STEPS), **settings: str
-) -> Iterator[ServerSite]:
-    """A new site on servers, with nothing running; of what it made only what is in the servers stays.
+) -> Iterator[ServerDeployment]:
+    """A new deployment on servers, with nothing running; of what it made only what is in the servers stays.
 
     Args:
         through: what the processes are told instead of `urls`: the same servers, behind something.
         adapters: files of steps, with commas between.
         settings: over `SETTINGS`, named like those.
     """
-    name = f"site_{secrets.token_hex(4)}"
+    name = f"deployment_{secrets.token_hex(4)}"
     direct = urls.isolated(name)
     told = (through or urls).isolated(name)
     query(plain(urls.catalog), f"CREATE SCHEMA {name}")
@@ -211,14 +210,14 @@ def open_server_site(
         "ADAPTERS": adapters,
     }
     secret = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
-    with site_folder() as folder:
-        site = ServerSite(
+    with deployment_folder() as folder:
+        deployment = ServerDeployment(
             folder,
             outside() | secret | variables({**own, **SETTINGS, **settings}),
             direct=direct,
             hand=by_hand(direct.broker, f"{name}."),
         )
         try:
-            yield site
+            yield deployment
         finally:
-            site.close()
+            deployment.close()

@@ -11,8 +11,8 @@ from typing import Final
 
 import pytest
 
+from tests.acceptance.deployments import KINDS
 from tests.acceptance.scenes import Outcome
-from tests.acceptance.sites import KINDS
 from tests.acceptance.trials import TRIALS, Trial, trying
 from tests.servers import Missing, absent
 
@@ -29,7 +29,7 @@ CHOSEN: Final[Mapping[str, frozenset[str]]] = {
     ),
     "nats-three": frozenset({"leader killed", "leaders step down"}),
 }
-"""By kind of site. What happens to processes is the catalog's affair, and that is the same in all kinds."""
+"""By kind of deployment. Faults of processes concern the catalog, which all kinds share."""
 
 _SECONDS: Final = 3.0
 """For what is away: longer than a worker or a server waits before it asks again."""
