@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from playhead.backends.store_fs import LEFTOVER_SECONDS, TEMP, FileStore
+from playhead.backends.store_fs.listing import NameCache
 from playhead.errors import MessageError, NotFound, Unavailable
 from playhead.events import NAMES_LEFT_OUT
 from playhead.ports.store import Blob
@@ -441,7 +442,7 @@ def test_a_full_disk_is_store_full_to_a_write_and_to_a_check_and_leaves_nothing_
     outcome, detail, check = done.stdout.splitlines()
     assert outcome == "store_full 0 {50000}"
     assert str(tmp_path) in detail
-    assert check.startswith(f"check: can't write in {tmp_path}"), "an empty file can still be made there"
+    assert check.startswith(f"check: cannot write in {tmp_path}"), "an empty file can still be made there"
     assert check.endswith(" 0")
 
 
@@ -570,3 +571,59 @@ async def test_a_file_that_can_not_be_read_keeps_no_other_from_being_read(
     assert f"{root}/e/s/bad: Input/output error" in bad.detail
     with pytest.raises(Unavailable, match="Input/output error"):
         await store.read(["e/s/bad"])
+
+
+async def pages_of_ten(store: FileStore, prefix: str) -> list[str]:
+    """Keys, each ten by a listing of its own, as a client with a cursor lists them."""
+    keys: list[str] = []
+    while True:
+        before = len(keys)
+        async for page in store.list(prefix, after=keys[-1] if keys else "", page=10):
+            keys += [entry.key for entry in page]
+            break
+        if len(keys) == before:
+            return keys
+
+
+async def test_pages_of_a_large_folder_are_the_whole_folder_in_order(store, root):
+    await put(store, *(f"e/s/{n:04}" for n in range(1200)), "e/s/0100-/x", "e/s/0100.a/y/z", "e/t/x")
+    when = time.time() - 60
+    os.utime(root / "e/s", (when, when))
+
+    assert await pages_of_ten(store, "e") == await keys_at(store, "e")
+
+
+@pytest.mark.parametrize("age", [0, 60])
+async def test_a_listing_has_what_was_written_into_a_large_folder_before_it(store, root, age):
+    await put(store, *(f"e/s/{n:04}" for n in range(1200)))
+    when = time.time() - age
+    os.utime(root / "e/s", (when, when))
+    await keys_at(store, "e/s")
+
+    await put(store, "e/s/0009-new")
+
+    assert "e/s/0009-new" in await keys_at(store, "e/s", after="e/s/0009")
+
+
+def test_the_names_of_a_large_folder_are_read_once_until_it_changes(tmp_path):
+    reads: list[int] = []
+    names = [f"{n:04}" for n in range(1200)]
+
+    def read() -> list[str]:
+        reads.append(len(reads))
+        return names
+
+    cache = NameCache()
+    when = time.time() - 60
+    os.utime(tmp_path, (when, when))
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert [cache.names(folder, read) for _ in range(3)] == [names] * 3
+        assert len(reads) == 1
+        (tmp_path / "new").touch()
+        cache.names(folder, read)
+        assert len(reads) == 2
+        cache.names(folder, read)
+        assert len(reads) == 3, "a folder that changed just now may change again within a tick of the clock"
+    finally:
+        os.close(folder)

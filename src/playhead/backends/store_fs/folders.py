@@ -1,0 +1,255 @@
+"""Opening folders and files below a root, one segment of a key after another (`openat`)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from typing import Final
+
+from playhead.errors import MessageError
+from playhead.ports.store import Entry
+
+TEMP: Final = ".tmp"
+"""The folder for files that are being written. It holds no objects and appears in no listing. Its presence
+also distinguishes an empty store from a mount point whose volume is not mounted."""
+
+_KEPT_OPEN = 64
+_LONGEST_KEY = 4_096
+"""In characters. A longer key cannot be one of Playhead's, and would only take time to open."""
+
+_ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FOLDER = _ROOT | os.O_NOFOLLOW
+# Without O_NONBLOCK, opening a FIFO would wait for its writer. Without O_NOCTTY, a terminal would become the
+# controlling terminal of this process.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+NO_SUCH: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO})
+"""Errors of opening that mean that there is no such object: the name does not exist, a file or a link is on
+the way to it, or it is a link or a socket."""
+NOT_A_NAME: Final = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL})
+_NOT_A_FOLDER = frozenset({errno.ENOTDIR, errno.ELOOP})
+
+if sys.platform == "darwin":
+    import fcntl
+
+    def flush(fd: int) -> None:
+        # On macOS fsync leaves the bytes in the cache of the drive.
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+else:
+    flush = os.fsync
+
+
+class Folders:
+    """Folders that are open for the length of one call.
+
+    A descriptor that `at` or `place` returns is valid until the next call of either.
+
+    Args:
+        durable: flush a new folder's entry to the disk.
+        folds: the file system treats names that differ in case or in Unicode form as one.
+
+    Attributes:
+        where: the folder or file that was opened last, for error messages.
+    """
+
+    def __init__(self, *, durable: bool, folds: bool) -> None:
+        self.where = ""
+        self.root = -1
+        self._temp = -1
+        self._durable = durable
+        self._folds = folds
+        self._open: dict[str, int] = {}
+
+    def __enter__(self) -> Folders:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for fd in (*self._open.values(), self._temp, self.root):
+            if fd >= 0:
+                os.close(fd)
+        self._open.clear()
+        self._temp = self.root = -1
+
+    def enter(self, root: str) -> None:
+        self.root = os.open(root, _ROOT)
+
+    def temp(self) -> int:
+        """Open the folder of temporary files. Raises `FileNotFoundError` if the store is not mounted."""
+        if self._temp < 0:
+            self.where = TEMP
+            self._temp = os.open(TEMP, _FOLDER, dir_fd=self.root)
+        return self._temp
+
+    def at(self, path: str, *, create: bool = False) -> int:
+        """Open the folder of a path that `is_reachable` accepted.
+
+        Raises:
+            OSError: `ENOTDIR` or `ELOOP` when there is a file or a link on the way.
+        """
+        self.where = path
+        if not path:
+            return self.root
+        if (fd := self._open.get(path)) is not None:
+            return fd
+        here, end = self.root, path.rfind("/")
+        while end > 0:
+            if (fd := self._open.get(path[:end])) is not None:
+                here = fd
+                break
+            end = path.rfind("/", 0, end)
+        start = max(end, -1) + 1
+        while start <= len(path):
+            end = path.find("/", start)
+            end = len(path) if end < 0 else end
+            here = self._step(here, path[:end], path[start:end], create)
+            # After the step, because the folder that it started from may be the oldest.
+            if len(self._open) >= _KEPT_OPEN:
+                os.close(self._open.pop(next(iter(self._open))))
+            self._open[path[:end]] = here
+            start = end + 1
+        return here
+
+    def _step(self, here: int, path: str, name: str, create: bool) -> int:
+        self.where = path
+        try:
+            fd = os.open(name, _FOLDER, dir_fd=here)
+        except FileNotFoundError:
+            if not create:
+                raise
+            self.where = path[: -len(name) - 1]  # the parent is what may refuse
+            try:
+                os.mkdir(name, dir_fd=here)
+            except FileExistsError:
+                pass  # another writer was first
+            self.where = path
+            if self._durable:
+                flush(here)
+            return os.open(name, _FOLDER, dir_fd=here)
+        if self._folds and not is_listed(name, here):
+            os.close(fd)
+            raise NotADirectoryError(
+                errno.ENOTDIR, "there is a folder whose name differs only in case or form"
+            )
+        return fd
+
+    def place(self, key: str) -> tuple[int, str]:
+        """Return the folder of an object to write, created if missing, and the object's name there.
+
+        Raises:
+            MessageError: `key_conflict`, `invalid_key`.
+        """
+        path, _, name = key.rpartition("/")
+        if (path not in self._open and not is_reachable(key)) or not is_name(name):
+            raise invalid(key, "it names no file below the root")
+        try:
+            folder = self.at(path, create=True)
+        except OSError as exc:
+            if exc.errno in _NOT_A_FOLDER:
+                raise conflict(key, f"{self.where!r} is not a folder of exactly that name") from exc
+            if exc.errno in NOT_A_NAME:
+                raise invalid(key, str(exc.strerror)) from exc
+            raise
+        if self._folds and exists(name, folder) and not is_listed(name, folder):
+            raise conflict(key, "this file system treats its name as that of another object")
+        return folder, name
+
+    def find(self, key: str) -> tuple[int, str] | None:
+        """Return the folder and the name that an object would have, None if there is no such folder."""
+        path, _, name = key.rpartition("/")
+        if (path not in self._open and not is_reachable(key)) or not is_name(name):
+            return None
+        try:
+            return self.at(path), name
+        except OSError as exc:
+            if exc.errno in NO_SUCH:
+                return None
+            raise
+
+    def open(self, key: str) -> tuple[int, int] | None:
+        """Open an object for reading. Return its descriptor and its size, None if there is no such object."""
+        if (found := self.find(key)) is None:
+            return None
+        folder, name = found
+        self.where = key
+        try:
+            fd = os.open(name, _READ, dir_fd=folder)
+        except OSError as exc:
+            if exc.errno in NO_SUCH:
+                return None
+            raise
+        status = os.fstat(fd)
+        if stat.S_ISREG(status.st_mode):
+            return fd, status.st_size
+        os.close(fd)
+        return None
+
+    def stat(self, key: str, *, exact: bool = False) -> Entry | None:
+        """Return size and time of an object, None if there is no such object.
+
+        Args:
+            exact: compare the name itself, where the file system does not.
+        """
+        if (found := self.find(key)) is None:
+            return None
+        folder, name = found
+        try:
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except OSError as exc:
+            if exc.errno in NO_SUCH:
+                return None
+            raise
+        if not stat.S_ISREG(status.st_mode) or (exact and self._folds and not is_listed(name, folder)):
+            return None
+        return Entry(key, status.st_size, status.st_mtime)
+
+
+def is_name(segment: str) -> bool:
+    """Whether a segment can be a name in a folder and does not lead out of the folder."""
+    if segment in ("", ".", "..") or "\0" in segment:
+        return False
+    if segment.isascii():
+        return True
+    try:
+        segment.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def is_reachable(key: str) -> bool:
+    """Whether every folder that a key names may be opened."""
+    if len(key) > _LONGEST_KEY:
+        return False
+    first, *rest = key.split("/")
+    return first != TEMP and all(map(is_name, [first, *rest][:-1]))
+
+
+def exists(name: str, folder: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def is_listed(name: str, folder: int) -> bool:
+    """Whether a folder has an entry of exactly that name."""
+    with os.scandir(folder) as entries:
+        return any(entry.name == name for entry in entries)
+
+
+def remove(name: str, folder: int) -> None:
+    try:
+        os.unlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        pass
+
+
+def invalid(key: str, why: str) -> MessageError:
+    return MessageError("invalid_key", f"a folder cannot hold {key!r}: {why}")
+
+
+def conflict(key: str, why: str) -> MessageError:
+    return MessageError("key_conflict", f"a folder cannot hold {key!r} with its other objects: {why}")

@@ -1,0 +1,386 @@
+"""The store itself: calls that run in threads, and what the system's errors mean."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import itertools
+import os
+import shutil
+import sys
+import threading
+import time
+import unicodedata
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Literal, TypeVar
+
+from playhead.backends.store_fs.folders import (
+    NOT_A_NAME,
+    TEMP,
+    Folders,
+    conflict,
+    exists,
+    flush,
+    invalid,
+    remove,
+)
+from playhead.backends.store_fs.listing import Listing, NameCache
+from playhead.errors import CannotStart, MessageError, NotFound, StoreFull, Unavailable, store_unavailable
+from playhead.ids import uuid7
+from playhead.keys import is_sidecar
+from playhead.ports.diagnosis import Finding
+from playhead.ports.store import Blob, Entry, ReadResult, WriteResult, any_of
+
+LEFTOVER_SECONDS: Final = 86_400
+"""The age at which a temporary file was left by a process that died before it renamed the file."""
+
+_PIECE = 262_144
+_MOST_SIDECAR_BYTES = 1 << 20
+"""Enough for all attributes that an output may have, however small the limit for objects is."""
+_LITTLE_ROOM = 1_000_000_000
+_PROBE: Final = bytes(65_536)
+"""What `check` writes and removes. An empty file can be made on a full disk, too."""
+_THREADS = 8
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_HINTS = {
+    errno.EACCES: "the user that runs Playhead must be able to read and write there",
+    errno.EPERM: "the user that runs Playhead must be able to read and write there",
+    errno.EROFS: "mount it writable",
+    errno.ENOENT: "was it removed, or is its volume not mounted?",
+    errno.EXDEV: "everything below the root must be on one file system",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+}
+
+T = TypeVar("T")
+Findings = list[Finding]
+"""An alias, because `list` is a method of the store."""
+
+
+class FileStore:
+    """A store in a folder of this machine, which several processes may share.
+
+    Calls run in threads of the store's own, each batch in one thread, so that adapters that hang cannot use
+    them up. `written` is called in such a thread. A call that is cancelled may still complete its writes.
+
+    In addition to the port, `write` refuses a key that no file can have (`invalid_key`) and a blob that is
+    too large (`object_too_large`). `read` returns the first `max_object_bytes + 1` bytes of a larger object
+    that another program wrote: enough to reject it.
+    """
+
+    name: str = "files"
+    ordered: bool = True
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        durability: Literal["process", "power"] = "process",
+        max_object_bytes: int,
+    ) -> None:
+        """Open the store, create missing folders, and remove temporary files that crashes left.
+
+        Args:
+            root: the folder; may itself be a link.
+            durability: `process`: written objects survive `kill -9`; `power`: also a power failure.
+            max_object_bytes: of one object, in `read` and `write`. Sidecars may always have 1 MiB.
+
+        Raises:
+            Unavailable: the folder cannot be created, read or written.
+            CannotStart: this process does not encode file names as UTF-8.
+        """
+        if sys.getfilesystemencoding() != "utf-8":
+            raise CannotStart(
+                "setup_invalid",
+                f"this process encodes file names as {sys.getfilesystemencoding()}, but keys are UTF-8. "
+                "Set PYTHONUTF8=1",
+            )
+        self._root = os.path.abspath(root)
+        self._durable = durability == "power"
+        self._limit = max_object_bytes
+        self._folds = False
+        self._token = uuid7().hex
+        self._count = itertools.count()
+        self._names = NameCache()
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="playhead-store")
+        try:
+            os.makedirs(os.path.join(self._root, TEMP), exist_ok=True)
+        except OSError as exc:
+            raise self._failure("open", "", exc) from exc
+        with self._reach("open") as folders:
+            self._folds = self._probe(folders.temp())
+            self._sweep(folders.temp())
+            if self._durable:
+                flush(folders.root)
+
+    # -- the port ----------------------------------------------------------------------------------
+
+    async def read(self, keys: Sequence[str]) -> ReadResult:
+        return await self._hop(lambda: self._read(keys)) if keys else []
+
+    async def write(
+        self, groups: Sequence[Sequence[Blob]], *, written: Callable[[str], None] | None = None
+    ) -> WriteResult:
+        return await self._hop(lambda: self._write(groups, written)) if groups else []
+
+    async def list(
+        self, prefix: str, *, after: str = "", sizes: bool = False, page: int = 1000
+    ) -> AsyncIterator[Sequence[Entry]]:
+        listing = Listing(prefix, after, sizes, self._names)
+
+        def fill() -> Sequence[Entry]:
+            with self._reach("list") as folders:
+                return listing.fill(folders, page)
+
+        ahead = self._hop(fill)
+        try:
+            while True:
+                entries = await ahead
+                if whole := len(entries) == page:
+                    ahead = self._hop(fill)  # reads while the caller processes this page
+                if entries:
+                    yield entries
+                if not whole:
+                    return
+        finally:
+            ahead.cancel()
+
+    async def stat(self, key: str) -> Entry | None:
+        return await self._hop(lambda: self._stat(key))
+
+    async def stream(self, key: str) -> AsyncIterator[bytes]:
+        reader = _Reader(lambda: self._open(key))
+        try:
+            while piece := await self._hop(reader.piece):
+                yield piece
+        finally:
+            reader.close()
+
+    async def check(self) -> str:
+        return await self._hop(self._check)
+
+    async def diagnose(self) -> Findings:
+        return await self._hop(self._diagnose)
+
+    async def close(self) -> None:
+        # In a thread of the event loop, because it waits for writes that are in progress.
+        await asyncio.to_thread(self._threads.shutdown)
+
+    # -- in a thread -------------------------------------------------------------------------------
+
+    def _hop(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    @contextmanager
+    def _reach(self, verb: str) -> Iterator[Folders]:
+        """Open folders for one call. Errors of the system become `Unavailable`."""
+        folders = Folders(durable=self._durable, folds=self._folds)
+        try:
+            with folders:
+                folders.enter(self._root)
+                yield folders
+        except OSError as exc:
+            raise self._failure(verb, folders.where, exc) from exc
+
+    def _failure(self, verb: str, where: str, exc: OSError) -> Unavailable:
+        place = os.path.join(self._root, where) if where else self._root
+        if exc.errno in _FULL:
+            return StoreFull(f"cannot {verb} {place}: {exc.strerror}; make room, and work resumes")
+        hint = _HINTS.get(exc.errno or 0)
+        return store_unavailable(f"cannot {verb} {place}: {exc.strerror}" + (f"; {hint}" if hint else ""))
+
+    def _read(self, keys: Sequence[str]) -> ReadResult:
+        with self._reach("read in") as folders:
+            found = [self._try_read(folders, key) for key in keys]
+            if None in found:
+                folders.temp()  # raises if the store is not mounted: then no object is missing
+        return any_of(found)
+
+    def _try_read(self, folders: Folders, key: str) -> bytes | Unavailable | None:
+        try:
+            return self._read_one(folders, key)
+        except OSError as exc:
+            return self._failure("read in", folders.where, exc)
+
+    def _read_one(self, folders: Folders, key: str) -> bytes | None:
+        if (opened := folders.open(key)) is None:
+            return None
+        fd, size = opened
+        most = self._most(key)
+        try:
+            data = os.read(fd, min(size, most) + 1)
+            if len(data) != size:  # too large, or another program is writing it
+                data = _remaining(fd, data, most + 1)
+        finally:
+            os.close(fd)
+        return data
+
+    def _most(self, key: str) -> int:
+        return max(self._limit, _MOST_SIDECAR_BYTES) if is_sidecar(key) else self._limit
+
+    def _stat(self, key: str) -> Entry | None:
+        with self._reach("read in") as folders:
+            found = folders.stat(key, exact=True)
+            if found is None:
+                folders.temp()
+        return found
+
+    def _open(self, key: str) -> int:
+        with self._reach("read in") as folders:
+            opened = folders.open(key)
+            if opened is None:
+                folders.temp()
+                raise NotFound("object_not_found", f"there is no object {key!r}")
+        return opened[0]
+
+    def _write(self, groups: Sequence[Sequence[Blob]], written: Callable[[str], None] | None) -> WriteResult:
+        outcome: WriteResult = []
+        with self._reach("write in") as folders:
+            for group in groups:
+                try:
+                    for blob in group:
+                        self._put(folders, blob)
+                        if written:
+                            written(blob.key)
+                    outcome.append(None)
+                except MessageError as exc:
+                    outcome.append(exc)
+                except OSError as exc:
+                    if exc.errno in _FULL:
+                        raise
+                    outcome.append(self._failure("write in", folders.where, exc))
+        return any_of(outcome)
+
+    def _put(self, folders: Folders, blob: Blob) -> None:
+        key, data, _ = blob
+        if len(data) > (most := self._most(key)):
+            raise MessageError(
+                "object_too_large", f"{key!r} has {len(data)} bytes; at most {most} are stored"
+            )
+        temp, folder, name = folders.temp(), *folders.place(key)
+        passing = f"{self._token}-{next(self._count)}"
+        placed = False
+        try:
+            self._fill(temp, passing, data)
+            os.rename(passing, name, src_dir_fd=temp, dst_dir_fd=folder)
+            placed = True
+        except IsADirectoryError as exc:
+            raise conflict(key, "there is a folder of that name") from exc
+        except OSError as exc:
+            if exc.errno in NOT_A_NAME:
+                raise invalid(key, str(exc.strerror)) from exc
+            raise
+        finally:
+            if not placed:
+                remove(passing, temp)
+        if self._durable:
+            flush(folder)
+
+    def _fill(self, temp: int, passing: str, data: bytes) -> None:
+        """Write a temporary file. When this fails, the caller removes the file."""
+        fd = os.open(passing, _WRITE, 0o666, dir_fd=temp)
+        try:
+            done = os.write(fd, data)
+            while done < len(data):
+                done += os.write(fd, memoryview(data)[done:])
+            if self._durable:
+                flush(fd)
+        finally:
+            os.close(fd)
+
+    def _check(self) -> str:
+        with self._reach("write in") as folders:
+            temp = folders.temp()
+            passing = f"{self._token}-{next(self._count)}"
+            try:
+                self._fill(temp, passing, _PROBE)
+            finally:
+                remove(passing, temp)
+        return f"files in {self._root}"
+
+    def _diagnose(self) -> Findings:
+        try:
+            began = time.monotonic()
+            what = self._check()
+            took = (time.monotonic() - began) * 1000
+            free = shutil.disk_usage(self._root).free
+        except (Unavailable, OSError) as exc:
+            fix = f"{self._root} must be a folder that the user of this process can write"
+            return [Finding("round trip", "failed", str(exc), fix)]
+        found = [Finding("round trip", "ok", f"{what}; wrote and removed a file in {took:.1f} ms")]
+        room = f"{free / 1e9:.1f} GB free"
+        if free < _LITTLE_ROOM:
+            found.append(Finding("room", "warning", room, "make room, or move the store (PLAYHEAD_STORE)"))
+        else:
+            found.append(Finding("room", "ok", room))
+        if not self._durable:
+            kept = "stored objects survive kill -9; a power failure may lose the last ones"
+            found.append(
+                Finding("durability", "ok", kept + " (PLAYHEAD_DURABILITY=power prevents it, slower)")
+            )
+        return found
+
+    def _probe(self, temp: int) -> bool:
+        """Whether this file system treats names that differ in case or in Unicode form as one."""
+        name = unicodedata.normalize("NFC", f"{self._token}-Aé")
+        os.close(os.open(name, _WRITE, 0o666, dir_fd=temp))
+        try:
+            return any(
+                exists(other, temp) for other in (name.replace("A", "a"), unicodedata.normalize("NFD", name))
+            )
+        finally:
+            remove(name, temp)
+
+    def _sweep(self, temp: int) -> None:
+        oldest = time.time() - LEFTOVER_SECONDS
+        with os.scandir(temp) as entries:
+            for entry in entries:
+                try:
+                    old = entry.stat(follow_symlinks=False).st_mtime < oldest
+                except FileNotFoundError:
+                    continue  # renamed, or removed by another process
+                if old and entry.is_file(follow_symlinks=False):
+                    remove(entry.name, temp)
+
+
+class _Reader:
+    """An object that is read piece by piece. The first piece opens it.
+
+    A thread may still read a piece when the caller was cancelled. `close` waits for it, and no piece opens
+    the object after that.
+    """
+
+    def __init__(self, opener: Callable[[], int]) -> None:
+        self._opener = opener
+        self._fd: int | None = None
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def piece(self) -> bytes:
+        with self._lock:
+            if self._closed:
+                return b""
+            if self._fd is None:
+                self._fd = self._opener()
+            return os.read(self._fd, _PIECE)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            if self._fd is not None:
+                os.close(self._fd)
+                self._fd = None
+
+
+def _remaining(fd: int, data: bytes, most: int) -> bytes:
+    """Return `data` and the bytes that follow it in the file; together at most `most` bytes."""
+    pieces = [data]
+    size = len(data)
+    while size < most and (piece := os.read(fd, min(_PIECE, most - size))):
+        pieces.append(piece)
+        size += len(piece)
+    return b"".join(pieces)
