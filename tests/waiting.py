@@ -1,4 +1,4 @@
-"""Waiting for what takes a moment, and longer on a machine that is slow or stands still for some seconds."""
+"""Wait for conditions that take a moment, and longer on a machine that is slow or stalls for some seconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from playhead.ports.broker import Broker, Delivery
 T = TypeVar("T")
 
 SECONDS = 60.0
-"""After which what has not come to be does not."""
+"""After this time a wait has failed."""
 _PAUSE_SECONDS = 0.05
 
 
@@ -25,11 +25,11 @@ async def until(
     seconds: float = SECONDS,
     not_yet: tuple[type[Exception], ...] = (),
 ) -> None:
-    """Look until there is something true to see; `look` may be a coroutine function.
+    """Call `look` until its result is true; it may be a coroutine function.
 
     Args:
-        what: it is waited for.
-        not_yet: errors that mean so.
+        what: the condition, for the message of the failure.
+        not_yet: errors that mean that the condition does not hold yet.
     """
     end = time.monotonic() + seconds
     while True:
@@ -48,7 +48,7 @@ async def until(
 async def until_told(
     ask: Callable[[], Awaitable[T]], *errors: type[Exception], seconds: float = SECONDS
 ) -> T:
-    """Ask again for as long as one of these errors is the answer, and give the first other one."""
+    """Repeat `ask` while it raises one of these errors, and return its first result."""
     last: Exception | None = None
     try:
         async with asyncio.timeout(seconds) as patience:
@@ -72,11 +72,12 @@ async def take(
     limit: int | None = None,
     seconds: float = 20.0,
 ) -> list[Delivery]:
-    """Receive until so many came: what is confirmed may be handed out a moment later.
+    """Receive until there are `count` deliveries: a confirmed message may arrive a moment later.
 
     Args:
-        limit: of one receipt; without it, no more than are still missing.
-        seconds: less than the visibility, or what was taken first would come again and be counted twice.
+        limit: of one call; by default the number that is still missing.
+        seconds: less than the visibility timeout. Otherwise the first ones would be redelivered and counted
+            twice.
     """
     taken: list[Delivery] = []
     end = time.monotonic() + seconds
@@ -86,8 +87,8 @@ async def take(
         try:
             some = await broker.receive(queue, most, wait=seconds / 6)
         except Unavailable:
-            # RabbitMQ 4.0.5 may end a connection on which a new queue is declared while another declares it.
-            # What was taken would come again.
+            # RabbitMQ 4.0.5 may close a connection that declares a new queue while another declares it too.
+            # Deliveries received before that would be redelivered.
             if taken:
                 raise
             await asyncio.sleep(0.05)

@@ -1,12 +1,11 @@
-"""Real servers for the tests, from nothing: started on first use, gone when the tests are.
+"""Real servers for the tests. Each starts when it is first needed and is removed when the tests end.
 
-    url = need("nats")              # in a test: its URL, or the test is skipped, or fails
-    with fresh("postgres") as own:  # one to do things to: kill, stop, pause, resume, start
+    url = need("nats")              # in a test: its URL; without it the test is skipped, or fails
+    with fresh("postgres") as own:  # a server to kill, stop, pause, resume and start again
 
-Names: postgres, nats, nats-three, s3, s3-moto, rabbitmq. `PLAYHEAD_TEST_POSTGRES_URL` and so on
-(`…_NATS_URL`, `…_S3_URL`, `…_RABBITMQ_URL`) name servers that run already, which `server` and `need` then
-take.
-`PLAYHEAD_TEST_REQUIRE` names, in a comma list, those without which the tests fail rather than be skipped.
+Names: postgres, nats, nats-three, s3, s3-moto, rabbitmq. `server` and `need` use a running server if
+`PLAYHEAD_TEST_POSTGRES_URL`, `…_NATS_URL`, `…_S3_URL` or `…_RABBITMQ_URL` names one.
+`PLAYHEAD_TEST_REQUIRE` is a comma-separated list of servers: tests fail without them, and are not skipped.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ __all__ = ["SERVERS", "DidNotStart", "Missing", "Server", "absent", "fresh", "ne
 SERVERS: Final[Mapping[str, type[Server]]] = {
     kind.name: kind for kind in (Postgres, Nats, NatsThree, Rclone, Moto, RabbitMq)
 }
-#: What `PLAYHEAD_TEST_REQUIRE` may name.
+#: Valid names in `PLAYHEAD_TEST_REQUIRE`.
 REQUIRABLE: Final = ("postgres", "nats", "s3", "rabbitmq", "deploy", "docs", "disk")
 
 _KEPT_LINES: Final = 100_000
@@ -39,16 +38,16 @@ _KEPT_LINES: Final = 100_000
 _urls: dict[str, str] = {}
 _shared: list[Server] = []
 _missing: dict[str, Missing] = {}
-#: How many tests were skipped for want of a server.
+#: The number of tests skipped for each missing server.
 skipped: dict[str, int] = {}
 
 
 def server(name: str) -> str:
-    """The URL of the server that all tests of this process share; the first call starts it.
+    """Return the URL of the server that all tests of this process share. The first call starts it.
 
     Raises:
-        Missing: it can't be had here.
-        DidNotStart: it is installed but does not come up.
+        Missing: it is not available on this machine.
+        DidNotStart: it is installed but does not start.
     """
     if name in _missing:
         raise _missing[name]
@@ -62,15 +61,15 @@ def server(name: str) -> str:
 
 
 def fresh(name: str, *arguments: str) -> Server:
-    """A server of the caller's own, started; a context that ends it.
+    """Start a server for the caller alone. It is a context manager that removes the server.
 
     Args:
-        arguments: go after those that it is started with (nats: `-c file`; postgres:
-            `--max_connections=5`).
+        arguments: appended to its command line (nats: `-c file`; postgres: `--max_connections=5`).
 
     Raises:
-        Missing: it can't be started here. One that runs elsewhere is no help: it can't be killed.
-        DidNotStart: it is installed but does not come up.
+        Missing: it cannot be started on this machine. A server that runs elsewhere cannot be killed, so it
+            is not used.
+        DidNotStart: it is installed but does not start.
     """
     made = SERVERS[name](*arguments)
     try:
@@ -82,7 +81,7 @@ def fresh(name: str, *arguments: str) -> Server:
 
 
 def need(name: str) -> str:
-    """`server` for tests: without it the test is skipped, or fails if `PLAYHEAD_TEST_REQUIRE` names it."""
+    """Call `server` in a test. If it is missing, skip the test, or fail if it is required."""
     try:
         return server(name)
     except Missing as exc:
@@ -90,7 +89,7 @@ def need(name: str) -> str:
 
 
 def need_fresh(name: str, *arguments: str) -> Server:
-    """`fresh` for tests: without it the test is skipped, or fails if `PLAYHEAD_TEST_REQUIRE` names it."""
+    """Call `fresh` in a test. If it is missing, skip the test, or fail if it is required."""
     try:
         return fresh(name, *arguments)
     except Missing as exc:
@@ -98,7 +97,7 @@ def need_fresh(name: str, *arguments: str) -> Server:
 
 
 def absent(exc: Missing) -> Never:
-    """Skips the test for what is missing, or fails it."""
+    """Skip the test because of a missing server, or fail it if `PLAYHEAD_TEST_REQUIRE` names the server."""
     if exc.name.partition("-")[0] in required():
         reason = f"{exc} (PLAYHEAD_TEST_REQUIRE names it)"
         raise pytest.fail.Exception(reason, pytrace=False) from None
@@ -108,10 +107,10 @@ def absent(exc: Missing) -> Never:
 
 
 def required() -> frozenset[str]:
-    """What `PLAYHEAD_TEST_REQUIRE` names.
+    """Return the names in `PLAYHEAD_TEST_REQUIRE`.
 
     Raises:
-        pytest.UsageError: it names something that is no server: a slip would skip in silence.
+        pytest.UsageError: a name is unknown. Otherwise a typing error would silently skip tests.
     """
     named = {name.strip() for name in os.environ.get("PLAYHEAD_TEST_REQUIRE", "").split(",")} - {""}
     if unknown := named - set(REQUIRABLE):
@@ -122,13 +121,13 @@ def required() -> frozenset[str]:
 
 
 def what_is_missing() -> dict[str, int]:
-    """How many tests were skipped, by the server for want of which they were, and what would bring it."""
+    """Return the number of skipped tests by reason: the missing server and how to install it."""
     return {str(_missing[name]): count for name, count in sorted(skipped.items())}
 
 
 def keep_logs(config: pytest.Config) -> Path | None:
-    """Copies the logs of the shared servers to where they outlive the run; returns that folder."""
-    # Without its plugin (`-p no:cacheprovider`) there is no such attribute.
+    """Copy the logs of the shared servers to pytest's cache, and return that folder."""
+    # The attribute is absent without its plugin (`-p no:cacheprovider`).
     cache = getattr(config, "cache", None)
     if not _shared or cache is None:
         return None

@@ -1,9 +1,9 @@
-"""The servers of the tests for a person: started, named in the settings of a command, gone when it ends.
+"""Run a command with the servers of the tests in its settings. They are removed when it ends.
 
     python -m tests.servers nats -- playhead demo --backends
 
-S3 and PostgreSQL are always there; the broker is `nats`, `nats-three` (a cluster),
-`rabbitmq`, or `postgres` once more.
+The store is S3 and the catalog PostgreSQL. The broker is `nats`, `nats-three` (a cluster), `rabbitmq`, or
+`postgres` (the same server as the catalog).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _USAGE = "python -m tests.servers nats|nats-three|rabbitmq|postgres -- COMMANDâ€
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command and return its exit code; 2 when it can't be told what is meant."""
+    """Run the command and return its exit code; 2 if the arguments are invalid."""
     match arguments:
         case ["nats" | "nats-three" | "rabbitmq" | "postgres" as broker, "--", *command] if command:
             pass
@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
             return 2
     names = {"PLAYHEAD_STORE": "s3", "PLAYHEAD_BROKER": broker, "PLAYHEAD_CATALOG": "postgres"}
     try:
-        # The credentials for the store are put into our environment by its server.
+        # The S3 server has put its credentials into the environment of this process.
         settings = {variable: server(name) for variable, name in names.items()}
     except (Missing, DidNotStart) as exc:
         sys.stderr.write(f"{exc}\n")
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     finally:
-        sys.stderr.write("The servers are stopped, and what was in them is gone.\n")
+        sys.stderr.write("The servers are stopped and their data is removed.\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""A proxy before PostgreSQL that loses the answer to a COMMIT: it happened, and who asked never hears of it.
+"""A proxy for PostgreSQL that drops the answer to a COMMIT: the commit happens, but the client gets no
+answer.
 
 with Commits(url) as network:
     network.lose("INSERT INTO outputs", 2)   # of the next two transactions with such a statement
@@ -15,21 +16,21 @@ from typing import Final
 from tests.servers.proxy import CHUNK, Proxy, _reset
 
 _SIMPLE, _PARSE, _BIND = b"Q", b"P", b"B"
-# Without a type, and the first thing that is said: version, or a request for TLS.
+# The first message has no type: the protocol version, or a request for TLS.
 _UNTYPED: Final = 4
 
 
 class Commits(Proxy):
-    """As `Proxy`, and it reads what clients say: of each transaction it knows the statements."""
+    """A `Proxy` that also reads the clients' messages, to find the statements of each transaction."""
 
     def __init__(self, url: str) -> None:
         self._wanted: dict[str, int] = {}
-        #: How many answers were lost so far, by the words.
+        #: The number of answers lost so far, by the words of the statement.
         self.lost: dict[str, int] = {}
         super().__init__(url)
 
     def lose(self, words: str, times: int = 1) -> None:
-        """Lose the answers to the next COMMITs of transactions that hold a statement with these words.
+        """Drop the answers to the next COMMITs of transactions with a statement that contains these words.
 
         The connection is cut as soon as the server has committed.
         """
@@ -38,7 +39,7 @@ class Commits(Proxy):
             self.lost.setdefault(words, 0)
 
     def _is_wanted(self, statements: list[str]) -> str | None:
-        """The words for which this transaction's answer is to be lost; counts it."""
+        """Return the words because of which this transaction's answer is dropped, and count it."""
         with self._lock:
             for words, left in self._wanted.items():
                 if left > 0 and any(words in statement for statement in statements):
@@ -67,21 +68,21 @@ class Commits(Proxy):
 
     def _lose(self, words: str, commit: bytes, *, client: socket.socket, server: socket.socket) -> None:
         with self._lock:
-            self.lost[words] += 1  # before its client can know, and ask
-        # Its way back ends here; the server, which sees no end of the talk, does what it was asked.
+            self.lost[words] += 1  # before the client notices the loss
+        # Only the way back ends here. The server's connection stays open, so it executes the COMMIT.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.shutdown(socket.SHUT_RDWR)
         client.close()
         server.sendall(commit)
-        # It hears of the end only after the commit: it reads what it is sent in order.
+        # The server reads in order, so it sees the end of the connection after the COMMIT.
         server.shutdown(socket.SHUT_WR)
 
 
 class _Talk:
-    """What a client says on one connection.
+    """The messages of a client on one connection.
 
     Attributes:
-        statements: of the transaction that is open, or has ended just now.
+        statements: of the transaction that is open, or ended last.
     """
 
     def __init__(self) -> None:
@@ -91,7 +92,7 @@ class _Talk:
         self._prepared: dict[bytes, str] = {}
 
     def messages(self, data: bytes) -> Iterator[tuple[bytes, bool]]:
-        """Each whole message of what has come, and whether it is a COMMIT."""
+        """Yield each complete message received so far, and whether it is a COMMIT."""
         self._sleep += data
         while True:
             head = 1 if self._begun else 0
@@ -102,7 +103,7 @@ class _Talk:
                 return
             message, self._sleep = self._sleep[:length], self._sleep[length:]
             if not self._begun:
-                # What asks for TLS is answered with a letter, and said again in earnest.
+                # A request for TLS is answered with one byte; then the client sends the real first message.
                 self._begun = int.from_bytes(message[4:8], "big") >> 16 == 3
                 yield message, False
             else:

@@ -20,7 +20,7 @@ from tests.servers.process import (
 
 
 class Nats(Server):
-    """One server; its streams are kept in files, and outlive `kill`."""
+    """One server with file storage: its streams survive `kill`."""
 
     name: ClassVar[str] = "nats"
 
@@ -36,14 +36,14 @@ class Nats(Server):
         return [self._binary, "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", data]
 
     def answers(self) -> bool:
-        # It opens its port after JetStream has read its streams.
+        # The port opens after JetStream has read its streams.
         return b'"jetstream":true' in greeting(self.port)
 
 
 class NatsThree(Server):
-    """A cluster of three; what is asked of it is asked of all, and `members` are there one by one.
+    """A cluster of three. Its methods act on all members; `members` has each of them.
 
-    Its URL asks for three replicas of each stream: what is confirmed is on two servers at least.
+    Its URL asks for three replicas of each stream, so a confirmed message is on at least two servers.
     """
 
     name: ClassVar[str] = "nats-three"
@@ -60,7 +60,7 @@ class NatsThree(Server):
             for number, port in enumerate(ports)
         ]
         self.arguments = arguments
-        # Ports, folders and guardians are the members' own.
+        # Each member has its own port, folder and guardian.
         self.port, self.folder, self.log = self.members[0].port, self.members[0].folder, self.members[0].log
 
     @property
@@ -68,7 +68,7 @@ class NatsThree(Server):
         return f"nats://{','.join(f'127.0.0.1:{member.port}' for member in self.members)}?replicas=3"
 
     def named(self, name: str) -> Nats:
-        """The member that goes by a name within the cluster: n0, n1, n2."""
+        """Return the member with this name in the cluster: n0, n1, n2."""
         return self.members[int(name.removeprefix("n"))]
 
     def start(self) -> None:
@@ -77,10 +77,10 @@ class NatsThree(Server):
         self.wait_for_leader()
 
     def wait_for_leader(self) -> None:
-        """Return when every member that runs knows of a leader that answers.
+        """Return when every running member knows a leader that answers.
 
         Raises:
-            DidNotStart: there was none for three minutes.
+            DidNotStart: the cluster had no leader for three minutes.
         """
         deadline = time.monotonic() + START_SECONDS
         while not all(_is_led(member) for member in self.members if member.running):
@@ -120,7 +120,7 @@ class NatsThree(Server):
 
 
 def _is_led(server: Nats) -> bool:
-    """Whether JetStream answers a client of this server."""
+    """Return whether JetStream answers a client of this server."""
     ask = (
         b'CONNECT {"verbose":false,"headers":true,"no_responders":true}\r\n'
         b"SUB answer 1\r\nPUB $JS.API.INFO answer 0\r\n\r\n"
@@ -139,17 +139,17 @@ def _is_led(server: Nats) -> bool:
 
 
 def binary() -> str:
-    """Where nats-server is.
+    """Return the path of nats-server.
 
     Raises:
-        Missing: neither a wheel nor a package of the system brought it.
+        Missing: neither a wheel nor a system package provides it.
     """
     scripts = sysconfig.get_path("scripts")
     found = shutil.which("nats-server", path=scripts) or shutil.which("nats-server")
     if found is None:
         raise Missing(
             "nats",
-            "no nats-server is installed, and the wheel that carries one has none for this system",
+            "nats-server is not installed, and its wheel does not exist for this system",
             "install nats-server 2.12 or newer into the PATH, or set PLAYHEAD_TEST_NATS_URL",
         )
     return found

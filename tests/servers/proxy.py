@@ -1,10 +1,9 @@
-"""A network that fails when told: a TCP proxy before a server, in threads, so that it works beside any
-event loop.
+"""A network that fails on demand: a TCP proxy for a server. It runs in threads, independent of event loops.
 
-    with Proxy(url) as network:
-        ... network.url ...   # the same URL, through the proxy
-        network.hold()        # the server gets everything, its answers wait here
-        network.cut()         # ... and are lost: sent, and nobody knows whether it was done
+with Proxy(url) as network:
+    ... network.url ...   # the same URL, through the proxy
+    network.hold()        # requests reach the server; its answers wait in the proxy
+    network.cut()         # ... and are lost: the client cannot know whether the request was executed
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
 CHUNK = 65536
-# Closed by a reset, not in good order: as when a machine goes away.
+# Closed by a reset instead of a FIN, as when a machine fails.
 _RESET = struct.pack("ii", 1, 0)
 
 
 class Proxy:
-    """Forwards to the host and port of a URL (of its `endpoint`, where it has one).
+    """Forwards to the host and port of a URL, or of its `endpoint` if it has one.
 
-    All methods may be called from any thread, take effect at once, and stay in force until taken back.
+    All methods are thread-safe. Each takes effect at once and lasts until its counterpart is called.
 
     Attributes:
         url: the URL with the proxy's host and port in it.
@@ -51,39 +50,39 @@ class Proxy:
 
     @property
     def connections(self) -> int:
-        """How many there are just now."""
+        """The number of open connections."""
         with self._lock:
             return len(self._open) // 2
 
     def cut(self) -> None:
-        """Resets every connection, on both sides. Answers that `hold` kept back are lost."""
+        """Reset every connection on both sides. Answers held back by `hold` are lost."""
         with self._lock:
             doomed, self._open = self._open, set()
         for end in doomed:
             _reset(end)
 
     def refuse(self) -> None:
-        """New connections are reset as soon as they are made; those there are go on."""
+        """Reset new connections at once; existing connections continue."""
         self._accepting = False
 
     def accept(self) -> None:
-        """New connections are forwarded again."""
+        """Forward new connections again."""
         self._accepting = True
 
     def hold(self) -> None:
-        """Keeps back what the server says from now on; what it is sent still reaches it."""
+        """Hold back the server's answers from now on. Requests still reach it."""
         self._passing.clear()
 
     def release(self) -> None:
-        """Passes on what was kept back, and what comes."""
+        """Pass on the answers held back, and all later ones."""
         self._passing.set()
 
     def latency(self, seconds: float) -> None:
-        """Delays everything that the server says."""
+        """Delay every answer of the server."""
         self._latency = seconds
 
     def close(self) -> None:
-        """Ends it and every connection. May be called twice."""
+        """Close the proxy and every connection. May be called twice."""
         self._accepting = False
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -143,10 +142,10 @@ class Proxy:
             _reset(sink)
 
     def _ended(self, source: socket.socket, sink: socket.socket) -> None:
-        """One side has said all that it had to say; the other may still be talking."""
+        """One side has finished sending; the other may still send."""
         with self._lock:
             is_cut = source not in self._open
-        # What wakes who reads from a connection that is cut looks like its end in good order.
+        # A reader of a cut connection wakes as if the connection had ended cleanly.
         if is_cut:
             _reset(sink)
         else:
@@ -156,6 +155,6 @@ class Proxy:
 def _reset(end: socket.socket) -> None:
     with suppress(OSError):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        # A thread that waits in `recv` holds the socket open through `close`; this wakes it.
+        # A thread blocked in `recv` keeps the socket open after `close`. `shutdown` wakes it.
         end.shutdown(socket.SHUT_RD)
     end.close()

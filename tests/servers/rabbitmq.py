@@ -1,7 +1,7 @@
-"""A RabbitMQ node of the tests' own, from the package of the system: there is no wheel of it.
+"""A RabbitMQ node for the tests, from the system package: there is no wheel of RabbitMQ.
 
-The package's commands insist on its own user and folders. The scripts below them do not: with every path
-in the environment a node runs as whoever starts it, beside the one that the system may be running.
+The commands in the PATH require the package's own user and folders. The scripts behind them do not: if every
+path is set in the environment, a node runs as the current user, next to a node of the system.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ REMEDY: Final = "apt-get install rabbitmq-server, or set PLAYHEAD_TEST_RABBITMQ_
 
 
 class RabbitMq(Server):
-    """One node with the user guest; its durable queues outlive `kill` once they are written down."""
+    """One node with the user guest. Its durable queues survive `kill` once they are on disk."""
 
     name: ClassVar[str] = "rabbitmq"
 
@@ -43,13 +43,13 @@ class RabbitMq(Server):
         try:
             super().start()
         except DidNotStart:
-            # Seen now and then: the port between nodes is taken in the moment between look and use.
+            # Seen occasionally: another process takes the inter-node port between the check and its use.
             self._between_nodes = free_port()
             super().start()
 
     def command(self) -> Sequence[str]:
-        # The daemon that knows nodes by name is the node's own, and dies with it: the one that a node
-        # starts by itself stays for ever.
+        # The name daemon (epmd) runs as a child of the node and dies with it. An epmd that the node starts
+        # itself would stay running.
         return [
             "/bin/sh",
             "-c",
@@ -83,22 +83,22 @@ class RabbitMq(Server):
         return {"cwd": self.folder, "env": kept | {name: str(value) for name, value in own.items()}}
 
     def answers(self) -> bool:
-        # Its port opens last; the first frame on it is Connection.Start, on channel 0.
+        # The port opens last. Its first frame is Connection.Start, on channel 0.
         return greeting(self.port, AMQP).startswith(b"\x01\0\0")
 
     def write_down(self) -> None:
-        """See to it that what queues there are outlives `kill`.
+        """Write the existing queues to disk, so that they survive `kill`.
 
-        By itself a node writes that down every half second or so (`names.dets` of the library ra). A queue
-        that `kill -9` takes before that comes back empty, confirmed or not.
+        Without this call a node writes them about every half second (`names.dets` of the library ra). After a
+        `kill -9` before that, a queue comes back empty, even if its messages were confirmed.
         """
         self.control("eval", "[ok = dets:sync(Table) || Table <- dets:all()].")
 
     def control(self, *words: str) -> str:
-        """What `rabbitmqctl` answers. Takes a second or two, and minutes on a machine that is busy.
+        """Return the output of `rabbitmqctl`. It takes a second or two, and minutes on a busy machine.
 
         Raises:
-            subprocess.CalledProcessError: it refused; its words are in `stderr`.
+            subprocess.CalledProcessError: it failed; `stderr` has its message.
         """
         answer = subprocess.run(
             [self._scripts / "rabbitmqctl", "--quiet", *words],
@@ -112,10 +112,10 @@ class RabbitMq(Server):
 
 
 def scripts() -> Path:
-    """The folder of the scripts that run as anybody.
+    """Return the folder of the scripts that run as any user.
 
     Raises:
-        Missing: no RabbitMQ is installed.
+        Missing: RabbitMQ is not installed.
     """
     for place in [
         Path("/usr/lib/rabbitmq/bin"),
@@ -128,10 +128,10 @@ def scripts() -> Path:
 
 
 def running() -> str:
-    """The URL of a RabbitMQ that this machine runs by itself.
+    """Return the URL of a RabbitMQ that already runs on this machine.
 
     Raises:
-        Missing: none answers on the usual port.
+        Missing: no node answers on the default port.
     """
     try:
         if greeting(5672, AMQP).startswith(b"\x01\0\0"):

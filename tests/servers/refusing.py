@@ -1,4 +1,4 @@
-"""An S3 that refuses when told, before one that does not: 503 SlowDown, 403 AccessDenied.
+"""A proxy for S3 that refuses requests on demand: 503 SlowDown, 403 AccessDenied.
 
 with Refusing(url) as store:
     store.refuse(503, "SlowDown")
@@ -17,11 +17,11 @@ from urllib.parse import parse_qs, urlsplit
 
 
 class Refusing:
-    """Passes on whole requests, one by one; what it has begun to pass on, it finishes.
+    """Passes on complete requests, one at a time. A request that it has begun to pass on is completed.
 
     Attributes:
-        url: the URL with this in it, in place of the server.
-        refused: how many requests it has refused so far.
+        url: the URL with the proxy in place of the server.
+        refused: the number of requests refused so far.
     """
 
     def __init__(self, url: str) -> None:
@@ -39,7 +39,7 @@ class Refusing:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def refuse(self, status: int, code: str) -> None:
-        """Answer every request like this from now on."""
+        """Answer every request with this error from now on."""
         self._refusal = (status, code)
 
     def accept(self) -> None:
@@ -47,7 +47,7 @@ class Refusing:
         self._refusal = None
 
     def close(self) -> None:
-        """End it. May be called twice."""
+        """Close the proxy. May be called twice."""
         self._server.shutdown()
         self._server.server_close()
 
@@ -61,7 +61,7 @@ class Refusing:
 
     def answer(self, request: _Handler) -> None:
         """Answer one request."""
-        # Read in any case: what comes after it on this connection is the next one.
+        # Read even if it is refused: the next request follows on the same connection.
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
         refusal = self._refusal
         if refusal is not None:
@@ -73,7 +73,7 @@ class Refusing:
             return
         server = http.client.HTTPConnection(*self._target, timeout=30.0)
         try:
-            # As it was signed, with the name of this host.
+            # Unchanged, because the signature covers the name of this host.
             server.putrequest(request.command, request.path, skip_host=True, skip_accept_encoding=True)
             for name, value in request.headers.items():
                 server.putheader(name, value)
@@ -90,7 +90,7 @@ class _Server(ThreadingHTTPServer):
     front: Refusing
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client or the server behind went away: that is what these tests are about."""
+        """A client or the server has closed its connection, as these tests intend."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -107,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             if name.lower() not in ("content-length", "connection", "transfer-encoding"):
                 self.send_header(name, value)
-        # The answer to HEAD tells the length of what it does not hold.
+        # An answer to HEAD has a Content-Length but no body.
         length = headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(body))
         self.send_header("Content-Length", length)
         self.end_headers()

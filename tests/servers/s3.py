@@ -1,5 +1,7 @@
-"""Two S3 servers, as neither does it all: rclone checks signatures and keeps its objects, but ignores
-`If-None-Match` and answers ranges wrongly; moto does those two right, checks no signature and forgets all.
+"""Two S3 servers, because neither is complete.
+
+rclone checks signatures and stores objects, but ignores `If-None-Match` and answers range requests wrongly.
+moto does both right, but checks no signature and stores nothing on disk.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ class _S3(Server):
         return True
 
     def ready(self) -> None:
-        # The client's library reads its credentials from the environment and from nowhere else.
+        # The client library reads its credentials from the environment only.
         os.environ["AWS_ACCESS_KEY_ID"] = KEY
         os.environ["AWS_SECRET_ACCESS_KEY"] = SECRET
 
@@ -50,7 +52,7 @@ class _S3(Server):
 
 
 class Rclone(_S3):
-    """`rclone serve s3` over a folder: a bucket is a folder in it."""
+    """`rclone serve s3` on a folder: each bucket is a subfolder."""
 
     name: ClassVar[str] = "s3"
 
@@ -59,7 +61,7 @@ class Rclone(_S3):
         if found is None:
             raise Missing(
                 "s3",
-                "rclone is not installed: the wheel that carries it has none for this system",
+                "rclone is not installed, and its wheel does not exist for this system",
                 "set PLAYHEAD_TEST_S3_URL (s3://bucket/prefix?endpoint=http://…) and AWS_ACCESS_KEY_ID, "
                 "AWS_SECRET_ACCESS_KEY",
             )
@@ -75,16 +77,17 @@ class Rclone(_S3):
             *("--addr", f"127.0.0.1:{self.port}"),
             *("--auth-key", f"{KEY},{SECRET}"),
             *("--config", os.devnull, "--cache-dir", str(self.folder / "cache")),
-            # With a cache of writes a listing takes nine times as long.
+            # With a write cache a listing takes nine times as long.
             *("--vfs-cache-mode", "off"),
-            # It remembers sizes. One that it saw while the object was being written is wrong, and until it
-            # looks again, after five minutes by itself, it can't give the object.
+            # rclone caches sizes. A size read while the object was being written is wrong, and requests for
+            # the
+            # object then fail until the cache expires, by default after five minutes.
             *("--dir-cache-time", "2s"),
         ]
 
 
 class Moto(_S3):
-    """moto's server: everything in memory, so `kill` and `stop` lose it."""
+    """moto's server: all objects are in memory, so `kill` and `stop` lose them."""
 
     name: ClassVar[str] = "s3-moto"
 
@@ -98,4 +101,4 @@ class Moto(_S3):
     def ready(self) -> None:
         super().ready()
         if (status := self._ask("PUT", f"/{BUCKET}")) != 200:
-            raise DidNotStart(f"moto makes no bucket: HTTP {status}")
+            raise DidNotStart(f"moto did not create the bucket: HTTP {status}")

@@ -1,11 +1,11 @@
 """An S3 server whose objects are computed: a bucket of 1,000,000 keys costs nothing.
 
-It knows ListObjectsV2, HEAD and GET, and refuses when told to. In a test's own loop:
+It supports ListObjectsV2, HEAD and GET, and refuses requests on demand. In the event loop of a test:
 
     async with standing_in(StandIn(["run/s/a.md", "run/s/b/"])) as url:
         store = ObjectStore(url, …)
 
-or as a process of its own, with keys by arithmetic (`--layout flat|folders|pages`):
+or as a separate process, with computed keys (`--layout flat|folders|pages`):
 
     python -m tests.servers.s3_arithmetic --port 9000 --keys 1000000 --layout flat --latency 0.03
 """
@@ -29,11 +29,11 @@ BUCKET: Final = "playhead"
 PAGE: Final = 1000
 
 Refusal = Callable[[str, str], tuple[int, str, str] | None]
-"""From the method and the target of a request: status, S3's code and its words; None lets it through."""
+"""Maps method and target of a request to a status, S3's code and a message; None lets it through."""
 
 
 class Computed(Sequence[str]):
-    """Keys by arithmetic, in byte order: the n-th is `key(n)`."""
+    """Computed keys in byte order: the n-th is `key(n)`."""
 
     def __init__(self, count: int, key: Callable[[int], str]) -> None:
         self._count = count
@@ -54,21 +54,21 @@ def flat(prefix: str) -> Callable[[int], str]:
 
 
 def folders(prefix: str, each: int) -> Callable[[int], str]:
-    """The same, `each` keys to a folder: what a step that splits leaves behind."""
+    """The same with `each` keys in a folder, like the outputs of a step that splits."""
     return lambda n: f"{prefix}/page-{n // each:07}/{n % each // 2:04}.md{'.meta.json' if n % 2 else ''}"
 
 
 class StandIn:
-    """What the server holds, how it behaves, and what it was asked.
+    """The content and the behaviour of the server, and the requests it received.
 
     Attributes:
         latency: seconds before each answer.
         size: of each object, in bytes.
-        stored: what was put there; held beside `keys`, and in no listing.
-        refuse: what it refuses, and how.
-        is_full: whether it takes objects without bytes only.
-        requests: how often each of `LIST`, `HEAD`, `GET` … was asked.
-        most_at_once: how many requests it had not answered yet, at the most.
+        stored: uploaded objects. They are separate from `keys` and do not appear in listings.
+        refuse: decides which requests are refused, and how.
+        is_full: whether only empty objects are accepted.
+        requests: the number of requests by kind: `LIST`, `HEAD`, `GET` …
+        most_at_once: the maximum number of concurrent requests.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ async def _head(reader: asyncio.StreamReader) -> tuple[str, str, int] | None:
 
 @asynccontextmanager
 async def standing_in(stand_in: StandIn, *, prefix: str = "") -> AsyncIterator[str]:
-    """Serve in this loop for the length of the block; gives the URL as Playhead's settings want it."""
+    """Serve in the current event loop during the block; yield the URL in the form of Playhead's settings."""
     server = await asyncio.start_server(stand_in.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     try:
@@ -186,7 +186,7 @@ def address(port: int, prefix: str = "") -> str:
 
 
 class Arithmetic(Server):
-    """The same as a process of its own, so that it takes no time from whom it is measured with."""
+    """The same as a separate process, so that it uses no processor time of the measured process."""
 
     name: ClassVar[str] = "s3-arithmetic"
 

@@ -1,4 +1,4 @@
-"""A schema of PostgreSQL for one test."""
+"""A PostgreSQL schema for one test."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tests.servers import need
 
 @asynccontextmanager
 async def schema() -> AsyncIterator[str]:
-    """The address of a schema of one's own, which is dropped at the end.
+    """Yield the URL of a new schema, which is dropped at the end.
 
-    Where a test that fails leaves a transaction open there, dropping it is given up after a while: the suite
-    would wait for ever.
+    If a failed test leaves a transaction open, dropping the schema would block. It is abandoned after a
+    minute.
     """
     import asyncpg  # type: ignore[import-untyped]
 

@@ -1,4 +1,4 @@
-"""What stands before a server fails as told: an answer to COMMIT that is lost, an S3 that refuses."""
+"""The proxies for servers fail on demand: the answer to a COMMIT is lost, an S3 refuses requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.servers.commits import Commits
 from tests.servers.refusing import Refusing
 
 
-async def test_a_commit_whose_answer_is_lost_has_happened() -> None:
+async def test_a_commit_with_a_lost_answer_is_committed() -> None:
     url = need("postgres")
     direct = await asyncpg.connect(url)
     await direct.execute("CREATE TABLE IF NOT EXISTS lost_answers (n integer)")
@@ -24,7 +24,7 @@ async def test_a_commit_whose_answer_is_lost_has_happened() -> None:
         network.lose("INSERT INTO lost_answers")
         con = await asyncpg.connect(network.url)
         async with con.transaction():
-            await con.execute("SELECT 1")  # no transaction of this kind: its answer arrives
+            await con.execute("SELECT 1")  # not one of the chosen transactions: its answer arrives
         await con.execute("BEGIN")
         await con.execute("INSERT INTO lost_answers VALUES ($1)", 1)
         with pytest.raises((OSError, asyncpg.PostgresError, asyncpg.InterfaceError)):
@@ -35,7 +35,7 @@ async def test_a_commit_whose_answer_is_lost_has_happened() -> None:
             continue
         assert kept == 1
 
-        # Once was asked for.
+        # Only one loss was requested.
         con = await asyncpg.connect(network.url)
         async with con.transaction():
             await con.execute("INSERT INTO lost_answers VALUES ($1)", 2)
@@ -44,7 +44,7 @@ async def test_a_commit_whose_answer_is_lost_has_happened() -> None:
     await direct.close()
 
 
-def test_a_refusing_store_refuses_until_it_is_told_to_accept() -> None:
+def test_a_refusing_store_refuses_requests_until_it_accepts_again() -> None:
     with Refusing(need("s3")) as network:
         where = urlsplit(network.url)
         store = S3Store(

@@ -1,4 +1,4 @@
-"""The servers of the tests do what the tests of the backends rely on."""
+"""The servers of the tests behave as the tests of the backends require."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from tests.waiting import until_told
 
 NOT_YET = (nats.errors.Error, nats.js.errors.Error)
 
-# Three of NATS are one of NATS three times.
+# A cluster of three consists of three such servers.
 SINGLE = [name for name in SERVERS if name != "nats-three"]
 # moto keeps everything in memory.
 LASTING = [pytest.param(name, marks=pytest.mark.slow) for name in SINGLE if name != "s3-moto"]
 
 
 async def write(url: str, text: str) -> None:
-    """Leaves a text behind where the server keeps what it has confirmed."""
+    """Store a text in the server and wait for its confirmation."""
     match urlsplit(url).scheme:
         case "postgresql":
             connection = await asyncpg.connect(url)
@@ -57,7 +57,7 @@ async def write(url: str, text: str) -> None:
 
 
 async def read(url: str) -> str:
-    """What `write` left behind."""
+    """Return the text that `write` stored."""
     match urlsplit(url).scheme:
         case "postgresql":
             connection = await asyncpg.connect(url)
@@ -98,25 +98,25 @@ def answers(server: Server) -> bool:
 
 @pytest.fixture
 def own(request):
-    """A server of this test's own, of the kind that the test is parametrized with."""
+    """A new server of the kind that the test is parametrized with."""
     with need_fresh(request.param) as made:
         yield made
 
 
 @pytest.mark.parametrize("name", SINGLE)
-async def test_it_starts_and_does_its_work(name):
+async def test_it_starts_and_stores_data(name):
     url = need(name)
     await write(url, "a")
     assert await read(url) == "a"
 
 
 @pytest.mark.parametrize("name", SINGLE)
-def test_all_tests_share_one(name):
+def test_all_tests_share_one_server(name):
     assert need(name) == need(name)
 
 
 @pytest.mark.parametrize("own", LASTING, indirect=True)
-async def test_it_comes_back_from_a_kill_where_it_was_with_what_it_had(own):
+async def test_after_a_kill_it_restarts_with_its_port_and_data(own):
     url = own.url
     await write(url, "a")
     if isinstance(own, RabbitMq):
@@ -130,7 +130,7 @@ async def test_it_comes_back_from_a_kill_where_it_was_with_what_it_had(own):
 
 
 @pytest.mark.parametrize("own", LASTING, indirect=True)
-async def test_it_comes_back_from_a_stop_where_it_was_with_what_it_had(own):
+async def test_after_a_stop_it_restarts_with_its_port_and_data(own):
     url = own.url
     await write(url, "a")
     own.stop()
@@ -140,7 +140,7 @@ async def test_it_comes_back_from_a_stop_where_it_was_with_what_it_had(own):
 
 
 @pytest.mark.parametrize("own", LASTING, indirect=True)
-async def test_paused_it_is_silent_and_resumed_it_goes_on(own):
+async def test_it_does_not_answer_while_paused_and_continues_when_resumed(own):
     await write(own.url, "a")
     own.pause()
     asked = asyncio.ensure_future(read(own.url))
@@ -151,12 +151,12 @@ async def test_paused_it_is_silent_and_resumed_it_goes_on(own):
 
 
 @pytest.mark.slow
-async def test_two_of_three_nats_servers_keep_what_was_confirmed_and_go_on():
+async def test_two_of_three_nats_servers_keep_confirmed_messages_and_continue():
     with need_fresh("nats-three") as three:
         assert isinstance(three, NatsThree)
         client = await nats.connect([f"nats://127.0.0.1:{member.port}" for member in three.members])
         stream = client.jetstream()
-        # A leader that was just chosen may not know yet that all three are there.
+        # A newly elected leader may not know yet that all three members are up.
         made = await until_told(
             lambda: stream.add_stream(name="kept", subjects=["kept"], num_replicas=3), *NOT_YET
         )
@@ -164,7 +164,7 @@ async def test_two_of_three_nats_servers_keep_what_was_confirmed_and_go_on():
         assert made.cluster
         assert made.cluster.leader
         three.named(made.cluster.leader).kill()
-        # What is asked while they choose a leader, nobody answers.
+        # During the election of a leader, requests get no answer.
         found = await until_told(lambda: stream.get_msg("kept", 1), *NOT_YET)
         assert found.data == b"a"
         assert (await stream.publish("kept", b"b", timeout=60)).seq == 2
@@ -173,7 +173,7 @@ async def test_two_of_three_nats_servers_keep_what_was_confirmed_and_go_on():
 
 @pytest.mark.parametrize("paused", [False, True], ids=["running", "paused"])
 @pytest.mark.parametrize("name", LASTING)
-def test_nothing_of_it_outlives_the_tests_even_when_they_are_killed(name, paused):
+def test_no_process_and_no_file_survives_the_tests_even_after_sigkill(name, paused):
     need_fresh(name).close()
     script = f"""
 import sys, time
@@ -220,13 +220,13 @@ async def _setting(url: str, name: str) -> str:
         await connection.close()
 
 
-def test_a_server_that_does_not_come_up_says_why():
+def test_a_server_that_does_not_start_reports_why():
     need("nats")
     with pytest.raises(DidNotStart, match="no-such-file"):
         need_fresh("nats", "-c", "/no-such-file")
 
 
-def test_a_port_is_given_out_once_among_processes_though_nobody_listens_there():
+def test_concurrent_processes_get_distinct_free_ports():
     script = "from tests.servers.process import free_port; print([free_port() for _ in range(200)])"
     mine = {free_port() for _ in range(200)}
     told = subprocess.run(
@@ -241,11 +241,11 @@ def test_a_port_is_given_out_once_among_processes_though_nobody_listens_there():
     assert mine.isdisjoint(theirs)
 
 
-# -- what is missing -------------------------------------------------------------------------------
+# -- missing servers -------------------------------------------------------------------------------
 
 
 def run(folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """A run of two tests that need a server which is not there."""
+    """Run two tests that need a missing server."""
     (folder / "test_it.py").write_text(
         "from tests.servers import Missing, absent\n"
         "def test_a(): absent(Missing('nats', 'not found', 'get one'))\n"
@@ -271,21 +271,21 @@ def run(folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_what_is_not_there_is_skipped_and_named_once_at_the_end(tmp_path):
+def test_tests_without_their_server_are_skipped_and_the_server_is_listed_once(tmp_path):
     done = run(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 skipped" in done.stdout
     assert done.stdout.count("nats: not found; get one (tests skipped: 2)") == 1
 
 
-def test_what_is_required_fails_where_it_is_not_there(tmp_path):
+def test_tests_without_a_required_server_fail(tmp_path):
     done = run(tmp_path, PLAYHEAD_TEST_REQUIRE="postgres, nats")
     assert done.returncode == 1
     assert "2 failed" in done.stdout
     assert "nats: not found; get one" in done.stdout
 
 
-def test_a_slip_in_what_is_required_is_no_silence(tmp_path):
+def test_an_unknown_required_server_is_an_error(tmp_path):
     done = run(tmp_path, PLAYHEAD_TEST_REQUIRE="postgres,natz")
     assert done.returncode == 4
     assert "natz" in done.stderr
@@ -295,7 +295,7 @@ def test_a_slip_in_what_is_required_is_no_silence(tmp_path):
 
 
 class Echo:
-    """A server that says back what it is told, and remembers it."""
+    """A server that echoes the bytes it receives and records them."""
 
     def __init__(self) -> None:
         self.heard = b""
@@ -326,7 +326,7 @@ class Echo:
 
 
 async def talk(network: Proxy, text: bytes) -> bytes:
-    """One connection that says a text and hears it back."""
+    """One connection that sends a text and receives it back."""
     reader, writer = await connect(network)
     try:
         writer.write(text)
@@ -339,7 +339,7 @@ async def connect(network: Proxy) -> tuple[asyncio.StreamReader, asyncio.StreamW
     return await asyncio.open_connection("127.0.0.1", network.port)
 
 
-async def test_the_proxy_passes_everything_on():
+async def test_the_proxy_passes_on_all_bytes():
     async with Echo() as echo:
         with Proxy(echo.url) as network:
             reader, writer = await connect(network)
@@ -351,7 +351,7 @@ async def test_the_proxy_passes_everything_on():
             writer.close()
 
 
-async def test_a_connection_can_be_cut_between_what_is_sent_and_its_answer():
+async def test_a_connection_can_be_cut_between_a_request_and_its_answer():
     async with Echo() as echo:
         with Proxy(echo.url) as network:
             reader, writer = await connect(network)
@@ -365,7 +365,7 @@ async def test_a_connection_can_be_cut_between_what_is_sent_and_its_answer():
             writer.close()
 
 
-async def test_a_cut_is_no_end_in_good_order_for_those_who_wait():
+async def test_a_cut_resets_the_connection_of_waiting_clients():
     async with Echo() as echo:
         with Proxy(echo.url) as network:
             talks = [await connect(network) for _ in range(20)]
@@ -379,7 +379,7 @@ async def test_a_cut_is_no_end_in_good_order_for_those_who_wait():
                 writer.close()
 
 
-async def test_answers_that_are_held_arrive_when_they_are_released():
+async def test_held_answers_arrive_when_they_are_released():
     async with Echo() as echo:
         with Proxy(echo.url) as network:
             reader, writer = await connect(network)
@@ -392,7 +392,7 @@ async def test_answers_that_are_held_arrive_when_they_are_released():
             writer.close()
 
 
-async def test_refused_are_new_connections_only_and_only_until_they_are_accepted():
+async def test_only_new_connections_are_refused_until_they_are_accepted_again():
     async with Echo() as echo:
         with Proxy(echo.url) as network:
             reader, writer = await connect(network)
@@ -409,13 +409,13 @@ async def test_refused_are_new_connections_only_and_only_until_they_are_accepted
             writer.close()
 
 
-async def test_answers_are_late_by_the_latency():
+async def test_answers_are_delayed_by_the_latency():
     async with Echo() as echo:
         with Proxy(echo.url) as network:
             network.latency(0.2)
             reader, writer = await connect(network)
             took: list[float] = []
-            # A machine that stands still for a moment makes one of them later than that, not each.
+            # If the machine stalls for a moment, one of them takes longer, but not all.
             for _ in range(3):
                 began = time.monotonic()
                 writer.write(b"a")
@@ -425,7 +425,7 @@ async def test_answers_are_late_by_the_latency():
             writer.close()
 
 
-def test_an_endpoint_in_a_url_is_what_is_forwarded_to():
+def test_the_proxy_forwards_to_the_endpoint_in_a_url():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         with Proxy(f"s3://bucket/a?endpoint=http://127.0.0.1:{port}&region=r") as network:
