@@ -47,14 +47,14 @@ def test_every_metric_and_label_that_is_asked_for_is_there():
 
 
 def test_each_alert_says_where_to_look_and_what_to_do():
-    (night,) = re.findall(r"^## At 3 a\.m\.$(.*?)^## ", PAGE, re.MULTILINE | re.DOTALL)
+    (night,) = re.findall(r"^## Respond to an alert$(.*?)^## ", PAGE, re.MULTILINE | re.DOTALL)
     assert re.findall(r"^\| `(Playhead\w+)` \|", night, re.MULTILINE) == list(alerts())
 
 
 def test_log_lines_that_are_to_be_looked_for_are_written():
     known = {event.name for event in events.EVENTS}
-    (logs,) = re.findall(r"Worth an alert of their own: (.*?)\n\n?\Z", PAGE, re.DOTALL)
-    (night,) = re.findall(r"^## At 3 a\.m\.$(.*?)^## ", PAGE, re.MULTILINE | re.DOTALL)
+    (logs,) = re.findall(r"Create alerts for these log lines too: (.*?)\n\n?\Z", PAGE, re.DOTALL)
+    (night,) = re.findall(r"^## Respond to an alert$(.*?)^## ", PAGE, re.MULTILINE | re.DOTALL)
     looked_for = set(re.findall(r"`([a-z]+_[a-z_]+)`", logs + night))
     of_errors = {"too_many_connections", "worker_lost"}
     assert len(looked_for & known) >= 8

@@ -30,7 +30,7 @@ CASES: Final[dict[str, list[tuple[dict[str, str], str, dict[str, str] | None]]]]
         ),
         ({'up{job="playhead"}': "1x20", "playhead_build_info": "1x20", 'up{job="x"}': "0x20"}, "3m", None),
     ],
-    "PlayheadBackendAway": [
+    "PlayheadBackendUnavailable": [
         (
             {
                 'playhead_backend_up{port="store", instance="a"}': "1x20",
@@ -40,7 +40,7 @@ CASES: Final[dict[str, list[tuple[dict[str, str], str, dict[str, str] | None]]]]
         ),
         ({'playhead_backend_up{port="store"}': "0x6 1x14"}, "3m", None),
     ],
-    "PlayheadNobodyWorks": [
+    "PlayheadNoWorkers": [
         ({f"playhead_queue_depth{{{WORK}}}": "3x40"}, "6m", OF_WORK),
         ({f"playhead_queue_depth{{{WORK}}}": "3x40", f"playhead_workers{{{WORK}}}": "0x40"}, "6m", OF_WORK),
         ({f"playhead_queue_depth{{{WORK}}}": "3x40", f"playhead_workers{{{WORK}}}": "1x40"}, "6m", None),
@@ -50,11 +50,11 @@ CASES: Final[dict[str, list[tuple[dict[str, str], str, dict[str, str] | None]]]]
         ({f"playhead_messages_dead_total{{{WORK}}}": "7x8 8x100"}, "3m", OF_WORK),
         ({f"playhead_messages_dead_total{{{WORK}}}": "7x8 8x100"}, "20m", None),
     ],
-    "PlayheadDeadLettersLeft": [
+    "PlayheadDeadLettersRemain": [
         ({f'playhead_messages{{{WORK}, state="dead"}}': "1x300"}, "61m", OF_WORK),
         ({f'playhead_messages{{{WORK}, state="retry"}}': "1x300"}, "61m", None),
     ],
-    "PlayheadFallsBehind": [
+    "PlayheadBacklog": [
         (
             {
                 f'playhead_messages{{{WORK}, state="pending"}}': "7200x300",
@@ -77,7 +77,7 @@ CASES: Final[dict[str, list[tuple[dict[str, str], str, dict[str, str] | None]]]]
             *("50m", OF_WORK),
         ),
     ],
-    "PlayheadServerFails": [
+    "PlayheadServerErrors": [
         (
             {
                 'playhead_http_requests_total{status="200"}': "0+95x60",
