@@ -289,15 +289,18 @@ def test_what_pods_are_told_to_do_can_be_said_to_playhead():
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({}, "secretName: name a Secret that exists"),
+        ({}, "secretName: name an existing Secret"),
         ({**LEAST, "workers": {"replicas": 3}}, "workers"),
         ({**LEAST, "worker": {"replica": 3}}, "replica"),
-        ({**LEAST, "settings": {"PLAYHEAD_LOG_LEVEL": "debug"}}, "without PLAYHEAD_"),
+        ({**LEAST, "settings": {"PLAYHEAD_LOG_LEVEL": "debug"}}, "remove the prefix PLAYHEAD_"),
         ({**LEAST, "worker": {"routes": ["docs.convert"]}}, "docs.convert"),
         ({**LEAST, "keda": {"enabled": True, "trigger": "kafka"}}, "trigger"),
         ({**LEAST, "keda": {"enabled": True, "trigger": "rabbitmq"}}, "keda.queues"),
         ({**LEAST, "keda": {"enabled": True, "trigger": "nats", "queues": ["a"]}}, "monitoringEndpoint"),
-        ({**LEAST, "keda": {"enabled": True, "minReplicas": 0}, "server": {"replicas": 0}}, "needs a server"),
+        (
+            {**LEAST, "keda": {"enabled": True, "minReplicas": 0}, "server": {"replicas": 0}},
+            "needs at least one server",
+        ),
     ],
 )
 def test_values_that_can_not_be_meant_are_refused_with_words(values: dict[str, Any], words: str):

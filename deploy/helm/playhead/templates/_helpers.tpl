@@ -41,10 +41,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 
 {{- define "playhead.secretName" -}}
-{{- required "secretName: name a Secret that exists, with PLAYHEAD_STORE, PLAYHEAD_BROKER and PLAYHEAD_CATALOG" .Values.secretName }}
+{{- required "secretName: name an existing Secret with the keys PLAYHEAD_STORE, PLAYHEAD_BROKER and PLAYHEAD_CATALOG" .Values.secretName }}
 {{- end }}
 
-{{/* What every pod has. Takes (dict "root" $ "component" name). */}}
+{{/* The metadata of a pod. Argument: (dict "root" $ "component" name). */}}
 {{- define "playhead.podMetadata" -}}
 labels:
   {{- include "playhead.labels" .root | nindent 2 }}
@@ -60,7 +60,7 @@ annotations:
 {{- end }}
 
 {{- define "playhead.podSpec" -}}
-# Kubernetes would set PLAYHEAD_PORT=tcp://… for a Service named playhead.
+# Otherwise Kubernetes sets PLAYHEAD_PORT=tcp://… for a Service named playhead.
 enableServiceLinks: false
 automountServiceAccountToken: false
 securityContext:
@@ -99,7 +99,7 @@ volumes:
   {{- end }}
 {{- end }}
 
-{{/* A volume source. Helm merges maps, so that the emptyDir of values.yaml stands beside another one. */}}
+{{/* A volume source. Helm merges maps, so the default emptyDir must be removed if there is another source. */}}
 {{- define "playhead.volume" -}}
 {{- toYaml (ternary (omit . "emptyDir") . (gt (len .) 1)) }}
 {{- end }}
@@ -119,10 +119,10 @@ volumeMounts:
   {{- end }}
 {{- end }}
 
-{{/* What every process is told. Of two sources of a variable the later wins, and `env` wins over all.
+{{/* The environment of every process. Of two sources of a variable the later wins, and `env` wins over all.
 
-The three backends are in `env`: of a key that is missing in an envFrom nobody is told, and each pod would work on
-files of its own. A pod whose key is missing here does not start, and its events name the key.
+The three backends are in `env`, because Kubernetes ignores a missing key in `envFrom`: each pod would then use its
+own local files. If a key of `env` is missing, the pod does not start, and its events name the key.
 */}}
 {{- define "playhead.envFrom" -}}
 - secretRef: {name: {{ include "playhead.secretName" . | quote }}}
@@ -131,7 +131,7 @@ files of its own. A pod whose key is missing here does not start, and its events
 {{- end }}
 {{- end }}
 
-{{/* Takes (dict "root" $ "from" (dict "CATALOG" name …)): the Secret of each that is not to be left to envFrom. */}}
+{{/* Argument: (dict "root" $ "from" (dict "CATALOG" name …)), the Secret of each backend that `env` must contain. */}}
 {{- define "playhead.env" -}}
 {{- $own := list }}
 {{- range .root.Values.extraEnv }}{{ $own = append $own .name }}{{ end }}
@@ -144,10 +144,10 @@ files of its own. A pod whose key is missing here does not start, and its events
 {{- end }}
 {{- range $name, $value := .root.Values.settings }}
 {{- if hasPrefix "PLAYHEAD_" $name }}
-{{- fail (printf "settings.%s: without PLAYHEAD_, which is put before it" $name) }}
+{{- fail (printf "settings.%s: remove the prefix PLAYHEAD_, which the chart adds" $name) }}
 {{- end }}
 {{- if has $name (list "STORE" "BROKER" "CATALOG" "API_KEYS") }}
-{{- fail (printf "settings.%s: what may hold a password belongs in the Secret that secretName names, as PLAYHEAD_%s" $name $name) }}
+{{- fail (printf "settings.%s: this setting may contain a password. Put it into the Secret of secretName, as PLAYHEAD_%s" $name $name) }}
 {{- end }}
 - {name: PLAYHEAD_{{ $name }}, value: {{ include "playhead.number" $value | quote }}}
 {{- end }}
@@ -156,13 +156,13 @@ files of its own. A pod whose key is missing here does not start, and its events
 {{- end }}
 {{- end }}
 
-{{/* The three from one Secret: what all processes but the job of the tables are told. */}}
+{{/* The environment of all processes except the migration job: the three backends come from one Secret. */}}
 {{- define "playhead.envOfAll" -}}
 {{- $secret := include "playhead.secretName" . }}
 {{- include "playhead.env" (dict "root" . "from" (dict "STORE" $secret "BROKER" $secret "CATALOG" $secret)) }}
 {{- end }}
 
-{{/* A value as text. To Helm numbers are floats, and whole ones from a million on would be 1e+06. */}}
+{{/* A value as text. In Helm numbers are floats, and it prints large whole numbers as 1e+06. */}}
 {{- define "playhead.number" -}}
 {{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ int64 . }}{{ else }}{{ . }}{{ end }}
 {{- end }}
