@@ -1,8 +1,8 @@
-"""How `make docs` makes a site of these pages, without network: Sphinx, MyST and the theme furo.
+"""Configuration of the documentation site that `make docs` builds without network: Sphinx, MyST, furo.
 
-The source folder is the repository, not `docs/`: so README, ARCHITECTURE and the examples are pages too, and
-a relative link means on the site what it means on GitHub. Pages hold no directive for the tree of
-contents, which GitHub would show as code; `_with_contents` gives it to the first page.
+The source folder is the repository, not `docs/`. So README, ARCHITECTURE and the examples are pages too, and
+relative links work on the site as they do on GitHub. GitHub would show a toctree directive as code, so no
+page contains one: `_with_contents` adds it to the first page.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 ROOT: Final = Path(__file__).parent.parent
 
-#: Caption and pages; a pattern takes what no line before it has named.
+#: Captions and their pages. A pattern adds the pages that no earlier entry names.
 CONTENTS: Final = (
     ("Start", ("docs/why", "docs/quickstart", "docs/concepts", "examples/*/README")),
     (
@@ -53,7 +53,7 @@ exclude_patterns = [
 extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
 nitpicky = True
-# Where a block does not say, it is what a program printed.
+# A block without a language shows output of a program.
 highlight_language = "text"
 myst_heading_anchors = 4
 
@@ -65,7 +65,7 @@ html_theme_options = {"navigation_with_keys": True}
 
 
 def _with_contents(app: Any, page: str, source: list[str]) -> None:
-    """Give the first page the tree of contents."""
+    """Add the table of contents to the first page."""
     if page == root_doc:
         for caption, pages in CONTENTS:
             lines = "\n".join(pages)
@@ -73,7 +73,7 @@ def _with_contents(app: Any, page: str, source: list[str]) -> None:
 
 
 def _with_index(app: Any, failed: Exception | None) -> None:
-    """The first page is README.html; servers and people open index.html."""
+    """Copy README.html to index.html, which servers and browsers open."""
     if failed is None and app.builder.name == "html":
         shutil.copyfile(Path(app.outdir) / f"{root_doc}.html", Path(app.outdir) / "index.html")
 

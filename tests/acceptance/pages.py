@@ -1,15 +1,14 @@
-"""The pages of the documentation as something to type: commands, the files they show, what is said back.
+"""Run the pages of the documentation: their commands, their files, and the output that they show.
 
-How a page is written, so that it can be run:
+How to write a page so that it can run:
 
-- A block in `sh`, or without a language, whose lines are commands is typed, in order, into one shell that
-  starts in a copy of the repository's `examples/` and its parent; `# exit code 1` at the end of a line says
-  that it ends with that.
-- A block in another language whose first line is a remark with a file's name (`# steps.py`) is that file.
-- A block in `text` is what the commands before it print, or a part of it, line by line: `…` stands for
-  anything, and an id or a time for any other.
-- `*Not run by the tests: why.*`, a paragraph of its own, stands for all commands from there to the next
-  heading; before the first heading of the second rank it stands for the page.
+- Blocks in `sh`, or without a language, hold commands. They run in order in one shell per page. The shell
+  starts in a folder with a copy of `examples/`. `# exit code 1` at the end of a line gives its exit code.
+- A block in another language whose first line is a comment with a file name (`# steps.py`) becomes that file.
+- The lines of a block in `text` must appear, in order, in the output of the commands before it. `…` matches
+  anything. An id or a time matches any other.
+- A paragraph `*Not run by the tests: reason.*` excludes all commands up to the next heading. Before the first
+  heading of level 2 it excludes the whole page.
 """
 
 from __future__ import annotations
@@ -53,11 +52,11 @@ _SECONDS: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A piece of a page.
+    """One part of a page.
 
     Attributes:
         kind: `commands`, `file` or `output`.
-        name: of the file; empty for others.
+        name: the name of the file; empty for the other kinds.
     """
 
     kind: str
@@ -67,12 +66,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page as something to type.
+    """A page that can run.
 
     Attributes:
         path: relative to the repository.
-        parts: what is typed, written and looked for, in order.
-        left_out: commands that stand under a remark that says why they are not run, with the reason.
+        parts: commands to run, files to write and output to compare, in order.
+        left_out: commands that do not run, each with the reason that the page gives.
     """
 
     path: str
@@ -117,38 +116,38 @@ def _part(language: str, body: str) -> Part | None:
 
 
 def documents() -> list[str]:
-    """All documents; not the objects of a home that somebody who tried an example has made there."""
+    """Return the paths of all documents, except stored objects in a `.playhead` folder of an example."""
     found = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")]
     paths = [p.relative_to(ROOT) for p in found]
     return sorted(str(p) for p in paths if not any(part.startswith(".") for part in p.parts))
 
 
-# -- typing -----------------------------------------------------------------------------------------
+# -- running ----------------------------------------------------------------------------------------
 
 
 def clone(folder: Path) -> Path:
-    """What of the repository the pages work on, in a folder: the examples."""
+    """Copy what the pages need from the repository into a folder: the examples. Return the folder."""
     left_out = shutil.ignore_patterns(".playhead", "__pycache__", "*.bak")
     shutil.copytree(ROOT / "examples", folder / "examples", ignore=left_out)
     return folder
 
 
 def environment(**more: str) -> dict[str, str]:
-    """As a person has it who has installed Playhead and set nothing."""
+    """Return the environment of a user who has installed Playhead and set nothing."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PLAYHEAD_", "OTEL_", "PYTEST_"))}
     return {**inherited, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **more}
 
 
 def type_page(page: Page, folder: Path, without: Mapping[str, str], **settings: str) -> dict[int, str]:
-    """Type a page from top to bottom; fails where a command does, or says something else than is shown.
+    """Run a page from top to bottom. Fail if a command fails, or if its output differs from the page.
 
     Args:
         folder: where the shell starts.
-        without: lines that are left out.
-        settings: variables of the shell.
+        without: lines to skip.
+        settings: environment variables of the shell.
 
     Returns:
-        What was printed, by the number of the part.
+        The output of each part, by its number.
     """
     whole = "".join(part.text for part in page.parts)
     ports = {port: str(free_port()) for port in sorted(set(_ADDRESS.findall(whole)) | {"8080"})}
@@ -172,7 +171,7 @@ def type_page(page: Page, folder: Path, without: Mapping[str, str], **settings: 
     for number, part in enumerate(page.parts):
         if part.kind != "output":
             before = number
-        elif before is not None:  # else it shows what no command before it has printed
+        elif before is not None:  # without a command before it, it is only an illustration
             _compare(page, moved(part.text), pieces[before])
     return pieces
 
@@ -194,7 +193,7 @@ def _script(part: Part, moved: Callable[[str], str], without: Mapping[str, str])
 
 
 def _run(script: str, folder: Path, settings: Mapping[str, str]) -> tuple[int, str]:
-    """Run a script in a session of its own, and end all that it has left running."""
+    """Run a script in a new session. Kill all processes that it leaves running."""
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as sink:
         shell = subprocess.Popen(
             ["bash", "-c", script],
@@ -231,7 +230,7 @@ def _pieces(said: str) -> Iterator[tuple[int, str]]:
 
 
 def _compare(page: Page, shown: str, said: str) -> None:
-    """Every line that is shown was printed, in that order, spaces aside."""
+    """Check that every shown line was printed, in that order; spaces do not matter."""
     lines = iter([" ".join(line.split()) for line in said.splitlines()])
     for line in shown.splitlines():
         if not (wanted := " ".join(line.split())):
@@ -243,7 +242,7 @@ def _compare(page: Page, shown: str, said: str) -> None:
 
 
 def _pattern(line: str) -> str:
-    """A line as a regular expression."""
+    """Return the regular expression of a shown line."""
     loose = re.compile("|".join(f"({pattern})" for pattern in _ANY))
     kinds = list(_ANY.values())
     pieces, at = [], 0

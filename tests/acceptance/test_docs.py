@@ -1,4 +1,4 @@
-"""What the pages tell people to type works, in the order in which they tell it, and says what they show."""
+"""The commands on every page of the documentation work in order, and print what the page shows."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from tests.acceptance.pages import FENCE, ROOT
 
 
 def section(document: str, heading: str) -> str:
-    """One section of a document, from its heading to the next of its rank."""
+    """Return one section of a document, from its heading to the next one of the same level."""
     text = (ROOT / document).read_text(encoding="utf-8")
     return text.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
 
 
 def commands(text: str) -> list[str]:
-    """The lines of its plain code blocks that call `playhead`."""
+    """Return the lines that call `playhead`, from the code blocks without a language."""
     blocks = [body for language, body in FENCE.findall(text) if not language]
     return [line for block in blocks for line in block.splitlines() if line.startswith("playhead ")]
 
 
 class Shell:
-    """A folder in which somebody types."""
+    """Runs commands in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -56,7 +56,7 @@ def copied(example: str, to: Path) -> Shell:
     return Shell(shutil.copytree(ROOT / "examples" / example, to / example, ignore=left_out))
 
 
-#: Pages whose commands are run by other tests, on servers and with checks of their own.
+#: Pages whose commands other tests run, on servers or with further checks.
 BY_OTHERS: Final = {
     "docs/howto/python-client.md": "tests/acceptance/test_python_client_page.py",
     "docs/howto/production.md": "tests/deploy/test_production.py",
@@ -64,7 +64,7 @@ BY_OTHERS: Final = {
     "docs/reference/api.md": "tests/acceptance/test_reference_commands.py",
     "docs/reference/cli.md": "tests/acceptance/test_reference_commands.py",
 }
-#: Lines that a page may begin with and that are done before any test runs, or are too long for one.
+#: Commands that are slow or come before the tests, and the file that runs them instead.
 DONE_ELSEWHERE: Final = {
     "make setup": ".ci/run",
     "make lint": ".ci/run",
@@ -82,24 +82,24 @@ DONE_ELSEWHERE: Final = {
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
-    """Every file below a folder."""
+    """Return every file below a folder, with its content."""
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def changed(before: dict[Path, bytes], folder: Path) -> list[Path]:
-    """The files that are gone, or whose content differs."""
+    """Return the files that are missing, or whose content differs."""
     now = contents(folder)
     return [path for path, data in before.items() if now.get(path) != data]
 
 
 def typed() -> list[str]:
-    """The pages that are typed from top to bottom."""
+    """Return the pages whose commands run from top to bottom."""
     return [path for path in pages.documents() if path not in BY_OTHERS and pages.read(path).commands]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", typed())
-def test_what_a_page_tells_people_to_type_works_and_says_what_is_shown(path, tmp_path):
+def test_the_commands_of_a_page_work_print_what_it_shows_and_change_no_tracked_file(path, tmp_path):
     page = pages.read(path)
     folder = pages.clone(tmp_path)
     tracked = contents(folder)
@@ -107,14 +107,14 @@ def test_what_a_page_tells_people_to_type_works_and_says_what_is_shown(path, tmp
     assert changed(tracked, folder) == [], f"{path} changes tracked files: copy them to scratch/ first"
 
 
-def test_what_pages_leave_to_others_is_named_there():
+def test_the_tests_that_run_the_other_pages_exist():
     for page, test in BY_OTHERS.items():
         assert pages.read(page).commands
         assert Path(page).name in (ROOT / test).read_text(encoding="utf-8")
     assert all((ROOT / by).exists() for by in DONE_ELSEWHERE.values())
 
 
-def test_a_page_that_shows_what_is_not_said_or_tells_what_fails_is_found(tmp_path):
+def test_a_failing_command_or_a_wrong_output_on_a_page_is_found(tmp_path):
     def wrong(*parts: tuple[str, str]) -> str:
         page = pages.Page("page.md", tuple(pages.Part(kind, text) for kind, text in parts), ())
         with pytest.raises(AssertionError) as caught:
@@ -137,7 +137,7 @@ def test_a_page_that_shows_what_is_not_said_or_tells_what_fails_is_found(tmp_pat
 
 
 @pytest.mark.parametrize("document", pages.documents())
-def test_the_files_and_fragments_that_a_page_shows_can_be_read(document):
+def test_the_code_blocks_of_a_page_can_be_parsed(document):
     for language, body in FENCE.findall((ROOT / document).read_text(encoding="utf-8")):
         if language == "python":
             compile(body, document, "exec")
@@ -160,9 +160,9 @@ def test_the_config_in_the_readme_is_valid(tmp_path):
 
 
 @pytest.mark.parametrize("document", pages.documents())
-def test_links_between_documents_lead_somewhere(document):
+def test_links_between_documents_point_at_files(document):
     file = ROOT / document
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", file.read_text(encoding="utf-8"))
     local = [link for link in links if "://" not in link]
-    # A folder is a page on GitHub and none of the deployment.
+    # A link to a folder works on GitHub, but not on the site.
     assert [link for link in local if not (file.parent / link).is_file()] == []

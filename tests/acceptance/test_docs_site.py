@@ -1,4 +1,4 @@
-"""The site of the docs is built without a warning, and asks no other machine for anything."""
+"""The documentation site builds without warnings, and loads nothing from other machines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 
 class _Read(HTMLParser):
-    """What a page of HTML fetches by itself, what it links to, and the places in it."""
+    """Collects what a page of HTML loads, what it links to, and its anchors."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = subprocess.run(
         [sphinx, "-q", "-W", "--keep-going", "-c", "docs", "-d", folder / "doctrees", ".", folder / "html"],
         cwd=ROOT,
-        # A proxy that nothing listens on: whoever asks the network while this is built, fails.
+        # No process listens on this proxy, so a build step that uses the network fails.
         env={**os.environ, **dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")},
         capture_output=True,
         text=True,
@@ -63,7 +63,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "html"
 
 
-def test_every_document_is_a_page_that_the_contents_list(site):
+def test_every_document_is_a_page_in_the_table_of_contents(site):
     contents = read(site / "index.html").links
     for document in documents():
         page = document.removesuffix("md") + "html"
@@ -71,7 +71,7 @@ def test_every_document_is_a_page_that_the_contents_list(site):
         assert document == "README.md" or page in contents, document
 
 
-def test_no_page_fetches_anything_from_elsewhere(site):
+def test_no_page_loads_anything_from_another_host(site):
     pages = sorted(site.rglob("*.html"))
     assert len(pages) > 20
     elsewhere = {
@@ -88,7 +88,7 @@ def test_no_page_fetches_anything_from_elsewhere(site):
         )
 
 
-def test_every_link_within_the_site_leads_to_a_place(site):
+def test_every_link_within_the_site_points_at_an_anchor(site):
     places = {page: read(page) for page in site.rglob("*.html")}
     for page, found in places.items():
         for link in found.links:
