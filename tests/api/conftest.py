@@ -1,4 +1,4 @@
-"""A whole Playhead in memory behind its HTTP API, with a worker that runs when it is told to."""
+"""A complete Playhead in memory behind its HTTP API, with a worker that runs on demand."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def new_app(
 
 @cache
 def _app() -> FastAPI:
-    """One app for all tests: it keeps nothing but its services, and takes long to put together."""
+    """One app for all tests: its only state is its services, and it takes long to build."""
     return new_app()
 
 
@@ -108,7 +108,7 @@ def client(app: FastAPI) -> httpx.AsyncClient:
 
 
 class Outage:
-    """What stands before a backend and can be told that it is away, or not to answer until `gate` is set."""
+    """A wrapper of a backend that is unavailable on demand, or does not answer until `gate` is set."""
 
     def __init__(self) -> None:
         self.error: PlayheadError | None = None
@@ -117,7 +117,7 @@ class Outage:
 
     async def __call__(self) -> None:
         self.asked += 1
-        await asyncio.sleep(0)  # a real backend gives way, too
+        await asyncio.sleep(0)  # a real backend yields to the event loop, too
         if self.gate:
             await self.gate.wait()
         if self.error:
@@ -125,7 +125,7 @@ class Outage:
 
 
 class FickleMemoryBroker(MemoryBroker):
-    """A broker that can fail at publishing alone, as one does that goes away in the middle."""
+    """A broker whose `publish` fails on demand, as if it became unavailable in the middle."""
 
     def __init__(self, publish_outage: Outage, pause: Outage) -> None:
         super().__init__(pause=pause)
@@ -137,7 +137,7 @@ class FickleMemoryBroker(MemoryBroker):
 
 
 class Looking:
-    """Shows how things stand, and counts in `looks` how often it has, or could not."""
+    """Counts the looks at executions and replays in `looks`, failed ones included."""
 
     def __init__(self, browse: BrowseService) -> None:
         self._browse = browse
@@ -157,18 +157,18 @@ class Looking:
 
 
 class Playhead:
-    """The parts, and the words that the tests are written in."""
+    """The components, and the steps that the tests consist of."""
 
     config_source = WORDS
     max_body = MAX_BODY
     max_upload = MAX_UPLOAD
 
     def own_app(self) -> FastAPI:
-        """An app that a test may change."""
+        """A new app that a test may change."""
         return new_app(self.services)
 
     def big_app(self) -> FastAPI:
-        """An app that takes uploads of 100 MB."""
+        """An app that accepts uploads of 100 MB."""
         return new_app(self.services, max_upload=100_000_000)
 
     def __init__(self, data_dir: str) -> None:
@@ -224,11 +224,11 @@ class Playhead:
         self._spawn(work)
 
     async def driven(self) -> None:
-        """Return when all that was begun is published."""
+        """Return when all started jobs have been published."""
         await asyncio.gather(*self._tasks)
 
     async def work(self) -> None:
-        """Publish what waits for it and work everything that can be worked."""
+        """Publish pending messages and process all that can be processed."""
         await self.driven()
         for call in await self.catalog.orphans(OWNER, limit=1000):
             await self.broker.publish([call])
@@ -243,14 +243,14 @@ class Playhead:
         await self.beat()
 
     async def restart(self) -> None:
-        """End the streams that are open, as a server that stops does; another one answers from now on."""
+        """End the open streams, as a server does that shuts down; a new one answers from now on."""
         self.services.watch.stop()
         watch = WatchService(self._looking, self.catalog, every=0.01)
         self.services = replace(self.services, watch=watch)
         self.app.state.services = self.services
 
     async def beat(self) -> None:
-        """Say that the process is alive, and what it has counted."""
+        """Send a heartbeat of the process, with its counters."""
         await self.catalog.heartbeat(Process(OWNER, "serve", "here", 1), (), self._counters.numbers())
 
     async def close(self) -> None:
@@ -259,14 +259,14 @@ class Playhead:
         await self.http.aclose()
 
     async def looked(self) -> None:
-        """Return when those who watch have looked twice more: the second look began after this was called."""
+        """Return after two more looks of the watchers: the second one began after this call."""
         wanted = self._looking.looks + 2
         async with asyncio.timeout(30):
             while self._looking.looks < wanted:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
 
     async def put(self, key: str, data: bytes = b"data") -> None:
-        """Put an object there as another program would."""
+        """Store an object as another program would."""
         await self.store.write([[Blob(key, data)]])
 
     async def get(self, path: str, wanted: int = 200, /, **query: Any) -> Any:
@@ -282,7 +282,7 @@ class Playhead:
         return answer.json()
 
     async def items(self, path: str, /, **query: Any) -> list[dict[str, Any]]:
-        """All items of a list, page by page."""
+        """Return all items of a list, page by page."""
         found: list[dict[str, Any]] = []
         cursor = None
         while True:
@@ -302,7 +302,7 @@ class Playhead:
     async def run(
         self, files: Mapping[str, bytes], *, tags: tuple[str, ...] = (), config: str = "words"
     ) -> str:
-        """Run files to the end; returns the execution's id."""
+        """Run files to completion and return the execution's id."""
         answer = await self.http.post(
             f"/api/v1/configs/{config}/run",
             files=[("files", (name, data)) for name, data in files.items()],

@@ -1,4 +1,4 @@
-"""Bodies that are too large, not JSON, not text, or not what they say they are."""
+"""Bodies that are too large, not JSON, not text, or of another type than declared."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _raw(**values: str) -> str:
     ["NaN", "Infinity", "-Infinity", "1e999", '"\\ud800"', '{"a": ["\\udfff"]}', "[1,]", "1" * 5000, "nul"],
 )
 @pytest.mark.parametrize("path", ["replay", "configs/words/run"])
-async def test_what_json_does_not_have_is_422(playhead: Playhead, value: str, path: str):
+async def test_values_that_json_does_not_have_are_422(playhead: Playhead, value: str, path: str):
     raw = _raw(from_path=value) if path == "replay" else f'{{"payload": {value}}}'
     status, body = await _post(playhead, raw, path)
     assert status == 422
@@ -43,14 +43,14 @@ async def test_what_json_does_not_have_is_422(playhead: Playhead, value: str, pa
 @pytest.mark.parametrize(
     "path", ["replay", "configs", "configs/validate", "configs/words/run", "dead-letters/resend"]
 )
-async def test_what_is_not_utf8_or_too_deep_is_400(playhead: Playhead, path: str):
+async def test_json_that_is_not_utf8_or_nested_too_deeply_is_400(playhead: Playhead, path: str):
     for raw in (b'{"a": "\xff"}', '{"a": "é"}'.encode("utf-16"), b"[" * 5000 + b"]" * 5000, b'{"a":' * 300):
         status, body = await _post(playhead, raw, path)
         expected = (422, None) if raw == b'{"a":' * 300 else (400, "invalid_body")
         assert (status, body.get("error_code")) == expected
 
 
-async def test_a_payload_of_200_levels_is_taken(playhead: Playhead):
+async def test_a_payload_of_200_levels_is_accepted(playhead: Playhead):
     deep = "[" * 190 + "]" * 190
     status, _ = await _post(playhead, f'{{"payload": {deep}}}', "configs/words/run")
     assert status == 202
@@ -62,7 +62,7 @@ async def test_an_empty_body_is_422(playhead: Playhead):
     assert (await _post(playhead, b"null"))[0] == 422
 
 
-async def test_a_wrong_value_is_echoed_even_if_it_is_odd(playhead: Playhead):
+async def test_any_invalid_value_is_echoed(playhead: Playhead):
     status, body = await _post(playhead, _raw(from_path='{"a": "\\u0000é\\u2028"}'))
     assert (status, body["detail"][0]["input"]) == (422, {"a": "\0é\u2028"})
 
@@ -70,8 +70,8 @@ async def test_a_wrong_value_is_echoed_even_if_it_is_odd(playhead: Playhead):
 @pytest.mark.parametrize(
     "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", None]
 )
-async def test_json_that_does_not_say_so_is_415(playhead: Playhead, kind: str | None):
-    """A page of another site can send such bodies without asking."""
+async def test_json_without_a_json_content_type_is_415(playhead: Playhead, kind: str | None):
+    """A page of another site can send such bodies without a preflight request."""
     headers = {"Content-Type": kind} if kind else {}
     status, body = await _post(playhead, _raw(), headers=headers)
     assert (status, body["error_code"]) == (415, "unsupported_media_type")
@@ -80,7 +80,7 @@ async def test_json_that_does_not_say_so_is_415(playhead: Playhead, kind: str | 
 @pytest.mark.parametrize(
     "kind", ["application/json; charset=utf-8", "APPLICATION/JSON", "application/merge+json"]
 )
-async def test_json_by_its_other_names_is_read(playhead: Playhead, kind: str):
+async def test_json_content_types_with_a_suffix_or_parameters_are_accepted(playhead: Playhead, kind: str):
     assert (await _post(playhead, _raw(), headers={"Content-Type": kind}))[0] == 404
 
 
@@ -102,13 +102,13 @@ async def test_a_body_over_the_limit_that_hides_its_length_is_413(playhead: Play
     assert (status, body["error_code"]) == (413, "body_too_large")
 
 
-async def test_a_body_of_the_limit_is_taken(playhead: Playhead):
+async def test_a_body_of_exactly_the_limit_is_accepted(playhead: Playhead):
     padding = playhead.max_body - len(_raw(from_path='""'))
     assert (await _post(playhead, _raw(from_path=json.dumps("a" * padding))))[0] == 400
 
 
 @pytest.mark.parametrize("hidden", [False, True])
-async def test_an_upload_has_a_limit_of_its_own(playhead: Playhead, hidden: bool):
+async def test_uploads_have_their_own_limit(playhead: Playhead, hidden: bool):
     def form(size: int) -> bytes:
         head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
         return head + b"a" * size + b"\r\n--b--\r\n"
@@ -125,7 +125,7 @@ async def test_an_upload_has_a_limit_of_its_own(playhead: Playhead, hidden: bool
     assert (seen[1][0], seen[1][1]["error_code"]) == (413, "body_too_large")
 
 
-async def test_a_form_that_can_not_be_read_is_400(playhead: Playhead):
+async def test_a_form_that_cannot_be_parsed_is_400(playhead: Playhead):
     for kind in ("multipart/form-data", "multipart/form-data; boundary=b"):
         status, body = await _post(playhead, b"no form", "configs/words/run", {"Content-Type": kind})
         assert (status, body["error_code"]) == (400, "invalid_body")

@@ -1,4 +1,4 @@
-"""Who may ask: by which names, and from which pages. Programs, which send no more than `Host`, always may."""
+"""Which host names and which web pages may send requests. Programs, which send only `Host`, always may."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Sent = list[tuple[str, str]]
 async def _ask(
     playhead: Playhead, hosts: Hosts, sent: Sent, method: str = "GET", path: str = "/healthz"
 ) -> httpx.Response:
-    """The answer to a request that has these headers and no others."""
+    """Return the answer to a request that has exactly these headers."""
     app = _app(hosts)
     app.state.services = playhead.services
     async with client(app) as http:
@@ -79,13 +79,13 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("host", OWN)
-async def test_on_loopback_the_names_of_loopback_are_answered(playhead: Playhead, host: str):
+async def test_on_loopback_the_names_of_loopback_are_accepted(playhead: Playhead, host: str):
     for path in ("/healthz", "/api/v1/executions", "/docs", "/openapi.json"):
         assert (await _ask(playhead, LOOPBACK, [("Host", host)], path=path)).status_code == 200
 
 
 @pytest.mark.parametrize("host", OTHERS)
-async def test_on_loopback_any_other_name_is_403_wherever_it_asks(playhead: Playhead, host: str):
+async def test_on_loopback_any_other_name_is_403_on_every_path(playhead: Playhead, host: str):
     for path in ("/healthz", "/readyz", "/metrics", "/api/v1/executions", "/docs", "/nowhere"):
         answer = await _ask(playhead, LOOPBACK, [("Host", host)], path=path)
         assert (answer.status_code, answer.json()["error_code"]) == (403, "host_not_allowed")
@@ -94,12 +94,12 @@ async def test_on_loopback_any_other_name_is_403_wherever_it_asks(playhead: Play
 
 
 @pytest.mark.parametrize("sent", [[], [("Host", "localhost"), ("Host", "localhost")]], ids=["none", "two"])
-async def test_a_request_says_one_host(playhead: Playhead, sent: Sent):
+async def test_a_request_must_have_exactly_one_host(playhead: Playhead, sent: Sent):
     answer = await _ask(playhead, LOOPBACK, sent)
     assert (answer.status_code, answer.json()["error_code"]) == (403, "host_not_allowed")
 
 
-async def test_the_refusal_names_the_host_that_would_have_to_be_allowed(playhead: Playhead):
+async def test_the_error_names_the_host_to_allow(playhead: Playhead):
     answer = await _ask(playhead, LOOPBACK, [("Host", "Proxy.Example:8443")])
     assert "PLAYHEAD_ALLOWED_HOSTS=proxy.example;" in answer.json()["detail"]
     answer = await _ask(playhead, LOOPBACK, [("Host", "x" * 5000)])
@@ -114,31 +114,33 @@ async def test_the_refusal_names_the_host_that_would_have_to_be_allowed(playhead
         *(("localhost", 403), ("127.0.0.1", 403), ("sub.playhead.example.com", 403), ("10.1.2.3:8080", 403)),
     ],
 )
-async def test_elsewhere_the_named_hosts_alone_are_answered(playhead: Playhead, host: str, status: int):
+async def test_beyond_loopback_only_the_allowed_hosts_are_accepted(
+    playhead: Playhead, host: str, status: int
+):
     answer = await _ask(playhead, NAMED, [("Host", host)], path="/api/v1/executions")
     assert answer.status_code == status
 
 
-def test_a_host_that_was_named_with_a_port_may_leave_out_that_of_its_scheme():
+def test_a_host_allowed_with_the_default_port_may_omit_it():
     hosts = Hosts(loopback=False, named=frozenset({"one.example:443"}))
     assert hosts.allow("one.example", "/", "https")
     assert hosts.allow("one.example:443", "/", "http")
     assert not hosts.allow("one.example", "/", "http")
 
 
-async def test_elsewhere_without_names_any_host_is_answered(playhead: Playhead):
+async def test_beyond_loopback_any_host_is_accepted_if_none_is_configured(playhead: Playhead):
     for sent in ([("Host", "evil.example")], [("Host", "10.1.2.3:8080")], [("Host", "?")], []):
         assert (await _ask(playhead, ANYWHERE, sent, path="/api/v1/executions")).status_code == 200
 
 
-async def test_probes_ask_by_the_address_of_a_pod_whatever_names_are_allowed(playhead: Playhead):
+async def test_probes_may_use_the_address_of_a_pod_for_any_allowed_hosts(playhead: Playhead):
     for path in ("/healthz", "/readyz"):
         for sent in ([("Host", "10.1.2.3:8080")], [("Host", "[fd00::7]:8080")], [("Host", "127.0.0.1")], []):
             assert (await _ask(playhead, NAMED, sent, path=path)).status_code == 200
         assert (await _ask(playhead, NAMED, [("Host", "evil.example")], path=path)).status_code == 403
 
 
-async def test_on_loopback_further_names_may_be_allowed(playhead: Playhead):
+async def test_on_loopback_additional_names_may_be_allowed(playhead: Playhead):
     hosts = Hosts(loopback=True, named=frozenset({"proxy.example"}))
     for host, status in (("proxy.example", 200), ("localhost", 200), ("evil.example", 403)):
         assert (await _ask(playhead, hosts, [("Host", host)])).status_code == status
@@ -195,7 +197,9 @@ async def test_no_page_of_another_site_changes_anything(playhead: Playhead, meth
 
 
 @pytest.mark.parametrize(("method", "path"), WRITES)
-async def test_programs_and_pages_of_the_server_itself_pass(playhead: Playhead, method: str, path: str):
+async def test_programs_and_pages_of_the_server_itself_are_accepted(
+    playhead: Playhead, method: str, path: str
+):
     host = ("Host", "localhost:8080")
     for headers in (
         [],
@@ -206,7 +210,7 @@ async def test_programs_and_pages_of_the_server_itself_pass(playhead: Playhead, 
         assert (await _ask(playhead, LOOPBACK, [host, *headers], method, path)).status_code != 403
 
 
-async def test_the_origin_of_a_host_without_a_port_is_that_of_its_scheme(playhead: Playhead):
+async def test_an_origin_with_the_default_port_equals_a_host_without_a_port(playhead: Playhead):
     path = "/api/v1/configs/words/deactivate"
     for origin, status in (
         ("http://localhost", 200),
@@ -217,8 +221,8 @@ async def test_the_origin_of_a_host_without_a_port_is_that_of_its_scheme(playhea
         assert answer.status_code == status
 
 
-async def test_the_page_under_a_name_that_the_operator_gave_is_the_servers_own(playhead: Playhead):
-    """A proxy that ends TLS may say http and a Host of its own."""
+async def test_a_page_under_an_allowed_host_is_same_origin(playhead: Playhead):
+    """A proxy that terminates TLS may send http and its own Host."""
     hosts = Hosts(loopback=True, named=frozenset({"playhead.example.com"}))
     path = "/api/v1/configs/words/deactivate"
     for host in ("playhead.example.com", "127.0.0.1:8080"):
@@ -227,7 +231,7 @@ async def test_the_page_under_a_name_that_the_operator_gave_is_the_servers_own(p
             assert answer.status_code == status
 
 
-async def test_reading_is_not_refused_and_given_to_no_page_of_another_site(playhead: Playhead):
+async def test_reads_from_another_site_are_answered_without_cors_headers(playhead: Playhead):
     sent = [("Host", "localhost"), ("Origin", "https://evil.example"), ("Sec-Fetch-Site", "cross-site")]
     for path in ("/api/v1/executions", "/nowhere", "/openapi.json"):
         answer = await _ask(playhead, LOOPBACK, sent, path=path)
@@ -236,7 +240,7 @@ async def test_reading_is_not_refused_and_given_to_no_page_of_another_site(playh
         assert not [name for name in answer.headers if name.startswith("access-control-")]
 
 
-async def test_a_preflight_is_told_nothing(playhead: Playhead):
+async def test_a_preflight_gets_no_cors_headers(playhead: Playhead):
     sent = [
         ("Host", "localhost"),
         ("Origin", "https://evil.example"),
@@ -250,8 +254,8 @@ async def test_a_preflight_is_told_nothing(playhead: Playhead):
 @pytest.mark.parametrize(
     "kind", ["text/plain", "application/x-www-form-urlencoded", "text/plain; application/json"]
 )
-async def test_what_a_form_can_send_without_asking_is_read_by_no_body(playhead: Playhead, kind: str):
-    """Even where a browser is too old to say whose page it is; a form's files are a run, as of a program."""
+async def test_bodies_that_a_form_can_send_without_a_preflight_are_refused(playhead: Playhead, kind: str):
+    """Old browsers do not send `Sec-Fetch-Site`. Files in a form do start a run, as from a program."""
     for path in ("replay", "configs", "configs/validate", "configs/words/run", "dead-letters/resend"):
         answer = await playhead.http.post(f"/api/v1/{path}", content=b"{}=", headers={"Content-Type": kind})
         assert (answer.status_code, answer.json()["error_code"]) == (415, "unsupported_media_type")
@@ -267,14 +271,16 @@ async def test_what_a_form_can_send_without_asking_is_read_by_no_body(playhead: 
         *(("DELETE", "/healthz"), ("POST", "/api/v1/replay"), ("GET", "/docs/assets/swagger-ui.css")),
     ],
 )
-async def test_every_answer_says_that_it_is_no_more_than_it_says(playhead: Playhead, method: str, path: str):
+async def test_every_answer_has_the_headers_that_restrict_browsers(
+    playhead: Playhead, method: str, path: str
+):
     answer = await _ask(playhead, LOOPBACK, [("Host", "localhost")], method, path)
     for name, value in GUARDS:
         if path != "/docs" or name != "Content-Security-Policy":
             assert answer.headers.get_list(name) == [value]
 
 
-async def test_the_docs_page_runs_its_own_scripts_and_no_others(playhead: Playhead):
+async def test_the_docs_page_runs_only_its_own_scripts(playhead: Playhead):
     answer = await _ask(playhead, LOOPBACK, [("Host", "localhost")], path="/docs")
     policy = dict(part.split(" ", 1) for part in answer.headers["Content-Security-Policy"].split("; "))
     [script] = re.findall(r"<script>(.*?)</script>", answer.text, re.DOTALL)

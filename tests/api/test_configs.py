@@ -27,7 +27,7 @@ async def _send(playhead: Playhead, source: str, path: str = "configs") -> httpx
     )
 
 
-async def test_a_new_config_is_201_and_shows_what_it_holds(playhead: Playhead):
+async def test_a_new_config_is_201_and_shows_its_content(playhead: Playhead):
     answer = await _send(playhead, OTHER)
     shown = answer.json()
     assert answer.status_code == 201
@@ -46,7 +46,7 @@ async def test_a_new_config_is_201_and_shows_what_it_holds(playhead: Playhead):
     }
 
 
-async def test_the_same_again_is_200_and_another_is_a_new_version(playhead: Playhead):
+async def test_the_same_config_again_is_200_and_a_changed_one_is_a_new_version(playhead: Playhead):
     first = await _send(playhead, OTHER)
     again = await _send(playhead, OTHER)
     changed = await _send(playhead, OTHER.replace("done", "finished"))
@@ -57,12 +57,12 @@ async def test_the_same_again_is_200_and_another_is_a_new_version(playhead: Play
 
 
 @pytest.mark.parametrize("kind", ["application/yaml", "application/x-yaml; charset=utf-8", "text/yaml"])
-async def test_yaml_may_come_raw(playhead: Playhead, kind: str):
+async def test_yaml_may_be_the_raw_body(playhead: Playhead, kind: str):
     answer = await playhead.http.post("/api/v1/configs", content=OTHER, headers={"Content-Type": kind})
     assert answer.status_code == 201
 
 
-async def test_yaml_may_come_in_json(playhead: Playhead):
+async def test_yaml_may_be_a_field_of_a_json_body(playhead: Playhead):
     assert (await playhead.post("configs", {"source": OTHER}, 201))["source"] == OTHER
     assert (await playhead.post("configs/validate", {"source": OTHER}))["valid"] is True
 
@@ -73,7 +73,7 @@ async def test_json_of_another_shape_is_422(playhead: Playhead, path: str, body:
     await playhead.post(path, body, 422)
 
 
-async def test_a_config_with_faults_is_400_and_lists_them(playhead: Playhead):
+async def test_a_config_with_faults_is_400_and_lists_all_of_them(playhead: Playhead):
     answer = await _send(playhead, OTHER.replace("entry: one", "entry: two"))
     body = answer.json()
     assert (answer.status_code, body["error_code"]) == (400, "config_invalid")
@@ -84,7 +84,7 @@ async def test_a_config_with_faults_is_400_and_lists_them(playhead: Playhead):
     await playhead.get("configs/other", 404)
 
 
-async def test_validating_finds_the_same_and_stores_nothing(playhead: Playhead):
+async def test_validating_finds_the_same_faults_and_stores_nothing(playhead: Playhead):
     bad = OTHER.replace("entry: one", "entry: two")
     refused = (await _send(playhead, bad)).json()["diagnostics"]
     answer = await _send(playhead, bad, "configs/validate")
@@ -105,13 +105,13 @@ async def test_a_queue_of_another_active_config_is_a_fault(playhead: Playhead):
     assert (await playhead.post("configs/words/activate", status=409))["error_code"] == "queue_taken"
 
 
-async def test_a_queue_that_is_taken_is_told_together_with_the_other_faults(playhead: Playhead):
+async def test_a_queue_in_use_is_reported_together_with_the_other_faults(playhead: Playhead):
     source = OTHER.replace("one:\n", "one:\n    inbound: {queue: words.split}\n", 1)
     answer = await _send(playhead, source.replace("entry: one", "entry: two"))
     assert {f["code"] for f in answer.json()["diagnostics"]} == {"E301", "E307"}
 
 
-async def test_a_version_that_drops_a_route_warns_whenever_it_is_shown(playhead: Playhead):
+async def test_a_version_that_drops_a_route_has_a_warning_in_every_answer(playhead: Playhead):
     await _send(playhead, OTHER)
     answer = await _send(playhead, OTHER.replace("entry: one", "entry: uno").replace("  one:", "  uno:"))
     assert answer.status_code == 201
@@ -141,11 +141,11 @@ async def test_deactivating_and_activating_are_idempotent(playhead: Playhead):
 
 
 @pytest.mark.parametrize("version", ["0", "-1", "x", str(2**40)])
-async def test_a_version_that_can_not_be_is_422(playhead: Playhead, version: str):
+async def test_an_invalid_version_number_is_422(playhead: Playhead, version: str):
     await playhead.get(f"configs/words/versions/{version}", 422)
 
 
-async def test_a_source_that_is_no_text_is_answered(playhead: Playhead):
+async def test_a_source_that_is_not_text_is_an_error(playhead: Playhead):
     for raw in (b"\xff\xfe", b'"\\ud800": 1', b"", b"\x00"):
         answer = await playhead.http.post(
             "/api/v1/configs/validate", content=raw, headers={"Content-Type": "application/yaml"}

@@ -1,4 +1,4 @@
-"""The served description of `POST /api/v1/replay` says what the contract says."""
+"""The served OpenAPI description of `POST /api/v1/replay` equals the contract."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def _served(playhead: Playhead) -> dict[str, Any]:
 
 
 def _differences(wanted: Any, served: Any, at: str) -> Iterator[str]:
-    """Where `served` does not contain `wanted`: keys may be added, values may not differ."""
+    """Yield the paths at which `served` lacks or changes a value of `wanted`; it may have more keys."""
     if isinstance(wanted, dict) and isinstance(served, dict):
         for key, value in wanted.items():
             if key in served:
@@ -50,7 +50,7 @@ async def test_the_served_schemas_contain_the_contract_field_for_field(playhead:
 
 
 @pytest.mark.parametrize("name", ["DetachedReplayRequest", "DetachedReplayResponse", "ErrorResponse"])
-async def test_our_schemas_add_no_field_and_forbid_none(playhead: Playhead, name: str):
+async def test_the_schemas_add_no_field_and_allow_unknown_fields(playhead: Playhead, name: str):
     served = (await _served(playhead))["components"]["schemas"][name]
     assert set(served["properties"]) == set(SCHEMAS[name]["properties"])
     assert "additionalProperties" not in served
@@ -59,7 +59,7 @@ async def test_our_schemas_add_no_field_and_forbid_none(playhead: Playhead, name
 @pytest.mark.parametrize(
     ("schema", "field"), [(s, f) for s in SCHEMAS for f in SCHEMAS[s]["properties"] if s != "ValidationError"]
 )
-async def test_no_field_gets_a_constraint_or_default_that_the_contract_has_not(
+async def test_no_field_has_a_constraint_or_default_beyond_the_contract(
     playhead: Playhead, schema: str, field: str
 ):
     served = (await _served(playhead))["components"]["schemas"][schema]["properties"][field]
@@ -74,7 +74,7 @@ async def test_every_operation_describes_its_errors(playhead: Playhead):
             assert operation.get("description"), f"{method} {path}"
 
 
-async def test_every_operation_has_a_short_id_of_its_own_that_a_client_can_bear(playhead: Playhead):
+async def test_every_operation_has_a_short_unique_id_that_is_valid_in_clients(playhead: Playhead):
     ids = [
         operation["operationId"]
         for operations in (await _served(playhead))["paths"].values()
@@ -86,7 +86,7 @@ async def test_every_operation_has_a_short_id_of_its_own_that_a_client_can_bear(
     assert {"list_executions", "run_config", "create_config", "get_lineage_chain"} <= set(ids)
 
 
-async def test_every_body_and_every_answer_in_json_is_a_schema_with_a_name(playhead: Playhead):
+async def test_every_json_body_and_answer_is_a_named_schema(playhead: Playhead):
     described = await _served(playhead)
     for path, operations in described["paths"].items():
         for method, operation in operations.items():
@@ -100,7 +100,7 @@ async def test_every_body_and_every_answer_in_json_is_a_schema_with_a_name(playh
     assert {"ExecutionPage", "RunForm", "RunPayload", "ConfigSource"} <= set(titles)
 
 
-async def test_every_schema_and_every_field_of_ours_says_what_it_is(playhead: Playhead):
+async def test_every_schema_and_field_of_playhead_has_a_description(playhead: Playhead):
     schemas = (await _served(playhead))["components"]["schemas"]
     frameworks = {"HTTPValidationError", "ValidationError"}
     silent = [name for name in schemas.keys() - frameworks if not schemas[name].get("description")]
@@ -113,10 +113,10 @@ async def test_every_schema_and_every_field_of_ours_says_what_it_is(playhead: Pl
     assert sorted(silent) == []
 
 
-async def test_a_field_of_a_dataclass_says_what_its_docstring_says_of_it(playhead: Playhead):
+async def test_a_field_of_a_dataclass_has_the_description_from_its_docstring(playhead: Playhead):
     schemas = (await _served(playhead))["components"]["schemas"]
     assert [name for name, schema in schemas.items() if "Attributes:" in schema.get("description", "")] == []
-    for name in ("Replay", "ReplayProgress"):  # handed down, too; two fields on one line; None is null
+    for name in ("Replay", "ReplayProgress"):  # inherited, too; two fields on one line; None is null
         fields = schemas[name]["properties"]
         assert fields["from_stage"]["description"] == fields["to_route"]["description"] == "As asked for."
         assert fields["from_path"]["description"] == "As asked for; null: the whole stage."
@@ -127,7 +127,7 @@ async def test_a_field_of_a_dataclass_says_what_its_docstring_says_of_it(playhea
     assert schemas["ExecutionPage"]["description"] == "A piece of a list."
 
 
-async def test_every_field_that_is_a_time_says_so(playhead: Playhead):
+async def test_every_time_field_has_the_format_date_time(playhead: Playhead):
     schemas = (await _served(playhead))["components"]["schemas"]
     fields = [f for schema in schemas.values() for f in schema.get("properties", {}).items()]
     told = [(name, field) for name, field in fields if "RFC 3339" in field.get("description", "")]
@@ -135,7 +135,7 @@ async def test_every_field_that_is_a_time_says_so(playhead: Playhead):
     assert [name for name, field in told if '"format": "date-time"' not in json.dumps(field)] == []
 
 
-async def test_every_reference_of_the_description_leads_somewhere(playhead: Playhead):
+async def test_every_reference_in_the_description_resolves(playhead: Playhead):
     described = await _served(playhead)
     text = json.dumps(described)
     names = set(re.findall(r'"#/components/schemas/([^"]+)"', text))

@@ -1,4 +1,4 @@
-"""Dead letters over HTTP: listed, shown, sent again."""
+"""Dead letters over HTTP: listed, shown, resent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def execution(playhead: Playhead) -> str:
     return await playhead.run({"a": b"bad", "b": b"bad", "c": b"good"})
 
 
-async def test_a_dead_letter_tells_what_failed_and_where(playhead: Playhead, execution: str):
+async def test_a_dead_letter_shows_what_failed_and_where(playhead: Playhead, execution: str):
     letters = await playhead.items("dead-letters", limit=1)
     assert [letter["input_key"][-1] for letter in letters] == ["b", "a"]
     letter = letters[1]
@@ -50,7 +50,7 @@ async def test_dead_letters_are_filtered(playhead: Playhead, execution: str):
     assert await playhead.items("dead-letters", route="other/upper") == []
 
 
-async def test_sending_one_again_starts_its_execution_again(playhead: Playhead, execution: str):
+async def test_resending_one_reopens_its_execution(playhead: Playhead, execution: str):
     [letter, _] = await playhead.items("dead-letters")
     path = f"dead-letters/{letter['correlation_id']}"
     assert await playhead.post(f"{path}/resend", status=202) == {"resent": 1}
@@ -62,7 +62,7 @@ async def test_sending_one_again_starts_its_execution_again(playhead: Playhead, 
     assert (await playhead.get(path))["attempts"] == 2
 
 
-async def test_many_are_sent_again_by_id_execution_or_route(playhead: Playhead, execution: str):
+async def test_many_are_resent_by_id_execution_or_route(playhead: Playhead, execution: str):
     ids = [letter["correlation_id"] for letter in await playhead.items("dead-letters")]
     for body, number in (
         ({"correlation_ids": [ids[0], ids[0], str(uuid7())]}, 1),
@@ -77,16 +77,16 @@ async def test_many_are_sent_again_by_id_execution_or_route(playhead: Playhead, 
 @pytest.mark.parametrize(
     "body", [{"ids": []}, {"correlation_ids": ["x"]}, {"execution_id": "latest"}, {"route": ""}, [], None]
 )
-async def test_a_selection_of_another_shape_is_422(playhead: Playhead, body: Any):
+async def test_an_invalid_selection_is_422(playhead: Playhead, body: Any):
     await playhead.post("dead-letters/resend", body, 422)
 
 
 @pytest.mark.parametrize("ids", [[], ["THOSE"]])
 @pytest.mark.parametrize("more", [{}, {"execution_id": "RUN"}, {"route": "upper"}])
-async def test_ids_are_all_that_is_sent_again_and_no_ids_are_nothing(
+async def test_a_list_of_ids_resends_exactly_these_and_an_empty_list_none(
     playhead: Playhead, execution: str, ids: list[str], more: dict[str, str]
 ):
-    """Other criteria beside them are refused; an empty list once meant all of the execution."""
+    """Ids together with other criteria are refused. An empty list used to mean the whole execution."""
     letters = await playhead.items("dead-letters")
     body: dict[str, Any] = {key: value.replace("RUN", execution) for key, value in more.items()}
     body["correlation_ids"] = [letters[0]["correlation_id"]] if ids else []
@@ -100,7 +100,7 @@ async def test_ids_are_all_that_is_sent_again_and_no_ids_are_nothing(
     assert len(await playhead.items("dead-letters")) == len(letters) - sent
 
 
-async def test_an_execution_that_was_cancelled_stays_so(playhead: Playhead):
+async def test_a_cancelled_execution_stays_cancelled(playhead: Playhead):
     execution = await playhead.run({"a": b"bad"})
     [letter] = await playhead.items("dead-letters")
     await playhead.post(f"dead-letters/{letter['correlation_id']}/resend", status=202)

@@ -36,7 +36,7 @@ NEEDS_NO_CATALOG = (
 )
 REPLAY = {"from_execution_id": X, "from_stage": "s", "to_route": "r"}
 
-# method, path, what is sent, the code that comes back
+# method, path, body, error code of the answer
 CASES: list[tuple[str, str, dict[str, Any], str]] = [
     ("GET", "/nowhere", {}, "not_found"),
     ("GET", "/api/v1/replays/", {}, "not_found"),
@@ -101,7 +101,7 @@ CASES: list[tuple[str, str, dict[str, Any], str]] = [
 @pytest.mark.parametrize(
     ("method", "path", "sent", "code"), CASES, ids=[f"{c[0]} {c[1]} {c[3]}" for c in CASES]
 )
-async def test_an_error_has_a_detail_a_code_the_requests_id_and_a_time(
+async def test_an_error_has_a_detail_a_code_a_request_id_and_a_time(
     playhead: Playhead, method: str, path: str, sent: dict[str, Any], code: str
 ):
     answer = await playhead.http.request(
@@ -119,7 +119,7 @@ async def test_an_error_has_a_detail_a_code_the_requests_id_and_a_time(
 
 
 def _valid_body(path: str) -> Any:
-    """A body that an operation would take."""
+    """Return a body that the operation accepts."""
     if path.endswith("/replay"):
         return REPLAY
     if path.endswith("/run"):
@@ -129,12 +129,12 @@ def _valid_body(path: str) -> Any:
     return {"source": "a: ["}
 
 
-async def test_every_operation_says_that_the_catalog_is_away(playhead: Playhead):
-    playhead.catalog_outage.error = catalog_unavailable("the catalog is away")
+async def test_every_operation_reports_an_unavailable_catalog(playhead: Playhead):
+    playhead.catalog_outage.error = catalog_unavailable("the catalog is unavailable")
     query = {"object_key": f"{X}/s/p", "key": f"{X}/s/p", "execution_id": X}
     seen = {}
     for path, operations in playhead.app.openapi()["paths"].items():
-        # Content is looked for in the store first: what is not there needs no catalog. Nor do the others.
+        # Content is looked up in the store first: a missing object needs no catalog. Nor do the others.
         if not path.startswith("/api/v1/") or path.endswith(NEEDS_NO_CATALOG):
             continue
         url = re.sub(r"\{\w+_id\}", X, path).format(name="words", version=1)
@@ -153,13 +153,13 @@ async def test_every_operation_says_that_the_catalog_is_away(playhead: Playhead)
     [store_unavailable("x"), StoreFull("x"), broker_unavailable("x")],
     ids=lambda error: error.code,
 )
-async def test_a_backend_that_is_away_is_503(playhead: Playhead, error: PlayheadError):
+async def test_an_unavailable_backend_is_503(playhead: Playhead, error: PlayheadError):
     playhead.store_outage.error = playhead.broker_outage.error = error
     path = "routes" if error.code.startswith("broker") else f"executions/{X}"
     assert (await playhead.get(path, 503))["error_code"] == error.code
 
 
-async def test_a_fault_of_ours_is_500_without_a_word_of_its_cause(
+async def test_an_unexpected_error_is_500_without_its_text(
     playhead: Playhead, caplog: pytest.LogCaptureFixture
 ):
     class Broken(Exception): ...
@@ -180,7 +180,7 @@ async def test_a_fault_of_ours_is_500_without_a_word_of_its_cause(
     assert record.fields["correlation_id"] == "abc"  # type: ignore[attr-defined]
 
 
-async def test_a_code_that_the_table_lacks_is_a_fault_of_ours(playhead: Playhead):
+async def test_a_code_that_is_missing_in_the_table_is_500(playhead: Playhead):
     playhead.catalog_outage.error = PlayheadError("something_new", "secret")
     answer = await playhead.http.get("/api/v1/executions")
     assert (answer.status_code, answer.json()["error_code"]) == (500, "internal")
@@ -188,13 +188,13 @@ async def test_a_code_that_the_table_lacks_is_a_fault_of_ours(playhead: Playhead
 
 
 @pytest.mark.parametrize("given", [None, "", "a b", "é", "x" * 129, "a\tb", "<script>"])
-async def test_an_unusable_correlation_id_is_replaced_by_ours(playhead: Playhead, given: str | None):
+async def test_an_invalid_correlation_id_is_replaced(playhead: Playhead, given: str | None):
     headers = [] if given is None else [(b"X-Correlation-ID", given.encode())]
     answer = await playhead.http.get("/api/v1/executions", headers=headers)
     assert re.fullmatch(r"[0-9a-f-]{36}", answer.headers["X-Correlation-ID"])
 
 
-async def test_answers_without_an_error_bear_the_id_too(playhead: Playhead):
+async def test_successful_answers_have_the_id_too(playhead: Playhead):
     answer = await playhead.http.get("/healthz", headers={"X-Correlation-ID": "x" * 128})
     assert answer.headers["X-Correlation-ID"] == "x" * 128
 
@@ -211,10 +211,10 @@ async def test_answers_without_an_error_bear_the_id_too(playhead: Playhead):
         ("POST", "/api/v1/executions", "GET, HEAD"),
     ],
 )
-async def test_405_names_all_methods_there_are(playhead: Playhead, method: str, path: str, allow: str):
+async def test_405_lists_all_methods_of_the_path(playhead: Playhead, method: str, path: str, allow: str):
     answer = await playhead.http.request(method, path)
     assert (answer.status_code, answer.headers["Allow"]) == (405, allow)
 
 
-def test_each_code_stands_once_in_the_table():
+def test_each_code_is_in_the_table_once():
     assert len({error.code for error in ERRORS}) == len(ERRORS)

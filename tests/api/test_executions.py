@@ -36,11 +36,11 @@ async def test_executions_are_listed_newest_first_and_filtered(playhead: Playhea
     "query",
     [{"status": "done"}, {"kind": "x"}, {"parent": "x"}, {"limit": 0}, {"limit": 1001}, {"limit": "x"}],
 )
-async def test_a_filter_that_can_not_be_is_422(playhead: Playhead, query: dict[str, str]):
+async def test_an_invalid_filter_is_422(playhead: Playhead, query: dict[str, str]):
     await playhead.get("executions", 422, **query)
 
 
-async def test_a_filter_with_a_slip_in_its_name_is_422_and_not_everything(playhead: Playhead):
+async def test_an_unknown_filter_is_422_instead_of_being_ignored(playhead: Playhead):
     answer = await playhead.get("executions", 422, stauts="failed")
     (fault,) = answer["detail"]
     assert (fault["type"], fault["loc"]) == ("extra_forbidden", ["query", "stauts"])
@@ -51,7 +51,7 @@ async def test_a_filter_with_a_slip_in_its_name_is_422_and_not_everything(playhe
     await playhead.post(f"executions/{running}/cancel?dry_run=true", status=422)
 
 
-async def test_an_execution_is_shown_whole(playhead: Playhead):
+async def test_an_execution_is_shown_with_all_fields(playhead: Playhead):
     execution = await playhead.run({"a": b"bad", "b": b"x"})
     shown = await playhead.get(f"executions/{execution.upper()}")
     config = await playhead.get("configs/words")
@@ -109,7 +109,7 @@ async def test_stages_are_counted_with_sizes_input_first(playhead: Playhead):
     ]
 
 
-async def test_a_stage_without_objects_is_listed_and_asides_are_not_counted(playhead: Playhead):
+async def test_a_stage_without_objects_is_listed_and_sidecars_and_markers_are_not_counted(playhead: Playhead):
     execution = await playhead.run({"a.md": b"bad"})
     await playhead.put(f"{execution}/shouted/")
     await playhead.put(f"{execution}/shouted/x.meta.json")
@@ -119,7 +119,7 @@ async def test_a_stage_without_objects_is_listed_and_asides_are_not_counted(play
     assert (stages[1]["bytes"], stages[1]["first_key"]) == (0, None)
 
 
-async def test_what_others_put_beside_the_stages_is_listed_after_them(playhead: Playhead):
+async def test_objects_of_other_programs_are_listed_after_the_stages(playhead: Playhead):
     execution = await playhead.run({"a.md": b"x"})
     await playhead.put(f"{execution}/by-hand/b/c.md", b"12345")
     stages = await playhead.items(f"executions/{execution}/stages")
@@ -140,13 +140,13 @@ async def test_an_execution_of_another_program_is_shown_and_not_written(playhead
 
 
 @pytest.mark.parametrize("key", ["stray", "pages/", "pages/x.meta.json"])
-async def test_what_is_not_laid_out_as_ours_makes_no_execution(playhead: Playhead, key: str):
+async def test_objects_with_other_keys_do_not_make_an_execution(playhead: Playhead, key: str):
     execution = str(uuid7())
     await playhead.put(f"{execution}/{key}")
     assert (await playhead.get(f"executions/{execution}", 404))["error_code"] == "execution_not_found"
 
 
-async def test_the_nil_id_is_not_found_and_no_id_is_422(playhead: Playhead):
+async def test_the_nil_id_is_not_found_and_an_invalid_id_is_422(playhead: Playhead):
     assert (await playhead.get(f"executions/{UUID(int=0)}", 404))["error_code"] == "execution_not_found"
     await playhead.get("executions/latest", 422)
 

@@ -1,4 +1,4 @@
-"""HEAD is answered as GET is, without a body; what a URL has no method for names those it has."""
+"""HEAD is answered like GET, without a body; 405 and OPTIONS list the methods of a URL."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_head_has_the_status_and_headers_of_get_and_no_body(playhead: Play
     }
     assert got.content
     if path != "/metrics":  # which counts the requests
-        assert abs(int(head.headers["content-length"]) - len(got.content)) < 5  # moments differ
+        assert abs(int(head.headers["content-length"]) - len(got.content)) < 5  # the time differs
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ async def test_head_has_the_status_and_headers_of_get_and_no_body(playhead: Play
     ],
 )
 @pytest.mark.parametrize("method", ["OPTIONS", "DELETE", "PATCH"])
-async def test_what_a_url_can_do_is_told_by_the_answer_to_what_it_can_not(
+async def test_405_has_the_allowed_methods_of_the_url(
     playhead: Playhead, method: str, path: str, methods: str
 ):
     answer = await playhead.http.request(method, path)
@@ -57,12 +57,12 @@ async def test_what_a_url_can_do_is_told_by_the_answer_to_what_it_can_not(
     assert methods in answer.json()["detail"]
 
 
-async def test_head_of_what_can_only_be_posted_to_is_405(playhead: Playhead):
+async def test_head_of_a_url_with_only_post_is_405(playhead: Playhead):
     answer = await playhead.http.head("/api/v1/replay")
     assert (answer.status_code, answer.headers["allow"], answer.content) == (405, "POST", b"")
 
 
-async def test_head_reads_no_more_of_a_long_answer_than_its_beginning():
+async def test_head_reads_only_the_beginning_of_a_long_answer():
     passed = 0
 
     async def chunks() -> AsyncIterator[bytes]:

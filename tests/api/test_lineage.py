@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 X = "01890000-0000-7000-8000-000000000000"
 
 
-async def test_a_message_is_shown_whole(playhead: Playhead):
+async def test_a_message_is_shown_with_all_fields(playhead: Playhead):
     execution = await playhead.run({"a.md": b"one two"})
     [root] = await playhead.items(f"executions/{execution}/lineage", route="upper")
     assert await playhead.get(f"lineage/{root['correlation_id']}") == root
@@ -35,7 +35,7 @@ async def test_a_message_is_shown_whole(playhead: Playhead):
     }
 
 
-async def test_an_object_leads_to_the_message_that_made_it(playhead: Playhead):
+async def test_an_object_leads_to_the_message_that_produced_it(playhead: Playhead):
     execution = await playhead.run({"a.md": b"one"})
     [made] = await playhead.items("lineage", object_key=f"{execution}/shouted/a.md")
     assert (made["route"], made["input_key"]) == ("upper", f"{execution}/input/a.md")
@@ -49,7 +49,7 @@ async def test_an_object_that_no_message_touched_has_no_lineage(playhead: Playhe
     assert await playhead.items("lineage", object_key=key) == []
 
 
-async def test_a_chain_goes_up_across_a_replay(playhead: Playhead):
+async def test_a_chain_continues_across_a_replay(playhead: Playhead):
     execution = await playhead.run({"a.md": b"one"})
     answer = await playhead.replay(execution, "shouted", "split")
     await playhead.work()
@@ -93,5 +93,5 @@ async def test_messages_are_filtered_by_route_and_status_in_pages(playhead: Play
         (f"executions/{X}/lineage", {"status": "failed"}),
     ],
 )
-async def test_a_question_of_another_shape_is_422(playhead: Playhead, path: str, query: dict[str, str]):
+async def test_an_invalid_query_is_422(playhead: Playhead, path: str, query: dict[str, str]):
     await playhead.get(path, 422, **query)

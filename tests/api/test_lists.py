@@ -1,4 +1,4 @@
-"""What every list of the API has in common: pages, their size, and cursors that belong to one list."""
+"""Properties of every list of the API: pages, their size, and cursors that are valid for one list."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.api.conftest import Playhead
 
 TOP_OF_A_LIST = ("search", "queues/{queue}/messages")
-"""The best, or the first, `limit` of something that is no list to be read to its end."""
+"""Operations that return the best or first `limit` items and have no further pages."""
 
 LISTS: dict[str, list[dict[str, str]]] = {
     "executions": [
@@ -43,7 +43,7 @@ LISTS: dict[str, list[dict[str, str]]] = {
     "adapters": [{}],
     "errors": [{}],
 }
-"""Every list with its filters; each has at least two items in `full`, so that it gives a cursor."""
+"""Every list with its filters. In `full` each has at least two items, so that it returns a cursor."""
 EVERY = [(path, query) for path, queries in LISTS.items() for query in queries]
 IN_AN_ORDER_OF_THEIR_OWN = (
     *("executions/RUN/routes", "executions/RUN/stages", "routes", "lineage/ROOT/chain"),
@@ -55,7 +55,7 @@ each_list = pytest.mark.parametrize(
 
 
 class Full:
-    """A Playhead on which enough has happened, and the words for what is there."""
+    """A Playhead with at least two items in each list, and the values for the paths of the lists."""
 
     def __init__(self, playhead: Playhead) -> None:
         self.playhead = playhead
@@ -91,7 +91,7 @@ async def full(playhead: Playhead) -> Full:
     return made
 
 
-async def test_the_lists_below_are_all_that_there_are(playhead: Playhead):
+async def test_the_table_above_has_all_lists_of_the_api(playhead: Playhead):
     described = (await playhead.http.get("/openapi.json")).json()["paths"]
     lists = {
         path.removeprefix("/api/v1/")
@@ -109,7 +109,7 @@ async def test_the_lists_below_are_all_that_there_are(playhead: Playhead):
 
 
 @each_list
-async def test_a_list_is_the_same_in_pages_of_one_as_at_once(full: Full, path: str, query: dict[str, str]):
+async def test_a_list_has_the_same_items_in_pages_of_one(full: Full, path: str, query: dict[str, str]):
     whole = (await full.get(path, query))["items"]
     assert len(whole) >= 2
     found, cursor = [], None
@@ -119,21 +119,21 @@ async def test_a_list_is_the_same_in_pages_of_one_as_at_once(full: Full, path: s
         found += page["items"]
         if (cursor := page["next_cursor"]) is None:
             break
-    if path.endswith("/chain"):  # nearest first, and only within a page by distance
+    if path.endswith("/chain"):  # nearest first; the order by distance holds within a page only
         found.sort(key=lambda link: (link["distance"], link["correlation_id"]))
         whole.sort(key=lambda link: (link["distance"], link["correlation_id"]))
     assert found == whole
 
 
 @each_list
-async def test_a_list_takes_one_to_a_thousand_items_a_page(full: Full, path: str, query: dict[str, str]):
+async def test_a_page_has_1_to_1000_items(full: Full, path: str, query: dict[str, str]):
     assert (await full.get(path, query, limit=1000))["next_cursor"] is None
     for limit in ("0", "1001", "-1", "x", ""):
         await full.get(path, query, 422, limit=limit)
 
 
 @each_list
-async def test_a_list_takes_no_cursor_but_its_own(full: Full, path: str, query: dict[str, str]):
+async def test_a_list_refuses_the_cursor_of_another_list(full: Full, path: str, query: dict[str, str]):
     for other, filters in EVERY:
         cursor = (await full.get(other, filters, limit=1))["next_cursor"]
         mine = (path, query) == (other, filters)
@@ -148,7 +148,7 @@ async def test_a_list_takes_no_cursor_but_its_own(full: Full, path: str, query: 
 async def _pages(
     full: Full, path: str, query: dict[str, str], between: Callable[[], Awaitable[object]]
 ) -> Any:
-    """A list read two at a time, with something done after the first page; and what it was before."""
+    """Read a list in pages of two and call `between` after the first; return the items before and after."""
     before = (await full.get(path, query))["items"]
     page = await full.get(path, query, limit=2)
     found = page["items"]
@@ -171,7 +171,9 @@ async def _pages(
         ("configs/words/versions", {}, "version"),
     ],
 )
-async def test_what_comes_while_a_list_is_read_moves_nothing(full: Full, path: str, query: Any, key: str):
+async def test_items_added_while_a_list_is_read_do_not_shift_its_pages(
+    full: Full, path: str, query: Any, key: str
+):
     async def more() -> None:
         await full.playhead.run({"n": b"bad"}, tags=("t",))
         await full.playhead.replay(full.names["RUN"], "input", "upper", "a")
@@ -181,9 +183,9 @@ async def test_what_comes_while_a_list_is_read_moves_nothing(full: Full, path: s
     assert [item[key] for item in found] == [item[key] for item in before]
 
 
-async def test_routes_that_a_new_version_moves_are_listed_once_and_none_is_missed(full: Full):
+async def test_routes_moved_by_a_new_version_are_listed_exactly_once(full: Full):
     async def move() -> None:
-        # One more before those that were read: every route of the config has another number now.
+        # A new route before those already read: every route of the config now has another number.
         source = WORDS.replace("name: words", "name: other").replace("elsewhere", "away")
         first = "routes:\n  first:\n    inbound: {queue: new}\n    external: true\n"
         await full.playhead.apply(source.replace("routes:\n", first))
@@ -195,8 +197,8 @@ async def test_routes_that_a_new_version_moves_are_listed_once_and_none_is_misse
 
 
 @pytest.mark.parametrize(("path", "query"), [(p, q) for p, q in EVERY if p not in IN_AN_ORDER_OF_THEIR_OWN])
-async def test_lists_of_what_happened_begin_with_the_newest(full: Full, path: str, query: dict[str, str]):
+async def test_lists_of_events_begin_with_the_newest(full: Full, path: str, query: dict[str, str]):
     items = (await full.get(path, query))["items"]
-    # Dead letters are in the order of their messages, whose ids go by the time they were made.
+    # Dead letters are in the order of their messages' ids, which follow the time of creation.
     moments = [item["created_at" if "created_at" in item else "correlation_id"] for item in items]
     assert moments == sorted(moments, reverse=True)

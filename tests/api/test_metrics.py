@@ -1,4 +1,4 @@
-"""`/metrics`: what a scraper reads, whatever is away."""
+"""`/metrics`: what a scraper reads, also while backends are unavailable."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ AWAY = {"store": store_unavailable, "broker": broker_unavailable, "catalog": cat
 
 
 class Scrape:
-    """What one scrape said."""
+    """The result of one scrape."""
 
     def __init__(self, text: str) -> None:
         self.families = {family.name: family for family in text_string_to_metric_families(text)}
         self.samples = [sample for family in self.families.values() for sample in family.samples]
 
     def value(self, name: str, **labels: str) -> float | None:
-        """The sum of the samples that have these labels, and perhaps others; None when there is none."""
+        """Return the sum of the samples with at least these labels; None without such a sample."""
         found = [
             s.value
             for s in self.samples
@@ -43,12 +43,12 @@ class Scrape:
 async def scrape(playhead: Playhead, http: httpx.AsyncClient | None = None) -> Scrape:
     began = time.monotonic()
     answer = await (http or playhead.http).get("/metrics")
-    assert time.monotonic() - began < 30  # 1.6 s are meant; it would wait for ever
+    assert time.monotonic() - began < 30  # expected: 1.6 s; a bug would wait forever
     assert (answer.status_code, answer.headers["content-type"].split(";")[0]) == (200, "text/plain")
     return Scrape(answer.text)
 
 
-async def test_it_prints_every_metric_that_is_declared_and_no_other_of_ours(playhead: Playhead):
+async def test_it_prints_exactly_the_declared_metrics(playhead: Playhead):
     await playhead.run({"a": b"x"})
     families = (await scrape(playhead)).families
     ours = {name: family for name, family in families.items() if name.startswith("playhead_")}
@@ -60,13 +60,13 @@ async def test_it_prints_every_metric_that_is_declared_and_no_other_of_ours(play
         assert labels - {"le"} == set(metric.labels), metric.name
 
 
-async def test_openmetrics_is_given_to_who_asks_for_it(playhead: Playhead):
+async def test_openmetrics_is_returned_on_request(playhead: Playhead):
     answer = await playhead.http.get("/metrics", headers={"Accept": "application/openmetrics-text"})
     assert answer.headers["content-type"].startswith("application/openmetrics-text;")
     assert any(family.name == "playhead_messages_completed" for family in openmetrics(answer.text))
 
 
-async def test_the_numbers_are_those_of_the_api(playhead: Playhead):
+async def test_the_numbers_equal_those_of_the_api(playhead: Playhead):
     execution = await playhead.run({"a.md": b"two words", "b.md": b"bad", "c.md": b"x"})
     replay = await playhead.replay(execution, "shouted", "split")
     await playhead.replay(execution, "shouted", "aside")
@@ -99,7 +99,7 @@ async def test_the_numbers_are_those_of_the_api(playhead: Playhead):
     assert now.value("build_info", version="1.2.3") == 1
 
 
-async def test_a_route_that_has_done_nothing_is_there_with_zeros(playhead: Playhead):
+async def test_an_idle_route_is_present_with_zeros(playhead: Playhead):
     now = await scrape(playhead)
     for metric in METRICS:
         if metric.labels[:2] == ("config", "route") and metric.kind != "histogram":
@@ -109,7 +109,7 @@ async def test_a_route_that_has_done_nothing_is_there_with_zeros(playhead: Playh
 # -- requests --------------------------------------------------------------------------------------
 
 
-async def test_requests_are_counted_by_the_template_of_their_route(playhead: Playhead):
+async def test_requests_are_counted_by_the_template_of_their_path(playhead: Playhead):
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(playhead.own_app(), raise_app_exceptions=False),
         base_url="http://playhead",
@@ -152,14 +152,16 @@ async def test_a_stream_is_counted_and_not_timed(playhead: Playhead):
     assert now.value("http_request_duration_seconds_count", route=route) is None
 
 
-# -- what is away ----------------------------------------------------------------------------------
+# -- unavailable backends --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("port", ["store", "broker", "catalog"])
-async def test_what_is_away_is_said_and_the_rest_is_told(playhead: Playhead, port: str):
+async def test_an_unavailable_backend_is_reported_and_the_other_metrics_are_complete(
+    playhead: Playhead, port: str
+):
     await playhead.run({"a": b"x"})
     await scrape(playhead)
-    getattr(playhead, f"{port}_outage").error = AWAY[port]("it is away")
+    getattr(playhead, f"{port}_outage").error = AWAY[port]("it is unavailable")
     now = await scrape(playhead)
     assert {s.labels["port"]: s.value for s in now.families["playhead_backend_up"].samples} == {
         other: float(other != port) for other in ("store", "broker", "catalog")
@@ -170,14 +172,14 @@ async def test_what_is_away_is_said_and_the_rest_is_told(playhead: Playhead, por
     assert (await scrape(playhead)).value("backend_up") == 3
 
 
-async def test_a_backend_that_hangs_is_down_and_holds_up_no_scrape(playhead: Playhead):
+async def test_a_backend_that_hangs_is_down_and_does_not_delay_the_scrape(playhead: Playhead):
     await scrape(playhead)
     slow = playhead.catalog_outage
     slow.gate = asyncio.Event()
     now = await scrape(playhead)
     assert now.value("backend_up", port="catalog") == 0
     assert now.value("backend_up", port="broker") == 1
-    # The queues are known from before, so what waits in them still is.
+    # The queues are known from the scrape before, so their depths are still reported.
     assert now.value("queue_depth", route="upper") == 0
     asked = slow.asked
     await scrape(playhead)
@@ -187,19 +189,19 @@ async def test_a_backend_that_hangs_is_down_and_holds_up_no_scrape(playhead: Pla
     assert (await scrape(playhead)).value("backend_up", port="catalog") == 1
 
 
-async def test_scrapes_at_the_same_time_share_what_they_ask(playhead: Playhead):
+async def test_concurrent_scrapes_share_their_queries(playhead: Playhead):
     service = MetricsService(playhead.catalog, playhead.broker, playhead.store)
     slow = playhead.store_outage
     slow.gate, before = asyncio.Event(), slow.asked
     scrapes = [asyncio.create_task(service.collect()) for _ in range(5)]
-    for _ in range(100):  # turns: each has asked by then
+    for _ in range(100):  # turns of the event loop: each has started its queries by then
         await asyncio.sleep(0)
     slow.gate.set()
     assert [(await one).up["store"] for one in scrapes] == [True] * 5
     assert slow.asked == before + 1
 
 
-async def test_a_fault_of_ours_leaves_out_what_it_hit(
+async def test_an_unexpected_error_omits_only_the_metrics_that_it_affects(
     playhead: Playhead, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     async def broken() -> None:
@@ -211,6 +213,6 @@ async def test_a_fault_of_ours_leaves_out_what_it_hit(
     assert "loop_failed" in [record.message for record in caplog.records]
 
 
-async def test_the_description_has_it(playhead: Playhead):
+async def test_the_openapi_description_has_the_path(playhead: Playhead):
     described = json.loads((await playhead.http.get("/openapi.json")).text)["paths"]["/metrics"]["get"]
     assert set(described["responses"]["200"]["content"]) == {"text/plain", "application/openmetrics-text"}

@@ -1,4 +1,4 @@
-"""Queues over HTTP: looked at, and taken out by hand."""
+"""Queues over HTTP: messages are peeked at, and received by a client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ QUEUE = "queues/elsewhere"
 
 @pytest.fixture
 async def wanted(playhead: Playhead) -> list[dict[str, str]]:
-    """The payloads that wait in the queue `elsewhere`."""
+    """Return the payloads in the queue `elsewhere`."""
     execution = await playhead.run({"a.md": b"x", "b.md": b"y"})
     await playhead.replay(execution, "shouted", "aside")
     return [{"object_key": f"{execution}/shouted/{name}.md"} for name in ("a", "b")]
@@ -26,7 +26,7 @@ def payloads(page: Any) -> list[Any]:
     return [message["payload"] for message in page["items"]]
 
 
-async def test_what_is_peeked_at_stays(playhead: Playhead, wanted: list[dict[str, str]]):
+async def test_peeked_messages_stay_in_the_queue(playhead: Playhead, wanted: list[dict[str, str]]):
     for _ in range(2):
         page = await playhead.get(f"{QUEUE}/messages")
         assert payloads(page) == wanted
@@ -35,7 +35,7 @@ async def test_what_is_peeked_at_stays(playhead: Playhead, wanted: list[dict[str
     assert await playhead.get("queues/never.was/messages") == {"items": [], "next_cursor": None}
 
 
-async def test_what_is_taken_is_hidden_until_it_is_removed_and_then_gone(
+async def test_received_messages_are_hidden_until_they_are_acknowledged(
     playhead: Playhead, wanted: list[dict[str, str]]
 ):
     first = await playhead.post(f"{QUEUE}/take", {})
@@ -49,7 +49,7 @@ async def test_what_is_taken_is_hidden_until_it_is_removed_and_then_gone(
     assert sum(await playhead.broker.depth("elsewhere")) == 0
 
 
-async def test_a_receipt_removes_once_and_one_of_another_server_never(
+async def test_a_receipt_is_valid_once_and_only_on_its_server(
     playhead: Playhead, wanted: list[dict[str, str]]
 ):
     taken = await playhead.post(f"{QUEUE}/take", {"limit": 2})
@@ -59,7 +59,7 @@ async def test_a_receipt_removes_once_and_one_of_another_server_never(
         assert answer["error_code"] == "receipt_not_found"
 
 
-async def test_a_receipt_can_be_tried_again_when_the_broker_was_away(
+async def test_a_receipt_can_be_retried_after_the_broker_was_unavailable(
     playhead: Playhead, wanted: list[dict[str, str]]
 ):
     taken = await playhead.post(f"{QUEUE}/take", {"limit": 2})
@@ -79,5 +79,5 @@ async def test_a_receipt_can_be_tried_again_when_the_broker_was_away(
         ("queues/elsewhere/remove", {}),
     ],
 )
-async def test_what_has_the_wrong_shape_takes_nothing(playhead: Playhead, path: str, body: Any):
+async def test_an_invalid_request_receives_nothing(playhead: Playhead, path: str, body: Any):
     await playhead.post(path, body, 422)

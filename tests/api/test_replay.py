@@ -1,4 +1,4 @@
-"""`POST /api/v1/replay`: what it answers, and in which order it looks at what is wrong."""
+"""`POST /api/v1/replay`: its answers, and the order in which it checks a request."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_it_publishes_a_message_for_each_object_of_the_stage(playhead: Pla
     assert UUID(answer["execution_id"]).version == UUID(answer["replay_batch_id"]).version == 7
 
 
-async def test_the_work_is_done_under_the_new_execution(playhead: Playhead, source: str):
+async def test_messages_are_processed_under_the_new_execution(playhead: Playhead, source: str):
     answer = await playhead.replay(source, "shouted", "split", "b")
     await playhead.work()
     made = await playhead.get(f"executions/{answer['execution_id']}")
@@ -70,17 +70,17 @@ async def test_an_empty_path_is_the_whole_stage_and_is_echoed(playhead: Playhead
     assert (answer["objects_found"], answer["from_path"]) == (3, "")
 
 
-async def test_a_stage_may_hold_a_slash(playhead: Playhead, source: str):
+async def test_a_stage_may_contain_a_slash(playhead: Playhead, source: str):
     assert (await playhead.replay(source, "split/words", "aside"))["objects_found"] == 4
 
 
 @pytest.mark.parametrize("spelling", ["urn:uuid:{}", "{}".upper(), "hex"])
-async def test_an_id_may_be_spelt_in_any_usual_way(playhead: Playhead, source: str, spelling: str):
+async def test_an_id_may_have_any_valid_uuid_format(playhead: Playhead, source: str, spelling: str):
     written = UUID(source).hex.upper() if spelling == "hex" else spelling.format(source)
     assert (await playhead.replay(written, "shouted", "split"))["from_execution_id"] == source
 
 
-async def test_a_pipeline_that_never_ran_here_can_be_replayed(playhead: Playhead):
+async def test_objects_of_a_pipeline_that_never_ran_here_can_be_replayed(playhead: Playhead):
     execution = str(uuid7())
     await playhead.put(f"{execution}/pages/x.md", b"hello there")
     answer = await playhead.replay(execution, "pages", "words/split")
@@ -107,7 +107,7 @@ async def test_a_missing_field_is_422(playhead: Playhead, field: str):
         ({"from_path": 1}, "string_type"),
     ],
 )
-async def test_a_wrong_shape_is_422(playhead: Playhead, source: str, changes: dict[str, Any], kind: str):
+async def test_an_invalid_body_is_422(playhead: Playhead, source: str, changes: dict[str, Any], kind: str):
     answer = await _post(playhead, _body(source, **changes))
     assert answer.status_code == 422
     assert [e["type"] for e in answer.json()["detail"]] == [kind]
@@ -122,13 +122,13 @@ async def test_a_path_outside_the_grammar_is_400(playhead: Playhead, source: str
     assert (answer.status_code, answer.json()["error_code"]) == (400, "invalid_path")
 
 
-async def test_what_is_wrong_is_told_in_the_order_of_the_contract(playhead: Playhead, source: str):
+async def test_faults_are_reported_in_the_order_of_the_contract(playhead: Playhead, source: str):
     """Shape, path grammar, execution, stage, route, objects: each hides those after it."""
     await playhead.put(f"{source}/extra/x.meta.json")
     wrong = {
         "from_stage": "nowhere",
         "from_path": "/x",
-        "to_route": "nobody",
+        "to_route": "nowhere",
         "from_execution_id": str(uuid7()),
         "other": 1,
     }
@@ -160,7 +160,7 @@ async def test_the_nil_id_is_not_found(playhead: Playhead):
     assert (answer.status_code, answer.json()["error_code"]) == (404, "execution_not_found")
 
 
-async def test_an_unknown_stage_lists_those_there_are(playhead: Playhead, source: str):
+async def test_an_unknown_stage_lists_the_existing_stages(playhead: Playhead, source: str):
     answer = await _post(playhead, _body(source, from_stage="shoute"))
     assert answer.json()["error_code"] == "stage_not_found"
     assert all(stage in answer.json()["detail"] for stage in ("input", "shouted", "split/words"))
@@ -177,14 +177,14 @@ async def test_an_ambiguous_route_lists_the_candidates(playhead: Playhead):
     assert "other/split" in answer.json()["detail"]
 
 
-async def test_a_deactivated_config_takes_no_replay(playhead: Playhead, source: str):
+async def test_a_deactivated_config_refuses_a_replay(playhead: Playhead, source: str):
     await playhead.post("configs/words/deactivate")
     answer = await _post(playhead, _body(source))
     assert (answer.status_code, answer.json()["error_code"]) == (409, "config_inactive")
 
 
 @pytest.mark.parametrize("what", ["store", "broker", "catalog"])
-async def test_a_backend_that_is_away_is_503(playhead: Playhead, source: str, what: str):
+async def test_an_unavailable_backend_is_503(playhead: Playhead, source: str, what: str):
     playhead.store_outage.error = store_unavailable("gone") if what == "store" else None
     playhead.broker_outage.error = broker_unavailable("gone") if what == "broker" else None
     playhead.catalog_outage.error = catalog_unavailable("gone") if what == "catalog" else None
@@ -192,7 +192,9 @@ async def test_a_backend_that_is_away_is_503(playhead: Playhead, source: str, wh
     assert (answer.status_code, answer.json()["error_code"]) == (503, f"{what}_unavailable")
 
 
-async def test_a_replay_whose_wait_is_over_goes_on_and_says_where(playhead: Playhead, source: str):
+async def test_a_replay_continues_after_the_wait_and_the_answer_says_where_to_look(
+    playhead: Playhead, source: str
+):
     playhead.replays.stopping = True
     playhead.publish_outage.error = broker_unavailable("gone")
     answer = await _post(playhead, _body(source))
@@ -204,7 +206,7 @@ async def test_a_replay_whose_wait_is_over_goes_on_and_says_where(playhead: Play
     await _until_published(playhead, replay["replay_batch_id"], 3)
 
 
-async def test_a_caller_who_hangs_up_does_not_stop_the_replay(playhead: Playhead, source: str):
+async def test_a_client_that_disconnects_does_not_stop_the_replay(playhead: Playhead, source: str):
     playhead.publish_outage.error = broker_unavailable("gone")
     calling = asyncio.create_task(_post(playhead, _body(source)))
     found = await _until(lambda: playhead.items("replays"))
@@ -240,7 +242,7 @@ async def test_replays_are_listed_newest_first_and_by_source(playhead: Playhead,
     assert of_source == await playhead.items(f"executions/{source}/replays")
 
 
-async def test_a_replay_shows_the_contracts_numbers_and_where_it_stands(playhead: Playhead, source: str):
+async def test_a_replay_shows_the_numbers_of_the_contract_and_its_progress(playhead: Playhead, source: str):
     answer = await playhead.replay(source, "shouted", "split")
     shown = await playhead.get(f"replays/{answer['replay_batch_id']}")
     assert answer.items() <= shown.items()

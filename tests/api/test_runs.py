@@ -65,7 +65,7 @@ async def test_a_version_may_be_named(playhead: Playhead):
         {"files": [("files", ("a", b""))], "data": {"files": "text"}},
     ],
 )
-async def test_a_wrong_shape_is_422_and_starts_nothing(playhead: Playhead, sent: dict[str, Any]):
+async def test_an_invalid_body_is_422_and_starts_nothing(playhead: Playhead, sent: dict[str, Any]):
     answer = await playhead.http.post(RUN, **sent)
     assert answer.status_code == 422, answer.text
     assert answer.json()["detail"][0]["loc"][0] == "body"
@@ -92,7 +92,7 @@ async def test_two_files_of_one_name_are_refused(playhead: Playhead):
     assert (answer.status_code, answer.json()["error_code"]) == (400, "invalid_path")
 
 
-async def test_a_run_of_nothing_is_refused(playhead: Playhead):
+async def test_a_run_without_inputs_is_refused(playhead: Playhead):
     raw = b'--b\r\nContent-Disposition: form-data; name="tags"\r\n\r\nx\r\n--b--\r\n'
     answer = await playhead.http.post(
         RUN, content=raw, headers={"Content-Type": "multipart/form-data; boundary=b"}
@@ -100,7 +100,7 @@ async def test_a_run_of_nothing_is_refused(playhead: Playhead):
     assert (answer.status_code, answer.json()["error_code"]) == (400, "selection_empty")
 
 
-async def test_more_than_a_thousand_files_are_taken(playhead: Playhead):
+async def test_more_than_a_thousand_files_are_accepted(playhead: Playhead):
     part = '--b\r\nContent-Disposition: form-data; name="files"; filename="{}"\r\n\r\n\r\n'
     raw = "".join(part.format(n) for n in range(1200)) + "--b--\r\n"
     answer = await playhead.http.post(

@@ -1,4 +1,4 @@
-"""Search over HTTP, and the lists that a command line needs: adapters, error codes."""
+"""Search over HTTP, and the lists that the command line needs: adapters, error codes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def fill(data: Path, execution: UUID, **texts: str) -> None:
-    """Put texts into the index `search.db`, as a worker of that execution would."""
+    """Add texts to the index `search.db`, as a worker of that execution would."""
     data.mkdir(exist_ok=True)
     step = SqliteSearch(SqliteSearchConfig(path="search.db"))
     ctx = Context(execution, uuid7(), "docs", 1, "index", 1, None, str(data), logging.getLogger())
@@ -36,7 +36,7 @@ def executions(tmp_path: Path) -> list[UUID]:
     return found
 
 
-async def test_an_index_is_asked_for_the_newest_execution_or_for_one(
+async def test_an_index_is_searched_in_the_newest_execution_or_in_a_given_one(
     playhead: Playhead, executions: list[UUID]
 ):
     older, newest = map(str, executions)
@@ -60,7 +60,7 @@ async def test_an_index_is_asked_for_the_newest_execution_or_for_one(
         ("x" * 300, 400, "invalid_path"),
     ],
 )
-async def test_no_file_outside_of_the_data_folder_is_searched(
+async def test_only_files_in_the_data_folder_are_searched(
     playhead: Playhead, tmp_path: Path, index: str, status: int, code: str
 ):
     (tmp_path / "data").mkdir()

@@ -1,4 +1,4 @@
-"""Stored objects over HTTP: listed as a replay would see them, streamed as data, never as a page."""
+"""Stored objects over HTTP: listed as a replay finds them, streamed as data, never as a web page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def _paths(playhead: Playhead, **query: Any) -> list[tuple[str, str]]:
     return [(o["stage"], o["path"]) for o in await playhead.items("storage/objects", **query)]
 
 
-async def test_objects_come_in_byte_order_page_by_page(playhead: Playhead, execution: str):
+async def test_objects_are_listed_in_byte_order_page_by_page(playhead: Playhead, execution: str):
     wanted = [("shouted", "a-b.md"), ("shouted", "a.md"), ("shouted", "a/x.md")]
     for limit in (1, 2, 3, 100):
         assert await _paths(playhead, execution_id=execution, stage="shouted", limit=limit) == wanted
@@ -48,7 +48,7 @@ async def test_a_path_may_be_a_folder_an_object_or_both(playhead: Playhead, exec
     assert await _paths(playhead, execution_id=execution, stage="shouted", path="none") == []
 
 
-async def test_the_declared_stage_is_told_from_the_path_whatever_was_asked_for(
+async def test_the_declared_stage_is_derived_from_the_path_for_every_request(
     playhead: Playhead, execution: str
 ):
     everything = await _paths(playhead, execution_id=execution)
@@ -87,7 +87,7 @@ async def test_a_path_outside_the_grammar_is_400(playhead: Playhead, execution: 
     assert answer["error_code"] == "invalid_path"
 
 
-async def test_bytes_come_as_an_attachment_that_a_browser_will_not_run(playhead: Playhead, execution: str):
+async def test_content_is_an_attachment_that_a_browser_does_not_run(playhead: Playhead, execution: str):
     key = f"{execution}/shouted/a/x.md"
     answer = await playhead.http.get("/api/v1/storage/objects/content", params={"key": key})
     assert (answer.status_code, answer.content) == (200, b"ONE TWO")
@@ -131,7 +131,7 @@ async def test_bytes_come_as_an_attachment_that_a_browser_will_not_run(playhead:
         ("none", None, "application/octet-stream"),
     ],
 )
-async def test_objects_of_others_are_typed_by_sidecar_or_suffix(
+async def test_objects_of_other_programs_get_their_type_from_sidecar_or_suffix(
     playhead: Playhead, name: str, sidecar: Any, kind: str
 ):
     key = f"{uuid7()}/pages/{name}"
@@ -147,7 +147,7 @@ async def test_objects_of_others_are_typed_by_sidecar_or_suffix(
 @pytest.mark.parametrize(
     "name", ['a"b', "a;b.html", "a'b", "a b", "é.md", "%0d%0a", "日本.html", "a%b\u202elmth.exe"]
 )
-async def test_no_name_of_an_object_says_more_in_a_header_than_its_name(playhead: Playhead, name: str):
+async def test_the_name_of_an_object_cannot_inject_a_header(playhead: Playhead, name: str):
     key = f"{uuid7()}/s/{name}"
     await playhead.put(key)
     await playhead.put(key + ".meta.json", b"{}")
@@ -162,7 +162,7 @@ async def test_no_name_of_an_object_says_more_in_a_header_than_its_name(playhead
         assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
 
-async def test_the_sidecar_comes_as_it_is_stored(playhead: Playhead, execution: str):
+async def test_the_sidecar_is_returned_as_stored(playhead: Playhead, execution: str):
     key = f"{execution}/shouted/a.md"
     answer = await playhead.http.get("/api/v1/storage/objects/metadata", params={"key": key})
     [stored] = await playhead.store.read([key + ".meta.json"])
@@ -179,7 +179,7 @@ async def test_an_object_without_a_sidecar_has_no_metadata(playhead: Playhead):
     assert "no sidecar" in answer["detail"]
 
 
-async def test_a_store_that_is_away_is_503_and_not_half_an_answer(playhead: Playhead, execution: str):
+async def test_an_unavailable_store_is_503_and_not_a_partial_answer(playhead: Playhead, execution: str):
     playhead.store_outage.error = store_unavailable("gone")
     key = f"{execution}/shouted/a.md"
     for what in ("content", "metadata"):

@@ -22,19 +22,19 @@ async def test_health_names_the_backends_and_the_processes(playhead: Playhead):
 
 
 @pytest.mark.parametrize("port", ["store", "broker", "catalog"])
-async def test_a_backend_that_is_away_makes_it_not_ready_but_alive(playhead: Playhead, port: str):
+async def test_with_an_unavailable_backend_it_is_alive_but_not_ready(playhead: Playhead, port: str):
     outage = getattr(playhead, f"{port}_outage")
     outage.error = {
         "store": store_unavailable,
         "broker": broker_unavailable,
         "catalog": catalog_unavailable,
-    }[port]("it is away")
+    }[port]("it is unavailable")
     health = await playhead.get("system/health")
     ready = await playhead.http.get("/readyz")
     assert (health["status"], health[port]["status"], health[port]["detail"]) == (
         "degraded",
         "down",
-        "it is away",
+        "it is unavailable",
     )
     assert (ready.status_code, ready.json()["status"]) == (503, "degraded")
     assert (await playhead.http.get("/healthz")).json() == {"status": "ok"}
@@ -65,7 +65,7 @@ async def test_routes_show_their_queues_in_pages(playhead: Playhead):
     ]
 
 
-async def test_routes_of_configs_with_like_names_are_all_listed(playhead: Playhead):
+async def test_routes_of_configs_with_similar_names_are_all_listed(playhead: Playhead):
     for name in ("a", "a-b", "a_b", "a0"):
         own = playhead.config_source.replace("name: words", f"name: {name}")
         await playhead.apply(own.replace("elsewhere", f"{name}.aside"))
@@ -78,7 +78,7 @@ async def test_routes_of_a_deactivated_config_are_not_shown(playhead: Playhead):
     assert await playhead.items("routes") == []
 
 
-async def test_the_docs_load_nothing_from_elsewhere(playhead: Playhead):
+async def test_the_docs_load_nothing_from_other_hosts(playhead: Playhead):
     page = await playhead.http.get("/docs")
     assert page.status_code == 200
     assert not re.findall(r"(?:https?:)?//[\w.-]+\.\w+/", page.text)
@@ -87,8 +87,8 @@ async def test_the_docs_load_nothing_from_elsewhere(playhead: Playhead):
     assert (await playhead.http.get("/openapi.json")).json()["info"]["version"] == "1.2.3"
 
 
-async def test_other_sites_are_given_nothing(playhead: Playhead):
-    """No CORS: a page of another site can neither read an answer nor send JSON."""
+async def test_pages_of_other_sites_get_no_cors_headers(playhead: Playhead):
+    """Without CORS headers, a page of another site can neither read an answer nor send JSON."""
     asked = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "POST"}
     preflight = await playhead.http.options("/api/v1/replay", headers=asked)
     answer = await playhead.http.get("/api/v1/executions", headers=asked)

@@ -1,4 +1,4 @@
-"""Streams of events: what a watcher is told, when, and what is told again to one who comes back."""
+"""Streams of events: which events a client receives, when, and which again after it reconnects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from playhead.errors import broker_unavailable, catalog_unavailable
 if TYPE_CHECKING:
     from tests.api.conftest import Playhead
 
-NOBODY = "00000000-0000-0000-0000-000000000001"
+UNKNOWN = "00000000-0000-0000-0000-000000000001"
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Event:
 
 
 def read(body: str) -> list[Event]:
-    """The events of a stream, read as the specification of `EventSource` says."""
+    """Return the events of a stream, parsed as the specification of `EventSource` says."""
     found = []
     for block in re.split(r"\n\n", body):
         fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
@@ -41,7 +41,7 @@ def read(body: str) -> list[Event]:
 
 
 async def watch(playhead: Playhead, path: str, last: str | None = None) -> httpx.Response:
-    """A stream from its first byte to its last."""
+    """Read a stream from its first byte to its last."""
     headers = {"Last-Event-ID": last} if last is not None else {}
     async with asyncio.timeout(30):
         return await playhead.http.get(f"/api/v1/{path}/events", headers=headers)
@@ -50,7 +50,7 @@ async def watch(playhead: Playhead, path: str, last: str | None = None) -> httpx
 async def while_watching(
     playhead: Playhead, path: str, happens: Callable[[], Awaitable[object]], last: str | None = None
 ) -> str:
-    """What a stream tells while something happens, to its end."""
+    """Read a stream to its end while `happen` runs, and return its events."""
     stream = asyncio.create_task(watch(playhead, path, last))
     await playhead.looked()
     assert not stream.done()
@@ -59,17 +59,17 @@ async def while_watching(
 
 
 async def begun(playhead: Playhead) -> str:
-    """An execution that waits for a worker."""
+    """An execution without a worker."""
     answer = await playhead.http.post("/api/v1/configs/words/run", files=[("files", ("a", b"one two"))])
     await playhead.driven()
     return str(answer.json()["execution_id"])
 
 
 async def begun_replay(playhead: Playhead) -> Any:
-    """A replay whose messages no broker takes as yet."""
+    """A replay whose messages the broker does not accept yet."""
     source = await playhead.run({f"{n}.md": b"one two" for n in range(7)})
     playhead.publish_outage.error = broker_unavailable("not now")
-    playhead.replays.stopping = True  # nobody waits for it
+    playhead.replays.stopping = True  # no request waits for it
     body = {"from_execution_id": source, "from_stage": "shouted", "to_route": "split"}
     answer = await playhead.http.post("/api/v1/replay", json=body)
     assert answer.json()["error_code"] == "replay_continues"
@@ -77,10 +77,10 @@ async def begun_replay(playhead: Playhead) -> Any:
     return replay
 
 
-# -- what is told ----------------------------------------------------------------------------------
+# -- events ----------------------------------------------------------------------------------------
 
 
-async def test_what_has_ended_is_told_at_once_then_its_end_and_the_stream_closes(playhead: Playhead):
+async def test_the_stream_of_an_ended_execution_sends_its_state_its_end_and_closes(playhead: Playhead):
     execution = await playhead.run({"a": b"x"})
     replay = await playhead.replay(execution, "shouted", "split")
     for path, name in (
@@ -100,7 +100,7 @@ async def test_what_has_ended_is_told_at_once_then_its_end_and_the_stream_closes
         assert set(told[0].data) - set(shown) == ({"rate", "eta_seconds"} if name == "replay" else set())
 
 
-async def test_an_execution_is_told_again_whenever_it_has_changed(playhead: Playhead):
+async def test_each_change_of_an_execution_is_sent(playhead: Playhead):
     execution = await begun(playhead)
     told = read(await while_watching(playhead, f"executions/{execution}", playhead.work))
     assert [e.name for e in told] == ["execution"] * (len(told) - 1) + ["end"]
@@ -111,7 +111,7 @@ async def test_an_execution_is_told_again_whenever_it_has_changed(playhead: Play
         assert one.data != other.data
 
 
-async def test_a_replay_is_told_with_its_rate_until_its_publishing_ends(playhead: Playhead):
+async def test_a_replay_is_sent_with_its_rate_until_publishing_ends(playhead: Playhead):
     replay = await begun_replay(playhead)
     path = f"replays/{replay['replay_batch_id']}"
 
@@ -142,16 +142,16 @@ async def test_a_cancelled_execution_and_its_replay_have_ended(playhead: Playhea
     assert [(e.name, e.data["status"]) for e in told] == [("execution", "cancelled"), ("end", "cancelled")]
 
 
-async def test_an_execution_that_only_the_store_knows_has_ended(playhead: Playhead):
-    await playhead.put(f"{NOBODY}/found/a")
-    told = read((await watch(playhead, f"executions/{NOBODY}")).text)
+async def test_an_execution_that_only_the_store_has_is_ended(playhead: Playhead):
+    await playhead.put(f"{UNKNOWN}/found/a")
+    told = read((await watch(playhead, f"executions/{UNKNOWN}")).text)
     assert [(e.name, e.data["kind"]) for e in told] == [("execution", "adopted"), ("end", "adopted")]
 
 
-# -- coming back -----------------------------------------------------------------------------------
+# -- reconnecting ----------------------------------------------------------------------------------
 
 
-async def test_who_comes_back_is_told_only_what_is_new_since(playhead: Playhead):
+async def test_after_a_reconnect_only_newer_events_are_sent(playhead: Playhead):
     execution = await begun(playhead)
     path = f"executions/{execution}"
     told = read(await while_watching(playhead, path, playhead.work))
@@ -163,7 +163,7 @@ async def test_who_comes_back_is_told_only_what_is_new_since(playhead: Playhead)
     assert (over.status_code, over.content) == (204, b"")
 
 
-async def test_who_knows_the_present_state_is_told_the_next_first(playhead: Playhead):
+async def test_a_client_that_has_the_current_state_receives_the_next_one_first(playhead: Playhead):
     execution = await begun(playhead)
     path = f"executions/{execution}"
     stream = asyncio.create_task(watch(playhead, path))
@@ -177,7 +177,7 @@ async def test_who_knows_the_present_state_is_told_the_next_first(playhead: Play
 
 
 @pytest.mark.parametrize("last", ["", "0", "garbage", "d6037dcbd79067b1600b1eef.end", "\u00e9" * 500])
-async def test_an_id_from_elsewhere_gets_the_present_state(playhead: Playhead, last: str):
+async def test_an_unknown_event_id_gets_the_current_state(playhead: Playhead, last: str):
     execution = await playhead.run({"a": b"x"})
     async with asyncio.timeout(30):
         answer = await playhead.http.get(
@@ -186,7 +186,7 @@ async def test_an_id_from_elsewhere_gets_the_present_state(playhead: Playhead, l
     assert [e.name for e in read(answer.text)] == ["execution", "end"]
 
 
-async def test_what_ended_and_was_resumed_is_told_to_one_who_heard_of_the_end(playhead: Playhead):
+async def test_a_client_that_received_the_end_receives_the_reopened_execution(playhead: Playhead):
     execution = await playhead.run({"a": b"bad"})
     path = f"executions/{execution}"
     end = read((await watch(playhead, path)).text)[-1]
@@ -199,14 +199,16 @@ async def test_what_ended_and_was_resumed_is_told_to_one_who_heard_of_the_end(pl
     assert told[-1].id != end.id
 
 
-# -- what goes wrong -------------------------------------------------------------------------------
+# -- errors ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("path", "code"), [("executions", "execution_not_found"), ("replays", "replay_not_found")]
 )
-async def test_what_does_not_exist_is_404_before_a_stream_begins(playhead: Playhead, path: str, code: str):
-    answer = await watch(playhead, f"{path}/{NOBODY}", "1")
+async def test_an_unknown_execution_or_replay_is_404_before_a_stream_begins(
+    playhead: Playhead, path: str, code: str
+):
+    answer = await watch(playhead, f"{path}/{UNKNOWN}", "1")
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/json"
     assert set(answer.json()) == set(ErrorResponse.model_fields)
@@ -214,13 +216,13 @@ async def test_what_does_not_exist_is_404_before_a_stream_begins(playhead: Playh
 
 
 @pytest.mark.parametrize("path", ["executions", "replays"])
-async def test_a_catalog_that_is_away_is_503_before_a_stream_begins(playhead: Playhead, path: str):
-    playhead.catalog_outage.error = catalog_unavailable("it is away")
-    answer = await watch(playhead, f"{path}/{NOBODY}")
+async def test_an_unavailable_catalog_is_503_before_a_stream_begins(playhead: Playhead, path: str):
+    playhead.catalog_outage.error = catalog_unavailable("it is unavailable")
+    answer = await watch(playhead, f"{path}/{UNKNOWN}")
     assert (answer.status_code, answer.json()["error_code"]) == (503, "catalog_unavailable")
 
 
-async def test_a_stream_outlives_a_catalog_that_is_away_and_says_so_once(playhead: Playhead):
+async def test_a_stream_survives_an_unavailable_catalog_and_reports_it_once(playhead: Playhead):
     execution = await begun(playhead)
 
     async def catalog_goes_and_comes() -> None:
@@ -237,7 +239,7 @@ async def test_a_stream_outlives_a_catalog_that_is_away_and_says_so_once(playhea
     ]
     told = read(body)
     assert [told[0].data["status"], told[-1].data["status"]] == ["running", "completed"]
-    assert len({e.id for e in told}) == len(told), "what was known before is not told again"
+    assert len({e.id for e in told}) == len(told), "a known state is not sent again"
 
 
 async def test_a_stream_closes_without_an_end_when_its_process_stops(playhead: Playhead):
@@ -247,7 +249,7 @@ async def test_a_stream_closes_without_an_end_when_its_process_stops(playhead: P
     assert [e.name for e in told] == ["execution"]
 
 
-async def test_a_head_is_answered_at_once_though_the_stream_would_go_on(playhead: Playhead):
+async def test_a_head_request_is_answered_at_once_although_the_stream_is_endless(playhead: Playhead):
     execution = await begun(playhead)
     async with asyncio.timeout(30):
         answer = await playhead.http.head(f"/api/v1/executions/{execution}/events")
@@ -258,7 +260,7 @@ async def test_a_head_is_answered_at_once_though_the_stream_would_go_on(playhead
 # -- the description -------------------------------------------------------------------------------
 
 
-async def test_the_description_tells_what_is_in_a_stream_and_that_errors_are_json(playhead: Playhead):
+async def test_the_description_has_the_events_of_a_stream_and_json_errors(playhead: Playhead):
     served = (await playhead.http.get("/openapi.json")).json()
     for path, name, model in (
         ("/api/v1/executions/{execution_id}/events", "execution", "Execution"),
