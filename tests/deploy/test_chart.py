@@ -1,4 +1,4 @@
-"""The Helm chart: rendered by Helm's own library, and held against what Kubernetes accepts."""
+"""The Helm chart: rendered by Helm's own library, and validated against the schemas of Kubernetes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MOST: Final[dict[str, Any]] = {
     "serviceAccount": {
         "annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/playhead"}
     },
-    # Beside the emptyDir of values.yaml, as Helm merges maps.
+    # Merged with the emptyDir of values.yaml, as Helm merges maps.
     "home": {"persistentVolumeClaim": {"claimName": "playhead"}},
     "extraVolumes": [{"name": "ca", "secret": {"secretName": "ca"}}],
     "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/playhead", "readOnly": True}],
@@ -80,7 +80,7 @@ def library(name: str) -> Any:
 
 
 def rendered(values: dict[str, Any]) -> list[dict[str, Any]]:
-    """The objects of a release `demo` in the namespace `prod`."""
+    """Return the objects of a release `demo` in the namespace `prod`."""
     helm = library("helm_python")
     with helm.Chart.load(CHART) as chart:
         files = chart.render(values, name="demo", namespace="prod")
@@ -98,7 +98,7 @@ def of_kind(kind: str, values: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def pods(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The pods of a release by their component."""
+    """Return the pods of a release by component."""
     documents = rendered(values)
     templates = [d["spec"]["template"] for d in documents if d["kind"] in ("Deployment", "Job")]
     templates += [d for d in documents if d["kind"] == "Pod"]
@@ -121,7 +121,7 @@ def refusal(values: dict[str, Any]) -> str:
 # -- as a whole ------------------------------------------------------------------------------------
 
 
-def test_helm_finds_nothing_to_say_about_it():
+def test_helm_lint_reports_nothing():
     report = library("helm_python").lint(CHART, LEAST, strict=True)
     said = [m for m in report["messages"] if m["severity"] > 1]
     assert (said, report["errors"], report["total_charts_linted"]) == ([], [], 1)
@@ -144,7 +144,7 @@ def test_the_release_can_name_the_published_image_in_the_values():
 
 @pytest.mark.parametrize("values", ALL.values(), ids=ALL)
 @pytest.mark.parametrize("version", ["1.30", "latest"])
-def test_kubernetes_would_take_every_object_of_it(values: dict[str, Any], version: str):
+def test_every_object_is_valid_for_kubernetes(values: dict[str, Any], version: str):
     kubernetes = library("kubernetes_validate")
     wanted = kubernetes.latest_version() if version == "latest" else version
     seen = set()
@@ -156,7 +156,7 @@ def test_kubernetes_would_take_every_object_of_it(values: dict[str, Any], versio
     assert {"Deployment", "Service", "PodDisruptionBudget"} <= seen
 
 
-def test_the_program_it_runs_is_of_this_version():
+def test_the_image_has_the_version_of_the_chart():
     from playhead import __version__
 
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
@@ -172,7 +172,7 @@ def test_every_pod_meets_the_restricted_standard_and_more(values: dict[str, Any]
         assert pod["securityContext"]["runAsUser"] > 0, component
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, component
         assert pod["automountServiceAccountToken"] is False, component
-        # Else a Service named playhead is a PLAYHEAD_PORT of tcp://…, and nothing starts.
+        # Otherwise a Service named playhead sets PLAYHEAD_PORT to tcp://…, and no pod starts.
         assert pod["enableServiceLinks"] is False, component
         assert container(pod)["securityContext"] == {
             "allowPrivilegeEscalation": False,
@@ -185,7 +185,7 @@ def test_every_pod_meets_the_restricted_standard_and_more(values: dict[str, Any]
         assert container(pod)["resources"]["limits"]["memory"], component
 
 
-def test_what_may_hold_a_password_comes_from_the_secret_only():
+def test_values_that_may_contain_a_password_come_from_the_secret_only():
     for pod in pods(MOST).values():
         assert {"secretRef": {"name": "playhead"}} in container(pod)["envFrom"]
     text = json.dumps(rendered(MOST))
@@ -194,9 +194,10 @@ def test_what_may_hold_a_password_comes_from_the_secret_only():
 
 
 def backends(pod: dict[str, Any]) -> dict[str, str]:
-    """The backends that a pod can't start without, and the Secret that has to hold each."""
+    """Return the backends that a pod needs to start, each with the Secret that must have it."""
     told = {variable["name"]: variable.get("valueFrom") for variable in container(pod)["env"]}
-    assert len(told) == len(container(pod)["env"])  # of two of one name, some tools keep the wrong one
+    # If a variable occurs twice, some tools keep the wrong one.
+    assert len(told) == len(container(pod)["env"])
     found = {}
     for name in BACKENDS:
         if source := told.get(name):
@@ -206,27 +207,27 @@ def backends(pod: dict[str, Any]) -> dict[str, str]:
 
 
 def test_no_pod_starts_without_its_backends():
-    # By envFrom alone, a slip in a key means files in each pod's own emptyDir, and nobody is told.
+    # With envFrom alone, a typing error in a key would silently store files in each pod's own emptyDir.
     for component, pod in pods(LEAST).items():
         assert backends(pod) == dict.fromkeys(BACKENDS, "playhead"), component
 
 
-def test_the_tables_are_not_made_without_the_second_secret_s_catalog():
+def test_the_migration_does_not_run_without_the_catalog_of_its_own_secret():
     assert backends(pods(MOST)["migrate"]) == {
         "PLAYHEAD_STORE": "playhead",
-        # A second Secret may name another, and what is here would win over it.
+        # The second Secret may name another catalog, and a value set here would override it.
         "PLAYHEAD_CATALOG": "playhead-owner",
     }
 
 
-def test_a_backend_is_embedded_only_where_that_is_said():
+def test_a_backend_is_embedded_only_if_the_values_say_so():
     values = {**LEAST, "embedded": ["store", "broker"]}
     for component, pod in pods(values).items():
         assert backends(pod) == {"PLAYHEAD_CATALOG": "playhead"}, component
     assert "embedded" in refusal({**LEAST, "embedded": ["stores"]})
 
 
-def test_a_backend_that_a_variable_names_is_not_asked_of_the_secret():
+def test_a_backend_set_by_a_variable_is_not_required_in_the_secret():
     other = {
         "name": "PLAYHEAD_CATALOG",
         "valueFrom": {"secretKeyRef": {"name": "playhead-database", "key": "uri"}},
@@ -236,24 +237,24 @@ def test_a_backend_that_a_variable_names_is_not_asked_of_the_secret():
         assert named == [other], component
 
 
-def test_a_number_is_told_as_playhead_reads_numbers():
+def test_a_number_is_rendered_in_the_format_that_playhead_reads():
     settings = {"MAX_OBJECT_BYTES": 100_000_000, "MAX_UPLOAD_BYTES": 1_000_000, "LEASE_SECONDS": 0.5}
     told = container(pods({**LEAST, "settings": settings})["worker"])["env"]
     values = {variable["name"]: variable["value"] for variable in told if "value" in variable}
     assert values["PLAYHEAD_MAX_OBJECT_BYTES"] == "100000000"
     assert values["PLAYHEAD_MAX_UPLOAD_BYTES"] == "1000000"
     assert values["PLAYHEAD_LEASE_SECONDS"] == "0.5"
-    # Nor does Kubernetes take 1e+06 for a whole number.
+    # Kubernetes does not accept 1e+06 as an integer either.
     (job,) = of_kind("Job", {**LEAST, "migrate": {"activeDeadlineSeconds": 1_000_000}})
     assert isinstance(job["spec"]["activeDeadlineSeconds"], int)
 
 
-def test_a_tag_that_is_cut_is_still_a_label():
+def test_a_truncated_tag_is_a_valid_label():
     (service,) = of_kind("Service", {**LEAST, "image": {"tag": f"{'a' * 62}.b"}})
     assert service["metadata"]["labels"]["app.kubernetes.io/version"] == "a" * 62
 
 
-def test_a_volume_takes_the_place_of_the_one_that_is_there_unless_told():
+def test_a_volume_replaces_the_default_volume_also_if_that_is_set_to_null():
     claim = {"persistentVolumeClaim": {"claimName": "playhead"}}
     for values, wanted in (
         ({}, {"emptyDir": {"sizeLimit": "1Gi"}}),
@@ -264,13 +265,13 @@ def test_a_volume_takes_the_place_of_the_one_that_is_there_unless_told():
         assert volumes == [{"name": "home", **wanted}, {"name": "tmp", **wanted}]
 
 
-def test_every_pod_gets_the_files_that_are_added():
+def test_every_pod_gets_the_additional_files():
     for component, pod in pods(MOST).items():
         assert MOST["extraVolumes"][0] in pod["volumes"], component
         assert MOST["extraVolumeMounts"][0] in container(pod)["volumeMounts"], component
 
 
-def test_settings_are_ones_that_there_are():
+def test_all_settings_exist():
     told = container(pods(MOST)["worker"])["env"]
     values = {variable["name"]: variable.get("value") for variable in told}
     assert values["PLAYHEAD_QUEUE_PREFIX"] == "eu_"
@@ -279,11 +280,11 @@ def test_settings_are_ones_that_there_are():
 
 
 @pytest.mark.slow
-def test_what_pods_are_told_to_do_can_be_said_to_playhead():
+def test_the_arguments_of_all_pods_are_valid_commands():
     assert [name for name, pod in pods(MOST).items() if not parses(container(pod)["args"])] == []
 
 
-# -- what is refused -------------------------------------------------------------------------------
+# -- refused values --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -303,12 +304,12 @@ def test_what_pods_are_told_to_do_can_be_said_to_playhead():
         ),
     ],
 )
-def test_values_that_can_not_be_meant_are_refused_with_words(values: dict[str, Any], words: str):
+def test_invalid_values_are_refused_with_an_explanation(values: dict[str, Any], words: str):
     assert words in refusal(values)
 
 
 def shown() -> list[dict[str, Any]]:
-    """The values that the page shows, and those that it sets on the command line."""
+    """Yield the values that the page shows, and those that it sets on the command line."""
     page = (ROOT / "docs" / "howto" / "deploy.md").read_text(encoding="utf-8")
     part = page.split("\n## On Kubernetes\n", 1)[1].split("\n## ", 1)[0]
     values = [yaml.safe_load(b) for b in re.findall(r"^```yaml\n(.*?)^```$", part, re.MULTILINE | re.DOTALL)]
@@ -324,7 +325,7 @@ def shown() -> list[dict[str, Any]]:
     return values
 
 
-def test_what_the_page_shows_is_taken():
+def test_the_values_on_the_page_are_valid():
     kubernetes = library("kubernetes_validate")
     found = shown()
     assert len(found) >= 5
@@ -334,7 +335,7 @@ def test_what_the_page_shows_is_taken():
                 kubernetes.validate(document, kubernetes.latest_version(), strict=True)
 
 
-def test_workers_of_their_own_for_some_routes_are_a_release_without_servers_and_without_the_job():
+def test_dedicated_workers_for_some_routes_are_a_release_without_servers_and_without_the_job():
     (values,) = (v for v in shown() if "server" in v)
     assert of_kind("Job", values) == []
     replicas = {d["metadata"]["name"]: d["spec"]["replicas"] for d in of_kind("Deployment", values)}
@@ -358,7 +359,7 @@ def test_a_server_is_probed_and_drained():
     assert pause < server["terminationGracePeriodSeconds"]
 
 
-def test_the_service_leads_to_the_servers_and_not_to_the_workers():
+def test_the_service_selects_the_servers_and_not_the_workers():
     (service,) = of_kind("Service", LEAST)
     labels = {
         d["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/component"]: set(
@@ -371,15 +372,15 @@ def test_the_service_leads_to_the_servers_and_not_to_the_workers():
     assert not wanted <= labels["worker"]
 
 
-def test_a_worker_has_time_to_finish_what_it_runs():
+def test_a_worker_has_time_to_finish_running_messages():
     worker = pods(LEAST)["worker"]
     assert worker["terminationGracePeriodSeconds"] > TIMEOUT_SECONDS
 
 
-def test_a_release_whose_workers_do_not_stay_up_stops_none_that_do():
+def test_a_release_whose_workers_crash_does_not_replace_running_ones():
     (worker,) = (d["spec"] for d in of_kind("Deployment", LEAST) if d["metadata"]["name"].endswith("-worker"))
     assert worker["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
-    # Longer than a worker waits for PostgreSQL at its start, 5 s, before it ends.
+    # Longer than the 5 s for which a starting worker waits for PostgreSQL before it exits.
     assert worker["minReadySeconds"] > 10
     values = {**LEAST, "worker": {"minReadySeconds": 0, "rollingUpdate": {"maxSurge": "50%"}}}
     (worker,) = (
@@ -389,12 +390,12 @@ def test_a_release_whose_workers_do_not_stay_up_stops_none_that_do():
     assert worker["minReadySeconds"] == 0
 
 
-def test_labels_of_a_pod_can_not_change_what_a_deployment_selects():
+def test_pod_labels_cannot_change_the_selector_of_a_deployment():
     before, after = of_kind("Deployment", LEAST), of_kind("Deployment", MOST)
     assert [d["spec"]["selector"] for d in before] == [d["spec"]["selector"] for d in after]
 
 
-def test_the_tables_are_made_before_the_pods_of_a_release_and_by_their_owner():
+def test_the_migration_runs_before_the_pods_of_a_release_as_the_owner_of_the_tables():
     (job,) = of_kind("Job", MOST)
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
     sources = [
@@ -402,14 +403,14 @@ def test_the_tables_are_made_before_the_pods_of_a_release_and_by_their_owner():
         for source in container(pods(MOST)["migrate"])["envFrom"]
         if "secretRef" in source
     ]
-    # Of two sources of one variable Kubernetes takes the later.
+    # If two sources set a variable, Kubernetes takes the later one.
     assert sources == ["playhead", "playhead-owner"]
     assert "playhead-owner" not in json.dumps([pods(MOST)["server"], pods(MOST)["worker"]])
-    # A hook runs before the chart's service account is made.
+    # A hook runs before the chart's service account exists.
     assert "serviceAccountName" not in pods(MOST)["migrate"]
 
 
-def test_helm_test_asks_the_doctor_with_what_the_pods_are_told():
+def test_helm_test_runs_the_doctor_with_the_settings_of_the_pods():
     (pod,) = of_kind("Pod", MOST)
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
     assert pod["metadata"]["annotations"]["example.com/owner"] == "documents"
@@ -423,7 +424,7 @@ def test_helm_test_asks_the_doctor_with_what_the_pods_are_told():
     assert pod["spec"]["serviceAccountName"] == pods(MOST)["worker"]["serviceAccountName"]
 
 
-def test_the_servers_are_closed_to_other_namespaces_and_the_workers_to_all():
+def test_servers_accept_no_other_namespaces_and_workers_accept_no_connections():
     policies = {p["metadata"]["name"]: p["spec"] for p in of_kind("NetworkPolicy", LEAST)}
     assert policies["demo-playhead-worker"]["ingress"] == []
     (rule,) = policies["demo-playhead-server"]["ingress"]
@@ -437,19 +438,19 @@ def triggers(values: dict[str, Any]) -> list[dict[str, Any]]:
     (scaled,) = of_kind("ScaledObject", values)
     (worker,) = (d for d in of_kind("Deployment", values) if d["metadata"]["name"].endswith("-worker"))
     assert scaled["spec"]["scaleTargetRef"]["name"] == worker["metadata"]["name"]
-    # Two who set the number of workers would undo each other's work.
+    # Two controllers that set the number of workers would undo each other's changes.
     assert "replicas" not in worker["spec"]
     found: list[dict[str, Any]] = scaled["spec"]["triggers"]
     return found
 
 
-def test_workers_are_counted_by_values_unless_keda_does_it():
+def test_the_values_set_the_number_of_workers_unless_keda_does():
     (worker,) = (d for d in of_kind("Deployment", LEAST) if d["metadata"]["name"].endswith("-worker"))
     assert worker["spec"]["replicas"] == 2
     assert of_kind("ScaledObject", LEAST) == []
 
 
-def test_keda_learns_what_waits_in_each_queue_of_rabbitmq():
+def test_keda_reads_the_depth_of_each_rabbitmq_queue():
     values = {**ALL["rabbitmq"], "settings": {"QUEUE_PREFIX": "eu."}}
     assert [t["metadata"]["queueName"] for t in triggers(values)] == ["eu.docs.convert", "eu.docs.index_all"]
     (authentication,) = of_kind("TriggerAuthentication", values)
@@ -459,7 +460,7 @@ def test_keda_learns_what_waits_in_each_queue_of_rabbitmq():
     assert {t["authenticationRef"]["name"] for t in triggers(values)} == {authentication["metadata"]["name"]}
 
 
-def test_keda_asks_nats_for_what_the_broker_makes_there():
+def test_keda_uses_the_streams_and_consumers_that_the_broker_creates_in_nats():
     values = {**ALL["nats"], "settings": {"QUEUE_PREFIX": "eu_"}}
     assert [(t["metadata"]["stream"], t["metadata"]["consumer"]) for t in triggers(values)] == [
         (stream_of(f"eu_{queue}"), CONSUMER) for queue in values["keda"]["queues"]
@@ -468,13 +469,13 @@ def test_keda_asks_nats_for_what_the_broker_makes_there():
 
 
 @pytest.mark.parametrize("trigger", ["nats", "rabbitmq"])
-def test_keda_is_told_the_prefix_where_a_secret_has_it(trigger: str):
+def test_keda_gets_the_queue_prefix_from_a_secret(trigger: str):
     by_setting = {**ALL[trigger], "settings": {"QUEUE_PREFIX": "eu."}}
     by_value = {**LEAST, "keda": {**ALL[trigger]["keda"], "queuePrefix": "eu."}}
     assert triggers(by_value) == triggers(by_setting) != triggers(ALL[trigger])
 
 
-def test_keda_asks_postgresql_with_a_secret_of_its_own_where_one_is_named():
+def test_keda_uses_its_own_postgresql_secret_if_one_is_named():
     values = {**LEAST, "keda": {"enabled": True, "postgresql": {"secretName": "reader", "key": "URL"}}}
     (trigger,) = triggers(values)
     assert trigger["type"] == "postgresql"

@@ -1,4 +1,4 @@
-"""The compose files, as Docker Compose itself reads them: no engine is asked."""
+"""The compose files, parsed by Docker Compose itself, without an engine."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def services(broker: str) -> dict[str, Any]:
 
 
 def seconds(duration: str) -> float:
-    """`5m30s` to 330."""
+    """Convert `5m30s` to 330."""
     total, digits = 0.0, ""
     for character in duration:
         if character in SECONDS:
@@ -46,11 +46,11 @@ def seconds(duration: str) -> float:
     return total
 
 
-def test_all_backends_are_there_and_no_other_broker(services, broker):
+def test_all_backends_are_present_and_only_one_broker(services, broker):
     assert set(services) == {*OURS, "postgres", "s3", broker}
 
 
-def test_ours_get_settings_that_there_are_and_all_the_same(services):
+def test_all_playhead_services_have_the_same_existing_settings(services):
     told = [services[name]["environment"] for name in OURS]
     assert told[0] == told[1] == told[2]
     ours = [variable for variable in told[0] if variable.startswith(PREFIX)]
@@ -58,7 +58,7 @@ def test_ours_get_settings_that_there_are_and_all_the_same(services):
     assert [variable for variable in ours if not is_setting(variable)] == []
 
 
-def test_each_backend_is_where_the_settings_say(services, broker):
+def test_the_settings_lead_to_the_backends(services, broker):
     told = services["server"]["environment"]
     ports = {"nats": 4222, "rabbitmq": 5672}
     assert "@postgres:5432/" in told["PLAYHEAD_CATALOG"]
@@ -67,18 +67,18 @@ def test_each_backend_is_where_the_settings_say(services, broker):
     assert f"endpoint=http://s3:{port}&" in told["PLAYHEAD_STORE"]
     assert told["AWS_ACCESS_KEY_ID"] == services["s3"]["environment"]["ROOT_ACCESS_KEY"]
     assert told["AWS_SECRET_ACCESS_KEY"] == services["s3"]["environment"]["ROOT_SECRET_KEY"]
-    # A bucket is a folder of the gateway's.
+    # A bucket is a folder of the gateway.
     bucket = told["PLAYHEAD_STORE"].removeprefix("s3://").split("?")[0]
     root = services["s3"]["command"][-1]
     assert [volume["target"] for volume in services["s3"]["volumes"]] == [f"{root}/{bucket}"]
 
 
 @pytest.mark.slow
-def test_what_ours_are_told_to_do_can_be_said_to_playhead(services):
+def test_the_commands_of_all_playhead_services_are_valid(services):
     assert [name for name in OURS if not parses(services[name]["command"])] == []
 
 
-def test_ours_run_with_as_little_as_they_need(services):
+def test_the_playhead_services_have_minimal_privileges(services):
     for name in OURS:
         service = services[name]
         assert service["read_only"], name
@@ -88,24 +88,24 @@ def test_ours_run_with_as_little_as_they_need(services):
         assert "privileged" not in service, name
 
 
-def test_nothing_is_reachable_from_other_machines(services):
+def test_no_port_is_reachable_from_other_machines(services):
     published = [(name, p.get("host_ip")) for name, s in services.items() for p in s.get("ports", ())]
     assert published == [("server", "127.0.0.1")]
 
 
-def test_the_server_answers_to_names_of_this_machine_and_of_its_network_and_to_no_others(services):
+def test_the_server_accepts_the_host_names_of_this_machine_and_of_its_network_only(services):
     told = services["server"]["environment"]["PLAYHEAD_ALLOWED_HOSTS"]
     hosts = Hosts(loopback=False, named=frozenset(Settings(allowed_hosts=told).allowed_hosts))
     asked = ("localhost:8080", "127.0.0.1:8080", "server:8080", "evil.example:8080")
     assert [host for host in asked if hosts.allow(host, "/api/v1/configs")] == list(asked[:3])
 
 
-def test_images_of_others_are_pinned(services):
+def test_third_party_images_are_pinned(services):
     images = {name: s["image"] for name, s in services.items() if name not in OURS}
     assert [i for i in images.values() if i.rpartition(":")[2] in ("", "latest") or ":" not in i] == []
 
 
-def test_nobody_starts_before_what_it_needs_is_well(services, broker):
+def test_each_service_starts_after_its_dependencies_are_healthy(services, broker):
     backends = dict.fromkeys(("postgres", "s3", broker), "service_healthy")
     for name in OURS:
         waits = {on: how["condition"] for on, how in services[name]["depends_on"].items()}
@@ -116,17 +116,17 @@ def test_nobody_starts_before_what_it_needs_is_well(services, broker):
     assert [n for n, s in services.items() if "healthcheck" not in s] == ["migrate", "worker"]
 
 
-def test_two_workers_and_time_for_them_to_finish_what_they_run(services):
+def test_two_workers_have_time_to_finish_running_messages(services):
     assert services["worker"]["deploy"]["replicas"] == 2
     assert seconds(services["worker"]["stop_grace_period"]) > TIMEOUT_SECONDS
 
 
-def test_what_is_mounted_from_here_is_here(services):
+def test_mounted_files_exist(services):
     mounted = [v["source"] for s in services.values() for v in s.get("volumes", ()) if v["type"] == "bind"]
     assert [source for source in mounted if not Path(source).is_file()] == []
 
 
-def test_the_adapters_that_the_page_mounts_reach_servers_and_workers_beside_what_is_set(tmp_path):
+def test_the_adapters_mounted_by_the_page_reach_servers_and_workers(tmp_path):
     page = (ROOT / "docs" / "howto" / "deploy.md").read_text(encoding="utf-8")
     (override,) = (b for b in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "PLAYHEAD_ADAPTERS" in b)
     (tmp_path / "override.yaml").write_text(override, encoding="utf-8")
@@ -146,10 +146,10 @@ def test_the_adapters_that_the_page_mounts_reach_servers_and_workers_beside_what
 
 
 @pytest.mark.slow
-def test_nats_takes_its_configuration_and_is_well_where_the_health_check_asks(tmp_path):
+def test_nats_accepts_its_configuration_and_passes_the_health_check(tmp_path):
     service = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]["nats"]
     port = free_port()
-    # What stands in the container, and what stands for it here.
+    # Paths in the container, and the paths that replace them here.
     here = {
         service["volumes"][0].split(":")[1]: str(ROOT / service["volumes"][0].split(":")[0]),
         service["volumes"][1].split(":")[1]: str(tmp_path),

@@ -1,8 +1,8 @@
-"""The Dockerfile: linted, and its steps done without an engine.
+"""The Dockerfile: linted, and its steps executed without an engine.
 
-What it builds is put where the image has it, and run as the image would be: as its user, with its variables,
-on a root file system that can't be written, in a space of processes of its own. That takes root and Linux.
-What is not tried here: the base image, and the engine itself.
+The result is mounted where the image has it. It runs as the image would: as its user, with its variables, on
+a read-only root file system, in its own process namespace. This needs root and Linux. The base image and the
+engine are not tested here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.deploy.tools import ROOT, run, status, tool
 from tests.servers import Missing, absent
 from tests.servers.process import free_port
 
-# The first test makes the image, each of whose steps is given ten minutes.
+# The first test builds the image. Each step may take ten minutes.
 pytestmark = pytest.mark.timeout(1800)
 
 DOCKERFILE: Final = ROOT / "deploy" / "Dockerfile"
@@ -55,7 +55,7 @@ INSIDE: Final = textwrap.dedent("""\
 
 @dataclass(frozen=True)
 class Instruction:
-    """A line of a Dockerfile, its continuations joined."""
+    """A line of a Dockerfile, with its continuation lines."""
 
     word: str
     rest: str
@@ -81,10 +81,10 @@ def variables(stage: list[Instruction]) -> dict[str, str]:
     return dict(pair.split("=", 1) for line in all_of("ENV", stage) for pair in line.split())
 
 
-# -- as text ---------------------------------------------------------------------------------------
+# -- the file --------------------------------------------------------------------------------------
 
 
-def test_pip_takes_the_line_that_adds_adapters(tmp_path: Path):
+def test_the_line_that_adds_adapters_is_a_valid_pip_command(tmp_path: Path):
     page = (ROOT / "docs" / "howto" / "deploy.md").read_text(encoding="utf-8")
     (line,) = re.findall(r"^RUN (pip .*)$", page, re.MULTILINE)
     wanted = tmp_path / "requirements.txt"
@@ -96,12 +96,12 @@ def test_pip_takes_the_line_that_adds_adapters(tmp_path: Path):
     assert said.returncode == 0, said.stderr
 
 
-def test_hadolint_finds_nothing_to_say():
+def test_hadolint_reports_nothing():
     said = run(tool("hadolint"), str(DOCKERFILE))
     assert (said.stdout + said.stderr, said.returncode) == ("", 0)
 
 
-def test_what_it_copies_is_sent_to_the_engine_and_nothing_else():
+def test_exactly_the_copied_files_are_in_the_build_context():
     build, _ = stages()
     copied = {source for line in all_of("COPY", build) for source in line.split()[:-1]}
     first, *rules = [
@@ -114,12 +114,12 @@ def test_what_it_copies_is_sent_to_the_engine_and_nothing_else():
     assert [source for source in copied if not (ROOT / source).exists()] == []
 
 
-def test_the_image_runs_as_a_numbered_user_under_an_init_and_installs_nothing():
+def test_the_image_runs_as_a_numeric_user_under_an_init_and_installs_nothing():
     build, image = stages()
     (user,) = all_of("USER", image)
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
     assert json.loads(all_of("ENTRYPOINT", image)[0]) == ["/usr/local/bin/tini", "--", "playhead"]
-    # Not insecure by default: whoever starts it says so.
+    # Not insecure by default: the operator must choose it.
     assert json.loads(all_of("CMD", image)[0]) == ["--help"]
     (made,) = all_of("RUN", image)
     assert re.findall(r"\b(apt-get|pip|uv|curl|wget|gcc)\b", made) == []
@@ -127,12 +127,12 @@ def test_the_image_runs_as_a_numbered_user_under_an_init_and_installs_nothing():
     assert all_of("FROM", build)[0].split()[0] == all_of("FROM", image)[0]
 
 
-# -- as done ---------------------------------------------------------------------------------------
+# -- the result ------------------------------------------------------------------------------------
 
 
 @dataclass
 class Image:
-    """What the Dockerfile's steps made, and how it is run."""
+    """The result of the Dockerfile's steps, and ways to run it."""
 
     folder: Path
     user: str
@@ -164,7 +164,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     uv = tool("uv")
     python = next((p for p in ("/usr/bin/python3", "/usr/local/bin/python3") if fits(p)), None)
     if sys.platform != "linux" or os.geteuid() != 0:
-        # No tool brings that, so that nothing can require it.
+        # No package provides that, so PLAYHEAD_TEST_REQUIRE cannot name it.
         absent(
             Missing("image", "the steps of the Dockerfile are not done", "run the tests on Linux, as root")
         )
@@ -218,7 +218,7 @@ def can_mount() -> bool:
 
 
 @pytest.mark.slow
-def test_it_holds_what_the_lock_holds_and_every_backend(image):
+def test_it_contains_the_locked_packages_and_every_backend(image):
     said = image.run(
         "python",
         "-c",
@@ -231,12 +231,12 @@ def test_it_holds_what_the_lock_holds_and_every_backend(image):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("module", ["pytest", "mypy", "moto", "helm_python", "pip"])
-def test_it_holds_nothing_that_only_builds_or_tests(image, module: str):
+def test_it_contains_no_build_or_test_tools(image, module: str):
     assert "ModuleNotFoundError" in image.run("python", "-c", f"import {module}").stderr
 
 
 @pytest.mark.slow
-def test_it_runs_a_pipeline_on_a_root_file_system_that_can_not_be_written(image):
+def test_it_runs_a_pipeline_on_a_read_only_root_file_system(image):
     pages = ROOT / "examples" / "01-docs"
     mounts = [line.split() for line in image.run("cat", "/proc/self/mounts").stdout.splitlines()]
     assert {m[3].split(",")[0] for m in mounts if m[1] in ("/", "/opt", "/var/lib")} == {"ro"}
@@ -251,7 +251,7 @@ def test_it_runs_a_pipeline_on_a_root_file_system_that_can_not_be_written(image)
 
 
 @pytest.mark.slow
-def test_as_process_one_it_serves_and_stops_on_term_within_its_time(image):
+def test_as_process_1_it_serves_and_stops_on_sigterm_within_its_grace_period(image):
     port = free_port()
     arguments = ("serve", "--host", "0.0.0.0", "--port", str(port), "--insecure", "--workers", "1")
     server = subprocess.Popen(image.command(("playhead", *arguments)), env=image.environment)
@@ -271,7 +271,7 @@ def test_as_process_one_it_serves_and_stops_on_term_within_its_time(image):
 
 
 def health_check(port: int) -> list[str]:
-    """What compose.yaml asks the server."""
+    """The health check of compose.yaml."""
     import yaml
 
     services = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]

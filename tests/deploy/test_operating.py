@@ -1,4 +1,4 @@
-"""docs/howto/operating.md: its alerts ask for what there is, and each of them says what to do."""
+"""docs/howto/operating.md: its alerts use existing metrics, and each of them says what to do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LABELS: Final = {metric.name: {*metric.labels} for metric in METRICS}
 
 
 def alerts() -> dict[str, str]:
-    """What each alert asks, by its name."""
+    """Return the expression of each alert by its name."""
     (groups,) = (block["groups"] for block in BLOCKS if "groups" in block)
     return {rule["alert"]: rule["expr"] for group in groups for rule in group["rules"]}
 
@@ -30,12 +30,12 @@ def questions() -> list[str]:
 
 
 def metric(name: str) -> set[str]:
-    """The labels of a metric, also by the names that a histogram's parts have."""
+    """Return the labels of each metric, including the series of histograms."""
     part = re.sub(r"_(bucket|count|sum)$", "", name)
     return LABELS[name] if name in LABELS else LABELS[part] | {"le"}
 
 
-def test_every_metric_and_label_that_is_asked_for_is_there():
+def test_every_metric_and_label_in_an_alert_exists():
     asked = [question for question in questions() if "playhead_" in question]
     assert len(asked) >= len(alerts()) >= 7
     for question in asked:
@@ -46,12 +46,12 @@ def test_every_metric_and_label_that_is_asked_for_is_there():
         assert by | chosen <= known, question
 
 
-def test_each_alert_says_where_to_look_and_what_to_do():
+def test_each_alert_links_to_a_section_that_says_what_to_do():
     (night,) = re.findall(r"^## Respond to an alert$(.*?)^## ", PAGE, re.MULTILINE | re.DOTALL)
     assert re.findall(r"^\| `(Playhead\w+)` \|", night, re.MULTILINE) == list(alerts())
 
 
-def test_log_lines_that_are_to_be_looked_for_are_written():
+def test_the_named_log_lines_exist():
     known = {event.name for event in events.EVENTS}
     (logs,) = re.findall(r"Create alerts for these log lines too: (.*?)\n\n?\Z", PAGE, re.DOTALL)
     (night,) = re.findall(r"^## Respond to an alert$(.*?)^## ", PAGE, re.MULTILINE | re.DOTALL)
@@ -68,7 +68,7 @@ def test_a_server_that_is_not_ready_is_scraped_and_a_worker_is_not():
         for scrape in block.get("scrape_configs", ())
         if "kubernetes_sd_configs" in scrape
     )
-    # Of a Service only those that are ready are reached.
+    # A Service routes only to ready pods.
     assert [sd["role"] for sd in found["kubernetes_sd_configs"]] == ["pod"]
     (keep,) = (rule for rule in found["relabel_configs"] if rule.get("action") == "keep")
     labels = ["app.kubernetes.io/name", "app.kubernetes.io/component"]
@@ -83,5 +83,5 @@ def test_a_server_that_is_not_ready_is_scraped_and_a_worker_is_not():
         )
     ]
     assert kept == ["demo-playhead-server"]
-    # One port, which it takes by itself.
+    # The default port of the container.
     assert len(container(pods(LEAST)["server"])["ports"]) == 1

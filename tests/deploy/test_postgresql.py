@@ -1,4 +1,4 @@
-"""docs/howto/postgresql.md: what it tells people to grant is enough, and no more than that."""
+"""docs/howto/postgresql.md: the documented grants are sufficient and minimal."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ EXAMPLE = ROOT / "examples" / "01-docs"
 
 
 def statements(name: str) -> list[str]:
-    """Those of the page's block that begins with this comment."""
+    """Return the statements of the block on the page that begins with this comment."""
     (block,) = re.findall(rf"```sql\n-- {re.escape(name)}\n(.*?)```", PAGE, re.DOTALL)
     return [s.strip() for s in block.split(";") if s.strip()]
 
 
 @dataclass(frozen=True)
 class Installation:
-    """A database whose rights are as the page says."""
+    """A database with the rights that the page grants."""
 
     server: Server
     home: Path
@@ -55,7 +55,7 @@ class Installation:
         )
 
     async def ask(self, url: str, *queries: str) -> Any:
-        """Run statements one by one; returns the one value of the last."""
+        """Run statements one by one and return the single value of the last one."""
         connection = await asyncpg.connect(url)
         try:
             for query in queries[:-1]:
@@ -88,7 +88,7 @@ async def installation(server: Server, tmp_path: Path) -> Installation:
 
 
 @pytest.mark.slow
-async def test_the_role_of_the_processes_can_work_and_change_no_table(installation):
+async def test_the_role_of_the_processes_can_run_pipelines_but_not_change_tables(installation):
     said = installation.playhead("playhead", "run", "docs.yaml", "pages/", "--json")
     assert said.returncode == 0, said.stderr
     assert json.loads(said.stdout)["status"] == "completed"
@@ -102,14 +102,14 @@ async def test_the_role_of_the_processes_can_work_and_change_no_table(installati
 
 
 def keda_query(routes: Sequence[str] = ()) -> str:
-    """What KEDA asks for at most two workers, of a message each, that work these routes."""
+    """Return KEDA's query for at most two workers with one message each on these routes."""
     keda = {"enabled": True, "maxReplicas": 2, "messagesPerWorker": 1}
     (scaled,) = of_kind("ScaledObject", {**LEAST, "keda": keda, "worker": {"routes": list(routes)}})
     return str(scaled["spec"]["triggers"][0]["metadata"]["query"])
 
 
 @pytest.mark.slow
-async def test_keda_counts_what_waits_with_a_role_that_reads_nothing_else(installation):
+async def test_keda_counts_pending_messages_with_a_role_that_can_read_nothing_else(installation):
     await installation.ask(
         installation.url("playhead_owner").replace("playhead_owner", "postgres"),
         *statements("for KEDA"),
@@ -121,7 +121,7 @@ async def test_keda_counts_what_waits_with_a_role_that_reads_nothing_else(instal
     for command in (["run", "docs.yaml", "pages/"], ["replay", "latest", "input", "convert"]):
         said = installation.playhead("playhead", *command)
         assert said.returncode == 0, said.stderr
-    # Three pages wait, and no more is counted than there may be workers for.
+    # Three pages are pending; the count is limited to the maximum number of workers.
     assert await installation.ask(reader, query) == 2
     assert await installation.ask(reader, re.sub(r"LIMIT \d+", "", query)) == 3
     for routes, waiting in (
@@ -139,7 +139,7 @@ async def test_keda_counts_what_waits_with_a_role_that_reads_nothing_else(instal
 
 
 @pytest.mark.slow
-async def test_what_it_says_to_watch_can_be_asked(installation):
+async def test_the_monitoring_queries_on_the_page_work(installation):
     asked = re.findall(r"\| `(SELECT .*?)` \|", PAGE)
     assert len(asked) >= 5
     for query in (*asked, *statements("size")):

@@ -1,7 +1,7 @@
-"""docs/howto/production.md and deploy.md: what they tell people to type, on real servers.
+"""docs/howto/production.md and deploy.md: the documented commands, on real servers.
 
-The three services of compose.yaml run as plain processes here, with its commands, settings and health check:
-only the addresses are those of the tests' servers.
+The three services of compose.yaml run as plain processes with its commands, settings and health check. Only
+the addresses are those of the tests' servers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.deploy.tools import ROOT, status
 from tests.servers import need
 from tests.servers.process import free_port
 
-# What its commands install and start may take long on a slow machine; each of them is given up before.
+# Installing and starting may take long on a slow machine. Each command has its own shorter time limit.
 pytestmark = pytest.mark.timeout(1800)
 
 PLACES = ("STORE", "BROKER", "CATALOG")
@@ -33,7 +33,7 @@ EXAMPLE = ROOT / "examples" / "01-docs"
 
 
 def block(page: str, heading: str, language: str, number: int = 0) -> list[str]:
-    """The lines of a block of this language under a heading of a page, without their remarks."""
+    """Return the lines of a block of this language below a heading of a page, without comments."""
     text = (ROOT / "docs" / "howto" / page).read_text(encoding="utf-8").split(f"\n## {heading}\n", 1)[1]
     found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     body = [body for name, body in found if name == language][number]
@@ -43,7 +43,7 @@ def block(page: str, heading: str, language: str, number: int = 0) -> list[str]:
 
 @dataclass
 class Deployment:
-    """Servers of the tests, with a database, a bucket's folder and a prefix of the test's own."""
+    """Servers of the tests, with a new database, bucket folder and queue prefix."""
 
     folder: Path
     settings: dict[str, str]
@@ -82,7 +82,7 @@ class Deployment:
 
 @pytest.fixture
 async def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    """A new installation on the broker that the test is given."""
+    """A new installation on the broker of the test's parameter."""
     name = f"deployment_{secrets.token_hex(4)}"
     connection = await asyncpg.connect(need("postgres"))
     try:
@@ -121,7 +121,7 @@ def test_the_demo_runs_on_production_backends_with_only_settings_changed(deploym
     assert result["converted_again"] == 0
     assert result["replay"]["objects_published"] == result["pages"] > 150
     assert 0 < result["segments_before"] < result["segments_after"]
-    # Nothing of it lies in the home but what an adapter keeps there.
+    # The home contains only what the adapter stores there.
     assert {path.name for path in (deployment.folder / "demo" / "home").iterdir()} == {"data"}
     listed = json.loads(deployment.type("playhead executions --json"))["items"]
     assert [(e["kind"], e["status"]) for e in listed] == [("replay", "completed"), ("run", "completed")]
@@ -129,7 +129,7 @@ def test_the_demo_runs_on_production_backends_with_only_settings_changed(deploym
 
 @pytest.mark.slow
 @pytest.mark.parametrize("deployment", ["nats"], indirect=True)
-def test_what_waits_in_one_broker_is_worked_from_another_after_the_setting_is_changed(deployment):
+def test_pending_messages_are_processed_through_another_broker_after_a_change_of_the_setting(deployment):
     example(deployment)
     deployment.type("playhead run docs.yaml pages/")
     deployment.type("playhead replay latest input convert")
@@ -142,7 +142,7 @@ def test_what_waits_in_one_broker_is_worked_from_another_after_the_setting_is_ch
 
 @pytest.mark.slow
 @pytest.mark.parametrize("deployment", ["nats", "rabbitmq", "postgres"], indirect=True)
-def test_what_the_compose_file_starts_does_what_the_page_says_to_type(deployment):
+def test_the_commands_of_the_page_work_with_the_services_of_the_compose_file(deployment):
     services = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
     assert deployment.start(services["migrate"]["command"]).wait(timeout=300) == 0
     port = free_port()
@@ -159,7 +159,7 @@ def test_what_the_compose_file_starts_does_what_the_page_says_to_type(deployment
     assert (change, url) == ("cd examples/01-docs", "export PLAYHEAD_SERVER=http://127.0.0.1:8080")
     example(deployment)
     told = {"PLAYHEAD_SERVER": f"http://127.0.0.1:{port}"}
-    # What is set for the backends is the server's alone: those who type have none of it.
+    # Only the server has the settings of the backends; the user's shell has none.
     person = Deployment(deployment.folder, {})
     said = {line: person.type(line, **told) for line in lines}
     assert [line.split()[1] for line in lines] == ["run", "show", "search", "replay", "replays"]

@@ -1,5 +1,4 @@
-"""What docs/howto/operating.md shows of Prometheus, by its own words: configs can be read, and each alert
-rings when it is time, and not before."""
+"""docs/howto/operating.md, checked by Prometheus: its configs are valid, and its alerts fire in time."""
 
 from __future__ import annotations
 
@@ -18,8 +17,8 @@ from tests.servers import Missing, absent
 
 WORK: Final = 'config="docs", route="work"'
 OF_WORK: Final = {"config": "docs", "route": "work"}
-#: Of each alert: what is the case (a series, and its values every 15 s), after how long, and whom it names;
-#: None where it is not to ring.
+#: For each alert: the series with their values every 15 s, the time until it fires, and the labels it has;
+#: None if it must not fire.
 CASES: Final[dict[str, list[tuple[dict[str, str], str, dict[str, str] | None]]]] = {
     "PlayheadDown": [
         ({}, "3m", {}),
@@ -115,10 +114,10 @@ def rules() -> Any:
     return found
 
 
-def test_what_is_to_be_written_into_its_configs_can_be_read(promtool, tmp_path):
+def test_the_documented_configs_are_valid(promtool, tmp_path):
     scrapes = [block for block in BLOCKS if "scrape_configs" in block]
     assert len(scrapes) == 2
-    # A question is right when it can stand in a rule.
+    # A query is valid if it is valid in a rule.
     asked = [{"record": f"question:{n}", "expr": text} for n, text in enumerate(questions()) if "(" in text]
     written(tmp_path, "alerts.yml", rules())
     written(tmp_path, "questions.yml", {"groups": [{"name": "questions", "rules": asked}]})
@@ -128,7 +127,7 @@ def test_what_is_to_be_written_into_its_configs_can_be_read(promtool, tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_each_alert_rings_when_it_is_time_and_only_then(promtool, tmp_path):
+def test_each_alert_fires_after_its_time_and_not_before(promtool, tmp_path):
     assert CASES.keys() == alerts().keys()
     tests = [
         {
@@ -153,7 +152,7 @@ def test_each_alert_rings_when_it_is_time_and_only_then(promtool, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_a_server_answers_to_a_scrape_has_nothing_that_prometheus_would_do_otherwise(promtool, tmp_path):
+def test_promtool_accepts_the_metrics_of_a_server(promtool, tmp_path):
     with open_deployment() as deployment:
         deployment.serve()
         scraped = tmp_path / "metrics"

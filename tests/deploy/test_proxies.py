@@ -1,6 +1,6 @@
-"""The proxies of docs/howto/security.md, as they stand there, before a server.
+"""The reverse proxies of docs/howto/security.md, with the documented configs, in front of a server.
 
-What is put in: ports, places of files, a password, and for Caddy a certificate of its own making.
+The tests fill in ports, paths of files, a password, and for Caddy its own certificate.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 PAGE: Final = (ROOT / "docs" / "howto" / "security.md").read_text(encoding="utf-8")
 NAME: Final = "playhead.example.com"
 USER: Final = ("alice", "PASSWORD")
-#: Of that password, with as little work as bcrypt can be told.
+#: The bcrypt hash of that password, with the lowest cost.
 BCRYPT: Final = "$2a$04$bGgscU65XGb0l1fL5NYSAOEBbhMN5NQMwDyC8YOOFalCeZ5Bsk2w2"
 MIB: Final = 1 << 20
 CONFIG: Final = """
@@ -45,7 +45,7 @@ routes:
 
 
 def snippet(language: str, put_in: Mapping[str, str]) -> str:
-    """What the page shows in a language, with some of it replaced."""
+    """Return the block of a language from the page, with some strings replaced."""
     (text,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     for shown, meant in put_in.items():
         assert shown in text, shown
@@ -54,7 +54,7 @@ def snippet(language: str, put_in: Mapping[str, str]) -> str:
 
 
 class ByName(httpx.HTTPTransport):
-    """Connects to an address, and asks there for the certificate of a name."""
+    """Connects to an address and requests the certificate of another name (SNI)."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         request.extensions["sni_hostname"] = NAME
@@ -62,7 +62,7 @@ class ByName(httpx.HTTPTransport):
 
 
 class Proxy(Server):
-    """One that stands before a server."""
+    """A running proxy in front of a server."""
 
     def __init__(self, server: str) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class Proxy(Server):
 
     @property
     def trusted(self) -> Path:
-        """The certificate with which its own is checked."""
+        """The CA certificate that verifies the proxy."""
         raise NotImplementedError
 
     def client(self, user: tuple[str, str] | None = USER) -> httpx.Client:
@@ -165,7 +165,7 @@ class Caddy(Proxy):
             },
         )
         own = "{\n    admin off\n    skip_install_trust\n    auto_https disable_redirects\n"
-        own += "    servers {\n        protocols h1 h2\n    }\n}\n"  # no UDP: the tests keep that of a port
+        own += "    servers {\n        protocols h1 h2\n    }\n}\n"  # no UDP: the tests reserve the UDP port
         (self.folder / "Caddyfile").write_text(own + deployment, encoding="utf-8")
 
     def command(self) -> Sequence[str]:
@@ -178,7 +178,7 @@ class Caddy(Proxy):
 
 @pytest.fixture(scope="module")
 def deployment() -> Iterator[Deployment]:
-    """A server without a worker: a run is stored, and does not end."""
+    """A server without a worker: a run is stored but does not end."""
     with open_deployment() as deployment:
         deployment.serve(settings={"ALLOWED_HOSTS": NAME, "MAX_UPLOAD_BYTES": str(4 * MIB)})
         deployment.apply(CONFIG)
@@ -187,7 +187,7 @@ def deployment() -> Iterator[Deployment]:
 
 @pytest.fixture(scope="module")
 def before(deployment: Deployment) -> Iterator[Callable[[type[Proxy]], Proxy]]:
-    """The proxy of a kind; the first who asks starts it."""
+    """Return the proxy of a kind; the first call starts it."""
     started: dict[type[Proxy], Proxy] = {}
     with ExitStack() as stack:
 
@@ -215,13 +215,13 @@ def run(http: httpx.Client, path: str, data: bytes) -> httpx.Response:
 
 
 def connections(deployment: Deployment) -> int:
-    """How many the server has."""
+    """Return the number of open connections of the server."""
     port = urlsplit(deployment.url).port
     rows = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
     return sum(row[1].endswith(f":{port:04X}") and row[3] == "01" for row in rows)
 
 
-def test_who_does_not_say_who_they_are_is_let_nowhere(proxy):
+def test_requests_without_credentials_are_refused(proxy):
     for user in (None, (USER[0], "guess")):
         with proxy.client(user) as http:
             assert http.get("/metrics").status_code == 401
@@ -230,7 +230,7 @@ def test_who_does_not_say_who_they_are_is_let_nowhere(proxy):
         assert http.get("/api/v1/configs/mine").json()["active"]
 
 
-def test_what_is_asked_and_answered_comes_as_it_was(proxy):
+def test_requests_and_answers_pass_through_unchanged(proxy):
     path, data = "a%2Fb/50% c%25d+ü&=#.bin", os.urandom(3 * MIB)
     with proxy.client() as http:
         started = run(http, path, data)
@@ -245,7 +245,7 @@ def test_what_is_asked_and_answered_comes_as_it_was(proxy):
         assert (head.status_code, head.headers["Content-Length"], head.content) == (200, str(len(data)), b"")
 
 
-def test_pages_of_its_name_may_change_something_and_others_may_not(proxy):
+def test_pages_of_its_own_origin_may_write_and_others_may_not(proxy):
     with proxy.client() as http:
         ask = partial(http.post, "/api/v1/configs/mine/activate")
         assert ask(headers={"Origin": f"https://{NAME}"}).status_code == 200
@@ -253,13 +253,13 @@ def test_pages_of_its_name_may_change_something_and_others_may_not(proxy):
         assert (told.status_code, told.json()["error_code"]) == (403, "cross_origin")
 
 
-def test_what_is_too_large_for_the_server_is_told_in_its_words(proxy):
+def test_a_body_over_the_servers_limit_gets_the_servers_error(proxy):
     with proxy.client() as http:
         told = run(http, "large.bin", bytes(5 * MIB))
         assert (told.status_code, told.json()["error_code"]) == (413, "body_too_large")
 
 
-def test_events_come_at_once_and_who_leaves_holds_no_connection_of_the_server(proxy, deployment):
+def test_events_arrive_at_once_and_a_client_that_leaves_frees_its_connection(proxy, deployment):
     with proxy.client() as http, ExitStack() as stack:
         url = f"/api/v1/executions/{run(http, 'one.txt', b'one').json()['execution_id']}/events"
         had = connections(deployment)
@@ -267,7 +267,7 @@ def test_events_come_at_once_and_who_leaves_holds_no_connection_of_the_server(pr
         assert [next(lines) for lines in told] == ["event: execution"] * 3
         assert connections(deployment) >= 3
         stack.close()
-        # Not only when a second sign of life can't be handed on.
+        # At once, and not only when the next keep-alive comment cannot be delivered.
         deployment.until(
             lambda: connections(deployment) <= had,
             "the connections to be closed",

@@ -1,4 +1,4 @@
-"""What releases a version: workflows, pinned packages, and the chart as an archive."""
+"""The workflows, and the pinned packages that they install."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_pip_installs_the_packages_that_uv_would(groups: list[str]) -> None:
 
 
 def hashed(requirements: str) -> dict[str, set[str]]:
-    """The hashes of each `name==version`."""
+    """Return the hashes of each `name==version`."""
     entries = requirements.replace("\\\n", " ").splitlines()
     return {entry.split()[0]: set(re.findall(r"--hash=(\S+)", entry)) for entry in entries}
 

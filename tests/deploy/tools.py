@@ -1,4 +1,4 @@
-"""What the tests of the deployment files share: the tools that check them, and the settings there are."""
+"""Shared by the tests of the deployment files: the tools that check them, and Playhead's settings."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from playhead.settings import PREFIX, Settings
 from tests.servers import Missing, absent
 
 ROOT: Final = Path(__file__).parents[2]
-#: How long a message may take where its config does not say.
+#: The default time limit of a message.
 TIMEOUT_SECONDS: Final = Route("any", "any", ()).timeout_seconds
 
 
 def tool(name: str) -> str:
-    """Where a tool of the dependency group `deploy` is; without it the test is skipped, or fails."""
+    """Return the path of a tool of the group `deploy`; if it is missing, skip the test, or fail it."""
     found = shutil.which(name, path=sysconfig.get_path("scripts"))
     if found is None:
         absent(Missing("deploy", f"{name} is not installed", "make test-deploy"))
@@ -30,7 +30,7 @@ def tool(name: str) -> str:
 
 
 def program(name: str, package: str) -> str:
-    """Where a program of the system is.
+    """Return the path of a program of the system.
 
     Raises:
         Missing: it is not installed.
@@ -46,19 +46,18 @@ def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 
 
 def is_setting(variable: str) -> bool:
-    """Whether a variable of Playhead's is one that it reads."""
+    """Return whether Playhead reads this variable."""
     return variable.removeprefix(PREFIX).lower() in Settings.model_fields
 
 
 def parses(arguments: Sequence[str]) -> bool:
-    """Whether the command line knows what stands here. Nothing is started."""
+    """Return whether the command line accepts these arguments. Nothing is started."""
     said = run(f"{sysconfig.get_path('scripts')}/playhead", *arguments, "--help")
     return said.returncode == 0
 
 
 def status(port: int, path: str) -> int | None:
-    """200 as soon as a server on this machine answers so; what it answered last, or None, when it has not
-    after two minutes."""
+    """Wait up to two minutes for 200 from a server on this machine; return the last status, or None."""
     last: int | None = None
     until = time.monotonic() + 120
     while time.monotonic() < until:
