@@ -91,6 +91,25 @@ def test_the_title_is_that_of_the_page(html, title):
     assert converted(html).attributes.get("title") == title
 
 
+def test_many_bare_ampersands_do_not_change_the_text():
+    page = converted("<title>A & B &lt;</title><p>" + "a&b &amp; " * 6_000 + "&copy;</p>")
+    assert page.attributes["title"] == "A & B <"
+    assert page.text.split() == ["a&b", "&"] * 6_000 + ["©"]
+
+
+@pytest.mark.parametrize(
+    "markup",
+    ["<", "<title", "<!--", "<!", "</", "<a b='", "<?", "&", "<script>", "<style><!--", "</title"],
+    ids=str,
+)
+def test_the_title_of_broken_markup_is_found_in_linear_time(markup):
+    before = time.process_time()
+    page = converted(f"<p>x</p><title>{markup * (260_000 // len(markup))}")
+    converted(markup * (260_000 // len(markup)))
+    assert time.process_time() - before < 6
+    assert len(page.attributes.get("title", "")) <= 1000
+
+
 @pytest.mark.parametrize("kind", ["text/html", "TEXT/HTML; charset=utf-8", "application/xhtml+xml"])
 def test_html_is_known_by_its_content_type(kind):
     assert converted("<p>x</p>", "page", kind).path == "page.md"
@@ -145,6 +164,22 @@ def test_no_segment_is_ever_over_the_limit_and_no_text_is_lost(text, limit):
     parts = segments(text, limit)
     assert all(0 < len(part.text) <= limit for part in parts)
     assert "".join("".join(part.text for part in parts).split()) == "".join(text.split())
+
+
+@pytest.mark.parametrize("unit", [">", "word ", "a", "- item\n"], ids=repr)
+def test_a_long_text_is_split_in_linear_time(unit):
+    text = (unit * 1_000_000)[:1_000_000]
+    before = time.process_time()
+    parts = segments(text)
+    assert time.process_time() - before < 7  # in one piece: more than 13 s
+    assert max(len(part.text) for part in parts) <= 1200
+    assert "".join("".join(part.text for part in parts).split()) == "".join(text.split())
+
+
+def test_a_long_text_is_cut_in_front_of_a_heading():
+    sections = [f"# {n}\n\n{'word ' * 150}" for n in range(300)]
+    parts = segments("\n\n".join(sections))
+    assert [part.text for part in parts] == [section.strip() for section in sections]
 
 
 @pytest.mark.parametrize("limit", [0, 100_001, "many"])

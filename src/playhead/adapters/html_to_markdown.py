@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from html.parser import HTMLParser
+import re
+from html import unescape
+from typing import Final
 
 from html_to_markdown import ConversionOptions, convert
 
@@ -12,20 +14,31 @@ _HTML = ("text/html", "application/xhtml+xml")
 # Metadata would come as front matter at the top of the text, also of pages that have none to tell.
 _OPTIONS = ConversionOptions(extract_metadata=False)
 
-_HEAD_CHARACTERS = 262_144
-"""Where a title is looked for: the parser takes time that grows faster than some broken pages."""
+_HEAD_CHARACTERS: Final = 262_144
+"""The part of a page that is searched for its title."""
+_BARE: Final = re.compile(r"&(?![#\w]{1,32};)", re.A)
+_MANY: Final = 10_000
+"""For each `&` that begins no reference, the library reads on to the end of a title."""
+_TITLE_CHARACTERS: Final = 1_000
+_MARK: Final = re.compile(r"<!--|<[!?]|<(?:title|script|style|body)(?=[\s/>])|</head(?=[\s/>])", re.I | re.A)
+_CLOSED: Final = {
+    name: re.compile(rf"</{name}(?=[\s/>])", re.I | re.A) for name in ("title", "script", "style")
+}
 
 
 @adapter("html_to_markdown", produces="text/markdown")
 def html_to_markdown(item: Item) -> Output:
     """Turn HTML into markdown.
 
-    The attribute `title` is the page's `<title>`, where it has one. Non-breaking spaces become spaces.
-    What is not HTML, not UTF-8, or can't be converted whole (nested too deep) is rejected.
+    The attribute `title` is the page's `<title>`, if it has one, cut at 1,000 characters. Non-breaking
+    spaces become spaces. An item that is not HTML, is not UTF-8 or cannot be converted completely (nested
+    too deep) is rejected.
     """
     if item.content_type.partition(";")[0].strip().lower() not in _HTML:
         raise Reject(f"cannot read {item.content_type}: not HTML")
     text = item.text.removeprefix("\ufeff")
+    if text.count("&") > _MANY:
+        text = _BARE.sub("&amp;", text)
     result = convert(text, _OPTIONS)
     if result.warnings:
         # The library goes on with what is left, which may be nothing at all.
@@ -37,41 +50,29 @@ def html_to_markdown(item: Item) -> Output:
     )
 
 
-class _Found(Exception):
-    """The head has been read as far as needed."""
-
-
-class _Head(HTMLParser):
-    """Reads up to the end of the title, or of the head."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.pieces: list[str] | None = None
-
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        if tag == "title" and self.pieces is None:
-            self.pieces = []
-        elif tag == "body":
-            raise _Found
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in ("title", "head"):
-            raise _Found
-
-    def handle_data(self, data: str) -> None:
-        if self.pieces is not None:
-            self.pieces.append(data)
-
-
 def _title(html: str) -> str:
-    """The text of `<title>`, white space collapsed; empty where there is none."""
-    start = html[:_HEAD_CHARACTERS]
-    if "<title" not in start.lower():
-        return ""
-    head = _Head()
-    try:
-        head.feed(start)
-        head.close()
-    except (_Found, AssertionError):  # the second: the standard library's word for broken markup
-        pass
-    return " ".join("".join(head.pieces or ()).split())
+    """The text of `<title>`, white space collapsed; empty if there is none.
+
+    Every character is read once: parsers of the standard library take quadratic time for broken markup.
+    """
+    head = html[:_HEAD_CHARACTERS]
+    at = 0
+    while mark := _MARK.search(head, at):
+        word = mark[0].lower()
+        if word == "<title":
+            opened = head.find(">", mark.end())
+            closed = _CLOSED["title"].search(head, opened + 1)
+            text = head[opened + 1 : closed.start() if closed else None] if opened >= 0 else ""
+            return " ".join(unescape(text).split())[:_TITLE_CHARACTERS].rstrip()
+        if word == "<!--":
+            at = head.find("-->", mark.end())
+        elif word in ("<script", "<style"):
+            closed = _CLOSED[word[1:]].search(head, mark.end())
+            at = closed.end() if closed else -1
+        elif word in ("<!", "<?"):
+            at = head.find(">", mark.end())
+        else:  # the end of the head
+            break
+        if at < 0:
+            break
+    return ""
