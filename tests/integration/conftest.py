@@ -1,4 +1,4 @@
-"""What the tests of several files need."""
+"""Fixtures that several files share."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from tests.servers.schema import schema
 
 @pytest.fixture
 async def url() -> AsyncIterator[str]:
-    """A schema of PostgreSQL, the test's own. Files about another server have a `url` of their own."""
+    """A new PostgreSQL schema. Files about another server define their own `url`."""
     async with schema() as url:
         yield url

@@ -1,4 +1,4 @@
-"""What NATS does that no contract knows of: streams that others delete, fill, declare; servers that stop."""
+"""Behaviour that is specific to NATS: streams that operators delete, fill or declare; servers that stop."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def results(outcomes: list[PublishResult]) -> set[str]:
 
 
 async def connected(broker: NatsBroker) -> None:
-    """Open it. A server that stands still for some seconds is away."""
+    """Open it. A server that stalls for some seconds counts as unavailable."""
     await until_told(broker.open, Unavailable)
 
 
@@ -75,7 +75,7 @@ async def broker(prefix: str) -> AsyncIterator[NatsBroker]:
 
 
 class Operator:
-    """Someone with `nats` at hand, who does to streams what operators do."""
+    """An operator with the `nats` command, who changes streams."""
 
     def __init__(self, link: Link, prefix: str) -> None:
         self._link = link
@@ -114,7 +114,7 @@ async def operator(prefix: str) -> AsyncIterator[Operator]:
 
 
 async def published(broker: NatsBroker, wanted: list[Dispatch], *, seconds: float = 60) -> None:
-    """Publish calls as the replayer does: what is uncertain again, until all are confirmed."""
+    """Publish dispatches as the replayer does: repeat uncertain ones until all are confirmed."""
     left, until = wanted, time.monotonic() + seconds
     while left:
         assert time.monotonic() < until, f"{len(left)} calls are not confirmed after {seconds} s"
@@ -128,7 +128,7 @@ async def published(broker: NatsBroker, wanted: list[Dispatch], *, seconds: floa
 
 
 async def drained(broker: NatsBroker, queue: str = QUEUE) -> set[str]:
-    """Take and ack all that a queue holds, but for what others hold."""
+    """Receive and acknowledge everything in a queue, except what other receivers hold."""
     seen: set[str] = set()
     until = time.monotonic() + 120
     while (deliveries := await broker.receive(queue, 256, wait=0.3)) or (await broker.depth(queue)).ready:
@@ -142,12 +142,10 @@ async def until_connected(broker: NatsBroker) -> None:
     await until_told(broker.check, Unavailable)
 
 
-# -- streams that others touch ---------------------------------------------------------------------
+# -- streams that operators change -----------------------------------------------------------------
 
 
-async def test_a_stream_that_was_deleted_is_made_again_by_the_next_publish(
-    broker: NatsBroker, operator: Operator
-):
+async def test_a_deleted_stream_is_created_again_by_the_next_publish(broker: NatsBroker, operator: Operator):
     await published(broker, calls(3))
     await operator.deletes()
     some = calls(3)
@@ -160,7 +158,7 @@ async def test_a_stream_that_was_deleted_is_made_again_by_the_next_publish(
     assert await drained(broker) == set(ids(some))
 
 
-async def test_a_stream_may_be_deleted_while_calls_are_published_to_it(
+async def test_a_stream_may_be_deleted_while_dispatches_are_published_to_it(
     broker: NatsBroker, operator: Operator
 ):
     await published(broker, calls(1))
@@ -171,13 +169,13 @@ async def test_a_stream_may_be_deleted_while_calls_are_published_to_it(
     await operator.deletes()
     await publishing
 
-    # What was confirmed before is gone with the stream; what was not was published again.
+    # Dispatches confirmed before are lost with the stream; unconfirmed ones were published again.
     kept = sum(await broker.depth(QUEUE))
     assert 0 < kept <= 20_000
     assert await drained(broker) <= set(ids(some))
 
 
-async def test_a_receiver_that_waits_outlives_its_stream(broker: NatsBroker, operator: Operator):
+async def test_a_waiting_receiver_survives_the_deletion_of_its_stream(broker: NatsBroker, operator: Operator):
     await published(broker, calls(1))
     await drained(broker)
     seen: list[str] = []
@@ -197,14 +195,14 @@ async def test_a_receiver_that_waits_outlives_its_stream(broker: NatsBroker, ope
     assert seen == ids(some)
 
 
-async def test_what_is_held_from_a_deleted_stream_strikes_nothing_in_the_new_one(
+async def test_deliveries_of_a_deleted_stream_acknowledge_nothing_in_the_new_one(
     broker: NatsBroker, operator: Operator
 ):
     await published(broker, calls(2))
     held = await take(broker, 2)
     await operator.deletes()
     some = calls(2)
-    await published(broker, some)  # they have the places that the others had
+    await published(broker, some)  # they have the same sequence numbers as the old ones
     await take(broker, 2)
 
     await broker.ack(held)
@@ -225,9 +223,7 @@ async def test_a_purged_stream_is_an_empty_queue(broker: NatsBroker, operator: O
     assert ids(await take(broker, 1)) == ids(some)
 
 
-async def test_a_stream_that_is_full_refuses_for_now_and_drops_nothing(
-    broker: NatsBroker, operator: Operator
-):
+async def test_a_full_stream_refuses_temporarily_and_drops_nothing(broker: NatsBroker, operator: Operator):
     await published(broker, calls(1))
     await drained(broker)
     await operator.edits(max_msgs=5)
@@ -242,7 +238,7 @@ async def test_a_stream_that_is_full_refuses_for_now_and_drops_nothing(
     assert await drained(broker) == set(ids(some[5:]))
 
 
-async def test_a_call_that_its_stream_finds_too_large_is_refused(broker: NatsBroker, operator: Operator):
+async def test_a_dispatch_too_large_for_its_stream_is_refused(broker: NatsBroker, operator: Operator):
     await published(broker, calls(1))
     await operator.edits(max_msg_size=700)
     small, large = calls(2)
@@ -263,7 +259,7 @@ async def test_a_call_that_its_stream_finds_too_large_is_refused(broker: NatsBro
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-async def test_nothing_is_published_to_a_stream_that_would_lose_it(
+async def test_nothing_is_published_to_a_stream_that_may_discard_messages(
     prefix: str, change: dict[str, Any], words: str
 ):
     with need_fresh("nats") as server:
@@ -286,7 +282,7 @@ async def test_nothing_is_published_to_a_stream_that_would_lose_it(
         assert any(f.status == "failed" and words in f.detail for f in findings)
 
 
-async def test_a_consumer_with_another_visibility_is_set_right(
+async def test_a_consumer_with_another_visibility_is_corrected(
     broker: NatsBroker, operator: Operator, prefix: str
 ):
     await published(broker, calls(1))
@@ -301,7 +297,7 @@ async def test_a_consumer_with_another_visibility_is_set_right(
 @pytest.mark.parametrize(
     ("limit", "words"), [({"max_batch": 1}, "MaxRequestBatch"), ({"max_waiting": 1}, "MaxWaiting")]
 )
-async def test_a_consumer_that_refuses_requests_says_so_and_what_is_held_stays_ours(
+async def test_a_consumer_that_refuses_requests_is_an_error_and_deliveries_stay_valid(
     broker: NatsBroker, operator: Operator, prefix: str, limit: dict[str, Any], words: str
 ):
     await published(broker, calls(1))
@@ -319,7 +315,7 @@ async def test_a_consumer_that_refuses_requests_says_so_and_what_is_held_stays_o
     assert await broker.depth(QUEUE) == (0, 0)
 
 
-async def test_looking_at_a_queue_makes_no_stream(broker: NatsBroker, operator: Operator):
+async def test_reading_the_depth_of_a_queue_creates_no_stream(broker: NatsBroker, operator: Operator):
     await broker.receive("typo", 1)
     await broker.depth("typo")
     await broker.peek("typo", 1)
@@ -345,12 +341,12 @@ async def test_many_brokers_may_declare_one_queue_at_once(prefix: str):
 
 
 @pytest.mark.parametrize("queue", ["docs.convert", "a_b", "a_.d", "a._d", "a__d", "a_d", "_d.x-1"])
-def test_a_stream_is_of_one_queue(queue: str):
+def test_each_queue_has_its_own_stream(queue: str):
     assert queue_of(stream_of(queue)) == queue
     assert re.fullmatch(r"playhead-[A-Za-z0-9_-]+", stream_of(queue))
 
 
-async def test_a_queue_that_can_be_no_subject_is_refused_with_a_reason(broker: NatsBroker):
+async def test_a_queue_name_that_is_not_a_valid_subject_is_refused_with_a_reason(broker: NatsBroker):
     outcomes = await broker.publish([*calls(1, "docs..convert"), *calls(1)])
 
     assert [o.result for o in outcomes] == ["refused", "confirmed"]
@@ -358,7 +354,7 @@ async def test_a_queue_that_can_be_no_subject_is_refused_with_a_reason(broker: N
     assert "docs..convert" in outcomes[0].reason
 
 
-async def test_a_queue_whose_stream_would_have_too_long_a_name_is_refused_and_others_are_not(
+async def test_a_queue_with_a_too_long_stream_name_is_refused_and_others_are_not(
     broker: NatsBroker, prefix: str
 ):
     outcomes = await broker.publish([*calls(1, "_" * 120), *calls(1, "_" * 100)])
@@ -377,7 +373,7 @@ async def test_prefixes_keep_two_installations_apart(prefix: str):
         assert await one.depth(QUEUE) == (2, 0)
 
 
-async def test_ready_and_in_flight_add_up_to_what_is_not_acked(broker: NatsBroker):
+async def test_ready_and_in_flight_add_up_to_the_unacknowledged_messages(broker: NatsBroker):
     await published(broker, calls(30))
     held = await take(broker, 20)
     assert await broker.depth(QUEUE) == (10, 20)
@@ -386,8 +382,8 @@ async def test_ready_and_in_flight_add_up_to_what_is_not_acked(broker: NatsBroke
     assert await broker.depth(QUEUE) == (10, 15)
 
 
-async def test_a_receiver_that_gives_up_hands_back_what_was_under_way(broker: NatsBroker):
-    """Its visibility is half a minute: nobody waits that long here."""
+async def test_a_cancelled_receiver_returns_messages_in_transit_to_the_queue(broker: NatsBroker):
+    """The visibility is half a minute, longer than this test waits."""
     waiting = asyncio.create_task(broker.receive(QUEUE, 1, wait=60))
     await asyncio.sleep(0.1)
     waiting.cancel()
@@ -404,12 +400,12 @@ async def test_a_receiver_that_gives_up_hands_back_what_was_under_way(broker: Na
     assert seen == ids(some)
 
 
-async def test_receivers_that_come_and_go_lose_nothing(prefix: str):
+async def test_receivers_that_start_and_stop_lose_nothing(prefix: str):
     some = calls(2000)
     seen: list[str] = []
 
     patience = itertools.cycle(range(8))
-    # What is left hidden comes too late.
+    # A message that stays hidden would arrive too late.
     async with opened(need("nats"), prefix=prefix, visibility=300) as broker:
 
         async def works() -> None:
@@ -441,7 +437,7 @@ async def test_many_publish_at_once_through_one_window(broker: NatsBroker):
     assert sum([sum(await broker.depth(f"q{n}")) for n in range(3)]) == 12 * 700
 
 
-async def test_a_publisher_that_is_cancelled_leaves_room_for_others(broker: NatsBroker):
+async def test_a_cancelled_publisher_frees_its_place_in_the_window(broker: NatsBroker):
     await published(broker, calls(1))
     for _ in range(8):
         publishing = asyncio.create_task(broker.publish(calls(1000)))
@@ -452,7 +448,7 @@ async def test_a_publisher_that_is_cancelled_leaves_room_for_others(broker: Nats
     assert await asyncio.wait_for(broker.publish(calls(1000)), 60) == [CONFIRMED] * 1000
 
 
-async def test_who_waits_when_the_broker_is_closed_is_told(prefix: str):
+async def test_waiting_calls_fail_when_the_broker_is_closed(prefix: str):
     with Proxy(need("nats")) as network:
         async with opened(network.url, prefix=prefix) as broker:
             await published(broker, calls(1))
@@ -469,12 +465,12 @@ async def test_who_waits_when_the_broker_is_closed_is_told(prefix: str):
             assert [type(one) for one in told] == [Unavailable, Unavailable]
             outcomes = await publishing
             assert results(outcomes) == {"uncertain"}
-            # Not after the time that each has for an answer.
+            # At once, not after the timeout of each request.
             assert all("it was closed" in why for why in (*map(str, told), *(o.reason for o in outcomes)))
 
 
-async def test_small_publishes_do_not_wait_for_each_other(prefix: str):
-    """Each takes 0.2 s here; a thousand of them are in flight at once."""
+async def test_small_publishes_are_concurrent(prefix: str):
+    """Each takes 0.2 s here, and a thousand of them are in flight at once."""
     with Proxy(need("nats")) as network:
         async with opened(network.url, prefix=prefix) as broker:
             await published(broker, calls(1))
@@ -484,7 +480,7 @@ async def test_small_publishes_do_not_wait_for_each_other(prefix: str):
             outcomes = await asyncio.gather(*(broker.publish(calls(1)) for _ in range(100)))
 
             assert outcomes == [[CONFIRMED]] * 100
-            assert time.monotonic() - began < 10  # half of one after another
+            assert time.monotonic() - began < 10  # half of the time that they would take one after another
 
 
 async def test_a_message_of_another_program_has_a_name(broker: NatsBroker, operator: Operator, prefix: str):
@@ -501,10 +497,10 @@ async def test_a_message_of_another_program_has_a_name(broker: NatsBroker, opera
     assert dict(delivery.headers) == {}
 
 
-# -- servers and connections that fail -------------------------------------------------------------
+# -- failures of servers and connections -----------------------------------------------------------
 
 
-async def test_a_broker_is_back_by_itself_when_its_server_is(
+async def test_a_broker_reconnects_when_its_server_is_back(
     prefix: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ):
     caplog.set_level(logging.INFO, "playhead")
@@ -518,13 +514,15 @@ async def test_a_broker_is_back_by_itself_when_its_server_is(
             with pytest.raises(Unavailable):
                 await broker.check()
             for again in (lambda: broker.publish(calls(1)), lambda: broker.receive(QUEUE, 1, wait=1)):
-                # At once: an answer is waited for.
+                # At once: the call waits for an answer.
                 with pytest.raises(Unavailable, match=f"127.0.0.1:{server.port} is not connected"):
                     await again()
             server.start()
             await until_connected(broker)
 
-            # A killed server may have forgotten who holds what; that comes again, and its row refuses it.
+            # A killed server may have lost which consumer holds which message. It redelivers them, and their
+            # rows
+            # refuse the claim.
             await broker.ack(held)
             rest = await drained(broker)
             assert set(ids(some)) - set(ids(held)) <= rest <= set(ids(some))
@@ -534,7 +532,7 @@ async def test_a_broker_is_back_by_itself_when_its_server_is(
     assert capfd.readouterr().err == ""
 
 
-async def test_what_a_killed_server_had_confirmed_is_there_when_it_is_back(prefix: str):
+async def test_confirmed_messages_survive_a_kill_of_the_server(prefix: str):
     with need_fresh("nats") as server:
         async with opened(server.url, prefix=prefix) as broker:
             await published(broker, calls(1))
@@ -564,7 +562,7 @@ async def test_what_a_killed_server_had_confirmed_is_there_when_it_is_back(prefi
             assert set(confirmed) <= await drained(broker)
 
 
-async def test_a_connection_cut_between_send_and_answer_leaves_calls_uncertain(prefix: str):
+async def test_a_connection_cut_between_send_and_answer_leaves_dispatches_uncertain(prefix: str):
     with Proxy(need("nats")) as network:
         async with opened(network.url, prefix=prefix) as broker:
             await published(broker, calls(1))
@@ -577,14 +575,14 @@ async def test_a_connection_cut_between_send_and_answer_leaves_calls_uncertain(p
             network.cut()
             outcomes = await publishing
             assert results(outcomes) == {"uncertain"}
-            assert all("was lost" in o.reason for o in outcomes)  # none waited for its time
+            assert all("was lost" in o.reason for o in outcomes)  # none waited for its timeout
             network.release()
 
             await published(broker, some)
             assert await drained(broker) == set(ids(some))
 
 
-async def test_an_ack_that_was_cut_off_says_so_and_can_be_said_again(prefix: str):
+async def test_an_interrupted_ack_raises_and_can_be_repeated(prefix: str):
     with Proxy(need("nats")) as network:
         async with opened(network.url, prefix=prefix) as broker:
             await published(broker, calls(3))
@@ -603,8 +601,8 @@ async def test_an_ack_that_was_cut_off_says_so_and_can_be_said_again(prefix: str
             assert await broker.depth(QUEUE) == (0, 0)
 
 
-async def test_who_receives_while_the_connection_breaks_is_told_so_and_it_is_known_at_once(prefix: str):
-    """nats-py calls itself closed before it says so, and where the socket is broken it never does."""
+async def test_a_lost_connection_fails_a_waiting_receive_at_once(prefix: str):
+    """nats-py counts as closed before it calls the callback; with a broken socket it never calls it."""
     with Proxy(need("nats")) as network:
         async with opened(network.url, prefix=prefix) as broker:
             await published(broker, calls(1))
@@ -623,7 +621,8 @@ async def test_who_receives_while_the_connection_breaks_is_told_so_and_it_is_kno
                 turns = 0
                 async with asyncio.TaskGroup() as tasks:
                     while link.lost_because is None:
-                        # Also where this process stood still: it has to be told within some turns.
+                        # Also if this process was suspended: the error must arrive within some turns of the
+                        # event loop.
                         known_by = cutting.when() + 1.5
                         assert turns < 200 or asyncio.get_running_loop().time() < known_by, "it is known"
                         turns += asyncio.get_running_loop().time() > cutting.when()
@@ -635,8 +634,8 @@ async def test_who_receives_while_the_connection_breaks_is_told_so_and_it_is_kno
 
 
 @pytest.mark.slow
-async def test_a_broker_that_is_being_connected_again_can_be_closed_at_any_moment(prefix: str):
-    """The client may drop a cancellation that comes together with an answer."""
+async def test_a_reconnecting_broker_can_be_closed_at_any_moment(prefix: str):
+    """The client may lose a cancellation that arrives together with an answer."""
     with Proxy(need("nats")) as network:
         network.latency(0.02)
         for n in range(60):
@@ -651,7 +650,7 @@ async def test_a_broker_that_is_being_connected_again_can_be_closed_at_any_momen
             await asyncio.sleep(0.05)
 
 
-async def test_connections_that_break_again_and_again_lose_no_call(prefix: str):
+async def test_repeated_connection_losses_lose_no_dispatch(prefix: str):
     with Proxy(need("nats")) as network:
         async with opened(network.url, prefix=prefix, visibility=1) as broker:
             some = calls(6000)
@@ -671,7 +670,7 @@ async def test_connections_that_break_again_and_again_lose_no_call(prefix: str):
                 while True:
                     await asyncio.sleep(pause)
                     network.cut()
-                    pause *= 1.1  # a slow machine comes to an end, too
+                    pause *= 1.1  # long enough for a slow machine
 
             cutting = asyncio.create_task(cuts())
             working = asyncio.create_task(works())
@@ -684,7 +683,7 @@ async def test_connections_that_break_again_and_again_lose_no_call(prefix: str):
             assert seen == set(ids(some))
 
 
-async def test_nothing_waits_for_ever_on_a_server_that_stands_still(prefix: str):
+async def test_no_call_waits_forever_for_a_suspended_server(prefix: str):
     with need_fresh("nats") as server:
         async with opened(server.url, prefix=prefix, visibility=3) as broker:
             await published(broker, calls(1))
@@ -712,7 +711,7 @@ async def test_nothing_waits_for_ever_on_a_server_that_stands_still(prefix: str)
             assert isinstance(depth, Unavailable)
             assert acked is None or isinstance(acked, Unavailable)
 
-            # Now the connection is given up: calls fail at once, and closing does not wait either.
+            # Now the connection counts as lost: calls fail at once, and closing does not wait either.
             assert broker._link is not None
             await asyncio.wait_for(broker._link.ended.wait(), 30)
             with pytest.raises(Unavailable, match="is not connected"):
@@ -720,7 +719,7 @@ async def test_nothing_waits_for_ever_on_a_server_that_stands_still(prefix: str)
             server.resume()
             await until_connected(broker)
             await published(broker, some)
-            # One may have been handed to who asked before, and is hidden for a while.
+            # The server may have sent one to the receiver before; it is hidden for the visibility.
             seen = await drained(broker)
             async with asyncio.timeout(60):
                 while not set(ids(some)) <= seen:
@@ -731,7 +730,7 @@ async def test_nothing_waits_for_ever_on_a_server_that_stands_still(prefix: str)
             server.resume()
 
 
-async def test_a_broker_that_is_closed_or_was_never_opened_says_so(prefix: str):
+async def test_a_closed_or_unopened_broker_raises(prefix: str):
     broker = NatsBroker(need("nats"), prefix=prefix)
     with pytest.raises(Unavailable, match="not opened"):
         await broker.publish(calls(1))
@@ -744,7 +743,7 @@ async def test_a_broker_that_is_closed_or_was_never_opened_says_so(prefix: str):
 # -- opening ---------------------------------------------------------------------------------------
 
 
-async def test_a_server_that_is_not_there_is_named_without_the_password():
+async def test_the_error_for_an_unreachable_server_names_it_without_the_password():
     with need_fresh("nats") as server:
         url = server.url.replace("://", "://playhead:hush@")
         server.kill()
@@ -756,18 +755,18 @@ async def test_a_server_that_is_not_there_is_named_without_the_password():
     assert "hush" not in caught.value.detail
 
 
-async def test_any_server_of_several_will_do(prefix: str):
+async def test_any_of_several_servers_is_sufficient(prefix: str):
     with need_fresh("nats") as gone:
         gone.kill()
         url = need("nats").replace("nats://", f"nats://127.0.0.1:{gone.port},")
         for _ in range(4):
             broker = NatsBroker(url, prefix=prefix)
-            await broker.open()  # once: who tries one server only would find the other the next time
+            await broker.open()  # once: a client of one server would find the other the next time
             assert f"127.0.0.1:{gone.port}" not in await broker.check()
             await broker.close()
 
 
-async def test_nonsense_on_its_inbox_breaks_nothing(broker: NatsBroker, operator: Operator):
+async def test_invalid_messages_on_its_inbox_are_ignored(broker: NatsBroker, operator: Operator):
     await published(broker, calls(1))
     assert broker._link is not None
     for subject in ("a.x", "a.99", "a.-1", "m.1.x", "m.1.1", "m.1.2"):
@@ -787,14 +786,14 @@ async def test_nonsense_on_its_inbox_breaks_nothing(broker: NatsBroker, operator
     assert await broker.depth(QUEUE) == (100, 0)
 
 
-async def test_tls_is_not_given_up_silently():
+async def test_tls_is_never_dropped_silently():
     with pytest.raises(Unavailable, match="offers no TLS"):
         await NatsBroker(need("nats").replace("nats://", "tls://user:hush@")).open()
 
 
 @pytest.mark.slow
-async def test_a_server_is_given_its_time_to_greet(prefix: str):
-    """nats-py gives it two seconds, unless told otherwise."""
+async def test_a_slow_greeting_of_the_server_is_accepted(prefix: str):
+    """The default of nats-py is two seconds."""
     with Proxy(need("nats")) as network:
         broker = NatsBroker(network.url, prefix=prefix)
         for _ in range(9):
@@ -804,14 +803,14 @@ async def test_a_server_is_given_its_time_to_greet(prefix: str):
             await asyncio.sleep(2.5)
             network.release()
             await asyncio.wait([opening])
-            # It is given five. One that was given up after those is no fault: the machine stood still.
+            # The limit is five seconds. A timeout after them is correct: then the machine stalled.
             if opening.exception() is None or time.monotonic() - began < 4.5:
                 break
         await opening
         await broker.close()
 
 
-async def test_a_file_of_the_url_that_is_not_there_is_named():
+async def test_a_missing_file_of_the_url_is_named():
     with pytest.raises(Unavailable, match="/not/there, which PLAYHEAD_BROKER names, can't be read"):
         await NatsBroker(f"{need('nats')}?ca=/not/there").open()
 
@@ -836,7 +835,7 @@ async def test_a_file_of_the_url_that_is_not_there_is_named():
         "nats://user:hush\u2100@host",
     ],
 )
-def test_a_url_that_can_not_be_read_is_refused_without_the_password(url: str):
+def test_an_invalid_url_is_refused_without_the_password_in_the_error(url: str):
     with pytest.raises(CannotStart) as caught:
         NatsBroker(url)
 
@@ -844,7 +843,7 @@ def test_a_url_that_can_not_be_read_is_refused_without_the_password(url: str):
     assert "hush" not in caught.value.detail
 
 
-def test_a_url_says_where_and_who():
+def test_a_url_has_servers_and_credentials():
     address = parse("tls://us%40er:pa%3Ass@a,b:1,[::1]:2?replicas=3&ca=/x&credentials=/y")
 
     assert address.servers == ("a:4222", "b:1", "[::1]:2")
@@ -864,12 +863,12 @@ def with_conf(folder: Path, text: str) -> Server:
 
 
 def howto_conf() -> str:
-    """The configuration that the page shows."""
+    """Return the configuration on the page."""
     (text,) = re.findall(r"```\n(accounts \{.*?)```", HOWTO.read_text(), re.DOTALL)
-    return re.sub(r"jetstream \{ .*? \}", "", text)  # the fixture's own folder
+    return re.sub(r"jetstream \{ .*? \}", "", text)  # the folder of the fixture
 
 
-async def test_the_rights_of_the_page_are_all_that_is_needed(tmp_path: Path, prefix: str):
+async def test_the_permissions_on_the_page_are_sufficient(tmp_path: Path, prefix: str):
     with with_conf(tmp_path, howto_conf()) as server:
         url = server.url.replace("://", "://playhead:secret@")
         async with opened(url, prefix=prefix) as broker:
@@ -889,7 +888,7 @@ async def test_the_rights_of_the_page_are_all_that_is_needed(tmp_path: Path, pre
 @pytest.mark.parametrize(
     "subject", ["playhead.>", "$JS.API.STREAM.CREATE.*", "$JS.API.CONSUMER.MSG.NEXT.*.playhead"]
 )
-async def test_a_right_that_is_missing_is_named_by_doctor(tmp_path: Path, prefix: str, subject: str):
+async def test_doctor_names_a_missing_permission(tmp_path: Path, prefix: str, subject: str):
     with with_conf(tmp_path, howto_conf().replace(f'"{subject}"\n', "")) as server:
         findings = await NatsBroker(
             server.url.replace("://", "://playhead:secret@"), prefix=prefix
@@ -901,7 +900,7 @@ async def test_a_right_that_is_missing_is_named_by_doctor(tmp_path: Path, prefix
     assert "docs/howto/nats.md" in failed.fix
 
 
-async def test_a_wrong_password_is_said_to_be_one(tmp_path: Path):
+async def test_a_wrong_password_is_reported_as_such(tmp_path: Path):
     with (
         with_conf(tmp_path, howto_conf()) as server,
         pytest.raises(Unavailable, match="check user, password") as caught,
@@ -911,7 +910,7 @@ async def test_a_wrong_password_is_said_to_be_one(tmp_path: Path):
     assert "hush" not in caught.value.detail
 
 
-async def test_a_queue_of_which_nats_does_not_tell_is_not_empty_and_hides_no_other(tmp_path: Path):
+async def test_a_queue_that_may_not_be_read_counts_as_not_empty_and_hides_no_other(tmp_path: Path):
     denied = '{ publish: { deny: ["$JS.API.STREAM.INFO.playhead-docs_dconvert"] } }'
     users = f"{{user: a, password: b, permissions: {denied}}}, {{user: c, password: d}}"
     with with_conf(tmp_path, f"accounts {{ A {{ jetstream: enabled, users: [{users}] }} }}") as server:
@@ -925,7 +924,7 @@ async def test_a_queue_of_which_nats_does_not_tell_is_not_empty_and_hides_no_oth
                 await broker.depth(QUEUE)
 
 
-async def test_an_account_without_jetstream_is_said_to_be_one(tmp_path: Path):
+async def test_an_account_without_jetstream_is_reported_as_such(tmp_path: Path):
     with with_conf(tmp_path, "accounts { A { users: [{user: a, password: b}] } }") as server:
         url = server.url.replace("://", "://a:b@")
         with pytest.raises(Unavailable, match="no JetStream"):
@@ -939,7 +938,7 @@ async def test_an_account_without_jetstream_is_said_to_be_one(tmp_path: Path):
 # -- doctor ----------------------------------------------------------------------------------------
 
 
-async def test_doctor_finds_all_well_and_leaves_nothing_behind(broker: NatsBroker, operator: Operator):
+async def test_doctor_reports_success_and_leaves_nothing_behind(broker: NatsBroker, operator: Operator):
     await published(broker, calls(1))
     before = await operator.streams()
 
@@ -952,7 +951,7 @@ async def test_doctor_finds_all_well_and_leaves_nothing_behind(broker: NatsBroke
     assert await operator.streams() == before
 
 
-async def test_doctor_finds_a_consumer_that_was_changed(broker: NatsBroker, operator: Operator, prefix: str):
+async def test_doctor_reports_a_changed_consumer(broker: NatsBroker, operator: Operator, prefix: str):
     await published(broker, calls(1))
 
     findings = await NatsBroker(need("nats"), prefix=prefix, visibility=7).diagnose()
@@ -962,7 +961,7 @@ async def test_doctor_finds_a_consumer_that_was_changed(broker: NatsBroker, oper
     assert "ack_wait is 30 s, not 7 s" in streams.detail
 
 
-async def test_doctor_tells_what_can_not_be_reached_instead_of_raising():
+async def test_doctor_reports_an_unreachable_server_instead_of_raising():
     with need_fresh("nats") as server:
         server.kill()
         (finding,) = await NatsBroker(server.url).diagnose()
@@ -970,7 +969,7 @@ async def test_doctor_tells_what_can_not_be_reached_instead_of_raising():
     assert (finding.what, finding.status) == ("reach", "failed")
 
 
-async def test_the_sample_configuration_runs(prefix: str):
+async def test_the_sample_configuration_starts(prefix: str):
     with need_fresh("nats", "-c", str(CONF)) as server:
         async with opened(server.url, prefix=prefix) as broker:
             assert await broker.publish(calls(100)) == [CONFIRMED] * 100

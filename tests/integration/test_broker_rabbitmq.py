@@ -1,5 +1,7 @@
-"""What RabbitMQ does that no contract knows of: queues that others delete, fill or declare, alarms, channels
-that the server closes, servers that stop."""
+"""Behaviour that is specific to RabbitMQ.
+
+Operators delete, fill or declare queues, alarms block publishers, and the server closes channels or stops.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,7 @@ async def opened(url: str, **settings: Any) -> AsyncIterator[RabbitBroker]:
 
 @asynccontextmanager
 async def by_hand(url: str) -> AsyncIterator[Any]:
-    """A channel of somebody else's."""
+    """A channel of another program."""
     connection = await aiormq.connect(url)
     try:
         yield await connection.channel()
@@ -81,7 +83,7 @@ def url() -> str:
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[RabbitMq]:
-    """A node of this file's own, to do things to; each test leaves it as it was."""
+    """A node for this file alone. Each test restores its state."""
     with need_fresh("rabbitmq") as node:
         assert isinstance(node, RabbitMq)
         yield node
@@ -90,7 +92,7 @@ def own() -> Iterator[RabbitMq]:
 # -- queues ----------------------------------------------------------------------------------------
 
 
-async def test_a_queue_that_is_deleted_is_made_again_and_the_call_is_in_it(url: str, prefix: str):
+async def test_a_deleted_queue_is_created_again_with_the_published_dispatch(url: str, prefix: str):
     async with opened(url, prefix=prefix) as broker, by_hand(url) as channel:
         await broker.publish(calls(1))
         await channel.queue_delete(f"{prefix}{QUEUE}")
@@ -101,8 +103,8 @@ async def test_a_queue_that_is_deleted_is_made_again_and_the_call_is_in_it(url: 
         assert ids(await take(broker, 70)) == ids(made)
 
 
-async def test_both_of_two_doubles_are_known_to_have_come_back(url: str, prefix: str):
-    """A return names a message by its id; the confirm of the other must not pass for its own."""
+async def test_two_returned_duplicates_are_both_published_again(url: str, prefix: str):
+    """A return names a message by its id. The confirm of one duplicate must not count for the other."""
     async with opened(url, prefix=prefix) as broker, by_hand(url) as channel:
         (call,) = calls(1)
         await broker.publish([call])
@@ -113,7 +115,7 @@ async def test_both_of_two_doubles_are_known_to_have_come_back(url: str, prefix:
         assert set(ids(await take(broker, 2))) == {call.message_id}
 
 
-async def test_all_of_three_doubles_are_known_to_have_come_back(url: str, prefix: str):
+async def test_three_returned_duplicates_are_all_published_again(url: str, prefix: str):
     async with opened(url, prefix=prefix) as broker, by_hand(url) as channel:
         (call,) = calls(1)
         await broker.publish([call])
@@ -124,7 +126,7 @@ async def test_all_of_three_doubles_are_known_to_have_come_back(url: str, prefix
         assert len(await take(broker, 3)) == 3
 
 
-async def test_a_queue_that_can_not_be_made_keeps_back_no_call_of_another(url: str, prefix: str):
+async def test_a_queue_that_cannot_be_created_does_not_delay_dispatches_for_others(url: str, prefix: str):
     other = f"{prefix}{QUEUE}"
     async with opened(url) as broker, by_hand(url) as channel:
         outcomes = await broker.publish([*calls(1, "amq.convert"), *calls(1, other)])
@@ -137,7 +139,7 @@ async def test_a_queue_that_can_not_be_made_keeps_back_no_call_of_another(url: s
         await channel.queue_delete(other)
 
 
-async def test_a_queue_that_may_not_be_made_again_leaves_its_calls_uncertain_and_others_confirmed(
+async def test_dispatches_for_a_queue_that_must_not_be_created_are_uncertain_and_others_confirmed(
     own: RabbitMq,
 ):
     own.control("add_user", "narrow", "secret")
@@ -147,7 +149,7 @@ async def test_a_queue_that_may_not_be_made_again_leaves_its_calls_uncertain_and
         assert await broker.publish([*calls(1), *calls(1, "other")]) == [CONFIRMED] * 2
         own.control("set_permissions", "narrow", "^narrow[.]other", ".*", ".*")
         for pause in (1, 2, 4, 8):
-            # A channel goes by what it was allowed once, until it has had nothing to do for a second or two.
+            # A channel caches permissions until it has been idle for a second or two.
             await asyncio.sleep(pause)
             await channel.queue_delete(f"narrow.{QUEUE}")
             outcomes = await broker.publish([*calls(1), *calls(1, "other")])
@@ -159,7 +161,7 @@ async def test_a_queue_that_may_not_be_made_again_leaves_its_calls_uncertain_and
     own.control("delete_user", "narrow")
 
 
-async def test_a_receiver_that_waits_outlives_its_queue(url: str, prefix: str):
+async def test_a_waiting_receiver_survives_the_deletion_of_its_queue(url: str, prefix: str):
     async with opened(url, prefix=prefix) as broker, by_hand(url) as channel:
         await broker.publish(calls(1))
         await broker.ack(await take(broker, 1))
@@ -178,7 +180,7 @@ async def _consumes(channel: Any, name: str) -> bool:
 
 
 @pytest.mark.slow
-async def test_a_full_queue_that_refuses_makes_calls_uncertain(own: RabbitMq):
+async def test_a_full_queue_that_rejects_makes_dispatches_uncertain(own: RabbitMq):
     own.control("set_policy", "full", "^full[.]", '{"max-length": 3, "overflow": "reject-publish"}')
     try:
         async with opened(own.url, prefix="full.") as broker:
@@ -203,9 +205,9 @@ async def _takes(broker: RabbitBroker) -> bool:
     return results(await broker.publish(calls(1))) == {"confirmed"}
 
 
-async def test_a_queue_of_others_is_used_as_it_is(url: str, prefix: str):
+async def test_an_existing_queue_with_other_arguments_is_used_unchanged(url: str, prefix: str):
     async with by_hand(url) as channel:
-        await channel.queue_declare(f"{prefix}{QUEUE}", durable=True)  # a classic one
+        await channel.queue_declare(f"{prefix}{QUEUE}", durable=True)  # a classic queue
         async with opened(url, prefix=prefix) as broker:
             made = calls(3)
 
@@ -217,7 +219,7 @@ async def test_a_queue_of_others_is_used_as_it_is(url: str, prefix: str):
             assert "x-queue-type" in findings[f"queue {prefix}{QUEUE}"].detail
 
 
-async def test_messages_of_other_programs_are_handed_out(url: str, prefix: str):
+async def test_messages_of_other_programs_are_delivered(url: str, prefix: str):
     async with opened(url, prefix=prefix) as broker, by_hand(url) as channel:
         assert await broker.receive(QUEUE, 1) == []
         await channel.basic_publish(
@@ -232,7 +234,7 @@ async def test_messages_of_other_programs_are_handed_out(url: str, prefix: str):
             seen[:] = await broker.peek(QUEUE, 1)
             return bool(seen)
 
-        await until(shows)  # once the consumer has given it back
+        await until(shows)  # after the consumer has returned it
         (message,) = seen
         (delivery,) = await take(broker, 1)
 
@@ -241,7 +243,7 @@ async def test_messages_of_other_programs_are_handed_out(url: str, prefix: str):
 
 
 @pytest.mark.slow
-async def test_a_queue_without_a_majority_holds_up_no_other(own: RabbitMq):
+async def test_a_queue_without_a_quorum_does_not_block_other_queues(own: RabbitMq):
     leader = f"'%2F_stuck.{QUEUE}'"
     async with opened(own.url, prefix="stuck.", visibility=600) as broker:
         await broker.publish(calls(1))
@@ -254,11 +256,11 @@ async def test_a_queue_without_a_majority_holds_up_no_other(own: RabbitMq):
             )
 
             assert results(outcomes) == {"uncertain"}
-            assert sum(found) > 0  # which is not to say that its calls are lost
+            assert sum(found) > 0  # its dispatches must not count as lost
             assert empty == []
             assert await broker.publish(calls(2, "other")) == [CONFIRMED] * 2
             assert len(await take(broker, 2, "other")) == 2
-            await broker.ack([held])  # still held on the channel on which it came
+            await broker.ack([held])  # still unacknowledged on the channel that delivered it
             await until(lambda: _holds(broker, 4, "other"))
         finally:
             own.control("eval", f"sys:resume({leader}).")
@@ -266,16 +268,16 @@ async def test_a_queue_without_a_majority_holds_up_no_other(own: RabbitMq):
 
 
 async def _holds(broker: RabbitBroker, count: int, queue: str) -> bool:
-    """A zero that the server was slow to tell is not taken for one, and asked again."""
+    """A zero that arrives late is not trusted; the depth is requested again."""
     return (await broker.depth(queue)).in_flight == count
 
 
 @pytest.mark.slow
-async def test_a_mark_that_does_not_answer_keeps_nobody_from_working(own: RabbitMq):
+async def test_a_queue_of_holders_that_does_not_answer_blocks_no_receiver(own: RabbitMq):
     mark = f"'%2F_mark.{QUEUE}:held'"
     async with opened(own.url, prefix="mark.") as other:
         await other.publish(calls(2))
-        await other.ack(await take(other, 1))  # makes the mark
+        await other.ack(await take(other, 1))  # declares the queue of holders
         await asyncio.sleep(1)
     own.control("eval", f"sys:suspend({mark}).")
     try:
@@ -286,27 +288,27 @@ async def test_a_mark_that_does_not_answer_keeps_nobody_from_working(own: Rabbit
             await broker.ack(taken)
 
             assert len(taken) == 1
-            assert time.monotonic() - began < 9.5  # an answer is waited for ten seconds
-            assert (await broker.depth(QUEUE)).in_flight > 0  # nobody knows: not "empty"
+            assert time.monotonic() - began < 9.5  # each request waits ten seconds for its answer
+            assert (await broker.depth(QUEUE)).in_flight > 0  # unknown, which is not "empty"
     finally:
         own.control("eval", f"sys:resume({mark}).")
 
 
-# -- what is held ----------------------------------------------------------------------------------
+# -- held messages ---------------------------------------------------------------------------------
 
 
-async def test_twenty_one_dead_consumers_lose_nothing(url: str, prefix: str):
+async def test_a_message_survives_21_dead_consumers(url: str, prefix: str):
     made = calls(5)
     async with opened(url, prefix=prefix) as broker:
         assert await broker.publish(made) == [CONFIRMED] * 5
     for _ in range(21):
         async with opened(url, prefix=prefix) as broker:
-            assert len(await take(broker, 5)) == 5  # and dies with them
+            assert len(await take(broker, 5)) == 5  # and dies without acknowledging them
     async with opened(url, prefix=prefix) as broker:
         assert sorted(ids(await take(broker, 5))) == sorted(ids(made))
 
 
-async def test_a_worker_is_sent_no_more_than_it_asked_for(url: str, prefix: str):
+async def test_the_server_sends_no_more_messages_than_requested(url: str, prefix: str):
     async with opened(url, prefix=prefix) as one, opened(url, prefix=prefix) as two:
         made = calls(20)
         await one.publish(made)
@@ -318,19 +320,19 @@ async def test_a_worker_is_sent_no_more_than_it_asked_for(url: str, prefix: str)
         assert sorted(ids(first) + ids(rest)) == sorted(ids(made))
 
 
-async def test_what_nobody_takes_any_more_goes_back_to_the_queue(url: str, prefix: str):
+async def test_prefetched_messages_return_to_the_queue_when_receiving_stops(url: str, prefix: str):
     async with opened(url, prefix=prefix) as one, opened(url, prefix=prefix) as two:
         held = calls(4)
         await one.publish(held)
         taken = await take(one, 4)
-        await one.ack(taken)  # which frees what its consumer may be sent
+        await one.ack(taken)  # which frees its consumer's prefetch
         made = calls(4)
         await one.publish(made)
 
         assert sorted(ids(await take(two, 4))) == sorted(ids(made))
 
 
-async def test_less_is_fetched_ahead_once_less_is_asked_for(url: str, prefix: str):
+async def test_the_prefetch_shrinks_with_the_requested_number(url: str, prefix: str):
     async with opened(url, prefix=prefix) as one, opened(url, prefix=prefix) as two:
         assert await one.receive(QUEUE, 100, wait=0.2) == []
         made = calls(100)
@@ -342,12 +344,12 @@ async def test_less_is_fetched_ahead_once_less_is_asked_for(url: str, prefix: st
         assert sorted(ids(few) + ids(rest)) == sorted(ids(made))
 
 
-async def test_a_process_sees_that_another_holds_calls(url: str, prefix: str):
+async def test_a_process_sees_that_another_holds_dispatches(url: str, prefix: str):
     async with opened(url, prefix=prefix) as one, opened(url, prefix=prefix) as two:
         await one.publish(calls(3))
         taken = await take(one, 3)
 
-        assert await two.depth(QUEUE) == (0, 1)  # one process, of however many calls
+        assert await two.depth(QUEUE) == (0, 1)  # one holder, for any number of dispatches
 
         await one.ack(taken)
         await until(lambda: _is_empty(two))
@@ -357,8 +359,8 @@ async def _is_empty(broker: RabbitBroker) -> bool:
     return sum(await broker.depth(QUEUE)) == 0
 
 
-async def test_a_process_that_has_worked_and_waits_for_more_holds_nothing(url: str, prefix: str):
-    # Were it taken to hold something, calls that the broker lost would never be missed.
+async def test_a_process_that_waits_after_its_work_holds_nothing(url: str, prefix: str):
+    # If it counted as a holder, dispatches lost by the broker would never be redelivered.
     async with opened(url, prefix=prefix) as one, opened(url, prefix=prefix) as two:
         await one.publish(calls(1))
         await two.ack(await take(two, 1))
@@ -388,10 +390,10 @@ async def test_a_process_that_waits_holds_nothing(url: str, prefix: str):
         assert ids(await waiting) == ids(made)
 
 
-async def test_a_channel_that_the_server_closes_is_opened_anew_and_its_calls_come_again(
+async def test_a_channel_closed_by_the_server_is_reopened_and_its_dispatches_are_redelivered(
     url: str, prefix: str
 ):
-    """As it does over a call that was held for longer than `consumer_timeout`."""
+    """The server closes it if a message is held for longer than `consumer_timeout`."""
     async with opened(url, prefix=prefix) as broker:
         made = calls(3)
         await broker.publish(made)
@@ -399,11 +401,11 @@ async def test_a_channel_that_the_server_closes_is_opened_anew_and_its_calls_com
         inbox = broker._inboxes[QUEUE]
         channel = inbox._channel
         assert channel is not None
-        await channel.basic_ack(999_999, wait=False)  # a fault, for which the server closes it
+        await channel.basic_ack(999_999, wait=False)  # an error for which the server closes the channel
         await until(lambda: channel.is_closed)
 
         again = await take(broker, 3)
-        await broker.ack(held)  # too late, and no fault of the new channel
+        await broker.ack(held)  # too late, and not an error on the new channel
         await broker.ack(again)
 
         assert sorted(ids(again)) == sorted(ids(made))
@@ -411,9 +413,7 @@ async def test_a_channel_that_the_server_closes_is_opened_anew_and_its_calls_com
         assert await broker.receive(QUEUE, 1) == []
 
 
-async def test_cancelling_receivers_again_and_again_loses_nothing_and_holds_nothing_back(
-    url: str, prefix: str
-):
+async def test_repeatedly_cancelled_receivers_lose_and_withhold_nothing(url: str, prefix: str):
     async with opened(url, prefix=prefix, visibility=600) as broker:
         made = calls(50)
         seen: list[Delivery] = []
@@ -434,7 +434,7 @@ async def test_cancelling_receivers_again_and_again_loses_nothing_and_holds_noth
 # -- the connection --------------------------------------------------------------------------------
 
 
-async def test_calls_whose_confirms_are_cut_off_are_uncertain(url: str, prefix: str):
+async def test_dispatches_with_interrupted_confirms_are_uncertain(url: str, prefix: str):
     with Proxy(url) as network:
         async with opened(network.url, prefix=prefix) as broker, opened(url, prefix=prefix) as other:
             await broker.publish(calls(1))
@@ -447,14 +447,14 @@ async def test_calls_whose_confirms_are_cut_off_are_uncertain(url: str, prefix: 
 
             assert results(await sending) == {"uncertain"}
 
-            await until(lambda: _takes(broker))  # on a connection that came back by itself
+            await until(lambda: _takes(broker))  # on a connection that was re-established automatically
 
 
 async def _has(broker: RabbitBroker, count: int) -> bool:
     return (await broker.depth(QUEUE)).ready >= count
 
 
-async def test_a_broker_whose_opening_failed_half_way_can_be_opened_later_and_stays_so(url: str, prefix: str):
+async def test_a_broker_can_be_opened_after_an_attempt_that_failed_half_way(url: str, prefix: str):
     with Proxy(url) as network:
         broker = RabbitBroker(network.url, prefix=prefix)
         network.latency(0.2)
@@ -477,7 +477,7 @@ async def test_a_broker_whose_opening_failed_half_way_can_be_opened_later_and_st
 
 
 @pytest.mark.slow
-async def test_a_server_that_answers_nothing_is_given_up_in_time(url: str, prefix: str):
+async def test_calls_to_a_server_that_does_not_answer_time_out(url: str, prefix: str):
     with Proxy(url) as network:
         async with opened(network.url, prefix=prefix) as broker:
             await broker.publish(calls(1))
@@ -495,14 +495,16 @@ async def test_a_server_that_answers_nothing_is_given_up_in_time(url: str, prefi
 
 
 @pytest.mark.slow
-async def test_without_a_server_every_call_fails_at_once_and_work_goes_on_when_it_is_back(own: RabbitMq):
+async def test_without_a_server_every_call_fails_at_once_and_works_again_when_it_is_back(own: RabbitMq):
     async with opened(own.url, prefix="stop.", visibility=600) as broker:
         made = calls(30)
         assert await broker.publish(made) == [CONFIRMED] * 30
         held = await take(broker, 10)
         await broker.ack(await take(broker, 20))
-        assert await broker.receive(QUEUE, 1) == []  # on the channel of the acks, so they have been heard
-        # A node that is killed right after it made a queue forgets it: see the page.
+        assert (
+            await broker.receive(QUEUE, 1) == []
+        )  # on the channel of the acks, so the server has processed these
+        # A node that is killed right after the declaration of a queue loses the queue: see the page.
         await asyncio.to_thread(own.write_down)
         waiting = asyncio.create_task(broker.receive(QUEUE, 100, wait=120))
         await asyncio.sleep(0.3)
@@ -522,7 +524,7 @@ async def test_without_a_server_every_call_fails_at_once_and_work_goes_on_when_i
                 await attempt
             assert "guest" not in caught.value.detail.replace("user `guest`", "")
         await broker.ack(held)
-        assert time.monotonic() - began < 9.5  # an answer is waited for ten seconds, by each
+        assert time.monotonic() - began < 9.5  # each request waits ten seconds for its answer, by each
 
         await asyncio.to_thread(own.start)
         await until(lambda: _answers(broker))
@@ -537,13 +539,15 @@ async def _answers(broker: RabbitBroker) -> bool:
 
 
 @pytest.mark.slow
-async def test_an_alarm_makes_calls_uncertain_then_unavailable_and_acks_go_on(own: RabbitMq):
+async def test_an_alarm_makes_dispatches_uncertain_then_unavailable_while_acks_work(own: RabbitMq):
     async with opened(own.url, prefix="alarm.", visibility=600) as broker:
         await broker.publish(calls(2))
         taken = await take(broker, 2)
         own.control("set_vm_memory_high_watermark", "absolute", "1")
         try:
-            await until(lambda: asyncio.to_thread(_has_alarm, own))  # it looks at its memory once a second
+            await until(
+                lambda: asyncio.to_thread(_has_alarm, own)
+            )  # the node checks its memory once a second
             outcomes = await broker.publish(calls(1))
             assert results(outcomes) == {"uncertain"}
             assert "alarm" in outcomes[0].reason
@@ -564,7 +568,7 @@ def _has_alarm(node: RabbitMq) -> bool:
     return "memory" in node.control("eval", "rabbit_alarm:get_alarms().")
 
 
-async def test_a_call_above_the_servers_limit_is_refused_and_those_beside_it_are_not(own: RabbitMq):
+async def test_a_dispatch_over_the_servers_limit_is_refused_and_others_in_the_batch_are_not(own: RabbitMq):
     own.control("eval", "persistent_term:put(max_message_size, 500).")
     try:
         async with opened(own.url, prefix="size.") as broker:
@@ -582,7 +586,7 @@ async def test_a_call_above_the_servers_limit_is_refused_and_those_beside_it_are
         own.control("eval", "persistent_term:put(max_message_size, 16777216).")
 
 
-async def test_a_server_without_a_limit_for_frames_is_sent_calls(own: RabbitMq):
+async def test_a_server_without_a_frame_limit_accepts_dispatches(own: RabbitMq):
     most = own.control("eval", "{ok, Most} = application:get_env(rabbit, frame_max), Most.").strip()
     own.control("eval", "application:set_env(rabbit, frame_max, 0).")
     try:
@@ -592,7 +596,7 @@ async def test_a_server_without_a_limit_for_frames_is_sent_calls(own: RabbitMq):
         own.control("eval", f"application:set_env(rabbit, frame_max, {most}).")
 
 
-async def test_a_call_that_fits_in_no_frame_is_refused(url: str, prefix: str):
+async def test_a_dispatch_that_fits_in_no_frame_is_refused(url: str, prefix: str):
     async with opened(url, prefix=prefix) as broker:
         small, large = calls(2)
 
@@ -601,10 +605,10 @@ async def test_a_call_that_fits_in_no_frame_is_refused(url: str, prefix: str):
         assert [outcome.result for outcome in outcomes] == ["confirmed", "refused"]
 
 
-# -- rights and words ------------------------------------------------------------------------------
+# -- permissions and errors ------------------------------------------------------------------------
 
 
-async def test_the_rights_that_the_page_lists_are_enough(own: RabbitMq):
+async def test_the_permissions_on_the_page_are_sufficient(own: RabbitMq):
     (command,) = re.findall(r"set_permissions (.*)", HOWTO.read_text(encoding="utf-8"))
     words = [word.strip("'") for word in command.split()]
     own.control("add_user", "playhead", "secret")
@@ -634,7 +638,7 @@ async def test_the_rights_that_the_page_lists_are_enough(own: RabbitMq):
         (("amqp:", "amqps:"), "is that its TLS port"),
     ],
 )
-async def test_what_is_wrong_with_the_address_is_told_without_the_password(
+async def test_connection_errors_are_reported_without_the_password(
     own: RabbitMq, change: tuple[str, str], words: str
 ):
     url = own.url.replace(f":{own.port}", ":5672").replace(*change).replace(":5672", f":{own.port}")
@@ -650,7 +654,7 @@ async def test_what_is_wrong_with_the_address_is_told_without_the_password(
 
 @asynccontextmanager
 async def that_calls_itself(version: bytes, node: RabbitMq) -> AsyncIterator[str]:
-    """The node, by another version in its greeting."""
+    """The node with another version in its greeting."""
     greeting = re.compile(rb"(\x07versionS\x00\x00\x00)\x05\d\.\d\.\d")
 
     async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -668,7 +672,7 @@ async def that_calls_itself(version: bytes, node: RabbitMq) -> AsyncIterator[str
     server.close()
 
 
-async def test_a_server_that_is_too_old_says_so_by_itself_and_is_sent_nothing(own: RabbitMq):
+async def test_a_too_old_server_is_refused_before_anything_is_sent(own: RabbitMq):
     async with that_calls_itself(b"3.9.7", own) as url, opened(url, prefix="old.") as broker:
         for attempt in (broker.publish(calls(1)), broker.receive(QUEUE, 1, wait=1)):
             with pytest.raises(Unavailable, match=r"3\.9\.7 .* install RabbitMQ 4\.0 or later"):
@@ -679,14 +683,14 @@ async def test_a_server_that_is_too_old_says_so_by_itself_and_is_sent_nothing(ow
     assert "old." not in own.control("list_queues", "name")
 
 
-async def test_any_node_that_is_named_will_do(own: RabbitMq):
+async def test_any_of_the_named_nodes_is_sufficient(own: RabbitMq):
     url = own.url.replace(f":{own.port}", f":1,127.0.0.1:{own.port}")
     async with opened(url, prefix="any.") as broker:
         assert await broker.publish(calls(1)) == [CONFIRMED]
 
 
 @pytest.mark.parametrize("option", ["cafile=/not/there", "certfile=/not/there"])
-async def test_a_file_of_the_address_that_is_not_there_is_said_to_be_one(own: RabbitMq, option: str):
+async def test_a_missing_file_of_the_address_is_reported(own: RabbitMq, option: str):
     with pytest.raises(Unavailable, match="cafile, certfile or keyfile"):
         await RabbitBroker(f"{own.url.replace('amqp:', 'amqps:')}?{option}").open()
 
@@ -705,7 +709,7 @@ async def test_a_file_of_the_address_that_is_not_there_is_said_to_be_one(own: Ra
         "amqp://u:secret@host?heartbeat=often",
     ],
 )
-def test_an_address_that_is_none_is_told_without_the_password(url: str):
+def test_an_invalid_address_is_reported_without_the_password(url: str):
     with pytest.raises(CannotStart) as caught:
         RabbitBroker(url)
 
@@ -713,7 +717,7 @@ def test_an_address_that_is_none_is_told_without_the_password(url: str):
     assert "secret" not in caught.value.detail
 
 
-async def test_doctor_finds_nothing_wrong_and_leaves_nothing_behind(own: RabbitMq):
+async def test_doctor_reports_success_and_leaves_nothing_behind(own: RabbitMq):
     findings = await RabbitBroker(own.url, prefix="doctor.").diagnose()
 
     assert {f.status for f in findings} == {"ok"}

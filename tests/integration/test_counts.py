@@ -1,4 +1,4 @@
-"""What one process shows of an execution that another one has ended."""
+"""The counts that one process shows for an execution that another process has ended."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ entry: hand_over
 routes:
   hand_over: {external: true}
 """
-PAGES, PAGE = 60, 1000  # so many rows that their counts are remembered for a second
+PAGES, PAGE = 60, 1000  # enough rows that their counts are cached for a second
 
 
 @pytest.mark.slow
-async def test_the_routes_of_an_execution_that_another_process_ended_add_up_to_its_counts(tmp_path: Path):
+async def test_route_counts_add_up_after_another_process_ended_the_execution(tmp_path: Path):
     settings = Settings(home=tmp_path)
     async with open_runtime(settings) as ours, open_runtime(settings) as other:
         await ours.services.configs.apply(CONFIG)

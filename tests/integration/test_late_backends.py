@@ -1,4 +1,4 @@
-"""A process may start before its broker or its store: it says so, and uses them once they are there."""
+"""A process may start before its broker or store. It logs that, and uses them when they are available."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("name", ["nats", "rabbitmq", "postgres"])
-async def test_a_broker_that_comes_late_is_used(name: str, tmp_path: Path) -> None:
+async def test_a_broker_that_starts_late_is_used(name: str, tmp_path: Path) -> None:
     with need_fresh(name) as server:
         server.stop()
         async with open_runtime(Settings(home=tmp_path, broker=server.url)) as rt:
@@ -26,7 +26,7 @@ async def test_a_broker_that_comes_late_is_used(name: str, tmp_path: Path) -> No
             assert name in await until_told(rt.broker.check, Unavailable)
 
 
-async def test_a_store_that_comes_late_is_used(tmp_path: Path) -> None:
+async def test_a_store_that_starts_late_is_used(tmp_path: Path) -> None:
     with need_fresh("s3") as server:
         server.stop()
         async with open_runtime(Settings(home=tmp_path, store=server.url)) as rt:

@@ -1,4 +1,4 @@
-"""Backends that go away in the middle of things, on the real parts of one process."""
+"""Backends that become unavailable during work, with the real components of one process."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def act(item):
 
 class Mute(Exception):
     def __str__(self):
-        raise RuntimeError("no words for it")
+        raise RuntimeError("this error has no text")
 """
 PATIENCE = 60.0
 
@@ -102,7 +102,7 @@ async def ended(rt: Runtime, execution: UUID) -> Execution:
     return await rt.services.browse.execution(execution)
 
 
-async def test_a_message_claimed_while_the_store_is_away_is_worked_when_it_is_back(tmp_path: Path):
+async def test_a_message_claimed_while_the_store_is_unavailable_is_processed_later(tmp_path: Path):
     async with runtime(tmp_path / "home") as rt:
         objects, aside = tmp_path / "home" / "objects", tmp_path / "aside"
         execution = await submit(rt, a="text")
@@ -125,7 +125,7 @@ async def test_a_message_claimed_while_the_store_is_away_is_worked_when_it_is_ba
 
 
 @pytest.mark.parametrize("text", ["surrogate", "mute", "long"])
-async def test_an_error_that_no_database_takes_is_a_dead_letter_all_the_same(tmp_path: Path, text: str):
+async def test_an_error_text_that_no_database_accepts_is_still_a_dead_letter(tmp_path: Path, text: str):
     async with runtime(tmp_path / "home") as rt, working(rt):
         execution = await submit(rt, bad=text)
         assert (await ended(rt, execution)).counts.failed == 1
@@ -136,10 +136,8 @@ async def test_an_error_that_no_database_takes_is_a_dead_letter_all_the_same(tmp
 
 
 @pytest.mark.parametrize(("inputs", "left"), [(1, []), (300, ["cancelled"])])
-async def test_a_run_whose_inputs_can_not_be_read_to_the_end_does_not_stay_open(
-    tmp_path: Path, inputs: int, left: list[str]
-):
-    """What is wrong with the first of them is told before anything is begun."""
+async def test_a_run_with_unreadable_inputs_does_not_stay_open(tmp_path: Path, inputs: int, left: list[str]):
+    """A fault in the first input is reported before the run starts."""
 
     async def torn() -> AsyncIterator[tuple[str, bytes]]:
         for n in range(inputs):
@@ -154,11 +152,11 @@ async def test_a_run_whose_inputs_can_not_be_read_to_the_end_does_not_stay_open(
             found = (await rt.services.browse.executions(ExecutionFilter(), None, 10)).items
             return [execution.status for execution in found] == left
 
-        await until(is_closed, "what was begun to be cancelled")
+        await until(is_closed, "the cancellation")
 
 
 class Gone:
-    """The real broker, but for one that went away after it had handed out what it held."""
+    """The real broker, which becomes unavailable after it has delivered its messages."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -173,7 +171,7 @@ class Gone:
         raise broker_unavailable("it is gone")
 
 
-async def test_a_worker_ends_when_it_is_told_to_though_the_broker_is_away(tmp_path: Path):
+async def test_a_worker_shuts_down_while_the_broker_is_unavailable(tmp_path: Path):
     async with runtime(tmp_path / "home") as rt:
         rt.broker = cast(Any, Gone(rt.broker))
         async with working(rt):

@@ -1,5 +1,7 @@
-"""What the PostgreSQL database under catalog and broker promises beside the two ports: its schema, its words,
-and that calls fail soon and recover by themselves."""
+"""The PostgreSQL database below catalog and broker: its schema, its errors, transactions and reconnection.
+
+Calls fail soon and recover by themselves.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ def own_server() -> Iterator[Server]:
 
 @pytest.fixture
 def own(own_server: Server) -> Server:
-    """A server to do things to."""
+    """A server for this file alone, which tests kill and pause."""
     if not own_server.running:
         own_server.start()
     return own_server
@@ -56,13 +58,13 @@ async def one(con: Connection) -> int:
 # -- the schema ------------------------------------------------------------------------------------
 
 
-async def test_an_empty_database_is_given_its_schema_by_whoever_opens_it(url: str):
+async def test_the_first_process_creates_the_schema_in_an_empty_database(url: str):
     async with opened(url) as db:
         assert await db.pending() == []
         assert await PostgresCatalog(db).open_executions() == []
 
 
-async def test_many_that_open_an_empty_database_at_once_all_can(url: str):
+async def test_many_processes_can_open_an_empty_database_at_once(url: str):
     openers = [Postgres(url) for _ in range(6)]
 
     try:
@@ -74,7 +76,7 @@ async def test_many_that_open_an_empty_database_at_once_all_can(url: str):
             await db.close()
 
 
-async def test_an_empty_database_is_seen_to_be_empty_until_its_schema_is_whole(url: str):
+async def test_a_database_counts_as_empty_until_its_schema_is_complete(url: str):
     slow, other = Postgres(url), Postgres(url)
     *_, last = migrations()
 
@@ -83,7 +85,7 @@ async def test_an_empty_database_is_seen_to_be_empty_until_its_schema_is_whole(u
         assert await other.pending() == [step.number for step in migrations()]
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError):  # as if it had been killed before COMMIT
+    with pytest.raises(ZeroDivisionError):  # as after a kill before COMMIT
         await slow.run(halfway)
 
     opening = asyncio.create_task(other.open())
@@ -96,7 +98,7 @@ async def test_an_empty_database_is_seen_to_be_empty_until_its_schema_is_whole(u
         await db.close()
 
 
-async def test_migrating_tells_what_it_did_and_does_it_once(url: str):
+async def test_migrating_reports_its_steps_and_runs_each_once(url: str):
     db = Postgres(url)
     first = await db.pending()
 
@@ -106,7 +108,7 @@ async def test_migrating_tells_what_it_did_and_does_it_once(url: str):
     await db.close()
 
 
-async def test_a_schema_of_the_release_before_is_refused_until_it_is_migrated_and_then_both_run(url: str):
+async def test_the_previous_schema_is_refused_until_migrated_and_then_both_releases_run(url: str):
     before, *rest = migrations()
     db = Postgres(url)
     await db.run(lambda con: apply(con, before))
@@ -116,7 +118,7 @@ async def test_a_schema_of_the_release_before_is_refused_until_it_is_migrated_an
 
     assert await db.migrate() == [step.number for step in rest]
 
-    # As the release before writes it.
+    # As the previous release writes it.
     await db.run(
         lambda con: con.execute(
             "INSERT INTO executions (id, kind, status, created_at) VALUES ($1, 'adopted', 'completed', 1)",
@@ -130,7 +132,7 @@ async def test_a_schema_of_the_release_before_is_refused_until_it_is_migrated_an
     await db.close()
 
 
-async def test_a_schema_of_a_newer_release_is_refused(url: str):
+async def test_an_incompatible_newer_schema_is_refused(url: str):
     async with opened(url) as db:
         await db.run(lambda con: con.execute("INSERT INTO schema_version VALUES (9999, 9999)"))
 
@@ -142,7 +144,7 @@ async def test_a_schema_of_a_newer_release_is_refused(url: str):
         await Postgres(url).pending()
 
 
-async def test_a_newer_schema_on_which_this_release_still_runs_is_used(url: str):
+async def test_a_compatible_newer_schema_is_used(url: str):
     async with opened(url) as db:
         await db.run(lambda con: con.execute("INSERT INTO schema_version VALUES (9999, 1)"))
 
@@ -150,7 +152,7 @@ async def test_a_newer_schema_on_which_this_release_still_runs_is_used(url: str)
         assert await db.run(one) == 1
 
 
-async def test_a_schema_that_holds_tables_of_someone_else_is_left_alone(url: str):
+async def test_a_schema_with_tables_of_another_program_is_not_changed(url: str):
     con = await asyncpg.connect(url)
     await con.execute("CREATE TABLE messages (theirs text)")
 
@@ -164,7 +166,7 @@ async def test_a_schema_that_holds_tables_of_someone_else_is_left_alone(url: str
     await db.close()
 
 
-async def test_a_user_who_may_not_create_tables_is_told_which_grant_is_missing(url: str):
+async def test_the_error_names_the_missing_grant_for_creating_tables(url: str):
     con, user = await asyncpg.connect(url), f"u{uuid7().hex}"
     await con.execute(f"CREATE ROLE {user} LOGIN PASSWORD 'hush'")
     schema = await con.fetchval("SELECT current_schema()")
@@ -177,7 +179,7 @@ async def test_a_user_who_may_not_create_tables_is_told_which_grant_is_missing(u
     await db.close()
 
     async with opened(url):
-        pass  # made by one who may
+        pass  # created by a user with the right
     with pytest.raises(Unreachable, match="SELECT, INSERT, UPDATE, DELETE"):
         await Postgres(theirs).open()
     await con.execute(f"GRANT SELECT ON {schema}.schema_version TO {user}")
@@ -188,7 +190,7 @@ async def test_a_user_who_may_not_create_tables_is_told_which_grant_is_missing(u
         await con.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {user}")
         findings = {f.what: f for f in await PostgresCatalog(db).diagnose()}
         assert findings["rights"].status == findings["round trip"].status == "ok"
-        # As where a later step made a table, and nobody granted anything on it.
+        # As after a migration that created a table without grants.
         await con.execute(f"REVOKE UPDATE ON {schema}.departed FROM {user}")
         findings = {f.what: f for f in await PostgresCatalog(db).diagnose()}
         assert findings["rights"].detail == "no UPDATE on departed"
@@ -197,21 +199,21 @@ async def test_a_user_who_may_not_create_tables_is_told_which_grant_is_missing(u
     await con.close()
 
 
-# -- words -----------------------------------------------------------------------------------------
+# -- errors ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         (("@127.0.0.1:{port}", ":hush@127.0.0.1:1"), "can't be reached"),
-        # Who knows no names may take long to say so.
+        # A resolver may take long to report an unknown name.
         (("@127.0.0.1:{port}", ":hush@no-such-host.invalid"), "can't be reached|did not answer in time"),
         (("postgres@127.0.0.1:{port}/postgres", "postgres:hush@127.0.0.1:{port}/nowhere"), "create it first"),
-        (("postgres@", "nobody:hush@"), "check user, password"),
+        (("postgres@", "unknown:hush@"), "check user, password"),
         (("search_path=", "search_path=no_"), "the schema of search_path does not exist"),
     ],
 )
-async def test_an_address_that_leads_nowhere_is_told_without_its_password(
+async def test_an_unreachable_address_is_reported_without_its_password(
     url: str, change: tuple[str, str], says: str
 ):
     port = url.partition("127.0.0.1:")[2].partition("/")[0]
@@ -233,8 +235,8 @@ async def test_an_address_that_leads_nowhere_is_told_without_its_password(
         ("query_wait_timeout", "PgBouncer"),
     ],
 )
-def test_what_pgbouncer_refuses_is_not_said_to_be_a_lost_connection(says: str, advice: str):
-    """It gives one SQLSTATE, of the class of broken connections, to nearly all that it says (1.24)."""
+def test_an_error_of_pgbouncer_is_not_reported_as_a_lost_connection(says: str, advice: str):
+    """PgBouncer 1.24 uses one SQLSTATE, of the class of broken connections, for nearly all errors."""
     error = asyncpg.PostgresError.new({"S": "FATAL", "C": "08P01", "M": says})
 
     told = explain("db:6432/x", error)
@@ -256,7 +258,7 @@ def test_what_pgbouncer_refuses_is_not_said_to_be_a_lost_connection(says: str, a
         "postgresql://me:hush\u2100@db/x",
     ],
 )
-def test_an_address_that_cant_be_read_is_told_without_its_password(url: str):
+def test_an_invalid_address_is_reported_without_its_password(url: str):
     with pytest.raises(CannotStart) as caught:
         Postgres(url)
     assert caught.value.code == "setup_invalid"
@@ -266,14 +268,14 @@ def test_an_address_that_cant_be_read_is_told_without_its_password(url: str):
 @pytest.mark.parametrize(
     "hosts", ["db", "db:5432", "[::1]", "[::1]:5432", "one:1,two", "me%40site:pa%2Fss@db:5432", ""]
 )
-def test_an_address_may_name_hosts_in_any_way_that_libpq_knows(hosts: str):
+def test_an_address_may_have_hosts_in_any_format_of_libpq(hosts: str):
     assert Postgres(f"postgresql://{hosts}/x").address.endswith("/x")
 
 
 # -- transactions ----------------------------------------------------------------------------------
 
 
-async def test_a_transaction_whose_error_was_swallowed_is_not_called_committed(url: str):
+async def test_a_transaction_with_a_swallowed_error_does_not_count_as_committed(url: str):
     async with opened(url) as db:
 
         async def careless(con: Connection) -> None:
@@ -289,7 +291,7 @@ async def test_a_transaction_whose_error_was_swallowed_is_not_called_committed(u
         assert await db.run(lambda con: con.fetchval("SELECT count(*) FROM queues")) == 0
 
 
-async def test_what_a_job_raises_leaves_nothing_behind_and_the_connection_usable(url: str):
+async def test_after_an_exception_the_transaction_is_rolled_back_and_the_connection_usable(url: str):
     async with opened(url, connections=1) as db:
 
         async def failing(con: Connection) -> None:
@@ -303,7 +305,7 @@ async def test_what_a_job_raises_leaves_nothing_behind_and_the_connection_usable
 
 
 @pytest.mark.parametrize("within_a_statement", [True, False])
-async def test_a_job_that_is_cancelled_leaves_nothing_behind_and_no_connection_missing(
+async def test_after_a_cancellation_the_transaction_is_rolled_back_and_the_connection_returned(
     url: str, within_a_statement: bool
 ):
     async with opened(url, connections=1) as db:
@@ -320,13 +322,14 @@ async def test_a_job_that_is_cancelled_leaves_nothing_behind_and_no_connection_m
             task.cancel()
             await asyncio.wait([task])
 
-        # Its locks are gone, too: the same name can be had now. One that was left open would keep them until
-        # the server ends it, after `_STOPPED_SECONDS`: this is less.
+        # Its locks are released, too: the same name can be used now. An open transaction would keep them
+        # until
+        # the server ends it after `_STOPPED_SECONDS`, which is longer than this limit.
         again = db.run(lambda con: con.execute("INSERT INTO queues (name) VALUES ('a')"))
         await asyncio.wait_for(again, 8)
 
 
-async def test_a_job_that_is_cancelled_while_it_is_rolled_back_leaves_nothing_behind(url: str):
+async def test_a_cancellation_during_the_rollback_leaves_nothing_behind(url: str):
     with Proxy(url) as network:
         async with opened(network.url, connections=1) as db:
 
@@ -339,7 +342,9 @@ async def test_a_job_that_is_cancelled_while_it_is_rolled_back_leaves_nothing_be
                 raise LookupError("no")
 
             task = asyncio.create_task(db.run(failing))
-            await asyncio.sleep(0.5)  # ROLLBACK waits until the server has heard that the last is given up
+            await asyncio.sleep(
+                0.5
+            )  # ROLLBACK waits until the server has received the cancel request for the last statement
             task.cancel()
             await asyncio.wait([task])
             assert task.cancelled()
@@ -348,7 +353,7 @@ async def test_a_job_that_is_cancelled_while_it_is_rolled_back_leaves_nothing_be
             assert await db.run(lambda con: con.fetchval("SELECT count(*) FROM queues")) == 0
 
 
-async def test_the_loser_of_a_deadlock_is_run_again(url: str):
+async def test_the_victim_of_a_deadlock_is_retried(url: str):
     async with opened(url) as db:
         await db.run(lambda con: con.execute("INSERT INTO queues (name) VALUES ('a'), ('b')"))
         runs: list[str] = []
@@ -370,7 +375,7 @@ async def test_the_loser_of_a_deadlock_is_run_again(url: str):
         assert len(runs) > 2
 
 
-async def test_a_read_sees_one_moment_and_cant_write(url: str):
+async def test_a_read_sees_one_snapshot_and_cannot_write(url: str):
     async with opened(url) as db:
         async with db.read() as con:
             assert await con.fetchval("SELECT count(*) FROM queues") == 0
@@ -383,7 +388,7 @@ async def test_a_read_sees_one_moment_and_cant_write(url: str):
 
 
 @pytest.mark.slow
-async def test_who_stands_still_within_a_transaction_is_thrown_out_before_those_who_wait_give_up(url: str):
+async def test_an_idle_transaction_is_terminated_before_waiting_clients_time_out(url: str):
     async with opened(url) as db:
         await db.run(lambda con: con.execute("INSERT INTO queues (name) VALUES ('a')"))
         change = "UPDATE queues SET name = $1"
@@ -404,7 +409,7 @@ async def test_who_stands_still_within_a_transaction_is_thrown_out_before_those_
         assert await db.run(lambda con: con.fetchval("SELECT name FROM queues")) == "waited"
 
 
-async def test_a_statement_that_takes_too_long_is_stopped(url: str):
+async def test_a_statement_that_takes_too_long_is_cancelled(url: str):
     async with opened(url) as db:
         began = time.monotonic()
         with pytest.raises(Unreachable, match="took too long"):
@@ -412,10 +417,10 @@ async def test_a_statement_that_takes_too_long_is_stopped(url: str):
         assert time.monotonic() - began < 30
 
 
-# -- a server that comes and goes ------------------------------------------------------------------
+# -- restarts --------------------------------------------------------------------------------------
 
 
-async def test_calls_fail_at_once_while_the_server_is_away_and_work_when_it_is_back(own: Server):
+async def test_calls_fail_at_once_without_a_server_and_work_when_it_is_back(own: Server):
     async with opened(own.url) as db:
         catalog = PostgresCatalog(db)
         await asyncio.gather(*(catalog.open_executions() for _ in range(8)))
@@ -426,13 +431,13 @@ async def test_calls_fail_at_once_while_the_server_is_away_and_work_when_it_is_b
             with pytest.raises(Unavailable) as caught:
                 await catalog.open_executions()
             assert caught.value.code == "catalog_unavailable"
-        assert time.monotonic() - began < 20  # a connection is waited for five seconds each time
+        assert time.monotonic() - began < 20  # each call waits five seconds for a connection
 
         own.start()
         assert await asyncio.gather(*(catalog.open_executions() for _ in range(8))) == [[]] * 8
 
 
-async def test_a_database_that_was_away_when_it_was_opened_is_opened_by_the_first_call_that_reaches_it(
+async def test_a_database_that_was_unavailable_at_opening_is_opened_by_the_first_successful_call(
     own: Server,
 ):
     own.stop()
@@ -460,7 +465,7 @@ async def test_connections_from_before_a_restart_fail_no_call(own: Server):
 
 
 @pytest.mark.slow
-async def test_a_server_that_stands_still_holds_nobody_for_longer_than_was_said(own: Server):
+async def test_a_suspended_server_blocks_no_call_beyond_its_timeout(own: Server):
     async with opened(own.url) as db:
         await db.run(one)
         own.pause()
@@ -469,17 +474,19 @@ async def test_a_server_that_stands_still_holds_nobody_for_longer_than_was_said(
             for _ in range(2):  # one with a connection, one without
                 with pytest.raises(Unreachable, match="did not answer in time"):
                     await db.run(one, seconds=1)
-            assert time.monotonic() - began < 30  # unless told otherwise, 35 each
+            assert time.monotonic() - began < 30  # by default, 35 each
         finally:
             own.resume()
         assert await db.run(one) == 1
 
 
-async def test_a_server_without_a_connection_left_is_told_and_used_again_when_there_is_one(own: Server):
+async def test_a_server_without_free_connections_is_reported_and_used_when_one_is_free(own: Server):
     async with opened(own.url) as db:
         await db.close()
         others: list[asyncpg.Connection] = []
-        async with asyncio.timeout(60):  # the server lets go of a connection a moment after its client
+        async with asyncio.timeout(
+            60
+        ):  # the server frees a connection a moment after its client has closed it
             while len(others) < 12:
                 with suppress(asyncpg.TooManyConnectionsError):
                     others.append(await asyncpg.connect(own.url))
@@ -491,7 +498,7 @@ async def test_a_server_without_a_connection_left_is_told_and_used_again_when_th
         assert await db.run(one) == 1
 
 
-async def test_more_callers_than_connections_take_turns(url: str):
+async def test_more_calls_than_connections_share_them(url: str):
     async with opened(f"{url}&pool_size=2") as db:
         assert db.connections == 2
         most = 0
@@ -504,7 +511,7 @@ async def test_more_callers_than_connections_take_turns(url: str):
             most = max(most, now)
             if now == 2:
                 both.set()
-            await both.wait()  # the second connection may take longer to make than all of them to work
+            await both.wait()  # opening the second connection may take longer than all the calls
             await con.fetchval("SELECT pg_sleep(0.01)")
             now -= 1
 
@@ -513,11 +520,11 @@ async def test_more_callers_than_connections_take_turns(url: str):
         assert most == 2
 
 
-async def test_a_primary_that_became_read_only_is_told_and_left(own: Server):
+async def test_a_primary_that_became_read_only_is_reported_and_abandoned(own: Server):
     async with opened(own.url) as db:
         add = "INSERT INTO queues (name) VALUES ('a') ON CONFLICT DO NOTHING"
 
-        async def add_for_ever() -> None:  # the server takes a moment to read its settings
+        async def add_for_ever() -> None:  # the server takes a moment to reload its settings
             while True:
                 await db.run(lambda other: other.execute(add))
 

@@ -1,5 +1,7 @@
-"""What the broker in PostgreSQL promises beside the contract: doubt is told, hints may be lost, and the head
-of a queue does not grow slow."""
+"""Promises of the PostgreSQL broker in addition to the contract.
+
+Unknown outcomes are reported as uncertain, notifications may be lost, and the head of a queue stays fast.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,7 @@ async def opened(url: str, *, visibility: float = 30.0) -> AsyncIterator[Postgre
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that does not outlast a test that fails, nor what it keeps locked."""
+    """A connection that is closed when the test fails, so that its locks are released."""
     con = await asyncpg.connect(url)
     try:
         yield con
@@ -58,8 +60,7 @@ def calls(count: int, queue: str = QUEUE) -> list[Dispatch]:
 
 @asynccontextmanager
 async def insertion_stopped(con: asyncpg.Connection) -> AsyncIterator[Callable[[], Awaitable[object]]]:
-    """Let the insertion of calls wait in its middle for as long as the block lasts; gives a look whether one
-    does."""
+    """Block insertions of dispatches halfway, and yield a function that returns whether one waits."""
     await con.execute(
         "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS "
         "'BEGIN PERFORM pg_advisory_xact_lock_shared(42); RETURN NULL; END'"
@@ -72,10 +73,10 @@ async def insertion_stopped(con: asyncpg.Connection) -> AsyncIterator[Callable[[
         await con.execute("SELECT pg_advisory_unlock(42)")
 
 
-# -- doubt -----------------------------------------------------------------------------------------
+# -- uncertain outcomes ----------------------------------------------------------------------------
 
 
-async def test_calls_are_uncertain_when_the_answer_to_their_commit_is_lost(url: str):
+async def test_dispatches_are_uncertain_when_the_answer_to_their_commit_is_lost(url: str):
     with Commits(url) as network:
         async with opened(url) as direct, opened(network.url) as broker:
             made = calls(1)
@@ -103,16 +104,16 @@ async def test_nothing_was_sent_when_the_connection_is_lost_before_the_commit(ur
                         await publishing
 
                 assert caught.value.code == "broker_unavailable"
-                # Whoever inserted holds the table until it has found that nobody wants to hear of it.
+                # The inserting session holds the lock until it notices that its client has disconnected.
                 async with con.transaction():
                     await con.execute("LOCK TABLE calls")
                 assert await direct.depth(QUEUE) == (0, 0)
 
 
-# -- hints -----------------------------------------------------------------------------------------
+# -- notifications ---------------------------------------------------------------------------------
 
 
-async def test_a_waiting_receiver_of_another_process_is_woken_long_before_it_would_look(
+async def test_a_waiting_receiver_of_another_process_is_notified_before_its_next_poll(
     url: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(broker_postgres, "_LOOK_SECONDS", 600.0)
@@ -128,7 +129,7 @@ async def test_a_waiting_receiver_of_another_process_is_woken_long_before_it_wou
             await one.ack(taken)
 
 
-async def test_a_receiver_whose_listening_connection_was_ended_misses_nothing_and_listens_again(url: str):
+async def test_a_receiver_misses_nothing_when_its_listening_connection_is_terminated(url: str):
     async with opened(url) as one, opened(url) as two, connected(url) as con:
         ended: set[int] = set()
 
@@ -150,7 +151,7 @@ async def test_a_receiver_whose_listening_connection_was_ended_misses_nothing_an
         waiting.cancel()
 
 
-async def test_hints_of_one_installation_do_not_wake_another_of_the_same_database(url: str):
+async def test_notifications_of_one_installation_do_not_wake_another_in_the_same_database(url: str):
     async with schema() as other, opened(url) as one, opened(other) as two:
         await two.publish(calls(3))
         assert await one.receive(QUEUE, 1) == []
@@ -162,7 +163,7 @@ async def test_hints_of_one_installation_do_not_wake_another_of_the_same_databas
 # -- the head of a queue ---------------------------------------------------------------------------
 
 
-async def test_what_was_published_by_a_slow_commit_is_handed_out_though_later_calls_were(url: str):
+async def test_dispatches_of_a_slow_commit_are_delivered_after_later_ones_were(url: str):
     async with opened(url) as broker, connected(url) as con:
         await broker.publish(calls(1))
         await broker.ack(await broker.receive(QUEUE, 1))
@@ -183,7 +184,7 @@ async def test_what_was_published_by_a_slow_commit_is_handed_out_though_later_ca
         assert second.message_id == "slow"
 
 
-async def test_calls_of_a_dead_holder_are_handed_out_soon_while_the_queue_stays_busy(url: str):
+async def test_dispatches_of_a_dead_holder_are_redelivered_soon_from_a_busy_queue(url: str):
     async with opened(url, visibility=0.3) as dead, opened(url, visibility=60) as alive:
         held = calls(3)
         await dead.publish(held)
@@ -199,7 +200,7 @@ async def test_calls_of_a_dead_holder_are_handed_out_soon_while_the_queue_stays_
 
 
 @pytest.mark.slow
-async def test_taking_stays_fast_while_an_old_transaction_keeps_the_dead_rows(url: str):
+async def test_receiving_stays_fast_while_an_old_transaction_prevents_vacuum(url: str):
     async with opened(url) as broker, connected(url) as keeper:
         await keeper.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         await keeper.fetchval("SELECT count(*) FROM calls")
@@ -213,7 +214,7 @@ async def test_taking_stays_fast_while_an_old_transaction_keeps_the_dead_rows(ur
                 left -= len(taken)
             return time.monotonic() - began
 
-        # The best of a few: a machine that stands still for a moment is not what is measured.
+        # The best of a few runs, because the machine may stall in one of them.
         first = min([await through(2000) for _ in range(3)])
         async with connected(url) as con:
             await con.execute(
@@ -229,8 +230,8 @@ async def test_taking_stays_fast_while_an_old_transaction_keeps_the_dead_rows(ur
 # -- depth -----------------------------------------------------------------------------------------
 
 
-async def test_that_a_queue_was_empty_is_not_remembered_however_long_it_took_to_see(url: str):
-    """Two looks at an empty queue say that what was published to it is lost: they must be two."""
+async def test_an_empty_depth_is_never_cached(url: str):
+    """Two readings of an empty queue mean that its dispatches are lost, so both must be real readings."""
     with Proxy(url) as network:
         async with opened(url) as other, opened(network.url) as broker:
             await broker.publish(calls(1))

@@ -1,4 +1,4 @@
-"""What a process says and does when PostgreSQL fails it: a lost COMMIT, a migration, a look by the doctor."""
+"""Processes on PostgreSQL: the lost answer to a COMMIT, migrations, the checks of `doctor`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def pages() -> AsyncIterator[tuple[str, bytes]]:
     yield "a.md", b"a"
 
 
-async def test_a_commit_whose_answer_was_lost_is_told_as_one_that_may_have_happened(url: str, tmp_path: Path):
+async def test_a_commit_with_a_lost_answer_is_reported_as_possibly_done(url: str, tmp_path: Path):
     with Commits(url) as network:
         async with open_runtime(Settings(home=tmp_path, catalog=network.url)) as rt:
             await rt.services.configs.apply(CONFIG)
@@ -38,13 +38,15 @@ async def test_a_commit_whose_answer_was_lost_is_told_as_one_that_may_have_happe
             with pytest.raises(Unavailable, match="may have happened"):
                 await rt.services.configs.apply(CONFIG.replace("docs", "others"))
 
-            # It is on its way still when its answer is lost already.
+            # The commit may still be running when its answer is lost.
             found = await until_told(lambda: rt.services.configs.get("others"), NotFound)
             assert found.version == 1
 
 
 @pytest.mark.parametrize("statement", ["INSERT INTO jobs", "SET state = 'publishing'"])
-async def test_a_run_whose_start_was_not_heard_does_not_stay_open(url: str, tmp_path: Path, statement: str):
+async def test_a_run_with_a_lost_answer_to_its_start_does_not_stay_open(
+    url: str, tmp_path: Path, statement: str
+):
     with Commits(url) as network:
         settings = Settings(home=tmp_path, catalog=network.url)
         async with open_runtime(settings, kind="serve") as rt:
@@ -60,9 +62,7 @@ async def test_a_run_whose_start_was_not_heard_does_not_stay_open(url: str, tmp_
             await until(is_cancelled, "the run to be cancelled")
 
 
-async def test_migrate_tells_what_it_applied_where_catalog_and_broker_are_one_database(
-    url: str, tmp_path: Path
-):
+async def test_migrate_reports_its_steps_if_catalog_and_broker_share_a_database(url: str, tmp_path: Path):
     settings = Settings(home=tmp_path, catalog=url, broker=url)
     waiting = await bootstrap.migrate(settings, check=True)
 

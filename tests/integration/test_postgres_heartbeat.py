@@ -1,4 +1,4 @@
-"""A process in PostgreSQL whose calls all wait still says that it is alive."""
+"""A process sends heartbeats to PostgreSQL while all its other calls wait."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BEAT = 0.1
 ME = Process("w1", "worker", "here", 1)
 
 
-async def test_a_process_all_of_whose_connections_wait_for_a_lock_is_not_taken_for_dead(
+async def test_a_process_with_all_connections_waiting_for_a_lock_does_not_count_as_dead(
     url: str,
 ):
     other = await asyncpg.connect(url)
@@ -31,7 +31,8 @@ async def test_a_process_all_of_whose_connections_wait_for_a_lock_is_not_taken_f
         for _ in range(10):
             await asyncio.sleep(BEAT)
             await catalog.heartbeat(ME)
-        # Five beats are half a second here: a machine that stands still for one makes anyone look dead.
+        # Five heartbeats are half a second here. If the machine stalls that long, every process counts as
+        # dead.
         async with asyncio.timeout(10):
             while [worker.worker_id for worker in await seen.workers()] != [ME.id]:
                 await catalog.heartbeat(ME)

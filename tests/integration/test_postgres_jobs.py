@@ -1,4 +1,4 @@
-"""Jobs and configs in PostgreSQL when several processes are at one of them at the same moment."""
+"""Jobs and configs in PostgreSQL, changed by several processes at the same moment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.servers.schema import schema
 
 
 class Deployment:
-    """Two processes at one database, and a session of the test's own."""
+    """Two processes on one database, and a session of the test."""
 
     def __init__(self, one: PostgresCatalog, two: PostgresCatalog, sql: asyncpg.Connection) -> None:
         self.one = one
@@ -42,7 +42,7 @@ async def deployment() -> AsyncIterator[Deployment]:
         await sql.close()
 
 
-async def test_a_page_that_is_recorded_while_its_execution_is_cancelled_leaves_no_open_row(
+async def test_a_page_recorded_while_its_execution_is_cancelled_leaves_no_open_row(
     deployment: Deployment,
 ):
     source = (await deployment.one.adopt(uuid7())).execution_id
@@ -81,7 +81,7 @@ async def test_a_page_that_is_recorded_while_its_execution_is_cancelled_leaves_n
     assert met > 5, "the cancel came into the middle often enough"
 
 
-async def test_of_two_that_acquire_a_job_at_once_one_has_it(deployment: Deployment):
+async def test_one_of_two_processes_that_acquire_a_job_at_once_gets_it(deployment: Deployment):
     source = (await deployment.one.adopt(uuid7())).execution_id
     for _ in range(40):
         job = (await deployment.lab.replayed(source, "in")).execution_id
@@ -95,7 +95,7 @@ async def test_of_two_that_acquire_a_job_at_once_one_has_it(deployment: Deployme
         assert [h.epoch for h in held if h] == [1]
 
 
-async def test_of_two_configs_that_want_one_queue_at_once_one_has_it(deployment: Deployment):
+async def test_one_of_two_configs_that_claim_a_queue_at_once_gets_it(deployment: Deployment):
     for n in range(25):
         first, second = (Lab.config(f"{name}{n}", Lab.route("in", queue=f"queue{n}")) for name in "ab")
         answers = await asyncio.gather(
@@ -108,7 +108,7 @@ async def test_of_two_configs_that_want_one_queue_at_once_one_has_it(deployment:
         assert len([a for a in answers if isinstance(a, tuple)]) == 1
 
 
-async def test_one_config_that_is_saved_many_times_at_once_has_each_version_once(deployment: Deployment):
+async def test_a_config_saved_many_times_at_once_has_each_version_once(deployment: Deployment):
     config = Lab.config("docs", Lab.route("in"))
     answers = await asyncio.gather(
         *(
@@ -122,7 +122,7 @@ async def test_one_config_that_is_saved_many_times_at_once_has_each_version_once
     assert len(new) >= 10
 
 
-async def test_two_that_bind_the_same_inputs_in_other_orders_both_can(deployment: Deployment):
+async def test_two_workers_can_bind_the_same_inputs_in_different_orders(deployment: Deployment):
     execution = await deployment.lab.opened()
     inputs = [Lab.input(f"{n:04d}.html", "same") for n in range(500)]
     for _ in range(10):
@@ -135,7 +135,7 @@ async def test_two_that_bind_the_same_inputs_in_other_orders_both_can(deployment
         await deployment.two.bind_inputs(execution, [Lab.input("0007.html", "other")])
 
 
-async def test_what_people_of_other_tongues_and_machines_write_is_kept_or_made_fit(deployment: Deployment):
+async def test_any_unicode_text_is_stored_or_escaped(deployment: Deployment):
     source = (await deployment.one.adopt(uuid7())).execution_id
     job = (await deployment.lab.replayed(source, "in")).execution_id
     held = await deployment.lab.hold(job)

@@ -1,4 +1,4 @@
-"""That what PostgreSQL reads for an answer follows from the answer's size, not from the table's."""
+"""The rows that PostgreSQL reads for an answer depend on the size of the answer, not of the table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.contract.conftest import Clock, Lab
 ROWS = 20_000
 PAGE = 50
 MOST = 20 * PAGE
-"""Rows that a page may read: it looks for a page in each state of each route, and keeps one."""
+"""Rows that a page may read: the query fetches a page for each state of each route and keeps one."""
 COUNTERS = (
     "FROM pg_stat_user_tables WHERE schemaname = current_schema() "
     "AND relname IN ('messages', 'outputs', 'executions')"
@@ -25,10 +25,10 @@ COUNTERS = (
 
 
 class Reads:
-    """What the server has read so far.
+    """Counts the rows that the server has read.
 
     Attributes:
-        execution: one with `ROWS` messages that wait to be published, and as many that are dead.
+        execution: has `ROWS` unpublished messages, and as many dead letters.
     """
 
     def __init__(self, url: str, sql: Any, execution: UUID) -> None:
@@ -41,17 +41,17 @@ class Reads:
         return count
 
     async def by(self, call: Callable[[PostgresCatalog], Awaitable[object]]) -> int:
-        """How many rows of the tables that grow a call reads, in a process of its own."""
+        """Return how many rows of the growing tables a call reads, on a new connection."""
         before = await self._so_far()
         db = Postgres(self._url)
         await db.open()
         try:
             catalog = PostgresCatalog(db)
-            await catalog.open_executions()  # reads one row, so that there is something to wait for
+            await catalog.open_executions()  # reads one row, so that the counters change
             await call(catalog)
         finally:
             await db.close()
-        # A session reports what it has read at its end, which is not waited for when it is closed.
+        # A session reports its counters when it ends, a moment after its connection is closed.
         async with asyncio.timeout(60):
             while True:
                 after = await self._so_far()
@@ -71,7 +71,7 @@ async def reads(url: str) -> AsyncIterator[Reads]:
     await lab.catalog.mark_published(children)
     await lab.work(lab.ids(children)[0])
     await db.close()
-    # As a long replay makes them. Their ids are as old as they come, which sorts them like their numbers.
+    # As in a long replay. The ids follow the numbers, so both have the same order.
     await sql.execute(
         "INSERT INTO messages (id, execution, lane, object_key, stage, ordinal, state, error_code, ended_at) "
         "SELECT (lpad(to_hex(g), 12, '0') || '70008000' || repeat('0', 12))::uuid, m.execution, m.lane, "
@@ -92,7 +92,7 @@ async def reads(url: str) -> AsyncIterator[Reads]:
     await sql.close()
 
 
-async def test_no_page_of_a_list_reads_more_than_a_few_pages(reads: Reads):
+async def test_a_page_of_a_list_reads_few_rows(reads: Reads):
     execution, middle = reads.execution, ROWS
     pages: dict[str, Callable[[PostgresCatalog], Awaitable[object]]] = {
         "newest": lambda c: c.lineage_list(execution=execution, limit=PAGE),
@@ -113,7 +113,7 @@ async def test_no_page_of_a_list_reads_more_than_a_few_pages(reads: Reads):
     assert {name: count for name, count in found.items() if count > MOST} == {}
 
 
-async def test_the_reconcilers_questions_read_nothing_of_what_needs_nothing(reads: Reads):
+async def test_the_queries_of_the_reconciler_read_no_row_without_work(reads: Reads):
     questions: dict[str, Callable[[PostgresCatalog], Awaitable[object]]] = {
         "waiting": lambda c: c.waiting_queues(),
         "abandoned": lambda c: c.recall_abandoned(limit=1000),

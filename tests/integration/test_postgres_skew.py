@@ -1,8 +1,7 @@
-"""What row locks are for: two connections at once, where each alone sees nothing wrong.
+"""Races that row locks prevent: two connections at once, each of which alone sees a consistent state.
 
-Where a moment has to be met, another session holds a row that the first has to change, so that this one
-stands still in the middle of its transaction until that one lets go. Where any moment will do, it is tried
-often.
+To stop a transaction at a certain moment, another session holds a row that the transaction has to change. If
+the moment does not matter, the race is tried many times.
 """
 
 from __future__ import annotations
@@ -28,15 +27,15 @@ from tests.servers.schema import schema
 
 OPEN = "(0, 1, 2)"  # pending, running, retry
 SOON = 60.0
-"""Seconds within which what has to happen happens, or the test fails."""
+"""The test fails if an expected change takes longer than this number of seconds."""
 
 
 class Place:
-    """One database with several processes in it.
+    """One database with several processes.
 
     Attributes:
-        lab: steps, by the first of them.
-        sql: a session of the test's own.
+        lab: steps of the first process.
+        sql: a session of the test.
     """
 
     def __init__(self, url: str, sql: Any, stack: AsyncExitStack) -> None:
@@ -46,7 +45,7 @@ class Place:
         self.lab: Lab
 
     async def process(self, *workers: str) -> PostgresCatalog:
-        """A catalog with connections of its own, and workers that are alive."""
+        """A catalog with its own connections and live workers."""
         db = Postgres(self._url)
         await db.open()
         self._stack.push_async_callback(db.close)
@@ -59,7 +58,7 @@ class Place:
 
     @asynccontextmanager
     async def holding(self, query: str, *values: Any) -> AsyncIterator[int]:
-        """Another session that holds rows, and what it is known by."""
+        """Another session that holds rows, and its backend pid."""
         con = await asyncpg.connect(self._url)
         try:
             async with con.transaction():
@@ -69,7 +68,7 @@ class Place:
             await con.close()
 
     async def waiter(self, holder: int) -> int:
-        """The session that waits for what `holder` holds."""
+        """Return the session that waits for a lock of `holder`."""
         async with asyncio.timeout(SOON):
             while True:
                 found = await self.sql.fetch(
@@ -103,7 +102,7 @@ async def place() -> AsyncIterator[Place]:
 # -- the end of an execution -----------------------------------------------------------------------
 
 
-async def test_when_two_workers_complete_the_last_two_messages_at_once_the_execution_ends_once(place: Place):
+async def test_an_execution_ends_once_when_two_workers_complete_its_last_messages_at_once(place: Place):
     processes = [await place.process(), await place.process()]
     runs = [await place.lab.started("a.md", "b.md") for _ in range(40)]
 
@@ -123,7 +122,7 @@ async def test_when_two_workers_complete_the_last_two_messages_at_once_the_execu
     assert await place.sql.fetch("SELECT DISTINCT status, revision FROM executions") == [("completed", 1)]
 
 
-async def test_an_execution_does_not_end_while_a_resend_in_it_is_about_to_commit(place: Place):
+async def test_an_execution_does_not_end_while_a_resend_is_about_to_commit(place: Place):
     run = await place.lab.started("a.md", "b.md")
     for cid in run.ids:
         await place.lab.kill(cid)
@@ -141,7 +140,7 @@ async def test_an_execution_does_not_end_while_a_resend_in_it_is_about_to_commit
     assert await place.open_rows(run.execution) == 2
 
 
-async def test_a_resend_that_comes_while_an_execution_ends_wakes_it(place: Place):
+async def test_a_resend_during_the_end_of_an_execution_reopens_it(place: Place):
     other = await place.process()
     for _ in range(40):
         run = await place.lab.started("a.md")
@@ -164,7 +163,7 @@ async def test_a_resend_that_comes_while_an_execution_ends_wakes_it(place: Place
 
 @pytest.fixture
 async def many(place: Place, monkeypatch: pytest.MonkeyPatch) -> Started:
-    """A run whose five messages are dead, more than are sent again in one step."""
+    """A run with five dead letters, more than one step resends."""
     monkeypatch.setattr(resend, "_STEP", 2)
     run = await place.lab.started(*(f"{n}.md" for n in range(5)))
     for cid in run.ids:
@@ -174,7 +173,7 @@ async def many(place: Place, monkeypatch: pytest.MonkeyPatch) -> Started:
 
 
 def after_one_step(place: Place, monkeypatch: pytest.MonkeyPatch, step: Callable[[], Awaitable[Any]]) -> None:
-    """Let something happen after the next transaction of the catalog, and before the one after that."""
+    """Call a function after the next transaction of the catalog, before the one after that."""
     catalog = place.lab.catalog
     assert isinstance(catalog, PostgresCatalog)
     write = catalog._write
@@ -189,9 +188,7 @@ def after_one_step(place: Place, monkeypatch: pytest.MonkeyPatch, step: Callable
 
 
 @pytest.mark.parametrize("which", ["execution", "route"])
-async def test_of_many_dead_letters_the_first_are_sent_again_before_the_last_are(
-    place: Place, many: Started, which: str
-):
+async def test_many_dead_letters_are_resent_in_steps(place: Place, many: Started, which: str):
     named: dict[str, Any] = {"execution": {"execution": many.execution}, "route": {"route": "convert"}}
 
     async with place.holding("SELECT 1 FROM messages WHERE id = $1", many.ids[4]) as holder:
@@ -204,7 +201,7 @@ async def test_of_many_dead_letters_the_first_are_sent_again_before_the_last_are
     assert (await place.lab.execution(many.execution)).status == "running"
 
 
-async def test_what_dies_once_more_while_many_are_sent_again_is_not_sent_twice(
+async def test_a_message_that_fails_again_during_a_resend_is_not_resent_twice(
     place: Place, many: Started, monkeypatch: pytest.MonkeyPatch
 ):
     async def die() -> None:
@@ -216,7 +213,7 @@ async def test_what_dies_once_more_while_many_are_sent_again_is_not_sent_twice(
     assert [await place.lab.state(cid) for cid in many.ids] == ["dead", *["pending"] * 4]
 
 
-async def test_an_execution_that_ends_while_its_dead_letters_are_sent_again_is_woken_once_more(
+async def test_an_execution_that_ends_between_steps_of_a_resend_is_reopened(
     place: Place, many: Started, monkeypatch: pytest.MonkeyPatch
 ):
     async def end() -> None:
@@ -231,7 +228,7 @@ async def test_an_execution_that_ends_while_its_dead_letters_are_sent_again_is_w
     assert await place.open_rows(many.execution) == 3
 
 
-async def test_a_cancel_between_two_steps_ends_the_sending(
+async def test_a_cancel_between_two_steps_ends_the_resend(
     place: Place, many: Started, monkeypatch: pytest.MonkeyPatch
 ):
     async def cancel() -> None:
@@ -314,7 +311,7 @@ async def test_two_servers_at_one_replay_record_each_object_once(place: Place):
     servers = [await place.process(), await place.process()]
 
     async def listing(catalog: PostgresCatalog, owner: str, job: UUID) -> None:
-        # Its lease has run out as soon as it has it: whoever comes takes the job over.
+        # The lease expires at once, so each process takes over the job.
         held = await catalog.acquire(job, owner=owner, lease=0)
         for page in pages:
             if held and page[0] > held.cursor:
@@ -344,13 +341,13 @@ async def claim_all(
     return [answer for some in calls for answer in await catalog.claim(worker, some)]
 
 
-async def test_of_two_workers_that_claim_a_message_at_once_one_has_it(place: Place):
+async def test_one_of_two_workers_that_claim_a_message_at_once_gets_it(place: Place):
     one, other = await place.process(), await place.process()
     shared = 0
     for _ in range(30):
         run = await place.lab.started(*(f"{n}.md" for n in range(20)))
 
-        # Each in its own order, and a few messages a call.
+        # Each in its own order, a few messages per claim.
         answers = await asyncio.gather(
             claim_all(one, "w1", run.ids, by=5), claim_all(other, "w2", run.ids[::-1], by=5)
         )
@@ -365,14 +362,14 @@ async def test_of_two_workers_that_claim_a_message_at_once_one_has_it(place: Pla
     assert shared, "they were at work at the same time"
 
 
-async def test_a_message_whose_worker_is_just_binding_is_not_taken_for_abandoned(place: Place):
+async def test_a_message_does_not_count_as_abandoned_while_its_worker_binds(place: Place):
     run = await place.lab.started("a.htm", "a.html")
     claim, zombie = [await place.lab.claim(cid, w) for cid, w in zip(run.ids, ("w1", "w2"), strict=True)]
     (bound,) = await place.lab.bind(zombie, place.lab.output("z.md", "1"))
     await place.lab.catalog.depart("w2")
     other = await place.process("w3")
 
-    # It binds other bytes, so its own row of before has to be superseded, and that is held.
+    # It binds other content, so its earlier row has to be superseded, and that row is locked.
     async with place.holding("SELECT 1 FROM outputs WHERE key = $1", bound.key) as holder:
         bind = asyncio.create_task(place.lab.try_bind(zombie, place.lab.output("z.md", "2")))
         await place.waiter(holder)
@@ -383,7 +380,7 @@ async def test_a_message_whose_worker_is_just_binding_is_not_taken_for_abandoned
     assert await place.lab.state(claim.correlation_id) == "running"
 
 
-async def test_an_attempt_that_is_ended_twice_at_once_has_its_children_once(place: Place):
+async def test_an_attempt_ended_twice_at_once_has_its_children_once(place: Place):
     run = await place.lab.started("a.md")
     claim = await place.lab.claim(run.ids[0])
     (bound,) = await place.lab.bind(claim, place.lab.output("1.md"))

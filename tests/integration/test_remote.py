@@ -1,4 +1,4 @@
-"""The command line against what is not, or not quite, a server of Playhead: real sockets, canned answers."""
+"""`--server` with addresses that are not a working Playhead: sockets with fixed answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Outcome = tuple[int, Any, str]
 
 @dataclass
 class Fake:
-    """Something that listens, reads a request and answers with the same bytes each time.
+    """A listener that answers each request with the same bytes.
 
     Attributes:
         seen: the first line of each request.
@@ -52,7 +52,7 @@ def problem(status: str, code: str, detail: str = "so it is", **headers: str) ->
 
 @contextmanager
 def answering(answer: bytes, *, after: float = 0.0) -> Iterator[Fake]:
-    """Answer every connection's one request with `answer`, `after` so many seconds, and close."""
+    """Answer the one request of every connection with `answer`, after `after` seconds, and close it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         fake = Fake(f"http://127.0.0.1:{listener.getsockname()[1]}")
 
@@ -82,7 +82,7 @@ def answering(answer: bytes, *, after: float = 0.0) -> Iterator[Fake]:
 
 @pytest.fixture(autouse=True)
 def own_logs() -> Iterator[None]:
-    """What a command does to the logs of its process ends with the test."""
+    """Restore the logging of the test process after a command has changed it."""
     root = logging.getLogger()
     before = root.handlers[:], root.level
     yield
@@ -105,13 +105,13 @@ def ask(capsys: pytest.CaptureFixture[str], tmp_path: Any, monkeypatch: Any) -> 
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:
-    """A port on which nobody listens, and nobody else can."""
+    """A reserved port without a listener."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield held.getsockname()[1]
 
 
-def test_a_server_that_is_not_there_is_exit_code_5_and_says_what_to_do(ask, closed_port):
+def test_an_unreachable_server_is_exit_code_5_with_advice(ask, closed_port):
     port = closed_port
     code, body, err = ask(f"http://me:secret@127.0.0.1:{port}", *SHOW)
     assert (code, body["error_code"]) == (5, "server_unavailable")
@@ -133,7 +133,7 @@ def test_a_server_that_is_not_there_is_exit_code_5_and_says_what_to_do(ask, clos
         (http("418 Teapot", b"\x1b[31m", "text/plain"), ("418",)),
     ],
 )
-def test_what_is_no_playhead_is_told_without_a_traceback(ask, answer, parts):
+def test_a_server_that_is_not_playhead_is_reported_without_a_traceback(ask, answer, parts):
     with answering(answer) as fake:
         code, body, err = ask(fake.url, *SHOW)
     assert (code, body["error_code"]) == (5, "not_playhead")
@@ -142,7 +142,7 @@ def test_what_is_no_playhead_is_told_without_a_traceback(ask, answer, parts):
     assert "\x1b" not in err
 
 
-def test_a_server_that_does_not_answer_to_a_name_is_one_that_is_not_reached_by_it(ask):
+def test_a_server_that_refuses_the_host_name_is_reported_as_unreachable_by_it(ask):
     told = b'{"detail": "this server does not answer to that name", "error_code": "host_not_allowed"}'
     with answering(http("403 Forbidden", told)) as fake:
         code, body, _ = ask(fake.url, *SHOW)
@@ -150,21 +150,21 @@ def test_a_server_that_does_not_answer_to_a_name_is_one_that_is_not_reached_by_i
 
 
 @pytest.mark.parametrize("status", ["429 Too Many Requests", "502 Bad Gateway", "504 Gateway Timeout"])
-def test_a_proxy_whose_server_is_away_is_a_server_that_is_away(ask, status):
+def test_a_bad_gateway_is_reported_as_an_unavailable_server(ask, status):
     with answering(http(status, b"<html>", "text/html")) as fake:
         code, body, _ = ask(fake.url, *SHOW)
     assert (code, body["error_code"]) == (5, "server_unavailable")
     assert status in body["detail"]
 
 
-def test_a_proxy_that_takes_no_request_of_that_size_is_no_other_program(ask):
+def test_a_proxy_that_refuses_a_large_body_is_not_reported_as_another_program(ask):
     with answering(http("413 Request Entity Too Large", b"<html>", "text/html")) as fake:
         code, body, _ = ask(fake.url, *REPLAY)
     assert (code, body["error_code"]) == (2, "body_too_large")
     assert "client_max_body_size" in body["detail"]
 
 
-def test_a_look_whose_answer_breaks_off_is_asked_once_more_and_no_more(ask):
+def test_a_read_with_a_truncated_answer_is_repeated_once(ask):
     with answering(b"") as fake:
         code, body, _ = ask(fake.url, *SHOW)
     assert (code, body["error_code"]) == (5, "server_unavailable")
@@ -174,7 +174,7 @@ def test_a_look_whose_answer_breaks_off_is_asked_once_more_and_no_more(ask):
 @pytest.mark.parametrize(
     "answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", http("504 Timeout", b"", "text/html")]
 )
-def test_a_replay_whose_answer_is_lost_is_sent_once_and_how_to_find_it_is_told(ask, answer):
+def test_a_replay_with_a_lost_answer_is_sent_once_and_the_error_says_how_to_find_it(ask, answer):
     with answering(answer) as fake:
         code, body, _ = ask(fake.url, *REPLAY)
     assert (code, body["error_code"]) == (5, "answer_lost")
@@ -183,11 +183,11 @@ def test_a_replay_whose_answer_is_lost_is_sent_once_and_how_to_find_it_is_told(a
     assert "not asked for again" in body["detail"]
 
 
-def test_a_replay_that_never_left_is_told_as_such(ask, closed_port):
+def test_a_replay_that_was_not_sent_is_reported_as_such(ask, closed_port):
     assert ask(f"http://127.0.0.1:{closed_port}", *REPLAY)[1]["error_code"] == "server_unavailable"
 
 
-def test_a_replay_that_goes_on_is_exit_code_5_and_tells_where_to_look(ask):
+def test_a_replay_that_continues_is_exit_code_5_and_says_where_to_look(ask):
     batch = uuid7()
     location = f"/api/v1/replays/{batch}"
     with answering(problem("503 Away", "replay_continues", f"look at {batch}", Location=location)) as fake:
@@ -207,7 +207,7 @@ def test_a_replay_that_goes_on_is_exit_code_5_and_tells_where_to_look(ask):
         (problem("503 Full", "store_full"), 5, "store_full"),
     ],
 )
-def test_an_error_of_the_server_ends_as_it_would_here(ask, answer, code, error):
+def test_an_error_of_the_server_has_the_exit_code_of_the_local_error(ask, answer, code, error):
     with answering(answer) as fake:
         ended, body, err = ask(fake.url, *SHOW)
     assert (ended, body["error_code"], body["detail"]) == (code, error, "so it is")
@@ -215,14 +215,14 @@ def test_an_error_of_the_server_ends_as_it_would_here(ask, answer, code, error):
     assert f"Error ({error}): so it is" in err
 
 
-def test_a_fault_of_the_server_names_the_id_under_which_its_log_has_it(ask):
+def test_an_internal_error_of_the_server_shows_the_id_of_its_log_line(ask):
     with answering(problem("500 Internal", "internal")) as fake:
         code, body, err = ask(fake.url, *SHOW)
     assert (code, body["error_code"], body["correlation_id"]) == (1, "internal", "abc-1")
     assert "X-Correlation-ID: abc-1" in err
 
 
-def test_a_request_of_the_wrong_shape_is_a_usage_error(ask):
+def test_an_invalid_request_is_a_usage_error(ask):
     faults = [{"loc": ["query", "limit"], "msg": "Input should be less than or equal to 1000", "type": "x"}]
     with answering(http("422 Unprocessable", json.dumps({"detail": faults}).encode())) as fake:
         code, body, _ = ask(fake.url, *SHOW)
@@ -230,7 +230,7 @@ def test_a_request_of_the_wrong_shape_is_a_usage_error(ask):
     assert body["detail"] == "query limit: Input should be less than or equal to 1000"
 
 
-def test_an_examination_is_waited_for_as_long_as_it_takes_where_a_backend_hangs(ask, monkeypatch):
+def test_doctor_waits_for_the_server_while_a_backend_hangs(ask, monkeypatch):
     monkeypatch.setattr(client, "ANSWER_SECONDS", 0.2)
     with answering(http("200 OK", b'{"status": "failed", "parts": []}'), after=0.8) as fake:
         assert ask(fake.url, *SHOW)[0] == 5
@@ -238,31 +238,31 @@ def test_an_examination_is_waited_for_as_long_as_it_takes_where_a_backend_hangs(
     assert (code, body["status"]) == (0, "failed")
 
 
-def test_an_object_that_breaks_off_is_an_error_and_no_half_object(ask):
+def test_a_truncated_object_is_an_error_and_writes_no_partial_file(ask):
     with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc") as fake:
         code, body, _ = ask(fake.url, "cat", f"{SOURCE}/segments/a.md")
     assert (code, body["error_code"]) == (5, "server_unavailable")
 
 
 @pytest.mark.parametrize("command", ["serve", "worker", "migrate", "demo"])
-def test_what_can_only_be_done_here_refuses_a_server(ask, command):
+def test_local_commands_refuse_a_server(ask, command):
     code, body, _ = ask("http://127.0.0.1:1", command)
     assert (code, body["error_code"]) == (2, "usage")
     assert f"playhead {command}" in body["detail"]
 
 
-def test_a_server_that_is_set_elsewhere_does_not_disturb_what_is_only_here(monkeypatch, tmp_path, capsys):
+def test_local_commands_ignore_a_server_in_the_settings(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PLAYHEAD_SERVER", "http://127.0.0.1:1")
     assert run_program(["migrate"]) == 0
     worker = [sys.executable, "-m", "playhead", "worker", "--until-idle"]
     assert subprocess.run(worker, capture_output=True, check=False).returncode == 0
     assert run_program(["executions"]) == 5
-    # Backends that a flag names are meant, whatever is set elsewhere.
+    # Backends in a flag take precedence over the settings.
     assert run_program(["executions", "--home", "home"]) == 0
 
 
-def test_a_server_and_backends_cant_both_be_named(ask):
+def test_a_server_and_backends_cannot_both_be_given(ask):
     code, body, _ = ask("http://127.0.0.1:1", "executions", "--home", "home")
     assert (code, body["error_code"]) == (2, "usage")
 

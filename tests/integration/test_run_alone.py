@@ -1,4 +1,4 @@
-"""A `run` with no other process beside it: what the catalog does to it in the first moment, it gets over."""
+"""A `run` without other processes recovers from errors of the catalog at its start."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def pages() -> AsyncIterator[tuple[str, bytes]]:
 
 @pytest.mark.parametrize("step", ["acquire", "record"])
 @pytest.mark.parametrize("happened", [False, True])
-async def test_a_run_whose_job_was_lost_with_an_answer_takes_it_up_again(
+async def test_a_run_resumes_its_job_after_a_lost_answer(
     step: str, happened: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     settings = Settings(home=tmp_path, lease_seconds=0.5)
@@ -55,7 +55,7 @@ async def test_a_run_whose_job_was_lost_with_an_answer_takes_it_up_again(
         assert (done.status, done.counts.completed) == ("completed", 1)
 
 
-async def test_a_run_leaves_the_jobs_of_others_alone(tmp_path: Path):
+async def test_a_run_does_not_take_jobs_of_other_processes(tmp_path: Path):
     settings = Settings(home=tmp_path)
     async with open_runtime(settings) as other, open_runtime(settings, kind="run") as rt:
         await rt.services.configs.apply(CONFIG)

@@ -1,4 +1,4 @@
-"""After a time in which nobody could beat, the first that comes back takes nothing from the others."""
+"""After a time without any heartbeats, the first process that returns takes no messages of the others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SILENCE = 12 * BEAT
 
 @asynccontextmanager
 async def _processes(kind: str, folder: Path, count: int) -> AsyncIterator[list[Catalog]]:
-    """The same catalog as so many processes have it open."""
+    """Yield one catalog, opened by `count` processes."""
     async with AsyncExitStack() as stack:
         catalogs: list[Catalog] = []
         url = await stack.enter_async_context(schema()) if kind == "postgres" else ""
@@ -48,7 +48,7 @@ def _process(name: str) -> Process:
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-async def test_who_was_silent_itself_takes_nobody_for_dead_until_all_had_time_to_beat(
+async def test_a_process_that_missed_its_own_heartbeats_gives_all_others_time_to_send_theirs(
     kind: str, tmp_path: Path
 ):
     async with _processes(kind, tmp_path, 3) as (theirs, mine, newcomer):
@@ -67,14 +67,14 @@ async def test_who_was_silent_itself_takes_nobody_for_dead_until_all_had_time_to
         assert (await lab.refusal(held, "mine")).reason == "held"
         assert await mine.recall_abandoned(limit=10) == 0
 
-        # One that has just begun can't know why others are silent, either.
+        # A new process cannot know why the others are silent either.
         await newcomer.heartbeat(_process("newcomer"))
         (answer,) = await newcomer.claim("newcomer", [other])
         assert isinstance(answer, Refusal)
         assert answer.reason == "held"
         assert await newcomer.recall_abandoned(limit=10) == 0
 
-        # Nor does a silence keep the dead alive for ever. (Nor does one that a slow machine adds.)
+        # But dead processes are recognised in the end, also on a slow machine.
         left = {held: (mine, "mine"), other: (newcomer, "newcomer")}
         async with asyncio.timeout(60):
             while left:

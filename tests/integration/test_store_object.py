@@ -1,5 +1,7 @@
-"""The store on object storage beside what the contract says: what a bucket holds that no store of ours
-wrote, what goes wrong on the way to it, and what it costs."""
+"""The store on object storage, in addition to the contract.
+
+Objects of other programs, errors of the connection and of the server, and the number of requests.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +29,12 @@ from tests.servers.proxy import Proxy
 from tests.servers.s3_arithmetic import Computed, StandIn, flat, folders, standing_in
 from tests.waiting import until_told
 
-SECRET = "wJalrXUtnFEMI-never-to-be-told"
+SECRET = "wJalrXUtnFEMI-never-to-be-logged"
 LIMIT = 8 << 20
 
 
 def made(url: str, *, request_seconds: float = 5.0) -> ObjectStore:
-    """A store whose secret is known, so that it can be looked for; the library reads it when it is made."""
+    """A store with a known secret that tests search for; the library reads it at creation."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", "key")
         patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
@@ -40,7 +42,7 @@ def made(url: str, *, request_seconds: float = 5.0) -> ObjectStore:
 
 
 def real(server: str, place: str, proxy: Proxy | None = None) -> ObjectStore:
-    """A store in a place of its own in the bucket of a real server."""
+    """A store with a new prefix in the bucket of a real server."""
     url = need(server) if proxy is None else proxy.url
     head, _, options = url.partition("?")
     return ObjectStore(f"{head}/{place}?{options}", max_object_bytes=32 << 20)
@@ -68,12 +70,12 @@ async def keys_at(store: ObjectStore, prefix: str, *, after: str = "", page: int
     return [e.key async for page_ in store.list(prefix, after=after, page=page) for e in page_]
 
 
-# -- what others put there -------------------------------------------------------------------------
+# -- objects of other programs ---------------------------------------------------------------------
 
 MARKED = ["e/", "e/s/", "e/s/a", "e/s/a-1", "e/s/a/", "e/s/a/x", "e/s/b-1", "e/s/b/", "e/s/b/x", "e/s/c/"]
 
 
-async def test_folder_markers_are_listed_under_their_own_names_and_never_as_objects():
+async def test_folder_markers_are_never_listed_as_objects():
     async with bucket_of(MARKED) as (store, _):
         assert await keys_at(store, "e") == MARKED
         assert await keys_at(store, "e/s") == MARKED[1:]
@@ -82,20 +84,20 @@ async def test_folder_markers_are_listed_under_their_own_names_and_never_as_obje
 
 
 @pytest.mark.parametrize("after", [*MARKED, "e/s/a/w", "e/s/b", "e/s/b-", "e/s//", "e/s/\x01"])
-async def test_a_listing_goes_on_after_a_folder_marker_and_after_what_can_be_no_key(after):
+async def test_a_listing_continues_after_folder_markers_and_invalid_keys(after):
     async with bucket_of(MARKED) as (store, _):
         assert await keys_at(store, "e", after=after) == [key for key in MARKED if key > after]
 
 
-async def test_empty_objects_with_sidecars_cost_no_requests_beside_the_listing():
+async def test_empty_objects_with_sidecars_cost_no_request_except_the_listing():
     keys = [flat("e/s")(n) for n in range(500)]
     async with bucket_of(keys, size=lambda key: 9 if is_sidecar(key) else 0) as (store, stand_in):
         assert await keys_at(store, "e/s") == keys
         assert stand_in.requests == {"LIST": 1, "HEAD": 1}
 
 
-async def test_a_bucket_that_is_gone_is_not_taken_for_an_object_that_is():
-    """A HEAD has no body that would say which of them is missing."""
+async def test_a_missing_bucket_is_not_reported_as_a_missing_object():
+    """The answer to HEAD has no body that says which of them is missing."""
     url = need("s3")
     gone = url.replace(f"//{urlsplit(url).netloc}", "//there-is-no-such-bucket")
     for address, there in ((url, True), (gone, False)):
@@ -111,7 +113,7 @@ async def test_a_bucket_that_is_gone_is_not_taken_for_an_object_that_is():
 
 
 @pytest.mark.parametrize("bad", ["e/s//x", "e/s/../x", "e/s/./x", "e/s/\x02x"])
-async def test_a_key_that_the_library_can_not_hold_is_named_and_ends_the_listing(bad):
+async def test_a_key_that_the_library_cannot_represent_is_named_and_ends_the_listing(bad):
     async with bucket_of(["e/r/a", bad, "e/s/y"], size=1) as (store, _):
         with pytest.raises(BadRequest) as raised:
             await keys_at(store, "e/s")
@@ -120,14 +122,14 @@ async def test_a_key_that_the_library_can_not_hold_is_named_and_ends_the_listing
         assert await keys_at(store, "e/r") == ["e/r/a"]
 
 
-async def test_an_object_of_others_that_is_too_large_is_read_to_one_byte_past_the_limit():
+async def test_a_too_large_object_is_read_to_one_byte_past_the_limit():
     async with bucket_of(["e/s/big"], size=LIMIT + 500_000) as (store, _):
         data = await read_one(store, "e/s/big")
         assert data is not None
         assert len(data) == LIMIT + 1
 
 
-async def test_what_can_not_be_stored_is_a_dead_letter_and_leaves_the_rest_alone():
+async def test_an_output_that_cannot_be_stored_is_a_dead_letter_and_others_are_stored():
     async with bucket_of([]) as (store, stand_in):
         outcome = await store.write(
             [
@@ -147,7 +149,7 @@ async def test_what_can_not_be_stored_is_a_dead_letter_and_leaves_the_rest_alone
 
 
 @pytest.mark.parametrize("server", ["s3", "s3-moto"])
-async def test_a_large_object_goes_up_in_parts_and_comes_back_whole(server):
+async def test_a_large_object_is_uploaded_in_parts_and_read_back_complete(server):
     store = real(server, "large")
     data = os.urandom(20 << 20)
     assert await store.write([[Blob("e/s/x", data)]]) == [None]
@@ -174,7 +176,7 @@ async def test_objects_are_stored_with_their_content_type():
 
 
 @pytest.mark.parametrize("layout", [flat("e/s"), folders("e/s", 20), folders("e/s", 6_000)])
-async def test_a_long_listing_is_complete_in_order_and_takes_few_requests_more(layout):
+async def test_a_long_listing_is_complete_ordered_and_takes_few_additional_requests(layout):
     keys = Computed(30_000, layout)
     async with bucket_of(keys, size=1) as (store, stand_in):
         found = await keys_at(store, "e/s", page=2000)
@@ -184,14 +186,14 @@ async def test_a_long_listing_is_complete_in_order_and_takes_few_requests_more(l
         assert await keys_at(store, "e/s", after=after) == found[12_346:]
 
 
-async def test_parts_are_listed_side_by_side_where_the_way_is_long():
+async def test_parts_are_listed_concurrently_if_latency_is_high():
     keys = Computed(40_000, flat("e/s"))
     async with bucket_of(keys, size=1, latency=0.1) as (store, stand_in):
         await keys_at(store, "e/s")
         assert stand_in.most_at_once > 2
 
 
-# -- what goes wrong -------------------------------------------------------------------------------
+# -- errors ----------------------------------------------------------------------------------------
 
 REFUSALS = [
     (403, "AccessDenied", "Access Denied", "s3:PutObject on arn:aws:s3:::playhead/*"),
@@ -204,7 +206,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("status", "code", "words", "fix"), REFUSALS, ids=[r[1] for r in REFUSALS])
-async def test_a_refusal_is_told_in_one_short_sentence_with_what_to_do(status, code, words, fix):
+async def test_a_refusal_is_reported_in_one_short_sentence_with_advice(status, code, words, fix):
     async with bucket_of([], size=1) as (store, stand_in):
         stand_in.refuse = lambda method, target: (status, code, words)
         begin = time.monotonic()
@@ -221,7 +223,7 @@ async def test_a_refusal_is_told_in_one_short_sentence_with_what_to_do(status, c
                 await call
 
 
-async def test_a_busy_server_is_asked_again_and_what_it_then_takes_is_stored():
+async def test_a_request_to_a_busy_server_is_retried():
     async with bucket_of([]) as (store, stand_in):
         stand_in.refuse = lambda method, target: (
             (503, "SlowDown", "") if stand_in.requests["PUT"] < 3 else None
@@ -230,14 +232,14 @@ async def test_a_busy_server_is_asked_again_and_what_it_then_takes_is_stored():
         assert stand_in.requests["PUT"] == 3
 
 
-async def test_a_full_store_is_said_to_be_full():
+async def test_a_full_store_is_reported_as_full():
     async with bucket_of([]) as (store, stand_in):
         stand_in.refuse = lambda method, target: (507, "XMinioStorageFull", "Storage backend has reached…")
         with pytest.raises(StoreFull):
             await store.write([[Blob("e/s/x", b"x")]])
 
 
-async def test_a_full_store_that_takes_empty_objects_fails_its_check():
+async def test_a_full_store_that_accepts_empty_objects_fails_its_check():
     async with bucket_of([]) as (store, stand_in):
         stand_in.is_full = True
         with pytest.raises(StoreFull):
@@ -245,7 +247,7 @@ async def test_a_full_store_that_takes_empty_objects_fails_its_check():
 
 
 @pytest.mark.parametrize("refused", [[0], [299], [0, 1, 2, 150, 151, 299]])
-async def test_objects_that_the_store_does_not_give_keep_no_other_from_being_read(refused: list[int]):
+async def test_unreadable_objects_do_not_prevent_others_from_being_read(refused: list[int]):
     keys = [f"e/s/{n:03}" for n in range(300)]
     async with bucket_of(keys, size=3) as (store, stand_in):
         stand_in.refuse = lambda method, target: (
@@ -261,7 +263,7 @@ async def test_objects_that_the_store_does_not_give_keep_no_other_from_being_rea
         assert sum(isinstance(one, bytes) and len(one) == 3 for one in found) == 300 - len(refused)
 
 
-async def test_a_store_that_gives_nothing_is_asked_no_more_than_once_for_each_request_under_way():
+async def test_an_unavailable_store_gets_one_retry_for_each_request_in_flight():
     keys = [f"e/s/{n:03}" for n in range(300)]
     async with bucket_of(keys, size=3) as (store, stand_in):
         stand_in.refuse = lambda method, target: (403, "AccessDenied", "Access Denied")
@@ -270,7 +272,7 @@ async def test_a_store_that_gives_nothing_is_asked_no_more_than_once_for_each_re
         assert stand_in.requests["GET"] < 100
 
 
-async def test_nobody_there_is_told_with_the_address_and_soon():
+async def test_an_unreachable_address_is_reported_soon_with_the_address():
     store = made(NOBODY)
     begin = time.monotonic()
     for call in (store.open(), store.read(["e/x"]), store.stat("e/x"), keys_at(store, "e")):
@@ -279,7 +281,7 @@ async def test_nobody_there_is_told_with_the_address_and_soon():
     assert time.monotonic() - begin < 30
 
 
-async def test_a_server_that_says_nothing_is_given_up_in_time():
+async def test_requests_to_a_server_that_does_not_answer_time_out():
     async with bucket_of([], latency=60.0, request_seconds=0.3) as (store, _):
         begin = time.monotonic()
         with pytest.raises(Unavailable, match="no answer in time"):
@@ -290,15 +292,15 @@ async def test_a_server_that_says_nothing_is_given_up_in_time():
 
 
 @pytest.mark.slow
-async def test_a_store_that_was_away_is_used_again_as_soon_as_it_is_back():
+async def test_a_store_is_used_as_soon_as_it_is_available_again():
     with need_fresh("s3") as server:
-        # Half a second is short for a slow machine: whether the server is back at all, another store tells.
+        # Half a second is short for a slow machine, so another store checks whether the server is back.
         patient = ObjectStore(server.url, max_object_bytes=LIMIT)
         async with asyncio.timeout(120):
             await patient.write([[Blob("e/s/x", b"before")]])
         store = ObjectStore(server.url, max_object_bytes=LIMIT, request_seconds=0.5, retry_seconds=1.0)
         for away, back in ((server.kill, server.start), (server.pause, server.resume)):
-            # It has connections at hand that are about to break.
+            # Its pool has connections that are about to break.
             assert await until_told(lambda: store.read(["e/s/x"]), Unavailable) == [b"before"]
             away()
             with pytest.raises(Unavailable):
@@ -318,7 +320,7 @@ async def test_a_store_that_was_away_is_used_again_as_soon_as_it_is_back():
         await patient.close()
 
 
-async def test_a_stream_whose_connection_breaks_goes_on_with_the_same_bytes():
+async def test_a_stream_resumes_with_the_same_bytes_after_a_lost_connection():
     data = os.urandom(6 << 20)
     with Proxy(need("s3-moto")) as proxy:
         store = real("s3-moto", "cut", proxy)
@@ -332,7 +334,7 @@ async def test_a_stream_whose_connection_breaks_goes_on_with_the_same_bytes():
         await store.close()
 
 
-async def test_a_stream_that_can_not_go_on_with_the_bytes_it_began_with_fails_rather_than_mix():
+async def test_a_stream_of_an_object_that_changed_fails_instead_of_mixing_bytes():
     with Proxy(need("s3-moto")) as proxy:
         store = real("s3-moto", "mix", proxy)
         await store.write([[Blob("mix/s/x", b"old" * (8 << 20))]])
@@ -352,7 +354,7 @@ async def test_a_stream_that_can_not_go_on_with_the_bytes_it_began_with_fails_ra
         await store.close()
 
 
-# -- addresses and the end -------------------------------------------------------------------------
+# -- addresses and shutdown ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -374,14 +376,14 @@ async def test_a_stream_that_can_not_go_on_with_the_bytes_it_began_with_fails_ra
         ("gs://b/p?region=x", "unknown option"),
     ],
 )
-def test_an_address_that_can_not_be_right_is_told_before_anything_is_sent(url, word):
+def test_an_invalid_address_is_reported_before_anything_is_sent(url, word):
     with pytest.raises(CannotStart) as raised:
         ObjectStore(url, max_object_bytes=1)
     assert word in raised.value.detail
     assert "secret" not in raised.value.detail
 
 
-def test_every_kind_of_address_has_a_store_of_its_name():
+def test_every_scheme_has_a_store_with_its_name():
     kinds = {"s3://b/p": "s3", "az://c/p?account=a": "azure"}
     assert {ObjectStore(url, max_object_bytes=1).name for url in kinds} == set(kinds.values())
 
@@ -397,8 +399,8 @@ asyncio.run(main())
 """
 
 
-async def test_a_process_ends_in_good_order_however_soon_after_a_call():
-    """Without a moment's rest at its end, one in four of these processes dies of SIGABRT."""
+async def test_a_process_exits_cleanly_right_after_a_request():
+    """Without a short sleep at its end, one in four of these processes dies of SIGABRT."""
     async with standing_in(StandIn(["e/s/1"], size=1)) as url:
         for _ in range(12):
             process = await asyncio.create_subprocess_exec(
@@ -420,7 +422,7 @@ async def test_a_message_costs_one_read_and_two_writes():
 # -- doctor ----------------------------------------------------------------------------------------
 
 
-async def test_doctor_finds_a_good_bucket_good_and_leaves_nothing():
+async def test_doctor_reports_success_and_leaves_nothing_behind():
     for server in ("s3", "s3-moto"):
         store = real(server, "doctor")
         findings = await store.diagnose()
@@ -433,7 +435,7 @@ async def test_doctor_finds_a_good_bucket_good_and_leaves_nothing():
 @pytest.mark.parametrize(
     ("method", "right"), [("PUT", "s3:PutObject"), ("GET", "s3:GetObject"), ("LIST", "s3:ListBucket")]
 )
-async def test_doctor_names_the_right_that_is_missing(method, right):
+async def test_doctor_names_the_missing_permission(method, right):
     async with bucket_of([], size=1) as (store, stand_in):
         stand_in.refuse = lambda asked, target: (
             (403, "AccessDenied", "Access Denied")
@@ -445,7 +447,7 @@ async def test_doctor_names_the_right_that_is_missing(method, right):
         assert right in last.fix
 
 
-async def test_doctor_notices_where_a_missing_object_is_refused_rather_than_missing():
+async def test_doctor_reports_a_bucket_that_answers_403_for_a_missing_object():
     async with bucket_of([]) as (store, stand_in):
         stand_in.refuse = lambda method, target: (
             (403, "AccessDenied", "") if method == "HEAD" and target.endswith("-absent") else None
@@ -455,7 +457,7 @@ async def test_doctor_notices_where_a_missing_object_is_refused_rather_than_miss
         assert "s3:ListBucket" in last.fix
 
 
-async def test_doctor_warns_of_a_clock_that_is_off_and_of_probes_that_can_not_be_removed():
+async def test_doctor_warns_about_clock_skew_and_probes_that_cannot_be_removed():
     async with bucket_of([]) as (store, stand_in):
         stand_in.refuse = lambda method, target: (
             (403, "AccessDenied", "") if method in ("DELETE", "POST") else None
@@ -464,16 +466,16 @@ async def test_doctor_warns_of_a_clock_that_is_off_and_of_probes_that_can_not_be
         assert [(f.what, f.status) for f in findings] == [
             ("reach", "ok"),
             ("rights", "ok"),
-            ("clock", "warning"),  # that server's clock stands still
+            ("clock", "warning"),  # the clock of that server is fixed
             ("round trip", "ok"),
             ("rights", "warning"),
         ]
         [left] = stand_in.stored
         assert left in findings[-1].detail
-        assert await store.check()  # which needs no right to remove, either
+        assert await store.check()  # this needs no permission to delete either
 
 
-async def test_doctor_says_that_nobody_is_there():
+async def test_doctor_reports_an_unreachable_server():
     store = made(NOBODY)
     [only] = await store.diagnose()
     assert (only.what, only.status) == ("reach", "failed")

@@ -1,4 +1,4 @@
-"""Jobs before a queue that takes nothing: they wait, and keep no other job from being driven."""
+"""Jobs for a queue that accepts nothing wait, and do not block other jobs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ routes:
 
 
 class Stuck:
-    """The one queue of a broker that takes nothing, until it is told to."""
+    """One queue of a broker accepts nothing until it is released."""
 
     def __init__(
         self, queue: str, publish: Callable[[Sequence[Dispatch]], Awaitable[list[PublishResult]]]
@@ -48,7 +48,7 @@ async def pages() -> AsyncIterator[tuple[str, bytes]]:
 
 
 async def detached(home: Path, *configs: str) -> list[UUID]:
-    """Runs of these configs, in this order, whose jobs nobody drives yet."""
+    """Start runs of these configs in this order; no process drives their jobs yet."""
     async with open_runtime(Settings(home=home)) as other:
         for name in set(configs):
             await other.services.configs.apply(CONFIG.format(name=name))
@@ -56,12 +56,12 @@ async def detached(home: Path, *configs: str) -> list[UUID]:
 
 
 async def called(rt: Runtime, queue: str, count: int) -> bool:
-    """Whether a queue holds so many calls."""
+    """Return whether a queue has this number of dispatches."""
     return (await rt.broker.depth(queue)).ready >= count
 
 
 @pytest.mark.parametrize("stuck", [4, 9])
-async def test_jobs_that_wait_for_a_queue_keep_no_other_from_being_driven(
+async def test_jobs_that_wait_for_a_queue_do_not_block_others(
     stuck: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     await detached(tmp_path, *["full"] * stuck, "docs")
@@ -77,7 +77,9 @@ async def test_jobs_that_wait_for_a_queue_keep_no_other_from_being_driven(
         await until(lambda: called(rt, "full.keep", stuck), "those that waited to go on")
 
 
-async def test_a_process_holds_only_so_many_jobs_that_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_a_process_holds_a_limited_number_of_waiting_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(bootstrap, "_MOST_JOBS_HELD", 6)
     jobs = await detached(tmp_path, *["full"] * 8)
     async with open_runtime(Settings(home=tmp_path), kind="worker") as rt:

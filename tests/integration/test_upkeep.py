@@ -1,4 +1,4 @@
-"""What keeps a process's promises goes on, whatever is in its way."""
+"""The background loops of a process continue after errors and under load."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def ask(file: Path, sql: str) -> list[Any]:
 
 @contextmanager
 def files_no_larger_than(size: int) -> Iterator[None]:
-    """A disk that is full, as far as one file can tell."""
+    """A full disk for one file."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -69,13 +69,13 @@ def files_no_larger_than(size: int) -> Iterator[None]:
 # -- loops -----------------------------------------------------------------------------------------
 
 
-async def test_the_reconciler_outlives_a_fault_that_nobody_thought_of(tmp_path: Path):
+async def test_the_reconciler_continues_after_an_unexpected_error(tmp_path: Path):
     file = tmp_path / "playhead.db"
     async with runtime(tmp_path) as rt:
         await submit(rt)
         await until(lambda: ask(file, "SELECT 1 FROM calls"), "the call")
     ask(file, "DELETE FROM calls")
-    ask(file, "UPDATE messages SET published = 0, publisher = 'nobody'")
+    ask(file, "UPDATE messages SET published = 0, publisher = 'unknown'")
     ask(file, "UPDATE lanes SET feeds = 'no JSON'")
     async with runtime(tmp_path):
         await until(lambda: ask(file, "SELECT 1 FROM leases"), "a reconciler")
@@ -85,7 +85,7 @@ async def test_the_reconciler_outlives_a_fault_that_nobody_thought_of(tmp_path: 
         await until(lambda: ask(file, "SELECT 1 FROM calls"), "the reconciler to call the row")
 
 
-async def test_a_checkpoint_that_finds_no_room_is_a_backend_that_is_away(tmp_path: Path):
+async def test_a_checkpoint_on_a_full_disk_is_reported_as_unavailable(tmp_path: Path):
     db = Database(tmp_path / "playhead.db")
     await db.open()
     catalog = SqliteCatalog(db)
@@ -101,9 +101,7 @@ async def test_a_checkpoint_that_finds_no_room_is_a_backend_that_is_away(tmp_pat
 
 
 @pytest.mark.parametrize("others", [0, 3])
-async def test_a_write_that_finds_no_room_says_so_alone_and_in_a_commit_with_others(
-    tmp_path: Path, others: int
-):
+async def test_a_write_on_a_full_disk_fails_alone_and_in_a_commit_with_others(tmp_path: Path, others: int):
     db = Database(tmp_path / "playhead.db")
     await db.open()
     catalog = SqliteCatalog(db)
@@ -120,7 +118,7 @@ async def test_a_write_that_finds_no_room_says_so_alone_and_in_a_commit_with_oth
         await db.close()
 
 
-async def test_of_many_messages_that_a_broker_lost_each_is_called_once_again(tmp_path: Path):
+async def test_each_message_that_a_broker_lost_is_dispatched_once_again(tmp_path: Path):
     file = tmp_path / "playhead.db"
     async with runtime(tmp_path) as rt:
         await submit(rt, 2500)
@@ -135,7 +133,7 @@ async def test_of_many_messages_that_a_broker_lost_each_is_called_once_again(tmp
 # -- the file --------------------------------------------------------------------------------------
 
 
-async def test_a_reader_that_is_stopped_in_the_middle_of_a_look_does_not_hold_up_writers(tmp_path: Path):
+async def test_a_reader_suspended_in_a_read_does_not_block_writers(tmp_path: Path):
     db = Database(tmp_path / "playhead.db")
     await db.open()
     with closing(sqlite3.connect(db.path, isolation_level=None)) as stopped:
@@ -148,14 +146,14 @@ async def test_a_reader_that_is_stopped_in_the_middle_of_a_look_does_not_hold_up
             await asyncio.sleep(0.1)
             began = time.monotonic()
             await db.write(lambda con: con.execute("UPDATE leases SET until = 2"))
-            assert time.monotonic() - began < 15  # who waits for a lock waits for 30
+            assert time.monotonic() - began < 15  # the timeout for a lock is 30 s
             await checkpoint
         finally:
             stopped.execute("ROLLBACK")
             await db.close()
 
 
-async def test_a_broker_in_a_file_of_its_own_is_checkpointed_too(tmp_path: Path):
+async def test_a_broker_in_a_separate_file_is_checkpointed_too(tmp_path: Path):
     broker = tmp_path / "broker.db"
     async with runtime(tmp_path / "home", broker=f"sqlite:///{broker}") as rt:
         await submit(rt, 50)
@@ -167,7 +165,7 @@ async def test_a_broker_in_a_file_of_its_own_is_checkpointed_too(tmp_path: Path)
             try:
                 return len(ask(alone, "SELECT 1 FROM calls")) == 50
             except sqlite3.DatabaseError:
-                return False  # copied in the middle of being moved
+                return False  # copied during a checkpoint
 
         await until(moved, "the log to be moved into the file")
 
@@ -176,7 +174,7 @@ async def test_a_broker_in_a_file_of_its_own_is_checkpointed_too(tmp_path: Path)
 
 
 class Slow:
-    """The real store, but for pages that take their time."""
+    """The real store with slow listing pages."""
 
     def __init__(self, store: Store, seconds: float) -> None:
         self._store = store
@@ -205,7 +203,7 @@ def list_slowly(rt: Runtime, seconds: float) -> None:
 
 @pytest.mark.slow
 async def test_a_page_that_takes_longer_than_a_lease_is_listed_by_one_process(tmp_path: Path):
-    # Renewed every third of it: a machine may stand still for the rest, three seconds.
+    # The lease is renewed after a third of its time. The machine may stall for the rest, three seconds.
     lease = 4.5
     async with runtime(tmp_path, lease_seconds=lease) as one, runtime(tmp_path, lease_seconds=lease) as other:
         list_slowly(one, lease + 1.5)

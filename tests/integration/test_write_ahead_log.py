@@ -1,4 +1,4 @@
-"""The write-ahead log of the one file: however long writing goes on, it does not grow with it."""
+"""The write-ahead log of the SQLite file does not grow without bound during continuous writes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from playhead.backends._sqlite import Connection, Database
 
 
-async def test_the_log_starts_over_after_a_checkpoint_that_came_amid_writes(tmp_path: Path):
+async def test_the_log_restarts_after_a_checkpoint_between_writes(tmp_path: Path):
     db = Database(tmp_path / "playhead.db")
     log = tmp_path / "playhead.db-wal"
     gate = threading.Event()
@@ -28,7 +28,7 @@ async def test_the_log_starts_over_after_a_checkpoint_that_came_amid_writes(tmp_
         size = log.stat().st_size
         held = asyncio.create_task(db.write(lambda _: gate.wait(10)))
         await asyncio.sleep(0.05)
-        note("first")  # these three wait together, as they do while a replay is written
+        note("first")  # these three wait together, as during a replay
         checkpoint = asyncio.create_task(db.checkpoint())
         note("second")
         await asyncio.sleep(0.05)
