@@ -15,7 +15,7 @@ import pytest
 from playhead.envelope import Dispatch, Headers
 from playhead.ids import uuid7
 from playhead.ports.broker import CONFIRMED, Broker, Delivery, Depth
-from tests.waiting import take
+from tests.waiting import take, until
 
 if TYPE_CHECKING:
     from tests.contract.conftest import Clock, Factory
@@ -445,6 +445,21 @@ async def test_depth_counts_what_was_held_for_too_long_as_ready(
     await clock.wait(LATE)
 
     assert await depth_soon(broker, (3, 0), seconds=seconds) == (3, 0)
+
+
+async def test_a_queue_is_empty_before_its_first_call_and_after_the_last_is_acked(broker: Broker):
+    assert await broker.is_empty("docs.convert")
+    await put(broker, 2)
+    assert not await broker.is_empty("docs.convert"), "a confirmed call is there at once"
+    taken = await take(broker, 2)
+    assert not await broker.is_empty("docs.convert"), "a call that is held is in the queue"
+
+    await broker.ack(taken)
+
+    async def is_empty() -> bool:
+        return await broker.is_empty("docs.convert")
+
+    await until(is_empty)
 
 
 async def test_a_queue_that_never_was_has_no_depth(broker: Broker):

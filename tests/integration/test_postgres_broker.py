@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 import asyncpg  # type: ignore[import-untyped]
 import pytest
 
-from playhead.backends import broker_postgres
 from playhead.backends._postgres import Postgres
 from playhead.backends.broker_postgres import PostgresBroker
 from playhead.envelope import Dispatch, Headers
@@ -30,9 +29,11 @@ SOON = 60.0
 
 
 @asynccontextmanager
-async def opened(url: str, *, visibility: float = 30.0) -> AsyncIterator[PostgresBroker]:
+async def opened(
+    url: str, *, visibility: float = 30.0, look_seconds: float = 1.0
+) -> AsyncIterator[PostgresBroker]:
     db = Postgres(url)
-    broker = PostgresBroker(db, visibility=visibility)
+    broker = PostgresBroker(db, visibility=visibility, look_seconds=look_seconds)
     await broker.open()
     try:
         yield broker
@@ -114,10 +115,9 @@ async def test_nothing_was_sent_when_the_connection_is_lost_before_the_commit(ur
 
 
 async def test_a_waiting_receiver_of_another_process_is_notified_before_its_next_poll(
-    url: str, monkeypatch: pytest.MonkeyPatch
+    url: str,
 ):
-    monkeypatch.setattr(broker_postgres, "_LOOK_SECONDS", 600.0)
-    async with opened(url) as one, opened(url) as two:
+    async with opened(url, look_seconds=600.0) as one, opened(url) as two:
         await two.publish(calls(1))
         await one.ack(await one.receive(QUEUE, 1))
         for _ in range(5):

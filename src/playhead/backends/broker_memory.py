@@ -1,7 +1,7 @@
-"""A broker in this process's memory, for tests and as the plain reading of the port.
+"""A broker in the memory of this process, for tests, and as the plainest implementation of the port.
 
-It keeps nothing when the process ends. It touches no event loop unless it has to wait, so a test may
-drive coroutines over it by hand.
+It keeps nothing when the process ends. It touches the event loop only when it has to wait, so a test may
+drive its coroutines by hand.
 """
 
 from __future__ import annotations
@@ -20,7 +20,12 @@ _POLL_SECONDS = 0.005
 
 @dataclass(slots=True, eq=False)
 class _Entry:
-    """A call that a queue holds. `tag` names its last hand-out; it is hidden until `visible_at`."""
+    """A dispatch in a queue.
+
+    Attributes:
+        visible_at: it is hidden until then.
+        tag: names its last delivery.
+    """
 
     message_id: str
     headers: dict[str, str]
@@ -34,8 +39,8 @@ class MemoryBroker:
 
     Args:
         clock: seconds since the epoch.
-        visibility: seconds for which a received call is hidden from others.
-        pause: awaited once at the start of every method; what follows it happens in one step.
+        visibility: seconds for which a received dispatch is hidden from other receivers.
+        pause: awaited once at the start of every method; the rest of the method happens in one step.
     """
 
     name: str = "memory"
@@ -53,30 +58,30 @@ class MemoryBroker:
         self._queues: dict[str, list[_Entry]] = {}
         self._tags = itertools.count(1)
 
-    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
+    async def publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
         await self._begin()
-        for call in calls:
-            headers = call.headers.shared() | call.own_headers()
-            self._queues.setdefault(call.headers.queue, []).append(
-                _Entry(call.message_id, headers, call.payload())
+        for dispatch in dispatches:
+            headers = dispatch.headers.shared() | dispatch.own_headers()
+            self._queues.setdefault(dispatch.headers.queue, []).append(
+                _Entry(dispatch.message_id, headers, dispatch.payload())
             )
-        return [CONFIRMED] * len(calls)
+        return [CONFIRMED] * len(dispatches)
 
     async def receive(self, queue: str, limit: int, *, wait: float = 0.0) -> list[Delivery]:
         await self._begin()
         until = time.monotonic() + wait
         while True:
-            taken = self._take(queue, limit)
-            # Under a pause, waiting is the scheduler's: a look that finds nothing is an answer.
-            if taken or self._pause or time.monotonic() >= until:
-                return taken
-            # No event would do: a visibility that runs out tells nobody.
+            received = self._receive(queue, limit)
+            # With a pause, the scheduler decides how long a receiver waits: an empty list is a result.
+            if received or self._pause or time.monotonic() >= until:
+                return received
+            # Polled, as no event says that a visibility has ended.
             await asyncio.sleep(_POLL_SECONDS)
 
-    def _take(self, queue: str, limit: int) -> list[Delivery]:
+    def _receive(self, queue: str, limit: int) -> list[Delivery]:
         now = self._clock()
         ready = [entry for entry in self._queues.get(queue, []) if entry.visible_at <= now]
-        # What nobody had yet comes first: a call that kills who takes it does not keep the others waiting.
+        # Dispatches that were never received come first: a dispatch that kills its workers delays no other.
         first = sorted(ready, key=lambda entry: entry.visible_at)[:limit]
         for entry in first:
             entry.visible_at = now + self._visibility
@@ -86,8 +91,8 @@ class MemoryBroker:
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         await self._begin()
         for delivery in deliveries:
-            held = self._queues.get(delivery.queue, [])
-            held[:] = [entry for entry in held if entry.tag != delivery.tag]
+            entries = self._queues.get(delivery.queue, [])
+            entries[:] = [entry for entry in entries if entry.tag != delivery.tag]
 
     async def extend(self, deliveries: Sequence[Delivery]) -> None:
         await self._begin()
@@ -100,9 +105,12 @@ class MemoryBroker:
     async def depth(self, queue: str) -> Depth:
         await self._begin()
         now = self._clock()
-        held = self._queues.get(queue, [])
-        ready = sum(entry.visible_at <= now for entry in held)
-        return Depth(ready, len(held) - ready)
+        entries = self._queues.get(queue, [])
+        ready = sum(entry.visible_at <= now for entry in entries)
+        return Depth(ready, len(entries) - ready)
+
+    async def is_empty(self, queue: str) -> bool:
+        return await self.depth(queue) == (0, 0)
 
     async def peek(self, queue: str, limit: int) -> list[Message]:
         await self._begin()

@@ -1,24 +1,24 @@
-"""The embedded broker: a table of calls in a SQLite file, for any number of processes of one machine.
+"""The embedded broker: a table of dispatches in a SQLite file, for any number of processes of one machine.
 
-Durable as the file is. A held call is hidden by a time (`visible_at`) and owned by a tag, which every
-later step gives back. Receivers wait on one poll of `PRAGMA data_version` a process: it changes with
-every commit of any process, and costs a look into shared memory.
+It is as durable as the file. A received dispatch is hidden until a time (`visible_at`) and belongs to a tag,
+which every later step names. Receivers of a process share one poll of `PRAGMA data_version`: the version
+changes with every commit of any process, and reading it costs one look into shared memory.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
+from playhead.backends import _sql_broker
 from playhead.backends._sqlite import Connection, Database, among, insert
 from playhead.envelope import Dispatch, EncodedHeaders, Message, decode_headers, decode_payload
-from playhead.errors import broker_unavailable
+from playhead.errors import Unavailable, broker_unavailable
 from playhead.ids import mint
 from playhead.ports.broker import CONFIRMED, Delivery, Depth, PublishResult
 from playhead.ports.diagnosis import Finding
@@ -27,14 +27,37 @@ T = TypeVar("T")
 
 _POLL_SECONDS = 0.01
 _EXPIRY_LOOK_SECONDS = 0.25
+_LOOKING_SHARE = 0.2
+"""The largest share of the event loop's time that is spent looking for ready dispatches."""
+
+# One step for each queue that has dispatches, however many dispatches and empty queues there are.
+_READY_QUEUES = """
+WITH RECURSIVE used (id) AS (
+  SELECT min(queue) FROM calls
+  UNION ALL
+  SELECT (SELECT min(queue) FROM calls WHERE queue > id) FROM used WHERE id IS NOT NULL
+)
+SELECT name FROM used JOIN queues USING (id)
+WHERE (SELECT min(visible_at) FROM calls WHERE queue = used.id) <= ?
+"""
+
+# In the order of publishing. Few dispatches were ever received (`visible_at` is not 0), and the others are in
+# the index in that order, so nothing is sorted but those few.
+_FIRST = """
+SELECT CAST(headers AS BLOB), CAST(payload AS BLOB) FROM calls WHERE n IN (
+  SELECT n FROM (SELECT n FROM calls WHERE queue = :queue AND visible_at = 0 ORDER BY n LIMIT :limit)
+  UNION ALL
+  SELECT n FROM (SELECT n FROM calls WHERE queue = :queue AND visible_at > 0 ORDER BY n LIMIT :limit)
+) ORDER BY n LIMIT :limit
+"""
 
 
 class SqliteBroker:
-    """Calls in a SQLite file.
+    """Queues in a SQLite file.
 
     Args:
-        db: an open database; it is not closed with the broker.
-        visibility: seconds for which a received call is hidden from others.
+        db: an open database; the broker does not close it.
+        visibility: seconds for which a received dispatch is hidden from other receivers.
         clock: seconds since the epoch.
     """
 
@@ -46,68 +69,59 @@ class SqliteBroker:
         self._db = db
         self._visibility = visibility
         self._clock = clock
-        self._queues: dict[str, int] = {}
+        self._ids: dict[str, int] = {}
         self._busy: set[str] = set()
-        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+        self._waiters = _sql_broker.Waiters()
         self._watcher: asyncio.Task[None] | None = None
+        self._looked_at = 0.0
 
     # -- the port ----------------------------------------------------------------------------------
 
-    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
-        if not calls:
+    async def publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
+        if not dispatches:
             return []
+        queues = {dispatch.headers.queue for dispatch in dispatches}
 
-        def job(con: Connection) -> set[str]:
-            rows = []
-            shared: dict[int, tuple[int, str]] = {}
-            queues = set()
-            for call in calls:
-                headers = call.headers
-                known = shared.get(id(headers))
-                if known is None:
-                    queues.add(headers.queue)
-                    text = json.dumps(headers.shared(), ensure_ascii=False)
-                    head = f'{text[:-1]}, "correlation_id": "'
-                    known = shared[id(headers)] = (self._queue(con, headers.queue), head)
-                queue_id, head = known
-                cid = call.correlation_id
-                tail = f'", "parent_correlation_id": "{call.parent}"}}' if call.parent else '"}'
-                rows.append((queue_id, f"{cid}.{call.generation}", f"{head}{cid}{tail}", call.payload()))
+        def job(con: Connection) -> None:
+            ids = {queue: self._id(con, queue) for queue in queues}
+            rows = [(ids[q], mid, headers, key) for q, mid, headers, key in _sql_broker.rows(dispatches)]
             insert(con, "calls (queue, message_id, headers, payload)", rows)
-            return queues
 
-        try:
-            queues = await self._db.write(job)
-        except sqlite3.Error as exc:
-            raise broker_unavailable(
-                f"the broker's file {self._db.path} can't be written: {self._db.trouble(exc)}"
-            ) from exc
-        for name in queues:
-            self._wake(name)
-        return [CONFIRMED] * len(calls)
+        await self._write(job)
+        for queue in queues:
+            self._waiters.wake(queue)
+        return [CONFIRMED] * len(dispatches)
 
     async def receive(self, queue: str, limit: int, *, wait: float = 0.0) -> list[Delivery]:
         until = time.monotonic() + wait
+        # Any number of lanes wait for idle queues. The watcher looks for all of them at once.
+        may_be_ready = wait <= 0 or queue in self._busy
         while True:
-            taken = await self._take(queue, limit)
-            if taken or time.monotonic() >= until:
-                return taken
-            await self._wait(queue, until)
+            if may_be_ready and (received := await self._receive(queue, limit)):
+                return received
+            began = time.monotonic()
+            if began >= until:
+                return []
+            if self._watcher is None or self._watcher.done():
+                self._watcher = asyncio.create_task(self._watch())
+            with self._waiters.waiting(queue) as woken:
+                await asyncio.wait([woken], timeout=until - began)
+            may_be_ready = woken.done() or self._looked_at <= began
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
-        held: dict[int, list[int]] = {}  # what was taken at once has one tag
-        for n, tag in (d.tag for d in deliveries):
+        held: dict[int, list[int]] = {}  # deliveries that were received at once have one tag
+        for n, tag in (delivery.tag for delivery in deliveries):
             held.setdefault(tag, []).append(n)
 
         def job(con: Connection) -> None:
-            for tag, calls in held.items():
-                for marks, some in among(calls):
+            for tag, numbers in held.items():
+                for marks, some in among(numbers):
                     con.execute(f"DELETE FROM calls WHERE n IN ({marks}) AND tag = ?", (*some, tag))  # noqa: S608
 
         await self._write(job)
 
     async def extend(self, deliveries: Sequence[Delivery]) -> None:
-        tags = [d.tag for d in deliveries]
+        tags = [delivery.tag for delivery in deliveries]
 
         def job(con: Connection) -> None:
             until = self._clock() + self._visibility
@@ -130,14 +144,18 @@ class SqliteBroker:
 
         return await self._read(job)
 
+    async def is_empty(self, queue: str) -> bool:
+        found = await self._read(
+            lambda con: con.execute(
+                "SELECT 1 FROM calls WHERE queue = (SELECT id FROM queues WHERE name = ?) LIMIT 1", (queue,)
+            ).fetchone()
+        )
+        return found is None
+
     async def peek(self, queue: str, limit: int) -> list[Message]:
         def job(con: Connection) -> list[tuple[bytes, bytes]]:
-            return con.execute(
-                "SELECT CAST(headers AS BLOB), CAST(payload AS BLOB) FROM calls "
-                "WHERE queue = (SELECT id FROM queues WHERE name = ?) "
-                "ORDER BY n LIMIT ?",
-                (queue, limit),
-            ).fetchall()
+            found = con.execute("SELECT id FROM queues WHERE name = ?", (queue,)).fetchone()
+            return con.execute(_FIRST, {"queue": found[0], "limit": limit}).fetchall() if found else []
 
         return [Message(decode_headers(h), decode_payload(p)) for h, p in await self._read(job)]
 
@@ -149,13 +167,11 @@ class SqliteBroker:
         return await self._db.diagnose()
 
     async def maintain(self) -> None:
-        """Checkpoint the file. Only for one that is not the catalog's, and only one process at a time."""
+        """Checkpoint the file. Only for a file that is not the catalog's, by one process at a time."""
         try:
             await self._db.checkpoint()
         except sqlite3.Error as exc:
-            raise broker_unavailable(
-                f"the broker's file {self._db.path} can't be written: {self._db.trouble(exc)}"
-            ) from exc
+            raise self._unavailable("write", exc) from exc
 
     async def close(self) -> None:
         if self._watcher:
@@ -164,25 +180,26 @@ class SqliteBroker:
                 await self._watcher
             self._watcher = None
 
-    # -- within ------------------------------------------------------------------------------------
+    # -- rows --------------------------------------------------------------------------------------
 
-    def _queue(self, con: Connection, name: str) -> int:
-        found = self._queues.get(name)
+    def _id(self, con: Connection, queue: str) -> int:
+        """Return the id of a queue, which is created if it does not exist."""
+        found = self._ids.get(queue)
         if found is None:
-            con.execute("INSERT INTO queues (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
-            (found,) = con.execute("SELECT id FROM queues WHERE name = ?", (name,)).fetchone()
-            # Not remembered here: this transaction may be rolled back yet. `_take` remembers.
+            con.execute("INSERT INTO queues (name) VALUES (?) ON CONFLICT DO NOTHING", (queue,))
+            (found,) = con.execute("SELECT id FROM queues WHERE name = ?", (queue,)).fetchone()
+            # Not cached here: this transaction may still be rolled back. `_receive` caches it.
         return int(found)
 
-    async def _take(self, queue: str, limit: int) -> list[Delivery]:
-        queue_id = self._queues.get(queue)
+    async def _receive(self, queue: str, limit: int) -> list[Delivery]:
+        queue_id = self._ids.get(queue)
         if queue_id is None:
             row = await self._read(
                 lambda con: con.execute("SELECT id FROM queues WHERE name = ?", (queue,)).fetchone()
             )
             if row is None:
                 return []
-            queue_id = self._queues[queue] = row[0]
+            queue_id = self._ids[queue] = row[0]
         tag = int.from_bytes(mint(1)[0][8:], "big") >> 2
 
         def job(con: Connection) -> list[tuple[int, bytes, bytes]]:
@@ -195,7 +212,7 @@ class SqliteBroker:
                 (now + self._visibility, tag, queue_id, now, limit),
             ).fetchall()
 
-        # Most looks at an idle queue find nothing: there, look first, without the write lock.
+        # Most looks at an idle queue find nothing, and need no write lock.
         if queue not in self._busy and not await self._read(
             lambda con: con.execute(
                 "SELECT 1 FROM calls WHERE queue = ? AND visible_at <= ? LIMIT 1", (queue_id, self._clock())
@@ -214,67 +231,46 @@ class SqliteBroker:
             for n, message_id, headers in rows
         ]
 
-    async def _wait(self, queue: str, until: float) -> None:
-        """Wait until something may be ready in `queue`, or until then."""
-        if self._watcher is None or self._watcher.done():
-            self._watcher = asyncio.create_task(self._watch())
-        future = asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(queue, []).append(future)
-        try:
-            await asyncio.wait_for(future, max(until - time.monotonic(), 0))
-        except TimeoutError:
-            pass
-        finally:
-            waiting = self._waiters.get(queue, [])
-            if future in waiting:
-                waiting.remove(future)
-
-    def _wake(self, queue: str) -> None:
-        for future in self._waiters.pop(queue, []):
-            if not future.done():
-                future.set_result(None)
+    # -- the watcher -------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Wake waiting receivers when any process committed something that is ready for them."""
+        """Wake receivers whose queues have a ready dispatch, whichever process published it."""
         con = self._db.connect(read_only=True)
         try:
-            seen, looked = None, 0.0
+            seen, took = None, 0.0
+            newest: set[str] = set()
             while True:
-                await asyncio.sleep(_POLL_SECONDS)
-                names = [name for name, waiting in self._waiters.items() if waiting]
-                if not names:
-                    continue
-                (version,) = con.execute("PRAGMA data_version").fetchone()
+                await asyncio.sleep(max(_POLL_SECONDS, took / _LOOKING_SHARE))
+                queues = set(self._waiters.queues)
                 now = time.monotonic()
-                if version == seen and now - looked < _EXPIRY_LOOK_SECONDS:
+                (version,) = con.execute("PRAGMA data_version").fetchone()
+                is_due = version != seen or now - self._looked_at >= _EXPIRY_LOOK_SECONDS
+                if not queues or not (is_due or queues - newest):
                     continue
-                seen, looked = version, now
-                for name in names:
-                    if con.execute(
-                        "SELECT 1 FROM calls WHERE queue = (SELECT id FROM queues WHERE name = ?) "
-                        "AND visible_at <= ? LIMIT 1",
-                        (name, self._clock()),
-                    ).fetchone():
-                        self._wake(name)
+                seen, newest, self._looked_at = version, queues, now
+                for (queue,) in con.execute(_READY_QUEUES, (self._clock(),)).fetchall():
+                    self._waiters.wake(queue)
+                took = time.monotonic() - now
         except sqlite3.Error:
-            # The receivers' own looks will say what is wrong; let them go and look.
-            for name in list(self._waiters):
-                self._wake(name)
+            # The receivers' own reads report the fault.
+            for queue in self._waiters.queues:
+                self._waiters.wake(queue)
         finally:
             con.close()
+
+    # -- errors ------------------------------------------------------------------------------------
 
     async def _write(self, job: Callable[[Connection], T]) -> T:
         try:
             return await self._db.write(job)
         except sqlite3.Error as exc:
-            raise broker_unavailable(
-                f"the broker's file {self._db.path} can't be written: {self._db.trouble(exc)}"
-            ) from exc
+            raise self._unavailable("write", exc) from exc
 
     async def _read(self, job: Callable[[Connection], T]) -> T:
         try:
             return await self._db.read(job)
         except sqlite3.Error as exc:
-            raise broker_unavailable(
-                f"the broker's file {self._db.path} can't be read: {self._db.trouble(exc)}"
-            ) from exc
+            raise self._unavailable("read", exc) from exc
+
+    def _unavailable(self, verb: str, exc: sqlite3.Error) -> Unavailable:
+        return broker_unavailable(f"cannot {verb} the broker's file {self._db.path}: {self._db.trouble(exc)}")

@@ -1,8 +1,15 @@
-"""The broker: queues of calls.
+"""The broker port: queues of dispatches.
 
-It is small on purpose. Delays, retries, dead letters and the truth about a message are rows of the
-catalog; a broker only has to hand out each confirmed call at least once, and may hand it out again.
-It may drop doubles; nothing relies on it.
+The port is small on purpose. Delays, retries, dead letters and the state of each message are rows of the
+catalog. A broker only delivers each confirmed dispatch at least once. It may deliver a dispatch again, and it
+may drop duplicates; no other part relies on either.
+
+Every method may be called from several tasks at once. Every method raises `Unavailable`
+(`broker_unavailable`) when the server cannot be reached or does not answer in time, unless its own text says
+more. A later call works again by itself.
+
+Other programs may write to the same queues. A message that a broker cannot decode is delivered and shown like
+any other, with an empty id, no headers or an empty payload in place of what it cannot decode.
 """
 
 from __future__ import annotations
@@ -15,10 +22,13 @@ from playhead.envelope import Dispatch, Message
 
 
 class PublishResult(NamedTuple):
-    """What came of one publish.
+    """The result of publishing one dispatch.
 
-    `confirmed`: the broker holds it. `refused`: it never will, because of the message itself.
-    `uncertain`: no answer, or a refusal that can pass (full, alarm); publishing again settles it.
+    Attributes:
+        result: `confirmed`: the broker stored it. `refused`: the broker will never take it, because of the
+            dispatch itself. `uncertain`: there was no answer, or a refusal that can pass (a full queue, an
+            alarm). Publish an uncertain dispatch again.
+        reason: for people; empty when confirmed.
     """
 
     result: Literal["confirmed", "refused", "uncertain"]
@@ -30,7 +40,14 @@ CONFIRMED = PublishResult("confirmed")
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One call handed to this consumer. `tag` is the broker's own: only it may look inside."""
+    """One dispatch that this consumer received.
+
+    Attributes:
+        queue: the queue that it was received from.
+        message_id: the id given to the broker; empty if another program gave none.
+        headers: text by name.
+        tag: identifies the delivery to the broker that made it. No other code reads it.
+    """
 
     queue: str
     message_id: str
@@ -39,7 +56,12 @@ class Delivery:
 
 
 class Depth(NamedTuple):
-    """How many calls a queue holds: not handed out yet, and handed out but not acked."""
+    """The number of dispatches in a queue.
+
+    Attributes:
+        ready: not received yet, or received so long ago that their visibility ended.
+        in_flight: received and not acknowledged.
+    """
 
     ready: int
     in_flight: int
@@ -47,54 +69,77 @@ class Depth(NamedTuple):
 
 class Broker(Protocol):
     name: str
-    """What health calls this backend."""
+    """The name of this backend in health reports."""
 
-    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
-        """Put each call on the queue its headers name; queues come to be when first used.
+    async def publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
+        """Put each dispatch into the queue that its headers name. A queue is created at its first use.
 
-        Returns when each has an outcome, in the order given. A confirmed call survives `kill -9` of
-        every process and, where the backend's settings say so, power loss. Calls of one queue are
-        handed out about in the order they were published.
+        Called with any number of dispatches, for any queues. Blocks until each dispatch has a result.
 
-        Raises `Unavailable` only when none was sent; a call that was sent and not answered is
+        When it returns, there is one result for each dispatch, in the given order. Confirmed dispatches
+        survive `kill -9` of every process. They survive power loss if the settings of the backend provide it.
+        The dispatches of one queue are delivered roughly in the order of publishing.
+
+        Raises `Unavailable` only if no dispatch was sent. A dispatch that was sent and not answered is
         `uncertain`.
         """
         ...
 
     async def receive(self, queue: str, limit: int, *, wait: float = 0.0) -> list[Delivery]:
-        """Take up to `limit` calls; they are hidden from others for the visibility time.
+        """Receive up to `limit` dispatches of a queue, which may not exist yet.
 
-        Returns at once when there are any; else waits up to `wait` seconds for the first. Two
-        receivers never hold one delivery at once, unless its visibility ran out. May be cancelled;
-        what was taken then comes back after its visibility.
+        Called as often as the caller has room. Returns at once if a dispatch is ready. Otherwise blocks for
+        up to `wait` seconds until one is ready, and returns an empty list if none becomes ready.
 
-        Raises `Unavailable`.
+        When it returns, the received dispatches are hidden from all other receivers for the visibility time.
+        No two receivers hold one delivery at the same time, unless its visibility has ended. If the call is
+        cancelled, the dispatches that it received become visible again when their visibility ends.
         """
         ...
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
-        """Remove deliveries for good. One whose visibility ran out is left to its new holder, silently."""
+        """Remove deliveries for good.
+
+        Called once the catalog no longer needs them. Acknowledging a delivery twice, or after its visibility
+        has ended, has no effect: it then belongs to its new holder.
+        """
         ...
 
     async def extend(self, deliveries: Sequence[Delivery]) -> None:
-        """Start the visibility time of each anew, for all that is held, buffered or running."""
+        """Restart the visibility time of deliveries.
+
+        Called regularly for every delivery that is held, whether it is buffered or running. Extending a
+        delivery whose visibility has ended has no effect.
+        """
         ...
 
     async def depth(self, queue: str) -> Depth:
-        """Return how many calls the queue holds now; (0, 0) for one that never was.
+        """Return the number of dispatches in a queue; (0, 0) for a queue that does not exist.
 
-        What is confirmed is counted at once. What was acked may be counted for a moment longer.
+        Called for metrics and lists. A confirmed dispatch is counted at once. An acknowledged dispatch may
+        be counted for a moment longer.
+        """
+        ...
+
+    async def is_empty(self, queue: str) -> bool:
+        """Return whether `depth` is (0, 0), without counting.
+
+        Called every second for each queue that should hold dispatches. A broker that cannot be sure returns
+        False: the dispatches of an empty queue are taken for lost, and published again.
         """
         ...
 
     async def peek(self, queue: str, limit: int) -> list[Message]:
-        """Return the first calls of a queue, consuming and hiding nothing."""
+        """Return the first messages of a queue. It removes and hides none of them."""
         ...
 
     async def check(self) -> str:
-        """Say in a few words what this broker is; raises `Unavailable` when it can't be reached."""
+        """Return a short description of this broker, after the server has answered.
+
+        Called for health reports, and to find out whether the whole broker or one queue is unavailable.
+        """
         ...
 
     async def close(self) -> None:
-        """Let go of what is held. May be called twice."""
+        """Release all that is held. May be called twice; no other method may be called after it."""
         ...

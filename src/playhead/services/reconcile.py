@@ -98,7 +98,7 @@ class ReconcileService:
         away: Unavailable | None = None
         for queue in await self._catalog.waiting_queues():
             try:
-                if sum(await self._broker.depth(queue)) == 0:
+                if await self._broker.is_empty(queue):
                     empty.add(queue)
             except Unavailable as exc:
                 # Perhaps it alone, as where what it lies on has no leader: the others must not wait for it.

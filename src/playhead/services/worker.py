@@ -226,7 +226,7 @@ class WorkerService:
                 return None
             lacking = self._lacking()
             for queue in self._lanes.keys() - lacking:
-                if sum(await self._broker.depth(queue)):
+                if not await self._broker.is_empty(queue):
                     return None
             running = await self._catalog.open_executions()
             for execution in running:

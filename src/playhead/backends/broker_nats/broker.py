@@ -287,6 +287,9 @@ class NatsBroker:
         in_flight = min(int(held.get("num_ack_pending", 0)), messages)
         return Depth(messages - in_flight, in_flight)
 
+    async def is_empty(self, queue: str) -> bool:
+        return await self.depth(queue) == (0, 0)
+
     async def peek(self, queue: str, limit: int) -> list[Message]:
         link = self._connected()
         full = self._prefix + queue

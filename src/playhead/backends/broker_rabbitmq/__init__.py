@@ -198,6 +198,9 @@ class RabbitBroker:
         ready, held = self._held_here(queue)
         return Depth(found.ready + ready, held + max(others, 0))
 
+    async def is_empty(self, queue: str) -> bool:
+        return await self.depth(queue) == (0, 0)
+
     async def peek(self, queue: str, limit: int) -> list[Message]:
         """See the port. AMQP can only show what it hands out: for the moment of looking it is hidden, and
         then stands where it was."""

@@ -1,0 +1,82 @@
+"""What only the embedded broker has: many receivers that share one look."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from playhead.backends._sqlite import Database
+from playhead.backends.broker_sqlite import SqliteBroker
+from playhead.envelope import Dispatch, Headers
+from playhead.ids import uuid7
+from playhead.ports.broker import CONFIRMED
+
+
+@pytest.fixture
+async def broker(tmp_path: Path) -> AsyncIterator[SqliteBroker]:
+    async with AsyncExitStack() as stack:
+        db = Database(tmp_path / "playhead.db")
+        await db.open()
+        stack.push_async_callback(db.close)
+        broker = SqliteBroker(db)
+        stack.push_async_callback(broker.close)
+        yield broker
+
+
+def dispatches(count: int, queue: str) -> list[Dispatch]:
+    headers = Headers(queue, uuid7(), "docs", 1, "convert")
+    return [Dispatch(headers, str(uuid7()), 0, None, f"key-{n}") for n in range(count)]
+
+
+async def rounds_of(broker: SqliteBroker, *, seconds: float) -> int:
+    """Publish, receive and acknowledge in a busy queue; returns how often that could be done."""
+    count, until = 0, time.monotonic() + seconds
+    while time.monotonic() < until:
+        await broker.publish(dispatches(10, "busy"))
+        await broker.ack(await broker.receive("busy", 10, wait=10))
+        count += 1
+    return count
+
+
+async def test_a_thousand_idle_receivers_leave_a_busy_queue_most_of_its_rate(broker: SqliteBroker):
+    async def idle(queue: str) -> None:
+        while True:
+            await broker.receive(queue, 1, wait=0.5)
+
+    for n in range(0, 1000, 100):
+        made = [dispatch for queue in range(n, n + 100) for dispatch in dispatches(1, f"idle.{queue}")]
+        assert await broker.publish(made) == [CONFIRMED] * 100
+    for n in range(1000):
+        await broker.ack(await broker.receive(f"idle.{n}", 1))
+    alone = await rounds_of(broker, seconds=1.0)
+    idlers = [asyncio.create_task(idle(f"idle.{n}")) for n in range(1000)]
+    await asyncio.sleep(1.0)
+
+    beside = await rounds_of(broker, seconds=3.0)
+
+    for task in idlers:
+        task.cancel()
+    await asyncio.gather(*idlers, return_exceptions=True)
+    assert beside / 3.0 > 0.3 * alone, "one statement for each receiver left it less than a tenth"
+
+
+async def test_an_idle_receiver_gets_what_another_process_publishes(broker: SqliteBroker, tmp_path: Path):
+    db = Database(tmp_path / "playhead.db")
+    await db.open()
+    other = SqliteBroker(db)
+    try:
+        for _ in range(3):
+            waiting = [asyncio.create_task(broker.receive(f"idle.{n}", 1, wait=20)) for n in range(5)]
+            await asyncio.sleep(0.05)
+            await other.publish([d for n in range(5) for d in dispatches(1, f"idle.{n}")])
+            for received in await asyncio.gather(*waiting):
+                assert len(received) == 1
+                await broker.ack(received)
+    finally:
+        await other.close()
+        await db.close()
