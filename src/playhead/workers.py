@@ -65,21 +65,24 @@ def hold_logs() -> Callable[[], None]:
 
 
 def on_signals(stop: asyncio.Event) -> None:
-    """The first INT or TERM stops cleanly, the same again at once: nothing is lost either way.
+    """Stop cleanly on the first INT or TERM, and at once on the same signal again. Neither loses messages.
 
-    The other one is no second wish: Ctrl-C in a terminal goes to a crew and to its parent, which then
-    sends TERM to the crew. Nor is an echo.
+    The other signal does not count as a second one: Ctrl-C goes to a parent and to its workers, and then
+    the parent sends TERM to the workers.
     """
     loop = asyncio.get_running_loop()
-    had: dict[int, float] = {}
+    first: dict[int, float] = {}
 
-    def told(number: int) -> None:
-        if loop.time() - had.setdefault(number, loop.time()) > _ECHO_SECONDS:
+    def on_signal(number: int, _: object) -> None:
+        if loop.time() - first.setdefault(number, loop.time()) > _ECHO_SECONDS:
             signal.raise_signal(signal.SIGKILL)
-        stop.set()
+        loop.call_soon_threadsafe(stop.set)
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, told, number)
+        # The loop receives signals through a pipe, and loses those that come while the pipe is full. Its own
+        # handler only wakes it up; the handler of the interpreter sets the event.
+        loop.add_signal_handler(number, lambda: None)
+        signal.signal(number, on_signal)
 
 
 # -- workers ---------------------------------------------------------------------------------------

@@ -14,8 +14,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from playhead.api.metrics import METRICS
+from playhead.backends.broker_memory import MemoryBroker
 from playhead.errors import broker_unavailable, catalog_unavailable, store_unavailable
-from playhead.services.metrics import MetricsService
+from playhead.ports.broker import Depth
+from playhead.services.metrics import MOST_ROUTES, MetricsService
 
 if TYPE_CHECKING:
     from tests.api.conftest import Playhead
@@ -104,6 +106,55 @@ async def test_an_idle_route_is_present_with_zeros(playhead: Playhead):
     for metric in METRICS:
         if metric.labels[:2] == ("config", "route") and metric.kind != "histogram":
             assert now.value(metric.name.removeprefix("playhead_"), route="split") == 0, metric.name
+
+
+async def test_a_route_that_has_done_nothing_has_no_histogram(playhead: Playhead):
+    await playhead.run({"a": b"bad"})
+    now = await scrape(playhead)
+    assert now.value("attempt_duration_seconds_count", route="upper") == 1
+    assert now.value("message_age_seconds_count", route="upper") is None
+    assert now.value("attempt_duration_seconds_count", route="split") is None
+
+
+async def test_a_scrape_reports_a_bounded_number_of_routes_and_those_with_work_first(playhead: Playhead):
+    routes = "".join(f"  r{n}: {{external: true}}\n" for n in range(MOST_ROUTES + 5))
+    await playhead.services.configs.apply(f'version: "1.0"\nname: a\nentry: r0\nroutes:\n{routes}')
+    await playhead.run({"a": b"two words"})
+    now = await scrape(playhead)
+    assert now.value("routes_omitted") == 8
+    assert now.value("messages_completed_total", route="upper") == 1
+    assert now.value("messages_completed_total", route="aside") is None
+    counted = {(s.labels["config"], s.labels["route"]) for s in now.families["playhead_messages"].samples}
+    assert len(counted) == MOST_ROUTES
+
+
+class CountingBroker(MemoryBroker):
+    """Counts how many callers ask for a depth at the same time; the queue `stuck` never answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asking = self.most = 0
+
+    async def depth(self, queue: str) -> Depth:
+        self.asking += 1
+        self.most = max(self.most, self.asking)
+        try:
+            await asyncio.sleep(60 if queue == "stuck" else 0.001)
+            return await super().depth(queue)
+        finally:
+            self.asking -= 1
+
+
+async def test_few_queues_are_asked_at_the_same_time_and_a_stuck_one_is_left_out(playhead: Playhead):
+    routes = "".join(f"  r{n}: {{external: true}}\n" for n in range(100))
+    stuck = "  s: {external: true, inbound: {queue: stuck}}\n"
+    await playhead.apply(f'version: "1.0"\nname: a\nentry: r0\nroutes:\n{routes}{stuck}')
+    broker = CountingBroker()
+    figures = await MetricsService(playhead.catalog, broker, playhead.store).collect()
+    assert broker.most < 30
+    queues = {figure.queue for figure in figures.queues}
+    assert len(queues) == 100 + 3
+    assert "stuck" not in queues
 
 
 # -- requests --------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import Counter
@@ -18,7 +19,7 @@ from playhead import events
 from playhead.api.answers import correlation_id
 from playhead.api.asking import Asked
 from playhead.counters import AGE_BOUNDS, ATTEMPT_BOUNDS, Histogram
-from playhead.services.metrics import Figures
+from playhead.services.metrics import MOST_ROUTES, Figures
 
 NOWHERE: Final = "none"
 """The route of a request to a URL at which there is nothing: such URLs are without number."""
@@ -57,6 +58,9 @@ METRICS: Final = (
     ),
     Declared(
         "playhead_processes", "gauge", ("kind",), "Processes that are alive: worker, serve, run, replay."
+    ),
+    Declared(
+        "playhead_routes_omitted", "gauge", (), f"Routes that are not reported; at most {MOST_ROUTES} are."
     ),
     Declared("playhead_workers", "gauge", _QUEUE, "Processes that consume the queue."),
     Declared("playhead_queue_depth", "gauge", _QUEUE, "Calls in the queue that are not handed out."),
@@ -213,43 +217,45 @@ class Page:
         self, figures: Figures, requests: Requests, version: str, process: CollectorRegistry
     ) -> None:
         self._figures = figures
-        self._requests = requests
+        # Copied: `collect` runs in a thread, while requests are counted.
+        self._answered = dict(requests.answered)
+        self._seconds = {labels: [found.sum, *found.counts] for labels, found in requests.seconds.items()}
         self._version = version
         self._process = process
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric, also one of which nothing is known: it is there without a value."""
-        figures, requests = self._figures, self._requests
+        """Yield every metric, also those without a value."""
+        figures = self._figures
         yield _gauge("build_info", {(self._version,): 1})
         yield _gauge("backend_up", {(port,): int(up) for port, up in figures.up.items()})
-        yield from self._site()
-        yield _counter("http_requests_total", requests.answered)
-        yield _histogram(
-            "http_request_duration_seconds",
-            _HTTP_BOUNDS,
-            {labels: [found.sum, *found.counts] for labels, found in requests.seconds.items()},
-        )
+        yield from self._deployment()
+        yield _counter("http_requests_total", self._answered)
+        yield _histogram("http_request_duration_seconds", _HTTP_BOUNDS, self._seconds)
         yield from self._process.collect()
 
-    def _site(self) -> Iterator[Metric]:
-        queues, rows = self._figures.queues, self._figures.rows
+    def _deployment(self) -> Iterator[Metric]:
+        figures = self._figures
+        queues, rows = figures.queues, figures.rows
         named = {(one.config, one.route, one.queue): one for one in queues}
         yield _gauge("processes", {(kind,): count for kind, count in rows.processes.items()} if rows else {})
+        yield _gauge("routes_omitted", {(): figures.omitted})
         yield _gauge("workers", {of: rows.workers.get(of[-1], 0) for of in named} if rows else {})
         yield _gauge("queue_depth", {of: one.depth for of, one in named.items()})
         yield _gauge("in_flight", {of: one.in_flight for of, one in named.items()})
         done = rows.done if rows else {}
-        # A route that has done nothing yet is there with zeros, so that its first failure is a rise.
-        routes = sorted({(one.config, one.route) for one in queues} | done.keys()) if rows else []
+        # Routes without work are reported with zeros, so that their first failure is an increase.
+        routes = figures.routes if rows else ()
         messages: dict[tuple[str, ...], int] = {(*of, state): 0 for of in routes for state in _STATES}
         for of, count in rows.messages.items() if rows else ():
-            messages[of] = count
+            if of in messages:
+                messages[of] = count
         yield _gauge("messages", messages)
         for name, parts in _COUNTED.items():
             yield _counter(name, {of: sum(_sum(done.get(of, {}), parts)) for of in routes})
         for name, (part, bounds) in _MEASURED.items():
-            nothing = [0.0] * (len(bounds) + 2)
-            yield _histogram(name, bounds, {of: done.get(of, {}).get(part, nothing) for of in routes})
+            # Histograms are most of a scrape's bytes: only routes that have measured something have one.
+            measured = {of: numbers for of in routes if any(numbers := done.get(of, {}).get(part, ()))}
+            yield _histogram(name, bounds, measured)
 
 
 def _sum(numbers: Mapping[str, Sequence[float]], names: Iterable[str]) -> Iterator[float]:
@@ -302,7 +308,8 @@ async def get_metrics(request: Request, asked: Asked) -> Response:
     state = request.app.state
     page = Page(await asked.metrics.collect(), state.requests, request.app.version, state.process)
     encode, kind = choose_encoder(request.headers.get("accept", ""))
-    return Response(encode(page), headers={"Content-Type": kind})
+    # In a thread: a large page takes a second of processor time, and other requests must not wait for it.
+    return Response(await asyncio.to_thread(encode, page), headers={"Content-Type": kind})
 
 
 def process_figures() -> CollectorRegistry:

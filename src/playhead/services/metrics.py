@@ -1,7 +1,7 @@
-"""The figures of a site for a scraper: how its backends are, what waits, what was done.
+"""The figures of a deployment for a scraper: the state of its backends, its queues, and the work done.
 
-What *is* (queues, open and dead messages, processes) is asked of the broker and read from rows, which can't
-drift; what was *done* is what the processes have counted and told with their heartbeats.
+The current state (queues, open and dead messages, processes) is read from the broker and from rows, so it
+cannot drift. The work done is the sum of what processes count and write with their heartbeats.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
 
 from playhead import events
@@ -26,18 +25,23 @@ from playhead.ports.store import Store
 
 T = TypeVar("T")
 
-_LANES_SECONDS: Final = 0.6
+MOST_ROUTES: Final = 1000
+"""A scrape reports at most this many routes: about 1 MB, or 4 MB when all of them have done work."""
+_FIRST_SECONDS: Final = 0.6
+"""To find the routes to report; the rest of the time is for the depths of their queues."""
 _ALL_SECONDS: Final = 1.6
-"""A scrape is answered within 2 s, whoever is away."""
+"""A scrape is answered within 2 s, also when a backend is unavailable."""
+_DEPTH_SECONDS: Final = 2.5
+_DEPTHS_AT_ONCE: Final = 16
 _FRESH_SECONDS: Final = 60.0
-"""For so long the last answer stands in for one that is late."""
+"""An answer may replace a late one for this long."""
 _SLOW_SECONDS: Final = 0.25
 _REST: Final = 9.0
-"""An answer that took long stands for so many times as long: asking takes a tenth of a backend at most."""
+"""A slow answer is reused for this many times its duration, so that scrapes take a tenth of a backend."""
 
 
 class MetricsCatalog(Protocol):
-    """What the figures need of the catalog."""
+    """The part of the catalog that the figures need."""
 
     async def check(self) -> str: ...
 
@@ -56,7 +60,7 @@ class MetricsCatalog(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class QueueFigures:
-    """A queue as it stands: calls not handed out, and handed out but not acked."""
+    """A queue: dispatches that are ready, and dispatches that are delivered but not acknowledged."""
 
     config: str
     route: str
@@ -67,12 +71,12 @@ class QueueFigures:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What the catalog says of one moment.
+    """What the catalog reports for one moment.
 
     Attributes:
-        workers: processes that consume, by queue; those of `queues` that nobody consumes are not there.
-        processes: those that are alive, by kind.
-        messages: open and dead ones, by (config, route, state); no other state, and none that is zero.
+        workers: processes that consume, by queue. A queue without consumers is absent.
+        processes: live processes, by kind.
+        messages: open and dead messages, by (config, route, state). Counts of zero are absent.
         done: what processes have counted.
     """
 
@@ -84,21 +88,25 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What is known of the site.
+    """What is known of a deployment.
 
     Attributes:
         up: by port (`catalog`, `broker`, `store`), whether it answered in time.
-        queues: of the newest active configs and of what still runs; those whose depth is known.
-        rows: None when the catalog could not say.
+        routes: (config, route), at most `MOST_ROUTES`: those that have work or have done work come first.
+        omitted: number of routes left out of `routes`.
+        queues: of `routes`, as far as their depth is known.
+        rows: None when the catalog did not answer in time.
     """
 
     up: Mapping[str, bool]
+    routes: Sequence[tuple[str, str]]
+    omitted: int
     queues: Sequence[QueueFigures]
     rows: Rows | None
 
 
 class _Question(Generic[T]):
-    """One question, asked once at a time however many wait for the answer."""
+    """One question. Callers that ask it at the same time share the answer."""
 
     def __init__(self, ask: Callable[[], Awaitable[T]]) -> None:
         self._ask = ask
@@ -107,10 +115,10 @@ class _Question(Generic[T]):
         self._took = 0.0
 
     async def answer(self, seconds: float, *, last: bool = False) -> T | None:
-        """The answer, if there is one within so many seconds.
+        """Return the answer, or None if it does not come within `seconds`.
 
-        `last`: the last one stands in for one that is late. A look at a very large catalog may take longer
-        than a scrape: it goes on, and the next scrape has it.
+        `last`: return the previous answer instead of a late one. A query on a very large catalog may take
+        longer than a scrape. It continues, and the next scrape has its answer.
         """
         if last and self._rests():
             return self._answer[1] if self._answer else None
@@ -125,7 +133,7 @@ class _Question(Generic[T]):
         return None
 
     def _rests(self) -> bool:
-        """Whether the last answer took so long that it is to stand for a while."""
+        """Whether the last answer took so long that it is reused."""
         if self._answer is None or self._took < _SLOW_SECONDS:
             return False
         return time.monotonic() - self._answer[0] < min(_REST * self._took, _FRESH_SECONDS)
@@ -137,7 +145,7 @@ class _Question(Generic[T]):
         except PlayheadError:
             return None
         except Exception as exc:
-            # A scrape goes on with what else is known; but this is a fault of ours.
+            # A bug in Playhead: the scrape continues without this answer.
             events.emit(events.LOOP_FAILED, logging.ERROR, exc_info=True, detail=f"metrics: {exc}")
             return None
         now = time.monotonic()
@@ -146,7 +154,7 @@ class _Question(Generic[T]):
 
 
 class MetricsService:
-    """Collects the figures. What is away, or too late, is left out; nothing is raised."""
+    """Collects the figures. It leaves out what is unavailable or late, and raises nothing."""
 
     def __init__(self, catalog: MetricsCatalog, broker: Broker, store: Store) -> None:
         self._catalog = catalog
@@ -157,21 +165,42 @@ class MetricsService:
         }
         self._lanes = _Question(self._find_lanes)
         self._rows = _Question(self._read_rows)
-        self._depths: dict[str, _Question[Depth]] = {}
+        self._depths = _Question(self._ask_depths)
+        self._queues: Sequence[str] = ()
+        self._found: dict[str, Depth] = {}
 
     async def collect(self) -> Figures:
-        """Return the figures within 2 seconds. Calls at the same time share what they ask of backends."""
+        """Return the figures within 2 seconds. Concurrent calls share their questions to backends."""
+        up, (routes, omitted, queues, rows) = await asyncio.gather(self._check(), self._collect())
+        return Figures(up, routes, omitted, queues, rows)
+
+    async def _check(self) -> dict[str, bool]:
+        answers = await asyncio.gather(*(check.answer(_ALL_SECONDS) for check in self._checks.values()))
+        return {port: answer is not None for port, answer in zip(self._checks, answers, strict=True)}
+
+    async def _collect(self) -> tuple[Sequence[tuple[str, str]], int, Sequence[QueueFigures], Rows | None]:
         until = time.monotonic() + _ALL_SECONDS
-        checks, queues, rows = await asyncio.gather(
-            asyncio.gather(*(check.answer(_ALL_SECONDS) for check in self._checks.values())),
-            self._queues(until),
-            self._rows.answer(_ALL_SECONDS, last=True),
+        lanes, rows = await asyncio.gather(
+            self._lanes.answer(_FIRST_SECONDS, last=True), self._rows.answer(_FIRST_SECONDS, last=True)
         )
-        up = {port: answer is not None for port, answer in zip(self._checks, checks, strict=True)}
-        return Figures(up, queues, rows)
+        busy = rows.done.keys() | {(config, route) for config, route, _ in rows.messages} if rows else set()
+        of = {(lane.config, lane.route) for lane in lanes or ()} | busy
+        routes = sorted(of, key=lambda route: (route not in busy, route))[:MOST_ROUTES]
+        shown = set(routes)
+        chosen = [lane for lane in lanes or () if (lane.config, lane.route) in shown]
+        self._queues = [lane.queue for lane in chosen]
+        answer = await self._depths.answer(until - time.monotonic(), last=True)
+        depths = (answer or {}) | self._found
+        queues = [
+            QueueFigures(lane.config, lane.route, lane.queue, depth.ready, depth.in_flight)
+            for lane in chosen
+            if (depth := depths.get(lane.queue)) is not None
+        ]
+        rows = rows or await self._rows.answer(until - time.monotonic(), last=True)
+        return routes, len(of) - len(routes), queues, rows
 
     async def _find_lanes(self) -> list[Subscription]:
-        """Queues, each once: external ones, too."""
+        """Return each queue once: those of active configs, and those that running executions use."""
         found = {
             route.queue: Subscription(route.queue, loaded.config.name, loaded.version.version, route.name)
             for loaded in await self._catalog.active_configs()
@@ -181,19 +210,22 @@ class MetricsService:
             found.setdefault(subscription.queue, subscription)
         return list(found.values())
 
-    async def _queues(self, until: float) -> list[QueueFigures]:
-        lanes = await self._lanes.answer(_LANES_SECONDS, last=True) or []
-        names = {lane.queue for lane in lanes}
-        self._depths = {name: ask for name, ask in self._depths.items() if name in names}
-        for name in names - self._depths.keys():
-            self._depths[name] = _Question(partial(self._broker.depth, name))
-        left = until - time.monotonic()
-        depths = await asyncio.gather(*(self._depths[lane.queue].answer(left) for lane in lanes))
-        return [
-            QueueFigures(lane.config, lane.route, lane.queue, depth.ready, depth.in_flight)
-            for lane, depth in zip(lanes, depths, strict=True)
-            if depth is not None
-        ]
+    async def _ask_depths(self) -> dict[str, Depth]:
+        """Return the depth of each queue that answers, and collect them in `_found` meanwhile."""
+        self._found = found = {}
+        queues = iter(self._queues)
+
+        async def ask() -> None:
+            for queue in queues:
+                try:
+                    async with asyncio.timeout(_DEPTH_SECONDS):
+                        found[queue] = await self._broker.depth(queue)
+                except (PlayheadError, TimeoutError):
+                    continue
+
+        # Thousands of questions at one time would fill the event loop's queue, and delay all other requests.
+        await asyncio.gather(*(ask() for _ in range(_DEPTHS_AT_ONCE)))
+        return found
 
     async def _read_rows(self) -> Rows:
         processes = await self._catalog.workers()
