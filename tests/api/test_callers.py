@@ -280,6 +280,13 @@ async def test_every_answer_has_the_headers_that_restrict_browsers(
             assert answer.headers.get_list(name) == [value]
 
 
+@pytest.mark.parametrize("path", ["/docs", "/nowhere"])
+async def test_browsers_send_the_origin_of_the_servers_own_forms(playhead: Playhead, path: str):
+    """Under `no-referrer` a browser sends `Origin: null` with a form, which is refused (Fetch, 3.2)."""
+    answer = await _ask(playhead, LOOPBACK, [("Host", "localhost")], path=path)
+    assert answer.headers["Referrer-Policy"] == "same-origin"
+
+
 async def test_the_docs_page_runs_only_its_own_scripts(playhead: Playhead):
     answer = await _ask(playhead, LOOPBACK, [("Host", "localhost")], path="/docs")
     policy = dict(part.split(" ", 1) for part in answer.headers["Content-Security-Policy"].split("; "))

@@ -251,3 +251,17 @@ async def test_a_replay_shows_the_numbers_of_the_contract_and_its_progress(playh
         "to_config": "words",
         "to_config_version": 1,
     }
+
+
+async def test_a_replay_of_a_replay_that_stored_nothing_there_names_the_command_for_its_source(
+    playhead: Playhead,
+):
+    """The same command typed twice, with `latest` as the source: `latest` is then the first replay."""
+    run = await playhead.run({"a": b"two words"})
+    replay = (await playhead.replay(run, "shouted", "split"))["execution_id"]
+    body = {"from_execution_id": replay, "from_stage": "shouted", "to_route": "split", "from_path": "a b"}
+    refused = await playhead.post("replay", body, 404)
+    assert refused["error_code"] == "no_objects"
+    assert f"{replay}/shouted/a b" in refused["detail"]
+    assert f"itself a replay of {run}" in refused["detail"]
+    assert refused["detail"].endswith(f"run: playhead replay {run} shouted split --path 'a b'")

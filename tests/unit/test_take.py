@@ -74,3 +74,21 @@ async def test_its_time_runs_out_while_the_machine_sleeps(tmp_path: Path, monkey
         wall += VISIBILITY + 1  # all that a process sees of it, where the monotonic clock stands still
         with pytest.raises(NotFound):
             await rt.services.take.remove(QUEUE, taken.receipt)
+
+
+class ForeignBroker(MemoryBroker):
+    """A broker with messages that another program published."""
+
+    async def receive(self, queue: str, limit: int, *, wait: float = 0.0) -> list[Delivery]:
+        found = await super().receive(queue, limit, wait=wait)
+        odd = {"correlation_id": "\x00", "": "x", "execution_id": "not an id"}
+        return [*found, Delivery(QUEUE, "", {}, 1), Delivery(QUEUE, "a.b.c", odd, 2)] if found else []
+
+
+async def test_unknown_messages_are_handed_out_with_an_empty_payload():
+    broker = ForeignBroker()
+    await filled(broker)
+    service = TakeService(MemoryCatalog(), broker, visibility=VISIBILITY, clock=Time())
+    taken = await service.take(QUEUE, 10)
+    assert [item.payload for item in taken.items] == [{}, {}, {}]
+    assert [len(item.headers) for item in taken.items[1:]] == [0, 3]

@@ -18,20 +18,23 @@ from playhead.ids import uuid7
 
 HEADER: Final = "X-Correlation-ID"
 GUARDS: Final = (
-    # A browser takes no answer for another kind of thing than it says it is, hands none to a page of another
-    # site, and runs nothing: a page of ours says what it needs, and wins.
+    # A browser must not guess content types, pass responses to pages of other origins, or run scripts. A
+    # response that needs more sets the header itself.
     ("X-Content-Type-Options", "nosniff"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
-    ("Referrer-Policy", "no-referrer"),
+    # Not "no-referrer": with it, browsers send the forms of Playhead's own pages with "Origin: null", which
+    # `callers` refuses.
+    ("Referrer-Policy", "same-origin"),
 )
 _GIVEN: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class Identity:
-    """Gives each request its correlation id, the caller's if it is a usable one, and each response its
-    header, with `GUARDS`. An exception that nobody foresaw becomes a 500 here, so that it bears them as
-    well."""
+    """Gives each request a correlation id, or keeps a valid one, and adds it and `GUARDS` to responses.
+
+    An unexpected exception becomes a 500 here, so that this response has them, too.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -59,7 +62,7 @@ class Identity:
         try:
             await inner(scope, receive, send_marked)
         except ClientDisconnect:
-            return  # nobody is left to be answered
+            return
         except Exception:
             events.emit(
                 events.REQUEST_FAILED,
@@ -70,12 +73,12 @@ class Identity:
                 path=scope["path"],
             )
             if started:
-                raise  # half an answer is out: the server has to cut the connection
+                raise  # the response has begun: the server must close the connection
             await answer(scope, PlayheadError("internal", INTERNAL))(scope, receive, send_marked)
 
 
 def _is_utf8(scope: Scope) -> bool:
-    """Whether a URL is text. Read on regardless, what is not would look for a name that nobody gave."""
+    """Whether a URL is UTF-8. The framework would replace other bytes, and so look up another name."""
     url = (scope.get("raw_path") or b"") + b"?" + scope["query_string"]
     try:
         unquote_to_bytes(url).decode()

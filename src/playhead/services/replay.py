@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
+from shlex import join, quote
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -131,11 +132,7 @@ class ReplayService:
         target, route = await self._resolve(source, request.to_route)
         prefix = f"{request.from_execution_id}/{stage}" + (f"/{path}" if path else "")
         if not await self._listing.any_object(prefix):
-            raise NotFound(
-                "no_objects",
-                f"there is nothing to replay at {prefix}: no stored object besides sidecars and folder "
-                f"markers; `playhead ls {request.from_execution_id} {stage}` shows what is there",
-            )
+            raise _no_objects(request, source, prefix)
         # Where nothing could be published, nothing is recorded either: the caller is told at once.
         await self._broker.check()
         if source.kind == "adopted":
@@ -391,3 +388,19 @@ class ReplayService:
         """
         for drive in list(self._driving):
             await drive.renew()
+
+
+def _no_objects(request: ReplayRequest, source: Execution, prefix: str) -> NotFound:
+    detail = f"nothing to replay at {prefix}: it holds no object other than sidecars and folder markers"
+    ls = f"playhead ls {request.from_execution_id} {quote(request.from_stage)}"
+    if source.kind != "replay" or source.parent_execution_id is None:
+        return NotFound("no_objects", f"{detail}. `{ls}` lists the stage")
+    # A replay typed again with `latest` as its source: `latest` is then the first replay.
+    again = ["playhead", "replay", str(source.parent_execution_id), request.from_stage, request.to_route]
+    if request.from_path:
+        again += ["--path", request.from_path]
+    return NotFound(
+        "no_objects",
+        f"{detail}. This execution is itself a replay of {source.parent_execution_id}. "
+        f"To replay that execution again, run: {join(again)}",
+    )

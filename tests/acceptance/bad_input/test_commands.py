@@ -81,7 +81,9 @@ def _names() -> Iterator[Row]:
     yield missing("replay RUN shouted theirz", "route_not_found", "theirz", "'theirs'")
     yield missing("replay RUN shouted docs/nowhere", "route_not_found", "nowhere", "shout, both")
     yield missing("replay RUN shouted none/theirs", "route_not_found", "no config 'none'")
-    yield missing("replay REPLAYED shouted theirs", "no_objects", "REPLAYED/shouted", "playhead ls")
+    yield missing(
+        "replay REPLAYED shouted theirs", "no_objects", "REPLAYED/shouted", "playhead replay RUN shouted"
+    )
     yield missing("replay RUN shouted theirs --path zzz", "no_objects", "zzz", "playhead ls")
     yield missing("cat RUN/shouted/none", "object_not_found", "RUN/shouted/none")
     yield missing("lineage RUN/shouted/none", "object_not_found", "RUN/shouted/none")

@@ -151,7 +151,7 @@ def _unknown() -> Iterator[Row]:
         yield post("replay", REPLAY | {"from_stage": stage}, "stage_not_found", stage, "shouted")
         yield get("storage/objects", "stage_not_found", stage, "shouted", execution_id="RUN", stage=stage)
     empty = REPLAY | {"from_execution_id": "REPLAYED"}
-    yield post("replay", empty, "no_objects", "REPLAYED/shouted", "playhead ls")
+    yield post("replay", empty, "no_objects", "REPLAYED/shouted", "playhead replay RUN shouted")
     yield post("replay", REPLAY | {"from_path": "zzz"}, "no_objects", "zzz", "playhead ls")
     yield post("replay", REPLAY | {"from_path": "a"}, "no_objects", "shouted/a", "playhead ls")
     yield post("replay", REPLAY | {"to_route": "theirz"}, "route_not_found", "theirz", "theirs")
