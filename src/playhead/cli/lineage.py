@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
 
 import typer
 
@@ -15,7 +16,20 @@ from playhead.ids import parse_uuid
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from playhead.cli.site import Browsing
     from playhead.model import ChainLink
+
+
+Direction = Literal["up", "down", "both"]
+_MOST_BELOW: Final = 100_000
+
+
+class Origin(NamedTuple):
+    """A message that a chain starts at, and its distance from what was asked for."""
+
+    message: UUID
+    direction: Direction
+    distance: int = 0
 
 
 @command(
@@ -38,22 +52,20 @@ async def lineage(
     """
     if up and down:
         raise Usage("--up and --down can't go together; both is what you get without either")
-    direction: Literal["up", "down", "both"] = "up" if up else "down" if down else "both"
+    direction: Direction = "up" if up else "down" if down else "both"
     async with s.open() as rt:
         browse = rt.services.browse
         identity = parse_uuid(what)
-        if identity:
-            origins = [identity]
-        else:
-            origins = [message.correlation_id for message in await browse.lineage_of_object(what)]
+        origins = [Origin(identity, direction)] if identity else await _origins(browse, what, direction)
         if cursor and len(origins) != 1:
-            raise Usage(f"{len(origins)} messages took {what}: --cursor needs the correlation id of one")
-        # An input may have been taken by several messages; what they share is shown once.
+            raise Usage(f"{what} has several messages: --cursor needs the correlation id of one")
+        # Several messages may have taken the object; a message that several lead to is shown once.
         links: dict[UUID, ChainLink] = {}
         rest = None
         for origin in origins:
-            found, rest = await output.gather(partial(browse.chain, origin, direction), cursor, limit)
-            for link in found:
+            chain_of = partial(browse.chain, origin.message, origin.direction)
+            found, rest = await output.gather(chain_of, cursor, limit)
+            for link in (replace(link, distance=link.distance + origin.distance) for link in found):
                 known = links.get(link.correlation_id)
                 if known is None or abs(link.distance) < abs(known.distance):
                     links[link.correlation_id] = link
@@ -67,9 +79,31 @@ async def lineage(
     if s.json:
         output.emit_list(chain, rest)
         return
+    if not chain:
+        output.note(f"No message took {what}")
     for link in chain:
         _write(link, asked=link.distance == 0)
     output.more(rest)
+
+
+async def _origins(browse: Browsing, key: str, direction: Direction) -> list[Origin]:
+    """Return where the chains of an object start: at the message that made it, and at those that took it.
+
+    The chain below its maker would lead to messages that took other outputs of that message.
+    """
+    messages = await browse.lineage_of_object(key)
+    if any(message.input_key == key for message in messages):
+        return [Origin(message.correlation_id, direction) for message in messages]
+    origins = []
+    for message in messages:
+        maker = message.correlation_id
+        if direction != "down":
+            origins.append(Origin(maker, "up"))
+        if direction != "up":
+            below, _ = await output.gather(partial(browse.chain, maker, "down"), None, _MOST_BELOW)
+            takers = [link.correlation_id for link in below if link.distance == 1 and link.input_key == key]
+            origins += [Origin(taker, "down", 1) for taker in takers]
+    return origins
 
 
 def _write(link: ChainLink, *, asked: bool) -> None:
