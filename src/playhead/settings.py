@@ -12,6 +12,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -74,7 +75,7 @@ def _host(given: str) -> str:
     except ValueError:
         parts = None
     if parts is None:
-        raise ValueError(f"{given!r} is no host; write playhead.example.com, or host:8443 for one port alone")
+        raise ValueError("each entry must be a host: playhead.example.com, or host:8443 for one port alone")
     return name
 
 
@@ -215,8 +216,12 @@ def load_settings(**flags: Any) -> Settings:
         for error in exc.errors(include_url=False):
             name = str(error["loc"][0])
             source, value = given[name]
-            shown = without_password(repr(value), "…@")
-            lines.append(f"{source.place(name)} is {shown}: {_reason(error['type'], error['msg'], value)}")
+            shown = (
+                f"{source.place(name)} is {value!r}"
+                if _is_number(value)
+                else f"{source.place(name)} is not valid"
+            )
+            lines.append(f"{shown}: {_reason(error['type'], error['msg'], value)}")
         raise CannotStart("setup_invalid", "\n".join(lines)) from exc
 
 
@@ -253,13 +258,25 @@ class _Source:
     place: Callable[[str], str]
 
 
-def unknown_variables() -> list[str]:
-    """Say of each variable that begins like a setting and is none that it has no effect, and what is near.
+def is_foreign(path: Path) -> bool:
+    """Whether a settings file belongs to another user, who could name code to import; root may.
 
-    Such a variable is no error: it may be meant for another version, or for another program.
+    Raises:
+        OSError: there is no such file.
+    """
+    return path.stat().st_uid not in (os.geteuid(), 0)
+
+
+def ignored() -> list[str]:
+    """Return a warning for each variable and file that looks like settings and is ignored.
+
+    A variable that is not a setting is not an error: it may be meant for another version or program.
     """
     fields = Settings.model_fields
     said = []
+    with suppress(OSError):
+        if is_foreign(Path(FILE)):
+            said.append(f"{Path(FILE).absolute()} is ignored: another user owns it")
     for variable, value in sorted(os.environ.items()):
         name = variable.removeprefix(PREFIX)
         if name == variable or name.lower() in fields or _is_of_others(name, value):
@@ -291,6 +308,8 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _from_file(path: Path) -> dict[str, Any]:
     try:
+        if is_foreign(path):
+            return {}
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
@@ -307,6 +326,13 @@ def _from_file(path: Path) -> dict[str, Any]:
             lines.append(f"{path.absolute()} has no setting {name!r}; {hint}")
         raise CannotStart("setup_invalid", "\n".join(lines))
     return values
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value can be shown: any other text may be a password that was pasted into the wrong place."""
+    if isinstance(value, str):
+        return re.fullmatch(r"-?[0-9]{0,12}(\.[0-9]{0,6})?|nan|-?inf", value) is not None
+    return isinstance(value, int | float)
 
 
 def _reason(kind: str, message: str, value: object) -> str:

@@ -51,7 +51,10 @@ def setting(name: str, flags: Mapping[str, str | None]) -> str | None:
     if given:
         return given
     try:
-        written = tomllib.loads(Path("playhead.toml").read_text(encoding="utf-8")).get(name)
+        file = Path("playhead.toml")
+        if file.stat().st_uid not in (os.geteuid(), 0):  # as in `settings.is_foreign`
+            return None
+        written = tomllib.loads(file.read_text(encoding="utf-8")).get(name)
     except FileNotFoundError:
         return None
     return ",".join(written) if isinstance(written, list) else written
