@@ -124,7 +124,7 @@ CASES: list[tuple[str, str, str, str | None]] = [
         "description",
         None,
     ),
-    ("E103", r("adapters: ¤copy"), "routes.r.adapters", "[copy]"),
+    ("E103", r("adapters: ¤copy"), "routes.r.adapters", "[{type: copy}]"),
     ("E103", r("adapters: [¤copy]"), STEP, "type: copy"),
     ("E103", r(STEPS + ", external: ¤yes"), "routes.r.external", "true"),
     ("E103", r(STEPS + ', timeout_seconds: ¤"30"'), "routes.r.timeout_seconds", "30"),

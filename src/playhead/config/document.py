@@ -190,7 +190,7 @@ def _read_steps(table: Table, external: bool, errors: ErrorHandling, adapters: A
                 under="adapters",
             )
         return ()
-    entries = spot.items("adapters")
+    entries = spot.items("adapters", "{{type: {}}}")
     if entries == [] and not external:
         spot.fault("E104", "a route has at least one adapter", "adapters: [{type: …}]")
     steps: list[Step] = []

@@ -110,10 +110,11 @@ class Spot:
             self.wrong("a mapping")
         return ok
 
-    def items(self, what: str) -> list[Spot] | None:
-        """The items of a list, or None and a fault."""
+    def items(self, what: str, item: str = "{}") -> list[Spot] | None:
+        """Return the items of a list, or None and a fault; `item` is how one is written, for a scalar."""
         if not isinstance(self.node.value, list):
-            self.wrong(f"a list of {what}", f"[{self.node.raw}]" if self._is_scalar() else None)
+            meant = f"[{item.format(self.node.raw)}]" if self._is_scalar() else None
+            self.wrong(f"a list of {what}", meant)
             return None
         return [
             Spot(node, joined(self.path, str(n)), node.at, self.found)

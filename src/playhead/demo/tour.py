@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from playhead.demo.client import Client
 from playhead.demo.processes import DemoFailed, Playground
+from playhead.settings import without_password
 
 QUESTION: Final = "compare two files line by line"
 INDEX: Final = "search.db"
@@ -159,6 +160,11 @@ class Tour:
     def next_steps(self) -> None:
         """Three commands that go on from here, and where the docs are."""
         self._step("Next", "from here")
+        own = {k: v for k, v in self.at.environment.items() if k.startswith("PLAYHEAD_")}
+        for name, value in own.items():
+            shown = without_password(value)
+            hint = "" if shown == value else "  # with its user and password"
+            self.story.print(f"  export {name}={shlex.quote(shown)}{hint}", markup=False)
         playhead = f"{self._program()} --home {shlex.quote(self._shown(self.at.home))}"
         self.story.print(f"  {playhead} show latest", markup=False)
         self.story.print(f"  {playhead} search {INDEX} parse json --limit 3", markup=False)
