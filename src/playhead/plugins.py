@@ -18,11 +18,16 @@ from playhead.errors import CannotStart
 from playhead.ports.adapter import AdapterSpec, collect
 
 
+def load_built_in(modules: Iterable[ModuleType]) -> Mapping[str, AdapterSpec]:
+    """Return the built-in adapters by name; no other code is imported."""
+    return _by_name([spec for module in modules for spec in collect(module)])
+
+
 def load(built_in: Iterable[ModuleType], named: Sequence[str]) -> Mapping[str, AdapterSpec]:
-    """All adapters of this process by name: built-in, from entry points, and from modules.
+    """Return all adapters of this process by name: built-in, from entry points, and from modules.
 
     Args:
-        built_in: modules of ours.
+        built_in: Playhead's own modules.
         named: modules or files (`./steps.py`) that the operator named.
 
     Raises:
@@ -38,6 +43,10 @@ def load(built_in: Iterable[ModuleType], named: Sequence[str]) -> Mapping[str, A
         if not found:
             raise CannotStart("adapters_invalid", f"PLAYHEAD_ADAPTERS: {name} defines no adapter (@adapter)")
         specs += found
+    return _by_name(specs)
+
+
+def _by_name(specs: Iterable[AdapterSpec]) -> Mapping[str, AdapterSpec]:
     by_name: dict[str, AdapterSpec] = {}
     for spec in specs:
         if other := by_name.get(spec.name):

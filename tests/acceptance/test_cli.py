@@ -21,7 +21,17 @@ from tests.acceptance.processes import DEADLINE_SECONDS
 
 STEPS = '''
 import time
+from pydantic import BaseModel, Field
 from playhead import Item, Reject, adapter
+
+
+class Tagged(BaseModel):
+    tags: list[str] = Field(default_factory=lambda: ["a", "b"])
+
+
+@adapter("tagged")
+def tagged(item: Item, config: Tagged) -> bytes:
+    return item.data
 
 
 @adapter("shout", produces="text/plain")
@@ -57,6 +67,19 @@ routes:
   hand_over:
     external: true
     inbound: {queue: others.work}
+"""
+
+FAN = """
+version: "1.0"
+name: fan
+entry: split
+routes:
+  split:
+    adapters: [{type: words}]
+    outbound: {stage: words, to: [shout]}
+  shout:
+    adapters: [{type: shout}]
+    outbound: {stage: shouted}
 """
 
 SLOW = """
@@ -386,6 +409,49 @@ def test_lineage_leads_from_an_output_to_its_input(ran):
     assert "docs/split" in out
 
 
+def test_the_lineage_of_one_output_of_several_leads_to_the_messages_that_took_it(shell):
+    (shell.folder / "fan.yaml").write_text(FAN)
+    run = shell.json("run", "fan.yaml", "pages/a.txt")["execution_id"]
+    one = f"{run}/words/a/0001.txt"
+    down = shell.json("lineage", one, "--down")["items"]
+    assert [(link["distance"], link["input_key"]) for link in down] == [(1, one)]
+    up = shell.json("lineage", one, "--up")["items"]
+    assert [(link["distance"], link["route"]) for link in up] == [(0, "split")]
+    both = shell.json("lineage", one)["items"]
+    assert [(link["distance"], link["route"]) for link in both] == [(0, "split"), (1, "shout")]
+    code, out, err = shell("lineage", f"{run}/shouted/a/0001.txt", "--down")
+    assert (code, out) == (0, "")
+    assert "No message took" in err
+
+
+def test_commands_that_only_read_do_not_import_adapters(shell):
+    shell.json("run", "docs.yaml", "pages")
+    (shell.folder / "steps.py").write_text("raise SystemExit('imported')")
+    (shell.folder / "playhead.toml").write_text('adapters = ["./steps.py"]')
+    reading = ("executions", "show latest", "stages latest", "queues", "config list", "config show docs")
+    for line in (*reading, "ls latest shouted", "dead-letters list", "replays", "lineage latest", "doctor"):
+        code, _, err = shell(*line.split())
+        assert "imported" not in err, line
+        assert code == 0 or line.startswith("lineage"), line
+    assert "imported" in shell("config", "validate", "docs.yaml")[2]
+
+
+def test_each_fault_of_a_config_is_printed_once(shell):
+    (shell.folder / "wrong.yaml").write_text(CONFIG.replace("type: shout", "type: shuot"))
+    for command in (("run", "wrong.yaml", "pages"), ("config", "apply", "wrong.yaml")):
+        code, _, err = shell(*command)
+        assert code == 1
+        assert err.count("E201") == 1
+
+
+def test_a_home_that_playhead_creates_is_private_and_an_existing_one_keeps_its_mode(shell):
+    shell("executions")
+    assert (shell.folder / "home").stat().st_mode & 0o777 == 0o700
+    (shell.folder / "home").chmod(0o750)
+    shell("executions")
+    assert (shell.folder / "home").stat().st_mode & 0o777 == 0o750
+
+
 def test_dead_letters_are_listed_shown_and_sent_again(shell):
     run = shell.json("run", "docs.yaml", "mixed", code=1)
     [letter] = shell.json("dead-letters", "list", "--execution", "latest")["items"]
@@ -416,6 +482,7 @@ def test_adapters_are_listed_and_shown_with_their_config(ran):
     assert code == 0
     assert "max_characters" in out
     assert "1200" in out
+    assert "computed" in shell("adapters", "tagged")[1]
     missing = shell.json("adapters", "shuot", code=4)
     assert "shout" in missing["detail"]
 

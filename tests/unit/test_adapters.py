@@ -106,7 +106,7 @@ def test_the_title_of_broken_markup_is_found_in_linear_time(markup):
     before = time.process_time()
     page = converted(f"<p>x</p><title>{markup * (260_000 // len(markup))}")
     converted(markup * (260_000 // len(markup)))
-    assert time.process_time() - before < 6
+    assert time.process_time() - before < 12
     assert len(page.attributes.get("title", "")) <= 1000
 
 

@@ -91,7 +91,8 @@ def data_folder(settings: Settings) -> Path:
 
 def _make_home(settings: Settings) -> None:
     try:
-        data_folder(settings).mkdir(parents=True, exist_ok=True)
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        data_folder(settings).mkdir(exist_ok=True)
     except OSError as exc:
         raise CannotStart(
             "home_unwritable", f"can't make {settings.home}: {exc.strerror}; name another with PLAYHEAD_HOME"
@@ -284,17 +285,23 @@ def _collect_seldom() -> None:
 
 
 @contextlib.asynccontextmanager
-async def open_runtime(settings: Settings, *, kind: str | None = None) -> AsyncIterator[Runtime]:
+async def open_runtime(
+    settings: Settings, *, kind: str | None = None, checks_configs: bool = False
+) -> AsyncIterator[Runtime]:
     """Open the backends that settings name, and close them again.
 
     Args:
         kind: `serve`, `worker`, `run` or `replay` for a process that works: it has a heartbeat and its
             turn as reconciler, and all but a run take over jobs of others. None for one that only looks.
+        checks_configs: whether to import the operator's adapters, which check the configs of steps. A
+            process that runs steps or serves the API imports them in any case.
 
     Raises:
         CannotStart: what is wrong with the settings or the home, and what to do.
     """
-    adapters = load_adapters(settings)
+    # Importing an adapter runs its code: a command that only reads must not.
+    imports = checks_configs or kind in ("serve", "worker", "run")
+    adapters = load_adapters(settings) if imports else plugins.load_built_in(BUILT_IN)
     _make_home(settings)
     if kind:
         faults.arm(settings.fault)

@@ -82,12 +82,17 @@ def _describe(info: AdapterInfo) -> None:
         [
             (
                 *(name, _type(field)),
-                "required" if name in required else repr(field.get("default")),
+                "required" if name in required else _default(field),
                 field.get("description"),
             )
             for name, field in fields.items()
         ],
     )
+
+
+def _default(field: dict[str, Any]) -> str:
+    """The default of a field; a schema does not have one that is computed (`default_factory`)."""
+    return repr(field["default"]) if "default" in field else "computed"
 
 
 def _type(field: dict[str, Any]) -> str:

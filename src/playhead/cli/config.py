@@ -31,7 +31,7 @@ async def apply(s: Session, files: Files) -> None:
     stored.
     """
     sources = [(file, read(file)) for file in files]
-    async with s.open() as rt:
+    async with s.open(checks_configs=True) as rt:
         if len(sources) > 1:
             await _all_valid(s, rt, sources)
         stored = []
@@ -50,10 +50,11 @@ async def apply(s: Session, files: Files) -> None:
 async def validate(s: Session, files: Files) -> int:
     """Check configs without storing them.
 
-    Lists every fault at once, with its line. Exit code 1 when there is an error.
+    Lists every fault at once, with its line. Imports the adapters that the settings name, which check the
+    configs of their steps. Exit code 1 when there is an error.
     """
     sources = [(file, read(file)) for file in files]
-    async with s.open() as rt:
+    async with s.open(checks_configs=True) as rt:
         found = [(str(file), await rt.services.configs.validate(source)) for file, source in sources]
     bodies = [{"valid": _valid(faults), "diagnostics": faults} for _, faults in found]
     if s.json:

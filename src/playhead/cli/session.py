@@ -75,11 +75,12 @@ class Session:
         return None if named else self.settings.server
 
     @asynccontextmanager
-    async def open(self, kind: str | None = None) -> AsyncIterator[Site]:
+    async def open(self, kind: str | None = None, *, checks_configs: bool = False) -> AsyncIterator[Site]:
         """Open the backends that the settings name, or give the services of the server that they name.
 
         Args:
             kind: `run` or `replay` for a command that works or takes over jobs; None for one that looks.
+            checks_configs: whether the operator's adapters are imported, to check the configs of steps.
         """
         from playhead.cli.site import Site
 
@@ -96,7 +97,10 @@ class Session:
 
         self.tell_of_settings()
         logs.set_up(self.settings)
-        async with open_runtime(self.settings, kind=kind) as here, _spanned(here.tracer, kind):
+        async with (
+            open_runtime(self.settings, kind=kind, checks_configs=checks_configs) as here,
+            _spanned(here.tracer, kind),
+        ):
             yield Site(here.services, here)
 
     @asynccontextmanager
@@ -122,11 +126,11 @@ class Session:
         return open_server(url, tracer)
 
     def tell_of_settings(self) -> None:
-        """Say on stderr which variables look like settings and are none."""
-        from playhead.settings import unknown_variables
+        """Report on stderr which variables and files look like settings and are ignored."""
+        from playhead.settings import ignored
 
-        for said in unknown_variables():
-            output.note(said)
+        for warning in ignored():
+            output.note(warning)
 
     def again(self, command: str) -> str:
         """A command to try next, as it can be pasted: on the same server, if a flag named it.
@@ -175,8 +179,10 @@ class Session:
         diagnostics: Sequence[object] = (),
         correlation_id: str | None = None,
     ) -> None:
-        """Tell of an error: text on stderr, and with `--json` the API's ErrorResponse on stdout."""
-        output.note(f"Error ({code}): {detail}")
+        """Write an error: text on stderr, and with `--json` the API's ErrorResponse on stdout."""
+        # Each fault is listed below, so a detail that quotes the first one ends before it.
+        quoted = any(getattr(fault, "message", detail) in detail for fault in diagnostics)
+        output.note(f"Error ({code}): {detail.partition(': ')[0] if quoted else detail}")
         for diagnostic in diagnostics:
             output.note("  " + output.diagnostic(diagnostic, self.file))
         self.report(code, detail, diagnostics, correlation_id)
