@@ -113,7 +113,7 @@ METRICS: Final = (
         "playhead_http_request_duration_seconds",
         "histogram",
         ("method", "route"),
-        "How long answers took, but for streams.",
+        "How long answers took, except for event streams.",
     ),
 )
 _BY_NAME: Final = {metric.name.removeprefix("playhead_"): metric for metric in METRICS}
