@@ -18,10 +18,13 @@ import aiormq
 import pytest
 
 from playhead.backends.broker_rabbitmq import RabbitBroker
+from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.envelope import Dispatch, Headers, Message
 from playhead.errors import CannotStart, Unavailable
 from playhead.ids import uuid7
 from playhead.ports.broker import CONFIRMED, Delivery, PublishResult
+from playhead.services.reconcile import ReconcileService
+from tests.contract.conftest import Clock, Lab
 from tests.servers import need, need_fresh
 from tests.servers.proxy import Proxy
 from tests.servers.rabbitmq import RabbitMq
@@ -353,6 +356,26 @@ async def test_a_process_sees_that_another_holds_dispatches(url: str, prefix: st
 
         await one.ack(taken)
         await until(lambda: _is_empty(two))
+
+
+async def test_a_reconciler_publishes_nothing_again_that_another_process_holds(url: str, prefix: str):
+    clock = Clock()
+    catalog = MemoryCatalog(clock=clock)
+    lab = Lab(catalog, clock)
+    await lab.beat("w1", "w2")
+    run = await lab.started("a.md", "b.md")
+    async with opened(url, prefix=prefix) as worker, opened(url, prefix=prefix) as other:
+        await other.publish(run.calls)
+        held = await take(worker, 2)  # received and not claimed, as suspects are until they run alone
+        reconciler = ReconcileService(catalog, other, owner="w2", lease=15)
+
+        for _ in range(5):
+            clock.advance(1)
+            await lab.beat("w1", "w2")
+            await reconciler.cycle()
+            await worker.extend(held)
+
+        assert await worker.receive(QUEUE, 10, wait=0.5) == []
 
 
 async def _is_empty(broker: RabbitBroker) -> bool:

@@ -33,7 +33,7 @@ from playhead.keys import INPUT_STAGE, is_aside, problem, stage_of
 from playhead.ports.broker import Broker
 from playhead.ports.catalog import Jobs, Work
 from playhead.ports.catalog.jobs import LeasedJob, Listed
-from playhead.ports.store import Entry, Store
+from playhead.ports.store import Entry, List
 from playhead.ports.tracer import OFF, Tracer
 
 _SETTLE_PAUSE_SECONDS = 0.2
@@ -76,7 +76,7 @@ class Drive:
     def __init__(
         self,
         catalog: DriveCatalog,
-        store: Store,
+        store: List,
         broker: Broker,
         held: LeasedJob,
         *,

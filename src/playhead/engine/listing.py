@@ -16,7 +16,7 @@ from playhead.errors import NotFound
 from playhead.ids import moment
 from playhead.model import Counts, Execution, StageSummary, StoredObject
 from playhead.ports.catalog.configs import Loaded
-from playhead.ports.store import Entry, Store
+from playhead.ports.store import Entry, List
 
 PAGE: Final = 1000
 
@@ -32,7 +32,7 @@ class Rows(Protocol):
 class Listing:
     """Reads listings of the store beside the rows of the catalog. Raises `Unavailable` for either."""
 
-    def __init__(self, catalog: Rows, store: Store) -> None:
+    def __init__(self, catalog: Rows, store: List) -> None:
         self._catalog = catalog
         self._store = store
 

@@ -1,7 +1,12 @@
-"""The store: objects by key, listed in byte order.
+"""The store port: objects by key, listed in byte order.
 
-Keys are checked by `playhead.keys` before they come here; a store still never lets one lead out of
-its root. All methods may be called from several tasks at once.
+`playhead.keys` checks keys before they reach a store. A store must still let no key lead out of its root.
+Every method may be called from several tasks at once.
+
+    await store.write([[Blob("e/pages/a.md.meta.json", sidecar), Blob("e/pages/a.md", text)]])
+    [text] = await store.read(["e/pages/a.md"])
+    async for page in store.list("e/pages"):
+        print([entry.key for entry in page])
 """
 
 from __future__ import annotations
@@ -21,7 +26,12 @@ class Blob(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A listed object. `size` in bytes, `modified` in seconds since the epoch (0 where not asked for)."""
+    """A listed object.
+
+    Attributes:
+        size: in bytes.
+        modified: in seconds since the epoch. Size and time are 0 if they were not asked for.
+    """
 
     key: str
     size: int
@@ -29,87 +39,107 @@ class Entry(NamedTuple):
 
 
 ReadResult = list[bytes | Unavailable | None]
-"""What `Store.read` gives."""
+"""The result of `Read.read`, in the order of the keys: the bytes of an object, None if there is no such
+object, or the reason why this object cannot be read."""
 WriteResult = list[MessageError | Unavailable | None]
-"""What `Store.write` gives."""
+"""The result of `Write.write`, in the order of the groups: None if the group was stored, `key_conflict` if
+the store cannot hold one of its keys, or the reason why this group cannot be written."""
 
 T = TypeVar("T")
 
 
 def any_of(outcome: list[T]) -> list[T]:
-    """Return what became of several reads or writes; raises the first reason when nothing could be done."""
+    """Return the result of several reads or writes; raises the first reason when none of them was
+    possible."""
     reasons = [one for one in outcome if isinstance(one, Unavailable)]
     if reasons and len(reasons) == len(outcome):
         raise reasons[0]
     return outcome
 
 
-class Store(Protocol):
-    name: str
-    """What health calls this backend."""
-    ordered: bool
-    """Whether `list` gives keys in byte order of their UTF-8, so that a listing may go on after a key."""
-
+class Read(Protocol):
     async def read(self, keys: Sequence[str]) -> ReadResult:
-        """Return the bytes of each key, None where there is no object. Blocks until all are read.
+        """Return the bytes of each key. Blocks until all are read.
 
-        In place of what can't be read, though others can (an archived object, a right that is missing for
-        one folder), stands why: the others must not wait for it.
+        An object that cannot be read although others can (it is archived, or permission to one folder is
+        missing) has its reason in the result, so that the others need not wait for it.
 
-        Raises `Unavailable` when nothing can be read; then nothing is known of any key.
-        """
-        ...
-
-    async def write(
-        self, groups: Sequence[Sequence[Blob]], *, written: Callable[[str], None] | None = None
-    ) -> WriteResult:
-        """Store groups of blobs: those of one group one after another in the given order, each whole.
-
-        A reader never sees half a blob, and after a crash each is there whole or not at all; a blob of
-        a group is there only if those before it are. Overwrites. `written(key)` is called after each
-        blob. Returns per group None, or a `key_conflict` when this store can't hold the key beside
-        what it holds (then the rest of that group is left out), or why it can't be written now, though
-        others can.
-
-        Raises `Unavailable` (`store_unavailable`) when nothing can be written, `StoreFull` as soon as
-        there is no room. Some blobs may be stored then; writing the same again is right.
-        """
-        ...
-
-    def list(
-        self, prefix: str, *, after: str = "", sizes: bool = False, page: int = 1000
-    ) -> AsyncIterator[Sequence[Entry]]:
-        """List what is at `prefix`: the object of exactly that key, and all keys below `prefix/`.
-
-        Whole segments only (`stage1` never finds `stage10`), keys greater than `after`, in byte order
-        where `ordered`. Sidecars and folder markers are among them. Pages hold at most `page` entries;
-        memory does not grow with their number. Sizes and times are filled in when `sizes` is set. An
-        empty listing yields no page. Objects that come or go meanwhile may or may not be listed. Names
-        that can't be keys (not UTF-8) are left out and logged.
-
-        Raises `Unavailable` when the store can't be reached.
+        Raises `Unavailable` when no object can be read. Then the state of no key is known.
         """
         ...
 
     async def stat(self, key: str) -> Entry | None:
-        """Return size and time of one object, None where there is none."""
+        """Return size and time of one object, None if there is no such object. Raises `Unavailable`."""
         ...
 
     def stream(self, key: str) -> AsyncIterator[bytes]:
-        """Yield the bytes of one object in pieces; `NotFound` (`object_not_found`) where there is none."""
+        """Yield the bytes of one object in pieces.
+
+        Raises `NotFound` (`object_not_found`) before the first piece if there is no such object, and
+        `Unavailable`.
+        """
         ...
 
+
+class Write(Protocol):
+    async def write(
+        self, groups: Sequence[Sequence[Blob]], *, written: Callable[[str], None] | None = None
+    ) -> WriteResult:
+        """Store groups of blobs. The blobs of a group are stored one after another, in the given order.
+
+        Existing objects are overwritten. `written(key)` is called after each blob. A group that cannot be
+        stored has its reason in the result, and the rest of that group is skipped.
+
+        No reader ever sees part of a blob. After a crash each blob is stored completely or not at all, and a
+        blob of a group is stored only if the blobs before it are.
+
+        Raises `Unavailable` (`store_unavailable`) when nothing can be written, and `StoreFull` as soon as the
+        store is full. Some blobs may be stored then. Writing the same groups again is safe.
+        """
+        ...
+
+
+class List(Protocol):
+    ordered: bool
+    """Whether `list` yields keys in the byte order of their UTF-8, so that a listing can resume after a
+    key."""
+
+    def list(
+        self, prefix: str, *, after: str = "", sizes: bool = False, page: int = 1000
+    ) -> AsyncIterator[Sequence[Entry]]:
+        """List the object whose key is `prefix`, and all objects whose keys start with `prefix/`.
+
+        Prefixes match whole segments: `stage1` does not match `stage10`. Only keys greater than `after` are
+        listed, in byte order if `ordered`. Sidecars and folder markers are included.
+
+        Pages hold at most `page` entries; an empty listing yields no page. Memory does not grow with the
+        number of objects. Sizes and times are set if `sizes` is. Objects that are written or removed during
+        the listing may or may not be listed. Names that cannot be keys (not UTF-8) are skipped and logged.
+
+        Raises `Unavailable` when the store cannot be reached.
+        """
+        ...
+
+
+class Store(Read, Write, List, Protocol):
+    name: str
+    """The name of this backend in health reports."""
+
     async def check(self) -> str:
-        """Say in a few words what this store is and that it can be written; raises `Unavailable` if not."""
+        """Return a short description of this store, after it has taken a few bytes.
+
+        Called for health reports, and before work that a full store would waste. Raises `Unavailable`, or
+        `StoreFull` when there is no room.
+        """
         ...
 
     async def close(self) -> None:
-        """Let go of what is held. May be called twice."""
+        """Release all that is held. May be called twice; no other method may be called after it."""
         ...
 
 
-async def read_one(store: Store, key: str) -> bytes | None:
-    """Return the bytes of one object, None where there is none. Raises `Unavailable`."""
+async def read_one(store: Read, key: str) -> bytes | None:
+    """Return the bytes of one object, None if there is no such object. Raises `Unavailable`."""
     [found] = await store.read([key])
     if isinstance(found, Unavailable):
         raise found

@@ -17,7 +17,7 @@ from playhead.model import Execution
 from playhead.ports.catalog import Configs, Jobs
 from playhead.ports.catalog.configs import Loaded
 from playhead.ports.catalog.jobs import Input
-from playhead.ports.store import Blob, Store
+from playhead.ports.store import Blob, Write
 from playhead.ports.tracer import OFF, Tracer
 
 MAX_UPLOAD_FILES: Final = 10_000
@@ -55,7 +55,7 @@ class SubmitService:
     def __init__(
         self,
         catalog: SubmitCatalog,
-        store: Store,
+        store: Write,
         *,
         owner: str,
         lease: float,

@@ -96,10 +96,11 @@ class Queues:
         )
 
     def held(self, queue: str) -> str:
-        """The queue on which each process that holds calls of `queue` has a consumer.
+        """Return the name of the queue on which each process that holds dispatches of `queue` has a consumer.
 
-        AMQP does not tell how many messages of a queue are unacked, but how many consumers there are. The
-        name is outside the grammar of queues of configs.
+        AMQP reports the number of consumers of a queue, but not the number of its unacknowledged messages.
+        Without these queues, the reconciler publishes every held dispatch again in each of its cycles. No
+        config can give a queue such a name.
         """
         return f"{self._prefix}{queue}:held"
 
