@@ -81,7 +81,7 @@ serve: $(VENV)/.setup ## serve the HTTP API on http://127.0.0.1:8080
 unexport PYTHONDONTWRITEBYTECODE
 
 # Distribute whole files, because the tests of a file share fixtures. Each process has its own servers.
-PYTEST := -m pytest -n 2 --dist loadfile
+PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 test: $(VENV)/.setup-servers ## run the tests, 10 minutes (the fast ones: make test ARGS="-m 'not slow'")
 	@$(BIN)/python $(PYTEST) $(ARGS)
 

@@ -273,7 +273,11 @@ def test_a_reconciler_that_is_stopped_and_woken_after_its_lease_changes_nothing(
 
 
 @pytest.mark.parametrize(
-    "crew", [("worker", "--processes", "2"), ("serve", "--port", "0", "--workers", "1")], ids="-".join
+    "crew",
+    [
+        pytest.param(("worker", "--processes", "2"), id="worker"),
+        pytest.param(("serve", "--port", "0", "--workers", "1"), id="serve", marks=pytest.mark.full),
+    ],
 )
 def test_a_message_that_kills_its_worker_dies_and_its_neighbours_do_not(crew: tuple[str, ...]) -> None:
     with exact_deployment(**STEADY) as deployment:
@@ -302,6 +306,7 @@ def test_a_message_that_kills_its_worker_dies_and_its_neighbours_do_not(crew: tu
 # -- uploads ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_a_run_that_is_killed_while_it_uploads_fails_and_publishes_nothing() -> None:
     with exact_deployment() as deployment:
         deployment.serve()
@@ -326,6 +331,7 @@ def test_a_run_that_is_killed_while_it_uploads_fails_and_publishes_nothing() -> 
 # -- many at once ----------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_two_servers_asked_at_once_make_two_exact_replays() -> None:
     with exact_deployment() as deployment, ThreadPoolExecutor(2) as pool:
         deployment.start("worker")
@@ -369,6 +375,7 @@ def test_several_processes_that_start_at_once_on_a_new_home_add_up() -> None:
         assert [process.stop() for process in (*workers, server)] == [0] * 4
 
 
+@pytest.mark.full
 def test_workers_that_are_killed_at_random_leave_exact_executions() -> None:
     with exact_deployment() as deployment:
         deployment.serve()

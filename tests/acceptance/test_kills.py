@@ -1,6 +1,6 @@
-"""A `kill -9` at any named point changes nothing: what is left is what an undisturbed deployment has.
+"""After a `kill -9` at any named point the result equals that of an undisturbed deployment.
 
-These are some of the cases; `make faults` tries all of them.
+`make test` runs a selection of the cases; `make test-full` and `make faults` run all of them.
 """
 
 from __future__ import annotations
@@ -10,19 +10,26 @@ from concurrent.futures import Future
 from typing import Final
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from playhead import faults
 from tests.acceptance.kills import CASES, Case, Outcome, trying
 
-CHOSEN: Final = tuple(
-    {(case.point, case.who, case.n > 1, case.pipeline, case.purged): case for case in CASES}.values()
+FAST: Final = frozenset(
+    case
+    for trait in ("point", "who", "pipeline", "purged", "what")
+    for case in {getattr(case, trait): case for case in reversed(CASES)}.values()
 )
-"""One of those that differ only in what goes on, a run or a replay, or in how far a job is."""
+"""Cases in which each point, process, pipeline and kind of job occurs; `make test-full` runs all cases."""
+
+
+def _param(case: Case) -> ParameterSet:
+    return pytest.param(case, id=str(case), marks=() if case in FAST else pytest.mark.full)
 
 
 @pytest.fixture(scope="module")
 def outcomes(request: pytest.FixtureRequest) -> Iterator[Mapping[Case, Future[Outcome]]]:
-    """What the selected cases came to, each as soon as it is known."""
+    """The outcomes of the selected cases, each as soon as it is known."""
     parameters = [getattr(item, "callspec", None) for item in request.session.items]
     cases = [of.params.get("case") for of in parameters if of]
     with trying([case for case in cases if isinstance(case, Case)]) as found:
@@ -30,8 +37,8 @@ def outcomes(request: pytest.FixtureRequest) -> Iterator[Mapping[Case, Future[Ou
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CHOSEN, ids=str)
-def test_nothing_is_lost_doubled_or_uncertain_after_a_kill(
+@pytest.mark.parametrize("case", [_param(case) for case in CASES])
+def test_nothing_is_lost_duplicated_or_uncertain_after_a_kill(
     case: Case, outcomes: Mapping[Case, Future[Outcome]]
 ) -> None:
     findings = outcomes[case].result().findings
@@ -39,11 +46,11 @@ def test_nothing_is_lost_doubled_or_uncertain_after_a_kill(
 
 
 def test_every_point_has_a_case() -> None:
-    assert {case.point for case in CASES} == {case.point for case in CHOSEN} == faults.POINTS
+    assert {case.point for case in CASES} == {case.point for case in FAST} == faults.POINTS
 
 
 @pytest.mark.parametrize("what", ["run", "replay"])
-def test_every_point_of_a_worker_is_struck_at_its_first_pass_and_at_a_later_one(what: str) -> None:
+def test_a_worker_is_killed_at_the_first_and_at_a_later_pass_of_each_point(what: str) -> None:
     struck = {(case.point, case.n > 1) for case in CASES if case.what == what and case.who == "worker"}
     points = {point for point in faults.POINTS if point.startswith("worker.")}
     assert struck == {(point, later) for point in points for later in (False, True)}

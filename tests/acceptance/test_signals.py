@@ -38,7 +38,13 @@ SOON = 40.0
 IS_BEING_PUBLISHED = "SELECT 1 FROM jobs WHERE state = 'publishing' AND ordinals BETWEEN 1000 AND 25000"
 """A job in the middle of its 12,000 objects."""
 
-BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+BOTH = pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGTERM, id="SIGTERM"),
+        pytest.param(signal.SIGINT, id="SIGINT", marks=pytest.mark.full),
+    ],
+)
 
 
 def ends(deployment: Deployment, process: Process) -> int:
@@ -128,7 +134,11 @@ def test_ctrl_c_in_a_terminal_stops_a_crew_as_cleanly_as_its_parent() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("worker", "--processes", "2"), ("serve", "--port", "0", "--workers", "2")], ids="-".join
+    "arguments",
+    [
+        pytest.param(("worker", "--processes", "2"), id="worker"),
+        pytest.param(("serve", "--port", "0", "--workers", "2"), id="serve", marks=pytest.mark.full),
+    ],
 )
 def test_a_crew_does_not_outlive_a_parent_that_is_killed(arguments: tuple[str, ...]) -> None:
     with exact_deployment() as deployment:

@@ -217,7 +217,7 @@ def can_mount() -> bool:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_it_contains_the_locked_packages_and_every_backend(image):
     said = image.run(
         "python",
@@ -229,13 +229,13 @@ def test_it_contains_the_locked_packages_and_every_backend(image):
     assert said.stdout.startswith("/opt/playhead/lib/")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("module", ["pytest", "mypy", "moto", "helm_python", "pip"])
 def test_it_contains_no_build_or_test_tools(image, module: str):
     assert "ModuleNotFoundError" in image.run("python", "-c", f"import {module}").stderr
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_it_runs_a_pipeline_on_a_read_only_root_file_system(image):
     pages = ROOT / "examples" / "01-docs"
     mounts = [line.split() for line in image.run("cat", "/proc/self/mounts").stdout.splitlines()]
@@ -250,7 +250,7 @@ def test_it_runs_a_pipeline_on_a_read_only_root_file_system(image):
     assert (image.folder / "home" / "playhead.db").stat().st_uid == int(image.user)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_as_process_1_it_serves_and_stops_on_sigterm_within_its_grace_period(image):
     port = free_port()
     arguments = ("serve", "--host", "0.0.0.0", "--port", str(port), "--insecure", "--workers", "1")

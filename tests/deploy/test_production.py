@@ -108,7 +108,9 @@ async def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("deployment", ["nats", "rabbitmq"], indirect=True)
+@pytest.mark.parametrize(
+    "deployment", ["nats", pytest.param("rabbitmq", marks=pytest.mark.full)], indirect=True
+)
 def test_the_demo_runs_on_production_backends_with_only_settings_changed(deployment):
     told = block("production.md", "On your own services", "sh")
     exported = [line.split("=")[0].removeprefix("export ") for line in told if line.startswith("export ")]
@@ -141,7 +143,11 @@ def test_pending_messages_are_processed_through_another_broker_after_a_change_of
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("deployment", ["nats", "rabbitmq", "postgres"], indirect=True)
+@pytest.mark.parametrize(
+    "deployment",
+    ["nats", *(pytest.param(kind, marks=pytest.mark.full) for kind in ("rabbitmq", "postgres"))],
+    indirect=True,
+)
 def test_the_commands_of_the_page_work_with_the_services_of_the_compose_file(deployment):
     services = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
     assert deployment.start(services["migrate"]["command"]).wait(timeout=300) == 0
