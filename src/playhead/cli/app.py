@@ -16,6 +16,7 @@ from playhead.cli import (
     doctor,
     executions,
     exits,
+    init,
     lineage,
     objects,
     output,
@@ -36,7 +37,7 @@ ABOUT: Final = (
 )
 
 COMMANDS: Final[tuple[Command, ...]] = (
-    *(system.demo, run.run, replay.replay, server.serve, server.worker),
+    *(system.demo, init.init, run.run, replay.replay, server.serve, server.worker),
     *(executions.executions, executions.show, executions.stages, executions.cancel, replay.replays),
     *(objects.ls, objects.cat, lineage.lineage, search.search),
     *(queues.queues, adapters.adapters, doctor.doctor, system.errors, system.migrate),

@@ -1,0 +1,70 @@
+"""`playhead init`: a folder with a pipeline that runs and replays as printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from playhead.cli.init import FILES
+
+pytestmark = pytest.mark.slow
+
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("PLAYHEAD_")}
+
+
+def playhead(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "playhead", *arguments],
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_printed_commands_run_and_replay_the_pipeline(tmp_path: Path):
+    written = playhead(tmp_path, "init", "my pipeline")
+    assert written.returncode == 0, written.stderr
+    _, _, commands = written.stdout.partition("Next:\n")
+    enter, *steps = [shlex.split(line, comments=True) for line in commands.splitlines()]
+    assert enter == ["cd", "my pipeline"]
+    folder = tmp_path / "my pipeline"
+    for step in steps:
+        if step[1:3] == ["config", "apply"]:
+            config = folder / "pipeline.yaml"
+            config.write_text(config.read_text().replace("words: 8", "words: 4"))
+        done = playhead(folder, *step[1:])
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.count("/short/") == 3
+    listed = json.loads(playhead(folder, "ls", "latest", "short", "--json").stdout)["items"]
+    words = playhead(folder, "cat", listed[0]["key"]).stdout.split()
+    assert len(words) == 4
+    runs = json.loads(playhead(folder, "executions", "--json").stdout)["items"]
+    assert [(run["kind"], run["status"]) for run in runs] == [("replay", "completed"), ("run", "completed")]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_existing_file_is_not_overwritten_and_nothing_is_written(tmp_path: Path, name: str):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    refused = playhead(tmp_path, "init", "--json")
+    assert refused.returncode == 2
+    assert name in json.loads(refused.stdout)["detail"]
+    assert [path.read_text() for path in tmp_path.rglob("*") if path.is_file()] == ["mine"]
+
+
+def test_the_written_files_and_the_next_commands_are_listed_as_json(tmp_path: Path):
+    body = json.loads(playhead(tmp_path, "init", "--json").stdout)
+    assert body["folder"] == str(tmp_path)
+    assert sorted(body["files"]) == sorted(
+        str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()
+    )
+    assert body["next"][0].startswith("playhead run ")
