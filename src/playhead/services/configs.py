@@ -1,4 +1,4 @@
-"""Configs: apply, validate, look up, switch on and off."""
+"""Configs: apply, validate, look up, activate and deactivate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_REMEMBERED: Final = 1000
 
 
 class ConfigService:
-    """Keeps configs. Every method raises `Unavailable` when the catalog is away."""
+    """Stores and returns configs. Every method raises `Unavailable` when the catalog is unavailable."""
 
     def __init__(self, catalog: Configs, parse: ParseConfig) -> None:
         self._catalog = catalog
@@ -27,10 +27,12 @@ class ConfigService:
         self._warnings: dict[tuple[str, int], list[Diagnostic]] = {}
 
     async def apply(self, source: bytes | str) -> tuple[ConfigVersion, bool]:
-        """Store a config as a new version, unless the newest version says the same; and whether it is new.
+        """Store a config as a new version; return the version, and whether it is new.
+
+        If the newest version is equivalent, it is returned instead.
 
         Raises:
-            ConfigInvalid: with every fault found.
+            ConfigInvalid: with all errors and warnings.
         """
         parsed = await self._read(source)
         if parsed.config is None or parsed.digest is None:
@@ -39,7 +41,7 @@ class ConfigService:
             version, new = await self._catalog.save_config(
                 parsed.config, source=parsed.source, digest=parsed.digest
             )
-        except Conflict as exc:  # another config took the queue since we looked
+        except Conflict as exc:  # another config claimed the queue after the check in `_read`
             fault = Diagnostic("error", "E307", "routes", 1, 1, exc.detail)
             raise _invalid((*parsed.diagnostics, fault)) from exc
         if new:
@@ -47,11 +49,11 @@ class ConfigService:
         return await self._shown(version), new
 
     async def validate(self, source: bytes | str) -> list[Diagnostic]:
-        """Return every fault and warning that applying would find."""
+        """Return the errors and warnings that `apply` would report."""
         return list((await self._read(source)).diagnostics)
 
     async def get(self, name: str, version: int | None = None) -> ConfigVersion:
-        """Return a version of a config, the newest when none is named.
+        """Return one version of a config; the newest if `version` is None.
 
         Raises:
             NotFound: `config_not_found`.
@@ -62,7 +64,7 @@ class ConfigService:
         return await self._shown(loaded.version)
 
     async def list(self, cursor: str | None, limit: int) -> Page[ConfigVersion]:
-        """Return the newest version of each config, the last created first."""
+        """Return the newest version of each config; the config created last comes first."""
         of = list_of("configs")
         before = decode_cursor(cursor, str, of)
         found = await self._catalog.configs(before=before, limit=limit + 1)
@@ -84,11 +86,13 @@ class ConfigService:
         return Page(shown, encode_cursor(shown[-1].version, of) if len(found) > limit else None)
 
     async def set_active(self, name: str, active: bool) -> ConfigVersion:
-        """Start or stop new runs of, and replays into, a config. What runs goes on. Idempotent.
+        """Activate or deactivate a config. Idempotent.
+
+        A deactivated config accepts no new runs and no replays. Running executions continue.
 
         Raises:
             NotFound: `config_not_found`.
-            Conflict: `queue_taken`; another active config holds one of its queues.
+            Conflict: `queue_taken`; another active config uses one of its queues.
         """
         version = await self._catalog.set_active(name, active)
         if version is None:
@@ -96,10 +100,10 @@ class ConfigService:
         return await self._shown(version)
 
     async def _read(self, source: bytes | str) -> Parsed:
-        """Parse a config, knowing its last version and the queues that others hold."""
+        """Parse a config, and check it against its last version and the queues of other active configs."""
         parsed = await asyncio.to_thread(self._parse, source)
         if parsed.config is None:
-            # Its name is not known for sure, so all queues are; one pass has to find all faults.
+            # The name may be wrong, so check the queues of all configs: one pass must report all errors.
             owners = {
                 route.queue: (loaded.config.name, route.name)
                 for loaded in await self._catalog.active_configs()
@@ -109,17 +113,17 @@ class ConfigService:
         name = parsed.config.name
         newest = await self._catalog.config(name)
         taken: Mapping[str, tuple[str, str]] = {}
-        if newest is None or newest.version.active:  # a deactivated one holds no queue
+        if newest is None or newest.version.active:  # a deactivated config reserves no queue
             queues = [route.queue for route in parsed.config.routes.values()]
             taken = await self._catalog.queue_owners(queues, except_config=name)
         if newest is None and not taken:
             return parsed
-        # Again, so that what was found now has its line and column, too.
+        # Parse again: only the parser can add line and column to conflicts found in the catalog.
         previous = newest.config if newest else None
         return await asyncio.to_thread(self._parse, source, taken=taken, previous=previous)
 
     async def _shown(self, version: ConfigVersion) -> ConfigVersion:
-        """A version with the warnings that applying it gave."""
+        """Return the version with the warnings that `apply` reported for it."""
         identity = (version.name, version.version)
         warnings = self._warnings.get(identity)
         if warnings is None:
@@ -148,4 +152,4 @@ def _invalid(diagnostics: Sequence[Diagnostic]) -> ConfigInvalid:
 
 def _not_found(name: str, version: int | None) -> NotFound:
     what = f"config {name!r}" + (f" has no version {version}" if version else " does not exist")
-    return NotFound("config_not_found", f"{what}: `playhead config list` shows what there is")
+    return NotFound("config_not_found", f"{what}: run `playhead config list` to see the existing configs")

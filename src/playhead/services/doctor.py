@@ -1,4 +1,4 @@
-"""Examine an installation: each backend by itself, then what only shows between them."""
+"""Examine a deployment: first each backend, then whether the backends fit together."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from playhead.ports.catalog import Browse, Upkeep
 from playhead.ports.diagnosis import Diagnosed
 
 _SECONDS: Final = 60.0
-_LOOKED_AT: Final = 20
-"""Messages of a queue: enough to see whose they are."""
+_PEEKED: Final = 20
+"""Messages to read from each queue: enough to find messages of another deployment."""
 _MOST_QUEUES: Final = 50
 
 Status = Literal["ok", "warning", "failed"]
 
 
-class Site(Browse, Upkeep, Protocol):
-    """What is asked of the catalog."""
+class DoctorCatalog(Browse, Upkeep, Protocol):
+    """The part of the catalog that `DoctorService` needs."""
 
 
 class Queues(Protocol):
@@ -30,7 +30,7 @@ class Queues(Protocol):
 
 
 class Patient(NamedTuple):
-    """One of the three as it was opened: `backend` is None when it could not be, and `problem` says why."""
+    """A backend to examine. If it could not be opened, `backend` is None and `problem` is the reason."""
 
     part: Literal["store", "broker", "catalog"]
     backend: Diagnosed | None
@@ -38,87 +38,90 @@ class Patient(NamedTuple):
 
 
 class DoctorService:
-    """Looks at everything once. What is found is told, never raised.
+    """Examines each backend once. Problems are returned as findings, not raised.
 
     Args:
         patients: the three backends.
-        site: the catalog, where it could be opened.
-        queues: the broker, where it could be opened.
+        catalog: the catalog; None if it could not be opened.
+        queues: the broker; None if it could not be opened.
     """
 
-    def __init__(self, patients: Sequence[Patient], site: Site | None, queues: Queues | None) -> None:
+    def __init__(
+        self, patients: Sequence[Patient], catalog: DoctorCatalog | None, queues: Queues | None
+    ) -> None:
         self._patients = patients
-        self._site = site
+        self._catalog = catalog
         self._queues = queues
 
     async def examine(self) -> Examination:
-        """Takes a minute at most for each of two steps; leaves nothing behind."""
+        """Examine the backends, then the deployment, for at most 60 seconds each. Leaves no test data."""
         parts = list(await asyncio.gather(*(_examine(patient) for patient in self._patients)))
-        if self._site and self._queues and all(part.status != "failed" for part in parts):
-            parts.append(await self._examine_site(self._site, self._queues))
+        if self._catalog and self._queues and all(part.status != "failed" for part in parts):
+            parts.append(await self._examine_deployment(self._catalog, self._queues))
         return Examination(_worst(part.status for part in parts), parts)
 
-    async def _examine_site(self, site: Site, queues: Queues) -> Examined:
+    async def _examine_deployment(self, catalog: DoctorCatalog, queues: Queues) -> Examined:
         try:
             async with asyncio.timeout(_SECONDS):
-                found = [await _hands(site), await _strangers(site, queues)]
+                found = [await _workers(catalog), await _unknown_messages(catalog, queues)]
         except (PlayheadError, TimeoutError) as exc:
-            found = [Finding("site", "failed", f"it can't be looked at: {exc or 'no answer'}", "look again")]
+            problem = f"cannot examine the deployment: {exc or 'no answer in time'}"
+            found = [Finding("site", "failed", problem, "run the examination again")]
         return Examined("site", None, _worst(f.status for f in found), found)
 
 
 async def _examine(patient: Patient) -> Examined:
     if patient.backend is None:
-        found = [Finding("reach", "failed", patient.problem, "mend this, then look again")]
+        found = [Finding("reach", "failed", patient.problem, "fix this, then run the examination again")]
         return Examined(patient.part, None, "failed", found)
     try:
         async with asyncio.timeout(_SECONDS):
             found = await patient.backend.diagnose()
     except TimeoutError:
-        fix = "find out what keeps it so busy, or cuts the way to it"
+        fix = "check the load of the backend, and the network to it"
         found = [Finding("reach", "failed", f"no answer within {_SECONDS:g} s", fix)]
-    except PlayheadError as exc:  # a backend that came late and then can't be used
-        found = [Finding("reach", "failed", exc.detail, "mend this, then look again")]
+    except PlayheadError as exc:  # for example, a backend that was unreachable at first and is misconfigured
+        found = [Finding("reach", "failed", exc.detail, "fix this, then run the examination again")]
     return Examined(patient.part, patient.backend.name, _worst(f.status for f in found), found)
 
 
-async def _hands(site: Site) -> Finding:
-    """Whether anybody is there to do the work that waits."""
-    alive = await site.workers()
+async def _workers(catalog: DoctorCatalog) -> Finding:
+    """Check that live workers consume the queues that hold waiting messages."""
+    alive = await catalog.workers()
     queues = {queue for process in alive for queue in process.queues}
-    wanted = {s.queue for s in await site.subscriptions()}
-    waiting = sorted(set(await site.waiting_queues()) & (wanted - queues))
+    wanted = {s.queue for s in await catalog.subscriptions()}
+    waiting = sorted(set(await catalog.waiting_queues()) & (wanted - queues))
     working = sum(bool(process.queues) for process in alive)
-    detail = f"{len(alive)} processes are alive, {working} of them take messages"
+    detail = f"{len(alive)} processes are alive, {working} of them consume queues"
     if waiting:
-        fix = "start one with the adapters that the route needs: playhead worker"
-        return Finding("workers", "warning", f"{detail}; nobody takes from {', '.join(waiting[:5])}", fix)
-    if not alive and await site.open_executions():
-        fix = "start one: playhead worker, or playhead serve --workers 2"
-        return Finding("workers", "warning", f"{detail}, and an execution is running", fix)
+        fix = "start a worker that has the adapters of the route: playhead worker"
+        return Finding("workers", "warning", f"{detail}; no worker consumes {', '.join(waiting[:5])}", fix)
+    if not alive and await catalog.open_executions():
+        fix = "start a worker: playhead worker, or playhead serve --workers 2"
+        return Finding("workers", "warning", f"{detail}, but an execution is running", fix)
     return Finding("workers", "ok", detail)
 
 
-async def _strangers(site: Site, queues: Queues) -> Finding:
-    """Whether the queues hold messages whose execution this catalog does not know."""
-    looked, strange = 0, []
-    for subscription in (await site.subscriptions())[:_MOST_QUEUES]:
-        seen = await queues.peek(subscription.queue, _LOOKED_AT)
-        looked += len(seen)
-        named = {parse_uuid(message.headers.get("execution_id", "")) for message in seen}
-        known = [identity is not None and await site.execution(identity) for identity in named]
+async def _unknown_messages(catalog: DoctorCatalog, queues: Queues) -> Finding:
+    """Check the queues for messages of executions that are not in this catalog."""
+    examined, affected = 0, []
+    for subscription in (await catalog.subscriptions())[:_MOST_QUEUES]:
+        messages = await queues.peek(subscription.queue, _PEEKED)
+        examined += len(messages)
+        ids = {parse_uuid(message.headers.get("execution_id", "")) for message in messages}
+        known = [identity is not None and await catalog.execution(identity) for identity in ids]
         if not all(known):
-            strange.append(subscription.queue)
-    if strange:
+            affected.append(subscription.queue)
+    if affected:
         return Finding(
-            "messages of others",
+            "unknown messages",
             "warning",
-            f"{', '.join(strange[:5])} hold messages of executions that this catalog does not know: another "
-            "installation uses the same broker, or another catalog was used before. Each takes messages of "
-            "the other away, which are called again only later",
-            "give each installation a PLAYHEAD_QUEUE_PREFIX of its own",
+            f"{', '.join(affected[:5])} hold messages of executions that are not in this catalog. Another "
+            "deployment uses the same broker, or this deployment used another catalog before. Deployments "
+            "that share queues consume each other's messages, which delays those messages",
+            "give each deployment its own PLAYHEAD_QUEUE_PREFIX",
         )
-    return Finding("messages of others", "ok", f"none among the first of each queue ({looked} looked at)")
+    return Finding("unknown messages", "ok", f"none at the head of each queue ({examined} messages examined)")
 
 
 def _worst(statuses: Iterable[Status]) -> Status:

@@ -28,16 +28,17 @@ T = TypeVar("T")
 MOST_ROUTES: Final = 1000
 """A scrape reports at most this many routes: about 1 MB, or 4 MB when all of them have done work."""
 _FIRST_SECONDS: Final = 0.6
-"""To find the routes to report; the rest of the time is for the depths of their queues."""
+"""Time to find the routes to report. The rest of `_ALL_SECONDS` is for the depths of their queues."""
 _ALL_SECONDS: Final = 1.6
 """A scrape is answered within 2 s, also when a backend is unavailable."""
 _DEPTH_SECONDS: Final = 2.5
 _DEPTHS_AT_ONCE: Final = 16
 _FRESH_SECONDS: Final = 60.0
-"""An answer may replace a late one for this long."""
+"""While a query is late, its previous answer is reported up to this age."""
 _SLOW_SECONDS: Final = 0.25
 _REST: Final = 9.0
-"""A slow answer is reused for this many times its duration, so that scrapes take a tenth of a backend."""
+"""A slow answer is reused for this many times the duration of its query. So each query runs for at most a
+tenth of the time."""
 
 
 class MetricsCatalog(Protocol):
@@ -71,13 +72,13 @@ class QueueFigures:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What the catalog reports for one moment.
+    """Counts from the catalog.
 
     Attributes:
         workers: processes that consume, by queue. A queue without consumers is absent.
         processes: live processes, by kind.
         messages: open and dead messages, by (config, route, state). Counts of zero are absent.
-        done: what processes have counted.
+        done: counters of all processes, added up.
     """
 
     workers: Mapping[str, int]
@@ -88,13 +89,13 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What is known of a deployment.
+    """The figures of a deployment.
 
     Attributes:
-        up: by port (`catalog`, `broker`, `store`), whether it answered in time.
-        routes: (config, route), at most `MOST_ROUTES`: those that have work or have done work come first.
+        up: whether the backend answered in time, by port (`catalog`, `broker`, `store`).
+        routes: (config, route), at most `MOST_ROUTES`. Routes with messages or counters come first.
         omitted: number of routes left out of `routes`.
-        queues: of `routes`, as far as their depth is known.
+        queues: the queues of `routes` whose depth is known.
         rows: None when the catalog did not answer in time.
     """
 
@@ -106,7 +107,7 @@ class Figures:
 
 
 class _Question(Generic[T]):
-    """One question. Callers that ask it at the same time share the answer."""
+    """A query to a backend. Concurrent callers share one execution of the query, and its answer."""
 
     def __init__(self, ask: Callable[[], Awaitable[T]]) -> None:
         self._ask = ask
@@ -115,10 +116,10 @@ class _Question(Generic[T]):
         self._took = 0.0
 
     async def answer(self, seconds: float, *, last: bool = False) -> T | None:
-        """Return the answer, or None if it does not come within `seconds`.
+        """Return the answer, or None if it does not arrive within `seconds`.
 
-        `last`: return the previous answer instead of a late one. A query on a very large catalog may take
-        longer than a scrape. It continues, and the next scrape has its answer.
+        With `last`, a late answer is replaced by the previous one. A query on a very large catalog may take
+        longer than a scrape. The query continues, and the next scrape reports its answer.
         """
         if last and self._rests():
             return self._answer[1] if self._answer else None
@@ -133,7 +134,7 @@ class _Question(Generic[T]):
         return None
 
     def _rests(self) -> bool:
-        """Whether the last answer took so long that it is reused."""
+        """Whether the previous query was slow, and its answer is recent enough to be reused."""
         if self._answer is None or self._took < _SLOW_SECONDS:
             return False
         return time.monotonic() - self._answer[0] < min(_REST * self._took, _FRESH_SECONDS)
@@ -154,7 +155,7 @@ class _Question(Generic[T]):
 
 
 class MetricsService:
-    """Collects the figures. It leaves out what is unavailable or late, and raises nothing."""
+    """Collects the figures. Figures of a backend that is unavailable or late are left out. Raises nothing."""
 
     def __init__(self, catalog: MetricsCatalog, broker: Broker, store: Store) -> None:
         self._catalog = catalog
@@ -170,7 +171,7 @@ class MetricsService:
         self._found: dict[str, Depth] = {}
 
     async def collect(self) -> Figures:
-        """Return the figures within 2 seconds. Concurrent calls share their questions to backends."""
+        """Return the figures within 2 seconds. Concurrent calls share their queries to backends."""
         up, (routes, omitted, queues, rows) = await asyncio.gather(self._check(), self._collect())
         return Figures(up, routes, omitted, queues, rows)
 
@@ -200,7 +201,7 @@ class MetricsService:
         return routes, len(of) - len(routes), queues, rows
 
     async def _find_lanes(self) -> list[Subscription]:
-        """Return each queue once: those of active configs, and those that running executions use."""
+        """Return each queue of active configs and of running executions once."""
         found = {
             route.queue: Subscription(route.queue, loaded.config.name, loaded.version.version, route.name)
             for loaded in await self._catalog.active_configs()
@@ -211,7 +212,7 @@ class MetricsService:
         return list(found.values())
 
     async def _ask_depths(self) -> dict[str, Depth]:
-        """Return the depth of each queue that answers, and collect them in `_found` meanwhile."""
+        """Return the depths of the queues. Store each in `_found` at once, so that a late call loses none."""
         self._found = found = {}
         queues = iter(self._queues)
 
@@ -223,7 +224,7 @@ class MetricsService:
                 except (PlayheadError, TimeoutError):
                     continue
 
-        # Thousands of questions at one time would fill the event loop's queue, and delay all other requests.
+        # Thousands of concurrent queries would fill the event loop's queue, and delay all other requests.
         await asyncio.gather(*(ask() for _ in range(_DEPTHS_AT_ONCE)))
         return found
 

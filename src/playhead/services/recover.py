@@ -1,4 +1,4 @@
-"""Setting things right by hand: cancel an execution, send dead letters again."""
+"""Operator actions: cancel an execution, resend dead letters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from playhead.ports.store import Store
 
 
 class Recovery(Protocol):
-    """What recovering needs of the catalog."""
+    """The part of the catalog that `RecoverService` needs."""
 
     async def open_executions(self) -> list[UUID]: ...
 
@@ -36,10 +36,12 @@ class Recovery(Protocol):
 
 
 class RecoverService:
-    """
+    """Cancels executions and resends dead letters.
+
     Args:
-        catalog: holds what can be cancelled and sent again.
-        store: may hold executions that the catalog has not met; nothing of them runs or is dead.
+        catalog: holds the executions and the dead letters.
+        store: tells an unknown execution id from an execution whose objects another program stored. The
+            latter has no messages, so it can neither be cancelled nor have dead letters.
     """
 
     def __init__(self, catalog: Recovery, store: Store) -> None:
@@ -47,18 +49,24 @@ class RecoverService:
         self._listing = Listing(catalog, store)
 
     async def cancel(self, execution: UUID) -> Execution:
-        """Cancel an execution: when this returns, no work starts in it any more. Idempotent.
+        """Cancel an execution. Idempotent.
+
+        When this returns, no attempt of the execution starts any more.
 
         Raises:
             NotFound: `execution_not_found`.
-            Conflict: `execution_ended`; it is completed or failed.
+            Conflict: `execution_ended`; the execution is completed or failed.
         """
-        # Only whether it runs: to count a large one takes long, and may take too long.
+        # Reading the execution would also count its messages, which may take too long for a large one.
         runs = execution in await self._catalog.open_executions()
         cancelled = await self._catalog.cancel(execution)
         if cancelled is None:
             await self._check_adoptable(execution)
-            raise Conflict("execution_ended", f"execution {execution} is not run by Playhead, and has ended")
+            raise Conflict(
+                "execution_ended",
+                f"execution {execution} cannot be cancelled: its objects were stored by another program, and "
+                "Playhead does not run it",
+            )
         if runs:
             ending.tell_end(cancelled)
         return cancelled
@@ -66,24 +74,29 @@ class RecoverService:
     async def resend(
         self, ids: Sequence[UUID] | None = None, execution: UUID | None = None, route: str | None = None
     ) -> list[UUID]:
-        """Send dead letters again: those named by `ids`, or all of an execution, of a route (a name, or
-        `config/route`), or of both; returns those that were dead.
+        """Resend dead letters: either those in `ids`, or all that match `execution` and `route`.
 
-        Of several ids, unknown ones are left out; one alone has to exist. A message that is not dead
-        (any more) is left as it is.
+        `route` is the name of a route, or `config/route`. Messages that are not dead are not changed.
+        Unknown ids are ignored, except a single one.
+
+        Returns:
+            The ids of the messages that were resent.
 
         Raises:
-            BadRequest: `selection_empty`; nothing was named, which never means all.
+            BadRequest: `selection_empty`; no argument was given, or `ids` is empty.
             NotFound: `dead_letter_not_found`, `execution_not_found`.
-            Conflict: `execution_ended`; an execution among them is cancelled.
+            Conflict: `execution_ended`; one of the executions is cancelled.
         """
-        # No ids is a selection, too: what a search found nothing for must not become all of the execution.
+        # An empty list is a selection of nothing, for example from a search without results. It must not
+        # select all dead letters of the execution.
         if ids is not None and not ids:
             raise BadRequest(
-                "selection_empty", "the list of correlation ids is empty; nothing was sent again"
+                "selection_empty", "no dead letters selected: the list of correlation ids is empty"
             )
         if ids is None and execution is None and route is None:
-            raise BadRequest("selection_empty", "name dead letters: by correlation ids, execution or route")
+            raise BadRequest(
+                "selection_empty", "no dead letters selected: name correlation ids, an execution or a route"
+            )
         if execution is not None and await self._catalog.execution(execution) is None:
             await self._check_adoptable(execution)
         ids = list(dict.fromkeys(ids or ()))
@@ -101,6 +114,6 @@ class RecoverService:
         return sent
 
     async def _check_adoptable(self, execution: UUID) -> None:
-        """Let pass what another program made; a replay would adopt it."""
+        """Raise `NotFound` unless the store holds objects of the execution; a replay could adopt it."""
         if await self._listing.adoptable(execution) is None:
             raise NotFound("execution_not_found", f"there is no execution {execution}")

@@ -1,4 +1,4 @@
-"""Search: ask an index that a step has filled."""
+"""Full-text search in an index that a `sqlite_search` step has filled."""
 
 from __future__ import annotations
 
@@ -9,27 +9,30 @@ from uuid import UUID
 from playhead.model import SearchHit
 
 Ask = Callable[[str, str, UUID | None, int], list[SearchHit]]
-"""Index, words, execution, limit; blocks while it reads."""
+"""A blocking search function: (index, words, execution, limit) to hits."""
 
 
 class SearchService:
+    """Runs the blocking search function in a thread."""
+
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
 
     async def search(
         self, index: str, words: str, execution: UUID | None = None, limit: int = 10
     ) -> list[SearchHit]:
-        """Return the best answers of an index, best first; those that hold any of the words.
+        """Return the texts that contain any of the words, best match first.
 
         Args:
-            index: the `path` of the step that filled it; it can't lead out of the data folder.
+            index: the `path` in the config of the step that filled the index. It must be inside the data
+                folder.
             words: plain words; no character has a special meaning.
-            execution: whose rows to search; None: the newest that is in the index.
-            limit: at most so many.
+            execution: the execution to search; None selects the newest execution in the index.
+            limit: maximum number of hits.
 
         Raises:
-            BadRequest: `invalid_path`; the index lies elsewhere.
+            BadRequest: `invalid_path`; the index is outside the data folder.
             NotFound: `index_not_found`.
-            Unavailable: `index_unavailable`; it can't be read now.
+            Unavailable: `index_unavailable`; the index cannot be read now.
         """
         return await asyncio.to_thread(self._ask, index, words, execution, limit)

@@ -1,7 +1,8 @@
-"""Take messages out of a queue by hand: for queues that no worker of ours consumes.
+"""Take messages out of a queue by hand, for queues that no Playhead worker consumes.
 
-Two steps, so that nothing is gone before it was seen: `take` hands messages out, `remove` removes them.
-Whoever dies in between finds them in the queue again once their visibility has run out.
+There are two steps, so that no message is removed before the client has received it. `take` returns
+messages, and `remove` removes them. If the client dies in between, the broker delivers the messages again
+after the visibility time.
 """
 
 from __future__ import annotations
@@ -22,18 +23,19 @@ _MOST_HELD: Final = 10_000
 
 
 class Rows(Protocol):
-    """What taking needs of the catalog."""
+    """The part of the catalog that `TakeService` needs."""
 
     async def lineage(self, correlation_id: UUID) -> Lineage | None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class HandOut:
-    """Messages that are hidden from others for the visibility time.
+    """Messages that the broker hides from other consumers for the visibility time.
 
     Attributes:
-        items: the messages; the payload of one that the catalog does not know is empty.
-        receipt: removes them, sent to the same server in time; None where there are none.
+        items: the messages; the payload of a message that is not in the catalog is empty.
+        receipt: pass it to `remove`, on the same server and within the visibility time; None if `items` is
+            empty.
     """
 
     items: list[Message]
@@ -48,11 +50,14 @@ class _Held:
 
 
 class TakeService:
-    """Hands messages out and remembers what it handed out: that is the broker's, so no other process can.
+    """Takes messages and holds their deliveries until they are removed or expire.
+
+    Deliveries belong to the broker connection of this process, so no other process can remove them.
 
     Args:
-        visibility: seconds for which a broker hides what it handed out.
-        clock: seconds that grow also while the machine sleeps, as a broker's do.
+        visibility: seconds for which the broker hides a delivered message.
+        clock: returns seconds, including the time during which the machine sleeps: a broker on another
+            machine counts that time.
     """
 
     def __init__(
@@ -70,12 +75,13 @@ class TakeService:
         self._held: dict[str, _Held] = {}
 
     async def take(self, queue: str, limit: int) -> HandOut:
-        """Hand out up to `limit` messages (at most `MOST_AT_ONCE`); none is removed yet.
+        """Return up to `limit` messages (at most `MOST_AT_ONCE`) without removing them.
 
-        The payload is what the row says, as rows win over messages; empty for one without a row.
+        Each payload is read from the message's row in the catalog, because a row overrides its dispatch. The
+        payload of a message without a row is empty.
         """
         limit = min(limit, MOST_AT_ONCE)
-        # From before the first is handed out: that is how long nobody else can have it.
+        # Computed before the first receive: the broker's visibility time cannot end earlier than this.
         until = self._clock() + self._visibility
         deliveries: list[Delivery] = []
         while len(deliveries) < limit:
@@ -92,7 +98,7 @@ class TakeService:
         return HandOut(messages, receipt)
 
     async def remove(self, queue: str, receipt: str) -> int:
-        """Remove what was handed out under a receipt, for good; returns how many that were.
+        """Remove the messages of a receipt from the queue permanently; return their number.
 
         Raises:
             NotFound: `receipt_not_found`; nothing was removed.
@@ -102,12 +108,12 @@ class TakeService:
         if held is None or held.queue != queue:
             raise NotFound(
                 "receipt_not_found",
-                f"nothing of queue {queue} is held here under the receipt {receipt!r}: it was removed "
-                "already, its time has run out, or another server handed it out; "
-                "what was not removed comes again",
+                f"no messages of queue {queue} are held for receipt {receipt!r}: they were removed already, "
+                "the visibility time is over, or another server issued the receipt. Call `take` again: "
+                "messages that were not removed are delivered again",
             )
         await self._broker.ack(held.deliveries)
-        # Only now: where the broker was away, the same receipt may be tried once more.
+        # After the ack: if the broker was unavailable, the client may use the same receipt again.
         self._held.pop(receipt, None)
         return len(held.deliveries)
 
@@ -117,7 +123,7 @@ class TakeService:
         return {"object_key": row.input_key} if row else {}
 
     def _forget(self, room: int) -> None:
-        """Let go of what others may hold by now, and of the oldest where too much is held."""
+        """Drop expired deliveries, then the oldest ones until `room` more fit within `_MOST_HELD`."""
         now = self._clock()
         self._held = {receipt: held for receipt, held in self._held.items() if held.until > now}
         count = sum(len(held.deliveries) for held in self._held.values()) + room

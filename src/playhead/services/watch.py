@@ -1,9 +1,9 @@
-"""Watching: how an execution or a replay stands is told at once, whenever it has changed, and when it ended.
+"""Watch an execution or a replay: events for its current state, for each change, and for its end.
 
-Nothing is kept for a watcher. What is told bears an id that is made from the state itself, so a watcher who
-comes back, to this process or to another, is told only what is new since.
+The server keeps no state for a watcher. The id of an event is a hash of the reported state. So a watcher
+that reconnects, to this process or another, receives only what changed since its last event.
 
-However many watch one thing, it is looked at once: the first watcher who is due looks for all.
+All watchers of one object share its reads: the first watcher whose next read is due reads for all.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ T = TypeVar("T")
 LOOK_SECONDS: Final = 0.5
 _PACE_SECONDS: Final = 5.0
 _SHARE: Final = 5
-"""Looking takes at most so small a part of the time: the counts of a million rows are not read at once."""
+"""Reads take at most one in `_SHARE` seconds: counting a million rows is slow."""
 
 
 class Looking(Protocol):
-    """What shows how things stand now. Raises `NotFound` and `Unavailable`."""
+    """Reads the current state. Raises `NotFound` and `Unavailable`."""
 
     async def execution(self, execution: UUID) -> Execution: ...
 
@@ -44,12 +44,12 @@ class Listings(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sight(Generic[T]):
-    """How a thing stood when it was looked at.
+    """The state of a watched object at one read.
 
     Attributes:
-        id: made from the state: alike in every process, another for every change.
-        state: as it is shown.
-        ended: nothing more comes of it by itself.
+        id: hash of the state: equal states have equal ids in every process.
+        state: the execution, or the progress of the replay.
+        ended: the state does not change any more without a request of a client.
     """
 
     id: str
@@ -58,13 +58,13 @@ class Sight(Generic[T]):
 
     @property
     def end_id(self) -> str:
-        """The id of the word that it has ended; that it stood so may have been told before."""
+        """The id of the end event. It differs from `id`, as the final state has an event of its own."""
         return f"{self.id}.end"
 
 
 @dataclass(frozen=True, slots=True)
 class StateEvent(Generic[T]):
-    """One thing to tell a watcher: how it stands, or, last, that it has ended so."""
+    """An event for a watcher: the current state, or (the last event) the end with the final state."""
 
     id: str
     state: T
@@ -72,10 +72,10 @@ class StateEvent(Generic[T]):
 
 
 class _Watched(Generic[T]):
-    """One thing that is watched, for all who watch it.
+    """One watched object, shared by all its watchers.
 
     Attributes:
-        due: when to look again, by the clock.
+        due: the time of the next read, on the service's clock.
     """
 
     def __init__(
@@ -89,12 +89,12 @@ class _Watched(Generic[T]):
         self.due = clock()
 
     async def seen(self) -> Sight[T] | Unavailable:
-        """How it stands, or why that can't be known just now. Looks only when it is time to.
+        """Return the state, or the error if it cannot be read now. Reads only when the next read is due.
 
         Raises `NotFound`.
         """
         async with self._lock:
-            # Whoever waited for the lock finds here what its holder saw.
+            # Callers that waited for the lock use the result of the read that held it.
             if self._seen is None or self._clock() >= self.due:
                 began = self._clock()
                 try:
@@ -107,7 +107,7 @@ class _Watched(Generic[T]):
 
 
 class Watch(Generic[T]):
-    """One watcher's view of a thing, from its first look on. Made by `WatchService`."""
+    """The events for one watcher, from its first read on. Created by `WatchService`."""
 
     def __init__(
         self, watched: _Watched[T], first: Sight[T], rest: Callable[[float], Awaitable[bool]]
@@ -117,27 +117,28 @@ class Watch(Generic[T]):
         self._sleep = rest
 
     def was_told_all(self, last: str | None) -> bool:
-        """Whether a watcher who was told `last` has nothing more to hear: it has ended, and that was told."""
+        """Whether `last` is the id of the end event, so that no event follows it."""
         return self._first.ended and last == self._first.end_id
 
     async def tell(self, last: str | None) -> AsyncIterator[StateEvent[T] | Unavailable]:
-        """Tell how it stands, unless `last` is the id of that; then of each change; then of the end.
+        """Yield the current state unless its id is `last`, then each change, then the end event.
 
-        A backend that is away is told of once, and waited for. Ends without a word of an end when this
-        process stops, or the thing is no longer there.
+        If a backend becomes unavailable, the error is yielded once, and the events continue when the backend
+        is available again. The iterator stops without an end event if this process shuts down or the watched
+        object no longer exists.
         """
         seen: Sight[T] | Unavailable = self._first
-        known, shown, away = last, self._first.state, False
+        known, shown, unavailable = last, self._first.state, False
         while True:
             if isinstance(seen, Unavailable):
-                if not away:
+                if not unavailable:
                     yield seen
-                away = True
+                unavailable = True
             else:
-                # A pace may change where nothing else does: it falls to 0 when publishing stands still.
+                # The rate is not part of the id, and may change alone: it falls to 0 when publishing stalls.
                 if seen.id != known or seen.state != shown:
                     yield StateEvent(seen.id, seen.state, False)
-                known, shown, away = seen.id, seen.state, False
+                known, shown, unavailable = seen.id, seen.state, False
                 if seen.ended:
                     yield StateEvent(seen.end_id, seen.state, True)
                     return
@@ -146,16 +147,17 @@ class Watch(Generic[T]):
             try:
                 seen = await self._watched.seen()
             except NotFound:
-                return  # a watcher who comes back is told so
+                return  # a watcher that reconnects gets the error
 
 
 class WatchService:
-    """Lets executions and replays be watched.
+    """Watches executions and replays.
 
     Args:
-        looking: shows how they stand.
-        listings: tells whether all objects of a replay are known.
-        every: seconds from one look at a thing to the next, at least.
+        looking: reads their state.
+        listings: reports whether a job has listed all its objects.
+        every: minimum seconds between two reads of one object.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -171,19 +173,19 @@ class WatchService:
         self._every = every
         self._clock = clock
         self._stopping = asyncio.Event()
-        # What nobody watches any more is forgotten.
+        # Weak, so that an object is dropped with its last watcher.
         self._watched: WeakValueDictionary[tuple[str, UUID], _Watched[Any]] = WeakValueDictionary()
 
     def stop(self) -> None:
-        """End what all watchers are told, now: this process stops."""
+        """End the event streams of all watchers now, because this process shuts down."""
         self._stopping.set()
 
     async def execution(self, execution: UUID) -> Watch[Execution]:
-        """Watch an execution until it is not `running`; an adopted one has ended.
+        """Watch an execution until it is no longer `running`. An adopted execution has ended already.
 
         Raises:
             NotFound: `execution_not_found`.
-            Unavailable: it can't be looked at now.
+            Unavailable: the execution cannot be read now.
         """
 
         async def look() -> Sight[Execution]:
@@ -193,11 +195,11 @@ class WatchService:
         return await self._watch("execution", execution, look)
 
     async def replay(self, batch: UUID) -> Watch[ReplayProgress]:
-        """Watch a replay batch until its publishing has ended.
+        """Watch a replay batch until it is published or has failed.
 
         Raises:
             NotFound: `replay_not_found`.
-            Unavailable: it can't be looked at now.
+            Unavailable: the replay cannot be read now.
         """
         pace = _Pace()
 
@@ -208,7 +210,7 @@ class WatchService:
             eta = None
             if now.status is not None:
                 eta = 0.0
-            # Before that more are found all the time.
+            # While objects are still being listed, the number that remains is unknown.
             elif rate and await self._listings.is_listed(now.execution_id):
                 eta = round(left / rate, 1)
             known = {f.name: getattr(now, f.name) for f in fields(now)}
@@ -228,7 +230,7 @@ class WatchService:
         return Watch(watched, seen, self._sleep)
 
     async def _sleep(self, until: float) -> bool:
-        """Wait; True as soon as this process stops."""
+        """Sleep until `until`, or return True as soon as this process shuts down."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(until - self._clock(), 0)):
                 await self._stopping.wait()
@@ -236,16 +238,16 @@ class WatchService:
 
 
 class _Pace:
-    """How fast a replay publishes, by what was seen of it in the last seconds."""
+    """The publishing rate of a replay over the last `_PACE_SECONDS`."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()
 
     def at(self, now: float, published: int) -> float | None:
-        """Objects a second; None at the first look."""
+        """Record the number published so far; return objects per second, or None for the first record."""
         seen = self._seen
         seen.append((now, published))
-        # The last one that is older stays, so that the whole time is looked at.
+        # Keep the newest record that is older than the window, so that the rate covers the whole window.
         while len(seen) > 2 and seen[1][0] <= now - _PACE_SECONDS:
             seen.popleft()
         then, had = seen[0]
@@ -253,5 +255,5 @@ class _Pace:
 
 
 def _id_of(state: object) -> str:
-    """The same for the same state in every process."""
+    """Return a hash of the state that is equal in every process."""
     return blake2b(repr(state).encode(errors="surrogatepass"), digest_size=12).hexdigest()
