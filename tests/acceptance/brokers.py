@@ -1,4 +1,4 @@
-"""What an operator's hand, or a program of others, does to a broker: with tools of its own, none of ours."""
+"""Changes that operators and other programs make to a broker, without Playhead's own code."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Nats:
             except NotFoundError:
                 return found
             sub = await js.pull_subscribe_bind("playhead", self._stream(queue))
-            # What is there comes at once, though a busy machine may take its time.
+            # Existing messages arrive at once, or a moment later on a busy machine.
             until = time.monotonic() + _SECONDS / 4
             while left > 0 and time.monotonic() < until:
                 try:
@@ -115,7 +115,7 @@ class Nats:
         self._with(work)
 
     def limit(self, queue: str, messages: int) -> None:
-        """Let a stream hold so many messages; -1: any number."""
+        """Limit the number of messages in a stream; -1: no limit."""
 
         async def work(js: JetStreamContext) -> None:
             config: StreamConfig = (await js.stream_info(self._stream(queue))).config
@@ -124,7 +124,7 @@ class Nats:
         self._with(work)
 
     def leader(self, queue: str) -> str:
-        """The name of the server that leads the cluster's group of a stream; empty while there is none."""
+        """Return the name of the server that leads a stream; empty without a leader."""
 
         async def work(js: JetStreamContext) -> str:
             cluster = (await self._info(js, queue)).cluster
@@ -298,7 +298,7 @@ def crowd(url: str, most: int) -> Iterator[None]:
     async def take_all() -> None:
         first = await asyncpg.connect(url, timeout=_SECONDS)
         held.append(first)
-        # Whoever was thrown out tries to come back: it is a race, won by asking again.
+        # Terminated clients reconnect. Repeating the request wins the race.
         async with asyncio.timeout(_SECONDS):
             while len(held) < most:
                 await first.execute(

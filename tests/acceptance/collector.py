@@ -26,7 +26,7 @@ class Seen:
     seconds: float
 
     def __getitem__(self, name: str) -> str | int:
-        """An attribute of ours."""
+        """Return an attribute of Playhead."""
         return self.about[f"playhead.{name}"]
 
 
@@ -46,7 +46,7 @@ class Collector:
         return [span for span in self.spans if span.trace == trace]
 
     def named(self, name: str, **about: str | int) -> list[Seen]:
-        """The spans of a name, with these attributes of ours."""
+        """Return the spans of a name with these attributes of Playhead."""
         wanted = {f"playhead.{key}": value for key, value in about.items()}
         return [s for s in self.spans if s.name == name and wanted.items() <= s.about.items()]
 

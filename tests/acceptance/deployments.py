@@ -194,7 +194,7 @@ def open_server_deployment(
     """A new deployment on servers, with nothing running; of what it made only what is in the servers stays.
 
     Args:
-        through: what the processes are told instead of `urls`: the same servers, behind something.
+        through: the addresses for the processes, instead of `urls`: the same servers behind proxies.
         adapters: files of steps, with commas between.
         settings: over `SETTINGS`, named like those.
     """

@@ -1,4 +1,4 @@
-"""What the tests of exactness and of signals share: pipelines, objects of others, ways to stop a process."""
+"""Shared by the tests of exactness and of signals: pipelines, external objects, ways to stop a process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PATIENT: Final[Mapping[str, str]] = {
     "VISIBILITY_SECONDS": "300",
     "SETTLE_SECONDS": "300",
 }
-"""Times so long that whoever had to wait for one of them would miss a deadline."""
+"""Intervals so long that a test that waits for one of them misses its deadline."""
 
 
 def exact_deployment(**settings: Any) -> AbstractContextManager[Deployment]:
@@ -59,14 +59,14 @@ routes:
 
 
 def inputs(count: int, *special: str) -> dict[str, bytes]:
-    """Inputs of a run by path; `special` names stand in the middle."""
+    """Return the inputs of a run by path; the `special` names are in the middle."""
     names = [f"page{n:04d}" for n in range(count)]
     names[count // 2 : count // 2] = special
     return {f"{name}.txt": f"the text of {name}".encode() for name in names}
 
 
 def lay_out(deployment: Deployment, files: Mapping[str, bytes]) -> None:
-    """Write files into the folder `pages`, beside the home."""
+    """Write files into the folder `pages`, next to the home."""
     (deployment.folder / "pages").mkdir()
     for path, data in files.items():
         (deployment.folder / "pages" / path).write_bytes(data)
@@ -109,7 +109,7 @@ def by_hand(deployment: Deployment, *, when: str = "SELECT 1") -> Iterator[sqlit
     """The database, opened as an operator would to break something; in a write transaction until left.
 
     Args:
-        when: enter at a moment at which this query finds a row. Nobody else can write from then on.
+        when: enter at a moment at which this query finds a row. No other process can write from then on.
     """
     with closing(sqlite3.connect(deployment.home / "playhead.db", timeout=0, isolation_level=None)) as con:
         con.execute("PRAGMA wal_autocheckpoint=0")
@@ -152,7 +152,7 @@ def stop_outside_a_transaction(deployment: Deployment, process: Process) -> None
 
 
 def is_writable(deployment: Deployment) -> bool:
-    """Whether nobody holds the database's write lock for long."""
+    """Return whether the write lock of the database is free, or released soon."""
     with closing(sqlite3.connect(deployment.home / "playhead.db", timeout=0.2, isolation_level=None)) as con:
         try:
             con.execute("BEGIN IMMEDIATE")

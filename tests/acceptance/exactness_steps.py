@@ -85,7 +85,7 @@ def deadly(item: Item, config: SleepConfig, ctx: Context) -> str:
 def halting(item: Item, ctx: Context) -> str:
     """Who made the text; the first attempt at an input named `halt` stops its process with SIGSTOP.
 
-    Woken, it stops again, until there is a file `go` beside the notes.
+    When it is continued, it stops again, until a file `go` exists next to the notes.
     """
     with _noted(ctx):
         while "halt" in item.path and ctx.attempt == 1 and not os.path.exists(f"{ctx.data_dir}/go"):

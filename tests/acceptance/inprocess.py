@@ -154,7 +154,7 @@ class Playhead:
         return await self.execution(execution)
 
     async def stored(self, execution: str, stage: str | None = None) -> dict[str, str]:
-        """What is stored of an execution: text by `stage/path`."""
+        """Return the stored objects of an execution: text by `stage/path`."""
         listed = await self.items("storage/objects", execution_id=execution, stage=stage)
         return {f"{o['stage']}/{o['path']}": (self.objects / o["key"]).read_text() for o in listed}
 
@@ -219,7 +219,7 @@ class Playhead:
 
 
 class Prompt:
-    """The real broker for a worker that is to stop soon after it is told: it never waits long."""
+    """The real broker with short waits, for a worker that has to shut down quickly."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -273,7 +273,7 @@ async def until(look: Callable[[], Awaitable[bool] | bool], patience: float = PA
 
 
 async def until_waiting(ph: Playhead, queue: str, number: int) -> None:
-    """Wait until so many messages are in a queue."""
+    """Wait until a queue has this number of messages."""
 
     async def there() -> bool:
         return len(await ph.waiting(queue)) == number
@@ -298,7 +298,7 @@ async def opened(
     Args:
         home: a folder of the test's own.
         kind: of process.
-        more: files with adapters, beside the test's copy of `inprocess_steps.py`.
+        more: files with adapters, in addition to the test's copy of `inprocess_steps.py`.
         settings: fields of `Settings`.
     """
     files = tuple(str(file) for file in (_own_steps(home), *more))

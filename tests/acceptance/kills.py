@@ -1,8 +1,8 @@
-"""Kill a process at each named point, start it anew, and count what is left.
+"""Kill a process at each named point, restart it, and count the results.
 
-A `Case` says who dies where, in what. A `Stand` is a deployment on which cases are tried one after the other;
-`trying` tries many on a few stands at once, which is quick, as most of a case is waiting until a dead
-process is missed.
+A `Case` names the process, the point and the job. A `Stand` is a deployment that runs cases one after
+another. `trying` runs cases on several stands at once: most of a case is waiting until a dead process is
+noticed.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ class Stand:
         self._deployment.close()
 
     def undisturbed(self) -> Pictures:
-        """What a run and a replay of each pipeline come to when nobody dies."""
+        """The results of a run and a replay of each pipeline without a kill."""
         found: dict[tuple[str, What], Picture] = {}
         for name, source in self._sources.items():
             replayed = str(self._begin(name, "replay"))
@@ -208,7 +208,7 @@ class Stand:
         return found
 
     def attempt(self, case: Case, pictures: Pictures) -> Outcome:
-        """Kill, start anew, wait until all has ended, and count.
+        """Kill, restart, wait until all executions have ended, and count.
 
         Raises `DeploymentFailed` when the point is never reached, or something does not end.
         """
@@ -302,7 +302,7 @@ class Stand:
                 return bool(self._deployment.get(f"/executions/{execution}")["status"] != "running")
         return False
 
-    # -- what is left ------------------------------------------------------------------------------
+    # -- results -----------------------------------------------------------------------------------
 
     def _new(self) -> list[str]:
         """The executions that came since the last look, oldest first."""
@@ -336,7 +336,7 @@ class Stand:
 
 @contextmanager
 def trying(cases: Sequence[Case], *, stands: int = 2) -> Iterator[Mapping[Case, Future[Outcome]]]:
-    """Try cases in their order, on so many stands at once; what each came to is in its future.
+    """Run cases in order on several stands at once; each future has the outcome of its case.
 
     What is undisturbed is looked at on the first stand, before anything dies on it. A stand on which a
     case failed is given up, so that no other case fails for it.

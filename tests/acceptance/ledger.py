@@ -1,7 +1,7 @@
-"""What is left of an execution, counted anew: rows of the catalog, objects of the store, notes of the steps.
+"""The results of an execution, recounted from rows of the catalog, objects of the store, notes of the steps.
 
 `audit` says what is lost, doubled or uncertain without knowing what should have come out; `Picture` is
-what must be equal, byte for byte, to that of an execution that nobody disturbed.
+what must be equal, byte for byte, to that of an undisturbed execution.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A stored output as the catalog's file holds it. `message` is None for inputs."""
+    """A stored output in the catalog's file. Inputs have `message=None`."""
 
     key: str
     message: int | None
@@ -107,7 +107,7 @@ class Picture:
     Attributes:
         objects: bytes by path below the execution, sidecars not among them.
         sidecars: fields by the same path.
-        rows: how often a row of that route, state, key and parent stands in the catalog.
+        rows: the number of rows by route, state, key and parent.
     """
 
     status: str
@@ -151,7 +151,7 @@ class Ledger:
         self.source = source or execution
         self._uuid = UUID(execution)
 
-    # -- what is there -----------------------------------------------------------------------------
+    # -- contents ----------------------------------------------------------------------------------
 
     @cached_property
     def shown(self) -> Any:
@@ -236,7 +236,7 @@ class Ledger:
     # -- what must hold ----------------------------------------------------------------------------
 
     def audit(self, *, route: str, found: Sequence[str] | None = None) -> Findings:
-        """Count anew, from rows, objects and notes, with nothing to compare with.
+        """Recount from rows, objects and notes, without another execution to compare with.
 
         Args:
             route: where the inputs (of the source) were sent.

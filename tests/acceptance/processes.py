@@ -95,9 +95,9 @@ class Process:
             return -signal.SIGKILL
 
     def pause(self) -> None:
-        """SIGSTOP: it is silent, and holds what it holds. Returns when its last thread stands still.
+        """Send SIGSTOP: it keeps its connections and locks. Return when its last thread is stopped.
 
-        A thread that runs on another processor does so for a moment yet, and may take a lock in it.
+        A thread on another processor may run for a moment after the signal, and take a lock.
         """
         self.popen.send_signal(signal.SIGSTOP)
         while self.code is None and not is_stopped(self.popen.pid):
@@ -109,7 +109,7 @@ class Process:
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether every thread of a process stands still (SIGSTOP)."""
+    """Return whether every thread of a process is stopped (SIGSTOP)."""
     for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
         with suppress(OSError):  # that thread has ended
             if stat.read_text().rpartition(")")[2].split()[0] not in "TZX":
@@ -206,7 +206,7 @@ class Deployment:
             process.kill()
 
     def forget(self) -> None:
-        """Leave the processes that have ended out of what is told from now on."""
+        """Omit ended processes from later reports."""
         self.processes = [p for p in self.processes if p.code is None]
 
     # -- asking ------------------------------------------------------------------------------------
@@ -296,7 +296,7 @@ class Deployment:
         return log.read_text().splitlines() if log.exists() else []
 
     def called(self, queue: str, execution: str) -> set[str]:
-        """The correlation ids of an execution's messages in a queue that nobody of ours consumes."""
+        """Return the correlation ids of an execution's messages in an external queue."""
         found = self.rows(
             "SELECT c.message_id FROM calls c JOIN queues q ON q.id = c.queue "
             "WHERE q.name = ? AND c.headers LIKE ?",
@@ -372,9 +372,9 @@ class Deployment:
 
 @contextmanager
 def stopwatch() -> Iterator[Callable[[], float]]:
-    """Tells the seconds since the block began; of any in which this machine stood still, hardly one counts.
+    """Yield a function that returns the seconds since the block began, without stalls of the machine.
 
-    For bounds on what a process may take: none is at fault for what nobody could do meanwhile.
+    For limits on the time of a process, which must not fail because the whole machine was suspended.
     """
     passed, over = 0.0, threading.Event()
 
@@ -400,7 +400,7 @@ def variables(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def outside() -> dict[str, str]:
-    """The environment of the tests, without settings of ours."""
+    """Return the environment of the tests without Playhead's settings."""
     return {key: value for key, value in os.environ.items() if not key.startswith("PLAYHEAD_")}
 
 

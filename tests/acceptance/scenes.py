@@ -4,7 +4,7 @@ with open_scene(urls) as scene:
     scene.begin()      # some of everything is done, and some is not
     ... something happens ...
     scene.go_on()
-    scene.finish()     # what was lost, doubled, left uncertain, made anew
+    scene.finish()     # lost, duplicated, uncertain and repeated messages
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _LISTING: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a caller was told. `status` 0: the connection broke."""
+    """An answer to a client. `status` 0: the connection was lost."""
 
     status: int
     body: Any
@@ -73,7 +73,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was left when all had ended.
+    """The results when all executions have ended.
 
     Attributes:
         executions: how many were under way; all of them are judged.
@@ -105,7 +105,7 @@ class Scene:
     _calls: list[Future[Answer]] = field(default_factory=list)
 
     def set_up(self) -> None:
-        """Start the processes, and put a stage of others into the store."""
+        """Start the processes, and write a stage of another program to the store."""
         deployment = self.deployment
         self.server = deployment.serve()
         self.workers = [deployment.worker(), deployment.worker()]
@@ -189,7 +189,7 @@ class Scene:
         return "over" if whole else ""
 
     def lose_server(self, heir: Process) -> None:
-        """Kill the server; `heir` is the one to ask from now on. Who was waiting for an answer has none."""
+        """Kill the server; `heir` answers from now on. Waiting clients get no answer."""
         self.server.kill()
         self.server = heir
         self._calls.clear()
@@ -218,7 +218,7 @@ class Scene:
         """How many jobs were taken by a second process, or by more of them."""
         return len(self.deployment.rows("SELECT 1 FROM jobs WHERE epoch > 1"))
 
-    # -- what is left ------------------------------------------------------------------------------
+    # -- results -----------------------------------------------------------------------------------
 
     def finish(self) -> Outcome:
         """Wait until all has ended, and count.
@@ -283,7 +283,7 @@ def _lies(answer: Answer) -> list[str]:
 
 
 class Watch:
-    """Sees which rows are uncertain, again and again, from a thread; a catalog that is away is waited for."""
+    """Polls the uncertain rows from a thread, and waits while the catalog is unavailable."""
 
     def __init__(self, catalog: str) -> None:
         self._url = plain(catalog)

@@ -76,7 +76,7 @@ class Folder:
             '_playhead_completion "$1"; printf "%s\\n" "${COMPREPLY[@]}"'
         )
         offered = self.run("bash", "-c", probe, "bash", *words, env=env).splitlines()
-        assert self.err == "", "whoever types is not disturbed"
+        assert self.err == "", "completion prints no errors"
         return [value for value in offered if value]
 
     def asked(self, shell: str, line: str) -> str:

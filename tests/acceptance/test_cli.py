@@ -274,7 +274,7 @@ def test_ctrl_c_ends_a_run_with_130_and_says_how_to_go_on(shell):
 # -- replay ----------------------------------------------------------------------------------------
 
 
-def test_a_replay_prints_the_answer_of_the_contract_and_that_nobody_works(shell):
+def test_a_replay_prints_the_answer_of_the_contract_and_that_no_worker_runs(shell):
     run = shell.json("run", "docs.yaml", "pages")
     code, out, err = shell("replay", "latest", "shouted", "split", "--json")
     body = json.loads(out)
@@ -555,7 +555,7 @@ def test_serve_says_where_it_listens_and_stops_with_0(shell):
 
 
 def test_serve_says_where_it_listens_before_anything_else(shell):
-    """Whoever starts it on a free port reads that line alone."""
+    """A program that starts it on a free port reads only that line."""
     shell.env["PLAYHEAD_STORE"] = "s3://b/p?endpoint=http://127.0.0.1:9&region=us-east-1"
     process = shell.start("serve", "--port", "0")
     assert process.stderr is not None
@@ -577,7 +577,7 @@ def test_a_worker_stops_with_0(shell, number):
     assert "Traceback" not in err
 
 
-def test_a_worker_tells_of_a_route_that_no_config_has_and_names_the_nearest(shell):
+def test_a_worker_reports_an_unknown_route_and_names_the_nearest(shell):
     shell.json("config", "apply", "docs.yaml")
     routes = ("--route", "splitt", "--route", "shout", "--route", "docs/split")
     code, _, err = shell("worker", *routes, "--until-idle")
@@ -596,7 +596,7 @@ def test_a_worker_tells_of_a_route_that_no_config_has_and_names_the_nearest(shel
     process.communicate(timeout=DEADLINE_SECONDS)
 
 
-def test_a_worker_that_lacks_an_adapter_does_the_rest_and_says_what_is_left(shell):
+def test_a_worker_without_an_adapter_processes_other_routes_and_reports_the_rest(shell):
     shell.json("run", "docs.yaml", "pages", "--detach")
     shell.env["PLAYHEAD_ADAPTERS"] = "./half.py"
     (shell.folder / "half.py").write_text(STEPS[: STEPS.index('@adapter("words"')])
@@ -612,7 +612,7 @@ def test_a_worker_that_lacks_an_adapter_does_the_rest_and_says_what_is_left(shel
     assert shell.json("show", "latest")["status"] == "completed"
 
 
-def test_a_mistyped_variable_is_told_of_after_the_line_that_programs_read(shell):
+def test_a_mistyped_variable_is_reported_after_the_line_that_programs_read(shell):
     shell.env["PLAYHEAD_HOEM"] = "elsewhere"
     code, out, err = shell("executions", "--json")
     assert (code, json.loads(out)["items"]) == (0, [])

@@ -29,8 +29,8 @@ pytestmark = pytest.mark.slow
 
 BAD = 'version: "1.0"\nname: bad\nentry: x\nroutes:\n  y:\n    adapters: [{type: shuot}]\n'
 ODD = 'we"ird;n%22ame = é.txt'
-NOBODY = "01890000-0000-7000-8000-000000000000"
-# Made anew by each command that fails.
+UNKNOWN = "01890000-0000-7000-8000-000000000000"
+# Each failing command creates it again.
 OF_THE_COMMAND = re.compile(r'("(?:correlation_id|timestamp)": )"[^"]*"(?=,?\n(?:  "timestamp|}|  "diag))')
 
 
@@ -66,7 +66,7 @@ class Both:
             "REPLAYED": replayed["execution_id"],
             "LETTER": letter["correlation_id"],
             "WORD": words[0]["key"],
-            "NOBODY": NOBODY,
+            "UNKNOWN": UNKNOWN,
             "ODD": ODD,
             "CURSOR": shell.json("executions", "--limit", "1")["next_cursor"],
         }
@@ -117,19 +117,19 @@ LOOKS = [
     *("executions", "executions --limit 1", "executions --limit 1 --cursor CURSOR"),
     *("executions --cursor nonsense", "executions --status failed --config docs", "executions --tag first"),
     *("executions --kind replay --parent GOOD", "executions --tag none", "executions --parent tag:none"),
-    *("show latest", "show tag:first", "show GOOD", "show REPLAYED", "show NOBODY", "show tag:none"),
-    *("show nonsense", "stages GOOD", "stages latest", "stages NOBODY", "cancel GOOD", "cancel NOBODY"),
-    *("replays", "replays GOOD", "replays --limit 1", "replays NOBODY"),
+    *("show latest", "show tag:first", "show GOOD", "show REPLAYED", "show UNKNOWN", "show tag:none"),
+    *("show nonsense", "stages GOOD", "stages latest", "stages UNKNOWN", "cancel GOOD", "cancel UNKNOWN"),
+    *("replays", "replays GOOD", "replays --limit 1", "replays UNKNOWN"),
     *("ls GOOD words", "ls GOOD words sub", "ls GOOD words --limit 2", "ls GOOD input", "ls GOOD nowhere"),
-    *("ls GOOD words ../x", "ls GOOD words nothing", "ls GOOD words --cursor x", "ls NOBODY words"),
+    *("ls GOOD words ../x", "ls GOOD words nothing", "ls GOOD words --cursor x", "ls UNKNOWN words"),
     *("cat WORD", "cat BYTES/input/bytes.bin", "cat GOOD/input/nothing", "cat nonsense"),
     *("lineage WORD", "lineage WORD --up", "lineage GOOD/input/a.txt --down", "lineage GOOD/input/nothing"),
-    *("lineage LETTER", "lineage NOBODY", "lineage nonsense"),
+    *("lineage LETTER", "lineage UNKNOWN", "lineage nonsense"),
     *("search search.db two", "search search.db two --execution INDEX --limit 1", "search search.db zzz"),
     *("search other.db two", "search ../playhead.db two", "search search.db two --execution tag:none"),
     *("dead-letters list", "dead-letters list --execution latest", "dead-letters list --route split"),
-    *("dead-letters list --execution NOBODY", "dead-letters show LETTER", "dead-letters show NOBODY"),
-    *("dead-letters resend NOBODY", "dead-letters resend --execution NOBODY", "dead-letters resend"),
+    *("dead-letters list --execution UNKNOWN", "dead-letters show LETTER", "dead-letters show UNKNOWN"),
+    *("dead-letters resend UNKNOWN", "dead-letters resend --execution UNKNOWN", "dead-letters resend"),
     *("queues", "queues --limit 2", "queues others.work", "queues others.work --peek 1", "queues never.was"),
     *("adapters", "adapters split_markdown", "adapters shuot", "errors"),
     *("config list", "config list --limit 1", "config show docs", "config show docs --version 1"),
@@ -137,7 +137,7 @@ LOOKS = [
     *("config validate docs.yaml", "config validate bad.yaml", "config validate docs.yaml bad.yaml"),
     *("config apply docs.yaml", "config apply bad.yaml", "config apply docs.yaml bad.yaml"),
     *("run none pages", "run bad.yaml pages", "run docs pages --version 9"),
-    *("replay NOBODY words split", "replay GOOD nowhere split", "replay GOOD words nowhere"),
+    *("replay UNKNOWN words split", "replay GOOD nowhere split", "replay GOOD words nowhere"),
     *("replay GOOD words split --path ../x", "replay GOOD words split --path zzz"),
 ]
 
@@ -259,14 +259,14 @@ def test_what_could_not_be_printed_is_not_removed(both: Both, where: str):
 
 
 def looks(url: str) -> float:
-    """How often a server was asked how an execution stands, as whoever waits for one does again and again."""
+    """Return how often a server was asked for an execution, as by a waiting command."""
     told = httpx.get(f"{url}/metrics", timeout=DEADLINE_SECONDS, trust_env=False).text
     of_one = re.findall(r'http_requests_total\{.*route="/api/v1/executions/\{execution_id\}".*\} (\S+)', told)
     return sum(map(float, of_one))
 
 
 def until_it_waits(url: str, before: float) -> None:
-    """Wait until a command has been told what it began, and waits for it.
+    """Wait until a command has received the answer to its start, and waits for completion.
 
     The server alone is asked: a command that looks takes as long to start as the work.
     """
@@ -316,13 +316,13 @@ def test_ctrl_c_ends_only_the_waiting_for_a_replay(both: Both):
 # -- a server that goes away -----------------------------------------------------------------------
 
 
-def test_whoever_waits_outlasts_a_server_that_is_killed_and_started_again(tmp_path: Path):
+def test_a_waiting_command_survives_a_restart_of_the_server(tmp_path: Path):
     (tmp_path / "steps.py").write_text(STEPS)
     (tmp_path / "slow.yaml").write_text(SLOW)
     for n in range(3):
         (tmp_path / f"{n}.txt").write_text("x")
     with open_deployment(adapters=tmp_path / "steps.py") as deployment:
-        # None that the system gives out: while nobody listens there, it could be another's.
+        # Not an ephemeral port: without a listener, another process could get it.
         port = ("--port", str(free_port()))
         server = deployment.serve(*port)
         inputs = [str(tmp_path / f"{n}.txt") for n in range(3)]
@@ -342,7 +342,7 @@ def test_whoever_waits_outlasts_a_server_that_is_killed_and_started_again(tmp_pa
 # -- what the docs tell people to type ---------------------------------------------------------------
 
 
-def test_the_page_about_servers_works_as_it_is_told(tmp_path: Path):
+def test_the_commands_on_the_page_about_servers_work(tmp_path: Path):
     told = commands((ROOT / "docs/howto/remote.md").read_text(encoding="utf-8"))
     example = copied("01-docs", tmp_path)
     log = tmp_path / "server.log"

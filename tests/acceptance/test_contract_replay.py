@@ -274,7 +274,7 @@ async def test_a_bare_route_that_the_config_has_lost_is_not_looked_for_elsewhere
     assert (await ph.replay(source, "input", "other/shout"))["to_queue"] == "other.shout"
 
 
-@pytest.mark.parametrize("target", ["spilt", "docs/spilt", "nobody/split", "docs/", "/split", "a/b/c"])
+@pytest.mark.parametrize("target", ["spilt", "docs/spilt", "unknown/split", "docs/", "/split", "a/b/c"])
 async def test_an_unknown_route_is_404_and_publishes_nothing(ph: Playhead, source: str, target: str):
     assert (await ph.replay(source, "shouted", target, status=404))["error_code"] == "route_not_found"
     assert await ph.items("replays") == []
@@ -315,10 +315,10 @@ async def test_the_version_is_that_of_the_moment_of_the_replay(ph: Playhead, sou
     assert (await ph.stored(after))["boost/compacted/a/0001.txt"] == "three#"
 
 
-# -- executions of others --------------------------------------------------------------------------
+# -- executions of other programs ------------------------------------------------------------------
 
 
-async def test_a_prefix_of_others_is_seen_without_being_written_and_adopted_by_a_replay(ph: Playhead):
+async def test_an_external_execution_is_shown_without_a_row_and_adopted_by_a_replay(ph: Playhead):
     execution = str(uuid7())
     ph.put(execution, "pages/with.txt", "one")
     sidecar = {"content_type": "text/html", "attributes": {"title": "T"}, "unknown": 1}
@@ -346,7 +346,7 @@ async def test_a_prefix_of_others_is_seen_without_being_written_and_adopted_by_a
         assert made["attributes"] == attributes
 
 
-async def test_what_others_put_beside_the_stages_is_in_no_listing_and_no_replay(ph: Playhead):
+async def test_external_objects_outside_the_stages_are_in_no_listing_and_no_replay(ph: Playhead):
     execution = str(uuid7())
     ph.put(execution, "pages/x.txt")
     ph.put(execution, "input")
@@ -478,7 +478,7 @@ async def test_messages_of_a_run_have_no_batch(ph: Playhead):
 # -- what is wrong, in which order -----------------------------------------------------------------
 
 
-async def test_what_is_wrong_is_told_in_the_contracts_order(ph: Playhead, source: str):
+async def test_faults_are_reported_in_the_order_of_the_contract(ph: Playhead, source: str):
     body: dict[str, Any] = {
         "from_execution_id": str(uuid7()),
         "from_stage": "nowhere",
@@ -530,10 +530,10 @@ async def test_an_error_has_the_requests_correlation_id_in_header_and_body(ph: P
         assert told["timestamp"].endswith("Z")
 
 
-# -- backends that are away ------------------------------------------------------------------------
+# -- unavailable backends --------------------------------------------------------------------------
 
 
-async def test_a_store_that_is_away_is_503_and_records_nothing(ph: Playhead, source: str):
+async def test_an_unavailable_store_is_503_and_records_nothing(ph: Playhead, source: str):
     ph.objects.rename(ph.objects.with_name("elsewhere"))
     assert (await ph.replay(source, "shouted", "split", status=503))["error_code"] == "store_unavailable"
     assert await ph.items("replays") == []
@@ -542,23 +542,23 @@ async def test_a_store_that_is_away_is_503_and_records_nothing(ph: Playhead, sou
 
 
 class Away:
-    """A broker that nobody can reach."""
+    """An unreachable broker."""
 
     async def publish(self, calls: Any) -> Any:
-        raise broker_unavailable("nobody answers")
+        raise broker_unavailable("no answer")
 
     async def check(self) -> str:
-        raise broker_unavailable("nobody answers")
+        raise broker_unavailable("no answer")
 
 
-async def test_a_broker_that_is_away_is_503_and_records_nothing(ph: Playhead, source: str):
+async def test_an_unavailable_broker_is_503_and_records_nothing(ph: Playhead, source: str):
     ph.replay_over(broker=Away())  # type: ignore[arg-type]
     assert (await ph.replay(source, "shouted", "split", status=503))["error_code"] == "broker_unavailable"
     assert await ph.items("replays") == []
 
 
 @pytest.mark.slow
-async def test_what_nobody_confirms_is_counted_as_failed_and_settled_later(ph: Playhead, source: str):
+async def test_unconfirmed_messages_count_as_failed_and_are_settled_later(ph: Playhead, source: str):
     broker = Tampered(ph.rt.broker)
     ph.replay_over(broker=broker, settle=1)
     broker.instead = lambda call: NO_ANSWER
@@ -629,7 +629,7 @@ async def test_what_the_broker_refuses_is_counted_exactly(ph: Playhead):
     assert (shown["objects_published"], shown["objects_failed"], shown["errors"]) == (20, 0, None)
 
 
-async def test_of_many_errors_a_hundred_lines_are_told_and_the_last_counts_the_rest(ph: Playhead):
+async def test_of_many_errors_a_hundred_lines_are_returned_and_the_last_counts_the_rest(ph: Playhead):
     execution = uuid7()
     for n in range(150):
         ph.put(execution, f"pages/{n:03}.txt")
@@ -643,7 +643,7 @@ async def test_of_many_errors_a_hundred_lines_are_told_and_the_last_counts_the_r
 
 
 @pytest.mark.slow
-async def test_an_answer_that_comes_too_late_doubles_no_work(ph: Playhead, source: str):
+async def test_a_late_answer_duplicates_no_work(ph: Playhead, source: str):
     """The broker takes every message, but what it says is not heard at first: they are sent again."""
     broker = Tampered(ph.rt.broker)
     broker.answer = lambda call: NO_ANSWER
@@ -781,7 +781,7 @@ async def until_published(ph: Playhead, batch: str) -> None:
 
 
 async def until_recorded(ph: Playhead, source: str, number: int) -> str:
-    """The batch of a replay from `source`, once it has found so many objects."""
+    """Wait until a replay from `source` has found this number of objects; return its batch."""
 
     async def there() -> bool:
         found = await ph.items("replays", from_execution_id=source)

@@ -145,7 +145,7 @@ def test_a_replay_succeeds_though_the_adapter_before_its_stage_is_broken_now(tmp
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_is_told_with_its_last_words(tmp_path):
+def test_a_dead_worker_is_reported_with_its_last_log_lines(tmp_path):
     with pytest.raises(DemoFailed, match="worker ended with code -9"), playground(tmp_path / "demo") as at:  # noqa: PT012
         worker = next(child for child in at.children if child.name == "worker")
         worker.process.kill()

@@ -1,4 +1,4 @@
-"""`/metrics` and the log of real processes: the numbers of one are those of the API, whoever did the work."""
+"""`/metrics` and the log of real processes: each server has the numbers of the whole deployment."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def told(process: Process) -> list[dict[str, Any]]:
 
 
 def deaths(deployment: Deployment, process: Process, count: int) -> list[dict[str, Any]]:
-    """What a process says of messages that are dead, once it has said so many; they are dead before."""
+    """Wait until a process has logged this number of dead letters; return the lines."""
 
     def look() -> list[dict[str, Any]]:
         lines = [line for line in told(process) if line["event"] == "message_dead"]
         return lines if len(lines) >= count else []
 
-    return deployment.until(look, "the dead to be told of")
+    return deployment.until(look, "the log lines of dead letters")
 
 
 def agree(deployment: Deployment) -> bool:
@@ -133,11 +133,11 @@ def test_each_outcome_is_one_line_of_the_log_with_its_ids():
         def ends() -> list[dict[str, Any]]:
             return [line for line in told(worker) + told(server) if line["event"] == "execution_ended"]
 
-        [end] = deployment.until(ends, "the end to be told")
+        [end] = deployment.until(ends, "the log line of the end")
         assert (end["execution_id"], end["status"], end["failed"]) == (execution, "failed", 3)
 
 
-def test_a_message_that_took_its_worker_along_is_told_and_counted_as_dead():
+def test_a_message_that_kills_its_worker_is_logged_and_counted_as_dead():
     with exact_deployment(LOG_FORMAT="json", **STEADY) as deployment:
         deployment.serve()
         first = deployment.worker()

@@ -87,7 +87,7 @@ async def test_two_ways_to_one_path_are_a_conflict_that_says_how_to_name_apart(p
     assert (letter["error_code"], letter["attempts"]) == ("output_conflict", 1)
     assert f"{execution}/d/x.txt" in letter["error"]
     assert "names that differ" in letter["error"]
-    # What is stored is whole, and made by the one that is completed.
+    # The stored object is complete and was written by the completed attempt.
     [made] = await ph.items("lineage", object_key=f"{execution}/d/x.txt")
     assert made["correlation_id"] != letter["correlation_id"]
     assert (await ph.stored(execution))["d/x.txt"] == {"b": "x.b", "c": "x.c"}[
@@ -312,9 +312,7 @@ routes:
     ],
     ids=["removed", "changed", "changed, same size", "emptied"],
 )
-async def test_an_object_that_is_not_what_was_stored_is_a_dead_letter(
-    ph: Playhead, harm: Callable[[Path], Any], code: str
-):
+async def test_a_changed_object_is_a_dead_letter(ph: Playhead, harm: Callable[[Path], Any], code: str):
     await ph.apply(one(attempts=5))
     execution = await ph.submit({"x.txt": "x", "z.txt": "z"})
     harm(ph.objects / execution / "input" / "x.txt")
@@ -335,7 +333,7 @@ async def test_a_restored_object_can_be_sent_again(ph: Playhead):
 
 
 @pytest.mark.slow
-async def test_a_store_that_is_away_for_a_while_spends_no_attempt(ph: Playhead):
+async def test_an_unavailable_store_spends_no_attempt(ph: Playhead):
     await ph.apply(one(attempts=1))
     execution = await ph.submit({"x.txt": "x"})
     away = ph.objects.with_name("away")

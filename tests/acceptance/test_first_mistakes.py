@@ -1,4 +1,4 @@
-"""What people do wrong in their first hour, and what they are told: real processes on a home of their own."""
+"""Mistakes of new users and the errors that they get: real processes on a new home."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_run_by_name_without_its_adapters_is_refused_instead_of_waiting_for_ev
     assert folder("run", "mine", "a.txt", "--detach", adapters="")[0] == 0
 
 
-def test_looking_into_a_queue_that_nobody_feeds_says_so(folder):
+def test_peeking_at_a_queue_without_a_producer_says_so(folder):
     assert folder("config", "apply", "mine.yaml")[0] == 0
     code, _, err = folder("queues", "mine.frist")
     assert code == 0

@@ -47,7 +47,7 @@ def test_every_operation_of_the_api_page_answers_as_it_says(tmp_path: Path):
     path = pages.environment()["PATH"]
 
     page = pages.read("docs/reference/api.md")
-    # What the server logs meanwhile would stand in the middle of an answer.
+    # Log lines of the server would otherwise appear in the middle of an answer.
     quiet = {"PATH": f"{wrapped.parent}:{path}", "PLAYHEAD_LOG_LEVEL": "error"}
     said = pages.type_page(page, pages.clone(tmp_path), {}, **quiet)
     typed = {part.text.strip(): said[number] for number, part in enumerate(page.parts) if number in said}
@@ -57,7 +57,7 @@ def test_every_operation_of_the_api_page_answers_as_it_says(tmp_path: Path):
         wanted = operation.example.status
         fine = int(status) == wanted if wanted else 200 <= int(status) < 300
         assert fine, f"{operation.title}: {answer}"
-        assert int(status) in operation.statuses, f"{operation.title} does not tell of {status}"
+        assert int(status) in operation.statuses, f"{operation.title} does not document {status}"
         assert body or status == "204", operation.title
 
 

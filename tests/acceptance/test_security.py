@@ -103,7 +103,7 @@ def ask(deployment: Deployment, raw: bytes) -> tuple[int, dict[str, str], Any]:
         (b"\x16\x03\x01\x02\x00\r\n\r\n", 400, "invalid_request"),
     ],
 )
-def test_whoever_may_not_ask_is_told_why_in_the_one_form(
+def test_refused_requests_have_the_common_error_format(
     deployment: Deployment, raw: bytes, status: int, code: str
 ):
     told, headers, body = ask(deployment, raw)
@@ -137,7 +137,7 @@ def test_a_form_on_a_page_of_another_site_starts_no_run(deployment: Deployment):
     assert run() == run(Origin=deployment.url) == 202
 
 
-def test_beyond_loopback_a_server_starts_only_when_it_is_told_that_this_is_insecure():
+def test_beyond_loopback_a_server_starts_only_if_insecure_access_is_allowed():
     with open_deployment() as deployment:
         hosts = ("0.0.0.0", "::", "example.com")
         for refused in [deployment.start("serve", "--port", "0", "--host", host) for host in hosts]:
@@ -239,7 +239,7 @@ def _chunked(body: bytes) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("hidden", [False, True], ids=["said", "hidden"])
 @pytest.mark.parametrize(("over", "status"), [(0, 400), (1, 413)])
-def test_a_body_may_have_so_many_bytes_and_not_one_more(
+def test_a_body_may_have_the_maximum_size_and_not_one_byte_more(
     deployment: Deployment, hidden: bool, over: int, status: int
 ):
     body = b"a" * (BODY + over)
@@ -258,7 +258,7 @@ def test_a_body_may_have_so_many_bytes_and_not_one_more(
 
 @pytest.mark.parametrize("hidden", [False, True], ids=["said", "hidden"])
 @pytest.mark.parametrize(("over", "status"), [(0, 202), (1, 413)])
-def test_an_upload_may_have_so_many_bytes_and_not_one_more(
+def test_an_upload_may_have_the_maximum_size_and_not_one_byte_more(
     deployment: Deployment, hidden: bool, over: int, status: int
 ):
     head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="%s"\r\n\r\n'
@@ -275,7 +275,9 @@ def test_an_upload_may_have_so_many_bytes_and_not_one_more(
 
 
 @pytest.mark.parametrize(("over", "status"), [(0, 202), (1, 413)])
-def test_an_input_may_have_so_many_bytes_and_not_one_more(deployment: Deployment, over: int, status: int):
+def test_an_input_may_have_the_maximum_size_and_not_one_byte_more(
+    deployment: Deployment, over: int, status: int
+):
     files = [("files", ("a.txt", b"a" * (OBJECT + over)))]
     answer = httpx.post(
         f"{deployment.url}/api/v1/configs/mine/run", files=files, timeout=DEADLINE_SECONDS, trust_env=False
@@ -308,7 +310,7 @@ def test_the_head_of_a_request_is_limited(deployment: Deployment):
 
 
 @pytest.mark.parametrize("body", [b"zz\r\n", b"2\r\n{}zz"])
-def test_a_body_that_is_no_chunk_is_told_so_in_the_one_form(deployment: Deployment, body: bytes):
+def test_an_invalid_chunk_has_the_common_error_format(deployment: Deployment, body: bytes):
     head = b"POST /api/v1/replay HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     status, headers, told = ask(deployment, head + b"Transfer-Encoding: chunked\r\n\r\n" + body)
     assert (status, told["error_code"]) == (400, "invalid_request")
@@ -316,7 +318,7 @@ def test_a_body_that_is_no_chunk_is_told_so_in_the_one_form(deployment: Deployme
     assert headers["connection"] == "close"
 
 
-def test_connections_over_the_limit_are_told_so_and_leave_those_within_it_alone(deployment: Deployment):
+def test_connections_over_the_limit_are_refused_and_do_not_affect_others(deployment: Deployment):
     request = b"GET /api/v1/configs HTTP/1.1\r\nHost: localhost\r\n\r\n"
     begun = b"POST /api/v1/configs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/yaml\r\n"
     begun += b"Content-Length: 2\r\n\r\na"

@@ -21,7 +21,7 @@ from playhead.backends.broker_rabbitmq.address import parse as parse_rabbitmq
 from tests.acceptance.processes import Deployment, Process, open_deployment
 from tests.servers import need, need_fresh
 
-SECRET = "s3cret/ü+%"  # what stands in an address is quoted, and may be told either way
+SECRET = "s3cret/ü+%"  # an address has it quoted, and an error could have either form
 QUOTED = quote(SECRET, safe="")
 PLAIN = "plains3cret"
 NOWHERE = "127.0.0.1:1"
@@ -94,7 +94,7 @@ def _search(what: str, text: str | bytes) -> None:
 
 def _search_all(deployment: Deployment, server: Process) -> None:
     """Look through what a server says while it runs, where it does, and through what it leaves."""
-    # One whose catalog is away ends by itself; with another backend away, it serves.
+    # A server without its catalog exits; without another backend it serves.
     deployment.until(lambda: "listening on " in server.said or server.code is not None, "the server")
     if server.code is None:
         url = server.said.split("listening on ")[1].split()[0]
@@ -145,7 +145,7 @@ def test_a_nats_that_refuses_tells_no_secret(login: str):
 
 
 @pytest.mark.slow
-def test_a_server_that_is_away_tells_no_secret():
+def test_the_error_for_an_unreachable_server_contains_no_secret():
     for address in (f"http://u:{QUOTED}@{NOWHERE}", f"http://u:{PLAIN}/x@{NOWHERE}", f"ftp://{PLAIN}@host"):
         with open_deployment() as deployment:
             deployment.environment = {**deployment.environment, "PLAYHEAD_SERVER": address}

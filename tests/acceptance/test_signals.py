@@ -1,4 +1,4 @@
-"""SIGTERM, Ctrl-C and a lost parent: what is in hand is finished, the rest goes on at once elsewhere.
+"""SIGTERM, Ctrl-C and a lost parent: running messages are finished, the others continue elsewhere at once.
 
 Where it matters the deployment's times are so long that a test fails if anybody has to wait for one of them.
 """
@@ -56,7 +56,7 @@ def ends(deployment: Deployment, process: Process) -> int:
 
 
 def members(deployment: Deployment, count: int) -> list[int]:
-    """The processes of a crew, once there are so many: the workers of a deployment that has no others."""
+    """Wait for this number of worker processes, all of one crew, and return them."""
 
     def look() -> list[int]:
         found = deployment.rows("SELECT pid FROM processes WHERE kind = 'worker'")
@@ -77,7 +77,9 @@ def is_at_work(deployment: Deployment) -> bool:
 
 def finish(deployment: Deployment, execution: str) -> None:
     """See that nothing was left in the middle, and that a new worker finishes the execution at once."""
-    assert not deployment.rows("SELECT 1 FROM messages WHERE state = 1"), "a message is held by nobody"
+    assert not deployment.rows("SELECT 1 FROM messages WHERE state = 1"), (
+        "a message is still claimed, but all workers have stopped"
+    )
     notes = Counter(n.what for n in Ledger(deployment, execution).notes)
     assert notes["started"] == notes["finished"], "work was cut off"
     deployment.worker()
@@ -171,7 +173,9 @@ def test_a_run_stopped_by_ctrl_c_is_finished_by_the_next_worker() -> None:
         assert ends(deployment, command) == 130
         assert f"playhead cancel {execution}" in command.said
         assert deployment.get(f"/executions/{execution}")["status"] == "running"
-        assert not deployment.rows("SELECT 1 FROM messages WHERE state = 1"), "a message is held by nobody"
+        assert not deployment.rows("SELECT 1 FROM messages WHERE state = 1"), (
+            "a message is still claimed, but all workers have stopped"
+        )
         began = time.monotonic()
         worker = deployment.start("worker", "--until-idle")
         assert ends(deployment, worker) == 0

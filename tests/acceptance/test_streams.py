@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 GRACE_SECONDS = 5.0
 SLOW_SECONDS = 1.5
-"""What a busy machine may add to that. Standstill is not counted."""
+"""Additional time for a busy machine. Suspension of the machine does not count."""
 SLOW = pipeline("slow", "slow", "seconds: 0.05", inbound="concurrency: 1, prefetch: 1")
 IS_BEING_PUBLISHED = "SELECT 1 FROM jobs WHERE state = 'publishing' AND ordinals BETWEEN 1000 AND 25000"
 
@@ -34,7 +34,7 @@ class Stream:
     """A stream that is read to its end, as an `EventSource` reads it.
 
     Attributes:
-        told: the events so far: name, id, data.
+        told: the events received so far: name, id, data.
         comments: lines that no event is made of.
         failed: how the connection broke off; empty where it was closed as it should.
     """
@@ -244,7 +244,7 @@ def test_a_server_ends_in_its_time_though_clients_read_and_send_nothing_any_more
             deployment.until(are_stuck, "every buffer to be full")
             leaves.close()
             took = ends_in_time(deployment, server, signal.SIGTERM)
-        assert took > 2, "nobody was waited for: the test shows nothing"
+        assert took > 2, "the server waited for no client: the test is void"
         deployment.until(lambda: not read.is_open, "the stream to close")
         assert read.failed == ""
         assert "Traceback" not in server.said, server.said
@@ -258,7 +258,7 @@ def test_a_request_that_hangs_is_cut_off_without_a_traceback() -> None:
         with (
             by_hand(deployment),
             being_answered(f"{deployment.url}/api/v1/configs", other) as asked,
-        ):  # nobody can write
+        ):  # no process can write
             server.popen.terminate()
             deployment.until(lambda: "Cancel 1 running task" in server.said, "the request to be cut off")
             with suppress(ConnectionResetError):

@@ -1,4 +1,4 @@
-"""Traces of real processes, as a collector sees them: a replay is one, whoever publishes and works it."""
+"""Traces of real processes in a collector: a replay is one trace across all its processes."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_replay_is_one_trace_though_its_publisher_is_killed_and_another_goes_o
     assert not [s for s in collector.named("work", execution_id=replay) if s.trace != TRACE]
     assert not [s for s in collector.named("work", execution_id=run) if s.trace == TRACE]
 
-    # Who went on says so, below the replay that the killed one had begun, and never told of.
+    # The successor's span is below the replay span that the killed process began but never sent.
     [replayed] = [s for s in trace if s.name == "replay"]
     assert replayed["execution_id"] == replay
     begun = replayed.parent
@@ -105,7 +105,7 @@ def test_a_replay_is_one_trace_though_its_publisher_is_killed_and_another_goes_o
     for span in work:
         parent = lineage[str(span["correlation_id"])]["parent_correlation_id"]
         assert span.parent == (by_message[parent].id if parent else begun)
-    # Programs of others see it too, in the headers.
+    # Other programs receive it in the headers.
     makers = {s.id for s in work if s["route"] == "cut"}
     assert len(handed_over) == 4
     assert {h["traceparent"].split("-")[1] for h in handed_over} == {TRACE}
@@ -246,14 +246,14 @@ def silent() -> Iterator[str]:
 
 @contextmanager
 def closed() -> Iterator[str]:
-    """An address where nobody listens."""
+    """An address without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     yield f"http://127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize("address", [silent, closed])
-def test_a_collector_that_is_away_holds_up_neither_work_nor_stopping(address: Any) -> None:
+def test_an_unavailable_collector_delays_neither_work_nor_shutdown(address: Any) -> None:
     with address() as url, traced_deployment(Collector(url)) as deployment:
         worker, server = deployment.worker(), deployment.serve()
         deployment.apply(PIPELINE)
@@ -267,7 +267,7 @@ def test_a_collector_that_is_away_holds_up_neither_work_nor_stopping(address: An
                 assert process.popen.wait(DEADLINE_SECONDS) == 0, process.said
             assert counted() < 7  # two seconds for what is not sent, of the ten that a request may take
         told = [line for line in worker.said.splitlines() if "export" in line.lower()]
-        assert len(told) <= 2, "a collector that is away is told of now and then, not with every batch"
+        assert len(told) <= 2, "an unavailable collector is logged occasionally, not with every batch"
 
 
 def test_without_its_library_a_process_says_how_to_install_it_and_works() -> None:
@@ -293,7 +293,7 @@ def test_without_its_library_a_process_says_how_to_install_it_and_works() -> Non
     assert collector.spans == []
 
 
-def test_a_protocol_that_is_not_spoken_is_told() -> None:
+def test_an_unsupported_protocol_is_reported() -> None:
     with (
         open_collector() as collector,
         traced_deployment(collector, OTEL_EXPORTER_OTLP_PROTOCOL="grpc") as deployment,

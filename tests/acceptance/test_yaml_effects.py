@@ -318,7 +318,7 @@ async def test_a_worker_half_of_whose_slots_hang_ends_with_1_and_names_the_adapt
     [line] = [r for r in caplog.records if r.message == "adapter_hangs"]
     assert line.fields["adapter"] == kind  # type: ignore[attr-defined]
     ph.steps.opened.set()
-    async with ph.working():  # what it had in hand was given back, and not counted
+    async with ph.working():  # its running message was released, and the attempt not counted
         counts = (await ph.ended(execution))["counts"]
     assert await ph.dead(execution) == {f"input/{n}.txt": "adapter_timeout" for n in lost}
     assert counts["completed"] == 10 - len(lost)

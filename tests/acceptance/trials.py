@@ -59,11 +59,11 @@ def urls_of(ground: Ground) -> Urls:
     return Urls.of(ground.kind, {name: server.url for name, server in ground.servers.items()})
 
 
-# -- a server is away --------------------------------------------------------------------------------
+# -- unavailable servers -----------------------------------------------------------------------------
 
 
 def away(role: str, way: str) -> Happening:
-    """The server of a backend is stopped, killed or stands still for a while."""
+    """The server of a backend is stopped, killed or suspended for a while."""
 
     def happen(ground: Ground) -> Outcome:
         server = ground.servers[getattr(ground.kind, role)]
@@ -97,7 +97,7 @@ def away(role: str, way: str) -> Happening:
 
 
 def must_tell(scene: Scene, answer: Answer, roles: set[str], *words: str) -> None:
-    """Raise unless an answer says that a backend is away, and these words."""
+    """Raise unless an answer reports an unavailable backend with these words."""
     codes = {f"{role}_unavailable" for role in roles}
     missing = [word for word in words if word not in answer.words]
     if answer.status != 503 or answer.code not in codes or missing:
@@ -208,7 +208,7 @@ def _leader(scene: Scene, ground: Ground, queue: str = "steady.work") -> Nats:
 
 
 def leader_lost(way: str) -> Happening:
-    """The server that leads the stream that is worked is killed, or stands still, and comes back later;
+    """The server that leads the stream in use is killed or suspended, and comes back later;
     then the one that leads the stream that is published to."""
 
     def happen(ground: Ground) -> Outcome:
@@ -222,7 +222,7 @@ def leader_lost(way: str) -> Happening:
                 }[way]
                 end()
                 scene.go_on()
-                # Two of three are enough; while they choose a leader, a caller may be told 503.
+                # Two of three are enough; during the election of a leader, a client may get 503.
                 told = scene.call("few", "work")
                 time.sleep(ground.seconds)
                 begin()
@@ -233,7 +233,7 @@ def leader_lost(way: str) -> Happening:
 
 
 def majority_lost(ground: Ground) -> Outcome:
-    """Two of three servers are killed: the third confirms nothing, and its clients are told so."""
+    """Two of three servers are killed: the third confirms nothing, and its clients get errors."""
     cluster = ground.servers["nats-three"]
     assert isinstance(cluster, NatsThree)
     with open_scene(urls_of(ground)) as scene:
@@ -243,7 +243,8 @@ def majority_lost(ground: Ground) -> Outcome:
                 member.kill()
             scene.go_on()
             since = time.monotonic()
-            # Who leads notices after a while that nobody follows; until then it may take what it is sent.
+            # The leader notices only after a while that it has no followers; until then it may accept
+            # messages.
             while True:
                 told = scene.ask("few", "work")
                 if told.code == "broker_unavailable" and "leader" in told.words:
@@ -322,7 +323,7 @@ def refused(status: int, code: str, *words: str) -> Happening:
 def must_log(scene: Scene, *words: str) -> None:
     """Wait until each worker has logged a line that holds all of these words; raise if one does not.
 
-    To be called while what they tell of lasts.
+    Call it while the fault lasts.
     """
     for worker in scene.workers:
 
@@ -333,13 +334,13 @@ def must_log(scene: Scene, *words: str) -> None:
 
 
 def full(ground: Ground) -> Outcome:
-    """A stream holds no more: who publishes is told, and it goes on as workers make room."""
+    """A stream is full: publishers get an error, and continue when workers have made room."""
     with open_scene(urls_of(ground)) as scene:
         hand = scene.deployment.hand
         assert isinstance(hand, brokers.Nats)
         scene.begin()
         for worker in scene.workers:
-            worker.pause()  # nobody makes room
+            worker.pause()  # no process makes room
         hand.limit("steady.work", 20)
         hand.limit("steady.hand_over", 500)
         scene.go_on()
@@ -350,7 +351,7 @@ def full(ground: Ground) -> Outcome:
             raise scene.deployment.failed(f"an answer that says what is full: {told.status} {told.body}")
         for worker in scene.workers:
             worker.resume()
-        hand.limit("steady.hand_over", -1)  # nobody of ours makes room there
+        hand.limit("steady.hand_over", -1)  # no worker makes room there
         return scene.finish()
 
 
@@ -415,7 +416,7 @@ def server_killed(ground: Ground) -> Outcome:
         scene.lose_server(heir)
         outcome = scene.finish()
         if not scene.taken_over:
-            raise scene.deployment.failed("nobody took over the replay of the server that was killed")
+            raise scene.deployment.failed("no process took over the replay of the killed server")
         return outcome
 
 
@@ -443,7 +444,7 @@ def workers_killed(ground: Ground) -> Outcome:
 
 
 def clocks_apart(ground: Ground) -> Outcome:
-    """A server and a worker live an hour ahead, others an hour behind: nobody takes what another has."""
+    """A server and a worker are an hour ahead, others an hour behind: no process takes another's messages."""
     with open_scene(urls_of(ground)) as scene:
         for shift in (_HOUR, _HOUR_BEHIND):
             scene.deployment.serve(settings=shift)
@@ -551,7 +552,7 @@ def _try(kind: Kind, futures: Mapping[Trial, Future[Outcome]], seconds: float) -
 def attempt(trial: Trial, ground: Ground) -> Outcome:
     """Let it happen, and count.
 
-    Raises `DeploymentFailed` when something does not end, or is not told as it should be.
+    Raises `DeploymentFailed` if an execution does not end or reports the wrong outcome.
     """
     try:
         return trial.happen(ground)

@@ -104,7 +104,7 @@ class DiskDeployment(Deployment):
         plain = [value.bytes if isinstance(value, UUID) else value for value in values]
         with tempfile.TemporaryDirectory() as copy:
             # SQLite resolves the links of /proc, which lead to nowhere.
-            self.until(lambda: self._copied(Path(copy)), "a moment in which nobody writes")
+            self.until(lambda: self._copied(Path(copy)), "a moment without writes")
             with closing(sqlite3.connect(f"{copy}/playhead.db")) as con:
                 con.row_factory = sqlite3.Row
                 return con.execute(sql, plain).fetchall()

@@ -24,7 +24,7 @@ from tests.acceptance.processes import DEADLINE_SECONDS, Deployment
 from tests.servers import absent
 from tests.servers.process import Missing
 
-NOBODY: Final = "01890000-0000-7000-8000-000000000000"
+UNKNOWN: Final = "01890000-0000-7000-8000-000000000000"
 NIL: Final = "00000000-0000-0000-0000-000000000000"
 MAX_BODY: Final = 1_048_576
 MAX_UPLOAD: Final = 2_000_000
@@ -80,7 +80,7 @@ class Census:
 
 
 def census(home: Path) -> Census:
-    """Count anew what a home holds, temporary files among it."""
+    """Recount the content of a home, including temporary files."""
     with closing(sqlite3.connect(f"file:{home}/playhead.db?mode=ro", uri=True)) as con:
         tables = [
             name
@@ -124,7 +124,7 @@ class Ground:
             "URN": f"urn:uuid:{run}",
             "UPPER": run.upper(),
             "PLAIN": run.replace("-", ""),
-            "NOBODY": NOBODY,
+            "UNKNOWN": UNKNOWN,
             "NIL": NIL,
             "BATCH": replay["replay_batch_id"],
             "REPLAYED": replay["execution_id"],

@@ -1,4 +1,4 @@
-"""Adapters that do what they must not: each message ends as told, stores nothing, and disturbs no other."""
+"""Adapters that break their contract: the message ends as expected, stores nothing, and affects no other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIMIT = 100_000
 
 
 def config(seconds: int) -> str:
-    """A config with a time-out of so many seconds."""
+    """A config with a time-out in seconds."""
     return f"""
 entry: a
 error_handling: {{max_attempts: {ATTEMPTS}, retry_delay_seconds: 0.01}}
@@ -146,7 +146,7 @@ GOOD = {"good", "taken", "good too"}
 
 @dataclass(frozen=True)
 class Seen:
-    """What is left when all messages have ended. By the path of the input."""
+    """The results when all messages have ended, by the path of the input."""
 
     status: str
     counts: dict[str, int]
@@ -174,7 +174,7 @@ async def _all(home: Path) -> tuple[Seen, Seen]:
         def in_turn(item: Item, ctx: Context) -> Any:
             taken = ph.objects / execution / "done" / "taken"
             while item.path == "bof-another" and not taken.exists() and not ph.steps.opened.wait(0.005):
-                pass  # `opened` is set when the test ends, whatever came of it
+                pass  # `opened` is set when the test ends, also after a failure
             return does_as_told(item, ctx)
 
         ph.steps.doing = in_turn

@@ -69,7 +69,7 @@ def _paths() -> Iterator[Row]:
 
 
 def _names() -> Iterator[Row]:
-    for execution in ("NOBODY", "NIL", "tag:none", "nonsense", "RUN0", LONG):
+    for execution in ("UNKNOWN", "NIL", "tag:none", "nonsense", "RUN0", LONG):
         for line in (
             *("show {}", "stages {}", "cancel {}", "replays {}", "ls {} shouted", "replay {} shouted theirs"),
             *("dead-letters list --execution {}", "dead-letters resend --execution {}"),
@@ -87,10 +87,10 @@ def _names() -> Iterator[Row]:
     yield missing("replay RUN shouted theirs --path zzz", "no_objects", "zzz", "playhead ls")
     yield missing("cat RUN/shouted/none", "object_not_found", "RUN/shouted/none")
     yield missing("lineage RUN/shouted/none", "object_not_found", "RUN/shouted/none")
-    yield missing("lineage NOBODY", "message_not_found", "NOBODY")
-    yield missing("dead-letters show NOBODY", "dead_letter_not_found", "NOBODY")
+    yield missing("lineage UNKNOWN", "message_not_found", "UNKNOWN")
+    yield missing("dead-letters show UNKNOWN", "dead_letter_not_found", "UNKNOWN")
     yield missing("dead-letters show MESSAGE", "dead_letter_not_found", "MESSAGE")
-    yield missing("dead-letters resend NOBODY", "dead_letter_not_found", "NOBODY")
+    yield missing("dead-letters resend UNKNOWN", "dead_letter_not_found", "UNKNOWN")
     for line in ("config show none", "config deactivate none", "config activate none", "run none pages"):
         yield missing(line, "config_not_found", "none")
     yield missing("config show docs --version 9", "config_not_found", "9")
@@ -193,9 +193,7 @@ def inputs(ground: Ground) -> None:
 
 @pytest.mark.usefixtures("inputs")
 @pytest.mark.parametrize("row", ROWS, ids=str)
-def test_a_command_that_can_not_be_right_is_told_so_and_leaves_nothing(
-    ground: Ground, command: Command, row: Row
-):
+def test_an_invalid_command_is_refused_and_changes_nothing(ground: Ground, command: Command, row: Row):
     words = [ground.said(word) for word in row.words]
     told = [ground.said(word) for word in row.told]
     details = []

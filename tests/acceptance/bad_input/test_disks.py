@@ -79,7 +79,7 @@ def exact(deployment: DiskDeployment, execution: str, route: str, source: str | 
 
 
 def no_temporary_files(deployment: DiskDeployment) -> None:
-    """None stays; whoever looks whether there is room makes one, for a moment."""
+    """No temporary file remains. The check for free space creates one for a moment."""
     deployment.until(
         lambda: not list((deployment.objects / ".tmp").iterdir()), "the temporary files to be gone"
     )
@@ -127,7 +127,9 @@ def test_outputs_that_have_no_room_wait_for_it_and_spend_no_attempt(leave: int):
         deployment.until(lambda: len(deployment.rows("SELECT 1 FROM calls")) == 8, "the publishing")
         deployment.disk.fill(leave=leave)
         worker = deployment.worker()
-        deployment.until(lambda: "make room" in worker.said, "the worker to tell of the disk", alive=[worker])
+        deployment.until(
+            lambda: "make room" in worker.said, "the worker to log the full disk", alive=[worker]
+        )
         time.sleep(0.5)
         shown = deployment.get(f"/executions/{execution}")
         assert (shown["status"], shown["counts"]["failed"]) == ("running", 0)
@@ -151,7 +153,7 @@ def _full_catalog(deployment: DiskDeployment) -> Callable[[], None]:
     """Fill the catalog's disk, and its write-ahead log with it; returns how to make room."""
     deployment.disk.fill()
     # What the log has room for is still written: until it is used up, a full disk goes unnoticed.
-    numbers = itertools.count()  # what is there already is not written
+    numbers = itertools.count()  # existing objects are not written
 
     def fails() -> bool:
         large = DOCS.replace("docs", f"extra{next(numbers)}") + "#" * 900_000
@@ -165,7 +167,7 @@ def post_config(deployment: DiskDeployment, source: str) -> httpx.Response:
     return ask(deployment, "POST", "/configs", content=source, headers={"Content-Type": "application/yaml"})
 
 
-def test_a_catalog_without_room_refuses_what_is_new_shows_what_is_there_and_goes_on():
+def test_a_catalog_on_a_full_disk_refuses_writes_answers_reads_and_recovers():
     with open_disk_deployment("catalog", "16m") as deployment:
         server = deployment.serve()
         deployment.apply(DOCS)
@@ -215,9 +217,7 @@ def test_work_and_a_replay_that_meet_a_full_catalog_in_the_middle_end_exact():
         )
         deployment.disk.fill(leave=300_000)
         replaying.start()
-        deployment.until(
-            lambda: any("is full: make room" in w.said for w in workers), "a worker to tell of it"
-        )
+        deployment.until(lambda: any("is full: make room" in w.said for w in workers), "a worker to log it")
         time.sleep(3)  # longer than it takes to be dead
         deployment.disk.make_room()
         replaying.join(DEADLINE_SECONDS)
@@ -254,7 +254,7 @@ def test_an_index_that_has_no_room_says_so_and_holds_each_text_once_when_it_was_
             assert "make room" in letter["error"]
             assert "send" in letter["error"]
         found = deployment.get("/search", index="search.db", words="page", execution=first, limit=100)
-        assert len(found["items"]) == 3, "what was there can still be asked"
+        assert len(found["items"]) == 3, "existing executions can still be read"
         assert server.code is None
 
         deployment.disk.make_room()

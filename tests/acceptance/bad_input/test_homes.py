@@ -106,7 +106,7 @@ def test_a_file_that_is_no_catalog_is_left_alone(deployment: Deployment):
     assert (deployment.home / "playhead.db").read_bytes() == b"my own notes " * 1000
 
 
-def test_a_port_or_a_host_that_can_not_be_had_is_told_with_what_to_do(deployment: Deployment):
+def test_an_unusable_port_or_host_is_reported_with_advice(deployment: Deployment):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         words = (f"127.0.0.1:{port}", "in use", "--port", "0 takes a free one")

@@ -38,7 +38,7 @@ def deployment() -> Iterator[Deployment]:
 
 @pytest.fixture
 def powerless(deployment: Deployment) -> Deployment:
-    """The deployment of a user who is not above permissions: oneself, or nobody when one is root."""
+    """The deployment of an unprivileged user: the current one, or another if that is root."""
     give_up_power(deployment)
     if os.geteuid() == 0:
         for path in (deployment.home, *deployment.home.rglob("*")):

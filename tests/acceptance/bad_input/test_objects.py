@@ -1,4 +1,4 @@
-"""Objects of others without a sidecar, with one that is broken, too large or under a bad key: all is told."""
+"""Objects of other programs: without a sidecar, with a broken one, too large, or with an invalid key."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def test_a_sidecar_that_is_missing_or_broken_fails_no_replay(ph: Playhead,
     assert [o["path"] for o in await ph.items("storage/objects", execution_id=source)] == ["a.html"]
 
 
-async def test_a_sidecar_of_ours_that_was_spoilt_changes_nothing_of_what_is_worked(ph: Playhead):
+async def test_a_corrupted_sidecar_of_playhead_does_not_change_the_processing(ph: Playhead):
     execution = await ph.submit({"a.html": "x", "b.html": "y"})
     (ph.objects / execution / "input/a.html.meta.json").write_text("{")
     (ph.objects / execution / "input/b.html.meta.json").unlink()
@@ -86,7 +86,7 @@ NO_KEYS = {
 }
 
 
-async def test_keys_of_others_outside_the_grammar_are_found_and_failed_by_name(ph: Playhead):
+async def test_keys_outside_the_grammar_are_found_and_fail_by_name(ph: Playhead):
     source = str(uuid7())
     for rest in NO_KEYS.values():
         ph.put(source, rest)
@@ -103,7 +103,7 @@ async def test_keys_of_others_outside_the_grammar_are_found_and_failed_by_name(p
     assert {letter["error_code"] for letter in letters} == {"invalid_key"}
 
 
-async def test_an_object_of_others_over_the_limit_is_a_dead_letter_that_names_the_limit(ph: Playhead):
+async def test_an_object_over_the_limit_is_a_dead_letter_that_names_the_limit(ph: Playhead):
     source = str(uuid7())
     ph.put(source, "pages/large.txt", "x" * (LIMIT + 1))
     ph.put(source, "pages/fine.txt", "x" * LIMIT)

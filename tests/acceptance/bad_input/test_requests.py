@@ -125,7 +125,7 @@ OF_AN_EXECUTION = ("", "/routes", "/stages", "/replays", "/lineage")
 
 
 def _unknown() -> Iterator[Row]:
-    for identity in ("NOBODY", "NIL"):
+    for identity in ("UNKNOWN", "NIL"):
         for part in OF_AN_EXECUTION:
             yield get(f"executions/{identity}{part}", "execution_not_found", identity)
         yield post(f"executions/{identity}/cancel", None, "execution_not_found", identity)
@@ -145,7 +145,7 @@ def _unknown() -> Iterator[Row]:
         yield get("storage/objects/content", "object_not_found", identity, key=f"{identity}/shouted/a.txt")
         yield get("storage/objects/metadata", "object_not_found", identity, key=f"{identity}/s/a.txt")
         yield get("lineage", "object_not_found", identity, object_key=f"{identity}/shouted/a.txt")
-    # Right, but for no dead letter; a message that is done.
+    # Valid, but not a dead letter: a completed message.
     yield get("dead-letters/MESSAGE", "dead_letter_not_found", "MESSAGE")
     for stage in ("shout", "Shouted", "shouted/deeper", "\ufffd"):
         yield post("replay", REPLAY | {"from_stage": stage}, "stage_not_found", stage, "shouted")
@@ -173,7 +173,7 @@ def _unknown() -> Iterator[Row]:
         yield get(path, "not_found", "/docs")
 
 
-# -- ids that are none, and cursors ----------------------------------------------------------------
+# -- invalid ids and cursors -----------------------------------------------------------------------
 
 MALFORMED = ("x", "RUN0", "g1890000-0000-7000-8000-000000000000", "latest", "01890000")
 TAKES_AN_ID = (
@@ -291,7 +291,7 @@ ROWS = [*_paths(), *_unknown(), *_ids(), *_bodies()]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=str)
-def test_a_request_that_can_not_be_right_is_told_so_and_leaves_nothing(ground: Ground, row: Row):
+def test_an_invalid_request_is_refused_and_changes_nothing(ground: Ground, row: Row):
     sent = filled(row.sent, ground)
     headers = {"X-Correlation-ID": "asked.by-me_1", **sent.pop("headers", {})}
     answer = ground.request(row.method, row.path, {**sent, "headers": headers})
@@ -340,7 +340,7 @@ def test_an_id_may_be_spelt_in_every_way(ground: Ground, path: str):
 
 
 def test_every_code_of_a_wrong_request_has_a_row():
-    """But for those of a backend that is away, a fault of ours, and states that other tests make."""
+    """Except the codes of unavailable backends, of internal errors, and of states that other tests create."""
     elsewhere = {"invalid_request", "host_not_allowed", "cross_origin", "too_many_connections", "queue_taken"}
     elsewhere |= {"body_too_slow", "server_busy"}
     elsewhere |= {"internal", "store_full", "replay_continues", "route_ambiguous", "execution_ended"}

@@ -90,7 +90,7 @@ def told(row: Row, found: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
-def test_a_fault_of_a_config_is_told_with_its_place_and_nothing_is_stored(ground: Ground, row: Row):
+def test_a_fault_of_a_config_is_reported_with_its_position_and_nothing_is_stored(ground: Ground, row: Row):
     checked = ground.request("POST", "/api/v1/configs/validate", {"content": row.source, "headers": YAML})
     assert checked.status_code == 200
     found = checked.json()
@@ -137,7 +137,7 @@ def test_the_command_line_says_the_same_of_all_of_them_at_once(ground: Ground, c
     ground.nothing_was_left()
 
 
-def test_all_faults_are_told_in_one_pass_in_order_of_their_lines(ground: Ground):
+def test_all_faults_are_reported_at_once_in_the_order_of_lines(ground: Ground):
     wrong = """\
 version: 1.0
 name: Docs
@@ -176,7 +176,9 @@ routes:
     ground.nothing_was_left()
 
 
-def test_a_config_over_the_limit_is_told_by_each_door_in_its_own_words(ground: Ground, command: Command):
+def test_a_config_over_the_limit_is_refused_by_the_api_and_by_the_command_line(
+    ground: Ground, command: Command
+):
     large = _mine(r("adapters: [{type: copy}]")).encode() + b"#" * (1 << 20)
     refused = ground.request("POST", "/api/v1/configs", {"content": large, "headers": YAML})
     assert (refused.status_code, refused.json()["error_code"]) == (413, "body_too_large")
