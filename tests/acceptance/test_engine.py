@@ -50,13 +50,15 @@ def raising(error: Exception) -> Callable[[Any, Any], Any]:
 # -- fan-out and diamonds --------------------------------------------------------------------------
 
 
-async def test_each_output_is_a_message_for_each_route_it_goes_to(ph: Playhead):
+async def test_each_output_is_stored_in_the_stage_and_is_a_message_for_each_named_route(ph: Playhead):
+    ph.steps.doing = same
     await ph.apply("""
 entry: a
 routes:
-  a: {adapters: [{type: words}], outbound: {stage: words, to: [b, c]}}
-  b: {adapters: [{type: do}]}
-  c: {adapters: [{type: do}]}
+  a: {adapters: [{type: words}], outbound: {stage: cut/words, to: [b, c]}}
+  b: {adapters: [{type: do}], outbound: {stage: b}}
+  c: {adapters: [{type: do}, {type: stamp, config: {text: c}}], outbound: {stage: c}}
+  d: {adapters: [{type: do}], outbound: {stage: d}}
 """)
     execution = await ph.run({"a.txt": " ".join("x" * 300), "b.txt": "", "c.txt": "y"})
     ended = await ph.execution(execution)
@@ -64,7 +66,16 @@ routes:
     assert ended["counts"]["total"] == ended["counts"]["completed"] == 3 + 2 * 301
     assert Counter(s.ctx.route for s in ph.steps.seen) == {"b": 301, "c": 301}
     routes = await ph.items(f"executions/{execution}/routes")
-    assert {r["route"]: r["counts"]["completed"] for r in routes} == {"a": 3, "b": 301, "c": 301}
+    counted = {r["route"]: r["counts"]["completed"] for r in routes}
+    assert {route: count for route, count in counted.items() if count} == {"a": 3, "b": 301, "c": 301}
+    stored = await ph.stored(execution)
+    assert Counter(path.partition("/")[0] for path in stored) == {"input": 3, "cut": 301, "b": 301, "c": 301}
+    assert {path: text for path, text in stored.items() if "/c/" in path or path.startswith("input/c")} == {
+        "input/c.txt": "y",
+        "cut/words/c/0001.txt": "y",
+        "b/c/0001.txt": "y",
+        "c/c/0001.txt": "yc",
+    }
 
 
 DIAMOND = """

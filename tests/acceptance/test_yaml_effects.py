@@ -460,28 +460,7 @@ routes:
 # -- outbound --------------------------------------------------------------------------------------
 
 
-async def test_outputs_are_stored_in_the_stage_and_go_to_every_route_named(ph: Playhead):
-    await ph.apply("""
-entry: a
-routes:
-  a: {adapters: [{type: words}], outbound: {stage: cut/words, to: [b, c]}}
-  b: {adapters: [{type: stamp, config: {text: b}}], outbound: {stage: b}}
-  c: {adapters: [{type: stamp, config: {text: c}}], outbound: {stage: c}}
-  d: {adapters: [{type: stamp, config: {text: d}}], outbound: {stage: d}}
-""")
-    execution = await ph.run({"a.txt": "x y"})
-    assert await ph.stored(execution) == {
-        "input/a.txt": "x y",
-        "cut/words/a/0001.txt": "x",
-        "cut/words/a/0002.txt": "y",
-        "b/a/0001.txt": "xb",
-        "b/a/0002.txt": "yb",
-        "c/a/0001.txt": "xc",
-        "c/a/0002.txt": "yc",
-    }
-
-
-async def test_without_to_nothing_is_called_and_without_outbound_nothing_is_stored(ph: Playhead):
+async def test_without_to_no_route_runs_and_without_outbound_nothing_is_stored(ph: Playhead):
     await ph.apply("""
 entry: a
 routes:
