@@ -64,8 +64,8 @@ class Playhead:
         """Let replays list and publish through others; workers and the reconciler keep the real ones.
 
         Args:
-            settle: seconds without progress after which a caller is answered; as the settings say, it is so
-                many that none who waits for an end is answered before.
+            settle: seconds without progress after which a client gets an answer. The default is longer than
+                any test waits.
         """
         settings, process = self.rt.settings, self.rt.process
         assert process

@@ -1,7 +1,7 @@
 """Kill a process at each named point, restart it, and count the results.
 
 A `Case` names the process, the point and the job. A `Stand` is a deployment that runs cases one after
-another. `trying` runs cases on several stands at once: most of a case is waiting until a dead process is
+another. `trying` runs cases on several deployments at once: most of a case is waiting until a dead process is
 noticed.
 """
 
@@ -336,10 +336,10 @@ class Stand:
 
 @contextmanager
 def trying(cases: Sequence[Case], *, stands: int = 2) -> Iterator[Mapping[Case, Future[Outcome]]]:
-    """Run cases in order on several stands at once; each future has the outcome of its case.
+    """Run cases in order on several deployments; each future has the outcome of its case.
 
-    What is undisturbed is looked at on the first stand, before anything dies on it. A stand on which a
-    case failed is given up, so that no other case fails for it.
+    The undisturbed results come from the first deployment, before any kill. After a failed case its
+    deployment is abandoned, so that no other case fails because of it.
     """
     free: queue.LifoQueue[Stand | None] = queue.LifoQueue()
     with ExitStack() as deployments, ThreadPoolExecutor(stands) as pool:

@@ -216,8 +216,8 @@ def test_names_on_a_server_are_offered(folder: Folder, deployment: Deployment, l
     command, _, rest = line.partition(" ")
 
     def are_offered(line: str, *, some: bool, **env: str) -> list[str]:
-        """What is offered. Nobody is kept waiting for a server that has not answered after a second, as a
-        busy machine may not: then there is nothing, and where there should be some, it is asked again."""
+        """Return the completions. Completion gives up after a second without an answer of the server, so it
+        is repeated on a busy machine if there should be some."""
         for _ in range(10):
             if (found := folder.tab(line, **env)) or not some:
                 break

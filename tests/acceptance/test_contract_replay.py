@@ -483,7 +483,7 @@ async def test_faults_are_reported_in_the_order_of_the_contract(ph: Playhead, so
         "from_execution_id": str(uuid7()),
         "from_stage": "nowhere",
         "from_path": "/x",
-        "to_route": "nobody",
+        "to_route": "nowhere",
         "strange": 1,
     }
     ph.put(source, "bare/x.txt.meta.json")

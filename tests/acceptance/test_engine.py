@@ -164,7 +164,7 @@ async def test_a_running_worker_takes_up_a_new_config_within_a_second(ph: Playhe
     took: list[float] = []
     async with ph.working():
         await asyncio.sleep(LITTLE)
-        # Half a second to look, and what a busy machine adds; one that stands still is asked again.
+        # Half a second to look, and more on a busy machine. If the machine stalls, the test measures again.
         while not took or (min(took) > 1.5 and len(took) < 5):
             applied = time.monotonic()
             await ph.apply(f"name: docs{len(took)}\n{one()}")

@@ -57,8 +57,8 @@ def test_what_takes_three_visibility_times_stays_hidden_and_is_worked_once() -> 
             lambda: route(deployment, "work")["in_flight"] == 4, "all four to be held", alive=workers
         )
         while counted(deployment)["pending"]:
-            # Where the machine stands still, it may be there for a moment, until its holder is back. What
-            # nobody extends is there for two seconds.
+            # If the machine stalls, the message may be visible for a moment until its holder continues. A
+            # message without extensions would be visible for two seconds.
             deployment.until(
                 lambda: route(deployment, "work")["queue_depth"] == 0, "it to be hidden again", seconds=1
             )
@@ -246,7 +246,7 @@ def test_a_worker_that_is_stopped_at_work_and_woken_after_it_changes_nothing() -
 
 
 def test_a_reconciler_that_is_stopped_and_woken_after_its_lease_changes_nothing() -> None:
-    # A lease that outlasts a moment in which the machine stands still: else the server may take it.
+    # A lease longer than a stall of the machine. Otherwise the server may take it over.
     with exact_deployment(LEASE_SECONDS="5") as deployment:
         workers = [deployment.worker()]  # alone, so it holds the lease
         server = deployment.serve()
@@ -384,7 +384,7 @@ def test_workers_that_are_killed_at_random_leave_exact_executions() -> None:
         executions = []
         killed = 0
         began = time.monotonic()
-        # On a slow machine it takes longer until so many have been started and killed.
+        # A slow machine takes longer to start and kill this number of workers.
         while (passed := time.monotonic() - began) < 15 or (killed <= 5 and passed < 2 * DEADLINE_SECONDS):
             # There is always work: two runs of it wait.
             if counted(deployment)["pending"] < 120:

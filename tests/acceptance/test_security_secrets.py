@@ -1,7 +1,7 @@
 """No secret of an operator is in a log, an error, a health answer, a list of processes, or a file.
 
-Each case is a backend that refuses, is away, or whose address can't be read, with a secret in the address or
-in the environment.
+In each case a backend refuses, is unavailable, or has an invalid address. The secret is in the address or in
+the environment.
 """
 
 from __future__ import annotations

@@ -87,8 +87,10 @@ DUE = {
 
 @pytest.fixture(scope="module")
 def gaps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
-    """Seconds between the attempts of a message that always fails, by route: the shortest of some runs, as a
-    machine that stands still for a moment can only make them longer."""
+    """Return the seconds between attempts of a message that always fails, by route.
+
+    The shortest of some runs, because a stall of the machine makes them longer.
+    """
 
     async def fail_everywhere() -> dict[str, list[float]]:
         def fail(item: Any, ctx: Any) -> None:

@@ -1,6 +1,6 @@
-"""What may happen to servers, and on the way to them, in the middle of work; and what is left after it.
+"""Faults of servers and of the network during work, and the results afterwards.
 
-A `Trial` is a fault on a kind of deployment. `attempt` makes the scene, lets it happen, and counts.
+A `Trial` is a fault on a kind of deployment. `attempt` creates the scene, causes the fault, and counts.
 """
 
 from __future__ import annotations
@@ -80,15 +80,15 @@ def away(role: str, way: str) -> Happening:
                 since = time.monotonic()
                 asked = scene.call("few", "work")
                 if way != "paused":
-                    asked.result()  # it is told that, so it must be away until then
+                    asked.result()  # the server must stay unavailable until this answer
                 time.sleep(max(ground.seconds - (time.monotonic() - since), 0))
                 told = asked.result() if asked.done() else None
             finally:
                 begin()
             told = told or asked.result()
             if told.status == 503 or way != "paused":
-                # Of one that stands still nothing is known; who waits long enough is answered after all.
-                # Of three, it is any one that is named.
+                # A suspended server gives no error; a client that waits long enough gets its answer.
+                # In a cluster the error may name any member.
                 named = () if isinstance(server, NatsThree) else (str(server.port),)
                 must_tell(scene, told, {role, "catalog"} if role == "broker" else {role}, *named)
             return scene.finish()
@@ -118,7 +118,7 @@ def cut_before_confirm(ground: Ground) -> Outcome:
         for _ in range(4):
             network.hold()
             scene.go_on()
-            time.sleep(0.5)  # what is sent meanwhile is done, and nobody hears of it
+            time.sleep(0.5)  # requests are executed, but their answers are lost
             network.cut()
             network.release()
             time.sleep(0.7)
@@ -330,7 +330,7 @@ def must_log(scene: Scene, *words: str) -> None:
         def tells(worker: Process = worker) -> bool:
             return any(all(word in line for word in words) for line in worker.said.splitlines())
 
-        scene.deployment.until(tells, f"{worker.name} to tell of {words}")
+        scene.deployment.until(tells, f"a log line of {worker.name} with {words}")
 
 
 def full(ground: Ground) -> Outcome:

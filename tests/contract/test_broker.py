@@ -26,10 +26,10 @@ STEP = 0.1 * VISIBILITY
 SOON = 0.6 * VISIBILITY
 LATE = 1.5 * VISIBILITY
 PATIENCE = 20.0
-"""Real seconds after which what has not come does not come. Less than the visibility: what is held must not
-come again meanwhile."""
+"""Real seconds after which a message that has not arrived counts as lost. Less than the visibility, so that
+held messages are not redelivered meanwhile."""
 WOKEN = 0.75 * PATIENCE
-"""Of such, within which who waits for `PATIENCE` is woken."""
+"""Real seconds within which a receiver that waits for `PATIENCE` must wake."""
 IN_VAIN = 0.3
 """Of such, for what is not promised: it is waited for only to see that it does not come."""
 
@@ -72,10 +72,10 @@ async def depth_soon(
 async def coming_back(
     broker: Broker, clock: Clock, count: int, queue: str = "docs.convert"
 ) -> dict[str, float]:
-    """Look until so many calls came; by id, when each came.
+    """Receive until there are `count` dispatches; return the time of arrival by id.
 
-    None may stay hidden beyond `LATE`. Where the clock is real, a slow machine is waited for longer: it is
-    `in_time` that sees to this bound, in the two tests of `extend`.
+    None may stay hidden beyond `LATE`. With a real clock, a slow machine gets more time: `in_time` checks
+    this limit in the two tests of `extend`.
     """
     came: dict[str, float] = {}
     until = clock.time() + (LATE if clock.scale is None else PATIENCE / clock.scale)
@@ -88,19 +88,19 @@ async def coming_back(
 
 
 class TooLate(Exception):
-    """What has been seen says nothing: the machine was too slow."""
+    """The machine was too slow, so the observation proves nothing."""
 
 
 def in_time(clock: Clock, since: float, now: float | None = None) -> None:
-    """See that it is less than the visibility since then: else what follows proves nothing."""
+    """Raise `TooLate` if the visibility has passed since then: what follows would prove nothing."""
     if (clock.time() if now is None else now) - since < VISIBILITY:
         return
-    assert clock.scale is not None, "it is a matter of the broker's: the clock moves only when told"
+    assert clock.scale is not None, "the broker is at fault: this clock moves only when the test moves it"
     raise TooLate
 
 
 def again_if_too_late(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-    """Try a test anew, with another queue, when it was too late for what it wanted to see."""
+    """Repeat a test with another queue when the machine was too slow for it."""
 
     @wraps(test)
     async def tried(**given: Any) -> None:
@@ -380,7 +380,7 @@ async def test_acking_twice_is_silent(broker: Broker):
 
 
 @again_if_too_late
-async def test_extend_starts_the_visibility_anew(broker: Broker, clock: Clock, queue: str):
+async def test_extend_restarts_the_visibility(broker: Broker, clock: Clock, queue: str):
     first, second = await put(broker, 2, queue)
     since = clock.time()
     taken = await take(broker, 2, queue)
@@ -426,7 +426,7 @@ async def test_acking_and_extending_nothing_is_fine(broker: Broker):
 # -- depth and peek --------------------------------------------------------------------------------
 
 
-async def test_depth_tells_what_is_ready_from_what_is_held(broker: Broker):
+async def test_depth_separates_ready_and_held_messages(broker: Broker):
     await put(broker, 3)
     (taken, _) = await take(broker, 2)
     assert await depth_soon(broker, (1, 2)) == (1, 2)

@@ -33,7 +33,7 @@ def shape(page: tuple[list[ChainLink], UUID | None]) -> list[tuple[int, str, UUI
 # -- executions ------------------------------------------------------------------------------------
 
 
-async def test_an_execution_that_never_was_is_none(catalog: Catalog, lab: Lab):
+async def test_an_unknown_execution_is_none(catalog: Catalog, lab: Lab):
     assert await catalog.execution(lab.unknown()) is None
 
 
@@ -220,7 +220,7 @@ async def test_the_lineage_of_an_input_is_the_messages_that_took_it_newest_first
     assert [row.correlation_id for row in took] == [replay.ids[0], run.ids[0]]
 
 
-async def test_the_lineage_of_an_object_of_others_is_the_messages_that_took_it(catalog: Catalog, lab: Lab):
+async def test_the_lineage_of_an_external_object_is_the_messages_that_read_it(catalog: Catalog, lab: Lab):
     adopted = (await catalog.adopt(lab.unknown())).execution_id
     key = f"{adopted}/scans/a.png"
     replays = [await lab.started_replay(adopted, key, stage="scans") for _ in range(2)]
@@ -230,7 +230,7 @@ async def test_the_lineage_of_an_object_of_others_is_the_messages_that_took_it(c
     assert [row.correlation_id for row in took] == [replay.ids[0] for replay in reversed(replays)]
 
 
-async def test_an_object_that_nobody_knows_has_no_lineage(catalog: Catalog, lab: Lab):
+async def test_an_unknown_object_has_no_lineage(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     await lab.bind(await lab.claim(run.ids[0]), lab.output("writing.md"))
 

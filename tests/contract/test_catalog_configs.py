@@ -94,7 +94,7 @@ async def test_an_older_version_stays_as_it_was(catalog: Catalog, lab: Lab):
     assert newest.config.routes["convert"].queue == "docs.other"
 
 
-async def test_a_config_or_version_that_never_was_is_none(catalog: Catalog, lab: Lab):
+async def test_an_unknown_config_or_version_is_none(catalog: Catalog, lab: Lab):
     await save(catalog, lab.DOCS)
 
     assert await catalog.config("other") is None

@@ -187,7 +187,7 @@ async def test_a_replay_runs_the_version_it_was_resolved_to(catalog: Catalog, la
     assert (held.headers.config_version, held.headers.queue) == (2, "docs.newer")
 
 
-async def test_a_batch_that_never_was_is_none(catalog: Catalog, lab: Lab):
+async def test_an_unknown_batch_is_none(catalog: Catalog, lab: Lab):
     assert await catalog.replay(lab.unknown()) is None
 
 
@@ -212,7 +212,7 @@ async def test_adopting_twice_changes_nothing(catalog: Catalog, lab: Lab):
     assert len(found) == 1
 
 
-async def test_adopting_an_execution_of_ours_returns_it_as_it_is(catalog: Catalog, lab: Lab):
+async def test_adopting_an_existing_execution_returns_it_unchanged(catalog: Catalog, lab: Lab):
     run = await lab.sealed("a.md")
 
     adopted = await catalog.adopt(run)
@@ -368,7 +368,7 @@ async def test_the_fifth_acquisition_without_progress_stalls_the_job(catalog: Ca
     assert (await lab.execution(job)).status == "running"
 
 
-async def test_a_job_that_is_given_back_does_not_stall(catalog: Catalog, lab: Lab):
+async def test_a_released_job_does_not_stall(catalog: Catalog, lab: Lab):
     replay = await lab.replayed(await lab.sealed("a.md"))
 
     for _ in range(6):
@@ -534,7 +534,7 @@ async def test_the_last_page_closes_the_root(catalog: Catalog, lab: Lab):
     assert await catalog.end_executions([job]) == [job]
 
 
-async def test_an_empty_last_page_may_stand_at_the_cursor(catalog: Catalog, lab: Lab):
+async def test_an_empty_last_page_may_end_at_the_cursor(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     held = await lab.hold(job)
     (key,) = keys(job, "a.md")
@@ -1057,7 +1057,7 @@ async def test_a_page_that_is_just_full_is_the_last(catalog: Catalog, lab: Lab):
 # -- cancel ----------------------------------------------------------------------------------------
 
 
-async def test_cancelling_closes_every_row_that_nobody_works_on(catalog: Catalog, lab: Lab):
+async def test_cancelling_closes_every_row_that_is_not_running(catalog: Catalog, lab: Lab):
     run = await lab.started("pending.md", "retry.md", "running.md", "done.md", "dead.md")
     pending, retry, running, done, dead = run.ids
     await lab.fail(await lab.claim(retry), delay=1)

@@ -33,7 +33,7 @@ async def test_a_run_that_was_sealed_says_so_again_though_its_listing_was_given_
     catalog: Catalog, lab: Lab
 ):
     job = await lab.sealed("a.md")
-    await catalog.fail_listing(await lab.hold(job), "the store is away")
+    await catalog.fail_listing(await lab.hold(job), "the store is unavailable")
 
     assert await catalog.seal(job)
 
@@ -45,7 +45,7 @@ async def test_a_run_that_was_sealed_and_cancelled_is_not_sealed_again(catalog: 
     assert not await catalog.seal(run.execution)
 
 
-async def test_a_hold_that_is_renewed_after_it_was_given_back_is_a_hold(catalog: Catalog, lab: Lab):
+async def test_a_lease_renewed_after_its_release_is_held_again(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     held = await lab.hold(job)
     await catalog.release(held)

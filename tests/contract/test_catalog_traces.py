@@ -1,4 +1,4 @@
-"""What every catalog does with an execution's `traceparent`: whoever calls a message, whenever, has it."""
+"""Every dispatch of an execution has its `traceparent`, whichever process publishes it."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ async def test_a_process_that_was_forgotten_hears_it_and_is_not_counted_twice(ca
     assert await catalog.counters() == {CONVERT: {"completed": [4]}}
 
 
-async def test_housekeeping_forgets_nobody_who_lives(catalog: Catalog, lab: Lab):
+async def test_housekeeping_keeps_live_processes(catalog: Catalog, lab: Lab):
     await lab.beat("old")
     lab.clock.advance(1_000_000)
     await lab.beat("w1")
@@ -442,7 +442,7 @@ async def test_an_uncertain_row_is_its_jobs_to_settle(catalog: Catalog, lab: Lab
     assert await catalog.redeliver_lost("w1", "docs.convert", limit=10) == []
 
 
-async def test_nobody_waits_for_an_external_queue(catalog: Catalog, lab: Lab):
+async def test_messages_in_an_external_queue_never_count_as_waiting_or_lost(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md", config=outlet(lab))
     await catalog.mark_published(await lab.work(run.ids[0], lab.output("1.md")))
 
@@ -611,7 +611,7 @@ async def test_abandoned_jobs_are_free_ones_oldest_first(catalog: Catalog, lab: 
 # -- resend ----------------------------------------------------------------------------------------
 
 
-async def test_a_dead_letter_that_is_sent_again_starts_anew(catalog: Catalog, lab: Lab):
+async def test_a_resent_dead_letter_is_pending_again_in_a_running_execution(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     for _ in range(2):
         await lab.fail(await lab.claim(run.ids[0]), delay=0)

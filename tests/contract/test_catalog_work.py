@@ -58,7 +58,7 @@ async def test_a_claim_holds_all_that_a_worker_needs(catalog: Catalog, lab: Lab)
     assert row.started_at is not None
 
 
-async def test_a_claim_on_an_output_of_ours_knows_its_attributes(lab: Lab):
+async def test_a_claim_on_an_output_of_playhead_has_its_attributes(lab: Lab):
     run = await lab.started("a.md")
     made = lab.output("deep/b.md", "text", title="Ü", tags=[1, {"x": None}])
     (child,) = await lab.work(run.ids[0], made)
@@ -81,7 +81,7 @@ async def test_the_path_of_an_object_in_a_stage_of_two_segments_lies_below_both(
     assert (claim.stage, claim.path) == ("segments/small", "a/0001.md")
 
 
-async def test_a_claim_on_an_object_of_others_has_no_source(catalog: Catalog, lab: Lab):
+async def test_a_claim_on_an_external_object_has_no_source(catalog: Catalog, lab: Lab):
     adopted = (await catalog.adopt(lab.unknown())).execution_id
     replay = await lab.started_replay(adopted, f"{adopted}/scans/a.png", stage="scans")
 
@@ -239,7 +239,7 @@ async def test_a_message_that_killed_two_workers_is_claimed_only_alone(catalog: 
     assert claim.attempt == 3
 
 
-async def test_a_worker_that_lost_the_answer_to_its_claim_claims_anew_and_spends_nothing(
+async def test_a_worker_that_lost_the_answer_to_its_claim_claims_again_and_spends_no_attempt(
     catalog: Catalog, lab: Lab
 ):
     run = await lab.started("a.md")
@@ -281,9 +281,7 @@ async def test_claims_whose_answers_were_lost_are_no_losses(catalog: Catalog, la
     assert all(isinstance(a, Claim) for a in answers)
 
 
-async def test_an_attempt_ended_again_is_answered_with_the_children_that_nobody_published(
-    catalog: Catalog, lab: Lab
-):
+async def test_an_attempt_ended_again_returns_its_unpublished_children(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md", config=fan_out(lab))
     claim = await lab.claim(run.ids[0])
     children = await lab.done(claim, lab.output("1.md"), lab.output("2.md"))
@@ -453,7 +451,7 @@ async def test_another_fingerprint_burns_the_key_and_names_the_output_by_its_att
     assert await catalog.unstored(keys) == {f"{run.execution}/pages/d/a.b.md"}
 
 
-async def test_a_burnt_key_is_used_again_for_the_bytes_that_it_was_bound_for(catalog: Catalog, lab: Lab):
+async def test_a_superseded_key_is_used_again_for_the_bytes_that_it_was_bound_for(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     for content in ("1", "2"):
         claim = await lab.claim(run.ids[0])
@@ -714,7 +712,7 @@ async def test_a_message_that_succeeds_in_the_end_has_no_error(lab: Lab):
     assert (row.status, row.attempts, row.error) == ("completed", 2, None)
 
 
-async def test_an_attempt_that_is_given_back_does_not_count(catalog: Catalog, lab: Lab):
+async def test_a_released_attempt_does_not_count(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     for attempt in range(1, 8):
         claim = await lab.claim(run.ids[0])
@@ -726,7 +724,7 @@ async def test_an_attempt_that_is_given_back_does_not_count(catalog: Catalog, la
     assert call.generation == 7
 
 
-async def test_giving_back_does_not_forgive_what_was_spent(catalog: Catalog, lab: Lab):
+async def test_a_release_does_not_restore_spent_attempts(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     await lab.fail(await lab.claim(run.ids[0]), delay=0)
     claim = await lab.claim(run.ids[0])

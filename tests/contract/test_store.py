@@ -143,7 +143,7 @@ async def test_an_object_without_bytes_is_not_a_missing_object(store):
     assert await store.read(["e/s/empty", "e/s/missing"]) == [b"", None]
 
 
-async def test_a_batch_is_read_in_the_order_asked_for_doubles_included(store):
+async def test_a_batch_is_read_in_the_requested_order_with_duplicates(store):
     await store.write([[Blob(f"e/s/{n}", b"%d" % n)] for n in range(300)])
     wanted = [7, 299, 7, 0, 150]
     assert await store.read([f"e/s/{n}" for n in wanted]) == [b"%d" % n for n in wanted]
@@ -325,7 +325,7 @@ async def test_a_listing_goes_on_after_any_key_whether_it_exists_or_not(store, a
 
 
 @pytest.mark.parametrize("page", [1, 2, 3, 7, 8, 9])
-async def test_pages_are_full_but_for_the_last_and_lose_nothing(store, page):
+async def test_all_pages_except_the_last_are_full_and_lose_nothing(store, page):
     await put(store, *TREE)
     pages = [entries async for entries in store.list("e", page=page)]
     assert [len(entries) for entries in pages[:-1]] == [page] * (len(pages) - 1)
@@ -351,7 +351,7 @@ async def test_a_listing_that_is_left_in_the_middle_disturbs_nothing(store):
     assert len(await keys_at(store, "e")) == 50
 
 
-async def test_what_is_there_before_and_after_a_listing_is_in_it_whatever_comes_meanwhile(store):
+async def test_objects_that_exist_during_a_whole_listing_are_in_it(store):
     steady = [f"e/s/{n:03}/x" for n in range(60)]
     await put(store, *steady)
     found: list[str] = []

@@ -1,7 +1,7 @@
-"""A home on which things have happened, a server of it, and a count of all that is there.
+"""A home with some executions, its server, and a count of its content.
 
-A row of a table says what is done, and what comes back; what was there before is there after it, and
-nothing else, unless the row says so.
+A row of a table has a request and the expected answer. The content of the home must be the same afterwards,
+unless the row says otherwise.
 """
 
 from __future__ import annotations

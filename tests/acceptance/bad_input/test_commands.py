@@ -26,9 +26,9 @@ class Row(NamedTuple):
     """A command line, and how it ends.
 
     Attributes:
-        words: names in capitals are put in.
-        told: all of them stand in the detail.
-        anywhere: whether `--server` says the same.
+        words: names in capitals are replaced by values.
+        told: words that must all be in the detail.
+        anywhere: whether `--server` must print the same.
     """
 
     words: tuple[str, ...]

@@ -29,7 +29,7 @@ BROKEN: dict[str, bytes | None] = {
     "null": b"null",
     "deep": b"[" * 100_000,
     "of wrong types": b'{"content_type": 7, "attributes": [1], "size": "x", "sha256": null}',
-    "of others' types": json.dumps({"content_type": "text/html\r\nX: y", "attributes": {"a": 1}}).encode(),
+    "of external types": json.dumps({"content_type": "text/html\r\nX: y", "attributes": {"a": 1}}).encode(),
     "NaN": b'{"attributes": {"a": NaN}}',
     "large": b'{"a": "' + b"x" * 2_000_000 + b'"}',
 }
@@ -53,7 +53,7 @@ async def test_a_sidecar_that_is_missing_or_broken_fails_no_replay(ph: Playhead,
     replayed = await ph.replay(source, "pages", "a")
     assert (replayed["objects_found"], replayed["objects_published"]) == (1, 1)
     await ph.work(replayed["execution_id"])
-    attributes = "{'a': 1}" if name == "of others' types" else "{}"  # only its type can't be
+    attributes = "{'a': 1}" if name == "of external types" else "{}"  # only its type can't be
     assert await ph.stored(replayed["execution_id"], "done") == {"done/a.html": f"text/html {attributes}"}
 
     content = await ph.http.get("/api/v1/storage/objects/content", params={"key": key})

@@ -25,9 +25,9 @@ class Row(NamedTuple):
     """What is asked, and what comes back.
 
     Attributes:
-        sent: as httpx names it; names in capitals are put in.
-        code: the error code, which has its status; or `SHAPE`.
-        words: all of them stand in the detail.
+        sent: arguments for httpx; names in capitals are replaced by values.
+        code: the error code, which determines the status; or `SHAPE`.
+        words: words that must all be in the detail.
     """
 
     method: str
