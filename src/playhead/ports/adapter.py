@@ -1,14 +1,16 @@
-"""The adapter: one step of a route, as its author sees it.
+"""The adapter interface: how to write one step of a route.
 
     @adapter("sentences", produces="text/plain")
     def sentences(item: Item, config: SentencesConfig) -> Iterator[str]: ...
 
-A step takes `item` and, by name, any of `config` (annotated with a pydantic `BaseModel`: that is the
-config model) and `ctx`. It is a function, an `async def`, a generator of either kind, or a class:
-`__init__(self, config)`, `__call__(self, item[, ctx])`, optional `close(self)`.
+A step takes `item` and, by name, optionally `config` and `ctx`. The annotation of `config` is the config
+model, a subclass of pydantic's `BaseModel`. A step is one of:
 
-It gives `None` (the item ends here), an `Output`, `str` or `bytes`, or an iterable of those. What it
-raises spends an attempt; `Reject` makes a dead letter at once, `Retry` says when to try again.
+- a function, or a generator function, plain or `async`;
+- a class with `__init__(self, config)`, `__call__(self, item[, ctx])` and optionally `close(self)`.
+
+A step returns `None` (no output), an `Output`, `str` or `bytes`, or an iterable of those. If it raises, the
+attempt fails and the message is retried. `Reject` dead-letters the message at once. `Retry` sets the delay.
 """
 
 from __future__ import annotations
@@ -35,40 +37,44 @@ MARK: Final = "__playhead_adapter__"
 CONTENT_TYPE: Final = re.compile(
     r"[\w.+-]+/[\w.+-]+(?:; *[\w.+-]+=(?:[\w.+-]+|\"[ !#-\[\]-~]*\"))*", re.ASCII
 )
-"""What a content type looks like: `type/subtype`, and parameters. Nothing that could end a header."""
+"""A content type: `type/subtype`, and parameters. No line breaks, so that it is a valid HTTP header."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
 
 
-# -- what goes in and comes out --------------------------------------------------------------------
+# -- input and output ------------------------------------------------------------------------------
 
 
 class Reject(Exception):
-    """The item can't be worked, now or later: a dead letter at once (`rejected`)."""
+    """The item can never be processed. The message is dead-lettered at once, with the code `rejected`."""
 
 
 class Retry(Exception):
-    """Not now: try the item again. Counts as an attempt; the last one is dead (`adapter_error`).
+    """The item cannot be processed now; retry it later.
+
+    The attempt counts. If it was the last one, the message is dead-lettered with the code `adapter_error`.
 
     Args:
-        reason: what a reader of the dead letter should know.
-        after: seconds until it is due again; None: as the route's backoff says.
+        reason: shown in the dead letter.
+        after: seconds until the next attempt; None uses the route's backoff.
     """
 
     def __init__(self, reason: str, *, after: float | None = None) -> None:
         if after is not None and not (math.isfinite(after) and after >= 0):
-            raise ValueError(f"Retry(after={after!r}): seconds, finite and not below 0")
+            raise ValueError(f"Retry(after={after!r}): must be finite seconds, 0 or more")
         super().__init__(reason)
         self.after = after
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What goes out of a step.
+    """An output of a step.
 
     Attributes:
-        path: where it is stored under its route's stage; None: named after the input.
-        content_type: None: what the adapter `produces`, else what the path given says, else the input's.
-        attributes: JSON values, laid over the input's.
+        data: the content.
+        path: its path in the stage of the route; None derives the path from that of the input.
+        content_type: None uses the adapter's `produces`, else the type of the suffix of `path`, else the
+            input's content type.
+        attributes: JSON values, merged into those of the input. On conflict, these win.
     """
 
     data: bytes
@@ -79,14 +85,15 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What comes into a step.
+    """The input of a step.
 
     Attributes:
-        path: under its stage: `guide/page.html`.
-        content_type: of its sidecar; left empty, what the path's suffix says.
-        attributes: JSON values, handed on from output to output.
-        stage: the stage it was read from.
-        key: of the stored object; None after the first step of a chain.
+        path: its path in its stage, for example `guide/page.html`.
+        data: the content.
+        content_type: from its sidecar; an empty value is replaced by the type of the path's suffix.
+        attributes: JSON values, which every output inherits.
+        stage: the stage from which the item was read.
+        key: the key of the stored object; None after the first step of a chain.
     """
 
     path: str
@@ -102,14 +109,14 @@ class Item:
 
     @property
     def text(self) -> str:
-        """The data as UTF-8 text; raises `Reject` where it is not."""
+        """The data as UTF-8 text. Raises `Reject` if the data is not valid UTF-8."""
         try:
             return self.data.decode()
         except UnicodeDecodeError as exc:
             raise Reject("not UTF-8") from exc
 
     def json(self) -> Any:
-        """The data as a JSON value; raises `Reject` where it is not."""
+        """Return the data as a JSON value. Raises `Reject` if the data is not valid JSON."""
         try:
             return json.loads(self.text)
         except (ValueError, RecursionError) as exc:
@@ -123,19 +130,24 @@ class Item:
         content_type: str | None = None,
         **attributes: Any,
     ) -> Output:
-        """An output made of this item; text is encoded as UTF-8."""
+        """Create an output from this item. Text is encoded as UTF-8."""
         return Output(data.encode() if isinstance(data, str) else data, path, content_type, attributes)
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Where an item is being worked.
+    """The message and the execution to which an item belongs.
 
     Attributes:
-        config: name of the config that is run (a step's own settings come as its `config`).
-        attempt: 1 at first; also raised by a resend.
-        replay: the replay batch, on all that descends from it; None in a plain run.
-        data_dir: a folder for what adapters keep; may not exist yet.
+        execution_id: the execution.
+        correlation_id: the message.
+        config: the name of the running config. (The step's own config is its argument `config`.)
+        config_version: the version of that config.
+        route: the name of the route.
+        attempt: the number of this attempt, from 1. A resent message continues counting.
+        replay: the replay batch of the message or of its ancestor; None if the message is not from a replay.
+        data_dir: the folder for files of adapters; it may not exist yet.
+        log: a logger for the adapter.
     """
 
     execution_id: UUID
@@ -149,20 +161,24 @@ class Context:
     log: Logger
 
 
-# -- what is known of an adapter -------------------------------------------------------------------
+# -- declaration -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterSpec:
-    """An adapter as declared.
+    """A declared adapter.
 
     Attributes:
-        produces: content type of outputs that name none.
-        effects: `external`: it changes something outside of Playhead.
-        target: the function or class itself.
-        config_model: a pydantic model; None: the step takes no config.
+        name: the `type` of steps in a config.
+        version: the version of its outputs, as declared.
+        produces: the content type of outputs that set no content type.
+        effects: `external` if the adapter changes state outside Playhead.
+        target: the decorated function or class.
+        config_model: a pydantic model; None if the step takes no config.
         doc: its docstring.
-        origin: where it was defined, for a reader.
+        origin: module, file and line of the definition, to be displayed.
+        takes_ctx: it has a parameter `ctx`.
+        is_class: `target` is a class.
         is_async: it must run on an event loop.
     """
 
@@ -186,33 +202,37 @@ def adapter(
     produces: str | None = None,
     effects: Literal["none", "external"] = "none",
 ) -> Callable[[F], F]:
-    """Declare a function or class as an adapter; it is given back as it was, and stays callable.
+    """Declare a function or class as an adapter. It is returned unchanged, so it can still be called.
 
     Args:
-        name: what a config's `type` says.
-        version: of what it makes; written into the sidecar of every output.
-        produces: content type of outputs that name none.
-        effects: `external` when it changes something outside of Playhead.
+        name: the `type` of steps in a config.
+        version: a version of your choice, written to the sidecar of every output. Change it when the outputs
+            change.
+        produces: the content type of outputs that set no content type.
+        effects: `external` if the adapter changes state outside Playhead.
 
     Raises:
-        TypeError, ValueError: the declaration can't work, with what to write instead.
+        TypeError, ValueError: the declaration is invalid; the message states the correct form.
     """
     if not (isinstance(name, str) and _NAME.fullmatch(name)):
-        raise ValueError(f"adapter name {name!r}: letters, digits, `_`, `-` and `.`, at most 63")
+        raise ValueError(
+            f"adapter name {name!r}: must be at most 63 letters, digits, `_`, `-` and `.`, and begin with a "
+            "letter or digit"
+        )
     if not (isinstance(version, str) and version):
         raise TypeError(f'adapter {name!r}: version {version!r} must be a string, like "1"')
     if produces is not None and not CONTENT_TYPE.fullmatch(produces):
-        raise ValueError(f'adapter {name!r}: produces={produces!r} is no content type, like "text/plain"')
+        raise ValueError(f'adapter {name!r}: produces={produces!r} is not a content type, like "text/plain"')
     if effects not in ("none", "external"):
         raise ValueError(f'adapter {name!r}: effects={effects!r}, must be "none" or "external"')
-    # A string annotation may name a model that is local to the function that declares the adapter.
+    # The annotation may be a string that names a model local to the function that declares the adapter.
     scope = sys._getframe(1).f_locals
 
     def mark(target: F) -> F:
         if earlier := spec_of(target):
             raise TypeError(f"adapter {name!r}: {earlier.origin} is already adapter {earlier.name!r}")
         if inspect.isclass(target):
-            step, model = _look_at_class(target, f"adapter {name!r}", scope)
+            step, model = _check_class(target, f"adapter {name!r}", scope)
         elif inspect.isfunction(target):
             step, model = target, _config_model(target, f"adapter {name!r}", scope, ("config", "ctx"))
         else:
@@ -229,7 +249,7 @@ def adapter(
             origin=f"{target.__module__}.{target.__qualname__} ({code.co_filename}:{code.co_firstlineno})",
             takes_ctx="ctx" in inspect.signature(step).parameters,
             is_class=inspect.isclass(target),
-            # The outermost function decides: a wrapper may well turn one kind into the other.
+            # Checked on `step`, not on the unwrapped function: a wrapper may turn one kind into the other.
             is_async=inspect.iscoroutinefunction(step) or inspect.isasyncgenfunction(step),
         )
         setattr(target, MARK, spec)
@@ -239,19 +259,20 @@ def adapter(
 
 
 def spec_of(obj: object) -> AdapterSpec | None:
-    """What was declared of a function or class; None when it is no adapter itself.
+    """Return the declaration of an adapter; None if the object is not an adapter.
 
-    A subclass of an adapter, or a wrapper around one, is not one: both would answer to one name.
+    A subclass or a wrapper inherits the declaration of its adapter, but does not count: the name would have
+    two implementations.
     """
     spec = getattr(obj, MARK, None)
     return spec if isinstance(spec, AdapterSpec) and spec.target is obj else None
 
 
 def collect(module: ModuleType) -> list[AdapterSpec]:
-    """All adapters that a module defines, or takes over from its own submodules, in order.
+    """Return all adapters that a module defines or imports from its own submodules, in order.
 
     Raises:
-        TypeError: one is hidden by a decorator around it.
+        TypeError: another decorator is applied on top of `@adapter` and hides the adapter.
     """
     specs: dict[int, AdapterSpec] = {}
     for name, value in vars(module).items():
@@ -269,8 +290,8 @@ def collect(module: ModuleType) -> list[AdapterSpec]:
 # -- signatures ------------------------------------------------------------------------------------
 
 
-def _look_at_class(cls: type, what: str, scope: Mapping[str, Any]) -> tuple[FunctionType, type[Any] | None]:
-    """The function that is called for each item, and the config model, of an adapter class."""
+def _check_class(cls: type, what: str, scope: Mapping[str, Any]) -> tuple[FunctionType, type[Any] | None]:
+    """Check an adapter class; return its `__call__` and its config model."""
     step, init, close = (_method(cls, name) for name in ("__call__", "__init__", "close"))
     if not inspect.isfunction(step):
         raise TypeError(f"{what}: class {cls.__qualname__} needs a method __call__(self, item)")
@@ -282,14 +303,17 @@ def _look_at_class(cls: type, what: str, scope: Mapping[str, Any]) -> tuple[Func
     parameters = list(inspect.signature(init).parameters)[1:]
     if parameters not in ([], ["config"]):
         raise TypeError(
-            f"{what}: {cls.__qualname__}.__init__ takes {', '.join(parameters)}; it may take config alone "
-            "(ctx comes with each call)"
+            f"{what}: {cls.__qualname__}.__init__ takes {', '.join(parameters)}; it may take only config "
+            "(ctx is a parameter of __call__)"
         )
     return step, _annotated_model(init, what, scope) if parameters else None
 
 
 def _method(cls: type, name: str) -> object:
-    """A method as written, without what every class has; `cls.__call__` would find the metaclass's."""
+    """Return a method that the class or a base class other than `object` defines; None if there is none.
+
+    `cls.__call__` would return the `__call__` of the metaclass.
+    """
     for owner in cls.__mro__[:-1]:
         if name in vars(owner):
             return vars(owner)[name]
@@ -321,21 +345,21 @@ def _check_parameters(
 
 
 def _annotated_model(function: FunctionType, what: str, scope: Mapping[str, Any]) -> type[Any]:
-    """The class that the parameter `config` is annotated with; other annotations are not looked at."""
+    """Return the class in the annotation of the parameter `config`. Other annotations are not evaluated."""
     annotation = inspect.signature(function).parameters["config"].annotation
     if isinstance(annotation, str):
         try:
-            # Not typing.get_type_hints: it resolves all annotations, and one of the others may exist
-            # for type checkers only.
+            # Not typing.get_type_hints, which evaluates all annotations: another one may name a type that
+            # is imported for type checkers only.
             annotation = eval(annotation, inspect.unwrap(function).__globals__, dict(scope))
         except (NameError, AttributeError) as exc:
             raise TypeError(
-                f"{what}: the annotation of config, {annotation!r}, is not known at run time ({exc}); "
-                "define or import the model above the adapter, outside of `if TYPE_CHECKING`"
+                f"{what}: the annotation of config, {annotation!r}, is not defined at run time ({exc}); "
+                "define or import the model above the adapter, outside `if TYPE_CHECKING`"
             ) from exc
     if not (inspect.isclass(annotation) and hasattr(annotation, "model_validate")):
         shown = "nothing" if annotation is inspect.Parameter.empty else repr(annotation)
         raise TypeError(
-            f"{what}: config is annotated with {shown}; annotate it with a class made from pydantic.BaseModel"
+            f"{what}: config is annotated with {shown}; annotate it with a subclass of pydantic.BaseModel"
         )
     return annotation

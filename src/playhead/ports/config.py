@@ -1,4 +1,4 @@
-"""The config loader as the services see it: YAML in, a config or all that is wrong with it out."""
+"""The config loader as the services use it: from YAML to a config, or to all its errors."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from playhead.model import Config, Diagnostic
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What came of one source.
+    """The result of parsing one source.
 
     Attributes:
-        config: None when any diagnostic is an error.
-        digest: `sha256:` and the hash of the parsed document as JSON, defaults not filled in; None when
-            the source is no document (faults of level E0, or values that JSON does not have).
-        source: the text as given, without a byte order mark; what is not UTF-8 is replaced.
-        diagnostics: every fault, by line and column; warnings among them.
+        config: None if any diagnostic is an error.
+        digest: `sha256:` and the hash of the parsed document as JSON, without defaults. None if the source
+            cannot be represented as JSON (errors E0xx, or YAML values without a JSON equivalent).
+        source: the text of the source, without a byte order mark. Bytes that are not UTF-8 are replaced.
+        diagnostics: all errors and warnings, ordered by line and column.
     """
 
     config: Config | None
@@ -28,7 +28,7 @@ class Parsed:
 
 
 class ParseConfig(Protocol):
-    """Reads a source against the adapters there are. Never raises for anything that is in the source."""
+    """Parses a source, and checks its steps against the loaded adapters."""
 
     def __call__(
         self,
@@ -38,10 +38,11 @@ class ParseConfig(Protocol):
         taken: Mapping[str, tuple[str, str]] | None = None,
         previous: Config | None = None,
     ) -> Parsed:
-        """Read one source.
+        """Parse one source. Errors in the source are returned as diagnostics, not raised.
 
         Args:
-            taken: (config, route) by queue, of active configs; those of this very config don't count.
-            previous: the last version, for what a new one drops (W104).
+            taken: by queue, the (config, route) of the active config that uses the queue. Entries of the
+                config that is parsed are ignored.
+            previous: the last version of this config, to warn about what the new version removes (W104).
         """
         ...

@@ -1,11 +1,11 @@
-"""Traces: which work took how long, and because of what.
+"""Distributed traces: how long each operation took, and what caused it.
 
-A span is a piece of work. Spans of one trace name one another by `traceparent` (W3C Trace Context), which
-travels with a message and is kept with its execution: so a replay is one trace, whichever processes publish
-and work it, and whenever.
+A span is one timed operation. A span refers to its parent by a `traceparent` (W3C Trace Context), which is
+sent with each message and stored with its execution. So all spans of a replay belong to one trace, even if
+several processes publish and process it, at different times.
 
-Off (`OFF`) unless the operator names where traces go. Then there is no span, no `traceparent`, and no cost
-but the question whether it is on.
+Tracing is off (`OFF`) unless the operator configures an exporter. While it is off, no spans and no
+`traceparent` are created. The only cost is the check whether tracing is on.
 """
 
 from __future__ import annotations
@@ -24,36 +24,39 @@ _TRACEPARENT: Final = re.compile(
 
 
 class Span(Protocol):
-    """A piece of work that was begun. All of it may be used from any thread; once ended, nothing changes it.
+    """A started operation. All methods are thread-safe. After `end`, they have no effect.
 
-    As a context manager it ends with its block, failed if that raised.
+    Used as a context manager, the span ends with the block, and fails if the block raises.
 
     Attributes:
-        traceparent: what names it to others; None when traces are off.
+        traceparent: pass it on as the parent of other spans; None if tracing is off.
     """
 
     @property
     def traceparent(self) -> str | None: ...
 
     def set(self, attributes: Mapping[str, Value]) -> None:
-        """Say more about it."""
+        """Add attributes, or replace them."""
         ...
 
     def rename(self, name: str) -> None:
-        """Give it the name that was not known when it began."""
+        """Set the name, if it was not known at the start."""
         ...
 
     def fail(self, why: str) -> None:
-        """Say that it failed."""
+        """Mark the span as failed, with the reason."""
         ...
 
     def end(self) -> None:
-        """Say that it is over, now. Only the first time counts."""
+        """End the span now. Calls after the first have no effect."""
         ...
 
     def current(self) -> AbstractContextManager[object]:
-        """Make it the current span of this thread or task for a block, so that what others measure there
-        (an adapter's HTTP client, say) is found below it."""
+        """Make this span the current one of the thread or task, for the length of a block.
+
+        Spans that other libraries start in the block (for example an adapter's HTTP client) become its
+        children.
+        """
         ...
 
     def __enter__(self) -> Self: ...
@@ -62,10 +65,10 @@ class Span(Protocol):
 
 
 class Tracer(Protocol):
-    """Begins spans. Nothing it does waits for those who collect them.
+    """Starts spans. No method waits for the exporter.
 
     Attributes:
-        on: whether anybody wants traces. Inner loops ask before they put anything together.
+        on: whether tracing is on. Inner loops check it before they build names and attributes.
     """
 
     @property
@@ -78,34 +81,37 @@ class Tracer(Protocol):
         attributes: Mapping[str, Value] | None = None,
         kind: Kind = "internal",
     ) -> Span:
-        """Begin a span.
+        """Start a span.
 
         Args:
-            name: few differ, so no ids are in it.
-            parent: the `traceparent` it belongs under. None, or one that is not well formed: a new trace.
-            attributes: what it is about.
-            kind: on which side of a call it is.
+            name: of low cardinality, so without ids.
+            parent: the `traceparent` of the parent. None or a malformed value starts a new trace.
+            attributes: initial attributes.
+            kind: the OpenTelemetry span kind.
         """
         ...
 
     def current(self) -> str | None:
-        """Return the `traceparent` of the current span; None without any."""
+        """Return the `traceparent` of the current span; None if there is no current span."""
         ...
 
 
 def trace_of(traceparent: str | None) -> str | None:
-    """The trace that a `traceparent` belongs to, 32 hexadecimal digits; None when it is not well formed."""
+    """Return the trace id in a `traceparent`, 32 hexadecimal digits; None if it is malformed."""
     found = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
     return found[1] if found else None
 
 
 def nearest(row: str | None, header: str | None) -> str | None:
-    """The span that work belongs under: that of its message's header if the row knows that trace, else the
-    row's. The header of a child names the attempt that made it; that of a stranger may name anything.
+    """Return the `traceparent` of the parent span for an attempt.
+
+    The message header is more exact, because the header of a child names the attempt that created it. But a
+    message from another program may contain any trace. So the header is used only if its trace is that of
+    the execution, or if the execution has none.
 
     Args:
-        row: the execution's `traceparent`; None: it has none, and any that is well formed will do.
-        header: the message's.
+        row: the execution's `traceparent`, or None.
+        header: the `traceparent` in the message's headers, or None.
     """
     trace = trace_of(header)
     return header if trace and (row is None or trace == trace_of(row)) else row
@@ -148,4 +154,4 @@ class _Off:
 
 
 OFF: Final[Tracer] = _Off()
-"""No traces."""
+"""The tracer for a process that does not trace."""
