@@ -202,7 +202,7 @@ class _AsyncClose:
         (_hidden_config, "TYPE_CHECKING"),
         (_NoCall, "__call__"),
         (_ConfigInCall, "__init__ takes it"),
-        (_CtxInInit, "config alone"),
+        (_CtxInInit, "only config"),
         (_AsyncClose, "plain function"),
         (functools.partial(_no_item), "neither a function nor a class"),
     ],

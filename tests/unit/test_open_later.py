@@ -27,5 +27,5 @@ async def test_what_stands_in_the_way_for_a_while_does_not_end_the_trying(monkey
         opened.set()
 
     async with AsyncExitStack() as stack, asyncio.timeout(30):
-        await backends._open_or_tell(stack, open_it)
+        await backends._open_or_retry(stack, open_it)
         await opened.wait()

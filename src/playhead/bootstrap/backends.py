@@ -1,7 +1,6 @@
-"""From addresses to backends: which class an address means, and how all three are opened and closed.
+"""Choose the backend for each address; open and close the store, the broker and the catalog.
 
-A backend on a server is imported when an address asks for it: its library is an extra, and a process
-that does not use it should not pay for it.
+A backend that needs an optional library is imported only if an address names it.
 """
 
 from __future__ import annotations
@@ -57,10 +56,11 @@ class ACatalog(Catalog, Diagnosed, Protocol): ...
 
 @dataclass(frozen=True)
 class Backends:
-    """The three, open.
+    """The three opened backends.
 
     Attributes:
-        upkeep: what the reconciler's holder does beside the catalog's own housekeeping.
+        upkeep: maintenance tasks besides the catalog's own. The process that holds the reconciler lease runs
+            them.
     """
 
     store: AStore
@@ -69,7 +69,7 @@ class Backends:
     upkeep: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
     def doctor(self) -> DoctorService:
-        """Who examines them."""
+        """Return a service that examines these backends."""
         patients = [
             Patient("store", self.store),
             Patient("broker", self.broker),
@@ -79,14 +79,14 @@ class Backends:
 
 
 async def open_backends(settings: Settings, stack: AsyncExitStack) -> Backends:
-    """Open what the settings name; `stack` closes it.
+    """Open the backends that the settings name; `stack` closes them.
 
-    Without its catalog a process knows nothing, so that has to answer now. A store or a broker that is
-    away is told, and used as soon as it is back.
+    The catalog must be reachable, because no process works without it. If the store or the broker is
+    unavailable, a warning is logged, and the backend is opened in the background.
 
     Raises:
-        CannotStart: an address that can't be right, or a library that is not installed.
-        Unavailable: the catalog can't be reached.
+        CannotStart: an address is invalid, or a library is not installed.
+        Unavailable: the catalog is unreachable.
     """
     upkeep: list[Callable[[], Awaitable[None]]] = []
     catalog, database = await _open_catalog(settings, stack)
@@ -96,7 +96,10 @@ async def open_backends(settings: Settings, stack: AsyncExitStack) -> Backends:
 
 
 async def open_for_doctor(settings: Settings, stack: AsyncExitStack) -> DoctorService:
-    """Open whatever can be opened, each by itself; `stack` closes it."""
+    """Open each backend independently, for an examination; `stack` closes them.
+
+    A backend that cannot be opened becomes a finding instead of an error.
+    """
     patients: list[Patient] = []
     catalog: ACatalog | None = None
     broker: ABroker | None = None
@@ -119,7 +122,7 @@ async def open_for_doctor(settings: Settings, stack: AsyncExitStack) -> DoctorSe
 
 
 async def _open_catalog(settings: Settings, stack: AsyncExitStack) -> tuple[ACatalog, Database | Postgres]:
-    """The catalog, and the database it lies in."""
+    """Return the catalog and its database."""
     url, beat = settings.catalog, settings.heartbeat_seconds
     if _scheme(url) in _POSTGRES:
         with _extra("postgres", url):
@@ -137,44 +140,48 @@ async def _open_catalog(settings: Settings, stack: AsyncExitStack) -> tuple[ACat
 async def _open_broker(
     settings: Settings,
     stack: AsyncExitStack,
-    catalogs: Database | Postgres | None,
+    catalog_database: Database | Postgres | None,
     upkeep: list[Callable[[], Awaitable[None]]],
 ) -> ABroker:
-    """The broker; in the catalog's database (`catalogs`) where that is the same."""
+    """Return the broker. It shares the catalog's database (`catalog_database`) if the address is the same."""
     url, visibility, prefix = settings.broker, settings.visibility_seconds, settings.queue_prefix
     scheme = _scheme(url)
     if scheme in _POSTGRES:
         with _extra("postgres", url):
             from playhead.backends.broker_postgres import PostgresBroker
-        shared = catalogs if settings.catalog == url and not isinstance(catalogs, Database) else None
+        shared = (
+            catalog_database
+            if settings.catalog == url and not isinstance(catalog_database, Database)
+            else None
+        )
         database = shared or _postgres(url or "", stack)
         queues = PostgresBroker(database, visibility=visibility)
         stack.push_async_callback(queues.close)
-        await _open_or_tell(stack, queues.open)
+        await _open_or_retry(stack, queues.open)
         return queues
     if scheme in ("nats", "tls"):
         with _extra("nats", url):
             from playhead.backends.broker_nats import NatsBroker
         nats = NatsBroker(url or "", visibility=visibility, prefix=prefix)
         stack.push_async_callback(nats.close)
-        await _open_or_tell(stack, nats.open)
+        await _open_or_retry(stack, nats.open)
         return nats
     if scheme in ("amqp", "amqps"):
         with _extra("rabbitmq", url):
             from playhead.backends.broker_rabbitmq import RabbitBroker
         rabbit = RabbitBroker(url or "", visibility=visibility, prefix=prefix)
         stack.push_async_callback(rabbit.close)
-        await _open_or_tell(stack, rabbit.open)
+        await _open_or_retry(stack, rabbit.open)
         return rabbit
     path = sqlite_path(settings, url, "BROKER")
-    if isinstance(catalogs, Database) and catalogs.path == path:
-        sqlite = SqliteBroker(catalogs, visibility=visibility)
+    if isinstance(catalog_database, Database) and catalog_database.path == path:
+        sqlite = SqliteBroker(catalog_database, visibility=visibility)
     else:
         own = Database(path)
         stack.push_async_callback(own.close)
         await own.open()
         sqlite = SqliteBroker(own, visibility=visibility)
-        upkeep.append(sqlite.maintain)  # the catalog sees to its own file only
+        upkeep.append(sqlite.maintain)  # the catalog maintains only its own file
     stack.push_async_callback(sqlite.close)
     return sqlite
 
@@ -194,30 +201,34 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> AStore:
         from playhead.backends.store_object import ObjectStore
     store = ObjectStore(settings.store or "", max_object_bytes=settings.max_object_bytes)
     stack.push_async_callback(store.close)
-    await _open_or_tell(stack, store.open)
+    await _open_or_retry(stack, store.open)
     return store
 
 
-async def _open_or_tell(stack: AsyncExitStack, open_it: Callable[[], Awaitable[None]]) -> None:
-    """Open now, or say that it is away and go on trying; its methods raise `Unavailable` until then."""
+async def _open_or_retry(stack: AsyncExitStack, open_backend: Callable[[], Awaitable[None]]) -> None:
+    """Open a backend now. If it is unavailable, log a warning and retry in the background.
+
+    Until the backend is open, its methods raise `Unavailable`.
+    """
     try:
-        await open_it()
+        await open_backend()
     except Unavailable as exc:
         events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, code=exc.code, detail=exc.detail)
-        later = asyncio.create_task(_open_later(open_it))
+        later = asyncio.create_task(_open_later(open_backend))
         stack.callback(later.cancel)
 
 
-async def _open_later(open_it: Callable[[], Awaitable[None]]) -> None:
+async def _open_later(open_backend: Callable[[], Awaitable[None]]) -> None:
     while True:
-        await asyncio.sleep(_OPEN_AGAIN_SECONDS * random.uniform(0.5, 1.0))  # a fleet does not come as one
+        # Jitter, so that many processes do not reconnect at once.
+        await asyncio.sleep(_OPEN_AGAIN_SECONDS * random.uniform(0.5, 1.0))
         try:
-            await open_it()
+            await open_backend()
         except Unavailable:
             continue
         except Exception as exc:
-            # Told, and tried again: else what an operator mends (a schema, a file) would need a restart.
-            detail = f"can't be opened: {type(exc).__name__}: {exc}"
+            # Retry, so that no restart is needed after an operator has fixed the cause (a schema, a file).
+            detail = f"cannot open a backend, will retry: {type(exc).__name__}: {exc}"
             events.emit(events.LOOP_FAILED, logging.ERROR, detail=detail)
             continue
         events.emit(events.BACKEND_BACK)
@@ -236,11 +247,14 @@ def _postgres(url: str, stack: AsyncExitStack) -> Postgres:
 
 
 async def migrate(settings: Settings, check: bool) -> list[str]:
-    """Bring the databases to this version's schema (or only look); returns `name: number` each.
+    """Migrate the databases to the schema of this version, or only list the pending migrations (`check`).
+
+    Returns:
+        `database: number` for each migration.
 
     Raises:
-        CannotStart: a database of a newer version, or one that can't be changed.
-        Unavailable: a database can't be reached.
+        CannotStart: a database has a newer schema, or cannot be changed.
+        Unavailable: a database is unreachable.
     """
     steps: dict[str, list[int]] = {}
     for url, what, unavailable in (
@@ -273,7 +287,7 @@ def _scheme(url: str | None) -> str | None:
 
 
 def sqlite_path(settings: Settings, url: str | None, what: str) -> Path:
-    """The file of the embedded catalog or broker. Raises `CannotStart` where the address is no such file."""
+    """Return the file of an embedded database. Raises `CannotStart` if `url` is not `sqlite:///FILE`."""
     if url is None:
         return settings.home / "playhead.db"
     parts = urlsplit(url)
@@ -294,19 +308,19 @@ def _store_root(settings: Settings) -> Path:
 def _unknown(what: str, url: str | None, known: str) -> CannotStart:
     return CannotStart(
         "setup_invalid",
-        f"PLAYHEAD_{what}={without_secrets(url or '')}: no such backend; there are {known}; unset, it lies "
-        "under PLAYHEAD_HOME",
+        f"PLAYHEAD_{what}={without_secrets(url or '')} is not a supported address: use {known}, or unset it "
+        "to use PLAYHEAD_HOME",
     )
 
 
 def without_secrets(url: str) -> str:
-    """An address as people may see it: without what stands before an `@`, and without its options."""
+    """Return an address that may be displayed: without user name, password and query."""
     return without_password(url).partition("?")[0]
 
 
 @contextmanager
 def _extra(name: str, url: str | None) -> Iterator[None]:
-    """Say how to get a library that is not installed."""
+    """Turn the failed import of an optional library into a `CannotStart` with the install command."""
     try:
         yield
     except ModuleNotFoundError as exc:

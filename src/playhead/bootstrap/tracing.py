@@ -1,4 +1,4 @@
-"""Traces: whether this process makes them, and what is told where it can't."""
+"""Open the tracer of this process, or log why tracing is off although it is configured."""
 
 from __future__ import annotations
 
@@ -19,48 +19,48 @@ _PROTOCOL: Final = "http/protobuf"
 
 @asynccontextmanager
 async def open_tracer(process: str) -> AsyncIterator[Tracer]:
-    """Give what begins spans; `OFF` unless the operator says where they go.
+    """Yield the tracer; `OFF` unless the operator has configured an exporter.
 
-    Traces are no reason to stop: where they can't be made, that is logged, and the process works without.
+    If tracing is configured but cannot start, a warning is logged, and the process runs without tracing.
 
     Args:
-        process: what tells this process from others.
+        process: the unique id of this process.
     """
-    tracer = _made(process) if wants_traces() else None
+    tracer = _start(process) if wants_traces() else None
     if tracer is None:
         yield OFF
         return
     try:
-        with _told_in_log_lines(tracer):
+        with _trace_ids_in_logs(tracer):
             yield tracer
     finally:
         await tracer.close()
 
 
-def _made(process: str) -> OtelTracer | None:
+def _start(process: str) -> OtelTracer | None:
     if (protocol := trace_protocol()) != _PROTOCOL:
-        _tell(
-            f"they are sent as {_PROTOCOL}, not as {protocol}: set OTEL_EXPORTER_OTLP_TRACES_PROTOCOL to that"
+        _log_off(
+            f"the protocol {protocol} is not supported: set OTEL_EXPORTER_OTLP_TRACES_PROTOCOL={_PROTOCOL}"
         )
         return None
     try:
         from playhead.backends.tracer_otel import OtelTracer
     except ImportError as exc:
-        _tell(f"they need an extra: pip install 'playhead[otel]' ({exc})")
+        _log_off(f"a library is not installed: pip install 'playhead[otel]' ({exc})")
         return None
     try:
         return OtelTracer(version=__version__, process=process)
-    except Exception as exc:  # whatever the SDK makes of its settings
-        _tell(f"OpenTelemetry does not start with its settings (OTEL_*): {exc}")
+    except Exception as exc:  # the SDK documents no exceptions for invalid settings
+        _log_off(f"OpenTelemetry rejects its settings (OTEL_*): {exc}")
         return None
 
 
-def _tell(why: str) -> None:
-    events.emit(events.TRACES_OFF, logging.WARNING, detail=f"traces are wanted (OTEL_*), but {why}")
+def _log_off(why: str) -> None:
+    events.emit(events.TRACES_OFF, logging.WARNING, detail=f"tracing is configured (OTEL_*) but off: {why}")
 
 
 class _TraceIds(logging.Filter):
-    """Marks each log line with the trace in which it was written."""
+    """Adds the id of the current trace to each log record."""
 
     def __init__(self, tracer: Tracer) -> None:
         super().__init__()
@@ -72,12 +72,12 @@ class _TraceIds(logging.Filter):
 
 
 @contextmanager
-def _told_in_log_lines(tracer: Tracer) -> Iterator[None]:
-    handlers, marks = list(logging.getLogger().handlers), _TraceIds(tracer)
+def _trace_ids_in_logs(tracer: Tracer) -> Iterator[None]:
+    handlers, trace_ids = list(logging.getLogger().handlers), _TraceIds(tracer)
     for handler in handlers:
-        handler.addFilter(marks)
+        handler.addFilter(trace_ids)
     try:
         yield
     finally:
         for handler in handlers:
-            handler.removeFilter(marks)
+            handler.removeFilter(trace_ids)

@@ -310,7 +310,7 @@ def _check_class(cls: type, what: str, scope: Mapping[str, Any]) -> tuple[Functi
 
 
 def _method(cls: type, name: str) -> object:
-    """Return a method that the class or a base class other than `object` defines; None if there is none.
+    """Return a method that the class or a base class other than `object` defines, or None.
 
     `cls.__call__` would return the `__call__` of the metaclass.
     """

@@ -1,11 +1,11 @@
-"""A server of Playhead, used over HTTP as its services are used in process.
+"""Client for a Playhead server, with the same interface as the services in this process.
 
-form       JSON to the frozen data of `playhead.model`, by their type hints
-client     one request to one answer or one error of the tree, whatever the network does
-uploads    inputs of a run as a multipart body, written while it is sent
-services   the methods of `playhead.services`, each a request
+form       reads JSON into the frozen dataclasses of `playhead.model`, by their type hints
+client     sends one request, and returns one answer or raises one `PlayheadError`
+uploads    streams the inputs of a run as a multipart body
+services   the methods of `playhead.services`, one request each
 
-Whoever calls cannot tell the difference: same methods, same values, same errors.
+The methods have the same arguments, return values and errors as those of `playhead.services`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ __all__ = ["RemoteServices", "open_server"]
 
 @asynccontextmanager
 async def open_server(url: str, tracer: Tracer = OFF) -> AsyncIterator[RemoteServices]:
-    """Give the services of the server at `url` (`http://host:port`). Nothing is sent before one is asked;
-    the server is told the current span of `tracer`."""
+    """Yield the services of the server at `url` (`http://host:port`).
+
+    The first method call opens the connection. Each request carries the current span of `tracer`.
+    """
     client = Client(url, tracer)
     try:
         yield RemoteServices.of(client)

@@ -1,4 +1,4 @@
-"""From JSON to frozen dataclasses, by their type hints alone: one reader for all that a server shows."""
+"""Read JSON into frozen dataclasses by their type hints. One reader serves all responses of a server."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ T = TypeVar("T")
 
 
 class WrongForm(ValueError):
-    """A value does not have the form that was asked for; says where and why."""
+    """A value does not have the expected type. The message names the place and the expected type."""
 
 
 def read(form: type[T], value: Any) -> T:
-    """Return a JSON value as `form`: a dataclass (also generic), or a list, mapping or union of such.
+    """Convert a JSON value to `form`: a (generic) dataclass, or a list, mapping or union of dataclasses.
 
-    Fields that `form` does not have are left out, as a newer server may send more.
+    Unknown fields are ignored, because a newer server may send more fields.
 
     Raises:
-        WrongForm: a field is missing or of another kind.
+        WrongForm: a field is missing, or has another type.
     """
     return cast(T, _read(form, value, "the answer"))
 
@@ -53,19 +53,19 @@ def _read(form: Any, value: Any, at: str) -> Any:
         return _checked(is_number, value, "a number", at)
     if form in (str, int, bool, types.NoneType):
         return _checked(type(value) is form, value, form.__name__, at)
-    raise TypeError(f"no rule to read {form!r} at {at}")
+    raise TypeError(f"cannot read {form!r} at {at}: unsupported type")
 
 
 def _object(kind: type[Any], arguments: tuple[Any, ...], value: Any, at: str) -> Any:
     given = _checked(isinstance(value, dict), value, "an object", at)
     filled = dict(zip(getattr(kind, "__parameters__", ()), arguments, strict=False))
-    made: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, hint, has_default in _fields(kind):  # type: ignore[arg-type]  # a class can be hashed
         if name in given:
-            made[name] = _read(_fill(hint, filled), given[name], f"{at}.{name}")
+            values[name] = _read(_fill(hint, filled), given[name], f"{at}.{name}")
         elif not has_default:
             raise WrongForm(f"{at} has no field {name!r}")
-    return kind(**made)
+    return kind(**values)
 
 
 @cache
@@ -78,7 +78,7 @@ def _fields(kind: type[Any]) -> tuple[tuple[str, Any, bool], ...]:
 
 
 def _fill(hint: Any, filled: Mapping[Any, Any]) -> Any:
-    """A hint with its type variables filled in: `list[T]` of a `Page[Execution]` is `list[Execution]`."""
+    """Replace the type variables of a hint: `list[T]` in a `Page[Execution]` becomes `list[Execution]`."""
     if isinstance(hint, TypeVar):
         return filled[hint]
     names = getattr(hint, "__parameters__", ())
@@ -92,11 +92,11 @@ def _one_of(forms: tuple[Any, ...], value: Any, at: str) -> Any:
             return _read(form, value, at)
         except WrongForm as exc:
             faults.append(str(exc))
-    # The first form is what the field is for; the others are what it may be instead (None).
+    # Report the mismatch with the first form: the others (None) are the exceptions.
     raise WrongForm(faults[0])
 
 
-def _checked(is_right: bool, value: Any, wanted: str, at: str, made: Any = None) -> Any:
+def _checked(is_right: bool, value: Any, wanted: str, at: str, result: Any = None) -> Any:
     if not is_right:
         raise WrongForm(f"{at} is {str(value)[:60]!r}, not {wanted}")
-    return value if made is None else made
+    return value if result is None else result

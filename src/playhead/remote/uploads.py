@@ -1,4 +1,4 @@
-"""The inputs of a run as a multipart body (RFC 7578), made while it is sent: one file is held at a time."""
+"""Stream the inputs of a run as a multipart body (RFC 7578), with one file in memory at a time."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ _PIECE_BYTES: Final = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A body to send; `content_type` names the boundary of its parts.
+    """A multipart body.
 
     Attributes:
-        fields: names and values that go before the files.
-        files: (path under `input`, bytes).
+        fields: (name, value) of the form fields, which precede the files.
+        files: (path in the stage `input`, content).
+        boundary: separates the parts.
     """
 
     fields: Iterable[tuple[str, str]]
     files: AsyncIterable[tuple[str, bytes]]
-    # It must not occur in a file: 74 random bits, which no file was made to hold.
+    # The boundary must not occur in a file. It has 74 random bits, so a match is practically impossible.
     boundary: str = field(default_factory=lambda: f"playhead-{uuid7().hex}")
 
     @property
@@ -30,11 +31,11 @@ class Upload:
         return f"multipart/form-data; boundary={self.boundary}"
 
     async def body(self) -> AsyncIterator[bytes]:
-        """The bytes of the body, in pieces."""
+        """Yield the body in chunks."""
         for name, value in self.fields:
             yield self._head(f'name="{name}"') + value.encode() + b"\r\n"
         async for path, data in self.files:
-            # A backslash is no part of a path, and control characters aren't either.
+            # Only quotes need escaping: the server rejects paths with backslashes or control characters.
             quoted = path.replace('"', '\\"')
             yield self._head(f'name="files"; filename="{quoted}"')
             view = memoryview(data)
