@@ -137,7 +137,7 @@ async def test_a_queue_that_cannot_be_created_does_not_delay_dispatches_for_othe
         assert [outcome.result for outcome in outcomes] == ["refused", "confirmed"]
         assert "amq." in outcomes[0].reason
         assert [o.result for o in await broker.publish(calls(1, "amq.convert"))] == ["refused"]
-        with pytest.raises(Unavailable, match="keeps for its own"):
+        with pytest.raises(Unavailable, match="which RabbitMQ reserves"):
             await broker.receive("amq.convert", 1)
         await channel.queue_delete(other)
 
@@ -655,10 +655,10 @@ async def test_the_permissions_on_the_page_are_sufficient(own: RabbitMq):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (("guest:guest", "guest:wrong-word"), "refuses the user guest"),
+        (("guest:guest", "guest:wrong-word"), "refused the user guest"),
         (("5672/", "5672/nowhere"), "no such vhost"),
-        ((":5672", ":1"), "can't be reached"),
-        (("amqp:", "amqps:"), "is that its TLS port"),
+        ((":5672", ":1"), "cannot reach"),
+        (("amqp:", "amqps:"), "Check that this is its TLS port"),
     ],
 )
 async def test_connection_errors_are_reported_without_the_password(

@@ -1,11 +1,11 @@
-"""The broker on RabbitMQ: a durable quorum queue for each queue, every publish confirmed.
+"""The broker on RabbitMQ: a durable quorum queue for each queue, with publisher confirms.
 
-Two connections: the server stops reading from one that publishes while it is short of memory or disk,
-and acks must go on then, as they are what frees it.
+It uses two connections. While the server is short of memory or disk, it stops reading from connections that
+publish. Acknowledgements must still reach the server then, because they free its memory.
 
-What RabbitMQ does not do itself is done here: a call's visibility (see `inbox`), and telling that another
-process holds calls (see `Queues.held`). Crash-only: a process that dies takes its channels with it, so
-all that it held is handed out again, and nothing else of it was anywhere but in the queues.
+RabbitMQ has neither a visibility time (see `inbox`) nor a count of the messages that other processes hold
+(see `Queues.held`). Both are implemented here. When a process dies, the server closes its channels and
+delivers again all that it held. The process has no other state.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ from playhead.ports.diagnosis import Finding
 
 _LOOKS = 3
 _ALARM = (
-    "it takes no messages for now (memory or disk alarm); free memory or disk on its nodes, "
-    "`rabbitmq-diagnostics alarms` says which"
+    "it accepts no messages while a memory or disk alarm is set; free memory or disk on its nodes "
+    "(`rabbitmq-diagnostics alarms` lists the alarms)"
 )
 
 
 class RabbitBroker:
-    """Calls in the queues of a RabbitMQ server or cluster.
+    """Queues on a RabbitMQ server or cluster.
 
     Args:
         url: `amqp://user:password@host:port,host2:port/vhost`, or `amqps://`; see `address`.
-        visibility: seconds for which a received call is hidden from others.
-        prefix: goes before queue names, one an installation.
+        visibility: seconds for which a received dispatch is hidden from other receivers.
+        prefix: prepended to queue names; each installation has its own.
 
     Raises:
-        CannotStart: the URL can't be read.
+        CannotStart: the URL is invalid.
     """
 
     name: str = "rabbitmq"
@@ -70,7 +70,7 @@ class RabbitBroker:
         self._inboxes: dict[str, Inbox] = {}
 
     async def open(self) -> None:
-        """Connect. Raises `Unavailable`; afterwards the connections come back by themselves."""
+        """Connect. Raises `Unavailable`. After success, lost connections are replaced automatically."""
         await self._consuming.open()
         try:
             await self._publishing.open()
@@ -80,30 +80,30 @@ class RabbitBroker:
 
     # -- the port ----------------------------------------------------------------------------------
 
-    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
-        if not calls:
+    async def publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
+        if not dispatches:
             return []
         line = await self._open_line()
-        queues = {call.headers.queue for call in calls}
+        queues = {dispatch.headers.queue for dispatch in dispatches}
         if not (blocked := await self._blocked(queues)):
-            return await self._publish(line, calls)
-        away = next((why for why in blocked.values() if isinstance(why, Unavailable)), None)
-        if away and blocked.keys() >= queues:
-            raise away
-        told = {
+            return await self._publish(line, dispatches)
+        unavailable = next((why for why in blocked.values() if isinstance(why, Unavailable)), None)
+        if unavailable and blocked.keys() >= queues:
+            raise unavailable
+        results = {
             queue: PublishResult("uncertain", why.detail)
             if isinstance(why, Unavailable)
             else PublishResult("refused", why)
             for queue, why in blocked.items()
         }
-        sent = iter(await self._publish(line, [c for c in calls if c.headers.queue not in told]))
-        return [told.get(call.headers.queue) or next(sent) for call in calls]
+        sent = iter(await self._publish(line, [d for d in dispatches if d.headers.queue not in results]))
+        return [results.get(dispatch.headers.queue) or next(sent) for dispatch in dispatches]
 
     async def _blocked(self, queues: set[str]) -> dict[str, str | Unavailable]:
-        """Declare what was not declared yet; returns what can't be, with the reason.
+        """Declare queues that this process has not declared yet; returns those that failed, with the reason.
 
-        A name that can't be is the call's own fault; all else can pass, and is no reason to keep back the
-        calls of other queues.
+        An invalid name (a `str`) is a fault of the dispatch. Every other reason can pass, and must not delay
+        the dispatches of other queues.
         """
         blocked: dict[str, str | Unavailable] = {}
         for queue in sorted(queues):
@@ -116,22 +116,22 @@ class RabbitBroker:
                 blocked[queue] = exc
         return blocked
 
-    async def _publish(self, line: PublishChannel, calls: Sequence[Dispatch]) -> list[PublishResult]:
-        """Send calls whose queues were there when they were last seen."""
-        if not calls:
+    async def _publish(self, line: PublishChannel, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
+        """Send dispatches whose queues existed when they were last used."""
+        if not dispatches:
             return []
-        answers = await self._send(line, calls, first=True)
+        answers = await self._send(line, dispatches, first=True)
         if returned := [n for n, answer in enumerate(answers) if isinstance(answer, Returned)]:
-            # Their queue was deleted: make it again, and try once more.
+            # Their queue was deleted: declare it again, and retry once.
             await asyncio.sleep(DELETED_SECONDS)
-            for queue in {calls[n].headers.queue for n in returned}:
+            for queue in {dispatches[n].headers.queue for n in returned}:
                 self._queues.forget(queue)
-            blocked = await self._blocked({calls[n].headers.queue for n in returned})
+            blocked = await self._blocked({dispatches[n].headers.queue for n in returned})
             for n in returned:
-                if why := blocked.get(calls[n].headers.queue):
+                if why := blocked.get(dispatches[n].headers.queue):
                     answers[n] = PublishResult("uncertain", why if isinstance(why, str) else why.detail)
-            if left := [n for n in returned if calls[n].headers.queue not in blocked]:
-                again = await self._send(line, [calls[n] for n in left], first=False)
+            if left := [n for n in returned if dispatches[n].headers.queue not in blocked]:
+                again = await self._send(line, [dispatches[n] for n in left], first=False)
                 for n, answer in zip(left, again, strict=True):
                     answers[n] = answer
         return [_outcome(answer) for answer in answers]
@@ -158,11 +158,11 @@ class RabbitBroker:
             inbox.extend(tags)
 
     async def depth(self, queue: str) -> Depth:
-        """See the port. What another process holds is not told by AMQP; each that holds any, or did so within
-        the last three seconds, counts as one."""
+        """See the port. AMQP does not report the dispatches that another process holds. Each process that
+        holds any, or did so in the last three seconds, counts as one."""
         found = Depth(0, 0)
         for _ in range(_LOOKS):
-            # What the server tells and what is here belong together if nothing came or went meanwhile.
+            # The server's numbers fit those of this process only if nothing changed in between.
             before = self._held_here(queue)
             found = await self._depth(queue)
             if self._held_here(queue) == before:
@@ -170,7 +170,7 @@ class RabbitBroker:
         return found
 
     def _held_here(self, queue: str) -> tuple[int, int]:
-        """How many calls are in this process: not handed out, and handed out."""
+        """Return the dispatches in this process: those in its buffer, and those that were received."""
         inbox = self._inboxes.get(queue)
         return (inbox.waiting, inbox.holds - inbox.waiting) if inbox else (0, 0)
 
@@ -183,8 +183,8 @@ class RabbitBroker:
         if found is None:
             return Depth(0, 0)
         if not found.is_sure:
-            # It may hold anything. Of "empty" one would conclude that its calls are lost, and an error
-            # would keep whoever goes through all queues from the others.
+            # It may hold any number. The dispatches of an empty queue would be taken for lost, and an error
+            # would stop a caller that asks about all queues.
             return Depth(0, (inbox.holds if inbox else 0) + 1)
         try:
             holders = await self._queues.look(self._queues.held(queue))
@@ -193,8 +193,8 @@ class RabbitBroker:
         others = (holders.consumers if holders else 0) - (inbox.is_marked if inbox else 0)
         if holders and not holders.is_sure:
             others = max(others, 1)
-        # Ours is looked at after the queue, so that a call on its way from there to here is not missed
-        # in both places; one on its way back is counted twice.
+        # This process is counted after the queue. So a dispatch that is being delivered is counted at least
+        # once, and one that is being returned is counted twice.
         ready, held = self._held_here(queue)
         return Depth(found.ready + ready, held + max(others, 0))
 
@@ -202,8 +202,8 @@ class RabbitBroker:
         return await self.depth(queue) == (0, 0)
 
     async def peek(self, queue: str, limit: int) -> list[Message]:
-        """See the port. AMQP can only show what it hands out: for the moment of looking it is hidden, and
-        then stands where it was."""
+        """See the port. AMQP can show only what it delivers, so the messages are hidden for a moment and then
+        returned to their places."""
         name = self._queues.name(queue)
         if limit < 1 or await self._queues.look(name) is None:
             return []
@@ -227,7 +227,7 @@ class RabbitBroker:
         except LOST as exc:
             raise self._consuming.unavailable(exc) from exc
         finally:
-            await close_channel(channel)  # which gives back what was not, whatever happened
+            await close_channel(channel)  # which returns all messages if the nack was not sent
         return seen
 
     async def check(self) -> str:
@@ -243,13 +243,14 @@ class RabbitBroker:
         await self._consuming.close()
 
     async def diagnose(self) -> list[Finding]:
-        """What `playhead doctor` asks; over connections of its own, whether this broker is open or not."""
+        """Examine the server for `playhead doctor`, over separate connections. The broker need not be
+        open."""
         return await diagnose(self._address, self._prefix, sorted(self._queues.there))
 
     # -- within ------------------------------------------------------------------------------------
 
     async def _open_line(self) -> PublishChannel:
-        """The channel to publish on. Raises `Unavailable`: nothing was sent."""
+        """Return the channel to publish on. Raises `Unavailable`; then nothing was sent."""
         if await self._publishing.is_blocked():
             raise broker_unavailable(f"RabbitMQ at {self._publishing.address}: {_ALARM}")
         async with self._lining:
@@ -261,23 +262,24 @@ class RabbitBroker:
             return self._line
 
     async def _send(
-        self, line: PublishChannel, calls: Sequence[Dispatch], *, first: bool
+        self, line: PublishChannel, dispatches: Sequence[Dispatch], *, first: bool
     ) -> list[PublishResult | Returned]:
-        """Publish over a line, and say of those without an answer why there is none.
+        """Publish on a channel, and explain each missing answer.
 
-        Raises `Unavailable` when none was sent, and it was the first time.
+        Args:
+            first: raise `Unavailable` if no dispatch was sent.
         """
-        answers, sent = await line.publish(calls)
-        if sent == len(calls) and None not in answers:
+        answers, sent = await line.publish(dispatches)
+        if sent == len(dispatches) and None not in answers:
             return [answer for answer in answers if answer is not None]
         why = line.ended
         if why is None:
             if await self._publishing.is_blocked():
                 why = _ALARM
             elif await self._publishing.is_answering():
-                # A queue's fault, not the server's. Others that wait for answers on this channel get them;
-                # new calls go over another one, where what is never confirmed takes no room.
-                why = f"not confirmed within {ANSWER_SECONDS:.0f} s: its queue has no majority of its nodes"
+                # One queue is at fault, not the server. Dispatches that wait on this channel may still be
+                # confirmed. New ones use another channel, whose window the unconfirmed ones do not fill.
+                why = f"not confirmed within {ANSWER_SECONDS:.0f} s: no majority of the queue's nodes is up"
                 self._retire(line)
             else:
                 why = f"no answer within {ANSWER_SECONDS:.0f} s"
@@ -287,8 +289,8 @@ class RabbitBroker:
         lost = PublishResult("uncertain", f"RabbitMQ at {self._publishing.address}: {why}")
         refused = PublishResult("refused", why)
         return [
-            answer or (refused if most is not None and len(call.payload().encode()) > most else lost)
-            for answer, call in zip(answers, calls, strict=True)
+            answer or (refused if most is not None and len(dispatch.payload().encode()) > most else lost)
+            for answer, dispatch in zip(answers, dispatches, strict=True)
         ]
 
     def _retire(self, line: PublishChannel) -> None:
@@ -300,7 +302,7 @@ class RabbitBroker:
 
 
 async def _until_ready(channel: Channel, name: str, count: int) -> None:
-    """Wait until a queue shows that it took calls back; not for long, as others may have taken them."""
+    """Wait until a queue reports that messages were returned; briefly, as others may receive them at once."""
     for _ in range(20):
         if ((await channel.queue_declare(name, passive=True)).message_count or 0) >= count:
             break
@@ -310,15 +312,15 @@ async def _until_ready(channel: Channel, name: str, count: int) -> None:
 def _outcome(answer: PublishResult | Returned) -> PublishResult:
     if isinstance(answer, Returned):
         return PublishResult(
-            "uncertain", f"its queue was deleted, and again when it had been made anew: {answer.reason}"
+            "uncertain", f"the queue was deleted again after it had been re-created: {answer.reason}"
         )
     return answer
 
 
 def _most_bytes(why: str) -> int | None:
-    """The server's limit for a payload, where it closed the channel over one that was larger.
+    """Return the server's limit for a payload, if the server closed the channel because of a larger one.
 
-    It does not say which message that was; of all without an answer, those above the limit never go in.
+    The server does not name the message. Every unanswered message above the limit can never be published.
     """
     found = re.search(r"larger than configured max size (\d+)", why)
     return int(found[1]) if found else None

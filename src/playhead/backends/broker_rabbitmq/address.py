@@ -1,4 +1,4 @@
-"""PLAYHEAD_BROKER for RabbitMQ, read."""
+"""Parsing PLAYHEAD_BROKER for RabbitMQ."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _OPTIONS: Final = frozenset(
         "timeout",
     )
 )
-"""What the client reads; anything else it would ignore."""
+"""The options that the client reads. It ignores all others."""
 
 
 class Address(NamedTuple):
     """Where a cluster is.
 
     Attributes:
-        urls: one for each of its nodes; with the password, so never shown.
+        urls: one for each node; they contain the password and are never shown.
         shown: hosts, ports and vhost.
-        user: as whom.
+        user: the name of the user.
     """
 
     urls: tuple[str, ...]
@@ -40,39 +40,39 @@ class Address(NamedTuple):
     user: str
 
     def __repr__(self) -> str:
-        return f"Address({self.shown!r})"  # whatever prints it, without the password
+        return f"Address({self.shown!r})"  # without the password
 
 
 def parse(url: str) -> Address:
-    """Take `amqp://user:password@host:port,host2/vhost?options` apart.
+    """Parse `amqp://user:password@host:port,host2/vhost?options`.
 
-    The options are the client's (`cafile`, `certfile`, `keyfile`, `heartbeat` …). Without a heartbeat, a
-    machine that froze would hold its calls for ever, so there is always one.
+    The options are those of the client (`cafile`, `certfile`, `keyfile`, `heartbeat` …). There is always a
+    heartbeat, because without one a machine that froze would hold its dispatches forever.
 
     Raises:
-        CannotStart: `setup_invalid`; the words never hold the password.
+        CannotStart: `setup_invalid`; its text never contains the password.
     """
     try:
         parts = urlsplit(url)
         if "@" in url and "@" not in parts.netloc:
-            raise ValueError("an unquoted password")  # which would be shown as a part of the vhost
+            raise ValueError("an unquoted password")  # it would be shown as a part of the vhost
         hosts = [urlsplit(f"//{host}") for host in parts.netloc.rpartition("@")[2].split(",")]
         port = _PORTS[parts.scheme]
         shown = [f"{host.hostname or 'localhost'}:{host.port or port}" for host in hosts]
     except (ValueError, KeyError):
-        # Not chained, nor quoted: what can't be read may hold the password anywhere.
+        # Neither chained nor quoted: the URL may contain the password anywhere.
         raise CannotStart(
             "setup_invalid",
-            "PLAYHEAD_BROKER can't be read; it looks like amqp://user:password@host:5672,host2:5672/vhost, "
-            "with what is special in the password, or an @ after the hosts, written as %xx",
+            "PLAYHEAD_BROKER is invalid. Write amqp://user:password@host:5672,host2:5672/vhost, and encode "
+            "special characters of the password, or an @ after the hosts, as %xx",
         ) from None
     credentials = parts.netloc.rpartition("@")[0]
     query = parts.query
     options = parse_qs(query, keep_blank_values=True)
     if unknown := sorted(options.keys() - _OPTIONS):
-        _refuse(f"has the option {unknown[0]!r}; there are {', '.join(sorted(_OPTIONS))}")
+        _refuse(f"has the unknown option {unknown[0]!r}; the options are {', '.join(sorted(_OPTIONS))}")
     if not all(value.isdecimal() for value in options.get("heartbeat", ())):
-        _refuse("has a heartbeat that is no whole number of seconds")
+        _refuse("has a heartbeat that is not a whole number of seconds")
     if "heartbeat" not in options:
         query += f"{'&' if query else ''}heartbeat={_HEARTBEAT_SECONDS}"
     vhost = unquote(parts.path[1:])

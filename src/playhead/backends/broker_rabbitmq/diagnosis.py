@@ -1,4 +1,4 @@
-"""What `playhead doctor` asks RabbitMQ: all that work needs, done as work does it, on a queue of its own."""
+"""The checks of RabbitMQ for `playhead doctor`: every operation that work needs, on a separate queue."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from playhead.backends.broker_rabbitmq.link import (
     LOST,
     Link,
     as_lost,
+    described,
     is_too_old,
-    told,
     version_of,
 )
 from playhead.backends.broker_rabbitmq.publishing import PublishChannel
@@ -34,7 +34,7 @@ _HOWTO: Final = "docs/howto/rabbitmq.md"
 
 
 class _Failed(Exception):
-    """A question failed; the finding says which."""
+    """A check failed; the finding says which."""
 
     def __init__(self, finding: Finding) -> None:
         super().__init__(finding.detail)
@@ -45,7 +45,7 @@ async def diagnose(address: Address, prefix: str, queues: Sequence[str]) -> list
     """See `ports.diagnosis`.
 
     Args:
-        queues: those whose arguments are compared with what we would declare.
+        queues: queues whose arguments are compared with those that Playhead declares.
     """
     link = Link(address, "doctor")
     began = time.perf_counter()
@@ -66,7 +66,7 @@ async def diagnose(address: Address, prefix: str, queues: Sequence[str]) -> list
             findings.append(_DURABILITY)
         return findings
     except (Unavailable, *LOST) as exc:
-        detail = exc.detail if isinstance(exc, Unavailable) else told(exc)
+        detail = exc.detail if isinstance(exc, Unavailable) else described(exc)
         return [*findings, Finding("reach", "failed", detail, "look into the log of the node")]
     finally:
         await link.close()
@@ -75,15 +75,15 @@ async def diagnose(address: Address, prefix: str, queues: Sequence[str]) -> list
 _DURABILITY: Final = Finding(
     "durability",
     "ok",
-    "confirmed means written to disk by a majority of the queue's nodes; where there is one node, by that "
-    "one. How many there are, AMQP does not tell: `rabbitmq-queues quorum_status QUEUE` does",
+    "a confirmed message is on the disks of a majority of the queue's nodes. AMQP does not report the number "
+    "of nodes: use `rabbitmq-queues quorum_status QUEUE`",
 )
 
 
 def _version(link: Link) -> Finding:
     version = version_of(link.connection())
     if is_too_old(link.connection()):
-        detail = f"RabbitMQ {version}: it does not know quorum queues without a delivery limit"
+        detail = f"RabbitMQ {version} has no quorum queues without a delivery limit"
         return Finding("version", "failed", detail, "install RabbitMQ 4.0 or later")
     return Finding("version", "ok", f"RabbitMQ {version}")
 
@@ -91,8 +91,8 @@ def _version(link: Link) -> Finding:
 def _heartbeat(link: Link) -> Finding:
     seconds = link.connection().heartbeat_timeout
     if not seconds:
-        detail = "off: what a machine holds that froze or lost its network stays hidden for hours"
-        return Finding("heartbeat", "warning", detail, "take heartbeat=0 out of PLAYHEAD_BROKER")
+        detail = "off: messages of a machine that froze or lost its network stay hidden for hours"
+        return Finding("heartbeat", "warning", detail, "remove heartbeat=0 from PLAYHEAD_BROKER")
     return Finding("heartbeat", "ok", f"every {seconds} s")
 
 
@@ -103,14 +103,14 @@ async def _work(link: Link, address: Address, prefix: str) -> list[Finding]:
     channel = await link.channel()
     await _may(
         "configure",
-        f"make quorum queues named {prefix}*",
+        f"create quorum queues named {prefix}*",
         channel.queue_declare(name, durable=True, arguments=QUEUE, timeout=ANSWER_SECONDS),
     )
     try:
         held = f"{name}:held"
         await _may(
             "configure",
-            f"make queues named {prefix}*:held",
+            f"create queues named {prefix}*:held",
             channel.queue_declare(held, durable=True, arguments=HELD, timeout=ANSWER_SECONDS),
         )
         await _may("configure", f"delete {prefix}*", channel.queue_delete(held, timeout=ANSWER_SECONDS))
@@ -118,36 +118,36 @@ async def _work(link: Link, address: Address, prefix: str) -> list[Finding]:
         await _publish(address, prefix, queue)
         got = await _may("read", f"read {prefix}*", channel.basic_get(name, timeout=ANSWER_SECONDS))
         if got.delivery_tag is None:
-            raise _Failed(Finding("round trip", "failed", "what was confirmed did not come back", _HOWTO))
+            raise _Failed(Finding("round trip", "failed", "a confirmed message was not delivered", _HOWTO))
         await channel.basic_ack(got.delivery_tag, wait=False)
         ms = (time.perf_counter() - began) * 1000
     finally:
-        # Through a channel of its own: a question that was refused has closed the other.
+        # On a new channel, because a refused request closed the other one.
         try:
             channel = await link.channel()
             with as_lost():
                 await channel.queue_delete(name, timeout=ANSWER_SECONDS)
         except LOST as exc:
-            detail = f"may not delete the queue {name}, which is left behind ({told(exc)})"
+            detail = f"may not delete the queue {name}, which remains ({described(exc)})"
             raise _Failed(Finding("rights", "failed", detail, f"grant configure on {prefix}.*")) from exc
     return [
-        Finding("rights", "ok", f"may make, write, read and delete quorum queues named {prefix}*"),
-        Finding("round trip", "ok", f"published, confirmed, received and acked in {ms:.1f} ms"),
+        Finding("rights", "ok", f"may create, write, read and delete quorum queues named {prefix}*"),
+        Finding("round trip", "ok", f"published, confirmed, received and acknowledged in {ms:.1f} ms"),
     ]
 
 
 async def _publish(address: Address, prefix: str, queue: str) -> None:
-    link = Link(address, "doctor, publishing")  # nothing else could be asked over one that an alarm blocks
+    link = Link(address, "doctor, publishing")  # an alarm blocks a connection that publishes
     await link.open()
     try:
         line = PublishChannel(await link.channel(confirms=True), prefix)
-        call = Dispatch(Headers(queue, UUID(int=0), "doctor", 1, "doctor"), str(uuid7()), 0, None, "doctor")
-        (answer,), _ = await line.publish([call])
+        headers = Headers(queue, UUID(int=0), "doctor", 1, "doctor")
+        (answer,), _ = await line.publish([Dispatch(headers, str(uuid7()), 0, None, "doctor")])
         if answer == CONFIRMED:
             return
         if line.ended is None and await link.is_blocked():
-            fix = "`rabbitmq-diagnostics alarms` says which; free memory or disk there, or raise the limit"
-            raise _Failed(Finding("alarm", "failed", "it takes no messages: memory or disk alarm", fix))
+            fix = "`rabbitmq-diagnostics alarms` lists them; free memory or disk, or raise the limit"
+            raise _Failed(Finding("alarm", "failed", "it accepts no messages: memory or disk alarm", fix))
         why = line.ended or (answer.reason if answer else f"no confirm within {ANSWER_SECONDS:.0f} s")
         raise _Failed(Finding("rights", "failed", f"a message was not confirmed: {why}", f"see {_HOWTO}"))
     finally:
@@ -155,7 +155,7 @@ async def _publish(address: Address, prefix: str, queue: str) -> None:
 
 
 async def _queue(link: Link, name: str) -> Finding:
-    """Whether a queue is as we would make it."""
+    """Compare the arguments of a queue with those that Playhead declares."""
     what = f"queue {name}"
     channel: Channel = await link.channel()
     try:
@@ -163,10 +163,10 @@ async def _queue(link: Link, name: str) -> Finding:
             found = await channel.queue_declare(name, durable=True, arguments=QUEUE, timeout=ANSWER_SECONDS)
     except LOST as exc:
         fix = (
-            "used as it is; a limit on deliveries, length or age lets it drop calls, which are then "
-            "published again, but late. To have it made anew: stop the workers, `rabbitmqctl delete_queue`"
+            "used as it is; with a limit on deliveries, length or age it drops dispatches, which are then "
+            "published again, but late. To re-create it: stop the workers and run `rabbitmqctl delete_queue`"
         )
-        return Finding(what, "warning", told(exc), fix)
+        return Finding(what, "warning", described(exc), fix)
     return Finding(what, "ok", f"{found.message_count} ready, {found.consumer_count} consumers")
 
 
@@ -177,4 +177,4 @@ async def _may(right: str, what: str, work: Awaitable[T]) -> T:
                 return await work
     except LOST as exc:
         fix = f"rabbitmqctl set_permissions: grant {right}; see {_HOWTO}"
-        raise _Failed(Finding("rights", "failed", f"may not {what} ({told(exc)})", fix)) from exc
+        raise _Failed(Finding("rights", "failed", f"may not {what} ({described(exc)})", fix)) from exc

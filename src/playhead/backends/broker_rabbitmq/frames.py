@@ -38,8 +38,8 @@ class Encoder:
     """Encodes the messages of one channel.
 
     Args:
-        channel: its number.
-        prefix: goes before queue names.
+        channel: the number of the channel.
+        prefix: prepended to queue names.
     """
 
     def __init__(self, channel: int, prefix: str) -> None:
@@ -47,17 +47,17 @@ class Encoder:
         self._prefix = prefix
         self._known: tuple[Headers, bytes, bytes] | None = None
 
-    def message(self, call: Dispatch, payload: bytes) -> bytes:
-        """The three frames of one message: where it goes, its properties, its payload.
+    def message(self, dispatch: Dispatch, payload: bytes) -> bytes:
+        """Return the three frames of one message: its queue, its properties, its payload.
 
-        Mandatory: a message for a queue that is gone comes back, and is no silence.
+        The message is mandatory: the server returns it if its queue does not exist.
         """
-        headers = call.headers
+        headers = dispatch.headers
         if self._known is None or self._known[0] is not headers:
             self._known = (headers, self._publish(headers.queue), _table(headers.shared()))
         _, publish, shared = self._known
-        table = shared + _table(call.own_headers())
-        message_id = call.message_id.encode()
+        table = shared + _table(dispatch.own_headers())
+        message_id = dispatch.message_id.encode()
         properties = b"".join(
             (
                 _JSON,
@@ -87,12 +87,12 @@ class Encoder:
 
 
 def acks(channel: int, tags: list[tuple[int, bool]]) -> bytes:
-    """Frames that ack deliveries: each a tag, and whether all before it are meant, too."""
+    """Return frames that acknowledge deliveries: each a tag, and whether all before it are included."""
     return b"".join(pamqp.frame.marshal(Basic.Ack(tag, multiple), channel) for tag, multiple in tags)
 
 
 def requeues(channel: int, tags: list[int]) -> bytes:
-    """Frames that give deliveries back to their queue."""
+    """Return frames that return deliveries to their queue."""
     return b"".join(pamqp.frame.marshal(Basic.Nack(tag, False, True), channel) for tag in tags)
 
 
@@ -216,9 +216,9 @@ def _split(properties: bytes) -> tuple[bytes, bytes]:
 
 
 def headers_of(headers: Mapping[str, Any] | None) -> dict[str, str]:
-    """Headers of a message that `MessageReader` read: as text by name, without those that the server adds.
+    """Return the headers of a message that `MessageReader` read, without those that the server adds.
 
-    There are none when any of them cannot be decoded.
+    Names and values are text. The result is empty if any of the headers cannot be decoded.
     """
     try:
         _, found = pamqp.decode.field_table(bytes((headers or {})[_RAW]))

@@ -1,11 +1,11 @@
 """Consuming one queue.
 
-RabbitMQ pushes: a consumer is sent messages until as many are unacked as its prefetch says. What a worker
-asks for changes all the time, so the consumer is made anew whenever its prefetch and the worker's wish
-drift apart; what came beyond the wish, or for nobody, goes back to the queue.
+RabbitMQ pushes messages to a consumer until the number of unacknowledged ones reaches its prefetch. The
+number that a worker asks for changes all the time, so the consumer is replaced whenever its prefetch no
+longer fits. Surplus messages, and messages that no receiver waits for, are returned to the queue.
 
-RabbitMQ knows no visibility: a call is held until its channel closes. So the time is kept here, and a
-call that is neither acked nor extended in time is given back.
+RabbitMQ has no visibility time: a message is held until its channel closes. So the time is kept here, and a
+dispatch that is neither acknowledged nor extended in time is returned to the queue.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from playhead.backends.broker_rabbitmq.link import (
     Link,
     as_lost,
     close_channel,
+    described,
     in_background,
-    told,
 )
 from playhead.backends.broker_rabbitmq.queues import DELETED_SECONDS, Queues, QueueStuck
 from playhead.envelope import EncodedHeaders
@@ -42,19 +42,20 @@ from playhead.ports.broker import Delivery
 
 _TICK_SECONDS: Final = 0.25
 _IDLE_SECONDS: Final = 0.5
-"""How long calls may wait here for a receiver before they go back."""
+"""How long dispatches may wait here for a receiver before they are returned to the queue."""
 _MARK_SECONDS: Final = 3.0
-"""How long the queue stays marked as held after the last call was; longer than two looks at its depth."""
+"""How long a queue stays marked after its last dispatch was held; longer than two cycles of the
+reconciler."""
 _MARKING_SECONDS: Final = 1.0
-"""How long the mark is waited for; without one, calls are handed out all the same."""
+"""How long to wait for the mark. Without one, dispatches are still delivered."""
 _UNMARKED_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 2.0
-"""How long a look takes at most that need not wait for calls to come."""
+"""The longest time of a look that does not wait for dispatches to arrive."""
 _TRIES: Final = 3
 
 
 class Tag:
-    """What a delivery's tag is: its number on its channel, and when it goes back."""
+    """The tag of a delivery: its number on its channel, and when its visibility ends."""
 
     __slots__ = ("consumer", "inbox", "number", "until")
 
@@ -66,7 +67,7 @@ class Tag:
 
 
 class _Receiver:
-    """One `receive` that waits."""
+    """One `receive` in progress."""
 
     __slots__ = ("answer", "is_patient", "limit")
 
@@ -79,11 +80,12 @@ class _Receiver:
 class Inbox:
     """The consumer of one queue in this process.
 
-    One task talks to the server; receivers only wait for it. (The client closes a channel whose caller is
-    cancelled in the middle of a question, and with the channel all that is held on it comes again.)
+    One task talks to the server, and receivers only wait for that task. If a caller of the client were
+    cancelled during a request, the client would close the channel, and all that is held on it would be
+    delivered again.
 
     Args:
-        queue: as callers name it.
+        queue: its name without the prefix.
         visibility: seconds.
     """
 
@@ -103,7 +105,7 @@ class Inbox:
         self._buffer: deque[Delivery] = deque()
         self._unacked: dict[int, Tag] = {}
         self._receivers: deque[_Receiver] = deque()
-        self._fresh = False  # a receiver came that the consumer was not fitted to
+        self._fresh = False  # there is a new receiver, and the consumer was not fitted to it yet
         self._marker: Channel | None = None
         self._ending = False
         self._asked_at = self._held_at = self._not_before = self._unmarked_until = 0.0
@@ -112,23 +114,23 @@ class Inbox:
 
     @property
     def holds(self) -> int:
-        """How many calls of the queue this process has, handed out or not."""
+        """The number of dispatches of the queue in this process, whether received or in the buffer."""
         return len(self._unacked) + len(self._buffer)
 
     @property
     def waiting(self) -> int:
-        """How many of those were not handed out yet."""
+        """The number of them in the buffer."""
         return len(self._buffer)
 
     @property
     def is_marked(self) -> bool:
-        """Whether the server shows that this process holds calls of the queue."""
+        """Whether other processes can see that this process holds dispatches of the queue."""
         return self._marker is not None and not self._marker.is_closed
 
     async def receive(self, limit: int, wait: float) -> list[Delivery]:
         """See the port."""
         if self._task.done():
-            self._task.result()  # a fault of ours is told, rather than that the queue is empty for ever
+            self._task.result()  # raises the bug that ended the task; else the queue would look empty forever
         receiver = _Receiver(limit, wait > 0)
         self._receivers.append(receiver)
         self._fresh = True
@@ -148,13 +150,13 @@ class Inbox:
                 self._receivers.remove(receiver)
 
     async def ack(self, tags: Sequence[Tag]) -> None:
-        """Ack those that are still held."""
+        """Acknowledge deliveries that are still held."""
         mine = sorted(tag.number for tag in tags if self._unacked.get(tag.number) is tag)
         if not mine or self._channel is None:
             return
         for number in mine:
             self._release(number)
-        # One frame acks all up to a number: as far as nothing else is held in between.
+        # One frame acknowledges all deliveries up to a number, if no other delivery before it is held.
         rest = min([*self._unacked, *(d.tag.number for d in self._buffer)], default=mine[-1] + 1)
         run = [number for number in mine if number < rest]
         several = [(number, False) for number in mine[len(run) :]]
@@ -163,14 +165,14 @@ class Inbox:
         await self._write(self._channel, frames.acks(self._channel.number, several))
 
     def extend(self, tags: Sequence[Tag]) -> None:
-        """Start the time anew of those that are still held."""
+        """Restart the visibility of deliveries that are still held."""
         until = time.monotonic() + self._visibility
         for tag in tags:
             if self._unacked.get(tag.number) is tag:
                 tag.until = until
 
     async def close(self) -> None:
-        """Give everything back."""
+        """Return everything to the queue."""
         self._ending = True
         self._task.cancel()
         await asyncio.wait([self._task])
@@ -184,7 +186,7 @@ class Inbox:
 
     async def _run(self) -> None:
         tries = 0
-        # Not by the cancellation alone: the client drops one that comes together with an answer.
+        # The flag is needed: the client drops a cancellation that arrives together with an answer.
         while not self._ending:
             busy = self._consumer or self._unacked or self._buffer or self._marker
             with contextlib.suppress(TimeoutError):
@@ -200,12 +202,13 @@ class Inbox:
                 self._lose()
                 self._fail(exc)
             except Exception as exc:
-                # The queue was deleted, or the server closed the channel for its own reasons (a call held
-                # for longer than `consumer_timeout`): all that was held comes again, on a new channel.
+                # The queue was deleted, or the server closed the channel (for example, because a message was
+                # held for longer than `consumer_timeout`). All that was held is delivered again.
                 tries += 1
                 self._lose()
                 if not isinstance(exc, LOST):
-                    # Told in full, and tried again: without its inbox a queue would seem empty for ever.
+                    # Logged with its traceback, and retried: without its inbox a queue would look empty
+                    # forever.
                     detail = f"inbox {self._queue}: {type(exc).__name__}: {exc}"
                     events.emit(events.LOOP_FAILED, logging.ERROR, exc_info=True, detail=detail)
                 why = self._link.unavailable(exc)
@@ -217,7 +220,7 @@ class Inbox:
                     self._fail(why)
 
     async def _serve(self) -> None:
-        """Give receivers what there is, and what comes of asking for it."""
+        """Hand dispatches to receivers, after asking the server for more if needed."""
         if not self._receivers:
             return
         channel = self._channel or await self._open()
@@ -234,7 +237,8 @@ class Inbox:
             for delivery in taken:
                 delivery.tag.until = now + self._visibility
                 self._unacked[delivery.tag.number] = delivery.tag
-                # Not for whoever only waits: the mark would stay, and what is lost would never be missed.
+                # Only when something is received: with a permanent mark, lost dispatches would never be
+                # found.
                 self._held_at = now
             if taken or (not receiver.is_patient and not ready):
                 self._receivers.remove(receiver)
@@ -251,7 +255,7 @@ class Inbox:
         return channel
 
     async def _fit(self, channel: Channel) -> None:
-        """Let the consumer be sent what is asked for, and not much more."""
+        """Fit the prefetch of the consumer to the number that receivers ask for."""
         asked = sum(receiver.limit for receiver in self._receivers)
         room = self._prefetch - self._taken if self._consumer else 0
         if asked <= len(self._buffer) + room <= 2 * asked:
@@ -268,19 +272,19 @@ class Inbox:
             )
 
     async def _look(self, channel: Channel) -> int:
-        """Return how many calls are ready; what the consumer was sent until then is in the buffer.
+        """Return the number of ready messages, after all that the consumer was sent is in the buffer.
 
-        The second question is the barrier: what the queue sent before it answered the first one stands
-        before the second in the channel.
+        The second request is the barrier. Messages that the queue sent before it answered the first request
+        come before the second answer on the channel.
         """
         found = await channel.queue_declare(self._name, passive=True, timeout=ANSWER_SECONDS)
         await channel.basic_qos(prefetch_count=self._prefetch, timeout=ANSWER_SECONDS)
         return found.message_count or 0
 
     async def _mark(self) -> None:
-        """Let others see that calls are held here, before the first of them is handed out.
+        """Show other processes that this process holds dispatches, before the first one is received.
 
-        On a channel of its own: should the mark be out of order, work goes on without it.
+        The mark has a channel of its own, so that work continues if the mark fails.
         """
         if time.monotonic() < self._unmarked_until:
             return
@@ -293,7 +297,7 @@ class Inbox:
             with as_lost():
                 await channel.basic_consume(self._held, _nothing, no_ack=True, timeout=_MARKING_SECONDS)
         except (QueueStuck, *LOST) as exc:
-            why = exc.detail if isinstance(exc, QueueStuck) else told(exc)
+            why = exc.detail if isinstance(exc, QueueStuck) else described(exc)
             events.emit(
                 events.BACKEND_UNAVAILABLE, logging.WARNING, backend="rabbitmq", queue=self._held, detail=why
             )
@@ -310,7 +314,7 @@ class Inbox:
             in_background(close_channel(channel))
 
     async def _tidy(self) -> None:
-        """Give back what nobody works on."""
+        """Return dispatches whose visibility ended, and those that no receiver waits for."""
         channel, now = self._channel, time.monotonic()
         if channel is None:
             return
@@ -328,17 +332,17 @@ class Inbox:
 
     async def _stop(self, channel: Channel) -> None:
         if self._consumer:
-            # Nothing comes for it after the answer.
+            # No message for it arrives after the answer.
             await channel.basic_cancel(self._consumer, timeout=ANSWER_SECONDS)
             self._consumer = None
 
     async def _requeue(self, channel: Channel, count: int) -> None:
-        """Give back the last ones of the buffer."""
+        """Return the last dispatches of the buffer to the queue."""
         if count > 0:
             last = [self._buffer.pop() for _ in range(count)]
             await self._write(channel, frames.requeues(channel.number, [d.tag.number for d in last[::-1]]))
 
-    # -- what comes --------------------------------------------------------------------------------
+    # -- callbacks of the client --------------------------------------------------------------------
 
     async def _arrived(self, message: DeliveredMessage) -> None:
         frame = message.delivery
@@ -359,7 +363,7 @@ class Inbox:
             self._kick.set()
 
     def _cancelled(self, frame: Basic.Cancel) -> None:
-        """The server ended a consumer: the queue is gone, or its node. All is opened anew."""
+        """The server cancelled a consumer, because the queue or its node is gone. Start again."""
         if self._channel is not None:
             self._lose()
         asyncio.get_running_loop().call_later(DELETED_SECONDS, self._kick.set)
@@ -378,7 +382,7 @@ class Inbox:
             self._taken -= 1
 
     def _put_back(self, deliveries: Sequence[Delivery]) -> None:
-        """Undo a hand-out that nobody saw."""
+        """Put deliveries back into the buffer whose receiver was cancelled."""
         for delivery in reversed(deliveries):
             tag: Tag = delivery.tag
             if self._unacked.get(tag.number) is tag:
@@ -387,7 +391,7 @@ class Inbox:
         self._kick.set()
 
     def _lose(self) -> None:
-        """Forget all that was held: the server hands it out again when the channel is closed."""
+        """Forget all that was held. The server delivers it again when the channel closes."""
         channel, self._channel = self._channel, None
         self._consumer = None
         self._unmark()
@@ -404,20 +408,20 @@ class Inbox:
     async def _write(self, channel: Channel, payload: bytes) -> None:
         """Send frames that have no answer.
 
-        Raises `Unavailable`; then the channel is given up, and what they were about comes again.
+        Raises `Unavailable`. Then the channel is closed, and all that was held on it is delivered again.
         """
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await channel.write_queue.put(ChannelFrame(payload=payload, should_close=False))
         except BaseException as exc:
-            # Not sent, and not held any more by our own books: let the server's books decide.
+            # The frames were not sent, but this process no longer counts their deliveries as held.
             if self._channel is channel:
                 self._lose()
             if isinstance(exc, TimeoutError):
-                self._link.drop("the server takes nothing")
+                self._link.drop("the server does not read")
                 raise self._link.unavailable(exc) from exc
             raise
 
 
 async def _nothing(message: DeliveredMessage) -> None:
-    """What comes on the queue that only marks another as held: nobody sends to it."""
+    """Ignore messages of a `:held` queue, to which no program should publish."""

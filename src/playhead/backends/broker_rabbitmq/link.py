@@ -1,7 +1,7 @@
-"""A connection to RabbitMQ that comes back by itself, and the words for what went wrong with it.
+"""A connection to RabbitMQ that is replaced when it is lost, and the texts of its errors.
 
-The client's own "robust" connections restore channels and consumers behind one's back; here everything
-that a lost connection takes with it is gone for good, and whoever needs it opens it anew.
+The "robust" connections of aio-pika restore channels and consumers without the caller's knowledge. Here a
+lost connection ends its channels and consumers for good, and their users open new ones.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from playhead.backends.broker_rabbitmq.address import Address
 from playhead.backends.broker_rabbitmq.frames import MessageReader
 from playhead.errors import Unavailable, broker_unavailable
 
-# What it logs, with tracebacks, is said once in our errors.
+# The client logs its errors with tracebacks. Playhead's own errors report them once.
 logging.getLogger("aiormq").setLevel(logging.CRITICAL)
 
 CONNECT_SECONDS: Final = 10.0
 ANSWER_SECONDS: Final = 10.0
-"""How long one question to the server may take, wherever it is asked."""
+"""How long one request to the server may take."""
 _OLDEST: Final = [4, 0]
 _PING_SECONDS: Final = 3.0
 _FIRST_PAUSE_SECONDS: Final = 0.1
@@ -44,24 +44,22 @@ _LONGEST_PAUSE_SECONDS: Final = 5.0
 _CLOSE_SECONDS: Final = 5.0
 
 LOST: Final = (AMQPError, ChannelInvalidStateError, RuntimeError, OSError, TimeoutError)
-"""What the client raises, within `as_lost`, when a channel or a connection is gone.
-
-`RuntimeError` is its word for "closed".
-"""
+"""What the client raises, within `as_lost`, when a channel or a connection was lost. It raises `RuntimeError`
+for a closed connection."""
 
 
 @contextlib.contextmanager
 def as_lost() -> Iterator[None]:
-    """Where the client is waited for: whatever it says of a connection that ended becomes one of `LOST`.
+    """Turn every exception that the client raises for a lost connection into one of `LOST`.
 
-    It fails what was asked over a connection that is given up with `CancelledError`, of which a task would
-    end unheard, and what was asked over one whose end it read after many frames with a bare `Exception`.
+    The client raises `CancelledError` for requests on a connection that it closes, which would end a task
+    silently. It raises a bare `Exception` if it read the end of the connection after many frames.
     """
     try:
         yield
     except asyncio.CancelledError as exc:
         task = asyncio.current_task()
-        if task is None or task.cancelling():  # somebody wants us to end
+        if task is None or task.cancelling():  # this task itself is cancelled
             raise
         raise AMQPConnectionError("the connection was closed") from exc
     except Exception as exc:
@@ -71,10 +69,10 @@ def as_lost() -> Iterator[None]:
 
 
 class Link:
-    """One connection, made again whenever it is lost, until `close`.
+    """One connection, replaced whenever it is lost, until `close`.
 
     Args:
-        purpose: shown beside the connection in RabbitMQ's own tools.
+        purpose: shown with the connection in RabbitMQ's own tools.
     """
 
     def __init__(self, address: Address, purpose: str) -> None:
@@ -88,26 +86,27 @@ class Link:
         self._closed = False
 
     async def open(self) -> None:
-        """Connect. Raises `Unavailable`, and then does not go on trying."""
+        """Connect. Raises `Unavailable`, and then does not retry."""
         self._closed = False
         lost = self._adopt(await connect(self._address, self._purpose))
         self._keeper = asyncio.create_task(self._keep(lost), name=f"rabbitmq {self._purpose}")
 
     @property
     def lost(self) -> asyncio.Future[str]:
-        """Done, with the reason, when the connection that there is now is gone. Raises `Unavailable`."""
+        """Done, with the reason, when the current connection is lost. Raises `Unavailable` if there is
+        none."""
         self.connection()
         assert self._lost is not None
         return self._lost
 
     def connection(self) -> Connection:
-        """The connection. Raises `Unavailable` at once while there is none."""
+        """Return the connection. Raises `Unavailable` at once while it is lost."""
         if self._connection is None or not self._connection.is_opened:
             raise broker_unavailable(f"no connection to RabbitMQ at {self.address}: {self._why}")
         return self._connection
 
     async def channel(self, *, confirms: bool = False, within: float = ANSWER_SECONDS) -> Channel:
-        """A new channel. Raises `Unavailable`."""
+        """Open a channel. Raises `Unavailable`."""
         connection = self.connection()
         try:
             with as_lost():
@@ -119,19 +118,19 @@ class Link:
         return channel
 
     async def is_answering(self) -> bool:
-        """After a question was not answered: whether that was about the queue alone. A connection that
-        answers nothing is given up."""
+        """Return, after a request was not answered, whether the connection answers at all. If it does not, it
+        is dropped."""
         asked = self._connection
         try:
             in_background(close_channel(await self.channel(within=_PING_SECONDS)))
         except Unavailable:
-            if self._connection is asked:  # and not one that was made since
+            if self._connection is asked:  # and was not replaced meanwhile
                 self.drop("the server does not answer")
             return False
         return True
 
     async def is_blocked(self) -> bool:
-        """Whether the server said that it takes no messages for now (it says so after the first one)."""
+        """Return whether the server reported an alarm. It does so after the first message is published."""
         try:
             async with asyncio.timeout(0):
                 await self.connection().ready()
@@ -140,17 +139,17 @@ class Link:
         return False
 
     def unavailable(self, exc: BaseException) -> Unavailable:
-        """What `exc` is to the caller of the port."""
-        return broker_unavailable(f"RabbitMQ at {self.address}: {told(exc)}")
+        """Return the error of the port for an exception of the client."""
+        return broker_unavailable(f"RabbitMQ at {self.address}: {described(exc)}")
 
     def drop(self, why: str) -> None:
-        """Give up a connection that does not answer; a new one is made at once."""
+        """Close a connection that does not answer, and replace it at once."""
         if self._connection is not None:
             in_background(_close(self._connection))
             self._end(self._connection, why)
 
     async def close(self) -> None:
-        """End it. May be called twice."""
+        """Close the connection. May be called twice."""
         self._closed = True
         if self._keeper:
             self._keeper.cancel()
@@ -164,7 +163,7 @@ class Link:
         self._connection = connection
         lost = self._lost = asyncio.get_running_loop().create_future()
         connection.closing.add_done_callback(
-            lambda end: self._end(connection, told(None if end.cancelled() else end.exception()))
+            lambda end: self._end(connection, described(None if end.cancelled() else end.exception()))
         )
         return lost
 
@@ -174,7 +173,7 @@ class Link:
             self._lost.set_result(why)
 
     async def _keep(self, lost: asyncio.Future[str]) -> None:
-        # Not by the cancellation alone: one that comes together with an answer may be dropped below.
+        # The flag is needed: the client may drop a cancellation that arrives together with an answer.
         while not self._closed:
             await asyncio.wait([lost])
             events.emit(
@@ -198,21 +197,22 @@ class Link:
                 except Unavailable as exc:
                     self._why = exc.detail
                 except Exception as exc:
-                    # Told in full, and tried again: without a keeper the connection never came back.
-                    self._why = f"{type(exc).__name__}: {told(exc)}"
+                    # Logged with its traceback, and retried: without this task the connection would stay
+                    # lost.
+                    self._why = f"{type(exc).__name__}: {described(exc)}"
                     detail = f"rabbitmq {self._purpose}: {self._why}"
                     events.emit(events.LOOP_FAILED, logging.ERROR, exc_info=True, detail=detail)
                 if self._closed:
                     return
-                # Not all at the same moment: a node that comes up meets every process of the site.
+                # Random, because every process of the deployment reconnects when a node is up again.
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
 
 async def connect(address: Address, purpose: str) -> Connection:
-    """Make one connection, to any node that lets us in. Raises `Unavailable` with what an operator can do."""
+    """Connect to any node that accepts. Raises `Unavailable` with advice for the operator."""
     urls = list(address.urls)
-    random.shuffle(urls)  # so that processes spread over the nodes
+    random.shuffle(urls)  # spreads the processes over the nodes
     for url in urls[1:]:
         with contextlib.suppress(Unavailable):
             return await _connect(url, address, purpose)
@@ -229,35 +229,34 @@ async def _connect(url: str, address: Address, purpose: str) -> Connection:
                 await connection.connected.wait()
     except (ProbableAuthenticationError, AuthenticationError) as exc:
         raise broker_unavailable(
-            f"RabbitMQ at {where} refuses the user {address.user} or the password of PLAYHEAD_BROKER "
-            f"({told(exc)}); a user `guest` may connect from the same machine only"
+            f"RabbitMQ at {where} refused the user {address.user} or the password in PLAYHEAD_BROKER "
+            f"({described(exc)}). The user `guest` may connect only from the same machine"
         ) from exc
     except TimeoutError as exc:
         raise broker_unavailable(
-            f"RabbitMQ at {where} did not answer within {CONNECT_SECONDS:.0f} s; look whether the node is up "
-            "and the port is AMQP's (5672, or 5671 with amqps://)"
+            f"RabbitMQ at {where} did not answer within {CONNECT_SECONDS:.0f} s. Check that the node "
+            "is up and that the port is the AMQP port (5672, or 5671 with amqps://)"
         ) from exc
     except (FileNotFoundError, PermissionError) as exc:
         raise broker_unavailable(
-            f"a file that PLAYHEAD_BROKER names (cafile, certfile or keyfile) can't be read: {exc.strerror}"
+            f"cannot read a file that PLAYHEAD_BROKER names (cafile, certfile or keyfile): {exc.strerror}"
         ) from exc
     except (AMQPConnectionError, OSError) as exc:
         if isinstance(exc, ssl.SSLError) or isinstance(exc.__cause__, ssl.SSLError):
             raise broker_unavailable(
-                f"no TLS with RabbitMQ at {where} ({told(exc)}); is that its TLS port (5671)? An authority "
-                "of your own that signed its certificate is named with ?cafile=/path"
+                f"TLS with RabbitMQ at {where} failed ({described(exc)}). Check that this is its TLS port "
+                "(5671). If a private authority signed its certificate, add ?cafile=/path"
             ) from exc
         raise broker_unavailable(
-            f"RabbitMQ at {where} can't be reached ({told(exc)}); start it, or put its address into "
-            "PLAYHEAD_BROKER"
+            f"cannot reach RabbitMQ at {where} ({described(exc)}). Start it, or correct PLAYHEAD_BROKER"
         ) from exc
-    except Exception as exc:  # what the client makes of bytes that are not AMQP can be anything
-        if "Connection.OpenOk" in told(exc):  # the client keeps the server's own words to itself
+    except Exception as exc:  # bytes that are not AMQP make the client raise anything
+        if "Connection.OpenOk" in described(exc):  # the client hides the server's own message
             raise broker_unavailable(
-                f"RabbitMQ at {where} has no such vhost, or the user {address.user} may not use it; look at "
+                f"RabbitMQ at {where} has no such vhost, or the user {address.user} may not use it. Look at "
                 "`rabbitmqctl list_vhosts` and `rabbitmqctl list_user_permissions`"
             ) from exc
-        raise broker_unavailable(f"what answers at {where} is no RabbitMQ ({told(exc)})") from exc
+        raise broker_unavailable(f"the server at {where} is not RabbitMQ ({described(exc)})") from exc
     return connection
 
 
@@ -279,19 +278,19 @@ class _Transport(TransportFactory):
 
 
 def version_of(connection: Connection) -> str:
-    """What the server says that it is."""
+    """Return the version that the server reports."""
     version = connection.server_properties.get("version")
     return version if isinstance(version, str) else ""
 
 
 def is_too_old(connection: Connection) -> bool:
-    """Whether it is older than 4.0, the first to have quorum queues without a delivery limit."""
+    """Whether the server is older than 4.0, the first version with quorum queues without a delivery limit."""
     numbers = version_of(connection).split(".")[:2]
     return all(number.isdecimal() for number in numbers) and [int(n) for n in numbers] < _OLDEST
 
 
-def told(exc: BaseException | None) -> str:
-    """What an exception of the client says, in one line; its own words are often empty or a tuple."""
+def described(exc: BaseException | None) -> str:
+    """Return the message of a client exception in one line. Its own text is often empty or a tuple."""
     if isinstance(exc, TimeoutError):
         return f"no answer within {ANSWER_SECONDS:.0f} s"
     if exc is None or isinstance(exc, asyncio.CancelledError):
@@ -301,14 +300,14 @@ def told(exc: BaseException | None) -> str:
 
 
 async def close_channel(channel: Channel) -> None:
-    """Close a channel, if that can be done: what is held on it is handed out again."""
+    """Close a channel if possible. All that is held on it is delivered again."""
     with contextlib.suppress(*LOST), as_lost():
         async with asyncio.timeout(ANSWER_SECONDS):
             await channel.close()
 
 
 async def _close(connection: Connection) -> None:
-    # A server that does not answer any more is not waited for.
+    # Bounded, because the server may no longer answer.
     with contextlib.suppress(*LOST, asyncio.CancelledError):
         async with asyncio.timeout(_CLOSE_SECONDS):
             await connection.close()
@@ -318,7 +317,7 @@ _closing: set[asyncio.Task[None]] = set()
 
 
 def in_background(work: Coroutine[Any, Any, None]) -> None:
-    """Run to the end what nobody waits for."""
+    """Run a coroutine to its end without waiting for it."""
     task = asyncio.create_task(work)
     _closing.add(task)
     task.add_done_callback(_closing.discard)

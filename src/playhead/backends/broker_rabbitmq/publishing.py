@@ -1,4 +1,4 @@
-"""Publishing with many confirms in flight, over one channel that all callers share."""
+"""Publishing with many unconfirmed messages, over one channel that all callers share."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from playhead.envelope import Dispatch
 from playhead.ports.broker import CONFIRMED, PublishResult
 
 WINDOW: Final = 256
-"""Messages in flight on one channel. The server confirms in groups; more of them brings nothing."""
+"""Unconfirmed messages on one channel. The server confirms in groups, and more messages are not faster."""
 _PIECE: Final = 64
 _FRAME_OVERHEAD: Final = 8
 _NACKED: Final = PublishResult(
-    "uncertain", "the queue did not take it: it is full (max-length with reject-publish), or has no majority"
+    "uncertain",
+    "the queue rejected it: the queue is full (max-length with reject-publish) or has no majority",
 )
 
 
 class Returned(NamedTuple):
-    """In the place of an outcome: the server had no queue for it and sent it back."""
+    """Instead of a result: the server had no queue for the message and returned it."""
 
     reason: str
 
 
 class _Batch:
-    """What one `publish` waits for: an answer for each of its calls, in their order."""
+    """The answers that one `publish` waits for, in the order of its dispatches."""
 
     __slots__ = ("answers", "done", "left")
 
@@ -50,13 +51,13 @@ class _Batch:
 
 
 class _Slot:
-    """Stands for a message in the client's table of confirmations, in the place of a future.
+    """A message in the client's table of confirmations, where the client itself puts a future.
 
-    A future there costs more than the message itself: the client links each into two sets, so that it
-    can be failed when the channel closes. `PublishChannel.end` does that for all at once.
+    A future costs more than the message: the client adds each to two sets, to fail it when the channel
+    closes. `PublishChannel.end` does so for all messages at once.
     """
 
-    __slots__ = ("_batch", "_double", "_line", "_n", "_settled", "message_id", "tag")
+    __slots__ = ("_batch", "_duplicate", "_line", "_n", "_settled", "message_id", "tag")
 
     def __init__(self, line: PublishChannel, batch: _Batch, n: int, tag: int, message_id: str) -> None:
         self._line = line
@@ -65,7 +66,7 @@ class _Slot:
         self.tag = tag
         self.message_id = message_id
         self._settled = False
-        self._double = line.in_flight_as(message_id)
+        self._duplicate = line.unanswered(message_id)
 
     def done(self) -> bool:
         return self._settled
@@ -74,21 +75,21 @@ class _Slot:
         return self._settled  # so that the client does not log a second answer
 
     def set_result(self, frame: object) -> None:
-        """The server has it."""
+        """The server confirmed the message."""
         self._settle(CONFIRMED)
 
     def set_exception(self, exc: BaseException) -> None:
-        """The client's words for a return or a nack."""
+        """The server returned or rejected the message."""
         if not isinstance(exc, PublishError):
             self._settle(_NACKED)
             return
         returned = Returned(" ".join(map(str, exc.args)))
-        # A return is known by the message's id alone. Doubles of it in flight go to the same queue, and
-        # their confirms must not pass for one that arrived.
+        # A returned message is identified by its id alone. Unconfirmed duplicates of it have the same queue,
+        # and their confirms must not count as success.
         slot: _Slot | None = self
         while slot:
             slot._settle(returned)
-            slot = slot._double
+            slot = slot._duplicate
 
     def _settle(self, answer: PublishResult | Returned) -> None:
         if not self._settled:
@@ -100,24 +101,24 @@ class _Slot:
 class PublishChannel:
     """One channel with confirms.
 
-    The numbers by which the server confirms are counted by both sides. So each message takes its number
-    in the moment in which its bytes are queued for the socket, and gives it back if they are not.
+    The server and the client both count the messages, and the server confirms by number. So a message gets
+    its number when its bytes are queued for the socket. If they cannot be queued, the number is used again.
 
     Args:
-        channel: opened with confirms, and used for nothing else.
-        prefix: goes before queue names.
+        channel: opened with confirms, and used only here.
+        prefix: prepended to queue names.
 
     Attributes:
-        ended: why no more answers come; None as long as they may.
+        ended: why no more answers arrive; None while they may.
     """
 
     def __init__(self, channel: Channel, prefix: str) -> None:
         self._channel = channel
-        # What the client keeps there are futures; a slot does what it asks of one.
+        # The client expects futures here; a slot has the methods that it dispatches.
         self._confirmations: dict[int, Any] = channel.confirmations
         self._tags: dict[str, int] = channel.message_id_delivery_tag
         self._encoder = Encoder(channel.number, prefix)
-        # 0 is no limit.
+        # 0 means no limit.
         self._most_bytes = (channel.connection.connection_tune.frame_max or sys.maxsize) - _FRAME_OVERHEAD
         self._turn = asyncio.Lock()
         self._room = asyncio.Event()
@@ -129,7 +130,7 @@ class PublishChannel:
         )
 
     def end(self, why: str) -> None:
-        """No more answers will come over this channel. May be called twice."""
+        """Stop waiting for answers on this channel. May be called twice."""
         if self.ended is None:
             self.ended = why or "the connection was closed"
             self._room.set()
@@ -137,21 +138,23 @@ class PublishChannel:
                 batch.done.set()
 
     async def close(self) -> None:
-        """Give up what has no answer yet."""
+        """Close the channel. Unanswered messages stay unanswered."""
         await close_channel(self._channel)
 
-    async def publish(self, calls: Sequence[Dispatch]) -> tuple[list[PublishResult | Returned | None], int]:
-        """Send calls and wait for the answers: for room to send, and for all answers after the last was
-        sent, `ANSWER_SECONDS` each.
+    async def publish(
+        self, dispatches: Sequence[Dispatch]
+    ) -> tuple[list[PublishResult | Returned | None], int]:
+        """Send dispatches and wait for the answers.
 
-        Returns an answer for each, None where none came, and how many were looked at (the first of them);
-        none after that was sent.
+        Waits `ANSWER_SECONDS` for room to send, and `ANSWER_SECONDS` for all answers after the last was sent.
+        Returns an answer for each dispatch, or None, and the number of dispatches that were processed. None
+        of the remaining dispatches was sent.
         """
-        batch = _Batch(len(calls))
+        batch = _Batch(len(dispatches))
         self._batches.add(batch)
         sent = 0
         try:
-            numbered = enumerate(calls)
+            numbered = enumerate(dispatches)
             while piece := list(itertools.islice(numbered, _PIECE)):
                 async with self._turn:
                     if not await self._has_room() or not await self._send(batch, piece):
@@ -163,13 +166,13 @@ class PublishChannel:
             self._batches.discard(batch)
         return batch.answers, sent
 
-    def in_flight_as(self, message_id: str) -> _Slot | None:
-        """The message of this id that has no answer yet."""
+    def unanswered(self, message_id: str) -> _Slot | None:
+        """Return the message of this id that has no answer yet."""
         found = self._confirmations.get(self._tags.get(message_id, 0))
         return found if isinstance(found, _Slot) else None
 
     def settled(self, tag: int, message_id: str) -> None:
-        """A message has its answer."""
+        """Release the room of a message that was answered."""
         if self._tags.get(message_id) == tag:
             del self._tags[message_id]
         self._in_flight -= 1
@@ -184,16 +187,16 @@ class PublishChannel:
         return self.ended is None
 
     async def _send(self, batch: _Batch, piece: Sequence[tuple[int, Dispatch]]) -> bool:
-        """Number messages and hand them to the socket; False when it takes nothing in time."""
+        """Number messages and queue them for the socket; returns False if that times out."""
         encoded: list[tuple[int, str, bytes]] = []
-        for n, call in piece:
-            payload = call.payload().encode()
+        for n, dispatch in piece:
+            payload = dispatch.payload().encode()
             if len(payload) > self._most_bytes:
                 batch.answer(
                     n, PublishResult("refused", f"its payload is larger than {self._most_bytes} bytes")
                 )
             else:
-                encoded.append((n, call.message_id, self._encoder.message(call, payload)))
+                encoded.append((n, dispatch.message_id, self._encoder.message(dispatch, payload)))
         channel = self._channel
         slots: list[_Slot] = []
         for n, message_id, _ in encoded:

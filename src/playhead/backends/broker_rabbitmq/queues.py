@@ -1,7 +1,7 @@
-"""Declaring queues and asking about them, one question at a time on a channel of their own.
+"""Declaring queues and reading their state, one request at a time on a separate channel.
 
-The server answers a question about a queue that is not there by closing the channel; the next question
-opens another.
+The server closes the channel when a request names a queue that does not exist. The next request opens
+another.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from playhead.backends.broker_rabbitmq.link import (
     LOST,
     Link,
     as_lost,
+    described,
     is_too_old,
-    told,
     version_of,
 )
 from playhead.errors import Unavailable, broker_unavailable
@@ -34,25 +34,25 @@ from playhead.errors import Unavailable, broker_unavailable
 T = TypeVar("T")
 
 QUEUE: Final[dict[str, Any]] = {"x-queue-type": "quorum", "x-delivery-limit": -1}
-"""The same for every queue, whatever the config. Without the limit, a quorum queue drops a message whose
+"""The same for every queue and config. With its default delivery limit, a quorum queue drops a message whose
 consumers died 20 times."""
 HELD: Final[dict[str, Any]] = {"x-queue-type": "quorum", "x-expires": 86_400_000}
-"""An empty queue beside each; see `held`. Gone after a day without use. One of another kind would live on one
-node of a cluster, and be away with it."""
+"""For the empty queue that goes with each queue; see `held`. It is deleted after a day without use. A classic
+queue would be on one node of a cluster, and unavailable together with that node."""
 DELETED_SECONDS: Final = 0.25
-"""How long a queue that was found deleted is left alone: one that is declared in the middle of its deletion
-costs the connection (INTERNAL_ERROR of 4.0.5)."""
+"""How long to wait before a deleted queue is declared again. RabbitMQ 4.0.5 ends the connection
+(INTERNAL_ERROR) if a queue is declared during its deletion."""
 _LEADER_SECONDS: Final = 0.25
 _TRIES: Final = 3
 _STUCK_SECONDS: Final = 10.0
 
 
 class Known(NamedTuple):
-    """What the server tells about a queue.
+    """What the server reports about a queue.
 
     Attributes:
-        is_sure: a node says 0 for what a queue's leader does not tell it within 0.25 s; so no zero that took
-            that long is one.
+        is_sure: False if a zero took 0.25 s or longer. A node reports 0 when the leader of the queue does not
+            answer it in that time.
     """
 
     ready: int
@@ -61,17 +61,17 @@ class Known(NamedTuple):
 
 
 class QueueStuck(Unavailable):
-    """The server answers, but not about this queue."""
+    """The server answers, but not for this queue."""
 
 
 class Queues:
     """The queues of one server.
 
     Args:
-        prefix: goes before their names.
+        prefix: prepended to their names.
 
     Attributes:
-        there: queues that were declared and not found gone since.
+        there: queues that were declared, and not reported missing since.
     """
 
     def __init__(self, link: Link, prefix: str) -> None:
@@ -83,16 +83,16 @@ class Queues:
         self._stuck: dict[str, float] = {}
 
     def name(self, queue: str) -> str:
-        """As the server names it."""
+        """Return the name of a queue on the server."""
         return f"{self._prefix}{queue}"
 
     def unfit(self, queue: str) -> str | None:
-        """Why there can't be a queue of that name; None if there can."""
+        """Return why a queue cannot have this name; None if it can."""
         if not self.name(queue).startswith("amq."):
             return None
         return (
-            f"the queue's name {self.name(queue)!r} begins with `amq.`, which RabbitMQ keeps for its own: "
-            "rename it"
+            f"the queue name {self.name(queue)!r} begins with `amq.`, which RabbitMQ reserves: rename the "
+            "queue"
         )
 
     def held(self, queue: str) -> str:
@@ -105,14 +105,14 @@ class Queues:
         return f"{self._prefix}{queue}:held"
 
     def stuck(self, name: str) -> QueueStuck:
-        """Remember, and say, that a queue did not answer. It is left alone for a while: meanwhile a
-        question about it would keep all others waiting."""
+        """Log that a queue did not answer, and send it no request for a while: each would delay all
+        others."""
         self._stuck[name] = time.monotonic() + _STUCK_SECONDS
         exc = QueueStuck(
             "broker_unavailable",
-            f"RabbitMQ at {self._link.address} does not answer for the queue {name}: a majority of its nodes "
-            f"is missing, or it was broken by a kill (`rabbitmq-queues quorum_status {name}`); a queue that "
-            "stays like that is made anew once it is deleted, and its calls are published again",
+            f"RabbitMQ at {self._link.address} does not answer for the queue {name}: no majority of its "
+            f"nodes is up, or a crash damaged it. Look at `rabbitmq-queues quorum_status {name}`. If it does "
+            "not recover, delete it: Playhead declares it again and publishes its messages again",
         )
         events.emit(
             events.BACKEND_UNAVAILABLE, logging.WARNING, backend="rabbitmq", queue=name, detail=exc.detail
@@ -125,17 +125,17 @@ class Queues:
             await self.declare(queue)
 
     def forget(self, queue: str) -> None:
-        """It was found gone: declare it again before its next use."""
+        """Declare a queue that was found missing again, before its next use."""
         self.there.discard(queue)
 
     async def declare(self, queue: str) -> None:
-        """Declare a queue; one that is there with other arguments is used as it is. Raises `Unavailable`."""
+        """Declare a queue. An existing queue with other arguments is used as it is. Raises `Unavailable`."""
         name = self.name(queue)
         connection = self._link.connection()
         if is_too_old(connection):
             raise broker_unavailable(
-                f"RabbitMQ {version_of(connection)} at {self._link.address} has no quorum queues without a "
-                "delivery limit, and with one it drops messages: install RabbitMQ 4.0 or later"
+                f"RabbitMQ {version_of(connection)} at {self._link.address} drops messages, because its "
+                "quorum queues always have a delivery limit: install RabbitMQ 4.0 or later"
             )
 
         async def ask(channel: Channel) -> None:
@@ -144,24 +144,27 @@ class Queues:
         try:
             await self._ask(name, ask)
         except ChannelPreconditionFailed as exc:
-            if "inequivalent arg" not in told(exc):
+            if "inequivalent arg" not in described(exc):
                 raise broker_unavailable(
-                    f"RabbitMQ {version_of(connection)} at {self._link.address} does not make the queue "
-                    f"{name} ({told(exc)}); it has to take quorum queues with x-delivery-limit -1"
+                    f"RabbitMQ {version_of(connection)} at {self._link.address} refused to create the queue "
+                    f"{name} ({described(exc)}). It must allow quorum queues with x-delivery-limit -1"
                 ) from exc
-            # Somebody else's, or made by hand: a queue of other programs is a target like any other.
-            events.emit(events.QUEUE_DIFFERS, logging.WARNING, queue=name, detail=told(exc))
+            # Another program or an operator created it. A route may publish to such a queue.
+            events.emit(events.QUEUE_DIFFERS, logging.WARNING, queue=name, detail=described(exc))
         except ChannelAccessRefused as exc:
             raise broker_unavailable(
-                f"RabbitMQ at {self._link.address} does not let this user make or use the queue {name} "
-                f"({told(exc)}); it needs configure, write and read on {self._prefix or ''}.*"
+                f"RabbitMQ at {self._link.address} does not let this user create or use the queue {name} "
+                f"({described(exc)}). Grant configure, write and read on {self._prefix or ''}.*"
             ) from exc
         self.there.add(queue)
 
     async def declare_held(self, queue: str, *, within: float) -> None:
         """Declare the queue that marks `queue` as held.
 
-        Raises `Unavailable`; `QueueStuck` when it does not answer `within` so many seconds.
+        Args:
+            within: seconds.
+
+        Raises `Unavailable`, or `QueueStuck` when the queue does not answer in time.
         """
         name = self.held(queue)
 
@@ -171,15 +174,15 @@ class Queues:
         try:
             await self._ask(name, ask)
         except (ChannelPreconditionFailed, ChannelAccessRefused) as exc:
-            if "inequivalent arg" in told(exc):
-                return  # it has consumers to count, whatever else it is
+            if "inequivalent arg" in described(exc):
+                return  # its consumers can be counted, whatever its arguments are
             raise broker_unavailable(
-                f"RabbitMQ at {self._link.address} does not make the queue {name} ({told(exc)}); if it is "
-                "there and is not ours, delete it"
+                f"RabbitMQ at {self._link.address} refused to create the queue {name} ({described(exc)}). "
+                "If another program created it, delete it"
             ) from exc
 
     async def look(self, name: str) -> Known | None:
-        """What there is in a queue, by the server's name; None when there is no such queue."""
+        """Return the state of a queue, by its name on the server; None if there is no such queue."""
 
         async def ask(channel: Channel) -> Known:
             began = time.monotonic()
@@ -195,7 +198,7 @@ class Queues:
             raise self._link.unavailable(exc) from exc
 
     async def answers(self) -> None:
-        """Ask something that needs no queue. Raises `Unavailable`."""
+        """Send a request that concerns no queue. Raises `Unavailable` if it is not answered."""
 
         async def ask(channel: Channel) -> None:
             await channel.basic_qos(prefetch_count=1, timeout=ANSWER_SECONDS)
@@ -203,13 +206,13 @@ class Queues:
         await self._ask("", ask)
 
     async def _ask(self, name: str, ask: Callable[[Channel], Awaitable[T]]) -> T:
-        """Ask about a queue on the channel there is, or on a new one if it was closed meanwhile.
+        """Send a request on the current channel, or on a new one if that was closed meanwhile.
 
-        Raises `Unavailable`, or what the server has against the question.
+        Raises `Unavailable`, or the exception with which the server closed the channel.
         """
-        # In a task of its own: the client closes the channel of a caller who is cancelled in between.
+        # In a separate task, because the client closes the channel of a caller that is cancelled.
         asked = asyncio.ensure_future(self._in_turn(name, ask))
-        # Nobody hears then how it ended, which is no fault to tell of; `shield` would, from Python 3.14 on.
+        # After a cancellation its failure is ignored. `shield` would log it, from Python 3.14 on.
         asked.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.wait([asked])
         return asked.result()
