@@ -131,6 +131,7 @@ lint: $(VENV)/.setup-dev ## check style, types and import contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy src tests tools $(if $(wildcard bench/*.py),bench)
 	@$(BIN)/lint-imports --no-logo importlinter.toml
+	@$(BIN)/python -m tools.plain --count
 
 plain: $(VENV)/.setup ## list phrases to rewrite in plain English (make plain ARGS="--count", or a path)
 	@$(BIN)/python -m tools.plain $(ARGS)

@@ -25,12 +25,23 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 ALLOWED: Final = ROOT / "tools" / "plain.toml"
 
-DOCUMENTS: Final = (
-    *("src", "docs", "examples", "deploy", "tools", ".ci", ".github", "Makefile", "compose.yaml"),
-    *("README.md", "CHANGELOG.md", "ARCHITECTURE.md", "CONTRIBUTING.md"),
+# docs/reference is generated from src.
+PAGES: Final = (
+    *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*")) if path.name != "reference"),
+    *(
+        "README.md",
+        "CHANGELOG.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "examples",
+        "deploy",
+        "compose.yaml",
+    ),
+    *("tools", ".ci", ".github", "Makefile"),
 )
-#: What is checked, and how many hits per 1,000 lines of prose it may have.
-LIMITS: Final = ((DOCUMENTS, 1.0), (("tests", "bench"), 3.0))
+#: What is checked, and how many hits per 1,000 lines of prose it may have. The second and third limit fall as
+#: their files are rewritten: the goal is 1 for the code and 3 for the tests.
+LIMITS: Final = ((PAGES, 1.0), (("src", "docs/reference"), 45.0), (("tests", "bench"), 9.0))
 
 #: What a hit is called (with what to write instead), and how it is found.
 PHRASES: Final = {
