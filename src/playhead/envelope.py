@@ -1,7 +1,7 @@
-"""A message on the wire: headers, a payload, and the id given to the broker.
+"""The wire format of a message: headers, a payload, and the message id for the broker.
 
-What travels is a call to look at a row of the catalog; the row wins over every header. The headers
-are for tools of others, and for people who peek.
+A broker message is a dispatch: it points at a message row in the catalog, and the row overrides all headers.
+The headers are for other programs, and for people who inspect a queue.
 """
 
 from __future__ import annotations
@@ -19,11 +19,18 @@ _quote = json.encoder.encode_basestring
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Headers:
-    """What all calls of one batch share. One instance a batch, so that a broker may encode it once.
+    """The headers that all dispatches of one batch share.
+
+    A batch uses one instance, so that a broker can encode the headers once.
 
     Attributes:
-        queue: the inbound queue they go to; no header.
-        traceparent: the span (W3C Trace Context) that the work on them belongs under; None: no header.
+        queue: the inbound queue of the route; not sent as a header.
+        execution_id: the execution.
+        config: the name of its config.
+        config_version: the version of that config.
+        route: the route that processes the messages.
+        replay_batch_id: the replay batch; None for messages that are not from a replay.
+        traceparent: the parent span of the attempts (W3C Trace Context); None if tracing is off.
     """
 
     queue: str
@@ -49,16 +56,16 @@ class Headers:
 
 
 class Dispatch(NamedTuple):
-    """A row that is to be called: all that its message says.
+    """The broker message for one message row.
 
     Attributes:
-        headers: what it shares with its batch.
-        correlation_id: of the row, in its text form.
-        generation: how often the row was called anew; part of the broker's message id.
-        parent: the correlation id of the message whose work made this one; None at a root.
-        object_key: the object to work on.
-        external: nobody of ours consumes it; marking it published completes it.
-        ordinal: place within its job's listing; None for children.
+        headers: the headers that it shares with its batch.
+        correlation_id: the id of the row, as text.
+        generation: how often the row was published again; part of the broker's message id.
+        parent: the correlation id of the message that produced this one; None for a root.
+        object_key: the object to process.
+        external: an external program consumes it, so the row is completed as soon as it is published.
+        ordinal: its position in the listing of its job; None for children.
     """
 
     headers: Headers
@@ -80,17 +87,17 @@ class Dispatch(NamedTuple):
         return own
 
     def payload(self) -> str:
-        """The payload, exactly `{"object_key": "…"}`, as JSON text."""
+        """Return the payload as JSON text, exactly `{"object_key": "…"}`."""
         return f'{{"object_key": {_quote(self.object_key)}}}'
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as a broker hands it out.
+    """A message as received from a broker.
 
     Attributes:
         headers: text by name: `correlation_id`, `execution_id`, `config`, `config_version`, `route`, …
-        payload: `object_key`, the key of the object to work on.
+        payload: `object_key`, the key of the object to process.
     """
 
     headers: Mapping[str, str]
@@ -98,16 +105,16 @@ class Message:
 
 
 def correlation_of(message_id: str, headers: Mapping[str, str]) -> UUID | None:
-    """The row that a delivery calls: by the message id, else by its header; None when neither says."""
+    """Return the id of the row to which a delivery points, from its message id or its header, or None."""
     head = message_id.rpartition(".")[0]
     return parse_uuid(head) or parse_uuid(headers.get("correlation_id", ""))
 
 
 class EncodedHeaders(Mapping[str, str]):
-    """Headers that are decoded when first read: a worker goes by the message id alone.
+    """Headers that are decoded at the first access. A worker usually needs only the message id.
 
     Args:
-        decode: returns the headers as text by name. It must not raise, whatever another program wrote.
+        decode: returns the headers as text by name. It must not raise, even for malformed headers.
     """
 
     __slots__ = ("_decode", "_decoded")
@@ -132,19 +139,19 @@ class EncodedHeaders(Mapping[str, str]):
 
 
 def decode_headers(raw: str | bytes) -> dict[str, str]:
-    """Return the headers of a JSON object as text by name; none when it is anything else."""
+    """Return the headers of a JSON object as text by name; empty for any other content."""
     return {
         name: value if isinstance(value, str) else json.dumps(value) for name, value in _object(raw).items()
     }
 
 
 def decode_payload(raw: str | bytes) -> dict[str, Any]:
-    """Return the payload; empty when it is not a JSON object, as only other programs send it."""
+    """Return the payload; empty if it is not a JSON object (only other programs send such messages)."""
     return _object(raw)
 
 
 def _object(raw: str | bytes) -> dict[str, Any]:
-    """Decode a JSON object that can be encoded again as JSON and as UTF-8; anything else is an empty one."""
+    """Decode a JSON object. Return {} for anything that cannot be encoded as JSON and UTF-8 again."""
     try:
         value = json.loads(raw)
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()

@@ -1,8 +1,10 @@
-"""The one grammar of keys: `{execution_id}/{stage}/{path}`.
+"""The grammar of object keys: `{execution_id}/{stage}/{path}`.
 
-A key is NFC UTF-8 of at most 900 bytes; each segment has 1–200 bytes, is neither `.` nor `..`, holds
-no control character and no backslash, and does not end in `.meta.json` (that is the sidecar's name,
-so such an output would vanish from every replay).
+A key is UTF-8 in normal form C (NFC), at most 900 bytes long. Each segment:
+
+- has 1 to 200 bytes, and is not `.` or `..`;
+- contains no control character and no backslash;
+- does not end in `.meta.json`. That is the suffix of sidecars, so a replay would not list the object.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ INPUT_STAGE: Final = "input"
 MAX_KEY_BYTES: Final = 900
 MAX_SEGMENT_BYTES: Final = 200
 
-_PLAIN = re.compile(r"\w(?:[\w~+=,;:!@#$%&()'\- ]++|(?<=[^/.])\.(?=[^/.])|(?<=[^/.])/(?=\w))*+", re.ASCII)
-"""A fast yes for what nearly every key looks like; whatever does not match is looked at in full.
+_COMMON = re.compile(r"\w(?:[\w~+=,;:!@#$%&()'\- ]++|(?<=[^/.])\.(?=[^/.])|(?<=[^/.])/(?=\w))*+", re.ASCII)
+"""Matches most valid keys in one step. A key that does not match is checked segment by segment.
 
-Possessive, as there is nothing to go back to: a run of characters is one step, and a no as quick as a yes.
+The quantifiers are possessive: without backtracking, a mismatch is as fast as a match.
 """
 _ASIDE = (SIDECAR_SUFFIX, "/")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\\\\]")
@@ -47,25 +49,25 @@ TYPE_SUFFIXES: Final = {kind: suffix for suffix, kind in reversed(SUFFIX_TYPES.i
 
 
 def content_type_of(path: str) -> str:
-    """The content type that a path's suffix says, `application/octet-stream` where it says none."""
+    """Return the content type of a path's suffix; `application/octet-stream` for an unknown suffix."""
     dot = path.rfind(".")
     return SUFFIX_TYPES.get(path[dot:].lower(), OCTET_STREAM) if dot >= 0 else OCTET_STREAM
 
 
 def segment_problem(segment: str) -> str | None:
-    """Why one segment is outside the grammar, as the end of a sentence; None when it is fine."""
+    """Return why a segment is invalid, as the predicate of a sentence; None if it is valid."""
     if not segment:
-        return "has an empty segment: it can neither begin nor end with `/`, nor hold `//`"
+        return "has an empty segment: remove `/` at the beginning and the end, and replace `//` by `/`"
     if segment in (".", ".."):
-        return f"has the segment {segment!r}: name the place itself"
+        return f"has the segment {segment!r}: use a path without `.` and `..`"
     if _CONTROL.search(segment):
-        return "holds a control character or a backslash: leave it out, and join segments by `/`"
+        return "contains a control character or a backslash: remove it, and separate segments with `/`"
     if segment.lower().endswith(SIDECAR_SUFFIX):
         return f"has a segment that ends in {SIDECAR_SUFFIX}, the name of a sidecar: choose another name"
     try:
         size = len(segment.encode())
     except UnicodeEncodeError:
-        return "is not valid Unicode: give it in UTF-8"
+        return "is not valid Unicode: encode it as UTF-8"
     if size > MAX_SEGMENT_BYTES:
         return f"has a segment of {size} bytes; at most {MAX_SEGMENT_BYTES} are allowed"
     if not unicodedata.is_normalized("NFC", segment):
@@ -74,30 +76,30 @@ def segment_problem(segment: str) -> str | None:
 
 
 def problem(path: str, *, room: int = 0) -> str | None:
-    """Why a path (or a whole key) is outside the grammar; None when it is fine.
+    """Return why a path (or a whole key) is invalid; None if it is valid.
 
     Args:
-        path: segments joined by `/`.
-        room: bytes that will stand before it in the whole key.
+        path: segments separated by `/`.
+        room: number of bytes before the path in the whole key.
     """
     size = len(path)
     short = size <= MAX_SEGMENT_BYTES and size + room <= MAX_KEY_BYTES
-    if short and _PLAIN.fullmatch(path) and SIDECAR_SUFFIX not in path.lower():
+    if short and _COMMON.fullmatch(path) and SIDECAR_SUFFIX not in path.lower():
         return None
     for segment in path.split("/"):
         if why := segment_problem(segment):
             return why
     size = len(path.encode()) + room
     if size > MAX_KEY_BYTES:
-        return f"makes a key of {size} bytes; at most {MAX_KEY_BYTES} are allowed"
+        return f"results in a key of {size} bytes; at most {MAX_KEY_BYTES} are allowed"
     return None
 
 
 def check_path(path: str, what: str = "path") -> str:
-    """Return a path that came from outside, or say what is wrong with it.
+    """Return a path from a user if it is valid.
 
     Raises:
-        BadRequest: `invalid_path`.
+        BadRequest: `invalid_path`; with the reason.
     """
     if why := problem(path, room=37):
         raise BadRequest("invalid_path", f"{what} {path!r} {why}")
@@ -105,7 +107,7 @@ def check_path(path: str, what: str = "path") -> str:
 
 
 def object_key(execution_id: UUID | str, stage: str, path: str) -> str:
-    """The key of an object; its parts are taken as checked."""
+    """Return the key of an object. The parts must be valid; they are not checked."""
     return f"{execution_id}/{stage}/{path}"
 
 
@@ -118,17 +120,17 @@ def is_sidecar(key: str) -> bool:
 
 
 def is_marker(key: str) -> bool:
-    """Whether a key only marks a folder, as consoles of object stores make them."""
+    """Whether a key is a folder marker, an empty object that consoles of object stores create."""
     return key.endswith("/")
 
 
 def is_aside(key: str) -> bool:
-    """Whether a key only stands beside objects: a sidecar or a folder marker."""
+    """Whether a key is not an object of a stage: a sidecar or a folder marker."""
     return key.endswith(_ASIDE)
 
 
 def parse_key(key: str) -> tuple[UUID, str] | None:
-    """Split a key into its execution and the rest (`stage/path`); None when it can't be one of ours."""
+    """Split a key into its execution and the rest (`stage/path`); None if it is not a valid Playhead key."""
     head, slash, rest = key.partition("/")
     if not slash or "/" not in rest or problem(key):
         return None
@@ -140,7 +142,10 @@ def parse_key(key: str) -> tuple[UUID, str] | None:
 
 
 def stage_of(rest: str, stages: Iterable[str], default: str) -> tuple[str, str]:
-    """Split `stage/path` by the declared stage that is a whole-segment prefix of it, else by `default`."""
+    """Split `stage/path` into stage and path.
+
+    The stage is the first of `stages` that is a prefix of whole segments, else `default`.
+    """
     for stage in stages:
         if rest.startswith(stage + "/"):
             return stage, rest[len(stage) + 1 :]
@@ -150,17 +155,19 @@ def stage_of(rest: str, stages: Iterable[str], default: str) -> tuple[str, str]:
 
 
 def _cut(text: str, size: int) -> str:
-    """The longest prefix of `text` of at most `size` bytes, never half a character."""
+    """Return the longest prefix of `text` that has at most `size` bytes and ends with a whole character."""
     return text.encode()[: max(size, 0)].decode(errors="ignore")
 
 
 def renamed(path: str, attempt: int, *, room: int = 0) -> str:
-    """The path for other bytes of a bound path: `{stem}~{attempt}{ext}`, cut to the grammar's limits.
+    """Return a new path for an output whose path already has different content: `{stem}~{attempt}{ext}`.
+
+    The name is shortened to the limits of the grammar.
 
     Args:
-        path: the path that holds other bytes already.
-        attempt: the attempt that makes these.
-        room: bytes that stand before the path in the whole key.
+        path: the path that exists with different content.
+        attempt: the number of the attempt that produced the new content.
+        room: number of bytes before the path in the whole key.
     """
     folder, slash, name = path.rpartition("/")
     dot = name.rfind(".")

@@ -332,7 +332,7 @@ def test_a_waiting_command_survives_a_restart_of_the_server(tmp_path: Path):
         )
         until_it_waits(deployment.url, 0)
         server.kill()
-        deployment.until(lambda: "waiting: can't reach the server" in sent.said, "the command to say so")
+        deployment.until(lambda: "waiting: cannot reach the server" in sent.said, "the command to say so")
         deployment.serve("--workers", "1", *port)
         out, _ = sent.popen.communicate(timeout=DEADLINE_SECONDS)
         assert sent.code == 0, sent.said

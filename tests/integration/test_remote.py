@@ -123,12 +123,12 @@ def test_an_unreachable_server_is_exit_code_5_with_advice(ask, closed_port):
 @pytest.mark.parametrize(
     ("answer", "parts"),
     [
-        (http("200 OK", b"<html>Welcome!", "text/html"), ("no Playhead", "text/html", "Welcome!")),
-        (http("200 OK", b"\xff\x00", "application/json"), ("no Playhead",)),
-        (http("404 Not Found", b'{"detail": "Not Found"}'), ("no Playhead", "404")),
+        (http("200 OK", b"<html>Welcome!", "text/html"), ("not a Playhead server", "text/html", "Welcome!")),
+        (http("200 OK", b"\xff\x00", "application/json"), ("not a Playhead server",)),
+        (http("404 Not Found", b'{"detail": "Not Found"}'), ("not a Playhead server", "404")),
         (http("200 OK", b'{"execution_id": 7}'), ("another version", "execution_id")),
         (http("301 Moved", b"", Location="https://other.example/"), ("https://other.example/",)),
-        (http("401 Unauthorized", b"who?", "text/plain"), ("401", "who you are")),
+        (http("401 Unauthorized", b"who?", "text/plain"), ("401", "requires authentication")),
         (http("403 Forbidden", b"no", "text/plain"), ("403",)),
         (http("418 Teapot", b"\x1b[31m", "text/plain"), ("418",)),
     ],

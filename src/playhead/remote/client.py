@@ -1,7 +1,7 @@
-"""One request to one answer, or to one error of the tree, whatever the network does.
+"""Send one request; return its answer, or raise one `PlayheadError` for any failure of server or network.
 
-What changes something is sent once: where its answer is lost, nobody here can know whether it was done,
-and sending it again could do it twice. What only looks is asked once more.
+A request that changes something is sent once. If its answer is lost, the client cannot know whether the
+server has processed it, and a retry could repeat the change. A read is retried once.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ T = TypeVar("T")
 
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 60.0
-"""For an answer, and between two pieces of one. A stage is counted by reading its whole listing."""
+"""Timeout for an answer, and between two chunks. Counting a stage takes long: it reads the whole listing."""
 WORK_SECONDS: Final = 3600.0
-"""For an answer that is given when work is done: a replay published, a run's inputs stored."""
+"""Timeout for an answer that follows long work: publishing a replay, storing the inputs of a run."""
 
 _SHOWN: Final = 80
-# Given by proxies for a server that is away or slow: a moment later it may be there.
-_PASSING: Final = (429, 502, 503, 504)
+# Statuses from a proxy whose server is unavailable or slow: a later request may succeed.
+_TRANSIENT: Final = (429, 502, 503, 504)
 _BY_STATUS: Final[Mapping[int, type[PlayheadError]]] = {
     400: BadRequest,
     404: NotFound,
@@ -56,10 +56,10 @@ _NOT_SENT: Final = (
 
 
 class Client:
-    """Asks the server at `url`; see `open_server`.
+    """Sends requests to the server at `url`; see `open_server`.
 
     Attributes:
-        shown: its address as it may be told, without name and password.
+        shown: its address without user name and password, to be displayed.
     """
 
     def __init__(self, url: str, tracer: Tracer = OFF) -> None:
@@ -70,29 +70,29 @@ class Client:
             base_url=f"{url.rstrip('/')}/api/v1/",
             headers={"User-Agent": f"playhead/{__version__}", "Accept": "application/json"},
             timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
-            # Proxies and certificates as the environment has them; what is on this machine needs none.
-            trust_env=not _is_here(parts.hostname or ""),
+            # Use the proxies and certificates of the environment, except for a server on this machine.
+            trust_env=not _is_local(parts.hostname or ""),
         )
 
     async def close(self) -> None:
         await self._http.aclose()
 
-    # -- asking ------------------------------------------------------------------------------------
+    # -- requests ----------------------------------------------------------------------------------
 
     async def get(self, path: str, form: type[T], /, **query: object) -> T:
-        """Return what is at a path under `/api/v1`; a query of None is left out."""
+        """Get a path under `/api/v1`. Query parameters that are None are left out."""
         request = self._http.build_request("GET", path, params=_query(query))
         return (await self._answer(request, form, None))[0]
 
     async def look(self, path: str, form: type[T], *, seconds: float) -> T:
-        """Return what is found under a path by a look that takes up to so many seconds."""
+        """Get a path whose answer may take up to `seconds`."""
         timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
         request = self._http.build_request("GET", path, timeout=timeout)
         return (await self._answer(request, form, None))[0]
 
     async def stream(self, path: str, /, **query: object) -> tuple[Mapping[str, str], AsyncIterator[bytes]]:
-        """Return the headers of an answer, and its bytes, which may be read once."""
-        # Compressed on the way, its size would be another.
+        """Return the headers of an answer, and its body in chunks, which may be read once."""
+        # Without compression, Content-Length is the size of the object.
         headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
         request = self._http.build_request("GET", path, params=_query(query), headers=headers)
         answer = await self._send(request, None)
@@ -105,7 +105,7 @@ class Client:
                 async for chunk in answer.aiter_bytes():
                     yield chunk
             except httpx.TransportError as exc:
-                raise self._away(exc) from exc
+                raise self._incomplete(exc) from exc
             finally:
                 await answer.aclose()
 
@@ -122,16 +122,16 @@ class Client:
         content_type: str | None = None,
         seconds: float = ANSWER_SECONDS,
     ) -> T:
-        """Send something to be done, once, and return its answer.
+        """Send a POST request once, and return its answer.
 
         Args:
-            path: under `/api/v1`.
-            form: of the answer.
-            lost: what may have happened and how to find out, should the answer be lost.
-            json: the body; or `content` with its type.
-            content: bytes, or their pieces, sent as they come.
-            content_type: of `content`.
-            seconds: to wait for the answer.
+            path: path under `/api/v1`.
+            form: the type of the answer.
+            lost: end of the error message if the answer is lost: what may have happened, and how to check.
+            json: the body as JSON; or use `content`.
+            content: the body as bytes, or as chunks that are sent as they arrive.
+            content_type: the type of `content`.
+            seconds: timeout for the answer.
         """
         request = self._http.build_request(
             "POST",
@@ -146,11 +146,11 @@ class Client:
     async def create(
         self, path: str, form: type[T], *, lost: str, content: bytes, content_type: str
     ) -> tuple[T, bool]:
-        """Send something that is made unless it is there; see `post`. Also returns whether it is new."""
+        """Create an object unless it exists; see `post`. Returns the object, and whether it is new."""
         headers = {"Content-Type": content_type}
         request = self._http.build_request("POST", path, content=content, headers=headers)
-        made, status = await self._answer(request, form, lost)
-        return made, status == 201
+        created, status = await self._answer(request, form, lost)
+        return created, status == 201
 
     # -- answers -----------------------------------------------------------------------------------
 
@@ -164,10 +164,10 @@ class Client:
         except WrongForm as exc:
             raise PlayheadError(
                 "not_playhead",
-                f"the server at {self.shown} is of another version than this program ({__version__}): "
-                f"{request.method} {request.url.path} was answered in another form, {exc}",
+                f"the server at {self.shown} runs another version than this client ({__version__}): the "
+                f"answer to {request.method} {request.url.path} has an unexpected form: {exc}",
             ) from exc
-        except ValueError as exc:  # no JSON
+        except ValueError as exc:  # not JSON
             raise self._foreign(answer) from exc
 
     async def _send(self, request: httpx.Request, lost: str | None) -> httpx.Response:
@@ -179,10 +179,10 @@ class Client:
             except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
                 if lost is not None:
                     raise
-                # A connection that was kept may have been closed by the other side in this very moment.
+                # The server may have closed an idle connection just when the request was sent: retry.
                 return await self._http.send(request, stream=True)
         except _NOT_SENT as exc:
-            raise self._unreached(exc) from exc
+            raise self._unreachable(exc) from exc
         except httpx.TransportError as exc:
             raise self._lost(exc, lost) from exc
 
@@ -193,7 +193,7 @@ class Client:
             raise self._lost(exc, lost) from exc
 
     def _refuse(self, answer: httpx.Response, lost: str | None) -> NoReturn:
-        """Raise the error that an answer tells of."""
+        """Raise the error that an answer describes."""
         try:
             body = answer.json()
         except ValueError:
@@ -203,8 +203,8 @@ class Client:
             raise BadRequest("usage", "; ".join(_fault(fault) for fault in detail))
         code = body.get("error_code") if isinstance(body, dict) else None
         if not (isinstance(detail, str) and isinstance(code, str)):
-            if lost is not None and answer.status_code in _PASSING:
-                why = f"something before the server gave up ({answer.status_code} {answer.reason_phrase})"
+            if lost is not None and answer.status_code in _TRANSIENT:
+                why = f"a proxy answered {answer.status_code} {answer.reason_phrase}"
                 raise self._answer_lost(why, lost)
             raise self._foreign(answer)
         error = _error(answer, code, detail, body)
@@ -212,62 +212,62 @@ class Client:
         error.correlation_id = identity if isinstance(identity, str) else None
         raise error
 
-    # -- what goes wrong ---------------------------------------------------------------------------
+    # -- errors ------------------------------------------------------------------------------------
 
-    def _unreached(self, exc: Exception) -> Unavailable:
+    def _unreachable(self, exc: Exception) -> Unavailable:
         return Unavailable(
             "server_unavailable",
-            f"can't reach the server at {self.shown}: {_reason(exc)}; see that `playhead serve` runs there "
-            "and that this address is right (--server, PLAYHEAD_SERVER)",
+            f"cannot reach the server at {self.shown}: {_reason(exc)}. Check that `playhead serve` runs "
+            "there, and that the address is correct (--server, PLAYHEAD_SERVER)",
         )
 
-    def _away(self, exc: Exception) -> Unavailable:
+    def _incomplete(self, exc: Exception) -> Unavailable:
         return Unavailable(
-            "server_unavailable", f"the server at {self.shown} did not answer to the end: {_reason(exc)}"
+            "server_unavailable", f"the answer of the server at {self.shown} was incomplete: {_reason(exc)}"
         )
 
     def _lost(self, exc: Exception, lost: str | None) -> Unavailable:
-        return self._away(exc) if lost is None else self._answer_lost(_reason(exc), lost)
+        return self._incomplete(exc) if lost is None else self._answer_lost(_reason(exc), lost)
 
     def _answer_lost(self, why: str, lost: str) -> Unavailable:
         return Unavailable("answer_lost", f"the answer of the server at {self.shown} was lost: {why}; {lost}")
 
     def _foreign(self, answer: httpx.Response) -> PlayheadError:
-        """The error for an answer that no Playhead gives."""
+        """Return the error for an answer that is not from a Playhead server."""
         status = f"{answer.status_code} {answer.reason_phrase}".strip()
         if answer.is_redirect:
             to = answer.headers.get("location", "?")
             return PlayheadError(
-                "not_playhead", f"{self.shown} sends on to {to}: name the address that it leads to"
+                "not_playhead", f"{self.shown} redirects to {to}: use the address of the redirect's target"
             )
         if answer.status_code in (401, 403, 407):
             return PlayheadError(
                 "not_playhead",
-                f"something before the server at {self.shown} wants to know who you are ({status}): "
-                "name and password can stand in the address, https://NAME:PASSWORD@HOST",
+                f"a proxy in front of {self.shown} requires authentication ({status}): put user name and "
+                "password into the address, https://NAME:PASSWORD@HOST",
             )
-        if answer.status_code in _PASSING:
+        if answer.status_code in _TRANSIENT:
             return Unavailable(
                 "server_unavailable",
-                f"something before the server at {self.shown} answered {status}: the server is away or slow, "
-                "or there are too many requests",
+                f"a proxy in front of {self.shown} answered {status}: the server is unavailable or slow, or "
+                "there are too many requests. Try again later",
             )
         if answer.status_code == 413:
             return TooLarge(
-                f"something before the server at {self.shown} takes no request of this size ({status}): "
-                "raise its limit (client_max_body_size of nginx), or make it several runs of one tag"
+                f"a proxy in front of {self.shown} rejects requests of this size ({status}): raise its "
+                "limit (nginx: client_max_body_size), or split the inputs into several runs with one tag"
             )
         kind = answer.headers.get("content-type", "no content type").partition(";")[0]
         begin = " ".join(answer.text[: 4 * _SHOWN].split())[:_SHOWN]
         return PlayheadError(
             "not_playhead",
-            f"what answers at {self.shown} is no Playhead: {status}, {kind}, beginning {begin!r}; give the "
-            "address that `playhead serve` says it listens on, without /api/v1",
+            f"{self.shown} is not a Playhead server: it answered {status}, {kind}, beginning with {begin!r}. "
+            "Use the address that `playhead serve` prints, without /api/v1",
         )
 
 
 def segment(text: object) -> str:
-    """Text as one segment of a path."""
+    """Quote text as one segment of a path."""
     return quote(str(text), safe="")
 
 
@@ -275,7 +275,7 @@ def _query(given: Mapping[str, object]) -> dict[str, str]:
     return {name: str(value) for name, value in given.items() if value is not None}
 
 
-def _is_here(host: str) -> bool:
+def _is_local(host: str) -> bool:
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -283,7 +283,7 @@ def _is_here(host: str) -> bool:
 
 
 def _error(answer: httpx.Response, code: str, detail: str, body: Mapping[str, Any]) -> PlayheadError:
-    """An error of the API as the services raise it."""
+    """Return the exception that a service raises for this error."""
     if code == "config_invalid":
         try:
             return ConfigInvalid(detail, read(list[Diagnostic], body.get("diagnostics") or []))
@@ -304,19 +304,19 @@ def _error(answer: httpx.Response, code: str, detail: str, body: Mapping[str, An
 
 
 def _batch(answer: httpx.Response) -> UUID | None:
-    """The replay batch that `Location` leads to."""
+    """Return the id of the replay batch in the header `Location`."""
     return parse_uuid(answer.headers.get("location", "").rpartition("/")[2])
 
 
 def _fault(fault: Any) -> str:
-    """One fault of a request's shape in a few words: `query limit: it should be less …`."""
+    """Format one validation error of a request: `query limit: Input should be less than …`."""
     if not isinstance(fault, dict):
         return str(fault)
-    return f"{' '.join(map(str, fault.get('loc', ())))}: {fault.get('msg', 'is wrong')}"
+    return f"{' '.join(map(str, fault.get('loc', ())))}: {fault.get('msg', 'is invalid')}"
 
 
 def _reason(exc: BaseException) -> str:
-    """Why the network failed: in the words of what lies deepest, as the outer ones say less and less."""
+    """Return the reason of a network failure, taken from the innermost exception."""
     if isinstance(exc, httpx.ReadTimeout):
         return "no answer in time"
     if isinstance(exc, httpx.TimeoutException):
@@ -326,7 +326,7 @@ def _reason(exc: BaseException) -> str:
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
             found = cause.strerror
-            if cause.errno and found.startswith("Connect call failed"):  # asyncio's words for all of them
+            if cause.errno and found.startswith("Connect call failed"):  # asyncio's text for any errno
                 found = os.strerror(cause.errno)
         cause = cause.__cause__ or cause.__context__
     return found
