@@ -118,13 +118,13 @@ async def test_a_field_of_a_dataclass_has_the_description_from_its_docstring(pla
     assert [name for name, schema in schemas.items() if "Attributes:" in schema.get("description", "")] == []
     for name in ("Replay", "ReplayProgress"):  # inherited, too; two fields on one line; None is null
         fields = schemas[name]["properties"]
-        assert fields["from_stage"]["description"] == fields["to_route"]["description"] == "As asked for."
-        assert fields["from_path"]["description"] == "As asked for; null: the whole stage."
+        assert fields["from_stage"]["description"] == fields["to_route"]["description"] == "As requested."
+        assert fields["from_path"]["description"] == "As requested; null: the whole stage."
     assert schemas["Execution"]["properties"]["counts"] == {
         "$ref": "#/components/schemas/Counts",
         "description": "Its messages by state.",
     }
-    assert schemas["ExecutionPage"]["description"] == "A piece of a list."
+    assert schemas["ExecutionPage"]["description"] == "A page of a list."
 
 
 async def test_every_time_field_has_the_format_date_time(playhead: Playhead):

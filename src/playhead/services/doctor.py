@@ -66,8 +66,8 @@ class DoctorService:
                 found = [await _workers(catalog), await _unknown_messages(catalog, queues)]
         except (PlayheadError, TimeoutError) as exc:
             problem = f"cannot examine the deployment: {exc or 'no answer in time'}"
-            found = [Finding("site", "failed", problem, "run the examination again")]
-        return Examined("site", None, _worst(f.status for f in found), found)
+            found = [Finding("deployment", "failed", problem, "run the examination again")]
+        return Examined("deployment", None, _worst(f.status for f in found), found)
 
 
 async def _examine(patient: Patient) -> Examined:

@@ -1,0 +1,95 @@
+"""The data that Playhead works with, as frozen dataclasses.
+
+pipeline   what a config declares
+views      what the API and the CLI show: the fields are the JSON of the API
+health     the state of backends, processes and adapters
+
+The catalog builds these values. Times are RFC 3339 strings (`ids.moment`). The values
+that only services and the catalog exchange (claims, bindings, dispatches) are defined in `ports.catalog`.
+"""
+
+from playhead.model.health import (
+    AdapterInfo,
+    BackendHealth,
+    Examination,
+    Examined,
+    Finding,
+    Health,
+    WorkerInfo,
+)
+from playhead.model.pipeline import (
+    Condition,
+    Config,
+    ConfigVersion,
+    Diagnostic,
+    ErrorHandling,
+    Operator,
+    Route,
+    Step,
+)
+from playhead.model.views import (
+    MOST_ERRORS,
+    OPEN_STATES,
+    ROW_STATES,
+    UNCERTAIN,
+    ChainLink,
+    Counts,
+    DeadLetter,
+    DeadLetterDetail,
+    Execution,
+    Kind,
+    Lineage,
+    Page,
+    Problem,
+    Replay,
+    ReplayProgress,
+    ReplayState,
+    RouteCounts,
+    RouteStatus,
+    RowState,
+    SearchHit,
+    StageSummary,
+    Status,
+    StoredObject,
+)
+
+__all__ = [
+    "MOST_ERRORS",
+    "OPEN_STATES",
+    "ROW_STATES",
+    "UNCERTAIN",
+    "AdapterInfo",
+    "BackendHealth",
+    "ChainLink",
+    "Condition",
+    "Config",
+    "ConfigVersion",
+    "Counts",
+    "DeadLetter",
+    "DeadLetterDetail",
+    "Diagnostic",
+    "ErrorHandling",
+    "Examination",
+    "Examined",
+    "Execution",
+    "Finding",
+    "Health",
+    "Kind",
+    "Lineage",
+    "Operator",
+    "Page",
+    "Problem",
+    "Replay",
+    "ReplayProgress",
+    "ReplayState",
+    "Route",
+    "RouteCounts",
+    "RouteStatus",
+    "RowState",
+    "SearchHit",
+    "StageSummary",
+    "Status",
+    "Step",
+    "StoredObject",
+    "WorkerInfo",
+]

@@ -1,0 +1,155 @@
+"""A pipeline as its config declares it, and the versions of that config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Operator = Literal["equals", "not_equals", "in", "not_in", "matches", "exists", "gt", "gte", "lt", "lte"]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Whether a step processes an item. By `otherwise`, other items skip the step or are dropped."""
+
+    field: str
+    operator: Operator
+    value: Any = None
+    otherwise: Literal["pass", "drop"] = "pass"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One adapter of a route, with its settings from the config."""
+
+    type: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    condition: Condition | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorHandling:
+    """When a failed message is retried. A message that fails its last attempt becomes a dead letter."""
+
+    max_attempts: int = 5
+    retry_delay_seconds: float = 2
+    backoff: float = 2.0
+    max_delay_seconds: float = 300
+
+    def delay(self, spent: int) -> float:
+        """Return the seconds to wait after `spent` attempts (1 after the first)."""
+        # A float overflows above 10**308; the maximum delay is far below that.
+        return min(
+            self.retry_delay_seconds * self.backoff ** min(max(spent - 1, 0), 300), self.max_delay_seconds
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A processing path: an inbound queue, a chain of steps, a stage for the outputs, the routes it feeds.
+
+    Attributes:
+        prefetch: messages that each worker process fetches ahead; None: by the recent speed of the route.
+        timeout_seconds: for the whole chain, for one message.
+        external: other programs consume the queue; the route has no steps and no stage.
+        stage: None: the outputs are not stored.
+    """
+
+    name: str
+    queue: str
+    steps: tuple[Step, ...] = ()
+    stage: str | None = None
+    to: tuple[str, ...] = ()
+    concurrency: int = 4
+    prefetch: int | None = None
+    timeout_seconds: float = 300
+    external: bool = False
+    errors: ErrorHandling = ErrorHandling()
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A pipeline as declared."""
+
+    name: str
+    entry: str
+    routes: Mapping[str, Route]
+    description: str = ""
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return tuple(r.stage for r in self.routes.values() if r.stage)
+
+    def document(self) -> dict[str, Any]:
+        """Return JSON values from which `from_document` creates an equal config."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, doc: Mapping[str, Any]) -> Config:
+        def step(s: Mapping[str, Any]) -> Step:
+            condition = s["condition"]
+            return Step(s["type"], s["config"], Condition(**condition) if condition else None)
+
+        def route(r: Mapping[str, Any]) -> Route:
+            given = dict(r)
+            given["steps"] = tuple(step(s) for s in r["steps"])
+            given["to"] = tuple(r["to"])
+            given["errors"] = ErrorHandling(**r["errors"])
+            return Route(**given)
+
+        routes = {name: route(r) for name, r in doc["routes"].items()}
+        return cls(doc["name"], doc["entry"], routes, doc["description"])
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One fault of a config.
+
+    Attributes:
+        severity: a config with an `error` cannot be applied; a `warning` has no such effect.
+        code: `E…` or `W…`; stable.
+        path: place in the document: `routes.convert.adapters.0.type`; empty for the whole document.
+        line: its line in the source, counted from 1.
+        column: its character in that line, counted from 1.
+        message: description of the fault, for people.
+        suggestion: what to write instead; None if no valid value is similar.
+    """
+
+    severity: Literal["error", "warning"]
+    code: str
+    path: str
+    line: int
+    column: int
+    message: str
+    suggestion: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigVersion:
+    """One immutable version of a config, as the API shows it.
+
+    Attributes:
+        name: name of the config, the same for all its versions.
+        version: version number, counted from 1.
+        hash: `sha256:` and the hash of the parsed document in hex; equal for equivalent texts.
+        active: whether the config (all its versions) accepts new runs and replays.
+        created_at: time at which this version was stored; RFC 3339 in UTC.
+        entry: route that receives the inputs of a run.
+        routes: names of the routes, in the order of the source.
+        stages: names of the stages of the routes, in the order of the source, without `input`.
+        source: YAML text as it was applied.
+        warnings: warnings that were found when this version was applied.
+    """
+
+    name: str
+    version: int
+    hash: str
+    active: bool
+    created_at: str
+    entry: str
+    routes: list[str]
+    stages: list[str]
+    source: str
+    warnings: list[Diagnostic] = field(default_factory=list)

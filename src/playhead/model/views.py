@@ -1,0 +1,379 @@
+"""What the API and the CLI show of executions, messages and objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Generic, Literal, TypeVar
+from uuid import UUID
+
+Kind = Literal["run", "replay", "adopted"]
+Status = Literal["running", "completed", "failed", "cancelled"]
+RowState = Literal["pending", "running", "retry", "completed", "skipped", "dead", "cancelled"]
+ROW_STATES: Final[tuple[RowState, ...]] = (
+    *("pending", "running", "retry"),
+    *("completed", "skipped", "dead", "cancelled"),
+)
+OPEN_STATES: Final = ("pending", "running", "retry")
+ReplayState = Literal["publishing", "publishing_complete", "partial_failure", "stalled", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Messages of an execution or of one of its routes, by state. At most one second old while it runs.
+
+    Attributes:
+        pending: open messages: `pending`, `running` or `retry`.
+        completed: `completed` or `skipped`.
+        failed: dead letters: `dead`.
+        cancelled: `cancelled`, with their execution.
+        total: all recorded messages: the sum of the other four.
+    """
+
+    pending: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    total: int = 0
+
+    @classmethod
+    def of(cls, rows: Mapping[str, int]) -> Counts:
+        """Sum row numbers by state."""
+        pending = sum(rows.get(s, 0) for s in OPEN_STATES)
+        completed = rows.get("completed", 0) + rows.get("skipped", 0)
+        return cls(pending, completed, rows.get("dead", 0), rows.get("cancelled", 0), sum(rows.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error, for people.
+
+    Attributes:
+        code: stable code of a dead letter (`adapter_error`) or of an execution (`listing_failed`).
+        message: description; the adapter's own text if the adapter raised an exception.
+    """
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One run, replay or adopted execution.
+
+    Attributes:
+        execution_id: its objects are stored at `{execution_id}/{stage}/{path}`.
+        kind: `run` of inputs, `replay` of a stage, or `adopted` (objects that another program stored).
+        status: `running` while messages are open or may follow. Then `completed`, or `failed` if a message is
+            dead or the execution has an `error`. `cancelled` on request. After the resend of a dead
+            letter it is `running` again.
+        config: config that is run; for a replay, the config of its target route; None if adopted.
+        config_version: version of the config, fixed when the execution began; None if adopted.
+        config_hash: hash of that version; None if adopted.
+        parent_execution_id: execution that is replayed; None unless this is a replay.
+        replay_batch_id: id of the replay batch; None unless this is a replay.
+        tags: tags of a run, sorted; empty for other kinds.
+        created_at: start time; RFC 3339 in UTC. If adopted: time of the first replay, or before that the time
+            of one of its objects.
+        ended_at: time at which it ended; RFC 3339 in UTC; None while it is `running`.
+        error: why some inputs did not become messages (`upload_incomplete`, `listing_failed`), else None.
+            Errors of single messages are stored with the message.
+        counts: its messages by state.
+    """
+
+    execution_id: UUID
+    kind: Kind
+    status: Status
+    config: str | None
+    config_version: int | None
+    config_hash: str | None
+    parent_execution_id: UUID | None
+    replay_batch_id: UUID | None
+    tags: list[str]
+    created_at: str
+    ended_at: str | None
+    error: Problem | None
+    counts: Counts
+
+
+MOST_ERRORS: Final = 100
+"""Maximum number of lines in a replay's `errors`. The last line counts any further errors."""
+UNCERTAIN: Final = "uncertain, will be settled"
+"""End of the line for an object if it is not known yet whether its message was published."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A replay batch: the numbers of the contract, and its state.
+
+    Attributes:
+        execution_id: new execution, under which the outputs are stored.
+        from_execution_id: execution whose stored outputs are replayed.
+        from_stage, to_route: as requested.
+        from_path: as requested; None: the whole stage.
+        to_queue: inbound queue of the route, which receives the messages.
+        objects_found: objects listed so far, without sidecars, folder markers and unfinished outputs.
+        objects_published: messages that the broker has confirmed.
+        objects_failed: objects with an invalid key or a refused message; after a cancellation, all
+            that are not published.
+        status: None until publishing ends; `partial_failure` if objects failed or publishing ended early.
+        replay_batch_id: id of this batch.
+        errors: one line for an early end, and one for each object that failed or is uncertain. At most 100
+            lines, of which the last counts the others. None if there are no errors.
+        state: `publishing`, then the same as `status`; `cancelled`; or `stalled`: five consecutive processes
+            died while they listed its objects, and no process continues.
+        to_config: config of the route.
+        to_config_version: version of that config: the newest when the replay began.
+        created_at: start time; RFC 3339 in UTC.
+        ended_at: time at which publishing ended or was cancelled; RFC 3339 in UTC; None until then.
+    """
+
+    execution_id: UUID
+    from_execution_id: UUID
+    from_stage: str
+    from_path: str | None
+    to_route: str
+    to_queue: str
+    objects_found: int
+    objects_published: int
+    objects_failed: int
+    status: Literal["publishing_complete", "partial_failure"] | None
+    replay_batch_id: UUID
+    errors: list[str] | None
+    state: ReplayState
+    to_config: str
+    to_config_version: int
+    created_at: str
+    ended_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayProgress(Replay):
+    """A replay batch while it is watched.
+
+    Attributes:
+        rate: objects published per second over the last few seconds; None in the first event.
+        eta_seconds: seconds until publishing ends; None while objects are still being listed.
+    """
+
+    rate: float | None = None
+    eta_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteCounts:
+    """The messages of an execution in one route.
+
+    Attributes:
+        route: name of the route in the execution's config.
+        queue: inbound queue of the route.
+        counts: messages of the route by state. The sums over all routes are those of the execution.
+    """
+
+    route: str
+    queue: str
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class StageSummary:
+    """The objects that an execution stored in one stage, as a replay would find them.
+
+    Attributes:
+        stage: `input`, a stage of the config, or a top folder that another program created.
+        objects: number of objects, without sidecars and folder markers.
+        bytes: total size.
+        first_key: first key in byte order; None if the stage is empty.
+        last_key: last key in byte order; None if the stage is empty.
+    """
+
+    stage: str
+    objects: int
+    bytes: int
+    first_key: str | None
+    last_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One stored output in a listing.
+
+    Attributes:
+        key: `{execution_id}/{stage}/{path}`.
+        stage: stage of the config that contains it; else the requested stage, else the top folder.
+        path: part of the key after the stage.
+        size: size in bytes.
+        modified_at: time of the last write; RFC 3339 in UTC.
+    """
+
+    key: str
+    stage: str
+    path: str
+    size: int
+    modified_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """One message and its result.
+
+    Attributes:
+        correlation_id: id of the message; a retry or a resend does not change it.
+        parent_correlation_id: message whose output is the input of this one; None for an input of a run
+            and for an object of a replay.
+        execution_id: execution of the message.
+        replay_batch_id: replay batch of that execution; None unless it is a replay.
+        config: config that processes it.
+        config_version: version of that config.
+        route: route that processes it.
+        status: `pending`, `running` and `retry` (a retry is due later) are open; `dead` is a dead letter.
+        attempts: number of attempts that were started; a resend does not reset it.
+        input_key: key of its input object.
+        output_keys: keys of its outputs, in order; empty until it is completed.
+        error: the last error; None without an error, and after it was completed or resent.
+        created_at: time at which it was recorded; RFC 3339 in UTC.
+        started_at: start of its last attempt; RFC 3339 in UTC; None before the first attempt.
+        ended_at: time at which it was completed, dead or cancelled; RFC 3339 in UTC; None while it is open.
+        duration_ms: milliseconds from `started_at` to `ended_at`; None if one of them is None.
+    """
+
+    correlation_id: UUID
+    parent_correlation_id: UUID | None
+    execution_id: UUID
+    replay_batch_id: UUID | None
+    config: str
+    config_version: int
+    route: str
+    status: RowState
+    attempts: int
+    input_key: str
+    output_keys: list[str]
+    error: Problem | None
+    created_at: str
+    started_at: str | None
+    ended_at: str | None
+    duration_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChainLink(Lineage):
+    """A message in a chain.
+
+    Attributes:
+        distance: steps from the requested message, which has 0; negative values are ancestors.
+        via: relation to the next message in the direction of the requested one. `parent`: one created the
+            input of the other; `replay`: the same across two executions; `self`: the requested message.
+    """
+
+    distance: int = 0
+    via: Literal["self", "parent", "replay"] = "self"
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that failed for good. It is processed again only after a resend.
+
+    Attributes:
+        correlation_id: id of the message; a resend does not change it.
+        execution_id: execution of the message.
+        config: config that processed it.
+        config_version: version of that config.
+        route: route that processed it.
+        queue: inbound queue of the route.
+        input_key: key of its input object.
+        attempts: number of attempts that were started.
+        error_code: stable code of the error: `adapter_error`, `rejected`, …
+        error: description; the adapter's own text if the adapter raised an exception.
+        failed_at: time at which it became a dead letter; RFC 3339 in UTC.
+    """
+
+    correlation_id: UUID
+    execution_id: UUID
+    config: str
+    config_version: int
+    route: str
+    queue: str
+    input_key: str
+    attempts: int
+    error_code: str
+    error: str
+    failed_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterDetail(DeadLetter):
+    """A dead letter with its traceback.
+
+    Attributes:
+        traceback: traceback of the adapter's last exception; the middle of a long one is cut out. None for
+            errors without a traceback, such as `rejected` or `adapter_timeout`.
+    """
+
+    traceback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteStatus:
+    """A route of the newest version of an active config, with the state of its queue.
+
+    Attributes:
+        config: config of the route.
+        route: name of the route.
+        queue: inbound queue of the route.
+        stage: stage of its outputs; None if they are not stored.
+        adapters: types of its steps, in order; empty if other programs consume the queue.
+        to: routes that receive its outputs.
+        queue_depth: messages in the queue that are ready.
+        in_flight: messages of the queue that are delivered and not acknowledged.
+        dead: dead letters of the route, over all versions of the config.
+        workers: live processes that consume the queue.
+    """
+
+    config: str
+    route: str
+    queue: str
+    stage: str | None
+    adapters: list[str]
+    to: list[str]
+    queue_depth: int
+    in_flight: int
+    dead: int
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    """One result of a search index.
+
+    Attributes:
+        key: key of the object that contains the text. For a text from an earlier step of the route, the key
+            that an output of that step would have.
+        execution_id: execution that added the text to the index.
+        path: part of the key after the stage.
+        title: attribute `title` of the text; may be empty.
+        snippet: excerpt of the text, with the found words in brackets.
+        score: relevance, higher is better; comparable only within one response.
+    """
+
+    key: str
+    execution_id: UUID
+    path: str
+    title: str
+    snippet: str
+    score: float
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A page of a list.
+
+    Attributes:
+        items: items of the page, in the order of the list.
+        next_cursor: opaque value of `cursor` for the next page; None at the end.
+    """
+
+    items: list[T]
+    next_cursor: str | None = None
