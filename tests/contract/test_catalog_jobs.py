@@ -87,6 +87,9 @@ async def test_the_same_input_may_be_bound_again(catalog: Catalog, lab: Lab):
 
     await catalog.bind_inputs(execution, [lab.input("a.md", "text")])
 
+    assert await catalog.seal(execution)
+    assert await catalog.unstored(keys(execution, "a.md")) == set()
+
 
 async def test_two_different_inputs_of_one_path_are_refused_with_all_that_came_along(
     catalog: Catalog, lab: Lab
