@@ -1,6 +1,6 @@
-"""The one error tree.
+"""The error tree.
 
-    PlayheadError                    code, detail; what a reader can act on
+    PlayheadError                    code, detail; the reader can act on it
     ├── BadRequest                   invalid_path route_ambiguous invalid_cursor invalid_body selection_empty
     │   └── ConfigInvalid            config_invalid, with diagnostics
     ├── NotFound                     execution_not_found stage_not_found route_not_found no_objects …
@@ -10,10 +10,10 @@
     │   │                            replay_continues
     │   └── StoreFull                store_full
     ├── CannotStart                  setup_invalid home_unwritable port_in_use catalog_newer …
-    └── MessageError                 one message can't be worked: the codes of dead letters
+    └── MessageError                 one message cannot be processed: the codes of dead letters
 
-Each code is stable and means one thing. HTTP statuses live in `api/errors.py`, exit codes in the CLI.
-Backends translate their library's errors where they happen, with `raise … from exc`.
+Each code is stable and has one meaning. `api/errors.py` maps codes to HTTP statuses, and the CLI maps them to
+exit codes. Backends translate the errors of their libraries where they occur, with `raise … from exc`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 
 class PlayheadError(Exception):
-    """Something a reader can act on.
+    """An error that the reader can act on.
 
     Attributes:
-        code: stable, lower case, in the tables of `playhead errors`.
-        detail: what is wrong, where, and what to do.
-        correlation_id: of the request, where it failed at a server and that said so.
+        code: stable, lower case, listed by `playhead errors`.
+        detail: what happened, where, and what to do.
+        correlation_id: the id of the failed request, if a server reported it.
     """
 
     correlation_id: str | None = None
@@ -43,14 +43,14 @@ class PlayheadError(Exception):
 
 
 class BadRequest(PlayheadError):
-    """What was asked can't be right, whatever the state of the system."""
+    """The request is invalid, whatever the state of the system."""
 
 
 class ConfigInvalid(BadRequest):
-    """A config with at least one fault.
+    """A config with at least one error.
 
     Attributes:
-        diagnostics: every fault found, in order of line; `playhead.model.Diagnostic` each.
+        diagnostics: all errors and warnings, each a `playhead.model.Diagnostic`, ordered by line.
     """
 
     def __init__(self, detail: str, diagnostics: Sequence[object]) -> None:
@@ -59,26 +59,26 @@ class ConfigInvalid(BadRequest):
 
 
 class NotFound(PlayheadError):
-    """What was named does not exist."""
+    """The named object does not exist."""
 
 
 class Conflict(PlayheadError):
-    """What was asked does not fit the state that the thing is in."""
+    """The request conflicts with the current state of its object."""
 
 
 class TooLarge(PlayheadError):
-    """What was sent is over a limit of the settings."""
+    """The request exceeds a size limit of the settings."""
 
     def __init__(self, detail: str) -> None:
         super().__init__("body_too_large", detail)
 
 
 class Unavailable(PlayheadError):
-    """A backend can't be reached, or not now. Trying again later is right."""
+    """A backend is unavailable. The caller may retry later."""
 
 
 class StoreFull(Unavailable):
-    """The store has no room left."""
+    """The store has no space left."""
 
     def __init__(self, detail: str) -> None:
         super().__init__("store_full", detail)
@@ -97,44 +97,44 @@ def catalog_unavailable(detail: str) -> Unavailable:
 
 
 class ReplayContinues(Unavailable):
-    """The caller's wait is over, the replay is not.
+    """The request ends, but the replay continues.
 
     Attributes:
-        replay_batch_id: where to look: `GET /api/v1/replays/{replay_batch_id}`.
+        replay_batch_id: the replay; `GET /api/v1/replays/{replay_batch_id}` returns its progress.
     """
 
     def __init__(self, replay_batch_id: UUID, why: str) -> None:
-        look = f"GET /api/v1/replays/{replay_batch_id} tells how far it is"
+        look = f"see its progress at GET /api/v1/replays/{replay_batch_id}"
         super().__init__("replay_continues", f"{why}; {look}")
         self.replay_batch_id = replay_batch_id
 
 
 class CannotStart(PlayheadError):
-    """This process can't start as it was told to; its settings or its home need a hand."""
+    """The process cannot start: its settings or its home directory must be corrected."""
 
 
 class MessageError(PlayheadError):
-    """One message can't be worked, now or later: it becomes a dead letter with this code."""
+    """A message cannot be processed, now or later. It is dead-lettered with this code."""
 
 
 MESSAGE_CODES: Final = {
-    "adapter_error": "The adapter raised something, or asked to `Retry`, at each of its attempts.",
-    "adapter_timeout": "No result within `timeout_seconds` of the route, at each attempt.",
-    "worker_lost": "The processes that worked it died, at each attempt.",
+    "adapter_error": "The adapter raised an exception or `Retry`, and no attempts are left.",
+    "adapter_timeout": "An attempt exceeded `timeout_seconds` of the route, and no attempts are left.",
+    "worker_lost": "The worker died during an attempt, and no attempts are left.",
     "rejected": "The adapter raised `Reject`.",
-    "bad_output": "What the adapter gave can't be stored: its type, its attributes, or no `outbound`.",
-    "output_conflict": "One path was given twice, or another message of the execution has made it.",
-    "key_conflict": "The store can't hold the output's key beside what it holds.",
-    "invalid_key": "A key or an output's path is outside the grammar of keys, or of this store.",
-    "object_gone": "The input is not in the store any more.",
-    "object_lost": "The input has not the size and hash that were written down.",
-    "object_too_large": "The input or an output is over `PLAYHEAD_MAX_OBJECT_BYTES`.",
-    "publish_refused": "The broker refuses the message for good.",
+    "bad_output": "An output cannot be stored: wrong type or attributes, or the route has no `outbound`.",
+    "output_conflict": "Two outputs have the same path, in this message or in two messages of the execution.",
+    "key_conflict": "The key of an output conflicts with an existing key of the store.",
+    "invalid_key": "A key or the path of an output is invalid, or not supported by the store.",
+    "object_gone": "The input is no longer in the store.",
+    "object_lost": "The size or the hash of the input differs from the recorded one.",
+    "object_too_large": "The input or an output is larger than `PLAYHEAD_MAX_OBJECT_BYTES`.",
+    "publish_refused": "The broker permanently refuses the message.",
 }
-"""What each code of a dead letter means."""
+"""The meaning of each code of a dead letter."""
 
 EXECUTION_CODES: Final = {
-    "upload_incomplete": "The process that stored the inputs died before all were there; run it again.",
-    "listing_failed": "The stage can't be listed to its end; the message says why.",
+    "upload_incomplete": "The process died before it had stored all inputs. Run the config again.",
+    "listing_failed": "Listing the stage failed; the message contains the reason.",
 }
-"""What each code of an execution's own `error` means."""
+"""The meaning of each code in the `error` of an execution."""

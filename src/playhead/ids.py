@@ -1,8 +1,8 @@
-"""Identities and times: UUIDv7 (RFC 9562) minted in order, and the one text form of a moment.
+"""Ids and times: ordered UUIDv7s (RFC 9562), and the text form of a time.
 
-Ids of one process never go backwards, even when the clock does: a 42-bit counter follows the
-millisecond, as in the standard library of Python 3.14. That order keeps every index on them
-append-only, which is what a replay of a million objects lives on.
+The ids of one process are always ascending, even if the clock is set back: a 42-bit counter follows the
+millisecond, as in the standard library of Python 3.14. Ascending ids are appended at the end of every index,
+which keeps the insertion of a million rows fast.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from uuid import UUID
 
 _VERSION = 0x7 << 12  # in the upper eight bytes
 _VARIANT = 0b10 << 30  # in the four bytes after them
-_LOWER = 1 << 30  # how many values those four bytes have left
+_LOWER = 1 << 30  # number of values of the other 30 bits in those four bytes
 _COUNTER_BITS = 42
 _COUNTER_MAX = (1 << _COUNTER_BITS) - 1
 
@@ -26,12 +26,15 @@ _counter = 0
 
 
 def now() -> float:
-    """Seconds since the epoch by this process's clock; what all must agree on goes by the catalog's."""
+    """Return seconds since the epoch on this process's clock.
+
+    Decisions on which all processes must agree use the clock of the catalog.
+    """
     return time.time() + _shift_ns / 1e9
 
 
 def shift_clock(seconds: float) -> None:
-    """Let this process's clock be wrong by so much: for tests of what may not depend on it."""
+    """Shift this process's clock, to test that nothing depends on synchronized clocks."""
     global _shift_ns
     _shift_ns = int(seconds * 1e9)
 
@@ -44,7 +47,7 @@ def mint(count: int) -> list[bytes]:
         ms = (time.time_ns() + _shift_ns) // 1_000_000
         if ms > _last_ms:
             _last_ms = ms
-            # The top bit is left clear, so that there is room to count up within the millisecond.
+            # Clear the top bit, so that the counter can grow within the millisecond.
             _counter = int.from_bytes(tail[-6:], "big") & (_COUNTER_MAX >> 1)
         first = _counter + 1
         _counter += count
@@ -53,16 +56,16 @@ def mint(count: int) -> list[bytes]:
             first = 1
             _counter = count
         stamp = (_last_ms << 16) | _VERSION
-    # 42 bits of counter before and after the variant, then 32 random bits. The upper 12 of the 42 change
-    # once in 2**30 ids: what stands before the variant is made once for as many as share it.
+    # Layout: the 42 bits of the counter are split by the variant (12 before, 30 after it); 32 random bits
+    # follow. The 8 bytes before the variant change once in 2**30 ids, so they are computed once for a batch.
     ids: list[bytes] = []
-    while (made := len(ids)) < count:
-        upper, low = divmod(first + made, _LOWER)
+    while (minted := len(ids)) < count:
+        upper, low = divmod(first + minted, _LOWER)
         head = (stamp | upper).to_bytes(8, "big")
-        alike = min(count - made, _LOWER - low)
+        batch = min(count - minted, _LOWER - low)
         ids += [
             head + (_VARIANT | n).to_bytes(4, "big") + tail[4 * i : 4 * i + 4]
-            for i, n in enumerate(range(low, low + alike), made)
+            for i, n in enumerate(range(low, low + batch), minted)
         ]
     return ids
 
@@ -73,23 +76,23 @@ def uuid7() -> UUID:
 
 
 def text(raw: bytes) -> str:
-    """The hyphenated lower-case form of 16 bytes, without building a `UUID`."""
+    """Return the hyphenated lower-case form of 16 bytes. Faster than `str(UUID(bytes=raw))`."""
     h = raw.hex()
     return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
 
 
 def created_at(identity: UUID) -> float:
-    """Seconds since the epoch at which a UUIDv7 was minted (millisecond precision)."""
+    """Return the creation time of a UUIDv7 in seconds since the epoch (millisecond precision)."""
     return (identity.int >> 80) / 1000
 
 
 def moment(seconds: float) -> str:
-    """RFC 3339 in UTC with milliseconds and `Z`: the only form of a time that leaves Playhead."""
+    """Return a time as RFC 3339 in UTC with milliseconds and `Z`. All times in responses have this form."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_uuid(value: str) -> UUID | None:
-    """A UUID from any of its usual spellings (URN, upper case, without hyphens), else None."""
+    """Return the UUID for any usual spelling (URN, upper case, without hyphens), else None."""
     try:
         return UUID(value)
     except ValueError:

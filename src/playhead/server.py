@@ -1,4 +1,4 @@
-"""The server process: the HTTP API on a socket, and the workers beside it."""
+"""The server process: the HTTP API on a socket, and optionally workers as child processes."""
 
 from __future__ import annotations
 
@@ -25,32 +25,33 @@ if TYPE_CHECKING:
     from playhead.settings import Settings
 
 _GRACE_SECONDS = 5
-"""From the signal to the end, whatever clients do. Requests that run have most of it."""
+"""Maximum time from the signal to the exit. Running requests get most of it to complete."""
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, with the signals left to us."""
+    """uvicorn without its signal handlers: Playhead installs its own."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
     def drop_connections(self) -> None:
-        """Break off the connections that are left; their requests see it and end as they should.
+        """Abort the remaining connections. Their requests get a disconnect and can clean up.
 
-        Closing them is not enough: it waits for clients that do not read, or do not send what they announced.
+        Closing the connections is not enough: `close` waits for clients that do not read, or that do not send
+        the rest of their request.
         """
         for connection in list(self.server_state.connections):
             connection.transport.abort()
 
 
-def _is_no_cut(record: logging.LogRecord) -> bool:
-    """Leave out the traceback of a request that was cut off at the end: uvicorn says how many there were."""
+def _is_not_cancelled(record: logging.LogRecord) -> bool:
+    """Drop the traceback of a request cancelled by the shutdown: uvicorn logs the number of such requests."""
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 def is_loopback(host: str) -> bool:
-    """Whether what listens on that address or name is reached from this machine alone."""
+    """Whether a socket on this address or name is reachable only from this machine."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -61,12 +62,12 @@ def _listen(host: str, port: int, *, insecure: bool) -> socket.socket:
     if not (is_loopback(host) or insecure):
         raise CannotStart(
             "setup_invalid",
-            f"--host {host} is reachable from other machines, and this server asks nobody who they are: "
-            "put a proxy with access control before it and say --insecure, or listen on 127.0.0.1",
+            f"--host {host} is reachable from other machines, and this server has no authentication: use "
+            "--host 127.0.0.1, or put an authenticating reverse proxy in front of it and add --insecure",
         )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # By name: asyncio turns Nagle's delay off only where it reads TCP, and head and body of an answer are
-    # two writes, of which the second would wait 40 ms for the client's delayed ack.
+    # Name the protocol: asyncio sets TCP_NODELAY only on sockets whose `proto` is TCP. Head and body of a
+    # response are two writes, and without TCP_NODELAY the second waits 40 ms for the client's delayed ack.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -80,7 +81,7 @@ def _listen(host: str, port: int, *, insecure: bool) -> socket.socket:
 def _in_use(host: str, port: int, exc: OSError) -> CannotStart:
     return CannotStart(
         "port_in_use",
-        f"can't listen on {host}:{port}: {exc.strerror}; name another with --port (0 takes a free one)",
+        f"cannot listen on {host}:{port}: {exc.strerror}. Use another --port (0 selects a free port)",
     )
 
 
@@ -93,18 +94,19 @@ def serve(
     insecure: bool,
     listening: Callable[[], None] = lambda: None,
 ) -> int:
-    """Serve the API until INT or TERM. Blocks; returns the exit code.
+    """Serve the API until SIGINT or SIGTERM. Blocks; returns the exit code.
 
-    The first line on stderr is `Playhead listening on http://HOST:PORT`; then `listening` is called.
+    Once the socket listens, the first line on stderr is `Playhead listening on http://HOST:PORT`. Then
+    `listening` is called.
     """
     set_up_logs(settings)
-    logging.getLogger("uvicorn.error").addFilter(_is_no_cut)
+    logging.getLogger("uvicorn.error").addFilter(_is_not_cancelled)
     sock = _listen(host, port, insecure=insecure)
-    let_go = hold_logs()
+    release_logs = hold_logs()
     try:
-        return asyncio.run(_serve(settings, sock, workers, listening, let_go))
+        return asyncio.run(_serve(settings, sock, workers, listening, release_logs))
     finally:
-        let_go()
+        release_logs()
         sock.close()
 
 
@@ -113,7 +115,7 @@ async def _serve(
     sock: socket.socket,
     workers: int,
     listening: Callable[[], None],
-    let_go: Callable[[], None],
+    release_logs: Callable[[], None],
 ) -> int:
     async with open_runtime(settings, kind="serve") as rt:
         app = create_app(
@@ -143,12 +145,12 @@ async def _serve(
         address, number = sock.getsockname()[:2]
         try:
             sock.listen(2048)
-        except OSError as exc:  # another bound the same port at the same moment, and listened first
+        except OSError as exc:  # another process bound the same port at the same time
             raise _in_use(address, number, exc) from exc
         shown = f"[{address}]" if ":" in address else address
         sys.stderr.write(f"Playhead listening on http://{shown}:{number}\n")
         sys.stderr.flush()
-        let_go()
+        release_logs()
         events.emit(
             events.SERVER_STARTED, process=rt.process and rt.process.id, url=f"http://{shown}:{number}"
         )
@@ -168,9 +170,9 @@ async def _serve(
 
 async def _stop_server(rt: Runtime, server: _Server, stop: asyncio.Event) -> None:
     await stop.wait()
-    # Those who wait for a replay are told where it goes on, before their connections are closed.
+    # Clients that wait for a replay get `replay_continues` before their connections are closed.
     rt.services.replay.stopping = True
-    # A stream has no end of its own that could be waited for.
+    # Event streams do not end by themselves.
     rt.services.watch.stop()
     server.should_exit = True
     asyncio.get_running_loop().call_later(_GRACE_SECONDS - 2, server.drop_connections)
