@@ -100,7 +100,7 @@ def test_peeking_at_a_queue_without_a_producer_says_so(folder):
 
 def test_taking_from_a_queue_of_workers_says_that_they_get_it_again(folder):
     assert folder("run", "mine.yaml", "a.txt", "--detach")[0] == 0
-    assert "mine/first is worked by workers" in folder("queues", "mine.first", "--take", "1")[2]
+    assert "workers process mine/first" in folder("queues", "mine.first", "--take", "1")[2]
     assert "workers" not in folder("queues", "mine.theirs", "--take", "1")[2]
 
 

@@ -116,5 +116,5 @@ async def test_a_file_that_goes_away_meanwhile_is_named(tmp_path):
     make(tmp_path, "page")
     found = inputs.find([tmp_path], ROOMY)
     (tmp_path / "page").unlink()
-    with pytest.raises(Usage, match=r"can.t read .*page: No such file"):
+    with pytest.raises(Usage, match=r"cannot read .*page: No such file"):
         await contents(found)

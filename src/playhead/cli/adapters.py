@@ -1,4 +1,4 @@
-"""`adapters`: what a route's steps can be."""
+"""`adapters`: the steps that a route can have."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def adapters(
     kind: Annotated[
         str | None,
         typer.Argument(
-            metavar="TYPE", help="Only this one, with its config.", autocompletion=complete.adapter
+            metavar="TYPE", help="Show only this adapter, with its config.", autocompletion=complete.adapter
         ),
     ] = None,
 ) -> None:
@@ -41,7 +41,7 @@ async def adapters(
         from playhead.errors import NotFound
 
         near = difflib.get_close_matches(kind, known, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "`playhead adapters` lists those there are"
+        hint = f"did you mean {' or '.join(near)}?" if near else "`playhead adapters` lists all"
         raise NotFound("adapter_not_found", f"no adapter {kind!r} is loaded; {hint}")
     if s.json:
         output.emit(known[kind])
@@ -50,7 +50,7 @@ async def adapters(
 
 
 async def _loaded(s: Session) -> list[AdapterInfo]:
-    """The adapters by name: those of the server, or of this process, which needs no backend for that."""
+    """Return the adapters of the server, or of this process; no backend is opened for that."""
     if s.server is not None:
         async with s.open() as rt:
             return await rt.services.browse.adapter_infos()
@@ -96,7 +96,7 @@ def _default(field: dict[str, Any]) -> str:
 
 
 def _type(field: dict[str, Any]) -> str:
-    """A field's type in a few words, with its limits."""
+    """The type of a field as text, with its limits."""
     if "anyOf" in field:
         return " or ".join(_type(option) for option in field["anyOf"])
     if "enum" in field:

@@ -1,4 +1,4 @@
-"""The program: its own flags, its commands in the order in which people meet them, and the way out."""
+"""The program: its own flags, its commands in the order in which users need them, and its exit."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ EXAMPLE: Final = "Example: playhead run docs.yaml pages/ --tag nightly"
 GROUPS: Final[tuple[tuple[str, str, tuple[Command, ...]], ...]] = (
     (
         "config",
-        "Pipelines: check, apply and see them.",
+        "Check, apply and show configs (pipelines).",
         (config.apply, config.validate, config.list_, config.show, config.deactivate, config.activate),
     ),
     (
         "dead-letters",
-        "Messages that failed for good: see them, send them again.",
+        "Show messages that failed permanently, and send them again.",
         (dead_letters.list_, dead_letters.show, dead_letters.resend),
     ),
 )
 
-# Click's base of all that can be wrong with a command line. Typer brings its own copy of click since
-# 0.26 and names only this one child of it.
+# Click's base class for errors of a command line. Since 0.26, typer has its own copy of click and exports
+# only this one subclass.
 _ClickException: Final[Any] = typer.BadParameter.__mro__[2]
 
 
@@ -68,11 +68,11 @@ def _version(asked: bool) -> None:
 
 
 def build(arguments: Sequence[str] = ()) -> typer.Typer:
-    """Put the program together. Imports nothing that a command would need to run.
+    """Build the program. Imports nothing that only a command needs.
 
     Args:
-        arguments: the command line, where it is known: commands that it does not name are then only
-            listed, which makes `--help` and every command faster. Empty: all can be run.
+        arguments: the command line, if known. Commands that it does not name are then only listed, which
+            makes `--help` and every command faster. Empty: all commands can run.
     """
     named = set(arguments)
 
@@ -121,7 +121,7 @@ def build(arguments: Sequence[str] = ()) -> typer.Typer:
 
 
 def run_program(arguments: Sequence[str]) -> int:
-    """Run one command line to its exit code; everything it has to say is written when this returns."""
+    """Run one command line and return its exit code; all output is written when this returns."""
     output.set_up_streams()
     if shell.asks():
         shell.answer(lambda words: typer.main.get_command(build(words)).main([], prog_name="playhead"))

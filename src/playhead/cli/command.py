@@ -1,4 +1,4 @@
-"""How a function becomes a command: its own parameters, the flags that every command takes, an example."""
+"""Turn a function into a command: its own parameters, the flags of every command, and an example."""
 
 from __future__ import annotations
 
@@ -15,59 +15,68 @@ from playhead.errors import BadRequest
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
-Json = Annotated[bool, typer.Option("--json", help="Only JSON on stdout.")]
+Json = Annotated[bool, typer.Option("--json", help="Write only JSON to stdout.")]
 Home = Annotated[
     str | None,
-    typer.Option("--home", metavar="DIR", help="Where the embedded backends live.  [default: .playhead]"),
+    typer.Option("--home", metavar="DIR", help="Folder of the embedded backends.  [default: .playhead]"),
 ]
 Store = Annotated[
     str | None,
-    typer.Option("--store", metavar="URL", help="The store: file:, s3:, gs:, az:  [default: in the home]"),
+    typer.Option(
+        "--store", metavar="URL", help="Address of the store: file:, s3:, gs:, az:  [default: in the home]"
+    ),
 ]
 Broker = Annotated[
     str | None,
     typer.Option(
         "--broker",
         metavar="URL",
-        help="The broker: sqlite:, nats:, amqp:, postgresql:  [default: in the home]",
+        help="Address of the broker: sqlite:, nats:, amqp:, postgresql:  [default: in the home]",
     ),
 ]
 Catalog = Annotated[
     str | None,
     typer.Option(
-        "--catalog", metavar="URL", help="The catalog: sqlite:, postgresql:  [default: in the home]"
+        "--catalog",
+        metavar="URL",
+        help="Address of the catalog: sqlite:, postgresql:  [default: in the home]",
     ),
 ]
 Server = Annotated[
     str | None,
-    typer.Option("--server", metavar="URL", help="Work on this server, not on backends: http://HOST:PORT"),
+    typer.Option("--server", metavar="URL", help="Use this server instead of backends: http://HOST:PORT"),
 ]
 
 Version = Annotated[
     int | None,
-    typer.Option("--version", min=1, max=2**31 - 1, metavar="N", help="[default: the newest]"),
+    typer.Option(
+        "--version", min=1, max=2**31 - 1, metavar="N", help="Version of the config.  [default: the newest]"
+    ),
 ]
 ExecutionRef = Annotated[
     str,
     typer.Argument(
-        metavar="EXECUTION", help="An id, `latest` or `tag:NAME`.", autocompletion=complete.execution
+        metavar="EXECUTION",
+        help="An execution id, `latest` or `tag:NAME`.",
+        autocompletion=complete.execution,
     ),
 ]
 Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="List at most N.")]
 Cursor = Annotated[
-    str | None, typer.Option("--cursor", metavar="C", help="Go on where a list ended: its next_cursor.")
+    str | None,
+    typer.Option("--cursor", metavar="C", help="Continue a list: the next_cursor of the page before."),
 ]
 
 _SETTINGS = (*BACKENDS, "server")
 _PLACES = frozenset({"stage", "path", "key", "what", "index"})
-"""Parameters that are outside the grammar of keys if they are not UTF-8."""
+"""Parameters that are parts of keys, which must be UTF-8."""
 
 
 def _hidden(name: str) -> Any:
     return Annotated[str | None, typer.Option(f"--{name}", hidden=True)]
 
 
-# After a command the backends' addresses are taken too, but its help shows what is used daily.
+# The addresses of backends are also accepted after a command, but its help shows only the common flags.
 _AFTER: dict[str, tuple[Any, object]] = {
     "json": (Json, False),
     "server": (Server, None),
@@ -81,7 +90,7 @@ class Command:
     """A command: `function(session, **own parameters)` returns its exit code, None for 0.
 
     Attributes:
-        only_here: why it can't be done on a server; empty where it can.
+        only_here: why the command does not work with `--server`; empty if it does.
     """
 
     name: str
@@ -91,7 +100,7 @@ class Command:
 
 
 def command(name: str, *, example: str, only_here: str = "") -> Callable[[Callable[..., Any]], Command]:
-    """Make a function a command; its docstring is the help, `example` the line below it."""
+    """Make a function a command: its docstring is the help text, and `example` ends it."""
 
     def make(function: Callable[..., Any]) -> Command:
         return Command(name, function, example, only_here)
@@ -100,12 +109,12 @@ def command(name: str, *, example: str, only_here: str = "") -> Callable[[Callab
 
 
 def name_only(app: typer.Typer, entry: Command) -> None:
-    """Put a command's line into a list of commands; it can't be run. Costs a tenth of `add`."""
+    """Add a command that is listed but cannot run; this takes a tenth of the time of `add`."""
     app.command(entry.name, help=entry.function.__doc__)(lambda: None)
 
 
 def add(app: typer.Typer, entry: Command) -> None:
-    """Put a command into a program or a group."""
+    """Add a command to a program or a group."""
     after_it = dict(_AFTER)
     if entry.only_here:
         after_it["server"] = (_hidden("server"), None)
@@ -128,15 +137,15 @@ def add(app: typer.Typer, entry: Command) -> None:
         before.json = before.json or after["json"]
         for name, value in given.items():
             for word in _texts(value):
-                if not _is_text(word) and name != "paths":  # of input files, more can be said
+                if not _is_text(word) and name != "paths":  # for input files, there is a better message
                     raise typer.Exit(before.call(_refuse_bytes, {"name": name, "word": word}))
-        # A flag is a wish; where a server is set for all commands, those that are only here don't mind.
+        # Only the flag is refused: a server that is set for all commands does not concern local ones.
         if entry.only_here and before.flags.get("server") is not None:
             raise typer.Exit(before.call(_refuse, {"entry": entry}))
         raise typer.Exit(before.call(entry.function, given))
 
     run.__doc__ = entry.function.__doc__
-    # What typer reads in place of the real one: a command's parameters are known only here.
+    # Typer reads these: the parameters of a command are known only at run time.
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     app.command(entry.name, epilog=f"Example: {entry.example}")(run)
@@ -155,9 +164,9 @@ def _is_text(word: str) -> bool:
 
 
 def _refuse_bytes(s: Session, name: str, word: str) -> None:
-    detail = f"{name.upper()} {word!r} is not valid Unicode: give it in UTF-8"
+    detail = f"{name.upper()} {word!r} is not valid UTF-8"
     raise BadRequest("invalid_path", detail) if name in _PLACES else Usage(detail)
 
 
 def _refuse(s: Session, entry: Command) -> None:
-    raise Usage(f"`playhead {entry.name}` does not go with --server: {entry.only_here}")
+    raise Usage(f"`playhead {entry.name}` does not work with --server: {entry.only_here}")

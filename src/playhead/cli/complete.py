@@ -1,6 +1,6 @@
-"""What a shell may put for a value when Tab is pressed: names of what there is.
+"""Values that Tab offers: existing names.
 
-Whatever goes wrong, nothing is said and nothing is offered: somebody is in the middle of a line.
+On any error, nothing is offered and nothing is printed: the user is in the middle of a line.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from playhead.cli.names import Names
 
 Offer = str | tuple[str, str]
-"""A value, or a value and what it is."""
+"""A value, or a value and its description."""
 Completer = Callable[[typer.Context, str], list[Offer]]
 
 _DECORATED: Final = r"""@adapter\(\s*(?:name\s*=\s*)?["']([^"']+)["']"""
 
 
 def flags_of(ctx: typer.Context) -> dict[str, str | None]:
-    """The flags so far that say where to look, wherever they stand; the nearest to the command wins."""
+    """Return the flags so far that name a home, catalog or server; the nearest to the command wins."""
     flags: dict[str, str | None] = {}
     at: Any = ctx
     while at is not None:
@@ -36,7 +36,7 @@ def flags_of(ctx: typer.Context) -> dict[str, str | None]:
 
 
 def _completer(find: Callable[[Names, typer.Context, str], Iterable[Offer]]) -> Completer:
-    """Give names to a function that offers some of them."""
+    """Turn a function that offers names into a completer."""
 
     def complete(ctx: typer.Context, incomplete: str) -> list[Offer]:
         from playhead.cli.names import find_names
@@ -80,7 +80,7 @@ def config(names: Names, ctx: typer.Context, incomplete: str) -> Iterable[Offer]
 
 @_completer
 def config_to_run(names: Names, ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
-    """Names of active configs, and YAML files; a folder is left to the shell, which knows how to go on."""
+    """Names of active configs, and YAML files; the shell itself completes folders."""
     for name, active in names.configs():
         if active:
             yield name, "config"
@@ -97,14 +97,14 @@ def _files(incomplete: str) -> Iterator[Offer]:
 
 @_completer
 def stage(names: Names, ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
-    """The stages of the execution that was named before."""
+    """The stages of the execution that the line names."""
     yield "input"
     yield from names.stages(ctx.params["execution"])
 
 
 @_completer
 def route(names: Names, ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
-    """Names of routes; with its config, once it was begun so or where a name is that of several."""
+    """Names of routes: with the config if the line has one, or if several configs have that route."""
     routes = names.routes()
     every = [name for _, name, _ in routes]
     for of, name, its_queue in routes:
@@ -124,9 +124,9 @@ def dead_letter(names: Names, ctx: typer.Context, incomplete: str) -> Iterable[O
 
 
 def adapter(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """Types of adapters: those built in, of installed packages, and of the files that the settings name.
+    """Types of adapters: built-in ones, those of installed packages, and those of the operator's files.
 
-    None is imported: their names stand in file names, entry points, and in decorators.
+    No adapter is imported: the names come from file names, entry points and decorators.
     """
     try:
         from importlib.metadata import entry_points

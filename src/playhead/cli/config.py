@@ -1,4 +1,4 @@
-"""`config …`: pipelines, from the YAML file to the version in use."""
+"""`config …`: configs, from the YAML file to the version in use."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ Name = Annotated[
 async def apply(s: Session, files: Files) -> None:
     """Store configs as new versions.
 
-    One that is the same as the newest version is left at that. All files are checked before any is
-    stored.
+    A config that equals its newest version gets no new version. All files are checked before one is stored.
     """
     sources = [(file, read(file)) for file in files]
     async with s.open(checks_configs=True) as rt:
@@ -98,7 +97,7 @@ async def show(
     name: Name,
     version: Version = None,
 ) -> None:
-    """Write a config as it was applied."""
+    """Print a config as it was applied."""
     async with s.open() as rt:
         found = await rt.services.configs.get(name, version)
     if s.json:
@@ -112,16 +111,16 @@ async def show(
 
 @command("deactivate", example="playhead config deactivate docs")
 async def deactivate(s: Session, name: Name) -> None:
-    """Refuse runs of a config.
+    """Refuse new runs of a config, and replays into it.
 
-    New runs of it and replays into it are refused; what runs already goes on.
+    Executions that run already continue.
     """
     await _set_active(s, name, False)
 
 
 @command("activate", example="playhead config activate docs")
 async def activate(s: Session, name: Name) -> None:
-    """Allow runs of a config again."""
+    """Allow new runs of a config again."""
     await _set_active(s, name, True)
 
 
@@ -135,19 +134,19 @@ async def _set_active(s: Session, name: str, active: bool) -> None:
 
 
 def read(file: Path) -> bytes:
-    """The bytes of a config file.
+    """Return the bytes of a config file.
 
     Raises:
-        Usage: it can't be read.
+        Usage: it cannot be read.
     """
     try:
         return file.read_bytes()
     except OSError as exc:
-        raise Usage(f"can't read {file}: {exc.strerror or exc}") from exc
+        raise Usage(f"cannot read {file}: {exc.strerror or exc}") from exc
 
 
 def tell_applied(version: ConfigVersion, new: bool, file: str) -> None:
-    """Say on stderr what became of a config file."""
+    """Report on stderr whether a config file got a new version."""
     what = "applied as" if new else "is the same as"
     output.note(f"{file} {what} {version.name} version {version.version}")
     for warning in version.warnings:

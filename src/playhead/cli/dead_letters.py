@@ -1,4 +1,4 @@
-"""`dead-letters list|show|resend`: messages that failed for good."""
+"""`dead-letters list|show|resend`: messages that failed permanently."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OfExecution = Annotated[
     typer.Option(
         "--execution",
         metavar="EXECUTION",
-        help="Those of an execution: an id, `latest`, `tag:NAME`.",
+        help="Only dead letters of this execution: an id, `latest` or `tag:NAME`.",
         autocompletion=complete.execution,
     ),
 ]
@@ -26,7 +26,7 @@ OfRoute = Annotated[
     typer.Option(
         "--route",
         metavar="ROUTE",
-        help="Those of a route, or CONFIG/ROUTE.",
+        help="Only dead letters of this route: ROUTE or CONFIG/ROUTE.",
         autocompletion=complete.route,
     ),
 ]
@@ -68,7 +68,9 @@ async def show(
     s: Session,
     identity: Annotated[
         UUID,
-        typer.Argument(metavar="ID", help="Its correlation id.", autocompletion=complete.dead_letter),
+        typer.Argument(
+            metavar="ID", help="The correlation id of the message.", autocompletion=complete.dead_letter
+        ),
     ],
 ) -> None:
     """Show one dead letter, with its traceback."""
@@ -94,17 +96,19 @@ async def resend(
     s: Session,
     identities: Annotated[
         list[UUID] | None,
-        typer.Argument(metavar="ID", help="Their correlation ids.", autocompletion=complete.dead_letter),
+        typer.Argument(
+            metavar="ID", help="Correlation ids of messages.", autocompletion=complete.dead_letter
+        ),
     ] = None,
     execution: OfExecution = None,
     route: OfRoute = None,
 ) -> None:
     """Send dead letters again.
 
-    Their attempts are counted anew. Say which: by id, by execution or by route.
+    Name them by id, by execution or by route. Their attempts start again at zero.
     """
     if sum(map(bool, (identities, execution, route))) != 1:
-        raise Usage("say which dead letters: either ids, or --execution, or --route")
+        raise Usage("name the dead letters: either ids, or --execution, or --route")
     async with s.open() as rt:
         of = await rt.services.browse.resolve(execution) if execution else None
         resent = await rt.services.recover.resend(identities or None, of, route)

@@ -1,4 +1,4 @@
-"""`doctor`: what is wrong with this installation, and what to do about it."""
+"""`doctor`: faults of this installation, and how to fix them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _SIGNS: Final = {"ok": "ok", "warning": "WARN", "failed": "FAIL"}
 
 @command("doctor", example="playhead doctor")
 async def doctor(s: Session) -> int:
-    """Examine store, broker and catalog, and say what to mend.
+    """Check store, broker and catalog, and say what to fix.
 
-    Each is reached, its version and rights are looked at, and something is sent round. Exit code 1 when
-    something failed, 5 when a backend can't be reached; warnings are no failure.
+    Connects to each backend, checks its version and permissions, and writes and reads a test value. Exit
+    code 1 if a check failed, 5 if a backend cannot be reached. Warnings do not change the exit code.
     """
     if s.server is not None:
         async with s.open_server(s.server) as services:

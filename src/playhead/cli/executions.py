@@ -1,4 +1,4 @@
-"""`executions`, `show`, `stages`, `cancel`: what ran, how it went, and stopping it."""
+"""`executions`, `show`, `stages`, `cancel`: the state of runs and replays, and how to stop one."""
 
 from __future__ import annotations
 
@@ -26,26 +26,27 @@ async def executions(
     s: Session,
     status: Annotated[
         Literal["running", "completed", "failed", "cancelled"] | None,
-        typer.Option("--status", help="Only those that stand so."),
+        typer.Option("--status", help="Only executions with this status."),
     ] = None,
     config: Annotated[
         str | None,
         typer.Option(
             "--config",
             metavar="NAME",
-            help="Only those of this config.",
+            help="Only executions of this config.",
             autocompletion=complete.config,
         ),
     ] = None,
     kind: Annotated[
-        Literal["run", "replay", "adopted"] | None, typer.Option("--kind", help="Only those of this kind.")
+        Literal["run", "replay", "adopted"] | None,
+        typer.Option("--kind", help="Only executions of this kind."),
     ] = None,
     tag: Annotated[
         str | None,
         typer.Option(
             "--tag",
             metavar="T",
-            help="Only those that carry this tag.",
+            help="Only executions with this tag.",
             autocompletion=complete.tag,
         ),
     ] = None,
@@ -54,7 +55,7 @@ async def executions(
         typer.Option(
             "--parent",
             metavar="EXECUTION",
-            help="Only replays from this execution.",
+            help="Only replays of this execution.",
             autocompletion=complete.execution,
         ),
     ] = None,
@@ -87,9 +88,9 @@ async def executions(
 
 @command("show", example="playhead show latest")
 async def show(s: Session, execution: ExecutionRef) -> None:
-    """Show how one execution stands.
+    """Show the state of one execution.
 
-    Counts by route, what is stored, what failed and why, and what to do next.
+    Prints counts by route, the stored stages, the failures with their reasons, and the next commands.
     """
     async with s.open() as rt:
         browse = rt.services.browse
@@ -124,7 +125,7 @@ async def stages(s: Session, execution: ExecutionRef) -> None:
 async def cancel(s: Session, execution: ExecutionRef) -> None:
     """Cancel a running execution.
 
-    No work of it starts after this has returned.
+    After this command has returned, no step of the execution starts.
     """
     async with s.open() as rt:
         stopped = await rt.services.recover.cancel(await rt.services.browse.resolve(execution))
@@ -141,7 +142,7 @@ def config_of(execution: Execution) -> str:
 
 
 def describe(e: Execution) -> None:
-    """Write the head of an execution for people."""
+    """Print the head of an execution as text."""
     of = {"run": "run of", "replay": "replay into", "adopted": "made by another program"}[e.kind]
     output.line(f"Execution {e.execution_id}: {of} {config_of(e)}".removesuffix(" -"))
     output.line(f"  status    {e.status}")
@@ -189,7 +190,7 @@ def _stages(stages: Sequence[StageSummary]) -> None:
 
 
 async def next_steps(site: Site, e: Execution, stages: Sequence[StageSummary]) -> list[str]:
-    """The commands that people want next."""
+    """Return the commands that are useful next."""
     identity = e.execution_id
     steps = []
     if e.status == "running":
@@ -205,7 +206,7 @@ async def next_steps(site: Site, e: Execution, stages: Sequence[StageSummary]) -
     if made:
         steps.append(f"playhead ls {identity} {made[-1]}")
     routes = (await site.services.browse.routes(None, output.MAX_PAGE)).items if made else ()
-    # A stage that feeds a route is what a replay is for: what came before it need not be done again.
+    # A stage that feeds a route can be replayed: the steps before it need not run again.
     fed = [(r.stage, r.to[0]) for r in routes if r.config == e.config and r.to and r.stage in made]
     if fed:
         stage, route = fed[-1]
@@ -216,7 +217,7 @@ async def next_steps(site: Site, e: Execution, stages: Sequence[StageSummary]) -
 
 
 def suggest(s: Session, steps: Sequence[str]) -> None:
-    """Write commands to try next for people, as they can be pasted."""
+    """Print commands to try next, ready to be pasted."""
     if steps:
         output.block("\nNext:")
         for step in steps:

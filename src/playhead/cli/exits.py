@@ -1,4 +1,4 @@
-"""Exit codes: what a script can tell from a command without reading its output."""
+"""Exit codes: the result of a command for scripts that do not read its output."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ PIPE_CLOSED: Final = 141
 
 MEANINGS: Final = {
     OK: "done",
-    FAILED: "the work failed, a config is invalid, a port is in use",
+    FAILED: "an execution or a check failed, a config is invalid, or a port is in use",
     USAGE: "the command line or a path is wrong",
-    PARTIAL: "a replay published only a part",
-    NOT_FOUND: "what was named does not exist",
+    PARTIAL: "a replay published only some of its objects",
+    NOT_FOUND: "the named object, config or execution does not exist",
     UNREACHABLE: (
-        "a backend or the server can't be reached, the home can't be written, "
-        "the catalog is newer than Playhead"
+        "a backend or the server cannot be reached, the home cannot be written, "
+        "or the catalog is newer than Playhead"
     ),
     INTERRUPTED: "stopped by Ctrl-C",
 }
@@ -54,39 +54,42 @@ _BY_CLASS: Final[tuple[tuple[type[PlayheadError], int], ...]] = (
 _BY_STATUS: Final = {400: USAGE, 404: NOT_FOUND, 408: UNREACHABLE, 413: USAGE, 503: UNREACHABLE}
 
 OWN_CODES: Final = {
-    "usage": (USAGE, "The command line can't be right; the detail says how."),
+    "usage": (USAGE, "The command line is wrong; the detail says how."),
     "setup_invalid": (USAGE, "A setting has a bad value; the detail names it."),
-    "adapters_invalid": (USAGE, "An adapter can't be loaded, or two have one name."),
+    "adapters_invalid": (USAGE, "An adapter cannot be loaded, or two adapters have the same name."),
     "adapter_not_found": (NOT_FOUND, "No adapter of that type is loaded."),
     "port_in_use": (FAILED, "Another program listens there; choose another port, or 0 for a free one."),
     "server_unavailable": (
         UNREACHABLE,
-        "The server can't be reached; the detail says how it failed.",
+        "The server cannot be reached; the detail says why.",
     ),
     "answer_lost": (
         UNREACHABLE,
-        "A server was told to do something, and its answer never came.",
+        "A request was sent to the server, but no response came; it may have been carried out.",
     ),
-    "not_playhead": (UNREACHABLE, "What answered is no Playhead server, or one of another version."),
-    "home_unusable": (UNREACHABLE, "The home lies on a network's file system; choose one on a local disk."),
-    "home_unwritable": (UNREACHABLE, "The home can't be written; choose another with --home."),
-    "catalog_newer": (UNREACHABLE, "The catalog was made by a newer Playhead; install that one."),
+    "not_playhead": (
+        UNREACHABLE,
+        "The response is not from a Playhead server, or from one of another version.",
+    ),
+    "home_unusable": (UNREACHABLE, "The home is on a network file system; choose one on a local disk."),
+    "home_unwritable": (UNREACHABLE, "The home cannot be written; choose another with --home."),
+    "catalog_newer": (UNREACHABLE, "A newer Playhead created the catalog; install that version."),
     "catalog_older": (
         UNREACHABLE,
         "The schema is too old for this Playhead; run playhead migrate.",
     ),
-    "catalog_unusable": (UNREACHABLE, "The schema can't be made in that database; the detail says why."),
-    "interrupted": (INTERRUPTED, "Stopped by Ctrl-C; the detail says what goes on."),
+    "catalog_unusable": (UNREACHABLE, "The schema cannot be created in that database; the detail says why."),
+    "interrupted": (INTERRUPTED, "Stopped by Ctrl-C; the detail says what continues."),
 }
-"""Codes that only the command line has: exit code and meaning."""
+"""Error codes that only the command line has: exit code and meaning."""
 
 
 def exit_code(error: PlayheadError) -> int:
-    """The exit code that tells of an error."""
+    """Return the exit code of an error."""
     by_class = (code for kind, code in _BY_CLASS if isinstance(error, kind))
     return _BY_CODE.get(error.code) or next(by_class, FAILED)
 
 
 def exit_code_of(code: str, status: int) -> int:
-    """The exit code of an error that the API knows too, by its HTTP status."""
+    """Return the exit code of an error of the API, by its HTTP status."""
     return _BY_CODE.get(code) or _BY_STATUS.get(status, FAILED)

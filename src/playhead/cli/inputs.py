@@ -23,11 +23,11 @@ _BATCH_BYTES: Final = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Files to take in.
+    """Input files.
 
     Attributes:
         files: (path under `input`, file), in order of the path; no path twice.
-        left_out: what folders held besides, in words; "" when nothing.
+        left_out: a description of ignored entries; "" if there are none.
     """
 
     files: Sequence[tuple[str, Path]]
@@ -37,15 +37,15 @@ class Inputs:
 def find(arguments: Sequence[Path], max_bytes: int) -> Inputs:
     """Look for the files that the arguments name; a folder's are named relative to it.
 
-    Hidden entries, symbolic links and special files within folders are left out: whoever wants one
-    names it. Paths are put into Unicode normal form C, as some file systems keep another.
+    Hidden entries, symbolic links and special files within folders are left out, unless an argument names
+    one. Paths are converted to Unicode normal form C, because some file systems store another form.
 
     Args:
         arguments: files and folders.
-        max_bytes: how large a file may be; found out before anything is stored.
+        max_bytes: the largest file that is allowed; checked before anything is stored.
 
     Raises:
-        Usage: an argument does not exist or can't be read, nothing is left, a file is too large, or a
+        Usage: an argument does not exist or cannot be read, no file is left, a file is too large, or a
             path comes up twice.
         BadRequest: `invalid_path`.
     """
@@ -92,14 +92,14 @@ def _look(file: Path) -> os.stat_result:
     except FileNotFoundError:
         raise Usage(f"{file} does not exist") from None
     except OSError as exc:
-        raise Usage(f"can't read {file}: {exc.strerror or exc}") from exc
+        raise Usage(f"cannot read {file}: {exc.strerror or exc}") from exc
 
 
 def _walk(folder: Path, prefix: str, hidden: list[str], odd: list[str]) -> Iterator[tuple[str, Path]]:
     try:
         entries = list(os.scandir(folder))
     except OSError as exc:
-        raise Usage(f"can't read {folder}: {exc.strerror or exc}") from exc
+        raise Usage(f"cannot read {folder}: {exc.strerror or exc}") from exc
     for entry in entries:
         path = prefix + entry.name
         if entry.name.startswith("."):
@@ -113,16 +113,16 @@ def _walk(folder: Path, prefix: str, hidden: list[str], odd: list[str]) -> Itera
 
 
 async def read(inputs: Inputs, done: Callable[[int], None]) -> AsyncIterator[tuple[str, bytes]]:
-    """Yield path and bytes of each file, holding a few at once; `done` is told how many were handed out.
+    """Yield path and bytes of each file, with a few in memory; `done` gets the number yielded so far.
 
     Raises:
-        Usage: a file can't be read.
+        Usage: a file cannot be read.
     """
     import asyncio
 
     at = 0
     while at < len(inputs.files):
-        # A thread, so that heartbeats go on while a slow disk is read.
+        # In a thread, so that heartbeats continue while a slow disk is read.
         some = await asyncio.to_thread(_read_some, inputs.files, at)
         for item in some:
             yield item
@@ -137,7 +137,7 @@ def _read_some(files: Sequence[tuple[str, Path]], at: int) -> list[tuple[str, by
         try:
             data = file.read_bytes()
         except OSError as exc:
-            raise Usage(f"can't read {file}: {exc.strerror or exc}") from exc
+            raise Usage(f"cannot read {file}: {exc.strerror or exc}") from exc
         some.append((path, data))
         held += len(data)
         if held >= _BATCH_BYTES:

@@ -1,4 +1,4 @@
-"""`lineage`: which message came from which, up and down, across replays."""
+"""`lineage`: the messages above and below an object or a message, across replays."""
 
 from __future__ import annotations
 
@@ -39,19 +39,22 @@ async def lineage(
     s: Session,
     what: Annotated[
         str,
-        typer.Argument(metavar="KEY|CORRELATION_ID", help="An object's whole key, or the id of a message."),
+        typer.Argument(
+            metavar="KEY|CORRELATION_ID",
+            help="The whole key of an object, or the correlation id of a message.",
+        ),
     ],
-    up: Annotated[bool, typer.Option("--up", help="Only where it came from.")] = False,
-    down: Annotated[bool, typer.Option("--down", help="Only what came of it.")] = False,
+    up: Annotated[bool, typer.Option("--up", help="Only the messages that it results from.")] = False,
+    down: Annotated[bool, typer.Option("--down", help="Only the messages that result from it.")] = False,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> None:
-    """Show what an object or a message came from.
+    """Show the messages that an object or a message results from.
 
-    And what came of it, in this execution and in replays.
+    Also shows the messages that result from it, in this execution and in replays.
     """
     if up and down:
-        raise Usage("--up and --down can't go together; both is what you get without either")
+        raise Usage("--up and --down cannot be combined; without either, both directions are shown")
     direction: Direction = "up" if up else "down" if down else "both"
     async with s.open() as rt:
         browse = rt.services.browse

@@ -1,6 +1,6 @@
-"""Log lines of one-shot commands: what went wrong beside the command, on stderr.
+"""Log lines of one-shot commands, on stderr.
 
-A command tells itself how it went, so outcomes are shown from `warning` up, unless debugging is on.
+A command prints its own outcome, so only warnings and errors are logged, unless the level is debug.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Text(events.TextFormatter):
             return line
         if logging.getLogger().isEnabledFor(logging.DEBUG):
             return f"{line}\n{self.formatException(record.exc_info)}"
-        # A traceback is for those who ask for it.
+        # A traceback is printed only at the level debug.
         return line + visible(f": {type(record.exc_info[1]).__name__}: {record.exc_info[1]}")
 
 
 def set_up(settings: Settings) -> None:
-    """Send log lines to stderr as the settings say."""
+    """Send log lines to stderr, in the format and from the level that the settings name."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(events.JsonFormatter() if settings.log_format == "json" else Text())
     root = logging.getLogger()
@@ -43,7 +43,7 @@ def set_up(settings: Settings) -> None:
 
 @contextmanager
 def above_a_bar() -> Iterator[None]:
-    """While a bar is drawn, write log lines through what stands for stderr then; they would tear it."""
+    """While a progress bar is drawn, write log lines above it."""
     handlers = [h for h in logging.getLogger().handlers if isinstance(h, logging.StreamHandler)]
     before = [handler.setStream(sys.stderr) for handler in handlers]
     try:

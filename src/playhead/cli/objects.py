@@ -1,4 +1,4 @@
-"""`ls` and `cat`: what is stored."""
+"""`ls` and `cat`: stored objects."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ async def ls(
     stage: Annotated[
         str,
         typer.Argument(
-            metavar="STAGE", help="A stage of it, `input` among them.", autocompletion=complete.stage
+            metavar="STAGE",
+            help="A stage of the execution; `input` has its inputs.",
+            autocompletion=complete.stage,
         ),
     ],
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A folder or an object below it.")] = "",
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A folder or an object in the stage.")] = "",
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> None:
@@ -46,7 +48,7 @@ async def cat(
 ) -> None:
     """Write the bytes of one object to stdout.
 
-    With --json its type and its content, as text or else in base64.
+    With --json, prints its content type and its content, as text or in base64.
     """
     async with s.open() as rt:
         found = await rt.services.browse.content(key)

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_PAGE: Final = 1000
-"""Items that a service gives at once; longer lists are put together here."""
+"""The most items that a service returns at once; longer lists are assembled here."""
 
 
 def set_up_streams() -> None:
-    """Write UTF-8 whatever the locale says; half a character becomes `\\udcxx`, which JSON can hold too."""
+    """Write UTF-8 in any locale; a lone surrogate becomes `\\udcxx`, which JSON allows."""
     for stream in (sys.stdout, sys.stderr):
         # A stream may have been replaced by one that can't be set up, as under a test runner.
         if reconfigure := getattr(stream, "reconfigure", None):
@@ -29,7 +29,7 @@ def set_up_streams() -> None:
 
 
 def plain(value: object) -> Any:
-    """What `json` asks when it meets something of ours: a dataclass is its fields, an id its text."""
+    """Convert a value for `json`: a dataclass to its fields, an id to its text."""
     if is_dataclass(value) and not isinstance(value, type):
         return {f.name: getattr(value, f.name) for f in fields(value)}
     if isinstance(value, UUID):
@@ -66,7 +66,7 @@ def note(text: str) -> None:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Write columns to stdout, one line a row and nothing cut, so that ids can be copied and piped."""
+    """Write columns to stdout: one line a row, and no value is cut, so that ids can be copied."""
     cells = [[_cell(value) for value in row] for row in rows]
     numeric = [bool(rows) and all(isinstance(row[i], int) for row in rows) for i in range(len(headings))]
     widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
@@ -86,7 +86,7 @@ def _cell(value: object) -> str:
 async def gather(
     fetch: Callable[[str | None, int], Awaitable[Page[T]]], cursor: str | None, limit: int
 ) -> tuple[list[T], str | None]:
-    """Read a list of up to `limit` items, page by page; also where to go on, None at the end."""
+    """Read up to `limit` items, page by page; also return the next cursor, None at the end."""
     items: list[T] = []
     while True:
         page = await fetch(cursor, min(limit - len(items), MAX_PAGE))
@@ -97,7 +97,7 @@ async def gather(
 
 
 def more(next_cursor: str | None) -> None:
-    """Say how to see the rest of a list."""
+    """Say how to list the remaining items."""
     if next_cursor:
         note(f"There is more: --cursor {next_cursor}, or a higher --limit")
 

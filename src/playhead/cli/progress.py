@@ -1,4 +1,4 @@
-"""How far a running execution is: a bar on a terminal, a line every few seconds elsewhere; on stderr."""
+"""Progress of an execution on stderr: a bar on a terminal, otherwise a line every few seconds."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ LOOK_SECONDS: Final = 1.0
 
 
 class Looking(Protocol):
-    """What following needs of a service."""
+    """What `watch` needs of a service."""
 
     async def execution(self, execution: UUID) -> Execution: ...
 
 
 class Display(Protocol):
     def storing(self, done: int, total: int) -> None:
-        """So many inputs of a run are stored."""
+        """Show how many inputs of a run are stored."""
         ...
 
     def working(self, execution: Execution) -> None:
-        """So many of its messages are done."""
+        """Show how many messages of the execution are done."""
         ...
 
 
 @contextmanager
 def display() -> Iterator[Display]:
-    """Show progress while the block runs; a bar is gone when it ends."""
+    """Show progress while the block runs; a bar disappears when it ends."""
     if not sys.stderr.isatty():
         yield Lines()
         return
@@ -97,7 +97,7 @@ class Lines:
 
 
 def counts(execution: Execution) -> str:
-    """How far an execution is, in a few words."""
+    """Return the counts of an execution as text."""
     c = execution.counts
     parts = [f"{c.completed:,} done", f"{c.failed:,} failed", f"{c.pending:,} to go"]
     if c.cancelled:
@@ -106,7 +106,7 @@ def counts(execution: Execution) -> str:
 
 
 async def watch(browse: Looking, execution: UUID, shown: Display) -> Execution:
-    """Show an execution until it has ended; returns how it ended. A backend that is away is waited for."""
+    """Show an execution until it has ended, and return it. Waits for an unavailable backend."""
     import asyncio
 
     pause = 0.05
@@ -124,5 +124,5 @@ async def watch(browse: Looking, execution: UUID, shown: Display) -> Execution:
             if now.status != "running":
                 return now
         await asyncio.sleep(pause)
-        # The first looks are close together, so that what is short is told at once.
+        # The first checks follow quickly, so that a short execution is reported at once.
         pause = min(pause * 1.5, LOOK_SECONDS)

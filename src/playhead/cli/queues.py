@@ -1,4 +1,4 @@
-"""`queues`: what waits where."""
+"""`queues`: the messages in queues."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ async def queues(
     s: Session,
     queue: Annotated[
         str | None,
-        typer.Argument(metavar="QUEUE", help="Look into this queue.", autocompletion=complete.queue),
+        typer.Argument(
+            metavar="QUEUE", help="Show the messages of this queue.", autocompletion=complete.queue
+        ),
     ] = None,
     peek: Annotated[
         int | None,
@@ -35,21 +37,21 @@ async def queues(
             min=1,
             max=output.MAX_PAGE,
             metavar="N",
-            help="Show its first N messages, consuming none.  [default: 10]",
+            help="Show the first N messages without consuming them.  [default: 10]",
         ),
     ] = None,
     take: Annotated[
         int | None,
         typer.Option(
-            "--take", min=1, metavar="N", help="Print and remove N messages: for routes that are `external`."
+            "--take", min=1, metavar="N", help="Print and remove N messages; for `external` routes."
         ),
     ] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> int:
-    """List queues, or look into one."""
+    """List queues, or show the messages of one."""
     if peek and take:
-        raise Usage("--peek and --take can't go together: one leaves the messages, the other removes them")
+        raise Usage("--peek and --take cannot be combined: --peek leaves the messages, --take removes them")
     if queue is None and (peek or take):
         raise Usage("name the queue to look into: playhead queues QUEUE --peek N")
     async with s.open() as rt:
@@ -79,7 +81,7 @@ async def queues(
 
 
 async def _take(s: Session, taking: Taking, queue: str, most: int) -> int:
-    """Print messages, then remove them: whatever ends this in between, they come again."""
+    """Print messages, then remove them. If this is interrupted in between, they are delivered again."""
     messages: list[Message] = []
     receipts: list[str] = []
     while len(messages) < most:
@@ -89,14 +91,14 @@ async def _take(s: Session, taking: Taking, queue: str, most: int) -> int:
         messages += taken.items
         receipts.append(taken.receipt)
     _show(s, queue, messages)
-    # Out of this process before they are removed: what is buffered dies with it.
+    # Written before the messages are removed: a killed process loses its buffers.
     sys.stdout.flush()
     for receipt in receipts:
         try:
             await taking.remove(queue, receipt)
         except PlayheadError as exc:
-            # The document is out; a second one would make it unreadable.
-            output.note(f"Error ({exc.code}): not all was removed: {exc.detail}")
+            # With --json the document is written; a second one would make the output unreadable.
+            output.note(f"Error ({exc.code}): not all messages were removed: {exc.detail}")
             return exits.exit_code(exc)
     return exits.OK
 
@@ -110,17 +112,17 @@ def _show(s: Session, queue: str, messages: Sequence[Message]) -> None:
         for name, value in message.headers.items():
             output.line(f"  {name}: {value}")
     if not messages:
-        output.note(f"Nothing waits in {queue}")
+        output.note(f"No messages in {queue}")
 
 
 async def _tell_of(browse: Browsing, queue: str, *, take: bool) -> None:
-    """Say what the list of messages can't: that nobody feeds this queue, or that it is not the taker's."""
+    """Warn if no route feeds this queue, or if workers consume it."""
     routes, _ = await output.gather(browse.routes, None, output.MAX_PAGE)
     of = next((route for route in routes if route.queue == queue), None)
     if of is None:
         output.note(f"No route of an active config has a queue {queue}; `playhead queues` lists them")
     elif take and of.adapters:
         output.note(
-            f"{of.config}/{of.route} is worked by workers: what was taken here comes again to them. "
-            "--peek looks without taking"
+            f"workers process {of.config}/{of.route}: messages taken here are delivered to them again. "
+            "Use --peek to look without taking"
         )

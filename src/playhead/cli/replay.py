@@ -1,4 +1,4 @@
-"""`replay` and `replays`: move the playhead to a stage, press play."""
+"""`replay` and `replays`: send a stored stage into a route again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def replay(
         str,
         typer.Argument(
             metavar="STAGE",
-            help="The stage whose objects to send, `input` among them.",
+            help="The stage whose objects to send; `input` has the inputs of the run.",
             autocompletion=complete.stage,
         ),
     ],
@@ -37,7 +37,7 @@ async def replay(
         str,
         typer.Argument(
             metavar="ROUTE",
-            help="Where to: a route, or config/route.",
+            help="The route to send them to: ROUTE or CONFIG/ROUTE.",
             autocompletion=complete.route,
         ),
     ],
@@ -45,26 +45,27 @@ async def replay(
         str | None, typer.Option("--path", metavar="P", help="Only this folder or object of the stage.")
     ] = None,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Until the new execution has ended; workers do the work.")
+        bool, typer.Option("--wait", help="Wait until workers have finished the new execution.")
     ] = False,
 ) -> int:
     """Send a stored stage into a route again.
 
-    The work is a new execution; the source is not touched. Exit code 3 when only a part could be published.
+    The replay is a new execution; its source does not change. Exit code 3 if only some of the objects
+    could be published.
     """
     from playhead.services.replay import ReplayRequest
 
     if not stage or not route:
-        raise Usage("STAGE and ROUTE can't be empty")
+        raise Usage("STAGE and ROUTE must not be empty")
     goes_on = "" if s.server else " in the next `playhead serve` or `playhead worker`"
     s.interrupted = (
-        f"stopped; a replay that had begun goes on{goes_on}, and `{s.again('playhead replays')}` shows it"
+        f"stopped; a replay that had started continues{goes_on}, and `{s.again('playhead replays')}` shows it"
     )
     async with s.open("replay") as rt:
         browse = rt.services.browse
         source = await browse.resolve(execution)
         done = await rt.services.replay.execute(ReplayRequest(source, stage, path, route))
-        s.interrupted = f"stopped waiting; execution {done.execution_id} goes on"
+        s.interrupted = f"stopped waiting; execution {done.execution_id} continues"
         await _tell_if_nobody_consumes(rt, done.to_queue)
         answer = {name: getattr(done, name) for name in CONTRACT}
         code = exits.PARTIAL if done.status == "partial_failure" else exits.OK
@@ -91,7 +92,7 @@ async def replays(
         str | None,
         typer.Argument(
             metavar="EXECUTION",
-            help="Only those from it: an id, `latest` or `tag:NAME`.",
+            help="Only replays of this execution: an id, `latest` or `tag:NAME`.",
             autocompletion=complete.execution,
         ),
     ] = None,
@@ -121,15 +122,17 @@ async def replays(
 
 
 async def _tell_if_nobody_consumes(site: Site, queue: str) -> None:
-    """Say that the messages would wait, unless a worker or another program takes them."""
+    """Warn if no worker and no other program consumes the queue."""
     try:
         waits = await _nobody_consumes(site.services.browse, queue)
     except Unavailable:
-        return  # what was done is told in any case
+        return  # the command reports its own outcome in any case
     if waits and site.here:
         output.note(f"No worker consumes {queue} now; start one: playhead worker --until-idle")
     elif waits:
-        output.note(f"No worker consumes {queue} now; the messages wait for one beside the server")
+        output.note(
+            f"No worker consumes {queue} now; the messages wait until one is started next to the server"
+        )
 
 
 async def _nobody_consumes(browse: Browsing, queue: str) -> bool:

@@ -1,4 +1,4 @@
-"""`run`: inputs through a config, worked on in this process until all is done."""
+"""`run`: process inputs with a config, in this process, until all are done."""
 
 from __future__ import annotations
 
@@ -33,46 +33,48 @@ async def run(
         str,
         typer.Argument(
             metavar="CONFIG",
-            help="A config's name, or a YAML file, which is applied first.",
+            help="The name of a config, or a YAML file, which is applied first.",
             autocompletion=complete.config_to_run,
         ),
     ],
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT", help="Files and folders; those of a folder keep their paths in it."),
+        typer.Argument(metavar="INPUT", help="Files and folders; files of a folder keep their paths in it."),
     ],
     tag: Annotated[
         list[str] | None,
         typer.Option(
             "--tag",
             metavar="T",
-            help="To find it again: may be given again.",
+            help="Tag for finding this run later. Repeatable.",
             autocompletion=complete.tag,
         ),
     ] = None,
     version: Version = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Only submit; workers do the work.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Submit only, and leave the work to workers.")
+    ] = False,
 ) -> int:
     """Run files through a config.
 
-    Stores them as inputs and works here, in this process, until all is done; with --server the workers
-    beside that server do the work, and this waits. Exit code 1 when a message failed for good.
+    Stores the files as inputs and processes them in this process until all are done. With --server, the
+    workers of that server process them, and this command waits. Exit code 1 if a message failed permanently.
     """
     from playhead.cli import inputs
 
     file = Path(of) if is_file(of) else None
     if file and version:
-        raise Usage("--version goes with a config's name: a file is applied and runs as what it is")
+        raise Usage("--version applies to a config name, not to a file")
     source = config.read(file) if file else b""
     _check_tags(tag or ())
     if "" in paths:
-        raise Usage("an INPUT is empty; the folder you are in is `.`")
+        raise Usage("an INPUT is empty; the current folder is `.`")
     found = inputs.find([Path(path) for path in paths], s.settings.max_object_bytes)
     if found.left_out:
         output.note(f"left out: {found.left_out}")
     if s.server is not None:
         _check_number(len(found.files))
-    s.interrupted = "stopped before all inputs were stored; nothing was run"
+    s.interrupted = "stopped before all inputs were stored; no run was started"
     async with s.open("run") as rt:
         if file:
             s.file = of
@@ -87,7 +89,7 @@ async def run(
                 shown.storing(done, len(found.files))
                 if done == len(found.files) and not rt.here:
                     s.interrupted = (
-                        "stopped while the last inputs were sent: if all of them arrived, they are run, and "
+                        "stopped while the last inputs were sent: if all arrived, the run continues, and "
                         f"`{s.again('playhead executions')}` shows it"
                     )
 
@@ -121,7 +123,7 @@ async def run(
 
 
 def is_file(of: str) -> bool:
-    """Whether CONFIG names a file: by its form, so that what lies nearby can't change what is meant."""
+    """Whether CONFIG names a file: by its form, so that existing files do not change the meaning."""
     return of.endswith((".yaml", ".yml")) or "/" in of
 
 
@@ -132,7 +134,7 @@ def _check_tags(tags: Sequence[str]) -> None:
         if not (1 <= len(tag) <= MAX_TAG_CHARACTERS and re.fullmatch(TAG, tag)):
             raise Usage(
                 f"--tag {tag[:MAX_TAG_CHARACTERS]!r}: a tag has 1 to {MAX_TAG_CHARACTERS} characters, "
-                "none of them a control character"
+                "and no control characters"
             )
     if len(tags) > MAX_TAGS:
         raise Usage(f"{len(tags)} tags; a run has at most {MAX_TAGS}")
@@ -143,29 +145,29 @@ def _check_number(files: int) -> None:
 
     if files > MAX_UPLOAD_FILES:
         raise Usage(
-            f"{files:,} input files; a server takes at most {MAX_UPLOAD_FILES:,} in one run: make it several "
-            "runs with one --tag"
+            f"{files:,} input files; a server accepts at most {MAX_UPLOAD_FILES:,} in one run: split them "
+            "into several runs with the same --tag"
         )
 
 
 def _unfinished(s: Session, execution: Execution) -> str:
-    """What Ctrl-C leaves behind from now on."""
+    """Return what Ctrl-C reports from now on."""
     identity = execution.execution_id
     if s.server is None:
-        goes_on = "is not finished; `playhead worker --until-idle` goes on with it"
+        goes_on = "is not finished; `playhead worker --until-idle` continues it"
     else:
-        goes_on = f"goes on without you; `{s.again(f'playhead show {identity}')}` shows how far it is"
+        goes_on = f"continues on the server; `{s.again(f'playhead show {identity}')}` shows its progress"
     return f"execution {identity} {goes_on}, `{s.again(f'playhead cancel {identity}')}` ends it"
 
 
 async def _check_adapters(rt: Site, of: str, version: int | None) -> None:
-    """Refuse what this process can't work: it would wait for ever for another that has the adapters."""
+    """Refuse a config whose adapters this process does not have: the run would wait forever."""
     configs = rt.services.configs
     applied = await configs.get(of, version)
     if faults := [fault for fault in await configs.validate(applied.source) if fault.code.startswith("E2")]:
         raise ConfigInvalid(
-            f"config {of!r} version {applied.version} can't be worked here: start with the PLAYHEAD_ADAPTERS "
-            "it was applied with, or leave the work to workers that have them: --detach",
+            f"this process lacks adapters of config {of!r} version {applied.version}; set PLAYHEAD_ADAPTERS "
+            "as when it was applied, or leave the work to workers that have them: --detach",
             faults,
         )
 
@@ -193,8 +195,8 @@ async def _work(
 
 @contextmanager
 def _interruptible(s: Session) -> Iterator[asyncio.Event]:
-    """Ctrl-C sets the event, so that what is in hand is finished; a second one ends the process at once,
-    which loses nothing either: what a dead process held is taken up by others."""
+    """Set the event on Ctrl-C, so that running steps finish. A second Ctrl-C ends the process at once; its
+    messages are then processed by others, so nothing is lost."""
     import asyncio
 
     stop = asyncio.Event()
@@ -205,7 +207,7 @@ def _interruptible(s: Session) -> Iterator[asyncio.Event]:
             s.fail("interrupted", s.interrupted)
             sys.stdout.flush()
             os._exit(exits.INTERRUPTED)
-        output.note("stopping: what is in hand is finished first; Ctrl-C again stops at once")
+        output.note("stopping after the running steps; press Ctrl-C again to stop at once")
         stop.set()
 
     before = signal.getsignal(signal.SIGINT)
@@ -218,15 +220,15 @@ def _interruptible(s: Session) -> Iterator[asyncio.Event]:
 
 
 async def _tell_if_alone(site: Site) -> None:
-    """Say that nobody does the work, if so."""
+    """Warn if no worker runs."""
     try:
         workers = (await site.services.browse.health("")).workers
     except Unavailable:
-        return  # what was done is told in any case
-    # One that has just started is about to find its queues.
+        return  # the command reports its own outcome in any case
+    # A worker that has just started has no queues yet.
     if any(worker.queues or worker.kind == "worker" for worker in workers):
         return
     if site.here:
         output.note("No worker runs: playhead worker --until-idle")
     else:
-        output.note("No worker runs beside the server: the work waits for one")
+        output.note("No worker runs next to the server: the messages wait until one is started")

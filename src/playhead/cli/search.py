@@ -1,4 +1,4 @@
-"""`search`: ask an index that a `sqlite_search` step has filled."""
+"""`search`: query an index that a `sqlite_search` step has filled."""
 
 from __future__ import annotations
 
@@ -20,23 +20,25 @@ if TYPE_CHECKING:
 async def search(
     s: Session,
     index: Annotated[
-        str, typer.Argument(metavar="INDEX", help="The `path` of the sqlite_search step, as in its config.")
+        str, typer.Argument(metavar="INDEX", help="The `path` in the config of the sqlite_search step.")
     ],
-    words: Annotated[list[str], typer.Argument(metavar="WORD", help="What to look for; any of them.")],
+    words: Annotated[
+        list[str], typer.Argument(metavar="WORD", help="Words to search for; a hit has at least one of them.")
+    ],
     execution: Annotated[
         str | None,
         typer.Option(
             "--execution",
             metavar="EXECUTION",
             autocompletion=complete.execution,
-            help="What this execution indexed.  [default: the newest in the index]",
+            help="Search what this execution indexed.  [default: the newest in the index]",
         ),
     ] = None,
     limit: Annotated[
         int, typer.Option("--limit", min=1, max=output.MAX_PAGE, metavar="N", help="At most N.")
     ] = 10,
 ) -> None:
-    """Search an index, best first."""
+    """Search an index; the best hits come first."""
     from playhead.ids import parse_uuid
 
     identity = parse_uuid(execution) if execution else None
@@ -59,7 +61,7 @@ async def search(
 async def _search_here(
     s: Session, index: str, words: str, execution: UUID | None, limit: int
 ) -> list[SearchHit]:
-    """Ask an index of this machine. It is a file, so no backend needs to be there."""
+    """Query an index on this machine. It is a file, so no backend is needed."""
     from playhead.bootstrap import searching
     from playhead.cli import logs
 

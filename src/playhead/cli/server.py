@@ -1,4 +1,4 @@
-"""`serve` and `worker`: the processes that stay."""
+"""`serve` and `worker`: the long-running processes."""
 
 from __future__ import annotations
 
@@ -19,22 +19,34 @@ from playhead.cli.session import Session
 def serve(
     s: Session,
     host: Annotated[
-        str | None, typer.Option("--host", metavar="HOST", help="Where to listen.  [default: 127.0.0.1]")
+        str | None, typer.Option("--host", metavar="HOST", help="Address to listen on.  [default: 127.0.0.1]")
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option("--port", min=0, max=65535, metavar="PORT", help="0 takes a free one.  [default: 8080]"),
+        typer.Option(
+            "--port",
+            min=0,
+            max=65535,
+            metavar="PORT",
+            help="Port to listen on; 0 chooses a free one.  [default: 8080]",
+        ),
     ] = None,
     workers: Annotated[
-        int, typer.Option("--workers", min=0, metavar="N", help="Worker processes to start beside it.")
+        int,
+        typer.Option(
+            "--workers", min=0, metavar="N", help="Number of worker processes to start with the server."
+        ),
     ] = 0,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Listen beyond this machine without API keys.")
+        bool,
+        typer.Option(
+            "--insecure", help="Allow a HOST that other machines can reach: there is no authentication."
+        ),
     ] = False,
 ) -> int:
     """Serve the HTTP API until stopped.
 
-    The first line on stderr says where it listens.
+    The first line on stderr has the address.
     """
     s.flags |= {"host": host, "port": port}
     settings = s.settings
@@ -46,7 +58,7 @@ def serve(
         port=settings.port,
         workers=workers,
         insecure=insecure,
-        listening=s.tell_of_settings,  # whoever starts it reads the address from its first line
+        listening=s.tell_of_settings,  # after the address: programs read it from the first line
     )
 
 
@@ -62,18 +74,16 @@ def worker(
         typer.Option(
             "--route",
             metavar="ROUTE",
-            help="Work only this route; may be given again.  [default: all]",
+            help="Process only this route. Repeatable.  [default: all]",
             autocompletion=complete.route,
         ),
     ] = None,
     processes: Annotated[
-        int, typer.Option("--processes", min=1, metavar="N", help="How many processes.")
+        int, typer.Option("--processes", min=1, metavar="N", help="Number of processes to start.")
     ] = 1,
-    until_idle: Annotated[
-        bool, typer.Option("--until-idle", help="End when there is nothing left to do.")
-    ] = False,
+    until_idle: Annotated[bool, typer.Option("--until-idle", help="Exit when no messages remain.")] = False,
 ) -> int:
-    """Work on messages until stopped."""
+    """Process messages until stopped."""
     settings = s.settings
     s.tell_of_settings()
     from playhead.workers import work

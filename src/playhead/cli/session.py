@@ -1,4 +1,4 @@
-"""One invocation: its flags, its settings, and how it ends, whatever happens."""
+"""One invocation: its flags, its settings, and its exit code, also after any error."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def _spanned(tracer: Tracer, kind: str | None) -> AsyncIterator[None]:
 
 
 class Usage(BadRequest):
-    """The command line can't be right, in a way that only the command itself can tell."""
+    """The command line is wrong in a way that only the command itself detects."""
 
     def __init__(self, detail: str) -> None:
         super().__init__("usage", detail)
@@ -47,7 +47,7 @@ class Session:
     Attributes:
         flags: settings given on the command line, by name; None where not given.
         json: only JSON on stdout.
-        interrupted: what Ctrl-C leaves behind and how to go on, kept up to date by the command.
+        interrupted: what Ctrl-C reports: the state left, and how to continue; the command updates it.
         file: the config file at hand, which an error's diagnostics are about.
     """
 
@@ -64,19 +64,19 @@ class Session:
 
     @cached_property
     def server(self) -> str | None:
-        """The server to work on; None: on the backends. What a flag says wins over what is set elsewhere.
+        """The server to use; None: the backends. A flag overrides other settings.
 
         Raises:
             Usage: flags name both.
         """
         named = [name for name in BACKENDS if self.flags.get(name) is not None]
         if named and self.flags.get("server") is not None:
-            raise Usage(f"--server and --{named[0]} can't go together: the server has backends of its own")
+            raise Usage(f"--server and --{named[0]} cannot be combined: the server has its own backends")
         return None if named else self.settings.server
 
     @asynccontextmanager
     async def open(self, kind: str | None = None, *, checks_configs: bool = False) -> AsyncIterator[Site]:
-        """Open the backends that the settings name, or give the services of the server that they name.
+        """Open the backends that the settings name, or the services of the server that they name.
 
         Args:
             kind: `run` or `replay` for a command that works or takes over jobs; None for one that looks.
@@ -105,7 +105,7 @@ class Session:
 
     @asynccontextmanager
     async def _tracer(self, kind: str | None) -> AsyncIterator[Tracer]:
-        """What begins the span of a command that works on a server."""
+        """Open what starts the span of a command that uses a server."""
         from playhead.settings import wants_traces
 
         if kind is None or not wants_traces():
@@ -117,7 +117,7 @@ class Session:
             yield tracer
 
     def open_server(self, url: str, tracer: Tracer = OFF) -> AbstractAsyncContextManager[RemoteServices]:
-        """Give the services of a server; nothing is sent before one is asked."""
+        """Return the services of a server; no request is sent before one is used."""
         from playhead.cli import logs
         from playhead.remote import open_server
 
@@ -133,9 +133,9 @@ class Session:
             output.note(warning)
 
     def again(self, command: str) -> str:
-        """A command to try next, as it can be pasted: on the same server, if a flag named it.
+        """Return a command to try next, ready to be pasted: on the same server, if a flag named one.
 
-        A name and a password in its address are not shown to whoever looks at the screen.
+        A user name and a password in the address are removed.
         """
         from playhead.settings import without_password
 
@@ -143,7 +143,7 @@ class Session:
         return f"{command} --server {without_password(given)}" if given else command
 
     def call(self, function: Callable[..., Any], given: Mapping[str, Any]) -> int:
-        """Run a command to its exit code. Whatever it raises is told here; no traceback gets past this."""
+        """Run a command and return its exit code. All errors are reported here, without a traceback."""
         try:
             if inspect.iscoroutinefunction(function):
                 import asyncio
@@ -151,7 +151,7 @@ class Session:
                 code = asyncio.run(function(self, **given))
             else:
                 code = function(self, **given)
-            # What is still buffered may meet a closed pipe: better here than when the interpreter ends.
+            # A closed pipe must be noticed here, not when the interpreter exits.
             sys.stdout.flush()
         except KeyboardInterrupt:
             self.fail("interrupted", self.interrupted)
@@ -163,11 +163,11 @@ class Session:
                 output.note(f"Look again with: {self.again('playhead replays')}")
             return exits.exit_code(exc)
         except BrokenPipeError:
-            # The reader (`| head`) has enough. Nothing more may be written, not even when Python flushes.
+            # The reader (`| head`) has exited. Nothing more may be written, not even when Python flushes.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return exits.PIPE_CLOSED
         except Exception as exc:
-            # The last fence: a bug of ours. It is told, and its traceback is one setting away.
+            # A bug in Playhead. One setting adds its traceback.
             self._unexpected(exc)
             return exits.FAILED
         return int(code or exits.OK)
@@ -213,5 +213,5 @@ class Session:
             traceback.print_exception(exc)
             hint = ""
         else:
-            hint = "; with PLAYHEAD_LOG_LEVEL=debug it says where"
+            hint = "; PLAYHEAD_LOG_LEVEL=debug prints a traceback"
         self.fail("internal", f"{type(exc).__name__}: {exc} (a bug, please report it{hint})")

@@ -97,10 +97,10 @@ def _escaped(text: str) -> str:
 
 
 def joined(words: Sequence[str]) -> tuple[list[str], str]:
-    """Put together again what bash takes apart at `:` and `=`.
+    """Join the words that bash splits at `:` and `=`.
 
     Returns:
-        the words, and how much of the last one bash keeps when it puts a value in.
+        the words, and the part of the last one that bash keeps when it inserts a value.
     """
     made: list[str] = []
     begun = ""

@@ -1,4 +1,4 @@
-"""`demo`, `errors`, `migrate`: the program itself."""
+"""`demo`, `errors`, `migrate`: commands about Playhead itself."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ if TYPE_CHECKING:
     from playhead.remote.services import ErrorCode as RemoteErrorCode
 
 
-@command("demo", example="playhead demo --dir /tmp/playhead-demo", only_here="it starts a server of its own")
+@command("demo", example="playhead demo --dir /tmp/playhead-demo", only_here="it starts its own server")
 def demo(
     s: Session,
     folder: Annotated[
-        str | None, typer.Option("--dir", metavar="D", help="Where its pages and its home go.")
+        str | None,
+        typer.Option("--dir", metavar="D", help="Folder for its pages and its home.  [default: demo]"),
     ] = None,
     backends: Annotated[
         bool,
-        typer.Option("--backends", help="On the backends of the settings, rather than on files of its own."),
+        typer.Option("--backends", help="Use the backends of the settings instead of its own files."),
     ] = False,
 ) -> int:
-    """See it work in under a minute.
+    """Show Playhead at work in under a minute.
 
-    Runs a pipeline, changes a step and replays only what that needs.
+    Runs a pipeline, changes a step, and replays only the stage before that step.
     """
     from playhead.demo import main
 
@@ -63,10 +64,10 @@ async def errors(s: Session) -> None:
 async def migrate(
     s: Session,
     check: Annotated[
-        bool, typer.Option("--check", help="Change nothing; exit code 1 when there is something to do.")
+        bool, typer.Option("--check", help="Change nothing; exit code 1 if a migration is pending.")
     ] = False,
 ) -> int:
-    """Bring the databases to this version's schema."""
+    """Migrate the databases to the schema of this version."""
     from playhead.bootstrap import migrate as run
 
     steps = await run(s.settings, check)

@@ -141,15 +141,15 @@ def _words() -> Iterator[Row]:
 def _files() -> Iterator[Row]:
     for file in ("none.yaml", "pages", f"{LONG}.yaml", "pages/a.txt/b.yaml"):
         for line in ("config apply {}", "config validate {}"):
-            yield usage(line.format(file), "can't read", file[:40])
+            yield usage(line.format(file), "cannot read", file[:40])
     for file in ("none.yaml", f"{LONG}/x.yaml", "pages/"):
-        yield usage(f"run {file} pages", "can't read", file.rstrip("/")[:40])
+        yield usage(f"run {file} pages", "cannot read", file.rstrip("/")[:40])
     yield usage("run docs", "INPUT is empty", "`.`", more=("",))
     yield usage("run docs none", "none does not exist")
-    yield usage(f"run docs {LONG}", "can't read", "name too long")
+    yield usage(f"run docs {LONG}", "cannot read", "name too long")
     yield usage("run docs /dev/null", "neither a file nor a folder")
-    yield usage("run docs pages/a.txt/b", "can't read pages/a.txt/b", "Not a directory")
-    yield usage("run docs loop", "can't read loop", "symbolic links")
+    yield usage("run docs pages/a.txt/b", "cannot read pages/a.txt/b", "Not a directory")
+    yield usage("run docs loop", "cannot read loop", "symbolic links")
     yield usage("run docs empty", "no input files in empty")
     yield usage("run docs hidden", "no input files in hidden but 2 hidden entries")
     yield usage("run docs links", "no input files in links but 2 symbolic links or special files")

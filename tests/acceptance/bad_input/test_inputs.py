@@ -63,7 +63,7 @@ def test_what_can_not_be_read_is_named_and_nothing_is_left(powerless: Deployment
     before = census(deployment.home)
     body = deployment.cli("run", "docs", "above/pages" if place == "above" else "pages", code=USAGE)
     assert body["error_code"] == "usage"
-    for word in ("can't read", place, "Permission denied"):
+    for word in ("cannot read", place, "Permission denied"):
         assert word in body["detail"]
     (deployment.folder / place).chmod(0o755)
     assert census(deployment.home) == before
