@@ -1,6 +1,6 @@
-"""Adapters of others: found by entry point, or in the modules and files that an operator names.
+"""Third-party adapters, found by entry point or in the modules and files that an operator names.
 
-Nothing else is ever imported or run: a config names adapters that are loaded, and no code.
+No other code is imported or run: a config names loaded adapters, never code.
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ def _from_entry_point(point: Any) -> list[AdapterSpec]:
     try:
         target = point.load()
     except Exception as exc:
-        raise CannotStart("adapters_invalid", f"{where} can't be loaded: {exc}") from exc
+        raise CannotStart("adapters_invalid", f"{where} cannot be loaded: {exc}") from exc
     spec = getattr(target, "__playhead_adapter__", None)
     if not isinstance(spec, AdapterSpec):
-        raise CannotStart("adapters_invalid", f"{where} is no adapter: decorate it with @adapter")
+        raise CannotStart("adapters_invalid", f"{where} is not an adapter: decorate it with @adapter")
     if spec.name != point.name:
         raise CannotStart(
-            "adapters_invalid", f"{where}: its decorator says {spec.name!r}; both must be the same name"
+            "adapters_invalid", f"{where}: its decorator has the name {spec.name!r}; both names must be equal"
         )
     return [spec]
 
@@ -78,12 +78,12 @@ def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)  # noqa: TID251 - the one place that loads plug-ins
     except Exception as exc:
-        raise CannotStart("adapters_invalid", f"PLAYHEAD_ADAPTERS: can't import {name}: {exc}") from exc
+        raise CannotStart("adapters_invalid", f"PLAYHEAD_ADAPTERS: cannot import {name}: {exc}") from exc
 
 
 def _load_file(path: Path) -> ModuleType:
     where = path.resolve()
-    # The name tells two files of one name apart, and is the same in every process of one home.
+    # The name differs for two files with the same name, and is equal in all processes.
     name = f"playhead_steps_{path.stem}_{hashlib.sha256(str(where).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]

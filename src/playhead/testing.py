@@ -25,27 +25,27 @@ def run_adapter(
     replay: UUID | None = None,
     data_dir: str | None = None,
 ) -> list[Item]:
-    """What a route with this one step would store of an item, under its final paths.
+    """Return what a route with this one step would store for an item, under the final paths.
 
-    Works for every kind of adapter, also where an event loop is running. A class adapter is made and
-    closed within the call.
+    Works for every kind of adapter, also inside a running event loop. A class adapter is created and closed
+    within the call.
 
     Args:
         adapter: the decorated function or class itself.
         config: a mapping as in a config's YAML, or an instance of its model; None: its defaults.
-        attempt: what `ctx.attempt` says.
-        replay: what `ctx.replay` says.
-        data_dir: what `ctx.data_dir` says; None: a folder that is gone when this returns.
+        attempt: the value of `ctx.attempt`.
+        replay: the value of `ctx.replay`.
+        data_dir: the value of `ctx.data_dir`; None: a folder that is removed when this returns.
 
     Raises:
         Reject, Retry, or anything else: as the adapter raised it.
         MessageError: `bad_output`, `invalid_key`, `output_conflict`, as in a dead letter.
         ValueError: the config does not fit.
-        TypeError: `adapter` is none.
+        TypeError: `adapter` is not an adapter.
     """
     spec = spec_of(adapter)
     if spec is None:
-        raise TypeError(f"{adapter!r} is no adapter: decorate it with @adapter(name)")
+        raise TypeError(f"{adapter!r} is not an adapter: decorate it with @adapter(name)")
     if config is not None and not isinstance(config, Mapping):
         config = config.model_dump(by_alias=True, exclude_unset=True)
     route = Route("test", "test.test", (Step(spec.name, config or {}),), stage="output")

@@ -1,1 +1,1 @@
-"""The adapters that come with Playhead, one a file. Each uses only what an adapter of yours could use."""
+"""The built-in adapters, one in each file. They use only what any adapter can use."""

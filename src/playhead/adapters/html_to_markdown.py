@@ -1,4 +1,4 @@
-"""`html_to_markdown`: a page of HTML becomes a page of markdown."""
+"""`html_to_markdown`: convert a page from HTML to markdown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from html_to_markdown import ConversionOptions, convert
 from playhead import Item, Output, Reject, adapter
 
 _HTML = ("text/html", "application/xhtml+xml")
-# Metadata would come as front matter at the top of the text, also of pages that have none to tell.
+# With it, the text would start with metadata as front matter.
 _OPTIONS = ConversionOptions(extract_metadata=False)
 
 _HEAD_CHARACTERS: Final = 262_144
@@ -41,7 +41,7 @@ def html_to_markdown(item: Item) -> Output:
         text = _BARE.sub("&amp;", text)
     result = convert(text, _OPTIONS)
     if result.warnings:
-        # The library goes on with what is left, which may be nothing at all.
+        # The library drops the rest of the page, which may be all of it.
         raise Reject("cannot convert the whole page: " + "; ".join(w.message for w in result.warnings))
     title = _title(text)
     return item.derive(
@@ -51,7 +51,7 @@ def html_to_markdown(item: Item) -> Output:
 
 
 def _title(html: str) -> str:
-    """The text of `<title>`, white space collapsed; empty if there is none.
+    """The text of `<title>`, white space collapsed; empty without a title.
 
     Every character is read once: parsers of the standard library take quadratic time for broken markup.
     """

@@ -1,4 +1,4 @@
-"""`passthrough`: hand an item on as it is, to store it under another stage or to try a route."""
+"""`passthrough`: return an item unchanged, to store it in another stage or to test a route."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from playhead import Item, Output, adapter
 
 @adapter("passthrough")
 def passthrough(item: Item) -> Output:
-    """Hand the item on unchanged: bytes, path, content type and attributes."""
+    """Return the item unchanged: bytes, path, content type and attributes."""
     return item.derive(item.data)

@@ -1,4 +1,4 @@
-"""`split_markdown`: a page of markdown becomes segments that are small enough to index."""
+"""`split_markdown`: split a page of markdown into segments that are small enough to index."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _CUTS: Final = (("\n#", "\n"), ("\n\n", "\n\n"), ("\n", "\n"), (" ", " "))
 class SplitMarkdownConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_characters: int = Field(1200, ge=1, le=100_000, description="No segment is longer.")
+    max_characters: int = Field(1200, ge=1, le=100_000, description="The longest segment.")
 
 
 @adapter("split_markdown", produces="text/markdown")
 def split_markdown(item: Item, config: SplitMarkdownConfig) -> Iterator[Output]:
-    """Split markdown where its headings, blocks and sentences allow it.
+    """Split markdown at headings, blocks and sentences.
 
-    Segments are as long as they may be, in order, without white space around them. The attribute
-    `part` is a segment's number from 1; the page's own attributes, its `title` among them, pass on.
+    Segments are as long as the limit allows, in order, and without surrounding white space. The attribute
+    `part` is the number of a segment, from 1. The attributes of the page, such as `title`, are kept.
     """
     if item.content_type.partition(";")[0].strip().lower() not in _TEXT:
         raise Reject(f"cannot read {item.content_type}: neither markdown nor plain text")
@@ -42,7 +42,7 @@ def split_markdown(item: Item, config: SplitMarkdownConfig) -> Iterator[Output]:
 
 
 def _pieces(text: str, max_characters: int) -> Iterator[str]:
-    """Cut a long text in front of a heading, at an empty line, a line end or a blank, in this order.
+    """Cut a long text before a heading, at an empty line, at a line end or at a blank: the first that exists.
 
     The splitter takes quadratic time: a list of 1 MB took 14 s in one piece, and takes 0.6 s in these.
     """

@@ -1,11 +1,11 @@
-"""`sqlite_search`: a full-text index of a stage in one SQLite file, and the question asked of it.
+"""`sqlite_search`: a full-text index of a stage in one SQLite file, and its search.
 
-Rows are keyed by execution and object, so that a replay stands beside what it replays: the old
-answers stay, and the new ones are never mixed with them. Writing a row again changes nothing.
+Rows are keyed by execution and object, so the rows of a replay do not replace those of its source, and a
+search never mixes them. Writing a row again changes nothing.
 
-Each index is a file in the data folder itself. SQLite opens its files by path, so a folder below it that
-somebody turns into a link would lead it elsewhere. A link in the place of an index is refused, and none in
-the place of the files beside it (`-wal`, `-shm`, `-journal`) is followed by SQLite.
+Each index is a file directly in the data folder. SQLite opens its files by path, so a subfolder that is
+replaced by a link could lead it elsewhere. A link with the name of an index is refused. SQLite itself does
+not follow links named like its own files (`-wal`, `-shm`, `-journal`).
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ _BUSY_SECONDS: Final = 30.0
 _NO_ROOM: Final = 64 << 10
 _BESIDE: Final = ("-wal", "-shm", "-journal")
 _MAKING: Final = threading.Lock()
-"""While a new file is closed, no other thread may have locked it."""
+"""Held while a new file is closed, so that no other thread has locked the file."""
 
 
 class SqliteSearchConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: str = Field(description="The name of the index, a file in the home's data folder: search.db.")
+    path: str = Field(description="The name of the index, a file in the data folder of the home: search.db.")
 
     @field_validator("path")
     @classmethod
@@ -73,9 +73,9 @@ class _Row:
 
 @adapter("sqlite_search")
 class SqliteSearch:
-    """Put text into a full-text index, and end there: it gives no output.
+    """Add text to a full-text index. The step has no output.
 
-    The title is the attribute `title`. Any number of threads and processes may write one index.
+    The title is the attribute `title`. Any number of threads and processes may write to one index.
     """
 
     def __init__(self, config: SqliteSearchConfig) -> None:
@@ -95,22 +95,22 @@ class SqliteSearch:
             body=item.text,
         )
         self._waiting.append(row)
-        # Whoever has the turn writes for all that wait: a commit costs the same for one row and for many.
+        # The thread with the lock writes the rows of all waiting threads: a commit costs the same for many.
         with self._turn:
             if row.written:
                 return
             batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
-            if row not in batch:  # taken by a turn that failed
+            if row not in batch:  # another thread took it and failed
                 batch.append(row)
-            # Should this one fail, the others are left unwritten, and each takes its own turn.
+            # If this fails, the other threads write their own rows.
             try:
                 self._write(batch, ctx.data_dir)
             except (OSError, sqlite3.Error) as exc:
                 if not _is_full(exc, ctx.data_dir):
                     raise
                 raise Retry(
-                    f"the index {self._path} can't be written: {exc}; the disk of {ctx.data_dir} is full: "
-                    "make room there, and send what is dead by then again"
+                    f"the index {self._path} cannot be written: {exc}; the disk of {ctx.data_dir} is full: "
+                    "free some space there, and resend the dead letters"
                 ) from exc
             for each in batch:
                 each.written = True
@@ -174,18 +174,18 @@ class Hit:
 def search(
     path: str | Path, words: str | Iterable[str], execution: UUID | None = None, limit: int = 10
 ) -> list[Hit]:
-    """The best answers of an index, best first; those that hold any of the words.
+    """Return the best hits of an index, best first. A hit has at least one of the words.
 
     Args:
         path: the index file, from `index_file`.
         words: plain words; no character has a special meaning.
-        execution: whose rows to search; None: the newest that is in the index.
-        limit: at most so many.
+        execution: the execution whose rows to search; None: the newest in the index.
+        limit: the most hits.
 
     Raises:
-        NotFound: `index_not_found`: there is no file, or it is no index.
+        NotFound: `index_not_found`: there is no file, or it is not an index.
         BadRequest: `invalid_path`: it is a link.
-        Unavailable: it can't be read now.
+        Unavailable: it cannot be read now.
     """
     file = Path(path).absolute()
     if not file.is_file():
@@ -208,25 +208,25 @@ def search(
             ).fetchall()
     except sqlite3.DatabaseError as exc:
         if exc.sqlite_errorcode not in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_NOTADB):
-            raise Unavailable("index_unavailable", f"{file} can't be read now: {exc}") from exc
-        raise NotFound("index_not_found", f"{file} can't be read as an index: {exc}") from exc
+            raise Unavailable("index_unavailable", f"{file} cannot be read now: {exc}") from exc
+        raise NotFound("index_not_found", f"{file} cannot be read as an index: {exc}") from exc
     return [
         Hit(key, UUID(found), place, title, text, score) for key, found, place, title, text, score in rows
     ]
 
 
 def index_file(data_dir: str | Path, path: str) -> Path:
-    """Where an index lies: in the data folder itself. A `/` of its `path` is `%2F` in the file's name.
+    """Return the file of an index, directly in the data folder. `/` in `path` is `%2F` in the file name.
 
     Raises:
-        BadRequest: `invalid_path`: it is absolute, leads out of the folder, or is no place for a file.
+        BadRequest: `invalid_path`: it is absolute, leaves the folder, or cannot be a file.
     """
     if why := _path_problem(path):
         raise BadRequest("invalid_path", f"index path {path!r} {why}")
     name = str(PurePosixPath(path)).replace("%", "%25").replace("/", "%2F")
     root = Path(data_dir).resolve()
     file = root / name
-    # Whoever put one there means it to be followed, and should hear that it is not.
+    # An operator who made such a link expects that it is followed: report that it is not.
     folders = [root / folder for folder in PurePosixPath(path).parents if folder.name]
     try:
         if link := next((folder for folder in folders if folder.is_symlink()), None):
@@ -235,7 +235,7 @@ def index_file(data_dir: str | Path, path: str) -> Path:
     except FileNotFoundError:
         return file
     except OSError as exc:
-        raise BadRequest("invalid_path", f"index path {path!r} can't be a file: {exc}") from exc
+        raise BadRequest("invalid_path", f"index path {path!r} cannot be a file: {exc}") from exc
     if not stat.S_ISREG(mode):
         raise _no_file(file, mode)
     return file
@@ -250,14 +250,12 @@ def _path_problem(path: str) -> str | None:
     if not parts.name or path.endswith("/") or not path.isprintable():
         return "must name a file, like search.db"
     if parts.name.endswith(_BESIDE):
-        return (
-            f"must not end in {parts.name[parts.name.rfind('-') :]}, as SQLite's own files beside an index do"
-        )
+        return f"must not end in {parts.name[parts.name.rfind('-') :]}, the suffix of SQLite's own files"
     return None
 
 
 def _is_full(exc: Exception, folder: str) -> bool:
-    """Whether a write failed for want of room: where a file can't even be begun, SQLite says I/O error."""
+    """Whether a write failed because the disk is full; SQLite may report an I/O error instead."""
     if isinstance(exc, OSError):
         return exc.errno in (errno.ENOSPC, errno.EDQUOT)
     code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
@@ -267,14 +265,14 @@ def _is_full(exc: Exception, folder: str) -> bool:
 
 
 def _no_file(file: Path, mode: int) -> BadRequest:
-    what = "a link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "no file of data"
+    what = "a link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "not a regular file"
     return BadRequest("invalid_path", f"{file} is {what}: remove it, or name another index")
 
 
 def _make(file: Path) -> None:
-    """Make an empty file where there is none, so that SQLite never has to: it would make what a link names.
+    """Create an empty file if it does not exist. SQLite would follow a link and create its target.
 
-    Closing a file lets go of all locks that this process has on it, so none that is there is opened.
+    Closing a file releases all locks that this process has on it, so an existing file is not opened here.
     """
     try:
         os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
@@ -283,10 +281,10 @@ def _make(file: Path) -> None:
 
 
 def _connect(file: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
-    """Open an index, and see that it is not what a link in its place names.
+    """Open an index, and check that SQLite did not follow a link.
 
     Raises:
-        BadRequest: `invalid_path`: it is a link. Nothing was read from what that names, nor written.
+        BadRequest: `invalid_path`: it is a link. Its target was neither read nor written.
     """
     db = sqlite3.connect(
         f"{file.as_uri()}?mode={mode}",
@@ -296,7 +294,7 @@ def _connect(file: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
         check_same_thread=False,
     )
     try:
-        # It has looked where the path leads and opened that, following no link any more. It did no more yet.
+        # SQLite has resolved the path and opened the file, and has not read it yet.
         ((_, _, opened),) = db.execute("PRAGMA database_list")
         if Path(opened) != file.parent.resolve() / file.name:
             raise _no_file(file, stat.S_IFLNK)
@@ -307,24 +305,24 @@ def _connect(file: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
 
 
 def _prepare(db: sqlite3.Connection, file: Path) -> None:
-    """Set up a connection for writing, and the tables if they are not there."""
+    """Set up a connection for writing, and create missing tables."""
     deadline = time.monotonic() + _BUSY_SECONDS
     while True:
         try:
             db.execute("PRAGMA journal_mode = WAL")
             break
         except sqlite3.OperationalError as exc:
-            # SQLite's own waiting does not cover this statement, and all workers start at once.
+            # The busy time-out of SQLite does not apply to this statement, and all workers start at once.
             if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
-    # A message is acked once its row is here; with less than FULL, power loss takes the row alone.
+    # A message is acknowledged once its row is here. Below FULL, power loss could remove only the row.
     db.execute("PRAGMA synchronous = FULL")
     with _transaction(db):
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version > _SCHEMA_VERSION:
             raise PlayheadError(
-                "index_newer", f"{file} was made by a newer version of Playhead; update this one"
+                "index_newer", f"{file} was written by a newer version of Playhead; update this one"
             )
         if version == 0:
             for statement in _SCHEMA:

@@ -36,14 +36,14 @@ def parse(
     taken: Mapping[str, tuple[str, str]] | None = None,
     previous: Config | None = None,
 ) -> Parsed:
-    """Read a config, or find all that is wrong with it. Raises for nothing that is in the source.
+    """Read a config, or find all its faults. Never raises for the content of the source.
 
     Args:
         source: YAML, UTF-8, at most 1 MiB.
         adapters: the adapters loaded, by name; each step's config is checked by its adapter's model.
         allowed: names that the operator allows; None: all loaded.
-        taken: (config, route) by queue, of active configs; those of this very config don't count.
-        previous: the last version, for what a new one drops (W104).
+        taken: (config, route) by queue, of active configs; entries of this config are ignored.
+        previous: the previous version, to find what the new one drops (W104).
     """
     found = Diagnostics()
     text, root = read_source(source, found)

@@ -1,6 +1,6 @@
-"""Every key that a config may have: its type, its bounds, its default, and what it is.
+"""Every key that a config may have: its type, limits, default and purpose.
 
-The readers take bounds and defaults from here, and the reference page is written from here.
+The readers use these limits and defaults, and the reference page is generated from them.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Key:
     """A key of a config.
 
     Attributes:
-        kind: what its value is, for a reader.
-        about: what it is for.
-        default: what holds without it, as it would be written; empty where that is nothing or is told.
-        required: it can't be left out.
+        kind: the type of its value, as text.
+        about: its purpose.
+        default: its default, as it would be written; empty if there is no default, or `about` describes it.
+        required: it must not be left out.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Whole(Key):
-    """A whole number of `low` to `high`."""
+    """A whole number from `low` to `high`."""
 
     kind: str = "whole number"
     otherwise: int
@@ -48,7 +48,7 @@ class Whole(Key):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Real(Key):
-    """A number of `low` (not itself when `above`) to `high`."""
+    """A number from `low` (excluded if `above`) to `high`."""
 
     kind: str = "number"
     otherwise: float
@@ -62,31 +62,35 @@ MAX_ATTEMPTS: Final = Whole(
     otherwise=_ERRORS.max_attempts,
     low=1,
     high=100,
-    about="How often a message is tried; the last one that fails makes a dead letter.",
+    about="The most attempts for a message; if the last one fails, the message is a dead letter.",
 )
 RETRY_DELAY: Final = Real(
     name="retry_delay_seconds",
     otherwise=_ERRORS.retry_delay_seconds,
     low=0,
     high=86_400,
-    about="Before the second attempt.",
+    about="Delay before the second attempt.",
 )
 BACKOFF: Final = Real(
     name="backoff",
     otherwise=_ERRORS.backoff,
     low=1,
     high=10,
-    about="Each delay is so many times the one before.",
+    about="Factor from one delay to the next.",
 )
 MAX_DELAY: Final = Real(
     name="max_delay_seconds",
     otherwise=_ERRORS.max_delay_seconds,
     low=0,
     high=_YEAR,
-    about="No delay is longer.",
+    about="The longest delay.",
 )
 CONCURRENCY: Final = Whole(
-    name="concurrency", otherwise=4, low=1, high=1024, about="Messages at once in a worker process."
+    name="concurrency",
+    otherwise=4,
+    low=1,
+    high=1024,
+    about="Messages that a worker process handles at the same time.",
 )
 PREFETCH: Final = Whole(
     name="prefetch",
@@ -94,7 +98,7 @@ PREFETCH: Final = Whole(
     low=1,
     high=10_000,
     default="as many as the route needs",
-    about="Messages held ahead; under `concurrency` it is raised to that (W102).",
+    about="Messages that a worker process receives ahead; at least `concurrency` (W102).",
 )
 TIMEOUT: Final = Real(
     name="timeout_seconds",
@@ -102,7 +106,7 @@ TIMEOUT: Final = Real(
     low=0,
     high=_YEAR,
     above=True,
-    about="For one message, through all adapters.",
+    about="Time limit for one message, through all adapters.",
 )
 
 ERRORS: Final = (MAX_ATTEMPTS, RETRY_DELAY, BACKOFF, MAX_DELAY)
@@ -120,48 +124,53 @@ OUTBOUND: Final = (
     Key(
         "stage",
         "text",
-        "Where outputs are stored: segments of letters, digits, `.`, `_` and `-` that begin with a letter or "
-        "digit, joined by `/`. One stage, one route; `input` and names that begin with `_` are reserved.",
+        "Where outputs are stored: segments of letters, digits, `.`, `_` and `-` that start with a letter or "
+        "digit, joined by `/`. A stage has one route. `input` and names that start with `_` are reserved.",
         required=True,
     ),
-    Key("to", "list of routes", "Every output goes to each of these routes; no circles.", "`[]`"),
+    Key("to", "list of routes", "Each output goes to all of these routes. Cycles are not allowed.", "`[]`"),
 )
 CONDITION: Final = (
     Key("field", "text", "`content_type`, `path`, `size`, `stage` or `attributes.<name>`.", required=True),
     Key("operator", " ".join(f"`{word}`" for word in get_args(Operator)), "See above.", "`equals`"),
-    Key("value", "by operator", "What the field is compared with; only `exists` can do without."),
-    Key("otherwise", "`pass` `drop`", "Where it is false: go on unchanged, or end here.", "`pass`"),
+    Key("value", "by operator", "The value to compare with. Only `exists` works without it."),
+    Key(
+        "otherwise",
+        "`pass` `drop`",
+        "What happens if the condition is false: the item skips this step, or it is dropped.",
+        "`pass`",
+    ),
 )
 STEP: Final = (
-    Key("type", "text", "The adapter; `playhead adapters` lists those there are.", required=True),
+    Key("type", "text", "The adapter; `playhead adapters` lists all.", required=True),
     Key("config", "mapping", "The adapter's own settings, checked by its model.", "`{}`"),
-    Key("condition", "mapping", "Only items for which it is true go through this step."),
+    Key("condition", "mapping", "Only items that fulfil it go through this step."),
 )
 ROUTE: Final = (
-    Key("description", "text", "For people."),
-    Key("inbound", "mapping", "Its queue."),
+    Key("description", "text", "A description for readers."),
+    Key("inbound", "mapping", "The queue of the route."),
     TIMEOUT,
     Key(
         "external",
         "true or false",
-        "Another program consumes the queue: then there are no `adapters` and no `outbound`.",
+        "Another program consumes the queue. The route then has no `adapters` and no `outbound`.",
         "`false`",
     ),
     Key(
         "adapters",
         "list of steps",
-        "At least one; each takes what the one before gives. Required, unless the route is `external`.",
+        "At least one. Each gets the outputs of the one before. Required, unless the route is `external`.",
     ),
-    Key("outbound", "mapping", "Where outputs go; without it, the last adapter must give nothing."),
-    Key("error_handling", "mapping", "Single fields laid over those of the config."),
+    Key("outbound", "mapping", "Where outputs go. Without it, the last adapter must return nothing."),
+    Key("error_handling", "mapping", "Fields that override those of the config."),
 )
 CONFIG: Final = (
     Key("version", "text", f'The version of this format: `"{VERSION}"`, quoted.', required=True),
-    Key("name", "text", f"The config's name: {NAME.meaning}.", required=True),
-    Key("description", "text", "For people."),
-    Key("entry", "text", "The route that a run's inputs go to.", required=True),
-    Key("error_handling", "mapping", "For all routes."),
-    Key("routes", "mapping", "At least one, by name; names are as `name` is.", required=True),
+    Key("name", "text", f"The name of the config: {NAME.meaning}.", required=True),
+    Key("description", "text", "A description for readers."),
+    Key("entry", "text", "The route that gets the inputs of a run.", required=True),
+    Key("error_handling", "mapping", "Retries, for all routes."),
+    Key("routes", "mapping", "At least one route, by name. Names follow the rules of `name`.", required=True),
 )
 
 TABLES: Final[Sequence[tuple[str, Sequence[Key]]]] = (
@@ -174,14 +183,14 @@ TABLES: Final[Sequence[tuple[str, Sequence[Key]]]] = (
     ("routes.<route>.outbound", OUTBOUND),
     ("routes.<route>.error_handling", ERRORS),
 )
-"""All mappings of a config, by where they stand."""
+"""All mappings of a config, by their path."""
 
 
 def names(keys: Sequence[Key]) -> tuple[str, ...]:
-    """What the keys of a mapping are called."""
+    """Return the names of keys."""
     return tuple(key.name for key in keys)
 
 
 def required(keys: Sequence[Key]) -> tuple[str, ...]:
-    """Those of them that can't be left out."""
+    """Return the names of required keys."""
     return tuple(key.name for key in keys if key.required)

@@ -12,32 +12,32 @@ from playhead.model import Diagnostic
 CODES: Final = {
     "E001": "The source is not YAML.",
     "E002": "A mapping has the same key twice.",
-    "E003": "The source is too large, too deep, not UTF-8, or its aliases blow it up.",
-    "E101": "No such key.",
+    "E003": "The source is too large, too deep, not UTF-8, or too large after its aliases are expanded.",
+    "E101": "Unknown key.",
     "E102": "A required key is missing.",
     "E103": "The value has the wrong type.",
-    "E104": "The value is out of range, or does not look as it must.",
+    "E104": "The value is out of range or has the wrong form.",
     "E201": "No adapter of that name is loaded.",
     "E202": "The adapter is loaded, but the operator does not allow it.",
     "E203": "The adapter's config lacks a required field.",
-    "E204": "The adapter's config has a field that the adapter does not know.",
-    "E205": "A field of the adapter's config has a bad value.",
-    "E301": "`entry` names no route.",
-    "E302": "`to` names no route.",
-    "E303": "Routes feed each other in a circle.",
-    "E304": "Two routes store into one stage.",
-    "E305": "One stage lies inside another.",
-    "E306": "The stage's name is reserved.",
+    "E204": "The adapter's config has an unknown field.",
+    "E205": "A field of the adapter's config has an invalid value.",
+    "E301": "`entry` names a route that does not exist.",
+    "E302": "`to` names a route that does not exist.",
+    "E303": "Routes form a cycle.",
+    "E304": "Two routes store in the same stage.",
+    "E305": "A stage is inside another stage.",
+    "E306": "The name of the stage is reserved.",
     "E307": "The queue belongs to another route.",
-    "E308": "The condition's regular expression can't be used.",
+    "E308": "The regular expression of a condition is invalid or too large.",
     "E309": "`to` names a route twice.",
     "E310": "An external route has adapters or an outbound.",
-    "W101": "Nothing leads from `entry` to the route; only a replay reaches it.",
-    "W102": "`prefetch` is under `concurrency` and was raised to it.",
-    "W103": "An adapter with effects outside may run more than once for one message.",
-    "W104": "The new version drops a route or a stage of the last one.",
+    "W101": "No path leads from `entry` to the route; only a replay reaches it.",
+    "W102": "`prefetch` is below `concurrency` and was raised to it.",
+    "W103": "An adapter with external effects may run more than once for one message.",
+    "W104": "The new version drops a route or a stage of the previous one.",
 }
-"""What each code means. E0 stops the reading; all others are found in one pass."""
+"""The meaning of each code. An E0 fault ends the check; all others are found in one pass."""
 
 _SHOWN: Final = 60
 _LISTED: Final = 10
@@ -53,7 +53,7 @@ class Mark(NamedTuple):
 
 
 class Diagnostics:
-    """What was found so far, each fault once."""
+    """The faults found so far, each once."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str, Mark], Diagnostic] = {}
@@ -78,7 +78,7 @@ class Diagnostics:
 
     @property
     def stopped(self) -> bool:
-        """Whether there is no document to go on with."""
+        """Whether there is no document to read."""
         return any(fault.code.startswith("E0") for fault in self._found.values())
 
     def in_order(self) -> tuple[Diagnostic, ...]:
@@ -88,7 +88,7 @@ class Diagnostics:
         return tuple(sorted(faults, key=lambda fault: (fault.line, fault.column, fault.code, fault.path)))
 
     def nearest(self, word: str, known: Iterable[str]) -> str | None:
-        """The known name that was most likely meant, if any comes near."""
+        """Return the known name that is most similar, if any is."""
         names = list(known)
         self._comparisons -= len(names)
         if self._comparisons < 0 or len(word) > _LONGEST_NAME:
@@ -99,13 +99,13 @@ class Diagnostics:
 
 
 def shown(value: Any) -> str:
-    """A value as it may stand in a message: JSON, cut where it is long."""
+    """Return a value for a message: as JSON, shortened if it is long."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names for a message, the first few of them."""
+    """Return the first few names for a message."""
     all_names = list(names)
     more = len(all_names) - _LISTED
     text = ", ".join(all_names[:_LISTED]) or "none"

@@ -39,7 +39,7 @@ def read_config(
 ) -> Config | None:
     """Read the whole document and note every fault; the config may be used if none is an error."""
     if root.node.value is None:
-        root.fault("E103", 'there is nothing here; a config begins with `version: "1.0"`', 'version: "1.0"')
+        root.fault("E103", 'the config is empty; it starts with `version: "1.0"`', 'version: "1.0"')
         return None
     doc = Table(root, declared.names(declared.CONFIG), declared.required(declared.CONFIG))
     if version := doc.get("version"):
@@ -72,11 +72,13 @@ def _check_version(spot: Spot) -> None:
     if not isinstance(spot.node.value, str):
         spot.wrong("text", f'"{declared.VERSION}"')
     elif spot.node.value != declared.VERSION:
-        spot.fault("E104", f"{shown(spot.node.value)} is no version of the format", f'"{declared.VERSION}"')
+        spot.fault(
+            "E104", f"{shown(spot.node.value)} is not a version of the format", f'"{declared.VERSION}"'
+        )
 
 
 def _read_errors(spot: Spot | None, base: ErrorHandling) -> ErrorHandling:
-    """`error_handling`, single fields laid over what holds without it."""
+    """Read `error_handling`; its fields override those of `base`."""
     if spot is None:
         return base
     table = Table(spot, declared.names(declared.ERRORS))
@@ -114,7 +116,7 @@ def _read_routes(
         if not NAME.regex.fullmatch(name):
             route.fault(
                 "E104",
-                f"the route's name {shown(name)} must be {NAME.meaning}",
+                f"the route name {shown(name)} must be {NAME.meaning}",
                 NAME.suggestion(name),
                 at_key=True,
             )
@@ -135,8 +137,8 @@ def _read_route(spot: Spot, name: str, config: str, base: ErrorHandling, adapter
             if wrong := table.get(key):
                 wrong.fault(
                     "E310",
-                    f"route {name!r} is external: others consume its queue, so it has no `{key}`; "
-                    f"leave out `{key}` or `external`",
+                    f"route {name!r} is external: another program consumes its queue, so it must not have "
+                    f"`{key}`; remove `{key}` or `external`",
                     at_key=True,
                 )
     route = Route(
@@ -171,8 +173,8 @@ def _read_inbound(spot: Spot | None) -> tuple[Spot | None, int, int | None]:
     if prefetch < concurrency:
         ahead.fault(
             "W102",
-            f"prefetch {prefetch} is under concurrency {concurrency} and was raised to it: "
-            "otherwise part of the workers would wait",
+            f"prefetch {prefetch} is below concurrency {concurrency} and was raised to it: "
+            "otherwise some slots would never get a message",
             str(concurrency),
         )
     return queue, concurrency, max(prefetch, concurrency)
@@ -206,14 +208,14 @@ def _warn_effects(entry: Spot, spec: AdapterSpec | None, errors: ErrorHandling) 
         return
     entry.fault(
         "W103",
-        f"adapter {spec.name!r} has effects outside, and a message is tried up to "
+        f"adapter {spec.name!r} has external effects, and a message is tried up to "
         f"{errors.max_attempts} times: the effect may happen more than once",
         "error_handling: {max_attempts: 1}",
     )
 
 
 def _read_outbound(spot: Spot | None) -> tuple[Spot | None, list[tuple[str, Spot]], bool]:
-    """Stage (None where there is none that could be used), the routes it feeds, and whether those are all."""
+    """Return the stage (None if missing or invalid), the routes it feeds, and whether those are all."""
     if spot is None:
         return None, [], True
     table = Table(spot, declared.names(declared.OUTBOUND), declared.required(declared.OUTBOUND))
@@ -235,7 +237,7 @@ def _read_targets(spot: Spot) -> tuple[list[tuple[str, Spot]], bool]:
         if target is None:
             whole = False
         elif target in targets:
-            item.fault("E309", f"route {shown(target)} is named twice; each output would be worked twice")
+            item.fault("E309", f"route {shown(target)} is listed twice; each output would be processed twice")
         else:
             targets[target] = item
     return list(targets.items()), whole
@@ -251,8 +253,8 @@ def _stage_fine(spot: Spot) -> bool:
         fits = _SEGMENT.fullmatch(near.partition("/")[0]) and near.partition("/")[0] != keys.INPUT_STAGE
         spot.fault(
             "E306",
-            f"stage {shown(stage)} is reserved: `{keys.INPUT_STAGE}` holds the inputs of a run, "
-            "and names that begin with `_` are Playhead's own",
+            f"stage {shown(stage)} is reserved: `{keys.INPUT_STAGE}` has the inputs of a run, "
+            "and names that start with `_` belong to Playhead",
             near if fits else None,
         )
         return False
@@ -265,11 +267,11 @@ def _stage_fine(spot: Spot) -> bool:
 
 
 def _stage_problem(stage: str, segments: list[str]) -> str | None:
-    """Why a text is no stage's name, as the end of a sentence."""
+    """Return why a text is not a valid stage name, as the end of a sentence."""
     for segment in segments:
         if not _SEGMENT.fullmatch(segment):
             return (
-                "must be segments of letters, digits, `.`, `_` and `-` that begin with a letter or digit, "
+                "must be segments of letters, digits, `.`, `_` and `-` that start with a letter or digit, "
                 "joined by `/`"
             )
         if why := keys.segment_problem(segment):

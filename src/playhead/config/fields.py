@@ -1,7 +1,7 @@
 """Reading typed fields out of the tree: a value, or a fault and the default.
 
-A config with any error is thrown away as a whole, so a reader that found a fault may go on with a
-default: that is how all faults are found in one pass.
+A config with an error is never used. A reader that finds a fault therefore continues with a default, so that
+all faults are found in one pass.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _FLAG_WORDS: Final = {"yes": "true", "on": "true", "no": "false", "off": "false"
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """What a text must look like, for the machine and for the reader.
+    """The form of a text: as a pattern, and in words.
 
     Attributes:
-        junk: what a suggestion has a hyphen for.
+        junk: what a suggestion replaces with a hyphen.
     """
 
     regex: re.Pattern[str]
@@ -30,7 +30,7 @@ class Pattern:
     junk: str
 
     def suggestion(self, text: str) -> str | None:
-        """The text with what does not fit replaced, if that makes it fit."""
+        """Return the text with invalid characters replaced, if the result is valid."""
         slug = re.sub(self.junk, "-", text.lower()).strip("-_.")
         return slug if self.regex.fullmatch(slug) else None
 
@@ -49,10 +49,10 @@ QUEUE: Final = Pattern(
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """A value of the document at its place.
+    """A value of the document and its position.
 
     Attributes:
-        named: where its key stands, or the value itself where it has none.
+        named: the position of its key, or of the value if it has no key.
     """
 
     node: Node
@@ -63,12 +63,12 @@ class Spot:
     def fault(
         self, code: str, message: str, suggestion: str | None = None, *, at_key: bool = False, under: str = ""
     ) -> None:
-        """Note a fault here: at the value, or at its key. `under` names what is missing from the value."""
+        """Add a fault at the value or at its key. `under` names what is missing in the value."""
         path = joined(self.path, under) if under else self.path
         self.found.add(code, self.named if at_key else self.node.at, path, message, suggestion)
 
     def child(self, part: str | int) -> Spot | None:
-        """A field or an item of this value, if it has it."""
+        """Return a field or an item of this value, if it exists."""
         if isinstance(part, str):
             if part not in self.node.fields:
                 return None
@@ -87,12 +87,12 @@ class Spot:
     # -- values of one type ------------------------------------------------------------------------
 
     def wrong(self, wanted: str, suggestion: str | None = None) -> None:
-        """Note that the value has the wrong type, unless that is known already."""
+        """Add a fault for a wrong type, unless the value already has one."""
         value = self.node.value
         if value is BROKEN:
             return
         if value is None:
-            message = f"must be {wanted}, but is empty; give it a value or leave the key out"
+            message = f"must be {wanted}, but is empty; add a value or remove the key"
         else:
             message = f"must be {wanted}, not {kind_of(value)} {self._as_written()}".rstrip()
         self.fault("E103", message, suggestion)
@@ -104,7 +104,7 @@ class Spot:
         return shown(self.node.value) if self._is_scalar() else ""
 
     def mapping(self) -> bool:
-        """Whether this is a mapping; a fault where not."""
+        """Return whether this is a mapping; add a fault if not."""
         ok = isinstance(self.node.value, dict)
         if not ok:
             self.wrong("a mapping")
@@ -122,7 +122,7 @@ class Spot:
         ]
 
     def text(self, pattern: Pattern | None = None) -> str | None:
-        """A text, or None and a fault. One that does not match is a fault, and is returned."""
+        """Return a text, or None with a fault. A text that does not match is returned with a fault."""
         value = self.node.value
         if not isinstance(value, str):
             self.wrong("text", shown(self.node.raw) if self._is_scalar() else None)
@@ -132,7 +132,7 @@ class Spot:
         return value
 
     def choice(self, known: Collection[str]) -> str | None:
-        """One of the known words, or None and a fault."""
+        """Return one of the known words, or None with a fault."""
         value = self.text()
         if value is not None and value not in known:
             self.fault(
@@ -156,7 +156,7 @@ class Spot:
         return value if self._within(value, low, high) else default
 
     def number(self, default: float, low: float, high: float, *, above: bool = False) -> float:
-        """A number of `low` (not itself when `above`) to `high`; the default and a fault where it is none."""
+        """Return a number from `low` (excluded if `above`) to `high`; otherwise the default, with a fault."""
         value = self.node.value
         if isinstance(value, bool) or not isinstance(value, int | float):
             self.wrong("a number", _number_meant(self.node, whole=False))
@@ -173,10 +173,10 @@ class Spot:
 
 
 class Table:
-    """A mapping with known keys. Making one notes unknown and missing keys at once.
+    """A mapping with known keys. Creating one adds faults for unknown and missing keys.
 
     Args:
-        elsewhere: where keys that don't belong here do belong.
+        elsewhere: the correct place of keys that are often misplaced.
     """
 
     def __init__(
@@ -197,7 +197,7 @@ class Table:
                 self._fields[name] = field
             else:
                 near = (elsewhere or {}).get(name) or spot.found.nearest(name, known)
-                field.fault("E101", f"no such key; known here: {listed(known)}", near, at_key=True)
+                field.fault("E101", f"unknown key; known keys: {listed(known)}", near, at_key=True)
         for name in required:
             if name not in spot.node.fields:
                 spot.fault("E102", f"`{name}` is missing", f"{name}: …", at_key=True, under=name)
@@ -224,7 +224,7 @@ class Table:
 
 
 def kind_of(value: Any) -> str:
-    """What a JSON value is called in a message."""
+    """Return the name of the type of a JSON value, for a message."""
     match value:
         case None:
             return "nothing"
@@ -241,7 +241,7 @@ def kind_of(value: Any) -> str:
 
 
 def _number_meant(node: Node, *, whole: bool) -> str | None:
-    """The number that a quoted or decorated scalar most likely stands for."""
+    """Return the number that a quoted or decorated scalar most likely means."""
     if node.raw is None or isinstance(node.value, bool) or len(node.raw) > 40:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What holds between routes: names that must exist, circles, stages and queues that must not be shared."""
+"""Checks across routes: names that must exist, cycles, and stages and queues that must not be shared."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Lane:
     Attributes:
         spot: the route; its key is where a fault of the whole route stands.
         queue: None where the queue is the default one.
-        stage: None where there is none, or it can't be one.
+        stage: None if it is missing or invalid.
         to: the routes it feeds, as written and each once; what could not be read is left out.
         whole: whether nothing was left out of `to`.
     """
@@ -43,12 +43,12 @@ def check_targets(lanes: Mapping[str, Lane]) -> None:
 
 
 def check_circles(lanes: Mapping[str, Lane]) -> None:
-    """E303: routes feed each other in no circle. Each target that closes one is a fault."""
+    """E303: routes must not form a cycle. Each target that closes one is a fault."""
     done: set[str] = set()
     for start in lanes:
         if start in done:
             continue
-        # By hand, not by recursion: a chain of routes may be longer than Python's stack.
+        # Not by recursion: a chain of routes may be longer than the stack of Python.
         way: dict[str, Iterator[tuple[str, Spot]]] = {start: iter(lanes[start].to)}
         while way:
             route, targets = next(reversed(way.items()))
@@ -67,11 +67,11 @@ def check_circles(lanes: Mapping[str, Lane]) -> None:
 def _report_circle(spot: Spot, circle: list[str]) -> None:
     if len(circle) > _CIRCLE_SHOWN:
         circle = [*circle[: _CIRCLE_SHOWN - 2], "…", *circle[-2:]]
-    spot.fault("E303", f"routes must not feed each other in a circle: {' -> '.join(circle)}")
+    spot.fault("E303", f"routes must not form a cycle: {' -> '.join(circle)}")
 
 
 def check_stages(lanes: Mapping[str, Lane]) -> None:
-    """E304, E305: a stage has one route, and lies in no other stage."""
+    """E304, E305: a stage belongs to one route, and is not inside another stage."""
     owners: dict[str, Lane] = {}
     for lane in lanes.values():
         stage = lane.route.stage
@@ -81,7 +81,7 @@ def check_stages(lanes: Mapping[str, Lane]) -> None:
         if first is not lane:
             lane.stage.fault(
                 "E304",
-                f"stage {shown(stage)} is already that of route {first.route.name!r} "
+                f"stage {shown(stage)} already belongs to route {first.route.name!r} "
                 f"(line {first.spot.named.line}); a stage has one route",
                 f"{stage}_{lane.route.name}",
             )
@@ -92,8 +92,8 @@ def check_stages(lanes: Mapping[str, Lane]) -> None:
             if lane.stage and outer in owners:
                 lane.stage.fault(
                     "E305",
-                    f"stage {shown(stage)} lies inside stage {shown(outer)} of route "
-                    f"{owners[outer].route.name!r}; a replay of the one would take the other",
+                    f"stage {shown(stage)} is inside stage {shown(outer)} of route "
+                    f"{owners[outer].route.name!r}; a replay of the outer one would include it",
                     "_".join(segments),
                 )
                 break
@@ -119,9 +119,9 @@ def check_queues(lanes: Mapping[str, Lane], config: str, taken: Mapping[str, tup
 
 
 def warn_unreached(lanes: Mapping[str, Lane], entry: str) -> None:
-    """W101: routes to which nothing leads from the entry.
+    """W101: routes that no path from the entry reaches.
 
-    Says nothing while a way is broken: it would be said of routes that are fine.
+    Not checked while a target is invalid: correct routes would get the warning.
     """
     if not all(lane.whole and all(target in lanes for target, _ in lane.to) for lane in lanes.values()):
         return
@@ -135,17 +135,17 @@ def warn_unreached(lanes: Mapping[str, Lane], entry: str) -> None:
     for name, lane in lanes.items():
         if name not in reached:
             lane.spot.fault(
-                "W101", f"nothing leads from {entry!r} to {name!r}; only a replay reaches it", at_key=True
+                "W101", f"no path leads from {entry!r} to {name!r}; only a replay reaches it", at_key=True
             )
 
 
 def warn_dropped(config: Config, previous: Config, routes: Spot) -> None:
-    """W104: what the last version had and this one does not."""
+    """W104: routes and stages of the previous version that are gone."""
     for name in previous.routes:
         if name not in config.routes:
             routes.fault(
                 "W104",
-                f"route {name!r} of the last version is gone; replays can't go into it any more",
+                f"route {name!r} of the previous version is gone; replays into it are no longer possible",
                 at_key=True,
                 under=name,
             )
@@ -154,7 +154,7 @@ def warn_dropped(config: Config, previous: Config, routes: Spot) -> None:
         if route.stage and route.stage not in kept:
             routes.fault(
                 "W104",
-                f"stage {route.stage!r} of the last version is gone; what is stored there stays replayable",
+                f"stage {route.stage!r} of the previous version is gone; its objects can still be replayed",
                 at_key=True,
                 under=f"{route.name}.outbound.stage",
             )

@@ -26,23 +26,23 @@ _QUOTED: Final = re.compile(r"'([^']*)'")
 
 @dataclass(frozen=True, slots=True)
 class Adapters:
-    """The adapters a config may name: those loaded, less those the operator does not allow."""
+    """The adapters that a config may name: the loaded ones that the operator allows."""
 
     loaded: Mapping[str, AdapterSpec]
     allowed: Collection[str] | None = None
 
     def find(self, type_: Spot) -> AdapterSpec | None:
-        """The adapter that a step's `type` names, or None and a fault."""
+        """Return the adapter that the `type` of a step names, or None with a fault."""
         name = type_.text()
         if name is None:
             return None
         allowed = sorted(n for n in self.loaded if self.allowed is None or n in self.allowed)
         if name not in self.loaded:
             near = type_.found.nearest(name, allowed)
-            # The nearest name is the mend for a slip; a step of one's own has to be loaded.
-            hint = "" if near else ", and PLAYHEAD_ADAPTERS=./steps.py loads steps of your own"
+            # A similar name hints at a typing error; otherwise the step may be in a file that is not loaded.
+            hint = "" if near else ", and PLAYHEAD_ADAPTERS=./steps.py loads your own steps"
             type_.fault(
-                "E201", f"no adapter {shown(name)} is loaded; `playhead adapters` lists what is{hint}", near
+                "E201", f"no adapter {shown(name)} is loaded; `playhead adapters` lists all{hint}", near
             )
             return None
         if name not in allowed:
@@ -54,7 +54,7 @@ class Adapters:
 
 
 def read_step(spot: Spot, adapters: Adapters) -> tuple[Step, AdapterSpec | None]:
-    """Read one entry of `adapters`; the adapter is None where it can't be used."""
+    """Read one entry of `adapters`; the adapter is None if it cannot be used."""
     if isinstance(spot.node.value, str):
         spot.wrong("a mapping", f"type: {spot.node.value}")
         return Step(spot.node.value), None
@@ -63,7 +63,7 @@ def read_step(spot: Spot, adapters: Adapters) -> tuple[Step, AdapterSpec | None]
     spec = adapters.find(type_) if type_ else None
     usable = config is None or config.mapping()
     if spec and type_ and usable:
-        # Without `config` its faults stand at the type, which asks for it.
+        # Without `config`, its faults are reported at the type.
         none = Spot(Node({}, type_.node.at), joined(spot.path, "config"), type_.node.at, spot.found)
         _check_config(spec, config or none)
     return (
@@ -85,18 +85,18 @@ def _check_config(spec: AdapterSpec, config: Spot) -> None:
             field.fault("E204", f"adapter {spec.name!r} takes no config", at_key=True)
         return
     try:
-        # extra: one rule for all adapters, whatever a model says of itself or of a model inside it.
+        # extra: one rule for all adapters, whatever their models and nested models allow.
         spec.config_model.model_validate(_copied(config.node.value), extra="forbid")
     except ValidationError as exc:
         for error in exc.errors(include_url=False, include_input=False):
             _report(spec, config, cast("Mapping[str, Any]", error))
     except Exception as exc:
-        # A validator is the adapter author's code: what it raises is told, and must not end the reading.
-        config.fault("E205", f"the model of adapter {spec.name!r} can't read it: {type(exc).__name__}: {exc}")
+        # A validator is code of the adapter's author: its errors are reported and must not end the check.
+        config.fault("E205", f"the model of adapter {spec.name!r} failed: {type(exc).__name__}: {exc}")
 
 
 def _report(spec: AdapterSpec, config: Spot, error: Mapping[str, Any]) -> None:
-    """One error of pydantic, at the node that it is about."""
+    """Add one error of pydantic, at the node that it is about."""
     loc: tuple[str | int, ...] = error["loc"]
     spot = config
     for part in loc:
@@ -115,7 +115,7 @@ def _report(spec: AdapterSpec, config: Spot, error: Mapping[str, Any]) -> None:
             text = f"adapter {spec.name!r} has no such field" + (f"; known: {listed(known)}" if known else "")
             spot.fault("E204", text, spot.found.nearest(str(loc[-1]), known), at_key=True)
         case _:
-            # What a Literal or an Enum expects stands quoted in the context.
+            # The context has the values of a Literal or an Enum in quotes.
             words = _QUOTED.findall(str(error.get("ctx", {}).get("expected", "")))
             near = spot.found.nearest(value, words) if isinstance(value, str) else None
             written = f", not {shown(value)}" if spot.node.raw is not None else ""
@@ -128,7 +128,7 @@ def _plain_words(message: str) -> str:
 
 
 def _field_names(model: Any) -> list[str]:
-    """What the fields of a model are called in a config."""
+    """Return the names of the fields of a model in a config."""
     names: list[str] = []
     for name, field in getattr(model, "model_fields", {}).items():
         alias = field.validation_alias or field.alias
@@ -138,7 +138,7 @@ def _field_names(model: Any) -> list[str]:
 
 
 def _copied(value: Any) -> Any:
-    """A copy to give away: a model may change what it is given, and aliases share values."""
+    """Return a copy for a model, which may change it: aliases share values."""
     if isinstance(value, dict):
         return {key: _copied(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -182,7 +182,7 @@ def _check_field(spot: Spot, name: str) -> None:
 
 
 def _check_value(spot: Spot, field: str | None, operator: str) -> None:
-    """A value that could never match anything is a fault, not a condition."""
+    """Add a fault for a value that could never match."""
     value = spot.node.value
     if value is BROKEN:
         return

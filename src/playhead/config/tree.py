@@ -1,8 +1,8 @@
-"""YAML text to a tree of values that know where they stand.
+"""YAML text to a tree of values with their positions.
 
-Events come from libyaml where PyYAML has it. Composing them here rather than in PyYAML lets the limits
-bite before anything large is built, and knows the place of an alias. Plain scalars are read by the core
-schema of YAML 1.2: `on`, `yes`, `NO`, `2026-01-02` and `1_000` are text.
+Events come from libyaml if PyYAML has it. They are composed here, not in PyYAML, so that limits apply before
+anything large is built, and the position of an alias is known. Plain scalars follow the core schema of YAML
+1.2: `on`, `yes`, `NO`, `2026-01-02` and `1_000` are text.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 100
 MAX_NODES: Final = 10_000
 _MAX_DIGITS: Final = 300
-"""Of a number: far beyond any use, and below what makes `int` refuse or take long."""
+"""The most digits of a number: more than any use needs, and fewer than `int` refuses."""
 _MAX_PATH: Final = 1000
 _MAX_NAME: Final = 200
 
@@ -46,7 +46,7 @@ _Loader: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Broken:
-    """The value of a node that was reported while composing; nobody needs to report it again."""
+    """The value of a node that already has a fault, so that it gets no second one."""
 
 
 BROKEN: Final = _Broken()
@@ -57,13 +57,13 @@ class Node:
     """A value of the document.
 
     Attributes:
-        value: the JSON value, with all that is under it; `BROKEN` if it has none.
-        at: where it stands; for an alias, where the alias stands.
+        value: the JSON value with all nested values; `BROKEN` if it has none.
+        at: its position; for an alias, the position of the alias.
         raw: a scalar as written, else None.
-        keys: where each key of a mapping stands.
+        keys: the position of each key of a mapping.
         fields: the values of a mapping, by key.
         items: the values of a sequence.
-        nodes, chars, depth: how many nodes and characters it is, and how many levels, aliases expanded.
+        nodes, chars, depth: its number of nodes, characters and levels, with aliases expanded.
     """
 
     value: Any
@@ -78,17 +78,17 @@ class Node:
 
 
 def read_source(source: bytes | str, found: Diagnostics) -> tuple[str, Node | None]:
-    """Read a source into its text and its tree; None, and faults of level E0, where there is no tree.
+    """Read a source into its text and its tree; None, with faults of level E0, if there is no tree.
 
-    Values that no JSON document has (other tags, keys that are no text, `.inf`, merge keys) are E103 and
-    become `BROKEN` or are left out; the rest of the tree stands.
+    Values that JSON does not have (other tags, keys that are not text, `.inf`, merge keys) are E103. They
+    become `BROKEN` or are left out; the rest of the tree is kept.
     """
     text = _decode(source, found)
     if found.stopped:
         return text, None
     if control := _UNPRINTABLE.search(text):
         code = f"U+{ord(control[0]):04X}"
-        found.add("E001", mark_of(text, control.start()), "", f"the character {code} can't stand in YAML")
+        found.add("E001", mark_of(text, control.start()), "", f"the character {code} is not allowed in YAML")
         return text, None
     try:
         root = _Composer(text, found).document()
@@ -100,7 +100,7 @@ def read_source(source: bytes | str, found: Diagnostics) -> tuple[str, Node | No
 
 
 def mark_of(text: str, index: int) -> Mark:
-    """Where the character at `index` stands."""
+    """Return the position of the character at `index`."""
     return Mark(text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index))
 
 
@@ -136,8 +136,8 @@ def _syntax(text: str, exc: yaml.YAMLError, found: Diagnostics) -> None:
     context = getattr(exc, "context", None)
     message = f"{problem} ({context})" if context else problem
     if problem == "mapping values are not allowed in this context":
-        # libyaml's words for its commonest fault help nobody who has just made it.
-        message = "a key can't stand here: is this line indented too far, or does a text hold `: ` unquoted?"
+        # The message of libyaml for its most common fault does not help to find it.
+        message = "a key is not allowed here: is the line indented too far, or a text with `: ` not quoted?"
     if "\t" in lines[at.line - 1][: at.column]:
         message += "; YAML is indented with spaces, never with tabs"
     found.add("E001", at, "", message)
@@ -203,7 +203,7 @@ class _Composer:
             )
         target = self._anchors[name]
         if target is None:
-            raise _Limit(at, f"the alias *{name} stands inside of what it names")
+            raise _Limit(at, f"the alias *{name} is inside the node that it refers to")
         if level - 1 + target.depth > MAX_DEPTH:
             raise _Limit(at, f"more than {MAX_DEPTH} levels deep once the alias *{name} is expanded")
         self._spend(target.nodes, target.chars, at)
@@ -214,7 +214,7 @@ class _Composer:
         self._chars += chars
         if self._nodes > MAX_NODES:
             raise _Limit(at, f"more than {MAX_NODES} nodes, aliases expanded")
-        # Without aliases this can't be reached; with them a long text could be taken 10,000 times.
+        # Only aliases can reach this: they could repeat a long text 10,000 times.
         if self._chars > MAX_BYTES:
             raise _Limit(at, f"more than {MAX_BYTES} characters once its aliases are expanded")
 
@@ -265,7 +265,7 @@ class _Composer:
             where = joined(path, key.value)
             first = seen[key.value].line
             self._found.add(
-                "E002", key.at, where, f"{shown(key.value)} is here twice; the first is on line {first}"
+                "E002", key.at, where, f"{shown(key.value)} occurs twice; the first is on line {first}"
             )
             return None
         return key.value
@@ -286,7 +286,7 @@ class _Composer:
 
     def _refuse_tag(self, event: Any, path: str, kind: str) -> None:
         if event.tag not in (None, "!", _TAG + kind):
-            self._found.add("E103", _at(event), path, f"the tag {_tag(event)} is not taken; leave it out")
+            self._found.add("E103", _at(event), path, f"the tag {_tag(event)} is not supported; remove it")
 
     def _scalar(self, event: Any, path: str) -> Node:
         raw: str = event.value
@@ -305,9 +305,9 @@ class _Composer:
     def _report_scalar(self, event: Any, path: str) -> None:
         raw, at = event.value, _at(event)
         if event.tag is not None:
-            self._found.add("E103", at, path, f"the tag {_tag(event)} can't be taken here; leave it out")
+            self._found.add("E103", at, path, f"the tag {_tag(event)} is not supported here; remove it")
         elif _NOT_FINITE.fullmatch(raw):
-            self._found.add("E103", at, path, f"{raw} is no number that JSON has; quote it if it is text")
+            self._found.add("E103", at, path, f"{raw} is not a number of JSON; quote it if it is text")
         else:
             self._found.add(
                 "E104", at, path, f"{shown(raw)} is too large for a number; quote it if it is text"

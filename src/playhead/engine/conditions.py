@@ -1,4 +1,4 @@
-"""Conditions: whether an item goes through a step."""
+"""Conditions that decide whether an item goes through a step."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _READERS: Final[dict[str, Callable[[Item], Any]]] = {
 
 
 def compile_condition(condition: Condition) -> Callable[[Item], bool]:
-    """Make a test of an item from a condition that the config loader has checked.
+    """Return a test of items for a condition that the config loader has checked.
 
-    An attribute that is not there equals nothing, is in nothing and is neither more nor less than
-    anything. `gt` and its like compare numbers with numbers and text with text, by code point; all
-    else is false. `size` is in bytes. `exists` with the value `false` asks for absence.
+    A missing attribute equals no value, is in no list, and is neither more nor less than any value. `gt`,
+    `gte`, `lt` and `lte` compare numbers with numbers and text with text, by code point; otherwise they are
+    false. `size` is in bytes. `exists` with the value `false` is true if the field is missing.
 
     Raises:
         ValueError: no such field or operator, or `value` of `matches` is not a usable pattern.
