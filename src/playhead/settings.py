@@ -1,8 +1,8 @@
-"""Settings: how an operator runs Playhead. Flags, then the environment, then `playhead.toml`.
+"""Settings of an operator, from flags, then the environment, then `playhead.toml`.
 
 Each field of `Settings` is the flag `--some-name`, the variable `PLAYHEAD_SOME_NAME` and the key
-`some_name` of `playhead.toml` in the working directory. This is the only module that reads the
-environment; everything else is given a `Settings`.
+`some_name` of `playhead.toml` in the working directory. Only this module reads the environment; all other
+modules get a `Settings`.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ FILE: Final = "playhead.toml"
 _OF_KUBERNETES: Final = re.compile(r"(^|_)SERVICE_(HOST|PORT)(_|$)|(^|_)PORT_\d+_(TCP|UDP)(_|$)")
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?)(:[0-9]{1,5})?", re.ASCII)
 _PASSWORD: Final = re.compile(r"(?s)//.*@")
-"""To the last `@`: one that is not escaped, or a `/`, ends what URLs take for a password too soon."""
+"""To the last `@`: an unescaped `@` or `/` in a password would end a shorter match too early."""
 
 
 def _names(value: object) -> object:
-    """A comma list (or a list of a TOML file) to its names, without the empty ones."""
+    """Convert a comma list, or a list of a TOML file, to its names without empty ones."""
     if isinstance(value, str):
         return tuple(name for part in value.split(",") if (name := part.strip()))
     return value
@@ -57,14 +57,14 @@ def _home(value: object) -> object:
         # Path("") would be the working directory.
         raise ValueError("it must not be empty")
     try:
-        # Only a shell expands `~`; a folder of that name is never what was meant.
+        # Only a shell expands `~`; a folder with that name is never meant.
         return Path(value).expanduser() if isinstance(value, str) else value
     except RuntimeError as exc:
         raise ValueError(f"{exc}") from exc
 
 
 def _host(given: str) -> str:
-    """A host as requests say it: in lower case, an address with colons in its one form and in brackets."""
+    """Return a host as in requests: in lower case, and an IPv6 address in its canonical form in brackets."""
     name = given.lower()
     if name.count(":") > 1 and "[" not in name:
         name = f"[{name}]"
@@ -86,73 +86,80 @@ Bytes = Annotated[int, Field(ge=1)]
 
 
 class Settings(BaseModel):
-    """All settings of one process. Made directly, it reads nothing from outside."""
+    """All settings of one process. The constructor reads neither environment nor files."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_min_length=1)
 
     home: Annotated[Path, BeforeValidator(_home)] = Field(
-        Path(".playhead"), description="Folder of everything whose place is not set otherwise."
+        Path(".playhead"), description="Folder of all data that has no other address."
     )
     store: str | None = Field(
         None,
         repr=False,
-        description="Where objects are: file:///…, s3://…, gs://…, az://…; unset: under the home.",
+        description="Address of the store: file:///…, s3://…, gs://…, az://…; unset: in the home.",
     )
     broker: str | None = Field(
         None,
         repr=False,
-        description="Where queues are: sqlite:///…, nats://…, amqp://…, postgresql://…; unset: in the home.",
+        description="Address of the broker: sqlite:, nats:, amqp: or postgresql:; unset: in the home.",
     )
     catalog: str | None = Field(
-        None, repr=False, description="The catalog: sqlite:///…, postgresql://…; unset: under the home."
+        None,
+        repr=False,
+        description="Address of the catalog: sqlite:///…, postgresql://…; unset: in the home.",
     )
     queue_prefix: Annotated[str, Field(min_length=0)] = Field(
         "",
         pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$",
-        description="Goes before queue names, where several installations share a NATS or RabbitMQ.",
+        description="Prefix of queue names, for several installations on one NATS or RabbitMQ.",
     )
-    adapters: Names = Field((), description="Modules or ./files.py that define adapters; a comma list.")
+    adapters: Names = Field((), description="Comma list of modules or ./files.py that define adapters.")
     adapters_allowed: Names | None = Field(
-        None, description="Names of adapters that configs may use; unset: all that are loaded."
+        None, description="Comma list of adapters that configs may use; unset: all loaded adapters."
     )
     server: str | None = Field(
         None,
         repr=False,
-        description="A server that commands work on, instead of on backends: http://HOST:PORT.",
+        description="Server that commands use instead of backends: http://HOST:PORT.",
     )
-    host: str = Field("127.0.0.1", description="Where the server listens.")
-    port: int = Field(8080, ge=0, le=65535, description="0 takes a free one.")
+    host: str = Field("127.0.0.1", description="Address that the server listens on.")
+    port: int = Field(
+        8080, ge=0, le=65535, description="Port that the server listens on; 0 chooses a free one."
+    )
     allowed_hosts: Hosts = Field(
-        (), description="Further names that the server answers to, such as that of a proxy; a comma list."
+        (), description="Comma list of further host names of the server, such as the name of a proxy."
     )
-    max_connections: int = Field(500, ge=1, description="Open connections of a server.")
+    max_connections: int = Field(500, ge=1, description="The most open connections of a server.")
     lease_seconds: Seconds = Field(
-        15, description="A replayer or reconciler that is silent for so long is taken over."
+        15,
+        description="Without renewal for this time, another process takes over a replay or reconciler.",
     )
     settle_seconds: Seconds = Field(
-        30, description="How long an answer waits for publishes that nobody has confirmed."
+        30, description="How long a response waits for publishes that are not confirmed."
     )
     visibility_seconds: Seconds = Field(
-        30, description="A delivery that is neither acked nor extended comes again after that."
+        30, description="A delivery that is neither acknowledged nor extended is redelivered after this time."
     )
-    heartbeat_seconds: Seconds = Field(1, description="A process is dead after five missed beats.")
-    max_body_bytes: Bytes = Field(1_048_576, description="Largest body of a request.")
-    max_upload_bytes: Bytes = Field(268_435_456, description="Largest upload of a run.")
-    max_object_bytes: Bytes = Field(67_108_864, description="Largest object that is stored or read.")
+    heartbeat_seconds: Seconds = Field(
+        1, description="Period of the heartbeat of a process; after five missed beats it counts as dead."
+    )
+    max_body_bytes: Bytes = Field(1_048_576, description="The largest request body.")
+    max_upload_bytes: Bytes = Field(268_435_456, description="The largest upload of a run.")
+    max_object_bytes: Bytes = Field(67_108_864, description="The largest object that is stored or read.")
     durability: Annotated[Literal["process", "power"], BeforeValidator(_lower)] = Field(
-        "process", description="What is kept: over the death of a process, or over power loss (slower)."
+        "process", description="What data survives: the end of a process, or power loss (slower)."
     )
     log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = Field(
-        "text", description="How log lines look."
+        "text", description="Format of log lines."
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
-        "info", description="What is logged."
+        "info", description="The lowest level that is logged."
     )
     clock_shift_seconds: float = Field(
-        0, allow_inf_nan=False, description="For tests: how wrong this process's clock is."
+        0, allow_inf_nan=False, description="For tests: offset of the clock of this process."
     )
     fault: Annotated[str, Field(min_length=0)] = Field(
-        "", description="For tests: `point[:n]`, where the process kills itself."
+        "", description="For tests: `point[:n]`, at which the process kills itself."
     )
 
     @field_validator("*", mode="before")
@@ -160,7 +167,7 @@ class Settings(BaseModel):
     def _no_truth_value(cls, value: object) -> object:
         # Pydantic would take `port = true` of a TOML file for 1.
         if isinstance(value, bool):
-            raise ValueError("no setting is true or false")
+            raise ValueError("true and false are not allowed")
         return value
 
     @field_validator("server")
@@ -182,7 +189,7 @@ class Settings(BaseModel):
     def _known_fault(cls, value: str) -> str:
         point, colon, passes = value.partition(":")
         if value and point not in faults.POINTS:
-            raise ValueError(f"no such point; known: {', '.join(sorted(faults.POINTS))}")
+            raise ValueError(f"unknown point; known points: {', '.join(sorted(faults.POINTS))}")
         if colon and not (passes.isdecimal() and int(passes) > 0):
             raise ValueError("the number of passes must be a whole number above 0")
         return value
@@ -195,8 +202,8 @@ def load_settings(**flags: Any) -> Settings:
         flags: given on the command line, by field; None where not given.
 
     Raises:
-        CannotStart: `setup_invalid`, with every setting that is wrong, where it came from and why.
-        TypeError: there is no such field.
+        CannotStart: `setup_invalid`, with every invalid setting, its source and the reason.
+        TypeError: a flag is not a setting.
     """
     if unknown := flags.keys() - Settings.model_fields.keys():
         raise TypeError(f"no such settings: {', '.join(sorted(unknown))}")
@@ -207,7 +214,7 @@ def load_settings(**flags: Any) -> Settings:
         _Source(_from_environment(os.environ), lambda name: PREFIX + name.upper()),
         _Source(_from_file(Path(FILE)), lambda name: f"{name} in {Path(FILE).absolute()}"),
     )
-    # Each field is taken whole from the first source that has it.
+    # The first source that has a field provides all of its value.
     given = {name: (s, s.values[name]) for s in reversed(sources) for name in s.values}
     try:
         return Settings(**{name: value for name, (_, value) in given.items()})
@@ -226,7 +233,7 @@ def load_settings(**flags: Any) -> Settings:
 
 
 def wants_traces() -> bool:
-    """Whether the operator says where traces go, in the variables that OpenTelemetry has for all programs."""
+    """Whether the variables of OpenTelemetry name a destination for traces."""
     return (
         bool(_of_traces("ENDPOINT"))
         and os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() != "true"
@@ -235,24 +242,24 @@ def wants_traces() -> bool:
 
 
 def trace_protocol() -> str:
-    """In which form the operator wants traces sent."""
+    """Return the protocol for traces that the variables of OpenTelemetry name."""
     return _of_traces("PROTOCOL") or "http/protobuf"
 
 
 def _of_traces(name: str) -> str:
-    """A variable of the OTLP exporter: that for traces, else that for all signals; empty is not set."""
+    """Return a variable of the OTLP exporter: for traces, else for all signals; empty if not set."""
     found = (os.environ.get(f"OTEL_EXPORTER_OTLP_{of}{name}", "").strip() for of in ("TRACES_", ""))
     return next(filter(None, found), "")
 
 
 def without_password(address: str, instead: str = "") -> str:
-    """An address as people may see it: without the name and the password that go before its host."""
+    """Return an address without user name and password."""
     return _PASSWORD.sub(f"//{instead}", address)
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Values by field, and how a reader finds one of them."""
+    """Values by field, and the name of each in the source."""
 
     values: Mapping[str, Any]
     place: Callable[[str], str]
@@ -288,7 +295,7 @@ def ignored() -> list[str]:
 
 
 def _is_of_others(name: str, value: str) -> bool:
-    """Whether a variable is our tests', or one that Kubernetes sets for a service named like us."""
+    """Whether the tests use a variable, or Kubernetes sets it for a service named playhead."""
     return (
         name.startswith("TEST_")
         or value.startswith(("tcp://", "udp://"))
@@ -299,8 +306,8 @@ def _is_of_others(name: str, value: str) -> bool:
 def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The settings among the variables.
 
-    An empty variable is one that is not set, as compose files leave them; but an empty list of allowed
-    adapters allows none: a list that came out empty by mistake must not open the door.
+    An empty variable counts as not set, because compose files create such variables. But an empty list of
+    allowed adapters allows no adapter: a list that is empty by mistake must not allow all.
     """
     found = {n: environ[PREFIX + n.upper()] for n in Settings.model_fields if PREFIX + n.upper() in environ}
     return {name: value for name, value in found.items() if value or name == "adapters_allowed"}
@@ -314,7 +321,7 @@ def _from_file(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except OSError as exc:
-        raise CannotStart("setup_invalid", f"{path.absolute()} can't be read: {exc.strerror}") from exc
+        raise CannotStart("setup_invalid", f"{path.absolute()} cannot be read: {exc.strerror}") from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise CannotStart("setup_invalid", f"{path.absolute()} is not TOML: {exc}") from exc
     fields = Settings.model_fields

@@ -105,7 +105,7 @@ async def resend(
 ) -> None:
     """Send dead letters again.
 
-    Name them by id, by execution or by route. Their attempts start again at zero.
+    Name them by id, by execution or by route. Each gets all of its attempts again.
     """
     if sum(map(bool, (identities, execution, route))) != 1:
         raise Usage("name the dead letters: either ids, or --execution, or --route")

@@ -27,7 +27,7 @@ class Inputs:
 
     Attributes:
         files: (path under `input`, file), in order of the path; no path twice.
-        left_out: a description of ignored entries; "" if there are none.
+        left_out: a description of ignored entries; "" without any.
     """
 
     files: Sequence[tuple[str, Path]]

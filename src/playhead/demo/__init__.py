@@ -1,7 +1,7 @@
-"""`playhead demo`: a pipeline run, changed and replayed in front of the reader, in under a minute.
+"""`playhead demo`: run a pipeline, change it and replay a stage, in under a minute.
 
-It starts a server and a worker of its own on a home of its own, and from then on does what any other
-program could: it speaks HTTP, and it calls the command line. Nothing in here reaches into the engine.
+The demo starts its own server and worker on its own home. It then uses only HTTP and the command line, like
+any other program; nothing here imports the engine.
 """
 
 from __future__ import annotations
@@ -24,17 +24,16 @@ def main(dir: str | None, as_json: bool, settings: Settings | None = None) -> in
     """Run the demo and return its exit code.
 
     Args:
-        dir: where pages, home and logs go; `demo` in the working directory when None. What is there
-            already is kept, so a second demo adds to the first.
-        as_json: only the figures as one JSON object on stdout; the story goes to stderr.
-        settings: whose backends it runs on; None: on files in `dir`, whatever a caller has set for a
-            Playhead of theirs.
+        dir: the folder of pages, home and logs; None: `demo` in the working directory. Existing files are
+            kept, so a second demo adds to the first.
+        as_json: print only the figures to stdout, as one JSON object; the story goes to stderr.
+        settings: the settings whose backends the demo uses; None: files in `dir`, whatever else is set.
 
     Raises:
-        PlayheadError: a step failed; its text says which, and where the logs are.
+        PlayheadError: a step failed; the text names the step and the logs.
         KeyboardInterrupt: after both processes have been stopped.
     """
-    # rich and httpx take a quarter of a second to import; `playhead --help` passes by here.
+    # rich and httpx take a quarter of a second to import, and `playhead --help` imports this module.
     from rich.console import Console
 
     from playhead.demo.processes import playground
@@ -55,5 +54,5 @@ def main(dir: str | None, as_json: bool, settings: Settings | None = None) -> in
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    """Leave by the same way as Ctrl-C, so that no process of ours stays behind."""
+    """Exit in the same way as on Ctrl-C, so that no process of the demo remains."""
     raise KeyboardInterrupt

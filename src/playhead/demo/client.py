@@ -14,11 +14,11 @@ class Client:
     """Calls a server at `url`, under `/api/v1`."""
 
     def __init__(self, url: str) -> None:
-        # A replay waits up to 30 s for the broker before it answers.
+        # A replay waits up to 30 s for the broker before it returns.
         self._http = httpx.Client(base_url=f"{url}/api/v1", timeout=60, trust_env=False)
 
     def get(self, path: str, **query: str | int) -> Any:
-        """The JSON at a path; raises `DemoFailed` with what the server said."""
+        """Return the JSON at a path; raises `DemoFailed` with the error of the server."""
         return self._read("GET", path, params=query)
 
     def post(self, path: str, **body: Any) -> Any:

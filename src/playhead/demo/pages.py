@@ -21,7 +21,7 @@ _SKIPPED = (
     "antigravity", "ctypes", "idlelib", "lib2to3", "site", "sys", "sysconfig",
     "test", "this", "tkinter", "turtle", "turtledemo",
 )  # fmt: skip
-"""They open a window or print on import, tell of this machine only, or are of no use to a reader."""
+"""They open a window or print on import, describe only this machine, or are not useful to a reader."""
 
 _FILE_LINK = re.compile(r'<a href="file:[^"]*">[^<]*</a>(?:<br>)?')
 _ADDRESS = re.compile(r"(?: |&nbsp;)at(?: |&nbsp;)0x[0-9a-fA-F]+")
@@ -34,8 +34,8 @@ def modules() -> list[str]:
 
 
 def page(name: str) -> str | None:
-    """The HTML page of one module; None where this machine can't import it (`winreg`, `ensurepip` …)."""
-    # A module may print, warn or even exit when it is imported or looked at; none of that is our affair.
+    """Return the HTML page of one module; None if this machine cannot import it (`winreg`, `ensurepip` …)."""
+    # A module may print, warn or exit when it is imported or inspected; all of that is ignored.
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         try:
             module = importlib.import_module(name)  # noqa: TID251 - the names are the standard library's
@@ -47,7 +47,7 @@ def page(name: str) -> str | None:
 
 
 def cleaned(text: str) -> str:
-    """A page without what differs from machine to machine and from run to run: paths and addresses."""
+    """Return a page without paths and addresses, which differ between machines and runs."""
     for what in (_FILE_LINK, _ADDRESS, _MODULE_FILE):
         text = what.sub("", text)
     return text
@@ -65,7 +65,7 @@ def write(folder: Path, names: Iterator[str] | list[str] | None = None) -> int:
 
 
 def forget_environment() -> None:
-    """Empty this process's environment: several modules show it as data, with whatever secrets are in it."""
+    """Clear the environment of this process: several modules show it as data, with its secrets."""
     os.environ.clear()  # noqa: TID251
     with contextlib.suppress(ImportError, AttributeError):
         importlib.import_module("posix").environ.clear()  # noqa: TID251 - a copy of its own

@@ -22,7 +22,7 @@ _STOP_SECONDS = 15.0
 
 
 class DemoFailed(PlayheadError):
-    """A step of the demo did not do what it should."""
+    """A step of the demo failed."""
 
     def __init__(self, detail: str) -> None:
         super().__init__("demo_failed", detail)
@@ -30,14 +30,14 @@ class DemoFailed(PlayheadError):
 
 @dataclass(slots=True)
 class Child:
-    """A process of ours and the file that its stderr goes to."""
+    """A process of the demo, and the file with its stderr."""
 
     name: str
     process: subprocess.Popen[bytes]
     log: Path
 
     def check(self) -> None:
-        """Raise `DemoFailed` if it has ended, with the last lines it wrote."""
+        """Raise `DemoFailed` if it has ended, with its last lines."""
         code = self.process.poll()
         if code is not None:
             last = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-10:]
@@ -47,7 +47,7 @@ class Child:
             )
 
     def stop(self) -> None:
-        """Ask it to stop, wait, and insist only if it does not."""
+        """Stop it with SIGTERM, and kill it if it does not exit in time."""
         self.process.terminate()
         try:
             self.process.wait(_STOP_SECONDS)
@@ -95,11 +95,11 @@ class Playground:
 
 @contextmanager
 def playground(folder: Path, *, environment: Mapping[str, str] | None = None) -> Iterator[Playground]:
-    """Run a server and a worker on `folder/home` until the block is left, by whichever way.
+    """Run a server and a worker on `folder/home` until the block is left.
 
     Args:
-        folder: made when missing; logs go to `folder/logs`.
-        environment: laid over ours for every process.
+        folder: created if missing; logs go to `folder/logs`.
+        environment: variables that override those of this process, for every process.
     """
     folder = folder.resolve()
     home, logs = folder / "home", folder / "logs"
@@ -107,8 +107,8 @@ def playground(folder: Path, *, environment: Mapping[str, str] | None = None) ->
         logs.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise DemoFailed(f"cannot make {logs}: {exc.strerror}; name another folder with --dir") from exc
-    # What the caller has set for a Playhead of theirs (a store, a broker) must not draw the demo into it;
-    # for the same reason the processes run in `folder`, where no playhead.toml lies.
+    # Settings of the caller for another installation must not apply to the demo. For the same reason, the
+    # processes run in `folder`, which has no playhead.toml.
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("PLAYHEAD_")}  # noqa: TID251
     env = {**inherited, **(environment or {})}
     children: list[Child] = []
@@ -116,7 +116,7 @@ def playground(folder: Path, *, environment: Mapping[str, str] | None = None) ->
         server = _start("server", [*_playhead(home), "serve", "--port", "0"], logs / "serve.log", env)
         children.append(server)
         url = _address(server)
-        # Only now: the server has made the home, so the two do not both set out to.
+        # Now that the server has created the home, so that only one process creates it.
         children.append(_start("worker", [*_playhead(home), "worker"], logs / "worker.log", env))
         yield Playground(url, home, children, env)
     finally:
@@ -138,14 +138,14 @@ def _start(name: str, arguments: Sequence[str], log: Path, env: Mapping[str, str
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=sink,
-            # Out of reach of the terminal's Ctrl-C: we stop them ourselves, the worker first.
+            # In a session of its own, so that Ctrl-C does not reach it: the demo stops the worker first.
             start_new_session=True,
         )
     return Child(name, process, log)
 
 
 def _address(server: Child) -> str:
-    """Wait for the line that says where the server listens."""
+    """Wait for the line with the address of the server."""
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         found = _LISTENING.search(server.log.read_text(encoding="utf-8", errors="replace"))

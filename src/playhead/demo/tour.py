@@ -28,7 +28,7 @@ _STANDSTILL_SECONDS = 60.0
 
 
 class Tour:
-    """The demo in `folder`, told to `story`, against what runs at `at`.
+    """The demo in `folder`, printed to `story`, on the processes of `at`.
 
     Each step is a method that can be called on its own, in order; `run` calls them all.
     """
@@ -40,7 +40,7 @@ class Tour:
         self.api = Client(at.url)
 
     def run(self) -> dict[str, Any]:
-        """Tell the whole story and return its figures (all of `playhead demo --json` but `seconds`)."""
+        """Run all steps and return the figures (all of `playhead demo --json` except `seconds`)."""
         try:
             elsewhere = [name for name in ("store", "broker", "catalog") if self._is_elsewhere(name)]
             files = f"{', '.join(elsewhere)} as set, the rest" if elsewhere else "all files"
@@ -103,7 +103,7 @@ class Tour:
         return str(execution)
 
     def replay(self, execution: str) -> Any:
-        """Make the segments smaller, play the stored markdown into `segment` again, return the answer."""
+        """Make the segments smaller, replay the stored markdown into `segment`, and return the response."""
         self._step(
             "Replay", f"{AFTER} characters a segment instead of {BEFORE}; the markdown is there already"
         )
@@ -117,7 +117,7 @@ class Tour:
         return answer
 
     def conversions(self, first: str, again: str) -> int:
-        """How many pages the replay converted, from its lineage rows; says what that saved."""
+        """Return how many pages the replay converted, from its lineage; print what that saved."""
         converted = list(self.api.items(f"/executions/{first}/lineage", route="convert"))
         repeated = sum(1 for _ in self.api.items(f"/executions/{again}/lineage", route="convert"))
         self.story.print(
@@ -127,12 +127,12 @@ class Tour:
         return repeated
 
     def stored(self, execution: str, stage: str) -> int:
-        """How many objects a stage holds."""
+        """Return the number of objects in a stage."""
         stages = self.api.get(f"/executions/{execution}/stages", limit=1000)["items"]
         return int(next((s["objects"] for s in stages if s["stage"] == stage), 0))
 
     def ask(self, execution: str) -> Any:
-        """Ask the index, as `playhead search` does, show what it found and return the best hit."""
+        """Query the index with `playhead search`, show the hits and return the best one."""
         self._step("Ask", f'"{QUESTION}"')
         hits = self.at.command("search", INDEX, *QUESTION.split(), "--execution", execution, "--limit", "3")
         if not hits["items"]:
@@ -143,7 +143,7 @@ class Tour:
         return hits["items"][0]
 
     def trace(self, key: str) -> list[Any]:
-        """Follow one object up to the HTML page it came from, across the replay; return the messages."""
+        """Follow one object up to its HTML page, across the replay; return the messages."""
         self._step("Lineage", "where the first hit comes from")
         made_by = self.api.get("/lineage", object_key=key)["items"][0]["correlation_id"]
         chain = self.api.get(f"/lineage/{made_by}/chain", direction="up", limit=1000)["items"]
@@ -158,7 +158,7 @@ class Tour:
         return list(chain)
 
     def next_steps(self) -> None:
-        """Three commands that go on from here, and where the docs are."""
+        """Print three commands to continue with, and the address of the docs."""
         self._step("Next", "from here")
         own = {k: v for k, v in self.at.environment.items() if k.startswith("PLAYHEAD_")}
         for name, value in own.items():
@@ -172,7 +172,7 @@ class Tour:
         self.story.print("  then the docs of the API are at http://127.0.0.1:8080/docs")
 
     def _apply(self, characters: int) -> None:
-        """Apply the config with a segment size, and leave it in the folder to be played with."""
+        """Apply the config with a segment size, and keep it in the folder."""
         template = resources.files("playhead.demo").joinpath("docs.yaml").read_text(encoding="utf-8")
         source = template.replace(f"max_characters: {BEFORE}", f"max_characters: {characters}")
         (self.folder / "docs.yaml").write_text(source, encoding="utf-8")
@@ -182,7 +182,7 @@ class Tour:
         self.story.print(f"config docs, version {applied['version']}: max_characters {characters}")
 
     def _watch(self, execution: str) -> None:
-        """Draw a bar a route until the execution has ended well."""
+        """Draw one bar for each route until the execution has completed."""
         columns = (
             TextColumn("  {task.description:<9}"),
             BarColumn(),
@@ -229,18 +229,18 @@ class Tour:
 
     @staticmethod
     def _shown(path: Path) -> str:
-        """A path as a reader in the working directory would type it."""
+        """Return a path as typed in the working directory."""
         near = os.path.relpath(path)
         return near if not near.startswith("..") else str(path.resolve())
 
     def _program(self) -> str:
-        """How the reader can call `playhead`: it stands beside this Python where it was installed by pip."""
+        """Return how to call `playhead`: pip installs it next to this Python."""
         beside = Path(sys.executable).parent / "playhead"
         return shlex.quote(self._shown(beside)) if beside.exists() else "playhead"
 
 
 def _busy(rows: list[Any]) -> float:
-    """Seconds in which at least one of the messages was worked on (a worker takes them in batches)."""
+    """Return the seconds in which at least one message was processed (a worker claims them in batches)."""
     spans = sorted(
         (
             datetime.fromisoformat(row["started_at"]).timestamp(),
