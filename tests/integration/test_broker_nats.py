@@ -811,7 +811,7 @@ async def test_a_slow_greeting_of_the_server_is_accepted(prefix: str):
 
 
 async def test_a_missing_file_of_the_url_is_named():
-    with pytest.raises(Unavailable, match="/not/there, which PLAYHEAD_BROKER names, can't be read"):
+    with pytest.raises(Unavailable, match="cannot read /not/there, which PLAYHEAD_BROKER names"):
         await NatsBroker(f"{need('nats')}?ca=/not/there").open()
 
 

@@ -1,8 +1,8 @@
-"""The broker on NATS JetStream: a work-queue stream a queue, one durable consumer a stream.
+"""The broker on NATS JetStream: a work-queue stream for each queue, with one durable consumer.
 
-A message leaves its stream when it is acked, and only then: streams refuse what they have no room for, keep
-what they hold for as long as it takes, and hand it out as often as it takes. Duplicates are dropped only
-within seconds, and nothing relies on it: what travels is a call to look at a row of the catalog.
+A message leaves its stream only when it is acknowledged. A full stream rejects new messages. A stream keeps
+its messages without a time limit, and delivers them without a limit on attempts. The server drops duplicates
+within seconds, but no code relies on that.
 """
 
 from __future__ import annotations

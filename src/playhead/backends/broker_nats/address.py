@@ -1,4 +1,5 @@
-"""Where NATS is: `nats://user:password@host:4222,host2:4222?credentials=/path&replicas=3`."""
+"""Parsing PLAYHEAD_BROKER for NATS:
+`nats://user:password@host:4222,host2:4222?credentials=/path&replicas=3`."""
 
 from __future__ import annotations
 
@@ -14,15 +15,15 @@ _PORT = 4222
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What PLAYHEAD_BROKER says, taken apart.
+    """The parts of PLAYHEAD_BROKER.
 
     Attributes:
-        servers: `host:port` each; any of them is as good as another.
-        encrypted: `tls://`: nothing is said to a server that offers no TLS.
-        user, password: as written, unquoted; a user alone is a token.
-        credentials: a `.creds` file (JWT and key), in place of user and password.
-        ca: a file of certificates to trust instead of the system's.
-        replicas: how many servers keep each stream that is made.
+        servers: `host:port` of each server; all are equivalent.
+        encrypted: `tls://`; no credentials are sent to a server without TLS.
+        user, password: decoded; a user without a password is a token.
+        credentials: a `.creds` file (JWT and key), instead of user and password.
+        ca: a file of trusted certificates, instead of the system's.
+        replicas: the number of servers that keep each new stream.
     """
 
     servers: tuple[str, ...]
@@ -34,15 +35,15 @@ class Address:
     replicas: int = 1
 
     def __str__(self) -> str:
-        """The servers, without anything that is secret."""
+        """The servers, without secrets."""
         return ",".join(self.servers)
 
 
 def parse(url: str) -> Address:
-    """Take a URL apart.
+    """Parse a URL.
 
     Raises:
-        CannotStart: `setup_invalid`; the words name what is wrong, never the password.
+        CannotStart: `setup_invalid`; its text names the fault, never the password.
     """
     try:
         parts = urlsplit(url)
@@ -55,13 +56,13 @@ def parse(url: str) -> Address:
     if parts.scheme not in ("nats", "tls"):
         _refuse(f"has the scheme {parts.scheme!r}; it is nats:// or tls://")
     if parts.path.strip("/"):
-        _refuse("has a path; NATS knows none")
+        _refuse("has a path, which NATS does not have")
     if unknown := sorted(set(options) - set(_OPTIONS)):
-        _refuse(f"has the option {unknown[0]!r}; there are {', '.join(_OPTIONS)}")
+        _refuse(f"has the unknown option {unknown[0]!r}; the options are {', '.join(_OPTIONS)}")
     user, colon, password = login.partition(":")
     replicas = options.get("replicas", "1")
     if replicas not in ("1", "2", "3", "4", "5"):
-        _refuse(f"asks for {replicas!r} replicas; a stream has 1 to 5, best an odd number")
+        _refuse(f"asks for {replicas!r} replicas; a stream has 1 to 5, preferably an odd number")
     return Address(
         tuple(_server(host) for host in hosts.split(",")),
         parts.scheme == "tls",
@@ -86,10 +87,10 @@ def _server(host: str) -> str:
 
 def _refuse(why: str) -> Never:
     raise CannotStart(
-        "setup_invalid", f"PLAYHEAD_BROKER {why}; it looks like nats://user:password@host:4222,host2:4222"
+        "setup_invalid", f"PLAYHEAD_BROKER {why}. Write nats://user:password@host:4222,host2:4222"
     ) from None
 
 
 def _refuse_unread() -> Never:
-    # Not quoted: what can't be read may hold a password anywhere.
-    _refuse("can't be read: what is special in a password, or an @ after the servers, is written as %xx")
+    # Not quoted, because the URL may contain the password anywhere.
+    _refuse("is invalid: encode special characters of the password, or an @ after the servers, as %xx")

@@ -1,4 +1,4 @@
-"""The port, on one connection at a time."""
+"""The port, over one connection at a time."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 3.0
 _QUIET_SECONDS = 0.25
 
-# What ends a request that got nothing: there was none; the consumer is somewhere else by now.
+# The statuses of a request without messages, and the texts that mean that the consumer is moving.
 _NONE_CAME = ("404", "408")
 _MOVES = ("Leadership Change", "Server Shutdown")
 
 
 class _Queue:
-    """A queue whose stream and consumer were seen. Another takes its place when they turn out to be gone.
+    """A queue whose stream and consumer exist. It is replaced when they are found missing.
 
     Attributes:
         name: without the prefix.
-        full: with it.
+        full: with the prefix.
     """
 
     def __init__(self, name: str, full: str) -> None:
@@ -50,7 +50,7 @@ class _Queue:
 
 @dataclass(slots=True, eq=False)
 class _Hold:
-    """What it takes to ack a delivery: where to, and until when it is ours to ack (monotonic)."""
+    """The address to acknowledge a delivery at, and the (monotonic) time when its visibility ends."""
 
     queue: _Queue
     ack: str
@@ -62,11 +62,11 @@ class NatsBroker:
 
     Args:
         url: `nats://user:password@host:4222,host2:4222`, or `tls://`; see `address.Address` for options.
-        visibility: seconds for which a received call is hidden from others.
-        prefix: goes before queue names, so that two installations can share an account.
+        visibility: seconds for which a received dispatch is hidden from other receivers.
+        prefix: prepended to queue names, so that two installations can share an account.
 
     Raises:
-        CannotStart: `setup_invalid`, for a URL that can't be read.
+        CannotStart: `setup_invalid`, for an invalid URL.
     """
 
     name: str = "nats"
@@ -84,12 +84,12 @@ class NatsBroker:
         self._mailboxes: dict[str, list[Mailbox]] = {}
         self._window = Window()
 
-    # -- coming and going --------------------------------------------------------------------------
+    # -- the connection ----------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Connect, and stay connected from then on: a connection that is lost is made anew, for ever.
+        """Connect. From then on, lost connections are replaced until `close`.
 
-        Raises `Unavailable` when no server can be reached now, or has no JetStream.
+        Raises `Unavailable` when no server can be reached, or when JetStream is not enabled.
         """
         if self._keeper is not None:
             return
@@ -121,32 +121,32 @@ class NatsBroker:
 
     # -- publish -----------------------------------------------------------------------------------
 
-    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
-        if not calls:
+    async def publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
+        if not dispatches:
             return []
         link = self._connected()
-        blocked = await self._declare_all(link, {call.headers.queue for call in calls})
+        blocked = await self._declare_all(link, {dispatch.headers.queue for dispatch in dispatches})
         if not blocked:
-            return await self._publish(link, calls)
-        away = next((why for why in blocked.values() if isinstance(why, Unavailable)), None)
-        if away and blocked.keys() >= {call.headers.queue for call in calls}:
-            raise away
-        told = {
+            return await self._publish(link, dispatches)
+        unavailable = next((why for why in blocked.values() if isinstance(why, Unavailable)), None)
+        if unavailable and blocked.keys() >= {dispatch.headers.queue for dispatch in dispatches}:
+            raise unavailable
+        results = {
             queue: PublishResult("uncertain", why.detail)
             if isinstance(why, Unavailable)
             else PublishResult("refused", why)
             for queue, why in blocked.items()
         }
-        sent = iter(await self._publish(link, [c for c in calls if c.headers.queue not in told]))
-        return [told.get(call.headers.queue) or next(sent) for call in calls]
+        sent = iter(await self._publish(link, [d for d in dispatches if d.headers.queue not in results]))
+        return [results.get(dispatch.headers.queue) or next(sent) for dispatch in dispatches]
 
-    async def _publish(self, link: Link, calls: Sequence[Dispatch]) -> list[PublishResult]:
-        """Send calls whose streams were there when they were last seen."""
-        outcomes, without_stream = await self._window.publish(link, calls, self._prefix)
+    async def _publish(self, link: Link, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
+        """Send dispatches whose streams existed when they were last used."""
+        results, without_stream = await self._window.publish(link, dispatches, self._prefix)
         for queue in without_stream:
             if known := self._queues.get(queue):
-                self._forget(known)  # the next publish makes it anew
-        return outcomes
+                self._forget(known)  # the next publish creates it again
+        return results
 
     # -- receive -----------------------------------------------------------------------------------
 
@@ -162,8 +162,8 @@ class NatsBroker:
                 return []
 
     async def _receive(self, queue: str, limit: int, wait: float) -> list[Delivery] | None:
-        """Ask once; None when that said nothing of what there is: a consumer that was made a moment ago, or
-        is moving to another server of a cluster, hands out nothing yet."""
+        """Send one request. Returns None if the answer is inconclusive, because the consumer was created a
+        moment ago or is moving to another server of the cluster."""
         link = self._connected()
         full = self._prefix + queue
         if why := streams.unfit(full):
@@ -175,7 +175,7 @@ class NatsBroker:
                     return []
                 known = _Queue(queue, full)
             else:
-                # Who waits makes the queue be: what it waits for is told to those who are there.
+                # A stream must exist before its server can notify a waiting receiver.
                 known = await self._declare(link, queue)
         pulled = await self._pull(link, known, limit, wait)
         if pulled.status and not pulled.messages:
@@ -195,13 +195,13 @@ class NatsBroker:
         ]
 
     def _went_wrong(self, link: Link, queue: _Queue, pulled: Pulled) -> None:
-        """A request did not end with "there was none". Raises `Unavailable` for what would last."""
+        """Handle an unexpected status of a request. Raises `Unavailable` if the fault would last."""
         if pulled.status == "503" or "Deleted" in pulled.words:
             self._forget(queue)
         elif not any(words in pulled.words for words in _MOVES):
             raise broker_unavailable(
-                f"consumer {CONSUMER} of stream {queue.stream} on NATS at {link.server} hands out nothing: "
-                f"{pulled.words or pulled.status}; lift its limits, or delete it: it is made anew"
+                f"consumer {CONSUMER} of stream {queue.stream} on NATS at {link.server} delivers nothing: "
+                f"{pulled.words or pulled.status}. Remove its limits, or delete it: it is created again"
             )
 
     async def _pull(self, link: Link, queue: _Queue, limit: int, wait: float) -> Pulled:
@@ -222,11 +222,11 @@ class NatsBroker:
             hold.until = max(hold.until, now + self._visibility)
 
     async def _settle(self, deliveries: Sequence[Delivery], verb: bytes) -> list[_Hold]:
-        """Say one word about deliveries that are still ours; returns those.
+        """Send one acknowledgement for each delivery that this process still holds; returns those deliveries.
 
-        JetStream goes by a message's place in the stream and asks nobody who holds it. So a word that
-        comes too late would strike the new holder, or, where the stream was made anew, another call: it
-        is not said.
+        JetStream identifies a message by its position in the stream and does not check its holder. An
+        acknowledgement that is too late would apply to the new holder. If the stream was created again, it
+        would apply to another dispatch. So late acknowledgements are not sent.
         """
         now = time.monotonic()
         holds = [d.tag for d in deliveries if d.tag.until > now and not d.tag.queue.is_gone]
@@ -237,15 +237,15 @@ class NatsBroker:
         for hold in holds:
             by_queue.setdefault(hold.queue, []).append(hold)
         for queue, of_queue in by_queue.items():
-            # Answers come in order: that to the last says that all were heard.
+            # Answers arrive in order, so the answer to the last covers all.
             head = b"".join(b"PUB %b %d\r\n%b\r\n" % (h.ack.encode(), len(verb), verb) for h in of_queue[:-1])
             if head:
                 await link.send(head)
             try:
                 answer = await link.ask(of_queue[-1].ack, verb)
             except Unavailable:
-                # Silence about a message that is in the stream no more is no fault; if it is there, it
-                # comes again, and its row knows what became of it.
+                # The server does not answer for a message that left the stream. If it is still there, it is
+                # delivered again, and its row has its state.
                 if link.lost_because is not None:
                     raise
                 continue
@@ -256,10 +256,11 @@ class NatsBroker:
     # -- depth and peek ----------------------------------------------------------------------------
 
     async def depth(self, queue: str) -> Depth:
-        """See the port. JetStream counts a call whose visibility ran out as in flight until it is taken anew.
+        """See the port. JetStream counts a dispatch whose visibility ended as in flight until it is received
+        again.
 
-        A queue about which JetStream alone can't tell counts as one in flight: of "empty" one would conclude
-        that its calls are lost, and an error would keep whoever goes through all queues from the others.
+        A queue whose stream alone is unavailable counts as one in flight. The dispatches of an empty queue
+        would be taken for lost, and an error would stop a caller that asks about all queues.
         """
         link = self._connected()
         full = self._prefix + queue
@@ -271,7 +272,7 @@ class NatsBroker:
                 ask(link, f"STREAM.INFO.{stream}"), ask(link, f"CONSUMER.INFO.{stream}.{CONSUMER}")
             )
         except Unavailable as exc:
-            await streams.account(link)  # raises where it is not this queue alone
+            await streams.account(link)  # raises if all of JetStream is unavailable
             kept, held = {"error": {"description": exc.detail}}, {}
         if error_of(kept) == streams.NO_STREAM:
             return Depth(0, 0)
@@ -281,8 +282,8 @@ class NatsBroker:
                 events.BACKEND_UNAVAILABLE, logging.WARNING, backend=self.name, queue=queue, detail=said
             )
             return Depth(0, 1)
-        # A work queue holds what is not acked, and no more. The consumer's own count of what is to come
-        # lags behind: it hears of a message a moment after that was confirmed.
+        # A work queue holds exactly the unacknowledged messages. The consumer's own count lags behind, as the
+        # consumer learns of a message a moment after its confirmation.
         messages = int(kept["state"]["messages"])
         in_flight = min(int(held.get("num_ack_pending", 0)), messages)
         return Depth(messages - in_flight, in_flight)
@@ -306,7 +307,7 @@ class NatsBroker:
             if error_of(found) in (NO_MESSAGE, streams.NO_STREAM):
                 break
             if error_of(found):
-                raise broker_unavailable(f"NATS at {link.server} can't show queue {queue}: {found['error']}")
+                raise broker_unavailable(f"NATS at {link.server} cannot show queue {queue}: {found['error']}")
             stored = found["message"]
             sequence = int(stored["seq"])
             headers, payload = (base64.b64decode(stored.get(part, "")) for part in ("hdrs", "data"))
@@ -322,8 +323,8 @@ class NatsBroker:
         return self._link
 
     async def _keep(self, link: Link) -> None:
-        """Replace the connection whenever it is lost, for as long as the broker is open."""
-        # Not by the cancellation alone: the client drops one that comes together with an answer.
+        """Replace the connection whenever it is lost, until the broker is closed."""
+        # The flag is needed: the client drops a cancellation that arrives together with an answer.
         while not self._closed:
             await link.ended.wait()
             self._why = link.lost_because or "the connection was lost"
@@ -331,7 +332,7 @@ class NatsBroker:
             self._mailboxes.clear()
             pause = _FIRST_PAUSE
             while link.lost_because is not None:
-                # All of a fleet lost it at once; they do not come back at once.
+                # Random, because every process of the deployment lost its connection at once.
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 2, _LONGEST_PAUSE)
                 try:
@@ -343,9 +344,9 @@ class NatsBroker:
             events.emit(events.BACKEND_BACK, backend=self.name, detail=f"connected to NATS at {link.server}")
 
     async def _declare_all(self, link: Link, queues: set[str]) -> dict[str, str | Unavailable]:
-        """Declare what was not declared yet; returns what can't be, with the reason.
+        """Declare queues that this process has not declared yet; returns those that failed, with the reason.
 
-        A name that can't be is the call's own fault; all else can pass.
+        An invalid name (a `str`) is a fault of the dispatch. Every other reason can pass.
         """
         blocked: dict[str, str | Unavailable] = {}
         for queue in sorted(queues - self._queues.keys()):
@@ -368,7 +369,7 @@ class NatsBroker:
             return known
 
     def _forget(self, queue: _Queue) -> None:
-        """Its stream or consumer is gone: declare it anew when it is needed next."""
+        """Declare a queue again before its next use, as its stream or consumer is gone."""
         queue.is_gone = True
         if self._queues.get(queue.name) is queue:
             del self._queues[queue.name]
@@ -380,6 +381,6 @@ class NatsBroker:
 
 
 def _sequence(ack: str) -> str:
-    """A name for a message that was given none: its place in its stream."""
+    """Return an id for a message that was published without one: its position in its stream."""
     parts = ack.split(".")
     return f"{parts[2]}:{parts[5]}" if len(parts) == 9 else ack

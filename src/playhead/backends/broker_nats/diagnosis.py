@@ -1,4 +1,4 @@
-"""What `playhead doctor` asks NATS. It looks through a connection of its own, as a new process would."""
+"""The checks of NATS for `playhead doctor`, over a separate connection, as a new process would open it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _HOWTO = "docs/howto/nats.md"
 
 
 async def diagnose(address: Address, *, visibility: float, prefix: str) -> list[Finding]:
-    """Look at the connection, the server, the account, the rights, and the streams that are there."""
+    """Check the connection, the server, the account, the permissions, and the existing streams."""
     began = time.perf_counter()
     try:
         link = await Link.connect(address)
@@ -72,7 +72,7 @@ def _version(link: Link) -> Finding:
 
 
 def _room(found: dict[str, Any]) -> list[Finding]:
-    """How much of what the account may use is used."""
+    """Compare the usage of the account with its limits."""
     limits = found.get("limits", {})
     findings = []
     for what, used, most in (
@@ -84,9 +84,7 @@ def _room(found: dict[str, Any]) -> list[Finding]:
         if most is None or most < 0:
             findings.append(Finding(what, "ok", f"{used}{unit} used, no limit for this account"))
         elif used >= most * _NEARLY_FULL:
-            detail = (
-                f"{used} of {most}{unit} used: what has no room is not confirmed, and sent again until it has"
-            )
+            detail = f"{used} of {most}{unit} used; dispatches that do not fit are sent again until they do"
             findings.append(Finding(what, "warning", detail, f"raise the account's max_{what}, or free some"))
         else:
             findings.append(Finding(what, "ok", f"{used} of {most}{unit} used"))
@@ -94,24 +92,24 @@ def _room(found: dict[str, Any]) -> list[Finding]:
 
 
 async def _round_trip(link: Link, address: Address, visibility: float, prefix: str) -> list[Finding]:
-    """Do once what work does all the time, on a stream that is gone afterwards."""
+    """Run every operation of work once, on a temporary stream."""
     queue = f"{prefix}_doctor-{os.urandom(6).hex()}"
     stream = stream_of(queue)
     fix = f"grant this user the subjects that {_HOWTO} lists"
     try:
         try:
             await declare(link, queue, visibility=visibility, replicas=address.replicas)
-            call = Dispatch(
+            dispatch = Dispatch(
                 Headers(queue, UUID(int=0), "doctor", 1, "doctor"), str(UUID(int=0)), 0, None, "doctor"
             )
             began = time.perf_counter()
-            (outcome,), _ = await Window().publish(link, [call], "")
+            (outcome,), _ = await Window().publish(link, [dispatch], "")
             if outcome.result != "confirmed":
                 return [Finding("round trip", "failed", outcome.reason, fix)]
             mailbox = await Mailbox.on(link)
             pulled = await mailbox.pull(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{CONSUMER}", 1, 2.0, [])
             if not pulled.messages:
-                return [Finding("round trip", "failed", "what was published did not come back", fix)]
+                return [Finding("round trip", "failed", "a published message was not delivered", fix)]
             await link.ask(pulled.messages[0][0], b"+ACK")
             ms = (time.perf_counter() - began) * 1000
         finally:
@@ -119,30 +117,32 @@ async def _round_trip(link: Link, address: Address, visibility: float, prefix: s
     except Unavailable as exc:
         return [Finding("rights", "failed", exc.detail, fix)]
     findings = [
-        Finding("rights", "ok", "may make streams and consumers, publish, receive and ack"),
-        Finding("round trip", "ok", f"published, received and acked in {ms:.1f} ms"),
+        Finding("rights", "ok", "may create streams and consumers, publish, receive and acknowledge"),
+        Finding("round trip", "ok", f"published, received and acknowledged in {ms:.1f} ms"),
     ]
     if error_of(gone):
         said = gone["error"].get("description")
-        findings.append(Finding("rights", "warning", f"stream {stream} was left behind: {said}", "delete it"))
+        findings.append(
+            Finding("rights", "warning", f"stream {stream} could not be deleted: {said}", "delete it")
+        )
     return findings
 
 
 def _durability(address: Address) -> Finding:
     if address.replicas > 1:
-        return Finding("durability", "ok", f"streams are made with {address.replicas} replicas")
+        return Finding("durability", "ok", f"new streams have {address.replicas} replicas")
     return Finding(
         "durability",
         "warning",
-        "streams are kept by one server. What it confirmed outlives its kill -9; a loss of power may take "
-        "up to two minutes of it, unless it writes through, which a client can't see",
+        "each stream is on one server. Confirmed messages survive its kill -9. A power failure may lose up "
+        "to two minutes of them, unless the server syncs every write, which a client cannot see",
         "set sync_interval: always in its jetstream { } (deploy/nats.conf), or run three servers and "
         "add ?replicas=3",
     )
 
 
 async def _streams(link: Link, visibility: float, prefix: str) -> list[Finding]:
-    """Compare what is there with what we would declare; one finding a fault, in however many streams."""
+    """Compare existing streams with those that Playhead declares; one finding for each kind of fault."""
     faults: dict[tuple[Status, str, str], list[str]] = {}
     seen = offset = 0
     first = stream_of(prefix)
@@ -152,7 +152,7 @@ async def _streams(link: Link, visibility: float, prefix: str) -> list[Finding]:
             page = await ask(link, "STREAM.LIST", {"offset": offset, "subject": "playhead.>"})
             if error_of(page):
                 said = str(page["error"].get("description"))
-                return [Finding("streams", "warning", f"can't be listed: {said}", fix)]
+                return [Finding("streams", "warning", f"cannot list streams: {said}", fix)]
             listed = page.get("streams") or []
             for config in (found["config"] for found in listed):
                 if config["name"].startswith(first):
@@ -160,12 +160,12 @@ async def _streams(link: Link, visibility: float, prefix: str) -> list[Finding]:
                     for fault in await _stream(link, config, visibility):
                         faults.setdefault(fault, []).append(config["name"])
         except Unavailable as exc:
-            return [Finding("streams", "warning", f"can't be listed: {exc.detail}", fix)]
+            return [Finding("streams", "warning", f"cannot list streams: {exc.detail}", fix)]
         offset += len(listed)
         if not listed or offset >= page.get("total", 0):
             break
     if not faults:
-        return [Finding("streams", "ok", f"{seen} there, each as it is to be")]
+        return [Finding("streams", "ok", f"{seen} streams, all with the expected settings")]
     return [
         Finding("streams", status, f"{_some(names)}: {words}", remedy)
         for (status, words, remedy), names in faults.items()
@@ -176,21 +176,21 @@ async def _stream(link: Link, config: dict[str, Any], visibility: float) -> list
     name = str(config["name"])
     faults: list[tuple[Status, str, str]] = []
     if wrong := stream_faults(config, queue_of(name)):
-        words = f"{'; '.join(wrong)}; nothing is published to it like this"
+        words = f"{'; '.join(wrong)}; Playhead does not publish to it"
         faults.append(("failed", words, f"nats stream edit {name}, or delete it when it is empty"))
     if config.get("storage") != "file":
-        words = "kept in memory: what it confirmed is gone when its server ends"
-        faults.append(("warning", words, "delete it when it is empty: it is made anew"))
+        words = "in memory only: its messages are lost when its server ends"
+        faults.append(("warning", words, "delete it when it is empty: Playhead creates it again"))
     consumer = await ask(link, f"CONSUMER.INFO.{name}.{CONSUMER}")
     if not error_of(consumer) and (wrong := consumer_faults(consumer["config"], consumer_config(visibility))):
-        words = f"of its consumer, {'; '.join(wrong)}: another process has other settings, or had"
+        words = f"its consumer: {'; '.join(wrong)}; another process has, or had, other settings"
         faults.append(
-            ("warning", words, "give all processes one PLAYHEAD_VISIBILITY_SECONDS and start them anew")
+            ("warning", words, "give all processes the same PLAYHEAD_VISIBILITY_SECONDS, and restart them")
         )
     return faults
 
 
 def _some(names: list[str]) -> str:
-    """The first names of a list that may be long."""
+    """Return the first names of a list that may be long."""
     shown = ", ".join(names[:_MOST_NAMES])
     return f"{shown} and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else shown

@@ -1,4 +1,4 @@
-"""Calls as bytes of NATS's protocol, and back."""
+"""Dispatches as bytes of the NATS protocol, and back."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _FIND_ID = b"\r\nNats-Msg-Id:"
 
 
 class Frames:
-    """Encodes the calls of one publish. What a batch shares is encoded once a batch.
+    """Encodes the dispatches of one publish. Headers that they share are encoded once.
 
     Args:
-        inbox: answers go to this and a number.
-        prefix: goes before queue names.
-        most_bytes: the most that a message may have, headers and payload.
+        inbox: answers go to this prefix and a number.
+        prefix: prepended to queue names.
+        most_bytes: the size limit of a message, headers and payload.
     """
 
     def __init__(self, inbox: str, prefix: str, most_bytes: int) -> None:
@@ -25,23 +25,24 @@ class Frames:
         self._most = most_bytes
         self._heads: dict[int, tuple[str, str, int]] = {}
 
-    def encode(self, calls: Sequence[Dispatch], number: int) -> tuple[bytes, list[int]]:
-        """Return one command for each call, answered to `number` and on, and who is too large to be sent.
+    def encode(self, dispatches: Sequence[Dispatch], number: int) -> tuple[bytes, list[int]]:
+        """Return the commands to publish, and the positions of dispatches that are too large to be sent.
 
-        Those are given by their place in `calls`.
+        Args:
+            number: the answer to the first dispatch goes to this number, the next to the following one.
         """
         frames, refused = [], []
         heads, inbox, most = self._heads, self._inbox, self._most
-        for at, call in enumerate(calls):
-            headers = call.headers
+        for at, dispatch in enumerate(dispatches):
+            headers = dispatch.headers
             subject, head, size = heads.get(id(headers)) or self._head(headers)
-            cid = call.correlation_id
-            text = call.payload()
-            # Lengths are in bytes; nearly all of it is ASCII.
+            cid = dispatch.correlation_id
+            text = dispatch.payload()
+            # Lengths are in bytes. Most keys are ASCII.
             length = len(text) if text.isascii() else len(text.encode())
-            tail = f"{cid}\r\n{MESSAGE_ID}: {cid}.{call.generation}\r\n\r\n"
-            if call.parent:
-                tail = f"{cid}\r\nparent_correlation_id: {call.parent}{tail[len(cid) :]}"
+            tail = f"{cid}\r\n{MESSAGE_ID}: {cid}.{dispatch.generation}\r\n\r\n"
+            if dispatch.parent:
+                tail = f"{cid}\r\nparent_correlation_id: {dispatch.parent}{tail[len(cid) :]}"
             head_length = size + len(tail)
             if head_length + length > most:
                 refused.append(at)
@@ -59,7 +60,7 @@ class Frames:
 
 
 def parse_headers(raw: bytes) -> dict[str, str]:
-    """The headers of a message, without those that are NATS's own."""
+    """Return the headers of a message, without those of NATS itself."""
     found = {}
     for line in raw.decode("utf-8", "replace").split("\r\n")[1:]:
         name, colon, value = line.partition(":")
@@ -69,7 +70,7 @@ def parse_headers(raw: bytes) -> dict[str, str]:
 
 
 def message_id(raw: bytes) -> str:
-    """The broker's message id in raw headers; empty where a stranger gave none."""
+    """Return the message id in raw headers; empty if another program gave none."""
     at = raw.find(_FIND_ID)
     if at < 0:
         return ""
@@ -82,5 +83,5 @@ def subject_of(queue: str) -> str:
 
 
 def _one_line(value: str) -> str:
-    # No grammar of ours allows a line break; one would be a command of its own on the wire.
+    # Playhead's grammars allow no line break. One would end the header, and start a command.
     return value.replace("\r", " ").replace("\n", " ")

@@ -1,11 +1,11 @@
-"""One connection to NATS, until it is lost. A lost one is never mended; another takes its place.
+"""One connection to NATS, until it is lost. A lost connection is replaced, never repaired.
 
-So whatever was in flight on it is known to be unanswered at once, and nothing is sent later than its caller
-believes. nats-py's own reconnection keeps a buffer, and stops for good at some errors; it is not used.
+So all requests in progress fail at once, and no message is sent after its caller gave up. The reconnection of
+nats-py is not used: it keeps a buffer, and it stops for good at some errors.
 
-nats-py also makes an object, parses the headers and wakes a task for each message, and encodes headers one
-by one. That is two thirds of the cost of a publish, so two seams of it are used that are not public:
-`Client._process_msg`, which it calls with each message, and `Client._send_command`, which takes bytes.
+Two private parts of nats-py are used: `Client._process_msg`, which the client calls with each message, and
+`Client._send_command`, which queues bytes. `docs/decisions/0010-nats-transport.md` states the reason and the
+price.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from playhead.backends.broker_nats.address import Address
 from playhead.errors import Unavailable, broker_unavailable
 
 ANSWER_SECONDS = 5.0
-"""How long anything that was sent is waited for."""
+"""How long to wait for the answer to a request."""
 
 LAST_SECONDS = 0.5
-"""The last part of any such time, which begins when this process looks whether the time is over."""
+"""The last part of such a wait. It starts when this process runs, even if the process was suspended
+before."""
 
 _CONNECT_SECONDS = 5.0
 _CLOSE_SECONDS = 2.0
@@ -36,24 +37,25 @@ _PING_EVERY_SECONDS = 2.0
 _PING_SECONDS = 5.0
 _LATELY_SECONDS = 10.0
 _MOST_UNSENT_BYTES = 8 * 1024 * 1024
-# nats-py waits for room without end, and not to be cancelled, when more than this is unsent: never get there.
+# Above this limit nats-py waits without end and cannot be cancelled, so the limit must never be reached.
 _NEVER_BYTES = 64 * 1024 * 1024
 
 _NO_TLS = "it offers no TLS"
 
 Handler = Callable[[bytes, bytes, bytes, bytes | None], None]
-"""Takes subject, reply, data and the raw headers of a message."""
+"""Called with subject, reply, data and the raw headers of a message."""
 
 
 class Answer(NamedTuple):
-    """What came back. `status` is that of the server itself, `503` when nobody listens; else empty."""
+    """An answer. `status` is set by the server itself, for example `503` if there is no listener; else
+    empty."""
 
     status: str
     data: bytes
 
 
 class Waiting(Protocol):
-    """Who waits for what was sent."""
+    """Waits for answers."""
 
     def answered(self, number: int, answer: Answer) -> None: ...
 
@@ -68,7 +70,7 @@ class _Client(Client):
         self._encrypted = encrypted
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
-        # Told first: closing a broken connection may wait, or fail half-way; then its callback never comes.
+        # Called first, because closing a broken connection may block or fail before its own callback.
         self.closing()
         with contextlib.suppress(OSError):
             await super()._close(status, do_cbs)
@@ -81,7 +83,7 @@ class _Client(Client):
             handler(subject, reply, data, headers)
 
     def _connect_command(self) -> bytes:
-        # The last moment before user and password are said.
+        # The last moment before user and password are sent.
         if self._encrypted and not self._server_info.get("tls_required"):
             raise nats.errors.Error(_NO_TLS)
         return super()._connect_command()
@@ -91,11 +93,11 @@ class Link:
     """One connection.
 
     Attributes:
-        server: the `host:port` that it leads to.
-        version: of the server.
-        lost_because: None while it holds.
-        ended: set when it is lost or closed.
-        most_bytes: the most that one message, with its headers, may have.
+        server: the `host:port` of the server.
+        version: the version of the server.
+        lost_because: None while connected.
+        ended: set when the connection is lost or closed.
+        most_bytes: the size limit of one message with its headers.
     """
 
     def __init__(self, server: str, client: _Client) -> None:
@@ -103,8 +105,8 @@ class Link:
         self.lost_because: str | None = None
         self.ended = asyncio.Event()
         self._client = client
-        self._said: str | None = None
-        self._said_at = 0.0
+        self._reported: str | None = None
+        self._reported_at = 0.0
         self._waiting: dict[int, Waiting] = {}
         self._number = 0
         self._handlers: dict[int, Callable[[str], None]] = {}
@@ -118,21 +120,18 @@ class Link:
 
     @property
     def is_clustered(self) -> bool:
-        """Whether the server is one of several that keep JetStream together."""
+        """Whether the server is part of a cluster."""
         return bool(self._client._server_info.get("cluster"))
 
     @property
     def most_bytes(self) -> int:
         return self._client.max_payload
 
-    # -- coming and going --------------------------------------------------------------------------
+    # -- opening and closing -----------------------------------------------------------------------
 
     @classmethod
     async def connect(cls, address: Address) -> Link:
-        """Connect to any of the servers.
-
-        Raises `Unavailable`, with what each of them did.
-        """
+        """Connect to any of the servers. Raises `Unavailable`, with the failure of each."""
         failures = []
         for server in random.sample(address.servers, len(address.servers)):
             try:
@@ -147,10 +146,10 @@ class Link:
         link = cls(server, client)
 
         async def said(error: Exception) -> None:
-            link._said, link._said_at = str(error) or type(error).__name__, time.monotonic()
+            link._reported, link._reported_at = str(error) or type(error).__name__, time.monotonic()
 
         def closing() -> None:
-            link.lose(str(client.last_error or link._said or "the server closed the connection"))
+            link.lose(str(client.last_error or link._reported or "the server closed the connection"))
 
         token = address.user if address.password is None else None
         try:
@@ -162,8 +161,8 @@ class Link:
                     allow_reconnect=False,
                     max_reconnect_attempts=1,
                     reconnect_time_wait=0,
-                    connect_timeout=int(_CONNECT_SECONDS),  # by itself it waits for two
-                    ping_interval=3600,  # a ping of its own that fails waits without end when it closes
+                    connect_timeout=int(_CONNECT_SECONDS),  # the default is 2
+                    ping_interval=3600,  # a failed ping of the client makes its close wait without end
                     pending_size=_NEVER_BYTES,
                     inbox_prefix="_INBOX.playhead",
                     tls=_trusted(address),
@@ -180,13 +179,13 @@ class Link:
             client.closing = lambda: None
             await link._shut()
             if isinstance(exc, Exception):
-                raise _not_connected(server, exc, link._said) from exc
+                raise _not_connected(server, exc, link._reported) from exc
             raise
         link._start(link._watch())
         return link
 
     def lose(self, why: str) -> None:
-        """Give it up: all that waits for an answer learns that there will be none."""
+        """Drop the connection. All requests in progress fail."""
         if self.lost_because is not None:
             return
         self.lost_because = why
@@ -195,7 +194,7 @@ class Link:
         self._start(self._shut(abruptly=True))
 
     async def close(self) -> None:
-        """End it in good order: what was sent goes out, within two seconds. May be called twice."""
+        """Close the connection after its buffer was sent, within two seconds. May be called twice."""
         if self.lost_because is None:
             self.lost_because = "it was closed"
             self.ended.set()
@@ -206,23 +205,23 @@ class Link:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def unavailable(self, what: str) -> Unavailable:
-        """The error for an answer that did not come, with what the server said last."""
+        """Return the error for a missing answer, with the last error of the server."""
         said = self.lost_because
-        if said is None and time.monotonic() - self._said_at < _LATELY_SECONDS:
-            said = self._said
+        if said is None and time.monotonic() - self._reported_at < _LATELY_SECONDS:
+            said = self._reported
         return broker_unavailable(f"NATS at {self.server} {what}{f' ({said})' if said else ''}")
 
-    # -- talking -----------------------------------------------------------------------------------
+    # -- requests ----------------------------------------------------------------------------------
 
     async def send(self, frames: bytes) -> None:
-        """Hand over bytes of the protocol, whole commands; returns before they are sent.
+        """Queue complete commands of the protocol; returns before they are sent.
 
-        Raises `Unavailable`, and then none of them will be.
+        Raises `Unavailable`. Then none of them is sent.
         """
         if self.lost_because is not None:
             raise self.unavailable("was lost")
         if self._client.pending_data_size + len(frames) > _MOST_UNSENT_BYTES:
-            raise self.unavailable("does not read what it is sent")
+            raise self.unavailable("does not read its input")
         await self._client._send_command(frames)
         queue = self._client._flush_queue
         if queue is not None and queue.empty():
@@ -236,14 +235,11 @@ class Link:
         return first
 
     def forget(self, first: int, count: int = 1) -> list[int]:
-        """Wait no more; returns the numbers that were not answered."""
+        """Stop waiting; returns the numbers that were not answered."""
         return [n for n in range(first, first + count) if self._waiting.pop(n, None)]
 
     async def ask(self, subject: str, payload: bytes = b"", *, seconds: float = ANSWER_SECONDS) -> Answer:
-        """Send a request and return its answer.
-
-        Raises `Unavailable` when there is none in time.
-        """
+        """Send a request and return its answer. Raises `Unavailable` if it does not arrive in time."""
         question = _Question()
         number = self.expect(question)
         try:
@@ -259,7 +255,7 @@ class Link:
         return answer
 
     async def subscribe(self, subject: str, handler: Handler, lost: Callable[[str], None]) -> int:
-        """Hand what comes to `{inbox}{subject}` to `handler`, at once and in order; returns its number.
+        """Call `handler` with each message to `{inbox}{subject}`, in order; returns the subscription number.
 
         Raises `Unavailable`.
         """
@@ -268,18 +264,18 @@ class Link:
         try:
             subscription = await self._client.subscribe(self.inbox + subject)
         except nats.errors.Error as exc:
-            raise self.unavailable(f"takes no subscription: {exc}") from exc
+            raise self.unavailable(f"rejected a subscription: {exc}") from exc
         self._client.handlers[subscription._id] = handler
         self._handlers[subscription._id] = lost
         return subscription._id
 
     def new_name(self) -> str:
-        """A name for a subscription of this connection that no other has."""
+        """Return a unique name for a subscription of this connection."""
         self._number += 1
         return f"m.{self._number}"
 
     def post(self, frames: bytes) -> None:
-        """Send without waiting, and without caring whether it can be sent."""
+        """Send in the background. Failures are ignored."""
         self._start(self._post(frames))
 
     async def _post(self, frames: bytes) -> None:
@@ -310,9 +306,9 @@ class Link:
             waiting.answered(number, Answer(status_of(headers) if headers else "", data))
 
     async def _watch(self) -> None:
-        """Lose the connection when the other end stands still: it would look alive for a quarter of an hour.
+        """Drop the connection when the server does not answer pings. TCP would need a quarter of an hour.
 
-        A ping that is given up must not be answered later: nats-py stops reading then.
+        After an abandoned ping the connection must close, because a late answer stops nats-py from reading.
         """
         while self.lost_because is None:
             with contextlib.suppress(TimeoutError):
@@ -346,7 +342,7 @@ class Link:
 
 
 class _Question:
-    """Waits for one answer; None when the connection is lost before."""
+    """Waits for one answer; None if the connection is lost first."""
 
     def __init__(self) -> None:
         self.answer: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
@@ -361,9 +357,9 @@ class _Question:
 
 
 async def came_within(seconds: float, answer: asyncio.Future[Any]) -> bool:
-    """Wait for what the server is to answer; returns whether it did.
+    """Wait for an answer; returns whether it arrived.
 
-    Its time may be over because this process stood still. Then the answer is there, only not read yet.
+    The time may be over because this process was suspended. Then the answer may be in the socket, unread.
     """
     for part in (seconds - LAST_SECONDS, LAST_SECONDS):
         done, _ = await asyncio.wait({answer}, timeout=part)
@@ -373,12 +369,12 @@ async def came_within(seconds: float, answer: asyncio.Future[Any]) -> bool:
 
 
 def status_of(headers: bytes) -> str:
-    """The status in the first line of raw headers, `404` in `NATS/1.0 404 No Messages`; else empty."""
+    """Return the status in the first line of raw headers (`NATS/1.0 404 No Messages`: `404`); else empty."""
     return headers[9:12].decode("utf-8", "replace") if headers[8:9] == b" " else ""
 
 
 def description_of(headers: bytes) -> str:
-    """The words after the status."""
+    """Return the text after the status."""
     return headers.partition(b"\r\n")[0][13:].decode("utf-8", "replace").strip()
 
 
@@ -388,26 +384,24 @@ def _trusted(address: Address) -> ssl.SSLContext | None:
     try:
         return ssl.create_default_context(cafile=address.ca)
     except OSError as exc:
-        exc.filename = address.ca  # which ssl does not tell
+        exc.filename = address.ca  # which ssl does not set
         raise
 
 
 def _not_connected(server: str, exc: Exception, said: str | None) -> Unavailable:
     if isinstance(exc, ImportError):
         return broker_unavailable(
-            f"?credentials= needs one more package ({exc}): pip install 'nats-py[nkeys]'"
+            f"?credentials= needs another package ({exc}): pip install 'nats-py[nkeys]'"
         )
     if isinstance(exc, FileNotFoundError | PermissionError) and exc.filename:
-        return broker_unavailable(
-            f"{exc.filename}, which PLAYHEAD_BROKER names, can't be read: {exc.strerror}"
-        )
+        return broker_unavailable(f"cannot read {exc.filename}, which PLAYHEAD_BROKER names: {exc.strerror}")
     why = said if isinstance(exc, nats.errors.NoServersError) and said else str(exc)
     why = (why or "it did not answer in time").removeprefix("nats: ").strip("'")
     advice = "is it running, and is PLAYHEAD_BROKER right?"
     if "uthorization" in why or "uthentication" in why:
         advice = "check user, password or credentials in PLAYHEAD_BROKER"
     elif why == _NO_TLS:
-        advice = "nothing was said to it; set it up for TLS, or name it with nats://"
+        advice = "no credentials were sent; enable TLS on the server, or use nats://"
     elif isinstance(exc, ssl.SSLError) or "SSL" in why or "certificate" in why:
-        advice = "name the authority that signed its certificate with ?ca=/path"
-    return broker_unavailable(f"NATS at {server} can't be reached: {why}; {advice}")
+        advice = "name the authority that signed its certificate: ?ca=/path"
+    return broker_unavailable(f"cannot reach NATS at {server}: {why}; {advice}")

@@ -1,4 +1,4 @@
-"""A thousand calls in flight, each with its time: the window that publishing goes through."""
+"""The window for publishing: up to 1,000 unconfirmed dispatches, each with a time limit."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from playhead.errors import Unavailable, broker_unavailable
 from playhead.ports.broker import CONFIRMED, PublishResult
 
 _CHUNK = 250
-_MOST_IN_FLIGHT = 1000  # more are not faster, and what is in flight is uncertain when it breaks
+_MOST_IN_FLIGHT = 1000  # more are not faster, and all of them become uncertain when the connection breaks
 
-# How an answer begins that says no error; the stream is ours, as no two can have one subject.
+# The start of an answer without an error. Only one stream can have the subject of a queue.
 _CONFIRMED = b'{"stream":"playhead-'
 _TOO_LARGE = 10054
 
 
 class Window:
-    """What one process has in flight, however many publish at once; who comes first is let in first."""
+    """The unconfirmed dispatches of one process. Concurrent publishers enter in their order of arrival."""
 
     def __init__(self) -> None:
         self._in_flight = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def _enter(self, count: int) -> None:
-        """Wait for room for so many calls, for as long as one of those before may take.
+        """Wait for room for `count` dispatches, at most as long as an earlier one may take.
 
         Raises `TimeoutError`.
         """
@@ -66,24 +66,24 @@ class Window:
         return self._in_flight + count <= _MOST_IN_FLIGHT
 
     async def publish(
-        self, link: Link, calls: Sequence[Dispatch], prefix: str
+        self, link: Link, dispatches: Sequence[Dispatch], prefix: str
     ) -> tuple[list[PublishResult], set[str]]:
-        """Send calls; returns an outcome each, and the queues for which no stream was there.
+        """Send dispatches; returns a result for each, and the queues that had no stream.
 
-        Takes as long as the last answer, and no longer than the time that one call has plus that of those
-        sent before it by others.
+        Blocks until the last answer, at most for the time limit of one dispatch in addition to that of
+        earlier publishers.
 
         Raises `Unavailable` when none was sent.
         """
         frames = Frames(f"{link.inbox}a.", prefix, link.most_bytes)
         chunks: list[_Chunk] = []
         stopped = ""
-        for at in range(0, len(calls), _CHUNK):
-            part = calls[at : at + _CHUNK]
+        for at in range(0, len(dispatches), _CHUNK):
+            part = dispatches[at : at + _CHUNK]
             try:
                 await self._enter(len(part))
             except TimeoutError:
-                stopped = link.unavailable("did not answer what others published before").detail
+                stopped = link.unavailable("did not answer earlier messages").detail
                 break
             if any(chunk.is_silent for chunk in chunks):
                 self._leave(len(part))
@@ -96,48 +96,48 @@ class Window:
                 stopped = exc.detail
                 break
             chunks.append(chunk)
-            # The one who writes to the socket is a task of its own: let it, while the next is encoded.
+            # Lets the task that writes to the socket run before the next chunk is encoded.
             await asyncio.sleep(0)
         if stopped and not chunks:
             raise broker_unavailable(stopped)
-        outcomes: list[PublishResult] = []
+        results: list[PublishResult] = []
         for chunk in chunks:
-            # Shielded: who gives up waiting does not take the chunk out of the window.
-            outcomes += await asyncio.shield(chunk.done)
-        outcomes += [PublishResult("uncertain", stopped)] * (len(calls) - len(outcomes))
-        return outcomes, {queue for chunk in chunks for queue in chunk.without_stream}
+            # Shielded: a cancelled caller must not remove the chunk from the window.
+            results += await asyncio.shield(chunk.done)
+        results += [PublishResult("uncertain", stopped)] * (len(dispatches) - len(results))
+        return results, {queue for chunk in chunks for queue in chunk.without_stream}
 
 
 class _Chunk:
-    """Calls that are sent in one go.
+    """Dispatches that are sent together.
 
-    `done` always comes: with the last answer, with the end of the connection, or with the end of its time.
+    `done` is always set: by the last answer, by the loss of the connection, or by the time limit.
 
     Attributes:
-        is_silent: its time is over and not one was answered.
-        without_stream: queues for which no stream was there.
+        is_silent: the time limit is over, and no dispatch was answered.
+        without_stream: queues that had no stream.
     """
 
-    def __init__(self, link: Link, calls: Sequence[Dispatch], leave: Callable[[int], None]) -> None:
+    def __init__(self, link: Link, dispatches: Sequence[Dispatch], leave: Callable[[int], None]) -> None:
         self.done: asyncio.Future[list[PublishResult]] = asyncio.get_running_loop().create_future()
-        self.done.add_done_callback(lambda _: leave(len(calls)))
+        self.done.add_done_callback(lambda _: leave(len(dispatches)))
         self.is_silent = False
         self.without_stream: set[str] = set()
         self._link = link
-        self._calls = calls
-        self._outcomes: list[PublishResult | None] = [None] * len(calls)
-        self._left = len(calls)
-        self._first = link.expect(self, len(calls))
+        self._dispatches = dispatches
+        self._results: list[PublishResult | None] = [None] * len(dispatches)
+        self._left = len(dispatches)
+        self._first = link.expect(self, len(dispatches))
         self._timer: asyncio.TimerHandle | None = None
 
     async def send(self, frames: Frames) -> None:
-        """Raises `Unavailable`, and then none was sent."""
+        """Send all. Raises `Unavailable`; then none was sent."""
         try:
-            command, refused = frames.encode(self._calls, self._first)
+            command, refused = frames.encode(self._dispatches, self._first)
             await self._link.send(command)
         except BaseException:
-            # Whatever it was: what will never be answered takes no room in the window.
-            self._link.forget(self._first, len(self._calls))
+            # On any failure the chunk leaves the window, as it will never be answered.
+            self._link.forget(self._first, len(self._dispatches))
             self.done.cancel()
             raise
         self._call_later(ANSWER_SECONDS - LAST_SECONDS, self._look_again)
@@ -145,7 +145,7 @@ class _Chunk:
             self._link.forget(self._first + at)
             self._settle(
                 at,
-                PublishResult("refused", f"it is larger than the {self._link.most_bytes} bytes of a message"),
+                PublishResult("refused", f"it is larger than the limit of {self._link.most_bytes} bytes"),
             )
 
     def answered(self, number: int, answer: Answer) -> None:
@@ -159,33 +159,33 @@ class _Chunk:
         self._timer = asyncio.get_running_loop().call_later(seconds, then)
 
     def _look_again(self) -> None:
-        # As `came_within`: answers may be there, only not read yet.
+        # As in `came_within`: answers may be in the socket, unread.
         self._call_later(LAST_SECONDS, self._expire)
 
     def _expire(self) -> None:
-        self.is_silent = self._left == len(self._calls)
-        self._link.forget(self._first, len(self._calls))
+        self.is_silent = self._left == len(self._dispatches)
+        self._link.forget(self._first, len(self._dispatches))
         self._give_up(self._link.unavailable(f"did not answer within {ANSWER_SECONDS:g} s").detail)
 
     def _give_up(self, why: str) -> None:
         uncertain = PublishResult("uncertain", why)
-        for at, outcome in enumerate(self._outcomes):
+        for at, outcome in enumerate(self._results):
             if outcome is None:
                 self._settle(at, uncertain)
 
     def _settle(self, at: int, outcome: PublishResult) -> None:
-        self._outcomes[at] = outcome
+        self._results[at] = outcome
         self._left -= 1
         if self._left == 0 and not self.done.done():
             if self._timer:
                 self._timer.cancel()
-            self.done.set_result([o for o in self._outcomes if o is not None])
+            self.done.set_result([o for o in self._results if o is not None])
 
     def _judge(self, at: int, answer: Answer) -> PublishResult:
-        """What an answer means that is no plain confirmation."""
+        """Return the result for an answer that is not a plain confirmation."""
         if answer.status == "503":
-            self.without_stream.add(self._calls[at].headers.queue)
-            return PublishResult("uncertain", f"NATS at {self._link.server} has no stream for it just now")
+            self.without_stream.add(self._dispatches[at].headers.queue)
+            return PublishResult("uncertain", f"NATS at {self._link.server} has no stream for it now")
         try:
             said = json.loads(answer.data)
             error = said.get("error")
@@ -195,10 +195,11 @@ class _Chunk:
             code = error.get("err_code")
         except (ValueError, AttributeError, TypeError, KeyError):
             return PublishResult(
-                "uncertain", f"NATS at {self._link.server} answered what is no answer of a stream"
+                "uncertain",
+                f"NATS at {self._link.server} sent an unexpected reply (not a JetStream acknowledgement)",
             )
         if code == _TOO_LARGE:
-            return PublishResult("refused", f"its stream takes no message of this size: {words}")
+            return PublishResult("refused", f"its stream rejects messages of this size: {words}")
         return PublishResult(
-            "uncertain", f"its stream on NATS at {self._link.server} refused it for now: {words}"
+            "uncertain", f"its stream on NATS at {self._link.server} rejected it for now: {words}"
         )

@@ -1,8 +1,7 @@
-"""Taking messages from a consumer: one request, one mailbox to which its answer comes.
+"""Pulling messages from a consumer: each request has a mailbox, which receives its messages.
 
-A request says how many, and how long to wait for the first. The server sends what there is at once and
-then says that there is no more; the end of a request is always told: by the last message asked for, or a
-status.
+A request names the number of messages and the time to wait for the first. The server sends the ready messages
+at once, and then a status. A request always ends with the last requested message or with a status.
 """
 
 from __future__ import annotations
@@ -16,15 +15,18 @@ from playhead.backends.broker_nats.link import ANSWER_SECONDS, Link, came_within
 
 _NANOSECONDS = 1_000_000_000
 _ALIVE = "100"
-# A consumer hears of a message a moment after that was confirmed: who asks without waiting is told "none".
+# A consumer learns of a message a moment after its confirmation. A request without any wait would miss it.
 _LEAST_SECONDS = 0.01
 
 
 class Pulled(NamedTuple):
-    """What came: (where to ack it, raw headers) each; `at` is when the first came (monotonic).
+    """The result of a request.
 
-    `status` is empty when all that was asked for came; `404` and `408` say that there was no more;
-    anything else, with `words`, that it ended otherwise.
+    Attributes:
+        messages: the address to acknowledge each message at, and its raw headers.
+        at: when the first message arrived (monotonic).
+        status: empty when all requested messages arrived; `404` and `408` mean that there are no more. Any
+            other status is a failure, which `words` describes.
     """
 
     messages: list[tuple[str, bytes]]
@@ -34,7 +36,7 @@ class Pulled(NamedTuple):
 
 
 class _Request:
-    """One request that is under way. `ended` comes with the status that ended it, and its words."""
+    """One request in progress. `ended` is set to its final status and text."""
 
     def __init__(self, limit: int, free: list[Mailbox]) -> None:
         self.messages: list[tuple[str, bytes]] = []
@@ -46,10 +48,10 @@ class _Request:
 
 
 class Mailbox:
-    """Where the messages of one request at a time come to.
+    """Receives the messages of one request at a time.
 
-    One whose caller gave up still gets what was under way: it hands it back, and is free again when the
-    request has ended.
+    After its caller was cancelled, it still receives the messages that were sent, and returns them to the
+    queue. It is free again when the request has ended.
     """
 
     def __init__(self, link: Link) -> None:
@@ -67,16 +69,17 @@ class Mailbox:
         return mailbox
 
     async def pull(self, subject: str, limit: int, wait: float, free: list[Mailbox]) -> Pulled:
-        """Ask for up to `limit` messages, waiting up to `wait` seconds for the first.
+        """Request up to `limit` messages, and wait up to `wait` seconds for the first.
 
-        `free` gets this mailbox when the request has ended. May be cancelled: what came is handed back.
+        The mailbox is appended to `free` when the request has ended. If the call is cancelled, the messages
+        that arrived return to the queue.
 
         Raises `Unavailable`.
         """
         wait = max(wait, _LEAST_SECONDS)
         body = json.dumps({"batch": limit, "no_wait": True, "expires": int(wait * _NANOSECONDS)}).encode()
         self._count += 1
-        # A status comes to the address of its request; so that of an old one can't end a new one.
+        # Each request has its own address, so a late status of an old request cannot end a new one.
         self._address = f"{self.link.inbox}{self._name}.{self._count}".encode()
         request = self._request = _Request(limit, free)
         await self.link.send(b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), self._address, len(body), body))
@@ -85,10 +88,10 @@ class Mailbox:
         except asyncio.CancelledError:
             self._hand_back(request)
             raise
-        # From here on the mailbox may be another's: only the request is ours.
+        # From here on another request may use the mailbox.
         status, words = request.ended.result() if request.ended.done() else ("", "")
         if not request.ended.done():
-            await self.link.unsubscribe(self._number)  # its end may never be told: it is not used again
+            await self.link.unsubscribe(self._number)  # its end may never arrive, so it is not used again
         if not request.messages:
             if self.link.lost_because is not None:
                 raise self.link.unavailable(f"was lost before it answered {subject}")
@@ -115,7 +118,7 @@ class Mailbox:
             self._end(request, status, description_of(headers))
 
     def _hand_back(self, request: _Request) -> None:
-        """Give what came to others now, instead of when its visibility runs out."""
+        """Return messages to the queue now, instead of when their visibility ends."""
         request.is_wanted = False
         messages, request.messages = request.messages, []
         if messages:

@@ -1,6 +1,6 @@
-"""The stream and the consumer of a queue: their names, how they are declared, what about them is essential.
+"""The stream and the consumer of a queue: their names, their declarations, and the settings that work needs.
 
-What is declared never depends on a config, so every process declares the same, in any order, at once.
+Declarations never depend on a config. So all processes declare the same, in any order, at the same time.
 """
 
 from __future__ import annotations
@@ -23,110 +23,108 @@ NO_MESSAGE = 10037
 
 _NANOSECONDS = 1_000_000_000
 _DUPLICATE_SECONDS = 2
-"""Drops what is published again after a short break. Ids of that long lie in the server's memory; and the
-longer it is, the longer a call that was published, worked and acked can't be called with the same id."""
+"""Drops messages that are published again after a short interruption. The server keeps the ids of this time
+in memory. During it, a dispatch that was acknowledged cannot be published again with the same id."""
 
 _NO_LEADER = 10008
-_LEADERLESS = "a cluster has no leader just now: more than half of its servers must be up"
+_LEADERLESS = "the cluster has no leader: more than half of its servers must be up"
 
 _LONGEST_NAME = 255
 
 _MOST_WAITING = 10_000
-"""How many receivers may wait on one queue, all processes together."""
+"""The limit of receivers that wait for one queue, in all processes."""
 
 
 def stream_of(queue: str) -> str:
-    """The stream of a queue, whose name may hold what a stream's may not."""
+    """Return the stream of a queue. Names of streams may not contain all characters of queue names."""
     return STREAM_PREFIX + queue.replace("_", "__").replace(".", "_d")
 
 
 def queue_of(stream: str) -> str:
-    """The queue, with its prefix, that a stream is of."""
+    """Return the queue of a stream, with its prefix."""
     pairs = re.compile(r"_(.)")
     return pairs.sub(lambda m: "." if m[1] == "d" else m[1], stream.removeprefix(STREAM_PREFIX))
 
 
 def unfit(queue: str) -> str | None:
-    """Why a queue's name can't be a subject and a stream of NATS; None if it can."""
+    """Return why a queue's name cannot be a subject and a stream of NATS; None if it can."""
     if len(stream_of(queue)) > _LONGEST_NAME:
         return (
-            f"the queue's name {queue!r} is too long: NATS has {_LONGEST_NAME} characters for a stream's, in "
-            "which each dot and underscore takes two"
+            f"the queue name {queue!r} is too long: a stream of NATS may have {_LONGEST_NAME} characters, "
+            "and each dot and underscore takes two"
         )
     if all(queue.split(".")):
         return None
-    return (
-        f"the queue's name {queue!r} has two dots in a row or one at an end, which NATS can't have: rename it"
-    )
+    return f"the queue name {queue!r} has two dots in a row or a dot at an end, which NATS forbids: rename it"
 
 
 async def ask(link: Link, subject: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Ask JetStream; an answer that says `error` is returned like any other.
+    """Send a request to JetStream; an answer with an `error` is returned like any other.
 
-    Raises `Unavailable` when it does not answer, or there is none.
+    Raises `Unavailable` when JetStream does not answer or is not enabled.
     """
     try:
         answer = await link.ask(f"$JS.API.{subject}", json.dumps(body).encode() if body else b"")
     except Unavailable as exc:
         if link.lost_because is not None or not link.is_clustered:
             raise
-        raise broker_unavailable(f"{exc.detail}; is it that {_LEADERLESS}?") from exc
+        raise broker_unavailable(f"{exc.detail}. A possible reason: {_LEADERLESS}") from exc
     if answer.status == "503":
         raise broker_unavailable(
-            f"NATS at {link.server} has no JetStream for this account: start nats-server with -js, or with "
-            f"jetstream {{ }} in its configuration; or {_LEADERLESS}"
+            f"NATS at {link.server} has no JetStream for this account. Start nats-server with -js, or with "
+            f"jetstream {{ }} in its configuration. Another possible reason: {_LEADERLESS}"
         )
     try:
         found = json.loads(answer.data)
     except ValueError as exc:
-        raise link.unavailable(f"answered {subject} with what is not JSON") from exc
+        raise link.unavailable(f"answered {subject} with invalid JSON") from exc
     return found if isinstance(found, dict) else {}
 
 
 def error_of(answer: Mapping[str, Any]) -> int:
-    """The code of the error that an answer says; 0 for none."""
+    """Return the code of the error in an answer; 0 if there is no error."""
     error = answer.get("error")
     return int(error.get("err_code") or error.get("code") or -1) if error else 0
 
 
 async def account(link: Link) -> dict[str, Any]:
-    """What this account has of JetStream.
+    """Return the JetStream limits and usage of this account.
 
-    Raises `Unavailable`: it has none, or may not ask.
+    Raises `Unavailable` if the account has no JetStream or no permission.
     """
     found = await ask(link, "INFO")
     if error_of(found):
         leaderless = error_of(found) == _NO_LEADER
         raise _refused(
-            link, "JetStream can't be asked" if leaderless else "this account has no JetStream", found
+            link, "JetStream cannot answer" if leaderless else "this account has no JetStream", found
         )
     return found
 
 
 async def declare(link: Link, queue: str, *, visibility: float, replicas: int) -> None:
-    """Make the stream of a queue and its consumer, unless they are there.
+    """Create the stream of a queue and its consumer, if they do not exist.
 
-    The stream comes first: between the two it keeps what is published, and the next who needs the
-    consumer makes it.
+    The stream is created first. If this process dies in between, the stream keeps published messages, and the
+    next process creates the consumer.
 
-    Raises `Unavailable`: it can't be made, or is there and would lose confirmed calls. Going on with such
-    a stream would lose them silently; standing still says so, and loses nothing.
+    Raises `Unavailable` if one of them cannot be created, or if an existing stream would lose confirmed
+    dispatches. Stopping reports the fault and loses nothing.
     """
     stream = stream_of(queue)
     found = await ask(link, f"STREAM.INFO.{stream}")
     if error_of(found) == NO_STREAM:
         found = await ask(link, f"STREAM.CREATE.{stream}", stream_config(queue, replicas))
         if error_of(found):
-            # Another may have made it meanwhile, for other replicas: then it is as good.
+            # Another process may have created it meanwhile with other replicas, which is fine.
             again = await ask(link, f"STREAM.INFO.{stream}")
             found = found if error_of(again) else again
     if error_of(found):
-        raise _refused(link, f"stream {stream} can't be made or read", found)
+        raise _refused(link, f"stream {stream} cannot be created or read", found)
     if wrong := stream_faults(found.get("config", {}), queue):
         raise broker_unavailable(
-            f"stream {stream} on NATS at {link.server} would lose calls, or can't hold them: "
+            f"stream {stream} on NATS at {link.server} would lose or reject dispatches: "
             f"{'; '.join(wrong)}. Change it with: nats stream edit {stream} (or delete it while it is empty: "
-            "it is made anew)"
+            "Playhead creates it again)"
         )
     wanted = consumer_config(visibility)
     name = f"{stream}.{CONSUMER}"
@@ -134,7 +132,7 @@ async def declare(link: Link, queue: str, *, visibility: float, replicas: int) -
     if error_of(found) == NO_CONSUMER or (not error_of(found) and consumer_faults(found["config"], wanted)):
         found = await ask(link, f"CONSUMER.CREATE.{name}", {"stream_name": stream, "config": wanted})
     if error_of(found):
-        raise _refused(link, f"consumer {CONSUMER} of stream {stream} can't be made or read", found)
+        raise _refused(link, f"consumer {CONSUMER} of stream {stream} cannot be created or read", found)
 
 
 def stream_config(queue: str, replicas: int) -> dict[str, Any]:
@@ -151,7 +149,8 @@ def stream_config(queue: str, replicas: int) -> dict[str, Any]:
 
 
 def stream_faults(config: Mapping[str, Any], queue: str) -> list[str]:
-    """What about a stream loses calls, or keeps them from being held; limits of size are the operator's."""
+    """Return the settings of a stream that lose or reject dispatches. Size limits are left to the
+    operator."""
     faults = []
     if config.get("subjects") != [subject_of(queue)]:
         faults.append(f"its subjects are {config.get('subjects')}, not {subject_of(queue)} alone")
@@ -184,7 +183,7 @@ def consumer_config(visibility: float) -> dict[str, Any]:
 
 
 def consumer_faults(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Where a consumer is not as we declare it."""
+    """Return the settings of a consumer that differ from the declared ones."""
     faults = [
         f"{name} is {config.get(name)}, not {wanted[name]}"
         for name in ("ack_policy", "max_deliver", "max_ack_pending")
