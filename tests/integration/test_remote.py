@@ -180,7 +180,7 @@ def test_a_replay_with_a_lost_answer_is_sent_once_and_the_error_says_how_to_find
     assert (code, body["error_code"]) == (5, "answer_lost")
     assert fake.seen == ["POST /api/v1/replay HTTP/1.1"]
     assert f"playhead replays {SOURCE} --server {fake.url}" in body["detail"]
-    assert "not asked for again" in body["detail"]
+    assert "was not repeated" in body["detail"]
 
 
 def test_a_replay_that_was_not_sent_is_reported_as_such(ask, closed_port):

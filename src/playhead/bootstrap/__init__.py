@@ -1,7 +1,7 @@
 """The composition root: the only place that names concrete backends and adapters.
 
-`open_runtime` turns settings into backends, services, and the loops that keep a process's promises:
-its heartbeat, its turn as reconciler, and the jobs it drives.
+`open_runtime` creates backends and services from the settings. It also starts the background loops of a
+process: the heartbeat, the reconciler, and the driving of jobs.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _RECONCILE_SECONDS = 1.0
 _JOBS_SECONDS = 0.5
 _MOST_JOBS_AT_ONCE = 4
 _MOST_JOBS_HELD = 64
-"""With those that only wait, as for a queue that is full: each has a page in memory and a lease to renew."""
+"""Includes jobs that wait, for example for a full queue. Each holds a page in memory, and renews a lease."""
 _SELDOM = (50_000, 20, 50)
 _MOST_CANCELS = 3
 _CANCEL_SECONDS = 1.0
@@ -64,20 +64,20 @@ _GOODBYE_SECONDS = 3.0
 
 
 def load_adapters(settings: Settings) -> Mapping[str, AdapterSpec]:
-    """All adapters of this process by name. Raises `CannotStart`, as `plugins.load` does."""
+    """Load all adapters of this process, by name. Raises `CannotStart`, as `plugins.load` does."""
     return plugins.load(BUILT_IN, settings.adapters)
 
 
 def search_index(
     settings: Settings, index: str, words: str, execution: UUID | None = None, limit: int = 10
 ) -> list[SearchHit]:
-    """Ask an index that a `sqlite_search` step filled; `index` is the step's `path`."""
+    """Search an index that a `sqlite_search` step filled; `index` is the step's `path`."""
     where = sqlite_search.index_file(str(data_folder(settings)), index)
     return [SearchHit(**asdict(hit)) for hit in sqlite_search.search(where, words, execution, limit)]
 
 
 def searching(settings: Settings) -> SearchService:
-    """Search in the data folder alone; no backend is opened."""
+    """Return a service that searches the data folder. It opens no backend."""
     return SearchService(partial(search_index, settings))
 
 
@@ -85,7 +85,7 @@ def searching(settings: Settings) -> SearchService:
 
 
 def data_folder(settings: Settings) -> Path:
-    """Where adapters keep their files."""
+    """Return the folder for files of adapters."""
     return settings.home / "data"
 
 
@@ -95,18 +95,19 @@ def _make_home(settings: Settings) -> None:
         data_folder(settings).mkdir(exist_ok=True)
     except OSError as exc:
         raise CannotStart(
-            "home_unwritable", f"can't make {settings.home}: {exc.strerror}; name another with PLAYHEAD_HOME"
+            "home_unwritable",
+            f"cannot create {settings.home}: {exc.strerror}. Set PLAYHEAD_HOME to a writable folder",
         ) from exc
 
 
 async def migrate(settings: Settings, check: bool) -> list[str]:
-    """Bring the databases to this version's schema (or only look); returns `name: number` each."""
+    """Migrate the databases, or only list the pending migrations (`check`); see `backends.migrate`."""
     _make_home(settings)
     return await backends.migrate(settings, check)
 
 
 async def examine(settings: Settings) -> Examination:
-    """Examine each backend that the settings name, also when one can't be opened."""
+    """Examine each backend that the settings name, even if some cannot be opened."""
     _make_home(settings)
     async with contextlib.AsyncExitStack() as stack:
         return await (await open_for_doctor(settings, stack)).examine()
@@ -120,10 +121,10 @@ class Runtime:
     """A process with its backends open.
 
     Attributes:
-        upkeep: what the reconciler's holder does beside its cycle.
-        process: what others see of it; None for a command that only looks.
-        counters: what it has counted since it began.
-        tracer: begins its spans.
+        upkeep: maintenance tasks that the process with the reconciler lease runs after each cycle.
+        process: its identity in the catalog; None for a short command.
+        counters: its counters since its start.
+        tracer: starts its spans.
     """
 
     settings: Settings
@@ -152,7 +153,7 @@ class Runtime:
         stop: asyncio.Event | None = None,
     ) -> int:
         """Consume queues in this process; see `WorkerService.run`. Returns the exit code."""
-        assert self.process, "a process that only looks does not work"
+        assert self.process, "a runtime without a process cannot consume queues"
         settings = WorkerSettings(
             worker=self.process.id,
             visibility=self.settings.visibility_seconds,
@@ -169,7 +170,7 @@ class Runtime:
         return await self.worker.run(routes=routes, until_idle=until_idle, until=until, stop=stop)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start something that outlives its caller; it is held until it ends."""
+        """Start a task that outlives its caller. The runtime keeps a reference until the task ends."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._forget)
@@ -179,16 +180,16 @@ class Runtime:
         self._tasks.discard(task)
         if not task.cancelled() and (fault := task.exception()):
             events.emit(events.JOB_LOST, logging.ERROR, detail=f"{type(fault).__name__}: {fault}")
-            events.LOG.debug("the job's traceback", exc_info=fault)
+            events.LOG.debug("traceback of the job", exc_info=fault)
 
     def drive(self, job: UUID) -> None:
-        """Drive a job in this process, if it does not already."""
+        """Drive a job in this process, unless it already does."""
         running = self._jobs.get(job)
         if running is None or running.done():
             self._jobs[job] = self.spawn(self.services.replay.drive(job))
 
     async def start(self) -> None:
-        """Announce the process and start its loops."""
+        """Send the first heartbeat of the process, and start its loops."""
         if self.process is None:
             return
         await self._beat()
@@ -201,13 +202,14 @@ class Runtime:
         self._loops += [asyncio.create_task(self._forever(*loop)) for loop in loops]
 
     async def stop(self) -> None:
-        """Stop the loops, leave jobs to others, and say goodbye, so that nobody waits for a heartbeat.
+        """Stop the loops, release the jobs, and deregister the process from the catalog.
 
-        Takes a few seconds at most, whatever does not answer; but for a SQLite file that a process keeps
-        locked, which is waited for as by any write.
+        Deregistering lets other processes take over at once, without waiting for a missing heartbeat. The
+        shutdown takes a few seconds at most, even if a backend does not answer. The exception is a SQLite
+        file that another process keeps locked: a write waits for the lock.
         """
         self.services.replay.stopping = True
-        # More than once: a library may drop a cancellation that comes together with an answer.
+        # Repeat the cancellation: a library may lose one that arrives at the same time as its answer.
         for _ in range(_MOST_CANCELS):
             running = [task for task in (*self._loops, *self._tasks) if not task.done()]
             if not running:
@@ -216,7 +218,7 @@ class Runtime:
                 task.cancel()
             await asyncio.wait(running, timeout=_CANCEL_SECONDS)
         if self.process:
-            # Best effort: where the catalog is away, the missing heartbeat says the same, later.
+            # Best effort: if the catalog is unavailable, the missing heartbeat has the same effect later.
             with contextlib.suppress(Unavailable, TimeoutError):
                 async with asyncio.timeout(_GOODBYE_SECONDS):
                     await self.catalog.depart(self.process.id, self.counters.numbers())
@@ -232,9 +234,9 @@ class Runtime:
                 task = asyncio.current_task()
                 if isinstance(exc, asyncio.CancelledError) and task and task.cancelling():
                     raise
-                # Told in full, and tried again: without its heartbeat or the reconciler, a process that
-                # looks alive would leave messages lying for ever. So too where a library raises what means
-                # that this task was cancelled, and nobody did.
+                # Log the error and repeat the loop: a live process without heartbeat or reconciler would
+                # leave messages unprocessed for ever. The same holds for a CancelledError that a library
+                # raises although this task was not cancelled.
                 detail = f"{once.__name__.strip('_')}: {type(exc).__name__}: {exc}"
                 events.emit(events.LOOP_FAILED, logging.ERROR, exc_info=True, detail=detail)
 
@@ -257,12 +259,15 @@ class Runtime:
         await self.services.replay.renew()
 
     async def _take_over(self) -> None:
-        """Drive what nobody drives. A run takes over its own job alone: the catalog may have been away when
-        it was to be acquired, or an answer was lost, and perhaps no other process is there."""
+        """Drive jobs that no live process drives.
+
+        A process of kind `run` takes over only its own job. It may have failed to acquire that job because
+        the catalog was unavailable, and there may be no other process to drive it.
+        """
         assert self.process
         for job in await self.catalog.abandoned_jobs():
             held = {driven for driven, task in self._jobs.items() if not task.done()}
-            # One that waits for a queue may do so for days: those behind it can go on all the same.
+            # Waiting jobs have a limit of their own: a queue may be full for days, and must not block others.
             if len(held) >= _MOST_JOBS_HELD:
                 return
             if len(held - self.services.replay.waiting) >= _MOST_JOBS_AT_ONCE:
@@ -274,10 +279,10 @@ class Runtime:
 
 
 def _collect_seldom() -> None:
-    """Look for reference cycles less often, and never again at what was imported.
+    """Run the cyclic garbage collector less often, and exclude the imported modules from it.
 
-    Pages and batches are thousands of tuples that hold no cycle. Looking at each of them took an eighth
-    of a replay's time, and a full look at all modules holds up every answer of a server.
+    Pages and batches are thousands of tuples without reference cycles. Traversing them took an eighth of the
+    time of a replay, and a full collection over all modules delays every response of a server.
     """
     if gc.get_threshold() != _SELDOM:
         gc.freeze()
@@ -288,18 +293,20 @@ def _collect_seldom() -> None:
 async def open_runtime(
     settings: Settings, *, kind: str | None = None, checks_configs: bool = False
 ) -> AsyncIterator[Runtime]:
-    """Open the backends that settings name, and close them again.
+    """Open the backends that the settings name, yield a running process, and close the backends.
 
     Args:
-        kind: `serve`, `worker`, `run` or `replay` for a process that works: it has a heartbeat and its
-            turn as reconciler, and all but a run take over jobs of others. None for one that only looks.
+        kind: `serve`, `worker`, `run` or `replay` for a process that processes messages or drives jobs. It
+            sends heartbeats, may become the reconciler, and takes over abandoned jobs (`run` only its own
+            job). None for a short command, for example one that reads, or that starts a detached run.
         checks_configs: whether to import the operator's adapters, which check the configs of steps. A
-            process that runs steps or serves the API imports them in any case.
+            process that runs steps or serves the API always imports them.
 
     Raises:
-        CannotStart: what is wrong with the settings or the home, and what to do.
+        CannotStart: the settings or the home directory are invalid.
+        Unavailable: the catalog is unreachable.
     """
-    # Importing an adapter runs its code: a command that only reads must not.
+    # Importing an adapter runs its code, so a command that only reads imports none.
     imports = checks_configs or kind in ("serve", "worker", "run")
     adapters = load_adapters(settings) if imports else plugins.load_built_in(BUILT_IN)
     _make_home(settings)
@@ -309,7 +316,7 @@ async def open_runtime(
         _collect_seldom()
     identity = f"{kind or 'cli'}-{ids.uuid7()}"
     async with contextlib.AsyncExitStack() as stack:
-        # First, so that it ends last, and sends what the others did to the end.
+        # Opened first, so that it is closed last and exports the spans of the shutdown.
         tracer = await stack.enter_async_context(open_tracer(identity)) if kind else OFF
         opened = await open_backends(settings, stack)
         catalog, broker, store = opened.catalog, opened.broker, opened.store
@@ -317,7 +324,7 @@ async def open_runtime(
         counters = Counters()
 
         def sealed(job: UUID) -> None:
-            # A detached run leaves its job to whoever works; others start at once.
+            # A detached run leaves its job to the other processes.
             if kind:
                 runtime.drive(job)
 

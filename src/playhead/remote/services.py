@@ -1,7 +1,7 @@
-"""The methods of `playhead.services`, each a request: same arguments, same values, same errors.
+"""The methods of `playhead.services` as requests, with the same arguments, return values and errors.
 
-Every method raises `Unavailable` (`server_unavailable`) when the server can't be reached, and what changes
-something also `answer_lost`, with words on how to find out what was done.
+Every method raises `Unavailable` (`server_unavailable`) if the server is unreachable. A method that changes
+something also raises `answer_lost` if the answer is lost. The message explains how to check the result.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ from playhead.services.take import MOST_AT_ONCE, HandOut
 T = TypeVar("T")
 
 MAX_PAGE: Final = 1000
-"""Items that a server gives at once."""
+"""Maximum number of items in a page."""
 
-_HARMLESS: Final = "doing it again does no harm"
+_HARMLESS: Final = "the request can be repeated safely"
 _YAML: Final = "application/yaml"
 _EXAMINE_SECONDS: Final = 150.0
-"""A server's two steps of a minute each, where a backend does not answer, and what lies between."""
+"""If a backend does not answer, each of the server's two steps takes a minute. The rest is a margin."""
 
 
-# -- answers that are not the services' own values -------------------------------------------------
+# -- response types that the services do not have --------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayAnswer:
-    """The answer of the replay contract."""
+    """The response to a replay request."""
 
     execution_id: UUID
     from_execution_id: UUID
@@ -72,7 +72,7 @@ class ReplayAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ErrorCode:
-    """A code of the server's table; see `playhead.api.errors`."""
+    """An error code of the server; see `playhead.api.errors`."""
 
     code: str
     status: int
@@ -99,7 +99,7 @@ class _Removed:
 
 
 class RemoteBrowse:
-    """Looking at things."""
+    """Remote `BrowseService`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -194,12 +194,12 @@ class RemoteBrowse:
         return await _all(self._client, "errors", Page[ErrorCode])
 
     async def health(self, version: str) -> Health:
-        """The server's health; the version in it is the server's."""
+        """Return the health of the server, with the server's version; `version` is ignored."""
         return await self._client.get("system/health", Health)
 
 
 class RemoteConfigs:
-    """Configs: apply, validate, look up, switch on and off."""
+    """Remote `ConfigService`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -228,7 +228,7 @@ class RemoteConfigs:
 
 
 class RemoteRecover:
-    """Setting things right by hand."""
+    """Remote `RecoverService`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -239,7 +239,7 @@ class RemoteRecover:
     async def resend(
         self, ids: Sequence[UUID] | None = None, execution: UUID | None = None, route: str | None = None
     ) -> Sized:
-        """Send dead letters again. The server tells only how many those were, so only that is returned."""
+        """Resend dead letters. The server returns only their number, so the result has only a length."""
         path = "dead-letters/resend"
         body: dict[str, object] = {
             "execution_id": str(execution) if execution else None,
@@ -252,20 +252,24 @@ class RemoteRecover:
 
 
 class RemoteReplay:
-    """Replays."""
+    """Remote `ReplayService`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     async def execute(self, request: ReplayRequest) -> ReplayAnswer:
-        """Start a replay, once, and wait until its server answers: that it is published, or goes on."""
+        """Start a replay with one request. Return when it is published.
+
+        Raises:
+            ReplayContinues: the server stopped waiting, and the replay continues.
+        """
         source = request.from_execution_id
         return await self._client.post(
             "replay",
             ReplayAnswer,
             lost=(
-                "the replay may have begun, and then it goes on; it was not asked for again. "
-                f"`playhead replays {source} --server {self._client.shown}` tells"
+                "the replay may have started, and then it continues. The request was not repeated. "
+                f"Check with: playhead replays {source} --server {self._client.shown}"
             ),
             json={
                 "from_execution_id": str(source),
@@ -278,7 +282,7 @@ class RemoteReplay:
 
 
 class RemoteSubmit:
-    """Runs."""
+    """Remote `SubmitService`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -291,7 +295,7 @@ class RemoteSubmit:
         version: int | None = None,
         tags: Sequence[str] = (),
     ) -> Execution:
-        """Send the inputs, piece by piece; the server stores and seals them when it has them all."""
+        """Stream the inputs to the server, which starts the run once it has stored all of them."""
         fields = [("tags", tag) for tag in tags]
         if version is not None:
             fields.append(("config_version", str(version)))
@@ -300,8 +304,8 @@ class RemoteSubmit:
             f"configs/{segment(config)}/run",
             Execution,
             lost=(
-                "if all inputs had arrived, they are run; "
-                f"`playhead executions --config {config} --server {self._client.shown}` tells"
+                "if the server received all inputs, the execution runs. Check with: "
+                f"playhead executions --config {config} --server {self._client.shown}"
             ),
             content=upload.body(),
             content_type=upload.content_type,
@@ -310,7 +314,7 @@ class RemoteSubmit:
 
 
 class RemoteTake:
-    """Taking messages out of queues."""
+    """Remote `TakeService`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -319,7 +323,7 @@ class RemoteTake:
         return await self._client.post(
             f"queues/{segment(queue)}/take",
             HandOut,
-            lost="nothing was removed; what was handed out comes again",
+            lost="no message was removed; the broker delivers the messages again after the visibility time",
             json={"limit": min(limit, MOST_AT_ONCE)},
         )
 
@@ -327,14 +331,14 @@ class RemoteTake:
         answer = await self._client.post(
             f"queues/{segment(queue)}/remove",
             _Removed,
-            lost="if it was not done, what was handed out comes again",
+            lost="messages that were not removed are delivered again after the visibility time",
             json={"receipt": receipt},
         )
         return answer.removed
 
 
 class RemoteSearch:
-    """Indexes in the server's data folder."""
+    """Remote `SearchService`: searches indexes in the server's data folder."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -349,19 +353,19 @@ class RemoteSearch:
 
 
 class RemoteDoctor:
-    """The server, examined by itself."""
+    """Remote `DoctorService`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     async def examine(self) -> Examination:
-        """Examine the backends as the server sees them."""
+        """Let the server examine its backends."""
         return await self._client.look("system/doctor", Examination, seconds=_EXAMINE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteServices:
-    """What an entry point may ask for; see `playhead.services.Services`."""
+    """The remote services of one server; see `playhead.services.Services`."""
 
     configs: RemoteConfigs
     submit: RemoteSubmit
@@ -374,7 +378,7 @@ class RemoteServices:
 
     @classmethod
     def of(cls, client: Client) -> Self:
-        """All of them, asking through one client."""
+        """Create all services with one client."""
         return cls(
             RemoteConfigs(client),
             RemoteSubmit(client),
@@ -388,7 +392,7 @@ class RemoteServices:
 
 
 async def _all(client: Client, path: str, form: type[Page[T]], **query: object) -> list[T]:
-    """All items of a list, page by page."""
+    """Return all items of a list by reading all its pages."""
     items: list[T] = []
     cursor: str | None = None
     while True:

@@ -1,5 +1,4 @@
-"""Looking at things: executions, stages, objects, lineage, queues, adapters, health. Nothing here changes
-anything."""
+"""Read executions, stages, objects, lineage, queues, adapters and health. No method changes any state."""
 
 from __future__ import annotations
 
@@ -47,7 +46,7 @@ _T = TypeVar("_T")
 
 
 class Reading(Browse, Configs, Checked, Protocol):
-    """What looking needs of the catalog."""
+    """The part of the catalog that `BrowseService` needs."""
 
     async def replay(self, batch: UUID) -> Replay | None: ...
 
@@ -68,7 +67,9 @@ class Content:
 
 
 class BrowseService:
-    """Answers questions. Every method raises `Unavailable` when a backend that it needs is away.
+    """Reads the state of the deployment.
+
+    Every method raises `Unavailable` if a backend that it needs is unavailable.
 
     Attributes:
         adapters: the adapters that this process has loaded, by name.
@@ -86,7 +87,10 @@ class BrowseService:
     # -- executions --------------------------------------------------------------------------------
 
     async def execution(self, execution: UUID) -> Execution:
-        """Return an execution; one that only the store knows is shown as adopted, and not written.
+        """Return an execution.
+
+        An execution that has objects in the store but no row in the catalog is returned as `adopted`. No row
+        is written for it.
 
         Raises:
             NotFound: `execution_not_found`.
@@ -94,7 +98,8 @@ class BrowseService:
         found = await self._catalog.execution(execution) or await self._listing.adoptable(execution)
         if found is None:
             raise NotFound(
-                "execution_not_found", f"there is no execution {execution}, and no object under its id"
+                "execution_not_found",
+                f"there is no execution {execution}: neither the catalog nor the store contains this id",
             )
         return found
 
@@ -105,9 +110,9 @@ class BrowseService:
         return _page(await self._catalog.executions(where, before=before, limit=limit), of)
 
     async def resolve(self, text: str) -> UUID:
-        """Return the id that a person means: an id in any spelling, `latest`, or `tag:NAME` (its newest).
+        """Return the id of an execution given as an id, as `latest`, or as `tag:NAME` (the newest with it).
 
-        An id is taken as it is; whether there is such an execution is left to its use.
+        An id is only parsed: this method does not check that the execution exists.
 
         Raises:
             NotFound: `execution_not_found`.
@@ -115,7 +120,7 @@ class BrowseService:
         return await resolve(text, self.executions)
 
     async def route_counts(self, execution: UUID) -> list[RouteCounts]:
-        """Return counts by route, in the order of the config; none for an adopted execution.
+        """Return message counts by route, in the order of the config; empty for an adopted execution.
 
         Raises:
             NotFound: `execution_not_found`.
@@ -124,10 +129,10 @@ class BrowseService:
         return await self._catalog.route_counts(execution)
 
     async def stages(self, execution: UUID) -> list[StageSummary]:
-        """Return the stages: `input`, then those that the config declares, then what others put there.
+        """Return the stages: `input`, then those of the config, then those that other programs created.
 
-        Counts what a replay could take: no sidecars, no folder markers, nothing that is not stored (yet).
-        Reads the whole listing of the execution.
+        Only objects that a replay would list are counted. Sidecars, folder markers and outputs that are not
+        marked as stored are excluded. Reads the whole listing of the execution.
 
         Raises:
             NotFound: `execution_not_found`.
@@ -135,7 +140,7 @@ class BrowseService:
         return await self._listing.stages(await self.execution(execution))
 
     async def replays(self, source: UUID | None, cursor: str | None, limit: int) -> Page[Replay]:
-        """Return replay batches, newest first; those from one execution when `source` is given.
+        """Return replay batches, newest first; with `source`, only those that replay this execution.
 
         Raises:
             NotFound: `execution_not_found`.
@@ -147,7 +152,7 @@ class BrowseService:
         return _page(await self._catalog.replays(source=source, before=before, limit=limit), of)
 
     async def replay(self, batch: UUID) -> Replay:
-        """Return a replay batch as it stands.
+        """Return a replay batch with its current progress.
 
         Raises:
             NotFound: `replay_not_found`.
@@ -160,7 +165,7 @@ class BrowseService:
     # -- lineage -----------------------------------------------------------------------------------
 
     async def lineage(self, correlation_id: UUID) -> Lineage:
-        """Return one message and what came of it.
+        """Return one message, its state and its outputs.
 
         Raises:
             NotFound: `message_not_found`.
@@ -171,10 +176,10 @@ class BrowseService:
         return found
 
     async def lineage_of_object(self, key: str) -> list[Lineage]:
-        """Return the message that made an object; for an input, and for objects of others, those that
-        took it (none, if none did).
+        """Return the message that produced an object.
 
-        Newest first.
+        For an input, and for an object that another program stored, return the messages that read it, newest
+        first. The list may be empty.
 
         Raises:
             BadRequest: `invalid_path`.
@@ -196,7 +201,7 @@ class BrowseService:
         cursor: str | None = None,
         limit: int = 100,
     ) -> Page[Lineage]:
-        """Return the messages of an execution, or of a replay batch with all that descends from them.
+        """Return messages of an execution, or of a replay batch including all descendants, newest first.
 
         Raises:
             NotFound: `execution_not_found`, `replay_not_found`.
@@ -221,8 +226,9 @@ class BrowseService:
         cursor: str | None,
         limit: int,
     ) -> Page[ChainLink]:
-        """Return a message with those above and below it, across replays: the nearest ones on the first
-        page; each page in itself by distance.
+        """Return a message with its ancestors and descendants, also across replays.
+
+        The nearest messages are on the first page. Each page is sorted by distance.
 
         Raises:
             NotFound: `message_not_found`.
@@ -240,14 +246,15 @@ class BrowseService:
     async def objects(
         self, execution: UUID, stage: str | None, path: str | None, cursor: str | None, limit: int
     ) -> Page[StoredObject]:
-        """Return objects in byte order of their keys, as a replay of the same stage and path would see them.
+        """Return the objects that a replay of this stage and path would list, in byte order of their keys.
 
         Args:
-            execution: whose objects.
-            stage: None for all stages.
-            path: a folder or an object in the stage; one trailing `/` is dropped, empty is none.
-            cursor: where the last page ended.
-            limit: objects a page.
+            execution: the execution.
+            stage: the stage; None selects all stages.
+            path: a folder or an object in the stage; None or empty selects the whole stage. One trailing `/`
+                is removed.
+            cursor: the cursor from the previous page.
+            limit: maximum number of objects in the page.
 
         Raises:
             BadRequest: `invalid_path`, `invalid_cursor`.
@@ -262,7 +269,7 @@ class BrowseService:
         if path is not None:
             keys.check_path(path)
             if stage is None:
-                raise BadRequest("invalid_path", f"path {path!r} needs a stage to lie in")
+                raise BadRequest("invalid_path", f"path {path!r} needs a stage: also name the stage")
         found = await self.execution(execution)
         if stage is not None:
             await self._listing.check_stage(found, stage)
@@ -270,10 +277,10 @@ class BrowseService:
         return Page(items, encode_cursor(items[-1].key, of) if more else None)
 
     async def content(self, key: str) -> Content:
-        """Return the bytes of an object, and the content type of its sidecar (else of its suffix).
+        """Return the content of an object, with the content type of its sidecar (else of its suffix).
 
-        The first piece is read before this returns, so that an absent store is an error and not half
-        an answer.
+        The first chunk is read before this method returns. So an unavailable store raises here, and does not
+        truncate a response that has already begun.
 
         Raises:
             BadRequest: `invalid_path`.
@@ -283,7 +290,7 @@ class BrowseService:
         entry = await self._store.stat(key)
         if entry is None or await self._catalog.unstored([key]):
             raise _no_object(key)
-        told = sidecar.read(await read_one(self._store, keys.sidecar_key(key)))
+        info = sidecar.read(await read_one(self._store, keys.sidecar_key(key)))
         chunks = self._store.stream(key)
         first = await anext(chunks, b"")
 
@@ -292,14 +299,14 @@ class BrowseService:
             async for chunk in chunks:
                 yield chunk
 
-        return Content(told.content_type or keys.content_type_of(key), entry.size, all_chunks())
+        return Content(info.content_type or keys.content_type_of(key), entry.size, all_chunks())
 
     async def metadata(self, key: str) -> bytes:
-        """Return the sidecar of an object as it is stored.
+        """Return the stored bytes of an object's sidecar.
 
         Raises:
             BadRequest: `invalid_path`.
-            NotFound: `object_not_found`; there is no object, or it has no sidecar.
+            NotFound: `object_not_found`; the object does not exist, or has no sidecar.
         """
         _check_key(key)
         if await self._catalog.unstored([key]):
@@ -309,7 +316,7 @@ class BrowseService:
             if await self._store.stat(key) is None:
                 raise _no_object(key)
             raise NotFound(
-                "object_not_found", f"the object {key!r} has no sidecar: another program put it there"
+                "object_not_found", f"the object {key!r} has no sidecar: it was stored by another program"
             )
         return found
 
@@ -348,7 +355,7 @@ class BrowseService:
         return found
 
     async def routes(self, cursor: str | None, limit: int) -> Page[RouteStatus]:
-        """Return the routes of all active configs with their queues, by config, in the order declared."""
+        """Return the routes of all active configs with their queues, sorted by config, then as declared."""
         of = list_of("routes")
         place = decode_cursor(cursor, str, of)
         lanes = [
@@ -383,15 +390,15 @@ class BrowseService:
         return Page(items, encode_cursor(f"{config}/{number}/{last.name}", of))
 
     async def peek(self, queue: str, limit: int) -> list[Message]:
-        """Return the first messages of a queue, consuming nothing."""
+        """Return the first messages of a queue without consuming them."""
         return await self._broker.peek(queue, limit)
 
     async def adapter_infos(self) -> list[AdapterInfo]:
-        """Return the adapters of this process, by name."""
+        """Return the adapters that this process has loaded, sorted by name."""
         return describe_adapters(self.adapters)
 
     async def health(self, version: str) -> Health:
-        """Return how the backends are, and the processes that are alive. One that is away is no error."""
+        """Return the health of each backend, and the live processes. Does not raise `Unavailable`."""
         store, broker, catalog = await check_all(self._store, self._broker, self._catalog)
         workers: list[WorkerInfo] = []
         if catalog.status == "ok":
@@ -402,8 +409,6 @@ class BrowseService:
         well = all(backend.status == "ok" for backend in (store, broker, catalog))
         return Health("ok" if well else "degraded", version, store, broker, catalog, workers)
 
-    # -- inner --------------------------------------------------------------------------------------
-
     async def _depths(self, queues: Sequence[str]) -> dict[str, Depth]:
         found = await asyncio.gather(*(self._broker.depth(queue) for queue in queues))
         return dict(zip(queues, found, strict=True))
@@ -412,7 +417,7 @@ class BrowseService:
 async def resolve(
     text: str, executions: Callable[[ExecutionFilter, str | None, int], Awaitable[Page[Execution]]]
 ) -> UUID:
-    """What `BrowseService.resolve` does, whoever lists the executions."""
+    """Resolve as `BrowseService.resolve` does, with any function that lists executions."""
     if identity := parse_uuid(text):
         return identity
     if text == "latest":
@@ -421,7 +426,7 @@ async def resolve(
         where, missing = ExecutionFilter(tag=text[4:]), f"no execution has the tag {text[4:]!r}"
     else:
         raise NotFound(
-            "execution_not_found", f"{text!r} names no execution: give an id, `latest` or `tag:NAME`"
+            "execution_not_found", f"{text!r} is not an execution: use an id, `latest` or `tag:NAME`"
         )
     found = await executions(where, None, 1)
     if not found.items:
@@ -430,7 +435,7 @@ async def resolve(
 
 
 def describe_adapters(adapters: Mapping[str, AdapterSpec]) -> list[AdapterInfo]:
-    """Adapters as they are shown, by name."""
+    """Describe adapters for users, sorted by name."""
     found = [adapters[name] for name in sorted(adapters)]
     return [
         AdapterInfo(
@@ -447,8 +452,11 @@ def describe_adapters(adapters: Mapping[str, AdapterSpec]) -> list[AdapterInfo]:
 
 
 def _route_place(place: str, lanes: Sequence[tuple[str, int, Route]]) -> tuple[str, int]:
-    """Where the list of routes goes on: after the route of a cursor, wherever a new version has put it; a
-    route that the new version lacks leaves its number."""
+    """Return the position (config, number) of the route in a cursor, after which the next page starts.
+
+    A new version of the config may have moved the route. If the new version has removed it, the number that
+    the cursor recorded is used.
+    """
     config, number, name = (*place.split("/"), "", "")[:3]
     at = int(number) if number.isdecimal() and len(number) < 10 else -1
     return config, next((n for of, n, route in lanes if of == config and route.name == name), at)

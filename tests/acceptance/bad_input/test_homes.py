@@ -59,7 +59,7 @@ def refused(deployment: Deployment, code: int, error: str, words: tuple[str, ...
 
 def test_a_home_below_a_file_can_not_be_made(deployment: Deployment):
     (deployment.folder / "home").write_text("")
-    words = ("can't make", str(deployment.folder / "home"), "PLAYHEAD_HOME")
+    words = ("cannot create", str(deployment.folder / "home"), "PLAYHEAD_HOME")
     refused(deployment, UNREACHABLE, "home_unwritable", words, *SOME)
     assert (deployment.folder / "home").read_text() == ""
 

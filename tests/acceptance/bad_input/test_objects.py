@@ -63,7 +63,7 @@ async def test_a_sidecar_that_is_missing_or_broken_fails_no_replay(ph: Playhead,
     told = await ph.http.get("/api/v1/storage/objects/metadata", params={"key": key})
     if sidecar is None:
         assert (told.status_code, told.json()["error_code"]) == (404, "object_not_found")
-        assert "no sidecar: another program put it there" in told.json()["detail"]
+        assert "no sidecar: it was stored by another program" in told.json()["detail"]
     else:
         assert (told.status_code, told.content) == (200, sidecar[: len(told.content)])
     assert [o["path"] for o in await ph.items("storage/objects", execution_id=source)] == ["a.html"]
