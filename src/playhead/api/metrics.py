@@ -54,7 +54,7 @@ METRICS: Final = (
         "playhead_backend_up",
         "gauge",
         ("port",),
-        "1 if catalog, broker or store answered this scrape in time, else 0.",
+        "1 if the catalog, the broker or the store responded in time to this scrape, else 0.",
     ),
     Declared(
         "playhead_processes", "gauge", ("kind",), "Processes that are alive: worker, serve, run, replay."
@@ -63,36 +63,47 @@ METRICS: Final = (
         "playhead_routes_omitted", "gauge", (), f"Routes that are not reported; at most {MOST_ROUTES} are."
     ),
     Declared("playhead_workers", "gauge", _QUEUE, "Processes that consume the queue."),
-    Declared("playhead_queue_depth", "gauge", _QUEUE, "Calls in the queue that are not handed out."),
-    Declared("playhead_in_flight", "gauge", _QUEUE, "Calls of the queue that are handed out and not acked."),
+    Declared("playhead_queue_depth", "gauge", _QUEUE, "Messages that wait in the queue."),
     Declared(
-        "playhead_messages", "gauge", (*_ROUTE, "state"), "Messages, by rows: pending, running, retry, dead."
+        "playhead_in_flight",
+        "gauge",
+        _QUEUE,
+        "Messages of the queue that are delivered and not yet acknowledged.",
+    ),
+    Declared(
+        "playhead_messages",
+        "gauge",
+        (*_ROUTE, "state"),
+        "Messages in the state pending, running, retry or dead, counted from rows.",
     ),
     Declared("playhead_messages_completed_total", "counter", _ROUTE, "Messages that were completed."),
     Declared(
         "playhead_messages_failed_total",
         "counter",
         _ROUTE,
-        "Attempts that failed, whether they are made again or not.",
+        "Attempts that failed, whether the message is retried or not.",
     ),
     Declared(
-        "playhead_messages_retried_total", "counter", _ROUTE, "Attempts that failed and are made again."
+        "playhead_messages_retried_total",
+        "counter",
+        _ROUTE,
+        "Attempts that failed, and whose message is retried.",
     ),
     Declared("playhead_messages_dead_total", "counter", _ROUTE, "Messages that became dead letters."),
     Declared(
         "playhead_messages_released_total",
         "counter",
         _ROUTE,
-        "Attempts not made as a backend or an adapter was missing.",
+        "Attempts that were released, because a backend was unavailable or an adapter was missing.",
     ),
     Declared(
-        "playhead_attempt_duration_seconds", "histogram", _ROUTE, "How long the adapters of an attempt took."
+        "playhead_attempt_duration_seconds", "histogram", _ROUTE, "Duration of the adapters of an attempt."
     ),
     Declared(
         "playhead_message_age_seconds",
         "histogram",
         _ROUTE,
-        "From when a message was recorded to when it was completed.",
+        "Time from the recording of a message to its completion.",
     ),
     Declared(
         "playhead_replay_messages_published_total",
@@ -101,19 +112,22 @@ METRICS: Final = (
         "Messages of replays that the broker confirmed.",
     ),
     Declared(
-        "playhead_replay_messages_failed_total", "counter", _ROUTE, "Objects of replays that were refused."
+        "playhead_replay_messages_failed_total",
+        "counter",
+        _ROUTE,
+        "Objects of replays that the broker rejected for good, or whose key is invalid.",
     ),
     Declared(
         "playhead_http_requests_total",
         "counter",
         ("method", "route", "status"),
-        "Requests that this server answered.",
+        "Requests to which this server responded.",
     ),
     Declared(
         "playhead_http_request_duration_seconds",
         "histogram",
         ("method", "route"),
-        "How long answers took, except for event streams.",
+        "Duration of responses, except for event streams.",
     ),
 )
 _BY_NAME: Final = {metric.name.removeprefix("playhead_"): metric for metric in METRICS}
