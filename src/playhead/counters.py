@@ -1,9 +1,9 @@
-"""What a process has done since it began, by config and route: counters and histograms.
+"""What a process has done since it started, by config and route: counters and histograms.
 
-A process counts for itself alone and tells its numbers with every heartbeat; the catalog adds up what all
-have told. So they cost the work nothing, survive the process, and whoever asks the catalog sees the work of
-every machine. What a process counted after its last heartbeat is lost when it is killed: rows are the truth,
-and these are for rates.
+Each process counts for itself and writes its numbers to the catalog with every heartbeat; the catalog adds
+up the numbers of all processes. So counting costs the work nothing, the numbers survive the process, and
+the catalog shows the work of every machine. When a process is killed, what it has counted since its last
+heartbeat is lost. Counters serve rates only; the rows are authoritative.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from dataclasses import dataclass, field, fields
 from typing import Final
 
 Numbers = Mapping[tuple[str, str], Mapping[str, Sequence[float]]]
-"""By (config, route), then by name: `[count]`, or of a histogram `[sum, count up to the first bound, …]`."""
+"""By (config, route), then by name: `[count]`, or for a histogram `[sum, count of the first interval, …]`."""
 
-# Releases add up what others counted: a name never gets other bounds, other bounds get another name.
+# Processes of different releases are added up. So a histogram never changes its bounds; it gets a new name.
 ATTEMPT_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 AGE_BOUNDS: Final = (0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0)
 
 
 class Histogram:
-    """How many values lie in each interval; the last is without an upper bound.
+    """How many values lie in each interval. The last interval has no upper bound.
 
     Attributes:
-        bounds: upper bounds, ascending; a value that is one belongs below it.
-        counts: of each interval alone, one more than bounds.
+        bounds: upper bounds, ascending; each is part of its interval.
+        counts: of each interval alone; one more than `bounds`.
         sum: of all values.
     """
 
@@ -51,11 +51,11 @@ class RouteCounters:
         completed: messages that ended completed.
         retried: attempts that failed and are due again.
         dead: messages that ended as dead letters.
-        released: attempts that could not be made, by no fault of the adapter.
-        replay_published: calls of replays that the broker confirmed.
+        released: attempts that could not be made for a reason outside the adapter.
+        replay_published: dispatches of replays that the broker has confirmed.
         replay_failed: objects of replays that were refused.
-        attempt_seconds: how long the adapters of an attempt took.
-        age_seconds: from when a message was recorded until it was completed.
+        attempt_seconds: how long the chain of an attempt ran.
+        age_seconds: from the recording of a message to its completion.
     """
 
     completed: int = 0
@@ -68,7 +68,7 @@ class RouteCounters:
     age_seconds: Histogram = field(default_factory=lambda: Histogram(AGE_BOUNDS))
 
     def numbers(self) -> dict[str, list[float]]:
-        """Those that are not zero, by name."""
+        """The numbers that are not zero, by name."""
         found: dict[str, list[float]] = {}
         for one in fields(self):
             value = getattr(self, one.name)
@@ -81,31 +81,31 @@ class RouteCounters:
 
 
 class Counters:
-    """The numbers of one process. To be counted in one thread, that of its event loop."""
+    """The numbers of one process. Only the thread of its event loop may count."""
 
     def __init__(self) -> None:
         self._routes: dict[tuple[str, str], RouteCounters] = {}
         self._kept: Numbers = {}
 
     def of(self, config: str, route: str) -> RouteCounters:
-        """The numbers of a route, to be changed."""
+        """Return the numbers of a route, to be changed."""
         found = self._routes.get((config, route))
         if found is None:
             found = self._routes[config, route] = RouteCounters()
         return found
 
     def numbers(self) -> Numbers:
-        """A copy as it is told to the catalog."""
+        """Return a copy in the form that the catalog stores."""
         mine = {of: numbers for of, route in self._routes.items() if (numbers := route.numbers())}
         return total([mine, _negative(self._kept)]) if self._kept else mine
 
-    def kept(self, told: Numbers) -> None:
-        """Tell these no more: the catalog took this process for gone, and has put them by."""
-        self._kept = total([self._kept, told])
+    def kept(self, numbers: Numbers) -> None:
+        """Leave these numbers out from now on: the catalog declared this process dead and has kept them."""
+        self._kept = total([self._kept, numbers])
 
 
 def total(parts: Iterable[Numbers]) -> Numbers:
-    """Add numbers up, name by name."""
+    """Add up numbers, name by name."""
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
     for part in parts:
         for of, names in part.items():
@@ -126,10 +126,10 @@ def _negative(numbers: Numbers) -> Numbers:
 
 
 def encode(numbers: Numbers) -> str:
-    """As JSON: `[[config, route, {name: values}], …]`."""
+    """Return numbers as JSON: `[[config, route, {name: values}], …]`."""
     return json.dumps([[*of, names] for of, names in numbers.items()], separators=(",", ":"))
 
 
 def decode(text: str | None) -> Numbers:
-    """From JSON as `encode` makes it; none at all from None."""
+    """Return the numbers that `encode` wrote; no numbers for None."""
     return {(config, route): names for config, route, names in json.loads(text or "[]")}

@@ -1,4 +1,4 @@
-"""Names of log lines. One line an outcome, each with a stable name and the ids it is about."""
+"""Log lines: one for each outcome, with a stable event name and the ids that it concerns."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ NAMES_LEFT_OUT = "store_names_left_out"
 
 
 class Event(NamedTuple):
-    """What is known of a log line.
+    """The description of one kind of log line.
 
     Attributes:
-        levels: those it may have.
-        fields: those it may bear beside time, level, event and message; ids first.
-        meaning: for whoever reads it.
+        levels: the levels that it may have.
+        fields: the fields that it may have in addition to time, level, event and message; ids first.
+        meaning: one or two sentences for the reference.
     """
 
     name: str
@@ -64,49 +64,49 @@ _MESSAGE = ("correlation_id", "execution_id", "config", "route", "attempt", "tra
 _BACKEND = ("backend", "queue", "link", "execution_id", "code", "detail")
 
 EVENTS = (
-    Event(MESSAGE_COMPLETED, ("debug",), (*_MESSAGE, "outputs", "seconds"), "An attempt was completed."),
+    Event(MESSAGE_COMPLETED, ("debug",), (*_MESSAGE, "outputs", "seconds"), "An attempt has completed its message."),
     Event(
         MESSAGE_RETRIED,
         ("warning",),
         (*_MESSAGE, "code", "error"),
-        "An attempt failed; there will be another.",
+        "An attempt failed; another one follows.",
     ),
     Event(
         MESSAGE_DEAD,
         ("error",),
         (*_MESSAGE, "code", "error"),
-        "A message is a dead letter: its last attempt failed, its workers died (`worker_lost`) or the broker "
-        "refused its call (`publish_refused`).",
+        "A message is a dead letter: its last attempt failed, its workers died (`worker_lost`), or the broker "
+        "refused its dispatch (`publish_refused`).",
     ),
     Event(
         MESSAGE_RELEASED,
         ("warning",),
         _MESSAGE,
-        "An attempt could not be made, and does not count: `backend_unavailable` or `route_paused` says why.",
+        "An attempt could not be made and does not count. `backend_unavailable` or `route_paused` has the reason.",
     ),
     Event(
         MESSAGE_FENCED,
         ("warning",),
         _MESSAGE,
-        "What an attempt made was not taken: the message had been given to another worker meanwhile.",
+        "The result of an attempt was discarded, because its message belongs to a newer attempt.",
     ),
     Event(
         KEYS_REFUSED,
         ("error",),
         ("execution_id", "count", "first_key", "error"),
-        "Objects can't be worked, as their keys are outside the grammar: dead letters (`invalid_key`).",
+        "Keys of objects are outside the grammar: the objects are dead letters (`invalid_key`).",
     ),
     Event(
         UNKNOWN_MESSAGE,
         ("warning",),
         ("queue", "message_id"),
-        "A call without a row was dropped: another installation, or program, writes to this queue.",
+        "A dispatch without a row was dropped: another installation or program writes to this queue.",
     ),
     Event(
         EXECUTION_ENDED,
         ("info",),
         ("execution_id", "status", "config", "completed", "failed", "cancelled"),
-        "A run or a replay has ended, with its numbers of messages.",
+        "A run or a replay has ended; the line has its numbers of messages.",
     ),
     Event(
         JOB_ENDED,
@@ -115,8 +115,8 @@ EVENTS = (
             *("execution_id", "replay_batch_id", "config", "route", "status"),
             *("objects_found", "objects_published", "objects_failed", "detail"),
         ),
-        "Listing and publishing of a run or a replay has ended; of a replay, with its numbers. An error: its "
-        "listing was given up.",
+        "A run or a replay is listed and published; for a replay, the line has its numbers. As an error: its "
+        "listing failed.",
     ),
     Event(
         JOB_TAKEN, ("info",), ("execution_id", "epoch"), "This process lists and publishes a run or a replay."
@@ -125,28 +125,29 @@ EVENTS = (
         JOB_LOST,
         ("info", "error"),
         ("execution_id", "epoch", "detail"),
-        "Another process goes on with it. An error: it broke off by a fault, and is taken up again.",
+        "Another process continues the job. As an error: a fault ended it here, and a process continues it.",
     ),
-    Event(JOB_STALLED, ("error",), ("execution_id",), "Five processes in a row ended while they listed it."),
+    Event(JOB_STALLED, ("error",), ("execution_id",), "Five processes in a row ended while they listed the same job."),
     Event(
         NOT_TAKEN,
         ("warning",),
         ("queue", "count", "detail"),
-        "The broker did not take calls for now; they are published again.",
+        "The broker did not accept dispatches now; they are published again.",
     ),
-    Event(RECALLED, ("warning",), ("queue", "count"), "The broker lost calls; they are published again."),
+    Event(RECALLED, ("warning",), ("queue", "count"), "The broker has lost dispatches; they are published again."),
     Event(
         RESENT,
         ("info",),
         ("correlation_id", "execution_id", "route", "count"),
-        "Dead letters were sent again, by what was named.",
+        "Dead letters were resent: one, or those of an execution or a route.",
     ),
     Event(CONFIG_APPLIED, ("info",), ("config", "version"), "A config has a new version."),
     Event(
         REQUEST_FAILED,
         ("warning", "error"),
         ("correlation_id", "method", "path", "error_code", "detail"),
-        "A request was answered with a 5xx. A warning: a backend was away. An error: a fault of ours.",
+        "A request was answered with a 5xx status. As a warning: a backend was unavailable. As an error: a fault "
+        "in Playhead.",
     ),
     Event(
         REQUEST_ANSWERED,
@@ -154,63 +155,63 @@ EVENTS = (
         ("correlation_id", "method", "route", "status", "seconds"),
         "A request was answered.",
     ),
-    Event(BACKEND_UNAVAILABLE, ("warning",), _BACKEND, "A backend can't be reached; it is tried again."),
-    Event(BACKEND_BACK, ("info",), ("backend", "link", "detail"), "It can be reached again."),
+    Event(BACKEND_UNAVAILABLE, ("warning",), _BACKEND, "A backend cannot be reached; it is tried again."),
+    Event(BACKEND_BACK, ("info",), ("backend", "link", "detail"), "A backend can be reached again."),
     Event(
         ROUTE_PAUSED,
         ("warning",),
         ("queue", "code", "detail"),
-        "A worker takes nothing from the queue until backends answer again, or it has the adapters.",
+        "A worker receives nothing from the queue until all backends answer, or until it has the adapters.",
     ),
     Event(
         QUEUE_DIFFERS,
         ("warning",),
         ("queue", "detail"),
-        "A queue was declared by someone else with other arguments; it is used as it is.",
+        "A queue exists that another program declared with other arguments; it is used as it is.",
     ),
     Event(
         NAMES_LEFT_OUT,
         ("warning",),
         ("folder", "names", "why"),
-        "Files of a stage are not listed, since their names can't be keys.",
+        "Files of a stage are not listed, because their names cannot be keys.",
     ),
-    Event(SERVER_STARTED, ("info",), ("process", "url"), "A server listens."),
-    Event(WORKER_STARTED, ("info",), ("worker",), "A worker consumes."),
+    Event(SERVER_STARTED, ("info",), ("process", "url"), "A server accepts requests."),
+    Event(WORKER_STARTED, ("info",), ("worker",), "A worker consumes queues."),
     Event(
         WORKER_STOPPED,
         ("info", "warning"),
         ("attempts_ended", "pid", "exit_code"),
-        "A worker has ended. A warning: it was not told to, and is started anew.",
+        "A worker has ended. As a warning: it ended unexpectedly, and is started again.",
     ),
     Event(
         ROUTE_UNKNOWN,
         ("warning",),
         ("route", "detail"),
-        "No config has the route that a worker was told to work.",
+        "No config has a route that was named for a worker.",
     ),
     Event(
-        WORK_LEFT, ("error",), ("queue", "detail"), "`worker --until-idle` ends before what it can't work."
+        WORK_LEFT, ("error",), ("queue", "detail"), "`worker --until-idle` ended, and messages are left whose adapters it does not have."
     ),
     Event(
         ADAPTER_HANGS,
         ("error",),
         ("adapter",),
-        "Half of a route's slots are past their time-out; the worker ends, to be started anew.",
+        "Adapters in half of a route's slots did not return after their time-out; the worker ends.",
     ),
     Event(ADAPTER_CLOSE_FAILED, ("error",), ("adapter", "route"), "An adapter's `close` raised."),
-    Event(TRACES_OFF, ("warning",), ("detail",), "There are no traces, though they were asked for."),
-    Event(LOOP_FAILED, ("error",), ("detail",), "A fault in a loop of a process; it is tried again."),
+    Event(TRACES_OFF, ("warning",), ("detail",), "Traces were configured, but cannot be exported."),
+    Event(LOOP_FAILED, ("error",), ("detail",), "A background loop of a process failed; it is run again."),
 )
 
 
 def emit(event: str, level: int = logging.INFO, /, exc_info: bool = False, **fields: Any) -> None:
-    """Log one outcome: the event's name, and its fields as `extra`, for text and JSON formatters."""
+    """Log one outcome: the event's name as the message, and its fields as `extra` for the formatters."""
     if LOG.isEnabledFor(level):
         LOG.log(level, event, extra={"event": event, "fields": fields}, exc_info=exc_info)
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, event, message, its trace, and the event's own fields."""
+    """Format a line as one JSON object: time, level, event, message, trace id, and the event's own fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, Any] = {
@@ -228,19 +229,19 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """One line for people: time, level, event, and its fields as `name=value`."""
+    """Format a line for people: time, level, event, and its fields as `name=value`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = f"{moment(record.created)} {record.levelname.lower():7} {told(record)}"
+        line = f"{moment(record.created)} {record.levelname.lower():7} {one_line(record)}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
     def formatException(self, ei: Any) -> str:
-        """Return the traceback; the text of an error may hold anything."""
+        """Return the traceback without control characters: the text of an error may contain any."""
         return visible(super().formatException(ei), keep="\n")
 
 
-def told(record: logging.LogRecord) -> str:
-    """The message of a record, and its fields as `name=value`, on one line."""
+def one_line(record: logging.LogRecord) -> str:
+    """Return the message of a record and its fields as `name=value`, on one line."""
     fields: dict[str, Any] = getattr(record, "fields", {})
     return visible(record.getMessage()) + "".join(
         f" {k}={_flat(v)}" for k, v in fields.items() if v is not None

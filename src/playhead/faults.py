@@ -1,7 +1,7 @@
-"""Named kill points, for the tests of exactness.
+"""Named points at which tests kill a process.
 
-`PLAYHEAD_FAULT=point[:n]` makes the process kill itself with SIGKILL when it passes the point for
-the n-th time, so a test can stop a real process after any step and look at what is left.
+With `PLAYHEAD_FAULT=point[:n]`, a process kills itself (SIGKILL) when it reaches the point for the n-th time.
+So a test can end a real process after any step, and check what remains.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _strike: Callable[[str], None] = _kill
 
 
 def arm(spec: str, strike: Callable[[str], None] = _kill) -> None:
-    """Arm one point from `point[:n]`; an empty spec disarms all. `strike` replaces the kill.
+    """Arm one point from `point[:n]`; an empty spec disarms all points. `strike` replaces the kill.
 
     Raises:
-        ValueError: no such point, or `n` is not a positive number.
+        ValueError: the point does not exist, or `n` is not a positive number.
     """
     global _strike
     _armed.clear()
@@ -56,7 +56,7 @@ def arm(spec: str, strike: Callable[[str], None] = _kill) -> None:
 
 
 def reach(point: str, passes: int = 1) -> None:
-    """Say that `point` was passed `passes` times. Costs one look into an empty dict when unarmed."""
+    """Note that `point` was reached `passes` times. While nothing is armed, this is one test of a dict."""
     if not _armed:
         return
     left = _armed.get(point)

@@ -1,76 +1,56 @@
-"""Who is dead, as a process can judge it: by heartbeats, and by whether its own were heard."""
+"""Which processes are dead, as one process can decide it: by their heartbeats, and by its own."""
 
 from __future__ import annotations
 
 import os
-import threading
-import time
-from collections.abc import Callable
 from typing import Final
 
+from playhead.clock import Clock, ElapsedClock
+
 MISSED_BEATS: Final = 5
-"""After so many a process is dead."""
+"""A process that has missed so many heartbeats is dead."""
 
 _SILENT_BEATS: Final = 2.5
 _MOST_IN_A_ROW: Final = 3
 
 
-class Seconds:
-    """A clock that only grows: also while the machine sleeps, and when its wall clock is set forward.
-    Heartbeats grow old then, too."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._seen = self._look()
-        self._total = 0.0
-
-    def __call__(self) -> float:
-        with self._lock:
-            now = self._look()
-            self._total += max(0.0, *(new - old for new, old in zip(now, self._seen, strict=True)))
-            self._seen = now
-            return self._total
-
-    @staticmethod
-    def _look() -> tuple[float, float]:
-        # On Linux the monotonic clock stands still in sleep; that of macOS by this name does not.
-        which = getattr(time, "CLOCK_BOOTTIME", None) or getattr(time, "CLOCK_MONOTONIC", None)
-        return time.monotonic() if which is None else time.clock_gettime(which), time.time()
-
-
 class Liveness:
-    """How old a heartbeat may be of a process that lives.
+    """How old a heartbeat may be before its process counts as dead.
 
-    Whoever could not say itself that it lives (a full disk, a catalog that was away, a machine that slept)
-    must not conclude from the silence of others that they are dead: theirs may have the same cause. Were it
-    to, the first that comes back would take from all others what they work on: work done twice, and a dead
-    letter where one attempt is allowed. So after a silence of its own, everyone who lived when that began
-    counts as alive, and has five beats from its end to speak up. The same goes for who has just begun: it
-    can't know why others are not heard, unless they ran on this machine and do no more.
+    A process may fail to record its own heartbeats: its disk is full, the catalog is unavailable, or the
+    machine slept. Then it must not conclude from missing heartbeats that other processes are dead, because
+    they may have failed for the same reason. Otherwise the first process that recovers would take over the
+    work of all others. That work would run twice, and a message with one attempt would become a dead letter.
+
+    So after a silence of its own, a process treats every process that was alive when the silence began as
+    alive. Those processes have five beats, counted from the end of the silence, to record a heartbeat. The
+    same holds for a process that has just started: it cannot tell why others are silent, unless they ran
+    on its own machine and are gone.
 
     Args:
         beat: seconds between two heartbeats.
-        clock: seconds that only grow; the catalog's clock is not asked, as it can't be when it is away.
+        clock: elapsed seconds. It is not the catalog's clock, which cannot be read while the catalog is
+            unavailable.
     """
 
-    def __init__(self, beat: float, clock: Callable[[], float] | None = None) -> None:
+    def __init__(self, beat: float, clock: Clock | None = None) -> None:
         self._beat = beat
-        self._clock = clock or Seconds()
+        self._clock = clock or ElapsedClock()
         self._heard: float | None = None
         self._silent_since = 0.0
         self._back: float | None = None
         self._in_a_row = 0
 
     def heard(self, longest: float | None = None) -> None:
-        """A heartbeat of this process is in the catalog.
+        """Note that a heartbeat of this process is in the catalog.
 
         Args:
-            longest: of the first one: seconds for which another process that may live has not been heard, at
-                most; None without any.
+            longest: for the first heartbeat: the greatest age, in seconds, of the heartbeat of another
+                process that may be alive. None if there is no other process.
         """
         now = self._clock()
         if self._heard is not None and self._is_long(now - self._heard):
-            self._silent_since = self._silence()
+            self._silent_since = self._silence_began()
             self._in_a_row = self._in_a_row + 1 if self._silent_since != self._heard else 0
             self._back = now
         elif self._heard is None and longest is not None and self._is_long(longest):
@@ -79,10 +59,10 @@ class Liveness:
 
     @property
     def seconds(self) -> float:
-        """The greatest age of a heartbeat of a process that is not dead."""
+        """The greatest age of the heartbeat of a process that counts as alive."""
         now = self._clock()
         if self._heard is not None and self._is_long(now - self._heard):
-            return self._most + now - self._silence()
+            return self._most + now - self._silence_began()
         if self._waits_for_others(now):
             return self._most + now - self._silent_since
         return self._most
@@ -97,16 +77,19 @@ class Liveness:
     def _waits_for_others(self, now: float) -> bool:
         return self._back is not None and now - self._back <= self._most
 
-    def _silence(self) -> float:
-        """When the silence began that ends now. One that follows before all others could speak is the same,
-        though not for ever: a process that is always late would take nobody for dead."""
+    def _silence_began(self) -> float:
+        """When the silence that ends now began.
+
+        A silence that follows before all others had time to beat continues the one before. This is limited,
+        because a process that always beats late would otherwise never declare another process dead.
+        """
         assert self._heard is not None
         same = self._in_a_row < _MOST_IN_A_ROW and self._waits_for_others(self._heard)
         return self._silent_since if same else self._heard
 
 
 def may_live(host: str, pid: int, *, here: str) -> bool:
-    """Whether a process may be there, as far as this machine (`here`) can tell."""
+    """Return whether a process may exist, as far as this machine (`here`) can tell."""
     if host != here:
         return True
     try:
@@ -114,5 +97,5 @@ def may_live(host: str, pid: int, *, here: str) -> bool:
     except ProcessLookupError:
         return False
     except (OSError, OverflowError):
-        pass  # somebody else's, or no number of a process at all
+        pass  # it belongs to another user, or the number is not a process id
     return True

@@ -22,6 +22,7 @@ from playhead import __version__
 from playhead.api.app import create_app
 from playhead.api.callers import Hosts
 from playhead.bootstrap import Runtime, open_runtime
+from playhead.engine.environment import Backends
 from playhead.envelope import Dispatch, Message
 from playhead.ports.broker import Broker, Delivery, PublishResult
 from playhead.ports.store import Store
@@ -67,14 +68,12 @@ class Playhead:
             settle: seconds without progress after which a client gets an answer. The default is longer than
                 any test waits.
         """
-        settings, process = self.rt.settings, self.rt.process
-        assert process
+        settings = self.rt.settings
         replays = ReplayService(
-            *(self.rt.catalog, store or self.rt.store, broker or self.rt.broker),
-            owner=process.id,
+            Backends(self.rt.catalog, broker or self.rt.broker, store or self.rt.store),
+            self.rt.environment,
             lease=settings.lease_seconds,
             settle=settings.settle_seconds if settle is None else settle,
-            spawn=self.rt.spawn,
         )
         self.rt.services = replace(self.rt.services, replay=replays)
         self.http = self._client()

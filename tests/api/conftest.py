@@ -23,7 +23,7 @@ from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
 from playhead.bootstrap import search_index
 from playhead.config import parse
-from playhead.counters import Counters
+from playhead.engine.environment import Backends, Environment, WorkerSettings
 from playhead.envelope import Dispatch
 from playhead.errors import PlayheadError
 from playhead.model import Execution, Replay
@@ -42,7 +42,7 @@ from playhead.services.search import SearchService
 from playhead.services.submit import SubmitService
 from playhead.services.take import TakeService
 from playhead.services.watch import WatchService
-from playhead.services.worker import WorkerService, WorkerSettings
+from playhead.services.worker import WorkerService
 from playhead.settings import Settings
 
 OWNER = "test-process"
@@ -179,27 +179,19 @@ class Playhead:
         self.catalog = MemoryCatalog(pause=self.catalog_outage, heartbeat_seconds=60)
         self._data_dir = data_dir
         self._adapters = _specs()
-        self._counters = Counters()
         self._tasks: set[asyncio.Task[None]] = set()
-        self.replays = ReplayService(
-            *(self.catalog, self.store, self.broker),
-            owner=OWNER,
-            lease=15,
-            settle=30,
-            spawn=self._spawn,
-            counters=self._counters,
-        )
+        self._backends = Backends(self.catalog, self.broker, self.store)
+        self._env = Environment(OWNER, spawn=self._spawn)
+        self.replays = ReplayService(self._backends, self._env, lease=15, settle=30)
         browse = BrowseService(self.catalog, self.store, self.broker, self._adapters)
         self._looking = Looking(browse)
         self.services = Services(
             configs=ConfigService(self.catalog, partial(parse, adapters=self._adapters)),
             submit=SubmitService(
-                *(self.catalog, self.store),
-                owner=OWNER,
+                *(self.catalog, self.store, self._env),
                 lease=15,
                 max_object_bytes=MAX_UPLOAD,
                 sealed=lambda job: self._keep(self.replays.drive(job)),
-                spawn=self._spawn,
             ),
             replay=self.replays,
             browse=browse,
@@ -233,12 +225,8 @@ class Playhead:
         for call in await self.catalog.orphans(OWNER, limit=1000):
             await self.broker.publish([call])
             await self.catalog.mark_published([call])
-        settings = WorkerSettings(
-            worker=OWNER, visibility=30, data_dir=self._data_dir, max_object_bytes=MAX_UPLOAD
-        )
-        worker = WorkerService(
-            *(self.catalog, self.broker, self.store, self._adapters, settings), counters=self._counters
-        )
+        settings = WorkerSettings(visibility=30, data_dir=self._data_dir, max_object_bytes=MAX_UPLOAD)
+        worker = WorkerService(self._backends, self._adapters, settings, self._env)
         await worker.run(until_idle=True)
         await self.beat()
 
@@ -251,7 +239,7 @@ class Playhead:
 
     async def beat(self) -> None:
         """Send a heartbeat of the process, with its counters."""
-        await self.catalog.heartbeat(Process(OWNER, "serve", "here", 1), (), self._counters.numbers())
+        await self.catalog.heartbeat(Process(OWNER, "serve", "here", 1), (), self._env.counters.numbers())
 
     async def close(self) -> None:
         for task in self._tasks:

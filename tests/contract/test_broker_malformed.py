@@ -11,10 +11,11 @@ import pytest
 from playhead import events
 from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
-from playhead.engine.attempts import Attempts
+from playhead.engine.environment import Environment
 from playhead.envelope import correlation_of
 from playhead.ports.broker import Broker, Delivery
 from playhead.services.take import TakeService
+from tests.attempts import Steps
 from tests.contract.conftest import BROKERS
 from tests.contract.malformed import MALFORMED
 from tests.contract.test_broker import depth_soon, ids, put
@@ -110,18 +111,10 @@ async def test_a_worker_logs_malformed_messages_as_unknown_and_acks_them(
     for raw in malformed.messages.values():
         await malformed.put(broker_factory.place, QUEUE, raw)
     deliveries = await take(broker, len(malformed.messages) + 1)
-    attempts = Attempts(
-        MemoryCatalog(),
-        broker,
-        MemoryStore(),
-        worker="w1",
-        working={},
-        max_object_bytes=1000,
-        sleep=lambda seconds: None,  # type: ignore[arg-type,return-value]
-    )
+    worker = Steps(MemoryCatalog(), broker, MemoryStore(), Environment("w1"))
 
     for _ in range(2):  # the second time, as the first may be ahead of a row's commit
-        await attempts.take(deliveries)
+        await worker.intake.take(worker.deliveries.receive(deliveries))
 
     assert await depth_soon(broker, (0, 0)) == (0, 0)
     logged = [record for record in caplog.records if record.msg == events.UNKNOWN_MESSAGE]

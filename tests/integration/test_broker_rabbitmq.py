@@ -367,7 +367,7 @@ async def test_a_reconciler_publishes_nothing_again_that_another_process_holds(u
     async with opened(url, prefix=prefix) as worker, opened(url, prefix=prefix) as other:
         await other.publish(run.calls)
         held = await take(worker, 2)  # received and not claimed, as suspects are until they run alone
-        reconciler = ReconcileService(catalog, other, owner="w2", lease=15)
+        reconciler = ReconcileService(catalog, other, Environment("w2"), lease=15)
 
         for _ in range(5):
             clock.advance(1)

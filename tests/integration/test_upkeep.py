@@ -18,6 +18,7 @@ import pytest
 from playhead.backends._sqlite import Database
 from playhead.backends.catalog_sqlite import SqliteCatalog
 from playhead.bootstrap import Runtime, open_runtime
+from playhead.engine.environment import Backends
 from playhead.errors import Unavailable
 from playhead.model import Config, Route
 from playhead.ports.store import Entry, Store
@@ -190,14 +191,8 @@ class Slow:
 
 
 def list_slowly(rt: Runtime, seconds: float) -> None:
-    assert rt.process
-    replays = ReplayService(
-        *(rt.catalog, cast(Store, Slow(rt.store, seconds)), rt.broker),
-        owner=rt.process.id,
-        lease=rt.settings.lease_seconds,
-        settle=30,
-        spawn=rt.spawn,
-    )
+    slow = Backends(rt.catalog, rt.broker, cast(Store, Slow(rt.store, seconds)))
+    replays = ReplayService(slow, rt.environment, lease=rt.settings.lease_seconds, settle=30)
     rt.services = replace(rt.services, replay=replays)
 
 

@@ -1,11 +1,11 @@
 """Random schedules over the real services: crashes, takeovers, redeliveries, losses, lapses, cancels.
 
-The services run on the in-memory backends, whose every method stops once at its start. So a schedule
-is a matter of choosing who takes the next step: a pause of any length, a lapsed lease and a zombie are
-all just scheduling, and a crash is a coroutine that is closed. After a calm phase without faults, what
-must always hold is read back through the port and from the bytes in the store.
+The services run on the in-memory backends, and every method of a backend pauses once at its start. So a
+schedule only chooses which coroutine takes the next step. A pause of any length, a lapsed lease and a
+zombie are choices of a schedule, and a crash is a coroutine that is closed. Each schedule ends with a calm
+phase without faults. Then the invariants are checked, through the port and in the bytes of the store.
 
-`PLAYHEAD_TEST_SCHEDULES=20000` runs more of them; a failure names its seed.
+`PLAYHEAD_TEST_SCHEDULES=20000` runs more schedules. A failure names its seed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import random
 import types
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -27,14 +26,17 @@ from playhead.backends.broker_memory import MemoryBroker
 from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.catalog_memory.rows import JobRow
 from playhead.backends.store_memory import MemoryStore
-from playhead.engine.attempts import AttemptOutcome, Attempts, ClaimedMessage
+from playhead.engine.attempt import AttemptOutcome, ClaimedMessage
+from playhead.engine.deliveries import HeldDelivery, State
+from playhead.engine.environment import Backends, Environment, Spawn
+from playhead.engine.outputs import Product
 from playhead.envelope import Dispatch
 from playhead.errors import Unavailable, catalog_unavailable
 from playhead.events import LOG
 from playhead.ids import uuid7
 from playhead.keys import is_sidecar
 from playhead.model import Config, ErrorHandling, Lineage, Route
-from playhead.ports.broker import CONFIRMED, Delivery, PublishResult
+from playhead.ports.broker import CONFIRMED, PublishResult
 from playhead.ports.catalog.jobs import Input, LeasedJob
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import (
@@ -51,6 +53,7 @@ from playhead.ports.catalog.work import (
 from playhead.ports.store import Blob
 from playhead.services.reconcile import ReconcileService
 from playhead.services.replay import ReplayService
+from tests.attempts import Steps
 
 T = TypeVar("T")
 
@@ -78,7 +81,7 @@ def step() -> Generator[None, None, None]:
 
 
 def at_once(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine to its end as one step that nothing can come between."""
+    """Run a coroutine to its end as one uninterrupted step."""
     try:
         while True:
             work.send(None)
@@ -87,7 +90,7 @@ def at_once(work: Coroutine[Any, Any, Any]) -> Any:
 
 
 async def until_answered(work: Callable[[], Awaitable[T]]) -> T:
-    """Do again what had no answer, as a lane does."""
+    """Repeat what was not answered, as a consumer does."""
     while True:
         try:
             return await work()
@@ -95,16 +98,12 @@ async def until_answered(work: Callable[[], Awaitable[T]]) -> T:
             await step()
 
 
-@dataclass(frozen=True)
-class Part:
-    path: str
-    data: bytes
-    content_type: str = "text/plain"
-    attributes: dict[str, Any] = field(default_factory=dict)
+def part(path: str, data: bytes) -> Product:
+    return Product(path, data, "text/plain", {})
 
 
 class Broker(MemoryBroker):
-    """Answers late now and then: the call is there, but its publisher is told that nobody knows."""
+    """Sometimes does not answer in time: it has the dispatch, but its publisher gets no confirmation."""
 
     world: World
 
@@ -124,9 +123,9 @@ class Broker(MemoryBroker):
 
 
 class Catalog(MemoryCatalog):
-    """Notes what the invariants need: who completed what, and claims after a cancel was answered.
+    """Records what the invariants need: completed attempts, and claims after a cancel was answered.
 
-    Now and then a worker does not hear the answer to what happened.
+    Sometimes the answer to a worker is lost.
     """
 
     world: World
@@ -135,16 +134,16 @@ class Catalog(MemoryCatalog):
         answers = await super().claim(worker, ids, alone=alone)
         if self.world.cancelled and any(isinstance(a, Claim) for a in answers):
             self.world.bad.append("work started after cancel was answered")
-        self._perhaps_unheard()
+        self._maybe_lose_answer()
         return answers
 
     async def bind(self, bindings: Sequence[Binding]) -> list[list[Bound] | Unbound | None]:
         answers = await super().bind(bindings)
-        self._perhaps_unheard()
+        self._maybe_lose_answer()
         return answers
 
-    def _perhaps_unheard(self) -> None:
-        if self.world.rng.random() < 0.1 and self.world.left("unheard"):
+    def _maybe_lose_answer(self) -> None:
+        if self.world.rng.random() < 0.1 and self.world.left("unanswered"):
             raise catalog_unavailable("the connection broke after the commit")
 
     async def finish(self, publisher: str, results: Sequence[Result]) -> list[Finished | None]:
@@ -152,12 +151,12 @@ class Catalog(MemoryCatalog):
         for result, answer in zip(results, answers, strict=True):
             if answer is not None and isinstance(result, Done):
                 self.world.completed[result.correlation_id].add(result.attempt)
-        self._perhaps_unheard()
+        self._maybe_lose_answer()
         return answers
 
 
 class Store(MemoryStore):
-    """Notes when other bytes are put under a key that holds some."""
+    """Reports when a key is overwritten with other bytes."""
 
     world: World
 
@@ -172,8 +171,8 @@ class Store(MemoryStore):
         return await super().write(groups, written=written)
 
 
-class Beside:
-    """Work that goes on beside the main line of a process, and dies with it."""
+class Concurrent:
+    """Work that runs next to the main coroutine of a process, and dies with it."""
 
     def __init__(self, world: World, process: str, work: Coroutine[Any, Any, None]) -> None:
         self._world = world
@@ -188,6 +187,21 @@ class Beside:
     def cancel(self) -> None:
         if work := self._world.running.pop(self._name, None):
             work.close()
+
+
+class Sequential:
+    """Work that runs when it is awaited."""
+
+    def __init__(self, work: Coroutine[Any, Any, None]) -> None:
+        self._work = work
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._work.__await__()
+
+    def cancel(self) -> None:
+        self._work.close()
+
+    __del__ = cancel  # its process may have crashed before it was awaited
 
 
 class World:
@@ -206,10 +220,10 @@ class World:
             lose=1,
             lapse=3,
             late=4,
-            unheard=4,
+            unanswered=4,
             fail=rng.choice([0, 3, 9]),
             resend=2,
-            server=3,  # the fifth hold without progress stalls a job, and rightly so
+            server=3,  # the fifth acquisition without progress stalls a job, as designed
             cancel=rng.choice([0, 0, 0, 1]),
         )
         self.fickle = rng.random() < 0.7
@@ -238,7 +252,7 @@ class World:
         return True
 
     def prepare(self) -> tuple[UUID, UUID]:
-        """A sealed run, whose own job is worked: its execution is its job."""
+        """Seal a run; its execution is the job."""
         at_once(self.catalog.save_config(CONFIG, source="", digest="d"))
         run = at_once(self.catalog.open_run(uuid7(), "model", 1, tags=[], owner="p", lease=1))
         inputs = [Input(p, len(p), hashlib.sha256(p.encode()).digest(), "text/plain") for p in OBJECTS]
@@ -262,60 +276,53 @@ class World:
         self.running[name] = make[kind](name)
         self.weights[name] = self.rng.choice([1, 1, 4, 12])
 
+    def environment(self, name: str, spawn: Spawn) -> Environment:
+        return Environment(name, sleep=lambda seconds: step(), clock=self.clock, spawn=spawn)
+
     async def server(self, name: str) -> None:
         service = ReplayService(
-            self.catalog,
-            self.store,
-            self.broker,
-            owner=name,
+            Backends(self.catalog, self.broker, self.store),
+            self.environment(name, partial(Concurrent, self, name)),
             lease=LEASE,
             settle=30,
-            spawn=lambda work: pytest.fail("nothing is spawned here"),
-            sleep=lambda seconds: step(),
-            begin=partial(Beside, self, name),
             page=self.page,
-            clock=self.clock,
         )
         await service.drive(self.job)
 
     async def keeper(self, name: str) -> None:
-        service = ReconcileService(self.catalog, self.broker, owner=name, lease=LEASE)
+        env = self.environment(name, Sequential)
+        service = ReconcileService(self.catalog, self.broker, env, lease=LEASE)
         while True:
             if self.reconciling:
                 await service.cycle()
             await step()
 
     async def worker(self, name: str) -> None:
-        attempts = Attempts(
-            self.catalog,
-            self.broker,
-            self.store,
-            worker=name,
-            working={},
-            max_object_bytes=1 << 20,
-            sleep=lambda seconds: step(),
-        )
+        env = self.environment(name, Sequential)
+        steps = Steps(self.catalog, self.broker, self.store, env, max_object_bytes=1 << 20)
         while True:
             queue = self.rng.choice(["q.split", "q.left", "q.right"])
-            held: list[Delivery] = await self.broker.receive(queue, self.rng.choice([1, 1, 2, 4]))
+            held = steps.deliveries.receive(await self.broker.receive(queue, self.rng.choice([1, 1, 2, 4])))
             if not held:
                 continue
-            taken = await until_answered(partial(attempts.take, held))
-            await step()
-            if taken.started:
-                await self.end(attempts, taken.started)
-            for suspect in taken.suspects:
-                lone = await until_answered(partial(attempts.take, [suspect], alone=True))
-                await step()
-                await self.end(attempts, lone.started)
+            await self.process(steps, held)
+            for suspect in steps.deliveries.in_state(State.SUSPECTED):
+                steps.deliveries.move(suspect, State.RECEIVED)
+                await self.process(steps, [suspect], alone=True)
 
-    async def end(self, attempts: Attempts, started: Sequence[ClaimedMessage]) -> None:
-        batch = [self.adapter(one) for one in started]
-        results = await until_answered(partial(attempts.persist, batch))
-        await until_answered(partial(attempts.end, batch, results))
+    async def process(self, steps: Steps, held: Sequence[HeldDelivery], *, alone: bool = False) -> None:
+        """Process deliveries in one batch, as a consumer does whose chains take one step."""
+        taken = await until_answered(partial(steps.intake.take, held, alone=alone))
+        await step()
+        if not taken.claimed:
+            return
+        batch = [self.adapter(one) for one in taken.claimed]
+        steps.end_chains(batch)
+        stored = await until_answered(partial(steps.binder.store, batch))
+        await until_answered(partial(steps.completion.end, batch, stored))
 
     def adapter(self, one: ClaimedMessage) -> AttemptOutcome:
-        """What the adapters make: `split` gives other outputs at each try, if the schedule is fickle."""
+        """Run an adapter: if the schedule is fickle, `split` returns other outputs at each attempt."""
         claim = one.claim
         if one.problem:
             return AttemptOutcome(one, result=one.problem)
@@ -332,10 +339,10 @@ class World:
         if claim.route == "split":
             names = {1: "ab", 2: "ac", 3: "a", 4: ""}.get(n, "abc")
             return AttemptOutcome(
-                one, "parts", [Part(f"{claim.path}/{x}", f"{claim.path}{x}#{n}".encode()) for x in names]
+                one, "parts", [part(f"{claim.path}/{x}", f"{claim.path}{x}#{n}".encode()) for x in names]
             )
         if claim.route == "right":
-            return AttemptOutcome(one, "ends", [Part(claim.path, one.data + b"!%d" % n)])
+            return AttemptOutcome(one, "ends", [part(claim.path, one.data + b"!%d" % n)])
         return AttemptOutcome(one)
 
     # -- the schedule ------------------------------------------------------------------------------
@@ -348,16 +355,16 @@ class World:
             at_once(self.catalog.heartbeat(Process(name, "worker", "h", 1)))
 
     def fault(self) -> bool:
-        """Perhaps let something go wrong; True when it took the turn."""
+        """Perhaps inject a fault; True if it took this turn."""
         x = self.rng.random()
         if x < 0.02 and self.running and self.left("crash"):
             name = self.rng.choice(self.processes())
             kind = name.rstrip("0123456789")
             if kind == "server" and not self.left("server"):
                 return False
-            # What goes on beside it first: closing a process gives up what it began.
-            if beside := self.running.pop(f"{name}'", None):
-                beside.close()
+            # Its concurrent work first: closing a process cancels what it spawned.
+            if concurrent := self.running.pop(f"{name}'", None):
+                concurrent.close()
             self.running.pop(name).close()
             if kind != "server":
                 self.start(kind)
@@ -365,7 +372,9 @@ class World:
         if x < 0.03 and self.left("lose"):
             self.broker.lose_one()
             return True
-        if x < 0.05 and self.left("lapse"):  # everyone is taken for dead, and every hold runs out
+        if x < 0.05 and self.left(
+            "lapse"
+        ):  # every process counts as dead, and every lease and visibility expires
             self.now += max(6 * BEAT, LEASE, VISIBILITY) + 1
             return True
         if x < 0.055 and self.faults["cancel"] > 0:
@@ -403,7 +412,7 @@ class World:
             if rng.random() < 0.03 and not any(n.startswith("server") for n in self.running):
                 self.start("server")
             elif rng.random() < 0.005 and self.left("server"):
-                self.start("server")  # beside a live one: whoever comes second must change nothing
+                self.start("server")  # next to a live one: the second must change nothing
             name = rng.choices(sorted(self.running), [self.weights[n] for n in sorted(self.running)])[0]
             try:
                 self.running[name].send(None)
@@ -438,7 +447,7 @@ class World:
         if execution.status == "running":
             bad.append("it hangs: never ended")
         if any(states[s] for s in ("pending", "running", "retry")):
-            bad.append("open rows for ever")
+            bad.append("open rows forever")
         want = "cancelled" if self.cancelled else "failed" if states["dead"] else "completed"
         if execution.status not in (want, "running"):
             bad.append(f"it is {execution.status}, not {want}")
@@ -456,7 +465,7 @@ class World:
             if len(self.completed[r.correlation_id]) > 1:
                 bad.append("a message was completed twice")
             if r.status == "completed" and not self.completed[r.correlation_id]:
-                bad.append("a completed message that nobody completed")
+                bad.append("a completed message that no attempt completed")
             if r.status != "completed" and r.output_keys:
                 bad.append("a message that did not complete has stored outputs")
             if (
@@ -504,11 +513,11 @@ def test_no_schedule_of_faults_breaks_a_promise():
     assert not found, f"seeds {seeds[:10]}: {dict(found.most_common(5))}"
 
 
-# -- the test can fail: take a rule out, and schedules find it --------------------------------------
+# -- the test can fail: without a rule, schedules find violations -------------------------------------
 
 
 class Tokenless(Catalog):
-    """Rule 2 taken out: whoever finishes, finishes."""
+    """Without rule 2: any attempt may finish."""
 
     def _finish(self, publisher: str, result: Result) -> Finished | None:
         if isinstance(result, Done):
@@ -517,7 +526,7 @@ class Tokenless(Catalog):
 
 
 class Bindless(Catalog):
-    """Rule 4 taken out: another attempt writes over the key of the one before."""
+    """Without rule 4: an attempt overwrites the keys of the one before."""
 
     async def bind(self, bindings: Sequence[Binding]) -> list[list[Bound] | Unbound | None]:
         answers = await super().bind(bindings)
@@ -536,7 +545,7 @@ class Bindless(Catalog):
 
 
 class Fenceless(Catalog):
-    """Rule 7 taken out: a page is recorded whatever the epoch and the cursor say."""
+    """Without rule 7: a page is recorded whatever its epoch and cursor are."""
 
     def _fenced(self, held: LeasedJob) -> JobRow | None:
         job = self._executions[held.job].job
@@ -555,6 +564,6 @@ class Fenceless(Catalog):
     ],
     ids=["no reconciler", "no token", "no binding", "no fence"],
 )
-def test_taking_a_rule_out_is_found(world: dict[str, Any], schedules: int, what: str):
+def test_without_a_rule_schedules_find_violations(world: dict[str, Any], schedules: int, what: str):
     found, _ = run_schedules(schedules, **world)
     assert any(what in line for line in found), dict(found)

@@ -1,19 +1,17 @@
-"""One hold of a job: what is left of it when it is lost."""
+"""A job that this process loses, and one whose queue was full."""
 
 from __future__ import annotations
-
-import asyncio
 
 from playhead.backends.broker_memory import MemoryBroker
 from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
-from playhead.counters import Counters
 from playhead.engine.drive import Drive
+from playhead.engine.environment import Backends, Environment
 from playhead.ports.store import Blob
 from tests.contract.conftest import HEARTBEAT, Clock, Lab
 
 
-async def test_a_job_that_was_let_go_of_is_not_held_again_by_a_renewal_that_comes_after():
+async def test_a_released_job_is_not_leased_again_by_a_later_renewal():
     clock = Clock()
     catalog, store = MemoryCatalog(clock=clock, heartbeat_seconds=HEARTBEAT), MemoryStore()
     lab = Lab(catalog, clock)
@@ -22,15 +20,13 @@ async def test_a_job_that_was_let_go_of_is_not_held_again_by_a_renewal_that_come
     await store.write([[Blob(f"{job}/input/a.md", b"")]])
     held = await lab.hold(job)
     drive = Drive(
-        *(catalog, store, MemoryBroker(clock=clock), held),
+        Backends(catalog, MemoryBroker(clock=clock), store),
+        Environment("w1", clock=clock),
+        held,
         lease=lab.LEASE,
-        sleep=asyncio.sleep,
-        begin=asyncio.create_task,
         page=10,
-        clock=clock,
-        counters=Counters(),
     )
-    # Recorded, and the answer was lost: the same page comes once more, and is refused.
+    # The page was recorded and the answer was lost: the same page is recorded again, and refused.
     await lab.list_all(held, f"{job}/input/a.md", last=False)
 
     await drive.run()

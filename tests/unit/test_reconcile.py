@@ -1,7 +1,8 @@
-"""The reconciler where a part of the broker is away."""
+"""The reconciler while a part of the broker is unavailable."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,21 +10,22 @@ import pytest
 
 from playhead.backends.broker_memory import MemoryBroker
 from playhead.backends.catalog_memory import MemoryCatalog
+from playhead.engine.environment import Environment
 from playhead.envelope import Dispatch
 from playhead.errors import Unavailable, broker_unavailable
 from playhead.ports.broker import CONFIRMED, Depth, PublishResult
-from playhead.services import reconcile
 from playhead.services.reconcile import ReconcileService
 from tests.contract.conftest import Clock, Lab
+from tests.waiting import take, until
 
 
 class Leaderless(MemoryBroker):
-    """One of its queues can't be looked at, and takes nothing.
+    """One of its queues has no leader: it returns no depth and takes nothing.
 
     Attributes:
-        also: queues that can be looked at, and take nothing.
-        asked: how many calls it was asked to take.
-        raises: it says so of calls that are all for such queues, as where none of them can be declared.
+        also: further queues that take nothing.
+        asked: how many dispatches it was asked to take.
+        raises: it raises if all dispatches are for such queues, as a broker does that cannot declare them.
     """
 
     also: tuple[str, ...] = ()
@@ -44,7 +46,7 @@ class Leaderless(MemoryBroker):
         return [CONFIRMED if is_taken else PublishResult("uncertain", "no leader") for is_taken in taken]
 
 
-async def test_a_queue_that_alone_is_away_keeps_no_other_from_being_called():
+async def test_one_unavailable_queue_does_not_delay_the_dispatches_of_others():
     clock = Clock()
     catalog, broker = MemoryCatalog(clock=clock), Leaderless(clock=clock)
     lab = Lab(catalog, clock)
@@ -54,7 +56,7 @@ async def test_a_queue_that_alone_is_away_keeps_no_other_from_being_called():
     await catalog.mark_published(children)
     (child,) = lab.ids(children)
     await lab.fail(await lab.claim(child), delay=0)
-    reconciler = ReconcileService(catalog, broker, owner="w1", lease=15)
+    reconciler = ReconcileService(catalog, broker, Environment("w1"), lease=15)
 
     with pytest.raises(Unavailable, match="no leader"):
         await reconciler.cycle()
@@ -65,10 +67,9 @@ async def test_a_queue_that_alone_is_away_keeps_no_other_from_being_called():
 
 @pytest.mark.parametrize("raises", [False, True])
 @pytest.mark.parametrize("stuck", [9, 10, 25, 200])
-async def test_many_calls_for_a_queue_that_takes_none_keep_no_other_from_being_called(
-    stuck: int, raises: bool, monkeypatch: pytest.MonkeyPatch
+async def test_many_dispatches_for_a_queue_that_takes_none_do_not_delay_other_queues(
+    stuck: int, raises: bool
 ):
-    monkeypatch.setattr(reconcile, "_PAGE", 10)
     clock = Clock()
     catalog, broker = MemoryCatalog(clock=clock), Leaderless(clock=clock)
     broker.raises = raises
@@ -82,15 +83,12 @@ async def test_many_calls_for_a_queue_that_takes_none_keep_no_other_from_being_c
     await lab.fail(await lab.claim(lab.ids(children)[0]), delay=0.5)
     clock.advance(1)
 
-    await ReconcileService(catalog, broker, owner="w1", lease=15).cycle()
+    await ReconcileService(catalog, broker, Environment("w1"), lease=15, page=10).cycle()
 
     assert len(await broker.receive("docs.split", 10)) == 1
 
 
-async def test_queues_that_take_nothing_are_asked_once_a_cycle_each_and_keep_nothing_behind_them(
-    monkeypatch: pytest.MonkeyPatch,
-):
-    monkeypatch.setattr(reconcile, "_PAGE", 10)
+async def test_queues_that_take_nothing_are_tried_once_a_cycle_and_do_not_delay_other_queues():
     clock = Clock()
     catalog, broker = MemoryCatalog(clock=clock), Leaderless(clock=clock)
     broker.also = ("docs.split",)
@@ -104,7 +102,7 @@ async def test_queues_that_take_nothing_are_asked_once_a_cycle_each_and_keep_not
     last = await lab.started_replay(run.execution, f"{run.execution}/pages/0.md", route="index")
     await lab.kill(last.ids[0])
     await catalog.resend(ids=last.ids)
-    reconciler = ReconcileService(catalog, broker, owner="w1", lease=15)
+    reconciler = ReconcileService(catalog, broker, Environment("w1"), lease=15, page=10)
 
     await reconciler.cycle()
 
@@ -113,3 +111,38 @@ async def test_queues_that_take_nothing_are_asked_once_a_cycle_each_and_keep_not
     broker.also = ()
     await reconciler.cycle()
     assert len(await broker.receive("docs.split", 100)) == 60
+
+
+class Slow(MemoryBroker):
+    """Answers a question for a depth only when the test lets it."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how)
+        self.may_answer = asyncio.Event()
+        self.asked: list[str] = []
+
+    async def depth(self, queue: str) -> Depth:
+        self.asked.append(queue)
+        await self.may_answer.wait()
+        return await super().depth(queue)
+
+
+async def test_queues_that_do_not_answer_delay_neither_due_retries_nor_each_other():
+    clock = Clock()
+    catalog, broker = MemoryCatalog(clock=clock), Slow(clock=clock)
+    lab = Lab(catalog, clock)
+    await lab.beat("w1")
+    run = await lab.started("a.md", "b.md")
+    children: list[Any] = await lab.work(run.ids[0], lab.output("1.md"))
+    await catalog.mark_published(children)
+    await lab.fail(await lab.claim(run.ids[1]), delay=0)
+    last = await lab.started_replay(run.execution, f"{run.execution}/pages/1.md", route="index")
+
+    cycle = asyncio.create_task(ReconcileService(catalog, broker, Environment("w1"), lease=15).cycle())
+    (delivery,) = await take(broker, 1)
+
+    assert delivery.message_id.startswith(str(run.ids[1]))
+    await until(lambda: sorted(broker.asked) == ["docs.convert", "docs.index", "docs.split"])
+    broker.may_answer.set()
+    assert await cycle
+    assert len(last.ids) == 1

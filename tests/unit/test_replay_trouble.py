@@ -1,4 +1,4 @@
-"""What a caller is told of a replay that the broker does not take: why."""
+"""The answer to a replay that the broker does not take contains the reason."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from playhead.backends.broker_memory import MemoryBroker
 from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
+from playhead.engine.environment import Backends, Environment
 from playhead.envelope import Dispatch
 from playhead.ids import uuid7
 from playhead.model import MOST_ERRORS, Config, Route
@@ -25,7 +26,7 @@ class Full(MemoryBroker):
 
 
 class Clock:
-    """Goes on when somebody rests, and at no other time."""
+    """A clock that advances only while something sleeps."""
 
     now = 0.0
 
@@ -38,7 +39,7 @@ class Clock:
 
 
 @pytest.mark.parametrize("count", [1, 99, 100, 101, 250])
-async def test_each_line_says_what_the_broker_has_against_the_message(count: int) -> None:
+async def test_each_error_line_has_the_brokers_reason(count: int) -> None:
     catalog, store = MemoryCatalog(), MemoryStore()
     await catalog.save_config(Config("docs", "a", {"a": Route("a", "docs.a")}), source="", digest="d")
     source = uuid7()
@@ -52,13 +53,10 @@ async def test_each_line_says_what_the_broker_has_against_the_message(count: int
             return tasks[-1]
 
         service = ReplayService(
-            *(catalog, store, Full()),
-            owner="server",
+            Backends(catalog, Full(), store),
+            Environment("server", spawn=spawn, sleep=clock.sleep, clock=clock),
             lease=15,
             settle=10,
-            spawn=spawn,
-            sleep=clock.sleep,
-            clock=clock,
         )
         done = await service.execute(ReplayRequest(source, "pages", None, "docs/a"))
         for task in tasks:

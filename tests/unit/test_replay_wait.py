@@ -11,6 +11,7 @@ import pytest
 from playhead.backends.broker_memory import MemoryBroker
 from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
+from playhead.engine.environment import Backends, Environment
 from playhead.errors import ReplayContinues
 from playhead.ids import uuid7
 from playhead.model import Config, Replay, Route
@@ -47,13 +48,10 @@ class Waiting:
         self.now = 0.0
         self.store = MemoryStore()
         self.service = ReplayService(
-            *(self.catalog, self.store, MemoryBroker()),
-            owner="server",
+            Backends(self.catalog, MemoryBroker(), self.store),
+            Environment("server", sleep=self._sleep, clock=lambda: self.now),
             lease=1000,
             settle=SETTLE,
-            spawn=lambda work: pytest.fail("it is driven when the test says so"),
-            sleep=self._sleep,
-            clock=lambda: self.now,
         )
 
     async def _sleep(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Slots: what is said of jobs that are past their time."""
+"""Slots: what happens to jobs that are past their time-out."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from playhead.engine.runner import Job, Slots, TimedOut
+from playhead.clock import ActiveClock
+from playhead.engine.slots import Job, Slots, TimedOut
 
 
 class Clock:
-    """The time, which moves only when told."""
+    """A clock that a test moves."""
 
     now = 0.0
 
@@ -34,7 +35,7 @@ async def ended(slots: Slots[str]) -> list[Job[str]]:
 
 
 class Work:
-    """Work that has begun when `begun` is set, and returns when `end` is; as a function or a coroutine."""
+    """Work that sets `begun` and returns when `end` is set; as a function or as a coroutine."""
 
     def __init__(self) -> None:
         self.begun, self.end = threading.Event(), threading.Event()
@@ -54,7 +55,7 @@ class Work:
 
 
 class Interrupted(asyncio.Event):
-    """Lets something happen just before it is told that there is something to drain."""
+    """Runs something just before it is set."""
 
     def __init__(self, happens: Callable[[], object]) -> None:
         super().__init__()
@@ -67,9 +68,9 @@ class Interrupted(asyncio.Event):
         return super().__getattribute__(name)
 
 
-async def test_a_job_that_comes_back_while_its_time_out_is_told_does_not_hang_for_ever():
+async def test_a_job_that_returns_while_its_time_out_is_recorded_does_not_count_as_hanging():
     clock = Clock()
-    slots: Slots[str] = Slots(1, clock=clock)
+    slots: Slots[str] = Slots(1, clock=ActiveClock(clock))
     begun, may_return, next_begun, end = (threading.Event() for _ in range(4))
 
     def late() -> None:
@@ -80,18 +81,19 @@ async def test_a_job_that_comes_back_while_its_time_out_is_told_does_not_hang_fo
         next_begun.set()
         end.wait(30)
 
-    def come_back() -> None:
+    def return_now() -> None:
         may_return.set()
-        assert next_begun.wait(30), "its thread has gone on to the next job"
+        assert next_begun.wait(30), "its thread runs the next job"
 
-    slots.ready = Interrupted(come_back)
+    slots.ready = Interrupted(return_now)
     first = Job("first", late, timeout=0, name="late")
     slots.submit(first)
     slots.submit(Job("next", following, timeout=60, name="next"))
     assert begun.wait(30)
 
     look(slots, clock)
-    look(slots, clock)
+    look(slots, clock, after=0.4)
+    look(slots, clock, after=0.4)
 
     assert isinstance(first.error, TimedOut)
     assert slots.hanging == {}
@@ -99,9 +101,9 @@ async def test_a_job_that_comes_back_while_its_time_out_is_told_does_not_hang_fo
     slots.close()
 
 
-async def test_a_job_past_its_time_hangs_from_the_next_look_until_it_comes_back():
+async def test_a_job_hangs_from_a_moment_after_its_time_out_until_it_returns():
     clock = Clock()
-    slots: Slots[str] = Slots(2, clock=clock)
+    slots: Slots[str] = Slots(2, clock=ActiveClock(clock))
     begun, may_return = threading.Event(), threading.Event()
 
     def late() -> None:
@@ -112,31 +114,31 @@ async def test_a_job_past_its_time_hangs_from_the_next_look_until_it_comes_back(
     assert begun.wait(30)
     look(slots, clock)
     assert (slots.hanging, slots.is_late) == ({}, True)
-    look(slots, clock, after=5)
-    assert slots.hanging == {}, "the process stood still: it had no time to come back"
-    look(slots, clock)
+    look(slots, clock, after=3600)
+    assert slots.hanging == {}, "the process was suspended: the job had no time to return"
+    look(slots, clock, after=0.2)
     seen = slots.hanging
     assert list(seen.values()) == ["late"]
 
     may_return.set()
     until = time.monotonic() + 30
     while slots.hanging:
-        assert time.monotonic() < until, "it has come back"
+        assert time.monotonic() < until, "the job has returned"
         await asyncio.sleep(0.001)
 
-    assert list(seen.values()) == ["late"], "who looked before reads on undisturbed"
+    assert list(seen.values()) == ["late"], "a value that was read before does not change"
     assert not slots.is_late
     assert [job.tag for job in slots.drain()] == ["late"]
     slots.close()
 
 
-async def test_jobs_that_keep_the_process_from_looking_in_time_hang_all_the_same():
+async def test_jobs_that_delay_every_check_of_the_process_are_still_found_to_hang():
     clock, work = Clock(), Work()
-    slots: Slots[str] = Slots(1, clock=clock)
+    slots: Slots[str] = Slots(1, clock=ActiveClock(clock))
     slots.submit(work.job("hangs", timeout=1, is_async=False))
     assert work.begun.wait(30)
 
-    for _ in range(4):  # half a second of each counts, and none comes without a gap
+    for _ in range(5):  # half a second of each gap counts
         look(slots, clock, after=2)
 
     assert list(slots.hanging.values()) == ["hangs"]
@@ -145,9 +147,9 @@ async def test_jobs_that_keep_the_process_from_looking_in_time_hang_all_the_same
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-async def test_a_standstill_of_the_process_is_none_of_a_jobs_time(is_async: bool):
+async def test_a_suspension_of_the_process_does_not_count_towards_a_jobs_time_out(is_async: bool):
     clock, work = Clock(), Work()
-    slots: Slots[str] = Slots(1, clock=clock)
+    slots: Slots[str] = Slots(1, clock=ActiveClock(clock))
     job = work.job("job", timeout=3, is_async=is_async)
     slots.submit(job)
     assert work.begun.wait(30)
@@ -164,9 +166,9 @@ async def test_a_standstill_of_the_process_is_none_of_a_jobs_time(is_async: bool
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-async def test_after_a_standstill_a_jobs_time_runs_on(is_async: bool):
+async def test_after_a_suspension_a_jobs_time_continues(is_async: bool):
     clock, work = Clock(), Work()
-    slots: Slots[str] = Slots(1, clock=clock)
+    slots: Slots[str] = Slots(1, clock=ActiveClock(clock))
     job = work.job("job", timeout=3, is_async=is_async)
     slots.submit(job)
     assert work.begun.wait(30)
@@ -182,9 +184,9 @@ async def test_after_a_standstill_a_jobs_time_runs_on(is_async: bool):
     slots.close()
 
 
-async def test_a_coroutine_past_its_time_is_cancelled_and_does_not_hang():
+async def test_a_coroutine_past_its_time_out_is_cancelled_and_does_not_hang():
     clock, work = Clock(), Work()
-    slots: Slots[str] = Slots(1, clock=clock)
+    slots: Slots[str] = Slots(1, clock=ActiveClock(clock))
     late, next_one = (work.job(tag, timeout=0.2, is_async=True) for tag in ("late", "next"))
     slots.submit(late)
     assert work.begun.wait(30)
@@ -201,9 +203,9 @@ async def test_a_coroutine_past_its_time_is_cancelled_and_does_not_hang():
     slots.close()
 
 
-async def test_a_coroutine_past_its_time_that_still_gives_a_result_has_given_it():
+async def test_a_coroutine_that_returns_a_result_when_it_is_cancelled_has_that_result():
     clock, begun = Clock(), threading.Event()
-    slots: Slots[str] = Slots(1, clock=clock)
+    slots: Slots[str] = Slots(1, clock=ActiveClock(clock))
 
     async def last_word() -> str:
         begun.set()
@@ -224,8 +226,8 @@ async def test_a_coroutine_past_its_time_that_still_gives_a_result_has_given_it(
     slots.close()
 
 
-async def test_a_coroutine_that_cancels_itself_is_not_told_as_past_its_time():
-    slots: Slots[str] = Slots(1, clock=Clock())
+async def test_a_coroutine_that_cancels_itself_is_not_reported_as_timed_out():
+    slots: Slots[str] = Slots(1, clock=ActiveClock(Clock()))
 
     async def gives_up() -> str:
         raise asyncio.CancelledError
@@ -239,11 +241,11 @@ async def test_a_coroutine_that_cancels_itself_is_not_told_as_past_its_time():
 
 
 @pytest.mark.parametrize(("looks", "is_over"), [(3, False), (15, True)])
-async def test_a_coroutine_that_waits_for_its_turn_has_its_time_then_but_waits_no_second_longer(
+async def test_the_time_of_a_coroutine_starts_at_its_first_turn_which_must_come_within_a_second(
     looks: int, is_over: bool
 ):
     clock, blocks, waits = Clock(), Work(), Work()
-    slots: Slots[str] = Slots(2, clock=clock)
+    slots: Slots[str] = Slots(2, clock=ActiveClock(clock))
 
     async def block() -> str:
         return blocks.plain()

@@ -25,9 +25,10 @@ from playhead.adapters import html_to_markdown, passthrough, split_markdown, sql
 from playhead.bootstrap import backends
 from playhead.bootstrap.backends import ABroker, ACatalog, AStore, open_backends, open_for_doctor
 from playhead.bootstrap.tracing import open_tracer
+from playhead.clock import ElapsedClock
 from playhead.counters import Counters, Numbers
+from playhead.engine.environment import Backends, Environment, WorkerSettings
 from playhead.errors import CannotStart, Unavailable
-from playhead.liveness import Seconds
 from playhead.model import Examination, SearchHit
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog.upkeep import Process
@@ -43,7 +44,7 @@ from playhead.services.search import SearchService
 from playhead.services.submit import SubmitService
 from playhead.services.take import TakeService
 from playhead.services.watch import WatchService
-from playhead.services.worker import WorkerService, WorkerSettings
+from playhead.services.worker import WorkerService
 
 if TYPE_CHECKING:
     from playhead.settings import Settings
@@ -123,7 +124,7 @@ class Runtime:
     Attributes:
         upkeep: maintenance tasks that the process with the reconciler lease runs after each cycle.
         process: its identity in the catalog; None for a short command.
-        counters: its counters since its start.
+        environment: what it provides to its services and its worker.
         tracer: starts its spans.
     """
 
@@ -136,7 +137,7 @@ class Runtime:
     reconciler: ReconcileService
     upkeep: Sequence[Callable[[], Awaitable[None]]]
     process: Process | None
-    counters: Counters
+    environment: Environment
     tracer: Tracer
     worker: WorkerService | None = None
     _told: Numbers = field(default_factory=dict)
@@ -155,17 +156,17 @@ class Runtime:
         """Consume queues in this process; see `WorkerService.run`. Returns the exit code."""
         assert self.process, "a runtime without a process cannot consume queues"
         settings = WorkerSettings(
-            worker=self.process.id,
             visibility=self.settings.visibility_seconds,
             data_dir=str(data_folder(self.settings).resolve()),
             max_object_bytes=self.settings.max_object_bytes,
         )
         self.worker = WorkerService(
-            *(self.catalog, self.broker, self.store, self.adapters, settings),
+            Backends(self.catalog, self.broker, self.store),
+            self.adapters,
+            settings,
+            self.environment,
             driving=lambda: self.services.replay.driving,
             waiting=lambda: self.services.replay.waiting,
-            counters=self.counters,
-            tracer=self.tracer,
         )
         return await self.worker.run(routes=routes, until_idle=until_idle, until=until, stop=stop)
 
@@ -221,7 +222,7 @@ class Runtime:
             # Best effort: if the catalog is unavailable, the missing heartbeat has the same effect later.
             with contextlib.suppress(Unavailable, TimeoutError):
                 async with asyncio.timeout(_GOODBYE_SECONDS):
-                    await self.catalog.depart(self.process.id, self.counters.numbers())
+                    await self.catalog.depart(self.process.id, self.environment.counters.numbers())
 
     async def _forever(self, once: Callable[[], Coroutine[Any, Any, None]], seconds: float) -> None:
         while True:
@@ -243,11 +244,11 @@ class Runtime:
     async def _beat(self) -> None:
         assert self.process
         queues = self.worker.queues if self.worker else ()
-        numbers = self.counters.numbers()
+        numbers = self.environment.counters.numbers()
         if await self.catalog.heartbeat(self.process, queues, numbers):
             self._told = numbers
         else:
-            self.counters.kept(self._told)
+            self.environment.counters.kept(self._told)
             self._told = {}
 
     async def _reconcile(self) -> None:
@@ -322,6 +323,9 @@ async def open_runtime(
         catalog, broker, store = opened.catalog, opened.broker, opened.store
         runtime: Runtime
         counters = Counters()
+        environment = Environment(
+            identity, spawn=lambda work: runtime.spawn(work), counters=counters, tracer=tracer
+        )
 
         def sealed(job: UUID) -> None:
             # A detached run leaves its job to the other processes.
@@ -337,27 +341,20 @@ async def open_runtime(
             submit=SubmitService(
                 catalog,
                 store,
-                owner=identity,
+                environment,
                 lease=settings.lease_seconds,
                 max_object_bytes=settings.max_object_bytes,
                 sealed=sealed,
-                spawn=lambda work: runtime.spawn(work),
-                tracer=tracer,
             ),
             replay=ReplayService(
-                catalog,
-                store,
-                broker,
-                owner=identity,
+                Backends(catalog, broker, store),
+                environment,
                 lease=settings.lease_seconds,
                 settle=settings.settle_seconds,
-                spawn=lambda work: runtime.spawn(work),
-                counters=counters,
-                tracer=tracer,
             ),
             browse=browse,
             recover=RecoverService(catalog, store),
-            take=TakeService(catalog, broker, visibility=settings.visibility_seconds, clock=Seconds()),
+            take=TakeService(catalog, broker, visibility=settings.visibility_seconds, clock=ElapsedClock()),
             search=searching(settings),
             doctor=opened.doctor(),
             watch=WatchService(browse, catalog),
@@ -370,12 +367,10 @@ async def open_runtime(
             broker=broker,
             store=store,
             services=services,
-            reconciler=ReconcileService(
-                catalog, broker, owner=identity, lease=settings.lease_seconds, counters=counters
-            ),
+            reconciler=ReconcileService(catalog, broker, environment, lease=settings.lease_seconds),
             upkeep=opened.upkeep,
             process=Process(identity, kind, socket.gethostname(), os.getpid()) if kind else None,
-            counters=counters,
+            environment=environment,
             tracer=tracer,
         )
         try:

@@ -22,7 +22,7 @@ class Text(events.TextFormatter):
     """One line of a command's log: level, event and fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = f"{record.levelname.lower()}: {events.told(record)}"
+        line = f"{record.levelname.lower()}: {events.one_line(record)}"
         if not record.exc_info or record.exc_info[1] is None:
             return line
         if logging.getLogger().isEnabledFor(logging.DEBUG):

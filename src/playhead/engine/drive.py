@@ -1,17 +1,17 @@
-"""How a job is worked: two loops over rows.
+"""How a job is processed: two loops over rows.
 
 *List*: one page of the store becomes one transaction that inserts the rows and moves the cursor.
-*Publish*: rows are called, then marked. Why this order is right after a `kill -9` at any line:
+*Publish*: rows are dispatched, then marked. Why this order is right if the process is killed (`kill -9`):
 
-- before `record` committed: nothing of the page exists; the next owner lists it again from the cursor;
+- before `record` has committed: nothing of the page exists; the next owner lists it again from the cursor;
 - after `record`: the rows exist, unmarked; the next owner publishes them;
-- after `publish`, before `mark`: they are published a second time; a call only says "look at the row",
-  and a row that was worked refuses the second call;
-- after `mark`, before `close`: the next owner finds nothing to do and closes.
+- after `publish`, before `mark`: they are published a second time; a dispatch only points at its row, and
+  a row that was processed refuses the second dispatch;
+- after `mark`, before `close`: the next owner finds nothing to do and closes the job.
 
-While a page is published the next one is listed and recorded, so catalog and broker work at the same time.
-That changes nothing of the above: pages are recorded in order, and published and marked in order; there is
-only one more page whose rows exist, unmarked.
+While a page is published, the next one is listed and recorded, so that catalog and broker work at the same
+time. The reasons above still hold. Pages are recorded in order, and published and marked in order; only, the
+rows of one more page can exist unmarked.
 
 A replay does this to a stored stage, a run to its own sealed `input`.
 """
@@ -20,132 +20,106 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
 from playhead import events, faults
-from playhead.counters import Counters
 from playhead.engine import ending, relay
-from playhead.engine.relay import Sleep
+from playhead.engine.environment import Backends, Environment, Spawned
 from playhead.envelope import Dispatch
 from playhead.errors import PlayheadError, Unavailable
 from playhead.keys import INPUT_STAGE, is_aside, problem, stage_of
-from playhead.ports.broker import Broker
 from playhead.ports.catalog import Jobs, Work
 from playhead.ports.catalog.jobs import LeasedJob, Listed
-from playhead.ports.store import Entry, List
-from playhead.ports.tracer import OFF, Tracer
+from playhead.ports.store import Entry
 
-_SETTLE_PAUSE_SECONDS = 0.2
+_FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
 
 
 class _Lost(Exception):
-    """The job is another's now, or ended: stop without a word."""
-
-
-class Begun(Awaitable[None], Protocol):
-    """Work that was begun: its end can be awaited, or it can be given up."""
-
-    def cancel(self) -> object: ...
-
-
-Begin = Callable[[Coroutine[Any, Any, None]], Begun]
-"""How work is begun beside other work: `asyncio.create_task`, or a step of a schedule in a test."""
+    """Another process owns the job now, or it has ended: stop without an error."""
 
 
 class DriveCatalog(Jobs, Work, ending.EndingCatalog, Protocol): ...
 
 
 class Drive:
-    """One hold of a job, from acquisition to its end.
+    """Processes one job from its acquisition to its end.
 
     Args:
-        lease: seconds; renewed when a third of it has passed, between two steps or by `renew`.
-        page: rows recorded or published in one step, at most.
-        counters: where this process counts.
-        tracer: begins a span for each page that is listed and each batch that is published.
-        under: the `traceparent` of the whole.
+        leased: the job, with its epoch and its cursor.
+        lease: seconds; the lease is renewed when a third of it has passed, between two steps or by `renew`.
+        page: how many rows are recorded or published in one step, at most.
+        traceparent: the span under which pages and batches get spans of their own.
 
     Attributes:
-        job: the execution that is worked.
-        trouble: what keeps it from getting on just now; empty as long as it does.
-        waits: it does nothing just now but wait for that to be over.
+        job: the execution.
+        trouble: why the job makes no progress now; empty while it does.
+        waits: it waits for that trouble to end.
     """
 
     def __init__(
         self,
-        catalog: DriveCatalog,
-        store: List,
-        broker: Broker,
-        held: LeasedJob,
+        backends: Backends[DriveCatalog],
+        env: Environment,
+        leased: LeasedJob,
         *,
         lease: float,
-        sleep: Sleep,
-        begin: Begin,
         page: int,
-        clock: Callable[[], float],
-        counters: Counters,
-        tracer: Tracer = OFF,
-        under: str | None = None,
+        traceparent: str | None = None,
     ) -> None:
-        self._catalog = catalog
-        self._store = store
-        self._broker = broker
-        self._held = held
-        self.job = held.job
+        self._catalog, self._broker, self._store = backends
+        self._env = env
+        self._leased = leased
+        self.job = leased.job
         self.trouble = ""
         self.waits = False
         self._lease = lease
-        self._sleep = sleep
-        self._begin = begin
         self._page = page
-        self._publishing: Begun | None = None
+        self._traceparent = traceparent
+        self._publishing: Spawned | None = None
         self._failed: Unavailable | _Lost | None = None
-        self._clock = clock
-        self._route_counters = counters.of(held.headers.config, held.headers.route)
-        self._counters = counters
-        self._tracer = tracer
-        self._under = under
-        self._cursor = held.cursor
-        self._renewed = clock()
+        self._route_counters = env.counters.of(leased.headers.config, leased.headers.route)
+        self._cursor = leased.cursor
+        self._renewed = env.clock()
         self._released = False
-        self._pause = _SETTLE_PAUSE_SECONDS
+        self._pause = _FIRST_PAUSE_SECONDS
 
     async def run(self) -> None:
-        """Work the job until it has ended or is another's. Waits for a backend that is away."""
-        held = self._held
+        """Process the job until it has ended or another process owns it. Waits for unavailable backends."""
+        leased = self._leased
         try:
             while True:
                 try:
-                    await self._work()
+                    await self._process()
                     return
                 except Unavailable as exc:
-                    # Whatever was in hand is read from rows again, so starting over is right.
+                    # Everything is read from rows again, so starting over is right.
                     events.emit(
                         events.BACKEND_UNAVAILABLE,
                         logging.WARNING,
-                        execution_id=str(held.job),
+                        execution_id=str(leased.job),
                         detail=exc.detail,
                     )
                     self.trouble = exc.detail
                     await self._wait_longer()
         except _Lost:
-            events.emit(events.JOB_LOST, logging.INFO, execution_id=str(held.job), epoch=held.epoch)
-            # Where it was lost only because an answer was, the lease is still held; let go of it. Renewed
-            # after that, it would be held again, and worked by nobody.
+            events.emit(events.JOB_LOST, logging.INFO, execution_id=str(leased.job), epoch=leased.epoch)
+            # If only an answer was lost, this process still has the lease: release it. A renewal after that
+            # would take the lease again, and no process would work on the job.
             self._released = True
             with contextlib.suppress(Unavailable):
-                await self._catalog.release(held)
+                await self._catalog.release(leased)
         except PlayheadError as exc:
-            events.emit(events.JOB_ENDED, logging.ERROR, execution_id=str(held.job), detail=exc.detail)
-            if await self._catalog.fail_listing(held, exc.detail):
+            events.emit(events.JOB_ENDED, logging.ERROR, execution_id=str(leased.job), detail=exc.detail)
+            if await self._catalog.fail_listing(leased, exc.detail):
                 await self._finish()
 
-    async def _work(self) -> None:
+    async def _process(self) -> None:
         await self._keep()
         await self._publish_backlog()
-        if not await self._catalog.is_listed(self._held.job):
+        if not await self._catalog.is_listed(self._leased.job):
             try:
                 await self._list()
             finally:
@@ -154,31 +128,35 @@ class Drive:
                 self._publishing = self._failed = None
         await self._finish()
 
+    # -- list --------------------------------------------------------------------------------------
+
     async def _list(self) -> None:
-        held = self._held
-        whole = not held.stages or held.default_stage in (INPUT_STAGE, *held.stages)
-        skip = held.prefix.find("/") + 1
-        # After an outage this goes on where the last recorded page ended.
-        # Half of what most stages hold are sidecars, which make no row.
+        leased = self._leased
+        is_stage = not leased.stages or leased.default_stage in (INPUT_STAGE, *leased.stages)
+        skip = leased.prefix.find("/") + 1
+        # After an outage this continues where the last recorded page ended. Half of what most stages contain
+        # are sidecars, which get no row.
         async for page in self._pages():
             faults.reach("replay.listed")
             found = []
             for key, _, _ in page:
-                if is_aside(key) or key.find("/", skip) < 0:  # others may put objects beside the stages
+                if is_aside(key) or key.find("/", skip) < 0:  # external objects may lie next to the stages
                     continue
                 stage = (
-                    held.default_stage if whole else stage_of(key[skip:], held.stages, held.default_stage)[0]
+                    leased.default_stage
+                    if is_stage
+                    else stage_of(key[skip:], leased.stages, leased.default_stage)[0]
                 )
                 found.append(Listed(key, stage, problem(key[skip:], room=skip)))
             await self._record(found, page[-1].key)
         await self._published()
-        if await self._catalog.record(held, [], cursor=self._cursor, last=True) is None:
+        if await self._catalog.record(leased, [], cursor=self._cursor, last=True) is None:
             raise _Lost
 
     async def _pages(self) -> AsyncIterator[Sequence[Entry]]:
-        pages = aiter(self._store.list(self._held.prefix, after=self._cursor, page=2 * self._page))
+        pages = aiter(self._store.list(self._leased.prefix, after=self._cursor, page=2 * self._page))
         while True:
-            with self._tracer.start("list", self._under) as span:
+            with self._env.tracer.start("list", self._traceparent) as span:
                 page = await anext(pages, None)
                 span.set({"playhead.objects": len(page or ())})
             if page is None:
@@ -186,29 +164,31 @@ class Drive:
             yield page
 
     async def _record(self, found: Sequence[Listed], end: str) -> None:
-        """Record what was found up to the key `end`, at most a page in a transaction, and begin to publish it
-        as soon as what was recorded before is published."""
+        """Record what was listed up to the key `end`, in transactions of at most a page.
+
+        Publishing of each starts as soon as what was recorded before is published.
+        """
         for at in range(0, max(len(found), 1), self._page):
             some = found[at : at + self._page]
             cursor = some[-1].key if at + self._page < len(found) else end
-            calls = await self._catalog.record(self._held, some, cursor=cursor, last=False)
-            if calls is None:
+            dispatches = await self._catalog.record(self._leased, some, cursor=cursor, last=False)
+            if dispatches is None:
                 raise _Lost
-            self._tell_refused([one for one in some if one.problem])
+            self._report_invalid([one for one in some if one.problem])
             self._cursor = cursor
             faults.reach("replay.recorded")
             await self._published()
-            self._publishing = self._begin(self._publish_aside(calls))
+            self._publishing = self._env.spawn(self._publish_meanwhile(dispatches))
             await self._keep()
 
-    async def _publish_aside(self, calls: Sequence[Dispatch]) -> None:
+    async def _publish_meanwhile(self, dispatches: Sequence[Dispatch]) -> None:
         try:
-            await self._publish(calls)
+            await self._publish(dispatches)
         except (Unavailable, _Lost) as exc:
-            self._failed = exc  # told by `_published`, or by nobody if the listing failed before
+            self._failed = exc  # raised by `_published`, unless the listing fails before
 
     async def _published(self) -> None:
-        """Wait until what was begun is published. Raises what it raised."""
+        """Wait until the page that is being published is marked. Raises what its publishing raised."""
         if publishing := self._publishing:
             await publishing
             self._publishing = None
@@ -216,82 +196,91 @@ class Drive:
             self._failed = None
             raise failed
 
+    # -- publish -----------------------------------------------------------------------------------
+
     async def _publish_backlog(self) -> None:
-        while calls := await self._catalog.unpublished(self._held, limit=self._page):
-            await self._publish(calls)
+        while dispatches := await self._catalog.unpublished(self._leased, limit=self._page):
+            await self._publish(dispatches)
             await self._keep()
 
-    async def _publish(self, calls: Sequence[Dispatch]) -> None:
-        if not calls:
+    async def _publish(self, dispatches: Sequence[Dispatch]) -> None:
+        if not dispatches:
             return
-        sent = await self._send(calls)
-        if sent.away:
-            raise sent.away  # none was sent: they stay unmarked and are read again
+        sent = await self._send(dispatches)
+        if sent.unavailable:
+            raise sent.unavailable  # nothing was sent: the rows stay unmarked and are read again
         faults.reach("replay.published")
-        marked = await self._catalog.mark(
-            self._held, calls[-1].ordinal or 0, uncertain=sent.uncertain, refused=sent.refused
+        is_marked = await self._catalog.mark(
+            self._leased, dispatches[-1].ordinal or 0, uncertain=sent.uncertain, refused=sent.refused
         )
-        if not marked:
+        if not is_marked:
             raise _Lost
         self._count(sent)
-        self._pause = _SETTLE_PAUSE_SECONDS
+        self._pause = _FIRST_PAUSE_SECONDS
         self.trouble = sent.why
         faults.reach("replay.marked")
 
-    async def _send(self, calls: Sequence[Dispatch]) -> relay.Published:
-        with self._tracer.start("publish", self._under, {"playhead.messages": len(calls)}, "client") as span:
-            sent = await relay.publish(self._broker, calls)
+    async def _send(self, dispatches: Sequence[Dispatch]) -> relay.Published:
+        about: dict[str, str | int] = {"playhead.messages": len(dispatches)}
+        with self._env.tracer.start("publish", self._traceparent, about, "client") as span:
+            sent = await relay.publish(self._broker, dispatches)
             if sent.why:
                 span.fail(sent.why)
             return sent
 
     async def _finish(self) -> None:
-        """Settle what is uncertain by publishing the same rows again, then close."""
+        """Settle uncertain rows by publishing them again, then close the job."""
         await self._publish_backlog()
-        while calls := await self._catalog.unsettled(self._held, limit=self._page):
-            sent = await self._send(calls)
+        while dispatches := await self._catalog.unsettled(self._leased, limit=self._page):
+            sent = await self._send(dispatches)
             faults.reach("replay.published")
-            if not await self._catalog.settle(self._held, sent.confirmed, sent.refused):
+            if not await self._catalog.settle(self._leased, sent.confirmed, sent.refused):
                 raise _Lost
             self._count(sent)
             faults.reach("replay.marked")
             self.trouble = sent.why
+            if sent.confirmed or sent.refused:
+                self._pause = _FIRST_PAUSE_SECONDS  # the queue has room again
             if sent.uncertain:
                 await self._wait_longer()
-        if await self._catalog.close_job(self._held):
+        if await self._catalog.close_job(self._leased):
             faults.reach("replay.closed")
-            await self._tell_end()
-        # The workers may have closed every row before the root was closed.
-        await ending.end_executions(self._catalog, [self._held.job])
+            await self._log_end()
+        # Workers may have closed every row before the root row was closed.
+        await ending.end_executions(self._catalog, [self._leased.job])
+
+    # -- reports -----------------------------------------------------------------------------------
 
     def _count(self, sent: relay.Published) -> None:
         """Count what was marked."""
-        relay.tell_marked(sent, self._counters)
-        if self._held.headers.replay_batch_id:
+        relay.report_marked(sent, self._env.counters)
+        if self._leased.headers.replay_batch_id:
             self._route_counters.replay_published += len(sent.confirmed)
             self._route_counters.replay_failed += len(sent.refused)
 
-    def _tell_refused(self, refused: Sequence[Listed]) -> None:
-        """Objects whose keys are outside the grammar were recorded as dead: a line a page, as a folder of
-        such names may be large."""
-        if not refused:
+    def _report_invalid(self, invalid: Sequence[Listed]) -> None:
+        """Report objects whose keys are outside the grammar; they were recorded as dead letters.
+
+        One line for each page: a folder of such names may be large.
+        """
+        if not invalid:
             return
-        self._route_counters.dead += len(refused)
-        if self._held.headers.replay_batch_id:
-            self._route_counters.replay_failed += len(refused)
+        self._route_counters.dead += len(invalid)
+        if self._leased.headers.replay_batch_id:
+            self._route_counters.replay_failed += len(invalid)
         events.emit(
             events.KEYS_REFUSED,
             logging.ERROR,
             execution_id=str(self.job),
-            count=len(refused),
-            first_key=refused[0].key,
-            error=refused[0].problem,
+            count=len(invalid),
+            first_key=invalid[0].key,
+            error=invalid[0].problem,
         )
 
-    async def _tell_end(self) -> None:
+    async def _log_end(self) -> None:
         if not events.LOG.isEnabledFor(logging.INFO):
-            return  # the numbers would be read for nobody
-        headers = self._held.headers
+            return  # the numbers would be read for nothing
+        headers = self._leased.headers
         fields: dict[str, Any] = {
             "execution_id": str(self.job),
             "config": headers.config,
@@ -309,10 +298,13 @@ class Drive:
                     }
         events.emit(events.JOB_ENDED, **fields)
 
+    # -- lease -------------------------------------------------------------------------------------
+
     async def _wait_longer(self) -> None:
+        """Wait, each time twice as long as before, and keep the lease."""
         self.waits = True
         try:
-            await self._sleep(self._pause)
+            await self._env.sleep(self._pause)
         finally:
             self.waits = False
         self._pause = min(self._pause * 2, _LONGEST_PAUSE_SECONDS)
@@ -320,20 +312,20 @@ class Drive:
 
     async def _keep(self) -> None:
         """Renew the lease when a third of it has passed."""
-        if self._clock() - self._renewed < self._lease / 3:
+        if self._env.clock() - self._renewed < self._lease / 3:
             return
         try:
             if not await self.renew():
                 raise _Lost
         except Unavailable:
-            return  # the epoch fences; the lease is only politeness
+            return  # the epoch protects the job; the lease only decides which process tries
 
     async def renew(self) -> bool:
-        """Hold the lease anew, also while a step goes on; False when the job is another's, or ended.
+        """Renew the lease, also while a step runs; False if another process owns the job, or it has ended.
 
         Raises `Unavailable`.
         """
-        held = not self._released and await self._catalog.renew(self._held, lease=self._lease)
-        if held:
-            self._renewed = self._clock()
-        return held
+        is_held = not self._released and await self._catalog.renew(self._leased, lease=self._lease)
+        if is_held:
+            self._renewed = self._env.clock()
+        return is_held

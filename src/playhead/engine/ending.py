@@ -1,4 +1,4 @@
-"""Looking whether executions have ended, and telling of those that have."""
+"""Check whether executions have ended, and log those that have."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class EndingCatalog(Protocol):
 
 
 async def end_executions(catalog: EndingCatalog, executions: Sequence[UUID]) -> None:
-    """End those that have no open row and no open root, and log each with its numbers.
+    """End the executions that have no open row and no open root, and log each with its numbers.
 
     Raises `Unavailable`.
     """
-    await tell_ended(catalog, await catalog.end_executions(executions))
+    await log_ended(catalog, await catalog.end_executions(executions))
 
 
-async def tell_ended(catalog: EndingCatalog, executions: Sequence[UUID]) -> None:
-    """Log that executions have ended. Where the catalog is just away, the lines have the ids alone."""
+async def log_ended(catalog: EndingCatalog, executions: Sequence[UUID]) -> None:
+    """Log that executions have ended. While the catalog is unavailable, the lines have only the ids."""
     if not executions or not events.LOG.isEnabledFor(logging.INFO):
         return
     found: dict[UUID, Execution] = {}
@@ -36,12 +36,12 @@ async def tell_ended(catalog: EndingCatalog, executions: Sequence[UUID]) -> None
         found = {one.execution_id: one for one in await catalog.executions_named(executions)}
     for execution in executions:
         if ended := found.get(execution):
-            tell_end(ended)
+            log_end(ended)
         else:
             events.emit(events.EXECUTION_ENDED, execution_id=str(execution))
 
 
-def tell_end(ended: Execution) -> None:
+def log_end(ended: Execution) -> None:
     """Log that an execution has ended, with its numbers."""
     events.emit(
         events.EXECUTION_ENDED,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 
-from playhead.engine.runner import TimedOut
+from playhead.engine.slots import TimedOut
 from playhead.errors import MessageError
 from playhead.model import Route
 from playhead.ports.adapter import Reject, Retry
@@ -12,16 +12,16 @@ from playhead.ports.catalog.work import Claim, Failed
 
 _LONGEST_ERROR = 8_000
 _LONGEST_TRACEBACK = 64_000
-"""Characters of what an adapter raised that are kept: its text, and its traceback."""
+"""Characters that are kept of an adapter's error and of its traceback."""
 
 
 def failure(claim: Claim, route: Route, error: BaseException) -> Failed:
-    """What an attempt's error means: a dead letter, or a time to try again."""
+    """Return the result of an attempt that raised an error."""
 
     def failed(code: str, text: str, *, trace: bool, delay: float | None) -> Failed:
         if claim.spent >= route.errors.max_attempts:
             delay = None
-        lines = _storable("".join(traceback.format_exception(error)), _LONGEST_TRACEBACK) if trace else None
+        lines = _storable(_traceback_of(error), _LONGEST_TRACEBACK) if trace else None
         return Failed(
             claim.correlation_id, claim.attempt, code, _storable(text, _LONGEST_ERROR), lines, delay
         )
@@ -31,25 +31,36 @@ def failure(claim: Claim, route: Route, error: BaseException) -> Failed:
         text = f"no result within {route.timeout_seconds:g} s (timeout_seconds of route {route.name!r})"
         return failed("adapter_timeout", text, trace=False, delay=again)
     if isinstance(error, Reject):
-        return failed("rejected", _said(error) or "rejected without a reason", trace=False, delay=None)
+        return failed("rejected", _text_of(error) or "rejected without a reason", trace=False, delay=None)
     if isinstance(error, Retry):
         after = error.after if error.after is not None else again
-        return failed("adapter_error", _said(error) or "retry without a reason", trace=True, delay=after)
+        return failed("adapter_error", _text_of(error) or "retry without a reason", trace=True, delay=after)
     if isinstance(error, MessageError):
         return failed(error.code, error.detail, trace=False, delay=None)
-    return failed("adapter_error", f"{type(error).__name__}: {_said(error)}", trace=True, delay=again)
+    return failed("adapter_error", f"{type(error).__name__}: {_text_of(error)}", trace=True, delay=again)
 
 
-def _said(error: BaseException) -> str:
-    """The words of an adapter's error. They are its own code, which may fail too."""
+# Formatting an adapter's error runs the adapter's own code, which may fail in any way. A worker must survive
+# that, so what is caught here includes `SystemExit`.
+
+
+def _text_of(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as exc:
-        return f"(its text can't be read: {type(exc).__name__})"
+    except BaseException as exc:
+        return f"(the error's text cannot be read: {type(exc).__name__})"
+
+
+def _traceback_of(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except BaseException as exc:
+        where = "".join(traceback.format_tb(error.__traceback__))
+        return f"{where}{type(error).__name__} (the error cannot be formatted: {type(exc).__name__})\n"
 
 
 def _storable(text: str, most: int) -> str:
-    """What of a text a database takes and a reader wants: Unicode without surrogates, head and tail."""
+    """Return a text that a database can store: no surrogates, and of a long text its head and its tail."""
     if len(text) > most:
         text = (
             f"{text[: most // 4]}\n… {len(text) - most} characters left out …\n{text[-(most - most // 4) :]}"

@@ -1,9 +1,9 @@
-"""Publish calls and sort what came of them. Shared by the replayer, the worker and the reconciler."""
+"""Publish dispatches and sort them by the result. The replayer, the worker and the reconciler share this."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,9 +13,6 @@ from playhead.envelope import Dispatch
 from playhead.errors import Unavailable
 from playhead.ports.broker import PublishResult
 
-Sleep = Callable[[float], Awaitable[None]]
-"""How a loop waits: `asyncio.sleep`, or a step of a schedule in a test."""
-
 
 class Publisher(Protocol):
     async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]: ...
@@ -23,67 +20,69 @@ class Publisher(Protocol):
 
 @dataclass(slots=True)
 class Published:
-    """Calls by what became of them.
+    """Dispatches by the result of one publish.
 
     Attributes:
-        away: the broker could not be reached.
-        why: what it has against the first of the uncertain ones; empty without any.
+        unavailable: why the broker cannot be reached; None if it can.
+        why: the broker's reason for the first uncertain one; empty if there is none.
     """
 
     confirmed: list[Dispatch] = field(default_factory=list)
     refused: list[tuple[Dispatch, str]] = field(default_factory=list)
     uncertain: list[Dispatch] = field(default_factory=list)
-    away: Unavailable | None = None
+    unavailable: Unavailable | None = None
     why: str = ""
 
 
-async def publish(broker: Publisher, calls: Sequence[Dispatch]) -> Published:
-    """Publish once. A broker that can't be reached leaves all of them uncertain, and is named in `away`."""
+async def publish(broker: Publisher, dispatches: Sequence[Dispatch]) -> Published:
+    """Publish once. If the broker cannot be reached, all are uncertain and `unavailable` is set."""
     try:
-        outcomes = await broker.publish(calls)
+        results = await broker.publish(dispatches)
     except Unavailable as exc:
-        return Published(uncertain=list(calls), away=exc, why=exc.detail)
-    sorted_out = Published()
-    if all(o.result == "confirmed" for o in outcomes):
-        sorted_out.confirmed = list(calls)
-        return sorted_out
-    for call, outcome in zip(calls, outcomes, strict=True):
-        if outcome.result == "confirmed":
-            sorted_out.confirmed.append(call)
-        elif outcome.result == "refused":
-            sorted_out.refused.append((call, outcome.reason))
+        return Published(uncertain=list(dispatches), unavailable=exc, why=exc.detail)
+    published = Published()
+    if all(one.result == "confirmed" for one in results):
+        published.confirmed = list(dispatches)
+        return published
+    for dispatch, one in zip(dispatches, results, strict=True):
+        if one.result == "confirmed":
+            published.confirmed.append(dispatch)
+        elif one.result == "refused":
+            published.refused.append((dispatch, one.reason))
         else:
-            sorted_out.uncertain.append(call)
-            sorted_out.why = sorted_out.why or outcome.reason
-    if sorted_out.uncertain:
+            published.uncertain.append(dispatch)
+            published.why = published.why or one.reason
+    if published.uncertain:
         events.emit(
             events.NOT_TAKEN,
             logging.WARNING,
-            queue=", ".join(sorted({call.headers.queue for call in sorted_out.uncertain})),
-            count=len(sorted_out.uncertain),
-            detail=sorted_out.why,
+            queue=", ".join(sorted({dispatch.headers.queue for dispatch in published.uncertain})),
+            count=len(published.uncertain),
+            detail=published.why,
         )
-    return sorted_out
+    return published
 
 
-def tell_away(why: Unavailable) -> None:
-    """Say that a broker can't be reached, where nobody else will."""
+def log_unavailable(why: Unavailable) -> None:
+    """Log that a backend cannot be reached, where no caller does."""
     events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, code=why.code, detail=why.detail)
 
 
-def tell_marked(sent: Published, counters: Counters) -> None:
-    """Tell and count what rows became by being marked: refused ones are dead, and of those of external
-    routes the confirmed ones are completed."""
-    for call in sent.confirmed:
-        if call.external:
-            counters.of(call.headers.config, call.headers.route).completed += 1
-    for call, why in sent.refused:
-        headers = call.headers
+def report_marked(published: Published, counters: Counters) -> None:
+    """Log and count the outcomes that rows got by being marked.
+
+    Refused dispatches are dead letters. Confirmed dispatches of external routes are completed.
+    """
+    for dispatch in published.confirmed:
+        if dispatch.external:
+            counters.of(dispatch.headers.config, dispatch.headers.route).completed += 1
+    for dispatch, why in published.refused:
+        headers = dispatch.headers
         counters.of(headers.config, headers.route).dead += 1
         events.emit(
             events.MESSAGE_DEAD,
             logging.ERROR,
-            correlation_id=call.correlation_id,
+            correlation_id=dispatch.correlation_id,
             execution_id=str(headers.execution_id),
             config=headers.config,
             route=headers.route,

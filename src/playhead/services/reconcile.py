@@ -1,28 +1,31 @@
-"""The reconciler: the only safety net. It calls again what nobody else will.
+"""The reconciler: the only safety net. It dispatches rows that no other process will dispatch.
 
-One at a time, under a lease that only says who may try: two at once cost a duplicate call, no more.
+One process at a time does this, under a lease that only decides which one tries. Two at once would cost a
+duplicate dispatch, nothing more.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from playhead import events, faults
-from playhead.counters import Counters
 from playhead.engine import ending, relay
+from playhead.engine.environment import Environment
 from playhead.envelope import Dispatch
 from playhead.errors import Unavailable
 from playhead.ports.broker import Broker
 from playhead.ports.catalog import Upkeep, Work
 
 _PAGE = 1000
+_MOST_ASKED = 50
+"""Queues that are asked for their depth at once."""
 _LEASE = "reconciler"
 
 
 class Take(Protocol):
-    """Makes a publisher that of rows, though of none of some queues, and returns their calls."""
+    """Makes a process the publisher of rows, except those of some queues, and returns their dispatches."""
 
     async def __call__(self, owner: str, *, limit: int, without: Collection[str]) -> list[Dispatch]: ...
 
@@ -31,101 +34,122 @@ class ReconcileCatalog(Upkeep, Work, ending.EndingCatalog, Protocol): ...
 
 
 class ReconcileService:
-    """Looks once, whenever `cycle` is called (each second).
+    """Runs one cycle at each call of `cycle` (every second).
 
     Args:
-        owner: this process.
-        lease: seconds for which the lease is held without being renewed.
-        counters: where this process counts.
+        lease: seconds after which another process takes over if the lease is not renewed.
+        page: how many rows are taken at once.
     """
 
     def __init__(
         self,
         catalog: ReconcileCatalog,
         broker: Broker,
+        env: Environment,
         *,
-        owner: str,
         lease: float,
-        counters: Counters | None = None,
+        page: int = _PAGE,
     ) -> None:
         self._catalog = catalog
         self._broker = broker
-        self._owner = owner
-        # Rows taken here belong to nobody alive: what this cycle could not publish, the next one does.
-        self._publisher = f"{owner}/reconciler"
+        self._env = env
         self._lease = lease
-        self._counters = counters or Counters()
+        self._page = page
+        # This name belongs to no live process: what one cycle cannot publish, the next one takes again.
+        self._publisher = f"{env.process}/reconciler"
         self._empty: set[str] = set()
 
     async def cycle(self) -> bool:
-        """Look for what is not called, and call it. False when another process holds the lease.
+        """Find rows that are not dispatched, and dispatch them. False if another process has the lease.
 
-        Raises `Unavailable`; the next cycle looks again.
+        Raises `Unavailable`; the next cycle tries again.
         """
-        if not await self._catalog.lease(_LEASE, self._owner, seconds=self._lease):
+        if not await self._catalog.lease(_LEASE, self._env.process, seconds=self._lease):
             self._empty.clear()
             return False
-        away: Unavailable | None = None
+        unavailable: Unavailable | None = None
         try:
-            await self._call_again()
+            await self._dispatch_again()
         except Unavailable as exc:
-            away = exc  # perhaps the broker alone: executions end, and the log is kept short, all the same
+            unavailable = exc  # if it is the broker alone, executions still end and the log is still trimmed
         await self._catalog.cancel_stragglers()
-        await ending.tell_ended(self._catalog, await self._catalog.fail_unsealed())
+        await ending.log_ended(self._catalog, await self._catalog.fail_unsealed())
         await ending.end_executions(self._catalog, await self._catalog.open_executions())
         await self._catalog.maintain()
-        if away:
-            raise away
+        if unavailable:
+            raise unavailable
         return True
 
-    async def _call_again(self) -> None:
-        while await self._catalog.recall_abandoned(limit=_PAGE) >= _PAGE:
+    async def _dispatch_again(self) -> None:
+        """Dispatch rows of dead workers, due retries and orphans; then those that the broker has lost.
+
+        The last step asks every queue for its depth. A queue that does not answer must not delay the others.
+        """
+        while await self._catalog.recall_abandoned(limit=self._page) >= self._page:
             continue
-        away = await self._recall_unheard()
         await self._publish_all(self._catalog.due)
         await self._publish_all(self._catalog.orphans)
-        if away:
-            raise away
+        unavailable = await self._redeliver_lost()
+        if unavailable:
+            raise unavailable
 
-    async def _recall_unheard(self) -> Unavailable | None:
-        """Want the published rows of a queue found empty twice in a row to be called anew: the broker
-        lost them.
+    async def _redeliver_lost(self) -> Unavailable | None:
+        """Dispatch the published rows of queues that were found empty twice in a row: the broker lost them.
 
-        They are not published here, page by page: a row that was called again looks like one that waits,
-        and would be recalled for ever. Returns why a queue could not be looked at, if one alone is away.
+        Returns why a queue could not be read, if one alone is unavailable.
         """
-        empty = set()
-        away: Unavailable | None = None
-        for queue in await self._catalog.waiting_queues():
+        queues = await self._catalog.waiting_queues()
+        empty, unavailable = await self._find_empty(queues)
+        lost = 0
+        for queue in sorted(empty & self._empty):
+            # All pages are taken before one is published. A row that was dispatched again looks like one that
+            # waits: page by page, the same rows would be taken forever.
+            while dispatches := await self._catalog.redeliver_lost(self._publisher, queue, limit=self._page):
+                lost += len(dispatches)
+                events.emit(events.RECALLED, logging.WARNING, queue=queue, count=len(dispatches))
+        self._empty = empty
+        if lost:
+            await self._publish_all(self._catalog.due)
+            await self._publish_all(self._catalog.orphans)
+        return unavailable
+
+    async def _find_empty(self, queues: Sequence[str]) -> tuple[set[str], Unavailable | None]:
+        """Return the queues that are empty, and why one could not be read. Many are asked at once, as each
+        may take seconds to answer."""
+        empty: set[str] = set()
+        failed: list[Unavailable] = []
+
+        async def ask(queue: str) -> None:
             try:
                 if await self._broker.is_empty(queue):
                     empty.add(queue)
             except Unavailable as exc:
-                # Perhaps it alone, as where what it lies on has no leader: the others must not wait for it.
-                away = exc
-                await self._broker.check()
-        for queue in sorted(empty & self._empty):
-            while count := len(await self._catalog.redeliver_lost(self._publisher, queue, limit=_PAGE)):
-                events.emit(events.RECALLED, logging.WARNING, queue=queue, count=count)
-        self._empty = empty
-        return away
+                failed.append(exc)
+
+        for at in range(0, len(queues), _MOST_ASKED):
+            for asked in [self._env.spawn(ask(queue)) for queue in queues[at : at + _MOST_ASKED]]:
+                await asked
+        if failed:
+            # It may be one queue alone, for example because its stream has no leader: raises if it is not.
+            await self._broker.check()
+        return empty, failed[-1] if failed else None
 
     async def _publish_all(self, take: Take) -> None:
-        """Publish what is taken, page by page, until there is no more.
+        """Publish what is taken, page by page, until nothing is left.
 
-        A queue that does not take all of them for now is left alone until the next cycle: what it has not
-        taken would stand at the head of every page, and keep all that is behind it from being published.
+        A queue that does not take all of its dispatches is left out until the next cycle. Otherwise its rows
+        would fill every page, and no rows behind them would be published.
         """
         stuck = set[str]()
-        while calls := await take(self._publisher, limit=_PAGE, without=stuck):
-            sent = await relay.publish(self._broker, calls)
+        while dispatches := await take(self._publisher, limit=self._page, without=stuck):
+            sent = await relay.publish(self._broker, dispatches)
             faults.reach("reconciler.published")
             await self._catalog.mark_published(sent.confirmed, refused=sent.refused)
-            relay.tell_marked(sent, self._counters)
-            if sent.away:
-                await self._broker.check()  # raises where it is the whole broker, which is told then
-                relay.tell_away(sent.away)
-            stuck.update(call.headers.queue for call in sent.uncertain)
-            # Each page that goes on has either emptied itself or named a queue that the next one leaves out.
-            if len(calls) < _PAGE:
+            relay.report_marked(sent, self._env.counters)
+            if sent.unavailable:
+                await self._broker.check()  # raises if the whole broker is unavailable; the caller logs that
+                relay.log_unavailable(sent.unavailable)
+            stuck.update(dispatch.headers.queue for dispatch in sent.uncertain)
+            # Each further page has either been published or names a queue that the next page leaves out.
+            if len(dispatches) < self._page:
                 return

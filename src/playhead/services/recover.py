@@ -68,7 +68,7 @@ class RecoverService:
                 "Playhead does not run it",
             )
         if runs:
-            ending.tell_end(cancelled)
+            ending.log_end(cancelled)
         return cancelled
 
     async def resend(

@@ -1,40 +1,34 @@
-"""Replay: play a stored stage into a route. This is what Playhead is for.
+"""Replay: play a stored stage into a route. Playhead exists for this.
 
-This is the part that a caller sees: the checks, the record, the wait. What it records is a job, and
-`engine.drive` says how a job is worked and why a `kill -9` at any line of it is harmless.
+This module is what a caller sees: the checks, the record, and the wait for the answer. The record is a job.
+`engine.drive` describes how a job is processed, and why a `kill -9` at any line of it is harmless.
 """
 
 from __future__ import annotations
 
-import asyncio
-import difflib
 import logging
-import time
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from shlex import join, quote
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
 from playhead import events, faults
-from playhead.counters import Counters
-from playhead.engine.drive import Begin, Drive
+from playhead.engine import target
+from playhead.engine.drive import Drive
+from playhead.engine.environment import Backends, Environment
 from playhead.engine.listing import PAGE, Listing
-from playhead.engine.relay import Sleep
-from playhead.errors import BadRequest, Conflict, NotFound, ReplayContinues, Unavailable
+from playhead.errors import NotFound, ReplayContinues, Unavailable
 from playhead.ids import uuid7
 from playhead.keys import check_path
 from playhead.model import UNCERTAIN, Execution, Replay
-from playhead.ports.broker import Broker
 from playhead.ports.catalog import Browse, Configs, Jobs, Work
-from playhead.ports.catalog.configs import Loaded
-from playhead.ports.store import Store
-from playhead.ports.tracer import NO_SPAN, OFF, Span, Tracer
+from playhead.ports.catalog.jobs import LeasedJob
+from playhead.ports.tracer import NO_SPAN, Span
 
-_FIRST_LOOK_SECONDS = 0.002
-_LOOK_SECONDS = 0.1
-_LOOKS_AGAIN = 5
-_LOOK_AGAIN_SECONDS = 1.0
+_FIRST_CHECK_SECONDS = 0.002
+_CHECK_SECONDS = 0.1
+_CHECKS_AFTER_LOST_ANSWER = 5
+_CHECK_LOST_ANSWER_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,52 +45,38 @@ class ReplayCatalog(Configs, Jobs, Work, Browse, Protocol): ...
 
 
 class ReplayService:
-    """Creates replays, drives jobs, and answers those who wait.
+    """Creates replays, drives jobs, and answers waiting callers.
 
     Args:
-        owner: this process, the holder of leases.
-        lease: seconds; renewed every third of it.
+        lease: seconds; the lease of each job is renewed every third of it.
         settle: seconds without progress after which a waiting caller is answered.
-        spawn: starts a coroutine that outlives its caller.
-        tracer: begins a span for each replay, from its creation to the end of its publishing.
+        page: how many rows are recorded or published in one step, at most.
+
+    Attributes:
+        stopping: the process shuts down; waiting callers are answered at once.
     """
 
     def __init__(
         self,
-        catalog: ReplayCatalog,
-        store: Store,
-        broker: Broker,
+        backends: Backends[ReplayCatalog],
+        env: Environment,
         *,
-        owner: str,
         lease: float,
         settle: float,
-        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
-        sleep: Sleep = asyncio.sleep,
-        begin: Begin = asyncio.create_task,
         page: int = PAGE,
-        clock: Callable[[], float] = time.monotonic,
-        counters: Counters | None = None,
-        tracer: Tracer = OFF,
     ) -> None:
-        self._catalog = catalog
-        self._store = store
-        self._broker = broker
-        self._owner = owner
+        self._backends = backends
+        self._catalog, self._broker, store = backends
+        self._env = env
         self._lease = lease
         self._settle = settle
-        self._spawn = spawn
-        self._sleep = sleep
-        self._begin = begin
         self._page = page
-        self._clock = clock
-        self._counters = counters or Counters()
-        self._tracer = tracer
-        self._begun: dict[UUID, Span] = {}
-        self._listing = Listing(catalog, store)
-        self._driving: set[Drive] = set()
+        self._spans: dict[UUID, Span] = {}
+        self._listing = Listing(backends.catalog, store)
+        self._drives: set[Drive] = set()
         self.stopping = False
 
-    # -- creating ----------------------------------------------------------------------------------
+    # -- create ------------------------------------------------------------------------------------
 
     async def create(self, request: ReplayRequest) -> Replay:
         """Check the request in the contract's order and record the replay. Nothing is published yet.
@@ -105,22 +85,23 @@ class ReplayService:
             BadRequest: `invalid_path`, `route_ambiguous`.
             NotFound: `execution_not_found`, `stage_not_found`, `route_not_found`, `no_objects`.
             Conflict: `config_inactive`.
-            Unavailable: nothing was recorded; or, as it says then, that can't be known for now.
+            Unavailable: nothing was recorded; or the detail says that this is not known.
         """
-        about = {
+        about: dict[str, str | int] = {
             "playhead.from_execution_id": str(request.from_execution_id),
             "playhead.from_stage": request.from_stage,
             "playhead.to_route": request.to_route,
         }
-        span = self._tracer.start("replay", self._tracer.current(), about)
+        tracer = self._env.tracer
+        span = tracer.start("replay", tracer.current(), about)
         try:
-            made = await self._create(request, span.traceparent)
+            created = await self._create(request, span.traceparent)
         except BaseException as exc:
             span.__exit__(type(exc), exc, exc.__traceback__)
             raise
-        if self._tracer.on:
-            self._begun[made.execution_id] = span  # whoever drives it here goes on with it
-        return made
+        if tracer.on:
+            self._spans[created.execution_id] = span  # `drive` continues it if this process gets the job
+        return created
 
     async def _create(self, request: ReplayRequest, traceparent: str | None) -> Replay:
         stage = check_path(request.from_stage, "from_stage")
@@ -129,227 +110,190 @@ class ReplayService:
             check_path(path, "from_path")
         source = await self._source(request.from_execution_id)
         await self._listing.check_stage(source, stage)
-        target, route = await self._resolve(source, request.to_route)
+        loaded, route = await target.resolve(self._catalog, source, request.to_route)
         prefix = f"{request.from_execution_id}/{stage}" + (f"/{path}" if path else "")
         if not await self._listing.any_object(prefix):
             raise _no_objects(request, source, prefix)
-        # Where nothing could be published, nothing is recorded either: the caller is told at once.
+        # If nothing could be published, nothing is recorded either: the caller gets the error at once.
         await self._broker.check()
         if source.kind == "adopted":
             await self._catalog.adopt(request.from_execution_id)
         batch = uuid7()
         try:
-            made = await self._catalog.open_replay(
+            created = await self._catalog.open_replay(
                 batch=batch,
                 source=request.from_execution_id,
                 stage=request.from_stage,
                 path=request.from_path,
                 prefix=prefix,
                 to_route=request.to_route,
-                config=target.version.name,
-                version=target.version.version,
+                config=loaded.version.name,
+                version=loaded.version.version,
                 route=route,
                 traceparent=traceparent,
             )
         except Unavailable as exc:
-            made = await self._unheard(batch, exc)
+            created = await self._find_recorded(batch, exc)
         faults.reach("replay.created")
-        return made
+        return created
 
-    async def _unheard(self, batch: UUID, away: Unavailable) -> Replay:
-        """The replay that was recorded though its answer was lost: told that it failed, a caller would
-        send everything a second time."""
-        for _ in range(_LOOKS_AGAIN):
-            await self._sleep(_LOOK_AGAIN_SECONDS)
+    async def _find_recorded(self, batch: UUID, exc: Unavailable) -> Replay:
+        """Return the replay if it was recorded although the answer was lost.
+
+        A caller that gets an error would send the request again, and everything would be published twice.
+        """
+        for _ in range(_CHECKS_AFTER_LOST_ANSWER):
+            await self._env.sleep(_CHECK_LOST_ANSWER_SECONDS)
             try:
                 if found := await self._catalog.replay(batch):
                     return found
-            except Unavailable as exc:
-                away = exc
+            except Unavailable as again:
+                exc = again
             else:
-                raise away  # it never happened
+                raise exc  # it was not recorded
         raise Unavailable(
-            away.code,
-            f"{away.detail}; whether the replay was recorded is not known: once the catalog is back, look "
-            f"whether there is a batch {batch} (`playhead replays`) before you send it again",
+            exc.code,
+            f"{exc.detail}; it is not known whether the replay was recorded. When the catalog is available "
+            f"again, check whether `playhead replays` lists batch {batch} before you repeat the request",
         )
 
     async def _source(self, execution_id: UUID) -> Execution:
-        """The source execution, from the catalog or, made by others, as the store shows it."""
+        """Return the source execution: from the catalog, or as external objects in the store show it."""
         found = await self._catalog.execution(execution_id)
         if found is None:
             found = await self._listing.adoptable(execution_id)
         if found is None:
             raise NotFound(
                 "execution_not_found",
-                f"there is no execution {execution_id}, neither in the catalog nor in the store: "
-                "`playhead executions` shows what there is",
+                f"execution {execution_id} is neither in the catalog nor in the store. "
+                "Run: playhead executions",
             )
         return found
 
-    async def _resolve(self, source: Execution, to_route: str) -> tuple[Loaded, str]:
-        """The config version and the route that `to_route` means, once and for all."""
-        name, slash, route = to_route.partition("/")
-        if slash:
-            # No name holds a NUL, and PostgreSQL takes no text with one.
-            loaded = None if "\0" in name else await self._catalog.config(name)
-            if loaded is None or route not in loaded.config.routes:
-                has = (
-                    f"its routes: {', '.join(loaded.config.routes)}"
-                    if loaded
-                    else f"there is no config {name!r}"
-                )
-                raise NotFound("route_not_found", f"there is no route {to_route!r}: {has}")
-            return self._active(loaded), route
-        route = to_route
-        own = source.config
-        if own:
-            loaded = await self._catalog.config(own)
-            if loaded and route in loaded.config.routes:
-                return self._active(loaded), route
-            if loaded and await self._once_had(own, loaded.version.version, route):
-                raise NotFound(
-                    "route_not_found",
-                    f"config {own!r} had a route {route!r} in an earlier version, but version "
-                    f"{loaded.version.version} has not; its routes: {', '.join(loaded.config.routes)}",
-                )
-        everywhere = [c for c in await self._catalog.active_configs() if c.version.name != own]
-        having = [c for c in everywhere if route in c.config.routes]
-        if len(having) == 1:
-            return having[0], route
-        if having:
-            candidates = ", ".join(f"{c.version.name}/{route}" for c in having)
-            raise BadRequest(
-                "route_ambiguous", f"more than one config has a route {route!r}; name one of: {candidates}"
-            )
-        known = [r for c in everywhere for r in c.config.routes]
-        if own and (loaded := await self._catalog.config(own)):
-            known += loaded.config.routes
-        near = difflib.get_close_matches(route, known, 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise NotFound("route_not_found", f"no active config has a route {route!r}.{hint}")
-
-    def _active(self, loaded: Loaded) -> Loaded:
-        if not loaded.version.active:
-            name = loaded.version.name
-            raise Conflict(
-                "config_inactive", f"config {name!r} is deactivated: `playhead config activate {name}`"
-            )
-        return loaded
-
-    async def _once_had(self, config: str, newest: int, route: str) -> bool:
-        for version in range(newest - 1, 0, -1):
-            loaded = await self._catalog.config(config, version)
-            if loaded and route in loaded.config.routes:
-                return True
-        return False
-
-    # -- waiting -----------------------------------------------------------------------------------
+    # -- wait --------------------------------------------------------------------------------------
 
     async def execute(self, request: ReplayRequest) -> Replay:
-        """Create a replay, see that it is driven, and answer from its row, whoever ends it.
+        """Create a replay, drive it, and answer from its row, whichever process ends it.
 
-        Raises what `create` raises, and `ReplayContinues` when the answer can't be waited for.
+        Raises what `create` raises, and `ReplayContinues` if the answer cannot be waited for.
         """
-        made = await self.create(request)
-        self._spawn(self.drive(made.execution_id))
-        return await self.wait(made)
+        created = await self.create(request)
+        self._env.spawn(self.drive(created.execution_id))
+        return await self.wait(created)
 
-    async def wait(self, made: Replay) -> Replay:
-        """Wait until publishing has ended, or nothing has moved for the settle time."""
-        batch, job = made.replay_batch_id, made.execution_id
+    async def wait(self, created: Replay) -> Replay:
+        """Wait until publishing has ended, or nothing has progressed for the settle time."""
+        batch, job = created.replay_batch_id, created.execution_id
+        clock = self._env.clock
         seen: tuple[int, ...] = ()
-        since = self._clock()
-        began = since
+        began = since = clock()
         while True:
-            overdue = self._clock() - since > self._settle
+            overdue = clock() - since > self._settle
             try:
-                # Asked before the numbers are read: then they are of all that will ever be found.
-                listed = overdue and await self._catalog.is_listed(job)
+                # Asked before the numbers are read: if it is listed, the numbers include every object.
+                is_listed = overdue and await self._catalog.is_listed(job)
                 now = await self._catalog.replay(batch)
             except Unavailable as exc:
-                if self._clock() - since > self._settle:
-                    raise ReplayContinues(batch, f"{exc.detail}; the replay goes on") from exc
-                await self._sleep(_LOOK_SECONDS)
+                if clock() - since > self._settle:
+                    raise ReplayContinues(batch, f"{exc.detail}; the replay continues") from exc
+                await self._env.sleep(_CHECK_SECONDS)
                 continue
             if now is None:
-                raise NotFound("replay_not_found", f"replay {batch} has vanished from the catalog")
+                raise NotFound("replay_not_found", f"replay {batch} is no longer in the catalog")
             if now.status is not None:
                 return now
-            if self.stopping:
-                raise ReplayContinues(
-                    batch, "this server is stopping; the replay goes on elsewhere or when it is back"
-                )
-            if now.state == "stalled":
-                events.emit(events.JOB_STALLED, logging.ERROR, execution_id=str(job))
-                raise ReplayContinues(
-                    batch,
-                    "its listing ended five processes in a row without progress, so nobody goes on: "
-                    f"look at their logs, `playhead cancel {job}`, and replay once more",
-                )
+            self._check_progresses(now)
             numbers = (now.objects_found, now.objects_published, now.objects_failed)
             if numbers != seen:
-                seen, since = numbers, self._clock()
-            elif overdue:  # and nothing has moved since, though this process may have stood still
-                if not listed:
-                    why = f"listing has made no progress for {self._settle:g} s, and goes on"
-                    trouble = self._trouble(job)
-                    raise ReplayContinues(batch, f"{why} ({trouble})" if trouble else why)
-                failed = now.objects_found - now.objects_published
-                return replace(
-                    now,
-                    objects_failed=failed,
-                    # None failed: all is published, and only the last word on the job is not written yet.
-                    status="partial_failure" if failed else "publishing_complete",
-                    errors=self._with_trouble(job, now.errors),
-                )
-            # So often that nobody is answered more than a twentieth later than need be.
-            await self._sleep(min(max(_FIRST_LOOK_SECONDS, (self._clock() - began) / 20), _LOOK_SECONDS))
+                seen, since = numbers, clock()
+            elif overdue:  # compared after the read: this process may have been suspended
+                return self._unsettled(now, is_listed=is_listed)
+            # So often that no answer is more than a twentieth later than necessary.
+            await self._env.sleep(min(max(_FIRST_CHECK_SECONDS, (clock() - began) / 20), _CHECK_SECONDS))
 
-    def _with_trouble(self, job: UUID, errors: list[str] | None) -> list[str] | None:
-        """The errors, with what keeps the replay from getting on, where it is driven here."""
-        trouble = self._trouble(job)
+    def _check_progresses(self, replay: Replay) -> None:
+        """Raise `ReplayContinues` if this process cannot wait for the end of a replay."""
+        batch, job = replay.replay_batch_id, replay.execution_id
+        if self.stopping:
+            raise ReplayContinues(
+                batch, "this server shuts down; the replay continues in another process, or after a restart"
+            )
+        if replay.state == "stalled":
+            events.emit(events.JOB_STALLED, logging.ERROR, execution_id=str(job))
+            raise ReplayContinues(
+                batch,
+                "five processes in a row ended while they listed it, without progress, so no process "
+                f"continues it. Read their logs, run `playhead cancel {job}`, and replay again",
+            )
+
+    def _unsettled(self, now: Replay, *, is_listed: bool) -> Replay:
+        """The answer about a replay that has made no progress for the settle time.
+
+        Rows that are not settled count as failed. Raises `ReplayContinues` while listing goes on, because
+        then the number of objects is not known.
+        """
+        if not is_listed:
+            why = f"listing has made no progress for {self._settle:g} s, and continues"
+            trouble = self._trouble(now.execution_id)
+            raise ReplayContinues(now.replay_batch_id, f"{why} ({trouble})" if trouble else why)
+        failed = now.objects_found - now.objects_published
+        return replace(
+            now,
+            objects_failed=failed,
+            # If none failed, everything is published; only the job's own end is not recorded yet.
+            status="partial_failure" if failed else "publishing_complete",
+            errors=self._with_trouble(now),
+        )
+
+    def _with_trouble(self, replay: Replay) -> list[str] | None:
+        """The errors, with the reason why the replay makes no progress, if it is driven here."""
+        trouble, errors = self._trouble(replay.execution_id), replay.errors
         if not trouble or not errors:
             return errors
         return [f"{line}: {trouble}" if line.endswith(UNCERTAIN) else line for line in errors]
 
     def _trouble(self, job: UUID) -> str:
-        """What keeps a replay from getting on, where it is driven here; empty if that is not known."""
-        return next((drive.trouble for drive in self._driving if drive.job == job), "")
+        """Why a replay makes no progress, if it is driven here; empty if that is not known."""
+        return next((drive.trouble for drive in self._drives if drive.job == job), "")
+
+    # -- drive -------------------------------------------------------------------------------------
 
     @property
     def driving(self) -> set[UUID]:
         """The jobs driven here."""
-        return {drive.job for drive in self._driving}
+        return {drive.job for drive in self._drives}
 
     @property
     def waiting(self) -> set[UUID]:
-        """The jobs driven here that just now only wait: for a queue that takes nothing, or a backend."""
-        return {drive.job for drive in self._driving if drive.waits}
-
-    # -- driving -----------------------------------------------------------------------------------
+        """The jobs driven here that only wait at the moment: for a full queue, or for a backend."""
+        return {drive.job for drive in self._drives if drive.waits}
 
     async def drive(self, job: UUID) -> None:
-        """Take a job if it is free and work it to its end, or until it is another's. Never raises for a
-        backend that is away: it waits for it, as long as the lease is its own."""
-        with self._begun.pop(job, NO_SPAN) as begun:
-            await self._drive(job, begun)
+        """Acquire a job if it is free, and process it until it ends or another process owns it.
 
-    async def _drive(self, job: UUID, begun: Span) -> None:
-        try:
-            held = await self._catalog.acquire(job, owner=self._owner, lease=self._lease)
-        except Unavailable as exc:
-            events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, execution_id=str(job), detail=exc.detail)
-            return
-        if held is None:
-            return
-        events.emit(events.JOB_TAKEN, execution_id=str(job), epoch=held.epoch)
-        span, headers = begun, held.headers
-        if span is NO_SPAN:  # a run, or a replay that another process began
-            span = self._tracer.start("replay" if headers.replay_batch_id else "run", headers.traceparent)
+        Never raises for an unavailable backend: it waits for it as long as this process has the lease.
+        """
+        with self._spans.pop(job, NO_SPAN) as span:
+            try:
+                leased = await self._catalog.acquire(job, owner=self._env.process, lease=self._lease)
+            except Unavailable as exc:
+                events.emit(
+                    events.BACKEND_UNAVAILABLE, logging.WARNING, execution_id=str(job), detail=exc.detail
+                )
+                return
+            if leased is not None:
+                events.emit(events.JOB_TAKEN, execution_id=str(job), epoch=leased.epoch)
+                await self._drive(leased, span)
+
+    async def _drive(self, leased: LeasedJob, created: Span) -> None:
+        headers = leased.headers
+        span = created
+        if span is NO_SPAN:  # a run, or a replay that another process created
+            name = "replay" if headers.replay_batch_id else "run"
+            span = self._env.tracer.start(name, headers.traceparent)
         span.set(
             {
-                "playhead.execution_id": str(job),
+                "playhead.execution_id": str(leased.job),
                 "playhead.config": headers.config,
                 "playhead.config_version": headers.config_version,
                 "playhead.route": headers.route,
@@ -358,35 +302,30 @@ class ReplayService:
         if headers.replay_batch_id:
             span.set({"playhead.replay_batch_id": str(headers.replay_batch_id)})
         drive = Drive(
-            self._catalog,
-            self._store,
-            self._broker,
-            held,
+            self._backends,
+            self._env,
+            leased,
             lease=self._lease,
-            sleep=self._sleep,
-            begin=self._begin,
             page=self._page,
-            clock=self._clock,
-            counters=self._counters,
-            tracer=self._tracer,
-            under=span.traceparent,
+            traceparent=span.traceparent,
         )
-        self._driving.add(drive)
+        self._drives.add(drive)
         try:
             with span, span.current():
                 await drive.run()
         finally:
-            self._driving.discard(drive)
+            self._drives.discard(drive)
 
     async def renew(self) -> None:
-        """Renew the leases of all jobs that are driven here; to be called every third of a lease.
+        """Renew the leases of all jobs that are driven here. Call it every third of a lease.
 
-        A step may take longer than a lease (a slow page of the store): without this, two processes would
-        take the job from each other for ever. A job that is another's stops at its next write.
+        One step may take longer than a lease, for example a slow page of the store. Without this, two
+        processes would take the job from each other forever. A job that another process owns stops at its
+        next write.
 
         Raises `Unavailable`.
         """
-        for drive in list(self._driving):
+        for drive in list(self._drives):
             await drive.renew()
 
 

@@ -1,16 +1,15 @@
-"""Start a run: store its inputs, then seal them. Nothing is published before the seal."""
+"""Start a run: store its inputs, then seal them. Nothing is published before they are sealed."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from typing import Final, Protocol
 from uuid import UUID
 
 from playhead import faults, ids
 from playhead.engine import sidecar
-from playhead.engine.relay import Sleep
+from playhead.engine.environment import Environment
 from playhead.errors import BadRequest, Conflict, NotFound, PlayheadError, TooLarge, Unavailable
 from playhead.keys import INPUT_STAGE, check_path, content_type_of, object_key
 from playhead.model import Execution
@@ -18,20 +17,19 @@ from playhead.ports.catalog import Configs, Jobs
 from playhead.ports.catalog.configs import Loaded
 from playhead.ports.catalog.jobs import Input
 from playhead.ports.store import Blob, Write
-from playhead.ports.tracer import OFF, Tracer
 
 MAX_UPLOAD_FILES: Final = 10_000
-"""Files of a run that is sent over HTTP."""
+"""Files of a run that is uploaded over HTTP."""
 MAX_TAGS: Final = 100
 MAX_TAG_CHARACTERS: Final = 200
 TAG: Final = r"^[^\x00-\x1f\x7f]*$"
-"""What a tag is made of: no control characters."""
+"""The form of a tag: no control characters."""
 
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 5.0
 _LATE_SECONDS = 120.0
-"""For so long an execution is looked for whose beginning was not heard of. A COMMIT is seldom under way for
-as long as that when nobody waits for it."""
+"""How long a run is looked for whose creation was not answered. A COMMIT that no client waits for is seldom
+delayed by as much."""
 _BATCH_OBJECTS = 256
 _BATCH_BYTES = 16 << 20
 
@@ -45,37 +43,27 @@ class SubmitService:
     """Starts runs.
 
     Args:
-        owner: this process; a run whose owner dies before the seal fails as `upload_incomplete`.
-        lease: seconds that an upload may go on after its owner was last seen.
-        sealed: told each execution whose job may be worked from now on.
-        spawn: starts a coroutine that outlives its caller.
-        tracer: knows the span that a run is made under.
+        lease: seconds for which an upload may continue after its process was last alive. A run whose
+            process dies before the inputs are sealed fails as `upload_incomplete`.
+        sealed: called with each execution whose job may be driven from now on.
     """
 
     def __init__(
         self,
         catalog: SubmitCatalog,
         store: Write,
+        env: Environment,
         *,
-        owner: str,
         lease: float,
         max_object_bytes: int,
         sealed: Callable[[UUID], None],
-        spawn: Callable[[Coroutine[Any, Any, None]], object],
-        sleep: Sleep = asyncio.sleep,
-        clock: Callable[[], float] = ids.now,
-        tracer: Tracer = OFF,
     ) -> None:
         self._catalog = catalog
         self._store = store
-        self._owner = owner
+        self._env = env
         self._lease = lease
         self.max_object_bytes = max_object_bytes
         self._sealed = sealed
-        self._spawn = spawn
-        self._sleep = sleep
-        self._clock = clock
-        self._tracer = tracer
 
     async def run(
         self,
@@ -85,16 +73,16 @@ class SubmitService:
         version: int | None = None,
         tags: Sequence[str] = (),
     ) -> Execution:
-        """Store the inputs (path, bytes) under `input` and seal them; workers do the rest.
+        """Store the inputs (path, bytes) under `input` and seal them. Workers process them afterwards.
 
         Raises:
             NotFound: `config_not_found`.
-            Conflict: `config_inactive`, or `execution_ended` when it was cancelled meanwhile.
-            BadRequest: `invalid_path`, `selection_empty` when there is no input at all.
+            Conflict: `config_inactive`, or `execution_ended` if it was cancelled meanwhile.
+            BadRequest: `invalid_path`, `selection_empty` if there is no input.
             Unavailable: nothing was published; the execution fails as `upload_incomplete` or is cancelled.
         """
         loaded = await self.check_config(config, version)
-        # What is wrong with the first inputs, and mostly they are all, is told before anything is begun.
+        # Faults in the first inputs (usually these are all) are reported before anything is recorded.
         batches = self._batches(inputs)
         first = await anext(batches, None)
         if first is None:
@@ -107,9 +95,9 @@ class SubmitService:
                 config,
                 loaded.version.version,
                 tags=list(dict.fromkeys(tags)),
-                owner=self._owner,
+                owner=self._env.process,
                 lease=self._lease,
-                traceparent=self._tracer.current(),
+                traceparent=self._env.tracer.current(),
             )
             await self._store_batch(execution, first)
             async for batch in batches:
@@ -118,11 +106,11 @@ class SubmitService:
                 raise Conflict("execution_ended", f"execution {identity} ended before its inputs were stored")
         except BaseException as exc:
             if execution is None and isinstance(exc, PlayheadError) and not isinstance(exc, Unavailable):
-                raise  # nothing was begun
-            # Whatever stopped it, also a fault of who gives the inputs: while this process lives, nobody
-            # else would end the execution.
-            if not await self._given_up(identity):
-                self._spawn(self._give_up(identity))
+                raise  # nothing was recorded
+            # Whatever the fault, also one of the source of the inputs: no other process ends the execution
+            # while this one lives.
+            if not await self._is_cancelled(identity):
+                self._env.spawn(self._give_up(identity))
             raise
         faults.reach("submit.sealed")
         self._sealed(identity)
@@ -138,31 +126,35 @@ class SubmitService:
         loaded = await self._catalog.config(config, version)
         if loaded is None:
             what = f"config {config!r}" + (f" has no version {version}" if version else " does not exist")
-            raise NotFound("config_not_found", f"{what}: `playhead config list` shows what there is")
+            raise NotFound("config_not_found", f"{what}. Run: playhead config list")
         if not loaded.version.active:
             raise Conflict(
-                "config_inactive", f"config {config!r} is deactivated: `playhead config activate {config}`"
+                "config_inactive",
+                f"config {config!r} is deactivated. Run: playhead config activate {config}",
             )
         return loaded
 
     async def _give_up(self, execution: UUID) -> None:
-        """Cancel an execution as soon as the catalog is back and has it; one that does not come to be is
-        looked for no longer than two minutes. Should this process end before that, the reconciler of
-        another ends it."""
+        """Cancel an execution as soon as the catalog is available and contains it.
+
+        Looks for one that does not appear for at most two minutes. If this process ends before that, the
+        reconciler of another process ends the execution.
+        """
         pause, looked = _FIRST_PAUSE_SECONDS, 0.0
         while looked < _LATE_SECONDS:
-            await self._sleep(pause)
-            given_up = await self._given_up(execution)
-            if given_up:
+            await self._env.sleep(pause)
+            is_cancelled = await self._is_cancelled(execution)
+            if is_cancelled:
                 return
-            if given_up is False:
+            if is_cancelled is False:
                 looked += pause
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
-    async def _given_up(self, execution: UUID) -> bool | None:
-        """Cancel what will not be sealed, or was and nobody heard it.
+    async def _is_cancelled(self, execution: UUID) -> bool | None:
+        """Cancel an execution that is not sealed, or whose seal was not answered.
 
-        False when there is no such execution, which may be on its way still; None when the catalog is away.
+        Returns False if the catalog does not contain it, though its transaction may still commit. Returns
+        None if the catalog is unavailable.
         """
         try:
             return await self._catalog.cancel(execution) is not None
@@ -191,16 +183,16 @@ class SubmitService:
             yield batch
 
     async def _store_batch(self, execution: Execution, batch: _Batch) -> None:
-        # Bound first, as outputs are: until the seal they are in no list and no replay.
+        # Bound first, like outputs. Until they are sealed, no listing and no replay contains them.
         await self._catalog.bind_inputs(execution.execution_id, [given for given, _ in batch])
-        now = self._clock()
+        now = ids.now()
         groups = []
         for given, data in batch:
             key = object_key(execution.execution_id, INPUT_STAGE, given.path)
             groups.append([sidecar.of_input(execution, key, given, now), Blob(key, data, given.content_type)])
-        for conflict in await self._store.write(groups):
-            if isinstance(conflict, Unavailable):
-                raise conflict
-            if conflict is not None:
-                raise BadRequest("invalid_path", conflict.detail)
+        for refusal in await self._store.write(groups):
+            if isinstance(refusal, Unavailable):
+                raise refusal
+            if refusal is not None:
+                raise BadRequest("invalid_path", refusal.detail)
         faults.reach("submit.stored", len(batch))

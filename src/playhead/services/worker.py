@@ -1,111 +1,88 @@
-"""The worker: consumes the queues of active routes, each in a lane of its own.
+"""The worker: consumes the queues of active routes, with one consumer for each queue.
 
-It knows which queues there are (`_subscribe`, twice a second), when to stop, and what runs in this
-process; `engine.lane` says how a queue is consumed, `engine.attempts` how one message is worked.
+It decides which queues are consumed (`_subscribe`, twice a second), when to stop, and what runs in this
+process. `engine.consumer` describes how one queue is consumed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
 from playhead import events
-from playhead.counters import Counters
-from playhead.engine.attempts import Attempts
+from playhead.clock import ActiveClock
+from playhead.engine.backoff import Checked
 from playhead.engine.chain import Chain, UnknownAdapter
-from playhead.engine.lane import Backends, Checked, Lane, RouteRuntime
-from playhead.engine.relay import Sleep
+from playhead.engine.consumer import Consumer
+from playhead.engine.deliveries import HeldDelivery
+from playhead.engine.dispatch import RouteRuntime
+from playhead.engine.environment import Backends, Environment, WorkerSettings
+from playhead.engine.idle import IdleCheck
+from playhead.engine.slots import HANG_SECONDS
 from playhead.errors import Unavailable
-from playhead.model import Execution, Route
+from playhead.model import Route
 from playhead.ports.adapter import AdapterSpec
-from playhead.ports.broker import Broker, Delivery
 from playhead.ports.catalog import Browse, Configs, Jobs, Upkeep, Work
 from playhead.ports.catalog.upkeep import Subscription
 from playhead.ports.catalog.work import Claim
-from playhead.ports.store import Store
-from playhead.ports.tracer import OFF, Tracer
 
 _SUBSCRIBE_SECONDS = 0.5
+_IDLE_CHECK_SECONDS = 0.05
 _EXPIRE_SECONDS = 0.05
-_QUIET_SECONDS = 3.0
-_LONGEST_LOOK_SECONDS = 0.2
-"""What one look for work counts towards the quiet, at most: a process that stood still has seen nothing."""
+_MOST_RUNTIMES = 64
 
 
 class WorkerCatalog(Configs, Jobs, Work, Upkeep, Browse, Checked, Protocol): ...
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerSettings:
-    """What a worker is told by the operator.
-
-    Attributes:
-        worker: id of this process.
-        visibility: seconds; what is held is extended every third of it.
-        data_dir: where adapters keep their files.
-        max_object_bytes: inputs and outputs above it are dead letters.
-    """
-
-    worker: str
-    visibility: float
-    data_dir: str
-    max_object_bytes: int
-
-
 class WorkerService:
-    """Consumes queues until told to stop. One a process.
+    """Consumes queues until it is stopped. One for each process.
 
     Args:
-        driving: the jobs that this process drives just now.
-        waiting: those of them that only wait, as for a queue that takes nothing.
-        clock: seconds that only grow.
+        adapters: those of this process, by name.
+        driving: the jobs that this process lists and publishes.
+        waiting: those of them that only wait, for example for a queue that is full.
+
+    Attributes:
+        processing: the messages that this process works on, each with the id of its dispatch.
+        hung: the adapter that hangs in half of a route's slots; None as long as none does.
+        completed: how many attempts have ended.
     """
 
     def __init__(
         self,
-        catalog: WorkerCatalog,
-        broker: Broker,
-        store: Store,
+        backends: Backends[WorkerCatalog],
         adapters: Mapping[str, AdapterSpec],
         settings: WorkerSettings,
+        env: Environment,
         *,
-        sleep: Sleep = asyncio.sleep,
         driving: Callable[[], Collection[UUID]] = tuple,
         waiting: Callable[[], Collection[UUID]] = tuple,
-        clock: Callable[[], float] = time.monotonic,
-        counters: Counters | None = None,
-        tracer: Tracer = OFF,
     ) -> None:
-        self._catalog = catalog
-        self._broker = broker
-        self._store = store
+        self._backends = backends
+        self._catalog = backends.catalog
         self._adapters = adapters
         self._settings = settings
-        self._sleep = sleep
-        self._driving = driving
-        self._waiting = waiting
-        self._clock = clock
-        self._counters = counters or Counters()
-        self._tracer = tracer
-        self._lanes: dict[str, Lane] = {}
-        self._retired: list[Lane] = []
+        self._env = env
+        self._clock = ActiveClock(env.clock)
+        self._idle = IdleCheck(backends.catalog, backends.broker, driving=driving, waiting=waiting)
+        self._consumers: dict[str, Consumer] = {}
+        self._retired: list[Consumer] = []
         self._runtimes: dict[tuple[str, int, str], RouteRuntime] = {}
         self._stop = asyncio.Event()
-        self._working: dict[UUID, str] = {}
         self._only: frozenset[str] = frozenset()
-        self._suspect: int | None = None
+        self._suspect: HeldDelivery | None = None
+        self.processing: dict[UUID, str] = {}
         self.hung: str | None = None
         self.completed = 0
 
     @property
     def queues(self) -> list[str]:
         """The queues that this worker consumes now."""
-        return sorted(self._lanes)
+        return sorted(self._consumers)
 
     async def run(
         self,
@@ -115,48 +92,33 @@ class WorkerService:
         until: UUID | None = None,
         stop: asyncio.Event | None = None,
     ) -> int:
-        """Consume until `stop` is set, or there is nothing left to do, or execution `until` has ended.
+        """Consume until `stop` is set, there is no work left, or the execution `until` has ended.
 
-        `routes` (names, or `config/route`) limits what is consumed. What runs is finished first; what
-        waits for a slot is given back.
-        Returns 0, or 1 when adapters hang in half of a route's slots, or nothing is left to do but what
-        needs adapters that this process has not got.
+        Running chains finish first; messages that wait for a slot are released.
+
+        Args:
+            routes: names of the routes to consume (`route` or `config/route`); empty for all.
+
+        Returns 0. Returns 1 if adapters hang in half of a route's slots, or if the only work that is left
+        needs adapters that this process does not have.
         """
         self._only = frozenset(routes)
         self._stop = stop or asyncio.Event()
-        quiet, looked = 0.0, self._clock()
-        left: dict[str, str] = {}
-        expire = asyncio.create_task(self._expire_loop(), name="the loop that sees to time-outs")
+        expire = asyncio.create_task(self._expire_loop(), name="the time-out loop")
         try:
-            while not self._stop.is_set() and self.hung is None:
-                raise_task_failure([expire, *(lane.task for lane in self._all_lanes())])
-                self._retired = [lane for lane in self._retired if not lane.task.done()]
-                await self._subscribe()
-                if until is not None and await self._has_ended(until):
-                    break
-                if until_idle:
-                    enough = await self._is_quiet()
-                    now = self._clock()
-                    quiet = 0.0 if enough is None else quiet + min(now - looked, _LONGEST_LOOK_SECONDS)
-                    looked = now
-                    if enough is not None and quiet >= enough:
-                        left = self._lacking()
-                        break
-                await self._nap(0.05 if until or until_idle else _SUBSCRIBE_SECONDS)
+            left = await self._consume(expire, until_idle=until_idle, until=until)
         finally:
-            lanes = self._all_lanes()
-            for lane in lanes:
-                lane.stop(departing=True)
-            await self._end_of(lanes, expire)
+            consumers = self._all_consumers()
+            for consumer in consumers:
+                consumer.stop(departing=True)
+            await self._end_of(consumers, expire)
             expire.cancel()
-            self._lanes.clear()
+            self._consumers.clear()
             for runtime in self._runtimes.values():
                 runtime.chain.close()
             self._runtimes.clear()
-        raise_task_failure([expire, *(lane.task for lane in lanes)])
-        if any(lane.slots.is_late for lane in lanes):
-            await asyncio.sleep(_EXPIRE_SECONDS)  # it may be about to come back
-            self._expire(lanes)
+        raise_task_failure([expire, *(consumer.task for consumer in consumers)])
+        await self._find_hung(consumers)
         if self.hung:
             events.emit(events.ADAPTER_HANGS, logging.ERROR, adapter=self.hung)
             return 1
@@ -164,10 +126,30 @@ class WorkerService:
             events.emit(events.WORK_LEFT, logging.ERROR, queue=queue, detail=why)
         return 1 if left else 0
 
-    async def _end_of(self, lanes: Sequence[Lane], expire: asyncio.Task[None]) -> None:
-        """Wait until lanes that were stopped have ended."""
-        ends = asyncio.gather(*(lane.task for lane in lanes), return_exceptions=True)
-        # Without time-outs, what hangs would be waited for, for ever.
+    async def _consume(
+        self, expire: asyncio.Task[None], *, until_idle: bool, until: UUID | None
+    ) -> dict[str, str]:
+        """Start and stop consumers until the worker must end; return the queues with work that is left."""
+        quiet_since = self._clock()
+        while not self._stop.is_set() and self.hung is None:
+            raise_task_failure([expire, *(consumer.task for consumer in self._all_consumers())])
+            self._retired = [consumer for consumer in self._retired if not consumer.task.done()]
+            await self._subscribe()
+            if until is not None and await self._has_ended(until):
+                break
+            if until_idle:
+                needed = await self._quiet_needed()
+                if needed is None:
+                    quiet_since = self._clock()
+                elif self._clock() - quiet_since >= needed:
+                    return self._unable()
+            await self._wait_for_stop(_IDLE_CHECK_SECONDS if until or until_idle else _SUBSCRIBE_SECONDS)
+        return {}
+
+    async def _end_of(self, consumers: Sequence[Consumer], expire: asyncio.Task[None]) -> None:
+        """Wait until stopped consumers have ended."""
+        ends = asyncio.gather(*(consumer.task for consumer in consumers), return_exceptions=True)
+        # Without time-outs, this would wait forever for an adapter that hangs.
         expire.add_done_callback(lambda _: ends.cancel())
         try:
             await ends
@@ -175,42 +157,55 @@ class WorkerService:
             if not expire.done():
                 raise
 
-    async def _nap(self, seconds: float) -> None:
+    async def _wait_for_stop(self, seconds: float) -> None:
         try:
             await asyncio.wait_for(self._stop.wait(), seconds)
         except TimeoutError:
             return
 
+    async def _find_hung(self, consumers: Sequence[Consumer]) -> None:
+        """Give chains that are past their time-out a moment to return, and find those that do not."""
+        until = self._clock() + 2 * HANG_SECONDS
+        while not self.hung and any(one.slots.is_late for one in consumers) and self._clock() < until:
+            await asyncio.sleep(_EXPIRE_SECONDS)
+            self._expire(consumers)
+
     # -- which queues ------------------------------------------------------------------------------
 
     async def _subscribe(self) -> None:
+        """Start a consumer for each queue that is wanted, and stop the others."""
         try:
             wanted = {s.queue: s for s in await self._catalog.subscriptions() if self._is_wanted(s)}
             for queue, subscription in wanted.items():
-                lane = self._lanes.get(queue)
-                if lane is None:
-                    loaded = await self._catalog.config(subscription.config, subscription.version)
-                    if loaded:
-                        self._lanes[queue] = self._lane(
-                            subscription, loaded.config.routes[subscription.route]
-                        )
-                elif lane.subscription != subscription:
-                    loaded = await self._catalog.config(subscription.config, subscription.version)
-                    if loaded:
-                        lane.change(subscription, loaded.config.routes[subscription.route])
+                consumer = self._consumers.get(queue)
+                if consumer and consumer.subscription == subscription:
+                    continue
+                loaded = await self._catalog.config(subscription.config, subscription.version)
+                if loaded is None:
+                    continue
+                route = loaded.config.routes[subscription.route]
+                if consumer:
+                    consumer.change(subscription, route)
+                else:
+                    self._consumers[queue] = self._consumer(subscription, route)
         except Unavailable as exc:
             events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, detail=exc.detail)
             return
-        for queue in set(self._lanes) - set(wanted):
-            lane = self._lanes.pop(queue)
-            lane.stop()
-            self._retired.append(lane)
+        for queue in self._consumers.keys() - wanted.keys():
+            consumer = self._consumers.pop(queue)
+            consumer.stop()
+            self._retired.append(consumer)
 
-    def _all_lanes(self) -> list[Lane]:
-        return [*self._lanes.values(), *self._retired]
+    def _consumer(self, subscription: Subscription, route: Route) -> Consumer:
+        return Consumer(self, self._backends, self._env, self._settings, subscription, route)
+
+    def _all_consumers(self) -> list[Consumer]:
+        return [*self._consumers.values(), *self._retired]
 
     def _is_wanted(self, s: Subscription) -> bool:
         return not self._only or s.route in self._only or f"{s.config}/{s.route}" in self._only
+
+    # -- when to end -------------------------------------------------------------------------------
 
     async def _has_ended(self, execution: UUID) -> bool:
         try:
@@ -219,93 +214,64 @@ class WorkerService:
             return False
         return found is None or found.status != "running"
 
-    async def _is_quiet(self) -> float | None:
-        """Seconds of quiet after which nothing more will come; None while there is work."""
-        try:
-            if any(lane.in_hand for lane in self._lanes.values()):
-                return None
-            lacking = self._lacking()
-            for queue in self._lanes.keys() - lacking:
-                if not await self._broker.is_empty(queue):
-                    return None
-            running = await self._catalog.open_executions()
-            for execution in running:
-                found = await self._catalog.execution(execution)
-                if found is None:
-                    continue
-                if found.counts.pending:
-                    if not (self._only or lacking):
-                        return None
-                    counts = await self._catalog.route_counts(execution)
-                    mine = self._lanes.keys() if self._only else {c.queue for c in counts}
-                    if any(c.counts.pending for c in counts if c.queue in mine - lacking.keys()):
-                        return None
-                if await self._is_being_listed(found, lacking):
-                    return None
-            # A run without an open row may be listed by another process, or have its inputs stored.
-            return _QUIET_SECONDS if running else 0.0
-        except Unavailable:
+    async def _quiet_needed(self) -> float | None:
+        """Return after how many seconds without work nothing more will come; None while there is work."""
+        if any(consumer.deliveries for consumer in self._consumers.values()):
             return None
+        return await self._idle.quiet_needed(
+            self._consumers.keys(), self._unable(), is_limited=bool(self._only)
+        )
 
-    async def _is_being_listed(self, execution: Execution, lacking: Collection[str]) -> bool:
-        """Whether it is known that messages may be added to an execution: to a run by this process, and to a
-        replay by any, if a queue that this worker works gets them, or by this one, if it gets on.
-
-        Raises `Unavailable`.
-        """
-        job, batch = execution.execution_id, execution.replay_batch_id
-        if batch is None:
-            if job not in self._driving():
-                return False
-        else:
-            replay = await self._catalog.replay(batch)
-            if replay is None or replay.state != "publishing":
-                return False
-            gets_on = job in self._driving() and job not in self._waiting()
-            if not gets_on and replay.to_queue not in self._lanes.keys() - lacking:
-                return False
-        return not await self._catalog.is_listed(job)
-
-    def _lacking(self) -> dict[str, str]:
-        """Queues of which this process can't work what waits, and why."""
-        return {queue: lane.missing_adapters for queue, lane in self._lanes.items() if lane.missing_adapters}
+    def _unable(self) -> dict[str, str]:
+        """The queues whose messages this process cannot process, and why."""
+        return {
+            queue: consumer.missing_adapters
+            for queue, consumer in self._consumers.items()
+            if consumer.missing_adapters
+        }
 
     async def _expire_loop(self) -> None:
         while True:
             await asyncio.sleep(_EXPIRE_SECONDS)
-            self._expire(self._all_lanes())  # one that only finishes what it has can hang, too
+            self._clock()  # so that the clock sees this process run, however long the catalog takes
+            self._expire(self._all_consumers())  # also stopped ones: their chains can hang too
 
-    def _expire(self, lanes: Sequence[Lane]) -> None:
-        for lane in lanes:
-            lane.slots.expire()
-            hanging = lane.slots.hanging
-            if hanging and 2 * len(hanging) >= lane.slots.limit:
+    def _expire(self, consumers: Sequence[Consumer]) -> None:
+        for consumer in consumers:
+            consumer.slots.expire()
+            hanging = consumer.slots.hanging
+            if hanging and 2 * len(hanging) >= consumer.slots.limit:
                 self.hung = next(iter(hanging.values()))
 
-    # -- what may kill this process ----------------------------------------------------------------
+    # -- what consumers need from their worker -----------------------------------------------------
 
     @property
     def may_start_suspect(self) -> bool:
-        """Whether no suspect runs. One a process: the others of all lanes wait, as it may take them along."""
+        """Whether no suspected poison message runs. One runs at a time in a process, as it may end it."""
         return self._suspect is None
 
-    def reserve_suspect_slot(self, suspect: Delivery) -> None:
-        """Let no other suspect run until this one is settled."""
-        self._suspect = id(suspect)
+    def reserve_suspect_slot(self, suspect: HeldDelivery) -> None:
+        """Start no other suspected poison message until this one is settled."""
+        self._suspect = suspect
 
-    def settled(self, delivery: Delivery) -> None:
-        """Give the turn to the next suspect, if this was the one that ran."""
-        if self._suspect == id(delivery):
+    def settled(self, held: HeldDelivery) -> None:
+        """Let the next suspected poison message start, if this was the one that ran."""
+        if self._suspect is held:
             self._suspect = None
-            for lane in self._lanes.values():
-                lane.wake()
+            for consumer in self._consumers.values():
+                consumer.wake()
 
-    # -- what to run -------------------------------------------------------------------------------
+    def finished(self, count: int) -> None:
+        """Count attempts that have ended."""
+        self.completed += count
 
     async def runtime(self, claim: Claim) -> RouteRuntime:
-        """The chain of a claim's route, in the config version that its row holds. Raises `UnknownAdapter`."""
+        """Return the chain of a claim's route, in the config version of its row.
+
+        Raises `UnknownAdapter`, `Unavailable`.
+        """
         key = (claim.config, claim.config_version, claim.route)
-        found = self._runtimes.get(key)
+        found = self._runtimes.pop(key, None)
         if found is None:
             loaded = await self._catalog.config(claim.config, claim.config_version)
             if loaded is None:
@@ -313,49 +279,31 @@ class WorkerService:
             route = loaded.config.routes[claim.route]
             chain = Chain(route, self._adapters)
             found = RouteRuntime(route, chain, [{"type": s.name, "version": s.version} for s in chain.specs])
-            self._runtimes[key] = found
+            self._close_unused()
+        self._runtimes[key] = found  # the most recently used one is the last
         return found
 
-    # -- making a lane -----------------------------------------------------------------------------
-
-    def _lane(self, subscription: Subscription, route: Route) -> Lane:
-        return Lane(
-            self,
-            Backends(self._catalog, self._broker, self._store),
-            self._attempts,
-            subscription,
-            route,
-            visibility=self._settings.visibility,
-            data_dir=self._settings.data_dir,
-            sleep=self._sleep,
-        )
-
-    def _attempts(self, going_on: Callable[[], bool]) -> Attempts:
-        return Attempts(
-            self._catalog,
-            self._broker,
-            self._store,
-            worker=self._settings.worker,
-            working=self._working,
-            max_object_bytes=self._settings.max_object_bytes,
-            sleep=self._sleep,
-            going_on=going_on,
-            counters=self._counters,
-            tracer=self._tracer,
-        )
-
-    def finished(self, count: int) -> None:
-        """Count attempts that were ended."""
-        self.completed += count
+    def _close_unused(self) -> None:
+        """Close the runtimes that were not used for longest, so that old config versions do not pile up."""
+        surplus = len(self._runtimes) - _MOST_RUNTIMES
+        if surplus <= 0:
+            return
+        in_use = {runtime for consumer in self._all_consumers() for runtime in consumer.runtimes_in_use}
+        idle = [key for key, runtime in self._runtimes.items() if runtime not in in_use]
+        for key in idle[:surplus]:
+            self._runtimes.pop(key).chain.close()
 
 
 def raise_task_failure(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    """Raise the fault that ended one of these, if any. None is ever cancelled while it is asked about, so
-    that it was is one: libraries raise `CancelledError` for reasons of their own."""
+    """Raise the fault that ended one of these tasks, if any.
+
+    The worker cancels none of them before it calls this. So a cancelled task is a fault as well: libraries
+    raise `CancelledError` for reasons of their own.
+    """
     for task in tasks:
         if not task.done():
             continue
         if task.cancelled():
-            raise RuntimeError(f"{task.get_name()} was cancelled, though not by its worker")
+            raise RuntimeError(f"{task.get_name()} was cancelled unexpectedly")
         if fault := task.exception():
             raise fault

@@ -1,4 +1,4 @@
-"""The answer to "record this replay" is lost: the caller must not be led to send everything twice."""
+"""The answer to "record this replay" is lost: the caller must not send the request a second time."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from playhead.backends.broker_memory import MemoryBroker
 from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
+from playhead.engine.environment import Backends, Environment
 from playhead.errors import Unavailable, catalog_unavailable
 from playhead.ids import uuid7
 from playhead.model import Config, Replay, Route
@@ -19,10 +20,10 @@ from playhead.services.replay import ReplayRequest, ReplayService
 
 
 class Lossy(MemoryCatalog):
-    """Records replays, or does not, and never answers that it did."""
+    """Records replays or not, and never answers."""
 
     records = True
-    looks_that_fail = 0
+    failing_reads = 0
 
     async def open_replay(self, **asked: Any) -> Replay:
         if self.records:
@@ -30,36 +31,34 @@ class Lossy(MemoryCatalog):
         raise catalog_unavailable("the connection broke")
 
     async def replay(self, batch: UUID) -> Replay | None:
-        if self.looks_that_fail:
-            self.looks_that_fail -= 1
-            raise catalog_unavailable("it is still away")
+        if self.failing_reads:
+            self.failing_reads -= 1
+            raise catalog_unavailable("it is still unavailable")
         return await super().replay(batch)
 
 
-async def no_rest(seconds: float) -> None:
+async def no_sleep(seconds: float) -> None:
     await asyncio.sleep(0)
 
 
-async def site() -> tuple[Lossy, ReplayService, ReplayRequest]:
+async def world() -> tuple[Lossy, ReplayService, ReplayRequest]:
     catalog, store = Lossy(), MemoryStore()
     await catalog.save_config(Config("docs", "a", {"a": Route("a", "docs.a")}), source="", digest="d")
     source = uuid7()
     await store.write([[Blob(f"{source}/pages/x.md", b"x")]])
     service = ReplayService(
-        *(catalog, store, MemoryBroker()),
-        owner="server",
+        Backends(catalog, MemoryBroker(), store),
+        Environment("server", sleep=no_sleep, spawn=lambda work: pytest.fail("nothing is driven here")),
         lease=15,
         settle=30,
-        spawn=lambda work: pytest.fail("nothing is driven here"),
-        sleep=no_rest,
     )
     return catalog, service, ReplayRequest(source, "pages", None, "docs/a")
 
 
-@pytest.mark.parametrize("looks_that_fail", [0, 3])
-async def test_a_replay_that_was_recorded_unheard_is_found_and_answered(looks_that_fail):
-    catalog, service, request = await site()
-    catalog.looks_that_fail = looks_that_fail
+@pytest.mark.parametrize("failing_reads", [0, 3])
+async def test_a_replay_that_was_recorded_without_an_answer_is_found(failing_reads):
+    catalog, service, request = await world()
+    catalog.failing_reads = failing_reads
 
     made = await service.create(request)
 
@@ -67,8 +66,8 @@ async def test_a_replay_that_was_recorded_unheard_is_found_and_answered(looks_th
     assert [r.replay_batch_id for r in found] == [made.replay_batch_id]
 
 
-async def test_one_that_was_not_recorded_is_the_error_that_it_was():
-    catalog, service, request = await site()
+async def test_a_replay_that_was_not_recorded_raises_the_first_error():
+    catalog, service, request = await world()
     catalog.records = False
 
     with pytest.raises(Unavailable) as raised:
@@ -78,14 +77,14 @@ async def test_one_that_was_not_recorded_is_the_error_that_it_was():
     assert await catalog.replays() == ([], None)
 
 
-async def test_while_the_catalog_is_away_the_error_says_that_it_may_have_happened_and_how_to_see():
-    catalog, service, request = await site()
-    catalog.looks_that_fail = 99
+async def test_while_the_catalog_is_unavailable_the_error_says_how_to_check_whether_it_was_recorded():
+    catalog, service, request = await world()
+    catalog.failing_reads = 99
 
     with pytest.raises(Unavailable) as raised:
         await service.create(request)
 
-    catalog.looks_that_fail = 0
+    catalog.failing_reads = 0
     ((made,), _) = await catalog.replays()
     assert str(made.replay_batch_id) in raised.value.detail
     assert "not known" in raised.value.detail

@@ -1,4 +1,4 @@
-"""The catalog goes away while a run is started: the run must not stay open while this process lives."""
+"""The catalog becomes unavailable while a run starts: the run must not stay open while its process lives."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
+from playhead.engine.environment import Environment
 from playhead.errors import Unavailable, catalog_unavailable
 from playhead.model import Config, Execution, Route
 from playhead.ports.catalog.browse import ExecutionFilter
@@ -23,21 +24,21 @@ OWNER = Process("server", "serve", "here", 1)
 
 
 class Lossy(MemoryCatalog):
-    """Does one step without an answer, and is away for some calls after that."""
+    """Executes one request without an answer, and is unavailable for some requests after it."""
 
-    unheard = ""
-    away = 0
+    unanswered = ""
+    unavailable = 0
     late: Coroutine[Any, Any, Execution] | None = None
     holds_back = 0
 
     async def _answer(self, step: str, done: Coroutine[Any, Any, T]) -> T:
-        if self.away:
-            self.away -= 1
+        if self.unavailable:
+            self.unavailable -= 1
             done.close()
-            raise catalog_unavailable("it is still away")
+            raise catalog_unavailable("it is still unavailable")
         answer = await done
-        if step == self.unheard:
-            self.unheard, self.away = "", 3
+        if step == self.unanswered:
+            self.unanswered, self.unavailable = "", 3
             raise catalog_unavailable("the connection broke")
         return answer
 
@@ -64,34 +65,36 @@ async def pages() -> AsyncIterator[tuple[str, bytes]]:
 
 
 class Begun:
-    """A service over a catalog that loses answers, with what it left for later, and how long it rested."""
+    """A service over a catalog that loses answers, with what it spawned and how long it slept."""
 
     def __init__(self, catalog: Lossy) -> None:
         self.catalog = catalog
         self.waits: list[float] = []
-        self.later: list[asyncio.Task[None]] = []
+        self.spawned: list[asyncio.Task[None]] = []
         self.service = SubmitService(
             *(catalog, MemoryStore()),
-            owner=OWNER.id,
+            Environment(OWNER.id, sleep=self._sleep, spawn=self._spawn),
             lease=15,
             max_object_bytes=100,
             sealed=lambda job: pytest.fail("nothing is driven here"),
-            spawn=lambda work: self.later.append(asyncio.create_task(work)),
-            sleep=self._sleep,
         )
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        self.spawned.append(asyncio.create_task(work))
+        return self.spawned[-1]
 
     async def _sleep(self, seconds: float) -> None:
         self.waits.append(seconds)
 
     async def fail(self) -> None:
-        """Start a run that fails, and do what was left for later."""
+        """Start a run that fails, and wait for what it spawned."""
         await self.catalog.save_config(
             Config("docs", "a", {"a": Route("a", "docs.a")}), source="", digest="d"
         )
         await self.catalog.heartbeat(OWNER)
         with pytest.raises(Unavailable):
             await self.service.run("docs", pages())
-        (given_up,) = self.later
+        (given_up,) = self.spawned
         await given_up
 
     async def statuses(self) -> list[str]:
@@ -99,10 +102,10 @@ class Begun:
         return [run.status for run in runs]
 
 
-@pytest.mark.parametrize("unheard", ["open", "seal"])
-async def test_a_run_whose_start_was_not_heard_is_ended_once_the_catalog_is_back(unheard: str):
+@pytest.mark.parametrize("unanswered", ["open", "seal"])
+async def test_a_run_whose_start_was_not_heard_is_ended_once_the_catalog_is_back(unanswered: str):
     begun = Begun(Lossy())
-    begun.catalog.unheard = unheard
+    begun.catalog.unanswered = unanswered
     await begun.fail()
     assert await begun.statuses() == ["cancelled"]
     assert begun.waits == [1, 2, 4]

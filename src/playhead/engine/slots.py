@@ -1,11 +1,12 @@
-"""Slots: where adapters run, beside the event loop that talks to the backends.
+"""Slots: where adapters run, next to the event loop that talks to the backends.
 
-Plain chains run in threads, `concurrency` of them at most, started as they are needed; chains with an
-async step run as tasks of one event loop of their own, so that one that blocks harms only its route.
-A plain function can't be killed, nor can a coroutine that blocks or will not be cancelled: past its
-time-out its result is no longer wanted, and its slot is given up until it returns, if it ever does.
+Plain chains run in threads: at most `concurrency` of them, started when they are needed. Chains with an
+async step run as tasks of a second event loop, so that a step that blocks harms only its route.
 
-While the process stands still (it is stopped, or its machine is), nothing works, and no work's time runs.
+A plain function cannot be killed, nor can a coroutine that blocks or ignores its cancellation. After its
+time-out the result is discarded, and its slot stays occupied until it returns, if it ever does.
+
+Time is measured by an `ActiveClock`: time during which the process is suspended does not count.
 """
 
 from __future__ import annotations
@@ -14,18 +15,20 @@ import asyncio
 import contextlib
 import queue
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from playhead.clock import ActiveClock, Clock
+
 T = TypeVar("T")
 
 _CANCEL_SECONDS = 1.0
-"""How long a coroutine may take to end once its time is over, before it counts as hanging."""
-_LONGEST_STEP_SECONDS = 0.5
-"""Between two looks for what is late; what it took longer than that, the process stood still."""
+"""How long a coroutine may take to end after its cancellation, before its slot counts as lost."""
+HANG_SECONDS = 0.6
+"""A job that has not returned so long after its time-out hangs. It is longer than what the clock counts of
+one suspension, so that a job has time to return after it."""
 
 
 class TimedOut(Exception):
@@ -34,11 +37,16 @@ class TimedOut(Exception):
 
 @dataclass(slots=True, eq=False)
 class Job(Generic[T]):
-    """One piece of work. `tag` is the caller's own; exactly one result or error comes of it.
+    """One piece of work. It ends with exactly one result or error.
 
-    `started` and `ended` are by the clock of its slots; None for one that never had a slot. `started` is
-    moved on by as long as the process stands still. `over`: its time is; a coroutine is cancelled then.
-    `task` is what runs it, if it is one: an event loop holds its tasks only weakly.
+    Attributes:
+        tag: the caller's own.
+        timeout: seconds.
+        started: by the clock of the slots; None while it waits for a slot.
+        ended: by the same clock: when it returned, or when its time-out was recorded.
+        settled: it has its result or error; a later one is discarded.
+        over: its time is over; a coroutine is cancelled then.
+        task: what runs a coroutine. An event loop holds its tasks only weakly, so it is kept here.
     """
 
     tag: T
@@ -56,29 +64,27 @@ class Job(Generic[T]):
 
 
 class Slots(Generic[T]):
-    """Runs jobs, `limit` at a time, and collects them as they end.
+    """Run jobs, `limit` at a time, and collect them when they end.
 
-    Must be made inside a running event loop; `ready` is set when `drain` has something.
+    Create it inside a running event loop. `ready` is set when `drain` has something to return.
 
     Args:
-        clock: seconds that only grow.
+        clock: measures how long jobs run; suspension does not count.
 
     Attributes:
-        hanging: the names of jobs that were past their time at one look, and held a slot still at the next.
-            Never changed, only replaced: threads of jobs that come back do it while another reads.
+        hanging: names of the jobs that hold a slot although their time-out was recorded a while ago.
+            Never changed, only replaced: threads of jobs that return do that while another thread reads.
     """
 
-    def __init__(self, limit: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, limit: int, *, clock: Clock | None = None) -> None:
         self.ready = asyncio.Event()
         self.hanging: dict[int, str] = {}
         self._limit = limit
-        self._clock = clock
-        self._looked = clock()
-        self._stood_still = False
+        self._clock = clock or ActiveClock()
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[Job[T] | None] = queue.SimpleQueue()
         self._ended: deque[Job[T]] = deque()
-        self._told = False
+        self._is_announced = False
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
         self._unfinished = 0  # plain jobs that wait or run: each may need a thread of its own
@@ -90,7 +96,7 @@ class Slots(Generic[T]):
 
     @property
     def limit(self) -> int:
-        """How many run at once. A lower one holds as soon as jobs that are running end."""
+        """How many jobs run at once. A lower limit applies as soon as running jobs end."""
         return self._limit
 
     @limit.setter
@@ -98,7 +104,7 @@ class Slots(Generic[T]):
         with self._lock:
             self._limit = limit
             for _ in range(len(self._threads) - limit):
-                self._jobs.put(None)  # wakes one that is idle
+                self._jobs.put(None)  # wakes an idle thread
             self._add_threads()
         self._start_async()
 
@@ -115,16 +121,16 @@ class Slots(Generic[T]):
             self._add_threads()
 
     def drain(self) -> list[Job[T]]:
-        """Return the jobs that ended since the last call."""
+        """Return the jobs that have ended since the last call."""
         self.ready.clear()
-        self._told = False
+        self._is_announced = False
         ended = []
         while self._ended:
             ended.append(self._ended.popleft())
         return ended
 
     def withdraw(self) -> list[Job[T]]:
-        """Take back the jobs that wait for a slot; they never start."""
+        """Remove and return the jobs that wait for a slot; they never start."""
         with self._lock:
             waiting = list(self._async_jobs)
             self._async_jobs.clear()
@@ -139,45 +145,38 @@ class Slots(Generic[T]):
                     self._unfinished -= 1
 
     def expire(self) -> None:
-        """Settle jobs that are past their time, and give their slots up. Call it every moment: what lies
-        between two calls counts only up to half a second."""
+        """Record the time-outs of jobs that are past their time. Call it several times a second: the clock
+        counts at most half a second between two calls."""
         hanging: dict[int, str] = {}
         late: list[tuple[int, Job[T]]] = []
         with self._lock:
             now = self._clock()
-            stood_still = max(0.0, now - self._looked - _LONGEST_STEP_SECONDS)
-            self._looked = now
             for ident, job in self._running.items():
                 if job.settled:
-                    hanging[ident] = job.name
+                    if job.ended is not None and now - job.ended >= HANG_SECONDS:
+                        hanging[ident] = job.name
                     continue
-                assert job.started is not None, "what runs has started"
-                if stood_still:
-                    job.started = min(now, job.started + stood_still)
+                assert job.started is not None, "a running job has started"
                 over = now - job.started - job.timeout
                 if over > (_CANCEL_SECONDS if job.is_async else 0):
                     late.append((ident, job))
-                # One that waits for its turn has not begun: its time begins anew then.
+                # A coroutine that still waits for its first turn has not begun: its time starts then.
                 if over > 0 and job.is_async and not job.over and (job.task or over > _CANCEL_SECONDS):
                     job.over = True
                     if self._async_loop:
                         self._async_loop.call_soon_threadsafe(_cancel, job)
-            # After a standstill those whose time was over before had none to come back. Two in a row are
-            # none: jobs keep this thread from its turn.
-            if not stood_still or self._stood_still:
-                self.hanging = hanging
-            self._stood_still = stood_still > 0
+            self.hanging = hanging
         for ident, job in late:
             self._settle(ident, job, error=TimedOut())
 
     @property
     def is_late(self) -> bool:
-        """Whether a job that was settled as past its time has not come back, so that it may hang."""
+        """Whether a job whose time-out was recorded has not returned yet, so that it may hang."""
         with self._lock:
             return any(job.settled for job in self._running.values())
 
     def close(self) -> None:
-        """Let threads end as they come back. Hanging ones are left: they are daemons."""
+        """Let threads end when their jobs return. Hanging threads do not delay the exit: they are daemons."""
         self._closed = True
         for _ in range(len(self._threads)):
             self._jobs.put(None)
@@ -185,7 +184,7 @@ class Slots(Generic[T]):
             self._async_loop.call_soon_threadsafe(self._async_loop.stop)
             self._async_loop = None
 
-    # -- within ------------------------------------------------------------------------------------
+    # -- inside ------------------------------------------------------------------------------------
 
     def _settle(
         self,
@@ -194,21 +193,21 @@ class Slots(Generic[T]):
         result: Any = None,
         error: BaseException | None = None,
     ) -> None:
-        """Say what came of a job, unless that was said."""
+        """Record how a job ended, unless that was recorded before."""
         with self._lock:
-            if job.settled:  # it came back after all: so does its slot
+            if job.settled:  # it returned after its time-out, so its slot is free again
                 self.hanging = {at: name for at, name in self.hanging.items() if at != ident}
                 return
             job.settled, job.result, job.error = True, result, error
             job.ended = self._clock()
         self._ended.append(job)
-        if not self._told:
-            self._told = True
-            with contextlib.suppress(RuntimeError):  # the worker is gone: nobody wants the result
+        if not self._is_announced:
+            self._is_announced = True
+            with contextlib.suppress(RuntimeError):  # the worker's loop is closed: no reader is left
                 self._loop.call_soon_threadsafe(self.ready.set)
 
     def _add_threads(self) -> None:
-        """Start threads for the jobs that wait, under the lock."""
+        """Start threads for the jobs that wait. Call it with the lock held."""
         for _ in range(min(self._unfinished, self._limit) - len(self._threads)):
             thread = threading.Thread(target=self._serve, name="playhead-adapter", daemon=True)
             self._threads.add(thread)
@@ -216,11 +215,11 @@ class Slots(Generic[T]):
 
     def _serve(self) -> None:
         ident = threading.get_ident()
-        while not self._is_too_many():
+        while not self._is_surplus():
             job = self._jobs.get()
             if job is None:
                 continue
-            with self._lock:  # no look comes between: a standstill here would be the job's time
+            with self._lock:
                 job.started = self._clock()
                 self._running[ident] = job
             try:
@@ -232,8 +231,8 @@ class Slots(Generic[T]):
                 self._unfinished -= 1
             self._settle(ident, job, result, error)
 
-    def _is_too_many(self) -> bool:
-        """Whether this thread is to end."""
+    def _is_surplus(self) -> bool:
+        """Whether this thread must end."""
         with self._lock:
             if self._closed or len(self._threads) > self._limit:
                 self._threads.discard(threading.current_thread())
@@ -241,12 +240,12 @@ class Slots(Generic[T]):
             return False
 
     def _start_async(self) -> None:
-        """Start what waits for the event loop, as far as slots are free. From any thread."""
+        """Start waiting coroutines while slots are free. Any thread may call this."""
         with self._lock:
             while self._async_jobs and self._async_running < self._limit and not self._closed:
                 job = self._async_jobs.popleft()
                 self._async_running += 1
-                # Not only when it gets its turn: on a loop that another job blocks, that may be never.
+                # Not only at its first turn: on a loop that another job blocks, that may never come.
                 job.started = self._clock()
                 self._running[id(job)] = job
                 asyncio.run_coroutine_threadsafe(self._run_async(job), self._second_loop())
@@ -262,7 +261,7 @@ class Slots(Generic[T]):
         error: BaseException | None = None
         try:
             if job.over:
-                raise TimedOut  # before it got its turn
+                raise TimedOut  # before its first turn
             job.started, job.task = self._clock(), asyncio.current_task()
             result = await job.work()
         except BaseException as exc:
@@ -275,13 +274,13 @@ class Slots(Generic[T]):
 
 
 def _cancel(job: Job[Any]) -> None:
-    """End a coroutine whose time is over; one that has not begun sees that for itself."""
+    """End a coroutine whose time is over. One that has not begun checks `over` itself."""
     if job.task:
         job.task.cancel()
 
 
 def _serve_loop(loop: asyncio.AbstractEventLoop) -> None:
-    """Run a loop until it is stopped, and clear away what was still going on in it."""
+    """Run a loop until it is stopped, then cancel its remaining tasks and close it."""
     loop.run_forever()
     if tasks := asyncio.all_tasks(loop):
         for task in tasks:

@@ -1,0 +1,65 @@
+"""What one attempt at a message is, before its chain runs and after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from playhead.engine.deliveries import HeldDelivery
+from playhead.engine.outputs import Product
+from playhead.engine.sidecar import NOTHING, SidecarInfo
+from playhead.ports.catalog.work import Claim, Failed, Released
+from playhead.ports.tracer import Span
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedMessage:
+    """A claimed message with its input.
+
+    Attributes:
+        data: the bytes of the input; None if `problem` is set.
+        problem: why the chain cannot run; None if it can.
+        span: None when traces are off.
+        sidecar: what the input's sidecar describes, if no catalog row describes the input.
+    """
+
+    held: HeldDelivery
+    claim: Claim
+    data: bytes | None
+    problem: Failed | Released | None = None
+    span: Span | None = None
+    sidecar: SidecarInfo = NOTHING
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AttemptOutcome:
+    """How an attempt ended: with products, or with a result that replaces them.
+
+    Attributes:
+        stage: where the products are stored; None if the route stores nothing.
+        products: what the chain returned.
+        adapters: name and version of each adapter that ran.
+        result: why there are no products; None if the chain returned.
+        seconds: how long the chain ran; None if it did not.
+    """
+
+    message: ClaimedMessage
+    stage: str | None = None
+    products: Sequence[Product] = ()
+    adapters: Sequence[Mapping[str, str]] = ()
+    result: Failed | Released | None = None
+    seconds: float | None = None
+
+    @property
+    def claim(self) -> Claim:
+        return self.message.claim
+
+    @property
+    def held(self) -> HeldDelivery:
+        return self.message.held
+
+
+def released(message: ClaimedMessage, delay: float) -> AttemptOutcome:
+    """The outcome of an attempt that is not made: it does not count, and is due again in `delay` seconds."""
+    claim = message.claim
+    return AttemptOutcome(message, result=Released(claim.correlation_id, claim.attempt, delay))

@@ -1,0 +1,121 @@
+"""How a consumer waits for backends, and what it does with a store that refuses single objects."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from playhead import events
+from playhead.engine.environment import Backends, Environment
+from playhead.errors import Unavailable
+from playhead.ports.store import Store
+
+UNAVAILABLE_DELAY_SECONDS = 2.0
+"""When an attempt that could not be made, because a backend is unavailable, is due again."""
+REFUSED_DELAY_SECONDS = 30.0
+"""The same for an attempt whose object alone is refused by a store that serves others. Nothing is known of
+how long that lasts, and trying may be expensive."""
+_FIRST_PAUSE_SECONDS = 0.2
+_LONGEST_PAUSE_SECONDS = 5.0
+_DEPART_SECONDS = 3.0
+"""For so long a departing process repeats what failed although the backends seem to be available."""
+_MOST_LOGGED = 10
+
+
+class Checked(Protocol):
+    async def check(self) -> str: ...
+
+
+class Backoff:
+    """Waits until all three backends answer. One for each consumer.
+
+    Args:
+        queue: named in log lines.
+        is_stopping: the consumer receives nothing more.
+        is_departing: the process ends, so that what it holds is free soon in any case.
+    """
+
+    def __init__(
+        self,
+        backends: Backends[Checked],
+        env: Environment,
+        queue: str,
+        *,
+        is_stopping: Callable[[], bool],
+        is_departing: Callable[[], bool],
+    ) -> None:
+        self._backends = backends
+        self._env = env
+        self._queue = queue
+        self._is_stopping = is_stopping
+        self._is_departing = is_departing
+
+    async def wait(self, exc: Unavailable, *, is_ending: bool = False) -> bool:
+        """Wait until all backends answer; return False if waiting has no use any more.
+
+        `is_ending`: something must still be ended, so that a consumer that stops waits as well.
+        """
+        events.emit(events.ROUTE_PAUSED, logging.WARNING, queue=self._queue, code=exc.code, detail=exc.detail)
+        pause = _FIRST_PAUSE_SECONDS
+        while is_ending or not self._is_stopping():
+            await self._env.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            try:
+                for backend in self._backends:
+                    await backend.check()
+            except Unavailable:
+                if self._is_departing():
+                    return False
+                continue
+            return True
+        return False
+
+    def retries(self) -> Retries:
+        """Start to repeat one operation."""
+        return Retries(self, self._env, self._is_departing)
+
+
+class Retries:
+    """Decides how often one operation is repeated that must happen as long as its process lives.
+
+    A departing process gives up when a backend is still unavailable, or after a few seconds: a full disk,
+    for example, can still be read.
+    """
+
+    def __init__(self, backoff: Backoff, env: Environment, is_departing: Callable[[], bool]) -> None:
+        self._backoff = backoff
+        self._env = env
+        self._is_departing = is_departing
+        self._until: float | None = None
+
+    async def may_try_again(self, exc: Unavailable) -> bool:
+        """Wait until the operation can be repeated. False: give it up."""
+        if self._is_departing() and self._until is None:
+            self._until = self._env.clock() + _DEPART_SECONDS
+        is_back = await self._backoff.wait(exc, is_ending=True)
+        if not self._is_departing():
+            return True
+        return is_back and (self._until is None or self._env.clock() < self._until)
+
+
+async def examine_store(store: Store, results: Sequence[object]) -> tuple[Unavailable | None, float]:
+    """Distinguish a store that is unavailable from one that refuses some objects and serves others.
+
+    Args:
+        results: what the store returned for several objects.
+
+    Returns why the store is unavailable (None if it is not), and the delay in seconds after which the
+    failed objects are tried again.
+    """
+    reasons = {str(one): one for one in results if isinstance(one, Unavailable)}
+    if not reasons:
+        return None, 0.0
+    first = next(iter(reasons.values()))
+    try:
+        await store.check()
+    except Unavailable:
+        return first, UNAVAILABLE_DELAY_SECONDS
+    for reason in list(reasons.values())[:_MOST_LOGGED]:
+        events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, detail=reason.detail)
+    return None, REFUSED_DELAY_SECONDS

@@ -1,0 +1,93 @@
+"""Completion: from a stored outcome to an acked delivery.
+
+The order of steps, and why each is right if the process is killed (`kill -9`) after any of them:
+
+1. *Finish*: one transaction ends the attempt: its row, its outputs and its children. Before it, nothing of
+   the attempt counts; after it, all of it does.
+2. *Publish the children and mark them*, then *ack*. A crash in between leaves unpublished rows. They are
+   published when the delivery comes again, or by the reconciler when their publisher is dead. Children that
+   the broker does not take are first left to the reconciler, and then the delivery is acked.
+3. *Check whether the execution has ended*, after the commit that closed a row. The reconciler checks too.
+
+`engine.intake` and `engine.binding` describe the steps before these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from playhead import faults
+from playhead.engine import ending
+from playhead.engine.attempt import AttemptOutcome
+from playhead.engine.binding import StoredOutcome
+from playhead.engine.children import Children
+from playhead.engine.deliveries import Deliveries, State
+from playhead.engine.environment import Backends, Environment
+from playhead.engine.intake import AttemptCatalog
+from playhead.engine.reporting import report_cancelled, report_fenced, report_outcome, with_span
+from playhead.envelope import Dispatch
+
+
+class Completion:
+    """Ends attempts. One for each consumer.
+
+    Args:
+        deliveries: those of the consumer; completion moves them.
+        processing: as in `Intake`.
+    """
+
+    def __init__(
+        self,
+        backends: Backends[AttemptCatalog],
+        env: Environment,
+        deliveries: Deliveries,
+        children: Children,
+        *,
+        processing: dict[UUID, str],
+    ) -> None:
+        self._catalog, self._broker, _ = backends
+        self._env = env
+        self._deliveries = deliveries
+        self._children = children
+        self._processing = processing
+
+    async def end(self, batch: Sequence[AttemptOutcome], stored: Sequence[StoredOutcome]) -> None:
+        """End attempts in one transaction, publish their children, and ack their deliveries.
+
+        Args:
+            batch: the attempts; their deliveries are `ENDED`, and are `SETTLED` afterwards.
+            stored: what `Binder.store` returned for them.
+
+        Raises `Unavailable`: end the same batch again. Each step may be repeated, including one that took
+        effect while its answer was lost.
+        """
+        finished = await self._catalog.finish(self._env.process, [result for _, result in stored])
+        # A repeated batch was reported and released the first time. Its messages may be processed here
+        # again by now, because of newer dispatches.
+        ended_now = {one for one in batch if one.held.state is State.ENDED}
+        for outcome in ended_now:
+            del self._processing[outcome.claim.correlation_id]
+            self._deliveries.move(outcome.held, State.TO_ACK)
+        faults.reach("worker.committed", len(stored))
+        children: list[Dispatch] = []
+        for (outcome, result), answer in zip(stored, finished, strict=True):
+            if answer is not None:
+                children += with_span(outcome, answer.children)
+            if outcome not in ended_now:
+                continue
+            if answer is None:
+                report_fenced(outcome)
+            elif answer.cancelled:
+                report_cancelled(outcome)
+            else:
+                report_outcome(outcome, result, self._env.counters)
+        if await self._children.publish(children):
+            faults.reach("worker.marked", len(stored))
+            await self._broker.ack([one.held.delivery for one in batch])
+            faults.reach("worker.acked", len(batch))
+            await ending.end_executions(self._catalog, sorted({one.claim.execution_id for one in batch}))
+            faults.reach("worker.checked", len(batch))
+        # Otherwise the process stops while the broker is unavailable: the next worker publishes the children.
+        done = [one.held for one in batch if one.held.state is State.TO_ACK]
+        self._deliveries.move_all(done, State.SETTLED)

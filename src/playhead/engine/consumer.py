@@ -1,0 +1,383 @@
+"""A consumer: how a worker consumes one queue.
+
+Three loops run next to each other:
+
+- *receive*: take deliveries from the broker, claim their messages (`engine.intake`), and hand them to slots
+  (`engine.dispatch`);
+- *end*: store what chains returned (`engine.binding`), and end their attempts (`engine.completion`);
+- *extend*: keep every held delivery hidden from other consumers.
+
+The first two work in batches. Their size is what the consumer finished in the last 100 ms. So a fast route
+pays one commit for hundreds of messages, and a slow route holds no more than it can run.
+
+`engine.deliveries` lists where a delivery can be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Collection, Sequence, Set
+from typing import Protocol
+from uuid import UUID
+
+from playhead import events
+from playhead.clock import ActiveClock
+from playhead.engine.attempt import AttemptOutcome, ClaimedMessage, released
+from playhead.engine.backoff import UNAVAILABLE_DELAY_SECONDS, Backoff, Checked
+from playhead.engine.binding import Binder, StoredOutcome
+from playhead.engine.chain import UnknownAdapter
+from playhead.engine.children import Children
+from playhead.engine.completion import Completion
+from playhead.engine.deliveries import Deliveries, HeldDelivery, State
+from playhead.engine.dispatch import Attempt, Dispatcher, RouteRuntime
+from playhead.engine.environment import Backends, Environment, WorkerSettings
+from playhead.engine.intake import AttemptCatalog, Intake
+from playhead.engine.slots import Slots
+from playhead.errors import Unavailable
+from playhead.model import Route
+from playhead.ports.catalog.upkeep import Subscription
+from playhead.ports.catalog.work import Claim
+
+_WINDOW_SECONDS = 0.1
+_MOST_AHEAD = 256
+_RECEIVE_WAIT_SECONDS = 0.5
+_CHECK_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 30.0
+
+
+class ConsumerCatalog(AttemptCatalog, Checked, Protocol): ...
+
+
+class Host(Protocol):
+    """What a consumer needs from its worker.
+
+    Attributes:
+        processing: the messages that the process works on, each with the id of its dispatch.
+    """
+
+    @property
+    def processing(self) -> dict[UUID, str]: ...
+
+    @property
+    def may_start_suspect(self) -> bool:
+        """Whether no suspected poison message runs in this process."""
+        ...
+
+    def reserve_suspect_slot(self, suspect: HeldDelivery) -> None:
+        """Start no other suspected poison message until this delivery is settled."""
+        ...
+
+    def settled(self, held: HeldDelivery) -> None:
+        """Note that a delivery is no longer held."""
+        ...
+
+    def finished(self, count: int) -> None:
+        """Count attempts that have ended."""
+        ...
+
+    async def runtime(self, claim: Claim) -> RouteRuntime:
+        """Return what to run for a claim. Raises `UnknownAdapter`, `Unavailable`."""
+        ...
+
+
+class Consumer:
+    """Consumes one queue until it is stopped and every delivery that it holds is settled.
+
+    Create it inside a running event loop. `task` ends with the consumer, and raises its fault.
+
+    Attributes:
+        missing_adapters: why this process cannot process the messages of the queue: it does not have their
+            adapters. None if it can.
+        deliveries: what it holds.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        backends: Backends[ConsumerCatalog],
+        env: Environment,
+        settings: WorkerSettings,
+        subscription: Subscription,
+        route: Route,
+    ) -> None:
+        self._host = host
+        self._broker = backends.broker
+        self._env = env
+        self._visibility = settings.visibility
+        self.queue = subscription.queue
+        self.subscription = subscription
+        self.route = route
+        self.stopping = False
+        self.departing = False
+        self.missing_adapters: str | None = None
+        self.deliveries = deliveries = Deliveries(self._settled)
+        self.slots: Slots[Attempt] = Slots(route.concurrency, clock=ActiveClock(env.clock))
+        children = Children(backends, env, may_wait=lambda: not self.stopping)
+        processing, max_object_bytes = host.processing, settings.max_object_bytes
+        self._intake = Intake(
+            backends, env, deliveries, children, processing=processing, max_object_bytes=max_object_bytes
+        )
+        self._dispatcher = Dispatcher(self.slots, deliveries, data_dir=settings.data_dir)
+        self._binder = Binder(backends, max_object_bytes=max_object_bytes)
+        self._completion = Completion(backends, env, deliveries, children, processing=processing)
+        self._backoff = Backoff(
+            backends,
+            env,
+            self.queue,
+            is_stopping=lambda: self.stopping,
+            is_departing=lambda: self.departing,
+        )
+        self._unavailable: Unavailable | None = None
+        self._alone: HeldDelivery | None = None
+        self._may_claim_deferred = False
+        self._finished: deque[tuple[float, int]] = deque()
+        self._pause = UNAVAILABLE_DELAY_SECONDS
+        self._changed = asyncio.Event()
+        self.task = asyncio.create_task(self._run(), name=f"consumer of {self.queue}")
+
+    @property
+    def runtimes_in_use(self) -> Set[RouteRuntime]:
+        """The runtimes of the chains that wait or run."""
+        return self._dispatcher.runtimes_in_use
+
+    def change(self, subscription: Subscription, route: Route) -> None:
+        """Use a newer version of the route: the concurrency belongs to the queue."""
+        self.subscription, self.route = subscription, route
+        self.slots.limit = route.concurrency
+
+    def stop(self, *, departing: bool = False) -> None:
+        """Receive nothing more; `task` ends when every held delivery is settled.
+
+        `departing`: the process ends too. While backends are unavailable, unsettled deliveries are then
+        left as they are, because their rows are free once the process has departed. A process that goes on
+        would keep those rows closed to all others.
+        """
+        self.stopping = True
+        self.departing = self.departing or departing
+        self.wake()
+
+    def wake(self) -> None:
+        """Check again whether something can be received or started."""
+        self._changed.set()
+
+    async def _run(self) -> None:
+        loops = [
+            asyncio.create_task(loop) for loop in (self._receive(), self._end_loop(), self._extend_loop())
+        ]
+        try:
+            # Only receiving ends by itself. A fault of any loop ends the consumer: with one loop missing, it
+            # would hold its messages forever.
+            ended, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+            for loop in ended:
+                loop.result()
+        finally:
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+            self.slots.close()
+
+    # -- receive -----------------------------------------------------------------------------------
+
+    async def _receive(self) -> None:
+        while not self.stopping:
+            self._changed.clear()
+            try:
+                await self._receive_next()
+            except Unavailable as exc:
+                await self._backoff.wait(exc)
+        # Never claimed: the broker hands them out again.
+        self._leave(State.SUSPECTED, State.DEFERRED)
+        # Messages that wait for a slot do not wait here any longer: all slots may hang.
+        await self._release(self._dispatcher.withdraw(), delay=0)
+        await self._release(await self._claimed_unanswered(), delay=0)
+        while self.deliveries:  # running chains finish; a hanging one ends by its time-out
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _receive_next(self) -> None:
+        """Do the first thing that is possible, or wait until something is."""
+        room = self._target() - len(self.deliveries)
+        has_suspects = self.deliveries.has(State.SUSPECTED)
+        if self._unavailable:  # noticed while attempts were started or ended
+            unavailable, self._unavailable = self._unavailable, None
+            await self._backoff.wait(unavailable)
+        elif self.deliveries.has(State.RECEIVED):  # the answer to their claim was lost
+            await self._take(self.deliveries.in_state(State.RECEIVED))
+        elif has_suspects and self._host.may_start_suspect:
+            await self._take_suspect()
+        elif self._may_claim_deferred and self.deliveries.has(State.DEFERRED):
+            await self._take_deferred()
+        elif room < max(1, self._target() // 4):  # wait for room for a batch, not for a single message
+            await self._changed.wait()
+        elif deliveries := await self._broker.receive(
+            self.queue, min(room, _MOST_AHEAD), wait=0 if has_suspects else _RECEIVE_WAIT_SECONDS
+        ):
+            await self._take(self.deliveries.receive(deliveries))
+        elif has_suspects:  # another consumer's suspect may be settled at any time
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), _RECEIVE_WAIT_SECONDS)
+
+    def _target(self) -> int:
+        """How many deliveries to hold: what was finished in the last 100 ms, at least `concurrency`."""
+        if self.route.prefetch is not None:
+            return self.route.prefetch
+        since = self._env.clock() - _WINDOW_SECONDS
+        while self._finished and self._finished[0][0] < since:
+            self._finished.popleft()
+        concurrency = self.route.concurrency
+        lately = sum(count for _, count in self._finished)
+        return min(max(lately, concurrency), max(_MOST_AHEAD, concurrency))
+
+    async def _take_suspect(self) -> None:
+        """Claim a suspected poison message: one at a time in a process, and only when it can start.
+
+        Messages that run next to it were not suspected, so they were not lost twice in a row. They can be
+        lost with it once or twice before they are treated like this too.
+        """
+        suspect, *_ = self.deliveries.in_state(State.SUSPECTED)
+        self._host.reserve_suspect_slot(suspect)
+        self._alone = suspect
+        self.deliveries.move(suspect, State.RECEIVED)
+        await self._take([suspect])
+
+    async def _take_deferred(self) -> None:
+        self._may_claim_deferred = False
+        deferred = self.deliveries.in_state(State.DEFERRED)
+        self.deliveries.move_all(deferred, State.RECEIVED)
+        await self._take(deferred)
+
+    async def _take(self, received: Collection[HeldDelivery]) -> None:
+        """Claim messages and start their chains. Raises `Unavailable` if the claim's answer is not known."""
+        for some, alone in self._by_company(received):
+            result = await self._intake.take(some, alone=alone)
+            await self._start(result.claimed)
+            self._unavailable = result.unavailable or self._unavailable
+
+    def _by_company(self, received: Collection[HeldDelivery]) -> list[tuple[Sequence[HeldDelivery], bool]]:
+        """Split deliveries into batches to claim, each with whether it is a suspect that runs alone."""
+        suspect = [held for held in received if held is self._alone]
+        others = [held for held in received if held is not self._alone]
+        return [(some, alone) for some, alone in ((others, False), (suspect, True)) if some]
+
+    async def _start(self, claimed: Sequence[ClaimedMessage]) -> None:
+        """Start chains; end or release at once what cannot run."""
+        await self._end([AttemptOutcome(one, result=one.problem) for one in claimed if one.problem])
+        undispatchable = [one for one in claimed if not one.problem and not await self._dispatch(one)]
+        if undispatchable:
+            await self._release(undispatchable, delay=UNAVAILABLE_DELAY_SECONDS)
+            await self._pause_queue()
+        elif claimed:
+            self._pause = UNAVAILABLE_DELAY_SECONDS
+            self.missing_adapters = None
+
+    async def _dispatch(self, message: ClaimedMessage) -> bool:
+        """Start a message's chain. Returns False if this process does not have its adapters, or cannot find
+        out which they are."""
+        try:
+            runtime = await self._host.runtime(message.claim)
+        except (UnknownAdapter, Unavailable) as exc:
+            # Another worker may have them: a new version is being rolled out, or this process is old.
+            events.emit(events.ROUTE_PAUSED, logging.WARNING, queue=self.queue, detail=exc.detail)
+            self.missing_adapters = exc.detail if isinstance(exc, UnknownAdapter) else None
+            return False
+        self._dispatcher.start(message, runtime)
+        return True
+
+    async def _pause_queue(self) -> None:
+        """Receive nothing until released messages are due again and other workers had time to claim them.
+
+        Each pause is twice as long as the one before. A new version of the route ends it.
+        """
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE_SECONDS)
+        subscription, until = self.subscription, self._env.clock() + self._pause
+        while not self.stopping and subscription is self.subscription and self._env.clock() < until:
+            await self._env.sleep(_CHECK_SECONDS)
+
+    async def _claimed_unanswered(self) -> Sequence[ClaimedMessage]:
+        """Find out which deliveries without an answer were claimed, so that they can be released.
+
+        Left as they are, their messages would count as lost together with this process.
+        """
+        retries = self._backoff.retries()
+        claimed: list[ClaimedMessage] = []
+        while self.deliveries.has(State.RECEIVED):
+            try:
+                for some, alone in self._by_company(self.deliveries.in_state(State.RECEIVED)):
+                    claimed += (await self._intake.take(some, alone=alone)).claimed
+            except Unavailable as exc:
+                if not await retries.may_try_again(exc):
+                    break  # claimed or not, their rows are free once this process has departed
+        self._leave(State.RECEIVED, State.SUSPECTED, State.DEFERRED)
+        return claimed
+
+    def _leave(self, *states: State) -> None:
+        """Leave deliveries to the broker."""
+        for state in states:
+            self.deliveries.move_all(self.deliveries.in_state(state), State.SETTLED)
+
+    # -- end ---------------------------------------------------------------------------------------
+
+    async def _end_loop(self) -> None:
+        while True:
+            await self._dispatcher.wait()
+            ended = self._dispatcher.ended()
+            for at in range(0, len(ended), _MOST_AHEAD):
+                await self._end(ended[at : at + _MOST_AHEAD])
+
+    async def _release(self, messages: Sequence[ClaimedMessage], *, delay: float) -> None:
+        await self._end([released(message, delay) for message in messages])
+
+    async def _end(self, batch: Sequence[AttemptOutcome]) -> None:
+        """End attempts, however long backends are unavailable: no other process can while this one lives."""
+        if not batch:
+            return
+        self.deliveries.move_all([one.held for one in batch], State.ENDED)
+        stored: list[StoredOutcome] | None = None
+        retries = self._backoff.retries()
+        while True:
+            try:
+                if stored is None:
+                    stored = await self._binder.store(batch)
+                await self._completion.end(batch, stored)
+                break
+            except Unavailable as exc:
+                if exc.code.startswith("store") and any(one.result is None for one in batch):
+                    # The next attempt produces the outputs again; this one does not count.
+                    batch = [
+                        released(one.message, UNAVAILABLE_DELAY_SECONDS) if one.result is None else one
+                        for one in batch
+                    ]
+                    events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, detail=exc.detail)
+                    self._unavailable = exc  # no more of this route until a probe of the store succeeds
+                elif not await retries.may_try_again(exc):
+                    # Rows that are not ended are dispatched again once this process has departed. What is not
+                    # acked comes again, and its row refuses it.
+                    for one in batch:
+                        if one.held.state is not State.SETTLED:
+                            self.deliveries.move(one.held, State.SETTLED)
+                    break
+        self._may_claim_deferred = True
+        self._finished.append((self._env.clock(), len(batch)))
+        self._host.finished(len(batch))
+        self.wake()
+
+    def _settled(self, held: HeldDelivery) -> None:
+        if held is self._alone:
+            self._alone = None
+        self._host.settled(held)
+        self.wake()
+
+    # -- extend ------------------------------------------------------------------------------------
+
+    async def _extend_loop(self) -> None:
+        """Keep every held delivery hidden, those that wait for a slot as well as those that run."""
+        while True:
+            await asyncio.sleep(self._visibility / 3)
+            if held := [one.delivery for one in self.deliveries]:
+                try:
+                    await self._broker.extend(held)
+                except Unavailable as exc:
+                    events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, detail=exc.detail)

@@ -1,0 +1,123 @@
+"""Where each delivery is between the broker and its acknowledgement, and which moves are possible.
+
+    RECEIVED ──> CLAIMED ──> RUNNING ──> ENDED ──> TO_ACK ──> SETTLED
+     │  │  │        └──────────────────────^         ^
+     │  │  └── refused by the catalog ───────────────┘
+     │  └────> DEFERRED ──> RECEIVED
+     └───────> SUSPECTED ──> RECEIVED
+
+A delivery may also be settled without an acknowledgement; then the broker hands it out again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from playhead.ports.broker import Delivery
+
+
+class State(Enum):
+    """Where a delivery is."""
+
+    RECEIVED = "received"
+    """The broker has handed it out. Whether its row is claimed is not known."""
+    CLAIMED = "claimed"
+    """Its row is claimed by this process."""
+    RUNNING = "running"
+    """Its chain waits for a slot or runs in one."""
+    ENDED = "ended"
+    """Its chain has ended or will not run. The catalog does not have the outcome yet."""
+    TO_ACK = "to be acked"
+    """The catalog needs nothing more from it, but the broker still holds it."""
+    DEFERRED = "deferred"
+    """This process still runs its message because of another dispatch. It is claimed after that attempt."""
+    SUSPECTED = "suspected"
+    """Its message is a suspected poison message. It waits until no other one runs in this process."""
+    SETTLED = "settled"
+    """This process no longer holds it: it was acked, or left to the broker."""
+
+
+TRANSITIONS: Final[Mapping[State, frozenset[State]]] = {
+    # Received: settled means left to the broker (no row was found, or this consumer stops).
+    State.RECEIVED: frozenset({State.CLAIMED, State.TO_ACK, State.DEFERRED, State.SUSPECTED, State.SETTLED}),
+    State.DEFERRED: frozenset({State.RECEIVED, State.SETTLED}),
+    State.SUSPECTED: frozenset({State.RECEIVED, State.SETTLED}),
+    # A claimed row belongs to this process until its attempt has ended: nothing claimed is just left.
+    State.CLAIMED: frozenset({State.RUNNING, State.ENDED}),
+    State.RUNNING: frozenset({State.ENDED}),
+    # Settled from here only when the process departs while the catalog is unavailable.
+    State.ENDED: frozenset({State.TO_ACK, State.SETTLED}),
+    State.TO_ACK: frozenset({State.SETTLED}),
+    State.SETTLED: frozenset(),
+}
+"""The possible moves. `Deliveries.move` rejects every other one."""
+
+
+@dataclass(slots=True, eq=False)
+class HeldDelivery:
+    """One delivery and its state. Two deliveries of one message are two of these."""
+
+    delivery: Delivery
+    state: State = State.RECEIVED
+
+    @property
+    def dispatch_id(self) -> str:
+        """The broker's id of the dispatch. A redelivery has the same id, a new dispatch another one."""
+        return self.delivery.message_id
+
+
+class Deliveries:
+    """The deliveries that one consumer holds, by state and in the order in which they came into it.
+
+    Args:
+        on_settled: called with each delivery that is settled.
+    """
+
+    def __init__(self, on_settled: Callable[[HeldDelivery], None] = lambda held: None) -> None:
+        self._on_settled = on_settled
+        self._by_state: dict[State, dict[HeldDelivery, None]] = {
+            state: {} for state in State if state is not State.SETTLED
+        }
+
+    def __len__(self) -> int:
+        return sum(len(some) for some in self._by_state.values())
+
+    def __iter__(self) -> Iterator[HeldDelivery]:
+        return (held for some in self._by_state.values() for held in some)
+
+    def receive(self, deliveries: Sequence[Delivery]) -> list[HeldDelivery]:
+        """Add what the broker handed out."""
+        received = [HeldDelivery(delivery) for delivery in deliveries]
+        self._by_state[State.RECEIVED].update(dict.fromkeys(received))
+        return received
+
+    def in_state(self, state: State) -> Collection[HeldDelivery]:
+        """The deliveries that are in a state; a copy."""
+        return list(self._by_state[state])
+
+    def has(self, state: State) -> bool:
+        """Whether any delivery is in a state."""
+        return bool(self._by_state[state])
+
+    def move(self, held: HeldDelivery, to: State) -> None:
+        """Move a delivery to another state.
+
+        Raises:
+            ValueError: the table has no such transition.
+        """
+        if to not in TRANSITIONS[held.state]:
+            raise ValueError(f"a delivery cannot go from {held.state.value!r} to {to.value!r}")
+        del self._by_state[held.state][held]
+        held.state = to
+        if to is State.SETTLED:
+            self._on_settled(held)
+        else:
+            self._by_state[to][held] = None
+
+    def move_all(self, some: Collection[HeldDelivery], to: State) -> None:
+        """Move several deliveries to one state."""
+        for held in some:
+            self.move(held, to)

@@ -1,0 +1,160 @@
+"""From a claimed message to a job in a slot, and from an ended job to the attempt's outcome."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Any
+
+from playhead.engine.attempt import AttemptOutcome, ClaimedMessage
+from playhead.engine.chain import Chain
+from playhead.engine.deliveries import Deliveries, State
+from playhead.engine.failures import failure
+from playhead.engine.outputs import Product
+from playhead.engine.slots import Job, Slots
+from playhead.keys import content_type_of
+from playhead.model import Route
+from playhead.ports.adapter import Context, Item
+from playhead.ports.tracer import Span
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RouteRuntime:
+    """A route of one config version, ready to run in this process.
+
+    Attributes:
+        adapters: name and version of each adapter, as sidecars list them.
+    """
+
+    route: Route
+    chain: Chain
+    adapters: Sequence[Mapping[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a job belongs to."""
+
+    message: ClaimedMessage
+    runtime: RouteRuntime
+
+
+class Dispatcher:
+    """Hands claimed messages to the slots of one consumer, and collects how their attempts ended.
+
+    Args:
+        deliveries: those of the consumer; dispatching moves them.
+        data_dir: where adapters keep their files.
+    """
+
+    def __init__(self, slots: Slots[Attempt], deliveries: Deliveries, *, data_dir: str) -> None:
+        self._slots = slots
+        self._deliveries = deliveries
+        self._data_dir = data_dir
+        self._in_use: Counter[RouteRuntime] = Counter()
+
+    @property
+    def runtimes_in_use(self) -> Set[RouteRuntime]:
+        """The runtimes of the chains that wait or run."""
+        return self._in_use.keys()
+
+    def start(self, message: ClaimedMessage, runtime: RouteRuntime) -> None:
+        """Queue the message's chain for a slot."""
+        chain, route, span = runtime.chain, runtime.route, message.span
+        item, context = _item(message), self._context(message)
+        work: Callable[[Item, Context], Any] = chain.run_async if chain.is_async else chain.run
+        if span:
+            work = _inside_async(span, chain) if chain.is_async else _inside(span, chain)
+        names = "+".join(step.type for step in route.steps)
+        self._deliveries.move(message.held, State.RUNNING)
+        self._in_use[runtime] += 1
+        self._slots.submit(
+            Job(
+                Attempt(message, runtime),
+                lambda: work(item, context),
+                route.timeout_seconds,
+                names,
+                is_async=chain.is_async,
+            )
+        )
+
+    async def wait(self) -> None:
+        """Wait until an attempt has ended."""
+        await self._slots.ready.wait()
+
+    def ended(self) -> list[AttemptOutcome]:
+        """Return the attempts that have ended since the last call."""
+        return [self._outcome(job) for job in self._slots.drain()]
+
+    def withdraw(self) -> list[ClaimedMessage]:
+        """Remove and return the messages whose chains have not started."""
+        withdrawn = self._slots.withdraw()
+        for job in withdrawn:
+            self._release(job.tag.runtime)
+        return [job.tag.message for job in withdrawn]
+
+    def _release(self, runtime: RouteRuntime) -> None:
+        self._in_use[runtime] -= 1
+        if not self._in_use[runtime]:
+            del self._in_use[runtime]
+
+    def _outcome(self, job: Job[Attempt]) -> AttemptOutcome:
+        message, runtime = job.tag.message, job.tag.runtime
+        self._release(runtime)
+        seconds = job.ended - job.started if job.ended is not None and job.started is not None else None
+        if job.error is None:
+            return AttemptOutcome(
+                message, runtime.route.stage, products=job.result, adapters=runtime.adapters, seconds=seconds
+            )
+        return AttemptOutcome(
+            message, result=failure(message.claim, runtime.route, job.error), seconds=seconds
+        )
+
+    def _context(self, message: ClaimedMessage) -> Context:
+        claim = message.claim
+        return Context(
+            execution_id=claim.execution_id,
+            correlation_id=claim.correlation_id,
+            config=claim.config,
+            config_version=claim.config_version,
+            route=claim.route,
+            attempt=claim.attempt,
+            replay=claim.replay_batch_id,
+            data_dir=self._data_dir,
+            log=logging.getLogger(f"playhead.adapter.{claim.route}"),
+        )
+
+
+def _item(message: ClaimedMessage) -> Item:
+    claim = message.claim
+    described = claim.source or message.sidecar
+    return Item(
+        path=claim.path,
+        data=message.data or b"",
+        content_type=described.content_type or content_type_of(claim.path),
+        attributes=described.attributes,
+        stage=claim.stage,
+        key=claim.object_key,
+    )
+
+
+def _inside(span: Span, chain: Chain) -> Callable[[Item, Context], list[Product]]:
+    """A chain that runs with its attempt's span as the current one of its thread."""
+
+    def run(item: Item, context: Context) -> list[Product]:
+        with span.current():
+            return chain.run(item, context)
+
+    return run
+
+
+def _inside_async(span: Span, chain: Chain) -> Callable[[Item, Context], Awaitable[list[Product]]]:
+    """The same for a chain that is a task of an event loop."""
+
+    async def run(item: Item, context: Context) -> list[Product]:
+        with span.current():
+            return await chain.run_async(item, context)
+
+    return run

@@ -1,0 +1,103 @@
+"""When a worker that ends as soon as it is idle (`--until-idle`) has nothing left to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Protocol
+from uuid import UUID
+
+from playhead.errors import Unavailable
+from playhead.model import Execution
+from playhead.ports.broker import Broker
+from playhead.ports.catalog import Browse, Jobs, Upkeep
+
+QUIET_SECONDS = 3.0
+"""How long nothing may be found before a worker ends while executions are still running: another process may
+list one of them, or still store its inputs."""
+
+
+class IdleCatalog(Browse, Jobs, Upkeep, Protocol): ...
+
+
+class IdleCheck:
+    """Looks for work that is left.
+
+    Args:
+        driving: the jobs that this process lists and publishes.
+        waiting: those of them that only wait, for example for a queue that is full.
+    """
+
+    def __init__(
+        self,
+        catalog: IdleCatalog,
+        broker: Broker,
+        *,
+        driving: Callable[[], Collection[UUID]],
+        waiting: Callable[[], Collection[UUID]],
+    ) -> None:
+        self._catalog = catalog
+        self._broker = broker
+        self._driving = driving
+        self._waiting = waiting
+
+    async def quiet_needed(
+        self, queues: Collection[str], unable: Collection[str], *, is_limited: bool
+    ) -> float | None:
+        """Return after how many seconds without work nothing more will come; None while there is work.
+
+        Args:
+            queues: those that the worker consumes.
+            unable: those of them whose messages it cannot process.
+            is_limited: it consumes some routes only; then messages of other routes are not its work.
+        """
+        able = [queue for queue in queues if queue not in unable]
+        try:
+            for queue in able:
+                if not await self._broker.is_empty(queue):
+                    return None
+            running = await self._catalog.open_executions()
+            for job in running:
+                execution = await self._catalog.execution(job)
+                if execution is None:
+                    continue
+                if await self._has_pending(execution, queues, unable, is_limited=is_limited):
+                    return None
+                if await self._may_grow(execution, able):
+                    return None
+        except Unavailable:
+            return None
+        return QUIET_SECONDS if running else 0.0
+
+    async def _has_pending(
+        self, execution: Execution, queues: Collection[str], unable: Collection[str], *, is_limited: bool
+    ) -> bool:
+        """Whether an execution has open messages that this worker can process."""
+        if not execution.counts.pending:
+            return False
+        if not (is_limited or unable):
+            return True
+        routes = await self._catalog.route_counts(execution.execution_id)
+        return any(
+            one.counts.pending
+            for one in routes
+            if one.queue not in unable and (one.queue in queues or not is_limited)
+        )
+
+    async def _may_grow(self, execution: Execution, able: Collection[str]) -> bool:
+        """Whether more messages of an execution are known to come.
+
+        A run gets more while this process lists it. A replay gets more while any process lists it into a
+        queue that this worker processes, or while this process makes progress with it.
+        """
+        job, batch = execution.execution_id, execution.replay_batch_id
+        if batch is None:
+            if job not in self._driving():
+                return False
+        else:
+            replay = await self._catalog.replay(batch)
+            if replay is None or replay.state != "publishing":
+                return False
+            makes_progress = job in self._driving() and job not in self._waiting()
+            if not makes_progress and replay.to_queue not in able:
+                return False
+        return not await self._catalog.is_listed(job)

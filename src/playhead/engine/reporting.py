@@ -1,0 +1,139 @@
+"""Report attempts: one log line each, counters, and a span from the claim to the outcome."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from playhead import events, ids
+from playhead.counters import Counters
+from playhead.engine.attempt import AttemptOutcome
+from playhead.envelope import Dispatch, Headers
+from playhead.ports.broker import Delivery
+from playhead.ports.catalog.work import Claim, Done, Failed, Refusal, Released, Result
+from playhead.ports.tracer import Span, Tracer, nearest, trace_of
+
+
+def start_span(tracer: Tracer, delivery: Delivery, claim: Claim) -> Span | None:
+    """Start the span of an attempt. `report_outcome` or `report_fenced` ends it. None when traces are off."""
+    if not tracer.on:
+        return None
+    return tracer.start(
+        "work",
+        nearest(claim.traceparent, delivery.headers.get("traceparent")),
+        {
+            "playhead.execution_id": str(claim.execution_id),
+            "playhead.correlation_id": str(claim.correlation_id),
+            "playhead.config": claim.config,
+            "playhead.config_version": claim.config_version,
+            "playhead.route": claim.route,
+            "playhead.attempt": claim.attempt,
+            "playhead.object_key": claim.object_key,
+        },
+        "consumer",
+    )
+
+
+def with_span(outcome: AttemptOutcome, children: Sequence[Dispatch]) -> Sequence[Dispatch]:
+    """Return the children's dispatches with the attempt's span as parent, in place of the execution's.
+
+    Later dispatches of the same rows have only the execution's span. The trace is the same.
+    """
+    span = outcome.message.span
+    if span is None or not children:
+        return children
+    # `Headers` compares by identity, and one instance is shared by a batch: it stays shared.
+    own: dict[Headers, Headers] = {}
+    for dispatch in children:
+        if dispatch.headers not in own:
+            own[dispatch.headers] = replace(dispatch.headers, traceparent=span.traceparent)
+    return [dispatch._replace(headers=own[dispatch.headers]) for dispatch in children]
+
+
+def report_lost(refusal: Refusal, counters: Counters) -> None:
+    """Report a message that the claim closed as dead because its last attempts ended with their workers."""
+    counters.of(refusal.config, refusal.route).dead += 1
+    events.emit(
+        events.MESSAGE_DEAD,
+        logging.ERROR,
+        correlation_id=str(refusal.correlation_id),
+        execution_id=str(refusal.execution_id),
+        config=refusal.config,
+        route=refusal.route,
+        code="worker_lost",
+    )
+
+
+def report_fenced(outcome: AttemptOutcome) -> None:
+    """Report an attempt whose token was no longer valid."""
+    _end_span(outcome, "fenced")
+    events.emit(events.MESSAGE_FENCED, logging.WARNING, **_ids(outcome))
+
+
+def report_cancelled(outcome: AttemptOutcome) -> None:
+    """Report an attempt that failed or was released in a cancelled execution: no retry, no dead letter."""
+    _end_span(outcome, "cancelled")
+
+
+def report_outcome(outcome: AttemptOutcome, result: Result, counters: Counters) -> None:
+    """Report an attempt whose result the catalog has recorded."""
+    _count(outcome, result, counters)
+    if isinstance(result, Failed):
+        is_dead = result.delay is None
+        _end_span(outcome, "dead" if is_dead else "retry", f"{result.code}: {result.error}")
+        name, level = (
+            (events.MESSAGE_DEAD, logging.ERROR) if is_dead else (events.MESSAGE_RETRIED, logging.WARNING)
+        )
+        events.emit(name, level, **_ids(outcome), code=result.code, error=result.error)
+    elif isinstance(result, Released):
+        _end_span(outcome, "released")
+        events.emit(events.MESSAGE_RELEASED, logging.WARNING, **_ids(outcome))
+    else:
+        _end_span(outcome, "completed")
+        if events.LOG.isEnabledFor(logging.DEBUG):
+            events.emit(
+                events.MESSAGE_COMPLETED,
+                logging.DEBUG,
+                **_ids(outcome),
+                outputs=len(result.keys),
+                seconds=outcome.seconds,
+            )
+
+
+def _count(outcome: AttemptOutcome, result: Result, counters: Counters) -> None:
+    claim = outcome.claim
+    route = counters.of(claim.config, claim.route)
+    if outcome.seconds is not None:
+        route.attempt_seconds.add(outcome.seconds)
+    if isinstance(result, Done):
+        route.completed += 1
+        # The two times come from two machines: a clock that is behind must not make the age negative.
+        route.age_seconds.add(max(ids.now() - ids.created_at(claim.correlation_id), 0.0))
+    elif isinstance(result, Released):
+        route.released += 1
+    elif result.delay is None:
+        route.dead += 1
+    else:
+        route.retried += 1
+
+
+def _end_span(outcome: AttemptOutcome, name: str, why: str | None = None) -> None:
+    if span := outcome.message.span:
+        if why is not None:
+            span.fail(why)
+        span.set({"playhead.outcome": name})
+        span.end()
+
+
+def _ids(outcome: AttemptOutcome) -> dict[str, Any]:
+    claim, span = outcome.claim, outcome.message.span
+    traced = {"trace_id": trace_of(span.traceparent)} if span else {}
+    return traced | {
+        "correlation_id": str(claim.correlation_id),
+        "execution_id": str(claim.execution_id),
+        "config": claim.config,
+        "route": claim.route,
+        "attempt": claim.attempt,
+    }

@@ -1,0 +1,133 @@
+"""A worker without its loops: the steps of an attempt over in-memory backends, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+from playhead.backends.broker_memory import MemoryBroker
+from playhead.backends.catalog_memory import MemoryCatalog
+from playhead.backends.store_memory import MemoryStore
+from playhead.engine.attempt import AttemptOutcome, ClaimedMessage
+from playhead.engine.binding import Binder
+from playhead.engine.children import Children
+from playhead.engine.completion import Completion
+from playhead.engine.deliveries import Deliveries, HeldDelivery, State
+from playhead.engine.environment import Backends, Environment
+from playhead.engine.intake import AttemptCatalog, Intake, IntakeResult
+from playhead.engine.outputs import Product
+from playhead.ports.broker import Broker
+from playhead.ports.catalog.work import Failed
+from playhead.ports.store import Blob, Store
+from tests.contract.conftest import Clock, Lab, Started
+
+QUEUE = "docs.convert"
+VISIBILITY = 1000.0
+HEARTBEAT = 1.0
+
+
+class Steps:
+    """The parts of one consumer, and what it holds."""
+
+    def __init__(
+        self,
+        catalog: AttemptCatalog,
+        broker: Broker,
+        store: Store,
+        env: Environment,
+        *,
+        max_object_bytes: int = 100,
+    ) -> None:
+        backends = Backends(catalog, broker, store)
+        self.processing: dict[UUID, str] = {}
+        self.deliveries = Deliveries()
+        children = Children(backends, env, may_wait=lambda: True)
+        self.intake = Intake(
+            backends,
+            env,
+            self.deliveries,
+            children,
+            processing=self.processing,
+            max_object_bytes=max_object_bytes,
+        )
+        self.binder = Binder(backends, max_object_bytes=max_object_bytes)
+        self.completion = Completion(backends, env, self.deliveries, children, processing=self.processing)
+
+    def end_chains(self, batch: Sequence[AttemptOutcome]) -> None:
+        """Move deliveries as a consumer does when their chains have ended."""
+        for one in batch:
+            if one.result is None and one.held.state is State.CLAIMED:
+                self.deliveries.move(one.held, State.RUNNING)
+            self.deliveries.move(one.held, State.ENDED)
+
+
+class Worker:
+    """A worker process `w1` with one queue, and a peer `w2` that sends heartbeats.
+
+    Args:
+        broker: makes the broker, from a clock.
+        store: the store.
+        environment: further fields of the worker's `Environment`.
+    """
+
+    def __init__(
+        self,
+        broker: Callable[[Clock], MemoryBroker] = lambda clock: MemoryBroker(
+            clock=clock, visibility=VISIBILITY
+        ),
+        store: MemoryStore | None = None,
+        **environment: Any,
+    ) -> None:
+        self.clock = Clock()
+        self.catalog = MemoryCatalog(clock=self.clock, heartbeat_seconds=HEARTBEAT)
+        self.broker = broker(self.clock)
+        self.store = store or MemoryStore()
+        self.lab = Lab(self.catalog, self.clock)
+        self.env = Environment("w1", **environment)
+        self.steps = Steps(self.catalog, self.broker, self.store, self.env)
+
+    @property
+    def deliveries(self) -> Deliveries:
+        return self.steps.deliveries
+
+    async def started(self, *paths: str) -> Started:
+        """A run of some messages (one, unless told otherwise), which are in their queue."""
+        await self.lab.beat("w1", "w2")
+        run = await self.lab.started(*(paths or ("a.md",)))
+        for path in paths or ("a.md",):
+            size = self.lab.input(path).size
+            await self.store.write([[Blob(f"{run.execution}/input/{path}", b"x" * size)]])
+        await self.broker.publish(run.calls)
+        return run
+
+    async def receive(self, queue: str = QUEUE) -> list[HeldDelivery]:
+        return self.deliveries.receive(await self.broker.receive(queue, 10))
+
+    async def take(self, held: Sequence[HeldDelivery] | None = None) -> IntakeResult:
+        return await self.steps.intake.take(await self.receive() if held is None else held)
+
+    async def claim(self) -> ClaimedMessage:
+        """Take the only message that is in the queue."""
+        (message,) = (await self.take()).claimed
+        return message
+
+    async def end(self, *outcomes: AttemptOutcome) -> None:
+        """End attempts, as a consumer does when nothing fails."""
+        self.steps.end_chains(outcomes)
+        await self.steps.completion.end(outcomes, await self.steps.binder.store(outcomes))
+
+
+def failed(message: ClaimedMessage, error: str, *, delay: float | None = None) -> AttemptOutcome:
+    """An attempt whose adapter raised an error."""
+    claim = message.claim
+    return AttemptOutcome(
+        message,
+        result=Failed(claim.correlation_id, claim.attempt, "adapter_error", error, delay=delay),
+    )
+
+
+def completed(message: ClaimedMessage, *paths: str) -> AttemptOutcome:
+    """An attempt that returned outputs under these paths."""
+    products = [Product(path, b"made", "text/plain", {}) for path in paths]
+    return AttemptOutcome(message, "pages", products)

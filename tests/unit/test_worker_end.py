@@ -1,0 +1,230 @@
+"""When a worker ends: only when no work is left, and with an error if one of its parts has died."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection
+from uuid import UUID
+
+import pytest
+
+from playhead.backends.broker_memory import MemoryBroker
+from playhead.backends.catalog_memory import MemoryCatalog
+from playhead.backends.store_memory import MemoryStore
+from playhead.clock import LONGEST_GAP_SECONDS
+from playhead.engine.environment import Backends, Environment, WorkerSettings
+from playhead.engine.idle import QUIET_SECONDS
+from playhead.ports.broker import Delivery
+from playhead.services.replay import ReplayService
+from playhead.services.worker import WorkerService
+from tests.contract.conftest import HEARTBEAT, Clock, Lab
+
+LONG = 30
+READINGS = 300
+"""Far more readings of the clock than an idle worker needs before it ends."""
+FEWEST_READINGS = QUIET_SECONDS / LONGEST_GAP_SECONDS
+
+
+class Observed(MemoryBroker):
+    """Notes when it is asked for dispatches, and then runs what the test gave it."""
+
+    def __init__(self, then: Callable[[], Awaitable[object]]) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+        self._then = then
+
+    async def receive(self, queue: str, limit: int, *, wait: float = 0.0) -> list[Delivery]:
+        self.asked.set()
+        await self._then()
+        return []
+
+
+class Suspended:
+    """The clock of a process that is suspended for a minute before each reading."""
+
+    def __init__(self) -> None:
+        self.readings = 0
+        self.was_read = asyncio.Event()
+
+    def __call__(self) -> float:
+        self.readings += 1
+        if self.readings == READINGS:
+            self.was_read.set()
+        return self.readings * 60.0
+
+
+class World:
+    def __init__(self, broker: MemoryBroker | None = None) -> None:
+        clock = Clock()
+        self.catalog = MemoryCatalog(clock=clock, heartbeat_seconds=HEARTBEAT)
+        self.lab = Lab(self.catalog, clock)
+        self.broker = broker or MemoryBroker()
+        self.held = asyncio.Event()
+        self.held.set()
+        self.store = MemoryStore(pause=self._turn)
+        backends = Backends(self.catalog, self.broker, self.store)
+        self.replays = ReplayService(backends, Environment("w1"), lease=15, settle=30)
+
+    async def _turn(self) -> None:
+        await self.held.wait()
+
+    def worker(
+        self,
+        kind: type[WorkerService] = WorkerService,
+        *,
+        driving: Callable[[], Collection[UUID]] = tuple,
+        waiting: Callable[[], Collection[UUID]] = tuple,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> WorkerService:
+        return kind(
+            Backends(self.catalog, self.broker, self.store),
+            {},
+            WorkerSettings(visibility=30, data_dir="", max_object_bytes=100),
+            Environment("w1", clock=clock),
+            driving=driving,
+            waiting=waiting,
+        )
+
+
+# -- when no work is left --------------------------------------------------------------------------
+
+
+async def test_a_suspension_counts_little_towards_the_quiet_after_which_a_worker_ends():
+    world, clock = World(), Suspended()
+    await world.lab.beat("w1")
+    await world.lab.opened()
+
+    assert await asyncio.wait_for(world.worker(clock=clock).run(until_idle=True), LONG) == 0
+
+    assert clock.readings >= FEWEST_READINGS
+
+
+async def test_a_worker_waits_for_the_listing_of_a_job_that_it_drives_however_long_a_page_takes():
+    world, clock = World(), Suspended()
+    await world.lab.beat("w1")
+    job = await world.lab.sealed("a.md")
+    world.held.clear()
+    drives = asyncio.create_task(world.replays.drive(job))
+    worker = world.worker(driving=lambda: world.replays.driving, clock=clock)
+
+    ended = asyncio.create_task(worker.run(until_idle=True))
+    readings = asyncio.create_task(clock.was_read.wait())
+    await asyncio.wait([ended, readings], timeout=LONG, return_when=asyncio.FIRST_COMPLETED)
+    assert not ended.done()
+
+    world.held.set()
+    await drives
+    assert await asyncio.wait_for(ended, LONG) == 0
+    assert (await world.lab.execution(job)).status == "completed"
+    readings.cancel()
+
+
+@pytest.mark.parametrize(("acquired", "waits"), [(1, True), (5, False)])
+async def test_a_worker_waits_for_a_replay_that_another_process_lists_but_not_for_a_stalled_one(
+    acquired: int, waits: bool
+):
+    world, clock = World(), Suspended()
+    await world.lab.beat("w1", "w2")
+    source = (await world.lab.started("a.md")).ids[0]
+    await world.lab.work(source)
+    execution = (await world.catalog.open_executions())[0]
+    replay = await world.lab.replayed(execution)
+    for _ in range(acquired):
+        world.lab.clock.advance(world.lab.LEASE + 1)
+        await world.catalog.acquire(replay.execution_id, owner="w2", lease=world.lab.LEASE)
+    await world.catalog.end_executions([execution])
+
+    stop = asyncio.Event()
+    ended = asyncio.create_task(world.worker(clock=clock).run(until_idle=True, stop=stop))
+    readings = asyncio.create_task(clock.was_read.wait())
+    await asyncio.wait([ended, readings], timeout=LONG, return_when=asyncio.FIRST_COMPLETED)
+
+    assert ended.done() is not waits
+    stop.set()
+    assert await asyncio.wait_for(ended, LONG) == 0
+    readings.cancel()
+
+
+@pytest.mark.parametrize("only_waits", [False, True])
+async def test_a_worker_waits_for_a_replay_into_a_foreign_queue_only_while_its_own_drive_makes_progress(
+    only_waits: bool,
+):
+    world, clock = World(), Suspended()
+    await world.lab.beat("w1")
+    source = (await world.lab.started("a.md")).ids[0]
+    await world.lab.work(source)
+    execution = (await world.catalog.open_executions())[0]
+    replay = await world.lab.replayed(execution)
+    await world.catalog.acquire(replay.execution_id, owner="w1", lease=world.lab.LEASE)
+    await world.catalog.end_executions([execution])
+
+    def driving() -> set[UUID]:
+        return {replay.execution_id}
+
+    stop = asyncio.Event()
+    worker = world.worker(driving=driving, waiting=driving if only_waits else tuple, clock=clock)
+    ended = asyncio.create_task(worker.run(routes=["foreign"], until_idle=True, stop=stop))
+    readings = asyncio.create_task(clock.was_read.wait())
+    await asyncio.wait([ended, readings], timeout=LONG, return_when=asyncio.FIRST_COMPLETED)
+
+    assert ended.done() is only_waits
+    stop.set()
+    assert await asyncio.wait_for(ended, LONG) == 0
+    readings.cancel()
+
+
+# -- when a part has died ---------------------------------------------------------------------------
+
+
+async def test_an_unexpected_cancellation_of_a_consumer_is_a_fault():
+    async def cancelled() -> None:
+        raise asyncio.CancelledError  # as libraries do, when they lose a connection
+
+    world = World(Observed(cancelled))
+    await world.lab.save()
+
+    with pytest.raises(RuntimeError, match=r"consumer of docs\.convert was cancelled"):
+        await asyncio.wait_for(world.worker().run(), LONG)
+
+
+@pytest.mark.parametrize(
+    "fault", [ValueError("broken"), asyncio.CancelledError()], ids=["error", "cancelled"]
+)
+async def test_the_fault_of_a_consumer_that_has_been_stopped_is_raised(fault: BaseException):
+    go_on = asyncio.Event()
+
+    async def fail_then() -> None:
+        await go_on.wait()
+        raise fault
+
+    broker = Observed(fail_then)
+    world = World(broker)
+    await world.lab.save()
+    worker = world.worker()
+    ended = asyncio.create_task(worker.run())
+    await asyncio.wait_for(broker.asked.wait(), LONG)
+    await world.catalog.set_active(world.lab.DOCS.name, False)
+    async with asyncio.timeout(LONG):
+        while worker.queues:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    go_on.set()
+
+    with pytest.raises((ValueError, RuntimeError), match=r"broken|was cancelled"):
+        await asyncio.wait_for(ended, LONG)
+
+
+async def test_a_worker_whose_time_out_loop_fails_ends_without_waiting_for_hanging_adapters():
+    class Broken(WorkerService):
+        async def _expire_loop(self) -> None:
+            await asked.wait()
+            raise ValueError("broken")
+
+    broker = Observed(asyncio.Event().wait)
+    asked = broker.asked
+    world = World(broker)
+    await world.lab.save()
+
+    with pytest.raises(ValueError, match="broken"):
+        await asyncio.wait_for(world.worker(Broken).run(), LONG)
