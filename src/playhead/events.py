@@ -20,6 +20,7 @@ MESSAGE_RELEASED = "message_released"
 MESSAGE_FENCED = "message_fenced"
 UNKNOWN_MESSAGE = "unknown_message"
 ADAPTER_HANGS = "adapter_hangs"
+WORKER_FROZEN = "worker_frozen"
 ROUTE_PAUSED = "route_paused"
 ROUTE_UNKNOWN = "route_unknown"
 WORK_LEFT = "work_left"
@@ -64,7 +65,12 @@ _MESSAGE = ("correlation_id", "execution_id", "config", "route", "attempt", "tra
 _BACKEND = ("backend", "queue", "link", "execution_id", "code", "detail")
 
 EVENTS = (
-    Event(MESSAGE_COMPLETED, ("debug",), (*_MESSAGE, "outputs", "seconds"), "An attempt has completed its message."),
+    Event(
+        MESSAGE_COMPLETED,
+        ("debug",),
+        (*_MESSAGE, "outputs", "seconds"),
+        "An attempt completed its message.",
+    ),
     Event(
         MESSAGE_RETRIED,
         ("warning",),
@@ -75,14 +81,15 @@ EVENTS = (
         MESSAGE_DEAD,
         ("error",),
         (*_MESSAGE, "code", "error"),
-        "A message is a dead letter: its last attempt failed, its workers died (`worker_lost`), or the broker "
-        "refused its dispatch (`publish_refused`).",
+        "A message is a dead letter: its last attempt failed, its workers died (`worker_lost`), or the "
+        "broker refused its dispatch (`publish_refused`).",
     ),
     Event(
         MESSAGE_RELEASED,
         ("warning",),
         _MESSAGE,
-        "An attempt could not be made and does not count. `backend_unavailable` or `route_paused` has the reason.",
+        "An attempt could not be made, and does not count. `backend_unavailable` or `route_paused` has the "
+        "reason.",
     ),
     Event(
         MESSAGE_FENCED,
@@ -127,14 +134,24 @@ EVENTS = (
         ("execution_id", "epoch", "detail"),
         "Another process continues the job. As an error: a fault ended it here, and a process continues it.",
     ),
-    Event(JOB_STALLED, ("error",), ("execution_id",), "Five processes in a row ended while they listed the same job."),
+    Event(
+        JOB_STALLED,
+        ("error",),
+        ("execution_id",),
+        "Five processes in a row ended while they listed a job.",
+    ),
     Event(
         NOT_TAKEN,
         ("warning",),
         ("queue", "count", "detail"),
         "The broker did not accept dispatches now; they are published again.",
     ),
-    Event(RECALLED, ("warning",), ("queue", "count"), "The broker has lost dispatches; they are published again."),
+    Event(
+        RECALLED,
+        ("warning",),
+        ("queue", "count"),
+        "The broker lost dispatches; they are published again.",
+    ),
     Event(
         RESENT,
         ("info",),
@@ -146,8 +163,8 @@ EVENTS = (
         REQUEST_FAILED,
         ("warning", "error"),
         ("correlation_id", "method", "path", "error_code", "detail"),
-        "A request was answered with a 5xx status. As a warning: a backend was unavailable. As an error: a fault "
-        "in Playhead.",
+        "A request was answered with a 5xx status. As a warning: a backend was unavailable. As an error: a "
+        "fault in Playhead.",
     ),
     Event(
         REQUEST_ANSWERED,
@@ -190,13 +207,23 @@ EVENTS = (
         "No config has a route that was named for a worker.",
     ),
     Event(
-        WORK_LEFT, ("error",), ("queue", "detail"), "`worker --until-idle` ended, and messages are left whose adapters it does not have."
+        WORK_LEFT,
+        ("error",),
+        ("queue", "detail"),
+        "`worker --until-idle` ended, and messages are left whose adapters it does not have.",
     ),
     Event(
         ADAPTER_HANGS,
         ("error",),
         ("adapter",),
         "Adapters in half of a route's slots did not return after their time-out; the worker ends.",
+    ),
+    Event(
+        WORKER_FROZEN,
+        ("error",),
+        ("pid", "seconds"),
+        "The event loop of a process did not run for so long that its watchdog ends it. Tracebacks of all "
+        "threads follow: an adapter holds the interpreter lock.",
     ),
     Event(ADAPTER_CLOSE_FAILED, ("error",), ("adapter", "route"), "An adapter's `close` raised."),
     Event(TRACES_OFF, ("warning",), ("detail",), "Traces were configured, but cannot be exported."),

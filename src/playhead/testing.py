@@ -69,9 +69,9 @@ def run_adapter(
             if chain.is_async:
                 # A notebook's own loop is running in this thread.
                 with ThreadPoolExecutor(1) as pool:
-                    products = pool.submit(asyncio.run, chain.run_async(item, ctx)).result()
+                    result = pool.submit(asyncio.run, chain.run_async(item, ctx)).result()
             else:
-                products = chain.run(item, ctx)
+                result = chain.run(item, ctx)
         finally:
             chain.close()
-    return [Item(p.path, p.data, p.content_type, p.attributes, item.stage) for p in products]
+    return [Item(p.path, p.data, p.content_type, p.attributes, item.stage) for p in result.products]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
 from playhead import Context, Item, Output, Reject, Retry, adapter
-from playhead.engine.chain import Chain, Product, UnknownAdapter
+from playhead.engine.chain import LIMITS, Chain, Limits, Product, Result, UnknownAdapter
 from playhead.errors import MessageError
 from playhead.ids import uuid7
 from playhead.model import Condition, Route, Step
@@ -26,7 +26,9 @@ PAGE = Item("guide/page.html", b"<p>", "text/html", {"title": "A page"}, key="e/
 
 
 def chain_of(
-    *steps: Callable[..., Any] | tuple[Callable[..., Any], dict[str, Any]], stage: str | None = "out"
+    *steps: Callable[..., Any] | tuple[Callable[..., Any], dict[str, Any]],
+    stage: str | None = "out",
+    limits: Limits = LIMITS,
 ) -> Chain:
     """A chain of adapters, each alone or with what else its step says."""
     pairs = [step if isinstance(step, tuple) else (step, {}) for step in steps]
@@ -38,7 +40,7 @@ def chain_of(
         tuple(Step(spec.name, **rest) for spec, (_, rest) in zip(specs, pairs, strict=True) if spec),
         stage=stage,
     )
-    return Chain(route, {spec.name: spec for spec in specs if spec})
+    return Chain(route, {spec.name: spec for spec in specs if spec}, limits=limits)
 
 
 def giving(value: Any, *, name: str = "giving", produces: str | None = None):
@@ -52,7 +54,7 @@ def giving(value: Any, *, name: str = "giving", produces: str | None = None):
 
 
 def run(step: Callable[..., Any], item: Item = PAGE, **rest: Any) -> list[Product]:
-    return chain_of((step, rest)).run(item, CTX)
+    return chain_of((step, rest)).run(item, CTX).products
 
 
 def paths(products: list[Product]) -> list[str]:
@@ -104,18 +106,18 @@ def test_an_item_may_end_here(value):
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (PAGE, "gave Item"),
-        ({"a": "b"}, "gave dict"),
-        (7, "gave int"),
-        (bytearray(b"x"), "gave bytearray"),
-        (memoryview(b"x"), "gave memoryview"),
-        (["a", None], "element 2 of what it gave is None"),
-        ([PAGE], "element 1 of what it gave is of type Item"),
+        (PAGE, "returned Item"),
+        ({"a": "b"}, "returned dict"),
+        (7, "returned int"),
+        (bytearray(b"x"), "returned bytearray"),
+        (memoryview(b"x"), "returned memoryview"),
+        (["a", None], "element 2 of its result is None"),
+        ([PAGE], "element 1 of its result is of type Item"),
         ([["a"]], "of type list"),
         (Output("text"), "must be bytes"),  # type: ignore[arg-type]
         (Output(b"", path=b"x"), "Output.path"),  # type: ignore[arg-type]
-        (Output(b"", content_type="markdown"), "no content type"),
-        (Output(b"", content_type="text/plain\r\nSet-Cookie: a=b"), "no content type"),
+        (Output(b"", content_type="markdown"), "not a content type"),
+        (Output(b"", content_type="text/plain\r\nSet-Cookie: a=b"), "not a content type"),
         (Output(b"", attributes=[]), "must be a mapping"),  # type: ignore[arg-type]
         ("\ud800", "UTF-8"),
     ],
@@ -133,10 +135,31 @@ async def test_an_iterable_without_an_end_is_bad_output():
         while True:
             yield "a"
 
-    for given_up in (chain_of(giving(lambda: repeat("a"))), chain_of(endless)):
-        with pytest.raises(MessageError, match="more than 100,000 outputs of one item") as caught:
-            await given_up.run_async(PAGE, CTX)
+    for chain in (chain_of(giving(lambda: repeat("a"))), chain_of(endless)):
+        with pytest.raises(MessageError, match="too many outputs for one item") as caught:
+            await chain.run_async(PAGE, CTX)
         assert caught.value.code == "bad_output"
+
+
+async def test_the_limit_of_outputs_holds_for_an_item_and_not_for_each_of_its_parts():
+    """Two steps of 1,500 outputs each made 2,250,000 outputs of one item, though 100,000 was the limit."""
+    ten, again = giving(["a"] * 10, name="ten"), giving(["b"] * 10, name="again")
+    chain = chain_of(ten, again, limits=Limits(outputs=99))
+    for run_chain in (lambda: asyncio.to_thread(chain.run, PAGE, CTX), lambda: chain.run_async(PAGE, CTX)):
+        with pytest.raises(MessageError, match="'again': returned too many outputs for one item"):
+            await run_chain()
+    assert len(chain_of(ten, again, limits=Limits(outputs=100)).run(PAGE, CTX).products) == 100
+
+
+async def test_the_bytes_that_a_step_returns_for_an_item_are_limited():
+    for data in (b"x" * 10, "x" * 10, Output(b"x" * 10)):
+        parts = giving(lambda data=data: repeat(data))
+        with pytest.raises(MessageError, match="too many bytes for one item") as caught:
+            await chain_of(parts, limits=Limits(bytes=1000)).run_async(PAGE, CTX)
+        assert caught.value.code == "bad_output"
+    # Each step has the whole limit, as an item that is passed on unchanged is no additional memory.
+    same = giving("x" * 900, name="same")
+    assert len(chain_of(same, upper, limits=Limits(bytes=1000)).run(PAGE, CTX).products) == 1
 
 
 def test_a_coroutine_from_a_plain_function_is_bad_output():
@@ -180,7 +203,7 @@ def test_a_path_that_gets_too_long_by_its_new_suffix_is_an_invalid_key():
 
 
 def test_one_path_twice_within_a_message_is_a_conflict():
-    with pytest.raises(MessageError, match=r"'a' twice of 'guide/page.html'.*Output\(path=") as caught:
+    with pytest.raises(MessageError, match=r"'a' twice for 'guide/page.html'.*Output\(path=") as caught:
         run(giving([Output(b"1", "a"), Output(b"2", "b"), Output(b"3", "a")]))
     assert caught.value.code == "output_conflict"
 
@@ -247,8 +270,10 @@ def test_each_output_is_the_next_steps_item():
         seen.append(item)
         return item.data
 
-    products = chain_of(lines, note).run(
-        Item("a.txt", b"x\ny", attributes={"t": 1}, stage="old", key="k"), CTX
+    products = (
+        chain_of(lines, note)
+        .run(Item("a.txt", b"x\ny", attributes={"t": 1}, stage="old", key="k"), CTX)
+        .products
     )
     assert seen == [
         Item("a/0001.txt", b"x", "text/plain", {"t": 1}, "old", None),
@@ -259,7 +284,7 @@ def test_each_output_is_the_next_steps_item():
 
 def test_fan_outs_nest():
     words = adapter("words", produces="text/csv")(lambda item: item.text.split())
-    products = chain_of(lines, words).run(Item("a.txt", b"x y\nz"), CTX)
+    products = chain_of(lines, words).run(Item("a.txt", b"x y\nz"), CTX).products
     assert [(p.path, p.data) for p in products] == [
         ("a/0001/0001.csv", b"x"),
         ("a/0001/0002.csv", b"y"),
@@ -270,18 +295,20 @@ def test_fan_outs_nest():
 def test_paths_of_inner_steps_may_meet_as_long_as_the_last_ones_differ():
     same = giving([Output(b"1", "a"), Output(b"2", "a")])
     apart = adapter("apart")(lambda item: Output(b"", item.text))
-    assert paths(chain_of(same, apart).run(PAGE, CTX)) == ["1", "2"]
+    assert paths(chain_of(same, apart).run(PAGE, CTX).products) == ["1", "2"]
     with pytest.raises(MessageError, match="twice"):
         chain_of(same, upper).run(PAGE, CTX)
 
 
 def test_an_item_that_ends_early_reaches_no_later_step():
-    assert chain_of(giving(None), giving(lambda: pytest.fail("reached"), name="next")).run(PAGE, CTX) == []
+    result = chain_of(giving(None), giving(lambda: pytest.fail("reached"), name="next")).run(PAGE, CTX)
+    assert result == Result([], "giving returned no output")
 
 
 def test_a_route_without_a_stage_must_give_nothing():
-    assert chain_of(giving(None), stage=None).run(PAGE, CTX) == []
-    assert chain_of(upper, giving(None), stage=None).run(PAGE, CTX) == []
+    completed = Result([])  # an item that ends here is not skipped
+    assert chain_of(giving(None), stage=None).run(PAGE, CTX) == completed
+    assert chain_of(upper, giving(None), stage=None).run(PAGE, CTX) == completed
     with pytest.raises(MessageError, match="outbound") as caught:
         chain_of(upper, stage=None).run(PAGE, CTX)
     assert caught.value.code == "bad_output"
@@ -308,18 +335,20 @@ def test_an_item_that_passes_the_last_step_by_is_stored_as_it_is():
 
 
 @pytest.mark.parametrize("stage", ["out", None])
-def test_an_item_may_be_dropped_instead(stage):
-    assert chain_of((upper, {"condition": IS_TEXT_OR_DROP}), stage=stage).run(PAGE, CTX) == []
-    assert chain_of((upper, {"condition": IS_TEXT_OR_DROP}), giving(None), stage=stage).run(PAGE, CTX) == []
+def test_a_condition_can_drop_an_item_and_is_the_reason_why_it_is_skipped(stage):
+    dropped = Result([], "the condition of upper dropped it")
+    assert chain_of((upper, {"condition": IS_TEXT_OR_DROP}), stage=stage).run(PAGE, CTX) == dropped
+    last = giving(None)
+    assert chain_of((upper, {"condition": IS_TEXT_OR_DROP}), last, stage=stage).run(PAGE, CTX) == dropped
 
 
 def test_an_item_that_passes_the_last_step_of_a_route_without_a_stage_just_ends():
-    assert chain_of((upper, {"condition": IS_TEXT}), stage=None).run(PAGE, CTX) == []
+    assert chain_of((upper, {"condition": IS_TEXT}), stage=None).run(PAGE, CTX).products == []
 
 
 def test_each_output_of_a_fan_out_meets_the_condition_alone():
     big = Condition("size", "gt", 1)
-    products = chain_of(lines, (upper, {"condition": big})).run(Item("a.txt", b"x\nyy"), CTX)
+    products = chain_of(lines, (upper, {"condition": big})).run(Item("a.txt", b"x\nyy"), CTX).products
     assert [p.data for p in products] == [b"x", b"YY"]
 
 
@@ -425,7 +454,7 @@ async def test_a_chain_with_an_async_step_is_async_and_runs_plain_ones_in_thread
     assert not chain_of(thread).is_async
     with pytest.raises(RuntimeError, match="run_async"):
         chain.run(PAGE, CTX)
-    (product,) = await chain.run_async(PAGE, CTX)
+    (product,) = (await chain.run_async(PAGE, CTX)).products
     assert product.data == b"<p>!"
     assert product.attributes["thread"] == threading.current_thread().name
     assert product.attributes["plain"] == "playhead-adapter"
@@ -447,11 +476,14 @@ async def test_async_generators_make_a_folder():
         await asyncio.sleep(0)
         yield "b"
 
-    assert paths(await chain_of(many).run_async(PAGE, CTX)) == ["guide/page/0001.txt", "guide/page/0002.txt"]
+    assert paths((await chain_of(many).run_async(PAGE, CTX)).products) == [
+        "guide/page/0001.txt",
+        "guide/page/0002.txt",
+    ]
 
 
 async def test_plain_chains_may_be_run_async_too():
-    assert (await chain_of(upper).run_async(PAGE, CTX))[0].data == b"<P>"
+    assert (await chain_of(upper).run_async(PAGE, CTX)).products[0].data == b"<P>"
 
 
 # -- classes ---------------------------------------------------------------------------------------
@@ -483,7 +515,7 @@ def made() -> list[Counting]:
 def test_a_class_is_made_at_the_first_message_once_a_chain(made):
     chain = chain_of(Counting)
     assert made == []
-    assert [chain.run(PAGE, CTX)[0].data for _ in range(3)] == [b"1", b"2", b"3"]
+    assert [chain.run(PAGE, CTX).products[0].data for _ in range(3)] == [b"1", b"2", b"3"]
     assert len(made) == 1
     chain_of(Counting).run(PAGE, CTX)
     assert len(made) == 2
@@ -530,7 +562,7 @@ def test_a_class_that_cannot_be_made_fails_the_message_and_is_tried_again():
     chain = chain_of(Fragile)
     with pytest.raises(OSError, match="not yet"):
         chain.run(PAGE, CTX)
-    assert chain.run(PAGE, CTX)[0].data == b"x"
+    assert chain.run(PAGE, CTX).products[0].data == b"x"
 
 
 def test_a_close_that_fails_is_logged_and_keeps_no_other_from_closing(made, caplog):

@@ -79,7 +79,7 @@ def test_errors_come_out_as_a_worker_would_meet_them():
 
     with pytest.raises(Reject, match="never"):
         run_adapter(no, PAGE)
-    with pytest.raises(MessageError, match="gave int"):
+    with pytest.raises(MessageError, match="returned int"):
         run_adapter(bad, PAGE)
 
 

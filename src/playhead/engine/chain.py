@@ -1,4 +1,4 @@
-"""A route's chain of adapters, run for one item: conditions, fan-out, and the paths of what comes out."""
+"""A route's chain of adapters, run for one item: conditions, fan-out, and the paths of the outputs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from playhead import events
 from playhead.engine.conditions import compile_condition
@@ -20,23 +20,42 @@ from playhead.keys import problem
 from playhead.model import Route, Step
 from playhead.ports.adapter import AdapterSpec, Context, Item, Output
 
-__all__ = ["Chain", "Product", "UnknownAdapter"]
+__all__ = ["Chain", "Limits", "Product", "Result", "UnknownAdapter"]
 
-MOST_OUTPUTS: Final = 100_000
-"""Of one item."""
 _EXECUTION_BYTES: Final = 37
 _NOTHING: Final = Returned((), False)
 
-Walk = Generator[tuple["_Step", Item], Returned, list[Product]]
+
+class Limits(NamedTuple):
+    """What the steps of a chain may return for one item, each step in total."""
+
+    outputs: int = 100_000
+    bytes: int = 1 << 30
+
+
+LIMITS: Final = Limits()
+
+
+class Result(NamedTuple):
+    """What a chain returned for one item.
+
+    Attributes:
+        products: what is to be stored, in order.
+        skipped: why there are no products, if the route stores what its chain returns, or if a condition
+            dropped the item; else empty.
+    """
+
+    products: list[Product]
+    skipped: str = ""
 
 
 class UnknownAdapter(PlayheadError):
-    """This process has no adapter of that name, or one that does not take the config it is given.
+    """This process does not have an adapter of that name, or has one that rejects the config of its step.
 
-    Another process may have it (a new version is being rolled out), so it is no fault of the message.
+    Another process may have it, because a new version is being rolled out. So the message is not at fault.
 
     Attributes:
-        names: the adapters that are missing or don't fit.
+        names: the adapters that are missing or do not fit.
     """
 
     def __init__(self, names: Iterable[str], detail: str) -> None:
@@ -44,17 +63,28 @@ class UnknownAdapter(PlayheadError):
         self.names = tuple(names)
 
 
-class Chain:
-    """The steps of one route, ready to run. One a route and process; any number of threads may run it.
+@dataclass(slots=True)
+class _Budget:
+    """What one step of a chain may still return for an item."""
 
-    Class adapters are made at the first item that reaches them, one instance a chain.
+    outputs: int
+    bytes: int
+
+
+Walk = Generator[tuple["_Step", Item, _Budget], Returned, Result]
+
+
+class Chain:
+    """The steps of one route, ready to run. One for each route and process; any number of threads may run it.
+
+    A class adapter is constructed when the first item reaches it: one instance for each chain.
 
     Attributes:
         specs: the adapters, in order.
-        is_async: whether any step needs an event loop; then `run_async` must be used.
+        is_async: whether a step needs an event loop; then `run_async` must be used.
     """
 
-    def __init__(self, route: Route, adapters: Mapping[str, AdapterSpec]) -> None:
+    def __init__(self, route: Route, adapters: Mapping[str, AdapterSpec], *, limits: Limits = LIMITS) -> None:
         """Raises `UnknownAdapter`."""
         missing = [step.type for step in route.steps if step.type not in adapters]
         if missing:
@@ -66,14 +96,15 @@ class Chain:
         room = _EXECUTION_BYTES + (len(route.stage.encode()) + 1 if route.stage else 0)
         self._route = route
         self._room = room
+        self._limits = limits
         self._steps = [_Step(step, adapters[step.type], route.name, room) for step in route.steps]
         self.specs = tuple(step.spec for step in self._steps)
         self.is_async = any(spec.is_async for spec in self.specs)
 
-    def run(self, item: Item, ctx: Context) -> list[Product]:
-        """Take one item through all steps; returns what is to be stored, in order.
+    def run(self, item: Item, ctx: Context) -> Result:
+        """Run one item through all steps; return what is to be stored.
 
-        Blocks for as long as the adapters do.
+        Blocks as long as the adapters do.
 
         Raises:
             MessageError: `bad_output`, `invalid_key`, `output_conflict` (one path twice).
@@ -84,87 +115,93 @@ class Chain:
             raise RuntimeError(f"route {self._route.name!r} has async adapters: await run_async")
         walk = self._walk(item)
         try:
-            step, each = next(walk)
+            step, each, budget = next(walk)
             while True:
-                step, each = walk.send(step.perform(each, ctx))
-        except StopIteration as end:  # the walk's: `perform` lets none of an adapter's through
-            products: list[Product] = end.value
-            return products
+                step, each, budget = walk.send(step.perform(each, ctx, budget))
+        except StopIteration as end:  # raised by the walk: `perform` converts those of an adapter
+            result: Result = end.value
+            return result
 
-    async def run_async(self, item: Item, ctx: Context) -> list[Product]:
-        """As `run`. Async steps run on this loop, each call of a plain one in a thread of its own."""
+    async def run_async(self, item: Item, ctx: Context) -> Result:
+        """Like `run`. Async steps run on this event loop, and each call of a plain step in its own thread."""
         walk = self._walk(item)
         try:
-            step, each = next(walk)
+            step, each, budget = next(walk)
             while True:
                 if step.spec.is_async:
-                    returned = await step.perform_async(each, ctx)
+                    returned = await step.perform_async(each, ctx, budget)
                 else:
-                    returned = await _in_thread(partial(step.perform, each, ctx))
-                step, each = walk.send(returned)
+                    returned = await _in_thread(partial(step.perform, each, ctx, budget))
+                step, each, budget = walk.send(returned)
         except StopIteration as end:
-            products: list[Product] = end.value
-            return products
+            result: Result = end.value
+            return result
 
     def close(self) -> None:
-        """Close the class adapters that were made. May be called twice; a failure is logged, not raised."""
+        """Close class adapters. May be called twice; a failure is logged, not raised."""
         for step in self._steps:
             step.close()
 
     def _walk(self, item: Item) -> Walk:
-        """The order of events, for both ways to run: yields what is to be performed, is sent what it gave."""
+        """The order of events for both ways to run: yields each call of a step, and is sent its result."""
         last = len(self._steps) - 1
-        stored = self._route.stage is not None
+        is_stored = self._route.stage is not None
+        skipped = "the route has no steps" if is_stored else ""
         items = [item]
         found: list[Product] = []
         for n, step in enumerate(self._steps):
             following: list[Item] = []
+            budget = _Budget(*self._limits)
             for each in items:
                 if step.admits is not None and not step.admits(each):
-                    if n < last:
-                        following += [] if step.drops else [each]
-                    elif stored and not step.drops:
-                        found.append(self._passed_by(each))
+                    if step.drops:
+                        skipped = f"the condition of {step.spec.name} dropped it"
+                    elif n < last:
+                        following.append(each)
+                    elif is_stored:
+                        found.append(self._passed(each))
                     continue
-                made = step.maker.products(each, (yield step, each))
+                made = step.maker.products(each, (yield step, each, budget))
+                if is_stored and not made:
+                    skipped = f"{step.spec.name} returned no output"
                 if n < last:
                     following += [
                         Item(p.path, p.data, p.content_type, p.attributes, item.stage, None) for p in made
                     ]
-                elif made and not stored:
+                elif made and not is_stored:
                     raise step.maker.bad(
-                        f"gave {made[0].path!r}, but the route stores nothing; "
-                        "give it an outbound stage, or return None"
+                        f"returned {made[0].path!r}, but the route stores nothing; "
+                        "give the route an outbound stage, or return None"
                     )
                 else:
                     found += made
             items = following
         if len(found) > 1:
-            self._check_apart(item, found)
-        return found
+            self._check_paths_differ(item, found)
+        return Result(found, "" if found else skipped)
 
-    def _passed_by(self, item: Item) -> Product:
-        """What is stored of an item that passed the last step by."""
+    def _passed(self, item: Item) -> Product:
+        """What is stored of an item that the last step's condition let pass unchanged."""
         if why := problem(item.path, room=self._room):
             raise MessageError(
                 "invalid_key", f"route {self._route.name!r}: the output path {item.path!r} {why}"
             )
         return Product(item.path, item.data, item.content_type, item.attributes)
 
-    def _check_apart(self, item: Item, products: list[Product]) -> None:
+    def _check_paths_differ(self, item: Item, products: list[Product]) -> None:
         seen: set[str] = set()
         for product in products:
             if product.path in seen:
                 raise MessageError(
                     "output_conflict",
-                    f"route {self._route.name!r} makes {product.path!r} twice of {item.path!r}; "
-                    "name outputs apart: Output(path=…)",
+                    f"route {self._route.name!r} returned {product.path!r} twice for {item.path!r}; "
+                    "give outputs different paths: Output(path=…)",
                 )
             seen.add(product.path)
 
 
 class _Step:
-    """One adapter with the settings and the condition of its place in a route."""
+    """One adapter, with the settings and the condition of its step."""
 
     __slots__ = ("_call", "_instance", "_lock", "_route", "_settings", "admits", "drops", "maker", "spec")
 
@@ -182,27 +219,26 @@ class _Step:
         self._instance: Any = None
         self._call: Callable[[Item, Context], Any] | None = None
 
-    def perform(self, item: Item, ctx: Context) -> Returned:
-        """Call a plain adapter and gather all it gives."""
+    def perform(self, item: Item, ctx: Context, budget: _Budget) -> Returned:
+        """Call a plain adapter and collect what it returns."""
         try:
-            return self._gather((self._call or self._ready())(item, ctx))
+            return self._collect((self._call or self._ready())(item, ctx), budget)
         except (StopIteration, StopAsyncIteration, SystemExit) as exc:
-            raise self._tamed(exc) from exc
+            raise self._converted(exc) from exc
 
-    async def perform_async(self, item: Item, ctx: Context) -> Returned:
-        """Call an async adapter and gather all it gives."""
+    async def perform_async(self, item: Item, ctx: Context, budget: _Budget) -> Returned:
+        """Call an async adapter and collect what it returns."""
         try:
             result = (self._call or self._ready())(item, ctx)
             if inspect.isasyncgen(result):
-                given: list[Any] = []
+                collected: list[Any] = []
                 async for element in result:
-                    given.append(element)
-                    if len(given) > MOST_OUTPUTS:
-                        break
-                return self._counted(given)
-            return self._gather(await result)
+                    self._spend(budget, element)
+                    collected.append(element)
+                return Returned(collected, True)
+            return self._collect(await result, budget)
         except (StopIteration, StopAsyncIteration, SystemExit) as exc:
-            raise self._tamed(exc) from exc
+            raise self._converted(exc) from exc
 
     def close(self) -> None:
         with self._lock:
@@ -216,7 +252,7 @@ class _Step:
         try:
             close()
         except Exception:
-            # The other adapters of this process want to be closed too.
+            # The remaining adapters of this process must be closed too.
             events.emit(
                 events.ADAPTER_CLOSE_FAILED,
                 logging.ERROR,
@@ -226,7 +262,7 @@ class _Step:
             )
 
     def _ready(self) -> Callable[[Item, Context], Any]:
-        """What is called for each item; a class is made into its instance here, once."""
+        """Return what is called for each item. A class adapter is constructed here, once."""
         with self._lock:
             if self._call is None:
                 settings = {} if self._settings is None else {"config": self._settings}
@@ -237,30 +273,37 @@ class _Step:
                 self._call = _bound(target, settings, self.spec.takes_ctx)
             return self._call
 
-    def _gather(self, result: Any) -> Returned:
+    def _collect(self, result: Any, budget: _Budget) -> Returned:
         if result is None:
             return _NOTHING
         if isinstance(result, Output | str | bytes):
+            self._spend(budget, result)
             return Returned((result,), False)
         if inspect.iscoroutine(result):
             result.close()
-            raise self.maker.bad("gave a coroutine; declare the outermost function with async def")
+            raise self.maker.bad("returned a coroutine; declare the outermost function with async def")
         if isinstance(result, Item | Mapping | bytearray | memoryview) or not isinstance(result, Iterable):
             raise self.maker.bad(
-                f"gave {type(result).__name__}; give None, Output, str, bytes or an iterable of those"
+                f"returned {type(result).__name__}; return None, Output, str, bytes or an iterable of those"
             )
-        # One without an end would take all memory before its time is over.
-        return self._counted(list(islice(result, MOST_OUTPUTS + 1)))
+        collected = []
+        for element in result:
+            self._spend(budget, element)
+            collected.append(element)
+        return Returned(collected, True)
 
-    def _counted(self, given: list[Any]) -> Returned:
-        if len(given) > MOST_OUTPUTS:
-            raise self.maker.bad(
-                f"gave more than {MOST_OUTPUTS:,} outputs of one item; split the item in an earlier route"
-            )
-        return Returned(given, True)
+    def _spend(self, budget: _Budget, element: object) -> None:
+        """Count one output. An iterable without an end would take all memory before its time-out."""
+        data = element.data if isinstance(element, Output) else element
+        budget.outputs -= 1
+        budget.bytes -= len(data) if isinstance(data, str | bytes) else 0
+        if budget.outputs < 0:
+            raise self.maker.bad("returned too many outputs for one item; split the item in an earlier route")
+        if budget.bytes < 0:
+            raise self.maker.bad("returned too many bytes for one item; split the item in an earlier route")
 
-    def _tamed(self, exc: BaseException) -> RuntimeError:
-        """An ordinary error for one that would stop an event loop or get lost in a future."""
+    def _converted(self, exc: BaseException) -> RuntimeError:
+        """An ordinary error in place of one that would stop an event loop or be lost in a future."""
         return RuntimeError(f"adapter {self.spec.name!r} raised {type(exc).__name__}: {exc}")
 
 
@@ -273,15 +316,15 @@ def _bound(
 
 
 async def _in_thread(call: Callable[[], Returned]) -> Returned:
-    """Run a call in a new thread: a daemon, so that one that hangs holds up neither others nor the exit.
+    """Run a call in a new daemon thread, so that a call that hangs delays neither other calls nor the exit.
 
-    The pool of the event loop would do both, and has few threads on a small machine.
+    The event loop's own pool would delay both, and has few threads on a small machine.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Returned] = loop.create_future()
 
     def settle(returned: Returned | None, error: BaseException | None) -> None:
-        if future.done():  # cancelled: nobody waits any more
+        if future.done():  # it was cancelled
             return
         if returned is None:
             future.set_exception(error or RuntimeError("no result"))
@@ -296,7 +339,7 @@ async def _in_thread(call: Callable[[], Returned]) -> Returned:
             error = exc
         try:
             loop.call_soon_threadsafe(settle, returned, error)
-        except RuntimeError:  # the loop is closed: nobody waits any more
+        except RuntimeError:  # the loop is closed
             return
 
     run = contextvars.copy_context().run
@@ -305,15 +348,15 @@ async def _in_thread(call: Callable[[], Returned]) -> Returned:
 
 
 def _settings(spec: AdapterSpec, given: Mapping[str, Any], route: str) -> Any:
-    """The step's config as an instance of the adapter's model; None where it has none.
+    """Return the step's config as an instance of the adapter's model; None if the adapter has no model.
 
-    A config is checked when it is loaded, but perhaps against another version of the adapter.
+    A config is checked when it is applied, but perhaps against another version of the adapter.
     """
     model: Any = spec.config_model
     try:
         if model is None:
             if given:
-                raise ValueError(f"it takes no config, but is given {', '.join(given)}")
+                raise ValueError(f"it takes no config, but the step has {', '.join(given)}")
             return None
         known = _field_names(model)
         if known is not None and (unknown := sorted(set(given) - known)):
@@ -326,7 +369,7 @@ def _settings(spec: AdapterSpec, given: Mapping[str, Any], route: str) -> Any:
 
 
 def _field_names(model: Any) -> set[str] | None:
-    """What a model's fields may be called; None where an alias is more than a name."""
+    """Return the names that a model's fields may have in a config; None if an alias is not a plain name."""
     names: set[str] = set()
     for name, info in model.model_fields.items():
         for alias in (info.alias, info.validation_alias):

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from playhead.engine.attempt import AttemptOutcome, ClaimedMessage
-from playhead.engine.chain import Chain
+from playhead.engine.chain import Chain, Result
 from playhead.engine.deliveries import Deliveries, State
 from playhead.engine.failures import failure
-from playhead.engine.outputs import Product
 from playhead.engine.slots import Job, Slots
 from playhead.keys import content_type_of
 from playhead.model import Route
@@ -105,8 +104,14 @@ class Dispatcher:
         self._release(runtime)
         seconds = job.ended - job.started if job.ended is not None and job.started is not None else None
         if job.error is None:
+            result: Result = job.result
             return AttemptOutcome(
-                message, runtime.route.stage, products=job.result, adapters=runtime.adapters, seconds=seconds
+                message,
+                runtime.route.stage,
+                products=result.products,
+                skipped=result.skipped,
+                adapters=runtime.adapters,
+                seconds=seconds,
             )
         return AttemptOutcome(
             message, result=failure(message.claim, runtime.route, job.error), seconds=seconds
@@ -140,20 +145,20 @@ def _item(message: ClaimedMessage) -> Item:
     )
 
 
-def _inside(span: Span, chain: Chain) -> Callable[[Item, Context], list[Product]]:
+def _inside(span: Span, chain: Chain) -> Callable[[Item, Context], Result]:
     """A chain that runs with its attempt's span as the current one of its thread."""
 
-    def run(item: Item, context: Context) -> list[Product]:
+    def run(item: Item, context: Context) -> Result:
         with span.current():
             return chain.run(item, context)
 
     return run
 
 
-def _inside_async(span: Span, chain: Chain) -> Callable[[Item, Context], Awaitable[list[Product]]]:
+def _inside_async(span: Span, chain: Chain) -> Callable[[Item, Context], Awaitable[Result]]:
     """The same for a chain that is a task of an event loop."""
 
-    async def run(item: Item, context: Context) -> list[Product]:
+    async def run(item: Item, context: Context) -> Result:
         with span.current():
             return await chain.run_async(item, context)
 

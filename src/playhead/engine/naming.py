@@ -1,7 +1,7 @@
-"""What an output is called when its adapter does not say.
+"""The path of an output whose adapter does not name one.
 
-The form of what a step returns decides, never how many outputs there are: so a path is a file in
-every run, or a folder in every run. Only the suffixes of `keys.SUFFIX_TYPES` are taken for suffixes.
+The form of what a step returns decides, never the number of outputs. So a path is a file in every run, or a
+folder in every run. Only the suffixes in `keys.SUFFIX_TYPES` count as suffixes.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from playhead.keys import SUFFIX_TYPES, TYPE_SUFFIXES
 
 
 def bare(content_type: str) -> str:
-    """A content type without its parameters, in lower case."""
+    """Return a content type without its parameters, in lower case."""
     return content_type.partition(";")[0].strip().lower()
 
 
 def stem(path: str, content_type: str) -> str:
-    """The path without its suffix, if that is one of its content type's.
+    """Return a path without its suffix, if the suffix belongs to its content type.
 
     >>> stem("guide/page.htm", "text/html"), stem("v1.2", "text/html")
     ('guide/page', 'v1.2')
@@ -27,12 +27,12 @@ def stem(path: str, content_type: str) -> str:
 
 
 def suffix(content_type: str) -> str:
-    """The suffix of a content type; empty where the table has none."""
+    """Return the suffix of a content type; empty if the table has none."""
     return TYPE_SUFFIXES.get(bare(content_type), "")
 
 
 def alone(path: str, old_type: str, new_type: str) -> str:
-    """The path of the one output of a step: the input's, with the suffix of the new content type.
+    """Return the path of a single output: the input's path, with the suffix of the new content type.
 
     >>> alone("guide/page.html", "text/html", "text/markdown"), alone("README", "text/plain", "text/markdown")
     ('guide/page.md', 'README.md')
@@ -43,7 +43,7 @@ def alone(path: str, old_type: str, new_type: str) -> str:
 
 
 def numbered(folder: str, number: int, content_type: str) -> str:
-    """The path of one of many outputs; `folder` is the input's stem, `number` counts from 1.
+    """Return the path of one of several outputs; `folder` is the input's stem, `number` starts at 1.
 
     >>> numbered("page", 1, "text/markdown")
     'page/0001.md'

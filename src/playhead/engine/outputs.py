@@ -1,4 +1,4 @@
-"""From what a step returned to what is stored: path, content type, attributes, all checked."""
+"""Convert what a step returned into what is stored, and check path, content type and attributes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", 
 
 
 class Returned(NamedTuple):
-    """What a step gave: its elements as they are, and whether they came as an iterable."""
+    """What a step returned: its elements, and whether they came as an iterable."""
 
     elements: Sequence[object]
     many: bool
 
 
 class Product(NamedTuple):
-    """An output under its final path. `attributes` are JSON values, the input's included."""
+    """An output with its final path. `attributes` are JSON values and include those of the input."""
 
     path: str
     data: bytes
@@ -32,12 +32,12 @@ class Product(NamedTuple):
 
 
 class Maker:
-    """Makes products of what one step returns.
+    """Converts what one step returns into products.
 
     Args:
-        where: names the step, at the start of every error.
-        produces: content type of outputs that name none.
-        room: bytes that stand before the path in a whole key.
+        where: the step's name, for errors.
+        produces: content type of outputs without one.
+        room: bytes of a whole key before the path.
     """
 
     __slots__ = ("_produces", "_room", "_where")
@@ -48,7 +48,7 @@ class Maker:
         self._room = room
 
     def products(self, item: Item, returned: Returned) -> list[Product]:
-        """The products of one item, in order.
+        """Return the products of one item, in order.
 
         Raises:
             MessageError: `bad_output`, or `invalid_key` for a path outside the grammar.
@@ -68,22 +68,22 @@ class Maker:
         if isinstance(element, Output):
             data, path, kind, own = element.data, element.path, element.content_type, element.attributes
             if not isinstance(data, bytes):
-                raise self.bad(f"Output.data must be bytes, not {_name(data)}; text goes in by item.derive")
+                raise self.bad(f"Output.data must be bytes, not {_name(data)}; use item.derive for text")
             if path is not None and not isinstance(path, str):
                 raise self.bad(f"Output.path must be a string, not {_name(path)}")
             if kind is not None and not (isinstance(kind, str) and CONTENT_TYPE.fullmatch(kind)):
-                raise self.bad(f"Output.content_type {kind!r} is no content type, like 'text/plain'")
+                raise self.bad(f"Output.content_type {kind!r} is not a content type such as 'text/plain'")
         elif isinstance(element, str):
             try:
                 data = element.encode()
             except UnicodeEncodeError as exc:
-                raise self.bad(f"gave text that can't be UTF-8: {exc}") from exc
+                raise self.bad(f"returned text that cannot be encoded as UTF-8: {exc}") from exc
         elif isinstance(element, bytes):
             data = element
         else:
-            place = f"element {number} of what it gave" if number else "what it gave"
-            raise self.bad(f"{place} is {_name(element)}; give Output, str or bytes")
-        kind = kind or self._produces or self._told_by(path) or item.content_type
+            place = f"element {number} of its result" if number else "its result"
+            raise self.bad(f"{place} is {_name(element)}; return Output, str or bytes")
+        kind = kind or self._produces or self._type_of(path) or item.content_type
         if path is None:
             if folder is None:
                 path = naming.alone(item.path, item.content_type, kind)
@@ -96,7 +96,7 @@ class Maker:
         return Product(path, data, kind, self._attributes(item.attributes, own))
 
     @staticmethod
-    def _told_by(path: str | None) -> str | None:
+    def _type_of(path: str | None) -> str | None:
         kind = content_type_of(path) if path else OCTET_STREAM
         return None if kind == OCTET_STREAM else kind
 
@@ -113,23 +113,23 @@ class Maker:
             raise self.bad(f"attributes are not JSON: {exc}") from exc
         if size > MAX_ATTRIBUTES_BYTES:
             raise self.bad(f"attributes are {size} bytes as JSON; at most {MAX_ATTRIBUTES_BYTES} are allowed")
-        # Read back, so that the next step sees what a replay would see, and nothing is shared with
-        # another output or with the adapter.
+        # Read back, so that the next step gets what a replay would get, and shares nothing with another
+        # output or with the adapter.
         loaded: dict[str, Any] = json.loads(text)
-        if loaded != merged and (key := _strange_key(merged)):
-            raise self.bad(f"attributes are not JSON: the key {key} is no string")
+        if loaded != merged and (key := _invalid_key(merged)):
+            raise self.bad(f"attributes are not JSON: the key {key} is not a string")
         return loaded
 
 
-def _strange_key(value: object) -> str | None:
-    """A key within a value that is no string, for a reader: `json` would turn it into one silently."""
+def _invalid_key(value: object) -> str | None:
+    """Return a key that is not a string, as text: `json` would convert it without an error."""
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
                 return repr(key)
         value = list(value.values())
     if isinstance(value, list | tuple):
-        return next((found for inner in value if (found := _strange_key(inner))), None)
+        return next((found for inner in value if (found := _invalid_key(inner))), None)
     return None
 
 
