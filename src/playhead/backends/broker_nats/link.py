@@ -22,12 +22,13 @@ import nats.errors
 from nats.aio.client import Client
 
 from playhead.backends.broker_nats.address import Address
+from playhead.clock import LONGEST_GAP_SECONDS, done_within
 from playhead.errors import Unavailable, broker_unavailable
 
 ANSWER_SECONDS = 5.0
 """How long to wait for the answer to a request."""
 
-LAST_SECONDS = 0.5
+LAST_SECONDS = LONGEST_GAP_SECONDS
 """The last part of such a wait. It starts when this process runs, even if the process was suspended
 before."""
 
@@ -245,7 +246,7 @@ class Link:
         try:
             command = f"PUB {subject} {self.inbox}a.{number} {len(payload)}\r\n".encode()
             await self.send(command + payload + b"\r\n")
-            if not await came_within(seconds, question.answer):
+            if not await done_within(seconds, question.answer):
                 raise self.unavailable(f"did not answer {subject} within {seconds:g} s")
         finally:
             self.forget(number)
@@ -316,7 +317,7 @@ class Link:
                     await self.ended.wait()
                     return
             ping = asyncio.create_task(self._client.rtt(timeout=3600))
-            if not await came_within(_PING_SECONDS, ping):
+            if not await done_within(_PING_SECONDS, ping):
                 ping.cancel()
                 self.lose(f"it did not answer a ping for {_PING_SECONDS:g} s")
                 return
@@ -354,18 +355,6 @@ class _Question:
     def lost(self, why: str) -> None:
         if not self.answer.done():
             self.answer.set_result(None)
-
-
-async def came_within(seconds: float, answer: asyncio.Future[Any]) -> bool:
-    """Wait for an answer; returns whether it arrived.
-
-    The time may be over because this process was suspended. Then the answer may be in the socket, unread.
-    """
-    for part in (seconds - LAST_SECONDS, LAST_SECONDS):
-        done, _ = await asyncio.wait({answer}, timeout=part)
-        if done:
-            return True
-    return False
 
 
 def status_of(headers: bytes) -> str:

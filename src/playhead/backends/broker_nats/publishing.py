@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from playhead.backends.broker_nats.frames import Frames
-from playhead.backends.broker_nats.link import ANSWER_SECONDS, LAST_SECONDS, Answer, Link, came_within
+from playhead.backends.broker_nats.link import ANSWER_SECONDS, LAST_SECONDS, Answer, Link
+from playhead.clock import done_within
 from playhead.envelope import Dispatch
 from playhead.errors import Unavailable, broker_unavailable
 from playhead.ports.broker import CONFIRMED, PublishResult
@@ -39,7 +40,7 @@ class Window:
         admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((count, admitted))
         try:
-            await came_within(ANSWER_SECONDS + 1, admitted)
+            await done_within(ANSWER_SECONDS + 1, admitted)
         except asyncio.CancelledError:
             if admitted.done():
                 self._leave(count)
@@ -159,7 +160,7 @@ class _Chunk:
         self._timer = asyncio.get_running_loop().call_later(seconds, then)
 
     def _look_again(self) -> None:
-        # As in `came_within`: answers may be in the socket, unread.
+        # As in `clock.done_within`: answers may be in the socket, unread.
         self._call_later(LAST_SECONDS, self._expire)
 
     def _expire(self) -> None:

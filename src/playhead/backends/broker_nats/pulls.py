@@ -11,7 +11,8 @@ import json
 import time
 from typing import NamedTuple
 
-from playhead.backends.broker_nats.link import ANSWER_SECONDS, Link, came_within, description_of, status_of
+from playhead.backends.broker_nats.link import ANSWER_SECONDS, Link, description_of, status_of
+from playhead.clock import done_within
 
 _NANOSECONDS = 1_000_000_000
 _ALIVE = "100"
@@ -84,7 +85,7 @@ class Mailbox:
         request = self._request = _Request(limit, free)
         await self.link.send(b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), self._address, len(body), body))
         try:
-            await came_within(wait + ANSWER_SECONDS, request.ended)
+            await done_within(wait + ANSWER_SECONDS, request.ended)
         except asyncio.CancelledError:
             self._hand_back(request)
             raise
