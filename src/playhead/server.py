@@ -19,7 +19,7 @@ from playhead.api.callers import Hosts
 from playhead.api.connection import MAX_HEAD_BYTES, Connection
 from playhead.bootstrap import Runtime, open_runtime
 from playhead.errors import CannotStart
-from playhead.workers import Crew, hold_logs, on_signals, set_up_logs
+from playhead.workers import crew, hold_logs, on_signals, set_up_logs
 
 if TYPE_CHECKING:
     from playhead.settings import Settings
@@ -155,9 +155,9 @@ async def _serve(
             events.SERVER_STARTED, process=rt.process and rt.process.id, url=f"http://{shown}:{number}"
         )
         listening()
-        crew = Crew(settings, (), workers, until_idle=False) if workers else None
         watch = asyncio.create_task(_stop_server(rt, server, stop))
-        tending = asyncio.create_task(crew.tend(stop)) if crew else None
+        members = crew(settings, (), workers, until_idle=False) if workers else None
+        tending = asyncio.create_task(members.tend(stop)) if members else None
         try:
             await server.serve(sockets=[sock])
         finally:

@@ -1,4 +1,4 @@
-"""The worker processes: one, or a crew of them, with the logs and signals of all processes that stay."""
+"""Worker processes: one, or several under a parent. Also logs and signals of all long-running processes."""
 
 from __future__ import annotations
 
@@ -10,30 +10,35 @@ import logging
 import multiprocessing
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from multiprocessing.context import SpawnProcess
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from playhead import events
 from playhead.bootstrap import Runtime, open_runtime
 from playhead.errors import Unavailable
+from playhead.watchdog import BEAT_SECONDS, FROZEN_SECONDS, Watchdog
 
 if TYPE_CHECKING:
     from playhead.settings import Settings
 
-_RESTART_PAUSE_SECONDS = 1.0
-_LOOK_SECONDS = 0.5
+_RESTART_SECONDS = 1.0
+_CHECK_SECONDS = 0.1
+_PARENT_CHECK_SECONDS = 0.5
+_LONGEST_STOP_SECONDS = 3600.0
+"""After SIGTERM, workers finish what runs, and time-outs end what hangs. A worker that is still there after
+an hour is killed."""
 _ROUTES_SECONDS = 1.5
-"""A route that is not there after so long is more likely mistyped than about to be applied."""
+"""A route that does not exist after so long is more likely a typing error than about to be applied."""
 _ECHO_SECONDS = 0.5
-"""A signal again so soon is the same wish: `timeout` sends it to the process and to its group."""
+"""The same signal again within this time is one request: `timeout` signals the process and its group."""
 
 
 # -- logs ------------------------------------------------------------------------------------------
 
 
 def set_up_logs(settings: Settings) -> None:
-    """Send log lines to stderr, one an outcome, as the settings say."""
+    """Send log lines to stderr in the format of the settings, one for each outcome."""
     handler = logging.StreamHandler(sys.stderr)
     json_lines = settings.log_format == "json"
     handler.setFormatter(events.JsonFormatter() if json_lines else events.TextFormatter())
@@ -44,13 +49,13 @@ def set_up_logs(settings: Settings) -> None:
 
 
 def hold_logs() -> Callable[[], None]:
-    """Hold log lines back until what is returned is called; calling it again does nothing."""
+    """Hold log lines back until the returned function is called. Calling it again has no effect."""
     held = io.StringIO()
-    # The handlers stay: what is added to them meanwhile, as the marks of traces, is to stay as well.
+    # The handlers stay the same, because filters may be added to them meanwhile, for trace ids for example.
     handlers = [one for one in logging.getLogger().handlers if isinstance(one, logging.StreamHandler)]
     streams = [one.setStream(held) for one in handlers]
 
-    def let_go() -> None:
+    def write_held() -> None:
         for one, stream in zip(handlers, streams, strict=True):
             one.setStream(stream)
         sys.stderr.write(held.getvalue())
@@ -58,7 +63,7 @@ def hold_logs() -> Callable[[], None]:
         held.seek(0)
         held.truncate()
 
-    return let_go
+    return write_held
 
 
 # -- signals ---------------------------------------------------------------------------------------
@@ -85,49 +90,83 @@ def on_signals(stop: asyncio.Event) -> None:
         signal.signal(number, on_signal)
 
 
-# -- workers ---------------------------------------------------------------------------------------
+# -- one worker ------------------------------------------------------------------------------------
 
 
-def work(settings: Settings, *, routes: Sequence[str], processes: int, until_idle: bool) -> int:
-    """Work on messages until INT or TERM, or until there is nothing left. Blocks; returns the exit code."""
+def work(
+    settings: Settings,
+    *,
+    routes: Sequence[str],
+    processes: int,
+    until_idle: bool,
+    frozen_seconds: float = FROZEN_SECONDS,
+) -> int:
+    """Process messages until INT or TERM, or until no work is left. Blocks; returns the exit code.
+
+    Args:
+        frozen_seconds: a worker whose event loop does not run for so long is ended.
+    """
     set_up_logs(settings)
     if processes == 1:
-        return asyncio.run(_work(settings, routes, until_idle))
+        return _run_worker(settings, routes, until_idle, frozen_seconds)
 
     async def tend() -> int:
         stop = asyncio.Event()
         on_signals(stop)
-        return await Crew(settings, routes, processes, until_idle=until_idle).tend(stop)
+        members = crew(settings, routes, processes, until_idle=until_idle, frozen_seconds=frozen_seconds)
+        return await members.tend(stop)
 
     return asyncio.run(tend())
 
 
-async def _work(settings: Settings, routes: Sequence[str], until_idle: bool) -> int:
+def _run_worker(settings: Settings, routes: Sequence[str], until_idle: bool, frozen_seconds: float) -> int:
+    watchdog = Watchdog(frozen_seconds)
+    try:
+        return asyncio.run(_work(settings, routes, until_idle, watchdog))
+    finally:
+        watchdog.close()
+
+
+async def _work(settings: Settings, routes: Sequence[str], until_idle: bool, watchdog: Watchdog) -> int:
     stop = asyncio.Event()
     on_signals(stop)
-    orphaned = asyncio.create_task(_stop_with_parent(stop))
-    try:
+    with _background(beat_forever(watchdog)), _background(_stop_with_parent(stop)):
         async with open_runtime(settings, kind="worker") as rt:
             events.emit(events.WORKER_STARTED, worker=rt.process.id if rt.process else None)
             if until_idle:
-                await _tell_of_unknown(rt, routes)
+                await _warn_of_unknown(rt, routes)
             elif routes:
-                rt.spawn(_tell_of_unknown(rt, routes, after=_ROUTES_SECONDS))
+                rt.spawn(_warn_of_unknown(rt, routes, after=_ROUTES_SECONDS))
             code = await rt.work(routes=routes, until_idle=until_idle, stop=stop)
             completed = rt.worker.completed if rt.worker else 0
             events.emit(events.WORKER_STOPPED, attempts_ended=completed, exit_code=code)
             return code
+
+
+@contextlib.contextmanager
+def _background(work: Coroutine[Any, Any, None]) -> Iterator[None]:
+    """Run something for the length of a block."""
+    task = asyncio.create_task(work)
+    try:
+        yield
     finally:
-        orphaned.cancel()
+        task.cancel()
 
 
-async def _tell_of_unknown(rt: Runtime, routes: Sequence[str], *, after: float = 0.0) -> None:
-    """Log which of the routes asked for no config has: mistyped, they would be waited for in silence."""
+async def beat_forever(watchdog: Watchdog) -> None:
+    """Show a watchdog that this event loop runs."""
+    while True:
+        watchdog.beat()
+        await asyncio.sleep(BEAT_SECONDS)
+
+
+async def _warn_of_unknown(rt: Runtime, routes: Sequence[str], *, after: float = 0.0) -> None:
+    """Log requested routes that no config has: the worker would wait for a mistyped one without a sign."""
     await asyncio.sleep(after)
     try:
         names = [(s.route, f"{s.config}/{s.route}") for s in await rt.catalog.subscriptions()]
     except Unavailable:
-        return  # what is away is told of elsewhere
+        return  # the worker logs that
     known = {name for both in names for name in both}
     for route in routes:
         if route not in known:
@@ -137,49 +176,87 @@ async def _tell_of_unknown(rt: Runtime, routes: Sequence[str], *, after: float =
 
 
 async def _stop_with_parent(stop: asyncio.Event) -> None:
-    """A worker of a crew ends when its parent is gone, however that happened."""
+    """Stop a worker whose parent is gone, however the parent ended."""
     parent = multiprocessing.parent_process()
     while parent is not None:
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_PARENT_CHECK_SECONDS)
         if not parent.is_alive():
             stop.set()
             return
 
 
-def _crew_member(settings: Settings, routes: Sequence[str], until_idle: bool) -> None:
-    set_up_logs(settings)
-    sys.exit(asyncio.run(_work(settings, routes, until_idle)))
+# -- several workers -------------------------------------------------------------------------------
 
 
-class Crew:
-    """Worker processes, started anew when one dies."""
+class Member(Protocol):
+    """A worker process, as its parent sees it: `multiprocessing.Process`."""
 
-    def __init__(self, settings: Settings, routes: Sequence[str], count: int, *, until_idle: bool) -> None:
-        self._settings = settings
-        self._routes = tuple(routes)
-        self._until_idle = until_idle
-        self._context = multiprocessing.get_context("spawn")
-        self._members = [self._start() for _ in range(count)]
+    @property
+    def pid(self) -> int | None: ...
 
-    def _start(self) -> SpawnProcess:
-        member = self._context.Process(
-            target=_crew_member, args=(self._settings, self._routes, self._until_idle), daemon=True
+    @property
+    def exitcode(self) -> int | None: ...
+
+    def terminate(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+def crew(
+    settings: Settings,
+    routes: Sequence[str],
+    count: int,
+    *,
+    until_idle: bool,
+    frozen_seconds: float = FROZEN_SECONDS,
+) -> Crew:
+    """Start several worker processes; the arguments are those of `work`."""
+    context = multiprocessing.get_context("spawn")
+
+    def start() -> Member:
+        member = context.Process(
+            target=_run_member, args=(settings, tuple(routes), until_idle, frozen_seconds), daemon=True
         )
         member.start()
         return member
 
-    def _replace(self, count: int) -> int:
-        """Start so many workers anew; returns how many could be."""
-        for started in range(count):
-            try:
-                self._members.append(self._start())
-            except OSError as exc:  # no process or no memory left, for now
-                events.emit(events.LOOP_FAILED, logging.ERROR, detail=f"a worker can't be started: {exc}")
-                return started
-        return count
+    return Crew(start, count, until_idle=until_idle)
+
+
+def _run_member(settings: Settings, routes: Sequence[str], until_idle: bool, frozen_seconds: float) -> None:
+    set_up_logs(settings)
+    sys.exit(_run_worker(settings, routes, until_idle, frozen_seconds))
+
+
+class Crew:
+    """Several worker processes. One that ends unexpectedly is started again.
+
+    A frozen worker is ended by its own watchdog, so the crew only has to replace it.
+
+    Args:
+        start: starts one worker. Raises `OSError` if the system has no process or memory left.
+        until_idle: workers that end by themselves have done their work.
+        restart_seconds: pause before a worker is started again.
+        stop_seconds: after SIGTERM, until a worker is killed.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[], Member],
+        count: int,
+        *,
+        until_idle: bool,
+        restart_seconds: float = _RESTART_SECONDS,
+        stop_seconds: float = _LONGEST_STOP_SECONDS,
+    ) -> None:
+        self._start = start
+        self._until_idle = until_idle
+        self._restart_seconds = restart_seconds
+        self._stop_seconds = stop_seconds
+        self._members = [start() for _ in range(count)]
 
     async def tend(self, stop: asyncio.Event) -> int:
-        """Keep the crew at its number until told to stop, or until all have ended by themselves."""
+        """Keep the number of workers until `stop` is set, or until all have ended by themselves."""
         code = missing = 0
         while not stop.is_set() and (self._members or missing):
             for member in list(self._members):
@@ -192,12 +269,30 @@ class Crew:
                 events.emit(events.WORKER_STOPPED, logging.WARNING, pid=member.pid, exit_code=member.exitcode)
                 missing += 1
             if missing:
-                await asyncio.sleep(_RESTART_PAUSE_SECONDS)
+                await asyncio.sleep(self._restart_seconds)
                 missing -= self._replace(0 if stop.is_set() else missing)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), _LOOK_SECONDS / 5)
+                await asyncio.wait_for(stop.wait(), _CHECK_SECONDS)
+        await self._stop()
+        return code
+
+    def _replace(self, count: int) -> int:
+        """Start some workers; return how many could be started."""
+        for started in range(count):
+            try:
+                self._members.append(self._start())
+            except OSError as exc:
+                events.emit(events.LOOP_FAILED, logging.ERROR, detail=f"cannot start a worker: {exc}")
+                return started
+        return count
+
+    async def _stop(self) -> None:
+        """Ask all workers to stop, and wait until they have. Kills those that take too long."""
         for member in self._members:
             member.terminate()
-        for member in self._members:
-            await asyncio.to_thread(member.join)
-        return code
+        until = time.monotonic() + self._stop_seconds
+        while running := [member for member in self._members if member.exitcode is None]:
+            if time.monotonic() > until:
+                for member in running:
+                    member.kill()
+            await asyncio.sleep(_CHECK_SECONDS)

@@ -1,55 +1,67 @@
-"""A crew keeps its number also where a worker can't be started for a while."""
+"""A crew keeps its number of workers, and ends when it is stopped, whatever its workers do."""
 
 from __future__ import annotations
 
 import asyncio
 
-import pytest
-
-from playhead import workers
-from playhead.settings import Settings
 from playhead.workers import Crew
 
 
-class Member:
-    """A worker process, as a crew sees it."""
+class FakeMember:
+    """A worker process, as a crew sees it.
+
+    Args:
+        exitcode: of a process that has ended.
+        ends: it ends when it is asked to.
+    """
 
     pid = 1
 
-    def __init__(self, exitcode: int | None = None) -> None:
+    def __init__(self, exitcode: int | None = None, *, ends: bool = True) -> None:
         self.exitcode = exitcode
+        self._ends = ends
 
     def terminate(self) -> None:
-        self.exitcode = 0
+        if self._ends:
+            self.exitcode = 0
 
-    def join(self) -> None:
-        assert self.exitcode is not None
+    def kill(self) -> None:
+        self.exitcode = -9
 
 
-async def test_a_worker_that_cant_be_started_for_a_while_is_started_later(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(workers, "_RESTART_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(workers, "_LOOK_SECONDS", 0.05)
+async def test_a_worker_that_cannot_be_started_now_is_started_later():
     stop = asyncio.Event()
-    starts: list[Member | OSError] = [
-        *(Member(exitcode=-9), Member(exitcode=-9)),
-        *(OSError("no process left"), Member(), OSError("no process left"), Member()),
+    starts: list[FakeMember | OSError] = [
+        *(FakeMember(exitcode=-9), FakeMember(exitcode=-9)),
+        *(OSError("no process left"), FakeMember(), OSError("no process left"), FakeMember()),
     ]
-    started: list[Member] = []
+    started: list[FakeMember] = []
 
-    def start(_: Crew) -> Member:
-        made = starts.pop(0)
-        if isinstance(made, OSError):
-            raise made
-        started.append(made)
+    def start() -> FakeMember:
+        member = starts.pop(0)
+        if isinstance(member, OSError):
+            raise member
+        started.append(member)
         if not starts:
             stop.set()
-        return made
+        return member
 
-    monkeypatch.setattr(Crew, "_start", start)
-    crew = Crew(Settings(), (), 2, until_idle=False)
+    crew = Crew(start, 2, until_idle=False, restart_seconds=0.01)
 
     async with asyncio.timeout(30):
         assert await crew.tend(stop) == 0
 
     assert len(started) == 4
     assert all(member.exitcode is not None for member in started)
+
+
+async def test_a_worker_that_does_not_stop_is_killed():
+    """`serve` waited without limit for a worker whose interpreter was blocked."""
+    stop = asyncio.Event()
+    stop.set()
+    frozen = FakeMember(ends=False)
+
+    async with asyncio.timeout(30):
+        assert await Crew(lambda: frozen, 1, until_idle=False, stop_seconds=0.01).tend(stop) == 0
+
+    assert frozen.exitcode == -9

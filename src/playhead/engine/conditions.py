@@ -28,7 +28,7 @@ def compile_condition(condition: Condition) -> Callable[[Item], bool]:
     false. `size` is in bytes. `exists` with the value `false` is true if the field is missing.
 
     Raises:
-        ValueError: no such field or operator, or `value` of `matches` is not a usable pattern.
+        ValueError: the field or operator does not exist, or the pattern of `matches` cannot be used.
     """
     read = _reader(condition.field)
     value = condition.value

@@ -1,4 +1,4 @@
-"""How the backends are, asked at once and within a time."""
+"""Check all backends at the same time, with a time limit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CHECK_SECONDS: Final = 5.0
 
 
 class Checked(Protocol):
-    """A backend that can say how it is."""
+    """A backend that can be checked."""
 
     name: str
 
@@ -20,7 +20,7 @@ class Checked(Protocol):
 
 
 async def check_all(*backends: Checked) -> list[BackendHealth]:
-    """Ask each backend how it is; takes `CHECK_SECONDS` at most. One that is away is `down`, no error."""
+    """Check each backend; takes at most `CHECK_SECONDS`. An unavailable backend is `down`, not an error."""
     return await asyncio.gather(*(_check(backend) for backend in backends))
 
 

@@ -1,7 +1,7 @@
-"""What the store holds of an execution, as a replay of it would see it.
+"""List the stored objects of an execution, as a replay of it would.
 
-Sidecars, folder markers and objects that no attempt has committed are not seen; objects that other
-programs put there are.
+Sidecars, folder markers and objects that no attempt has committed are left out. External objects, which
+other programs stored, are included.
 """
 
 from __future__ import annotations
@@ -30,15 +30,17 @@ class Rows(Protocol):
 
 
 class Listing:
-    """Reads listings of the store beside the rows of the catalog. Raises `Unavailable` for either."""
+    """Combines listings of the store with rows of the catalog. Raises `Unavailable` for either."""
 
     def __init__(self, catalog: Rows, store: List) -> None:
         self._catalog = catalog
         self._store = store
 
     async def adoptable(self, execution: UUID) -> Execution | None:
-        """Show what another program laid out under an id, as `{id}/{stage}/{path}`; None if nothing, and of
-        the nil id, which is nobody's."""
+        """Describe external objects under an id, stored as `{id}/{stage}/{path}`, as an execution.
+
+        None if there are no such objects, and for the nil id.
+        """
         if not execution.int:
             return None
         async for page in self._store.list(str(execution), sizes=True, page=PAGE):
@@ -63,14 +65,14 @@ class Listing:
         return None
 
     async def declared(self, execution: Execution) -> list[str]:
-        """The stages that an execution has by right: `input`, then its config's in their order."""
+        """Return the declared stages of an execution: `input`, then those of its config in their order."""
         if execution.config is None:
             return []
         loaded = await self._catalog.config(execution.config, execution.config_version)
         return [keys.INPUT_STAGE, *(loaded.config.stages if loaded else ())]
 
     async def stages(self, execution: Execution) -> list[StageSummary]:
-        """Count objects and bytes by stage: the declared ones first, then what others put there.
+        """Count objects and bytes by stage: declared stages first, then those of external objects.
 
         Reads the whole listing of the execution.
         """
@@ -86,10 +88,10 @@ class Listing:
         return list(found.values())
 
     async def check_stage(self, execution: Execution, stage: str) -> None:
-        """Let a stage pass that is declared, is `input`, or has any key below it.
+        """Check that a stage is declared, is `input`, or has any key below it.
 
         Raises:
-            NotFound: `stage_not_found`, with the stages there are.
+            NotFound: `stage_not_found`, with the existing stages.
         """
         declared = await self.declared(execution)
         if stage == keys.INPUT_STAGE or stage in declared:
@@ -118,13 +120,13 @@ class Listing:
     async def objects(
         self, execution: Execution, stage: str | None, path: str | None, *, after: str, limit: int
     ) -> tuple[list[StoredObject], bool]:
-        """Return up to `limit` objects past a key, in byte order, and whether there are more.
+        """Return up to `limit` objects after a key, in byte order, and whether there are more.
 
         Args:
             execution: whose objects.
             stage: None for all stages.
             path: a folder or an object in the stage; None for all of it.
-            after: the key to go on from; "" at the start.
+            after: the key to continue after; "" at the start.
             limit: objects to return.
         """
         declared = await self.declared(execution)
@@ -150,26 +152,27 @@ class Listing:
             async for entries in pages:
                 yield entries
             return
-        # A store without an order has to be read to its end before its first key is known.
+        # A store without an order must be listed to its end before the first key is known.
         found = sorted([entry async for entries in pages for entry in entries])
         for start in range(0, len(found), page):
             yield found[start : start + page]
 
 
 def _below(key: str) -> str:
-    """What follows the execution in a listed key."""
+    """Return the part of a listed key that follows the execution."""
     return key.partition("/")[2]
 
 
 def _in_a_stage(key: str) -> bool:
-    """Whether a listed key is that of an object of a stage: others may put some beside the stages."""
+    """Whether a listed key belongs to an object of a stage. External objects may lie next to the stages."""
     return "/" in _below(key) and not keys.is_aside(key)
 
 
 def _split(key: str, declared: Sequence[str], asked: str | None) -> tuple[str, str]:
-    """Stage and path of a listed key; where no stage is declared, the one asked for or the first segment.
+    """Return stage and path of a listed key. Without a declared stage, it is the requested stage, or else
+    the first segment.
 
-    No declared stage lies in another, so at most one fits.
+    No declared stage is inside another, so at most one fits.
     """
     rest = _below(key)
     return keys.stage_of(rest, declared, asked or rest.partition("/")[0])

@@ -1,7 +1,7 @@
-"""Cursors: where a list goes on, as text that nobody else reads.
+"""Cursors: the position at which a list continues, as opaque text.
 
-A cursor knows which list it is of, with which filters: given to another one it would silently leave items
-out.
+A cursor contains which list it belongs to, and which filters. Used with another list, it would leave items
+out without an error.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _MAX_INT = 2**63 - 1
 
 
 def list_of(name: str, *filters: object) -> str:
-    """What a list is, for its cursors: its name and how it is filtered."""
+    """Return what identifies a list for its cursors: its name and its filters."""
     return "\0".join((name, *("" if value is None else f"={value}" for value in filters)))
 
 
 def encode_cursor(place: int | str | None, of: str) -> str | None:
-    """The cursor for a place in a list; None at its end.
+    """Return the cursor for a position in a list; None at its end.
 
     Args:
-        place: where the list goes on.
+        place: where the list continues.
         of: the list, from `list_of`.
     """
     if place is None:
@@ -39,15 +39,15 @@ def encode_cursor(place: int | str | None, of: str) -> str | None:
 
 
 def decode_cursor(cursor: str | None, kind: type[Place], of: str) -> Place | None:
-    """The place that a cursor stands for; None when there is no cursor.
+    """Return the position of a cursor; None without a cursor.
 
     Args:
-        cursor: as a caller gave it.
-        kind: what the cursors of this list hold.
+        cursor: from a caller.
+        kind: the type of this list's positions.
         of: the list, from `list_of`.
 
     Raises:
-        BadRequest: `invalid_cursor`; it is not a cursor of this list, with these filters.
+        BadRequest: `invalid_cursor`: it does not belong to this list with these filters.
     """
     if cursor is None:
         return None
@@ -59,18 +59,18 @@ def decode_cursor(cursor: str | None, kind: type[Place], of: str) -> Place | Non
             return place
     except (ValueError, TypeError, RecursionError):
         pass
-    raise _not_ours(cursor)
+    raise _invalid(cursor)
 
 
 def page_of(items: Sequence[T], key: Callable[[T], str], cursor: str | None, limit: int, of: str) -> Page[T]:
-    """A page of a list that is there as a whole.
+    """Return a page of a list that is in memory.
 
-    Goes on after the item that ended the last page, wherever that is by now; should it be gone, at its
-    place.
+    Continues after the last item of the previous page, wherever that is now. If the item is gone, continues
+    at its former position.
 
     Args:
         items: all of them, in their order.
-        key: what tells an item from the others, and stays.
+        key: identifies an item, and does not change.
         cursor: where the last page ended.
         limit: items a page.
         of: the list, from `list_of`.
@@ -83,7 +83,7 @@ def page_of(items: Sequence[T], key: Callable[[T], str], cursor: str | None, lim
     if place is not None:
         number, _, last = place.partition(" ")
         if not number.isdecimal() or len(number) > 9:
-            raise _not_ours(cursor or "")
+            raise _invalid(cursor or "")
         start = next((at + 1 for at, item in enumerate(items) if key(item) == last), int(number))
     end = start + limit
     if end >= len(items):
@@ -91,11 +91,11 @@ def page_of(items: Sequence[T], key: Callable[[T], str], cursor: str | None, lim
     return Page(list(items[start:end]), encode_cursor(f"{end - 1} {key(items[end - 1])}", of))
 
 
-def _not_ours(cursor: str) -> BadRequest:
+def _invalid(cursor: str) -> BadRequest:
     return BadRequest(
         "invalid_cursor",
-        f"{cursor[:80]!r} is not a cursor of this list with these filters; give back `next_cursor` as it "
-        "came, with the query it came from",
+        f"{cursor[:80]!r} is not a cursor of this list with these filters; send `next_cursor` unchanged, "
+        "with the same query",
     )
 
 
@@ -104,7 +104,7 @@ def _mark(of: str) -> str:
 
 
 def _fits(place: int | str) -> bool:
-    """Whether every catalog and store can take it: 64 bits, or Unicode without NUL."""
+    """Whether every catalog and store accepts it: 64 bits, or Unicode without NUL."""
     if isinstance(place, int):
         return 0 <= place <= _MAX_INT
     return "\0" not in place and bool(place.encode())

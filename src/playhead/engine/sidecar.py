@@ -1,4 +1,4 @@
-"""The sidecar of an object: a copy, for people and other tools, of what the catalog knows of it."""
+"""The sidecar of an object: a copy of what the catalog records of it, for people and other tools."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from playhead.ports.catalog.work import Bound, Claim, NewOutput
 from playhead.ports.store import Blob
 
 _MOST_OF_TYPE: Final = 200
-"""It stands in a header of an answer."""
+"""Characters. A content type becomes a header of an HTTP response."""
 
 
 def _blob(key: str, fields: dict[str, Any]) -> Blob:
@@ -26,7 +26,7 @@ def _blob(key: str, fields: dict[str, Any]) -> Blob:
 
 @dataclass(frozen=True)
 class SidecarInfo:
-    """What an object's sidecar says of it; nothing where it says what can't be."""
+    """What an object's sidecar describes; invalid values are left out."""
 
     content_type: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
@@ -36,7 +36,7 @@ NOTHING: Final = SidecarInfo()
 
 
 def read(data: bytes | None) -> SidecarInfo:
-    """Read a sidecar that any program may have written: None, or unreadable, says nothing."""
+    """Read a sidecar, which any program may have written. A missing or unreadable one describes nothing."""
     if not data:
         return NOTHING
     try:
@@ -51,7 +51,7 @@ def read(data: bytes | None) -> SidecarInfo:
 
 
 def _attributes(found: object) -> Mapping[str, Any]:
-    """Return them if a step may have them: an output that inherits them has to pass the same limits."""
+    """Return attributes if they are within the limits of outputs, because an output may inherit them."""
     try:
         if isinstance(found, dict) and len(encode(found).encode()) <= MAX_ATTRIBUTES_BYTES:
             return found
@@ -63,7 +63,8 @@ def _attributes(found: object) -> Mapping[str, Any]:
 def of_output(
     claim: Claim, stage: str, output: NewOutput, bound: Bound, adapters: list[Mapping[str, str]]
 ) -> Blob:
-    """The same bytes at every redelivery: what changes from try to try comes from the binding."""
+    """Return the sidecar of an output. Its bytes are the same at every redelivery: what differs between
+    attempts comes from the binding."""
     return _blob(
         bound.key,
         {
@@ -90,7 +91,7 @@ def of_output(
 
 
 def of_input(execution: Execution, key: str, given: Input, created_at: float) -> Blob:
-    """An input was made by nobody of ours: no route, no message, no attempt."""
+    """Return the sidecar of an input. An input has no route, no message and no attempt."""
     return _blob(
         key,
         {
