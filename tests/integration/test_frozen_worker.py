@@ -1,4 +1,4 @@
-"""An adapter that never releases the interpreter lock: its message ends as a dead letter, all others complete."""
+"""An adapter that never releases the interpreter lock: its message is a dead letter, all others complete."""
 
 from __future__ import annotations
 
