@@ -1,9 +1,12 @@
-"""A watchdog: ends this process if its event loop stops running.
+"""A watchdog: keeps a busy process alive for others, and ends a frozen one.
 
-A step can hold the interpreter lock without end: `re.match(r"(\\w+\\s?)*$", …)` on an unfortunate text does.
-Then no Python code of the process runs any more: no heartbeat, no time-out, no signal handler. Its messages
-would never be processed again, and a lock on the embedded database would never be released. Only another
-process can end it. So a working process forks a small child, and writes to it from its event loop.
+Steps can keep the event loop from running. If many steps compute in Python, each turn of the event loop has
+to wait for the interpreter lock. The process works, but its heartbeats are late, and others would declare
+it dead. If one step never releases the lock, no Python code of the process runs any more: no heartbeat, no
+time-out, no signal handler. `re.match(r"(\\w+\\s?)*$", …)` does that on an unfortunate text. Such a process
+would keep its messages, and perhaps a lock on the embedded database, forever.
+
+Neither can be solved inside the process. So it forks a small child, and writes to it from its event loop.
 """
 
 from __future__ import annotations
@@ -14,7 +17,9 @@ import logging
 import os
 import select
 import signal
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +28,7 @@ from playhead.clock import ActiveClock
 
 FROZEN_SECONDS: Final = 30.0
 """After so long without a beat, the process is ended. Time during which it is suspended does not count."""
-BEAT_SECONDS: Final = 1.0
+BEAT_SECONDS: Final = 0.5
 """How often the event loop should beat."""
 _CHECK_SECONDS = 0.25
 _DUMP_SECONDS = 0.5
@@ -36,10 +41,18 @@ class Watchdog:
     Create it before the process starts threads or opens backends, because it forks.
 
     Args:
-        seconds: without a beat, after which the process is ended.
+        frozen_seconds: without a beat, after which the process is ended.
+        late_seconds: without a beat, after which `keep_alive` is called, and again after each such time.
+        keep_alive: called in the child with the state of the last beat. It may block and raise.
     """
 
-    def __init__(self, seconds: float = FROZEN_SECONDS) -> None:
+    def __init__(
+        self,
+        frozen_seconds: float = FROZEN_SECONDS,
+        *,
+        late_seconds: float = FROZEN_SECONDS,
+        keep_alive: Callable[[bytes], None] = lambda state: None,
+    ) -> None:
         watched = os.getpid()
         # The tracebacks of a frozen process are written by a signal handler that needs no interpreter lock.
         faulthandler.register(_DUMP_SIGNAL, all_threads=True)
@@ -50,48 +63,83 @@ class Watchdog:
                 os.close(self._writer)
                 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                     signal.signal(number, signal.SIG_IGN)  # also sent to the group; the watch goes on
-                _watch(watched, reader, seconds)
+                _Watch(watched, reader, late_seconds, keep_alive).run(frozen_seconds)
             finally:
                 os._exit(0)
         os.close(reader)
         os.set_blocking(self._writer, False)
+        self._is_closed = False
 
-    def beat(self) -> None:
-        """Note that the event loop runs."""
+    def beat(self, state: bytes = b"") -> None:
+        """Note that the event loop runs. `state` is one line without its end."""
         with contextlib.suppress(OSError):  # the watchdog was killed, or was suspended and its pipe is full
-            os.write(self._writer, b".")
+            os.write(self._writer, state + b"\n")
 
     def close(self) -> None:
-        """Stop watching."""
-        os.close(self._writer)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self._child, 0)
+        """Stop watching. May be called twice."""
+        if not self._is_closed:
+            self._is_closed = True
+            os.close(self._writer)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._child, 0)
 
 
-def _watch(watched: int, reader: int, seconds: float) -> None:
-    """Wait until the watched process ends or closes its pipe; end it if it is frozen. Runs in the child."""
-    clock = ActiveClock()
-    last: float | None = None
-    while os.getppid() == watched:
-        if select.select([reader], [], [], _CHECK_SECONDS)[0]:
-            if not os.read(reader, 65536):
+class _Watch:
+    """What the child does."""
+
+    def __init__(
+        self, watched: int, reader: int, late_seconds: float, keep_alive: Callable[[bytes], None]
+    ) -> None:
+        self._watched = watched
+        self._reader = reader
+        self._late_seconds = late_seconds
+        self._keep_alive = keep_alive
+        self._clock = ActiveClock()
+        self._state = b""
+        self._keeping: threading.Thread | None = None
+
+    def run(self, frozen_seconds: float) -> None:
+        """Watch until the process ends or closes its pipe; end it if it is frozen."""
+        last = kept = 0.0
+        has_begun = False
+        while os.getppid() == self._watched:
+            if select.select([self._reader], [], [], _CHECK_SECONDS)[0]:
+                beats = os.read(self._reader, 1 << 16)
+                if not beats:
+                    return
+                self._state = beats.splitlines()[-1]
+                has_begun, last = True, self._clock()
+            elif has_begun and self._is_suspended():
+                last = self._clock()
+            now = self._clock()
+            if has_begun and now - last > frozen_seconds:
+                self._end(frozen_seconds)
                 return
-            last = clock()
-        elif last is not None and _is_suspended(watched):
-            last = clock()
-        elif last is not None and clock() - last > seconds:
-            events.emit(events.WORKER_FROZEN, logging.ERROR, pid=watched, seconds=seconds)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(watched, _DUMP_SIGNAL)
-                time.sleep(_DUMP_SECONDS)
-                os.kill(watched, signal.SIGKILL)
-            return
+            if has_begun and now - max(last, kept) > self._late_seconds:
+                kept = now
+                self._start_keeping()
 
+    def _start_keeping(self) -> None:
+        """Call `keep_alive` in a thread, because the watched process may have locked the database."""
+        if self._keeping is None or not self._keeping.is_alive():
+            self._keeping = threading.Thread(target=self._keep, args=(self._state,), daemon=True)
+            self._keeping.start()
 
-def _is_suspended(process: int) -> bool:
-    """Whether a process was stopped by a signal or a debugger, on systems that show it."""
-    try:
-        status = Path(f"/proc/{process}/stat").read_text()
-    except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] in "Tt"
+    def _keep(self, state: bytes) -> None:
+        with contextlib.suppress(Exception):  # the process reports an unavailable catalog itself
+            self._keep_alive(state)
+
+    def _end(self, seconds: float) -> None:
+        events.emit(events.WORKER_FROZEN, logging.ERROR, pid=self._watched, seconds=seconds)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._watched, _DUMP_SIGNAL)
+            time.sleep(_DUMP_SECONDS)
+            os.kill(self._watched, signal.SIGKILL)
+
+    def _is_suspended(self) -> bool:
+        """Whether the process was stopped by a signal or a debugger, on systems that show it."""
+        try:
+            status = Path(f"/proc/{self._watched}/stat").read_text()
+        except OSError:
+            return False
+        return status.rpartition(")")[2].split()[0] in "Tt"

@@ -15,9 +15,9 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from playhead import events
-from playhead.bootstrap import Runtime, open_runtime
+from playhead.bootstrap import Runtime, open_runtime, watchdog_of
 from playhead.errors import Unavailable
-from playhead.watchdog import BEAT_SECONDS, FROZEN_SECONDS, Watchdog
+from playhead.watchdog import FROZEN_SECONDS, Watchdog
 
 if TYPE_CHECKING:
     from playhead.settings import Settings
@@ -120,7 +120,7 @@ def work(
 
 
 def _run_worker(settings: Settings, routes: Sequence[str], until_idle: bool, frozen_seconds: float) -> int:
-    watchdog = Watchdog(frozen_seconds)
+    watchdog = watchdog_of(settings, frozen_seconds)
     try:
         return asyncio.run(_work(settings, routes, until_idle, watchdog))
     finally:
@@ -130,8 +130,8 @@ def _run_worker(settings: Settings, routes: Sequence[str], until_idle: bool, fro
 async def _work(settings: Settings, routes: Sequence[str], until_idle: bool, watchdog: Watchdog) -> int:
     stop = asyncio.Event()
     on_signals(stop)
-    with _background(beat_forever(watchdog)), _background(_stop_with_parent(stop)):
-        async with open_runtime(settings, kind="worker") as rt:
+    with _background(_stop_with_parent(stop)):
+        async with open_runtime(settings, kind="worker", watchdog=watchdog) as rt:
             events.emit(events.WORKER_STARTED, worker=rt.process.id if rt.process else None)
             if until_idle:
                 await _warn_of_unknown(rt, routes)
@@ -151,13 +151,6 @@ def _background(work: Coroutine[Any, Any, None]) -> Iterator[None]:
         yield
     finally:
         task.cancel()
-
-
-async def beat_forever(watchdog: Watchdog) -> None:
-    """Show a watchdog that this event loop runs."""
-    while True:
-        watchdog.beat()
-        await asyncio.sleep(BEAT_SECONDS)
 
 
 async def _warn_of_unknown(rt: Runtime, routes: Sequence[str], *, after: float = 0.0) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-LONG = 120
+LONG = 240
 
 STEPS = """
 import re
@@ -44,7 +44,7 @@ from playhead.settings import load_settings
 from playhead.workers import work
 
 if __name__ == "__main__":
-    sys.exit(work(load_settings(), routes=(), processes=2, until_idle=%s, frozen_seconds=1.5))
+    sys.exit(work(load_settings(), routes=(), processes=2, until_idle=%s, frozen_seconds=4))
 """
 
 

@@ -33,7 +33,7 @@ async def main(watchdog):
     print("runs", flush=True)
     %s
 
-watchdog = Watchdog(seconds=%s)
+watchdog = Watchdog(%s)
 asyncio.run(main(watchdog))
 watchdog.close()
 print("ends", flush=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import json
 import logging
 import os
 import socket
@@ -26,7 +27,7 @@ from playhead.bootstrap import backends
 from playhead.bootstrap.backends import ABroker, ACatalog, AStore, open_backends, open_for_doctor
 from playhead.bootstrap.tracing import open_tracer
 from playhead.clock import ElapsedClock
-from playhead.counters import Counters, Numbers
+from playhead.counters import Counters, Numbers, decode, encode
 from playhead.engine.environment import Backends, Environment, WorkerSettings
 from playhead.errors import CannotStart, Unavailable
 from playhead.model import Examination, SearchHit
@@ -45,6 +46,7 @@ from playhead.services.submit import SubmitService
 from playhead.services.take import TakeService
 from playhead.services.watch import WatchService
 from playhead.services.worker import WorkerService
+from playhead.watchdog import BEAT_SECONDS, FROZEN_SECONDS, Watchdog
 
 if TYPE_CHECKING:
     from playhead.settings import Settings
@@ -139,6 +141,7 @@ class Runtime:
     process: Process | None
     environment: Environment
     tracer: Tracer
+    watchdog: Watchdog | None = None
     worker: WorkerService | None = None
     _told: Numbers = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -200,6 +203,8 @@ class Runtime:
             (self._renew, self.settings.lease_seconds / 3),
             (self._take_over, _JOBS_SECONDS),
         ]
+        if self.watchdog:
+            loops.append((self._beat_for_watchdog, BEAT_SECONDS))
         self._loops += [asyncio.create_task(self._forever(*loop)) for loop in loops]
 
     async def stop(self) -> None:
@@ -223,6 +228,8 @@ class Runtime:
             with contextlib.suppress(Unavailable, TimeoutError):
                 async with asyncio.timeout(_GOODBYE_SECONDS):
                     await self.catalog.depart(self.process.id, self.environment.counters.numbers())
+        if self.watchdog:
+            self.watchdog.close()
 
     async def _forever(self, once: Callable[[], Coroutine[Any, Any, None]], seconds: float) -> None:
         while True:
@@ -250,6 +257,13 @@ class Runtime:
         else:
             self.environment.counters.kept(self._told)
             self._told = {}
+
+    async def _beat_for_watchdog(self) -> None:
+        assert self.process
+        assert self.watchdog
+        queues = self.worker.queues if self.worker else []
+        numbers = encode(self.environment.counters.numbers())
+        self.watchdog.beat(json.dumps([self.process, queues, numbers]).encode())
 
     async def _reconcile(self) -> None:
         if await self.reconciler.cycle():
@@ -279,6 +293,32 @@ class Runtime:
             self._jobs = {job: task for job, task in self._jobs.items() if not task.done()}
 
 
+def watchdog_of(settings: Settings, frozen_seconds: float = FROZEN_SECONDS) -> Watchdog:
+    """Start a watchdog for this process; see `Watchdog`. It sends heartbeats while the process is busy."""
+    return Watchdog(
+        frozen_seconds,
+        late_seconds=2 * max(settings.heartbeat_seconds, BEAT_SECONDS),
+        keep_alive=partial(_beat_for_busy, settings),
+    )
+
+
+def _beat_for_busy(settings: Settings, state: bytes) -> None:
+    """Record a heartbeat for a process whose own is late. This runs in its watchdog.
+
+    Not for one that counts as dead: it must find that out by itself.
+    """
+    fields, queues, numbers = json.loads(state)
+    process = Process(*fields)
+
+    async def beat() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            catalog, _ = await backends.open_catalog(settings, stack)
+            if any(worker.worker_id == process.id for worker in await catalog.workers()):
+                await catalog.heartbeat(process, queues, decode(numbers))
+
+    asyncio.run(beat())
+
+
 def _collect_seldom() -> None:
     """Run the cyclic garbage collector less often, and exclude the imported modules from it.
 
@@ -292,7 +332,11 @@ def _collect_seldom() -> None:
 
 @contextlib.asynccontextmanager
 async def open_runtime(
-    settings: Settings, *, kind: str | None = None, checks_configs: bool = False
+    settings: Settings,
+    *,
+    kind: str | None = None,
+    checks_configs: bool = False,
+    watchdog: Watchdog | None = None,
 ) -> AsyncIterator[Runtime]:
     """Open the backends that the settings name, yield a running process, and close the backends.
 
@@ -302,6 +346,7 @@ async def open_runtime(
             job). None for a short command, for example one that reads, or that starts a detached run.
         checks_configs: whether to import the operator's adapters, which check the configs of steps. A
             process that runs steps or serves the API always imports them.
+        watchdog: of a process that runs steps.
 
     Raises:
         CannotStart: the settings or the home directory are invalid.
@@ -372,6 +417,7 @@ async def open_runtime(
             process=Process(identity, kind, socket.gethostname(), os.getpid()) if kind else None,
             environment=environment,
             tracer=tracer,
+            watchdog=watchdog,
         )
         try:
             await runtime.start()

@@ -89,7 +89,7 @@ async def open_backends(settings: Settings, stack: AsyncExitStack) -> Backends:
         Unavailable: the catalog is unreachable.
     """
     upkeep: list[Callable[[], Awaitable[None]]] = []
-    catalog, database = await _open_catalog(settings, stack)
+    catalog, database = await open_catalog(settings, stack)
     broker = await _open_broker(settings, stack, database, upkeep)
     store = await _open_store(settings, stack)
     return Backends(store, broker, catalog, upkeep)
@@ -105,7 +105,7 @@ async def open_for_doctor(settings: Settings, stack: AsyncExitStack) -> DoctorSe
     broker: ABroker | None = None
     database: Database | Postgres | None = None
     try:
-        catalog, database = await _open_catalog(settings, stack)
+        catalog, database = await open_catalog(settings, stack)
         patients.append(Patient("catalog", catalog))
     except PlayheadError as exc:
         patients.append(Patient("catalog", None, exc.detail))
@@ -121,7 +121,7 @@ async def open_for_doctor(settings: Settings, stack: AsyncExitStack) -> DoctorSe
     return DoctorService(patients, catalog, broker)
 
 
-async def _open_catalog(settings: Settings, stack: AsyncExitStack) -> tuple[ACatalog, Database | Postgres]:
+async def open_catalog(settings: Settings, stack: AsyncExitStack) -> tuple[ACatalog, Database | Postgres]:
     """Return the catalog and its database."""
     url, beat = settings.catalog, settings.heartbeat_seconds
     if _scheme(url) in _POSTGRES:

@@ -92,13 +92,16 @@ class Session:
             ):
                 yield Site(services, None)
             return
-        from playhead.bootstrap import open_runtime
+        from playhead.bootstrap import open_runtime, watchdog_of
         from playhead.cli import logs
 
         self.tell_of_settings()
         logs.set_up(self.settings)
+        watchdog = watchdog_of(self.settings) if kind == "run" else None
         async with (
-            open_runtime(self.settings, kind=kind, checks_configs=checks_configs) as here,
+            open_runtime(
+                self.settings, kind=kind, checks_configs=checks_configs, watchdog=watchdog
+            ) as here,
             _spanned(here.tracer, kind),
         ):
             yield Site(here.services, here)
