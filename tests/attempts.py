@@ -1,26 +1,35 @@
-"""A worker without its loops: the steps of an attempt over in-memory backends, one at a time."""
+"""Parts of a worker over in-memory backends: the steps of an attempt, one at a time, or one consumer."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
+from playhead import Item, adapter
 from playhead.backends.broker_memory import MemoryBroker
 from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
 from playhead.engine.attempt import AttemptOutcome, ClaimedMessage
 from playhead.engine.binding import Binder
+from playhead.engine.chain import Chain
 from playhead.engine.children import Children
 from playhead.engine.completion import Completion
+from playhead.engine.consumer import Consumer
 from playhead.engine.deliveries import Deliveries, HeldDelivery, State
-from playhead.engine.environment import Backends, Environment
+from playhead.engine.dispatch import RouteRuntime
+from playhead.engine.environment import Backends, Environment, WorkerSettings
 from playhead.engine.intake import AttemptCatalog, Intake, IntakeResult
 from playhead.engine.outputs import Product
+from playhead.model import Route, Step
+from playhead.ports.adapter import spec_of
 from playhead.ports.broker import Broker
-from playhead.ports.catalog.work import Failed
+from playhead.ports.catalog.upkeep import Subscription
+from playhead.ports.catalog.work import Claim, Failed
 from playhead.ports.store import Blob, Store
 from tests.contract.conftest import Clock, Lab, Started
+from tests.waiting import SECONDS
 
 QUEUE = "docs.convert"
 VISIBILITY = 1000.0
@@ -116,6 +125,78 @@ class Worker:
         """End attempts, as a consumer does when nothing fails."""
         self.steps.end_chains(outcomes)
         await self.steps.completion.end(outcomes, await self.steps.binder.store(outcomes))
+
+
+class OneConsumer:
+    """A worker process `w1` with one consumer, and a peer `w2` that sends heartbeats.
+
+    Args:
+        step: the only adapter of the route.
+    """
+
+    may_start_suspect = True
+
+    def __init__(
+        self,
+        step: Callable[[Item], Any],
+        *,
+        catalog: MemoryCatalog | None = None,
+        store: MemoryStore | None = None,
+        concurrency: int = 4,
+    ) -> None:
+        self.catalog = catalog or MemoryCatalog(clock=Clock(), heartbeat_seconds=HEARTBEAT)
+        self.broker = MemoryBroker(clock=Clock(), visibility=VISIBILITY)
+        self.store = store or MemoryStore()
+        self.lab = Lab(self.catalog, Clock())
+        self.processing: dict[UUID, str] = {}
+        self.slept: list[float] = []
+
+        @adapter("step")
+        def run(item: Item) -> Any:
+            return step(item)
+
+        spec = spec_of(run)
+        assert spec
+        steps = (Step("step"),)
+        self.route = Route("convert", QUEUE, steps, stage="pages", concurrency=concurrency)
+        self._runtime = RouteRuntime(self.route, Chain(self.route, {"step": spec}))
+
+    async def started(self, *paths: str) -> Started:
+        """A run of some messages (one, unless told otherwise), which are in their queue."""
+        await self.lab.beat("w1", "w2")
+        run = await self.lab.started(*(paths or ("a.md",)))
+        for path in paths or ("a.md",):
+            await MemoryStore.write(self.store, [[Blob(f"{run.execution}/input/{path}", b"")]])
+        await self.broker.publish(run.calls)
+        return run
+
+    def consumer(self) -> Consumer:
+        return Consumer(
+            self,
+            Backends(self.catalog, self.broker, self.store),
+            Environment("w1", sleep=self._sleep),
+            WorkerSettings(visibility=VISIBILITY, data_dir="/nowhere", max_object_bytes=100),
+            Subscription(QUEUE, "docs", 1, "convert"),
+            self.route,
+        )
+
+    async def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        await asyncio.sleep(0)
+
+    # -- what a consumer needs from its worker -----------------------------------------------------
+
+    def reserve_suspect_slot(self, suspect: HeldDelivery) -> None: ...
+    def settled(self, held: HeldDelivery) -> None: ...
+    def finished(self, count: int) -> None: ...
+
+    async def runtime(self, claim: Claim) -> RouteRuntime:
+        return self._runtime
+
+
+async def ended(consumer: Consumer) -> None:
+    """Wait until a consumer has ended."""
+    await asyncio.wait_for(consumer.task, SECONDS)
 
 
 def failed(message: ClaimedMessage, error: str, *, delay: float | None = None) -> AttemptOutcome:

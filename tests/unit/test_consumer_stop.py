@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,25 +9,13 @@ from uuid import UUID
 
 import pytest
 
-from playhead import Item, adapter
-from playhead.backends.broker_memory import MemoryBroker
+from playhead import Item
 from playhead.backends.catalog_memory import MemoryCatalog
-from playhead.backends.store_memory import MemoryStore
-from playhead.engine.chain import Chain
-from playhead.engine.consumer import Consumer
-from playhead.engine.deliveries import HeldDelivery
-from playhead.engine.dispatch import RouteRuntime
-from playhead.engine.environment import Backends, Environment, WorkerSettings
 from playhead.errors import catalog_unavailable
-from playhead.model import Route, Step
-from playhead.ports.adapter import spec_of
-from playhead.ports.catalog.upkeep import Subscription
 from playhead.ports.catalog.work import Claim, Finished, Refusal, Result
-from playhead.ports.store import Blob
-from tests.contract.conftest import HEARTBEAT, Clock, Lab
+from tests.attempts import HEARTBEAT, OneConsumer, ended
+from tests.contract.conftest import Clock
 from tests.waiting import SECONDS, until
-
-QUEUE = "docs.convert"
 
 
 class Lossy(MemoryCatalog):
@@ -67,69 +54,25 @@ class Lossy(MemoryCatalog):
             raise catalog_unavailable("it is unavailable")
 
 
-class World:
-    """A worker `w1` with one consumer, and a peer that sends heartbeats.
+class World(OneConsumer):
+    """A consumer over a catalog that loses answers. Its adapter runs until `go_on` is set."""
 
-    Its adapter runs until `go_on` is set.
-    """
-
-    may_start_suspect = True
+    catalog: Lossy
 
     def __init__(self) -> None:
-        self.catalog = Lossy(clock=Clock(), heartbeat_seconds=HEARTBEAT)
-        self.broker = MemoryBroker(clock=Clock(), visibility=1000.0)
-        self.store = MemoryStore()
-        self.lab = Lab(self.catalog, Clock())
-        self.processing: dict[UUID, str] = {}
         self.runs, self.go_on = threading.Event(), threading.Event()
+        super().__init__(self._wait, catalog=Lossy(clock=Clock(), heartbeat_seconds=HEARTBEAT))
 
-        @adapter("waiting")
-        def waiting(item: Item) -> str:
-            self.runs.set()
-            self.go_on.wait(SECONDS)
-            return item.text
-
-        spec = spec_of(waiting)
-        assert spec
-        self.route = Route("convert", QUEUE, (Step("waiting"),), stage="pages")
-        self._runtime = RouteRuntime(self.route, Chain(self.route, {"waiting": spec}))
-
-    async def started(self) -> UUID:
-        """A run of one message, which is in its queue."""
-        await self.lab.beat("w1", "w2")
-        run = await self.lab.started("a.md")
-        await self.store.write([[Blob(f"{run.execution}/input/a.md", b"")]])
-        await self.broker.publish(run.calls)
-        return run.ids[0]
-
-    def consumer(self) -> Consumer:
-        return Consumer(
-            self,
-            Backends(self.catalog, self.broker, self.store),
-            Environment("w1", sleep=lambda _: asyncio.sleep(0)),
-            WorkerSettings(visibility=1000.0, data_dir="/nowhere", max_object_bytes=100),
-            Subscription(QUEUE, "docs", 1, "convert"),
-            self.route,
-        )
-
-    # -- what a consumer needs from its worker -----------------------------------------------------
-
-    def reserve_suspect_slot(self, suspect: HeldDelivery) -> None: ...
-    def settled(self, held: HeldDelivery) -> None: ...
-    def finished(self, count: int) -> None: ...
-
-    async def runtime(self, claim: Claim) -> RouteRuntime:
-        return self._runtime
-
-
-async def ended(consumer: Consumer) -> None:
-    await asyncio.wait_for(consumer.task, SECONDS)
+    def _wait(self, item: Item) -> str:
+        self.runs.set()
+        self.go_on.wait(SECONDS)
+        return item.text
 
 
 @pytest.mark.parametrize("lost", [1, 3])
 async def test_an_attempt_that_ends_while_its_consumer_stops_counts_although_answers_are_lost(lost: int):
     world = World()
-    message = await world.started()
+    (message,) = (await world.started()).ids
     consumer = world.consumer()
     await until(world.runs.is_set)
 
@@ -145,7 +88,7 @@ async def test_an_attempt_that_ends_while_its_consumer_stops_counts_although_ans
 @pytest.mark.parametrize("is_unavailable", [True, False], ids=["is unavailable", "can be read"])
 async def test_a_departing_consumer_stops_although_the_catalog_records_nothing(is_unavailable: bool):
     world = World()
-    message = await world.started()
+    (message,) = (await world.started()).ids
     consumer = world.consumer()
     await until(world.runs.is_set)
 
@@ -160,7 +103,7 @@ async def test_a_departing_consumer_stops_although_the_catalog_records_nothing(i
 
 async def test_a_consumer_that_stops_alone_waits_until_its_outcomes_are_recorded():
     world = World()
-    message = await world.started()
+    (message,) = (await world.started()).ids
     consumer = world.consumer()
     await until(world.runs.is_set)
 
@@ -179,7 +122,7 @@ async def test_a_consumer_that_stops_alone_waits_until_its_outcomes_are_recorded
 @pytest.mark.parametrize("lost", [1, 3])
 async def test_a_message_whose_claim_was_not_answered_is_released_and_its_attempt_not_spent(lost: int):
     world = World()
-    message = await world.started()
+    (message,) = (await world.started()).ids
     consumer = world.consumer()
     world.catalog.lost, world.catalog.at_loss = lost, partial(consumer.stop, departing=True)
     await ended(consumer)
@@ -192,7 +135,7 @@ async def test_a_message_whose_claim_was_not_answered_is_released_and_its_attemp
 
 async def test_a_departing_consumer_stops_although_its_claim_is_never_answered():
     world = World()
-    message = await world.started()
+    (message,) = (await world.started()).ids
     consumer = world.consumer()
     world.catalog.lost, world.catalog.is_unavailable = 1_000_000, True
     world.catalog.at_loss = partial(consumer.stop, departing=True)

@@ -18,6 +18,7 @@ REFUSED_DELAY_SECONDS = 30.0
 how long that lasts, and trying may be expensive."""
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
+_LONGEST_RETRY_SECONDS = 30.0
 _DEPART_SECONDS = 3.0
 """For so long a departing process repeats what failed although the backends seem to be available."""
 _MOST_LOGGED = 10
@@ -51,16 +52,20 @@ class Backoff:
         self._is_stopping = is_stopping
         self._is_departing = is_departing
 
-    async def wait(self, exc: Unavailable, *, is_ending: bool = False) -> bool:
+    async def wait(
+        self, exc: Unavailable, *, is_ending: bool = False, pause: float = _FIRST_PAUSE_SECONDS
+    ) -> bool:
         """Wait until all backends answer; return False if waiting has no use any more.
 
-        `is_ending`: something must still be ended, so that a consumer that stops waits as well.
+        Args:
+            exc: why.
+            is_ending: something must still be ended, so that a consumer that stops waits as well.
+            pause: seconds before the first check; each further pause is twice as long.
         """
         events.emit(events.ROUTE_PAUSED, logging.WARNING, queue=self._queue, code=exc.code, detail=exc.detail)
-        pause = _FIRST_PAUSE_SECONDS
         while is_ending or not self._is_stopping():
             await self._env.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            pause = min(pause * 2, max(pause, _LONGEST_PAUSE_SECONDS))
             try:
                 for backend in self._backends:
                     await backend.check()
@@ -79,8 +84,10 @@ class Backoff:
 class Retries:
     """Decides how often one operation is repeated that must happen as long as its process lives.
 
-    A departing process gives up when a backend is still unavailable, or after a few seconds: a full disk,
-    for example, can still be read.
+    Each time that the operation fails although the backends answer, the next pause is twice as long. A full
+    store, for example, may still take the small object of a check.
+
+    A departing process gives up when a backend is still unavailable, or after a few seconds.
     """
 
     def __init__(self, backoff: Backoff, env: Environment, is_departing: Callable[[], bool]) -> None:
@@ -88,12 +95,14 @@ class Retries:
         self._env = env
         self._is_departing = is_departing
         self._until: float | None = None
+        self._pause = _FIRST_PAUSE_SECONDS
 
     async def may_try_again(self, exc: Unavailable) -> bool:
         """Wait until the operation can be repeated. False: give it up."""
         if self._is_departing() and self._until is None:
             self._until = self._env.clock() + _DEPART_SECONDS
-        is_back = await self._backoff.wait(exc, is_ending=True)
+        is_back = await self._backoff.wait(exc, is_ending=True, pause=self._pause)
+        self._pause = min(self._pause * 2, _LONGEST_RETRY_SECONDS)
         if not self._is_departing():
             return True
         return is_back and (self._until is None or self._env.clock() < self._until)

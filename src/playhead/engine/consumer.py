@@ -105,6 +105,7 @@ class Consumer:
     ) -> None:
         self._host = host
         self._broker = backends.broker
+        self._store = backends.store
         self._env = env
         self._visibility = settings.visibility
         self.queue = subscription.queue
@@ -131,6 +132,8 @@ class Consumer:
             is_departing=lambda: self.departing,
         )
         self._unavailable: Unavailable | None = None
+        self._is_blocked = False
+        self._is_store_checked = False
         self._alone: HeldDelivery | None = None
         self._may_claim_deferred = False
         self._finished: deque[tuple[float, int]] = deque()
@@ -201,7 +204,9 @@ class Consumer:
         """Do the first thing that is possible, or wait until something is."""
         room = self._target() - len(self.deliveries)
         has_suspects = self.deliveries.has(State.SUSPECTED)
-        if self._unavailable:  # noticed while attempts were started or ended
+        if self._is_blocked:  # until the store takes the outputs that are already there
+            await self._changed.wait()
+        elif self._unavailable:  # noticed after messages were claimed
             unavailable, self._unavailable = self._unavailable, None
             await self._backoff.wait(unavailable)
         elif self.deliveries.has(State.RECEIVED):  # the answer to their claim was lost
@@ -251,6 +256,9 @@ class Consumer:
 
     async def _take(self, received: Collection[HeldDelivery]) -> None:
         """Claim messages and start their chains. Raises `Unavailable` if the claim's answer is not known."""
+        if not self._is_store_checked:  # no step runs for outputs that the store cannot take
+            await self._store.check()
+            self._is_store_checked = True
         for some, alone in self._by_company(received):
             result = await self._intake.take(some, alone=alone)
             await self._start(result.claimed)
@@ -331,37 +339,50 @@ class Consumer:
         await self._end([released(message, delay) for message in messages])
 
     async def _end(self, batch: Sequence[AttemptOutcome]) -> None:
-        """End attempts, however long backends are unavailable: no other process can while this one lives."""
+        """End attempts, however long backends are unavailable: no other process can while this one lives.
+
+        Outputs stay in memory meanwhile, because their steps may have been expensive.
+        """
         if not batch:
             return
         self.deliveries.move_all([one.held for one in batch], State.ENDED)
         stored: list[StoredOutcome] | None = None
-        retries = self._backoff.retries()
+        retries, has_blocked = self._backoff.retries(), False
         while True:
             try:
                 if stored is None:
                     stored = await self._binder.store(batch)
+                    if has_blocked:
+                        self._unblock()
                 await self._completion.end(batch, stored)
                 break
             except Unavailable as exc:
-                if exc.code.startswith("store") and any(one.result is None for one in batch):
-                    # The next attempt produces the outputs again; this one does not count.
-                    batch = [
-                        released(one.message, UNAVAILABLE_DELAY_SECONDS) if one.result is None else one
-                        for one in batch
-                    ]
-                    events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, detail=exc.detail)
-                    self._unavailable = exc  # no more of this route until a probe of the store succeeds
-                elif not await retries.may_try_again(exc):
-                    # Rows that are not ended are dispatched again once this process has departed. What is not
-                    # acked comes again, and its row refuses it.
-                    for one in batch:
-                        if one.held.state is not State.SETTLED:
-                            self.deliveries.move(one.held, State.SETTLED)
-                    break
+                if stored is None and exc.code.startswith("store"):
+                    has_blocked = True
+                    await self._block()
+                if await retries.may_try_again(exc):
+                    continue
+                if stored is None and any(one.result is None for one in batch):
+                    batch = [one if one.result else released(one.message, 0) for one in batch]
+                    continue
+                # Rows that are not ended are dispatched again once this process has departed. A delivery that
+                # is not acked comes again, and its row refuses it.
+                for one in batch:
+                    if one.held.state is not State.SETTLED:
+                        self.deliveries.move(one.held, State.SETTLED)
+                break
         self._may_claim_deferred = True
         self._finished.append((self._env.clock(), len(batch)))
         self._host.finished(len(batch))
+        self.wake()
+
+    async def _block(self) -> None:
+        """Receive and start nothing more until the store takes outputs again."""
+        self._is_blocked = True
+        await self._release(self._dispatcher.withdraw(), delay=UNAVAILABLE_DELAY_SECONDS)
+
+    def _unblock(self) -> None:
+        self._is_blocked = False
         self.wake()
 
     def _settled(self, held: HeldDelivery) -> None:

@@ -1,0 +1,138 @@
+"""A store without room: no step runs again for outputs that it cannot take, however long that lasts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from playhead import Item
+from playhead.backends.store_memory import MemoryStore
+from playhead.errors import StoreFull
+from playhead.ports.store import Blob, WriteResult
+from tests.attempts import OneConsumer, ended
+from tests.waiting import SECONDS, until
+
+
+class Full(MemoryStore):
+    """A store that has no room.
+
+    Attributes:
+        is_full: it takes no objects.
+        probes_fit: it still has room for the small object of a check.
+    """
+
+    is_full = True
+    probes_fit = False
+    writes = 0
+    checks = 0
+
+    async def check(self) -> str:
+        self.checks += 1
+        if self.is_full and not self.probes_fit:
+            raise StoreFull("no space left on device")
+        return await super().check()
+
+    async def write(self, groups: Sequence[Sequence[Blob]], **how: Any) -> WriteResult:
+        self.writes += 1
+        if self.is_full:
+            raise StoreFull("no space left on device")
+        return await super().write(groups, **how)
+
+
+class World(OneConsumer):
+    """A consumer whose step counts how often it ran."""
+
+    store: Full
+
+    def __init__(self, *, concurrency: int = 4) -> None:
+        self.runs: list[str] = []
+        self.may_return = threading.Event()
+        self.may_return.set()
+        super().__init__(self._run, store=Full(), concurrency=concurrency)
+
+    def _run(self, item: Item) -> str:
+        self.runs.append(item.path)
+        self.may_return.wait(SECONDS)
+        return "expensive"
+
+
+@pytest.mark.parametrize("probes_fit", [False, True], ids=["full", "nearly full"])
+async def test_an_expensive_step_runs_once_while_the_store_is_full(probes_fit: bool):
+    """It ran every two seconds: its attempt was released each time, and the next one began at once."""
+    world = World()
+    world.store.probes_fit = True  # the consumer starts
+    (message,) = (await world.started()).ids
+    consumer = world.consumer()
+    await until(lambda: world.store.writes)
+    world.store.probes_fit = probes_fit
+
+    await until(lambda: len(world.slept) > 20)
+
+    assert world.runs == ["a.md"]
+    assert await world.lab.state(message) == "running"
+    assert max(world.slept) >= 5, "the store is tried less and less often"
+    world.store.is_full = False
+    await until(lambda: len(consumer.deliveries) == 0)
+    assert await world.lab.state(message) == "completed"
+    assert world.runs == ["a.md"]
+    consumer.stop(departing=True)
+    await ended(consumer)
+
+
+async def test_a_worker_that_starts_while_the_store_is_full_runs_no_step_before_there_is_room():
+    world = World()
+    (message,) = (await world.started()).ids
+    consumer = world.consumer()
+
+    await until(lambda: world.store.checks > 5)
+
+    assert world.runs == []
+    assert await world.lab.state(message) == "pending"
+    world.store.is_full = False
+    await until(lambda: len(consumer.deliveries) == 0 and world.runs)
+    assert await world.lab.state(message) == "completed"
+    consumer.stop(departing=True)
+    await ended(consumer)
+
+
+async def test_messages_that_wait_for_a_slot_when_the_store_is_found_full_are_released():
+    world = World(concurrency=2)
+    world.route = replace(world.route, prefetch=4)
+    world.store.probes_fit = True
+    run = await world.started("a.md", "b.md", "c.md", "d.md")
+    world.may_return.clear()
+    consumer = world.consumer()
+    await until(lambda: len(world.runs) == 2)
+    world.may_return.set()
+    await until(lambda: world.store.writes)
+
+    async def states() -> list[str]:
+        return [await world.lab.state(each) for each in run.ids]
+
+    async def are_held_or_released() -> bool:
+        found = await states()
+        return found.count("running") == len(world.runs) and found.count("retry") == 4 - len(world.runs)
+
+    await until(are_held_or_released)
+    assert len(world.runs) < 4 or "retry" not in await states()
+    consumer.stop(departing=True)
+    await ended(consumer)
+    assert "running" not in await states()
+
+
+async def test_a_departing_worker_releases_outputs_that_a_full_store_does_not_take():
+    world = World()
+    world.store.probes_fit = True
+    (message,) = (await world.started()).ids
+    consumer = world.consumer()
+    await until(lambda: world.store.writes)
+    world.store.probes_fit = False
+
+    consumer.stop(departing=True)
+    await ended(consumer)
+
+    assert await world.lab.state(message) == "retry"
