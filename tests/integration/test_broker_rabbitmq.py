@@ -19,6 +19,7 @@ import pytest
 
 from playhead.backends.broker_rabbitmq import RabbitBroker
 from playhead.backends.catalog_memory import MemoryCatalog
+from playhead.engine.environment import Environment
 from playhead.envelope import Dispatch, Headers, Message
 from playhead.errors import CannotStart, Unavailable
 from playhead.ids import uuid7

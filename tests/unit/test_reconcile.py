@@ -121,10 +121,10 @@ class Slow(MemoryBroker):
         self.may_answer = asyncio.Event()
         self.asked: list[str] = []
 
-    async def depth(self, queue: str) -> Depth:
+    async def is_empty(self, queue: str) -> bool:
         self.asked.append(queue)
         await self.may_answer.wait()
-        return await super().depth(queue)
+        return await super().is_empty(queue)
 
 
 async def test_queues_that_do_not_answer_delay_neither_due_retries_nor_each_other():

@@ -99,9 +99,7 @@ class Session:
         logs.set_up(self.settings)
         watchdog = watchdog_of(self.settings) if kind == "run" else None
         async with (
-            open_runtime(
-                self.settings, kind=kind, checks_configs=checks_configs, watchdog=watchdog
-            ) as here,
+            open_runtime(self.settings, kind=kind, checks_configs=checks_configs, watchdog=watchdog) as here,
             _spanned(here.tracer, kind),
         ):
             yield Site(here.services, here)
