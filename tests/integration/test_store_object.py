@@ -214,7 +214,7 @@ async def test_a_refusal_is_reported_in_one_short_sentence_with_advice(status, c
             await store.write([[Blob("e/s/x", b"x")]])
         assert time.monotonic() - begin < 15
         detail = raised.value.detail
-        assert "can't write e/s/x in s3://" in detail
+        assert "cannot write e/s/x in s3://" in detail
         assert raised.value.code == "store_unavailable"
         assert (code in detail, fix in detail, "\n" in detail, len(detail) < 400) == (True, True, False, True)
         assert SECRET not in detail

@@ -1,7 +1,7 @@
-"""The store in memory: for tests, and for trying a config without leaving anything behind.
+"""The store in memory, for tests, and for trying a config without writing any file.
 
-Like an object store it takes any string for a key, folder markers and keys outside the grammar among
-them, and holds `b` beside `b/c`.
+Like an object store it accepts any string as a key, including folder markers and keys outside the grammar. It
+can hold both `b` and `b/c`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from playhead.ports.store import Blob, Entry, ReadResult, WriteResult
 
 
 class MemoryStore:
-    """Objects of one process, gone with it.
+    """Objects in the memory of one process.
 
-    It starts no thread and needs no event loop: nothing happens between two calls of `pause`, so
-    whoever gives one decides what happens in which order.
+    The store starts no thread and needs no event loop. Each step between two calls of `pause` is atomic, so a
+    test that passes `pause` decides the order of all steps.
     """
 
     name: str = "memory"
@@ -27,8 +27,8 @@ class MemoryStore:
     def __init__(self, pause: Callable[[], Awaitable[None]] | None = None) -> None:
         """
         Args:
-            pause: awaited at the start of every call, before each blob that is written and each page
-                that is listed. What it raises, the call raises: that is how a store is away.
+            pause: awaited at the start of every call, before each written blob and each listed page. The call
+                raises what it raises, which simulates an unavailable store.
         """
         self._pause = pause
         self._objects: dict[str, tuple[bytes, float]] = {}

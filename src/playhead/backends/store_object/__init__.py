@@ -1,14 +1,16 @@
-"""The store on object storage: S3 and what speaks its language, Google Cloud Storage, Azure Blob Storage.
+"""The store on object storage: S3 and compatible services, Google Cloud Storage, Azure Blob Storage.
 
-An object is an object, its key is the key below the prefix of the URL. Objects of others are objects,
-too. Four things differ from what the library makes of a bucket:
+The key of an object is its name below the prefix of the URL. Objects that other programs wrote are included.
+The store corrects the library (obstore) in four ways:
 
-- The library drops a `/` at a key's end, so a folder marker (`stage/`, as consoles make them) comes as
-  the object `stage`. Only something without bytes can be one: where the order of the listing does not
-  tell, a HEAD does, and the marker is listed under its own name.
-- A prefix finds what is below it and not the object of exactly that key, so that is asked for beside it.
-- It would take `/a/b` for `a/b`: keys that it can't name as they are, are refused before they get there.
-- A missing bucket answers 404, as a missing object does, and must not be taken for one.
+- The library drops a `/` at the end of a key, so it lists a folder marker (`stage/`, which consoles create)
+as
+  `stage`. Only an empty object can be a marker. Where the order of the listing leaves a doubt, a HEAD request
+  decides, and the marker is listed under its own name.
+- The library lists the keys below a prefix, but not the object of exactly that key. A second request finds
+it.
+- The library treats `/a/b` as `a/b`. The store refuses keys that the library would change.
+- A missing bucket answers 404, as a missing object does. The store distinguishes the two.
 """
 
 from __future__ import annotations
@@ -35,28 +37,28 @@ if TYPE_CHECKING:
     from obstore import ObjectMeta
 
 PROBES: Final = "_doctor"
-"""Below it stands what `check` and `doctor` write, and nothing else is ever removed."""
+"""The prefix of the objects that `check` and `doctor` write. The store removes no other object."""
 
 _LANES: Final = 64
-"""Requests of one call that are under way at once: of a batch of 256, at 20 ms a request, twice as many
-messages are written a second with 64 as with 32."""
+"""Concurrent requests of one call. At 20 ms per request, a batch of 256 is written twice as fast with 64 as
+with 32."""
 _SERVER_PAGE: Final = 1000
-"""Keys that S3, and what speaks its language, gives at once."""
+"""Keys that S3 and compatible services return at once."""
 _PART_BYTES: Final = 16 << 20
-"""What is larger goes up in parts of that size; none is seen before all are there."""
+"""Larger objects are uploaded in parts of this size, and appear when all parts are stored."""
 _PARTS_AT_ONCE: Final = 4
 _PIECE: Final = 262_144
 _PROBE: Final = bytes(4_096)
 """What `check` writes. An empty object may be taken although the quota of the bucket is used up."""
 _MOST_SIDECAR_BYTES: Final = 1 << 20
-"""Room for all attributes that an output may have, however small the limit for objects is."""
+"""Enough for all attributes that an output may have, however small the limit for objects is."""
 _CONNECT_SECONDS: Final = 5.0
 _RETRIES: Final = 4
 _LINGER_SECONDS: Final = 0.05
 
 T = TypeVar("T")
 X = TypeVar("X")
-# Named here, as `list` is a method in the store.
+# Aliases, because `list` is a method of the store.
 Entries = list[Entry]
 Findings = list[Finding]
 
@@ -64,15 +66,14 @@ Findings = list[Finding]
 class ObjectStore:
     """A store in a bucket, which any number of processes on any number of machines may share.
 
-    A request is given up after `request_seconds`, and sent again at most four times, for at most
-    `retry_seconds`, when the server says 5xx or the connection breaks; a call is over within the sum.
-    After that the call raises `Unavailable`, and the next one tries afresh: there is no connection whose
-    loss would last.
+    A request times out after `request_seconds`. When the server answers 5xx or the connection breaks, it is
+    sent again up to four times, for at most `retry_seconds`. So a call ends within the sum of the two. Then
+    it raises `Unavailable`, and the next call starts again: there is no lasting connection.
 
-    Besides what the port says, `write` refuses a key that no object can have (`invalid_key`) and a blob
-    that is too large (`object_too_large`). Of an object of others that is too large, `read` gives the
-    first `max_object_bytes + 1` bytes. `list` raises `BadRequest` (`invalid_path`) where the bucket holds
-    a key with an empty segment, `.`, `..` or a control character: the library gives nothing of its page.
+    In addition to the port, `write` refuses a key that no object can have (`invalid_key`) and a blob that is
+    too large (`object_too_large`). `read` returns the first `max_object_bytes + 1` bytes of a larger object
+    that another program wrote. `list` raises `BadRequest` (`invalid_path`) if the bucket contains a key with
+    an empty segment, `.`, `..` or a control character, because the library returns nothing of its page.
     """
 
     ordered: bool = True
@@ -85,16 +86,16 @@ class ObjectStore:
         request_seconds: float = 30.0,
         retry_seconds: float = 20.0,
     ) -> None:
-        """Read the URL; nothing is sent before `open`.
+        """Parse the URL. No request is sent before `open`.
 
         Args:
             url: `s3://bucket/prefix?endpoint=…&region=…`, `gs://bucket/prefix`, `az://container/prefix`.
-            max_object_bytes: of one object, in `read` and `write`; a small one does not hold for sidecars.
-            request_seconds: for one request and its answer.
-            retry_seconds: how long a request is sent again.
+            max_object_bytes: of one object, in `read` and `write`. Sidecars may always have 1 MiB.
+            request_seconds: time limit of one request.
+            retry_seconds: time limit of its retries.
 
         Raises:
-            CannotStart: `setup_invalid`: the URL, or the environment, is not what it must be.
+            CannotStart: `setup_invalid`: the URL or the environment is invalid.
         """
         self._at = addresses.parse(url)
         self.name = self._at.kind
@@ -106,7 +107,7 @@ class ObjectStore:
             client={"connect_timeout": connect, "timeout": f"{request_seconds}s"},
             retry=retry,
         )
-        # Who reads a stream may take any time for it; only the server may not.
+        # The reader of a stream may take any time; only the server may not.
         self._patient = addresses.connect(
             self._at,
             client={"connect_timeout": connect, "read_timeout": f"{request_seconds}s", "timeout": "24h"},
@@ -115,9 +116,9 @@ class ObjectStore:
         self._closed = False
 
     async def open(self) -> None:
-        """See that the bucket is there and may be listed. Raises `Unavailable`."""
-        # The library's threads are still letting go of an answer when we have it already. Python, ending
-        # in that moment, would end them in the midst of it, and they the process, with SIGABRT.
+        """Check that the bucket exists and can be listed. Raises `Unavailable`."""
+        # The library's threads release an answer a moment after it was returned. If Python exits in that
+        # moment, they end the process with SIGABRT.
         atexit.register(time.sleep, _LINGER_SECONDS)
         await self._reach()
 
@@ -132,7 +133,7 @@ class ObjectStore:
         async def one(group: Sequence[Blob]) -> MessageError | None:
             try:
                 for blob in group:
-                    # One after another: an object is never there before its sidecar.
+                    # One after another, so that no object exists before its sidecar.
                     await self._put(blob)
                     if written:
                         written(blob.key)
@@ -147,7 +148,7 @@ class ObjectStore:
     ) -> AsyncIterator[Sequence[Entry]]:
         if prefix and not addresses.storable(prefix):
             return
-        # Not every Azure service can begin at a key; where it can't, each part would read all before it.
+        # Some Azure services cannot start a listing at a key. There each part would read all keys before it.
         found = side_by_side(
             lambda after: self._pages(prefix, after, sizes),
             after,
@@ -179,7 +180,7 @@ class ObjectStore:
             return None
         found = await self._stat(key)
         if found is None:
-            # A HEAD has no body to say so: the bucket may be what is missing.
+            # The answer to HEAD has no body, so the bucket itself may be missing.
             await self._reach()
         return found
 
@@ -188,8 +189,8 @@ class ObjectStore:
             raise _not_found(key)
         try:
             found = await self._patient.get_async(key)
-            # One answer to one request: what is written meanwhile has no part in it. Where it breaks off,
-            # the library goes on with the rest of the same version, or not at all.
+            # One answer to one request, so later writes do not change it. If it breaks off, the library
+            # continues with the same version or fails.
             async for piece in found.stream(_PIECE):
                 if data := bytes(piece):
                     yield data
@@ -204,7 +205,7 @@ class ObjectStore:
         try:
             await self._client.delete_async(key)
         except Failure as exc:
-            # Work removes nothing, so it needs no right to; the object that stays is always the same.
+            # Work needs no permission to delete. Without it, this one object remains.
             if code_of(exc) not in ("AccessDenied", "403") and not missing(exc):
                 raise translate(exc, "remove", self._at) from exc
         return str(self._at)
@@ -212,7 +213,7 @@ class ObjectStore:
     async def close(self) -> None:
         if not self._closed:
             self._closed = True
-            # Answers to what was cancelled must not come to a loop that is closed.
+            # Answers to cancelled requests must not arrive after the event loop was closed.
             await asyncio.sleep(_LINGER_SECONDS)
 
     async def diagnose(self) -> Findings:
@@ -279,7 +280,7 @@ class ObjectStore:
             raise translate(exc, "read", self._at, key) from exc
 
     async def _pages(self, prefix: str, after: str, sizes: bool) -> AsyncGenerator[Sequence[Entry], None]:
-        """What is below `prefix/`, after a key, a page of the server at a time."""
+        """Yield the entries below `prefix/` and after a key, one page of the server at a time."""
         base = prefix + "/" if prefix else ""
         if after > base and not after.startswith(base):
             return
@@ -294,14 +295,14 @@ class ObjectStore:
             else:
                 entries = [Entry(meta["path"], 0, 0.0) for meta in metas]
             if entries and entries[0].key <= after:
-                # The library can't begin at every key, and then begins before it.
+                # The library cannot start at every key, and then starts before it.
                 entries = [entry for entry in entries if entry.key > after]
             if entries:
                 last = entries[-1].key
                 yield entries
 
     async def _named(self, metas: Sequence[ObjectMeta], last: str) -> Entries:
-        """A page under the keys as they stand in the bucket: folder markers get their slash back.
+        """Return a page with the keys of the bucket: folder markers with their slash.
 
         Args:
             last: the key before the page.
@@ -312,10 +313,11 @@ class ObjectStore:
             if not size:
                 following = entries[at + 1].key if at + 1 < len(entries) else ""
                 if key <= last:
-                    # It comes after `last`, so there is a slash behind it.
+                    # It is listed after `last`, so its real key ends with a slash.
                     entries[at] = Entry(key + "/", 0, modified)
                 elif not (following.startswith(key) and following[len(key) :] < "/"):
-                    # With a slash it would come after `key-1` or `key.meta.json`; this may be either.
+                    # With a slash it would be after `key-1` or `key.meta.json`. Neither follows, so it may be
+                    # either.
                     doubtful.append(at)
             last = entries[at].key
         there = await _spread([entries[at].key for at in doubtful], self._stat)
@@ -329,7 +331,7 @@ class ObjectStore:
 
 
 async def _spread(items: Sequence[X], work: Callable[[X], Awaitable[T]]) -> list[T]:
-    """Do the work for all items, a bounded number at once; results in the order of the items."""
+    """Do the work for all items, with limited concurrency; returns results in the order of the items."""
     rest = enumerate(items)
     done: dict[int, T] = {}
 
@@ -342,15 +344,15 @@ async def _spread(items: Sequence[X], work: Callable[[X], Awaitable[T]]) -> list
 
 
 async def _each(items: Sequence[X], work: Callable[[X], Awaitable[T]]) -> list[T | Unavailable]:
-    """Do the work for all items; in place of what can't be done stands why.
+    """Do the work for all items; an item that fails has its reason as result.
 
-    A store that is away is not asked for every item: whoever fails after somebody else did, and nobody
-    succeeded between the two, gives up. When all have, what is left is given up with them. The order is
-    random, or the same ones would be left each time.
+    If the store is unavailable, not every item is tried. A lane stops when it fails and no item has succeeded
+    since another failure. When all lanes have stopped, the remaining items fail, too. The order is random, so
+    that not the same items are skipped each time.
     """
     rest = iter(random.sample(list(enumerate(items)), len(items)))
     done: dict[int, T | Unavailable] = {}
-    last = store_unavailable("nothing was asked of it")
+    last = store_unavailable("no request was sent")
     well = True
 
     async def lane() -> None:
@@ -360,7 +362,7 @@ async def _each(items: Sequence[X], work: Callable[[X], Awaitable[T]]) -> list[T
                 done[at] = await work(item)
                 well = True
             except StoreFull:
-                raise  # it is so for all
+                raise  # it applies to all items
             except Unavailable as exc:
                 done[at] = last = exc
                 if not well:
@@ -372,7 +374,7 @@ async def _each(items: Sequence[X], work: Callable[[X], Awaitable[T]]) -> list[T
 
 
 async def _together(lane: Callable[[], Awaitable[None]], items: int) -> None:
-    """Run as many lanes beside each other as so many items need; the first error ends them all."""
+    """Run concurrent lanes, as many as the items need. The first error ends all of them."""
     lanes = [asyncio.ensure_future(lane()) for _ in range(min(_LANES, items))]
     try:
         await asyncio.gather(*lanes)
@@ -382,7 +384,7 @@ async def _together(lane: Callable[[], Awaitable[None]], items: int) -> None:
 
 
 def _from(after: str) -> str | None:
-    """The nearest string, not after `after`, that the library can begin to list after."""
+    """Return the greatest string up to `after` at which the library can start a listing."""
     kept: list[str] = []
     for segment in after.split("/"):
         if not addresses.storable(segment):
@@ -392,7 +394,7 @@ def _from(after: str) -> str | None:
 
 
 def _entry(meta: ObjectMeta, key: str) -> Entry:
-    # HTTP tells the time in whole seconds, some listings in parts of them: an object has one time.
+    # HTTP has whole seconds, some listings have fractions. The times of one object must be equal.
     return Entry(key, meta["size"], float(int(meta["last_modified"].timestamp())))
 
 
@@ -407,4 +409,4 @@ def _not_found(key: str) -> NotFound:
 
 
 def _invalid(key: str, why: str) -> MessageError:
-    return MessageError("invalid_key", f"a bucket can't hold {key!r}: {why}")
+    return MessageError("invalid_key", f"a bucket cannot hold {key!r}: {why}")

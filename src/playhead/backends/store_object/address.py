@@ -1,11 +1,11 @@
-"""Where an object store is: from `PLAYHEAD_STORE` to a client of it.
+"""Parsing `PLAYHEAD_STORE`, and creating a client for it.
 
     s3://bucket/prefix?endpoint=http://127.0.0.1:9000&region=eu-central-1&virtual_host=false
     gs://bucket/prefix
     az://container/prefix?account=name
 
-Credentials never stand in the URL. The client's library reads them, and every other setting of its own,
-from the environment by itself (`AWS_*`, `GOOGLE_*`, `AZURE_*`), else asks the machine it runs on.
+The URL contains no credentials. The library reads them, and all its other settings, from the environment
+(`AWS_*`, `GOOGLE_*`, `AZURE_*`) or from the machine's role.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ _OPTIONS: Final = {
     "azure": ("account", "endpoint"),
 }
 _KINDS: Final = {"s3": "s3", "gs": "gcs", "az": "azure"}
-_NO_CREDENTIALS: Final = "credentials go by the environment"
+_NO_CREDENTIALS: Final = "set credentials in the environment"
 _UNORDERED: Final = "--x-s3"
-"""How names of directory buckets (S3 Express One Zone) end."""
+"""The end of the names of directory buckets (S3 Express One Zone)."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """An object store, by the parts of its URL.
+    """The parts of an object store's URL.
 
     Attributes:
-        kind: `s3`, `gcs` or `azure`: what health calls the backend.
-        bucket: or container.
-        prefix: stands before every key, without slashes at its ends; may be empty.
-        options: what the URL says besides.
+        kind: `s3`, `gcs` or `azure`: the name of the backend in health reports.
+        bucket: the bucket or container.
+        prefix: prepended to every key, without slashes at its ends; may be empty.
+        options: the options of the URL.
     """
 
     kind: str
@@ -55,36 +55,36 @@ class Address:
     options: Mapping[str, str]
 
     def __str__(self) -> str:
-        """For people, and without anything secret."""
+        """The address without secrets."""
         scheme = next(scheme for scheme, kind in _KINDS.items() if kind == self.kind)
         place = f"{scheme}://{self.bucket}" + (f"/{self.prefix}" if self.prefix else "")
         return place + (f" at {self.options['endpoint']}" if "endpoint" in self.options else "")
 
 
 def parse(url: str) -> Address:
-    """Take a URL apart.
+    """Parse a URL.
 
     Raises:
-        CannotStart: `setup_invalid`, with what is wrong and what to write instead.
+        CannotStart: `setup_invalid`; its text names the fault and the fix.
     """
     try:
         parts = urlsplit(url)
     except ValueError:
-        raise _wrong(f"PLAYHEAD_STORE can't be read; {_NO_CREDENTIALS}") from None
+        raise _wrong(f"PLAYHEAD_STORE is invalid; {_NO_CREDENTIALS}") from None
     kind = _KINDS.get(parts.scheme)
     if kind is None:
         raise _wrong(f"PLAYHEAD_STORE has the scheme {parts.scheme!r}; object stores are s3://, gs://, az://")
-    # Secret keys hold slashes: then the rest of one would pass for the prefix, and be shown.
+    # Secret keys contain slashes, so part of one would be taken for the prefix, and shown.
     if "@" in parts.netloc or ":" in parts.netloc or parts.fragment:
         raise _wrong(f"PLAYHEAD_STORE takes neither a user, a port nor a fragment; {_NO_CREDENTIALS}")
     bucket, prefix = parts.netloc, unquote(parts.path).strip("/")
     if not bucket:
         raise _wrong(f"PLAYHEAD_STORE names no bucket; write {parts.scheme}://bucket/prefix")
     if bucket.endswith(_UNORDERED):
-        # Replays go on after a key, so a listing without an order would lose some.
+        # Replays resume after a key, so an unordered listing would lose objects.
         raise _wrong(
             f"{bucket} is a directory bucket (S3 Express), which does not list its keys in order; "
-            "take a general purpose bucket"
+            "use a general purpose bucket"
         )
     if prefix and not storable(prefix):
         raise _wrong(f"the prefix {prefix!r} in PLAYHEAD_STORE has an empty segment, `.` or `..`")
@@ -103,10 +103,10 @@ def parse(url: str) -> Address:
 
 
 def connect(address: Address, *, client: ClientConfig, retry: RetryConfig) -> Client:
-    """Make a client; does no I/O.
+    """Create a client; does no I/O.
 
     Raises:
-        CannotStart: `setup_invalid`: the environment holds what the library can't take.
+        CannotStart: `setup_invalid`: the library rejects a setting of the environment.
     """
     options: dict[str, Any] = {}
     if endpoint := address.options.get("endpoint"):
@@ -140,11 +140,11 @@ def connect(address: Address, *, client: ClientConfig, retry: RetryConfig) -> Cl
             **options,
         )
     except (BaseError, ValueError) as exc:
-        raise _wrong(f"no client for {address} can be made: {str(exc).splitlines()[0][:300]}") from exc
+        raise _wrong(f"cannot create a client for {address}: {str(exc).splitlines()[0][:300]}") from exc
 
 
 def bounded(retries: int, seconds: float) -> RetryConfig:
-    """So often, and for so long, a request that met a 5xx or a broken connection is sent again."""
+    """Limit the number and the time of retries after a 5xx answer or a broken connection."""
     return {
         "max_retries": retries,
         "retry_timeout": timedelta(seconds=seconds),
@@ -157,7 +157,7 @@ def bounded(retries: int, seconds: float) -> RetryConfig:
 
 
 def storable(key: str) -> bool:
-    """Whether the library can name an object of that key, and by that name alone."""
+    """Whether the library can represent the key without changing it."""
     if not key.isprintable() and any(ord(char) < 32 or ord(char) == 127 for char in key):
         return False
     if not key.isascii():
@@ -165,7 +165,7 @@ def storable(key: str) -> bool:
             key.encode()
         except UnicodeEncodeError:
             return False
-    # A slash at an end it would drop, and so reach another object.
+    # It would drop a slash at an end, and so use another object.
     return not any(segment in ("", ".", "..") for segment in key.split("/"))
 
 
@@ -175,11 +175,11 @@ def _check_endpoint(endpoint: str | None) -> None:
     try:
         parts = urlsplit(endpoint)
     except ValueError:
-        raise _wrong("the option endpoint in PLAYHEAD_STORE can't be read; it is http://host:port") from None
+        raise _wrong("the option endpoint in PLAYHEAD_STORE is invalid; write http://host:port") from None
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise _wrong("the option endpoint in PLAYHEAD_STORE is a URL: http://host:port or https://host")
     if "@" in parts.netloc:
-        raise _wrong("the endpoint in PLAYHEAD_STORE takes no user and password; they go by the environment")
+        raise _wrong("the endpoint in PLAYHEAD_STORE takes no user and password; set them in the environment")
 
 
 def _wrong(detail: str) -> CannotStart:

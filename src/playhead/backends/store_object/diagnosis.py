@@ -1,4 +1,4 @@
-"""What `doctor` looks at in a bucket: each right as work will need it, the order of listings, the clock."""
+"""The checks of a bucket for `playhead doctor`: permissions, the order of listings, the clock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SLOW_SECONDS: Final = 0.25
 _SKEW_SECONDS: Final = 60.0
 _BODY: Final = b"playhead doctor"
 _NAMES: Final = ("a-b", "a.md", "a/x", "a0")
-"""In byte order; a walk from folder to folder would give `a/x` first or last."""
+"""In byte order. A walk from folder to folder would return `a/x` first or last."""
 
 T = TypeVar("T")
 
@@ -29,9 +29,9 @@ class _Refused(Exception):
 
 
 async def diagnose(client: Client, at: Address, probe: str) -> list[Finding]:
-    """Try everything below the key `probe`, and remove it again.
+    """Run all checks with objects below the key `probe`, and remove the objects.
 
-    Never raises for what it finds.
+    Faults are returned as findings, never raised.
     """
     found: list[Finding] = []
     try:
@@ -82,8 +82,8 @@ async def _write(client: Client, at: Address, probe: str, found: list[Finding]) 
         held = bytes(await _try("read", at, got.bytes_async()))
         if held != _BODY:
             raise _Refused(
-                f"what was written to {at} is not what is read back",
-                "is there a cache or a proxy in between? Go to the store itself",
+                f"an object in {at} was read with other bytes than were written",
+                "remove the cache or proxy in between, and connect to the store itself",
             )
         await _absent(client, at, f"{probe}-absent")
         stored = got.meta["last_modified"].timestamp()
@@ -92,26 +92,26 @@ async def _write(client: Client, at: Address, probe: str, found: list[Finding]) 
         await _quietly(client, probe)
         raise
     found.append(Finding("rights", "ok", "list, write and read are allowed"))
-    # Stores tell the time in whole seconds.
+    # Stores report the time in whole seconds.
     skew = max(stored - after, before - 1 - stored, 0.0)
     if skew > _SKEW_SECONDS:
         found.append(
             Finding(
                 "clock",
                 "warning",
-                f"the clock of {at} and this machine's are {skew:.0f} s apart; from 900 s on S3 refuses all",
+                f"the clocks of {at} and this machine differ by {skew:.0f} s; at 900 s S3 refuses requests",
                 "set this machine's clock (NTP)",
             )
         )
     else:
-        found.append(Finding("clock", "ok", f"it agrees with the store's to within {max(skew, 1.0):.0f} s"))
+        found.append(Finding("clock", "ok", f"within {max(skew, 1.0):.0f} s of the store's clock"))
     trip = median(trips)
     if trip > _SLOW_SECONDS:
         found.append(
             Finding(
                 "round trip",
                 "warning",
-                f"{trip * 1000:.0f} ms; a message takes two writes and a read, one after another",
+                f"{trip * 1000:.0f} ms; each message takes two writes and a read, one after another",
                 "run the workers in the region of the bucket",
             )
         )
@@ -120,15 +120,15 @@ async def _write(client: Client, at: Address, probe: str, found: list[Finding]) 
 
 
 async def _absent(client: Client, at: Address, key: str) -> None:
-    """See that a missing object is said to be missing: work must tell that from what it may not see."""
+    """Check that the store reports a missing object as missing, not as forbidden."""
     try:
         await client.head_async(key)
     except Failure as exc:
         if not missing(exc):
             detail = translate(exc, "list", at).detail
             raise _Refused(
-                f"an object that is not there is refused rather than said to be missing: {detail}",
-                f"allow s3:ListBucket on arn:aws:s3:::{at.bucket}, without a condition if it has one",
+                f"the store reports a missing object as forbidden: {detail}",
+                f"allow s3:ListBucket on arn:aws:s3:::{at.bucket}, without conditions",
             ) from exc
 
 
@@ -141,8 +141,8 @@ async def _remove(client: Client, at: Address, probe: str, found: list[Finding])
                 Finding(
                     "rights",
                     "warning",
-                    f"removing is refused, so {probe} stays, and the order of listings was not looked at",
-                    "work never removes anything; for a whole check allow s3:DeleteObject on _doctor/* alone",
+                    f"deletion is refused, so {probe} remains, and the order of listings was not checked",
+                    "work deletes nothing; for all checks allow s3:DeleteObject on _doctor/*",
                 )
             )
             return False
@@ -156,20 +156,20 @@ async def _order(client: Client, at: Address, probe: str, found: list[Finding]) 
     seen = await _listed(client, at, probe)
     later = await _listed(client, at, probe, keys[1])
     if seen == keys and later == keys[2:]:
-        found.append(Finding("order", "ok", "listings are in byte order and go on after any key"))
+        found.append(Finding("order", "ok", "listings are in byte order and can resume after any key"))
         return
     if sorted(seen) != keys:
-        detail = f"of {len(keys)} objects just written, a listing gives {len(seen)}"
+        detail = f"a listing returned {len(seen)} of {len(keys)} objects that were just written"
     elif seen != keys:
         detail = "listings are not in the byte order of keys"
     else:
-        detail = "a listing does not go on after the key that it is told to"
+        detail = "a listing does not resume after the given key"
     found.append(
         Finding(
             "order",
             "failed",
-            f"{detail}: a replay that is taken up again would lose or double objects",
-            "take a store that keeps S3's order of ListObjectsV2 and its start-after",
+            f"{detail}: a replay that resumes would lose or repeat objects",
+            "use a store that implements the order and start-after of ListObjectsV2",
         )
     )
 

@@ -1,7 +1,7 @@
-"""What an object store's refusals mean: from the library's errors to ours.
+"""Translating the errors of the library (obstore) into those of Playhead.
 
-The library gives one long text: words, the answer's XML, and a dump of its own structures. Only the
-status, S3's code and its message are taken from it, as nothing else is sure to hold no secret.
+The library returns one long text: a message, the XML of the answer, and a dump of its own structures. Only
+the status, S3's code and S3's message are used, because other parts may contain secrets.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from playhead.backends.store_object.address import Address
 from playhead.errors import BadRequest, PlayheadError, StoreFull, store_unavailable
 
 Failure = (BaseError, OSError)
-"""What a call of the library raises when the store, or the way to it, does not play along."""
+"""What a call of the library raises when the store refuses it or cannot be reached."""
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([^<]{1,80})</Code>")
@@ -44,47 +44,47 @@ _HINTS: Final = {
     "InvalidAccessKeyId": _CREDENTIALS,
     "SignatureDoesNotMatch": _CREDENTIALS,
     "InvalidToken": _CREDENTIALS,
-    "ExpiredToken": "the credentials have run out; give this process new ones",
+    "ExpiredToken": "the credentials have expired; give this process new ones",
     "RequestTimeTooSkewed": "the clock of this machine is wrong; set it (NTP)",
-    "InvalidObjectState": "it is archived: restore it, and work on it goes on by itself",
-    "SlowDown": "it wants fewer requests just now; work goes on by itself when it takes them again",
+    "InvalidObjectState": "it is archived: restore it, and work on it resumes by itself",
+    "SlowDown": "it limits the request rate; work resumes by itself when it accepts requests again",
     "PermanentRedirect": "the bucket is in another region; name it as ?region=… in PLAYHEAD_STORE",
     "AuthorizationHeaderMalformed": "the bucket is in another region; name it as ?region=… in PLAYHEAD_STORE",
     "301": "the bucket is in another region; name it as ?region=… in PLAYHEAD_STORE",
-    "503": "it is overloaded or being restarted; work goes on by itself when it is back",
+    "503": "it is overloaded or restarting; work resumes by itself when it is back",
 }
 
 
 def missing(exc: BaseException) -> bool:
-    """Whether an error only says that there is no such object: a bucket that is gone says 404, too."""
+    """Whether an error means that there is no such object. A missing bucket also answers 404."""
     return isinstance(exc, FileNotFoundError) and code_of(exc) != "NoSuchBucket"
 
 
 def code_of(exc: BaseException) -> str:
-    """S3's code, else the HTTP status, else an empty string."""
+    """Return S3's code, else the HTTP status, else an empty string."""
     text = str(exc)
     found = _CODE.search(text) or _STATUS.search(text)
     return found[1] if found else ""
 
 
 def translate(exc: BaseException, verb: str, address: Address, key: str = "") -> PlayheadError:
-    """Say what happened, where, and what to do.
+    """Return the error that states what happened, where, and what to do.
 
     Args:
         verb: `read`, `write`, `list` or `remove`.
-        key: of the object in question: it may be the only one that the store can't give.
+        key: the object, as it may be the only one that cannot be read.
     """
     text = str(exc)
     if isinstance(exc, InvalidPathError):
         return _unnameable(text, address)
-    detail = f"can't {verb} {f'{key} ' if key else ''}in {address}: "
+    detail = f"cannot {verb} {f'{key} ' if key else ''}in {address}: "
     if "without LOCATION" in text:
-        return store_unavailable(f"{detail}it sends us elsewhere; {_HINTS['301']}")
+        return store_unavailable(f"{detail}it redirects the request; {_HINTS['301']}")
     code = code_of(exc)
     status = _STATUS.search(text)
     if any(host in text for host in _INSTANCE):
         return store_unavailable(
-            f"{detail}there are no credentials: neither the environment nor this machine has any; "
+            f"{detail}there are no credentials in the environment or on this machine; "
             f"set {_GIVEN[address.kind]}, or give the machine a role"
         )
     if code or status:
@@ -93,7 +93,7 @@ def translate(exc: BaseException, verb: str, address: Address, key: str = "") ->
         number = f" ({status[1]})" if status and status[1] != code else ""
         happened = f"it answers {code}{number}" + (f", {said}" if said else "") + _tried(text)
         if code in _FULL:
-            return StoreFull(f"{detail}{happened}; make room, and it goes on")
+            return StoreFull(f"{detail}{happened}; make room, and work resumes")
         hint = _HINTS.get(code) or (_denied(verb, address) if status and status[1] == "403" else None)
         hint = hint or (_HINTS.get(status[1]) if status else None)
         return store_unavailable(detail + happened + (f"; {hint}" if hint else ""))
@@ -107,7 +107,7 @@ def _denied(verb: str, address: Address) -> str:
     inside = f"/{address.prefix}" if address.prefix and below else ""
     return (
         f"the credentials of this process need {action} on arn:aws:s3:::{address.bucket}{inside}{below}"
-        " (a missing object is refused like this, too, where s3:ListBucket is missing)"
+        " (without s3:ListBucket, a missing object causes this error, too)"
         if verb == "read"
         else f"the credentials of this process need {action} on arn:aws:s3:::{address.bucket}{inside}{below}"
     )
@@ -116,14 +116,16 @@ def _denied(verb: str, address: Address) -> str:
 def _unreached(text: str) -> str:
     system = _SYSTEM.search(text)
     if "Name or service not known" in text or "dns error" in text:
-        return "its name is not known; check the endpoint in PLAYHEAD_STORE, and this machine's DNS"
+        return (
+            "its name cannot be resolved; check the endpoint in PLAYHEAD_STORE, and the DNS of this machine"
+        )
     if "TimedOut" in text or "timed out" in text:
         return "no answer in time; check the endpoint, the network and its firewalls"
     if "kind: Connect" in text:
         why = system[1] if system else "no connection"
-        return f"{why}; does it run there, and does PLAYHEAD_STORE name the right endpoint?"
+        return f"{why}; check that it is running, and the endpoint in PLAYHEAD_STORE"
     first = text.splitlines()[0] if text else "unknown error"
-    # After the last dash stand the words of the error; before it a URL, which says no more than we do.
+    # The message is after the last dash; before it is a URL, which our own text already names.
     return (system[1] if system else first.rpartition(" - ")[2])[:300]
 
 
@@ -133,11 +135,12 @@ def _tried(text: str) -> str:
 
 
 def _unnameable(text: str, address: Address) -> PlayheadError:
-    """A page of a listing holds a key that the library can't hold, and so gives nothing of that page."""
+    """Return the error for a page with a key that the library cannot represent. It returns nothing of the
+    page."""
     found = _BAD_PATH.search(text)
     key = repr(found[1]) if found else "one"
     return BadRequest(
         "invalid_path",
-        f"{address} holds the key {key}, with an empty segment, `.`, `..` or a control character in it; "
-        "no listing gets past it: rename or remove it, then try again",
+        f"{address} contains the key {key}, which has an empty segment, `.`, `..` or a control character. "
+        "No listing can pass it: rename or remove it, then try again",
     )

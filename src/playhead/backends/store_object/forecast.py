@@ -1,8 +1,8 @@
-"""Where a listing will be some pages on: a guess from the keys of one page.
+"""Estimating the key that a listing will reach some pages later, from the keys of one page.
 
-Names are mostly numbered, dated or hashed, so a page says how far the next ones go: between its first
-and its last key lies a distance, if the part in which they differ is read as a number. A guess may be
-wrong in any way and only costs time: it parts a listing, and both parts together are the whole.
+Most names are numbered, dated or hashed. So the part in which the first and last key of a page differ can be
+read as a number, and their distance predicts the following pages. A wrong estimate costs only time: it
+divides a listing in two, and the two parts together are complete.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ _ALPHABETS: Final = (
     "".join(sorted(digits + ascii_letters)),
 )
 _LOOK: Final = 4
-"""Characters from the first difference on that tell which alphabet it is, while the word lasts."""
+"""The number of characters, from the first difference to the end of the word, that determine the alphabet."""
 _WORD: Final = re.compile(r"[\W_]")
 _DIGITS: Final = 10
-"""Places of the number behind the first difference: more than any page's distance needs."""
+"""Digits of the number after the first difference: more than the distance of any page needs."""
 _STEPS: Final = 8
-"""Into so many steps a page is cut, to see whether it only goes over from one folder to the next."""
+"""A page is divided into this many steps, to find a single change from one folder to the next."""
 
 
 def ahead(keys: Sequence[str], pages: float) -> str | None:
-    """A string about `pages` times as far after the last key as that is after the first.
+    """Return a string about `pages` times as far after the last key as the last key is after the first.
 
     Args:
         keys: of one page, in byte order.
         pages: how far to look ahead.
 
     Returns:
-        What is greater than the last key and can be a key, though nothing need stand there. None where
-        the names tell nothing.
+        A possible key greater than the last key; no such object need exist. None if the names allow no
+        estimate.
     """
     marks = [keys[(len(keys) - 1) * step // _STEPS] for step in range(_STEPS + 1)]
     first, last = marks[0], marks[-1]
@@ -45,7 +45,7 @@ def ahead(keys: Sequence[str], pages: float) -> str | None:
     if "/" in last[at:]:
         turns = [step for step in range(_STEPS) if _same(marks[step], marks[step + 1]) <= at]
         if len(turns) == 1:
-            # The folders are larger than a page, so the way from one to the next is no measure.
+            # The folders are larger than a page, so the distance between them predicts nothing.
             since = turns[0] + 1
             if since == _STEPS:
                 return None
@@ -54,7 +54,7 @@ def ahead(keys: Sequence[str], pages: float) -> str | None:
 
 
 def _same(one: str, other: str) -> int:
-    """The number of characters that both begin with."""
+    """Return the length of the common prefix."""
     return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))
 
 
@@ -80,7 +80,8 @@ def _ahead(first: str, last: str, times: float) -> str | None:
 
 
 def _number(text: str, alphabet: str, width: int) -> int:
-    """Read it as a fraction: `2` comes after `19`. A character of another kind counts as its neighbour."""
+    """Read text as a fraction: `2` is after `19`. A character outside the alphabet counts as its
+    neighbour."""
     number, base = 0, len(alphabet)
     for char in text.ljust(width, alphabet[0]):
         number = number * base + min(bisect_left(alphabet, char), base - 1)
