@@ -38,7 +38,7 @@ def shared(queue: str = "docs.convert", *, batch: UUID | None = None) -> Headers
     return Headers(queue, uuid7(), "docs", 3, "convert", batch)
 
 
-def calls(count: int, headers: Headers | None = None) -> list[Dispatch]:
+def dispatches(count: int, headers: Headers | None = None) -> list[Dispatch]:
     headers = headers or shared()
     return [
         Dispatch(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/{n}") for n in range(count)
@@ -50,10 +50,10 @@ def ids(deliveries: list[Delivery]) -> list[str]:
 
 
 async def put(broker: Broker, count: int = 1, queue: str = "docs.convert") -> list[str]:
-    """Publish calls and return their message ids."""
-    made = calls(count, shared(queue))
+    """Publish dispatches and return their message ids."""
+    made = dispatches(count, shared(queue))
     assert await broker.publish(made) == [CONFIRMED] * count
-    return [call.message_id for call in made]
+    return [dispatch.message_id for dispatch in made]
 
 
 async def depth_soon(
@@ -122,7 +122,7 @@ def queue() -> str:
 # -- publish ---------------------------------------------------------------------------------------
 
 
-async def test_a_published_call_is_confirmed_and_handed_out(broker: Broker):
+async def test_a_published_dispatch_is_confirmed_and_handed_out(broker: Broker):
     (message_id,) = await put(broker)
 
     (delivery,) = await take(broker, 1, limit=10)
@@ -131,18 +131,18 @@ async def test_a_published_call_is_confirmed_and_handed_out(broker: Broker):
     assert delivery.queue == "docs.convert"
 
 
-async def test_a_message_carries_exactly_the_headers_of_its_call(broker: Broker):
+async def test_a_message_carries_exactly_the_headers_of_its_dispatch(broker: Broker):
     batch, parent = uuid7(), uuid7()
     headers = shared(batch=batch)
-    call = Dispatch(headers, str(uuid7()), 2, str(parent), "key")
-    await broker.publish([call])
+    dispatch = Dispatch(headers, str(uuid7()), 2, str(parent), "key")
+    await broker.publish([dispatch])
 
     (delivery,) = await take(broker, 1)
 
-    assert delivery.message_id == f"{call.correlation_id}.2"
+    assert delivery.message_id == f"{dispatch.correlation_id}.2"
     assert dict(delivery.headers) == {
         "execution_id": str(headers.execution_id),
-        "correlation_id": call.correlation_id,
+        "correlation_id": dispatch.correlation_id,
         "parent_correlation_id": str(parent),
         "replay_batch_id": str(batch),
         "config": "docs",
@@ -159,19 +159,19 @@ async def test_headers_that_do_not_apply_are_absent(broker: Broker):
     assert not {"parent_correlation_id", "replay_batch_id", "traceparent"} & set(delivery.headers)
 
 
-async def test_each_call_carries_the_span_of_its_own_headers(broker: Broker):
+async def test_each_dispatch_carries_the_span_of_its_own_headers(broker: Broker):
     spans = [f"00-0af7651916cd43dd8448eb211c80319c-b7ad6b716920333{n}-01" for n in range(3)]
-    made = [call for span in spans for call in calls(2, replace(shared(), traceparent=span))]
+    made = [dispatch for span in spans for dispatch in dispatches(2, replace(shared(), traceparent=span))]
     await broker.publish(made)
 
     deliveries = await take(broker, 6, limit=10)
 
     carried = {delivery.message_id: delivery.headers["traceparent"] for delivery in deliveries}
-    assert carried == {call.message_id: call.headers.traceparent for call in made}
+    assert carried == {dispatch.message_id: dispatch.headers.traceparent for dispatch in made}
 
 
-async def test_each_call_goes_to_the_queue_that_its_headers_name(broker: Broker):
-    one, two = calls(1, shared("a")), calls(1, shared("b"))
+async def test_each_dispatch_goes_to_the_queue_that_its_headers_name(broker: Broker):
+    one, two = dispatches(1, shared("a")), dispatches(1, shared("b"))
 
     outcomes = await broker.publish([*one, *two])
 
@@ -184,34 +184,34 @@ async def test_publishing_nothing_has_no_outcomes(broker: Broker):
     assert await broker.publish([]) == []
 
 
-async def test_a_thousand_calls_have_a_thousand_outcomes(broker: Broker):
+async def test_a_thousand_dispatches_have_a_thousand_outcomes(broker: Broker):
     await put(broker, 1000)
 
     assert sum(await broker.depth("docs.convert")) >= 1000, "what is confirmed is counted at once"
     assert await depth_soon(broker, (1000, 0)) == (1000, 0)
 
 
-async def test_a_call_published_twice_is_handed_out_at_least_once(broker: Broker):
-    (call,) = calls(1)
-    await broker.publish([call])
-    await broker.publish([call])
+async def test_a_dispatch_published_twice_is_handed_out_at_least_once(broker: Broker):
+    (dispatch,) = dispatches(1)
+    await broker.publish([dispatch])
+    await broker.publish([dispatch])
 
     taken = await take(broker, 1, limit=10)
 
-    assert set(ids(taken)) == {call.message_id}
+    assert set(ids(taken)) == {dispatch.message_id}
 
 
 async def test_a_new_generation_is_handed_out_whatever_became_of_the_last(broker: Broker):
-    (call,) = calls(1)
-    await broker.publish([call])
+    (dispatch,) = dispatches(1)
+    await broker.publish([dispatch])
     await broker.ack(await take(broker, 1))
 
-    await broker.publish([call._replace(generation=1)])
+    await broker.publish([dispatch._replace(generation=1)])
 
-    assert ids(await take(broker, 1)) == [f"{call.correlation_id}.1"]
+    assert ids(await take(broker, 1)) == [f"{dispatch.correlation_id}.1"]
 
 
-async def test_a_confirmed_call_outlives_the_process_that_published_it(broker_factory: Factory[Broker]):
+async def test_a_confirmed_dispatch_outlives_the_process_that_published_it(broker_factory: Factory[Broker]):
     patience = PATIENCE if broker_factory.must("outlives its process") else IN_VAIN
     published = await put(await broker_factory())
     await broker_factory.close()
@@ -224,7 +224,7 @@ async def test_a_confirmed_call_outlives_the_process_that_published_it(broker_fa
 # -- receive ---------------------------------------------------------------------------------------
 
 
-async def test_calls_of_one_queue_are_handed_out_in_the_order_of_publishing(broker: Broker):
+async def test_dispatches_of_one_queue_are_handed_out_in_the_order_of_publishing(broker: Broker):
     published = await put(broker, 5) + await put(broker, 5)
 
     assert ids(await take(broker, 10, limit=4)) == published
@@ -240,7 +240,7 @@ async def test_a_queue_that_never_was_hands_out_nothing(broker: Broker):
     assert await broker.receive("nowhere", 10) == []
 
 
-async def test_a_received_call_is_hidden_from_others_until_its_visibility_runs_out(
+async def test_a_received_dispatch_is_hidden_from_others_until_its_visibility_runs_out(
     broker: Broker, clock: Clock
 ):
     published = await put(broker)
@@ -275,7 +275,7 @@ async def test_two_processes_never_hold_one_delivery_at_once(broker_factory: Fac
     assert sorted(message_id for batch in taken for message_id in ids(batch)) == sorted(published)
 
 
-async def test_a_receiver_that_waits_gets_the_first_call_when_it_comes(broker: Broker):
+async def test_a_receiver_that_waits_gets_the_first_dispatch_when_it_comes(broker: Broker):
     waiting = asyncio.create_task(broker.receive("docs.convert", 10, wait=PATIENCE))
     await asyncio.sleep(0.02)
 
@@ -295,7 +295,7 @@ async def test_a_receiver_that_waits_hears_of_what_another_process_publishes(bro
     assert ids(await asyncio.wait_for(waiting, patience)) == published
 
 
-async def test_a_receiver_that_waits_gets_a_call_whose_visibility_runs_out(broker: Broker, clock: Clock):
+async def test_a_receiver_that_waits_gets_a_dispatch_whose_visibility_runs_out(broker: Broker, clock: Clock):
     published = await put(broker)
     await take(broker, 1)
     waiting = asyncio.create_task(broker.receive("docs.convert", 1, wait=PATIENCE))
@@ -330,7 +330,7 @@ async def test_what_a_cancelled_receiver_took_comes_back_after_its_visibility(br
 
 
 @again_if_too_late
-async def test_an_acked_call_is_gone_for_good(broker: Broker, clock: Clock, queue: str):
+async def test_an_acked_dispatch_is_gone_for_good(broker: Broker, clock: Clock, queue: str):
     await put(broker, 2, queue)
     since = clock.time()
     await broker.ack(await take(broker, 2, queue))
@@ -343,7 +343,7 @@ async def test_an_acked_call_is_gone_for_good(broker: Broker, clock: Clock, queu
 
 
 @again_if_too_late
-async def test_an_ack_removes_no_other_call(broker: Broker, clock: Clock, queue: str):
+async def test_an_ack_removes_no_other_dispatch(broker: Broker, clock: Clock, queue: str):
     published = await put(broker, 3, queue)
     since = clock.time()
     taken = await take(broker, 3, queue)
@@ -357,7 +357,7 @@ async def test_an_ack_removes_no_other_call(broker: Broker, clock: Clock, queue:
     assert published[1] not in ids(await broker.receive(queue, 3))
 
 
-async def test_an_ack_that_comes_too_late_leaves_the_call_to_its_new_holder(broker: Broker, clock: Clock):
+async def test_an_ack_that_comes_too_late_leaves_the_dispatch_to_its_new_holder(broker: Broker, clock: Clock):
     published = await put(broker)
     late = await take(broker, 1)
     await clock.wait(LATE)
@@ -399,7 +399,7 @@ async def test_extend_restarts_the_visibility(broker: Broker, clock: Clock, queu
 
 
 @again_if_too_late
-async def test_extend_does_nothing_for_a_call_that_another_holds_by_now(
+async def test_extend_does_nothing_for_a_dispatch_that_another_holds_by_now(
     broker: Broker, clock: Clock, queue: str
 ):
     published = await put(broker, 1, queue)
@@ -447,12 +447,12 @@ async def test_depth_counts_what_was_held_for_too_long_as_ready(
     assert await depth_soon(broker, (3, 0), seconds=seconds) == (3, 0)
 
 
-async def test_a_queue_is_empty_before_its_first_call_and_after_the_last_is_acked(broker: Broker):
+async def test_a_queue_is_empty_before_its_first_dispatch_and_after_the_last_is_acked(broker: Broker):
     assert await broker.is_empty("docs.convert")
     await put(broker, 2)
-    assert not await broker.is_empty("docs.convert"), "a confirmed call is there at once"
+    assert not await broker.is_empty("docs.convert"), "a confirmed dispatch is there at once"
     taken = await take(broker, 2)
-    assert not await broker.is_empty("docs.convert"), "a call that is held is in the queue"
+    assert not await broker.is_empty("docs.convert"), "a dispatch that is held is in the queue"
 
     await broker.ack(taken)
 
@@ -468,7 +468,7 @@ async def test_a_queue_that_never_was_has_no_depth(broker: Broker):
     assert await broker.depth("docs") == (0, 0)
 
 
-async def test_peek_shows_the_first_calls_as_they_travel(broker: Broker):
+async def test_peek_shows_the_first_dispatches_as_they_travel(broker: Broker):
     headers = shared()
     made = [
         Dispatch(headers, str(uuid7()), 0, None, key) for key in ('e/input/"ü"\\n', "e/input/b", "e/input/c")

@@ -1,4 +1,4 @@
-"""This process stands still for longer than NATS has to answer. What lies in the socket then is in time.
+"""This process is suspended for longer than NATS may take to answer. Answers in the socket are still in time.
 
 As with nats-py, a task reads the socket: it has its turns only after the timers that are due.
 """
@@ -26,7 +26,7 @@ STANDSTILL = 100.0
 
 
 class Client:
-    """What `Link` needs of nats-py, with a server that answers what was sent before a standstill in it.
+    """The parts of nats-py that `Link` needs, with a server that answers during a suspension.
 
     Attributes:
         sent: the addresses for answers to what was sent.
@@ -82,7 +82,7 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def stands_still(client: Client) -> AsyncIterator[Link]:
-    """A connection; a moment after the block has begun, this process stands still."""
+    """A connection. A moment after the start of the block, this process is suspended."""
     link = Link("127.0.0.1:4222", client)  # type: ignore[arg-type]
     link.inbox, link._skip = "inbox.", len("inbox.a.")
     reading = asyncio.create_task(client.read(link))

@@ -1,5 +1,8 @@
-"""How the client of RabbitMQ tells of a connection that ends: also by cancelling tasks of ours, by a bare
-`Exception`, and by `StopAsyncIteration`. To us each is a connection that is lost, and made anew."""
+"""How RabbitMQ's client reports the end of a connection.
+
+It cancels the tasks of its caller, or raises a bare `Exception` or `StopAsyncIteration`. The broker treats
+each as a lost connection, and replaces the connection.
+"""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ async def test_a_crafted_key_is_no_object_and_can_not_be_written(store, root, ke
 
 @pytest.fixture
 def outside(root: Path, store: FileStore) -> Path:
-    """A folder with one file beside the root, and below it links to both."""
+    """A folder with one file outside the root, and links to both below the root."""
     outside = root.parent / "outside"
     outside.mkdir()
     (outside / "file").write_bytes(b"secret")
@@ -343,7 +343,7 @@ def test_a_root_that_can_not_be_made_says_so(tmp_path):
 
 @contextmanager
 def without_privileges() -> Iterator[Path]:
-    """A root of a user that is not above permissions: oneself, or nobody when one is root."""
+    """A root of a user that permissions apply to: the current user, or uid 65534 instead of root."""
     with TemporaryDirectory() as folder:
         root = Path(folder) / "objects"
         root.mkdir()

@@ -54,7 +54,7 @@ async def test_what_the_pause_raises_the_call_raises_and_nothing_is_stored():
 
     async def pause() -> None:
         if away:
-            raise store_unavailable("the store is away, by the test's will")
+            raise store_unavailable("the test makes the store unavailable")
 
     store = MemoryStore(pause)
     with pytest.raises(Unavailable):
