@@ -109,7 +109,7 @@ def test_a_file_that_is_no_catalog_is_left_alone(deployment: Deployment):
 def test_an_unusable_port_or_host_is_reported_with_advice(deployment: Deployment):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        words = (f"127.0.0.1:{port}", "in use", "--port", "0 takes a free one")
+        words = (f"127.0.0.1:{port}", "in use", "--port", "0 selects a free port")
         refused(deployment, FAILED, "port_in_use", words, f"serve --port {port}")
     refused(deployment, FAILED, "port_in_use", ("192.0.2.1",), "serve --host 192.0.2.1 --port 0 --insecure")
     refused(deployment, USAGE, "setup_invalid", ("--insecure",), "serve --host 0.0.0.0 --port 0")
