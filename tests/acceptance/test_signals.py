@@ -215,7 +215,7 @@ def test_a_replay_stopped_by_ctrl_c_goes_on_in_the_next_worker() -> None:
             command.popen.send_signal(signal.SIGINT)
             time.sleep(0.2)  # for Python to hear of it before the command can be done
         assert ends(deployment, command) == 130
-        assert "goes on" in command.said
+        assert "continues" in command.said
         worker = deployment.start("worker", "--until-idle")
         assert ends(deployment, worker) == 0
         [replay] = deployment.items("/replays")
