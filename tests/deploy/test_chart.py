@@ -15,7 +15,7 @@ import yaml
 import playhead
 from playhead.backends.broker_nats.streams import CONSUMER, stream_of
 from playhead.settings import PREFIX
-from tests.deploy.tools import ROOT, TIMEOUT_SECONDS, is_setting, parses
+from tests.deploy.checks import ROOT, TIMEOUT_SECONDS, is_setting, parses
 from tests.servers import Missing, absent
 
 CHART: Final = ROOT / "deploy" / "helm" / "playhead"

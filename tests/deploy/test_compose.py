@@ -13,7 +13,7 @@ import yaml
 
 from playhead.api.callers import Hosts
 from playhead.settings import PREFIX, Settings
-from tests.deploy.tools import ROOT, TIMEOUT_SECONDS, is_setting, parses, run, status, tool
+from tests.deploy.checks import ROOT, TIMEOUT_SECONDS, is_setting, parses, run, status, tool
 from tests.servers.process import free_port
 
 OURS = ("migrate", "server", "worker")

@@ -23,7 +23,7 @@ from typing import Final
 
 import pytest
 
-from tests.deploy.tools import ROOT, run, status, tool
+from tests.deploy.checks import ROOT, run, status, tool
 from tests.servers import Missing, absent
 from tests.servers.process import free_port
 

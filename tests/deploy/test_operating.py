@@ -9,8 +9,8 @@ import yaml
 
 from playhead import events
 from playhead.api.metrics import METRICS
+from tests.deploy.checks import ROOT
 from tests.deploy.test_chart import LEAST, container, of_kind, pods
-from tests.deploy.tools import ROOT
 
 PAGE: Final = (ROOT / "docs" / "howto" / "operating.md").read_text(encoding="utf-8")
 BLOCKS: Final[list[Any]] = [

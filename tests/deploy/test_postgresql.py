@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import asyncpg  # type: ignore[import-untyped]
 import pytest
 
+from tests.deploy.checks import ROOT
 from tests.deploy.test_chart import LEAST, of_kind
-from tests.deploy.tools import ROOT
 from tests.servers import Server, need_fresh
 
 PAGE = (ROOT / "docs" / "howto" / "postgresql.md").read_text(encoding="utf-8")

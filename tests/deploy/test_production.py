@@ -21,7 +21,7 @@ import asyncpg  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from tests.deploy.tools import ROOT, status
+from tests.deploy.checks import ROOT, status
 from tests.servers import need
 from tests.servers.process import free_port
 

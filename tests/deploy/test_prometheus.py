@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from tests.acceptance.processes import DEADLINE_SECONDS, open_deployment
+from tests.deploy.checks import program, run
 from tests.deploy.test_operating import BLOCKS, alerts, questions
-from tests.deploy.tools import program, run
 from tests.servers import Missing, absent
 
 WORK: Final = 'config="docs", route="work"'

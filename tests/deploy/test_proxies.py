@@ -21,7 +21,7 @@ import pytest
 
 from playhead.api.streams import HEARTBEAT_SECONDS
 from tests.acceptance.processes import DEADLINE_SECONDS, Deployment, open_deployment
-from tests.deploy.tools import ROOT, program
+from tests.deploy.checks import ROOT, program
 from tests.servers import Missing, absent
 from tests.servers.process import Server
 
