@@ -131,10 +131,10 @@ async def _sqlite_catalog(place: str, stack: AsyncExitStack, clock: Clock) -> Ca
     from playhead.backends._sqlite import Database
     from playhead.backends.catalog_sqlite import SqliteCatalog
 
-    db = Database(Path(place) / "playhead.db")
+    db = Database(Path(place) / "playhead.db", clock=clock)
     await db.open()
     stack.push_async_callback(db.close)
-    return SqliteCatalog(db, heartbeat_seconds=HEARTBEAT, clock=clock)
+    return SqliteCatalog(db, heartbeat_seconds=HEARTBEAT)
 
 
 # On servers. A test's own place is a schema, or a prefix of queue names.

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-import sqlite3
 import time
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 
 import pytest
 
 from playhead.backends._sqlite import Connection, Database, refuse_network
-from playhead.backends.catalog_sqlite import SqliteCatalog
 from playhead.errors import CannotStart
-from playhead.ids import uuid7
-from playhead.ports.catalog.browse import ExecutionFilter
 
 
 def _open(path: Path, start: float) -> None:
@@ -56,29 +51,6 @@ async def test_a_write_that_fails_takes_no_other_with_it(tmp_path: Path):
     assert [isinstance(a, ValueError) for a in answers] == [False, True, False, False]
     kept = await db.read(lambda con: con.execute("SELECT name FROM queues ORDER BY name").fetchall())
     assert [name for (name,) in kept] == ["a", "b", "c"]
-    await db.close()
-
-
-async def test_a_file_of_the_first_release_is_brought_up_to_date_with_what_it_holds(tmp_path: Path):
-    first = resources.files("playhead.backends") / "sql" / "sqlite" / "0001_first.sql"
-    con = sqlite3.connect(tmp_path / "a.db")
-    con.executescript(first.read_text("utf-8"))
-    # As that release writes it.
-    con.execute(
-        "INSERT INTO executions (id, kind, status, created_at) VALUES (?, 'adopted', 'completed', 1)",
-        (uuid7().bytes,),
-    )
-    con.execute("PRAGMA user_version=1")
-    con.commit()
-    con.close()
-
-    db = Database(tmp_path / "a.db")
-    await db.open()
-
-    executions, _ = await SqliteCatalog(db).executions(ExecutionFilter())
-    assert [e.kind for e in executions] == ["adopted"]
-    assert await db.read(lambda con: con.execute("SELECT traceparent FROM executions").fetchone()) == (None,)
-    assert db.pending() == []
     await db.close()
 
 

@@ -17,7 +17,7 @@ import asyncpg  # type: ignore[import-untyped]
 import pytest
 
 from playhead.backends._postgres import Postgres
-from playhead.backends.catalog_postgres import PostgresCatalog, resend
+from playhead.backends.catalog_postgres import PostgresCatalog
 from playhead.errors import Conflict
 from playhead.ids import uuid7
 from playhead.ports.catalog.jobs import Listed
@@ -162,9 +162,10 @@ async def test_a_resend_during_the_end_of_an_execution_reopens_it(place: Place):
 
 
 @pytest.fixture
-async def many(place: Place, monkeypatch: pytest.MonkeyPatch) -> Started:
+async def many(place: Place) -> Started:
     """A run with five dead letters, more than one step resends."""
-    monkeypatch.setattr(resend, "_STEP", 2)
+    assert isinstance(place.lab.catalog, PostgresCatalog)
+    place.lab.catalog.resend_step = 2
     run = await place.lab.started(*(f"{n}.md" for n in range(5)))
     for cid in run.ids:
         await place.lab.kill(cid)
@@ -176,15 +177,16 @@ def after_one_step(place: Place, monkeypatch: pytest.MonkeyPatch, step: Callable
     """Call a function after the next transaction of the catalog, before the one after that."""
     catalog = place.lab.catalog
     assert isinstance(catalog, PostgresCatalog)
-    write = catalog._write
+    transactions = catalog._db
+    write = transactions.write
 
-    async def write_then(job: Any, **limits: Any) -> Any:
-        done = await write(job, **limits)
-        monkeypatch.setattr(catalog, "_write", write)
+    async def write_then(body: Any, **limits: Any) -> Any:
+        done = await write(body, **limits)
+        monkeypatch.setattr(transactions, "write", write)
         await step()
         return done
 
-    monkeypatch.setattr(catalog, "_write", write_then)
+    monkeypatch.setattr(transactions, "write", write_then)
 
 
 @pytest.mark.parametrize("which", ["execution", "route"])

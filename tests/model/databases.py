@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 IN_MEMORY: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
-async def open_sqlite(stack: AsyncExitStack) -> Database:
+async def open_sqlite(stack: AsyncExitStack, clock: Callable[[], float]) -> Database:
     home = stack.enter_context(tempfile.TemporaryDirectory(dir=IN_MEMORY))
-    db = Database(Path(home) / "playhead.db")
+    db = Database(Path(home) / "playhead.db", clock=clock)
     await db.open()
     stack.push_async_callback(db.close)
     return db

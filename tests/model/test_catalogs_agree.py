@@ -714,7 +714,7 @@ def _still() -> float:
 
 
 async def _sqlite(stack: AsyncExitStack, clock: Callable[[], float]) -> Catalog:
-    catalog = SqliteCatalog(await open_sqlite(stack), heartbeat_seconds=BEAT, clock=clock)
+    catalog = SqliteCatalog(await open_sqlite(stack, clock), heartbeat_seconds=BEAT)
     catalog._liveness = Liveness(BEAT, _still)
     return catalog
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from playhead.backends._sql_catalog.bindings import Output, Plan, Todo
-from playhead.backends._sql_catalog.rows import SUPERSEDED, WRITING
+from playhead.backends.sql import SUPERSEDED, WRITING
 from playhead.ids import uuid7
 from playhead.ports.catalog.work import Binding, Bound, NewOutput
 

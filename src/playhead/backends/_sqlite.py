@@ -12,23 +12,23 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
-import re
 import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib import resources
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from playhead.backends.sql import scripts
 from playhead.errors import CannotStart
 from playhead.ports.diagnosis import Finding
 
 Connection = sqlite3.Connection
 Error = sqlite3.Error
+VERSION = sqlite3.sqlite_version
 T = TypeVar("T")
 
 _SAFE_CHECKPOINTS = (3, 51, 3)
@@ -56,12 +56,6 @@ _NETWORK = {
     "fuse.s3fs",
     "fuse.rclone",
 }
-
-
-def _migrations() -> list[tuple[int, str]]:
-    folder = resources.files("playhead.backends") / "sql" / "sqlite"
-    found = [(int(f.name[:4]), f.read_text("utf-8")) for f in folder.iterdir() if re.match(r"\d{4}_", f.name)]
-    return sorted(found)
 
 
 def refuse_network(path: Path, mounts: str = "/proc/self/mounts") -> None:
@@ -103,17 +97,25 @@ class Database:
     Args:
         path: the file; its folder must exist.
         busy_seconds: how long a write waits for other processes before it fails.
+        clock: seconds since the epoch, for the SQL function `playhead_now`.
     """
 
-    def __init__(self, path: Path, *, busy_seconds: float = 30.0) -> None:
+    def __init__(
+        self, path: Path, *, busy_seconds: float = 30.0, clock: Callable[[], float] = time.time
+    ) -> None:
         self.path = path
         self._busy = busy_seconds
+        self._clock = clock
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._readers: ThreadPoolExecutor | None = None
         self._local = threading.local()
         self._read_connections: list[Connection] = []
         self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
 
     # -- opening and migrating ---------------------------------------------------------------------
 
@@ -126,6 +128,7 @@ class Database:
             check_same_thread=False,
             cached_statements=256,
         )
+        add_functions(con, self._clock)
         con.execute("PRAGMA synchronous=FULL")
         con.execute("PRAGMA wal_autocheckpoint=0")
         # The page cache stays at 2 MB. Rows arrive in order, so what is written next is at hand; a larger one
@@ -151,7 +154,7 @@ class Database:
 
     def _pending(self, con: Connection) -> list[int]:
         have = int(con.execute("PRAGMA user_version").fetchone()[0])
-        known = [n for n, _ in _migrations()]
+        known = [n for n, _ in scripts("sqlite")]
         if have > known[-1]:
             raise CannotStart(
                 "catalog_newer",
@@ -192,8 +195,8 @@ class Database:
                     return []
                 con.execute("BEGIN IMMEDIATE")
                 for number in self._pending(con):  # looked at anew, now under the lock
-                    sql = dict(_migrations())[number]
-                    for statement in _statements(sql):
+                    sql = dict(scripts("sqlite"))[number]
+                    for statement in statements(sql):
                         con.execute(statement)
                     con.execute(f"PRAGMA user_version={number}")
                     applied.append(number)
@@ -410,6 +413,25 @@ class Database:
         return answers
 
 
+def add_functions(con: Connection, clock: Callable[[], float]) -> None:
+    """Add the SQL functions that statements use."""
+    # Deterministic within a statement, as SQLite means the word: it is called once for each.
+    con.create_function("playhead_now", 0, clock, deterministic=True)
+    if sqlite3.sqlite_version_info < (3, 41):
+        con.create_function("unhex", 1, bytes.fromhex, deterministic=True)
+
+
+def at_once(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends, and return what it returns."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        found: T = end.value
+        return found
+    work.close()
+    raise RuntimeError("a transaction of SQLite awaited something else than its session")
+
+
 def insert(con: Connection, into: str, rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert rows, hundreds a statement.
 
@@ -447,7 +469,7 @@ def among(values: Sequence[Any]) -> Iterator[tuple[str, tuple[Any, ...]]]:
         yield ", ".join("?" * size), piece + piece[-1:] * (size - len(piece))
 
 
-def _statements(script: str) -> list[str]:
+def statements(script: str) -> list[str]:
     """Split a migration into statements, so that all of it can stand in one transaction."""
     found, rest = [], ""
     for line in script.splitlines(keepends=True):

@@ -8,15 +8,15 @@ docs/decisions/0007-postgresql.md.
 from __future__ import annotations
 
 import re
-from importlib import resources
 from typing import Final, NamedTuple
 
 import asyncpg  # type: ignore[import-untyped]
 
 from playhead.backends._postgres.session import Connection
+from playhead.backends.sql import scripts
 from playhead.errors import CannotStart
 
-_OLDEST: Final = 3
+_OLDEST: Final = 1
 """The oldest schema on which this release runs: while a new one is rolled out, both releases are up."""
 
 
@@ -30,15 +30,12 @@ class Migration(NamedTuple):
 
 def migrations() -> list[Migration]:
     """The steps that this release knows, in order."""
-    folder = resources.files("playhead.backends") / "sql" / "postgres"
     found = []
-    for file in folder.iterdir():
-        if re.match(r"\d{4}_", file.name):
-            sql = file.read_text("utf-8")
-            head = re.match(r"-- runs from: (\d+)\n", sql)
-            assert head, f"{file.name} does not say which releases run on it"
-            found.append(Migration(int(file.name[:4]), int(head[1]), sql))
-    return sorted(found)
+    for number, sql in scripts("postgres"):
+        head = re.match(r"-- runs from: (\d+)\n", sql)
+        assert head, f"migration {number} does not name the releases that run on it"
+        found.append(Migration(number, int(head[1]), sql))
+    return found
 
 
 class State(NamedTuple):
@@ -64,13 +61,13 @@ async def state(con: Connection) -> State:
     return State(row[0], row[1])
 
 
-def refusal(have: State, where: str) -> CannotStart | None:
-    """Why this release can't run on a schema, if it can't."""
-    if (error := newer(have, where)) or have.number >= _OLDEST:
+def refusal(have: State, where: str, *, oldest: int = _OLDEST) -> CannotStart | None:
+    """Return why this release cannot run on a schema, or None."""
+    if (error := newer(have, where)) or have.number >= oldest:
         return error
     return CannotStart(
         "catalog_older",
-        f"{where} has an older schema ({have.number}; this Playhead needs {_OLDEST}): run: playhead migrate",
+        f"{where} has an older schema ({have.number}; this Playhead needs {oldest}): run: playhead migrate",
     )
 
 

@@ -1,6 +1,37 @@
-"""What the catalogs in SQLite and in PostgreSQL must never say differently: the meaning of their rows.
+"""The catalog, written once for SQLite and PostgreSQL.
 
-Statements stay with each database. Here are the columns that both ask for, with what is made of them, the
-numbers that stand in them, and decisions about rows that are in memory. Nothing here talks to a database.
-A file is for those of its name in both.
+An operation is one `async` method of a part (`configs.py`, `runs.py`, `jobs.py`, …) and one or more
+statements in the part's `.sql` file (see `statements.py` for its syntax). To add an operation, write
+
+1. the method in the port (`ports/catalog/`) with its promise, and a test in `tests/contract/`;
+2. the statement, named and described, as PostgreSQL's SQL; SQLite's text is derived from it;
+3. the method here: a body that awaits `db.rows(SQL.name, …)`, `db.run(…)` or `db.insert(…)` of its `Session`,
+   run by `self._db.write(body)` (one transaction, durable on return) or `self._db.read(body)` (one moment).
+
+What differs between the databases is in two places. `Statement` renders placeholders, arrays, row locks,
+casts and index hints; a statement that cannot be derived has a text for each database. A `Session`
+(`catalog_sqlite.py`, `catalog_postgres.py`) runs statements: over asyncpg it suspends, over SQLite it does
+not, so SQLite's writer thread runs a whole body in one go and group commit stays as it is. `playhead_now()`
+is the clock of the catalog in both.
+
+Write for PostgreSQL: lock the execution, then the rows in ascending `n`, then read what the decision depends
+on. SQLite ignores the locks, since its transactions that write come one after the other.
 """
+
+from __future__ import annotations
+
+from playhead.backends._sql_catalog.browse import BrowsePart
+from playhead.backends._sql_catalog.configs import ConfigsPart
+from playhead.backends._sql_catalog.jobs import JobsPart
+from playhead.backends._sql_catalog.upkeep import UpkeepPart
+from playhead.backends._sql_catalog.work import WorkPart
+
+
+class SqlCatalog(ConfigsPart, JobsPart, WorkPart, UpkeepPart, BrowsePart):
+    """All parts of the port. See `rows.Part` for the arguments."""
+
+    async def close(self) -> None:
+        """Nothing to release: the owner of the database closes it."""
+
+
+__all__ = ["SqlCatalog"]

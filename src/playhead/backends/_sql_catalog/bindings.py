@@ -1,27 +1,29 @@
-"""Which key an output gets when its own is bound already: the rule, in memory."""
+"""Bind before write: an output's key is tied to its message before its first byte is stored.
+
+New keys, which nearly all are, are bound in one statement. The other keys are planned in memory from one read
+of all rows in question, and written at the end: an attempt is bound as a whole or not at all.
+"""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
-from playhead.backends._sql_catalog.rows import SUPERSEDED, WRITING
+from playhead.backends._sql_catalog.claims import SQL, ClaimsPart
+from playhead.backends._sql_catalog.session import Session, natives
+from playhead.backends.sql import RUNNING, SUPERSEDED, WRITING
 from playhead.keys import renamed
 from playhead.ports.catalog.work import Binding, Bound, NewOutput, Unbound
 
-NEW_OUTPUT: Final = "key, message, attempt, size, sha256, fingerprint, content_type, attributes"
-"""The columns of `Todo.row`."""
 _FINGERPRINT: Final = 5
-
-KNOWN: Final = "SELECT key, message, attempt, state, fingerprint, created_at FROM outputs "
-"""Rows of keys in question: what an `Output` is made from, behind its key."""
 
 
 class Output(NamedTuple):
-    """What an outputs row says to who wants its key."""
+    """What the row of a bound key holds."""
 
     message: int | None
     attempt: int
@@ -32,7 +34,13 @@ class Output(NamedTuple):
 
 @dataclass(frozen=True)
 class Todo:
-    """A binding that may be made: its message's row, and what stands before its outputs' paths."""
+    """A binding whose token holds.
+
+    Attributes:
+        attributes: of each output, as JSON.
+        n: the number of its message.
+        prefix: what precedes the paths of its outputs in their keys.
+    """
 
     binding: Binding
     attributes: Sequence[str]
@@ -44,11 +52,11 @@ class Todo:
         return [self.prefix + output.path for output in self.binding.outputs]
 
     def renamed(self, output: NewOutput) -> str:
-        """The path for an output whose own holds other bytes of an earlier attempt."""
+        """The path for an output whose own key holds other bytes of an earlier attempt."""
         return renamed(output.path, self.binding.attempt, room=len(self.prefix.encode()))
 
     def row(self, key: str, output: NewOutput, attributes: str) -> tuple[Any, ...]:
-        """With the columns `NEW_OUTPUT`."""
+        """A row for the statement `bind`, except its time."""
         return (
             *(key, self.n, self.binding.attempt, output.size, output.sha256, output.fingerprint),
             *(output.content_type, attributes),
@@ -56,13 +64,13 @@ class Todo:
 
 
 def wanted_once(todo: Sequence[Todo]) -> list[Todo]:
-    """Those whose every key is wanted by nobody else, and only once."""
+    """Return the attempts each of whose keys no other attempt, and no second output, wants."""
     uses = Counter(key for one in todo for key in one.keys)
     return [one for one in todo if all(uses[key] == 1 for key in one.keys)]
 
 
 def all_keys(todo: Sequence[Todo]) -> list[str]:
-    """All the keys in question for a `Plan`."""
+    """Return all keys that a `Plan` may use."""
     return [
         one.prefix + path
         for one in todo
@@ -73,12 +81,12 @@ def all_keys(todo: Sequence[Todo]) -> list[str]:
 
 @dataclass
 class Plan:
-    """How outputs are to be bound of which some have a key that is bound already.
+    """How to bind attempts some of whose keys are bound already.
 
     Attributes:
-        known: rows of all the keys in question, those that are planned included.
-        inserts: rows to make, as `Todo.row` gives them, by key.
-        states: rows to change.
+        known: rows of all keys in question, planned ones included.
+        inserts: rows to insert (see `Todo.row`), by key.
+        states: new states of existing rows, by key.
     """
 
     known: dict[str, Output]
@@ -87,7 +95,7 @@ class Plan:
     states: dict[str, int] = field(default_factory=dict)
 
     def bind(self, one: Todo) -> list[Bound] | Unbound:
-        """Plan one attempt's outputs, all or none of them."""
+        """Plan the outputs of one attempt, all or none of them."""
         bound: dict[str, Bound] = {}
         inserts: dict[str, tuple[Any, ...]] = {}
         states: dict[str, int] = {}
@@ -128,3 +136,82 @@ class Plan:
             self.known[key] = self.known[key]._replace(state=state)
         self.states |= states
         return list(bound.values())
+
+
+class BindPart(ClaimsPart):
+    async def bind(self, bindings: Sequence[Binding]) -> list[list[Bound] | Unbound | None]:
+        # In ASCII: attributes of adapters may hold lone surrogates, which PostgreSQL rejects.
+        encoded = [[json.dumps(o.attributes) for o in b.outputs] for b in bindings]
+
+        async def bind_all(db: Session) -> list[list[Bound] | Unbound | None]:
+            # Without these locks, a slow zombie could supersede what the next attempt has stored.
+            keys = natives(db, [b.correlation_id for b in bindings])
+            rows = await db.rows(SQL.lock_bindable, ids=keys)
+            now = rows[0][6] if rows else 0.0
+            held = {(row[0], row[1]): row for row in rows if row[2] == RUNNING}
+            lanes = await self._learn(db, {row[4] for row in rows})
+            origins = await self._origins_of(db, {row[5] for row in rows})
+            todo: list[Todo | None] = []
+            for key, binding, attributes in zip(keys, bindings, encoded, strict=True):
+                row = held.get((key, binding.attempt))
+                if row is None:
+                    todo.append(None)
+                    continue
+                stage = lanes[row[4]].stage
+                assert stage is not None, "only a route with an outbound stage binds outputs"
+                todo.append(Todo(binding, attributes, row[3], f"{origins[row[5]].id}/{stage}/"))
+            wanted = [one for one in todo if one]
+            new = await self._bind_new(db, wanted, now)
+            again = await self._bind_again(db, [one for one in wanted if id(one) not in new], now)
+            answers: list[list[Bound] | Unbound | None] = []
+            for one in todo:
+                if one is None:
+                    answers.append(None)
+                elif id(one) in new:
+                    attempt = one.binding.attempt
+                    answers.append(
+                        [Bound(one.prefix + o.path, o.path, attempt, now) for o in one.binding.outputs]
+                    )
+                else:
+                    answers.append(again[id(one)])
+            return answers
+
+        return await self._db.write(bind_all)
+
+    async def _bind_new(self, db: Session, todo: Sequence[Todo], now: float) -> set[int]:
+        """Bind the attempts all of whose keys are new; return which attempts these are."""
+        alone = wanted_once(todo)
+        rows = [
+            (  # as `Todo.row` has it, without a call for each
+                *(key, one.n, one.binding.attempt, o.size, o.sha256, o.fingerprint),
+                *(o.content_type, attributes, now),
+            )
+            for one in alone
+            for key, o, attributes in zip(one.keys, one.binding.outputs, one.attributes, strict=True)
+        ]
+        bound = {key for (key,) in await db.insert(SQL.bind, rows)}
+        new = {id(one) for one in alone if bound.issuperset(one.keys)}
+        if partly := [key for one in alone if id(one) not in new for key in one.keys if key in bound]:
+            await db.run(SQL.unbind, keys=partly)
+        return new
+
+    async def _bind_again(
+        self, db: Session, todo: Sequence[Todo], now: float
+    ) -> dict[int, list[Bound] | Unbound]:
+        """Bind attempts some of whose keys are bound already."""
+        while todo:
+            rows = await db.rows(SQL.bound_outputs, keys=all_keys(todo))
+            plan = Plan({key: Output(*row) for key, *row in rows}, now)
+            answers = {id(one): plan.bind(one) for one in todo}
+            # Another message may have bound one of these keys since the read: then nothing is kept, and the
+            # next read sees its key. Each turn sees at least one more key, so this ends.
+            await db.run(SQL.savepoint)
+            if len(await db.insert(SQL.bind, [(*row, now) for row in plan.inserts.values()])) == len(
+                plan.inserts
+            ):
+                for state in (WRITING, SUPERSEDED):
+                    if changed := [key for key, new in plan.states.items() if new == state]:
+                        await db.run(SQL.set_output_state, keys=changed, state=state)
+                return answers
+            await db.run(SQL.undo_to_savepoint)
+        return {}

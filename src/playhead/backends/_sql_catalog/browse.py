@@ -1,30 +1,251 @@
-"""Messages and dead letters as people see them."""
+"""What people look at: executions, lineage, dead letters, and counts by route."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Final, Literal
+from collections.abc import Sequence
+from typing import Any, Literal
+from uuid import UUID
 
-from playhead.backends._sql_catalog.rows import ByLane, Lane, as_uuid, as_uuid_or_none, moment_or_none
+from playhead.backends._sql_catalog import counts
+from playhead.backends._sql_catalog.lanes import Lane, as_uuid, as_uuid_or_none, moment_or_none
+from playhead.backends._sql_catalog.rows import ABOVE_ALL, Part
+from playhead.backends._sql_catalog.rows import SQL as ROWS
+from playhead.backends._sql_catalog.runs import SQL as JOBS
+from playhead.backends._sql_catalog.session import Row, Session
+from playhead.backends._sql_catalog.statements import load
 from playhead.ids import created_at, moment
-from playhead.model import ROW_STATES, Counts, Problem, RouteCounts, RowState
+from playhead.model import (
+    ROW_STATES,
+    ChainLink,
+    DeadLetter,
+    DeadLetterDetail,
+    Execution,
+    Lineage,
+    Problem,
+    RouteCounts,
+    RowState,
+)
+from playhead.ports.catalog.browse import ExecutionFilter
 
-LINEAGE: Final = (
-    "SELECT m.n, m.id, p.id, e.id, e.batch, m.lane, m.state, m.attempt, m.object_key, m.error_code, m.error, "
-    "m.started_at, m.ended_at FROM messages m JOIN executions e ON e.n = m.execution "
-    "LEFT JOIN messages p ON p.n = m.parent "
-)
-DEAD_LETTER: Final = (
-    "SELECT m.n, m.id, e.id, m.lane, m.object_key, m.attempt, m.error_code, m.error, m.ended_at, m.traceback "
-    "FROM messages m JOIN executions e ON e.n = m.execution "
-)
+SQL = load("browse.sql")
 
 Via = Literal["self", "parent", "replay"]
 """See `ChainLink.via`."""
 
 
-def lineage_of(row: Sequence[Any], lane: Lane, outputs: list[str]) -> dict[str, Any]:
-    """What a `Lineage` has, from a row as `LINEAGE` gives it."""
+class BrowsePart(Part):
+    # -- executions --------------------------------------------------------------------------------
+
+    async def execution(self, execution: UUID) -> Execution | None:
+        return await self._db.read(lambda db: self._find_execution(db, execution))
+
+    async def executions_named(self, executions: Sequence[UUID]) -> list[Execution]:
+        async def find(db: Session) -> list[Execution]:
+            rows = await db.rows(ROWS.executions_by_id, ids=list(executions))
+            return await self._executions(db, rows)
+
+        return await self._db.read(find)
+
+    async def executions(
+        self, where: ExecutionFilter, *, before: int | None = None, limit: int = 100
+    ) -> tuple[list[Execution], int | None]:
+        async def find(db: Session) -> tuple[list[Execution], int | None]:
+            newest = await db.rows(
+                SQL.newest_executions, before=before or ABOVE_ALL, limit=limit + 1, **where._asdict()
+            )
+            numbers, then = _page(newest, limit)
+            rows = await db.rows(ROWS.executions_by_number, numbers=numbers)
+            return await self._executions(db, rows), then
+
+        return await self._db.read(find)
+
+    async def route_counts(self, execution: UUID) -> list[RouteCounts]:
+        async def count(db: Session) -> list[RouteCounts]:
+            row = await db.row(SQL.execution_counts, id=execution)
+            if row is None or row[1] is None:
+                return []
+            n, version, stored = row
+            by_lane = await self._count_rows(db, n)
+            if stored and counts.add_up(by_lane) != counts.decode(stored):
+                # Another process ended it after these were counted; the routes must add up to what it shows.
+                by_lane = await self._count_rows(db, n, fresh=True)
+            return counts.counts_by_route(await self._lanes_of(db, version), by_lane)
+
+        return await self._db.read(count)
+
+    async def unstored(self, keys: Sequence[str]) -> set[str]:
+        if not keys:
+            return set()
+        rows = await self._db.read(lambda db: db.rows(JOBS.unstored_between, first=keys[0], last=keys[-1]))
+        return {key for (key,) in rows} & set(keys)
+
+    # -- lineage -----------------------------------------------------------------------------------
+
+    async def _lineages(self, db: Session, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """Return the fields of a `Lineage` for each row with the columns of the fragment `lineage`."""
+        lanes = await self._learn(db, {row[5] for row in rows})
+        outputs: dict[int, list[str]] = {row[0]: [] for row in rows}
+        for message, key in await db.rows(SQL.stored_outputs, messages=list(outputs)):
+            outputs[message].append(key)
+        return [_lineage_of(row, lanes[row[5]], outputs[row[0]]) for row in rows]
+
+    async def lineage(self, correlation_id: UUID) -> Lineage | None:
+        async def find(db: Session) -> Lineage | None:
+            rows = await db.rows(SQL.lineage_of_message, id=correlation_id)
+            return Lineage(**(await self._lineages(db, rows))[0]) if rows else None
+
+        return await self._db.read(find)
+
+    async def lineage_of_object(self, key: str) -> list[Lineage]:
+        async def find(db: Session) -> list[Lineage]:
+            producer = await db.value(SQL.producer, key=key)
+            if producer is not None:
+                rows = await db.rows(SQL.lineages, rows=[producer])
+            else:
+                rows = await db.rows(SQL.lineage_of_consumers, key=key)
+            return [Lineage(**one) for one in await self._lineages(db, rows)]
+
+        return await self._db.read(find)
+
+    async def lineage_list(
+        self,
+        *,
+        execution: UUID | None = None,
+        batch: UUID | None = None,
+        route: str | None = None,
+        status: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> tuple[list[Lineage], int | None]:
+        async def find(db: Session) -> tuple[list[Lineage], int | None]:
+            newest = await db.rows(
+                SQL.newest_messages,
+                states=[n for n, state in enumerate(ROW_STATES) if status in (None, state)],
+                execution=execution,
+                batch=batch,  # an execution of its own: its roots, and all that descends from them
+                route=route,
+                before=before or ABOVE_ALL,
+                limit=limit + 1,
+            )
+            numbers, then = _page(newest, limit)
+            rows = await db.rows(SQL.lineages, rows=numbers)
+            return [Lineage(**one) for one in await self._lineages(db, rows)], then
+
+        return await self._db.read(find)
+
+    async def chain(
+        self,
+        correlation_id: UUID,
+        *,
+        direction: Literal["up", "down", "both"],
+        after: UUID | None = None,
+        limit: int,
+    ) -> tuple[list[ChainLink], UUID | None]:
+        async def find(db: Session) -> tuple[list[ChainLink], UUID | None]:
+            start = await db.value(SQL.message_number, id=correlation_id)
+            if start is None:
+                return [], None
+            last = await db.value(SQL.message_number, id=after) if after else None
+            room = limit + 1
+            while True:
+                walked = await self._walk(db, start, direction, room)
+                begin = next((at + 1 for at, link in enumerate(walked) if link[0] == last), 0)
+                if len(walked) < room or (len(walked) > begin + limit and (begin or last is None)):
+                    break
+                room *= 4  # the page is further on; only the walk itself shows how far
+            page = walked[begin : begin + limit]
+            rows = {row[0]: row for row in await db.rows(SQL.lineages, rows=[n for n, _, _ in page])}
+            order = sorted(page, key=lambda link: (link[1], link[0]))
+            lines = await self._lineages(db, [rows[n] for n, _, _ in order])
+            links = [
+                ChainLink(**line, distance=distance, via=via)
+                for (_, distance, via), line in zip(order, lines, strict=True)
+            ]
+            more = len(walked) > begin + limit
+            return links, as_uuid(rows[page[-1][0]][1]) if more else None
+
+        return await self._db.read(find)
+
+    async def _walk(
+        self, db: Session, start: int, direction: Literal["up", "down", "both"], room: int
+    ) -> list[tuple[int, int, Via]]:
+        """Return the first `room` rows of a chain with distance and bond, nearest first."""
+        walked: list[tuple[int, int, Via]] = [(start, 0, "self")]
+        up: dict[int, tuple[int, int, Via]] = {}
+        if direction != "down":
+            rows = await db.rows(SQL.chain_up, start=start, limit=room)
+            up = {-distance: (n, distance, via) for n, distance, via in rows}
+        level = [start] if direction != "up" else []
+        distance = 0
+        while len(walked) < room:
+            distance += 1
+            above = up.get(distance)
+            if above is None and not level:
+                break
+            if above is not None:
+                walked.append(above)
+            below = await db.rows(SQL.chain_down, above=level, limit=room - len(walked)) if level else []
+            walked += [(n, distance, via) for n, via in below]
+            level = [n for n, _ in below]
+        return walked[:room]
+
+    # -- dead letters ------------------------------------------------------------------------------
+
+    async def _letters(self, db: Session, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """Return the fields of a `DeadLetter` for each row with the columns of the fragment `dead_letter`."""
+        lanes = await self._learn(db, {row[3] for row in rows})
+        return [_letter_of(row, lanes[row[3]]) for row in rows]
+
+    async def dead_letters(
+        self,
+        *,
+        execution: UUID | None = None,
+        route: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> tuple[list[DeadLetter], int | None]:
+        async def find(db: Session) -> tuple[list[DeadLetter], int | None]:
+            bounds = {"route": route, "before": before or ABOVE_ALL, "limit": limit + 1}
+            if execution is None:
+                newest = await db.rows(SQL.newest_dead_letters, **bounds)
+            else:
+                newest = await db.rows(SQL.newest_dead_letters_of, execution=execution, **bounds)
+            numbers, then = _page(newest, limit)
+            rows = await db.rows(SQL.dead_letters, rows=numbers)
+            return [DeadLetter(**one) for one in await self._letters(db, rows)], then
+
+        return await self._db.read(find)
+
+    async def dead_letter(self, correlation_id: UUID) -> DeadLetterDetail | None:
+        async def find(db: Session) -> DeadLetterDetail | None:
+            row = await db.row(SQL.dead_letter, id=correlation_id)
+            if row is None:
+                return None
+            (letter,) = await self._letters(db, [row])
+            return DeadLetterDetail(**letter, traceback=row[-1])
+
+        return await self._db.read(find)
+
+    async def open_by_route(self) -> dict[tuple[str, str, RowState], int]:
+        async def count(db: Session) -> dict[tuple[str, str, RowState], int]:
+            rows = await db.rows(SQL.open_by_lane)
+            lanes = await self._learn(db, {row[0] for row in rows})
+            return counts.sum_by_route((lanes[lane], state, number) for lane, state, number in rows)
+
+        return await self._db.read(count)
+
+    async def dead_by_route(self) -> dict[tuple[str, str], int]:
+        rows = await self._db.read(lambda db: db.rows(SQL.dead_by_route))
+        return {(config, route): count for config, route, count in rows}
+
+
+def _page(newest: Sequence[Row], limit: int) -> tuple[list[int], int | None]:
+    """Return the numbers of a page, and the number before which the next page begins."""
+    numbers = [n for (n,) in newest]
+    return numbers[:limit], numbers[limit - 1] if len(numbers) > limit else None
+
+
+def _lineage_of(row: Row, lane: Lane, outputs: list[str]) -> dict[str, Any]:
     _, cid, parent, execution, batch, _, state, attempt, key, code, error, started, ended = row
     identity = as_uuid(cid)
     return {
@@ -47,8 +268,7 @@ def lineage_of(row: Sequence[Any], lane: Lane, outputs: list[str]) -> dict[str, 
     }
 
 
-def letter_of(row: Sequence[Any], lane: Lane) -> dict[str, Any]:
-    """What a `DeadLetter` has, from a row as `DEAD_LETTER` gives it."""
+def _letter_of(row: Row, lane: Lane) -> dict[str, Any]:
     _, cid, execution, _, key, attempts, code, error, failed, _ = row
     return {
         "correlation_id": as_uuid(cid),
@@ -63,22 +283,3 @@ def letter_of(row: Sequence[Any], lane: Lane) -> dict[str, Any]:
         "error": error or "",
         "failed_at": moment(failed),
     }
-
-
-def counts_by_route(lanes: Iterable[Lane], by_lane: ByLane) -> list[RouteCounts]:
-    found = []
-    for lane in lanes:
-        mine: dict[str, int] = {
-            ROW_STATES[state]: count for (of, state), count in by_lane.items() if of == lane.id
-        }
-        found.append(RouteCounts(lane.route, lane.queue, Counts.of(mine)))
-    return found
-
-
-def sum_by_route(counted: Iterable[tuple[Lane, int, int]]) -> dict[tuple[str, str, RowState], int]:
-    """Numbers of rows by (config, route, state), from those of (lane, state, number)."""
-    found: dict[tuple[str, str, RowState], int] = {}
-    for lane, state, count in counted:
-        of = (lane.config, lane.route, ROW_STATES[state])  # in several versions perhaps
-        found[of] = found.get(of, 0) + count
-    return found

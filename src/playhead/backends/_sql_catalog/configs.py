@@ -1,26 +1,111 @@
-"""Config versions and their lanes, and who owns a queue."""
+"""Config versions and their lanes, and which route owns a queue."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
 
+from playhead.backends._sql_catalog.rows import Part
+from playhead.backends._sql_catalog.session import Row, Session
+from playhead.backends._sql_catalog.statements import load
 from playhead.errors import Conflict
 from playhead.ids import moment
 from playhead.model import Config, ConfigVersion
 from playhead.ports.catalog.configs import Loaded
 
-VERSION: Final = (
-    "SELECT v.id, v.name, v.version, v.hash, c.active, v.created_at, v.source, v.document "
-    "FROM config_versions v JOIN configs c ON c.name = v.name "
-)
-NEWEST: Final = "v.version = (SELECT max(version) FROM config_versions WHERE name = v.name)"
-NEW_LANE: Final = "config_version, route, queue, stage, external, max_attempts, feeds"
+SQL = load("configs.sql")
 
 
-def loaded(row: Sequence[Any]) -> Loaded:
-    """From a row as `VERSION` gives it."""
+class ConfigsPart(Part):
+    async def save_config(self, config: Config, *, source: str, digest: str) -> tuple[ConfigVersion, bool]:
+        async def save(db: Session) -> tuple[ConfigVersion, bool]:
+            await db.run(SQL.lock_configs)
+            newest = await self._version_of(db, config.name)
+            if newest and newest.version.hash == digest:
+                return newest.version, False
+            if newest is None or newest.version.active:
+                await self._check_queues(db, config)
+            if newest is None:
+                await db.run(SQL.insert_config, name=config.name)
+            number = await db.value(
+                SQL.insert_version,
+                name=config.name,
+                version=newest.version.version + 1 if newest else 1,
+                hash=digest,
+                source=source,
+                document=json.dumps(config.document()),
+            )
+            await db.insert(
+                SQL.insert_lanes,
+                [
+                    (number, r.name, r.queue, r.stage, r.external, r.errors.max_attempts, json.dumps(r.to))
+                    for r in config.routes.values()
+                ],
+            )
+            saved = await self._version_of(db, config.name)
+            assert saved
+            return saved.version, True
+
+        return await self._db.write(save)
+
+    async def config(self, name: str, version: int | None = None) -> Loaded | None:
+        return await self._db.read(lambda db: self._version_of(db, name, version))
+
+    async def _version_of(self, db: Session, name: str, version: int | None = None) -> Loaded | None:
+        row = await db.row(SQL.version_of_config, name=name, version=version)
+        return _loaded(row) if row else None
+
+    async def configs(self, *, before: str | None = None, limit: int = 100) -> Sequence[ConfigVersion]:
+        rows = await self._db.read(lambda db: db.rows(SQL.newest_versions, before=before, limit=limit))
+        return [_loaded(row).version for row in rows]
+
+    async def config_versions(
+        self, name: str, *, before: int | None = None, limit: int = 100
+    ) -> Sequence[ConfigVersion]:
+        rows = await self._db.read(
+            lambda db: db.rows(SQL.versions_of_config, name=name, before=before, limit=limit)
+        )
+        return [_loaded(row).version for row in rows]
+
+    async def set_active(self, name: str, active: bool) -> ConfigVersion | None:
+        async def change(db: Session) -> ConfigVersion | None:
+            await db.run(SQL.lock_configs)
+            found = await self._version_of(db, name)
+            if found is None:
+                return None
+            if active and not found.version.active:
+                await self._check_queues(db, found.config)
+            await db.run(SQL.set_active, name=name, active=active)
+            changed = await self._version_of(db, name)
+            return changed and changed.version
+
+        return await self._db.write(change)
+
+    async def active_configs(self) -> Sequence[Loaded]:
+        return [_loaded(row) for row in await self._db.read(lambda db: db.rows(SQL.active_versions))]
+
+    async def queue_owners(self, queues: Sequence[str], *, except_config: str) -> dict[str, tuple[str, str]]:
+        return await self._db.read(lambda db: self._owners(db, queues, except_config))
+
+    async def _owners(
+        self, db: Session, queues: Sequence[str], except_config: str
+    ) -> dict[str, tuple[str, str]]:
+        rows = await db.rows(SQL.queue_owners, except_config=except_config, queues=list(queues))
+        return {queue: (config, route) for queue, config, route in rows}
+
+    async def _check_queues(self, db: Session, config: Config) -> None:
+        """Raise `Conflict` (`queue_taken`) if another active config owns a queue of this one."""
+        owners = await self._owners(db, [r.queue for r in config.routes.values()], config.name)
+        for queue, (owner, route) in sorted(owners.items()):
+            raise Conflict(
+                "queue_taken",
+                f"queue {queue!r} belongs to route {owner}/{route}; a queue belongs to one route of one "
+                f"active config: name another queue, or deactivate {owner}",
+            )
+
+
+def _loaded(row: Row) -> Loaded:
+    """From the columns of the fragment `version`."""
     _, name, version, digest, active, created, source, document = row
     config = Config.from_document(json.loads(document))
     shown = ConfigVersion(
@@ -35,25 +120,3 @@ def loaded(row: Sequence[Any]) -> Loaded:
         source=source,
     )
     return Loaded(shown, config)
-
-
-def new_lanes(version_id: int, config: Config) -> list[tuple[Any, ...]]:
-    """The lanes of a new version, with the columns `NEW_LANE`."""
-    return [
-        (version_id, r.name, r.queue, r.stage, r.external, r.errors.max_attempts, json.dumps(r.to))
-        for r in config.routes.values()
-    ]
-
-
-def refuse_taken(owners: Mapping[str, tuple[str, str]]) -> None:
-    """Refuse a config of whose queues some have an owner: (config, route) by queue.
-
-    Raises:
-        Conflict: `queue_taken`.
-    """
-    for queue, (owner, route) in sorted(owners.items()):
-        raise Conflict(
-            "queue_taken",
-            f"queue {queue!r} belongs to route {owner}/{route}; a queue belongs to one route of one "
-            f"active config: name another queue, or deactivate {owner}",
-        )

@@ -1,19 +1,230 @@
-"""When a job is given up, and what is refused."""
+"""Jobs: lease one, record the pages of its listing, publish and mark its rows.
+
+Each write of a job first locks the job's row (`_leased`), so writes and changes of the epoch come one after
+the other: what was read under an epoch holds until the transaction ends. A transaction that also locks the
+execution (cancel) locks the execution first.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 from uuid import UUID
 
-from playhead.errors import BadRequest, Conflict
+from playhead.backends._sql_catalog.lanes import DispatchMaker, storable
+from playhead.backends._sql_catalog.runs import SQL, RunsPart
+from playhead.backends._sql_catalog.session import Session
+from playhead.envelope import Dispatch
+from playhead.ids import mint, text
+from playhead.ports.catalog.jobs import LeasedJob, Listed
 
-MOST_IDLE_TAKEOVERS: Final = 5
-"""A job that so many in a row have taken over while it was listed, and got no further, is stalled."""
+MAX_IDLE_TAKEOVERS: Final = 5
+"""A job is stalled when this many acquisitions in a row made no progress while it was listed."""
 
 
-def path_taken(path: str) -> BadRequest:
-    return BadRequest("invalid_path", f"two inputs of this run have the path {path!r}")
+class _Job(NamedTuple):
+    """The row of a leased job; `n` is the number of its execution."""
+
+    n: int
+    lane: int
+    cursor: str
+    ordinals: int
+    watermark: int
+    listing_state: str
 
 
-def has_ended(execution: UUID, status: str) -> Conflict:
-    return Conflict("execution_ended", f"execution {execution} is {status}; there is nothing to cancel")
+class JobsPart(RunsPart):
+    # -- lease and fence ---------------------------------------------------------------------------
+
+    async def acquire(self, job: UUID, *, owner: str, lease: float) -> LeasedJob | None:
+        async def take(db: Session) -> LeasedJob | None:
+            row = await db.row(SQL.acquirable_job, job=job)
+            if row is None:
+                return None
+            n, batch, traceparent, source, stage, prefix, lane, epoch, cursor, listing_state, idle = row
+            if listing_state == "open" and idle + 1 >= MAX_IDLE_TAKEOVERS:
+                await db.run(SQL.stall_job, execution=n)
+                return None
+            await db.run(SQL.acquire_job, owner=owner, lease=lease, execution=n)
+            maker = DispatchMaker(await self._learn(db, (lane,)))
+            headers, external = maker.headers(n, lane, job, batch, traceparent)
+            stages = [stage for (stage,) in await db.rows(SQL.declared_stages, execution=source)]
+            return LeasedJob(
+                job=job,
+                epoch=epoch + 1,
+                owner=owner,
+                headers=headers,
+                external=external,
+                prefix=prefix,
+                stages=tuple(sorted(stages, key=len, reverse=True)),
+                default_stage=stage,
+                cursor=cursor,
+                listed=listing_state != "open",
+            )
+
+        return await self._db.write(take)
+
+    async def renew(self, held: LeasedJob, *, lease: float) -> bool:
+        changed = await self._db.write(
+            lambda db: db.run(SQL.renew_lease, job=held.job, epoch=held.epoch, owner=held.owner, lease=lease)
+        )
+        return changed > 0
+
+    async def release(self, held: LeasedJob) -> None:
+        await self._db.write(lambda db: db.run(SQL.release_lease, job=held.job, epoch=held.epoch))
+
+    async def _leased(self, db: Session, held: LeasedJob, *, lock: bool = True) -> _Job | None:
+        """Return the job's row if its epoch is current; locked, so that it stays current."""
+        statement = SQL.lock_leased if lock else SQL.find_leased
+        row = await db.row(statement, job=held.job, epoch=held.epoch)
+        return _Job(*row) if row else None
+
+    # -- listing -----------------------------------------------------------------------------------
+
+    async def record(
+        self, held: LeasedJob, objects: Sequence[Listed], *, cursor: str, last: bool
+    ) -> list[Dispatch] | None:
+        # Ids are minted in order, outside the lock; rows of another process may come between them.
+        raw = mint(len(objects))
+        ids = [text(cid) for cid in raw]
+
+        async def record_page(db: Session) -> list[Dispatch] | None:
+            job = await self._leased(db, held)
+            if job is None or job.listing_state != "open":
+                return None
+            # An empty last page only records that nothing follows the cursor.
+            nothing_more = last and not objects and job.cursor == cursor
+            if job.cursor >= cursor and not nothing_more:
+                return None
+            kept = await self._without_unstored(db, objects)
+            ordinals = range(job.ordinals + 1, job.ordinals + 1 + len(kept))
+            stored = raw if db.raw_ids else ids
+            await db.insert(
+                SQL.insert_listed,
+                [
+                    (cid, job.n, job.lane, o.key, o.stage, ordinal)
+                    for ordinal, cid, o in zip(ordinals, stored, kept, strict=False)
+                ],
+            )
+            bad = [(cid, o.problem) for cid, o in zip(ids, kept, strict=False) if o.problem]
+            if bad:
+                await db.run(
+                    SQL.close_invalid,
+                    ids=[cid for cid, _ in bad],
+                    problems=[storable(problem) for _, problem in bad],
+                )
+            await db.run(
+                SQL.move_cursor,
+                cursor=cursor,
+                ordinals=job.ordinals + len(kept),
+                listing_state="completed" if last else "open",
+                execution=job.n,
+            )
+            headers, external = held.headers, held.external
+            return [
+                Dispatch(headers, cid, 0, None, o.key, external, ordinal)
+                for ordinal, cid, o in zip(ordinals, ids, kept, strict=False)
+                if not o.problem
+            ]
+
+        return await self._db.write(record_page)
+
+    async def _without_unstored(self, db: Session, objects: Sequence[Listed]) -> Sequence[Listed]:
+        if not objects:
+            return objects
+        rows = await db.rows(SQL.unstored_between, first=objects[0].key, last=objects[-1].key)
+        hidden = {key for (key,) in rows}
+        return [o for o in objects if o.key not in hidden] if hidden else objects
+
+    async def is_listed(self, job: UUID) -> bool:
+        return bool(await self._db.read(lambda db: db.value(SQL.is_listed, job=job)))
+
+    async def fail_listing(self, held: LeasedJob, why: str) -> bool:
+        async def fail(db: Session) -> bool:
+            job = await self._leased(db, held)
+            if job is None or job.listing_state != "open":
+                return False
+            await db.run(SQL.fail_listing, error=storable(why), execution=job.n)
+            return True
+
+        return await self._db.write(fail)
+
+    # -- publishing --------------------------------------------------------------------------------
+
+    async def unpublished(self, held: LeasedJob, *, limit: int) -> list[Dispatch]:
+        async def find(db: Session) -> list[Dispatch]:
+            job = await self._leased(db, held, lock=False)
+            if job is None:
+                return []
+            rows = await db.rows(SQL.unpublished_rows, execution=job.n, watermark=job.watermark, limit=limit)
+            return await self._dispatches(db, rows)
+
+        return await self._db.read(find)
+
+    async def mark(
+        self,
+        held: LeasedJob,
+        upto: int,
+        *,
+        uncertain: Sequence[Dispatch] = (),
+        refused: Sequence[tuple[Dispatch, str]] = (),
+    ) -> bool:
+        async def mark_rows(db: Session) -> bool:
+            job = await self._leased(db, held)
+            if job is None:
+                return False
+            if uncertain:
+                await db.run(
+                    SQL.mark_uncertain,
+                    ids=[dispatch.correlation_id for dispatch in uncertain],
+                    watermark=job.watermark,
+                )
+            await self._refuse(db, refused)
+            if held.external and upto > job.watermark:
+                await db.run(SQL.complete_external, execution=job.n, watermark=job.watermark, upto=upto)
+            await db.run(SQL.move_watermark, upto=upto, execution=job.n)
+            return True
+
+        return await self._db.write(mark_rows)
+
+    async def unsettled(self, held: LeasedJob, *, limit: int) -> list[Dispatch]:
+        async def find(db: Session) -> list[Dispatch]:
+            job = await self._leased(db, held, lock=False)
+            if job is None:
+                return []
+            rows = await db.rows(SQL.uncertain_rows, execution=job.n, limit=limit)
+            return await self._dispatches(db, rows)
+
+        return await self._db.read(find)
+
+    async def settle(
+        self, held: LeasedJob, confirmed: Sequence[Dispatch], refused: Sequence[tuple[Dispatch, str]]
+    ) -> bool:
+        async def settle_rows(db: Session) -> bool:
+            job = await self._leased(db, held)
+            if job is None:
+                return False
+            if confirmed:
+                ids = [dispatch.correlation_id for dispatch in confirmed]
+                await db.run(SQL.settle_confirmed, ids=ids, external=held.external)
+            await self._refuse(db, refused)
+            if confirmed or refused:
+                await db.run(SQL.note_progress, execution=job.n)
+            return True
+
+        return await self._db.write(settle_rows)
+
+    async def close_job(self, held: LeasedJob) -> bool:
+        async def close(db: Session) -> bool:
+            job = await self._leased(db, held)
+            if job is None or job.listing_state == "open":
+                return False
+            unconfirmed, failed = await self._outcome(db, job.n)
+            if unconfirmed:
+                return False
+            partial = failed or job.listing_state == "dead"
+            state = "partial_failure" if partial else "publishing_complete"
+            await db.run(SQL.close_job, state=state, execution=job.n)
+            return True
+
+        return await self._db.write(close)

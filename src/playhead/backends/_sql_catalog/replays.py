@@ -1,40 +1,97 @@
-"""Replay batches as people see them."""
+"""Replay batches as people see them: numbers and errors are read from rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import Literal
+from uuid import UUID
 
-from playhead.backends._sql_catalog.rows import Lane, as_uuid, moment_or_none
+from playhead.backends._sql_catalog.lanes import Lane, as_uuid, moment_or_none
+from playhead.backends._sql_catalog.rows import Part
+from playhead.backends._sql_catalog.session import Row, Session
+from playhead.backends._sql_catalog.statements import load
 from playhead.ids import moment
-from playhead.model import Replay
+from playhead.model import MOST_ERRORS, UNCERTAIN, Replay
 
-SHOWN: Final = (
-    "e.n, e.id, j.source, j.stage, j.path, j.to_route, j.lane, j.ordinals, e.batch, j.state, "
-    "j.listing_state, e.created_at, j.ended_at"
-)
+SQL = load("replays.sql")
 
 
-def replay_of(
-    row: Sequence[Any], lane: Lane, *, unconfirmed: int, failed: int, errors: list[str] | None
-) -> Replay:
-    """From the columns `SHOWN`.
+class ReplaysPart(Part):
+    async def _outcome(self, db: Session, n: int) -> tuple[int, int]:
+        """Return how many rows of a job wait to be confirmed, and how many failed."""
+        row = await db.row(SQL.job_outcome, execution=n)
+        assert row
+        return row[0], row[1]
+
+    async def replay(self, batch: UUID) -> Replay | None:
+        return await self._db.read(lambda db: self._find_replay(db, batch))
+
+    async def _find_replay(self, db: Session, batch: UUID) -> Replay | None:
+        rows = await db.rows(SQL.replay_of_batch, batch=batch)
+        return (await self._replays(db, rows))[0] if rows else None
+
+    async def replays(
+        self, *, source: UUID | None = None, before: int | None = None, limit: int = 100
+    ) -> tuple[list[Replay], int | None]:
+        async def find(db: Session) -> tuple[list[Replay], int | None]:
+            rows = await db.rows(SQL.newest_replays, source=source, before=before, limit=limit + 1)
+            page = await self._replays(db, rows[:limit])
+            return page, rows[limit - 1][0] if len(rows) > limit else None
+
+        return await self._db.read(find)
+
+    async def _replays(self, db: Session, rows: Sequence[Row]) -> list[Replay]:
+        """From rows with the columns of the fragment `replay`."""
+        lanes = await self._learn(db, {row[6] for row in rows})
+        made = []
+        for row in rows:
+            n, lane, state, listing_state, error, unconfirmed, failed = (
+                row[0],
+                row[6],
+                *row[9:11],
+                *row[13:],
+            )
+            given_up = error if listing_state == "dead" else None
+            trouble = failed or unconfirmed or listing_state == "dead"
+            errors = await self._errors(db, n, state, given_up) if trouble else None
+            made.append(_replay_of(row, lanes[lane], unconfirmed, failed, errors))
+        return made
+
+    async def _errors(self, db: Session, n: int, state: str, given_up: str | None) -> list[str] | None:
+        """Return at most 100 lines; the last line of a longer list counts the remaining ones."""
+        lines = []
+        if state == "cancelled":
+            lines.append("cancelled before all was published; POST /api/v1/replay starts it again")
+        if given_up is not None:
+            lines.append(f"listing was given up: {given_up}")
+        rows = await db.rows(SQL.errors_of_job, execution=n, uncertain=UNCERTAIN, limit=MOST_ERRORS + 1)
+        lines += [f"{key}: {why}" for key, why in rows]
+        if len(lines) > MOST_ERRORS:
+            total = await db.value(SQL.count_errors, execution=n) + len(lines) - len(rows)
+            lines[MOST_ERRORS - 1 :] = [f"and {total - MOST_ERRORS + 1} more"]
+        return lines or None
+
+
+def _replay_of(row: Row, lane: Lane, unconfirmed: int, failed: int, errors: list[str] | None) -> Replay:
+    """From the columns of the fragment `replay`.
 
     Args:
         unconfirmed: rows that no broker has confirmed, and that are pending or cancelled.
-        failed: rows that were refused, or whose key can't be worked.
+        failed: rows that were refused, or whose key is outside the grammar.
     """
-    _, uuid, source, stage, path, to_route, _, found, batch, state, listing_state, created, ended = row
+    _, identity, source, stage, path, to_route, _, found, batch, state, listing_state, created, ended = row[
+        :13
+    ]
     published = found - failed - unconfirmed
     status: Literal["publishing_complete", "partial_failure"] | None = None
     if state == "cancelled":
         failed = found - published
         status = "partial_failure"
     elif state in ("publishing_complete", "partial_failure"):
-        # Read from rows: a refused object that was sent again makes it better.
+        # Read from rows: resending a refused object improves it.
         status = state = "partial_failure" if failed or listing_state == "dead" else "publishing_complete"
     return Replay(
-        execution_id=as_uuid(uuid),
+        execution_id=as_uuid(identity),
         from_execution_id=as_uuid(source),
         from_stage=stage,
         from_path=path,
@@ -52,13 +109,3 @@ def replay_of(
         created_at=moment(created),
         ended_at=moment_or_none(ended),
     )
-
-
-def ended_early(state: str, given_up: str | None) -> list[str]:
-    """Lines for what ended a job early: that it was cancelled, and why its listing was given up."""
-    lines = []
-    if state == "cancelled":
-        lines.append("cancelled before all was published; POST /api/v1/replay starts it anew")
-    if given_up is not None:
-        lines.append(f"listing was given up: {given_up}")
-    return lines

@@ -1,157 +1,185 @@
-"""The numbers of states, lanes, executions, and counts of rows."""
+"""What all parts of the catalog use: lanes, liveness, locks on executions, and how executions are read."""
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 from uuid import UUID
 
+from playhead.backends._sql_catalog import counts
+from playhead.backends._sql_catalog.counts import ByLane, KnownCounts
+from playhead.backends._sql_catalog.lanes import (
+    DispatchMaker,
+    Lane,
+    as_uuid,
+    as_uuid_or_none,
+    moment_or_none,
+    storable,
+)
+from playhead.backends._sql_catalog.session import Row, Session, Transactions
+from playhead.backends._sql_catalog.statements import load
+from playhead.envelope import Dispatch
 from playhead.ids import moment
-from playhead.model import ROW_STATES, Counts, Execution, Problem
+from playhead.liveness import Liveness
+from playhead.model import Execution, Problem
 
-# States of messages.
-PENDING: Final = ROW_STATES.index("pending")
-RUNNING: Final = ROW_STATES.index("running")
-RETRY: Final = ROW_STATES.index("retry")
-COMPLETED: Final = ROW_STATES.index("completed")
-DEAD: Final = ROW_STATES.index("dead")
-CANCELLED: Final = ROW_STATES.index("cancelled")
+ABOVE_ALL = (1 << 63) - 1
+"""Greater than the number of any row."""
+LONG_SECONDS = 600.0
+"""For a transaction over all rows of an execution, of which there may be millions."""
 
-# States of outputs.
-WRITING: Final = 0
-STORED: Final = 1
-SUPERSEDED: Final = 2
-
-ABOVE_ALL: Final = (1 << 63) - 1
-"""More than the number of any row."""
-
-CALL: Final = (
-    "SELECT m.id, m.generation, p.id, m.object_key, m.ordinal, m.execution, m.lane, e.id, e.batch, "
-    "e.traceparent FROM messages m JOIN executions e ON e.n = m.execution "
-    "LEFT JOIN messages p ON p.n = m.parent "
-)
-"""What calls are made from."""
-
-LANE: Final = (
-    "SELECT l.id, c.id, c.name, c.version, c.hash, l.route, l.queue, l.stage, l.external, l.max_attempts, "
-    "l.feeds FROM lanes l JOIN config_versions c ON c.id = l.config_version"
-)
-
-EXECUTION: Final = (
-    "SELECT e.n, e.id, e.kind, e.status, c.name, c.version, c.hash, e.parent, e.batch, e.created_at, "
-    "e.ended_at, e.counts, coalesce(j.error_code, ''), coalesce(j.error, '') FROM executions e "
-    "LEFT JOIN config_versions c ON c.id = e.config_version LEFT JOIN jobs j ON j.execution = e.n"
-)
-
-ByLane = Mapping[tuple[int, int], int]
-"""Numbers of rows by (lane, state)."""
-
-_FROZEN = ("pending", "completed", "failed", "cancelled", "total")
-_FRESH_SECONDS = 1.0
-_MOST_KNOWN = 1000
+SQL = load("rows.sql")
 
 
-def as_uuid(value: UUID | bytes) -> UUID:
-    """An id as a database gives it; SQLite knows no other form than its 16 bytes."""
-    return value if isinstance(value, UUID) else UUID(bytes=value)
+class Origin(NamedTuple):
+    """What messages of an execution carry with them. It never changes, so processes remember it."""
+
+    id: UUID
+    batch: UUID | None
+    traceparent: str | None
 
 
-def as_uuid_or_none(value: UUID | bytes | None) -> UUID | None:
-    return as_uuid(value) if value is not None else None
-
-
-def moment_or_none(seconds: float | None) -> str | None:
-    return moment(seconds) if seconds is not None else None
-
-
-class Lane(NamedTuple):
-    """A route of a config version; immutable, so it is remembered."""
-
-    id: int
-    config_version: int
-    config: str
-    version: int
-    hash: str
-    route: str
-    queue: str
-    stage: str | None
-    external: bool
-    max_attempts: int
-    feeds: tuple[str, ...]
-
-    @classmethod
-    def of(cls, row: Sequence[Any]) -> Lane:
-        """From a row as `LANE` gives it."""
-        return cls._make((*row[:8], bool(row[8]), row[9], tuple(json.loads(row[10]))))
-
-
-def execution_of(row: Sequence[Any], tags: list[str], counts: Counts) -> Execution:
-    """From a row as `EXECUTION` gives it."""
-    _, uuid, kind, status, config, version, digest, parent, batch, created, ended, _, code, error = row
-    return Execution(
-        execution_id=as_uuid(uuid),
-        kind=kind,
-        status=status,
-        config=config,
-        config_version=version,
-        config_hash=digest,
-        parent_execution_id=as_uuid_or_none(parent),
-        replay_batch_id=as_uuid_or_none(batch),
-        tags=tags,
-        created_at=moment(created),
-        ended_at=moment_or_none(ended),
-        error=Problem(code, error) if code else None,
-        counts=counts,
-    )
-
-
-# -- counts ----------------------------------------------------------------------------------------
-
-
-def add_up(by_lane: ByLane) -> Counts:
-    by_state: dict[str, int] = {}
-    for (_, state), count in by_lane.items():
-        by_state[ROW_STATES[state]] = by_state.get(ROW_STATES[state], 0) + count
-    return Counts.of(by_state)
-
-
-def freeze(counts: Counts) -> str:
-    """Counts as they stand in the row of an execution that has ended."""
-    return json.dumps({f: getattr(counts, f) for f in _FROZEN})
-
-
-def thaw(frozen: str) -> Counts:
-    return Counts(**json.loads(frozen))
-
-
-class KnownCounts:
-    """Counts of executions that take long to count, each for a second.
+class Part:
+    """The common ground of the parts.
 
     Args:
-        slow_seconds: what takes longer is kept. The others are counted anew each time: what is shown of them
-            is then never behind.
+        transactions: over an open database, which is not closed with the catalog.
+        heartbeat_seconds: the time between heartbeats; a process is dead after five missed ones.
     """
 
-    def __init__(self, slow_seconds: float) -> None:
-        self._slow = slow_seconds
-        self._known: dict[int, tuple[float, ByLane]] = {}
+    def __init__(self, transactions: Transactions, *, heartbeat_seconds: float = 1.0) -> None:
+        self._db = transactions
+        self._beat = heartbeat_seconds
+        self._liveness = Liveness(heartbeat_seconds)
+        self._losses = 0
+        self._lanes: dict[int, Lane] = {}
+        self._feeds: dict[tuple[int, str], int] = {}
+        self._origins: dict[int, Origin] = {}
+        self._counts = KnownCounts()
 
-    def get(self, execution: int) -> ByLane | None:
-        known = self._known.get(execution)
-        return known[1] if known and time.monotonic() - known[0] < _FRESH_SECONDS else None
+    # -- lanes and liveness ------------------------------------------------------------------------
 
-    def keep(self, execution: int, counted: ByLane, *, began: float) -> None:
-        """Keep what was counted, if that took long since `began` (of the monotonic clock)."""
-        now = time.monotonic()
-        if len(self._known) > _MOST_KNOWN:
-            self.clear()
-        if now - began > self._slow:
-            self._known[execution] = (now, counted)
+    async def _learn(self, db: Session, lane_ids: Iterable[int]) -> dict[int, Lane]:
+        """Make sure that these lanes are known; return all known lanes. Most calls read nothing."""
+        self._forget_if_lost()
+        known = self._lanes
+        missing = set(lane_ids) - known.keys()
+        if missing:
+            rows = await db.rows(SQL.lanes_by_id, ids=list(missing))
+            known |= {row[0]: Lane.of(row) for row in rows}
+        return known
 
-    def forget(self, execution: int) -> None:
-        self._known.pop(execution, None)
+    def _forget_if_lost(self) -> None:
+        """Forget rows when a connection was lost: a standby that took over may number them differently."""
+        if self._losses != self._db.losses:
+            self._losses = self._db.losses
+            self._lanes, self._feeds, self._origins = {}, {}, {}  # another task may still read the old ones
 
-    def clear(self) -> None:
-        self._known.clear()
+    async def _lane(self, db: Session, lane_id: int) -> Lane:
+        return (await self._learn(db, (lane_id,)))[lane_id]
+
+    async def _feed(self, db: Session, config_version: int, route: str) -> int:
+        """Return the lane of a route of a config version."""
+        self._forget_if_lost()
+        known = self._feeds
+        if (config_version, route) not in known:
+            lanes = await self._lanes_of(db, config_version)
+            known |= {(config_version, lane.route): lane.id for lane in lanes}
+        return known[config_version, route]
+
+    async def _lanes_of(self, db: Session, config_version: int) -> list[Lane]:
+        """Return the lanes of a config version, in the order of the config."""
+        return [Lane.of(row) for row in await db.rows(SQL.lanes_of_version, version=config_version)]
+
+    async def _alive(self, db: Session) -> set[str]:
+        """Return the processes that are not dead, as far as this process can judge."""
+        rows = await db.rows(SQL.alive_processes, seconds=self._liveness.seconds)
+        return {process for (process,) in rows}
+
+    async def _dispatches(self, db: Session, rows: Sequence[Row]) -> list[Dispatch]:
+        """Return a dispatch for each row with the columns of the fragment `dispatch`."""
+        return DispatchMaker(await self._learn(db, {row[6] for row in rows})).dispatches(rows)
+
+    async def _refuse(self, db: Session, refused: Sequence[tuple[Dispatch, str]]) -> None:
+        """Close rows whose message the broker will never accept."""
+        if refused:
+            await db.run(
+                SQL.refuse_dispatches,
+                ids=[dispatch.correlation_id for dispatch, _ in refused],
+                generations=[dispatch.generation for dispatch, _ in refused],
+                reasons=[storable(why) for _, why in refused],
+            )
+
+    # -- locks -------------------------------------------------------------------------------------
+
+    async def _share(self, db: Session, executions: Iterable[int]) -> dict[int, str]:
+        """Lock executions (by number) against cancel, resend and completion; return their statuses, which
+        hold until the transaction ends. Call it before reading their rows, and never before `_exclude` in the
+        same transaction: two transactions that did would wait for each other."""
+        rows = await db.rows(SQL.share_executions, numbers=sorted(set(executions)))
+        return dict(map(tuple, rows))
+
+    async def _exclude(self, db: Session, executions: Iterable[int]) -> dict[int, str]:
+        """Lock executions (by number) for this transaction alone; return their statuses. Read their rows in a
+        later statement: this one may have begun before another transaction committed."""
+        rows = await db.rows(SQL.lock_executions, numbers=sorted(set(executions)))
+        return dict(map(tuple, rows))
+
+    # -- executions --------------------------------------------------------------------------------
+
+    async def _number(self, db: Session, execution: UUID) -> int | None:
+        found: int | None = await db.value(SQL.execution_number, id=execution)
+        return found
+
+    async def _count_rows(self, db: Session, n: int, *, fresh: bool = False) -> ByLane:
+        """Return numbers of rows by (lane, state), at most a second old unless `fresh`."""
+        known = None if fresh else self._counts.get(n)
+        if known is not None:
+            return known
+        rows = await db.rows(SQL.count_messages, execution=n)
+        found = {(lane, state): count for lane, state, count in rows}
+        self._counts.keep(n, found)
+        return found
+
+    async def _executions(self, db: Session, rows: Sequence[Row]) -> list[Execution]:
+        """From rows with the columns of the fragment `execution`."""
+        tags: dict[int, list[str]] = {row[0]: [] for row in rows}
+        for n, tag in await db.rows(SQL.tags_of, executions=list(tags)):
+            tags[n].append(tag)
+        made = []
+        for row in rows:
+            n, identity, kind, status, config, version, digest, parent, batch = row[:9]
+            created, ended, stored, code, error = row[9:]
+            by_state = counts.decode(stored) if stored else counts.add_up(await self._count_rows(db, n))
+            made.append(
+                Execution(
+                    execution_id=as_uuid(identity),
+                    kind=kind,
+                    status=status,
+                    config=config,
+                    config_version=version,
+                    config_hash=digest,
+                    parent_execution_id=as_uuid_or_none(parent),
+                    replay_batch_id=as_uuid_or_none(batch),
+                    tags=tags[n],
+                    created_at=moment(created),
+                    ended_at=moment_or_none(ended),
+                    error=Problem(code, error) if code else None,
+                    counts=by_state,
+                )
+            )
+        return made
+
+    async def _find_execution(self, db: Session, execution: UUID) -> Execution | None:
+        rows = await db.rows(SQL.execution_by_id, id=execution)
+        return (await self._executions(db, rows))[0] if rows else None
+
+    async def _settle_execution(self, db: Session, n: int) -> None:
+        """Store the final counts of an execution that has ended and has no open row."""
+        final = counts.encode(counts.add_up(await self._count_rows(db, n, fresh=True)))
+        await db.run(SQL.settle_execution, counts=final, n=n)
+        self._counts.forget(n)
+
+    async def _settle_if_closed(self, db: Session, n: int) -> None:
+        if not await db.value(SQL.has_open_row, n=n):
+            await self._settle_execution(db, n)

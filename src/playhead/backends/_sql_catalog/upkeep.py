@@ -1,47 +1,218 @@
-"""What the reconciler waits for, processes, and what can't be sent again."""
+"""Heartbeats, leases, and the reconciler's queries.
+
+Most queries find nothing, each second: they read without a lock first. A row that another transaction has
+locked is being processed: it is skipped (`SKIP LOCKED`), and read again in the next second.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from playhead.errors import Conflict
+from playhead.backends._sql_catalog.lanes import as_uuid
+from playhead.backends._sql_catalog.resend import SQL, ResendPart
+from playhead.backends._sql_catalog.rows import LONG_SECONDS
+from playhead.backends._sql_catalog.runs import SQL as JOBS
+from playhead.backends._sql_catalog.session import Session
+from playhead.backends._sql_catalog.statements import Statement
+from playhead.counters import Numbers, decode, encode, total
+from playhead.envelope import Dispatch
 from playhead.ids import moment
+from playhead.liveness import MISSED_BEATS, may_live
 from playhead.model import WorkerInfo
+from playhead.ports.catalog.upkeep import Process, Subscription
 
 UNHURRIED_SECONDS: Final = 60.0
-"""A live publisher that has not published a row for so long has lost sight of it (its broker failed)."""
+"""A live publisher that has not published a row for this long has lost it (its broker failed)."""
 FORGET_SECONDS: Final = 3600.0
-"""For so long a process that is dead keeps its row."""
+"""How long the row of a dead process is kept."""
 
-OPEN_JOB: Final = "j.state IN ('uploading', 'publishing')"
-"""Says what the index `jobs_open` says, word for word: else all jobs there ever were are looked at."""
-
-COUNTERS: Final = (
-    "SELECT counters FROM processes WHERE counters IS NOT NULL UNION ALL SELECT counters FROM departed"
-)
-
-WORKER: Final = "SELECT id, kind, host, pid, queues, started_at, heartbeat_at FROM processes "
-
-UNSEALED: Final = "the process that stored the inputs ended before all of them were stored; run it again"
+_UNSEALED: Final = "the process that stored the inputs ended before all of them were stored; run it again"
 
 
-def worker_of(row: Sequence[Any]) -> WorkerInfo:
-    """From a row as `WORKER` gives it."""
-    process, kind, host, pid, queues, began, beat = row
-    return WorkerInfo(process, kind, host, pid, json.loads(queues), moment(began), moment(beat))
+class UpkeepPart(ResendPart):
+    # -- processes and leases ----------------------------------------------------------------------
 
+    async def heartbeat(
+        self, process: Process, queues: Sequence[str] = (), counters: Numbers | None = None
+    ) -> bool:
+        consumed = json.dumps(list(queues))
 
-def is_cancelled(execution: UUID) -> Conflict:
-    return Conflict(
-        "execution_ended", f"execution {execution} is cancelled; its dead letters can't be sent again"
-    )
+        async def beat(db: Session) -> tuple[bool, float | None]:
+            told = encode(counters) if counters else None
+            if await db.run(SQL.beat, id=process.id, queues=consumed, counters=told):
+                return True, None
+            others = await db.rows(SQL.other_processes)
+            ages = [age for host, pid, age in others if may_live(host, pid, here=process.host)]
+            await db.run(SQL.insert_process, **process._asdict(), queues=consumed)
+            return False, max(ages, default=None)
 
+        # If it waited behind transactions that wait for a lock, this process would count as dead, and its
+        # messages as lost.
+        was_known, longest = await self._db.write(beat, urgent=True)
+        self._liveness.heard(longest)
+        return was_known
 
-def has_bad_key(correlation_id: UUID) -> Conflict:
-    return Conflict(
-        "execution_ended",
-        f"message {correlation_id} names a key that can't be worked; rename the object and replay it",
-    )
+    async def depart(self, process: str, counters: Numbers | None = None) -> None:
+        async def leave(db: Session) -> None:
+            rows = await db.rows(SQL.delete_process, id=process)
+            await self._keep(db, [counters or decode(last) for (last,) in rows])
+            await db.run(SQL.delete_leases, owner=process)
+            await db.run(SQL.release_jobs, owner=process)
+
+        await self._db.write(leave)
+
+    async def _keep(self, db: Session, counters: Sequence[Numbers]) -> None:
+        """Add the counters of processes that have ended to their sum."""
+        if any(counters):
+            kept = decode(await db.value(SQL.departed_counters))
+            await db.run(SQL.set_departed_counters, counters=encode(total([kept, *counters])))
+
+    async def counters(self) -> Numbers:
+        rows = await self._db.read(lambda db: db.rows(SQL.all_counters))
+        return total(decode(counters) for (counters,) in rows)
+
+    async def workers(self) -> list[WorkerInfo]:
+        seconds = MISSED_BEATS * self._beat
+        rows = await self._db.read(lambda db: db.rows(SQL.living_processes, seconds=seconds))
+        return [
+            WorkerInfo(process, kind, host, pid, json.loads(queues), moment(began), moment(beat))
+            for process, kind, host, pid, queues, began, beat in rows
+        ]
+
+    async def lease(self, name: str, owner: str, *, seconds: float) -> bool:
+        taken = await self._db.write(
+            lambda db: db.value(SQL.take_lease, name=name, owner=owner, seconds=seconds)
+        )
+        return taken is not None
+
+    async def subscriptions(self) -> list[Subscription]:
+        rows = await self._db.read(lambda db: db.rows(SQL.subscriptions))
+        newest = {queue: Subscription(queue, name, version, route) for queue, name, version, route in rows}
+        return list(newest.values())
+
+    # -- the reconciler's queries ------------------------------------------------------------------
+
+    async def orphans(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Dispatch]:
+        # Ids hold the time of the machine that minted them, so this compares them with a machine's clock.
+        before = int((time.time() - UNHURRIED_SECONDS) * 1000).to_bytes(6, "big")
+        return await self._take_over(
+            (SQL.has_orphan, SQL.orphans),
+            owner,
+            limit,
+            seconds=self._liveness.seconds,
+            stale=UUID(bytes=before + bytes(10)),
+            without=list(without) or None,
+        )
+
+    async def due(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Dispatch]:
+        return await self._take_over((SQL.has_due, SQL.due), owner, limit, without=list(without) or None)
+
+    async def _take_over(
+        self, look: tuple[Statement, Statement], owner: str, limit: int, **values: Any
+    ) -> list[Dispatch]:
+        """Make `owner` the publisher of the rows that a statement finds; return their dispatches."""
+        has_any, find = look
+
+        async def take(db: Session) -> list[Dispatch]:
+            rows = [n for (n,) in await db.rows(find, limit=limit, **values)]
+            await db.run(SQL.take_over, owner=owner, rows=rows)
+            return await self._dispatches_of(db, rows)
+
+        if not await self._db.read(lambda db: db.value(has_any, **values)):
+            return []
+        return await self._db.write(take)
+
+    async def _dispatches_of(self, db: Session, rows: Sequence[int]) -> list[Dispatch]:
+        """Return dispatches of rows, in the order given."""
+        found = await db.rows(SQL.dispatches_of, rows=rows)
+        place = {n: at for at, n in enumerate(rows)}
+        return await self._dispatches(db, sorted(found, key=lambda row: place[row[-1]]))
+
+    async def recall_abandoned(self, *, limit: int) -> int:
+        seconds = self._liveness.seconds
+
+        async def recall(db: Session) -> int:
+            found = await db.rows(SQL.abandoned_rows, seconds=seconds, limit=limit)
+            statuses = await self._share(db, {execution for _, execution in found})
+            held = await db.rows(SQL.lock_still_running, rows=[n for n, _ in found])
+            return await db.run(
+                SQL.recall,
+                seconds=seconds,
+                rows=[n for (n,) in held],
+                running=[n for n, status in statuses.items() if status == "running"],
+            )
+
+        if not await self._db.read(lambda db: db.row(SQL.abandoned_rows, seconds=seconds, limit=1)):
+            return 0
+        return await self._db.write(recall)
+
+    async def waiting_queues(self) -> list[str]:
+        rows = await self._db.read(lambda db: db.rows(SQL.waiting_queues))
+        return list(dict.fromkeys(queue for (queue,) in rows))
+
+    async def redeliver_lost(self, owner: str, queue: str, *, limit: int) -> list[Dispatch]:
+        async def redeliver(db: Session) -> list[Dispatch]:
+            running = await db.rows(SQL.processed_by_queue, queue=queue)
+            statuses = await self._share(db, [n for (n,) in running])
+            found = await db.rows(SQL.waiting_rows, limit=limit, executions=list(statuses), queue=queue)
+            rows = [n for (n,) in await db.rows(SQL.lock_waiting, rows=[n for (n,) in found])]
+            await db.run(SQL.publish_again, rows=rows, owner=owner)
+            return await self._dispatches_of(db, rows)
+
+        return await self._db.write(redeliver)
+
+    async def open_executions(self) -> list[UUID]:
+        rows = await self._db.read(lambda db: db.rows(SQL.running_executions))
+        return [as_uuid(identity) for (identity,) in rows]
+
+    async def cancel_stragglers(self) -> int:
+        async def cancel(db: Session) -> int:
+            # Alone with them, so that the counts that are stored here are final.
+            found = await db.rows(SQL.unsettled_cancelled)
+            statuses = await self._exclude(db, [n for (n,) in found])
+            count = 0
+            for n, status in statuses.items():
+                if status == "cancelled":
+                    count += await db.run(JOBS.cancel_waiting, execution=n)
+                    count += await db.run(SQL.cancel_abandoned, execution=n, seconds=self._liveness.seconds)
+                    await self._settle_if_closed(db, n)
+            return count
+
+        if not await self._db.read(lambda db: db.row(SQL.unsettled_cancelled)):
+            return 0
+        return await self._db.write(cancel, seconds=LONG_SECONDS)
+
+    async def fail_unsealed(self) -> list[UUID]:
+        seconds = self._liveness.seconds
+
+        async def fail(db: Session) -> list[UUID]:
+            found = await db.rows(SQL.unsealed_runs, seconds=seconds)
+            await self._exclude(db, [n for n, _ in found])
+            lost = await db.rows(SQL.lock_unsealed_runs, seconds=seconds)
+            for n, _ in lost:
+                await db.run(SQL.fail_upload, execution=n, error=_UNSEALED)
+                await db.run(SQL.fail_execution, execution=n)
+                await self._settle_execution(db, n)
+            return [as_uuid(identity) for _, identity in lost]
+
+        if not await self._db.read(lambda db: db.row(SQL.unsealed_runs, seconds=seconds)):
+            return []
+        return await self._db.write(fail)
+
+    async def abandoned_jobs(self) -> list[UUID]:
+        rows = await self._db.read(lambda db: db.rows(SQL.abandoned_jobs))
+        return [as_uuid(identity) for (identity,) in rows]
+
+    async def maintain(self) -> None:
+        seconds = FORGET_SECONDS + self._liveness.seconds
+
+        async def forget(db: Session) -> None:
+            rows = await db.rows(SQL.delete_forgotten, seconds=seconds)
+            await self._keep(db, [decode(last) for (last,) in rows])
+
+        await self._db.write(forget)
+        await self._db.maintain()

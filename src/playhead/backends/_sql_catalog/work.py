@@ -1,17 +1,218 @@
-"""What a claim tells of an object, and of a message that loses its workers."""
+"""Finish attempts, mark what was published, and end executions.
+
+A transaction first locks the executions of its rows with a share lock, so that cancel, resend and completion
+come before or after it. Then it locks its rows in ascending order, and reads what it decides on only after
+that.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+from uuid import UUID
 
-def path_of(key: str, stage: str) -> str:
-    """The path of an object: what follows its execution and its stage in the key."""
-    head = key.find("/") + 1
-    return key[head + len(stage) + 1 :] if key.startswith(stage + "/", head) else key[head:]
+from playhead.backends._sql_catalog.bindings import BindPart
+from playhead.backends._sql_catalog.claims import SQL
+from playhead.backends._sql_catalog.lanes import DispatchMaker, as_uuid, storable
+from playhead.backends._sql_catalog.rows import LONG_SECONDS
+from playhead.backends._sql_catalog.rows import SQL as ROWS
+from playhead.backends._sql_catalog.session import Session, natives
+from playhead.backends._sql_catalog.statements import Statement
+from playhead.backends.sql import CANCELLED, DEAD, PENDING, RETRY, RUNNING
+from playhead.envelope import Dispatch
+from playhead.ids import mint, text
+from playhead.ports.catalog.work import Done, Failed, Finished, Released, Result
 
 
-def lost_in_the_last(attempts: int) -> str:
-    """The error of a message whose worker died in the last of its attempts."""
-    return (
-        f"its worker died in the last of {attempts} attempts: find out what it does to its process (memory? "
-        "a crash?), then send it again"
-    )
+class _Held(NamedTuple):
+    """A running row that this transaction has locked, and the status of its execution."""
+
+    n: int
+    lane: int
+    execution: int
+    status: str
+
+
+class WorkPart(BindPart):
+    async def finish(self, publisher: str, results: Sequence[Result]) -> list[Finished | None]:
+        async def end(db: Session) -> list[Finished | None]:
+            keys = natives(db, [r.correlation_id for r in results])
+            await self._share_of(db, keys)
+            held = {
+                (row[0], row[1]): _Held._make(row[3:])
+                for row in await db.rows(SQL.lock_running, ids=keys)
+                if row[2] == RUNNING
+            }
+            # A token is removed when it is used: a second result with this token finds an ended attempt.
+            # `Done` results come first.
+            rows: dict[int, _Held] = {}
+            for is_done in (True, False):
+                for at, result in enumerate(results):
+                    if isinstance(result, Done) is is_done:
+                        row = held.pop((keys[at], result.attempt), None)
+                        if row:
+                            rows[at] = row
+            done: list[tuple[Done, _Held]] = []
+            not_done: list[tuple[Failed | Released, _Held]] = []
+            before: list[Done] = []
+            for at, result in enumerate(results):
+                if not isinstance(result, Done):
+                    not_done += [(result, rows[at])] if at in rows else []
+                elif at in rows:
+                    done.append((result, rows[at]))
+                else:
+                    before.append(result)
+            await self._end_done(db, done)
+            children = await self._insert_children(db, publisher, done)
+            await self._end_not_done(db, not_done)
+            earlier = await self._done_before(db, before)
+            answers: list[Finished | None] = []
+            for at, result in enumerate(results):
+                if at in rows:
+                    row = rows[at]
+                    cancelled = row.status != "running" and not isinstance(result, Done)
+                    answers.append(Finished(children.get(row.n, []), cancelled))
+                elif isinstance(result, Done):
+                    answers.append(earlier.get((result.correlation_id, result.attempt)))
+                else:
+                    answers.append(None)
+            return answers
+
+        return await self._db.write(end)
+
+    async def _end_done(self, db: Session, done: Sequence[tuple[Done, _Held]]) -> None:
+        if not done:
+            return
+        await db.run(SQL.complete, rows=[row.n for _, row in done])
+        if keys := [key for result, _ in done for key in result.keys]:
+            await db.run(SQL.store_outputs, keys=keys)
+        # A first attempt has no other outputs.
+        if again := [row.n for result, row in done if result.attempt > 1]:
+            await db.run(SQL.supersede_unstored, messages=again)
+
+    async def _done_before(self, db: Session, results: Sequence[Done]) -> dict[tuple[UUID, int], Finished]:
+        """Return, by token, what is left to do of attempts that an earlier call has ended, whose answer was
+        lost."""
+        if not results:
+            return {}
+        rows = await db.rows(
+            SQL.done_before,
+            ids=[r.correlation_id for r in results],
+            attempts=[r.attempt for r in results],
+        )
+        children = await self._unpublished_children(db, [n for _, _, n in rows])
+        ended = [(as_uuid(cid), attempt) for cid, attempt, _ in rows]
+        return {token: Finished(children.get(str(token[0]), [])) for token in ended}
+
+    async def _insert_children(
+        self, db: Session, publisher: str, done: Sequence[tuple[Done, _Held]]
+    ) -> dict[int, list[Dispatch]]:
+        """Insert the children of attempts; return their dispatches by parent. Children of a cancelled
+        execution are inserted as cancelled, without a dispatch.
+
+        The execution is locked since before its status was read, so the status holds until the commit: a
+        cancel finds these rows, or these rows find the cancel.
+        """
+        family: list[tuple[_Held, str, str, str, int]] = []
+        lanes = await self._learn(db, {row.lane for _, row in done})
+        feeds: dict[int, list[int]] = {}
+        for result, row in done:
+            lane = lanes[row.lane]
+            if lane.feeds and result.keys:
+                if row.lane not in feeds:
+                    feeds[row.lane] = [await self._feed(db, lane.config_version, to) for to in lane.feeds]
+                parent, stage = str(result.correlation_id), lane.stage or ""
+                family += [(row, parent, key, stage, feed) for key in result.keys for feed in feeds[row.lane]]
+        if not family:
+            return {}
+        raw = mint(len(family))
+        ids = [text(cid) for cid in raw]
+        states = {True: PENDING, False: CANCELLED}
+        await db.insert(
+            SQL.insert_children,
+            [
+                (cid, row.execution, feed, key, stage, states[row.status == "running"], row.n, publisher)
+                for cid, (row, _, key, stage, feed) in zip(raw if db.raw_ids else ids, family, strict=True)
+            ],
+        )
+        maker = DispatchMaker(await self._learn(db, {feed for *_, feed in family}))
+        origins = await self._origins_of(db, {row.execution for row, *_ in family})
+        found: dict[int, list[Dispatch]] = defaultdict(list)
+        for cid, (row, parent, key, _, feed) in zip(ids, family, strict=True):
+            if row.status == "running":
+                headers, external = maker.headers(row.execution, feed, *origins[row.execution])
+                found[row.n].append(Dispatch(headers, cid, 0, parent, key, external))
+        return found
+
+    async def _end_not_done(self, db: Session, not_done: Sequence[tuple[Failed | Released, _Held]]) -> None:
+        if not not_done:
+            return
+        ends = []
+        for result, row in not_done:
+            state = DEAD if result.delay is None else RETRY
+            if row.status != "running":
+                state = CANCELLED
+            error: tuple[str | None, ...] = (None, None, None)
+            if isinstance(result, Failed):
+                error = (storable(result.code), storable(result.error), storable(result.traceback))
+            ends.append((row.n, state, isinstance(result, Released), result.delay, *error))
+        names = ("rows", "states", "released", "delays", "codes", "errors", "tracebacks")
+        columns = dict(zip(names, map(list, zip(*ends, strict=True)), strict=True))
+        await db.run(SQL.end_failed, **columns)
+        if dead := [end[0] for end in ends if end[1] == DEAD]:
+            await db.run(ROWS.supersede_outputs, messages=dead)
+
+    # -- published, ended --------------------------------------------------------------------------
+
+    async def mark_published(
+        self,
+        confirmed: Sequence[Dispatch],
+        *,
+        refused: Sequence[tuple[Dispatch, str]] = (),
+        left: Sequence[Dispatch] = (),
+    ) -> None:
+        changes: dict[tuple[Statement, int], list[str]] = defaultdict(list)
+        for dispatch in confirmed:
+            statement = SQL.mark_external if dispatch.external else SQL.mark_published
+            changes[statement, dispatch.generation].append(dispatch.correlation_id)
+        for dispatch in left:
+            changes[SQL.leave_unpublished, dispatch.generation].append(dispatch.correlation_id)
+        if not (changes or refused):
+            return
+
+        async def mark(db: Session) -> None:
+            if db.row_locks:
+                dispatches = (*confirmed, *left, *(dispatch for dispatch, _ in refused))
+                executions = {dispatch.headers.execution_id for dispatch in dispatches}
+                await db.rows(SQL.share_executions_by_id, ids=list(executions))
+            for (statement, generation), ids in changes.items():
+                await db.run(statement, ids=ids, generation=generation)
+            await self._refuse(db, refused)
+
+        await self._db.write(mark)
+
+    async def end_executions(self, executions: Sequence[UUID]) -> list[UUID]:
+        if not executions:
+            return []
+        # Without a lock first: most executions have an open row, and many workers ask.
+        maybe = await self._db.read(lambda db: self._completable(db, executions))
+        if not maybe:
+            return []
+
+        async def end(db: Session) -> list[UUID]:
+            ids = list(maybe.values())
+            await db.rows(SQL.lock_executions_by_id, ids=ids)
+            # A new statement: the lock may have waited for transactions that inserted or woke rows.
+            ended = await self._completable(db, ids)
+            for n in ended:
+                await db.run(SQL.end_execution, n=n)
+                await self._settle_execution(db, n)
+            return list(ended.values())
+
+        return await self._db.write(end, seconds=LONG_SECONDS)
+
+    async def _completable(self, db: Session, executions: Sequence[UUID]) -> dict[int, UUID]:
+        """Return those that run and have no open row and no open listing; their ids by number."""
+        rows = await db.rows(SQL.completable, ids=list(executions))
+        return {n: as_uuid(identity) for n, identity in rows}

@@ -1,8 +1,9 @@
--- The embedded catalog and broker. Rowid tables with a unique index on each id: ids are UUIDv7 and
--- arrive in order, so every index below is appended to and stays flat at any size.
+-- The embedded catalog and broker. Ids are UUIDv7 and arrive in order, so inserts append to every index, and
+-- their cost does not grow with the tables. Each id has a unique index of its own next to the rowid.
 
 CREATE TABLE configs (
-  name       TEXT PRIMARY KEY,
+  n          INTEGER PRIMARY KEY,
+  name       TEXT NOT NULL UNIQUE,
   active     INTEGER NOT NULL,
   created_at REAL NOT NULL
 );
@@ -18,7 +19,7 @@ CREATE TABLE config_versions (
   UNIQUE (name, version)
 );
 
--- A route of a config version: what a message row points at instead of repeating names.
+-- A route of a config version. Message rows refer to it instead of repeating names.
 CREATE TABLE lanes (
   id             INTEGER PRIMARY KEY,
   config_version INTEGER NOT NULL REFERENCES config_versions (id),
@@ -36,16 +37,17 @@ CREATE TABLE executions (
   id             BLOB NOT NULL UNIQUE,
   kind           TEXT NOT NULL,
   status         TEXT NOT NULL,
-  settled        INTEGER NOT NULL DEFAULT 0,  -- ended, and no row is open any more
+  settled        INTEGER NOT NULL DEFAULT 0,  -- ended, and no message row is open
   config_version INTEGER REFERENCES config_versions (id),
   parent         BLOB,
   batch          BLOB UNIQUE,
   revision       INTEGER NOT NULL DEFAULT 0,
   created_at     REAL NOT NULL,
   ended_at       REAL,
-  counts         TEXT                 -- JSON, frozen when it settles
+  counts         TEXT,                -- JSON, stored when it settles
+  traceparent    TEXT                 -- W3C Trace Context of the request that created it; NULL without tracing
 );
-CREATE INDEX executions_unsettled ON executions (n) WHERE settled = 0;
+CREATE INDEX executions_unsettled ON executions (n) WHERE NOT settled;
 CREATE INDEX executions_parent ON executions (parent) WHERE parent IS NOT NULL;
 
 CREATE TABLE tags (
@@ -55,7 +57,7 @@ CREATE TABLE tags (
 ) WITHOUT ROWID;
 CREATE INDEX tags_execution ON tags (execution);
 
--- The job of an execution: its listing, its publishing, and its root.
+-- The job of an execution: it lists a stage and publishes a dispatch for each object.
 CREATE TABLE jobs (
   execution      INTEGER PRIMARY KEY REFERENCES executions (n),
   source         BLOB NOT NULL,
@@ -72,7 +74,7 @@ CREATE TABLE jobs (
   idle_takeovers INTEGER NOT NULL DEFAULT 0,
   cursor         TEXT NOT NULL DEFAULT '',
   ordinals       INTEGER NOT NULL DEFAULT 0,    -- rows recorded
-  watermark      INTEGER NOT NULL DEFAULT 0,    -- rows up to here are published, but for marked exceptions
+  watermark      INTEGER NOT NULL DEFAULT 0,    -- rows up to this ordinal are published, except those that say otherwise
   ended_at       REAL,
   error_code     TEXT,
   error          TEXT
@@ -86,13 +88,13 @@ CREATE TABLE messages (
   execution  INTEGER NOT NULL REFERENCES executions (n),
   lane       INTEGER NOT NULL REFERENCES lanes (id),
   object_key TEXT NOT NULL,
-  stage      TEXT NOT NULL,           -- of the object; its path is the rest of the key
+  stage      TEXT NOT NULL,           -- of the object; the rest of the key is its path
   ordinal    INTEGER,                 -- place in its job's listing; NULL for children
-  state      INTEGER NOT NULL DEFAULT 0,  -- index into model.ROW_STATES
-  published  INTEGER,                 -- 1 yes, 0 no, -1 uncertain, NULL: by the job's watermark
+  state      INTEGER NOT NULL DEFAULT {PENDING},  -- index into model.ROW_STATES
+  published  INTEGER,                 -- yes, no or uncertain; NULL: the job's watermark decides
   attempt    INTEGER NOT NULL DEFAULT 0,
   uncounted_attempts   INTEGER NOT NULL DEFAULT 0,  -- attempts that do not count towards max_attempts
-  consecutive_crashes  INTEGER NOT NULL DEFAULT 0,  -- its last attempts in a row in which a worker died
+  consecutive_crashes  INTEGER NOT NULL DEFAULT 0,  -- latest attempts, in a row, in which the worker died
   generation INTEGER NOT NULL DEFAULT 0,
   parent     INTEGER REFERENCES messages (n),
   publisher  TEXT,
@@ -108,18 +110,18 @@ CREATE INDEX messages_by_state ON messages (execution, state, lane);
 CREATE INDEX messages_by_ordinal ON messages (execution, ordinal) WHERE ordinal IS NOT NULL;
 CREATE INDEX messages_children ON messages (parent) WHERE parent IS NOT NULL;
 CREATE INDEX messages_roots_by_key ON messages (object_key) WHERE parent IS NULL;
-CREATE INDEX messages_unpublished ON messages (publisher) WHERE published = 0 AND state = 0;
-CREATE INDEX messages_due ON messages (not_before) WHERE published = 0 AND state = 2;
-CREATE INDEX messages_running ON messages (worker) WHERE state = 1;
-CREATE INDEX messages_uncertain ON messages (execution) WHERE published = -1;
-CREATE INDEX messages_dead ON messages (n) WHERE state = 5;
+CREATE INDEX messages_unpublished ON messages (n) WHERE published = {UNPUBLISHED} AND state = {PENDING};
+CREATE INDEX messages_due ON messages (not_before) WHERE published = {UNPUBLISHED} AND state = {RETRY};
+CREATE INDEX messages_running ON messages (worker) WHERE state = {RUNNING};
+CREATE INDEX messages_uncertain ON messages (execution) WHERE published = {UNCERTAIN};
+CREATE INDEX messages_dead ON messages (lane) WHERE state = {DEAD};
 
 CREATE TABLE outputs (
   n            INTEGER PRIMARY KEY,
   key          TEXT NOT NULL UNIQUE,
   message      INTEGER,               -- NULL for inputs
   attempt      INTEGER,
-  state        INTEGER NOT NULL DEFAULT 0,  -- 0 writing, 1 stored, 2 superseded
+  state        INTEGER NOT NULL DEFAULT {WRITING},  -- writing, stored or superseded
   size         INTEGER NOT NULL,
   sha256       BLOB NOT NULL,
   fingerprint  BLOB NOT NULL,
@@ -128,7 +130,7 @@ CREATE TABLE outputs (
   created_at   REAL NOT NULL
 );
 CREATE INDEX outputs_by_message ON outputs (message) WHERE message IS NOT NULL;
-CREATE INDEX outputs_unstored ON outputs (key) WHERE state <> 1;
+CREATE INDEX outputs_unstored ON outputs (key) WHERE state <> {STORED};
 
 CREATE TABLE processes (
   id           TEXT PRIMARY KEY,
@@ -137,8 +139,12 @@ CREATE TABLE processes (
   pid          INTEGER NOT NULL,
   queues       TEXT NOT NULL,
   started_at   REAL NOT NULL,
-  heartbeat_at REAL NOT NULL
+  heartbeat_at REAL NOT NULL,
+  counters     TEXT                   -- JSON (counters.py), as of the last heartbeat
 );
+-- The sum of the counters of processes that have ended, in one row.
+CREATE TABLE departed (counters TEXT NOT NULL);
+INSERT INTO departed VALUES ('[]');
 
 CREATE TABLE leases (
   name  TEXT PRIMARY KEY,
@@ -155,7 +161,7 @@ CREATE TABLE queues (
 CREATE TABLE calls (
   n          INTEGER PRIMARY KEY,
   queue      INTEGER NOT NULL REFERENCES queues (id),
-  visible_at REAL NOT NULL DEFAULT 0, -- 0: ready; later: held until then
+  visible_at REAL NOT NULL DEFAULT 0, -- 0: ready; otherwise held until then
   tag        INTEGER NOT NULL DEFAULT 0,
   message_id TEXT NOT NULL,
   headers    TEXT NOT NULL,

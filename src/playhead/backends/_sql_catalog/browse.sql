@@ -1,0 +1,170 @@
+-- What people look at. Lists are pages of an index: a page takes the newest rows of each (state, lane) that it may hold,
+-- and keeps the newest of those, so a page costs the same at the start and at the end of a million rows.
+
+-- name: newest_executions
+-- Numbers of executions, newest first.
+SELECT e.n FROM executions e WHERE e.n < :before
+AND e.status = :status -- if given
+AND e.kind = :kind -- if given
+AND e.parent = :parent::uuid -- if given
+AND e.config_version IN (SELECT v.id FROM config_versions v WHERE v.name = :config) -- if given
+AND e.n IN (SELECT t.execution FROM tags t WHERE t.tag = :tag) -- if given
+ORDER BY e.n DESC LIMIT :limit
+
+-- name: execution_counts
+-- The counts of an execution, if they are final.
+SELECT n, config_version, counts FROM executions WHERE id = :id::uuid
+
+-- fragment: lineage
+-- The columns that a `Lineage` is built from.
+SELECT m.n, m.id, p.id, e.id, e.batch, m.lane, m.state, m.attempt, m.object_key, m.error_code, m.error,
+  m.started_at, m.ended_at
+FROM messages m JOIN executions e ON e.n = m.execution LEFT JOIN messages p ON p.n = m.parent
+
+-- name: lineage_of_message
+-- One message.
+{lineage} WHERE m.id = :id::uuid
+
+-- name: lineage_of_consumers
+-- Roots that took an object, newest first.
+{lineage} WHERE m.object_key = :key AND m.parent IS NULL ORDER BY m.n DESC
+
+-- name: lineages
+-- Messages by their numbers, newest first.
+{lineage} WHERE m.n = ANY(:rows::bigint[]) ORDER BY m.n DESC
+
+-- name: stored_outputs
+-- Outputs of messages.
+SELECT message, key FROM outputs WHERE message = ANY(:messages::bigint[]) AND state = {STORED} ORDER BY n
+
+-- name: producer
+-- The message that produced an object.
+SELECT message FROM outputs WHERE key = :key AND state = {STORED}
+
+-- name: message_number
+-- The number of a message.
+SELECT n FROM messages WHERE id = :id::uuid
+
+-- name: newest_messages (postgresql)
+-- Numbers of messages, newest first.
+SELECT x.n FROM executions e JOIN lanes l ON l.config_version = e.config_version
+CROSS JOIN unnest(:states::smallint[]) AS s (state)
+CROSS JOIN LATERAL (SELECT m.n FROM messages m WHERE m.execution = e.n AND m.state = s.state AND m.lane = l.id
+  AND -m.n > -:before::bigint ORDER BY -m.n LIMIT :limit) x
+WHERE true
+AND e.id = :execution::uuid -- if given
+AND e.batch = :batch::uuid -- if given
+AND l.route = :route -- if given
+ORDER BY x.n DESC LIMIT :limit
+
+-- name: newest_messages (sqlite)
+-- The same; json_each is SQLite's LATERAL.
+SELECT x.value FROM executions e JOIN lanes l ON l.config_version = e.config_version
+CROSS JOIN json_each(:states::smallint[]) s
+CROSS JOIN json_each((SELECT json_group_array(n) FROM (SELECT m.n FROM messages m INDEXED BY messages_by_state
+  WHERE m.execution = e.n AND m.state = s.value AND m.lane = l.id AND m.n < :before
+  ORDER BY m.n DESC LIMIT :limit))) x
+WHERE true
+AND e.id = :execution::uuid -- if given
+AND e.batch = :batch::uuid -- if given
+AND l.route = :route -- if given
+ORDER BY x.value DESC LIMIT :limit
+
+-- name: chain_up
+-- The messages above a message: the parent, or for a root the message that produced its object.
+WITH RECURSIVE up (n, parent, object_key, distance, via) AS (
+  SELECT n, parent, object_key, 0, 'self' FROM messages WHERE n = :start
+  UNION ALL
+  SELECT p.n, p.parent, p.object_key, u.distance - 1, CASE WHEN u.parent IS NULL THEN 'replay' ELSE 'parent' END
+  FROM up u JOIN messages p ON p.n = coalesce(u.parent, (SELECT o.message FROM outputs o WHERE o.key = u.object_key))
+  WHERE u.distance > 1 - :limit::bigint
+)
+SELECT n, distance, via FROM up ORDER BY distance DESC
+
+-- name: chain_down (postgresql)
+-- The messages directly below each of these: children, and roots that took one of their outputs.
+SELECT c.n, c.via FROM unnest(:above::bigint[]) WITH ORDINALITY AS above (n, place) CROSS JOIN LATERAL (
+  (SELECT m.n, 'parent' AS via FROM messages m WHERE m.parent = above.n ORDER BY m.n LIMIT :limit)
+  UNION ALL
+  (SELECT m.n, 'replay' FROM outputs o JOIN messages m ON m.object_key = o.key AND m.parent IS NULL
+    WHERE o.message = above.n AND o.state = {STORED} ORDER BY m.n LIMIT :limit)) c
+ORDER BY above.place, c.n LIMIT :limit
+
+-- name: chain_down (sqlite)
+-- The same; json_each numbers its values, in `key`.
+SELECT n, via FROM (
+  SELECT above.key AS place, m.n AS n, 'parent' AS via FROM json_each(:above::bigint[]) above
+  CROSS JOIN messages m INDEXED BY messages_children ON m.parent = above.value
+  UNION ALL
+  SELECT above.key, m.n, 'replay' FROM json_each(:above::bigint[]) above
+  CROSS JOIN outputs o INDEXED BY outputs_by_message ON o.message = above.value AND o.state = {STORED}
+  CROSS JOIN messages m INDEXED BY messages_roots_by_key ON m.object_key = o.key AND m.parent IS NULL)
+ORDER BY place, n LIMIT :limit
+
+-- fragment: dead_letter
+-- The columns that a `DeadLetter` is built from.
+SELECT m.n, m.id, e.id, m.lane, m.object_key, m.attempt, m.error_code, m.error, m.ended_at, m.traceback
+FROM messages m JOIN executions e ON e.n = m.execution
+
+-- name: dead_letter
+-- One dead letter.
+{dead_letter} WHERE m.id = :id::uuid AND m.state = {DEAD}
+
+-- name: dead_letters
+-- Dead letters by their numbers, newest first.
+{dead_letter} WHERE m.n = ANY(:rows::bigint[]) ORDER BY m.n DESC
+
+-- name: newest_dead_letters (postgresql)
+-- Numbers of dead letters, newest first.
+SELECT x.n FROM lanes l
+CROSS JOIN LATERAL (SELECT m.n FROM messages m WHERE m.state = {DEAD} AND m.lane = l.id
+  AND -m.n > -:before::bigint ORDER BY -m.n LIMIT :limit) x
+WHERE true
+AND {of_route} -- if given
+ORDER BY x.n DESC LIMIT :limit
+
+-- name: newest_dead_letters (sqlite)
+-- The same; json_each is SQLite's LATERAL.
+SELECT x.value FROM lanes l
+CROSS JOIN json_each((SELECT json_group_array(n) FROM (SELECT m.n FROM messages m INDEXED BY messages_dead
+  WHERE m.state = {DEAD} AND m.lane = l.id AND m.n < :before ORDER BY m.n DESC LIMIT :limit))) x
+WHERE true
+AND {of_route} -- if given
+ORDER BY x.value DESC LIMIT :limit
+
+-- name: newest_dead_letters_of (postgresql)
+-- Numbers of the dead letters of an execution, newest first.
+SELECT x.n FROM executions e JOIN lanes l ON l.config_version = e.config_version
+CROSS JOIN LATERAL (SELECT m.n FROM messages m WHERE m.execution = e.n AND m.state = {DEAD} AND m.lane = l.id
+  AND -m.n > -:before::bigint ORDER BY -m.n LIMIT :limit) x
+WHERE e.id = :execution::uuid
+AND {of_route} -- if given
+ORDER BY x.n DESC LIMIT :limit
+
+-- name: newest_dead_letters_of (sqlite)
+-- The same; json_each is SQLite's LATERAL.
+SELECT x.value FROM executions e JOIN lanes l ON l.config_version = e.config_version
+CROSS JOIN json_each((SELECT json_group_array(n) FROM (SELECT m.n FROM messages m INDEXED BY messages_by_state
+  WHERE m.execution = e.n AND m.state = {DEAD} AND m.lane = l.id AND m.n < :before ORDER BY m.n DESC LIMIT :limit))) x
+WHERE e.id = :execution::uuid
+AND {of_route} -- if given
+ORDER BY x.value DESC LIMIT :limit
+
+-- name: open_by_lane (postgresql)
+-- How many rows are open. Execution by execution: as one join, the planner may walk the index of all executions.
+SELECT c.lane, c.state, sum(c.count)::bigint FROM executions e CROSS JOIN LATERAL (
+  SELECT m.lane, m.state, count(*) AS count FROM messages m WHERE m.execution = e.n AND m.state IN ({OPEN})
+  GROUP BY 1, 2) c
+WHERE NOT e.settled GROUP BY 1, 2
+
+-- name: open_by_lane (sqlite)
+-- The same; CROSS JOIN keeps the order.
+SELECT m.lane, m.state, count(*) FROM executions e
+CROSS JOIN messages m INDEXED BY messages_by_state ON m.execution = e.n AND m.state IN ({OPEN})
+WHERE NOT e.settled GROUP BY m.lane, m.state
+
+-- name: dead_by_route
+-- How many dead letters each route has.
+SELECT v.name, l.route, sum(d.count)::bigint FROM (
+  SELECT lane, count(*) AS count FROM messages /* INDEXED BY messages_dead */ WHERE state = {DEAD} GROUP BY lane) d
+JOIN lanes l ON l.id = d.lane JOIN config_versions v ON v.id = l.config_version GROUP BY 1, 2

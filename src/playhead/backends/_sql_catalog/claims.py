@@ -1,0 +1,229 @@
+"""Which rows a worker may claim: the rule as a pure function, and the transaction that applies it."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple
+from uuid import UUID
+
+from playhead.backends._sql_catalog.lanes import Lane, as_uuid, as_uuid_or_none
+from playhead.backends._sql_catalog.rows import SQL as ROWS
+from playhead.backends._sql_catalog.rows import Origin, Part
+from playhead.backends._sql_catalog.session import Session, natives
+from playhead.backends._sql_catalog.statements import load
+from playhead.backends.sql import COMPLETED, PENDING, RETRY, RUNNING
+from playhead.envelope import Dispatch
+from playhead.ports.catalog.work import SUSPECT_LOSSES, Claim, Refusal, Source
+
+SQL = load("work.sql")
+
+_MAX_ORIGINS: Final = 10_000
+
+Verdict = Literal["claim", "closed", "ended", "cancel", "held", "early", "lost", "suspect"]
+"""`claim`, a reason of `Refusal`, or `cancel`: `ended`, and the row is to be cancelled."""
+
+
+class Decision(NamedTuple):
+    """What a claim does with a row.
+
+    Attributes:
+        spent: attempts that count towards `max_attempts`, this one included.
+        uncounted: 1 if the attempt before this one does not count, as its claim was never answered.
+        crashes: the latest attempts, in a row, in which the worker died.
+    """
+
+    verdict: Verdict
+    spent: int = 0
+    uncounted: int = 0
+    crashes: int = 0
+
+
+def decide_claim(
+    *,
+    state: int,
+    attempt: int,
+    uncounted_attempts: int,
+    consecutive_crashes: int,
+    early: bool,
+    holder: str | None,
+    worker: str,
+    holder_alive: bool,
+    running: bool,
+    max_attempts: int,
+    alone: bool,
+) -> Decision:
+    """Decide whether `worker` may claim a row.
+
+    Args:
+        early: the row's `not_before` is in the future.
+        holder: the process that holds a `running` row.
+        running: the execution is running.
+        alone: the worker processes no other message, so it may claim a suspected poison message.
+    """
+    if state not in (PENDING, RUNNING, RETRY):
+        return Decision("closed")
+    # The worker itself holds the row: the answer to its claim was lost, so no process works on the row.
+    again = state == RUNNING and holder == worker
+    if not running:
+        return Decision("cancel" if again else "ended")
+    crashes = consecutive_crashes
+    if state == RUNNING and not again:
+        if holder_alive:
+            return Decision("held")
+        crashes += 1
+    if state == RETRY and early:
+        return Decision("early")
+    spent = attempt + 1 - uncounted_attempts - again
+    if spent > max_attempts:
+        return Decision("lost")
+    if crashes >= SUSPECT_LOSSES and not alone:
+        return Decision("suspect")
+    return Decision("claim", spent, int(again), crashes)
+
+
+class ClaimsPart(Part):
+    async def _share_of(self, db: Session, ids: Sequence[Any]) -> set[int] | None:
+        """Lock the executions of messages until the transaction ends; other workers may share the lock.
+
+        Returns their numbers; None where a transaction that writes is alone anyway.
+        """
+        if not db.row_locks:
+            return None
+        return {n for (n,) in await db.rows(SQL.share_executions_of, ids=ids)}
+
+    async def _origins_of(self, db: Session, executions: set[int]) -> dict[int, Origin]:
+        """Make sure that the origins of these executions are known; return all that are."""
+        known = self._origins
+        if not executions <= known.keys():
+            if len(known) > _MAX_ORIGINS:
+                known = self._origins = {}
+            rows = await db.rows(SQL.executions_named, numbers=list(executions - known.keys()))
+            known |= {n: Origin(as_uuid(cid), as_uuid_or_none(batch), trace) for n, cid, batch, trace in rows}
+        return known
+
+    async def claim(self, worker: str, ids: Sequence[UUID], *, alone: bool = False) -> list[Claim | Refusal]:
+        async def claim_rows(db: Session) -> list[Claim | Refusal]:
+            keys = natives(db, ids)
+            shared = await self._share_of(db, keys)
+            # A row whose execution is not locked was committed just now, so it has no published dispatch.
+            rows = {
+                row[0]: row
+                for row in await db.rows(SQL.claimable, ids=keys)
+                if shared is None or row[2] in shared
+            }
+            completed = [row[1] for row in rows.values() if row[5] == COMPLETED]
+            children = await self._unpublished_children(db, completed) if completed else {}
+            held = any(row[5] == RUNNING and row[8] != worker for row in rows.values())
+            alive = await self._alive(db) if held else set()
+            lanes = await self._learn(db, {row[4] for row in rows.values()})
+            origins = await self._origins_of(db, {row[2] for row in rows.values()})
+            answers: list[Claim | Refusal] = []
+            updates: dict[tuple[int, int], list[int]] = defaultdict(list)  # (0, 0), nearly always
+            lost: dict[int, int] = {}
+            unanswered: list[int] = []
+            seen: dict[int, Literal["held", "closed"]] = {}
+            for cid, key in zip(ids, keys, strict=True):
+                row = rows.get(key)
+                if row is None:
+                    answers.append(Refusal(cid, "unknown"))
+                    continue
+                _, n, execution, status, lane_id, state, attempt, uncounted, holder, crashes, early = row[:11]
+                origin, lane = origins[execution], lanes[lane_id]
+                if n in seen:  # the same id twice
+                    answers.append(Refusal(cid, seen[n], (), origin.id))
+                    continue
+                decision = decide_claim(
+                    state=state,
+                    attempt=attempt,
+                    uncounted_attempts=uncounted,
+                    consecutive_crashes=crashes,
+                    early=early,
+                    holder=holder,
+                    worker=worker,
+                    holder_alive=holder in alive,
+                    running=status == "running",
+                    max_attempts=lane.max_attempts,
+                    alone=alone,
+                )
+                verdict = decision.verdict
+                if verdict == "claim":
+                    seen[n] = "held"
+                    updates[decision.crashes, decision.uncounted].append(n)
+                    answers.append(_claimed(cid, row, decision.spent, origin, lane))
+                elif verdict == "closed":
+                    unpublished = tuple(children.get(str(cid), ()))
+                    answers.append(Refusal(cid, "closed", unpublished, origin.id))
+                elif verdict == "cancel":
+                    unanswered.append(n)
+                    answers.append(Refusal(cid, "ended", (), origin.id))
+                elif verdict == "lost":
+                    seen[n] = "closed"
+                    lost[n] = lane.max_attempts
+                    answers.append(Refusal(cid, "lost", (), origin.id, lane.config, lane.route))
+                else:
+                    answers.append(Refusal(cid, verdict, (), origin.id))
+            for (crashes, uncounted), claimed in updates.items():
+                await db.run(
+                    SQL.claim,
+                    rows=claimed,
+                    uncounted=uncounted,
+                    crashes=crashes,
+                    worker=worker,
+                    beat=self._beat,
+                )
+            if updates:
+                await db.run(SQL.beat_with_claim, worker=worker, beat=self._beat)
+            if lost:
+                await self._close_lost(db, lost)
+            if unanswered:
+                await db.run(SQL.cancel_rows, rows=unanswered)
+            return answers
+
+        return await self._db.write(claim_rows)
+
+    async def _unpublished_children(self, db: Session, parents: Sequence[int]) -> dict[str, list[Dispatch]]:
+        """Return dispatches of children that no process has published, by the id of their parent."""
+        found: dict[str, list[Dispatch]] = defaultdict(list)
+        if parents:
+            rows = await db.rows(SQL.unpublished_children, parents=parents)
+            for dispatch in await self._dispatches(db, rows):
+                found[dispatch.parent or ""].append(dispatch)
+        return found
+
+    async def _close_lost(self, db: Session, max_attempts: Mapping[int, int]) -> None:
+        """Close rows whose last attempt was lost with its worker; `max_attempts` by row."""
+        reasons = [
+            f"its worker died in the last of {attempts} attempts: find out what the message does to its "
+            "process (memory? a crash?), then send it again"
+            for attempts in max_attempts.values()
+        ]
+        await db.run(SQL.close_lost, rows=list(max_attempts), reasons=reasons)
+        await db.run(ROWS.supersede_outputs, messages=list(max_attempts))
+
+
+def _claimed(cid: UUID, row: Sequence[Any], spent: int, origin: Origin, lane: Lane) -> Claim:
+    key, stage, content_type, attributes, size, sha256 = row[11:]
+    return Claim(
+        correlation_id=cid,
+        attempt=row[6] + 1,
+        spent=spent,
+        execution_id=origin.id,
+        replay_batch_id=origin.batch,
+        config=lane.config,
+        config_version=lane.version,
+        config_hash=lane.hash,
+        route=lane.route,
+        object_key=key,
+        stage=stage,
+        path=path_of(key, stage),
+        source=None if content_type is None else Source(content_type, json.loads(attributes), size, sha256),
+        traceparent=origin.traceparent,
+    )
+
+
+def path_of(key: str, stage: str) -> str:
+    """The path of an object: what follows its execution and its stage in the key."""
+    head = key.find("/") + 1
+    return key[head + len(stage) + 1 :] if key.startswith(stage + "/", head) else key[head:]

@@ -1,0 +1,82 @@
+"""Counts of message rows by state, and the ones that are remembered for a second."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from playhead.backends._sql_catalog.lanes import Lane
+from playhead.model import ROW_STATES, Counts, RouteCounts, RowState
+
+ByLane = Mapping[tuple[int, int], int]
+"""Numbers of rows by (lane, state)."""
+
+_STORED: Final = ("pending", "completed", "failed", "cancelled", "total")
+_FRESH_SECONDS: Final = 1.0
+_MANY_ROWS: Final = 20_000
+_MAX_KNOWN: Final = 1000
+
+
+def add_up(by_lane: ByLane) -> Counts:
+    by_state: dict[str, int] = {}
+    for (_, state), count in by_lane.items():
+        by_state[ROW_STATES[state]] = by_state.get(ROW_STATES[state], 0) + count
+    return Counts.of(by_state)
+
+
+def encode(counts: Counts) -> str:
+    """Counts as the row of a settled execution holds them."""
+    return json.dumps({f: getattr(counts, f) for f in _STORED})
+
+
+def decode(stored: str) -> Counts:
+    return Counts(**json.loads(stored))
+
+
+def counts_by_route(lanes: Iterable[Lane], by_lane: ByLane) -> list[RouteCounts]:
+    found = []
+    for lane in lanes:
+        mine: dict[str, int] = {
+            ROW_STATES[state]: count for (of, state), count in by_lane.items() if of == lane.id
+        }
+        found.append(RouteCounts(lane.route, lane.queue, Counts.of(mine)))
+    return found
+
+
+def sum_by_route(counted: Iterable[tuple[Lane, int, int]]) -> dict[tuple[str, str, RowState], int]:
+    """Numbers of rows by (config, route, state), from those of (lane, state, number)."""
+    found: dict[tuple[str, str, RowState], int] = {}
+    for lane, state, count in counted:
+        of = (lane.config, lane.route, ROW_STATES[state])  # several versions may have the route
+        found[of] = found.get(of, 0) + count
+    return found
+
+
+class KnownCounts:
+    """Counts of executions with many rows, each kept for a second.
+
+    Counts of fewer rows are never kept, so what people see of them is never late. The number of rows decides,
+    not the time that counting took: on a busy machine, counting an empty execution may take long.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[float, ByLane]] = {}
+
+    def get(self, execution: int) -> ByLane | None:
+        known = self._known.get(execution)
+        return known[1] if known and time.monotonic() - known[0] < _FRESH_SECONDS else None
+
+    def keep(self, execution: int, counted: ByLane) -> None:
+        """Keep counts if there are many rows."""
+        if sum(counted.values()) >= _MANY_ROWS:
+            if len(self._known) > _MAX_KNOWN:
+                self.clear()
+            self._known[execution] = (time.monotonic(), counted)
+
+    def forget(self, execution: int) -> None:
+        self._known.pop(execution, None)
+
+    def clear(self) -> None:
+        self._known.clear()

@@ -1,0 +1,92 @@
+"""Lanes, ids and times as rows hold them, and dispatches built from rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from playhead.backends._sql_catalog.session import Row
+from playhead.envelope import Dispatch, Headers
+from playhead.ids import moment, text
+
+
+def as_uuid(value: UUID | bytes) -> UUID:
+    """An id as a database returns it."""
+    return value if isinstance(value, UUID) else UUID(bytes=value)
+
+
+def as_uuid_or_none(value: UUID | bytes | None) -> UUID | None:
+    return as_uuid(value) if value is not None else None
+
+
+def as_text(value: UUID | bytes) -> str:
+    return text(value) if isinstance(value, bytes) else str(value)
+
+
+def moment_or_none(seconds: float | None) -> str | None:
+    return moment(seconds) if seconds is not None else None
+
+
+def storable(text: str | None) -> str | None:
+    """Text that every database stores: the messages of adapters may hold zero bytes and lone surrogates."""
+    if text is None:
+        return None
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+class Lane(NamedTuple):
+    """A route of a config version. Lanes never change, so processes remember them."""
+
+    id: int
+    config_version: int
+    config: str
+    version: int
+    hash: str
+    route: str
+    queue: str
+    stage: str | None
+    external: bool
+    max_attempts: int
+    feeds: tuple[str, ...]
+
+    @classmethod
+    def of(cls, row: Sequence[Any]) -> Lane:
+        """From the columns of the fragment `lane`."""
+        return cls._make((*row[:8], bool(row[8]), row[9], tuple(json.loads(row[10]))))
+
+
+class DispatchMaker:
+    """Builds dispatches from rows, with one `Headers` for each execution and lane.
+
+    Args:
+        lanes: all the lanes of the rows, by number.
+    """
+
+    def __init__(self, lanes: Mapping[int, Lane]) -> None:
+        self._lanes = lanes
+        self._headers: dict[tuple[int, int], tuple[Headers, bool]] = {}
+
+    def headers(
+        self, execution: int, lane_id: int, identity: UUID | bytes, batch: Any, traceparent: str | None
+    ) -> tuple[Headers, bool]:
+        """Return what dispatches of an execution on a lane share, and whether the lane is external."""
+        known = self._headers.get((execution, lane_id))
+        if known is None:
+            lane = self._lanes[lane_id]
+            made = Headers(
+                *(lane.queue, as_uuid(identity), lane.config, lane.version, lane.route),
+                *(as_uuid_or_none(batch), traceparent),
+            )
+            known = self._headers[execution, lane_id] = (made, lane.external)
+        return known
+
+    def dispatches(self, rows: Iterable[Row]) -> list[Dispatch]:
+        """Return a dispatch for each row with the columns of the fragment `dispatch`."""
+        made = []
+        for cid, generation, parent, key, ordinal, execution, lane_id, identity, batch, trace, _ in rows:
+            headers, external = self.headers(execution, lane_id, identity, batch, trace)
+            above = as_text(parent) if parent else None
+            made.append(Dispatch(headers, as_text(cid), generation, above, key, external, ordinal))
+        return made

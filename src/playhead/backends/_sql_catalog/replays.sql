@@ -1,0 +1,57 @@
+-- Replay batches: their numbers are counted from rows.
+
+-- fragment: failed_rows
+-- Rows of the job `j` that were refused, or whose key is outside the grammar.
+FROM messages m /* INDEXED BY messages_by_state */ WHERE m.execution = j.execution AND m.state = {DEAD}
+  AND m.ordinal IS NOT NULL AND m.error_code IN ('publish_refused', 'invalid_key')
+
+-- fragment: unmarked_rows
+-- Rows of the job `j` behind its watermark that no broker has confirmed; a condition on their state follows.
+FROM messages m /* INDEXED BY messages_by_ordinal */ WHERE m.execution = j.execution
+  AND m.ordinal > j.watermark AND m.published IS NULL
+
+-- fragment: uncertain_rows
+-- Rows of the job `j` for which the broker gave no answer; a condition on their state follows.
+FROM messages m /* INDEXED BY messages_uncertain */ WHERE m.execution = j.execution AND m.published = {UNCERTAIN}
+
+-- fragment: replay
+-- The columns that a `Replay` is built from.
+SELECT e.n, e.id, j.source, j.stage, j.path, j.to_route, j.lane, j.ordinals, e.batch, j.state, j.listing_state,
+  e.created_at, j.ended_at, j.error,
+  (SELECT count(*) {unmarked_rows} AND m.state IN ({PENDING}, {CANCELLED}))
+    + (SELECT count(*) {uncertain_rows} AND m.state IN ({PENDING}, {CANCELLED})),
+  (SELECT count(*) {failed_rows})
+FROM jobs j JOIN executions e ON e.n = j.execution
+
+-- name: replay_of_batch
+-- One batch.
+{replay} WHERE e.batch = :batch::uuid
+
+-- name: newest_replays
+-- Batches, newest first.
+{replay} WHERE e.batch IS NOT NULL
+AND j.source = :source::uuid -- if given
+AND e.n < :before -- if given
+ORDER BY e.n DESC LIMIT :limit
+
+-- name: job_outcome
+-- How many rows of a job wait to be confirmed, and how many failed.
+SELECT (SELECT count(*) {unmarked_rows} AND m.state = {PENDING})
+    + (SELECT count(*) {uncertain_rows} AND m.state = {PENDING}),
+  (SELECT count(*) {failed_rows})
+FROM jobs j WHERE j.execution = :execution
+
+-- name: errors_of_job
+-- The first rows that failed or are uncertain, each with the reason.
+SELECT * FROM (SELECT m.object_key, m.error_code || ': ' || m.error
+  FROM messages m /* INDEXED BY messages_by_state */ WHERE m.execution = :execution AND m.state = {DEAD}
+    AND m.ordinal IS NOT NULL AND m.error_code IN ('publish_refused', 'invalid_key') ORDER BY m.n LIMIT :limit) AS f
+UNION ALL SELECT * FROM (SELECT m.object_key, :uncertain::text
+  FROM messages m /* INDEXED BY messages_uncertain */ WHERE m.execution = :execution
+    AND m.published = {UNCERTAIN} AND m.state = {PENDING} ORDER BY m.n LIMIT :limit) AS u
+LIMIT :limit
+
+-- name: count_errors
+-- How many rows of a job failed or are uncertain.
+SELECT (SELECT count(*) {failed_rows}) + (SELECT count(*) {uncertain_rows} AND m.state = {PENDING})
+FROM jobs j WHERE j.execution = :execution

@@ -1,0 +1,115 @@
+"""Resend dead letters: named ones at once, all of an execution or a route in steps.
+
+A step locks the executions of its rows exclusively, so it is short: there may be a million dead letters, and
+workers of those executions wait. Between two steps an execution may end or be cancelled, as between two
+calls: each step reopens the executions whose rows it resends, or finds them cancelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+from uuid import UUID
+
+from playhead.backends._sql_catalog.lanes import as_uuid
+from playhead.backends._sql_catalog.rows import Part
+from playhead.backends._sql_catalog.session import Row, Session
+from playhead.backends._sql_catalog.statements import load
+from playhead.backends.sql import DEAD
+from playhead.errors import Conflict
+
+SQL = load("upkeep.sql")
+
+
+class _Refuses(NamedTuple):
+    """Which rows are an error rather than left out."""
+
+    cancelled: bool
+    bad_keys: bool
+
+
+class ResendPart(Part):
+    resend_step: int = 2_000
+    """Rows that one transaction resends."""
+
+    async def resend(
+        self, *, ids: Sequence[UUID] = (), execution: UUID | None = None, route: str | None = None
+    ) -> list[UUID]:
+        sent: dict[int, UUID] = {}
+        if ids:
+            sent |= await self._db.write(lambda db: self._send_named(db, ids))
+        if execution is not None or route is not None:
+            refuses = _Refuses(cancelled=bool(ids) or execution is not None, bad_keys=bool(ids))
+            # Rows that die from here on, children of resent ones included, are left out: it would never end.
+            last = await self._db.read(lambda db: db.value(SQL.last_message))
+            after = 0
+            while after < last:
+                found, after = await self._db.write(
+                    partial(
+                        self._send_some,
+                        after=after,
+                        last=last,
+                        execution=execution,
+                        route=route,
+                        refuses=refuses,
+                    )
+                )
+                sent |= found
+        return [sent[n] for n in sorted(sent)]
+
+    async def _send_named(self, db: Session, ids: Sequence[UUID]) -> dict[int, UUID]:
+        found = await db.rows(SQL.messages_named, ids=list(ids))
+        return await self._send(db, found, _Refuses(cancelled=True, bad_keys=True))
+
+    async def _send_some(
+        self,
+        db: Session,
+        *,
+        after: int,
+        last: int,
+        execution: UUID | None,
+        route: str | None,
+        refuses: _Refuses,
+    ) -> tuple[dict[int, UUID], int]:
+        """Resend one step of the rows above `after`, up to `last`; return them by number, and the number
+        above which the next step begins."""
+        bounds = {"after": after, "last": last, "limit": self.resend_step, "route": route}
+        if execution is not None:
+            found = await db.rows(SQL.dead_of_execution, execution=execution, **bounds)
+        else:
+            found = await db.rows(SQL.dead_of_route, **bounds)
+        sent = await self._send(db, found, refuses)
+        return sent, found[-1][0] if len(found) == self.resend_step else last
+
+    async def _send(self, db: Session, found: Sequence[Row], refuses: _Refuses) -> dict[int, UUID]:
+        """Resend the dead ones of these rows (number, number of the execution); return them by number."""
+        # The lock keeps completion, cancel and workers out. The rows are read after it is held.
+        statuses = await self._exclude(db, {execution for _, execution in found})
+        rows = await db.rows(SQL.dead_letters_among, rows=[n for n, _ in found])
+        sent: dict[int, UUID] = {}
+        reopened: set[int] = set()
+        for n, cid, execution_n, execution, code, state in rows:
+            if state != DEAD:
+                continue
+            if statuses[execution_n] == "cancelled":
+                if refuses.cancelled:
+                    raise Conflict(
+                        "execution_ended",
+                        f"execution {as_uuid(execution)} is cancelled; its dead letters can't be sent again",
+                    )
+            elif code == "invalid_key":
+                if refuses.bad_keys:
+                    raise Conflict(
+                        "execution_ended",
+                        f"message {as_uuid(cid)} has a key outside the grammar; rename the object and "
+                        "replay it",
+                    )
+            else:
+                sent[n] = as_uuid(cid)
+                reopened.add(execution_n)
+        await db.run(SQL.resend, rows=list(sent))
+        await db.run(SQL.reopen_executions, executions=list(reopened))
+        for execution_n in reopened:
+            self._counts.forget(execution_n)
+        return sent

@@ -1,0 +1,101 @@
+-- Fragments that several files use, and the statements of `rows.py`.
+
+-- fragment: dispatch
+-- The columns that a `Dispatch` is built from.
+SELECT m.id, m.generation, p.id, m.object_key, m.ordinal, m.execution, m.lane, e.id, e.batch, e.traceparent, m.n
+FROM messages m JOIN executions e ON e.n = m.execution LEFT JOIN messages p ON p.n = m.parent
+
+-- fragment: execution
+-- The columns that an `Execution` is built from.
+SELECT e.n, e.id, e.kind, e.status, c.name, c.version, c.hash, e.parent, e.batch, e.created_at, e.ended_at,
+  e.counts, coalesce(j.error_code, ''), coalesce(j.error, '')
+FROM executions e
+LEFT JOIN config_versions c ON c.id = e.config_version LEFT JOIN jobs j ON j.execution = e.n
+
+-- fragment: lane
+-- The columns that a `Lane` is built from.
+SELECT l.id, c.id, c.name, c.version, c.hash, l.route, l.queue, l.stage, l.external, l.max_attempts, l.feeds
+FROM lanes l JOIN config_versions c ON c.id = l.config_version
+
+-- fragment: alive
+-- Processes whose last heartbeat is recent.
+SELECT p.id FROM processes p WHERE p.heartbeat_at >= playhead_now() - :seconds::float8
+
+-- fragment: of_route
+-- The lane `l` belongs to the route that a parameter names as ROUTE or CONFIG/ROUTE.
+:route::text IN (l.route, (SELECT v.name FROM config_versions v WHERE v.id = l.config_version) || '/' || l.route)
+
+-- name: lanes_by_id
+-- Lanes by their numbers.
+{lane} WHERE l.id = ANY(:ids::bigint[])
+
+-- name: lanes_of_version
+-- The lanes of a config version, in the order of the config.
+{lane} WHERE l.config_version = :version ORDER BY l.id
+
+-- name: alive_processes
+-- The ids of processes that are not dead.
+{alive}
+
+-- name: execution_number
+-- The number of an execution.
+SELECT n FROM executions WHERE id = :id::uuid
+
+-- name: execution_by_id
+-- One execution.
+{execution} WHERE e.id = :id::uuid
+
+-- name: executions_by_number
+-- Executions by their numbers, newest first.
+{execution} WHERE e.n = ANY(:numbers::bigint[]) ORDER BY e.n DESC
+
+-- name: executions_by_id
+-- Executions by their ids.
+{execution} WHERE e.id = ANY(:ids::uuid[])
+
+-- name: tags_of
+-- Tags of executions.
+SELECT execution, tag FROM tags WHERE execution = ANY(:executions::bigint[]) ORDER BY execution, tag
+
+-- name: count_messages
+-- How many rows an execution has in each lane and state.
+SELECT lane, state, count(*) FROM messages /* INDEXED BY messages_by_state */
+WHERE execution = :execution GROUP BY state, lane
+
+-- name: settle_execution
+-- Store the final counts of an execution that has ended and has no open row.
+UPDATE executions SET settled = true, counts = :counts WHERE n = :n
+
+-- name: has_open_row
+-- Whether a message of an execution, or its listing, is open.
+SELECT EXISTS (SELECT 1 FROM messages /* INDEXED BY messages_by_state */
+    WHERE execution = :n AND state IN ({OPEN}))
+  OR EXISTS (SELECT 1 FROM jobs WHERE execution = :n AND listing_state = 'open')
+
+-- name: share_executions
+-- Lock executions against cancel, resend and completion, but not against each other.
+SELECT n, status FROM executions WHERE n = ANY(:numbers::bigint[]) ORDER BY n FOR SHARE
+
+-- name: lock_executions
+-- Lock executions for this transaction alone.
+SELECT n, status FROM executions WHERE n = ANY(:numbers::bigint[]) ORDER BY n FOR UPDATE
+
+-- name: refuse_dispatches
+-- Close rows whose message the broker will never accept, unless it accepted the message after all. Rows are locked
+-- in ascending order, as everywhere, so that no two transactions wait for each other.
+WITH given (id, generation, why) AS (
+  SELECT * FROM unnest(:ids::uuid[], :generations::int[], :reasons::text[])
+), held AS MATERIALIZED (
+  SELECT m.n, g.why FROM given g JOIN messages m ON m.id = g.id AND m.generation = g.generation
+  WHERE m.state IN ({WAITING}) AND m.published IS DISTINCT FROM {PUBLISHED}
+    AND NOT (m.published IS NULL
+      AND m.ordinal <= (SELECT j.watermark FROM jobs j WHERE j.execution = m.execution))
+  ORDER BY m.n FOR NO KEY UPDATE OF m
+)
+UPDATE messages AS m SET state = {DEAD}, error_code = 'publish_refused', error = held.why, traceback = NULL,
+  ended_at = playhead_now()
+FROM held WHERE m.n = held.n
+
+-- name: supersede_outputs
+-- Supersede all outputs of messages.
+UPDATE outputs SET state = {SUPERSEDED} WHERE message = ANY(:messages::bigint[]) AND state <> {SUPERSEDED}

@@ -1,0 +1,177 @@
+"""How executions begin (runs, replays, adopted executions) and how they are cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from playhead.backends._sql_catalog.replays import ReplaysPart
+from playhead.backends._sql_catalog.rows import LONG_SECONDS
+from playhead.backends._sql_catalog.session import Session
+from playhead.backends._sql_catalog.statements import load
+from playhead.errors import BadRequest, Conflict
+from playhead.ids import uuid7
+from playhead.keys import INPUT_STAGE, object_key
+from playhead.model import Execution, Replay
+from playhead.ports.catalog.jobs import Input
+
+SQL = load("jobs.sql")
+
+
+class RunsPart(ReplaysPart):
+    async def open_run(
+        self,
+        execution: UUID,
+        config: str,
+        version: int,
+        *,
+        tags: Sequence[str],
+        owner: str,
+        lease: float,
+        traceparent: str | None = None,
+    ) -> Execution:
+        async def open_it(db: Session) -> Execution:
+            number, entry = await self._version_entry(db, config, version)
+            lane = await self._lane(db, await self._feed(db, number, entry))
+            n = await db.value(
+                SQL.insert_execution,
+                id=execution,
+                kind="run",
+                version=number,
+                parent=None,
+                batch=None,
+                traceparent=traceparent,
+            )
+            await db.insert(SQL.insert_tags, [(tag, n) for tag in dict.fromkeys(tags)])
+            await db.run(
+                SQL.insert_job,
+                execution=n,
+                source=execution,
+                stage=INPUT_STAGE,
+                path=None,
+                prefix=f"{execution}/{INPUT_STAGE}",
+                to_route=lane.route,
+                lane=lane.id,
+                state="uploading",
+                owner=owner,
+                lease=lease,
+            )
+            return await self._existing(db, execution)
+
+        return await self._db.write(open_it)
+
+    async def _version_entry(self, db: Session, config: str, version: int) -> tuple[int, str]:
+        """Return the number of a config version, and the name of its entry route."""
+        row = await db.row(SQL.version_entry, name=config, version=version)
+        assert row, f"config {config} has a version {version}"
+        return row[0], row[1]
+
+    async def _existing(self, db: Session, execution: UUID) -> Execution:
+        found = await self._find_execution(db, execution)
+        assert found
+        return found
+
+    async def bind_inputs(self, execution: UUID, inputs: Sequence[Input]) -> None:
+        # In the order of their keys, so that two transactions that bind the same keys never deadlock.
+        given = sorted((object_key(execution, INPUT_STAGE, i.path), i) for i in inputs)
+
+        async def bind(db: Session) -> None:
+            bound = await db.insert(
+                SQL.bind_inputs, [(key, i.size, i.sha256, i.sha256, i.content_type) for key, i in given]
+            )
+            if len(bound) == len(given):
+                return
+            rows = await db.rows(SQL.bound_inputs, keys=[key for key, _ in given])
+            known = {key: (size, sha256) for key, size, sha256 in rows}
+            for key, i in given:
+                if known[key] != (i.size, i.sha256):
+                    raise BadRequest("invalid_path", f"two inputs of this run have the path {i.path!r}")
+
+        await self._db.write(bind)
+
+    async def seal(self, execution: UUID) -> bool:
+        async def seal_it(db: Session) -> bool:
+            if not await db.run(SQL.seal_job, execution=execution):
+                # Sealed by an earlier call whose answer was lost, or it waits for no inputs.
+                return bool(await db.value(SQL.is_sealed, execution=execution))
+            prefix = f"{execution}/{INPUT_STAGE}"
+            await db.run(SQL.store_inputs, first=f"{prefix}/", last=f"{prefix}0")
+            return True
+
+        return await self._db.write(seal_it, seconds=LONG_SECONDS)
+
+    async def open_replay(
+        self,
+        *,
+        batch: UUID,
+        source: UUID,
+        stage: str,
+        path: str | None,
+        prefix: str,
+        to_route: str,
+        config: str,
+        version: int,
+        route: str,
+        traceparent: str | None = None,
+    ) -> Replay:
+        async def open_it(db: Session) -> Replay:
+            number, _ = await self._version_entry(db, config, version)
+            lane = await self._feed(db, number, route)
+            n = await db.value(
+                SQL.insert_execution,
+                id=uuid7(),
+                kind="replay",
+                version=number,
+                parent=source,
+                batch=batch,
+                traceparent=traceparent,
+            )
+            await db.run(
+                SQL.insert_job,
+                execution=n,
+                source=source,
+                stage=stage,
+                path=path,
+                prefix=prefix,
+                to_route=to_route,
+                lane=lane,
+                state="publishing",
+                owner=None,
+                lease=0.0,
+            )
+            opened = await self._find_replay(db, batch)
+            assert opened
+            return opened
+
+        return await self._db.write(open_it)
+
+    async def adopt(self, execution: UUID) -> Execution:
+        async def adopt_it(db: Session) -> Execution:
+            n = await db.value(SQL.insert_adopted, id=execution)
+            if n is not None:
+                await self._settle_execution(db, n)
+            return await self._existing(db, execution)
+
+        return await self._db.write(adopt_it)
+
+    async def cancel(self, execution: UUID) -> Execution | None:
+        async def cancel_it(db: Session) -> Execution | None:
+            n = await self._number(db, execution)
+            if n is None:
+                return None
+            status = (await self._exclude(db, [n]))[n]
+            if status in ("completed", "failed"):
+                raise Conflict(
+                    "execution_ended", f"execution {execution} is {status}; there is nothing to cancel"
+                )
+            if status == "running":
+                # The job first: a page that is being recorded is committed before, and its rows are cancelled
+                # below; a later page finds another epoch. The execution's lock keeps workers out.
+                await db.run(SQL.cancel_job, execution=n)
+                await db.run(SQL.cancel_waiting, execution=n)
+                await db.run(SQL.cancel_execution, execution=n)
+                self._counts.forget(n)
+                await self._settle_if_closed(db, n)
+            return await self._find_execution(db, execution)
+
+        return await self._db.write(cancel_it, seconds=LONG_SECONDS)

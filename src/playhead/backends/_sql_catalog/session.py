@@ -1,0 +1,94 @@
+"""What a catalog operation needs of a database: statements within a transaction, and transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, ClassVar, Protocol, TypeVar
+from uuid import UUID
+
+from playhead.backends._sql_catalog.statements import Statement
+
+T = TypeVar("T")
+Row = Sequence[Any]
+"""The values of one row: it can be unpacked, and indexed by position."""
+
+
+class Session(Protocol):
+    """One open transaction.
+
+    Attributes:
+        raw_ids: the database returns and stores ids as 16 bytes; otherwise it returns `UUID` and stores text.
+        row_locks: transactions that write run side by side, and wait for each other at locked rows.
+    """
+
+    raw_ids: ClassVar[bool]
+    row_locks: ClassVar[bool]
+
+    async def rows(self, statement: Statement, /, **values: Any) -> list[Row]:
+        """Return all rows of a statement."""
+        ...
+
+    async def row(self, statement: Statement, /, **values: Any) -> Row | None:
+        """Return the first row, or None."""
+        ...
+
+    async def value(self, statement: Statement, /, **values: Any) -> Any:
+        """Return the first value of the first row, or None."""
+        ...
+
+    async def run(self, statement: Statement, /, **values: Any) -> int:
+        """Run a statement, and return how many rows it changed."""
+        ...
+
+    async def insert(self, statement: Statement, rows: Sequence[Sequence[Any]], /) -> list[Row]:
+        """Insert many rows with an `INSERT … VALUES (…)` of one row; return what it RETURNs.
+
+        Args:
+            rows: the values of the parameters, in their order.
+        """
+        ...
+
+
+class Transactions(Protocol):
+    """Runs bodies of operations in transactions.
+
+    A body awaits methods of its session only, so SQLite can run it in the thread that writes. It may be run
+    again from its start, after a conflict: it changes nothing of its process that must not change twice.
+
+    Both methods raise `Unavailable` (`catalog_unavailable`) when the database cannot be reached, and what the
+    body raises; then nothing of it is stored.
+    """
+
+    @property
+    def losses(self) -> int:
+        """How often a connection was lost. Rows that were read before may differ on the server that is now
+        reached."""
+        ...
+
+    async def write(
+        self,
+        body: Callable[[Session], Coroutine[Any, Any, T]],
+        *,
+        seconds: float = 30.0,
+        urgent: bool = False,
+    ) -> T:
+        """Run a body in one transaction; its changes are durable on return.
+
+        Args:
+            seconds: how long the transaction may take.
+            urgent: do not wait for a connection behind other callers.
+        """
+        ...
+
+    async def read(self, body: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
+        """Run a body in a transaction that sees one moment and cannot write."""
+        ...
+
+    async def maintain(self) -> None:
+        """Do the database's own housekeeping."""
+        ...
+
+
+def natives(db: Session, ids: Sequence[UUID]) -> Sequence[Any]:
+    """Return ids in the form in which rows of this database hold them."""
+    return [identity.bytes for identity in ids] if db.raw_ids else ids

@@ -1,0 +1,305 @@
+-- Processes, leases, and the reconciler's queries.
+
+-- name: beat
+-- A heartbeat of a known process.
+UPDATE processes SET queues = :queues, heartbeat_at = playhead_now(), counters = :counters WHERE id = :id
+
+-- name: other_processes
+-- How long ago each process sent its last heartbeat.
+SELECT host, pid, playhead_now() - heartbeat_at FROM processes
+
+-- name: insert_process
+-- The first heartbeat of a process.
+INSERT INTO processes (id, kind, host, pid, queues, started_at, heartbeat_at)
+VALUES (:id, :kind, :host, :pid, :queues, playhead_now(), playhead_now())
+
+-- name: delete_process
+-- Returns its counters.
+DELETE FROM processes WHERE id = :id RETURNING counters
+
+-- name: delete_forgotten
+-- Processes that have been dead for long; returns their counters.
+DELETE FROM processes WHERE heartbeat_at < playhead_now() - :seconds::float8 RETURNING counters
+
+-- name: delete_leases
+-- Leases of a process that has ended.
+DELETE FROM leases WHERE owner = :owner
+
+-- name: release_jobs
+-- Jobs of a process that has ended. `jobs_open` is used only if the condition is repeated word for word.
+UPDATE jobs SET owner = NULL, lease_until = 0, idle_takeovers = greatest(idle_takeovers - 1, 0)
+WHERE owner = :owner AND state IN ('uploading', 'publishing')
+
+-- name: departed_counters
+-- The sum of the counters of processes that have ended.
+SELECT counters FROM departed FOR UPDATE
+
+-- name: set_departed_counters
+-- Replace the sum.
+UPDATE departed SET counters = :counters
+
+-- name: all_counters
+-- Counters of all processes that ever were.
+SELECT counters FROM processes WHERE counters IS NOT NULL UNION ALL SELECT counters FROM departed
+
+-- name: living_processes
+-- Processes with a recent heartbeat, oldest first.
+SELECT id, kind, host, pid, queues, started_at, heartbeat_at FROM processes
+WHERE heartbeat_at >= playhead_now() - :seconds::float8 ORDER BY started_at, id
+
+-- name: take_lease
+-- Returns a row if the lease was free, expired, or the owner's own.
+INSERT INTO leases (name, owner, until) VALUES (:name, :owner, playhead_now() + :seconds::float8)
+ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until
+WHERE leases.owner = excluded.owner OR leases.until <= playhead_now() RETURNING 1
+
+-- name: subscriptions
+-- Queues of the newest active versions and of versions that a running execution uses.
+SELECT l.queue, v.name, v.version, l.route FROM lanes l
+JOIN config_versions v ON v.id = l.config_version JOIN configs c ON c.name = v.name
+WHERE NOT l.external AND (
+  (c.active AND v.version = (SELECT max(w.version) FROM config_versions w WHERE w.name = v.name))
+  OR v.id IN (SELECT e.config_version FROM executions e WHERE NOT e.settled AND e.status = 'running'))
+ORDER BY l.queue, v.created_at, v.id
+
+-- fragment: orphaned
+-- Unpublished rows whose publisher is dead, was never named, or has had a minute. Ids begin with the time of the clock
+-- that minted them, so `stale` is an id and not a time of the catalog.
+FROM messages m /* INDEXED BY messages_unpublished */
+WHERE m.published = {UNPUBLISHED} AND m.state = {PENDING}
+  AND (m.publisher IS NULL OR m.publisher NOT IN ({alive}) OR m.id < :stale::uuid)
+AND m.lane NOT IN (SELECT l.id FROM lanes l WHERE l.queue = ANY(:without::text[])) -- if given
+
+-- name: has_orphan
+-- Whether there is one.
+SELECT 1 {orphaned}
+LIMIT 1
+
+-- name: orphans
+-- Skip rows that another transaction has locked: the next look finds them.
+SELECT m.n {orphaned}
+ORDER BY m.n LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+
+-- fragment: due
+-- Retries whose time has come.
+FROM messages m /* INDEXED BY messages_due */
+WHERE m.published = {UNPUBLISHED} AND m.state = {RETRY} AND m.not_before <= playhead_now()
+AND m.lane NOT IN (SELECT l.id FROM lanes l WHERE l.queue = ANY(:without::text[])) -- if given
+
+-- name: has_due
+-- Whether there is one.
+SELECT 1 {due}
+LIMIT 1
+
+-- name: due
+-- The longest overdue first.
+SELECT m.n {due}
+ORDER BY m.not_before LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+
+-- name: take_over
+-- Rows that a queue rejects come again each second: they are not written each time.
+UPDATE messages SET publisher = :owner
+WHERE n = ANY(:rows::bigint[]) AND publisher IS DISTINCT FROM :owner
+
+-- name: dispatches_of
+-- Dispatches of rows.
+{dispatch} WHERE m.n = ANY(:rows::bigint[])
+
+-- fragment: abandoned
+-- The row `m` is running, and its worker is dead.
+m.state = {RUNNING} AND m.worker NOT IN ({alive})
+
+-- name: abandoned_rows
+-- Rows that run in dead workers.
+SELECT m.n, m.execution FROM messages m /* INDEXED BY messages_running */ WHERE {abandoned} LIMIT :limit
+
+-- name: lock_still_running
+-- Skip rows that another transaction has locked: their workers are alive.
+SELECT m.n FROM messages m WHERE m.n = ANY(:rows::bigint[]) AND m.state = {RUNNING}
+ORDER BY m.n FOR NO KEY UPDATE SKIP LOCKED
+
+-- name: recall
+-- Whether the worker is dead is asked of the locked row, in a new statement: another worker may have claimed it since.
+UPDATE messages AS m SET worker = NULL,
+  state = CASE WHEN m.execution = ANY(:running::bigint[]) THEN {RETRY} ELSE {CANCELLED} END,
+  ended_at = CASE WHEN m.execution = ANY(:running::bigint[]) THEN m.ended_at ELSE playhead_now() END,
+  not_before = playhead_now(), published = {UNPUBLISHED}, publisher = NULL, generation = m.generation + 1,
+  consecutive_crashes = m.consecutive_crashes + 1
+WHERE m.n = ANY(:rows::bigint[]) AND {abandoned}
+
+-- fragment: processed
+-- The execution `e` runs, and workers of Playhead consume the lane `l`.
+NOT e.settled AND e.status = 'running' AND NOT l.external
+
+-- fragment: dispatched
+-- The row `m` was published.
+(m.published = {PUBLISHED} OR (m.published IS NULL
+  AND m.ordinal <= (SELECT j.watermark FROM jobs j WHERE j.execution = e.n)))
+
+-- fragment: first_unmarked
+-- Where the unmarked rows of a job begin in its lane: numbers grow with ordinals, and only roots are in that lane.
+(SELECT u.n FROM jobs j JOIN messages u ON u.execution = j.execution AND u.ordinal = j.watermark + 1
+  WHERE j.execution = e.n AND j.lane = l.id)
+
+-- name: waiting_queues (postgresql)
+-- Queues with a published row that no worker has claimed. Without the bound, each second would read all rows that a job
+-- has yet to publish.
+SELECT l.queue FROM executions e JOIN lanes l ON l.config_version = e.config_version
+WHERE {processed} AND (SELECT w.n FROM (
+  (SELECT m.n FROM messages m WHERE m.execution = e.n AND m.state = {PENDING} AND m.lane = l.id
+    AND -m.n > coalesce(-{first_unmarked}, -9223372036854775807) AND {dispatched} ORDER BY -m.n DESC LIMIT 1)
+  UNION ALL
+  (SELECT m.n FROM messages m WHERE m.execution = e.n AND m.state = {RETRY} AND m.lane = l.id
+    AND {dispatched} ORDER BY -m.n DESC LIMIT 1)) w LIMIT 1) IS NOT NULL
+ORDER BY e.n, l.id
+
+-- name: waiting_queues (sqlite)
+-- The same, by the index that SQLite has.
+SELECT l.queue FROM executions e JOIN lanes l ON l.config_version = e.config_version
+WHERE {processed} AND (
+  EXISTS (SELECT 1 FROM messages m INDEXED BY messages_by_state
+    WHERE m.execution = e.n AND m.state = {PENDING} AND m.lane = l.id
+      AND m.n < coalesce({first_unmarked}, 9223372036854775807) AND {dispatched})
+  OR EXISTS (SELECT 1 FROM messages m INDEXED BY messages_by_state
+    WHERE m.execution = e.n AND m.state = {RETRY} AND m.lane = l.id AND {dispatched}))
+ORDER BY e.n, l.id
+
+-- name: processed_by_queue
+-- Running executions whose messages go to a queue.
+SELECT e.n FROM executions e JOIN lanes l ON l.config_version = e.config_version
+WHERE {processed} AND l.queue = :queue
+
+-- name: waiting_rows (postgresql)
+-- Published rows of a queue that no worker has claimed.
+SELECT w.n FROM executions e JOIN lanes l ON l.config_version = e.config_version
+CROSS JOIN LATERAL (
+  (SELECT m.n FROM messages m WHERE m.execution = e.n AND m.state = {PENDING} AND m.lane = l.id
+    AND -m.n > coalesce(-{first_unmarked}, -9223372036854775807) AND {dispatched} ORDER BY -m.n DESC LIMIT :limit)
+  UNION ALL
+  (SELECT m.n FROM messages m WHERE m.execution = e.n AND m.state = {RETRY} AND m.lane = l.id
+    AND {dispatched} ORDER BY -m.n DESC LIMIT :limit)) w
+WHERE {processed} AND e.n = ANY(:executions::bigint[]) AND l.queue = :queue LIMIT :limit
+
+-- name: waiting_rows (sqlite)
+-- The same, by the index that SQLite has.
+SELECT m.n FROM executions e JOIN lanes l ON l.config_version = e.config_version
+CROSS JOIN messages m INDEXED BY messages_by_state
+  ON m.execution = e.n AND m.state IN ({WAITING}) AND m.lane = l.id
+WHERE {processed} AND e.n = ANY(:executions::bigint[]) AND l.queue = :queue AND {dispatched}
+  AND (m.state = {RETRY} OR m.n < coalesce({first_unmarked}, 9223372036854775807)) LIMIT :limit
+
+-- name: lock_waiting
+-- Skip rows that another transaction has locked: they are being claimed.
+SELECT n FROM messages WHERE n = ANY(:rows::bigint[]) AND state IN ({WAITING})
+  AND published IS DISTINCT FROM {UNPUBLISHED} ORDER BY n FOR NO KEY UPDATE SKIP LOCKED
+
+-- name: publish_again
+-- A new generation makes a new message for the broker.
+UPDATE messages SET published = {UNPUBLISHED}, publisher = :owner, generation = generation + 1
+WHERE n = ANY(:rows::bigint[])
+
+-- name: running_executions
+-- Oldest first.
+SELECT id FROM executions WHERE NOT settled AND status = 'running' ORDER BY n
+
+-- name: unsettled_cancelled
+-- Cancelled executions with an open row.
+SELECT n FROM executions WHERE NOT settled AND status = 'cancelled'
+
+-- name: cancel_abandoned
+-- Rows of a cancelled execution that run in dead workers.
+UPDATE messages AS m SET state = {CANCELLED}, worker = NULL, ended_at = playhead_now()
+WHERE m.execution = :execution AND {abandoned}
+
+-- fragment: unsealed
+-- Runs whose owner died before all inputs were stored. The lease with which a run was opened counts from its opening and
+-- from the last heartbeat of its owner.
+SELECT e.n, e.id FROM jobs j JOIN executions e ON e.n = j.execution LEFT JOIN processes o ON o.id = j.owner
+WHERE j.state IN ('uploading', 'publishing') AND j.state = 'uploading' AND j.lease_until <= playhead_now()
+  AND (o.heartbeat_at IS NULL OR o.heartbeat_at + j.lease_until - e.created_at <= playhead_now())
+  AND (j.owner IS NULL OR j.owner NOT IN ({alive}))
+ORDER BY e.n
+
+-- name: unsealed_runs
+-- Without a lock.
+{unsealed}
+
+-- name: lock_unsealed_runs
+-- With a lock: a run may have been sealed or cancelled since the read without a lock.
+{unsealed} FOR UPDATE OF j
+
+-- name: fail_upload
+-- The listing of such a run is dead.
+UPDATE jobs SET state = 'partial_failure', listing_state = 'dead', epoch = epoch + 1, ended_at = playhead_now(),
+  error_code = 'upload_incomplete', error = :error WHERE execution = :execution
+
+-- name: fail_execution
+-- So the execution has failed.
+UPDATE executions SET status = 'failed', ended_at = playhead_now(), revision = revision + 1 WHERE n = :execution
+
+-- name: abandoned_jobs
+-- Jobs that publish, and whose lease is free or has expired.
+SELECT e.id FROM jobs j JOIN executions e ON e.n = j.execution
+WHERE j.state IN ('uploading', 'publishing') AND j.state = 'publishing'
+  AND (j.owner IS NULL OR j.lease_until <= playhead_now()) ORDER BY j.execution
+
+-- name: last_message
+-- The number of the newest row.
+SELECT coalesce(max(n), 0) FROM messages
+
+-- name: messages_named
+-- Rows by their ids.
+SELECT n, execution FROM messages WHERE id = ANY(:ids::uuid[])
+
+-- name: dead_of_execution (postgresql)
+-- Dead letters of an execution in ascending order, from a number on.
+SELECT d.n, d.execution FROM executions e JOIN lanes l ON l.config_version = e.config_version
+CROSS JOIN LATERAL (SELECT m.n, m.execution FROM messages m
+  WHERE m.execution = e.n AND m.state = {DEAD} AND m.lane = l.id AND -m.n < -:after::bigint
+  ORDER BY -m.n DESC LIMIT :limit) d
+WHERE e.id = :execution::uuid AND d.n <= :last
+AND {of_route} -- if given
+ORDER BY d.n LIMIT :limit
+
+-- name: dead_of_execution (sqlite)
+-- The same; json_each is SQLite's LATERAL.
+SELECT d.value, e.n FROM executions e JOIN lanes l ON l.config_version = e.config_version
+CROSS JOIN json_each((SELECT json_group_array(n) FROM (SELECT m.n FROM messages m INDEXED BY messages_by_state
+  WHERE m.execution = e.n AND m.state = {DEAD} AND m.lane = l.id AND m.n > :after ORDER BY m.n LIMIT :limit))) d
+WHERE e.id = :execution::uuid AND d.value <= :last
+AND {of_route} -- if given
+ORDER BY d.value LIMIT :limit
+
+-- name: dead_of_route (postgresql)
+-- Dead letters of a route in ascending order, from a number on.
+SELECT d.n, d.execution FROM lanes l CROSS JOIN LATERAL (SELECT m.n, m.execution FROM messages m
+  WHERE m.state = {DEAD} AND m.lane = l.id AND -m.n < -:after::bigint ORDER BY -m.n DESC LIMIT :limit) d
+WHERE d.n <= :last
+AND {of_route} -- if given
+ORDER BY d.n LIMIT :limit
+
+-- name: dead_of_route (sqlite)
+-- The same; json_each is SQLite's LATERAL.
+SELECT m.n, m.execution FROM lanes l
+CROSS JOIN json_each((SELECT json_group_array(n) FROM (SELECT m.n FROM messages m INDEXED BY messages_dead
+  WHERE m.state = {DEAD} AND m.lane = l.id AND m.n > :after ORDER BY m.n LIMIT :limit))) d
+JOIN messages m ON m.n = d.value
+WHERE d.value <= :last
+AND {of_route} -- if given
+ORDER BY m.n LIMIT :limit
+
+-- name: dead_letters_among
+-- Rows to resend, with what decides whether each can be.
+SELECT m.n, m.id, e.n, e.id, m.error_code, m.state FROM messages m JOIN executions e ON e.n = m.execution
+WHERE m.n = ANY(:rows::bigint[]) ORDER BY m.n
+
+-- name: resend
+-- Attempts are counted from here; the attempt number itself never goes down.
+UPDATE messages SET state = {PENDING}, generation = generation + 1, uncounted_attempts = attempt,
+  consecutive_crashes = 0, published = {UNPUBLISHED}, publisher = NULL, not_before = NULL, ended_at = NULL,
+  error_code = NULL, error = NULL, traceback = NULL WHERE n = ANY(:rows::bigint[])
+
+-- name: reopen_executions
+-- Executions with resent messages run again.
+UPDATE executions SET status = 'running', settled = false, ended_at = NULL, counts = NULL
+WHERE n = ANY(:executions::bigint[])

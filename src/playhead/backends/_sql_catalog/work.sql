@@ -1,0 +1,187 @@
+-- Claim, bind, finish, publish and mark: what workers do all the time.
+--
+-- Message rows are found by their ids alone and sorted out in Python: with a second condition that an index knows,
+-- PostgreSQL's planner, whose statistics are late, may read a whole execution to find a batch.
+
+-- name: share_executions_of
+-- Lock the executions of messages against cancel, resend and completion.
+SELECT e.n FROM executions e
+WHERE e.n IN (SELECT m.execution FROM messages m WHERE m.id = ANY(:ids::uuid[]))
+ORDER BY e.n FOR SHARE OF e
+
+-- name: executions_named
+-- What messages of executions carry with them; it never changes.
+SELECT n, id, batch, traceparent FROM executions WHERE n = ANY(:numbers::bigint[])
+
+-- name: claimable
+-- Rows to claim, with what the catalog knows of their objects.
+SELECT m.id, m.n, m.execution, e.status, m.lane, m.state, m.attempt, m.uncounted_attempts, m.worker,
+  m.consecutive_crashes, coalesce(m.not_before > playhead_now(), false), m.object_key, m.stage,
+  o.content_type, o.attributes, o.size, o.sha256
+FROM messages m JOIN executions e ON e.n = m.execution LEFT JOIN outputs o ON o.key = m.object_key
+WHERE m.id = ANY(:ids::uuid[]) ORDER BY m.n FOR NO KEY UPDATE OF m
+
+-- name: claim (postgresql)
+-- A claim is also a heartbeat, in the same commit. It settles an uncertain row as published.
+WITH living AS (
+  UPDATE processes SET heartbeat_at = playhead_now()
+  WHERE id = :worker AND heartbeat_at < playhead_now() - :beat::float8
+)
+UPDATE messages SET state = {RUNNING}, attempt = attempt + 1,
+  uncounted_attempts = uncounted_attempts + :uncounted, consecutive_crashes = :crashes, worker = :worker,
+  started_at = playhead_now(), not_before = NULL, published = {PUBLISHED}
+WHERE n = ANY(:rows::bigint[])
+
+-- name: claim (sqlite)
+-- The heartbeat is a statement of its own.
+UPDATE messages SET state = {RUNNING}, attempt = attempt + 1,
+  uncounted_attempts = uncounted_attempts + :uncounted, consecutive_crashes = :crashes, worker = :worker,
+  started_at = playhead_now(), not_before = NULL, published = {PUBLISHED}
+WHERE n = ANY(:rows::bigint[])
+
+-- name: beat_with_claim (postgresql)
+-- A part of `claim`.
+
+-- name: beat_with_claim (sqlite)
+-- A claim is also a heartbeat.
+UPDATE processes SET heartbeat_at = playhead_now()
+WHERE id = :worker AND heartbeat_at < playhead_now() - :beat::float8
+
+-- name: unpublished_children
+-- Children of completed messages that no process has published.
+{dispatch} WHERE m.parent = ANY(:parents::bigint[]) AND m.published = {UNPUBLISHED} AND m.state = {PENDING}
+ORDER BY m.n
+
+-- name: close_lost
+-- Close rows whose last attempt was lost with its worker.
+WITH given (n, why) AS (SELECT * FROM unnest(:rows::bigint[], :reasons::text[]))
+UPDATE messages AS m SET state = {DEAD}, worker = NULL, ended_at = playhead_now(), error_code = 'worker_lost',
+  error = g.why, traceback = NULL
+FROM given g WHERE m.n = g.n
+
+-- name: cancel_rows
+-- Cancel rows that no worker runs.
+UPDATE messages SET state = {CANCELLED}, worker = NULL, ended_at = playhead_now() WHERE n = ANY(:rows::bigint[])
+
+-- name: lock_bindable
+-- Lock rows whose outputs are to be bound, so that their tokens hold until the commit.
+SELECT m.id, m.attempt, m.state, m.n, m.lane, m.execution, playhead_now() FROM messages m
+WHERE m.id = ANY(:ids::uuid[]) ORDER BY m.n FOR NO KEY UPDATE
+
+-- name: bind
+-- Returns the keys that were free.
+INSERT INTO outputs (key, message, attempt, size, sha256, fingerprint, content_type, attributes, state, created_at)
+VALUES (:key::text, :message::bigint, :attempt::int, :size::bigint, :sha256::bytea, :fingerprint::bytea,
+  :content_type::text, :attributes::text, {WRITING}, :created_at::float8)
+ON CONFLICT (key) DO NOTHING RETURNING key
+
+-- name: unbind
+-- Remove bindings of this transaction.
+DELETE FROM outputs WHERE key = ANY(:keys::text[])
+
+-- name: bound_outputs
+-- What is bound under these keys.
+SELECT key, message, attempt, state, fingerprint, created_at FROM outputs WHERE key = ANY(:keys::text[])
+
+-- name: set_output_state
+-- Change bindings that exist.
+UPDATE outputs SET state = :state WHERE key = ANY(:keys::text[])
+
+-- name: savepoint
+-- Bindings after this point can be undone.
+SAVEPOINT binding
+
+-- name: undo_to_savepoint
+-- Undo them.
+ROLLBACK TO SAVEPOINT binding
+
+-- name: lock_running
+-- Lock rows whose attempts are to be ended.
+SELECT m.id, m.attempt, m.state, m.n, m.lane, m.execution, e.status
+FROM messages m JOIN executions e ON e.n = m.execution
+WHERE m.id = ANY(:ids::uuid[]) ORDER BY m.n FOR NO KEY UPDATE OF m
+
+-- name: complete
+-- End attempts that are done.
+UPDATE messages SET state = {COMPLETED}, ended_at = playhead_now(), worker = NULL, error_code = NULL,
+  error = NULL, traceback = NULL WHERE n = ANY(:rows::bigint[])
+
+-- name: store_outputs
+-- Outputs of attempts that are done.
+UPDATE outputs SET state = {STORED} WHERE key = ANY(:keys::text[])
+
+-- name: supersede_unstored
+-- Outputs of earlier attempts.
+UPDATE outputs SET state = {SUPERSEDED} WHERE message = ANY(:messages::bigint[]) AND state = {WRITING}
+
+-- name: insert_children
+-- Children of attempts that are done.
+INSERT INTO messages (id, execution, lane, object_key, stage, state, published, parent, publisher)
+VALUES (:id::uuid, :execution::bigint, :lane::bigint, :key::text, :stage::text, :state::smallint, {UNPUBLISHED},
+  :parent::bigint, :publisher::text)
+
+-- name: end_failed
+-- End attempts that failed or were released. A released attempt keeps the error of the attempt before.
+WITH r (n, state, released, delay, code, error, traceback) AS (
+  SELECT * FROM unnest(:rows::bigint[], :states::smallint[], :released::boolean[], :delays::float8[],
+    :codes::text[], :errors::text[], :tracebacks::text[])
+)
+UPDATE messages AS m SET state = r.state, worker = NULL, consecutive_crashes = 0,
+  uncounted_attempts = m.uncounted_attempts + r.released::int,
+  error_code = CASE WHEN r.released THEN m.error_code ELSE r.code END,
+  error = CASE WHEN r.released THEN m.error ELSE r.error END,
+  traceback = CASE WHEN r.released THEN m.traceback ELSE r.traceback END,
+  ended_at = CASE WHEN r.state = {RETRY} THEN m.ended_at ELSE playhead_now() END,
+  not_before = CASE WHEN r.state = {RETRY} THEN playhead_now() + r.delay ELSE m.not_before END,
+  published = CASE WHEN r.state = {RETRY} THEN {UNPUBLISHED} ELSE m.published END,
+  publisher = CASE WHEN r.state = {RETRY} THEN NULL ELSE m.publisher END,
+  generation = m.generation + (r.state = {RETRY})::int
+FROM r WHERE m.n = r.n
+
+-- name: done_before
+-- Rows that an earlier call has completed under these tokens.
+WITH given (id, attempt) AS (SELECT * FROM unnest(:ids::uuid[], :attempts::int[]))
+SELECT m.id, m.attempt, m.n FROM given g JOIN messages m ON m.id = g.id AND m.attempt = g.attempt
+WHERE m.state = {COMPLETED}
+
+-- name: share_executions_by_id
+-- Lock executions whose rows are marked next. No read depends on the lock, but cancel locks the same rows in another
+-- order.
+SELECT n FROM executions WHERE id = ANY(:ids::uuid[]) ORDER BY n FOR SHARE
+
+-- name: lock_executions_by_id
+-- Wait for transactions that insert or wake rows of these executions.
+SELECT n FROM executions WHERE id = ANY(:ids::uuid[]) ORDER BY n FOR UPDATE
+
+-- name: mark_published
+-- The broker has confirmed these dispatches.
+UPDATE messages SET published = {PUBLISHED}, publisher = NULL
+WHERE id = ANY(:ids::uuid[]) AND generation = :generation
+
+-- name: mark_external
+-- Published rows of external routes are complete.
+UPDATE messages SET published = {PUBLISHED}, publisher = NULL, state = {COMPLETED}, ended_at = playhead_now()
+WHERE id = ANY(:ids::uuid[]) AND generation = :generation AND state IN ({WAITING})
+
+-- name: leave_unpublished
+-- No process publishes these rows any more; the reconciler does.
+UPDATE messages SET publisher = NULL
+WHERE id = ANY(:ids::uuid[]) AND generation = :generation AND published = {UNPUBLISHED}
+
+-- name: completable
+-- Running executions without an open row or listing. LIMIT keeps each subquery a lookup in the index; PostgreSQL
+-- would join them as a whole without it.
+SELECT e.n, e.id FROM executions e WHERE e.id = ANY(:ids::uuid[]) AND e.status = 'running'
+  AND (SELECT 1 FROM jobs j WHERE j.execution = e.n AND j.listing_state = 'open' LIMIT 1) IS NULL
+  AND (SELECT 1 FROM messages m WHERE m.execution = e.n AND m.state = {PENDING} LIMIT 1) IS NULL
+  AND (SELECT 1 FROM messages m WHERE m.execution = e.n AND m.state = {RUNNING} LIMIT 1) IS NULL
+  AND (SELECT 1 FROM messages m WHERE m.execution = e.n AND m.state = {RETRY} LIMIT 1) IS NULL
+ORDER BY e.n
+
+-- name: end_execution
+-- The execution has failed if a message or its listing is dead.
+UPDATE executions SET ended_at = playhead_now(), revision = revision + 1, status = CASE
+    WHEN EXISTS (SELECT 1 FROM messages WHERE execution = :n AND state = {DEAD})
+      OR EXISTS (SELECT 1 FROM jobs WHERE execution = :n AND listing_state = 'dead')
+    THEN 'failed' ELSE 'completed' END
+WHERE n = :n

@@ -1,0 +1,124 @@
+"""The embedded catalog: SQLite in WAL mode, every commit durable, for the processes of one machine.
+
+SQLite has one write lock, so a transaction that writes is alone: row locks are implied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from playhead.backends._sql_catalog import SqlCatalog
+from playhead.backends._sql_catalog.session import Row, Session
+from playhead.backends._sql_catalog.statements import Statement
+from playhead.backends._sqlite import VERSION, Connection, Error, at_once
+from playhead.errors import Unavailable, catalog_unavailable
+from playhead.ports.diagnosis import Finding
+
+T = TypeVar("T")
+Body = Callable[[Session], Coroutine[Any, Any, T]]
+
+
+class File(Protocol):
+    """What the catalog uses of `_sqlite.Database`."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def write(self, job: Callable[[Connection], T]) -> T: ...
+
+    async def read(self, job: Callable[[Connection], T]) -> T: ...
+
+    async def checkpoint(self) -> None: ...
+
+    def trouble(self, exc: Error) -> str: ...
+
+    async def diagnose(self) -> list[Finding]: ...
+
+
+class SqliteSession:
+    """A transaction on a connection of the thread that runs it: its methods never suspend."""
+
+    raw_ids: ClassVar[bool] = True
+    row_locks: ClassVar[bool] = False
+
+    def __init__(self, con: Connection) -> None:
+        self._con = con
+
+    async def rows(self, statement: Statement, /, **values: Any) -> list[Row]:
+        text, bound = statement.sqlite(values)
+        return self._con.execute(text, bound).fetchall()
+
+    async def row(self, statement: Statement, /, **values: Any) -> Row | None:
+        text, bound = statement.sqlite(values)
+        row: Row | None = self._con.execute(text, bound).fetchone()
+        return row
+
+    async def value(self, statement: Statement, /, **values: Any) -> Any:
+        text, bound = statement.sqlite(values)
+        row = self._con.execute(text, bound).fetchone()
+        return row[0] if row else None
+
+    async def run(self, statement: Statement, /, **values: Any) -> int:
+        text, bound = statement.sqlite(values)
+        return self._con.execute(text, bound).rowcount if text else 0
+
+    async def insert(self, statement: Statement, rows: Sequence[Sequence[Any]], /) -> list[Row]:
+        returned: list[Row] = []
+        for text, bound in statement.sqlite_inserts(rows):
+            returned += self._con.execute(text, bound).fetchall()
+        return returned
+
+
+class SqliteTransactions:
+    """Runs bodies in the thread that writes, or in one that reads."""
+
+    losses: int = 0
+
+    def __init__(self, db: File) -> None:
+        self._file = db
+
+    async def write(self, body: Body[T], *, seconds: float = 0.0, urgent: bool = False) -> T:
+        try:
+            return await self._file.write(lambda con: at_once(body(SqliteSession(con))))
+        except Error as exc:
+            raise self._unavailable("written", exc) from exc
+
+    async def read(self, body: Body[T]) -> T:
+        try:
+            return await self._file.read(lambda con: at_once(body(SqliteSession(con))))
+        except Error as exc:
+            raise self._unavailable("read", exc) from exc
+
+    async def maintain(self) -> None:
+        try:
+            await self._file.checkpoint()
+        except Error as exc:
+            raise self._unavailable("checkpointed", exc) from exc
+
+    def _unavailable(self, what: str, exc: Error) -> Unavailable:
+        return catalog_unavailable(
+            f"the catalog {self._file.name} can't be {what}: {self._file.trouble(exc)}"
+        )
+
+
+class SqliteCatalog(SqlCatalog):
+    """The catalog in a SQLite file.
+
+    Args:
+        db: an open database, which is not closed with the catalog. Its clock is the catalog's.
+        heartbeat_seconds: the time between heartbeats; a process is dead after five missed ones.
+    """
+
+    name: str = "sqlite"
+
+    def __init__(self, db: File, *, heartbeat_seconds: float = 1.0) -> None:
+        super().__init__(SqliteTransactions(db), heartbeat_seconds=heartbeat_seconds)
+        self._file = db
+
+    async def check(self) -> str:
+        await self.open_executions()
+        return f"sqlite {VERSION} in {self._file.name}"
+
+    async def diagnose(self) -> list[Finding]:
+        return await self._file.diagnose()

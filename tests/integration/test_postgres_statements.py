@@ -1,0 +1,34 @@
+"""PostgreSQL prepares each statement of the catalog, with and without its optional parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg  # type: ignore[import-untyped]
+import pytest
+
+from playhead.backends._postgres import Postgres
+from playhead.backends._sql_catalog.statements import load
+from tests.unit.test_statements import FILES, INSERTED_IN_BULK, PARAMETER
+
+UTILITY = ("LOCK", "SAVEPOINT", "ROLLBACK")
+"""Beginnings of statements that PostgreSQL does not prepare."""
+
+
+@pytest.mark.parametrize("file", FILES)
+async def test_each_statement_is_valid_in_postgresql(url: str, file: str):
+    db = Postgres(url)
+    await db.migrate()
+    await db.close()
+    con = await asyncpg.connect(url)
+    for statement in load(file):
+        if statement.name in INSERTED_IN_BULK:
+            await con.prepare(statement.postgres_insert())
+            continue
+        names = [found[0] for found in PARAMETER.findall(statement.texts["postgresql"])]
+        for value in (None, 1):
+            values: dict[str, Any] = dict.fromkeys(names, value)
+            text, _ = statement.postgres(values)
+            if text and not text.startswith(UTILITY):
+                await con.prepare(text)
+    await con.close()

@@ -1,0 +1,66 @@
+"""Whether a worker may claim a row: the rule without a database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from playhead.backends._sql_catalog.claims import Decision, decide_claim
+from playhead.backends.sql import CANCELLED, COMPLETED, DEAD, PENDING, RETRY, RUNNING
+
+ROW: dict[str, Any] = {
+    "state": PENDING,
+    "attempt": 0,
+    "uncounted_attempts": 0,
+    "consecutive_crashes": 0,
+    "early": False,
+    "holder": None,
+    "worker": "me",
+    "holder_alive": False,
+    "running": True,
+    "max_attempts": 3,
+    "alone": False,
+}
+HELD: dict[str, Any] = {"state": RUNNING, "attempt": 1, "holder": "other"}
+MINE: dict[str, Any] = {"state": RUNNING, "attempt": 1, "holder": "me", "holder_alive": True}
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        # A row that waits.
+        ({}, Decision("claim", 1)),
+        ({"state": RETRY, "attempt": 1}, Decision("claim", 2)),
+        ({"state": RETRY, "attempt": 1, "early": True}, Decision("early")),
+        # A row that has ended, whatever else is true of it.
+        ({"state": COMPLETED}, Decision("closed")),
+        ({"state": DEAD, "running": False}, Decision("closed")),
+        ({"state": CANCELLED, "attempt": 9}, Decision("closed")),
+        # A row of an execution that has ended.
+        ({"running": False}, Decision("ended")),
+        (HELD | {"running": False}, Decision("ended")),
+        (MINE | {"running": False}, Decision("cancel")),
+        # A row that another worker holds.
+        (HELD | {"holder_alive": True}, Decision("held")),
+        (HELD, Decision("claim", 2, crashes=1)),
+        # A row that this worker holds: the answer to its claim was lost.
+        (MINE, Decision("claim", 1, uncounted=1)),
+        (MINE | {"attempt": 3, "uncounted_attempts": 0}, Decision("claim", 3, uncounted=1)),
+        # The last attempts.
+        ({"state": RETRY, "attempt": 2}, Decision("claim", 3)),
+        ({"state": RETRY, "attempt": 3}, Decision("lost")),
+        ({"state": RETRY, "attempt": 3, "uncounted_attempts": 1}, Decision("claim", 3)),
+        (HELD | {"attempt": 3}, Decision("lost")),
+        # A suspected poison message.
+        (HELD | {"consecutive_crashes": 1}, Decision("suspect")),
+        (HELD | {"consecutive_crashes": 1, "alone": True}, Decision("claim", 2, crashes=2)),
+        ({"state": RETRY, "attempt": 2, "consecutive_crashes": 2}, Decision("suspect")),
+        # Which reason comes first.
+        ({"state": RETRY, "attempt": 3, "early": True, "consecutive_crashes": 2}, Decision("early")),
+        ({"state": RETRY, "attempt": 3, "consecutive_crashes": 2}, Decision("lost")),
+        (HELD | {"attempt": 3, "holder_alive": True}, Decision("held")),
+    ],
+)
+def test_a_claim_is_decided_by_the_row_its_holder_and_its_execution(row: dict[str, Any], expected: Decision):
+    assert decide_claim(**ROW | row) == expected

@@ -1,0 +1,163 @@
+"""Named SQL statements: how a file is read, and what SQLite's text is."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sqlite3
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import playhead.backends._sql_catalog as catalog
+from playhead.backends._sql_catalog.statements import Statement, load
+from playhead.backends._sqlite import add_functions, statements
+from playhead.backends.sql import scripts
+from playhead.ids import mint, uuid7
+
+FILES = ["rows.sql", "configs.sql", "jobs.sql", "replays.sql", "work.sql", "upkeep.sql", "browse.sql"]
+HEAD = re.compile(r"^-- (?:name|fragment): (\w+)(?: \((\w+)\))?$", re.M)
+PARAMETER = re.compile(r"(?<![:\w]):([a-z_0-9]+)(?:::(\w+)(\[\])?)?")
+INSERTED_IN_BULK = {"insert_lanes", "insert_tags", "bind_inputs", "insert_listed", "bind", "insert_children"}
+
+
+def one(text: str) -> Statement:
+    return Statement("one", {"postgresql": text, "sqlite": text})
+
+
+# -- rendering -------------------------------------------------------------------------------------
+
+
+def test_parameters_are_numbered_for_postgresql_and_keep_their_casts():
+    found = one("SELECT n FROM t WHERE a = :a::uuid AND b < :b AND c <> :a::uuid")
+    assert found.postgres({"a": 1, "b": 2}) == (
+        "SELECT n FROM t WHERE a = $1::uuid AND b < $2 AND c <> $1::uuid",
+        [1, 2],
+    )
+
+
+def test_sqlite_has_no_casts_row_locks_or_greatest_and_uses_index_hints():
+    found = one(
+        "SELECT greatest(n, :a::bigint), (b = 1)::int FROM t /* INDEXED BY i */ WHERE c IS DISTINCT FROM :c "
+        "AND d IS NOT DISTINCT FROM :d ORDER BY n FOR NO KEY UPDATE OF t SKIP LOCKED"
+    )
+    assert found.sqlite({"a": 1, "c": 2, "d": 3}) == (
+        "SELECT max(n, ?), (b = 1) FROM t INDEXED BY i WHERE c IS NOT ? AND d IS ? ORDER BY n",
+        [1, 2, 3],
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "marks"), [(0, ""), (1, "?"), (3, "?, ?, ?, ?"), (64, ", ".join("?" * 64))]
+)
+def test_a_short_array_is_a_list_of_one_of_few_lengths_in_sqlite(count: int, marks: str):
+    text, bound = one("SELECT n FROM t WHERE n = ANY(:rows::bigint[])").sqlite({"rows": [*range(count)]})
+    assert text == f"SELECT n FROM t WHERE n IN ({marks})"
+    assert sorted(set(bound)) == [*range(count)]
+
+
+def test_a_long_array_is_json_in_sqlite():
+    ids = [uuid7() for _ in range(65)]
+    text, (bound,) = one("DELETE FROM t WHERE id <> ALL(:ids::uuid[])").sqlite({"ids": ids})
+    assert text == "DELETE FROM t WHERE id NOT IN (SELECT unhex(value) FROM json_each(?))"
+    assert json.loads(bound) == [identity.hex for identity in ids]
+
+
+def test_columns_are_rows_of_json_in_sqlite():
+    identity = uuid7()
+    text, (bound,) = one("SELECT * FROM unnest(:ids::uuid[], :numbers::int[])").sqlite(
+        {"ids": [str(identity)], "numbers": [7]}
+    )
+    assert text == "SELECT unhex(json_extract(value, '$[0]')), json_extract(value, '$[1]') FROM json_each(?)"
+    assert json.loads(bound) == [[identity.hex, 7]]
+
+
+def test_a_line_is_left_out_when_its_parameter_is_not_given():
+    found = one("SELECT n FROM t WHERE a = :a\nAND b = :b -- if given\nLIMIT :limit")
+    assert found.postgres({"a": 1, "b": 2, "limit": 3}) == (
+        "SELECT n FROM t WHERE a = $1 AND b = $2 LIMIT $3",
+        [1, 2, 3],
+    )
+    assert found.sqlite({"a": 1, "b": None, "limit": 3}) == ("SELECT n FROM t WHERE a = ? LIMIT ?", [1, 3])
+
+
+def test_many_rows_are_inserted_by_few_statements_in_sqlite_and_by_arrays_in_postgresql():
+    found = one("INSERT INTO t (a, b, c) VALUES (:a::uuid, 0, coalesce(:c::text, '')) ON CONFLICT DO NOTHING")
+    assert found.postgres_insert() == (
+        "INSERT INTO t (a, b, c) SELECT g.a, 0, coalesce(g.c, '') "
+        "FROM unnest($1::uuid[], $2::text[]) AS g (a, c) ON CONFLICT DO NOTHING"
+    )
+    inserts = list(found.sqlite_inserts([(n, "x") for n in range(37)]))
+    assert [len(bound) // 2 for _, bound in inserts] == [32, 4, 1]
+    assert inserts[-1] == (
+        "INSERT INTO t (a, b, c) VALUES (?, 0, coalesce(?, '')) ON CONFLICT DO NOTHING",
+        [36, "x"],
+    )
+
+
+def test_an_unknown_statement_is_an_error():
+    with pytest.raises(AttributeError, match="no statement is named nothing"):
+        load("rows.sql").nothing  # noqa: B018
+
+
+# -- the statements of the catalog -----------------------------------------------------------------
+
+
+def source(file: str) -> str:
+    return (resources.files(catalog) / file).read_text("utf-8")
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_each_statement_is_described(file: str):
+    text = source(file)
+    for head in HEAD.finditer(text):
+        assert text[head.end() :].startswith("\n-- "), f"{head[1]} has no description"
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_no_state_is_a_literal_number(file: str):
+    literal = re.compile(r"\b(state|published)\s*(=|<>|IN \()\s*-?\d")
+    assert not literal.findall(source(file))
+
+
+def test_each_statement_is_used_and_each_used_one_exists():
+    defined = {statement.name for file in FILES for statement in load(file)}
+    used: set[str] = set()
+    for module in Path(str(resources.files(catalog))).glob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+            if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)):
+                continue
+            if node.value.id in ("SQL", "ROWS", "JOBS"):
+                used.add(node.attr)
+    assert used == defined
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_each_statement_is_valid_in_sqlite_with_and_without_its_optional_parameters(file: str):
+    con = sqlite3.connect(":memory:")
+    add_functions(con, lambda: 0.0)
+    for _, script in scripts("sqlite"):
+        for part in statements(script):
+            con.execute(part)
+    for statement in load(file):
+        for optional in (True, False):
+            for text, bound in _texts(statement, optional):
+                if text and not text.startswith(("SAVEPOINT", "ROLLBACK")):
+                    con.execute(f"EXPLAIN {text}", bound)
+
+
+def _texts(statement: Statement, optional: bool) -> list[tuple[str, list[Any]]]:
+    text = statement.texts["sqlite"]
+    parameters = PARAMETER.findall(text)
+    if statement.name in INSERTED_IN_BULK:
+        return list(statement.sqlite_inserts([[None] * len(parameters)]))
+    values: dict[str, Any] = {}
+    for name, kind, array in parameters:
+        values[name] = [] if array else mint(1)[0] if kind == "uuid" else 1
+    if not optional:
+        lines = [line for line in text.splitlines() if line.endswith("-- if given")]
+        values |= dict.fromkeys((found[1] for line in lines for found in PARAMETER.finditer(line)), None)
+    return [statement.sqlite(values)]
