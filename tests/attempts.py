@@ -60,7 +60,7 @@ class Steps:
             processing=self.processing,
             max_object_bytes=max_object_bytes,
         )
-        self.binder = Binder(backends, max_object_bytes=max_object_bytes)
+        self.binder = Binder(backends, env, max_object_bytes=max_object_bytes)
         self.completion = Completion(backends, env, self.deliveries, children, processing=self.processing)
 
     def end_chains(self, batch: Sequence[AttemptOutcome]) -> None:
@@ -86,10 +86,11 @@ class Worker:
             clock=clock, visibility=VISIBILITY
         ),
         store: MemoryStore | None = None,
+        catalog: MemoryCatalog | None = None,
         **environment: Any,
     ) -> None:
         self.clock = Clock()
-        self.catalog = MemoryCatalog(clock=self.clock, heartbeat_seconds=HEARTBEAT)
+        self.catalog = catalog or MemoryCatalog(clock=self.clock, heartbeat_seconds=HEARTBEAT)
         self.broker = broker(self.clock)
         self.store = store or MemoryStore()
         self.lab = Lab(self.catalog, self.clock)

@@ -15,8 +15,9 @@ from playhead import events
 from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
 from playhead.engine import ending
-from playhead.errors import catalog_unavailable
+from playhead.errors import Unavailable, catalog_unavailable
 from playhead.model import Execution
+from playhead.ports.catalog.work import Finished, Result
 from playhead.ports.tracer import Kind, Span, Value
 from playhead.services.recover import RecoverService
 from tests.attempts import HEARTBEAT, QUEUE, Worker, completed, failed
@@ -124,6 +125,38 @@ async def test_a_failure_in_a_cancelled_execution_is_reported_neither_as_a_retry
     assert worker.env.counters.numbers() == {}
     (span,) = tracer.spans
     assert (span.attributes["playhead.outcome"], span.ends) == ("cancelled", 1)
+
+
+class LosesFirstAnswer(MemoryCatalog):
+    """Ends attempts, and does not answer the first time."""
+
+    is_lost = False
+
+    async def finish(self, publisher: str, results: Sequence[Result]) -> list[Finished | None]:
+        answers = await super().finish(publisher, results)
+        if not self.is_lost:
+            self.is_lost = True
+            raise catalog_unavailable("the connection broke")
+        return answers
+
+
+@pytest.mark.parametrize("delay", [None, 1.0])
+async def test_a_failure_whose_answer_was_lost_is_reported_and_counted_as_that_failure(
+    delay: float | None, caplog: pytest.LogCaptureFixture
+):
+    """It was reported as fenced, and not counted."""
+    catalog = LosesFirstAnswer(clock=Clock(), heartbeat_seconds=HEARTBEAT)
+    worker = Worker(catalog=catalog)
+    await worker.started()
+    outcome = failed(await worker.claim(), "no", delay=delay)
+
+    with pytest.raises(Unavailable):
+        await worker.end(outcome)
+    await worker.steps.completion.end([outcome], await worker.steps.binder.store([outcome]))
+
+    kind = "dead" if delay is None else "retried"
+    assert [r.message for r in caplog.records if r.message.startswith("message_")] == [f"message_{kind}"]
+    assert worker.env.counters.numbers() == {("docs", "convert"): {kind: [1]}}
 
 
 class WithoutExecutions(MemoryCatalog):

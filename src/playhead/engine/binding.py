@@ -16,7 +16,7 @@ from playhead import faults
 from playhead.engine import sidecar
 from playhead.engine.attempt import AttemptOutcome
 from playhead.engine.backoff import examine_store
-from playhead.engine.environment import Backends
+from playhead.engine.environment import Backends, Environment
 from playhead.engine.outputs import Product
 from playhead.engine.reporting import report_fenced
 from playhead.errors import MessageError, StoreFull, Unavailable
@@ -24,6 +24,9 @@ from playhead.keys import is_sidecar
 from playhead.ports.catalog import Work
 from playhead.ports.catalog.work import Binding, Bound, Done, Failed, NewOutput, Released, Result, Unbound
 from playhead.ports.store import Blob, WriteResult
+
+_OUTPUTS_A_TURN = 250
+_MOST_WRITTEN = 1000
 
 StoredOutcome = tuple[AttemptOutcome, Result]
 """An outcome whose products are stored, and the result for the catalog."""
@@ -41,8 +44,9 @@ class _Write:
 class Binder:
     """Binds and writes the products of a batch of attempts."""
 
-    def __init__(self, backends: Backends[Work], *, max_object_bytes: int) -> None:
+    def __init__(self, backends: Backends[Work], env: Environment, *, max_object_bytes: int) -> None:
         self._catalog, _, self._store = backends
+        self._env = env
         self._max_object_bytes = max_object_bytes
 
     async def store(self, batch: Sequence[AttemptOutcome]) -> list[StoredOutcome]:
@@ -64,11 +68,24 @@ class Binder:
             ):
                 results[outcome] = self._too_large(outcome, too_large)
             else:
-                to_bind.append((outcome, [_new_output(product) for product in outcome.products]))
+                to_bind.append((outcome, await self._outputs(outcome)))
         if to_bind:
             writes = await self._bind(to_bind, results)
             await self._write(writes, results)
         return [(outcome, results[outcome]) for outcome in batch if outcome in results]
+
+    async def _outputs(self, outcome: AttemptOutcome) -> list[NewOutput]:
+        outputs = []
+        for n, product in enumerate(outcome.products, 1):
+            outputs.append(_new_output(product))
+            await self._breathe(n)
+        return outputs
+
+    async def _breathe(self, n: int) -> None:
+        """Let other tasks run after every few hundred outputs: a large fan-out takes seconds to prepare, and
+        the heartbeat must not wait for it."""
+        if n % _OUTPUTS_A_TURN == 0:
+            await self._env.sleep(0)
 
     def _too_large(self, outcome: AttemptOutcome, product: Product) -> Failed:
         return Failed(
@@ -96,19 +113,22 @@ class Binder:
             elif isinstance(bound, Unbound):
                 results[outcome] = Failed(claim.correlation_id, claim.attempt, bound.code, bound.detail)
             else:
-                writes.append(_Write(outcome, [one.key for one in bound], _blobs(outcome, outputs, bound)))
+                groups = await self._blobs(outcome, outputs, bound)
+                writes.append(_Write(outcome, [one.key for one in bound], groups))
         faults.reach("worker.bound", sum(len(write.groups) for write in writes))
         return writes
 
     async def _write(self, writes: Sequence[_Write], results: dict[AttemptOutcome, Result]) -> None:
         groups = [group for write in writes for group in write.groups]
-        written: WriteResult
-        try:
-            written = await self._store.write(groups, written=_reach_fault)
-        except StoreFull:
-            raise
-        except Unavailable as exc:
-            written = [exc] * len(groups)
+        written: WriteResult = []
+        for at in range(0, len(groups), _MOST_WRITTEN):
+            some = groups[at : at + _MOST_WRITTEN]
+            try:
+                written += await self._store.write(some, written=_reach_fault)
+            except StoreFull:
+                raise
+            except Unavailable as exc:
+                written += [exc] * len(some)
         unavailable, delay = await examine_store(self._store, written)
         if unavailable and all(isinstance(one, Unavailable) for one in written):
             raise unavailable
@@ -125,6 +145,19 @@ class Binder:
                 result = Done(claim.correlation_id, claim.attempt, write.keys)
             results[write.outcome] = result
 
+    async def _blobs(
+        self, outcome: AttemptOutcome, outputs: Sequence[NewOutput], bound: Sequence[Bound]
+    ) -> list[list[Blob]]:
+        """Return one group for each output: its sidecar, then its bytes."""
+        claim, stage = outcome.claim, outcome.stage or ""
+        adapters: list[Mapping[str, str]] = list(outcome.adapters)
+        groups = []
+        for n, (product, output, where) in enumerate(zip(outcome.products, outputs, bound, strict=True), 1):
+            about = sidecar.of_output(claim, stage, output, where, adapters)
+            groups.append([about, Blob(where.key, product.data, product.content_type)])
+            await self._breathe(n)
+        return groups
+
 
 def _reach_fault(key: str) -> None:
     faults.reach("worker.sidecar" if is_sidecar(key) else "worker.object")
@@ -137,16 +170,3 @@ def _new_output(product: Product) -> NewOutput:
     return NewOutput(
         product.path, len(product.data), sha256, fingerprint, product.content_type, product.attributes
     )
-
-
-def _blobs(outcome: AttemptOutcome, outputs: Sequence[NewOutput], bound: Sequence[Bound]) -> list[list[Blob]]:
-    """One group for each output: its sidecar, then its bytes."""
-    claim, stage = outcome.claim, outcome.stage or ""
-    adapters: list[Mapping[str, str]] = list(outcome.adapters)
-    return [
-        [
-            sidecar.of_output(claim, stage, output, where, adapters),
-            Blob(where.key, product.data, product.content_type),
-        ]
-        for product, output, where in zip(outcome.products, outputs, bound, strict=True)
-    ]

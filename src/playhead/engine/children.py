@@ -10,6 +10,7 @@ from playhead.engine.environment import Backends, Environment
 from playhead.envelope import Dispatch
 from playhead.ports.catalog import Work
 
+_MOST_AT_ONCE = 1000
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 _MOST_TRIES = 5
@@ -31,6 +32,13 @@ class Children:
         self._is_stuck = False
 
     async def publish(self, children: Sequence[Dispatch]) -> bool:
+        """Publish dispatches and mark their rows, a thousand at a time; see `_publish`."""
+        for at in range(0, len(children), _MOST_AT_ONCE):
+            if not await self._publish(children[at : at + _MOST_AT_ONCE]):
+                return False
+        return True
+
+    async def _publish(self, children: Sequence[Dispatch]) -> bool:
         """Publish dispatches and mark their rows.
 
         After five failed tries the rest is left to the reconciler, so that its parents can be acked: a full
@@ -63,6 +71,5 @@ class Children:
                 return True
             await self._env.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
-        if children:
-            self._is_stuck = False
+        self._is_stuck = False
         return True

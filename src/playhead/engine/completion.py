@@ -14,7 +14,8 @@ The order of steps, and why each is right if the process is killed (`kill -9`) a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Final
 from uuid import UUID
 
 from playhead import faults
@@ -22,11 +23,30 @@ from playhead.engine import ending
 from playhead.engine.attempt import AttemptOutcome
 from playhead.engine.binding import StoredOutcome
 from playhead.engine.children import Children
-from playhead.engine.deliveries import Deliveries, State
+from playhead.engine.deliveries import Deliveries, HeldDelivery, State
 from playhead.engine.environment import Backends, Environment
 from playhead.engine.intake import AttemptCatalog
 from playhead.engine.reporting import report_cancelled, report_fenced, report_outcome, with_span
 from playhead.envelope import Dispatch
+from playhead.ports.catalog.work import Failed, Released
+
+MOST_ATTEMPTS: Final = 256
+_MOST_OUTPUTS = 5000
+"""Of one batch, unless a single attempt has more."""
+
+
+def batches(ended: Sequence[AttemptOutcome]) -> Iterator[list[AttemptOutcome]]:
+    """Split attempts into batches that a catalog can end in one transaction, by attempts and by outputs."""
+    batch: list[AttemptOutcome] = []
+    outputs = 0
+    for one in ended:
+        outputs += len(one.products)
+        if batch and (len(batch) >= MOST_ATTEMPTS or outputs > _MOST_OUTPUTS):
+            yield batch
+            batch, outputs = [], len(one.products)
+        batch.append(one)
+    if batch:
+        yield batch
 
 
 class Completion:
@@ -51,6 +71,7 @@ class Completion:
         self._deliveries = deliveries
         self._children = children
         self._processing = processing
+        self._unanswered: set[HeldDelivery] = set()
 
     async def end(self, batch: Sequence[AttemptOutcome], stored: Sequence[StoredOutcome]) -> None:
         """End attempts in one transaction, publish their children, and ack their deliveries.
@@ -62,7 +83,11 @@ class Completion:
         Raises `Unavailable`: end the same batch again. Each step may be repeated, including one that took
         effect while its answer was lost.
         """
+        # If an earlier answer was lost, the row of a failed or released attempt is closed to its token now.
+        repeated = {one for one in batch if one.held in self._unanswered}
+        self._unanswered.update(one.held for one in batch)
         finished = await self._catalog.finish(self._env.process, [result for _, result in stored])
+        self._unanswered.difference_update(one.held for one in batch)
         # A repeated batch was reported and released the first time. Its messages may be processed here
         # again by now, because of newer dispatches.
         ended_now = {one for one in batch if one.held.state is State.ENDED}
@@ -76,9 +101,9 @@ class Completion:
                 children += with_span(outcome, answer.children)
             if outcome not in ended_now:
                 continue
-            if answer is None:
+            if answer is None and not (outcome in repeated and isinstance(result, Failed | Released)):
                 report_fenced(outcome)
-            elif answer.cancelled:
+            elif answer is not None and answer.cancelled:
                 report_cancelled(outcome)
             else:
                 report_outcome(outcome, result, self._env.counters)

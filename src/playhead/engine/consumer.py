@@ -30,7 +30,7 @@ from playhead.engine.backoff import UNAVAILABLE_DELAY_SECONDS, Backoff, Checked
 from playhead.engine.binding import Binder, StoredOutcome
 from playhead.engine.chain import UnknownAdapter
 from playhead.engine.children import Children
-from playhead.engine.completion import Completion
+from playhead.engine.completion import MOST_ATTEMPTS, Completion, batches
 from playhead.engine.deliveries import Deliveries, HeldDelivery, State
 from playhead.engine.dispatch import Attempt, Dispatcher, RouteRuntime
 from playhead.engine.environment import Backends, Environment, WorkerSettings
@@ -42,7 +42,6 @@ from playhead.ports.catalog.upkeep import Subscription
 from playhead.ports.catalog.work import Claim
 
 _WINDOW_SECONDS = 0.1
-_MOST_AHEAD = 256
 _RECEIVE_WAIT_SECONDS = 0.5
 _CHECK_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 30.0
@@ -122,7 +121,7 @@ class Consumer:
             backends, env, deliveries, children, processing=processing, max_object_bytes=max_object_bytes
         )
         self._dispatcher = Dispatcher(self.slots, deliveries, data_dir=settings.data_dir)
-        self._binder = Binder(backends, max_object_bytes=max_object_bytes)
+        self._binder = Binder(backends, env, max_object_bytes=max_object_bytes)
         self._completion = Completion(backends, env, deliveries, children, processing=processing)
         self._backoff = Backoff(
             backends,
@@ -218,7 +217,7 @@ class Consumer:
         elif room < max(1, self._target() // 4):  # wait for room for a batch, not for a single message
             await self._changed.wait()
         elif deliveries := await self._broker.receive(
-            self.queue, min(room, _MOST_AHEAD), wait=0 if has_suspects else _RECEIVE_WAIT_SECONDS
+            self.queue, min(room, MOST_ATTEMPTS), wait=0 if has_suspects else _RECEIVE_WAIT_SECONDS
         ):
             await self._take(self.deliveries.receive(deliveries))
         elif has_suspects:  # another consumer's suspect may be settled at any time
@@ -234,7 +233,7 @@ class Consumer:
             self._finished.popleft()
         concurrency = self.route.concurrency
         lately = sum(count for _, count in self._finished)
-        return min(max(lately, concurrency), max(_MOST_AHEAD, concurrency))
+        return min(max(lately, concurrency), max(MOST_ATTEMPTS, concurrency))
 
     async def _take_suspect(self) -> None:
         """Claim a suspected poison message: one at a time in a process, and only when it can start.
@@ -331,9 +330,8 @@ class Consumer:
     async def _end_loop(self) -> None:
         while True:
             await self._dispatcher.wait()
-            ended = self._dispatcher.ended()
-            for at in range(0, len(ended), _MOST_AHEAD):
-                await self._end(ended[at : at + _MOST_AHEAD])
+            for batch in batches(self._dispatcher.ended()):
+                await self._end(batch)
 
     async def _release(self, messages: Sequence[ClaimedMessage], *, delay: float) -> None:
         await self._end([released(message, delay) for message in messages])
@@ -343,10 +341,16 @@ class Consumer:
 
         Outputs stay in memory meanwhile, because their steps may have been expensive.
         """
-        if not batch:
-            return
-        self.deliveries.move_all([one.held for one in batch], State.ENDED)
-        stored: list[StoredOutcome] | None = None
+        if batch:
+            self.deliveries.move_all([one.held for one in batch], State.ENDED)
+            await self._record(batch, None)
+
+    async def _record(self, batch: Sequence[AttemptOutcome], stored: Sequence[StoredOutcome] | None) -> None:
+        """Record how attempts ended, in one transaction if the catalog can do that in time.
+
+        Args:
+            stored: what the binder returned for the batch; None before.
+        """
         retries, has_blocked = self._backoff.retries(), False
         while True:
             try:
@@ -361,6 +365,11 @@ class Consumer:
                     has_blocked = True
                     await self._block()
                 if await retries.may_try_again(exc):
+                    if len(batch) > 1 and exc.code.startswith("catalog"):
+                        # The transaction may have been too large for its time limit.
+                        for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
+                            await self._record(half, stored and [one for one in stored if one[0] in half])
+                        return
                     continue
                 if stored is None and any(one.result is None for one in batch):
                     batch = [one if one.result else released(one.message, 0) for one in batch]
