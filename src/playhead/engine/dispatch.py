@@ -18,6 +18,8 @@ from playhead.model import Route
 from playhead.ports.adapter import Context, Item
 from playhead.ports.tracer import Span
 
+_FEW = 32
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RouteRuntime:
@@ -82,6 +84,11 @@ class Dispatcher:
     async def wait(self) -> None:
         """Wait until an attempt has ended."""
         await self._slots.ready.wait()
+
+    def has_few_ended(self) -> bool:
+        """Whether only a few of the chains that were started have ended, so that more are about to."""
+        ended = self._slots.ended_count
+        return ended < _FEW and self._in_use.total() > ended
 
     def ended(self) -> list[AttemptOutcome]:
         """Return the attempts that have ended since the last call."""

@@ -129,6 +129,11 @@ class Slots(Generic[T]):
             ended.append(self._ended.popleft())
         return ended
 
+    @property
+    def ended_count(self) -> int:
+        """How many jobs `drain` would return."""
+        return len(self._ended)
+
     def withdraw(self) -> list[Job[T]]:
         """Remove and return the jobs that wait for a slot; they never start."""
         with self._lock:

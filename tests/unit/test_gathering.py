@@ -1,0 +1,69 @@
+"""Attempts of slow steps end in batches, because a commit costs almost the same for one as for dozens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from playhead import Item
+from playhead.backends.catalog_memory import MemoryCatalog
+from playhead.engine.attempt import AttemptOutcome
+from playhead.engine.chain import Chain
+from playhead.engine.dispatch import Dispatcher, RouteRuntime
+from playhead.engine.slots import Slots
+from playhead.model import Route
+from playhead.ports.catalog.work import Finished, Result
+from tests.attempts import HEARTBEAT, OneConsumer, Worker, ended
+from tests.contract.conftest import Clock
+from tests.waiting import until
+
+MESSAGES = 200
+
+
+class Counted(MemoryCatalog):
+    """Counts its transactions that end attempts."""
+
+    transactions = 0
+
+    async def finish(self, publisher: str, results: Sequence[Result]) -> list[Finished | None]:
+        self.transactions += 1
+        return await super().finish(publisher, results)
+
+
+def two_milliseconds(item: Item) -> str:
+    time.sleep(0.002)
+    return item.text
+
+
+async def test_messages_with_two_milliseconds_of_work_share_commits():
+    catalog = Counted(clock=Clock(), heartbeat_seconds=HEARTBEAT)
+    world = OneConsumer(two_milliseconds, catalog=catalog, concurrency=16)
+    run = await world.started(*(f"{n}.md" for n in range(MESSAGES)))
+    consumer = world.consumer()
+
+    async def are_completed() -> bool:
+        await world.catalog.end_executions([run.execution])
+        return await world.lab.state(run.ids[-1]) == "completed" and not consumer.deliveries
+
+    await until(are_completed)
+    consumer.stop(departing=True)
+    await ended(consumer)
+
+    assert catalog.transactions <= MESSAGES / 10
+
+
+async def test_the_only_message_of_a_route_waits_for_no_other():
+    worker = Worker()
+    await worker.started()
+    message = await worker.claim()
+    slots: Slots[Any] = Slots(4)
+    dispatcher = Dispatcher(slots, worker.deliveries, data_dir="")
+    route = Route("convert", "docs.convert")
+    dispatcher.start(message, RouteRuntime(route, Chain(route, {})))
+    await dispatcher.wait()
+
+    assert not dispatcher.has_few_ended()
+    outcomes: list[AttemptOutcome] = dispatcher.ended()
+    assert [one.message for one in outcomes] == [message]
+    slots.close()
