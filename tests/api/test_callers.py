@@ -101,7 +101,7 @@ async def test_a_request_must_have_exactly_one_host(playhead: Playhead, sent: Se
 
 async def test_the_error_names_the_host_to_allow(playhead: Playhead):
     answer = await _ask(playhead, LOOPBACK, [("Host", "Proxy.Example:8443")])
-    assert "PLAYHEAD_ALLOWED_HOSTS=proxy.example;" in answer.json()["detail"]
+    assert "PLAYHEAD_ALLOWED_HOSTS=proxy.example. " in answer.json()["detail"]
     answer = await _ask(playhead, LOOPBACK, [("Host", "x" * 5000)])
     assert len(answer.json()["detail"]) < 6000
 

@@ -1,4 +1,4 @@
-"""The adapters that the server has loaded: what its configs may name."""
+"""The adapters that the server has loaded, which configs may use."""
 
 from __future__ import annotations
 

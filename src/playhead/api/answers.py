@@ -1,4 +1,4 @@
-"""How an error is told: one body, one header, one status, wherever it comes from."""
+"""Error responses: one shape of body, one header and one table of statuses for all errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from playhead.api.errors import ERRORS, STATUS
 from playhead.api.schemas import ConfigErrorResponse, ErrorResponse
 from playhead.errors import ConfigInvalid, PlayheadError, ReplayContinues
 
-INTERNAL: Final = "a fault of the server; its log has it under this correlation id"
+INTERNAL: Final = "a bug in the server; its log has the traceback under this correlation id"
 _MEANINGS: Final = {error.code: error.meaning for error in ERRORS}
 _CODES: Final = {
     400: "invalid_body",
@@ -35,23 +35,23 @@ BODY_CODES: Final = ("body_too_slow", "body_too_large", "server_busy")
 
 
 class UnsupportedMediaType(PlayheadError):
-    """A body in a format that this URL does not read."""
+    """A body in a format that the URL does not accept."""
 
     def __init__(self, given: str, *accepted: str) -> None:
         super().__init__(
             "unsupported_media_type",
-            f"Content-Type {given or '(none)'!r} is not read here; send {' or '.join(accepted)}",
+            f"the Content-Type {given or '(none)'!r} is not accepted here; send {' or '.join(accepted)}",
         )
 
 
 def correlation_id(scope: Scope) -> str | None:
-    """The request's id, as the middleware set it."""
+    """Return the correlation id that the middleware set."""
     found: str | None = scope.get("state", {}).get("correlation_id")
     return found
 
 
 def answer(scope: Scope, error: PlayheadError, headers: Mapping[str, str] | None = None) -> Response:
-    """The response for an error. A code that the table does not know is a fault of ours."""
+    """Return the response for an error. A code that is missing in the table is a bug, and becomes a 500."""
     code, detail, extra = error.code, error.detail, dict(headers or {})
     status = STATUS.get(code)
     if status is None:
@@ -70,7 +70,7 @@ def answer(scope: Scope, error: PlayheadError, headers: Mapping[str, str] | None
 
 
 def responses(*codes: str) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI responses for the error codes that an operation gives, and those that all give."""
+    """Return the OpenAPI responses for the error codes of an operation, and for those of all operations."""
     by_status: dict[int | str, list[str]] = {}
     for code in (*codes, "internal", "catalog_unavailable"):
         by_status.setdefault(STATUS[code], []).append(code)
@@ -84,11 +84,11 @@ def responses(*codes: str) -> dict[int | str, dict[str, Any]]:
 
 
 def install(app: FastAPI, allowed: Callable[[str], set[str]]) -> None:
-    """Give every error of the app the one shape.
+    """Install the exception handlers, so that all errors have the same shape.
 
     Args:
-        app: the app.
-        allowed: which methods a path has; one route alone does not know those of its neighbours.
+        app: app that gets the handlers.
+        allowed: returns the methods of a path. One route does not know the other routes of its path.
     """
 
     async def playhead_error(request: Request, exc: Exception) -> Response:
@@ -111,12 +111,12 @@ def install(app: FastAPI, allowed: Callable[[str], set[str]]) -> None:
         assert isinstance(exc, HTTPException)
         code, detail, headers = _CODES.get(exc.status_code, "internal"), exc.detail, dict(exc.headers or {})
         if exc.status_code == 404:
-            detail = f"there is nothing at {request.url.path}; /docs lists what there is"
+            detail = f"{request.url.path} does not exist; /docs lists the URLs"
         elif exc.status_code == 405:
             there = allowed(request.url.path) or set(headers.get("Allow", "").replace(" ", "").split(","))
             methods = ", ".join(sorted(there | {"HEAD"} if "GET" in there else there))
             headers["Allow"] = methods
-            detail = f"{request.method} is not a method of {request.url.path}; it has {methods}"
+            detail = f"{request.url.path} does not support {request.method}; use {methods}"
         return answer(request.scope, PlayheadError(code, detail), headers)
 
     async def wrong_shape(request: Request, exc: Exception) -> Response:
@@ -129,6 +129,6 @@ def install(app: FastAPI, allowed: Callable[[str], set[str]]) -> None:
 
 
 def _json(body: dict[str, Any], status: int, headers: Mapping[str, str]) -> Response:
-    """JSON whatever is in it: an error may have to name what can't be said in JSON or UTF-8."""
+    """Return a JSON response. An error may name values that JSON or UTF-8 cannot represent."""
     raw = json.dumps(body, ensure_ascii=False, default=str).encode(errors="replace")
     return Response(raw, status, headers, "application/json")

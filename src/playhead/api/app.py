@@ -1,4 +1,4 @@
-"""The HTTP API, put together."""
+"""The HTTP API as one ASGI app."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def create_app(
     """Return the ASGI app.
 
     Args:
-        services: what the operations ask; the app does not open or close anything.
-        version: of Playhead.
-        hosts: the names that it answers to.
-        max_body_bytes: most bytes of a body.
-        max_upload_bytes: most bytes of a multipart run.
-        tracer: begins a span for each request.
+        services: services that the operations call. The app does not open or close them.
+        version: version of Playhead.
+        hosts: names that it accepts in `Host`.
+        max_body_bytes: limit of a body.
+        max_upload_bytes: limit of a multipart run.
+        tracer: starts a span for each request.
     """
     app = DescribedApp(
         title="Playhead",
@@ -73,7 +73,9 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        telemetry={"tracing": not tracer.on},  # its own spans would double ours; releases before ignore it
+        telemetry={
+            "tracing": not tracer.on
+        },  # the framework's own spans would duplicate them; older releases ignore this
         generate_unique_id_function=operation_id,
     )
     app.state.services = services
@@ -96,14 +98,14 @@ def create_app(
 
 
 def _methods_of(path: str) -> set[str]:
-    """The methods of the operations at a path, as the description lists them together."""
+    """Return the methods of the operations at a path, as the OpenAPI description lists them."""
     there = [route for route in _operations() if route.include_in_schema]
     hit = next((route.path for route in there if route.path_regex.match(path)), None)
     return {method for route in there if route.path == hit for method in route.methods or ()}
 
 
 def _template_of(path: str) -> str | None:
-    """The template of the operations at a path; None where there is nothing."""
+    """Return the template of the operations at a path; None if there are no operations."""
     if path == OPENAPI:
         return OPENAPI
     return next((route.path for route in _operations() if route.path_regex.match(path)), None)

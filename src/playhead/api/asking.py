@@ -1,4 +1,4 @@
-"""What the operations have in common in their questions."""
+"""Parameters that several operations share."""
 
 from __future__ import annotations
 
@@ -17,25 +17,24 @@ def _services(request: Request) -> Services:
 
 
 def known_words_only(request: Request) -> None:
-    """Refuse query parameters that the operation has not got: a filter with a slip in its name must not
-    be answered with everything.
+    """Refuse unknown query parameters: a misspelt filter must not return all items.
 
     Raises:
-        RequestValidationError: names each, and those that there are.
+        RequestValidationError: names each unknown parameter, and the known ones.
     """
     if not request.query_params:
         return
     path = request.app.openapi()["paths"].get(request.scope["route"].path, {})
     operation = path.get("get" if request.method == "HEAD" else request.method.lower())
     if operation is None or "422" not in operation["responses"]:
-        return  # a probe, which takes nothing, and is asked by all sorts of programs
+        return  # a probe: it has no parameters, and some programs add their own
     known = [p["name"] for p in operation.get("parameters", ()) if p["in"] == "query"]
-    there = f"there are: {', '.join(known)}" if known else "there are none"
+    there = f"known parameters: {', '.join(known)}" if known else "the operation has no parameters"
     faults = [
         {
             "type": "extra_forbidden",
             "loc": ("query", name),
-            "msg": f"There is no such query parameter; {there}",
+            "msg": f"Unknown query parameter; {there}",
             "input": value,
         }
         for name, value in request.query_params.items()
@@ -46,8 +45,10 @@ def known_words_only(request: Request) -> None:
 
 
 Asked = Annotated[Services, Depends(_services)]
-Limit = Annotated[int, Query(ge=1, le=1000, description="Items a page.")]
-Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before; none: the first.")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="Number of items on a page.")]
+Cursor = Annotated[
+    str | None, Query(description="`next_cursor` of the previous page; without it, the first page.")
+]
 Filter = Annotated[Word | None, Query()]
-ConfigName = Annotated[Word, Path(description="The name of a config.")]
+ConfigName = Annotated[Word, Path(description="Name of a config.")]
 VersionNumber = Annotated[int, Path(ge=1, le=MAX_VERSION)]

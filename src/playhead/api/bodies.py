@@ -1,7 +1,7 @@
-"""Reading bodies more strictly than the framework does.
+"""Parsing of request bodies, stricter than the framework.
 
-Left to itself it takes NaN and lone surrogates and fails over them when it answers, reads UTF-16, and
-calls a body of another type a wrong shape.
+The framework accepts NaN and lone surrogates, and then fails when it echoes them. It also reads UTF-16, and
+answers 422 instead of 415 for a body of another content type.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ JSON: Final = "application/json"
 
 
 def media_type(request: Request) -> str:
-    """The content type of a body, in lower case, without its parameters; "" when there is none."""
+    """Return the content type of a body in lower case, without parameters; "" if the request has none."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
@@ -39,13 +39,15 @@ def parse_json(raw: bytes) -> Any:
     """Return the JSON value of a body.
 
     Raises:
-        BadRequest: `invalid_body`; not UTF-8, or nested more than `MAX_DEPTH` deep.
-        RequestValidationError: not JSON, or it holds what JSON can't: NaN, half a character.
+        BadRequest: `invalid_body`; the body is not UTF-8, or is nested deeper than `MAX_DEPTH`.
+        RequestValidationError: the body is not JSON, or contains NaN or a lone surrogate.
     """
     try:
         text = raw.decode()
     except UnicodeDecodeError as exc:
-        raise BadRequest("invalid_body", f"the body is not UTF-8: byte {exc.start} can't be read") from exc
+        raise BadRequest(
+            "invalid_body", f"the body is not UTF-8: byte {exc.start} cannot be decoded"
+        ) from exc
     try:
         value = json.loads(text)
     except json.JSONDecodeError as exc:
@@ -59,15 +61,15 @@ def parse_json(raw: bytes) -> Any:
 
 
 async def read_model(request: Request, model: type[M]) -> M:
-    """Read a JSON body as a model, where a route takes other types of body, too.
+    """Read a JSON body as a model, in a route that also accepts other content types.
 
-    Raises what `parse_json` and `check_model` raise.
+    Raises the exceptions of `parse_json` and `check_model`.
     """
     return check_model(model, parse_json(await request.body()))
 
 
 def check_model(model: type[M], value: Any) -> M:
-    """Raises `RequestValidationError`, as the framework does for a body of its own reading."""
+    """Validate a value. Raises `RequestValidationError`, as the framework does."""
     try:
         return model.model_validate(value)
     except ValidationError as exc:
@@ -76,7 +78,7 @@ def check_model(model: type[M], value: Any) -> M:
 
 
 class JsonRequest(Request):
-    """A request whose JSON is read by `parse_json`, once."""
+    """A request that parses its JSON with `parse_json`, once."""
 
     async def json(self) -> Any:
         if not hasattr(self, "_json"):
@@ -85,7 +87,7 @@ class JsonRequest(Request):
 
 
 class JsonRoute(APIRoute):
-    """A route that takes a body only as JSON, and before the framework sees it."""
+    """A route that accepts only JSON bodies, and parses them before the framework does."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -104,7 +106,7 @@ class JsonRoute(APIRoute):
 
 
 def _check(value: Any) -> None:
-    """Walk a parsed value without recursion."""
+    """Refuse values that JSON does not allow. Works without recursion."""
     level = [value]
     for _ in range(MAX_DEPTH):
         below: list[Any] = []
@@ -115,7 +117,7 @@ def _check(value: Any) -> None:
             elif isinstance(item, list):
                 below += item
             elif isinstance(item, float) and not math.isfinite(item):
-                _refuse("a number that JSON does not have: NaN, or out of range")
+                _refuse("a number that JSON does not allow: NaN, or out of range")
             elif isinstance(item, str) and not item.isascii():
                 try:
                     item.encode()
@@ -132,7 +134,7 @@ def _too_deep() -> BadRequest:
 
 
 def _refuse(why: str, position: int | None = None) -> NoReturn:
-    """Raise what the framework raises for a body that is not JSON."""
+    """Raise the exception that the framework raises for a body that is not JSON."""
     place = ("body",) if position is None else ("body", position)
     raise RequestValidationError(
         [

@@ -1,9 +1,9 @@
-"""Who may ask: under which names this server answers, that no page of another site changes anything, and that
-no more connections are served than the operator said.
+"""Access checks: accepted host names, no changes by pages of other origins, and the connection limit.
 
-The first two are about browsers. One on this machine reaches a server that listens on loopback, whatever page
-it shows: a page whose name was made to lead here (DNS rebinding) is known by `Host`, a page of another site
-that sends a form by `Origin` and `Sec-Fetch-Site`. Programs send neither of the latter two.
+The first two checks are about browsers. A browser on the same machine can reach a server on the loopback
+interface from any web page. `Host` reveals a page whose name was made to resolve to the server (DNS
+rebinding). `Origin` and `Sec-Fetch-Site` reveal a page of another origin that sends a form. Other programs
+do not send these two headers.
 """
 
 from __future__ import annotations
@@ -20,40 +20,40 @@ from playhead.api.answers import answer
 from playhead.errors import PlayheadError
 
 _AUTHORITY: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::([0-9]{0,5}))?", re.ASCII)
-"""In lower case. Neither a user nor anything else that a browser would not send."""
+"""In lower case, without a user name or anything else that browsers do not send."""
 _ORIGIN: Final = re.compile(r"(https?)://(.+)")
 _PORTS: Final = {"http": "80", "https": "443"}
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Asked every few seconds by what watches over the server."""
+"""URLs that monitoring requests every few seconds."""
 _NEVER_CROWDED: Final = frozenset({"/healthz", "/metrics"})
-"""A server that has no room is not dead, so nobody should restart it, and its figures say what it refuses."""
+"""A server at its connection limit must not be restarted, and its metrics count the refused requests."""
 CROWDED: Final = "crowded"
-"""In the state of a request whose connection is beyond the limit: how many are served."""
+"""Key in the state of a request on a connection beyond the limit. The value is the limit."""
 CLOSE: Final = {"Connection": "close"}
 _SHOWN: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """The names that a server answers to.
+    """The host names that a server accepts.
 
     Attributes:
-        loopback: it listens on this machine alone: then the names of loopback are its own.
-        named: further names, in lower case, each for all ports or for one: `playhead.example.com`,
-            `[fd00::1]:8080`. Where there are none and it does not listen on loopback, any name will do: it is
-            for whatever stands before it to know its names.
+        loopback: the server listens on the loopback interface only, so the names of that interface are
+            accepted.
+        named: further names in lower case, each with or without a port: `playhead.example.com`,
+            `[fd00::1]:8080`. Without any, a server that does not listen on loopback accepts all names: the
+            proxy in front of it must check them.
     """
 
     loopback: bool
     named: frozenset[str] = frozenset()
 
     def allow(self, host: str | None, path: str, scheme: str = "http") -> bool:
-        """Whether a request to `path` may say `host`; None: it says none, or more than one. Where it says no
-        port, that of its scheme is meant.
+        """Whether a request to `path` may have this `Host`. None: the request has no `Host`, or several.
 
-        Where it is not on loopback, those who look after it ask by address, or by none: no name that leads to
-        an address of an attacker's choice is an address itself.
+        Without a port, the default port of the scheme applies. A server that does not listen on loopback also
+        accepts probes by IP address or without a name. This is safe: DNS rebinding needs a name.
         """
         if not (self.loopback or self.named):
             return True
@@ -65,7 +65,7 @@ class Hosts:
         return self._probed(path) and _address(name) is not None
 
     def names(self, authority: tuple[str, str]) -> bool:
-        """Whether the operator named that host, or that host and port."""
+        """Whether the operator configured this host, or this host and port."""
         name, port = authority
         return name in self.named or f"{name}:{port}" in self.named
 
@@ -74,8 +74,7 @@ class Hosts:
 
 
 class Callers:
-    """Refuses requests under a name that is not the server's, writes of other sites' pages, and what comes
-    over a connection beyond the limit."""
+    """Refuses requests with an unknown host name, cross-origin writes, and connections beyond the limit."""
 
     def __init__(self, app: ASGIApp, *, hosts: Hosts) -> None:
         self._app = app
@@ -90,7 +89,9 @@ class Callers:
 
     def _refusal(self, scope: Scope) -> PlayheadError | None:
         if (most := scope["state"].get(CROWDED)) and scope["path"] not in _NEVER_CROWDED:
-            detail = f"{most} connections are open (PLAYHEAD_MAX_CONNECTIONS); try again in a moment"
+            detail = (
+                f"the limit of {most} open connections is reached (PLAYHEAD_MAX_CONNECTIONS); try again later"
+            )
             return PlayheadError("too_many_connections", detail)
         headers = Headers(scope=scope)
         given = headers.getlist("host")
@@ -109,7 +110,7 @@ class Callers:
         return _cross_origin(f"a page of {', '.join(origins)[:_SHOWN]!r}", origin)
 
     def _is_own(self, origin: str, scheme: str, host: str | None) -> bool:
-        """Whether an origin is where the request went to, or one that the operator named."""
+        """Whether an origin is the target of the request, or one that the operator configured."""
         if (theirs := _taken_apart(origin)) is None:
             return False
         if self._hosts.names(theirs[1]):
@@ -118,14 +119,14 @@ class Callers:
 
 
 def _taken_apart(origin: str) -> tuple[str, tuple[str, str]] | None:
-    """The scheme of an origin, and its host and port."""
+    """Return the scheme of an origin, and its host and port; None if it is malformed."""
     parts = _ORIGIN.fullmatch(origin)
     authority = _split(parts[2], parts[1]) if parts else None
     return (parts[1], authority) if parts and authority else None
 
 
 def _split(authority: str, scheme: str = "http") -> tuple[str, str] | None:
-    """The name and the port of `name[:port]`, an address in the one form that it has; None: it is no such."""
+    """Return name and port of `name[:port]`; None if it is malformed. IPv6 addresses are normalized."""
     if (parts := _AUTHORITY.fullmatch(authority)) is None:
         return None
     name, port = parts[1], parts[2] or _PORTS.get(scheme, "")
@@ -149,14 +150,14 @@ def _is_loopback(name: str) -> bool:
 
 def _unknown_host(given: list[str]) -> PlayheadError:
     if len(given) != 1:
-        said = "no Host" if not given else "more than one Host"
-        return PlayheadError("host_not_allowed", f"the request says {said}; it must say one, and only one")
+        count = "no Host header" if not given else "several Host headers"
+        return PlayheadError("host_not_allowed", f"the request has {count}; send exactly one")
     parts = _split(given[0].lower())
     return PlayheadError(
         "host_not_allowed",
-        f"this server does not answer to the name {given[0][:_SHOWN]!r}; if that is how you or a proxy reach "
-        f"it, it has to be started with PLAYHEAD_ALLOWED_HOSTS={parts[0] if parts else 'NAME'}; on its own "
-        "machine, ask 127.0.0.1 or localhost",
+        f"this server does not accept the host name {given[0][:_SHOWN]!r}. If clients or a proxy use it, "
+        f"start the server with PLAYHEAD_ALLOWED_HOSTS={parts[0] if parts else 'NAME'}. "
+        "On the server's own machine, use 127.0.0.1 or localhost",
     )
 
 
@@ -164,6 +165,6 @@ def _cross_origin(who: str, origin: str = "") -> PlayheadError:
     parts = _taken_apart(origin)
     return PlayheadError(
         "cross_origin",
-        f"{who} may change nothing here, as it is another site's; if a proxy shows this server under that "
-        f"name, start the server with PLAYHEAD_ALLOWED_HOSTS={parts[1][0] if parts else 'NAME'}",
+        f"cross-origin request refused: it was sent by {who}. If a proxy serves Playhead under that name, "
+        f"start the server with PLAYHEAD_ALLOWED_HOSTS={parts[1][0] if parts else 'NAME'}",
     )

@@ -1,4 +1,4 @@
-"""Configs: store, look up, switch on and off."""
+"""Configs: store, look up, activate and deactivate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _body: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            YAML[0]: {"schema": {"type": "string", "description": "The config itself."}},
+            YAML[0]: {"schema": {"type": "string", "description": "The text of the config."}},
             JSON: {"schema": ConfigSource.model_json_schema()},
         },
     }
@@ -37,7 +37,7 @@ _refused = ("invalid_body", "unsupported_media_type", *BODY_CODES)
 
 
 async def _source(request: Request) -> bytes | str:
-    """The YAML of a request, as it is or inside JSON."""
+    """Return the YAML of a request, from the body or from the JSON field `source`."""
     kind = media_type(request)
     if kind in YAML:
         return await request.body()
@@ -54,11 +54,11 @@ async def _source(request: Request) -> bytes | str:
     responses={
         **responses("config_invalid", *_refused),
         **_wrong_shape,
-        200: {"model": ConfigVersion, "description": "The newest version says the same already."},
+        200: {"model": ConfigVersion, "description": "The newest version is already equivalent."},
     },
 )
 async def create_config(request: Request, response: Response, asked: Asked) -> ConfigVersion:
-    """Store a config, or a new version of it: 201. When the newest version has the same hash: 200."""
+    """Store a new version of a config (201), or return the newest version if it has the same hash (200)."""
     version, new = await asked.configs.apply(await _source(request))
     response.status_code = 201 if new else 200
     response.headers["Location"] = f"{router.prefix}/{version.name}/versions/{version.version}"
@@ -67,20 +67,20 @@ async def create_config(request: Request, response: Response, asked: Asked) -> C
 
 @router.post("/validate", openapi_extra=_body, responses={**responses(*_refused), **_wrong_shape})
 async def validate_config(request: Request, asked: Asked) -> Validated:
-    """Find all faults of a config at once, and store nothing."""
+    """Return all faults of a config. Stores nothing."""
     diagnostics = await asked.configs.validate(await _source(request))
     return Validated(valid=all(d.severity != "error" for d in diagnostics), diagnostics=diagnostics)
 
 
 @router.get("", responses=responses("invalid_cursor"))
 async def list_configs(asked: Asked, limit: Limit = 100, cursor: Cursor = None) -> Page[ConfigVersion]:
-    """List the newest version of each config, the last created first."""
+    """List the newest version of each config, newest config first."""
     return await asked.configs.list(cursor, limit)
 
 
 @router.get("/{name}", responses=responses("config_not_found"))
 async def get_config(name: ConfigName, asked: Asked) -> ConfigVersion:
-    """Show the newest version of a config."""
+    """Return the newest version of a config."""
     return await asked.configs.get(name)
 
 
@@ -94,17 +94,17 @@ async def list_config_versions(
 
 @router.get("/{name}/versions/{version}", responses=responses("config_not_found"))
 async def get_config_version(name: ConfigName, version: VersionNumber, asked: Asked) -> ConfigVersion:
-    """Show one version of a config."""
+    """Return one version of a config."""
     return await asked.configs.get(name, version)
 
 
 @router.post("/{name}/activate", responses=responses("config_not_found", "queue_taken"))
 async def activate_config(name: ConfigName, asked: Asked) -> ConfigVersion:
-    """Allow new runs of a config, and replays into it."""
+    """Activate a config: it accepts new runs and replays."""
     return await asked.configs.set_active(name, True)
 
 
 @router.post("/{name}/deactivate", responses=responses("config_not_found"))
 async def deactivate_config(name: ConfigName, asked: Asked) -> ConfigVersion:
-    """Stop new runs of a config, and replays into it. What runs goes on."""
+    """Deactivate a config: it accepts no new runs and replays. Running executions continue."""
     return await asked.configs.set_active(name, False)

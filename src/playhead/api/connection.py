@@ -1,4 +1,4 @@
-"""A connection: how long it may take to ask, how much it may ask with, and how many there may be."""
+"""Limits on connections: time and size of a request head, and the number of open connections."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from playhead.errors import PlayheadError
 from playhead.ids import uuid7
 
 MAX_HEAD_BYTES: Final = 65_536
-"""Of request line and headers."""
+"""Limit of request line and headers together."""
 HEAD_SECONDS: Final = 10.0
 TOLD: Final = 50
-"""So many connections beyond the limit are told of it; any more are closed unheard."""
+"""This many connections beyond the limit get a 503; further ones are closed at once."""
 _PIECE: Final = 4096
-"""How much of a head is looked at in one go: it is over its limit by less than that when it is refused."""
+"""A head is parsed in pieces of this size, so it exceeds its limit by less than that when it is refused."""
 
 
 class Connection(H11Protocol):
-    """A connection that has `HEAD_SECONDS` to say a whole head, and is always answered in our words.
+    """A connection that must send a whole head within `HEAD_SECONDS`, and gets Playhead's errors.
 
-    h11 whatever else is installed: it limits the head, and takes none without a `Host` or with two.
-    `limit_concurrency` is the number of connections that are served. uvicorn's own meaning of it would refuse
-    requests of those that are open already, too.
+    It uses h11 even if a faster parser is installed: h11 limits the head, and refuses a request without
+        `Host`
+    or with two. `limit_concurrency` is the number of served connections. With uvicorn's own meaning,
+    requests on connections that are already open could be refused, too.
     """
 
     _deadline: asyncio.TimerHandle | None = None
@@ -47,7 +48,7 @@ class Connection(H11Protocol):
         self._watch()
 
     def data_received(self, data: bytes) -> None:
-        # h11 minds the limit of a head only while its end is not there.
+        # h11 checks the limit of a head only until it has received the end of the head.
         while data and not self._is_asked() and not self.transport.is_closing():
             super().data_received(data[:_PIECE])
             data = data[_PIECE:]
@@ -60,30 +61,30 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no request. `msg` is uvicorn's, and does not say what is wrong."""
-        if self._is_asked():  # in the middle of a body
+        """Answer an invalid request. `msg` is uvicorn's text, which does not name the fault."""
+        if self._is_asked():  # within a body
             if self.cycle.response_started:
                 self.transport.close()
                 return
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         cause = sys.exception()
-        why, _, _ = str(cause or msg).partition(": bytearray")  # what came, as only Python writes it
-        detail = f"this is no request of HTTP/1.1: {why}"
+        why, _, _ = str(cause or msg).partition(": bytearray")  # h11 appends the received bytes
+        detail = f"the request is not valid HTTP/1.1: {why}"
         if getattr(cause, "error_status_hint", 400) == 431:
             detail = f"request line and headers are larger than {MAX_HEAD_BYTES} bytes"
         self.transport.write(_raw(PlayheadError("invalid_request", detail)))
         self.transport.close()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """There is nothing to upgrade to. The request is answered as any other; no need to tell of it."""
+        """Ignore the upgrade: the request is answered like any other, without a warning in the log."""
 
     def _is_asked(self) -> bool:
-        """Whether a request is under way."""
+        """Whether a request is being processed."""
         return self.cycle is not None and not self.cycle.response_complete
 
     def _watch(self) -> None:
-        """Let the time run for a head that has begun; uvicorn's own is for connections that say nothing."""
+        """Start or stop the deadline for a head. uvicorn's own time-out is only for idle connections."""
         if self._is_asked() or self.transport.is_closing():
             self._unwatch()
         elif self._deadline is None:
@@ -101,10 +102,10 @@ class Connection(H11Protocol):
 
 
 def _raw(error: PlayheadError) -> bytes:
-    """The bytes of an answer to what the parser could not take, after which it can say nothing itself."""
+    """Return the bytes of an error response. After a parser error, h11 cannot write one."""
     identity = str(uuid7())
     scope: dict[str, Any] = {"type": "http", "state": {"correlation_id": identity}}
-    told = answer(scope, error, {HEADER: identity, **dict(GUARDS), **CLOSE})
-    head = f"HTTP/1.1 {told.status_code} {HTTPStatus(told.status_code).phrase}\r\n".encode()
-    lines = b"".join(name + b": " + value + b"\r\n" for name, value in told.raw_headers)
-    return head + lines + b"\r\n" + bytes(told.body)
+    response = answer(scope, error, {HEADER: identity, **dict(GUARDS), **CLOSE})
+    head = f"HTTP/1.1 {response.status_code} {HTTPStatus(response.status_code).phrase}\r\n".encode()
+    lines = b"".join(name + b": " + value + b"\r\n" for name, value in response.raw_headers)
+    return head + lines + b"\r\n" + bytes(response.body)

@@ -1,4 +1,4 @@
-"""Dead letters: messages that nothing tries again until someone says so."""
+"""Dead letters: messages that are processed again only after a resend."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def list_dead_letters(
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[DeadLetter]:
-    """List dead letters, newest first; `route` is a name, or `config/route`."""
+    """List dead letters, newest first. `route` is a route name or `config/route`."""
     return await asked.browse.dead_letters(execution=execution_id, route=route, cursor=cursor, limit=limit)
 
 
@@ -37,9 +37,9 @@ async def list_dead_letters(
     ),
 )
 async def resend_dead_letters(body: Resend, asked: Asked) -> Resent:
-    """Send dead letters again: those named by id, or all of an execution, of a route, or of both.
+    """Resend dead letters: a list of ids, or all of an execution, of a route, or of a route in an execution.
 
-    A `route` is a name, or `config/route`.
+    `route` is a route name or `config/route`.
     """
     sent = await asked.recover.resend(body.correlation_ids, body.execution_id, body.route)
     return Resent(resent=len(sent))
@@ -47,13 +47,13 @@ async def resend_dead_letters(body: Resend, asked: Asked) -> Resent:
 
 @router.get("/resend", include_in_schema=False)
 async def refuse_resend() -> None:
-    """Without it, `resend` would be looked for as an id, and be of a wrong shape."""
+    """Answer 405. Without this route, `resend` would be parsed as an id, and answered 422."""
     raise HTTPException(405)
 
 
 @router.get("/{correlation_id}", responses=responses("dead_letter_not_found"))
 async def get_dead_letter(correlation_id: UUID, asked: Asked) -> DeadLetterDetail:
-    """Show a dead letter with its traceback."""
+    """Return a dead letter with its traceback."""
     return await asked.browse.dead_letter(correlation_id)
 
 
@@ -63,5 +63,5 @@ async def get_dead_letter(correlation_id: UUID, asked: Asked) -> DeadLetterDetai
     responses=responses("dead_letter_not_found", "execution_ended"),
 )
 async def resend_dead_letter(correlation_id: UUID, asked: Asked) -> Resent:
-    """Send one dead letter again. One that is not dead any more is left as it is."""
+    """Resend one dead letter. Has no effect on a message that is no longer dead."""
     return Resent(resent=len(await asked.recover.resend((correlation_id,))))

@@ -1,9 +1,9 @@
-"""`/openapi.json`: what the framework writes, with names that a client can bear and a word on each field.
+"""`/openapi.json`: the framework's description, with usable names and a description of each field.
 
-The framework names operations by function, path and method, calls every page `Page`, and leaves bodies
-that a router describes by hand without a name; a generator makes bad names of that, or gives up. Of a
-dataclass it tells the docstring as a whole, and nothing of it at the fields that it is about; and that a
-field named `…_at` is a time, it can't know.
+The framework names operations by function, path and method, calls every page `Page`, and does not name
+bodies that a router describes itself. Client generators derive bad names from this, or fail. The framework
+also copies the docstring of a dataclass as a whole, without descriptions of the fields. It cannot know that
+a field named `…_at` is a time.
 """
 
 from __future__ import annotations
@@ -24,22 +24,21 @@ _SCHEMAS: Final = "#/components/schemas/"
 
 
 def operation_id(route: APIRoute) -> str:
-    """The id of an operation: the name of its function. It is part of the interface, as a URL is."""
+    """Return the id of an operation: the name of its function. Like a URL, it is part of the interface."""
     return route.name
 
 
 class DescribedApp(FastAPI):
-    """An app whose description has a name for every body and every page: `ExecutionPage`, and says of every
-    field of a dataclass what the docstring says of it.
+    """An app whose description names every body and every page (`ExecutionPage`), and describes every field.
 
     Attributes:
-        operations: those whose answers are described; the framework's own list of them has no fixed shape.
+        operations: operations whose responses are described.
     """
 
     operations: Iterable[APIRoute] = ()
 
     def openapi(self) -> dict[str, Any]:
-        """The description, made once."""
+        """Return the description, which is built once."""
         if self.openapi_schema is None:
             made = super().openapi()
             schemas: dict[str, Any] = made["components"]["schemas"]
@@ -59,7 +58,7 @@ class DescribedApp(FastAPI):
 
 
 def _dataclasses_of(operations: Iterable[APIRoute]) -> set[type]:
-    """The dataclasses that operations answer with, and those within them."""
+    """Return the dataclasses of the responses of operations, and those that they contain."""
     found: set[type] = set()
     left: list[Any] = []
     for operation in operations:
@@ -75,7 +74,7 @@ def _dataclasses_of(operations: Iterable[APIRoute]) -> set[type]:
 
 
 def _tell_fields(kind: type, schemas: dict[str, Any]) -> None:
-    """Put what a docstring says of each field at the field, and leave it out of what is said of the whole."""
+    """Move the `Attributes` of a docstring to the fields that they describe."""
     lines: dict[str, str] = {}
     for known in reversed(kind.__mro__):
         if section := _ATTRIBUTES.search(inspect.cleandoc(known.__doc__ or "")):
@@ -92,14 +91,14 @@ def _tell_fields(kind: type, schemas: dict[str, Any]) -> None:
 
 
 def _tell_time(shown: dict[str, Any]) -> None:
-    """Say that a string is a time, so that a generated client makes one of it."""
+    """Mark a string as a time, so that generated clients parse it."""
     for kind in shown.get("anyOf", [shown]):
         if kind["type"] == "string":
             kind["format"] = "date-time"
 
 
 def _for_readers_of_json(text: str) -> str:
-    """A line on a field as a sentence, in which Python's `None` is JSON's `null`."""
+    """Return a field's description as a sentence, with JSON's `null` for Python's `None`."""
     said = re.sub(r"\bNone\b", "null", " ".join(text.split()))
     return said[0].upper() + said[1:]
 
@@ -114,7 +113,7 @@ def _bodies(paths: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _with_new_names(value: Any) -> Any:
-    """A description whose references name pages as their schemas are named now."""
+    """Return the description with references to the new names of pages."""
     if isinstance(value, dict):
         return {key: _with_new_names(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The API's reference pages, from files of ours: a site without the internet sees them, too."""
+"""The API's reference page. All its files are part of the package, so it works without internet access."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ async def read_docs() -> HTMLResponse:
         swagger_js_url=f"{ASSETS}/swagger-ui-bundle.js",
         swagger_css_url=f"{ASSETS}/swagger-ui.css",
         swagger_favicon_url="data:,",
-        swagger_ui_parameters={"validatorUrl": None},  # else it asks a server on the internet
+        swagger_ui_parameters={"validatorUrl": None},  # by default it contacts a server on the internet
     )
     page.headers["Content-Security-Policy"] = _policy(bytes(page.body))
     return page
 
 
 def _policy(page: bytes) -> str:
-    """What the page may load and run: what is ours, and its own script, known by its hash."""
+    """Return the policy of the page: it may load files of this server, and run its own script, by hash."""
     scripts = [f"'sha256-{b64encode(sha256(script).digest()).decode()}'" for script in _SCRIPT.findall(page)]
     return "; ".join(
         (

@@ -1,4 +1,4 @@
-"""Executions, and what they are made of."""
+"""Executions, with their routes, stages, replays and messages."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def list_executions(
     config: Filter = None,
     kind: Kind | None = None,
     tag: Filter = None,
-    parent: Annotated[UUID | None, Query(description="Replays of this execution.")] = None,
+    parent: Annotated[UUID | None, Query(description="List only replays of this execution.")] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[Execution]:
@@ -49,7 +49,7 @@ async def list_executions(
 
 @router.get("/{execution_id}", responses=_missing)
 async def get_execution(execution_id: UUID, asked: Asked) -> Execution:
-    """Tell how an execution stands. One that only the store knows is shown as adopted."""
+    """Return an execution. If it exists only in the store, its kind is `adopted`."""
     return await asked.browse.execution(execution_id)
 
 
@@ -60,23 +60,23 @@ async def get_execution(execution_id: UUID, asked: Asked) -> Execution:
     responses=stream_responses("execution", Execution, "execution_not_found", "store_unavailable"),
 )
 async def watch_execution(execution_id: UUID, asked: Asked, last_event_id: LastEventId = None) -> Response:
-    """Tell how an execution stands, at once and whenever it has changed, until it has ended.
+    """Stream the state of an execution: at once, and after each change, until it ends.
 
-    An event `execution` holds what a `GET` of it answers; the last one is `end`, with the same. Of changes
-    within half a second only the last is told. An event's id is made from the state itself, so that any
-    server can go on for any other: with `Last-Event-ID`, only what is new since is told. After `end` the
-    answer is 204: an `EventSource` connects again whenever a stream closes, and only that tells it not to.
+    The data of an event `execution` are the body of a `GET`. The last event is `end`, with the same data.
+    Changes within half a second are combined. The id of an event is derived from the state, so a client may
+    reconnect to any server: with `Last-Event-ID`, the stream begins with the first newer state. After `end`
+    the response is 204. Without it, an `EventSource` would reconnect whenever the stream closes.
 
-    A comment comes after ten seconds without an event. A catalog that is away is told of in a comment, too,
-    and the stream goes on when it is back. A stream that closes without `end` is that of a server that stops:
-    connect again.
+    After ten seconds without an event, the server sends a comment. It also sends a comment when the catalog
+    is unavailable, and continues when the catalog is back. A stream that closes without `end` means that
+    the server is shutting down: reconnect.
     """
     return stream("execution", await asked.watch.execution(execution_id), last_event_id)
 
 
 @router.post("/{execution_id}/cancel", responses=responses("execution_not_found", "execution_ended"))
 async def cancel_execution(execution_id: UUID, asked: Asked) -> Execution:
-    """Cancel an execution: no work starts in it after the answer. Idempotent."""
+    """Cancel an execution. After the response, no further message of it is processed. Idempotent."""
     return await asked.recover.cancel(execution_id)
 
 
@@ -84,7 +84,7 @@ async def cancel_execution(execution_id: UUID, asked: Asked) -> Execution:
 async def list_execution_routes(
     execution_id: UUID, asked: Asked, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[RouteCounts]:
-    """Count messages by route, in the order of the config; the sums are the execution's."""
+    """Count the messages of each route, in the order of the config. The sums are those of the execution."""
     counts = await asked.browse.route_counts(execution_id)
     return page_of(
         counts, lambda route: route.route, cursor, limit, list_of("execution routes", execution_id)
@@ -95,7 +95,7 @@ async def list_execution_routes(
 async def list_execution_stages(
     execution_id: UUID, asked: Asked, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[StageSummary]:
-    """Count stored objects and bytes by stage, as a replay would find them now."""
+    """Count stored objects and bytes of each stage, as a replay would find them now."""
     stages = await asked.browse.stages(execution_id)
     return page_of(
         stages, lambda stage: stage.stage, cursor, limit, list_of("execution stages", execution_id)
@@ -106,7 +106,7 @@ async def list_execution_stages(
 async def list_execution_replays(
     execution_id: UUID, asked: Asked, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[Replay]:
-    """List the replay batches that were taken from an execution, newest first."""
+    """List the replay batches whose source is this execution, newest first."""
     return await asked.browse.replays(execution_id, cursor, limit)
 
 

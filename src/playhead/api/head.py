@@ -1,4 +1,4 @@
-"""HEAD wherever there is GET: the same answer without its body. Probes and `curl -I` ask so."""
+"""HEAD for every URL that supports GET. Probes and `curl -I` use it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _EMPTY: Final[Message] = {"type": "http.response.body", "body": b""}
 
 
 class _Enough(OSError):
-    """What a server's `send` raises when nobody reads any more, and what stops a long body here."""
+    """Stops a long body. Servers raise an `OSError` in `send` when the client has disconnected."""
 
 
 class Head:
-    """Answers HEAD as GET is answered, up to the headers; nothing that follows them is read or sent."""
+    """Answers HEAD like GET, but sends only the headers, and stops reading the body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Lineage: which message came from which, across replays."""
+"""Lineage: which message was derived from which, across replays."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def get_object_lineage(
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[Lineage]:
-    """Find the message that made an object; for an input, those that took it, newest first."""
+    """List the message that created an object. For an input, list the messages that read it, newest first."""
     found = await asked.browse.lineage_of_object(object_key)
     of = list_of("object lineage", object_key)
     return page_of(found, lambda message: str(message.correlation_id), cursor, limit, of)
@@ -39,7 +39,7 @@ async def list_batch_lineage(
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[Lineage]:
-    """List the messages of a replay batch and all that descends from them, newest first."""
+    """List the messages of a replay batch and all their descendants, newest first."""
     return await asked.browse.lineage_list(
         batch=replay_batch_id, route=route, status=status, cursor=cursor, limit=limit
     )
@@ -47,7 +47,7 @@ async def list_batch_lineage(
 
 @router.get("/{correlation_id}", responses=responses("message_not_found"))
 async def get_lineage(correlation_id: UUID, asked: Asked) -> Lineage:
-    """Tell what became of one message."""
+    """Return one message with its state and outputs."""
     return await asked.browse.lineage(correlation_id)
 
 
@@ -59,8 +59,9 @@ async def get_lineage_chain(
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[ChainLink]:
-    """List a message with those above it (distance below 0) and below it, the nearest on the first page.
+    """List a message with its ancestors (negative `distance`) and descendants, the nearest on the first page.
 
-    Each page is in order of distance; `via` tells how a link hangs on the one nearer to the message.
+    Each page is in order of `distance`. `via` names the relation to the next message towards the requested
+    one.
     """
     return await asked.browse.chain(correlation_id, direction, cursor, limit)

@@ -1,4 +1,4 @@
-"""`/metrics`: the figures of the site, and of the requests that this server answered, for Prometheus."""
+"""`/metrics` for Prometheus: the deployment, and the requests to this server."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from playhead.counters import AGE_BOUNDS, ATTEMPT_BOUNDS, Histogram
 from playhead.services.metrics import MOST_ROUTES, Figures
 
 NOWHERE: Final = "none"
-"""The route of a request to a URL at which there is nothing: such URLs are without number."""
+"""The label `route` of all URLs that do not exist, as their number is unlimited."""
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _HTTP_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _GONE: Final = 499
-"""The status under which nginx, too, counts requests whose caller left before there was an answer."""
+"""nginx, too, counts requests with this status if the client disconnected before the response."""
 _STATES: Final = ("pending", "running", "retry", "dead")
 
 Labels = TypeVar("Labels", bound=tuple[str, ...])
@@ -34,11 +34,11 @@ Labels = TypeVar("Labels", bound=tuple[str, ...])
 router = APIRouter(tags=["system"])
 
 
-# -- what there is ---------------------------------------------------------------------------------
+# -- declarations --------------------------------------------------------------------------------
 
 
 class Declared(NamedTuple):
-    """A metric: its name as it is printed (a histogram has three, with `_bucket`, `_sum` and `_count`)."""
+    """A metric, by its printed name. A histogram has three names, with `_bucket`, `_sum` and `_count`."""
 
     name: str
     kind: str
@@ -63,12 +63,12 @@ METRICS: Final = (
         "playhead_routes_omitted", "gauge", (), f"Routes that are not reported; at most {MOST_ROUTES} are."
     ),
     Declared("playhead_workers", "gauge", _QUEUE, "Processes that consume the queue."),
-    Declared("playhead_queue_depth", "gauge", _QUEUE, "Messages that wait in the queue."),
+    Declared("playhead_queue_depth", "gauge", _QUEUE, "Dispatches in the queue that are ready."),
     Declared(
         "playhead_in_flight",
         "gauge",
         _QUEUE,
-        "Messages of the queue that are delivered and not yet acknowledged.",
+        "Dispatches of the queue that are delivered and not yet acknowledged.",
     ),
     Declared(
         "playhead_messages",
@@ -140,7 +140,7 @@ _COUNTED: Final = {
     "replay_messages_published_total": ("replay_published",),
     "replay_messages_failed_total": ("replay_failed",),
 }
-"""Which of what processes count (`counters.RouteCounters`) each counter is the sum of."""
+"""The fields of `counters.RouteCounters` that each counter sums."""
 _MEASURED: Final = {
     "attempt_duration_seconds": ("attempt_seconds", ATTEMPT_BOUNDS),
     "message_age_seconds": ("age_seconds", AGE_BOUNDS),
@@ -151,14 +151,14 @@ _MEASURED: Final = {
 
 
 class Requests:
-    """What this server answered. Each server counts its own: it is scraped itself."""
+    """The requests to this server. Every server counts its own, because every server is scraped."""
 
     def __init__(self) -> None:
         self.answered: Counter[tuple[str, str, str]] = Counter()
         self.seconds: dict[tuple[str, str], Histogram] = {}
 
     def answer(self, method: str, route: str, status: int, seconds: float | None) -> None:
-        """Count one. `seconds` is None for what says nothing about speed: a stream, or a caller that left."""
+        """Count a request. `seconds` is None for streams, and if the client disconnected."""
         self.answered[method, route, str(status)] += 1
         if seconds is not None:
             found = self.seconds.get((method, route))
@@ -171,9 +171,9 @@ class Measured:
     """Counts each request under the template of its route, never its path.
 
     Args:
-        app: what is inside.
-        requests: where they are counted.
-        template: that of the operation at a path, for what was refused before it was routed.
+        app: the wrapped app.
+        requests: the counters.
+        template: returns the template for a path, for requests that are refused before they are routed.
     """
 
     def __init__(self, app: ASGIApp, *, requests: Requests, template: Callable[[str], str | None]) -> None:
@@ -225,7 +225,7 @@ class Measured:
 
 
 class Page:
-    """One scrape, as the library's encoders take it."""
+    """One scrape, as a collector for the encoders of prometheus_client."""
 
     def __init__(
         self, figures: Figures, requests: Requests, version: str, process: CollectorRegistry
@@ -293,7 +293,7 @@ def _counter(name: str, values: Mapping[Labels, float]) -> Metric:
 
 
 def _histogram(name: str, bounds: Sequence[float], values: Mapping[Labels, Sequence[float]]) -> Metric:
-    """`values`: the sum, then the count of each interval alone."""
+    """`values`: the sum, then the count of each interval (not cumulative)."""
     declared = _BY_NAME[name]
     family = HistogramMetricFamily(declared.name, declared.help, labels=declared.labels)
     for labels, (total, *counts) in values.items():
@@ -308,7 +308,7 @@ def _histogram(name: str, bounds: Sequence[float], values: Mapping[Labels, Seque
 
 _TEXTS: Final[dict[int | str, dict[str, Any]]] = {
     200: {
-        "description": "The exposition format of Prometheus, or OpenMetrics if that is asked for.",
+        "description": "The text format of Prometheus, or OpenMetrics if `Accept` asks for it.",
         "content": {
             kind: {"schema": {"type": "string"}} for kind in ("text/plain", "application/openmetrics-text")
         },
@@ -318,7 +318,7 @@ _TEXTS: Final[dict[int | str, dict[str, Any]]] = {
 
 @router.get("/metrics", response_class=Response, responses=_TEXTS)
 async def get_metrics(request: Request, asked: Asked) -> Response:
-    """Tell the figures of the site for Prometheus. Always 200, within 2 seconds: what is away is left out."""
+    """Return the metrics of the deployment. Always 200, within 2 seconds, without unavailable backends."""
     state = request.app.state
     page = Page(await asked.metrics.collect(), state.requests, request.app.version, state.process)
     encode, kind = choose_encoder(request.headers.get("accept", ""))
@@ -327,7 +327,7 @@ async def get_metrics(request: Request, asked: Asked) -> Response:
 
 
 def process_figures() -> CollectorRegistry:
-    """CPU, memory and files of this process, under the names that every dashboard knows."""
+    """Return processor time, memory and open files of this process, under Prometheus' usual names."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     return registry

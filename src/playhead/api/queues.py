@@ -1,4 +1,4 @@
-"""Queues: look at what waits, and take it out by hand."""
+"""Queues: show their messages, and take messages out by hand."""
 
 from __future__ import annotations
 
@@ -17,28 +17,32 @@ from playhead.services.take import HandOut
 router = APIRouter(prefix="/api/v1/queues", tags=["queues"], route_class=JsonRoute)
 
 QueueName = Annotated[
-    str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,126}$", description="As `/api/v1/routes` shows it.")
+    str,
+    Path(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,126}$",
+        description="Name of a queue, as listed by `/api/v1/routes`.",
+    ),
 ]
 _refused = ("invalid_body", "unsupported_media_type", *BODY_CODES, "broker_unavailable")
 
 
 @router.get("/{queue}/messages", responses=responses("broker_unavailable"))
 async def peek_messages(queue: QueueName, asked: Asked, limit: Limit = 100) -> Page[Message]:
-    """Show the first messages of a queue; none is consumed or hidden. A queue that never was is empty."""
+    """List the first messages of a queue without consuming or hiding them. An unknown queue is empty."""
     return Page(await asked.browse.peek(queue, limit))
 
 
 @router.post("/{queue}/take", responses=responses(*_refused))
 async def take_messages(queue: QueueName, body: TakeLimit, asked: Asked) -> HandOut:
-    """Hand out messages of a queue that no worker consumes; they are hidden from others for a while.
+    """Receive messages of a queue that no worker consumes. Other consumers do not see them for a while.
 
-    Nothing is removed yet: send the `receipt` to `/api/v1/queues/{queue}/remove` once they are safe. What
-    is not removed in time comes again.
+    This removes no message: when they are processed, send the `receipt` to `/api/v1/queues/{queue}/remove`.
+    Messages that are not removed in time become visible again.
     """
     return await asked.take.take(queue, body.limit)
 
 
 @router.post("/{queue}/remove", responses=responses("receipt_not_found", *_refused))
 async def remove_messages(queue: QueueName, body: Receipt, asked: Asked) -> Removed:
-    """Remove for good what was handed out under a receipt. Only the server that handed it out can."""
+    """Remove the messages of a receipt. Only the server that issued the receipt can do this."""
     return Removed(removed=await asked.take.remove(queue, body.receipt))

@@ -1,4 +1,4 @@
-"""Replays: the contract's one operation, and the batches that came of it."""
+"""Replays: the operation of the replay contract, and the recorded batches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/api/v1", tags=["replay"], route_class=JsonRoute)
 
 @router.post(
     "/replay",
-    operation_id="execute_replay_api_v1_replay_post",  # of the contract; ours are the functions' names
+    operation_id="execute_replay_api_v1_replay_post",  # from the contract; all other ids are function names
     summary="Execute detached replay",
     responses=responses(
         *("invalid_path", "route_ambiguous", "invalid_body"),
@@ -32,8 +32,8 @@ router = APIRouter(prefix="/api/v1", tags=["replay"], route_class=JsonRoute)
 async def execute_replay(body: DetachedReplayRequest, asked: Asked) -> DetachedReplayResponse:
     """Publish one message for each stored object of a stage to the inbound queue of a route.
 
-    A new execution is created; the source is not touched. Answers when every message is confirmed, or
-    counted as failed.
+    This creates a new execution, and does not change the source. The response is sent when the broker has
+    confirmed each message, or the message counts as failed.
     """
     replay = await asked.replay.execute(
         ReplayRequest(
@@ -53,7 +53,7 @@ async def execute_replay(body: DetachedReplayRequest, asked: Asked) -> DetachedR
         objects_found=replay.objects_found,
         objects_published=replay.objects_published,
         objects_failed=replay.objects_failed,
-        # None: the batch goes on (paused, uncertain), but this caller's wait is over.
+        # None: the batch continues with uncertain messages, but this request does not wait any longer.
         status=replay.status or "partial_failure",
         replay_batch_id=str(replay.replay_batch_id),
         errors=replay.errors,
@@ -70,7 +70,7 @@ async def list_replays(
 
 @router.get("/replays/{replay_batch_id}", responses=responses("replay_not_found"))
 async def get_replay(replay_batch_id: UUID, asked: Asked) -> Replay:
-    """Tell how far a replay batch is; its numbers are read from rows."""
+    """Return a replay batch with its progress. All numbers are read from rows."""
     return await asked.browse.replay(replay_batch_id)
 
 
@@ -81,10 +81,11 @@ async def get_replay(replay_batch_id: UUID, asked: Asked) -> Replay:
     responses=stream_responses("replay", ReplayProgress, "replay_not_found"),
 )
 async def watch_replay(replay_batch_id: UUID, asked: Asked, last_event_id: LastEventId = None) -> Response:
-    """Tell how far a replay batch is, at once and whenever that has changed, until its publishing has ended.
+    """Stream the progress of a replay batch: at once, and after each change, until publishing ends.
 
-    An event `replay` holds what a `GET` of it answers, with `rate`, the objects published a second over the
-    last few seconds, and `eta_seconds`; the last one is `end`, with the same. All else is as with the events
-    of an execution. How the work goes on is told by the events of the replay's `execution_id`.
+    The data of an event `replay` are the body of a `GET`, plus `rate` (objects published per second over
+    the last few seconds) and `eta_seconds`. The last event is `end`, with the same data. In all else the
+    stream is like that of an execution. To watch the processing of the messages, use the events of the
+    replay's `execution_id`.
     """
     return stream("replay", await asked.watch.replay(replay_batch_id), last_event_id)

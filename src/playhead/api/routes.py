@@ -1,4 +1,4 @@
-"""The routes of the active configs, with their queues as they stand."""
+"""The routes of the active configs, with the state of their queues."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ router = APIRouter(prefix="/api/v1/routes", tags=["routes"])
 
 @router.get("", responses=responses("invalid_cursor", "broker_unavailable"))
 async def list_routes(asked: Asked, limit: Limit = 100, cursor: Cursor = None) -> Page[RouteStatus]:
-    """List routes by config, in the order declared."""
+    """List the routes of all active configs, by config, in the order of its source."""
     return await asked.browse.routes(cursor, limit)

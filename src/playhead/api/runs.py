@@ -25,23 +25,21 @@ _form["properties"] = {
     "files": {
         "type": "array",
         "items": {"type": "string", "format": "binary"},
-        "description": (
-            f"At most {MAX_UPLOAD_FILES}; a file's name is its path under `input`, and may hold `/`."
-        ),
+        "description": (f"At most {MAX_UPLOAD_FILES} files. The name of a file is its path under `input`."),
     },
     **_form["properties"],
 }
 _form["required"] = ["files"]
 _body: dict[str, Any] = {
-    # Read for every request. Said here because openapi-python-client (its issue 1451) writes a function that
-    # can't be imported for an operation with two kinds of body and no optional parameter.
+    # Every request may have it. It is described here because openapi-python-client (its issue 1451) writes
+    # code that cannot be imported for an operation with two content types and no optional parameter.
     "parameters": [
         {
             "name": "X-Correlation-ID",
             "in": "header",
             "required": False,
             "schema": {"type": "string"},
-            "description": "An id of yours for this request; it comes back in the answer's header.",
+            "description": "Your own id for this request. The response has it in the same header.",
         }
     ],
     "requestBody": {
@@ -65,9 +63,9 @@ _body: dict[str, Any] = {
     ),
 )
 async def run_config(name: ConfigName, request: Request, asked: Asked) -> Execution:
-    """Store inputs and start a run of them: files as multipart, or one JSON value.
+    """Store inputs and start a run: files as multipart, or one JSON value.
 
-    Nothing is published before all inputs are stored.
+    No message is published before all inputs are stored.
     """
     kind = media_type(request)
     if not is_json(kind) and kind != MULTIPART:

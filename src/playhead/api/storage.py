@@ -1,4 +1,4 @@
-"""Stored objects: list them, get their bytes, get their sidecars."""
+"""Stored objects: list them, and read their bytes and sidecars."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ router = APIRouter(prefix="/api/v1/storage/objects", tags=["storage"])
 Key = Annotated[str, Query(description="`{execution_id}/{stage}/{path}`")]
 
 _bytes: dict[str, Any] = {
-    "description": "The bytes, with the content type of the sidecar.",
-    # The first is what generated clients understand: bytes.
+    "description": "The bytes of the object, with the content type of its sidecar.",
+    # Generated clients read the first one, as bytes.
     "content": {
         kind: {"schema": {"type": "string", "format": "binary"}}
         for kind in ("application/octet-stream", "*/*")
     },
 }
 _sidecar: dict[str, Any] = {
-    "description": "The sidecar, as it is stored.",
+    "description": "The stored sidecar.",
     "content": {"application/json": {"schema": {"type": "object"}}},
 }
 _no_object = responses("invalid_path", "object_not_found", "store_unavailable")
@@ -47,18 +47,18 @@ async def list_objects(
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[StoredObject]:
-    """List the objects that a replay would take, in byte order of their keys."""
+    """List the objects that a replay would select, in byte order of their keys."""
     return await asked.browse.objects(execution_id, stage, path, cursor, limit)
 
 
 @router.get("/content", response_class=Response, responses={200: _bytes, **_no_object})
 async def get_object_content(key: Key, asked: Asked) -> Response:
-    """Stream the bytes of an object. They are data of others: a browser may save them, not run them."""
+    """Stream the bytes of an object. The headers let a browser save them, but not run them."""
     content = await asked.browse.content(key)
     return StreamingResponse(
         content.chunks,
         headers={
-            "Content-Type": content.content_type,  # as a header: the framework would add a charset
+            "Content-Type": content.content_type,  # not as `media_type`: the framework would add a charset
             "Content-Length": str(content.size),
             **_to_save(key),
         },
@@ -67,14 +67,14 @@ async def get_object_content(key: Key, asked: Asked) -> Response:
 
 @router.get("/metadata", response_class=Response, responses={200: _sidecar, **_no_object})
 async def get_object_metadata(key: Key, asked: Asked) -> Response:
-    """Return the sidecar of an object as it is stored."""
+    """Return the stored sidecar of an object."""
     sidecar = await asked.browse.metadata(key)
     return Response(sidecar, media_type="application/json", headers=_to_save(sidecar_key(key)))
 
 
 def _to_save(key: str) -> dict[str, str]:
-    """What keeps a browser from doing more with the bytes of others than to save them."""
-    # In this form of the name (RFC 5987) everything but letters, digits and `_.-~` is percent-encoded.
+    """Return headers that make a browser save the bytes instead of showing or running them."""
+    # RFC 5987: all characters except letters, digits and `_.-~` are percent-encoded.
     name = quote(key.rpartition("/")[2], safe="")
     return {
         "Content-Disposition": f"attachment; filename*=UTF-8''{name}",

@@ -1,4 +1,4 @@
-"""Streams of events (SSE): what a watcher is told, as a browser's `EventSource` reads it."""
+"""Server-sent events, as a browser's `EventSource` reads them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ HEARTBEAT_SECONDS: Final = 10.0
 _ALIVE: Final = format_sse_event(comment="alive")
 _HEADERS: Final = {
     "Cache-Control": "no-cache",
-    "X-Accel-Buffering": "no",  # a proxy hands on each event as it comes
+    "X-Accel-Buffering": "no",  # a proxy must forward each event at once
 }
 
 LastEventId = Annotated[
     str | None,
     Header(
         alias="Last-Event-ID",
-        description="The id of the last event that was heard; an `EventSource` sends it by itself.",
+        description="Id of the last received event. An `EventSource` sends it when it reconnects.",
     ),
 ]
 
@@ -40,54 +40,53 @@ def stream(
     last: str | None,
     heartbeat: float = HEARTBEAT_SECONDS,
 ) -> Response:
-    """The stream for one watcher; 204 when all was heard.
+    """Return the stream for one client; 204 if it has received the last event.
 
     Args:
-        name: of the events but the last, which is `end`.
-        last: the id of the last event that was heard.
-        heartbeat: seconds after which a comment is sent when nothing else was.
+        name: name of the events. The last event is `end`.
+        last: id of the last event that the client received.
+        heartbeat: a comment is sent after this many seconds without an event.
     """
     if watch.was_told_all(last):
         return Response(status_code=204)
-    # As a generator of the framework's own kind, it would log a traceback for each client that leaves while
-    # it is behind with its reading (fastapi/fastapi#15824).
+    # Not as an event generator of the framework: it logs a traceback for each client that disconnects while
+    # it reads too slowly (fastapi/fastapi#15824).
     return EventSourceResponse(_events(name, watch.tell(last), heartbeat), headers=_HEADERS)
 
 
 async def _events(
     name: str, telling: AsyncIterator[StateEvent[T] | Unavailable], heartbeat: float
 ) -> AsyncIterator[bytes]:
-    """The bytes of each event as it comes, and of a comment when none does."""
+    """Yield the bytes of each event, and of comments between rare events."""
     while True:
         coming = asyncio.ensure_future(anext(telling))
         try:
             while not (await asyncio.wait({coming}, timeout=heartbeat))[0]:
                 yield _ALIVE
-            told = coming.result()
+            found = coming.result()
         except StopAsyncIteration:
             return
         finally:
             coming.cancel()
-        yield _event(name, told)
+        yield _event(name, found)
 
 
-def _event(name: str, told: StateEvent[T] | Unavailable) -> bytes:
-    if isinstance(told, Unavailable):
-        # A comment: an event named `error` would reach those who listen for a lost connection.
-        said = f"{told.code}: {told.detail}".encode(errors="replace").decode()
-        return format_sse_event(comment=said)
-    data = json.dumps(jsonable_encoder(told.state))
-    return format_sse_event(event="end" if told.is_end else name, data_str=data, id=told.id)
+def _event(name: str, found: StateEvent[T] | Unavailable) -> bytes:
+    if isinstance(found, Unavailable):
+        # A comment: browsers also use the event name `error` for lost connections.
+        comment = f"{found.code}: {found.detail}".encode(errors="replace").decode()
+        return format_sse_event(comment=comment)
+    data = json.dumps(jsonable_encoder(found.state))
+    return format_sse_event(event="end" if found.is_end else name, data_str=data, id=found.id)
 
 
 def stream_responses(name: str, model: type, *codes: str) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI responses of a stream.
+    """Return the OpenAPI responses of a stream.
 
     Args:
-        name: of the events but the last.
-        model: what is in the `data` of each; to be the operation's `response_model`, too, or no schema is
-            made of it.
-        codes: of the errors that are answered before a stream begins.
+        name: name of the events except the last.
+        model: type of their `data`. It must also be the operation's `response_model`, or it gets no schema.
+        codes: error codes of responses that are sent instead of a stream.
     """
     event = {
         "type": "object",
@@ -104,10 +103,10 @@ def stream_responses(name: str, model: type, *codes: str) -> dict[int | str, dic
     }
     return {
         200: {
-            "description": "Events, until the last, `end`, or until the server stops.",
-            # No `schema` beside it: that of a stream describes the array of all its items.
+            "description": "Events until the last one, `end`, or until the server shuts down.",
+            # Without `schema`, which for a stream describes the array of all items.
             "content": {"text/event-stream": {"itemSchema": event}},
         },
-        204: {"description": "`Last-Event-ID` was that of `end`: there is nothing more to hear."},
+        204: {"description": "`Last-Event-ID` is the id of `end`: no more events follow."},
         **responses(*codes),
     }

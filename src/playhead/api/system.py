@@ -15,7 +15,9 @@ from playhead.model import Examination, Health, Page
 
 router = APIRouter(tags=["system"])
 
-_not_ready: dict[int | str, dict[str, Any]] = {503: {"model": Health, "description": "A backend is away."}}
+_not_ready: dict[int | str, dict[str, Any]] = {
+    503: {"model": Health, "description": "A backend is unavailable."}
+}
 
 
 def _version(request: Request) -> str:
@@ -24,15 +26,16 @@ def _version(request: Request) -> str:
 
 @router.get("/api/v1/system/health")
 async def get_health(request: Request, asked: Asked) -> Health:
-    """Tell how the three backends are, and which processes are alive. Always 200."""
+    """Return the state of the three backends, and the live processes. Always 200."""
     return await asked.browse.health(_version(request))
 
 
 @router.get("/api/v1/system/doctor", responses={500: responses()[500]})
 async def examine(asked: Asked) -> Examination:
-    """Examine the three backends as this server sees them, and say what to mend. Always 200.
+    """Examine the three backends from this server, and suggest fixes. Always 200.
 
-    Each is reached, its version and rights are looked at, something is sent round; nothing is left behind.
+    Checks connection, version and permissions of each, and writes and reads test data, which are removed
+    again.
     """
     return await asked.doctor.examine()
 
@@ -41,19 +44,19 @@ async def examine(asked: Asked) -> Examination:
     "/api/v1/errors", responses={status: responses("invalid_cursor")[status] for status in (400, 500)}
 )
 async def list_errors(limit: Limit = 100, cursor: Cursor = None) -> Page[ErrorCode]:
-    """List the error codes of this API: what each means, and its HTTP status."""
+    """List the error codes of this API, each with its meaning and HTTP status."""
     return page_of(ERRORS, lambda error: error.code, cursor, limit, list_of("errors"))
 
 
 @router.get("/healthz")
 async def get_liveness() -> Liveness:
-    """Tell that the process answers. Looks at nothing else."""
+    """Report that the process responds. Does not check any backend."""
     return Liveness()
 
 
 @router.get("/readyz", responses=_not_ready)
 async def get_readiness(request: Request, response: Response, asked: Asked) -> Health:
-    """Tell whether every backend can be reached: 200, else 503, with the body of `system/health`."""
+    """Check whether every backend can be reached: 200, else 503. The body is that of `system/health`."""
     health = await asked.browse.health(_version(request))
     response.status_code = 200 if health.status == "ok" else 503
     return health

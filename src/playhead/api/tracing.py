@@ -1,4 +1,4 @@
-"""A span for each request, below the one that its caller names; none for probes."""
+"""A span for each request except probes, as a child of the span in `traceparent`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from playhead.ports.tracer import Tracer
 
 
 class Traces:
-    """Makes the span of a request current while it is answered. Its name is known when it is over: the method
-    and the route, or the method alone where there is nothing at that URL."""
+    """Makes the span of a request the current one while the request is processed.
+
+    The span is named at its end: by method and route, or by the method alone if the URL does not exist.
+    """
 
     def __init__(self, app: ASGIApp, *, tracer: Tracer) -> None:
         self._app = app
@@ -46,4 +48,4 @@ class Traces:
                 if status:
                     span.set({"http.response.status_code": status})
                 if status >= 500:
-                    span.fail(f"answered with {status}")
+                    span.fail(f"status {status}")

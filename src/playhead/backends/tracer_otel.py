@@ -1,8 +1,8 @@
-"""Traces by OpenTelemetry, sent in the background to a collector over OTLP/HTTP.
+"""Tracing with OpenTelemetry: spans are sent in the background to a collector over OTLP/HTTP.
 
-Where to, how often, how many and which are the SDK's own settings (`OTEL_*`), which it reads itself. A span
-that ended waits in a queue of this process; when that is full, or the collector is away for too long, spans
-are dropped, and work goes on.
+The SDK reads its own settings (`OTEL_*`): address, interval, sampling and limits. Ended spans wait in a
+queue of this process. If the queue is full, or the collector is unavailable for too long, spans are
+dropped. Work continues.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from playhead.ports.tracer import Kind, Span, Value
 
 _CLOSE_SECONDS: Final = 2.0
-"""For the last spans of a process. Far below what an orchestrator waits before it kills."""
+"""For the last spans of a process. Orchestrators wait much longer before they kill a process."""
 _SAY_AGAIN_SECONDS: Final = 60.0
 _MOST_SAID: Final = 1000
 _HEADER: Final = "traceparent"
@@ -41,7 +41,7 @@ _W3C: Final = TraceContextTextMapPropagator()
 
 
 class _Seldom(logging.Filter):
-    """Lets a line through every minute: a collector that is away is told of with every batch."""
+    """Passes one record per minute. The exporter logs an unavailable collector with every batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class _Seldom(logging.Filter):
 
 
 class OtelSpan:
-    """A span of the SDK, as `ports.tracer.Span` wants it."""
+    """A span of the SDK as a `ports.tracer.Span`."""
 
     def __init__(self, span: trace.Span) -> None:
         self._span = span
@@ -65,7 +65,7 @@ class OtelSpan:
         return _traceparent(self._span.get_span_context())
 
     def set(self, attributes: Mapping[str, Value]) -> None:
-        # The SDK warns of what is said too late, which is nobody's fault here: a caller that has gone.
+        # The SDK warns about changes after the end. They are normal here, after a client disconnects.
         if self._span.is_recording():
             self._span.set_attributes(attributes)
 
@@ -75,7 +75,7 @@ class OtelSpan:
 
     def fail(self, why: str) -> None:
         if self._span.is_recording():
-            # A name that is not UTF-8 (of a file, say) would cost all spans that are sent along with it.
+            # Text that is not UTF-8 (a file name, for example) would make the exporter drop the whole batch.
             said = why[:_MOST_SAID].encode("utf-8", "backslashreplace").decode()
             self._span.set_status(Status(StatusCode.ERROR, said))
 
@@ -96,11 +96,11 @@ class OtelSpan:
 
 
 class OtelTracer:
-    """Begins spans and sends them.
+    """Starts spans and exports them.
 
     Args:
-        version: of Playhead.
-        process: what tells this process from others.
+        version: version of Playhead.
+        process: unique id of this process.
     """
 
     on: Final = True
@@ -111,7 +111,7 @@ class OtelTracer:
         self._provider = TracerProvider(resource=_resource(version, process), shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
         if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-            # Nobody set one: then what adapters measure by themselves is sent along.
+            # No other provider is set, so spans of adapters are exported as well.
             trace.set_tracer_provider(self._provider)
         self._tracer = self._provider.get_tracer("playhead", version)
 
@@ -122,7 +122,7 @@ class OtelTracer:
         attributes: Mapping[str, Value] | None = None,
         kind: Kind = "internal",
     ) -> Span:
-        # An empty context, not the current one: what a span belongs under is always said.
+        # An empty context instead of the current one: the parent is always given explicitly.
         above = _W3C.extract({_HEADER: parent}, Context()) if parent else Context()
         return OtelSpan(self._tracer.start_span(name, above, _KINDS[kind], attributes))
 
@@ -130,20 +130,20 @@ class OtelTracer:
         return _traceparent(trace.get_current_span().get_span_context())
 
     async def close(self) -> None:
-        """Send what has not been sent, for two seconds at most; what is left then is lost."""
+        """Export the remaining spans, for at most two seconds. Spans that remain then are lost."""
         loop, closed = asyncio.get_running_loop(), asyncio.Event()
 
         def close() -> None:
             self._provider.shutdown()
-            with suppress(RuntimeError):  # the loop is gone: nobody waits any more
+            with suppress(RuntimeError):  # the loop has been closed
                 loop.call_soon_threadsafe(closed.set)
 
-        # In a thread that nobody has to wait for: a request to a collector that hangs can't be broken off.
+        # In a daemon thread: a request to a collector that hangs cannot be cancelled.
         threading.Thread(target=close, name="playhead-traces", daemon=True).start()
         try:
             await asyncio.wait_for(closed.wait(), _CLOSE_SECONDS)
         except TimeoutError:
-            self._exporter.shutdown()  # type: ignore[no-untyped-call]  # it tries no more
+            self._exporter.shutdown()  # type: ignore[no-untyped-call]  # stops its retries
 
 
 def _traceparent(context: SpanContext) -> str | None:
@@ -156,7 +156,7 @@ def _traceparent(context: SpanContext) -> str | None:
 
 
 def _resource(version: str, process: str) -> Resource:
-    """This process; a service name of the operator's own wins."""
+    """Describe this process. A service name set by the operator has priority."""
     found = Resource.create({SERVICE_VERSION: version, SERVICE_INSTANCE_ID: process})
     if str(found.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
         found = found.merge(Resource({SERVICE_NAME: "playhead"}))

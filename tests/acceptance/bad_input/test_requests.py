@@ -241,7 +241,7 @@ def _bodies() -> Iterator[Row]:
     for name in REPLAY:
         yield post("replay", {k: v for k, v in REPLAY.items() if k != name}, SHAPE, name, "missing")
         yield post("replay", REPLAY | {name: ""}, SHAPE, name)
-    yield post("dead-letters/resend", {}, "selection_empty", "execution or route")
+    yield post("dead-letters/resend", {}, "selection_empty", "an execution or a route")
     yield post("dead-letters/resend", {"correlation_ids": []}, "selection_empty")
     yield post("configs/docs/run", {"payload": 1, "config_version": 2**40}, SHAPE, "config_version")
     for tag in ("", "x" * 201, "a\nb", "\0"):
