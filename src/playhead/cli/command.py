@@ -64,7 +64,7 @@ ExecutionRef = Annotated[
 Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="List at most N.")]
 Cursor = Annotated[
     str | None,
-    typer.Option("--cursor", metavar="C", help="Continue a list: the next_cursor of the page before."),
+    typer.Option("--cursor", metavar="C", help="Continue a list: the next_cursor of the previous page."),
 ]
 
 _SETTINGS = (*BACKENDS, "server")

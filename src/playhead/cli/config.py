@@ -27,7 +27,8 @@ Name = Annotated[
 async def apply(s: Session, files: Files) -> None:
     """Store configs as new versions.
 
-    A config that equals its newest version gets no new version. All files are checked before one is stored.
+    A config that is equivalent to its newest version gets no new version. If one of several files is
+    invalid, the command stores none of them.
     """
     sources = [(file, read(file)) for file in files]
     async with s.open(checks_configs=True) as rt:
@@ -49,8 +50,8 @@ async def apply(s: Session, files: Files) -> None:
 async def validate(s: Session, files: Files) -> int:
     """Check configs without storing them.
 
-    Lists every fault at once, with its line. Imports the adapters that the settings name, which check the
-    configs of their steps. Exit code 1 when there is an error.
+    Lists all errors and warnings at once, each with its line. Imports the adapters that the settings name,
+    because each adapter validates the config of its steps. Exit code 1 if there is an error.
     """
     sources = [(file, read(file)) for file in files]
     async with s.open(checks_configs=True) as rt:
@@ -111,16 +112,16 @@ async def show(
 
 @command("deactivate", example="playhead config deactivate docs")
 async def deactivate(s: Session, name: Name) -> None:
-    """Refuse new runs of a config, and replays into it.
+    """Reject new runs of a config, and new replays into it.
 
-    Executions that run already continue.
+    Running executions continue.
     """
     await _set_active(s, name, False)
 
 
 @command("activate", example="playhead config activate docs")
 async def activate(s: Session, name: Name) -> None:
-    """Allow new runs of a config again."""
+    """Allow new runs of a config, and new replays into it, again."""
     await _set_active(s, name, True)
 
 

@@ -105,7 +105,7 @@ async def resend(
 ) -> None:
     """Send dead letters again.
 
-    Name them by id, by execution or by route. Each gets all of its attempts again.
+    Select them by id, by execution or by route. Each message gets `max_attempts` new attempts.
     """
     if sum(map(bool, (identities, execution, route))) != 1:
         raise Usage("name the dead letters: either ids, or --execution, or --route")

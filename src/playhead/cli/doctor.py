@@ -13,7 +13,7 @@ _SIGNS: Final = {"ok": "ok", "warning": "WARN", "failed": "FAIL"}
 
 @command("doctor", example="playhead doctor")
 async def doctor(s: Session) -> int:
-    """Check store, broker and catalog, and say what to fix.
+    """Check store, broker and catalog, and print fixes.
 
     Connects to each backend, checks its version and permissions, and writes and reads a test value. Exit
     code 1 if a check failed, 5 if a backend cannot be reached. Warnings do not change the exit code.

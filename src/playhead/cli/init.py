@@ -95,8 +95,8 @@ def init(
 ) -> None:
     """Write a small pipeline to start from.
 
-    Writes a commented config, a file with one step, settings that name it, and three input pages. Existing
-    files are never overwritten: if one of the names is taken, nothing is written.
+    Writes a commented config, a file with one step, settings that load this step, and three input pages.
+    Never overwrites a file: if one of the files exists, the command writes nothing.
     """
     for name in FILES:
         if (folder / name).exists() or (folder / name).is_symlink():

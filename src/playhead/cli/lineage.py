@@ -44,14 +44,14 @@ async def lineage(
             help="The whole key of an object, or the correlation id of a message.",
         ),
     ],
-    up: Annotated[bool, typer.Option("--up", help="Only the messages that it results from.")] = False,
-    down: Annotated[bool, typer.Option("--down", help="Only the messages that result from it.")] = False,
+    up: Annotated[bool, typer.Option("--up", help="Only the origin: the earlier messages.")] = False,
+    down: Annotated[bool, typer.Option("--down", help="Only the results: the later messages.")] = False,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> None:
-    """Show the messages that an object or a message results from.
+    """Show the origin and the results of an object or a message.
 
-    Also shows the messages that result from it, in this execution and in replays.
+    Lists the earlier and the later messages of its chain, in this execution and in replays.
     """
     if up and down:
         raise Usage("--up and --down cannot be combined; without either, both directions are shown")

@@ -29,7 +29,7 @@ async def replay(
         str,
         typer.Argument(
             metavar="STAGE",
-            help="The stage whose objects to send; `input` has the inputs of the run.",
+            help="The stage to replay; `input` contains the inputs of the run.",
             autocompletion=complete.stage,
         ),
     ],
@@ -37,7 +37,7 @@ async def replay(
         str,
         typer.Argument(
             metavar="ROUTE",
-            help="The route to send them to: ROUTE or CONFIG/ROUTE.",
+            help="The target route: ROUTE or CONFIG/ROUTE.",
             autocompletion=complete.route,
         ),
     ],
@@ -50,8 +50,8 @@ async def replay(
 ) -> int:
     """Send a stored stage into a route again.
 
-    The replay is a new execution; its source does not change. Exit code 3 if only some of the objects
-    could be published.
+    The replay is a new execution; its source does not change. Exit code 3 if the replay published only
+    some of its objects.
     """
     from playhead.services.replay import ReplayRequest
 

@@ -33,13 +33,15 @@ async def run(
         str,
         typer.Argument(
             metavar="CONFIG",
-            help="The name of a config, or a YAML file, which is applied first.",
+            help="The name of a config, or a YAML file. The command applies a file before it starts the run.",
             autocompletion=complete.config_to_run,
         ),
     ],
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT", help="Files and folders; files of a folder keep their paths in it."),
+        typer.Argument(
+            metavar="INPUT", help="Files and folders. Files in a folder keep their paths relative to it."
+        ),
     ],
     tag: Annotated[
         list[str] | None,
@@ -52,7 +54,7 @@ async def run(
     ] = None,
     version: Version = None,
     detach: Annotated[
-        bool, typer.Option("--detach", help="Submit only, and leave the work to workers.")
+        bool, typer.Option("--detach", help="Submit the run and return; workers process its messages.")
     ] = False,
 ) -> int:
     """Run files through a config.

@@ -31,11 +31,11 @@ async def search(
             "--execution",
             metavar="EXECUTION",
             autocompletion=complete.execution,
-            help="Search what this execution indexed.  [default: the newest in the index]",
+            help="Search the entries of this execution.  [default: the newest execution in the index]",
         ),
     ] = None,
     limit: Annotated[
-        int, typer.Option("--limit", min=1, max=output.MAX_PAGE, metavar="N", help="At most N.")
+        int, typer.Option("--limit", min=1, max=output.MAX_PAGE, metavar="N", help="List at most N.")
     ] = 10,
 ) -> None:
     """Search an index; the best hits come first."""

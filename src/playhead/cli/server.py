@@ -40,13 +40,13 @@ def serve(
     insecure: Annotated[
         bool,
         typer.Option(
-            "--insecure", help="Allow a HOST that other machines can reach: there is no authentication."
+            "--insecure", help="Allow a HOST that other machines can reach. There is no authentication."
         ),
     ] = False,
 ) -> int:
     """Serve the HTTP API until stopped.
 
-    The first line on stderr has the address.
+    Prints the address of the server on the first line of stderr.
     """
     s.flags |= {"host": host, "port": port}
     settings = s.settings
@@ -65,7 +65,7 @@ def serve(
 @command(
     "worker",
     example="playhead worker --processes 2",
-    only_here="a worker needs the backends themselves; start it with their settings",
+    only_here="a worker connects to the backends; set their addresses instead",
 )
 def worker(
     s: Session,

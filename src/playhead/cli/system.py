@@ -17,19 +17,21 @@ if TYPE_CHECKING:
     from playhead.remote.services import ErrorCode as RemoteErrorCode
 
 
-@command("demo", example="playhead demo --dir /tmp/playhead-demo", only_here="it starts its own server")
+@command("demo", example="playhead demo --dir /tmp/playhead-demo", only_here="the demo starts its own server")
 def demo(
     s: Session,
     folder: Annotated[
         str | None,
-        typer.Option("--dir", metavar="D", help="Folder for its pages and its home.  [default: demo]"),
+        typer.Option(
+            "--dir", metavar="D", help="Folder for the pages and the home of the demo.  [default: demo]"
+        ),
     ] = None,
     backends: Annotated[
         bool,
-        typer.Option("--backends", help="Use the backends of the settings instead of its own files."),
+        typer.Option("--backends", help="Use the backends from the settings instead of files in D."),
     ] = False,
 ) -> int:
-    """Show Playhead at work in under a minute.
+    """Demonstrate a run and a replay in under a minute.
 
     Runs a pipeline, changes a step, and replays only the stage before that step.
     """
@@ -60,7 +62,9 @@ async def errors(s: Session) -> None:
     output.table(("EXIT CODE", "MEANING"), list(exits.MEANINGS.items()))
 
 
-@command("migrate", example="playhead migrate --check", only_here="run it where the backends can be reached")
+@command(
+    "migrate", example="playhead migrate --check", only_here="run it on a machine that can reach the backends"
+)
 async def migrate(
     s: Session,
     check: Annotated[
