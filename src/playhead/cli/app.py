@@ -33,7 +33,7 @@ from playhead.cli.session import Session
 
 ABOUT: Final = (
     "Run message pipelines, store every stage's outputs, replay any stored stage into any route. "
-    "Settings come from flags, then PLAYHEAD_* variables, then playhead.toml."
+    "Flags override PLAYHEAD_* variables, and these override playhead.toml."
 )
 
 COMMANDS: Final[tuple[Command, ...]] = (
@@ -51,7 +51,7 @@ GROUPS: Final[tuple[tuple[str, str, tuple[Command, ...]], ...]] = (
     ),
     (
         "dead-letters",
-        "Show messages that failed permanently, and send them again.",
+        "Show and resend messages that failed permanently.",
         (dead_letters.list_, dead_letters.show, dead_letters.resend),
     ),
 )
