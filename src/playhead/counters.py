@@ -45,7 +45,7 @@ class Histogram:
 
 @dataclass(slots=True)
 class RouteCounters:
-    """What was done for one route.
+    """The numbers of one route.
 
     Attributes:
         completed: messages that ended completed.

@@ -8,7 +8,7 @@ from typing import Final
 from playhead.clock import Clock, ElapsedClock
 
 MISSED_BEATS: Final = 5
-"""A process that has missed so many heartbeats is dead."""
+"""A process is dead after this number of missed heartbeats."""
 
 _SILENT_BEATS: Final = 2.5
 _MOST_IN_A_ROW: Final = 3

@@ -181,7 +181,7 @@ class Chain:
         return Result(found, "" if found else skipped)
 
     def _passed(self, item: Item) -> Product:
-        """What is stored of an item that the last step's condition let pass unchanged."""
+        """Return the product for an item that passes the last step unchanged because of its condition."""
         if why := problem(item.path, room=self._room):
             raise MessageError(
                 "invalid_key", f"route {self._route.name!r}: the output path {item.path!r} {why}"

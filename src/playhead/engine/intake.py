@@ -192,7 +192,7 @@ class Intake:
             its_sidecar = sidecars.get(claim.object_key)
             if isinstance(its_sidecar, Unavailable):
                 # The sidecar may exist, so its input waits for a store that is unavailable. A store that
-                # answers and refuses the sidecar alone is treated as if there were none.
+                # answers and refuses only the sidecar is treated as one without it.
                 data, its_sidecar = (its_sidecar if unavailable else data), None
             span = start_span(self._env.tracer, held.delivery, claim)
             problem: Failed | Released | None

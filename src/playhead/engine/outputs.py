@@ -1,4 +1,4 @@
-"""Convert what a step returned into what is stored, and check path, content type and attributes."""
+"""Convert the result of a step into products, and check path, content type and attributes."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class Published:
 
     Attributes:
         unavailable: why the broker cannot be reached; None if it can.
-        why: the broker's reason for the first uncertain one; empty if there is none.
+        why: the broker's reason for the first uncertain one, or empty.
     """
 
     confirmed: list[Dispatch] = field(default_factory=list)
