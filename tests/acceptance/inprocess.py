@@ -171,7 +171,7 @@ class Playhead:
     # -- the other doors ---------------------------------------------------------------------------
 
     async def peek(self, queue: str, limit: int = 1000) -> list[Message]:
-        return await self.rt.services.browse.peek(queue, limit)
+        return await self.rt.services.queues.peek(queue, limit)
 
     async def waiting(self, queue: str) -> list[str]:
         """Keys that wait in a queue, without their execution."""

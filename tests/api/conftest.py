@@ -32,14 +32,18 @@ from playhead.ports.broker import PublishResult
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.store import Blob
 from playhead.services import Services
-from playhead.services.browse import BrowseService
 from playhead.services.configs import ConfigService
 from playhead.services.doctor import DoctorService
+from playhead.services.executions import ExecutionService
+from playhead.services.lineage import LineageService
 from playhead.services.metrics import MetricsService
+from playhead.services.objects import ObjectService
+from playhead.services.queues import QueueService
 from playhead.services.recover import RecoverService
 from playhead.services.replay import ReplayService
 from playhead.services.search import SearchService
 from playhead.services.submit import SubmitService
+from playhead.services.system import SystemService
 from playhead.services.take import TakeService
 from playhead.services.watch import WatchService
 from playhead.services.worker import WorkerService
@@ -139,19 +143,19 @@ class FickleMemoryBroker(MemoryBroker):
 class Looking:
     """Counts the looks at executions and replays in `looks`, failed ones included."""
 
-    def __init__(self, browse: BrowseService) -> None:
-        self._browse = browse
+    def __init__(self, executions: ExecutionService) -> None:
+        self._executions = executions
         self.looks = 0
 
-    async def execution(self, execution: UUID) -> Execution:
+    async def get(self, execution: UUID) -> Execution:
         try:
-            return await self._browse.execution(execution)
+            return await self._executions.get(execution)
         finally:
             self.looks += 1
 
     async def replay(self, batch: UUID) -> Replay:
         try:
-            return await self._browse.replay(batch)
+            return await self._executions.replay(batch)
         finally:
             self.looks += 1
 
@@ -183,8 +187,8 @@ class Playhead:
         self._backends = Backends(self.catalog, self.broker, self.store)
         self._env = Environment(OWNER, spawn=self._spawn)
         self.replays = ReplayService(self._backends, self._env, lease=15, settle=30)
-        browse = BrowseService(self.catalog, self.store, self.broker, self._adapters)
-        self._looking = Looking(browse)
+        executions = ExecutionService(self.catalog, self.store)
+        self._looking = Looking(executions)
         self.services = Services(
             configs=ConfigService(self.catalog, partial(parse, adapters=self._adapters)),
             submit=SubmitService(
@@ -194,7 +198,11 @@ class Playhead:
                 sealed=lambda job: self._keep(self.replays.drive(job)),
             ),
             replay=self.replays,
-            browse=browse,
+            executions=executions,
+            lineage=LineageService(self.catalog, self.store),
+            objects=ObjectService(self.catalog, self.store),
+            queues=QueueService(self.catalog, self.broker, self.store),
+            system=SystemService(self.catalog, self.broker, self.store, self._adapters),
             recover=RecoverService(self.catalog, self.store),
             take=TakeService(self.catalog, self.broker, visibility=30, clock=time.monotonic),
             search=SearchService(partial(search_index, Settings(home=Path(data_dir)))),

@@ -96,10 +96,10 @@ async def submit(rt: Runtime, **inputs: str) -> UUID:
 
 async def ended(rt: Runtime, execution: UUID) -> Execution:
     async def look() -> bool:
-        return (await rt.services.browse.execution(execution)).status != "running"
+        return (await rt.services.executions.get(execution)).status != "running"
 
     await until(look, "the execution to end")
-    return await rt.services.browse.execution(execution)
+    return await rt.services.executions.get(execution)
 
 
 async def test_a_message_claimed_while_the_store_is_unavailable_is_processed_later(tmp_path: Path):
@@ -115,7 +115,7 @@ async def test_a_message_claimed_while_the_store_is_unavailable_is_processed_lat
         async with working(rt):
 
             async def claimed() -> bool:
-                rows = await rt.services.browse.lineage_list(execution=execution)
+                rows = await rt.services.lineage.list(execution=execution)
                 return rows.items[0].attempts > 0
 
             await until(claimed, "the claim")
@@ -129,7 +129,7 @@ async def test_an_error_text_that_no_database_accepts_is_still_a_dead_letter(tmp
     async with runtime(tmp_path / "home") as rt, working(rt):
         execution = await submit(rt, bad=text)
         assert (await ended(rt, execution)).counts.failed == 1
-        [letter] = (await rt.services.browse.dead_letters()).items
+        [letter] = (await rt.services.queues.dead_letters()).items
         assert letter.error
         assert len(letter.error) < 100_000
         assert (await ended(rt, await submit(rt, good="text"))).status == "completed"
@@ -149,7 +149,7 @@ async def test_a_run_with_unreadable_inputs_does_not_stay_open(tmp_path: Path, i
             await rt.services.submit.run("docs", torn())
 
         async def is_closed() -> bool:
-            found = (await rt.services.browse.executions(ExecutionFilter(), None, 10)).items
+            found = (await rt.services.executions.list(ExecutionFilter(), None, 10)).items
             return [execution.status for execution in found] == left
 
         await until(is_closed, "the cancellation")
@@ -178,7 +178,7 @@ async def test_a_worker_shuts_down_while_the_broker_is_unavailable(tmp_path: Pat
             execution = await submit(rt, a="text")
 
             async def done() -> bool:
-                rows = await rt.services.browse.lineage_list(execution=execution)
+                rows = await rt.services.lineage.list(execution=execution)
                 return [row.status for row in rows.items] == ["completed"]
 
             await until(done, "the message to be completed")

@@ -51,7 +51,7 @@ async def test_a_run_resumes_its_job_after_a_lost_answer(
         async with asyncio.timeout(SOON):
             assert await rt.work(until=run.execution_id) == 0
 
-        done = await rt.services.browse.execution(run.execution_id)
+        done = await rt.services.executions.get(run.execution_id)
         assert (done.status, done.counts.completed) == ("completed", 1)
 
 

@@ -35,7 +35,7 @@ class Told:
     def __init__(self, *answers: Execution | PlayheadError) -> None:
         self.answers = list(answers)
 
-    async def execution(self, execution: object) -> Execution:
+    async def get(self, execution: object) -> Execution:
         answer = self.answers.pop(0)
         if isinstance(answer, PlayheadError):
             raise answer

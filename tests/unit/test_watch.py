@@ -68,7 +68,7 @@ class Site:
         self.seconds = 0.0
         self.takes: Callable[[], None] = lambda: None
 
-    async def execution(self, execution: UUID) -> Execution:
+    async def get(self, execution: UUID) -> Execution:
         await self._look()
         if self.now is None or execution != ONE:
             raise NotFound("execution_not_found", "there is none")

@@ -15,6 +15,4 @@ router = APIRouter(prefix="/api/v1/adapters", tags=["configs"])
 @router.get("", responses={status: responses("invalid_cursor")[status] for status in (400, 500)})
 async def list_adapters(asked: Asked, limit: Limit = 100, cursor: Cursor = None) -> Page[AdapterInfo]:
     """List adapters by name, each with the JSON Schema of its config."""
-    return page_of(
-        await asked.browse.adapter_infos(), lambda info: info.type, cursor, limit, list_of("adapters")
-    )
+    return page_of(await asked.system.adapters(), lambda info: info.type, cursor, limit, list_of("adapters"))

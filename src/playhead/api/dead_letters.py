@@ -25,7 +25,7 @@ async def list_dead_letters(
     cursor: Cursor = None,
 ) -> Page[DeadLetter]:
     """List dead letters, newest first. `route` is a route name or `config/route`."""
-    return await asked.browse.dead_letters(execution=execution_id, route=route, cursor=cursor, limit=limit)
+    return await asked.queues.dead_letters(execution=execution_id, route=route, cursor=cursor, limit=limit)
 
 
 @router.post(
@@ -54,7 +54,7 @@ async def refuse_resend() -> None:
 @router.get("/{correlation_id}", responses=responses("dead_letter_not_found"))
 async def get_dead_letter(correlation_id: UUID, asked: Asked) -> DeadLetterDetail:
     """Return a dead letter with its traceback."""
-    return await asked.browse.dead_letter(correlation_id)
+    return await asked.queues.dead_letter(correlation_id)
 
 
 @router.post(

@@ -44,13 +44,13 @@ async def list_executions(
 ) -> Page[Execution]:
     """List executions, newest first."""
     where = ExecutionFilter(status=status, config=config, kind=kind, tag=tag, parent=parent)
-    return await asked.browse.executions(where, cursor, limit)
+    return await asked.executions.list(where, cursor, limit)
 
 
 @router.get("/{execution_id}", responses=_missing)
 async def get_execution(execution_id: UUID, asked: Asked) -> Execution:
     """Return an execution. If it exists only in the store, its kind is `adopted`."""
-    return await asked.browse.execution(execution_id)
+    return await asked.executions.get(execution_id)
 
 
 @router.get(
@@ -85,7 +85,7 @@ async def list_execution_routes(
     execution_id: UUID, asked: Asked, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[RouteCounts]:
     """Count the messages of each route, in the order of the config. The sums are those of the execution."""
-    counts = await asked.browse.route_counts(execution_id)
+    counts = await asked.executions.route_counts(execution_id)
     return page_of(
         counts, lambda route: route.route, cursor, limit, list_of("execution routes", execution_id)
     )
@@ -96,7 +96,7 @@ async def list_execution_stages(
     execution_id: UUID, asked: Asked, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[StageSummary]:
     """Count stored objects and bytes of each stage, as a replay would find them now."""
-    stages = await asked.browse.stages(execution_id)
+    stages = await asked.executions.stages(execution_id)
     return page_of(
         stages, lambda stage: stage.stage, cursor, limit, list_of("execution stages", execution_id)
     )
@@ -107,7 +107,7 @@ async def list_execution_replays(
     execution_id: UUID, asked: Asked, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[Replay]:
     """List the replay batches whose source is this execution, newest first."""
-    return await asked.browse.replays(execution_id, cursor, limit)
+    return await asked.executions.replays(execution_id, cursor, limit)
 
 
 @router.get("/{execution_id}/lineage", responses=_missing_or_cursor)
@@ -120,6 +120,6 @@ async def list_execution_lineage(
     cursor: Cursor = None,
 ) -> Page[Lineage]:
     """List the messages of an execution, newest first."""
-    return await asked.browse.lineage_list(
+    return await asked.lineage.list(
         execution=execution_id, route=route, status=status, cursor=cursor, limit=limit
     )

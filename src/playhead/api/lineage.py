@@ -25,7 +25,7 @@ async def get_object_lineage(
     cursor: Cursor = None,
 ) -> Page[Lineage]:
     """List the message that created an object. For an input, list the messages that read it, newest first."""
-    found = await asked.browse.lineage_of_object(object_key)
+    found = await asked.lineage.of_object(object_key)
     of = list_of("object lineage", object_key)
     return page_of(found, lambda message: str(message.correlation_id), cursor, limit, of)
 
@@ -40,7 +40,7 @@ async def list_batch_lineage(
     cursor: Cursor = None,
 ) -> Page[Lineage]:
     """List the messages of a replay batch and all their descendants, newest first."""
-    return await asked.browse.lineage_list(
+    return await asked.lineage.list(
         batch=replay_batch_id, route=route, status=status, cursor=cursor, limit=limit
     )
 
@@ -48,7 +48,7 @@ async def list_batch_lineage(
 @router.get("/{correlation_id}", responses=responses("message_not_found"))
 async def get_lineage(correlation_id: UUID, asked: Asked) -> Lineage:
     """Return one message with its state and outputs."""
-    return await asked.browse.lineage(correlation_id)
+    return await asked.lineage.get(correlation_id)
 
 
 @router.get("/{correlation_id}/chain", responses=responses("message_not_found", "invalid_cursor"))
@@ -64,4 +64,4 @@ async def get_lineage_chain(
     Each page is in order of `distance`. `via` names the relation to the next message towards the requested
     one.
     """
-    return await asked.browse.chain(correlation_id, direction, cursor, limit)
+    return await asked.lineage.chain(correlation_id, direction, cursor, limit)

@@ -29,7 +29,7 @@ _refused = ("invalid_body", "unsupported_media_type", *BODY_CODES, "broker_unava
 @router.get("/{queue}/messages", responses=responses("broker_unavailable"))
 async def peek_messages(queue: QueueName, asked: Asked, limit: Limit = 100) -> Page[Message]:
     """List the first messages of a queue without consuming or hiding them. An unknown queue is empty."""
-    return Page(await asked.browse.peek(queue, limit))
+    return Page(await asked.queues.peek(queue, limit))
 
 
 @router.post("/{queue}/take", responses=responses(*_refused))

@@ -65,13 +65,13 @@ async def list_replays(
     asked: Asked, from_execution_id: UUID | None = None, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[Replay]:
     """List replay batches, newest first."""
-    return await asked.browse.replays(from_execution_id, cursor, limit)
+    return await asked.executions.replays(from_execution_id, cursor, limit)
 
 
 @router.get("/replays/{replay_batch_id}", responses=responses("replay_not_found"))
 async def get_replay(replay_batch_id: UUID, asked: Asked) -> Replay:
     """Return a replay batch with its progress. All numbers are read from rows."""
-    return await asked.browse.replay(replay_batch_id)
+    return await asked.executions.replay(replay_batch_id)
 
 
 @router.get(

@@ -14,4 +14,4 @@ router = APIRouter(prefix="/api/v1/routes", tags=["routes"])
 @router.get("", responses=responses("invalid_cursor", "broker_unavailable"))
 async def list_routes(asked: Asked, limit: Limit = 100, cursor: Cursor = None) -> Page[RouteStatus]:
     """List the routes of all active configs, by config, in the order of its source."""
-    return await asked.browse.routes(cursor, limit)
+    return await asked.queues.routes(cursor, limit)

@@ -48,13 +48,13 @@ async def list_objects(
     cursor: Cursor = None,
 ) -> Page[StoredObject]:
     """List the objects that a replay would select, in byte order of their keys."""
-    return await asked.browse.objects(execution_id, stage, path, cursor, limit)
+    return await asked.objects.list(execution_id, stage, path, cursor, limit)
 
 
 @router.get("/content", response_class=Response, responses={200: _bytes, **_no_object})
 async def get_object_content(key: Key, asked: Asked) -> Response:
     """Stream the bytes of an object. The headers let a browser save them, but not run them."""
-    content = await asked.browse.content(key)
+    content = await asked.objects.content(key)
     return StreamingResponse(
         content.chunks,
         headers={
@@ -68,7 +68,7 @@ async def get_object_content(key: Key, asked: Asked) -> Response:
 @router.get("/metadata", response_class=Response, responses={200: _sidecar, **_no_object})
 async def get_object_metadata(key: Key, asked: Asked) -> Response:
     """Return the stored sidecar of an object."""
-    sidecar = await asked.browse.metadata(key)
+    sidecar = await asked.objects.metadata(key)
     return Response(sidecar, media_type="application/json", headers=_to_save(sidecar_key(key)))
 
 

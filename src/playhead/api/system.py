@@ -27,7 +27,7 @@ def _version(request: Request) -> str:
 @router.get("/api/v1/system/health")
 async def get_health(request: Request, asked: Asked) -> Health:
     """Return the state of the three backends, and the live processes. Always 200."""
-    return await asked.browse.health(_version(request))
+    return await asked.system.health(_version(request))
 
 
 @router.get("/api/v1/system/doctor", responses={500: responses()[500]})
@@ -57,6 +57,6 @@ async def get_liveness() -> Liveness:
 @router.get("/readyz", responses=_not_ready)
 async def get_readiness(request: Request, response: Response, asked: Asked) -> Health:
     """Check whether every backend can be reached: 200, else 503. The body is that of `system/health`."""
-    health = await asked.browse.health(_version(request))
+    health = await asked.system.health(_version(request))
     response.status_code = 200 if health.status == "ok" else 503
     return health

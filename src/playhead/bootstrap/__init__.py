@@ -35,14 +35,18 @@ from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.tracer import OFF, Tracer
 from playhead.services import Services
-from playhead.services.browse import BrowseService
 from playhead.services.configs import ConfigService
+from playhead.services.executions import ExecutionService
+from playhead.services.lineage import LineageService
 from playhead.services.metrics import MetricsService
+from playhead.services.objects import ObjectService
+from playhead.services.queues import QueueService
 from playhead.services.reconcile import ReconcileService
 from playhead.services.recover import RecoverService
 from playhead.services.replay import ReplayService
 from playhead.services.search import SearchService
 from playhead.services.submit import SubmitService
+from playhead.services.system import SystemService
 from playhead.services.take import TakeService
 from playhead.services.watch import WatchService
 from playhead.services.worker import WorkerService
@@ -377,7 +381,7 @@ async def open_runtime(
             if kind:
                 runtime.drive(job)
 
-        browse = BrowseService(catalog, store, broker, adapters)
+        executions = ExecutionService(catalog, store)
         services = Services(
             configs=ConfigService(
                 catalog,
@@ -397,12 +401,16 @@ async def open_runtime(
                 lease=settings.lease_seconds,
                 settle=settings.settle_seconds,
             ),
-            browse=browse,
+            executions=executions,
+            lineage=LineageService(catalog, store),
+            objects=ObjectService(catalog, store),
+            queues=QueueService(catalog, broker, store),
+            system=SystemService(catalog, broker, store, adapters),
             recover=RecoverService(catalog, store),
             take=TakeService(catalog, broker, visibility=settings.visibility_seconds, clock=ElapsedClock()),
             search=searching(settings),
             doctor=opened.doctor(),
-            watch=WatchService(browse, catalog),
+            watch=WatchService(executions, catalog),
             metrics=MetricsService(catalog, broker, store),
         )
         runtime = Runtime(

@@ -53,9 +53,9 @@ async def _loaded(s: Session) -> list[AdapterInfo]:
     """Return the adapters of the server, or of this process; no backend is opened for that."""
     if s.server is not None:
         async with s.open() as rt:
-            return await rt.services.browse.adapter_infos()
+            return await rt.services.system.adapters()
     from playhead.bootstrap import load_adapters
-    from playhead.services.browse import describe_adapters
+    from playhead.services.system import describe_adapters
 
     s.tell_of_settings()
     return describe_adapters(load_adapters(s.settings))

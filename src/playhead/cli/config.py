@@ -14,7 +14,7 @@ from playhead.cli.session import Session, Usage
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from playhead.cli.site import Site
+    from playhead.cli.deployment import Deployment
     from playhead.model import ConfigVersion, Diagnostic
 
 Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="YAML files.")]
@@ -160,7 +160,7 @@ def _valid(faults: Sequence[Diagnostic]) -> bool:
     return not any(fault.severity == "error" for fault in faults)
 
 
-async def _all_valid(s: Session, rt: Site, sources: Sequence[tuple[Path, bytes]]) -> None:
+async def _all_valid(s: Session, rt: Deployment, sources: Sequence[tuple[Path, bytes]]) -> None:
     from playhead.errors import ConfigInvalid
 
     for file, source in sources:

@@ -42,10 +42,11 @@ async def list_(
 ) -> None:
     """List dead letters, newest first."""
     async with s.open() as rt:
-        browse = rt.services.browse
-        of = await browse.resolve(execution) if execution else None
+        of = await rt.services.executions.resolve(execution) if execution else None
         items, rest = await output.gather(
-            lambda c, n: browse.dead_letters(execution=of, route=route, cursor=c, limit=n), cursor, limit
+            lambda c, n: rt.services.queues.dead_letters(execution=of, route=route, cursor=c, limit=n),
+            cursor,
+            limit,
         )
     if s.json:
         output.emit_list(items, rest)
@@ -75,7 +76,7 @@ async def show(
 ) -> None:
     """Show one dead letter, with its traceback."""
     async with s.open() as rt:
-        letter = await rt.services.browse.dead_letter(identity)
+        letter = await rt.services.queues.dead_letter(identity)
     if s.json:
         output.emit(letter)
         return
@@ -110,7 +111,7 @@ async def resend(
     if sum(map(bool, (identities, execution, route))) != 1:
         raise Usage("name the dead letters: either ids, or --execution, or --route")
     async with s.open() as rt:
-        of = await rt.services.browse.resolve(execution) if execution else None
+        of = await rt.services.executions.resolve(execution) if execution else None
         resent = await rt.services.recover.resend(identities or None, of, route)
     if s.json:
         output.emit({"resent": len(resent)})

@@ -15,7 +15,7 @@ from playhead.cli.session import Session
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from playhead.cli.site import Site
+    from playhead.cli.deployment import Deployment
     from playhead.model import DeadLetter, Execution, RouteCounts, StageSummary
 
 DEAD_SHOWN = 10
@@ -66,10 +66,10 @@ async def executions(
     from playhead.ports.catalog.browse import ExecutionFilter
 
     async with s.open() as rt:
-        browse = rt.services.browse
-        source = await browse.resolve(parent) if parent else None
+        executions = rt.services.executions
+        source = await executions.resolve(parent) if parent else None
         where = ExecutionFilter(status=status, config=config, kind=kind, tag=tag, parent=source)
-        items, rest = await output.gather(lambda c, n: browse.executions(where, c, n), cursor, limit)
+        items, rest = await output.gather(lambda c, n: executions.list(where, c, n), cursor, limit)
     if s.json:
         output.emit_list(items, rest)
         return
@@ -93,17 +93,17 @@ async def show(s: Session, execution: ExecutionRef) -> None:
     Prints counts by route, the stored stages, the failures with their reasons, and the next commands.
     """
     async with s.open() as rt:
-        browse = rt.services.browse
-        found = await browse.execution(await browse.resolve(execution))
+        executions = rt.services.executions
+        found = await executions.get(await executions.resolve(execution))
         if s.json:
             output.emit(found)
             return
         identity = found.execution_id
-        routes, stages, dead = [], await browse.stages(identity), []
+        routes, stages, dead = [], await executions.stages(identity), []
         if found.kind != "adopted":
-            routes = await browse.route_counts(identity)
+            routes = await executions.route_counts(identity)
             if found.counts.failed:
-                dead = (await browse.dead_letters(execution=identity, limit=DEAD_SHOWN)).items
+                dead = (await rt.services.queues.dead_letters(execution=identity, limit=DEAD_SHOWN)).items
         steps = await next_steps(rt, found, stages)
     describe(found)
     _details(routes, stages, found.counts.failed, dead)
@@ -114,7 +114,7 @@ async def show(s: Session, execution: ExecutionRef) -> None:
 async def stages(s: Session, execution: ExecutionRef) -> None:
     """List the stages of an execution."""
     async with s.open() as rt:
-        found = await rt.services.browse.stages(await rt.services.browse.resolve(execution))
+        found = await rt.services.executions.stages(await rt.services.executions.resolve(execution))
     if s.json:
         output.emit_list(found)
     else:
@@ -128,7 +128,7 @@ async def cancel(s: Session, execution: ExecutionRef) -> None:
     After this command has returned, no step of the execution starts.
     """
     async with s.open() as rt:
-        stopped = await rt.services.recover.cancel(await rt.services.browse.resolve(execution))
+        stopped = await rt.services.recover.cancel(await rt.services.executions.resolve(execution))
     if s.json:
         output.emit(stopped)
     else:
@@ -189,12 +189,12 @@ def _stages(stages: Sequence[StageSummary]) -> None:
     )
 
 
-async def next_steps(site: Site, e: Execution, stages: Sequence[StageSummary]) -> list[str]:
+async def next_steps(deployment: Deployment, e: Execution, stages: Sequence[StageSummary]) -> list[str]:
     """Return the commands that are useful next."""
     identity = e.execution_id
     steps = []
     if e.status == "running":
-        if site.here:
+        if deployment.here:
             steps.append("playhead worker --until-idle")
         steps.append(f"playhead cancel {identity}")
     if e.counts.failed and e.status != "cancelled":
@@ -205,7 +205,7 @@ async def next_steps(site: Site, e: Execution, stages: Sequence[StageSummary]) -
     made = [x.stage for x in stages if x.objects]
     if made:
         steps.append(f"playhead ls {identity} {made[-1]}")
-    routes = (await site.services.browse.routes(None, output.MAX_PAGE)).items if made else ()
+    routes = (await deployment.services.queues.routes(None, output.MAX_PAGE)).items if made else ()
     # A stage that feeds a route can be replayed: the steps before it need not run again.
     fed = [(r.stage, r.to[0]) for r in routes if r.config == e.config and r.to and r.stage in made]
     if fed:

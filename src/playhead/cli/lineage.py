@@ -16,7 +16,7 @@ from playhead.ids import parse_uuid
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from playhead.cli.site import Browsing
+    from playhead.cli.deployment import AnyLineage
     from playhead.model import ChainLink
 
 
@@ -57,16 +57,16 @@ async def lineage(
         raise Usage("--up and --down cannot be combined; without either, both directions are shown")
     direction: Direction = "up" if up else "down" if down else "both"
     async with s.open() as rt:
-        browse = rt.services.browse
+        lineage = rt.services.lineage
         identity = parse_uuid(what)
-        origins = [Origin(identity, direction)] if identity else await _origins(browse, what, direction)
+        origins = [Origin(identity, direction)] if identity else await _origins(lineage, what, direction)
         if cursor and len(origins) != 1:
             raise Usage(f"{what} has several messages: --cursor needs the correlation id of one")
         # Several messages may have taken the object; a message that several lead to is shown once.
         links: dict[UUID, ChainLink] = {}
         rest = None
         for origin in origins:
-            chain_of = partial(browse.chain, origin.message, origin.direction)
+            chain_of = partial(lineage.chain, origin.message, origin.direction)
             found, rest = await output.gather(chain_of, cursor, limit)
             for link in (replace(link, distance=link.distance + origin.distance) for link in found):
                 known = links.get(link.correlation_id)
@@ -89,12 +89,12 @@ async def lineage(
     output.more(rest)
 
 
-async def _origins(browse: Browsing, key: str, direction: Direction) -> list[Origin]:
+async def _origins(lineage: AnyLineage, key: str, direction: Direction) -> list[Origin]:
     """Return where the chains of an object start: at the message that made it, and at those that took it.
 
     The chain below its maker would lead to messages that took other outputs of that message.
     """
-    messages = await browse.lineage_of_object(key)
+    messages = await lineage.of_object(key)
     if any(message.input_key == key for message in messages):
         return [Origin(message.correlation_id, direction) for message in messages]
     origins = []
@@ -103,7 +103,7 @@ async def _origins(browse: Browsing, key: str, direction: Direction) -> list[Ori
         if direction != "down":
             origins.append(Origin(maker, "up"))
         if direction != "up":
-            below, _ = await output.gather(partial(browse.chain, maker, "down"), None, _MOST_BELOW)
+            below, _ = await output.gather(partial(lineage.chain, maker, "down"), None, _MOST_BELOW)
             takers = [link.correlation_id for link in below if link.distance == 1 and link.input_key == key]
             origins += [Origin(taker, "down", 1) for taker in takers]
     return origins

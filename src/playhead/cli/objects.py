@@ -30,10 +30,9 @@ async def ls(
 ) -> None:
     """List the objects of a stage."""
     async with s.open() as rt:
-        browse = rt.services.browse
-        identity = await browse.resolve(execution)
+        identity = await rt.services.executions.resolve(execution)
         items, rest = await output.gather(
-            lambda c, n: browse.objects(identity, stage, path or None, c, n), cursor, limit
+            lambda c, n: rt.services.objects.list(identity, stage, path or None, c, n), cursor, limit
         )
     if s.json:
         output.emit_list(items, rest)
@@ -51,7 +50,7 @@ async def cat(
     With --json, prints its content type and its content, as text or in base64.
     """
     async with s.open() as rt:
-        found = await rt.services.browse.content(key)
+        found = await rt.services.objects.content(key)
         if not s.json:
             async for chunk in found.chunks:
                 sys.stdout.buffer.write(chunk)

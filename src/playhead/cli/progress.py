@@ -25,7 +25,7 @@ LOOK_SECONDS: Final = 1.0
 class Looking(Protocol):
     """What `watch` needs of a service."""
 
-    async def execution(self, execution: UUID) -> Execution: ...
+    async def get(self, execution: UUID) -> Execution: ...
 
 
 class Display(Protocol):
@@ -105,7 +105,7 @@ def counts(execution: Execution) -> str:
     return ", ".join(parts)
 
 
-async def watch(browse: Looking, execution: UUID, shown: Display) -> Execution:
+async def watch(executions: Looking, execution: UUID, shown: Display) -> Execution:
     """Show an execution until it has ended, and return it. Waits for an unavailable backend."""
     import asyncio
 
@@ -113,7 +113,7 @@ async def watch(browse: Looking, execution: UUID, shown: Display) -> Execution:
     away = ""
     while True:
         try:
-            now = await browse.execution(execution)
+            now = await executions.get(execution)
         except Unavailable as exc:
             if exc.detail != away:
                 output.note(f"waiting: {exc.detail}")

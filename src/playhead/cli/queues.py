@@ -17,7 +17,7 @@ from playhead.terminal import visible_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from playhead.cli.site import Browsing, Taking
+    from playhead.cli.deployment import AnyQueues, AnyTake
     from playhead.envelope import Message
 
 
@@ -55,14 +55,14 @@ async def queues(
     if queue is None and (peek or take):
         raise Usage("name the queue to look into: playhead queues QUEUE --peek N")
     async with s.open() as rt:
-        browse = rt.services.browse
+        queues = rt.services.queues
         if queue is not None:
-            await _tell_of(browse, queue, take=bool(take))
+            await _tell_of(queues, queue, take=bool(take))
             if take:
                 return await _take(s, rt.services.take, queue, take)
-            _show(s, queue, await browse.peek(queue, peek or 10))
+            _show(s, queue, await queues.peek(queue, peek or 10))
             return exits.OK
-        items, rest = await output.gather(browse.routes, cursor, limit)
+        items, rest = await output.gather(queues.routes, cursor, limit)
     if s.json:
         output.emit_list(items, rest)
         return exits.OK
@@ -80,7 +80,7 @@ async def queues(
     return exits.OK
 
 
-async def _take(s: Session, taking: Taking, queue: str, most: int) -> int:
+async def _take(s: Session, taking: AnyTake, queue: str, most: int) -> int:
     """Print messages, then remove them. If this is interrupted in between, they are delivered again."""
     messages: list[Message] = []
     receipts: list[str] = []
@@ -115,9 +115,9 @@ def _show(s: Session, queue: str, messages: Sequence[Message]) -> None:
         output.note(f"No messages in {queue}")
 
 
-async def _tell_of(browse: Browsing, queue: str, *, take: bool) -> None:
+async def _tell_of(queues: AnyQueues, queue: str, *, take: bool) -> None:
     """Warn if no route feeds this queue, or if workers consume it."""
-    routes, _ = await output.gather(browse.routes, None, output.MAX_PAGE)
+    routes, _ = await output.gather(queues.routes, None, output.MAX_PAGE)
     of = next((route for route in routes if route.queue == queue), None)
     if of is None:
         output.note(f"No route of an active config has a queue {queue}; `playhead queues` lists them")

@@ -12,7 +12,7 @@ from playhead.cli.session import Session, Usage
 from playhead.errors import Unavailable
 
 if TYPE_CHECKING:
-    from playhead.cli.site import Browsing, Played, Site
+    from playhead.cli.deployment import AnyReplay, Deployment
 
 CONTRACT: Final = (
     *("execution_id", "from_execution_id", "from_stage", "from_path", "to_route", "to_queue"),
@@ -62,8 +62,7 @@ async def replay(
         f"stopped; a replay that had started continues{goes_on}, and `{s.again('playhead replays')}` shows it"
     )
     async with s.open("replay") as rt:
-        browse = rt.services.browse
-        source = await browse.resolve(execution)
+        source = await rt.services.executions.resolve(execution)
         done = await rt.services.replay.execute(ReplayRequest(source, stage, path, route))
         s.interrupted = f"stopped waiting; execution {done.execution_id} continues"
         await _tell_if_nobody_consumes(rt, done.to_queue)
@@ -71,7 +70,7 @@ async def replay(
         code = exits.PARTIAL if done.status == "partial_failure" else exits.OK
         if wait:
             with progress.display() as shown:
-                made = await progress.watch(browse, done.execution_id, shown)
+                made = await progress.watch(rt.services.executions, done.execution_id, shown)
             answer["execution"] = made
             code = code or (exits.OK if made.status == "completed" else exits.FAILED)
     if s.json:
@@ -101,9 +100,9 @@ async def replays(
 ) -> None:
     """List replays, newest first."""
     async with s.open() as rt:
-        browse = rt.services.browse
-        source = await browse.resolve(execution) if execution else None
-        items, rest = await output.gather(lambda c, n: browse.replays(source, c, n), cursor, limit)
+        of = rt.services.executions
+        source = await of.resolve(execution) if execution else None
+        items, rest = await output.gather(lambda c, n: of.replays(source, c, n), cursor, limit)
     if s.json:
         output.emit_list(items, rest)
         return
@@ -121,13 +120,13 @@ async def replays(
     output.more(rest)
 
 
-async def _tell_if_nobody_consumes(site: Site, queue: str) -> None:
+async def _tell_if_nobody_consumes(deployment: Deployment, queue: str) -> None:
     """Warn if no worker and no other program consumes the queue."""
     try:
-        waits = await _nobody_consumes(site.services.browse, queue)
+        waits = await _nobody_consumes(deployment, queue)
     except Unavailable:
         return  # the command reports its own outcome in any case
-    if waits and site.here:
+    if waits and deployment.here:
         output.note(f"No worker consumes {queue} now; start one: playhead worker --until-idle")
     elif waits:
         output.note(
@@ -135,14 +134,14 @@ async def _tell_if_nobody_consumes(site: Site, queue: str) -> None:
         )
 
 
-async def _nobody_consumes(browse: Browsing, queue: str) -> bool:
-    if any(queue in worker.queues for worker in (await browse.health("")).workers):
+async def _nobody_consumes(deployment: Deployment, queue: str) -> bool:
+    if any(queue in worker.queues for worker in (await deployment.services.system.health("")).workers):
         return False
-    routes, _ = await output.gather(browse.routes, None, output.MAX_PAGE)
+    routes, _ = await output.gather(deployment.services.queues.routes, None, output.MAX_PAGE)
     return not any(route.queue == queue and not route.adapters for route in routes)
 
 
-def _describe(r: Played) -> None:
+def _describe(r: AnyReplay) -> None:
     path = f"/{r.from_path}" if r.from_path else ""
     output.line(f"Replay of {r.from_execution_id}/{r.from_stage}{path} into {r.to_route}")
     output.line(f"  execution  {r.execution_id}")

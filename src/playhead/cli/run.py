@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from playhead.bootstrap import Runtime
-    from playhead.cli.site import Site
+    from playhead.cli.deployment import Deployment
     from playhead.model import Execution
 
 
@@ -107,13 +107,13 @@ async def run(
                 if rt.here:
                     code, execution = await _work(s, rt.here, execution, shown)
                 else:
-                    execution = await progress.watch(rt.services.browse, identity, shown)
+                    execution = await progress.watch(rt.services.executions, identity, shown)
         if s.json:
             steps = []
         elif detach:
             steps = [f"playhead show {identity}"]
         else:
-            steps = await executions.next_steps(rt, execution, await rt.services.browse.stages(identity))
+            steps = await executions.next_steps(rt, execution, await rt.services.executions.stages(identity))
     if s.json:
         output.emit(execution)
     else:
@@ -162,7 +162,7 @@ def _unfinished(s: Session, execution: Execution) -> str:
     return f"execution {identity} {goes_on}, `{s.again(f'playhead cancel {identity}')}` ends it"
 
 
-async def _check_adapters(rt: Site, of: str, version: int | None) -> None:
+async def _check_adapters(rt: Deployment, of: str, version: int | None) -> None:
     """Refuse a config whose adapters this process does not have: the run would wait forever."""
     configs = rt.services.configs
     applied = await configs.get(of, version)
@@ -180,7 +180,7 @@ async def _work(
     import asyncio
 
     identity = execution.execution_id
-    watcher = asyncio.create_task(progress.watch(rt.services.browse, identity, shown))
+    watcher = asyncio.create_task(progress.watch(rt.services.executions, identity, shown))
     try:
         with _interruptible(s) as stop:
             code = await rt.work(until=identity, stop=stop)
@@ -189,7 +189,7 @@ async def _work(
         await asyncio.wait([watcher])
     if not watcher.cancelled():
         watcher.result()
-    execution = await rt.services.browse.execution(identity)
+    execution = await rt.services.executions.get(identity)
     if stop.is_set() and execution.status == "running":
         raise KeyboardInterrupt
     return code, execution
@@ -221,16 +221,16 @@ def _interruptible(s: Session) -> Iterator[asyncio.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-async def _tell_if_alone(site: Site) -> None:
+async def _tell_if_alone(deployment: Deployment) -> None:
     """Warn if no worker runs."""
     try:
-        workers = (await site.services.browse.health("")).workers
+        workers = (await deployment.services.system.health("")).workers
     except Unavailable:
         return  # the command reports its own outcome in any case
     # A worker that has just started has no queues yet.
     if any(worker.queues or worker.kind == "worker" for worker in workers):
         return
-    if site.here:
+    if deployment.here:
         output.note("No worker runs: playhead worker --until-idle")
     else:
         output.note("No worker runs next to the server: the messages wait until one is started")

@@ -46,7 +46,7 @@ async def search(
         hits = await _search_here(s, index, " ".join(words), identity, limit)
     else:
         async with s.open() as rt:
-            identity = await rt.services.browse.resolve(execution) if execution else None
+            identity = await rt.services.executions.resolve(execution) if execution else None
             hits = await rt.services.search.search(index, " ".join(words), identity, limit)
     if s.json:
         output.emit_list(hits)

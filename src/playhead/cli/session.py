@@ -18,7 +18,7 @@ from playhead.errors import BadRequest, ConfigInvalid, PlayheadError, ReplayCont
 from playhead.ports.tracer import OFF, Tracer
 
 if TYPE_CHECKING:
-    from playhead.cli.site import Site
+    from playhead.cli.deployment import Deployment
     from playhead.remote import RemoteServices
     from playhead.settings import Settings
 
@@ -75,14 +75,16 @@ class Session:
         return None if named else self.settings.server
 
     @asynccontextmanager
-    async def open(self, kind: str | None = None, *, checks_configs: bool = False) -> AsyncIterator[Site]:
+    async def open(
+        self, kind: str | None = None, *, checks_configs: bool = False
+    ) -> AsyncIterator[Deployment]:
         """Open the backends that the settings name, or the services of the server that they name.
 
         Args:
             kind: `run` or `replay` for a command that works or takes over jobs; None for one that looks.
             checks_configs: whether the operator's adapters are imported, to check the configs of steps.
         """
-        from playhead.cli.site import Site
+        from playhead.cli.deployment import Deployment
 
         if self.server is not None:
             async with (
@@ -90,7 +92,7 @@ class Session:
                 self.open_server(self.server, tracer) as services,
                 _spanned(tracer, kind),
             ):
-                yield Site(services, None)
+                yield Deployment(services, None)
             return
         from playhead.bootstrap import open_runtime, watchdog_of
         from playhead.cli import logs
@@ -102,7 +104,7 @@ class Session:
             open_runtime(self.settings, kind=kind, checks_configs=checks_configs, watchdog=watchdog) as here,
             _spanned(here.tracer, kind),
         ):
-            yield Site(here.services, here)
+            yield Deployment(here.services, here)
 
     @asynccontextmanager
     async def _tracer(self, kind: str | None) -> AsyncIterator[Tracer]:

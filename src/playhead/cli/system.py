@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from playhead.api.errors import ErrorCode
-    from playhead.remote.services import ErrorCode as RemoteErrorCode
+    from playhead.remote.system import ErrorCode as RemoteErrorCode
 
 
 @command("demo", example="playhead demo --dir /tmp/playhead-demo", only_here="the demo starts its own server")
@@ -48,7 +48,7 @@ async def errors(s: Session) -> None:
     codes: Sequence[ErrorCode | RemoteErrorCode] = ERRORS
     if s.server is not None:
         async with s.open_server(s.server) as server:
-            codes = await server.browse.error_codes()
+            codes = await server.system.error_codes()
     known: list[tuple[str, int | None, int, str]] = [
         (e.code, e.status, exits.exit_code_of(e.code, e.status), e.meaning) for e in codes
     ]

@@ -91,6 +91,17 @@ def page_of(items: Sequence[T], key: Callable[[T], str], cursor: str | None, lim
     return Page(list(items[start:end]), encode_cursor(f"{end - 1} {key(items[end - 1])}", of))
 
 
+def page_before(found: tuple[list[T], int | None], of: str) -> Page[T]:
+    """Return a page of a list that a catalog reads, newest first.
+
+    Args:
+        found: the items, and the position before which the list continues; None at its end.
+        of: the list, from `list_of`.
+    """
+    items, before = found
+    return Page(items, encode_cursor(before, of))
+
+
 def _invalid(cursor: str) -> BadRequest:
     return BadRequest(
         "invalid_cursor",

@@ -28,7 +28,7 @@ from playhead.errors import (
     Unavailable,
 )
 from playhead.ids import parse_uuid
-from playhead.model import Diagnostic
+from playhead.model import Diagnostic, Page
 from playhead.ports.tracer import OFF, Tracer
 from playhead.remote.form import WrongForm, read
 
@@ -40,6 +40,9 @@ ANSWER_SECONDS: Final = 60.0
 WORK_SECONDS: Final = 3600.0
 """Timeout for an answer that follows long work: publishing a replay, storing the inputs of a run."""
 
+HARMLESS: Final = "the request can be repeated safely"
+"""For requests whose answer was lost, if a repetition has no further effect."""
+_MAX_PAGE: Final = 1000
 _SHOWN: Final = 80
 # Statuses from a proxy whose server is unavailable or slow: a later request may succeed.
 _TRANSIENT: Final = (429, 502, 503, 504)
@@ -83,6 +86,17 @@ class Client:
         """Get a path under `/api/v1`. Query parameters that are None are left out."""
         request = self._http.build_request("GET", path, params=_query(query))
         return (await self._answer(request, form, None))[0]
+
+    async def get_all(self, path: str, form: type[Page[T]], /, **query: object) -> list[T]:
+        """Return all items of a list by reading all its pages."""
+        items: list[T] = []
+        cursor: str | None = None
+        while True:
+            page = await self.get(path, form, **query, limit=_MAX_PAGE, cursor=cursor)
+            items += page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return items
 
     async def look(self, path: str, form: type[T], *, seconds: float) -> T:
         """Get a path whose answer may take up to `seconds`."""

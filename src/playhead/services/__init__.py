@@ -1,32 +1,40 @@
-"""The use cases. Each knows ports, none knows another; what HTTP, CLI and web call is gathered here."""
+"""The use cases. Services use ports and the engine, but no other service. API and CLI call `Services`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from playhead.services.browse import BrowseService
 from playhead.services.configs import ConfigService
 from playhead.services.doctor import DoctorService
+from playhead.services.executions import ExecutionService
+from playhead.services.lineage import LineageService
 from playhead.services.metrics import MetricsService
+from playhead.services.objects import ObjectService
+from playhead.services.queues import QueueService
 from playhead.services.recover import RecoverService
 from playhead.services.replay import ReplayService
 from playhead.services.search import SearchService
 from playhead.services.submit import SubmitService
+from playhead.services.system import SystemService
 from playhead.services.take import TakeService
 from playhead.services.watch import WatchService
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What an entry point may ask for."""
+    """The services of a process."""
 
     configs: ConfigService
     submit: SubmitService
     replay: ReplayService
-    browse: BrowseService
+    executions: ExecutionService
+    lineage: LineageService
+    objects: ObjectService
+    queues: QueueService
     recover: RecoverService
     take: TakeService
     search: SearchService
+    system: SystemService
     doctor: DoctorService
     watch: WatchService
     metrics: MetricsService

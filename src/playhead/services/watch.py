@@ -33,7 +33,7 @@ _SHARE: Final = 5
 class Looking(Protocol):
     """Reads the current state. Raises `NotFound` and `Unavailable`."""
 
-    async def execution(self, execution: UUID) -> Execution: ...
+    async def get(self, execution: UUID) -> Execution: ...
 
     async def replay(self, batch: UUID) -> Replay: ...
 
@@ -189,7 +189,7 @@ class WatchService:
         """
 
         async def look() -> Sight[Execution]:
-            now = await self._looking.execution(execution)
+            now = await self._looking.get(execution)
             return Sight(_id_of(now), now, now.status != "running")
 
         return await self._watch("execution", execution, look)

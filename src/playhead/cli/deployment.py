@@ -1,0 +1,39 @@
+"""The services that commands use: those of this process, or those of a server.
+
+`RemoteServices` has the methods of `Services` that commands use. The type checker checks each call against
+both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playhead.bootstrap import Runtime
+    from playhead.model import Replay
+    from playhead.remote import RemoteServices
+    from playhead.remote.executions import RemoteLineage
+    from playhead.remote.queues import RemoteQueues, RemoteTake
+    from playhead.remote.runs import ReplayAnswer
+    from playhead.services import Services
+    from playhead.services.lineage import LineageService
+    from playhead.services.queues import QueueService
+    from playhead.services.take import TakeService
+
+    AnyLineage = LineageService | RemoteLineage
+    AnyQueues = QueueService | RemoteQueues
+    AnyTake = TakeService | RemoteTake
+    AnyReplay = Replay | ReplayAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The services, and where they run.
+
+    Attributes:
+        here: the process with open backends; None if a server has them.
+    """
+
+    services: Services | RemoteServices
+    here: Runtime | None

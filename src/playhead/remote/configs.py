@@ -1,0 +1,50 @@
+"""Configs over HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from playhead.model import ConfigVersion, Diagnostic, Page
+from playhead.remote.client import HARMLESS, Client, segment
+
+_YAML: Final = "application/yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class _Validated:
+    valid: bool
+    diagnostics: list[Diagnostic]
+
+
+class RemoteConfigs:
+    """Remote `ConfigService`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def apply(self, source: bytes | str) -> tuple[ConfigVersion, bool]:
+        return await self._client.create(
+            "configs", ConfigVersion, lost=HARMLESS, content=_raw(source), content_type=_YAML
+        )
+
+    async def validate(self, source: bytes | str) -> list[Diagnostic]:
+        answer = await self._client.post(
+            "configs/validate", _Validated, lost=HARMLESS, content=_raw(source), content_type=_YAML
+        )
+        return answer.diagnostics
+
+    async def get(self, name: str, version: int | None = None) -> ConfigVersion:
+        path = f"configs/{segment(name)}" + (f"/versions/{version}" if version else "")
+        return await self._client.get(path, ConfigVersion)
+
+    async def list(self, cursor: str | None, limit: int) -> Page[ConfigVersion]:
+        return await self._client.get("configs", Page[ConfigVersion], cursor=cursor, limit=limit)
+
+    async def set_active(self, name: str, active: bool) -> ConfigVersion:
+        path = f"configs/{segment(name)}/{'activate' if active else 'deactivate'}"
+        return await self._client.post(path, ConfigVersion, lost=HARMLESS)
+
+
+def _raw(source: bytes | str) -> bytes:
+    return source if isinstance(source, bytes) else source.encode()

@@ -1,0 +1,96 @@
+"""Executions and lineage over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Sized
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from playhead.model import ChainLink, Execution, Lineage, Page, Replay, RouteCounts, StageSummary
+from playhead.ports.catalog.browse import ExecutionFilter
+from playhead.remote.client import HARMLESS, Client
+from playhead.services.executions import resolve
+
+
+@dataclass(frozen=True, slots=True)
+class _Resent:
+    resent: int
+
+
+class RemoteExecutions:
+    """Remote `ExecutionService`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def get(self, execution: UUID) -> Execution:
+        return await self._client.get(f"executions/{execution}", Execution)
+
+    async def resolve(self, text: str) -> UUID:
+        return await resolve(text, self.list)
+
+    async def route_counts(self, execution: UUID) -> list[RouteCounts]:
+        return await self._client.get_all(f"executions/{execution}/routes", Page[RouteCounts])
+
+    async def stages(self, execution: UUID) -> list[StageSummary]:
+        return await self._client.get_all(f"executions/{execution}/stages", Page[StageSummary])
+
+    async def replays(self, source: UUID | None, cursor: str | None, limit: int) -> Page[Replay]:
+        return await self._client.get(
+            "replays", Page[Replay], from_execution_id=source, cursor=cursor, limit=limit
+        )
+
+    async def list(self, where: ExecutionFilter, cursor: str | None, limit: int) -> Page[Execution]:
+        return await self._client.get(
+            "executions", Page[Execution], **where._asdict(), cursor=cursor, limit=limit
+        )
+
+
+class RemoteLineage:
+    """Remote `LineageService`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def of_object(self, key: str) -> list[Lineage]:
+        return await self._client.get_all("lineage", Page[Lineage], object_key=key)
+
+    async def chain(
+        self,
+        correlation_id: UUID,
+        direction: Literal["up", "down", "both"],
+        cursor: str | None,
+        limit: int,
+    ) -> Page[ChainLink]:
+        return await self._client.get(
+            f"lineage/{correlation_id}/chain",
+            Page[ChainLink],
+            direction=direction,
+            cursor=cursor,
+            limit=limit,
+        )
+
+
+class RemoteRecover:
+    """Remote `RecoverService`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def cancel(self, execution: UUID) -> Execution:
+        return await self._client.post(f"executions/{execution}/cancel", Execution, lost=HARMLESS)
+
+    async def resend(
+        self, ids: Sequence[UUID] | None = None, execution: UUID | None = None, route: str | None = None
+    ) -> Sized:
+        """Resend dead letters. The server returns only their number, so the result has only a length."""
+        path = "dead-letters/resend"
+        body: dict[str, object] = {
+            "execution_id": str(execution) if execution else None,
+            "route": route,
+        }
+        if ids is not None:
+            body["correlation_ids"] = [str(identity) for identity in ids]
+        answer = await self._client.post(path, _Resent, lost=HARMLESS, json=body)
+        return range(answer.resent)

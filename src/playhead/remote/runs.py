@@ -1,0 +1,93 @@
+"""Runs and replays over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from playhead.model import Execution
+from playhead.remote.client import WORK_SECONDS, Client, segment
+from playhead.remote.uploads import Upload
+from playhead.services.replay import ReplayRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayAnswer:
+    """The response to a replay request."""
+
+    execution_id: UUID
+    from_execution_id: UUID
+    from_stage: str
+    from_path: str | None
+    to_route: str
+    to_queue: str
+    objects_found: int
+    objects_published: int
+    objects_failed: int
+    status: Literal["publishing_complete", "partial_failure"]
+    replay_batch_id: UUID
+    errors: list[str] | None
+
+
+class RemoteReplay:
+    """Remote `ReplayService`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def execute(self, request: ReplayRequest) -> ReplayAnswer:
+        """Start a replay with one request. Return when it is published.
+
+        Raises:
+            ReplayContinues: the server stopped waiting, and the replay continues.
+        """
+        source = request.from_execution_id
+        return await self._client.post(
+            "replay",
+            ReplayAnswer,
+            lost=(
+                "the replay may have started, and then it continues. The request was not repeated. "
+                f"Check with: playhead replays {source} --server {self._client.shown}"
+            ),
+            json={
+                "from_execution_id": str(source),
+                "from_stage": request.from_stage,
+                "from_path": request.from_path,
+                "to_route": request.to_route,
+            },
+            seconds=WORK_SECONDS,
+        )
+
+
+class RemoteSubmit:
+    """Remote `SubmitService`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def run(
+        self,
+        config: str,
+        inputs: AsyncIterable[tuple[str, bytes]],
+        *,
+        version: int | None = None,
+        tags: Sequence[str] = (),
+    ) -> Execution:
+        """Stream the inputs to the server, which starts the run once it has stored all of them."""
+        fields = [("tags", tag) for tag in tags]
+        if version is not None:
+            fields.append(("config_version", str(version)))
+        upload = Upload(fields, inputs)
+        return await self._client.post(
+            f"configs/{segment(config)}/run",
+            Execution,
+            lost=(
+                "if the server received all inputs, the execution runs. Check with: "
+                f"playhead executions --config {config} --server {self._client.shown}"
+            ),
+            content=upload.body(),
+            content_type=upload.content_type,
+            seconds=WORK_SECONDS,
+        )

@@ -1,0 +1,119 @@
+"""Read executions and replay batches."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+from uuid import UUID
+
+from playhead.engine.listing import Listing
+from playhead.engine.lookup import find_execution, find_replay
+from playhead.engine.paging import decode_cursor, list_of, page_before
+from playhead.errors import NotFound
+from playhead.ids import parse_uuid
+from playhead.model import Execution, Page, Replay, RouteCounts, StageSummary
+from playhead.ports.catalog.browse import Browse, ExecutionFilter
+from playhead.ports.catalog.configs import Configs
+from playhead.ports.store import Store
+
+
+class ExecutionCatalog(Browse, Configs, Protocol):
+    """The part of the catalog that `ExecutionService` needs."""
+
+    async def replay(self, batch: UUID) -> Replay | None: ...
+
+    async def replays(
+        self, *, source: UUID | None = None, before: int | None = None, limit: int = 100
+    ) -> tuple[list[Replay], int | None]: ...
+
+
+class ExecutionService:
+    """Reads executions. Every method raises `Unavailable` if a backend that it needs is unavailable."""
+
+    def __init__(self, catalog: ExecutionCatalog, store: Store) -> None:
+        self._catalog = catalog
+        self._listing = Listing(catalog, store)
+
+    async def get(self, execution: UUID) -> Execution:
+        """Return an execution. If it exists only in the store, return it as adopted, and store nothing.
+
+        Raises:
+            NotFound: `execution_not_found`.
+        """
+        return await find_execution(self._catalog, self._listing, execution)
+
+    async def resolve(self, text: str) -> UUID:
+        """Return the id of an execution given as an id, as `latest`, or as `tag:NAME` (the newest with it).
+
+        An id is only parsed: this method does not check that the execution exists.
+
+        Raises:
+            NotFound: `execution_not_found`.
+        """
+        return await resolve(text, self.list)
+
+    async def route_counts(self, execution: UUID) -> list[RouteCounts]:
+        """Return message counts by route, in the order of the config; empty for an adopted execution.
+
+        Raises:
+            NotFound: `execution_not_found`.
+        """
+        await self.get(execution)
+        return await self._catalog.route_counts(execution)
+
+    async def stages(self, execution: UUID) -> list[StageSummary]:
+        """Return the stages: `input`, then those of the config, then those that other programs created.
+
+        Only objects that a replay would list are counted. Sidecars, folder markers and outputs that are not
+        marked as stored are excluded. Reads the whole listing of the execution.
+
+        Raises:
+            NotFound: `execution_not_found`.
+        """
+        return await self._listing.stages(await self.get(execution))
+
+    async def replays(self, source: UUID | None, cursor: str | None, limit: int) -> Page[Replay]:
+        """Return replay batches, newest first; with `source`, only those that replay this execution.
+
+        Raises:
+            NotFound: `execution_not_found`.
+        """
+        of = list_of("replays", source)
+        before = decode_cursor(cursor, int, of)
+        if source is not None:
+            await self.get(source)
+        return page_before(await self._catalog.replays(source=source, before=before, limit=limit), of)
+
+    async def replay(self, batch: UUID) -> Replay:
+        """Return a replay batch with its current progress.
+
+        Raises:
+            NotFound: `replay_not_found`.
+        """
+        return await find_replay(self._catalog, batch)
+
+    async def list(self, where: ExecutionFilter, cursor: str | None, limit: int) -> Page[Execution]:
+        """Return executions, newest first."""
+        of = list_of("executions", *where)
+        before = decode_cursor(cursor, int, of)
+        return page_before(await self._catalog.executions(where, before=before, limit=limit), of)
+
+
+async def resolve(
+    text: str, executions: Callable[[ExecutionFilter, str | None, int], Awaitable[Page[Execution]]]
+) -> UUID:
+    """Resolve as `ExecutionService.resolve` does, with any function that lists executions."""
+    if identity := parse_uuid(text):
+        return identity
+    if text == "latest":
+        where, missing = ExecutionFilter(), "there is no execution yet"
+    elif text.startswith("tag:"):
+        where, missing = ExecutionFilter(tag=text[4:]), f"no execution has the tag {text[4:]!r}"
+    else:
+        raise NotFound(
+            "execution_not_found", f"{text!r} is not an execution: use an id, `latest` or `tag:NAME`"
+        )
+    found = await executions(where, None, 1)
+    if not found.items:
+        raise NotFound("execution_not_found", missing)
+    return found.items[0].execution_id

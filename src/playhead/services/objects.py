@@ -1,0 +1,118 @@
+"""Read stored objects and their sidecars."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from playhead import keys
+from playhead.engine import sidecar
+from playhead.engine.listing import Listing
+from playhead.engine.lookup import check_key, find_execution, no_object
+from playhead.engine.paging import decode_cursor, encode_cursor, list_of
+from playhead.errors import BadRequest, NotFound
+from playhead.model import Page, StoredObject
+from playhead.ports.catalog.browse import Browse
+from playhead.ports.catalog.configs import Configs
+from playhead.ports.store import Store, read_one
+
+
+class ObjectCatalog(Browse, Configs, Protocol):
+    """The part of the catalog that `ObjectService` needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The bytes of a stored object. `size` in bytes; `chunks` may be read once."""
+
+    content_type: str
+    size: int
+    chunks: AsyncIterator[bytes]
+
+
+class ObjectService:
+    """Reads stored objects. Every method raises `Unavailable` if a backend that it needs is unavailable."""
+
+    def __init__(self, catalog: ObjectCatalog, store: Store) -> None:
+        self._catalog = catalog
+        self._store = store
+        self._listing = Listing(catalog, store)
+
+    async def content(self, key: str) -> Content:
+        """Return the content of an object, with the content type of its sidecar (else of its suffix).
+
+        The first chunk is read before this method returns. So an unavailable store raises here, and does not
+        truncate a response that has already begun.
+
+        Raises:
+            BadRequest: `invalid_path`.
+            NotFound: `object_not_found`.
+        """
+        check_key(key)
+        entry = await self._store.stat(key)
+        if entry is None or await self._catalog.unstored([key]):
+            raise no_object(key)
+        info = sidecar.read(await read_one(self._store, keys.sidecar_key(key)))
+        chunks = self._store.stream(key)
+        first = await anext(chunks, b"")
+
+        async def all_chunks() -> AsyncIterator[bytes]:
+            yield first
+            async for chunk in chunks:
+                yield chunk
+
+        return Content(info.content_type or keys.content_type_of(key), entry.size, all_chunks())
+
+    async def metadata(self, key: str) -> bytes:
+        """Return the stored bytes of an object's sidecar.
+
+        Raises:
+            BadRequest: `invalid_path`.
+            NotFound: `object_not_found`; the object does not exist, or has no sidecar.
+        """
+        check_key(key)
+        if await self._catalog.unstored([key]):
+            raise no_object(key)
+        found = await read_one(self._store, keys.sidecar_key(key))
+        if found is None:
+            if await self._store.stat(key) is None:
+                raise no_object(key)
+            raise NotFound(
+                "object_not_found", f"the object {key!r} has no sidecar: it was stored by another program"
+            )
+        return found
+
+    async def list(
+        self, execution: UUID, stage: str | None, path: str | None, cursor: str | None, limit: int
+    ) -> Page[StoredObject]:
+        """Return the objects that a replay of this stage and path would list, in byte order of their keys.
+
+        Args:
+            execution: the execution.
+            stage: the stage; None selects all stages.
+            path: a folder or an object in the stage; None or empty selects the whole stage. One trailing `/`
+                is removed.
+            cursor: the cursor from the previous page.
+            limit: maximum number of objects in the page.
+
+        Raises:
+            BadRequest: `invalid_path`, `invalid_cursor`.
+            NotFound: `execution_not_found`, `stage_not_found`.
+        """
+        if path != "/":
+            path = (path or "").removesuffix("/") or None
+        of = list_of("objects", execution, stage, path)
+        after = decode_cursor(cursor, str, of) or ""
+        if stage is not None:
+            keys.check_path(stage, "stage")
+        if path is not None:
+            keys.check_path(path)
+            if stage is None:
+                raise BadRequest("invalid_path", f"path {path!r} needs a stage: also name the stage")
+        found = await find_execution(self._catalog, self._listing, execution)
+        if stage is not None:
+            await self._listing.check_stage(found, stage)
+        items, more = await self._listing.objects(found, stage, path, after=after, limit=limit)
+        return Page(items, encode_cursor(items[-1].key, of) if more else None)

@@ -1,0 +1,123 @@
+"""Read the routes with their queues, and the dead letters."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+from uuid import UUID
+
+from playhead.engine.listing import Listing
+from playhead.engine.lookup import find_execution
+from playhead.engine.paging import decode_cursor, encode_cursor, list_of, page_before
+from playhead.envelope import Message
+from playhead.errors import NotFound
+from playhead.model import DeadLetter, DeadLetterDetail, Page, Route, RouteStatus, WorkerInfo
+from playhead.ports.broker import Broker, Depth
+from playhead.ports.catalog.browse import Browse
+from playhead.ports.catalog.configs import Configs
+from playhead.ports.store import Store
+
+
+class QueueCatalog(Browse, Configs, Protocol):
+    """The part of the catalog that `QueueService` needs."""
+
+    async def workers(self) -> list[WorkerInfo]: ...
+
+
+class QueueService:
+    """Reads routes, queues and dead letters.
+
+    Every method raises `Unavailable` if a backend that it needs is unavailable.
+    """
+
+    def __init__(self, catalog: QueueCatalog, broker: Broker, store: Store) -> None:
+        self._catalog = catalog
+        self._broker = broker
+        self._listing = Listing(catalog, store)
+
+    async def routes(self, cursor: str | None, limit: int) -> Page[RouteStatus]:
+        """Return the routes of all active configs with their queues, sorted by config, then as declared."""
+        of = list_of("routes")
+        place = decode_cursor(cursor, str, of)
+        lanes = [
+            (loaded.config.name, number, route)
+            for loaded in sorted(await self._catalog.active_configs(), key=lambda one: one.config.name)
+            for number, route in enumerate(loaded.config.routes.values())
+        ]
+        after = _route_place(place, lanes) if place is not None else ("", -1)
+        left = [lane for lane in lanes if lane[:2] > after]
+        shown = [(config, route) for config, _, route in left[:limit]]
+        dead = await self._catalog.dead_by_route()
+        workers = await self._catalog.workers()
+        depths = await self._depths([route.queue for _, route in shown])
+        items = [
+            RouteStatus(
+                config=config,
+                route=route.name,
+                queue=route.queue,
+                stage=route.stage,
+                adapters=[step.type for step in route.steps],
+                to=list(route.to),
+                queue_depth=depths[route.queue].ready,
+                in_flight=depths[route.queue].in_flight,
+                dead=dead.get((config, route.name), 0),
+                workers=sum(route.queue in worker.queues for worker in workers),
+            )
+            for config, route in shown
+        ]
+        if len(left) <= limit:
+            return Page(items)
+        config, number, last = left[limit - 1]
+        return Page(items, encode_cursor(f"{config}/{number}/{last.name}", of))
+
+    async def peek(self, queue: str, limit: int) -> list[Message]:
+        """Return the first messages of a queue without consuming them."""
+        return await self._broker.peek(queue, limit)
+
+    async def dead_letters(
+        self,
+        *,
+        execution: UUID | None = None,
+        route: str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> Page[DeadLetter]:
+        """Return dead letters, newest first.
+
+        Raises:
+            NotFound: `execution_not_found`.
+        """
+        of = list_of("dead letters", execution, route)
+        before = decode_cursor(cursor, int, of)
+        if execution is not None:
+            await find_execution(self._catalog, self._listing, execution)
+        return page_before(
+            await self._catalog.dead_letters(execution=execution, route=route, before=before, limit=limit), of
+        )
+
+    async def dead_letter(self, correlation_id: UUID) -> DeadLetterDetail:
+        """Return one dead letter with its traceback.
+
+        Raises:
+            NotFound: `dead_letter_not_found`.
+        """
+        found = await self._catalog.dead_letter(correlation_id)
+        if found is None:
+            raise NotFound("dead_letter_not_found", f"there is no dead letter {correlation_id}")
+        return found
+
+    async def _depths(self, queues: Sequence[str]) -> dict[str, Depth]:
+        found = await asyncio.gather(*(self._broker.depth(queue) for queue in queues))
+        return dict(zip(queues, found, strict=True))
+
+
+def _route_place(place: str, lanes: Sequence[tuple[str, int, Route]]) -> tuple[str, int]:
+    """Return the position (config, number) of the route in a cursor, after which the next page starts.
+
+    A new version of the config may have moved the route. If the new version has removed it, the number that
+    the cursor recorded is used.
+    """
+    config, number, name = (*place.split("/"), "", "")[:3]
+    at = int(number) if number.isdecimal() and len(number) < 10 else -1
+    return config, next((n for of, n, route in lanes if of == config and route.name == name), at)
