@@ -9,7 +9,6 @@ from uuid import UUID
 
 from playhead import Item, adapter
 from playhead.backends.broker_memory import MemoryBroker
-from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
 from playhead.engine.attempt import AttemptOutcome, ClaimedMessage
 from playhead.engine.binding import Binder
@@ -28,6 +27,7 @@ from playhead.ports.broker import Broker
 from playhead.ports.catalog.upkeep import Subscription
 from playhead.ports.catalog.work import Claim, Failed
 from playhead.ports.store import Blob, Store
+from tests.catalog_memory import MemoryCatalog
 from tests.contract.conftest import Clock, Lab, Started
 from tests.waiting import SECONDS
 

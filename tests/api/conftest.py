@@ -19,7 +19,6 @@ from playhead import Item, Reject, adapter
 from playhead.api.app import create_app
 from playhead.api.callers import Hosts
 from playhead.backends.broker_memory import MemoryBroker
-from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
 from playhead.bootstrap import search_index
 from playhead.config import parse
@@ -48,6 +47,7 @@ from playhead.services.take import TakeService
 from playhead.services.watch import WatchService
 from playhead.services.worker import WorkerService
 from playhead.settings import Settings
+from tests.catalog_memory import MemoryCatalog
 
 OWNER = "test-process"
 HOSTS = Hosts(loopback=True, named=frozenset({"playhead"}))

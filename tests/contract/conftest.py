@@ -112,7 +112,7 @@ async def _memory_broker(place: str, stack: AsyncExitStack, clock: Clock) -> Bro
 
 
 async def _memory_catalog(place: str, stack: AsyncExitStack, clock: Clock) -> Catalog:
-    from playhead.backends.catalog_memory import MemoryCatalog
+    from tests.catalog_memory import MemoryCatalog
 
     return MemoryCatalog(clock=clock, heartbeat_seconds=HEARTBEAT)
 
@@ -222,7 +222,7 @@ BROKERS: Sequence[Backend[Broker]] = [
     ),
 ]
 CATALOGS: Sequence[Backend[Catalog]] = [
-    Backend("memory", "playhead.backends.catalog_memory", _memory_catalog, waivers=IN_ONE_PROCESS),
+    Backend("memory", "tests.catalog_memory", _memory_catalog, waivers=IN_ONE_PROCESS),
     Backend("sqlite", "playhead.backends.catalog_sqlite", _sqlite_catalog),
     Backend("postgresql", "playhead.backends.catalog_postgres", _postgres_catalog, lambda _: schema()),
 ]

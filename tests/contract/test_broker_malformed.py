@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from playhead import events
-from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
 from playhead.engine.environment import Environment
 from playhead.envelope import correlation_of
 from playhead.ports.broker import Broker, Delivery
 from playhead.services.take import TakeService
 from tests.attempts import Steps
+from tests.catalog_memory import MemoryCatalog
 from tests.contract.conftest import BROKERS
 from tests.contract.malformed import MALFORMED
 from tests.contract.test_broker import depth_soon, ids, put

@@ -18,13 +18,13 @@ import aiormq
 import pytest
 
 from playhead.backends.broker_rabbitmq import RabbitBroker
-from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.engine.environment import Environment
 from playhead.envelope import Dispatch, Headers, Message
 from playhead.errors import CannotStart, Unavailable
 from playhead.ids import uuid7
 from playhead.ports.broker import CONFIRMED, Delivery, PublishResult
 from playhead.services.reconcile import ReconcileService
+from tests.catalog_memory import MemoryCatalog
 from tests.contract.conftest import Clock, Lab
 from tests.servers import need, need_fresh
 from tests.servers.proxy import Proxy

@@ -25,7 +25,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
-from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.catalog_sqlite import SqliteCatalog
 from playhead.envelope import Dispatch
 from playhead.errors import PlayheadError
@@ -37,6 +36,7 @@ from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.ports.catalog.jobs import Input, LeasedJob, Listed
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import Binding, Bound, Claim, Done, Failed, NewOutput, Released, Result
+from tests.catalog_memory import MemoryCatalog
 from tests.model.agreement import Agreement
 from tests.model.databases import open_postgres, open_sqlite
 from tests.servers import need

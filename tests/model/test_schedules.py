@@ -23,8 +23,6 @@ from uuid import UUID
 import pytest
 
 from playhead.backends.broker_memory import MemoryBroker
-from playhead.backends.catalog_memory import MemoryCatalog
-from playhead.backends.catalog_memory.rows import JobRow
 from playhead.backends.store_memory import MemoryStore
 from playhead.engine.attempt import AttemptOutcome, ClaimedMessage
 from playhead.engine.deliveries import HeldDelivery, State
@@ -54,6 +52,8 @@ from playhead.ports.store import Blob
 from playhead.services.reconcile import ReconcileService
 from playhead.services.replay import ReplayService
 from tests.attempts import Steps
+from tests.catalog_memory import MemoryCatalog
+from tests.catalog_memory.rows import JobRow
 
 T = TypeVar("T")
 

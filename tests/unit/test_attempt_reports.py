@@ -12,7 +12,6 @@ from uuid import UUID
 import pytest
 
 from playhead import events
-from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
 from playhead.engine import ending
 from playhead.errors import Unavailable, catalog_unavailable
@@ -21,6 +20,7 @@ from playhead.ports.catalog.work import Finished, Result
 from playhead.ports.tracer import Kind, Span, Value
 from playhead.services.recover import RecoverService
 from tests.attempts import HEARTBEAT, QUEUE, Worker, completed, failed
+from tests.catalog_memory import MemoryCatalog
 from tests.contract.conftest import Clock, Lab
 
 

@@ -14,10 +14,10 @@ from uuid import UUID
 import pytest
 
 from playhead.backends.broker_memory import MemoryBroker
-from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.envelope import Dispatch, Headers
 from playhead.ids import uuid7
 from playhead.model import Config, Route
+from tests.catalog_memory import MemoryCatalog
 
 DOCS = Config("docs", "convert", {"convert": Route("convert", "docs.convert")})
 CALL = Dispatch(Headers("docs.convert", UUID(int=7), "docs", 1, "convert"), str(uuid7()), 0, None, "key")

@@ -10,10 +10,10 @@ from uuid import UUID
 import pytest
 
 from playhead import Item
-from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.errors import catalog_unavailable
 from playhead.ports.catalog.work import Claim, Finished, Refusal, Result
 from tests.attempts import HEARTBEAT, OneConsumer, ended
+from tests.catalog_memory import MemoryCatalog
 from tests.contract.conftest import Clock
 from tests.waiting import SECONDS, until
 

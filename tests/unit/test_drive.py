@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from playhead.backends.broker_memory import MemoryBroker
-from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
 from playhead.engine.drive import Drive
 from playhead.engine.environment import Backends, Environment
 from playhead.ports.store import Blob
+from tests.catalog_memory import MemoryCatalog
 from tests.contract.conftest import HEARTBEAT, Clock, Lab
 
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from playhead import Item
-from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.engine.completion import batches
 from playhead.errors import catalog_unavailable
 from playhead.ports.catalog.work import Finished, Result
 from tests.attempts import HEARTBEAT, OneConsumer, Worker, completed, ended, failed
+from tests.catalog_memory import MemoryCatalog
 from tests.contract.conftest import Clock
 from tests.waiting import until
 

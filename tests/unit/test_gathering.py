@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from playhead import Item
-from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.engine.attempt import AttemptOutcome
 from playhead.engine.chain import Chain
 from playhead.engine.dispatch import Dispatcher, RouteRuntime
@@ -15,6 +14,7 @@ from playhead.engine.slots import Slots
 from playhead.model import Route
 from playhead.ports.catalog.work import Finished, Result
 from tests.attempts import HEARTBEAT, OneConsumer, Worker, ended
+from tests.catalog_memory import MemoryCatalog
 from tests.contract.conftest import Clock
 from tests.waiting import until
 

@@ -9,7 +9,6 @@ from uuid import UUID
 import pytest
 
 from playhead.backends.broker_memory import MemoryBroker
-from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
 from playhead.engine.environment import Backends, Environment
 from playhead.errors import Unavailable, catalog_unavailable
@@ -17,6 +16,7 @@ from playhead.ids import uuid7
 from playhead.model import Config, Replay, Route
 from playhead.ports.store import Blob
 from playhead.services.replay import ReplayRequest, ReplayService
+from tests.catalog_memory import MemoryCatalog
 
 
 class Lossy(MemoryCatalog):

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from playhead.backends.broker_memory import MemoryBroker
-from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
 from playhead.engine.environment import Backends, Environment
 from playhead.envelope import Dispatch
@@ -18,6 +17,7 @@ from playhead.model import MOST_ERRORS, Config, Route
 from playhead.ports.broker import PublishResult
 from playhead.ports.store import Blob
 from playhead.services.replay import ReplayRequest, ReplayService
+from tests.catalog_memory import MemoryCatalog
 
 
 class Full(MemoryBroker):

@@ -9,7 +9,6 @@ from uuid import UUID
 import pytest
 
 from playhead.backends.broker_memory import MemoryBroker
-from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
 from playhead.engine.environment import Backends, Environment
 from playhead.errors import ReplayContinues
@@ -18,6 +17,7 @@ from playhead.model import Config, Replay, Route
 from playhead.ports.catalog.jobs import LeasedJob
 from playhead.ports.store import Blob
 from playhead.services.replay import ReplayRequest, ReplayService
+from tests.catalog_memory import MemoryCatalog
 
 SETTLE = 10.0
 

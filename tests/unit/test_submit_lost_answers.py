@@ -9,7 +9,6 @@ from uuid import UUID
 
 import pytest
 
-from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
 from playhead.engine.environment import Environment
 from playhead.errors import Unavailable, catalog_unavailable
@@ -17,6 +16,7 @@ from playhead.model import Config, Execution, Route
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.ports.catalog.upkeep import Process
 from playhead.services.submit import SubmitService
+from tests.catalog_memory import MemoryCatalog
 
 T = TypeVar("T")
 

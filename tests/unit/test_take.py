@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from playhead.backends.broker_memory import MemoryBroker
-from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.bootstrap import open_runtime
 from playhead.envelope import Dispatch, Headers
 from playhead.errors import NotFound
@@ -16,6 +15,7 @@ from playhead.ids import uuid7
 from playhead.ports.broker import Broker, Delivery
 from playhead.services.take import TakeService
 from playhead.settings import Settings
+from tests.catalog_memory import MemoryCatalog
 
 QUEUE = "elsewhere"
 VISIBILITY = 30.0

@@ -10,7 +10,6 @@ from uuid import UUID
 import pytest
 
 from playhead.backends.broker_memory import MemoryBroker
-from playhead.backends.catalog_memory import MemoryCatalog
 from playhead.backends.store_memory import MemoryStore
 from playhead.clock import LONGEST_GAP_SECONDS
 from playhead.engine.environment import Backends, Environment, WorkerSettings
@@ -18,6 +17,7 @@ from playhead.engine.idle import QUIET_SECONDS
 from playhead.ports.broker import Delivery
 from playhead.services.replay import ReplayService
 from playhead.services.worker import WorkerService
+from tests.catalog_memory import MemoryCatalog
 from tests.contract.conftest import HEARTBEAT, Clock, Lab
 
 LONG = 30

@@ -92,8 +92,7 @@ class WorkPart(BindPart):
             await db.run(SQL.supersede_unstored, messages=again)
 
     async def _done_before(self, db: Session, results: Sequence[Done]) -> dict[tuple[UUID, int], Finished]:
-        """Return, by token, what is left to do of attempts that an earlier call has ended, whose answer was
-        lost."""
+        """Return, by token, the remaining children of attempts that an earlier call has ended."""
         if not results:
             return {}
         rows = await db.rows(

@@ -8,8 +8,6 @@ from dataclasses import asdict
 from typing import Any, Literal
 from uuid import UUID
 
-from playhead.backends.catalog_memory.rows import MessageRow
-from playhead.backends.catalog_memory.tables import Tables, counts, page
 from playhead.ids import moment
 from playhead.model import (
     ChainLink,
@@ -22,6 +20,8 @@ from playhead.model import (
     RowState,
 )
 from playhead.ports.catalog.browse import ExecutionFilter
+from tests.catalog_memory.rows import MessageRow
+from tests.catalog_memory.tables import Tables, counts, page
 
 Bond = Literal["self", "parent", "replay"]
 

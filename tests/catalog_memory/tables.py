@@ -9,7 +9,13 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 from uuid import UUID
 
-from playhead.backends.catalog_memory.rows import (
+from playhead.counters import Numbers
+from playhead.envelope import Headers
+from playhead.errors import NotFound
+from playhead.ids import mint, moment
+from playhead.liveness import MISSED_BEATS
+from playhead.model import Counts, Execution, Route
+from tests.catalog_memory.rows import (
     CallState,
     ConfigRow,
     ExecutionRow,
@@ -19,12 +25,6 @@ from playhead.backends.catalog_memory.rows import (
     ProcessRow,
     VersionRow,
 )
-from playhead.counters import Numbers
-from playhead.envelope import Headers
-from playhead.errors import NotFound
-from playhead.ids import mint, moment
-from playhead.liveness import MISSED_BEATS
-from playhead.model import Counts, Execution, Route
 
 Row = TypeVar("Row", ExecutionRow, MessageRow)
 

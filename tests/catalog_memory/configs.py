@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from playhead.backends.catalog_memory.rows import ConfigRow, VersionRow
-from playhead.backends.catalog_memory.tables import Tables
 from playhead.errors import Conflict
 from playhead.ids import moment
 from playhead.model import Config, ConfigVersion
 from playhead.ports.catalog.configs import Loaded
+from tests.catalog_memory.rows import ConfigRow, VersionRow
+from tests.catalog_memory.tables import Tables
 
 
 class ConfigsPart(Tables):

@@ -7,11 +7,11 @@ test may drive coroutines over it by hand.
 
 from __future__ import annotations
 
-from playhead.backends.catalog_memory.browse import BrowsePart
-from playhead.backends.catalog_memory.configs import ConfigsPart
-from playhead.backends.catalog_memory.jobs import JobsPart
-from playhead.backends.catalog_memory.upkeep import UpkeepPart
-from playhead.backends.catalog_memory.work import WorkPart
+from tests.catalog_memory.browse import BrowsePart
+from tests.catalog_memory.configs import ConfigsPart
+from tests.catalog_memory.jobs import JobsPart
+from tests.catalog_memory.upkeep import UpkeepPart
+from tests.catalog_memory.work import WorkPart
 
 
 class MemoryCatalog(ConfigsPart, JobsPart, WorkPart, UpkeepPart, BrowsePart):

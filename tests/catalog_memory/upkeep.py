@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from playhead.backends.catalog_memory.rows import LeaseRow, MessageRow, ProcessRow, VersionRow
-from playhead.backends.catalog_memory.tables import Tables
 from playhead.counters import Numbers, total
 from playhead.envelope import Dispatch
 from playhead.errors import Conflict
 from playhead.ids import moment
 from playhead.model import Problem, WorkerInfo
 from playhead.ports.catalog.upkeep import Process, Subscription
+from tests.catalog_memory.rows import LeaseRow, MessageRow, ProcessRow, VersionRow
+from tests.catalog_memory.tables import Tables
 
 FORGET_SECONDS = 3_600.0
 UNHURRIED_SECONDS = 60.0

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from copy import deepcopy
 from uuid import UUID
 
-from playhead.backends.catalog_memory.rows import MessageRow, OutputRow
-from playhead.backends.catalog_memory.tables import Tables
 from playhead.envelope import Dispatch
 from playhead.keys import object_key, renamed
 from playhead.model import Problem
@@ -26,6 +24,8 @@ from playhead.ports.catalog.work import (
     Source,
     Unbound,
 )
+from tests.catalog_memory.rows import MessageRow, OutputRow
+from tests.catalog_memory.tables import Tables
 
 
 class WorkPart(Tables):

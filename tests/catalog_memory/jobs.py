@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Literal
 from uuid import UUID
 
-from playhead.backends.catalog_memory.rows import ExecutionRow, JobRow, MessageRow, OutputRow
-from playhead.backends.catalog_memory.tables import Tables, page
 from playhead.envelope import Dispatch
 from playhead.errors import BadRequest, Conflict
 from playhead.ids import moment, uuid7
 from playhead.keys import INPUT_STAGE, object_key
 from playhead.model import MOST_ERRORS, UNCERTAIN, Execution, Problem, Replay, ReplayState
 from playhead.ports.catalog.jobs import Input, LeasedJob, Listed
+from tests.catalog_memory.rows import ExecutionRow, JobRow, MessageRow, OutputRow
+from tests.catalog_memory.tables import Tables, page
 
 MOST_IN_A_PAGE = 1_000
 MOST_IDLE_TAKEOVERS = 5
