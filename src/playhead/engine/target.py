@@ -84,3 +84,9 @@ async def _had(catalog: Configs, config: str, newest: int, route: str) -> bool:
         if loaded and route in loaded.config.routes:
             return True
     return False
+
+
+def config_not_found(name: str, version: int | None) -> NotFound:
+    """The error for a config, or a version of it, that does not exist."""
+    what = f"config {name!r}" + (f" has no version {version}" if version else " does not exist")
+    return NotFound("config_not_found", f"{what}. Run: playhead config list")

@@ -9,7 +9,8 @@ from typing import Final
 
 from playhead import events
 from playhead.engine.paging import decode_cursor, encode_cursor, list_of
-from playhead.errors import ConfigInvalid, Conflict, NotFound
+from playhead.engine.target import config_not_found
+from playhead.errors import ConfigInvalid, Conflict
 from playhead.model import ConfigVersion, Diagnostic, Page
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.config import ParseConfig, Parsed
@@ -60,7 +61,7 @@ class ConfigService:
         """
         loaded = await self._catalog.config(name, version)
         if loaded is None:
-            raise _not_found(name, version)
+            raise config_not_found(name, version)
         return await self._shown(loaded.version)
 
     async def list(self, cursor: str | None, limit: int) -> Page[ConfigVersion]:
@@ -81,7 +82,7 @@ class ConfigService:
         before = decode_cursor(cursor, int, of)
         found = await self._catalog.config_versions(name, before=before, limit=limit + 1)
         if not found and await self._catalog.config(name) is None:
-            raise _not_found(name, None)
+            raise config_not_found(name, None)
         shown = [await self._shown(version) for version in found[:limit]]
         return Page(shown, encode_cursor(shown[-1].version, of) if len(found) > limit else None)
 
@@ -96,7 +97,7 @@ class ConfigService:
         """
         version = await self._catalog.set_active(name, active)
         if version is None:
-            raise _not_found(name, None)
+            raise config_not_found(name, None)
         return await self._shown(version)
 
     async def _read(self, source: bytes | str) -> Parsed:
@@ -148,8 +149,3 @@ def _invalid(diagnostics: Sequence[Diagnostic]) -> ConfigInvalid:
         f"the config is not valid: {first.line}:{first.column}: {first.code}: {first.message}{more}",
         diagnostics,
     )
-
-
-def _not_found(name: str, version: int | None) -> NotFound:
-    what = f"config {name!r}" + (f" has no version {version}" if version else " does not exist")
-    return NotFound("config_not_found", f"{what}: run `playhead config list` to see the existing configs")

@@ -10,7 +10,8 @@ from uuid import UUID
 from playhead import faults, ids
 from playhead.engine import sidecar
 from playhead.engine.environment import Environment
-from playhead.errors import BadRequest, Conflict, NotFound, PlayheadError, TooLarge, Unavailable
+from playhead.engine.target import config_not_found
+from playhead.errors import BadRequest, Conflict, PlayheadError, TooLarge, Unavailable
 from playhead.keys import INPUT_STAGE, check_path, content_type_of, object_key
 from playhead.model import Execution
 from playhead.ports.catalog import Configs, Jobs
@@ -125,8 +126,7 @@ class SubmitService:
         """
         loaded = await self._catalog.config(config, version)
         if loaded is None:
-            what = f"config {config!r}" + (f" has no version {version}" if version else " does not exist")
-            raise NotFound("config_not_found", f"{what}. Run: playhead config list")
+            raise config_not_found(config, version)
         if not loaded.version.active:
             raise Conflict(
                 "config_inactive",

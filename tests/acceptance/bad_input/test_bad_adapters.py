@@ -80,7 +80,7 @@ def _errors() -> Iterator[Row]:
         ("recurses", RecursionError("deep"), ("RecursionError",)),
         ("no memory", MemoryError(), ("MemoryError",)),
         ("half an error", ValueError("no \ud800"), ("ValueError", "\\ud800")),
-        ("no words", Broken(), ("Broken", "its text can't be read")),
+        ("no words", Broken(), ("Broken", "the error's text cannot be read")),
         ("long", ValueError("x" * 5_000_000), ("characters left out",)),
         ("busy", Retry("still busy", after=0), ("still busy",)),
     ]
@@ -94,17 +94,17 @@ def _errors() -> Iterator[Row]:
 
 def _outputs() -> Iterator[Row]:
     wrong: dict[str, tuple[Any, str]] = {
-        "a dict": ({"a": 1}, "gave dict; give None, Output"),
-        "a number": (7, "gave int; give None, Output"),
-        "an item": (Item("x", b"x"), "gave Item; give None, Output"),
-        "an object": (object(), "gave object; give None, Output"),
-        "a number in a list": (["x", 7], "element 2 of what it gave is of type int"),
-        "None in a list": (["x", None], "element 2 of what it gave is None"),
-        "a list in a list": ([["x"]], "element 1 of what it gave is of type list"),
-        "half a character": ("\ud800", "can't be UTF-8"),
+        "a dict": ({"a": 1}, "returned dict; return None, Output"),
+        "a number": (7, "returned int; return None, Output"),
+        "an item": (Item("x", b"x"), "returned Item; return None, Output"),
+        "an object": (object(), "returned object; return None, Output"),
+        "a number in a list": (["x", 7], "element 2 of its result is of type int"),
+        "None in a list": (["x", None], "element 2 of its result is None"),
+        "a list in a list": ([["x"]], "element 1 of its result is of type list"),
+        "half a character": ("\ud800", "cannot be encoded as UTF-8"),
         "text as data": (Output("text"), "Output.data must be bytes"),  # type: ignore[arg-type]
         "a number as path": (Output(b"x", path=7), "Output.path must be a string"),  # type: ignore[arg-type]
-        "a bad type": (Output(b"x", content_type="text"), "is no content type"),
+        "a bad type": (Output(b"x", content_type="text"), "is not a content type"),
         "attributes of objects": (Output(b"x", attributes={"a": object()}), "attributes are not JSON"),
         "attributes of NaN": (Output(b"x", attributes={"a": float("nan")}), "attributes are not JSON"),
         "attributes of sets": (Output(b"x", attributes={"a": {1}}), "attributes are not JSON"),
@@ -252,7 +252,7 @@ def test_the_others_are_not_disturbed_and_nothing_is_left_half_done(seen: tuple[
         ("asleeps", "adapter_timeout", ATTEMPTS, "no result within 1 s (timeout_seconds of route 'a')"),
         ("bhangs", "adapter_timeout", ATTEMPTS, "no result within 1 s (timeout_seconds of route 'a')"),
         ("araises", "adapter_error", ATTEMPTS, "ValueError: a curious case"),
-        ("awrong", "bad_output", 1, "gave dict; give None, Output"),
+        ("awrong", "bad_output", 1, "returned dict; return None, Output"),
     ],
 )
 def test_one_that_hangs_is_given_up_in_time_whether_it_is_a_coroutine_or_not(

@@ -80,7 +80,7 @@ def _names() -> Iterator[Row]:
     yield missing("ls RUN nowhere", "stage_not_found", "nowhere", "input, shouted")
     yield missing("replay RUN shouted theirz", "route_not_found", "theirz", "'theirs'")
     yield missing("replay RUN shouted docs/nowhere", "route_not_found", "nowhere", "shout, both")
-    yield missing("replay RUN shouted none/theirs", "route_not_found", "no config 'none'")
+    yield missing("replay RUN shouted none/theirs", "route_not_found", "no config is named 'none'")
     yield missing(
         "replay REPLAYED shouted theirs", "no_objects", "REPLAYED/shouted", "playhead replay RUN shouted"
     )

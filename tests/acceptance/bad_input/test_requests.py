@@ -156,7 +156,7 @@ def _unknown() -> Iterator[Row]:
     yield post("replay", REPLAY | {"from_path": "a"}, "no_objects", "shouted/a", "playhead ls")
     yield post("replay", REPLAY | {"to_route": "theirz"}, "route_not_found", "theirz", "theirs")
     yield post("replay", REPLAY | {"to_route": "docs/nowhere"}, "route_not_found", "nowhere", "shout, both")
-    yield post("replay", REPLAY | {"to_route": "none/theirs"}, "route_not_found", "no config 'none'")
+    yield post("replay", REPLAY | {"to_route": "none/theirs"}, "route_not_found", "no config is named 'none'")
     yield post("replay", REPLAY | {"to_route": "idle/both"}, "config_inactive", "idle", "activate")
     for way in ("", "/versions"):
         yield get(f"configs/none{way}", "config_not_found", "none")
