@@ -250,7 +250,7 @@ def test_an_index_that_has_no_room_says_so_and_holds_each_text_once_when_it_was_
         assert letters
         for letter in letters:
             assert (letter["error_code"], letter["attempts"]) == ("adapter_error", 2)
-            assert "search.db can't be written" in letter["error"]
+            assert "search.db cannot be written" in letter["error"]
             assert "make room" in letter["error"]
             assert "send" in letter["error"]
         found = deployment.get("/search", index="search.db", words="page", execution=first, limit=100)

@@ -1,11 +1,11 @@
 """The catalog: the database of configs, executions, replays, messages and outputs.
 
-It is where exactness lives. Every method is one transaction: when it returns, all of it is durable;
-when it raises, none of it happened (`Unavailable` with code `catalog_unavailable` when the database
-can't be reached or the outcome is not known; calling again is then right, as every method is
-conditional). Times are by the catalog's own clock. Methods may be called from several tasks at once.
+Exactness rests on it. Every method is one transaction: when it returns, all of its changes are durable;
+when it raises, none of them happened. `Unavailable` (`catalog_unavailable`) is the exception: the database
+cannot be reached, or the outcome is not known. The caller may then repeat the call, because every method is
+conditional. Times are by the catalog's own clock. Methods may be called from several tasks at once.
 
-The port is split by who asks: a service takes the narrowest part it needs.
+The port has one part for each kind of caller: a service requires only the part that it needs.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Catalog(Configs, Jobs, Work, Upkeep, Browse, Protocol):
     """What health calls this backend."""
 
     async def check(self) -> str:
-        """Say in a few words what this catalog is; raises `Unavailable` when it can't be reached."""
+        """Return a few words that describe this catalog. Raises `Unavailable` if it cannot be reached."""
         ...
 
     async def close(self) -> None:
-        """Let go of what is held. May be called twice."""
+        """Release all resources. May be called twice."""
         ...
 
 

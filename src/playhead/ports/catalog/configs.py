@@ -19,21 +19,22 @@ class Configs(Protocol):
     async def save_config(self, config: Config, *, source: str, digest: str) -> tuple[ConfigVersion, bool]:
         """Store a new version, unless the newest version has the same digest.
 
-        Versions count from 1. Saving makes the config active only when it is new; a deactivated one
-        stays so. A queue belongs to one route of one active config: another active config's newest
-        version that names one of these queues is a `Conflict` (`queue_taken`; the detail names it),
-        for a deactivated config not before it is activated.
+        Versions count from 1. A new config is active; a deactivated one stays deactivated. A queue belongs to
+        one route of one active config.
 
-        Returns the version and whether it is new.
+        Returns the version, and whether it is new.
+
+        Raises `Conflict` (`queue_taken`) if the newest version of another active config names one of the
+        queues; the detail names that config. For a deactivated config only `set_active` raises it.
         """
         ...
 
     async def config(self, name: str, version: int | None = None) -> Loaded | None:
-        """Return a version (the newest when None), or None when there is none."""
+        """Return a version, or the newest one if `version` is None. None if it does not exist."""
         ...
 
     async def configs(self, *, before: str | None = None, limit: int = 100) -> Sequence[ConfigVersion]:
-        """Return the newest version of each config, the last created first; `before` is a config's name."""
+        """Return the newest version of each config, newest config first. `before` is the name of a config."""
         ...
 
     async def config_versions(
@@ -43,9 +44,9 @@ class Configs(Protocol):
         ...
 
     async def set_active(self, name: str, active: bool) -> ConfigVersion | None:
-        """Start or stop new runs of, and replays into, a config; None when there is none.
+        """Allow or refuse new runs of a config, and replays into it. None if the config does not exist.
 
-        Activating one whose queue another active config holds is a `Conflict` (`queue_taken`).
+        Raises `Conflict` (`queue_taken`) on activation if one of its queues belongs to another active config.
         """
         ...
 
@@ -54,5 +55,5 @@ class Configs(Protocol):
         ...
 
     async def queue_owners(self, queues: Sequence[str], *, except_config: str) -> dict[str, tuple[str, str]]:
-        """Return, for those queues that an active config's newest version names, its (config, route)."""
+        """Return (config, route) of each queue that the newest version of another active config names."""
         ...

@@ -1,12 +1,12 @@
 """Executions and their jobs.
 
-A job lists one stage and publishes a call for each object of it: a replay does that to the stored
-stage of an earlier execution, a run to its own sealed `input`. It is worked by one process at a time
-under a lease, but its exactness rests on the epoch alone: each acquisition raises it, and every write
-of a job is conditional on it, so a process that was paused for an hour can wake and change nothing.
+A job lists one stage and publishes a dispatch for each of its objects. A replay lists a stored stage of an
+earlier execution; a run lists its own sealed `input`. One process at a time holds the job under a lease. But
+exactness rests on the epoch alone. Each acquisition raises the epoch, and every write of a job is conditional
+on it. So a process that was suspended for an hour cannot change anything when it continues.
 
-The job holds the execution's *root*: open until the listing is done, so that an execution can't end
-before all its messages exist.
+The job has the *root* of its execution. The root is open until the listing is done, so an
+execution cannot end before all its messages exist.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from playhead.model import Execution, Replay
 
 
 class Input(NamedTuple):
-    """An input of a run, before its bytes are stored. `path` stands under `input`; sha256 is 32 bytes."""
+    """An input of a run, before its bytes are stored. `path` is relative to `input`; `sha256` is 32 bytes."""
 
     path: str
     size: int
@@ -30,9 +30,9 @@ class Input(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """An object that a listing found: its key, the stage it counts to, and why it can't be worked, if so.
+    """An object that a listing found: its key, its stage, and why it cannot be processed.
 
-    `problem` (its key is outside the grammar) makes it a row that is `dead` with `invalid_key`.
+    With a `problem` (the key breaks the grammar), its row is `dead` with `invalid_key`.
     """
 
     key: str
@@ -42,19 +42,19 @@ class Listed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LeasedJob:
-    """A job in hand.
+    """A job that a process holds.
 
     Attributes:
         job: the id of the execution that the job belongs to.
-        epoch: the fence; every write gives it back.
+        epoch: the fencing token; every write is conditional on it.
         owner: the process that holds it.
-        headers: what its calls share.
-        external: its calls go to a queue that nobody of ours consumes.
+        headers: what its dispatches share.
+        external: its dispatches go to a queue that only other programs consume.
         prefix: `{execution}/{stage}` or `{execution}/{stage}/{path}`: where to list.
         stages: declared stages of the source execution (longest first), to tell stage from path.
         default_stage: the stage that was asked for.
         cursor: the last key that was looked at; "" at the start.
-        listed: the listing is finished; what is left is publishing.
+        listed: the listing is finished; only publishing remains.
     """
 
     job: UUID
@@ -81,24 +81,28 @@ class Jobs(Protocol):
         lease: float,
         traceparent: str | None = None,
     ) -> Execution:
-        """Create an execution of kind `run` whose inputs are still to come, held by `owner`.
+        """Create an execution of kind `run`, held by `owner`, whose inputs are added later.
 
-        Its id is the caller's, who can so undo it when the answer is lost. `traceparent` is kept with it,
-        and given to whoever makes calls for its messages, at any time.
-        Its job can't be acquired by anyone until it is sealed. An owner that dies before that leaves
-        it to `fail_unsealed`, once `lease` seconds have passed since this call and since its last beat.
+        The caller chooses the id, so it can undo the call if the answer is lost. `traceparent` is stored, and
+        becomes part of every dispatch of the execution.
+
+        No process can acquire the job until it is sealed. If the owner dies before that, `fail_unsealed` ends
+        the run once `lease` seconds have passed since this call and since the owner's last heartbeat.
         """
         ...
 
     async def bind_inputs(self, execution: UUID, inputs: Sequence[Input]) -> None:
-        """Record inputs as bound (`writing`) before their bytes are stored. The same path again is fine
-        when size and sha256 are the same; else `BadRequest` (`invalid_path`: two inputs of one path)."""
+        """Record inputs as bound (`writing`) before their bytes are stored.
+
+        A path may be repeated with the same size and sha256. Otherwise raises `BadRequest` (`invalid_path`:
+        two inputs have one path).
+        """
         ...
 
     async def seal(self, execution: UUID) -> bool:
         """Make all inputs `stored` and the job ready to be acquired, in one transaction.
 
-        False when the execution is no longer waiting for it (cancelled, or failed as lost).
+        Returns False if the execution no longer waits for it: it was cancelled, or failed.
         """
         ...
 
@@ -118,40 +122,39 @@ class Jobs(Protocol):
     ) -> Replay:
         """Create the new execution, the batch, the root and the job in one transaction.
 
-        `batch` is new: whoever did not hear the answer can ask by it (`replay`) whether this happened.
+        `batch` is a new id. A caller that does not receive the answer looks it up with `replay`.
 
-        `path` and `to_route` are kept as they were asked for; `prefix` is where to list; `config`,
-        `version` and `route` are what `to_route` was resolved to. The job is free to be acquired.
-        `traceparent` is kept as with `open_run`.
+        `path` and `to_route` are stored as requested. `prefix` is where the listing starts. `config`,
+        `version` and `route` are what `to_route` was resolved to. Any process can acquire the job.
+        `traceparent` is stored as in `open_run`.
         """
         ...
 
     async def adopt(self, execution: UUID) -> Execution:
-        """Record an execution that another program made: kind `adopted`, `completed`, no config.
+        """Record an execution of another program: kind `adopted`, `completed`, no config.
 
-        One that exists is returned as it is.
+        An existing execution is returned unchanged.
         """
         ...
 
     async def acquire(self, job: UUID, *, owner: str, lease: float) -> LeasedJob | None:
-        """Take a job whose publishing has not ended and whose lease is free or has run out; raise its epoch.
+        """Acquire a job that is still publishing and whose lease is free or expired; raise its epoch.
 
-        None when there is nothing to take. While the root is open, the fifth acquisition in a row without a
-        page or a mark in between makes the job `stalled` instead (and returns None): a listing that kills
-        its server must not kill every server in turn. Once it is closed, publishing may wait for as long,
-        and change hands as often, as it takes.
+        Returns None if the job cannot be acquired. While the root is open, the fifth consecutive acquisition
+        without a page or a mark makes the job `stalled` and returns None: a listing that kills its server
+        must not kill one server after the other. Once the root is closed, a job never becomes `stalled`.
         """
         ...
 
     async def renew(self, held: LeasedJob, *, lease: float) -> bool:
-        """Hold the lease for `lease` seconds more; False when the epoch has passed on or the job ended."""
+        """Extend the lease to `lease` seconds from now. False if the epoch was raised or the job ended."""
         ...
 
     async def release(self, held: LeasedJob) -> None:
-        """Give the lease back, so that another may go on at once. Nothing if the epoch has passed on.
+        """Release the lease, so that another process can continue at once. No effect if the epoch was raised.
 
-        An acquisition that ends like this, or by the holder's departure, does not count towards `stalled`:
-        it was not the listing that ended it.
+        An acquisition that ends by `release` or `depart` does not count towards `stalled`, because the
+        listing did not end it.
         """
         ...
 
@@ -160,18 +163,18 @@ class Jobs(Protocol):
     ) -> list[Dispatch] | None:
         """Insert one page of rows and move the cursor, in one transaction conditional on the epoch.
 
-        Keys whose outputs row is not `stored` are left out; keys without a row count. Rows get the
-        next ordinals in the order given and ids in ascending order. `last` also closes the root.
-        Returns the calls for the new rows (not for dead ones), or None when the epoch has passed on,
-        the execution is cancelled, or the cursor is not before `cursor`: then stop.
-        At most 1,000 objects.
+        Keys whose outputs row is not `stored` are left out; keys without a row count. Rows get ascending
+        ordinals and ids in the given order. `last` also closes the root. At most 1,000 objects.
+
+        Returns the dispatches of the new rows, without dead ones. Returns None, and the caller must stop, if
+        the epoch was raised, the execution is cancelled, or the stored cursor is not before `cursor`.
         """
         ...
 
     async def unpublished(self, held: LeasedJob, *, limit: int) -> list[Dispatch]:
-        """Return calls for recorded rows past the watermark that still want to be published, in order.
+        """Return the dispatches of recorded rows past the watermark that must still be published, in order.
 
-        Empty when there are none. Rows that ended or were claimed are left out.
+        Rows that have ended or were claimed are left out.
         """
         ...
 
@@ -183,52 +186,59 @@ class Jobs(Protocol):
         uncertain: Sequence[Dispatch] = (),
         refused: Sequence[tuple[Dispatch, str]] = (),
     ) -> bool:
-        """Mark rows up to ordinal `upto` as published, but for the exceptions, conditional on the epoch.
+        """Mark rows up to ordinal `upto` as published, except those named, conditional on the epoch.
 
-        Uncertain rows stay to be settled; refused ones become `dead` (`publish_refused`). Rows of an
-        external route that are published become `completed`. False when the epoch has passed on.
+        Uncertain rows remain until they are settled. Refused rows become `dead` (`publish_refused`), and
+        published rows of an external route `completed`. False if the epoch was raised.
         """
         ...
 
     async def unsettled(self, held: LeasedJob, *, limit: int) -> list[Dispatch]:
-        """Return calls for rows that are uncertain still, oldest first. A claim settles a row."""
+        """Return the dispatches of rows that are still uncertain, oldest first. A claim settles a row."""
         ...
 
     async def settle(
         self, held: LeasedJob, confirmed: Sequence[Dispatch], refused: Sequence[tuple[Dispatch, str]]
     ) -> bool:
-        """Record what became of uncertain rows. False when the epoch has passed on."""
+        """Record the outcome of uncertain rows. False if the epoch was raised."""
         ...
 
     async def close_job(self, held: LeasedJob) -> bool:
-        """End the job: listed, and no row unpublished or uncertain. Sets the batch's state from the rows:
-        `publishing_complete` when none failed, else `partial_failure`. False when that is not so (yet) or
-        the epoch has passed on."""
+        """End a job that is listed and has no unpublished and no uncertain row.
+
+        The state of the batch follows from the rows: `publishing_complete` if none failed, else
+        `partial_failure`. Returns False if the job is not done or the epoch was raised.
+        """
         ...
 
     async def is_listed(self, job: UUID) -> bool:
-        """Whether the root is closed: all that will ever be found has been recorded."""
+        """Whether the root is closed: every object that the listing found is recorded."""
         ...
 
     async def fail_listing(self, held: LeasedJob, why: str) -> bool:
-        """Give the listing up: the root ends `dead` (`listing_failed`), what was recorded goes on."""
+        """Give up the listing: the root becomes `dead` (`listing_failed`). Recorded rows continue."""
         ...
 
     async def replay(self, batch: UUID) -> Replay | None:
-        """Return a batch with numbers read from rows, `errors` at most 100 lines (the last says how many
-        more), None when there is none."""
+        """Return a batch, or None if it does not exist. Its numbers are read from rows.
+
+        `errors` has at most 100 lines; the last line gives the number of further errors.
+        """
         ...
 
     async def replays(
         self, *, source: UUID | None = None, before: int | None = None, limit: int = 100
     ) -> tuple[list[Replay], int | None]:
-        """Return batches, newest first, and where the next page starts (None at the end)."""
+        """Return batches, newest first, and the start of the next page (None at the end)."""
         ...
 
     async def cancel(self, execution: UUID) -> Execution | None:
-        """Cancel under the exclusive execution lock: `cancelled`, epoch + 1, root closed, every pending and
-        retry row `cancelled`. No work starts after this returned. Idempotent; None when there is none.
+        """Cancel an execution under its exclusive lock. Returns None if it does not exist.
 
-        Raises `Conflict` (`execution_ended`) when it is completed or failed.
+        The execution becomes `cancelled`, its epoch is raised, its root is closed, and every pending and
+        retry row becomes `cancelled`. No work starts after the call has returned. A repeated call has no
+        effect.
+
+        Raises `Conflict` (`execution_ended`) if the execution is completed or failed.
         """
         ...

@@ -1,4 +1,4 @@
-"""What keeps the promise that every open row is called: heartbeats, the reconciler's questions, resend."""
+"""Heartbeats, the reconciler's queries, and resend: they ensure that every open row is dispatched."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from playhead.model import WorkerInfo
 
 
 class Process(NamedTuple):
-    """A process of ours: `id` is unique for ever, `kind` is `worker`, `serve`, `run` or `replay`."""
+    """A Playhead process. Its `id` is never reused; `kind` is `worker`, `serve`, `run` or `replay`."""
 
     id: str
     kind: str
@@ -33,12 +33,13 @@ class Upkeep(Protocol):
     async def heartbeat(
         self, process: Process, queues: Sequence[str] = (), counters: Numbers | None = None
     ) -> bool:
-        """Say that a process is alive, which queues it consumes, and what it has counted since it began
-        (in place of what it said before). It is dead after five missed beats.
+        """Record that a process is alive, which queues it consumes, and its counters since it started.
 
-        False when it was not known: at its first beat, or because it was silent for so long that it was
-        forgotten. Then `counters` is left aside, and what it told before is kept already: it counts on from
-        there.
+        The counters replace those of its last heartbeat. A process is dead after five missed heartbeats.
+
+        Returns False if the catalog did not know the process: at its first heartbeat, or after a silence so
+        long that its record was deleted. Then `counters` is ignored. The counters of its earlier heartbeats
+        are already kept, so it must continue from there.
         """
         ...
 
@@ -54,8 +55,8 @@ class Upkeep(Protocol):
         ...
 
     async def counters(self) -> Numbers:
-        """Return what all processes have counted that ever were, added up: those that are alive as of their
-        last heartbeat."""
+        """Return the sum of the counters of all processes that ever ran. A live process counts with its last
+        heartbeat."""
         ...
 
     async def workers(self) -> list[WorkerInfo]:
@@ -63,39 +64,45 @@ class Upkeep(Protocol):
         ...
 
     async def subscriptions(self) -> list[Subscription]:
-        """Return the queues of the newest active versions and of every version that a running execution
-        holds; each queue once, external ones never."""
+        """Return the queues that workers consume: those of the newest version of each active config, and of
+        every version that a running execution uses. Each queue once; no external queues."""
         ...
 
     async def lease(self, name: str, owner: str, *, seconds: float) -> bool:
-        """Take or renew a named lease; False while another holds it. It only says who may try."""
+        """Take or renew a named lease. False while another owner holds it. It decides only who may try."""
         ...
 
     async def orphans(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Dispatch]:
-        """(a) Return unpublished pending rows whose publisher is dead (or was never named), now `owner`'s.
+        """(a) Return dispatches of unpublished pending rows whose publisher is dead or was never named.
 
-        Rows of the queues `without` are left as they are: however many there are, they take no place in what
-        is returned.
+        `owner` becomes their publisher. Rows of the queues in `without` are skipped, and do not count
+        towards `limit`.
         """
         ...
 
     async def due(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Dispatch]:
-        """(b) Return unpublished `retry` rows that are due, now `owner`'s; `without` as in `orphans`."""
+        """(b) Return dispatches of unpublished `retry` rows that are due; otherwise like `orphans`."""
         ...
 
     async def recall_abandoned(self, *, limit: int) -> int:
-        """(c) Turn rows that are `running` by a dead worker into `retry`, due now, unpublished,
-        generation + 1; in a cancelled execution into `cancelled`. Returns how many."""
+        """(c) Set rows that a dead worker was running to `retry`: due now, unpublished, generation + 1.
+
+        In a cancelled execution they become `cancelled`. Returns their number.
+        """
         ...
 
     async def waiting_queues(self) -> list[str]:
-        """Return the queues for which a published row of a running execution waits unclaimed (external ones
-        never). Rows of a job count once they are marked."""
+        """Return the queues in which a published row of a running execution waits for a claim.
+
+        External queues are left out. Rows of a job count once they are marked as published.
+        """
         ...
 
     async def redeliver_lost(self, owner: str, queue: str, *, limit: int) -> list[Dispatch]:
-        """(d) Give published, unclaimed rows of a queue that is empty a new generation, unpublished, and
-        `owner`'s; return their calls."""
+        """(d) Return new dispatches of the published, unclaimed rows of an empty queue.
+
+        Each row becomes unpublished with generation + 1, and `owner` becomes its publisher.
+        """
         ...
 
     async def open_executions(self) -> list[UUID]:
@@ -103,22 +110,24 @@ class Upkeep(Protocol):
         ...
 
     async def cancel_stragglers(self) -> int:
-        """Cancel open rows of cancelled executions that no live worker runs. Returns how many."""
+        """Cancel open rows of cancelled executions that no live worker runs. Returns their number."""
         ...
 
     async def fail_unsealed(self) -> list[UUID]:
         """Fail runs whose owner died before they were sealed: root `dead` (`upload_incomplete`), execution
         `failed`. Returns them.
 
-        Not before the lease that they were opened with has passed, counted from their opening and from the
-        last beat of their owner: it may have slept, and nobody else can go on with an upload. Those of a
+        A run fails only after its lease has passed, both since it was opened and since its owner's last
+        heartbeat. The owner may have been suspended, and no other process can continue an upload. Runs of a
         process that has departed fail at once.
         """
         ...
 
     async def abandoned_jobs(self) -> list[UUID]:
-        """Return jobs whose publishing has not ended and whose lease is free or has run out (stalled and
-        unsealed ones not), oldest first."""
+        """Return jobs whose publishing has not ended and whose lease is free or expired, oldest first.
+
+        Stalled and unsealed jobs are left out.
+        """
         ...
 
     async def resend(
@@ -128,21 +137,27 @@ class Upkeep(Protocol):
         execution: UUID | None = None,
         route: str | None = None,
     ) -> list[UUID]:
-        """Send dead letters again: `dead` → `pending`, generation + 1, unpublished, attempts counted anew,
-        execution → `running`; under the execution's lock. Returns those that were dead.
+        """Send dead letters again. Returns the ids of those that were dead.
 
-        `ids` alone, or all of an execution, of a route (a name, or `config/route`), or of both.
+        Under the lock of the execution, each row goes from `dead` to `pending`: generation + 1, unpublished,
+        with all of its attempts. The execution becomes `running`.
 
-        Those that are named are sent all or none. All of an execution or a route may be sent in several
-        transactions, so that nobody waits for long: one that fails leaves what was sent before it, and the
-        rest to be sent by the next call.
+        Pass either `ids`, or an execution, a route (a name, or `config/route`), or both of these. Unknown
+        ids are ignored.
 
-        Unknown ids are left out. Raises `Conflict` (`execution_ended`) when an execution among them is
-        cancelled, or a row is dead because its key is outside the grammar and was named by id.
+        Messages named by `ids` are sent in one transaction. All messages of an execution or a route are sent
+        in several transactions, so that other callers do not wait for long. If one of them fails, the next
+        call sends the remaining messages.
+
+        Raises `Conflict` (`execution_ended`) if one of the executions is cancelled, or if `ids` names a row
+        that is dead because its key breaks the grammar.
         """
         ...
 
     async def maintain(self) -> None:
-        """Housekeeping that only the reconciler's holder does: checkpoint, forget processes long dead
-        (what they counted is kept)."""
+        """Do the housekeeping of the process that holds the reconciler's lease.
+
+        It checkpoints the database, and deletes the records of processes that died long ago. Their counters
+        are kept.
+        """
         ...

@@ -1,7 +1,7 @@
 """What a worker does with a message: claim, bind, finish.
 
-The token of a claim is (correlation id, attempt): every later write is conditional on the row still
-being `running` at that attempt, so a zombie's writes change nothing.
+The token of a claim is (correlation id, attempt). Every later write requires that the row is still `running`
+at that attempt. So the writes of a worker that was declared dead change nothing.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from uuid import UUID
 from playhead.envelope import Dispatch
 
 SUSPECT_LOSSES = 2
-"""After so many attempts in a row that took their worker with them, a message is worked alone."""
+"""After this number of consecutive attempts that ended with the death of their worker, a message is processed
+alone."""
 
 
 class Source(NamedTuple):
-    """What the catalog knows of an object: from its outputs row. sha256 is 32 bytes, size in bytes."""
+    """What the outputs row of an object holds. `sha256` is 32 bytes; `size` is in bytes."""
 
     content_type: str
     attributes: Mapping[str, Any]
@@ -28,14 +29,14 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A message that this worker, and nobody else, may work on now.
+    """A message that only this worker may process now.
 
     Attributes:
-        attempt: the token, and how often work was started.
+        attempt: the token; also how often processing was started.
         spent: attempts that count towards `max_attempts`, this one included.
-        config_version: which version of the config to run.
-        source: None when the object was put there by others.
-        traceparent: that of the execution; None where it has none.
+        config_version: the version of the config to run.
+        source: None if another program wrote the object.
+        traceparent: that of the execution, if it has one.
     """
 
     correlation_id: UUID
@@ -56,15 +57,15 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a delivery is not to be worked. The catalog needs nothing from this copy: it calls again when due.
+    """Why a delivery must not be processed. The catalog dispatches its message again when the message is due.
 
     Attributes:
         reason: `unknown` (no row), `closed`, `held` (by a live worker), `early` (a retry that is not due),
             `ended` (the execution is not running), `lost` (just closed as dead: `worker_lost`),
-            `suspect` (see `Work.claim`): the one that is not to be acked; claim it again, `alone`.
-        children: calls of a completed row that are not published yet; publish them before the ack.
-        execution_id: None when there is no row.
-        config: of a `lost` one, as is `route`.
+            `suspect` (see `Work.claim`): do not ack this one; claim it again with `alone`.
+        children: unpublished dispatches of a completed row; publish them before the ack.
+        execution_id: None without a row.
+        config: that of a `lost` message, like `route`.
     """
 
     correlation_id: UUID
@@ -138,7 +139,10 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """The attempt could not be made, by no fault of the adapter: due again in `delay` s, not spent."""
+    """The adapter could not run, or its result could not be stored, for a reason outside the adapter.
+
+    The message is due again in `delay` seconds, and the attempt does not count.
+    """
 
     correlation_id: UUID
     attempt: int
@@ -150,11 +154,11 @@ Result = Done | Failed | Released
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The attempt was ended by this call.
+    """This call ended the attempt.
 
     Attributes:
         children: to be published now.
-        cancelled: it failed or was given back, and its execution is cancelled: so is the message.
+        cancelled: the attempt failed or was released in a cancelled execution, so the message is cancelled.
     """
 
     children: list[Dispatch] = field(default_factory=list)
@@ -163,46 +167,49 @@ class Finished:
 
 class Work(Protocol):
     async def claim(self, worker: str, ids: Sequence[UUID], *, alone: bool = False) -> list[Claim | Refusal]:
-        """Claim rows: open → `running`, attempt + 1, held by `worker`; one answer an id, in order.
+        """Claim rows: open → `running`, attempt + 1, held by `worker`. One answer for each id, in order.
 
-        Only if the execution is running, the row is due, and no other live worker holds it. A row that
-        has spent its route's `max_attempts` is closed as `dead` (`worker_lost`) instead. Settles an
-        uncertain row as published. The same id twice in one call: the second is `held`.
+        A row is claimed if its execution is running, the row is due, and no other live worker holds it. A row
+        that has used up the `max_attempts` of its route is closed as `dead` (`worker_lost`) instead. A claim
+        settles an uncertain row as published. If an id is passed twice, the second answer is `held`.
 
-        It is a sign of life, too: whose beat is overdue when it claims something, as the catalog was away or
-        the process asleep, lives from then on like one that beat just now. Else others would take what it
-        holds for lost, until it beats again.
+        A claim counts as a heartbeat. A worker whose heartbeat is overdue (the catalog was unavailable, or
+        the process was suspended) is alive again from its claim on. Otherwise other processes would take its
+        rows until its next heartbeat.
 
-        A row that `worker` holds itself is claimed anew, and the attempt before does not count: the answer
-        to that claim was lost on its way. So a worker names no row that it is working on, and asks again
-        until it is answered, as to others the row is held. In a cancelled execution such a row is cancelled.
+        A row that `worker` itself holds is claimed again, and its last attempt does not count: the worker did
+        not receive the answer to that claim. So a worker passes no row that it is processing, and repeats a
+        claim until it receives the answer. In a cancelled execution such a row is cancelled.
 
-        A row whose workers died in its last two attempts is claimed only when the caller works nothing
-        beside it (`alone`; else `suspect`): it may be what kills them, and its neighbours must not pay for
-        it with theirs.
+        If the workers of the last two attempts of a row died, the message may have killed them. Such a row is
+        claimed only with `alone`: the caller processes nothing else, so that no other message loses an
+        attempt. Otherwise the answer is `suspect`.
         """
         ...
 
     async def bind(self, bindings: Sequence[Binding]) -> list[list[Bound] | Unbound | None]:
-        """Bind each output's key before its first byte is stored; None where the token is lost.
+        """Bind the key of each output before its first byte is stored. None for a lost token.
 
-        A key bound by the same message with the same fingerprint is used again (whatever became of it);
-        with another fingerprint it is superseded, and the output is bound as `keys.renamed(path, attempt)`.
-        A key of another message is an `output_conflict`, and nothing of that attempt is bound.
+        A key that the same message bound with the same fingerprint is used again, in whatever state it is.
+        With another fingerprint that key is superseded, and the output is bound to
+        `keys.renamed(path, attempt)`. A key of another message is an `output_conflict`; then no key of the
+        attempt is bound.
         """
         ...
 
     async def finish(self, publisher: str, results: Sequence[Result]) -> list[Finished | None]:
-        """End attempts: one transaction, one answer a result, None where the token was lost.
+        """End attempts in one transaction. Returns one answer for each result; None for a lost token.
 
-        Done: the row `completed`, its outputs `stored` and its other outputs rows `superseded`, and one child
-        for each stored output and each route of `to`, in that order: pending, unpublished, to be published
-        by `publisher`. In a cancelled execution children are inserted as `cancelled` and not returned.
-        Failed: `retry` (unpublished, generation + 1) or `dead` (its outputs superseded). GivenBack: `retry`,
-        and the attempt does not count. In a cancelled execution a failed or given back row ends `cancelled`.
+        `Done`: the row becomes `completed`, its outputs `stored`, and its other outputs `superseded`. One
+        child is inserted for each stored output and each route in `to`, in this order: pending, unpublished,
+        with `publisher`. In a cancelled execution the children are inserted as `cancelled` and not returned.
 
-        Done again, under a token that a call before has ended as done (its answer was lost): those of the
-        children that are not published yet.
+        `Failed`: the row becomes `retry` (unpublished, generation + 1) or `dead` (its outputs superseded).
+        `Released`: it becomes `retry`, and the attempt does not count. In a cancelled execution both become
+        `cancelled`.
+
+        If an earlier call ended the attempt as `Done` and its answer was lost, the answer holds the children
+        that are not published yet.
         """
         ...
 
@@ -213,16 +220,18 @@ class Work(Protocol):
         refused: Sequence[tuple[Dispatch, str]] = (),
         left: Sequence[Dispatch] = (),
     ) -> None:
-        """Mark rows as published if their generation is still that of the call; refused ones end `dead`
-        (`publish_refused`). A row of an external route becomes `completed` by this. Those `left` are nobody's
-        to publish any more: the next `orphans` gives them."""
+        """Mark rows as published if their generation is still that of the dispatch.
+
+        Refused rows become `dead` (`publish_refused`), and published rows of an external route `completed`.
+        Rows in `left` no longer have a publisher: the next `orphans` returns them.
+        """
         ...
 
     async def end_executions(self, executions: Sequence[UUID]) -> list[UUID]:
-        """End those executions that are running and have no open row and no open root.
+        """End running executions that have neither an open row nor an open root. Returns those that ended.
 
-        Called after the commit that closed a row. Looks without a lock; then, under the execution's
-        lock and in a new statement, looks again; `failed` if any row or the root is dead, else
-        `completed`; freezes the counts, revision + 1. Returns those that were ended by this call.
+        Call it after the commit that closed a row. It checks without a lock first. Then it checks again in a
+        new statement, under the lock of the execution. The execution becomes `failed` if a row or the root is
+        dead, else `completed`. Its counts are frozen, and its revision is raised by 1.
         """
         ...
