@@ -1,8 +1,8 @@
 """One SQLite file, shared by the embedded catalog and the embedded broker.
 
 A process has one writer thread. It takes all writes that wait, runs them in one `BEGIN IMMEDIATE`,
-and commits once (group commit): one fsync for many callers. Each write stands in a savepoint of its
-own, so one that fails takes no other with it. `synchronous=FULL` makes every commit durable.
+and commits once (group commit): one fsync for many callers. Each write has its own savepoint,
+so a write that fails does not undo the others. `synchronous=FULL` makes every commit durable.
 
 Readers have connections of their own and never keep a snapshot across an await.
 """
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 _SAFE_CHECKPOINTS = (3, 51, 3)
 _NO_ROOM = 64 << 10
-"""Bytes: with less, SQLite can't even make the files beside its own, and calls that an I/O error."""
+"""Bytes: with less, SQLite cannot create the files next to its own, and reports an I/O error."""
 _NOT_OURS = frozenset(
     {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
 )
@@ -179,7 +179,7 @@ class Database:
         if status.f_flag & os.ST_RDONLY:
             return f"{exc}; {folder} is on a read-only file system: mount it writable"
         if code & 0xFF == sqlite3.SQLITE_NOTADB:
-            return f"{exc}; name another PLAYHEAD_HOME, or move what is there out of the way"
+            return f"{exc}; name another PLAYHEAD_HOME, or move the existing file away"
         if code & 0xFF in _NOT_OURS:
             return f"{exc}; its folder must exist and be writable by this user"
         return str(exc)
@@ -194,7 +194,7 @@ class Database:
                 if not self._pending(con):
                     return []
                 con.execute("BEGIN IMMEDIATE")
-                for number in self._pending(con):  # looked at anew, now under the lock
+                for number in self._pending(con):  # read again, now under the lock
                     sql = dict(scripts("sqlite"))[number]
                     for statement in statements(sql):
                         con.execute(statement)
@@ -208,8 +208,11 @@ class Database:
         return applied
 
     def _use_wal(self, con: Connection) -> None:
-        """Switch to write-ahead logging. That wants the file for itself for a moment, and SQLite does not
-        wait for it as it waits for locks: processes that open a new file together have to take turns."""
+        """Switch to write-ahead logging.
+
+        The switch needs exclusive access to the file, and SQLite does not wait for it as it waits for locks.
+        So processes that open a new file together take turns here.
+        """
         until = time.monotonic() + self._busy
         while True:
             try:
@@ -231,7 +234,7 @@ class Database:
         self._thread.start()
 
     async def close(self) -> None:
-        """Finish what was asked for, then let go of the file."""
+        """Finish all submitted writes, then close the file."""
         thread, self._thread = self._thread, None
         if thread:
             self._jobs.put(None)
@@ -246,9 +249,9 @@ class Database:
     # -- work --------------------------------------------------------------------------------------
 
     async def write(self, job: Callable[[Connection], T]) -> T:
-        """Run `job` inside a write transaction and return what it returns, once that is durable.
+        """Run `job` in a write transaction, and return its result once the transaction is durable.
 
-        Raises what `job` raises (then nothing of it is left), or `sqlite3.Error`.
+        Raises what `job` raises (then none of its changes remain), or `sqlite3.Error`.
         """
         return await self._hand_over(job)
 
@@ -257,11 +260,11 @@ class Database:
             raise sqlite3.ProgrammingError(f"{self.path} is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._jobs.put(_Job(job, future, alone))
-        # What was handed over happens; a caller that is cancelled just does not hear of it, nor does the log.
+        # The job runs even if its caller is cancelled; then neither the caller nor the log gets its result.
         return await future
 
     async def read(self, job: Callable[[Connection], T]) -> T:
-        """Run `job` in one read transaction on a connection that can't write."""
+        """Run `job` in one read transaction on a connection that cannot write."""
         if not self._readers:
             raise sqlite3.ProgrammingError(f"{self.path} is closed")
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, job)
@@ -269,11 +272,14 @@ class Database:
     async def checkpoint(self) -> None:
         """Move what the write-ahead log holds into the file, so that the log can start over.
 
-        Within a write of ours, so that nobody resets the log beside it (a race that can corrupt the file
-        before SQLite 3.51.3). PASSIVE, as FULL goes on without the write lock when it is not given it
-        soon, and with it in hand waits for readers of older states: one that was stopped in the middle of
-        a look would hold up every writer. What such a reader still needs stays in the log until the next.
-        Alone, as the log starts over only if nothing was written to it after what was moved.
+        It runs inside a write of this process, so that no other process resets the log meanwhile. That race
+        can corrupt the file before SQLite 3.51.3.
+
+        The mode is PASSIVE. FULL continues without the write lock if it does not get it soon; with the lock,
+        it waits for readers of older states, and a suspended reader would then block every writer. Pages that
+        such a reader needs stay in the log until the next checkpoint.
+
+        The job runs alone, because the log starts over only if nothing was written after the moved pages.
 
         Raises what `write` raises.
         """
@@ -288,7 +294,7 @@ class Database:
         await self._hand_over(job, alone=True)
 
     async def diagnose(self) -> list[Finding]:
-        """What an operator should know of the file: see `ports.diagnosis`."""
+        """Return findings about the file for operators: see `ports.diagnosis`."""
         try:
             began = time.monotonic()
             await self.write(lambda con: con.execute("SELECT 1").fetchone())
@@ -390,7 +396,7 @@ class Database:
     ) -> list[tuple[Any, Exception | None]]:
         self._begin(con)
         answers: list[tuple[Any, Exception | None]] = []
-        if len(jobs) == 1:  # nobody else to shield: the transaction is fence enough
+        if len(jobs) == 1:  # a single job needs no savepoint: the transaction isolates it
             try:
                 answers.append((jobs[0](con), None))
             except Exception as exc:
@@ -436,7 +442,7 @@ def insert(con: Connection, into: str, rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert rows, hundreds a statement.
 
     `executemany` starts a statement, and gives up the interpreter and takes it back, for every row: it
-    takes twice as long alone, and worse beside a thread that computes.
+    takes twice as long alone, and even longer next to a thread that computes.
 
     Args:
         into: table and columns, `calls (queue, payload)`.
@@ -470,7 +476,7 @@ def among(values: Sequence[Any]) -> Iterator[tuple[str, tuple[Any, ...]]]:
 
 
 def statements(script: str) -> list[str]:
-    """Split a migration into statements, so that all of it can stand in one transaction."""
+    """Split a migration into statements, so that all of them can run in one transaction."""
     found, rest = [], ""
     for line in script.splitlines(keepends=True):
         rest += line
@@ -500,5 +506,5 @@ def _deliver(futures: list[asyncio.Future[Any]], answers: list[tuple[Any, Except
     for loop, mine in loops.items():
         try:
             loop.call_soon_threadsafe(settle, mine)
-        except RuntimeError:  # the loop is closed: nobody waits any more
+        except RuntimeError:  # the loop is closed: no caller waits any more
             sys.stderr.write("playhead: an answer came after its event loop had closed\n")

@@ -16,11 +16,11 @@ _DEAD: Final = 5
 
 
 class SqliteNames:
-    """Reads the names; each method raises `sqlite3.Error` where there is no such file, or another schema.
+    """Reads names. Each method raises `sqlite3.Error` if the file does not exist or has another schema.
 
     Args:
-        path: the file, which is only looked at, and never made.
-        most: of what grows with use, the newest so many.
+        path: the file. It is only read, and never created.
+        most: the largest number of names of a kind that grows with use; the newest ones.
     """
 
     def __init__(self, path: Path, most: int) -> None:

@@ -113,7 +113,7 @@ def _paths() -> Iterator[Row]:
         "../playhead.db": "data folder",
         "/etc/passwd": "data folder",
         "a\\b": "backslash",
-        "x" * 300: "can't be a file",
+        "x" * 300: "cannot be a file",
         "a\nb": "name a file",
     }.items():
         yield get("search", "invalid_path", "index path", why, index=index, words="x")

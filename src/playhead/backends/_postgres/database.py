@@ -79,8 +79,8 @@ class Postgres:
         self._wanted = self._opened = self._closed = False
         self._opener: asyncio.Task[None] | None = None
         self.losses = 0
-        """How often a connection was lost. What was read from before may be of a primary whose last moments
-        its successor never saw: who remembers rows forgets them when this has changed."""
+        """How often a connection was lost. After a failover, rows that were read before may not exist. So
+        a caller that caches rows drops its cache when this number changes."""
 
     # -- opening and migrating ---------------------------------------------------------------------
 
@@ -233,7 +233,7 @@ class Postgres:
             await self._give_up(con, exc)
             raise
         except BaseException:
-            # Cancelled in the middle of whatever: nobody knows what the connection is doing now.
+            # Cancelled at an unknown point: the state of the connection is not known.
             if con is not None:
                 self._part(con)
             raise
@@ -315,8 +315,8 @@ class Postgres:
         except FAULTS:
             con.terminate()
         except BaseException:
-            # Cancelled meanwhile: perhaps the server was never told, and the next to have this connection
-            # would begin inside the old transaction.
+            # Cancelled meanwhile: the server may not have received the rollback, so the next user of this
+            # connection could begin inside the old transaction.
             self._part(con)
             raise
 

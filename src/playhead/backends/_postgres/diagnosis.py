@@ -40,7 +40,7 @@ async def examine(db: Postgres) -> list[Finding]:
         if goes_on:
             found.append(await _round_trip(db))
     except Unreachable as exc:
-        fix = "mend what it says; until then calls fail, and are tried again"
+        fix = "fix the reported problem; until then every operation fails and is repeated"
         found.append(Finding("round trip" if found else "reach", "failed", str(exc), fix))
     return found
 

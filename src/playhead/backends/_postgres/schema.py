@@ -106,7 +106,7 @@ async def apply(con: Connection, *steps: Migration) -> list[int]:
 
 
 def unusable(cause: BaseException | None, where: str) -> CannotStart | None:
-    """Why a step can't be taken there, when it is for its operator to mend."""
+    """The error for a migration that only the operator can make possible; None for any other cause."""
     if isinstance(cause, asyncpg.InsufficientPrivilegeError):
         fix = "GRANT CREATE on its schema to this user, or name a schema of its own (?search_path=…)"
     elif isinstance(cause, asyncpg.DuplicateTableError | asyncpg.DuplicateFunctionError):

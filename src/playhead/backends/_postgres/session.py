@@ -56,9 +56,9 @@ _GONE = ("08", "57P")
 """Beginnings of the codes after which a connection is of no use."""
 _ADVICE = {
     "08": "the connection was lost: try again",
-    "08P01": "a PgBouncer before it says so of most that goes wrong there; it is tried again",
+    "08P01": "PgBouncer reports most of its own problems with this code; the operation is repeated",
     "25006": "it is a read-only standby: name its primary, or all of them (?target_session_attrs=read-write)",
-    "25P03": "this process stood still within a transaction, and was thrown out of it",
+    "25P03": "PostgreSQL ended an idle transaction, because this process was suspended for too long",
     "26000": "behind PgBouncer that pools by the transaction, add ?statement_cache_size=0 to the address",
     "28": "it refused the login: check user, password and pg_hba.conf",
     "3D000": "that database does not exist: create it first",
