@@ -152,7 +152,7 @@ class Postgres:
             raise
 
     async def close(self) -> None:
-        """Let go of all connections. May be called twice."""
+        """Close all connections. May be called twice."""
         self._wanted = self._opened = False
         self._closed = True
         if self._opener:
@@ -321,8 +321,11 @@ class Postgres:
             raise
 
     def _part(self, con: Connection) -> None:
-        """Let go of a connection that may be in the middle of a statement. Cut off, the server would finish
-        that first, with all its locks; so it is told to stop, and given a moment to do it."""
+        """Close a connection that may be in the middle of a statement.
+
+        If it were only cut off, the server would finish the statement first and keep its locks. So the
+        statement is cancelled, with a short time for the server to react.
+        """
         task = asyncio.create_task(self._close_one(con))
         self._parting[con] = task
         task.add_done_callback(lambda _: self._parting.pop(con, None))
