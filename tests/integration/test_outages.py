@@ -102,7 +102,11 @@ async def ended(rt: Runtime, execution: UUID) -> Execution:
     return await rt.services.executions.get(execution)
 
 
-async def test_a_message_claimed_while_the_store_is_unavailable_is_processed_later(tmp_path: Path):
+async def attempts(rt: Runtime, execution: UUID) -> int:
+    return (await rt.services.lineage.list(execution=execution)).items[0].attempts
+
+
+async def test_a_worker_that_starts_without_its_store_claims_nothing_until_the_store_is_back(tmp_path: Path):
     async with runtime(tmp_path / "home") as rt:
         objects, aside = tmp_path / "home" / "objects", tmp_path / "aside"
         execution = await submit(rt, a="text")
@@ -114,14 +118,33 @@ async def test_a_message_claimed_while_the_store_is_unavailable_is_processed_lat
         objects.rename(aside)
         async with working(rt):
 
-            async def claimed() -> bool:
-                rows = await rt.services.lineage.list(execution=execution)
-                return rows.items[0].attempts > 0
+            async def received() -> bool:
+                return (await rt.broker.depth("docs.first")).in_flight == 1
 
-            await until(claimed, "the claim")
+            await until(received, "the delivery")
             await asyncio.sleep(0.1)
+            assert await attempts(rt, execution) == 0
             aside.rename(objects)
             assert (await ended(rt, execution)).status == "completed"
+
+
+async def test_a_message_claimed_while_the_store_is_unavailable_is_processed_later(tmp_path: Path):
+    async with runtime(tmp_path / "home") as rt, working(rt):
+        objects, aside = tmp_path / "home" / "objects", tmp_path / "aside"
+        execution = await submit(rt, a="surrogate")
+        assert (await ended(rt, execution)).counts.failed == 1
+        objects.rename(aside)
+        await rt.services.recover.resend(execution=execution)
+
+        async def claimed() -> bool:
+            return await attempts(rt, execution) > 1
+
+        await until(claimed, "the claim")
+        await asyncio.sleep(0.1)
+        aside.rename(objects)
+        assert (await ended(rt, execution)).counts.failed == 1
+        [letter] = (await rt.services.queues.dead_letters()).items
+        assert "no such title" in str(letter.error)
 
 
 @pytest.mark.parametrize("text", ["surrogate", "mute", "long"])
