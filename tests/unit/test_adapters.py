@@ -352,7 +352,7 @@ def test_what_is_no_file_in_the_place_of_an_index_holds_nobody_up(tmp_path):
     os.mkfifo(tmp_path / "pipe.db")
     (tmp_path / "folder.db").mkdir()
     for name in ("pipe.db", "folder.db"):
-        with pytest.raises(Reject, match=r"no file of data|a folder"):
+        with pytest.raises(Reject, match=r"not a regular file|a folder"):
             SqliteSearch(SqliteSearchConfig(path=name))(segment("a", "x"), context(tmp_path))
 
 
