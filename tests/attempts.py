@@ -102,7 +102,7 @@ class Worker:
         return self.steps.deliveries
 
     async def started(self, *paths: str) -> Started:
-        """A run of some messages (one, unless told otherwise), which are in their queue."""
+        """A run of some messages (one by default), which are in their queue."""
         await self.lab.beat("w1", "w2")
         run = await self.lab.started(*(paths or ("a.md",)))
         for path in paths or ("a.md",):
@@ -163,7 +163,7 @@ class OneConsumer:
         self._runtime = RouteRuntime(self.route, Chain(self.route, {"step": spec}))
 
     async def started(self, *paths: str) -> Started:
-        """A run of some messages (one, unless told otherwise), which are in their queue."""
+        """A run of some messages (one by default), which are in their queue."""
         await self.lab.beat("w1", "w2")
         run = await self.lab.started(*(paths or ("a.md",)))
         for path in paths or ("a.md",):

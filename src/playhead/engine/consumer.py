@@ -356,18 +356,18 @@ class Consumer:
         Args:
             stored: what the binder returned for the batch; None before.
         """
-        retries, has_blocked = self._backoff.retries(), False
+        retries = self._backoff.retries()
         while True:
             try:
                 if stored is None:
                     stored = await self._binder.store(batch)
-                    if has_blocked:
+                    # A half of a batch may be the one that succeeds, so this does not depend on who blocked.
+                    if self._is_blocked and any(one.result is None for one in batch):
                         self._unblock()
                 await self._completion.end(batch, stored)
                 break
             except Unavailable as exc:
                 if stored is None and exc.code.startswith("store"):
-                    has_blocked = True
                     await self._block()
                 if await retries.may_try_again(exc):
                     if len(batch) > 1 and exc.code.startswith("catalog"):
