@@ -14,6 +14,7 @@ LOG = logging.getLogger("playhead")
 WORKER_STARTED = "worker_started"
 WORKER_STOPPED = "worker_stopped"
 MESSAGE_COMPLETED = "message_completed"
+MESSAGE_SKIPPED = "message_skipped"
 MESSAGE_RETRIED = "message_retried"
 MESSAGE_DEAD = "message_dead"
 MESSAGE_RELEASED = "message_released"
@@ -70,6 +71,13 @@ EVENTS = (
         ("debug",),
         (*_MESSAGE, "outputs", "seconds"),
         "An attempt completed its message.",
+    ),
+    Event(
+        MESSAGE_SKIPPED,
+        ("debug",),
+        (*_MESSAGE, "reason"),
+        "An attempt ended its message without an output: a condition dropped the item, or a step returned "
+        "no output.",
     ),
     Event(
         MESSAGE_RETRIED,

@@ -374,6 +374,21 @@ def test_show_tells_people_what_failed_and_what_to_do(ran):
     assert "\x1b" not in out
 
 
+def test_show_and_lineage_report_why_a_message_was_skipped(shell):
+    (shell.folder / "blank").mkdir()
+    (shell.folder / "blank" / "empty.txt").write_text(" ")
+    shell.json("run", "docs.yaml", "blank")
+    code, out, _ = shell("show", "latest")
+    assert code == 0
+    [line] = [line for line in out.splitlines() if "words returned no output" in line]
+    message = line.split()[0]
+    assert "SKIPPED MESSAGE" in out
+    code, out, _ = shell("lineage", message)
+    assert code == 0
+    assert "docs/split  skipped\n" in out
+    assert "      words returned no output\n" in out
+
+
 def test_stages_objects_and_bytes_are_seen(ran):
     shell, good, _ = ran
     identity = good["execution_id"]

@@ -30,9 +30,21 @@ async def test_a_message_is_shown_with_all_fields(playhead: Playhead):
         "attempts": 1,
         "input_key": f"{execution}/input/a.md",
         "output_keys": [f"{execution}/shouted/a.md"],
+        "skip_reason": None,
         "error": None,
         "duration_ms": root["duration_ms"],
     }
+
+
+async def test_a_message_without_an_output_is_skipped_and_its_reason_is_listed(playhead: Playhead):
+    execution = await playhead.run({"a.md": b" "})
+    [skipped] = await playhead.items(f"executions/{execution}/lineage", status="skipped")
+    assert (skipped["route"], skipped["skip_reason"]) == ("split", "split returned no output")
+    assert (skipped["output_keys"], skipped["error"]) == ([], None)
+    [_, link] = await playhead.items(f"lineage/{skipped['correlation_id']}/chain")
+    assert (link["status"], link["skip_reason"]) == ("skipped", "split returned no output")
+    shown = await playhead.get(f"executions/{execution}")
+    assert shown["counts"] == {"pending": 0, "completed": 2, "failed": 0, "cancelled": 0, "total": 2}
 
 
 async def test_an_object_leads_to_the_message_that_produced_it(playhead: Playhead):

@@ -169,6 +169,7 @@ class BrowsePart(Tables):
             attempts=row.attempt,
             input_key=row.object_key,
             output_keys=[o.key for o in self._outputs_of(row) if o.state == "stored"],
+            skip_reason=row.skip_reason,
             error=row.error,
             created_at=moment(row.created_at),
             started_at=moment(row.started_at) if row.started_at else None,

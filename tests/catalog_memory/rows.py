@@ -164,6 +164,7 @@ class MessageRow:
     ended_at: float | None = None
     error: Problem | None = None
     traceback: str | None = None
+    skip_reason: str | None = None
 
     @property
     def open(self) -> bool:

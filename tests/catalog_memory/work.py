@@ -169,12 +169,16 @@ class WorkPart(Tables):
     def _finish(self, publisher: str, result: Result) -> Finished | None:
         row = self._messages.get(result.correlation_id)
         if row is None or not row.holds(result.attempt):
-            if row and isinstance(result, Done) and (row.state, row.attempt) == ("completed", result.attempt):
+            if (
+                row
+                and isinstance(result, Done)
+                and (row.state, row.attempt) in (("completed", result.attempt), ("skipped", result.attempt))
+            ):
                 return Finished(list(self._unpublished_children(row)))
             return None
         row.consecutive_crashes = 0
         if isinstance(result, Done):
-            return Finished(self._complete(row, publisher, result.keys))
+            return Finished(self._complete(row, publisher, result))
         if row.execution.status == "cancelled":
             if isinstance(result, Failed):
                 row.error = Problem(result.code, result.error)
@@ -189,9 +193,11 @@ class WorkPart(Tables):
             self._fail(row, result)
         return Finished()
 
-    def _complete(self, row: MessageRow, publisher: str, keys: Sequence[str]) -> list[Dispatch]:
+    def _complete(self, row: MessageRow, publisher: str, done: Done) -> list[Dispatch]:
         now = self._clock()
-        row.close("completed", now)
+        keys = done.keys
+        row.close("skipped" if done.skip_reason else "completed", now)
+        row.skip_reason = done.skip_reason or None
         for output in self._outputs_of(row):
             output.state = "stored" if output.key in keys else "superseded"
         routes = row.execution.ran.config.routes

@@ -525,6 +525,11 @@ class Lab:
         """Claim, bind, finish; returns the children."""
         return await self.done(await self.claim(identity, worker), *outputs, publisher=worker)
 
+    async def skip(self, claim: Claim, reason: str) -> None:
+        done = Done(claim.correlation_id, claim.attempt, skip_reason=reason)
+        (answer,) = await self.catalog.finish("w1", [done])
+        assert answer is not None, "the token holds"
+
     async def fail(self, claim: Claim, *, delay: float | None = None, code: str = "adapter_error") -> None:
         failed = Failed(claim.correlation_id, claim.attempt, code, "it broke", "Traceback: …", delay)
         (answer,) = await self.catalog.finish("w1", [failed])

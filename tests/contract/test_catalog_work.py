@@ -295,6 +295,69 @@ async def test_an_attempt_ended_again_returns_its_unpublished_children(catalog: 
     assert (await lab.counts(run.execution)).total == 1 + len(children)
 
 
+async def test_a_message_without_outputs_is_skipped_with_a_reason(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md", "c.md")
+    claim, other, failing = [await lab.claim(identity) for identity in run.ids]
+    await lab.fail(failing, delay=0)  # an error of an earlier attempt
+    failing = await lab.claim(run.ids[2])
+
+    await lab.skip(claim, "the condition of small dropped it\0")
+    await lab.done(other)
+    await lab.skip(failing, "small returned no output")
+
+    skipped = await lab.row(run.ids[0])
+    assert (skipped.status, skipped.error, skipped.output_keys) == ("skipped", None, [])
+    assert skipped.skip_reason is not None
+    assert skipped.skip_reason.startswith("the condition of small dropped it")
+    assert skipped.ended_at is not None
+    completed = await lab.row(run.ids[1])
+    assert (completed.status, completed.skip_reason) == ("completed", None)
+    retried = await lab.row(run.ids[2])
+    assert (retried.error, retried.skip_reason) == (None, "small returned no output")
+    listed, _ = await catalog.lineage_list(execution=run.execution, status="skipped")
+    assert [(one.correlation_id, one.skip_reason) for one in listed] == [
+        (run.ids[2], retried.skip_reason),
+        (run.ids[0], skipped.skip_reason),
+    ]
+
+
+async def test_skipped_messages_are_closed_and_count_as_completed(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md")
+    claim = await lab.claim(run.ids[0])
+    await lab.skip(claim, "small returned no output")
+    await lab.kill(run.ids[1])
+
+    assert (await lab.refusal(run.ids[0], "w2")).reason == "closed"
+    assert await catalog.end_executions([run.execution]) == [run.execution]
+    counts = await lab.counts(run.execution)
+    assert (counts.completed, counts.failed, counts.total) == (1, 1, 2)
+    (first, *_) = await catalog.route_counts(run.execution)
+    assert first.counts == counts
+    assert await catalog.resend(execution=run.execution) == [run.ids[1]]
+    assert await lab.state(run.ids[0]) == "skipped"
+
+
+async def test_a_skip_whose_answer_was_lost_is_confirmed_again(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    claim = await lab.claim(run.ids[0])
+    await lab.skip(claim, "small returned no output")
+
+    await lab.skip(claim, "small returned no output")
+
+    assert await lab.state(run.ids[0]) == "skipped"
+
+
+async def test_a_message_skipped_in_a_cancelled_execution_keeps_its_reason(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    claim = await lab.claim(run.ids[0])
+    await catalog.cancel(run.execution)
+
+    await lab.skip(claim, "small returned no output")
+
+    row = await lab.row(run.ids[0])
+    assert (row.status, row.skip_reason) == ("skipped", "small returned no output")
+
+
 async def test_losses_are_counted_only_in_a_row(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md", "b.md")
     await lab.claim(run.ids[0], "w1")

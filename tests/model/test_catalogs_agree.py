@@ -489,7 +489,7 @@ class Catalogs(RuleBasedStateMachine):
         def result(claim: Claim, how: str, keys: Sequence[str]) -> Result:
             token = claim.correlation_id, claim.attempt
             if how == "done":
-                return Done(*token, keys)
+                return Done(*token, keys, skip_reason="" if keys else "no output")
             if how == "back":
                 return Released(*token, 1.0)
             return Failed(*token, "adapter_error", "it broke", "Traceback", None if how == "dead" else 2.0)
@@ -651,7 +651,7 @@ class Catalogs(RuleBasedStateMachine):
         config=st.sampled_from([None, "one"]),
         kind=st.sampled_from([None, "run", "replay", "adopted"]),
         tag=st.sampled_from([None, None, "t"]),
-        state=st.sampled_from([None, "pending", "retry", "dead", "completed"]),
+        state=st.sampled_from([None, "pending", "retry", "dead", "completed", "skipped"]),
         route=st.sampled_from([None, "left", "copy"]),
     )
     def search(

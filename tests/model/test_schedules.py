@@ -521,7 +521,7 @@ class Tokenless(Catalog):
 
     def _finish(self, publisher: str, result: Result) -> Finished | None:
         if isinstance(result, Done):
-            return Finished(self._complete(self._messages[result.correlation_id], publisher, result.keys))
+            return Finished(self._complete(self._messages[result.correlation_id], publisher, result))
         return super()._finish(publisher, result)
 
 

@@ -14,6 +14,7 @@ import pytest
 from playhead import events
 from playhead.backends.store_memory import MemoryStore
 from playhead.engine import ending
+from playhead.engine.attempt import AttemptOutcome
 from playhead.errors import Unavailable, catalog_unavailable
 from playhead.model import Execution
 from playhead.ports.catalog.work import Finished, Result
@@ -106,6 +107,25 @@ async def test_the_span_of_an_attempt_that_is_too_late_to_bind_ends_as_fenced():
 
     (span,) = tracer.spans
     assert (span.attributes["playhead.outcome"], span.ends) == ("fenced", 1)
+
+
+async def test_a_skipped_message_is_reported_with_its_reason_and_counted_as_completed(
+    caplog: pytest.LogCaptureFixture,
+):
+    caplog.set_level(logging.DEBUG, logger="playhead")
+    tracer = RecordingTracer()
+    worker = Worker(tracer=tracer)
+    message = (await worker.started()).ids[0]
+
+    await worker.end(AttemptOutcome(await worker.claim(), "pages", skip_reason="upper returned no output"))
+
+    assert (await worker.lab.row(message)).skip_reason == "upper returned no output"
+    (line,) = [r for r in caplog.records if r.message.startswith("message_")]
+    assert line.message == events.MESSAGE_SKIPPED
+    assert line.__dict__["fields"]["reason"] == "upper returned no output"
+    (span,) = tracer.spans
+    assert (span.attributes["playhead.outcome"], span.ends) == ("skipped", 1)
+    assert worker.env.counters.numbers()["docs", "convert"]["completed"] == [1]
 
 
 @pytest.mark.parametrize("delay", [None, 1.0])

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from playhead.cli.deployment import Deployment
-    from playhead.model import DeadLetter, Execution, RouteCounts, StageSummary
+    from playhead.model import DeadLetter, Execution, Lineage, RouteCounts, StageSummary
 
-DEAD_SHOWN = 10
+MESSAGES_SHOWN = 10
 
 
 @command("executions", example="playhead executions --status failed --config docs")
@@ -90,7 +90,8 @@ async def executions(
 async def show(s: Session, execution: ExecutionRef) -> None:
     """Show the state of one execution.
 
-    Prints counts by route, the stored stages, the failures with their reasons, and the next commands.
+    Prints counts by route, the stored stages, failed and skipped messages with the reasons, and the next
+    commands.
     """
     async with s.open() as rt:
         executions = rt.services.executions
@@ -99,14 +100,18 @@ async def show(s: Session, execution: ExecutionRef) -> None:
             output.emit(found)
             return
         identity = found.execution_id
-        routes, stages, dead = [], await executions.stages(identity), []
+        routes, stages, dead, skipped = [], await executions.stages(identity), [], []
         if found.kind != "adopted":
             routes = await executions.route_counts(identity)
             if found.counts.failed:
-                dead = (await rt.services.queues.dead_letters(execution=identity, limit=DEAD_SHOWN)).items
+                dead = (await rt.services.queues.dead_letters(execution=identity, limit=MESSAGES_SHOWN)).items
+            skipped = (
+                await rt.services.lineage.list(execution=identity, status="skipped", limit=MESSAGES_SHOWN + 1)
+            ).items
         steps = await next_steps(rt, found, stages)
     describe(found)
     _details(routes, stages, found.counts.failed, dead)
+    _skipped(skipped)
     suggest(s, steps)
 
 
@@ -180,6 +185,22 @@ def _details(
         )
         if failed > len(dead):
             output.line(f"… and {counted(failed - len(dead), 'more', 'more')}: playhead dead-letters list")
+
+
+def _skipped(messages: Sequence[Lineage]) -> None:
+    if messages:
+        output.line()
+        output.table(
+            ("SKIPPED MESSAGE", "ROUTE", "INPUT", "REASON"),
+            [
+                (m.correlation_id, m.route, m.input_key.partition("/")[2], m.skip_reason)
+                for m in messages[:MESSAGES_SHOWN]
+            ],
+        )
+        if len(messages) > MESSAGES_SHOWN:
+            output.line(
+                f"… and more: GET /api/v1/executions/{messages[0].execution_id}/lineage?status=skipped"
+            )
 
 
 def _stages(stages: Sequence[StageSummary]) -> None:

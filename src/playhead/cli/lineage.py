@@ -121,5 +121,7 @@ def _write(link: ChainLink, *, asked: bool) -> None:
         output.line(f"      out  {key}")
     if len(link.output_keys) > 10:
         output.line(f"      … and {len(link.output_keys) - 10} more")
+    if link.skip_reason:
+        output.line(f"      {link.skip_reason}")
     if link.error:
         output.line(f"      {link.error.code}: {link.error.message}")

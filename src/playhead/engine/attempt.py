@@ -38,7 +38,7 @@ class AttemptOutcome:
     Attributes:
         stage: where the products are stored; None if the route stores nothing.
         products: what the chain returned.
-        skipped: why the chain returned nothing; empty if that is not worth a reason.
+        skip_reason: see `chain.Result`.
         adapters: name and version of each adapter that ran.
         result: why there are no products; None if the chain returned.
         seconds: how long the chain ran; None if it did not.
@@ -47,7 +47,7 @@ class AttemptOutcome:
     message: ClaimedMessage
     stage: str | None = None
     products: Sequence[Product] = ()
-    skipped: str = ""
+    skip_reason: str = ""
     adapters: Sequence[Mapping[str, str]] = ()
     result: Failed | Released | None = None
     seconds: float | None = None

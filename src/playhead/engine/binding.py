@@ -62,7 +62,7 @@ class Binder:
             if outcome.result is not None:
                 results[outcome] = outcome.result
             elif not outcome.products:
-                results[outcome] = Done(claim.correlation_id, claim.attempt)
+                results[outcome] = Done(claim.correlation_id, claim.attempt, skip_reason=outcome.skip_reason)
             elif too_large := next(
                 (one for one in outcome.products if len(one.data) > self._max_object_bytes), None
             ):

@@ -41,12 +41,12 @@ class Result(NamedTuple):
 
     Attributes:
         products: what is to be stored, in order.
-        skipped: why there are no products, if the route stores what its chain returns, or if a condition
+        skip_reason: why there are no products, if the route stores what its chain returns, or if a condition
             dropped the item; else empty.
     """
 
     products: list[Product]
-    skipped: str = ""
+    skip_reason: str = ""
 
 
 class UnknownAdapter(PlayheadError):
@@ -146,7 +146,7 @@ class Chain:
         """The order of events for both ways to run: yields each call of a step, and is sent its result."""
         last = len(self._steps) - 1
         is_stored = self._route.stage is not None
-        skipped = "the route has no steps" if is_stored else ""
+        skip_reason = "the route has no steps" if is_stored else ""
         items = [item]
         found: list[Product] = []
         for n, step in enumerate(self._steps):
@@ -155,7 +155,7 @@ class Chain:
             for each in items:
                 if step.admits is not None and not step.admits(each):
                     if step.drops:
-                        skipped = f"the condition of {step.spec.name} dropped it"
+                        skip_reason = f"the condition of {step.spec.name} dropped it"
                     elif n < last:
                         following.append(each)
                     elif is_stored:
@@ -163,7 +163,7 @@ class Chain:
                     continue
                 made = step.maker.products(each, (yield step, each, budget))
                 if is_stored and not made:
-                    skipped = f"{step.spec.name} returned no output"
+                    skip_reason = f"{step.spec.name} returned no output"
                 if n < last:
                     following += [
                         Item(p.path, p.data, p.content_type, p.attributes, item.stage, None) for p in made
@@ -178,7 +178,7 @@ class Chain:
             items = following
         if len(found) > 1:
             self._check_paths_differ(item, found)
-        return Result(found, "" if found else skipped)
+        return Result(found, "" if found else skip_reason)
 
     def _passed(self, item: Item) -> Product:
         """Return the product for an item that passes the last step unchanged because of its condition."""

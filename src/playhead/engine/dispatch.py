@@ -116,7 +116,7 @@ class Dispatcher:
                 message,
                 runtime.route.stage,
                 products=result.products,
-                skipped=result.skipped,
+                skip_reason=result.skip_reason,
                 adapters=runtime.adapters,
                 seconds=seconds,
             )

@@ -90,6 +90,9 @@ def report_outcome(outcome: AttemptOutcome, result: Result, counters: Counters) 
     elif isinstance(result, Released):
         _end_span(outcome, "released")
         events.emit(events.MESSAGE_RELEASED, logging.WARNING, **_ids(outcome))
+    elif result.skip_reason:
+        _end_span(outcome, "skipped")
+        events.emit(events.MESSAGE_SKIPPED, logging.DEBUG, **_ids(outcome), reason=result.skip_reason)
     else:
         _end_span(outcome, "completed")
         if events.LOG.isEnabledFor(logging.DEBUG):

@@ -226,14 +226,18 @@ class Lineage:
         config: config that processes it.
         config_version: version of that config.
         route: route that processes it.
-        status: `pending`, `running` and `retry` (a retry is due later) are open; `dead` is a dead letter.
+        status: `pending`, `running` and `retry` (a retry is due later) are open; `dead` is a dead letter;
+            `skipped` was processed without an output.
         attempts: number of attempts that were started; a resend does not reset it.
         input_key: key of its input object.
         output_keys: keys of its outputs, in order; empty until it is completed.
+        skip_reason: why a `skipped` message has no outputs: a condition dropped its item, or a step returned
+            no output; None unless it is `skipped`.
         error: the last error; None without an error, and after it was completed or resent.
         created_at: time at which it was recorded; RFC 3339 in UTC.
         started_at: start of its last attempt; RFC 3339 in UTC; None before the first attempt.
-        ended_at: time at which it was completed, dead or cancelled; RFC 3339 in UTC; None while it is open.
+        ended_at: time at which it was completed, skipped, dead or cancelled; RFC 3339 in UTC; None while it
+            is open.
         duration_ms: milliseconds from `started_at` to `ended_at`; None if one of them is None.
     """
 
@@ -248,6 +252,7 @@ class Lineage:
     attempts: int
     input_key: str
     output_keys: list[str]
+    skip_reason: str | None
     error: Problem | None
     created_at: str
     started_at: str | None

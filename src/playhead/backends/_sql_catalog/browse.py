@@ -13,6 +13,7 @@ from playhead.backends._sql_catalog.rows import SQL as ROWS
 from playhead.backends._sql_catalog.runs import SQL as JOBS
 from playhead.backends._sql_catalog.session import Row, Session
 from playhead.backends._sql_catalog.statements import load
+from playhead.backends.sql import SKIPPED
 from playhead.ids import created_at, moment
 from playhead.model import (
     ROW_STATES,
@@ -260,6 +261,7 @@ def _lineage_of(row: Row, lane: Lane, outputs: list[str]) -> dict[str, Any]:
         "attempts": attempt,
         "input_key": key,
         "output_keys": outputs,
+        "skip_reason": error if state == SKIPPED else None,
         "error": Problem(code, error or "") if code else None,
         "created_at": moment(created_at(identity)),
         "started_at": moment_or_none(started),

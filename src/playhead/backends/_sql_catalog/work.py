@@ -84,7 +84,10 @@ class WorkPart(BindPart):
     async def _end_done(self, db: Session, done: Sequence[tuple[Done, _Held]]) -> None:
         if not done:
             return
-        await db.run(SQL.complete, rows=[row.n for _, row in done])
+        skipped = {row.n: storable(result.skip_reason) for result, row in done if result.skip_reason}
+        if skipped:
+            await db.run(SQL.skip, rows=list(skipped), reasons=list(skipped.values()))
+        await db.run(SQL.complete, rows=[row.n for _, row in done if row.n not in skipped])
         if keys := [key for result, _ in done for key in result.keys]:
             await db.run(SQL.store_outputs, keys=keys)
         # A first attempt has no other outputs.

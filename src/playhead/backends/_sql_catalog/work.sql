@@ -106,6 +106,13 @@ WHERE m.id = ANY(:ids::uuid[]) ORDER BY m.n FOR NO KEY UPDATE OF m
 UPDATE messages SET state = {COMPLETED}, ended_at = playhead_now(), worker = NULL, error_code = NULL,
   error = NULL, traceback = NULL WHERE n = ANY(:rows::bigint[])
 
+-- name: skip
+-- End attempts that are done without an output, for a reason.
+WITH given (n, why) AS (SELECT * FROM unnest(:rows::bigint[], :reasons::text[]))
+UPDATE messages AS m SET state = {SKIPPED}, ended_at = playhead_now(), worker = NULL, error_code = NULL,
+  error = g.why, traceback = NULL
+FROM given g WHERE m.n = g.n
+
 -- name: store_outputs
 -- Outputs of attempts that are done.
 UPDATE outputs SET state = {STORED} WHERE key = ANY(:keys::text[])
@@ -139,10 +146,10 @@ UPDATE messages AS m SET state = r.state, worker = NULL, consecutive_crashes = 0
 FROM r WHERE m.n = r.n
 
 -- name: done_before
--- Rows that an earlier call has completed under these tokens.
+-- Rows that an earlier call has completed or skipped under these tokens.
 WITH given (id, attempt) AS (SELECT * FROM unnest(:ids::uuid[], :attempts::int[]))
 SELECT m.id, m.attempt, m.n FROM given g JOIN messages m ON m.id = g.id AND m.attempt = g.attempt
-WHERE m.state = {COMPLETED}
+WHERE m.state IN ({COMPLETED}, {SKIPPED})
 
 -- name: share_executions_by_id
 -- Lock executions whose rows are marked next. No read depends on the lock, but cancel locks the same rows in another

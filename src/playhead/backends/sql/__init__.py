@@ -17,6 +17,7 @@ PENDING: Final = ROW_STATES.index("pending")
 RUNNING: Final = ROW_STATES.index("running")
 RETRY: Final = ROW_STATES.index("retry")
 COMPLETED: Final = ROW_STATES.index("completed")
+SKIPPED: Final = ROW_STATES.index("skipped")
 DEAD: Final = ROW_STATES.index("dead")
 CANCELLED: Final = ROW_STATES.index("cancelled")
 
@@ -35,6 +36,7 @@ CONSTANTS: Final = {
     "RUNNING": RUNNING,
     "RETRY": RETRY,
     "COMPLETED": COMPLETED,
+    "SKIPPED": SKIPPED,
     "DEAD": DEAD,
     "CANCELLED": CANCELLED,
     "OPEN": f"{PENDING}, {RUNNING}, {RETRY}",

@@ -118,11 +118,17 @@ class Unbound:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The attempt's work is done and stored under these keys (those that `bind` gave)."""
+    """The attempt's work is done and stored under these keys (those that `bind` gave).
+
+    Attributes:
+        skip_reason: why there are no keys, if the chain was expected to return outputs or a condition dropped
+            the item; else empty.
+    """
 
     correlation_id: UUID
     attempt: int
     keys: Sequence[str] = ()
+    skip_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +206,10 @@ class Work(Protocol):
     async def finish(self, publisher: str, results: Sequence[Result]) -> list[Finished | None]:
         """End attempts in one transaction. Returns one answer for each result; None for a lost token.
 
-        `Done`: the row becomes `completed`, its outputs `stored`, and its other outputs `superseded`. One
-        child is inserted for each stored output and each route in `to`, in this order: pending, unpublished,
-        with `publisher`. In a cancelled execution the children are inserted as `cancelled` and not returned.
+        `Done`: the row becomes `completed`, or `skipped` with a `skip_reason`. Its outputs become `stored`,
+        and its other outputs `superseded`. One child is inserted for each stored output and each route in
+        `to`, in this order: pending, unpublished, with `publisher`. In a cancelled execution the children are
+        inserted as `cancelled` and not returned.
 
         `Failed`: the row becomes `retry` (unpublished, generation + 1) or `dead` (its outputs superseded).
         `Released`: it becomes `retry`, and the attempt does not count. In a cancelled execution both become

@@ -117,7 +117,7 @@ CREATE TABLE messages (
   publisher  text COLLATE "C",
   worker     text COLLATE "C",
   error_code text COLLATE "C",
-  error      text,
+  error      text,                    -- of a skipped row: why it was skipped
   traceback  text
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05,
         autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);

@@ -103,7 +103,7 @@ CREATE TABLE messages (
   started_at REAL,
   ended_at   REAL,
   error_code TEXT,
-  error      TEXT,
+  error      TEXT,                    -- of a skipped row: why it was skipped
   traceback  TEXT
 );
 CREATE INDEX messages_by_state ON messages (execution, state, lane);
