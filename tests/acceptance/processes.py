@@ -28,7 +28,10 @@ from uuid import UUID
 
 import httpx
 
+from tests import program
+
 T = TypeVar("T")
+Popen = subprocess.Popen[bytes] | program.Program
 
 STEPS = Path(__file__).with_name("faulty_steps.py")
 SETTINGS: Mapping[str, str] = {
@@ -59,7 +62,7 @@ class Process:
     """A process of a deployment. Its stderr goes to `log`; `url` is where a server listens."""
 
     name: str
-    popen: subprocess.Popen[bytes]
+    popen: Popen
     log: Path
     fault: str = ""
     url: str = ""
@@ -166,14 +169,21 @@ class Deployment:
         self._started += 1
         name = f"{self._started:02d}-{arguments[0]}"
         log = self.folder / "logs" / f"{name}.log"
+        environment = {**self.environment, **variables({"FAULT": fault, **self.own(name), **settings})}
         with log.open("wb") as sink:
-            popen = subprocess.Popen(
-                [*self.before, sys.executable, "-P", "-m", "playhead", *arguments],
-                cwd=self.folder,
-                env={**self.environment, **variables({"FAULT": fault, **self.own(name), **settings})},
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=sink,
+            popen: Popen = (
+                subprocess.Popen(
+                    [*self.before, sys.executable, "-P", "-m", "playhead", *arguments],
+                    cwd=self.folder,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=stdout,
+                    stderr=sink,
+                )
+                if self.before
+                else program.start(
+                    arguments, cwd=self.folder, env=environment, stdout=stdout, stderr=sink, text=False
+                )
             )
         process = Process(name, popen, log, fault)
         self.processes.append(process)
@@ -244,7 +254,7 @@ class Deployment:
         return self._read("POST", path, **body)
 
     def _read(self, method: str, path: str, **request: Any) -> Any:
-        with httpx.Client(base_url=f"{self.url}/api/v1", timeout=DEADLINE_SECONDS, trust_env=False) as http:
+        with client(f"{self.url}/api/v1") as http:
             answer = http.request(method, path, **request)
         if answer.is_error:
             raise self.failed(f"{method} {path} was answered with {answer.status_code}: {answer.text}")
@@ -329,7 +339,7 @@ class Deployment:
 
         Raises `DeploymentFailed` past the deadline, or when one of `alive` has ended.
         """
-        deadline = time.monotonic() + seconds
+        began = time.monotonic()
         while True:
             found = look()
             if found:
@@ -337,9 +347,11 @@ class Deployment:
             for process in alive:
                 if process.code is not None:
                     raise self.failed(f"{process.name} ended with {process.code} while waiting for {what}")
-            if time.monotonic() > deadline:
+            waited = time.monotonic() - began
+            if waited > seconds:
                 raise self.failed(f"waited {seconds:g} s in vain for {what}")
-            time.sleep(0.02)
+            # A look takes time of the processes that are waited for.
+            time.sleep(min(max(waited / 20, 0.01), 0.05))
 
     def ended(self, execution: str, *, seconds: float = DEADLINE_SECONDS) -> Any:
         """Wait until an execution has ended and return it, as the API shows it."""
@@ -393,6 +405,11 @@ def stopwatch() -> Iterator[Callable[[], float]]:
     finally:
         over.set()
         ticking.join()
+
+
+def client(url: str) -> httpx.Client:
+    """Return a client of a server. Without TLS, as loading the certificates takes longer than a request."""
+    return httpx.Client(base_url=url, timeout=DEADLINE_SECONDS, trust_env=False, verify=False)
 
 
 def variables(settings: Mapping[str, str]) -> dict[str, str]:

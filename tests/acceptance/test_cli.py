@@ -6,18 +6,19 @@ import json
 import os
 import pty
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Any
 
 import pytest
 
 from playhead.cli.replay import CONTRACT
+from tests import program
 from tests.acceptance.processes import DEADLINE_SECONDS
+from tests.program import Program
 
 STEPS = '''
 import time
@@ -124,16 +125,8 @@ class Shell:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("PLAYHEAD_")}
         self.env = kept | {"PLAYHEAD_HOME": str(folder / "home"), "PLAYHEAD_ADAPTERS": "./steps.py"}
 
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-        return subprocess.Popen(
-            [sys.executable, "-m", "playhead", *arguments],
-            **(pipes | options),
-            cwd=self.folder,
-            env=self.env,
-            text=True,
-            encoding="utf-8",
-        )
+    def start(self, *arguments: str, **streams: Any) -> Program:
+        return program.start(arguments, cwd=self.folder, env=self.env, **streams)
 
     def __call__(self, *arguments: str) -> tuple[int, str, str]:
         """Exit code, stdout and stderr of one command."""
@@ -149,8 +142,8 @@ class Shell:
         return json.loads(out)
 
     @contextmanager
-    def worker(self) -> Iterator[subprocess.Popen[str]]:
-        process = self.start("worker", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    def worker(self) -> Iterator[Program]:
+        process = self.start("worker", stdout=DEVNULL, stderr=DEVNULL)
         try:
             yield process
         finally:

@@ -23,6 +23,7 @@ from tests.acceptance.pages import ROOT
 from tests.acceptance.processes import DEADLINE_SECONDS, open_deployment
 from tests.acceptance.test_cli import SLOW, STEPS, Shell, eventually
 from tests.acceptance.test_docs import commands, copied
+from tests.program import Program
 from tests.servers.process import free_port
 
 pytestmark = pytest.mark.slow
@@ -273,7 +274,7 @@ def until_it_waits(url: str, before: float) -> None:
     eventually(lambda: looks(url) > before)
 
 
-def interrupt(process: subprocess.Popen[str]) -> tuple[Any, str]:
+def interrupt(process: Program) -> tuple[Any, str]:
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 130

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests import program
 from tests.acceptance.processes import DEADLINE_SECONDS
+from tests.program import Program
 
 pytestmark = pytest.mark.slow
 
@@ -50,16 +50,8 @@ class Folder:
             (path / name).write_text(text, encoding="utf-8")
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("PLAYHEAD_")}
 
-    def start(self, *arguments: str, adapters: str = "./steps.py") -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "playhead", *arguments],
-            cwd=self.path,
-            env=self.env | {"PLAYHEAD_ADAPTERS": adapters},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start(self, *arguments: str, adapters: str = "./steps.py") -> Program:
+        return program.start(arguments, cwd=self.path, env=self.env | {"PLAYHEAD_ADAPTERS": adapters})
 
     def __call__(self, *arguments: str, adapters: str = "./steps.py") -> tuple[int, str, str]:
         """Exit code, stdout and stderr."""

@@ -18,7 +18,7 @@ import pytest
 from playhead.backends._postgres.address import taken_apart
 from playhead.backends.broker_nats.address import parse as parse_nats
 from playhead.backends.broker_rabbitmq.address import parse as parse_rabbitmq
-from tests.acceptance.processes import Deployment, Process, open_deployment
+from tests.acceptance.processes import Deployment, open_deployment
 from tests.servers import need, need_fresh
 
 SECRET = "s3cret/ü+%"  # an address has it quoted, and an error could have either form
@@ -92,8 +92,10 @@ def _search(what: str, text: str | bytes) -> None:
         assert secret.encode() not in raw, f"a secret is in {what}"
 
 
-def _search_all(deployment: Deployment, server: Process) -> None:
+def _search_all(deployment: Deployment) -> None:
     """Look through what a server says while it runs, where it does, and through what it leaves."""
+    deployment.before = ("env",)  # a process whose arguments are listed as those of an operator's server
+    server = deployment.start("serve", "--port", "0", "--workers", "1")
     # A server without its catalog exits; without another backend it serves.
     deployment.until(lambda: "listening on " in server.said or server.code is not None, "the server")
     if server.code is None:
@@ -125,7 +127,7 @@ def test_errors_of_a_backend_contain_no_secret(case: str):
             out, _ = ran.popen.communicate(timeout=120)
             _search(f"playhead {command[0]}", out)
             _search(f"the errors of playhead {command[0]}", ran.said)
-        _search_all(deployment, deployment.start("serve", "--port", "0", "--workers", "1"))
+        _search_all(deployment)
 
 
 @pytest.mark.slow
@@ -141,7 +143,7 @@ def test_a_nats_that_refuses_tells_no_secret(login: str):
         out, _ = doctor.popen.communicate(timeout=120)
         assert b"password" in out  # it says what to check
         _search("playhead doctor", out + doctor.said.encode())
-        _search_all(deployment, deployment.start("serve", "--port", "0", "--workers", "1"))
+        _search_all(deployment)
 
 
 @pytest.mark.slow

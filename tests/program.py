@@ -1,0 +1,232 @@
+"""Start `playhead` as a process of its own, without the half second that its imports take.
+
+The first call starts a process that imports Playhead and forks for each command. The child gets the
+environment, the folder and the streams of the command, and then runs as `python -m playhead ARGUMENTS…` does.
+The commands on the pages of the documentation start Python itself.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as Late
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from subprocess import DEVNULL, PIPE, CompletedProcess, TimeoutExpired
+from typing import IO, Any, Final
+
+_LENGTH: Final = 8
+"""Bytes of a number in a message between the processes."""
+
+
+class Program:
+    """A running `playhead`, with the methods of `subprocess.Popen` that the tests use.
+
+    Attributes:
+        stdout: its output, if it goes to a pipe; `stderr` likewise.
+        returncode: its exit code, negative after a signal; None until `poll` or `wait` has seen the end.
+    """
+
+    def __init__(self, pid: int, status: int, stdout: IO[Any] | None, stderr: IO[Any] | None) -> None:
+        self.pid = pid
+        self.stdout = stdout
+        self.stderr = stderr
+        self.returncode: Any = None
+        self._status = os.fdopen(status, "rb", buffering=0)
+        self._lock = threading.Lock()
+
+    def poll(self) -> int | None:
+        """Return its exit code, or None while it runs."""
+        return self._ended(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it ends and return its exit code.
+
+        Raises:
+            TimeoutExpired: it still runs.
+        """
+        code = self._ended(timeout)
+        if code is None:
+            raise TimeoutExpired("playhead", timeout or 0)
+        return code
+
+    def _ended(self, timeout: float | None) -> int | None:
+        poll = select.poll()
+        poll.register(self._status, select.POLLIN)
+        ended = self.returncode is not None or poll.poll(None if timeout is None else timeout * 1000)
+        with self._lock:
+            if ended and self.returncode is None:
+                self.returncode = int(self._status.read(64))
+            code: int | None = self.returncode
+        return code
+
+    def communicate(self, timeout: float | None = None) -> tuple[Any, Any]:
+        """Wait until it ends and return its remaining stdout and stderr.
+
+        Raises:
+            TimeoutExpired: it still runs.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        pool = ThreadPoolExecutor(2)
+        reading = [pool.submit(stream.read) if stream else None for stream in (self.stdout, self.stderr)]
+        pool.shutdown(wait=False)
+
+        def left() -> float | None:
+            return None if end is None else max(0.0, end - time.monotonic())
+
+        def result(of: Future[Any] | None) -> Any:
+            return of and of.result(left())
+
+        try:
+            out, err = map(result, reading)
+        except Late:
+            raise TimeoutExpired("playhead", timeout or 0) from None
+        self.wait(left())
+        for stream in (self.stdout, self.stderr):
+            if stream:
+                stream.close()
+        return out, err
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def start(
+    arguments: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    stdout: int | IO[Any] = PIPE,
+    stderr: int | IO[Any] = PIPE,
+    text: bool = True,
+) -> Program:
+    """Start `playhead ARGUMENTS…` with an empty stdin."""
+    request = {"arguments": list(arguments), "cwd": str(cwd), "env": dict(env)}
+    body = json.dumps(request).encode()
+    status, of_child = os.pipe()
+    with ExitStack() as closing:
+        closing.callback(os.close, of_child)
+        null = closing.enter_context(open(os.devnull, "r+b", buffering=0)).fileno()
+        ours: list[IO[Any] | None] = []
+        streams = [null]
+        for given in (stdout, stderr):
+            if given == PIPE:
+                end, other = os.pipe()
+                closing.callback(os.close, other)
+                ours.append(os.fdopen(end, encoding="utf-8") if text else os.fdopen(end, "rb"))
+            else:
+                other = null if given == DEVNULL else given if isinstance(given, int) else given.fileno()
+                ours.append(None)
+            streams.append(other)
+        channel, alone = _forking()
+        with alone:
+            socket.send_fds(channel, [len(body).to_bytes(_LENGTH, "big")], [*streams, of_child])
+            channel.sendall(body)
+    pid = int.from_bytes(os.read(status, _LENGTH), "big")
+    return Program(pid, status, *ours)
+
+
+def run(
+    arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout: float = 120
+) -> CompletedProcess[str]:
+    """Run `playhead ARGUMENTS…` to its end."""
+    program = start(arguments, cwd=cwd, env=env)
+    try:
+        out, err = program.communicate(timeout)
+    except TimeoutExpired:
+        program.kill()
+        raise
+    return CompletedProcess(arguments, program.wait(), out, err)
+
+
+@cache
+def _forking() -> tuple[socket.socket, threading.Lock]:
+    """Start the process that forks; it ends with this one."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-P", __file__, str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=DEVNULL,
+            start_new_session=True,
+        )
+    atexit.register(process.wait)
+    atexit.register(ours.close)
+    return ours, threading.Lock()
+
+
+# -- the process that forks ------------------------------------------------------------------------
+
+
+def _import_everything() -> None:
+    package = importlib.import_module("playhead")
+    for module in pkgutil.walk_packages(package.__path__, "playhead."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    gc.freeze()
+
+
+def _fork_for_each(channel: socket.socket) -> dict[str, Any]:
+    """Fork for each request. Return only in the children, each with its request."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended children need no wait
+    while True:
+        head, descriptors, _, _ = socket.recv_fds(channel, _LENGTH, 4)
+        if not head:
+            os._exit(0)
+        body = channel.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL)
+        if os.fork() == 0:
+            channel.close()
+            *streams, status = descriptors
+            _fork_and_watch(streams, status)
+            return dict(json.loads(body))
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _fork_and_watch(streams: list[int], status: int) -> None:
+    """Fork again. Return in the child, with its streams; this process reports the child's pid and its end."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if pid := os.fork():
+        for descriptor in (0, 1, 2, *streams):
+            os.close(descriptor)
+        os.write(status, pid.to_bytes(_LENGTH, "big"))
+        _, ended = os.waitpid(pid, 0)
+        os.write(status, str(os.waitstatus_to_exitcode(ended)).encode())
+        os._exit(0)
+    os.close(status)
+    for number, descriptor in enumerate(streams):
+        os.dup2(descriptor, number)
+    for descriptor in set(streams):
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    _import_everything()
+    request = _fork_for_each(socket.socket(fileno=int(sys.argv[1])))
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    sys.argv[1:] = request["arguments"]
+    runpy.run_module("playhead", run_name="__main__", alter_sys=True)
