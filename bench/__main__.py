@@ -16,6 +16,7 @@ from bench import (
     latency,
     million,
     replay,
+    scale,
     workers,
 )
 from bench.deployments import Testbed
@@ -25,7 +26,7 @@ from bench.machine import DISK, facts, in_memory, report
 _MILLION = 1_000_000
 _HOME = ("replay", "workers", "latency", "help")
 _SERVERS = ("brokers", "listing", "deployment-workers", "s3-workers")
-_FULL = ("million", "deployment-million")
+_FULL = ("million", "scale", "deployment-million")
 
 
 def main() -> int:
@@ -53,6 +54,9 @@ def main() -> int:
         ],
         "help": lambda: [latency.help_text(rounds=3 if small else 15)],
         "million": lambda: million.measure(memory, objects=20_000 if small else _MILLION),
+        "scale": lambda: scale.measure(
+            testbed, memory, size=scale.SMALL if small else scale.Size(), rounds=1 if small else 3
+        ),
         "brokers": lambda: deployment_replay.measure(
             testbed, memory, objects=2_000 if small else 30_000, rounds=rounds
         ),
