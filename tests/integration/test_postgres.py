@@ -176,7 +176,7 @@ async def test_the_error_names_the_missing_grant_for_creating_tables(url: str):
         # As after a migration that created a table without grants.
         await con.execute(f"REVOKE UPDATE ON {schema}.departed FROM {user}")
         findings = {f.what: f for f in await PostgresCatalog(db).diagnose()}
-        assert findings["rights"].detail == "no UPDATE on departed"
+        assert findings["rights"].detail == "missing: UPDATE on departed"
     await con.execute(f"DROP OWNED BY {user}")
     await con.execute(f"DROP ROLE {user}")
     await con.close()

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from playhead import errors
+from playhead.backends._postgres.diagnosis import OLDEST_VERSION
 from playhead.bootstrap import load_adapters
 from playhead.config import declared, parse
 from playhead.model import Condition, ErrorHandling, Operator, Route
@@ -46,6 +47,11 @@ def test_a_page_that_lacks_a_mark_or_has_one_too_many_is_not_written():
 
 def test_a_bar_in_a_cell_ends_no_cell():
     assert table(("a", "b"), [("x | y", None)]) == "| a | b |\n| --- | --- |\n| x \\| y | |"
+
+
+def test_the_page_and_doctor_agree_on_the_oldest_postgresql():
+    page = (FOLDER.parent / "howto" / "postgresql.md").read_text(encoding="utf-8")
+    assert re.findall(r"You need PostgreSQL (\d+) or newer", page) == [str(OLDEST_VERSION)]
 
 
 def test_every_setting_is_described():

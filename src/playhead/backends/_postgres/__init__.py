@@ -11,7 +11,7 @@ What goes wrong is an `Unreachable` with words for the operator; catalog and bro
 from __future__ import annotations
 
 from playhead.backends._postgres.database import Postgres
-from playhead.backends._postgres.diagnosis import examine, hears
+from playhead.backends._postgres.diagnosis import check_notify, examine
 from playhead.backends._postgres.session import FAULTS, Connection, Job, Row, Unreachable
 
-__all__ = ["FAULTS", "Connection", "Job", "Postgres", "Row", "Unreachable", "examine", "hears"]
+__all__ = ["FAULTS", "Connection", "Job", "Postgres", "Row", "Unreachable", "check_notify", "examine"]

@@ -1,4 +1,4 @@
-"""What `doctor` asks PostgreSQL, for the catalog and for the broker in it."""
+"""The checks of `doctor` for PostgreSQL, as the catalog and as the broker."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ _TABLES: Final = (
     *("processes", "departed", "leases", "queues", "calls"),
 )
 
-_OLDEST_VERSION = 13
+OLDEST_VERSION: Final = 15
+"""The oldest major version that the tests have run on."""
 _MOST_OFF_SECONDS = 5.0
 _ASKED = 5
-_HEARD_SECONDS = 3.0
+_NOTIFY_SECONDS = 3.0
 _MANY_DEAD = 1_000_000
 
 
 async def examine(db: Postgres) -> list[Finding]:
-    """Look at a database as the catalog, or the broker, in it needs it."""
+    """Check the requirements of the catalog and of the broker. They use the same database settings."""
     found: list[Finding] = []
     try:
         async with db.read() as con:
@@ -40,7 +41,7 @@ async def examine(db: Postgres) -> list[Finding]:
         if goes_on:
             found.append(await _round_trip(db))
     except Unreachable as exc:
-        fix = "fix the reported problem; until then every operation fails and is repeated"
+        fix = "fix the reported problem; until then every operation fails and is retried"
         found.append(Finding("round trip" if found else "reach", "failed", str(exc), fix))
     return found
 
@@ -52,10 +53,9 @@ async def _server(con: Connection, db: Postgres, found: list[Finding]) -> bool:
     )
     version, major, user, standby = row
     found.append(Finding("reach", "ok", f"{db.address}, as {user}"))
-    if major < _OLDEST_VERSION:
-        found.append(
-            Finding("version", "failed", f"postgresql {version}", f"use {_OLDEST_VERSION} or a newer one")
-        )
+    if major < OLDEST_VERSION:
+        fix = f"upgrade to PostgreSQL {OLDEST_VERSION} or newer"
+        found.append(Finding("version", "failed", f"postgresql {version}", fix))
         return False
     found.append(Finding("version", "ok", f"postgresql {version}"))
     if standby:
@@ -63,8 +63,9 @@ async def _server(con: Connection, db: Postgres, found: list[Finding]) -> bool:
             Finding(
                 "role",
                 "failed",
-                "it is a standby, and takes no writes",
-                "name the primary, or all of them: postgresql://one,two/db?target_session_attrs=read-write",
+                "this server is a standby and rejects writes",
+                "use the address of the primary, or list all hosts: "
+                "postgresql://one,two/db?target_session_attrs=read-write",
             )
         )
         return False
@@ -78,16 +79,16 @@ async def _schema(con: Connection, found: list[Finding]) -> bool:
     )
     schema, made, creates = row
     if not made:
-        fix = "run: playhead migrate"
-        found.append(Finding("schema", "failed", f"there are no tables in {schema or 'no schema'}", fix))
+        detail = f"schema {schema} has no tables" if schema else "no schema of the search_path exists"
+        found.append(Finding("schema", "failed", detail, "run: playhead migrate"))
         return False
     have = await con.fetchval("SELECT max(version) FROM schema_version")
     known = migrations()[-1].number
     if have < known:
-        detail = f"{schema} is at {have}, this release brings {known}"
+        detail = f"{schema} is at version {have}; this release needs version {known}"
         found.append(Finding("schema", "warning", detail, "run: playhead migrate"))
     else:
-        found.append(Finding("schema", "ok", f"{schema} is at {have}"))
+        found.append(Finding("schema", "ok", f"{schema} is at version {have}"))
     missing = await con.fetch(
         "SELECT t, r FROM unnest($1::text[]) AS t CROSS JOIN unnest($2::text[]) AS r "
         "WHERE to_regclass(t) IS NULL OR NOT has_table_privilege(to_regclass(t), r) ORDER BY t, r",
@@ -95,12 +96,12 @@ async def _schema(con: Connection, found: list[Finding]) -> bool:
     )
     if missing:
         fix = f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO this user"
-        detail = "no " + ", ".join(f"{right} on {table}" for table, right in missing[:4])
+        detail = "missing: " + ", ".join(f"{right} on {table}" for table, right in missing[:4])
         found.append(Finding("rights", "failed", detail, fix))
         return False
-    detail = "reads and writes its tables"
+    detail = "this user can read and write all tables"
     if not creates:
-        detail += "; may not create any, so a user who may has to run: playhead migrate"
+        detail += ", but cannot create tables; run playhead migrate as their owner"
     found.append(Finding("rights", "ok", detail))
     return True
 
@@ -110,19 +111,19 @@ async def _durability(con: Connection, found: list[Finding]) -> None:
         "SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'"
     )
     if off := [name for (name,) in rows]:
-        detail = f"{' and '.join(off)} off: a power cut or a crash of the system can ruin the database"
-        found.append(Finding("durability", "warning", detail, "set them to on, unless this is a trial"))
+        detail = f"{' and '.join(off)} off: a power failure or a system crash can damage the database"
+        found.append(Finding("durability", "warning", detail, "turn on, except on a test server"))
     else:
-        found.append(Finding("durability", "ok", "every commit waits for the disk"))
+        found.append(Finding("durability", "ok", "fsync and full_page_writes are on"))
 
 
 async def _clock(con: Connection, found: list[Finding]) -> None:
     before = time.time()
     theirs = await con.fetchval("SELECT extract(epoch FROM clock_timestamp())::double precision")
     off = (before + time.time()) / 2 - theirs
-    detail = f"this machine's clock and the database's differ by {abs(off):.1f} s"
+    detail = f"the clocks of this machine and of the database differ by {abs(off):.1f} s"
     if abs(off) > _MOST_OFF_SECONDS:
-        fix = "set the clocks by NTP; leases and retries go by the database's, new ids by this machine's"
+        fix = "synchronize the clocks (NTP): leases and retries use the database clock, new ids this machine's"
         found.append(Finding("clock", "warning", detail, fix))
     else:
         found.append(Finding("clock", "ok", detail))
@@ -138,11 +139,11 @@ async def _connections(con: Connection, db: Postgres, found: list[Finding]) -> N
     room, used, processes = row
     most = (db.connections + 2) * max(processes, 1)
     detail = (
-        f"{used} of {room} are used; {processes} processes are alive, which open up to {most} "
-        f"({db.connections} each, one for its heartbeat and one to listen)"
+        f"{used} of {room} connections are in use; the {processes} live processes may open {most} "
+        f"(each {db.connections}, one for its heartbeat and one for LISTEN)"
     )
     if most > room or used > room * 0.9:
-        fix = "raise max_connections, lower ?pool_size= in the address, or put PgBouncer before it"
+        fix = "raise max_connections, lower ?pool_size= in the address, or use PgBouncer"
         found.append(Finding("connections", "warning", detail, fix))
     else:
         found.append(Finding("connections", "ok", detail))
@@ -156,14 +157,14 @@ async def _cleaning(con: Connection, found: list[Finding]) -> None:
         *(list(_TABLES), _MANY_DEAD),
     )
     if not on:
-        fix = "set autovacuum = on: without it every look becomes slower, and the disk fills"
+        fix = "set autovacuum = on: without it queries become slower, and the disk fills up"
         found.append(Finding("autovacuum", "warning", "autovacuum is off", fix))
     elif rows:
-        detail = ", ".join(f"{table} holds {dead:,} dead rows" for table, dead in rows)
-        fix = "end what keeps an old transaction open (pg_stat_activity.backend_xmin), or VACUUM them by hand"
+        detail = ", ".join(f"{table} has {dead:,} dead rows" for table, dead in rows)
+        fix = "end old transactions (see backend_xmin in pg_stat_activity), or run VACUUM"
         found.append(Finding("autovacuum", "warning", detail, fix))
     else:
-        found.append(Finding("autovacuum", "ok", "dead rows are cleaned up"))
+        found.append(Finding("autovacuum", "ok", "autovacuum removes dead rows"))
 
 
 async def _round_trip(db: Postgres) -> Finding:
@@ -176,7 +177,7 @@ async def _round_trip(db: Postgres) -> Finding:
         return median(times) * 1000
 
     async def write(con: Connection) -> None:
-        # Made and gone within one commit, which the disk has to confirm all the same.
+        # The transaction leaves no row behind, but its commit still waits for the disk.
         name = "doctor " + str(await con.fetchval("SELECT pg_backend_pid()"))
         await con.execute("INSERT INTO queues (name) VALUES ($1)", name)
         await con.execute("DELETE FROM queues WHERE name = $1", name)
@@ -187,29 +188,29 @@ async def _round_trip(db: Postgres) -> Finding:
     return Finding(
         "round trip",
         "ok",
-        f"a question takes {asked:.1f} ms, a commit {(time.monotonic() - began) * 1000:.1f} ms",
+        f"a query takes {asked:.1f} ms, a commit {(time.monotonic() - began) * 1000:.1f} ms",
     )
 
 
-async def hears(db: Postgres, channel: str) -> Finding:
-    """Whether what one connection tells is heard by another."""
-    heard = asyncio.Event()
+async def check_notify(db: Postgres, channel: str) -> Finding:
+    """Check that a NOTIFY of one connection reaches another connection."""
+    received = asyncio.Event()
     con: Connection | None = None
     try:
-        async with asyncio.timeout(_HEARD_SECONDS):
+        async with asyncio.timeout(_NOTIFY_SECONDS):
             con = await db.connect()
-            await con.add_listener(channel, lambda *_: heard.set())
+            await con.add_listener(channel, lambda *_: received.set())
             began = time.monotonic()
             await db.run(lambda other: other.execute("SELECT pg_notify($1, '')", channel))
-            await heard.wait()
+            await received.wait()
     except (*FAULTS, Unreachable) as exc:
         return Finding(
             "wake",
             "warning",
-            f"a NOTIFY was not heard ({type(exc).__name__}): receivers look once a second instead",
-            "give PLAYHEAD_BROKER PostgreSQL's own address, not one of PgBouncer in transaction mode",
+            f"no NOTIFY arrived ({type(exc).__name__}), so receivers poll once a second",
+            "use the address of PostgreSQL in PLAYHEAD_BROKER, not of PgBouncer in transaction mode",
         )
     finally:
         if con is not None:
             con.terminate()
-    return Finding("wake", "ok", f"a NOTIFY is heard after {(time.monotonic() - began) * 1000:.1f} ms")
+    return Finding("wake", "ok", f"a NOTIFY arrives after {(time.monotonic() - began) * 1000:.1f} ms")

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from playhead.backends import _sql_broker
-from playhead.backends._postgres import Connection, Job, Postgres, Unreachable, examine, hears
+from playhead.backends._postgres import Connection, Job, Postgres, Unreachable, check_notify, examine
 from playhead.backends.broker_postgres.notify import LOOK_SECONDS, Notifications
 from playhead.envelope import Dispatch, EncodedHeaders, Message, decode_headers, decode_payload
 from playhead.errors import Unavailable, broker_unavailable
@@ -206,7 +206,7 @@ class PostgresBroker:
                 channel = await self._read(self._notifications.channel)
             except Unavailable as exc:
                 return [*found, Finding("wake", "failed", exc.detail, "look into PostgreSQL's log")]
-            found.append(await hears(self._db, channel))
+            found.append(await check_notify(self._db, channel))
         return found
 
     async def close(self) -> None:
