@@ -1,10 +1,10 @@
 """One SQLite file, shared by the embedded catalog and the embedded broker.
 
-A process has one writer thread. It takes all writes that wait, runs them in one `BEGIN IMMEDIATE`,
-and commits once (group commit): one fsync for many callers. Each write has its own savepoint,
-so a write that fails does not undo the others. `synchronous=FULL` makes every commit durable.
+A process has one writer thread. The thread runs all waiting writes in one transaction (`BEGIN IMMEDIATE`) and
+commits once: one fsync for many callers (group commit). Each write has its own savepoint, so a failing write
+does not undo the others. `synchronous=FULL` makes every commit durable.
 
-Readers have connections of their own and never keep a snapshot across an await.
+Readers have their own connections and never keep a snapshot across an await.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 _SAFE_CHECKPOINTS = (3, 51, 3)
 _NO_ROOM = 64 << 10
-"""Bytes: with less, SQLite cannot create the files next to its own, and reports an I/O error."""
+"""In bytes. With less free space, SQLite cannot create its auxiliary files, and reports an I/O error."""
 _NOT_OURS = frozenset(
     {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
 )
@@ -59,7 +59,7 @@ _NETWORK = {
 
 
 def refuse_network(path: Path, mounts: str = "/proc/self/mounts") -> None:
-    """Refuse a folder on a network file system, where SQLite's locks can't be trusted.
+    """Refuse a folder on a network file system, where the locks of SQLite are not reliable.
 
     Raises:
         CannotStart: `home_unusable`.
@@ -67,7 +67,7 @@ def refuse_network(path: Path, mounts: str = "/proc/self/mounts") -> None:
     try:
         lines = Path(mounts).read_text("utf-8", "replace").splitlines()
     except OSError:
-        return  # only Linux tells
+        return  # only Linux has this file
     where = str(path.resolve())
     best, kind = "", ""
     for line in lines:
@@ -78,13 +78,13 @@ def refuse_network(path: Path, mounts: str = "/proc/self/mounts") -> None:
     if kind in _NETWORK:
         raise CannotStart(
             "home_unusable",
-            f"{path} lies on a network file system ({kind} at {best}), where SQLite can lose data: "
-            "put PLAYHEAD_HOME on a local disk",
+            f"{path} is on a network file system ({kind} at {best}), where SQLite can lose data. "
+            "Set PLAYHEAD_HOME to a folder on a local disk",
         )
 
 
 class _Job(NamedTuple):
-    """Something for the writer thread. `alone`: in a transaction of its own."""
+    """Work for the writer thread. `alone`: in its own transaction."""
 
     work: Callable[[Connection], Any]
     future: asyncio.Future[Any]
@@ -120,7 +120,7 @@ class Database:
     # -- opening and migrating ---------------------------------------------------------------------
 
     def connect(self, *, read_only: bool = False) -> Connection:
-        """Open a connection of the caller's own, in autocommit mode."""
+        """Open a connection in autocommit mode. The caller closes it."""
         con = sqlite3.connect(
             self.path,
             timeout=self._busy,
@@ -131,17 +131,17 @@ class Database:
         add_functions(con, self._clock)
         con.execute("PRAGMA synchronous=FULL")
         con.execute("PRAGMA wal_autocheckpoint=0")
-        # The page cache stays at 2 MB. Rows arrive in order, so what is written next is at hand; a larger one
-        # is no faster, and makes a process as large as its longest replay.
+        # The page cache keeps its default of 2 MB. Rows arrive in order, so a larger cache is not faster, and
+        # a long replay would fill it.
         if read_only:
             con.execute("PRAGMA query_only=1")
         return con
 
     def pending(self) -> list[int]:
-        """The numbers of migrations that this file has not had yet.
+        """Return the numbers of the migrations that have not been applied to this file.
 
         Raises:
-            CannotStart: `catalog_newer`, or `home_unwritable` when the file can't be opened.
+            CannotStart: `catalog_newer`, or `home_unwritable` if the file cannot be opened.
         """
         try:
             con = self.connect()
@@ -158,18 +158,18 @@ class Database:
         if have > known[-1]:
             raise CannotStart(
                 "catalog_newer",
-                f"{self.path} was made by a newer Playhead (schema {have}; this one knows {known[-1]}): "
-                "install that version, or name another PLAYHEAD_HOME",
+                f"a newer Playhead created {self.path} (schema {have}; this version supports {known[-1]}). "
+                "Install the newer version, or set another PLAYHEAD_HOME",
             )
         return [n for n in known if n > have]
 
     def _unusable(self, exc: sqlite3.Error) -> CannotStart:
-        return CannotStart("home_unwritable", f"can't open {self.path}: {self.trouble(exc)}")
+        return CannotStart("home_unwritable", f"cannot open {self.path}: {self.trouble(exc)}")
 
     def trouble(self, exc: sqlite3.Error) -> str:
-        """What SQLite says, which is little, and what to do about it, as far as the file system tells."""
+        """Return the text of an error of SQLite, with the cause and the fix if the file system shows them."""
         folder = self.path.parent
-        code = getattr(exc, "sqlite_errorcode", 0)  # none has what Python says by itself
+        code = getattr(exc, "sqlite_errorcode", 0)  # missing in errors that Python itself raises
         try:
             status = os.statvfs(folder)
         except OSError:
@@ -177,15 +177,18 @@ class Database:
         if code == sqlite3.SQLITE_FULL or status.f_bavail * status.f_frsize < _NO_ROOM:
             return f"{exc}; the disk of {folder} is full: make room, and it goes on"
         if status.f_flag & os.ST_RDONLY:
-            return f"{exc}; {folder} is on a read-only file system: mount it writable"
+            return f"{exc}; {folder} is on a read-only file system. Mount it read-write"
         if code & 0xFF == sqlite3.SQLITE_NOTADB:
-            return f"{exc}; name another PLAYHEAD_HOME, or move the existing file away"
+            return f"{exc}; set another PLAYHEAD_HOME, or move the file to another folder"
         if code & 0xFF in _NOT_OURS:
             return f"{exc}; its folder must exist and be writable by this user"
         return str(exc)
 
     def migrate(self) -> list[int]:
-        """Bring the file to this version's schema; returns what was applied. Many may try."""
+        """Migrate the file to the schema of this version, and return the applied migrations.
+
+        Several processes may call it at the same time.
+        """
         applied = []
         try:
             con = self.connect()
@@ -194,7 +197,7 @@ class Database:
                 if not self._pending(con):
                     return []
                 con.execute("BEGIN IMMEDIATE")
-                for number in self._pending(con):  # read again, now under the lock
+                for number in self._pending(con):  # another process may have migrated before this lock
                     sql = dict(scripts("sqlite"))[number]
                     for statement in statements(sql):
                         con.execute(statement)
@@ -210,8 +213,8 @@ class Database:
     def _use_wal(self, con: Connection) -> None:
         """Switch to write-ahead logging.
 
-        The switch needs exclusive access to the file, and SQLite does not wait for it as it waits for locks.
-        So processes that open a new file together take turns here.
+        The switch needs exclusive access to the file, but the busy timeout of SQLite does not apply to it.
+        So processes that open a new file at the same time retry here.
         """
         until = time.monotonic() + self._busy
         while True:
@@ -224,7 +227,7 @@ class Database:
             time.sleep(0.01)
 
     async def open(self) -> None:
-        """Migrate, and start the threads. Calling it again changes nothing."""
+        """Migrate the file and start the threads. A second call has no effect."""
         if self._thread:
             return
         refuse_network(self.path.parent)
@@ -249,9 +252,9 @@ class Database:
     # -- work --------------------------------------------------------------------------------------
 
     async def write(self, job: Callable[[Connection], T]) -> T:
-        """Run `job` in a write transaction, and return its result once the transaction is durable.
+        """Run `job` in a write transaction, and return its result when the transaction is durable.
 
-        Raises what `job` raises (then none of its changes remain), or `sqlite3.Error`.
+        Raises `sqlite3.Error`, or the exception of `job`. After an exception none of its changes remain.
         """
         return await self._hand_over(job)
 
@@ -260,7 +263,7 @@ class Database:
             raise sqlite3.ProgrammingError(f"{self.path} is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._jobs.put(_Job(job, future, alone))
-        # The job runs even if its caller is cancelled; then neither the caller nor the log gets its result.
+        # If the caller is cancelled, the job still runs. Its result or exception is then dropped.
         return await future
 
     async def read(self, job: Callable[[Connection], T]) -> T:
@@ -270,18 +273,18 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, job)
 
     async def checkpoint(self) -> None:
-        """Move what the write-ahead log holds into the file, so that the log can start over.
+        """Copy the write-ahead log into the file, so that SQLite can reuse the log from its start.
 
-        It runs inside a write of this process, so that no other process resets the log meanwhile. That race
-        can corrupt the file before SQLite 3.51.3.
+        The checkpoint runs inside a write of this process, so no other process resets the log at the same
+        time. Before SQLite 3.51.3, such a reset can corrupt the file.
 
-        The mode is PASSIVE. FULL continues without the write lock if it does not get it soon; with the lock,
-        it waits for readers of older states, and a suspended reader would then block every writer. Pages that
-        such a reader needs stay in the log until the next checkpoint.
+        The mode is PASSIVE. In mode FULL, SQLite waits for readers of older states while it holds the write
+        lock, so a suspended reader would block every writer. If FULL does not get the lock soon, it continues
+        without the lock. Pages that a reader needs stay in the log until the next checkpoint.
 
-        The job runs alone, because the log starts over only if nothing was written after the moved pages.
+        The job runs alone, because SQLite reuses the log only if no write followed the copied pages.
 
-        Raises what `write` raises.
+        Raises the exceptions of `write`.
         """
 
         def job(_: Connection) -> None:
@@ -300,9 +303,9 @@ class Database:
             await self.write(lambda con: con.execute("SELECT 1").fetchone())
             took = (time.monotonic() - began) * 1000
         except Error as exc:
-            fix = "the disk must not be full, and this user must be able to write the file and its folder"
+            fix = "free disk space, or give this user write permission for the file and its folder"
             return [
-                Finding("round trip", "failed", f"{self.path} can't be written: {self.trouble(exc)}", fix)
+                Finding("round trip", "failed", f"cannot write {self.path}: {self.trouble(exc)}", fix)
             ]
         found = [Finding("round trip", "ok", f"a commit to {self.path} takes {took:.1f} ms")]
         if sqlite3.sqlite_version_info < _SAFE_CHECKPOINTS:
@@ -310,9 +313,9 @@ class Database:
                 Finding(
                     "version",
                     "warning",
-                    f"SQLite {sqlite3.sqlite_version} has a rare fault in checkpoints that can corrupt a "
-                    "file; Playhead checkpoints in a way that avoids it, other programs might not",
-                    "a Python whose SQLite is 3.51.3 or newer; leave the file to Playhead alone",
+                    f"in SQLite {sqlite3.sqlite_version} a rare race of checkpoints can corrupt a file. "
+                    "Playhead avoids this race, but other programs may not",
+                    "do not open the file with other programs, or use a Python with SQLite 3.51.3 or newer",
                 )
             )
         else:
@@ -320,7 +323,7 @@ class Database:
         log = self.path.with_name(self.path.name + "-wal")
         size = log.stat().st_size if log.exists() else 0
         if size > _LARGE_LOG:
-            fix = "one `playhead serve` or `playhead worker` must run; look for what keeps the file open"
+            fix = "keep a `playhead serve` or `playhead worker` running; find the process with an old snapshot"
             found.append(Finding("log", "warning", f"the write-ahead log has {size >> 20} MB", fix))
         return found
 
@@ -364,7 +367,7 @@ class Database:
                     con.execute("PRAGMA busy_timeout=0")  # `_begin` waits
                 answers = self._commit(con, [job.work for job in batch])
             except Exception as exc:
-                # Nothing of this batch is durable; a fresh connection forgets whatever state this one is in.
+                # No write of this batch is durable. The state of the connection is unknown, so open a new one.
                 answers = [(None, exc)] * len(batch)
                 if con is not None:
                     con.close()
@@ -374,10 +377,10 @@ class Database:
             con.close()
 
     def _begin(self, con: Connection) -> None:
-        """Begin a write, when it is this process's turn.
+        """Begin a write transaction, and wait for the lock if necessary.
 
-        SQLite's own way of waiting sleeps for up to 100 ms between looks, while the lock is held for a
-        few: two busy processes then spend most of their time asleep, and now and then one starves.
+        The busy timeout of SQLite sleeps up to 100 ms between two tries, but a lock is held for a few ms
+        only. Two busy processes would then sleep most of the time, and one of them would sometimes starve.
         """
         until = time.monotonic() + self._busy
         pause = _FIRST_TURN_SECONDS
@@ -400,7 +403,7 @@ class Database:
             try:
                 answers.append((jobs[0](con), None))
             except Exception as exc:
-                if con.in_transaction:  # a full disk has ended it already
+                if con.in_transaction:  # SQLite itself rolls back if the disk is full
                     con.execute("ROLLBACK")
                 return [(None, exc)]
             con.execute("COMMIT")
@@ -410,7 +413,7 @@ class Database:
             try:
                 answers.append((job(con), None))
             except Exception as exc:
-                if not con.in_transaction:  # a full disk has ended it, and with it the work of the others
+                if not con.in_transaction:  # the disk is full, and SQLite has rolled back all jobs
                     raise
                 con.execute("ROLLBACK TO job")
                 answers.append((None, exc))
@@ -421,32 +424,32 @@ class Database:
 
 def add_functions(con: Connection, clock: Callable[[], float]) -> None:
     """Add the SQL functions that statements use."""
-    # Deterministic within a statement, as SQLite means the word: it is called once for each.
+    # With `deterministic`, SQLite calls the function once per statement.
     con.create_function("playhead_now", 0, clock, deterministic=True)
     if sqlite3.sqlite_version_info < (3, 41):
         con.create_function("unhex", 1, bytes.fromhex, deterministic=True)
 
 
 def at_once(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never suspends, and return what it returns."""
+    """Run a coroutine that never suspends, and return its result."""
     try:
         work.send(None)
     except StopIteration as end:
         found: T = end.value
         return found
     work.close()
-    raise RuntimeError("a transaction of SQLite awaited something else than its session")
+    raise RuntimeError("a transaction on SQLite may await only its session")
 
 
 def insert(con: Connection, into: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows, hundreds a statement.
+    """Insert rows, hundreds per statement.
 
-    `executemany` starts a statement, and gives up the interpreter and takes it back, for every row: it
-    takes twice as long alone, and even longer next to a thread that computes.
+    `executemany` runs one statement per row, and releases the interpreter lock for each. It takes twice as
+    long, and even longer next to a thread that computes.
 
     Args:
-        into: table and columns, `calls (queue, payload)`.
-        rows: a value for each of the columns.
+        into: table and columns, such as `calls (queue, payload)`.
+        rows: one tuple per row, with a value for each column.
     """
     at = 0
     for size in _ROWS_A_STATEMENT:
@@ -463,10 +466,10 @@ def insert(con: Connection, into: str, rows: Sequence[tuple[Any, ...]]) -> None:
 
 
 def among(values: Sequence[Any]) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Cut values into pieces for `x IN (…)`: the marks, and the values for them.
+    """Split values into pieces for `x IN (…)`. Yield the placeholders and the values of each piece.
 
-    There are few lengths, so that each statement is prepared once: a piece is filled up with its last
-    value, which changes nothing.
+    Pieces have one of a few lengths, so few statements are prepared. A shorter piece is padded with its last
+    value, which does not change the result.
     """
     most = _VALUES_A_STATEMENT[-1]
     for at in range(0, len(values), most):
@@ -487,7 +490,7 @@ def statements(script: str) -> list[str]:
 
 
 def _deliver(futures: list[asyncio.Future[Any]], answers: list[tuple[Any, Exception | None]]) -> None:
-    """Wake the callers: one call into each event loop for all of a commit."""
+    """Give the callers their results, with one call into each event loop per commit."""
 
     def settle(mine: list[tuple[asyncio.Future[Any], tuple[Any, Exception | None]]]) -> None:
         for future, (result, error) in mine:
@@ -506,5 +509,5 @@ def _deliver(futures: list[asyncio.Future[Any]], answers: list[tuple[Any, Except
     for loop, mine in loops.items():
         try:
             loop.call_soon_threadsafe(settle, mine)
-        except RuntimeError:  # the loop is closed: no caller waits any more
-            sys.stderr.write("playhead: an answer came after its event loop had closed\n")
+        except RuntimeError:  # the loop is closed, so no caller waits
+            sys.stderr.write("playhead: a write ended after its event loop was closed\n")

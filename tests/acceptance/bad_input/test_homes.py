@@ -101,7 +101,7 @@ def test_a_catalog_of_a_newer_version_is_left_alone(deployment: Deployment):
 def test_a_file_that_is_no_catalog_is_left_alone(deployment: Deployment):
     deployment.home.mkdir()
     (deployment.home / "playhead.db").write_bytes(b"my own notes " * 1000)
-    words = ("can't open", "playhead.db", "not a database", "another PLAYHEAD_HOME")
+    words = ("cannot open", "playhead.db", "not a database", "another PLAYHEAD_HOME")
     refused(deployment, UNREACHABLE, "home_unwritable", words, *SOME)
     assert (deployment.home / "playhead.db").read_bytes() == b"my own notes " * 1000
 

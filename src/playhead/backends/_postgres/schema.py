@@ -78,7 +78,7 @@ def newer(have: State, where: str) -> CannotStart | None:
         return None
     return CannotStart(
         "catalog_newer",
-        f"{where} was made by a newer Playhead (schema {have.number}; this one knows {known}): "
+        f"a newer Playhead created {where} (schema {have.number}; this version supports {known}): "
         "install that version, or name another database",
     )
 
