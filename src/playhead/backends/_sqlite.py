@@ -304,9 +304,7 @@ class Database:
             took = (time.monotonic() - began) * 1000
         except Error as exc:
             fix = "free disk space, or give this user write permission for the file and its folder"
-            return [
-                Finding("round trip", "failed", f"cannot write {self.path}: {self.trouble(exc)}", fix)
-            ]
+            return [Finding("round trip", "failed", f"cannot write {self.path}: {self.trouble(exc)}", fix)]
         found = [Finding("round trip", "ok", f"a commit to {self.path} takes {took:.1f} ms")]
         if sqlite3.sqlite_version_info < _SAFE_CHECKPOINTS:
             found.append(
@@ -323,7 +321,9 @@ class Database:
         log = self.path.with_name(self.path.name + "-wal")
         size = log.stat().st_size if log.exists() else 0
         if size > _LARGE_LOG:
-            fix = "keep a `playhead serve` or `playhead worker` running; find the process with an old snapshot"
+            fix = (
+                "keep a `playhead serve` or `playhead worker` running; find the process with an old snapshot"
+            )
             found.append(Finding("log", "warning", f"the write-ahead log has {size >> 20} MB", fix))
         return found
 
@@ -367,7 +367,7 @@ class Database:
                     con.execute("PRAGMA busy_timeout=0")  # `_begin` waits
                 answers = self._commit(con, [job.work for job in batch])
             except Exception as exc:
-                # No write of this batch is durable. The state of the connection is unknown, so open a new one.
+                # No write of this batch is durable. The connection may be in any state, so open a new one.
                 answers = [(None, exc)] * len(batch)
                 if con is not None:
                     con.close()

@@ -123,7 +123,9 @@ async def _clock(con: Connection, found: list[Finding]) -> None:
     off = (before + time.time()) / 2 - theirs
     detail = f"the clocks of this machine and of the database differ by {abs(off):.1f} s"
     if abs(off) > _MOST_OFF_SECONDS:
-        fix = "synchronize the clocks (NTP): leases and retries use the database clock, new ids this machine's"
+        fix = (
+            "synchronize the clocks (NTP): leases and retries use the database clock, new ids this machine's"
+        )
         found.append(Finding("clock", "warning", detail, fix))
     else:
         found.append(Finding("clock", "ok", detail))
