@@ -79,7 +79,7 @@ class UpkeepPart(Tables):
     async def lease(self, name: str, owner: str, *, seconds: float) -> bool:
         await self._begin()
         held = self._leases.get(name)
-        if held and held.owner != owner and held.until > self._clock():
+        if held and held.owner != owner and self._clock() < held.until <= self._clock() + 2 * seconds:
             return False
         self._leases[name] = LeaseRow(owner, self._clock() + seconds)
         return True
@@ -253,8 +253,22 @@ class UpkeepPart(Tables):
 
     async def maintain(self) -> None:
         await self._begin()
+        self._move_times_ahead()
         long_ago = self._clock() - FORGET_SECONDS - self._dead_after
         gone = [row for row in self._processes.values() if row.heartbeat_at < long_ago]
         self._departed += [row.counters for row in gone]
         for row in gone:
             del self._processes[row.process.id]
+
+    def _move_times_ahead(self) -> None:
+        now = self._clock()
+        limit = now + self._dead_after
+        for process in self._processes.values():
+            if process.heartbeat_at > limit:
+                for execution in self._executions.values():
+                    if execution.job and execution.job.owner == process.process.id:
+                        execution.job.lease_until -= process.heartbeat_at - now
+                process.heartbeat_at = now
+        for row in self._messages.values():
+            if row.state == "retry" and row.started_at is not None and row.started_at > limit:
+                row.not_before = min(row.not_before, now)

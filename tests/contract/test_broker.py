@@ -326,6 +326,33 @@ async def test_what_a_cancelled_receiver_took_comes_back_after_its_visibility(br
     assert ids(await take(broker, 1)) == published
 
 
+async def test_a_dispatch_that_was_received_before_the_clock_was_set_back_is_ready(
+    broker: Broker, clock: Clock
+):
+    if clock.scale is not None:
+        pytest.skip("the server measures time with a clock of its own")
+    published = await put(broker)
+    await take(broker, 1)
+    clock.advance(-7200)
+
+    assert ids(await take(broker, 1)) == published
+    assert await broker.receive("docs.convert", 10) == []
+
+
+async def test_a_receiver_that_waits_gets_a_dispatch_from_before_the_clock_was_set_back(
+    broker: Broker, clock: Clock
+):
+    if clock.scale is not None:
+        pytest.skip("the server measures time with a clock of its own")
+    published = await put(broker)
+    await take(broker, 1)
+    waiting = asyncio.create_task(take(broker, 1))
+    await asyncio.sleep(0.02)
+    clock.advance(-7200)
+
+    assert ids(await asyncio.wait_for(waiting, WOKEN)) == published
+
+
 # -- ack and extend --------------------------------------------------------------------------------
 
 

@@ -747,6 +747,89 @@ async def test_a_refused_row_can_be_sent_again_to_an_external_queue(catalog: Cat
     assert (await lab.execution(run.execution)).status == "completed"
 
 
+# -- a clock that is set back ----------------------------------------------------------------------
+
+TWO_HOURS = 7200.0
+
+
+async def test_a_process_that_died_before_the_clock_was_set_back_is_dead_after_five_missed_beats(
+    catalog: Catalog, lab: Lab
+):
+    run = await lab.started("a.md")
+    await lab.claim(run.ids[0], "w1")
+    lab.clock.advance(-TWO_HOURS)
+    await lab.beat("w2")
+    await catalog.maintain()
+    assert await catalog.recall_abandoned(limit=10) == 0, "it may be alive, and about to record a heartbeat"
+
+    lab.clock.advance(lab.DEAD_AFTER + 1)
+    await lab.beat("w2")
+    await catalog.maintain()
+
+    assert {worker.worker_id for worker in await catalog.workers()} == {"w2"}
+    assert await catalog.recall_abandoned(limit=10) == 1
+
+
+async def test_a_live_process_stays_alive_when_the_clock_is_set_back(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    await lab.claim(run.ids[0], "w1")
+    lab.clock.advance(-TWO_HOURS)
+    for _ in range(12):
+        await catalog.maintain()
+        assert await catalog.recall_abandoned(limit=10) == 0
+        await lab.beat("w1", "w2")
+        lab.clock.advance(lab.HEARTBEAT)
+
+
+async def test_a_named_lease_that_was_taken_before_the_clock_was_set_back_has_expired(
+    catalog: Catalog, lab: Lab
+):
+    assert await catalog.lease("reconciler", "w1", seconds=10)
+    lab.clock.advance(-TWO_HOURS)
+
+    assert await catalog.lease("reconciler", "w2", seconds=10)
+    assert not await catalog.lease("reconciler", "w1", seconds=10)
+
+
+async def test_the_jobs_of_a_dead_process_are_free_after_their_lease_though_the_clock_was_set_back(
+    catalog: Catalog, lab: Lab
+):
+    job = await lab.sealed("a.md")
+    await lab.hold(job, "w1")
+    lab.clock.advance(-TWO_HOURS)
+    await catalog.maintain()
+    assert await catalog.abandoned_jobs() == []
+
+    lab.clock.advance(lab.LEASE + 1)
+
+    assert await catalog.abandoned_jobs() == [job]
+    await lab.hold(job, "w2")
+
+
+async def test_an_upload_fails_after_its_owner_died_though_the_clock_was_set_back(catalog: Catalog, lab: Lab):
+    run = await lab.opened(owner="w1")
+    lab.clock.advance(-TWO_HOURS)
+    await catalog.maintain()
+    assert await catalog.fail_unsealed() == []
+
+    lab.clock.advance(lab.DEAD_AFTER + 1)
+
+    assert await catalog.fail_unsealed() == [run]
+
+
+async def test_retries_from_before_the_clock_was_set_back_are_due(catalog: Catalog, lab: Lab):
+    run = await lab.started("before.md", "after.md")
+    await lab.fail(await lab.claim(run.ids[0]), delay=30)
+    lab.clock.advance(-TWO_HOURS)
+    await lab.fail(await lab.claim(run.ids[1]), delay=30)
+    for process in ("w1", "w2"):
+        await catalog.depart(process)
+
+    await catalog.maintain()
+
+    assert [call.correlation_id for call in await catalog.due("w3", limit=10)] == [str(run.ids[0])]
+
+
 # -- the catalog as a whole ------------------------------------------------------------------------
 
 

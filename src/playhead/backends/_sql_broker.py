@@ -7,8 +7,13 @@ import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 from playhead.envelope import Dispatch, Headers
+
+MOST_PERIODS: Final = 2
+"""A dispatch that is hidden for more than this many times the visibility was received before the clock was set
+back, so it is ready. Twice: a statement that waited compares with a time before the one that it finds."""
 
 
 def rows(dispatches: Sequence[Dispatch]) -> Iterator[tuple[str, str, str, str]]:

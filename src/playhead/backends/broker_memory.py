@@ -80,7 +80,8 @@ class MemoryBroker:
 
     def _receive(self, queue: str, limit: int) -> list[Delivery]:
         now = self._clock()
-        ready = [entry for entry in self._queues.get(queue, []) if entry.visible_at <= now]
+        latest = now + 2 * self._visibility  # a later time was set before the clock was set back
+        ready = [e for e in self._queues.get(queue, []) if e.visible_at <= now or e.visible_at > latest]
         # Dispatches that were never received come first: a dispatch that kills its workers delays no other.
         first = sorted(ready, key=lambda entry: entry.visible_at)[:limit]
         for entry in first:

@@ -38,7 +38,8 @@ WITH RECURSIVE used (id) AS (
   SELECT (SELECT min(queue) FROM calls WHERE queue > id) FROM used WHERE id IS NOT NULL
 )
 SELECT name FROM used JOIN queues USING (id)
-WHERE (SELECT min(visible_at) FROM calls WHERE queue = used.id) <= ?
+WHERE (SELECT min(visible_at) FROM calls WHERE queue = used.id) <= :now
+  OR (SELECT max(visible_at) FROM calls WHERE queue = used.id) > :latest
 """
 
 # In the order of publishing. Few dispatches were ever received (`visible_at` is not 0), and the others are in
@@ -213,11 +214,7 @@ class SqliteBroker:
             ).fetchall()
 
         # Most looks at an idle queue find nothing, and need no write lock.
-        if queue not in self._busy and not await self._read(
-            lambda con: con.execute(
-                "SELECT 1 FROM calls WHERE queue = ? AND visible_at <= ? LIMIT 1", (queue_id, self._clock())
-            ).fetchone()
-        ):
+        if queue not in self._busy and not await self._is_ready(queue_id):
             return []
         rows = sorted(await self._write(job))
         (self._busy.add if rows else self._busy.discard)(queue)
@@ -230,6 +227,37 @@ class SqliteBroker:
             )
             for n, message_id, headers in rows
         ]
+
+    async def _is_ready(self, queue_id: int) -> bool:
+        """Return whether a dispatch is ready. Makes those ready that would be hidden for too long."""
+
+        def look(con: Connection) -> tuple[float | None, float | None]:
+            row: tuple[float | None, float | None] = con.execute(
+                "SELECT (SELECT min(visible_at) FROM calls WHERE queue = :queue), "
+                "(SELECT max(visible_at) FROM calls WHERE queue = :queue)",
+                {"queue": queue_id},
+            ).fetchone()
+            return row
+
+        def show(con: Connection) -> None:
+            con.execute(
+                "UPDATE calls SET visible_at = 0 WHERE queue = ? AND visible_at > ?",
+                (queue_id, self._latest(self._clock())),
+            )
+
+        first, last = await self._read(look)
+        if first is None or last is None:
+            return False
+        now = self._clock()
+        if last > self._latest(now):
+            await self._write(show)
+            return True
+        return first <= now
+
+    def _latest(self, now: float) -> float:
+        """The latest time until which a dispatch may be hidden: a later one was recorded before the clock was
+        set back."""
+        return now + _sql_broker.MOST_PERIODS * self._visibility
 
     # -- the watcher -------------------------------------------------------------------------------
 
@@ -248,7 +276,9 @@ class SqliteBroker:
                 if not queues or not (is_due or queues - newest):
                     continue
                 seen, newest, self._looked_at = version, queues, now
-                for (queue,) in con.execute(_READY_QUEUES, (self._clock(),)).fetchall():
+                at = self._clock()
+                found = con.execute(_READY_QUEUES, {"now": at, "latest": self._latest(at)}).fetchall()
+                for (queue,) in found:
                     self._waiters.wake(queue)
                 took = time.monotonic() - now
         except sqlite3.Error:

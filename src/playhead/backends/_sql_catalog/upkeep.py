@@ -211,8 +211,22 @@ class UpkeepPart(ResendPart):
         seconds = FORGET_SECONDS + self._liveness.seconds
 
         async def forget(db: Session) -> None:
+            await self._move_times_ahead(db)
             rows = await db.rows(SQL.delete_forgotten, seconds=seconds)
             await self._keep(db, [decode(last) for (last,) in rows])
 
         await self._db.write(forget)
         await self._db.maintain()
+
+    async def _move_times_ahead(self, db: Session) -> None:
+        """Move times that were recorded before the clock was set back, so that no process waits for them.
+
+        A heartbeat from before counts as recorded now: a live process then has five beats to record another
+        one. The leases of its jobs move by the same time. Retries are due now.
+        """
+        seconds = MISSED_BEATS * self._beat
+        for process, ahead in await db.rows(SQL.heartbeats_ahead, seconds=seconds):
+            if await db.run(SQL.move_heartbeat, id=process, seconds=seconds):
+                await db.run(SQL.move_job_leases, owner=process, ahead=ahead)
+        if await db.value(SQL.last_retry_is_ahead, seconds=seconds):
+            await db.run(SQL.move_retries, seconds=seconds)

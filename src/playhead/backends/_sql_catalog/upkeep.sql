@@ -21,6 +21,30 @@ DELETE FROM processes WHERE id = :id RETURNING counters
 -- Processes that have been dead for long; returns their counters.
 DELETE FROM processes WHERE heartbeat_at < playhead_now() - :seconds::float8 RETURNING counters
 
+-- name: heartbeats_ahead
+-- Heartbeats that were recorded before the clock was set back, and by how much.
+SELECT id, heartbeat_at - playhead_now() FROM processes WHERE heartbeat_at > playhead_now() + :seconds::float8
+
+-- name: move_heartbeat
+-- Treat a heartbeat ahead of the clock as recorded now, unless its process has recorded another one since.
+UPDATE processes SET heartbeat_at = playhead_now() WHERE id = :id AND heartbeat_at > playhead_now() + :seconds::float8
+
+-- name: move_job_leases
+-- `jobs_open` is used only if the condition is repeated word for word.
+UPDATE jobs SET lease_until = lease_until - :ahead::float8
+WHERE owner = :owner AND state IN ('uploading', 'publishing')
+
+-- name: last_retry_is_ahead
+-- Whether the attempt before the last retry began after now: the clock was set back. This reads one row.
+SELECT m.started_at > playhead_now() + :seconds::float8 FROM messages m /* INDEXED BY messages_due */
+WHERE m.published = {UNPUBLISHED} AND m.state = {RETRY} ORDER BY m.not_before DESC LIMIT 1
+
+-- name: move_retries
+-- Such retries are due now.
+UPDATE messages SET not_before = playhead_now()
+WHERE published = {UNPUBLISHED} AND state = {RETRY} AND not_before > playhead_now() + :seconds::float8
+  AND started_at > playhead_now() + :seconds::float8
+
 -- name: delete_leases
 -- Leases of a process that has ended.
 DELETE FROM leases WHERE owner = :owner
@@ -48,10 +72,12 @@ SELECT id, kind, host, pid, queues, started_at, heartbeat_at FROM processes
 WHERE heartbeat_at >= playhead_now() - :seconds::float8 ORDER BY started_at, id
 
 -- name: take_lease
--- Returns a row if the lease was free, expired, or the owner's own.
+-- Returns a row if the lease was free, expired, or the owner's own. A lease with more than two periods left was taken
+-- before the clock was set back.
 INSERT INTO leases (name, owner, until) VALUES (:name, :owner, playhead_now() + :seconds::float8)
 ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until
-WHERE leases.owner = excluded.owner OR leases.until <= playhead_now() RETURNING 1
+WHERE leases.owner = excluded.owner OR leases.until <= playhead_now()
+  OR leases.until > playhead_now() + 2 * :seconds::float8 RETURNING 1
 
 -- name: subscriptions
 -- Queues of the newest active versions and of versions that a running execution uses.

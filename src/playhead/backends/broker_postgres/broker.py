@@ -20,6 +20,10 @@ from playhead.ports.diagnosis import Finding
 
 T = TypeVar("T")
 
+_READY = (
+    "(visible_at <= playhead_now() OR visible_at > playhead_now() "
+    f"+ {_sql_broker.MOST_PERIODS} * {{visibility}}::double precision)"
+)
 _MOST_AT_ONCE = 5000
 _DEPTH_FOR = 20.0
 """A depth is reused for this many times the time that it took to count: to watch a long queue then costs a
@@ -256,7 +260,7 @@ class PostgresBroker:
         async def job(con: Connection) -> list[tuple[int, str, str]]:
             rows = await con.fetch(
                 "WITH taken AS MATERIALIZED (SELECT n FROM calls WHERE queue = $1 AND n >= $2 "
-                "AND visible_at <= playhead_now() ORDER BY n LIMIT $3 FOR UPDATE SKIP LOCKED) "
+                f"AND {_READY.format(visibility='$4')} ORDER BY n LIMIT $3 FOR UPDATE SKIP LOCKED) "
                 "UPDATE calls c SET visible_at = playhead_now() + $4::double precision, tag = $5 "
                 "FROM taken t WHERE c.queue = $1 AND c.n = t.n RETURNING c.n, c.message_id, c.headers",
                 *(queue.id, first, limit, self._visibility, tag),
@@ -266,8 +270,9 @@ class PostgresBroker:
         # Most looks at an idle queue find nothing. They look first, and write nothing.
         if not first and not await self._read(
             lambda con: con.fetchval(
-                "SELECT EXISTS (SELECT 1 FROM calls WHERE queue = $1 AND visible_at <= playhead_now())",
+                f"SELECT EXISTS (SELECT 1 FROM calls WHERE queue = $1 AND {_READY.format(visibility='$2')})",
                 queue.id,
+                self._visibility,
             )
         ):
             return []

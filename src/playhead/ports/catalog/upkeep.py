@@ -69,7 +69,10 @@ class Upkeep(Protocol):
         ...
 
     async def lease(self, name: str, owner: str, *, seconds: float) -> bool:
-        """Take or renew a named lease. False while another owner holds it. It decides only who may try."""
+        """Take or renew a named lease. False while another owner holds it. It decides only who may try.
+
+        A lease with more than twice `seconds` left was taken before the clock was set back: it has expired.
+        """
         ...
 
     async def orphans(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Dispatch]:
@@ -159,5 +162,9 @@ class Upkeep(Protocol):
 
         It checkpoints the database, and deletes the records of processes that died long ago. Their counters
         are kept.
+
+        It also repairs what a clock that was set back leaves behind. A heartbeat more than five beats ahead of
+        the clock counts as recorded now, and the leases of its jobs move by the same time. A retry whose last
+        attempt began that far ahead is due now.
         """
         ...
