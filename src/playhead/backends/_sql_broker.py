@@ -7,13 +7,17 @@ import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
 
 from playhead.envelope import Dispatch, Headers
 
-MOST_PERIODS: Final = 2
-"""A dispatch that is hidden for more than this many times the visibility was received before the clock was set
-back, so it is ready. Twice: a statement that waited compares with a time before the one that it finds."""
+
+def longest_hidden(visibility: float) -> float:
+    """Return for how many seconds a dispatch can be hidden.
+
+    A dispatch that would be hidden for longer was received before the clock was set back: it is ready.
+    Twice the visibility, as the statement that compares may have begun before the one that hid the dispatch.
+    """
+    return 2 * visibility
 
 
 def rows(dispatches: Sequence[Dispatch]) -> Iterator[tuple[str, str, str, str]]:

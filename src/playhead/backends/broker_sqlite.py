@@ -257,7 +257,7 @@ class SqliteBroker:
     def _latest(self, now: float) -> float:
         """The latest time until which a dispatch may be hidden: a later one was recorded before the clock was
         set back."""
-        return now + _sql_broker.MOST_PERIODS * self._visibility
+        return now + _sql_broker.longest_hidden(self._visibility)
 
     # -- the watcher -------------------------------------------------------------------------------
 

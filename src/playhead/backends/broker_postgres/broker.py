@@ -20,10 +20,6 @@ from playhead.ports.diagnosis import Finding
 
 T = TypeVar("T")
 
-_READY = (
-    "(visible_at <= playhead_now() OR visible_at > playhead_now() "
-    f"+ {_sql_broker.MOST_PERIODS} * {{visibility}}::double precision)"
-)
 _MOST_AT_ONCE = 5000
 _DEPTH_FOR = 20.0
 """A depth is reused for this many times the time that it took to count: to watch a long queue then costs a
@@ -256,23 +252,25 @@ class PostgresBroker:
 
     async def _receive_from(self, name: str, queue: _Queue, first: int, limit: int) -> list[Delivery]:
         tag = int.from_bytes(mint(1)[0][8:], "big") >> 2
+        longest = _sql_broker.longest_hidden(self._visibility)
 
         async def job(con: Connection) -> list[tuple[int, str, str]]:
             rows = await con.fetch(
                 "WITH taken AS MATERIALIZED (SELECT n FROM calls WHERE queue = $1 AND n >= $2 "
-                f"AND {_READY.format(visibility='$4')} ORDER BY n LIMIT $3 FOR UPDATE SKIP LOCKED) "
+                "AND (visible_at <= playhead_now() OR visible_at > playhead_now() + $6::double precision) "
+                "ORDER BY n LIMIT $3 FOR UPDATE SKIP LOCKED) "
                 "UPDATE calls c SET visible_at = playhead_now() + $4::double precision, tag = $5 "
                 "FROM taken t WHERE c.queue = $1 AND c.n = t.n RETURNING c.n, c.message_id, c.headers",
-                *(queue.id, first, limit, self._visibility, tag),
+                *(queue.id, first, limit, self._visibility, tag, longest),
             )
             return sorted((n, message_id, headers) for n, message_id, headers in rows)
 
         # Most looks at an idle queue find nothing. They look first, and write nothing.
         if not first and not await self._read(
             lambda con: con.fetchval(
-                f"SELECT EXISTS (SELECT 1 FROM calls WHERE queue = $1 AND {_READY.format(visibility='$2')})",
-                queue.id,
-                self._visibility,
+                "SELECT EXISTS (SELECT 1 FROM calls WHERE queue = $1 AND (visible_at <= playhead_now() "
+                "OR visible_at > playhead_now() + $2::double precision))",
+                *(queue.id, longest),
             )
         ):
             return []

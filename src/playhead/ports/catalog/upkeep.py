@@ -163,8 +163,8 @@ class Upkeep(Protocol):
         It checkpoints the database, and deletes the records of processes that died long ago. Their counters
         are kept.
 
-        It also repairs what a clock that was set back leaves behind. A heartbeat more than five beats ahead of
-        the clock counts as recorded now, and the leases of its jobs move by the same time. A retry whose last
-        attempt began that far ahead is due now.
+        It also moves times that were recorded before the clock was set back. A heartbeat more than five beats
+        ahead of the clock counts as recorded now, and the leases of its jobs move by the same time. A retry
+        whose last attempt began that far ahead is due now.
         """
         ...
