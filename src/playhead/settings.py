@@ -111,11 +111,13 @@ class Settings(BaseModel):
     queue_prefix: Annotated[str, Field(min_length=0)] = Field(
         "",
         pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$",
-        description="Prefix of queue names, for several installations on one NATS or RabbitMQ.",
+        description="Prefix of queue names, for several deployments on one NATS or RabbitMQ.",
     )
-    adapters: Names = Field((), description="Comma list of modules or ./files.py that define adapters.")
+    adapters: Names = Field(
+        (), description="Modules or ./files.py that define adapters, separated by commas."
+    )
     adapters_allowed: Names | None = Field(
-        None, description="Comma list of adapters that configs may use; unset: all loaded adapters."
+        None, description="Adapters that configs may use, separated by commas; unset: all loaded adapters."
     )
     server: str | None = Field(
         None,
@@ -127,15 +129,15 @@ class Settings(BaseModel):
         8080, ge=0, le=65535, description="Port that the server listens on; 0 chooses a free one."
     )
     allowed_hosts: Hosts = Field(
-        (), description="Comma list of further host names of the server, such as the name of a proxy."
+        (), description="More host names of the server, such as the name of a proxy, separated by commas."
     )
-    max_connections: int = Field(500, ge=1, description="The most open connections of a server.")
+    max_connections: int = Field(500, ge=1, description="Maximum number of open connections of a server.")
     lease_seconds: Seconds = Field(
         15,
-        description="Without renewal for this time, another process takes over a replay or reconciler.",
+        description="After this time without renewal, another process takes over a replay or the reconciler.",
     )
     settle_seconds: Seconds = Field(
-        30, description="How long a response waits for publishes that are not confirmed."
+        30, description="How long the response of a replay waits for the broker to confirm messages."
     )
     visibility_seconds: Seconds = Field(
         30, description="A delivery that is neither acknowledged nor extended is redelivered after this time."
@@ -143,11 +145,13 @@ class Settings(BaseModel):
     heartbeat_seconds: Seconds = Field(
         1, description="Period of the heartbeat of a process; after five missed beats it counts as dead."
     )
-    max_body_bytes: Bytes = Field(1_048_576, description="The largest request body.")
-    max_upload_bytes: Bytes = Field(268_435_456, description="The largest upload of a run.")
-    max_object_bytes: Bytes = Field(67_108_864, description="The largest object that is stored or read.")
+    max_body_bytes: Bytes = Field(1_048_576, description="Maximum size of a request body.")
+    max_upload_bytes: Bytes = Field(268_435_456, description="Maximum size of all inputs of a run over HTTP.")
+    max_object_bytes: Bytes = Field(
+        67_108_864, description="Maximum size of an object that is stored or read."
+    )
     durability: Annotated[Literal["process", "power"], BeforeValidator(_lower)] = Field(
-        "process", description="What data survives: the end of a process, or power loss (slower)."
+        "process", description="Stored data survives the end of a process, or also a power failure (slower)."
     )
     log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = Field(
         "text", description="Format of log lines."

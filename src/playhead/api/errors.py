@@ -41,7 +41,9 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode("not_found", 404, "The URL does not exist."),
     ErrorCode("execution_not_found", 404, "The execution is neither in the catalog nor in the store."),
     ErrorCode("stage_not_found", 404, "The execution has no such stage; the detail lists its stages."),
-    ErrorCode("route_not_found", 404, "No active config, and not the config of the source, has this route."),
+    ErrorCode(
+        "route_not_found", 404, "Neither an active config nor the config of the source has this route."
+    ),
     ErrorCode("no_objects", 404, "The path contains no object that can be replayed."),
     ErrorCode("config_not_found", 404, "No config has this name, or the config has no such version."),
     ErrorCode("object_not_found", 404, "No object, or no sidecar, is stored under this key."),

@@ -44,7 +44,7 @@ Catalog = Annotated[
 ]
 Server = Annotated[
     str | None,
-    typer.Option("--server", metavar="URL", help="Use this server instead of backends: http://HOST:PORT"),
+    typer.Option("--server", metavar="URL", help="Send the command to this server: http://HOST:PORT"),
 ]
 
 Version = Annotated[

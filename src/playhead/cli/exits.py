@@ -55,7 +55,7 @@ _BY_STATUS: Final = {400: USAGE, 404: NOT_FOUND, 408: UNREACHABLE, 413: USAGE, 5
 
 OWN_CODES: Final = {
     "usage": (USAGE, "The command line is wrong; the detail says how."),
-    "setup_invalid": (USAGE, "A setting has a bad value; the detail names it."),
+    "setup_invalid": (USAGE, "A setting has an invalid value; the detail names it."),
     "adapters_invalid": (USAGE, "An adapter cannot be loaded, or two adapters have the same name."),
     "adapter_not_found": (NOT_FOUND, "No adapter of that type is loaded."),
     "port_in_use": (FAILED, "Another program listens there; choose another port, or 0 for a free one."),
@@ -65,7 +65,7 @@ OWN_CODES: Final = {
     ),
     "answer_lost": (
         UNREACHABLE,
-        "A request was sent to the server, but no response came; it may have been carried out.",
+        "The server did not respond to a request, but may have carried it out.",
     ),
     "not_playhead": (
         UNREACHABLE,

@@ -43,7 +43,7 @@ async def queues(
     take: Annotated[
         int | None,
         typer.Option(
-            "--take", min=1, metavar="N", help="Print and remove N messages; for `external` routes."
+            "--take", min=1, metavar="N", help="Print and remove up to N messages of an external route."
         ),
     ] = None,
     limit: Limit = 100,

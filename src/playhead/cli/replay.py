@@ -48,7 +48,7 @@ async def replay(
         bool, typer.Option("--wait", help="Wait until workers have finished the new execution.")
     ] = False,
 ) -> int:
-    """Send a stored stage into a route again.
+    """Send the objects of a stored stage into a route.
 
     The replay is a new execution; its source does not change. Exit code 3 if the replay published only
     some of its objects.

@@ -59,7 +59,7 @@ async def run(
 ) -> int:
     """Run files through a config.
 
-    Stores the files as inputs and processes them in this process until all are done. With --server, the
+    Stores the files as inputs, processes them, and exits when all are done. With --server, the
     workers of that server process them, and this command waits. Exit code 1 if a message failed permanently.
     """
     from playhead.cli import inputs
