@@ -2,7 +2,7 @@
 
 The first call starts a process that imports Playhead and forks for each command. The child gets the
 environment, the folder and the streams of the command, and then runs as `python -m playhead ARGUMENTS…` does.
-The commands on the pages of the documentation start Python itself.
+The README, the quickstart and the demo are tested with the installed program instead.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import os
 import pkgutil
 import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -140,8 +142,8 @@ def start(
                 other = null if given == DEVNULL else given if isinstance(given, int) else given.fileno()
                 ours.append(None)
             streams.append(other)
-        channel, alone = _forking()
-        with alone:
+        with socket.socket(socket.AF_UNIX) as channel:
+            channel.connect(str(_address()))
             socket.send_fds(channel, [len(body).to_bytes(_LENGTH, "big")], [*streams, of_child])
             channel.sendall(body)
     pid = int.from_bytes(os.read(status, _LENGTH), "big")
@@ -162,19 +164,64 @@ def run(
 
 
 @cache
-def _forking() -> tuple[socket.socket, threading.Lock]:
-    """Start the process that forks; it ends with this one."""
-    ours, theirs = socket.socketpair()
-    with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-P", __file__, str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
+def folder() -> Path:
+    """Return a folder with a program `playhead`, to be put on a shell's `PATH`."""
+    made = Path(tempfile.mkdtemp(prefix="playhead-program-"))
+    atexit.register(shutil.rmtree, made)
+    script = made / "playhead"
+    script.write_text(_SCRIPT.format(python=sys.executable, address=str(_address()), length=_LENGTH))
+    script.chmod(0o755)
+    return made
+
+
+_SCRIPT: Final = """\
+#!{python} -IS
+import json, os, signal, socket, sys
+status, of_child = os.pipe()
+request = dict(arguments=sys.argv[1:], cwd=os.getcwd(), env=dict(os.environ))
+body = json.dumps(request).encode()
+with socket.socket(socket.AF_UNIX) as channel:
+    channel.connect({address!r})
+    socket.send_fds(channel, [len(body).to_bytes({length}, "big")], [0, 1, 2, of_child])
+    channel.sendall(body)
+os.close(of_child)
+pid = int.from_bytes(os.read(status, {length}), "big")
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda number, _: os.kill(pid, number))
+code = int(os.read(status, 64))
+if code < 0:
+    os.kill(os.getpid(), signal.SIGKILL)
+sys.exit(code)
+"""
+
+
+def _address() -> Path:
+    """Return the address of the process that forks. The first call starts it; it ends with this process."""
+    with _starting:
+        return _started()
+
+
+_starting: Final = threading.Lock()
+
+
+@cache
+def _started() -> Path:
+    made = Path(tempfile.mkdtemp(prefix="playhead-fork-"))
+    atexit.register(shutil.rmtree, made)
+    address = made / "socket"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(address))
+        listener.listen(64)
+        alive, ends = os.pipe()
+        subprocess.Popen(
+            [sys.executable, "-P", __file__, str(listener.fileno()), str(alive)],
+            pass_fds=[listener.fileno(), alive],
             stdin=DEVNULL,
             start_new_session=True,
         )
-    atexit.register(process.wait)
-    atexit.register(ours.close)
-    return ours, threading.Lock()
+    os.close(alive)
+    atexit.register(os.close, ends)
+    return address
 
 
 # -- the process that forks ------------------------------------------------------------------------
@@ -188,16 +235,22 @@ def _import_everything() -> None:
     gc.freeze()
 
 
-def _fork_for_each(channel: socket.socket) -> dict[str, Any]:
+def _fork_for_each(listener: socket.socket, alive: int) -> dict[str, Any]:
     """Fork for each request. Return only in the children, each with its request."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended children need no wait
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    poll.register(alive, 0)
     while True:
-        head, descriptors, _, _ = socket.recv_fds(channel, _LENGTH, 4)
-        if not head:
+        if alive in dict(poll.poll()):
             os._exit(0)
-        body = channel.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL)
+        channel, _ = listener.accept()
+        with channel:
+            head, descriptors, _, _ = socket.recv_fds(channel, _LENGTH, 4)
+            body = channel.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL)
         if os.fork() == 0:
-            channel.close()
+            listener.close()
+            os.close(alive)
             *streams, status = descriptors
             _fork_and_watch(streams, status)
             return dict(json.loads(body))
@@ -206,25 +259,36 @@ def _fork_for_each(channel: socket.socket) -> dict[str, Any]:
 
 
 def _fork_and_watch(streams: list[int], status: int) -> None:
-    """Fork again. Return in the child, with its streams; this process reports the child's pid and its end."""
+    """Fork again. Return in the child, with its streams; this process reports the child's pid and its end.
+
+    If no process can read the report any more, it kills the child.
+    """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if pid := os.fork():
         for descriptor in (0, 1, 2, *streams):
             os.close(descriptor)
         os.write(status, pid.to_bytes(_LENGTH, "big"))
+        if hasattr(os, "pidfd_open"):
+            poll = select.poll()
+            poll.register(status, 0)
+            poll.register(child := os.pidfd_open(pid), select.POLLIN)
+            if child not in dict(poll.poll()):
+                os.kill(pid, signal.SIGKILL)
         _, ended = os.waitpid(pid, 0)
         os.write(status, str(os.waitstatus_to_exitcode(ended)).encode())
         os._exit(0)
     os.close(status)
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
-    for descriptor in set(streams):
+    for descriptor in {*streams} - {0, 1, 2}:
         os.close(descriptor)
+    sys.stdin, sys.stdout = os.fdopen(0, closefd=False), os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
 
 
 if __name__ == "__main__":
     _import_everything()
-    request = _fork_for_each(socket.socket(fileno=int(sys.argv[1])))
+    request = _fork_for_each(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])

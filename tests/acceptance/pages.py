@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests import program
 from tests.servers.process import free_port
 
 ROOT: Final = Path(__file__).parents[2]
@@ -132,18 +133,28 @@ def clone(folder: Path) -> Path:
     return folder
 
 
-def environment(**more: str) -> dict[str, str]:
-    """Return the environment of a user who has installed Playhead and set nothing."""
+def environment(*, installed: bool = False, **more: str) -> dict[str, str]:
+    """Return the environment of a user who has installed Playhead and set nothing.
+
+    Args:
+        installed: `playhead` is the installed program, and not the faster one of `tests.program`.
+    """
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PLAYHEAD_", "OTEL_", "PYTEST_"))}
-    return {**inherited, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **more}
+    folders = [Path(sys.executable).parent, os.environ["PATH"]]
+    if not installed:
+        folders.insert(0, program.folder())
+    return {**inherited, "PATH": ":".join(map(str, folders)), **more}
 
 
-def type_page(page: Page, folder: Path, without: Mapping[str, str], **settings: str) -> dict[int, str]:
+def type_page(
+    page: Page, folder: Path, without: Mapping[str, str], *, installed: bool = False, **settings: str
+) -> dict[int, str]:
     """Run a page from top to bottom. Fail if a command fails, or if its output differs from the page.
 
     Args:
         folder: where the shell starts.
         without: lines to skip.
+        installed: run the installed program.
         settings: environment variables of the shell.
 
     Returns:
@@ -163,7 +174,8 @@ def type_page(page: Page, folder: Path, without: Mapping[str, str], **settings: 
             if part.kind != "output"
         ),
     ]
-    code, said = _run("\n".join(script), folder, environment(PLAYHEAD_PORT=ports["8080"], **settings))
+    given = environment(installed=installed, PLAYHEAD_PORT=ports["8080"], **settings)
+    code, said = _run("\n".join(script), folder, given)
     pieces = dict(_pieces(said))
     last = max(pieces, default=0)
     assert code == 0, f"{page.path}, exit code {code} in:\n{page.parts[last].text}\n{pieces.get(last, said)}"
