@@ -26,13 +26,13 @@ class Settings(BaseModel):
 # -- items and outputs -----------------------------------------------------------------------------
 
 
-def test_an_item_takes_its_content_type_from_the_suffix_unless_told():
+def test_the_content_type_of_an_item_comes_from_its_suffix_by_default():
     assert Item("a/b.HTML", b"").content_type == "text/html"
     assert Item("a/b.webp", b"").content_type == "application/octet-stream"
     assert Item("a/b.html", b"", "text/plain").content_type == "text/plain"
 
 
-def test_an_item_made_by_hand_stands_in_the_input_stage_without_a_key():
+def test_an_item_created_in_a_test_is_in_the_input_stage_without_a_key():
     item = Item("a.txt", b"x")
     assert (item.stage, item.key, item.attributes) == ("input", None, {})
 
@@ -58,7 +58,7 @@ def test_an_item_derives_outputs_from_bytes_and_text():
     assert item.derive(b"y") == Output(b"y")
 
 
-def test_a_retry_says_when_and_refuses_a_time_that_is_none():
+def test_a_retry_has_a_delay_and_refuses_an_invalid_one():
     assert Retry("busy").after is None
     assert Retry("busy", after=1.5).after == 1.5
     assert str(Retry("busy", after=0)) == "busy"
@@ -70,7 +70,7 @@ def test_a_retry_says_when_and_refuses_a_time_that_is_none():
 # -- declaring -------------------------------------------------------------------------------------
 
 
-def test_a_declared_function_is_given_back_as_it_was():
+def test_the_decorator_returns_the_function_unchanged():
     def step(item: Item) -> str:
         """What it does."""
         return item.text
@@ -87,7 +87,7 @@ def test_a_declared_function_is_given_back_as_it_was():
     assert (spec.takes_ctx, spec.is_class, spec.is_async) == (False, False, False)
 
 
-def test_config_and_ctx_are_taken_by_name_in_any_order():
+def test_config_and_ctx_are_found_by_name_in_any_order():
     @adapter("step")
     def step(item: Item, /, ctx: Context, *, config: Settings) -> None: ...
 
@@ -97,7 +97,7 @@ def test_config_and_ctx_are_taken_by_name_in_any_order():
     assert spec.takes_ctx
 
 
-def test_a_config_model_local_to_a_function_is_found_though_its_annotation_is_text():
+def test_a_config_model_local_to_a_function_is_found_if_its_annotation_is_text():
     class Local(BaseModel):
         pass
 
@@ -114,7 +114,7 @@ def test_other_annotations_may_exist_for_type_checkers_only():
     assert spec_of(step).config_model is Settings  # type: ignore[union-attr]
 
 
-def test_async_functions_and_generators_are_known_as_async():
+def test_async_functions_and_generators_are_recognized():
     @adapter("one")
     async def one(item: Item) -> None: ...
 
@@ -133,7 +133,7 @@ def test_async_functions_and_generators_are_known_as_async():
     assert [spec_of(a).is_async for a in (one, many, Async, plain)] == [True, True, True, False]  # type: ignore[union-attr]
 
 
-def test_a_class_takes_config_when_made_and_ctx_with_each_call():
+def test_a_class_gets_config_in_its_constructor_and_ctx_in_each_call():
     @adapter("step")
     class Step:
         """Counts."""
@@ -147,7 +147,7 @@ def test_a_class_takes_config_when_made_and_ctx_with_each_call():
     assert (spec.config_model, spec.takes_ctx, spec.is_class, spec.doc) == (Settings, True, True, "Counts.")
 
 
-def test_a_subclass_of_an_adapter_is_none_until_it_is_declared():
+def test_a_subclass_of_an_adapter_must_be_declared_itself():
     @adapter("base")
     class Base:
         def __call__(self, item: Item) -> None: ...
@@ -268,7 +268,7 @@ def test_a_modules_own_adapters_are_collected_once_each_in_order():
     assert [spec.name for spec in collect(module_of(SOURCE))] == ["b", "a"]
 
 
-def test_a_package_hands_on_the_adapters_of_its_submodules():
+def test_a_package_includes_the_adapters_of_its_submodules():
     inner = ModuleType("steps.inner")
     exec(SOURCE, inner.__dict__)
     outer = ModuleType("steps")
@@ -276,7 +276,7 @@ def test_a_package_hands_on_the_adapters_of_its_submodules():
     assert [spec.name for spec in collect(outer)] == ["b"]
 
 
-def test_an_adapter_hidden_by_a_decorator_around_it_is_pointed_out():
+def test_an_adapter_hidden_by_another_decorator_is_reported():
     source = SOURCE + "import functools\n@functools.wraps(b)\ndef wrapped(item): return b(item)\n"
     with pytest.raises(TypeError, match=r"put @adapter\('b'\) above"):
         collect(module_of(source))

@@ -52,7 +52,7 @@ def converted(html: str | bytes, path: str = "guide/page.html", content_type: st
     return item
 
 
-def test_a_page_becomes_markdown_and_tells_its_title():
+def test_a_page_becomes_markdown_with_its_title_as_an_attribute():
     page = converted("<html><head><title>A &amp; B</title></head><body><h1>Hi</h1><p>there</p></body></html>")
     assert page.path == "guide/page.md"
     assert page.content_type == "text/markdown"
@@ -60,7 +60,7 @@ def test_a_page_becomes_markdown_and_tells_its_title():
     assert page.attributes == {"title": "A & B"}
 
 
-def test_metadata_does_not_come_as_front_matter():
+def test_metadata_is_not_added_as_front_matter():
     page = converted("<head><title>T</title><meta name=description content=d></head><body><p>x</p></body>")
     assert page.text == "x\n"
 
@@ -111,7 +111,7 @@ def test_the_title_of_broken_markup_is_found_in_linear_time(markup):
 
 
 @pytest.mark.parametrize("kind", ["text/html", "TEXT/HTML; charset=utf-8", "application/xhtml+xml"])
-def test_html_is_known_by_its_content_type(kind):
+def test_html_is_recognized_by_its_content_type(kind):
     assert converted("<p>x</p>", "page", kind).path == "page.md"
 
 
@@ -121,7 +121,7 @@ def test_what_is_not_html_is_rejected(kind):
         converted("<p>x</p>", "page.html", kind)
 
 
-def test_a_page_nested_too_deep_is_rejected_instead_of_coming_back_empty():
+def test_a_page_nested_too_deeply_is_rejected_and_not_returned_empty():
     with pytest.raises(Reject, match="depth"):
         converted("<div>" * 2000 + "deep" + "</div>" * 2000)
 
@@ -143,7 +143,7 @@ def segments(text: str, limit: int = 1200, **attributes: object) -> list[Item]:
     return run_adapter(split_markdown, item, {"max_characters": limit})
 
 
-def test_a_page_is_split_where_its_headings_are():
+def test_a_page_is_split_at_its_headings():
     parts = segments("# One\n\nfirst\n\n# Two\n\nsecond", 16, title="A page")
     assert [part.path for part in parts] == ["guide/page/0001.md", "guide/page/0002.md"]
     assert [part.text for part in parts] == ["# One\n\nfirst", "# Two\n\nsecond"]
@@ -154,13 +154,13 @@ def test_a_page_is_split_where_its_headings_are():
     assert {part.content_type for part in parts} == {"text/markdown"}
 
 
-def test_a_short_page_is_one_segment_in_a_folder_and_an_empty_one_is_none():
+def test_a_short_page_is_one_segment_in_a_folder_and_an_empty_page_has_no_segment():
     assert [part.path for part in segments("short")] == ["guide/page/0001.md"]
     assert segments(" \n\n") == []
 
 
 @given(st.text(max_size=300), st.integers(1, 40))
-def test_no_segment_is_ever_over_the_limit_and_no_text_is_lost(text, limit):
+def test_no_segment_is_above_the_limit_and_no_text_is_lost(text, limit):
     parts = segments(text, limit)
     assert all(0 < len(part.text) <= limit for part in parts)
     assert "".join("".join(part.text for part in parts).split()) == "".join(text.split())
@@ -183,13 +183,13 @@ def test_a_long_text_is_cut_in_front_of_a_heading():
 
 
 @pytest.mark.parametrize("limit", [0, 100_001, "many"])
-def test_the_limit_has_limits(limit):
+def test_the_maximum_segment_size_has_bounds(limit):
     with pytest.raises(ValidationError):
         SplitMarkdownConfig(max_characters=limit)
     assert SplitMarkdownConfig().max_characters == 1200
 
 
-def test_plain_text_is_split_too_and_nothing_else():
+def test_plain_text_is_split_and_other_types_are_rejected():
     assert len(run_adapter(split_markdown, Item("a.txt", b"x"))) == 1
     with pytest.raises(Reject, match="text/html"):
         run_adapter(split_markdown, Item("a.html", b"x"))
@@ -222,7 +222,7 @@ def asked(data_dir: Path, words: str, execution: UUID | None = None, limit: int 
     return search(index_file(data_dir, "search.db"), words, execution, limit)
 
 
-def test_what_was_indexed_is_found_with_its_key_title_and_words(index, tmp_path):
+def test_an_indexed_item_is_found_with_its_key_title_and_words(index, tmp_path):
     assert index(segment("a", "How to replay a stage", title="Replays"), context(tmp_path)) is None
     index(segment("b", "Nothing of the kind"), context(tmp_path))
     (hit,) = asked(tmp_path, "stage")
@@ -232,7 +232,7 @@ def test_what_was_indexed_is_found_with_its_key_title_and_words(index, tmp_path)
     assert hit.score > 0
 
 
-def test_answers_hold_any_of_the_words_and_the_best_come_first(index, tmp_path):
+def test_hits_contain_any_of_the_words_and_the_best_come_first(index, tmp_path):
     index(segment("one", "apple and much that has nothing to do with it " * 3), context(tmp_path))
     index(segment("both", "apple pear"), context(tmp_path))
     index(segment("none", "plum"), context(tmp_path))
@@ -243,12 +243,12 @@ def test_answers_hold_any_of_the_words_and_the_best_come_first(index, tmp_path):
 @pytest.mark.parametrize(
     "words", ["c++", "AND", "NEAR(", '"', "a OR", "title:x", "-", "*", "c++ \x00", "(c)"]
 )
-def test_no_word_is_syntax(index, tmp_path, words):
+def test_words_have_no_query_syntax(index, tmp_path, words):
     index(segment("a", "c++ and more"), context(tmp_path))
     assert all(hit.path == "a.md" for hit in asked(tmp_path, words))
 
 
-def test_no_words_find_nothing(index, tmp_path):
+def test_a_search_without_words_finds_nothing(index, tmp_path):
     index(segment("a", "text"), context(tmp_path))
     assert asked(tmp_path, "  ") == []
 
@@ -258,7 +258,7 @@ def test_accents_and_case_do_not_matter(index, tmp_path):
     assert len(asked(tmp_path, "CREME")) == 1
 
 
-def test_indexing_again_changes_nothing_but_what_changed(index, tmp_path):
+def test_indexing_an_item_again_updates_only_changed_entries(index, tmp_path):
     for text in ("first words", "first words", "second words"):
         index(segment("a", text), context(tmp_path))
     assert len(asked(tmp_path, "words")) == 1
@@ -266,7 +266,7 @@ def test_indexing_again_changes_nothing_but_what_changed(index, tmp_path):
     assert len(asked(tmp_path, "second")) == 1
 
 
-def test_the_newest_execution_is_asked_unless_told_otherwise(index, tmp_path):
+def test_the_newest_execution_is_searched_by_default(index, tmp_path):
     index(segment("a", "old words", OLD), context(tmp_path, OLD))
     index(segment("b", "new words", NEW), context(tmp_path, NEW))
     index(segment("c", "old words too", OLD), context(tmp_path, OLD))
@@ -275,7 +275,7 @@ def test_the_newest_execution_is_asked_unless_told_otherwise(index, tmp_path):
     assert asked(tmp_path, "words", uuid7()) == []
 
 
-def test_a_stored_stage_replayed_into_the_index_stands_beside_what_was_there(index, tmp_path):
+def test_a_replay_into_the_index_keeps_the_entries_of_other_executions(index, tmp_path):
     item = segment("a", "the words", OLD)
     index(item, context(tmp_path, OLD))
     index(item, context(tmp_path, NEW))
@@ -283,7 +283,7 @@ def test_a_stored_stage_replayed_into_the_index_stands_beside_what_was_there(ind
         assert [hit.key for hit in asked(tmp_path, "words", execution)] == [item.key]
 
 
-def test_an_item_from_within_a_chain_is_known_by_its_stage_and_path(index, tmp_path):
+def test_an_item_inside_a_chain_is_indexed_by_its_stage_and_path(index, tmp_path):
     index(replace(segment("a", "words"), key=None), context(tmp_path, NEW))
     assert [hit.key for hit in asked(tmp_path, "words")] == [f"{NEW}/segments/a.md"]
 
@@ -298,7 +298,7 @@ def test_text_that_is_not_utf8_is_rejected_and_leaves_the_index_as_it_was(index,
 @pytest.mark.parametrize(
     "path", ["/etc/x.db", "../x.db", "a/../../x.db", "", ".", "a/", "a\\b", "a\0b", "a\nb"]
 )
-def test_a_path_that_leads_out_of_the_data_folder_is_refused(tmp_path, path):
+def test_a_path_outside_the_data_folder_is_refused(tmp_path, path):
     with pytest.raises(ValidationError):
         SqliteSearchConfig(path=path)
     with pytest.raises(BadRequest) as caught:
@@ -306,7 +306,7 @@ def test_a_path_that_leads_out_of_the_data_folder_is_refused(tmp_path, path):
     assert caught.value.code == "invalid_path"
 
 
-def test_a_link_in_the_place_of_an_index_is_neither_written_nor_read(tmp_path):
+def test_a_link_with_the_name_of_an_index_is_neither_written_nor_read(tmp_path):
     data, outside = tmp_path / "data", tmp_path / "outside"
     outside.mkdir()
     other = SqliteSearch(SqliteSearchConfig(path="other.db"))
@@ -334,7 +334,7 @@ def test_a_link_in_the_place_of_an_index_is_neither_written_nor_read(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
 @pytest.mark.parametrize("there", [False, True])
-def test_a_link_in_the_place_of_a_file_beside_an_index_is_not_followed(tmp_path, suffix, there):
+def test_a_link_with_the_name_of_an_auxiliary_file_is_not_followed(tmp_path, suffix, there):
     data, outside = tmp_path / "data", tmp_path / "outside"
     data.mkdir()
     if there:
@@ -348,7 +348,7 @@ def test_a_link_in_the_place_of_a_file_beside_an_index_is_not_followed(tmp_path,
     assert not there or outside.read_bytes() == b"secret" * 100
 
 
-def test_what_is_no_file_in_the_place_of_an_index_holds_nobody_up(tmp_path):
+def test_a_pipe_with_the_name_of_an_index_does_not_block(tmp_path):
     os.mkfifo(tmp_path / "pipe.db")
     (tmp_path / "folder.db").mkdir()
     for name in ("pipe.db", "folder.db"):
@@ -359,7 +359,7 @@ def test_what_is_no_file_in_the_place_of_an_index_holds_nobody_up(tmp_path):
 @pytest.mark.parametrize(
     "path", ["file:x.db?mode=memory", "a%2Fb.db", "x y.db", "é.db", "'; --", ":memory:", "%s?x#y"]
 )
-def test_no_path_of_an_index_is_more_than_a_name(tmp_path, path):
+def test_the_path_of_an_index_is_a_plain_file_name(tmp_path, path):
     index = SqliteSearch(SqliteSearchConfig(path=path))
     index(segment("a", "words"), context(tmp_path))
     index.close()
@@ -368,7 +368,7 @@ def test_no_path_of_an_index_is_more_than_a_name(tmp_path, path):
 
 
 @pytest.mark.parametrize("path", ["search.db-wal", "search.db-shm", "deep/search.db-journal"])
-def test_an_index_is_none_of_the_files_beside_another(tmp_path, path):
+def test_an_index_cannot_have_the_name_of_an_auxiliary_file(tmp_path, path):
     with pytest.raises(ValidationError, match="SQLite's own files"):
         SqliteSearchConfig(path=path)
 
@@ -388,7 +388,7 @@ def test_the_data_folder_may_be_a_link_and_an_index_may_have_folders_in_its_name
     assert len(search(index_file(tmp_path / "data", "deep/er/search.db"), "words")) == 1
 
 
-def test_an_index_that_is_not_there_is_not_found(tmp_path):
+def test_a_missing_index_is_not_found(tmp_path):
     (tmp_path / "text.db").write_text(
         "this is no database at all, but it is long enough to look like one " * 20
     )
@@ -401,7 +401,7 @@ def test_an_index_that_is_not_there_is_not_found(tmp_path):
     assert not (tmp_path / "none.db").exists()
 
 
-def test_an_index_made_by_a_newer_version_is_left_alone(index, tmp_path):
+def test_an_index_of_a_newer_version_is_not_changed(index, tmp_path):
     db = sqlite3.connect(tmp_path / "search.db")
     db.execute("PRAGMA user_version = 99")
     db.close()
@@ -409,14 +409,14 @@ def test_an_index_made_by_a_newer_version_is_left_alone(index, tmp_path):
         index(segment("a", "x"), context(tmp_path))
 
 
-def test_closed_it_opens_again_for_the_next_item(index, tmp_path):
+def test_a_closed_index_is_opened_again_for_the_next_item(index, tmp_path):
     index(segment("a", "words"), context(tmp_path))
     index.close()
     index(segment("b", "words"), context(tmp_path))
     assert len(asked(tmp_path, "words")) == 2
 
 
-def test_threads_that_write_at_once_each_find_their_row_there(index, tmp_path):
+def test_rows_of_threads_that_write_at_the_same_time_are_all_stored(index, tmp_path):
     missing: list[str] = []
 
     def work(name: str) -> None:

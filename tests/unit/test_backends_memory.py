@@ -51,7 +51,7 @@ def test_each_method_pauses_once_and_then_takes_effect():
     assert steps(broker.depth("docs.convert")) == (1, (0, 0))
 
 
-def test_what_crashes_at_its_pause_has_done_nothing():
+def test_a_method_that_crashes_at_its_pause_has_no_effect():
     catalog, broker = MemoryCatalog(pause=stand_aside), MemoryBroker(pause=stand_aside)
     for work in (catalog.save_config(DOCS, source="", digest="sha256:1"), broker.publish([CALL])):
         work.send(None)
@@ -61,7 +61,7 @@ def test_what_crashes_at_its_pause_has_done_nothing():
     assert steps(broker.depth("docs.convert"))[1] == (0, 0)
 
 
-def test_a_receiver_never_waits_where_a_scheduler_does():
+def test_a_receiver_does_not_wait_under_a_scheduler():
     broker = MemoryBroker(pause=stand_aside)
 
     assert steps(broker.receive("docs.convert", 10, wait=1000)) == (1, [])

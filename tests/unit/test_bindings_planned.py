@@ -18,7 +18,7 @@ def _second_attempt(*outputs: NewOutput) -> Todo:
     return Todo(Binding(uuid7(), 2, outputs), ["{}"] * len(outputs), 7, "e/s/")
 
 
-def test_a_key_that_an_output_burnt_is_written_again_for_the_next_whose_bytes_it_has():
+def test_a_superseded_key_is_used_again_for_an_output_with_the_same_bytes():
     plan = Plan(
         {"e/s/a.md": Output(7, 1, SUPERSEDED, OTHER, 1.0), "e/s/a~2.md": Output(7, 1, WRITING, OLD, 1.0)},
         now=2.0,
@@ -31,7 +31,7 @@ def test_a_key_that_an_output_burnt_is_written_again_for_the_next_whose_bytes_it
     assert plan.known["e/s/a~2.md"].state == WRITING
 
 
-def test_a_key_is_burnt_by_other_bytes_only_when_the_whole_attempt_is_bound():
+def test_other_bytes_supersede_a_key_only_when_the_whole_attempt_is_bound():
     theirs = Output(8, 1, WRITING, OLD, 1.0)
     plan = Plan({"e/s/a.md": Output(7, 1, WRITING, OLD, 1.0), "e/s/b.md": theirs}, now=2.0)
     plan.bind(_second_attempt(_output("a.md", NEW), _output("b.md", NEW)))

@@ -65,7 +65,9 @@ async def test_a_thousand_idle_receivers_leave_a_busy_queue_most_of_its_rate(bro
     assert beside / 3.0 > 0.3 * alone, "one statement for each receiver left it less than a tenth"
 
 
-async def test_an_idle_receiver_gets_what_another_process_publishes(broker: SqliteBroker, tmp_path: Path):
+async def test_an_idle_receiver_gets_dispatches_that_another_process_publishes(
+    broker: SqliteBroker, tmp_path: Path
+):
     db = Database(tmp_path / "playhead.db")
     await db.open()
     other = SqliteBroker(db)

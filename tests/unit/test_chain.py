@@ -88,18 +88,18 @@ def test_one_output_is_stored_under_the_inputs_path(value):
 
 
 @pytest.mark.parametrize("make", [list, tuple, iter, lambda values: (v for v in values)])
-def test_an_iterable_makes_a_folder(make):
+def test_outputs_of_an_iterable_are_stored_in_a_folder(make):
     products = run(giving(lambda: make(["a", b"b", Output(b"c")]), produces="text/markdown"))
     assert paths(products) == ["guide/page/0001.md", "guide/page/0002.md", "guide/page/0003.md"]
     assert [p.data for p in products] == [b"a", b"b", b"c"]
 
 
-def test_an_iterable_of_one_makes_a_folder_too():
+def test_a_single_output_of_an_iterable_is_stored_in_a_folder_too():
     assert paths(run(giving(["a"]))) == ["guide/page/0001.html"]
 
 
 @pytest.mark.parametrize("value", [None, [], ()])
-def test_an_item_may_end_here(value):
+def test_an_adapter_may_return_no_output(value):
     assert run(giving(value)) == []
 
 
@@ -122,14 +122,14 @@ def test_an_item_may_end_here(value):
         ("\ud800", "UTF-8"),
     ],
 )
-def test_anything_else_is_bad_output_that_names_route_and_adapter(value, words):
+def test_another_return_type_is_bad_output_that_names_route_and_adapter(value, words):
     with pytest.raises(MessageError, match=words) as caught:
         run(giving(value))
     assert caught.value.code == "bad_output"
     assert caught.value.detail.startswith("route 'convert', adapter 'giving': ")
 
 
-async def test_an_iterable_without_an_end_is_bad_output():
+async def test_an_endless_iterable_is_bad_output():
     @adapter("endless")
     async def endless(item: Item) -> AsyncIterator[str]:
         while True:
@@ -141,7 +141,7 @@ async def test_an_iterable_without_an_end_is_bad_output():
         assert caught.value.code == "bad_output"
 
 
-async def test_the_limit_of_outputs_holds_for_an_item_and_not_for_each_of_its_parts():
+async def test_the_limit_of_outputs_applies_to_an_item_and_not_to_each_intermediate_output():
     """Two steps of 1,500 outputs each made 2,250,000 outputs of one item, though 100,000 was the limit."""
     ten, again = giving(["a"] * 10, name="ten"), giving(["b"] * 10, name="again")
     chain = chain_of(ten, again, limits=Limits(outputs=99))
@@ -170,13 +170,13 @@ def test_a_coroutine_from_a_plain_function_is_bad_output():
 # -- paths and content types -----------------------------------------------------------------------
 
 
-def test_a_path_given_is_used_as_it_is():
+def test_a_path_from_the_adapter_is_used_unchanged():
     products = run(giving([Output(b"", "x/y"), "z", Output(b"", "other.json")], produces="text/plain"))
     assert paths(products) == ["x/y", "guide/page/0002.txt", "other.json"]
     assert {p.content_type for p in products} == {"text/plain"}
 
 
-def test_a_content_type_is_told_by_the_output_then_the_adapter_then_the_path_then_the_input():
+def test_a_content_type_comes_from_the_output_the_adapter_the_path_or_the_input_in_this_order():
     def kind(output: Output, produces: str | None = None) -> str:
         return run(giving(output, produces=produces))[0].content_type
 
@@ -196,13 +196,13 @@ def test_a_path_outside_the_grammar_is_an_invalid_key(path):
     assert caught.value.code == "invalid_key"
 
 
-def test_a_path_that_gets_too_long_by_its_new_suffix_is_an_invalid_key():
+def test_a_path_that_is_too_long_with_its_new_suffix_is_an_invalid_key():
     with pytest.raises(MessageError, match="201 bytes") as caught:
         run(giving("x", produces="text/markdown"), Item("x" * 198, b""))
     assert caught.value.code == "invalid_key"
 
 
-def test_one_path_twice_within_a_message_is_a_conflict():
+def test_two_outputs_of_a_message_with_one_path_are_a_conflict():
     with pytest.raises(MessageError, match=r"'a' twice for 'guide/page.html'.*Output\(path=") as caught:
         run(giving([Output(b"1", "a"), Output(b"2", "b"), Output(b"3", "a")]))
     assert caught.value.code == "output_conflict"
@@ -218,7 +218,7 @@ def test_attributes_pass_on_unless_overwritten():
     assert item.attributes == {"title": "old", "kept": [1]}
 
 
-def test_attributes_come_out_as_the_json_that_will_be_stored_and_share_nothing():
+def test_attributes_are_copied_as_the_json_that_will_be_stored():
     shared = {"list": (1, 2)}
     one, two = run(giving([Output(b"", attributes=shared), Output(b"", attributes=shared)]))
     assert one.attributes["list"] == [1, 2]
@@ -243,7 +243,7 @@ def test_attributes_that_are_not_json_are_bad_output(attributes):
     assert caught.value.code == "bad_output"
 
 
-def test_attributes_that_hold_themselves_are_bad_output():
+def test_attributes_that_contain_themselves_are_bad_output():
     loop: list[Any] = []
     loop.append(loop)
     with pytest.raises(MessageError, match="not JSON"):
@@ -262,7 +262,7 @@ def test_attributes_over_64_kib_are_bad_output():
 # -- several steps ---------------------------------------------------------------------------------
 
 
-def test_each_output_is_the_next_steps_item():
+def test_each_output_is_an_item_of_the_next_step():
     seen: list[Item] = []
 
     @adapter("note")
@@ -292,7 +292,7 @@ def test_fan_outs_nest():
     ]
 
 
-def test_paths_of_inner_steps_may_meet_as_long_as_the_last_ones_differ():
+def test_outputs_of_inner_steps_may_have_the_same_path_if_the_last_paths_differ():
     same = giving([Output(b"1", "a"), Output(b"2", "a")])
     apart = adapter("apart")(lambda item: Output(b"", item.text))
     assert paths(chain_of(same, apart).run(PAGE, CTX).products) == ["1", "2"]
@@ -305,7 +305,7 @@ def test_an_item_that_ends_early_reaches_no_later_step():
     assert result == Result([], "giving returned no output")
 
 
-def test_a_route_without_a_stage_must_give_nothing():
+def test_a_route_without_a_stage_must_return_no_output():
     completed = Result([])  # an item that ends here is not skipped
     assert chain_of(giving(None), stage=None).run(PAGE, CTX) == completed
     assert chain_of(upper, giving(None), stage=None).run(PAGE, CTX) == completed
@@ -320,14 +320,14 @@ IS_TEXT = Condition("content_type", "equals", "text/plain")
 IS_TEXT_OR_DROP = Condition("content_type", "equals", "text/plain", otherwise="drop")
 
 
-def test_an_item_passes_a_step_by_unchanged_and_keeps_its_key():
+def test_an_item_that_skips_a_step_stays_unchanged_and_keeps_its_key():
     seen: list[Item] = []
     look = adapter("look")(lambda item: seen.append(item))
     chain_of((upper, {"condition": IS_TEXT}), look).run(PAGE, CTX)
     assert seen == [PAGE]
 
 
-def test_an_item_that_passes_the_last_step_by_is_stored_as_it_is():
+def test_an_item_that_skips_the_last_step_is_stored_unchanged():
     assert run(upper, condition=IS_TEXT) == [
         Product("guide/page.html", b"<p>", "text/html", {"title": "A page"})
     ]
@@ -342,11 +342,11 @@ def test_a_condition_can_drop_an_item_and_is_the_reason_why_it_is_skipped(stage)
     assert chain_of((upper, {"condition": IS_TEXT_OR_DROP}), last, stage=stage).run(PAGE, CTX) == dropped
 
 
-def test_an_item_that_passes_the_last_step_of_a_route_without_a_stage_just_ends():
+def test_an_item_that_skips_the_last_step_of_a_route_without_a_stage_ends():
     assert chain_of((upper, {"condition": IS_TEXT}), stage=None).run(PAGE, CTX).products == []
 
 
-def test_each_output_of_a_fan_out_meets_the_condition_alone():
+def test_the_condition_is_checked_for_each_output_of_a_fan_out():
     big = Condition("size", "gt", 1)
     products = chain_of(lines, (upper, {"condition": big})).run(Item("a.txt", b"x\nyy"), CTX).products
     assert [p.data for p in products] == [b"x", b"YY"]
@@ -365,7 +365,7 @@ def settled(item: Item, config: Settings, ctx: Context) -> str:
     return f"{config.size} {config.text} {ctx.attempt}"
 
 
-def test_config_is_the_model_and_ctx_tells_of_the_message():
+def test_config_is_the_model_and_ctx_describes_the_message():
     assert run(settled, config={"max_size": 7})[0].data == b"7 x 2"
     assert run(settled)[0].data == b"3 x 2"
 
@@ -387,20 +387,20 @@ def open_(item: Item, config: Open) -> None: ...
         (upper, {"anything": 1}, "takes no config"),
     ],
 )
-def test_a_config_that_no_longer_fits_counts_as_an_unknown_adapter(step, config, words):
+def test_a_config_that_no_longer_matches_the_model_counts_as_an_unknown_adapter(step, config, words):
     with pytest.raises(UnknownAdapter, match=words) as caught:
         chain_of((step, {"config": config}))
     assert len(caught.value.names) == 1
 
 
-def test_all_adapters_that_are_missing_are_named():
+def test_all_missing_adapters_are_named():
     route = Route("r", "q", (Step("upper"), Step("one"), Step("two")), stage="s")
     with pytest.raises(UnknownAdapter, match="one, two") as caught:
         Chain(route, {"upper": spec_of(upper)})  # type: ignore[dict-item]
     assert caught.value.names == ("one", "two")
 
 
-def test_a_chain_tells_its_adapters_in_order():
+def test_a_chain_lists_its_adapters_in_order():
     assert [spec.name for spec in chain_of(lines, upper).specs] == ["lines", "upper"]
 
 
@@ -408,7 +408,7 @@ def test_a_chain_tells_its_adapters_in_order():
 
 
 @pytest.mark.parametrize("error", [Reject("no"), Retry("later", after=1), KeyError("k"), KeyboardInterrupt()])
-def test_what_an_adapter_raises_comes_out_as_it_is(error):
+def test_an_exception_of_an_adapter_is_raised_unchanged(error):
     @adapter("failing")
     def failing(item: Item) -> None:
         raise error
@@ -460,7 +460,7 @@ async def test_a_chain_with_an_async_step_is_async_and_runs_plain_ones_in_thread
     assert product.attributes["plain"] == "playhead-adapter"
 
 
-async def test_a_plain_step_that_hangs_in_an_async_chain_can_be_given_up():
+async def test_a_plain_step_that_hangs_in_an_async_chain_can_be_abandoned():
     release = threading.Event()
     waiting = adapter("waiting")(lambda item: release.wait(30) and None)
     with pytest.raises(TimeoutError):
@@ -469,7 +469,7 @@ async def test_a_plain_step_that_hangs_in_an_async_chain_can_be_given_up():
     release.set()
 
 
-async def test_async_generators_make_a_folder():
+async def test_outputs_of_async_generators_are_stored_in_a_folder():
     @adapter("many", produces="text/plain")
     async def many(item: Item) -> AsyncIterator[str]:
         yield "a"
@@ -482,7 +482,7 @@ async def test_async_generators_make_a_folder():
     ]
 
 
-async def test_plain_chains_may_be_run_async_too():
+async def test_a_plain_chain_can_also_run_async():
     assert (await chain_of(upper).run_async(PAGE, CTX)).products[0].data == b"<P>"
 
 
@@ -512,7 +512,7 @@ def made() -> list[Counting]:
     return Counting.made
 
 
-def test_a_class_is_made_at_the_first_message_once_a_chain(made):
+def test_a_class_is_created_once_per_chain_at_the_first_message(made):
     chain = chain_of(Counting)
     assert made == []
     assert [chain.run(PAGE, CTX).products[0].data for _ in range(3)] == [b"1", b"2", b"3"]
@@ -521,7 +521,7 @@ def test_a_class_is_made_at_the_first_message_once_a_chain(made):
     assert len(made) == 2
 
 
-def test_threads_that_come_first_at_once_share_one_instance(made):
+def test_threads_with_the_first_messages_share_one_instance(made):
     chain = chain_of(Counting)
     gate = threading.Barrier(8)
 
@@ -537,7 +537,7 @@ def test_threads_that_come_first_at_once_share_one_instance(made):
     assert len(made) == 1
 
 
-def test_close_closes_what_was_made_and_may_be_called_twice(made):
+def test_close_closes_all_instances_and_may_be_called_twice(made):
     chain = chain_of(Counting)
     chain.close()
     chain.run(PAGE, CTX)
@@ -546,7 +546,7 @@ def test_close_closes_what_was_made_and_may_be_called_twice(made):
     assert [each.closed for each in made] == [1]
 
 
-def test_a_class_that_cannot_be_made_fails_the_message_and_is_tried_again():
+def test_a_class_that_cannot_be_created_fails_the_message_and_is_created_again_later():
     tries: list[int] = []
 
     @adapter("fragile")
@@ -565,7 +565,7 @@ def test_a_class_that_cannot_be_made_fails_the_message_and_is_tried_again():
     assert chain.run(PAGE, CTX).products[0].data == b"x"
 
 
-def test_a_close_that_fails_is_logged_and_keeps_no_other_from_closing(made, caplog):
+def test_a_failing_close_is_logged_and_the_other_instances_are_closed(made, caplog):
     @adapter("stubborn")
     class Stubborn:
         def __call__(self, item: Item) -> bytes:
@@ -586,7 +586,7 @@ def test_a_close_that_fails_is_logged_and_keeps_no_other_from_closing(made, capl
 
 
 @given(st.lists(st.binary(max_size=8), max_size=20), st.sampled_from([None, "text/plain", "image/webp"]))
-def test_a_fan_out_loses_nothing_and_doubles_no_path(pieces, produces):
+def test_a_fan_out_loses_no_output_and_uses_no_path_twice(pieces, produces):
     products = run(giving(pieces, produces=produces))
     assert [p.data for p in products] == pieces
     assert len(set(paths(products))) == len(pieces)

@@ -39,7 +39,7 @@ def test_a_file_is_named_by_its_own_name(tmp_path):
     assert paths_of(inputs.find([tmp_path / "deep/page.html"], ROOMY)) == ["page.html"]
 
 
-def test_hidden_entries_and_links_in_a_folder_are_left_out_and_told(tmp_path):
+def test_hidden_entries_and_links_in_a_folder_are_omitted_and_reported(tmp_path):
     make(tmp_path, "page", ".hidden", ".git/config", "sub/.also")
     make(tmp_path.parent, "outside/secret")
     (tmp_path / "link").symlink_to(tmp_path / "page")
@@ -50,46 +50,46 @@ def test_hidden_entries_and_links_in_a_folder_are_left_out_and_told(tmp_path):
     assert found.left_out == "3 hidden entries and 3 symbolic links or special files"
 
 
-def test_a_link_or_hidden_file_that_is_named_is_taken(tmp_path):
+def test_a_link_or_hidden_file_named_on_the_command_line_is_used(tmp_path):
     make(tmp_path, ".hidden", "page")
     (tmp_path / "link").symlink_to(tmp_path / "page")
     assert paths_of(inputs.find([tmp_path / ".hidden", tmp_path / "link"], ROOMY)) == [".hidden", "link"]
 
 
 @pytest.mark.parametrize("given", ["empty", "hidden", "missing"])
-def test_nothing_to_run_is_a_wrong_command_line(tmp_path, given):
+def test_a_run_without_files_is_a_usage_error(tmp_path, given):
     (tmp_path / "empty").mkdir()
     make(tmp_path, "hidden/.x")
     with pytest.raises(Usage):
         inputs.find([tmp_path / given], ROOMY)
 
 
-def test_two_files_of_one_path_are_refused_and_both_named(tmp_path):
+def test_two_files_with_one_path_are_refused_and_both_named(tmp_path):
     make(tmp_path, "one/page", "two/page")
     with pytest.raises(Usage, match=r"one/page and .*two/page"):
         inputs.find([tmp_path / "one", tmp_path / "two"], ROOMY)
 
 
-def test_a_path_outside_the_grammar_is_told_before_anything_is_stored(tmp_path):
+def test_an_invalid_path_is_reported_before_anything_is_stored(tmp_path):
     make(tmp_path, "fine", "bad\\name")
     with pytest.raises(BadRequest, match="backslash") as caught:
         inputs.find([tmp_path], ROOMY)
     assert caught.value.code == "invalid_path"
 
 
-def test_a_path_too_long_for_a_whole_key_is_told(tmp_path):
+def test_a_path_too_long_for_a_whole_key_is_reported(tmp_path):
     make(tmp_path, "/".join(["d" * 150] * 5 + ["e" * 103]))
     with pytest.raises(BadRequest, match="901 bytes"):
         inputs.find([tmp_path], ROOMY)
 
 
-def test_names_are_put_into_normal_form_c(tmp_path):
+def test_names_are_normalized_to_nfc(tmp_path):
     decomposed = unicodedata.normalize("NFD", "café.html")
     make(tmp_path, decomposed)
     assert paths_of(inputs.find([tmp_path], ROOMY)) == [unicodedata.normalize("NFC", "café.html")]
 
 
-def test_a_file_over_the_limit_is_told_without_reading_it(tmp_path):
+def test_a_file_above_the_limit_is_reported_without_reading_it(tmp_path):
     with open(tmp_path / "sparse", "wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(Usage, match="PLAYHEAD_MAX_OBJECT_BYTES"):
@@ -104,7 +104,7 @@ async def test_all_files_are_read_in_order_and_counted(tmp_path):
     assert seen == [64, 128, 150]
 
 
-async def test_few_bytes_are_held_at_once(tmp_path):
+async def test_few_bytes_are_in_memory_at_a_time(tmp_path):
     for n in range(6):
         (tmp_path / str(n)).write_bytes(bytes(1 << 21))
     seen: list[int] = []
@@ -112,7 +112,7 @@ async def test_few_bytes_are_held_at_once(tmp_path):
     assert seen == [2, 4, 6]
 
 
-async def test_a_file_that_goes_away_meanwhile_is_named(tmp_path):
+async def test_a_file_that_disappears_during_the_upload_is_named(tmp_path):
     make(tmp_path, "page")
     found = inputs.find([tmp_path], ROOMY)
     (tmp_path / "page").unlink()

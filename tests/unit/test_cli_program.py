@@ -59,7 +59,7 @@ def test_every_command_has_help_with_one_example_that_names_it(words, entry, cap
 
 
 @each_command
-def test_the_example_of_a_command_is_a_line_that_it_takes(words, entry):
+def test_the_example_of_a_command_is_a_valid_command_line(words, entry):
     given = []
 
     @functools.wraps(entry.function)
@@ -83,7 +83,7 @@ def test_the_example_of_a_command_is_a_line_that_it_takes(words, entry):
 
 
 @pytest.mark.parametrize("words", [[], *([name] for name, _, _ in GROUPS)], ids=" ".join)
-def test_the_help_of_what_only_holds_commands_ends_with_an_example_too(words, capsys):
+def test_the_help_of_a_group_of_commands_ends_with_an_example_too(words, capsys):
     assert run_program([*words, "--help"]) == 0
     last = capsys.readouterr().out.strip().splitlines()[-1].strip()
     assert last.startswith(" ".join(["Example: playhead", *words]))
@@ -92,7 +92,7 @@ def test_the_help_of_what_only_holds_commands_ends_with_an_example_too(words, ca
 
 
 @each_command
-def test_the_line_of_a_command_in_the_list_is_not_cut(words, entry, capsys):
+def test_the_summary_of_a_command_in_the_list_is_not_truncated(words, entry, capsys):
     assert run_program([*words[:-1], "--help"]) == 0
     listed = capsys.readouterr().out
     first = entry.function.__doc__.partition("\n")[0]
@@ -193,7 +193,7 @@ def test_each_error_has_its_exit_code_and_never_a_traceback(raised, code, capsys
     )
 
 
-def test_an_unexpected_error_says_what_it_is_and_how_to_see_more(capsys):
+def test_an_unexpected_error_is_named_with_a_hint_how_to_see_more(capsys):
     outcome_of(KeyError("lost"))
     err = capsys.readouterr().err
     assert "KeyError: 'lost'" in err
@@ -212,7 +212,7 @@ def test_the_exit_codes_of_the_table_are_those_of_the_errors():
             )
 
 
-def test_errors_lists_every_code_with_what_it_means(capsys):
+def test_the_command_errors_lists_every_code_with_its_meaning(capsys):
     assert run_program(["errors", "--json"]) == 0
     body = json.loads(capsys.readouterr().out)
     assert body["next_cursor"] is None
@@ -222,7 +222,7 @@ def test_errors_lists_every_code_with_what_it_means(capsys):
     assert all(item["meaning"] for item in body["items"])
 
 
-def test_flags_may_stand_before_and_after_the_command():
+def test_flags_are_allowed_before_and_after_the_command():
     seen = []
 
     def command(s: Session) -> None:
@@ -241,7 +241,7 @@ def test_flags_may_stand_before_and_after_the_command():
     assert seen == [(True, "h", "s")] * 3
 
 
-def test_what_could_steer_a_terminal_is_shown_and_not_sent(capsys):
+def test_control_characters_are_escaped_for_the_terminal(capsys):
     output.line("red \x1b[31mtext\x07")
     output.table(("A", "B"), [("two\nlines", "\x9b0m")])
     out = capsys.readouterr().out
@@ -295,7 +295,7 @@ def test_hidden_characters_are_escaped_in_log_lines(formatter: logging.Formatter
     assert all(character.isprintable() or character == "\n" for character in text)
 
 
-def test_columns_are_aligned_and_nothing_is_cut(capsys):
+def test_columns_are_aligned_and_not_truncated(capsys):
     output.table(("NAME", "N"), [("a" * 200, 5), ("b", 12345)])
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "a" * 200 + "      5"
@@ -303,12 +303,14 @@ def test_columns_are_aligned_and_nothing_is_cut(capsys):
 
 
 @pytest.mark.parametrize("password", ["secret", "se@secret"])
-def test_a_command_to_try_next_names_the_server_without_its_password(password: str):
+def test_suggested_commands_name_the_server_without_its_password(password: str):
     said = Session({"server": f"http://me:{password}@host:8080"}).again("playhead show latest")
     assert said == "playhead show latest --server http://host:8080"
 
 
-def test_an_index_is_searched_while_the_catalog_is_away(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_an_index_is_searched_while_the_catalog_is_unavailable(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     execution = ids.uuid7()
     key = f"{execution}/pages/x.md"
     log = logging.getLogger("test")
@@ -325,7 +327,7 @@ def test_an_index_is_searched_while_the_catalog_is_away(tmp_path: Path, capsys: 
     assert run_program([*search, "search.db", "stage", "--execution", "latest"]) == exits.UNREACHABLE
 
 
-def test_every_code_with_which_a_process_does_not_start_is_in_the_list_of_errors():
+def test_every_error_code_of_a_failed_start_is_in_the_list_of_errors():
     sources = "".join(path.read_text("utf-8") for path in Path(errors.__file__).parent.rglob("*.py"))
     codes = set(re.findall(r"CannotStart\(\s*\"(\w+)\"", sources))
     assert len(codes) > 5

@@ -60,18 +60,18 @@ async def test_an_execution_is_followed_until_it_has_ended():
     assert seen.done == [1, 1, 4]
 
 
-async def test_a_backend_that_is_away_is_waited_for_and_told_once(capsys):
+async def test_an_unavailable_backend_is_waited_for_and_reported_once(capsys):
     away = catalog_unavailable("the catalog is locked")
     assert await progress.watch(Told(RUNNING, away, away, DONE), DONE.execution_id, Seen()) == DONE
     assert capsys.readouterr().err == "waiting: the catalog is locked\n"
 
 
-async def test_an_error_that_will_not_pass_is_raised():
+async def test_a_permanent_error_is_raised():
     with pytest.raises(PlayheadError, match="gone"):
         await progress.watch(Told(RUNNING, PlayheadError("x", "gone")), DONE.execution_id, Seen())
 
 
-def test_away_from_a_terminal_a_line_is_written_every_few_seconds(capsys):
+def test_without_a_terminal_a_line_is_written_every_few_seconds(capsys):
     now = 100.0
     lines = progress.Lines(clock=lambda: now)
     for now in (101.0, 104.9, 105.0, 106.0, 110.0):  # noqa: B007 - the clock reads it
@@ -88,7 +88,7 @@ def test_cancelled_messages_are_counted_when_there_are_any():
     ("limit", "asked", "rest"),
     [(10, [10], "10"), (1000, [1000], "1000"), (1500, [1000, 500], "1500"), (5000, [1000, 1000, 1000], None)],
 )
-async def test_a_list_longer_than_a_page_is_put_together(limit, asked, rest):
+async def test_the_pages_of_a_long_list_are_joined(limit, asked, rest):
     whole = range(2500)
     sizes = []
 
@@ -105,7 +105,7 @@ async def test_a_list_longer_than_a_page_is_put_together(limit, asked, rest):
     assert more == rest
 
 
-def test_bytes_are_told_in_round_units():
+def test_byte_counts_are_shown_in_round_units():
     assert [output.size(n) for n in (0, 1023, 1024, 1536, 5 << 20, 3 << 40)] == [
         *("0 B", "1023 B", "1.0 KiB", "1.5 KiB", "5.0 MiB", "3.0 TiB")
     ]

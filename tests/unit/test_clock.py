@@ -42,7 +42,7 @@ def test_the_elapsed_clock_follows_a_wall_clock_that_is_set_forward_and_never_go
     assert 60 <= clock() < 70
 
 
-async def test_a_future_that_is_never_done_is_waited_for_as_long_as_asked():
+async def test_an_unfinished_future_is_waited_for_until_the_time_out():
     began = time.monotonic()
     assert not await done_within(0.3, asyncio.get_running_loop().create_future())
     assert 0.3 <= time.monotonic() - began < 10

@@ -79,11 +79,11 @@ ITEM = Item(
         ("attributes.tags", "gt", ["a"], False),
     ],
 )
-def test_a_condition_admits(field, operator, value, admitted):
+def test_a_condition_accepts_matching_items(field, operator, value, admitted):
     assert compile_condition(Condition(field, operator, value))(ITEM) is admitted
 
 
-def test_fields_and_operators_that_are_not_there_are_named():
+def test_unknown_fields_and_operators_are_named():
     with pytest.raises(ValueError, match="attribute"):
         compile_condition(Condition("attribute", "exists"))
     with pytest.raises(ValueError, match="like"):
@@ -98,7 +98,7 @@ def test_no_pattern_backtracks(pattern):
     assert time.perf_counter() - before < 5
 
 
-def test_patterns_are_only_loaded_for_a_condition_that_has_one():
+def test_the_pattern_library_is_imported_only_for_a_condition_with_a_pattern():
     probe = (
         "import sys, playhead.engine.conditions as c; from playhead.model import Condition; "
         "c.compile_condition(Condition('path', 'equals', 'x')); sys.exit('re2' in sys.modules)"

@@ -73,7 +73,7 @@ def route(body: str, top: str = "") -> Route:
     return config(f'version: "1.0"\nname: docs\nentry: r\n{top}\nroutes:\n  r: {{{body}}}\n').routes["r"]
 
 
-def test_what_is_left_out_has_the_default_of_the_interface():
+def test_omitted_keys_have_their_documented_defaults():
     assert config(SMALL) == Config(
         name="docs",
         entry="convert",
@@ -159,21 +159,21 @@ routes:
     )
 
 
-def test_a_config_survives_being_kept_as_json():
+def test_a_config_is_unchanged_after_encoding_as_json():
     one = config(SMALL.replace("type: copy", "type: tuned, config: {level: 1}"))
     assert Config.from_document(json.loads(json.dumps(one.document()))) == one
 
 
-def test_a_route_overrules_single_fields_of_error_handling():
+def test_a_route_overrides_single_fields_of_error_handling():
     one = route("adapters: [{type: copy}], error_handling: {backoff: 3}", "error_handling: {max_attempts: 7}")
     assert one.errors == ErrorHandling(max_attempts=7, backoff=3)
 
 
-def test_prefetch_under_concurrency_is_raised_to_it():
+def test_prefetch_below_concurrency_is_raised_to_concurrency():
     assert route("adapters: [{type: copy}], inbound: {concurrency: 8, prefetch: 2}").prefetch == 8
 
 
-def test_a_condition_without_operator_asks_for_equality():
+def test_a_condition_without_operator_tests_for_equality():
     one = route("adapters: [{type: copy, condition: {field: stage, value: input}}]")
     assert one.steps[0].condition == Condition("stage", "equals", "input", "pass")
 
@@ -185,20 +185,20 @@ def test_exists_needs_no_value(value):
 
 
 @pytest.mark.parametrize("limit", [1, 1024])
-def test_the_ends_of_a_range_are_inside(limit):
+def test_both_ends_of_a_range_are_allowed(limit):
     assert route(f"adapters: [{{type: copy}}], inbound: {{concurrency: {limit}}}").concurrency == limit
 
 
-def test_a_step_keeps_its_config_as_given_and_not_as_the_model_has_it():
+def test_a_step_keeps_its_config_as_written_without_the_defaults_of_the_model():
     one = route("adapters: [{type: tuned, config: {level: '3', name: x}}]")
     assert one.steps[0].config == {"level": "3", "name": "x"}
 
 
-def test_a_queue_of_this_very_config_or_of_nobody_is_free():
+def test_a_queue_that_no_other_config_uses_is_free():
     assert config(SMALL, taken={"docs.convert": ("docs", "convert"), "other": ("another", "r")})
 
 
-def test_a_diamond_is_no_circle():
+def test_a_diamond_is_not_a_cycle():
     config("""\
 version: "1.0"
 name: docs
@@ -211,7 +211,7 @@ routes:
 """)
 
 
-def test_stages_that_only_begin_alike_are_not_nested():
+def test_stages_with_a_common_text_prefix_are_not_nested():
     one = config("""\
 version: "1.0"
 name: docs
@@ -227,21 +227,21 @@ routes:
 # -- the source ------------------------------------------------------------------------------------
 
 
-def test_the_digest_is_that_of_the_document_without_defaults():
+def test_the_hash_is_computed_from_the_document_without_defaults():
     document = SMALL_DOCUMENT | {"description": "für alle"}
     source = SMALL + "description: für alle\n"
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     assert read(source).digest == "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
-def test_the_digest_does_not_see_spelling_but_does_see_values():
+def test_the_hash_depends_on_values_and_not_on_notation():
     plain = read(SMALL).digest
     assert read(f"# a comment\n{SMALL}").digest == plain
     assert read(json.dumps(SMALL_DOCUMENT)).digest == plain
     assert read(SMALL + "description: ''\n").digest != plain
 
 
-def test_bytes_and_text_are_the_same_source_with_or_without_a_byte_order_mark():
+def test_bytes_and_text_are_equivalent_with_or_without_a_byte_order_mark():
     text = SMALL + "description: Größe\n"
     parsed = [read(text), read(text.encode()), read("\ufeff" + text), read(b"\xef\xbb\xbf" + text.encode())]
     assert len({(one.digest, one.source) for one in parsed}) == 1
@@ -260,19 +260,19 @@ def test_bytes_and_text_are_the_same_source_with_or_without_a_byte_order_mark():
         *[("! 12", "12"), ("!!str 12", "12"), ("!!float 1", 1.0), ("!!int 0x10", 16), ("'true'", "true")],
     ],
 )
-def test_scalars_are_those_of_yaml_1_2(scalar, value):
+def test_scalars_follow_yaml_1_2(scalar, value):
     one = route(f"adapters: [{{type: copy, condition: {{field: attributes.x, value: {scalar}}}}}]")
     assert one.steps[0].condition is not None
     found = one.steps[0].condition.value
     assert (found, type(found)) == (value, type(value))
 
 
-def test_keys_are_read_by_yaml_1_2_too():
+def test_keys_follow_yaml_1_2_too():
     source = SMALL.replace("convert", "on")
     assert list(config(source).routes) == ["on"]
 
 
-def test_an_alias_stands_for_what_it_names():
+def test_an_alias_is_replaced_by_its_anchor():
     one = config("""\
 version: "1.0"
 name: docs

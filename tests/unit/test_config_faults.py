@@ -330,7 +330,7 @@ CASES: list[tuple[str, str, str, str | None]] = [
 
 
 @pytest.mark.parametrize(("code", "source", "path", "suggestion"), CASES)
-def test_a_fault_has_its_code_place_and_suggestion_and_brings_no_others(code, source, path, suggestion):
+def test_a_fault_has_its_code_position_and_suggestion_and_causes_no_others(code, source, path, suggestion):
     text, line, column = place(source)
     severity = "warning" if code.startswith("W") else "error"
     found = faults(text)
@@ -350,7 +350,7 @@ def test_an_error_leaves_no_config(case):
     assert parse(place(case[1])[0], adapters=ADAPTERS).config is None
 
 
-def test_an_adapter_that_the_operator_does_not_allow():
+def test_an_adapter_that_the_operator_does_not_allow_is_a_fault():
     source, line, column = place(step("type: ¤copy"))
     (fault,) = faults(source, allowed=("tuned",))
     assert (fault.code, fault.path, fault.line, fault.column) == ("E202", f"{STEP}.type", line, column)
@@ -363,7 +363,7 @@ def test_an_adapter_that_is_not_allowed_is_not_suggested():
     assert (fault.code, fault.suggestion) == ("E201", None)
 
 
-def test_a_queue_of_another_active_config():
+def test_a_queue_of_another_active_config_is_a_fault():
     source, line, column = place(r(STEPS + ", inbound: {queue: ¤q}"))
     (fault,) = faults(source, taken={"q": ("blog", "publish")})
     assert (fault.code, fault.path, fault.line, fault.column) == (
@@ -376,7 +376,7 @@ def test_a_queue_of_another_active_config():
     assert "'publish' of the active config 'blog'" in fault.message
 
 
-def test_what_a_new_version_drops():
+def test_a_stage_or_route_that_a_new_version_removes_is_a_warning():
     before = parse(
         routes(
             f"r: {{{STEPS}, outbound: {{stage: s, to: [two]}}}}",
@@ -399,26 +399,26 @@ def test_a_stage_that_moved_to_another_route_is_not_dropped():
     assert [fault.path for fault in faults(after, previous=before)] == ["routes.r"]
 
 
-def test_another_config_is_no_version_of_this_one():
+def test_another_config_is_not_compared_as_an_earlier_version():
     other = Config("blog", "x", {})
     assert codes(r(STEPS), previous=other) == []
 
 
-def test_a_message_for_external_effects_that_is_tried_once_is_no_warning():
+def test_external_effects_with_a_single_attempt_cause_no_warning():
     assert codes(r("adapters: [{type: send}], error_handling: {max_attempts: 1}")) == []
 
 
-def test_a_route_is_not_called_unreached_while_a_way_is_broken():
+def test_a_route_is_not_reported_as_unreachable_if_a_target_is_invalid():
     source = routes(f"r: {{{STEPS}, outbound: {{stage: s, to: [tow]}}}}", f"two: {{{STEPS}}}")
     assert codes(source) == ["E302"]
 
 
-def test_a_target_that_can_not_be_read_hides_no_other():
+def test_an_invalid_target_does_not_hide_other_targets():
     source = routes(f"r: {{{STEPS}, outbound: {{stage: s, to: [7, tow]}}}}", f"two: {{{STEPS}}}")
     assert codes(source) == ["E103", "E302"]
 
 
-def test_a_circle_is_printed():
+def test_a_cycle_is_printed():
     (fault,) = faults(
         routes(
             f"r: {{{STEPS}, outbound: {{stage: a, to: [x]}}}}",
@@ -430,7 +430,7 @@ def test_a_circle_is_printed():
     assert "x -> y -> x" in fault.message
 
 
-def test_each_circle_is_told():
+def test_each_cycle_is_reported():
     source = routes(
         f"r: {{{STEPS}, outbound: {{stage: a, to: [x, r]}}}}",
         f"x: {{{STEPS}, outbound: {{stage: b, to: [r, x]}}}}",
@@ -446,7 +446,7 @@ def test_a_chain_of_routes_may_be_longer_than_the_stack_of_python():
     assert codes(source).count("E303") == 1
 
 
-def test_a_fault_in_an_alias_stands_where_the_alias_does():
+def test_a_fault_in_an_alias_has_the_position_of_the_alias():
     source, line, column = place(
         HEAD.replace("docs", "&n docs") + f"routes:\n  r: {{{STEPS}, outbound: {{stage: s, to: [¤*n]}}}}\n"
     )
@@ -490,7 +490,7 @@ routes:
     assert [(f.line, f.column) for f in found] == sorted((f.line, f.column) for f in found)
 
 
-def test_a_fault_of_level_e0_stops_there():
+def test_a_fault_of_level_e0_stops_validation():
     found = faults("name: A B\nentry: x\nname: b\nname: c\nbogus: .nan\n")
     assert [(f.code, f.line) for f in found] == [("E002", 3), ("E002", 4)]
 
@@ -512,7 +512,7 @@ def test_a_source_has_at_most_one_mebibyte():
     assert codes(source.decode() + "#" + "ü" * (room // 2 + 1)) == ["E003"]
 
 
-def test_what_is_not_utf_8_is_told_with_its_place():
+def test_bytes_that_are_not_utf_8_are_reported_with_their_position():
     (fault,) = faults(b"name: docs\nentry: ab\xff\n")
     assert (fault.code, fault.line, fault.column) == ("E003", 2, 10)
     assert codes("name: docs".encode("utf-16")) == ["E003"]
@@ -520,7 +520,7 @@ def test_what_is_not_utf_8_is_told_with_its_place():
     assert (fault.code, fault.line, fault.column) == ("E003", 2, 8)
 
 
-def test_the_text_of_what_is_not_utf_8_can_still_be_encoded():
+def test_the_fault_for_invalid_utf_8_is_valid_text():
     for source in (b"a: \xff", "a: \ud800"):
         assert parse(source, adapters=ADAPTERS).source.encode()
 
@@ -533,7 +533,7 @@ def test_a_document_has_at_most_a_hundred_levels():
     assert codes("{a: " * 500_000) == ["E003"]
 
 
-def test_levels_count_with_aliases_expanded():
+def test_levels_are_counted_with_expanded_aliases():
     deep = "a: &x " + "[" * 60 + "]" * 60 + "\nb: " + "[" * 39 + "*x" + "]" * 39
     assert "E003" not in codes(deep)
     assert codes(deep.replace("b: [", "b: [[") + "]") == ["E003"]
@@ -547,18 +547,18 @@ def test_a_document_has_at_most_ten_thousand_nodes():
     assert codes(numbers(10_000)) == ["E003"]
 
 
-def test_nodes_count_with_aliases_expanded():
+def test_nodes_are_counted_with_expanded_aliases():
     bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
     )
     assert codes(bomb) == ["E003"]
 
 
-def test_a_long_text_can_not_be_multiplied_by_aliases():
+def test_aliases_cannot_multiply_a_long_text():
     assert codes("a: &a " + "x" * 500_000 + "\nb: [*a, *a, *a]\n") == ["E003"]
 
 
-def test_the_patterns_of_a_config_do_not_take_long_to_compile():
+def test_the_patterns_of_a_config_compile_quickly():
     # Python's `re` took more than 400 s for 240 KB of such patterns.
     pattern = "(?i)" + "[!-\U0010ffff]" * 38
     step = "{{type: copy, condition: {{field: path, operator: matches, value: '{}'}}}}"
@@ -571,7 +571,7 @@ def test_the_patterns_of_a_config_do_not_take_long_to_compile():
     ] * 500
 
 
-def test_thousands_of_misspelt_names_do_not_take_long():
+def test_thousands_of_misspelt_names_are_reported_quickly():
     many = ", ".join(f"rout{n}: {{external: true}}" for n in range(2000))
     targets = ", ".join(f"ruot{n}" for n in range(1500))
     source = HEAD + f"routes: {{r: {{{STEPS}, outbound: {{stage: s, to: [{targets}]}}}}, {many}}}\n"

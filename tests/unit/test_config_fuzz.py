@@ -139,35 +139,35 @@ def check(source: bytes | str) -> None:
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200))
-def test_any_bytes_and_any_text(source):
+def test_any_bytes_and_any_text_are_parsed_or_refused(source):
     check(source)
 
 
 @given(st.text(alphabet="abx:-,[]{}&*!|>'\"#%@?<~.0159_ \n\t", max_size=120))
-def test_text_that_looks_like_yaml(source):
+def test_text_that_resembles_yaml_is_parsed_or_refused(source):
     check(source)
 
 
 @given(DOCUMENTS)
-def test_any_document_of_our_words(document):
+def test_any_document_with_words_of_a_config_is_parsed_or_refused(document):
     check(json.dumps(document))
 
 
 @given(ROUTES, SCALARS)
 @settings(max_examples=200)
-def test_routes_of_all_kinds(routes, entry):
+def test_routes_of_all_kinds_are_parsed_or_refused(routes, entry):
     check(json.dumps({"version": "1.0", "name": "docs", "entry": entry, "routes": routes}))
 
 
 @given(st.integers(0, len(GOOD)), st.integers(0, 8), st.text(alphabet="ab:-[]{}&*!'\"#<~.0 \n\t", max_size=4))
 @settings(max_examples=300)
-def test_a_good_config_with_one_place_spoilt(at, cut, put):
+def test_a_valid_config_with_one_wrong_value_is_parsed_or_refused(at, cut, put):
     check(GOOD[:at] + put + GOOD[at + cut :])
 
 
 @given(st.data())
 @settings(max_examples=150, deadline=None)
-def test_a_good_config_with_some_of_its_values_changed_moved_or_gone(data):
+def test_a_valid_config_with_changed_moved_or_missing_values_is_parsed_or_refused(data):
     document = yaml.safe_load(GOOD)
     for _ in range(data.draw(st.integers(1, 4))):
         places = list(_places(document))
@@ -196,5 +196,5 @@ def _places(inside: Any, seen: tuple[int, ...] = ()) -> Iterator[tuple[Any, Any]
         yield from _places(inside[at], (*seen, id(inside)))
 
 
-def test_the_config_that_is_spoilt_is_good():
+def test_the_config_before_the_changes_is_valid():
     assert parse(GOOD, adapters=ADAPTERS).config is not None

@@ -29,7 +29,7 @@ class FakeMember:
         self.exitcode = -9
 
 
-async def test_a_worker_that_cannot_be_started_now_is_started_later():
+async def test_a_worker_that_cannot_be_started_is_started_later():
     stop = asyncio.Event()
     starts: list[FakeMember | OSError] = [
         *(FakeMember(exitcode=-9), FakeMember(exitcode=-9)),

@@ -24,7 +24,7 @@ class Broken:
 @pytest.mark.parametrize(
     "problem", [CannotStart("catalog_newer", "its schema is newer"), Unavailable("x", "its schema is newer")]
 )
-async def test_a_backend_that_cant_be_looked_at_is_a_finding(problem: PlayheadError):
+async def test_a_backend_that_cannot_be_examined_is_a_finding(problem: PlayheadError):
     found = await DoctorService([Patient("broker", Broken(problem))], None, None).examine()
 
     assert found.status == "failed"

@@ -37,13 +37,13 @@ def test_every_event_is_in_the_table_once():
     assert sorted(event.name for event in events.EVENTS) == sorted(names().values())
 
 
-def test_every_event_is_told_somewhere():
+def test_every_event_is_logged_somewhere():
     told = {word for _, call in emitted() for word in ast.unparse(call.args[0]).split(".")}
     indirect = {"MESSAGE_DEAD", "MESSAGE_RETRIED"}  # chosen between, a line before
     assert set(names()) - indirect <= told
 
 
-def test_no_line_bears_a_field_that_the_table_does_not_name():
+def test_no_line_has_a_field_that_is_not_in_the_table():
     for where, call in emitted():
         event = ast.unparse(call.args[0]).removeprefix("events.")
         known = KNOWN[names()[event]].fields if event in names() else KNOWN[events.MESSAGE_DEAD].fields
@@ -69,7 +69,7 @@ def test_an_error_of_several_lines_is_one_line_of_the_log(caplog: pytest.LogCapt
     assert json.loads(told)["error"] == error
 
 
-def test_a_line_in_json_bears_the_event_and_its_fields(caplog: pytest.LogCaptureFixture):
+def test_a_line_in_json_has_the_event_and_its_fields(caplog: pytest.LogCaptureFixture):
     told = json.loads(line(events.JsonFormatter(), caplog, correlation_id="c", execution_id="e"))
     assert {k: told[k] for k in ("level", "event", "correlation_id", "execution_id")} == {
         "level": "error",

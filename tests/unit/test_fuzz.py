@@ -65,7 +65,7 @@ def outcome(work: Callable[[], T]) -> tuple[T | None, PlayheadError | None]:
 
 @many
 @given(PATHS)
-def test_a_path_is_refused_with_its_reason_or_stays_under_its_stage(path: str):
+def test_a_path_is_refused_with_a_reason_or_stays_below_its_stage(path: str):
     checked, refusal = outcome(lambda: keys.check_path(path))
     if refusal:
         assert refusal.code == "invalid_path"
@@ -84,7 +84,7 @@ def test_a_path_is_refused_with_its_reason_or_stays_under_its_stage(path: str):
 
 @many
 @given(PATHS | st.tuples(st.just(str(E)), PATHS).map("/".join))
-def test_a_text_is_no_key_or_the_key_of_its_parts(key: str):
+def test_a_text_is_not_a_key_or_is_the_key_of_its_parts(key: str):
     parsed = keys.parse_key(key)
     if parsed:
         execution, rest = parsed
@@ -134,7 +134,7 @@ def test_one_output_is_named_by_its_input_and_its_type(path: str, old: str, new:
 
 @many
 @given(FINE, TYPES, st.lists(TYPES, max_size=4), st.booleans())
-def test_outputs_of_an_iterable_are_numbered_in_a_folder_of_their_own(
+def test_outputs_of_an_iterable_are_numbered_in_their_own_folder(
     path: str, old: str, kinds: list[str], long: bool
 ):
     outputs: list[object] = [*(Output(b"x", content_type=kind) for kind in kinds)] * (100 if long else 1)
@@ -154,7 +154,7 @@ def test_outputs_of_an_iterable_are_numbered_in_a_folder_of_their_own(
 
 @many
 @given(FINE, PATHS)
-def test_a_path_that_an_adapter_gives_is_used_as_it_is_or_refused(path: str, given: str):
+def test_a_path_from_an_adapter_is_used_unchanged_or_refused(path: str, given: str):
     outputs: list[object] = [Output(b"x", path=given)]
     named, refusal = outcome(lambda: products(Item(path, b""), outputs, many=False, produces=None))
     if refusal:
@@ -169,7 +169,7 @@ def test_a_path_that_an_adapter_gives_is_used_as_it_is_or_refused(path: str, giv
 
 @many
 @given(st.binary(max_size=200) | st.text(max_size=200) | st.integers(1, 3000).map(lambda n: "[" * n))
-def test_any_payload_and_any_headers_decode_to_what_an_api_can_send(payload: bytes | str):
+def test_any_payload_and_any_headers_decode_to_values_that_the_api_can_send(payload: bytes | str):
     decoded = [decode_payload(payload), decode_headers(payload)]
 
     assert json.dumps(decoded, ensure_ascii=False, allow_nan=False).encode()
@@ -177,7 +177,7 @@ def test_any_payload_and_any_headers_decode_to_what_an_api_can_send(payload: byt
 
 @many
 @given(st.text(max_size=80), st.dictionaries(st.text(max_size=20), st.text(max_size=40)))
-def test_headers_of_others_name_a_row_or_none(message_id: str, headers: dict[str, str]):
+def test_external_headers_name_a_row_or_are_refused(message_id: str, headers: dict[str, str]):
     assert correlation_of(message_id, headers) is None or parse_uuid(message_id.rpartition(".")[0])
 
 
@@ -188,7 +188,7 @@ def test_headers_of_others_name_a_row_or_none(message_id: str, headers: dict[str
     st.booleans(),
     st.dictionaries(st.text(max_size=20), st.text(max_size=40)),
 )
-def test_a_call_comes_back_whatever_else_stands_beside_it(
+def test_a_dispatch_is_decoded_whatever_other_headers_it_has(
     key: str, generation: int, parent: bool, others: dict[str, str]
 ):
     row = uuid7()
@@ -219,7 +219,7 @@ JSON = st.recursive(
     | st.text().map(lambda kind: json.dumps({"content_type": kind}).encode())
     | JSON.map(lambda value: json.dumps({"attributes": {"a": value}}).encode())
 )
-def test_any_sidecar_gives_a_content_type_that_can_stand_in_a_header_or_none(sidecar: bytes):
+def test_the_content_type_of_any_sidecar_is_valid_in_a_header_or_missing(sidecar: bytes):
     told = sidecars.read(sidecar)
     kind = told.content_type
     assert kind is None or (kind.isascii() and kind.isprintable() and "/" in kind)
@@ -259,7 +259,9 @@ def loaded(**flags: Any) -> None:
 
 @many
 @given(st.dictionaries(NAMES, VALUES, max_size=3))
-def test_any_variables_are_settings_or_say_which_is_wrong(folder: Path, given: dict[str, str]):
+def test_any_variables_are_valid_settings_or_the_error_names_the_wrong_one(
+    folder: Path, given: dict[str, str]
+):
     before = dict(os.environ)
     os.environ.update({f"PLAYHEAD_{name.upper()}": value for name, value in given.items()})
     try:
@@ -271,7 +273,7 @@ def test_any_variables_are_settings_or_say_which_is_wrong(folder: Path, given: d
 
 @many
 @given(st.dictionaries(NAMES, VALUES | JSON.filter(lambda value: value is not None), max_size=3))
-def test_any_flags_are_settings_or_say_which_is_wrong(folder: Path, given: dict[str, Any]):
+def test_any_flags_are_valid_settings_or_the_error_names_the_wrong_one(folder: Path, given: dict[str, Any]):
     loaded(**given)
 
 
@@ -288,7 +290,7 @@ TOML = st.one_of(
         lambda table: "\n".join(f"{name} = {value}" for name, value in table.items()).encode()
     )
 )
-def test_any_file_is_settings_or_says_what_is_wrong(folder: Path, content: bytes):
+def test_any_file_is_valid_settings_or_the_error_describes_the_problem(folder: Path, content: bytes):
     file = folder / "playhead.toml"
     file.write_bytes(content)
     try:

@@ -53,7 +53,7 @@ async def test_messages_with_two_milliseconds_of_work_share_commits():
     assert catalog.transactions <= MESSAGES / 10
 
 
-async def test_the_only_message_of_a_route_waits_for_no_other():
+async def test_a_single_message_does_not_wait_for_a_batch():
     worker = Worker()
     await worker.started()
     message = await worker.claim()

@@ -10,7 +10,7 @@ import pytest
 from playhead.workers import hold_logs
 
 
-def test_lines_are_held_back_and_what_marks_them_meanwhile_marks_those_that_follow(
+def test_held_lines_and_the_following_lines_get_the_trace_that_is_set_meanwhile(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     handler = logging.StreamHandler(sys.stderr)

@@ -27,7 +27,7 @@ def test_ids_ascend_within_a_batch_and_from_batch_to_batch():
     assert len(set(minted)) == len(minted)
 
 
-def test_ids_of_several_threads_never_meet_and_ascend_in_each():
+def test_ids_are_unique_across_threads_and_ascend_in_each_thread():
     with ThreadPoolExecutor(8) as threads:
         batches = list(threads.map(ids.mint, [500] * 40))
     assert all(batch == sorted(batch) for batch in batches)
@@ -39,7 +39,7 @@ def test_the_tail_of_an_id_is_random():
     assert len(tails) > 990
 
 
-def test_minting_none_gives_none():
+def test_minting_zero_ids_returns_an_empty_list():
     assert ids.mint(0) == []
 
 

@@ -38,7 +38,7 @@ ROOM = len(E) + 1
         "/".join(["s" * 100] * 8) + "/x",
     ],
 )
-def test_a_path_inside_the_grammar_is_returned_as_it_is(path):
+def test_a_valid_path_is_returned_unchanged(path):
     assert keys.check_path(path) == path
 
 
@@ -72,7 +72,7 @@ def test_a_path_inside_the_grammar_is_returned_as_it_is(path):
         ("/".join(["s" * 100] * 9), "key of 945 bytes"),
     ],
 )
-def test_a_path_outside_the_grammar_is_refused_and_says_why(path, why):
+def test_an_invalid_path_is_refused_with_a_reason(path, why):
     with pytest.raises(BadRequest) as raised:
         keys.check_path(path, "from_path")
     assert raised.value.code == "invalid_path"
@@ -80,7 +80,7 @@ def test_a_path_outside_the_grammar_is_refused_and_says_why(path, why):
     assert raised.value.detail.startswith("from_path ")
 
 
-def test_a_key_has_900_bytes_at_most_with_what_stands_before_the_path():
+def test_a_key_has_at_most_900_bytes_including_its_prefix():
     path = "/".join(["s" * 199] * 4) + "/"  # 800 bytes
     assert keys.problem(path + "x" * (100 - ROOM), room=ROOM) is None
     assert "901 bytes" in (keys.problem(path + "x" * (101 - ROOM), room=ROOM) or "")
@@ -98,7 +98,7 @@ paths = st.one_of(
 
 
 @given(paths)
-def test_the_quick_yes_is_given_only_to_paths_that_the_whole_grammar_takes(path):
+def test_the_fast_check_accepts_only_paths_that_the_full_check_accepts(path):
     def fine(segment: str) -> bool:
         return (
             segment not in ("", ".", "..")
@@ -114,7 +114,7 @@ def test_the_quick_yes_is_given_only_to_paths_that_the_whole_grammar_takes(path)
 # -- keys ------------------------------------------------------------------------------------------
 
 
-def test_a_key_is_execution_stage_and_path_and_its_sidecar_stands_beside_it():
+def test_a_key_is_execution_stage_and_path_and_its_sidecar_is_next_to_it():
     key = keys.object_key(UUID(E), "boost/compacted", "a/b.md")
     assert key == f"{E}/boost/compacted/a/b.md"
     assert keys.sidecar_key(key) == key + ".meta.json"
@@ -127,7 +127,7 @@ def test_a_key_that_ends_in_a_slash_is_a_folder_marker():
     assert not keys.is_marker(f"{E}/stage/x")
 
 
-def test_a_key_of_ours_is_split_into_its_execution_and_the_rest():
+def test_a_key_of_playhead_is_split_into_its_execution_and_the_rest():
     assert keys.parse_key(f"{E}/stage/a/b.md") == (UUID(E), "stage/a/b.md")
 
 
@@ -139,7 +139,7 @@ def test_a_key_of_ours_is_split_into_its_execution_and_the_rest():
         *(f"{E.upper()}/stage/x", f"{E}0/stage/x"),
     ],
 )
-def test_what_is_no_key_of_ours_is_not_split(key):
+def test_an_external_key_is_not_split(key):
     assert keys.parse_key(key) is None
 
 
@@ -153,7 +153,7 @@ def test_what_is_no_key_of_ours_is_not_split(key):
         ("boost", ("boost", "boost")),
     ],
 )
-def test_stage_and_path_are_told_apart_by_the_declared_stages(rest, expected):
+def test_stage_and_path_are_separated_by_the_declared_stages(rest, expected):
     assert keys.stage_of(rest, ["boost/compacted", "markdown"], "boost") == expected
 
 
@@ -173,7 +173,7 @@ def test_stage_and_path_are_told_apart_by_the_declared_stages(rest, expected):
         ("a.md/b", "application/octet-stream"),
     ],
 )
-def test_the_suffix_says_the_content_type(path, kind):
+def test_the_suffix_determines_the_content_type(path, kind):
     assert keys.content_type_of(path) == kind
 
 
@@ -206,7 +206,7 @@ names = st.text("abé日.~", min_size=1, max_size=220).filter(lambda name: keys.
 
 
 @given(folder=names, name=names, attempt=st.integers(2, 99_999))
-def test_a_renamed_path_is_inside_the_grammar_and_keeps_its_folder(folder, name, attempt):
+def test_a_renamed_path_is_valid_and_keeps_its_folder(folder, name, attempt):
     renamed = keys.renamed(f"{folder}/{name}", attempt, room=ROOM)
     assert keys.problem(renamed, room=ROOM) is None
     assert renamed.startswith(f"{folder}/")

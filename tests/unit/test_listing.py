@@ -69,5 +69,5 @@ async def test_stages_of_an_adopted_execution_are_its_first_segments(listing: Li
     assert (stages[0].first_key, stages[0].last_key) == (f"{EXECUTION}/s/a", f"{EXECUTION}/s/𝄞")
 
 
-async def test_nothing_is_adopted_where_nothing_lies(listing: Listing):
+async def test_an_execution_without_objects_is_not_adopted(listing: Listing):
     assert await listing.adoptable(uuid7()) is None

@@ -104,12 +104,12 @@ def calls(count: int) -> list[Dispatch]:
     ]
 
 
-async def test_the_answer_to_a_question():
+async def test_the_reply_to_a_request_arrives_after_a_suspension():
     async with stands_still(Client(data="yes")) as link:
         assert (await link.ask("what")).data == b"yes"
 
 
-async def test_that_calls_were_taken_and_the_room_for_those_that_wait_behind_them():
+async def test_confirmations_and_the_publishes_behind_them_arrive_after_a_suspension():
     window = Window()
     async with stands_still(Client(data='{"stream":"playhead-docs"}')) as link:
         outcomes = await asyncio.gather(
@@ -118,7 +118,7 @@ async def test_that_calls_were_taken_and_the_room_for_those_that_wait_behind_the
     assert [{outcome.result for outcome in some} for some, _ in outcomes] == [{"confirmed"}, {"confirmed"}]
 
 
-async def test_what_was_asked_for_from_a_queue():
+async def test_messages_requested_from_a_queue_arrive_after_a_suspension():
     async with stands_still(Client(reply="ack", data="a call")) as link:
         mailbox = await Mailbox.on(link)
         pulled = await mailbox.pull("next", 1, 0.0, [])

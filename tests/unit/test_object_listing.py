@@ -67,7 +67,7 @@ class Bucket:
         return found
 
 
-async def test_a_listing_in_parts_is_the_listing():
+async def test_a_listing_in_parts_equals_the_sequential_listing():
     for layout in (flat("s"), folders("s", 300), folders("s", 30), folders("s", 6)):
         bucket = Bucket([layout(n) for n in range(4_000)], 20)
         assert await bucket.listed() == bucket.keys
@@ -80,7 +80,7 @@ async def test_several_parts_are_read_at_once():
         assert bucket.most_reading > 3
 
 
-async def test_parting_costs_few_requests_more_than_one_page_after_another():
+async def test_a_listing_in_parts_needs_few_requests_more_than_a_sequential_one():
     for layout in (flat("s"), folders("s", 300), folders("s", 6)):
         bucket = Bucket([layout(n) for n in range(10_000)], 20)
         await bucket.listed()
@@ -98,7 +98,7 @@ some_keys = st.lists(st.lists(segment, min_size=1, max_size=3).map("/".join), ma
 
 @given(keys=some_keys, page=st.integers(2, 9), after=st.one_of(st.just(""), segment))
 @settings(max_examples=300, deadline=None)
-def test_no_key_is_left_out_or_given_twice_whatever_the_keys_are(keys, page, after):
+def test_every_key_is_listed_once_whatever_the_keys_are(keys, page, after):
     bucket = Bucket(keys, page)
     found = asyncio.run(bucket.listed(after))
     assert found == [key for key in bucket.keys if key > after]
@@ -107,7 +107,7 @@ def test_no_key_is_left_out_or_given_twice_whatever_the_keys_are(keys, page, aft
 @example(keys=[f"{n}{end}" for n in range(10, 60) for end in ("", "-1", "!")], page=4, steps=[0, 1, 2, 3, 5])
 @given(keys=some_keys, page=st.integers(2, 5), steps=st.lists(st.integers(0, 25), min_size=1, max_size=9))
 @settings(max_examples=300, deadline=None)
-def test_no_key_is_left_out_or_given_twice_wherever_the_parts_end(keys, page, steps):
+def test_every_key_is_listed_once_wherever_the_parts_end(keys, page, steps):
     bucket = Bucket(keys, page)
     guesses = 0
 
@@ -125,13 +125,13 @@ def test_no_key_is_left_out_or_given_twice_wherever_the_parts_end(keys, page, st
 
 @given(keys=some_keys.filter(lambda keys: len(keys) > 1), pages=st.floats(0.01, 50))
 @settings(max_examples=300, deadline=None)
-def test_a_guess_lies_after_the_page_and_can_be_a_key(keys, pages):
+def test_an_estimated_key_follows_the_page_and_is_valid(keys, pages):
     page = sorted(set(keys))
     guess = ahead(page, pages)
     assert guess is None or (guess > page[-1] and storable(guess))
 
 
-async def test_a_guess_between_numbered_keys_is_about_right():
+async def test_an_estimate_between_numbered_keys_is_about_right():
     for layout in (flat("s"), folders("s", 20)):
         keys = [layout(n) for n in range(20_000)]
         guess = ahead(keys[1000:2000], 5)
@@ -139,20 +139,20 @@ async def test_a_guess_between_numbered_keys_is_about_right():
         assert 6_000 < bisect_right(keys, guess) < 8_000
 
 
-def test_the_way_from_one_large_folder_to_the_next_is_no_measure():
+def test_the_distance_between_two_large_folders_does_not_affect_the_estimate():
     keys = [folders("s", 10_000)(n) for n in range(60_000)]
     for begin in range(9_000, 10_000, 50):
         guess = ahead(keys[begin : begin + 1000], 5)
         assert guess is None or bisect_right(keys, guess) <= 20_000
 
 
-async def test_a_short_listing_is_not_parted_and_costs_no_request_more():
+async def test_a_short_listing_is_sequential_and_needs_no_additional_request():
     bucket = Bucket([flat("s")(n) for n in range(ALONE * 20 - 20)], 20)
     found = [page async for page in side_by_side(bucket.pages, "", server_page=20)]
     assert (len(found), bucket.asked) == (ALONE - 1, ALONE - 1)
 
 
-async def test_who_looks_at_the_first_page_only_asks_for_one():
+async def test_reading_only_the_first_page_sends_one_request():
     bucket = Bucket([flat("s")(n) for n in range(4_000)], 20)
     pages = side_by_side(bucket.pages, "", server_page=20, alone=1)
     await anext(pages)
@@ -162,7 +162,7 @@ async def test_who_looks_at_the_first_page_only_asks_for_one():
     assert bucket.reading == 0
 
 
-async def test_a_listing_that_is_left_reads_no_further():
+async def test_an_abandoned_listing_reads_no_further():
     bucket = Bucket([flat("s")(n) for n in range(4_000)], 20)
     pages = side_by_side(bucket.pages, "", server_page=20, alone=1)
     for _ in range(5):
@@ -173,7 +173,7 @@ async def test_a_listing_that_is_left_reads_no_further():
     assert (bucket.reading, bucket.asked) == (0, asked)
 
 
-async def test_parts_wait_while_nobody_takes_their_pages():
+async def test_parts_wait_until_their_pages_are_consumed():
     bucket = Bucket([flat("s")(n) for n in range(40_000)], 20)
     pages = side_by_side(bucket.pages, "", server_page=20, alone=1)
     await anext(pages)
@@ -183,7 +183,7 @@ async def test_parts_wait_while_nobody_takes_their_pages():
     await pages.aclose()
 
 
-async def test_what_fails_is_told_where_it_is_and_what_comes_before_is_given():
+async def test_a_failure_is_raised_at_its_position_after_the_pages_before_it():
     keys = [flat("s")(n) for n in range(4_000)]
     bucket = Bucket(keys, 20, fails_at=keys[2_000])
     found: list[str] = []
@@ -200,7 +200,7 @@ async def test_what_fails_is_told_where_it_is_and_what_comes_before_is_given():
     assert bucket.reading == 0
 
 
-async def test_a_part_that_panics_leaves_nobody_waiting():
+async def test_a_part_that_panics_does_not_block_the_listing():
     """A panic in the library is no `Exception`."""
 
     class Panic(BaseException):

@@ -11,7 +11,7 @@ from playhead.bootstrap import backends
 from playhead.errors import CannotStart, broker_unavailable
 
 
-async def test_what_stands_in_the_way_for_a_while_does_not_end_the_trying(monkeypatch: pytest.MonkeyPatch):
+async def test_opening_is_retried_until_the_backend_is_available(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(backends, "_OPEN_AGAIN_SECONDS", 0.01)
     faults: list[Exception] = [
         broker_unavailable("it is away"),

@@ -23,18 +23,18 @@ def given_by(of: str, place: int | str) -> str:
 
 
 @given(st.integers(0, 2**63 - 1))
-def test_a_number_comes_back(place: int):
+def test_a_number_is_decoded_unchanged(place: int):
     assert decode_cursor(encode_cursor(place, THIS), int, THIS) == place
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1))
-def test_a_text_comes_back(place: str):
+def test_a_text_is_decoded_unchanged(place: str):
     cursor = given_by(THIS, place)
     assert cursor.isascii()
     assert decode_cursor(cursor, str, THIS) == place
 
 
-def test_no_cursor_is_the_beginning_and_the_end():
+def test_a_missing_cursor_means_the_beginning_and_the_end():
     assert encode_cursor(None, THIS) is None
     assert decode_cursor(None, int, THIS) is None
 
@@ -66,7 +66,7 @@ def _marked(place: str) -> str:
     return _raw(f'[{place}, "{mark}"]')
 
 
-def test_a_cursor_made_as_the_tests_below_make_it_is_taken():
+def test_a_cursor_made_like_those_in_the_tests_below_is_accepted():
     assert decode_cursor(_marked("1"), int, THIS) == 1
     assert decode_cursor(_marked('"a"'), str, THIS) == "a"
 
@@ -83,20 +83,20 @@ def test_a_cursor_made_as_the_tests_below_make_it_is_taken():
         *map(_marked, ("true", "-1", "1.0", str(2**63), "null", "[1]", '"a"')),
     ],
 )
-def test_what_no_list_of_numbers_gave_is_refused(cursor: str):
+def test_a_cursor_that_no_list_of_numbers_returned_is_refused(cursor: str):
     with pytest.raises(BadRequest) as refusal:
         decode_cursor(cursor, int, THIS)
     assert refusal.value.code == "invalid_cursor"
 
 
 @pytest.mark.parametrize("cursor", ["", *map(_marked, ("1", "null", '"\\ud800"', '"a\\u0000"', "{}"))])
-def test_what_no_list_of_texts_gave_is_refused(cursor: str):
+def test_a_cursor_that_no_list_of_texts_returned_is_refused(cursor: str):
     with pytest.raises(BadRequest):
         decode_cursor(cursor, str, THIS)
 
 
 @given(st.text() | st.text().map(_raw) | st.integers(1, 5000).map(lambda depth: _raw("[" * depth)))
-def test_nothing_but_a_refusal_comes_of_any_other_text(cursor: str):
+def test_any_other_text_is_refused(cursor: str):
     with contextlib.suppress(BadRequest):
         assert encode_cursor(decode_cursor(cursor, int, THIS), THIS) is not None
 
@@ -119,18 +119,18 @@ def test_pages_together_are_the_list(items: list[str], limit: int):
     assert seen == items
 
 
-def test_a_page_goes_on_after_the_item_that_ended_the_last_one_wherever_that_is_now():
+def test_a_page_continues_after_the_last_item_of_the_previous_page_wherever_it_is_now():
     first, cursor = page(["b", "d", "f"], None)
     assert first == ["b", "d"]
     assert page(["a", "b", "c", "d", "e", "f"], cursor)[0] == ["e", "f"]
 
 
-def test_a_page_misses_nothing_when_the_item_that_ended_the_last_one_is_gone():
+def test_a_page_misses_nothing_if_the_last_item_of_the_previous_page_was_removed():
     _, cursor = page(["a", "b", "c", "d"], None)
     assert page(["a", "c", "d"], cursor)[0] == ["c", "d"]
 
 
 @pytest.mark.parametrize("place", ["x a", " a", "", "1" * 10 + " a", "² a"])
-def test_a_place_that_no_page_ends_at_is_refused(place: str):
+def test_a_position_at_which_no_page_ends_is_refused(place: str):
     with pytest.raises(BadRequest):
         page(["a"], encode_cursor(place, THIS))

@@ -43,7 +43,7 @@ def test_an_installed_package_needs_no_setting(tmp_path, monkeypatch):
     assert loaded["shout"].origin.startswith("shouting_steps.shout")
 
 
-def test_an_entry_of_another_name_than_its_adapter_is_refused_at_start(tmp_path, monkeypatch):
+def test_an_entry_point_whose_name_differs_from_its_adapter_is_refused_at_start(tmp_path, monkeypatch):
     install(tmp_path, SHOUT, {"scream": "screaming_steps:shout"}, "screaming")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(CannotStart, match="scream") as caught:

@@ -156,7 +156,7 @@ async def _reached(broker: RabbitBroker) -> bool:
 # -- a connection that is given up -------------------------------------------------------------------
 
 
-async def test_an_inbox_outlives_a_question_that_the_client_cancels():
+async def test_an_inbox_survives_a_request_that_the_client_library_cancels():
     server = Server()
     async with opened(server) as broker:
         await take(broker, 1)
@@ -172,7 +172,7 @@ async def test_an_inbox_outlives_a_question_that_the_client_cancels():
         assert len(await take(broker, 1)) == 1
 
 
-async def test_a_question_about_a_queue_that_the_client_cancels_is_asked_again():
+async def test_a_request_about_a_queue_that_the_client_library_cancels_is_repeated():
     server = Server()
     async with opened(server) as broker:
         await broker.depth(QUEUE)
@@ -186,7 +186,7 @@ async def test_a_question_about_a_queue_that_the_client_cancels_is_asked_again()
             assert await asks == Depth(0, 0)
 
 
-async def test_opening_a_channel_that_the_client_cancels_is_unavailable():
+async def test_a_channel_whose_opening_the_client_library_cancels_is_unavailable():
     server = Server()
     async with opened(server) as broker:
         server.silent = True
@@ -199,7 +199,7 @@ async def test_opening_a_channel_that_the_client_cancels_is_unavailable():
             await asks
 
 
-async def test_who_is_cancelled_in_the_middle_of_a_question_stays_so():
+async def test_a_caller_that_is_cancelled_during_a_request_stays_cancelled():
     begun = asyncio.Event()
 
     async def ask() -> None:
@@ -218,7 +218,7 @@ async def test_who_is_cancelled_in_the_middle_of_a_question_stays_so():
 # -- a server that leaves ----------------------------------------------------------------------------
 
 
-async def test_a_server_that_hands_out_many_calls_and_leaves_ends_no_inbox():
+async def test_a_server_that_delivers_many_messages_and_disconnects_ends_no_inbox():
     """The client reads on for a while, takes the end for a good one, and fails what was asked with a bare
     `Exception`."""
     server = Server()
@@ -232,7 +232,7 @@ async def test_a_server_that_hands_out_many_calls_and_leaves_ends_no_inbox():
         await until(received, "a call", not_yet=(Unavailable,))
 
 
-async def test_a_question_that_fails_with_a_bare_exception_is_unavailable():
+async def test_a_request_that_fails_with_a_bare_exception_is_unavailable():
     class Channel:
         is_closed = False
 
@@ -255,7 +255,7 @@ async def test_a_question_that_fails_with_a_bare_exception_is_unavailable():
         await Queues(Link(), "")._ask(QUEUE, ask)  # type: ignore[arg-type]
 
 
-async def test_an_inbox_outlives_a_fault_that_nobody_foresaw_and_tells_of_it(
+async def test_an_inbox_survives_an_unexpected_error_and_logs_it(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(logging.INFO)
@@ -289,7 +289,9 @@ async def _after_the_end(self: Any, url: Any, **_: Any) -> Any:
     return reader, writer
 
 
-async def test_the_keeper_outlives_a_server_that_greets_and_leaves(monkeypatch: pytest.MonkeyPatch):
+async def test_the_reconnect_loop_survives_a_server_that_accepts_and_disconnects(
+    monkeypatch: pytest.MonkeyPatch,
+):
     server = Server()
     async with opened(server) as broker:
         server.hangs_up = True
@@ -306,7 +308,7 @@ async def test_the_keeper_outlives_a_server_that_greets_and_leaves(monkeypatch: 
         await until(lambda: _reached(broker), "the connection", not_yet=(Unavailable,))
 
 
-async def test_a_server_that_greets_and_leaves_is_unavailable(monkeypatch: pytest.MonkeyPatch):
+async def test_a_server_that_accepts_and_disconnects_is_unavailable(monkeypatch: pytest.MonkeyPatch):
     server = Server()
     async with opened(server) as broker:
         server.hangs_up = True
@@ -316,7 +318,7 @@ async def test_a_server_that_greets_and_leaves_is_unavailable(monkeypatch: pytes
             await connect(broker._address, "test")
 
 
-async def test_the_keeper_outlives_a_fault_that_nobody_foresaw_and_tells_of_it(
+async def test_the_reconnect_loop_survives_an_unexpected_error_and_logs_it(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(logging.INFO)

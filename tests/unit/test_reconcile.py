@@ -46,7 +46,7 @@ class Leaderless(MemoryBroker):
         return [CONFIRMED if is_taken else PublishResult("uncertain", "no leader") for is_taken in taken]
 
 
-async def test_one_unavailable_queue_does_not_delay_the_dispatches_of_others():
+async def test_one_unavailable_queue_does_not_delay_dispatches_to_other_queues():
     clock = Clock()
     catalog, broker = MemoryCatalog(clock=clock), Leaderless(clock=clock)
     lab = Lab(catalog, clock)
@@ -67,9 +67,7 @@ async def test_one_unavailable_queue_does_not_delay_the_dispatches_of_others():
 
 @pytest.mark.parametrize("raises", [False, True])
 @pytest.mark.parametrize("stuck", [9, 10, 25, 200])
-async def test_many_dispatches_for_a_queue_that_takes_none_do_not_delay_other_queues(
-    stuck: int, raises: bool
-):
+async def test_many_dispatches_for_a_full_queue_do_not_delay_other_queues(stuck: int, raises: bool):
     clock = Clock()
     catalog, broker = MemoryCatalog(clock=clock), Leaderless(clock=clock)
     broker.raises = raises
@@ -88,7 +86,7 @@ async def test_many_dispatches_for_a_queue_that_takes_none_do_not_delay_other_qu
     assert len(await broker.receive("docs.split", 10)) == 1
 
 
-async def test_queues_that_take_nothing_are_tried_once_a_cycle_and_do_not_delay_other_queues():
+async def test_full_queues_are_tried_once_per_cycle_and_do_not_delay_other_queues():
     clock = Clock()
     catalog, broker = MemoryCatalog(clock=clock), Leaderless(clock=clock)
     broker.also = ("docs.split",)

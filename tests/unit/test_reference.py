@@ -31,12 +31,12 @@ def rows(text: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_says_what_the_code_does(page):
+def test_a_reference_page_matches_the_code(page):
     there, wanted = written(page)
     assert there == wanted, f"docs/{page} is not what the code says: run `make reference`"
 
 
-def test_a_page_that_lacks_a_mark_or_has_one_too_many_is_not_written():
+def test_a_page_with_a_missing_or_surplus_mark_is_not_written():
     text = "# Page\n\n<!-- from the code: one -->\nold\n<!-- end -->\n\nby hand\n"
     assert filled("page.md", text, {"one": lambda: "new"}) == text.replace("old", "\nnew\n")
     with pytest.raises(MarksDiffer, match=r"page\.md"):
@@ -45,7 +45,7 @@ def test_a_page_that_lacks_a_mark_or_has_one_too_many_is_not_written():
         filled("page.md", text, {})
 
 
-def test_a_bar_in_a_cell_ends_no_cell():
+def test_a_vertical_bar_in_a_cell_is_escaped():
     assert table(("a", "b"), [("x | y", None)]) == "| a | b |\n| --- | --- |\n| x \\| y | |"
 
 
@@ -73,7 +73,7 @@ def test_every_code_of_a_dead_letter_has_a_meaning():
     assert raised - errors.MESSAGE_CODES.keys() == set()
 
 
-def test_every_operator_of_a_condition_stands_in_the_reference():
+def test_every_operator_of_a_condition_is_in_the_reference():
     told = {word for cells in rows(CONDITIONS) for word in re.findall(r"`(\w+)`", cells[0])}
     assert told == set(get_args(Operator))
 
@@ -100,6 +100,6 @@ def test_the_values_that_the_reference_shows_are_the_defaults():
     assert replace(shown, steps=(), stage=None, to=(), prefetch=None) == bare
 
 
-def test_what_is_declared_are_the_fields_of_what_is_read():
+def test_declared_fields_are_the_fields_that_are_read():
     assert set(declared.names(declared.CONDITION)) == {field.name for field in fields(Condition)}
     assert set(declared.names(declared.ERRORS)) == {field.name for field in fields(ErrorHandling)}

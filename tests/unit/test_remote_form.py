@@ -66,14 +66,14 @@ VALUES: list[tuple[Any, Any]] = [
 
 
 @pytest.mark.parametrize(("form", "value"), VALUES, ids=[type(value).__name__ for _, value in VALUES])
-def test_what_was_written_is_read_as_what_it_was(form, value):
+def test_a_value_is_decoded_unchanged(form, value):
     text = json.dumps(value, default=plain)
     found = read(form, json.loads(text))
     assert found == value
     assert json.dumps(found, default=plain) == text
 
 
-def test_a_field_that_is_not_known_is_left_out_and_a_default_fills_in():
+def test_an_unknown_field_is_ignored_and_a_missing_field_has_its_default():
     assert read(model.Problem, {"code": "a", "message": "b", "new": 1}) == model.Problem("a", "b")
     assert read(model.Counts, {"total": 3}) == model.Counts(total=3)
 
@@ -92,13 +92,13 @@ def test_a_field_that_is_not_known_is_left_out_and_a_default_fills_in():
         (HandOut, {"items": [{"headers": {"a": 1}, "payload": {}}], "receipt": None}, "items[0].headers.a"),
     ],
 )
-def test_another_form_is_refused_by_its_place(form, value, said):
+def test_a_value_of_another_form_is_refused_with_its_position(form, value, said):
     with pytest.raises(WrongForm) as caught:
         read(form, value)
     assert said in str(caught.value)
 
 
-def test_everything_that_is_shown_can_be_read():
+def test_every_response_type_can_be_decoded():
     """A field of a kind that the reader has no rule for would be found by whoever first meets it."""
     simple = (str, int, float, bool, type(None), type(ID), dict[str, Any])
 

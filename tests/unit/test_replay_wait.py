@@ -70,7 +70,7 @@ class Waiting:
         """One look at which nothing happens."""
 
 
-async def test_one_who_slept_over_the_end_of_publishing_tells_of_it():
+async def test_a_caller_suspended_during_the_end_of_publishing_reports_completion():
     waiting = Waiting()
     made = await waiting.begin()
 
@@ -84,7 +84,7 @@ async def test_one_who_slept_over_the_end_of_publishing_tells_of_it():
     assert (answer.status, answer.objects_found, answer.objects_published) == ("publishing_complete", 3, 3)
 
 
-async def test_one_who_slept_while_nothing_moved_says_that_it_goes_on():
+async def test_a_caller_suspended_without_progress_reports_that_the_replay_continues():
     waiting = Waiting()
     made = await waiting.begin()
 
@@ -96,7 +96,7 @@ async def test_one_who_slept_while_nothing_moved_says_that_it_goes_on():
         await waiting.service.wait(made)
 
 
-async def test_one_who_waits_for_the_last_word_alone_says_that_all_is_published():
+async def test_a_caller_that_waits_only_for_the_end_of_the_job_reports_that_all_is_published():
     """All is confirmed, and whoever drives it can't close the job: it is away, or the disk is full."""
     waiting = Waiting()
     waiting.catalog.closes = False

@@ -17,7 +17,7 @@ from tests.waiting import until
 SOON = 60.0
 
 
-async def test_a_loop_that_nobody_cancelled_goes_on_and_says_what_it_was_told(
+async def test_a_loop_that_was_not_cancelled_continues_and_logs_the_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     beats: list[None] = []
@@ -60,7 +60,7 @@ async def stopped(rt: Runtime) -> bool:
     return stopping.done()
 
 
-async def test_work_that_drops_a_cancellation_is_cancelled_again(
+async def test_a_task_that_drops_a_cancellation_is_cancelled_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(bootstrap, "_CANCEL_SECONDS", 0.05)
@@ -75,7 +75,7 @@ async def test_work_that_drops_a_cancellation_is_cancelled_again(
             work.may_end.set()
 
 
-async def test_work_that_can_not_be_cancelled_and_a_catalog_that_does_not_answer_hold_up_no_end(
+async def test_a_shutdown_does_not_wait_for_uncancellable_tasks_or_an_unresponsive_catalog(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(bootstrap, "_CANCEL_SECONDS", 0.05)

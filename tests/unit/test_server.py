@@ -8,7 +8,7 @@ import socket
 from playhead.server import _listen
 
 
-async def test_an_answer_in_two_writes_does_not_wait_for_the_clients_ack():
+async def test_a_response_in_two_writes_does_not_wait_for_the_clients_ack():
     sock = _listen("127.0.0.1", 0, insecure=False)
     delays: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 

@@ -65,7 +65,7 @@ def test_everything_has_a_default():
     }
 
 
-def test_a_flag_wins_over_the_environment_and_that_over_the_file(monkeypatch):
+def test_a_flag_overrides_the_environment_and_the_environment_overrides_the_file(monkeypatch):
     toml('port = 1\nhost = "file"\nlog_level = "error"')
     monkeypatch.setenv("PLAYHEAD_PORT", "2")
     monkeypatch.setenv("PLAYHEAD_HOST", "environment")
@@ -113,14 +113,14 @@ def test_every_field_is_a_variable_and_a_key_of_the_file(monkeypatch):
     assert from_file.heartbeat_seconds == 0.1
 
 
-def test_adapters_are_a_comma_list_or_a_list_of_the_file(monkeypatch):
+def test_adapters_are_separated_by_commas_or_a_list_in_the_file(monkeypatch):
     toml('adapters = ["a", "./b.py"]')
     assert load_settings().adapters == ("a", "./b.py")
     monkeypatch.setenv("PLAYHEAD_ADAPTERS", " c , ./d.py,, ")
     assert load_settings().adapters == ("c", "./d.py")
 
 
-def test_an_empty_variable_is_one_that_is_not_set(monkeypatch):
+def test_an_empty_variable_counts_as_not_set(monkeypatch):
     toml("port = 9")
     monkeypatch.setenv("PLAYHEAD_PORT", "")
     monkeypatch.setenv("PLAYHEAD_HOME", "")
@@ -141,18 +141,18 @@ def test_a_tilde_is_the_users_home():
     "address",
     ["localhost:8080", "ftp://host", "http://", "http://host:99999", "http://host/?a=b", "http://host/#x"],
 )
-def test_what_is_no_address_of_a_server_is_refused(address):
+def test_an_invalid_server_address_is_refused(address):
     assert "http://HOST:PORT" in refusal(server=address)
 
 
 @pytest.mark.parametrize("password", ["secret", "/secret", "80/secret", "se@secret", "#secret", "?secret"])
-def test_the_password_in_a_refused_address_is_not_told(password: str):
+def test_the_password_in_a_refused_address_is_not_shown(password: str):
     said = refusal(server=f"https://me:{password}@host/?a=b")
     assert "secret" not in said
     assert "http://HOST:PORT" in said
 
 
-def test_a_variable_that_is_nearly_a_setting_is_told_with_the_nearest(monkeypatch):
+def test_a_misspelt_variable_is_reported_with_the_nearest_setting(monkeypatch):
     assert ignored() == []
     monkeypatch.setenv("PLAYHEAD_HOEM", "elsewhere")
     monkeypatch.setenv("PLAYHEAD_ZZZ", "1")
@@ -175,12 +175,12 @@ def test_a_variable_that_is_nearly_a_setting_is_told_with_the_nearest(monkeypatc
         ("PLAYHEAD_API_PORT_80_TCP_PROTO", "tcp"),
     ],
 )
-def test_variables_that_tests_and_kubernetes_set_are_not_told_of(monkeypatch, name, value):
+def test_variables_of_tests_and_kubernetes_are_not_reported(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     assert ignored() == []
 
 
-def test_variables_of_other_programs_and_of_the_tests_are_none_of_ours(monkeypatch):
+def test_variables_of_other_programs_and_of_the_tests_are_ignored(monkeypatch):
     monkeypatch.setenv("PLAYHEAD_TEST_REQUIRE", "postgres")
     monkeypatch.setenv("playhead_port", "1")
     assert load_settings() == Settings()
@@ -206,7 +206,7 @@ def test_variables_of_other_programs_and_of_the_tests_are_none_of_ours(monkeypat
         ("fault", "worker.ran:x"),
     ],
 )
-def test_a_bad_value_is_refused_by_name_and_place(monkeypatch, name, value):
+def test_an_invalid_value_is_refused_with_its_name_and_source(monkeypatch, name, value):
     toml(f"{name} = {value!r}")
     shown = f"is {value!r}" if re.fullmatch(r"-?[0-9.]+|nan|inf", value) else "is not valid"
     assert refusal().startswith(f"{name} in {Path('playhead.toml').absolute()} {shown}: ")
@@ -233,18 +233,18 @@ def test_a_settings_file_of_another_user_is_ignored_with_a_warning():
     assert ignored() == [f"{Path('playhead.toml').absolute()} is ignored: another user owns it"]
 
 
-def test_all_bad_values_are_told_at_once(monkeypatch):
+def test_all_invalid_values_are_reported_at_once(monkeypatch):
     monkeypatch.setenv("PLAYHEAD_LEASE_SECONDS", "soon")
     lines = refusal(port=70000, home="").splitlines()
     assert [line.split(" is ")[0] for line in lines] == ["--home", "--port", "PLAYHEAD_LEASE_SECONDS"]
 
 
-def test_a_bad_value_that_is_overruled_is_not_looked_at(monkeypatch):
+def test_an_invalid_value_that_is_overridden_is_not_checked(monkeypatch):
     monkeypatch.setenv("PLAYHEAD_PORT", "http")
     assert load_settings(port=1).port == 1
 
 
-def test_true_is_no_number():
+def test_true_is_not_a_number():
     toml("port = true")
     assert "true and false are not allowed" in refusal()
 
@@ -259,7 +259,7 @@ def test_an_unknown_key_of_the_file_is_refused_with_the_nearest():
     assert "no setting 'lease_second'; did you mean 'lease_seconds'?" in refusal()
 
 
-def test_a_file_that_is_no_toml_or_unreadable_is_refused():
+def test_an_invalid_or_unreadable_toml_file_is_refused():
     toml("port: 1")
     assert "is not TOML" in refusal()
     Path("playhead.toml").write_bytes(b'host = "\xff"')
@@ -269,12 +269,12 @@ def test_a_file_that_is_no_toml_or_unreadable_is_refused():
     assert "cannot be read" in refusal()
 
 
-def test_a_flag_that_is_no_setting_is_a_mistake_of_the_caller():
+def test_a_flag_that_is_not_a_setting_is_a_programming_error():
     with pytest.raises(TypeError, match="prot"):
         load_settings(prot=1)
 
 
-def test_settings_are_frozen_and_read_nothing_when_made_directly(monkeypatch):
+def test_settings_are_frozen_and_read_no_source_when_created_directly(monkeypatch):
     monkeypatch.setenv("PLAYHEAD_PORT", "1")
     settings = Settings()
     assert settings.port == 8080
@@ -282,7 +282,7 @@ def test_settings_are_frozen_and_read_nothing_when_made_directly(monkeypatch):
         settings.port = 1  # type: ignore[misc]
 
 
-def test_every_setting_says_what_it_is_for():
+def test_every_setting_has_a_description():
     assert all(field.description for field in Settings.model_fields.values())
 
 
@@ -301,7 +301,7 @@ def test_importing_the_settings_imports_neither_a_server_nor_a_yaml_reader():
         ("my_service,,", ("my_service",)),
     ],
 )
-def test_hosts_are_kept_as_requests_say_them(monkeypatch, given, read):
+def test_hosts_are_stored_in_the_form_that_requests_use(monkeypatch, given, read):
     monkeypatch.setenv("PLAYHEAD_ALLOWED_HOSTS", given)
     assert load_settings().allowed_hosts == read
 
@@ -309,7 +309,7 @@ def test_hosts_are_kept_as_requests_say_them(monkeypatch, given, read):
 @pytest.mark.parametrize(
     "given", ["https://a.example", "a/b", "*", "*.example", "a@b", "a.", "[::1", "[:::]", "a:b"]
 )
-def test_what_is_no_host_is_refused_with_what_to_write(monkeypatch, given):
+def test_an_invalid_host_is_refused_with_the_expected_form(monkeypatch, given):
     monkeypatch.setenv("PLAYHEAD_ALLOWED_HOSTS", given)
     assert "PLAYHEAD_ALLOWED_HOSTS" in refusal()
     assert "playhead.example.com" in refusal()

@@ -79,7 +79,7 @@ async def test_an_object_is_a_file_at_its_key_with_the_permissions_of_any_file(s
     assert path.stat().st_mode == (path.parent / "plain").stat().st_mode
 
 
-async def test_files_of_others_are_objects(store, root):
+async def test_external_files_are_objects(store, root):
     (root / "e/stage").mkdir(parents=True)
     (root / "e/stage/odd \\ name\n").write_bytes(b"theirs")
     assert await keys_at(store, "e") == ["e/stage/odd \\ name\n"]
@@ -97,7 +97,7 @@ async def test_the_root_may_be_a_link_and_relative(tmp_path, monkeypatch):
     await store.close()
 
 
-async def test_what_one_process_writes_another_store_on_the_root_sees(store, root):
+async def test_objects_of_one_process_are_visible_to_another_store_on_the_same_root(store, root):
     other = FileStore(root, max_object_bytes=LIMIT)
     await put(other, "e/s/x", data=b"theirs")
     assert await store.read(["e/s/x"]) == [b"theirs"]
@@ -113,7 +113,7 @@ async def test_an_object_too_large_is_refused_and_the_others_are_stored(store, r
     assert await keys_at(store, "e") == ["e/s/fits"]
 
 
-async def test_of_a_file_too_large_one_byte_too_much_is_read_and_all_is_streamed(store, root):
+async def test_a_read_stops_one_byte_above_the_limit_and_a_stream_has_no_limit(store, root):
     (root / "e").mkdir()
     for name, size in [("fits", LIMIT), ("over", LIMIT + 1), ("big", LIMIT * 20)]:
         (root / "e" / name).write_bytes(b"")
@@ -133,7 +133,7 @@ CRAFTED = [
 
 
 @pytest.mark.parametrize("key", CRAFTED)
-async def test_a_crafted_key_is_no_object_and_can_not_be_written(store, root, key):
+async def test_a_crafted_key_is_not_an_object_and_cannot_be_written(store, root, key):
     secret = root.parent / "secret"
     secret.write_bytes(b"secret")
     await put(store, "e/x")
@@ -182,7 +182,7 @@ async def test_a_link_is_never_read(store, outside):
             [piece async for piece in store.stream(key)]
 
 
-async def test_a_link_is_never_listed_nor_gone_through(store, outside):
+async def test_a_link_is_never_listed_or_followed(store, outside):
     await put(store, "e/s/mine")
     assert await keys_at(store) == ["e/s/mine"]
     assert await keys_at(store, "e", sizes=True) == ["e/s/mine"]
@@ -190,7 +190,7 @@ async def test_a_link_is_never_listed_nor_gone_through(store, outside):
         assert await keys_at(store, prefix) == []
 
 
-async def test_a_link_to_a_folder_is_no_folder_to_write_into(store, outside):
+async def test_a_link_to_a_folder_is_not_written_through(store, outside):
     for key in ["e/s/folder/new", "e/s/folder/a/b", "e/s/inside/new", "e/s/broken/new", "linked/file"]:
         [outcome] = await store.write([[Blob(key, b"x")]])
         assert outcome is not None
@@ -199,7 +199,7 @@ async def test_a_link_to_a_folder_is_no_folder_to_write_into(store, outside):
     assert (outside / "file").read_bytes() == b"secret"
 
 
-async def test_a_link_in_the_place_of_an_object_is_replaced_not_followed(store, root, outside):
+async def test_a_link_with_the_name_of_an_object_is_replaced_and_not_followed(store, root, outside):
     await put(store, "e/s/file", data=b"mine")
     assert await store.read(["e/s/file"]) == [b"mine"]
     assert not (root / "e/s/file").is_symlink()
@@ -214,7 +214,7 @@ async def test_a_folder_that_becomes_a_link_between_two_calls_is_not_followed(st
     assert await store.read(["f/s/file"]) == [None]
 
 
-async def test_pipes_and_sockets_are_no_objects_and_hold_nobody_up(store, root):
+async def test_pipes_and_sockets_are_not_objects_and_do_not_block(store, root):
     (root / "e").mkdir()
     os.mkfifo(root / "e/pipe")
     async with asyncio.timeout(30):
@@ -227,7 +227,7 @@ async def test_pipes_and_sockets_are_no_objects_and_hold_nobody_up(store, root):
 
 
 @pytest.mark.parametrize("key", ["e/s/b/c", "e/s/b/c/d"])
-async def test_a_conflict_says_what_stands_in_the_way(store, key):
+async def test_a_conflict_names_the_conflicting_key(store, key):
     await put(store, "e/s/b")
     [outcome] = await store.write([[Blob(key, b"")]])
     assert outcome is not None
@@ -237,7 +237,7 @@ async def test_a_conflict_says_what_stands_in_the_way(store, key):
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="its file systems refuse names that are not UTF-8")
-async def test_names_that_are_not_utf8_are_logged_and_left_out(store, root, caplog):
+async def test_names_that_are_not_utf8_are_logged_and_omitted(store, root, caplog):
     await put(store, "e/s/fine")
     folder = os.fsencode(root / "e/s")
     os.mkdir(folder + b"/caf\xe9")
@@ -251,7 +251,7 @@ async def test_names_that_are_not_utf8_are_logged_and_left_out(store, root, capl
     assert record.fields["folder"] == "e/s/"
 
 
-async def test_names_that_a_file_system_takes_for_one_are_a_conflict(store, tmp_path):
+async def test_names_that_the_file_system_does_not_distinguish_are_a_conflict(store, tmp_path):
     (tmp_path / "Probe").touch()
     if not (tmp_path / "probe").exists():
         pytest.skip("this file system tells A from a")
@@ -270,7 +270,7 @@ async def test_names_that_a_file_system_takes_for_one_are_a_conflict(store, tmp_
 # -- temporary files -------------------------------------------------------------------------------
 
 
-async def test_temporary_files_are_in_no_listing_and_none_is_left(store, root):
+async def test_temporary_files_are_not_listed_and_are_removed(store, root):
     (root / TEMP / "half").write_bytes(b"half")
     await put(store, "e/s/x", "e/s/y")
     await store.write([[Blob("e/s/x/z", b"")], [Blob("e/s", b"")], [Blob("e/" + "x" * 300, b"")]])
@@ -279,12 +279,12 @@ async def test_temporary_files_are_in_no_listing_and_none_is_left(store, root):
     assert os.listdir(root / TEMP) == ["half"]
 
 
-async def test_a_folder_of_that_name_deeper_down_is_like_any_other(store):
+async def test_a_deeper_folder_with_the_name_of_the_temporary_folder_is_ordinary(store):
     await put(store, f"e/{TEMP}/x")
     assert await keys_at(store) == [f"e/{TEMP}/x"]
 
 
-async def test_leftovers_of_a_day_are_swept_at_open_and_younger_ones_kept(root):
+async def test_temporary_files_older_than_a_day_are_removed_at_open(root):
     (root / TEMP / "folder").mkdir(parents=True)
     (root / TEMP / "old").touch()
     (root / TEMP / "young").touch()
@@ -313,19 +313,19 @@ async def check_away(store: FileStore, root: Path) -> None:
         assert "not mounted" in raised.value.detail
 
 
-async def test_a_root_that_went_away_is_no_empty_store(store, root):
+async def test_a_root_that_disappeared_is_an_error_and_not_an_empty_store(store, root):
     await put(store, "e/s/x")
     shutil.rmtree(root)
     await check_away(store, root)
 
 
-async def test_a_bare_mount_point_is_no_empty_store(store, root):
+async def test_an_unmounted_mount_point_is_an_error_and_not_an_empty_store(store, root):
     shutil.rmtree(root)
     root.mkdir()
     await check_away(store, root)
 
 
-async def test_a_store_that_goes_away_within_a_listing_does_not_end_it(store, root):
+async def test_a_store_that_disappears_during_a_listing_is_an_error_and_not_its_end(store, root):
     await put(store, *(f"e/{n}/x" for n in range(9)))
     listing = store.list("e", page=2)
     await anext(listing)
@@ -334,7 +334,7 @@ async def test_a_store_that_goes_away_within_a_listing_does_not_end_it(store, ro
         [page async for page in listing]
 
 
-def test_a_root_that_can_not_be_made_says_so(tmp_path):
+def test_a_root_that_cannot_be_created_is_an_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(Unavailable) as raised:
         FileStore(tmp_path / "file/objects", max_object_bytes=LIMIT)
@@ -361,7 +361,7 @@ def without_privileges() -> Iterator[Path]:
                 path.chmod(0o700)
 
 
-def test_permission_denied_names_the_folder_and_what_it_takes():
+def test_permission_denied_names_the_folder_and_the_fix():
     async def check(root: Path) -> None:
         store = FileStore(root, max_object_bytes=LIMIT)
         await put(store, "e/s/x")
@@ -390,7 +390,7 @@ def test_permission_denied_names_the_folder_and_what_it_takes():
         asyncio.run(check(root))
 
 
-def test_a_listing_that_goes_on_enters_no_folder_that_lies_behind_it():
+def test_a_resumed_listing_opens_no_folder_before_its_start():
     async def check(root: Path) -> None:
         store = FileStore(root, max_object_bytes=LIMIT)
         await put(store, *(f"e/{n}/{m}/x" for n in range(3) for m in range(3)))
@@ -430,7 +430,7 @@ asyncio.run(main(Path(sys.argv[1])))
 """
 
 
-def test_a_full_disk_is_store_full_to_a_write_and_to_a_check_and_leaves_nothing_half(tmp_path):
+def test_writes_and_checks_on_a_full_disk_raise_store_full_and_leave_no_partial_object(tmp_path):
     mount = f'mount -t tmpfs -o size=256k tmpfs "{tmp_path}"'
     own_mounts = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
     if not shutil.which("unshare") or subprocess.run([*own_mounts, mount], capture_output=True).returncode:
@@ -471,7 +471,7 @@ async def sizes_at(root: Path) -> dict[str, int]:
     return sizes
 
 
-def test_after_a_kill_all_that_was_named_is_there_and_nothing_is_half(root):
+def test_after_a_kill_all_reported_objects_exist_and_none_is_partial(root):
     for lines in (1, 20, 35):
         with subprocess.Popen(
             [sys.executable, "-c", WRITE_FOR_EVER, str(root)], stdout=subprocess.PIPE, text=True
@@ -545,14 +545,14 @@ async def test_a_tree_deeper_than_the_limit_on_open_files_is_listed_and_read(sto
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def test_a_folder_that_is_taken_away_between_two_writes_is_made_again(store, root):
+async def test_a_folder_that_is_removed_between_two_writes_is_created_again(store, root):
     await put(store, "e/s/x")
     shutil.rmtree(root / "e")
     await put(store, "e/s/x")
     assert await keys_at(store) == ["e/s/x"]
 
 
-async def test_a_file_that_can_not_be_read_keeps_no_other_from_being_read(
+async def test_an_unreadable_file_does_not_prevent_reading_others(
     root: Path, store: FileStore, monkeypatch: pytest.MonkeyPatch
 ):
     await put(store, "e/s/a", "e/s/bad", "e/s/c")
@@ -594,7 +594,7 @@ async def test_pages_of_a_large_folder_are_the_whole_folder_in_order(store, root
 
 
 @pytest.mark.parametrize("age", [0, 60])
-async def test_a_listing_has_what_was_written_into_a_large_folder_before_it(store, root, age):
+async def test_a_listing_includes_objects_written_into_a_large_folder_before_it(store, root, age):
     await put(store, *(f"e/s/{n:04}" for n in range(1200)))
     when = time.time() - age
     os.utime(root / "e/s", (when, when))

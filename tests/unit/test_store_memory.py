@@ -17,7 +17,7 @@ def step() -> Generator[str, None, None]:
     yield "step"
 
 
-def test_a_write_stands_still_before_each_blob():
+def test_a_write_pauses_before_each_blob():
     store = MemoryStore(pause=step)
     names: list[str] = []
     writing = store.write([[Blob("e/s/x.meta.json", b"{}"), Blob("e/s/x", b"x")]], written=names.append)
@@ -32,7 +32,7 @@ def test_a_write_stands_still_before_each_blob():
     assert names == ["e/s/x.meta.json", "e/s/x"]
 
 
-def test_every_call_stands_still_before_it_begins():
+def test_every_call_pauses_before_it_starts():
     store = MemoryStore(pause=step)
     calls = [
         store.read(["e"]),
@@ -49,7 +49,7 @@ def test_every_call_stands_still_before_it_begins():
         waiting.close()
 
 
-async def test_what_the_pause_raises_the_call_raises_and_nothing_is_stored():
+async def test_an_exception_of_the_pause_is_raised_and_nothing_is_stored():
     away = True
 
     async def pause() -> None:
@@ -63,7 +63,7 @@ async def test_what_the_pause_raises_the_call_raises_and_nothing_is_stored():
     assert await store.read(["e/s/x"]) == [None]
 
 
-async def test_folder_markers_and_keys_outside_the_grammar_are_held_as_an_object_store_does():
+async def test_folder_markers_and_invalid_keys_are_stored_as_in_an_object_store():
     store = MemoryStore()
     odd = ["e/s/", "e/s//x", "e/s/a\\b", "e/s/x/"]
     await store.write([[Blob(key, b"")] for key in odd])

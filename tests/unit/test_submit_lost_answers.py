@@ -103,7 +103,7 @@ class Begun:
 
 
 @pytest.mark.parametrize("unanswered", ["open", "seal"])
-async def test_a_run_whose_start_was_not_heard_is_ended_once_the_catalog_is_back(unanswered: str):
+async def test_a_run_whose_start_was_not_answered_is_ended_when_the_catalog_is_available(unanswered: str):
     begun = Begun(Lossy())
     begun.catalog.unanswered = unanswered
     await begun.fail()
@@ -111,7 +111,7 @@ async def test_a_run_whose_start_was_not_heard_is_ended_once_the_catalog_is_back
     assert begun.waits == [1, 2, 4]
 
 
-async def test_a_run_that_begins_after_it_was_given_up_is_ended_all_the_same():
+async def test_a_run_that_starts_after_its_caller_gave_up_is_ended():
     begun = Begun(Lossy())
     begun.catalog.holds_back = 3  # its COMMIT is on its way, still when it is asked about
     await begun.fail()
@@ -119,7 +119,7 @@ async def test_a_run_that_begins_after_it_was_given_up_is_ended_all_the_same():
     assert begun.waits == [1, 2, 4]
 
 
-async def test_a_run_that_never_begins_is_not_asked_about_for_ever():
+async def test_a_run_that_never_starts_is_not_checked_forever():
     begun = Begun(Lossy())
     begun.catalog.holds_back = 1_000
     await begun.fail()

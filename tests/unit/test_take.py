@@ -47,7 +47,7 @@ async def filled(broker: Broker) -> None:
 
 
 @pytest.mark.parametrize(("later", "removes"), [(9, True), (11, False)])
-async def test_its_time_counts_from_before_the_messages_were_handed_out(later: int, removes: bool):
+async def test_the_time_of_a_receipt_starts_before_the_messages_are_received(later: int, removes: bool):
     clock = Time()
     broker = SlowBroker(clock)
     await filled(broker)
@@ -64,7 +64,7 @@ async def test_its_time_counts_from_before_the_messages_were_handed_out(later: i
         assert len(await broker.receive(QUEUE, 1)) == 1, "another can have it"
 
 
-async def test_its_time_runs_out_while_the_machine_sleeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_a_receipt_expires_while_the_machine_sleeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     wall = time.time()
     monkeypatch.setattr(time, "time", lambda: wall)
     async with open_runtime(Settings(home=tmp_path, visibility_seconds=VISIBILITY)) as rt:

@@ -27,7 +27,7 @@ def step(item: Item, config: Settings, ctx: Context) -> list[str]:
 PAGE = Item("page.html", b"<p>", attributes={"title": "A page"})
 
 
-def test_outputs_come_as_items_under_their_final_paths():
+def test_outputs_are_returned_as_items_with_their_final_paths():
     assert run_adapter(step, PAGE) == [
         Item("page/0001.txt", b"3 1 None True", "text/plain", {"title": "A page"})
     ]
@@ -38,7 +38,7 @@ def test_config_may_be_a_mapping_or_the_model_itself():
     assert run_adapter(step, PAGE, Settings(size=6))[0].text.startswith("6 ")
 
 
-def test_attempt_and_replay_are_what_the_test_says():
+def test_attempt_and_replay_can_be_set_by_a_test():
     batch = uuid7()
     assert run_adapter(step, PAGE, attempt=4, replay=batch)[0].text == f"3 4 {batch} True"
 
@@ -51,7 +51,7 @@ async def test_async_adapters_run_even_where_a_loop_is_running():
     assert [item.path for item in run_adapter(later, PAGE)] == ["page/0001.html"]
 
 
-def test_class_adapters_are_made_and_closed_and_their_folder_may_be_kept(tmp_path):
+def test_class_adapters_are_created_and_closed_and_their_folder_can_be_kept(tmp_path):
     @adapter("keeper")
     class Keeper:
         closed = False
@@ -68,7 +68,7 @@ def test_class_adapters_are_made_and_closed_and_their_folder_may_be_kept(tmp_pat
     assert Keeper.closed
 
 
-def test_errors_come_out_as_a_worker_would_meet_them():
+def test_errors_are_raised_as_in_a_worker():
     @adapter("no")
     def no(item: Item) -> None:
         raise Reject("never")
@@ -84,11 +84,11 @@ def test_errors_come_out_as_a_worker_would_meet_them():
 
 
 @pytest.mark.parametrize("config", [{"size": "x"}, {"sise": 1}])
-def test_a_config_that_does_not_fit_is_a_value_error(config):
+def test_an_invalid_config_is_a_value_error(config):
     with pytest.raises(ValueError, match=r"si[sz]e"):
         run_adapter(step, PAGE, config)
 
 
-def test_what_is_no_adapter_is_named():
+def test_an_object_that_is_not_an_adapter_is_named():
     with pytest.raises(TypeError, match=r"decorate it with @adapter"):
         run_adapter(UUID, PAGE)

@@ -24,28 +24,28 @@ GARBAGE = (
 
 
 @pytest.mark.parametrize("said", GARBAGE)
-def test_what_is_not_well_formed_names_no_trace(said: str):
+def test_a_malformed_header_names_no_trace(said: str):
     assert trace_of(said) is None
     assert nearest(ROW, said) == ROW
     assert nearest(None, said) is None
 
 
-def test_a_child_lies_below_the_attempt_that_its_header_names():
+def test_a_span_is_a_child_of_the_attempt_in_its_header():
     assert trace_of(ATTEMPT) == TRACE
     assert nearest(ROW, ATTEMPT) == ATTEMPT
 
 
-def test_the_row_wins_over_a_header_of_another_trace():
+def test_the_row_overrides_a_header_of_another_trace():
     assert nearest(ROW, STRANGER) == ROW
 
 
-def test_without_one_in_the_row_the_header_is_all_there_is():
+def test_without_a_trace_in_the_row_the_header_is_used():
     assert nearest(None, ATTEMPT) == ATTEMPT
     assert nearest(None, None) is None
     assert nearest(ROW, None) == ROW
 
 
-def test_off_a_span_can_be_used_and_names_nothing():
+def test_without_traces_a_span_can_be_used_and_has_no_id():
     with OFF.start("work", ROW, {"playhead.attempt": 1}) as span, span.current():
         span.set({"playhead.outcome": "completed"})
         span.rename("other")
@@ -65,7 +65,7 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"])
-def test_an_endpoint_switches_traces_on(name: str, variables: pytest.MonkeyPatch):
+def test_an_endpoint_turns_traces_on(name: str, variables: pytest.MonkeyPatch):
     assert not wants_traces()
     variables.setenv(name, "")
     assert not wants_traces()
@@ -74,13 +74,15 @@ def test_an_endpoint_switches_traces_on(name: str, variables: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(("name", "value"), [("OTEL_SDK_DISABLED", "TRUE"), ("OTEL_TRACES_EXPORTER", "none")])
-def test_they_can_be_switched_off_whatever_else_is_set(name: str, value: str, variables: pytest.MonkeyPatch):
+def test_traces_can_be_turned_off_regardless_of_other_variables(
+    name: str, value: str, variables: pytest.MonkeyPatch
+):
     variables.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")
     variables.setenv(name, value)
     assert not wants_traces()
 
 
-def test_what_is_said_of_traces_wins_over_what_is_said_of_all_signals(variables: pytest.MonkeyPatch):
+def test_variables_for_traces_override_variables_for_all_signals(variables: pytest.MonkeyPatch):
     assert trace_protocol() == "http/protobuf"
     variables.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
     assert trace_protocol() == "grpc"
@@ -88,14 +90,14 @@ def test_what_is_said_of_traces_wins_over_what_is_said_of_all_signals(variables:
     assert trace_protocol() == "http/protobuf"
 
 
-def test_a_log_line_names_its_trace_only_where_there_is_one():
+def test_a_log_line_has_a_trace_id_only_within_a_trace():
     record = logging.LogRecord("playhead", logging.INFO, __file__, 1, "said", (), None)
     assert "trace_id" not in json.loads(JsonFormatter().format(record))
     record.trace_id = TRACE
     assert json.loads(JsonFormatter().format(record))["trace_id"] == TRACE
 
 
-async def test_a_fault_that_is_no_unicode_is_sent_with_its_span_and_keeps_no_other_from_being_sent(
+async def test_an_error_text_that_is_not_unicode_is_exported_and_does_not_affect_other_spans(
     variables: pytest.MonkeyPatch,
 ):
     with open_collector() as collector:

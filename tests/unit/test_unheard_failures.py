@@ -35,7 +35,7 @@ async def said_of(
     return said
 
 
-async def test_a_question_to_rabbitmq_whose_connection_is_lost():
+async def test_a_cancelled_request_to_rabbitmq_logs_no_lost_connection():
     is_lost = asyncio.Event()
 
     class Link:
@@ -54,7 +54,7 @@ async def test_a_question_to_rabbitmq_whose_connection_is_lost():
     assert await said_of(queues.answers(), is_lost.set, after) == []
 
 
-async def test_a_write_to_sqlite_that_fails(tmp_path: Path):
+async def test_a_cancelled_write_to_sqlite_logs_no_failure(tmp_path: Path):
     fails = threading.Event()
 
     def job(_: Connection) -> None:

@@ -117,7 +117,7 @@ def service(site: Site, every: float = 0.01, **more: Any) -> WatchService:
     return WatchService(site, site, every=every, **more)
 
 
-async def test_a_hundred_watchers_are_one_look_at_a_time(site: Site):
+async def test_a_hundred_watchers_share_one_query_at_a_time(site: Site):
     watching = service(site, every=0.05)
     site.seconds = 0.001
 
@@ -134,7 +134,7 @@ async def test_a_hundred_watchers_are_one_look_at_a_time(site: Site):
         assert [one.is_end for one in heard if isinstance(one, StateEvent)] == [False, False, True]
 
 
-async def test_a_watcher_who_leaves_in_the_middle_of_a_look_takes_it_from_nobody(site: Site):
+async def test_a_watcher_that_leaves_during_a_query_does_not_cancel_it_for_others(site: Site):
     watching = service(site)
     site.seconds = 0.05
     first = asyncio.create_task(watching.execution(ONE))
@@ -146,7 +146,7 @@ async def test_a_watcher_who_leaves_in_the_middle_of_a_look_takes_it_from_nobody
         assert isinstance(await second, Watch)
 
 
-async def test_what_nobody_watches_is_not_looked_at(site: Site):
+async def test_an_execution_without_watchers_is_not_queried(site: Site):
     watching = service(site)
     told = (await watching.execution(ONE)).tell(None)
     async for _ in told:
@@ -159,7 +159,7 @@ async def test_what_nobody_watches_is_not_looked_at(site: Site):
     assert not watching._watched
 
 
-async def test_a_look_that_takes_long_is_made_more_seldom(site: Site):
+async def test_a_slow_query_is_sent_less_often(site: Site):
     clock = Clock()
 
     def takes_long() -> None:
@@ -174,7 +174,7 @@ async def test_a_look_that_takes_long_is_made_more_seldom(site: Site):
         assert site.looks == looks
 
 
-async def test_every_process_makes_the_same_id_of_a_state_and_another_of_another(site: Site):
+async def test_the_id_of_an_event_depends_only_on_its_state(site: Site):
     async def ids() -> list[str]:
         telling = asyncio.create_task(all_of((await service(site).execution(ONE)).tell(None)))
         await asyncio.sleep(0.05)
@@ -187,7 +187,7 @@ async def test_every_process_makes_the_same_id_of_a_state_and_another_of_another
     assert len(set(first)) == 3
 
 
-async def test_what_is_gone_has_no_end(site: Site):
+async def test_a_missing_execution_ends_without_an_end_event(site: Site):
     telling = asyncio.create_task(all_of((await service(site).execution(ONE)).tell(None)))
     await asyncio.sleep(0.05)
     site.now = None
@@ -196,7 +196,7 @@ async def test_what_is_gone_has_no_end(site: Site):
     assert not only.is_end
 
 
-async def test_all_who_watch_hear_of_an_outage_once_and_go_on(site: Site):
+async def test_all_watchers_get_one_report_of_an_outage_and_continue(site: Site):
     watching = service(site)
     heard: list[list[StateEvent[Execution] | Unavailable]] = [[], [], []]
 
@@ -228,7 +228,7 @@ async def test_all_who_watch_hear_of_an_outage_once_and_go_on(site: Site):
 
 
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
-async def test_a_process_that_stops_ends_what_it_tells_at_once(site: Site, when: str):
+async def test_a_process_that_stops_ends_its_streams_at_once(site: Site, when: str):
     watching = service(site, every=3600)
     watch = await watching.execution(ONE)
     if when == "before":
@@ -262,7 +262,7 @@ async def paced(
     return seen
 
 
-async def test_the_rate_is_that_of_the_last_seconds(site: Site):
+async def test_the_rate_covers_the_last_seconds(site: Site):
     steps = [
         (1.0, published, None) for published in (0, 100, 200, 300, 400, 500, 500, 500, 500, 500, 500, 500)
     ]
@@ -270,7 +270,7 @@ async def test_the_rate_is_that_of_the_last_seconds(site: Site):
     assert rates == [None, 100.0, 100.0, 100.0, 100.0, 100.0, 80.0, 60.0, 40.0, 20.0, 0.0, 0.0]
 
 
-async def test_the_time_that_is_left_is_told_when_all_is_listed(site: Site):
+async def test_the_remaining_time_is_reported_when_all_objects_are_listed(site: Site):
     site.batch = replace(REPLAY, objects_found=1000, objects_failed=100)
 
     def listed() -> None:
@@ -283,7 +283,7 @@ async def test_the_time_that_is_left_is_told_when_all_is_listed(site: Site):
     assert [one.eta_seconds for one in seen] == [None, None, 6.0, 0.0]
 
 
-async def test_a_pace_that_falls_is_told_though_nothing_else_has_changed(site: Site):
+async def test_a_falling_rate_is_reported_even_if_nothing_else_has_changed(site: Site):
     watching = service(site)
     moving: list[StateEvent[ReplayProgress]] = []
 
