@@ -165,7 +165,7 @@ async def test_a_resend_during_the_end_of_an_execution_reopens_it(place: Place):
 async def many(place: Place) -> Started:
     """A run with five dead letters, more than one step resends."""
     assert isinstance(place.lab.catalog, PostgresCatalog)
-    place.lab.catalog.resend_step = 2
+    place.lab.catalog.step_rows = 2
     run = await place.lab.started(*(f"{n}.md" for n in range(5)))
     for cid in run.ids:
         await place.lab.kill(cid)
@@ -267,6 +267,46 @@ async def test_a_cancel_waits_for_a_parent_that_is_inserting_its_children(place:
     assert cancelled is not None
     assert (cancelled.counts.pending, cancelled.counts.cancelled) == (0, 1)
     assert await place.open_rows(run.execution) == 0
+
+
+async def test_claims_pass_while_a_cancel_waits_for_one_of_many_rows(place: Place):
+    assert isinstance(place.lab.catalog, PostgresCatalog)
+    place.lab.catalog.step_rows = 2
+    run, other = await place.lab.started(*(f"{n}.md" for n in range(5))), await place.lab.started("a.md")
+    worker = await place.process()
+
+    async with place.holding("SELECT 1 FROM messages WHERE id = $1", run.ids[3]) as holder:
+        cancelling = asyncio.create_task(place.lab.catalog.cancel(run.execution))
+        await place.waiter(holder)
+        refused, early, claim = await worker.claim("w1", [run.ids[0], run.ids[4], other.ids[0]])
+
+    assert isinstance(claim, Claim)
+    reasons = [one.reason for one in (refused, early) if isinstance(one, Refusal)]
+    assert reasons == ["closed", "ended"]
+    cancelled = await cancelling
+    assert cancelled is not None
+    assert (cancelled.counts.pending, cancelled.counts.cancelled) == (0, 5)
+
+
+async def test_rows_of_a_cancel_that_was_interrupted_are_cancelled_by_the_reconciler(
+    place: Place, many: Started, monkeypatch: pytest.MonkeyPatch
+):
+    await place.lab.catalog.resend(execution=many.execution)
+
+    async def break_off() -> None:
+        raise ConnectionError
+
+    after_one_step(place, monkeypatch, break_off)
+    with pytest.raises(ConnectionError):
+        await place.lab.catalog.cancel(many.execution)
+    execution = await place.lab.execution(many.execution)
+    assert (execution.status, execution.counts.pending) == ("cancelled", 5)
+    assert (await place.lab.refusal(many.ids[4])).reason == "ended"
+
+    assert await place.lab.catalog.cancel_stragglers() == 5
+
+    assert (await place.lab.counts(many.execution)).cancelled == 5
+    assert await place.value("SELECT settled FROM executions WHERE id = $1", many.execution)
 
 
 async def test_a_cancel_under_load_leaves_no_open_row(place: Place):

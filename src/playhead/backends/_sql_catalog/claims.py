@@ -178,7 +178,7 @@ class ClaimsPart(Part):
             if lost:
                 await self._close_lost(db, lost)
             if unanswered:
-                await db.run(SQL.cancel_rows, rows=unanswered)
+                await db.run(ROWS.cancel_rows, rows=unanswered)
             return answers
 
         return await self._db.write(claim_rows)

@@ -190,11 +190,6 @@ UPDATE jobs SET epoch = epoch + 1, owner = NULL,
   state = CASE WHEN state IN ('publishing', 'uploading', 'stalled') THEN 'cancelled' ELSE state END
 WHERE execution = :execution
 
--- name: cancel_waiting
--- Cancel the rows that no worker runs.
-UPDATE messages SET state = {CANCELLED}, ended_at = playhead_now()
-WHERE execution = :execution AND state IN ({WAITING})
-
 -- name: cancel_execution
 -- The execution ends as cancelled.
 UPDATE executions SET status = 'cancelled', ended_at = playhead_now(), revision = revision + 1 WHERE n = :execution

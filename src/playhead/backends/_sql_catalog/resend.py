@@ -30,9 +30,6 @@ class _Refuses(NamedTuple):
 
 
 class ResendPart(Part):
-    resend_step: int = 2_000
-    """Rows that one transaction resends."""
-
     async def resend(
         self, *, ids: Sequence[UUID] = (), execution: UUID | None = None, route: str | None = None
     ) -> list[UUID]:
@@ -74,13 +71,13 @@ class ResendPart(Part):
     ) -> tuple[dict[int, UUID], int]:
         """Resend one step of the rows above `after`, up to `last`; return them by number, and the number
         above which the next step begins."""
-        bounds = {"after": after, "last": last, "limit": self.resend_step, "route": route}
+        bounds = {"after": after, "last": last, "limit": self.step_rows, "route": route}
         if execution is not None:
             found = await db.rows(SQL.dead_of_execution, execution=execution, **bounds)
         else:
             found = await db.rows(SQL.dead_of_route, **bounds)
         sent = await self._send(db, found, refuses)
-        return sent, found[-1][0] if len(found) == self.resend_step else last
+        return sent, found[-1][0] if len(found) == self.step_rows else last
 
     async def _send(self, db: Session, found: Sequence[Row], refuses: _Refuses) -> dict[int, UUID]:
         """Resend the dead ones of these rows (number, number of the execution); return them by number."""

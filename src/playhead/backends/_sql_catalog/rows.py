@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
@@ -46,6 +47,9 @@ class Part:
         transactions: over an open database, which is not closed with the catalog.
         heartbeat_seconds: the time between heartbeats; a process is dead after five missed ones.
     """
+
+    step_rows: int = 2_000
+    """Rows that one transaction resends or cancels."""
 
     def __init__(self, transactions: Transactions, *, heartbeat_seconds: float = 1.0) -> None:
         self._db = transactions
@@ -180,6 +184,41 @@ class Part:
         await db.run(SQL.settle_execution, counts=final, n=n)
         self._counts.forget(n)
 
-    async def _settle_if_closed(self, db: Session, n: int) -> None:
-        if not await db.value(SQL.has_open_row, n=n):
-            await self._settle_execution(db, n)
+    async def _cancel_waiting(self, n: int, *, steps: int | None = None) -> int:
+        """Cancel the rows of a cancelled execution that no worker runs; return their number.
+
+        There may be a million, so they are cancelled in steps, and without a lock on the execution: a claim
+        waits for one step at most. Such an execution gets no further row that waits.
+
+        Args:
+            steps: how many steps at most; None: until no such row is left.
+        """
+        count = done = 0
+        after: int | None = 0
+        while after is not None and done != steps:
+            some, after = await self._db.write(partial(self._cancel_some, execution=n, after=after))
+            count += some
+            done += 1
+        return count
+
+    async def _cancel_some(self, db: Session, *, execution: int, after: int) -> tuple[int, int | None]:
+        """Cancel one step of the rows above `after`; return their number, and the number above which the next
+        step begins, if there may be one."""
+        limit = self.step_rows
+        found = await db.rows(SQL.waiting_rows_of, execution=execution, after=after, limit=limit)
+        held = await db.rows(SQL.lock_waiting_rows, rows=[n for (n,) in found])
+        count = await db.run(SQL.cancel_rows, rows=[n for (n,) in held])
+        return count, found[-1][0] if len(found) == limit else None
+
+    async def _settle_cancelled(self, n: int) -> None:
+        """Settle a cancelled execution if no row of it is open: then none changes any more."""
+
+        async def count(db: Session) -> str | None:
+            if await db.value(SQL.has_open_row, n=n):
+                return None
+            return counts.encode(counts.add_up(await self._count_rows(db, n, fresh=True)))
+
+        final = await self._db.read(count)
+        if final is not None:
+            await self._db.write(lambda db: db.run(SQL.settle_execution, counts=final, n=n))
+            self._counts.forget(n)

@@ -62,6 +62,28 @@ SELECT execution, tag FROM tags WHERE execution = ANY(:executions::bigint[]) ORD
 SELECT lane, state, count(*) FROM messages /* INDEXED BY messages_by_state */
 WHERE execution = :execution GROUP BY state, lane
 
+-- name: waiting_rows_of (postgresql)
+-- Rows of an execution that no worker runs, in ascending order, from a number on.
+SELECT w.n FROM executions e JOIN lanes l ON l.config_version = e.config_version
+CROSS JOIN (VALUES ({PENDING}), ({RETRY})) AS s (state)
+CROSS JOIN LATERAL (SELECT m.n FROM messages m
+  WHERE m.execution = e.n AND m.state = s.state AND m.lane = l.id AND -m.n < -:after::bigint
+  ORDER BY -m.n DESC LIMIT :limit) w
+WHERE e.n = :execution ORDER BY w.n LIMIT :limit
+
+-- name: waiting_rows_of (sqlite)
+-- The same, in any order: rows that were cancelled have left this part of the index.
+SELECT n FROM messages INDEXED BY messages_by_state
+WHERE execution = :execution AND state IN ({WAITING}) LIMIT :limit
+
+-- name: lock_waiting_rows
+-- Lock those of these rows that no worker runs.
+SELECT n FROM messages WHERE n = ANY(:rows::bigint[]) AND state IN ({WAITING}) ORDER BY n FOR NO KEY UPDATE
+
+-- name: cancel_rows
+-- Cancel rows that no worker runs.
+UPDATE messages SET state = {CANCELLED}, worker = NULL, ended_at = playhead_now() WHERE n = ANY(:rows::bigint[])
+
 -- name: settle_execution
 -- Store the final counts of an execution that has ended and has no open row.
 UPDATE executions SET settled = true, counts = :counts WHERE n = :n

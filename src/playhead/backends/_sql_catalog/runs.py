@@ -155,7 +155,7 @@ class RunsPart(ReplaysPart):
         return await self._db.write(adopt_it)
 
     async def cancel(self, execution: UUID) -> Execution | None:
-        async def cancel_it(db: Session) -> Execution | None:
+        async def cancel_it(db: Session) -> int | None:
             n = await self._number(db, execution)
             if n is None:
                 return None
@@ -165,13 +165,16 @@ class RunsPart(ReplaysPart):
                     "execution_ended", f"execution {execution} is {status}; there is nothing to cancel"
                 )
             if status == "running":
-                # The job first: a page that is being recorded is committed before, and its rows are cancelled
-                # below; a later page finds another epoch. The execution's lock keeps workers out.
+                # From this commit on, claims are refused and new children are cancelled. A page that is being
+                # recorded is committed before, and a later one finds another epoch. So no row is added that
+                # waits. If this process dies before all are cancelled, the reconciler cancels the others.
                 await db.run(SQL.cancel_job, execution=n)
-                await db.run(SQL.cancel_waiting, execution=n)
                 await db.run(SQL.cancel_execution, execution=n)
-                self._counts.forget(n)
-                await self._settle_if_closed(db, n)
-            return await self._find_execution(db, execution)
+            return n
 
-        return await self._db.write(cancel_it, seconds=LONG_SECONDS)
+        n = await self._db.write(cancel_it)
+        if n is None:
+            return None
+        await self._cancel_waiting(n)
+        await self._settle_cancelled(n)
+        return await self._db.read(lambda db: self._find_execution(db, execution))

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import as_uuid
 from playhead.backends._sql_catalog.resend import SQL, ResendPart
-from playhead.backends._sql_catalog.rows import LONG_SECONDS
-from playhead.backends._sql_catalog.runs import SQL as JOBS
+from playhead.backends._sql_catalog.rows import SQL as ROWS
 from playhead.backends._sql_catalog.session import Session
 from playhead.backends._sql_catalog.statements import Statement
 from playhead.counters import Numbers, decode, encode, total
@@ -29,6 +29,7 @@ UNHURRIED_SECONDS: Final = 60.0
 """A live publisher that has not published a row for this long has lost it (its broker failed)."""
 FORGET_SECONDS: Final = 3600.0
 """How long the row of a dead process is kept."""
+_STRAGGLER_STEPS: Final = 10
 
 _UNSEALED: Final = "the process that stored the inputs ended before all of them were stored; run it again"
 
@@ -170,21 +171,29 @@ class UpkeepPart(ResendPart):
         return [as_uuid(identity) for (identity,) in rows]
 
     async def cancel_stragglers(self) -> int:
-        async def cancel(db: Session) -> int:
-            # Alone with them, so that the counts that are stored here are final.
-            found = await db.rows(SQL.unsettled_cancelled)
-            statuses = await self._exclude(db, [n for (n,) in found])
-            count = 0
-            for n, status in statuses.items():
-                if status == "cancelled":
-                    count += await db.run(JOBS.cancel_waiting, execution=n)
-                    count += await db.run(SQL.cancel_abandoned, execution=n, seconds=self._liveness.seconds)
-                    await self._settle_if_closed(db, n)
-            return count
+        count = 0
+        for (n,) in await self._db.read(lambda db: db.rows(SQL.unsettled_cancelled)):
+            has_waiting, has_abandoned = await self._db.read(partial(self._stragglers_of, n))
+            if has_waiting:
+                # Few steps: the reconciler has other work, and the process that cancels may still be at it.
+                count += await self._cancel_waiting(n, steps=_STRAGGLER_STEPS)
+            if has_abandoned:
+                count += await self._db.write(partial(self._cancel_abandoned, n))
+            await self._settle_cancelled(n)
+        return count
 
-        if not await self._db.read(lambda db: db.row(SQL.unsettled_cancelled)):
-            return 0
-        return await self._db.write(cancel, seconds=LONG_SECONDS)
+    async def _stragglers_of(self, n: int, db: Session) -> tuple[bool, bool]:
+        """Return whether rows of an execution wait, and whether some run in dead workers."""
+        waiting = await db.row(ROWS.waiting_rows_of, execution=n, after=0, limit=1)
+        abandoned = await db.row(SQL.abandoned_rows_of, execution=n, seconds=self._liveness.seconds)
+        return waiting is not None, abandoned is not None
+
+    async def _cancel_abandoned(self, n: int, db: Session) -> int:
+        """Cancel rows of a cancelled execution that run in dead workers."""
+        seconds = self._liveness.seconds
+        found = await db.rows(SQL.abandoned_rows_of, execution=n, seconds=seconds)
+        held = await db.rows(SQL.lock_still_running, rows=[row for (row,) in found])
+        return await db.run(SQL.cancel_abandoned, rows=[row for (row,) in held], seconds=seconds)
 
     async def fail_unsealed(self) -> list[UUID]:
         seconds = self._liveness.seconds

@@ -232,10 +232,14 @@ SELECT id FROM executions WHERE NOT settled AND status = 'running' ORDER BY n
 -- Cancelled executions with an open row.
 SELECT n FROM executions WHERE NOT settled AND status = 'cancelled'
 
+-- name: abandoned_rows_of
+-- Rows of an execution that run in dead workers.
+SELECT m.n FROM messages m /* INDEXED BY messages_by_state */ WHERE m.execution = :execution AND {abandoned}
+
 -- name: cancel_abandoned
--- Rows of a cancelled execution that run in dead workers.
+-- Whether the worker is dead is asked of the locked rows, as in `recall`.
 UPDATE messages AS m SET state = {CANCELLED}, worker = NULL, ended_at = playhead_now()
-WHERE m.execution = :execution AND {abandoned}
+WHERE m.n = ANY(:rows::bigint[]) AND {abandoned}
 
 -- fragment: unsealed
 -- Runs whose owner died before all inputs were stored. The lease with which a run was opened counts from its opening and

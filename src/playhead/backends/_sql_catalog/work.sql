@@ -59,10 +59,6 @@ UPDATE messages AS m SET state = {DEAD}, worker = NULL, ended_at = playhead_now(
   error = g.why, traceback = NULL
 FROM given g WHERE m.n = g.n
 
--- name: cancel_rows
--- Cancel rows that no worker runs.
-UPDATE messages SET state = {CANCELLED}, worker = NULL, ended_at = playhead_now() WHERE n = ANY(:rows::bigint[])
-
 -- name: lock_bindable
 -- Lock rows whose outputs are to be bound, so that their tokens hold until the commit.
 SELECT m.id, m.attempt, m.state, m.n, m.lane, m.execution, playhead_now() FROM messages m

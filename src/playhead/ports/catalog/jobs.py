@@ -233,11 +233,12 @@ class Jobs(Protocol):
         ...
 
     async def cancel(self, execution: UUID) -> Execution | None:
-        """Cancel an execution under its exclusive lock. Returns None if it does not exist.
+        """Cancel an execution. Returns None if it does not exist.
 
-        The execution becomes `cancelled`, its epoch is raised, its root is closed, and every pending and
-        retry row becomes `cancelled`. No work starts after the call has returned. A repeated call has no
-        effect.
+        Under its exclusive lock the execution becomes `cancelled`, its epoch is raised, and its root is
+        closed: from then on no claim succeeds. Then every pending and retry row becomes `cancelled`, in steps
+        that no claim waits for long. If the process dies between two steps, `cancel_stragglers` cancels the
+        other rows. A repeated call continues, or has no effect.
 
         Raises `Conflict` (`execution_ended`) if the execution is completed or failed.
         """
