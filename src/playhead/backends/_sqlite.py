@@ -175,7 +175,7 @@ class Database:
         except OSError:
             return f"{exc}; its folder must exist and be writable by this user"
         if code == sqlite3.SQLITE_FULL or status.f_bavail * status.f_frsize < _NO_ROOM:
-            return f"{exc}; the disk of {folder} is full: make room, and it goes on"
+            return f"{exc}; the disk of {folder} is full: free some space there, and work resumes"
         if status.f_flag & os.ST_RDONLY:
             return f"{exc}; {folder} is on a read-only file system. Mount it read-write"
         if code & 0xFF == sqlite3.SQLITE_NOTADB:

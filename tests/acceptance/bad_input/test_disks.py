@@ -97,11 +97,11 @@ def test_inputs_that_have_no_room_are_refused_and_the_next_are_taken():
             (deployment.folder / "pages" / path).write_bytes(data)
         deployment.disk.fill(leave=2 * LARGE)
 
-        refused(post_run(deployment, inputs(8, LARGE)), "store_full", "make room", "objects")
+        refused(post_run(deployment, inputs(8, LARGE)), "store_full", "free some space", "objects")
         for more in (["--detach"], [], ["--server", deployment.url]):
             body = deployment.cli("run", "docs", "pages", *more, code=UNREACHABLE)
             assert body["error_code"] == "store_full"
-            assert "make room" in body["detail"]
+            assert "free some space" in body["detail"]
         tried = [e for e in deployment.items("/executions") if e["execution_id"] != kept]
         assert [e["status"] for e in tried] == ["cancelled"] * 4
         assert [e["counts"]["total"] for e in tried] == [0] * 4
@@ -128,7 +128,7 @@ def test_outputs_that_have_no_room_wait_for_it_and_spend_no_attempt(leave: int):
         deployment.disk.fill(leave=leave)
         worker = deployment.worker()
         deployment.until(
-            lambda: "make room" in worker.said, "the worker to log the full disk", alive=[worker]
+            lambda: "free some space" in worker.said, "the worker to log the full disk", alive=[worker]
         )
         time.sleep(0.5)
         shown = deployment.get(f"/executions/{execution}")
@@ -180,10 +180,10 @@ def test_a_catalog_on_a_full_disk_refuses_writes_answers_reads_and_recovers():
         large = {"content": DOCS.replace("docs", "more") + "#" * 900_000}
         refused(
             ask(deployment, "POST", "/configs", **large, headers={"Content-Type": "application/yaml"}),
-            *("catalog_unavailable", "catalog", "is full: make room"),
+            *("catalog_unavailable", "catalog", "is full: free some space"),
         )
         answer = post_run(deployment, inputs(5_000))
-        refused(answer, "catalog_unavailable", "is full: make room")
+        refused(answer, "catalog_unavailable", "is full: free some space")
         assert deployment.get(f"/executions/{kept}")["counts"]["completed"] == 12 + 9
         assert deployment.get(f"/executions/{kept}/stages") == stages
         assert len(list(deployment.items("/storage/objects", execution_id=kept, stage="shouted"))) == 9
@@ -217,7 +217,7 @@ def test_work_and_a_replay_that_meet_a_full_catalog_in_the_middle_end_exact():
         )
         deployment.disk.fill(leave=300_000)
         replaying.start()
-        deployment.until(lambda: any("is full: make room" in w.said for w in workers), "a worker to log it")
+        deployment.until(lambda: any("is full: free some space" in w.said for w in workers), "a worker to log it")
         time.sleep(3)  # longer than it takes to be dead
         deployment.disk.make_room()
         replaying.join(DEADLINE_SECONDS)
@@ -251,7 +251,7 @@ def test_an_index_that_has_no_room_says_so_and_holds_each_text_once_when_it_was_
         for letter in letters:
             assert (letter["error_code"], letter["attempts"]) == ("adapter_error", 2)
             assert "search.db cannot be written" in letter["error"]
-            assert "make room" in letter["error"]
+            assert "free some space" in letter["error"]
             assert "send" in letter["error"]
         found = deployment.get("/search", index="search.db", words="page", execution=first, limit=100)
         assert len(found["items"]) == 3, "existing executions can still be read"
@@ -326,7 +326,7 @@ def test_a_command_on_a_read_only_home_says_so_and_all_is_there_when_it_can_be_w
 def test_a_command_on_a_full_home_says_so_and_all_is_there_when_there_is_room(used: Any):
     deployment, run, before = used
     deployment.disk.fill()
-    refused_everywhere(deployment, "is full: make room", *COMMANDS)
+    refused_everywhere(deployment, "is full: free some space", *COMMANDS)
     assert deployment.cli("doctor", code=UNREACHABLE)["status"] == "failed"
     deployment.disk.make_room()
     assert deployment.stored(run) == before
@@ -340,6 +340,6 @@ def test_a_home_that_can_not_be_begun_for_want_of_room_is_begun_when_there_is_so
         (deployment.folder / "docs.yaml").write_text(DOCS)
         (deployment.folder / "pages" / "a.txt").write_text("x")
         deployment.disk.fill()
-        refused_everywhere(deployment, "is full: make room", "run docs.yaml pages", "serve --port 0")
+        refused_everywhere(deployment, "is full: free some space", "run docs.yaml pages", "serve --port 0")
         deployment.disk.make_room()
         assert deployment.cli("run", "docs.yaml", "pages")["status"] == "completed"

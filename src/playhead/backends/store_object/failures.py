@@ -93,7 +93,7 @@ def translate(exc: BaseException, verb: str, address: Address, key: str = "") ->
         number = f" ({status[1]})" if status and status[1] != code else ""
         happened = f"it answers {code}{number}" + (f", {said}" if said else "") + _tried(text)
         if code in _FULL:
-            return StoreFull(f"{detail}{happened}; make room, and work resumes")
+            return StoreFull(f"{detail}{happened}; free some space there, and work resumes")
         hint = _HINTS.get(code) or (_denied(verb, address) if status and status[1] == "403" else None)
         hint = hint or (_HINTS.get(status[1]) if status else None)
         return store_unavailable(detail + happened + (f"; {hint}" if hint else ""))
