@@ -12,6 +12,7 @@ import pytest
 from playhead import bootstrap
 from playhead.bootstrap import Runtime, open_runtime
 from playhead.settings import Settings
+from playhead.watchdog import Watchdog
 from tests.waiting import until
 
 SOON = 60.0
@@ -33,6 +34,25 @@ async def test_a_loop_that_was_not_cancelled_continues_and_logs_the_error(
             monkeypatch.setattr(rt.catalog, "heartbeat", fails_once)
             await until(lambda: len(beats) > 1, "the next heartbeat")
     assert [record for record in caplog.records if "CancelledError" in str(record.__dict__)]
+
+
+class Beats(Watchdog):
+    """A watchdog that counts beats, and has no process."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def beat(self, state: bytes = b"") -> None:
+        self.count += 1
+
+    def close(self) -> None: ...
+
+
+async def test_the_watchdog_watches_before_a_step_can_run(tmp_path: Path):
+    """A worker that froze in its first half second was never ended."""
+    watchdog = Beats()
+    async with open_runtime(Settings(home=tmp_path), kind="worker", watchdog=watchdog):
+        assert watchdog.count == 1
 
 
 class Hangs:

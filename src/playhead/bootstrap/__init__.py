@@ -208,6 +208,7 @@ class Runtime:
             (self._take_over, _JOBS_SECONDS),
         ]
         if self.watchdog:
+            await self._beat_for_watchdog()  # it watches from here on, so before any step can start
             loops.append((self._beat_for_watchdog, BEAT_SECONDS))
         self._loops += [asyncio.create_task(self._forever(*loop)) for loop in loops]
 

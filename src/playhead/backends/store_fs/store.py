@@ -189,7 +189,9 @@ class FileStore:
     def _failure(self, verb: str, where: str, exc: OSError) -> Unavailable:
         place = os.path.join(self._root, where) if where else self._root
         if exc.errno in _FULL:
-            return StoreFull(f"cannot {verb} {place}: {exc.strerror}; free some space there, and work resumes")
+            return StoreFull(
+                f"cannot {verb} {place}: {exc.strerror}; free some space there, and work resumes"
+            )
         hint = _HINTS.get(exc.errno or 0)
         return store_unavailable(f"cannot {verb} {place}: {exc.strerror}" + (f"; {hint}" if hint else ""))
 
@@ -314,7 +316,9 @@ class FileStore:
         found = [Finding("round trip", "ok", f"{what}; wrote and removed a file in {took:.1f} ms")]
         room = f"{free / 1e9:.1f} GB free"
         if free < _LITTLE_ROOM:
-            found.append(Finding("room", "warning", room, "free some space there, or move the store (PLAYHEAD_STORE)"))
+            found.append(
+                Finding("room", "warning", room, "free some space there, or move the store (PLAYHEAD_STORE)")
+            )
         else:
             found.append(Finding("room", "ok", room))
         if not self._durable:
