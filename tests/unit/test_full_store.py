@@ -11,9 +11,12 @@ import pytest
 
 from playhead import Item
 from playhead.backends.store_memory import MemoryStore
-from playhead.errors import StoreFull
+from playhead.errors import StoreFull, catalog_unavailable
+from playhead.ports.catalog.work import Binding, Bound, Unbound
 from playhead.ports.store import Blob, WriteResult
-from tests.attempts import OneConsumer, ended
+from tests.attempts import HEARTBEAT, OneConsumer, ended
+from tests.catalog_memory import MemoryCatalog
+from tests.contract.conftest import Clock
 from tests.waiting import SECONDS, until
 
 
@@ -23,9 +26,11 @@ class Full(MemoryStore):
     Attributes:
         is_full: it takes no objects.
         probes_fit: it still has room for the small object of a check.
+        room: for so many writes, although it is full.
     """
 
     is_full = True
+    room = 0
     probes_fit = False
     writes = 0
     checks = 0
@@ -38,8 +43,9 @@ class Full(MemoryStore):
 
     async def write(self, groups: Sequence[Sequence[Blob]], **how: Any) -> WriteResult:
         self.writes += 1
-        if self.is_full:
+        if self.is_full and not self.room:
             raise StoreFull("no space left on device")
+        self.room = max(0, self.room - 1)
         return await super().write(groups, **how)
 
 
@@ -48,15 +54,16 @@ class World(OneConsumer):
 
     store: Full
 
-    def __init__(self, *, concurrency: int = 4) -> None:
+    def __init__(self, *, concurrency: int = 4, catalog: MemoryCatalog | None = None) -> None:
         self.runs: list[str] = []
         self.may_return = threading.Event()
         self.may_return.set()
-        super().__init__(self._run, store=Full(), concurrency=concurrency)
+        super().__init__(self._run, store=Full(), concurrency=concurrency, catalog=catalog)
 
     def _run(self, item: Item) -> str:
         self.runs.append(item.path)
-        self.may_return.wait(SECONDS)
+        if item.path != "quick.md":
+            self.may_return.wait(SECONDS)
         return "expensive"
 
 
@@ -136,3 +143,45 @@ async def test_a_departing_worker_releases_outputs_that_a_full_store_does_not_ta
     await ended(consumer)
 
     assert await world.lab.state(message) == "retry"
+
+
+class TooSlow(MemoryCatalog):
+    """A catalog that cannot bind the outputs of two messages in time, from the second try on."""
+
+    store: Full
+
+    def __init__(self) -> None:
+        super().__init__(clock=Clock(), heartbeat_seconds=HEARTBEAT)
+        self.sizes: list[int] = []
+
+    async def bind(self, bindings: Sequence[Binding]) -> list[list[Bound] | Unbound | None]:
+        self.sizes.append(len(bindings))
+        if self.sizes.count(2) > 1 and len(bindings) == 2:
+            self.store.is_full = False
+            raise catalog_unavailable("statement timeout")
+        return await super().bind(bindings)
+
+
+async def test_a_consumer_receives_again_after_a_full_store_when_its_batch_was_halved_meanwhile():
+    """Both halves were recorded, but the consumer stayed blocked."""
+    catalog = TooSlow()
+    world = World(catalog=catalog)
+    catalog.store = world.store
+    world.store.probes_fit = True
+    world.may_return.clear()
+    run = await world.started("quick.md", "b.md", "c.md")
+    consumer = world.consumer()
+    await until(lambda: world.store.writes and len(world.runs) == 3)
+    world.may_return.set()
+    await until(lambda: consumer.slots.ended_count == 2)
+    world.store.room = 1  # for quick.md: the two others are the next batch
+    await until(lambda: len(consumer.deliveries) == 0)
+
+    for later in ("d.md", "e.md"):  # a receive that was already waiting for messages may return the first
+        await world.started(later)
+        await until(lambda: later in world.runs)  # noqa: B023
+
+    assert 2 in catalog.sizes
+    assert [await world.lab.state(each) for each in run.ids] == ["completed"] * 3
+    consumer.stop(departing=True)
+    await ended(consumer)
