@@ -8,6 +8,7 @@ The README, the quickstart and the demo are tested with the installed program in
 from __future__ import annotations
 
 import atexit
+import ctypes
 import gc
 import importlib
 import json
@@ -123,9 +124,19 @@ def start(
     stdout: int | IO[Any] = PIPE,
     stderr: int | IO[Any] = PIPE,
     text: bool = True,
+    namespaces: Sequence[str] = (),
 ) -> Program:
-    """Start `playhead ARGUMENTS…` with an empty stdin."""
-    request = {"arguments": list(arguments), "cwd": str(cwd), "env": dict(env)}
+    """Start `playhead ARGUMENTS…` with an empty stdin.
+
+    Args:
+        namespaces: files of /proc; the process enters them in this order.
+    """
+    request = {
+        "arguments": list(arguments),
+        "cwd": str(cwd),
+        "env": dict(env),
+        "namespaces": list(namespaces),
+    }
     body = json.dumps(request).encode()
     status, of_child = os.pipe()
     with ExitStack() as closing:
@@ -286,9 +297,17 @@ def _fork_and_watch(streams: list[int], status: int) -> None:
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
 
 
+def _enter(namespace: str) -> None:
+    with open(namespace, "rb") as file:
+        if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), 0):
+            raise OSError(ctypes.get_errno(), f"cannot enter {namespace}")
+
+
 if __name__ == "__main__":
     _import_everything()
     request = _fork_for_each(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))
+    for namespace in request.get("namespaces", ()):
+        _enter(namespace)
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])

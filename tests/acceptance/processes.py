@@ -128,13 +128,16 @@ class Deployment:
         folder: where the processes run and their logs are; the home is `folder/home`.
         environment: of every process.
         url: of the server that was started last.
-        before: what each command line begins with, as one that enters a namespace.
+        before: what each command line begins with, as one that gives up rights. Such processes take longer to
+            start.
+        namespaces: files of /proc whose namespaces each process enters.
     """
 
     folder: Path
     environment: Mapping[str, str]
     url: str = ""
     before: Sequence[str] = ()
+    namespaces: Sequence[str] = ()
     processes: list[Process] = field(default_factory=list)
     _started: int = 0
 
@@ -182,7 +185,13 @@ class Deployment:
                 )
                 if self.before
                 else program.start(
-                    arguments, cwd=self.folder, env=environment, stdout=stdout, stderr=sink, text=False
+                    arguments,
+                    cwd=self.folder,
+                    env=environment,
+                    stdout=stdout,
+                    stderr=sink,
+                    text=False,
+                    namespaces=self.namespaces,
                 )
             )
         process = Process(name, popen, log, fault)

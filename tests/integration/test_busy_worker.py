@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from subprocess import DEVNULL
 
 import pytest
 
+from tests import program
+
 LONG = 120.0
-WATCHED_SECONDS = 15.0
+WATCHED_SECONDS = 8.0
 BEAT = 1.0
 
 STEPS = """
@@ -55,20 +55,15 @@ def test_the_heartbeat_of_a_worker_does_not_wait_for_steps_that_compute(tmp_path
         "PLAYHEAD_HEARTBEAT_SECONDS": str(BEAT),
     }
 
-    def playhead(*arguments: str) -> list[str]:
-        return [sys.executable, "-m", "playhead", *arguments]
-
     for command in (
         ("config", "apply", str(tmp_path / "numbers.yaml")),
         ("run", "numbers", str(tmp_path / "inputs"), "--detach"),
     ):
-        subprocess.run(playhead(*command), env=environment, check=True, capture_output=True, timeout=LONG)
+        assert program.run(command, cwd=tmp_path, env=environment).returncode == 0
 
     ages: list[float] = []
-    with (
-        subprocess.Popen(playhead("worker"), env=environment, stderr=subprocess.DEVNULL) as worker,
-        closing(sqlite3.connect(f"file:{home}/playhead.db?mode=ro", uri=True, timeout=30)) as catalog,
-    ):
+    worker = program.start(["worker"], cwd=tmp_path, env=environment, stdout=DEVNULL, stderr=DEVNULL)
+    with closing(sqlite3.connect(f"file:{home}/playhead.db?mode=ro", uri=True, timeout=30)) as catalog:
         try:
             until = time.monotonic() + LONG
             while catalog.execute("SELECT count(*) FROM messages WHERE state = 1").fetchone() != (128,):
@@ -80,6 +75,7 @@ def test_the_heartbeat_of_a_worker_does_not_wait_for_steps_that_compute(tmp_path
                 ages.append(time.time() - beat)
                 time.sleep(0.05)
         finally:
-            worker.send_signal(signal.SIGKILL)
+            worker.kill()
+            worker.wait()
 
     assert max(ages) < 5 * BEAT

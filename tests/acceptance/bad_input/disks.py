@@ -26,11 +26,11 @@ _MOUNT = 'mount -t tmpfs -o "size=$2" tmpfs "$1" && echo mounted && exec cat'
 
 @dataclass
 class Disk:
-    """A small file system, mounted at `at` in the namespace of process `pid`."""
+    """A small file system, mounted at `at` in the namespaces of process `pid`."""
 
     at: Path
     pid: int
-    enter: tuple[str, ...]
+    namespaces: tuple[str, ...]
 
     @property
     def seen(self) -> Path:
@@ -55,7 +55,13 @@ class Disk:
 
     def remount(self, mode: str) -> None:
         """`ro` or `rw`; nothing may be open for writing there."""
-        subprocess.run([*self.enter, "mount", "-o", f"remount,{mode}", str(self.at)], check=True)
+        enter = [
+            "nsenter",
+            *(f"--{Path(file).name.replace('mnt', 'mount')}={file}" for file in self.namespaces),
+        ]
+        if len(self.namespaces) > 1:
+            enter.append("--preserve-credentials")
+        subprocess.run([*enter, "mount", "-o", f"remount,{mode}", str(self.at)], check=True)
 
 
 class DiskDeployment(Deployment):
@@ -130,8 +136,8 @@ def open_disk_deployment(
         own = {"HOME": str(folder / "home"), "ADAPTERS": adapters, **SETTINGS, **beat, **settings}
         if at == "catalog":
             own |= dict.fromkeys(("CATALOG", "BROKER"), f"sqlite://{place}/playhead.db")
-        with _mounted(place, size, folder) as disk:
-            deployment = DiskDeployment(folder, outside() | variables(own), before=disk.enter)
+        with _mounted(place, size) as disk:
+            deployment = DiskDeployment(folder, outside() | variables(own), namespaces=disk.namespaces)
             deployment.disk = disk
             try:
                 yield deployment
@@ -140,7 +146,7 @@ def open_disk_deployment(
 
 
 @contextmanager
-def _mounted(place: Path, size: str, folder: Path) -> Iterator[Disk]:
+def _mounted(place: Path, size: str) -> Iterator[Disk]:
     if not (shutil.which("unshare") and shutil.which("nsenter")):
         absent(Missing("disk", "unshare and nsenter are not there", "apt-get install util-linux"))
     privileged = os.geteuid() == 0
@@ -156,9 +162,7 @@ def _mounted(place: Path, size: str, folder: Path) -> Iterator[Disk]:
             if holder.stdout.readline() != "mounted\n":
                 why = f"a file system can't be mounted here ({holder.stderr.read().strip()})"
                 absent(Missing("disk", why, "run the tests as root, or where user namespaces are allowed"))
-            spaces = [f"--mount=/proc/{holder.pid}/ns/mnt"]
-            if not privileged:
-                spaces += [f"--user=/proc/{holder.pid}/ns/user", "--preserve-credentials"]
-            yield Disk(place, holder.pid, ("nsenter", *spaces, f"--wd={folder}", "--"))
+            names = ("mnt",) if privileged else ("user", "mnt")
+            yield Disk(place, holder.pid, tuple(f"/proc/{holder.pid}/ns/{name}" for name in names))
         finally:
             holder.stdin.close()

@@ -91,7 +91,7 @@ def test_a_catalog_of_a_newer_version_is_left_alone(deployment: Deployment):
     with closing(sqlite3.connect(deployment.home / "playhead.db")) as con:
         con.execute("PRAGMA user_version = 9999")
     before = census(deployment.home)
-    words = ("playhead.db", "newer Playhead", "schema 9999", "install that version")
+    words = ("playhead.db", "newer Playhead", "schema 9999", "Install the newer version")
     refused(deployment, UNREACHABLE, "catalog_newer", words, *COMMANDS)
     assert census(deployment.home) == before
     with closing(sqlite3.connect(deployment.home / "playhead.db")) as con:
