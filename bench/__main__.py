@@ -17,6 +17,7 @@ from bench import (
     million,
     replay,
     scale,
+    slow_steps,
     workers,
 )
 from bench.deployments import Testbed
@@ -25,7 +26,7 @@ from bench.machine import DISK, facts, in_memory, report
 
 _MILLION = 1_000_000
 _HOME = ("replay", "workers", "latency", "help")
-_SERVERS = ("brokers", "listing", "deployment-workers", "s3-workers")
+_SERVERS = ("brokers", "listing", "deployment-workers", "s3-workers", "slow-steps")
 _FULL = ("million", "scale", "deployment-million")
 
 
@@ -68,6 +69,9 @@ def main() -> int:
         ),
         "s3-workers": lambda: deployment_workers.on_s3(
             testbed, messages=200 if small else 2_000, rounds=rounds
+        ),
+        "slow-steps": lambda: slow_steps.measure(
+            testbed, messages=400 if small else 4_000, rounds=rounds, times=3 if small else 20
         ),
         "deployment-million": lambda: deployment_million.measure(
             testbed, objects=20_000 if small else _MILLION, rounds=1 if small else 3

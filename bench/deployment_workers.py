@@ -119,7 +119,7 @@ def _work(
 ) -> _Worked:
     with testbed.deployment(broker, store=S3 if on_s3 else None) as deployment:
         asyncio.run(_configured(deployment, step))
-        processes = [_start(deployment) for _ in range(workers)]
+        processes = [start(deployment) for _ in range(workers)]
         try:
             return asyncio.run(_timed(deployment, processes, messages))
         finally:
@@ -129,11 +129,12 @@ def _work(
 
 
 async def _configured(deployment: Deployment, step: str) -> None:
-    async with open_runtime(deployment.settings) as rt:
+    async with open_runtime(deployment.settings, checks_configs=True) as rt:
         await rt.services.configs.apply(SOURCE.replace("passthrough", step))
 
 
-def _start(deployment: Deployment) -> subprocess.Popen[bytes]:
+def start(deployment: Deployment) -> subprocess.Popen[bytes]:
+    """Start `playhead worker` on a deployment."""
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "playhead", "worker"],
         cwd=deployment.home,

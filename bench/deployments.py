@@ -133,6 +133,8 @@ class Testbed:
     def deployment(self, broker: str, *, store: Path | str | None = None) -> Iterator[Deployment]:
         """Create a deployment on a broker (`nats`, `rabbitmq`, `postgres`) and PostgreSQL. Delete it on exit.
 
+        `sqlite` is an embedded deployment, with all data in its home.
+
         Args:
             store: a folder, the URL of a store, `S3` for a new prefix on the S3 server, or None for a new
                 folder.
@@ -140,6 +142,11 @@ class Testbed:
         Raises:
             ServerMissing: one of its servers is not available on this machine.
         """
+        if broker == "sqlite":
+            with scratch(self._memory) as home:
+                database = f"sqlite:///{home}/playhead.db"
+                yield Deployment(home, {}, (home / "objects").as_uri(), database, database, "")
+            return
         names = ["postgres", broker] if broker != "postgres" else ["postgres"]
         servers = {name: self.server(name) for name in names}
         number = next(self._numbers)
