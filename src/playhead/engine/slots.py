@@ -134,6 +134,11 @@ class Slots(Generic[T]):
         """How many jobs `drain` would return."""
         return len(self._ended)
 
+    @property
+    def waiting_count(self) -> int:
+        """How many jobs wait for a slot."""
+        return len(self._async_jobs) + self._jobs.qsize()
+
     def withdraw(self) -> list[Job[T]]:
         """Remove and return the jobs that wait for a slot; they never start."""
         with self._lock:
@@ -246,6 +251,7 @@ class Slots(Generic[T]):
 
     def _start_async(self) -> None:
         """Start waiting coroutines while slots are free. Any thread may call this."""
+        begun: list[Job[T]] = []
         with self._lock:
             while self._async_jobs and self._async_running < self._limit and not self._closed:
                 job = self._async_jobs.popleft()
@@ -253,7 +259,14 @@ class Slots(Generic[T]):
                 # Not only at its first turn: on a loop that another job blocks, that may never come.
                 job.started = self._clock()
                 self._running[id(job)] = job
-                asyncio.run_coroutine_threadsafe(self._run_async(job), self._second_loop())
+                begun.append(job)
+            if begun:
+                self._second_loop().call_soon_threadsafe(self._create_tasks, begun)
+
+    def _create_tasks(self, jobs: list[Job[T]]) -> None:
+        for job in jobs:
+            # Its loop holds a task until its first turn. After that, the job does.
+            asyncio.ensure_future(self._run_async(job))  # noqa: RUF006
 
     def _second_loop(self) -> asyncio.AbstractEventLoop:
         if self._async_loop is None:
