@@ -10,7 +10,7 @@ from uuid import UUID
 from playhead import Item, adapter
 from playhead.backends.broker_memory import MemoryBroker
 from playhead.backends.store_memory import MemoryStore
-from playhead.engine.attempt import AttemptOutcome, ClaimedMessage
+from playhead.engine.attempt import AttemptOutcome, ClaimedMessage, Processing
 from playhead.engine.binding import Binder
 from playhead.engine.chain import Chain
 from playhead.engine.children import Children
@@ -49,7 +49,7 @@ class Steps:
         max_object_bytes: int = 100,
     ) -> None:
         backends = Backends(catalog, broker, store)
-        self.processing: dict[UUID, str] = {}
+        self.processing: dict[UUID, Processing] = {}
         self.deliveries = Deliveries()
         children = Children(backends, env, may_wait=lambda: True)
         self.intake = Intake(
@@ -149,7 +149,7 @@ class OneConsumer:
         self.broker = MemoryBroker(clock=Clock(), visibility=VISIBILITY)
         self.store = store or MemoryStore()
         self.lab = Lab(self.catalog, Clock())
-        self.processing: dict[UUID, str] = {}
+        self.processing: dict[UUID, Processing] = {}
         self.slept: list[float] = []
 
         @adapter("step")

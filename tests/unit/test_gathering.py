@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
+
+import pytest
 
 from playhead import Item
 from playhead.engine.attempt import AttemptOutcome
@@ -13,7 +16,7 @@ from playhead.engine.dispatch import Dispatcher, RouteRuntime
 from playhead.engine.slots import Slots
 from playhead.model import Route
 from playhead.ports.catalog.work import Finished, Result
-from tests.attempts import HEARTBEAT, OneConsumer, Worker, ended
+from tests.attempts import HEARTBEAT, OneConsumer, Worker, completed, ended
 from tests.catalog_memory import MemoryCatalog
 from tests.contract.conftest import Clock
 from tests.waiting import until
@@ -22,9 +25,14 @@ MESSAGES = 200
 
 
 class Counted(MemoryCatalog):
-    """Counts its transactions that end attempts."""
+    """Counts its transactions that end attempts, and its checks for executions that have ended."""
 
     transactions = 0
+    checks = 0
+
+    async def end_executions(self, executions: Sequence[UUID]) -> list[UUID]:
+        self.checks += bool(executions)
+        return await super().end_executions(executions)
 
     async def finish(self, publisher: str, results: Sequence[Result]) -> list[Finished | None]:
         self.transactions += 1
@@ -36,21 +44,37 @@ def two_milliseconds(item: Item) -> str:
     return item.text
 
 
-async def test_messages_with_two_milliseconds_of_work_share_commits():
+@pytest.mark.parametrize("concurrency", [4, 16])
+async def test_messages_with_two_milliseconds_of_work_share_commits(concurrency: int):
     catalog = Counted(clock=Clock(), heartbeat_seconds=HEARTBEAT)
-    world = OneConsumer(two_milliseconds, catalog=catalog, concurrency=16)
+    world = OneConsumer(two_milliseconds, catalog=catalog, concurrency=concurrency)
     run = await world.started(*(f"{n}.md" for n in range(MESSAGES)))
     consumer = world.consumer()
 
     async def are_completed() -> bool:
-        await world.catalog.end_executions([run.execution])
         return await world.lab.state(run.ids[-1]) == "completed" and not consumer.deliveries
 
     await until(are_completed)
     consumer.stop(departing=True)
     await ended(consumer)
 
-    assert catalog.transactions <= MESSAGES / 10
+    assert catalog.transactions <= MESSAGES / 20
+
+
+async def test_an_execution_is_checked_only_when_this_process_holds_no_other_of_its_messages():
+    catalog = Counted(clock=Clock(), heartbeat_seconds=HEARTBEAT)
+    worker = Worker(catalog=catalog)
+    run = await worker.started("a.md", "b.md")
+    one, other = (await worker.take()).claimed
+
+    await worker.end(completed(one))
+    assert catalog.checks == 0
+
+    await worker.end(completed(other))
+    assert catalog.checks == 1
+    found = await catalog.execution(run.execution)
+    assert found
+    assert found.status == "completed"
 
 
 async def test_a_single_message_does_not_wait_for_a_batch():

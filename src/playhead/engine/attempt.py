@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+from uuid import UUID
 
 from playhead.engine.deliveries import HeldDelivery
 from playhead.engine.outputs import Product
 from playhead.engine.sidecar import NOTHING, SidecarInfo
 from playhead.ports.catalog.work import Claim, Failed, Released
 from playhead.ports.tracer import Span
+
+
+class Processing(NamedTuple):
+    """What a process keeps of a message while it works on it.
+
+    Attributes:
+        dispatch_id: the dispatch that brought the message.
+    """
+
+    dispatch_id: str
+    execution_id: UUID
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,9 @@ The order of steps, and why each is right if the process is killed (`kill -9`) a
 2. *Publish the children and mark them*, then *ack*. A crash in between leaves unpublished rows. They are
    published when the delivery comes again, or by the reconciler when their publisher is dead. Children that
    the broker does not take are first left to the reconciler, and then the delivery is acked.
-3. *Check whether the execution has ended*, after the commit that closed a row. The reconciler checks too.
+3. *Check whether the execution has ended*, after the commit that closed a row. While this process works on
+   another message of the execution, that message has an open row, and the check follows its own commit. The
+   reconciler checks too.
 
 `engine.intake` and `engine.binding` describe the steps before these.
 """
@@ -20,7 +22,7 @@ from uuid import UUID
 
 from playhead import faults
 from playhead.engine import ending
-from playhead.engine.attempt import AttemptOutcome
+from playhead.engine.attempt import AttemptOutcome, Processing
 from playhead.engine.binding import StoredOutcome
 from playhead.engine.children import Children
 from playhead.engine.deliveries import Deliveries, HeldDelivery, State
@@ -64,7 +66,7 @@ class Completion:
         deliveries: Deliveries,
         children: Children,
         *,
-        processing: dict[UUID, str],
+        processing: dict[UUID, Processing],
     ) -> None:
         self._catalog, self._broker, _ = backends
         self._env = env
@@ -111,8 +113,13 @@ class Completion:
             faults.reach("worker.marked", len(stored))
             await self._broker.ack([one.held.delivery for one in batch])
             faults.reach("worker.acked", len(batch))
-            await ending.end_executions(self._catalog, sorted({one.claim.execution_id for one in batch}))
+            await ending.end_executions(self._catalog, self._may_have_ended(batch))
             faults.reach("worker.checked", len(batch))
         # Otherwise the process stops while the broker is unavailable: the next worker publishes the children.
         done = [one.held for one in batch if one.held.state is State.TO_ACK]
         self._deliveries.move_all(done, State.SETTLED)
+
+    def _may_have_ended(self, batch: Sequence[AttemptOutcome]) -> list[UUID]:
+        """Return the executions of attempts of which this process holds no other message."""
+        held = {one.execution_id for one in self._processing.values()}
+        return sorted({one.claim.execution_id for one in batch} - held)

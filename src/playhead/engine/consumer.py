@@ -7,8 +7,8 @@ Three loops run next to each other:
 - *end*: store what chains returned (`engine.binding`), and end their attempts (`engine.completion`);
 - *extend*: keep every held delivery hidden from other consumers.
 
-The first two work in batches. Their size is what the consumer finished in the last 100 ms. So a fast route
-pays one commit for hundreds of messages, and a slow route holds no more than it can run.
+The first two work in batches, because a commit costs almost the same for one message as for dozens.
+`engine.ahead` decides how many deliveries the consumer holds.
 
 `engine.deliveries` lists where a delivery can be.
 """
@@ -18,14 +18,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Collection, Sequence, Set
 from typing import Protocol
 from uuid import UUID
 
 from playhead import events
 from playhead.clock import ActiveClock
-from playhead.engine.attempt import AttemptOutcome, ClaimedMessage, released
+from playhead.engine.ahead import Ahead
+from playhead.engine.attempt import AttemptOutcome, ClaimedMessage, Processing, released
 from playhead.engine.backoff import UNAVAILABLE_DELAY_SECONDS, Backoff, Checked
 from playhead.engine.binding import Binder, StoredOutcome
 from playhead.engine.chain import UnknownAdapter
@@ -41,9 +41,10 @@ from playhead.model import Route
 from playhead.ports.catalog.upkeep import Subscription
 from playhead.ports.catalog.work import Claim
 
-_WINDOW_SECONDS = 0.1
 _RECEIVE_WAIT_SECONDS = 0.5
 _GATHER_SECONDS = 0.005
+_MORE_SECONDS = 0.01
+_MOST_TURNS = 15
 _CHECK_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 30.0
 
@@ -55,11 +56,11 @@ class Host(Protocol):
     """What a consumer needs from its worker.
 
     Attributes:
-        processing: the messages that the process works on, each with the id of its dispatch.
+        processing: the messages that the process works on.
     """
 
     @property
-    def processing(self) -> dict[UUID, str]: ...
+    def processing(self) -> dict[UUID, Processing]: ...
 
     @property
     def may_start_suspect(self) -> bool:
@@ -136,7 +137,7 @@ class Consumer:
         self._is_store_checked = False
         self._alone: HeldDelivery | None = None
         self._may_claim_deferred = False
-        self._finished: deque[tuple[float, int]] = deque()
+        self._ahead = Ahead()
         self._pause = UNAVAILABLE_DELAY_SECONDS
         self._changed = asyncio.Event()
         self.task = asyncio.create_task(self._run(), name=f"consumer of {self.queue}")
@@ -202,7 +203,8 @@ class Consumer:
 
     async def _receive_next(self) -> None:
         """Do the first thing that is possible, or wait until something is."""
-        room = self._target() - len(self.deliveries)
+        target = self._ahead.target(self.route)
+        room = target - len(self.deliveries)
         has_suspects = self.deliveries.has(State.SUSPECTED)
         if self._is_blocked:  # until the store takes the outputs that are already there
             await self._changed.wait()
@@ -215,7 +217,7 @@ class Consumer:
             await self._take_suspect()
         elif self._may_claim_deferred and self.deliveries.has(State.DEFERRED):
             await self._take_deferred()
-        elif room < max(1, self._target() // 4):  # wait for room for a batch, not for a single message
+        elif room < max(1, target // 4):  # wait for room for a batch, not for a single message
             await self._changed.wait()
         elif deliveries := await self._broker.receive(
             self.queue, min(room, MOST_ATTEMPTS), wait=0 if has_suspects else _RECEIVE_WAIT_SECONDS
@@ -224,17 +226,6 @@ class Consumer:
         elif has_suspects:  # another consumer's suspect may be settled at any time
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), _RECEIVE_WAIT_SECONDS)
-
-    def _target(self) -> int:
-        """How many deliveries to hold: what was finished in the last 100 ms, at least `concurrency`."""
-        if self.route.prefetch is not None:
-            return self.route.prefetch
-        since = self._env.clock() - _WINDOW_SECONDS
-        while self._finished and self._finished[0][0] < since:
-            self._finished.popleft()
-        concurrency = self.route.concurrency
-        lately = sum(count for _, count in self._finished)
-        return min(max(lately, concurrency), max(MOST_ATTEMPTS, concurrency))
 
     async def _take_suspect(self) -> None:
         """Claim a suspected poison message: one at a time in a process, and only when it can start.
@@ -261,6 +252,7 @@ class Consumer:
             self._is_store_checked = True
         for some, alone in self._by_company(received):
             result = await self._intake.take(some, alone=alone)
+            self._ahead.read(len(one.data) for one in result.claimed if one.data is not None)
             await self._start(result.claimed)
             self._unavailable = result.unavailable or self._unavailable
 
@@ -331,12 +323,25 @@ class Consumer:
     async def _end_loop(self) -> None:
         while True:
             await self._dispatcher.wait()
-            if self._dispatcher.has_few_ended():
-                # A commit costs almost the same for one attempt as for dozens. While other chains run, some
-                # of them end within a few milliseconds.
-                await asyncio.sleep(_GATHER_SECONDS)
-            for batch in batches(self._dispatcher.ended()):
+            await self._gather()
+            ended = self._dispatcher.ended()
+            self._ahead.ran(one.seconds for one in ended)
+            for batch in batches(ended):
                 await self._end(batch)
+
+    async def _gather(self) -> None:
+        """Let more chains end if only a few have, so that they share a commit.
+
+        While other chains run, some of them end within a few milliseconds. While chains also wait for a slot,
+        no slot is idle meanwhile, so this may take up to 0.15 s.
+        """
+        if not self._dispatcher.has_few_ended():
+            return
+        await asyncio.sleep(_GATHER_SECONDS)
+        for _ in range(_MOST_TURNS):
+            if not (self._dispatcher.has_waiting and self._dispatcher.has_few_ended()):
+                return
+            await asyncio.sleep(_MORE_SECONDS)
 
     async def _release(self, messages: Sequence[ClaimedMessage], *, delay: float) -> None:
         await self._end([released(message, delay) for message in messages])
@@ -386,7 +391,6 @@ class Consumer:
                         self.deliveries.move(one.held, State.SETTLED)
                 break
         self._may_claim_deferred = True
-        self._finished.append((self._env.clock(), len(batch)))
         self._host.finished(len(batch))
         self.wake()
 

@@ -18,7 +18,7 @@ from playhead.model import Route
 from playhead.ports.adapter import Context, Item
 from playhead.ports.tracer import Span
 
-_FEW = 32
+_FEW = 128
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,6 +89,11 @@ class Dispatcher:
         """Whether only a few of the chains that were started have ended, so that more are about to."""
         ended = self._slots.ended_count
         return ended < _FEW and self._in_use.total() > ended
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether chains wait for a slot."""
+        return self._slots.waiting_count > 0
 
     def ended(self) -> list[AttemptOutcome]:
         """Return the attempts that have ended since the last call."""

@@ -23,7 +23,7 @@ from uuid import UUID
 
 from playhead import events, faults
 from playhead.engine import ending, sidecar
-from playhead.engine.attempt import ClaimedMessage
+from playhead.engine.attempt import ClaimedMessage, Processing
 from playhead.engine.backoff import examine_store
 from playhead.engine.children import Children
 from playhead.engine.deliveries import Deliveries, HeldDelivery, State
@@ -54,8 +54,7 @@ class Intake:
 
     Args:
         deliveries: those of the consumer; the intake moves them.
-        processing: the messages that this process works on, each with the id of the dispatch that brought
-            it. All consumers of the process share it.
+        processing: the messages that this process works on. All consumers of the process share it.
         max_object_bytes: a larger input makes its message a dead letter (`object_too_large`).
     """
 
@@ -66,7 +65,7 @@ class Intake:
         deliveries: Deliveries,
         children: Children,
         *,
-        processing: dict[UUID, str],
+        processing: dict[UUID, Processing],
         max_object_bytes: int,
     ) -> None:
         self._catalog, self._broker, self._store = backends
@@ -95,9 +94,9 @@ class Intake:
             message = correlation_of(held.delivery.message_id, held.delivery.headers)
             if message is None:
                 unknown.append(held)
-            elif (dispatch := self._processing.get(message)) is None:
+            elif (here := self._processing.get(message)) is None:
                 asked.append((held, message))
-            elif dispatch == held.dispatch_id:
+            elif here.dispatch_id == held.dispatch_id:
                 to_ack.append(held)  # the broker handed out the dispatch that is processed a second time
             else:
                 # A new dispatch: the row was taken from the attempt that runs here, and no other dispatch
@@ -109,7 +108,7 @@ class Intake:
         for (held, message), answer in zip(asked, answers, strict=True):
             if isinstance(answer, Claim):
                 self._deliveries.move(held, State.CLAIMED)
-                self._processing[message] = held.dispatch_id
+                self._processing[message] = Processing(held.dispatch_id, answer.execution_id)
                 claims.append((held, answer))
             elif answer.reason == "unknown":
                 unknown.append(held)

@@ -50,7 +50,7 @@ class Route:
     """A processing path: an inbound queue, a chain of steps, a stage for the outputs, the routes it feeds.
 
     Attributes:
-        prefetch: messages that each worker process fetches ahead; None: by the recent speed of the route.
+        prefetch: messages that each worker process fetches ahead; None: what its slots run in 0.4 s.
         timeout_seconds: for the whole chain, for one message.
         external: other programs consume the queue; the route has no steps and no stage.
         stage: None: the outputs are not stored.

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from playhead import events
 from playhead.clock import ActiveClock
+from playhead.engine.attempt import Processing
 from playhead.engine.backoff import Checked
 from playhead.engine.chain import Chain, UnknownAdapter
 from playhead.engine.consumer import Consumer
@@ -47,7 +48,7 @@ class WorkerService:
         waiting: those of them that only wait, for example for a queue that is full.
 
     Attributes:
-        processing: the messages that this process works on, each with the id of its dispatch.
+        processing: the messages that this process works on.
         hung: the adapter that hangs in half of a route's slots; None as long as none does.
         completed: how many attempts have ended.
     """
@@ -75,7 +76,7 @@ class WorkerService:
         self._stop = asyncio.Event()
         self._only: frozenset[str] = frozenset()
         self._suspect: HeldDelivery | None = None
-        self.processing: dict[UUID, str] = {}
+        self.processing: dict[UUID, Processing] = {}
         self.hung: str | None = None
         self.completed = 0
 

@@ -1,0 +1,51 @@
+"""How many deliveries a consumer holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from playhead.model import Route
+
+MOST_HELD: Final = 256
+_AHEAD_SECONDS: Final = 0.4
+_AHEAD_BYTES: Final = 64 << 20
+_WEIGHT: Final = 1 / 32
+"""Of the latest value in an average."""
+
+
+class Ahead:
+    """Decides how many deliveries a consumer holds: what its slots can run in 0.4 s.
+
+    So the messages of a fast step are claimed and finished in large batches, and a slow step holds no more
+    messages than it can run. This depends on how long steps run, and not on how many messages were finished
+    lately: with a slow catalog or store, small batches would finish fewer messages, and become even smaller.
+    """
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._bytes = 0.0
+        self._is_known = False
+
+    def ran(self, seconds: Iterable[float | None]) -> None:
+        """Note how long chains ran; None for a chain that did not run."""
+        for one in seconds:
+            if one is not None:
+                self._seconds += (one - self._seconds) * (_WEIGHT if self._is_known else 1)
+                self._is_known = True
+
+    def read(self, sizes: Iterable[int]) -> None:
+        """Note how large inputs were, in bytes."""
+        for size in sizes:
+            self._bytes += (size - self._bytes) * _WEIGHT
+
+    def target(self, route: Route) -> int:
+        """Return how many deliveries to hold: at least `concurrency`, which is all until a chain has run."""
+        if route.prefetch is not None:
+            return route.prefetch
+        most = MOST_HELD
+        if self._seconds * MOST_HELD > route.concurrency * _AHEAD_SECONDS:
+            most = int(route.concurrency * _AHEAD_SECONDS / self._seconds)
+        if self._bytes * most > _AHEAD_BYTES:
+            most = int(_AHEAD_BYTES / self._bytes)
+        return max(most if self._is_known else 0, route.concurrency)
