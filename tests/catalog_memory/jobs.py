@@ -194,6 +194,12 @@ class JobsPart(Tables):
 
     # -- listing -----------------------------------------------------------------------------------
 
+    async def inputs(self, execution: UUID, *, after: str, limit: int) -> list[str]:
+        await self._begin()
+        prefix = f"{execution}/{INPUT_STAGE}/"
+        found = [o.key for o in self._outputs.values() if o.state == "stored" and o.key.startswith(prefix)]
+        return sorted([key for key in found if key > after], key=str.encode)[:limit]
+
     async def record(
         self, held: LeasedJob, objects: Sequence[Listed], *, cursor: str, last: bool
     ) -> list[Dispatch] | None:

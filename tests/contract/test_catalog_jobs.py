@@ -71,6 +71,23 @@ async def test_inputs_are_hidden_until_all_are_sealed(catalog: Catalog, lab: Lab
     assert await catalog.unstored(inputs) == set()
 
 
+async def test_the_sealed_inputs_of_a_run_are_listed_in_byte_order_by_pages(catalog: Catalog, lab: Lab):
+    paths = ["ä.md", "b/c.md", "b.md", "a.md", "Z.md"]
+    execution = await lab.sealed(*paths)
+    other = await lab.sealed("x.md")
+    unsealed = await lab.opened()
+    await catalog.bind_inputs(unsealed, [lab.input("a.md")])
+    expected = sorted(keys(execution, *paths), key=str.encode)
+
+    first = await catalog.inputs(execution, after="", limit=2)
+    rest = await catalog.inputs(execution, after=first[-1], limit=1000)
+
+    assert [first, rest] == [expected[:2], expected[2:]]
+    assert await catalog.inputs(execution, after=rest[-1], limit=2) == []
+    assert await catalog.inputs(other, after="", limit=1000) == keys(other, "x.md")
+    assert await catalog.inputs(unsealed, after="", limit=1000) == []
+
+
 async def test_sealing_one_run_leaves_the_inputs_of_another_alone(catalog: Catalog, lab: Lab):
     one, other = await lab.opened(), await lab.opened()
     for execution in (one, other):

@@ -13,7 +13,8 @@ While a page is published, the next one is listed and recorded, so that catalog 
 time. The reasons above still hold. Pages are recorded in order, and published and marked in order; only, the
 rows of one more page can exist unmarked.
 
-A replay does this to a stored stage, a run to its own sealed `input`.
+A replay does this to a stored stage, as the store lists it. A run does it to its sealed inputs, as the catalog
+lists them: an input that is no longer in the store becomes a dead letter (`object_gone`).
 """
 
 from __future__ import annotations
@@ -27,11 +28,10 @@ from playhead import events, faults
 from playhead.engine import ending, relay
 from playhead.engine.environment import Backends, Environment, Spawned
 from playhead.envelope import Dispatch
-from playhead.errors import PlayheadError, Unavailable
+from playhead.errors import NotFound, PlayheadError, Unavailable
 from playhead.keys import INPUT_STAGE, is_aside, problem, stage_of
 from playhead.ports.catalog import Jobs, Work
 from playhead.ports.catalog.jobs import LeasedJob, Listed
-from playhead.ports.store import Entry
 
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
@@ -136,10 +136,10 @@ class Drive:
         skip = leased.prefix.find("/") + 1
         # After an outage this continues where the last recorded page ended. Half of what most stages contain
         # are sidecars, which get no row.
-        async for page in self._pages():
+        async for page in self._pages(self._listed() if leased.headers.replay_batch_id else self._inputs()):
             faults.reach("replay.listed")
             found = []
-            for key, _, _ in page:
+            for key in page:
                 if is_aside(key) or key.find("/", skip) < 0:  # external objects may lie next to the stages
                     continue
                 stage = (
@@ -148,13 +148,28 @@ class Drive:
                     else stage_of(key[skip:], leased.stages, leased.default_stage)[0]
                 )
                 found.append(Listed(key, stage, problem(key[skip:], room=skip)))
-            await self._record(found, page[-1].key)
+            await self._record(found, page[-1])
         await self._published()
+        if leased.headers.replay_batch_id and not self._cursor:
+            raise NotFound(
+                "no_objects",
+                f"no object under {leased.prefix} is in the store of {leased.owner}, but there was one when the "
+                "replay was created: check that all processes have the same PLAYHEAD_STORE",
+            )
         if await self._catalog.record(leased, [], cursor=self._cursor, last=True) is None:
             raise _Lost
 
-    async def _pages(self) -> AsyncIterator[Sequence[Entry]]:
-        pages = aiter(self._store.list(self._leased.prefix, after=self._cursor, page=2 * self._page))
+    async def _listed(self) -> AsyncIterator[Sequence[str]]:
+        async for page in self._store.list(self._leased.prefix, after=self._cursor, page=2 * self._page):
+            yield [entry.key for entry in page]
+
+    async def _inputs(self) -> AsyncIterator[Sequence[str]]:
+        cursor = self._cursor
+        while page := await self._catalog.inputs(self.job, after=cursor, limit=self._page):
+            yield page
+            cursor = page[-1]
+
+    async def _pages(self, pages: AsyncIterator[Sequence[str]]) -> AsyncIterator[Sequence[str]]:
         while True:
             with self._env.tracer.start("list", self._traceparent) as span:
                 page = await anext(pages, None)

@@ -16,6 +16,7 @@ from playhead.backends._sql_catalog.runs import SQL, RunsPart
 from playhead.backends._sql_catalog.session import Session
 from playhead.envelope import Dispatch
 from playhead.ids import mint, text
+from playhead.keys import INPUT_STAGE
 from playhead.ports.catalog.jobs import LeasedJob, Listed
 
 MAX_IDLE_TAKEOVERS: Final = 5
@@ -80,6 +81,14 @@ class JobsPart(RunsPart):
         return _Job(*row) if row else None
 
     # -- listing -----------------------------------------------------------------------------------
+
+    async def inputs(self, execution: UUID, *, after: str, limit: int) -> list[str]:
+        prefix = f"{execution}/{INPUT_STAGE}"
+        first, last = max(after, f"{prefix}/"), f"{prefix}0"
+        rows = await self._db.read(
+            lambda db: db.rows(SQL.stored_between, first=first, last=last, limit=limit)
+        )
+        return [key for (key,) in rows]
 
     async def record(
         self, held: LeasedJob, objects: Sequence[Listed], *, cursor: str, last: bool

@@ -103,6 +103,10 @@ WHERE e.id = :job::uuid AND j.epoch = :epoch AND j.state = 'publishing'
 -- Read and lock the job of a holder, so that the epoch stays current until the transaction ends.
 {leased} FOR UPDATE OF j
 
+-- name: stored_between
+-- Stored keys after the first and before the last, in order.
+SELECT key FROM outputs WHERE state = {STORED} AND key > :first AND key < :last ORDER BY key LIMIT :limit
+
 -- name: unstored_between
 -- Keys of a page that are bound but not stored.
 SELECT key FROM outputs WHERE state <> {STORED} AND key >= :first AND key <= :last

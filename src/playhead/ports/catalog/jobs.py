@@ -158,6 +158,10 @@ class Jobs(Protocol):
         """
         ...
 
+    async def inputs(self, execution: UUID, *, after: str, limit: int) -> list[str]:
+        """Return keys of the sealed inputs of a run after the key `after`, in byte order."""
+        ...
+
     async def record(
         self, held: LeasedJob, objects: Sequence[Listed], *, cursor: str, last: bool
     ) -> list[Dispatch] | None:
