@@ -1,4 +1,4 @@
-"""A job that this process loses, and one whose queue was full."""
+"""A job that this process loses, and one whose listing finds nothing."""
 
 from __future__ import annotations
 
@@ -33,3 +33,28 @@ async def test_a_released_job_is_not_leased_again_by_a_later_renewal():
 
     assert not await drive.renew()
     assert await catalog.abandoned_jobs() == [job]
+
+
+async def test_a_replay_that_lists_nothing_failed_as_its_source_had_an_object_when_it_was_created():
+    """A process with another PLAYHEAD_STORE took the job over, and the replay completed with 0 messages."""
+    clock = Clock()
+    catalog = MemoryCatalog(clock=clock, heartbeat_seconds=HEARTBEAT)
+    lab = Lab(catalog, clock)
+    await lab.beat("w1")
+    replay = await lab.replayed((await lab.started("a.md")).execution)
+    drive = Drive(
+        Backends(catalog, MemoryBroker(clock=clock), MemoryStore()),
+        Environment("w1", clock=clock),
+        await lab.hold(replay.execution_id),
+        lease=lab.LEASE,
+        page=10,
+    )
+
+    await drive.run()
+
+    ended = await catalog.execution(replay.execution_id)
+    assert ended
+    assert ended.status == "failed"
+    assert ended.error
+    assert ended.error.code == "listing_failed"
+    assert "PLAYHEAD_STORE" in ended.error.message

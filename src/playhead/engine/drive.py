@@ -13,8 +13,8 @@ While a page is published, the next one is listed and recorded, so that catalog 
 time. The reasons above still hold. Pages are recorded in order, and published and marked in order; only, the
 rows of one more page can exist unmarked.
 
-A replay does this to a stored stage, as the store lists it. A run does it to its sealed inputs, as the catalog
-lists them: an input that is no longer in the store becomes a dead letter (`object_gone`).
+A replay does this to a stored stage, as the store lists it. A run does it to its sealed inputs, as the
+catalog lists them: an input that is no longer in the store becomes a dead letter (`object_gone`).
 """
 
 from __future__ import annotations
@@ -153,8 +153,8 @@ class Drive:
         if leased.headers.replay_batch_id and not self._cursor:
             raise NotFound(
                 "no_objects",
-                f"no object under {leased.prefix} is in the store of {leased.owner}, but there was one when the "
-                "replay was created: check that all processes have the same PLAYHEAD_STORE",
+                f"{leased.prefix} has no object in the store of {leased.owner}, but had one when the replay "
+                "was created: check that all processes have the same PLAYHEAD_STORE",
             )
         if await self._catalog.record(leased, [], cursor=self._cursor, last=True) is None:
             raise _Lost
