@@ -85,6 +85,8 @@ PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 test: $(VENV)/.setup-servers ## run the tests, 10 minutes (the fast ones: make test ARGS="-m 'not slow'")
 	@$(BIN)/python $(PYTEST) $(ARGS)
 
+test-full: export PLAYHEAD_TEST_EXAMPLES ?= 200
+test-full: export PLAYHEAD_TEST_SCHEDULES ?= 2000
 test-full: $(VENV)/.setup-servers ## the tests, including the long ones: soak, all kill points, fuzzing
 	@$(BIN)/python $(PYTEST) --full $(ARGS)
 

@@ -57,7 +57,7 @@ from tests.catalog_memory.rows import JobRow
 
 T = TypeVar("T")
 
-SCHEDULES = int(os.environ.get("PLAYHEAD_TEST_SCHEDULES", "1500"))
+SCHEDULES = int(os.environ.get("PLAYHEAD_TEST_SCHEDULES", "500"))
 OBJECTS = ("k0", "k1", "k2")
 BEAT, LEASE, VISIBILITY = 1.0, 6.0, 5.0
 
@@ -565,5 +565,5 @@ class Fenceless(Catalog):
     ids=["no reconciler", "no token", "no binding", "no fence"],
 )
 def test_without_a_rule_schedules_find_violations(world: dict[str, Any], schedules: int, what: str):
-    found, _ = run_schedules(schedules, **world)
-    assert any(what in line for line in found), dict(found)
+    violations = (line for seed in range(schedules) for line in World(seed, **world).run())
+    assert any(what in line for line in violations)
