@@ -172,9 +172,12 @@ def renamed(path: str, attempt: int, *, room: int = 0) -> str:
     folder, slash, name = path.rpartition("/")
     dot = name.rfind(".")
     stem, ext = (name, "") if dot <= 0 else (name[:dot], name[dot:])
-    mark = f"~{attempt}"
     spare = min(MAX_SEGMENT_BYTES, MAX_KEY_BYTES - room - len((folder + slash).encode()))
-    stem = _cut(stem, spare - len(mark.encode()) - len(ext.encode()))
-    if not stem:
-        stem, ext = _cut(name, spare - len(mark.encode())), ""
-    return unicodedata.normalize("NFC", f"{folder}{slash}{stem}{mark}{ext}")
+    new = path
+    for mark in (f"~{attempt}", f"~{attempt}~"):
+        short = _cut(stem, spare - len(mark.encode()) - len(ext.encode()))
+        new = f"{short}{mark}{ext}" if short else _cut(name, spare - len(mark.encode())) + mark
+        new = unicodedata.normalize("NFC", f"{folder}{slash}{new}")
+        if new != path:  # equal if a name of the full length already ends in the mark
+            break
+    return new

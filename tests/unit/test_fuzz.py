@@ -1,4 +1,4 @@
-"""Whatever comes from outside ends in a value or in an error of ours, never in anything else.
+"""Any input from outside results in a value or in an error of Playhead, never in another exception.
 
 Configs are in `test_config_fuzz.py`, cursors in `test_paging.py`. `PLAYHEAD_TEST_EXAMPLES=20000` tries more.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from playhead import Item, keys
@@ -53,7 +53,7 @@ TYPES = st.sampled_from(
 
 
 def outcome(work: Callable[[], T]) -> tuple[T | None, PlayheadError | None]:
-    """What came of it: a value, or an error of ours."""
+    """Return the value, or the error of Playhead."""
     try:
         return work(), None
     except PlayheadError as exc:
@@ -94,6 +94,8 @@ def test_a_text_is_not_a_key_or_is_the_key_of_its_parts(key: str):
 
 @many
 @given(FINE, st.integers(2, 10**6), st.integers(2, 10**6))
+@example("é" * 99 + "~2", 2, 2)
+@example("a." + "é" * 98 + "~2", 2, 2)
 def test_a_renamed_path_is_another_of_the_same_folder_for_each_attempt(path: str, one: int, other: int):
     renamed = keys.renamed(path, one, room=ROOM)
     assert keys.problem(renamed, room=ROOM) is None
@@ -202,7 +204,7 @@ def test_a_dispatch_is_decoded_whatever_other_headers_it_has(
     assert all(isinstance(value, str) and value for value in (headers.shared() | call.own_headers()).values())
 
 
-# -- sidecars of others ----------------------------------------------------------------------------
+# -- external sidecars -----------------------------------------------------------------------------
 
 
 JSON = st.recursive(
