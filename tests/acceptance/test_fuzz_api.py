@@ -1,12 +1,11 @@
-"""Requests that schemathesis makes up from `/openapi.json`, on what a small demo has left behind.
+"""Requests that schemathesis generates from `/openapi.json`, sent to a server with the data of a small demo.
 
-Every operation of the schema gets requests that fit its schema, half of them with things that are there in
-them, and requests that do not fit it. Answers are held against the schema by all default checks but one:
-`positive_data_acceptance` wants every request that fits to be accepted, and a path of the right shape may
-name nothing. Each operation has to answer one request at least with 2xx, or nothing of it was tried.
+Every operation gets valid and invalid requests. Half of the valid ones name existing objects. Responses are
+validated by all default checks except `positive_data_acceptance`: a valid path may name an object that does
+not exist. Each operation must answer at least one request with 2xx.
 
-Nothing is worked meanwhile, so that executions can be cancelled and queues hold something.
-`PLAYHEAD_TEST_EXAMPLES=200` makes more requests an operation.
+No worker runs during the test, so that executions can be cancelled and queues contain messages.
+`PLAYHEAD_TEST_EXAMPLES=200` sends more requests per operation.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from tests.acceptance.processes import Deployment, open_deployment
 
 EXAMPLES = int(os.environ.get("PLAYHEAD_TEST_EXAMPLES", "6"))
 SECONDS = 20.0
-"""For one answer: what is asked for has ended, so every stream of events ends at once."""
+"""Time-out of a response. The named executions have ended, so event streams end at once."""
 
 DOCS = (Path(__file__).parents[2] / "src/playhead/demo/docs.yaml").read_text("utf-8")
 SPARE = """\
@@ -51,11 +50,11 @@ NOWHERE = "0190a7d0-1111-7000-8000-000000000000"
 Pools = dict[str, list[Any]]
 
 _SOME = st.integers(0, 63)
-"""Which of some things; they grow in number, which hypothesis must not notice. 0: none of them."""
+"""Index into a pool of names. Pools grow, but the strategy must stay the same. 0: use no name."""
 
 
 def _demo(deployment: Deployment) -> Pools:
-    """A run, a replay of it, a dead letter, a run that waits: what of them can be named, by parameter."""
+    """Create runs, a replay and a dead letter. Return the existing names by parameter."""
     deployment.serve()
     deployment.apply(DOCS)
     deployment.apply(DOCS.replace("1200", "600"))
@@ -115,12 +114,12 @@ def _demo(deployment: Deployment) -> Pools:
 
 
 class Fuzzed:
-    """What was asked and answered so far.
+    """Sends requests and collects the results.
 
     Attributes:
-        answers: statuses by operation.
-        faults: what the checks found, once each, by operation.
-        cursors: where lists went on, by operation.
+        answers: the number of responses by status, by operation.
+        faults: the first failure of the checks, by operation.
+        cursors: cursors that lists returned, by operation.
     """
 
     def __init__(self, url: str, pools: Pools) -> None:
@@ -134,7 +133,7 @@ class Fuzzed:
         try:
             cases = operation.as_strategy(generation_mode=mode)
         except Unsatisfiable:
-            return  # no request can be wrong
+            return  # no request can be invalid
 
         @settings(
             max_examples=examples,
@@ -148,7 +147,7 @@ class Fuzzed:
         def run(data: st.DataObject) -> None:
             case = data.draw(cases)
             if mode is GenerationMode.POSITIVE:
-                self._put_in_what_is_there(case, data)
+                self._use_existing_names(case, data)
             self._ask(case)
 
         try:
@@ -156,7 +155,7 @@ class Fuzzed:
         except (Unsatisfiable, pytest.skip.Exception):
             pass
         except (Exception, BaseExceptionGroup) as exc:
-            self.faults.setdefault(f"{operation.label} ({mode.value})", _told(exc))
+            self.faults.setdefault(f"{operation.label} ({mode.value})", _text_of(exc))
 
     def _ask(self, case: Case) -> None:
         answer = case.call(base_url=self._url, timeout=SECONDS)
@@ -170,13 +169,13 @@ class Fuzzed:
                     self._pools["POST /api/v1/queues/{queue}/remove"].append({"receipt": receipt})
         case.validate_response(
             answer,
-            # What is no string becomes YAML text on its way, so it is one.
+            # A value that is not a string is encoded as YAML text, so it is valid.
             excluded_checks=[positive_data_acceptance]
             + [negative_data_rejection] * (case.media_type == "application/yaml"),
             transport_kwargs={"base_url": self._url, "timeout": SECONDS},
         )
 
-    def _put_in_what_is_there(self, case: Case, data: st.DataObject) -> None:
+    def _use_existing_names(self, case: Case, data: st.DataObject) -> None:
         label = case.operation.label
         for values in (case.path_parameters, case.query):
             for name in values or {}:
@@ -203,15 +202,15 @@ def _fits(body: Any, kind: str | None) -> bool:
     return isinstance(body, str) == (kind == "application/yaml")
 
 
-def _told(exc: BaseException) -> str:
-    """All that a failure says, of a group of them too."""
+def _text_of(exc: BaseException) -> str:
+    """Return the text of an exception, or of all exceptions of a group."""
     parts = [str(part) for part in getattr(exc, "exceptions", [exc])]
     return f"{type(exc).__name__}: " + "\n".join(parts)
 
 
 @pytest.fixture
 def deployment() -> Iterator[Deployment]:
-    # What was taken from a queue can be removed for as long as it is hidden.
+    # Received messages can be removed until their visibility expires.
     with open_deployment(VISIBILITY_SECONDS="600") as made:
         yield made
 
@@ -223,7 +222,7 @@ def test_every_operation_answers_as_the_schema_says_and_succeeds_once(deployment
     schema = schemathesis.openapi.from_url(f"{deployment.url}/openapi.json")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        # What stops something comes last.
+        # Operations that stop work come last.
         operations = sorted(
             (found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)),
             key=lambda operation: operation.label.endswith(("/cancel", "/resend", "activate")),
@@ -233,8 +232,8 @@ def test_every_operation_answers_as_the_schema_says_and_succeeds_once(deployment
             fuzzed.ask(operation, GenerationMode.NEGATIVE, EXAMPLES * 2 // 3)
 
     print(f"{sum(map(Counter.total, fuzzed.answers.values()))} requests")
-    assert not fuzzed.faults, "\n\n".join(f"{label}: {told}" for label, told in fuzzed.faults.items())
+    assert not fuzzed.faults, "\n\n".join(f"{label}: {detail}" for label, detail in fuzzed.faults.items())
     assert len(fuzzed.answers) == schema.statistic.operations.total
     never = [label for label, answers in fuzzed.answers.items() if not any(200 <= s < 300 for s in answers)]
-    assert not never, f"no 2xx was seen of {never}: {[fuzzed.answers[label] for label in never]}"
+    assert not never, f"no response with 2xx from {never}: {[fuzzed.answers[label] for label in never]}"
     assert all(process.code is None for process in deployment.processes if process.url)

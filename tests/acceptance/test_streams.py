@@ -1,4 +1,4 @@
-"""Streams of events over real sockets, and a server that ends in its time while they are open."""
+"""Event streams over real sockets, and a server that shuts down in time while streams are open."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class Stream:
     """A stream that is read to its end, as an `EventSource` reads it.
 
     Attributes:
-        told: the events received so far: name, id, data.
-        comments: lines that no event is made of.
-        failed: how the connection broke off; empty where it was closed as it should.
+        received: the events so far: name, id, data.
+        comments: comment lines.
+        failed: the error that ended the connection; empty if the server closed it regularly.
     """
 
     url: str
     last: str = ""
-    told: list[tuple[str, str, Any]] = field(default_factory=list)
+    received: list[tuple[str, str, Any]] = field(default_factory=list)
     comments: list[str] = field(default_factory=list)
     failed: str = ""
     status: int = 0
@@ -67,7 +67,7 @@ class Stream:
                         name, _, value = line.partition(": ")
                         said[name] = value
                     elif said:
-                        self.told.append((said["event"], said["id"], json.loads(said["data"])))
+                        self.received.append((said["event"], said["id"], json.loads(said["data"])))
                         said = {}
         except httpx.HTTPError as exc:
             self.failed = f"{type(exc).__name__}: {exc}"
@@ -75,7 +75,7 @@ class Stream:
 
 @contextmanager
 def unread(url: str, *, room: int = 2048) -> Iterator[socket.socket]:
-    """A client that asks and then does not read, and has hardly any room for what it is sent."""
+    """A client that sends a request and does not read the response. Its receive buffer is small."""
     parts = httpx.URL(url)
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
@@ -87,7 +87,7 @@ def unread(url: str, *, room: int = 2048) -> Iterator[socket.socket]:
 
 
 def was_ended(sock: socket.socket) -> bool:
-    """Whether what a client did not read is an answer that came to its end, and was not broken off."""
+    """Whether an unread response is complete."""
     sock.settimeout(DEADLINE_SECONDS)
     answer = b""
     try:
@@ -100,7 +100,7 @@ def was_ended(sock: socket.socket) -> bool:
 
 @contextmanager
 def half_asked(url: str) -> Iterator[None]:
-    """A client that announces a body, sends a byte of it, and no more."""
+    """A client that announces a body and sends only one byte of it."""
     parts = httpx.URL(url)
     head = (
         f"POST {parts.raw_path.decode()} HTTP/1.1\r\nHost: {parts.netloc.decode()}\r\n"
@@ -113,7 +113,7 @@ def half_asked(url: str) -> Iterator[None]:
 
 @contextmanager
 def being_answered(url: str, body: bytes) -> Iterator[socket.socket]:
-    """A client whose request is under way in the server: it has asked for the body, and has it."""
+    """A client whose request the server processes: the server has requested and received the body."""
     parts = httpx.URL(url)
     head = (
         f"POST {parts.raw_path.decode()} HTTP/1.1\r\nHost: {parts.netloc.decode()}\r\n"
@@ -127,7 +127,7 @@ def being_answered(url: str, body: bytes) -> Iterator[socket.socket]:
 
 
 def piled_up(sock: socket.socket) -> int:
-    """Bytes that lie in the kernel on their way to a client."""
+    """Return the number of unsent bytes for a client in the send buffer of the kernel."""
     peer, own = (f":{port:04X}" for _, port in (sock.getpeername(), sock.getsockname()))
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
     [queues] = [line[4] for line in lines if line[1].endswith(peer) and line[2].endswith(own)]
@@ -140,7 +140,7 @@ def ends_in_time(
     number: signal.Signals,
     meanwhile: Callable[[], object] = lambda: None,
 ) -> float:
-    """How many seconds a server takes to end; its code is to be 0."""
+    """Stop a server with a signal and return the seconds that it took. Its exit code must be 0."""
     began = time.monotonic()
     with stopwatch() as counted:
         server.popen.send_signal(number)
@@ -158,33 +158,33 @@ def test_streams_follow_an_execution_from_one_server_to_the_next_and_to_its_end(
         execution = deployment.run("slow", inputs(60))
         path = f"/api/v1/executions/{execution}/events"
         first = Stream(server.url + path)
-        deployment.until(lambda: first.told, "the first event")
+        deployment.until(lambda: first.received, "the first event")
         deployment.worker()
-        deployment.until(lambda: len(first.told) > 1, "a second event")
+        deployment.until(lambda: len(first.received) > 1, "a second event")
         ends_in_time(deployment, server, signal.SIGTERM)
         deployment.until(lambda: not first.is_open, "the stream to close")
-        # Nor was it broken off, as those are for whom a server would else have to wait.
-        assert (first.failed, {name for name, _, _ in first.told}) == ("", {"execution"})
+        # The response is complete. A server aborts only responses for which it would have to wait.
+        assert (first.failed, {name for name, _, _ in first.received}) == ("", {"execution"})
 
         other = deployment.serve()
-        second = Stream(other.url + path, last=first.told[-1][1])
+        second = Stream(other.url + path, last=first.received[-1][1])
         deployment.until(lambda: not second.is_open, "the stream to end")
-        assert [name for name, _, _ in second.told].count("end") == 1
-        name, last, data = second.told[-1]
+        assert [name for name, _, _ in second.received].count("end") == 1
+        name, last, data = second.received[-1]
         assert name == "end"
         assert data == deployment.get(f"/executions/{execution}")
         assert data["status"] == "completed"
-        done = [shown["counts"]["completed"] for _, _, shown in (*first.told, *second.told)]
+        done = [shown["counts"]["completed"] for _, _, shown in (*first.received, *second.received)]
         assert done == sorted(done)
-        assert not {told for _, told, _ in first.told} & {told for _, told, _ in second.told}
+        assert not {told for _, told, _ in first.received} & {told for _, told, _ in second.received}
 
         third = Stream(other.url + path, last=last)
         deployment.until(lambda: not third.is_open, "the answer")
-        assert (third.status, third.told) == (204, [])
+        assert (third.status, third.received) == (204, [])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_a_server_ends_in_its_time_though_streams_are_open_and_requests_wait(number: signal.Signals) -> None:
+def test_a_server_shuts_down_in_time_with_open_streams_and_waiting_requests(number: signal.Signals) -> None:
     with exact_deployment(**PATIENT) as deployment, ThreadPoolExecutor(1) as pool, ExitStack() as stack:
         server = deployment.serve()
         deployment.apply(pipeline("take", "slow"))
@@ -198,12 +198,12 @@ def test_a_server_ends_in_its_time_though_streams_are_open_and_requests_wait(num
         streams = [Stream(f"{url}/executions/{waiting}/events") for _ in range(3)]
         unread_ones = [stack.enter_context(unread(f"{url}/executions/{waiting}/events"))]
         held = stack.enter_context(ExitStack())
-        held.enter_context(by_hand(deployment, when=IS_BEING_PUBLISHED))  # so that it can't end meanwhile
+        held.enter_context(by_hand(deployment, when=IS_BEING_PUBLISHED))  # so that it cannot end meanwhile
         [replay] = deployment.items("/replays")
         events = f"{url}/replays/{replay['replay_batch_id']}/events"
         streams.append(Stream(events))
         unread_ones.append(stack.enter_context(unread(events)))
-        deployment.until(lambda: all(stream.told for stream in streams), "the streams to begin")
+        deployment.until(lambda: all(stream.received for stream in streams), "the streams to begin")
 
         def until_answered() -> None:
             asked.result()
@@ -215,12 +215,12 @@ def test_a_server_ends_in_its_time_though_streams_are_open_and_requests_wait(num
         for stream in streams:
             deployment.until(lambda stream=stream: not stream.is_open, "the streams to close")  # type: ignore[misc]
             assert stream.failed == ""
-            assert "end" not in [name for name, _, _ in stream.told]
+            assert "end" not in [name for name, _, _ in stream.received]
         assert all(was_ended(sock) for sock in unread_ones), "a stream was broken off"
         assert "Traceback" not in server.said
 
 
-def test_a_server_ends_in_its_time_though_clients_read_and_send_nothing_any_more() -> None:
+def test_a_server_shuts_down_in_time_if_clients_neither_read_nor_send() -> None:
     with exact_deployment(**PATIENT) as deployment:
         server = deployment.serve()
         deployment.apply(SLOW)
@@ -237,8 +237,8 @@ def test_a_server_ends_in_its_time_though_clients_read_and_send_nothing_any_more
             deployment.worker()
 
             def are_stuck() -> bool:
-                before, told = (piled_up(stays), piled_up(leaves)), len(read.told)
-                deployment.until(lambda: len(read.told) > told + 2, "more events", alive=[server])
+                before, told = (piled_up(stays), piled_up(leaves)), len(read.received)
+                deployment.until(lambda: len(read.received) > told + 2, "more events", alive=[server])
                 return before == (piled_up(stays), piled_up(leaves))
 
             deployment.until(are_stuck, "every buffer to be full")
@@ -267,7 +267,7 @@ def test_a_request_that_hangs_is_cut_off_without_a_traceback() -> None:
         assert "Traceback" not in server.said
 
 
-def test_a_stream_says_that_it_is_alive_while_nothing_changes() -> None:
+def test_a_stream_sends_comments_while_nothing_changes() -> None:
     with exact_deployment() as deployment:
         server = deployment.serve()
         deployment.apply(SLOW)
@@ -275,8 +275,8 @@ def test_a_stream_says_that_it_is_alive_while_nothing_changes() -> None:
         shown = f"/executions/{execution}"
         deployment.until(lambda: deployment.get(shown)["counts"]["total"], "the listing, which is a change")
         stream = Stream(f"{server.url}/api/v1{shown}/events")
-        deployment.until(lambda: stream.told, "the first event")
+        deployment.until(lambda: stream.received, "the first event")
         began = time.monotonic()
         deployment.until(lambda: stream.comments, "a comment")
         assert time.monotonic() - began < 25  # it is every 15 s
-        assert len(stream.told) == 1
+        assert len(stream.received) == 1

@@ -29,10 +29,10 @@ WAYS: Final = ("stopped", "killed", "paused")
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """A scene on servers that things can be done to.
+    """A scene, and the servers on which a trial causes a fault.
 
     Attributes:
-        seconds: how long a fault lasts that lasts.
+        seconds: the duration of a fault that is not momentary.
     """
 
     kind: Kind
@@ -82,15 +82,15 @@ def away(role: str, way: str) -> Happening:
                 if way != "paused":
                     asked.result()  # the server must stay unavailable until this answer
                 time.sleep(max(ground.seconds - (time.monotonic() - since), 0))
-                told = asked.result() if asked.done() else None
+                answer = asked.result() if asked.done() else None
             finally:
                 begin()
-            told = told or asked.result()
-            if told.status == 503 or way != "paused":
+            answer = answer or asked.result()
+            if answer.status == 503 or way != "paused":
                 # A suspended server gives no error; a client that waits long enough gets its answer.
                 # In a cluster the error may name any member.
                 named = () if isinstance(server, NatsThree) else (str(server.port),)
-                must_tell(scene, told, {role, "catalog"} if role == "broker" else {role}, *named)
+                must_tell(scene, answer, {role, "catalog"} if role == "broker" else {role}, *named)
             return scene.finish()
 
     return happen
@@ -107,11 +107,11 @@ def must_tell(scene: Scene, answer: Answer, roles: set[str], *words: str) -> Non
         )
 
 
-# -- the way to a server -----------------------------------------------------------------------------
+# -- the network path to a server ------------------------------------------------------------------
 
 
 def cut_before_confirm(ground: Ground) -> Outcome:
-    """The way to the broker is cut again and again between what is sent and its answer."""
+    """The connection to the broker is cut repeatedly between a request and its reply."""
     urls = urls_of(ground)
     with Proxy(urls.broker) as network, open_scene(urls, through=replace(urls, broker=network.url)) as scene:
         scene.begin()
@@ -134,7 +134,7 @@ COMMITS: Final[Mapping[str, str]] = {
     "mark": "UPDATE jobs SET watermark = greatest",
     "close": "watermark = ordinals",
 }
-"""By what a transaction does: words of one of its statements."""
+"""Kinds of transactions, each with words of one of its statements."""
 CALLS: Final[Mapping[str, str]] = {
     "publish": "INSERT INTO calls",
     "take": "UPDATE calls c SET visible_at = playhead_now() + $4",
@@ -144,14 +144,14 @@ CALLS: Final[Mapping[str, str]] = {
 
 
 def lost_commits(names: Mapping[str, str]) -> Happening:
-    """COMMITs happen, and their answers are lost: each of these, and twice if it recurs."""
+    """The replies to COMMITs are lost: once for each of these transactions, twice if it recurs."""
 
     def happen(ground: Ground) -> Outcome:
         urls = urls_of(ground)
         with Commits(urls.catalog) as network:
             broker = network.url if urls.broker == urls.catalog else urls.broker
-            told = replace(urls, catalog=network.url, broker=broker)
-            with open_scene(urls, through=told) as scene:
+            reached = replace(urls, catalog=network.url, broker=broker)
+            with open_scene(urls, through=reached) as scene:
                 scene.begin()
                 for words in names.values():
                     network.lose(words, 2)
@@ -166,11 +166,11 @@ def lost_commits(names: Mapping[str, str]) -> Happening:
     return happen
 
 
-# -- a broker that forgets ---------------------------------------------------------------------------
+# -- a broker that loses messages ---------------------------------------------------------------------------
 
 
 def forgotten(how: str) -> Happening:
-    """Someone purges the queues that workers consume, or deletes them; twice."""
+    """The queues of the workers are purged or deleted, twice."""
 
     def happen(ground: Ground) -> Outcome:
         with open_scene(urls_of(ground)) as scene:
@@ -188,11 +188,11 @@ def forgotten(how: str) -> Happening:
 # -- a cluster changes its leaders -------------------------------------------------------------------
 
 _WORKED: Final = ("steady.work", "steady.hand_over")
-"""The queues of a scene that a cluster's leaders are looked up by."""
+"""The queues by which the leaders of a cluster are found."""
 
 
 def _leader(scene: Scene, ground: Ground, queue: str = "steady.work") -> Nats:
-    """The server that leads a queue's stream; there is one soon."""
+    """Wait for a leader of the stream of a queue, and return its server."""
     hand, cluster = scene.deployment.hand, ground.servers["nats-three"]
     assert isinstance(hand, brokers.Nats)
     assert isinstance(cluster, NatsThree)
@@ -208,8 +208,10 @@ def _leader(scene: Scene, ground: Ground, queue: str = "steady.work") -> Nats:
 
 
 def leader_lost(way: str) -> Happening:
-    """The server that leads the stream in use is killed or suspended, and comes back later;
-    then the one that leads the stream that is published to."""
+    """The leader of a stream is killed or suspended for a while.
+
+    First the leader of the consumed stream, then that of the stream of published messages.
+    """
 
     def happen(ground: Ground) -> Outcome:
         with open_scene(urls_of(ground)) as scene:
@@ -223,10 +225,10 @@ def leader_lost(way: str) -> Happening:
                 end()
                 scene.go_on()
                 # Two of three are enough; during the election of a leader, a client may get 503.
-                told = scene.call("few", "work")
+                answer = scene.call("few", "work")
                 time.sleep(ground.seconds)
                 begin()
-                told.result()
+                answer.result()
             return scene.finish()
 
     return happen
@@ -246,12 +248,12 @@ def majority_lost(ground: Ground) -> Outcome:
             # The leader notices only after a while that it has no followers; until then it may accept
             # messages.
             while True:
-                told = scene.ask("few", "work")
-                if told.code == "broker_unavailable" and "leader" in told.words:
+                answer = scene.ask("few", "work")
+                if answer.code == "broker_unavailable" and "leader" in answer.words:
                     break
                 if time.monotonic() - since > WITHIN:
                     raise scene.deployment.failed(
-                        f"an answer that names the leader: {told.status} {told.body}"
+                        f"an answer that names the leader: {answer.status} {answer.body}"
                     )
             time.sleep(max(ground.seconds - (time.monotonic() - since), 0))
         finally:
@@ -260,7 +262,7 @@ def majority_lost(ground: Ground) -> Outcome:
 
 
 def rolled(ground: Ground) -> Outcome:
-    """Each server in turn is stopped in good order and started again, as for a new version of it."""
+    """Each server in turn is stopped and started again, as in a rolling upgrade."""
     cluster = ground.servers["nats-three"]
     assert isinstance(cluster, NatsThree)
     with open_scene(urls_of(ground)) as scene:
@@ -268,16 +270,16 @@ def rolled(ground: Ground) -> Outcome:
         scene.go_on()
         for member in cluster.members:
             member.stop()
-            told = scene.call("few", "work")
+            answer = scene.call("few", "work")
             time.sleep(ground.seconds / 3)
             member.start()
             cluster.wait_for_leader()
-            told.result()
+            answer.result()
         return scene.finish()
 
 
 def stepped_down(ground: Ground) -> Outcome:
-    """Leaders hand over to others, again and again."""
+    """Leaders step down repeatedly."""
     with open_scene(urls_of(ground)) as scene:
         hand = scene.deployment.hand
         assert isinstance(hand, brokers.Nats)
@@ -296,7 +298,7 @@ def stepped_down(ground: Ground) -> Outcome:
 
 
 def refused(status: int, code: str, *words: str) -> Happening:
-    """The store refuses everything for a while."""
+    """The store rejects all requests for a while."""
 
     def happen(ground: Ground) -> Outcome:
         urls = urls_of(ground)
@@ -305,14 +307,14 @@ def refused(status: int, code: str, *words: str) -> Happening:
             store.refuse(status, code)
             scene.go_on()
             since = time.monotonic()
-            told = scene.ask("few", "work")
+            answer = scene.ask("few", "work")
             must_log(scene, code, *words)
             time.sleep(max(ground.seconds - (time.monotonic() - since), 0))
             many, seconds = store.refused, time.monotonic() - since
             store.accept()
-            must_tell(scene, told, {"store"}, code, "s3://playhead/", str(store.port), *words)
-            # Lanes of three processes, each request sent at most five times in twenty seconds; who did not
-            # wait would send thousands a second.
+            must_tell(scene, answer, {"store"}, code, "s3://playhead/", str(store.port), *words)
+            # Three processes send each request at most five times in twenty seconds. Without delays they
+            # would send thousands per second.
             if many > 500 + 100 * seconds:
                 raise scene.deployment.failed(f"{many} requests were sent to a store that refuses")
             return scene.finish()
@@ -344,11 +346,11 @@ def full(ground: Ground) -> Outcome:
         hand.limit("steady.work", 20)
         hand.limit("steady.hand_over", 500)
         scene.go_on()
-        told = scene.ask("few", "work")
-        found, failed = told.body["objects_found"], told.body["objects_failed"]
-        said = " ".join(told.body["errors"] or [])
-        if told.status != 200 or not 0 < failed <= found or "maximum messages exceeded" not in said:
-            raise scene.deployment.failed(f"an answer that says what is full: {told.status} {told.body}")
+        answer = scene.ask("few", "work")
+        found, failed = answer.body["objects_found"], answer.body["objects_failed"]
+        said = " ".join(answer.body["errors"] or [])
+        if answer.status != 200 or not 0 < failed <= found or "maximum messages exceeded" not in said:
+            raise scene.deployment.failed(f"an answer that says what is full: {answer.status} {answer.body}")
         for worker in scene.workers:
             worker.resume()
         hand.limit("steady.hand_over", -1)  # no worker makes room there
@@ -356,7 +358,7 @@ def full(ground: Ground) -> Outcome:
 
 
 def alarm(ground: Ground) -> Outcome:
-    """RabbitMQ is short of memory for a while, and takes nothing."""
+    """RabbitMQ has a memory alarm for a while and accepts no messages."""
     rabbit = ground.servers["rabbitmq"]
     assert isinstance(rabbit, RabbitMq)
     with open_scene(urls_of(ground)) as scene:
@@ -367,26 +369,26 @@ def alarm(ground: Ground) -> Outcome:
                 lambda: "memory" in rabbit.control("eval", "rabbit_alarm:get_alarms()."), "the alarm"
             )
             scene.go_on()
-            told = scene.ask("few", "work")
-            time.sleep(max(ground.seconds - told.seconds, 0))
-            if told.code == "replay_continues":
-                # A connection hears of the alarm with the first message that it sends, and that one may wait
-                # for its confirmation longer than the caller does: then the log says it, a little later.
+            answer = scene.ask("few", "work")
+            time.sleep(max(ground.seconds - answer.seconds, 0))
+            if answer.code == "replay_continues":
+                # A connection gets the alarm with its first published message. If the caller stops waiting
+                # before the confirmation, only the log reports the alarm, a little later.
                 scene.deployment.until(
                     lambda: "alarm" in scene.server.said, "a server whose log names the alarm"
                 )
         finally:
             rabbit.control("set_vm_memory_high_watermark", "0.6")
-        if told.status == 200:
-            if not any("alarm" in line for line in told.body["errors"] or ()):
-                raise scene.deployment.failed(f"an answer that names the alarm: {told.body}")
-        elif told.code != "replay_continues":
-            must_tell(scene, told, {"broker"}, "alarm", str(rabbit.port))
+        if answer.status == 200:
+            if not any("alarm" in line for line in answer.body["errors"] or ()):
+                raise scene.deployment.failed(f"an answer that names the alarm: {answer.body}")
+        elif answer.code != "replay_continues":
+            must_tell(scene, answer, {"broker"}, "alarm", str(rabbit.port))
         return scene.finish()
 
 
 def crowded(ground: Ground) -> Outcome:
-    """PostgreSQL has no connection left for a while: others have taken all, ours are ended."""
+    """Other clients use all connections of PostgreSQL for a while, and those of Playhead are terminated."""
     most = 60
     with fresh("postgres", f"--max_connections={most}") as postgres:
         servers = {**ground.servers, "postgres": postgres}
@@ -395,21 +397,21 @@ def crowded(ground: Ground) -> Outcome:
             with brokers.crowd(postgres.url, most):
                 scene.go_on()
                 since = time.monotonic()
-                told = scene.ask("few", "work")
+                answer = scene.ask("few", "work")
                 must_log(scene, "no connection left", str(postgres.port))
                 time.sleep(max(ground.seconds - (time.monotonic() - since), 0))
-            must_tell(scene, told, {"catalog"}, "no connection left", "max_connections", str(postgres.port))
+            must_tell(scene, answer, {"catalog"}, "no connection left", "max_connections", str(postgres.port))
             return scene.finish()
 
 
-# -- processes die, sleep, or live in another time ---------------------------------------------------
+# -- processes die, are suspended, or have another clock ---------------------------------------------------
 
 _HOUR: Final = {"CLOCK_SHIFT_SECONDS": "3600"}
 _HOUR_BEHIND: Final = {"CLOCK_SHIFT_SECONDS": "-3600"}
 
 
 def server_killed(ground: Ground) -> Outcome:
-    """The server dies in a replay, and others take it over, though by their clocks it is an hour early."""
+    """The server dies during a replay, and processes whose clocks are an hour behind take it over."""
     with open_scene(urls_of(ground)) as scene:
         heir = scene.deployment.serve(settings=_HOUR_BEHIND)
         scene.begin()
@@ -421,7 +423,7 @@ def server_killed(ground: Ground) -> Outcome:
 
 
 def server_asleep(ground: Ground) -> Outcome:
-    """The server sleeps in a replay until another has it, and wakes while that one is at it, or after."""
+    """The server is suspended during a replay until another process takes it over, and then resumes."""
     with open_scene(urls_of(ground)) as scene:
         scene.deployment.serve()
         scene.begin()
@@ -431,7 +433,7 @@ def server_asleep(ground: Ground) -> Outcome:
 
 
 def workers_killed(ground: Ground) -> Outcome:
-    """Each worker dies at work, one after the other, and another machine comes."""
+    """All workers die one after another, and a worker of another machine starts."""
     with open_scene(urls_of(ground)) as scene:
         scene.begin()
         scene.go_on()
@@ -444,7 +446,10 @@ def workers_killed(ground: Ground) -> Outcome:
 
 
 def clocks_apart(ground: Ground) -> Outcome:
-    """A server and a worker are an hour ahead, others an hour behind: no process takes another's messages."""
+    """Clocks of some processes are an hour ahead, of others an hour behind.
+
+    No process takes over live work.
+    """
     with open_scene(urls_of(ground)) as scene:
         for shift in (_HOUR, _HOUR_BEHIND):
             scene.deployment.serve(settings=shift)
@@ -550,7 +555,7 @@ def _try(kind: Kind, futures: Mapping[Trial, Future[Outcome]], seconds: float) -
 
 
 def attempt(trial: Trial, ground: Ground) -> Outcome:
-    """Let it happen, and count.
+    """Cause the fault and count the results.
 
     Raises `DeploymentFailed` if an execution does not end or reports the wrong outcome.
     """

@@ -1,4 +1,4 @@
-"""What people look at."""
+"""Reads for the API and the command line."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class BrowsePart(Tables):
         limit: int = 100,
     ) -> tuple[list[Lineage], int | None]:
         await self._begin()
-        # A replay has an execution of its own: its messages are the batch's roots and what descends.
+        # A replay is a separate execution, so its messages are the roots of the batch and their descendants.
         rows = (
             row
             for row in self._messages.values()
@@ -235,5 +235,5 @@ def _dead_letter(row: MessageRow) -> DeadLetter:
 
 
 def _fields(lineage: Lineage) -> dict[str, Any]:
-    """The fields of a message, for the link that adds to them. Not `asdict`, which takes `error` apart."""
+    """Return the fields of a message for a link. `asdict` would also convert `error` to a dict."""
     return {name: getattr(lineage, name) for name in Lineage.__slots__}

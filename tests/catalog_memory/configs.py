@@ -1,4 +1,4 @@
-"""Configs: named, versioned, never edited in place."""
+"""Configs and their versions."""
 
 from __future__ import annotations
 

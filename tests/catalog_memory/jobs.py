@@ -1,4 +1,4 @@
-"""Executions and their jobs: list a stage, publish a call for each object of it."""
+"""Executions and their jobs: list a stage, and publish a dispatch for each of its objects."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class JobsPart(Tables):
         await self._begin()
         self._known(execution)
         now = self._clock()
-        # Bound whatever the execution has become: the bytes may come still, and an object without a row
-        # would count as put there by others.
+        # Bound even if the execution has ended: the bytes may still be written, and an object without a row
+        # would count as an external object.
         bound: dict[str, OutputRow] = {}
         for given in inputs:
             key = object_key(execution, INPUT_STAGE, given.path)
@@ -94,7 +94,7 @@ class JobsPart(Tables):
                 if output.message is None and output.key.startswith(job.prefix + "/"):
                     output.state = "stored"
             job.phase = "publishing"
-            job.let_go()
+            job.release()
         return True
 
     async def open_replay(
@@ -153,7 +153,7 @@ class JobsPart(Tables):
         row.idle_takeovers += 1
         if row.listing_state == "open" and row.idle_takeovers >= MOST_IDLE_TAKEOVERS:
             row.phase = "stalled"
-            row.let_go()
+            row.release()
             return None
         row.owner = owner
         row.lease_until = self._clock() + lease
@@ -184,11 +184,11 @@ class JobsPart(Tables):
     async def release(self, held: LeasedJob) -> None:
         await self._begin()
         if row := self._fenced(held):
-            row.let_go()
+            row.release()
             row.idle_takeovers = max(row.idle_takeovers - 1, 0)
 
     def _fenced(self, held: LeasedJob) -> JobRow | None:
-        """The job, if its epoch has not passed on and there is something to do still."""
+        """Return the job if its epoch is current and it has not ended."""
         row = self._executions[held.job].job
         return row if row and row.epoch == held.epoch and row.phase == "publishing" else None
 
@@ -209,7 +209,7 @@ class JobsPart(Tables):
         job = self._fenced(held)
         if job is None or job.listing_state != "open":
             return None
-        # An empty last page only says that there is nothing behind the cursor.
+        # An empty last page means that no key follows the cursor.
         if job.cursor >= cursor and not (last and not objects and job.cursor == cursor):
             return None
         now = self._clock()
@@ -229,7 +229,7 @@ class JobsPart(Tables):
         return [row.call() for row in rows if row.open]
 
     def _is_object(self, key: str) -> bool:
-        """Stored by us, or put there by others."""
+        """Whether the object is a stored output of Playhead or an external object."""
         output = self._outputs.get(key)
         return output is None or output.state == "stored"
 
@@ -269,7 +269,7 @@ class JobsPart(Tables):
         now = self._clock()
         for call in uncertain:
             row = self._messages[UUID(call.correlation_id)]
-            # A claim got there first: then it was published.
+            # A claim proves that the dispatch was published.
             if row.call_state == "listed" and row.wants(call):
                 row.call_state = "uncertain"
         self._refuse(refused, now)
@@ -360,12 +360,12 @@ class JobsPart(Tables):
 
 
 def _in_state(job: JobRow, call_state: str) -> list[MessageRow]:
-    """The rows that wait for their call to be published or settled, in order."""
+    """Return the rows whose dispatch has to be published or settled, in order."""
     return [row for row in job.messages if row.call_state == call_state and row.state == "pending"]
 
 
 def _replay(job: JobRow) -> Replay:
-    """Every number is read from the rows, so they add up, and get better when failed rows are sent again."""
+    """Count rows. The numbers always add up, and the failures decrease when failed rows are resent."""
     execution = job.execution
     assert execution.batch is not None, f"execution {execution.id} is no replay"
     rows = job.messages
@@ -387,7 +387,7 @@ def _replay(job: JobRow) -> Replay:
         objects_found=len(rows),
         objects_published=published,
         objects_failed=failed,
-        # Cancelled is over too, and what it left out was never published.
+        # A cancelled batch has ended too, and its unlisted objects were never published.
         status="partial_failure" if state == "cancelled" else _status(state),
         replay_batch_id=execution.batch,
         errors=_errors(job, rows),

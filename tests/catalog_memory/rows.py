@@ -1,4 +1,4 @@
-"""The rows of the catalog. They hold one another, where a database would hold numbers."""
+"""The rows of the catalog. They refer to each other directly, and not by numbers as in a database."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from playhead.model import OPEN_STATES, Config, ConfigVersion, Kind, Problem, Ro
 from playhead.ports.catalog.upkeep import Process
 
 Phase = Literal["uploading", "publishing", "stalled", "ended", "cancelled"]
-"""How far a job is. What a replay's state says beyond `ended` is read from its rows."""
+"""The progress of a job. The outcome of an ended replay is computed from its rows."""
 
 CallState = Literal["listed", "unpublished", "uncertain", "published"]
-"""Where the call of a row's generation is. `listed`: its job will publish it, up to the watermark;
-`unpublished`: its publisher will, and when that is dead or nobody, the reconciler."""
+"""The state of the dispatch of a row's generation. `listed`: its job publishes it, up to the mark of the job.
+`unpublished`: its publisher publishes it, or the reconciler if the publisher is dead or None."""
 
 
 @dataclass(slots=True, eq=False)
@@ -59,7 +59,7 @@ class ConfigRow:
 
 @dataclass(slots=True, eq=False)
 class ExecutionRow:
-    """`version` is the config version that it runs (a replay: its target's); None when adopted."""
+    """`version` is the config version that it runs, for a replay of its target; None if adopted."""
 
     n: int
     id: UUID
@@ -79,7 +79,7 @@ class ExecutionRow:
 
     @property
     def ran(self) -> VersionRow:
-        """The version, of an execution that has messages or a job."""
+        """Return the version of an execution that has messages or a job."""
         assert self.version is not None, f"execution {self.id} was adopted: it has no config"
         return self.version
 
@@ -112,17 +112,17 @@ class JobRow:
 
     @property
     def messages(self) -> list[MessageRow]:
-        """The rows it listed, in order; their ordinals count from 1."""
+        """Return the listed rows in order. Their ordinals start at 1."""
         return [m for m in self.execution.messages if m.ordinal is not None]
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         self.owner = None
         self.lease_until = 0.0
 
     def end(self, phase: Literal["ended", "cancelled"], now: float) -> None:
         self.phase = phase
         self.ended_at = now
-        self.let_go()
+        self.release()
 
 
 @dataclass(slots=True, eq=False)
@@ -131,14 +131,14 @@ class MessageRow:
 
     Attributes:
         ordinal: place in its job's listing; None for children.
-        publisher: the process that is to publish it.
-        confirmed: the broker confirmed a call of it once, or a worker claimed it, which proves as much; or
-            its call was refused and it was sent again, which is no longer its job's concern.
-        attempt: how often work was started; with the id, the token of a claim.
-        base: attempts that do not count towards `max_attempts`.
-        consecutive_crashes: its last attempts in a row in which a worker died.
-        generation: how often it was called anew.
-        worker: the process that works on it.
+        publisher: the process that has to publish it.
+        confirmed: whether its job is done with it. True if the broker confirmed one of its dispatches, if a
+            worker claimed it, or if it was resent after its dispatch was refused.
+        attempt: number of started attempts; with the id, the token of a claim.
+        uncounted_attempts: attempts that do not count towards `max_attempts`.
+        consecutive_crashes: number of its last attempts that ended with the death of their worker.
+        generation: how often a new dispatch was requested.
+        worker: the process that runs the attempt.
     """
 
     n: int
@@ -172,7 +172,7 @@ class MessageRow:
 
     @property
     def waits(self) -> bool:
-        """Open, and nobody works on it."""
+        """Whether it is open and no worker holds it."""
         return self.state in ("pending", "retry")
 
     @property
@@ -196,11 +196,11 @@ class MessageRow:
         return self.state == "running" and self.attempt == attempt
 
     def wants(self, call: Dispatch) -> bool:
-        """Whether this call is still the one that matters: nobody took it, nothing overtook it."""
+        """Whether this dispatch is current: not published yet, not claimed, and not superseded."""
         return self.waits and self.generation == call.generation and self.call_state != "published"
 
     def publish(self, now: float) -> None:
-        """Its call was confirmed. On an external route that is all there is to do."""
+        """Record that its dispatch was confirmed. On an external route this completes it."""
         self.call_state = "published"
         self.confirmed = True
         if self.route.external and self.waits:
@@ -208,7 +208,7 @@ class MessageRow:
             self.ended_at = now
 
     def call_again(self, *, publisher: str | None) -> None:
-        """Ask for a new call. The generation makes it another message for the broker."""
+        """Request a new dispatch. Its generation makes it a different message for the broker."""
         self.generation += 1
         self.call_state = "unpublished"
         self.publisher = publisher
@@ -223,14 +223,14 @@ class MessageRow:
         self.state = state
         self.worker = None
         self.ended_at = now
-        if state != "cancelled":  # then why it last failed is all there is to say of it
+        if state != "cancelled":  # a cancelled message keeps its last error
             self.error = error
             self.traceback = None
 
 
 @dataclass(slots=True, eq=False)
 class OutputRow:
-    """An object of ours, bound before its first byte. `message` and `attempt` are None for inputs."""
+    """An object of Playhead, bound before its first byte. `message` and `attempt` are None for inputs."""
 
     key: str
     message: MessageRow | None

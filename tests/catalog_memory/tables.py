@@ -1,4 +1,4 @@
-"""The tables, and what every part of the catalog asks of them."""
+"""The tables, and the operations on them that all parts of the catalog use."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Row = TypeVar("Row", ExecutionRow, MessageRow)
 
 
 class Tables:
-    """Dicts by id, in the order of insertion: the oldest row comes first."""
+    """Dicts by id in the order of insertion, oldest row first."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Tables:
         self._departed: list[Numbers] = []
 
     async def _begin(self) -> None:
-        """Stand aside once. Nothing is awaited after it, so each method is one transaction."""
+        """Yield control once. No method awaits anything afterwards, so each method is one transaction."""
         if self._pause:
             await self._pause()
 
@@ -131,8 +131,8 @@ class Tables:
         self._messages.update((row.id, row) for row in rows)
         return rows
 
-    def _burn(self, message: MessageRow) -> None:
-        """What a message bound will never be an object."""
+    def _supersede(self, message: MessageRow) -> None:
+        """Mark the outputs of a message as superseded."""
         for output in self._outputs_of(message):
             output.state = "superseded"
 
@@ -162,6 +162,6 @@ def counts(messages: Iterable[MessageRow]) -> Counts:
 
 
 def page(rows: Iterable[Row], before: int | None, limit: int) -> tuple[list[Row], int | None]:
-    """Return the newest `limit` rows before that number, and the number before which the next page lies."""
+    """Return the newest `limit` rows before this number, and the number at which the next page starts."""
     older = sorted((r for r in rows if before is None or r.n < before), key=lambda r: r.n, reverse=True)
     return older[:limit], older[limit - 1].n if len(older) > limit else None

@@ -1,4 +1,4 @@
-"""What keeps the promise that every open row is called: heartbeats, the reconciler's questions, resend."""
+"""Operations that keep every open row dispatched: heartbeats, the reads of the reconciler, resend."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.catalog_memory.tables import Tables
 
 FORGET_SECONDS = 3_600.0
 UNHURRIED_SECONDS = 60.0
-"""A live publisher that has not published a row for so long has lost sight of it (its broker failed)."""
+"""After this time a row counts as forgotten by its live publisher, for example because its broker failed."""
 
 
 class UpkeepPart(Tables):
@@ -39,7 +39,7 @@ class UpkeepPart(Tables):
             self._departed.append(counters or gone.counters)
         for execution in self._executions.values():
             if execution.job and execution.job.owner == process:
-                execution.job.let_go()
+                execution.job.release()
                 execution.job.idle_takeovers = max(execution.job.idle_takeovers - 1, 0)
         self._leases = {name: lease for name, lease in self._leases.items() if lease.owner != process}
 
@@ -68,7 +68,9 @@ class UpkeepPart(Tables):
         wanted: set[VersionRow] = {row.newest for row in self._configs.values() if row.active}
         wanted |= {execution.ran for execution in self._running()}
         found: dict[str, Subscription] = {}
-        for version in sorted(wanted, key=lambda version: version.n):  # the newest has the last word
+        for version in sorted(
+            wanted, key=lambda version: version.n
+        ):  # the newest version determines the route
             for route in version.config.routes.values():
                 if not route.external:
                     found[route.queue] = Subscription(
@@ -84,7 +86,7 @@ class UpkeepPart(Tables):
         self._leases[name] = LeaseRow(owner, self._clock() + seconds)
         return True
 
-    # -- rows that nobody will call ----------------------------------------------------------------
+    # -- rows that no process will dispatch --------------------------------------------------------
 
     async def orphans(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Dispatch]:
         await self._begin()
@@ -139,7 +141,7 @@ class UpkeepPart(Tables):
         return [row.call() for row in rows]
 
     def _unheard(self) -> list[MessageRow]:
-        """Rows that were published, and that no worker has claimed (yet)."""
+        """Return published rows that no worker has claimed yet."""
         return [
             row
             for row in self._running_messages()
@@ -166,7 +168,7 @@ class UpkeepPart(Tables):
 
     def _cancel(self, row: MessageRow) -> None:
         row.close("cancelled", self._clock())
-        self._burn(row)
+        self._supersede(row)
 
     async def fail_unsealed(self) -> list[UUID]:
         await self._begin()
@@ -177,7 +179,7 @@ class UpkeepPart(Tables):
             if job is None or job.phase != "uploading" or self._alive(job.owner) or job.lease_until > now:
                 continue
             owner = self._processes.get(job.owner) if job.owner else None
-            # As long as the lease that it was opened with, after the last beat of its owner.
+            # The upload may continue for its lease after the last heartbeat of its owner.
             if owner and owner.heartbeat_at + job.lease_until - execution.created_at > now:
                 continue
             job.end("ended", now)
@@ -221,7 +223,7 @@ class UpkeepPart(Tables):
             and route in (None, row.route.name, f"{row.execution.ran.config.name}/{row.route.name}")
         ]
         if not ids:
-            # Only what was named can be refused: the rest of a wide selection goes on without it.
+            # Only a named id is refused. A selection by execution or route omits such rows.
             dead = [row for row in dead if row.error is None or row.error.code != "invalid_key"]
             if execution is None:
                 dead = [row for row in dead if row.execution.status != "cancelled"]

@@ -1,4 +1,4 @@
-"""What a worker does with a message: claim, bind, finish."""
+"""The operations of a worker on a message: claim, bind, finish."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class WorkPart(Tables):
             return Refusal(identity, "closed", self._unpublished_children(row), execution.id)
         if execution.status != "running":
             if row.state == "running" and row.worker == worker and identity not in taken:
-                row.close("cancelled", now)  # claimed by an unheard call, and worked by nobody
+                row.close("cancelled", now)  # the answer to its claim was lost, so no step runs
             return Refusal(identity, "ended", execution_id=execution.id)
         again = row.state == "running" and row.worker == worker and identity not in taken
         if row.state == "running" and not again and (identity in taken or self._alive(row.worker)):
@@ -62,7 +62,7 @@ class WorkPart(Tables):
         if spent > row.route.errors.max_attempts:
             why = f"{spent - 1} attempts were spent, and the last was never finished: its worker was lost"
             row.close("dead", now, Problem("worker_lost", why))
-            self._burn(row)
+            self._supersede(row)
             return Refusal(identity, "lost", (), execution.id, execution.ran.config.name, row.route.name)
         consecutive_crashes = row.consecutive_crashes + (row.state == "running" and not again)
         if consecutive_crashes >= SUSPECT_LOSSES and not alone:
@@ -73,7 +73,7 @@ class WorkPart(Tables):
         row.uncounted_attempts += again
         row.worker = worker
         row.started_at = now
-        # A delivery proves that the broker had it, whatever the publisher knows.
+        # A delivery proves that the dispatch was published, even if the publisher got no confirmation.
         row.call_state = "published"
         row.confirmed = True
         taken.add(identity)
@@ -135,7 +135,7 @@ class WorkPart(Tables):
             if not ours or key in planned:
                 return Unbound("output_conflict", _conflict(key, there, row))
             planned[key] = there or self._output(row, key, new)
-        # Nothing has changed before this line: an attempt is bound as a whole or not at all.
+        # No row has changed before this line, so an attempt is bound completely or not at all.
         for output in superseded:
             output.state = "superseded"
         for output in planned.values():
@@ -184,7 +184,7 @@ class WorkPart(Tables):
                 row.error = Problem(result.code, result.error)
                 row.traceback = result.traceback
             row.close("cancelled", self._clock())
-            self._burn(row)
+            self._supersede(row)
             return Finished(cancelled=True)
         if isinstance(result, Released):
             row.uncounted_attempts += 1
@@ -218,7 +218,7 @@ class WorkPart(Tables):
         problem = Problem(result.code, result.error)
         if result.delay is None:
             row.close("dead", now, problem)
-            self._burn(row)
+            self._supersede(row)
         else:
             row.retry(now + result.delay)
             row.error = problem

@@ -1,7 +1,7 @@
-"""The backends that the contract suites run against, and the words that their tests are written in.
+"""The backends that the contract suites test, and the helpers that the tests use.
 
-A backend joins a suite by one line in a table below. What it can't promise stands there too, as a
-reason: the tests of that promise are skipped for it and say why.
+A backend joins a suite with one line in a table below. If it cannot give a guarantee, its line has a waiver
+with the reason. The tests of that guarantee are then expected to fail for it.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ VISIBILITY = 30.0
 
 
 class Clock:
-    """The time, which moves only when told.
+    """A clock that moves only when the test moves it.
 
     Attributes:
-        scale: where a server has a clock of its own: real seconds for one second of a test's.
+        scale: for a server with its own clock: real seconds per second of the test.
     """
 
     def __init__(self) -> None:
@@ -56,15 +56,15 @@ class Clock:
         return self.now
 
     def time(self) -> float:
-        """The time that has really passed, where that is what counts, in seconds of a test's."""
+        """Return the time in seconds of the test. With a server's own clock, real time has passed."""
         return self.now if self.scale is None else time.monotonic() / self.scale
 
     def advance(self, seconds: float) -> None:
-        assert self.scale is None, "a real clock can't be moved: wait"
+        assert self.scale is None, "a real clock cannot be moved; use `wait`"
         self.now += seconds
 
     async def wait(self, seconds: float) -> None:
-        """Let time pass: at once, or in earnest where the backend goes by a clock of its own."""
+        """Let time pass: at once, or in real time if the backend has its own clock."""
         if self.scale is None:
             self.now += seconds
         else:
@@ -84,14 +84,14 @@ class Backend(Generic[T]):
     """One row of a table.
 
     Attributes:
-        module: it takes part when this module is there.
-        open: makes one from (an address of this test's own, what closes it in the end, the clock). Two of
-            one address are two processes that share it.
-        at: the address for a test's folder, for as long as the test runs.
-        waivers: promises it does not make, or tests by name that it can't pass, each with a reason. One
-            that is kept all the same fails the test: then the waiver has to go.
-        visibility: real seconds, where a server measures them by its own clock. They are shortened to so
-            many only for tests that wait for their end: no other is to come too late for it.
+        module: the backend is tested if this module exists.
+        open: opens the backend. Takes the address of the test, an exit stack and the clock. Two backends
+            with the same address act as two processes that share it.
+        at: returns the address for the folder of a test, valid while the test runs.
+        waivers: guarantees that it does not give, or names of tests that it cannot pass, each with a
+            reason. A test that passes despite its waiver fails: remove the waiver.
+        visibility: in real seconds, for a server that measures it by its own clock. It applies only to
+            tests that wait for its end. In other tests the visibility is longer, so that none is too slow.
     """
 
     name: str
@@ -137,7 +137,7 @@ async def _sqlite_catalog(place: str, stack: AsyncExitStack, clock: Clock) -> Ca
     return SqliteCatalog(db, heartbeat_seconds=HEARTBEAT)
 
 
-# On servers. A test's own place is a schema, or a prefix of queue names.
+# On servers. Each test has its own schema, or its own prefix of queue names.
 
 
 async def _postgres_broker(url: str, stack: AsyncExitStack, clock: Clock) -> Broker:
@@ -199,13 +199,13 @@ def _nats(server: str) -> Backend[Broker]:
         _prefix(server),
         visibility=REAL_VISIBILITY,
         waivers={
-            "test_depth_counts_what_was_held_for_too_long_as_ready": "JetStream counts it as in flight until "
-            "it is taken again, and tells nobody apart; the sum is right, which is all that work goes by"
+            "test_depth_counts_dispatches_with_expired_visibility_as_ready": "JetStream counts an expired "
+            "delivery as in flight until it is redelivered; the sum is right, and Playhead uses only the sum"
         },
     )
 
 
-IN_ONE_PROCESS: Mapping[str, str] = dict.fromkeys(get_args(Promise), "it is the memory of one process")
+IN_ONE_PROCESS: Mapping[str, str] = dict.fromkeys(get_args(Promise), "it exists in one process only")
 
 BROKERS: Sequence[Backend[Broker]] = [
     Backend("memory", "playhead.backends.broker_memory", _memory_broker, waivers=IN_ONE_PROCESS),
@@ -233,7 +233,7 @@ def _there(backends: Sequence[Backend[T]]) -> list[Any]:
 
 
 class Factory(Generic[T]):
-    """Makes as many of one backend as a test needs; all of them share one place."""
+    """Opens as many instances of one backend as a test needs. All of them share one address."""
 
     def __init__(self, backend: Backend[T], place: str, clock: Clock, request: pytest.FixtureRequest) -> None:
         self.name = backend.name
@@ -244,13 +244,13 @@ class Factory(Generic[T]):
         self._closing: list[AsyncExitStack] = []
 
     def must(self, promise: Promise) -> bool:
-        """The test is about this promise: where it is waived, it has to fail. Tells whether it is made."""
+        """Return whether the backend gives this guarantee. If not, the test is expected to fail."""
         self.waive_if(promise)
         return promise not in self._backend.waivers
 
     def waive_if(self, what: str) -> None:
         if reason := self._backend.waivers.get(what):
-            why = f"no promise of {self._backend.name}: {reason}"
+            why = f"not guaranteed by {self._backend.name}: {reason}"
             self._node.add_marker(pytest.mark.xfail(reason=why, strict=True))
 
     async def __call__(self) -> T:
@@ -261,7 +261,7 @@ class Factory(Generic[T]):
         return made
 
     async def close(self) -> None:
-        """Close all that were made: what a process leaves behind is what is left now."""
+        """Close all instances, as if their processes had ended."""
         while self._closing:
             await self._closing.pop().aclose()
 
@@ -317,7 +317,7 @@ async def lab(catalog: Catalog, clock: Clock) -> Lab:
     return lab
 
 
-# -- what the catalog's tests are written in -------------------------------------------------------
+# -- helpers of the catalog's tests ----------------------------------------------------------------
 
 
 def _route(name: str, **fields: Any) -> Route:
@@ -339,7 +339,7 @@ DOCS = _config(
 
 @dataclass(frozen=True)
 class Started:
-    """A run or a replay whose objects are listed. `ids` are those of its calls, in order."""
+    """A run or a replay whose objects are listed. `ids` are the ids of its messages, in order."""
 
     execution: UUID
     calls: list[Dispatch]
@@ -351,7 +351,7 @@ class Started:
 
 
 class Lab:
-    """A catalog with two live workers, `w1` and `w2`, and the steps that scenes are made of."""
+    """A catalog with two live workers, `w1` and `w2`, and steps that tests combine."""
 
     LEASE: Final = LEASE
     HEARTBEAT: Final = HEARTBEAT
@@ -367,7 +367,7 @@ class Lab:
             await self.catalog.heartbeat(Process(name, "worker", "host", 1))
 
     async def die(self, process: str, *, others: Sequence[str] = ("w1", "w2")) -> None:
-        """Let a process miss its beats while the others go on."""
+        """Let a process miss its heartbeats while the others continue."""
         await self.beat(process)
         self.clock.advance(DEAD_AFTER + 0.5)
         await self.beat(*(name for name in others if name != process))
@@ -379,11 +379,11 @@ class Lab:
         )
         return version.version
 
-    # -- things ------------------------------------------------------------------------------------
+    # -- values ------------------------------------------------------------------------------------
 
     @staticmethod
     def route(name: str, **fields: Any) -> Route:
-        """Its queue is `docs.{name}` and it gives up after three attempts, unless told otherwise."""
+        """Return a route. By default its queue is `docs.{name}`, and it allows three attempts."""
         return _route(name, **fields)
 
     @staticmethod
@@ -397,7 +397,7 @@ class Lab:
 
     @staticmethod
     def output(path: str, content: str = "", **attributes: Any) -> NewOutput:
-        """An output whose sha256 and fingerprint follow from what it holds, as a worker makes them."""
+        """Return an output whose sha256 and fingerprint are computed from its content, as in a worker."""
         digest = sha256(content.encode()).digest()
         kind = content_type_of(path)
         fingerprint = sha256(digest + kind.encode() + repr(sorted(attributes.items())).encode()).digest()
@@ -409,25 +409,25 @@ class Lab:
 
     @staticmethod
     async def pages(fetch: Callable[[int | None], Awaitable[tuple[list[T], int | None]]]) -> list[list[T]]:
-        """Every page of a list, from the first to the one that says it is the last."""
+        """Return all pages of a list, from the first to the last."""
         pages, before = [], None
         while True:
             items, before = await fetch(before)
             pages.append(items)
             if before is None:
                 return pages
-            assert items, "a page that is not the last holds something"
-            assert len(pages) < 100, "the list has an end"
+            assert items, "a page that is not the last is empty"
+            assert len(pages) < 100, "the list does not end"
 
     @staticmethod
     def unknown() -> UUID:
-        """An id that nothing has."""
+        """Return an id that is not in the catalog."""
         return uuid7()
 
     # -- jobs --------------------------------------------------------------------------------------
 
     async def opened(self, config: Config = DOCS, *, tags: Sequence[str] = (), owner: str = "w1") -> UUID:
-        """A run that waits for its inputs."""
+        """Open a run that waits for its inputs."""
         version = await self.save(config)
         execution = await self.catalog.open_run(
             uuid7(), config.name, version, tags=tags, owner=owner, lease=LEASE
@@ -435,7 +435,7 @@ class Lab:
         return execution.execution_id
 
     async def sealed(self, *paths: str, config: Config = DOCS, tags: Sequence[str] = ()) -> UUID:
-        """A run whose inputs are stored, and whose job is free."""
+        """Open a run and seal its inputs. No process holds its job."""
         execution = await self.opened(config, tags=tags)
         await self.catalog.bind_inputs(execution, [self.input(path) for path in paths])
         assert await self.catalog.seal(execution)
@@ -444,7 +444,7 @@ class Lab:
     async def replayed(
         self, source: UUID, stage: str = "input", route: str = "convert", *, config: Config = DOCS
     ) -> Replay:
-        """A replay of a whole stage, whose job is free."""
+        """Open a replay of a whole stage. No process holds its job."""
         return await self.catalog.open_replay(
             batch=uuid7(),
             source=source,
@@ -463,7 +463,7 @@ class Lab:
         return held
 
     async def list_all(self, held: LeasedJob, *keys: str, last: bool = True) -> list[Dispatch]:
-        """Record keys as one page of the stage that was asked for."""
+        """Record keys as one page of the stage of the job."""
         calls = await self.catalog.record(
             held, [Listed(key, held.default_stage) for key in keys], cursor=keys[-1], last=last
         )
@@ -476,7 +476,7 @@ class Lab:
         assert await self.catalog.close_job(held)
 
     async def started(self, *paths: str, config: Config = DOCS, tags: Sequence[str] = ()) -> Started:
-        """A run all of whose calls are published."""
+        """Start a run and publish all its messages."""
         execution = await self.sealed(*paths, config=config, tags=tags)
         held = await self.hold(execution)
         calls = await self.list_all(held, *(f"{execution}/input/{path}" for path in paths))
@@ -486,7 +486,7 @@ class Lab:
     async def started_replay(
         self, source: UUID, *keys: str, stage: str = "input", route: str = "convert", config: Config = DOCS
     ) -> Started:
-        """A replay all of whose calls are published."""
+        """Start a replay and publish all its messages."""
         replay = await self.replayed(source, stage, route, config=config)
         held = await self.hold(replay.execution_id)
         calls = await self.list_all(held, *keys)
@@ -515,14 +515,14 @@ class Lab:
         return answer
 
     async def done(self, claim: Claim, *outputs: NewOutput, publisher: str = "w1") -> list[Dispatch]:
-        """Bind and finish; returns the children."""
+        """Bind the outputs, finish the attempt, and return the children."""
         keys = [bound.key for bound in await self.bind(claim, *outputs)] if outputs else []
         (answer,) = await self.catalog.finish(publisher, [Done(claim.correlation_id, claim.attempt, keys)])
         assert answer is not None, "the token holds"
         return answer.children
 
     async def work(self, identity: UUID, *outputs: NewOutput, worker: str = "w1") -> list[Dispatch]:
-        """Claim, bind, finish; returns the children."""
+        """Claim a message, bind its outputs, finish the attempt, and return the children."""
         return await self.done(await self.claim(identity, worker), *outputs, publisher=worker)
 
     async def skip(self, claim: Claim, reason: str) -> None:
@@ -536,10 +536,10 @@ class Lab:
         assert answer is not None, "the token holds"
 
     async def kill(self, identity: UUID) -> None:
-        """Make a dead letter of a row."""
+        """Turn a row into a dead letter."""
         await self.fail(await self.claim(identity))
 
-    # -- looking -----------------------------------------------------------------------------------
+    # -- reading -----------------------------------------------------------------------------------
 
     async def execution(self, execution: UUID) -> Execution:
         found = await self.catalog.execution(execution)

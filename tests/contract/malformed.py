@@ -1,7 +1,7 @@
-"""Messages that other programs put into Playhead's queues, malformed in every way that a server accepts.
+"""Messages of other programs in Playhead's queues, malformed in every way that a server accepts.
 
-Each backend has a table of raw messages by name, and a function that puts one into a queue as another
-program would: past the backend, through the server's own protocol.
+Each backend has a table of raw messages by name, and a function that puts a message into a queue. The
+function uses the protocol of the server, as another program would, and not the backend.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Malformed:
     """The malformed messages of one backend.
 
     Attributes:
-        messages: raw messages by what is wrong with them.
-        put: puts a raw message into a queue that exists, at the address of a test.
+        messages: raw messages, by a description of their fault.
+        put: puts a raw message into an existing queue. Takes the address of the test first.
     """
 
     messages: Mapping[str, Any]
@@ -66,7 +66,7 @@ HEADERS: Final[Mapping[str, str]] = {
 
 IDS: Final[Mapping[str, str]] = {
     "empty id": "",
-    "id that is no UUID": "17",
+    "id that is not a UUID": "17",
     "id of dots": "....",
     "huge id": "a" * 100_000,
 }
@@ -79,7 +79,7 @@ def _rows(blob: Callable[[bytes], str]) -> dict[str, tuple[str, str, str]]:
     """Rows as SQL expressions: message id, headers, payload.
 
     Args:
-        blob: writes bytes as an expression for text.
+        blob: returns an SQL expression for text with these bytes.
     """
 
     def text(value: str) -> str:
@@ -103,7 +103,7 @@ _SQLITE = _rows(lambda data: f"CAST(x'{data.hex()}' AS TEXT)") | {
     "payload of bytes": ("'a'", "'{}'", "x'00fffe'"),
     "payload that is a number": ("'a'", "'{}'", "17.5"),
 }
-# PostgreSQL keeps neither NUL nor what is not UTF-8 in a text.
+# Text in PostgreSQL contains only valid UTF-8, without NUL.
 _POSTGRES = {
     name: row
     for name, row in _rows(lambda data: f"convert_from('\\x{data.hex()}', 'UTF8')").items()
@@ -142,7 +142,7 @@ async def _put_postgres(url: str, queue: str, row: tuple[str, str, str]) -> None
 
 @dataclass(frozen=True)
 class _Wire:
-    """A message of NATS: raw headers (None: it has none) and a payload."""
+    """A NATS message: raw headers, or None for a message without headers, and a payload."""
 
     headers: bytes | None
     payload: bytes = b"{}"
@@ -161,7 +161,7 @@ _NATS = {name: _Wire(None, payload) for name, payload in PAYLOADS.items()} | {
     "headers without a colon": _Wire(b"NATS/1.0\r\ncorrelation_id\r\n\r\n"),
     "headers without a name": _Wire(b"NATS/1.0\r\n: a\r\n\r\n"),
     "headers without an end": _Wire(b"NATS/1.0\r\ncorrelation_id: a"),
-    "headers that are none": _Wire(b"\xff\xfe\r\n\r\n"),
+    "headers without a version line": _Wire(b"\xff\xfe\r\n\r\n"),
 }
 
 

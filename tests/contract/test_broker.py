@@ -122,7 +122,7 @@ def queue() -> str:
 # -- publish ---------------------------------------------------------------------------------------
 
 
-async def test_a_published_dispatch_is_confirmed_and_handed_out(broker: Broker):
+async def test_a_published_dispatch_is_confirmed_and_delivered(broker: Broker):
     (message_id,) = await put(broker)
 
     (delivery,) = await take(broker, 1, limit=10)
@@ -191,7 +191,7 @@ async def test_a_thousand_dispatches_have_a_thousand_outcomes(broker: Broker):
     assert await depth_soon(broker, (1000, 0)) == (1000, 0)
 
 
-async def test_a_dispatch_published_twice_is_handed_out_at_least_once(broker: Broker):
+async def test_a_dispatch_published_twice_is_delivered_at_least_once(broker: Broker):
     (dispatch,) = dispatches(1)
     await broker.publish([dispatch])
     await broker.publish([dispatch])
@@ -201,7 +201,7 @@ async def test_a_dispatch_published_twice_is_handed_out_at_least_once(broker: Br
     assert set(ids(taken)) == {dispatch.message_id}
 
 
-async def test_a_new_generation_is_handed_out_whatever_became_of_the_last(broker: Broker):
+async def test_a_new_generation_is_delivered_regardless_of_the_previous_one(broker: Broker):
     (dispatch,) = dispatches(1)
     await broker.publish([dispatch])
     await broker.ack(await take(broker, 1))
@@ -224,7 +224,7 @@ async def test_a_confirmed_dispatch_outlives_the_process_that_published_it(broke
 # -- receive ---------------------------------------------------------------------------------------
 
 
-async def test_dispatches_of_one_queue_are_handed_out_in_the_order_of_publishing(broker: Broker):
+async def test_dispatches_of_one_queue_are_delivered_in_the_order_of_publishing(broker: Broker):
     published = await put(broker, 5) + await put(broker, 5)
 
     assert ids(await take(broker, 10, limit=4)) == published
@@ -236,11 +236,11 @@ async def test_receive_takes_at_most_its_limit(broker: Broker):
     assert ids(await take(broker, 2)) == published[:2]
 
 
-async def test_a_queue_that_never_was_hands_out_nothing(broker: Broker):
+async def test_a_queue_that_never_existed_delivers_nothing(broker: Broker):
     assert await broker.receive("nowhere", 10) == []
 
 
-async def test_a_received_dispatch_is_hidden_from_others_until_its_visibility_runs_out(
+async def test_a_received_dispatch_is_hidden_from_other_receivers_until_its_visibility_expires(
     broker: Broker, clock: Clock
 ):
     published = await put(broker)
@@ -275,7 +275,7 @@ async def test_two_processes_never_hold_one_delivery_at_once(broker_factory: Fac
     assert sorted(message_id for batch in taken for message_id in ids(batch)) == sorted(published)
 
 
-async def test_a_receiver_that_waits_gets_the_first_dispatch_when_it_comes(broker: Broker):
+async def test_a_waiting_receiver_gets_the_first_dispatch_when_it_is_published(broker: Broker):
     waiting = asyncio.create_task(broker.receive("docs.convert", 10, wait=PATIENCE))
     await asyncio.sleep(0.02)
 
@@ -284,7 +284,9 @@ async def test_a_receiver_that_waits_gets_the_first_dispatch_when_it_comes(broke
     assert ids(await asyncio.wait_for(waiting, WOKEN)) == published
 
 
-async def test_a_receiver_that_waits_hears_of_what_another_process_publishes(broker_factory: Factory[Broker]):
+async def test_a_waiting_receiver_gets_dispatches_that_another_process_publishes(
+    broker_factory: Factory[Broker],
+):
     patience = WOKEN if broker_factory.must("is shared by processes") else IN_VAIN
     one, two = await broker_factory(), await broker_factory()
     waiting = asyncio.create_task(one.receive("docs.convert", 10, wait=PATIENCE))
@@ -295,7 +297,7 @@ async def test_a_receiver_that_waits_hears_of_what_another_process_publishes(bro
     assert ids(await asyncio.wait_for(waiting, patience)) == published
 
 
-async def test_a_receiver_that_waits_gets_a_dispatch_whose_visibility_runs_out(broker: Broker, clock: Clock):
+async def test_a_waiting_receiver_gets_a_dispatch_whose_visibility_expires(broker: Broker, clock: Clock):
     published = await put(broker)
     await take(broker, 1)
     waiting = asyncio.create_task(broker.receive("docs.convert", 1, wait=PATIENCE))
@@ -314,7 +316,9 @@ async def test_a_receiver_gives_up_after_its_wait(broker: Broker):
     assert 0.04 < time.monotonic() - began < PATIENCE
 
 
-async def test_what_a_cancelled_receiver_took_comes_back_after_its_visibility(broker: Broker, clock: Clock):
+async def test_dispatches_of_a_cancelled_receiver_are_redelivered_after_their_visibility(
+    broker: Broker, clock: Clock
+):
     waiting = asyncio.create_task(broker.receive("docs.convert", 1, wait=PATIENCE))
     await asyncio.sleep(0.02)
     waiting.cancel()
@@ -339,7 +343,7 @@ async def test_a_dispatch_that_was_received_before_the_clock_was_set_back_is_rea
     assert await broker.receive("docs.convert", 10) == []
 
 
-async def test_a_receiver_that_waits_gets_a_dispatch_from_before_the_clock_was_set_back(
+async def test_a_waiting_receiver_gets_a_dispatch_from_before_the_clock_was_set_back(
     broker: Broker, clock: Clock
 ):
     if clock.scale is not None:
@@ -357,7 +361,7 @@ async def test_a_receiver_that_waits_gets_a_dispatch_from_before_the_clock_was_s
 
 
 @again_if_too_late
-async def test_an_acked_dispatch_is_gone_for_good(broker: Broker, clock: Clock, queue: str):
+async def test_an_acked_dispatch_is_removed_permanently(broker: Broker, clock: Clock, queue: str):
     await put(broker, 2, queue)
     since = clock.time()
     await broker.ack(await take(broker, 2, queue))
@@ -384,7 +388,7 @@ async def test_an_ack_removes_no_other_dispatch(broker: Broker, clock: Clock, qu
     assert published[1] not in ids(await broker.receive(queue, 3))
 
 
-async def test_an_ack_that_comes_too_late_leaves_the_dispatch_to_its_new_holder(broker: Broker, clock: Clock):
+async def test_a_late_ack_does_not_affect_the_new_holder_of_the_dispatch(broker: Broker, clock: Clock):
     published = await put(broker)
     late = await take(broker, 1)
     await clock.wait(LATE)
@@ -396,7 +400,7 @@ async def test_an_ack_that_comes_too_late_leaves_the_dispatch_to_its_new_holder(
     assert ids(await take(broker, 1)) == published
 
 
-async def test_acking_twice_is_silent(broker: Broker):
+async def test_a_second_ack_has_no_effect(broker: Broker):
     await put(broker)
     taken = await take(broker, 1)
 
@@ -426,9 +430,7 @@ async def test_extend_restarts_the_visibility(broker: Broker, clock: Clock, queu
 
 
 @again_if_too_late
-async def test_extend_does_nothing_for_a_dispatch_that_another_holds_by_now(
-    broker: Broker, clock: Clock, queue: str
-):
+async def test_extend_has_no_effect_on_a_dispatch_with_a_new_holder(broker: Broker, clock: Clock, queue: str):
     published = await put(broker, 1, queue)
     late = await take(broker, 1, queue)
     await clock.wait(LATE)
@@ -445,7 +447,7 @@ async def test_extend_does_nothing_for_a_dispatch_that_another_holds_by_now(
     in_time(clock, extended, back[published[0]])
 
 
-async def test_acking_and_extending_nothing_is_fine(broker: Broker):
+async def test_acking_and_extending_an_empty_list_is_allowed(broker: Broker):
     await broker.ack([])
     await broker.extend([])
 
@@ -462,7 +464,7 @@ async def test_depth_separates_ready_and_held_messages(broker: Broker):
     assert await depth_soon(broker, (1, 1)) == (1, 1)
 
 
-async def test_depth_counts_what_was_held_for_too_long_as_ready(
+async def test_depth_counts_dispatches_with_expired_visibility_as_ready(
     broker: Broker, clock: Clock, request: pytest.FixtureRequest
 ):
     seconds = IN_VAIN if request.node.get_closest_marker("xfail") else 5.0
@@ -489,13 +491,13 @@ async def test_a_queue_is_empty_before_its_first_dispatch_and_after_the_last_is_
     await until(is_empty)
 
 
-async def test_a_queue_that_never_was_has_no_depth(broker: Broker):
+async def test_a_queue_that_never_existed_has_no_depth(broker: Broker):
     await put(broker, queue="docs.convert")
 
     assert await broker.depth("docs") == (0, 0)
 
 
-async def test_peek_shows_the_first_dispatches_as_they_travel(broker: Broker):
+async def test_peek_shows_the_first_dispatches_as_they_are_stored(broker: Broker):
     headers = shared()
     made = [
         Dispatch(headers, str(uuid7()), 0, None, key) for key in ('e/input/"ü"\\n', "e/input/b", "e/input/c")
@@ -517,14 +519,14 @@ async def test_peek_consumes_and_hides_nothing(broker: Broker):
     assert ids(await take(broker, 2)) == published
 
 
-async def test_peek_into_a_queue_that_never_was_shows_nothing(broker: Broker):
+async def test_peek_into_a_queue_that_never_existed_shows_nothing(broker: Broker):
     assert await broker.peek("nowhere", 10) == []
 
 
 # -- the rest --------------------------------------------------------------------------------------
 
 
-async def test_a_broker_says_what_it_is(broker: Broker):
+async def test_a_broker_has_a_name(broker: Broker):
     assert await broker.check()
 
 

@@ -53,7 +53,7 @@ def unavailable(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.parametrize(("broker_factory", "name"), CASES, indirect=["broker_factory"])
-async def test_a_malformed_message_is_handed_out_and_removed_like_any_other(
+async def test_a_malformed_message_is_delivered_and_removed_like_any_other(
     broker_factory: Factory[Broker], name: str, caplog: pytest.LogCaptureFixture
 ):
     malformed = MALFORMED[broker_factory.name]
@@ -75,7 +75,7 @@ async def test_a_malformed_message_is_handed_out_and_removed_like_any_other(
 
 
 @pytest.mark.parametrize("broker_factory", BACKENDS, indirect=True)
-async def test_malformed_messages_keep_no_other_route_and_no_taker_waiting(
+async def test_malformed_messages_delay_no_other_route_and_no_other_consumer(
     broker_factory: Factory[Broker], caplog: pytest.LogCaptureFixture
 ):
     malformed = MALFORMED[broker_factory.name]

@@ -33,11 +33,11 @@ def shape(page: tuple[list[ChainLink], UUID | None]) -> list[tuple[int, str, UUI
 # -- executions ------------------------------------------------------------------------------------
 
 
-async def test_an_unknown_execution_is_none(catalog: Catalog, lab: Lab):
+async def test_an_unknown_execution_is_not_found(catalog: Catalog, lab: Lab):
     assert await catalog.execution(lab.unknown()) is None
 
 
-async def test_executions_are_shown_by_their_ids_at_once_as_each_is_alone(catalog: Catalog, lab: Lab):
+async def test_several_executions_are_read_at_once_as_one_by_one(catalog: Catalog, lab: Lab):
     done, runs = await lab.started("a.md", tags=["t"]), await lab.started("b.md", "c.md")
     await lab.work(done.ids[0])
     assert await catalog.end_executions([done.execution]) == [done.execution]
@@ -63,7 +63,7 @@ async def test_executions_are_listed_newest_first_in_pages(catalog: Catalog, lab
     ]
 
 
-async def test_a_list_that_grows_meanwhile_shows_nothing_twice(catalog: Catalog, lab: Lab):
+async def test_a_list_that_grows_between_pages_shows_nothing_twice(catalog: Catalog, lab: Lab):
     made = [await lab.sealed("a.md") for _ in range(4)]
 
     first, before = await catalog.executions(ExecutionFilter(), limit=2)
@@ -73,7 +73,7 @@ async def test_a_list_that_grows_meanwhile_shows_nothing_twice(catalog: Catalog,
     assert [e.execution_id for e in [*first, *rest]] == made[::-1]
 
 
-async def test_executions_are_filtered_by_all_that_is_asked(catalog: Catalog, lab: Lab):
+async def test_executions_match_all_given_filters(catalog: Catalog, lab: Lab):
     tagged = await lab.sealed("a.md", tags=["nightly", "eu"])
     done = await lab.started("b.md", tags=["nightly"])
     await lab.work(done.ids[0])
@@ -98,7 +98,7 @@ async def test_executions_are_filtered_by_all_that_is_asked(catalog: Catalog, la
     assert await found(tag="night") == []
 
 
-async def test_a_filtered_list_comes_in_pages_too(catalog: Catalog, lab: Lab):
+async def test_a_filtered_list_has_pages_too(catalog: Catalog, lab: Lab):
     mine = []
     for _ in range(3):
         mine.append(await lab.sealed("a.md", tags=["mine"]))
@@ -149,7 +149,7 @@ async def test_an_execution_without_a_config_has_no_routes(catalog: Catalog, lab
     assert await catalog.route_counts(lab.unknown()) == []
 
 
-async def test_keys_are_unstored_when_their_row_says_so_and_only_then(catalog: Catalog, lab: Lab):
+async def test_only_keys_whose_row_is_not_stored_are_unstored(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md", "b.md")
     claim = await lab.claim(run.ids[0])
     await lab.bind(claim, lab.output("superseded.md", "1"))
@@ -166,7 +166,7 @@ async def test_keys_are_unstored_when_their_row_says_so_and_only_then(catalog: C
 # -- lineage ---------------------------------------------------------------------------------------
 
 
-async def test_the_lineage_of_a_message_tells_its_whole_story(catalog: Catalog, lab: Lab):
+async def test_the_lineage_of_a_message_has_all_its_fields(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     claim = await lab.claim(run.ids[0])
     began = lab.clock.now
@@ -189,7 +189,7 @@ async def test_the_lineage_of_a_message_tells_its_whole_story(catalog: Catalog, 
     assert (below.attempts, below.output_keys) == (0, [])
 
 
-async def test_a_message_that_never_was_has_no_lineage(catalog: Catalog, lab: Lab):
+async def test_a_message_that_never_existed_has_no_lineage(catalog: Catalog, lab: Lab):
     assert await catalog.lineage(lab.unknown()) is None
 
 
@@ -201,7 +201,7 @@ async def test_outputs_that_are_not_stored_are_in_no_lineage(lab: Lab):
     assert (await lab.row(run.ids[0])).output_keys == []
 
 
-async def test_the_lineage_of_an_object_is_the_message_that_made_it(catalog: Catalog, lab: Lab):
+async def test_the_lineage_of_an_object_is_the_message_that_produced_it(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     await lab.work(run.ids[0], lab.output("1.md"))
 
@@ -210,7 +210,7 @@ async def test_the_lineage_of_an_object_is_the_message_that_made_it(catalog: Cat
     assert made.correlation_id == run.ids[0]
 
 
-async def test_the_lineage_of_an_input_is_the_messages_that_took_it_newest_first(catalog: Catalog, lab: Lab):
+async def test_the_lineage_of_an_input_is_the_messages_that_read_it_newest_first(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md", "b.md")
     key = f"{run.execution}/input/a.md"
     replay = await lab.started_replay(run.execution, key)
@@ -272,7 +272,7 @@ async def test_messages_are_listed_by_route_and_status(catalog: Catalog, lab: La
     assert await found(status="dead") == []
 
 
-async def test_messages_of_a_batch_are_its_roots_and_all_that_descends_from_them(catalog: Catalog, lab: Lab):
+async def test_messages_of_a_batch_are_its_roots_and_all_their_descendants(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     replay = await lab.started_replay(run.execution, f"{run.execution}/input/a.md")
     children = lab.ids(await lab.work(replay.ids[0], lab.output("1.md"), lab.output("2.md")))
@@ -338,7 +338,7 @@ async def test_a_chain_goes_up_by_parents_within_an_execution(catalog: Catalog, 
     ]
 
 
-async def test_a_chain_goes_down_to_children_and_to_replays_of_what_was_made(catalog: Catalog, lab: Lab):
+async def test_a_chain_goes_down_to_children_and_to_replays_of_outputs(catalog: Catalog, lab: Lab):
     family = await Family(lab).grow()
 
     down = await catalog.chain(family.root, direction="down", limit=100)
@@ -367,7 +367,7 @@ async def test_a_chain_in_both_directions_is_ordered_by_distance(catalog: Catalo
     assert both[0][0].output_keys
 
 
-async def test_a_replay_of_inputs_is_nobodys_child(catalog: Catalog, lab: Lab):
+async def test_a_replay_of_inputs_has_no_parent(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     replay = await lab.started_replay(run.execution, f"{run.execution}/input/a.md")
 
@@ -375,7 +375,7 @@ async def test_a_replay_of_inputs_is_nobodys_child(catalog: Catalog, lab: Lab):
         assert shape(await catalog.chain(identity, direction="both", limit=10)) == [(0, "self", identity)]
 
 
-async def test_a_chain_ends_where_objects_come_from_others(catalog: Catalog, lab: Lab):
+async def test_a_chain_ends_at_external_objects(catalog: Catalog, lab: Lab):
     adopted = (await catalog.adopt(lab.unknown())).execution_id
     replay = await lab.started_replay(adopted, f"{adopted}/scans/a.png", stage="scans")
 
@@ -402,7 +402,7 @@ async def test_a_chain_stops_at_its_limit_with_the_nearest(
     assert links in ([*nearest.values()] if direction == "both" else [nearest[direction]])
 
 
-async def test_a_message_that_never_was_has_no_chain(catalog: Catalog, lab: Lab):
+async def test_a_message_that_never_existed_has_no_chain(catalog: Catalog, lab: Lab):
     assert await catalog.chain(lab.unknown(), direction="both", limit=10) == ([], None)
 
 
@@ -441,7 +441,7 @@ async def test_the_pages_of_a_chain_are_the_chain_nearest_first(
     assert nearness == sorted(nearness)
 
 
-async def test_a_chain_that_grows_while_it_is_read_shows_nothing_twice_and_misses_nothing(
+async def test_a_chain_that_grows_between_pages_shows_nothing_twice_and_misses_nothing(
     catalog: Catalog, lab: Lab
 ):
     run = await lab.started("a.md")
@@ -463,7 +463,7 @@ async def test_a_chain_that_grows_while_it_is_read_shows_nothing_twice_and_misse
 # -- dead letters ----------------------------------------------------------------------------------
 
 
-async def test_a_dead_letter_says_what_failed_where_and_when(catalog: Catalog, lab: Lab):
+async def test_a_dead_letter_has_its_error_route_and_time(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     await lab.fail(await lab.claim(run.ids[0]), delay=0)
     lab.clock.advance(5)
@@ -482,7 +482,7 @@ async def test_a_dead_letter_says_what_failed_where_and_when(catalog: Catalog, l
     assert all(getattr(letter, f.name) == getattr(listed, f.name) for f in fields(listed))
 
 
-async def test_a_message_that_is_not_dead_is_no_dead_letter(catalog: Catalog, lab: Lab):
+async def test_a_message_that_is_not_dead_is_not_a_dead_letter(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md", "b.md")
     await lab.fail(await lab.claim(run.ids[0]), delay=0)
 

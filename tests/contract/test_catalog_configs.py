@@ -33,7 +33,7 @@ async def test_the_first_version_of_a_config_is_1_and_active(catalog: Catalog, l
     assert version.stages == ["pages", "segments/small"]
 
 
-async def test_a_config_comes_back_as_it_was_saved(catalog: Catalog):
+async def test_a_config_is_read_as_it_was_saved(catalog: Catalog):
     rich = Config(
         "rich",
         "a",
@@ -65,7 +65,7 @@ async def test_a_config_comes_back_as_it_was_saved(catalog: Catalog):
     assert loaded.version.routes == ["a", "b"]
 
 
-async def test_the_digest_of_the_newest_version_makes_no_new_one(catalog: Catalog, lab: Lab):
+async def test_the_hash_of_the_newest_version_creates_no_new_version(catalog: Catalog, lab: Lab):
     await save(catalog, lab.DOCS, "sha256:1")
 
     version, new = await catalog.save_config(lab.DOCS, source="another text", digest="sha256:1")
@@ -74,13 +74,13 @@ async def test_the_digest_of_the_newest_version_makes_no_new_one(catalog: Catalo
     assert (version.version, version.source) == (1, "…")
 
 
-async def test_another_digest_makes_a_new_version_also_when_an_older_one_had_it(catalog: Catalog, lab: Lab):
+async def test_another_hash_creates_a_new_version_even_if_an_older_version_had_it(catalog: Catalog, lab: Lab):
     versions = [await save(catalog, lab.DOCS, digest) for digest in ("sha256:1", "sha256:2", "sha256:1")]
 
     assert versions == [1, 2, 3]
 
 
-async def test_an_older_version_stays_as_it_was(catalog: Catalog, lab: Lab):
+async def test_an_older_version_does_not_change(catalog: Catalog, lab: Lab):
     await save(catalog, lab.DOCS, "sha256:1")
     await save(catalog, one_route("docs", "docs.other"), "sha256:2")
 
@@ -94,7 +94,7 @@ async def test_an_older_version_stays_as_it_was(catalog: Catalog, lab: Lab):
     assert newest.config.routes["convert"].queue == "docs.other"
 
 
-async def test_an_unknown_config_or_version_is_none(catalog: Catalog, lab: Lab):
+async def test_an_unknown_config_or_version_is_not_found(catalog: Catalog, lab: Lab):
     await save(catalog, lab.DOCS)
 
     assert await catalog.config("other") is None
@@ -102,7 +102,7 @@ async def test_an_unknown_config_or_version_is_none(catalog: Catalog, lab: Lab):
     assert await catalog.config("docs", 0) is None
 
 
-async def test_a_new_version_does_not_wake_a_deactivated_config(catalog: Catalog, lab: Lab):
+async def test_a_new_version_does_not_activate_a_deactivated_config(catalog: Catalog, lab: Lab):
     await save(catalog, lab.DOCS, "sha256:1")
     await catalog.set_active("docs", False)
 
@@ -133,7 +133,7 @@ async def test_a_config_may_keep_its_own_queues(catalog: Catalog):
     assert await save(catalog, one_route("first", "q", route="renamed"), "sha256:2") == 2
 
 
-async def test_a_queue_is_free_when_the_newest_version_names_it_no_more(catalog: Catalog):
+async def test_a_queue_is_free_when_the_newest_version_does_not_name_it(catalog: Catalog):
     await save(catalog, one_route("first", "q"), "sha256:1")
     await save(catalog, one_route("first", "q2"), "sha256:2")
 
@@ -172,7 +172,7 @@ async def test_owners_of_queues_are_routes_of_active_configs(catalog: Catalog):
     assert owners == {"q1": ("first", "a"), "q2": ("second", "b")}
 
 
-async def test_owners_of_queues_leave_out_the_config_that_asks_and_older_versions(catalog: Catalog):
+async def test_owners_of_queues_exclude_the_given_config_and_older_versions(catalog: Catalog):
     await save(catalog, one_route("first", "q1"), "sha256:1")
     await save(catalog, one_route("first", "q2"), "sha256:2")
 
@@ -197,11 +197,11 @@ async def test_deactivating_and_activating_answer_with_the_newest_version(catalo
     assert (on.version, on.active) == (2, True)
 
 
-async def test_a_config_that_never_was_can_not_be_switched(catalog: Catalog):
+async def test_a_config_that_never_existed_cannot_be_activated_or_deactivated(catalog: Catalog):
     assert await catalog.set_active("nowhere", True) is None
 
 
-async def test_active_configs_are_the_newest_versions_of_those_that_are_active(catalog: Catalog):
+async def test_active_configs_are_listed_with_their_newest_versions(catalog: Catalog):
     await save(catalog, one_route("a", "qa"), "sha256:1")
     await save(catalog, one_route("a", "qa", route="newer"), "sha256:2")
     await save(catalog, one_route("b", "qb"))
@@ -217,7 +217,7 @@ async def test_active_configs_are_the_newest_versions_of_those_that_are_active(c
 # -- lists -----------------------------------------------------------------------------------------
 
 
-async def test_configs_are_listed_by_their_newest_version_the_last_created_first(catalog: Catalog, lab: Lab):
+async def test_configs_are_listed_with_their_newest_version_and_newest_first(catalog: Catalog, lab: Lab):
     for name in ("a", "b", "c"):
         await save(catalog, one_route(name, f"q{name}"))
         lab.clock.advance(1)
@@ -226,7 +226,7 @@ async def test_configs_are_listed_by_their_newest_version_the_last_created_first
     assert [(one.name, one.version) for one in await catalog.configs()] == [("c", 2), ("b", 1), ("a", 1)]
 
 
-async def test_the_list_of_configs_goes_on_after_a_name(catalog: Catalog, lab: Lab):
+async def test_the_list_of_configs_continues_after_a_name(catalog: Catalog, lab: Lab):
     for name in ("b", "c", "a", "d"):
         await save(catalog, one_route(name, f"q{name}"))
         lab.clock.advance(1)
@@ -250,5 +250,5 @@ async def test_versions_are_listed_newest_first_and_in_pages(catalog: Catalog):
     assert [one.hash for one in rest] == ["sha256:2", "sha256:1"]
 
 
-async def test_a_config_that_never_was_has_no_versions(catalog: Catalog):
+async def test_a_config_that_never_existed_has_no_versions(catalog: Catalog):
     assert list(await catalog.config_versions("nowhere")) == []

@@ -36,7 +36,7 @@ def with_outlet(lab: Lab) -> Config:
 # -- runs ------------------------------------------------------------------------------------------
 
 
-async def test_a_run_is_opened_running_and_empty(catalog: Catalog, lab: Lab):
+async def test_a_new_run_is_running_and_empty(catalog: Catalog, lab: Lab):
     version = await lab.save(digest="sha256:d")
 
     identity = lab.unknown()
@@ -50,7 +50,7 @@ async def test_a_run_is_opened_running_and_empty(catalog: Catalog, lab: Lab):
     assert await catalog.execution(run.execution_id) == run
 
 
-async def test_a_run_can_not_be_acquired_before_it_is_sealed(catalog: Catalog, lab: Lab):
+async def test_a_run_cannot_be_acquired_before_it_is_sealed(catalog: Catalog, lab: Lab):
     execution = await lab.opened()
     lab.clock.advance(10 * lab.LEASE)
     await lab.beat("w1")
@@ -88,7 +88,7 @@ async def test_the_sealed_inputs_of_a_run_are_listed_in_byte_order_by_pages(cata
     assert await catalog.inputs(unsealed, after="", limit=1000) == []
 
 
-async def test_sealing_one_run_leaves_the_inputs_of_another_alone(catalog: Catalog, lab: Lab):
+async def test_sealing_one_run_does_not_affect_the_inputs_of_another(catalog: Catalog, lab: Lab):
     one, other = await lab.opened(), await lab.opened()
     for execution in (one, other):
         await catalog.bind_inputs(execution, [lab.input("a.md")])
@@ -108,7 +108,7 @@ async def test_the_same_input_may_be_bound_again(catalog: Catalog, lab: Lab):
     assert await catalog.unstored(keys(execution, "a.md")) == set()
 
 
-async def test_two_different_inputs_of_one_path_are_refused_with_all_that_came_along(
+async def test_two_different_inputs_with_one_path_are_refused_with_their_whole_batch(
     catalog: Catalog, lab: Lab
 ):
     execution = await lab.opened()
@@ -122,14 +122,14 @@ async def test_two_different_inputs_of_one_path_are_refused_with_all_that_came_a
     assert await catalog.unstored(keys(execution, "a.md", "b.md")) == set(keys(execution, "a.md"))
 
 
-async def test_two_different_inputs_of_one_path_in_one_call_are_refused(catalog: Catalog, lab: Lab):
+async def test_two_different_inputs_with_one_path_in_one_call_are_refused(catalog: Catalog, lab: Lab):
     execution = await lab.opened()
 
     with pytest.raises(BadRequest):
         await catalog.bind_inputs(execution, [lab.input("a.md", "1"), lab.input("a.md", "2")])
 
 
-async def test_a_sealed_run_may_be_acquired_by_anyone_at_once(catalog: Catalog, lab: Lab):
+async def test_any_process_may_acquire_a_sealed_run_at_once(catalog: Catalog, lab: Lab):
     execution = await lab.sealed("a.md")
 
     assert execution in await catalog.abandoned_jobs()
@@ -145,7 +145,7 @@ async def test_a_cancelled_run_is_not_sealed(catalog: Catalog, lab: Lab):
     assert await catalog.unstored(keys(execution, "a.md")) == set(keys(execution, "a.md"))
 
 
-async def test_a_run_given_up_as_lost_is_not_sealed(catalog: Catalog, lab: Lab):
+async def test_a_run_that_has_failed_as_lost_is_not_sealed(catalog: Catalog, lab: Lab):
     execution = await lab.opened(owner="w1")
     await catalog.depart("w1")
     assert await catalog.fail_unsealed() == [execution]
@@ -156,7 +156,7 @@ async def test_a_run_given_up_as_lost_is_not_sealed(catalog: Catalog, lab: Lab):
 # -- replays and adopted executions ----------------------------------------------------------------
 
 
-async def test_a_replay_is_an_execution_of_its_own_below_its_source(catalog: Catalog, lab: Lab):
+async def test_a_replay_is_a_new_execution_with_the_source_as_parent(catalog: Catalog, lab: Lab):
     source = await lab.sealed("a.md")
     version = await lab.save(digest="sha256:d")
 
@@ -189,14 +189,14 @@ async def test_a_replay_is_an_execution_of_its_own_below_its_source(catalog: Cat
     assert await catalog.replay(replay.replay_batch_id) == replay
 
 
-async def test_a_replay_is_free_to_be_acquired(catalog: Catalog, lab: Lab):
+async def test_a_new_replay_can_be_acquired(catalog: Catalog, lab: Lab):
     replay = await lab.replayed(await lab.sealed("a.md"))
 
     assert replay.execution_id in await catalog.abandoned_jobs()
     assert await catalog.acquire(replay.execution_id, owner="w1", lease=lab.LEASE)
 
 
-async def test_a_replay_runs_the_version_it_was_resolved_to(catalog: Catalog, lab: Lab):
+async def test_a_replay_runs_the_version_that_was_resolved_at_its_creation(catalog: Catalog, lab: Lab):
     source = await lab.sealed("a.md", config=lab.DOCS)
     newer = lab.config("docs", lab.route("convert", queue="docs.newer"))
 
@@ -207,7 +207,7 @@ async def test_a_replay_runs_the_version_it_was_resolved_to(catalog: Catalog, la
     assert (held.headers.config_version, held.headers.queue) == (2, "docs.newer")
 
 
-async def test_an_unknown_batch_is_none(catalog: Catalog, lab: Lab):
+async def test_an_unknown_batch_is_not_found(catalog: Catalog, lab: Lab):
     assert await catalog.replay(lab.unknown()) is None
 
 
@@ -240,7 +240,7 @@ async def test_adopting_an_existing_execution_returns_it_unchanged(catalog: Cata
     assert (adopted.kind, adopted.status, adopted.config) == ("run", "running", "docs")
 
 
-async def test_an_adopted_execution_can_be_replayed_from(catalog: Catalog, lab: Lab):
+async def test_an_adopted_execution_can_be_the_source_of_a_replay(catalog: Catalog, lab: Lab):
     source = (await catalog.adopt(lab.unknown())).execution_id
 
     replay = await lab.replayed(source, "scans")
@@ -252,7 +252,9 @@ async def test_an_adopted_execution_can_be_replayed_from(catalog: Catalog, lab: 
 # -- acquire, renew, release -----------------------------------------------------------------------
 
 
-async def test_the_hold_of_a_run_says_where_to_list_and_what_its_calls_share(catalog: Catalog, lab: Lab):
+async def test_the_leased_job_of_a_run_has_the_prefix_to_list_and_the_common_headers(
+    catalog: Catalog, lab: Lab
+):
     execution = await lab.sealed("a.md")
 
     held = await lab.hold(execution, owner="w2")
@@ -266,7 +268,9 @@ async def test_the_hold_of_a_run_says_where_to_list_and_what_its_calls_share(cat
     assert headers.replay_batch_id is None
 
 
-async def test_the_hold_of_a_replay_says_so_and_knows_the_stages_of_its_source(catalog: Catalog, lab: Lab):
+async def test_the_leased_job_of_a_replay_has_its_batch_and_the_stages_of_its_source(
+    catalog: Catalog, lab: Lab
+):
     source = await lab.sealed("a.md")
     replay = await lab.replayed(source, "pages", "split")
 
@@ -278,17 +282,17 @@ async def test_the_hold_of_a_replay_says_so_and_knows_the_stages_of_its_source(c
     assert held.headers.execution_id == replay.execution_id
 
 
-async def test_the_hold_of_a_job_for_others_says_that_it_is_external(lab: Lab):
+async def test_the_leased_job_for_an_external_route_is_marked_external(lab: Lab):
     config = with_outlet(lab)
 
     assert (await lab.hold(await lab.sealed("a.md", config=config))).external
 
 
-async def test_a_job_that_never_was_can_not_be_acquired(catalog: Catalog, lab: Lab):
+async def test_a_job_that_never_existed_cannot_be_acquired(catalog: Catalog, lab: Lab):
     assert await catalog.acquire(lab.unknown(), owner="w1", lease=lab.LEASE) is None
 
 
-async def test_a_job_is_held_by_one_until_its_lease_runs_out(catalog: Catalog, lab: Lab):
+async def test_a_job_has_one_holder_until_its_lease_expires(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     first = await lab.hold(job, "w1")
 
@@ -302,7 +306,7 @@ async def test_a_job_is_held_by_one_until_its_lease_runs_out(catalog: Catalog, l
     assert second.epoch > first.epoch
 
 
-async def test_renewing_holds_the_lease_for_longer(catalog: Catalog, lab: Lab):
+async def test_renewing_extends_the_lease(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     held = await lab.hold(job)
     lab.clock.advance(lab.LEASE - 1)
@@ -313,7 +317,7 @@ async def test_renewing_holds_the_lease_for_longer(catalog: Catalog, lab: Lab):
     assert await catalog.acquire(job, owner="w2", lease=lab.LEASE) is None
 
 
-async def test_a_hold_that_was_taken_over_can_not_be_renewed(catalog: Catalog, lab: Lab):
+async def test_a_lease_that_was_taken_over_cannot_be_renewed(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     late = await lab.hold(job, "w1")
     lab.clock.advance(lab.LEASE + 1)
@@ -323,7 +327,7 @@ async def test_a_hold_that_was_taken_over_can_not_be_renewed(catalog: Catalog, l
     assert await catalog.renew(held, lease=lab.LEASE)
 
 
-async def test_a_hold_whose_lease_ran_out_is_good_until_another_takes_the_job(catalog: Catalog, lab: Lab):
+async def test_an_expired_lease_is_valid_until_another_process_acquires_the_job(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     held = await lab.hold(job)
     lab.clock.advance(100 * lab.LEASE)
@@ -351,7 +355,7 @@ async def test_a_late_release_does_not_free_the_job_of_its_new_holder(catalog: C
     assert await catalog.acquire(job, owner="w1", lease=lab.LEASE) is None
 
 
-async def test_a_departed_process_holds_no_job(catalog: Catalog, lab: Lab):
+async def test_a_departed_process_has_no_jobs(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     await lab.hold(job, "w1")
 
@@ -360,7 +364,7 @@ async def test_a_departed_process_holds_no_job(catalog: Catalog, lab: Lab):
     assert await catalog.acquire(job, owner="w2", lease=lab.LEASE)
 
 
-async def test_a_job_that_ended_can_not_be_acquired_or_renewed(catalog: Catalog, lab: Lab):
+async def test_a_job_that_has_ended_cannot_be_acquired_or_renewed(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     held = await lab.hold(job)
     calls = await lab.list_all(held, *keys(job, "a.md"))
@@ -412,7 +416,7 @@ async def test_a_job_that_is_listed_never_stalls(catalog: Catalog, lab: Lab):
     await lab.publish_all(held, await catalog.unpublished(held, limit=10))
 
 
-async def test_a_job_whose_listing_was_given_up_never_stalls(catalog: Catalog, lab: Lab):
+async def test_a_job_whose_listing_has_failed_never_stalls(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md", "b.md")
     held = await lab.hold(job)
     await lab.list_all(held, *keys(job, "a.md"), last=False)
@@ -424,7 +428,7 @@ async def test_a_job_whose_listing_was_given_up_never_stalls(catalog: Catalog, l
     await lab.publish_all(held, await catalog.unpublished(held, limit=10))
 
 
-async def test_a_page_in_between_is_progress(catalog: Catalog, lab: Lab):
+async def test_a_page_between_two_acquisitions_is_progress(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     for n in range(8):
         held = await lab.hold(job)
@@ -433,7 +437,7 @@ async def test_a_page_in_between_is_progress(catalog: Catalog, lab: Lab):
         lab.clock.advance(lab.LEASE + 1)
 
 
-async def test_a_mark_in_between_is_progress(catalog: Catalog, lab: Lab):
+async def test_a_mark_between_two_acquisitions_is_progress(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md", "b.md", "c.md")
     await lab.list_all(await lab.hold(job), *keys(job, "a.md", "b.md", "c.md"))
     lab.clock.advance(lab.LEASE + 1)
@@ -469,7 +473,7 @@ async def test_a_page_becomes_rows_in_the_order_given(catalog: Catalog, lab: Lab
     assert (await lab.counts(job)).total == 3
 
 
-async def test_a_page_leaves_out_objects_that_were_never_stored(catalog: Catalog, lab: Lab):
+async def test_a_page_omits_objects_that_were_never_stored(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     claim = await lab.claim(run.ids[0])
     await lab.bind(claim, lab.output("superseded.md", "1"))
@@ -492,7 +496,7 @@ async def test_a_page_leaves_out_objects_that_were_never_stored(catalog: Catalog
     assert (await lab.replay(replay.replay_batch_id)).objects_found == 1
 
 
-async def test_a_page_counts_objects_that_others_put_there(catalog: Catalog, lab: Lab):
+async def test_a_page_counts_external_objects(catalog: Catalog, lab: Lab):
     source = (await catalog.adopt(lab.unknown())).execution_id
     replay = await lab.replayed(source, "scans")
 
@@ -503,7 +507,7 @@ async def test_a_page_counts_objects_that_others_put_there(catalog: Catalog, lab
     assert [call.object_key for call in calls] == keys(source, "a.png", "b.png", stage="scans")
 
 
-async def test_a_key_outside_the_grammar_is_a_dead_row_that_counts(catalog: Catalog, lab: Lab):
+async def test_an_invalid_key_is_a_dead_row_that_counts(catalog: Catalog, lab: Lab):
     source = (await catalog.adopt(lab.unknown())).execution_id
     replay = await lab.replayed(source, "scans")
     held = await lab.hold(replay.execution_id)
@@ -526,7 +530,7 @@ async def test_a_key_outside_the_grammar_is_a_dead_row_that_counts(catalog: Cata
     assert "holds a backslash" in dead.error
 
 
-async def test_a_page_whose_objects_are_all_dead_is_a_page(catalog: Catalog, lab: Lab):
+async def test_a_page_with_only_dead_rows_is_recorded(catalog: Catalog, lab: Lab):
     source = (await catalog.adopt(lab.unknown())).execution_id
     replay = await lab.replayed(source, "scans")
     held = await lab.hold(replay.execution_id)
@@ -565,7 +569,7 @@ async def test_an_empty_last_page_may_end_at_the_cursor(catalog: Catalog, lab: L
     assert await catalog.is_listed(job)
 
 
-async def test_the_next_holder_goes_on_at_the_cursor(catalog: Catalog, lab: Lab):
+async def test_the_next_holder_continues_at_the_cursor(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md", "b.md")
     a, b = keys(job, "a.md", "b.md")
     await lab.list_all(await lab.hold(job, "w1"), a, last=False)
@@ -639,7 +643,7 @@ async def test_a_thousand_objects_are_one_page(catalog: Catalog, lab: Lab):
 # -- publish and mark ------------------------------------------------------------------------------
 
 
-async def test_recorded_rows_want_to_be_published_in_order(catalog: Catalog, lab: Lab):
+async def test_recorded_rows_are_to_be_published_in_order(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md", "b.md", "c.md")
     held = await lab.hold(job)
     calls = await lab.list_all(held, *keys(job, "a.md", "b.md", "c.md"))
@@ -691,7 +695,7 @@ async def test_marked_rows_are_published(catalog: Catalog, lab: Lab):
     assert [c.message_id for c in await catalog.unpublished(held, limit=10)] == [calls[2].message_id]
 
 
-async def test_a_mark_never_goes_back(catalog: Catalog, lab: Lab):
+async def test_the_publishing_mark_never_moves_back(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md", "b.md")
     held = await lab.hold(job)
     calls = await lab.list_all(held, *keys(job, "a.md", "b.md"))
@@ -782,7 +786,7 @@ async def test_a_row_that_was_claimed_before_its_mark_is_not_uncertain(catalog: 
     assert await catalog.unsettled(held, limit=10) == []
 
 
-async def test_a_retry_stays_to_be_called_when_its_first_call_is_marked_late(catalog: Catalog, lab: Lab):
+async def test_a_retry_is_still_dispatched_when_its_first_dispatch_is_marked_late(catalog: Catalog, lab: Lab):
     job = await lab.sealed("sure.md", "unsure.md", "refused.md")
     held = await lab.hold(job)
     calls = await lab.list_all(held, *keys(job, "sure.md", "unsure.md", "refused.md"))
@@ -870,7 +874,7 @@ async def test_an_uncertain_row_of_an_external_route_is_completed_when_it_is_set
 # -- the end of a job ------------------------------------------------------------------------------
 
 
-async def test_a_job_ends_only_when_all_is_listed_published_and_settled(catalog: Catalog, lab: Lab):
+async def test_a_job_ends_only_when_all_rows_are_listed_published_and_settled(catalog: Catalog, lab: Lab):
     replay = await lab.replayed(await lab.sealed("a.md", "b.md"))
     held = await lab.hold(replay.execution_id)
     a, b = keys(replay.from_execution_id, "a.md", "b.md")
@@ -895,7 +899,7 @@ async def test_a_job_ends_only_when_all_is_listed_published_and_settled(catalog:
     assert after.ended_at is not None
 
 
-async def test_a_job_can_not_be_ended_by_a_holder_whose_epoch_has_passed(catalog: Catalog, lab: Lab):
+async def test_a_holder_whose_epoch_has_passed_cannot_end_the_job(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     late = await lab.hold(job, "w1")
     calls = await lab.list_all(late, *keys(job, "a.md"))
@@ -907,7 +911,7 @@ async def test_a_job_can_not_be_ended_by_a_holder_whose_epoch_has_passed(catalog
     assert await catalog.close_job(held)
 
 
-async def test_a_job_whose_workers_were_faster_can_be_ended_all_the_same(catalog: Catalog, lab: Lab):
+async def test_a_job_whose_messages_have_all_ended_can_still_be_ended(catalog: Catalog, lab: Lab):
     replay = await lab.replayed(await lab.sealed("a.md"))
     held = await lab.hold(replay.execution_id)
     calls = await lab.list_all(held, *keys(replay.from_execution_id, "a.md"))
@@ -919,7 +923,7 @@ async def test_a_job_whose_workers_were_faster_can_be_ended_all_the_same(catalog
     assert (await lab.replay(replay.replay_batch_id)).status == "publishing_complete"
 
 
-async def test_a_job_of_an_ended_execution_can_be_taken_over_to_be_ended(catalog: Catalog, lab: Lab):
+async def test_a_job_of_an_ended_execution_can_be_acquired_and_ended(catalog: Catalog, lab: Lab):
     replay = await lab.replayed(await lab.sealed("a.md"))
     first = await lab.hold(replay.execution_id, "w1")
     calls = await lab.list_all(first, *keys(replay.from_execution_id, "a.md"))
@@ -935,7 +939,9 @@ async def test_a_job_of_an_ended_execution_can_be_taken_over_to_be_ended(catalog
     assert (after.objects_found, after.objects_published, after.objects_failed) == (1, 1, 0)
 
 
-async def test_what_becomes_of_a_published_row_is_no_matter_of_the_batch(catalog: Catalog, lab: Lab):
+async def test_the_outcome_of_a_published_row_does_not_change_the_numbers_of_its_batch(
+    catalog: Catalog, lab: Lab
+):
     source = await lab.sealed("a.md", "b.md", "c.md")
     started = await lab.started_replay(source, *keys(source, "a.md", "b.md", "c.md"))
     assert started.batch
@@ -949,7 +955,7 @@ async def test_what_becomes_of_a_published_row_is_no_matter_of_the_batch(catalog
     assert (after.status, after.errors) == ("publishing_complete", None)
 
 
-async def test_a_row_that_is_called_again_was_published_all_the_same(catalog: Catalog, lab: Lab):
+async def test_a_row_that_is_dispatched_again_still_counts_as_published(catalog: Catalog, lab: Lab):
     source = await lab.sealed("a.md")
     started = await lab.started_replay(source, *keys(source, "a.md"))
     assert started.batch
@@ -960,7 +966,7 @@ async def test_a_row_that_is_called_again_was_published_all_the_same(catalog: Ca
     assert (after.objects_published, after.objects_failed) == (1, 0)
 
 
-async def test_a_batch_gets_better_when_a_refused_object_is_sent_again(catalog: Catalog, lab: Lab):
+async def test_resending_a_refused_object_reduces_the_failures_of_its_batch(catalog: Catalog, lab: Lab):
     replay = await lab.replayed(await lab.sealed("a.md", "b.md"))
     held = await lab.hold(replay.execution_id)
     calls = await lab.list_all(held, *keys(replay.from_execution_id, "a.md", "b.md"))
@@ -976,7 +982,7 @@ async def test_a_batch_gets_better_when_a_refused_object_is_sent_again(catalog: 
     assert after.status == "publishing_complete"
 
 
-async def test_a_listing_that_is_given_up_fails_the_execution_after_its_rows(catalog: Catalog, lab: Lab):
+async def test_a_failed_listing_fails_the_execution_after_its_rows_have_ended(catalog: Catalog, lab: Lab):
     replay = await lab.replayed(await lab.sealed("a.md", "b.md"))
     held = await lab.hold(replay.execution_id)
     calls = await lab.list_all(held, *keys(replay.from_execution_id, "a.md"), last=False)
@@ -997,7 +1003,7 @@ async def test_a_listing_that_is_given_up_fails_the_execution_after_its_rows(cat
     assert (await lab.replay(replay.replay_batch_id)).status == "partial_failure"
 
 
-async def test_a_listing_can_be_given_up_only_once_and_only_while_it_is_open(catalog: Catalog, lab: Lab):
+async def test_a_listing_can_fail_only_once_and_only_while_it_is_open(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     held = await lab.hold(job)
     await lab.list_all(held, *keys(job, "a.md"))
@@ -1006,7 +1012,7 @@ async def test_a_listing_can_be_given_up_only_once_and_only_while_it_is_open(cat
     assert (await lab.execution(job)).error is None
 
 
-async def test_a_listing_can_not_be_given_up_by_a_holder_whose_epoch_has_passed(catalog: Catalog, lab: Lab):
+async def test_a_holder_whose_epoch_has_passed_cannot_fail_the_listing(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     late = await lab.hold(job, "w1")
     lab.clock.advance(lab.LEASE + 1)
@@ -1016,7 +1022,7 @@ async def test_a_listing_can_not_be_given_up_by_a_holder_whose_epoch_has_passed(
     assert not await catalog.is_listed(job)
 
 
-async def test_a_job_that_never_was_is_not_listed(catalog: Catalog, lab: Lab):
+async def test_a_job_that_never_existed_is_not_listed(catalog: Catalog, lab: Lab):
     assert not await catalog.is_listed(lab.unknown())
 
 
@@ -1160,12 +1166,12 @@ async def test_cancelling_twice_is_the_same_as_once(catalog: Catalog, lab: Lab):
     assert await catalog.cancel(run.execution) == first
 
 
-async def test_an_execution_that_never_was_can_not_be_cancelled(catalog: Catalog, lab: Lab):
+async def test_an_execution_that_never_existed_cannot_be_cancelled(catalog: Catalog, lab: Lab):
     assert await catalog.cancel(lab.unknown()) is None
 
 
 @pytest.mark.parametrize("end", ["completed", "failed"])
-async def test_an_execution_that_ended_can_not_be_cancelled(catalog: Catalog, lab: Lab, end: str):
+async def test_an_execution_that_has_ended_cannot_be_cancelled(catalog: Catalog, lab: Lab, end: str):
     run = await lab.started("a.md")
     await (lab.work(run.ids[0]) if end == "completed" else lab.kill(run.ids[0]))
     await catalog.end_executions([run.execution])
@@ -1177,7 +1183,7 @@ async def test_an_execution_that_ended_can_not_be_cancelled(catalog: Catalog, la
     assert (await lab.execution(run.execution)).status == end
 
 
-async def test_an_adopted_execution_can_not_be_cancelled(catalog: Catalog, lab: Lab):
+async def test_an_adopted_execution_cannot_be_cancelled(catalog: Catalog, lab: Lab):
     adopted = await catalog.adopt(lab.unknown())
 
     with pytest.raises(Conflict):

@@ -21,7 +21,7 @@ async def test_tags_are_shown_once_each_and_in_order(catalog: Catalog, lab: Lab)
     assert (await lab.execution(execution)).tags == ["s", "t"]
 
 
-async def test_a_run_that_was_sealed_says_so_again_though_it_has_ended(catalog: Catalog, lab: Lab):
+async def test_sealing_again_confirms_the_seal_of_an_ended_run(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     await lab.work(run.ids[0])
     assert await catalog.end_executions([run.execution]) == [run.execution]
@@ -29,9 +29,7 @@ async def test_a_run_that_was_sealed_says_so_again_though_it_has_ended(catalog: 
     assert await catalog.seal(run.execution)
 
 
-async def test_a_run_that_was_sealed_says_so_again_though_its_listing_was_given_up(
-    catalog: Catalog, lab: Lab
-):
+async def test_sealing_again_confirms_the_seal_of_a_run_whose_listing_failed(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     await catalog.fail_listing(await lab.hold(job), "the store is unavailable")
 
@@ -66,7 +64,7 @@ async def test_an_empty_page_that_is_not_the_last_has_to_move_the_cursor(catalog
     assert await catalog.record(held, [], cursor=f"{job}/input/b.md", last=False) == []
 
 
-async def test_who_lost_the_job_has_nothing_to_settle(catalog: Catalog, lab: Lab):
+async def test_a_former_holder_of_a_job_has_no_rows_to_settle(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     late = await lab.hold(job)
     calls = await lab.list_all(late, f"{job}/input/a.md")
@@ -78,7 +76,7 @@ async def test_who_lost_the_job_has_nothing_to_settle(catalog: Catalog, lab: Lab
     assert len(await catalog.unsettled(held, limit=10)) == 1
 
 
-async def test_a_row_that_a_broker_has_is_not_closed_by_another_refusal(catalog: Catalog, lab: Lab):
+async def test_a_later_refusal_does_not_close_a_row_that_the_broker_has_confirmed(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     (child, *_) = await lab.work(run.ids[0], lab.output("1.md"))
     await catalog.mark_published([child])
@@ -88,7 +86,7 @@ async def test_a_row_that_a_broker_has_is_not_closed_by_another_refusal(catalog:
     assert await lab.state(lab.ids([child])[0]) == "pending"
 
 
-async def test_a_marked_row_is_not_closed_by_another_refusal(catalog: Catalog, lab: Lab):
+async def test_a_later_refusal_does_not_close_a_marked_row(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     held = await lab.hold(job)
     calls = await lab.list_all(held, f"{job}/input/a.md")
@@ -102,9 +100,7 @@ async def test_a_marked_row_is_not_closed_by_another_refusal(catalog: Catalog, l
     assert await catalog.close_job(held)
 
 
-async def test_a_row_that_was_worked_before_its_mark_was_published_though_it_was_cancelled(
-    catalog: Catalog, lab: Lab
-):
+async def test_a_row_processed_before_its_mark_counts_as_published_after_a_cancel(catalog: Catalog, lab: Lab):
     source = await lab.sealed("a.md", "b.md")
     replay = await lab.replayed(source)
     held = await lab.hold(replay.execution_id)
@@ -117,7 +113,7 @@ async def test_a_row_that_was_worked_before_its_mark_was_published_though_it_was
     assert (after.objects_found, after.objects_published, after.objects_failed) == (2, 1, 1)
 
 
-async def test_a_message_that_fails_in_a_cancelled_execution_says_why(catalog: Catalog, lab: Lab):
+async def test_a_message_that_fails_in_a_cancelled_execution_has_its_error(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md", "b.md")
     first, second = [await lab.claim(cid) for cid in run.ids]
     await lab.fail(first, delay=1.0)
@@ -131,7 +127,7 @@ async def test_a_message_that_fails_in_a_cancelled_execution_says_why(catalog: C
         assert row.error.code == "adapter_error"
 
 
-async def test_a_message_that_no_broker_takes_does_not_show_the_traceback_of_an_attempt_before(
+async def test_a_message_that_the_broker_refuses_does_not_show_an_earlier_traceback(
     catalog: Catalog, lab: Lab
 ):
     run = await lab.started("a.md")
@@ -144,7 +140,7 @@ async def test_a_message_that_no_broker_takes_does_not_show_the_traceback_of_an_
     assert (letter.error_code, letter.traceback) == ("publish_refused", None)
 
 
-async def test_who_claims_lives_though_its_beat_is_overdue(catalog: Catalog, lab: Lab):
+async def test_a_claim_counts_as_a_heartbeat(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md", "b.md")
     await lab.die("w1")
     assert [w.worker_id for w in await catalog.workers()] == ["w2"]
@@ -156,7 +152,7 @@ async def test_who_claims_lives_though_its_beat_is_overdue(catalog: Catalog, lab
     assert (await lab.refusal(run.ids[0], "w2")).reason == "held"
 
 
-async def test_who_claims_nothing_gives_no_sign_of_life(catalog: Catalog, lab: Lab):
+async def test_a_claim_without_a_result_is_not_a_heartbeat(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     await lab.claim(run.ids[0], "w2")
     await lab.die("w1")
@@ -164,7 +160,7 @@ async def test_who_claims_nothing_gives_no_sign_of_life(catalog: Catalog, lab: L
     assert [w.worker_id for w in await catalog.workers()] == ["w2"]
 
 
-async def test_a_lost_message_does_not_show_the_traceback_of_an_attempt_before(catalog: Catalog, lab: Lab):
+async def test_a_lost_message_does_not_show_an_earlier_traceback(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     for _ in range(2):
         await lab.fail(await lab.claim(run.ids[0]), delay=0.0)
@@ -177,7 +173,9 @@ async def test_a_lost_message_does_not_show_the_traceback_of_an_attempt_before(c
     assert (letter.error_code, letter.traceback) == ("worker_lost", None)
 
 
-async def test_a_departed_process_that_still_beats_does_not_keep_its_upload(catalog: Catalog, lab: Lab):
+async def test_a_departed_process_that_still_sends_heartbeats_does_not_keep_its_upload(
+    catalog: Catalog, lab: Lab
+):
     execution = await lab.opened(owner="w1")
     await catalog.depart("w1")
     await lab.beat("w1")
@@ -196,7 +194,7 @@ async def test_a_cancelled_execution_keeps_no_queue_of_an_old_version(catalog: C
     assert [s.queue for s in await catalog.subscriptions()] == ["docs.new"]
 
 
-async def test_an_object_that_no_message_made_yet_has_the_lineage_of_those_that_took_it(
+async def test_an_object_without_a_producer_has_the_lineage_of_the_messages_that_read_it(
     catalog: Catalog, lab: Lab
 ):
     run = await lab.started("a.md")
@@ -207,7 +205,7 @@ async def test_an_object_that_no_message_made_yet_has_the_lineage_of_those_that_
     assert [row.correlation_id for row in await catalog.lineage_of_object(key)] == taken.ids
 
 
-async def test_a_page_of_odd_keys_and_good_ones_keeps_their_order(catalog: Catalog, lab: Lab):
+async def test_a_page_with_valid_and_invalid_keys_keeps_their_order(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     held = await lab.hold(job)
     listed = [Listed(f"{job}/input/{n}", "input", "is odd" if n % 2 else None) for n in range(5)]

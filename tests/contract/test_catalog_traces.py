@@ -38,13 +38,13 @@ def spans(calls: Sequence[Dispatch]) -> list[str | None]:
     return [call.headers.shared().get("traceparent") for call in calls]
 
 
-async def test_the_calls_of_a_run_carry_the_span_it_was_made_under(catalog: Catalog, lab: Lab):
+async def test_dispatches_of_a_run_carry_the_span_of_its_creation(catalog: Catalog, lab: Lab):
     _, calls = await traced(catalog, lab, "a.md", "b.md")
 
     assert spans(calls) == [TRACEPARENT] * 2
 
 
-async def test_the_calls_of_a_replay_carry_the_span_it_was_made_under(catalog: Catalog, lab: Lab):
+async def test_dispatches_of_a_replay_carry_the_span_of_its_creation(catalog: Catalog, lab: Lab):
     source = await lab.sealed("a.md")
     replay = await catalog.open_replay(
         batch=uuid7(),
@@ -66,7 +66,7 @@ async def test_the_calls_of_a_replay_carry_the_span_it_was_made_under(catalog: C
     assert (await lab.claim(UUID(calls[0].correlation_id))).traceparent == TRACEPARENT
 
 
-async def test_who_takes_a_job_over_publishes_under_the_same_span(catalog: Catalog, lab: Lab):
+async def test_a_process_that_takes_over_a_job_publishes_under_the_same_span(catalog: Catalog, lab: Lab):
     source = await lab.sealed("a.md")
     replay = await catalog.open_replay(
         batch=uuid7(),
@@ -92,7 +92,7 @@ async def test_who_takes_a_job_over_publishes_under_the_same_span(catalog: Catal
     assert spans(await catalog.unsettled(held, limit=10)) == [TRACEPARENT]
 
 
-async def test_a_claim_knows_the_span_and_so_do_the_children(catalog: Catalog, lab: Lab):
+async def test_a_claim_and_its_children_have_the_span(catalog: Catalog, lab: Lab):
     _, calls = await traced(catalog, lab, "a.md")
 
     claim = await lab.claim(UUID(calls[0].correlation_id))
@@ -105,7 +105,7 @@ async def test_a_claim_knows_the_span_and_so_do_the_children(catalog: Catalog, l
     assert spans(await catalog.orphans("w2", limit=10)) == [TRACEPARENT]
 
 
-async def test_a_retry_is_called_under_the_span_however_late_it_is(catalog: Catalog, lab: Lab):
+async def test_a_retry_is_dispatched_under_the_span_even_after_a_long_delay(catalog: Catalog, lab: Lab):
     _, calls = await traced(catalog, lab, "a.md")
     await lab.fail(await lab.claim(UUID(calls[0].correlation_id)), delay=3600)
 
@@ -114,13 +114,13 @@ async def test_a_retry_is_called_under_the_span_however_late_it_is(catalog: Cata
     assert spans(await catalog.due("w2", limit=10)) == [TRACEPARENT]
 
 
-async def test_what_a_broker_lost_is_called_under_the_span(catalog: Catalog, lab: Lab):
+async def test_a_lost_dispatch_is_published_again_under_the_span(catalog: Catalog, lab: Lab):
     await traced(catalog, lab, "a.md")
 
     assert spans(await catalog.redeliver_lost("w2", "docs.convert", limit=10)) == [TRACEPARENT]
 
 
-async def test_a_dead_letter_that_is_sent_again_is_called_under_the_span(catalog: Catalog, lab: Lab):
+async def test_a_resent_dead_letter_is_dispatched_under_the_span(catalog: Catalog, lab: Lab):
     execution, calls = await traced(catalog, lab, "a.md")
     await lab.kill(UUID(calls[0].correlation_id))
 

@@ -31,7 +31,7 @@ def outlet(lab: Lab) -> Config:
 # -- processes -------------------------------------------------------------------------------------
 
 
-async def test_a_process_that_beats_is_alive(catalog: Catalog, lab: Lab):
+async def test_a_process_with_heartbeats_is_alive(catalog: Catalog, lab: Lab):
     started = lab.clock.now
     await catalog.heartbeat(Process("w9", "serve", "here", 42), ["a", "b"])
     lab.clock.advance(3)
@@ -63,7 +63,7 @@ async def test_a_process_is_dead_after_five_missed_beats(catalog: Catalog, lab: 
     assert {w.worker_id for w in await catalog.workers()} == {"w2"}
 
 
-async def test_a_process_that_was_paused_is_alive_again_when_it_beats(catalog: Catalog, lab: Lab):
+async def test_a_suspended_process_is_alive_again_after_its_next_heartbeat(catalog: Catalog, lab: Lab):
     await lab.die("w1")
     assert {w.worker_id for w in await catalog.workers()} == {"w2"}
 
@@ -72,7 +72,7 @@ async def test_a_process_that_was_paused_is_alive_again_when_it_beats(catalog: C
     assert {w.worker_id for w in await catalog.workers()} == {"w1", "w2"}
 
 
-async def test_a_departed_process_is_gone_at_once(catalog: Catalog, lab: Lab):
+async def test_a_departed_process_is_removed_at_once(catalog: Catalog, lab: Lab):
     await catalog.depart("w1")
     await catalog.depart("w1")
 
@@ -88,7 +88,7 @@ def process(name: str) -> Process:
     return Process(name, "worker", "host", 1)
 
 
-async def test_what_processes_have_counted_is_added_up(catalog: Catalog, lab: Lab):
+async def test_the_counters_of_processes_are_added_up(catalog: Catalog, lab: Lab):
     assert await catalog.counters() == {}
     await catalog.heartbeat(process("w1"), (), {CONVERT: {"completed": [2], "age_seconds": [0.5, 1, 0]}})
     await catalog.heartbeat(process("w1"), (), {CONVERT: {"completed": [3], "age_seconds": [0.75, 2, 0]}})
@@ -102,7 +102,7 @@ async def test_what_processes_have_counted_is_added_up(catalog: Catalog, lab: La
     }
 
 
-async def test_what_a_departed_process_has_counted_is_kept_once(catalog: Catalog, lab: Lab):
+async def test_the_counters_of_a_departed_process_are_kept_once(catalog: Catalog, lab: Lab):
     await catalog.heartbeat(process("w1"), (), {CONVERT: {"completed": [3]}})
     await catalog.heartbeat(process("w2"), (), {CONVERT: {"completed": [4]}})
 
@@ -114,7 +114,7 @@ async def test_what_a_departed_process_has_counted_is_kept_once(catalog: Catalog
     assert await catalog.counters() == {CONVERT: {"completed": [9]}}
 
 
-async def test_what_a_dead_process_has_counted_stays_when_it_is_forgotten(catalog: Catalog, lab: Lab):
+async def test_the_counters_of_a_dead_process_are_kept_when_its_row_is_removed(catalog: Catalog, lab: Lab):
     await catalog.heartbeat(process("w1"), (), {CONVERT: {"completed": [3]}})
     lab.clock.advance(1_000_000)
     assert await catalog.counters() == {CONVERT: {"completed": [3]}}
@@ -125,7 +125,7 @@ async def test_what_a_dead_process_has_counted_stays_when_it_is_forgotten(catalo
     assert await catalog.counters() == {CONVERT: {"completed": [3]}}
 
 
-async def test_a_process_that_was_forgotten_hears_it_and_is_not_counted_twice(catalog: Catalog, lab: Lab):
+async def test_a_process_whose_row_was_removed_is_informed_and_not_counted_twice(catalog: Catalog, lab: Lab):
     assert not await catalog.heartbeat(process("w9"))
     assert await catalog.heartbeat(process("w9"), (), {CONVERT: {"completed": [3]}})
     lab.clock.advance(1_000_000)
@@ -148,7 +148,7 @@ async def test_housekeeping_keeps_live_processes(catalog: Catalog, lab: Lab):
     assert {w.worker_id for w in await catalog.workers()} == {"w1"}
 
 
-async def test_a_lease_belongs_to_one_at_a_time(catalog: Catalog, lab: Lab):
+async def test_a_lease_has_one_owner_at_a_time(catalog: Catalog, lab: Lab):
     assert await catalog.lease("reconciler", "w1", seconds=10)
     assert not await catalog.lease("reconciler", "w2", seconds=10)
     assert await catalog.lease("other", "w2", seconds=10)
@@ -223,7 +223,7 @@ async def test_queues_of_older_versions_are_consumed_again_after_a_resend(catalo
     assert {s.queue for s in await catalog.subscriptions()} == {"docs.old", "docs.new"}
 
 
-async def test_queues_of_a_deactivated_config_are_drained_and_then_left(catalog: Catalog, lab: Lab):
+async def test_queues_of_a_deactivated_config_are_drained_and_then_not_consumed(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     await catalog.set_active("docs", False)
     assert {s.queue for s in await catalog.subscriptions()} == {"docs.convert", "docs.split", "docs.index"}
@@ -251,7 +251,7 @@ async def test_children_whose_publisher_is_dead_are_orphans(catalog: Catalog, la
     assert {c.headers.queue for c in found} == {"docs.split"}
 
 
-async def test_orphans_belong_to_the_one_that_asked_as_long_as_it_lives(catalog: Catalog, lab: Lab):
+async def test_orphans_belong_to_the_process_that_requested_them_while_it_lives(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     await lab.work(run.ids[0], lab.output("1.md"), worker="gone")
     assert len(await catalog.orphans("w1", limit=10)) == 1
@@ -261,7 +261,7 @@ async def test_orphans_belong_to_the_one_that_asked_as_long_as_it_lives(catalog:
     assert len(await catalog.orphans("w2", limit=10)) == 1
 
 
-async def test_orphans_come_oldest_first_and_to_a_limit(catalog: Catalog, lab: Lab):
+async def test_orphans_are_returned_oldest_first_up_to_a_limit(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     children = await lab.work(run.ids[0], *(lab.output(f"{n}.md") for n in range(5)), worker="gone")
 
@@ -271,7 +271,7 @@ async def test_orphans_come_oldest_first_and_to_a_limit(catalog: Catalog, lab: L
     assert [c.message_id for c in [*first, *rest]] == [c.message_id for c in children]
 
 
-async def test_orphans_of_a_queue_that_is_left_out_stay_as_they_are(catalog: Catalog, lab: Lab):
+async def test_orphans_of_an_excluded_queue_do_not_change(catalog: Catalog, lab: Lab):
     older = await lab.started("a.md")
     children = await lab.work(older.ids[0], lab.output("1.md"), lab.output("2.md"), worker="gone")
     newer = await lab.started("b.md", config=lab.config("docs", lab.route("convert"), lab.route("split")))
@@ -288,7 +288,7 @@ async def test_orphans_of_a_queue_that_is_left_out_stay_as_they_are(catalog: Cat
     assert [c.message_id for c in found] == [c.message_id for c in children]
 
 
-async def test_a_queue_is_left_out_whatever_version_of_a_config_names_it(catalog: Catalog, lab: Lab):
+async def test_a_queue_is_excluded_for_all_versions_of_a_config(catalog: Catalog, lab: Lab):
     versions = [lab.config("docs", lab.route("convert"), lab.route(f"more{n}")) for n in range(3)]
     runs = [await lab.started("a.md", config=config) for config in versions]
     for run in runs:
@@ -299,7 +299,7 @@ async def test_a_queue_is_left_out_whatever_version_of_a_config_names_it(catalog
     assert len(await catalog.orphans("w1", limit=10, without=["docs.more1"])) == 3
 
 
-async def test_published_children_are_no_orphans(catalog: Catalog, lab: Lab):
+async def test_published_children_are_not_orphans(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     children = await lab.work(run.ids[0], lab.output("1.md"), worker="gone")
 
@@ -308,7 +308,7 @@ async def test_published_children_are_no_orphans(catalog: Catalog, lab: Lab):
     assert await catalog.orphans("w1", limit=10) == []
 
 
-async def test_rows_that_their_job_will_publish_are_no_orphans(catalog: Catalog, lab: Lab):
+async def test_rows_that_their_job_will_publish_are_not_orphans(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     await lab.list_all(await lab.hold(job, "gone"), f"{job}/input/a.md")
 
@@ -320,7 +320,7 @@ async def test_rows_that_their_job_will_publish_are_no_orphans(catalog: Catalog,
 # -- (b) due ---------------------------------------------------------------------------------------
 
 
-async def test_retries_are_called_when_they_are_due(catalog: Catalog, lab: Lab):
+async def test_retries_are_dispatched_when_they_are_due(catalog: Catalog, lab: Lab):
     run = await lab.started("soon.md", "later.md")
     await lab.fail(await lab.claim(run.ids[0]), delay=10)
     await lab.fail(await lab.claim(run.ids[1]), delay=20)
@@ -334,7 +334,7 @@ async def test_retries_are_called_when_they_are_due(catalog: Catalog, lab: Lab):
     assert await lab.state(run.ids[0]) == "retry"
 
 
-async def test_due_retries_come_to_a_limit(catalog: Catalog, lab: Lab):
+async def test_due_retries_are_returned_up_to_a_limit(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md", "b.md", "c.md")
     for identity in run.ids:
         await lab.fail(await lab.claim(identity), delay=0)
@@ -347,7 +347,7 @@ async def test_due_retries_come_to_a_limit(catalog: Catalog, lab: Lab):
     assert {UUID(c.correlation_id) for c in [*first, *rest]} == set(run.ids)
 
 
-async def test_due_retries_of_a_queue_that_is_left_out_stay_as_they_are(catalog: Catalog, lab: Lab):
+async def test_due_retries_of_an_excluded_queue_do_not_change(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md", "b.md")
     (child,) = await lab.work(run.ids[0], lab.output("1.md"))
     await catalog.mark_published([child])
@@ -383,7 +383,7 @@ async def test_rows_of_a_dead_worker_are_due_again_with_a_new_generation(catalog
     assert (claim.attempt, claim.spent) == (2, 2)
 
 
-async def test_abandoned_rows_are_recalled_to_a_limit(catalog: Catalog, lab: Lab):
+async def test_abandoned_rows_are_released_up_to_a_limit(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md", "b.md", "c.md")
     for identity in run.ids:
         await lab.claim(identity, "w1")
@@ -407,7 +407,7 @@ async def test_an_abandoned_row_of_a_cancelled_execution_is_cancelled(catalog: C
 # -- (d) unheard -----------------------------------------------------------------------------------
 
 
-async def test_queues_are_waiting_while_a_published_row_is_not_claimed(catalog: Catalog, lab: Lab):
+async def test_a_queue_is_waiting_while_a_published_row_is_not_claimed(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md", "b.md")
     held = await lab.hold(job)
     calls = await lab.list_all(held, *(f"{job}/input/{path}" for path in ("a.md", "b.md")))
@@ -432,7 +432,7 @@ async def test_a_published_retry_is_waited_for(catalog: Catalog, lab: Lab):
     assert call.generation == 2
 
 
-async def test_an_uncertain_row_is_its_jobs_to_settle(catalog: Catalog, lab: Lab):
+async def test_an_uncertain_row_is_settled_only_by_its_job(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     held = await lab.hold(job)
     calls = await lab.list_all(held, f"{job}/input/a.md")
@@ -450,9 +450,7 @@ async def test_messages_in_an_external_queue_never_count_as_waiting_or_lost(cata
     assert await catalog.redeliver_lost("w1", "outlet.out", limit=10) == []
 
 
-async def test_unheard_rows_get_a_new_generation_to_be_published_by_the_one_that_asked(
-    catalog: Catalog, lab: Lab
-):
+async def test_lost_dispatches_get_a_new_generation_and_the_requesting_publisher(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md", "b.md")
     await lab.claim(run.ids[1])
 
@@ -468,7 +466,7 @@ async def test_unheard_rows_get_a_new_generation_to_be_published_by_the_one_that
     assert await catalog.waiting_queues() == ["docs.convert"]
 
 
-async def test_unheard_rows_of_another_queue_are_left_alone(catalog: Catalog, lab: Lab):
+async def test_lost_dispatches_of_another_queue_do_not_change(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     await catalog.mark_published(await lab.work(run.ids[0], lab.output("1.md")))
 
@@ -476,7 +474,7 @@ async def test_unheard_rows_of_another_queue_are_left_alone(catalog: Catalog, la
     assert len(await catalog.redeliver_lost("w1", "docs.split", limit=10)) == 1
 
 
-async def test_unheard_rows_come_to_a_limit(catalog: Catalog, lab: Lab):
+async def test_lost_dispatches_are_returned_up_to_a_limit(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md", "b.md", "c.md")
 
     first = await catalog.redeliver_lost("w1", "docs.convert", limit=2)
@@ -486,7 +484,7 @@ async def test_unheard_rows_come_to_a_limit(catalog: Catalog, lab: Lab):
     assert {UUID(c.correlation_id) for c in [*first, *rest]} == set(run.ids)
 
 
-async def test_a_call_of_the_lost_generation_still_counts_when_it_turns_up(catalog: Catalog, lab: Lab):
+async def test_a_dispatch_of_the_lost_generation_is_still_valid_when_it_arrives(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     await catalog.redeliver_lost("w1", "docs.convert", limit=10)
 
@@ -497,7 +495,7 @@ async def test_a_call_of_the_lost_generation_still_counts_when_it_turns_up(catal
 # -- executions and jobs ---------------------------------------------------------------------------
 
 
-async def test_open_executions_are_those_that_run_oldest_first(catalog: Catalog, lab: Lab):
+async def test_open_executions_are_the_running_ones_oldest_first(catalog: Catalog, lab: Lab):
     first, uploading, done, last = (
         (await lab.started("a.md")).execution,
         await lab.opened(),
@@ -548,7 +546,7 @@ async def test_a_run_whose_owner_died_before_the_seal_fails(catalog: Catalog, la
     assert await catalog.acquire(run, owner="w2", lease=lab.LEASE) is None
 
 
-async def test_a_run_whose_owner_lives_may_upload_for_as_long_as_it_takes(catalog: Catalog, lab: Lab):
+async def test_a_run_whose_owner_is_alive_may_upload_for_any_time(catalog: Catalog, lab: Lab):
     run = await lab.opened(owner="w1")
     for _ in range(5):
         lab.clock.advance(lab.DEAD_AFTER - 1)
@@ -558,7 +556,9 @@ async def test_a_run_whose_owner_lives_may_upload_for_as_long_as_it_takes(catalo
     assert await catalog.seal(run)
 
 
-async def test_an_upload_may_go_on_for_its_lease_after_its_owner_was_last_seen(catalog: Catalog, lab: Lab):
+async def test_an_upload_may_continue_for_its_lease_after_the_last_heartbeat_of_its_owner(
+    catalog: Catalog, lab: Lab
+):
     lost, sealed = lab.unknown(), lab.unknown()
     version = await lab.save()
     for run, owner in ((lost, "w1"), (sealed, "v1")):
@@ -586,7 +586,7 @@ async def test_an_upload_of_a_departed_process_fails_at_once(catalog: Catalog, l
     assert await catalog.fail_unsealed() == [run]
 
 
-async def test_a_sealed_run_outlives_its_owner(catalog: Catalog, lab: Lab):
+async def test_a_sealed_run_continues_without_its_owner(catalog: Catalog, lab: Lab):
     run = await lab.sealed("a.md")
     await lab.die("w1")
 
@@ -594,7 +594,7 @@ async def test_a_sealed_run_outlives_its_owner(catalog: Catalog, lab: Lab):
     assert await catalog.abandoned_jobs() == [run]
 
 
-async def test_abandoned_jobs_are_free_ones_oldest_first(catalog: Catalog, lab: Lab):
+async def test_abandoned_jobs_are_the_free_ones_oldest_first(catalog: Catalog, lab: Lab):
     source = await lab.started("a.md")
     first = (await lab.replayed(source.execution)).execution_id
     held = (await lab.replayed(source.execution)).execution_id
@@ -643,7 +643,7 @@ async def test_a_row_that_is_not_dead_is_not_sent_again(catalog: Catalog, lab: L
     assert await catalog.orphans("w1", limit=10) == []
 
 
-async def test_a_resend_that_finds_nothing_dead_does_not_wake_the_execution(catalog: Catalog, lab: Lab):
+async def test_a_resend_without_dead_letters_does_not_reopen_the_execution(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     await lab.work(run.ids[0])
     await catalog.end_executions([run.execution])
@@ -654,7 +654,7 @@ async def test_a_resend_that_finds_nothing_dead_does_not_wake_the_execution(cata
     assert (await lab.execution(run.execution)).status == "completed"
 
 
-async def test_sending_again_twice_sends_once(catalog: Catalog, lab: Lab):
+async def test_a_second_resend_sends_nothing(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     await lab.kill(run.ids[0])
 
@@ -663,7 +663,7 @@ async def test_sending_again_twice_sends_once(catalog: Catalog, lab: Lab):
     assert len(await catalog.orphans("w1", limit=10)) == 1
 
 
-async def test_unknown_ids_are_left_out(catalog: Catalog, lab: Lab):
+async def test_unknown_ids_are_omitted(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     await lab.kill(run.ids[0])
 
@@ -688,7 +688,7 @@ async def test_all_dead_letters_of_an_execution_or_a_route_can_be_sent_again(cat
     assert await lab.state(two.ids[0]) == "dead"
 
 
-async def test_a_resend_of_nothing_in_particular_is_never_all(catalog: Catalog, lab: Lab):
+async def test_a_resend_without_a_selection_is_not_a_resend_of_all(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     await lab.kill(run.ids[0])
 
@@ -696,7 +696,7 @@ async def test_a_resend_of_nothing_in_particular_is_never_all(catalog: Catalog, 
     assert await lab.state(run.ids[0]) == "dead"
 
 
-async def test_a_dead_letter_of_a_cancelled_execution_can_not_be_sent_again(catalog: Catalog, lab: Lab):
+async def test_a_dead_letter_of_a_cancelled_execution_cannot_be_resent(catalog: Catalog, lab: Lab):
     cancelled, fine = await lab.started("a.md"), await lab.started("b.md")
     await lab.kill(cancelled.ids[0])
     await lab.kill(fine.ids[0])
@@ -713,7 +713,7 @@ async def test_a_dead_letter_of_a_cancelled_execution_can_not_be_sent_again(cata
     assert (await lab.execution(cancelled.execution)).status == "cancelled"
 
 
-async def test_a_key_outside_the_grammar_can_not_be_sent_again(catalog: Catalog, lab: Lab):
+async def test_a_dead_letter_with_an_invalid_key_cannot_be_resent(catalog: Catalog, lab: Lab):
     source = (await catalog.adopt(lab.unknown())).execution_id
     replay = await lab.replayed(source, "scans")
     held = await lab.hold(replay.execution_id)
@@ -732,7 +732,7 @@ async def test_a_key_outside_the_grammar_can_not_be_sent_again(catalog: Catalog,
     assert await lab.state(bad) == "dead"
 
 
-async def test_a_refused_row_can_be_sent_again_to_an_external_queue(catalog: Catalog, lab: Lab):
+async def test_a_refused_row_can_be_resent_to_an_external_queue(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md", config=outlet(lab))
     (child,) = await lab.work(run.ids[0], lab.output("1.md"))
     await catalog.mark_published([], refused=[(child, "full")])
@@ -833,9 +833,7 @@ async def test_retries_from_before_the_clock_was_set_back_are_due(catalog: Catal
 # -- the catalog as a whole ------------------------------------------------------------------------
 
 
-async def test_what_was_written_outlives_the_process_that_wrote_it(
-    catalog_factory: Factory[Catalog], lab: Lab
-):
+async def test_written_rows_outlive_the_process_that_wrote_them(catalog_factory: Factory[Catalog], lab: Lab):
     catalog_factory.must("outlives its process")
     run = await lab.started("a.md")
     children = await lab.work(run.ids[0], lab.output("1.md"))
@@ -848,7 +846,9 @@ async def test_what_was_written_outlives_the_process_that_wrote_it(
     assert isinstance((await again.claim("w3", lab.ids(children)))[0], Claim)
 
 
-async def test_what_one_process_claimed_another_can_not(catalog_factory: Factory[Catalog], lab: Lab):
+async def test_a_message_claimed_by_one_process_cannot_be_claimed_by_another(
+    catalog_factory: Factory[Catalog], lab: Lab
+):
     catalog_factory.must("is shared by processes")
     other = await catalog_factory()
     run = await lab.started("a.md")
@@ -860,7 +860,7 @@ async def test_what_one_process_claimed_another_can_not(catalog_factory: Factory
     assert answer.reason == "held"
 
 
-async def test_a_catalog_says_what_it_is(catalog: Catalog):
+async def test_a_catalog_has_a_name(catalog: Catalog):
     assert await catalog.check()
 
 

@@ -39,7 +39,7 @@ def fan_out(lab: Lab) -> Config:
 # -- claim -----------------------------------------------------------------------------------------
 
 
-async def test_a_claim_holds_all_that_a_worker_needs(catalog: Catalog, lab: Lab):
+async def test_a_claim_has_everything_that_a_worker_needs(catalog: Catalog, lab: Lab):
     run = await lab.started("guide/page.html")
 
     claim = await lab.claim(run.ids[0])
@@ -92,7 +92,7 @@ async def test_a_claim_on_an_external_object_has_no_source(catalog: Catalog, lab
     assert (claim.execution_id, claim.replay_batch_id) == (replay.execution, replay.batch)
 
 
-async def test_rows_are_claimed_in_the_order_asked_for(catalog: Catalog, lab: Lab):
+async def test_rows_are_claimed_in_the_requested_order(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md", "b.md")
     a, b = run.ids
     nobody = lab.unknown()
@@ -201,7 +201,7 @@ async def test_a_row_that_is_not_published_yet_can_be_claimed(catalog: Catalog, 
     assert await catalog.unpublished(held, limit=10) == []
 
 
-async def test_a_refused_claim_of_a_completed_row_hands_out_its_unpublished_children(
+async def test_a_refused_claim_of_a_completed_row_returns_its_unpublished_children(
     catalog: Catalog, lab: Lab
 ):
     run = await lab.started("a.md", config=fan_out(lab))
@@ -215,7 +215,7 @@ async def test_a_refused_claim_of_a_completed_row_hands_out_its_unpublished_chil
     assert [c.message_id for c in refusal.children] == [children[3].message_id]
 
 
-async def test_a_refused_claim_hands_out_no_child_that_was_worked_already(lab: Lab):
+async def test_a_refused_claim_returns_no_child_that_was_already_processed(lab: Lab):
     run = await lab.started("a.md")
     (child,) = await lab.work(run.ids[0], lab.output("a.md"))
     await lab.work(lab.ids([child])[0])
@@ -254,7 +254,7 @@ async def test_a_worker_that_lost_the_answer_to_its_claim_claims_again_and_spend
     assert await lab.state(run.ids[0]) == "completed"
 
 
-async def test_claims_of_a_worker_whose_answers_were_lost_never_bury_a_message(lab: Lab):
+async def test_claims_whose_answers_were_lost_never_make_a_message_a_dead_letter(lab: Lab):
     run = await lab.started("a.md")
 
     claims = [await lab.claim(run.ids[0], "w1") for _ in range(5)]
@@ -273,7 +273,7 @@ async def test_a_claim_whose_answer_was_lost_is_cancelled_with_its_execution(cat
     assert (await lab.counts(run.execution)).pending == 0
 
 
-async def test_claims_whose_answers_were_lost_are_no_losses(catalog: Catalog, lab: Lab):
+async def test_claims_whose_answers_were_lost_do_not_count_as_crashes(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md", "b.md")
     for _ in range(3):
         answers = await catalog.claim("w1", run.ids)
@@ -358,7 +358,7 @@ async def test_a_message_skipped_in_a_cancelled_execution_keeps_its_reason(catal
     assert (row.status, row.skip_reason) == ("skipped", "small returned no output")
 
 
-async def test_losses_are_counted_only_in_a_row(catalog: Catalog, lab: Lab):
+async def test_only_consecutive_crashes_are_counted(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md", "b.md")
     await lab.claim(run.ids[0], "w1")
     await catalog.depart("w1")
@@ -426,7 +426,7 @@ async def test_a_zombie_can_neither_bind_nor_finish(catalog: Catalog, lab: Lab):
     assert (await lab.row(run.ids[0])).output_keys == [f"{run.execution}/pages/a.md"]
 
 
-async def test_a_zombie_can_do_nothing_to_a_row_that_is_nobodys(catalog: Catalog, lab: Lab):
+async def test_a_zombie_cannot_change_a_row_that_no_worker_holds(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     zombie = await lab.claim(run.ids[0], "w1")
     await catalog.depart("w1")
@@ -437,7 +437,7 @@ async def test_a_zombie_can_do_nothing_to_a_row_that_is_nobodys(catalog: Catalog
     assert await lab.state(run.ids[0]) == "retry"
 
 
-async def test_an_attempt_number_never_comes_back_after_a_resend(catalog: Catalog, lab: Lab):
+async def test_an_attempt_number_is_never_used_again_after_a_resend(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     zombie = await lab.claim(run.ids[0], "w1")
     await catalog.depart("w1")
@@ -450,7 +450,7 @@ async def test_an_attempt_number_never_comes_back_after_a_resend(catalog: Catalo
     assert await catalog.finish("w1", [Done(zombie.correlation_id, zombie.attempt)]) == [None]
 
 
-async def test_an_id_without_a_row_holds_no_token(catalog: Catalog, lab: Lab):
+async def test_an_id_without_a_row_has_no_token(catalog: Catalog, lab: Lab):
     assert await catalog.bind([Binding(lab.unknown(), 1, [lab.output("a.md")])]) == [None]
     assert await catalog.finish("w1", [Done(lab.unknown(), 1)]) == [None]
 
@@ -494,7 +494,7 @@ async def test_binding_the_same_attempt_twice_binds_the_same_keys(lab: Lab):
 
 
 @pytest.mark.parametrize("change", ["content", "attributes"])
-async def test_another_fingerprint_burns_the_key_and_names_the_output_by_its_attempt(
+async def test_another_fingerprint_supersedes_the_key_and_names_the_output_by_its_attempt(
     catalog: Catalog, lab: Lab, change: str
 ):
     run = await lab.started("a.md")
@@ -529,7 +529,7 @@ async def test_a_superseded_key_is_used_again_for_the_bytes_that_it_was_bound_fo
     assert await catalog.unstored(keys) == {keys[1]}
 
 
-async def test_every_attempt_with_other_bytes_has_a_key_of_its_own(lab: Lab):
+async def test_every_attempt_with_other_bytes_has_its_own_key(lab: Lab):
     run = await lab.started("a.md")
     paths = []
     for content in ("1", "2", "3"):
@@ -559,7 +559,7 @@ async def test_the_key_of_another_message_is_a_conflict_and_binds_nothing(
     assert await catalog.unstored([f"{run.execution}/pages/fine.md"]) == set()
 
 
-async def test_a_key_stays_with_its_message_when_that_is_dead(lab: Lab):
+async def test_a_key_stays_with_its_message_after_the_message_is_dead(lab: Lab):
     run = await lab.started("x.htm", "x.html")
     claim = await lab.claim(run.ids[0])
     await lab.bind(claim, lab.output("x.md", "same"))
@@ -568,7 +568,7 @@ async def test_a_key_stays_with_its_message_when_that_is_dead(lab: Lab):
     assert isinstance(await lab.try_bind(await lab.claim(run.ids[1]), lab.output("x.md", "same")), Unbound)
 
 
-async def test_a_conflict_burns_nothing_either(catalog: Catalog, lab: Lab):
+async def test_a_conflict_supersedes_nothing(catalog: Catalog, lab: Lab):
     run = await lab.started("x.htm", "x.html")
     other, mine = [await lab.claim(identity) for identity in run.ids]
     await lab.bind(other, lab.output("taken.md"))
@@ -593,7 +593,7 @@ async def test_two_messages_that_bind_one_key_in_one_call_conflict(catalog: Cata
     assert isinstance(second, Unbound)
 
 
-async def test_bindings_are_answered_each_and_in_order(catalog: Catalog, lab: Lab):
+async def test_each_binding_has_a_result_in_the_same_order(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md", "b.md")
     a, b = [await lab.claim(identity) for identity in run.ids]
 
@@ -614,7 +614,7 @@ async def test_bindings_are_answered_each_and_in_order(catalog: Catalog, lab: La
     ]
 
 
-async def test_the_same_path_in_two_executions_is_no_conflict(lab: Lab):
+async def test_the_same_path_in_two_executions_is_not_a_conflict(lab: Lab):
     for _ in range(2):
         run = await lab.started("a.md")
         assert await lab.work(run.ids[0], lab.output("a.md", "other each time"))
@@ -623,7 +623,9 @@ async def test_the_same_path_in_two_executions_is_no_conflict(lab: Lab):
 # -- finish ----------------------------------------------------------------------------------------
 
 
-async def test_done_stores_the_outputs_and_makes_a_child_for_each_and_each_route(catalog: Catalog, lab: Lab):
+async def test_done_stores_the_outputs_and_creates_a_child_for_each_output_and_route(
+    catalog: Catalog, lab: Lab
+):
     run = await lab.started("a.md", config=fan_out(lab))
 
     children = await lab.work(run.ids[0], lab.output("2.md"), lab.output("1.md"))
@@ -655,7 +657,7 @@ async def test_children_of_one_message_share_their_headers_by_route(lab: Lab):
     assert len({id(child.headers) for child in children}) == 1
 
 
-async def test_done_burns_what_other_attempts_bound(catalog: Catalog, lab: Lab):
+async def test_done_supersedes_outputs_of_other_attempts(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     claim = await lab.claim(run.ids[0])
     await lab.bind(claim, lab.output("only-first.md"), lab.output("both.md"))
@@ -677,7 +679,7 @@ async def test_done_without_outputs_completes_without_children(catalog: Catalog,
     assert (await lab.execution(run.execution)).status == "completed"
 
 
-async def test_done_on_the_last_route_makes_no_children(lab: Lab):
+async def test_done_on_the_last_route_creates_no_children(lab: Lab):
     config = lab.config("leaf", lab.route("only", queue="leaf.only", stage="made"))
     run = await lab.started("a.md", config=config)
 
@@ -710,7 +712,7 @@ async def test_an_attempt_ends_once(catalog: Catalog, lab: Lab):
     assert await lab.state(run.ids[0]) == "completed"
 
 
-async def test_results_are_answered_each_and_in_order(catalog: Catalog, lab: Lab):
+async def test_each_result_is_answered_in_the_same_order(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md", "b.md", "c.md", "d.md")
     a, b, c, d = [await lab.claim(identity) for identity in run.ids]
     (bound,) = await lab.bind(d, lab.output("d.md"))
@@ -847,7 +849,7 @@ async def test_a_refused_child_is_a_dead_letter(catalog: Catalog, lab: Lab):
     assert await lab.state(lab.ids([one])[0]) == "pending"
 
 
-async def test_a_mark_does_not_disturb_a_row_that_is_worked_or_closed(catalog: Catalog, lab: Lab):
+async def test_a_mark_does_not_change_a_running_or_closed_row(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     one, two = await lab.work(run.ids[0], lab.output("1.md"), lab.output("2.md"))
     await lab.claim(lab.ids([one])[0])
@@ -901,7 +903,7 @@ async def test_an_execution_ends_when_its_last_row_is_closed(catalog: Catalog, l
     assert (ended.counts.completed, ended.counts.total) == (3, 3)
 
 
-async def test_an_execution_goes_on_while_its_children_do(catalog: Catalog, lab: Lab):
+async def test_an_execution_runs_while_its_children_run(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     children = await lab.work(run.ids[0], lab.output("1.md"))
     assert await catalog.end_executions([run.execution]) == []
@@ -931,7 +933,7 @@ async def test_an_execution_never_ends_while_its_root_is_open(catalog: Catalog, 
     assert (await lab.execution(sealed)).status == "running"
 
 
-async def test_only_those_that_were_ended_by_the_call_are_returned(catalog: Catalog, lab: Lab):
+async def test_only_executions_that_the_call_has_ended_are_returned(catalog: Catalog, lab: Lab):
     done = await lab.started("a.md")
     other = await lab.started("b.md")
     cancelled = await lab.started("c.md")
@@ -945,7 +947,7 @@ async def test_only_those_that_were_ended_by_the_call_are_returned(catalog: Cata
     assert (await lab.execution(cancelled.execution)).status == "cancelled"
 
 
-async def test_an_execution_that_a_resend_woke_ends_again(catalog: Catalog, lab: Lab):
+async def test_an_execution_that_a_resend_reopened_ends_again(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     await lab.kill(run.ids[0])
     await catalog.end_executions([run.execution])
@@ -958,9 +960,7 @@ async def test_an_execution_that_a_resend_woke_ends_again(catalog: Catalog, lab:
     assert (await lab.execution(run.execution)).status == "completed"
 
 
-async def test_calls_that_are_left_are_anybodys_to_publish_but_not_those_that_were_published(
-    catalog: Catalog, lab: Lab
-):
+async def test_unpublished_dispatches_are_released_to_any_publisher(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     (first, second, third) = await lab.work(
         run.ids[0], lab.output("1.md"), lab.output("2.md"), lab.output("3.md"), worker="w1"

@@ -1,4 +1,4 @@
-"""What the SQLite file itself promises, beside the two ports that live in it."""
+"""Guarantees of the SQLite file itself, in addition to those of the two ports that use it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _open(path: Path, start: float) -> None:
 
 
 @pytest.mark.slow
-def test_processes_that_open_a_new_file_at_the_same_moment_all_can(tmp_path: Path):
+def test_several_processes_can_open_a_new_file_at_the_same_time(tmp_path: Path):
     context = multiprocessing.get_context("spawn")
     for attempt in range(3):
         start = time.time() + 1.5
@@ -34,7 +34,7 @@ def test_processes_that_open_a_new_file_at_the_same_moment_all_can(tmp_path: Pat
         assert [o.exitcode for o in openers] == [0] * 4
 
 
-async def test_a_write_that_fails_takes_no_other_with_it(tmp_path: Path):
+async def test_a_failing_write_does_not_undo_other_writes(tmp_path: Path):
     db = Database(tmp_path / "a.db")
     await db.open()
 
@@ -54,7 +54,7 @@ async def test_a_write_that_fails_takes_no_other_with_it(tmp_path: Path):
     await db.close()
 
 
-def test_a_file_made_by_a_newer_version_is_left_alone(tmp_path: Path):
+def test_a_file_of_a_newer_version_is_not_changed(tmp_path: Path):
     db = Database(tmp_path / "a.db")
     db.migrate()
     con = db.connect()

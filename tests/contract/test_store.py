@@ -69,7 +69,7 @@ def bucket(server: str) -> Callable[[Path], Store]:
 ONE_NAME = "a folder of a file system holds a name once, as a file or as a folder"
 ONE_FILE = "rclone keeps objects as files, and answers 500 to a key below that of an object"
 RCLONE = {
-    "test_a_path_that_would_be_object_and_folder_is_held_or_a_conflict": ONE_FILE,
+    "test_a_path_that_is_object_and_folder_is_stored_or_a_conflict": ONE_FILE,
     "test_a_prefix_that_is_object_and_folder_lists_both_and_nothing_between": ONE_FILE,
 }
 BACKENDS = {
@@ -149,20 +149,20 @@ async def test_a_batch_is_read_in_the_requested_order_with_duplicates(store):
     assert await store.read([f"e/s/{n}" for n in wanted]) == [b"%d" % n for n in wanted]
 
 
-async def test_a_folder_is_no_object(store):
+async def test_a_folder_is_not_an_object(store):
     await put(store, "e/s/folder/x")
     assert await store.read(["e/s/folder", "e/s", "e"]) == [None] * 3
     assert await store.stat("e/s/folder") is None
 
 
-async def test_below_an_object_there_is_nothing(store):
+async def test_there_are_no_objects_below_an_object(store):
     await put(store, "e/s/x")
     assert await store.read(["e/s/x/y", "e/s/x/y/z"]) == [None, None]
     assert await store.stat("e/s/x/y") is None
     assert await keys_at(store, "e/s/x/y") == []
 
 
-async def test_nothing_to_read_and_nothing_to_write_is_fine(store):
+async def test_reading_and_writing_nothing_is_allowed(store):
     assert await store.read([]) == []
     assert await store.write([]) == []
     assert await store.write([[]]) == [None]
@@ -175,7 +175,7 @@ async def test_writing_a_key_again_replaces_its_bytes(store):
     assert await keys_at(store, "e") == ["e/s/x"]
 
 
-async def test_each_blob_is_named_once_it_is_stored_in_the_order_of_its_group(store):
+async def test_each_blob_is_reported_after_it_is_stored_in_the_order_of_its_group(store):
     groups = [[Blob(f"e/s/{g}/{n}", b"x") for n in range(4)] for g in range(5)]
     names: list[str] = []
     await store.write(groups, written=names.append)
@@ -185,7 +185,7 @@ async def test_each_blob_is_named_once_it_is_stored_in_the_order_of_its_group(st
         assert [name for name in names if name in mine] == mine
 
 
-async def test_when_writing_stops_all_that_was_named_is_there_and_nothing_after_it(store):
+async def test_when_writing_stops_all_reported_blobs_exist_and_no_later_ones(store):
     class Stop(Exception):
         pass
 
@@ -223,7 +223,7 @@ async def test_a_reader_sees_an_object_whole_or_not_at_all_and_never_a_mixture(s
 
 
 @pytest.mark.parametrize("keys", [["e/s/b", "e/s/b/c"], ["e/s/b/c/d", "e/s/b"]])
-async def test_a_path_that_would_be_object_and_folder_is_held_or_a_conflict(store, backend, keys):
+async def test_a_path_that_is_object_and_folder_is_stored_or_a_conflict(store, backend, keys):
     first, second = keys
     await put(store, first, data=b"first")
     [outcome, other] = await store.write(
@@ -271,7 +271,7 @@ async def test_keys_come_in_byte_order_though_folders_sort_with_their_slash(stor
     assert await keys_at(store, "e") == TREE
 
 
-async def test_byte_order_holds_beyond_ascii_and_beyond_two_bytes(store):
+async def test_byte_order_applies_to_non_ascii_characters_of_any_length(store):
     names = ["z", "é", "日", "\uffee", "\U0001f600"]  # UTF-16 would put the last before \uffee
     await put(store, *(f"e/{name}/{other}" for name in reversed(names) for other in names))
     found = await keys_at(store, "e")
@@ -279,7 +279,7 @@ async def test_byte_order_holds_beyond_ascii_and_beyond_two_bytes(store):
     assert found == sorted(found, key=str.encode)
 
 
-async def test_a_prefix_means_whole_segments(store):
+async def test_a_prefix_matches_whole_segments(store):
     await put(store, "e/stage1/x", "e/stage10/x", "e/stage1.md", "e/stage/x", "e2/stage1/x")
     assert await keys_at(store, "e/stage1") == ["e/stage1/x"]
     assert await keys_at(store, "e/stag") == []
@@ -317,7 +317,7 @@ async def test_an_empty_listing_has_no_page(store):
 
 
 @pytest.mark.parametrize("after", [*TREE, "e/a", "e/a/", "e/a/x/", "e/a/zz", "d", "e", "e/", "f"])
-async def test_a_listing_goes_on_after_any_key_whether_it_exists_or_not(store, after):
+async def test_a_listing_continues_after_any_key_even_if_it_does_not_exist(store, after):
     await put(store, *TREE)
     assert await keys_at(store, "e", after=after) == [key for key in TREE if key > after]
     below = [key for key in TREE if key.startswith("e/a/")]
@@ -325,14 +325,14 @@ async def test_a_listing_goes_on_after_any_key_whether_it_exists_or_not(store, a
 
 
 @pytest.mark.parametrize("page", [1, 2, 3, 7, 8, 9])
-async def test_all_pages_except_the_last_are_full_and_lose_nothing(store, page):
+async def test_all_pages_except_the_last_are_full_and_no_key_is_missing(store, page):
     await put(store, *TREE)
     pages = [entries async for entries in store.list("e", page=page)]
     assert [len(entries) for entries in pages[:-1]] == [page] * (len(pages) - 1)
     assert [entry.key for entries in pages for entry in entries] == TREE
 
 
-async def test_sizes_and_times_come_only_when_asked_for(store):
+async def test_sizes_and_times_are_listed_only_on_request(store):
     begin = time.time()
     await put(store, "e/s/x", data=b"12345")
     await put(store, "e/s/y", data=b"")
@@ -343,7 +343,7 @@ async def test_sizes_and_times_come_only_when_asked_for(store):
     assert await listed(store, "e/s/x", sizes=True) == [x]
 
 
-async def test_a_listing_that_is_left_in_the_middle_disturbs_nothing(store):
+async def test_an_abandoned_listing_has_no_effect(store):
     await put(store, *(f"e/s/{n:03}" for n in range(50)))
     for _ in range(5):
         async for _entries in store.list("e", page=10):
@@ -401,7 +401,7 @@ def test_any_tree_is_listed_in_byte_order_and_from_any_key_on(name, keys, more, 
 # -- stat, stream, check, close --------------------------------------------------------------------
 
 
-async def test_stat_tells_size_and_time_and_none_where_nothing_is(store):
+async def test_stat_returns_size_and_time_or_none_for_a_missing_object(store):
     begin = time.time()
     await put(store, "e/s/x", data=b"12345")
     entry = await store.stat("e/s/x")
@@ -413,7 +413,7 @@ async def test_stat_tells_size_and_time_and_none_where_nothing_is(store):
 
 
 @pytest.mark.parametrize("size", [0, 1, 262_144, 3_000_001])
-async def test_a_stream_gives_all_bytes_in_pieces(store, size):
+async def test_a_stream_returns_all_bytes_in_pieces(store, size):
     data = bytes(n % 251 for n in range(1009)) * (size // 1009 + 1)
     await put(store, "e/s/x", data=data[:size])
     pieces = [piece async for piece in store.stream("e/s/x")]
@@ -422,7 +422,7 @@ async def test_a_stream_gives_all_bytes_in_pieces(store, size):
 
 
 @pytest.mark.parametrize("key", ["e/s/none", "none", "e/s/x/y", "e/s"])
-async def test_a_stream_of_nothing_is_not_found(store, key):
+async def test_a_stream_of_a_missing_object_is_not_found(store, key):
     await put(store, "e/s/x")
     with pytest.raises(NotFound) as raised:
         [piece async for piece in store.stream(key)]
@@ -430,7 +430,7 @@ async def test_a_stream_of_nothing_is_not_found(store, key):
     assert key in raised.value.detail
 
 
-async def test_a_stream_goes_on_with_the_bytes_it_began_with(store):
+async def test_a_stream_continues_with_the_bytes_with_which_it_started(store):
     old = b"old" * 500_000
     await put(store, "e/s/x", data=old)
     pieces: list[bytes] = []
@@ -441,12 +441,12 @@ async def test_a_stream_goes_on_with_the_bytes_it_began_with(store):
     assert b"".join(pieces) == old
 
 
-async def test_the_check_says_what_the_store_is_and_leaves_nothing(store):
+async def test_the_check_describes_the_store_and_leaves_no_object(store):
     assert 0 < len(await store.check()) < 200
     assert await keys_at(store, "") == []
 
 
-async def test_closing_twice_is_fine(backend, tmp_path):
+async def test_a_store_may_be_closed_twice(backend, tmp_path):
     store = await backend.open(tmp_path)
     await put(store, "e/s/x")
     await store.close()

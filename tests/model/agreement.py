@@ -1,4 +1,4 @@
-"""Whether two backends of one port give the same answers, but for the ids that each mints for itself."""
+"""Checks that two backends of one port give the same answers, except for the ids that each mints."""
 
 from __future__ import annotations
 

@@ -171,11 +171,11 @@ def _agree(opened: Any, examples: int, *, all_at_once: bool = False) -> None:
 
 
 @pytest.mark.slow
-def test_sqlite_hands_out_whatever_the_broker_in_memory_does():
+def test_sqlite_delivers_the_same_as_the_broker_in_memory():
     _agree(_sqlite, EXAMPLES)
 
 
 @pytest.mark.slow
-def test_postgresql_hands_out_whatever_the_broker_in_memory_does():
+def test_postgresql_delivers_the_same_as_the_broker_in_memory():
     need("postgres")
     _agree(_postgres, EXAMPLES // 4, all_at_once=True)

@@ -183,7 +183,7 @@ class Catalogs(RuleBasedStateMachine):
         return self.loop.run_until_complete(asked())
 
     def _like(self, ours: Any, theirs: Any) -> Any:
-        """Calls of the other side in the order of ours, as far as they are the same."""
+        """Return the dispatches of the second catalog in the order of the first, if both have them."""
         places = {call.correlation_id: n for n, call in enumerate(ours)}
         known = (str(self.agreement.ours(UUID(call.correlation_id))) for call in theirs)
         return [call for _, call in sorted(zip((places.get(c, -1) for c in known), theirs, strict=True))]
@@ -328,7 +328,7 @@ class Catalogs(RuleBasedStateMachine):
         asked: dict[str, Callable[[Catalog, int], Awaitable[Any]]] = {
             "renew": lambda c, n: c.renew(held[n], lease=LEASE),
             "release": lambda c, n: c.release(held[n]),
-            "fail_listing": lambda c, n: c.fail_listing(held[n], "the store is away"),
+            "fail_listing": lambda c, n: c.fail_listing(held[n], "the store is unavailable"),
             "close_job": lambda c, n: c.close_job(held[n]),
         }
         self.both(asked[what])
@@ -745,11 +745,11 @@ def _agree(opened: Any, examples: int, steps: int = 50) -> None:
 
 
 @pytest.mark.slow
-def test_sqlite_answers_whatever_is_asked_as_the_catalog_in_memory_does():
+def test_sqlite_gives_the_same_answers_as_the_catalog_in_memory():
     _agree(_sqlite, EXAMPLES)
 
 
 @pytest.mark.slow
-def test_postgresql_answers_whatever_is_asked_as_the_catalog_in_memory_does():
+def test_postgresql_gives_the_same_answers_as_the_catalog_in_memory():
     need("postgres")
     _agree(_postgres, EXAMPLES // 4)

@@ -508,7 +508,7 @@ def _quiet() -> Iterator[None]:
     LOG.disabled = False
 
 
-def test_no_schedule_of_faults_breaks_a_promise():
+def test_no_schedule_of_faults_breaks_a_guarantee():
     found, seeds = run_schedules(SCHEDULES)
     assert not found, f"seeds {seeds[:10]}: {dict(found.most_common(5))}"
 

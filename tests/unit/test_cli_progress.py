@@ -43,7 +43,7 @@ class Told:
 
 
 class Seen:
-    """A display that keeps what it is told."""
+    """A display that records its lines."""
 
     def __init__(self) -> None:
         self.done: list[int] = []

@@ -1,4 +1,4 @@
-"""The doctor tells what is wrong, whatever that is."""
+"""`doctor` reports every problem as a finding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from playhead.services.doctor import DoctorService, Patient
 
 
 class Broken:
-    """A backend that can't be looked at."""
+    """A backend that cannot be examined."""
 
     name = "postgresql"
 

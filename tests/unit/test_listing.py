@@ -1,4 +1,4 @@
-"""Listings beside the catalog, from stores with and without an order."""
+"""Listings without the catalog, from stores with and without an order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A backend that was away at the start is opened as soon as it can be, whatever stood in the way."""
+"""A backend that is unavailable at the start is opened when it becomes available."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from playhead.errors import CannotStart, broker_unavailable
 async def test_opening_is_retried_until_the_backend_is_available(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(backends, "_OPEN_AGAIN_SECONDS", 0.01)
     faults: list[Exception] = [
-        broker_unavailable("it is away"),
+        broker_unavailable("it is unavailable"),
         CannotStart("setup_invalid", "its credentials can't be read"),
         ValueError("a library's own"),
-        broker_unavailable("it is away once more"),
+        broker_unavailable("it is unavailable again"),
     ]
     opened = asyncio.Event()
 

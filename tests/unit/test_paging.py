@@ -1,4 +1,4 @@
-"""Cursors: what was given comes back to the list that gave it, anything else is refused."""
+"""Cursors: a list accepts the cursors that it has returned, and refuses all others."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def test_a_value_of_another_form_is_refused_with_its_position(form, value, said)
 
 
 def test_every_response_type_can_be_decoded():
-    """A field of a kind that the reader has no rule for would be found by whoever first meets it."""
+    """Otherwise a user would be the first to find a field of a kind for which the reader has no rule."""
     simple = (str, int, float, bool, type(None), type(ID), dict[str, Any])
 
     def known(hint: Any) -> bool:

@@ -41,7 +41,7 @@ class Slow(MemoryCatalog):
 
 
 class Waiting:
-    """A replay of three objects that somebody waits for, on a clock that moves when told."""
+    """A replay of three objects with a waiting caller, on a clock that only the test moves."""
 
     def __init__(self) -> None:
         self.catalog = Slow()
@@ -97,7 +97,7 @@ async def test_a_caller_suspended_without_progress_reports_that_the_replay_conti
 
 
 async def test_a_caller_that_waits_only_for_the_end_of_the_job_reports_that_all_is_published():
-    """All is confirmed, and whoever drives it can't close the job: it is away, or the disk is full."""
+    """All messages are confirmed, but the catalog is unavailable or full, so the job cannot be closed."""
     waiting = Waiting()
     waiting.catalog.closes = False
     made = await waiting.begin()

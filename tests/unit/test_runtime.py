@@ -56,7 +56,7 @@ async def test_the_watchdog_watches_before_a_step_can_run(tmp_path: Path):
 
 
 class Hangs:
-    """Work that drops so many cancellations."""
+    """Work that drops a given number of cancellations."""
 
     def __init__(self, drops: int) -> None:
         self.drops = drops

@@ -1,4 +1,4 @@
-"""A receipt holds for as long as nobody else can have what it removes, and no longer."""
+"""A receipt is valid as long as no other consumer can receive its messages."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def test_a_receipt_expires_while_the_machine_sleeps(tmp_path: Path, monkey
         await filled(rt.broker)
         taken = await rt.services.take.take(QUEUE, 1)
         assert taken.receipt
-        wall += VISIBILITY + 1  # all that a process sees of it, where the monotonic clock stands still
+        wall += VISIBILITY + 1  # as after a suspension that stopped the monotonic clock
         with pytest.raises(NotFound):
             await rt.services.take.remove(QUEUE, taken.receipt)
 

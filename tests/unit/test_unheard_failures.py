@@ -1,4 +1,4 @@
-"""A caller who was cancelled hears nothing of what comes of its question; nor does the log, as of a fault."""
+"""A request that fails after its caller was cancelled is not reported as an unretrieved exception."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from playhead.errors import Unavailable, broker_unavailable
 async def said_of(
     call: Awaitable[Any], fail: Callable[[], None], after: Callable[[], Awaitable[Any]]
 ) -> list[str]:
-    """Cancel a call that is under way, let it fail after that; returns what the event loop says of it."""
+    """Cancel a pending call, let it fail afterwards, and return the reports of the event loop."""
     said: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context["message"]))
     caller = asyncio.ensure_future(call)

@@ -71,7 +71,7 @@ class Site:
     async def get(self, execution: UUID) -> Execution:
         await self._look()
         if self.now is None or execution != ONE:
-            raise NotFound("execution_not_found", "there is none")
+            raise NotFound("execution_not_found", "it does not exist")
         return self.now
 
     async def replay(self, batch: UUID) -> Replay:
@@ -248,7 +248,7 @@ async def test_a_process_that_stops_ends_its_streams_at_once(site: Site, when: s
 async def paced(
     site: Site, steps: Sequence[tuple[float, int, Callable[[], None] | None]]
 ) -> list[ReplayProgress]:
-    """What is seen of a replay, so many seconds after the last time, when so many are published."""
+    """Return a progress report, some seconds after the previous one, with a number of published objects."""
     clock = Clock()
     watching = service(site, every=0.1, clock=clock)
     seen, watches = [], []
