@@ -16,7 +16,7 @@ from functools import partial
 from typing import TypeVar
 
 from playhead.backends import _sql_broker
-from playhead.backends._sqlite import Connection, Database, among, insert
+from playhead.backends._sqlite import Connection, Database, among, examine, insert
 from playhead.envelope import Dispatch, EncodedHeaders, Message, decode_headers, decode_payload
 from playhead.errors import Unavailable, broker_unavailable
 from playhead.ids import mint
@@ -165,7 +165,7 @@ class SqliteBroker:
         return f"sqlite {sqlite3.sqlite_version} in {self._db.path.name}"
 
     async def diagnose(self) -> list[Finding]:
-        return await self._db.diagnose()
+        return await examine(self._db)
 
     async def maintain(self) -> None:
         """Checkpoint the file. Only for a file that is not the catalog's, by one process at a time."""

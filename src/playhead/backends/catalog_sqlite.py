@@ -6,34 +6,17 @@ SQLite has one write lock, so a transaction that writes is alone: row locks are 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from playhead.backends._sql_catalog import SqlCatalog
 from playhead.backends._sql_catalog.session import Row, Session
 from playhead.backends._sql_catalog.statements import Statement
-from playhead.backends._sqlite import VERSION, Connection, Error, at_once
+from playhead.backends._sqlite import VERSION, Connection, Database, Error, examine
 from playhead.errors import Unavailable, catalog_unavailable
 from playhead.ports.diagnosis import Finding
 
 T = TypeVar("T")
 Body = Callable[[Session], Coroutine[Any, Any, T]]
-
-
-class File(Protocol):
-    """What the catalog uses of `_sqlite.Database`."""
-
-    @property
-    def name(self) -> str: ...
-
-    async def write(self, job: Callable[[Connection], T]) -> T: ...
-
-    async def read(self, job: Callable[[Connection], T]) -> T: ...
-
-    async def checkpoint(self) -> None: ...
-
-    def trouble(self, exc: Error) -> str: ...
-
-    async def diagnose(self) -> list[Finding]: ...
 
 
 class SqliteSession:
@@ -75,18 +58,18 @@ class SqliteTransactions:
 
     losses: int = 0
 
-    def __init__(self, db: File) -> None:
+    def __init__(self, db: Database) -> None:
         self._file = db
 
     async def write(self, body: Body[T], *, seconds: float = 0.0, urgent: bool = False) -> T:
         try:
-            return await self._file.write(lambda con: at_once(body(SqliteSession(con))))
+            return await self._file.write(lambda con: _at_once(body(SqliteSession(con))))
         except Error as exc:
             raise self._unavailable("written", exc) from exc
 
     async def read(self, body: Body[T]) -> T:
         try:
-            return await self._file.read(lambda con: at_once(body(SqliteSession(con))))
+            return await self._file.read(lambda con: _at_once(body(SqliteSession(con))))
         except Error as exc:
             raise self._unavailable("read", exc) from exc
 
@@ -98,7 +81,7 @@ class SqliteTransactions:
 
     def _unavailable(self, what: str, exc: Error) -> Unavailable:
         return catalog_unavailable(
-            f"the catalog {self._file.name} can't be {what}: {self._file.trouble(exc)}"
+            f"the catalog {self._file.path} can't be {what}: {self._file.trouble(exc)}"
         )
 
 
@@ -112,13 +95,24 @@ class SqliteCatalog(SqlCatalog):
 
     name: str = "sqlite"
 
-    def __init__(self, db: File, *, heartbeat_seconds: float = 1.0) -> None:
+    def __init__(self, db: Database, *, heartbeat_seconds: float = 1.0) -> None:
         super().__init__(SqliteTransactions(db), heartbeat_seconds=heartbeat_seconds)
         self._file = db
 
     async def check(self) -> str:
         await self.open_executions()
-        return f"sqlite {VERSION} in {self._file.name}"
+        return f"sqlite {VERSION} in {self._file.path}"
 
     async def diagnose(self) -> list[Finding]:
-        return await self._file.diagnose()
+        return await examine(self._file)
+
+
+def _at_once(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends, and return its result."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        found: T = end.value
+        return found
+    work.close()
+    raise RuntimeError("a transaction on SQLite may await only its session")

@@ -1,0 +1,189 @@
+"""A SQLite file: where it may be, its connections, its migrations, and the texts of its errors."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from playhead.backends._sqlite.statements import statements
+from playhead.backends.sql import scripts
+from playhead.errors import CannotStart
+
+Connection = sqlite3.Connection
+
+_NO_ROOM = 64 << 10
+"""In bytes. With less free space, SQLite cannot create its auxiliary files, and reports an I/O error."""
+_NOT_OURS = frozenset(
+    {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
+)
+_NETWORK = {
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "9p",
+    "afs",
+    "ceph",
+    "fuse.sshfs",
+    "fuse.s3fs",
+    "fuse.rclone",
+}
+
+
+class File:
+    """A file that may not exist yet.
+
+    Args:
+        path: the file; its folder must exist.
+        busy_seconds: how long a write waits for other processes before it fails.
+        clock: seconds since the epoch, for the SQL function `playhead_now`.
+    """
+
+    def __init__(self, path: Path, *, busy_seconds: float, clock: Callable[[], float]) -> None:
+        self.path = path
+        self._busy = busy_seconds
+        self._clock = clock
+
+    def connect(self, *, read_only: bool = False) -> Connection:
+        """Open a connection in autocommit mode. The caller closes it."""
+        con = sqlite3.connect(
+            self.path,
+            timeout=self._busy,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        add_functions(con, self._clock)
+        con.execute("PRAGMA synchronous=FULL")
+        con.execute("PRAGMA wal_autocheckpoint=0")
+        # The page cache keeps its default of 2 MB. Rows arrive in order, so a larger cache is not faster, and
+        # a long replay would fill it.
+        if read_only:
+            con.execute("PRAGMA query_only=1")
+        return con
+
+    def pending(self) -> list[int]:
+        """Return the numbers of the migrations that have not been applied to this file.
+
+        Raises:
+            CannotStart: `catalog_newer`, or `home_unwritable` if the file cannot be opened.
+        """
+        try:
+            con = self.connect()
+            try:
+                return self._pending(con)
+            finally:
+                con.close()
+        except sqlite3.Error as exc:
+            raise self._unusable(exc) from exc
+
+    def _pending(self, con: Connection) -> list[int]:
+        have = int(con.execute("PRAGMA user_version").fetchone()[0])
+        known = [n for n, _ in scripts("sqlite")]
+        if have > known[-1]:
+            raise CannotStart(
+                "catalog_newer",
+                f"a newer Playhead created {self.path} (schema {have}; this version supports {known[-1]}). "
+                "Install the newer version, or set another PLAYHEAD_HOME",
+            )
+        return [n for n in known if n > have]
+
+    def migrate(self) -> list[int]:
+        """Migrate the file to the schema of this version, and return the applied migrations.
+
+        Several processes may call it at the same time.
+        """
+        applied = []
+        try:
+            con = self.connect()
+            try:
+                self._use_wal(con)
+                if not self._pending(con):
+                    return []
+                con.execute("BEGIN IMMEDIATE")
+                for number in self._pending(con):  # another process may have migrated before this lock
+                    sql = dict(scripts("sqlite"))[number]
+                    for statement in statements(sql):
+                        con.execute(statement)
+                    con.execute(f"PRAGMA user_version={number}")
+                    applied.append(number)
+                con.execute("COMMIT")
+            finally:
+                con.close()
+        except sqlite3.Error as exc:
+            raise self._unusable(exc) from exc
+        return applied
+
+    def _use_wal(self, con: Connection) -> None:
+        """Switch to write-ahead logging.
+
+        The switch needs exclusive access to the file, but the busy timeout of SQLite does not apply to it.
+        So processes that open a new file at the same time retry here.
+        """
+        until = time.monotonic() + self._busy
+        while True:
+            try:
+                if con.execute("PRAGMA journal_mode=WAL").fetchone()[0] == "wal":
+                    return
+            except sqlite3.OperationalError as exc:
+                if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+            time.sleep(0.01)
+
+    def trouble(self, exc: sqlite3.Error) -> str:
+        """Return the text of an error of SQLite, with the cause and the fix if the file system shows them."""
+        folder = self.path.parent
+        code = getattr(exc, "sqlite_errorcode", 0)  # missing in errors that Python itself raises
+        try:
+            status = os.statvfs(folder)
+        except OSError:
+            return f"{exc}; its folder must exist and be writable by this user"
+        if code == sqlite3.SQLITE_FULL or status.f_bavail * status.f_frsize < _NO_ROOM:
+            return f"{exc}; the disk of {folder} is full: free some space there, and work resumes"
+        if status.f_flag & os.ST_RDONLY:
+            return f"{exc}; {folder} is on a read-only file system. Mount it read-write"
+        if code & 0xFF == sqlite3.SQLITE_NOTADB:
+            return f"{exc}; set another PLAYHEAD_HOME, or move the file to another folder"
+        if code & 0xFF in _NOT_OURS:
+            return f"{exc}; its folder must exist and be writable by this user"
+        return str(exc)
+
+    def _unusable(self, exc: sqlite3.Error) -> CannotStart:
+        return CannotStart("home_unwritable", f"cannot open {self.path}: {self.trouble(exc)}")
+
+
+def refuse_network(path: Path, mounts: str = "/proc/self/mounts") -> None:
+    """Refuse a folder on a network file system, where the locks of SQLite are not reliable.
+
+    Raises:
+        CannotStart: `home_unusable`.
+    """
+    try:
+        lines = Path(mounts).read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return  # only Linux has this file
+    where = str(path.resolve())
+    best, kind = "", ""
+    for line in lines:
+        _, point, fs, *_ = line.split(" ")
+        point = point.replace("\\040", " ")
+        if (where + "/").startswith(point.rstrip("/") + "/") and len(point) >= len(best):
+            best, kind = point, fs
+    if kind in _NETWORK:
+        raise CannotStart(
+            "home_unusable",
+            f"{path} is on a network file system ({kind} at {best}), where SQLite can lose data. "
+            "Set PLAYHEAD_HOME to a folder on a local disk",
+        )
+
+
+def add_functions(con: Connection, clock: Callable[[], float]) -> None:
+    """Add the SQL functions that statements use."""
+    # With `deterministic`, SQLite calls the function once per statement.
+    con.create_function("playhead_now", 0, clock, deterministic=True)
+    if sqlite3.sqlite_version_info < (3, 41):
+        con.create_function("unhex", 1, bytes.fromhex, deterministic=True)
