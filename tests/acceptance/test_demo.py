@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -21,6 +24,7 @@ from playhead.demo.pages import write
 from playhead.demo.processes import DemoFailed, Playground, playground
 from playhead.demo.tour import Tour
 from tests.acceptance.processes import DEADLINE_SECONDS
+from tests.servers.schema import schema
 
 PAGES = ["abc", "calendar", "csv", "difflib", "filecmp", "json"]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "01-docs"
@@ -142,6 +146,31 @@ def test_a_replay_succeeds_though_the_adapter_before_its_stage_is_broken_now(tmp
 
         wait_for(lambda: list(states()) == ["retry"])
         tour.api.post(f"/executions/{failing}/cancel")
+
+
+@pytest.mark.slow
+async def test_the_next_commands_of_a_demo_on_other_backends_read_the_same_catalog(tmp_path, pages):
+    """After a demo on PostgreSQL, they read the home, which had no execution."""
+    text = io.StringIO()
+    async with schema() as catalog:
+        with playground(tmp_path / "demo", environment={"PLAYHEAD_CATALOG": catalog}) as at:
+            tour = Tour(tmp_path / "demo", at, Console(file=text, soft_wrap=True))
+            execution = tour.first_run(pages)
+            tour.next_steps()
+        commands = text.getvalue().partition("Next ")[2]
+        exported = re.search(r"export PLAYHEAD_CATALOG=(\S+)  # with its user and password$", commands, re.M)
+        assert exported
+        typed = commands.replace(exported[1], shlex.quote(catalog))  # as the comment asks
+        _, _, typed = typed.partition("\n")
+        shown = await asyncio.to_thread(
+            subprocess.run,
+            ["bash", "-euc", typed.partition(" show latest")[0] + " show latest --json"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert shown.returncode == 0, shown.stderr
+    assert json.loads(shown.stdout)["execution_id"] == execution
 
 
 @pytest.mark.slow

@@ -289,6 +289,45 @@ async def test_a_failed_message_leaves_the_others_alone(ph: Playhead):
     assert await ph.stored(execution, "done") == {"done/good.txt": "y", "done/other.txt": "z"}
 
 
+class Unreadable(Exception):
+    def __str__(self) -> str:
+        raise SystemExit("no text")
+
+
+NO_LINE: Any = b"x = "
+"""`SyntaxError` takes any value for the text of the line, and only a `str` can be formatted."""
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "trace"),
+    [
+        (
+            SyntaxError("invalid syntax", ("table.py", 1, 5, NO_LINE)),
+            "SyntaxError: invalid syntax (table.py, line 1)",
+            "SyntaxError (the error cannot be formatted: TypeError)",
+        ),
+        (Unreadable(), "Unreadable: (the error's text cannot be read: SystemExit)", "Unreadable"),
+    ],
+    ids=["its line is not a text", "its text raises SystemExit"],
+)
+async def test_an_error_that_cannot_be_formatted_is_a_dead_letter_and_ends_no_worker(
+    ph: Playhead, error: Exception, text: str, trace: str
+):
+    """It ended three workers, one after the other, and the error itself was lost."""
+    fail = raising(error)
+    ph.steps.doing = lambda item, ctx: fail(item, ctx) if item.path == "bad.txt" else item.data
+    await ph.apply(one(attempts=1))
+
+    execution = await ph.run({"bad.txt": "x", "good.txt": "y", "other.txt": "z"})
+
+    assert await ph.stored(execution, "done") == {"done/good.txt": "y", "done/other.txt": "z"}
+    [letter] = await ph.items("dead-letters", execution_id=execution)
+    assert (letter["error_code"], letter["error"]) == ("adapter_error", text)
+    shown = await ph.get(f"dead-letters/{letter['correlation_id']}")
+    assert "in fail" in shown["traceback"]
+    assert trace in shown["traceback"]
+
+
 # -- attributes and objects ------------------------------------------------------------------------
 
 
