@@ -19,6 +19,7 @@ from tests import servers
 # new examples, except in CI, where runs must be repeatable.
 settings.register_profile(
     "playhead",
+    max_examples=int(os.environ.get("PLAYHEAD_TEST_EXAMPLES", "60")),
     deadline=None,
     derandomize="CI" in os.environ,
     suppress_health_check=[HealthCheck.too_slow],

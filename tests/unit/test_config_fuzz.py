@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -154,19 +154,16 @@ def test_any_document_with_words_of_a_config_is_parsed_or_refused(document):
 
 
 @given(ROUTES, SCALARS)
-@settings(max_examples=200)
 def test_routes_of_all_kinds_are_parsed_or_refused(routes, entry):
     check(json.dumps({"version": "1.0", "name": "docs", "entry": entry, "routes": routes}))
 
 
 @given(st.integers(0, len(GOOD)), st.integers(0, 8), st.text(alphabet="ab:-[]{}&*!'\"#<~.0 \n\t", max_size=4))
-@settings(max_examples=300)
 def test_a_valid_config_with_one_wrong_value_is_parsed_or_refused(at, cut, put):
     check(GOOD[:at] + put + GOOD[at + cut :])
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
 def test_a_valid_config_with_changed_moved_or_missing_values_is_parsed_or_refused(data):
     document = yaml.safe_load(GOOD)
     for _ in range(data.draw(st.integers(1, 4))):

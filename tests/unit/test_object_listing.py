@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import AsyncGenerator, Sequence
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 pytest.importorskip("obstore")
@@ -97,7 +97,6 @@ some_keys = st.lists(st.lists(segment, min_size=1, max_size=3).map("/".join), ma
 
 
 @given(keys=some_keys, page=st.integers(2, 9), after=st.one_of(st.just(""), segment))
-@settings(max_examples=300, deadline=None)
 def test_every_key_is_listed_once_whatever_the_keys_are(keys, page, after):
     bucket = Bucket(keys, page)
     found = asyncio.run(bucket.listed(after))
@@ -106,7 +105,6 @@ def test_every_key_is_listed_once_whatever_the_keys_are(keys, page, after):
 
 @example(keys=[f"{n}{end}" for n in range(10, 60) for end in ("", "-1", "!")], page=4, steps=[0, 1, 2, 3, 5])
 @given(keys=some_keys, page=st.integers(2, 5), steps=st.lists(st.integers(0, 25), min_size=1, max_size=9))
-@settings(max_examples=300, deadline=None)
 def test_every_key_is_listed_once_wherever_the_parts_end(keys, page, steps):
     bucket = Bucket(keys, page)
     guesses = 0
@@ -124,7 +122,6 @@ def test_every_key_is_listed_once_wherever_the_parts_end(keys, page, steps):
 
 
 @given(keys=some_keys.filter(lambda keys: len(keys) > 1), pages=st.floats(0.01, 50))
-@settings(max_examples=300, deadline=None)
 def test_an_estimated_key_follows_the_page_and_is_valid(keys, pages):
     page = sorted(set(keys))
     guess = ahead(page, pages)
