@@ -232,11 +232,21 @@ async def test_a_request_to_a_busy_server_is_retried():
         assert stand_in.requests["PUT"] == 3
 
 
-async def test_a_full_store_is_reported_as_full():
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (507, "XMinioStorageFull"),
+        (403, "QuotaExceeded"),
+        (400, "XMinioAdminBucketQuotaExceeded"),
+    ],
+    ids=["MinIO, disk", "Ceph, quota", "MinIO, quota"],
+)
+async def test_a_full_store_is_reported_as_full(status: int, code: str):
     async with bucket_of([]) as (store, stand_in):
-        stand_in.refuse = lambda method, target: (507, "XMinioStorageFull", "Storage backend has reached…")
-        with pytest.raises(StoreFull):
-            await store.write([[Blob("e/s/x", b"x")]])
+        stand_in.refuse = lambda method, target: (status, code, "no more bytes") if method == "PUT" else None
+        for call in (store.write([[Blob("e/s/x", b"x")]]), store.check()):
+            with pytest.raises(StoreFull):
+                await call
 
 
 async def test_a_full_store_that_accepts_empty_objects_fails_its_check():

@@ -26,7 +26,15 @@ _RETRIES = re.compile(r"after (\d+) retries")
 _BAD_PATH = re.compile(r'invalid path: .*?[Pp]ath "(.*?)"[ :]', re.DOTALL)
 _INSTANCE: Final = ("169.254.169.254", "169.254.170.", "fd00:ec2", "metadata.google.internal")
 
-_FULL: Final = frozenset({"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "507"})
+_FULL: Final = frozenset(
+    {
+        "QuotaExceeded",
+        "XMinioAdminBucketQuotaExceeded",
+        "XMinioStorageFull",
+        "InsufficientStorage",
+        "507",
+    }
+)
 _RIGHTS: Final = {
     "read": ("s3:GetObject", "/*"),
     "write": ("s3:PutObject", "/*"),
