@@ -158,8 +158,8 @@ async def _timed(
     return ended - began, {program: after[program] - before[program] for program in after}
 
 
-async def _configure(rt: Runtime, step: _Step) -> None:
-    source = SOURCE.replace("passthrough", step.name)
+async def _configure(rt: Runtime, step: _Step, *, source: str = SOURCE) -> None:
+    source = source.replace("passthrough", step.name)
     inbound = f"    inbound: {{concurrency: {step.concurrency}}}\n    adapters:"
     await rt.services.configs.apply(source.replace("    adapters:", inbound))
 
@@ -198,9 +198,9 @@ def _idle(testbed: Testbed, backend: str, name: str, times: int) -> tuple[dict[s
             background, took = asyncio.run(_one_by_one(deployment, process, times))
         finally:
             finish([process])
-    report(f"  a run of one input on {name}: " + ", ".join(f"{ms:.1f}" for ms in took) + " ms")
+    report(f"  a run of one message on {name}: " + ", ".join(f"{ms:.1f}" for ms in took) + " ms")
     return background, Figure(
-        f"a run of one input on {name}: two routes, 2 ms each",
+        f"a run of one message of 2 ms on {name}",
         median(took),
         "ms",
         rounds=took,
@@ -214,7 +214,7 @@ async def _one_by_one(
 ) -> tuple[dict[str, float], list[float]]:
     took = []
     async with open_runtime(deployment.settings, checks_configs=True) as rt:
-        await _configure(rt, _WAIT)
+        await _configure(rt, _WAIT, source=SOURCE.replace(", to: [second]", ""))
         await _until_listening(rt, [process])
         before = _spent(deployment, [process])
         await asyncio.sleep(_IDLE_SECONDS)
