@@ -98,6 +98,20 @@ def test_many_rows_are_inserted_by_few_statements_in_sqlite_and_by_arrays_in_pos
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("INSERT INTO t (a, b) VALUES (:a::uuid, :other::text)", ("t", ["a", "b"])),
+        ("INSERT INTO t (a, b) VALUES (:a::uuid, 1)", None),
+        ("INSERT INTO t (a, b) VALUES (:a::uuid, :a::uuid)", None),
+        ("INSERT INTO t (a) VALUES (:a::uuid) ON CONFLICT DO NOTHING", None),
+        ("INSERT INTO t (a) VALUES (:a::uuid) RETURNING a", None),
+    ],
+)
+def test_only_an_insert_of_given_values_alone_can_be_a_copy(text: str, target: object):
+    assert one(text).copy_target == target
+
+
 def test_an_unknown_statement_is_an_error():
     with pytest.raises(AttributeError, match="no statement is named nothing"):
         load("rows.sql").nothing  # noqa: B018

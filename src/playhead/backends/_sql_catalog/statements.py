@@ -23,7 +23,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from importlib import resources
 from itertools import chain
 from typing import Any, Final, Literal, NamedTuple
@@ -35,6 +35,7 @@ _BLOCK: Final = re.compile(r"^-- (name|fragment): (\w+)(?: \((postgresql|sqlite)
 _FRAGMENT: Final = re.compile(r"\{([a-z_]+)\}")
 _PARAMETER: Final = re.compile(r"(?<![:\w]):([a-z_0-9]+)(?:::(\w+)(\[\])?)?")
 _VALUES: Final = re.compile(r"VALUES \((.*?)\)(?= ON CONFLICT| RETURNING|$)")
+_INTO: Final = re.compile(r"INSERT INTO (\w+) \(([\w, ]+)\) ")
 _RULES: Final = re.compile(
     r"(?P<among>(?:= ANY|<> ALL)\((?P<array>:\w+::\w+\[\])\))"
     r"|SELECT \* FROM unnest\((?P<columns>[^)]*)\)"
@@ -117,6 +118,16 @@ class Statement:
             text = f"{head}SELECT {row} FROM unnest({arrays}) AS g ({given}){tail}"
             self._insert = _numbered(text, names)
         return self._insert
+
+    @cached_property
+    def copy_target(self) -> tuple[str, list[str]] | None:
+        """The table and the columns, if this is an INSERT of given values that returns nothing."""
+        head, row, tail = self._insert_parts("postgresql")
+        found = _INTO.fullmatch(head)
+        if not found or tail or _PARAMETER.sub("", row).strip(", "):
+            return None
+        columns = found[2].split(", ")
+        return (found[1], columns) if len(columns) == len(_names(row)) else None
 
     def _insert_parts(self, dialect: str) -> tuple[str, str, str]:
         """Return what precedes VALUES, what one row of VALUES is, and what follows."""
