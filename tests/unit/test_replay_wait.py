@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 import pytest
@@ -11,9 +11,11 @@ import pytest
 from playhead.backends.broker_memory import MemoryBroker
 from playhead.backends.store_memory import MemoryStore
 from playhead.engine.environment import Backends, Environment
+from playhead.envelope import Dispatch
 from playhead.errors import ReplayContinues
 from playhead.ids import uuid7
 from playhead.model import Config, Replay, Route
+from playhead.ports.broker import PublishResult
 from playhead.ports.catalog.jobs import LeasedJob
 from playhead.ports.store import Blob
 from playhead.services.replay import ReplayRequest, ReplayService
@@ -28,9 +30,11 @@ class Slow(MemoryCatalog):
     def __init__(self) -> None:
         super().__init__()
         self.closes = True
+        self.looks = 0
         self.meanwhile: list[Callable[[], Awaitable[None]]] = []
 
     async def replay(self, batch: UUID) -> Replay | None:
+        self.looks += 1
         found = await super().replay(batch)
         if self.meanwhile:
             await self.meanwhile.pop(0)()
@@ -43,12 +47,12 @@ class Slow(MemoryCatalog):
 class Waiting:
     """A replay of three objects with a waiting caller, on a clock that only the test moves."""
 
-    def __init__(self) -> None:
+    def __init__(self, broker: MemoryBroker | None = None) -> None:
         self.catalog = Slow()
         self.now = 0.0
         self.store = MemoryStore()
         self.service = ReplayService(
-            Backends(self.catalog, MemoryBroker(), self.store),
+            Backends(self.catalog, broker or MemoryBroker(), self.store),
             Environment("server", sleep=self._sleep, clock=lambda: self.now),
             lease=1000,
             settle=SETTLE,
@@ -106,3 +110,25 @@ async def test_a_caller_that_waits_only_for_the_end_of_the_job_reports_that_all_
     driving.cancel()
 
     assert (answer.status, answer.objects_found, answer.objects_failed) == ("publishing_complete", 3, 0)
+
+
+class Stuck(MemoryBroker):
+    """Does not answer."""
+
+    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_a_caller_whose_process_drives_the_job_looks_at_the_catalog_ten_times_a_second():
+    waiting = Waiting(Stuck())
+    made = await waiting.begin()
+    driving = asyncio.create_task(waiting.service.drive(made.execution_id))
+    while made.execution_id not in waiting.service.driving:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    began = waiting.now
+    with pytest.raises(ReplayContinues):
+        await waiting.service.wait(made)
+    driving.cancel()
+
+    assert waiting.catalog.looks <= (waiting.now - began) * 10 + 2

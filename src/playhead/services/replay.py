@@ -208,8 +208,13 @@ class ReplayService:
                 seen, since = numbers, clock()
             elif overdue:  # compared after the read: this process may have been suspended
                 return self._unsettled(now, is_listed=is_listed)
-            # So often that no answer is more than a twentieth later than necessary.
-            await self._env.sleep(min(max(_FIRST_CHECK_SECONDS, (clock() - began) / 20), _CHECK_SECONDS))
+            read_at = clock()
+            while True:
+                # So often that no answer is more than a twentieth later than necessary.
+                await self._env.sleep(min(max(_FIRST_CHECK_SECONDS, (clock() - began) / 20), _CHECK_SECONDS))
+                # While this process drives the job, it has not ended.
+                if job not in self.driving or clock() - read_at >= _CHECK_SECONDS:
+                    break
 
     def _check_progresses(self, replay: Replay) -> None:
         """Raise `ReplayContinues` if this process cannot wait for the end of a replay."""
