@@ -8,8 +8,6 @@ from typing import Any
 from uuid import UUID
 
 from playhead import Item, adapter
-from playhead.backends.broker_memory import MemoryBroker
-from playhead.backends.store_memory import MemoryStore
 from playhead.engine.attempt import AttemptOutcome, ClaimedMessage, Processing
 from playhead.engine.binding import Binder
 from playhead.engine.chain import Chain
@@ -27,8 +25,10 @@ from playhead.ports.broker import Broker
 from playhead.ports.catalog.upkeep import Subscription
 from playhead.ports.catalog.work import Claim, Failed
 from playhead.ports.store import Blob, Store
+from tests.broker_memory import MemoryBroker
 from tests.catalog_memory import MemoryCatalog
 from tests.contract.conftest import Clock, Lab, Started
+from tests.store_memory import MemoryStore
 from tests.waiting import SECONDS
 
 QUEUE = "docs.convert"

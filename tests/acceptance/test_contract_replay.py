@@ -13,12 +13,12 @@ from uuid import UUID
 
 import pytest
 
-from playhead.backends.store_memory import MemoryStore
 from playhead.errors import broker_unavailable
 from playhead.ids import uuid7
 from playhead.ports.broker import PublishResult
 from playhead.ports.store import Blob
 from tests.acceptance.inprocess import Playhead, Tampered, opened, until, until_waiting
+from tests.store_memory import MemoryStore
 
 DOCS = """
 entry: shout

@@ -18,8 +18,6 @@ from fastapi import FastAPI
 from playhead import Item, Reject, adapter
 from playhead.api.app import create_app
 from playhead.api.callers import Hosts
-from playhead.backends.broker_memory import MemoryBroker
-from playhead.backends.store_memory import MemoryStore
 from playhead.bootstrap import search_index
 from playhead.config import parse
 from playhead.engine.environment import Backends, Environment, WorkerSettings
@@ -47,7 +45,9 @@ from playhead.services.take import TakeService
 from playhead.services.watch import WatchService
 from playhead.services.worker import WorkerService
 from playhead.settings import Settings
+from tests.broker_memory import MemoryBroker
 from tests.catalog_memory import MemoryCatalog
+from tests.store_memory import MemoryStore
 
 OWNER = "test-process"
 HOSTS = Hosts(loopback=True, named=frozenset({"playhead"}))

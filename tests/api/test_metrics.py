@@ -14,10 +14,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from playhead.api.metrics import METRICS
-from playhead.backends.broker_memory import MemoryBroker
 from playhead.errors import broker_unavailable, catalog_unavailable, store_unavailable
 from playhead.ports.broker import Depth
 from playhead.services.metrics import MOST_ROUTES, MetricsService
+from tests.broker_memory import MemoryBroker
 
 if TYPE_CHECKING:
     from tests.api.conftest import Playhead

@@ -106,7 +106,7 @@ class Backend(Generic[T]):
 
 
 async def _memory_broker(place: str, stack: AsyncExitStack, clock: Clock) -> Broker:
-    from playhead.backends.broker_memory import MemoryBroker
+    from tests.broker_memory import MemoryBroker
 
     return MemoryBroker(clock=clock, visibility=VISIBILITY)
 
@@ -208,7 +208,7 @@ def _nats(server: str) -> Backend[Broker]:
 IN_ONE_PROCESS: Mapping[str, str] = dict.fromkeys(get_args(Promise), "it exists in one process only")
 
 BROKERS: Sequence[Backend[Broker]] = [
-    Backend("memory", "playhead.backends.broker_memory", _memory_broker, waivers=IN_ONE_PROCESS),
+    Backend("memory", "tests.broker_memory", _memory_broker, waivers=IN_ONE_PROCESS),
     Backend("sqlite", "playhead.backends.broker_sqlite", _sqlite_broker),
     Backend("postgresql", "playhead.backends.broker_postgres", _postgres_broker, lambda _: schema()),
     _nats("nats"),

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from playhead import events
-from playhead.backends.store_memory import MemoryStore
 from playhead.engine.environment import Environment
 from playhead.envelope import correlation_of
 from playhead.ports.broker import Broker, Delivery
@@ -19,6 +18,7 @@ from tests.catalog_memory import MemoryCatalog
 from tests.contract.conftest import BROKERS
 from tests.contract.malformed import MALFORMED
 from tests.contract.test_broker import depth_soon, ids, put
+from tests.store_memory import MemoryStore
 from tests.waiting import take
 
 if TYPE_CHECKING:

@@ -18,12 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from playhead.backends.store_fs import FileStore
-from playhead.backends.store_memory import MemoryStore
 from playhead.errors import NotFound
 from playhead.ids import uuid7
 from playhead.keys import sidecar_key
 from playhead.ports.store import Blob, Entry, Store
 from tests.servers import need
+from tests.store_memory import MemoryStore
 
 E = "0190a7d0-1111-7000-8000-000000000000"
 RUN = uuid7().hex

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
-from playhead.backends.broker_memory import MemoryBroker
 from playhead.backends.broker_sqlite import SqliteBroker
 from playhead.envelope import Dispatch, Headers, correlation_of
 from playhead.ids import uuid7
 from playhead.ports.broker import Broker, Delivery
+from tests.broker_memory import MemoryBroker
 from tests.model.databases import open_postgres, open_sqlite
 from tests.servers import need
 

@@ -22,8 +22,6 @@ from uuid import UUID
 
 import pytest
 
-from playhead.backends.broker_memory import MemoryBroker
-from playhead.backends.store_memory import MemoryStore
 from playhead.engine.attempt import AttemptOutcome, ClaimedMessage
 from playhead.engine.deliveries import HeldDelivery, State
 from playhead.engine.environment import Backends, Environment, Spawn
@@ -52,8 +50,10 @@ from playhead.ports.store import Blob
 from playhead.services.reconcile import ReconcileService
 from playhead.services.replay import ReplayService
 from tests.attempts import Steps
+from tests.broker_memory import MemoryBroker
 from tests.catalog_memory import MemoryCatalog
 from tests.catalog_memory.rows import JobRow
+from tests.store_memory import MemoryStore
 
 T = TypeVar("T")
 

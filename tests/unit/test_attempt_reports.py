@@ -12,7 +12,6 @@ from uuid import UUID
 import pytest
 
 from playhead import events
-from playhead.backends.store_memory import MemoryStore
 from playhead.engine import ending
 from playhead.engine.attempt import AttemptOutcome
 from playhead.errors import Unavailable, catalog_unavailable
@@ -23,6 +22,7 @@ from playhead.services.recover import RecoverService
 from tests.attempts import HEARTBEAT, QUEUE, Worker, completed, failed
 from tests.catalog_memory import MemoryCatalog
 from tests.contract.conftest import Clock, Lab
+from tests.store_memory import MemoryStore
 
 
 @dataclass

@@ -13,10 +13,10 @@ from uuid import UUID
 
 import pytest
 
-from playhead.backends.broker_memory import MemoryBroker
 from playhead.envelope import Dispatch, Headers
 from playhead.ids import uuid7
 from playhead.model import Config, Route
+from tests.broker_memory import MemoryBroker
 from tests.catalog_memory import MemoryCatalog
 
 DOCS = Config("docs", "convert", {"convert": Route("convert", "docs.convert")})

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from playhead.backends.broker_memory import MemoryBroker
-from playhead.backends.store_memory import MemoryStore
 from playhead.engine.drive import Drive
 from playhead.engine.environment import Backends, Environment
 from playhead.ports.store import Blob
+from tests.broker_memory import MemoryBroker
 from tests.catalog_memory import MemoryCatalog
 from tests.contract.conftest import HEARTBEAT, Clock, Lab
+from tests.store_memory import MemoryStore
 
 
 async def test_a_released_job_is_not_leased_again_by_a_later_renewal():

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from playhead.backends._sqlite import Database
-from playhead.backends.broker_memory import MemoryBroker
 from playhead.backends.catalog_sqlite import SqliteCatalog
 from playhead.bootstrap import open_runtime
 from playhead.engine.deliveries import State
@@ -18,6 +17,7 @@ from playhead.errors import Unavailable, broker_unavailable
 from playhead.ports.broker import Delivery, Depth
 from playhead.settings import Settings
 from tests.attempts import QUEUE, VISIBILITY, Worker, failed
+from tests.broker_memory import MemoryBroker
 
 CONFIG = """
 version: "1.0"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from playhead.backends.broker_memory import MemoryBroker
 from playhead.envelope import Dispatch
 from playhead.ports.broker import Depth, PublishResult
 from tests.attempts import QUEUE, VISIBILITY, Worker, completed
+from tests.broker_memory import MemoryBroker
 
 QUEUES = (QUEUE, "docs.split")
 ROOM = 3

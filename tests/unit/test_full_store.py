@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from playhead import Item
-from playhead.backends.store_memory import MemoryStore
 from playhead.errors import StoreFull, catalog_unavailable
 from playhead.ports.catalog.work import Binding, Bound, Unbound
 from playhead.ports.store import Blob, WriteResult
 from tests.attempts import HEARTBEAT, OneConsumer, ended
 from tests.catalog_memory import MemoryCatalog
 from tests.contract.conftest import Clock
+from tests.store_memory import MemoryStore
 from tests.waiting import SECONDS, until
 
 

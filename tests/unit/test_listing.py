@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from playhead.backends.store_memory import MemoryStore
 from playhead.engine.listing import Listing
 from playhead.ids import uuid7
 from playhead.model import Execution, StoredObject
 from playhead.ports.store import Blob, Entry
 from tests.catalog_memory import MemoryCatalog
+from tests.store_memory import MemoryStore
 
 EXECUTION = uuid7()
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from playhead.backends.broker_memory import MemoryBroker
 from playhead.engine.environment import Environment
 from playhead.envelope import Dispatch
 from playhead.errors import Unavailable, broker_unavailable
 from playhead.ports.broker import CONFIRMED, Depth, PublishResult
 from playhead.services.reconcile import ReconcileService
+from tests.broker_memory import MemoryBroker
 from tests.catalog_memory import MemoryCatalog
 from tests.contract.conftest import Clock, Lab
 from tests.waiting import take, until

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from playhead.backends.store_memory import MemoryStore
 from playhead.engine.attempt import AttemptOutcome
 from playhead.engine.backoff import REFUSED_DELAY_SECONDS, UNAVAILABLE_DELAY_SECONDS
 from playhead.engine.intake import IntakeResult
@@ -15,6 +14,7 @@ from playhead.errors import Unavailable, store_unavailable
 from playhead.ports.catalog.work import Released
 from playhead.ports.store import Blob, ReadResult, WriteResult, any_of
 from tests.attempts import Worker, completed
+from tests.store_memory import MemoryStore
 
 
 class Archive(MemoryStore):

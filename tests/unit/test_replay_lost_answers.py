@@ -8,15 +8,15 @@ from uuid import UUID
 
 import pytest
 
-from playhead.backends.broker_memory import MemoryBroker
-from playhead.backends.store_memory import MemoryStore
 from playhead.engine.environment import Backends, Environment
 from playhead.errors import Unavailable, catalog_unavailable
 from playhead.ids import uuid7
 from playhead.model import Config, Replay, Route
 from playhead.ports.store import Blob
 from playhead.services.replay import ReplayRequest, ReplayService
+from tests.broker_memory import MemoryBroker
 from tests.catalog_memory import MemoryCatalog
+from tests.store_memory import MemoryStore
 
 
 class Lossy(MemoryCatalog):

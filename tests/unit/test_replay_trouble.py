@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from playhead.backends.broker_memory import MemoryBroker
-from playhead.backends.store_memory import MemoryStore
 from playhead.engine.environment import Backends, Environment
 from playhead.envelope import Dispatch
 from playhead.ids import uuid7
@@ -17,7 +15,9 @@ from playhead.model import MOST_ERRORS, Config, Route
 from playhead.ports.broker import PublishResult
 from playhead.ports.store import Blob
 from playhead.services.replay import ReplayRequest, ReplayService
+from tests.broker_memory import MemoryBroker
 from tests.catalog_memory import MemoryCatalog
+from tests.store_memory import MemoryStore
 
 
 class Full(MemoryBroker):

@@ -8,8 +8,6 @@ from uuid import UUID
 
 import pytest
 
-from playhead.backends.broker_memory import MemoryBroker
-from playhead.backends.store_memory import MemoryStore
 from playhead.engine.environment import Backends, Environment
 from playhead.envelope import Dispatch
 from playhead.errors import ReplayContinues
@@ -19,7 +17,9 @@ from playhead.ports.broker import PublishResult
 from playhead.ports.catalog.jobs import LeasedJob
 from playhead.ports.store import Blob
 from playhead.services.replay import ReplayRequest, ReplayService
+from tests.broker_memory import MemoryBroker
 from tests.catalog_memory import MemoryCatalog
+from tests.store_memory import MemoryStore
 
 SETTLE = 10.0
 

@@ -7,9 +7,9 @@ from types import coroutine
 
 import pytest
 
-from playhead.backends.store_memory import MemoryStore
 from playhead.errors import Unavailable, store_unavailable
 from playhead.ports.store import Blob
+from tests.store_memory import MemoryStore
 
 
 @coroutine

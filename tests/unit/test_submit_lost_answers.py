@@ -9,7 +9,6 @@ from uuid import UUID
 
 import pytest
 
-from playhead.backends.store_memory import MemoryStore
 from playhead.engine.environment import Environment
 from playhead.errors import Unavailable, catalog_unavailable
 from playhead.model import Config, Execution, Route
@@ -17,6 +16,7 @@ from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.ports.catalog.upkeep import Process
 from playhead.services.submit import SubmitService
 from tests.catalog_memory import MemoryCatalog
+from tests.store_memory import MemoryStore
 
 T = TypeVar("T")
 

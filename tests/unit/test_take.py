@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from playhead.backends.broker_memory import MemoryBroker
 from playhead.bootstrap import open_runtime
 from playhead.envelope import Dispatch, Headers
 from playhead.errors import NotFound
@@ -15,6 +14,7 @@ from playhead.ids import uuid7
 from playhead.ports.broker import Broker, Delivery
 from playhead.services.take import TakeService
 from playhead.settings import Settings
+from tests.broker_memory import MemoryBroker
 from tests.catalog_memory import MemoryCatalog
 
 QUEUE = "elsewhere"

@@ -9,16 +9,16 @@ from uuid import UUID
 
 import pytest
 
-from playhead.backends.broker_memory import MemoryBroker
-from playhead.backends.store_memory import MemoryStore
 from playhead.clock import LONGEST_GAP_SECONDS
 from playhead.engine.environment import Backends, Environment, WorkerSettings
 from playhead.engine.idle import QUIET_SECONDS
 from playhead.ports.broker import Delivery
 from playhead.services.replay import ReplayService
 from playhead.services.worker import WorkerService
+from tests.broker_memory import MemoryBroker
 from tests.catalog_memory import MemoryCatalog
 from tests.contract.conftest import HEARTBEAT, Clock, Lab
+from tests.store_memory import MemoryStore
 
 LONG = 30
 READINGS = 300

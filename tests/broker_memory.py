@@ -1,4 +1,4 @@
-"""A broker in the memory of this process, for tests, and as the plainest implementation of the port.
+"""A broker in the memory of this process: the plainest implementation of the port.
 
 It keeps nothing when the process ends. It touches the event loop only when it has to wait, so a test may
 drive its coroutines by hand.

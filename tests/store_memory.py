@@ -1,4 +1,4 @@
-"""The store in memory, for tests, and for trying a config without writing any file.
+"""The store in memory: the plainest implementation of the port.
 
 Like an object store it accepts any string as a key, including folder markers and keys outside the grammar. It
 can hold both `b` and `b/c`.
