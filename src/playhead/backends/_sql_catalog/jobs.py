@@ -8,7 +8,6 @@ execution (cancel) locks the execution first.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import repeat
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -108,20 +107,14 @@ class JobsPart(RunsPart):
                 return None
             kept = await self._without_unstored(db, objects)
             ordinals = range(job.ordinals + 1, job.ordinals + 1 + len(kept))
-            keys, stages = [o.key for o in kept], [o.stage for o in kept]
-            if db.raw_ids:
-                columns = (raw, repeat(job.n), repeat(job.lane), keys, stages, ordinals)
-                await db.insert(SQL.insert_listed, list(zip(*columns, strict=False)))
-            elif kept:
-                await db.run(
-                    SQL.insert_listed,
-                    execution=job.n,
-                    lane=job.lane,
-                    ordinals=job.ordinals,
-                    ids=ids[: len(kept)],
-                    keys=keys,
-                    stages=stages,
-                )
+            stored = raw if db.raw_ids else ids
+            await db.insert(
+                SQL.insert_listed,
+                [
+                    (cid, job.n, job.lane, o.key, o.stage, ordinal)
+                    for ordinal, cid, o in zip(ordinals, stored, kept, strict=False)
+                ],
+            )
             bad = [(cid, o.problem) for cid, o in zip(ids, kept, strict=False) if o.problem]
             if bad:
                 await db.run(

@@ -111,15 +111,8 @@ SELECT key FROM outputs WHERE state = {STORED} AND key > :first AND key < :last 
 -- Keys of a page that are bound but not stored.
 SELECT key FROM outputs WHERE state <> {STORED} AND key >= :first AND key <= :last
 
--- name: insert_listed (postgresql)
--- One row for each object of a page. The driver takes long to encode arrays, so there are only three.
-INSERT INTO messages (id, execution, lane, object_key, stage, ordinal)
-SELECT o.id, :execution::bigint, :lane::bigint, o.key, o.stage, :ordinals::bigint + o.place
-FROM unnest(:ids::uuid[], :keys::text[], :stages::text[]) WITH ORDINALITY AS o (id, key, stage, place)
-ORDER BY o.place
-
--- name: insert_listed (sqlite)
--- The same; SQLite reads rows faster than JSON.
+-- name: insert_listed
+-- One row for each object of a page.
 INSERT INTO messages (id, execution, lane, object_key, stage, ordinal)
 VALUES (:id::uuid, :execution::bigint, :lane::bigint, :key::text, :stage::text, :ordinal::bigint)
 
