@@ -286,6 +286,7 @@ def test_without_its_library_a_process_says_how_to_install_it_and_works() -> Non
             "PLAYHEAD_ADAPTERS": steps,
             "PLAYHEAD_LOG_FORMAT": "text",
         }
+        deployment.before = ("env",)  # only a new Python reads PYTHONPATH
         assert deployment.cli("run", "docs.yaml", "a.txt")["status"] == "completed"
         said = deployment.processes[-1].said
     assert "traces_off" in said
