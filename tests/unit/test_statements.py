@@ -103,7 +103,6 @@ def test_many_rows_are_inserted_by_few_statements_in_sqlite_and_by_arrays_in_pos
     [
         ("INSERT INTO t (a, b) VALUES (:a::uuid, :other::text)", ("t", ["a", "b"])),
         ("INSERT INTO t (a, b) VALUES (:a::uuid, 1)", None),
-        ("INSERT INTO t (a, b) VALUES (:a::uuid, :a::uuid)", None),
         ("INSERT INTO t (a) VALUES (:a::uuid) ON CONFLICT DO NOTHING", None),
         ("INSERT INTO t (a) VALUES (:a::uuid) RETURNING a", None),
     ],

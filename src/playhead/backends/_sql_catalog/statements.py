@@ -126,8 +126,7 @@ class Statement:
         found = _INTO.fullmatch(head)
         if not found or tail or _PARAMETER.sub("", row).strip(", "):
             return None
-        columns = found[2].split(", ")
-        return (found[1], columns) if len(columns) == len(_names(row)) else None
+        return found[1], found[2].split(", ")
 
     def _insert_parts(self, dialect: str) -> tuple[str, str, str]:
         """Return what precedes VALUES, what one row of VALUES is, and what follows."""
