@@ -140,7 +140,7 @@ async def test_a_schema_with_tables_of_another_program_is_not_changed(url: str):
     await con.execute("CREATE TABLE messages (theirs text)")
 
     db = Postgres(url)
-    with pytest.raises(CannotStart, match="someone else") as caught:
+    with pytest.raises(CannotStart, match="another program") as caught:
         await db.open()
 
     assert caught.value.code == "catalog_unusable"
@@ -188,9 +188,9 @@ async def test_the_error_names_the_missing_grant_for_creating_tables(url: str):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (("@127.0.0.1:{port}", ":hush@127.0.0.1:1"), "can't be reached"),
+        (("@127.0.0.1:{port}", ":hush@127.0.0.1:1"), "cannot reach"),
         # A resolver may take long to report an unknown name.
-        (("@127.0.0.1:{port}", ":hush@no-such-host.invalid"), "can't be reached|did not answer in time"),
+        (("@127.0.0.1:{port}", ":hush@no-such-host.invalid"), "cannot reach|did not answer in time"),
         (("postgres@127.0.0.1:{port}/postgres", "postgres:hush@127.0.0.1:{port}/nowhere"), "create it first"),
         (("postgres@", "unknown:hush@"), "check user, password"),
         (("search_path=", "search_path=no_"), "the schema of search_path does not exist"),

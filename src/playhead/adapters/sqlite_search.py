@@ -161,7 +161,7 @@ class SqliteSearch:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One answer. `snippet` has the words found in brackets; the higher the `score`, the better."""
+    """One hit. `snippet` has the found words in brackets. A higher `score` is better."""
 
     key: str
     execution_id: UUID
@@ -226,7 +226,7 @@ def index_file(data_dir: str | Path, path: str) -> Path:
     name = str(PurePosixPath(path)).replace("%", "%25").replace("/", "%2F")
     root = Path(data_dir).resolve()
     file = root / name
-    # An operator who made such a link expects that it is followed: report that it is not.
+    # The operator may have created the link on purpose, so the error must say that links are refused.
     folders = [root / folder for folder in PurePosixPath(path).parents if folder.name]
     try:
         if link := next((folder for folder in folders if folder.is_symlink()), None):

@@ -26,7 +26,7 @@ NOWHERE: Final = "none"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _HTTP_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _GONE: Final = 499
-"""nginx, too, counts requests with this status if the client disconnected before the response."""
+"""The status that nginx also uses if the client disconnected before the response."""
 _STATES: Final = ("pending", "running", "retry", "dead")
 
 Labels = TypeVar("Labels", bound=tuple[str, ...])
@@ -238,7 +238,7 @@ class Page:
         self._process = process
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every metric, also those without a value."""
+        """Yield every metric, including those without a value."""
         figures = self._figures
         yield _gauge("build_info", {(self._version,): 1})
         yield _gauge("backend_up", {(port,): int(up) for port, up in figures.up.items()})
@@ -257,7 +257,7 @@ class Page:
         yield _gauge("queue_depth", {of: one.depth for of, one in named.items()})
         yield _gauge("in_flight", {of: one.in_flight for of, one in named.items()})
         done = rows.done if rows else {}
-        # Routes without work are reported with zeros, so that their first failure is an increase.
+        # Routes without work are reported with zeros, so that `increase()` includes their first failure.
         routes = figures.routes if rows else ()
         messages: dict[tuple[str, ...], int] = {(*of, state): 0 for of in routes for state in _STATES}
         for of, count in rows.messages.items() if rows else ():

@@ -25,5 +25,8 @@ async def search_index(
     ] = None,
     limit: Limit = 10,
 ) -> Page[SearchHit]:
-    """Search an index in the server's data folder, best first. An index elsewhere can't be named."""
+    """Search an index in the server's data folder, best first.
+
+    Indexes in other folders cannot be searched.
+    """
     return Page(await asked.search.search(index, words, execution, limit))

@@ -80,18 +80,18 @@ class PostgresTransactions:
                 lambda con: body(PostgresSession(con)), seconds=seconds, urgent=urgent
             )
         except Unreachable as exc:
-            what = "was lost in a commit, which may have happened" if exc.in_doubt else "can't be written"
-            raise catalog_unavailable(f"the catalog {what}: {exc}") from exc
+            what = "the commit may have happened" if exc.in_doubt else "cannot write the catalog"
+            raise catalog_unavailable(f"{what}: {exc}") from exc
 
     async def read(self, body: Body[T]) -> T:
         try:
             async with self._server.read() as con:
                 return await body(PostgresSession(con))
         except Unreachable as exc:
-            raise catalog_unavailable(f"the catalog can't be read: {exc}") from exc
+            raise catalog_unavailable(f"cannot read the catalog: {exc}") from exc
 
     async def maintain(self) -> None:
-        """Autovacuum does it."""
+        """Do nothing: autovacuum maintains the tables."""
 
 
 class PostgresCatalog(SqlCatalog):
@@ -109,23 +109,23 @@ class PostgresCatalog(SqlCatalog):
         self._server = db
 
     async def open(self) -> None:
-        """Open the database; an empty one is given its schema.
+        """Open the database. Create the schema if the database is empty.
 
         Raises:
-            Unavailable: it cannot be reached.
-            CannotStart: its schema is not for this release.
+            Unavailable: the database cannot be reached.
+            CannotStart: this release cannot use its schema.
         """
         try:
             await self._server.open()
         except Unreachable as exc:
-            raise catalog_unavailable(f"the catalog can't be opened: {exc}") from exc
+            raise catalog_unavailable(f"cannot open the catalog: {exc}") from exc
 
     async def check(self) -> str:
         try:
             async with self._server.read() as con:
                 version = await con.fetchval("SHOW server_version")
         except Unreachable as exc:
-            raise catalog_unavailable(f"the catalog can't be read: {exc}") from exc
+            raise catalog_unavailable(f"cannot read the catalog: {exc}") from exc
         await self.open_executions()
         return f"postgresql {version.split()[0]} on {self._server.address}"
 

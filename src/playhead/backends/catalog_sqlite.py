@@ -54,7 +54,7 @@ class SqliteSession:
 
 
 class SqliteTransactions:
-    """Runs bodies in the thread that writes, or in one that reads."""
+    """Runs bodies in the writer thread or in a reader thread."""
 
     losses: int = 0
 
@@ -65,7 +65,7 @@ class SqliteTransactions:
         try:
             return await self._file.write(lambda con: _at_once(body(SqliteSession(con))))
         except Error as exc:
-            raise self._unavailable("written", exc) from exc
+            raise self._unavailable("write", exc) from exc
 
     async def read(self, body: Body[T]) -> T:
         try:
@@ -77,12 +77,10 @@ class SqliteTransactions:
         try:
             await self._file.checkpoint()
         except Error as exc:
-            raise self._unavailable("checkpointed", exc) from exc
+            raise self._unavailable("checkpoint", exc) from exc
 
-    def _unavailable(self, what: str, exc: Error) -> Unavailable:
-        return catalog_unavailable(
-            f"the catalog {self._file.path} can't be {what}: {self._file.trouble(exc)}"
-        )
+    def _unavailable(self, verb: str, exc: Error) -> Unavailable:
+        return catalog_unavailable(f"cannot {verb} the catalog {self._file.path}: {self._file.trouble(exc)}")
 
 
 class SqliteCatalog(SqlCatalog):

@@ -60,7 +60,7 @@ _RECONCILE_SECONDS = 1.0
 _JOBS_SECONDS = 0.5
 _MOST_JOBS_AT_ONCE = 4
 _MOST_JOBS_HELD = 64
-"""Includes jobs that wait, for example for a full queue. Each holds a page in memory, and renews a lease."""
+"""Includes jobs that wait, for example for a full queue. Each job has a page in memory and renews a lease."""
 _SELDOM = (50_000, 20, 50)
 _MOST_CANCELS = 3
 _CANCEL_SECONDS = 1.0
@@ -248,8 +248,8 @@ class Runtime:
                 if isinstance(exc, asyncio.CancelledError) and task and task.cancelling():
                     raise
                 # Log the error and repeat the loop: a live process without heartbeat or reconciler would
-                # leave messages unprocessed for ever. The same holds for a CancelledError that a library
-                # raises although this task was not cancelled.
+                # leave messages unprocessed forever. A library may also raise a CancelledError although
+                # this task was not cancelled.
                 detail = f"{once.__name__.strip('_')}: {type(exc).__name__}: {exc}"
                 events.emit(events.LOOP_FAILED, logging.ERROR, exc_info=True, detail=detail)
 
@@ -287,7 +287,7 @@ class Runtime:
         assert self.process
         for job in await self.catalog.abandoned_jobs():
             held = {driven for driven, task in self._jobs.items() if not task.done()}
-            # Waiting jobs have a limit of their own: a queue may be full for days, and must not block others.
+            # Waiting jobs have a separate limit: a queue may be full for days, and must not block other jobs.
             if len(held) >= _MOST_JOBS_HELD:
                 return
             if len(held - self.services.replay.waiting) >= _MOST_JOBS_AT_ONCE:
@@ -308,9 +308,9 @@ def watchdog_of(settings: Settings, frozen_seconds: float = FROZEN_SECONDS) -> W
 
 
 def _beat_for_busy(settings: Settings, state: bytes) -> None:
-    """Record a heartbeat for a process whose own is late. This runs in its watchdog.
+    """Record a heartbeat for a process whose own heartbeat is late. This runs in its watchdog.
 
-    Not for one that counts as dead: it must find that out by itself.
+    A process that already counts as dead gets none: it must notice the takeover itself.
     """
     fields, queues, numbers = json.loads(state)
     process = Process(*fields)
@@ -348,7 +348,7 @@ async def open_runtime(
     Args:
         kind: `serve`, `worker`, `run` or `replay` for a process that processes messages or drives jobs. It
             sends heartbeats, may become the reconciler, and takes over abandoned jobs (`run` only its own
-            job). None for a short command, for example one that reads, or that starts a detached run.
+            job). None for a short command, such as one that reads, or one that starts a detached run.
         checks_configs: whether to import the operator's adapters, which check the configs of steps. A
             process that runs steps or serves the API always imports them.
         watchdog: of a process that runs steps.

@@ -59,8 +59,8 @@ class Backends:
     """The three opened backends.
 
     Attributes:
-        upkeep: maintenance tasks besides the catalog's own. The process that holds the reconciler lease runs
-            them.
+        upkeep: maintenance tasks in addition to those of the catalog. The process that holds the reconciler
+            lease runs them.
     """
 
     store: AStore

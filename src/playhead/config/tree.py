@@ -28,7 +28,7 @@ MAX_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 100
 MAX_NODES: Final = 10_000
 _MAX_DIGITS: Final = 300
-"""The most digits of a number: more than any use needs, and fewer than `int` refuses."""
+"""Maximum number of digits of a number. `int` has a higher limit and would raise."""
 _MAX_PATH: Final = 1000
 _MAX_NAME: Final = 200
 
@@ -127,7 +127,7 @@ def _syntax(text: str, exc: yaml.YAMLError, found: Diagnostics) -> None:
     at = Mark(mark.line + 1, mark.column + 1) if mark else _START
     lines = text.split("\n")
     if at.line > len(lines):
-        # libyaml ends a text without a last newline as if it had one.
+        # libyaml treats a text without a final newline as if it had one.
         at = Mark(len(lines), len(lines[-1]) + 1)
     if "nesting depth" in problem:
         # libyaml looks ahead: it stops at depth 1,000 before the composer has seen depth 100.
@@ -136,7 +136,7 @@ def _syntax(text: str, exc: yaml.YAMLError, found: Diagnostics) -> None:
     context = getattr(exc, "context", None)
     message = f"{problem} ({context})" if context else problem
     if problem == "mapping values are not allowed in this context":
-        # The message of libyaml for its most common fault does not help to find it.
+        # The message of libyaml for this common fault does not help to find the cause.
         message = "a key is not allowed here: is the line indented too far, or a text with `: ` not quoted?"
     if "\t" in lines[at.line - 1][: at.column]:
         message += "; YAML is indented with spaces, never with tabs"
@@ -169,7 +169,9 @@ class _Composer:
             root = self._node(self._next(), "", 1)
             self._next()
             if not isinstance(after := self._next(), StreamEndEvent):
-                self._found.add("E001", _at(after), "", "a second document begins here; a file is one config")
+                self._found.add(
+                    "E001", _at(after), "", "a second document starts here; a file has one config"
+                )
             return root
         finally:
             self._events.dispose()
@@ -180,7 +182,7 @@ class _Composer:
     def _node(self, event: Any, path: str, level: int) -> Node:
         if isinstance(event, AliasEvent):
             return self._alias(event, level)
-        # While it is being composed an anchor has no node yet: an alias to it then is a circle.
+        # An anchor has no node until it is complete, so an alias inside it is a cycle.
         if event.anchor is not None:
             self._anchors[event.anchor] = None
         self._spend(1, len(getattr(event, "value", "")), _at(event))
@@ -243,7 +245,7 @@ class _Composer:
         )
 
     def _key(self, event: Any, key: Node, path: str, seen: Mapping[str, Mark]) -> str | None:
-        """The key's text, or None and a fault when it can't be one."""
+        """Return the text of a key. If it is invalid, report a fault and return None."""
         if key.value is BROKEN:
             return None
         if not isinstance(key.value, str):
@@ -258,7 +260,7 @@ class _Composer:
             return None
         if key.value == "<<" and getattr(event, "implicit", (False,))[0]:
             self._found.add(
-                "E103", key.at, joined(path, "<<"), "merge keys are not taken; write the fields out"
+                "E103", key.at, joined(path, "<<"), "merge keys are not supported; write the fields out"
             )
             return None
         if key.value in seen:
@@ -315,7 +317,7 @@ class _Composer:
 
 
 def joined(path: str, name: str) -> str:
-    """The path of a field or an item under `path`; cut, so that thousands of faults stay small."""
+    """Return the path of a field or an item, truncated so that thousands of faults stay small."""
     if len(path) > _MAX_PATH:
         return path
     name = name[:_MAX_NAME]
@@ -332,7 +334,7 @@ def _tag(event: Any) -> str:
 
 
 def _plain(raw: str) -> Any:
-    """A plain scalar by the core schema of YAML 1.2; `BROKEN` for a number that can't be kept exactly."""
+    """Return a plain scalar by the core schema of YAML 1.2. `BROKEN`: a number that cannot be represented."""
     if raw in _NULLS:
         return None
     if raw in _BOOLS:
@@ -342,7 +344,7 @@ def _plain(raw: str) -> Any:
     if _INT.fullmatch(raw):
         if len(raw) > _MAX_DIGITS:
             return BROKEN
-        # Base 0 refuses leading zeros, which the core schema takes as decimal.
+        # Base 0 refuses leading zeros, but the core schema reads such numbers as decimal.
         return int(raw, 0) if raw[:2] in ("0o", "0x") else int(raw)
     if _FLOAT.fullmatch(raw):
         number = float(raw)
@@ -351,7 +353,10 @@ def _plain(raw: str) -> Any:
 
 
 def _tagged(tag: str, raw: str) -> Any:
-    """A scalar with one of the core tags; `BROKEN` with any other, or if it does not fit."""
+    """Return a scalar with one of the core tags.
+
+    `BROKEN`: the tag is another, or the value does not match.
+    """
     value = _plain(raw)
     kind = tag.removeprefix(_TAG)
     if kind == "float" and isinstance(value, int) and not isinstance(value, bool):

@@ -27,7 +27,7 @@ _NOTHING: Final = Returned((), False)
 
 
 class Limits(NamedTuple):
-    """What the steps of a chain may return for one item, each step in total."""
+    """Limits for the outputs of each step of a chain, in total for one item."""
 
     outputs: int = 100_000
     bytes: int = 1 << 30
@@ -41,7 +41,7 @@ class Result(NamedTuple):
 
     Attributes:
         products: what is to be stored, in order.
-        skip_reason: why there are no products, if the route stores what its chain returns, or if a condition
+        skip_reason: why there are no products although the route stores outputs, or because a condition
             dropped the item; else empty.
     """
 
@@ -50,12 +50,12 @@ class Result(NamedTuple):
 
 
 class UnknownAdapter(PlayheadError):
-    """This process does not have an adapter of that name, or has one that rejects the config of its step.
+    """This process does not have an adapter, or the adapter rejects the config of its step.
 
-    Another process may have it, because a new version is being rolled out. So the message is not at fault.
+    Another process may have the adapter, for example during an upgrade. So the message is not at fault.
 
     Attributes:
-        names: the adapters that are missing or do not fit.
+        names: the adapters that are missing or reject their config.
     """
 
     def __init__(self, names: Iterable[str], detail: str) -> None:
@@ -143,7 +143,7 @@ class Chain:
             step.close()
 
     def _walk(self, item: Item) -> Walk:
-        """The order of events for both ways to run: yields each call of a step, and is sent its result."""
+        """Walk through the steps, for both ways to run: yield each call of a step, and receive its result."""
         last = len(self._steps) - 1
         is_stored = self._route.stage is not None
         skip_reason = "the route has no steps" if is_stored else ""
@@ -262,7 +262,7 @@ class _Step:
             )
 
     def _ready(self) -> Callable[[Item, Context], Any]:
-        """Return what is called for each item. A class adapter is constructed here, once."""
+        """Return the callable for each item. A class adapter is constructed here, once."""
         with self._lock:
             if self._call is None:
                 settings = {} if self._settings is None else {"config": self._settings}
@@ -293,7 +293,7 @@ class _Step:
         return Returned(collected, True)
 
     def _spend(self, budget: _Budget, element: object) -> None:
-        """Count one output. An iterable without an end would take all memory before its time-out."""
+        """Count one output. An endless iterable would use all memory before its time-out."""
         data = element.data if isinstance(element, Output) else element
         budget.outputs -= 1
         budget.bytes -= len(data) if isinstance(data, str | bytes) else 0
@@ -303,7 +303,7 @@ class _Step:
             raise self.maker.bad("returned too many bytes for one item; split the item in an earlier route")
 
     def _converted(self, exc: BaseException) -> RuntimeError:
-        """An ordinary error in place of one that would stop an event loop or be lost in a future."""
+        """Replace an exception that would stop the event loop or get lost in a future by a RuntimeError."""
         return RuntimeError(f"adapter {self.spec.name!r} raised {type(exc).__name__}: {exc}")
 
 
@@ -318,7 +318,7 @@ def _bound(
 async def _in_thread(call: Callable[[], Returned]) -> Returned:
     """Run a call in a new daemon thread, so that a call that hangs delays neither other calls nor the exit.
 
-    The event loop's own pool would delay both, and has few threads on a small machine.
+    The thread pool of the event loop would delay both, and has few threads on a small machine.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Returned] = loop.create_future()

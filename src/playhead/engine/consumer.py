@@ -2,10 +2,10 @@
 
 Three loops run next to each other:
 
-- *receive*: take deliveries from the broker, claim their messages (`engine.intake`), and hand them to slots
-  (`engine.dispatch`);
-- *end*: store what chains returned (`engine.binding`), and end their attempts (`engine.completion`);
-- *extend*: keep every held delivery hidden from other consumers.
+- *receive*: receive deliveries from the broker, claim their messages (`engine.intake`), and start them in
+  slots (`engine.dispatch`);
+- *end*: store the outputs of chains (`engine.binding`), and end their attempts (`engine.completion`);
+- *extend*: keep all held deliveries hidden from other consumers.
 
 The first two work in batches, because a commit costs almost the same for one message as for dozens.
 `engine.ahead` decides how many deliveries the consumer holds.
@@ -90,9 +90,9 @@ class Consumer:
     Create it inside a running event loop. `task` ends with the consumer, and raises its fault.
 
     Attributes:
-        missing_adapters: why this process cannot process the messages of the queue: it does not have their
-            adapters. None if it can.
-        deliveries: what it holds.
+        missing_adapters: names the adapters that this process lacks for the messages of the queue; None if
+            it has all of them.
+        deliveries: the deliveries that it holds.
     """
 
     def __init__(
@@ -148,16 +148,16 @@ class Consumer:
         return self._dispatcher.runtimes_in_use
 
     def change(self, subscription: Subscription, route: Route) -> None:
-        """Use a newer version of the route: the concurrency belongs to the queue."""
+        """Use a newer version of the route. Its concurrency applies to all messages of the queue."""
         self.subscription, self.route = subscription, route
         self.slots.limit = route.concurrency
 
     def stop(self, *, departing: bool = False) -> None:
         """Receive nothing more; `task` ends when every held delivery is settled.
 
-        `departing`: the process ends too. While backends are unavailable, unsettled deliveries are then
-        left as they are, because their rows are free once the process has departed. A process that goes on
-        would keep those rows closed to all others.
+        `departing`: whether the process ends too. Then unsettled deliveries need not wait for unavailable
+        backends: their rows are free when the process has departed. As long as the process is alive, no
+        other process can claim these rows.
         """
         self.stopping = True
         self.departing = self.departing or departing
@@ -172,8 +172,8 @@ class Consumer:
             asyncio.create_task(loop) for loop in (self._receive(), self._end_loop(), self._extend_loop())
         ]
         try:
-            # Only receiving ends by itself. A fault of any loop ends the consumer: with one loop missing, it
-            # would hold its messages forever.
+            # Only the first loop ends by itself. A fault of any loop ends the consumer, because without that
+            # loop it would hold its messages forever.
             ended, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
             for loop in ended:
                 loop.result()
@@ -192,7 +192,7 @@ class Consumer:
                 await self._receive_next()
             except Unavailable as exc:
                 await self._backoff.wait(exc)
-        # Never claimed: the broker hands them out again.
+        # These were never claimed, so the broker redelivers them.
         self._leave(State.SUSPECTED, State.DEFERRED)
         # Messages that wait for a slot do not wait here any longer: all slots may hang.
         await self._release(self._dispatcher.withdraw(), delay=0)
@@ -202,11 +202,11 @@ class Consumer:
             await self._changed.wait()
 
     async def _receive_next(self) -> None:
-        """Do the first thing that is possible, or wait until something is."""
+        """Do the first possible of these actions, or wait until one is possible."""
         target = self._ahead.target(self.route)
         room = target - len(self.deliveries)
         has_suspects = self.deliveries.has(State.SUSPECTED)
-        if self._is_blocked:  # until the store takes the outputs that are already there
+        if self._is_blocked:  # until the store accepts the finished outputs
             await self._changed.wait()
         elif self._unavailable:  # noticed after messages were claimed
             unavailable, self._unavailable = self._unavailable, None
@@ -228,10 +228,10 @@ class Consumer:
                 await asyncio.wait_for(self._changed.wait(), _RECEIVE_WAIT_SECONDS)
 
     async def _take_suspect(self) -> None:
-        """Claim a suspected poison message: one at a time in a process, and only when it can start.
+        """Claim a suspected poison message: one at a time per process, and only when it can start at once.
 
-        Messages that run next to it were not suspected, so they were not lost twice in a row. They can be
-        lost with it once or twice before they are treated like this too.
+        Other messages run at the same time. If the suspect kills the process, they count as lost too. After
+        two consecutive losses they are suspects themselves.
         """
         suspect, *_ = self.deliveries.in_state(State.SUSPECTED)
         self._host.reserve_suspect_slot(suspect)
@@ -246,8 +246,8 @@ class Consumer:
         await self._take(deferred)
 
     async def _take(self, received: Collection[HeldDelivery]) -> None:
-        """Claim messages and start their chains. Raises `Unavailable` if the claim's answer is not known."""
-        if not self._is_store_checked:  # no step runs for outputs that the store cannot take
+        """Claim messages and start their chains. Raises `Unavailable` if a claim got no answer."""
+        if not self._is_store_checked:  # do not run steps whose outputs the store cannot accept
             await self._store.check()
             self._is_store_checked = True
         for some, alone in self._by_company(received):
@@ -274,12 +274,11 @@ class Consumer:
             self.missing_adapters = None
 
     async def _dispatch(self, message: ClaimedMessage) -> bool:
-        """Start a message's chain. Returns False if this process does not have its adapters, or cannot find
-        out which they are."""
+        """Start the chain of a message. Return False if its adapters are missing or cannot be determined."""
         try:
             runtime = await self._host.runtime(message.claim)
         except (UnknownAdapter, Unavailable) as exc:
-            # Another worker may have them: a new version is being rolled out, or this process is old.
+            # Another worker may have the adapters, for example during an upgrade.
             events.emit(events.ROUTE_PAUSED, logging.WARNING, queue=self.queue, detail=exc.detail)
             self.missing_adapters = exc.detail if isinstance(exc, UnknownAdapter) else None
             return False
@@ -287,9 +286,9 @@ class Consumer:
         return True
 
     async def _pause_queue(self) -> None:
-        """Receive nothing until released messages are due again and other workers had time to claim them.
+        """Pause receiving until the released messages are due and other workers have had time to claim them.
 
-        Each pause is twice as long as the one before. A new version of the route ends it.
+        Each pause is twice as long as the previous one. A new version of the route ends the pause.
         """
         self._pause = min(self._pause * 2, _LONGEST_PAUSE_SECONDS)
         subscription, until = self.subscription, self._env.clock() + self._pause
@@ -297,9 +296,9 @@ class Consumer:
             await self._env.sleep(_CHECK_SECONDS)
 
     async def _claimed_unanswered(self) -> Sequence[ClaimedMessage]:
-        """Find out which deliveries without an answer were claimed, so that they can be released.
+        """Return the messages whose claim succeeded although its answer was lost, so that they are released.
 
-        Left as they are, their messages would count as lost together with this process.
+        Otherwise they would count as lost when this process ends.
         """
         retries = self._backoff.retries()
         claimed: list[ClaimedMessage] = []
@@ -309,7 +308,7 @@ class Consumer:
                     claimed += (await self._intake.take(some, alone=alone)).claimed
             except Unavailable as exc:
                 if not await retries.may_try_again(exc):
-                    break  # claimed or not, their rows are free once this process has departed
+                    break  # their rows are free when this process has departed
         self._leave(State.RECEIVED, State.SUSPECTED, State.DEFERRED)
         return claimed
 
@@ -347,7 +346,7 @@ class Consumer:
         await self._end([released(message, delay) for message in messages])
 
     async def _end(self, batch: Sequence[AttemptOutcome]) -> None:
-        """End attempts, however long backends are unavailable: no other process can while this one lives.
+        """End attempts. Wait for unavailable backends, because no other process can end these attempts.
 
         Outputs stay in memory meanwhile, because their steps may have been expensive.
         """
@@ -356,10 +355,10 @@ class Consumer:
             await self._record(batch, None)
 
     async def _record(self, batch: Sequence[AttemptOutcome], stored: Sequence[StoredOutcome] | None) -> None:
-        """Record how attempts ended, in one transaction if the catalog can do that in time.
+        """Record the outcomes of attempts, in one transaction if the catalog does so in time.
 
         Args:
-            stored: what the binder returned for the batch; None before.
+            stored: the result of the binder for the batch; None if the outputs are not stored yet.
         """
         retries = self._backoff.retries()
         while True:
@@ -384,8 +383,8 @@ class Consumer:
                 if stored is None and any(one.result is None for one in batch):
                     batch = [one if one.result else released(one.message, 0) for one in batch]
                     continue
-                # Rows that are not ended are dispatched again once this process has departed. A delivery that
-                # is not acked comes again, and its row refuses it.
+                # Rows of unrecorded outcomes are dispatched again when this process has departed. The broker
+                # redelivers an unacknowledged delivery, and its row refuses it.
                 for one in batch:
                     if one.held.state is not State.SETTLED:
                         self.deliveries.move(one.held, State.SETTLED)
@@ -395,7 +394,7 @@ class Consumer:
         self.wake()
 
     async def _block(self) -> None:
-        """Receive and start nothing more until the store takes outputs again."""
+        """Pause receiving and starting until the store accepts outputs again."""
         self._is_blocked = True
         await self._release(self._dispatcher.withdraw(), delay=UNAVAILABLE_DELAY_SECONDS)
 
@@ -412,7 +411,7 @@ class Consumer:
     # -- extend ------------------------------------------------------------------------------------
 
     async def _extend_loop(self) -> None:
-        """Keep every held delivery hidden, those that wait for a slot as well as those that run."""
+        """Keep all held deliveries hidden, both waiting and running ones."""
         while True:
             await asyncio.sleep(self._visibility / 3)
             if held := [one.delivery for one in self.deliveries]:

@@ -10,11 +10,11 @@
 - after `mark`, before `close`: the next owner finds nothing to do and closes the job.
 
 While a page is published, the next one is listed and recorded, so that catalog and broker work at the same
-time. The reasons above still hold. Pages are recorded in order, and published and marked in order; only, the
-rows of one more page can exist unmarked.
+time. This does not affect the reasons above: pages are still recorded, published and marked in order. At most
+one more page of rows can be unmarked.
 
-A replay does this to a stored stage, as the store lists it. A run does it to its sealed inputs, as the
-catalog lists them: an input that is no longer in the store becomes a dead letter (`object_gone`).
+A replay lists a stored stage from the store. A run lists its sealed inputs from the catalog, so an input that
+is no longer in the store becomes a dead letter (`object_gone`).
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ class Drive:
         leased: the job, with its epoch and its cursor.
         lease: seconds; the lease is renewed when a third of it has passed, between two steps or by `renew`.
         page: how many rows are recorded or published in one step, at most.
-        traceparent: the span under which pages and batches get spans of their own.
+        traceparent: the parent span of the spans of pages and batches.
 
     Attributes:
         job: the execution.
         trouble: why the job makes no progress now; empty while it does.
-        waits: it waits for that trouble to end.
+        waits: whether the job waits until the trouble is over.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Drive:
                     await self._process()
                     return
                 except Unavailable as exc:
-                    # Everything is read from rows again, so starting over is right.
+                    # All state is in rows, so the job can start over.
                     events.emit(
                         events.BACKEND_UNAVAILABLE,
                         logging.WARNING,
@@ -179,9 +179,9 @@ class Drive:
             yield page
 
     async def _record(self, found: Sequence[Listed], end: str) -> None:
-        """Record what was listed up to the key `end`, in transactions of at most a page.
+        """Record the listed objects up to the key `end`, in transactions of at most one page.
 
-        Publishing of each starts as soon as what was recorded before is published.
+        The publishing of a page starts when the previous page is published.
         """
         for at in range(0, max(len(found), 1), self._page):
             some = found[at : at + self._page]
@@ -203,7 +203,7 @@ class Drive:
             self._failed = exc  # raised by `_published`, unless the listing fails before
 
     async def _published(self) -> None:
-        """Wait until the page that is being published is marked. Raises what its publishing raised."""
+        """Wait until the page that is being published is marked. Raise the error of its publishing."""
         if publishing := self._publishing:
             await publishing
             self._publishing = None
@@ -267,16 +267,16 @@ class Drive:
     # -- reports -----------------------------------------------------------------------------------
 
     def _count(self, sent: relay.Published) -> None:
-        """Count what was marked."""
+        """Count the marked rows."""
         relay.report_marked(sent, self._env.counters)
         if self._leased.headers.replay_batch_id:
             self._route_counters.replay_published += len(sent.confirmed)
             self._route_counters.replay_failed += len(sent.refused)
 
     def _report_invalid(self, invalid: Sequence[Listed]) -> None:
-        """Report objects whose keys are outside the grammar; they were recorded as dead letters.
+        """Report objects with invalid keys, which were recorded as dead letters.
 
-        One line for each page: a folder of such names may be large.
+        Log one line per page, because a folder may contain many such names.
         """
         if not invalid:
             return
@@ -294,7 +294,7 @@ class Drive:
 
     async def _log_end(self) -> None:
         if not events.LOG.isEnabledFor(logging.INFO):
-            return  # the numbers would be read for nothing
+            return  # the line would be dropped, so do not read its numbers
         headers = self._leased.headers
         fields: dict[str, Any] = {
             "execution_id": str(self.job),
@@ -336,7 +336,7 @@ class Drive:
             return  # the epoch protects the job; the lease only decides which process tries
 
     async def renew(self) -> bool:
-        """Renew the lease, also while a step runs; False if another process owns the job, or it has ended.
+        """Renew the lease, even while a step runs. Return False if another process owns the job or it ended.
 
         Raises `Unavailable`.
         """

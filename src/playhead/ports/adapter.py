@@ -74,7 +74,7 @@ class Output:
         path: its path in the stage of the route; None derives the path from that of the input.
         content_type: None uses the adapter's `produces`, else the type of the suffix of `path`, else the
             input's content type.
-        attributes: JSON values, merged into those of the input. On conflict, these win.
+        attributes: JSON values, merged into those of the input. They override equal names of the input.
     """
 
     data: bytes

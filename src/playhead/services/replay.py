@@ -1,6 +1,7 @@
-"""Replay: play a stored stage into a route. Playhead exists for this.
+"""Replay: send the objects of a stored stage into a route.
 
-This module is what a caller sees: the checks, the record, and the wait for the answer. The record is a job.
+This module has the part that a caller sees: the checks, the record, and the wait for the answer. The record
+is a job.
 `engine.drive` describes how a job is processed, and why a `kill -9` at any line of it is harmless.
 """
 
@@ -114,7 +115,7 @@ class ReplayService:
         prefix = f"{request.from_execution_id}/{stage}" + (f"/{path}" if path else "")
         if not await self._listing.any_object(prefix):
             raise _no_objects(request, source, prefix)
-        # If nothing could be published, nothing is recorded either: the caller gets the error at once.
+        # If the broker is unavailable, record nothing, so that the caller gets the error at once.
         await self._broker.check()
         if source.kind == "adopted":
             await self._catalog.adopt(request.from_execution_id)
@@ -190,7 +191,7 @@ class ReplayService:
         while True:
             overdue = clock() - since > self._settle
             try:
-                # Asked before the numbers are read: if it is listed, the numbers include every object.
+                # Read before the numbers: if the listing has ended, the numbers include every object.
                 is_listed = overdue and await self._catalog.is_listed(job)
                 now = await self._catalog.replay(batch)
             except Unavailable as exc:
@@ -210,7 +211,7 @@ class ReplayService:
                 return self._unsettled(now, is_listed=is_listed)
             read_at = clock()
             while True:
-                # So often that no answer is more than a twentieth later than necessary.
+                # The answer comes at most a twentieth of the total time after the end of publishing.
                 await self._env.sleep(min(max(_FIRST_CHECK_SECONDS, (clock() - began) / 20), _CHECK_SECONDS))
                 # While this process drives the job, it has not ended.
                 if job not in self.driving or clock() - read_at >= _CHECK_SECONDS:
@@ -232,7 +233,7 @@ class ReplayService:
             )
 
     def _unsettled(self, now: Replay, *, is_listed: bool) -> Replay:
-        """The answer about a replay that has made no progress for the settle time.
+        """Return the answer for a replay that has made no progress for the settle time.
 
         Rows that are not settled count as failed. Raises `ReplayContinues` while listing goes on, because
         then the number of objects is not known.
@@ -251,14 +252,14 @@ class ReplayService:
         )
 
     def _with_trouble(self, replay: Replay) -> list[str] | None:
-        """The errors, with the reason why the replay makes no progress, if it is driven here."""
+        """Return the errors, with the reason for the missing progress if the job is driven here."""
         trouble, errors = self._trouble(replay.execution_id), replay.errors
         if not trouble or not errors:
             return errors
         return [f"{line}: {trouble}" if line.endswith(UNCERTAIN) else line for line in errors]
 
     def _trouble(self, job: UUID) -> str:
-        """Why a replay makes no progress, if it is driven here; empty if that is not known."""
+        """Return the reason for missing progress if the job is driven here, else an empty text."""
         return next((drive.trouble for drive in self._drives if drive.job == job), "")
 
     # -- drive -------------------------------------------------------------------------------------
@@ -276,7 +277,7 @@ class ReplayService:
     async def drive(self, job: UUID) -> None:
         """Acquire a job if it is free, and process it until it ends or another process owns it.
 
-        Never raises for an unavailable backend: it waits for it as long as this process has the lease.
+        It does not raise `Unavailable`: while this process has the lease, it waits for unavailable backends.
         """
         with self._spans.pop(job, NO_SPAN) as span:
             try:
@@ -324,9 +325,9 @@ class ReplayService:
     async def renew(self) -> None:
         """Renew the leases of all jobs that are driven here. Call it every third of a lease.
 
-        One step may take longer than a lease, for example a slow page of the store. Without this, two
-        processes would take the job from each other forever. A job that another process owns stops at its
-        next write.
+        One step, such as a slow page of the store, may take longer than a lease. Without these renewals, two
+        processes would take over the job from each other forever. The former owner of a job stops at its next
+        write.
 
         Raises `Unavailable`.
         """

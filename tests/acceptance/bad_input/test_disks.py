@@ -315,7 +315,7 @@ def used() -> Any:
 def test_a_command_on_a_read_only_home_says_so_and_all_is_there_when_it_can_be_written(used: Any):
     deployment, run, before = used
     deployment.disk.remount("ro")
-    refused_everywhere(deployment, "read-only file system: mount it writable", *COMMANDS)
+    refused_everywhere(deployment, "read-only file system: mount it read-write", *COMMANDS)
     assert deployment.cli("doctor", code=UNREACHABLE)["status"] == "failed"
     deployment.disk.remount("rw")
     assert deployment.cli("show", "latest")["kind"] == "replay"

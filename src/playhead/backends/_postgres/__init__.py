@@ -1,11 +1,12 @@
 """One PostgreSQL database, as the catalog and the broker use it: connections, transactions, migrations.
 
-Nothing relies on a session: what a transaction needs is set within it, so PgBouncer may hand out another
-connection for each (`?statement_cache_size=0`; only `LISTEN` needs a connection of its own). Every wait has
-an end: for a connection, for a lock, for a statement, for the whole. A process that is stopped in the middle
-of a transaction is thrown out by the server before those who wait for its locks give up.
+No code relies on session state: each transaction sets its own parameters. So PgBouncer may use another
+connection for each transaction (`?statement_cache_size=0`); only `LISTEN` needs a dedicated connection. Every
+wait has a time limit: for a connection, a lock, a statement, and a whole transaction. If a process is
+suspended within a transaction, the server terminates the transaction before other processes stop waiting for
+its locks.
 
-What goes wrong is an `Unreachable` with words for the operator; catalog and broker make it theirs.
+Errors are raised as `Unreachable`, with a text for the operator. Catalog and broker translate them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where PostgreSQL is: what the URL says to asyncpg, to people, and to us."""
+"""The address of PostgreSQL: the URL for asyncpg, a text for people, and the options of Playhead."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _OURS: Final = ("statement_cache_size", "pool_size")
 
 
 class Address(NamedTuple):
-    """A URL, taken apart.
+    """A parsed URL.
 
     Attributes:
         dsn: the URL for asyncpg, with its password.
         shown: host, port, database and schema, for people.
-        options: what is ours, by name.
+        options: the options of Playhead, by name.
     """
 
     dsn: str
@@ -24,11 +24,11 @@ class Address(NamedTuple):
     options: dict[str, int]
 
     def __repr__(self) -> str:
-        return f"Address({self.shown!r})"  # whatever prints it, without the password
+        return f"Address({self.shown!r})"  # without the password
 
 
 def taken_apart(url: str) -> Address:
-    """Read a URL.
+    """Parse a URL.
 
     Raises:
         CannotStart: `setup_invalid`.
@@ -39,15 +39,15 @@ def taken_apart(url: str) -> Address:
         parts = urlsplit(url)
         query = parse_qsl(parts.query, keep_blank_values=True)
         hosts, names = parts.netloc.rpartition("@")[2], dict(query)
-        # A `/`, `?` or `#` in a password ends the host for a URL, and the rest would pass for the database.
+        # An unquoted `/`, `?` or `#` in a password ends the host part, and the rest looks like the database.
         if "@" in parts.path or not all(_is_host(host) for host in hosts.split(",")):
             raise ValueError("an unquoted password")
     except ValueError:
-        # Not chained, nor quoted: what can't be read may hold a password anywhere.
+        # Neither chained nor quoted: an invalid URL may contain a password anywhere.
         raise CannotStart(
             "setup_invalid",
-            "a postgresql:// URL can't be read: check its brackets and ports; what is special in a password, "
-            "or an @ in a database's name, is written as %xx",
+            "a postgresql:// URL is invalid. Check its brackets and ports, and write special characters in "
+            "the password or the database name as %xx",
         ) from None
     address = f"{hosts or names.get('host', 'localhost')}{parts.path}"
     for name, value in query:
@@ -56,7 +56,7 @@ def taken_apart(url: str) -> Address:
         elif value.isdecimal():
             ours[name] = int(value)
         else:
-            raise CannotStart("setup_invalid", f"postgresql://{address}?{name}=…: give a whole number")
+            raise CannotStart("setup_invalid", f"postgresql://{address}?{name}=… must be a whole number")
     if schema := names.get("search_path"):
         address += f" (schema {schema})"
     return Address(urlunsplit(parts._replace(query=urlencode(rest))), address, ours)

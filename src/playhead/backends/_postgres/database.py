@@ -36,9 +36,9 @@ T = TypeVar("T")
 
 _CONNECT_SECONDS = 5.0
 _STATEMENT_SECONDS = 30.0
-_STOPPED_SECONDS = 10.0  # less than those who wait for its locks wait
+_STOPPED_SECONDS = 10.0  # shorter than the time that other processes wait for its locks
 _PART_SECONDS = 2.0
-_UNUSED_SECONDS = 300.0  # what lies between may have forgotten a connection by then
+_UNUSED_SECONDS = 300.0  # after this time, a firewall or proxy may have dropped an idle connection
 _TRIES = 6
 _MIGRATION_SECONDS = 86_400.0
 
@@ -48,8 +48,8 @@ _SETTINGS = (
     f"SET LOCAL lock_timeout = '{LOCK_SECONDS:.0f}s'; "
     f"SET LOCAL idle_in_transaction_session_timeout = '{_STOPPED_SECONDS:.0f}s'; "
     "SET LOCAL synchronous_commit = on; "
-    # Tables grow from nothing to millions of rows between two looks of autovacuum, and what is rare in the
-    # statistics is common now. So plans are made for the sizes of now, and go along an index in its order.
+    # A table can grow from empty to millions of rows between two runs of autovacuum, so its statistics are
+    # often wrong. These settings make the planner use the actual values, and scan indexes in their order.
     "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = off; "
     "SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0"
 )
@@ -61,10 +61,11 @@ class Postgres:
 
     Args:
         url: `postgresql://user:password@host:port/database?…`. `statement_cache_size` and `pool_size` are
-            ours, what libpq knows is as there, and the rest are settings of the server (`search_path`).
-        clock: seconds since the epoch, in place of the database's own; only for tests.
-        connections: the most that this process opens, unless the URL says otherwise (`pool_size`); one more
-            for what is urgent.
+            options of Playhead. Options of libpq have their usual meaning, and all others are settings of
+            the server, such as `search_path`.
+        clock: seconds since the epoch, instead of the database's clock; only for tests.
+        connections: maximum number of connections, unless the URL has `pool_size`. Urgent transactions have
+            one additional connection.
     """
 
     def __init__(self, url: str, *, clock: Callable[[], float] | None = None, connections: int = 8) -> None:
@@ -85,22 +86,22 @@ class Postgres:
     # -- opening and migrating ---------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Connect, and migrate a database that is empty. Calling it again changes nothing.
+        """Connect, and migrate an empty database. A second call has no effect.
 
-        One that can't be reached is opened by the first call that can reach it.
+        If the database is unavailable, the next operation tries to open it again.
 
         Raises:
-            Unreachable: it can't be reached, or refuses the login.
+            Unreachable: the database is unavailable, or rejects the login.
             CannotStart: `catalog_older`, `catalog_newer`, `catalog_unusable`.
         """
         self._wanted, self._closed = True, False
         await self._ready()
 
     async def _ready(self) -> None:
-        """See to it that the schema is one to work with, if that was asked for."""
+        """Check the schema, or create it, if `open` was called and has not succeeded yet."""
         if self._opened or not self._wanted:
             return
-        # All that come meanwhile share one attempt and its outcome: they don't wait one after the other.
+        # Concurrent callers share one attempt and its outcome, so their waits do not add up.
         if self._opener is None or self._opener.done():
             self._opener = asyncio.create_task(self._see_to_schema())
             self._opener.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -117,10 +118,10 @@ class Postgres:
         self._opened = True
 
     async def pending(self) -> list[int]:
-        """The numbers of migrations that this database has not had yet; it need not be open.
+        """Return the numbers of the migrations that have not been applied. `open` is not needed before.
 
         Raises:
-            Unreachable: it can't be reached.
+            Unreachable: the database is unavailable.
             CannotStart: `catalog_newer`.
         """
         have = await self._run(state)
@@ -129,17 +130,18 @@ class Postgres:
         return [step.number for step in migrations() if step.number > have.number]
 
     async def migrate(self) -> list[int]:
-        """Bring the schema to this release's; returns what was applied. Many may try at once.
+        """Migrate the schema to this release, and return the applied migrations.
+
+        Several processes may call it at the same time.
 
         Raises:
-            Unreachable: it can't be reached.
-            CannotStart: `catalog_newer`, or `catalog_unusable` when the schema can't be made.
+            Unreachable: the database is unavailable.
+            CannotStart: `catalog_newer`, or `catalog_unusable` if the schema cannot be created.
         """
         wanted = await self.pending()
         steps = [step for step in migrations() if step.number in wanted]
-        # An empty schema is made whole or not at all: one made halfway would be refused as an older
-        # release's, by a process that comes meanwhile or after a kill. One in use gets a step a
-        # transaction, so that none holds its locks for longer than it must.
+        # A new schema is created in one transaction: other processes would refuse a partial one as that of an
+        # older release. An existing schema has one transaction per step, so that locks are held briefly.
         together = [steps] if steps == migrations() else [[step] for step in steps]
         return [number for some in together for number in await self._apply(some)]
 
@@ -165,16 +167,16 @@ class Postgres:
     # -- work --------------------------------------------------------------------------------------
 
     async def run(self, job: Job[T], *, seconds: float = _STATEMENT_SECONDS, urgent: bool = False) -> T:
-        """Run `job` in a write transaction and return what it returns, once that is durable.
+        """Run `job` in a write transaction, and return its result when the transaction is durable.
 
-        The whole is tried again, a few times, when PostgreSQL ends it as the loser of a deadlock or of a
-        conflict: `job` must bear that.
+        If PostgreSQL aborts the transaction because of a deadlock or a conflict, `job` runs again, a few
+        times. So `job` must be repeatable.
 
         Args:
-            seconds: how long the whole may take.
-            urgent: it does not wait for a connection behind others, all of which may wait for one lock.
+            seconds: time limit of one transaction.
+            urgent: whether to use the additional connection. All others may be waiting for one lock.
 
-        Raises what `job` raises (then nothing of it is left), or `Unreachable`.
+        Raises `Unreachable`, or the exception of `job`. After an exception none of its changes remain.
         """
         await self._ready()
         return await self._run(job, seconds=seconds, urgent=urgent)
@@ -193,10 +195,10 @@ class Postgres:
 
     @asynccontextmanager
     async def transaction(self, *, seconds: float = _STATEMENT_SECONDS) -> AsyncIterator[Connection]:
-        """A write transaction, READ COMMITTED: each statement sees what was committed before it began.
+        """Open a write transaction in READ COMMITTED: each statement sees all commits before its start.
 
-        Committed at the end of the block, rolled back when it raises. PostgreSQL's errors come out of it
-        as `Unreachable`.
+        The end of the block commits the transaction; an exception rolls it back. Errors of PostgreSQL are
+        raised as `Unreachable`.
         """
         await self._ready()
         async with self._within(_WRITING, seconds, self._room) as con:
@@ -204,7 +206,7 @@ class Postgres:
 
     @asynccontextmanager
     async def read(self, *, seconds: float = _STATEMENT_SECONDS) -> AsyncIterator[Connection]:
-        """A transaction that can't write and whose every statement sees the same moment."""
+        """Open a read-only transaction. All its statements see the same snapshot."""
         await self._ready()
         async with self._within(_READING, seconds, self._room) as con:
             yield con
@@ -214,18 +216,16 @@ class Postgres:
         con: Connection | None = None
         committing = False
         try:
-            # The server stops a statement first; this is for a server that does not answer at all.
+            # The server cancels a slow statement earlier. This limit is for a server that does not answer.
             async with asyncio.timeout(seconds + _CONNECT_SECONDS):
                 con = await self._begin(
                     f"{begin}; SET LOCAL statement_timeout = {seconds * 1000:.0f}; {_SETTINGS}", room
                 )
                 yield con
                 committing = True
-                # After an error that the block swallowed, COMMIT rolls back and does not call it a failure.
+                # If the block suppressed an error, COMMIT rolls back without raising an error.
                 if await con.execute("COMMIT") != "COMMIT":
-                    raise Unreachable(
-                        f"PostgreSQL at {self.address} did not commit a transaction that had failed"
-                    )
+                    raise Unreachable(f"PostgreSQL at {self.address} did not commit: a statement had failed")
         except FAULTS as exc:
             await self._give_up(con, exc)
             raise Unreachable(explain(self.address, exc), in_doubt=committing and is_lost(exc)) from exc
@@ -233,7 +233,7 @@ class Postgres:
             await self._give_up(con, exc)
             raise
         except BaseException:
-            # Cancelled at an unknown point: the state of the connection is not known.
+            # The block was cancelled, so the state of the connection is unknown.
             if con is not None:
                 self._part(con)
             raise
@@ -243,7 +243,7 @@ class Postgres:
                 self._release(con)
 
     async def _begin(self, begin: str, room: asyncio.Semaphore) -> Connection:
-        """A connection inside a new transaction, for which there is room."""
+        """Wait for a free connection, and begin a transaction on it."""
         if self._clock:
             begin += f"; SET LOCAL playhead.now = '{self._clock()!r}'"
         await room.acquire()
@@ -257,7 +257,7 @@ class Postgres:
                 except FAULTS as exc:
                     con.terminate()
                     self.losses += 1
-                    # One from before the server was restarted: nothing has happened yet, take the next.
+                    # An idle connection can be from before a restart of the server. Try the next one.
                     if fresh or not is_lost(exc):
                         raise
         except BaseException:
@@ -267,7 +267,7 @@ class Postgres:
             raise
 
     async def _take(self) -> tuple[Connection, bool]:
-        """A connection, and whether it is new."""
+        """Return a connection, and whether it is new."""
         while self._idle:
             con, since = self._idle.pop()
             if con.is_closed():
@@ -279,9 +279,9 @@ class Postgres:
         return await self.connect(), True
 
     async def connect(self) -> Connection:
-        """Open a connection of the caller's own. Raises what asyncpg raises, see `FAULTS`."""
+        """Open a connection. The caller closes it. Raises the exceptions in `FAULTS`."""
         if self._closed:
-            raise asyncpg.InterfaceError("this process has closed it")
+            raise asyncpg.InterfaceError("this process has closed its connections")
         made: Connection = await asyncpg.connect(
             self._dsn, timeout=_CONNECT_SECONDS, statement_cache_size=self._cache
         )
@@ -302,7 +302,7 @@ class Postgres:
             con.terminate()
             return
         if code_of(exc) == "25006":
-            # After a failover the name leads elsewhere, but these connections lead to the old primary.
+            # After a failover the host name points to the new primary, but these connections to the old one.
             self.losses += 1
             for idle, _ in self._idle:
                 idle.terminate()
@@ -315,16 +315,15 @@ class Postgres:
         except FAULTS:
             con.terminate()
         except BaseException:
-            # Cancelled meanwhile: the server may not have received the rollback, so the next user of this
-            # connection could begin inside the old transaction.
+            # Cancelled before the rollback was confirmed: the old transaction may still be open.
             self._part(con)
             raise
 
     def _part(self, con: Connection) -> None:
         """Close a connection that may be in the middle of a statement.
 
-        If it were only cut off, the server would finish the statement first and keep its locks. So the
-        statement is cancelled, with a short time for the server to react.
+        If the connection were only dropped, the server would finish the statement and keep its locks until
+        then. So the statement is cancelled first, and the server has a short time to react.
         """
         task = asyncio.create_task(self._close_one(con))
         self._parting[con] = task

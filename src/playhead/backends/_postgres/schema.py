@@ -1,8 +1,8 @@
-"""The schema, and the numbered steps that make it.
+"""The schema, and the numbered migrations that create it.
 
-A step is one transaction under an advisory lock (all of them, where there is nothing yet), so it is there
-whole or not at all, whenever its process ends. It may be run while the release before it works; see
-docs/decisions/0007-postgresql.md.
+A migration is one transaction under an advisory lock; a new schema is created by all migrations in one
+transaction. So a migration is applied completely or not at all, even if its process dies. The previous
+release may run meanwhile; see docs/decisions/0007-postgresql.md.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from playhead.backends.sql import scripts
 from playhead.errors import CannotStart
 
 _OLDEST: Final = 1
-"""The oldest schema on which this release runs: while a new one is rolled out, both releases are up."""
+"""The oldest schema on which this release runs. During an upgrade, two releases run on one schema."""
 
 
 class Migration(NamedTuple):
-    """One step of the schema. `runs_from`: the oldest schema that a release must know to run on this one."""
+    """One migration. A release can run on this schema if it knows the schema number `runs_from`."""
 
     number: int
     runs_from: int
@@ -29,7 +29,7 @@ class Migration(NamedTuple):
 
 
 def migrations() -> list[Migration]:
-    """The steps that this release knows, in order."""
+    """Return the migrations that this release knows, in order."""
     found = []
     for number, sql in scripts("postgres"):
         head = re.match(r"-- runs from: (\d+)\n", sql)
@@ -39,15 +39,15 @@ def migrations() -> list[Migration]:
 
 
 class State(NamedTuple):
-    """What a schema is: its newest step, and the schema number that a release has to know to run on it."""
+    """The newest migration of a schema, and the schema number that a release must know to run on it."""
 
     number: int
     runs_from: int
 
 
 async def state(con: Connection) -> State:
-    """What there is; zeros when there is nothing."""
-    # Asked of the table of tables: what functions know of names may be older than this statement.
+    """Return the state of the schema, or zeros if it has no tables."""
+    # Read from pg_class, because functions such as `to_regclass` may use an older snapshot.
     there = await con.fetchval(
         "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class WHERE relname = 'schema_version' "
         "AND relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = current_schema()))"
@@ -67,25 +67,25 @@ def refusal(have: State, where: str, *, oldest: int = _OLDEST) -> CannotStart | 
         return error
     return CannotStart(
         "catalog_older",
-        f"{where} has an older schema ({have.number}; this Playhead needs {oldest}): run: playhead migrate",
+        f"{where} has an older schema ({have.number}; this version needs {oldest}). Run: playhead migrate",
     )
 
 
 def newer(have: State, where: str) -> CannotStart | None:
-    """That a schema is too new for this release, if it is."""
+    """Return the error for a schema that is too new for this release, or None."""
     known = migrations()[-1].number
     if have.runs_from <= known:
         return None
     return CannotStart(
         "catalog_newer",
-        f"a newer Playhead created {where} (schema {have.number}; this version supports {known}): "
-        "install that version, or name another database",
+        f"a newer Playhead created {where} (schema {have.number}; this version supports {known}). "
+        "Install the newer version, or use another database",
     )
 
 
 async def apply(con: Connection, *steps: Migration) -> list[int]:
-    """Take within one transaction those of the steps that have not been taken; returns their numbers."""
-    # Named for this schema, so that two installations of one database don't wait for each other.
+    """Apply the missing ones of these migrations within the transaction, and return their numbers."""
+    # The lock belongs to the schema, so that two deployments in one database do not wait for each other.
     await con.execute("SELECT pg_advisory_xact_lock(hashtext('playhead ' || current_schema()))")
     have = (await state(con)).number
     missing = [step for step in steps if step.number > have]
@@ -94,8 +94,8 @@ async def apply(con: Connection, *steps: Migration) -> list[int]:
             "CREATE TABLE schema_version (version integer PRIMARY KEY, runs_from integer NOT NULL, "
             "applied_at timestamptz NOT NULL DEFAULT now())"
         )
-    # However long it takes; but a lock that it can't have soon it gives up, rather than making all who use
-    # that table queue behind it.
+    # A migration may take any time. `lock_timeout` stays, because other transactions queue behind a waiting
+    # table lock.
     await con.execute("SET LOCAL statement_timeout = 0")
     for step in missing:
         await con.execute(step.sql)
@@ -106,11 +106,11 @@ async def apply(con: Connection, *steps: Migration) -> list[int]:
 
 
 def unusable(cause: BaseException | None, where: str) -> CannotStart | None:
-    """The error for a migration that only the operator can make possible; None for any other cause."""
+    """Return the error for a failed migration that the operator has to fix; None for any other cause."""
     if isinstance(cause, asyncpg.InsufficientPrivilegeError):
-        fix = "GRANT CREATE on its schema to this user, or name a schema of its own (?search_path=…)"
+        fix = "GRANT CREATE on the schema to this user, or use a schema that the user owns (?search_path=…)"
     elif isinstance(cause, asyncpg.DuplicateTableError | asyncpg.DuplicateFunctionError):
-        fix = "it holds tables of someone else: name another database, or a schema (?search_path=…)"
+        fix = "it has tables of another program; use another database, or a new schema (?search_path=…)"
     else:
         return None
-    return CannotStart("catalog_unusable", f"can't make the schema in {where}: {cause}; {fix}")
+    return CannotStart("catalog_unusable", f"cannot create the schema in {where}: {cause}; {fix}")

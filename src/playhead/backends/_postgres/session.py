@@ -1,4 +1,4 @@
-"""A connection to PostgreSQL, as this package uses it, and the words for what goes wrong with it."""
+"""A connection to PostgreSQL, as this package uses it, and the texts of its errors."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import asyncpg  # type: ignore[import-untyped]
 
 T = TypeVar("T")
 Row = Sequence[Any]
-"""The values of one row. It can be unpacked, and asked by position."""
+"""The values of one row, by position."""
 
 
 class Connection(Protocol):
-    """What is used of asyncpg's connection. Values take the places `$1`, `$2` … of a statement."""
+    """The methods of asyncpg's connection that are used. `$1`, `$2` … in a statement refer to the values."""
 
     async def execute(self, query: str, *args: Any) -> str:
-        """Run a statement (without values: any number of them); returns its tag, `UPDATE 3`."""
+        """Run a statement, or several if there are no values. Return the command tag, such as `UPDATE 3`."""
         ...
 
     async def executemany(self, command: str, args: Iterable[Sequence[Any]]) -> None: ...
@@ -45,47 +45,48 @@ class Connection(Protocol):
 Job = Callable[[Connection], Awaitable[T]]
 
 LOCK_SECONDS: Final = 15.0
-"""How long one waits for a lock."""
+"""Time limit for waiting for a lock."""
 
-# The last when no host is of the kind that was asked for, and when a connection breaks between two messages.
+# asyncpg raises the last one if no host has the wanted role, or if a connection breaks between two messages.
 _BROKEN = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 FAULTS = (*_BROKEN, asyncpg.PostgresError)
-"""What a connection raises when it does not do what it was asked. (A `TimeoutError` is an `OSError`.)"""
+"""The exceptions of a failed operation. `TimeoutError` is an `OSError`."""
 
 _GONE = ("08", "57P")
-"""Beginnings of the codes after which a connection is of no use."""
+"""Prefixes of the codes after which a connection cannot be used."""
 _ADVICE = {
-    "08": "the connection was lost: try again",
+    "08": "the connection was lost; try again",
     "08P01": "PgBouncer reports most of its own problems with this code; the operation is repeated",
-    "25006": "it is a read-only standby: name its primary, or all of them (?target_session_attrs=read-write)",
+    "25006": "this is a read-only standby; use the primary, or list all hosts with "
+    "?target_session_attrs=read-write",
     "25P03": "PostgreSQL ended an idle transaction, because this process was suspended for too long",
-    "26000": "behind PgBouncer that pools by the transaction, add ?statement_cache_size=0 to the address",
-    "28": "it refused the login: check user, password and pg_hba.conf",
-    "3D000": "that database does not exist: create it first",
-    "3F000": "the schema of search_path does not exist: create it first",
-    "42501": "give this user USAGE on the schema, and SELECT, INSERT, UPDATE, DELETE on all its tables",
-    "42P01": "its schema is not there any more: run: playhead migrate",
-    "42703": "its schema is of another release: run: playhead migrate",
-    "53100": "its disk is full",
-    "53200": "it is out of memory",
-    "53300": "it has no connection left: raise max_connections, run fewer processes, or use PgBouncer",
-    "55P03": f"a row stayed locked for {LOCK_SECONDS:.0f} s by someone else's transaction",
-    "57014": "the statement took too long and was stopped",
-    "57P": "it is shutting down or starting up: try again",
+    "26000": "for PgBouncer in transaction mode, add ?statement_cache_size=0 to the address",
+    "28": "the login was rejected; check user, password and pg_hba.conf",
+    "3D000": "the database does not exist; create it first",
+    "3F000": "the schema of search_path does not exist; create it first",
+    "42501": "grant this user USAGE on the schema, and SELECT, INSERT, UPDATE, DELETE on all its tables",
+    "42P01": "the tables do not exist; run: playhead migrate",
+    "42703": "the schema belongs to another release; run: playhead migrate",
+    "53100": "the disk of the server is full",
+    "53200": "the server is out of memory",
+    "53300": "it has no connection left; raise max_connections, run fewer processes, or use PgBouncer",
+    "55P03": f"another transaction kept a row locked for {LOCK_SECONDS:.0f} s",
+    "57014": "the statement took too long and was cancelled",
+    "57P": "the server is shutting down or starting; try again",
 }
 _STARTUP = (
-    "PgBouncer takes it from no address: leave it out there, or list it in its ignore_startup_parameters, "
-    "and have the server set it: ALTER ROLE … IN DATABASE … SET search_path = …"
+    "PgBouncer rejects this parameter in an address. Set it on the server instead: "
+    "ALTER ROLE … IN DATABASE … SET search_path = …"
 )
 
 
 class Unreachable(Exception):
-    """The database can't be reached, or not now, or did not do what was asked.
+    """The database is unavailable, or an operation failed.
 
-    The text names the address (never a password), what happened and what to do about it.
+    The text names the address (without the password), the problem and the fix.
 
     Attributes:
-        in_doubt: the connection was lost during the commit, so it may have happened all the same.
+        in_doubt: whether the connection was lost during a commit, so that the commit may have succeeded.
     """
 
     def __init__(self, detail: str, *, in_doubt: bool = False) -> None:
@@ -94,21 +95,21 @@ class Unreachable(Exception):
 
 
 def code_of(exc: BaseException | None) -> str:
-    """The SQLSTATE of what PostgreSQL said; empty for all else."""
+    """Return the SQLSTATE of an error of PostgreSQL; empty for other errors."""
     return getattr(exc, "sqlstate", None) or ""
 
 
 def is_lost(exc: BaseException) -> bool:
-    """Whether the connection is of no use after this."""
+    """Whether the connection cannot be used after this error."""
     return isinstance(exc, _BROKEN) or code_of(exc).startswith(_GONE)
 
 
 def explain(address: str, exc: BaseException) -> str:
-    """What went wrong, where, and what to do, in one line."""
+    """Return the problem, the address and the fix in one line."""
     if isinstance(exc, TimeoutError):
-        return f"PostgreSQL at {address} did not answer in time: is it busy, or is the way to it cut?"
+        return f"PostgreSQL at {address} did not answer in time; check its load and the network"
     code = code_of(exc)
-    # Of several lines the first says what is wrong; hints of the library are for its users.
+    # An error of PostgreSQL has its text in the first argument. Hints of asyncpg follow it.
     said = " ".join(str(exc.args[0] if code and exc.args else exc).split())
     if code == "08P01" and "startup parameter" in said:
         return f"PostgreSQL at {address}: {said}; {_STARTUP}"
@@ -117,4 +118,4 @@ def explain(address: str, exc: BaseException) -> str:
             return f"PostgreSQL at {address}: {said}; {advice}"
     if isinstance(exc, asyncpg.PostgresError):
         return f"PostgreSQL at {address}: {said} (SQLSTATE {code})"
-    return f"PostgreSQL at {address} can't be reached: {said or type(exc).__name__}; is it running?"
+    return f"cannot reach PostgreSQL at {address}: {said or type(exc).__name__}; is it running?"

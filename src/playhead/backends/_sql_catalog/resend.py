@@ -93,7 +93,7 @@ class ResendPart(Part):
                 if refuses.cancelled:
                     raise Conflict(
                         "execution_ended",
-                        f"execution {as_uuid(execution)} is cancelled; its dead letters can't be sent again",
+                        f"execution {as_uuid(execution)} is cancelled; its dead letters cannot be resent",
                     )
             elif code == "invalid_key":
                 if refuses.bad_keys:

@@ -129,7 +129,7 @@ class Statement:
         return found[1], found[2].split(", ")
 
     def _insert_parts(self, dialect: str) -> tuple[str, str, str]:
-        """Return what precedes VALUES, what one row of VALUES is, and what follows."""
+        """Return the text before VALUES, the text of one row, and the text after VALUES."""
         text = self._text(dialect, _NONE)
         found = _VALUES.search(text)
         assert found, f"no VALUES in: {text}"
@@ -138,7 +138,10 @@ class Statement:
     # -- SQLite ------------------------------------------------------------------------------------
 
     def sqlite(self, values: Values) -> tuple[str, list[Any]]:
-        """Return the text with `?`, and the values in that order; no text where there is nothing to do."""
+        """Return the text with `?`, and the values in that order.
+
+        The text is empty if there is nothing to do.
+        """
         absent = self._absent("sqlite", values) if self._optional else _NONE
         arrays = self._arrays.get(absent)
         if arrays is None:
@@ -157,10 +160,11 @@ class Statement:
         return form[0], bound
 
     def sqlite_inserts(self, rows: Sequence[Sequence[Any]]) -> Iterable[tuple[str, list[Any]]]:
-        """Return texts and values that insert many rows, hundreds a statement.
+        """Return texts and values that insert many rows, hundreds per statement.
 
-        `executemany` releases the interpreter lock and takes it again for each row: it takes twice as long,
-        and longer next to a thread that computes.
+            `executemany` releases the interpreter lock for each row. It takes twice as long, and even longer
+            next to
+        a thread that computes.
         """
         at, count = 0, len(rows)
         for size in _ROWS:

@@ -145,7 +145,7 @@ class File:
         if code == sqlite3.SQLITE_FULL or status.f_bavail * status.f_frsize < _NO_ROOM:
             return f"{exc}; the disk of {folder} is full: free some space there, and work resumes"
         if status.f_flag & os.ST_RDONLY:
-            return f"{exc}; {folder} is on a read-only file system. Mount it read-write"
+            return f"{exc}; {folder} is on a read-only file system: mount it read-write"
         if code & 0xFF == sqlite3.SQLITE_NOTADB:
             return f"{exc}; set another PLAYHEAD_HOME, or move the file to another folder"
         if code & 0xFF in _NOT_OURS:

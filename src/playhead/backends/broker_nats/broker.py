@@ -28,7 +28,7 @@ _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 3.0
 _QUIET_SECONDS = 0.25
 
-# The statuses of a request without messages, and the texts that mean that the consumer is moving.
+# The statuses of a reply without messages, and the texts for a consumer that moves to another server.
 _NONE_CAME = ("404", "408")
 _MOVES = ("Leadership Change", "Server Shutdown")
 
@@ -63,7 +63,7 @@ class NatsBroker:
     Args:
         url: `nats://user:password@host:4222,host2:4222`, or `tls://`; see `address.Address` for options.
         visibility: seconds for which a received dispatch is hidden from other receivers.
-        prefix: prepended to queue names, so that two installations can share an account.
+        prefix: prepended to queue names, so that two deployments can share an account.
 
     Raises:
         CannotStart: `setup_invalid`, for an invalid URL.
@@ -244,8 +244,8 @@ class NatsBroker:
             try:
                 answer = await link.ask(of_queue[-1].ack, verb)
             except Unavailable:
-                # The server does not answer for a message that left the stream. If it is still there, it is
-                # delivered again, and its row has its state.
+                # The server sends no reply for a message that is no longer in the stream. If the message is
+                # still there, it is redelivered, and its row rejects it.
                 if link.lost_because is not None:
                     raise
                 continue
@@ -259,8 +259,9 @@ class NatsBroker:
         """See the port. JetStream counts a dispatch whose visibility ended as in flight until it is received
         again.
 
-        A queue whose stream alone is unavailable counts as one in flight. The dispatches of an empty queue
-        would be taken for lost, and an error would stop a caller that asks about all queues.
+        If only the stream of the queue is unavailable, one message counts as in flight. With 0, the
+        reconciler would publish the dispatches of the queue again, and an error would stop a caller that
+        reads the depths of all queues.
         """
         link = self._connected()
         full = self._prefix + queue
@@ -282,8 +283,8 @@ class NatsBroker:
                 events.BACKEND_UNAVAILABLE, logging.WARNING, backend=self.name, queue=queue, detail=said
             )
             return Depth(0, 1)
-        # A work queue holds exactly the unacknowledged messages. The consumer's own count lags behind, as the
-        # consumer learns of a message a moment after its confirmation.
+        # A work queue contains exactly the unacknowledged messages. The count of the consumer is not used: it
+        # includes a message only a moment after its confirmation.
         messages = int(kept["state"]["messages"])
         in_flight = min(int(held.get("num_ack_pending", 0)), messages)
         return Depth(messages - in_flight, in_flight)
@@ -369,7 +370,7 @@ class NatsBroker:
             return known
 
     def _forget(self, queue: _Queue) -> None:
-        """Declare a queue again before its next use, as its stream or consumer is gone."""
+        """Declare a queue again before its next use, because its stream or consumer is missing."""
         queue.is_gone = True
         if self._queues.get(queue.name) is queue:
             del self._queues[queue.name]

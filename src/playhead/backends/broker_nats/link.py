@@ -38,7 +38,7 @@ _PING_EVERY_SECONDS = 2.0
 _PING_SECONDS = 5.0
 _LATELY_SECONDS = 10.0
 _MOST_UNSENT_BYTES = 8 * 1024 * 1024
-# Above this limit nats-py waits without end and cannot be cancelled, so the limit must never be reached.
+# Above this limit nats-py waits forever and cannot be cancelled, so the limit must never be reached.
 _NEVER_BYTES = 64 * 1024 * 1024
 
 _NO_TLS = "it offers no TLS"
@@ -48,8 +48,7 @@ Handler = Callable[[bytes, bytes, bytes, bytes | None], None]
 
 
 class Answer(NamedTuple):
-    """An answer. `status` is set by the server itself, for example `503` if there is no listener; else
-    empty."""
+    """A reply. `status` is empty, except in a reply of the server itself, such as `503` for no listener."""
 
     status: str
     data: bytes

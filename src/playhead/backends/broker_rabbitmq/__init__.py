@@ -5,7 +5,7 @@ publish. Acknowledgements must still reach the server then, because they free it
 
 RabbitMQ has neither a visibility time (see `inbox`) nor a count of the messages that other processes hold
 (see `Queues.held`). Both are implemented here. When a process dies, the server closes its channels and
-delivers again all that it held. The process has no other state.
+redelivers all its messages. The process has no other state.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class RabbitBroker:
     Args:
         url: `amqp://user:password@host:port,host2:port/vhost`, or `amqps://`; see `address`.
         visibility: seconds for which a received dispatch is hidden from other receivers.
-        prefix: prepended to queue names; each installation has its own.
+        prefix: prepended to queue names; each deployment has its own.
 
     Raises:
         CannotStart: the URL is invalid.
@@ -100,7 +100,7 @@ class RabbitBroker:
         return [results.get(dispatch.headers.queue) or next(sent) for dispatch in dispatches]
 
     async def _blocked(self, queues: set[str]) -> dict[str, str | Unavailable]:
-        """Declare queues that this process has not declared yet; returns those that failed, with the reason.
+        """Declare queues that this process has not declared yet. Return the failed ones with their reasons.
 
         An invalid name (a `str`) is a fault of the dispatch. Every other reason can pass, and must not delay
         the dispatches of other queues.
@@ -183,8 +183,8 @@ class RabbitBroker:
         if found is None:
             return Depth(0, 0)
         if not found.is_sure:
-            # It may hold any number. The dispatches of an empty queue would be taken for lost, and an error
-            # would stop a caller that asks about all queues.
+            # The real number is unknown. With 0, the reconciler would publish the dispatches again, and an
+            # error would stop a caller that reads the depths of all queues.
             return Depth(0, (inbox.holds if inbox else 0) + 1)
         try:
             holders = await self._queues.look(self._queues.held(queue))

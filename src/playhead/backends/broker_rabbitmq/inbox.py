@@ -44,13 +44,13 @@ _TICK_SECONDS: Final = 0.25
 _IDLE_SECONDS: Final = 0.5
 """How long dispatches may wait here for a receiver before they are returned to the queue."""
 _MARK_SECONDS: Final = 3.0
-"""How long a queue stays marked after its last dispatch was held; longer than two cycles of the
+"""How long a queue stays marked after this process held its last dispatch. Longer than two cycles of the
 reconciler."""
 _MARKING_SECONDS: Final = 1.0
 """How long to wait for the mark. Without one, dispatches are still delivered."""
 _UNMARKED_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 2.0
-"""The longest time of a look that does not wait for dispatches to arrive."""
+"""Time limit of a `receive` that does not wait for dispatches to arrive."""
 _TRIES: Final = 3
 
 
@@ -80,9 +80,8 @@ class _Receiver:
 class Inbox:
     """The consumer of one queue in this process.
 
-    One task talks to the server, and receivers only wait for that task. If a caller of the client were
-    cancelled during a request, the client would close the channel, and all that is held on it would be
-    delivered again.
+    Only one task sends requests to the server, and receivers wait for it. If a receiver sent requests itself
+    and were cancelled, the client would close the channel, and the server would redeliver all its messages.
 
     Args:
         queue: its name without the prefix.
@@ -105,7 +104,7 @@ class Inbox:
         self._buffer: deque[Delivery] = deque()
         self._unacked: dict[int, Tag] = {}
         self._receivers: deque[_Receiver] = deque()
-        self._fresh = False  # there is a new receiver, and the consumer was not fitted to it yet
+        self._fresh = False  # whether there is a new receiver for which the prefetch was not adjusted yet
         self._marker: Channel | None = None
         self._ending = False
         self._asked_at = self._held_at = self._not_before = self._unmarked_until = 0.0
@@ -202,8 +201,8 @@ class Inbox:
                 self._lose()
                 self._fail(exc)
             except Exception as exc:
-                # The queue was deleted, or the server closed the channel (for example, because a message was
-                # held for longer than `consumer_timeout`). All that was held is delivered again.
+                # The queue was deleted, or the server closed the channel, for example after
+                # `consumer_timeout`. All deliveries of the channel are redelivered.
                 tries += 1
                 self._lose()
                 if not isinstance(exc, LOST):
@@ -238,7 +237,7 @@ class Inbox:
                 delivery.tag.until = now + self._visibility
                 self._unacked[delivery.tag.number] = delivery.tag
                 # Only when something is received: with a permanent mark, lost dispatches would never be
-                # found.
+                # noticed.
                 self._held_at = now
             if taken or (not receiver.is_patient and not ready):
                 self._receivers.remove(receiver)
@@ -255,7 +254,7 @@ class Inbox:
         return channel
 
     async def _fit(self, channel: Channel) -> None:
-        """Fit the prefetch of the consumer to the number that receivers ask for."""
+        """Adjust the prefetch of the consumer to the number that receivers request."""
         asked = sum(receiver.limit for receiver in self._receivers)
         room = self._prefetch - self._taken if self._consumer else 0
         if asked <= len(self._buffer) + room <= 2 * asked:
@@ -272,10 +271,10 @@ class Inbox:
             )
 
     async def _look(self, channel: Channel) -> int:
-        """Return the number of ready messages, after all that the consumer was sent is in the buffer.
+        """Wait until all delivered messages are in the buffer, and return the number of ready messages.
 
-        The second request is the barrier. Messages that the queue sent before it answered the first request
-        come before the second answer on the channel.
+        The second request is a barrier: messages that the queue sent before the first reply arrive before the
+        second reply.
         """
         found = await channel.queue_declare(self._name, passive=True, timeout=ANSWER_SECONDS)
         await channel.basic_qos(prefetch_count=self._prefetch, timeout=ANSWER_SECONDS)
@@ -284,7 +283,7 @@ class Inbox:
     async def _mark(self) -> None:
         """Show other processes that this process holds dispatches, before the first one is received.
 
-        The mark has a channel of its own, so that work continues if the mark fails.
+        The mark has a separate channel, so that work continues if the mark fails.
         """
         if time.monotonic() < self._unmarked_until:
             return
@@ -332,7 +331,7 @@ class Inbox:
 
     async def _stop(self, channel: Channel) -> None:
         if self._consumer:
-            # No message for it arrives after the answer.
+            # After the reply, no more messages arrive for this consumer.
             await channel.basic_cancel(self._consumer, timeout=ANSWER_SECONDS)
             self._consumer = None
 
@@ -382,7 +381,7 @@ class Inbox:
             self._taken -= 1
 
     def _put_back(self, deliveries: Sequence[Delivery]) -> None:
-        """Put deliveries back into the buffer whose receiver was cancelled."""
+        """Return the deliveries of a cancelled receiver to the buffer."""
         for delivery in reversed(deliveries):
             tag: Tag = delivery.tag
             if self._unacked.get(tag.number) is tag:
@@ -391,7 +390,7 @@ class Inbox:
         self._kick.set()
 
     def _lose(self) -> None:
-        """Forget all that was held. The server delivers it again when the channel closes."""
+        """Drop all deliveries. The server redelivers them when the channel closes."""
         channel, self._channel = self._channel, None
         self._consumer = None
         self._unmark()
@@ -408,7 +407,7 @@ class Inbox:
     async def _write(self, channel: Channel, payload: bytes) -> None:
         """Send frames that have no answer.
 
-        Raises `Unavailable`. Then the channel is closed, and all that was held on it is delivered again.
+        Raises `Unavailable` after closing the channel. The server then redelivers all its messages.
         """
         try:
             async with asyncio.timeout(ANSWER_SECONDS):

@@ -44,8 +44,8 @@ _LONGEST_PAUSE_SECONDS: Final = 5.0
 _CLOSE_SECONDS: Final = 5.0
 
 LOST: Final = (AMQPError, ChannelInvalidStateError, RuntimeError, OSError, TimeoutError)
-"""What the client raises, within `as_lost`, when a channel or a connection was lost. It raises `RuntimeError`
-for a closed connection."""
+"""The exceptions of the client for a lost channel or connection, within `as_lost`. `RuntimeError` means that
+the connection is closed."""
 
 
 @contextlib.contextmanager
@@ -118,8 +118,10 @@ class Link:
         return channel
 
     async def is_answering(self) -> bool:
-        """Return, after a request was not answered, whether the connection answers at all. If it does not, it
-        is dropped."""
+        """Return whether the connection still answers, after a request was not answered.
+
+        Drop it otherwise.
+        """
         asked = self._connection
         try:
             in_background(close_channel(await self.channel(within=_PING_SECONDS)))
@@ -204,7 +206,7 @@ class Link:
                     events.emit(events.LOOP_FAILED, logging.ERROR, exc_info=True, detail=detail)
                 if self._closed:
                     return
-                # Random, because every process of the deployment reconnects when a node is up again.
+                # Random, because all processes of the deployment reconnect when a node is available again.
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 

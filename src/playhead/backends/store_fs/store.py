@@ -1,4 +1,4 @@
-"""The store itself: calls that run in threads, and what the system's errors mean."""
+"""The store itself: calls that run in threads, and the translation of system errors."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from playhead.ports.diagnosis import Finding
 from playhead.ports.store import Blob, Entry, ReadResult, WriteResult, any_of
 
 LEFTOVER_SECONDS: Final = 86_400
-"""The age at which a temporary file was left by a process that died before it renamed the file."""
+"""A temporary file of this age was left by a process that died before it renamed the file."""
 
 _PIECE = 262_144
 _MOST_SIDECAR_BYTES = 1 << 20
 """Enough for all attributes that an output may have, however small the limit for objects is."""
 _LITTLE_ROOM = 1_000_000_000
 _PROBE: Final = bytes(65_536)
-"""What `check` writes and removes. An empty file can be made on a full disk, too."""
+"""The content that `check` writes. An empty file can be created even on a full disk."""
 _THREADS = 8
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -50,7 +50,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _HINTS = {
     errno.EACCES: "the user that runs Playhead must be able to read and write there",
     errno.EPERM: "the user that runs Playhead must be able to read and write there",
-    errno.EROFS: "mount it writable",
+    errno.EROFS: "mount the file system read-write",
     errno.ENOENT: "was it removed, or is its volume not mounted?",
     errno.EXDEV: "everything below the root must be on one file system",
     errno.EMFILE: "raise the limit on open files (ulimit -n)",
@@ -64,8 +64,8 @@ Findings = list[Finding]
 class FileStore:
     """A store in a folder of this machine, which several processes may share.
 
-    Calls run in threads of the store's own, each batch in one thread, so that adapters that hang cannot use
-    them up. `written` is called in such a thread. A call that is cancelled may still complete its writes.
+    Calls run in a separate thread pool, each batch in one thread, so that hanging adapters cannot use up the
+    threads. `written` is called in such a thread. A call that is cancelled may still complete its writes.
 
     In addition to the port, `write` refuses a key that no file can have (`invalid_key`) and a blob that is
     too large (`object_too_large`). `read` returns the first `max_object_bytes + 1` bytes of a larger object
@@ -85,7 +85,7 @@ class FileStore:
         """Open the store, create missing folders, and remove temporary files that crashes left.
 
         Args:
-            root: the folder; may itself be a link.
+            root: the folder; it may be a link.
             durability: `process`: written objects survive `kill -9`; `power`: also a power failure.
             max_object_bytes: of one object, in `read` and `write`. Sidecars may always have 1 MiB.
 
@@ -199,7 +199,7 @@ class FileStore:
         with self._reach("read in") as folders:
             found = [self._try_read(folders, key) for key in keys]
             if None in found:
-                folders.temp()  # raises if the store is not mounted: then no object is missing
+                folders.temp()  # raises if the store is not mounted, so that no object counts as missing
         return any_of(found)
 
     def _try_read(self, folders: Folders, key: str) -> bytes | Unavailable | None:

@@ -4,11 +4,10 @@ The key of an object is its name below the prefix of the URL. Objects that other
 The store corrects the library (obstore) in four ways:
 
 - The library drops a `/` at the end of a key, so it lists a folder marker (`stage/`, which consoles create)
-as
-  `stage`. Only an empty object can be a marker. Where the order of the listing leaves a doubt, a HEAD request
-  decides, and the marker is listed under its own name.
-- The library lists the keys below a prefix, but not the object of exactly that key. A second request finds
-it.
+  as `stage`. Only an empty object can be a marker. If the order of the listing does not decide, a HEAD
+  request does. The store lists the marker under its real key.
+- The library lists the keys below a prefix, but not an object whose key equals the prefix. A second request
+  finds this object.
 - The library treats `/a/b` as `a/b`. The store refuses keys that the library would change.
 - A missing bucket answers 404, as a missing object does. The store distinguishes the two.
 """
@@ -49,7 +48,7 @@ _PART_BYTES: Final = 16 << 20
 _PARTS_AT_ONCE: Final = 4
 _PIECE: Final = 262_144
 _PROBE: Final = bytes(4_096)
-"""What `check` writes. An empty object may be taken although the quota of the bucket is used up."""
+"""The content that `check` writes. A bucket may accept an empty object although its quota is used up."""
 _MOST_SIDECAR_BYTES: Final = 1 << 20
 """Enough for all attributes that an output may have, however small the limit for objects is."""
 _CONNECT_SECONDS: Final = 5.0
@@ -70,8 +69,8 @@ class ObjectStore:
     sent again up to four times, for at most `retry_seconds`. So a call ends within the sum of the two. Then
     it raises `Unavailable`, and the next call starts again: there is no lasting connection.
 
-    In addition to the port, `write` refuses a key that no object can have (`invalid_key`) and a blob that is
-    too large (`object_too_large`). `read` returns the first `max_object_bytes + 1` bytes of a larger object
+    In addition to the port, `write` refuses an invalid key (`invalid_key`) and a blob that is too large
+    (`object_too_large`). `read` returns the first `max_object_bytes + 1` bytes of a larger object
     that another program wrote. `list` raises `BadRequest` (`invalid_path`) if the bucket contains a key with
     an empty segment, `.`, `..` or a control character, because the library returns nothing of its page.
     """
@@ -117,8 +116,8 @@ class ObjectStore:
 
     async def open(self) -> None:
         """Check that the bucket exists and can be listed. Raises `Unavailable`."""
-        # The library's threads release an answer a moment after it was returned. If Python exits in that
-        # moment, they end the process with SIGABRT.
+        # The threads of the library release a response shortly after they return it. If Python exits before
+        # that, the process ends with SIGABRT.
         atexit.register(time.sleep, _LINGER_SECONDS)
         await self._reach()
 
@@ -346,9 +345,9 @@ async def _spread(items: Sequence[X], work: Callable[[X], Awaitable[T]]) -> list
 async def _each(items: Sequence[X], work: Callable[[X], Awaitable[T]]) -> list[T | Unavailable]:
     """Do the work for all items; an item that fails has its reason as result.
 
-    If the store is unavailable, not every item is tried. A lane stops when it fails and no item has succeeded
-    since another failure. When all lanes have stopped, the remaining items fail, too. The order is random, so
-    that not the same items are skipped each time.
+    If the store is unavailable, not all items are tried. A lane stops after a failure if no item has
+    succeeded since the failure before. When all lanes have stopped, the remaining items fail. The order is
+    random, so that other items are skipped at the next try.
     """
     rest = iter(random.sample(list(enumerate(items)), len(items)))
     done: dict[int, T | Unavailable] = {}
