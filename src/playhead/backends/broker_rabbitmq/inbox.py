@@ -32,10 +32,10 @@ from playhead.backends.broker_rabbitmq.link import (
     Link,
     as_lost,
     close_channel,
-    described,
     in_background,
 )
-from playhead.backends.broker_rabbitmq.queues import DELETED_SECONDS, Queues, QueueStuck
+from playhead.backends.broker_rabbitmq.mark import Mark
+from playhead.backends.broker_rabbitmq.queues import DELETED_SECONDS, Queues
 from playhead.envelope import EncodedHeaders
 from playhead.errors import Unavailable, broker_unavailable
 from playhead.ports.broker import Delivery
@@ -43,12 +43,6 @@ from playhead.ports.broker import Delivery
 _TICK_SECONDS: Final = 0.25
 _IDLE_SECONDS: Final = 0.5
 """How long dispatches may wait here for a receiver before they are returned to the queue."""
-_MARK_SECONDS: Final = 3.0
-"""How long a queue stays marked after this process held its last dispatch. Longer than two cycles of the
-reconciler."""
-_MARKING_SECONDS: Final = 1.0
-"""How long to wait for the mark. Without one, dispatches are still delivered."""
-_UNMARKED_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 2.0
 """Time limit of a `receive` that does not wait for dispatches to arrive."""
 _TRIES: Final = 3
@@ -93,7 +87,7 @@ class Inbox:
         self._queues = queues
         self._queue = queue
         self._name = queues.name(queue)
-        self._held = queues.held(queue)
+        self._mark = Mark(link, queues, queue)
         self._visibility = visibility
         self._tick = min(_TICK_SECONDS, visibility / 20)
         self._channel: Channel | None = None
@@ -105,9 +99,8 @@ class Inbox:
         self._unacked: dict[int, Tag] = {}
         self._receivers: deque[_Receiver] = deque()
         self._fresh = False  # whether there is a new receiver for which the prefetch was not adjusted yet
-        self._marker: Channel | None = None
         self._ending = False
-        self._asked_at = self._held_at = self._not_before = self._unmarked_until = 0.0
+        self._asked_at = self._not_before = 0.0
         self._kick = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name=f"inbox {queue}")
 
@@ -124,7 +117,7 @@ class Inbox:
     @property
     def is_marked(self) -> bool:
         """Whether other processes can see that this process holds dispatches of the queue."""
-        return self._marker is not None and not self._marker.is_closed
+        return self._mark.is_set
 
     async def receive(self, limit: int, wait: float) -> list[Delivery]:
         """See the port."""
@@ -187,7 +180,7 @@ class Inbox:
         tries = 0
         # The flag is needed: the client drops a cancellation that arrives together with an answer.
         while not self._ending:
-            busy = self._consumer or self._unacked or self._buffer or self._marker
+            busy = self._consumer or self._unacked or self._buffer or self._mark.is_set
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._tick if busy else None):
                     await self._kick.wait()
@@ -228,17 +221,14 @@ class Inbox:
             await self._fit(channel)
         asked = sum(receiver.limit for receiver in self._receivers)
         ready = await self._look(channel) if len(self._buffer) < asked else 0
-        if self._buffer and not self.is_marked:
-            await self._mark()
+        if self._buffer and not self._mark.is_set:
+            await self._mark.set()  # before the first one is received
         now = self._asked_at = time.monotonic()
         for receiver in list(self._receivers):
             taken = [self._buffer.popleft() for _ in range(min(receiver.limit, len(self._buffer)))]
             for delivery in taken:
                 delivery.tag.until = now + self._visibility
                 self._unacked[delivery.tag.number] = delivery.tag
-                # Only when something is received: with a permanent mark, lost dispatches would never be
-                # noticed.
-                self._held_at = now
             if taken or (not receiver.is_patient and not ready):
                 self._receivers.remove(receiver)
                 receiver.answer.set_result(taken)
@@ -280,38 +270,6 @@ class Inbox:
         await channel.basic_qos(prefetch_count=self._prefetch, timeout=ANSWER_SECONDS)
         return found.message_count or 0
 
-    async def _mark(self) -> None:
-        """Show other processes that this process holds dispatches, before the first one is received.
-
-        The mark has a separate channel, so that work continues if the mark fails.
-        """
-        if time.monotonic() < self._unmarked_until:
-            return
-        self._unmark()
-        channel: Channel | None = None
-        try:
-            await self._queues.declare_held(self._queue, within=_MARKING_SECONDS)
-            channel = await self._link.channel()
-            channel.on_consumer_cancel_callbacks.add(lambda _: self._unmark())
-            with as_lost():
-                await channel.basic_consume(self._held, _nothing, no_ack=True, timeout=_MARKING_SECONDS)
-        except (QueueStuck, *LOST) as exc:
-            why = exc.detail if isinstance(exc, QueueStuck) else described(exc)
-            events.emit(
-                events.BACKEND_UNAVAILABLE, logging.WARNING, backend="rabbitmq", queue=self._held, detail=why
-            )
-            self._unmarked_until = time.monotonic() + _UNMARKED_SECONDS
-            if channel is not None:
-                in_background(close_channel(channel))
-        else:
-            self._marker = channel
-            self._held_at = time.monotonic()
-
-    def _unmark(self) -> None:
-        channel, self._marker = self._marker, None
-        if channel is not None and not channel.is_closed:
-            in_background(close_channel(channel))
-
     async def _tidy(self) -> None:
         """Return dispatches whose visibility ended, and those that no receiver waits for."""
         channel, now = self._channel, time.monotonic()
@@ -325,9 +283,9 @@ class Inbox:
             await self._stop(channel)
             await self._requeue(channel, len(self._buffer))
         if self.holds:
-            self._held_at = now
-        elif self._marker and now - self._held_at > _MARK_SECONDS:
-            self._unmark()
+            self._mark.use()
+        else:
+            self._mark.clear_unused()
 
     async def _stop(self, channel: Channel) -> None:
         if self._consumer:
@@ -393,7 +351,7 @@ class Inbox:
         """Drop all deliveries. The server redelivers them when the channel closes."""
         channel, self._channel = self._channel, None
         self._consumer = None
-        self._unmark()
+        self._mark.clear()
         self._buffer.clear()
         self._unacked.clear()
         self._fresh = bool(self._receivers)
@@ -420,7 +378,3 @@ class Inbox:
                 self._link.drop("the server does not read")
                 raise self._link.unavailable(exc) from exc
             raise
-
-
-async def _nothing(message: DeliveredMessage) -> None:
-    """Ignore messages of a `:held` queue, to which no program should publish."""
