@@ -194,17 +194,6 @@ class Postgres:
         raise AssertionError("the last attempt raised")
 
     @asynccontextmanager
-    async def transaction(self, *, seconds: float = _STATEMENT_SECONDS) -> AsyncIterator[Connection]:
-        """Open a write transaction in READ COMMITTED: each statement sees all commits before its start.
-
-        The end of the block commits the transaction; an exception rolls it back. Errors of PostgreSQL are
-        raised as `Unreachable`.
-        """
-        await self._ready()
-        async with self._within(_WRITING, seconds, self._room) as con:
-            yield con
-
-    @asynccontextmanager
     async def read(self, *, seconds: float = _STATEMENT_SECONDS) -> AsyncIterator[Connection]:
         """Open a read-only transaction. All its statements see the same snapshot."""
         await self._ready()
