@@ -109,13 +109,13 @@ EVENTS = (
         KEYS_REFUSED,
         ("error",),
         ("execution_id", "count", "first_key", "error"),
-        "Keys of objects are outside the grammar: the objects are dead letters (`invalid_key`).",
+        "Objects have invalid keys. They are dead letters (`invalid_key`).",
     ),
     Event(
         UNKNOWN_MESSAGE,
         ("warning",),
         ("queue", "message_id"),
-        "A dispatch without a row was dropped: another installation or program writes to this queue.",
+        "A dispatch without a row was dropped: another deployment or program writes to this queue.",
     ),
     Event(
         EXECUTION_ENDED,
@@ -166,7 +166,7 @@ EVENTS = (
         ("correlation_id", "execution_id", "route", "count"),
         "Dead letters were resent: one, or those of an execution or a route.",
     ),
-    Event(CONFIG_APPLIED, ("info",), ("config", "version"), "A config has a new version."),
+    Event(CONFIG_APPLIED, ("info",), ("config", "version"), "A config got a new version."),
     Event(
         REQUEST_FAILED,
         ("warning", "error"),
@@ -218,7 +218,7 @@ EVENTS = (
         WORK_LEFT,
         ("error",),
         ("queue", "detail"),
-        "`worker --until-idle` ended, and messages are left whose adapters it does not have.",
+        "`worker --until-idle` ended, but messages remain whose adapters it does not have.",
     ),
     Event(
         ADAPTER_HANGS,
@@ -235,7 +235,7 @@ EVENTS = (
     ),
     Event(ADAPTER_CLOSE_FAILED, ("error",), ("adapter", "route"), "An adapter's `close` raised."),
     Event(TRACES_OFF, ("warning",), ("detail",), "Traces were configured, but cannot be exported."),
-    Event(LOOP_FAILED, ("error",), ("detail",), "A background loop of a process failed; it is run again."),
+    Event(LOOP_FAILED, ("error",), ("detail",), "A background loop of a process failed; it runs again."),
 )
 
 

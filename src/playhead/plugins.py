@@ -31,7 +31,7 @@ def load(built_in: Iterable[ModuleType], named: Sequence[str]) -> Mapping[str, A
         named: modules or files (`./steps.py`) that the operator named.
 
     Raises:
-        CannotStart: `adapters_invalid`: a module can't be imported, an entry point has another name
+        CannotStart: `adapters_invalid`: a module cannot be imported, an entry point has another name
             than its adapter, or two adapters have one name.
     """
     specs = [spec for module in built_in for spec in collect(module)]

@@ -3,10 +3,11 @@
 Steps can keep the event loop from running. If many steps compute in Python, each turn of the event loop has
 to wait for the interpreter lock. The process works, but its heartbeats are late, and others would declare
 it dead. If one step never releases the lock, no Python code of the process runs any more: no heartbeat, no
-time-out, no signal handler. `re.match(r"(\\w+\\s?)*$", …)` does that on an unfortunate text. Such a process
+time-out, no signal handler. `re.match(r"(\\w+\\s?)*$", …)` does that on some texts. Such a process
 would keep its messages, and perhaps a lock on the embedded database, forever.
 
-Neither can be solved inside the process. So it forks a small child, and writes to it from its event loop.
+The process itself can solve neither problem. So it forks a small child process, and its event loop writes to
+the child regularly.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from playhead import events
 from playhead.clock import ActiveClock
 
 FROZEN_SECONDS: Final = 30.0
-"""After so long without a beat, the process is ended. Time during which it is suspended does not count."""
+"""Time without a beat after which the process is ended. Time during which it is suspended does not count."""
 BEAT_SECONDS: Final = 0.5
 """How often the event loop should beat."""
 _CHECK_SECONDS = 0.25

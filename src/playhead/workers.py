@@ -29,7 +29,7 @@ _LONGEST_STOP_SECONDS = 3600.0
 """After SIGTERM, workers finish what runs, and time-outs end what hangs. A worker that is still there after
 an hour is killed."""
 _ROUTES_SECONDS = 1.5
-"""A route that does not exist after so long is more likely a typing error than about to be applied."""
+"""After this time, a missing route is more likely a typing error than a config that will be applied soon."""
 _ECHO_SECONDS = 0.5
 """The same signal again within this time is one request: `timeout` signals the process and its group."""
 

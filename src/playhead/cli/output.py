@@ -23,7 +23,7 @@ MAX_PAGE: Final = 1000
 def set_up_streams() -> None:
     """Write UTF-8 in any locale; a lone surrogate becomes `\\udcxx`, which JSON allows."""
     for stream in (sys.stdout, sys.stderr):
-        # A stream may have been replaced by one that can't be set up, as under a test runner.
+        # A test runner may have replaced a stream by one that cannot be reconfigured.
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(encoding="utf-8", errors="backslashreplace")
 

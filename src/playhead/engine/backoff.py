@@ -12,15 +12,15 @@ from playhead.errors import Unavailable
 from playhead.ports.store import Store
 
 UNAVAILABLE_DELAY_SECONDS = 2.0
-"""When an attempt that could not be made, because a backend is unavailable, is due again."""
+"""Delay until the next attempt if an attempt could not start because a backend is unavailable."""
 REFUSED_DELAY_SECONDS = 30.0
-"""The same for an attempt whose object alone is refused by a store that serves others. Nothing is known of
-how long that lasts, and trying may be expensive."""
+"""The same if the store refuses only this object. The duration of the fault is unknown, and each try may be
+expensive."""
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
 _LONGEST_RETRY_SECONDS = 30.0
 _DEPART_SECONDS = 3.0
-"""For so long a departing process repeats what failed although the backends seem to be available."""
+"""How long a departing process repeats a failing operation although the backends seem to be available."""
 _MOST_LOGGED = 10
 
 
@@ -55,7 +55,7 @@ class Backoff:
     async def wait(
         self, exc: Unavailable, *, is_ending: bool = False, pause: float = _FIRST_PAUSE_SECONDS
     ) -> bool:
-        """Wait until all backends answer; return False if waiting has no use any more.
+        """Wait until all backends answer; return False if there is no reason to continue waiting.
 
         Args:
             exc: why.
@@ -82,7 +82,7 @@ class Backoff:
 
 
 class Retries:
-    """Decides how often one operation is repeated that must happen as long as its process lives.
+    """Decides how often an operation is repeated that must succeed while its process lives.
 
     Each time that the operation fails although the backends answer, the next pause is twice as long. A full
     store, for example, may still take the small object of a check.

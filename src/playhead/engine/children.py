@@ -14,7 +14,7 @@ _MOST_AT_ONCE = 1000
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 _MOST_TRIES = 5
-"""To publish one batch: about two seconds, plus the time that the broker takes to refuse."""
+"""Tries to publish one batch. They take about two seconds, plus the time until the broker refuses."""
 
 
 class Children:

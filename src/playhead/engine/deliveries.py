@@ -6,7 +6,7 @@
      │  └────> DEFERRED ──> RECEIVED
      └───────> SUSPECTED ──> RECEIVED
 
-A delivery may also be settled without an acknowledgement; then the broker hands it out again.
+A delivery may also be settled without an acknowledgement; then the broker redelivers it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class State(Enum):
     """Where a delivery is."""
 
     RECEIVED = "received"
-    """The broker has handed it out. Whether its row is claimed is not known."""
+    """The broker has delivered it. It is unknown whether its row is claimed."""
     CLAIMED = "claimed"
     """Its row is claimed by this process."""
     RUNNING = "running"
@@ -31,7 +31,7 @@ class State(Enum):
     ENDED = "ended"
     """Its chain has ended or will not run. The catalog does not have the outcome yet."""
     TO_ACK = "to be acked"
-    """The catalog needs nothing more from it, but the broker still holds it."""
+    """The catalog needs no further update for it, but the delivery is not acknowledged yet."""
     DEFERRED = "deferred"
     """This process still runs its message because of another dispatch. It is claimed after that attempt."""
     SUSPECTED = "suspected"

@@ -1,4 +1,4 @@
-"""What an attempt's error means: a dead letter, or a time to try again."""
+"""Translates the error of an attempt into a retry or a dead letter."""
 
 from __future__ import annotations
 

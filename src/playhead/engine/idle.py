@@ -84,7 +84,7 @@ class IdleCheck:
         )
 
     async def _may_grow(self, execution: Execution, able: Collection[str]) -> bool:
-        """Whether more messages of an execution are known to come.
+        """Whether more messages of an execution are expected.
 
         A run gets more while this process lists it. A replay gets more while any process lists it into a
         queue that this worker processes, or while this process makes progress with it.

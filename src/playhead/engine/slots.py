@@ -27,8 +27,8 @@ T = TypeVar("T")
 _CANCEL_SECONDS = 1.0
 """How long a coroutine may take to end after its cancellation, before its slot counts as lost."""
 HANG_SECONDS = 0.6
-"""A job that has not returned so long after its time-out hangs. It is longer than what the clock counts of
-one suspension, so that a job has time to return after it."""
+"""A job that has not returned this long after its time-out counts as hanging. The value exceeds the time that
+the clock counts for one suspension, so that a job has time to return after a suspension."""
 
 
 class TimedOut(Exception):

@@ -15,9 +15,9 @@ class Diagnosed(Protocol):
     name: str
 
     async def diagnose(self) -> list[Finding]:
-        """Look at everything that work will need, as work would do it; leaves nothing behind.
+        """Run the operations that processing needs, as processing would run them. Leave no test data.
 
-        Returns findings in the order in which they were made; stops after a failed one that makes the
-        next meaningless. Never raises for what it finds: a backend that can't be reached is a finding.
+        Returns the findings in the order of the checks. Stops after a failure that makes the next checks
+        meaningless. Never raises for a problem that it finds: an unreachable backend is a finding.
         """
         ...

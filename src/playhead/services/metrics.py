@@ -30,7 +30,7 @@ MOST_ROUTES: Final = 1000
 _FIRST_SECONDS: Final = 0.6
 """Time to find the routes to report. The rest of `_ALL_SECONDS` is for the depths of their queues."""
 _ALL_SECONDS: Final = 1.6
-"""A scrape is answered within 2 s, also when a backend is unavailable."""
+"""A scrape is answered within 2 s, even if a backend is unavailable."""
 _DEPTH_SECONDS: Final = 2.5
 _DEPTHS_AT_ONCE: Final = 16
 _FRESH_SECONDS: Final = 60.0

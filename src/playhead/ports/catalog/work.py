@@ -110,7 +110,7 @@ class Bound(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Unbound:
-    """The attempt can't be stored: `output_conflict` with words for the reader."""
+    """The attempt cannot be stored: `output_conflict`, with a text for the operator."""
 
     code: str
     detail: str
