@@ -148,14 +148,27 @@ class Session:
     def call(self, function: Callable[..., Any], given: Mapping[str, Any]) -> int:
         """Run a command and return its exit code. All errors are reported here, without a traceback."""
         try:
+            code = self._call(function, given)
+            # What cannot be written must be noticed here, not when the interpreter exits.
+            sys.stdout.flush()
+        except OSError as exc:
+            # Nothing more may be written, not even when Python flushes.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if isinstance(exc, BrokenPipeError):  # the reader (`| head`) has exited
+                return exits.PIPE_CLOSED
+            output.note(f"Error: cannot write to stdout: {exc.strerror}")
+            return exits.FAILED
+        return code
+
+    def _call(self, function: Callable[..., Any], given: Mapping[str, Any]) -> int:
+        """Raises `OSError` if stdout cannot be written."""
+        try:
             if inspect.iscoroutinefunction(function):
                 import asyncio
 
                 code = asyncio.run(function(self, **given))
             else:
                 code = function(self, **given)
-            # A closed pipe must be noticed here, not when the interpreter exits.
-            sys.stdout.flush()
         except KeyboardInterrupt:
             self.fail("interrupted", self.interrupted)
             return exits.INTERRUPTED
@@ -166,9 +179,7 @@ class Session:
                 output.note(f"Look again with: {self.again('playhead replays')}")
             return exits.exit_code(exc)
         except BrokenPipeError:
-            # The reader (`| head`) has exited. Nothing more may be written, not even when Python flushes.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return exits.PIPE_CLOSED
+            raise
         except Exception as exc:
             # A bug in Playhead. One setting adds its traceback.
             self._unexpected(exc)
