@@ -10,7 +10,8 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from uuid import UUID
 
-from playhead.bootstrap import Runtime, open_runtime
+from playhead.bootstrap import open_runtime
+from playhead.bootstrap.process import Runtime
 from playhead.ids import uuid7
 from playhead.settings import Settings
 

@@ -22,7 +22,8 @@ from bench.homes import SOURCE, finish, inputs
 from bench.machine import report
 from bench.processor import spent
 from bench.steps import BUSY_MILLISECONDS
-from playhead.bootstrap import Runtime, open_runtime
+from playhead.bootstrap import open_runtime
+from playhead.bootstrap.process import Runtime
 
 _BACKENDS = {"sqlite": "SQLite", "postgres": "PostgreSQL", "nats": "NATS and PostgreSQL"}
 _TARGET_STEP = 1.5

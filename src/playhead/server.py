@@ -17,7 +17,8 @@ from playhead import __version__, events
 from playhead.api.app import create_app
 from playhead.api.callers import Hosts
 from playhead.api.connection import MAX_HEAD_BYTES, Connection
-from playhead.bootstrap import Runtime, open_runtime
+from playhead.bootstrap import open_runtime
+from playhead.bootstrap.process import Runtime
 from playhead.errors import CannotStart
 from playhead.workers import crew, hold_logs, on_signals, set_up_logs
 

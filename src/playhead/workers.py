@@ -15,7 +15,8 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from playhead import events
-from playhead.bootstrap import Runtime, open_runtime, watchdog_of
+from playhead.bootstrap import open_runtime
+from playhead.bootstrap.process import Runtime, watchdog_of
 from playhead.errors import Unavailable
 from playhead.watchdog import FROZEN_SECONDS, Watchdog
 

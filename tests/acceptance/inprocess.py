@@ -21,7 +21,8 @@ from fastapi import FastAPI
 from playhead import __version__
 from playhead.api.app import create_app
 from playhead.api.callers import Hosts
-from playhead.bootstrap import Runtime, open_runtime
+from playhead.bootstrap import open_runtime
+from playhead.bootstrap.process import Runtime
 from playhead.engine.environment import Backends
 from playhead.envelope import Dispatch, Message
 from playhead.ports.broker import Broker, Delivery, PublishResult

@@ -11,7 +11,8 @@ from uuid import UUID
 
 import pytest
 
-from playhead.bootstrap import Runtime, open_runtime
+from playhead.bootstrap import open_runtime
+from playhead.bootstrap.process import Runtime
 from playhead.errors import broker_unavailable
 from playhead.model import Execution
 from playhead.ports.broker import Broker, Delivery

@@ -9,8 +9,8 @@ from uuid import UUID
 
 import pytest
 
-from playhead import bootstrap
-from playhead.bootstrap import Runtime, open_runtime
+from playhead.bootstrap import open_runtime, process
+from playhead.bootstrap.process import Runtime
 from playhead.envelope import Dispatch
 from playhead.ports.broker import PublishResult
 from playhead.settings import Settings
@@ -80,7 +80,7 @@ async def test_jobs_that_wait_for_a_queue_do_not_block_others(
 async def test_a_process_holds_a_limited_number_of_waiting_jobs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(bootstrap, "_MOST_JOBS_HELD", 6)
+    monkeypatch.setattr(process, "_MOST_JOBS_HELD", 6)
     jobs = await detached(tmp_path, *["full"] * 8)
     async with open_runtime(Settings(home=tmp_path), kind="worker") as rt:
         monkeypatch.setattr(rt.broker, "publish", Stuck("full.keep", rt.broker.publish).publish)

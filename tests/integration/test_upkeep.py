@@ -17,7 +17,8 @@ import pytest
 
 from playhead.backends._sqlite import Database
 from playhead.backends.catalog_sqlite import SqliteCatalog
-from playhead.bootstrap import Runtime, open_runtime
+from playhead.bootstrap import open_runtime
+from playhead.bootstrap.process import Runtime
 from playhead.engine.environment import Backends
 from playhead.errors import Unavailable
 from playhead.model import Config, Route

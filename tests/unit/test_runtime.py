@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from playhead import bootstrap
-from playhead.bootstrap import Runtime, open_runtime
+from playhead.bootstrap import open_runtime, process
+from playhead.bootstrap.process import Runtime
 from playhead.settings import Settings
 from playhead.watchdog import Watchdog
 from tests.waiting import until
@@ -83,7 +83,7 @@ async def stopped(rt: Runtime) -> bool:
 async def test_a_task_that_drops_a_cancellation_is_cancelled_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(bootstrap, "_CANCEL_SECONDS", 0.05)
+    monkeypatch.setattr(process, "_CANCEL_SECONDS", 0.05)
     work = Hangs(1)
     async with open_runtime(Settings(home=tmp_path), kind="worker") as rt:
         task = rt.spawn(work.run())
@@ -98,8 +98,8 @@ async def test_a_task_that_drops_a_cancellation_is_cancelled_again(
 async def test_a_shutdown_does_not_wait_for_uncancellable_tasks_or_an_unresponsive_catalog(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(bootstrap, "_CANCEL_SECONDS", 0.05)
-    monkeypatch.setattr(bootstrap, "_GOODBYE_SECONDS", 0.05)
+    monkeypatch.setattr(process, "_CANCEL_SECONDS", 0.05)
+    monkeypatch.setattr(process, "_GOODBYE_SECONDS", 0.05)
     work = Hangs(1000)
     may_depart = asyncio.Event()
     async with open_runtime(Settings(home=tmp_path), kind="worker") as rt:

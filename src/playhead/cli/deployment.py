@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from playhead.bootstrap import Runtime
+    from playhead.bootstrap.process import Runtime
     from playhead.model import Replay
     from playhead.remote import RemoteServices
     from playhead.remote.executions import RemoteLineage

@@ -21,7 +21,7 @@ from playhead.errors import ConfigInvalid, Unavailable
 if TYPE_CHECKING:
     import asyncio
 
-    from playhead.bootstrap import Runtime
+    from playhead.bootstrap.process import Runtime
     from playhead.cli.deployment import Deployment
     from playhead.model import Execution
 

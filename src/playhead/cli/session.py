@@ -94,7 +94,8 @@ class Session:
             ):
                 yield Deployment(services, None)
             return
-        from playhead.bootstrap import open_runtime, watchdog_of
+        from playhead.bootstrap import open_runtime
+        from playhead.bootstrap.process import watchdog_of
         from playhead.cli import logs
 
         self.tell_of_settings()
