@@ -62,7 +62,7 @@ MAX_ATTEMPTS: Final = Whole(
     otherwise=_ERRORS.max_attempts,
     low=1,
     high=100,
-    about="The most attempts for a message; if the last one fails, the message is a dead letter.",
+    about="Maximum number of attempts for a message. If the last one fails, the message is a dead letter.",
 )
 RETRY_DELAY: Final = Real(
     name="retry_delay_seconds",
@@ -83,7 +83,7 @@ MAX_DELAY: Final = Real(
     otherwise=_ERRORS.max_delay_seconds,
     low=0,
     high=_YEAR,
-    about="The longest delay.",
+    about="Maximum delay.",
 )
 CONCURRENCY: Final = Whole(
     name="concurrency",
@@ -132,7 +132,12 @@ OUTBOUND: Final = (
 )
 CONDITION: Final = (
     Key("field", "text", "`content_type`, `path`, `size`, `stage` or `attributes.<name>`.", required=True),
-    Key("operator", " ".join(f"`{word}`" for word in get_args(Operator)), "See above.", "`equals`"),
+    Key(
+        "operator",
+        " ".join(f"`{word}`" for word in get_args(Operator)),
+        "See [Conditions](#conditions).",
+        "`equals`",
+    ),
     Key("value", "by operator", "The value to compare with. Only `exists` works without it."),
     Key(
         "otherwise",
@@ -143,8 +148,8 @@ CONDITION: Final = (
 )
 STEP: Final = (
     Key("type", "text", "The adapter; `playhead adapters` lists all.", required=True),
-    Key("config", "mapping", "The adapter's own settings, checked by its model.", "`{}`"),
-    Key("condition", "mapping", "Only items that fulfil it go through this step."),
+    Key("config", "mapping", "The settings of the adapter, checked by its model.", "`{}`"),
+    Key("condition", "mapping", "Only items that meet the condition go through this step."),
 )
 ROUTE: Final = (
     Key("description", "text", "A description for readers."),
@@ -159,7 +164,7 @@ ROUTE: Final = (
     Key(
         "adapters",
         "list of steps",
-        "At least one. Each gets the outputs of the one before. Required, unless the route is `external`.",
+        "At least one. Each gets the outputs of the previous one. Required, unless the route is `external`.",
     ),
     Key("outbound", "mapping", "Where outputs go. Without it, the last adapter must return nothing."),
     Key("error_handling", "mapping", "Fields that override those of the config."),

@@ -35,7 +35,7 @@ CODES: Final = {
     "W101": "No path leads from `entry` to the route; only a replay reaches it.",
     "W102": "`prefetch` is below `concurrency` and was raised to it.",
     "W103": "An adapter with external effects may run more than once for one message.",
-    "W104": "The new version drops a route or a stage of the previous one.",
+    "W104": "The new version lacks a route or a stage of the previous one.",
 }
 """The meaning of each code. An E0 fault ends the check; all others are found in one pass."""
 
