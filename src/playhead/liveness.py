@@ -36,12 +36,12 @@ class Liveness:
     def __init__(self, beat: float, clock: Clock | None = None) -> None:
         self._beat = beat
         self._clock = clock or ElapsedClock()
-        self._heard: float | None = None
+        self._last_beat: float | None = None
         self._silent_since = 0.0
         self._back: float | None = None
         self._in_a_row = 0
 
-    def heard(self, longest: float | None = None) -> None:
+    def record_beat(self, longest: float | None = None) -> None:
         """Note that a heartbeat of this process is in the catalog.
 
         Args:
@@ -49,19 +49,19 @@ class Liveness:
                 process that may be alive. None if there is no other process.
         """
         now = self._clock()
-        if self._heard is not None and self._is_long(now - self._heard):
+        if self._last_beat is not None and self._is_long(now - self._last_beat):
             self._silent_since = self._silence_began()
-            self._in_a_row = self._in_a_row + 1 if self._silent_since != self._heard else 0
+            self._in_a_row = self._in_a_row + 1 if self._silent_since != self._last_beat else 0
             self._back = now
-        elif self._heard is None and longest is not None and self._is_long(longest):
+        elif self._last_beat is None and longest is not None and self._is_long(longest):
             self._silent_since, self._back = now - longest, now
-        self._heard = now
+        self._last_beat = now
 
     @property
     def seconds(self) -> float:
         """The greatest age of the heartbeat of a process that counts as alive."""
         now = self._clock()
-        if self._heard is not None and self._is_long(now - self._heard):
+        if self._last_beat is not None and self._is_long(now - self._last_beat):
             return self._most + now - self._silence_began()
         if self._waits_for_others(now):
             return self._most + now - self._silent_since
@@ -83,9 +83,9 @@ class Liveness:
         A silence that follows before all others had time to beat continues the one before. This is limited,
         because a process that always beats late would otherwise never declare another process dead.
         """
-        assert self._heard is not None
-        same = self._in_a_row < _MOST_IN_A_ROW and self._waits_for_others(self._heard)
-        return self._silent_since if same else self._heard
+        assert self._last_beat is not None
+        same = self._in_a_row < _MOST_IN_A_ROW and self._waits_for_others(self._last_beat)
+        return self._silent_since if same else self._last_beat
 
 
 def may_live(host: str, pid: int, *, here: str) -> bool:

@@ -238,7 +238,7 @@ class Postgres:
     def take(self, queue: str) -> Sequence[Headers]:
         rows = query(
             self._url,
-            "SELECT c.headers FROM calls c JOIN queues q ON q.id = c.queue WHERE q.name = $1",
+            "SELECT d.headers FROM dispatches d JOIN queues q ON q.id = d.queue WHERE q.name = $1",
             queue,
         )
         return [json.loads(row["headers"]) for row in rows]
@@ -246,7 +246,7 @@ class Postgres:
     def purge(self, queues: Sequence[str]) -> None:
         query(
             self._url,
-            "DELETE FROM calls WHERE queue IN (SELECT id FROM queues WHERE name = ANY($1))",
+            "DELETE FROM dispatches WHERE queue IN (SELECT id FROM queues WHERE name = ANY($1))",
             list(queues),
         )
 

@@ -317,8 +317,8 @@ class Deployment:
     def called(self, queue: str, execution: str) -> set[str]:
         """Return the correlation ids of an execution's messages in an external queue."""
         found = self.rows(
-            "SELECT c.message_id FROM calls c JOIN queues q ON q.id = c.queue "
-            "WHERE q.name = ? AND c.headers LIKE ?",
+            "SELECT d.message_id FROM dispatches d JOIN queues q ON q.id = d.queue "
+            "WHERE q.name = ? AND d.headers LIKE ?",
             *(queue, f"%{execution}%"),
         )
         return {r["message_id"].rpartition(".")[0] for r in found}
@@ -332,7 +332,7 @@ class Deployment:
         """Make the broker lose what a process held that was killed, as an operator's hand may."""
         # It is known by how long it stays hidden, which is far above what others ask for.
         with closing(sqlite3.connect(self.home / "playhead.db", timeout=DEADLINE_SECONDS)) as con, con:
-            con.execute("DELETE FROM calls WHERE visible_at > ?", (time.time() + 1800,))
+            con.execute("DELETE FROM dispatches WHERE visible_at > ?", (time.time() + 1800,))
 
     # -- waiting -----------------------------------------------------------------------------------
 

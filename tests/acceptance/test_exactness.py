@@ -147,17 +147,17 @@ def test_messages_that_somebody_purged_are_called_again_and_worked_once() -> Non
             lambda: route(deployment, "work")["queue_depth"] == 60, "all messages to be confirmed"
         )
         with by_hand(deployment) as con:
-            assert con.execute("DELETE FROM calls").rowcount == 60
+            assert con.execute("DELETE FROM dispatches").rowcount == 60
         deployment.until(
             lambda: route(deployment, "work")["queue_depth"] == 60, "all messages to be called again"
         )
         with by_hand(deployment) as con:
-            assert con.execute("DELETE FROM calls WHERE n % 3 = 0").rowcount == 20
+            assert con.execute("DELETE FROM dispatches WHERE n % 3 = 0").rowcount == 20
         workers = [deployment.start("worker"), deployment.start("worker")]
         deployment.until(lambda: counted(deployment)["completed"] > 50, "some to be done", alive=workers)
         with by_hand(deployment) as con:
             con.execute(
-                "DELETE FROM calls WHERE visible_at = 0 AND queue IN "
+                "DELETE FROM dispatches WHERE visible_at = 0 AND queue IN "
                 "(SELECT id FROM queues WHERE name <> 'purged.hand_over')"
             )
         deployment.ended(execution)
@@ -319,7 +319,7 @@ def test_a_run_that_is_killed_while_it_uploads_fails_and_publishes_nothing() -> 
         assert (ended["status"], ended["error"]["code"]) == ("failed", "upload_incomplete")
         assert ended["counts"]["total"] == 0
         assert roots(deployment, ended["execution_id"]) == []
-        assert not deployment.rows("SELECT 1 FROM calls")
+        assert not deployment.rows("SELECT 1 FROM dispatches")
         assert list(deployment.items("/storage/objects", execution_id=ended["execution_id"])) == []
         # The same inputs again are a run of their own.
         deployment.worker()

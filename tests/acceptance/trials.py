@@ -136,9 +136,9 @@ COMMITS: Final[Mapping[str, str]] = {
 }
 """Kinds of transactions, each with words of one of its statements."""
 CALLS: Final[Mapping[str, str]] = {
-    "publish": "INSERT INTO calls",
-    "take": "UPDATE calls c SET visible_at = playhead_now() + $4",
-    "ack": "DELETE FROM calls",
+    "publish": "INSERT INTO dispatches",
+    "take": "UPDATE dispatches d SET visible_at = playhead_now() + $4",
+    "ack": "DELETE FROM dispatches",
 }
 """The same, for queues in PostgreSQL."""
 

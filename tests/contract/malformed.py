@@ -115,7 +115,7 @@ async def _put_sqlite(place: str, queue: str, row: tuple[str, str, str]) -> None
     con = sqlite3.connect(Path(place) / "playhead.db", isolation_level=None)
     try:
         con.execute(
-            "INSERT INTO calls (queue, message_id, headers, payload) "
+            "INSERT INTO dispatches (queue, message_id, headers, payload) "
             f"SELECT id, {', '.join(row)} FROM queues WHERE name = ?",
             (queue,),
         )
@@ -129,7 +129,7 @@ async def _put_postgres(url: str, queue: str, row: tuple[str, str, str]) -> None
     con = await asyncpg.connect(url)
     try:
         await con.execute(
-            "INSERT INTO calls (queue, message_id, headers, payload) "
+            "INSERT INTO dispatches (queue, message_id, headers, payload) "
             f"SELECT id, {', '.join(row)} FROM queues WHERE name = $1",
             queue,
         )

@@ -50,7 +50,7 @@ def set_clock_back(deployment: Deployment) -> None:
         ("executions", "created_at"),
         ("messages", "not_before"),
         ("messages", "started_at"),
-        ("calls", "visible_at"),
+        ("dispatches", "visible_at"),
     ]
     with closing(sqlite3.connect(deployment.home / "playhead.db", timeout=60)) as con, con:
         for table, column in times:

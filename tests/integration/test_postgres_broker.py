@@ -66,7 +66,9 @@ async def insertion_stopped(con: asyncpg.Connection) -> AsyncIterator[Callable[[
         "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS "
         "'BEGIN PERFORM pg_advisory_xact_lock_shared(42); RETURN NULL; END'"
     )
-    await con.execute("CREATE TRIGGER wait AFTER INSERT ON calls FOR EACH STATEMENT EXECUTE FUNCTION wait()")
+    await con.execute(
+        "CREATE TRIGGER wait AFTER INSERT ON dispatches FOR EACH STATEMENT EXECUTE FUNCTION wait()"
+    )
     await con.execute("SELECT pg_advisory_lock(42)")
     try:
         yield lambda: con.fetch("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
@@ -81,7 +83,7 @@ async def test_dispatches_are_uncertain_when_the_answer_to_their_commit_is_lost(
     with Commits(url) as network:
         async with opened(url) as direct, opened(network.url) as broker:
             made = calls(1)
-            network.lose("INSERT INTO calls")
+            network.lose("INSERT INTO dispatches")
             (outcome,) = await broker.publish(made)
 
             assert outcome.result == "uncertain"
@@ -107,7 +109,7 @@ async def test_nothing_was_sent_when_the_connection_is_lost_before_the_commit(ur
                 assert caught.value.code == "broker_unavailable"
                 # The inserting session holds the lock until it notices that its client has disconnected.
                 async with con.transaction():
-                    await con.execute("LOCK TABLE calls")
+                    await con.execute("LOCK TABLE dispatches")
                 assert await direct.depth(QUEUE) == (0, 0)
 
 
@@ -170,7 +172,7 @@ async def test_dispatches_of_a_slow_commit_are_delivered_after_later_ones_were(u
         slow = con.transaction()
         await slow.start()
         await con.execute(
-            "INSERT INTO calls (queue, message_id, headers, payload) "
+            "INSERT INTO dispatches (queue, message_id, headers, payload) "
             "SELECT id, 'slow', '{}', '{}' FROM queues"
         )
         later = calls(1)
@@ -203,7 +205,7 @@ async def test_dispatches_of_a_dead_holder_are_redelivered_soon_from_a_busy_queu
 async def test_receiving_stays_fast_while_an_old_transaction_prevents_vacuum(url: str):
     async with opened(url) as broker, connected(url) as keeper:
         await keeper.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-        await keeper.fetchval("SELECT count(*) FROM calls")
+        await keeper.fetchval("SELECT count(*) FROM dispatches")
 
         async def through(count: int) -> float:
             await broker.publish(calls(count))
@@ -218,10 +220,10 @@ async def test_receiving_stays_fast_while_an_old_transaction_prevents_vacuum(url
         first = min([await through(2000) for _ in range(3)])
         async with connected(url) as con:
             await con.execute(
-                "INSERT INTO calls (queue, message_id, headers, payload) "
+                "INSERT INTO dispatches (queue, message_id, headers, payload) "
                 "SELECT id, 'gone', '{}', '{}' FROM queues, generate_series(1, 300000)"
             )
-            await con.execute("DELETE FROM calls")
+            await con.execute("DELETE FROM dispatches")
         last = min([await through(2000) for _ in range(3)])
 
         assert last < first * 4

@@ -75,16 +75,16 @@ async def test_the_reconciler_continues_after_an_unexpected_error(tmp_path: Path
     file = tmp_path / "playhead.db"
     async with runtime(tmp_path) as rt:
         await submit(rt)
-        await until(lambda: ask(file, "SELECT 1 FROM calls"), "the call")
-    ask(file, "DELETE FROM calls")
+        await until(lambda: ask(file, "SELECT 1 FROM dispatches"), "the call")
+    ask(file, "DELETE FROM dispatches")
     ask(file, "UPDATE messages SET published = 0, publisher = 'unknown'")
     ask(file, "UPDATE lanes SET feeds = 'no JSON'")
     async with runtime(tmp_path):
         await until(lambda: ask(file, "SELECT 1 FROM leases"), "a reconciler")
         await asyncio.sleep(1.5)
-        assert not ask(file, "SELECT 1 FROM calls")
+        assert not ask(file, "SELECT 1 FROM dispatches")
         ask(file, "UPDATE lanes SET feeds = '[]'")
-        await until(lambda: ask(file, "SELECT 1 FROM calls"), "the reconciler to call the row")
+        await until(lambda: ask(file, "SELECT 1 FROM dispatches"), "the reconciler to call the row")
 
 
 async def test_a_checkpoint_on_a_full_disk_is_reported_as_unavailable(tmp_path: Path):
@@ -124,11 +124,13 @@ async def test_each_message_that_a_broker_lost_is_dispatched_once_again(tmp_path
     file = tmp_path / "playhead.db"
     async with runtime(tmp_path) as rt:
         await submit(rt, 2500)
-        await until(lambda: ask(file, "SELECT count(*) FROM calls") == [(2500,)], "the calls")
-        ask(file, "DELETE FROM calls")
-        await until(lambda: ask(file, "SELECT count(*) FROM calls") == [(2500,)], "them to be called again")
+        await until(lambda: ask(file, "SELECT count(*) FROM dispatches") == [(2500,)], "the calls")
+        ask(file, "DELETE FROM dispatches")
+        await until(
+            lambda: ask(file, "SELECT count(*) FROM dispatches") == [(2500,)], "them to be called again"
+        )
         await asyncio.sleep(2.5)
-        assert ask(file, "SELECT count(*), count(DISTINCT message_id) FROM calls") == [(2500, 2500)]
+        assert ask(file, "SELECT count(*), count(DISTINCT message_id) FROM dispatches") == [(2500, 2500)]
         assert ask(file, "SELECT DISTINCT generation FROM messages") == [(1,)]
 
 
@@ -159,13 +161,13 @@ async def test_a_broker_in_a_separate_file_is_checkpointed_too(tmp_path: Path):
     broker = tmp_path / "broker.db"
     async with runtime(tmp_path / "home", broker=f"sqlite:///{broker}") as rt:
         await submit(rt, 50)
-        await until(lambda: len(ask(broker, "SELECT 1 FROM calls")) == 50, "the calls")
+        await until(lambda: len(ask(broker, "SELECT 1 FROM dispatches")) == 50, "the calls")
 
         def moved() -> bool:
             alone = tmp_path / "copy.db"
             shutil.copy(broker, alone)  # without its log
             try:
-                return len(ask(alone, "SELECT 1 FROM calls")) == 50
+                return len(ask(alone, "SELECT 1 FROM dispatches")) == 50
             except sqlite3.DatabaseError:
                 return False  # copied during a checkpoint
 

@@ -27,7 +27,7 @@ def test_a_process_that_beats_in_time_gives_its_peers_no_more_than_five_beats():
     time = Time()
     liveness = Liveness(BEAT, time)
     for _ in range(10):
-        liveness.heard()
+        liveness.record_beat()
         time.now += BEAT
         assert liveness.seconds == DEAD_AFTER
 
@@ -35,7 +35,7 @@ def test_a_process_that_beats_in_time_gives_its_peers_no_more_than_five_beats():
 def test_a_silent_process_gives_its_peers_the_time_of_its_own_silence_in_addition():
     time = Time()
     liveness = Liveness(BEAT, time)
-    liveness.heard()
+    liveness.record_beat()
     time.now += 60
     assert liveness.seconds == DEAD_AFTER + 60
 
@@ -43,28 +43,28 @@ def test_a_silent_process_gives_its_peers_the_time_of_its_own_silence_in_additio
 def test_after_its_silence_a_process_gives_its_peers_five_beats_to_beat_again():
     time = Time()
     liveness = Liveness(BEAT, time)
-    liveness.heard()
+    liveness.record_beat()
     time.now += 60
-    liveness.heard()
+    liveness.record_beat()
     for waited in (0.0, 1.0, 2.0, 3.0, 4.0, 5.0):
         # The same moment each time: five beats before the silence began.
         assert liveness.seconds == DEAD_AFTER + 60 + waited * BEAT
         time.now += BEAT
-        liveness.heard()
+        liveness.record_beat()
     assert liveness.seconds == DEAD_AFTER
 
 
 def test_a_silence_that_follows_before_peers_could_beat_continues_the_one_before():
     time = Time()
     liveness = Liveness(BEAT, time)
-    liveness.heard()
+    liveness.record_beat()
     time.now += 60
-    liveness.heard()
+    liveness.record_beat()
     time.now += 2
-    liveness.heard()
+    liveness.record_beat()
     time.now += 8
     assert liveness.seconds == DEAD_AFTER + 70
-    liveness.heard()
+    liveness.record_beat()
     assert liveness.seconds == DEAD_AFTER + 70
 
 
@@ -72,7 +72,7 @@ def test_repeated_silences_do_not_keep_dead_peers_alive_forever():
     time = Time()
     liveness = Liveness(BEAT, time)
     for _ in range(20):
-        liveness.heard()
+        liveness.record_beat()
         time.now += 3 * BEAT
         assert liveness.seconds <= 4 * DEAD_AFTER
 
@@ -80,18 +80,18 @@ def test_repeated_silences_do_not_keep_dead_peers_alive_forever():
 def test_a_new_process_gives_silent_peers_five_beats():
     time = Time()
     liveness = Liveness(BEAT, time)
-    liveness.heard(60)
+    liveness.record_beat(60)
     assert liveness.seconds == DEAD_AFTER + 60
     for _ in range(6):
         time.now += BEAT
-        liveness.heard()
+        liveness.record_beat()
     assert liveness.seconds == DEAD_AFTER
 
 
 def test_a_new_process_whose_peers_all_beat_declares_peers_dead_at_once():
     for longest in (None, 0.0, 2 * BEAT):
         liveness = Liveness(BEAT, Time())
-        liveness.heard(longest)
+        liveness.record_beat(longest)
         assert liveness.seconds == DEAD_AFTER
 
 

@@ -33,22 +33,22 @@ _LOOKING_SHARE = 0.2
 # One step for each queue that has dispatches, however many dispatches and empty queues there are.
 _READY_QUEUES = """
 WITH RECURSIVE used (id) AS (
-  SELECT min(queue) FROM calls
+  SELECT min(queue) FROM dispatches
   UNION ALL
-  SELECT (SELECT min(queue) FROM calls WHERE queue > id) FROM used WHERE id IS NOT NULL
+  SELECT (SELECT min(queue) FROM dispatches WHERE queue > id) FROM used WHERE id IS NOT NULL
 )
 SELECT name FROM used JOIN queues USING (id)
-WHERE (SELECT min(visible_at) FROM calls WHERE queue = used.id) <= :now
-  OR (SELECT max(visible_at) FROM calls WHERE queue = used.id) > :latest
+WHERE (SELECT min(visible_at) FROM dispatches WHERE queue = used.id) <= :now
+  OR (SELECT max(visible_at) FROM dispatches WHERE queue = used.id) > :latest
 """
 
 # In the order of publishing. Few dispatches were ever received (`visible_at` is not 0), and the others are in
 # the index in that order, so nothing is sorted but those few.
 _FIRST = """
-SELECT CAST(headers AS BLOB), CAST(payload AS BLOB) FROM calls WHERE n IN (
-  SELECT n FROM (SELECT n FROM calls WHERE queue = :queue AND visible_at = 0 ORDER BY n LIMIT :limit)
+SELECT CAST(headers AS BLOB), CAST(payload AS BLOB) FROM dispatches WHERE n IN (
+  SELECT n FROM (SELECT n FROM dispatches WHERE queue = :queue AND visible_at = 0 ORDER BY n LIMIT :limit)
   UNION ALL
-  SELECT n FROM (SELECT n FROM calls WHERE queue = :queue AND visible_at > 0 ORDER BY n LIMIT :limit)
+  SELECT n FROM (SELECT n FROM dispatches WHERE queue = :queue AND visible_at > 0 ORDER BY n LIMIT :limit)
 ) ORDER BY n LIMIT :limit
 """
 
@@ -86,7 +86,7 @@ class SqliteBroker:
         def job(con: Connection) -> None:
             ids = {queue: self._id(con, queue) for queue in queues}
             rows = [(ids[q], mid, headers, key) for q, mid, headers, key in _sql_broker.rows(dispatches)]
-            insert(con, "calls (queue, message_id, headers, payload)", rows)
+            insert(con, "dispatches (queue, message_id, headers, payload)", rows)
 
         await self._write(job)
         for queue in queues:
@@ -117,7 +117,7 @@ class SqliteBroker:
         def job(con: Connection) -> None:
             for tag, numbers in held.items():
                 for marks, some in among(numbers):
-                    con.execute(f"DELETE FROM calls WHERE n IN ({marks}) AND tag = ?", (*some, tag))  # noqa: S608
+                    con.execute(f"DELETE FROM dispatches WHERE n IN ({marks}) AND tag = ?", (*some, tag))  # noqa: S608
 
         await self._write(job)
 
@@ -127,7 +127,7 @@ class SqliteBroker:
         def job(con: Connection) -> None:
             until = self._clock() + self._visibility
             con.executemany(
-                "UPDATE calls SET visible_at = ? WHERE n = ? AND tag = ?",
+                "UPDATE dispatches SET visible_at = ? WHERE n = ? AND tag = ?",
                 [(until, n, tag) for n, tag in tags],
             )
 
@@ -138,7 +138,7 @@ class SqliteBroker:
             now = self._clock()
             row = con.execute(
                 "SELECT count(*) FILTER (WHERE visible_at <= ?), count(*) FILTER (WHERE visible_at > ?) "
-                "FROM calls WHERE queue = (SELECT id FROM queues WHERE name = ?)",
+                "FROM dispatches WHERE queue = (SELECT id FROM queues WHERE name = ?)",
                 (now, now, queue),
             ).fetchone()
             return Depth(*row)
@@ -148,7 +148,8 @@ class SqliteBroker:
     async def is_empty(self, queue: str) -> bool:
         found = await self._read(
             lambda con: con.execute(
-                "SELECT 1 FROM calls WHERE queue = (SELECT id FROM queues WHERE name = ?) LIMIT 1", (queue,)
+                "SELECT 1 FROM dispatches WHERE queue = (SELECT id FROM queues WHERE name = ?) LIMIT 1",
+                (queue,),
             ).fetchone()
         )
         return found is None
@@ -161,7 +162,7 @@ class SqliteBroker:
         return [Message(decode_headers(h), decode_payload(p)) for h, p in await self._read(job)]
 
     async def check(self) -> str:
-        await self._read(lambda con: con.execute("SELECT 1 FROM calls LIMIT 1").fetchone())
+        await self._read(lambda con: con.execute("SELECT 1 FROM dispatches LIMIT 1").fetchone())
         return f"sqlite {sqlite3.sqlite_version} in {self._db.path.name}"
 
     async def diagnose(self) -> list[Finding]:
@@ -206,8 +207,8 @@ class SqliteBroker:
         def job(con: Connection) -> list[tuple[int, bytes, bytes]]:
             now = self._clock()
             return con.execute(
-                "UPDATE calls SET visible_at = ?, tag = ? WHERE n IN "
-                "(SELECT n FROM calls WHERE queue = ? AND visible_at <= ? ORDER BY visible_at, n LIMIT ?) "
+                "UPDATE dispatches SET visible_at = ?, tag = ? WHERE n IN (SELECT n FROM dispatches "
+                "WHERE queue = ? AND visible_at <= ? ORDER BY visible_at, n LIMIT ?) "
                 # As bytes: one text of another program that is not UTF-8 would fail the whole query.
                 "RETURNING n, CAST(message_id AS BLOB), CAST(headers AS BLOB)",
                 (now + self._visibility, tag, queue_id, now, limit),
@@ -233,15 +234,15 @@ class SqliteBroker:
 
         def look(con: Connection) -> tuple[float | None, float | None]:
             row: tuple[float | None, float | None] = con.execute(
-                "SELECT (SELECT min(visible_at) FROM calls WHERE queue = :queue), "
-                "(SELECT max(visible_at) FROM calls WHERE queue = :queue)",
+                "SELECT (SELECT min(visible_at) FROM dispatches WHERE queue = :queue), "
+                "(SELECT max(visible_at) FROM dispatches WHERE queue = :queue)",
                 {"queue": queue_id},
             ).fetchone()
             return row
 
         def show(con: Connection) -> None:
             con.execute(
-                "UPDATE calls SET visible_at = 0 WHERE queue = ? AND visible_at > ?",
+                "UPDATE dispatches SET visible_at = 0 WHERE queue = ? AND visible_at > ?",
                 (queue_id, self._latest(self._clock())),
             )
 

@@ -15,7 +15,7 @@ from playhead.ports.broker import PublishResult
 
 
 class Publisher(Protocol):
-    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]: ...
+    async def publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]: ...
 
 
 @dataclass(slots=True)

@@ -138,7 +138,7 @@ class Ground:
 
     def _settled(self) -> None:
         """Wait until the last ack is in, and the last job closed."""
-        held = "SELECT 1 FROM calls c JOIN queues q ON q.id = c.queue WHERE q.name = 'docs.shout'"
+        held = "SELECT 1 FROM dispatches d JOIN queues q ON q.id = d.queue WHERE q.name = 'docs.shout'"
         open_jobs = "SELECT 1 FROM jobs WHERE state IN ('uploading', 'publishing')"
         self.deployment.until(
             lambda: not (self.deployment.rows(held) or self.deployment.rows(open_jobs)), "all to be done"

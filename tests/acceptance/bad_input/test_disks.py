@@ -124,7 +124,7 @@ def test_outputs_that_have_no_room_wait_for_it_and_spend_no_attempt(leave: int):
         deployment.serve()
         deployment.apply(DOCS)
         execution = deployment.run("docs", inputs(8, LARGE))
-        deployment.until(lambda: len(deployment.rows("SELECT 1 FROM calls")) == 8, "the publishing")
+        deployment.until(lambda: len(deployment.rows("SELECT 1 FROM dispatches")) == 8, "the publishing")
         deployment.disk.fill(leave=leave)
         worker = deployment.worker()
         deployment.until(

@@ -14,7 +14,7 @@ from playhead.ports.diagnosis import Finding
 
 _TABLES: Final = (
     *("configs", "config_versions", "lanes", "executions", "tags", "jobs", "messages", "outputs"),
-    *("processes", "departed", "leases", "queues", "calls"),
+    *("processes", "departed", "leases", "queues", "dispatches"),
 )
 
 OLDEST_VERSION: Final = 15

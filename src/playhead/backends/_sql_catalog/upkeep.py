@@ -54,7 +54,7 @@ class UpkeepPart(ResendPart):
         # If it waited behind transactions that wait for a lock, this process would count as dead, and its
         # messages as lost.
         was_known, longest = await self._db.write(beat, urgent=True)
-        self._liveness.heard(longest)
+        self._liveness.record_beat(longest)
         return was_known
 
     async def depart(self, process: str, counters: Numbers | None = None) -> None:

@@ -18,7 +18,7 @@ def insert(con: sqlite3.Connection, into: str, rows: Sequence[tuple[Any, ...]]) 
     long, and even longer next to a thread that computes.
 
     Args:
-        into: table and columns, such as `calls (queue, payload)`.
+        into: table and columns, such as `dispatches (queue, payload)`.
         rows: one tuple per row, with a value for each column.
     """
     at = 0

@@ -1,4 +1,4 @@
-"""The port, as statements over two tables: `queues` and `calls`."""
+"""The port, as statements over two tables: `queues` and `dispatches`."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class PostgresBroker:
         async def job(con: Connection) -> None:
             # Rows are numbered in this order, which is the order of delivery.
             await con.execute(
-                "INSERT INTO calls (queue, message_id, headers, payload) "
+                "INSERT INTO dispatches (queue, message_id, headers, payload) "
                 "SELECT c.queue, c.message_id, c.headers, c.payload "
                 "FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[]) "
                 "WITH ORDINALITY AS c (queue, message_id, headers, payload, place) ORDER BY c.place",
@@ -126,9 +126,9 @@ class PostgresBroker:
 
         async def job(con: Connection) -> None:
             await con.execute(
-                "DELETE FROM calls c "
+                "DELETE FROM dispatches d "
                 "USING unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS a (queue, n, tag) "
-                "WHERE c.queue = a.queue AND c.n = a.n AND c.tag = a.tag",
+                "WHERE d.queue = a.queue AND d.n = a.n AND d.tag = a.tag",
                 *(queues, numbers, tags),
             )
 
@@ -141,9 +141,9 @@ class PostgresBroker:
 
         async def job(con: Connection) -> None:
             await con.execute(
-                "UPDATE calls c SET visible_at = playhead_now() + $4::double precision "
+                "UPDATE dispatches d SET visible_at = playhead_now() + $4::double precision "
                 "FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS h (queue, n, tag) "
-                "WHERE c.queue = h.queue AND c.n = h.n AND c.tag = h.tag",
+                "WHERE d.queue = h.queue AND d.n = h.n AND d.tag = h.tag",
                 *(queues, numbers, tags, self._visibility),
             )
 
@@ -158,7 +158,7 @@ class PostgresBroker:
             (row,) = await con.fetch(
                 "SELECT count(*) FILTER (WHERE visible_at <= playhead_now()), "
                 "count(*) FILTER (WHERE visible_at > playhead_now()) "
-                "FROM calls WHERE queue = (SELECT id FROM queues WHERE name = $1)",
+                "FROM dispatches WHERE queue = (SELECT id FROM queues WHERE name = $1)",
                 queue,
             )
             return Depth(row[0], row[1])
@@ -174,7 +174,7 @@ class PostgresBroker:
     async def is_empty(self, queue: str) -> bool:
         found: bool = await self._read(
             lambda con: con.fetchval(
-                "SELECT NOT EXISTS (SELECT 1 FROM calls "
+                "SELECT NOT EXISTS (SELECT 1 FROM dispatches "
                 "WHERE queue = (SELECT id FROM queues WHERE name = $1))",
                 queue,
             )
@@ -184,8 +184,8 @@ class PostgresBroker:
     async def peek(self, queue: str, limit: int) -> list[Message]:
         rows = await self._read(
             lambda con: con.fetch(
-                "SELECT headers, payload FROM calls WHERE queue = (SELECT id FROM queues WHERE name = $1) "
-                "ORDER BY n LIMIT $2",
+                "SELECT headers, payload FROM dispatches "
+                "WHERE queue = (SELECT id FROM queues WHERE name = $1) ORDER BY n LIMIT $2",
                 *(queue, limit),
             )
         )
@@ -193,7 +193,7 @@ class PostgresBroker:
 
     async def check(self) -> str:
         async def job(con: Connection) -> str:
-            await con.fetchval("SELECT 1 FROM calls LIMIT 1")
+            await con.fetchval("SELECT 1 FROM dispatches LIMIT 1")
             version: str = await con.fetchval("SHOW server_version")
             return version.split()[0]
 
@@ -256,11 +256,11 @@ class PostgresBroker:
 
         async def job(con: Connection) -> list[tuple[int, str, str]]:
             rows = await con.fetch(
-                "WITH taken AS MATERIALIZED (SELECT n FROM calls WHERE queue = $1 AND n >= $2 "
+                "WITH taken AS MATERIALIZED (SELECT n FROM dispatches WHERE queue = $1 AND n >= $2 "
                 "AND (visible_at <= playhead_now() OR visible_at > playhead_now() + $6::double precision) "
                 "ORDER BY n LIMIT $3 FOR UPDATE SKIP LOCKED) "
-                "UPDATE calls c SET visible_at = playhead_now() + $4::double precision, tag = $5 "
-                "FROM taken t WHERE c.queue = $1 AND c.n = t.n RETURNING c.n, c.message_id, c.headers",
+                "UPDATE dispatches d SET visible_at = playhead_now() + $4::double precision, tag = $5 "
+                "FROM taken t WHERE d.queue = $1 AND d.n = t.n RETURNING d.n, d.message_id, d.headers",
                 *(queue.id, first, limit, self._visibility, tag, longest),
             )
             return sorted((n, message_id, headers) for n, message_id, headers in rows)
@@ -268,7 +268,7 @@ class PostgresBroker:
         # Most looks at an idle queue find nothing. They look first, and write nothing.
         if not first and not await self._read(
             lambda con: con.fetchval(
-                "SELECT EXISTS (SELECT 1 FROM calls WHERE queue = $1 AND (visible_at <= playhead_now() "
+                "SELECT EXISTS (SELECT 1 FROM dispatches WHERE queue = $1 AND (visible_at <= playhead_now() "
                 "OR visible_at > playhead_now() + $2::double precision))",
                 *(queue.id, longest),
             )

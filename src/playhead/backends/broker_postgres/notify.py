@@ -124,7 +124,7 @@ class Notifications:
             async with self._db.read() as con:
                 rows = await con.fetch(
                     "SELECT q.name FROM queues q WHERE q.name = ANY($1::text[]) AND EXISTS "
-                    "(SELECT 1 FROM calls c WHERE c.queue = q.id AND c.visible_at <= playhead_now())",
+                    "(SELECT 1 FROM dispatches d WHERE d.queue = q.id AND d.visible_at <= playhead_now())",
                     queues,
                 )
                 queues = [name for (name,) in rows]

@@ -158,7 +158,7 @@ CREATE TABLE queues (
   name TEXT NOT NULL UNIQUE
 );
 
-CREATE TABLE calls (
+CREATE TABLE dispatches (
   n          INTEGER PRIMARY KEY,
   queue      INTEGER NOT NULL REFERENCES queues (id),
   visible_at REAL NOT NULL DEFAULT 0, -- 0: ready; otherwise held until then
@@ -167,4 +167,4 @@ CREATE TABLE calls (
   headers    TEXT NOT NULL,
   payload    TEXT NOT NULL
 );
-CREATE INDEX calls_visible ON calls (queue, visible_at);
+CREATE INDEX dispatches_visible ON dispatches (queue, visible_at);
