@@ -3,9 +3,9 @@
 So all requests in progress fail at once, and no message is sent after its caller gave up. The reconnection of
 nats-py is not used: it keeps a buffer, and it stops for good at some errors.
 
-Two private parts of nats-py are used: `Client._process_msg`, which the client calls with each message, and
-`Client._send_command`, which queues bytes. `docs/decisions/0010-nats-transport.md` states the reason and the
-price.
+Three private parts of nats-py are used: `Client._process_msg`, which the client calls with each message,
+`Client._send_command`, which queues bytes, and `Client._ps`, its parser.
+`docs/decisions/0010-nats-transport.md` states the reason and the price.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from playhead.backends.broker_nats.address import Address
+from playhead.backends.broker_nats.confirmations import ConfirmationParser, Confirmations
 from playhead.clock import LONGEST_GAP_SECONDS, done_within
 from playhead.errors import Unavailable, broker_unavailable
 
@@ -65,6 +66,7 @@ class Waiting(Protocol):
 class _Client(Client):
     def __init__(self, *, encrypted: bool) -> None:
         super().__init__()
+        self._ps = self.parser = ConfirmationParser(self)
         self.handlers: dict[int, Handler] = {}
         self.closing: Callable[[], None] = lambda: None
         self._encrypted = encrypted
@@ -175,6 +177,7 @@ class Link:
                 link._skip = len(f"{link.inbox}a.")
                 client.closing = closing
                 await link.subscribe("a.*", link._on_answer, lambda why: None)
+                client.parser.confirmations = Confirmations(f"{link.inbox}a.", link._on_confirmation)
         except BaseException as exc:
             client.closing = lambda: None
             await link._shut()
@@ -301,9 +304,12 @@ class Link:
     def _on_answer(self, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
         token = subject[self._skip :]
         number = int(token) if token.isdigit() else -1
-        waiting = self._waiting.pop(number, None)
-        if waiting:
+        if waiting := self._waiting.pop(number, None):
             waiting.answered(number, Answer(status_of(headers) if headers else "", data))
+
+    def _on_confirmation(self, number: int, data: bytes) -> None:
+        if waiting := self._waiting.pop(number, None):
+            waiting.answered(number, Answer("", data))
 
     async def _watch(self) -> None:
         """Drop the connection when the server does not answer pings. TCP would need a quarter of an hour.
