@@ -215,6 +215,7 @@ class Playhead:
     async def _hurry(self) -> None:
         while True:
             await self.rt.reconciler.cycle()
+            await self.rt.reconciler.find_lost()
             await asyncio.sleep(0.02)
 
 

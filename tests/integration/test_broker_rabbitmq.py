@@ -374,6 +374,7 @@ async def test_a_reconciler_publishes_nothing_again_that_another_process_holds(u
             clock.advance(1)
             await lab.beat("w1", "w2")
             await reconciler.cycle()
+            await reconciler.find_lost()
             await worker.extend(held)
 
         assert await worker.receive(QUEUE, 10, wait=0.5) == []

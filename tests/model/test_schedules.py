@@ -295,6 +295,7 @@ class World:
         while True:
             if self.reconciling:
                 await service.cycle()
+                await service.find_lost()
             await step()
 
     async def worker(self, name: str) -> None:

@@ -58,8 +58,9 @@ async def test_one_unavailable_queue_does_not_delay_dispatches_to_other_queues()
     await lab.fail(await lab.claim(child), delay=0)
     reconciler = ReconcileService(catalog, broker, Environment("w1"), lease=15)
 
+    await reconciler.cycle()
     with pytest.raises(Unavailable, match="no leader"):
-        await reconciler.cycle()
+        await reconciler.find_lost()
 
     (delivery,) = await broker.receive("docs.split", 10)
     assert delivery.message_id.startswith(str(child))
@@ -125,22 +126,30 @@ class Slow(MemoryBroker):
         return await super().is_empty(queue)
 
 
-async def test_queues_that_do_not_answer_delay_neither_due_retries_nor_each_other():
+async def test_queues_that_do_not_answer_delay_neither_retries_nor_ends_of_executions_nor_each_other():
+    """RabbitMQ was asked for one queue after the other, for 10 seconds each, before executions ended."""
     clock = Clock()
     catalog, broker = MemoryCatalog(clock=clock), Slow(clock=clock)
     lab = Lab(catalog, clock)
     await lab.beat("w1")
-    run = await lab.started("a.md", "b.md")
+    run = await lab.started("a.md", "b.md", "c.md")
     children: list[Any] = await lab.work(run.ids[0], lab.output("1.md"))
     await catalog.mark_published(children)
-    await lab.fail(await lab.claim(run.ids[1]), delay=0)
-    last = await lab.started_replay(run.execution, f"{run.execution}/pages/1.md", route="index")
-
-    cycle = asyncio.create_task(ReconcileService(catalog, broker, Environment("w1"), lease=15).cycle())
-    (delivery,) = await take(broker, 1)
-
-    assert delivery.message_id.startswith(str(run.ids[1]))
+    await lab.started_replay(run.execution, f"{run.execution}/pages/1.md", route="index")
+    done = await lab.started("a.md")
+    reconciler = ReconcileService(catalog, broker, Environment("w1"), lease=15)
+    assert await reconciler.cycle()
+    search = asyncio.create_task(reconciler.find_lost())
     await until(lambda: sorted(broker.asked) == ["docs.convert", "docs.index", "docs.split"])
+
+    await lab.fail(await lab.claim(run.ids[1]), delay=0)
+    await lab.work(done.ids[0])
+    assert await reconciler.cycle()
+
+    (delivery,) = await take(broker, 1)
+    assert delivery.message_id.startswith(str(run.ids[1]))
+    ended = await catalog.execution(done.execution)
+    assert ended
+    assert ended.status == "completed"
     broker.may_answer.set()
-    assert await cycle
-    assert len(last.ids) == 1
+    await search

@@ -128,6 +128,7 @@ class Runtime:
         loops = [
             (self._beat, self.settings.heartbeat_seconds),
             (self._reconcile, _RECONCILE_SECONDS),
+            (self.reconciler.find_lost, _RECONCILE_SECONDS),
             (self._renew, self.settings.lease_seconds / 3),
             (self._take_over, _JOBS_SECONDS),
         ]

@@ -6,6 +6,7 @@ duplicate dispatch, nothing more.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Collection, Sequence
 from typing import Protocol
@@ -34,7 +35,10 @@ class ReconcileCatalog(Upkeep, Work, ending.EndingCatalog, Protocol): ...
 
 
 class ReconcileService:
-    """Runs one cycle at each call of `cycle` (every second).
+    """Runs one cycle at each call of `cycle` and one search at each call of `find_lost` (every second).
+
+    They are separate because a queue may take seconds to answer, which must delay neither retries nor the
+    ends of executions.
 
     Args:
         lease: seconds after which another process takes over if the lease is not renewed.
@@ -57,6 +61,8 @@ class ReconcileService:
         self._page = page
         # This name belongs to no live process: what one cycle cannot publish, the next one takes again.
         self._publisher = f"{env.process}/reconciler"
+        self._dispatching = asyncio.Lock()
+        self._has_lease = False
         self._empty: set[str] = set()
 
     async def cycle(self) -> bool:
@@ -64,12 +70,13 @@ class ReconcileService:
 
         Raises `Unavailable`; the next cycle tries again.
         """
-        if not await self._catalog.lease(_LEASE, self._env.process, seconds=self._lease):
-            self._empty.clear()
+        self._has_lease = await self._catalog.lease(_LEASE, self._env.process, seconds=self._lease)
+        if not self._has_lease:
             return False
         unavailable: Unavailable | None = None
         try:
-            await self._dispatch_again()
+            async with self._dispatching:
+                await self._dispatch_again()
         except Unavailable as exc:
             unavailable = exc  # if it is the broker alone, executions still end and the log is still trimmed
         await self._catalog.cancel_stragglers()
@@ -81,37 +88,41 @@ class ReconcileService:
         return True
 
     async def _dispatch_again(self) -> None:
-        """Dispatch rows of dead workers, due retries and orphans; then those that the broker has lost.
-
-        The last step asks every queue for its depth. A queue that does not answer must not delay the others.
-        """
+        """Dispatch rows of dead workers, due retries and orphans."""
         while await self._catalog.recall_abandoned(limit=self._page) >= self._page:
             continue
         await self._publish_all(self._catalog.due)
         await self._publish_all(self._catalog.orphans)
-        unavailable = await self._redeliver_lost()
+
+    async def find_lost(self) -> None:
+        """Dispatch the published rows of queues that were found empty twice in a row: the broker lost them.
+
+        Does nothing if another process has the lease. Raises `Unavailable`, also if one queue alone cannot be
+        read.
+        """
+        if not self._has_lease:
+            self._empty.clear()
+            return
+        queues = await self._catalog.waiting_queues()
+        empty, unavailable = await self._find_empty(queues)
+        lost, self._empty = sorted(empty & self._empty), empty
+        if lost and not self._dispatching.locked():  # else the next call finds them
+            async with self._dispatching:
+                await self._redeliver(lost)
         if unavailable:
             raise unavailable
 
-    async def _redeliver_lost(self) -> Unavailable | None:
-        """Dispatch the published rows of queues that were found empty twice in a row: the broker lost them.
-
-        Returns why a queue could not be read, if one alone is unavailable.
-        """
-        queues = await self._catalog.waiting_queues()
-        empty, unavailable = await self._find_empty(queues)
+    async def _redeliver(self, queues: Sequence[str]) -> None:
+        # All pages are taken before one is published, and no cycle publishes meanwhile. A row that was
+        # dispatched again looks like one that waits: page by page, the same rows would be taken forever.
         lost = 0
-        for queue in sorted(empty & self._empty):
-            # All pages are taken before one is published. A row that was dispatched again looks like one that
-            # waits: page by page, the same rows would be taken forever.
+        for queue in queues:
             while dispatches := await self._catalog.redeliver_lost(self._publisher, queue, limit=self._page):
                 lost += len(dispatches)
                 events.emit(events.RECALLED, logging.WARNING, queue=queue, count=len(dispatches))
-        self._empty = empty
         if lost:
             await self._publish_all(self._catalog.due)
             await self._publish_all(self._catalog.orphans)
-        return unavailable
 
     async def _find_empty(self, queues: Sequence[str]) -> tuple[set[str], Unavailable | None]:
         """Return the queues that are empty, and why one could not be read. Many are asked at once, as each
