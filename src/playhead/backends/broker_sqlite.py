@@ -137,11 +137,13 @@ class SqliteBroker:
         def job(con: Connection) -> Depth:
             now = self._clock()
             row = con.execute(
-                "SELECT count(*) FILTER (WHERE visible_at <= ?), count(*) FILTER (WHERE visible_at > ?) "
-                "FROM dispatches WHERE queue = (SELECT id FROM queues WHERE name = ?)",
+                # Two ranges of the index: to compare each entry would take twice as long.
+                "SELECT (SELECT count(*) FROM dispatches WHERE queue = q.id AND visible_at <= ?), "
+                "(SELECT count(*) FROM dispatches WHERE queue = q.id AND visible_at > ?) "
+                "FROM queues q WHERE q.name = ?",
                 (now, now, queue),
             ).fetchone()
-            return Depth(*row)
+            return Depth(*row) if row else Depth(0, 0)
 
         return await self._read(job)
 

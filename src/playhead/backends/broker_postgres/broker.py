@@ -155,13 +155,13 @@ class PostgresBroker:
             return known.depth
 
         async def job(con: Connection) -> Depth:
-            (row,) = await con.fetch(
-                "SELECT count(*) FILTER (WHERE visible_at <= playhead_now()), "
-                "count(*) FILTER (WHERE visible_at > playhead_now()) "
+            # In a subquery, the clock is read once and not for each row.
+            ((count, held),) = await con.fetch(
+                "SELECT count(*), count(*) FILTER (WHERE visible_at > (SELECT playhead_now())) "
                 "FROM dispatches WHERE queue = (SELECT id FROM queues WHERE name = $1)",
                 queue,
             )
-            return Depth(row[0], row[1])
+            return Depth(count - held, held)
 
         began = time.monotonic()
         found = await self._read(job)
