@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import count, islice
@@ -22,6 +23,7 @@ from bench.deployments import ServerMissing, Testbed
 from bench.figures import Figure, not_measured
 from bench.machine import report, scratch
 from playhead.backends._postgres import Postgres
+from playhead.backends._sql_catalog.counts import encode
 from playhead.backends._sqlite import Database
 from playhead.backends.broker_postgres import PostgresBroker
 from playhead.backends.broker_sqlite import SqliteBroker
@@ -123,11 +125,17 @@ def _lane(version: int, route: int) -> int:
     return (version - 1) * _ROUTES + route + 1
 
 
+def _places(e: Execution) -> Iterator[tuple[int, int]]:
+    """Yield the route and the state of each row: roots in the first route, children in the next five."""
+    for at in range(e.rows):
+        state = PENDING if at >= e.rows - e.pending else DEAD if at < e.dead else COMPLETED
+        yield 0 if at < e.roots else 1 + at * 5 // e.rows, state
+
+
 def _execution(e: Execution) -> Row:
     kind, batch = ("replay", identity(2, e.n)) if e.source else ("run", None)
     ended = e.status != "running"
-    done = e.rows - e.dead
-    counts = f'{{"pending": 0, "completed": {done}, "failed": {e.dead}, "cancelled": 0, "total": {e.rows}}}'
+    counts = encode(Counter((_lane(e.version, route), state) for route, state in _places(e)))
     row = (e.n, e.id, kind, e.status, ended, e.version, e.source, batch, float(e.n))
     return (*row, float(e.n), counts) if ended else (*row, None, None)
 
@@ -138,32 +146,25 @@ def _job(e: Execution) -> Row:
 
 
 def _messages(found: Iterable[Execution]) -> Iterator[Row]:
-    """Yield the rows of each execution: roots in the first route, then children in the next five routes."""
     number = count(1)
     for e in found:
         numbers = list(islice(number, e.rows))
-        for at, n in enumerate(numbers):
-            route = 0 if at < e.roots else 1 + at * 5 // e.rows
+        for at, (n, (route, state)) in enumerate(zip(numbers, _places(e), strict=True)):
             key = f"{e.id}/input/{at:07}.md"
             row = (n, identity(3, n), e.n, _lane(e.version, route), key, f"s{route:02}")
-            origin = (None, numbers[at % e.roots]) if route else (at + 1, None)
-            published = PUBLISHED if route else None
-            if at >= e.rows - e.pending:
-                yield (*row, origin[0], PENDING, published, 0, origin[1], None, None, None, None)
-            else:
-                state, *error = (DEAD, "step_failed", "no title") if at < e.dead else (COMPLETED, None, None)
-                yield (*row, origin[0], state, published, 1, origin[1], float(n), float(n), *error)
-
-
-async def _end(catalog: Catalog) -> None:
-    await catalog.end_executions(await catalog.open_executions())
+            ordinal, published, parent = (
+                (None, PUBLISHED, numbers[at % e.roots]) if route else (at + 1, None, None)
+            )
+            attempt, ended = (0, None) if state == PENDING else (1, float(n))
+            error = ("step_failed", "no title") if state == DEAD else (None, None)
+            yield (*row, ordinal, state, published, attempt, parent, ended, ended, *error)
 
 
 def queries(size: Size) -> dict[str, Query]:
     large = 2 * size.small + 1
     return {
         "each second: waiting queues": lambda c, b: c.waiting_queues(),
-        "each second: end check": lambda c, b: _end(c),
+        "each second: end check": lambda c, b: c.end_executions(),
         "each second: is a long queue empty": lambda c, b: b.is_empty(_QUEUE),
         "twice a second: subscriptions": lambda c, b: c.subscriptions(),
         "metrics: open by route": lambda c, b: c.open_by_route(),

@@ -248,10 +248,10 @@ class WorkPart(Tables):
             if row and row.wants(call):
                 row.publisher = None
 
-    async def end_executions(self, executions: Sequence[UUID]) -> list[UUID]:
+    async def end_executions(self, executions: Sequence[UUID] | None = None) -> list[UUID]:
         await self._begin()
         ended = []
-        for identity in executions:
+        for identity in list(self._executions) if executions is None else executions:
             row = self._executions.get(identity)
             if row is None or row.status != "running" or any(m.open for m in row.messages):
                 continue

@@ -420,6 +420,17 @@ async def test_a_queue_is_waiting_while_a_published_row_is_not_claimed(catalog: 
     assert await catalog.waiting_queues() == []
 
 
+async def test_the_waiting_queues_of_all_routes_and_executions_are_found(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md")
+    await catalog.mark_published(await lab.work(run.ids[0], lab.output("1.md")))
+    other = await lab.started("a.md", "b.md", config=outlet(lab))
+    await lab.claim(other.ids[0])
+    await lab.fail(await lab.claim(other.ids[1]), delay=0)
+    await catalog.mark_published(await catalog.due("w1", limit=10))
+
+    assert set(await catalog.waiting_queues()) == {"docs.convert", "docs.split", "outlet.convert"}
+
+
 async def test_a_published_retry_is_waited_for(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     await lab.fail(await lab.claim(run.ids[0]), delay=0)

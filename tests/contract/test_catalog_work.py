@@ -947,6 +947,18 @@ async def test_only_executions_that_the_call_has_ended_are_returned(catalog: Cat
     assert (await lab.execution(cancelled.execution)).status == "cancelled"
 
 
+async def test_all_executions_that_can_end_are_ended_if_none_is_named(catalog: Catalog, lab: Lab):
+    first, running, last = [await lab.started(path) for path in ("a.md", "b.md", "c.md")]
+    await lab.sealed("d.md")
+    await lab.work(last.ids[0])
+    await lab.fail(await lab.claim(first.ids[0]))
+
+    assert await catalog.end_executions() == [first.execution, last.execution]
+
+    assert await catalog.end_executions() == []
+    assert (await lab.execution(running.execution)).status == "running"
+
+
 async def test_an_execution_that_a_resend_reopened_ends_again(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     await lab.kill(run.ids[0])

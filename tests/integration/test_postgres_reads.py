@@ -16,11 +16,12 @@ from tests.contract.conftest import Clock, Lab
 
 ROWS = 20_000
 PAGE = 50
+VERSIONS = 1000
 MOST = 20 * PAGE
 """Rows that a page may read: the query fetches a page for each state of each route and keeps one."""
 COUNTERS = (
     "FROM pg_stat_user_tables WHERE schemaname = current_schema() "
-    "AND relname IN ('messages', 'outputs', 'executions')"
+    "AND relname IN ('messages', 'outputs', 'executions', 'config_versions', 'lanes')"
 )
 
 
@@ -28,7 +29,8 @@ class Reads:
     """Counts the rows that the server has read.
 
     Attributes:
-        execution: has `ROWS` unpublished messages, and as many dead letters.
+        execution: has `ROWS` unpublished messages, and as many dead letters. Its config had `VERSIONS`
+            versions before.
     """
 
     def __init__(self, url: str, sql: Any, execution: UUID) -> None:
@@ -39,6 +41,9 @@ class Reads:
     async def _so_far(self) -> int:
         count: int = await self._sql.fetchval(f"SELECT sum(seq_tup_read + idx_tup_fetch)::bigint {COUNTERS}")
         return count
+
+    async def execute(self, statement: str) -> None:
+        await self._sql.execute(statement)
 
     async def by(self, call: Callable[[PostgresCatalog], Awaitable[object]]) -> int:
         """Return how many rows of the growing tables a call reads, on a new connection."""
@@ -80,6 +85,15 @@ async def reads(url: str) -> AsyncIterator[Reads]:
         f"FROM generate_series(1, {2 * ROWS}) g CROSS JOIN messages m WHERE m.id = $1",
         run.ids[0],
     )
+    await sql.execute(
+        "INSERT INTO config_versions (name, version, hash, source, document, created_at) "
+        "SELECT name, -g, '', '', '{}', 0 FROM config_versions, generate_series(1, $1) g",
+        VERSIONS,
+    )
+    await sql.execute(
+        "INSERT INTO lanes (config_version, route, queue, external, max_attempts, feeds) "
+        "SELECT v.id, l.route, l.queue, false, 1, '[]' FROM config_versions v, lanes l WHERE v.version < 0"
+    )
     await sql.execute("UPDATE jobs SET ordinals = $1, state = 'publishing'", 1 + 2 * ROWS)
     await sql.close()
     sql = await asyncpg.connect(url)
@@ -106,6 +120,7 @@ async def test_a_page_of_a_list_reads_few_rows(reads: Reads):
         "dead of an execution": lambda c: c.dead_letters(execution=execution, before=middle, limit=PAGE),
         "dead of a route": lambda c: c.dead_letters(route="split", limit=PAGE),
         "of an object": lambda c: c.lineage_of_object(f"{execution}/input/a.md"),
+        "replays": lambda c: c.replays(limit=PAGE),
     }
 
     found = {name: await reads.by(call) for name, call in pages.items()}
@@ -122,9 +137,23 @@ async def test_the_queries_of_the_reconciler_read_no_row_without_work(reads: Rea
         "stragglers": lambda c: c.cancel_stragglers(),
         "unsealed": lambda c: c.fail_unsealed(),
         "ended": lambda c: c.end_executions([reads.execution]),
+        "all ended": lambda c: c.end_executions(),
         "subscriptions": lambda c: c.subscriptions(),
     }
 
     found = {name: await reads.by(call) for name, call in questions.items()}
 
     assert {name: count for name, count in found.items() if count > PAGE} == {}
+
+
+async def test_the_counts_of_an_ended_execution_are_read_from_its_row(reads: Reads):
+    await reads.by(lambda c: c.cancel(reads.execution))
+
+    assert await reads.by(lambda c: c.route_counts(reads.execution)) <= PAGE
+
+
+async def test_a_replay_with_many_dead_letters_reads_only_those_that_were_not_published(reads: Reads):
+    await reads.execute("UPDATE executions SET batch = id, kind = 'replay'")
+    await reads.execute("UPDATE jobs SET state = 'publishing_complete', watermark = ordinals")
+
+    assert await reads.by(lambda c: c.replays()) <= PAGE

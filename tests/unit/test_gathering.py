@@ -30,7 +30,7 @@ class Counted(MemoryCatalog):
     transactions = 0
     checks = 0
 
-    async def end_executions(self, executions: Sequence[UUID]) -> list[UUID]:
+    async def end_executions(self, executions: Sequence[UUID] | None = None) -> list[UUID]:
         self.checks += bool(executions)
         return await super().end_executions(executions)
 

@@ -14,13 +14,14 @@ from playhead.model import Execution
 
 
 class EndingCatalog(Protocol):
-    async def end_executions(self, executions: Sequence[UUID]) -> list[UUID]: ...
+    async def end_executions(self, executions: Sequence[UUID] | None = None) -> list[UUID]: ...
 
     async def executions_named(self, executions: Sequence[UUID]) -> list[Execution]: ...
 
 
-async def end_executions(catalog: EndingCatalog, executions: Sequence[UUID]) -> None:
-    """End the executions that have no open row and no open root, and log each with its numbers.
+async def end_executions(catalog: EndingCatalog, executions: Sequence[UUID] | None = None) -> None:
+    """End the executions (of these, or of all) that have no open row and no open root, and log each with its
+    numbers.
 
     Raises `Unavailable`.
     """

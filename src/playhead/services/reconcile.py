@@ -81,7 +81,7 @@ class ReconcileService:
             unavailable = exc  # if it is the broker alone, executions still end and the log is still trimmed
         await self._catalog.cancel_stragglers()
         await ending.log_ended(self._catalog, await self._catalog.fail_unsealed())
-        await ending.end_executions(self._catalog, await self._catalog.open_executions())
+        await ending.end_executions(self._catalog)
         await self._catalog.maintain()
         if unavailable:
             raise unavailable

@@ -116,7 +116,8 @@ FROM messages m JOIN executions e ON e.n = m.execution
 
 -- name: newest_dead_letters (postgresql)
 -- Numbers of dead letters, newest first.
-SELECT x.n FROM lanes l
+{dead_lanes}
+SELECT x.n FROM dead_lanes d CROSS JOIN LATERAL (SELECT * FROM lanes WHERE id = d.lane LIMIT 1) l
 CROSS JOIN LATERAL (SELECT m.n FROM messages m WHERE m.state = {DEAD} AND m.lane = l.id
   AND -m.n > -:before::bigint ORDER BY -m.n LIMIT :limit) x
 WHERE true
@@ -125,7 +126,8 @@ ORDER BY x.n DESC LIMIT :limit
 
 -- name: newest_dead_letters (sqlite)
 -- The same; json_each is SQLite's LATERAL.
-SELECT x.value FROM lanes l
+{dead_lanes}
+SELECT x.value FROM dead_lanes d JOIN lanes l ON l.id = d.lane
 CROSS JOIN json_each((SELECT json_group_array(n) FROM (SELECT m.n FROM messages m INDEXED BY messages_dead
   WHERE m.state = {DEAD} AND m.lane = l.id AND m.n < :before ORDER BY m.n DESC LIMIT :limit))) x
 WHERE true

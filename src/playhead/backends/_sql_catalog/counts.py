@@ -13,7 +13,6 @@ from playhead.model import ROW_STATES, Counts, RouteCounts, RowState
 ByLane = Mapping[tuple[int, int], int]
 """Numbers of rows by (lane, state)."""
 
-_STORED: Final = ("pending", "completed", "failed", "cancelled", "total")
 _FRESH_SECONDS: Final = 1.0
 _MANY_ROWS: Final = 20_000
 _MAX_KNOWN: Final = 1000
@@ -26,23 +25,20 @@ def add_up(by_lane: ByLane) -> Counts:
     return Counts.of(by_state)
 
 
-def encode(counts: Counts) -> str:
+def encode(by_lane: ByLane) -> str:
     """Counts as the row of a settled execution holds them."""
-    return json.dumps({f: getattr(counts, f) for f in _STORED})
+    return json.dumps([[lane, state, count] for (lane, state), count in by_lane.items()])
 
 
-def decode(stored: str) -> Counts:
-    return Counts(**json.loads(stored))
+def decode(stored: str) -> ByLane:
+    return {(lane, state): count for lane, state, count in json.loads(stored)}
 
 
 def counts_by_route(lanes: Iterable[Lane], by_lane: ByLane) -> list[RouteCounts]:
-    found = []
-    for lane in lanes:
-        mine: dict[str, int] = {
-            ROW_STATES[state]: count for (of, state), count in by_lane.items() if of == lane.id
-        }
-        found.append(RouteCounts(lane.route, lane.queue, Counts.of(mine)))
-    return found
+    of: dict[int, dict[tuple[int, int], int]] = {}
+    for (lane, state), count in by_lane.items():
+        of.setdefault(lane, {})[lane, state] = count
+    return [RouteCounts(lane.route, lane.queue, add_up(of.get(lane.id, {}))) for lane in lanes]
 
 
 def sum_by_route(counted: Iterable[tuple[Lane, int, int]]) -> dict[tuple[str, str, RowState], int]:

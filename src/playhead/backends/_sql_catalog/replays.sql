@@ -1,12 +1,14 @@
 -- Replay batches: their numbers are counted from rows.
 
 -- fragment: failed_rows
--- Rows of the job `j` that were refused, or whose key is outside the grammar.
-FROM messages m /* INDEXED BY messages_by_state */ WHERE m.execution = j.execution AND m.state = {DEAD}
+-- Rows of the job `j` that were refused, or whose key is outside the grammar. Only one index has -execution: by execution
+-- and state, the planner may read all dead letters.
+FROM messages m /* INDEXED BY messages_refused */ WHERE -m.execution = -j.execution AND m.state = {DEAD}
   AND m.ordinal IS NOT NULL AND m.error_code IN ('publish_refused', 'invalid_key')
 
 -- fragment: unmarked_rows
--- Rows of the job `j` behind its watermark that no broker has confirmed; a condition on their state follows.
+-- Rows of the job `j` behind its watermark that no broker has confirmed; a condition on `state + 0` follows. On `state`,
+-- PostgreSQL's planner may use the index by state, and read all pending rows.
 FROM messages m /* INDEXED BY messages_by_ordinal */ WHERE m.execution = j.execution
   AND m.ordinal > j.watermark AND m.published IS NULL
 
@@ -18,7 +20,7 @@ FROM messages m /* INDEXED BY messages_uncertain */ WHERE m.execution = j.execut
 -- The columns that a `Replay` is built from.
 SELECT e.n, e.id, j.source, j.stage, j.path, j.to_route, j.lane, j.ordinals, e.batch, j.state, j.listing_state,
   e.created_at, j.ended_at, j.error,
-  (SELECT count(*) {unmarked_rows} AND m.state IN ({PENDING}, {CANCELLED}))
+  (SELECT count(*) {unmarked_rows} AND m.state + 0 IN ({PENDING}, {CANCELLED}))
     + (SELECT count(*) {uncertain_rows} AND m.state IN ({PENDING}, {CANCELLED})),
   (SELECT count(*) {failed_rows})
 FROM jobs j JOIN executions e ON e.n = j.execution
@@ -36,7 +38,7 @@ ORDER BY e.n DESC LIMIT :limit
 
 -- name: job_outcome
 -- How many rows of a job wait to be confirmed, and how many failed.
-SELECT (SELECT count(*) {unmarked_rows} AND m.state = {PENDING})
+SELECT (SELECT count(*) {unmarked_rows} AND m.state + 0 = {PENDING})
     + (SELECT count(*) {uncertain_rows} AND m.state = {PENDING}),
   (SELECT count(*) {failed_rows})
 FROM jobs j WHERE j.execution = :execution
@@ -44,7 +46,7 @@ FROM jobs j WHERE j.execution = :execution
 -- name: errors_of_job
 -- The first rows that failed or are uncertain, each with the reason.
 SELECT * FROM (SELECT m.object_key, m.error_code || ': ' || m.error
-  FROM messages m /* INDEXED BY messages_by_state */ WHERE m.execution = :execution AND m.state = {DEAD}
+  FROM messages m /* INDEXED BY messages_refused */ WHERE -m.execution = -:execution::bigint AND m.state = {DEAD}
     AND m.ordinal IS NOT NULL AND m.error_code IN ('publish_refused', 'invalid_key') ORDER BY m.n LIMIT :limit) AS f
 UNION ALL SELECT * FROM (SELECT m.object_key, :uncertain::text
   FROM messages m /* INDEXED BY messages_uncertain */ WHERE m.execution = :execution

@@ -135,26 +135,30 @@ class Part:
         found: int | None = await db.value(SQL.execution_number, id=execution)
         return found
 
-    async def _count_rows(self, db: Session, n: int, *, fresh: bool = False) -> ByLane:
-        """Return numbers of rows by (lane, state), at most a second old unless `fresh`."""
-        known = None if fresh else self._counts.get(n)
-        if known is not None:
-            return known
-        rows = await db.rows(SQL.count_messages, execution=n)
-        found = {(lane, state): count for lane, state, count in rows}
-        self._counts.keep(n, found)
-        return found
+    async def _count_rows(
+        self, db: Session, executions: Sequence[int], *, fresh: bool = False
+    ) -> dict[int, ByLane]:
+        """Return numbers of rows by (lane, state) of each execution, at most a second old unless `fresh`."""
+        known = {} if fresh else {n: found for n in executions if (found := self._counts.get(n)) is not None}
+        counted: dict[int, dict[tuple[int, int], int]] = {n: {} for n in executions if n not in known}
+        if counted:
+            for n, lane, state, count in await db.rows(SQL.count_messages, executions=list(counted)):
+                counted[n][lane, state] = count
+        for n, by_lane in counted.items():
+            self._counts.keep(n, by_lane)
+        return {**known, **counted}
 
     async def _executions(self, db: Session, rows: Sequence[Row]) -> list[Execution]:
         """From rows with the columns of the fragment `execution`."""
         tags: dict[int, list[str]] = {row[0]: [] for row in rows}
         for n, tag in await db.rows(SQL.tags_of, executions=list(tags)):
             tags[n].append(tag)
+        by_lane = {row[0]: counts.decode(row[11]) for row in rows if row[11]}
+        by_lane |= await self._count_rows(db, [row[0] for row in rows if not row[11]])
         made = []
         for row in rows:
             n, identity, kind, status, config, version, digest, parent, batch = row[:9]
-            created, ended, stored, code, error = row[9:]
-            by_state = counts.decode(stored) if stored else counts.add_up(await self._count_rows(db, n))
+            created, ended, _, code, error = row[9:]
             made.append(
                 Execution(
                     execution_id=as_uuid(identity),
@@ -169,7 +173,7 @@ class Part:
                     created_at=moment(created),
                     ended_at=moment_or_none(ended),
                     error=Problem(code, error) if code else None,
-                    counts=by_state,
+                    counts=counts.add_up(by_lane[n]),
                 )
             )
         return made
@@ -180,9 +184,12 @@ class Part:
 
     async def _settle_execution(self, db: Session, n: int) -> None:
         """Store the final counts of an execution that has ended and has no open row."""
-        final = counts.encode(counts.add_up(await self._count_rows(db, n, fresh=True)))
-        await db.run(SQL.settle_execution, counts=final, n=n)
+        await db.run(SQL.settle_execution, counts=await self._final_counts(db, n), n=n)
         self._counts.forget(n)
+
+    async def _final_counts(self, db: Session, n: int) -> str:
+        """Return the counts of an execution as its row holds them."""
+        return counts.encode((await self._count_rows(db, [n], fresh=True))[n])
 
     async def _cancel_waiting(self, n: int, *, steps: int | None = None) -> int:
         """Cancel the rows of a cancelled execution that no worker runs; return their number.
@@ -216,7 +223,7 @@ class Part:
         async def count(db: Session) -> str | None:
             if await db.value(SQL.has_open_row, n=n):
                 return None
-            return counts.encode(counts.add_up(await self._count_rows(db, n, fresh=True)))
+            return await self._final_counts(db, n)
 
         final = await self._db.read(count)
         if final is not None:

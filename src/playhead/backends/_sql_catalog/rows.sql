@@ -25,6 +25,16 @@ SELECT p.id FROM processes p WHERE p.heartbeat_at >= playhead_now() - :seconds::
 -- The lane `l` belongs to the route that a parameter names as ROUTE or CONFIG/ROUTE.
 :route::text IN (l.route, (SELECT v.name FROM config_versions v WHERE v.id = l.config_version) || '/' || l.route)
 
+-- fragment: dead_lanes
+-- Lanes with a dead letter, each found by one step in the index.
+WITH RECURSIVE dead_lanes (lane) AS (
+  SELECT (SELECT m.lane FROM messages m /* INDEXED BY messages_dead */ WHERE m.state = {DEAD} ORDER BY m.lane LIMIT 1)
+  UNION ALL
+  SELECT (SELECT m.lane FROM messages m /* INDEXED BY messages_dead */ WHERE m.state = {DEAD} AND m.lane > d.lane
+    ORDER BY m.lane LIMIT 1)
+  FROM dead_lanes d WHERE d.lane IS NOT NULL
+)
+
 -- name: lanes_by_id
 -- Lanes by their numbers.
 {lane} WHERE l.id = ANY(:ids::bigint[])
@@ -58,9 +68,9 @@ SELECT n FROM executions WHERE id = :id::uuid
 SELECT execution, tag FROM tags WHERE execution = ANY(:executions::bigint[]) ORDER BY execution, tag
 
 -- name: count_messages
--- How many rows an execution has in each lane and state.
-SELECT lane, state, count(*) FROM messages /* INDEXED BY messages_by_state */
-WHERE execution = :execution GROUP BY state, lane
+-- How many rows executions have in each lane and state.
+SELECT execution, lane, state, count(*) FROM messages /* INDEXED BY messages_by_state */
+WHERE execution = ANY(:executions::bigint[]) GROUP BY execution, state, lane
 
 -- name: waiting_rows_of (postgresql)
 -- Rows of an execution that no worker runs, in ascending order, from a number on.

@@ -16,7 +16,7 @@ from uuid import UUID
 from playhead.backends._sql_catalog.lanes import as_uuid
 from playhead.backends._sql_catalog.resend import SQL, ResendPart
 from playhead.backends._sql_catalog.rows import SQL as ROWS
-from playhead.backends._sql_catalog.session import Session
+from playhead.backends._sql_catalog.session import Row, Session
 from playhead.backends._sql_catalog.statements import Statement
 from playhead.counters import Numbers, decode, encode, total
 from playhead.envelope import Dispatch
@@ -91,7 +91,12 @@ class UpkeepPart(ResendPart):
         return taken is not None
 
     async def subscriptions(self) -> list[Subscription]:
-        rows = await self._db.read(lambda db: db.rows(SQL.subscriptions))
+        async def find(db: Session) -> list[Row]:
+            # In two statements: PostgreSQL's planner would join the lanes of all versions.
+            versions = [version for (version,) in await db.rows(SQL.consumed_versions)]
+            return await db.rows(SQL.subscriptions, versions=versions)
+
+        rows = await self._db.read(find)
         newest = {queue: Subscription(queue, name, version, route) for queue, name, version, route in rows}
         return list(newest.values())
 

@@ -79,14 +79,16 @@ ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until
 WHERE leases.owner = excluded.owner OR leases.until <= playhead_now()
   OR leases.until > playhead_now() + 2 * :seconds::float8 RETURNING 1
 
+-- name: consumed_versions
+-- The newest versions of active configs, and versions that a running execution uses.
+SELECT (SELECT v.id FROM config_versions v WHERE v.name = c.name ORDER BY v.version DESC LIMIT 1)
+FROM configs c WHERE c.active
+UNION SELECT e.config_version FROM executions e WHERE NOT e.settled AND e.status = 'running'
+
 -- name: subscriptions
--- Queues of the newest active versions and of versions that a running execution uses.
-SELECT l.queue, v.name, v.version, l.route FROM lanes l
-JOIN config_versions v ON v.id = l.config_version JOIN configs c ON c.name = v.name
-WHERE NOT l.external AND (
-  (c.active AND v.version = (SELECT max(w.version) FROM config_versions w WHERE w.name = v.name))
-  OR v.id IN (SELECT e.config_version FROM executions e WHERE NOT e.settled AND e.status = 'running'))
-ORDER BY l.queue, v.created_at, v.id
+-- Queues of config versions, newest version last.
+SELECT l.queue, v.name, v.version, l.route FROM lanes l JOIN config_versions v ON v.id = l.config_version
+WHERE l.config_version = ANY(:versions::bigint[]) AND NOT l.external ORDER BY l.queue, v.created_at, v.id
 
 -- fragment: orphaned
 -- Unpublished rows whose publisher is dead, was never named, or has had a minute. Ids begin with the time of the clock
@@ -167,28 +169,44 @@ NOT e.settled AND e.status = 'running' AND NOT l.external
 (SELECT u.n FROM jobs j JOIN messages u ON u.execution = j.execution AND u.ordinal = j.watermark + 1
   WHERE j.execution = e.n AND j.lane = l.id)
 
+-- fragment: waiting_lanes
+-- Lanes in which a running execution has a pending row or a retry. Each step finds the next lane by the index, so the
+-- cost grows with the executions, not with their rows and lanes.
+WITH RECURSIVE waiting (execution, state, lane) AS (
+  SELECT e.n, s.state, (SELECT m.lane FROM messages m /* INDEXED BY messages_by_state */
+    WHERE m.execution = e.n AND m.state = s.state ORDER BY m.lane LIMIT 1)
+  FROM executions e CROSS JOIN (SELECT {PENDING} AS state UNION ALL SELECT {RETRY}) s
+  WHERE NOT e.settled AND e.status = 'running'
+  UNION ALL
+  SELECT w.execution, w.state, (SELECT m.lane FROM messages m /* INDEXED BY messages_by_state */
+    WHERE m.execution = w.execution AND m.state = w.state AND m.lane > w.lane ORDER BY m.lane LIMIT 1)
+  FROM waiting w WHERE w.lane IS NOT NULL
+), waiting_lanes (lane) AS (SELECT DISTINCT lane FROM waiting WHERE lane IS NOT NULL)
+
 -- name: waiting_queues (postgresql)
 -- Queues with a published row that no worker has claimed. Without the bound, each second would read all rows that a job
 -- has yet to publish.
-SELECT l.queue FROM executions e JOIN lanes l ON l.config_version = e.config_version
-WHERE {processed} AND (SELECT w.n FROM (
+{waiting_lanes}
+SELECT l.queue FROM waiting_lanes w CROSS JOIN LATERAL (SELECT * FROM lanes WHERE id = w.lane LIMIT 1) l
+WHERE EXISTS (SELECT 1 FROM executions e WHERE e.config_version = l.config_version AND {processed} AND (SELECT w.n FROM (
   (SELECT m.n FROM messages m WHERE m.execution = e.n AND m.state = {PENDING} AND m.lane = l.id
     AND -m.n > coalesce(-{first_unmarked}, -9223372036854775807) AND {dispatched} ORDER BY -m.n DESC LIMIT 1)
   UNION ALL
   (SELECT m.n FROM messages m WHERE m.execution = e.n AND m.state = {RETRY} AND m.lane = l.id
-    AND {dispatched} ORDER BY -m.n DESC LIMIT 1)) w LIMIT 1) IS NOT NULL
-ORDER BY e.n, l.id
+    AND {dispatched} ORDER BY -m.n DESC LIMIT 1)) w LIMIT 1) IS NOT NULL)
+ORDER BY l.id
 
 -- name: waiting_queues (sqlite)
 -- The same, by the index that SQLite has.
-SELECT l.queue FROM executions e JOIN lanes l ON l.config_version = e.config_version
-WHERE {processed} AND (
+{waiting_lanes}
+SELECT l.queue FROM waiting_lanes w JOIN lanes l ON l.id = w.lane
+WHERE EXISTS (SELECT 1 FROM executions e WHERE e.config_version = l.config_version AND {processed} AND (
   EXISTS (SELECT 1 FROM messages m INDEXED BY messages_by_state
     WHERE m.execution = e.n AND m.state = {PENDING} AND m.lane = l.id
       AND m.n < coalesce({first_unmarked}, 9223372036854775807) AND {dispatched})
   OR EXISTS (SELECT 1 FROM messages m INDEXED BY messages_by_state
-    WHERE m.execution = e.n AND m.state = {RETRY} AND m.lane = l.id AND {dispatched}))
-ORDER BY e.n, l.id
+    WHERE m.execution = e.n AND m.state = {RETRY} AND m.lane = l.id AND {dispatched})))
+ORDER BY l.id
 
 -- name: processed_by_queue
 -- Running executions whose messages go to a queue.
@@ -302,7 +320,9 @@ ORDER BY d.value LIMIT :limit
 
 -- name: dead_of_route (postgresql)
 -- Dead letters of a route in ascending order, from a number on.
-SELECT d.n, d.execution FROM lanes l CROSS JOIN LATERAL (SELECT m.n, m.execution FROM messages m
+{dead_lanes}
+SELECT d.n, d.execution FROM dead_lanes w CROSS JOIN LATERAL (SELECT * FROM lanes WHERE id = w.lane LIMIT 1) l
+CROSS JOIN LATERAL (SELECT m.n, m.execution FROM messages m
   WHERE m.state = {DEAD} AND m.lane = l.id AND -m.n < -:after::bigint ORDER BY -m.n DESC LIMIT :limit) d
 WHERE d.n <= :last
 AND {of_route} -- if given
@@ -310,7 +330,8 @@ ORDER BY d.n LIMIT :limit
 
 -- name: dead_of_route (sqlite)
 -- The same; json_each is SQLite's LATERAL.
-SELECT m.n, m.execution FROM lanes l
+{dead_lanes}
+SELECT m.n, m.execution FROM dead_lanes w JOIN lanes l ON l.id = w.lane
 CROSS JOIN json_each((SELECT json_group_array(n) FROM (SELECT m.n FROM messages m INDEXED BY messages_dead
   WHERE m.state = {DEAD} AND m.lane = l.id AND m.n > :after ORDER BY m.n LIMIT :limit))) d
 JOIN messages m ON m.n = d.value

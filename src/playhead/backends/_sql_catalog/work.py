@@ -194,8 +194,8 @@ class WorkPart(BindPart):
 
         await self._db.write(mark)
 
-    async def end_executions(self, executions: Sequence[UUID]) -> list[UUID]:
-        if not executions:
+    async def end_executions(self, executions: Sequence[UUID] | None = None) -> list[UUID]:
+        if executions is not None and not executions:
             return []
         # Without a lock first: most executions have an open row, and many workers ask.
         maybe = await self._db.read(lambda db: self._completable(db, executions))
@@ -214,7 +214,10 @@ class WorkPart(BindPart):
 
         return await self._db.write(end, seconds=LONG_SECONDS)
 
-    async def _completable(self, db: Session, executions: Sequence[UUID]) -> dict[int, UUID]:
+    async def _completable(self, db: Session, executions: Sequence[UUID] | None) -> dict[int, UUID]:
         """Return those that run and have no open row and no open listing; their ids by number."""
-        rows = await db.rows(SQL.completable, ids=list(executions))
+        if executions is None:
+            rows = await db.rows(SQL.all_completable)
+        else:
+            rows = await db.rows(SQL.completable, ids=list(executions))
         return {n: as_uuid(identity) for n, identity in rows}

@@ -171,15 +171,22 @@ WHERE id = ANY(:ids::uuid[]) AND generation = :generation AND state IN ({WAITING
 UPDATE messages SET publisher = NULL
 WHERE id = ANY(:ids::uuid[]) AND generation = :generation AND published = {UNPUBLISHED}
 
--- name: completable
--- Running executions without an open row or listing. LIMIT keeps each subquery a lookup in the index; PostgreSQL
+-- fragment: nothing_open
+-- The execution `e` has no open row and no open listing. LIMIT keeps each subquery a lookup in the index; PostgreSQL
 -- would join them as a whole without it.
-SELECT e.n, e.id FROM executions e WHERE e.id = ANY(:ids::uuid[]) AND e.status = 'running'
-  AND (SELECT 1 FROM jobs j WHERE j.execution = e.n AND j.listing_state = 'open' LIMIT 1) IS NULL
-  AND (SELECT 1 FROM messages m WHERE m.execution = e.n AND m.state = {PENDING} LIMIT 1) IS NULL
+(SELECT 1 FROM messages m WHERE m.execution = e.n AND m.state = {PENDING} LIMIT 1) IS NULL
   AND (SELECT 1 FROM messages m WHERE m.execution = e.n AND m.state = {RUNNING} LIMIT 1) IS NULL
   AND (SELECT 1 FROM messages m WHERE m.execution = e.n AND m.state = {RETRY} LIMIT 1) IS NULL
+  AND (SELECT 1 FROM jobs j WHERE j.execution = e.n AND j.listing_state = 'open' LIMIT 1) IS NULL
+
+-- name: completable
+-- Which of these executions can end.
+SELECT e.n, e.id FROM executions e WHERE e.id = ANY(:ids::uuid[]) AND e.status = 'running' AND {nothing_open}
 ORDER BY e.n
+
+-- name: all_completable
+-- All executions that can end.
+SELECT e.n, e.id FROM executions e WHERE NOT e.settled AND e.status = 'running' AND {nothing_open} ORDER BY e.n
 
 -- name: end_execution
 -- The execution has failed if a message or its listing is dead.

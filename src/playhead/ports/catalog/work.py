@@ -234,8 +234,10 @@ class Work(Protocol):
         """
         ...
 
-    async def end_executions(self, executions: Sequence[UUID]) -> list[UUID]:
+    async def end_executions(self, executions: Sequence[UUID] | None = None) -> list[UUID]:
         """End running executions that have neither an open row nor an open root. Returns those that ended.
+
+        Without `executions` it checks all of them, in one query.
 
         Call it after the commit that closed a row. It checks without a lock first. Then it checks again in a
         new statement, under the lock of the execution. The execution becomes `failed` if a row or the root is

@@ -44,10 +44,11 @@ CREATE TABLE executions (
   revision       INTEGER NOT NULL DEFAULT 0,
   created_at     REAL NOT NULL,
   ended_at       REAL,
-  counts         TEXT,                -- JSON, stored when it settles
+  counts         TEXT,                -- JSON: [lane, state, number of rows], …; stored when it settles
   traceparent    TEXT                 -- W3C Trace Context of the request that created it; NULL without tracing
 );
 CREATE INDEX executions_unsettled ON executions (n) WHERE NOT settled;
+CREATE INDEX executions_running ON executions (config_version) WHERE NOT settled AND status = 'running';
 CREATE INDEX executions_parent ON executions (parent) WHERE parent IS NOT NULL;
 
 CREATE TABLE tags (
@@ -115,6 +116,8 @@ CREATE INDEX messages_due ON messages (not_before) WHERE published = {UNPUBLISHE
 CREATE INDEX messages_running ON messages (worker) WHERE state = {RUNNING};
 CREATE INDEX messages_uncertain ON messages (execution) WHERE published = {UNCERTAIN};
 CREATE INDEX messages_dead ON messages (lane) WHERE state = {DEAD};
+CREATE INDEX messages_refused ON messages (-execution)
+  WHERE state = {DEAD} AND ordinal IS NOT NULL AND error_code IN ('publish_refused', 'invalid_key');
 
 CREATE TABLE outputs (
   n            INTEGER PRIMARY KEY,
