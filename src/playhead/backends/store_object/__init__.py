@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
@@ -25,8 +24,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from playhead.backends.store_object import address as addresses
 from playhead.backends.store_object import diagnosis
 from playhead.backends.store_object.failures import Failure, code_of, missing, translate
+from playhead.backends.store_object.lanes import each, spread
 from playhead.backends.store_object.listing import side_by_side
-from playhead.errors import MessageError, NotFound, StoreFull, Unavailable, store_unavailable
+from playhead.errors import MessageError, NotFound
 from playhead.ids import uuid7
 from playhead.keys import is_sidecar
 from playhead.ports.diagnosis import Finding
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
 PROBES: Final = "_doctor"
 """The prefix of the objects that `check` and `doctor` write. The store removes no other object."""
 
-_LANES: Final = 64
-"""Concurrent requests of one call. At 20 ms per request, a batch of 256 is written twice as fast with 64 as
-with 32."""
 _SERVER_PAGE: Final = 1000
 """Keys that S3 and compatible services return at once."""
 _PART_BYTES: Final = 16 << 20
@@ -56,7 +53,6 @@ _RETRIES: Final = 4
 _LINGER_SECONDS: Final = 0.05
 
 T = TypeVar("T")
-X = TypeVar("X")
 # Aliases, because `list` is a method of the store.
 Entries = list[Entry]
 Findings = list[Finding]
@@ -124,7 +120,7 @@ class ObjectStore:
     # -- the port ----------------------------------------------------------------------------------
 
     async def read(self, keys: Sequence[str]) -> ReadResult:
-        return any_of(await _each(keys, self._read))
+        return any_of(await each(keys, self._read))
 
     async def write(
         self, groups: Sequence[Sequence[Blob]], *, written: Callable[[str], None] | None = None
@@ -140,7 +136,7 @@ class ObjectStore:
                 return exc
             return None
 
-        return any_of(await _each(groups, one))
+        return any_of(await each(groups, one))
 
     async def list(
         self, prefix: str, *, after: str = "", sizes: bool = False, page: int = 1000
@@ -319,7 +315,7 @@ class ObjectStore:
                     # either.
                     doubtful.append(at)
             last = entries[at].key
-        there = await _spread([entries[at].key for at in doubtful], self._stat)
+        there = await spread([entries[at].key for at in doubtful], self._stat)
         for at, itself in zip(doubtful, there, strict=True):
             if itself is None:
                 entries[at] = Entry(entries[at].key + "/", 0, entries[at].modified)
@@ -327,59 +323,6 @@ class ObjectStore:
 
     def _most(self, key: str) -> int:
         return max(self._limit, _MOST_SIDECAR_BYTES) if is_sidecar(key) else self._limit
-
-
-async def _spread(items: Sequence[X], work: Callable[[X], Awaitable[T]]) -> list[T]:
-    """Do the work for all items, with limited concurrency; returns results in the order of the items."""
-    rest = enumerate(items)
-    done: dict[int, T] = {}
-
-    async def lane() -> None:
-        for at, item in rest:
-            done[at] = await work(item)
-
-    await _together(lane, len(items))
-    return [done[at] for at in range(len(done))]
-
-
-async def _each(items: Sequence[X], work: Callable[[X], Awaitable[T]]) -> list[T | Unavailable]:
-    """Do the work for all items; an item that fails has its reason as result.
-
-    If the store is unavailable, not all items are tried. A lane stops after a failure if no item has
-    succeeded since the failure before. When all lanes have stopped, the remaining items fail. The order is
-    random, so that other items are skipped at the next try.
-    """
-    rest = iter(random.sample(list(enumerate(items)), len(items)))
-    done: dict[int, T | Unavailable] = {}
-    last = store_unavailable("no request was sent")
-    well = True
-
-    async def lane() -> None:
-        nonlocal last, well
-        for at, item in rest:
-            try:
-                done[at] = await work(item)
-                well = True
-            except StoreFull:
-                raise  # it applies to all items
-            except Unavailable as exc:
-                done[at] = last = exc
-                if not well:
-                    return
-                well = False
-
-    await _together(lane, len(items))
-    return [done.get(at, last) for at in range(len(items))]
-
-
-async def _together(lane: Callable[[], Awaitable[None]], items: int) -> None:
-    """Run concurrent lanes, as many as the items need. The first error ends all of them."""
-    lanes = [asyncio.ensure_future(lane()) for _ in range(min(_LANES, items))]
-    try:
-        await asyncio.gather(*lanes)
-    finally:
-        for one in lanes:
-            one.cancel()
 
 
 def _from(after: str) -> str | None:
