@@ -1,4 +1,4 @@
-"""Playhead: run message pipelines, store every stage's outputs, replay any stored stage into any route."""
+"""Playhead: run message pipelines, store the outputs of each stage, and replay them into any route."""
 
 from __future__ import annotations
 

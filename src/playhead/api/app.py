@@ -68,7 +68,7 @@ def create_app(
     app = DescribedApp(
         title="Playhead",
         version=version,
-        summary="Run message pipelines, store every stage's outputs, replay any stored stage into any route.",
+        summary="Run message pipelines, store the outputs of each stage, and replay them into any route.",
         openapi_url=OPENAPI,
         docs_url=None,
         redoc_url=None,

@@ -32,8 +32,8 @@ from playhead.cli.command import Broker, Catalog, Command, Home, Json, Server, S
 from playhead.cli.session import Session
 
 ABOUT: Final = (
-    "Run message pipelines, store every stage's outputs, replay any stored stage into any route. "
-    "Flags override PLAYHEAD_* variables, and these override playhead.toml."
+    "Run message pipelines, store the outputs of each stage, and replay them into any route. "
+    "Flags override PLAYHEAD_* variables. Variables override playhead.toml."
 )
 
 COMMANDS: Final[tuple[Command, ...]] = (

@@ -18,7 +18,9 @@ _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 Json = Annotated[bool, typer.Option("--json", help="Write only JSON to stdout.")]
 Home = Annotated[
     str | None,
-    typer.Option("--home", metavar="DIR", help="Folder of the embedded backends.  [default: .playhead]"),
+    typer.Option(
+        "--home", metavar="DIR", help="Folder for data that has no other address.  [default: .playhead]"
+    ),
 ]
 Store = Annotated[
     str | None,
