@@ -1,4 +1,4 @@
-"""What every broker does: the sentences of `ports.broker`."""
+"""The contract of `ports.broker`, for every broker."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ held messages are not redelivered meanwhile."""
 WOKEN = 0.75 * PATIENCE
 """Real seconds within which a receiver that waits for `PATIENCE` must wake."""
 IN_VAIN = 0.3
-"""Of such, for what is not promised: it is waited for only to see that it does not come."""
+"""Real seconds to wait for a message that must not arrive."""
 
 
 def shared(queue: str = "docs.convert", *, batch: UUID | None = None) -> Headers:
@@ -59,8 +59,10 @@ async def put(broker: Broker, count: int = 1, queue: str = "docs.convert") -> li
 async def depth_soon(
     broker: Broker, expected: tuple[int, int], queue: str = "docs.convert", *, seconds: float = PATIENCE
 ) -> Depth:
-    """Return the depth once it is what is expected, or the last one: a broker of several machines counts what
-    was acked for a moment longer, and one that answers late is taken to hold something."""
+    """Wait for the expected depth; return the last depth.
+
+    A cluster counts acked messages for a moment longer, and a slow broker counts as holding one.
+    """
     until = time.monotonic() + seconds
     while True:
         depth = await broker.depth(queue)
@@ -88,7 +90,7 @@ async def coming_back(
 
 
 class TooLate(Exception):
-    """The machine was too slow, so the observation proves nothing."""
+    """The machine was too slow for this observation."""
 
 
 def in_time(clock: Clock, since: float, now: float | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Every broker hands out, shows and removes messages that it cannot decode, and goes on with the others."""
+"""Every broker delivers, shows and removes messages that it cannot decode, and other messages continue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every catalog shows: the sentences of `ports.catalog.browse`."""
+"""The contract of `ports.catalog.browse`, for every catalog."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every catalog does with configs: the sentences of `ports.catalog.configs`."""
+"""The contract of `ports.catalog.configs`, for every catalog."""
 
 from __future__ import annotations
 

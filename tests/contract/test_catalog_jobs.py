@@ -1,4 +1,4 @@
-"""What every catalog does with executions and their jobs: the sentences of `ports.catalog.jobs`."""
+"""The contract of `ports.catalog.jobs`, for every catalog."""
 
 from __future__ import annotations
 

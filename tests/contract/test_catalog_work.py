@@ -1,4 +1,4 @@
-"""What every catalog does for a worker: the sentences of `ports.catalog.work`."""
+"""The contract of `ports.catalog.work`, for every catalog."""
 
 from __future__ import annotations
 

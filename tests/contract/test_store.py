@@ -1,6 +1,6 @@
-"""The store's contract: what `ports.store` says, on every backend.
+"""The contract of `ports.store`, for every store.
 
-A backend that can't do something says so in `BACKENDS`, with the reason; it is not left out of a test.
+A backend that cannot pass a test has a waiver with the reason in `BACKENDS`.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from tests.store_memory import MemoryStore
 
 E = "0190a7d0-1111-7000-8000-000000000000"
 RUN = uuid7().hex
-"""Of these tests: a server that outlives them may hold what others left at the same place."""
+"""Unique per test run, because an existing server may have objects of earlier runs."""
 
 
 @dataclass(frozen=True)
 class Backend:
-    """How a backend is made for an empty folder of a test's own, and what it can't do.
+    """How to create a backend for an empty folder, and the tests that it cannot pass.
 
     Attributes:
-        make: makes one that may still have to be opened.
-        one_kind: why `b` and `b/c` can't both be objects; None when they can.
-        waivers: tests that it can't pass, by name, each with a reason. One that it passes all the same
-            fails: then the waiver has to go.
+        make: creates a backend, which may still have to be opened.
+        one_kind: why `b` and `b/c` cannot both be objects; None if they can.
+        waivers: names of tests that it cannot pass, each with a reason. A test that passes despite its waiver
+            fails: remove the waiver.
     """
 
     make: Callable[[Path], Store]

@@ -35,11 +35,11 @@ class Agreement:
         return self._theirs[ours]
 
     def ours(self, theirs: UUID) -> UUID | None:
-        """Our id of the other side's thing; None when it was never seen."""
+        """Return the first side's id for an id of the second side; None if it is new."""
         return self._ours.get(theirs)
 
     def check(self, ours: Any, theirs: Any, where: str = "answer") -> None:
-        """Raises `Differ`, which says where the two are not the same."""
+        """Raise `Differ` with the position of the first difference."""
         if isinstance(ours, UUID) and isinstance(theirs, UUID):
             self._match(ours, theirs, where)
         elif isinstance(ours, str) and isinstance(theirs, str):

@@ -1,8 +1,7 @@
-"""Whatever is asked of a broker in a database and in whatever order, it answers as the one in memory does.
+"""A broker in a database gives the same answers as the in-memory broker, for any sequence of calls.
 
-A machine publishes, receives, acks, extends and looks, in random order, with two consumers whose deliveries
-grow old, and holds every answer of both sides against each other. `PLAYHEAD_TEST_EXAMPLES=2000` makes more
-sequences of calls.
+A state machine publishes, receives, acks, extends and reads in random order, with two consumers whose
+deliveries expire. It compares all answers of both brokers. `PLAYHEAD_TEST_EXAMPLES=2000` runs more sequences.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ Pair = tuple[Delivery, Delivery]
 
 
 class Brokers(RuleBasedStateMachine):
-    """Both sides, and what was handed out: `held` of the first consumer and of the second."""
+    """Both brokers, and their deliveries: `held` by the first and by the second consumer."""
 
     open_other: Callable[[AsyncExitStack, Callable[[], float]], Awaitable[Broker]]
     all_at_once: bool

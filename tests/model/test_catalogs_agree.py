@@ -1,11 +1,11 @@
-"""Whatever is asked of a catalog and in whatever order, one in a database answers as the one in memory does.
+"""A catalog in a database gives the same answers as the in-memory catalog, for any sequence of calls.
 
-The in-memory catalog is the port's prose as plain code. A machine makes calls in random order, right ones
-and stale ones, to it and to another, and holds every answer and all that can be read against each other.
-What the machine leaves alone is what the port leaves open: words of errors for people, the order in which
-the reconciler takes rows, and the moment at which a message was made (by the clock of its id).
+The in-memory catalog implements the contract as plain code. A state machine makes valid and outdated calls to
+both catalogs in random order. It compares all answers and all readable data, except what the contract leaves
+open: texts of errors, the order in which the reconciler gets rows, and the creation time of a message (by the
+clock of its id).
 
-`PLAYHEAD_TEST_EXAMPLES=2000` makes more sequences of calls.
+`PLAYHEAD_TEST_EXAMPLES=2000` runs more sequences.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ EXAMPLES = int(os.environ.get("PLAYHEAD_TEST_EXAMPLES", "20"))
 BEAT, LEASE = 1.0, 4.0
 """A process is dead after 5 s without a beat."""
 LONGEST = 55.0
-"""Seconds that pass in a sequence at most. After 60 a live publisher is taken to have lost sight of its
-rows: by the clock of ids, which a test can't move."""
+"""Maximum time of a sequence, in seconds. After 60 s a live publisher counts as having lost its rows. This
+time uses the clock of ids, which a test cannot move."""
 
 WORKERS = st.sampled_from(["w1", "w2", "w3"])
 PATHS = ["a", "a.b", "b/c", "d", "é"]
@@ -90,7 +90,7 @@ Twin = tuple[T, T]
 
 
 class Batch(NamedTuple):
-    """Calls that were published, and what the broker said: told to the catalog at once, or late."""
+    """Published dispatches and their results. The catalog gets the results at once or late."""
 
     held: Twin[LeasedJob]
     upto: int
@@ -99,7 +99,7 @@ class Batch(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One kind of call: how often, when it makes sense, and with what."""
+    """One kind of call: its frequency, its precondition and its arguments."""
 
     name: str
     weight: int
@@ -123,7 +123,7 @@ def step(*, weight: int, needs: Callable[[Any], bool] = lambda self: True, **giv
 
 
 class Catalogs(RuleBasedStateMachine):
-    """Both sides, and what was handed out by them."""
+    """Both catalogs, and the values that they returned."""
 
     open_other: Callable[[AsyncExitStack, Callable[[], float]], Awaitable[Catalog]]
 
@@ -397,7 +397,7 @@ class Catalogs(RuleBasedStateMachine):
         paths=st.lists(st.sampled_from(PATHS), unique=True, min_size=1, max_size=3),
     )
     def run_at_once(self, data: st.DataObject, owner: str, paths: list[str]) -> None:
-        """A whole run as it goes when nothing goes wrong, so that sequences get further."""
+        """A complete run without faults, so that sequences reach later states."""
         name, version = data.draw(st.sampled_from(self.versions))
         execution, digest, paths = uuid7(), sha256(b"x").digest(), sorted(paths)
         inputs = [Input(path, 1, digest, "text/plain") for path in paths]
@@ -511,7 +511,7 @@ class Catalogs(RuleBasedStateMachine):
         outputs=st.lists(st.sampled_from(PATHS), max_size=2, unique=True),
     )
     def work_at_once(self, data: st.DataObject, worker: str, outputs: list[str]) -> None:
-        """A message as it is worked when nothing goes wrong."""
+        """A message that is processed without faults."""
         cid = self._recent(data, list(self.messages.items()), last=6)
         answers = self.both(lambda c, n: c.claim(worker, [cid[n]]))
         if isinstance(answers[0][0], Claim):

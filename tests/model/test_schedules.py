@@ -90,7 +90,7 @@ def at_once(work: Coroutine[Any, Any, Any]) -> Any:
 
 
 async def until_answered(work: Callable[[], Awaitable[T]]) -> T:
-    """Repeat what was not answered, as a consumer does."""
+    """Repeat unanswered calls, as a consumer does."""
     while True:
         try:
             return await work()
@@ -356,7 +356,7 @@ class World:
             at_once(self.catalog.heartbeat(Process(name, "worker", "h", 1)))
 
     def fault(self) -> bool:
-        """Perhaps inject a fault; True if it took this turn."""
+        """Perhaps inject a fault; return True if this turn was a fault."""
         x = self.rng.random()
         if x < 0.02 and self.running and self.left("crash"):
             name = self.rng.choice(self.processes())

@@ -1,4 +1,4 @@
-"""The adapter API: what may be declared, and what is refused while it is declared."""
+"""The adapter API: valid declarations, and declarations that are refused."""
 
 from __future__ import annotations
 

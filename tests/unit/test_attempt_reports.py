@@ -1,4 +1,4 @@
-"""What log lines, spans and counters report of attempts and executions."""
+"""Log lines, spans and counters of attempts and executions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which keys a catalog in SQL gives to outputs whose own are bound already."""
+"""The keys of outputs whose preferred keys are already bound, in the SQL catalog."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only the embedded broker has: many receivers that share one look."""
+"""Behaviour of the embedded broker only: many receivers share one query."""
 
 from __future__ import annotations
 

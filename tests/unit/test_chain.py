@@ -30,7 +30,7 @@ def chain_of(
     stage: str | None = "out",
     limits: Limits = LIMITS,
 ) -> Chain:
-    """A chain of adapters, each alone or with what else its step says."""
+    """Return a chain of adapters; each is given alone or with further fields of its step."""
     pairs = [step if isinstance(step, tuple) else (step, {}) for step in steps]
     specs = [spec_of(target) for target, _ in pairs]
     assert all(specs)
@@ -44,7 +44,7 @@ def chain_of(
 
 
 def giving(value: Any, *, name: str = "giving", produces: str | None = None):
-    """An adapter that gives this, whatever comes in."""
+    """Return an adapter that always returns this value."""
 
     @adapter(name, produces=produces)
     def step(item: Item) -> Any:

@@ -1,4 +1,4 @@
-"""What a run takes in from files and folders."""
+"""The inputs of a run from files and folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the two clocks count while the process is suspended."""
+"""The two clocks during a suspension of the process."""
 
 from __future__ import annotations
 

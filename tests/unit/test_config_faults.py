@@ -1,4 +1,4 @@
-"""Configs that are wrong: each code, at its place, with what to write instead.
+"""Invalid configs: each code, with its position and its suggestion.
 
 In a source here `¤` stands just before the place that the fault must name.
 """

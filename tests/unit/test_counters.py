@@ -1,4 +1,4 @@
-"""What a process counts, told to the catalog and back."""
+"""Counters of a process, and their encoding for the catalog."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ PATHS = {
     State.SUSPECTED: [State.SUSPECTED],
     State.SETTLED: [State.SETTLED],
 }
-"""How a delivery comes into each state."""
+"""The moves that bring a delivery into each state."""
 
 
 def in_state(state: State) -> tuple[Deliveries, HeldDelivery]:

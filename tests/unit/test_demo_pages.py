@@ -1,4 +1,4 @@
-"""The demo's input: pages that any machine has, and that say nothing about it."""
+"""The input of the demo: pages that every machine has, without information about the machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job that this process loses, and one whose listing finds nothing."""
+"""A job that another process takes over, and a job whose listing finds no object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log lines: one line an outcome, and nothing in it that the table of events does not name."""
+"""Log lines: one line per outcome, with only the fields in the table of events."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def names() -> dict[str, str]:
 
 
 def emitted() -> Iterator[tuple[str, ast.Call]]:
-    """Each call of `events.emit`, with where it stands."""
+    """Return each call of `events.emit` with its position."""
     for file in sorted((ROOT / "src" / "playhead").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "events.emit":

@@ -1,4 +1,4 @@
-"""A full broker: only acks make room, so completed work does not wait until the broker takes more."""
+"""A full broker: only acks free space, so completed work must be acked without waiting for the broker."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class World:
         assert sum(await self.broker.depth(QUEUE)) == ROOM
 
     async def process(self) -> float:
-        """Process what is in the queue, with one output each; return how long that waited for the broker."""
+        """Process the queue, with one output per message; return the time spent waiting for the broker."""
         self.waited.clear()
         claimed = (await self.worker.take()).claimed
         assert len(claimed) == ROOM

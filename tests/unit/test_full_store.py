@@ -21,12 +21,12 @@ from tests.waiting import SECONDS, until
 
 
 class Full(MemoryStore):
-    """A store that has no room.
+    """A store without free space.
 
     Attributes:
-        is_full: it takes no objects.
-        probes_fit: it still has room for the small object of a check.
-        room: for so many writes, although it is full.
+        is_full: whether it rejects objects.
+        probes_fit: whether it still accepts the small object of a check.
+        room: number of writes that it accepts although it is full.
     """
 
     is_full = True

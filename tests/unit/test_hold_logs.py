@@ -1,4 +1,4 @@
-"""Log lines that wait until a server has said where it listens."""
+"""Log lines that are held until a server has printed its address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The grammar of keys, and what is read off a key."""
+"""The grammar of keys, and the parts of a key."""
 
 from __future__ import annotations
 

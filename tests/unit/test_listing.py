@@ -17,7 +17,7 @@ EXECUTION = uuid7()
 
 
 class UnorderedStore(MemoryStore):
-    """Gives its pages, and the keys of a page, from the end."""
+    """A store that returns its pages, and the keys of each page, in reverse order."""
 
     ordered = False
 

@@ -1,4 +1,4 @@
-"""Which processes count as dead, and for how long a process that was silent itself declares none dead."""
+"""Which processes count as dead, and when a process that was silent itself declares others dead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an output is called when its adapter does not say."""
+"""The path of an output whose adapter does not name one."""
 
 from __future__ import annotations
 

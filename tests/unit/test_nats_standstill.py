@@ -1,4 +1,4 @@
-"""This process is suspended for longer than NATS may take to answer. Answers in the socket are still in time.
+"""The process is suspended for longer than the time-out of NATS requests. Received replies still count.
 
 As with nats-py, a task reads the socket: it has its turns only after the timers that are due.
 """
@@ -57,7 +57,7 @@ class Client:
         self.handlers.pop(number, None)
 
     def stand_still(self) -> None:
-        """Let all timers be over, as they are when a process goes on after it was stopped."""
+        """Let all timers expire, as after a suspension of the process."""
         self._answer()
         self.stood_still = True
         loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""A listing that is parted where somebody guessed is the listing, whatever the guess and the keys."""
+"""A listing in parts equals the sequential listing, for any estimates and any keys."""
 
 from __future__ import annotations
 

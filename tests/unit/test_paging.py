@@ -60,7 +60,7 @@ def _raw(text: str) -> str:
 
 
 def _marked(place: str) -> str:
-    """A cursor of this list, at a place in JSON that it would never give."""
+    """Return a cursor of this list with a position that the list never returns."""
     real = given_by(THIS, 1)
     _, mark = json.loads(base64.urlsafe_b64decode(real + "=" * (-len(real) % 4)))
     return _raw(f'[{place}, "{mark}"]')

@@ -1,4 +1,4 @@
-"""The check for plain English: what counts as prose, where a hit is, and what the allow-list does."""
+"""The check for plain English: prose, positions of hits, and the allow-list."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ GROUP = "playhead.adapters"
 
 
 def install(folder: Path, steps: str, entries: dict[str, str], name: str = "shouting") -> None:
-    """What pip leaves behind of a package, in a folder of the path."""
+    """Create the metadata of an installed package in a folder of the path."""
     about = folder / f"{name}-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", encoding="utf-8")

@@ -51,14 +51,14 @@ def deliveries(channel: int, consumer: str, numbers: Iterable[int]) -> bytes:
 
 
 class Server:
-    """Speaks as much AMQP as it takes to work on one queue, with one call in it, and ends as it is told to.
+    """Implements the AMQP that one queue with one message needs, and fails as the test requests.
 
     Attributes:
-        leaves: instead of an answer to the next look at a queue that a consumer is on: hands out many calls,
-            and closes.
-        hangs_up: greets, and closes.
-        silent: the connection made first (that of a broker's questions) answers nothing any more.
-        asked: questions that were not answered.
+        leaves: whether the next request about a consumed queue gets many messages and a closed connection
+            instead of a reply.
+        hangs_up: whether to close each connection after the greeting.
+        silent: whether the first connection, which the broker uses for requests, gets no more replies.
+        asked: number of unanswered requests.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What RabbitMQ sends reaches the client in a form that the client can decode, whatever a message holds."""
+"""Frames of RabbitMQ reach the client in a form that it can decode, for any content of a message."""
 
 from __future__ import annotations
 

@@ -20,12 +20,13 @@ from tests.waiting import take, until
 
 
 class Leaderless(MemoryBroker):
-    """One of its queues has no leader: it returns no depth and takes nothing.
+    """A broker with a queue without a leader: it returns no depth and accepts no dispatch.
 
     Attributes:
-        also: further queues that take nothing.
-        asked: how many dispatches it was asked to take.
-        raises: it raises if all dispatches are for such queues, as a broker does that cannot declare them.
+        also: more queues that accept no dispatch.
+        asked: number of dispatches of all calls.
+        raises: whether it raises if all dispatches are for such queues, like a broker that cannot declare
+            them.
     """
 
     also: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""The reference pages are what the code says, and show every key, operator and code there is."""
+"""The reference pages match the code, and show every key, operator and code."""
 
 from __future__ import annotations
 

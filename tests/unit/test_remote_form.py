@@ -1,4 +1,4 @@
-"""What a server shows is read back as what it was, and what has another form is refused by its place."""
+"""Responses are decoded to the original values. Other forms are refused with their position."""
 
 from __future__ import annotations
 

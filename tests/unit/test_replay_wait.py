@@ -25,7 +25,7 @@ SETTLE = 10.0
 
 
 class Slow(MemoryCatalog):
-    """Something happens between its answer to a look and the moment that this is heard."""
+    """A catalog with an event between its answer and the moment when the caller receives it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class Waiting:
         return await self.service.create(ReplayRequest(source, "pages", None, "docs/a"))
 
     async def nothing(self) -> None:
-        """One look at which nothing happens."""
+        """A read without an event."""
 
 
 async def test_a_caller_suspended_during_the_end_of_publishing_reports_completion():

@@ -1,4 +1,4 @@
-"""The loops of a process outlive what libraries do to them, and its end waits for nothing that hangs."""
+"""Background loops survive errors of libraries, and the shutdown does not wait for hanging tasks."""
 
 from __future__ import annotations
 

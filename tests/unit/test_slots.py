@@ -1,4 +1,4 @@
-"""Slots: what happens to jobs that are past their time-out."""
+"""Slots: jobs that exceed their time-out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Named SQL statements: how a file is read, and what SQLite's text is."""
+"""Named SQL statements: reading a file, and the text for SQLite."""
 
 from __future__ import annotations
 

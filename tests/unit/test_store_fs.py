@@ -1,4 +1,4 @@
-"""What only the file store has: links, odd files, odd names, permissions, a full disk, crashes."""
+"""Behaviour of the file store only: links, special files and names, permissions, a full disk, crashes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def keys_at(store: FileStore, prefix: str = "", **how) -> list[str]:
 
 
 def open_files(below: Path | None = None) -> int:
-    """How many descriptors this process has; of a folder's alone where the system tells which they are.
+    """Return the number of open descriptors, on Linux only those below a folder.
 
     A process that runs many tests opens others meanwhile.
     """

@@ -1,4 +1,4 @@
-"""What only the memory store has: steps that are driven by hand, without an event loop."""
+"""Behaviour of the memory store only: steps that a test drives without an event loop."""
 
 from __future__ import annotations
 

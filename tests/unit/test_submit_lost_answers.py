@@ -65,7 +65,7 @@ async def pages() -> AsyncIterator[tuple[str, bytes]]:
 
 
 class Begun:
-    """A service over a catalog that loses answers, with what it spawned and how long it slept."""
+    """A service over a catalog that loses answers, with its spawned tasks and its sleeps."""
 
     def __init__(self, catalog: Lossy) -> None:
         self.catalog = catalog
@@ -87,7 +87,7 @@ class Begun:
         self.waits.append(seconds)
 
     async def fail(self) -> None:
-        """Start a run that fails, and wait for what it spawned."""
+        """Start a run that fails, and wait for its spawned tasks."""
         await self.catalog.save_config(
             Config("docs", "a", {"a": Route("a", "docs.a")}), source="", digest="d"
         )

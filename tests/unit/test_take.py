@@ -29,7 +29,7 @@ class Time:
 
 
 class SlowBroker(MemoryBroker):
-    """Each answer comes ten seconds after the messages were handed out."""
+    """Each answer arrives ten seconds after the messages were delivered."""
 
     def __init__(self, clock: Time) -> None:
         super().__init__(clock=clock, visibility=VISIBILITY)

@@ -1,4 +1,4 @@
-"""Which trace work belongs to, when traces are wanted, and that off nothing is made."""
+"""The trace of each span, the settings that turn traces on, and no spans when they are off."""
 
 from __future__ import annotations
 

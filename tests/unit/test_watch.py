@@ -57,7 +57,7 @@ REPLAY = Replay(
 
 
 class Site:
-    """What is watched. `looks` counts how often it was looked at; each takes `seconds`."""
+    """The watched execution. `looks` counts the queries; each takes `seconds`."""
 
     def __init__(self) -> None:
         self.now: Execution | None = EXECUTION
@@ -94,7 +94,7 @@ class Site:
 
 
 class Clock:
-    """A clock that goes on when it is told to."""
+    """A clock that only the test moves."""
 
     def __init__(self) -> None:
         self.time = 100.0

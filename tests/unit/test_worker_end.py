@@ -27,7 +27,7 @@ FEWEST_READINGS = QUIET_SECONDS / LONGEST_GAP_SECONDS
 
 
 class Observed(MemoryBroker):
-    """Notes when it is asked for dispatches, and then runs what the test gave it."""
+    """Records when dispatches are requested, and then runs a function of the test."""
 
     def __init__(self, then: Callable[[], Awaitable[object]]) -> None:
         super().__init__()
