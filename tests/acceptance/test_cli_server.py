@@ -43,7 +43,7 @@ class Both:
 
     def __init__(self, folder: Path) -> None:
         self.shell = shell = Shell(folder)
-        shell.env |= {"PLAYHEAD_VISIBILITY_SECONDS": "1.5"}
+        shell.env |= {"PLAYHEAD_VISIBILITY_SECONDS": "1.5", "PLAYHEAD_MAX_UPLOAD_BYTES": "2000000"}
         (folder / "bad.yaml").write_text(BAD)
         (folder / "pages" / ODD).write_text("odd")
         (folder / "bytes.bin").write_bytes(b"\xff\x00")
@@ -210,7 +210,7 @@ def test_a_detached_run_is_only_sent(both: Both):
 def test_an_upload_over_the_servers_limit_is_refused_with_the_setting(both: Both):
     (both.shell.folder / "large").mkdir()
     for n in range(5):
-        (both.shell.folder / "large" / f"{n}").write_bytes(bytes(60_000_000))
+        (both.shell.folder / "large" / f"{n}").write_bytes(bytes(600_000))
     body = on_server(both, "run", "docs", "large", code=2)
     assert body["error_code"] == "body_too_large"
     assert "PLAYHEAD_MAX_UPLOAD_BYTES" in body["detail"]

@@ -24,6 +24,7 @@ from playhead.demo.pages import write
 from playhead.demo.processes import DemoFailed, Playground, playground
 from playhead.demo.tour import Tour
 from tests.acceptance.processes import DEADLINE_SECONDS
+from tests.acceptance.test_security_secrets import NOWHERE, PLAIN, find_no_secret
 from tests.servers.schema import schema
 
 PAGES = ["abc", "calendar", "csv", "difflib", "filecmp", "json"]
@@ -74,8 +75,13 @@ def pages(tmp_path: Path) -> list[Path]:
 
 
 @pytest.mark.slow
-def test_the_demo_converts_no_page_twice_and_leaves_no_process(tmp_path):
-    running = demo(tmp_path / "demo", PLAYHEAD_STORE="file:///nowhere", PLAYHEAD_HOME="/nowhere")
+def test_the_demo_converts_no_page_twice_and_leaves_no_process_and_no_secret(tmp_path):
+    others = {"PLAYHEAD_STORE": "file:///nowhere", "PLAYHEAD_HOME": "/nowhere"}
+    secrets = {
+        "PLAYHEAD_CATALOG": f"postgresql://u:{PLAIN}@{NOWHERE}/db",
+        "AWS_SECRET_ACCESS_KEY": PLAIN,
+    }
+    running = demo(tmp_path / "demo", **others, **secrets)
     out, err = running.communicate(timeout=240)
     assert running.returncode == 0, err
 
@@ -93,10 +99,14 @@ def test_the_demo_converts_no_page_twice_and_leaves_no_process(tmp_path):
     assert "POST /api/v1/replay" in err
     assert f"{figures['execution_id']}/input/" in err, "lineage reaches the HTML page"
     assert left_behind(tmp_path / "demo") == []
+    find_no_secret("playhead demo", out + err)
+    for path in (tmp_path / "demo").rglob("*"):
+        if path.is_file():
+            find_no_secret(str(path), path.read_bytes())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.full)])
 def test_stopping_the_demo_stops_its_server_and_its_worker(tmp_path, number):
     running = demo(tmp_path / "demo")
     wait_for(lambda: len(left_behind(tmp_path / "demo")) >= 2)

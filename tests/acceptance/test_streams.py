@@ -26,7 +26,7 @@ GRACE_SECONDS = 5.0
 SLOW_SECONDS = 1.5
 """Additional time for a busy machine. Suspension of the machine does not count."""
 SLOW = pipeline("slow", "slow", "seconds: 0.05", inbound="concurrency: 1, prefetch: 1")
-IS_BEING_PUBLISHED = "SELECT 1 FROM jobs WHERE state = 'publishing' AND ordinals BETWEEN 1000 AND 25000"
+IS_BEING_PUBLISHED = "SELECT 1 FROM jobs WHERE state = 'publishing' AND ordinals BETWEEN 1000 AND 12000"
 
 
 @dataclass
@@ -183,13 +183,19 @@ def test_streams_follow_an_execution_from_one_server_to_the_next_and_to_its_end(
         assert (third.status, third.received) == (204, [])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGTERM, id="SIGTERM"),
+        pytest.param(signal.SIGINT, id="SIGINT", marks=pytest.mark.full),
+    ],
+)
 def test_a_server_shuts_down_in_time_with_open_streams_and_waiting_requests(number: signal.Signals) -> None:
     with exact_deployment(**PATIENT) as deployment, ThreadPoolExecutor(1) as pool, ExitStack() as stack:
         server = deployment.serve()
         deployment.apply(pipeline("take", "slow"))
         waiting = deployment.run("take", inputs(3))
-        source = strangers(deployment, (f"{n // 1000:03d}/{n:05d}.txt" for n in range(30_000)))
+        source = strangers(deployment, (f"{n // 1000:03d}/{n:05d}.txt" for n in range(15_000)))
         body = {"from_execution_id": source, "from_stage": "found", "to_route": "take/hand_over"}
         url = f"{deployment.url}/api/v1"
         asked = pool.submit(
@@ -267,6 +273,7 @@ def test_a_request_that_hangs_is_cut_off_without_a_traceback() -> None:
         assert "Traceback" not in server.said
 
 
+@pytest.mark.full
 def test_a_stream_sends_comments_while_nothing_changes() -> None:
     with exact_deployment() as deployment:
         server = deployment.serve()

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import pytest
+from fastapi.responses import StreamingResponse
 
 from playhead.api.schemas import ErrorResponse
+from playhead.api.streams import stream
 from playhead.errors import broker_unavailable, catalog_unavailable
 
 if TYPE_CHECKING:
@@ -279,3 +281,18 @@ async def test_the_description_has_the_events_of_a_stream_and_json_errors(playhe
             assert told[status]["content"] == {
                 "application/json": {"schema": {"$ref": "#/components/schemas/ErrorResponse"}}
             }
+
+
+async def test_a_stream_sends_a_comment_for_each_period_without_an_event():
+    class Unchanged:
+        def was_told_all(self, last: str | None) -> bool:
+            return False
+
+        async def tell(self, last: str | None) -> AsyncIterator[Any]:
+            await asyncio.Event().wait()
+            yield
+
+    answer = stream("execution", cast(Any, Unchanged()), None, heartbeat=0.01)
+    assert isinstance(answer, StreamingResponse)
+    pieces = aiter(answer.body_iterator)
+    assert [await anext(pieces) for _ in range(3)] == [b": alive\n\n"] * 3
