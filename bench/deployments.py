@@ -145,7 +145,8 @@ class Testbed:
         if broker == "sqlite":
             with scratch(self._memory) as home:
                 database = f"sqlite:///{home}/playhead.db"
-                yield Deployment(home, {}, (home / "objects").as_uri(), database, database, "")
+                folder = store if isinstance(store, Path) else home / "objects"
+                yield Deployment(home, {}, folder.as_uri(), database, database, "")
             return
         names = ["postgres", broker] if broker != "postgres" else ["postgres"]
         servers = {name: self.server(name) for name in names}
