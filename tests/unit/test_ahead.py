@@ -11,7 +11,9 @@ ROUTE = Route("convert", "docs.convert", concurrency=4)
 
 
 def after(*seconds: float) -> Ahead:
+    """When many chains ran, all as long as the last ones."""
     ahead = Ahead()
+    ahead.ran([seconds[0]] * 1000)
     ahead.ran(seconds)
     return ahead
 
@@ -28,6 +30,14 @@ def test_until_a_chain_has_run_the_route_holds_what_its_slots_can_run():
 )
 def test_the_slower_the_step_the_fewer_messages_are_held(seconds: float, held: int):
     assert after(seconds).target(ROUTE) == held
+
+
+def test_no_more_are_held_than_have_run():
+    ahead = Ahead()
+    ahead.ran([0.0])
+    assert ahead.target(ROUTE) == 4
+    ahead.ran([0.0] * 30)
+    assert ahead.target(ROUTE) == 31
 
 
 def test_what_runs_lately_counts_most():

@@ -20,19 +20,20 @@ class Ahead:
     So the messages of a fast step are claimed and finished in large batches, and a slow step holds no more
     messages than it can run. This depends on how long steps run, and not on how many messages were finished
     lately: with a slow catalog or store, small batches would finish fewer messages, and become even smaller.
+    It is never more than have run so far, because the first message may be the only fast one.
     """
 
     def __init__(self) -> None:
         self._seconds = 0.0
         self._bytes = 0.0
-        self._is_known = False
+        self._count = 0
 
     def ran(self, seconds: Iterable[float | None]) -> None:
         """Note how long chains ran; None for a chain that did not run."""
         for one in seconds:
             if one is not None:
-                self._seconds += (one - self._seconds) * (_WEIGHT if self._is_known else 1)
-                self._is_known = True
+                self._seconds += (one - self._seconds) * (_WEIGHT if self._count else 1)
+                self._count += 1
 
     def read(self, sizes: Iterable[int]) -> None:
         """Note how large inputs were, in bytes."""
@@ -40,12 +41,12 @@ class Ahead:
             self._bytes += (size - self._bytes) * _WEIGHT
 
     def target(self, route: Route) -> int:
-        """Return how many deliveries to hold: at least `concurrency`, which is all until a chain has run."""
+        """Return how many deliveries to hold; at least `concurrency`."""
         if route.prefetch is not None:
             return route.prefetch
-        most = MOST_HELD
-        if self._seconds * MOST_HELD > route.concurrency * _AHEAD_SECONDS:
+        most = min(MOST_HELD, self._count)
+        if self._seconds * most > route.concurrency * _AHEAD_SECONDS:
             most = int(route.concurrency * _AHEAD_SECONDS / self._seconds)
         if self._bytes * most > _AHEAD_BYTES:
             most = int(_AHEAD_BYTES / self._bytes)
-        return max(most if self._is_known else 0, route.concurrency)
+        return max(most, route.concurrency)
