@@ -1,9 +1,13 @@
-"""A job that another process takes over, and a job whose listing finds no object."""
+"""A job that another process takes over, one whose listing finds no object, and one whose queue is full."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from playhead.engine.drive import Drive
 from playhead.engine.environment import Backends, Environment
+from playhead.envelope import Dispatch
+from playhead.ports.broker import CONFIRMED, PublishResult
 from playhead.ports.store import Blob
 from tests.broker_memory import MemoryBroker
 from tests.catalog_memory import MemoryCatalog
@@ -58,3 +62,40 @@ async def test_a_replay_that_lists_nothing_failed_as_its_source_had_an_object_wh
     assert ended.error
     assert ended.error.code == "listing_failed"
     assert "PLAYHEAD_STORE" in ended.error.message
+
+
+class Full(MemoryBroker):
+    """Takes one dispatch of each batch while it is full."""
+
+    is_full = True
+
+    async def publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
+        taken = dispatches[:1] if self.is_full else dispatches
+        await super().publish(taken)
+        left = len(dispatches) - len(taken)
+        return [CONFIRMED] * len(taken) + [PublishResult("uncertain", "it is full")] * left
+
+
+async def test_the_pause_before_a_full_queue_is_tried_again_is_short_again_when_it_has_taken_some():
+    """It stayed at five seconds, for 1,000 rows each."""
+    clock = Clock()
+    catalog, broker, store = MemoryCatalog(clock=clock), Full(clock=clock), MemoryStore()
+    lab = Lab(catalog, clock)
+    paths = [f"{n}.md" for n in range(12)]
+    job = await lab.sealed(*paths)
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    drive = Drive(
+        Backends(catalog, broker, store),
+        Environment("w1", sleep=sleep, clock=clock),
+        await lab.hold(job),
+        lease=lab.LEASE,
+        page=100,
+    )
+
+    await drive.run()
+
+    assert waited == [0.2] * 10
