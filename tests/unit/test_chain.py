@@ -151,6 +151,14 @@ async def test_the_limit_of_outputs_applies_to_an_item_and_not_to_each_intermedi
     assert len(chain_of(ten, again, limits=Limits(outputs=100)).run(PAGE, CTX).products) == 100
 
 
+def test_items_that_pass_a_step_because_of_its_condition_count_towards_the_limit_of_outputs():
+    mixed = giving(["a"] * 5 + [Output(b"b", content_type="text/html")] * 5, produces="text/plain")
+    again = giving(["c"] * 10, name="again"), {"condition": IS_TEXT}
+    assert len(chain_of(mixed, again, limits=Limits(outputs=55)).run(PAGE, CTX).products) == 55
+    with pytest.raises(MessageError, match="'again': returned too many outputs for one item"):
+        chain_of(mixed, again, limits=Limits(outputs=54)).run(PAGE, CTX)
+
+
 async def test_the_bytes_that_a_step_returns_for_an_item_are_limited():
     for data in (b"x" * 10, "x" * 10, Output(b"x" * 10)):
         parts = giving(lambda data=data: repeat(data))

@@ -156,7 +156,9 @@ class Chain:
                 if step.admits is not None and not step.admits(each):
                     if step.drops:
                         skip_reason = f"the condition of {step.spec.name} dropped it"
-                    elif n < last:
+                        continue
+                    step.spend(budget, b"")
+                    if n < last:
                         following.append(each)
                     elif is_stored:
                         found.append(self._passed(each))
@@ -233,7 +235,7 @@ class _Step:
             if inspect.isasyncgen(result):
                 collected: list[Any] = []
                 async for element in result:
-                    self._spend(budget, element)
+                    self.spend(budget, element)
                     collected.append(element)
                 return Returned(collected, True)
             return self._collect(await result, budget)
@@ -277,7 +279,7 @@ class _Step:
         if result is None:
             return _NOTHING
         if isinstance(result, Output | str | bytes):
-            self._spend(budget, result)
+            self.spend(budget, result)
             return Returned((result,), False)
         if inspect.iscoroutine(result):
             result.close()
@@ -288,12 +290,15 @@ class _Step:
             )
         collected = []
         for element in result:
-            self._spend(budget, element)
+            self.spend(budget, element)
             collected.append(element)
         return Returned(collected, True)
 
-    def _spend(self, budget: _Budget, element: object) -> None:
-        """Count one output. An endless iterable would use all memory before its time-out."""
+    def spend(self, budget: _Budget, element: object) -> None:
+        """Count one output, or an item that passes the step because of its condition.
+
+        An endless iterable would use all memory before its time-out.
+        """
         data = element.data if isinstance(element, Output) else element
         budget.outputs -= 1
         budget.bytes -= len(data) if isinstance(data, str | bytes) else 0
