@@ -52,7 +52,7 @@ def _completer(find: Callable[[Names, typer.Context, str], Iterable[Offer]]) -> 
 
 
 def _shown(offers: Iterable[Offer], incomplete: str) -> Iterator[Offer]:
-    """Offers for what was typed. A value with hidden characters is left out: it could pass for another."""
+    """Return the offers for a word. Values with hidden characters are omitted: they can look like others."""
     for offer in offers:
         value, description = (offer, "") if isinstance(offer, str) else offer
         if value.startswith(incomplete) and is_visible(value):

@@ -1,4 +1,4 @@
-"""`doctor`: faults of this installation, and how to fix them."""
+"""`doctor`: faults of this deployment, and how to fix them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`init`: a small pipeline to begin with, in a folder of the user's choice."""
+"""`init`: write a small pipeline to start from, into a folder."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from playhead.cli.command import command
 from playhead.cli.session import Session, Usage
 
 _SETTINGS: Final = """\
-# Settings of Playhead for commands that are started in this folder. Each can also be given as a variable:
-# PLAYHEAD_ADAPTERS.
+# Settings of Playhead for commands that start in this folder. Each setting can also be an environment
+# variable, such as PLAYHEAD_ADAPTERS.
 
 adapters = ["./steps.py"]  # the Python files with your steps
 """
@@ -30,8 +30,8 @@ routes:
     adapters:
       - type: html_to_markdown      # built in; `playhead adapters` lists all steps
     outbound:
-      stage: markdown               # what this route returns is stored under this name ...
-      to: [shorten]                 # ... and becomes the input of these routes
+      stage: markdown               # the outputs of this route are stored under this name ...
+      to: [shorten]                 # ... and are sent to these routes
 
   shorten:
     adapters:
@@ -67,13 +67,13 @@ FILES: Final = {
     "pipeline.yaml": _PIPELINE,
     "steps.py": _STEPS,
     "inputs/run.html": _PAGE.format(
-        "Run", "A run sends files through a pipeline and stores what each step returns."
+        "Run", "A run sends files through a pipeline and stores the outputs of each route."
     ),
     "inputs/replay.html": _PAGE.format(
         "Replay", "A replay starts at a stored stage, so earlier steps do not run again."
     ),
     "inputs/lineage.html": _PAGE.format(
-        "Lineage", "Lineage shows which input each output was made from, and by what."
+        "Lineage", "Lineage shows the step and the input from which an output was made."
     ),
 }
 

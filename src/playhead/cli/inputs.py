@@ -1,4 +1,4 @@
-"""What a run takes in: files and folders, named by their paths under `input`, read as they are needed."""
+"""The inputs of a run: files and folders, named by their paths under `input`, and read when needed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Inputs:
 
 
 def find(arguments: Sequence[Path], max_bytes: int) -> Inputs:
-    """Look for the files that the arguments name; a folder's are named relative to it.
+    """Return the files that the arguments name. Files of a folder are named relative to the folder.
 
     Hidden entries, symbolic links and special files within folders are left out, unless an argument names
     one. Paths are converted to Unicode normal form C, because some file systems store another form.

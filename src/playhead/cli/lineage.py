@@ -25,7 +25,7 @@ _MOST_BELOW: Final = 100_000
 
 
 class Origin(NamedTuple):
-    """A message that a chain starts at, and its distance from what was asked for."""
+    """A message at which a chain starts, and its distance from the requested object or message."""
 
     message: UUID
     direction: Direction
@@ -62,7 +62,7 @@ async def lineage(
         origins = [Origin(identity, direction)] if identity else await _origins(lineage, what, direction)
         if cursor and len(origins) != 1:
             raise Usage(f"{what} has several messages: --cursor needs the correlation id of one")
-        # Several messages may have taken the object; a message that several lead to is shown once.
+        # Several messages may have read the object. A message to which several chains lead is shown once.
         links: dict[UUID, ChainLink] = {}
         rest = None
         for origin in origins:
@@ -90,9 +90,9 @@ async def lineage(
 
 
 async def _origins(lineage: AnyLineage, key: str, direction: Direction) -> list[Origin]:
-    """Return where the chains of an object start: at the message that made it, and at those that took it.
+    """Return the messages at which the chains of an object start: its producer and its readers.
 
-    The chain below its maker would lead to messages that took other outputs of that message.
+    The chain below the producer would include readers of its other outputs.
     """
     messages = await lineage.of_object(key)
     if any(message.input_key == key for message in messages):

@@ -31,7 +31,7 @@ class Names(Protocol):
 
 
 def find_names(flags: Mapping[str, str | None]) -> Names | None:
-    """Return a source of names, by flags, variables and `playhead.toml`; None if asking it takes long."""
+    """Return a source of names, by flags, variables and `playhead.toml`; None if a query would take long."""
     server = None if any(flags.get(name) for name in ("home", "catalog")) else setting("server", flags)
     if server:
         return ServerNames(server)
@@ -61,7 +61,7 @@ def setting(name: str, flags: Mapping[str, str | None]) -> str | None:
 
 
 class ServerNames:
-    """The names on a server: one connection for each question, with a time-out of one second."""
+    """The names on a server: one connection per request, with a time-out of one second."""
 
     def __init__(self, url: str) -> None:
         self._url = urlsplit(url.rstrip("/"))

@@ -1,4 +1,4 @@
-"""What a command writes: JSON for programs on stdout, text for people, notes on stderr."""
+"""The output of a command: JSON for programs or text for people on stdout, notes on stderr."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def note(text: str) -> None:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Write columns to stdout: one line a row, and no value is cut, so that ids can be copied."""
+    """Write columns to stdout, one line per row. Values are not truncated, so that ids can be copied."""
     cells = [[_cell(value) for value in row] for row in rows]
     numeric = [bool(rows) and all(isinstance(row[i], int) for row in rows) for i in range(len(headings))]
     widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
@@ -97,13 +97,13 @@ async def gather(
 
 
 def more(next_cursor: str | None) -> None:
-    """Say how to list the remaining items."""
+    """Print how to list the remaining items."""
     if next_cursor:
         note(f"There is more: --cursor {next_cursor}, or a higher --limit")
 
 
 def size(count: int) -> str:
-    """Bytes for people: `1.2 MiB`."""
+    """Format a number of bytes: `1.2 MiB`."""
     if count < 1024:
         return f"{count} B"
     number = float(count)
@@ -120,12 +120,12 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 
 
 def when(moment: str | None) -> str:
-    """A moment for people: to the second."""
+    """Format a time, to the second."""
     return f"{moment[:10]} {moment[11:19]}" if moment else "-"
 
 
 def diagnostic(fault: Any, file: str = "") -> str:
-    """A fault of a config as compilers write them: `docs.yaml:4:9: error E101 at routes.x: …`."""
+    """Format a fault of a config like a compiler: `docs.yaml:4:9: error E101 at routes.x: …`."""
     where = f"{file}:{fault.line}:{fault.column}" if file else f"line {fault.line}, column {fault.column}"
     at = f" at {fault.path}" if fault.path else ""
     hint = f" (write {fault.suggestion})" if fault.suggestion else ""

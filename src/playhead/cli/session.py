@@ -48,7 +48,7 @@ class Session:
         flags: settings given on the command line, by name; None where not given.
         json: only JSON on stdout.
         interrupted: what Ctrl-C reports: the state left, and how to continue; the command updates it.
-        file: the config file at hand, which an error's diagnostics are about.
+        file: the config file to which the diagnostics of an error belong.
     """
 
     flags: dict[str, Any] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class Session:
         """Open the backends that the settings name, or the services of the server that they name.
 
         Args:
-            kind: `run` or `replay` for a command that works or takes over jobs; None for one that looks.
+            kind: `run` or `replay` for a command that works or takes over jobs; None for one that only reads.
             checks_configs: whether the operator's adapters are imported, to check the configs of steps.
         """
         from playhead.cli.deployment import Deployment
