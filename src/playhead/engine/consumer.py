@@ -4,7 +4,8 @@ Three loops run next to each other:
 
 - *receive*: receive deliveries from the broker, claim their messages (`engine.intake`), and start them in
   slots (`engine.dispatch`);
-- *end*: store the outputs of chains (`engine.binding`), and end their attempts (`engine.completion`);
+- *end*: store the outputs of chains (`engine.binding`), and end their attempts (`engine.completion`); while a
+  backend is unavailable, `engine.recording` repeats this;
 - *extend*: keep all held deliveries hidden from other consumers.
 
 The first two work in batches, because a commit costs almost the same for one message as for dozens.
@@ -25,9 +26,9 @@ from uuid import UUID
 from playhead import events
 from playhead.clock import ActiveClock
 from playhead.engine.ahead import Ahead
-from playhead.engine.attempt import AttemptOutcome, ClaimedMessage, Processing, released
+from playhead.engine.attempt import AttemptOutcome, ClaimedMessage, Processing
 from playhead.engine.backoff import UNAVAILABLE_DELAY_SECONDS, Backoff, Checked
-from playhead.engine.binding import Binder, StoredOutcome
+from playhead.engine.binding import Binder
 from playhead.engine.chain import UnknownAdapter
 from playhead.engine.children import Children
 from playhead.engine.completion import MOST_ATTEMPTS, Completion, batches
@@ -35,6 +36,7 @@ from playhead.engine.deliveries import Deliveries, HeldDelivery, State
 from playhead.engine.dispatch import Attempt, Dispatcher, RouteRuntime
 from playhead.engine.environment import Backends, Environment, WorkerSettings
 from playhead.engine.intake import AttemptCatalog, Intake
+from playhead.engine.recording import Recorder
 from playhead.engine.slots import Slots
 from playhead.errors import Unavailable
 from playhead.model import Route
@@ -123,8 +125,6 @@ class Consumer:
             backends, env, deliveries, children, processing=processing, max_object_bytes=max_object_bytes
         )
         self._dispatcher = Dispatcher(self.slots, deliveries, data_dir=settings.data_dir)
-        self._binder = Binder(backends, env, max_object_bytes=max_object_bytes)
-        self._completion = Completion(backends, env, deliveries, children, processing=processing)
         self._backoff = Backoff(
             backends,
             env,
@@ -132,8 +132,16 @@ class Consumer:
             is_stopping=lambda: self.stopping,
             is_departing=lambda: self.departing,
         )
+        self._recorder = Recorder(
+            Binder(backends, env, max_object_bytes=max_object_bytes),
+            Completion(backends, env, deliveries, children, processing=processing),
+            self._backoff,
+            deliveries,
+            withdraw=self._dispatcher.withdraw,
+            ended=self._ended,
+            unblocked=self.wake,
+        )
         self._unavailable: Unavailable | None = None
-        self._is_blocked = False
         self._is_store_checked = False
         self._alone: HeldDelivery | None = None
         self._may_claim_deferred = False
@@ -195,8 +203,8 @@ class Consumer:
         # These were never claimed, so the broker redelivers them.
         self._leave(State.SUSPECTED, State.DEFERRED)
         # Messages that wait for a slot do not wait here any longer: all slots may hang.
-        await self._release(self._dispatcher.withdraw(), delay=0)
-        await self._release(await self._claimed_unanswered(), delay=0)
+        await self._recorder.release(self._dispatcher.withdraw(), delay=0)
+        await self._recorder.release(await self._claimed_unanswered(), delay=0)
         while self.deliveries:  # running chains finish; a hanging one ends by its time-out
             self._changed.clear()
             await self._changed.wait()
@@ -206,7 +214,7 @@ class Consumer:
         target = self._ahead.target(self.route)
         room = target - len(self.deliveries)
         has_suspects = self.deliveries.has(State.SUSPECTED)
-        if self._is_blocked:  # until the store accepts the finished outputs
+        if self._recorder.is_blocked:  # until the store accepts the finished outputs
             await self._changed.wait()
         elif self._unavailable:  # noticed after messages were claimed
             unavailable, self._unavailable = self._unavailable, None
@@ -264,10 +272,10 @@ class Consumer:
 
     async def _start(self, claimed: Sequence[ClaimedMessage]) -> None:
         """Start chains; end or release at once what cannot run."""
-        await self._end([AttemptOutcome(one, result=one.problem) for one in claimed if one.problem])
+        await self._recorder.end([AttemptOutcome(one, result=one.problem) for one in claimed if one.problem])
         undispatchable = [one for one in claimed if not one.problem and not await self._dispatch(one)]
         if undispatchable:
-            await self._release(undispatchable, delay=UNAVAILABLE_DELAY_SECONDS)
+            await self._recorder.release(undispatchable, delay=UNAVAILABLE_DELAY_SECONDS)
             await self._pause_queue()
         elif claimed:
             self._pause = UNAVAILABLE_DELAY_SECONDS
@@ -326,7 +334,7 @@ class Consumer:
             ended = self._dispatcher.ended()
             self._ahead.ran(one.seconds for one in ended)
             for batch in batches(ended):
-                await self._end(batch)
+                await self._recorder.end(batch)
 
     async def _gather(self) -> None:
         """Let more chains end if only a few have, so that they share a commit.
@@ -342,64 +350,9 @@ class Consumer:
                 return
             await asyncio.sleep(_MORE_SECONDS)
 
-    async def _release(self, messages: Sequence[ClaimedMessage], *, delay: float) -> None:
-        await self._end([released(message, delay) for message in messages])
-
-    async def _end(self, batch: Sequence[AttemptOutcome]) -> None:
-        """End attempts. Wait for unavailable backends, because no other process can end these attempts.
-
-        Outputs stay in memory meanwhile, because their steps may have been expensive.
-        """
-        if batch:
-            self.deliveries.move_all([one.held for one in batch], State.ENDED)
-            await self._record(batch, None)
-
-    async def _record(self, batch: Sequence[AttemptOutcome], stored: Sequence[StoredOutcome] | None) -> None:
-        """Record the outcomes of attempts, in one transaction if the catalog does so in time.
-
-        Args:
-            stored: the result of the binder for the batch; None if the outputs are not stored yet.
-        """
-        retries = self._backoff.retries()
-        while True:
-            try:
-                if stored is None:
-                    stored = await self._binder.store(batch)
-                    # A half of a batch may be the one that succeeds, so this does not depend on who blocked.
-                    if self._is_blocked and any(one.result is None for one in batch):
-                        self._unblock()
-                await self._completion.end(batch, stored)
-                break
-            except Unavailable as exc:
-                if stored is None and exc.code.startswith("store"):
-                    await self._block()
-                if await retries.may_try_again(exc):
-                    if len(batch) > 1 and exc.code.startswith("catalog"):
-                        # The transaction may have been too large for its time limit.
-                        for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
-                            await self._record(half, stored and [one for one in stored if one[0] in half])
-                        return
-                    continue
-                if stored is None and any(one.result is None for one in batch):
-                    batch = [one if one.result else released(one.message, 0) for one in batch]
-                    continue
-                # Rows of unrecorded outcomes are dispatched again when this process has departed. The broker
-                # redelivers an unacknowledged delivery, and its row refuses it.
-                for one in batch:
-                    if one.held.state is not State.SETTLED:
-                        self.deliveries.move(one.held, State.SETTLED)
-                break
+    def _ended(self, count: int) -> None:
         self._may_claim_deferred = True
-        self._host.finished(len(batch))
-        self.wake()
-
-    async def _block(self) -> None:
-        """Pause receiving and starting until the store accepts outputs again."""
-        self._is_blocked = True
-        await self._release(self._dispatcher.withdraw(), delay=UNAVAILABLE_DELAY_SECONDS)
-
-    def _unblock(self) -> None:
-        self._is_blocked = False
+        self._host.finished(count)
         self.wake()
 
     def _settled(self, held: HeldDelivery) -> None:
