@@ -108,7 +108,7 @@ class Worker:
         for path in paths or ("a.md",):
             size = self.lab.input(path).size
             await self.store.write([[Blob(f"{run.execution}/input/{path}", b"x" * size)]])
-        await self.broker.publish(run.calls)
+        await self.broker.publish(run.dispatches)
         return run
 
     async def receive(self, queue: str = QUEUE) -> list[HeldDelivery]:
@@ -168,7 +168,7 @@ class OneConsumer:
         run = await self.lab.started(*(paths or ("a.md",)))
         for path in paths or ("a.md",):
             await MemoryStore.write(self.store, [[Blob(f"{run.execution}/input/{path}", b"")]])
-        await self.broker.publish(run.calls)
+        await self.broker.publish(run.dispatches)
         return run
 
     def consumer(self) -> Consumer:

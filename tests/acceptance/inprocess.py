@@ -236,28 +236,28 @@ class Tampered:
     """The real broker, between it and a replay whatever a test wants to go wrong.
 
     Attributes:
-        instead: what to answer for a call that is not to reach the broker; None lets it pass.
-        answer: what is heard of a call that the broker has taken; None: what it said.
-        sent: calls that the broker has taken.
+        instead: what to answer for a dispatch that is not to reach the broker; None lets it pass.
+        answer: what is heard of a dispatch that the broker has taken; None: what it said.
+        sent: dispatches that the broker has taken.
     """
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self.instead: Callable[[Dispatch], PublishResult | None] = lambda call: None
-        self.answer: Callable[[Dispatch], PublishResult | None] = lambda call: None
+        self.instead: Callable[[Dispatch], PublishResult | None] = lambda dispatch: None
+        self.answer: Callable[[Dispatch], PublishResult | None] = lambda dispatch: None
         self.sent: list[Dispatch] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._broker, name)
 
-    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
+    async def publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
         heard = []
-        for call in calls:
-            outcome = self.instead(call)
+        for dispatch in dispatches:
+            outcome = self.instead(dispatch)
             if outcome is None:
-                [said] = await self._broker.publish([call])
-                self.sent.append(call)
-                outcome = self.answer(call) or said
+                [said] = await self._broker.publish([dispatch])
+                self.sent.append(dispatch)
+                outcome = self.answer(dispatch) or said
             heard.append(outcome)
         return heard
 

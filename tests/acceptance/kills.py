@@ -91,7 +91,7 @@ PIPELINES: Final = {
         Pipeline.of("late", _PIPELINE.format(name="late", config="late: 2"), "split", 6, 2),
         # With its sidecars more than a page of a listing, and more than two batches of an upload.
         Pipeline.of("bulk", _BULK, "shout", 520),
-        # As many, for others: no reconciler calls again what is marked and was never published.
+        # As many, for others: no reconciler dispatches again what is marked and was never published.
         Pipeline.of("outside", _OUTSIDE, "hand_over", 520),
     )
 }

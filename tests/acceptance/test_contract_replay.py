@@ -544,7 +544,7 @@ async def test_an_unavailable_store_is_503_and_records_nothing(ph: Playhead, sou
 class Away:
     """An unreachable broker."""
 
-    async def publish(self, calls: Any) -> Any:
+    async def publish(self, dispatches: Any) -> Any:
         raise broker_unavailable("no answer")
 
     async def check(self) -> str:
@@ -561,7 +561,7 @@ async def test_an_unavailable_broker_is_503_and_records_nothing(ph: Playhead, so
 async def test_unconfirmed_messages_count_as_failed_and_are_settled_later(ph: Playhead, source: str):
     broker = Tampered(ph.rt.broker)
     ph.replay_over(broker=broker, settle=1)
-    broker.instead = lambda call: NO_ANSWER
+    broker.instead = lambda dispatch: NO_ANSWER
     answer = await ph.replay(source, "shouted", "split")
     numbers = (answer["objects_found"], answer["objects_published"], answer["objects_failed"])
     assert (numbers, answer["status"]) == ((3, 0, 3), "partial_failure")
@@ -571,7 +571,7 @@ async def test_unconfirmed_messages_count_as_failed_and_are_settled_later(ph: Pl
     batch = answer["replay_batch_id"]
     shown = await ph.get(f"replays/{batch}")
     assert (shown["state"], shown["status"]) == ("publishing", None)
-    broker.instead = lambda call: None
+    broker.instead = lambda dispatch: None
     await until_published(ph, batch)
     shown = await ph.get(f"replays/{batch}")
     assert (shown["objects_published"], shown["objects_failed"], shown["errors"]) == (3, 0, None)
@@ -586,9 +586,9 @@ async def test_a_replay_that_is_stuck_before_its_end_is_503_with_its_place_and_g
     stuck = asyncio.Event()
 
     class Stuck(Tampered):
-        async def publish(self, calls: Any) -> list[PublishResult]:
+        async def publish(self, dispatches: Any) -> list[PublishResult]:
             await stuck.wait()
-            return await super().publish(calls)
+            return await super().publish(dispatches)
 
     ph.replay_over(broker=Stuck(ph.rt.broker), settle=1)
     body = {"from_execution_id": source, "from_stage": "shouted", "to_route": "split"}
@@ -607,8 +607,8 @@ async def test_what_the_broker_refuses_is_counted_exactly(ph: Playhead):
     broker = Tampered(ph.rt.broker)
     ph.replay_over(broker=broker)
     refused = {f"pages/{n:02}.txt" for n in (6, 13)}
-    broker.instead = lambda call: (
-        PublishResult("refused", "too odd") if call.object_key.partition("/")[2] in refused else None
+    broker.instead = lambda dispatch: (
+        PublishResult("refused", "too odd") if dispatch.object_key.partition("/")[2] in refused else None
     )
     answer = await ph.replay(str(execution), "pages", "docs/split")
     numbers = (answer["objects_found"], answer["objects_published"], answer["objects_failed"])
@@ -634,7 +634,7 @@ async def test_of_many_errors_a_hundred_lines_are_returned_and_the_last_counts_t
     for n in range(150):
         ph.put(execution, f"pages/{n:03}.txt")
     broker = Tampered(ph.rt.broker)
-    broker.instead = lambda call: PublishResult("refused", "no")
+    broker.instead = lambda dispatch: PublishResult("refused", "no")
     ph.replay_over(broker=broker)
     answer = await ph.replay(str(execution), "pages", "docs/split")
     assert (answer["objects_found"], answer["objects_failed"]) == (150, 150)
@@ -646,11 +646,11 @@ async def test_of_many_errors_a_hundred_lines_are_returned_and_the_last_counts_t
 async def test_a_late_answer_duplicates_no_work(ph: Playhead, source: str):
     """The broker takes every message, but what it says is not heard at first: they are sent again."""
     broker = Tampered(ph.rt.broker)
-    broker.answer = lambda call: NO_ANSWER
+    broker.answer = lambda dispatch: NO_ANSWER
     ph.replay_over(broker=broker, settle=1)
     answer = await ph.replay(source, "shouted", "split")
     assert (answer["objects_published"], answer["objects_failed"]) == (0, 3)
-    broker.answer = lambda call: None
+    broker.answer = lambda dispatch: None
     await until_published(ph, answer["replay_batch_id"])
     assert len(broker.sent) > 3
     await ph.work(answer["execution_id"])
@@ -663,7 +663,7 @@ async def test_a_late_answer_duplicates_no_work(ph: Playhead, source: str):
 
 async def test_a_worker_that_has_a_message_settles_it(ph: Playhead, source: str):
     broker = Tampered(ph.rt.broker)
-    broker.answer = lambda call: NO_ANSWER
+    broker.answer = lambda dispatch: NO_ANSWER
     ph.replay_over(broker=broker, settle=1)
     answer = await ph.replay(source, "shouted", "split")
     await ph.work(answer["execution_id"])  # though no publish was ever confirmed
@@ -676,13 +676,13 @@ async def test_a_worker_that_has_a_message_settles_it(ph: Playhead, source: str)
 
 async def test_a_caller_who_hangs_up_does_not_stop_the_replay(ph: Playhead, source: str):
     broker = Tampered(ph.rt.broker)
-    broker.instead = lambda call: NO_ANSWER
+    broker.instead = lambda dispatch: NO_ANSWER
     ph.replay_over(broker=broker)
     calling = asyncio.create_task(ph.replay(source, "shouted", "split"))
     batch = await until_recorded(ph, source, 3)
     calling.cancel()
     await asyncio.wait([calling])
-    broker.instead = lambda call: None
+    broker.instead = lambda dispatch: None
     await until_published(ph, batch)
 
 
@@ -690,7 +690,7 @@ async def test_a_cancelled_replay_answers_those_who_wait_and_publishes_nothing_m
     ph: Playhead, source: str
 ):
     broker = Tampered(ph.rt.broker)
-    broker.instead = lambda call: NO_ANSWER if call.object_key.endswith("/a.txt") else None
+    broker.instead = lambda dispatch: NO_ANSWER if dispatch.object_key.endswith("/a.txt") else None
     ph.replay_over(broker=broker)
     calling = asyncio.create_task(ph.replay(source, "shouted", "split"))
     batch = await until_recorded(ph, source, 3)
@@ -700,7 +700,7 @@ async def test_a_cancelled_replay_answers_those_who_wait_and_publishes_nothing_m
     assert answer["status"] == "partial_failure"
     assert answer["objects_found"] == 3 == answer["objects_published"] + answer["objects_failed"]
     assert any("cancelled" in line for line in answer["errors"])
-    broker.instead = lambda call: None
+    broker.instead = lambda dispatch: None
     sent = len(broker.sent)
     async with ph.working():
         await asyncio.sleep(0.5)

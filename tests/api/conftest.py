@@ -135,9 +135,9 @@ class FickleMemoryBroker(MemoryBroker):
         super().__init__(pause=pause)
         self._publish_outage = publish_outage
 
-    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
+    async def publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
         await self._publish_outage()
-        return await super().publish(calls)
+        return await super().publish(dispatches)
 
 
 class Looking:
@@ -230,9 +230,9 @@ class Playhead:
     async def work(self) -> None:
         """Publish pending messages and process all that can be processed."""
         await self.driven()
-        for call in await self.catalog.orphans(OWNER, limit=1000):
-            await self.broker.publish([call])
-            await self.catalog.mark_published([call])
+        for dispatch in await self.catalog.orphans(OWNER, limit=1000):
+            await self.broker.publish([dispatch])
+            await self.catalog.mark_published([dispatch])
         settings = WorkerSettings(visibility=30, data_dir=self._data_dir, max_object_bytes=MAX_UPLOAD)
         worker = WorkerService(self._backends, self._adapters, settings, self._env)
         await worker.run(until_idle=True)

@@ -226,7 +226,7 @@ class JobsPart(Tables):
         job.idle_takeovers = 0
         if last:
             job.listing_state = "completed"
-        return [row.call() for row in rows if row.open]
+        return [row.dispatch() for row in rows if row.open]
 
     def _is_object(self, key: str) -> bool:
         """Whether the object is a stored output of Playhead or an external object."""
@@ -252,7 +252,7 @@ class JobsPart(Tables):
     async def unpublished(self, held: LeasedJob, *, limit: int) -> list[Dispatch]:
         await self._begin()
         job = self._fenced(held)
-        return [row.call() for row in _in_state(job, "listed")[:limit]] if job else []
+        return [row.dispatch() for row in _in_state(job, "listed")[:limit]] if job else []
 
     async def mark(
         self,
@@ -267,14 +267,19 @@ class JobsPart(Tables):
         if job is None:
             return False
         now = self._clock()
-        for call in uncertain:
-            row = self._messages[UUID(call.correlation_id)]
+        for dispatch in uncertain:
+            row = self._messages[UUID(dispatch.correlation_id)]
             # A claim proves that the dispatch was published.
-            if row.call_state == "listed" and row.wants(call):
-                row.call_state = "uncertain"
+            if row.dispatch_state == "listed" and row.wants(dispatch):
+                row.dispatch_state = "uncertain"
         self._refuse(refused, now)
         for row in job.messages:
-            if row.ordinal is not None and row.ordinal <= upto and row.call_state == "listed" and row.open:
+            if (
+                row.ordinal is not None
+                and row.ordinal <= upto
+                and row.dispatch_state == "listed"
+                and row.open
+            ):
                 row.publish(now)
         job.idle_takeovers = 0
         return True
@@ -282,7 +287,7 @@ class JobsPart(Tables):
     async def unsettled(self, held: LeasedJob, *, limit: int) -> list[Dispatch]:
         await self._begin()
         job = self._fenced(held)
-        return [row.call() for row in _in_state(job, "uncertain")[:limit]] if job else []
+        return [row.dispatch() for row in _in_state(job, "uncertain")[:limit]] if job else []
 
     async def settle(
         self, held: LeasedJob, confirmed: Sequence[Dispatch], refused: Sequence[tuple[Dispatch, str]]
@@ -292,9 +297,9 @@ class JobsPart(Tables):
         if job is None:
             return False
         now = self._clock()
-        for call in confirmed:
-            row = self._messages[UUID(call.correlation_id)]
-            if row.wants(call):
+        for dispatch in confirmed:
+            row = self._messages[UUID(dispatch.correlation_id)]
+            if row.wants(dispatch):
                 row.publish(now)
         self._refuse(refused, now)
         if confirmed or refused:
@@ -302,9 +307,9 @@ class JobsPart(Tables):
         return True
 
     def _refuse(self, refused: Sequence[tuple[Dispatch, str]], now: float) -> None:
-        for call, reason in refused:
-            row = self._messages[UUID(call.correlation_id)]
-            if row.wants(call):
+        for dispatch, reason in refused:
+            row = self._messages[UUID(dispatch.correlation_id)]
+            if row.wants(dispatch):
                 row.close("dead", now, Problem("publish_refused", reason))
 
     async def close_job(self, held: LeasedJob) -> bool:
@@ -359,9 +364,9 @@ class JobsPart(Tables):
         return self._view(row)
 
 
-def _in_state(job: JobRow, call_state: str) -> list[MessageRow]:
+def _in_state(job: JobRow, dispatch_state: str) -> list[MessageRow]:
     """Return the rows whose dispatch has to be published or settled, in order."""
-    return [row for row in job.messages if row.call_state == call_state and row.state == "pending"]
+    return [row for row in job.messages if row.dispatch_state == dispatch_state and row.state == "pending"]
 
 
 def _replay(job: JobRow) -> Replay:
@@ -412,7 +417,7 @@ def _errors(job: JobRow, rows: Sequence[MessageRow]) -> list[str] | None:
             continue
         if row.error:
             lines.append(f"{row.object_key}: {row.error.code}: {row.error.message}")
-        elif row.open and row.call_state == "uncertain":
+        elif row.open and row.dispatch_state == "uncertain":
             lines.append(f"{row.object_key}: {UNCERTAIN}")
         elif row.open and job.phase == "ended":
             lines.append(f"{row.object_key}: not published yet, is sent again")

@@ -15,7 +15,7 @@ from playhead.ports.catalog.upkeep import Process
 Phase = Literal["uploading", "publishing", "stalled", "ended", "cancelled"]
 """The progress of a job. The outcome of an ended replay is computed from its rows."""
 
-CallState = Literal["listed", "unpublished", "uncertain", "published"]
+DispatchState = Literal["listed", "unpublished", "uncertain", "published"]
 """The state of the dispatch of a row's generation. `listed`: its job publishes it, up to the mark of the job.
 `unpublished`: its publisher publishes it, or the reconciler if the publisher is dead or None."""
 
@@ -148,7 +148,7 @@ class MessageRow:
     object_key: str
     stage: str
     created_at: float
-    call_state: CallState
+    dispatch_state: DispatchState
     state: RowState = "pending"
     ordinal: int | None = None
     parent: MessageRow | None = None
@@ -180,7 +180,7 @@ class MessageRow:
         rest = self.object_key.partition("/")[2]
         return rest.removeprefix(self.stage + "/")
 
-    def call(self) -> Dispatch:
+    def dispatch(self) -> Dispatch:
         return Dispatch(
             headers=self.execution.headers[self.route.name],
             correlation_id=str(self.id),
@@ -195,29 +195,29 @@ class MessageRow:
         """Whether the token of a claim still holds."""
         return self.state == "running" and self.attempt == attempt
 
-    def wants(self, call: Dispatch) -> bool:
+    def wants(self, dispatch: Dispatch) -> bool:
         """Whether this dispatch is current: not published yet, not claimed, and not superseded."""
-        return self.waits and self.generation == call.generation and self.call_state != "published"
+        return self.waits and self.generation == dispatch.generation and self.dispatch_state != "published"
 
     def publish(self, now: float) -> None:
         """Record that its dispatch was confirmed. On an external route this completes it."""
-        self.call_state = "published"
+        self.dispatch_state = "published"
         self.confirmed = True
         if self.route.external and self.waits:
             self.state = "completed"
             self.ended_at = now
 
-    def call_again(self, *, publisher: str | None) -> None:
+    def dispatch_again(self, *, publisher: str | None) -> None:
         """Request a new dispatch. Its generation makes it a different message for the broker."""
         self.generation += 1
-        self.call_state = "unpublished"
+        self.dispatch_state = "unpublished"
         self.publisher = publisher
 
     def retry(self, not_before: float) -> None:
         self.state = "retry"
         self.worker = None
         self.not_before = not_before
-        self.call_again(publisher=None)
+        self.dispatch_again(publisher=None)
 
     def close(self, state: RowState, now: float, error: Problem | None = None) -> None:
         self.state = state

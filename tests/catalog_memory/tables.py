@@ -16,8 +16,8 @@ from playhead.ids import mint, moment
 from playhead.liveness import MISSED_BEATS
 from playhead.model import Counts, Execution, Route
 from tests.catalog_memory.rows import (
-    CallState,
     ConfigRow,
+    DispatchState,
     ExecutionRow,
     LeaseRow,
     MessageRow,
@@ -105,7 +105,7 @@ class Tables:
     def _insert_messages(
         self,
         execution: ExecutionRow,
-        call_state: CallState,
+        dispatch_state: DispatchState,
         objects: Iterable[tuple[Route, str, str]],
         *,
         parent: MessageRow | None = None,
@@ -122,7 +122,7 @@ class Tables:
                 object_key=key,
                 stage=stage,
                 created_at=now,
-                call_state=call_state,
+                dispatch_state=dispatch_state,
                 parent=parent,
             )
             for raw, (route, key, stage) in zip(mint(len(objects)), objects, strict=True)

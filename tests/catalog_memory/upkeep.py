@@ -94,7 +94,7 @@ class UpkeepPart(Tables):
             row
             for row in self._running_messages()
             if row.state == "pending"
-            and row.call_state == "unpublished"
+            and row.dispatch_state == "unpublished"
             and row.route.queue not in without
             and (not self._alive(row.publisher) or row.created_at <= self._clock() - UNHURRIED_SECONDS)
         ]
@@ -107,7 +107,7 @@ class UpkeepPart(Tables):
             row
             for row in self._running_messages()
             if row.state == "retry"
-            and row.call_state == "unpublished"
+            and row.dispatch_state == "unpublished"
             and row.route.queue not in without
             and row.not_before <= now
         ]
@@ -116,7 +116,7 @@ class UpkeepPart(Tables):
     def _take_over(self, rows: Sequence[MessageRow], owner: str) -> list[Dispatch]:
         for row in rows:
             row.publisher = owner
-        return [row.call() for row in rows]
+        return [row.dispatch() for row in rows]
 
     async def recall_abandoned(self, *, limit: int) -> int:
         await self._begin()
@@ -137,15 +137,15 @@ class UpkeepPart(Tables):
         await self._begin()
         rows = [row for row in self._unheard() if row.route.queue == queue][:limit]
         for row in rows:
-            row.call_again(publisher=owner)
-        return [row.call() for row in rows]
+            row.dispatch_again(publisher=owner)
+        return [row.dispatch() for row in rows]
 
     def _unheard(self) -> list[MessageRow]:
         """Return published rows that no worker has claimed yet."""
         return [
             row
             for row in self._running_messages()
-            if row.waits and row.call_state == "published" and not row.route.external
+            if row.waits and row.dispatch_state == "published" and not row.route.external
         ]
 
     # -- executions --------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ class UpkeepPart(Tables):
             row.uncounted_attempts = row.attempt
             row.consecutive_crashes = 0
             row.ended_at = row.error = row.traceback = None
-            row.call_again(publisher=None)
+            row.dispatch_again(publisher=None)
             row.confirmed = True
             row.execution.status = "running"
             row.execution.ended_at = None

@@ -74,7 +74,7 @@ class WorkPart(Tables):
         row.worker = worker
         row.started_at = now
         # A delivery proves that the dispatch was published, even if the publisher got no confirmation.
-        row.call_state = "published"
+        row.dispatch_state = "published"
         row.confirmed = True
         taken.add(identity)
         return Claim(
@@ -98,9 +98,9 @@ class WorkPart(Tables):
         if row.state != "completed":
             return ()
         return tuple(
-            child.call()
+            child.dispatch()
             for child in row.execution.messages
-            if child.parent is row and child.state == "pending" and child.call_state == "unpublished"
+            if child.parent is row and child.state == "pending" and child.dispatch_state == "unpublished"
         )
 
     def _source(self, key: str) -> Source | None:
@@ -211,7 +211,7 @@ class WorkPart(Tables):
             child.publisher = publisher
             if row.execution.status == "cancelled":
                 child.close("cancelled", now)
-        return [child.call() for child in children if child.open]
+        return [child.dispatch() for child in children if child.open]
 
     def _fail(self, row: MessageRow, result: Failed) -> None:
         now = self._clock()
@@ -235,17 +235,17 @@ class WorkPart(Tables):
     ) -> None:
         await self._begin()
         now = self._clock()
-        for call in confirmed:
-            row = self._messages.get(UUID(call.correlation_id))
-            if row and row.wants(call):
+        for dispatch in confirmed:
+            row = self._messages.get(UUID(dispatch.correlation_id))
+            if row and row.wants(dispatch):
                 row.publish(now)
-        for call, reason in refused:
-            row = self._messages.get(UUID(call.correlation_id))
-            if row and row.wants(call):
+        for dispatch, reason in refused:
+            row = self._messages.get(UUID(dispatch.correlation_id))
+            if row and row.wants(dispatch):
                 row.close("dead", now, Problem("publish_refused", reason))
-        for call in left:
-            row = self._messages.get(UUID(call.correlation_id))
-            if row and row.wants(call):
+        for dispatch in left:
+            row = self._messages.get(UUID(dispatch.correlation_id))
+            if row and row.wants(dispatch):
                 row.publisher = None
 
     async def end_executions(self, executions: Sequence[UUID] | None = None) -> list[UUID]:

@@ -342,12 +342,12 @@ class Started:
     """A run or a replay whose objects are listed. `ids` are the ids of its messages, in order."""
 
     execution: UUID
-    calls: list[Dispatch]
+    dispatches: list[Dispatch]
     batch: UUID | None = None
 
     @property
     def ids(self) -> list[UUID]:
-        return Lab.ids(self.calls)
+        return Lab.ids(self.dispatches)
 
 
 class Lab:
@@ -404,8 +404,8 @@ class Lab:
         return NewOutput(path, len(content), digest, fingerprint, kind, attributes)
 
     @staticmethod
-    def ids(calls: Sequence[Dispatch]) -> list[UUID]:
-        return [UUID(call.correlation_id) for call in calls]
+    def ids(dispatches: Sequence[Dispatch]) -> list[UUID]:
+        return [UUID(dispatch.correlation_id) for dispatch in dispatches]
 
     @staticmethod
     async def pages(fetch: Callable[[int | None], Awaitable[tuple[list[T], int | None]]]) -> list[list[T]]:
@@ -464,24 +464,24 @@ class Lab:
 
     async def list_all(self, held: LeasedJob, *keys: str, last: bool = True) -> list[Dispatch]:
         """Record keys as one page of the stage of the job."""
-        calls = await self.catalog.record(
+        dispatches = await self.catalog.record(
             held, [Listed(key, held.default_stage) for key in keys], cursor=keys[-1], last=last
         )
-        assert calls is not None, "the page is recorded"
-        return calls
+        assert dispatches is not None, "the page is recorded"
+        return dispatches
 
-    async def publish_all(self, held: LeasedJob, calls: Sequence[Dispatch]) -> None:
+    async def publish_all(self, held: LeasedJob, dispatches: Sequence[Dispatch]) -> None:
         """Mark everything as published and end the job."""
-        assert await self.catalog.mark(held, calls[-1].ordinal or 0)
+        assert await self.catalog.mark(held, dispatches[-1].ordinal or 0)
         assert await self.catalog.close_job(held)
 
     async def started(self, *paths: str, config: Config = DOCS, tags: Sequence[str] = ()) -> Started:
         """Start a run and publish all its messages."""
         execution = await self.sealed(*paths, config=config, tags=tags)
         held = await self.hold(execution)
-        calls = await self.list_all(held, *(f"{execution}/input/{path}" for path in paths))
-        await self.publish_all(held, calls)
-        return Started(execution, calls)
+        dispatches = await self.list_all(held, *(f"{execution}/input/{path}" for path in paths))
+        await self.publish_all(held, dispatches)
+        return Started(execution, dispatches)
 
     async def started_replay(
         self, source: UUID, *keys: str, stage: str = "input", route: str = "convert", config: Config = DOCS
@@ -489,9 +489,9 @@ class Lab:
         """Start a replay and publish all its messages."""
         replay = await self.replayed(source, stage, route, config=config)
         held = await self.hold(replay.execution_id)
-        calls = await self.list_all(held, *keys)
-        await self.publish_all(held, calls)
-        return Started(replay.execution_id, calls, replay.replay_batch_id)
+        dispatches = await self.list_all(held, *keys)
+        await self.publish_all(held, dispatches)
+        return Started(replay.execution_id, dispatches, replay.replay_batch_id)
 
     # -- work --------------------------------------------------------------------------------------
 

@@ -367,8 +367,8 @@ async def test_a_departed_process_has_no_jobs(catalog: Catalog, lab: Lab):
 async def test_a_job_that_has_ended_cannot_be_acquired_or_renewed(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     held = await lab.hold(job)
-    calls = await lab.list_all(held, *keys(job, "a.md"))
-    await lab.publish_all(held, calls)
+    dispatches = await lab.list_all(held, *keys(job, "a.md"))
+    await lab.publish_all(held, dispatches)
 
     assert not await catalog.renew(held, lease=lab.LEASE)
     assert await catalog.acquire(job, owner="w2", lease=lab.LEASE) is None
@@ -443,8 +443,8 @@ async def test_a_mark_between_two_acquisitions_is_progress(catalog: Catalog, lab
     lab.clock.advance(lab.LEASE + 1)
     for n in range(8):
         held = await lab.hold(job)
-        if n % 3 == 0 and (calls := await catalog.unpublished(held, limit=1)):
-            assert await catalog.mark(held, calls[0].ordinal or 0)
+        if n % 3 == 0 and (dispatches := await catalog.unpublished(held, limit=1)):
+            assert await catalog.mark(held, dispatches[0].ordinal or 0)
         lab.clock.advance(lab.LEASE + 1)
 
 
@@ -461,15 +461,17 @@ async def test_a_page_becomes_rows_in_the_order_given(catalog: Catalog, lab: Lab
 
     assert first is not None
     assert second is not None
-    calls = [*first, *second]
-    assert [call.object_key for call in calls] == [a, b, c]
-    ordinals = [call.ordinal or 0 for call in calls]
+    dispatches = [*first, *second]
+    assert [dispatch.object_key for dispatch in dispatches] == [a, b, c]
+    ordinals = [dispatch.ordinal or 0 for dispatch in dispatches]
     assert ordinals[0] > 0
     assert ordinals == sorted(set(ordinals))
-    assert lab.ids(calls) == sorted(lab.ids(calls))
-    assert {(call.generation, call.parent, call.external) for call in calls} == {(0, None, False)}
-    assert {call.headers.queue for call in calls} == {"docs.convert"}
-    assert [await lab.state(identity) for identity in lab.ids(calls)] == ["pending"] * 3
+    assert lab.ids(dispatches) == sorted(lab.ids(dispatches))
+    assert {(dispatch.generation, dispatch.parent, dispatch.external) for dispatch in dispatches} == {
+        (0, None, False)
+    }
+    assert {dispatch.headers.queue for dispatch in dispatches} == {"docs.convert"}
+    assert [await lab.state(identity) for identity in lab.ids(dispatches)] == ["pending"] * 3
     assert (await lab.counts(job)).total == 3
 
 
@@ -490,9 +492,9 @@ async def test_a_page_omits_objects_that_were_never_stored(catalog: Catalog, lab
     )
     replay = await lab.replayed(run.execution, "pages", "split")
 
-    calls = await lab.list_all(await lab.hold(replay.execution_id), *found)
+    dispatches = await lab.list_all(await lab.hold(replay.execution_id), *found)
 
-    assert [call.object_key for call in calls] == keys(run.execution, "stored.md", stage="pages")
+    assert [dispatch.object_key for dispatch in dispatches] == keys(run.execution, "stored.md", stage="pages")
     assert (await lab.replay(replay.replay_batch_id)).objects_found == 1
 
 
@@ -500,11 +502,11 @@ async def test_a_page_counts_external_objects(catalog: Catalog, lab: Lab):
     source = (await catalog.adopt(lab.unknown())).execution_id
     replay = await lab.replayed(source, "scans")
 
-    calls = await lab.list_all(
+    dispatches = await lab.list_all(
         await lab.hold(replay.execution_id), *keys(source, "a.png", "b.png", stage="scans")
     )
 
-    assert [call.object_key for call in calls] == keys(source, "a.png", "b.png", stage="scans")
+    assert [dispatch.object_key for dispatch in dispatches] == keys(source, "a.png", "b.png", stage="scans")
 
 
 async def test_an_invalid_key_is_a_dead_row_that_counts(catalog: Catalog, lab: Lab):
@@ -514,11 +516,11 @@ async def test_an_invalid_key_is_a_dead_row_that_counts(catalog: Catalog, lab: L
     good, bad, better = f"{source}/scans/a", f"{source}/scans/a\\b", f"{source}/scans/c"
     objects = [Listed(good, "scans"), Listed(bad, "scans", "holds a backslash"), Listed(better, "scans")]
 
-    calls = await catalog.record(held, objects, cursor=better, last=True)
+    dispatches = await catalog.record(held, objects, cursor=better, last=True)
 
-    assert calls is not None
-    assert [call.object_key for call in calls] == [good, better]
-    await lab.publish_all(held, calls)
+    assert dispatches is not None
+    assert [dispatch.object_key for dispatch in dispatches] == [good, better]
+    await lab.publish_all(held, dispatches)
     after = await lab.replay(replay.replay_batch_id)
     assert (after.objects_found, after.objects_published, after.objects_failed) == (3, 2, 1)
     assert after.status == "partial_failure"
@@ -633,9 +635,9 @@ async def test_a_thousand_objects_are_one_page(catalog: Catalog, lab: Lab):
     replay = await lab.replayed(source, "scans")
     held = await lab.hold(replay.execution_id)
 
-    calls = await lab.list_all(held, *keys(source, *(f"{n:04}" for n in range(1000)), stage="scans"))
+    dispatches = await lab.list_all(held, *keys(source, *(f"{n:04}" for n in range(1000)), stage="scans"))
 
-    await lab.publish_all(held, calls)
+    await lab.publish_all(held, dispatches)
     after = await lab.replay(replay.replay_batch_id)
     assert (after.objects_found, after.objects_published) == (1000, 1000)
 
@@ -646,33 +648,33 @@ async def test_a_thousand_objects_are_one_page(catalog: Catalog, lab: Lab):
 async def test_recorded_rows_are_to_be_published_in_order(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md", "b.md", "c.md")
     held = await lab.hold(job)
-    calls = await lab.list_all(held, *keys(job, "a.md", "b.md", "c.md"))
+    dispatches = await lab.list_all(held, *keys(job, "a.md", "b.md", "c.md"))
 
     backlog = await catalog.unpublished(held, limit=2)
 
-    assert [c.message_id for c in backlog] == [c.message_id for c in calls[:2]]
-    assert [c.ordinal for c in backlog] == [c.ordinal for c in calls[:2]]
-    assert [c.object_key for c in backlog] == [c.object_key for c in calls[:2]]
+    assert [c.message_id for c in backlog] == [c.message_id for c in dispatches[:2]]
+    assert [c.ordinal for c in backlog] == [c.ordinal for c in dispatches[:2]]
+    assert [c.object_key for c in backlog] == [c.object_key for c in dispatches[:2]]
 
 
 async def test_the_next_holder_publishes_what_the_last_one_recorded(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md", "b.md")
     first = await lab.hold(job, "w1")
-    calls = await lab.list_all(first, *keys(job, "a.md", "b.md"))
-    await catalog.mark(first, calls[0].ordinal or 0)
+    dispatches = await lab.list_all(first, *keys(job, "a.md", "b.md"))
+    await catalog.mark(first, dispatches[0].ordinal or 0)
     lab.clock.advance(lab.LEASE + 1)
 
     second = await lab.hold(job, "w2")
 
-    assert [c.message_id for c in await catalog.unpublished(second, limit=10)] == [calls[1].message_id]
+    assert [c.message_id for c in await catalog.unpublished(second, limit=10)] == [dispatches[1].message_id]
 
 
 async def test_rows_that_were_claimed_or_ended_need_not_be_published(catalog: Catalog, lab: Lab):
     paths = ("done.md", "running.md", "retry.md", "dead.md", "left.md")
     job = await lab.sealed(*paths)
     held = await lab.hold(job)
-    calls = await lab.list_all(held, *keys(job, *paths))
-    done, _running, retry, dead, _left = [await lab.claim(i) for i in lab.ids(calls)[:4]] + [None]
+    dispatches = await lab.list_all(held, *keys(job, *paths))
+    done, _running, retry, dead, _left = [await lab.claim(i) for i in lab.ids(dispatches)[:4]] + [None]
     assert done
     assert retry
     assert dead
@@ -686,22 +688,22 @@ async def test_rows_that_were_claimed_or_ended_need_not_be_published(catalog: Ca
 async def test_marked_rows_are_published(catalog: Catalog, lab: Lab):
     replay = await lab.replayed(await lab.sealed("a.md", "b.md", "c.md"))
     held = await lab.hold(replay.execution_id)
-    calls = await lab.list_all(held, *keys(replay.from_execution_id, "a.md", "b.md", "c.md"))
+    dispatches = await lab.list_all(held, *keys(replay.from_execution_id, "a.md", "b.md", "c.md"))
 
-    assert await catalog.mark(held, calls[1].ordinal or 0)
+    assert await catalog.mark(held, dispatches[1].ordinal or 0)
 
     now = await lab.replay(replay.replay_batch_id)
     assert (now.objects_found, now.objects_published, now.objects_failed) == (3, 2, 0)
-    assert [c.message_id for c in await catalog.unpublished(held, limit=10)] == [calls[2].message_id]
+    assert [c.message_id for c in await catalog.unpublished(held, limit=10)] == [dispatches[2].message_id]
 
 
 async def test_the_publishing_mark_never_moves_back(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md", "b.md")
     held = await lab.hold(job)
-    calls = await lab.list_all(held, *keys(job, "a.md", "b.md"))
-    await catalog.mark(held, calls[1].ordinal or 0)
+    dispatches = await lab.list_all(held, *keys(job, "a.md", "b.md"))
+    await catalog.mark(held, dispatches[1].ordinal or 0)
 
-    assert await catalog.mark(held, calls[0].ordinal or 0)
+    assert await catalog.mark(held, dispatches[0].ordinal or 0)
 
     assert await catalog.unpublished(held, limit=10) == []
 
@@ -709,25 +711,25 @@ async def test_the_publishing_mark_never_moves_back(catalog: Catalog, lab: Lab):
 async def test_a_mark_of_a_holder_whose_epoch_has_passed_changes_nothing(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     late = await lab.hold(job, "w1")
-    calls = await lab.list_all(late, *keys(job, "a.md"))
+    dispatches = await lab.list_all(late, *keys(job, "a.md"))
     lab.clock.advance(lab.LEASE + 1)
     held = await lab.hold(job, "w2")
 
-    assert not await catalog.mark(late, calls[0].ordinal or 0, refused=[(calls[0], "no")])
+    assert not await catalog.mark(late, dispatches[0].ordinal or 0, refused=[(dispatches[0], "no")])
 
     assert len(await catalog.unpublished(held, limit=10)) == 1
-    assert await lab.state(lab.ids(calls)[0]) == "pending"
+    assert await lab.state(lab.ids(dispatches)[0]) == "pending"
 
 
 async def test_an_uncertain_row_stays_to_be_settled(catalog: Catalog, lab: Lab):
     replay = await lab.replayed(await lab.sealed("a.md", "b.md"))
     held = await lab.hold(replay.execution_id)
-    calls = await lab.list_all(held, *keys(replay.from_execution_id, "a.md", "b.md"))
+    dispatches = await lab.list_all(held, *keys(replay.from_execution_id, "a.md", "b.md"))
 
-    assert await catalog.mark(held, calls[1].ordinal or 0, uncertain=[calls[0]])
+    assert await catalog.mark(held, dispatches[1].ordinal or 0, uncertain=[dispatches[0]])
 
     assert await catalog.unpublished(held, limit=10) == []
-    assert [c.message_id for c in await catalog.unsettled(held, limit=10)] == [calls[0].message_id]
+    assert [c.message_id for c in await catalog.unsettled(held, limit=10)] == [dispatches[0].message_id]
     now = await lab.replay(replay.replay_batch_id)
     assert (now.objects_found, now.objects_published, now.objects_failed) == (2, 1, 0)
     assert not await catalog.close_job(held)
@@ -736,39 +738,39 @@ async def test_an_uncertain_row_stays_to_be_settled(catalog: Catalog, lab: Lab):
 async def test_an_uncertain_object_is_named_until_it_is_settled(catalog: Catalog, lab: Lab):
     replay = await lab.replayed(await lab.sealed("a.md", "b.md"))
     held = await lab.hold(replay.execution_id)
-    calls = await lab.list_all(held, *keys(replay.from_execution_id, "a.md", "b.md"))
-    await catalog.mark(held, calls[1].ordinal or 0, uncertain=[calls[0]])
+    dispatches = await lab.list_all(held, *keys(replay.from_execution_id, "a.md", "b.md"))
+    await catalog.mark(held, dispatches[1].ordinal or 0, uncertain=[dispatches[0]])
 
     errors = (await lab.replay(replay.replay_batch_id)).errors
 
     assert errors is not None
     assert len(errors) == 1
-    assert calls[0].object_key in errors[0]
+    assert dispatches[0].object_key in errors[0]
     assert "uncertain" in errors[0]
-    await catalog.settle(held, [calls[0]], [])
+    await catalog.settle(held, [dispatches[0]], [])
     assert (await lab.replay(replay.replay_batch_id)).errors is None
 
 
 async def test_uncertain_rows_come_oldest_first_and_to_a_limit(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md", "b.md", "c.md")
     held = await lab.hold(job)
-    calls = await lab.list_all(held, *keys(job, "a.md", "b.md", "c.md"))
-    await catalog.mark(held, calls[2].ordinal or 0, uncertain=[calls[2], calls[0]])
+    dispatches = await lab.list_all(held, *keys(job, "a.md", "b.md", "c.md"))
+    await catalog.mark(held, dispatches[2].ordinal or 0, uncertain=[dispatches[2], dispatches[0]])
 
-    assert [c.message_id for c in await catalog.unsettled(held, limit=1)] == [calls[0].message_id]
+    assert [c.message_id for c in await catalog.unsettled(held, limit=1)] == [dispatches[0].message_id]
     assert [c.message_id for c in await catalog.unsettled(held, limit=9)] == [
-        calls[0].message_id,
-        calls[2].message_id,
+        dispatches[0].message_id,
+        dispatches[2].message_id,
     ]
 
 
 async def test_a_claim_settles_an_uncertain_row_as_published(catalog: Catalog, lab: Lab):
     replay = await lab.replayed(await lab.sealed("a.md"))
     held = await lab.hold(replay.execution_id)
-    calls = await lab.list_all(held, *keys(replay.from_execution_id, "a.md"))
-    await catalog.mark(held, calls[0].ordinal or 0, uncertain=calls)
+    dispatches = await lab.list_all(held, *keys(replay.from_execution_id, "a.md"))
+    await catalog.mark(held, dispatches[0].ordinal or 0, uncertain=dispatches)
 
-    await lab.claim(lab.ids(calls)[0])
+    await lab.claim(lab.ids(dispatches)[0])
 
     assert await catalog.unsettled(held, limit=10) == []
     assert (await lab.replay(replay.replay_batch_id)).objects_published == 1
@@ -778,10 +780,10 @@ async def test_a_claim_settles_an_uncertain_row_as_published(catalog: Catalog, l
 async def test_a_row_that_was_claimed_before_its_mark_is_not_uncertain(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     held = await lab.hold(job)
-    calls = await lab.list_all(held, *keys(job, "a.md"))
-    await lab.claim(lab.ids(calls)[0])
+    dispatches = await lab.list_all(held, *keys(job, "a.md"))
+    await lab.claim(lab.ids(dispatches)[0])
 
-    await catalog.mark(held, calls[0].ordinal or 0, uncertain=calls)
+    await catalog.mark(held, dispatches[0].ordinal or 0, uncertain=dispatches)
 
     assert await catalog.unsettled(held, limit=10) == []
 
@@ -789,28 +791,30 @@ async def test_a_row_that_was_claimed_before_its_mark_is_not_uncertain(catalog: 
 async def test_a_retry_is_still_dispatched_when_its_first_dispatch_is_marked_late(catalog: Catalog, lab: Lab):
     job = await lab.sealed("sure.md", "unsure.md", "refused.md")
     held = await lab.hold(job)
-    calls = await lab.list_all(held, *keys(job, "sure.md", "unsure.md", "refused.md"))
-    for identity in lab.ids(calls):
+    dispatches = await lab.list_all(held, *keys(job, "sure.md", "unsure.md", "refused.md"))
+    for identity in lab.ids(dispatches):
         await lab.fail(await lab.claim(identity), delay=0)
 
-    assert await catalog.mark(held, calls[2].ordinal or 0, uncertain=[calls[1]], refused=[(calls[2], "no")])
+    assert await catalog.mark(
+        held, dispatches[2].ordinal or 0, uncertain=[dispatches[1]], refused=[(dispatches[2], "no")]
+    )
 
     assert await catalog.unsettled(held, limit=10) == []
     due = await catalog.due("w1", limit=10)
-    assert sorted(lab.ids(due)) == sorted(lab.ids(calls))
+    assert sorted(lab.ids(due)) == sorted(lab.ids(dispatches))
     assert await catalog.close_job(held)
 
 
 async def test_settling_records_what_was_confirmed_and_what_was_refused(catalog: Catalog, lab: Lab):
     replay = await lab.replayed(await lab.sealed("a.md", "b.md", "c.md"))
     held = await lab.hold(replay.execution_id)
-    calls = await lab.list_all(held, *keys(replay.from_execution_id, "a.md", "b.md", "c.md"))
-    await catalog.mark(held, calls[2].ordinal or 0, uncertain=calls)
+    dispatches = await lab.list_all(held, *keys(replay.from_execution_id, "a.md", "b.md", "c.md"))
+    await catalog.mark(held, dispatches[2].ordinal or 0, uncertain=dispatches)
 
-    assert await catalog.settle(held, [calls[0]], [(calls[1], "too large")])
+    assert await catalog.settle(held, [dispatches[0]], [(dispatches[1], "too large")])
 
-    assert [c.message_id for c in await catalog.unsettled(held, limit=10)] == [calls[2].message_id]
-    assert [await lab.state(i) for i in lab.ids(calls)] == ["pending", "dead", "pending"]
+    assert [c.message_id for c in await catalog.unsettled(held, limit=10)] == [dispatches[2].message_id]
+    assert [await lab.state(i) for i in lab.ids(dispatches)] == ["pending", "dead", "pending"]
     now = await lab.replay(replay.replay_batch_id)
     assert (now.objects_found, now.objects_published, now.objects_failed) == (3, 1, 1)
 
@@ -818,12 +822,12 @@ async def test_settling_records_what_was_confirmed_and_what_was_refused(catalog:
 async def test_settling_by_a_holder_whose_epoch_has_passed_changes_nothing(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     late = await lab.hold(job, "w1")
-    calls = await lab.list_all(late, *keys(job, "a.md"))
-    await catalog.mark(late, calls[0].ordinal or 0, uncertain=calls)
+    dispatches = await lab.list_all(late, *keys(job, "a.md"))
+    await catalog.mark(late, dispatches[0].ordinal or 0, uncertain=dispatches)
     lab.clock.advance(lab.LEASE + 1)
     held = await lab.hold(job, "w2")
 
-    assert not await catalog.settle(late, calls, [])
+    assert not await catalog.settle(late, dispatches, [])
 
     assert len(await catalog.unsettled(held, limit=10)) == 1
 
@@ -831,11 +835,11 @@ async def test_settling_by_a_holder_whose_epoch_has_passed_changes_nothing(catal
 async def test_a_refused_row_is_a_dead_letter(catalog: Catalog, lab: Lab):
     replay = await lab.replayed(await lab.sealed("a.md", "b.md"))
     held = await lab.hold(replay.execution_id)
-    calls = await lab.list_all(held, *keys(replay.from_execution_id, "a.md", "b.md"))
+    dispatches = await lab.list_all(held, *keys(replay.from_execution_id, "a.md", "b.md"))
 
-    assert await catalog.mark(held, calls[1].ordinal or 0, refused=[(calls[0], "over 1 MiB")])
+    assert await catalog.mark(held, dispatches[1].ordinal or 0, refused=[(dispatches[0], "over 1 MiB")])
 
-    letter = await catalog.dead_letter(lab.ids(calls)[0])
+    letter = await catalog.dead_letter(lab.ids(dispatches)[0])
     assert letter is not None
     assert (letter.error_code, letter.attempts) == ("publish_refused", 0)
     assert "over 1 MiB" in letter.error
@@ -846,14 +850,16 @@ async def test_a_refused_row_is_a_dead_letter(catalog: Catalog, lab: Lab):
 async def test_rows_of_an_external_route_are_completed_by_their_mark(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md", "b.md", "c.md", "d.md", config=with_outlet(lab))
     held = await lab.hold(job)
-    calls = await lab.list_all(held, *keys(job, "a.md", "b.md", "c.md", "d.md"))
-    assert {call.external for call in calls} == {True}
+    dispatches = await lab.list_all(held, *keys(job, "a.md", "b.md", "c.md", "d.md"))
+    assert {dispatch.external for dispatch in dispatches} == {True}
 
-    await catalog.mark(held, calls[2].ordinal or 0, uncertain=[calls[0]], refused=[(calls[1], "no")])
+    await catalog.mark(
+        held, dispatches[2].ordinal or 0, uncertain=[dispatches[0]], refused=[(dispatches[1], "no")]
+    )
 
-    states = [await lab.state(i) for i in lab.ids(calls)]
+    states = [await lab.state(i) for i in lab.ids(dispatches)]
     assert states == ["pending", "dead", "completed", "pending"]
-    assert (await lab.row(lab.ids(calls)[2])).attempts == 0
+    assert (await lab.row(lab.ids(dispatches)[2])).attempts == 0
 
 
 async def test_an_uncertain_row_of_an_external_route_is_completed_when_it_is_settled(
@@ -861,12 +867,12 @@ async def test_an_uncertain_row_of_an_external_route_is_completed_when_it_is_set
 ):
     job = await lab.sealed("a.md", config=with_outlet(lab))
     held = await lab.hold(job)
-    calls = await lab.list_all(held, *keys(job, "a.md"))
-    await catalog.mark(held, calls[0].ordinal or 0, uncertain=calls)
+    dispatches = await lab.list_all(held, *keys(job, "a.md"))
+    await catalog.mark(held, dispatches[0].ordinal or 0, uncertain=dispatches)
 
-    assert await catalog.settle(held, calls, [])
+    assert await catalog.settle(held, dispatches, [])
 
-    assert await lab.state(lab.ids(calls)[0]) == "completed"
+    assert await lab.state(lab.ids(dispatches)[0]) == "completed"
     assert await catalog.close_job(held)
     assert await catalog.end_executions([job]) == [job]
 
@@ -902,8 +908,8 @@ async def test_a_job_ends_only_when_all_rows_are_listed_published_and_settled(ca
 async def test_a_holder_whose_epoch_has_passed_cannot_end_the_job(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     late = await lab.hold(job, "w1")
-    calls = await lab.list_all(late, *keys(job, "a.md"))
-    await catalog.mark(late, calls[0].ordinal or 0)
+    dispatches = await lab.list_all(late, *keys(job, "a.md"))
+    await catalog.mark(late, dispatches[0].ordinal or 0)
     lab.clock.advance(lab.LEASE + 1)
     held = await lab.hold(job, "w2")
 
@@ -914,11 +920,11 @@ async def test_a_holder_whose_epoch_has_passed_cannot_end_the_job(catalog: Catal
 async def test_a_job_whose_messages_have_all_ended_can_still_be_ended(catalog: Catalog, lab: Lab):
     replay = await lab.replayed(await lab.sealed("a.md"))
     held = await lab.hold(replay.execution_id)
-    calls = await lab.list_all(held, *keys(replay.from_execution_id, "a.md"))
-    await lab.work(lab.ids(calls)[0])
+    dispatches = await lab.list_all(held, *keys(replay.from_execution_id, "a.md"))
+    await lab.work(lab.ids(dispatches)[0])
     assert await catalog.end_executions([replay.execution_id]) == [replay.execution_id]
 
-    assert await catalog.mark(held, calls[0].ordinal or 0)
+    assert await catalog.mark(held, dispatches[0].ordinal or 0)
     assert await catalog.close_job(held)
     assert (await lab.replay(replay.replay_batch_id)).status == "publishing_complete"
 
@@ -926,8 +932,8 @@ async def test_a_job_whose_messages_have_all_ended_can_still_be_ended(catalog: C
 async def test_a_job_of_an_ended_execution_can_be_acquired_and_ended(catalog: Catalog, lab: Lab):
     replay = await lab.replayed(await lab.sealed("a.md"))
     first = await lab.hold(replay.execution_id, "w1")
-    calls = await lab.list_all(first, *keys(replay.from_execution_id, "a.md"))
-    await lab.work(lab.ids(calls)[0])
+    dispatches = await lab.list_all(first, *keys(replay.from_execution_id, "a.md"))
+    await lab.work(lab.ids(dispatches)[0])
     await catalog.end_executions([replay.execution_id])
     lab.clock.advance(lab.LEASE + 1)
 
@@ -969,12 +975,12 @@ async def test_a_row_that_is_dispatched_again_still_counts_as_published(catalog:
 async def test_resending_a_refused_object_reduces_the_failures_of_its_batch(catalog: Catalog, lab: Lab):
     replay = await lab.replayed(await lab.sealed("a.md", "b.md"))
     held = await lab.hold(replay.execution_id)
-    calls = await lab.list_all(held, *keys(replay.from_execution_id, "a.md", "b.md"))
-    await catalog.mark(held, calls[1].ordinal or 0, refused=[(calls[0], "full")])
+    dispatches = await lab.list_all(held, *keys(replay.from_execution_id, "a.md", "b.md"))
+    await catalog.mark(held, dispatches[1].ordinal or 0, refused=[(dispatches[0], "full")])
     assert await catalog.close_job(held)
     assert (await lab.replay(replay.replay_batch_id)).status == "partial_failure"
 
-    assert await catalog.resend(ids=lab.ids(calls)) == [lab.ids(calls)[0]]
+    assert await catalog.resend(ids=lab.ids(dispatches)) == [lab.ids(dispatches)[0]]
     await catalog.mark_published(await catalog.orphans("w1", limit=10))
 
     after = await lab.replay(replay.replay_batch_id)
@@ -985,14 +991,14 @@ async def test_resending_a_refused_object_reduces_the_failures_of_its_batch(cata
 async def test_a_failed_listing_fails_the_execution_after_its_rows_have_ended(catalog: Catalog, lab: Lab):
     replay = await lab.replayed(await lab.sealed("a.md", "b.md"))
     held = await lab.hold(replay.execution_id)
-    calls = await lab.list_all(held, *keys(replay.from_execution_id, "a.md"), last=False)
-    await catalog.mark(held, calls[0].ordinal or 0)
+    dispatches = await lab.list_all(held, *keys(replay.from_execution_id, "a.md"), last=False)
+    await catalog.mark(held, dispatches[0].ordinal or 0)
 
     assert await catalog.fail_listing(held, "the store lists without order")
 
     assert await catalog.end_executions([replay.execution_id]) == []
     assert await catalog.close_job(held)
-    await lab.work(lab.ids(calls)[0])
+    await lab.work(lab.ids(dispatches)[0])
     assert await catalog.end_executions([replay.execution_id]) == [replay.execution_id]
     execution = await lab.execution(replay.execution_id)
     assert execution.status == "failed"
@@ -1121,17 +1127,17 @@ async def test_no_work_starts_after_a_cancel(catalog: Catalog, lab: Lab):
 async def test_cancelling_fences_the_holder_of_the_job(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     held = await lab.hold(job)
-    calls = await lab.list_all(held, *keys(job, "a.md"))
+    dispatches = await lab.list_all(held, *keys(job, "a.md"))
 
     await catalog.cancel(job)
 
-    assert not await catalog.mark(held, calls[0].ordinal or 0)
+    assert not await catalog.mark(held, dispatches[0].ordinal or 0)
     assert not await catalog.renew(held, lease=lab.LEASE)
     assert not await catalog.close_job(held)
     assert await catalog.unpublished(held, limit=10) == []
     assert await catalog.acquire(job, owner="w2", lease=lab.LEASE) is None
     assert await catalog.abandoned_jobs() == []
-    assert await lab.state(lab.ids(calls)[0]) == "cancelled"
+    assert await lab.state(lab.ids(dispatches)[0]) == "cancelled"
 
 
 async def test_a_running_message_of_a_cancelled_execution_may_end(catalog: Catalog, lab: Lab):
@@ -1193,8 +1199,8 @@ async def test_an_adopted_execution_cannot_be_cancelled(catalog: Catalog, lab: L
 async def test_the_numbers_of_a_cancelled_batch_add_up(catalog: Catalog, lab: Lab):
     replay = await lab.replayed(await lab.sealed("a.md", "b.md", "c.md"))
     held = await lab.hold(replay.execution_id)
-    calls = await lab.list_all(held, *keys(replay.from_execution_id, "a.md", "b.md", "c.md"), last=False)
-    await catalog.mark(held, calls[1].ordinal or 0, uncertain=[calls[1]])
+    dispatches = await lab.list_all(held, *keys(replay.from_execution_id, "a.md", "b.md", "c.md"), last=False)
+    await catalog.mark(held, dispatches[1].ordinal or 0, uncertain=[dispatches[1]])
 
     await catalog.cancel(replay.execution_id)
 

@@ -67,8 +67,8 @@ async def test_an_empty_page_that_is_not_the_last_has_to_move_the_cursor(catalog
 async def test_a_former_holder_of_a_job_has_no_rows_to_settle(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     late = await lab.hold(job)
-    calls = await lab.list_all(late, f"{job}/input/a.md")
-    await catalog.mark(late, 1, uncertain=calls)
+    dispatches = await lab.list_all(late, f"{job}/input/a.md")
+    await catalog.mark(late, 1, uncertain=dispatches)
     lab.clock.advance(lab.LEASE + 1)
     held = await lab.hold(job, "w2")
 
@@ -81,7 +81,7 @@ async def test_a_later_refusal_does_not_close_a_row_that_the_broker_has_confirme
     (child, *_) = await lab.work(run.ids[0], lab.output("1.md"))
     await catalog.mark_published([child])
 
-    await catalog.mark_published([], refused=[(run.calls[0], "full"), (child, "full")])
+    await catalog.mark_published([], refused=[(run.dispatches[0], "full"), (child, "full")])
 
     assert await lab.state(lab.ids([child])[0]) == "pending"
 
@@ -89,13 +89,13 @@ async def test_a_later_refusal_does_not_close_a_row_that_the_broker_has_confirme
 async def test_a_later_refusal_does_not_close_a_marked_row(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     held = await lab.hold(job)
-    calls = await lab.list_all(held, f"{job}/input/a.md")
+    dispatches = await lab.list_all(held, f"{job}/input/a.md")
     await catalog.mark(held, 1)
 
-    await catalog.mark(held, 1, refused=[(calls[0], "full")])
-    await catalog.mark(held, 1, uncertain=calls)
+    await catalog.mark(held, 1, refused=[(dispatches[0], "full")])
+    await catalog.mark(held, 1, uncertain=dispatches)
 
-    assert await lab.state(lab.ids(calls)[0]) == "pending"
+    assert await lab.state(lab.ids(dispatches)[0]) == "pending"
     assert await catalog.unsettled(held, limit=10) == []
     assert await catalog.close_job(held)
 
@@ -104,8 +104,8 @@ async def test_a_row_processed_before_its_mark_counts_as_published_after_a_cance
     source = await lab.sealed("a.md", "b.md")
     replay = await lab.replayed(source)
     held = await lab.hold(replay.execution_id)
-    calls = await lab.list_all(held, f"{source}/input/a.md", f"{source}/input/b.md")
-    claim = await lab.claim(lab.ids(calls)[0])
+    dispatches = await lab.list_all(held, f"{source}/input/a.md", f"{source}/input/b.md")
+    claim = await lab.claim(lab.ids(dispatches)[0])
     await catalog.cancel(replay.execution_id)
     await lab.fail(claim)
 
@@ -132,8 +132,8 @@ async def test_a_message_that_the_broker_refuses_does_not_show_an_earlier_traceb
 ):
     run = await lab.started("a.md")
     await lab.fail(await lab.claim(run.ids[0]), delay=0.0)
-    (call,) = await catalog.due("w1", limit=10)
-    await catalog.mark_published([], refused=[(call, "over 1 MiB")])
+    (dispatch,) = await catalog.due("w1", limit=10)
+    await catalog.mark_published([], refused=[(dispatch, "over 1 MiB")])
 
     letter = await catalog.dead_letter(run.ids[0])
     assert letter
@@ -210,10 +210,10 @@ async def test_a_page_with_valid_and_invalid_keys_keeps_their_order(catalog: Cat
     held = await lab.hold(job)
     listed = [Listed(f"{job}/input/{n}", "input", "is odd" if n % 2 else None) for n in range(5)]
 
-    calls = await catalog.record(held, listed, cursor=listed[-1].key, last=True)
+    dispatches = await catalog.record(held, listed, cursor=listed[-1].key, last=True)
 
-    assert calls is not None
-    assert [call.ordinal for call in calls] == [1, 3, 5]
+    assert dispatches is not None
+    assert [dispatch.ordinal for dispatch in dispatches] == [1, 3, 5]
 
 
 async def test_a_deactivated_config_may_name_a_queue_of_another_until_it_is_activated(

@@ -19,7 +19,7 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 async def traced(catalog: Catalog, lab: Lab, *paths: str) -> tuple[UUID, list[Dispatch]]:
-    """A run under a span, with its calls published; its job is not closed."""
+    """A run under a span, with its dispatches published; its job is not closed."""
     version = await lab.save(lab.DOCS)
     run = await catalog.open_run(
         uuid7(), "docs", version, tags=[], owner="w1", lease=lab.LEASE, traceparent=TRACEPARENT
@@ -29,19 +29,19 @@ async def traced(catalog: Catalog, lab: Lab, *paths: str) -> tuple[UUID, list[Di
     assert await catalog.seal(execution)
     held = await lab.hold(execution)
     assert held.headers.traceparent == TRACEPARENT
-    calls = await lab.list_all(held, *(f"{execution}/input/{path}" for path in paths))
-    await catalog.mark(held, calls[-1].ordinal or 0)
-    return execution, calls
+    dispatches = await lab.list_all(held, *(f"{execution}/input/{path}" for path in paths))
+    await catalog.mark(held, dispatches[-1].ordinal or 0)
+    return execution, dispatches
 
 
-def spans(calls: Sequence[Dispatch]) -> list[str | None]:
-    return [call.headers.shared().get("traceparent") for call in calls]
+def spans(dispatches: Sequence[Dispatch]) -> list[str | None]:
+    return [dispatch.headers.shared().get("traceparent") for dispatch in dispatches]
 
 
 async def test_dispatches_of_a_run_carry_the_span_of_its_creation(catalog: Catalog, lab: Lab):
-    _, calls = await traced(catalog, lab, "a.md", "b.md")
+    _, dispatches = await traced(catalog, lab, "a.md", "b.md")
 
-    assert spans(calls) == [TRACEPARENT] * 2
+    assert spans(dispatches) == [TRACEPARENT] * 2
 
 
 async def test_dispatches_of_a_replay_carry_the_span_of_its_creation(catalog: Catalog, lab: Lab):
@@ -60,10 +60,10 @@ async def test_dispatches_of_a_replay_carry_the_span_of_its_creation(catalog: Ca
     )
 
     held = await lab.hold(replay.execution_id)
-    calls = await lab.list_all(held, f"{source}/input/a.md")
+    dispatches = await lab.list_all(held, f"{source}/input/a.md")
 
-    assert spans(calls) == [TRACEPARENT]
-    assert (await lab.claim(UUID(calls[0].correlation_id))).traceparent == TRACEPARENT
+    assert spans(dispatches) == [TRACEPARENT]
+    assert (await lab.claim(UUID(dispatches[0].correlation_id))).traceparent == TRACEPARENT
 
 
 async def test_a_process_that_takes_over_a_job_publishes_under_the_same_span(catalog: Catalog, lab: Lab):
@@ -93,9 +93,9 @@ async def test_a_process_that_takes_over_a_job_publishes_under_the_same_span(cat
 
 
 async def test_a_claim_and_its_children_have_the_span(catalog: Catalog, lab: Lab):
-    _, calls = await traced(catalog, lab, "a.md")
+    _, dispatches = await traced(catalog, lab, "a.md")
 
-    claim = await lab.claim(UUID(calls[0].correlation_id))
+    claim = await lab.claim(UUID(dispatches[0].correlation_id))
     children = await lab.done(claim, lab.output("1.md"), publisher="gone")
 
     assert claim.traceparent == TRACEPARENT
@@ -106,8 +106,8 @@ async def test_a_claim_and_its_children_have_the_span(catalog: Catalog, lab: Lab
 
 
 async def test_a_retry_is_dispatched_under_the_span_even_after_a_long_delay(catalog: Catalog, lab: Lab):
-    _, calls = await traced(catalog, lab, "a.md")
-    await lab.fail(await lab.claim(UUID(calls[0].correlation_id)), delay=3600)
+    _, dispatches = await traced(catalog, lab, "a.md")
+    await lab.fail(await lab.claim(UUID(dispatches[0].correlation_id)), delay=3600)
 
     lab.clock.advance(3601)
 
@@ -121,8 +121,8 @@ async def test_a_lost_dispatch_is_published_again_under_the_span(catalog: Catalo
 
 
 async def test_a_resent_dead_letter_is_dispatched_under_the_span(catalog: Catalog, lab: Lab):
-    execution, calls = await traced(catalog, lab, "a.md")
-    await lab.kill(UUID(calls[0].correlation_id))
+    execution, dispatches = await traced(catalog, lab, "a.md")
+    await lab.kill(UUID(dispatches[0].correlation_id))
 
     await catalog.resend(execution=execution)
 
@@ -136,8 +136,8 @@ async def test_without_a_span_there_is_no_header(kind: str, catalog: Catalog, la
     if kind == "replay":
         made = await lab.started_replay(run.execution, f"{run.execution}/input/a.md")
 
-    assert all("traceparent" not in call.headers.shared() for call in made.calls)
+    assert all("traceparent" not in dispatch.headers.shared() for dispatch in made.dispatches)
     claim = await lab.claim(made.ids[0])
     assert claim.traceparent is None
     children = await lab.done(claim, lab.output("1.md"))
-    assert all("traceparent" not in call.headers.shared() for call in children)
+    assert all("traceparent" not in dispatch.headers.shared() for dispatch in children)

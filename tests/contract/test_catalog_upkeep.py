@@ -278,11 +278,11 @@ async def test_orphans_of_an_excluded_queue_do_not_change(catalog: Catalog, lab:
     await lab.kill(newer.ids[0])
     await catalog.resend(ids=newer.ids)
 
-    (call,) = await catalog.orphans("w1", limit=1, without=["docs.split"])
+    (dispatch,) = await catalog.orphans("w1", limit=1, without=["docs.split"])
 
-    assert call.message_id == f"{newer.ids[0]}.1"
+    assert dispatch.message_id == f"{newer.ids[0]}.1"
     assert await catalog.orphans("w1", limit=10, without=["docs.index", "docs.split", "docs.convert"]) == []
-    await catalog.mark_published([call])
+    await catalog.mark_published([dispatch])
     assert await catalog.orphans("w1", limit=10, without=["docs.split"]) == []
     found = await catalog.orphans("w2", limit=10, without=["docs.convert", "no.such"])
     assert [c.message_id for c in found] == [c.message_id for c in children]
@@ -326,10 +326,10 @@ async def test_retries_are_dispatched_when_they_are_due(catalog: Catalog, lab: L
     await lab.fail(await lab.claim(run.ids[1]), delay=20)
     lab.clock.advance(11)
 
-    (call,) = await catalog.due("w1", limit=10)
+    (dispatch,) = await catalog.due("w1", limit=10)
 
-    assert (call.message_id, call.object_key) == (f"{run.ids[0]}.1", f"{run.execution}/input/soon.md")
-    await catalog.mark_published([call])
+    assert (dispatch.message_id, dispatch.object_key) == (f"{run.ids[0]}.1", f"{run.execution}/input/soon.md")
+    await catalog.mark_published([dispatch])
     assert await catalog.due("w1", limit=10) == []
     assert await lab.state(run.ids[0]) == "retry"
 
@@ -355,9 +355,9 @@ async def test_due_retries_of_an_excluded_queue_do_not_change(catalog: Catalog, 
     lab.clock.advance(1)
     await lab.fail(await lab.claim(lab.ids([child])[0]), delay=0)
 
-    (call,) = await catalog.due("w1", limit=1, without=["docs.convert"])
+    (dispatch,) = await catalog.due("w1", limit=1, without=["docs.convert"])
 
-    assert call.message_id == f"{child.correlation_id}.1"
+    assert dispatch.message_id == f"{child.correlation_id}.1"
     assert await catalog.due("w1", limit=10, without=["docs.convert", "docs.split"]) == []
     (other,) = await catalog.due("w1", limit=10, without=["docs.split"])
     assert other.message_id == f"{run.ids[1]}.1"
@@ -377,8 +377,8 @@ async def test_rows_of_a_dead_worker_are_due_again_with_a_new_generation(catalog
     assert await catalog.recall_abandoned(limit=10) == 1
 
     assert [await lab.state(i) for i in run.ids] == ["retry", "running"]
-    (call,) = await catalog.due("w2", limit=10)
-    assert call.message_id == f"{run.ids[0]}.1"
+    (dispatch,) = await catalog.due("w2", limit=10)
+    assert dispatch.message_id == f"{run.ids[0]}.1"
     claim = await lab.claim(run.ids[0], "w2")
     assert (claim.attempt, claim.spent) == (2, 2)
 
@@ -410,13 +410,13 @@ async def test_an_abandoned_row_of_a_cancelled_execution_is_cancelled(catalog: C
 async def test_a_queue_is_waiting_while_a_published_row_is_not_claimed(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md", "b.md")
     held = await lab.hold(job)
-    calls = await lab.list_all(held, *(f"{job}/input/{path}" for path in ("a.md", "b.md")))
+    dispatches = await lab.list_all(held, *(f"{job}/input/{path}" for path in ("a.md", "b.md")))
     assert await catalog.waiting_queues() == []
 
-    await catalog.mark(held, calls[0].ordinal or 0)
+    await catalog.mark(held, dispatches[0].ordinal or 0)
     assert await catalog.waiting_queues() == ["docs.convert"]
 
-    await lab.claim(lab.ids(calls)[0])
+    await lab.claim(lab.ids(dispatches)[0])
     assert await catalog.waiting_queues() == []
 
 
@@ -439,15 +439,15 @@ async def test_a_published_retry_is_waited_for(catalog: Catalog, lab: Lab):
     await catalog.mark_published(await catalog.due("w1", limit=10))
 
     assert await catalog.waiting_queues() == ["docs.convert"]
-    (call,) = await catalog.redeliver_lost("w1", "docs.convert", limit=10)
-    assert call.generation == 2
+    (dispatch,) = await catalog.redeliver_lost("w1", "docs.convert", limit=10)
+    assert dispatch.generation == 2
 
 
 async def test_an_uncertain_row_is_settled_only_by_its_job(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     held = await lab.hold(job)
-    calls = await lab.list_all(held, f"{job}/input/a.md")
-    await catalog.mark(held, calls[0].ordinal or 0, uncertain=calls)
+    dispatches = await lab.list_all(held, f"{job}/input/a.md")
+    await catalog.mark(held, dispatches[0].ordinal or 0, uncertain=dispatches)
 
     assert await catalog.waiting_queues() == []
     assert await catalog.redeliver_lost("w1", "docs.convert", limit=10) == []
@@ -465,15 +465,15 @@ async def test_lost_dispatches_get_a_new_generation_and_the_requesting_publisher
     run = await lab.started("a.md", "b.md")
     await lab.claim(run.ids[1])
 
-    (call,) = await catalog.redeliver_lost("w1", "docs.convert", limit=10)
+    (dispatch,) = await catalog.redeliver_lost("w1", "docs.convert", limit=10)
 
-    assert (call.message_id, call.headers.queue) == (f"{run.ids[0]}.1", "docs.convert")
+    assert (dispatch.message_id, dispatch.headers.queue) == (f"{run.ids[0]}.1", "docs.convert")
     assert await catalog.waiting_queues() == []
     assert await catalog.redeliver_lost("w1", "docs.convert", limit=10) == []
     assert await catalog.orphans("w2", limit=10) == []
     await catalog.depart("w1")
-    assert [c.message_id for c in await catalog.orphans("w2", limit=10)] == [call.message_id]
-    await catalog.mark_published([call])
+    assert [c.message_id for c in await catalog.orphans("w2", limit=10)] == [dispatch.message_id]
+    await catalog.mark_published([dispatch])
     assert await catalog.waiting_queues() == ["docs.convert"]
 
 
@@ -636,8 +636,8 @@ async def test_a_resent_dead_letter_is_pending_again_in_a_running_execution(cata
     execution = await lab.execution(run.execution)
     assert (execution.status, execution.ended_at) == ("running", None)
     assert await catalog.dead_letter(run.ids[0]) is None
-    (call,) = await catalog.orphans("w1", limit=10)
-    assert call.message_id == f"{run.ids[0]}.3"
+    (dispatch,) = await catalog.orphans("w1", limit=10)
+    assert dispatch.message_id == f"{run.ids[0]}.3"
     claim = await lab.claim(run.ids[0])
     assert (claim.attempt, claim.spent) == (4, 1)
 
@@ -729,17 +729,17 @@ async def test_a_dead_letter_with_an_invalid_key_cannot_be_resent(catalog: Catal
     replay = await lab.replayed(source, "scans")
     held = await lab.hold(replay.execution_id)
     objects = [Listed("a", "scans"), Listed("b\\", "scans", "holds a backslash")]
-    calls = await catalog.record(held, objects, cursor="b\\", last=True)
-    assert calls is not None
-    await lab.publish_all(held, calls)
-    await lab.kill(lab.ids(calls)[0])
+    dispatches = await catalog.record(held, objects, cursor="b\\", last=True)
+    assert dispatches is not None
+    await lab.publish_all(held, dispatches)
+    await lab.kill(lab.ids(dispatches)[0])
     letters, _ = await catalog.dead_letters(execution=replay.execution_id)
     (bad,) = [letter.correlation_id for letter in letters if letter.error_code == "invalid_key"]
 
     with pytest.raises(Conflict):
         await catalog.resend(ids=[bad])
 
-    assert await catalog.resend(execution=replay.execution_id) == lab.ids(calls)
+    assert await catalog.resend(execution=replay.execution_id) == lab.ids(dispatches)
     assert await lab.state(bad) == "dead"
 
 
@@ -750,10 +750,10 @@ async def test_a_refused_row_can_be_resent_to_an_external_queue(catalog: Catalog
     await catalog.end_executions([run.execution])
 
     await catalog.resend(ids=lab.ids([child]))
-    (call,) = await catalog.orphans("w1", limit=10)
-    await catalog.mark_published([call])
+    (dispatch,) = await catalog.orphans("w1", limit=10)
+    await catalog.mark_published([dispatch])
 
-    assert call.external
+    assert dispatch.external
     assert await catalog.end_executions([run.execution]) == [run.execution]
     assert (await lab.execution(run.execution)).status == "completed"
 
@@ -838,7 +838,7 @@ async def test_retries_from_before_the_clock_was_set_back_are_due(catalog: Catal
 
     await catalog.maintain()
 
-    assert [call.correlation_id for call in await catalog.due("w3", limit=10)] == [str(run.ids[0])]
+    assert [dispatch.correlation_id for dispatch in await catalog.due("w3", limit=10)] == [str(run.ids[0])]
 
 
 # -- the catalog as a whole ------------------------------------------------------------------------

@@ -194,9 +194,9 @@ async def test_a_row_of_a_cancelled_execution_is_refused_also_when_its_worker_is
 async def test_a_row_that_is_not_published_yet_can_be_claimed(catalog: Catalog, lab: Lab):
     job = await lab.sealed("a.md")
     held = await lab.hold(job)
-    calls = await lab.list_all(held, f"{job}/input/a.md")
+    dispatches = await lab.list_all(held, f"{job}/input/a.md")
 
-    await lab.claim(lab.ids(calls)[0])
+    await lab.claim(lab.ids(dispatches)[0])
 
     assert await catalog.unpublished(held, limit=10) == []
 
@@ -743,8 +743,8 @@ async def test_a_failure_with_a_delay_is_a_retry_that_is_published_when_due(cata
     assert await lab.state(run.ids[0]) == "retry"
     assert await catalog.due("w1", limit=10) == []
     lab.clock.advance(11)
-    (call,) = await catalog.due("w1", limit=10)
-    assert (call.message_id, call.generation) == (f"{run.ids[0]}.1", 1)
+    (dispatch,) = await catalog.due("w1", limit=10)
+    assert (dispatch.message_id, dispatch.generation) == (f"{run.ids[0]}.1", 1)
     claim = await lab.claim(run.ids[0])
     assert (claim.attempt, claim.spent) == (2, 2)
 
@@ -785,8 +785,8 @@ async def test_a_released_attempt_does_not_count(catalog: Catalog, lab: Lab):
         await catalog.finish("w1", [Released(claim.correlation_id, claim.attempt, 5)])
         assert (await lab.refusal(run.ids[0])).reason == "early"
         lab.clock.advance(6)
-    (call,) = await catalog.due("w1", limit=10)
-    assert call.generation == 7
+    (dispatch,) = await catalog.due("w1", limit=10)
+    assert dispatch.generation == 7
 
 
 async def test_a_release_does_not_restore_spent_attempts(catalog: Catalog, lab: Lab):
@@ -820,9 +820,9 @@ async def test_a_mark_of_an_earlier_generation_changes_nothing(catalog: Catalog,
 
     await catalog.mark_published([child])
 
-    (call,) = await catalog.due("w1", limit=10)
-    assert call.generation == 1
-    await catalog.mark_published([call])
+    (dispatch,) = await catalog.due("w1", limit=10)
+    assert dispatch.generation == 1
+    await catalog.mark_published([dispatch])
     assert await catalog.due("w1", limit=10) == []
 
 

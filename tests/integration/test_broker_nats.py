@@ -33,7 +33,7 @@ CONF = Path(__file__).parents[2] / "deploy" / "nats.conf"
 Open = Callable[..., Any]
 
 
-def calls(count: int, queue: str = QUEUE) -> list[Dispatch]:
+def dispatches(count: int, queue: str = QUEUE) -> list[Dispatch]:
     headers = Headers(queue, uuid7(), "docs", 3, "convert")
     return [
         Dispatch(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/{n}") for n in range(count)
@@ -117,14 +117,14 @@ async def published(broker: NatsBroker, wanted: list[Dispatch], *, seconds: floa
     """Publish dispatches as the replayer does: repeat uncertain ones until all are confirmed."""
     left, until = wanted, time.monotonic() + seconds
     while left:
-        assert time.monotonic() < until, f"{len(left)} calls are not confirmed after {seconds} s"
+        assert time.monotonic() < until, f"{len(left)} dispatches are not confirmed after {seconds} s"
         try:
             outcomes = await broker.publish(left)
         except Unavailable:
             await asyncio.sleep(0.1)
             continue
         assert "refused" not in results(outcomes)
-        left = [call for call, outcome in zip(left, outcomes, strict=True) if outcome != CONFIRMED]
+        left = [dispatch for dispatch, outcome in zip(left, outcomes, strict=True) if outcome != CONFIRMED]
 
 
 async def drained(broker: NatsBroker, queue: str = QUEUE) -> set[str]:
@@ -146,9 +146,9 @@ async def until_connected(broker: NatsBroker) -> None:
 
 
 async def test_a_deleted_stream_is_created_again_by_the_next_publish(broker: NatsBroker, operator: Operator):
-    await published(broker, calls(3))
+    await published(broker, dispatches(3))
     await operator.deletes()
-    some = calls(3)
+    some = dispatches(3)
 
     first = await broker.publish(some)
     second = await broker.publish(some)
@@ -161,8 +161,8 @@ async def test_a_deleted_stream_is_created_again_by_the_next_publish(broker: Nat
 async def test_a_stream_may_be_deleted_while_dispatches_are_published_to_it(
     broker: NatsBroker, operator: Operator
 ):
-    await published(broker, calls(1))
-    some = calls(20_000)
+    await published(broker, dispatches(1))
+    some = dispatches(20_000)
 
     publishing = asyncio.create_task(published(broker, some))
     await asyncio.sleep(0.05)
@@ -176,7 +176,7 @@ async def test_a_stream_may_be_deleted_while_dispatches_are_published_to_it(
 
 
 async def test_a_waiting_receiver_survives_the_deletion_of_its_stream(broker: NatsBroker, operator: Operator):
-    await published(broker, calls(1))
+    await published(broker, dispatches(1))
     await drained(broker)
     seen: list[str] = []
 
@@ -188,7 +188,7 @@ async def test_a_waiting_receiver_survives_the_deletion_of_its_stream(broker: Na
     await asyncio.sleep(0.1)
     await operator.deletes()
     await asyncio.sleep(0.1)
-    some = calls(1)
+    some = dispatches(1)
     await published(broker, some)
     await asyncio.wait_for(working, 60)
 
@@ -198,10 +198,10 @@ async def test_a_waiting_receiver_survives_the_deletion_of_its_stream(broker: Na
 async def test_deliveries_of_a_deleted_stream_acknowledge_nothing_in_the_new_one(
     broker: NatsBroker, operator: Operator
 ):
-    await published(broker, calls(2))
+    await published(broker, dispatches(2))
     held = await take(broker, 2)
     await operator.deletes()
-    some = calls(2)
+    some = dispatches(2)
     await published(broker, some)  # they have the same sequence numbers as the old ones
     await take(broker, 2)
 
@@ -211,23 +211,23 @@ async def test_deliveries_of_a_deleted_stream_acknowledge_nothing_in_the_new_one
 
 
 async def test_a_purged_stream_is_an_empty_queue(broker: NatsBroker, operator: Operator):
-    await published(broker, calls(5))
+    await published(broker, dispatches(5))
     await take(broker, 2)
 
     await operator.purges()
 
     assert await broker.depth(QUEUE) == (0, 0)
     assert await broker.receive(QUEUE, 10, wait=0.1) == []
-    some = calls(1)
+    some = dispatches(1)
     await published(broker, some)
     assert ids(await take(broker, 1)) == ids(some)
 
 
 async def test_a_full_stream_refuses_temporarily_and_drops_nothing(broker: NatsBroker, operator: Operator):
-    await published(broker, calls(1))
+    await published(broker, dispatches(1))
     await drained(broker)
     await operator.edits(max_msgs=5)
-    some = calls(8)
+    some = dispatches(8)
 
     outcomes = await broker.publish(some)
 
@@ -239,9 +239,9 @@ async def test_a_full_stream_refuses_temporarily_and_drops_nothing(broker: NatsB
 
 
 async def test_a_dispatch_too_large_for_its_stream_is_refused(broker: NatsBroker, operator: Operator):
-    await published(broker, calls(1))
+    await published(broker, dispatches(1))
     await operator.edits(max_msg_size=700)
-    small, large = calls(2)
+    small, large = dispatches(2)
 
     outcomes = await broker.publish([small, large._replace(object_key="x" * 800)])
 
@@ -270,8 +270,12 @@ async def test_nothing_is_published_to_a_stream_that_may_discard_messages(
         assert "error" not in made
         async with opened(server.url, prefix=prefix) as broker:
             with pytest.raises(Unavailable, match=words):
-                await broker.publish(calls(3))
-            others = await broker.publish([*calls(1), *calls(1, "other")]) if "subjects" not in change else []
+                await broker.publish(dispatches(3))
+            others = (
+                await broker.publish([*dispatches(1), *dispatches(1, "other")])
+                if "subjects" not in change
+                else []
+            )
             findings = await broker.diagnose()
         state = (await ask(link, f"STREAM.INFO.{stream}"))["state"]
         await link.close()
@@ -285,7 +289,7 @@ async def test_nothing_is_published_to_a_stream_that_may_discard_messages(
 async def test_a_consumer_with_another_visibility_is_corrected(
     broker: NatsBroker, operator: Operator, prefix: str
 ):
-    await published(broker, calls(1))
+    await published(broker, dispatches(1))
 
     async with opened(need("nats"), prefix=prefix, visibility=7) as other:
         await other.receive(QUEUE, 1, wait=0.1)
@@ -300,7 +304,7 @@ async def test_a_consumer_with_another_visibility_is_corrected(
 async def test_a_consumer_that_refuses_requests_is_an_error_and_deliveries_stay_valid(
     broker: NatsBroker, operator: Operator, prefix: str, limit: dict[str, Any], words: str
 ):
-    await published(broker, calls(1))
+    await published(broker, dispatches(1))
     name = f"{operator.stream()}.{CONSUMER}"
     assert (await operator.asks(f"CONSUMER.DELETE.{name}"))["success"]
     made = {"stream_name": operator.stream(), "config": consumer_config(30) | limit}
@@ -328,7 +332,7 @@ async def test_many_brokers_may_declare_one_queue_at_once(prefix: str):
     for broker in brokers:
         await connected(broker)
 
-    outcomes = await asyncio.gather(*(broker.publish(calls(5)) for broker in brokers))
+    outcomes = await asyncio.gather(*(broker.publish(dispatches(5)) for broker in brokers))
 
     depth = await brokers[0].depth(QUEUE)
     for broker in brokers:
@@ -347,7 +351,7 @@ def test_each_queue_has_its_own_stream(queue: str):
 
 
 async def test_a_queue_name_that_is_not_a_valid_subject_is_refused_with_a_reason(broker: NatsBroker):
-    outcomes = await broker.publish([*calls(1, "docs..convert"), *calls(1)])
+    outcomes = await broker.publish([*dispatches(1, "docs..convert"), *dispatches(1)])
 
     assert [o.result for o in outcomes] == ["refused", "confirmed"]
     assert "'" in outcomes[0].reason
@@ -357,7 +361,7 @@ async def test_a_queue_name_that_is_not_a_valid_subject_is_refused_with_a_reason
 async def test_a_queue_with_a_too_long_stream_name_is_refused_and_others_are_not(
     broker: NatsBroker, prefix: str
 ):
-    outcomes = await broker.publish([*calls(1, "_" * 120), *calls(1, "_" * 100)])
+    outcomes = await broker.publish([*dispatches(1, "_" * 120), *dispatches(1, "_" * 100)])
 
     assert [o.result for o in outcomes] == ["refused", "confirmed"]
     assert "255" in outcomes[0].reason
@@ -367,14 +371,14 @@ async def test_a_queue_with_a_too_long_stream_name_is_refused_and_others_are_not
 
 async def test_prefixes_keep_two_installations_apart(prefix: str):
     async with opened(need("nats"), prefix=prefix) as one, opened(need("nats"), prefix=f"b{prefix}") as two:
-        await published(one, calls(2))
+        await published(one, dispatches(2))
 
         assert await two.receive(QUEUE, 10, wait=0.1) == []
         assert await one.depth(QUEUE) == (2, 0)
 
 
 async def test_ready_and_in_flight_add_up_to_the_unacknowledged_messages(broker: NatsBroker):
-    await published(broker, calls(30))
+    await published(broker, dispatches(30))
     held = await take(broker, 20)
     assert await broker.depth(QUEUE) == (10, 20)
 
@@ -388,7 +392,7 @@ async def test_a_cancelled_receiver_returns_messages_in_transit_to_the_queue(bro
     await asyncio.sleep(0.1)
     waiting.cancel()
     await asyncio.wait([waiting])
-    some = calls(1)
+    some = dispatches(1)
     await published(broker, some)
 
     began = time.monotonic()
@@ -401,7 +405,7 @@ async def test_a_cancelled_receiver_returns_messages_in_transit_to_the_queue(bro
 
 
 async def test_receivers_that_start_and_stop_lose_nothing(prefix: str):
-    some = calls(2000)
+    some = dispatches(2000)
     seen: list[str] = []
 
     patience = itertools.cycle(range(8))
@@ -429,7 +433,7 @@ async def test_receivers_that_start_and_stop_lose_nothing(prefix: str):
 
 
 async def test_many_publish_at_once_through_one_window(broker: NatsBroker):
-    batches = [calls(700, f"q{n % 3}") for n in range(12)]
+    batches = [dispatches(700, f"q{n % 3}") for n in range(12)]
 
     outcomes = await asyncio.gather(*(broker.publish(batch) for batch in batches))
 
@@ -438,26 +442,26 @@ async def test_many_publish_at_once_through_one_window(broker: NatsBroker):
 
 
 async def test_a_cancelled_publisher_frees_its_place_in_the_window(broker: NatsBroker):
-    await published(broker, calls(1))
+    await published(broker, dispatches(1))
     for _ in range(8):
-        publishing = asyncio.create_task(broker.publish(calls(1000)))
+        publishing = asyncio.create_task(broker.publish(dispatches(1000)))
         await asyncio.sleep(0)
         publishing.cancel()
         await asyncio.wait([publishing])
 
-    assert await asyncio.wait_for(broker.publish(calls(1000)), 60) == [CONFIRMED] * 1000
+    assert await asyncio.wait_for(broker.publish(dispatches(1000)), 60) == [CONFIRMED] * 1000
 
 
 async def test_waiting_calls_fail_when_the_broker_is_closed(prefix: str):
     with Proxy(need("nats")) as network:
         async with opened(network.url, prefix=prefix) as broker:
-            await published(broker, calls(1))
+            await published(broker, dispatches(1))
             network.hold()
             waiting = [
                 asyncio.create_task(broker.receive(QUEUE, 1, wait=20)),
                 asyncio.create_task(broker.depth(QUEUE)),
             ]
-            publishing = asyncio.create_task(broker.publish(calls(3)))
+            publishing = asyncio.create_task(broker.publish(dispatches(3)))
             await asyncio.sleep(0.1)
             await broker.close()
 
@@ -473,18 +477,18 @@ async def test_small_publishes_are_concurrent(prefix: str):
     """Each takes 0.2 s here, and a thousand of them are in flight at once."""
     with Proxy(need("nats")) as network:
         async with opened(network.url, prefix=prefix) as broker:
-            await published(broker, calls(1))
+            await published(broker, dispatches(1))
             network.latency(0.2)
             began = time.monotonic()
 
-            outcomes = await asyncio.gather(*(broker.publish(calls(1)) for _ in range(100)))
+            outcomes = await asyncio.gather(*(broker.publish(dispatches(1)) for _ in range(100)))
 
             assert outcomes == [[CONFIRMED]] * 100
             assert time.monotonic() - began < 10  # half of the time that they would take one after another
 
 
 async def test_a_message_of_another_program_has_a_name(broker: NatsBroker, operator: Operator, prefix: str):
-    await published(broker, calls(1))
+    await published(broker, dispatches(1))
     await drained(broker)
     link = operator._link
     await link.ask(f"playhead.{prefix}{QUEUE}", b"not JSON")
@@ -506,14 +510,14 @@ async def test_a_broker_reconnects_when_its_server_is_back(
     caplog.set_level(logging.INFO, "playhead")
     with need_fresh("nats") as server:
         async with opened(server.url, prefix=prefix) as broker:
-            some = calls(500)
+            some = dispatches(500)
             await published(broker, some)
             held = await take(broker, 100)
 
             server.kill()
             with pytest.raises(Unavailable):
                 await broker.check()
-            for again in (lambda: broker.publish(calls(1)), lambda: broker.receive(QUEUE, 1, wait=1)):
+            for again in (lambda: broker.publish(dispatches(1)), lambda: broker.receive(QUEUE, 1, wait=1)):
                 # At once: the call waits for an answer.
                 with pytest.raises(Unavailable, match=f"127.0.0.1:{server.port} is not connected"):
                     await again()
@@ -535,16 +539,18 @@ async def test_a_broker_reconnects_when_its_server_is_back(
 async def test_confirmed_messages_survive_a_kill_of_the_server(prefix: str):
     with need_fresh("nats") as server:
         async with opened(server.url, prefix=prefix) as broker:
-            await published(broker, calls(1))
+            await published(broker, dispatches(1))
             await drained(broker)
             confirmed: list[str] = []
 
             async def publishes() -> None:
                 while True:
-                    some = calls(250)
+                    some = dispatches(250)
                     outcomes = await broker.publish(some)
                     confirmed.extend(
-                        call.message_id for call, o in zip(some, outcomes, strict=True) if o == CONFIRMED
+                        dispatch.message_id
+                        for dispatch, o in zip(some, outcomes, strict=True)
+                        if o == CONFIRMED
                     )
                     assert results(outcomes) <= {"confirmed", "uncertain"}
 
@@ -565,9 +571,9 @@ async def test_confirmed_messages_survive_a_kill_of_the_server(prefix: str):
 async def test_a_connection_cut_between_send_and_answer_leaves_dispatches_uncertain(prefix: str):
     with Proxy(need("nats")) as network:
         async with opened(network.url, prefix=prefix) as broker:
-            await published(broker, calls(1))
+            await published(broker, dispatches(1))
             await drained(broker)
-            some = calls(600)
+            some = dispatches(600)
 
             network.hold()
             publishing = asyncio.create_task(broker.publish(some))
@@ -585,7 +591,7 @@ async def test_a_connection_cut_between_send_and_answer_leaves_dispatches_uncert
 async def test_an_interrupted_ack_raises_and_can_be_repeated(prefix: str):
     with Proxy(need("nats")) as network:
         async with opened(network.url, prefix=prefix) as broker:
-            await published(broker, calls(3))
+            await published(broker, dispatches(3))
             held = await take(broker, 3)
 
             network.hold()
@@ -605,7 +611,7 @@ async def test_a_lost_connection_fails_a_waiting_receive_at_once(prefix: str):
     """nats-py counts as closed before it calls the callback; with a broken socket it never calls it."""
     with Proxy(need("nats")) as network:
         async with opened(network.url, prefix=prefix) as broker:
-            await published(broker, calls(1))
+            await published(broker, dispatches(1))
             told: list[Unavailable] = []
 
             async def receives() -> None:
@@ -653,7 +659,7 @@ async def test_a_reconnecting_broker_can_be_closed_at_any_moment(prefix: str):
 async def test_repeated_connection_losses_lose_no_dispatch(prefix: str):
     with Proxy(need("nats")) as network:
         async with opened(network.url, prefix=prefix, visibility=1) as broker:
-            some = calls(6000)
+            some = dispatches(6000)
             seen: set[str] = set()
 
             async def works() -> None:
@@ -686,9 +692,9 @@ async def test_repeated_connection_losses_lose_no_dispatch(prefix: str):
 async def test_no_call_waits_forever_for_a_suspended_server(prefix: str):
     with need_fresh("nats") as server:
         async with opened(server.url, prefix=prefix, visibility=3) as broker:
-            await published(broker, calls(1))
+            await published(broker, dispatches(1))
             held = await take(broker, 1)
-            some = calls(5000)
+            some = dispatches(5000)
             server.pause()
 
             async def bounded(what: Any, seconds: float) -> Any:
@@ -733,7 +739,7 @@ async def test_no_call_waits_forever_for_a_suspended_server(prefix: str):
 async def test_a_closed_or_unopened_broker_raises(prefix: str):
     broker = NatsBroker(need("nats"), prefix=prefix)
     with pytest.raises(Unavailable, match="not opened"):
-        await broker.publish(calls(1))
+        await broker.publish(dispatches(1))
     await broker.open()
     await broker.close()
     with pytest.raises(Unavailable, match="closed"):
@@ -767,7 +773,7 @@ async def test_any_of_several_servers_is_sufficient(prefix: str):
 
 
 async def test_invalid_messages_on_its_inbox_are_ignored(broker: NatsBroker, operator: Operator):
-    await published(broker, calls(1))
+    await published(broker, dispatches(1))
     assert broker._link is not None
     for subject in ("a.x", "a.99", "a.-1", "m.1.x", "m.1.1", "m.1.2"):
         for payload in (b"", b"\xff{"):
@@ -782,7 +788,7 @@ async def test_invalid_messages_on_its_inbox_are_ignored(broker: NatsBroker, ope
             )
 
     assert len(await drained(broker)) == 1
-    await published(broker, calls(100))
+    await published(broker, dispatches(100))
     assert await broker.depth(QUEUE) == (100, 0)
 
 
@@ -872,7 +878,7 @@ async def test_the_permissions_on_the_page_are_sufficient(tmp_path: Path, prefix
     with with_conf(tmp_path, howto_conf()) as server:
         url = server.url.replace("://", "://playhead:secret@")
         async with opened(url, prefix=prefix) as broker:
-            some = calls(10)
+            some = dispatches(10)
             assert await broker.publish(some) == [CONFIRMED] * 10
             assert len(await broker.peek(QUEUE, 3)) == 3
             held = await take(broker, 10)
@@ -915,7 +921,7 @@ async def test_a_queue_that_may_not_be_read_counts_as_not_empty_and_hides_no_oth
     users = f"{{user: a, password: b, permissions: {denied}}}, {{user: c, password: d}}"
     with with_conf(tmp_path, f"accounts {{ A {{ jetstream: enabled, users: [{users}] }} }}") as server:
         async with opened(server.url.replace("://", "://c:d@")) as other:
-            await published(other, [*calls(3), *calls(2, "other")])
+            await published(other, [*dispatches(3), *dispatches(2, "other")])
         async with opened(server.url.replace("://", "://a:b@")) as broker:
             assert await broker.depth("other") == (2, 0)
             assert await broker.depth(QUEUE) == (0, 1)
@@ -939,7 +945,7 @@ async def test_an_account_without_jetstream_is_reported_as_such(tmp_path: Path):
 
 
 async def test_doctor_reports_success_and_leaves_nothing_behind(broker: NatsBroker, operator: Operator):
-    await published(broker, calls(1))
+    await published(broker, dispatches(1))
     before = await operator.streams()
 
     findings = await broker.diagnose()
@@ -952,7 +958,7 @@ async def test_doctor_reports_success_and_leaves_nothing_behind(broker: NatsBrok
 
 
 async def test_doctor_reports_a_changed_consumer(broker: NatsBroker, operator: Operator, prefix: str):
-    await published(broker, calls(1))
+    await published(broker, dispatches(1))
 
     findings = await NatsBroker(need("nats"), prefix=prefix, visibility=7).diagnose()
 
@@ -972,4 +978,4 @@ async def test_doctor_reports_an_unreachable_server_instead_of_raising():
 async def test_the_sample_configuration_starts(prefix: str):
     with need_fresh("nats", "-c", str(CONF)) as server:
         async with opened(server.url, prefix=prefix) as broker:
-            assert await broker.publish(calls(100)) == [CONFIRMED] * 100
+            assert await broker.publish(dispatches(100)) == [CONFIRMED] * 100

@@ -37,7 +37,7 @@ HOWTO = Path(__file__).parents[2] / "docs" / "howto" / "rabbitmq.md"
 OURS = {"x-queue-type": "quorum", "x-delivery-limit": -1}
 
 
-def calls(count: int, queue: str = QUEUE) -> list[Dispatch]:
+def dispatches(count: int, queue: str = QUEUE) -> list[Dispatch]:
     headers = Headers(queue, uuid7(), "docs", 3, "convert")
     return [
         Dispatch(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/{n}") for n in range(count)
@@ -98,9 +98,9 @@ def own() -> Iterator[RabbitMq]:
 
 async def test_a_deleted_queue_is_created_again_with_the_published_dispatch(url: str, prefix: str):
     async with opened(url, prefix=prefix) as broker, by_hand(url) as channel:
-        await broker.publish(calls(1))
+        await broker.publish(dispatches(1))
         await channel.queue_delete(f"{prefix}{QUEUE}")
-        made = calls(70)
+        made = dispatches(70)
 
         assert await broker.publish(made) == [CONFIRMED] * 70
 
@@ -110,22 +110,22 @@ async def test_a_deleted_queue_is_created_again_with_the_published_dispatch(url:
 async def test_two_returned_duplicates_are_both_published_again(url: str, prefix: str):
     """A return names a message by its id. The confirm of one duplicate must not count for the other."""
     async with opened(url, prefix=prefix) as broker, by_hand(url) as channel:
-        (call,) = calls(1)
-        await broker.publish([call])
+        (dispatch,) = dispatches(1)
+        await broker.publish([dispatch])
         await channel.queue_delete(f"{prefix}{QUEUE}")
 
-        assert await broker.publish([call, call]) == [CONFIRMED] * 2
+        assert await broker.publish([dispatch, dispatch]) == [CONFIRMED] * 2
 
-        assert set(ids(await take(broker, 2))) == {call.message_id}
+        assert set(ids(await take(broker, 2))) == {dispatch.message_id}
 
 
 async def test_three_returned_duplicates_are_all_published_again(url: str, prefix: str):
     async with opened(url, prefix=prefix) as broker, by_hand(url) as channel:
-        (call,) = calls(1)
-        await broker.publish([call])
+        (dispatch,) = dispatches(1)
+        await broker.publish([dispatch])
         await channel.queue_delete(f"{prefix}{QUEUE}")
 
-        assert await broker.publish([call, call, call]) == [CONFIRMED] * 3
+        assert await broker.publish([dispatch, dispatch, dispatch]) == [CONFIRMED] * 3
 
         assert len(await take(broker, 3)) == 3
 
@@ -133,11 +133,11 @@ async def test_three_returned_duplicates_are_all_published_again(url: str, prefi
 async def test_a_queue_that_cannot_be_created_does_not_delay_dispatches_for_others(url: str, prefix: str):
     other = f"{prefix}{QUEUE}"
     async with opened(url) as broker, by_hand(url) as channel:
-        outcomes = await broker.publish([*calls(1, "amq.convert"), *calls(1, other)])
+        outcomes = await broker.publish([*dispatches(1, "amq.convert"), *dispatches(1, other)])
 
         assert [outcome.result for outcome in outcomes] == ["refused", "confirmed"]
         assert "amq." in outcomes[0].reason
-        assert [o.result for o in await broker.publish(calls(1, "amq.convert"))] == ["refused"]
+        assert [o.result for o in await broker.publish(dispatches(1, "amq.convert"))] == ["refused"]
         with pytest.raises(Unavailable, match="which RabbitMQ reserves"):
             await broker.receive("amq.convert", 1)
         await channel.queue_delete(other)
@@ -150,13 +150,13 @@ async def test_dispatches_for_a_queue_that_must_not_be_created_are_uncertain_and
     own.control("set_permissions", "narrow", ".*", ".*", ".*")
     url = own.url.replace("guest:guest", "narrow:secret")
     async with opened(url, prefix="narrow.") as broker, by_hand(own.url) as channel:
-        assert await broker.publish([*calls(1), *calls(1, "other")]) == [CONFIRMED] * 2
+        assert await broker.publish([*dispatches(1), *dispatches(1, "other")]) == [CONFIRMED] * 2
         own.control("set_permissions", "narrow", "^narrow[.]other", ".*", ".*")
         for pause in (1, 2, 4, 8):
             # A channel caches permissions until it has been idle for a second or two.
             await asyncio.sleep(pause)
             await channel.queue_delete(f"narrow.{QUEUE}")
-            outcomes = await broker.publish([*calls(1), *calls(1, "other")])
+            outcomes = await broker.publish([*dispatches(1), *dispatches(1, "other")])
             if outcomes[0] != CONFIRMED:
                 break
 
@@ -167,13 +167,13 @@ async def test_dispatches_for_a_queue_that_must_not_be_created_are_uncertain_and
 
 async def test_a_waiting_receiver_survives_the_deletion_of_its_queue(url: str, prefix: str):
     async with opened(url, prefix=prefix) as broker, by_hand(url) as channel:
-        await broker.publish(calls(1))
+        await broker.publish(dispatches(1))
         await broker.ack(await take(broker, 1))
         waiting = asyncio.create_task(broker.receive(QUEUE, 10, wait=120))
         await until(lambda: _consumes(channel, f"{prefix}{QUEUE}"))
         await channel.queue_delete(f"{prefix}{QUEUE}")
 
-        made = calls(1)
+        made = dispatches(1)
         assert await broker.publish(made) == [CONFIRMED]
 
         assert ids(await asyncio.wait_for(waiting, 60)) == ids(made)
@@ -188,9 +188,9 @@ async def test_a_full_queue_that_rejects_makes_dispatches_uncertain(own: RabbitM
     own.control("set_policy", "full", "^full[.]", '{"max-length": 3, "overflow": "reject-publish"}')
     try:
         async with opened(own.url, prefix="full.") as broker:
-            await broker.publish(calls(1))
+            await broker.publish(dispatches(1))
             await until(lambda: _refuses(broker))
-            (outcome,) = await broker.publish(calls(1))
+            (outcome,) = await broker.publish(dispatches(1))
 
             assert outcome.result == "uncertain"
             assert "full" in outcome.reason
@@ -202,18 +202,18 @@ async def test_a_full_queue_that_rejects_makes_dispatches_uncertain(own: RabbitM
 
 
 async def _refuses(broker: RabbitBroker) -> bool:
-    return results(await broker.publish(calls(1))) == {"uncertain"}
+    return results(await broker.publish(dispatches(1))) == {"uncertain"}
 
 
 async def _takes(broker: RabbitBroker) -> bool:
-    return results(await broker.publish(calls(1))) == {"confirmed"}
+    return results(await broker.publish(dispatches(1))) == {"confirmed"}
 
 
 async def test_an_existing_queue_with_other_arguments_is_used_unchanged(url: str, prefix: str):
     async with by_hand(url) as channel:
         await channel.queue_declare(f"{prefix}{QUEUE}", durable=True)  # a classic queue
         async with opened(url, prefix=prefix) as broker:
-            made = calls(3)
+            made = dispatches(3)
 
             assert await broker.publish(made) == [CONFIRMED] * 3
             assert ids(await take(broker, 3)) == ids(made)
@@ -250,19 +250,19 @@ async def test_messages_of_other_programs_are_delivered(url: str, prefix: str):
 async def test_a_queue_without_a_quorum_does_not_block_other_queues(own: RabbitMq):
     leader = f"'%2F_stuck.{QUEUE}'"
     async with opened(own.url, prefix="stuck.", visibility=600) as broker:
-        await broker.publish(calls(1))
-        await broker.publish(calls(3, "other"))
+        await broker.publish(dispatches(1))
+        await broker.publish(dispatches(3, "other"))
         (held, *_) = await take(broker, 3, "other")
         own.control("eval", f"sys:suspend({leader}).")
         try:
             outcomes, found, empty = await asyncio.gather(
-                broker.publish(calls(2)), broker.depth(QUEUE), broker.receive(QUEUE, 1, wait=0.5)
+                broker.publish(dispatches(2)), broker.depth(QUEUE), broker.receive(QUEUE, 1, wait=0.5)
             )
 
             assert results(outcomes) == {"uncertain"}
             assert sum(found) > 0  # its dispatches must not count as lost
             assert empty == []
-            assert await broker.publish(calls(2, "other")) == [CONFIRMED] * 2
+            assert await broker.publish(dispatches(2, "other")) == [CONFIRMED] * 2
             assert len(await take(broker, 2, "other")) == 2
             await broker.ack([held])  # still unacknowledged on the channel that delivered it
             await until(lambda: _holds(broker, 4, "other"))
@@ -280,7 +280,7 @@ async def _holds(broker: RabbitBroker, count: int, queue: str) -> bool:
 async def test_a_queue_of_holders_that_does_not_answer_blocks_no_receiver(own: RabbitMq):
     mark = f"'%2F_mark.{QUEUE}:held'"
     async with opened(own.url, prefix="mark.") as other:
-        await other.publish(calls(2))
+        await other.publish(dispatches(2))
         await other.ack(await take(other, 1))  # declares the queue of holders
         await asyncio.sleep(1)
     own.control("eval", f"sys:suspend({mark}).")
@@ -302,7 +302,7 @@ async def test_a_queue_of_holders_that_does_not_answer_blocks_no_receiver(own: R
 
 
 async def test_a_message_survives_21_dead_consumers(url: str, prefix: str):
-    made = calls(5)
+    made = dispatches(5)
     async with opened(url, prefix=prefix) as broker:
         assert await broker.publish(made) == [CONFIRMED] * 5
     for _ in range(21):
@@ -314,7 +314,7 @@ async def test_a_message_survives_21_dead_consumers(url: str, prefix: str):
 
 async def test_the_server_sends_no_more_messages_than_requested(url: str, prefix: str):
     async with opened(url, prefix=prefix) as one, opened(url, prefix=prefix) as two:
-        made = calls(20)
+        made = dispatches(20)
         await one.publish(made)
         first = await take(one, 4)
 
@@ -326,11 +326,11 @@ async def test_the_server_sends_no_more_messages_than_requested(url: str, prefix
 
 async def test_prefetched_messages_return_to_the_queue_when_receiving_stops(url: str, prefix: str):
     async with opened(url, prefix=prefix) as one, opened(url, prefix=prefix) as two:
-        held = calls(4)
+        held = dispatches(4)
         await one.publish(held)
         taken = await take(one, 4)
         await one.ack(taken)  # which frees its consumer's prefetch
-        made = calls(4)
+        made = dispatches(4)
         await one.publish(made)
 
         assert sorted(ids(await take(two, 4))) == sorted(ids(made))
@@ -339,7 +339,7 @@ async def test_prefetched_messages_return_to_the_queue_when_receiving_stops(url:
 async def test_the_prefetch_shrinks_with_the_requested_number(url: str, prefix: str):
     async with opened(url, prefix=prefix) as one, opened(url, prefix=prefix) as two:
         assert await one.receive(QUEUE, 100, wait=0.2) == []
-        made = calls(100)
+        made = dispatches(100)
         await one.publish(made)
 
         few = await take(one, 2)
@@ -350,7 +350,7 @@ async def test_the_prefetch_shrinks_with_the_requested_number(url: str, prefix: 
 
 async def test_a_process_sees_that_another_holds_dispatches(url: str, prefix: str):
     async with opened(url, prefix=prefix) as one, opened(url, prefix=prefix) as two:
-        await one.publish(calls(3))
+        await one.publish(dispatches(3))
         taken = await take(one, 3)
 
         assert await two.depth(QUEUE) == (0, 1)  # one holder, for any number of dispatches
@@ -366,7 +366,7 @@ async def test_a_reconciler_publishes_nothing_again_that_another_process_holds(u
     await lab.beat("w1", "w2")
     run = await lab.started("a.md", "b.md")
     async with opened(url, prefix=prefix) as worker, opened(url, prefix=prefix) as other:
-        await other.publish(run.calls)
+        await other.publish(run.dispatches)
         held = await take(worker, 2)  # received and not claimed, as suspects are until they run alone
         reconciler = ReconcileService(catalog, other, Environment("w2"), lease=15)
 
@@ -387,7 +387,7 @@ async def _is_empty(broker: RabbitBroker) -> bool:
 async def test_a_process_that_waits_after_its_work_holds_nothing(url: str, prefix: str):
     # If it counted as a holder, dispatches lost by the broker would never be redelivered.
     async with opened(url, prefix=prefix) as one, opened(url, prefix=prefix) as two:
-        await one.publish(calls(1))
+        await one.publish(dispatches(1))
         await two.ack(await take(two, 1))
         ended = asyncio.Event()
 
@@ -410,7 +410,7 @@ async def test_a_process_that_waits_holds_nothing(url: str, prefix: str):
 
         await until(lambda: _is_empty(two))
 
-        made = calls(1)
+        made = dispatches(1)
         await two.publish(made)
         assert ids(await waiting) == ids(made)
 
@@ -420,7 +420,7 @@ async def test_a_channel_closed_by_the_server_is_reopened_and_its_dispatches_are
 ):
     """The server closes it if a message is held for longer than `consumer_timeout`."""
     async with opened(url, prefix=prefix) as broker:
-        made = calls(3)
+        made = dispatches(3)
         await broker.publish(made)
         held = await take(broker, 3)
         inbox = broker._inboxes[QUEUE]
@@ -440,12 +440,12 @@ async def test_a_channel_closed_by_the_server_is_reopened_and_its_dispatches_are
 
 async def test_repeatedly_cancelled_receivers_lose_and_withhold_nothing(url: str, prefix: str):
     async with opened(url, prefix=prefix, visibility=600) as broker:
-        made = calls(50)
+        made = dispatches(50)
         seen: list[Delivery] = []
-        for n, call in enumerate(made):
+        for n, dispatch in enumerate(made):
             waiting = asyncio.create_task(broker.receive(QUEUE, 5, wait=5))
             await asyncio.sleep(0.001 * (n % 7))
-            await broker.publish([call])
+            await broker.publish([dispatch])
             waiting.cancel()
             await asyncio.wait([waiting])
             if not waiting.cancelled():
@@ -462,8 +462,8 @@ async def test_repeatedly_cancelled_receivers_lose_and_withhold_nothing(url: str
 async def test_dispatches_with_interrupted_confirms_are_uncertain(url: str, prefix: str):
     with Proxy(url) as network:
         async with opened(network.url, prefix=prefix) as broker, opened(url, prefix=prefix) as other:
-            await broker.publish(calls(1))
-            made = calls(3)
+            await broker.publish(dispatches(1))
+            made = dispatches(3)
             network.hold()
             sending = asyncio.create_task(broker.publish(made))
             await until(lambda: _has(other, 4))
@@ -492,7 +492,7 @@ async def test_a_broker_can_be_opened_after_an_attempt_that_failed_half_way(url:
         network.latency(0)
         await broker.open()
         try:
-            made = calls(1)
+            made = dispatches(1)
             await broker.publish(made)
             network.cut()
             await until(lambda: _answers(broker))
@@ -505,11 +505,11 @@ async def test_a_broker_can_be_opened_after_an_attempt_that_failed_half_way(url:
 async def test_calls_to_a_server_that_does_not_answer_time_out(url: str, prefix: str):
     with Proxy(url) as network:
         async with opened(network.url, prefix=prefix) as broker:
-            await broker.publish(calls(1))
+            await broker.publish(dispatches(1))
             network.hold()
             began = time.monotonic()
 
-            outcomes = await broker.publish(calls(2))
+            outcomes = await broker.publish(dispatches(2))
             with pytest.raises(Unavailable):
                 await broker.depth(QUEUE)
 
@@ -522,7 +522,7 @@ async def test_calls_to_a_server_that_does_not_answer_time_out(url: str, prefix:
 @pytest.mark.slow
 async def test_without_a_server_every_call_fails_at_once_and_works_again_when_it_is_back(own: RabbitMq):
     async with opened(own.url, prefix="stop.", visibility=600) as broker:
-        made = calls(30)
+        made = dispatches(30)
         assert await broker.publish(made) == [CONFIRMED] * 30
         held = await take(broker, 10)
         await broker.ack(await take(broker, 20))
@@ -539,7 +539,7 @@ async def test_without_a_server_every_call_fails_at_once_and_works_again_when_it
 
         began = time.monotonic()
         for attempt in (
-            broker.publish(calls(1)),
+            broker.publish(dispatches(1)),
             broker.receive(QUEUE, 1, wait=5),
             broker.depth(QUEUE),
             broker.peek(QUEUE, 1),
@@ -566,19 +566,19 @@ async def _answers(broker: RabbitBroker) -> bool:
 @pytest.mark.slow
 async def test_an_alarm_makes_dispatches_uncertain_then_unavailable_while_acks_work(own: RabbitMq):
     async with opened(own.url, prefix="alarm.", visibility=600) as broker:
-        await broker.publish(calls(2))
+        await broker.publish(dispatches(2))
         taken = await take(broker, 2)
         own.control("set_vm_memory_high_watermark", "absolute", "1")
         try:
             await until(
                 lambda: asyncio.to_thread(_has_alarm, own)
             )  # the node checks its memory once a second
-            outcomes = await broker.publish(calls(1))
+            outcomes = await broker.publish(dispatches(1))
             assert results(outcomes) == {"uncertain"}
             assert "alarm" in outcomes[0].reason
 
             with pytest.raises(Unavailable, match="alarm"):
-                await broker.publish(calls(1))
+                await broker.publish(dispatches(1))
             with pytest.raises(Unavailable, match="alarm"):
                 await broker.check()
             assert {f.what: f.status for f in await broker.diagnose()}["alarm"] == "failed"
@@ -597,8 +597,8 @@ async def test_a_dispatch_over_the_servers_limit_is_refused_and_others_in_the_ba
     own.control("eval", "persistent_term:put(max_message_size, 500).")
     try:
         async with opened(own.url, prefix="size.") as broker:
-            await broker.publish(calls(1))
-            small, large = calls(2)
+            await broker.publish(dispatches(1))
+            small, large = dispatches(2)
             large = large._replace(object_key="k" * 600)
 
             outcomes = await broker.publish([small, large])
@@ -616,14 +616,14 @@ async def test_a_server_without_a_frame_limit_accepts_dispatches(own: RabbitMq):
     own.control("eval", "application:set_env(rabbit, frame_max, 0).")
     try:
         async with opened(own.url, prefix="frame.") as broker:
-            assert await broker.publish(calls(2)) == [CONFIRMED] * 2
+            assert await broker.publish(dispatches(2)) == [CONFIRMED] * 2
     finally:
         own.control("eval", f"application:set_env(rabbit, frame_max, {most}).")
 
 
 async def test_a_dispatch_that_fits_in_no_frame_is_refused(url: str, prefix: str):
     async with opened(url, prefix=prefix) as broker:
-        small, large = calls(2)
+        small, large = dispatches(2)
 
         outcomes = await broker.publish([small, large._replace(object_key="k" * 200_000)])
 
@@ -640,7 +640,7 @@ async def test_the_permissions_on_the_page_are_sufficient(own: RabbitMq):
     own.control("set_permissions", *words)
     url = own.url.replace("guest:guest", "playhead:secret")
     async with opened(url, prefix="playhead.") as broker:
-        made = calls(2)
+        made = dispatches(2)
         assert await broker.publish(made) == [CONFIRMED] * 2
         assert len(await broker.peek(QUEUE, 2)) == 2
         await broker.ack(await take(broker, 2))
@@ -648,7 +648,7 @@ async def test_the_permissions_on_the_page_are_sufficient(own: RabbitMq):
         assert {f.status for f in await broker.diagnose()} == {"ok"}
     async with opened(url, prefix="others.") as broker:
         with pytest.raises(Unavailable, match=r"others\.docs\.convert"):
-            await broker.publish(calls(1))
+            await broker.publish(dispatches(1))
         findings = await broker.diagnose()
         assert ("rights", "failed") in [(f.what, f.status) for f in findings]
         assert all(f.fix for f in findings if f.status != "ok")
@@ -699,7 +699,7 @@ async def that_calls_itself(version: bytes, node: RabbitMq) -> AsyncIterator[str
 
 async def test_a_too_old_server_is_refused_before_anything_is_sent(own: RabbitMq):
     async with that_calls_itself(b"3.9.7", own) as url, opened(url, prefix="old.") as broker:
-        for attempt in (broker.publish(calls(1)), broker.receive(QUEUE, 1, wait=1)):
+        for attempt in (broker.publish(dispatches(1)), broker.receive(QUEUE, 1, wait=1)):
             with pytest.raises(Unavailable, match=r"3\.9\.7 .* install RabbitMQ 4\.0 or later"):
                 await attempt
         findings = await broker.diagnose()
@@ -711,7 +711,7 @@ async def test_a_too_old_server_is_refused_before_anything_is_sent(own: RabbitMq
 async def test_any_of_the_named_nodes_is_sufficient(own: RabbitMq):
     url = own.url.replace(f":{own.port}", f":1,127.0.0.1:{own.port}")
     async with opened(url, prefix="any.") as broker:
-        assert await broker.publish(calls(1)) == [CONFIRMED]
+        assert await broker.publish(dispatches(1)) == [CONFIRMED]
 
 
 @pytest.mark.parametrize("option", ["cafile=/not/there", "certfile=/not/there"])

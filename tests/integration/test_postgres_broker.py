@@ -52,7 +52,7 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
         await con.close()
 
 
-def calls(count: int, queue: str = QUEUE) -> list[Dispatch]:
+def dispatches(count: int, queue: str = QUEUE) -> list[Dispatch]:
     headers = Headers(queue, uuid7(), "docs", 1, "convert")
     return [
         Dispatch(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/{n}") for n in range(count)
@@ -82,7 +82,7 @@ async def insertion_stopped(con: asyncpg.Connection) -> AsyncIterator[Callable[[
 async def test_dispatches_are_uncertain_when_the_answer_to_their_commit_is_lost(url: str):
     with Commits(url) as network:
         async with opened(url) as direct, opened(network.url) as broker:
-            made = calls(1)
+            made = dispatches(1)
             network.lose("INSERT INTO dispatches")
             (outcome,) = await broker.publish(made)
 
@@ -100,7 +100,7 @@ async def test_nothing_was_sent_when_the_connection_is_lost_before_the_commit(ur
         with Proxy(url) as network:
             async with opened(network.url) as broker:
                 async with insertion_stopped(con) as waits:
-                    publishing = asyncio.create_task(broker.publish(calls(3)))
+                    publishing = asyncio.create_task(broker.publish(dispatches(3)))
                     await until(waits)
                     network.cut()
                     with pytest.raises(Unavailable) as caught:
@@ -120,12 +120,12 @@ async def test_a_waiting_receiver_of_another_process_is_notified_before_its_next
     url: str,
 ):
     async with opened(url, look_seconds=600.0) as one, opened(url) as two:
-        await two.publish(calls(1))
+        await two.publish(dispatches(1))
         await one.ack(await one.receive(QUEUE, 1))
         for _ in range(5):
             waiting = asyncio.create_task(one.receive(QUEUE, 1, wait=300))
             await asyncio.sleep(0.3)
-            await two.publish(calls(1))
+            await two.publish(dispatches(1))
             taken = await asyncio.wait_for(waiting, SOON)
             assert len(taken) == 1
             await one.ack(taken)
@@ -145,7 +145,7 @@ async def test_a_receiver_misses_nothing_when_its_listening_connection_is_termin
 
         waiting = asyncio.create_task(one.receive(QUEUE, 1, wait=300))
         await until(end_the_listening)
-        await two.publish(calls(1))
+        await two.publish(dispatches(1))
         await one.ack(await asyncio.wait_for(waiting, SOON))
 
         waiting = asyncio.create_task(one.receive(QUEUE, 1, wait=300))
@@ -155,7 +155,7 @@ async def test_a_receiver_misses_nothing_when_its_listening_connection_is_termin
 
 async def test_notifications_of_one_installation_do_not_wake_another_in_the_same_database(url: str):
     async with schema() as other, opened(url) as one, opened(other) as two:
-        await two.publish(calls(3))
+        await two.publish(dispatches(3))
         assert await one.receive(QUEUE, 1) == []
         assert await one.depth(QUEUE) == (0, 0)
         findings = [f for f in await one.diagnose() if f.status == "failed"]
@@ -167,7 +167,7 @@ async def test_notifications_of_one_installation_do_not_wake_another_in_the_same
 
 async def test_dispatches_of_a_slow_commit_are_delivered_after_later_ones_were(url: str):
     async with opened(url) as broker, connected(url) as con:
-        await broker.publish(calls(1))
+        await broker.publish(dispatches(1))
         await broker.ack(await broker.receive(QUEUE, 1))
         slow = con.transaction()
         await slow.start()
@@ -175,7 +175,7 @@ async def test_dispatches_of_a_slow_commit_are_delivered_after_later_ones_were(u
             "INSERT INTO dispatches (queue, message_id, headers, payload) "
             "SELECT id, 'slow', '{}', '{}' FROM queues"
         )
-        later = calls(1)
+        later = dispatches(1)
         await broker.publish(later)
         (first,) = await broker.receive(QUEUE, 10)
         assert first.message_id == later[0].message_id
@@ -188,10 +188,10 @@ async def test_dispatches_of_a_slow_commit_are_delivered_after_later_ones_were(u
 
 async def test_dispatches_of_a_dead_holder_are_redelivered_soon_from_a_busy_queue(url: str):
     async with opened(url, visibility=0.3) as dead, opened(url, visibility=60) as alive:
-        held = calls(3)
+        held = dispatches(3)
         await dead.publish(held)
         assert len(await dead.receive(QUEUE, 3)) == 3
-        await alive.publish(calls(2000))
+        await alive.publish(dispatches(2000))
         seen: set[str] = set()
         while not {c.message_id for c in held} <= seen:
             taken = await alive.receive(QUEUE, 10)
@@ -208,7 +208,7 @@ async def test_receiving_stays_fast_while_an_old_transaction_prevents_vacuum(url
         await keeper.fetchval("SELECT count(*) FROM dispatches")
 
         async def through(count: int) -> float:
-            await broker.publish(calls(count))
+            await broker.publish(dispatches(count))
             began, left = time.monotonic(), count
             while left:
                 taken = await broker.receive(QUEUE, 100)
@@ -236,11 +236,11 @@ async def test_an_empty_depth_is_never_cached(url: str):
     """Two readings of an empty queue mean that its dispatches are lost, so both must be real readings."""
     with Proxy(url) as network:
         async with opened(url) as other, opened(network.url) as broker:
-            await broker.publish(calls(1))
+            await broker.publish(dispatches(1))
             await broker.ack(await broker.receive(QUEUE, 1))
             network.latency(0.1)
             assert await broker.depth(QUEUE) == (0, 0)
 
-            await other.publish(calls(3))
+            await other.publish(dispatches(3))
 
             assert await broker.depth(QUEUE) == (3, 0)

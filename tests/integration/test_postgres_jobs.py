@@ -60,11 +60,11 @@ async def test_a_page_recorded_while_its_execution_is_cancelled_leaves_no_open_r
         cancelling = asyncio.create_task(cancel())
         for page in pages:
             objects = [Listed(key, "in") for key in page]
-            calls = await deployment.one.record(held, objects, cursor=page[-1], last=page is pages[-1])
-            if calls is None:
+            dispatches = await deployment.one.record(held, objects, cursor=page[-1], last=page is pages[-1])
+            if dispatches is None:
                 met += 1
                 break
-            if not await deployment.one.mark(held, calls[-1].ordinal or 0, uncertain=calls[:3]):
+            if not await deployment.one.mark(held, dispatches[-1].ordinal or 0, uncertain=dispatches[:3]):
                 met += 1
                 break
         await cancelling
@@ -140,10 +140,10 @@ async def test_any_unicode_text_is_stored_or_escaped(deployment: Deployment):
     job = (await deployment.lab.replayed(source, "in")).execution_id
     held = await deployment.lab.hold(job)
     keys = [f"{source}/in/{name}" for name in ("a'; DROP TABLE x;--", "b\\n%s$1", "ü/😀", "\u202eabc")]
-    calls = await deployment.lab.list_all(held, *sorted(keys))
-    assert {call.object_key for call in calls} == set(keys)
+    dispatches = await deployment.lab.list_all(held, *sorted(keys))
+    assert {dispatch.object_key for dispatch in dispatches} == set(keys)
 
-    assert await deployment.one.mark(held, 0, refused=[(calls[0], "zero \0 and half \ud800")])
+    assert await deployment.one.mark(held, 0, refused=[(dispatches[0], "zero \0 and half \ud800")])
 
     replay = await deployment.two.replay((await deployment.two.replays(source=source))[0][0].replay_batch_id)
     assert replay

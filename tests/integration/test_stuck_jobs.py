@@ -36,11 +36,13 @@ class Stuck:
         self._publish = publish
         self.is_open = False
 
-    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
-        taken = [call for call in calls if self.is_open or call.headers.queue != self._queue]
+    async def publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
+        taken = [dispatch for dispatch in dispatches if self.is_open or dispatch.headers.queue != self._queue]
         outcomes = iter(await self._publish(taken))
-        known = {id(call) for call in taken}
-        return [next(outcomes) if id(c) in known else PublishResult("uncertain", "it is full") for c in calls]
+        known = {id(dispatch) for dispatch in taken}
+        return [
+            next(outcomes) if id(c) in known else PublishResult("uncertain", "it is full") for c in dispatches
+        ]
 
 
 async def pages() -> AsyncIterator[tuple[str, bytes]]:

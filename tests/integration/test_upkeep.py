@@ -75,7 +75,7 @@ async def test_the_reconciler_continues_after_an_unexpected_error(tmp_path: Path
     file = tmp_path / "playhead.db"
     async with runtime(tmp_path) as rt:
         await submit(rt)
-        await until(lambda: ask(file, "SELECT 1 FROM dispatches"), "the call")
+        await until(lambda: ask(file, "SELECT 1 FROM dispatches"), "the dispatch")
     ask(file, "DELETE FROM dispatches")
     ask(file, "UPDATE messages SET published = 0, publisher = 'unknown'")
     ask(file, "UPDATE lanes SET feeds = 'no JSON'")
@@ -124,7 +124,7 @@ async def test_each_message_that_a_broker_lost_is_dispatched_once_again(tmp_path
     file = tmp_path / "playhead.db"
     async with runtime(tmp_path) as rt:
         await submit(rt, 2500)
-        await until(lambda: ask(file, "SELECT count(*) FROM dispatches") == [(2500,)], "the calls")
+        await until(lambda: ask(file, "SELECT count(*) FROM dispatches") == [(2500,)], "the dispatches")
         ask(file, "DELETE FROM dispatches")
         await until(
             lambda: ask(file, "SELECT count(*) FROM dispatches") == [(2500,)], "them to be called again"
@@ -161,7 +161,7 @@ async def test_a_broker_in_a_separate_file_is_checkpointed_too(tmp_path: Path):
     broker = tmp_path / "broker.db"
     async with runtime(tmp_path / "home", broker=f"sqlite:///{broker}") as rt:
         await submit(rt, 50)
-        await until(lambda: len(ask(broker, "SELECT 1 FROM dispatches")) == 50, "the calls")
+        await until(lambda: len(ask(broker, "SELECT 1 FROM dispatches")) == 50, "the dispatches")
 
         def moved() -> bool:
             alone = tmp_path / "copy.db"

@@ -41,7 +41,7 @@ class Brokers(RuleBasedStateMachine):
 
     open_other: Callable[[AsyncExitStack, Callable[[], float]], Awaitable[Broker]]
     all_at_once: bool
-    """Take all there is: which calls come first when some come back is left to the broker."""
+    """Take all there is: which dispatches come first when some come back is left to the broker."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Brokers(RuleBasedStateMachine):
             memory,
             self.loop.run_until_complete(type(self).open_other(self.stack, lambda: self.now)),
         )
-        self.calls: list[Dispatch] = []
+        self.dispatches: list[Dispatch] = []
         self.held: tuple[list[Pair], list[Pair]] = ([], [])
 
     def teardown(self) -> None:
@@ -79,16 +79,16 @@ class Brokers(RuleBasedStateMachine):
         )
 
     @rule(data=st.data(), again=st.booleans())
-    @precondition(lambda self: self.calls)
+    @precondition(lambda self: self.dispatches)
     def publish_again(self, data: st.DataObject, again: bool) -> None:
-        """The same call, or the next generation of it."""
-        call = data.draw(st.sampled_from(self.calls))
-        self._publish([call._replace(generation=call.generation + again)])
+        """The same dispatch, or the next generation of it."""
+        dispatch = data.draw(st.sampled_from(self.dispatches))
+        self._publish([dispatch._replace(generation=dispatch.generation + again)])
 
-    def _publish(self, calls: Sequence[Dispatch]) -> None:
-        ours, theirs = self.both(lambda b, _: b.publish(calls))
+    def _publish(self, dispatches: Sequence[Dispatch]) -> None:
+        ours, theirs = self.both(lambda b, _: b.publish(dispatches))
         assert ours == theirs
-        self.calls += calls
+        self.dispatches += dispatches
 
     @rule(queue=st.sampled_from([*QUEUES, "never"]), limit=LIMITS, consumer=st.integers(0, 1))
     def receive(self, queue: str, limit: int, consumer: int) -> None:

@@ -142,7 +142,7 @@ class Catalogs(RuleBasedStateMachine):
         self.batches: list[Twin[UUID]] = []
         self.held: list[Twin[LeasedJob]] = []
         self.late: list[Batch] = []
-        self.calls: list[Twin[Dispatch]] = []
+        self.dispatches: list[Twin[Dispatch]] = []
         self.claims: list[Twin[Claim]] = []
         self.bound: dict[tuple[UUID, int], list[Twin[Bound]]] = {}
         self.messages: dict[UUID, UUID] = {}
@@ -184,13 +184,15 @@ class Catalogs(RuleBasedStateMachine):
 
     def _like(self, ours: Any, theirs: Any) -> Any:
         """Return the dispatches of the second catalog in the order of the first, if both have them."""
-        places = {call.correlation_id: n for n, call in enumerate(ours)}
-        known = (str(self.agreement.ours(UUID(call.correlation_id))) for call in theirs)
-        return [call for _, call in sorted(zip((places.get(c, -1) for c in known), theirs, strict=True))]
+        places = {dispatch.correlation_id: n for n, dispatch in enumerate(ours)}
+        known = (str(self.agreement.ours(UUID(dispatch.correlation_id))) for dispatch in theirs)
+        return [
+            dispatch for _, dispatch in sorted(zip((places.get(c, -1) for c in known), theirs, strict=True))
+        ]
 
-    def _keep(self, calls: Twin[Any]) -> None:
+    def _keep(self, dispatches: Twin[Any]) -> None:
         """Calls for others than a job to publish."""
-        self.calls += zip(*calls, strict=True)
+        self.dispatches += zip(*dispatches, strict=True)
 
     # -- configs and processes ---------------------------------------------------------------------
 
@@ -354,10 +356,10 @@ class Catalogs(RuleBasedStateMachine):
     @step(weight=5, needs=lambda self: bool(self.held), limit=st.integers(1, 3), now=st.booleans())
     def publish(self, data: st.DataObject, limit: int, now: bool) -> None:
         held = self._recent(data, self.held)
-        calls = list(zip(*self.both(lambda c, n: c.unpublished(held[n], limit=limit)), strict=True))
-        if calls:
-            uncertain, refused = self._outcomes(data, calls)[1:]
-            batch = Batch(held, calls[-1][0].ordinal or 0, uncertain, refused)
+        dispatches = list(zip(*self.both(lambda c, n: c.unpublished(held[n], limit=limit)), strict=True))
+        if dispatches:
+            uncertain, refused = self._outcomes(data, dispatches)[1:]
+            batch = Batch(held, dispatches[-1][0].ordinal or 0, uncertain, refused)
             self._mark(batch) if now else self.late.append(batch)
 
     @step(weight=2, needs=lambda self: bool(self.late))
@@ -369,24 +371,30 @@ class Catalogs(RuleBasedStateMachine):
             lambda c, n: c.mark(
                 batch.held[n],
                 batch.upto,
-                uncertain=[call[n] for call in batch.uncertain],
-                refused=[(call[n], "too large") for call in batch.refused],
+                uncertain=[dispatch[n] for dispatch in batch.uncertain],
+                refused=[(dispatch[n], "too large") for dispatch in batch.refused],
             )
         )
 
-    def _outcomes(self, data: st.DataObject, calls: Sequence[Twin[Dispatch]]) -> list[list[Twin[Dispatch]]]:
-        """Calls that the broker confirmed, does not answer for, and refused."""
-        said = data.draw(st.lists(st.sampled_from([0, 0, 1, 1, 2]), min_size=len(calls), max_size=len(calls)))
-        return [[c for c, s in zip(calls, said, strict=True) if s == which] for which in range(3)]
+    def _outcomes(
+        self, data: st.DataObject, dispatches: Sequence[Twin[Dispatch]]
+    ) -> list[list[Twin[Dispatch]]]:
+        """Dispatches that the broker confirmed, does not answer for, and refused."""
+        said = data.draw(
+            st.lists(st.sampled_from([0, 0, 1, 1, 2]), min_size=len(dispatches), max_size=len(dispatches))
+        )
+        return [[c for c, s in zip(dispatches, said, strict=True) if s == which] for which in range(3)]
 
     @step(weight=3, needs=lambda self: bool(self.held), limit=st.integers(1, 3))
     def settle(self, data: st.DataObject, limit: int) -> None:
         held = self._recent(data, self.held)
-        calls = list(zip(*self.both(lambda c, n: c.unsettled(held[n], limit=limit)), strict=True))
-        confirmed, _, refused = self._outcomes(data, calls)
+        dispatches = list(zip(*self.both(lambda c, n: c.unsettled(held[n], limit=limit)), strict=True))
+        confirmed, _, refused = self._outcomes(data, dispatches)
         self.both(
             lambda c, n: c.settle(
-                held[n], [call[n] for call in confirmed], [(call[n], "too large") for call in refused]
+                held[n],
+                [dispatch[n] for dispatch in confirmed],
+                [(dispatch[n], "too large") for dispatch in refused],
             )
         )
 
@@ -520,15 +528,17 @@ class Catalogs(RuleBasedStateMachine):
                 self._bind([claim], [(path, "x") for path in outputs], own=True)
             self._finish(worker, [(claim, "done")])
 
-    @step(weight=3, needs=lambda self: bool(self.calls), count=st.integers(1, 4))
+    @step(weight=3, needs=lambda self: bool(self.dispatches), count=st.integers(1, 4))
     def mark_published(self, data: st.DataObject, count: int) -> None:
-        calls = {
-            c[0].correlation_id: c for c in (self._recent(data, self.calls, last=6) for _ in range(count))
+        dispatches = {
+            c[0].correlation_id: c
+            for c in (self._recent(data, self.dispatches, last=6) for _ in range(count))
         }
-        confirmed, _, refused = self._outcomes(data, list(calls.values()))
+        confirmed, _, refused = self._outcomes(data, list(dispatches.values()))
         self.both(
             lambda c, n: c.mark_published(
-                [call[n] for call in confirmed], refused=[(call[n], "too large") for call in refused]
+                [dispatch[n] for dispatch in confirmed],
+                refused=[(dispatch[n], "too large") for dispatch in refused],
             )
         )
 

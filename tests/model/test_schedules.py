@@ -107,10 +107,10 @@ class Broker(MemoryBroker):
 
     world: World
 
-    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
+    async def publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
         outcomes = []
-        for call in calls:
-            await super().publish([call])
+        for dispatch in dispatches:
+            await super().publish([dispatch])
             late = self.world.left("late") and self.world.rng.random() < 0.3
             outcomes.append(PublishResult("uncertain", "no answer") if late else CONFIRMED)
         return outcomes

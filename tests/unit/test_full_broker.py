@@ -19,12 +19,12 @@ class Small(MemoryBroker):
 
     room = ROOM
 
-    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
+    async def publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
         outcomes = []
-        for call in calls:
+        for dispatch in dispatches:
             held = sum([sum(await self.depth(queue)) for queue in QUEUES])
             if held < self.room:
-                outcomes += await super().publish([call])
+                outcomes += await super().publish([dispatch])
             else:
                 outcomes.append(PublishResult("uncertain", "there is no room"))
         return outcomes
@@ -83,7 +83,7 @@ async def test_only_the_first_batch_that_finds_no_room_waits_for_it_until_the_br
     await world.run()
     await world.process()  # the broker takes these
     world.broker.room = ROOM
-    for call in await world.broker.receive(QUEUES[1], 10):
-        await world.broker.ack([call])
+    for dispatch in await world.broker.receive(QUEUES[1], 10):
+        await world.broker.ack([dispatch])
     await world.run()
     assert await world.process() == first

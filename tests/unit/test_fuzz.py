@@ -194,13 +194,15 @@ def test_a_dispatch_is_decoded_whatever_other_headers_it_has(
 ):
     row = uuid7()
     headers = Headers("q", E, "docs", 1, "convert", uuid7() if parent else None)
-    call = Dispatch(headers, str(row), generation, str(uuid7()) if parent else None, key)
-    sent: dict[str, Any] = others | headers.shared() | call.own_headers()
+    dispatch = Dispatch(headers, str(row), generation, str(uuid7()) if parent else None, key)
+    sent: dict[str, Any] = others | headers.shared() | dispatch.own_headers()
 
-    assert decode_payload(call.payload()) == {"object_key": key}
-    assert correlation_of(call.message_id, sent) == row
+    assert decode_payload(dispatch.payload()) == {"object_key": key}
+    assert correlation_of(dispatch.message_id, sent) == row
     assert correlation_of("of another broker", sent) == row
-    assert all(isinstance(value, str) and value for value in (headers.shared() | call.own_headers()).values())
+    assert all(
+        isinstance(value, str) and value for value in (headers.shared() | dispatch.own_headers()).values()
+    )
 
 
 # -- external sidecars -----------------------------------------------------------------------------

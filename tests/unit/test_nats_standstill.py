@@ -97,7 +97,7 @@ async def stands_still(client: Client) -> AsyncIterator[Link]:
         client._servers.close()
 
 
-def calls(count: int) -> list[Dispatch]:
+def dispatches(count: int) -> list[Dispatch]:
     headers = Headers("docs.convert", uuid7(), "docs", 3, "convert")
     return [
         Dispatch(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/{n}") for n in range(count)
@@ -113,13 +113,13 @@ async def test_confirmations_and_the_publishes_behind_them_arrive_after_a_suspen
     window = Window()
     async with stands_still(Client(data='{"stream":"playhead-docs"}')) as link:
         outcomes = await asyncio.gather(
-            *(window.publish(link, calls(count), "playhead.") for count in (1000, 250))
+            *(window.publish(link, dispatches(count), "playhead.") for count in (1000, 250))
         )
     assert [{outcome.result for outcome in some} for some, _ in outcomes] == [{"confirmed"}, {"confirmed"}]
 
 
 async def test_messages_requested_from_a_queue_arrive_after_a_suspension():
-    async with stands_still(Client(reply="ack", data="a call")) as link:
+    async with stands_still(Client(reply="ack", data="a dispatch")) as link:
         mailbox = await Mailbox.on(link)
         pulled = await mailbox.pull("next", 1, 0.0, [])
     assert [ack for ack, _ in pulled.messages] == ["ack"]

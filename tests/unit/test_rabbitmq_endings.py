@@ -166,7 +166,7 @@ async def test_an_inbox_survives_a_request_that_the_client_library_cancels():
 
         broker._consuming.drop("the server does not answer")
 
-        with suppress(Unavailable):  # or it got the call over the next connection
+        with suppress(Unavailable):  # or it got the dispatch over the next connection
             await waits
         await until(lambda: _reached(broker), "the connection", not_yet=(Unavailable,))
         assert len(await take(broker, 1)) == 1
@@ -229,7 +229,7 @@ async def test_a_server_that_delivers_many_messages_and_disconnects_ends_no_inbo
             return len(await broker.receive(QUEUE, 1, wait=1))
 
         await until(lambda: not server.leaves or received(), "the server to leave", not_yet=(Unavailable,))
-        await until(received, "a call", not_yet=(Unavailable,))
+        await until(received, "a dispatch", not_yet=(Unavailable,))
 
 
 async def test_a_request_that_fails_with_a_bare_exception_is_unavailable():

@@ -38,12 +38,14 @@ class Leaderless(MemoryBroker):
             raise broker_unavailable("this queue has no leader")
         return await super().depth(queue)
 
-    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
-        self.asked += len(calls)
-        taken = [call.headers.queue not in ("docs.convert", *self.also) for call in calls]
+    async def publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
+        self.asked += len(dispatches)
+        taken = [dispatch.headers.queue not in ("docs.convert", *self.also) for dispatch in dispatches]
         if self.raises and not any(taken):
             raise broker_unavailable("this queue has no leader")
-        await super().publish([call for call, is_taken in zip(calls, taken, strict=True) if is_taken])
+        await super().publish(
+            [dispatch for dispatch, is_taken in zip(dispatches, taken, strict=True) if is_taken]
+        )
         return [CONFIRMED if is_taken else PublishResult("uncertain", "no leader") for is_taken in taken]
 
 

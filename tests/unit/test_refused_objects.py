@@ -151,7 +151,7 @@ async def test_an_external_object_waits_for_its_refused_sidecar_only_if_the_stor
     key = f"{adopted}/pages/x.md"
     await world.store.write([[Blob(key, b"x")], [Blob(f"{key}.meta.json", b'{"attributes": {"a": 1}}')]])
     await world.worker.catalog.adopt(adopted)
-    await world.worker.broker.publish((await lab.started_replay(adopted, key, stage="pages")).calls)
+    await world.worker.broker.publish((await lab.started_replay(adopted, key, stage="pages")).dispatches)
     world.store.refused = frozenset([f"{key}.meta.json"])
     world.store.answers = answers
 

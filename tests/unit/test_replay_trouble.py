@@ -21,8 +21,8 @@ from tests.store_memory import MemoryStore
 
 
 class Full(MemoryBroker):
-    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
-        return [PublishResult("uncertain", "the stream is full")] * len(calls)
+    async def publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
+        return [PublishResult("uncertain", "the stream is full")] * len(dispatches)
 
 
 class Clock:

@@ -115,7 +115,7 @@ async def test_a_caller_that_waits_only_for_the_end_of_the_job_reports_that_all_
 class Stuck(MemoryBroker):
     """Does not answer."""
 
-    async def publish(self, calls: Sequence[Dispatch]) -> list[PublishResult]:
+    async def publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
         await asyncio.Event().wait()
         raise AssertionError
 
