@@ -8,7 +8,8 @@
     ├── TooLarge                     body_too_large
     ├── Unavailable                  store_unavailable broker_unavailable catalog_unavailable
     │   │                            replay_continues
-    │   └── StoreFull                store_full
+    │   ├── StoreFull                store_full
+    │   └── CatalogDamaged           catalog_damaged
     ├── CannotStart                  setup_invalid home_unwritable port_in_use catalog_newer …
     └── MessageError                 one message cannot be processed: the codes of dead letters
 
@@ -82,6 +83,13 @@ class StoreFull(Unavailable):
 
     def __init__(self, detail: str) -> None:
         super().__init__("store_full", detail)
+
+
+class CatalogDamaged(Unavailable):
+    """A page of the catalog's file is damaged. Retrying does not help."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("catalog_damaged", detail)
 
 
 def store_unavailable(detail: str) -> Unavailable:

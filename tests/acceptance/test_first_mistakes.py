@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import time
 from pathlib import Path
 
@@ -81,6 +82,28 @@ def test_a_run_by_name_without_its_adapters_is_refused_instead_of_waiting_for_ev
     assert "doze" in err
     assert folder("executions", "--json")[1].count("execution_id") == 0, "nothing was begun"
     assert folder("run", "mine", "a.txt", "--detach", adapters="")[0] == 0
+
+
+def test_a_run_on_a_damaged_catalog_ends_and_says_what_to_do(folder):
+    assert folder("config", "apply", "mine.yaml")[0] == 0
+    file = folder.path / ".playhead" / "playhead.db"
+    con = sqlite3.connect(file)
+    (page,) = con.execute("SELECT rootpage FROM sqlite_master WHERE name = 'messages'").fetchone()
+    (size,) = con.execute("PRAGMA page_size").fetchone()
+    con.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    con.close()
+    with file.open("r+b") as damaged:
+        damaged.seek((page - 1) * size)
+        damaged.write(b"\xff" * size)
+
+    code, _, err = folder("run", "mine", "a.txt")
+
+    assert code == 5
+    assert "Error (catalog_damaged)" in err
+    assert "restore the file from a backup" in err
+    code, out, _ = folder("doctor")
+    assert code == 1
+    assert "playhead.db is damaged" in out
 
 
 def test_peeking_at_a_queue_without_a_producer_says_so(folder):

@@ -69,6 +69,7 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode("store_unavailable", 503, "The store cannot be reached; try again later."),
     ErrorCode("broker_unavailable", 503, "The broker cannot be reached; try again later."),
     ErrorCode("catalog_unavailable", 503, "The catalog cannot be reached; try again later."),
+    ErrorCode("catalog_damaged", 503, "The catalog's file is damaged; restore it from a backup."),
     ErrorCode("index_unavailable", 503, "A search index cannot be read; try again later."),
     ErrorCode("store_full", 503, "The store is full; free some space."),
     ErrorCode(

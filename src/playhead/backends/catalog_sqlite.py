@@ -12,7 +12,7 @@ from playhead.backends._sql_catalog import SqlCatalog
 from playhead.backends._sql_catalog.session import Row, Session
 from playhead.backends._sql_catalog.statements import Statement
 from playhead.backends._sqlite import VERSION, Connection, Database, Error, examine
-from playhead.errors import Unavailable, catalog_unavailable
+from playhead.errors import CatalogDamaged, Unavailable, catalog_unavailable
 from playhead.ports.diagnosis import Finding
 
 T = TypeVar("T")
@@ -80,7 +80,8 @@ class SqliteTransactions:
             raise self._unavailable("checkpoint", exc) from exc
 
     def _unavailable(self, verb: str, exc: Error) -> Unavailable:
-        return catalog_unavailable(f"cannot {verb} the catalog {self._file.path}: {self._file.trouble(exc)}")
+        detail = f"cannot {verb} the catalog {self._file.path}: {self._file.trouble(exc)}"
+        return CatalogDamaged(detail) if self._file.damage else catalog_unavailable(detail)
 
 
 class SqliteCatalog(SqlCatalog):
@@ -98,6 +99,8 @@ class SqliteCatalog(SqlCatalog):
         self._file = db
 
     async def check(self) -> str:
+        if self._file.damage:
+            raise CatalogDamaged(f"the catalog {self._file.path} is damaged: {self._file.damage}")
         await self.open_executions()
         return f"sqlite {VERSION} in {self._file.path}"
 

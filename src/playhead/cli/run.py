@@ -16,7 +16,7 @@ import typer
 from playhead.cli import complete, config, executions, exits, output, progress
 from playhead.cli.command import Version, command
 from playhead.cli.session import Session, Usage
-from playhead.errors import ConfigInvalid, Unavailable
+from playhead.errors import CatalogDamaged, ConfigInvalid, Unavailable
 
 if TYPE_CHECKING:
     import asyncio
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from playhead.bootstrap.process import Runtime
     from playhead.cli.deployment import Deployment
     from playhead.model import Execution
+
+_CHECK_SECONDS = 5.0
 
 
 @command("run", example="playhead run docs.yaml pages/ --tag nightly")
@@ -180,19 +182,39 @@ async def _work(
     import asyncio
 
     identity = execution.execution_id
-    watcher = asyncio.create_task(progress.watch(rt.services.executions, identity, shown))
-    try:
-        with _interruptible(s) as stop:
+    with _interruptible(s) as stop:
+        watchers = [
+            asyncio.create_task(progress.watch(rt.services.executions, identity, shown)),
+            asyncio.create_task(_stop_if_damaged(rt, stop)),
+        ]
+        try:
             code = await rt.work(until=identity, stop=stop)
-    finally:
-        watcher.cancel()
-        await asyncio.wait([watcher])
-    if not watcher.cancelled():
-        watcher.result()
+        finally:
+            for watcher in watchers:
+                watcher.cancel()
+            await asyncio.wait(watchers)
+    for watcher in reversed(watchers):
+        if not watcher.cancelled():
+            watcher.result()
     execution = await rt.services.executions.get(identity)
     if stop.is_set() and execution.status == "running":
         raise KeyboardInterrupt
     return code, execution
+
+
+async def _stop_if_damaged(rt: Runtime, stop: asyncio.Event) -> None:
+    """Stop the work as soon as the catalog turns out to be damaged. It would be retried without end."""
+    import asyncio
+
+    while True:
+        await asyncio.sleep(_CHECK_SECONDS)
+        try:
+            await rt.catalog.check()
+        except CatalogDamaged:
+            stop.set()
+            raise
+        except Unavailable:
+            continue
 
 
 @contextmanager

@@ -6,10 +6,12 @@ import sqlite3
 import time
 
 from playhead.backends._sqlite.database import Database
+from playhead.backends._sqlite.file import RESTORE
 from playhead.ports.diagnosis import Finding
 
 _SAFE_CHECKPOINTS = (3, 51, 3)
 _LARGE_LOG = 1 << 30
+_MOST_CHECKED = 256 << 20
 
 
 async def examine(db: Database) -> list[Finding]:
@@ -21,7 +23,7 @@ async def examine(db: Database) -> list[Finding]:
     except sqlite3.Error as exc:
         fix = "free disk space, or give this user write permission for the file and its folder"
         return [Finding("round trip", "failed", f"cannot write {db.path}: {db.trouble(exc)}", fix)]
-    found = [Finding("round trip", "ok", f"a commit to {db.path} takes {took:.1f} ms")]
+    found = [Finding("round trip", "ok", f"a commit to {db.path} takes {took:.1f} ms"), await _pages(db)]
     if sqlite3.sqlite_version_info < _SAFE_CHECKPOINTS:
         found.append(
             Finding(
@@ -40,3 +42,17 @@ async def examine(db: Database) -> list[Finding]:
         fix = "keep a `playhead serve` or `playhead worker` running; find the process with an old snapshot"
         found.append(Finding("log", "warning", f"the write-ahead log has {size >> 20} MB", fix))
     return found
+
+
+async def _pages(db: Database) -> Finding:
+    """Look for a damaged page. A large file is not read: that may take minutes."""
+    if (size := db.path.stat().st_size) > _MOST_CHECKED:
+        how = f"`sqlite3 {db.path} 'PRAGMA quick_check'` looks for damaged pages"
+        return Finding("pages", "ok", f"not checked, as the file has {size >> 20} MB: {how}")
+    try:
+        (found,) = await db.read(lambda con: con.execute("PRAGMA quick_check(1)").fetchone())
+    except sqlite3.DatabaseError as exc:
+        found = str(exc)
+    if found == "ok":
+        return Finding("pages", "ok", "no page is damaged")
+    return Finding("pages", "failed", f"{db.path} is damaged: {' '.join(found.split())}", RESTORE)

@@ -19,6 +19,7 @@ _NO_ROOM = 64 << 10
 _NOT_OURS = frozenset(
     {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
 )
+RESTORE = "stop all processes of Playhead, and restore the file from a backup"
 _NETWORK = {
     "nfs",
     "nfs4",
@@ -47,6 +48,8 @@ class File:
         self.path = path
         self._busy = busy_seconds
         self._clock = clock
+        self.damage = ""
+        """Why the file counts as damaged: the text of the first error that reported a damaged page."""
 
     def connect(self, *, read_only: bool = False) -> Connection:
         """Open a connection in autocommit mode. The caller closes it."""
@@ -146,6 +149,9 @@ class File:
             return f"{exc}; the disk of {folder} is full: free some space there, and work resumes"
         if status.f_flag & os.ST_RDONLY:
             return f"{exc}; {folder} is on a read-only file system: mount it read-write"
+        if code & 0xFF == sqlite3.SQLITE_CORRUPT:
+            self.damage = f"{exc}; {RESTORE}"
+            return self.damage
         if code & 0xFF == sqlite3.SQLITE_NOTADB:
             return f"{exc}; set another PLAYHEAD_HOME, or move the file to another folder"
         if code & 0xFF in _NOT_OURS:
