@@ -195,7 +195,7 @@ def test_a_dead_worker_is_reported_with_its_last_log_lines(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(DemoFailed, match=r"cannot make .*file/logs"), playground(tmp_path / "file"):
+    with pytest.raises(DemoFailed, match=r"cannot create .*file/logs"), playground(tmp_path / "file"):
         pass
 
 

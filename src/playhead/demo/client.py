@@ -26,7 +26,7 @@ class Client:
         return self._read("POST", path, **body)
 
     def items(self, path: str, **query: str | int) -> Iterator[Any]:
-        """Every item of a list, page by page."""
+        """Yield all items of a list, page by page."""
         cursor: dict[str, str] = {}
         while True:
             page = self.get(path, limit=1000, **query, **cursor)

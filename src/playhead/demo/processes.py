@@ -43,7 +43,7 @@ class Child:
             last = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-10:]
             said = "\n  ".join(last) or "(nothing)"
             raise DemoFailed(
-                f"the {self.name} ended with code {code}; its last words ({self.log}):\n  {said}"
+                f"the {self.name} ended with code {code}; the last lines of {self.log}:\n  {said}"
             )
 
     def stop(self) -> None:
@@ -106,8 +106,8 @@ def playground(folder: Path, *, environment: Mapping[str, str] | None = None) ->
     try:
         logs.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise DemoFailed(f"cannot make {logs}: {exc.strerror}; name another folder with --dir") from exc
-    # Settings of the caller for another installation must not apply to the demo. For the same reason, the
+        raise DemoFailed(f"cannot create {logs}: {exc.strerror}; name another folder with --dir") from exc
+    # Settings of the caller for another deployment must not apply to the demo. For the same reason, the
     # processes run in `folder`, which has no playhead.toml.
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("PLAYHEAD_")}  # noqa: TID251
     env = {**inherited, **(environment or {})}
@@ -153,6 +153,4 @@ def _address(server: Child) -> str:
             return found[1]
         server.check()
         time.sleep(0.05)
-    raise DemoFailed(
-        f"the server did not say where it listens within {_START_SECONDS:.0f} s; see {server.log}"
-    )
+    raise DemoFailed(f"the server printed no address within {_START_SECONDS:.0f} s; see {server.log}")

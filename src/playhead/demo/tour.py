@@ -24,7 +24,7 @@ QUESTION: Final = "compare two files line by line"
 INDEX: Final = "search.db"
 BEFORE: Final = 1200
 AFTER: Final = 600
-_STANDSTILL_SECONDS = 60.0
+_NO_PROGRESS_SECONDS = 60.0
 
 
 class Tour:
@@ -68,7 +68,7 @@ class Tour:
         }
 
     def pages(self) -> list[Path]:
-        """Write the pages, in a process of its own, and return them in order."""
+        """Write the pages in a separate process, and return them in order."""
         self._step("Pages", "pydoc writes the standard library as HTML")
         folder = self.folder / "pages"
         # A fixed hash seed, so that the pages are the same in every run: sets are printed in them.
@@ -88,7 +88,7 @@ class Tour:
 
     def first_run(self, pages: list[Path]) -> str:
         """Apply the config, run it over the pages, and return the execution when all is indexed."""
-        self._step("Run", "convert → segment → index, every stage stored")
+        self._step("Run", "convert → segment → index; each stage is stored")
         self._apply(BEFORE)
         execution = self.api.post(
             "/configs/docs/run",
@@ -104,9 +104,7 @@ class Tour:
 
     def replay(self, execution: str) -> Any:
         """Make the segments smaller, replay the stored markdown into `segment`, and return the response."""
-        self._step(
-            "Replay", f"{AFTER} characters a segment instead of {BEFORE}; the markdown is there already"
-        )
+        self._step("Replay", f"segments of {AFTER} instead of {BEFORE} characters, from the stored markdown")
         self._apply(AFTER)
         request = {"from_execution_id": execution, "from_stage": "markdown_converted", "to_route": "segment"}
         self.story.print("POST /api/v1/replay", style="bold")
@@ -136,7 +134,7 @@ class Tour:
         self._step("Ask", f'"{QUESTION}"')
         hits = self.at.command("search", INDEX, *QUESTION.split(), "--execution", execution, "--limit", "3")
         if not hits["items"]:
-            raise DemoFailed(f"the index {INDEX} has nothing on {QUESTION!r} from execution {execution}")
+            raise DemoFailed(f"the index {INDEX} has no hit for {QUESTION!r} of execution {execution}")
         for hit in hits["items"]:
             self.story.print(f"  {hit['path']}  ({hit['title']})", style="bold", markup=False)
             self.story.print(f"    {' '.join(hit['snippet'].split())}", markup=False)
@@ -144,7 +142,7 @@ class Tour:
 
     def trace(self, key: str) -> list[Any]:
         """Follow one object up to its HTML page, across the replay; return the messages."""
-        self._step("Lineage", "where the first hit comes from")
+        self._step("Lineage", "the page from which the first hit was made")
         made_by = self.api.get("/lineage", object_key=key)["items"][0]["correlation_id"]
         chain = self.api.get(f"/lineage/{made_by}/chain", direction="up", limit=1000)["items"]
         chain.sort(key=lambda link: -link["distance"])
@@ -208,8 +206,10 @@ class Tour:
                 ended = state["counts"]["total"] - state["counts"]["pending"]
                 if ended != done:
                     done, moved = ended, time.monotonic()
-                elif time.monotonic() - moved > _STANDSTILL_SECONDS:
-                    raise DemoFailed(f"execution {execution} has not moved for {_STANDSTILL_SECONDS:.0f} s")
+                elif time.monotonic() - moved > _NO_PROGRESS_SECONDS:
+                    raise DemoFailed(
+                        f"execution {execution} made no progress for {_NO_PROGRESS_SECONDS:.0f} s"
+                    )
                 self.at.check()
                 time.sleep(0.2)
         if state["status"] != "completed":
