@@ -76,3 +76,5 @@ def test_a_worker_with_another_store_does_not_complete_a_run_without_its_inputs(
     process(deployment, STORE=f"file://{tmp_path}/empty")
 
     assert outcome(deployment, run) == ("failed", Counter({"object_gone": 12}))
+    (letter, *_) = deployment.rows("SELECT error FROM messages")
+    assert "PLAYHEAD_STORE" in letter["error"]

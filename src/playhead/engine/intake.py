@@ -212,8 +212,8 @@ class Intake:
         if data is None:
             return failed(
                 "object_gone",
-                f"{claim.object_key} is not in the store any more: restore it and resend the message, or "
-                "replay the previous stage",
+                f"{claim.object_key} is not in the store: check that all processes have the same "
+                "PLAYHEAD_STORE; restore the object and resend the message, or replay the previous stage",
             )
         if len(data) > most:
             return failed(
