@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg  # type: ignore[import-untyped]
 import pytest
 
+from tests import program
 from tests.deploy.checks import ROOT
 from tests.deploy.test_chart import LEAST, of_kind
 from tests.servers import Server, need_fresh
@@ -40,19 +40,11 @@ class Installation:
     def url(self, role: str) -> str:
         return f"postgresql://{role}@{urlsplit(self.server.url).netloc.rpartition('@')[2]}/playhead"
 
-    def playhead(self, role: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def playhead(self, role: str, *arguments: str) -> CompletedProcess[str]:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("PLAYHEAD_")}
         url = self.url(role)
-        return subprocess.run(
-            [sys.executable, "-m", "playhead", "--home", str(self.home), *arguments],
-            env={**inherited, "PLAYHEAD_CATALOG": url, "PLAYHEAD_BROKER": url},
-            cwd=EXAMPLE,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        environment = {**inherited, "PLAYHEAD_CATALOG": url, "PLAYHEAD_BROKER": url}
+        return program.run(["--home", str(self.home), *arguments], cwd=EXAMPLE, env=environment, timeout=300)
 
     async def ask(self, url: str, *queries: str) -> Any:
         """Run statements one by one and return the single value of the last one."""

@@ -7,12 +7,10 @@ the addresses are those of the tests' servers.
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ import asyncpg  # type: ignore[import-untyped]
 import pytest
 import yaml
 
+from tests.acceptance import pages
 from tests.deploy.checks import ROOT, status
 from tests.servers import need
 from tests.servers.process import free_port
@@ -50,9 +49,7 @@ class Deployment:
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def environment(self, **more: str) -> dict[str, str]:
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("PLAYHEAD_")}
-        scripts = Path(sys.executable).parent
-        return {**inherited, "PATH": f"{scripts}:{os.environ['PATH']}", **self.settings, **more}
+        return pages.environment() | self.settings | more
 
     def type(self, line: str, **more: str) -> str:
         done = subprocess.run(
@@ -107,19 +104,30 @@ async def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
         process.wait()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "deployment", ["nats", pytest.param("rabbitmq", marks=pytest.mark.full)], indirect=True
-)
-def test_the_demo_runs_on_production_backends_with_only_settings_changed(deployment):
+def commands_of_the_page() -> list[str]:
+    """Return the commands for other backends; the last one runs the demo."""
     told = block("production.md", "On your own services", "sh")
     exported = [line.split("=")[0].removeprefix("export ") for line in told if line.startswith("export ")]
     assert exported == [f"PLAYHEAD_{place}" for place in PLACES]
     typed = [line for line in told if line.startswith("playhead ")]
-    assert typed[:2] == ["playhead migrate", "playhead doctor"]
-    for line in typed[:-1]:
+    assert [line.split()[1] for line in typed] == ["migrate", "doctor", "demo"]
+    return typed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deployment", ["nats"], indirect=True)
+def test_the_commands_that_prepare_production_backends_need_only_settings(deployment):
+    for line in commands_of_the_page()[:-1]:
         assert deployment.type(line)
-    result = json.loads(deployment.type(f"{typed[-1]} --json"))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("deployment", ["nats", "rabbitmq"], indirect=True)
+def test_the_demo_runs_on_production_backends_with_only_settings_changed(deployment):
+    *typed, demo = commands_of_the_page()
+    for line in typed:
+        assert deployment.type(line)
+    result = json.loads(deployment.type(f"{demo} --json"))
     assert result["converted_again"] == 0
     assert result["replay"]["objects_published"] == result["pages"] > 150
     assert 0 < result["segments_before"] < result["segments_after"]
