@@ -103,12 +103,15 @@ async def test_a_suspension_counts_little_towards_the_quiet_after_which_a_worker
 async def test_a_worker_waits_for_the_listing_of_a_job_that_it_drives_however_long_a_page_takes():
     world, clock = World(), Suspended()
     await world.lab.beat("w1")
-    job = await world.lab.sealed("a.md")
+    await world.lab.work((await world.lab.started("a.md")).ids[0])
+    execution = (await world.catalog.open_executions())[0]
+    job = (await world.lab.replayed(execution)).execution_id
+    await world.catalog.end_executions([execution])
     world.held.clear()
     drives = asyncio.create_task(world.replays.drive(job))
     worker = world.worker(driving=lambda: world.replays.driving, clock=clock)
 
-    ended = asyncio.create_task(worker.run(until_idle=True))
+    ended = asyncio.create_task(worker.run(routes=["split"], until_idle=True))
     readings = asyncio.create_task(clock.was_read.wait())
     await asyncio.wait([ended, readings], timeout=LONG, return_when=asyncio.FIRST_COMPLETED)
     assert not ended.done()
@@ -116,7 +119,7 @@ async def test_a_worker_waits_for_the_listing_of_a_job_that_it_drives_however_lo
     world.held.set()
     await drives
     assert await asyncio.wait_for(ended, LONG) == 0
-    assert (await world.lab.execution(job)).status == "completed"
+    assert (await world.lab.execution(job)).status == "failed"  # there is no object to replay
     readings.cancel()
 
 
