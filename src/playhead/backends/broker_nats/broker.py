@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from playhead import events
+from playhead.backends._declared import declare_all, publish_unblocked
 from playhead.backends.broker_nats import diagnosis, streams
 from playhead.backends.broker_nats.address import parse
 from playhead.backends.broker_nats.frames import message_id, parse_headers, subject_of
@@ -125,20 +126,11 @@ class NatsBroker:
         if not dispatches:
             return []
         link = self._connected()
-        blocked = await self._declare_all(link, {dispatch.headers.queue for dispatch in dispatches})
-        if not blocked:
-            return await self._publish(link, dispatches)
-        unavailable = next((why for why in blocked.values() if isinstance(why, Unavailable)), None)
-        if unavailable and blocked.keys() >= {dispatch.headers.queue for dispatch in dispatches}:
-            raise unavailable
-        results = {
-            queue: PublishResult("uncertain", why.detail)
-            if isinstance(why, Unavailable)
-            else PublishResult("refused", why)
-            for queue, why in blocked.items()
-        }
-        sent = iter(await self._publish(link, [d for d in dispatches if d.headers.queue not in results]))
-        return [results.get(dispatch.headers.queue) or next(sent) for dispatch in dispatches]
+        queues = {dispatch.headers.queue for dispatch in dispatches} - self._queues.keys()
+        blocked = await declare_all(
+            queues, lambda queue: streams.unfit(self._prefix + queue), partial(self._declare, link)
+        )
+        return await publish_unblocked(dispatches, blocked, partial(self._publish, link))
 
     async def _publish(self, link: Link, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
         """Send dispatches whose streams existed when they were last used."""
@@ -343,22 +335,6 @@ class NatsBroker:
                         return
                     self._why = exc.detail
             events.emit(events.BACKEND_BACK, backend=self.name, detail=f"connected to NATS at {link.server}")
-
-    async def _declare_all(self, link: Link, queues: set[str]) -> dict[str, str | Unavailable]:
-        """Declare queues that this process has not declared yet; returns those that failed, with the reason.
-
-        An invalid name (a `str`) is a fault of the dispatch. Every other reason can pass.
-        """
-        blocked: dict[str, str | Unavailable] = {}
-        for queue in sorted(queues - self._queues.keys()):
-            if why := streams.unfit(self._prefix + queue):
-                blocked[queue] = why
-                continue
-            try:
-                await self._declare(link, queue)
-            except Unavailable as exc:
-                blocked[queue] = exc
-        return blocked
 
     async def _declare(self, link: Link, queue: str) -> _Queue:
         async with self._declaring.setdefault(queue, asyncio.Lock()):

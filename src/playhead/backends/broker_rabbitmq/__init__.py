@@ -13,9 +13,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from aiormq.channel import Channel
 
+from playhead.backends._declared import declare_all, publish_unblocked
 from playhead.backends.broker_rabbitmq.address import parse
 from playhead.backends.broker_rabbitmq.diagnosis import diagnose
 from playhead.backends.broker_rabbitmq.frames import headers_of
@@ -32,7 +34,7 @@ from playhead.backends.broker_rabbitmq.link import (
 from playhead.backends.broker_rabbitmq.publishing import PublishChannel, Returned
 from playhead.backends.broker_rabbitmq.queues import DELETED_SECONDS, Known, Queues, QueueStuck
 from playhead.envelope import Dispatch, Message, decode_payload
-from playhead.errors import Unavailable, broker_unavailable
+from playhead.errors import broker_unavailable
 from playhead.ports.broker import Delivery, Depth, PublishResult
 from playhead.ports.diagnosis import Finding
 
@@ -84,52 +86,24 @@ class RabbitBroker:
         if not dispatches:
             return []
         line = await self._open_line()
-        queues = {dispatch.headers.queue for dispatch in dispatches}
-        if not (blocked := await self._blocked(queues)):
-            return await self._publish(line, dispatches)
-        unavailable = next((why for why in blocked.values() if isinstance(why, Unavailable)), None)
-        if unavailable and blocked.keys() >= queues:
-            raise unavailable
-        results = {
-            queue: PublishResult("uncertain", why.detail)
-            if isinstance(why, Unavailable)
-            else PublishResult("refused", why)
-            for queue, why in blocked.items()
-        }
-        sent = iter(await self._publish(line, [d for d in dispatches if d.headers.queue not in results]))
-        return [results.get(dispatch.headers.queue) or next(sent) for dispatch in dispatches]
+        blocked = await self._declare({dispatch.headers.queue for dispatch in dispatches})
+        return await publish_unblocked(dispatches, blocked, partial(self._publish, line))
 
-    async def _blocked(self, queues: set[str]) -> dict[str, str | Unavailable]:
-        """Declare queues that this process has not declared yet. Return the failed ones with their reasons.
-
-        An invalid name (a `str`) is a fault of the dispatch. Every other reason can pass, and must not delay
-        the dispatches of other queues.
-        """
-        blocked: dict[str, str | Unavailable] = {}
-        for queue in sorted(queues):
-            if why := self._queues.unfit(queue):
-                blocked[queue] = why
-                continue
-            try:
-                await self._queues.ensure(queue)
-            except Unavailable as exc:
-                blocked[queue] = exc
-        return blocked
+    async def _declare(self, queues: set[str]) -> dict[str, PublishResult]:
+        return await declare_all(queues, self._queues.unfit, self._queues.ensure)
 
     async def _publish(self, line: PublishChannel, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
         """Send dispatches whose queues existed when they were last used."""
-        if not dispatches:
-            return []
         answers = await self._send(line, dispatches, first=True)
         if returned := [n for n, answer in enumerate(answers) if isinstance(answer, Returned)]:
             # Their queue was deleted: declare it again, and retry once.
             await asyncio.sleep(DELETED_SECONDS)
-            for queue in {dispatches[n].headers.queue for n in returned}:
+            queues = {dispatches[n].headers.queue for n in returned}
+            for queue in queues:
                 self._queues.forget(queue)
-            blocked = await self._blocked({dispatches[n].headers.queue for n in returned})
+            blocked = await self._declare(queues)
             for n in returned:
-                if why := blocked.get(dispatches[n].headers.queue):
-                    answers[n] = PublishResult("uncertain", why if isinstance(why, str) else why.detail)
+                answers[n] = blocked.get(dispatches[n].headers.queue, answers[n])
             if left := [n for n in returned if dispatches[n].headers.queue not in blocked]:
                 again = await self._send(line, [dispatches[n] for n in left], first=False)
                 for n, answer in zip(left, again, strict=True):

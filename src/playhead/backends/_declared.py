@@ -1,0 +1,54 @@
+"""Publishing to queues that must be declared first, as NATS and RabbitMQ require it.
+
+A queue that cannot be declared fails its own dispatches only, and does not delay those of other queues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+from playhead.envelope import Dispatch
+from playhead.errors import Unavailable, broker_unavailable
+from playhead.ports.broker import PublishResult
+
+
+async def declare_all(
+    queues: Iterable[str],
+    unfit: Callable[[str], str | None],
+    declare: Callable[[str], Awaitable[object]],
+) -> dict[str, PublishResult]:
+    """Declare queues; return those that cannot be used, with the result of their dispatches.
+
+    An invalid name, which `unfit` explains, is a fault of the dispatch. Every other reason can pass.
+    """
+    blocked: dict[str, PublishResult] = {}
+    for queue in sorted(queues):
+        if why := unfit(queue):
+            blocked[queue] = PublishResult("refused", why)
+            continue
+        try:
+            await declare(queue)
+        except Unavailable as exc:
+            blocked[queue] = PublishResult("uncertain", exc.detail)
+    return blocked
+
+
+async def publish_unblocked(
+    dispatches: Sequence[Dispatch],
+    blocked: Mapping[str, PublishResult],
+    publish: Callable[[Sequence[Dispatch]], Awaitable[list[PublishResult]]],
+) -> list[PublishResult]:
+    """Publish the dispatches whose queues were declared; return a result for each dispatch.
+
+    Raises `Unavailable` if there is none, and the reason can pass.
+    """
+    if not blocked:
+        return await publish(dispatches)
+    unblocked = [dispatch for dispatch in dispatches if dispatch.headers.queue not in blocked]
+    if unblocked:
+        sent = iter(await publish(unblocked))
+        return [blocked.get(dispatch.headers.queue) or next(sent) for dispatch in dispatches]
+    for result in blocked.values():
+        if result.result == "uncertain":
+            raise broker_unavailable(result.reason)
+    return [blocked[dispatch.headers.queue] for dispatch in dispatches]
