@@ -71,7 +71,7 @@ def main() -> int:
             testbed, messages=200 if small else 2_000, rounds=rounds
         ),
         "slow-steps": lambda: slow_steps.measure(
-            testbed, messages=400 if small else 4_000, rounds=rounds, times=3 if small else 20
+            testbed, messages=400 if small else 8_000, rounds=rounds, times=3 if small else 20
         ),
         "deployment-million": lambda: deployment_million.measure(
             testbed, objects=20_000 if small else _MILLION, rounds=1 if small else 3
