@@ -76,7 +76,9 @@ METRICS: Final = (
         (*_ROUTE, "state"),
         "Messages in the state pending, running, retry or dead, counted from rows.",
     ),
-    Declared("playhead_messages_completed_total", "counter", _ROUTE, "Messages that were completed."),
+    Declared(
+        "playhead_messages_completed_total", "counter", _ROUTE, "Messages that were completed or skipped."
+    ),
     Declared(
         "playhead_messages_failed_total",
         "counter",
