@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 from collections import Counter
 from pathlib import Path
@@ -45,12 +46,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     servers.required()
+    _use_memory_for_temporary_files()
     source = Path(__file__).parent.parent / "src"
     if os.environ.get("PLAYHEAD_TEST_INSTALLED") and Path(playhead.__file__).is_relative_to(source):
         raise pytest.UsageError(
             f"PLAYHEAD_TEST_INSTALLED is set, but playhead is imported from {source}. Install the wheel:"
             " make dist && rm -r .venv && make test PROJECT=$(echo dist/*.whl)"
         )
+
+
+def _use_memory_for_temporary_files() -> None:
+    """Let pytest create its folders in memory, if there is enough: SQLite then waits for no disk.
+
+    No test depends on a disk: a `kill -9` of a process loses nothing that it has written.
+    """
+    memory = Path("/dev/shm")
+    if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _MEMORY_BYTES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
+
+
+_MEMORY_BYTES = 4 << 30
+"""More than the tests write; the folders of passed tests are removed."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
