@@ -194,10 +194,10 @@ class Postgres:
         raise AssertionError("the last attempt raised")
 
     @asynccontextmanager
-    async def read(self, *, seconds: float = _STATEMENT_SECONDS) -> AsyncIterator[Connection]:
+    async def read(self) -> AsyncIterator[Connection]:
         """Open a read-only transaction. All its statements see the same snapshot."""
         await self._ready()
-        async with self._within(_READING, seconds, self._room) as con:
+        async with self._within(_READING, _STATEMENT_SECONDS, self._room) as con:
             yield con
 
     @asynccontextmanager
