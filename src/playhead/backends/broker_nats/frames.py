@@ -78,6 +78,16 @@ def message_id(raw: bytes) -> str:
     return raw[start : raw.find(b"\r\n", start)].decode("utf-8", "replace").strip()
 
 
+def status_of(headers: bytes) -> str:
+    """Return the status in the first line of raw headers (`NATS/1.0 404 No Messages`: `404`); else empty."""
+    return headers[9:12].decode("utf-8", "replace") if headers[8:9] == b" " else ""
+
+
+def description_of(headers: bytes) -> str:
+    """Return the text after the status."""
+    return headers.partition(b"\r\n")[0][13:].decode("utf-8", "replace").strip()
+
+
 def subject_of(queue: str) -> str:
     return f"playhead.{queue}"
 

@@ -23,6 +23,7 @@ from nats.aio.client import Client
 
 from playhead.backends.broker_nats.address import Address
 from playhead.backends.broker_nats.confirmations import ConfirmationParser, Confirmations
+from playhead.backends.broker_nats.frames import status_of
 from playhead.clock import LONGEST_GAP_SECONDS, done_within
 from playhead.errors import Unavailable, broker_unavailable
 
@@ -360,16 +361,6 @@ class _Question:
     def lost(self, why: str) -> None:
         if not self.answer.done():
             self.answer.set_result(None)
-
-
-def status_of(headers: bytes) -> str:
-    """Return the status in the first line of raw headers (`NATS/1.0 404 No Messages`: `404`); else empty."""
-    return headers[9:12].decode("utf-8", "replace") if headers[8:9] == b" " else ""
-
-
-def description_of(headers: bytes) -> str:
-    """Return the text after the status."""
-    return headers.partition(b"\r\n")[0][13:].decode("utf-8", "replace").strip()
 
 
 def _trusted(address: Address) -> ssl.SSLContext | None:

@@ -11,7 +11,8 @@ import json
 import time
 from typing import NamedTuple
 
-from playhead.backends.broker_nats.link import ANSWER_SECONDS, Link, description_of, status_of
+from playhead.backends.broker_nats.frames import description_of, status_of
+from playhead.backends.broker_nats.link import ANSWER_SECONDS, Link
 from playhead.clock import done_within
 
 _NANOSECONDS = 1_000_000_000
