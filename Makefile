@@ -80,8 +80,9 @@ serve: $(VENV)/.setup ## serve the HTTP API on http://127.0.0.1:8080
 # If this variable is set, each of the thousands of processes that the tests start compiles Playhead again.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Distribute whole files, because the tests of a file share fixtures. Each process has its own servers.
-PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Distribute whole files, because the tests of a file share fixtures. Each process has its own servers. Three
+# processes on two cores, because tests spend half of their time waiting.
+PYTEST := -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 test: $(VENV)/.setup-servers ## run the tests, 10 minutes (the fast ones: make test ARGS="-m 'not slow'")
 	@$(BIN)/python $(PYTEST) $(ARGS)
 
