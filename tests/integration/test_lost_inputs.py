@@ -35,8 +35,11 @@ def deployment(tmp_path: Path) -> Iterator[Deployment]:
 
 @pytest.fixture
 def run(deployment: Deployment, tmp_path: Path) -> str:
-    """A run whose inputs are sealed and not listed yet."""
-    return str(deployment.cli("run", "texts", str(tmp_path / "texts"), "--detach")["execution_id"])
+    """A run whose inputs are sealed, and not listed because its process was killed."""
+    deployment.struck(
+        deployment.start("run", "texts", f"{tmp_path}/texts", "--detach", fault="submit.sealed")
+    )
+    return str(deployment.cli("show", "latest")["execution_id"])
 
 
 def process(deployment: Deployment, **settings: str) -> None:
