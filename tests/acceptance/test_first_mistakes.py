@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -104,6 +106,23 @@ def test_a_run_on_a_damaged_catalog_ends_and_says_what_to_do(folder):
     code, out, _ = folder("doctor")
     assert code == 1
     assert "playhead.db is damaged" in out
+
+
+@pytest.mark.parametrize("buffering", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("words", [("errors",), ("errors", "--json")], ids=["text", "json"])
+def test_a_full_disk_below_stdout_is_not_reported_as_a_bug(words, buffering, tmp_path: Path):
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "playhead", *words],
+            cwd=tmp_path,
+            env={**os.environ, **buffering},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=DEADLINE_SECONDS,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (1, "Error: cannot write to stdout: No space left on device\n")
 
 
 def test_peeking_at_a_queue_without_a_producer_says_so(folder):

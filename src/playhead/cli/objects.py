@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -53,7 +52,8 @@ async def cat(
         found = await rt.services.objects.content(key)
         if not s.json:
             async for chunk in found.chunks:
-                sys.stdout.buffer.write(chunk)
+                with output.stdout() as stdout:
+                    stdout.buffer.write(chunk)
             return
         data = b"".join([chunk async for chunk in found.chunks])
     try:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
 from uuid import UUID
 
 from playhead.terminal import visible, visible_json
@@ -18,6 +19,24 @@ T = TypeVar("T")
 
 MAX_PAGE: Final = 1000
 """The most items that a service returns at once; longer lists are assembled here."""
+
+
+class Unwritable(OSError):
+    """Stdout cannot be written: its disk is full, or its reader has exited."""
+
+
+@contextmanager
+def stdout() -> Iterator[TextIO]:
+    """Yield stdout. Raises `Unwritable` if it cannot be written within the block."""
+    try:
+        yield sys.stdout
+    except OSError as exc:
+        raise Unwritable(exc.errno, exc.strerror) from exc
+
+
+def _write(text: str) -> None:
+    with stdout() as stream:
+        stream.write(text)
 
 
 def set_up_streams() -> None:
@@ -41,7 +60,7 @@ def plain(value: object) -> Any:
 
 def emit(value: object) -> None:
     """Write one JSON document to stdout."""
-    sys.stdout.write(visible_json(json.dumps(value, default=plain, ensure_ascii=False, indent=2)) + "\n")
+    _write(visible_json(json.dumps(value, default=plain, ensure_ascii=False, indent=2)) + "\n")
 
 
 def emit_list(items: Sequence[object], next_cursor: str | None = None) -> None:
@@ -51,12 +70,12 @@ def emit_list(items: Sequence[object], next_cursor: str | None = None) -> None:
 
 def line(text: str = "") -> None:
     """Write one line for people to stdout. A line end in the text becomes an escape."""
-    sys.stdout.write(visible(text) + "\n")
+    _write(visible(text) + "\n")
 
 
 def block(text: str) -> None:
     """Write a text of several lines for people to stdout."""
-    sys.stdout.write(visible(text, keep="\n\t") + "\n")
+    _write(visible(text, keep="\n\t") + "\n")
 
 
 def note(text: str) -> None:
@@ -75,7 +94,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
             text.rjust(width) if right else text.ljust(width)
             for text, width, right in zip(row, widths, numeric, strict=True)
         )
-        sys.stdout.write("  ".join(padded).rstrip() + "\n")
+        _write("  ".join(padded).rstrip() + "\n")
 
 
 def _cell(value: object) -> str:

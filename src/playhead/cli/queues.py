@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -92,7 +91,8 @@ async def _take(s: Session, taking: AnyTake, queue: str, most: int) -> int:
         receipts.append(taken.receipt)
     _show(s, queue, messages)
     # Written before the messages are removed: a killed process loses its buffers.
-    sys.stdout.flush()
+    with output.stdout() as stdout:
+        stdout.flush()
     for receipt in receipts:
         try:
             await taking.remove(queue, receipt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import os
 import sys
@@ -150,19 +151,20 @@ class Session:
         """Run a command and return its exit code. All errors are reported here, without a traceback."""
         try:
             code = self._call(function, given)
-            # What cannot be written must be noticed here, not when the interpreter exits.
-            sys.stdout.flush()
-        except OSError as exc:
-            # Nothing more may be written, not even when Python flushes.
+            # Flush here, because an error when the interpreter exits could not be reported.
+            with output.stdout() as stdout:
+                stdout.flush()
+        except output.Unwritable as exc:
+            # Discard the rest of the output, which Python would flush again when it exits.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            if isinstance(exc, BrokenPipeError):  # the reader (`| head`) has exited
+            if exc.errno == errno.EPIPE:  # the reader (`| head`) has exited
                 return exits.PIPE_CLOSED
             output.note(f"Error: cannot write to stdout: {exc.strerror}")
             return exits.FAILED
         return code
 
     def _call(self, function: Callable[..., Any], given: Mapping[str, Any]) -> int:
-        """Raises `OSError` if stdout cannot be written."""
+        """Run a command and return its exit code. Raises `Unwritable` for stdout, and no other error."""
         try:
             if inspect.iscoroutinefunction(function):
                 import asyncio
@@ -179,7 +181,7 @@ class Session:
             if isinstance(exc, ReplayContinues):
                 output.note(f"Look again with: {self.again('playhead replays')}")
             return exits.exit_code(exc)
-        except BrokenPipeError:
+        except output.Unwritable:
             raise
         except Exception as exc:
             # A bug in Playhead. One setting adds its traceback.
