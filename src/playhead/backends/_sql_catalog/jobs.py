@@ -12,11 +12,10 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import DispatchMaker, storable
-from playhead.backends._sql_catalog.runs import SQL, RunsPart
+from playhead.backends._sql_catalog.runs import SQL, RunsPart, input_range
 from playhead.backends._sql_catalog.session import Session
 from playhead.envelope import Dispatch
 from playhead.ids import mint, text
-from playhead.keys import INPUT_STAGE
 from playhead.ports.catalog.jobs import LeasedJob, Listed
 
 MAX_IDLE_TAKEOVERS: Final = 5
@@ -83,10 +82,9 @@ class JobsPart(RunsPart):
     # -- listing -----------------------------------------------------------------------------------
 
     async def inputs(self, execution: UUID, *, after: str, limit: int) -> list[str]:
-        prefix = f"{execution}/{INPUT_STAGE}"
-        first, last = max(after, f"{prefix}/"), f"{prefix}0"
+        first, last = input_range(execution)
         rows = await self._db.read(
-            lambda db: db.rows(SQL.stored_between, first=first, last=last, limit=limit)
+            lambda db: db.rows(SQL.stored_between, first=max(after, first), last=last, limit=limit)
         )
         return [key for (key,) in rows]
 

@@ -18,6 +18,12 @@ from playhead.ports.catalog.jobs import Input
 SQL = load("jobs.sql")
 
 
+def input_range(execution: UUID) -> tuple[str, str]:
+    """Return two texts between which all input keys of a run are, and no other keys: `0` follows `/`."""
+    prefix = f"{execution}/{INPUT_STAGE}"
+    return f"{prefix}/", f"{prefix}0"
+
+
 class RunsPart(ReplaysPart):
     async def open_run(
         self,
@@ -94,8 +100,8 @@ class RunsPart(ReplaysPart):
             if not await db.run(SQL.seal_job, execution=execution):
                 # Sealed by an earlier call whose answer was lost, or it waits for no inputs.
                 return bool(await db.value(SQL.is_sealed, execution=execution))
-            prefix = f"{execution}/{INPUT_STAGE}"
-            await db.run(SQL.store_inputs, first=f"{prefix}/", last=f"{prefix}0")
+            first, last = input_range(execution)
+            await db.run(SQL.store_inputs, first=first, last=last)
             return True
 
         return await self._db.write(seal_it, seconds=LONG_SECONDS)
