@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from playhead.engine.ahead import MOST_HELD, Ahead
+from playhead.engine.ahead import Ahead
+from playhead.engine.completion import MOST_ATTEMPTS
 from playhead.model import Route
 
 ROUTE = Route("convert", "docs.convert", concurrency=4)
@@ -26,7 +27,7 @@ def test_until_a_chain_has_run_the_route_holds_what_its_slots_can_run():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "held"), [(0.0, MOST_HELD), (0.002, MOST_HELD), (0.02, 80), (0.2, 8), (10.0, 4)]
+    ("seconds", "held"), [(0.0, MOST_ATTEMPTS), (0.002, MOST_ATTEMPTS), (0.02, 80), (0.2, 8), (10.0, 4)]
 )
 def test_the_slower_the_step_the_fewer_messages_are_held(seconds: float, held: int):
     assert after(seconds).target(ROUTE) == held
@@ -44,7 +45,7 @@ def test_what_runs_lately_counts_most():
     ahead = after(*[0.002] * 100, *[10.0] * 100)
     assert ahead.target(ROUTE) == 4
     ahead.ran([0.0] * 1000)
-    assert ahead.target(ROUTE) == MOST_HELD
+    assert ahead.target(ROUTE) == MOST_ATTEMPTS
 
 
 def test_large_inputs_are_not_held_by_the_hundred():
@@ -52,7 +53,7 @@ def test_large_inputs_are_not_held_by_the_hundred():
     ahead.read([32 << 20] * 200)
     assert ahead.target(ROUTE) == 4
     ahead.read([100] * 1000)
-    assert ahead.target(ROUTE) == MOST_HELD
+    assert ahead.target(ROUTE) == MOST_ATTEMPTS
 
 
 def test_the_configured_prefetch_is_used():

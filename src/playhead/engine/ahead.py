@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from playhead.engine.completion import MOST_ATTEMPTS
 from playhead.model import Route
 
-MOST_HELD: Final = 256
 _AHEAD_SECONDS: Final = 0.4
 _AHEAD_BYTES: Final = 64 << 20
 _GROWTH: Final = 4
@@ -21,7 +21,8 @@ class Ahead:
     So the messages of a fast step are claimed and finished in large batches, and a slow step holds no more
     messages than it can run. This depends on how long steps run, and not on how many messages were finished
     lately: with a slow catalog or store, small batches would finish fewer messages, and become even smaller.
-    It is at most four times as many as have run so far, because the first message may be the only fast one.
+    The number is at most four times the number of messages that have run, because the first ones may be
+    faster than the others.
     """
 
     def __init__(self) -> None:
@@ -45,7 +46,7 @@ class Ahead:
         """Return how many deliveries to hold; at least `concurrency`."""
         if route.prefetch is not None:
             return route.prefetch
-        most = min(MOST_HELD, _GROWTH * self._count)
+        most = min(MOST_ATTEMPTS, _GROWTH * self._count)
         if self._seconds * most > route.concurrency * _AHEAD_SECONDS:
             most = int(route.concurrency * _AHEAD_SECONDS / self._seconds)
         if self._bytes * most > _AHEAD_BYTES:
