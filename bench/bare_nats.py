@@ -40,12 +40,12 @@ def rates(port: int, url: str, queue: str, dispatches: Sequence[Dispatch]) -> di
     return found
 
 
-def library_rate(url: str, queue: str, dispatches: Sequence[Dispatch]) -> float:
+def client_rate(url: str, queue: str, dispatches: Sequence[Dispatch]) -> float:
     """Return messages per second of nats-py with `js.publish` and 256 messages in flight. Writes no rows."""
-    return asyncio.run(_library_rate(url, queue, dispatches))
+    return asyncio.run(_client_rate(url, queue, dispatches))
 
 
-async def _library_rate(url: str, queue: str, dispatches: Sequence[Dispatch]) -> float:
+async def _client_rate(url: str, queue: str, dispatches: Sequence[Dispatch]) -> float:
     await _declare(url, queue)
     client = await nats.connect(url)
     stream = client.jetstream()

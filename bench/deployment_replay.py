@@ -44,7 +44,7 @@ def measure(testbed: Testbed, memory: Path | None, *, objects: int, rounds: int)
                     rate, ways[broker] = _bare(testbed, broker, dispatches)
                     if broker == "nats":
                         library.append(
-                            bare_nats.library_rate(testbed.server("nats").url, "library", dispatches)
+                            bare_nats.client_rate(testbed.server("nats").url, "client", dispatches)
                         )
                     with testbed.deployment(broker, store=folder / "objects") as deployment:
                         rate_of_ours, cost = asyncio.run(_replay(deployment, execution, objects))

@@ -99,7 +99,7 @@ def _measure(
         against = "without work" if workers == 1 else "one worker"
         figures.append(
             Figure(
-                f"overhead on {name}, {step.about}, {workers} worker{'s'[: workers - 1]}",
+                f"overhead on {name}, {step.about}, {'one worker' if workers == 1 else 'two workers'}",
                 median(values),
                 "µs",
                 rounds=values,
