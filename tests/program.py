@@ -1,4 +1,4 @@
-"""Start `playhead` as a process of its own, without the half second that its imports take.
+"""Start `playhead` as a separate process, without the half second that its imports take.
 
 The first call starts a process that imports Playhead and forks for each command. The child gets the
 environment, the folder and the streams of the command, and then runs as `python -m playhead ARGUMENTS…` does.

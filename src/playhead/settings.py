@@ -91,7 +91,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", str_min_length=1)
 
     home: Annotated[Path, BeforeValidator(_home)] = Field(
-        Path(".playhead"), description="Folder for data that has no other address."
+        Path(".playhead"), description="Default folder of the catalog, the objects and the queues."
     )
     store: str | None = Field(
         None,

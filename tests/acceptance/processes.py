@@ -128,8 +128,8 @@ class Deployment:
         folder: where the processes run and their logs are; the home is `folder/home`.
         environment: of every process.
         url: of the server that was started last.
-        before: what each command line begins with, as one that gives up rights. Such processes take longer to
-            start.
+        before: a prefix of each command line, such as a command that drops privileges. Such processes take
+            longer to start.
         namespaces: files of /proc whose namespaces each process enters.
     """
 
@@ -359,7 +359,7 @@ class Deployment:
             waited = time.monotonic() - began
             if waited > seconds:
                 raise self.failed(f"waited {seconds:g} s in vain for {what}")
-            # A look takes time of the processes that are waited for.
+            # Each check takes processor time from the processes under test.
             time.sleep(min(max(waited / 20, 0.01), 0.05))
 
     def ended(self, execution: str, *, seconds: float = DEADLINE_SECONDS) -> Any:

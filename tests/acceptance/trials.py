@@ -446,7 +446,7 @@ def workers_killed(ground: Ground) -> Outcome:
 
 
 def clocks_apart(ground: Ground) -> Outcome:
-    """Clocks of some processes are an hour ahead, of others an hour behind.
+    """The clocks of some processes are an hour ahead, and those of the other processes an hour behind.
 
     No process takes over live work.
     """

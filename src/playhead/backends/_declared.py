@@ -1,6 +1,6 @@
-"""Publishing to queues that must be declared first, as NATS and RabbitMQ require it.
+"""Publishing to brokers whose queues must be declared first: NATS and RabbitMQ.
 
-A queue that cannot be declared fails its own dispatches only, and does not delay those of other queues.
+If a queue cannot be declared, only its own dispatches fail. Those of other queues are not delayed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ async def declare_all(
 ) -> dict[str, PublishResult]:
     """Declare queues; return those that cannot be used, with the result of their dispatches.
 
-    An invalid name, which `unfit` explains, is a fault of the dispatch. Every other reason can pass.
+    Args:
+        unfit: returns why a queue name is invalid, or None. The dispatches of an invalid queue are refused.
+        declare: declares a queue. If it raises `Unavailable`, the dispatches of the queue are uncertain.
     """
     blocked: dict[str, PublishResult] = {}
     for queue in sorted(queues):
@@ -40,7 +42,7 @@ async def publish_unblocked(
 ) -> list[PublishResult]:
     """Publish the dispatches whose queues were declared; return a result for each dispatch.
 
-    Raises `Unavailable` if there is none, and the reason can pass.
+    Raises `Unavailable` if no queue could be declared, and at least one of the faults is temporary.
     """
     if not blocked:
         return await publish(dispatches)

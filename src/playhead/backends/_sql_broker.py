@@ -15,7 +15,8 @@ def longest_hidden(visibility: float) -> float:
     """Return for how many seconds a dispatch can be hidden.
 
     A dispatch that would be hidden for longer was received before the clock was set back: it is ready.
-    Twice the visibility, as the statement that compares may have begun before the one that hid the dispatch.
+    The limit is twice the visibility, because the comparing statement may have begun before the dispatch was
+    hidden.
     """
     return 2 * visibility
 

@@ -20,9 +20,10 @@ from playhead.errors import catalog_unavailable
 from playhead.ports.diagnosis import Finding
 
 T = TypeVar("T")
-_MANY_ROWS = 100
-"""COPY is faster than INSERT for so many rows, although it needs one more round trip."""
 Body = Callable[[Session], Coroutine[Any, Any, T]]
+
+_MANY_ROWS = 100
+"""From this number of rows on, COPY is faster than INSERT, although it needs one more round trip."""
 
 
 class PostgresSession:

@@ -19,7 +19,9 @@ Json = Annotated[bool, typer.Option("--json", help="Write only JSON to stdout.")
 Home = Annotated[
     str | None,
     typer.Option(
-        "--home", metavar="DIR", help="Folder for data that has no other address.  [default: .playhead]"
+        "--home",
+        metavar="DIR",
+        help="Default folder of the catalog, the objects and the queues.  [default: .playhead]",
     ),
 ]
 Store = Annotated[

@@ -203,7 +203,7 @@ async def _work(
 
 
 async def _stop_if_damaged(rt: Runtime, stop: asyncio.Event) -> None:
-    """Stop the work as soon as the catalog turns out to be damaged. It would be retried without end."""
+    """Stop the work when the catalog is damaged. Otherwise the worker would retry its operations forever."""
     import asyncio
 
     while True:

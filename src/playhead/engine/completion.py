@@ -120,6 +120,6 @@ class Completion:
         self._deliveries.move_all(done, State.SETTLED)
 
     def _may_have_ended(self, batch: Sequence[AttemptOutcome]) -> list[UUID]:
-        """Return the executions of attempts of which this process holds no other message."""
+        """Return the executions of these attempts of which this process holds no further message."""
         held = {one.execution_id for one in self._processing.values()}
         return sorted({one.claim.execution_id for one in batch} - held)

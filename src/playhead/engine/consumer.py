@@ -92,8 +92,7 @@ class Consumer:
     Create it inside a running event loop. `task` ends with the consumer, and raises its fault.
 
     Attributes:
-        missing_adapters: names the adapters that this process lacks for the messages of the queue; None if
-            it has all of them.
+        missing_adapters: a text that names the missing adapters of the queue; None if there are none.
         deliveries: the deliveries that it holds.
     """
 
@@ -339,8 +338,8 @@ class Consumer:
     async def _gather(self) -> None:
         """Let more chains end if only a few have, so that they share a commit.
 
-        While other chains run, some of them end within a few milliseconds. While chains also wait for a slot,
-        no slot is idle meanwhile, so this may take up to 0.15 s.
+        Other chains often end within a few milliseconds. This may take up to 0.15 s while chains wait for a
+        slot, because then no slot is idle.
         """
         if not self._dispatcher.has_few_ended():
             return

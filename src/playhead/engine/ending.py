@@ -20,8 +20,10 @@ class EndingCatalog(Protocol):
 
 
 async def end_executions(catalog: EndingCatalog, executions: Sequence[UUID] | None = None) -> None:
-    """End the executions (of these, or of all) that have no open row and no open root, and log each with its
-    numbers.
+    """End the executions that have no open row and no open root, and log each with its numbers.
+
+    Args:
+        executions: those to check; None: all running ones.
 
     Raises `Unavailable`.
     """

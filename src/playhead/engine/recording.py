@@ -1,4 +1,4 @@
-"""Recording how attempts ended, however long a backend is unavailable."""
+"""Recording the outcomes of attempts, which waits as long as a backend is unavailable."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Recorder:
             try:
                 if stored is None:
                     stored = await self._binder.store(batch)
-                    # A half of a batch may be the one that succeeds, so this does not depend on who blocked.
+                    # If a batch was halved, the call that succeeds may not be the call that blocked.
                     if self.is_blocked and any(one.result is None for one in batch):
                         self.is_blocked = False
                         self._unblocked()

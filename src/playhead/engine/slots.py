@@ -265,7 +265,7 @@ class Slots(Generic[T]):
 
     def _create_tasks(self, jobs: list[Job[T]]) -> None:
         for job in jobs:
-            # Its loop holds a task until its first turn. After that, the job does.
+            # The event loop references the task until it first runs. Then `job.task` does.
             asyncio.ensure_future(self._run_async(job))  # noqa: RUF006
 
     def _second_loop(self) -> asyncio.AbstractEventLoop:

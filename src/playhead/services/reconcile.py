@@ -97,7 +97,7 @@ class ReconcileService:
     async def find_lost(self) -> None:
         """Dispatch the published rows of queues that were found empty twice in a row: the broker lost them.
 
-        Does nothing if another process has the lease. Raises `Unavailable`, also if one queue alone cannot be
+        Does nothing if another process has the lease. Raises `Unavailable`, even if only one queue cannot be
         read.
         """
         if not self._has_lease:
@@ -113,8 +113,8 @@ class ReconcileService:
             raise unavailable
 
     async def _redeliver(self, queues: Sequence[str]) -> None:
-        # All pages are taken before one is published, and no cycle publishes meanwhile. A row that was
-        # dispatched again looks like one that waits: page by page, the same rows would be taken forever.
+        # Take all pages before any is published, and let no cycle publish meanwhile. Otherwise the same rows
+        # would be taken forever, because a row that was dispatched again looks like a waiting row.
         lost = 0
         for queue in queues:
             while dispatches := await self._catalog.redeliver_lost(self._publisher, queue, limit=self._page):

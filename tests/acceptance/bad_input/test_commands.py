@@ -27,7 +27,7 @@ class Row(NamedTuple):
 
     Attributes:
         words: names in capitals are replaced by values.
-        told: words that must all be in the detail.
+        told: words that must all occur in the detail.
         anywhere: whether `--server` must print the same.
     """
 

@@ -162,9 +162,8 @@ class Statement:
     def sqlite_inserts(self, rows: Sequence[Sequence[Any]]) -> Iterable[tuple[str, list[Any]]]:
         """Return texts and values that insert many rows, hundreds per statement.
 
-            `executemany` releases the interpreter lock for each row. It takes twice as long, and even longer
-            next to
-        a thread that computes.
+        `executemany` releases the interpreter lock for each row. It takes twice as long, and even longer next
+        to a thread that computes.
         """
         at, count = 0, len(rows)
         for size in _ROWS:

@@ -180,7 +180,7 @@ class UpkeepPart(ResendPart):
         for (n,) in await self._db.read(lambda db: db.rows(SQL.unsettled_cancelled)):
             has_waiting, has_abandoned = await self._db.read(partial(self._stragglers_of, n))
             if has_waiting:
-                # Few steps: the reconciler has other work, and the process that cancels may still be at it.
+                # Few steps: the reconciler has other work, and the process that cancels may still be running.
                 count += await self._cancel_waiting(n, steps=_STRAGGLER_STEPS)
             if has_abandoned:
                 count += await self._db.write(partial(self._cancel_abandoned, n))

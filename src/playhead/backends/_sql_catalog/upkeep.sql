@@ -30,7 +30,7 @@ SELECT id, heartbeat_at - playhead_now() FROM processes WHERE heartbeat_at > pla
 UPDATE processes SET heartbeat_at = playhead_now() WHERE id = :id AND heartbeat_at > playhead_now() + :seconds::float8
 
 -- name: move_job_leases
--- `jobs_open` is used only if the condition is repeated word for word.
+-- Move the leases of a process. The index `jobs_open` is used only if its condition is repeated word for word.
 UPDATE jobs SET lease_until = lease_until - :ahead::float8
 WHERE owner = :owner AND state IN ('uploading', 'publishing')
 
@@ -40,7 +40,7 @@ SELECT m.started_at > playhead_now() + :seconds::float8 FROM messages m /* INDEX
 WHERE m.published = {UNPUBLISHED} AND m.state = {RETRY} ORDER BY m.not_before DESC LIMIT 1
 
 -- name: move_retries
--- Such retries are due now.
+-- Make retries due whose last attempt began after now.
 UPDATE messages SET not_before = playhead_now()
 WHERE published = {UNPUBLISHED} AND state = {RETRY} AND not_before > playhead_now() + :seconds::float8
   AND started_at > playhead_now() + :seconds::float8
@@ -255,7 +255,7 @@ SELECT n FROM executions WHERE NOT settled AND status = 'cancelled'
 SELECT m.n FROM messages m /* INDEXED BY messages_by_state */ WHERE m.execution = :execution AND {abandoned}
 
 -- name: cancel_abandoned
--- Whether the worker is dead is asked of the locked rows, as in `recall`.
+-- Check again, now that the rows are locked, that their workers are dead. `recall` does the same.
 UPDATE messages AS m SET state = {CANCELLED}, worker = NULL, ended_at = playhead_now()
 WHERE m.n = ANY(:rows::bigint[]) AND {abandoned}
 

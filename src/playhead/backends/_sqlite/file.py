@@ -49,7 +49,7 @@ class File:
         self._busy = busy_seconds
         self._clock = clock
         self.damage = ""
-        """Why the file counts as damaged: the text of the first error that reported a damaged page."""
+        """Set by `trouble`: the text of the last error that reported a damaged page, or empty."""
 
     def connect(self, *, read_only: bool = False) -> Connection:
         """Open a connection in autocommit mode. The caller closes it."""
@@ -138,7 +138,10 @@ class File:
             time.sleep(0.01)
 
     def trouble(self, exc: sqlite3.Error) -> str:
-        """Return the text of an error of SQLite, with the cause and the fix if the file system shows them."""
+        """Return the text of an error of SQLite, with the cause and the fix if the file system shows them.
+
+        Also keeps an error about a damaged page in `damage`, because later operations may not read that page.
+        """
         folder = self.path.parent
         code = getattr(exc, "sqlite_errorcode", 0)  # missing in errors that Python itself raises
         try:
