@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -24,16 +24,11 @@ from playhead.ports.adapter import spec_of
 from playhead.ports.broker import Broker
 from playhead.ports.catalog.upkeep import Subscription
 from playhead.ports.catalog.work import Claim, Failed
-from playhead.ports.store import Blob, Store
-from tests.broker_memory import MemoryBroker
-from tests.catalog_memory import MemoryCatalog
-from tests.contract.conftest import Clock, Lab, Started
-from tests.store_memory import MemoryStore
+from playhead.ports.store import Store
+from tests.lab import VISIBILITY, MemoryDeployment
 from tests.waiting import SECONDS
 
 QUEUE = "docs.convert"
-VISIBILITY = 1000.0
-HEARTBEAT = 1.0
 
 
 class Steps:
@@ -71,45 +66,22 @@ class Steps:
             self.deliveries.move(one.held, State.ENDED)
 
 
-class Worker:
+class Worker(MemoryDeployment):
     """A worker process `w1` with one queue, and a peer `w2` that sends heartbeats.
 
     Args:
-        broker: makes the broker, from a clock.
-        store: the store.
+        backends: arguments of `MemoryDeployment`.
         environment: further fields of the worker's `Environment`.
     """
 
-    def __init__(
-        self,
-        broker: Callable[[Clock], MemoryBroker] = lambda clock: MemoryBroker(
-            clock=clock, visibility=VISIBILITY
-        ),
-        store: MemoryStore | None = None,
-        catalog: MemoryCatalog | None = None,
-        **environment: Any,
-    ) -> None:
-        self.clock = Clock()
-        self.catalog = catalog or MemoryCatalog(clock=self.clock, heartbeat_seconds=HEARTBEAT)
-        self.broker = broker(self.clock)
-        self.store = store or MemoryStore()
-        self.lab = Lab(self.catalog, self.clock)
-        self.env = Environment("w1", **environment)
+    def __init__(self, *, environment: Mapping[str, Any] | None = None, **backends: Any) -> None:
+        super().__init__(**backends)
+        self.env = Environment("w1", **(environment or {}))
         self.steps = Steps(self.catalog, self.broker, self.store, self.env)
 
     @property
     def deliveries(self) -> Deliveries:
         return self.steps.deliveries
-
-    async def started(self, *paths: str) -> Started:
-        """A run of some messages (one by default), which are in their queue."""
-        await self.lab.beat("w1", "w2")
-        run = await self.lab.started(*(paths or ("a.md",)))
-        for path in paths or ("a.md",):
-            size = self.lab.input(path).size
-            await self.store.write([[Blob(f"{run.execution}/input/{path}", b"x" * size)]])
-        await self.broker.publish(run.dispatches)
-        return run
 
     async def receive(self, queue: str = QUEUE) -> list[HeldDelivery]:
         return self.deliveries.receive(await self.broker.receive(queue, 10))
@@ -128,27 +100,18 @@ class Worker:
         await self.steps.completion.end(outcomes, await self.steps.binder.store(outcomes))
 
 
-class OneConsumer:
+class OneConsumer(MemoryDeployment):
     """A worker process `w1` with one consumer, and a peer `w2` that sends heartbeats.
 
     Args:
         step: the only adapter of the route.
+        backends: arguments of `MemoryDeployment`.
     """
 
     may_start_suspect = True
 
-    def __init__(
-        self,
-        step: Callable[[Item], Any],
-        *,
-        catalog: MemoryCatalog | None = None,
-        store: MemoryStore | None = None,
-        concurrency: int = 4,
-    ) -> None:
-        self.catalog = catalog or MemoryCatalog(clock=Clock(), heartbeat_seconds=HEARTBEAT)
-        self.broker = MemoryBroker(clock=Clock(), visibility=VISIBILITY)
-        self.store = store or MemoryStore()
-        self.lab = Lab(self.catalog, Clock())
+    def __init__(self, step: Callable[[Item], Any], *, concurrency: int = 4, **backends: Any) -> None:
+        super().__init__(**backends)
         self.processing: dict[UUID, Processing] = {}
         self.slept: list[float] = []
 
@@ -162,19 +125,10 @@ class OneConsumer:
         self.route = Route("convert", QUEUE, steps, stage="pages", concurrency=concurrency)
         self._runtime = RouteRuntime(self.route, Chain(self.route, {"step": spec}))
 
-    async def started(self, *paths: str) -> Started:
-        """A run of some messages (one by default), which are in their queue."""
-        await self.lab.beat("w1", "w2")
-        run = await self.lab.started(*(paths or ("a.md",)))
-        for path in paths or ("a.md",):
-            await MemoryStore.write(self.store, [[Blob(f"{run.execution}/input/{path}", b"")]])
-        await self.broker.publish(run.dispatches)
-        return run
-
     def consumer(self) -> Consumer:
         return Consumer(
             self,
-            Backends(self.catalog, self.broker, self.store),
+            self.backends,
             Environment("w1", sleep=self._sleep),
             WorkerSettings(visibility=VISIBILITY, data_dir="/nowhere", max_object_bytes=100),
             Subscription(QUEUE, "docs", 1, "convert"),

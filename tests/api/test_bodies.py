@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Playhead
+    from tests.api.server import Playhead
 
 JSON = {"Content-Type": "application/json"}
 X = "01890000-0000-7000-8000-000000000000"

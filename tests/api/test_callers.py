@@ -14,10 +14,10 @@ from fastapi import FastAPI
 
 from playhead.api.callers import Hosts
 from playhead.api.middleware import GUARDS
-from tests.api.conftest import client, new_app
+from tests.api.server import client, new_app
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Playhead
+    from tests.api.server import Playhead
 
 X = "0198f6f0-0000-7000-8000-000000000000"
 LOOPBACK = Hosts(loopback=True)

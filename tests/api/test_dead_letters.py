@@ -9,7 +9,7 @@ import pytest
 from playhead.ids import uuid7
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Playhead
+    from tests.api.server import Playhead
 
 
 @pytest.fixture

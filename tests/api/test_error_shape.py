@@ -18,7 +18,7 @@ from playhead.errors import (
 )
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Playhead
+    from tests.api.server import Playhead
 
 X = "01890000-0000-7000-8000-000000000000"
 YAML = {"Content-Type": "application/yaml"}

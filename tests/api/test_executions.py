@@ -10,7 +10,7 @@ import pytest
 from playhead.ids import uuid7
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Playhead
+    from tests.api.server import Playhead
 
 
 async def test_executions_are_listed_newest_first_and_filtered(playhead: Playhead):

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from playhead.api.head import Head
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Playhead
+    from tests.api.server import Playhead
 
 PATHS = (
     *("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"),

@@ -21,7 +21,7 @@ from playhead.errors import NotFound, PlayheadError
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from tests.api.conftest import Playhead
+    from tests.api.server import Playhead
 
 MB = 1_000_000
 PART = b'--b\r\nContent-Disposition: form-data; name="files"; filename="%d"\r\n\r\n'

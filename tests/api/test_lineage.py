@@ -9,7 +9,7 @@ import pytest
 from playhead.ids import uuid7
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Playhead
+    from tests.api.server import Playhead
 
 X = "01890000-0000-7000-8000-000000000000"
 

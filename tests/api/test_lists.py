@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.api.conftest import WORDS
+from tests.api.server import WORDS
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Playhead
+    from tests.api.server import Playhead
 
 TOP_OF_A_LIST = ("search", "queues/{queue}/messages")
 """Operations that return the best or first `limit` items and have no further pages."""

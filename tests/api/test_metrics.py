@@ -20,7 +20,7 @@ from playhead.services.metrics import MOST_ROUTES, MetricsService
 from tests.broker_memory import MemoryBroker
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Playhead
+    from tests.api.server import Playhead
 
 AWAY = {"store": store_unavailable, "broker": broker_unavailable, "catalog": catalog_unavailable}
 

@@ -9,7 +9,7 @@ import pytest
 from playhead.errors import broker_unavailable
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Playhead
+    from tests.api.server import Playhead
 
 QUEUE = "queues/elsewhere"
 

@@ -13,7 +13,7 @@ from playhead.errors import broker_unavailable, catalog_unavailable, store_unava
 from playhead.ids import uuid7
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Playhead
+    from tests.api.server import Playhead
 
 NIL = str(UUID(int=0))
 

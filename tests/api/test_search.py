@@ -15,7 +15,7 @@ from playhead.api.errors import ERRORS
 from playhead.ids import uuid7
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Playhead
+    from tests.api.server import Playhead
 
 
 def fill(data: Path, execution: UUID, **texts: str) -> None:

@@ -15,7 +15,7 @@ from playhead.ids import uuid7
 from playhead.ports.catalog.jobs import Input
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Playhead
+    from tests.api.server import Playhead
 
 
 @pytest.fixture

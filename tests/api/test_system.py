@@ -10,7 +10,7 @@ import pytest
 from playhead.errors import broker_unavailable, catalog_unavailable, store_unavailable
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Playhead
+    from tests.api.server import Playhead
 
 
 async def test_health_names_the_backends_and_the_processes(playhead: Playhead):

@@ -19,7 +19,7 @@ from playhead.api.streams import stream
 from playhead.errors import broker_unavailable, catalog_unavailable
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Playhead
+    from tests.api.server import Playhead
 
 UNKNOWN = "00000000-0000-0000-0000-000000000001"
 

@@ -15,13 +15,13 @@ import pytest
 from playhead.envelope import Dispatch, Headers
 from playhead.ids import uuid7
 from playhead.ports.broker import CONFIRMED, Broker, Delivery, Depth
+from tests.contract.backends import VISIBILITY
 from tests.waiting import take, until
 
 if TYPE_CHECKING:
-    from tests.contract.conftest import Clock, Factory
+    from tests.contract.backends import Factory
+    from tests.lab import Clock
 
-VISIBILITY = 30.0
-"""Of the brokers that the factory makes. Where it is real time that passes, `clock` shortens it."""
 STEP = 0.1 * VISIBILITY
 SOON = 0.6 * VISIBILITY
 LATE = 1.5 * VISIBILITY

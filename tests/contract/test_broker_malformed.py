@@ -15,14 +15,14 @@ from playhead.ports.broker import Broker, Delivery
 from playhead.services.take import TakeService
 from tests.attempts import Steps
 from tests.catalog_memory import MemoryCatalog
-from tests.contract.conftest import BROKERS
+from tests.contract.backends import BROKERS
 from tests.contract.malformed import MALFORMED
 from tests.contract.test_broker import depth_soon, ids, put
 from tests.store_memory import MemoryStore
 from tests.waiting import take
 
 if TYPE_CHECKING:
-    from tests.contract.conftest import Factory
+    from tests.contract.backends import Factory
 
 QUEUE = "docs.convert"
 OTHER = "docs.index"

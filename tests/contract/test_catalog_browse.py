@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from playhead.model import ChainLink
-    from tests.contract.conftest import Lab, Started
+    from tests.lab import Lab, Started
 
 
 def added(*counts: Counts) -> Counts:

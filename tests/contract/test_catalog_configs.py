@@ -11,7 +11,7 @@ from playhead.model import Condition, Config, ErrorHandling, Route, Step
 from playhead.ports.catalog import Catalog
 
 if TYPE_CHECKING:
-    from tests.contract.conftest import Lab
+    from tests.lab import Lab
 
 
 def one_route(name: str, queue: str, *, route: str = "convert") -> Config:

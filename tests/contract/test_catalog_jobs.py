@@ -17,7 +17,7 @@ from playhead.ports.catalog.work import Claim, Done, Failed, Finished, Released
 
 if TYPE_CHECKING:
     from playhead.model import Config
-    from tests.contract.conftest import Lab
+    from tests.lab import Lab
 
 
 def keys(execution: UUID, *paths: str, stage: str = "input") -> list[str]:

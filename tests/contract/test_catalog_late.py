@@ -12,7 +12,7 @@ from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.jobs import Listed
 
 if TYPE_CHECKING:
-    from tests.contract.conftest import Lab
+    from tests.lab import Lab
 
 
 async def test_tags_are_shown_once_each_and_in_order(catalog: Catalog, lab: Lab):

@@ -13,7 +13,7 @@ from playhead.ids import uuid7
 from playhead.ports.catalog import Catalog
 
 if TYPE_CHECKING:
-    from tests.contract.conftest import Lab, Started
+    from tests.lab import Lab, Started
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -16,7 +16,8 @@ from playhead.ports.catalog.upkeep import Process, Subscription
 from playhead.ports.catalog.work import Claim
 
 if TYPE_CHECKING:
-    from tests.contract.conftest import Factory, Lab
+    from tests.contract.backends import Factory
+    from tests.lab import Lab
 
 
 def outlet(lab: Lab) -> Config:

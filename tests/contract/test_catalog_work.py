@@ -23,7 +23,7 @@ from playhead.ports.catalog.work import (
 )
 
 if TYPE_CHECKING:
-    from tests.contract.conftest import Lab
+    from tests.lab import Lab
 
 
 def fan_out(lab: Lab) -> Config:

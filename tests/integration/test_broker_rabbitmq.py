@@ -25,7 +25,7 @@ from playhead.ids import uuid7
 from playhead.ports.broker import CONFIRMED, Delivery, PublishResult
 from playhead.services.reconcile import ReconcileService
 from tests.catalog_memory import MemoryCatalog
-from tests.contract.conftest import Clock, Lab
+from tests.lab import Clock, Lab
 from tests.servers import need, need_fresh
 from tests.servers.proxy import Proxy
 from tests.servers.rabbitmq import RabbitMq

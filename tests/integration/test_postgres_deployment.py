@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,31 +11,18 @@ from playhead.bootstrap import open_runtime
 from playhead.errors import NotFound, Unavailable
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.settings import Settings
+from tests.lab import KEEP, pages
 from tests.servers.commits import Commits
 from tests.waiting import until, until_told
-
-CONFIG = """
-version: "1.0"
-name: docs
-entry: keep
-routes:
-  keep:
-    adapters: [{type: passthrough}]
-    outbound: {stage: kept}
-"""
-
-
-async def pages() -> AsyncIterator[tuple[str, bytes]]:
-    yield "a.md", b"a"
 
 
 async def test_a_commit_with_a_lost_answer_is_reported_as_possibly_done(url: str, tmp_path: Path):
     with Commits(url) as network:
         async with open_runtime(Settings(home=tmp_path, catalog=network.url)) as rt:
-            await rt.services.configs.apply(CONFIG)
+            await rt.services.configs.apply(KEEP)
             network.lose("INSERT INTO configs")
             with pytest.raises(Unavailable, match="may have happened"):
-                await rt.services.configs.apply(CONFIG.replace("docs", "others"))
+                await rt.services.configs.apply(KEEP.replace("docs", "others"))
 
             # The commit may still be running when its answer is lost.
             found = await until_told(lambda: rt.services.configs.get("others"), NotFound)
@@ -50,7 +36,7 @@ async def test_a_run_with_a_lost_answer_to_its_start_does_not_stay_open(
     with Commits(url) as network:
         settings = Settings(home=tmp_path, catalog=network.url)
         async with open_runtime(settings, kind="serve") as rt:
-            await rt.services.configs.apply(CONFIG)
+            await rt.services.configs.apply(KEEP)
             network.lose(statement)
             with pytest.raises(Unavailable):
                 await rt.services.submit.run("docs", pages())

@@ -14,7 +14,7 @@ from playhead.backends.catalog_postgres import PostgresCatalog
 from playhead.errors import BadRequest, Conflict
 from playhead.ids import uuid7
 from playhead.ports.catalog.jobs import Listed
-from tests.contract.conftest import Clock, Lab
+from tests.lab import Clock, Lab
 from tests.servers.schema import schema
 
 

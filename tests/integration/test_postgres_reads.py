@@ -12,7 +12,7 @@ import pytest
 
 from playhead.backends._postgres import Postgres
 from playhead.backends.catalog_postgres import PostgresCatalog
-from tests.contract.conftest import Clock, Lab
+from tests.lab import Clock, Lab
 
 ROWS = 20_000
 PAGE = 50

@@ -22,7 +22,7 @@ from playhead.errors import Conflict
 from playhead.ids import uuid7
 from playhead.ports.catalog.jobs import Listed
 from playhead.ports.catalog.work import Claim, Done, Refusal
-from tests.contract.conftest import Clock, Lab, Started
+from tests.lab import Clock, Lab, Started
 from tests.servers.schema import schema
 
 OPEN = "(0, 1, 2)"  # pending, running, retry

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,21 +12,9 @@ import pytest
 from playhead.bootstrap import open_runtime
 from playhead.errors import catalog_unavailable
 from playhead.settings import Settings
+from tests.lab import KEEP, pages
 
 SOON = 60.0
-CONFIG = """
-version: "1.0"
-name: docs
-entry: keep
-routes:
-  keep:
-    adapters: [{type: passthrough}]
-    outbound: {stage: kept}
-"""
-
-
-async def pages() -> AsyncIterator[tuple[str, bytes]]:
-    yield "a.md", b"a"
 
 
 @pytest.mark.parametrize("step", ["acquire", "record"])
@@ -37,7 +24,7 @@ async def test_a_run_resumes_its_job_after_a_lost_answer(
 ):
     settings = Settings(home=tmp_path, lease_seconds=0.5)
     async with open_runtime(settings, kind="run") as rt:
-        await rt.services.configs.apply(CONFIG)
+        await rt.services.configs.apply(KEEP)
         does = getattr(rt.catalog, step)
 
         async def fail_once(*given: Any, **more: Any) -> Any:
@@ -58,7 +45,7 @@ async def test_a_run_resumes_its_job_after_a_lost_answer(
 async def test_a_run_does_not_take_jobs_of_other_processes(tmp_path: Path):
     settings = Settings(home=tmp_path)
     async with open_runtime(settings) as other, open_runtime(settings, kind="run") as rt:
-        await rt.services.configs.apply(CONFIG)
+        await rt.services.configs.apply(KEEP)
         detached: UUID = (await other.services.submit.run("docs", pages())).execution_id
         mine = await rt.services.submit.run("docs", pages())
         await rt.work(until=mine.execution_id)

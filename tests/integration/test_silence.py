@@ -16,7 +16,7 @@ from playhead.backends.catalog_sqlite import SqliteCatalog
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import Claim, Refusal
-from tests.contract.conftest import Clock, Lab
+from tests.lab import Clock, Lab
 from tests.servers.schema import schema
 
 BEAT = 0.2

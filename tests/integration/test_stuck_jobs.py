@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -14,16 +14,8 @@ from playhead.bootstrap.process import Runtime
 from playhead.envelope import Dispatch
 from playhead.ports.broker import PublishResult
 from playhead.settings import Settings
+from tests.lab import KEEP, pages
 from tests.waiting import until
-
-CONFIG = """
-version: "1.0"
-name: {name}
-entry: keep
-routes:
-  keep:
-    adapters: [{{type: passthrough}}]
-"""
 
 
 class Stuck:
@@ -45,15 +37,11 @@ class Stuck:
         ]
 
 
-async def pages() -> AsyncIterator[tuple[str, bytes]]:
-    yield "a.md", b"a"
-
-
 async def detached(home: Path, *configs: str) -> list[UUID]:
     """Start runs of these configs in this order; no process drives their jobs yet."""
     async with open_runtime(Settings(home=home)) as other:
         for name in set(configs):
-            await other.services.configs.apply(CONFIG.format(name=name))
+            await other.services.configs.apply(KEEP.replace("docs", name))
         return [(await other.services.submit.run(name, pages())).execution_id for name in configs]
 
 

@@ -25,31 +25,16 @@ from playhead.model import Config, Route
 from playhead.ports.store import Entry, Store
 from playhead.services.replay import ReplayService
 from playhead.settings import Settings
+from tests.lab import KEEP, pages
 from tests.waiting import until
-
-CONFIG = b"""
-version: "1.0"
-name: docs
-entry: first
-routes:
-  first: {adapters: [{type: passthrough}]}
-"""
 
 
 @asynccontextmanager
 async def runtime(home: Path, **settings: Any) -> AsyncIterator[Runtime]:
     given: dict[str, Any] = {"home": home, "heartbeat_seconds": 0.2}
     async with open_runtime(Settings(**given | settings), kind="worker") as rt:
-        await rt.services.configs.apply(CONFIG)
+        await rt.services.configs.apply(KEEP)
         yield rt
-
-
-async def submit(rt: Runtime, count: int = 1) -> None:
-    async def given() -> AsyncIterator[tuple[str, bytes]]:
-        for n in range(count):
-            yield f"{n}.txt", b"text"
-
-    await rt.services.submit.run("docs", given())
 
 
 def ask(file: Path, sql: str) -> list[Any]:
@@ -74,7 +59,7 @@ def files_no_larger_than(size: int) -> Iterator[None]:
 async def test_the_reconciler_continues_after_an_unexpected_error(tmp_path: Path):
     file = tmp_path / "playhead.db"
     async with runtime(tmp_path) as rt:
-        await submit(rt)
+        await rt.services.submit.run("docs", pages())
         await until(lambda: ask(file, "SELECT 1 FROM dispatches"), "the dispatch")
     ask(file, "DELETE FROM dispatches")
     ask(file, "UPDATE messages SET published = 0, publisher = 'unknown'")
@@ -123,7 +108,7 @@ async def test_a_write_on_a_full_disk_fails_alone_and_in_a_commit_with_others(tm
 async def test_each_message_that_a_broker_lost_is_dispatched_once_again(tmp_path: Path):
     file = tmp_path / "playhead.db"
     async with runtime(tmp_path) as rt:
-        await submit(rt, 2500)
+        await rt.services.submit.run("docs", pages(2500))
         await until(lambda: ask(file, "SELECT count(*) FROM dispatches") == [(2500,)], "the dispatches")
         ask(file, "DELETE FROM dispatches")
         await until(
@@ -160,7 +145,7 @@ async def test_a_reader_suspended_in_a_read_does_not_block_writers(tmp_path: Pat
 async def test_a_broker_in_a_separate_file_is_checkpointed_too(tmp_path: Path):
     broker = tmp_path / "broker.db"
     async with runtime(tmp_path / "home", broker=f"sqlite:///{broker}") as rt:
-        await submit(rt, 50)
+        await rt.services.submit.run("docs", pages(50))
         await until(lambda: len(ask(broker, "SELECT 1 FROM dispatches")) == 50, "the dispatches")
 
         def moved() -> bool:
@@ -206,7 +191,7 @@ async def test_a_page_that_takes_longer_than_a_lease_is_listed_by_one_process(tm
     async with runtime(tmp_path, lease_seconds=lease) as one, runtime(tmp_path, lease_seconds=lease) as other:
         list_slowly(one, lease + 1.5)
         list_slowly(other, lease + 1.5)
-        await submit(one)
+        await one.services.submit.run("docs", pages())
         file = tmp_path / "playhead.db"
         await until(lambda: ask(file, "SELECT state FROM jobs") != [("publishing",)], "the job to end")
         assert ask(file, "SELECT state, epoch FROM jobs") == [("publishing_complete", 1)]

@@ -19,9 +19,9 @@ from playhead.model import Execution
 from playhead.ports.catalog.work import Finished, Result
 from playhead.ports.tracer import Kind, Span, Value
 from playhead.services.recover import RecoverService
-from tests.attempts import HEARTBEAT, QUEUE, Worker, completed, failed
+from tests.attempts import QUEUE, Worker, completed, failed
 from tests.catalog_memory import MemoryCatalog
-from tests.contract.conftest import Clock, Lab
+from tests.lab import Clock, Lab
 from tests.store_memory import MemoryStore
 
 
@@ -97,7 +97,7 @@ async def test_a_lost_message_is_reported_by_its_row_and_not_by_the_headers_of_i
 
 async def test_the_span_of_an_attempt_that_is_too_late_to_bind_ends_as_fenced():
     tracer = RecordingTracer()
-    worker = Worker(tracer=tracer)
+    worker = Worker(environment={"tracer": tracer})
     message = (await worker.started()).ids[0]
     claimed = await worker.claim()
     await worker.lab.die("w1")
@@ -114,7 +114,7 @@ async def test_a_skipped_message_is_reported_with_its_reason_and_counted_as_comp
 ):
     caplog.set_level(logging.DEBUG, logger="playhead")
     tracer = RecordingTracer()
-    worker = Worker(tracer=tracer)
+    worker = Worker(environment={"tracer": tracer})
     message = (await worker.started()).ids[0]
 
     await worker.end(AttemptOutcome(await worker.claim(), "pages", skip_reason="upper returned no output"))
@@ -133,7 +133,7 @@ async def test_a_failure_in_a_cancelled_execution_is_reported_neither_as_a_retry
     delay: float | None, caplog: pytest.LogCaptureFixture
 ):
     tracer = RecordingTracer()
-    worker = Worker(tracer=tracer)
+    worker = Worker(environment={"tracer": tracer})
     message = (await worker.started()).ids[0]
     claimed = await worker.claim()
     await worker.catalog.cancel(claimed.claim.execution_id)
@@ -165,7 +165,7 @@ async def test_a_failure_whose_answer_was_lost_is_reported_and_counted_as_that_f
     delay: float | None, caplog: pytest.LogCaptureFixture
 ):
     """It was reported as fenced, and not counted."""
-    catalog = LosesFirstAnswer(clock=Clock(), heartbeat_seconds=HEARTBEAT)
+    catalog = LosesFirstAnswer(clock=Clock())
     worker = Worker(catalog=catalog)
     await worker.started()
     outcome = failed(await worker.claim(), "no", delay=delay)
@@ -194,7 +194,7 @@ async def test_numbers_of_ended_executions_are_read_in_one_request_and_only_if_t
     level: int, requests: int, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(level, logger="playhead")
-    catalog = WithoutExecutions(clock=Clock(), heartbeat_seconds=HEARTBEAT)
+    catalog = WithoutExecutions(clock=Clock())
     ended = [Lab.unknown() for _ in range(3)]
 
     await ending.log_ended(catalog, ended)
@@ -215,7 +215,7 @@ async def test_an_execution_is_cancelled_without_a_count_before_and_its_end_is_l
     caplog: pytest.LogCaptureFixture,
 ):
     caplog.set_level(logging.INFO, logger="playhead")
-    catalog = WithoutCounts(clock=Clock(), heartbeat_seconds=HEARTBEAT)
+    catalog = WithoutCounts(clock=Clock())
     run = await Lab(catalog, Clock()).started("a.md")
 
     for _ in range(2):

@@ -12,9 +12,9 @@ import pytest
 from playhead import Item
 from playhead.errors import catalog_unavailable
 from playhead.ports.catalog.work import Claim, Finished, Refusal, Result
-from tests.attempts import HEARTBEAT, OneConsumer, ended
+from tests.attempts import OneConsumer, ended
 from tests.catalog_memory import MemoryCatalog
-from tests.contract.conftest import Clock
+from tests.lab import Clock
 from tests.waiting import SECONDS, until
 
 
@@ -61,7 +61,7 @@ class World(OneConsumer):
 
     def __init__(self) -> None:
         self.runs, self.go_on = threading.Event(), threading.Event()
-        super().__init__(self._wait, catalog=Lossy(clock=Clock(), heartbeat_seconds=HEARTBEAT))
+        super().__init__(self._wait, catalog=Lossy(clock=Clock()))
 
     def _wait(self, item: Item) -> str:
         self.runs.set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from playhead.engine.deliveries import State
 from playhead.errors import Unavailable, broker_unavailable
 from playhead.ports.broker import Delivery, Depth
 from playhead.settings import Settings
-from tests.attempts import QUEUE, VISIBILITY, Worker, failed
+from tests.attempts import QUEUE, Worker, failed
 from tests.broker_memory import MemoryBroker
+from tests.lab import VISIBILITY, Clock, pages
 
 CONFIG = """
 version: "1.0"
@@ -95,7 +96,7 @@ class LosesFirstAck(MemoryBroker):
 async def test_a_repeated_end_is_counted_once_and_does_not_release_an_attempt_that_started_meanwhile(
     caplog: pytest.LogCaptureFixture,
 ):
-    worker = Worker(lambda clock: LosesFirstAck(clock=clock, visibility=VISIBILITY))
+    worker = Worker(broker=LosesFirstAck(clock=Clock()))
     await worker.started()
     claimed = await worker.claim()
     outcome = failed(claimed, "no", delay=0.0)
@@ -116,10 +117,6 @@ async def test_a_repeated_end_is_counted_once_and_does_not_release_an_attempt_th
     assert (claimed.held.state, new.held.state) == (State.SETTLED, State.CLAIMED)
     assert worker.env.counters.numbers() == {("docs", "convert"): {"retried": [1]}}
     assert [r.message for r in caplog.records if r.message.startswith("message_")] == ["message_retried"]
-
-
-async def pages() -> AsyncIterator[tuple[str, bytes]]:
-    yield "a.md", b"a"
 
 
 async def test_a_worker_that_lost_a_message_processes_it_again_as_soon_as_its_attempt_has_ended(

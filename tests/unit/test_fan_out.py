@@ -10,9 +10,9 @@ from playhead import Item
 from playhead.engine.completion import batches
 from playhead.errors import catalog_unavailable
 from playhead.ports.catalog.work import Finished, Result
-from tests.attempts import HEARTBEAT, OneConsumer, Worker, completed, ended, failed
+from tests.attempts import OneConsumer, Worker, completed, ended, failed
 from tests.catalog_memory import MemoryCatalog
-from tests.contract.conftest import Clock
+from tests.lab import Clock
 from tests.waiting import until
 
 
@@ -63,7 +63,7 @@ class TooSlow(MemoryCatalog):
 
 async def test_a_batch_that_takes_too_long_is_recorded_in_halves():
     """The same batch was tried again and again: 128 messages with 3,000 outputs each never ended."""
-    catalog = TooSlow(clock=Clock(), heartbeat_seconds=HEARTBEAT)
+    catalog = TooSlow(clock=Clock())
     catalog.sizes = []
     world = OneConsumer(lambda item: text_of(item), catalog=catalog, concurrency=8)
     paths = [f"{n}.md" for n in range(8)]

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from playhead.envelope import Dispatch
 from playhead.ports.broker import Depth, PublishResult
-from tests.attempts import QUEUE, VISIBILITY, Worker, completed
+from tests.attempts import QUEUE, Worker, completed
 from tests.broker_memory import MemoryBroker
+from tests.lab import Clock
 
 QUEUES = (QUEUE, "docs.split")
 ROOM = 3
@@ -30,60 +31,59 @@ class Small(MemoryBroker):
         return outcomes
 
 
-class World:
+class FullWorker(Worker):
     """A worker, and runs of three messages that fill its broker."""
 
+    broker: Small
+
     def __init__(self) -> None:
-        self.broker: Small
         self.waited: list[float] = []
 
         async def sleep(seconds: float) -> None:
             self.waited.append(seconds)
 
-        self.worker = Worker(lambda clock: Small(clock=clock, visibility=VISIBILITY), sleep=sleep)
-        assert isinstance(self.worker.broker, Small)
-        self.broker = self.worker.broker
+        super().__init__(broker=Small(clock=Clock()), environment={"sleep": sleep})
 
     async def run(self) -> None:
-        await self.worker.started("a.md", "b.md", "c.md")
+        await self.started("a.md", "b.md", "c.md")
         assert sum(await self.broker.depth(QUEUE)) == ROOM
 
     async def process(self) -> float:
         """Process the queue, with one output per message; return the time spent waiting for the broker."""
         self.waited.clear()
-        claimed = (await self.worker.take()).claimed
+        claimed = (await self.take()).claimed
         assert len(claimed) == ROOM
         async with asyncio.timeout(30):
-            await self.worker.end(*(completed(one, f"{one.claim.path}.txt") for one in claimed))
+            await self.end(*(completed(one, f"{one.claim.path}.txt") for one in claimed))
         return sum(self.waited)
 
 
 async def test_a_message_whose_children_find_no_room_is_acked_and_they_are_published_when_there_is_room():
-    world = World()
-    await world.run()
+    worker = FullWorker()
+    await worker.run()
 
-    assert 0 < await world.process() < 10
+    assert 0 < await worker.process() < 10
 
-    assert await world.broker.depth(QUEUE) == Depth(0, 0)
+    assert await worker.broker.depth(QUEUE) == Depth(0, 0)
     # No process has to die first, and no minute has to pass.
-    children = await world.worker.catalog.orphans("w2", limit=10)
+    children = await worker.catalog.orphans("w2", limit=10)
     assert len(children) == 3
-    assert [outcome.result for outcome in await world.broker.publish(children)] == ["confirmed"] * 3
+    assert [outcome.result for outcome in await worker.broker.publish(children)] == ["confirmed"] * 3
 
 
 async def test_only_the_first_batch_that_finds_no_room_waits_for_it_until_the_broker_had_room_again():
-    world = World()
-    await world.run()
-    first = await world.process()
+    worker = FullWorker()
+    await worker.run()
+    first = await worker.process()
 
-    await world.run()
-    assert await world.process() == 0
+    await worker.run()
+    assert await worker.process() == 0
 
-    world.broker.room = 2 * ROOM
-    await world.run()
-    await world.process()  # the broker takes these
-    world.broker.room = ROOM
-    for dispatch in await world.broker.receive(QUEUES[1], 10):
-        await world.broker.ack([dispatch])
-    await world.run()
-    assert await world.process() == first
+    worker.broker.room = 2 * ROOM
+    await worker.run()
+    await worker.process()  # the broker takes these
+    worker.broker.room = ROOM
+    for dispatch in await worker.broker.receive(QUEUES[1], 10):
+        await worker.broker.ack([dispatch])
+    await worker.run()
+    assert await worker.process() == first

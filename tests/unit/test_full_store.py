@@ -13,9 +13,9 @@ from playhead import Item
 from playhead.errors import StoreFull, catalog_unavailable
 from playhead.ports.catalog.work import Binding, Bound, Unbound
 from playhead.ports.store import Blob, WriteResult
-from tests.attempts import HEARTBEAT, OneConsumer, ended
+from tests.attempts import OneConsumer, ended
 from tests.catalog_memory import MemoryCatalog
-from tests.contract.conftest import Clock
+from tests.lab import Clock
 from tests.store_memory import MemoryStore
 from tests.waiting import SECONDS, until
 
@@ -151,7 +151,7 @@ class TooSlow(MemoryCatalog):
     store: Full
 
     def __init__(self) -> None:
-        super().__init__(clock=Clock(), heartbeat_seconds=HEARTBEAT)
+        super().__init__(clock=Clock())
         self.sizes: list[int] = []
 
     async def bind(self, bindings: Sequence[Binding]) -> list[list[Bound] | Unbound | None]:

@@ -16,9 +16,9 @@ from playhead.engine.dispatch import Dispatcher, RouteRuntime
 from playhead.engine.slots import Slots
 from playhead.model import Route
 from playhead.ports.catalog.work import Finished, Result
-from tests.attempts import HEARTBEAT, OneConsumer, Worker, completed, ended
+from tests.attempts import OneConsumer, Worker, completed, ended
 from tests.catalog_memory import MemoryCatalog
-from tests.contract.conftest import Clock
+from tests.lab import Clock
 from tests.waiting import until
 
 MESSAGES = 200
@@ -46,7 +46,7 @@ def two_milliseconds(item: Item) -> str:
 
 @pytest.mark.parametrize("concurrency", [4, 16])
 async def test_messages_with_two_milliseconds_of_work_share_commits(concurrency: int):
-    catalog = Counted(clock=Clock(), heartbeat_seconds=HEARTBEAT)
+    catalog = Counted(clock=Clock())
     world = OneConsumer(two_milliseconds, catalog=catalog, concurrency=concurrency)
     run = await world.started(*(f"{n}.md" for n in range(MESSAGES)))
     consumer = world.consumer()
@@ -62,7 +62,7 @@ async def test_messages_with_two_milliseconds_of_work_share_commits(concurrency:
 
 
 async def test_an_execution_is_checked_only_when_this_process_holds_no_other_of_its_messages():
-    catalog = Counted(clock=Clock(), heartbeat_seconds=HEARTBEAT)
+    catalog = Counted(clock=Clock())
     worker = Worker(catalog=catalog)
     run = await worker.started("a.md", "b.md")
     one, other = (await worker.take()).claimed

@@ -15,7 +15,7 @@ from playhead.ports.broker import CONFIRMED, Depth, PublishResult
 from playhead.services.reconcile import ReconcileService
 from tests.broker_memory import MemoryBroker
 from tests.catalog_memory import MemoryCatalog
-from tests.contract.conftest import Clock, Lab
+from tests.lab import Clock, Lab
 from tests.waiting import take, until
 
 

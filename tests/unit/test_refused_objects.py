@@ -14,6 +14,7 @@ from playhead.errors import Unavailable, store_unavailable
 from playhead.ports.catalog.work import Released
 from playhead.ports.store import Blob, ReadResult, WriteResult, any_of
 from tests.attempts import Worker, completed
+from tests.lab import Started
 from tests.store_memory import MemoryStore
 
 
@@ -43,18 +44,23 @@ class Archive(MemoryStore):
         return any_of([store_unavailable("it is closed") if no else None for no in is_refused])
 
 
-class World:
+class ArchiveWorker(Worker):
     """A worker `w1` and a run of three messages in its queue."""
 
-    async def open(self) -> None:
-        self.store = Archive()
-        self.worker = Worker(store=self.store)
-        self.run = await self.worker.started("a.md", "b.md", "c.md")
-        self.keys = [f"{self.run.execution}/input/{name}.md" for name in "abc"]
+    store: Archive
+    run: Started
+    keys: Sequence[str]
 
-    async def end(self, taken: IntakeResult) -> None:
+    @classmethod
+    async def open(cls) -> ArchiveWorker:
+        worker = cls(store=Archive())
+        worker.run = await worker.started("a.md", "b.md", "c.md")
+        worker.keys = [f"{worker.run.execution}/input/{name}.md" for name in "abc"]
+        return worker
+
+    async def end_all(self, taken: IntakeResult) -> None:
         """End each attempt: with one output if its input could be read."""
-        await self.worker.end(
+        await self.end(
             *(
                 AttemptOutcome(one, result=one.problem)
                 if one.problem
@@ -64,58 +70,55 @@ class World:
         )
 
     async def states(self) -> list[str]:
-        return [await self.worker.lab.state(each) for each in self.run.ids]
+        return [await self.lab.state(each) for each in self.run.ids]
 
     async def dispatch_again(self) -> None:
         self.store.refused = frozenset()
-        self.worker.clock.advance(REFUSED_DELAY_SECONDS + 1)
-        await self.worker.lab.beat("w1")
-        await self.worker.broker.publish(await self.worker.catalog.due("w1", limit=10))
+        self.clock.advance(REFUSED_DELAY_SECONDS + 1)
+        await self.lab.beat("w1")
+        await self.broker.publish(await self.catalog.due("w1", limit=10))
 
 
 async def test_a_message_whose_input_is_refused_is_retried_and_the_others_are_processed():
-    world = World()
-    await world.open()
-    world.store.refused = frozenset([world.keys[1]])
+    worker = await ArchiveWorker.open()
+    worker.store.refused = frozenset([worker.keys[1]])
 
-    taken = await world.worker.take()
+    taken = await worker.take()
 
     assert taken.unavailable is None  # the route goes on
     assert [one.data is None for one in taken.claimed] == [False, True, False]
-    await world.end(taken)
-    assert await world.states() == ["completed", "retry", "completed"]
+    await worker.end_all(taken)
+    assert await worker.states() == ["completed", "retry", "completed"]
 
-    await world.dispatch_again()
-    (again,) = (await world.worker.take()).claimed
+    await worker.dispatch_again()
+    (again,) = (await worker.take()).claimed
     assert (again.claim.attempt, again.claim.spent) == (2, 1)  # the first attempt does not count
     assert again.data is not None
 
 
 async def test_a_message_whose_output_is_refused_is_retried_and_the_others_are_completed():
-    world = World()
-    await world.open()
-    world.store.refused = frozenset([f"{world.run.execution}/pages/b"])
+    worker = await ArchiveWorker.open()
+    worker.store.refused = frozenset([f"{worker.run.execution}/pages/b"])
 
-    await world.end(await world.worker.take())
-    assert await world.states() == ["completed", "retry", "completed"]
+    await worker.end_all(await worker.take())
+    assert await worker.states() == ["completed", "retry", "completed"]
 
-    await world.dispatch_again()
-    taken = await world.worker.take()
+    await worker.dispatch_again()
+    taken = await worker.take()
     assert [(one.claim.attempt, one.claim.spent) for one in taken.claimed] == [(2, 1)]
-    await world.end(taken)
-    assert await world.states() == ["completed"] * 3
+    await worker.end_all(taken)
+    assert await worker.states() == ["completed"] * 3
 
 
 @pytest.mark.parametrize("answers", [True, False])
 async def test_a_store_that_refuses_all_inputs_of_a_batch_is_unavailable_only_if_its_check_fails(
     answers: bool,
 ):
-    world = World()
-    await world.open()
-    world.store.refused = frozenset(world.keys)
-    world.store.answers = answers
+    worker = await ArchiveWorker.open()
+    worker.store.refused = frozenset(worker.keys)
+    worker.store.answers = answers
 
-    taken = await world.worker.take()
+    taken = await worker.take()
 
     assert (taken.unavailable is None) == answers
     delays = {one.problem.delay for one in taken.claimed if isinstance(one.problem, Released)}
@@ -126,36 +129,33 @@ async def test_a_store_that_refuses_all_inputs_of_a_batch_is_unavailable_only_if
 async def test_a_store_that_refuses_all_outputs_of_a_batch_is_unavailable_only_if_its_check_fails(
     answers: bool,
 ):
-    world = World()
-    await world.open()
-    taken = await world.worker.take()
-    world.store.refused = frozenset([f"{world.run.execution}/pages"])
-    world.store.answers = answers
+    worker = await ArchiveWorker.open()
+    taken = await worker.take()
+    worker.store.refused = frozenset([f"{worker.run.execution}/pages"])
+    worker.store.answers = answers
 
     if answers:
-        await world.end(taken)
-        assert await world.states() == ["retry"] * 3
+        await worker.end_all(taken)
+        assert await worker.states() == ["retry"] * 3
     else:
         with pytest.raises(Unavailable, match="closed"):
-            await world.end(taken)
+            await worker.end_all(taken)
 
 
 @pytest.mark.parametrize("answers", [True, False])
 async def test_an_external_object_waits_for_its_refused_sidecar_only_if_the_store_is_unavailable(
     answers: bool,
 ):
-    world = World()
-    await world.open()
-    lab = world.worker.lab
-    adopted = lab.unknown()
+    worker = await ArchiveWorker.open()
+    adopted = worker.lab.unknown()
     key = f"{adopted}/pages/x.md"
-    await world.store.write([[Blob(key, b"x")], [Blob(f"{key}.meta.json", b'{"attributes": {"a": 1}}')]])
-    await world.worker.catalog.adopt(adopted)
-    await world.worker.broker.publish((await lab.started_replay(adopted, key, stage="pages")).dispatches)
-    world.store.refused = frozenset([f"{key}.meta.json"])
-    world.store.answers = answers
+    await worker.store.write([[Blob(key, b"x")], [Blob(f"{key}.meta.json", b'{"attributes": {"a": 1}}')]])
+    await worker.catalog.adopt(adopted)
+    await worker.broker.publish((await worker.lab.started_replay(adopted, key, stage="pages")).dispatches)
+    worker.store.refused = frozenset([f"{key}.meta.json"])
+    worker.store.answers = answers
 
-    (one,) = [one for one in (await world.worker.take()).claimed if one.claim.object_key == key]
+    (one,) = [one for one in (await worker.take()).claimed if one.claim.object_key == key]
 
     assert (one.problem is None) == answers
     assert one.sidecar.attributes == {}

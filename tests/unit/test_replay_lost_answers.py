@@ -8,15 +8,12 @@ from uuid import UUID
 
 import pytest
 
-from playhead.engine.environment import Backends, Environment
+from playhead.engine.environment import Environment
 from playhead.errors import Unavailable, catalog_unavailable
-from playhead.ids import uuid7
-from playhead.model import Config, Replay, Route
-from playhead.ports.store import Blob
+from playhead.model import Replay
 from playhead.services.replay import ReplayRequest, ReplayService
-from tests.broker_memory import MemoryBroker
 from tests.catalog_memory import MemoryCatalog
-from tests.store_memory import MemoryStore
+from tests.lab import MemoryDeployment
 
 
 class Lossy(MemoryCatalog):
@@ -42,17 +39,17 @@ async def no_sleep(seconds: float) -> None:
 
 
 async def world() -> tuple[Lossy, ReplayService, ReplayRequest]:
-    catalog, store = Lossy(), MemoryStore()
-    await catalog.save_config(Config("docs", "a", {"a": Route("a", "docs.a")}), source="", digest="d")
-    source = uuid7()
-    await store.write([[Blob(f"{source}/pages/x.md", b"x")]])
+    catalog = Lossy()
+    deployment = MemoryDeployment(catalog=catalog)
+    await deployment.lab.save()
+    source = await deployment.external(1)
     service = ReplayService(
-        Backends(catalog, MemoryBroker(), store),
+        deployment.backends,
         Environment("server", sleep=no_sleep, spawn=lambda work: pytest.fail("nothing is driven here")),
         lease=15,
         settle=30,
     )
-    return catalog, service, ReplayRequest(source, "pages", None, "docs/a")
+    return catalog, service, ReplayRequest(source, "pages", None, "docs/convert")
 
 
 @pytest.mark.parametrize("failing_reads", [0, 3])

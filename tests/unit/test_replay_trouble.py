@@ -8,16 +8,13 @@ from typing import Any
 
 import pytest
 
-from playhead.engine.environment import Backends, Environment
+from playhead.engine.environment import Environment
 from playhead.envelope import Dispatch
-from playhead.ids import uuid7
-from playhead.model import MOST_ERRORS, Config, Route
+from playhead.model import MOST_ERRORS
 from playhead.ports.broker import PublishResult
-from playhead.ports.store import Blob
 from playhead.services.replay import ReplayRequest, ReplayService
 from tests.broker_memory import MemoryBroker
-from tests.catalog_memory import MemoryCatalog
-from tests.store_memory import MemoryStore
+from tests.lab import MemoryDeployment
 
 
 class Full(MemoryBroker):
@@ -40,10 +37,9 @@ class Clock:
 
 @pytest.mark.parametrize("count", [1, 99, 100, 101, 250])
 async def test_each_error_line_has_the_brokers_reason(count: int) -> None:
-    catalog, store = MemoryCatalog(), MemoryStore()
-    await catalog.save_config(Config("docs", "a", {"a": Route("a", "docs.a")}), source="", digest="d")
-    source = uuid7()
-    await store.write([[Blob(f"{source}/pages/{n:03d}.md", b"x")] for n in range(count)])
+    deployment = MemoryDeployment(broker=Full())
+    await deployment.lab.save()
+    source = await deployment.external(count)
     tasks: list[asyncio.Task[None]] = []
     clock = Clock()
     async with asyncio.TaskGroup() as group:
@@ -53,12 +49,12 @@ async def test_each_error_line_has_the_brokers_reason(count: int) -> None:
             return tasks[-1]
 
         service = ReplayService(
-            Backends(catalog, Full(), store),
+            deployment.backends,
             Environment("server", spawn=spawn, sleep=clock.sleep, clock=clock),
             lease=15,
             settle=10,
         )
-        done = await service.execute(ReplayRequest(source, "pages", None, "docs/a"))
+        done = await service.execute(ReplayRequest(source, "pages", None, "docs/convert"))
         for task in tasks:
             task.cancel()
 

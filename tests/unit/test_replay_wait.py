@@ -1,4 +1,4 @@
-"""The answer to who waits for a replay holds, also when the one who answers was asleep."""
+"""The answer to a caller that waits for a replay is correct, even if the process was suspended."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from uuid import UUID
 
 import pytest
 
-from playhead.engine.environment import Backends, Environment
+from playhead.engine.environment import Environment
 from playhead.envelope import Dispatch
 from playhead.errors import ReplayContinues
-from playhead.ids import uuid7
-from playhead.model import Config, Replay, Route
+from playhead.model import Replay
 from playhead.ports.broker import PublishResult
 from playhead.ports.catalog.jobs import LeasedJob
-from playhead.ports.store import Blob
 from playhead.services.replay import ReplayRequest, ReplayService
 from tests.broker_memory import MemoryBroker
 from tests.catalog_memory import MemoryCatalog
-from tests.store_memory import MemoryStore
+from tests.lab import MemoryDeployment
 
 SETTLE = 10.0
 
@@ -44,15 +42,16 @@ class Slow(MemoryCatalog):
         return self.closes and await super().close_job(held)
 
 
-class Waiting:
+class Waiting(MemoryDeployment):
     """A replay of three objects with a waiting caller, on a clock that only the test moves."""
 
+    catalog: Slow
+
     def __init__(self, broker: MemoryBroker | None = None) -> None:
-        self.catalog = Slow()
+        super().__init__(catalog=Slow(), broker=broker)
         self.now = 0.0
-        self.store = MemoryStore()
         self.service = ReplayService(
-            Backends(self.catalog, broker or MemoryBroker(), self.store),
+            self.backends,
             Environment("server", sleep=self._sleep, clock=lambda: self.now),
             lease=1000,
             settle=SETTLE,
@@ -63,12 +62,9 @@ class Waiting:
         await asyncio.sleep(0)
 
     async def begin(self) -> Replay:
-        await self.catalog.save_config(
-            Config("docs", "a", {"a": Route("a", "docs.a")}), source="", digest="d"
-        )
-        source = uuid7()
-        await self.store.write([[Blob(f"{source}/pages/{n}.md", b"x")] for n in range(3)])
-        return await self.service.create(ReplayRequest(source, "pages", None, "docs/a"))
+        await self.lab.save()
+        source = await self.external(3)
+        return await self.service.create(ReplayRequest(source, "pages", None, "docs/convert"))
 
     async def nothing(self) -> None:
         """A read without an event."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -11,11 +11,12 @@ import pytest
 
 from playhead.engine.environment import Environment
 from playhead.errors import Unavailable, catalog_unavailable
-from playhead.model import Config, Execution, Route
+from playhead.model import Execution
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.ports.catalog.upkeep import Process
 from playhead.services.submit import SubmitService
 from tests.catalog_memory import MemoryCatalog
+from tests.lab import Clock, Lab, pages
 from tests.store_memory import MemoryStore
 
 T = TypeVar("T")
@@ -60,10 +61,6 @@ class Lossy(MemoryCatalog):
         return await self._answer("cancel", super().cancel(execution))
 
 
-async def pages() -> AsyncIterator[tuple[str, bytes]]:
-    yield "a.md", b"a"
-
-
 class Begun:
     """A service over a catalog that loses answers, with its spawned tasks and its sleeps."""
 
@@ -88,9 +85,7 @@ class Begun:
 
     async def fail(self) -> None:
         """Start a run that fails, and wait for its spawned tasks."""
-        await self.catalog.save_config(
-            Config("docs", "a", {"a": Route("a", "docs.a")}), source="", digest="d"
-        )
+        await Lab(self.catalog, Clock()).save()
         await self.catalog.heartbeat(OWNER)
         with pytest.raises(Unavailable):
             await self.service.run("docs", pages())

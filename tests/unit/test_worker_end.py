@@ -10,14 +10,13 @@ from uuid import UUID
 import pytest
 
 from playhead.clock import LONGEST_GAP_SECONDS
-from playhead.engine.environment import Backends, Environment, WorkerSettings
+from playhead.engine.environment import Environment, WorkerSettings
 from playhead.engine.idle import QUIET_SECONDS
 from playhead.ports.broker import Delivery
 from playhead.services.replay import ReplayService
 from playhead.services.worker import WorkerService
 from tests.broker_memory import MemoryBroker
-from tests.catalog_memory import MemoryCatalog
-from tests.contract.conftest import HEARTBEAT, Clock, Lab
+from tests.lab import MemoryDeployment
 from tests.store_memory import MemoryStore
 
 LONG = 30
@@ -54,17 +53,14 @@ class Suspended:
         return self.readings * 60.0
 
 
-class World:
+class World(MemoryDeployment):
+    """A deployment whose store does not answer while `held` is cleared."""
+
     def __init__(self, broker: MemoryBroker | None = None) -> None:
-        clock = Clock()
-        self.catalog = MemoryCatalog(clock=clock, heartbeat_seconds=HEARTBEAT)
-        self.lab = Lab(self.catalog, clock)
-        self.broker = broker or MemoryBroker()
         self.held = asyncio.Event()
         self.held.set()
-        self.store = MemoryStore(pause=self._turn)
-        backends = Backends(self.catalog, self.broker, self.store)
-        self.replays = ReplayService(backends, Environment("w1"), lease=15, settle=30)
+        super().__init__(broker=broker, store=MemoryStore(pause=self._turn))
+        self.replays = ReplayService(self.backends, Environment("w1"), lease=15, settle=30)
 
     async def _turn(self) -> None:
         await self.held.wait()
@@ -78,7 +74,7 @@ class World:
         clock: Callable[[], float] = time.monotonic,
     ) -> WorkerService:
         return kind(
-            Backends(self.catalog, self.broker, self.store),
+            self.backends,
             {},
             WorkerSettings(visibility=30, data_dir="", max_object_bytes=100),
             Environment("w1", clock=clock),
@@ -134,7 +130,7 @@ async def test_a_worker_waits_for_a_replay_that_another_process_lists_but_not_fo
     execution = (await world.catalog.open_executions())[0]
     replay = await world.lab.replayed(execution)
     for _ in range(acquired):
-        world.lab.clock.advance(world.lab.LEASE + 1)
+        world.clock.advance(world.lab.LEASE + 1)
         await world.catalog.acquire(replay.execution_id, owner="w2", lease=world.lab.LEASE)
     await world.catalog.end_executions([execution])
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import logging
 
 from playhead import Context, Item, adapter
-from playhead.engine.environment import Backends, Environment, WorkerSettings
+from playhead.engine.environment import Environment, WorkerSettings
 from playhead.ids import uuid7
 from playhead.model import Step
 from playhead.ports.adapter import spec_of
 from playhead.services.worker import WorkerService
-from tests.broker_memory import MemoryBroker
-from tests.catalog_memory import MemoryCatalog
-from tests.contract.conftest import HEARTBEAT, Clock, Lab
-from tests.store_memory import MemoryStore
+from tests.lab import MemoryDeployment
 
 VERSIONS = 70
 
@@ -37,15 +34,14 @@ async def test_the_adapters_of_config_versions_that_were_not_used_for_longest_ar
 
     spec = spec_of(Counted)
     assert spec
-    clock = Clock()
-    catalog = MemoryCatalog(clock=clock, heartbeat_seconds=HEARTBEAT)
-    lab = Lab(catalog, clock)
+    deployment = MemoryDeployment()
+    lab = deployment.lab
     await lab.beat("w1")
     worker = WorkerService(
-        Backends(catalog, MemoryBroker(clock=clock), MemoryStore()),
+        deployment.backends,
         {"counted": spec},
         WorkerSettings(visibility=30, data_dir="/nowhere", max_object_bytes=1000),
-        Environment("w1", clock=clock),
+        Environment("w1"),
     )
     item = Item("a.md", b"", "text/markdown", {}, key="e/input/a.md")
     context = Context(uuid7(), uuid7(), "docs", 1, "convert", 1, None, "/nowhere", logging.getLogger("test"))

@@ -1,0 +1,314 @@
+"""A complete Playhead in memory behind its HTTP API, with a worker that runs on demand."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+import httpx
+from fastapi import FastAPI
+
+from playhead import Item, Reject, adapter
+from playhead.api.app import create_app
+from playhead.api.callers import Hosts
+from playhead.bootstrap import search_index
+from playhead.config import parse
+from playhead.engine.environment import Backends, Environment, WorkerSettings
+from playhead.envelope import Dispatch
+from playhead.errors import PlayheadError
+from playhead.model import Execution, Replay
+from playhead.ports.adapter import AdapterSpec, spec_of
+from playhead.ports.broker import PublishResult
+from playhead.ports.catalog.upkeep import Process
+from playhead.ports.store import Blob
+from playhead.services import Services
+from playhead.services.configs import ConfigService
+from playhead.services.doctor import DoctorService
+from playhead.services.executions import ExecutionService
+from playhead.services.lineage import LineageService
+from playhead.services.metrics import MetricsService
+from playhead.services.objects import ObjectService
+from playhead.services.queues import QueueService
+from playhead.services.recover import RecoverService
+from playhead.services.replay import ReplayService
+from playhead.services.search import SearchService
+from playhead.services.submit import SubmitService
+from playhead.services.system import SystemService
+from playhead.services.take import TakeService
+from playhead.services.watch import WatchService
+from playhead.services.worker import WorkerService
+from playhead.settings import Settings
+from tests.broker_memory import MemoryBroker
+from tests.catalog_memory import MemoryCatalog
+from tests.store_memory import MemoryStore
+
+OWNER = "test-process"
+HOSTS = Hosts(loopback=True, named=frozenset({"playhead"}))
+MAX_BODY = 20_000
+MAX_UPLOAD = 100_000
+
+WORDS = """\
+version: "1.0"
+name: words
+entry: upper
+routes:
+  upper:
+    adapters: [{type: upper}]
+    outbound: {stage: shouted, to: [split]}
+  split:
+    adapters: [{type: split}]
+    outbound: {stage: split/words}
+  aside:
+    inbound: {queue: elsewhere}
+    external: true
+"""
+
+
+@adapter("upper", produces="text/markdown")
+def upper(item: Item) -> str:
+    if item.text == "bad":
+        raise Reject("this is bad")
+    return item.text.upper()
+
+
+@adapter("split", produces="text/plain")
+def split(item: Item) -> Iterator[str]:
+    yield from item.text.split()
+
+
+def _specs() -> dict[str, AdapterSpec]:
+    found = (spec_of(function) for function in (upper, split))
+    return {spec.name: spec for spec in found if spec}
+
+
+def new_app(
+    services: Services | None = None, *, hosts: Hosts = HOSTS, max_upload: int = MAX_UPLOAD
+) -> FastAPI:
+    return create_app(
+        cast(Services, services),
+        version="1.2.3",
+        hosts=hosts,
+        max_body_bytes=MAX_BODY,
+        max_upload_bytes=max_upload,
+    )
+
+
+@cache
+def _app() -> FastAPI:
+    """One app for all tests: its only state is its services, and it takes long to build."""
+    return new_app()
+
+
+def client(app: FastAPI) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://playhead")
+
+
+class Outage:
+    """A wrapper of a backend that is unavailable on demand, or does not answer until `gate` is set."""
+
+    def __init__(self) -> None:
+        self.error: PlayheadError | None = None
+        self.gate: asyncio.Event | None = None
+        self.asked = 0
+
+    async def __call__(self) -> None:
+        self.asked += 1
+        await asyncio.sleep(0)  # a real backend yields to the event loop, too
+        if self.gate:
+            await self.gate.wait()
+        if self.error:
+            raise self.error
+
+
+class FickleMemoryBroker(MemoryBroker):
+    """A broker whose `publish` fails on demand, as if it became unavailable in the middle."""
+
+    def __init__(self, publish_outage: Outage, pause: Outage) -> None:
+        super().__init__(pause=pause)
+        self._publish_outage = publish_outage
+
+    async def publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
+        await self._publish_outage()
+        return await super().publish(dispatches)
+
+
+class Looking:
+    """Counts the looks at executions and replays in `looks`, failed ones included."""
+
+    def __init__(self, executions: ExecutionService) -> None:
+        self._executions = executions
+        self.looks = 0
+
+    async def get(self, execution: UUID) -> Execution:
+        try:
+            return await self._executions.get(execution)
+        finally:
+            self.looks += 1
+
+    async def replay(self, batch: UUID) -> Replay:
+        try:
+            return await self._executions.replay(batch)
+        finally:
+            self.looks += 1
+
+
+class Playhead:
+    """The components, and the steps that the tests consist of."""
+
+    config_source = WORDS
+    max_body = MAX_BODY
+    max_upload = MAX_UPLOAD
+
+    def own_app(self) -> FastAPI:
+        """A new app that a test may change."""
+        return new_app(self.services)
+
+    def big_app(self) -> FastAPI:
+        """An app that accepts uploads of 100 MB."""
+        return new_app(self.services, max_upload=100_000_000)
+
+    def __init__(self, data_dir: str) -> None:
+        self.store_outage, self.broker_outage, self.catalog_outage = Outage(), Outage(), Outage()
+        self.store = MemoryStore(pause=self.store_outage)
+        self.publish_outage = Outage()
+        self.broker = FickleMemoryBroker(self.publish_outage, pause=self.broker_outage)
+        self.catalog = MemoryCatalog(pause=self.catalog_outage, heartbeat_seconds=60)
+        self._data_dir = data_dir
+        self._adapters = _specs()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._backends = Backends(self.catalog, self.broker, self.store)
+        self._env = Environment(OWNER, spawn=self._spawn)
+        self.replays = ReplayService(self._backends, self._env, lease=15, settle=30)
+        executions = ExecutionService(self.catalog, self.store)
+        self._looking = Looking(executions)
+        self.services = Services(
+            configs=ConfigService(self.catalog, partial(parse, adapters=self._adapters)),
+            submit=SubmitService(
+                *(self.catalog, self.store, self._env),
+                lease=15,
+                max_object_bytes=MAX_UPLOAD,
+                sealed=lambda job: self._keep(self.replays.drive(job)),
+            ),
+            replay=self.replays,
+            executions=executions,
+            lineage=LineageService(self.catalog, self.store),
+            objects=ObjectService(self.catalog, self.store),
+            queues=QueueService(self.catalog, self.broker, self.store),
+            system=SystemService(self.catalog, self.broker, self.store, self._adapters),
+            recover=RecoverService(self.catalog, self.store),
+            take=TakeService(self.catalog, self.broker, visibility=30, clock=time.monotonic),
+            search=SearchService(partial(search_index, Settings(home=Path(data_dir)))),
+            doctor=DoctorService([], self.catalog, self.broker),
+            watch=WatchService(self._looking, self.catalog, every=0.01),
+            metrics=MetricsService(self.catalog, self.broker, self.store),
+        )
+        self.app = _app()
+        self.app.state.services = self.services
+        self.http = client(self.app)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        self._spawn(work)
+
+    async def driven(self) -> None:
+        """Return when all started jobs have been published."""
+        await asyncio.gather(*self._tasks)
+
+    async def work(self) -> None:
+        """Publish pending messages and process all that can be processed."""
+        await self.driven()
+        for dispatch in await self.catalog.orphans(OWNER, limit=1000):
+            await self.broker.publish([dispatch])
+            await self.catalog.mark_published([dispatch])
+        settings = WorkerSettings(visibility=30, data_dir=self._data_dir, max_object_bytes=MAX_UPLOAD)
+        worker = WorkerService(self._backends, self._adapters, settings, self._env)
+        await worker.run(until_idle=True)
+        await self.beat()
+
+    async def restart(self) -> None:
+        """End the open streams, as a server does that shuts down; a new one answers from now on."""
+        self.services.watch.stop()
+        watch = WatchService(self._looking, self.catalog, every=0.01)
+        self.services = replace(self.services, watch=watch)
+        self.app.state.services = self.services
+
+    async def beat(self) -> None:
+        """Send a heartbeat of the process, with its counters."""
+        await self.catalog.heartbeat(Process(OWNER, "serve", "here", 1), (), self._env.counters.numbers())
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await self.http.aclose()
+
+    async def looked(self) -> None:
+        """Return after two more looks of the watchers: the second one began after this call."""
+        wanted = self._looking.looks + 2
+        async with asyncio.timeout(30):
+            while self._looking.looks < wanted:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+
+    async def put(self, key: str, data: bytes = b"data") -> None:
+        """Store an object as another program would."""
+        await self.store.write([[Blob(key, data)]])
+
+    async def get(self, path: str, wanted: int = 200, /, **query: Any) -> Any:
+        answer = await self.http.get(
+            f"/api/v1/{path}", params={k: v for k, v in query.items() if v is not None}
+        )
+        assert answer.status_code == wanted, answer.text
+        return answer.json()
+
+    async def post(self, path: str, body: Any = None, status: int = 200) -> Any:
+        answer = await self.http.post(f"/api/v1/{path}", json=body)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    async def items(self, path: str, /, **query: Any) -> list[dict[str, Any]]:
+        """Return all items of a list, page by page."""
+        found: list[dict[str, Any]] = []
+        cursor = None
+        while True:
+            page = await self.get(path, **query, cursor=cursor)
+            assert set(page) == {"items", "next_cursor"}
+            found += page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return found
+
+    async def apply(self, source: str = WORDS) -> None:
+        answer = await self.http.post(
+            "/api/v1/configs", content=source, headers={"Content-Type": "application/yaml"}
+        )
+        assert answer.status_code in (200, 201), answer.text
+
+    async def run(
+        self, files: Mapping[str, bytes], *, tags: tuple[str, ...] = (), config: str = "words"
+    ) -> str:
+        """Run files to completion and return the execution's id."""
+        answer = await self.http.post(
+            f"/api/v1/configs/{config}/run",
+            files=[("files", (name, data)) for name, data in files.items()],
+            data={"tags": list(tags)},
+        )
+        assert answer.status_code == 202, answer.text
+        await self.work()
+        return str(answer.json()["execution_id"])
+
+    async def replay(self, source: str, stage: str, route: str, path: str | None = None) -> Any:
+        return await self.post(
+            "replay",
+            {"from_execution_id": source, "from_stage": stage, "to_route": route, "from_path": path},
+        )
