@@ -20,7 +20,7 @@ from tests.servers import Missing, absent
 
 FAST: Final[Mapping[str, str]] = {
     "nats": "broker stopped",
-    "rabbitmq": "cut before the confirm",
+    "rabbitmq": "connection cut before the confirmation",
     "postgres": "workers killed",
     "nats-three": "leader killed",
 }

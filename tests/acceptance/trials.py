@@ -489,22 +489,22 @@ def _of(kind: Kind) -> Iterator[tuple[str, Happening]]:
         name = role if kind.broker != kind.catalog or role == "store" else "broker and catalog"
         for way in WAYS:
             yield f"{name} {way}", away(role, way)
-    yield "cut before the confirm", cut_before_confirm
-    yield "COMMIT answers lost", lost_commits(COMMITS)
+    yield "connection cut before the confirmation", cut_before_confirm
+    yield "COMMIT replies lost", lost_commits(COMMITS)
     if kind.broker == "postgres":
-        yield "COMMIT answers lost, queues", lost_commits(CALLS)
+        yield "COMMIT replies lost, queues", lost_commits(CALLS)
     yield "queues purged", forgotten("purged")
     if kind.broker != "postgres":
         yield "queues deleted", forgotten("deleted")
-    yield "store says SlowDown", refused(503, "SlowDown", "it wants fewer requests")
-    yield "store says AccessDenied", refused(403, "AccessDenied", "s3:", "arn:aws:s3:::playhead")
+    yield "store returns SlowDown", refused(503, "SlowDown", "it wants fewer requests")
+    yield "store returns AccessDenied", refused(403, "AccessDenied", "s3:", "arn:aws:s3:::playhead")
     if kind.broker == "nats":
         yield "stream full", full
     if kind.broker == "rabbitmq":
         yield "memory alarm", alarm
     yield "no connections left", crowded
     yield "server killed", server_killed
-    yield "server asleep", server_asleep
+    yield "server suspended", server_asleep
     yield "workers killed", workers_killed
     yield "clocks an hour apart", clocks_apart
 
