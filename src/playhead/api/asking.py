@@ -11,12 +11,15 @@ from starlette.requests import Request
 from playhead.api.schemas import MAX_VERSION, Word
 from playhead.services import Services
 
+# The dependencies are coroutines, because FastAPI runs any other function in a thread: two changes of threads
+# for each of them and each request.
 
-def _services(request: Request) -> Services:
+
+async def _services(request: Request) -> Services:
     return cast(Services, request.app.state.services)
 
 
-def known_words_only(request: Request) -> None:
+async def known_words_only(request: Request) -> None:
     """Refuse unknown query parameters: a misspelt filter must not return all items.
 
     Raises:
