@@ -132,12 +132,12 @@ MESSAGE_CODES: Final = {
     "rejected": "The adapter raised `Reject`.",
     "bad_output": "An output cannot be stored: wrong type or attributes, or the route has no `outbound`.",
     "output_conflict": "Two outputs have the same path, in this message or in two messages of the execution.",
-    "key_conflict": "The key of an output conflicts with an existing key of the store.",
+    "key_conflict": "The store cannot hold the output next to an existing object, such as `a/b` next to `a`.",
     "invalid_key": "A key or the path of an output is invalid, or not supported by the store.",
     "object_gone": "The input is no longer in the store.",
     "object_lost": "The size or the hash of the input differs from the recorded one.",
     "object_too_large": "The input or an output is larger than `PLAYHEAD_MAX_OBJECT_BYTES`.",
-    "publish_refused": "The broker permanently refuses the message.",
+    "publish_refused": "The broker rejects the message permanently.",
 }
 """The meaning of each code of a dead letter."""
 

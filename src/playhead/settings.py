@@ -91,7 +91,8 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", str_min_length=1)
 
     home: Annotated[Path, BeforeValidator(_home)] = Field(
-        Path(".playhead"), description="Default folder of the catalog, the objects and the queues."
+        Path(".playhead"),
+        description="Folder for all data that has no other address, and for files of adapters.",
     )
     store: str | None = Field(
         None,

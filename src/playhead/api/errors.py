@@ -31,13 +31,11 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
         "invalid_cursor", 400, "The cursor does not belong to this list; leave it out to get the first page."
     ),
     ErrorCode("invalid_body", 400, "The body is not UTF-8, is nested too deeply, or cannot be read."),
-    ErrorCode("config_invalid", 400, "The config has faults; `diagnostics` lists all of them."),
+    ErrorCode("config_invalid", 400, "The config has errors; `diagnostics` lists all of them."),
     ErrorCode("selection_empty", 400, "The selection is empty; select at least one item."),
-    ErrorCode("invalid_request", 400, "The request is not valid HTTP/1.1, or its head is too large."),
+    ErrorCode("invalid_request", 400, "The request is not valid HTTP/1.1, or its headers are too large."),
     ErrorCode("host_not_allowed", 403, "The server does not accept this Host; set PLAYHEAD_ALLOWED_HOSTS."),
-    ErrorCode(
-        "cross_origin", 403, "A web page of another origin sent the request; such requests are refused."
-    ),
+    ErrorCode("cross_origin", 403, "A web page of another origin sent the request; the server rejects it."),
     ErrorCode("not_found", 404, "The URL does not exist."),
     ErrorCode("execution_not_found", 404, "The execution is neither in the catalog nor in the store."),
     ErrorCode("stage_not_found", 404, "The execution has no such stage; the detail lists its stages."),
@@ -50,14 +48,14 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode("message_not_found", 404, "No message has this correlation id."),
     ErrorCode("replay_not_found", 404, "No replay batch has this id."),
     ErrorCode("dead_letter_not_found", 404, "No dead letter has this correlation id."),
-    ErrorCode("receipt_not_found", 404, "The receipt is unknown or has expired."),
+    ErrorCode("receipt_not_found", 404, "The receipt is unknown or has expired; take the messages again."),
     ErrorCode("index_not_found", 404, "No step has created a search index with this name yet."),
     ErrorCode("method_not_allowed", 405, "The URL does not support this method; `Allow` lists its methods."),
     ErrorCode("body_too_slow", 408, "The body arrived too slowly; send it again over a faster connection."),
     ErrorCode("config_inactive", 409, "The config is deactivated; activate it, or use another one."),
-    ErrorCode("execution_ended", 409, "The execution has ended, and its state does not allow this."),
+    ErrorCode("execution_ended", 409, "The state of the ended execution does not allow this operation."),
     ErrorCode(
-        "queue_taken", 409, "Another active config uses one of the queues; deactivate that config first."
+        "queue_taken", 409, "Another active config uses a queue of this config; deactivate that config first."
     ),
     ErrorCode(
         "body_too_large", 413, "The request exceeds a limit of the server; the detail names the limit."
@@ -75,11 +73,11 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode(
         "too_many_connections", 503, "The server has reached its limit of open connections; try again later."
     ),
-    ErrorCode("server_busy", 503, "The server holds too many bytes of request bodies; try again later."),
+    ErrorCode("server_busy", 503, "The request bodies in progress are too large in total; try again later."),
     ErrorCode(
         "replay_continues",
         503,
-        "The replay takes longer than this request may wait, and continues; poll `Location`.",
+        "The server stopped waiting, but the replay continues; poll `Location`.",
     ),
 )
 

@@ -32,7 +32,7 @@ from playhead.cli.command import Broker, Catalog, Command, Home, Json, Server, S
 from playhead.cli.session import Session
 
 ABOUT: Final = (
-    "Run message pipelines, store the outputs of each stage, and replay them into any route. "
+    "Run files through pipelines, store the outputs of each route, and replay them into any route. "
     "Flags override PLAYHEAD_* variables. Variables override playhead.toml."
 )
 

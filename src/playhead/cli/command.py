@@ -21,7 +21,7 @@ Home = Annotated[
     typer.Option(
         "--home",
         metavar="DIR",
-        help="Default folder of the catalog, the objects and the queues.  [default: .playhead]",
+        help="Folder for all data that has no other address.  [default: .playhead]",
     ),
 ]
 Store = Annotated[

@@ -27,7 +27,7 @@ Name = Annotated[
 async def apply(s: Session, files: Files) -> None:
     """Store configs as new versions.
 
-    A config that is equivalent to its newest version gets no new version. If one of several files is
+    If a config is equivalent to its newest version, no version is stored. If one of several files is
     invalid, the command stores none of them.
     """
     sources = [(file, read(file)) for file in files]
@@ -98,7 +98,7 @@ async def show(
     name: Name,
     version: Version = None,
 ) -> None:
-    """Print a config as it was applied."""
+    """Print the YAML text of a config."""
     async with s.open() as rt:
         found = await rt.services.configs.get(name, version)
     if s.json:

@@ -90,8 +90,8 @@ async def executions(
 async def show(s: Session, execution: ExecutionRef) -> None:
     """Show the state of one execution.
 
-    Prints counts by route, the stored stages, failed and skipped messages with the reasons, and the next
-    commands.
+    Prints counts by route, the stored stages, failed and skipped messages with the reasons, and commands to
+    try next.
     """
     async with s.open() as rt:
         executions = rt.services.executions
@@ -130,7 +130,7 @@ async def stages(s: Session, execution: ExecutionRef) -> None:
 async def cancel(s: Session, execution: ExecutionRef) -> None:
     """Cancel a running execution.
 
-    After this command has returned, no step of the execution starts.
+    When this command returns, no further attempt of the execution starts. Running attempts finish.
     """
     async with s.open() as rt:
         stopped = await rt.services.recover.cancel(await rt.services.executions.resolve(execution))

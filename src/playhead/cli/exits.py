@@ -54,22 +54,25 @@ _BY_CLASS: Final[tuple[tuple[type[PlayheadError], int], ...]] = (
 _BY_STATUS: Final = {400: USAGE, 404: NOT_FOUND, 408: UNREACHABLE, 413: USAGE, 503: UNREACHABLE}
 
 OWN_CODES: Final = {
-    "usage": (USAGE, "The command line is wrong; the detail says how."),
+    "usage": (USAGE, "The command line is wrong; the detail says what is wrong."),
     "setup_invalid": (USAGE, "A setting has an invalid value; the detail names it."),
     "adapters_invalid": (USAGE, "An adapter cannot be loaded, or two adapters have the same name."),
     "adapter_not_found": (NOT_FOUND, "No adapter of that type is loaded."),
-    "port_in_use": (FAILED, "Another program listens there; choose another port, or 0 for a free one."),
+    "port_in_use": (
+        FAILED,
+        "Another program listens on this port; choose another port, or 0 for a free one.",
+    ),
     "server_unavailable": (
         UNREACHABLE,
         "The server cannot be reached; the detail says why.",
     ),
     "answer_lost": (
         UNREACHABLE,
-        "The server did not respond to a request, but may have carried it out.",
+        "The server did not respond to a request that changes something; it may have made the change.",
     ),
     "not_playhead": (
         UNREACHABLE,
-        "The response is not from a Playhead server, or from one of another version.",
+        "The response is from a proxy, another program, or another version of Playhead.",
     ),
     "home_unusable": (UNREACHABLE, "The home is on a network file system; choose one on a local disk."),
     "home_unwritable": (UNREACHABLE, "The home cannot be written; choose another with --home."),
@@ -78,7 +81,7 @@ OWN_CODES: Final = {
         UNREACHABLE,
         "The schema is too old for this Playhead; run playhead migrate.",
     ),
-    "catalog_unusable": (UNREACHABLE, "The schema cannot be created in that database; the detail says why."),
+    "catalog_unusable": (UNREACHABLE, "The schema cannot be created in the database; the detail says why."),
     "interrupted": (INTERRUPTED, "Stopped by Ctrl-C; the detail says what continues."),
 }
 """Error codes that only the command line has: exit code and meaning."""

@@ -1,4 +1,4 @@
-"""`init`: write a small pipeline to start from, into a folder."""
+"""`init`: write the files of a small example pipeline into a folder."""
 
 from __future__ import annotations
 
@@ -93,10 +93,10 @@ def init(
         Path, typer.Argument(metavar="DIR", help="The folder to write to; it is created if missing.")
     ] = Path(),
 ) -> None:
-    """Write a small pipeline to start from.
+    """Write the files of a small example pipeline.
 
     Writes a commented config, a file with one step, settings that load this step, and three input pages.
-    Never overwrites a file: if one of the files exists, the command writes nothing.
+    If one of the files exists, the command writes nothing.
     """
     for name in FILES:
         if (folder / name).exists() or (folder / name).is_symlink():

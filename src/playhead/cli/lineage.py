@@ -51,7 +51,7 @@ async def lineage(
 ) -> None:
     """Show the origin and the results of an object or a message.
 
-    Lists the earlier and the later messages of its chain, in this execution and in replays.
+    Lists the messages that led to it and those that resulted from it, also across replays.
     """
     if up and down:
         raise Usage("--up and --down cannot be combined; without either, both directions are shown")

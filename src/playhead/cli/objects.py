@@ -19,7 +19,7 @@ async def ls(
         str,
         typer.Argument(
             metavar="STAGE",
-            help="A stage of the execution; `input` has its inputs.",
+            help="A stage of the execution; `input` contains the inputs of the run.",
             autocompletion=complete.stage,
         ),
     ],

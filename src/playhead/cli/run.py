@@ -50,7 +50,7 @@ async def run(
         typer.Option(
             "--tag",
             metavar="T",
-            help="Tag for finding this run later. Repeatable.",
+            help="A tag by which to find this run later. Repeatable.",
             autocompletion=complete.tag,
         ),
     ] = None,

@@ -31,7 +31,7 @@ def demo(
         typer.Option("--backends", help="Use the backends from the settings instead of files in D."),
     ] = False,
 ) -> int:
-    """Demonstrate a run and a replay in under a minute.
+    """Demonstrate a run and a replay in about a minute.
 
     Runs a pipeline, changes a step, and replays only the stage before that step.
     """
