@@ -1,15 +1,14 @@
-"""Every field of a config has an effect: each test fails when its field has none."""
+"""Fields of a config whose effect only a whole worker shows: each test fails if its field has no effect."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -26,12 +25,6 @@ async def ph(tmp_path: Path) -> AsyncIterator[Playhead]:
 
 
 # -- the head --------------------------------------------------------------------------------------
-
-
-async def test_the_name_is_what_a_config_is_asked_for_by(ph: Playhead):
-    made = await ph.apply("name: pages\nentry: a\nroutes: {a: {adapters: [{type: do}]}}")
-    assert (await ph.get("configs/pages"))["hash"] == made["hash"]
-    await ph.get("configs/docs", status=404)
 
 
 async def test_descriptions_are_shown_with_the_config_and_make_a_new_version(ph: Playhead):
@@ -357,84 +350,6 @@ routes:
 # -- adapters --------------------------------------------------------------------------------------
 
 
-async def test_adapters_run_in_their_order_each_with_its_config(ph: Playhead):
-    await ph.apply("""
-entry: a
-routes:
-  a:
-    adapters: [{type: stamp, config: {text: "1"}}, {type: stamp, config: {text: "2"}}, {type: stamp}]
-    outbound: {stage: done}
-""")
-    assert (await ph.stored(await ph.run({"a.txt": "x"})))["done/a.txt"] == "x12."
-
-
-class Case(NamedTuple):
-    """A condition, and which of the two items below it lets through."""
-
-    field: str
-    operator: str
-    value: Any
-    through: str
-
-
-CASES = [
-    Case("content_type", "equals", "text/markdown", "a"),
-    Case("path", "equals", "b.txt", "b"),
-    Case("size", "equals", 5, "b"),
-    Case("stage", "equals", "input", "ab"),
-    Case("stage", "equals", "other", ""),
-    Case("attributes.colour", "equals", "red", "a"),
-    Case("path", "not_equals", "a.md", "b"),
-    Case("path", "in", ["a.md", "c"], "a"),
-    Case("path", "not_in", ["a.md", "c"], "b"),
-    Case("path", "matches", r".\.t.*", "b"),
-    Case("path", "matches", "a", ""),
-    Case("attributes.colour", "exists", None, "a"),
-    Case("attributes.colour", "exists", False, "b"),
-    Case("size", "gt", 3, "b"),
-    Case("size", "gte", 3, "ab"),
-    Case("size", "gte", 4, "b"),
-    Case("size", "lt", 5, "a"),
-    Case("size", "lte", 5, "ab"),
-    Case("size", "lte", 4, "a"),
-    Case("attributes.colour", "gt", "blue", "a"),
-]
-
-
-@pytest.fixture(scope="module")
-def let_through(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[int]]:
-    """By item, the numbers of the cases whose condition let it through: each sets an attribute."""
-
-    async def run() -> dict[str, set[int]]:
-        red = {"field": "path", "operator": "equals", "value": "a.md"}
-        steps: list[Any] = [{"type": "tag", "config": {"name": "colour", "value": "red"}, "condition": red}]
-        for n, case in enumerate(CASES):
-            condition = {"field": case.field, "operator": case.operator}
-            if case.value is not None:
-                condition["value"] = case.value
-            steps.append({"type": "tag", "config": {"name": f"case{n}"}, "condition": condition})
-        routes = {"a": {"adapters": steps, "outbound": {"stage": "done"}}}
-        async with opened(tmp_path_factory.mktemp("conditions")) as ph:
-            await ph.apply(f"entry: a\nroutes: {json.dumps(routes)}")
-            execution = await ph.run({"a.md": "abc", "b.txt": "hello"})
-            found = {}
-            for item in ("a.md", "b.txt"):
-                sidecar = await ph.get("storage/objects/metadata", key=f"{execution}/done/{item}")
-                found[item[0]] = {int(a[4:]) for a in sidecar["attributes"] if a.startswith("case")}
-            return found
-
-    return asyncio.run(run())
-
-
-@pytest.mark.parametrize(
-    "number", range(len(CASES)), ids=[f"{c.field} {c.operator} {c.value}" for c in CASES]
-)
-def test_a_condition_lets_items_through_by_field_operator_and_value(
-    let_through: Mapping[str, set[int]], number: int
-):
-    assert "".join(item for item, cases in let_through.items() if number in cases) == CASES[number].through
-
-
 @pytest.mark.parametrize(
     ("otherwise", "stored"), [("", "x2"), (", otherwise: pass", "x2"), (", otherwise: drop", None)]
 )
@@ -457,25 +372,6 @@ routes:
     assert (await ph.stored(execution)).get("done/a.txt") == stored
     counts = (await ph.execution(execution))["counts"]
     assert (counts["completed"], counts["total"]) == ((2, 2) if stored else (1, 1))
-
-
-# -- outbound --------------------------------------------------------------------------------------
-
-
-async def test_without_to_no_route_runs_and_without_outbound_nothing_is_stored(ph: Playhead):
-    await ph.apply("""
-entry: a
-routes:
-  a: {adapters: [{type: stamp}], outbound: {stage: one}}
-  b: {adapters: [{type: do}]}
-""")
-    ph.steps.doing = lambda item, ctx: None
-    execution = await ph.run({"a.txt": "x"})
-    assert (await ph.execution(execution))["counts"]["total"] == 1
-    replayed = (await ph.replay(execution, "one", "b"))["execution_id"]
-    await ph.work(replayed)
-    assert (await ph.execution(replayed))["status"] == "completed"
-    assert await ph.stored(replayed) == {}
 
 
 # -- within ----------------------------------------------------------------------------------------
