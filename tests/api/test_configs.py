@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -65,12 +65,6 @@ async def test_yaml_may_be_the_raw_body(playhead: Playhead, kind: str):
 async def test_yaml_may_be_a_field_of_a_json_body(playhead: Playhead):
     assert (await playhead.post("configs", {"source": OTHER}, 201))["source"] == OTHER
     assert (await playhead.post("configs/validate", {"source": OTHER}))["valid"] is True
-
-
-@pytest.mark.parametrize("path", ["configs", "configs/validate"])
-@pytest.mark.parametrize("body", [{}, {"source": 1}, {"source": "", "more": 1}, []])
-async def test_json_of_another_shape_is_422(playhead: Playhead, path: str, body: Any):
-    await playhead.post(path, body, 422)
 
 
 async def test_a_config_with_faults_is_400_and_lists_all_of_them(playhead: Playhead):
@@ -143,11 +137,3 @@ async def test_deactivating_and_activating_are_idempotent(playhead: Playhead):
 @pytest.mark.parametrize("version", ["0", "-1", "x", str(2**40)])
 async def test_an_invalid_version_number_is_422(playhead: Playhead, version: str):
     await playhead.get(f"configs/words/versions/{version}", 422)
-
-
-async def test_a_source_that_is_not_text_is_an_error(playhead: Playhead):
-    for raw in (b"\xff\xfe", b'"\\ud800": 1', b"", b"\x00"):
-        answer = await playhead.http.post(
-            "/api/v1/configs/validate", content=raw, headers={"Content-Type": "application/yaml"}
-        )
-        assert (answer.status_code, answer.json()["valid"]) == (200, False)

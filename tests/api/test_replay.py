@@ -63,40 +63,6 @@ async def test_an_id_may_have_any_valid_uuid_format(playhead: Playhead, source: 
     assert (await playhead.replay(written, "shouted", "split"))["from_execution_id"] == source
 
 
-@pytest.mark.parametrize("field", ["from_execution_id", "from_stage", "to_route"])
-async def test_a_missing_field_is_422(playhead: Playhead, field: str):
-    body = _body(NIL)
-    del body[field]
-    answer = await _post(playhead, body)
-    assert answer.status_code == 422
-    assert [(e["type"], e["loc"]) for e in answer.json()["detail"]] == [("missing", ["body", field])]
-
-
-@pytest.mark.parametrize(
-    ("changes", "kind"),
-    [
-        ({"from_pth": "x"}, "extra_forbidden"),
-        ({"from_execution_id": "x"}, "uuid_parsing"),
-        ({"from_stage": ""}, "string_too_short"),
-        ({"to_route": None}, "string_type"),
-        ({"from_path": 1}, "string_type"),
-    ],
-)
-async def test_an_invalid_body_is_422(playhead: Playhead, source: str, changes: dict[str, Any], kind: str):
-    answer = await _post(playhead, _body(source, **changes))
-    assert answer.status_code == 422
-    assert [e["type"] for e in answer.json()["detail"]] == [kind]
-    assert await playhead.items("replays") == []
-
-
-@pytest.mark.parametrize(
-    "path", ["/a", "/", "a//b", "../a", "a/.", "a\\b", "x.meta.json", "x.META.json/y", "a\u0000"]
-)
-async def test_a_path_outside_the_grammar_is_400(playhead: Playhead, source: str, path: str):
-    answer = await _post(playhead, _body(source, from_path=path))
-    assert (answer.status_code, answer.json()["error_code"]) == (400, "invalid_path")
-
-
 async def test_faults_are_reported_in_the_order_of_the_contract(playhead: Playhead, source: str):
     """Shape, path grammar, execution, stage, route, objects: each hides those after it."""
     await playhead.put(f"{source}/extra/x.meta.json")
@@ -129,17 +95,6 @@ async def test_faults_are_reported_in_the_order_of_the_contract(playhead: Playhe
         (404, "no_objects"),
     ]
     assert await playhead.items("replays") == []
-
-
-async def test_the_nil_id_is_not_found(playhead: Playhead):
-    answer = await _post(playhead, _body(NIL))
-    assert (answer.status_code, answer.json()["error_code"]) == (404, "execution_not_found")
-
-
-async def test_an_unknown_stage_lists_the_existing_stages(playhead: Playhead, source: str):
-    answer = await _post(playhead, _body(source, from_stage="shoute"))
-    assert answer.json()["error_code"] == "stage_not_found"
-    assert all(stage in answer.json()["detail"] for stage in ("input", "shouted", "split/words"))
 
 
 @pytest.mark.parametrize("what", ["store", "broker", "catalog"])

@@ -81,12 +81,6 @@ async def test_an_unknown_stage_is_404_and_an_empty_one_is_not(playhead: Playhea
     assert await _paths(playhead, execution_id=failed, stage="split/words") == []
 
 
-@pytest.mark.parametrize("path", ["/", "/a", "a//b", "..", "x.meta.json"])
-async def test_a_path_outside_the_grammar_is_400(playhead: Playhead, execution: str, path: str):
-    answer = await playhead.get("storage/objects", 400, execution_id=execution, stage="input", path=path)
-    assert answer["error_code"] == "invalid_path"
-
-
 async def test_content_is_an_attachment_that_a_browser_does_not_run(playhead: Playhead, execution: str):
     key = f"{execution}/shouted/a/x.md"
     answer = await playhead.http.get("/api/v1/storage/objects/content", params={"key": key})

@@ -333,21 +333,12 @@ CASES: list[tuple[str, str, str, str | None]] = [
 def test_a_fault_has_its_code_position_and_suggestion_and_causes_no_others(code, source, path, suggestion):
     text, line, column = place(source)
     severity = "warning" if code.startswith("W") else "error"
-    found = faults(text)
-    assert [(f.code, f.path, f.line, f.column, f.suggestion, f.severity) for f in found] == [
+    parsed = parse(text, adapters=ADAPTERS)
+    assert [(f.code, f.path, f.line, f.column, f.suggestion, f.severity) for f in parsed.diagnostics] == [
         (code, path, line, column, suggestion, severity)
     ]
-    assert found[0].message
-
-
-@pytest.mark.parametrize("case", [case for case in CASES if case[0][0] == "W"])
-def test_a_warning_leaves_the_config_usable(case):
-    assert parse(place(case[1])[0], adapters=ADAPTERS).config is not None
-
-
-@pytest.mark.parametrize("case", [case for case in CASES if case[0][0] == "E"])
-def test_an_error_leaves_no_config(case):
-    assert parse(place(case[1])[0], adapters=ADAPTERS).config is None
+    assert parsed.diagnostics[0].message
+    assert (parsed.config is None) == (severity == "error")
 
 
 def test_an_adapter_that_the_operator_does_not_allow_is_a_fault():
