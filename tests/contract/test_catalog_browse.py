@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 import pytest
@@ -33,8 +33,21 @@ def shape(page: tuple[list[ChainLink], UUID | None]) -> list[tuple[int, str, UUI
 # -- executions ------------------------------------------------------------------------------------
 
 
-async def test_an_unknown_execution_is_not_found(catalog: Catalog, lab: Lab):
-    assert await catalog.execution(lab.unknown()) is None
+async def test_an_id_that_never_existed_is_not_found_and_nothing_can_be_done_with_it(
+    catalog: Catalog, lab: Lab
+):
+    unknown = lab.unknown()
+
+    assert await catalog.execution(unknown) is None
+    assert await catalog.cancel(unknown) is None
+    assert await catalog.replay(unknown) is None
+    assert await catalog.acquire(unknown, owner="w1", lease=lab.LEASE) is None
+    assert not await catalog.is_listed(unknown)
+    assert await catalog.lineage(unknown) is None
+    assert await catalog.lineage_of_object(f"{unknown}/pages/a.md") == []
+    assert await catalog.chain(unknown, direction="both", limit=10) == ([], None)
+    assert await catalog.set_active("nowhere", True) is None
+    assert list(await catalog.config_versions("nowhere")) == []
 
 
 async def test_several_executions_are_read_at_once_as_one_by_one(catalog: Catalog, lab: Lab):
@@ -189,10 +202,6 @@ async def test_the_lineage_of_a_message_has_all_its_fields(catalog: Catalog, lab
     assert (below.attempts, below.output_keys) == (0, [])
 
 
-async def test_a_message_that_never_existed_has_no_lineage(catalog: Catalog, lab: Lab):
-    assert await catalog.lineage(lab.unknown()) is None
-
-
 async def test_outputs_that_are_not_stored_are_in_no_lineage(lab: Lab):
     run = await lab.started("a.md")
     claim = await lab.claim(run.ids[0])
@@ -228,14 +237,6 @@ async def test_the_lineage_of_an_external_object_is_the_messages_that_read_it(ca
     took = await catalog.lineage_of_object(key)
 
     assert [row.correlation_id for row in took] == [replay.ids[0] for replay in reversed(replays)]
-
-
-async def test_an_unknown_object_has_no_lineage(catalog: Catalog, lab: Lab):
-    run = await lab.started("a.md")
-    await lab.bind(await lab.claim(run.ids[0]), lab.output("writing.md"))
-
-    assert await catalog.lineage_of_object(f"{run.execution}/pages/nothing.md") == []
-    assert await catalog.lineage_of_object(f"{run.execution}/pages/writing.md") == []
 
 
 async def test_messages_of_an_execution_are_listed_newest_first_in_pages(catalog: Catalog, lab: Lab):
@@ -314,57 +315,40 @@ class Family:
         return self
 
 
-async def test_a_chain_goes_up_across_replays_of_replays(catalog: Catalog, lab: Lab):
+@pytest.mark.parametrize(
+    ("of", "direction", "links"),
+    [
+        ("twice", "up", [(-2, "replay", "root"), (-1, "replay", "again"), (0, "self", "twice")]),
+        ("index", "up", [(-2, "replay", "root"), (-1, "parent", "again"), (0, "self", "index")]),
+        (
+            *("root", "down"),
+            [
+                (0, "self", "root"),
+                *((1, "parent", "child"), (1, "replay", "again")),
+                *((2, "parent", "index"), (2, "replay", "twice")),
+            ],
+        ),
+        (
+            *("again", "both"),
+            [
+                (-1, "replay", "root"),
+                (0, "self", "again"),
+                *((1, "parent", "index"), (1, "replay", "twice")),
+            ],
+        ),
+    ],
+)
+async def test_a_chain_has_parents_children_and_replays_ordered_by_distance(
+    catalog: Catalog, lab: Lab, of: str, direction: Literal["up", "down", "both"], links: Any
+):
     family = await Family(lab).grow()
 
-    up = await catalog.chain(family.twice, direction="up", limit=100)
+    chain = await catalog.chain(getattr(family, of), direction=direction, limit=100)
 
-    assert shape(up) == [
-        (-2, "replay", family.root),
-        (-1, "replay", family.again),
-        (0, "self", family.twice),
-    ]
-
-
-async def test_a_chain_goes_up_by_parents_within_an_execution(catalog: Catalog, lab: Lab):
-    family = await Family(lab).grow()
-
-    up = await catalog.chain(family.index, direction="up", limit=100)
-
-    assert shape(up) == [
-        (-2, "replay", family.root),
-        (-1, "parent", family.again),
-        (0, "self", family.index),
-    ]
-
-
-async def test_a_chain_goes_down_to_children_and_to_replays_of_outputs(catalog: Catalog, lab: Lab):
-    family = await Family(lab).grow()
-
-    down = await catalog.chain(family.root, direction="down", limit=100)
-
-    assert shape(down) == [
-        (0, "self", family.root),
-        (1, "parent", family.child),
-        (1, "replay", family.again),
-        (2, "parent", family.index),
-        (2, "replay", family.twice),
-    ]
-
-
-async def test_a_chain_in_both_directions_is_ordered_by_distance(catalog: Catalog, lab: Lab):
-    family = await Family(lab).grow()
-
-    both = await catalog.chain(family.again, direction="both", limit=100)
-
-    assert shape(both) == [
-        (-1, "replay", family.root),
-        (0, "self", family.again),
-        (1, "parent", family.index),
-        (1, "replay", family.twice),
-    ]
-    assert both[0][2].parent_correlation_id == family.again
-    assert both[0][0].output_keys
+    assert shape(chain) == [(distance, via, getattr(family, who)) for distance, via, who in links]
+    if direction == "both":
+        assert chain[0][2].parent_correlation_id == family.again
+        assert chain[0][0].output_keys
 
 
 async def test_a_replay_of_inputs_has_no_parent(catalog: Catalog, lab: Lab):
@@ -400,10 +384,6 @@ async def test_a_chain_stops_at_its_limit_with_the_nearest(
     }
     assert others
     assert links in ([*nearest.values()] if direction == "both" else [nearest[direction]])
-
-
-async def test_a_message_that_never_existed_has_no_chain(catalog: Catalog, lab: Lab):
-    assert await catalog.chain(lab.unknown(), direction="both", limit=10) == ([], None)
 
 
 async def _chain_in_pages(

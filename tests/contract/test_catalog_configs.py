@@ -197,10 +197,6 @@ async def test_deactivating_and_activating_answer_with_the_newest_version(catalo
     assert (on.version, on.active) == (2, True)
 
 
-async def test_a_config_that_never_existed_cannot_be_activated_or_deactivated(catalog: Catalog):
-    assert await catalog.set_active("nowhere", True) is None
-
-
 async def test_active_configs_are_listed_with_their_newest_versions(catalog: Catalog):
     await save(catalog, one_route("a", "qa"), "sha256:1")
     await save(catalog, one_route("a", "qa", route="newer"), "sha256:2")
@@ -248,7 +244,3 @@ async def test_versions_are_listed_newest_first_and_in_pages(catalog: Catalog):
     assert [one.version for one in first] == [5, 4, 3]
     assert [one.version for one in rest] == [2, 1]
     assert [one.hash for one in rest] == ["sha256:2", "sha256:1"]
-
-
-async def test_a_config_that_never_existed_has_no_versions(catalog: Catalog):
-    assert list(await catalog.config_versions("nowhere")) == []

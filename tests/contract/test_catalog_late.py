@@ -64,18 +64,6 @@ async def test_an_empty_page_that_is_not_the_last_has_to_move_the_cursor(catalog
     assert await catalog.record(held, [], cursor=f"{job}/input/b.md", last=False) == []
 
 
-async def test_a_former_holder_of_a_job_has_no_rows_to_settle(catalog: Catalog, lab: Lab):
-    job = await lab.sealed("a.md")
-    late = await lab.hold(job)
-    dispatches = await lab.list_all(late, f"{job}/input/a.md")
-    await catalog.mark(late, 1, uncertain=dispatches)
-    lab.clock.advance(lab.LEASE + 1)
-    held = await lab.hold(job, "w2")
-
-    assert await catalog.unsettled(late, limit=10) == []
-    assert len(await catalog.unsettled(held, limit=10)) == 1
-
-
 async def test_a_later_refusal_does_not_close_a_row_that_the_broker_has_confirmed(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     (child, *_) = await lab.work(run.ids[0], lab.output("1.md"))

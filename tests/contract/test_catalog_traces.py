@@ -13,6 +13,7 @@ from playhead.ids import uuid7
 from playhead.ports.catalog import Catalog
 
 if TYPE_CHECKING:
+    from playhead.model import Replay
     from tests.lab import Lab, Started
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -34,6 +35,21 @@ async def traced(catalog: Catalog, lab: Lab, *paths: str) -> tuple[UUID, list[Di
     return execution, dispatches
 
 
+async def traced_replay(catalog: Catalog, lab: Lab, source: UUID) -> Replay:
+    return await catalog.open_replay(
+        batch=uuid7(),
+        source=source,
+        stage="input",
+        path=None,
+        prefix=f"{source}/input",
+        to_route="convert",
+        config="docs",
+        version=await lab.save(lab.DOCS),
+        route="convert",
+        traceparent=TRACEPARENT,
+    )
+
+
 def spans(dispatches: Sequence[Dispatch]) -> list[str | None]:
     return [dispatch.headers.shared().get("traceparent") for dispatch in dispatches]
 
@@ -46,18 +62,7 @@ async def test_dispatches_of_a_run_carry_the_span_of_its_creation(catalog: Catal
 
 async def test_dispatches_of_a_replay_carry_the_span_of_its_creation(catalog: Catalog, lab: Lab):
     source = await lab.sealed("a.md")
-    replay = await catalog.open_replay(
-        batch=uuid7(),
-        source=source,
-        stage="input",
-        path=None,
-        prefix=f"{source}/input",
-        to_route="convert",
-        config="docs",
-        version=await lab.save(lab.DOCS),
-        route="convert",
-        traceparent=TRACEPARENT,
-    )
+    replay = await traced_replay(catalog, lab, source)
 
     held = await lab.hold(replay.execution_id)
     dispatches = await lab.list_all(held, f"{source}/input/a.md")
@@ -68,18 +73,7 @@ async def test_dispatches_of_a_replay_carry_the_span_of_its_creation(catalog: Ca
 
 async def test_a_process_that_takes_over_a_job_publishes_under_the_same_span(catalog: Catalog, lab: Lab):
     source = await lab.sealed("a.md")
-    replay = await catalog.open_replay(
-        batch=uuid7(),
-        source=source,
-        stage="input",
-        path=None,
-        prefix=f"{source}/input",
-        to_route="convert",
-        config="docs",
-        version=await lab.save(lab.DOCS),
-        route="convert",
-        traceparent=TRACEPARENT,
-    )
+    replay = await traced_replay(catalog, lab, source)
     await lab.list_all(await lab.hold(replay.execution_id, "gone"), f"{source}/input/a.md")
     lab.clock.advance(lab.LEASE + 1)
 

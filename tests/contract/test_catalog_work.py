@@ -273,14 +273,6 @@ async def test_a_claim_whose_answer_was_lost_is_cancelled_with_its_execution(cat
     assert (await lab.counts(run.execution)).pending == 0
 
 
-async def test_claims_whose_answers_were_lost_do_not_count_as_crashes(catalog: Catalog, lab: Lab):
-    run = await lab.started("a.md", "b.md")
-    for _ in range(3):
-        answers = await catalog.claim("w1", run.ids)
-
-    assert all(isinstance(a, Claim) for a in answers)
-
-
 async def test_an_attempt_ended_again_returns_its_unpublished_children(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md", config=fan_out(lab))
     claim = await lab.claim(run.ids[0])
