@@ -206,23 +206,6 @@ def test_a_detached_run_is_left_to_a_worker(shell):
     assert shell.json("show", execution["execution_id"])["status"] == "completed"
 
 
-def test_an_invalid_config_is_exit_code_1_with_every_fault_and_stores_nothing(shell):
-    (shell.folder / "docs.yaml").write_text(
-        CONFIG.replace("type: words", "type: wrods").replace("stage:", "stag:")
-    )
-    code, out, err = shell("run", "docs.yaml", "pages", "--json")
-    body = json.loads(out)
-    assert (code, body["error_code"]) == (1, "config_invalid")
-    assert {d["code"] for d in body["diagnostics"]} >= {"E201", "E101"}
-    assert "docs.yaml:10:23: error E201" in err
-    assert shell.json("config", "list") == {"items": [], "next_cursor": None}
-    assert shell.json("executions")["items"] == []
-
-
-def test_an_unknown_config_is_not_found(shell):
-    assert shell.json("run", "nothing", "pages", code=4)["error_code"] == "config_not_found"
-
-
 def test_on_a_terminal_a_bar_is_drawn_on_stderr_and_stdout_is_still_one_document(shell):
     leader, follower = pty.openpty()
     process = shell.start("run", "slow.yaml", "pages", "--json", stderr=follower)
@@ -239,29 +222,6 @@ def test_on_a_terminal_a_bar_is_drawn_on_stderr_and_stdout_is_still_one_document
     assert process.returncode == 0
     assert json.loads(out)["status"] == "completed"
     assert "━".encode() in seen
-
-
-def test_ctrl_c_ends_a_run_with_130_and_says_how_to_go_on(shell):
-    for n in range(60):  # a second each: many more than are worked before it is seen
-        (shell.folder / "pages" / f"{n}.txt").write_text("x")
-    process = shell.start("run", "slow.yaml", "pages", "--json")
-    eventually(
-        lambda: (
-            bool(shell.json("executions")["items"])
-            and shell.json("show", "latest")["counts"]["completed"] > 0
-        )
-    )
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=DEADLINE_SECONDS)
-    assert process.returncode == 130
-    assert "Traceback" not in err
-    identity = shell.json("show", "latest")["execution_id"]
-    body = json.loads(out)
-    assert body["error_code"] == "interrupted"
-    assert f"playhead cancel {identity}" in body["detail"]
-    assert shell.json("show", identity)["status"] == "running"
-    assert shell.json("cancel", identity)["status"] == "cancelled"
-    assert shell.json("cancel", identity)["status"] == "cancelled"
 
 
 # -- replay ----------------------------------------------------------------------------------------
@@ -550,16 +510,6 @@ def test_of_several_files_none_is_applied_when_one_is_invalid(shell):
 
 
 # -- processes that stay, and the surroundings -----------------------------------------------------
-
-
-def test_serve_says_where_it_listens_and_stops_with_0(shell):
-    process = shell.start("serve", "--port", "0")
-    assert process.stderr is not None
-    first = process.stderr.readline()
-    assert first.startswith("Playhead listening on http://127.0.0.1:")
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=DEADLINE_SECONDS)
-    assert process.returncode == 0
 
 
 def test_serve_says_where_it_listens_before_anything_else(shell):

@@ -303,22 +303,6 @@ def test_ctrl_c_ends_only_the_waiting_for_a_run(both: Both):
     eventually(lambda: both.shell.json("show", identity)["status"] == "completed")
 
 
-def test_ctrl_c_ends_only_the_waiting_for_a_replay(both: Both):
-    (both.shell.folder / "one").mkdir()
-    for n in range(3):
-        (both.shell.folder / "one" / f"{n}.txt").write_text("x")
-    on_server(both, "run", "slow.yaml", "one", "--tag", "slow")
-    before = looks(both.url)
-    process = both.shell.start(
-        "replay", "tag:slow", "input", "slow/wait", "--wait", "--server", both.url, "--json"
-    )
-    until_it_waits(both.url, before)
-    body, _ = interrupt(process)
-    made = both.shell.json("show", "latest")
-    assert made["execution_id"] in body["detail"]
-    eventually(lambda: both.shell.json("show", made["execution_id"])["status"] == "completed")
-
-
 # -- a server that goes away -----------------------------------------------------------------------
 
 

@@ -13,7 +13,6 @@ import pytest
 
 from tests.acceptance.exactness import (
     audited,
-    by_hand,
     exact_deployment,
     inputs,
     is_writable,
@@ -133,35 +132,6 @@ def test_of_attempts_that_differ_one_alone_leaves_outputs() -> None:
         assert (replay["objects_found"], replay["objects_published"]) == (len(stored), len(stored))
         assert roots(deployment, replay["execution_id"]) == stored
         deployment.ended(replay["execution_id"])
-
-
-# -- a broker that forgets -------------------------------------------------------------------------
-
-
-def test_messages_that_somebody_purged_are_called_again_and_worked_once() -> None:
-    with exact_deployment(**STEADY) as deployment:
-        deployment.serve()
-        deployment.apply(pipeline("purged", "slow", "seconds: 0.02"))
-        execution = deployment.run("purged", inputs(60))
-        deployment.until(
-            lambda: route(deployment, "work")["queue_depth"] == 60, "all messages to be confirmed"
-        )
-        with by_hand(deployment) as con:
-            assert con.execute("DELETE FROM dispatches").rowcount == 60
-        deployment.until(
-            lambda: route(deployment, "work")["queue_depth"] == 60, "all messages to be called again"
-        )
-        with by_hand(deployment) as con:
-            assert con.execute("DELETE FROM dispatches WHERE n % 3 = 0").rowcount == 20
-        workers = [deployment.start("worker"), deployment.start("worker")]
-        deployment.until(lambda: counted(deployment)["completed"] > 50, "some to be done", alive=workers)
-        with by_hand(deployment) as con:
-            con.execute(
-                "DELETE FROM dispatches WHERE visible_at = 0 AND queue IN "
-                "(SELECT id FROM queues WHERE name <> 'purged.hand_over')"
-            )
-        deployment.ended(execution)
-        assert audited(deployment, execution).again == 0
 
 
 # -- processes that stop and wake ------------------------------------------------------------------
@@ -303,54 +273,7 @@ def test_a_message_that_kills_its_worker_dies_and_its_neighbours_do_not(crew: tu
         audited(deployment, innocent)
 
 
-# -- uploads ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.full
-def test_a_run_that_is_killed_while_it_uploads_fails_and_publishes_nothing() -> None:
-    with exact_deployment() as deployment:
-        deployment.serve()
-        deployment.apply(pipeline("slow", "slow"))
-        lay_out(deployment, inputs(600))
-        command = deployment.start("run", "slow", "pages", fault="submit.stored:400")
-        deployment.struck(command)
-        [shown] = deployment.items("/executions")
-        ended = deployment.ended(shown["execution_id"])
-        assert (ended["status"], ended["error"]["code"]) == ("failed", "upload_incomplete")
-        assert ended["counts"]["total"] == 0
-        assert roots(deployment, ended["execution_id"]) == []
-        assert not deployment.rows("SELECT 1 FROM dispatches")
-        assert list(deployment.items("/storage/objects", execution_id=ended["execution_id"])) == []
-        # The same inputs again are a run of their own.
-        deployment.worker()
-        again = deployment.cli("run", "slow", "pages")
-        assert again["counts"]["completed"] == again["counts"]["total"] == 600 * 3
-        audited(deployment, again["execution_id"])
-
-
 # -- many at once ----------------------------------------------------------------------------------
-
-
-@pytest.mark.full
-def test_two_servers_asked_at_once_make_two_exact_replays() -> None:
-    with exact_deployment() as deployment, ThreadPoolExecutor(2) as pool:
-        deployment.start("worker")
-        first, second = [deployment.serve() and deployment.url for _ in range(2)]
-        deployment.apply(pipeline("slow", "slow"))
-        source = deployment.run("slow", inputs(300))
-        deployment.ended(source)
-        body = {"from_execution_id": source, "from_stage": "input", "to_route": "work"}
-
-        def ask(url: str) -> Any:
-            with httpx.Client(timeout=DEADLINE_SECONDS, trust_env=False) as http:
-                return http.post(f"{url}/api/v1/replay", json=body).raise_for_status().json()
-
-        answers = list(pool.map(ask, (first, second)))
-        assert len({a["replay_batch_id"] for a in answers} | {a["execution_id"] for a in answers}) == 4
-        for answer in answers:
-            assert (answer["objects_found"], answer["objects_published"]) == (300, 300)
-            deployment.ended(answer["execution_id"])
-            audited(deployment, answer["execution_id"], source=source)
 
 
 def test_several_processes_that_start_at_once_on_a_new_home_add_up() -> None:

@@ -10,10 +10,8 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.acceptance.exactness import (
@@ -220,38 +218,6 @@ def test_a_replay_stopped_by_ctrl_c_goes_on_in_the_next_worker() -> None:
         worker = deployment.start("worker", "--until-idle")
         assert ends(deployment, worker) == 0
         [replay] = deployment.items("/replays")
-        assert (replay["status"], replay["objects_published"]) == ("publishing_complete", MANY)
-        recorded = roots(deployment, replay["execution_id"])
-        assert len(recorded) == len(set(recorded)) == MANY
-
-
-# -- a caller who waits ----------------------------------------------------------------------------
-
-
-def test_a_server_that_stops_tells_who_waits_where_the_replay_goes_on() -> None:
-    with exact_deployment(**PATIENT) as deployment, ThreadPoolExecutor(1) as pool:
-        server = deployment.serve()
-        deployment.apply(pipeline("take", "slow"))
-        source = strangers(deployment, (f"{n // 1000:03d}/{n:05d}.txt" for n in range(MANY)))
-        body = {"from_execution_id": source, "from_stage": "found", "to_route": "take/hand_over"}
-        url = f"{deployment.url}/api/v1/replay"
-        asked = pool.submit(lambda: httpx.post(url, json=body, timeout=SOON, trust_env=False))
-        with by_hand(deployment, when=IS_BEING_PUBLISHED):  # so that it can't end meanwhile
-            server.popen.terminate()
-            answer = asked.result()
-        assert answer.status_code == 503
-        assert answer.json()["error_code"] == "replay_continues"
-        assert int(answer.headers["Retry-After"]) > 0
-        where = answer.headers["Location"]
-        assert ends(deployment, server) == 0
-
-        deployment.serve()
-        path = where.removeprefix("/api/v1")
-        replay = deployment.until(
-            lambda: (found := deployment.get(path))["status"] and found,
-            "the replay to be published",
-            seconds=SOON,
-        )
         assert (replay["status"], replay["objects_published"]) == ("publishing_complete", MANY)
         recorded = roots(deployment, replay["execution_id"])
         assert len(recorded) == len(set(recorded)) == MANY

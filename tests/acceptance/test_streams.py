@@ -271,19 +271,3 @@ def test_a_request_that_hangs_is_cut_off_without_a_traceback() -> None:
                 assert asked.recv(65536) == b""
         assert server.popen.wait(DEADLINE_SECONDS) == 0
         assert "Traceback" not in server.said
-
-
-@pytest.mark.full
-def test_a_stream_sends_comments_while_nothing_changes() -> None:
-    with exact_deployment() as deployment:
-        server = deployment.serve()
-        deployment.apply(SLOW)
-        execution = deployment.run("slow", inputs(1))
-        shown = f"/executions/{execution}"
-        deployment.until(lambda: deployment.get(shown)["counts"]["total"], "the listing, which is a change")
-        stream = Stream(f"{server.url}/api/v1{shown}/events")
-        deployment.until(lambda: stream.received, "the first event")
-        began = time.monotonic()
-        deployment.until(lambda: stream.comments, "a comment")
-        assert time.monotonic() - began < 25  # it is every 15 s
-        assert len(stream.received) == 1
