@@ -155,7 +155,9 @@ def test_the_code_blocks_of_a_page_can_be_parsed(document):
 def test_the_config_in_the_readme_is_valid(tmp_path):
     example = copied("01-docs", tmp_path)
     config = next(
-        body for language, body in FENCE.findall(section("README.md", "Five minutes")) if language == "yaml"
+        body
+        for language, body in FENCE.findall(section("README.md", "Run and replay a pipeline"))
+        if language == "yaml"
     )
     (example.folder / "readme.yaml").write_text(config, encoding="utf-8")
     example.type("playhead config validate readme.yaml")
