@@ -121,7 +121,7 @@ EVENTS = (
         EXECUTION_ENDED,
         ("info",),
         ("execution_id", "status", "config", "completed", "failed", "cancelled"),
-        "A run or a replay has ended; the line has its numbers of messages.",
+        "A run or a replay has ended; the line counts its messages.",
     ),
     Event(
         JOB_ENDED,
@@ -130,8 +130,8 @@ EVENTS = (
             *("execution_id", "replay_batch_id", "config", "route", "status"),
             *("objects_found", "objects_published", "objects_failed", "detail"),
         ),
-        "A run or a replay is listed and published; for a replay, the line has its numbers. As an error: its "
-        "listing failed.",
+        "A run or a replay is listed and published; for a replay, the line counts its objects. At level "
+        "`error`: the listing failed.",
     ),
     Event(
         JOB_TAKEN, ("info",), ("execution_id", "epoch"), "This process lists and publishes a run or a replay."
@@ -140,19 +140,20 @@ EVENTS = (
         JOB_LOST,
         ("info", "error"),
         ("execution_id", "epoch", "detail"),
-        "Another process continues the job. As an error: a fault ended it here, and a process continues it.",
+        "Another process continues the run or replay. At level `error`: it failed unexpectedly in this "
+        "process.",
     ),
     Event(
         JOB_STALLED,
         ("error",),
         ("execution_id",),
-        "Five processes in a row ended while they listed a job.",
+        "Five consecutive processes died while they listed a run or a replay; no process continues.",
     ),
     Event(
         NOT_TAKEN,
         ("warning",),
         ("queue", "count", "detail"),
-        "The broker did not accept dispatches now; they are published again.",
+        "The broker did not accept dispatches; they are published again later.",
     ),
     Event(
         RECALLED,
@@ -171,14 +172,14 @@ EVENTS = (
         REQUEST_FAILED,
         ("warning", "error"),
         ("correlation_id", "method", "path", "error_code", "detail"),
-        "A request was answered with a 5xx status. As a warning: a backend was unavailable. As an error: a "
-        "fault in Playhead.",
+        "The response has a 5xx status. At level `warning`: a backend was unavailable. At level `error`: a "
+        "bug in Playhead.",
     ),
     Event(
         REQUEST_ANSWERED,
         ("debug",),
         ("correlation_id", "method", "route", "status", "seconds"),
-        "A request was answered.",
+        "A response was sent.",
     ),
     Event(BACKEND_UNAVAILABLE, ("warning",), _BACKEND, "A backend cannot be reached; it is tried again."),
     Event(BACKEND_BACK, ("info",), ("backend", "link", "detail"), "A backend can be reached again."),
@@ -186,13 +187,13 @@ EVENTS = (
         ROUTE_PAUSED,
         ("warning",),
         ("queue", "code", "detail"),
-        "A worker receives nothing from the queue until all backends answer, or until it has the adapters.",
+        "A worker does not consume the queue until all backends respond, or until it has the adapters.",
     ),
     Event(
         QUEUE_DIFFERS,
         ("warning",),
         ("queue", "detail"),
-        "A queue exists that another program declared with other arguments; it is used as it is.",
+        "A queue already exists with other arguments; Playhead uses it unchanged.",
     ),
     Event(
         NAMES_LEFT_OUT,
@@ -206,13 +207,13 @@ EVENTS = (
         WORKER_STOPPED,
         ("info", "warning"),
         ("attempts_ended", "pid", "exit_code"),
-        "A worker has ended. As a warning: it ended unexpectedly, and is started again.",
+        "A worker has ended. At level `warning`: it ended unexpectedly, and is started again.",
     ),
     Event(
         ROUTE_UNKNOWN,
         ("warning",),
         ("route", "detail"),
-        "No config has a route that was named for a worker.",
+        "No config has a route that the worker should process.",
     ),
     Event(
         WORK_LEFT,

@@ -76,7 +76,7 @@ async def watch_execution(execution_id: UUID, asked: Asked, last_event_id: LastE
 
 @router.post("/{execution_id}/cancel", responses=responses("execution_not_found", "execution_ended"))
 async def cancel_execution(execution_id: UUID, asked: Asked) -> Execution:
-    """Cancel an execution. After the response, no further message of it is processed. Idempotent."""
+    """Cancel an execution. After the response, no further attempt of it starts. Idempotent."""
     return await asked.recover.cancel(execution_id)
 
 

@@ -36,7 +36,7 @@ async def peek_messages(queue: QueueName, asked: Asked, limit: Limit = 100) -> P
 async def take_messages(queue: QueueName, body: TakeLimit, asked: Asked) -> HandOut:
     """Receive messages of a queue that no worker consumes. Other consumers do not see them for a while.
 
-    This removes no message: when they are processed, send the `receipt` to `/api/v1/queues/{queue}/remove`.
+    This removes no message. After processing, send the `receipt` to `/api/v1/queues/{queue}/remove`.
     Messages that are not removed in time become visible again.
     """
     return await asked.take.take(queue, body.limit)

@@ -70,7 +70,7 @@ async def list_replays(
 
 @router.get("/replays/{replay_batch_id}", responses=responses("replay_not_found"))
 async def get_replay(replay_batch_id: UUID, asked: Asked) -> Replay:
-    """Return a replay batch with its progress. All numbers are read from rows."""
+    """Return a replay batch with its progress. All numbers come from the catalog."""
     return await asked.executions.replay(replay_batch_id)
 
 
@@ -84,8 +84,8 @@ async def watch_replay(replay_batch_id: UUID, asked: Asked, last_event_id: LastE
     """Stream the progress of a replay batch: at once, and after each change, until publishing ends.
 
     The data of an event `replay` are the body of a `GET`, plus `rate` (objects published per second over
-    the last few seconds) and `eta_seconds`. The last event is `end`, with the same data. In all else the
-    stream is like that of an execution. To watch the processing of the messages, use the events of the
-    replay's `execution_id`.
+    the last few seconds) and `eta_seconds`. The last event is `end`, with the same data.
+    Otherwise, the stream is like that of an execution. To watch the processing of the messages, use the
+    events of the replay's `execution_id`.
     """
     return stream("replay", await asked.watch.replay(replay_batch_id), last_event_id)

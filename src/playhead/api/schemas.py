@@ -80,7 +80,7 @@ class DetachedReplayResponse(BaseModel):
     )
     replay_batch_id: str = Field(description="Id of the batch, for `/api/v1/replays/{replay_batch_id}`.")
     errors: list[str] | None = Field(
-        default=None, description="At most 100 lines; the last one counts others."
+        default=None, description="At most 100 lines; the last one has the number of further errors."
     )
 
 

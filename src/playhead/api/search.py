@@ -19,13 +19,13 @@ router = APIRouter(prefix="/api/v1/search", tags=["lineage"])
 async def search_index(
     asked: Asked,
     index: Annotated[Word, Query(min_length=1, description="The `path` of the step that filled it.")],
-    words: Annotated[Word, Query(description="Plain words, apart by spaces; any of them.")],
+    words: Annotated[Word, Query(description="Words, separated by spaces; a hit has at least one of them.")],
     execution: Annotated[
-        UUID | None, Query(description="What this execution indexed; none: the newest in the index.")
+        UUID | None, Query(description="Execution to search; without it, the newest in the index.")
     ] = None,
     limit: Limit = 10,
 ) -> Page[SearchHit]:
-    """Search an index in the server's data folder, best first.
+    """Search an index in the data folder of the server. The best hits come first.
 
     Indexes in other folders cannot be searched.
     """

@@ -34,8 +34,7 @@ async def get_health(request: Request, asked: Asked) -> Health:
 async def examine(asked: Asked) -> Examination:
     """Examine the three backends from this server, and suggest fixes. Always 200.
 
-    Checks connection, version and permissions of each, and writes and reads test data, which are removed
-    again.
+    Checks connection, version and permissions of each, and writes and reads test data, which is then removed.
     """
     return await asked.doctor.examine()
 

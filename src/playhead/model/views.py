@@ -104,7 +104,7 @@ UNCERTAIN: Final = "uncertain, will be settled"
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A replay batch: the numbers of the contract, and its state.
+    """A replay batch with its counts and its state.
 
     Attributes:
         execution_id: new execution, under which the outputs are stored.
