@@ -1,27 +1,29 @@
 """Processor time that Playhead adds to a message while its step takes time.
 
-The work itself costs no processor time, or an exact amount, which is subtracted. So is what an idle worker
-uses in the same time. So a ratio of two figures tolerates other work on the machine. `playhead worker`
-processes are suspended until the run is published.
+Two things are subtracted from the processor time of the workers: what the step uses without Playhead, which
+is measured before each run, and what an idle worker uses in the same time. So a ratio of two figures
+tolerates other work on the machine. `playhead worker` processes are suspended until the run is published.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from bench import steps
 from bench.deployment_workers import start
 from bench.deployments import Deployment, ServerMissing, Testbed
 from bench.figures import Figure, median, middle_ratio, not_measured
 from bench.homes import SOURCE, finish, inputs
 from bench.machine import report
 from bench.processor import spent
-from bench.steps import BUSY_MILLISECONDS
+from playhead import Item, Output
 from playhead.bootstrap import open_runtime
 from playhead.bootstrap.process import Runtime
 
@@ -31,6 +33,7 @@ _TARGET_TWO = 1.15
 _TARGET_IDLE_MS = 50
 _PATIENCE_SECONDS = 300.0
 _IDLE_SECONDS = 5.0
+_CALLS = 500
 _ROUTES = 2
 
 
@@ -40,21 +43,19 @@ class _Step:
 
     Attributes:
         share: the part of the messages that is enough for it.
-        work: microseconds of processor time of the step itself.
     """
 
     name: str
     about: str
     share: float
     concurrency: int = 4
-    work: float = 0
 
 
 _NO_WORK = _Step("passthrough", "no work", 1)
 _WAIT = _Step("wait_2", "2 ms of waiting", 0.5)
 _STEPS = (
     _WAIT,
-    _Step("busy", "2 ms of computing", 0.25, work=BUSY_MILLISECONDS * 1000),
+    _Step("busy", f"{steps.BUSY_MILLISECONDS} ms of computing", 0.25),
     _Step("async_wait_2", "2 ms of async waiting", 0.5),
     _Step("async_wait_50", "50 ms of async waiting", 0.25, concurrency=32),
 )
@@ -125,6 +126,7 @@ def _work(
     Args:
         background: processor time of one idle worker in a second, by program.
     """
+    alone = _alone(step)
     with testbed.deployment(backend) as deployment:
         processes = [start(deployment) for _ in range(workers)]
         try:
@@ -137,7 +139,36 @@ def _work(
         program: (used - background[program] * seconds * workers) / messages * 1e6
         for program, used in spending.items()
     }
-    return {**cost, "playhead": cost["playhead"] - step.work}
+    return {**cost, "playhead": cost["playhead"] - alone}
+
+
+def _alone(step: _Step) -> float:
+    """Return the microseconds of processor time that a call of the step uses without Playhead.
+
+    A coroutine is called as often at a time as the workers call it, because they share each turn of the event
+    loop. Other functions are called one after another, so switching between threads counts as overhead.
+    """
+    if step is _NO_WORK:
+        return 0
+    call = getattr(steps, step.name)
+    item = Item(path="page.html", data=b"<p>page")
+    before = time.process_time()
+    if inspect.iscoroutinefunction(call):
+        asyncio.run(_call_in_turns(call, item, step.concurrency * _ROUTES))
+    else:
+        for _ in range(_CALLS):
+            call(item)
+    return (time.process_time() - before) / _CALLS * 1e6
+
+
+async def _call_in_turns(call: Callable[[Item], Awaitable[Output]], item: Item, concurrency: int) -> None:
+    calls = iter(range(_CALLS))
+
+    async def caller() -> None:
+        for _ in calls:
+            await call(item)
+
+    await asyncio.gather(*(caller() for _ in range(concurrency)))
 
 
 async def _timed(
