@@ -88,7 +88,7 @@ test: $(VENV)/.setup-servers ## run the tests, 10 minutes (the fast ones: make t
 
 test-full: export PLAYHEAD_TEST_EXAMPLES ?= 200
 test-full: export PLAYHEAD_TEST_SCHEDULES ?= 2000
-test-full: $(VENV)/.setup-servers ## the tests, including the long ones: soak, all kill points, fuzzing
+test-full: $(VENV)/.setup-servers ## the tests, including the long ones: soak, all fault points, fuzzing
 	@$(BIN)/python $(PYTEST) --full $(ARGS)
 
 # A measured process imports modules of coverage.py, so this test cannot count the imports of `--help`.
