@@ -1,4 +1,4 @@
-"""Baseline for NATS: publish pre-built frames, the fastest way to get confirmed messages into a stream.
+"""Baseline for NATS: publish prepared frames, the fastest way to get confirmed messages into a stream.
 
 Uses a bare socket without a client library. It sends bytes that were built before the clock starts, and
 counts the confirmations without parsing them. The bytes and the stream are those of Playhead's broker.

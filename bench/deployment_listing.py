@@ -60,7 +60,9 @@ def measure(testbed: Testbed, *, keys: int, rounds: int) -> list[Figure]:
     for layout, latency in (("flat", 0.0), ("flat", _LATENCY_SECONDS), ("folders", _LATENCY_SECONDS)):
         prefix = f"{uuid7()}/{STAGE}"
         with arithmetic(keys, layout, prefix, latency) as server:
-            name = f"a computed bucket, {layout}" + (f", {latency * 1000:.0f} ms latency" if latency else "")
+            name = f"a server that computes its keys, {layout}" + (
+                f", {latency * 1000:.0f} ms latency" if latency else ""
+            )
             figures.append(_interleaved(_Bucket(name, server, server.url, prefix, keys), rounds))
     return figures
 

@@ -19,7 +19,7 @@ from playhead.ids import mint, text, uuid7
 from playhead.services.replay import ReplayRequest
 
 _TARGETS = {"nats": 0.5, "rabbitmq": 0.9}
-_BASELINE = {"nats": "pre-built frames", "rabbitmq": "the bare client's best"}
+_BASELINE = {"nats": "prepared frames", "rabbitmq": "the bare client's best"}
 
 
 def measure(testbed: Testbed, memory: Path | None, *, objects: int, rounds: int) -> list[Figure]:
