@@ -11,10 +11,11 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from playhead.engine.environment import Backends
-from playhead.envelope import Dispatch
+from playhead.envelope import Dispatch, Headers
 from playhead.ids import uuid7
 from playhead.keys import content_type_of
 from playhead.model import Config, Counts, ErrorHandling, Execution, Lineage, Replay, Route
+from playhead.ports.broker import Delivery, PublishResult
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.jobs import Input, LeasedJob, Listed
 from playhead.ports.catalog.upkeep import Process
@@ -109,6 +110,22 @@ class Started:
     @property
     def ids(self) -> list[UUID]:
         return Lab.ids(self.dispatches)
+
+
+def dispatches(count: int, queue: str = "docs.convert", headers: Headers | None = None) -> list[Dispatch]:
+    """Return dispatches of messages that are in no catalog, for the tests of brokers."""
+    headers = headers or Headers(queue, uuid7(), "docs", 3, "convert")
+    return [
+        Dispatch(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/{n}") for n in range(count)
+    ]
+
+
+def ids(found: Sequence[Delivery | Dispatch]) -> list[str]:
+    return [one.message_id for one in found]
+
+
+def results(outcomes: Sequence[PublishResult]) -> set[str]:
+    return {outcome.result for outcome in outcomes}
 
 
 class Lab:

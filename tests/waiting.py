@@ -45,6 +45,16 @@ async def until(
         await asyncio.sleep(_PAUSE_SECONDS)
 
 
+def eventually(
+    look: Callable[[], object], what: str = "it to come to be", *, seconds: float = SECONDS
+) -> None:
+    """Call `look` until its result is true, without an event loop."""
+    end = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        time.sleep(_PAUSE_SECONDS)
+
+
 async def until_told(
     ask: Callable[[], Awaitable[T]], *errors: type[Exception], seconds: float = SECONDS
 ) -> T:

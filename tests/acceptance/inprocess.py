@@ -9,8 +9,7 @@ import asyncio
 import contextlib
 import shutil
 import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from playhead.ports.broker import Broker, Delivery, PublishResult
 from playhead.ports.store import Store
 from playhead.services.replay import ReplayService
 from playhead.settings import Settings
+from tests.waiting import until
 
 STEPS = Path(__file__).with_name("inprocess_steps.py")
 PATIENCE = 60.0
@@ -260,17 +260,6 @@ class Tampered:
                 outcome = self.answer(dispatch) or said
             heard.append(outcome)
         return heard
-
-
-async def until(look: Callable[[], Awaitable[bool] | bool], patience: float = PATIENCE) -> None:
-    """Wait until something is so; fails when it is not within `patience` seconds."""
-    end = time.monotonic() + patience
-    while True:
-        so = look()
-        if so if isinstance(so, bool) else await so:
-            return
-        assert time.monotonic() < end, f"waited {patience:g} s in vain"
-        await asyncio.sleep(0.01)
 
 
 async def until_waiting(ph: Playhead, queue: str, number: int) -> None:

@@ -8,11 +8,12 @@ import re
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
+
+from tests.waiting import eventually
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 ANY_SHELL = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
@@ -85,13 +86,6 @@ class Folder:
 
     def script(self, shell: str) -> str:
         return self.run("playhead", "--show-completion", shell, env=ANY_SHELL)
-
-
-def eventually(look: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + 60
-    while not look():
-        assert time.monotonic() < end, f"waited in vain until {what}"
-        time.sleep(0.02)
 
 
 class Terminal:

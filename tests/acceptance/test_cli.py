@@ -7,7 +7,7 @@ import os
 import pty
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import DEVNULL
@@ -19,6 +19,7 @@ from playhead.cli.replay import CONTRACT
 from tests import program
 from tests.acceptance.processes import DEADLINE_SECONDS
 from tests.program import Program
+from tests.waiting import eventually
 
 STEPS = '''
 import time
@@ -163,13 +164,6 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Shell, dict[str, Any]
     good = shell.json("run", "docs.yaml", "pages", "--tag", "first")
     mixed = shell.json("run", "docs", "mixed", code=1)
     return shell, good, mixed
-
-
-def eventually(look: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not look():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 # -- run -------------------------------------------------------------------------------------------

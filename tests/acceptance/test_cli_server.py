@@ -21,10 +21,11 @@ from playhead.cli.app import run_program
 from playhead.cli.replay import CONTRACT
 from tests.acceptance.pages import ROOT
 from tests.acceptance.processes import DEADLINE_SECONDS, open_deployment
-from tests.acceptance.test_cli import SLOW, STEPS, Shell, eventually
+from tests.acceptance.test_cli import SLOW, STEPS, Shell
 from tests.acceptance.test_docs import commands, copied
 from tests.program import Program
 from tests.servers.process import free_port
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

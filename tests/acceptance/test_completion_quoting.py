@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.processes import open_deployment
-from tests.acceptance.shells import Folder, Terminal, eventually
+from tests.acceptance.shells import Folder, Terminal
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -26,6 +25,7 @@ from playhead.demo.tour import Tour
 from tests.acceptance.processes import DEADLINE_SECONDS
 from tests.acceptance.test_security_secrets import NOWHERE, PLAIN, find_no_secret
 from tests.servers.schema import schema
+from tests.waiting import eventually
 
 PAGES = ["abc", "calendar", "csv", "difflib", "filecmp", "json"]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "01-docs"
@@ -59,13 +59,6 @@ def left_behind(folder: Path) -> list[str]:
         with contextlib.suppress(OSError):
             lines.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
     return [line for line in lines if f"--home {folder}/home" in line]
-
-
-def wait_for(condition, *, seconds: float = DEADLINE_SECONDS) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -109,7 +102,7 @@ def test_the_demo_converts_no_page_twice_and_leaves_no_process_and_no_secret(tmp
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.full)])
 def test_stopping_the_demo_stops_its_server_and_its_worker(tmp_path, number):
     running = demo(tmp_path / "demo")
-    wait_for(lambda: len(left_behind(tmp_path / "demo")) >= 2)
+    eventually(lambda: len(left_behind(tmp_path / "demo")) >= 2)
     running.send_signal(number)
     out, err = running.communicate(timeout=2 * DEADLINE_SECONDS)
     assert running.returncode == 130, err
@@ -154,7 +147,7 @@ def test_a_replay_succeeds_though_the_adapter_before_its_stage_is_broken_now(tmp
         def states() -> Iterator[str]:
             return (row["status"] for row in tour.api.items(f"/executions/{failing}/lineage"))
 
-        wait_for(lambda: list(states()) == ["retry"])
+        eventually(lambda: list(states()) == ["retry"])
         tour.api.post(f"/executions/{failing}/cancel")
 
 

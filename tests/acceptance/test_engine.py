@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from playhead import Output, Retry
-from tests.acceptance.inprocess import Playhead, opened, until
+from tests.acceptance.inprocess import Playhead, opened
+from tests.waiting import until
 
 LITTLE = 0.3
 """Seconds in which something that must not happen would have happened."""
@@ -202,7 +203,7 @@ routes: {a: {inbound: {prefetch: 8}, adapters: [{type: special}], outbound: {sta
                 rows = await ph.messages(execution)
                 return {(r["status"], r["attempts"]) for r in rows} == {("retry", 1)}
 
-            await until(released, 10)  # all at once: one by one, it would take ten times as long
+            await until(released, seconds=10)  # all at once: one by one, it would take ten times as long
             async with newer.working():
                 ended = await newer.ended(execution)
     assert (ended["status"], ended["counts"]["completed"]) == ("completed", 8)

@@ -12,9 +12,9 @@ from typing import Final
 import pytest
 
 from tests.acceptance import pages
-from tests.acceptance.test_cli import eventually
 from tests.servers import Missing, absent
 from tests.servers.process import free_port
+from tests.waiting import eventually
 from tools.reference import api, cli
 
 pytestmark = pytest.mark.slow

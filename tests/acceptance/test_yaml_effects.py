@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.inprocess import Playhead, opened, until, until_waiting
+from tests.acceptance.inprocess import Playhead, opened, until_waiting
+from tests.waiting import until
 
 LITTLE = 0.3
 """Seconds in which something that must not happen would have happened."""

@@ -14,8 +14,9 @@ import pytest
 
 from playhead.envelope import Dispatch, Headers
 from playhead.ids import uuid7
-from playhead.ports.broker import CONFIRMED, Broker, Delivery, Depth
+from playhead.ports.broker import CONFIRMED, Broker, Depth
 from tests.contract.backends import VISIBILITY
+from tests.lab import dispatches, ids
 from tests.waiting import take, until
 
 if TYPE_CHECKING:
@@ -38,20 +39,9 @@ def shared(queue: str = "docs.convert", *, batch: UUID | None = None) -> Headers
     return Headers(queue, uuid7(), "docs", 3, "convert", batch)
 
 
-def dispatches(count: int, headers: Headers | None = None) -> list[Dispatch]:
-    headers = headers or shared()
-    return [
-        Dispatch(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/{n}") for n in range(count)
-    ]
-
-
-def ids(deliveries: list[Delivery]) -> list[str]:
-    return [delivery.message_id for delivery in deliveries]
-
-
 async def put(broker: Broker, count: int = 1, queue: str = "docs.convert") -> list[str]:
     """Publish dispatches and return their message ids."""
-    made = dispatches(count, shared(queue))
+    made = dispatches(count, headers=shared(queue))
     assert await broker.publish(made) == [CONFIRMED] * count
     return [dispatch.message_id for dispatch in made]
 
@@ -163,7 +153,9 @@ async def test_headers_that_do_not_apply_are_absent(broker: Broker):
 
 async def test_each_dispatch_carries_the_span_of_its_own_headers(broker: Broker):
     spans = [f"00-0af7651916cd43dd8448eb211c80319c-b7ad6b716920333{n}-01" for n in range(3)]
-    made = [dispatch for span in spans for dispatch in dispatches(2, replace(shared(), traceparent=span))]
+    made = [
+        dispatch for span in spans for dispatch in dispatches(2, headers=replace(shared(), traceparent=span))
+    ]
     await broker.publish(made)
 
     deliveries = await take(broker, 6, limit=10)
@@ -173,7 +165,7 @@ async def test_each_dispatch_carries_the_span_of_its_own_headers(broker: Broker)
 
 
 async def test_each_dispatch_goes_to_the_queue_that_its_headers_name(broker: Broker):
-    one, two = dispatches(1, shared("a")), dispatches(1, shared("b"))
+    one, two = dispatches(1, "a"), dispatches(1, "b")
 
     outcomes = await broker.publish([*one, *two])
 

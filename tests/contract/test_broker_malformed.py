@@ -17,7 +17,8 @@ from tests.attempts import Steps
 from tests.catalog_memory import MemoryCatalog
 from tests.contract.backends import BROKERS
 from tests.contract.malformed import MALFORMED
-from tests.contract.test_broker import depth_soon, ids, put
+from tests.contract.test_broker import depth_soon, put
+from tests.lab import ids
 from tests.store_memory import MemoryStore
 from tests.waiting import take
 

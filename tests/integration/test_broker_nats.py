@@ -18,10 +18,11 @@ from playhead.backends.broker_nats import NatsBroker
 from playhead.backends.broker_nats.address import parse
 from playhead.backends.broker_nats.link import Link
 from playhead.backends.broker_nats.streams import CONSUMER, ask, consumer_config, queue_of, stream_of
-from playhead.envelope import Dispatch, Headers
-from playhead.errors import CannotStart, Unavailable
+from playhead.envelope import Dispatch
+from playhead.errors import Unavailable
 from playhead.ids import uuid7
-from playhead.ports.broker import CONFIRMED, Delivery, PublishResult
+from playhead.ports.broker import CONFIRMED
+from tests.lab import dispatches, ids, results
 from tests.servers import Server, need, need_fresh
 from tests.servers.proxy import Proxy
 from tests.waiting import take, until_told
@@ -31,21 +32,6 @@ HOWTO = Path(__file__).parents[2] / "docs" / "howto" / "nats.md"
 CONF = Path(__file__).parents[2] / "deploy" / "nats.conf"
 
 Open = Callable[..., Any]
-
-
-def dispatches(count: int, queue: str = QUEUE) -> list[Dispatch]:
-    headers = Headers(queue, uuid7(), "docs", 3, "convert")
-    return [
-        Dispatch(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/{n}") for n in range(count)
-    ]
-
-
-def ids(found: list[Delivery] | list[Dispatch]) -> list[str]:
-    return [one.message_id for one in found]
-
-
-def results(outcomes: list[PublishResult]) -> set[str]:
-    return {outcome.result for outcome in outcomes}
 
 
 async def connected(broker: NatsBroker) -> None:
@@ -819,34 +805,6 @@ async def test_a_slow_greeting_of_the_server_is_accepted(prefix: str):
 async def test_a_missing_file_of_the_url_is_named():
     with pytest.raises(Unavailable, match="cannot read /not/there, which PLAYHEAD_BROKER names"):
         await NatsBroker(f"{need('nats')}?ca=/not/there").open()
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "nats://:4222",
-        "nats://host:port",
-        "nats://user:hush@host:99999",
-        "nats://user:hush@host/path",
-        "nats://user:hush@host?replicas=9",
-        "nats://user:hush@host?replica=3",
-        "nats://user:hush@host?replicas",
-        "http://user:hush@host",
-        "nats://user:hush?@host",
-        "nats://user:a?hush@host",
-        "nats://user:hush#@host",
-        "nats://user:a/hush@host",
-        "nats://user:a?hush=1@host",
-        "nats://user:[hush]@host",
-        "nats://user:hush\u2100@host",
-    ],
-)
-def test_an_invalid_url_is_refused_without_the_password_in_the_error(url: str):
-    with pytest.raises(CannotStart) as caught:
-        NatsBroker(url)
-
-    assert caught.value.code == "setup_invalid"
-    assert "hush" not in caught.value.detail
 
 
 def test_a_url_has_servers_and_credentials():

@@ -230,25 +230,6 @@ def test_an_error_of_pgbouncer_is_not_reported_as_a_lost_connection(says: str, a
 
 
 @pytest.mark.parametrize(
-    "url",
-    [
-        "postgresql://me:hush@[::1/db",
-        "postgresql://me:hush@db/x?pool_size=many",
-        "postgresql://me:a/hush@db/x",
-        "postgresql://me:1/hush@db/x",
-        "postgresql://me:hush?@db/x",
-        "postgresql://me:hush#@db/x",
-        "postgresql://me:hush\u2100@db/x",
-    ],
-)
-def test_an_invalid_address_is_reported_without_its_password(url: str):
-    with pytest.raises(CannotStart) as caught:
-        Postgres(url)
-    assert caught.value.code == "setup_invalid"
-    assert "hush" not in caught.value.detail
-
-
-@pytest.mark.parametrize(
     "hosts", ["db", "db:5432", "[::1]", "[::1]:5432", "one:1,two", "me%40site:pa%2Fss@db:5432", ""]
 )
 def test_an_address_may_have_hosts_in_any_format_of_libpq(hosts: str):

@@ -15,10 +15,9 @@ import pytest
 
 from playhead.backends._postgres import Postgres
 from playhead.backends.broker_postgres import PostgresBroker
-from playhead.envelope import Dispatch, Headers
 from playhead.errors import Unavailable
-from playhead.ids import uuid7
 from playhead.ports.broker import CONFIRMED
+from tests.lab import dispatches
 from tests.servers.commits import Commits
 from tests.servers.proxy import Proxy
 from tests.servers.schema import schema
@@ -50,13 +49,6 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
         yield con
     finally:
         await con.close()
-
-
-def dispatches(count: int, queue: str = QUEUE) -> list[Dispatch]:
-    headers = Headers(queue, uuid7(), "docs", 1, "convert")
-    return [
-        Dispatch(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/{n}") for n in range(count)
-    ]
 
 
 @asynccontextmanager

@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
+
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine
+from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
 class Differ(AssertionError):
     """The answers are not the same."""
+
+
+def run_both(machine: type[RuleBasedStateMachine], examples: int, *, steps: int, **parts: Any) -> None:
+    """Run random sequences of calls on a machine that has two backends.
+
+    Args:
+        parts: attributes of the machine, such as the function that opens the second backend.
+    """
+    run_machine(
+        type(machine.__name__, (machine,), parts),
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            derandomize="PLAYHEAD_TEST_EXAMPLES" not in os.environ,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            print_blob=False,
+            report_multiple_bugs=False,
+        ),
+    )
 
 
 class Agreement:

@@ -13,16 +13,15 @@ from contextlib import AsyncExitStack
 from typing import Any, TypeVar, cast
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from playhead.backends.broker_sqlite import SqliteBroker
 from playhead.envelope import Dispatch, Headers, correlation_of
 from playhead.ids import uuid7
 from playhead.ports.broker import Broker, Delivery
 from tests.broker_memory import MemoryBroker
+from tests.model.agreement import run_both
 from tests.model.databases import open_postgres, open_sqlite
 from tests.servers import need
 
@@ -151,30 +150,12 @@ async def _postgres(stack: AsyncExitStack, clock: Callable[[], float]) -> Broker
     return cast(Broker, Another())
 
 
-def _agree(opened: Any, examples: int, *, all_at_once: bool = False) -> None:
-    parts = {"open_other": staticmethod(opened), "all_at_once": all_at_once}
-    machine = type("Brokers", (Brokers,), parts)
-    run_machine(
-        machine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=40,
-            deadline=None,
-            derandomize="PLAYHEAD_TEST_EXAMPLES" not in os.environ,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-            print_blob=False,
-            report_multiple_bugs=False,
-        ),
-    )
-
-
 @pytest.mark.slow
 def test_sqlite_delivers_the_same_as_the_broker_in_memory():
-    _agree(_sqlite, EXAMPLES)
+    run_both(Brokers, EXAMPLES, steps=40, open_other=staticmethod(_sqlite))
 
 
 @pytest.mark.slow
 def test_postgresql_delivers_the_same_as_the_broker_in_memory():
     need("postgres")
-    _agree(_postgres, EXAMPLES // 4, all_at_once=True)
+    run_both(Brokers, EXAMPLES // 4, steps=40, open_other=staticmethod(_postgres), all_at_once=True)

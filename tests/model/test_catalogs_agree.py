@@ -20,10 +20,9 @@ from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, note, settings
+from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from playhead.backends.catalog_sqlite import SqliteCatalog
 from playhead.envelope import Dispatch
@@ -37,7 +36,7 @@ from playhead.ports.catalog.jobs import Input, LeasedJob, Listed
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import Binding, Bound, Claim, Done, Failed, NewOutput, Released, Result
 from tests.catalog_memory import MemoryCatalog
-from tests.model.agreement import Agreement
+from tests.model.agreement import Agreement, run_both
 from tests.model.databases import open_postgres, open_sqlite
 from tests.servers import need
 
@@ -737,29 +736,12 @@ async def _postgres(stack: AsyncExitStack, clock: Callable[[], float]) -> Catalo
     return catalog
 
 
-def _agree(opened: Any, examples: int, steps: int = 50) -> None:
-    machine = type("Catalogs", (Catalogs,), {"open_other": staticmethod(opened)})
-    run_machine(
-        machine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            derandomize="PLAYHEAD_TEST_EXAMPLES" not in os.environ,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-            print_blob=False,
-            report_multiple_bugs=False,
-        ),
-    )
-
-
 @pytest.mark.slow
 def test_sqlite_gives_the_same_answers_as_the_catalog_in_memory():
-    _agree(_sqlite, EXAMPLES)
+    run_both(Catalogs, EXAMPLES, steps=50, open_other=staticmethod(_sqlite))
 
 
 @pytest.mark.slow
 def test_postgresql_gives_the_same_answers_as_the_catalog_in_memory():
     need("postgres")
-    _agree(_postgres, EXAMPLES // 4)
+    run_both(Catalogs, EXAMPLES // 4, steps=50, open_other=staticmethod(_postgres))

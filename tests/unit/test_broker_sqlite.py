@@ -12,9 +12,8 @@ import pytest
 
 from playhead.backends._sqlite import Database
 from playhead.backends.broker_sqlite import SqliteBroker
-from playhead.envelope import Dispatch, Headers
-from playhead.ids import uuid7
 from playhead.ports.broker import CONFIRMED
+from tests.lab import dispatches
 
 
 @pytest.fixture
@@ -26,11 +25,6 @@ async def broker(tmp_path: Path) -> AsyncIterator[SqliteBroker]:
         broker = SqliteBroker(db)
         stack.push_async_callback(broker.close)
         yield broker
-
-
-def dispatches(count: int, queue: str) -> list[Dispatch]:
-    headers = Headers(queue, uuid7(), "docs", 1, "convert")
-    return [Dispatch(headers, str(uuid7()), 0, None, f"key-{n}") for n in range(count)]
 
 
 async def best_rounds_of(broker: SqliteBroker) -> int:

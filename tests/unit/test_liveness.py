@@ -7,24 +7,18 @@ import subprocess
 import sys
 
 from playhead.liveness import Liveness, may_live
+from tests.lab import Clock
 
 BEAT = 2.0
 DEAD_AFTER = 5 * BEAT
 
 
-class Time:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def test_a_process_is_dead_after_five_missed_beats():
-    assert Liveness(BEAT, Time()).seconds == DEAD_AFTER
+    assert Liveness(BEAT, Clock()).seconds == DEAD_AFTER
 
 
 def test_a_process_that_beats_in_time_gives_its_peers_no_more_than_five_beats():
-    time = Time()
+    time = Clock()
     liveness = Liveness(BEAT, time)
     for _ in range(10):
         liveness.record_beat()
@@ -33,7 +27,7 @@ def test_a_process_that_beats_in_time_gives_its_peers_no_more_than_five_beats():
 
 
 def test_a_silent_process_gives_its_peers_the_time_of_its_own_silence_in_addition():
-    time = Time()
+    time = Clock()
     liveness = Liveness(BEAT, time)
     liveness.record_beat()
     time.now += 60
@@ -41,7 +35,7 @@ def test_a_silent_process_gives_its_peers_the_time_of_its_own_silence_in_additio
 
 
 def test_after_its_silence_a_process_gives_its_peers_five_beats_to_beat_again():
-    time = Time()
+    time = Clock()
     liveness = Liveness(BEAT, time)
     liveness.record_beat()
     time.now += 60
@@ -55,7 +49,7 @@ def test_after_its_silence_a_process_gives_its_peers_five_beats_to_beat_again():
 
 
 def test_a_silence_that_follows_before_peers_could_beat_continues_the_one_before():
-    time = Time()
+    time = Clock()
     liveness = Liveness(BEAT, time)
     liveness.record_beat()
     time.now += 60
@@ -69,7 +63,7 @@ def test_a_silence_that_follows_before_peers_could_beat_continues_the_one_before
 
 
 def test_repeated_silences_do_not_keep_dead_peers_alive_forever():
-    time = Time()
+    time = Clock()
     liveness = Liveness(BEAT, time)
     for _ in range(20):
         liveness.record_beat()
@@ -78,7 +72,7 @@ def test_repeated_silences_do_not_keep_dead_peers_alive_forever():
 
 
 def test_a_new_process_gives_silent_peers_five_beats():
-    time = Time()
+    time = Clock()
     liveness = Liveness(BEAT, time)
     liveness.record_beat(60)
     assert liveness.seconds == DEAD_AFTER + 60
@@ -90,7 +84,7 @@ def test_a_new_process_gives_silent_peers_five_beats():
 
 def test_a_new_process_whose_peers_all_beat_declares_peers_dead_at_once():
     for longest in (None, 0.0, 2 * BEAT):
-        liveness = Liveness(BEAT, Time())
+        liveness = Liveness(BEAT, Clock())
         liveness.record_beat(longest)
         assert liveness.seconds == DEAD_AFTER
 

@@ -17,8 +17,7 @@ from typing import Any
 from playhead.backends.broker_nats.link import Link
 from playhead.backends.broker_nats.publishing import Window
 from playhead.backends.broker_nats.pulls import Mailbox
-from playhead.envelope import Dispatch, Headers
-from playhead.ids import uuid7
+from tests.lab import dispatches
 
 BEGINS = 0.01
 STANDSTILL = 100.0
@@ -95,13 +94,6 @@ async def stands_still(client: Client) -> AsyncIterator[Link]:
         reading.cancel()
         await asyncio.wait([reading])
         client._servers.close()
-
-
-def dispatches(count: int) -> list[Dispatch]:
-    headers = Headers("docs.convert", uuid7(), "docs", 3, "convert")
-    return [
-        Dispatch(headers, str(uuid7()), 0, None, f"{headers.execution_id}/input/{n}") for n in range(count)
-    ]
 
 
 async def test_the_reply_to_a_request_arrives_after_a_suspension():

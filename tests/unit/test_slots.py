@@ -12,15 +12,7 @@ import pytest
 
 from playhead.clock import ActiveClock
 from playhead.engine.slots import Job, Slots, TimedOut
-
-
-class Clock:
-    """A clock that a test moves."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.lab import Clock
 
 
 def look(slots: Slots[str], clock: Clock, *, after: float = 0.1) -> None:

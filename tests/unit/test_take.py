@@ -16,22 +16,16 @@ from playhead.services.take import TakeService
 from playhead.settings import Settings
 from tests.broker_memory import MemoryBroker
 from tests.catalog_memory import MemoryCatalog
+from tests.lab import Clock
 
 QUEUE = "elsewhere"
 VISIBILITY = 30.0
 
 
-class Time:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class SlowBroker(MemoryBroker):
     """Each answer arrives ten seconds after the messages were delivered."""
 
-    def __init__(self, clock: Time) -> None:
+    def __init__(self, clock: Clock) -> None:
         super().__init__(clock=clock, visibility=VISIBILITY)
         self._time = clock
 
@@ -48,7 +42,7 @@ async def filled(broker: Broker) -> None:
 
 @pytest.mark.parametrize(("later", "removes"), [(9, True), (11, False)])
 async def test_the_time_of_a_receipt_starts_before_the_messages_are_received(later: int, removes: bool):
-    clock = Time()
+    clock = Clock()
     broker = SlowBroker(clock)
     await filled(broker)
     service = TakeService(MemoryCatalog(), broker, visibility=VISIBILITY, clock=clock)
@@ -88,7 +82,7 @@ class ForeignBroker(MemoryBroker):
 async def test_unknown_messages_are_handed_out_with_an_empty_payload():
     broker = ForeignBroker()
     await filled(broker)
-    service = TakeService(MemoryCatalog(), broker, visibility=VISIBILITY, clock=Time())
+    service = TakeService(MemoryCatalog(), broker, visibility=VISIBILITY, clock=Clock())
     taken = await service.take(QUEUE, 10)
     assert [item.payload for item in taken.items] == [{}, {}, {}]
     assert [len(item.headers) for item in taken.items[1:]] == [0, 3]

@@ -14,6 +14,7 @@ import pytest
 from playhead.errors import NotFound, Unavailable, catalog_unavailable
 from playhead.model import Counts, Execution, Replay, ReplayProgress
 from playhead.services.watch import StateEvent, Watch, WatchService
+from tests.lab import Clock
 from tests.waiting import until
 
 T = TypeVar("T")
@@ -93,16 +94,6 @@ class Site:
         self.now = replace(self.now, status="completed")
 
 
-class Clock:
-    """A clock that only the test moves."""
-
-    def __init__(self) -> None:
-        self.time = 100.0
-
-    def __call__(self) -> float:
-        return self.time
-
-
 @pytest.fixture
 def site() -> Site:
     return Site()
@@ -163,13 +154,13 @@ async def test_a_slow_query_is_sent_less_often(site: Site):
     clock = Clock()
 
     def takes_long() -> None:
-        clock.time += 8
+        clock.now += 8
 
     site.takes = takes_long
     watching = service(site, every=1, clock=clock)
     watches = []  # what is watched is not forgotten
     for wait, looks in ((0, 1), (31, 1), (1, 2), (31, 2), (1, 3)):
-        clock.time += wait
+        clock.now += wait
         watches.append(await watching.execution(ONE))
         assert site.looks == looks
 
@@ -253,7 +244,7 @@ async def paced(
     watching = service(site, every=0.1, clock=clock)
     seen, watches = [], []
     for seconds, published, then in steps:
-        clock.time += seconds
+        clock.now += seconds
         site.batch = replace(site.batch, objects_published=published)
         if then:
             then()
