@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
 
 from playhead.engine.environment import Backends
@@ -21,9 +21,13 @@ from playhead.ports.catalog.jobs import Input, LeasedJob, Listed
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import Binding, Bound, Claim, Done, Failed, NewOutput, Refusal, Unbound
 from playhead.ports.store import Blob
+from playhead.services.replay import ReplayService
 from tests.broker_memory import MemoryBroker
 from tests.catalog_memory import MemoryCatalog
 from tests.store_memory import MemoryStore
+
+if TYPE_CHECKING:
+    from playhead.bootstrap.process import Runtime
 
 T = TypeVar("T")
 
@@ -339,6 +343,33 @@ class Lab:
 
     async def state(self, identity: UUID) -> str:
         return (await self.row(identity)).status
+
+
+class Wrapper:
+    """A backend that passes its calls on to another one. Subclasses replace some of the methods."""
+
+    def __init__(self, wrapped: Any) -> None:
+        self.wrapped = wrapped
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.wrapped, name)
+
+
+def drive_over(
+    rt: Runtime, *, catalog: Any = None, broker: Any = None, store: Any = None, settle: float | None = None
+) -> None:
+    """Let the jobs of a process use other backends. Its workers and its reconciler keep the real ones.
+
+    Args:
+        settle: seconds without progress after which a client gets an answer.
+    """
+    replays = ReplayService(
+        Backends(catalog or rt.catalog, broker or rt.broker, store or rt.store),
+        rt.environment,
+        lease=rt.settings.lease_seconds,
+        settle=rt.settings.settle_seconds if settle is None else settle,
+    )
+    rt.services = replace(rt.services, replay=replays)
 
 
 class MemoryDeployment:

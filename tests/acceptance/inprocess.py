@@ -10,9 +10,8 @@ import contextlib
 import shutil
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 from fastapi import FastAPI
@@ -22,12 +21,11 @@ from playhead.api.app import create_app
 from playhead.api.callers import Hosts
 from playhead.bootstrap import open_runtime
 from playhead.bootstrap.process import Runtime
-from playhead.engine.environment import Backends
 from playhead.envelope import Dispatch, Message
 from playhead.ports.broker import Broker, Delivery, PublishResult
 from playhead.ports.store import Store
-from playhead.services.replay import ReplayService
 from playhead.settings import Settings
+from tests.lab import Wrapper, drive_over
 from tests.waiting import until
 
 STEPS = Path(__file__).with_name("inprocess_steps.py")
@@ -69,14 +67,7 @@ class Playhead:
             settle: seconds without progress after which a client gets an answer. The default is longer than
                 any test waits.
         """
-        settings = self.rt.settings
-        replays = ReplayService(
-            Backends(self.rt.catalog, broker or self.rt.broker, store or self.rt.store),
-            self.rt.environment,
-            lease=settings.lease_seconds,
-            settle=settings.settle_seconds if settle is None else settle,
-        )
-        self.rt.services = replace(self.rt.services, replay=replays)
+        drive_over(self.rt, store=store, broker=broker, settle=settle)
         self.http = self._client()
 
     # -- HTTP --------------------------------------------------------------------------------------
@@ -219,20 +210,15 @@ class Playhead:
             await asyncio.sleep(0.02)
 
 
-class Prompt:
+class Prompt(Wrapper):
     """The real broker with short waits, for a worker that has to shut down quickly."""
 
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._broker, name)
-
     async def receive(self, queue: str, limit: int, *, wait: float = 0.0) -> list[Delivery]:
-        return await self._broker.receive(queue, limit, wait=min(wait, 0.05))
+        found: list[Delivery] = await self.wrapped.receive(queue, limit, wait=min(wait, 0.05))
+        return found
 
 
-class Tampered:
+class Tampered(Wrapper):
     """The real broker, between it and a replay whatever a test wants to go wrong.
 
     Attributes:
@@ -241,21 +227,18 @@ class Tampered:
         sent: dispatches that the broker has taken.
     """
 
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
+    def __init__(self, broker: Any) -> None:
+        super().__init__(broker)
         self.instead: Callable[[Dispatch], PublishResult | None] = lambda dispatch: None
         self.answer: Callable[[Dispatch], PublishResult | None] = lambda dispatch: None
         self.sent: list[Dispatch] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._broker, name)
 
     async def publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
         heard = []
         for dispatch in dispatches:
             outcome = self.instead(dispatch)
             if outcome is None:
-                [said] = await self._broker.publish([dispatch])
+                [said] = await self.wrapped.publish([dispatch])
                 self.sent.append(dispatch)
                 outcome = self.answer(dispatch) or said
             heard.append(outcome)
@@ -295,7 +278,7 @@ async def opened(
     given: dict[str, Any] = {"home": home, "adapters": files, "settle_seconds": 2 * PATIENCE} | settings
     async with open_runtime(Settings(**given), kind=kind) as rt:
         steps = sys.modules[rt.adapters["do"].target.__module__]
-        rt.broker = Prompt(rt.broker)
+        rt.broker = cast(Any, Prompt(rt.broker))
         playhead = Playhead(rt, steps)
         try:
             yield playhead

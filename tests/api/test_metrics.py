@@ -6,7 +6,8 @@ import asyncio
 import json
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import pytest
@@ -18,6 +19,7 @@ from playhead.errors import broker_unavailable, catalog_unavailable, store_unava
 from playhead.ports.broker import Depth
 from playhead.services.metrics import MOST_ROUTES, MetricsService
 from tests.broker_memory import MemoryBroker
+from tests.lab import Wrapper
 
 if TYPE_CHECKING:
     from tests.api.server import Playhead
@@ -252,13 +254,19 @@ async def test_concurrent_scrapes_share_their_queries(playhead: Playhead):
     assert slow.asked == before + 1
 
 
-async def test_an_unexpected_error_omits_only_the_metrics_that_it_affects(
-    playhead: Playhead, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
-    async def broken() -> None:
+class Broken(Wrapper):
+    """A catalog with an unexpected error."""
+
+    async def open_by_route(self) -> None:
         raise RuntimeError("unforeseen")
 
-    monkeypatch.setattr(playhead.catalog, "open_by_route", broken)
+
+async def test_an_unexpected_error_omits_only_the_metrics_that_it_affects(
+    playhead: Playhead, caplog: pytest.LogCaptureFixture
+):
+    catalog = cast(Any, Broken(playhead.catalog))
+    metrics = MetricsService(catalog, playhead.broker, playhead.store)
+    playhead.app.state.services = replace(playhead.services, metrics=metrics)
     now = await scrape(playhead)
     assert (now.value("messages"), now.value("backend_up", port="catalog")) == (None, 1)
     assert "loop_failed" in [record.message for record in caplog.records]

@@ -15,9 +15,10 @@ from playhead.bootstrap import open_runtime
 from playhead.bootstrap.process import Runtime
 from playhead.errors import broker_unavailable
 from playhead.model import Execution
-from playhead.ports.broker import Broker, Delivery
+from playhead.ports.broker import Delivery
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.settings import Settings
+from tests.lab import Wrapper
 from tests.waiting import until
 
 CONFIG = b"""
@@ -179,14 +180,8 @@ async def test_a_run_with_unreadable_inputs_does_not_stay_open(tmp_path: Path, i
         await until(is_closed, "the cancellation")
 
 
-class Gone:
+class Gone(Wrapper):
     """The real broker, which becomes unavailable after it has delivered its messages."""
-
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._broker, name)
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         raise broker_unavailable("it is gone")

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import asyncpg  # type: ignore[import-untyped]
@@ -22,10 +22,11 @@ from playhead.errors import Conflict
 from playhead.ids import uuid7
 from playhead.ports.catalog.jobs import Listed
 from playhead.ports.catalog.work import Claim, Done, Refusal
-from tests.lab import Clock, Lab, Started
+from tests.lab import Clock, Lab, Started, Wrapper
 from tests.servers.schema import schema
 
 OPEN = "(0, 1, 2)"  # pending, running, retry
+STEP_ROWS = 2
 SOON = 60.0
 """The test fails if an expected change takes longer than this number of seconds."""
 
@@ -46,12 +47,15 @@ class Place:
 
     async def process(self, *workers: str) -> PostgresCatalog:
         """A catalog with its own connections and live workers."""
+        catalog = PostgresCatalog(await self.connections(), heartbeat_seconds=60)
+        await Lab(catalog, Clock()).beat(*workers)
+        return catalog
+
+    async def connections(self) -> Postgres:
         db = Postgres(self._url)
         await db.open()
         self._stack.push_async_callback(db.close)
-        catalog = PostgresCatalog(db, heartbeat_seconds=60)
-        await Lab(catalog, Clock()).beat(*workers)
-        return catalog
+        return db
 
     async def value(self, query: str, *values: Any) -> Any:
         return await self.sql.fetchval(query, *values)
@@ -165,7 +169,7 @@ async def test_a_resend_during_the_end_of_an_execution_reopens_it(place: Place):
 async def many(place: Place) -> Started:
     """A run with five dead letters, more than one step resends."""
     assert isinstance(place.lab.catalog, PostgresCatalog)
-    place.lab.catalog.step_rows = 2
+    place.lab.catalog.step_rows = STEP_ROWS
     run = await place.lab.started(*(f"{n}.md" for n in range(5)))
     for cid in run.ids:
         await place.lab.kill(cid)
@@ -173,20 +177,29 @@ async def many(place: Place) -> Started:
     return run
 
 
-def after_one_step(place: Place, monkeypatch: pytest.MonkeyPatch, step: Callable[[], Awaitable[Any]]) -> None:
-    """Call a function after the next transaction of the catalog, before the one after that."""
-    catalog = place.lab.catalog
-    assert isinstance(catalog, PostgresCatalog)
-    transactions = catalog._db
-    write = transactions.write
+class Interrupted(Wrapper):
+    """Transactions of a catalog. A function is called after the first one, before the second one."""
 
-    async def write_then(body: Any, **limits: Any) -> Any:
-        done = await write(body, **limits)
-        monkeypatch.setattr(transactions, "write", write)
-        await step()
+    def __init__(self, wrapped: Any, step: Callable[[], Awaitable[Any]]) -> None:
+        super().__init__(wrapped)
+        self._step: Callable[[], Awaitable[Any]] | None = step
+
+    async def write(self, body: Any, **limits: Any) -> Any:
+        done = await self.wrapped.write(body, **limits)
+        step, self._step = self._step, None
+        if step:
+            await step()
         return done
 
-    monkeypatch.setattr(transactions, "write", write_then)
+
+class InterruptedCatalog(PostgresCatalog):
+    """A catalog that calls a function between two steps of a resend or a cancel."""
+
+    step_rows = STEP_ROWS
+
+    def __init__(self, db: Postgres, step: Callable[[], Awaitable[Any]]) -> None:
+        super().__init__(db, heartbeat_seconds=60)
+        self._db = cast(Any, Interrupted(self._db, step))
 
 
 @pytest.mark.parametrize("which", ["execution", "route"])
@@ -203,43 +216,37 @@ async def test_many_dead_letters_are_resent_in_steps(place: Place, many: Started
     assert (await place.lab.execution(many.execution)).status == "running"
 
 
-async def test_a_message_that_fails_again_during_a_resend_is_not_resent_twice(
-    place: Place, many: Started, monkeypatch: pytest.MonkeyPatch
-):
+async def test_a_message_that_fails_again_during_a_resend_is_not_resent_twice(place: Place, many: Started):
     async def die() -> None:
         await place.lab.kill(many.ids[0])
 
-    after_one_step(place, monkeypatch, die)
+    catalog = InterruptedCatalog(await place.connections(), die)
 
-    assert await place.lab.catalog.resend(execution=many.execution) == many.ids
+    assert await catalog.resend(execution=many.execution) == many.ids
     assert [await place.lab.state(cid) for cid in many.ids] == ["dead", *["pending"] * 4]
 
 
-async def test_an_execution_that_ends_between_steps_of_a_resend_is_reopened(
-    place: Place, many: Started, monkeypatch: pytest.MonkeyPatch
-):
+async def test_an_execution_that_ends_between_steps_of_a_resend_is_reopened(place: Place, many: Started):
     async def end() -> None:
         for cid in many.ids[:2]:
             await place.lab.work(cid)
         assert await place.lab.catalog.end_executions([many.execution]) == [many.execution]
 
-    after_one_step(place, monkeypatch, end)
+    catalog = InterruptedCatalog(await place.connections(), end)
 
-    assert await place.lab.catalog.resend(execution=many.execution) == many.ids
+    assert await catalog.resend(execution=many.execution) == many.ids
     assert (await place.lab.execution(many.execution)).status == "running"
     assert await place.open_rows(many.execution) == 3
 
 
-async def test_a_cancel_between_two_steps_ends_the_resend(
-    place: Place, many: Started, monkeypatch: pytest.MonkeyPatch
-):
+async def test_a_cancel_between_two_steps_ends_the_resend(place: Place, many: Started):
     async def cancel() -> None:
         await place.lab.catalog.cancel(many.execution)
 
-    after_one_step(place, monkeypatch, cancel)
+    catalog = InterruptedCatalog(await place.connections(), cancel)
 
     with pytest.raises(Conflict, match="is cancelled"):
-        await place.lab.catalog.resend(execution=many.execution)
+        await catalog.resend(execution=many.execution)
     assert [await place.lab.state(cid) for cid in many.ids] == [*["cancelled"] * 2, *["dead"] * 3]
     assert await place.open_rows(many.execution) == 0
 
@@ -271,7 +278,7 @@ async def test_a_cancel_waits_for_a_parent_that_is_inserting_its_children(place:
 
 async def test_claims_pass_while_a_cancel_waits_for_one_of_many_rows(place: Place):
     assert isinstance(place.lab.catalog, PostgresCatalog)
-    place.lab.catalog.step_rows = 2
+    place.lab.catalog.step_rows = STEP_ROWS
     run, other = await place.lab.started(*(f"{n}.md" for n in range(5))), await place.lab.started("a.md")
     worker = await place.process()
 
@@ -289,16 +296,16 @@ async def test_claims_pass_while_a_cancel_waits_for_one_of_many_rows(place: Plac
 
 
 async def test_rows_of_a_cancel_that_was_interrupted_are_cancelled_by_the_reconciler(
-    place: Place, many: Started, monkeypatch: pytest.MonkeyPatch
+    place: Place, many: Started
 ):
     await place.lab.catalog.resend(execution=many.execution)
 
     async def break_off() -> None:
         raise ConnectionError
 
-    after_one_step(place, monkeypatch, break_off)
+    catalog = InterruptedCatalog(await place.connections(), break_off)
     with pytest.raises(ConnectionError):
-        await place.lab.catalog.cancel(many.execution)
+        await catalog.cancel(many.execution)
     execution = await place.lab.execution(many.execution)
     assert (execution.status, execution.counts.pending) == ("cancelled", 5)
     assert (await place.lab.refusal(many.ids[4])).reason == "ended"

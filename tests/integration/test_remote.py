@@ -13,12 +13,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from playhead.cli.app import run_program
+from playhead.errors import Unavailable
 from playhead.ids import uuid7
-from playhead.remote import client
+from playhead.remote import RemoteServices
+from playhead.remote.client import Client
 
 SOURCE = "01890000-0000-7000-8000-000000000000"
 REPLAY = ("replay", SOURCE, "segments", "index")
@@ -230,12 +233,14 @@ def test_an_invalid_request_is_a_usage_error(ask):
     assert body["detail"] == "query limit: Input should be less than or equal to 1000"
 
 
-def test_doctor_waits_for_the_server_while_a_backend_hangs(ask, monkeypatch):
-    monkeypatch.setattr(client, "ANSWER_SECONDS", 0.2)
+async def test_doctor_waits_for_the_server_while_a_backend_hangs():
     with answering(http("200 OK", b'{"status": "failed", "parts": []}'), after=0.8) as fake:
-        assert ask(fake.url, *SHOW)[0] == 5
-        code, body, _ = ask(fake.url, "doctor")
-    assert (code, body["status"]) == (0, "failed")
+        client = Client(fake.url, answer_seconds=0.2)
+        server = RemoteServices.of(client)
+        with pytest.raises(Unavailable):
+            await server.executions.get(UUID(SOURCE))
+        assert (await server.doctor.examine()).status == "failed"
+        await client.close()
 
 
 def test_a_truncated_object_is_an_error_and_writes_no_partial_file(ask):

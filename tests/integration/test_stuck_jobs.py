@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
-from playhead.bootstrap import open_runtime, process
+from playhead.bootstrap import open_runtime
 from playhead.bootstrap.process import Runtime
 from playhead.envelope import Dispatch
 from playhead.ports.broker import PublishResult
 from playhead.settings import Settings
-from tests.lab import KEEP, pages
+from tests.lab import KEEP, Wrapper, drive_over, pages
 from tests.waiting import until
 
+FULL = "full.keep"
 
-class Stuck:
-    """One queue of a broker accepts nothing until it is released."""
 
-    def __init__(
-        self, queue: str, publish: Callable[[Sequence[Dispatch]], Awaitable[list[PublishResult]]]
-    ) -> None:
-        self._queue = queue
-        self._publish = publish
-        self.is_open = False
+class Stuck(Wrapper):
+    """The real broker, of which one queue accepts nothing until it is released."""
+
+    is_open = False
 
     async def publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
-        taken = [dispatch for dispatch in dispatches if self.is_open or dispatch.headers.queue != self._queue]
-        outcomes = iter(await self._publish(taken))
+        taken = [one for one in dispatches if self.is_open or one.headers.queue != FULL]
+        outcomes = iter(await self.wrapped.publish(taken))
         known = {id(dispatch) for dispatch in taken}
         return [
-            next(outcomes) if id(c) in known else PublishResult("uncertain", "it is full") for c in dispatches
+            next(outcomes) if id(one) in known else PublishResult("uncertain", "it is full")
+            for one in dispatches
         ]
 
 
@@ -51,29 +49,25 @@ async def called(rt: Runtime, queue: str, count: int) -> bool:
 
 
 @pytest.mark.parametrize("stuck", [4, 9])
-async def test_jobs_that_wait_for_a_queue_do_not_block_others(
-    stuck: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+async def test_jobs_that_wait_for_a_queue_do_not_block_others(stuck: int, tmp_path: Path):
     await detached(tmp_path, *["full"] * stuck, "docs")
     async with open_runtime(Settings(home=tmp_path), kind="worker") as rt:
-        queue = Stuck("full.keep", rt.broker.publish)
-        monkeypatch.setattr(rt.broker, "publish", queue.publish)
+        broker = Stuck(rt.broker)
+        drive_over(rt, broker=broker)
 
         await until(lambda: called(rt, "docs.keep", 1), "the job behind those that wait to be driven")
         assert await rt.catalog.abandoned_jobs() == []
-        assert not await called(rt, "full.keep", 1)
+        assert not await called(rt, FULL, 1)
 
-        queue.is_open = True
-        await until(lambda: called(rt, "full.keep", stuck), "those that waited to go on")
+        broker.is_open = True
+        await until(lambda: called(rt, FULL, stuck), "those that waited to go on")
 
 
-async def test_a_process_holds_a_limited_number_of_waiting_jobs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(process, "_MOST_JOBS_HELD", 6)
+async def test_a_process_holds_a_limited_number_of_waiting_jobs(tmp_path: Path):
     jobs = await detached(tmp_path, *["full"] * 8)
     async with open_runtime(Settings(home=tmp_path), kind="worker") as rt:
-        monkeypatch.setattr(rt.broker, "publish", Stuck("full.keep", rt.broker.publish).publish)
+        rt.most_jobs_held = 6
+        drive_over(rt, broker=Stuck(rt.broker))
 
         async def are_held() -> bool:
             return len(await rt.catalog.abandoned_jobs()) <= 2

@@ -9,9 +9,8 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -19,14 +18,15 @@ from playhead.backends._sqlite import Database
 from playhead.backends.catalog_sqlite import SqliteCatalog
 from playhead.bootstrap import open_runtime
 from playhead.bootstrap.process import Runtime
-from playhead.engine.environment import Backends
 from playhead.errors import Unavailable
 from playhead.model import Config, Route
-from playhead.ports.store import Entry, Store
-from playhead.services.replay import ReplayService
+from playhead.ports.store import Entry
 from playhead.settings import Settings
-from tests.lab import KEEP, pages
+from tests.lab import KEEP, Wrapper, drive_over, pages
 from tests.waiting import until
+
+LEASE = 4.5
+"""Renewed after a third of its time. The machine may stall for the rest, three seconds."""
 
 
 @asynccontextmanager
@@ -162,35 +162,20 @@ async def test_a_broker_in_a_separate_file_is_checkpointed_too(tmp_path: Path):
 # -- leases ----------------------------------------------------------------------------------------
 
 
-class Slow:
-    """The real store with slow listing pages."""
-
-    def __init__(self, store: Store, seconds: float) -> None:
-        self._store = store
-        self._seconds = seconds
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
+class Slow(Wrapper):
+    """The real store with listing pages that take longer than a lease."""
 
     async def list(self, *given: Any, **named: Any) -> AsyncIterator[Sequence[Entry]]:
-        await asyncio.sleep(self._seconds)
-        async for page in self._store.list(*given, **named):
+        await asyncio.sleep(LEASE + 1.5)
+        async for page in self.wrapped.list(*given, **named):
             yield page
-
-
-def list_slowly(rt: Runtime, seconds: float) -> None:
-    slow = Backends(rt.catalog, rt.broker, cast(Store, Slow(rt.store, seconds)))
-    replays = ReplayService(slow, rt.environment, lease=rt.settings.lease_seconds, settle=30)
-    rt.services = replace(rt.services, replay=replays)
 
 
 @pytest.mark.slow
 async def test_a_page_that_takes_longer_than_a_lease_is_listed_by_one_process(tmp_path: Path):
-    # The lease is renewed after a third of its time. The machine may stall for the rest, three seconds.
-    lease = 4.5
-    async with runtime(tmp_path, lease_seconds=lease) as one, runtime(tmp_path, lease_seconds=lease) as other:
-        list_slowly(one, lease + 1.5)
-        list_slowly(other, lease + 1.5)
+    async with runtime(tmp_path, lease_seconds=LEASE) as one, runtime(tmp_path, lease_seconds=LEASE) as other:
+        for rt in (one, other):
+            drive_over(rt, store=Slow(rt.store))
         await one.services.submit.run("docs", pages())
         file = tmp_path / "playhead.db"
         await until(lambda: ask(file, "SELECT state FROM jobs") != [("publishing",)], "the job to end")

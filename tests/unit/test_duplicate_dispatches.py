@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -18,7 +19,7 @@ from playhead.ports.broker import Delivery, Depth
 from playhead.settings import Settings
 from tests.attempts import QUEUE, Worker, failed
 from tests.broker_memory import MemoryBroker
-from tests.lab import VISIBILITY, Clock, pages
+from tests.lab import VISIBILITY, Clock, Wrapper, pages
 
 CONFIG = """
 version: "1.0"
@@ -119,8 +120,15 @@ async def test_a_repeated_end_is_counted_once_and_does_not_release_an_attempt_th
     assert [r.message for r in caplog.records if r.message.startswith("message_")] == ["message_retried"]
 
 
+class WithoutHeartbeats(Wrapper):
+    """The process lives, but the catalog does not get its heartbeats."""
+
+    async def heartbeat(self, *_: object) -> bool:
+        return True
+
+
 async def test_a_worker_that_lost_a_message_processes_it_again_as_soon_as_its_attempt_has_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ):
     (tmp_path / "held.py").write_text(ADAPTER)
     settings = Settings(
@@ -140,17 +148,13 @@ async def test_a_worker_that_lost_a_message_processes_it_again_as_soon_as_its_at
 
         while not await is_running():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
-        beat = rt.catalog.heartbeat
-
-        async def no_beat(*_: object) -> None:
-            """The process lives, but the catalog does not get its heartbeat."""
-
-        monkeypatch.setattr(rt.catalog, "heartbeat", no_beat)
+        catalog = rt.catalog
+        rt.catalog = cast(Any, WithoutHeartbeats(catalog))
         other = SqliteCatalog(db, heartbeat_seconds=settings.heartbeat_seconds)
         while await is_running():
             await other.recall_abandoned(limit=10)
             await asyncio.sleep(0.02)
-        monkeypatch.setattr(rt.catalog, "heartbeat", beat)
+        rt.catalog = catalog
         # Until it holds the old dispatch and the new one.
         while await rt.broker.depth("docs.hold") != Depth(0, 2):  # noqa: ASYNC110
             await asyncio.sleep(0.02)

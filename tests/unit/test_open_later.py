@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack
 
 import pytest
 
-from playhead.bootstrap import backends
+from playhead import events
+from playhead.bootstrap.backends import open_or_retry
 from playhead.errors import CannotStart, broker_unavailable
+from tests.waiting import until
 
 
-async def test_opening_is_retried_until_the_backend_is_available(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(backends, "_OPEN_AGAIN_SECONDS", 0.01)
+async def test_opening_is_retried_until_the_backend_is_available(caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO, "playhead")
     faults: list[Exception] = [
         broker_unavailable("it is unavailable"),
         CannotStart("setup_invalid", "its credentials can't be read"),
@@ -27,5 +30,13 @@ async def test_opening_is_retried_until_the_backend_is_available(monkeypatch: py
         opened.set()
 
     async with AsyncExitStack() as stack, asyncio.timeout(30):
-        await backends._open_or_retry(stack, open_it)
+        await open_or_retry(stack, open_it, retry_seconds=0.01)
+        assert not opened.is_set()  # it does not wait for the backend
         await opened.wait()
+        await until(lambda: events.BACKEND_BACK in caplog.messages)
+
+    assert caplog.messages == [
+        events.BACKEND_UNAVAILABLE,
+        *[events.LOOP_FAILED] * 2,
+        events.BACKEND_BACK,
+    ]

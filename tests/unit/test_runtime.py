@@ -5,34 +5,40 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from playhead.bootstrap import open_runtime, process
+from playhead.bootstrap import open_runtime
 from playhead.bootstrap.process import Runtime
 from playhead.settings import Settings
 from playhead.watchdog import Watchdog
+from tests.lab import Wrapper
 from tests.waiting import until
 
 SOON = 60.0
 
 
-async def test_a_loop_that_was_not_cancelled_continues_and_logs_the_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
-    beats: list[None] = []
+class FailsOnce(Wrapper):
+    """A catalog that cancels the first heartbeat, as a library does."""
 
-    async def fails_once(*_: Any) -> bool:
-        beats.append(None)
-        if len(beats) == 1:
+    beats = 0
+
+    async def heartbeat(self, *_: Any) -> bool:
+        self.beats += 1
+        if self.beats == 1:
             raise asyncio.CancelledError
         return True
 
+
+async def test_a_loop_that_was_not_cancelled_continues_and_logs_the_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     with caplog.at_level(logging.ERROR):
         async with open_runtime(Settings(home=tmp_path, heartbeat_seconds=0.05), kind="worker") as rt:
-            monkeypatch.setattr(rt.catalog, "heartbeat", fails_once)
-            await until(lambda: len(beats) > 1, "the next heartbeat")
+            catalog = FailsOnce(rt.catalog)
+            rt.catalog = cast(Any, catalog)
+            await until(lambda: catalog.beats > 1, "the next heartbeat")
     assert [record for record in caplog.records if "CancelledError" in str(record.__dict__)]
 
 
@@ -80,12 +86,10 @@ async def stopped(rt: Runtime) -> bool:
     return stopping.done()
 
 
-async def test_a_task_that_drops_a_cancellation_is_cancelled_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(process, "_CANCEL_SECONDS", 0.05)
+async def test_a_task_that_drops_a_cancellation_is_cancelled_again(tmp_path: Path):
     work = Hangs(1)
     async with open_runtime(Settings(home=tmp_path), kind="worker") as rt:
+        rt.cancel_seconds = 0.05
         task = rt.spawn(work.run())
         await asyncio.sleep(0)
         try:
@@ -95,19 +99,23 @@ async def test_a_task_that_drops_a_cancellation_is_cancelled_again(
             work.may_end.set()
 
 
-async def test_a_shutdown_does_not_wait_for_uncancellable_tasks_or_an_unresponsive_catalog(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(process, "_CANCEL_SECONDS", 0.05)
-    monkeypatch.setattr(process, "_GOODBYE_SECONDS", 0.05)
+class Unresponsive(Wrapper):
+    """A catalog that does not answer when a process departs."""
+
+    def __init__(self, wrapped: Any) -> None:
+        super().__init__(wrapped)
+        self.may_depart = asyncio.Event()
+
+    async def depart(self, *_: Any) -> None:
+        await self.may_depart.wait()
+
+
+async def test_a_shutdown_does_not_wait_for_uncancellable_tasks_or_an_unresponsive_catalog(tmp_path: Path):
     work = Hangs(1000)
-    may_depart = asyncio.Event()
     async with open_runtime(Settings(home=tmp_path), kind="worker") as rt:
-
-        async def hangs(*_: Any) -> None:
-            await may_depart.wait()
-
-        monkeypatch.setattr(rt.catalog, "depart", hangs)
+        rt.cancel_seconds = rt.goodbye_seconds = 0.05
+        catalog = Unresponsive(rt.catalog)
+        rt.catalog = cast(Any, catalog)
         task = rt.spawn(work.run())
         await asyncio.sleep(0)
         try:
@@ -115,4 +123,4 @@ async def test_a_shutdown_does_not_wait_for_uncancellable_tasks_or_an_unresponsi
             assert not task.done()
         finally:
             work.may_end.set()
-            may_depart.set()
+            catalog.may_depart.set()

@@ -157,21 +157,21 @@ async def _open_broker(
         database = shared or _postgres(url or "", stack)
         queues = PostgresBroker(database, visibility=visibility)
         stack.push_async_callback(queues.close)
-        await _open_or_retry(stack, queues.open)
+        await open_or_retry(stack, queues.open)
         return queues
     if scheme in ("nats", "tls"):
         with _extra("nats", url):
             from playhead.backends.broker_nats import NatsBroker
         nats = NatsBroker(url or "", visibility=visibility, prefix=prefix)
         stack.push_async_callback(nats.close)
-        await _open_or_retry(stack, nats.open)
+        await open_or_retry(stack, nats.open)
         return nats
     if scheme in ("amqp", "amqps"):
         with _extra("rabbitmq", url):
             from playhead.backends.broker_rabbitmq import RabbitBroker
         rabbit = RabbitBroker(url or "", visibility=visibility, prefix=prefix)
         stack.push_async_callback(rabbit.close)
-        await _open_or_retry(stack, rabbit.open)
+        await open_or_retry(stack, rabbit.open)
         return rabbit
     path = sqlite_path(settings, url, "BROKER")
     if isinstance(catalog_database, Database) and catalog_database.path == path:
@@ -201,11 +201,16 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> AStore:
         from playhead.backends.store_object import ObjectStore
     store = ObjectStore(settings.store or "", max_object_bytes=settings.max_object_bytes)
     stack.push_async_callback(store.close)
-    await _open_or_retry(stack, store.open)
+    await open_or_retry(stack, store.open)
     return store
 
 
-async def _open_or_retry(stack: AsyncExitStack, open_backend: Callable[[], Awaitable[None]]) -> None:
+async def open_or_retry(
+    stack: AsyncExitStack,
+    open_backend: Callable[[], Awaitable[None]],
+    *,
+    retry_seconds: float = _OPEN_AGAIN_SECONDS,
+) -> None:
     """Open a backend now. If it is unavailable, log a warning and retry in the background.
 
     Until the backend is open, its methods raise `Unavailable`.
@@ -214,14 +219,14 @@ async def _open_or_retry(stack: AsyncExitStack, open_backend: Callable[[], Await
         await open_backend()
     except Unavailable as exc:
         events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, code=exc.code, detail=exc.detail)
-        later = asyncio.create_task(_open_later(open_backend))
+        later = asyncio.create_task(_open_later(open_backend, retry_seconds))
         stack.callback(later.cancel)
 
 
-async def _open_later(open_backend: Callable[[], Awaitable[None]]) -> None:
+async def _open_later(open_backend: Callable[[], Awaitable[None]], retry_seconds: float) -> None:
     while True:
         # Jitter, so that many processes do not reconnect at once.
-        await asyncio.sleep(_OPEN_AGAIN_SECONDS * random.uniform(0.5, 1.0))
+        await asyncio.sleep(retry_seconds * random.uniform(0.5, 1.0))
         try:
             await open_backend()
         except Unavailable:

@@ -34,12 +34,8 @@ if TYPE_CHECKING:
 _RECONCILE_SECONDS = 1.0
 _JOBS_SECONDS = 0.5
 _MOST_JOBS_AT_ONCE = 4
-_MOST_JOBS_HELD = 64
-"""Includes jobs that wait, for example for a full queue. Each job has a page in memory and renews a lease."""
 _SELDOM = (50_000, 20, 50)
 _MOST_CANCELS = 3
-_CANCEL_SECONDS = 1.0
-_GOODBYE_SECONDS = 3.0
 
 
 def data_folder(settings: Settings) -> Path:
@@ -56,6 +52,10 @@ class Runtime:
         process: its identity in the catalog; None for a short command.
         environment: what it provides to its services and its worker.
         tracer: starts its spans.
+        most_jobs_held: includes jobs that wait, for example for a full queue. Each job has a page in memory
+            and renews a lease.
+        cancel_seconds: at the shutdown, until the cancellation of a task is repeated.
+        goodbye_seconds: at the shutdown, for the deregistration of the process.
     """
 
     settings: Settings
@@ -71,6 +71,9 @@ class Runtime:
     tracer: Tracer
     watchdog: Watchdog | None = None
     worker: WorkerService | None = None
+    most_jobs_held: int = 64
+    cancel_seconds: float = 1.0
+    goodbye_seconds: float = 3.0
     _told: Numbers = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _jobs: dict[UUID, asyncio.Task[None]] = field(default_factory=dict)
@@ -152,11 +155,11 @@ class Runtime:
                 break
             for task in running:
                 task.cancel()
-            await asyncio.wait(running, timeout=_CANCEL_SECONDS)
+            await asyncio.wait(running, timeout=self.cancel_seconds)
         if self.process:
             # Best effort: if the catalog is unavailable, the missing heartbeat has the same effect later.
             with contextlib.suppress(Unavailable, TimeoutError):
-                async with asyncio.timeout(_GOODBYE_SECONDS):
+                async with asyncio.timeout(self.goodbye_seconds):
                     await self.catalog.depart(self.process.id, self.environment.counters.numbers())
         if self.watchdog:
             self.watchdog.close()
@@ -213,7 +216,7 @@ class Runtime:
         for job in await self.catalog.abandoned_jobs():
             held = {driven for driven, task in self._jobs.items() if not task.done()}
             # Waiting jobs have a separate limit: a queue may be full for days, and must not block other jobs.
-            if len(held) >= _MOST_JOBS_HELD:
+            if len(held) >= self.most_jobs_held:
                 return
             if len(held - self.services.replay.waiting) >= _MOST_JOBS_AT_ONCE:
                 return

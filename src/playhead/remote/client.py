@@ -65,14 +65,14 @@ class Client:
         shown: its address without user name and password, to be displayed.
     """
 
-    def __init__(self, url: str, tracer: Tracer = OFF) -> None:
+    def __init__(self, url: str, tracer: Tracer = OFF, *, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._tracer = tracer
         parts = urlsplit(url)
         self.shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         self._http = httpx.AsyncClient(
             base_url=f"{url.rstrip('/')}/api/v1/",
             headers={"User-Agent": f"playhead/{__version__}", "Accept": "application/json"},
-            timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+            timeout=httpx.Timeout(answer_seconds, connect=CONNECT_SECONDS),
             # Use the proxies and certificates of the environment, except for a server on this machine.
             trust_env=not _is_local(parts.hostname or ""),
         )
