@@ -49,7 +49,9 @@ class Declared(NamedTuple):
 _QUEUE: Final = ("config", "route", "queue")
 _ROUTE: Final = ("config", "route")
 METRICS: Final = (
-    Declared("playhead_build_info", "gauge", ("version",), "1; the version of the server that answers."),
+    Declared(
+        "playhead_build_info", "gauge", ("version",), "Always 1; the label is the version of this server."
+    ),
     Declared(
         "playhead_backend_up",
         "gauge",
@@ -60,7 +62,10 @@ METRICS: Final = (
         "playhead_processes", "gauge", ("kind",), "Processes that are alive: worker, serve, run, replay."
     ),
     Declared(
-        "playhead_routes_omitted", "gauge", (), f"Routes that are not reported; at most {MOST_ROUTES} are."
+        "playhead_routes_omitted",
+        "gauge",
+        (),
+        f"Routes above the limit of {MOST_ROUTES}, which are not reported.",
     ),
     Declared("playhead_workers", "gauge", _QUEUE, "Processes that consume the queue."),
     Declared("playhead_queue_depth", "gauge", _QUEUE, "Dispatches in the queue that are ready."),
@@ -117,7 +122,7 @@ METRICS: Final = (
         "playhead_replay_messages_failed_total",
         "counter",
         _ROUTE,
-        "Objects of replays that the broker rejected for good, or whose key is invalid.",
+        "Objects of replays that the broker rejected permanently, or whose key is invalid.",
     ),
     Declared(
         "playhead_http_requests_total",
