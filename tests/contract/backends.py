@@ -76,10 +76,10 @@ async def _sqlite_broker(place: str, stack: AsyncExitStack, clock: Clock) -> Bro
     from playhead.backends._sqlite import Database
     from playhead.backends.broker_sqlite import SqliteBroker
 
-    db = Database(Path(place) / "playhead.db")
+    db = Database(Path(place) / "playhead.db", clock=clock)
     await db.open()
     stack.push_async_callback(db.close)
-    return SqliteBroker(db, visibility=VISIBILITY, clock=clock)
+    return SqliteBroker(db, visibility=VISIBILITY)
 
 
 async def _sqlite_catalog(place: str, stack: AsyncExitStack, clock: Clock) -> Catalog:

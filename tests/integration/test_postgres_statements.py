@@ -8,7 +8,7 @@ import asyncpg  # type: ignore[import-untyped]
 import pytest
 
 from playhead.backends._postgres import Postgres
-from playhead.backends._sql_catalog.statements import load
+from playhead.backends.sql.statements import load
 from tests.unit.test_statements import FILES, INSERTED_IN_BULK, PARAMETER
 
 UTILITY = ("LOCK", "SAVEPOINT", "ROLLBACK")

@@ -133,7 +133,7 @@ def _shown(delivery: Delivery) -> tuple[str, str, dict[str, str]]:
 
 
 async def _sqlite(stack: AsyncExitStack, clock: Callable[[], float]) -> Broker:
-    return SqliteBroker(await open_sqlite(stack, clock), visibility=VISIBILITY, clock=clock)
+    return SqliteBroker(await open_sqlite(stack, clock), visibility=VISIBILITY)
 
 
 async def _postgres(stack: AsyncExitStack, clock: Callable[[], float]) -> Broker:

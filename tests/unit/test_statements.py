@@ -12,16 +12,25 @@ from typing import Any
 
 import pytest
 
-import playhead.backends._sql_catalog as catalog
-from playhead.backends._sql_catalog.statements import Statement, load
+import playhead.backends.sql
 from playhead.backends._sqlite import add_functions, statements
 from playhead.backends.sql import scripts
+from playhead.backends.sql.statements import Statement, load
 from playhead.ids import mint, uuid7
 
-FILES = ["rows.sql", "configs.sql", "jobs.sql", "replays.sql", "work.sql", "upkeep.sql", "browse.sql"]
+CATALOG = ["rows.sql", "configs.sql", "jobs.sql", "replays.sql", "work.sql", "upkeep.sql", "browse.sql"]
+FILES = [*CATALOG, "broker.sql"]
 HEAD = re.compile(r"^-- (?:name|fragment): (\w+)(?: \((\w+)\))?$", re.M)
 PARAMETER = re.compile(r"(?<![:\w]):([a-z_0-9]+)(?:::(\w+)(\[\])?)?")
-INSERTED_IN_BULK = {"insert_lanes", "insert_tags", "bind_inputs", "insert_listed", "bind", "insert_children"}
+INSERTED_IN_BULK = {
+    "insert_lanes",
+    "insert_tags",
+    "bind_inputs",
+    "insert_listed",
+    "bind",
+    "insert_children",
+    "insert_dispatches",
+}
 
 
 def one(text: str) -> Statement:
@@ -116,11 +125,11 @@ def test_an_unknown_statement_is_an_error():
         load("rows.sql").nothing  # noqa: B018
 
 
-# -- the statements of the catalog -----------------------------------------------------------------
+# -- the statements of Playhead --------------------------------------------------------------------
 
 
 def source(file: str) -> str:
-    return (resources.files(catalog) / file).read_text("utf-8")
+    return (resources.files(playhead.backends.sql) / file).read_text("utf-8")
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -139,7 +148,7 @@ def test_no_state_is_a_literal_number(file: str):
 def test_each_statement_is_used_and_each_used_one_exists():
     defined = {statement.name for file in FILES for statement in load(file)}
     used: set[str] = set()
-    for module in Path(str(resources.files(catalog))).glob("*.py"):
+    for module in Path(str(resources.files(playhead.backends))).rglob("*.py"):
         for node in ast.walk(ast.parse(module.read_text("utf-8"))):
             if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)):
                 continue

@@ -1,60 +1,158 @@
-"""The parts that the brokers in SQLite and PostgreSQL share: how rows are encoded, and receivers that
-wait."""
+"""The broker in a SQL database, written once for SQLite and PostgreSQL: a table of dispatches.
+
+It is as durable as the catalog. A received dispatch is hidden until a time, and belongs to a tag, which every
+later step names.
+
+In PostgreSQL, acknowledged rows stay at the start of the index until they are vacuumed, which cannot happen
+while a backup runs. So a process remembers how far it has received a queue, and looks from there on. It looks
+from the start once a second, or when it found nothing.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
 
-from playhead.envelope import Dispatch, Headers
+from playhead.backends.sql.session import Session, Transactions
+from playhead.backends.sql.statements import Statement, load
+from playhead.envelope import Dispatch, EncodedHeaders, Headers, Message, decode_headers, decode_payload
+from playhead.ids import mint
+from playhead.ports.broker import CONFIRMED, Delivery, Depth, PublishResult
+from playhead.ports.diagnosis import Finding
+
+SQL = load("broker.sql")
+
+LOOK_SECONDS = 1.0
 
 
-def longest_hidden(visibility: float) -> float:
-    """Return for how many seconds a dispatch can be hidden.
+@dataclass
+class _Queue:
+    """The state of a queue in this process.
 
-    A dispatch that would be hidden for longer was received before the clock was set back: it is ready.
-    The limit is twice the visibility, because the comparing statement may have begun before the dispatch was
-    hidden.
+    Attributes:
+        next: the number after the last dispatch that was received here.
+        looked: when this process last looked from the first dispatch on.
+        busy: whether the last look found a dispatch.
     """
-    return 2 * visibility
+
+    id: int
+    next: int = 0
+    looked: float = 0.0
+    busy: bool = False
 
 
-def rows(dispatches: Sequence[Dispatch]) -> Iterator[tuple[str, str, str, str]]:
-    """Encode dispatches as rows: queue, message id, headers as JSON, payload.
+class SqlBroker:
+    """Queues in a database.
 
-    Headers that consecutive dispatches share are encoded once.
+    Args:
+        transactions: over an open database, which is not closed with the broker.
+        visibility: seconds for which a received dispatch is hidden from other receivers.
+        look_seconds: the time between two looks at the start of a queue.
     """
-    shared: Headers | None = None
-    head = ""
-    for dispatch in dispatches:
-        if dispatch.headers is not shared:
-            shared = dispatch.headers
-            head = f'{json.dumps(shared.shared(), ensure_ascii=False)[:-1]}, "correlation_id": "'
-        parent = f', "parent_correlation_id": "{dispatch.parent}"' if dispatch.parent else ""
-        cid = dispatch.correlation_id
-        yield (
-            shared.queue,
-            f"{cid}.{dispatch.generation}",
-            f'{head}{cid}"{parent}}}',
-            dispatch.payload(),
-        )
 
+    finds_at_once: ClassVar[bool]
+    """Whether `watch` soon looks for all receivers. Then a receiver that may wait does not look itself."""
 
-class Waiters:
-    """Receivers of this process that wait until a queue has a dispatch for them."""
-
-    def __init__(self) -> None:
+    def __init__(
+        self, transactions: Transactions, *, visibility: float = 30.0, look_seconds: float = LOOK_SECONDS
+    ) -> None:
+        self._db = transactions
+        self._visibility = visibility
+        # The comparing statement may have begun before the dispatch was hidden.
+        self._longest_hidden = 2 * visibility
+        self._look_seconds = look_seconds
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._watcher: asyncio.Task[None] | None = None
+        self._watched_at = 0.0
+        self._queues: dict[str, _Queue] = {}
+        self._losses = 0
 
-    @property
-    def queues(self) -> list[str]:
-        """The queues that receivers wait for."""
-        return list(self._waiting)
+    # -- the port ----------------------------------------------------------------------------------
+
+    async def publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
+        if not dispatches:
+            return []
+        names = dict.fromkeys(dispatch.headers.queue for dispatch in dispatches)
+        numbers = {name: (await self._created(name)).id for name in names}
+        rows = list(_rows(dispatches, numbers))
+        await self._db.write(lambda db: db.insert(SQL.insert_dispatches, rows))
+        for name in names:
+            self.announce(name)
+        return [CONFIRMED] * len(dispatches)
+
+    async def receive(self, queue: str, limit: int, *, wait: float = 0.0) -> list[Delivery]:
+        until = time.monotonic() + wait
+        known = self._queues.get(queue)
+        looks = wait <= 0 or not self.finds_at_once or (known is not None and known.busy)
+        while True:
+            # Registered before the look, so that a dispatch that is published in between wakes this receiver.
+            with self._receiver(queue) as woken:
+                began = time.monotonic()
+                received = await self._receive(queue, limit) if looks else []
+                rest = until - time.monotonic()
+                if received or rest <= 0:
+                    return received
+                if self._watcher is None or self._watcher.done():
+                    self._watcher = asyncio.create_task(self.watch())
+                await asyncio.wait([woken], timeout=rest)
+            looks = woken.done() or self._watched_at <= began
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        await self._change(SQL.ack, deliveries)
+
+    async def extend(self, deliveries: Sequence[Delivery]) -> None:
+        await self._change(SQL.extend, deliveries, visibility=self._visibility)
+
+    async def depth(self, queue: str) -> Depth:
+        ((ready, hidden),) = await self._db.read(lambda db: db.rows(SQL.depth, queue=queue))
+        return Depth(ready, hidden)
+
+    async def is_empty(self, queue: str) -> bool:
+        return bool(await self._db.read(lambda db: db.value(SQL.is_empty, queue=queue)))
+
+    async def peek(self, queue: str, limit: int) -> list[Message]:
+        rows = await self._db.read(lambda db: db.rows(SQL.first_messages, queue=queue, limit=limit))
+        return [Message(decode_headers(headers), decode_payload(payload)) for headers, payload in rows]
+
+    async def check(self) -> str:
+        await self._db.read(lambda db: db.row(SQL.any_dispatch))
+        return await self._db.describe()
+
+    async def diagnose(self) -> list[Finding]:
+        return await self._db.diagnose()
+
+    async def close(self) -> None:
+        if self._watcher:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+
+    # -- receivers that wait -----------------------------------------------------------------------
+
+    def announce(self, queue: str) -> None:
+        """Wake the receivers of a queue, which may have a dispatch for them."""
+        self._wake(queue)
+
+    async def watch(self) -> None:
+        """Wake receivers of this process whose queues have a ready dispatch, whichever process published it.
+
+        If it cannot read the database, it wakes all receivers, and their own reads report the fault.
+        """
+        raise NotImplementedError
+
+    def _wake(self, *queues: str) -> None:
+        for queue in queues:
+            for future in self._waiting.pop(queue, []):
+                if not future.done():
+                    future.set_result(None)
 
     @contextmanager
-    def waiting(self, queue: str) -> Iterator[asyncio.Future[None]]:
+    def _receiver(self, queue: str) -> Iterator[asyncio.Future[None]]:
         """Register a receiver. The future is done as soon as the queue may have a dispatch."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(queue, []).append(future)
@@ -67,7 +165,105 @@ class Waiters:
             if not waiting:
                 self._waiting.pop(queue, None)
 
-    def wake(self, queue: str) -> None:
-        for future in self._waiting.pop(queue, []):
-            if not future.done():
-                future.set_result(None)
+    # -- rows --------------------------------------------------------------------------------------
+
+    async def _ready(self, db: Session, *, queues: Sequence[str]) -> list[str]:
+        """Return those of these queues that have a ready dispatch."""
+        rows = await db.rows(SQL.ready_queues, queues=queues, longest=self._longest_hidden)
+        return [queue for (queue,) in rows]
+
+    async def _known(self, name: str) -> _Queue | None:
+        if self._losses != self._db.losses:
+            # After a failover the new primary may have other numbers for the last queues.
+            self._losses = self._db.losses
+            self._queues = {}
+        found = self._queues.get(name)
+        if found is None:
+            number = await self._db.read(lambda db: db.value(SQL.queue_number, queue=name))
+            if number is not None:
+                found = self._queues.setdefault(name, _Queue(number))
+        return found
+
+    async def _created(self, name: str) -> _Queue:
+        while (found := await self._known(name)) is None:
+            await self._db.write(lambda db: db.run(SQL.insert_queue, queue=name))
+        return found
+
+    async def _receive(self, name: str, limit: int) -> list[Delivery]:
+        queue = await self._known(name)
+        if queue is None:
+            return []
+        now = time.monotonic()
+        first = queue.next if now - queue.looked < self._look_seconds else 0
+        if first and (received := await self._receive_from(name, queue, first, limit)):
+            return received
+        queue.looked = now
+        # Most looks at an idle queue find nothing, and need no write transaction.
+        is_ready = await self._db.read(partial(self._ready, queues=[name]))
+        return await self._receive_from(name, queue, 0, limit) if is_ready else []
+
+    async def _receive_from(self, name: str, queue: _Queue, first: int, limit: int) -> list[Delivery]:
+        tag = int.from_bytes(mint(1)[0][8:], "big") >> 2
+
+        async def hide(db: Session) -> list[Any]:
+            return await db.rows(
+                SQL.receive,
+                queue=queue.id,
+                first=first,
+                limit=limit,
+                visibility=self._visibility,
+                longest=self._longest_hidden,
+                tag=tag,
+            )
+
+        rows = sorted(map(tuple, await self._db.write(hide)))
+        queue.busy = bool(rows)
+        if rows:
+            queue.next = max(queue.next, rows[-1][0] + 1)
+        return [
+            Delivery(
+                name,
+                message_id if isinstance(message_id, str) else message_id.decode("utf-8", "replace"),
+                EncodedHeaders(partial(decode_headers, headers)),
+                (queue.id, n, tag),
+            )
+            for n, message_id, headers in rows
+        ]
+
+    async def _change(self, statement: Statement, deliveries: Sequence[Delivery], **values: Any) -> None:
+        """Run a statement for each group of deliveries that were received at once: these have one tag.
+
+        They are sorted, so that two processes that acknowledge the same rows, one of them too late, lock the
+        rows in the same order.
+        """
+        held: dict[tuple[int, int], list[int]] = {}
+        for queue, n, tag in sorted(delivery.tag for delivery in deliveries):
+            held.setdefault((queue, tag), []).append(n)
+
+        async def change(db: Session) -> None:
+            for (queue, tag), numbers in held.items():
+                await db.run(statement, queue=queue, tag=tag, numbers=numbers, **values)
+
+        if held:
+            await self._db.write(change)
+
+
+def _rows(dispatches: Sequence[Dispatch], numbers: dict[str, int]) -> Iterator[tuple[int, str, str, str]]:
+    """Encode dispatches as rows: number of the queue, message id, headers as JSON, payload.
+
+    Headers that consecutive dispatches share are encoded once.
+    """
+    shared: Headers | None = None
+    head = ""
+    for dispatch in dispatches:
+        if dispatch.headers is not shared:
+            shared = dispatch.headers
+            head = f'{json.dumps(shared.shared(), ensure_ascii=False)[:-1]}, "correlation_id": "'
+        parent = f', "parent_correlation_id": "{dispatch.parent}"' if dispatch.parent else ""
+        cid = dispatch.correlation_id
+        yield (
+            numbers[shared.queue],
+            f"{cid}.{dispatch.generation}",
+            f'{head}{cid}"{parent}}}',
+            dispatch.payload(),
+        )

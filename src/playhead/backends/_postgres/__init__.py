@@ -12,7 +12,17 @@ Errors are raised as `Unreachable`, with a text for the operator. Catalog and br
 from __future__ import annotations
 
 from playhead.backends._postgres.database import Postgres
-from playhead.backends._postgres.diagnosis import check_notify, examine
-from playhead.backends._postgres.session import FAULTS, Connection, Job, Row, Unreachable
+from playhead.backends._postgres.diagnosis import check_notify
+from playhead.backends._postgres.session import CHANNEL, FAULTS, NOTIFY, Connection, Unreachable
+from playhead.backends._postgres.transactions import PostgresTransactions
 
-__all__ = ["FAULTS", "Connection", "Job", "Postgres", "Row", "Unreachable", "check_notify", "examine"]
+__all__ = [
+    "CHANNEL",
+    "FAULTS",
+    "NOTIFY",
+    "Connection",
+    "Postgres",
+    "PostgresTransactions",
+    "Unreachable",
+    "check_notify",
+]

@@ -9,7 +9,7 @@ from typing import Final
 
 from playhead.backends._postgres.database import Postgres
 from playhead.backends._postgres.schema import migrations
-from playhead.backends._postgres.session import FAULTS, Connection, Unreachable
+from playhead.backends._postgres.session import CHANNEL, FAULTS, NOTIFY, Connection, Unreachable
 from playhead.ports.diagnosis import Finding
 
 _TABLES: Final = (
@@ -194,16 +194,16 @@ async def _round_trip(db: Postgres) -> Finding:
     )
 
 
-async def check_notify(db: Postgres, channel: str) -> Finding:
+async def check_notify(db: Postgres) -> Finding:
     """Check that a NOTIFY of one connection reaches another connection."""
     received = asyncio.Event()
     con: Connection | None = None
     try:
         async with asyncio.timeout(_NOTIFY_SECONDS):
             con = await db.connect()
-            await con.add_listener(channel, lambda *_: received.set())
+            await con.add_listener(await con.fetchval(CHANNEL), lambda *_: received.set())
             began = time.monotonic()
-            await db.run(lambda other: other.execute("SELECT pg_notify($1, '')", channel))
+            await db.run(lambda other: other.execute(NOTIFY, [""]))
             await received.wait()
     except (*FAULTS, Unreachable) as exc:
         return Finding(

@@ -1,7 +1,8 @@
 """The catalog, written once for SQLite and PostgreSQL.
 
 An operation is one `async` method of a part (`configs.py`, `runs.py`, `jobs.py`, …) and one or more
-statements in the part's `.sql` file (see `statements.py` for its syntax). To add an operation, write
+statements in the part's file `backends/sql/*.sql` (see `sql/statements.py` for its syntax). To add an
+operation, write
 
 1. the method in the port (`ports/catalog/`) with its promise, and a test in `tests/contract/`;
 2. the statement, named and described, as PostgreSQL's SQL; SQLite's text is derived from it;
@@ -10,9 +11,9 @@ statements in the part's `.sql` file (see `statements.py` for its syntax). To ad
 
 What differs between the databases is in two places. `Statement` renders placeholders, arrays, row locks,
 casts and index hints; a statement that cannot be derived has a text for each database. A `Session`
-(`catalog_sqlite.py`, `catalog_postgres.py`) runs statements: over asyncpg it suspends, over SQLite it does
-not, so SQLite's writer thread runs a whole body in one go and group commit stays as it is. `playhead_now()`
-is the clock of the catalog in both.
+(`_sqlite/transactions.py`, `_postgres/transactions.py`) runs statements: over asyncpg it suspends, over SQLite
+it does not, so SQLite's writer thread runs a whole body in one go and group commit stays as it is.
+`playhead_now()` is the clock of the catalog in both.
 
 Write for PostgreSQL: lock the execution, then the rows in ascending `n`, then read what the decision depends
 on. SQLite ignores the locks, since its transactions that write come one after the other.
@@ -25,10 +26,18 @@ from playhead.backends._sql_catalog.configs import ConfigsPart
 from playhead.backends._sql_catalog.jobs import JobsPart
 from playhead.backends._sql_catalog.upkeep import UpkeepPart
 from playhead.backends._sql_catalog.work import WorkPart
+from playhead.ports.diagnosis import Finding
 
 
 class SqlCatalog(ConfigsPart, JobsPart, WorkPart, UpkeepPart, BrowsePart):
     """All parts of the port. See `rows.Part` for the arguments."""
+
+    async def check(self) -> str:
+        await self.open_executions()
+        return await self._db.describe()
+
+    async def diagnose(self) -> list[Finding]:
+        return await self._db.diagnose()
 
     async def close(self) -> None:
         """Nothing to release: the owner of the database closes it."""

@@ -14,8 +14,8 @@ from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from playhead.backends._sql_catalog.claims import SQL, ClaimsPart
-from playhead.backends._sql_catalog.session import Session, natives
 from playhead.backends.sql import RUNNING, SUPERSEDED, WRITING
+from playhead.backends.sql.session import Session, natives
 from playhead.keys import renamed
 from playhead.ports.catalog.work import Binding, Bound, NewOutput, Unbound
 

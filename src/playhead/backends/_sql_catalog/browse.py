@@ -11,9 +11,9 @@ from playhead.backends._sql_catalog.lanes import Lane, as_uuid, as_uuid_or_none,
 from playhead.backends._sql_catalog.rows import ABOVE_ALL, Part
 from playhead.backends._sql_catalog.rows import SQL as ROWS
 from playhead.backends._sql_catalog.runs import SQL as JOBS
-from playhead.backends._sql_catalog.session import Row, Session
-from playhead.backends._sql_catalog.statements import load
 from playhead.backends.sql import SKIPPED
+from playhead.backends.sql.session import Row, Session
+from playhead.backends.sql.statements import load
 from playhead.ids import created_at, moment
 from playhead.model import (
     ROW_STATES,

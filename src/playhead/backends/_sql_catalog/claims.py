@@ -11,9 +11,9 @@ from uuid import UUID
 from playhead.backends._sql_catalog.lanes import Lane, as_uuid, as_uuid_or_none
 from playhead.backends._sql_catalog.rows import SQL as ROWS
 from playhead.backends._sql_catalog.rows import Origin, Part
-from playhead.backends._sql_catalog.session import Session, natives
-from playhead.backends._sql_catalog.statements import load
 from playhead.backends.sql import COMPLETED, PENDING, RETRY, RUNNING
+from playhead.backends.sql.session import Session, natives
+from playhead.backends.sql.statements import load
 from playhead.envelope import Dispatch
 from playhead.ports.catalog.work import SUSPECT_LOSSES, Claim, Refusal, Source
 

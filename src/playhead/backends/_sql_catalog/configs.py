@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 
 from playhead.backends._sql_catalog.rows import Part
-from playhead.backends._sql_catalog.session import Row, Session
-from playhead.backends._sql_catalog.statements import load
+from playhead.backends.sql.session import Row, Session
+from playhead.backends.sql.statements import load
 from playhead.errors import Conflict
 from playhead.ids import moment
 from playhead.model import Config, ConfigVersion

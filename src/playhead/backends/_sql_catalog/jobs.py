@@ -13,7 +13,7 @@ from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import DispatchMaker, storable
 from playhead.backends._sql_catalog.runs import SQL, RunsPart, input_range
-from playhead.backends._sql_catalog.session import Session
+from playhead.backends.sql.session import Session
 from playhead.envelope import Dispatch
 from playhead.ids import mint, text
 from playhead.ports.catalog.jobs import LeasedJob, Listed

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from playhead.backends._sql_catalog.session import Row
+from playhead.backends.sql.session import Row
 from playhead.envelope import Dispatch, Headers
 from playhead.ids import moment, text
 

@@ -14,9 +14,9 @@ from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import as_uuid
 from playhead.backends._sql_catalog.rows import Part
-from playhead.backends._sql_catalog.session import Row, Session
-from playhead.backends._sql_catalog.statements import load
 from playhead.backends.sql import DEAD
+from playhead.backends.sql.session import Row, Session
+from playhead.backends.sql.statements import load
 from playhead.errors import Conflict
 
 SQL = load("upkeep.sql")

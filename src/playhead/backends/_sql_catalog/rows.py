@@ -17,8 +17,8 @@ from playhead.backends._sql_catalog.lanes import (
     moment_or_none,
     storable,
 )
-from playhead.backends._sql_catalog.session import Row, Session, Transactions
-from playhead.backends._sql_catalog.statements import load
+from playhead.backends.sql.session import Row, Session, Transactions
+from playhead.backends.sql.statements import load
 from playhead.envelope import Dispatch
 from playhead.ids import moment
 from playhead.liveness import Liveness

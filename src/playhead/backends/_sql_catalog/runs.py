@@ -7,8 +7,8 @@ from uuid import UUID
 
 from playhead.backends._sql_catalog.replays import ReplaysPart
 from playhead.backends._sql_catalog.rows import LONG_SECONDS
-from playhead.backends._sql_catalog.session import Session
-from playhead.backends._sql_catalog.statements import load
+from playhead.backends.sql.session import Session
+from playhead.backends.sql.statements import load
 from playhead.errors import BadRequest, Conflict
 from playhead.ids import uuid7
 from playhead.keys import INPUT_STAGE, object_key

@@ -16,8 +16,8 @@ from uuid import UUID
 from playhead.backends._sql_catalog.lanes import as_uuid
 from playhead.backends._sql_catalog.resend import SQL, ResendPart
 from playhead.backends._sql_catalog.rows import SQL as ROWS
-from playhead.backends._sql_catalog.session import Row, Session
-from playhead.backends._sql_catalog.statements import Statement
+from playhead.backends.sql.session import Row, Session
+from playhead.backends.sql.statements import Statement
 from playhead.counters import Numbers, decode, encode, total
 from playhead.envelope import Dispatch
 from playhead.ids import moment

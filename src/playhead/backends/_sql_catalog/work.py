@@ -17,9 +17,9 @@ from playhead.backends._sql_catalog.claims import SQL
 from playhead.backends._sql_catalog.lanes import DispatchMaker, as_uuid, storable
 from playhead.backends._sql_catalog.rows import LONG_SECONDS
 from playhead.backends._sql_catalog.rows import SQL as ROWS
-from playhead.backends._sql_catalog.session import Session, natives
-from playhead.backends._sql_catalog.statements import Statement
 from playhead.backends.sql import CANCELLED, DEAD, PENDING, RETRY, RUNNING
+from playhead.backends.sql.session import Session, natives
+from playhead.backends.sql.statements import Statement
 from playhead.envelope import Dispatch
 from playhead.ids import mint, text
 from playhead.ports.catalog.work import Done, Failed, Finished, Released, Result

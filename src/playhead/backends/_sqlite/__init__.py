@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from playhead.backends._sqlite.database import Database
-from playhead.backends._sqlite.diagnosis import examine
-from playhead.backends._sqlite.file import Connection, add_functions, refuse_network
-from playhead.backends._sqlite.statements import among, insert, statements
-
-Error = sqlite3.Error
-VERSION = sqlite3.sqlite_version
+from playhead.backends._sqlite.file import Connection, add_functions, refuse_network, statements
+from playhead.backends._sqlite.transactions import SqliteSession, SqliteTransactions, at_once
 
 __all__ = [
-    "VERSION",
     "Connection",
     "Database",
-    "Error",
+    "SqliteSession",
+    "SqliteTransactions",
     "add_functions",
-    "among",
-    "examine",
-    "insert",
+    "at_once",
     "refuse_network",
     "statements",
 ]

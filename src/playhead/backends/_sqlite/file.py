@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from playhead.backends._sqlite.statements import statements
 from playhead.backends.sql import scripts
 from playhead.errors import CannotStart
 
@@ -196,3 +195,14 @@ def add_functions(con: Connection, clock: Callable[[], float]) -> None:
     con.create_function("playhead_now", 0, clock, deterministic=True)
     if sqlite3.sqlite_version_info < (3, 41):
         con.create_function("unhex", 1, bytes.fromhex, deterministic=True)
+
+
+def statements(script: str) -> list[str]:
+    """Split a migration into statements, so that all of them can run in one transaction."""
+    found, rest = [], ""
+    for line in script.splitlines(keepends=True):
+        rest += line
+        if sqlite3.complete_statement(rest):
+            found.append(rest)
+            rest = ""
+    return found

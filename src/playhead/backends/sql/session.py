@@ -1,4 +1,4 @@
-"""What a catalog operation needs of a database: statements within a transaction, and transactions."""
+"""What an operation of the catalog or the broker needs of a database: transactions with statements."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar
 from uuid import UUID
 
-from playhead.backends._sql_catalog.statements import Statement
+from playhead.backends.sql.statements import Statement
+from playhead.ports.diagnosis import Finding
 
 T = TypeVar("T")
 Row = Sequence[Any]
@@ -49,14 +50,17 @@ class Session(Protocol):
         ...
 
 
+Body = Callable[[Session], Coroutine[Any, Any, T]]
+
+
 class Transactions(Protocol):
     """Runs bodies of operations in transactions.
 
     A body awaits methods of its session only, so SQLite can run it in the thread that writes. It may be run
     again from its start, after a conflict: it changes nothing of its process that must not change twice.
 
-    Both methods raise `Unavailable` (`catalog_unavailable`) when the database cannot be reached, and what the
-    body raises; then nothing of it is stored.
+    Each method raises `Unavailable` when the database cannot be reached. `write` and `read` also raise what
+    the body raises; then nothing of it is stored.
     """
 
     @property
@@ -67,7 +71,7 @@ class Transactions(Protocol):
 
     async def write(
         self,
-        body: Callable[[Session], Coroutine[Any, Any, T]],
+        body: Body[T],
         *,
         seconds: float = 30.0,
         urgent: bool = False,
@@ -80,12 +84,20 @@ class Transactions(Protocol):
         """
         ...
 
-    async def read(self, body: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
+    async def read(self, body: Body[T]) -> T:
         """Run a body in a transaction that sees one moment and cannot write."""
         ...
 
     async def maintain(self) -> None:
         """Do the database's own housekeeping."""
+        ...
+
+    async def describe(self) -> str:
+        """Return the version and the place of the database, once it has answered."""
+        ...
+
+    async def diagnose(self) -> list[Finding]:
+        """Examine the database. See `Diagnosed.diagnose`."""
         ...
 
 

@@ -1,0 +1,122 @@
+"""Statements on PostgreSQL, within transactions.
+
+Row locks do here what SQLite's one write lock does. A transaction that works on messages of an execution
+(claim, bind, finish) holds a share lock on the execution's row. A transaction that decides over all of them
+(cancel, resend, completion) holds the exclusive lock, and reads the messages in a later statement: only a new
+statement sees what was committed while it waited. The order of locks is executions, jobs, then messages by
+`n`, so no two transactions wait for each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, TypeVar
+
+from playhead.backends._postgres.database import Postgres
+from playhead.backends._postgres.diagnosis import examine
+from playhead.backends._postgres.session import Connection, Unreachable
+from playhead.backends.sql.session import Body, Row
+from playhead.backends.sql.statements import Statement
+from playhead.errors import Unavailable
+from playhead.ports.diagnosis import Finding
+
+T = TypeVar("T")
+
+_MANY_ROWS = 100
+"""From this number of rows on, COPY is faster than INSERT, although it needs one more round trip."""
+_VERSION = Statement("version", {"postgresql": "SHOW server_version"})
+
+
+class PostgresSession:
+    """A transaction on a connection of asyncpg."""
+
+    raw_ids: ClassVar[bool] = False
+    row_locks: ClassVar[bool] = True
+
+    def __init__(self, con: Connection) -> None:
+        self._con = con
+
+    async def rows(self, statement: Statement, /, **values: Any) -> list[Row]:
+        text, bound = statement.postgres(values)
+        return await self._con.fetch(text, *bound)
+
+    async def row(self, statement: Statement, /, **values: Any) -> Row | None:
+        text, bound = statement.postgres(values)
+        return await self._con.fetchrow(text, *bound)
+
+    async def value(self, statement: Statement, /, **values: Any) -> Any:
+        text, bound = statement.postgres(values)
+        return await self._con.fetchval(text, *bound)
+
+    async def run(self, statement: Statement, /, **values: Any) -> int:
+        text, bound = statement.postgres(values)
+        if not text:
+            return 0
+        count = (await self._con.execute(text, *bound)).rpartition(" ")[2]  # of `UPDATE 3`
+        return int(count) if count.isdecimal() else 0
+
+    async def insert(self, statement: Statement, rows: Sequence[Sequence[Any]], /) -> list[Row]:
+        if not rows:
+            return []
+        if len(rows) >= _MANY_ROWS and (target := statement.copy_target):
+            table, names = target
+            await self._con.copy_records_to_table(table, records=rows, columns=names)
+            return []
+        columns = map(list, zip(*rows, strict=True))
+        return await self._con.fetch(statement.postgres_insert(), *columns)
+
+
+class PostgresTransactions:
+    """Runs bodies on connections of a pool; see `Postgres.run`.
+
+    Args:
+        what: the port that the database serves, for people.
+        unavailable: returns the error of that port. Its cause is an `Unreachable`.
+    """
+
+    def __init__(self, db: Postgres, what: str, unavailable: Callable[[str], Unavailable]) -> None:
+        self._server = db
+        self._what = what
+        self._unavailable = unavailable
+
+    @property
+    def losses(self) -> int:
+        return self._server.losses
+
+    async def open(self) -> None:
+        """Open the database. Create the schema if the database is empty.
+
+        Raises:
+            Unavailable: the database cannot be reached.
+            CannotStart: this release cannot use its schema.
+        """
+        try:
+            await self._server.open()
+        except Unreachable as exc:
+            raise self._unavailable(f"cannot open the {self._what}: {exc}") from exc
+
+    async def write(self, body: Body[T], *, seconds: float = 30.0, urgent: bool = False) -> T:
+        try:
+            return await self._server.run(
+                lambda con: body(PostgresSession(con)), seconds=seconds, urgent=urgent
+            )
+        except Unreachable as exc:
+            what = "the commit may have happened" if exc.in_doubt else f"cannot write the {self._what}"
+            raise self._unavailable(f"{what}: {exc}") from exc
+
+    async def read(self, body: Body[T]) -> T:
+        try:
+            async with self._server.read() as con:
+                return await body(PostgresSession(con))
+        except Unreachable as exc:
+            raise self._unavailable(f"cannot read the {self._what}: {exc}") from exc
+
+    async def maintain(self) -> None:
+        """Do nothing: autovacuum maintains the tables."""
+
+    async def describe(self) -> str:
+        version: str = await self.read(lambda db: db.value(_VERSION))
+        return f"postgresql {version.split()[0]} on {self._server.address}"
+
+    async def diagnose(self) -> list[Finding]:
+        return await examine(self._server)

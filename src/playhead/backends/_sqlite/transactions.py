@@ -1,0 +1,109 @@
+"""Statements on a SQLite file, within transactions.
+
+SQLite has one write lock, so a transaction that writes is alone: row locks are implied.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, ClassVar, TypeVar
+
+from playhead.backends._sqlite.database import Database
+from playhead.backends._sqlite.diagnosis import examine
+from playhead.backends._sqlite.file import Connection
+from playhead.backends.sql.session import Body, Row
+from playhead.backends.sql.statements import Statement
+from playhead.errors import Unavailable
+from playhead.ports.diagnosis import Finding
+
+T = TypeVar("T")
+
+
+class SqliteSession:
+    """A transaction on a connection of the thread that runs it: its methods never suspend."""
+
+    raw_ids: ClassVar[bool] = True
+    row_locks: ClassVar[bool] = False
+
+    def __init__(self, con: Connection) -> None:
+        self._con = con
+
+    async def rows(self, statement: Statement, /, **values: Any) -> list[Row]:
+        text, bound = statement.sqlite(values)
+        return self._con.execute(text, bound).fetchall()
+
+    async def row(self, statement: Statement, /, **values: Any) -> Row | None:
+        text, bound = statement.sqlite(values)
+        row: Row | None = self._con.execute(text, bound).fetchone()
+        return row
+
+    async def value(self, statement: Statement, /, **values: Any) -> Any:
+        text, bound = statement.sqlite(values)
+        row = self._con.execute(text, bound).fetchone()
+        return row[0] if row else None
+
+    async def run(self, statement: Statement, /, **values: Any) -> int:
+        text, bound = statement.sqlite(values)
+        return self._con.execute(text, bound).rowcount if text else 0
+
+    async def insert(self, statement: Statement, rows: Sequence[Sequence[Any]], /) -> list[Row]:
+        returned: list[Row] = []
+        for text, bound in statement.sqlite_inserts(rows):
+            returned += self._con.execute(text, bound).fetchall()
+        return returned
+
+
+class SqliteTransactions:
+    """Runs bodies in the writer thread or in a reader thread.
+
+    Args:
+        what: the port that the file serves, for people.
+        unavailable: returns the error of that port.
+    """
+
+    losses: int = 0
+
+    def __init__(self, db: Database, what: str, unavailable: Callable[[str], Unavailable]) -> None:
+        self._file = db
+        self._what = what
+        self._unavailable = unavailable
+
+    async def write(self, body: Body[T], *, seconds: float = 0.0, urgent: bool = False) -> T:
+        try:
+            return await self._file.write(lambda con: at_once(body(SqliteSession(con))))
+        except sqlite3.Error as exc:
+            raise self._trouble("write", exc) from exc
+
+    async def read(self, body: Body[T]) -> T:
+        try:
+            return await self._file.read(lambda con: at_once(body(SqliteSession(con))))
+        except sqlite3.Error as exc:
+            raise self._trouble("read", exc) from exc
+
+    async def maintain(self) -> None:
+        try:
+            await self._file.checkpoint()
+        except sqlite3.Error as exc:
+            raise self._trouble("checkpoint", exc) from exc
+
+    async def describe(self) -> str:
+        return f"sqlite {sqlite3.sqlite_version} in {self._file.path}"
+
+    async def diagnose(self) -> list[Finding]:
+        return await examine(self._file)
+
+    def _trouble(self, verb: str, exc: sqlite3.Error) -> Unavailable:
+        trouble = self._file.trouble(exc)
+        return self._unavailable(f"cannot {verb} the {self._what} {self._file.path}: {trouble}")
+
+
+def at_once(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends, and return its result."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        found: T = end.value
+        return found
+    work.close()
+    raise RuntimeError("a transaction on SQLite may await only its session")

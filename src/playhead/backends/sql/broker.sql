@@ -1,0 +1,93 @@
+-- The broker. A received dispatch is hidden until `visible_at`, and belongs to a tag, which every later step names.
+
+-- fragment: ready
+-- A dispatch that would be hidden for longer than any receiver hides one was received before the clock was set back.
+(visible_at <= playhead_now() OR visible_at > playhead_now() + :longest::float8)
+
+-- name: queue_number
+-- The number of a queue.
+SELECT id FROM queues WHERE name = :queue
+
+-- name: insert_queue
+-- A queue that may exist.
+INSERT INTO queues (name) VALUES (:queue) ON CONFLICT DO NOTHING
+
+-- name: insert_dispatches
+-- Numbered in the order of delivery.
+INSERT INTO dispatches (queue, message_id, headers, payload)
+VALUES (:queue::bigint, :message_id::text, :headers::text, :payload::text)
+
+-- name: ready_queues (postgresql)
+-- Those of these queues that have a ready dispatch.
+SELECT q.name FROM queues q WHERE q.name = ANY(:queues::text[])
+  AND EXISTS (SELECT 1 FROM dispatches WHERE queue = q.id AND {ready})
+
+-- name: ready_queues (sqlite)
+-- The same, by both ends of the index that SQLite has, however many dispatches are hidden.
+SELECT q.name FROM queues q WHERE q.name = ANY(:queues::text[])
+  AND ((SELECT min(visible_at) FROM dispatches WHERE queue = q.id) <= playhead_now()
+    OR (SELECT max(visible_at) FROM dispatches WHERE queue = q.id) > playhead_now() + :longest)
+
+-- name: receive (postgresql)
+-- Hide ready dispatches, from a number on. No receiver waits for another.
+WITH taken AS MATERIALIZED (
+  SELECT n FROM dispatches WHERE queue = :queue AND n >= :first AND {ready}
+  ORDER BY n LIMIT :limit FOR UPDATE SKIP LOCKED
+)
+UPDATE dispatches d SET visible_at = playhead_now() + :visibility::float8, tag = :tag
+FROM taken t WHERE d.queue = :queue AND d.n = t.n RETURNING d.n, d.message_id, d.headers
+
+-- name: receive (sqlite)
+-- The same, by the index that SQLite has. As bytes: one text of another program that is not UTF-8 would fail the whole
+-- statement.
+UPDATE dispatches SET visible_at = playhead_now() + :visibility, tag = :tag WHERE n IN (
+  SELECT n FROM (SELECT n FROM dispatches WHERE queue = :queue AND visible_at <= playhead_now()
+    ORDER BY visible_at, n LIMIT :limit)
+  UNION ALL
+  SELECT n FROM (SELECT n FROM dispatches WHERE queue = :queue AND visible_at > playhead_now() + :longest LIMIT :limit)
+  LIMIT :limit)
+RETURNING n, CAST(message_id AS BLOB), CAST(headers AS BLOB)
+
+-- name: ack
+-- Dispatches that were received at once have one tag.
+DELETE FROM dispatches /* NOT INDEXED */ WHERE queue = :queue AND n = ANY(:numbers::bigint[]) AND tag = :tag
+
+-- name: extend
+-- Hide dispatches from now on.
+UPDATE dispatches /* NOT INDEXED */ SET visible_at = playhead_now() + :visibility::float8
+WHERE queue = :queue AND n = ANY(:numbers::bigint[]) AND tag = :tag
+
+-- name: depth (postgresql)
+-- How many dispatches are ready and hidden. In a subquery, the clock is read once and not for each row.
+SELECT count(*) - count(*) FILTER (WHERE visible_at > (SELECT playhead_now())),
+  count(*) FILTER (WHERE visible_at > (SELECT playhead_now()))
+FROM dispatches WHERE queue = (SELECT id FROM queues WHERE name = :queue)
+
+-- name: depth (sqlite)
+-- The same. Counting two ranges of the index takes half as long as comparing each entry.
+SELECT (SELECT count(*) FROM dispatches WHERE queue = q.id AND visible_at <= playhead_now()),
+  (SELECT count(*) FROM dispatches WHERE queue = q.id AND visible_at > playhead_now())
+FROM (SELECT (SELECT id FROM queues WHERE name = :queue) AS id) q
+
+-- name: is_empty
+-- Whether a queue has no dispatch.
+SELECT NOT EXISTS (SELECT 1 FROM dispatches WHERE queue = (SELECT id FROM queues WHERE name = :queue))
+
+-- name: first_messages (postgresql)
+-- The first messages of a queue.
+SELECT headers, payload FROM dispatches
+WHERE queue = (SELECT id FROM queues WHERE name = :queue) ORDER BY n LIMIT :limit
+
+-- name: first_messages (sqlite)
+-- The same, as bytes. Dispatches that were never received are in the index in this order, and few others exist.
+SELECT CAST(headers AS BLOB), CAST(payload AS BLOB) FROM dispatches WHERE n IN (
+  SELECT n FROM (SELECT d.n FROM queues q JOIN dispatches d ON d.queue = q.id
+    WHERE q.name = :queue AND d.visible_at = 0 ORDER BY d.n LIMIT :limit)
+  UNION ALL
+  SELECT n FROM (SELECT d.n FROM queues q JOIN dispatches d ON d.queue = q.id
+    WHERE q.name = :queue AND d.visible_at > 0 ORDER BY d.n LIMIT :limit)
+) ORDER BY n LIMIT :limit
+
+-- name: any_dispatch
+-- Whether the table can be read.
+SELECT 1 FROM dispatches LIMIT 1
