@@ -31,7 +31,7 @@ class Migration(NamedTuple):
 def migrations() -> list[Migration]:
     """Return the migrations that this release knows, in order."""
     found = []
-    for number, sql in scripts("postgres"):
+    for number, sql in scripts("postgresql"):
         head = re.match(r"-- runs from: (\d+)\n", sql)
         assert head, f"migration {number} does not name the releases that run on it"
         found.append(Migration(number, int(head[1]), sql))
