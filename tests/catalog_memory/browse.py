@@ -100,7 +100,7 @@ class BrowsePart(Tables):
             for row in self._messages.values()
             if execution in (None, row.execution.id)
             and batch in (None, row.execution.batch)
-            and route in (None, row.route.name)
+            and route in (None, row.route.name, f"{row.execution.ran.config.name}/{row.route.name}")
             and status in (None, row.state)
         )
         found, then = page(rows, before, limit)

@@ -267,7 +267,7 @@ async def test_messages_are_listed_by_route_and_status(catalog: Catalog, lab: La
         return [row.correlation_id for row in page]
 
     assert await found(route="convert") == run.ids[::-1]
-    assert await found(route="split") == [child]
+    assert await found(route="split") == await found(route="docs/split") == [child]
     assert await found(status="pending") == [child, run.ids[1]]
     assert await found(status="pending", route="convert") == [run.ids[1]]
     assert await found(status="dead") == []

@@ -206,10 +206,10 @@ class InterruptedCatalog(PostgresCatalog):
 async def test_many_dead_letters_are_resent_in_steps(place: Place, many: Started, which: str):
     named: dict[str, Any] = {"execution": {"execution": many.execution}, "route": {"route": "convert"}}
 
-    async with place.holding("SELECT 1 FROM messages WHERE id = $1", many.ids[4]) as holder:
+    async with place.holding("SELECT 1 FROM messages WHERE id = $1", many.ids[0]) as holder:
         sending = asyncio.create_task(place.lab.catalog.resend(**named[which]))
         await place.waiter(holder)
-        assert [await place.lab.state(cid) for cid in many.ids] == [*["pending"] * 4, "dead"]
+        assert [await place.lab.state(cid) for cid in many.ids] == ["dead", *["pending"] * 4]
 
     assert await sending == many.ids
     assert await place.open_rows(many.execution) == 5
@@ -218,17 +218,17 @@ async def test_many_dead_letters_are_resent_in_steps(place: Place, many: Started
 
 async def test_a_message_that_fails_again_during_a_resend_is_not_resent_twice(place: Place, many: Started):
     async def die() -> None:
-        await place.lab.kill(many.ids[0])
+        await place.lab.kill(many.ids[4])
 
     catalog = InterruptedCatalog(await place.connections(), die)
 
     assert await catalog.resend(execution=many.execution) == many.ids
-    assert [await place.lab.state(cid) for cid in many.ids] == ["dead", *["pending"] * 4]
+    assert [await place.lab.state(cid) for cid in many.ids] == [*["pending"] * 4, "dead"]
 
 
 async def test_an_execution_that_ends_between_steps_of_a_resend_is_reopened(place: Place, many: Started):
     async def end() -> None:
-        for cid in many.ids[:2]:
+        for cid in many.ids[3:]:
             await place.lab.work(cid)
         assert await place.lab.catalog.end_executions([many.execution]) == [many.execution]
 
@@ -247,7 +247,7 @@ async def test_a_cancel_between_two_steps_ends_the_resend(place: Place, many: St
 
     with pytest.raises(Conflict, match="is cancelled"):
         await catalog.resend(execution=many.execution)
-    assert [await place.lab.state(cid) for cid in many.ids] == [*["cancelled"] * 2, *["dead"] * 3]
+    assert [await place.lab.state(cid) for cid in many.ids] == [*["dead"] * 3, *["cancelled"] * 2]
     assert await place.open_rows(many.execution) == 0
 
 
@@ -282,10 +282,10 @@ async def test_claims_pass_while_a_cancel_waits_for_one_of_many_rows(place: Plac
     run, other = await place.lab.started(*(f"{n}.md" for n in range(5))), await place.lab.started("a.md")
     worker = await place.process()
 
-    async with place.holding("SELECT 1 FROM messages WHERE id = $1", run.ids[3]) as holder:
+    async with place.holding("SELECT 1 FROM messages WHERE id = $1", run.ids[1]) as holder:
         cancelling = asyncio.create_task(place.lab.catalog.cancel(run.execution))
         await place.waiter(holder)
-        refused, early, claim = await worker.claim("w1", [run.ids[0], run.ids[4], other.ids[0]])
+        refused, early, claim = await worker.claim("w1", [run.ids[4], run.ids[0], other.ids[0]])
 
     assert isinstance(claim, Claim)
     reasons = [one.reason for one in (refused, early) if isinstance(one, Refusal)]

@@ -10,10 +10,10 @@ operation, write
    run by `self._db.write(body)` (one transaction, durable on return) or `self._db.read(body)` (one moment).
 
 What differs between the databases is in two places. `Statement` renders placeholders, arrays, row locks,
-casts and index hints; a statement that cannot be derived has a text for each database. A `Session`
-(`_sqlite/transactions.py`, `_postgres/transactions.py`) runs statements: over asyncpg it suspends, over SQLite
-it does not, so SQLite's writer thread runs a whole body in one go and group commit stays as it is.
-`playhead_now()` is the clock of the catalog in both.
+casts and index hints; a statement that cannot be derived has a text for each database. A `Session` in
+`_sqlite` or `_postgres` runs statements: over asyncpg it suspends, over SQLite it does not, so SQLite's
+writer thread runs a whole body in one go and group commit stays as it is. `playhead_now()` is the clock of
+the catalog in both.
 
 Write for PostgreSQL: lock the execution, then the rows in ascending `n`, then read what the decision depends
 on. SQLite ignores the locks, since its transactions that write come one after the other.

@@ -8,10 +8,10 @@ from uuid import UUID
 
 from playhead.backends._sql_catalog import counts
 from playhead.backends._sql_catalog.lanes import Lane, as_uuid, as_uuid_or_none, moment_or_none
-from playhead.backends._sql_catalog.rows import ABOVE_ALL, Part
+from playhead.backends._sql_catalog.rows import ABOVE_ALL, Part, page_of
 from playhead.backends._sql_catalog.rows import SQL as ROWS
 from playhead.backends._sql_catalog.runs import SQL as JOBS
-from playhead.backends.sql import SKIPPED
+from playhead.backends.sql import DEAD, SKIPPED
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import load
 from playhead.ids import created_at, moment
@@ -54,7 +54,7 @@ class BrowsePart(Part):
             newest = await db.rows(
                 SQL.newest_executions, before=before or ABOVE_ALL, limit=limit + 1, **where._asdict()
             )
-            numbers, then = _page(newest, limit)
+            numbers, then = page_of(newest, limit)
             rows = await db.rows(ROWS.executions_by_number, numbers=numbers)
             return await self._executions(db, rows), then
 
@@ -116,16 +116,15 @@ class BrowsePart(Part):
         limit: int = 100,
     ) -> tuple[list[Lineage], int | None]:
         async def find(db: Session) -> tuple[list[Lineage], int | None]:
-            newest = await db.rows(
-                SQL.newest_messages,
-                states=[n for n, state in enumerate(ROW_STATES) if status in (None, state)],
+            numbers, then = await self._newest(
+                db,
+                [n for n, state in enumerate(ROW_STATES) if status in (None, state)],
                 execution=execution,
                 batch=batch,  # an execution of its own: its roots, and all that descends from them
                 route=route,
-                before=before or ABOVE_ALL,
-                limit=limit + 1,
+                before=before,
+                limit=limit,
             )
-            numbers, then = _page(newest, limit)
             rows = await db.rows(SQL.lineages, rows=numbers)
             return [Lineage(**one) for one in await self._lineages(db, rows)], then
 
@@ -203,12 +202,9 @@ class BrowsePart(Part):
         limit: int = 100,
     ) -> tuple[list[DeadLetter], int | None]:
         async def find(db: Session) -> tuple[list[DeadLetter], int | None]:
-            bounds = {"route": route, "before": before or ABOVE_ALL, "limit": limit + 1}
-            if execution is None:
-                newest = await db.rows(SQL.newest_dead_letters, **bounds)
-            else:
-                newest = await db.rows(SQL.newest_dead_letters_of, execution=execution, **bounds)
-            numbers, then = _page(newest, limit)
+            numbers, then = await self._newest(
+                db, [DEAD], execution=execution, route=route, before=before, limit=limit
+            )
             rows = await db.rows(SQL.dead_letters, rows=numbers)
             return [DeadLetter(**one) for one in await self._letters(db, rows)], then
 
@@ -235,12 +231,6 @@ class BrowsePart(Part):
     async def dead_by_route(self) -> dict[tuple[str, str], int]:
         rows = await self._db.read(lambda db: db.rows(SQL.dead_by_route))
         return {(config, route): count for config, route, count in rows}
-
-
-def _page(newest: Sequence[Row], limit: int) -> tuple[list[int], int | None]:
-    """Return the numbers of a page, and the number before which the next page begins."""
-    numbers = [n for (n,) in newest]
-    return numbers[:limit], numbers[limit - 1] if len(numbers) > limit else None
 
 
 def _lineage_of(row: Row, lane: Lane, outputs: list[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import as_uuid
-from playhead.backends._sql_catalog.rows import Part
+from playhead.backends._sql_catalog.rows import ABOVE_ALL, Part
 from playhead.backends.sql import DEAD
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import load
@@ -38,19 +38,11 @@ class ResendPart(Part):
             sent |= await self._db.write(lambda db: self._send_named(db, ids))
         if execution is not None or route is not None:
             refuses = _Refuses(cancelled=bool(ids) or execution is not None, bad_keys=bool(ids))
-            # Rows that die from here on, children of resent ones included, are left out: it would never end.
-            last = await self._db.read(lambda db: db.value(SQL.last_message))
-            after = 0
-            while after < last:
-                found, after = await self._db.write(
-                    partial(
-                        self._send_some,
-                        after=after,
-                        last=last,
-                        execution=execution,
-                        route=route,
-                        refuses=refuses,
-                    )
+            # Newest first: resent rows that die again, and their children, are above the next step.
+            before: int | None = ABOVE_ALL
+            while before is not None:
+                found, before = await self._db.write(
+                    partial(self._send_some, before=before, execution=execution, route=route, refuses=refuses)
                 )
                 sent |= found
         return [sent[n] for n in sorted(sent)]
@@ -63,21 +55,17 @@ class ResendPart(Part):
         self,
         db: Session,
         *,
-        after: int,
-        last: int,
+        before: int,
         execution: UUID | None,
         route: str | None,
         refuses: _Refuses,
-    ) -> tuple[dict[int, UUID], int]:
-        """Resend one step of the rows above `after`, up to `last`; return them by number, and the number
-        above which the next step begins."""
-        bounds = {"after": after, "last": last, "limit": self.step_rows, "route": route}
-        if execution is not None:
-            found = await db.rows(SQL.dead_of_execution, execution=execution, **bounds)
-        else:
-            found = await db.rows(SQL.dead_of_route, **bounds)
-        sent = await self._send(db, found, refuses)
-        return sent, found[-1][0] if len(found) == self.step_rows else last
+    ) -> tuple[dict[int, UUID], int | None]:
+        """Resend one step of the rows below `before`; return them by number, and the `before` of the next
+        step, if there is one."""
+        page, then = await self._newest(
+            db, [DEAD], execution=execution, route=route, before=before, limit=self.step_rows
+        )
+        return await self._send(db, await db.rows(SQL.executions_of, rows=page), refuses), then
 
     async def _send(self, db: Session, found: Sequence[Row], refuses: _Refuses) -> dict[int, UUID]:
         """Resend the dead ones of these rows (number, number of the execution); return them by number."""

@@ -17,6 +17,7 @@ from playhead.backends._sql_catalog.lanes import (
     moment_or_none,
     storable,
 )
+from playhead.backends.sql import PENDING, RETRY
 from playhead.backends.sql.session import Row, Session, Transactions
 from playhead.backends.sql.statements import load
 from playhead.envelope import Dispatch
@@ -29,7 +30,20 @@ ABOVE_ALL = (1 << 63) - 1
 LONG_SECONDS = 600.0
 """For a transaction over all rows of an execution, of which there may be millions."""
 
+WAITING = (PENDING, RETRY)
+"""States of rows that no worker runs, and that may still be claimed."""
+
 SQL = load("rows.sql")
+
+
+def page_of(newest: Sequence[Row], limit: int) -> tuple[list[int], int | None]:
+    """Return the numbers of a page, and the number before which the next page begins, if there is one.
+
+    Args:
+        newest: one number more than `limit`, if there are so many.
+    """
+    numbers = [n for (n,) in newest]
+    return numbers[:limit], numbers[limit - 1] if len(numbers) > limit else None
 
 
 class Origin(NamedTuple):
@@ -191,7 +205,31 @@ class Part:
         """Return the counts of an execution as its row holds them."""
         return counts.encode((await self._count_rows(db, [n], fresh=True))[n])
 
-    async def _cancel_waiting(self, n: int, *, steps: int | None = None) -> int:
+    async def _newest(
+        self,
+        db: Session,
+        states: Sequence[int],
+        *,
+        execution: UUID | None,
+        batch: UUID | None = None,
+        route: str | None = None,
+        before: int | None,
+        limit: int,
+    ) -> tuple[list[int], int | None]:
+        """Return a page of the messages in these states (see `page_of`), newest first.
+
+        Without an execution and a batch, it is a page of dead letters.
+        """
+        bounds = {"route": route, "before": before or ABOVE_ALL, "limit": limit + 1}
+        if execution is None and batch is None:
+            newest = await db.rows(SQL.newest_dead_letters, **bounds)
+        else:
+            newest = await db.rows(
+                SQL.newest_messages, states=states, execution=execution, batch=batch, **bounds
+            )
+        return page_of(newest, limit)
+
+    async def _cancel_waiting(self, execution: UUID, *, steps: int | None = None) -> int:
         """Cancel the rows of a cancelled execution that no worker runs; return their number.
 
         There may be a million, so they are cancelled in steps, and without a lock on the execution: a claim
@@ -201,21 +239,23 @@ class Part:
             steps: how many steps at most; None: until no such row is left.
         """
         count = done = 0
-        after: int | None = 0
-        while after is not None and done != steps:
-            some, after = await self._db.write(partial(self._cancel_some, execution=n, after=after))
+        before: int | None = ABOVE_ALL
+        while before is not None and done != steps:
+            some, before = await self._db.write(
+                partial(self._cancel_some, execution=execution, before=before)
+            )
             count += some
             done += 1
         return count
 
-    async def _cancel_some(self, db: Session, *, execution: int, after: int) -> tuple[int, int | None]:
-        """Cancel one step of the rows above `after`; return their number, and the number above which the next
-        step begins, if there may be one."""
-        limit = self.step_rows
-        found = await db.rows(SQL.waiting_rows_of, execution=execution, after=after, limit=limit)
-        held = await db.rows(SQL.lock_waiting_rows, rows=[n for (n,) in found])
-        count = await db.run(SQL.cancel_rows, rows=[n for (n,) in held])
-        return count, found[-1][0] if len(found) == limit else None
+    async def _cancel_some(self, db: Session, *, execution: UUID, before: int) -> tuple[int, int | None]:
+        """Cancel one step of the rows below `before`; return their number, and the `before` of the next step,
+        if there is one."""
+        found, then = await self._newest(
+            db, WAITING, execution=execution, before=before, limit=self.step_rows
+        )
+        held = await db.rows(SQL.lock_waiting_rows, rows=found)
+        return await db.run(SQL.cancel_rows, rows=[n for (n,) in held]), then
 
     async def _settle_cancelled(self, n: int) -> None:
         """Settle a cancelled execution if no row of it is open: then none changes any more."""

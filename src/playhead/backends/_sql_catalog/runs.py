@@ -181,6 +181,6 @@ class RunsPart(ReplaysPart):
         n = await self._db.write(cancel_it)
         if n is None:
             return None
-        await self._cancel_waiting(n)
+        await self._cancel_waiting(execution)
         await self._settle_cancelled(n)
         return await self._db.read(lambda db: self._find_execution(db, execution))

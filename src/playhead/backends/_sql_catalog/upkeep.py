@@ -15,7 +15,7 @@ from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import as_uuid
 from playhead.backends._sql_catalog.resend import SQL, ResendPart
-from playhead.backends._sql_catalog.rows import SQL as ROWS
+from playhead.backends._sql_catalog.rows import WAITING
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import Statement
 from playhead.counters import Numbers, decode, encode, total
@@ -177,21 +177,22 @@ class UpkeepPart(ResendPart):
 
     async def cancel_stragglers(self) -> int:
         count = 0
-        for (n,) in await self._db.read(lambda db: db.rows(SQL.unsettled_cancelled)):
-            has_waiting, has_abandoned = await self._db.read(partial(self._stragglers_of, n))
+        for n, identity in await self._db.read(lambda db: db.rows(SQL.unsettled_cancelled)):
+            execution = as_uuid(identity)
+            has_waiting, has_abandoned = await self._db.read(partial(self._stragglers_of, n, execution))
             if has_waiting:
                 # Few steps: the reconciler has other work, and the process that cancels may still be running.
-                count += await self._cancel_waiting(n, steps=_STRAGGLER_STEPS)
+                count += await self._cancel_waiting(execution, steps=_STRAGGLER_STEPS)
             if has_abandoned:
                 count += await self._db.write(partial(self._cancel_abandoned, n))
             await self._settle_cancelled(n)
         return count
 
-    async def _stragglers_of(self, n: int, db: Session) -> tuple[bool, bool]:
+    async def _stragglers_of(self, n: int, execution: UUID, db: Session) -> tuple[bool, bool]:
         """Return whether rows of an execution wait, and whether some run in dead workers."""
-        waiting = await db.row(ROWS.waiting_rows_of, execution=n, after=0, limit=1)
+        waiting, _ = await self._newest(db, WAITING, execution=execution, before=None, limit=1)
         abandoned = await db.row(SQL.abandoned_rows_of, execution=n, seconds=self._liveness.seconds)
-        return waiting is not None, abandoned is not None
+        return bool(waiting), abandoned is not None
 
     async def _cancel_abandoned(self, n: int, db: Session) -> int:
         """Cancel rows of a cancelled execution that run in dead workers."""

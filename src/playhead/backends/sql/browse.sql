@@ -1,5 +1,4 @@
--- What people look at. Lists are pages of an index: a page takes the newest rows of each (state, lane) that it may hold,
--- and keeps the newest of those, so a page costs the same at the start and at the end of a million rows.
+-- What people look at.
 
 -- name: newest_executions
 -- Numbers of executions, newest first.
@@ -45,31 +44,6 @@ SELECT message FROM outputs WHERE key = :key AND state = {STORED}
 -- The number of a message.
 SELECT n FROM messages WHERE id = :id::uuid
 
--- name: newest_messages (postgresql)
--- Numbers of messages, newest first.
-SELECT x.n FROM executions e JOIN lanes l ON l.config_version = e.config_version
-CROSS JOIN unnest(:states::smallint[]) AS s (state)
-CROSS JOIN LATERAL (SELECT m.n FROM messages m WHERE m.execution = e.n AND m.state = s.state AND m.lane = l.id
-  AND -m.n > -:before::bigint ORDER BY -m.n LIMIT :limit) x
-WHERE true
-AND e.id = :execution::uuid -- if given
-AND e.batch = :batch::uuid -- if given
-AND l.route = :route -- if given
-ORDER BY x.n DESC LIMIT :limit
-
--- name: newest_messages (sqlite)
--- The same; json_each is SQLite's LATERAL.
-SELECT x.value FROM executions e JOIN lanes l ON l.config_version = e.config_version
-CROSS JOIN json_each(:states::smallint[]) s
-CROSS JOIN json_each((SELECT json_group_array(n) FROM (SELECT m.n FROM messages m INDEXED BY messages_by_state
-  WHERE m.execution = e.n AND m.state = s.value AND m.lane = l.id AND m.n < :before
-  ORDER BY m.n DESC LIMIT :limit))) x
-WHERE true
-AND e.id = :execution::uuid -- if given
-AND e.batch = :batch::uuid -- if given
-AND l.route = :route -- if given
-ORDER BY x.value DESC LIMIT :limit
-
 -- name: chain_up
 -- The messages above a message: the parent, or for a root the message that produced its object.
 WITH RECURSIVE up (n, parent, object_key, distance, via) AS (
@@ -113,44 +87,6 @@ FROM messages m JOIN executions e ON e.n = m.execution
 -- name: dead_letters
 -- Dead letters by their numbers, newest first.
 {dead_letter} WHERE m.n = ANY(:rows::bigint[]) ORDER BY m.n DESC
-
--- name: newest_dead_letters (postgresql)
--- Numbers of dead letters, newest first.
-{dead_lanes}
-SELECT x.n FROM dead_lanes d CROSS JOIN LATERAL (SELECT * FROM lanes WHERE id = d.lane LIMIT 1) l
-CROSS JOIN LATERAL (SELECT m.n FROM messages m WHERE m.state = {DEAD} AND m.lane = l.id
-  AND -m.n > -:before::bigint ORDER BY -m.n LIMIT :limit) x
-WHERE true
-AND {of_route} -- if given
-ORDER BY x.n DESC LIMIT :limit
-
--- name: newest_dead_letters (sqlite)
--- The same; json_each is SQLite's LATERAL.
-{dead_lanes}
-SELECT x.value FROM dead_lanes d JOIN lanes l ON l.id = d.lane
-CROSS JOIN json_each((SELECT json_group_array(n) FROM (SELECT m.n FROM messages m INDEXED BY messages_dead
-  WHERE m.state = {DEAD} AND m.lane = l.id AND m.n < :before ORDER BY m.n DESC LIMIT :limit))) x
-WHERE true
-AND {of_route} -- if given
-ORDER BY x.value DESC LIMIT :limit
-
--- name: newest_dead_letters_of (postgresql)
--- Numbers of the dead letters of an execution, newest first.
-SELECT x.n FROM executions e JOIN lanes l ON l.config_version = e.config_version
-CROSS JOIN LATERAL (SELECT m.n FROM messages m WHERE m.execution = e.n AND m.state = {DEAD} AND m.lane = l.id
-  AND -m.n > -:before::bigint ORDER BY -m.n LIMIT :limit) x
-WHERE e.id = :execution::uuid
-AND {of_route} -- if given
-ORDER BY x.n DESC LIMIT :limit
-
--- name: newest_dead_letters_of (sqlite)
--- The same; json_each is SQLite's LATERAL.
-SELECT x.value FROM executions e JOIN lanes l ON l.config_version = e.config_version
-CROSS JOIN json_each((SELECT json_group_array(n) FROM (SELECT m.n FROM messages m INDEXED BY messages_by_state
-  WHERE m.execution = e.n AND m.state = {DEAD} AND m.lane = l.id AND m.n < :before ORDER BY m.n DESC LIMIT :limit))) x
-WHERE e.id = :execution::uuid
-AND {of_route} -- if given
-ORDER BY x.value DESC LIMIT :limit
 
 -- name: open_by_lane (postgresql)
 -- How many rows are open. Execution by execution: as one join, the planner may walk the index of all executions.

@@ -72,19 +72,51 @@ SELECT execution, tag FROM tags WHERE execution = ANY(:executions::bigint[]) ORD
 SELECT execution, lane, state, count(*) FROM messages /* INDEXED BY messages_by_state */
 WHERE execution = ANY(:executions::bigint[]) GROUP BY execution, state, lane
 
--- name: waiting_rows_of (postgresql)
--- Rows of an execution that no worker runs, in ascending order, from a number on.
-SELECT w.n FROM executions e JOIN lanes l ON l.config_version = e.config_version
-CROSS JOIN (VALUES ({PENDING}), ({RETRY})) AS s (state)
-CROSS JOIN LATERAL (SELECT m.n FROM messages m
-  WHERE m.execution = e.n AND m.state = s.state AND m.lane = l.id AND -m.n < -:after::bigint
-  ORDER BY -m.n DESC LIMIT :limit) w
-WHERE e.n = :execution ORDER BY w.n LIMIT :limit
+-- name: newest_messages (postgresql)
+-- Numbers of messages, newest first. Lists are pages of an index: a page takes the newest rows of each (state, lane) that
+-- it may hold, and keeps the newest of those, so a page costs the same at the start and at the end of a million rows.
+SELECT x.n FROM executions e JOIN lanes l ON l.config_version = e.config_version
+CROSS JOIN unnest(:states::smallint[]) AS s (state)
+CROSS JOIN LATERAL (SELECT m.n FROM messages m WHERE m.execution = e.n AND m.state = s.state AND m.lane = l.id
+  AND -m.n > -:before::bigint ORDER BY -m.n LIMIT :limit) x
+WHERE true
+AND e.id = :execution::uuid -- if given
+AND e.batch = :batch::uuid -- if given
+AND {of_route} -- if given
+ORDER BY x.n DESC LIMIT :limit
 
--- name: waiting_rows_of (sqlite)
--- The same, in any order: rows that were cancelled have left this part of the index.
-SELECT n FROM messages INDEXED BY messages_by_state
-WHERE execution = :execution AND state IN ({WAITING}) LIMIT :limit
+-- name: newest_messages (sqlite)
+-- The same; json_each is SQLite's LATERAL.
+SELECT x.value FROM executions e JOIN lanes l ON l.config_version = e.config_version
+CROSS JOIN json_each(:states::smallint[]) s
+CROSS JOIN json_each((SELECT json_group_array(n) FROM (SELECT m.n FROM messages m INDEXED BY messages_by_state
+  WHERE m.execution = e.n AND m.state = s.value AND m.lane = l.id AND m.n < :before
+  ORDER BY m.n DESC LIMIT :limit))) x
+WHERE true
+AND e.id = :execution::uuid -- if given
+AND e.batch = :batch::uuid -- if given
+AND {of_route} -- if given
+ORDER BY x.value DESC LIMIT :limit
+
+-- name: newest_dead_letters (postgresql)
+-- Numbers of dead letters, newest first.
+{dead_lanes}
+SELECT x.n FROM dead_lanes d CROSS JOIN LATERAL (SELECT * FROM lanes WHERE id = d.lane LIMIT 1) l
+CROSS JOIN LATERAL (SELECT m.n FROM messages m WHERE m.state = {DEAD} AND m.lane = l.id
+  AND -m.n > -:before::bigint ORDER BY -m.n LIMIT :limit) x
+WHERE true
+AND {of_route} -- if given
+ORDER BY x.n DESC LIMIT :limit
+
+-- name: newest_dead_letters (sqlite)
+-- The same; json_each is SQLite's LATERAL.
+{dead_lanes}
+SELECT x.value FROM dead_lanes d JOIN lanes l ON l.id = d.lane
+CROSS JOIN json_each((SELECT json_group_array(n) FROM (SELECT m.n FROM messages m INDEXED BY messages_dead
+  WHERE m.state = {DEAD} AND m.lane = l.id AND m.n < :before ORDER BY m.n DESC LIMIT :limit))) x
+WHERE true
+AND {of_route} -- if given
+ORDER BY x.value DESC LIMIT :limit
 
 -- name: lock_waiting_rows
 -- Lock those of these rows that no worker runs.

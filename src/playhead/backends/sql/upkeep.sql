@@ -248,7 +248,7 @@ SELECT id FROM executions WHERE NOT settled AND status = 'running' ORDER BY n
 
 -- name: unsettled_cancelled
 -- Cancelled executions with an open row.
-SELECT n FROM executions WHERE NOT settled AND status = 'cancelled'
+SELECT n, id FROM executions WHERE NOT settled AND status = 'cancelled'
 
 -- name: abandoned_rows_of
 -- Rows of an execution that run in dead workers.
@@ -291,53 +291,13 @@ SELECT e.id FROM jobs j JOIN executions e ON e.n = j.execution
 WHERE j.state IN ('uploading', 'publishing') AND j.state = 'publishing'
   AND (j.owner IS NULL OR j.lease_until <= playhead_now()) ORDER BY j.execution
 
--- name: last_message
--- The number of the newest row.
-SELECT coalesce(max(n), 0) FROM messages
-
 -- name: messages_named
 -- Rows by their ids.
 SELECT n, execution FROM messages WHERE id = ANY(:ids::uuid[])
 
--- name: dead_of_execution (postgresql)
--- Dead letters of an execution in ascending order, from a number on.
-SELECT d.n, d.execution FROM executions e JOIN lanes l ON l.config_version = e.config_version
-CROSS JOIN LATERAL (SELECT m.n, m.execution FROM messages m
-  WHERE m.execution = e.n AND m.state = {DEAD} AND m.lane = l.id AND -m.n < -:after::bigint
-  ORDER BY -m.n DESC LIMIT :limit) d
-WHERE e.id = :execution::uuid AND d.n <= :last
-AND {of_route} -- if given
-ORDER BY d.n LIMIT :limit
-
--- name: dead_of_execution (sqlite)
--- The same; json_each is SQLite's LATERAL.
-SELECT d.value, e.n FROM executions e JOIN lanes l ON l.config_version = e.config_version
-CROSS JOIN json_each((SELECT json_group_array(n) FROM (SELECT m.n FROM messages m INDEXED BY messages_by_state
-  WHERE m.execution = e.n AND m.state = {DEAD} AND m.lane = l.id AND m.n > :after ORDER BY m.n LIMIT :limit))) d
-WHERE e.id = :execution::uuid AND d.value <= :last
-AND {of_route} -- if given
-ORDER BY d.value LIMIT :limit
-
--- name: dead_of_route (postgresql)
--- Dead letters of a route in ascending order, from a number on.
-{dead_lanes}
-SELECT d.n, d.execution FROM dead_lanes w CROSS JOIN LATERAL (SELECT * FROM lanes WHERE id = w.lane LIMIT 1) l
-CROSS JOIN LATERAL (SELECT m.n, m.execution FROM messages m
-  WHERE m.state = {DEAD} AND m.lane = l.id AND -m.n < -:after::bigint ORDER BY -m.n DESC LIMIT :limit) d
-WHERE d.n <= :last
-AND {of_route} -- if given
-ORDER BY d.n LIMIT :limit
-
--- name: dead_of_route (sqlite)
--- The same; json_each is SQLite's LATERAL.
-{dead_lanes}
-SELECT m.n, m.execution FROM dead_lanes w JOIN lanes l ON l.id = w.lane
-CROSS JOIN json_each((SELECT json_group_array(n) FROM (SELECT m.n FROM messages m INDEXED BY messages_dead
-  WHERE m.state = {DEAD} AND m.lane = l.id AND m.n > :after ORDER BY m.n LIMIT :limit))) d
-JOIN messages m ON m.n = d.value
-WHERE d.value <= :last
-AND {of_route} -- if given
-ORDER BY m.n LIMIT :limit
+-- name: executions_of
+-- The executions of rows.
+SELECT n, execution FROM messages WHERE n = ANY(:rows::bigint[])
 
 -- name: dead_letters_among
 -- Rows to resend, with what decides whether each can be.

@@ -64,7 +64,10 @@ class Browse(Protocol):
         before: int | None = None,
         limit: int = 100,
     ) -> tuple[list[Lineage], int | None]:
-        """Return messages of an execution, or of a batch: its roots and all that descends from them."""
+        """Return messages of an execution, or of a batch: its roots and all that descends from them.
+
+        `route` is a name, or `config/route`.
+        """
         ...
 
     async def chain(
