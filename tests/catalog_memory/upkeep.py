@@ -156,12 +156,7 @@ class UpkeepPart(Tables):
 
     async def cancel_stragglers(self) -> int:
         await self._begin()
-        rows = [
-            row
-            for row in self._messages.values()
-            if row.execution.status == "cancelled"
-            and (row.waits or (row.state == "running" and not self._alive(row.worker)))
-        ]
+        rows = [row for row in self._messages.values() if row.execution.status == "cancelled" and row.waits]
         for row in rows:
             self._cancel(row)
         return len(rows)

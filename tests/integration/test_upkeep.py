@@ -16,6 +16,7 @@ import pytest
 
 from playhead.backends._sqlite import Database
 from playhead.backends.catalog_sqlite import SqliteCatalog
+from playhead.backends.sql import CANCELLED, PENDING
 from playhead.bootstrap import open_runtime
 from playhead.bootstrap.process import Runtime
 from playhead.errors import Unavailable
@@ -54,6 +55,19 @@ def files_no_larger_than(size: int) -> Iterator[None]:
 
 
 # -- loops -----------------------------------------------------------------------------------------
+
+
+async def test_the_reconciler_cancels_the_rows_that_an_interrupted_cancel_left(tmp_path: Path):
+    file = tmp_path / "playhead.db"
+    async with runtime(tmp_path) as rt:
+        await submit(rt, 2)
+        await until(lambda: len(ask(file, "SELECT 1 FROM dispatches")) == 2, "both dispatches")
+        (execution,) = await rt.catalog.open_executions()
+        await rt.catalog.cancel(execution)
+        ask(file, f"UPDATE messages SET state = {PENDING} WHERE n = 1")
+        ask(file, "UPDATE executions SET settled = 0, counts = NULL")
+        await until(lambda: ask(file, "SELECT 1 FROM executions WHERE settled"), "the end of the execution")
+    assert ask(file, "SELECT state FROM messages") == [(CANCELLED,), (CANCELLED,)]
 
 
 async def test_the_reconciler_continues_after_an_unexpected_error(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -37,8 +38,8 @@ class RunsPart(ReplaysPart):
         traceparent: str | None = None,
     ) -> Execution:
         async def open_it(db: Session) -> Execution:
-            number, entry = await self._version_entry(db, config, version)
-            lane = await self._lane(db, await self._feed(db, number, entry))
+            number, document = await self._version(db, config, version)
+            lane = await self._lane(db, await self._feed(db, number, json.loads(document)["entry"]))
             n = await db.value(
                 SQL.insert_execution,
                 id=execution,
@@ -66,9 +67,9 @@ class RunsPart(ReplaysPart):
 
         return await self._db.write(open_it)
 
-    async def _version_entry(self, db: Session, config: str, version: int) -> tuple[int, str]:
-        """Return the number of a config version, and the name of its entry route."""
-        row = await db.row(SQL.version_entry, name=config, version=version)
+    async def _version(self, db: Session, config: str, version: int) -> tuple[int, str]:
+        """Return the number of a config version, and its content as JSON."""
+        row = await db.row(SQL.config_version, name=config, version=version)
         assert row, f"config {config} has a version {version}"
         return row[0], row[1]
 
@@ -121,7 +122,7 @@ class RunsPart(ReplaysPart):
         traceparent: str | None = None,
     ) -> Replay:
         async def open_it(db: Session) -> Replay:
-            number, _ = await self._version_entry(db, config, version)
+            number, _ = await self._version(db, config, version)
             lane = await self._feed(db, number, route)
             n = await db.value(
                 SQL.insert_execution,

@@ -9,13 +9,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Sequence
-from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import as_uuid
 from playhead.backends._sql_catalog.resend import SQL, ResendPart
-from playhead.backends._sql_catalog.rows import WAITING
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import Statement
 from playhead.counters import Numbers, decode, encode, total
@@ -178,28 +176,10 @@ class UpkeepPart(ResendPart):
     async def cancel_stragglers(self) -> int:
         count = 0
         for n, identity in await self._db.read(lambda db: db.rows(SQL.unsettled_cancelled)):
-            execution = as_uuid(identity)
-            has_waiting, has_abandoned = await self._db.read(partial(self._stragglers_of, n, execution))
-            if has_waiting:
-                # Few steps: the reconciler has other work, and the process that cancels may still be running.
-                count += await self._cancel_waiting(execution, steps=_STRAGGLER_STEPS)
-            if has_abandoned:
-                count += await self._db.write(partial(self._cancel_abandoned, n))
+            # Few steps: the reconciler has other work, and the process that cancels may still be running.
+            count += await self._cancel_waiting(as_uuid(identity), steps=_STRAGGLER_STEPS)
             await self._settle_cancelled(n)
         return count
-
-    async def _stragglers_of(self, n: int, execution: UUID, db: Session) -> tuple[bool, bool]:
-        """Return whether rows of an execution wait, and whether some run in dead workers."""
-        waiting, _ = await self._newest(db, WAITING, execution=execution, before=None, limit=1)
-        abandoned = await db.row(SQL.abandoned_rows_of, execution=n, seconds=self._liveness.seconds)
-        return bool(waiting), abandoned is not None
-
-    async def _cancel_abandoned(self, n: int, db: Session) -> int:
-        """Cancel rows of a cancelled execution that run in dead workers."""
-        seconds = self._liveness.seconds
-        found = await db.rows(SQL.abandoned_rows_of, execution=n, seconds=seconds)
-        held = await db.rows(SQL.lock_still_running, rows=[row for (row,) in found])
-        return await db.run(SQL.cancel_abandoned, rows=[row for (row,) in held], seconds=seconds)
 
     async def fail_unsealed(self) -> list[UUID]:
         seconds = self._liveness.seconds

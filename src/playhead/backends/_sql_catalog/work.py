@@ -203,10 +203,10 @@ class WorkPart(BindPart):
             return []
 
         async def end(db: Session) -> list[UUID]:
-            ids = list(maybe.values())
-            await db.rows(SQL.lock_executions_by_id, ids=ids)
+            held = await self._completable(db, list(maybe.values()))
+            await self._exclude(db, held)
             # A new statement: the lock may have waited for transactions that inserted or woke rows.
-            ended = await self._completable(db, ids)
+            ended = await self._completable(db, list(held.values()))
             for n in ended:
                 await db.run(SQL.end_execution, n=n)
                 await self._settle_execution(db, n)

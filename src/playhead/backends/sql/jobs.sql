@@ -1,12 +1,8 @@
 -- Runs, replays and their jobs.
 
--- name: version_entry (postgresql)
--- The number of a config version, and the name of its entry route.
-SELECT id, document::json ->> 'entry' FROM config_versions WHERE name = :name AND version = :version
-
--- name: version_entry (sqlite)
--- The same; `->>` needs SQLite 3.38.
-SELECT id, json_extract(document, '$.entry') FROM config_versions WHERE name = :name AND version = :version
+-- name: config_version
+-- The number and the content of a config version.
+SELECT id, document FROM config_versions WHERE name = :name AND version = :version
 
 -- name: insert_execution
 -- Returns the number of the execution.

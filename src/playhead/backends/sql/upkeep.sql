@@ -250,15 +250,6 @@ SELECT id FROM executions WHERE NOT settled AND status = 'running' ORDER BY n
 -- Cancelled executions with an open row.
 SELECT n, id FROM executions WHERE NOT settled AND status = 'cancelled'
 
--- name: abandoned_rows_of
--- Rows of an execution that run in dead workers.
-SELECT m.n FROM messages m /* INDEXED BY messages_by_state */ WHERE m.execution = :execution AND {abandoned}
-
--- name: cancel_abandoned
--- Check again, now that the rows are locked, that their workers are dead. `recall` does the same.
-UPDATE messages AS m SET state = {CANCELLED}, worker = NULL, ended_at = playhead_now()
-WHERE m.n = ANY(:rows::bigint[]) AND {abandoned}
-
 -- fragment: unsealed
 -- Runs whose owner died before all inputs were stored. The lease with which a run was opened counts from its opening and
 -- from the last heartbeat of its owner.

@@ -113,7 +113,11 @@ class Upkeep(Protocol):
         ...
 
     async def cancel_stragglers(self) -> int:
-        """Cancel open rows of cancelled executions that no live worker runs. Returns their number."""
+        """Cancel the pending and retry rows of cancelled executions. Returns their number.
+
+        Such rows exist only if the process that cancelled an execution has died. `recall_abandoned` cancels
+        the rows that a dead worker was running.
+        """
         ...
 
     async def fail_unsealed(self) -> list[UUID]:
