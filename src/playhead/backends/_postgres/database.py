@@ -279,24 +279,18 @@ class Postgres:
     async def _give_up(self, con: Connection | None, exc: Exception) -> None:
         if con is None:
             return
-        if con.is_closed():
+        standby = code_of(exc) == "25006"
+        if standby or con.is_closed() or is_lost(exc):
             self.losses += 1
-            return
-        if isinstance(exc, TimeoutError):
-            self.losses += 1
-            self._part(con)
-            return
-        if is_lost(exc):
-            self.losses += 1
-            con.terminate()
-            return
-        if code_of(exc) == "25006":
-            # After a failover the host name points to the new primary, but these connections to the old one.
-            self.losses += 1
-            for idle, _ in self._idle:
-                idle.terminate()
-            self._idle.clear()
-            con.terminate()
+            if isinstance(exc, TimeoutError) and not con.is_closed():
+                self._part(con)
+            else:
+                con.terminate()
+            if standby:
+                # After a failover the host name points to the new primary, idle connections to the old one.
+                for idle, _ in self._idle:
+                    idle.terminate()
+                self._idle.clear()
             return
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Final
 
 from playhead.backends._postgres.database import Postgres
-from playhead.backends._postgres.schema import migrations
+from playhead.backends._postgres.schema import migrations, state
 from playhead.backends._postgres.session import CHANNEL, FAULTS, NOTIFY, Connection, Unreachable
 from playhead.ports.diagnosis import Finding
 
@@ -30,65 +30,53 @@ async def examine(db: Postgres) -> list[Finding]:
     found: list[Finding] = []
     try:
         async with db.read() as con:
-            goes_on = await _server(con, db, found)
-            if goes_on:
-                goes_on = await _schema(con, found)
-            if goes_on:
-                await _durability(con, found)
-                await _clock(con, found)
-                await _connections(con, db, found)
-                await _cleaning(con, found)
-        if goes_on:
-            found.append(await _round_trip(db))
+            for check in _CHECKS:
+                found.append(await check(con, db))
+                if found[-1].status == "failed":
+                    return found
+        found.append(await _round_trip(db))
     except Unreachable as exc:
         fix = "fix the reported problem; until then every operation fails and is retried"
         found.append(Finding("round trip" if found else "reach", "failed", str(exc), fix))
     return found
 
 
-async def _server(con: Connection, db: Postgres, found: list[Finding]) -> bool:
-    (row,) = await con.fetch(
-        "SELECT current_setting('server_version'), current_setting('server_version_num')::int / 10000, "
-        "current_user::text, pg_is_in_recovery()"
-    )
-    version, major, user, standby = row
-    found.append(Finding("reach", "ok", f"{db.address}, as {user}"))
-    if major < OLDEST_VERSION:
-        fix = f"upgrade to PostgreSQL {OLDEST_VERSION} or newer"
-        found.append(Finding("version", "failed", f"postgresql {version}", fix))
-        return False
-    found.append(Finding("version", "ok", f"postgresql {version}"))
-    if standby:
-        found.append(
-            Finding(
-                "role",
-                "failed",
-                "this server is a standby and rejects writes",
-                "use the address of the primary, or list all hosts: "
-                "postgresql://one,two/db?target_session_attrs=read-write",
-            )
-        )
-        return False
-    return True
+async def _reach(con: Connection, db: Postgres) -> Finding:
+    return Finding("reach", "ok", f"{db.address}, as {await con.fetchval('SELECT current_user::text')}")
 
 
-async def _schema(con: Connection, found: list[Finding]) -> bool:
-    (row,) = await con.fetch(
-        "SELECT current_schema(), to_regclass('schema_version') IS NOT NULL, "
-        "has_schema_privilege(current_schema(), 'CREATE')"
-    )
-    schema, made, creates = row
-    if not made:
-        detail = f"schema {schema} has no tables" if schema else "no schema of the search_path exists"
-        found.append(Finding("schema", "failed", detail, "run: playhead migrate"))
-        return False
-    have = await con.fetchval("SELECT max(version) FROM schema_version")
+async def _version(con: Connection, _: Postgres) -> Finding:
+    version: str = await con.fetchval("SHOW server_version")
+    if int(version.partition(".")[0]) >= OLDEST_VERSION:
+        return Finding("version", "ok", f"postgresql {version}")
+    fix = f"upgrade to PostgreSQL {OLDEST_VERSION} or newer"
+    return Finding("version", "failed", f"postgresql {version}", fix)
+
+
+async def _role(con: Connection, _: Postgres) -> Finding:
+    if not await con.fetchval("SELECT pg_is_in_recovery()"):
+        return Finding("role", "ok", "this server is the primary")
+    fix = "use the address of the primary, or list all hosts: postgresql://one,two/db?target_session_attrs=read-write"
+    return Finding("role", "failed", "this server is a standby and rejects writes", fix)
+
+
+async def _schema(con: Connection, _: Postgres) -> Finding:
+    schema = await con.fetchval("SELECT current_schema()")
+    have = (await state(con)).number
     known = migrations()[-1].number
+    if not have:
+        detail = f"schema {schema} has no tables" if schema else "no schema of the search_path exists"
+        return Finding("schema", "failed", detail, "run: playhead migrate")
     if have < known:
         detail = f"{schema} is at version {have}; this release needs version {known}"
-        found.append(Finding("schema", "warning", detail, "run: playhead migrate"))
-    else:
-        found.append(Finding("schema", "ok", f"{schema} is at version {have}"))
+        return Finding("schema", "warning", detail, "run: playhead migrate")
+    return Finding("schema", "ok", f"{schema} is at version {have}")
+
+
+async def _rights(con: Connection, _: Postgres) -> Finding:
+    ((schema, creates),) = await con.fetch(
+        "SELECT current_schema(), has_schema_privilege(current_schema(), 'CREATE')"
+    )
     missing = await con.fetch(
         "SELECT t, r FROM unnest($1::text[]) AS t CROSS JOIN unnest($2::text[]) AS r "
         "WHERE to_regclass(t) IS NULL OR NOT has_table_privilege(to_regclass(t), r) ORDER BY t, r",
@@ -97,41 +85,36 @@ async def _schema(con: Connection, found: list[Finding]) -> bool:
     if missing:
         fix = f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO this user"
         detail = "missing: " + ", ".join(f"{right} on {table}" for table, right in missing[:4])
-        found.append(Finding("rights", "failed", detail, fix))
-        return False
+        return Finding("rights", "failed", detail, fix)
     detail = "this user can read and write all tables"
     if not creates:
         detail += ", but cannot create tables; run playhead migrate as their owner"
-    found.append(Finding("rights", "ok", detail))
-    return True
+    return Finding("rights", "ok", detail)
 
 
-async def _durability(con: Connection, found: list[Finding]) -> None:
+async def _durability(con: Connection, _: Postgres) -> Finding:
     rows = await con.fetch(
         "SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'"
     )
-    if off := [name for (name,) in rows]:
-        detail = f"{' and '.join(off)} off: a power failure or a system crash can damage the database"
-        found.append(Finding("durability", "warning", detail, "turn on, except on a test server"))
-    else:
-        found.append(Finding("durability", "ok", "fsync and full_page_writes are on"))
+    if not rows:
+        return Finding("durability", "ok", "fsync and full_page_writes are on")
+    off = " and ".join(name for (name,) in rows)
+    detail = f"{off} off: a power failure or a system crash can damage the database"
+    return Finding("durability", "warning", detail, "turn on, except on a test server")
 
 
-async def _clock(con: Connection, found: list[Finding]) -> None:
+async def _clock(con: Connection, _: Postgres) -> Finding:
     before = time.time()
     theirs = await con.fetchval("SELECT extract(epoch FROM clock_timestamp())::double precision")
-    off = (before + time.time()) / 2 - theirs
-    detail = f"the clocks of this machine and of the database differ by {abs(off):.1f} s"
-    if abs(off) > _MOST_OFF_SECONDS:
-        fix = (
-            "synchronize the clocks (NTP): leases and retries use the database clock, new ids this machine's"
-        )
-        found.append(Finding("clock", "warning", detail, fix))
-    else:
-        found.append(Finding("clock", "ok", detail))
+    off = abs((before + time.time()) / 2 - theirs)
+    detail = f"the clocks of this machine and of the database differ by {off:.1f} s"
+    if off <= _MOST_OFF_SECONDS:
+        return Finding("clock", "ok", detail)
+    fix = "synchronize the clocks (NTP): leases and retries use the database clock, new ids this machine's"
+    return Finding("clock", "warning", detail, fix)
 
 
-async def _connections(con: Connection, db: Postgres, found: list[Finding]) -> None:
+async def _connections(con: Connection, db: Postgres) -> Finding:
     (row,) = await con.fetch(
         "SELECT current_setting('max_connections')::int "
         "- current_setting('superuser_reserved_connections')::int, "
@@ -144,29 +127,29 @@ async def _connections(con: Connection, db: Postgres, found: list[Finding]) -> N
         f"{used} of {room} connections are in use; the {processes} live processes may open {most} "
         f"(each {db.connections}, one for its heartbeat and one for LISTEN)"
     )
-    if most > room or used > room * 0.9:
-        fix = "raise max_connections, lower ?pool_size= in the address, or use PgBouncer"
-        found.append(Finding("connections", "warning", detail, fix))
-    else:
-        found.append(Finding("connections", "ok", detail))
+    if most <= room and used <= room * 0.9:
+        return Finding("connections", "ok", detail)
+    fix = "raise max_connections, lower ?pool_size= in the address, or use PgBouncer"
+    return Finding("connections", "warning", detail, fix)
 
 
-async def _cleaning(con: Connection, found: list[Finding]) -> None:
-    on = await con.fetchval("SELECT current_setting('autovacuum')::boolean")
+async def _cleaning(con: Connection, _: Postgres) -> Finding:
+    if not await con.fetchval("SELECT current_setting('autovacuum')::boolean"):
+        fix = "set autovacuum = on: without it queries become slower, and the disk fills up"
+        return Finding("autovacuum", "warning", "autovacuum is off", fix)
     rows = await con.fetch(
         "SELECT relname, n_dead_tup FROM pg_stat_user_tables WHERE schemaname = current_schema() "
         "AND relname = ANY($1::text[]) AND n_dead_tup > $2 AND n_dead_tup > n_live_tup ORDER BY relname",
         *(list(_TABLES), _MANY_DEAD),
     )
-    if not on:
-        fix = "set autovacuum = on: without it queries become slower, and the disk fills up"
-        found.append(Finding("autovacuum", "warning", "autovacuum is off", fix))
-    elif rows:
-        detail = ", ".join(f"{table} has {dead:,} dead rows" for table, dead in rows)
-        fix = "end old transactions (see backend_xmin in pg_stat_activity), or run VACUUM"
-        found.append(Finding("autovacuum", "warning", detail, fix))
-    else:
-        found.append(Finding("autovacuum", "ok", "autovacuum removes dead rows"))
+    if not rows:
+        return Finding("autovacuum", "ok", "autovacuum removes dead rows")
+    detail = ", ".join(f"{table} has {dead:,} dead rows" for table, dead in rows)
+    fix = "end old transactions (see backend_xmin in pg_stat_activity), or run VACUUM"
+    return Finding("autovacuum", "warning", detail, fix)
+
+
+_CHECKS: Final = (_reach, _version, _role, _schema, _rights, _durability, _clock, _connections, _cleaning)
 
 
 async def _round_trip(db: Postgres) -> Finding:
