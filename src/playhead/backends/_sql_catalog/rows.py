@@ -193,7 +193,7 @@ class Part:
         return made
 
     async def _find_execution(self, db: Session, execution: UUID) -> Execution | None:
-        rows = await db.rows(SQL.execution_by_id, id=execution)
+        rows = await db.rows(SQL.executions_by_id, ids=[execution])
         return (await self._executions(db, rows))[0] if rows else None
 
     async def _settle_execution(self, db: Session, n: int) -> None:

@@ -220,8 +220,7 @@ class UpkeepPart(ResendPart):
         one. The leases of its jobs move by the same time. Retries are due now.
         """
         seconds = MISSED_BEATS * self._beat
-        for process, ahead in await db.rows(SQL.heartbeats_ahead, seconds=seconds):
-            if await db.run(SQL.move_heartbeat, id=process, seconds=seconds):
-                await db.run(SQL.move_job_leases, owner=process, ahead=ahead)
+        await db.run(SQL.move_job_leases, seconds=seconds)
+        await db.run(SQL.move_heartbeats, seconds=seconds)
         if await db.value(SQL.last_retry_is_ahead, seconds=seconds):
             await db.run(SQL.move_retries, seconds=seconds)

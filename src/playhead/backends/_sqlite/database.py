@@ -29,6 +29,9 @@ _FIRST_TURN_SECONDS = 0.0002
 _LONGEST_TURN_SECONDS = 0.002
 
 
+_Answer = tuple[Any, Exception | None]
+
+
 class _Job(NamedTuple):
     """Work for the writer thread. `alone`: in its own transaction."""
 
@@ -38,7 +41,10 @@ class _Job(NamedTuple):
 
 
 class Database(File):
-    """A SQLite file with one writer thread and a few readers. See `File` for the arguments."""
+    """A SQLite file with one writer thread and a few readers, for the callers of one event loop.
+
+    See `File` for the arguments.
+    """
 
     def __init__(
         self, path: Path, *, busy_seconds: float = 30.0, clock: Callable[[], float] = time.time
@@ -188,11 +194,9 @@ class Database(File):
             time.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_TURN_SECONDS)
 
-    def _commit(
-        self, con: Connection, jobs: list[Callable[[Connection], Any]]
-    ) -> list[tuple[Any, Exception | None]]:
+    def _commit(self, con: Connection, jobs: list[Callable[[Connection], Any]]) -> list[_Answer]:
         self._begin(con)
-        answers: list[tuple[Any, Exception | None]] = []
+        answers: list[_Answer] = []
         if len(jobs) == 1:  # a single job needs no savepoint: the transaction isolates it
             try:
                 answers.append((jobs[0](con), None))
@@ -216,11 +220,11 @@ class Database(File):
         return answers
 
 
-def _deliver(futures: list[asyncio.Future[Any]], answers: list[tuple[Any, Exception | None]]) -> None:
-    """Give the callers their results, with one call into each event loop per commit."""
+def _deliver(futures: list[asyncio.Future[Any]], answers: list[_Answer]) -> None:
+    """Give the callers their results, with one call into their event loop per commit."""
 
-    def settle(mine: list[tuple[asyncio.Future[Any], tuple[Any, Exception | None]]]) -> None:
-        for future, (result, error) in mine:
+    def settle() -> None:
+        for future, (result, error) in zip(futures, answers, strict=True):
             if future.done():
                 continue
             if error is None:
@@ -228,13 +232,7 @@ def _deliver(futures: list[asyncio.Future[Any]], answers: list[tuple[Any, Except
             else:
                 future.set_exception(error)
 
-    loops: dict[
-        asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], tuple[Any, Exception | None]]]
-    ] = {}
-    for future, answer in zip(futures, answers, strict=True):
-        loops.setdefault(future.get_loop(), []).append((future, answer))
-    for loop, mine in loops.items():
-        try:
-            loop.call_soon_threadsafe(settle, mine)
-        except RuntimeError:  # the loop is closed, so no caller waits
-            sys.stderr.write("playhead: a write ended after its event loop was closed\n")
+    try:
+        futures[0].get_loop().call_soon_threadsafe(settle)
+    except RuntimeError:  # the loop is closed, so no caller waits
+        sys.stderr.write("playhead: a write ended after its event loop was closed\n")

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from playhead.backends.sql import scripts
@@ -75,24 +76,21 @@ class File:
             CannotStart: `catalog_newer`, or `home_unwritable` if the file cannot be opened.
         """
         try:
-            con = self.connect()
-            try:
-                return self._pending(con)
-            finally:
-                con.close()
+            with closing(self.connect()) as con:
+                return [number for number, _ in self._pending(con)]
         except sqlite3.Error as exc:
             raise self._unusable(exc) from exc
 
-    def _pending(self, con: Connection) -> list[int]:
+    def _pending(self, con: Connection) -> list[tuple[int, str]]:
         have = int(con.execute("PRAGMA user_version").fetchone()[0])
-        known = [n for n, _ in scripts("sqlite")]
-        if have > known[-1]:
+        known = scripts("sqlite")
+        if have > (newest := known[-1][0]):
             raise CannotStart(
                 "catalog_newer",
-                f"a newer Playhead created {self.path} (schema {have}; this version supports {known[-1]}). "
+                f"a newer Playhead created {self.path} (schema {have}; this version supports {newest}). "
                 "Install the newer version, or set another PLAYHEAD_HOME",
             )
-        return [n for n in known if n > have]
+        return [(number, sql) for number, sql in known if number > have]
 
     def migrate(self) -> list[int]:
         """Migrate the file to the schema of this version, and return the applied migrations.
@@ -101,21 +99,17 @@ class File:
         """
         applied = []
         try:
-            con = self.connect()
-            try:
+            with closing(self.connect()) as con:
                 self._use_wal(con)
                 if not self._pending(con):
                     return []
                 con.execute("BEGIN IMMEDIATE")
-                for number in self._pending(con):  # another process may have migrated before this lock
-                    sql = dict(scripts("sqlite"))[number]
+                for number, sql in self._pending(con):  # another process may have migrated before this lock
                     for statement in statements(sql):
                         con.execute(statement)
                     con.execute(f"PRAGMA user_version={number}")
                     applied.append(number)
                 con.execute("COMMIT")
-            finally:
-                con.close()
         except sqlite3.Error as exc:
             raise self._unusable(exc) from exc
         return applied

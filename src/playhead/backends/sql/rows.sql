@@ -51,10 +51,6 @@ WITH RECURSIVE dead_lanes (lane) AS (
 -- The number of an execution.
 SELECT n FROM executions WHERE id = :id::uuid
 
--- name: execution_by_id
--- One execution.
-{execution} WHERE e.id = :id::uuid
-
 -- name: executions_by_number
 -- Executions by their numbers, newest first.
 {execution} WHERE e.n = ANY(:numbers::bigint[]) ORDER BY e.n DESC

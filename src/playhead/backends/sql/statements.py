@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from importlib import resources
 from itertools import chain
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final
 from uuid import UUID
 
 from playhead.backends.sql import with_constants
@@ -54,20 +54,7 @@ _ROWS: Final = (256, 32, 4, 1)
 
 Values = Mapping[str, Any]
 _Bind = Callable[[list[Any], Values], None]
-
-
-class _Slot(NamedTuple):
-    """A place for a value in SQLite's text.
-
-    Attributes:
-        kind: one value, the values of `IN (…)`, an array as JSON, or the columns of `unnest` as JSON.
-        size: of `IN (…)`.
-    """
-
-    kind: Literal["value", "among", "array", "columns"]
-    names: tuple[str, ...]
-    types: tuple[str, ...]
-    size: int = 0
+"""Appends values to the bound ones of SQLite's text."""
 
 
 class Statement:
@@ -150,10 +137,10 @@ class Statement:
         key = (absent, *[_SIZE_OF.get(len(values[name])) for name in arrays]) if arrays else absent
         form = self._sqlite.get(key)
         if form is None:
-            slots: list[_Slot] = []
+            binds: list[_Bind] = []
             sizes = iter(_SIZE_OF.get(len(values[name])) for name in arrays)
-            text = _RULES.sub(partial(_for_sqlite, slots, sizes), self._text("sqlite", absent))
-            form = self._sqlite[key] = text, [_binder(slot) for slot in slots]
+            text = _RULES.sub(partial(_for_sqlite, binds, sizes), self._text("sqlite", absent))
+            form = self._sqlite[key] = text, binds
         bound: list[Any] = []
         for bind in form[1]:
             bind(bound, values)
@@ -251,24 +238,24 @@ def _numbered(text: str, names: list[str]) -> str:
 # -- SQLite's text ---------------------------------------------------------------------------------
 
 
-def _for_sqlite(slots: list[_Slot], sizes: Any, found: re.Match[str]) -> str:
+def _for_sqlite(binds: list[_Bind], sizes: Any, found: re.Match[str]) -> str:
     if found["among"]:
         ((name, kind, _),) = _PARAMETER.findall(found["array"])
         size = next(sizes)
         word = "IN" if found["among"].startswith("=") else "NOT IN"
         if size is None:
-            slots.append(_Slot("array", (name,), (kind,)))
+            binds.append(_array(name, kind))
             return f"{word} (SELECT {_decoded('value', kind)} FROM json_each(?))"
-        slots.append(_Slot("among", (name,), (kind,), size))
+        binds.append(_among(name, kind, size))
         return f"{word} ({', '.join('?' * size)})"
     if found["columns"]:
         columns = _PARAMETER.findall(found["columns"])
-        slots.append(_Slot("columns", tuple(c[0] for c in columns), tuple(c[1] for c in columns)))
+        binds.append(_columns([(c[0], c[1]) for c in columns]))
         values = (_decoded(f"json_extract(value, '$[{n}]')", c[1]) for n, c in enumerate(columns))
         return f"SELECT {', '.join(values)} FROM json_each(?)"
     if found["parameter"]:
         ((name, kind, array),) = _PARAMETER.findall(found["parameter"])
-        slots.append(_Slot("array" if array else "value", (name,), (kind,)))
+        binds.append(_array(name, kind) if array else _value(name, kind))
         return "?"
     return _without_locks(found)
 
@@ -289,16 +276,17 @@ def _decoded(value: str, kind: str) -> str:
     return f"unhex({value})" if kind in ("uuid", "bytea") else value
 
 
-def _binder(slot: _Slot) -> _Bind:
-    """Return what appends the values of a slot to the bound ones."""
-    name, kind, size = slot.names[0], slot.types[0], slot.size
-
+def _value(name: str, kind: str) -> _Bind:
     def value(bound: list[Any], values: Values) -> None:
         bound.append(values[name])
 
     def identity(bound: list[Any], values: Values) -> None:
         bound.append(raw(values[name]))
 
+    return identity if kind == "uuid" else value
+
+
+def _among(name: str, kind: str, size: int) -> _Bind:
     def among(bound: list[Any], values: Values) -> None:
         given = values[name]
         if kind == "uuid" and given and not isinstance(given[0], bytes):
@@ -307,16 +295,19 @@ def _binder(slot: _Slot) -> _Bind:
         if len(given) < size:
             bound += [given[-1]] * (size - len(given))  # repeats change nothing in `IN (…)`
 
-    def array(bound: list[Any], values: Values) -> None:
-        bound.append(json.dumps(_encoded(values[name], kind)))
+    return among
 
-    def columns(bound: list[Any], values: Values) -> None:
-        given = [_encoded(values[of], kind) for of, kind in zip(slot.names, slot.types, strict=True)]
+
+def _array(name: str, kind: str) -> _Bind:
+    return lambda bound, values: bound.append(json.dumps(_encoded(values[name], kind)))
+
+
+def _columns(columns: Sequence[tuple[str, str]]) -> _Bind:
+    def rows(bound: list[Any], values: Values) -> None:
+        given = [_encoded(values[name], kind) for name, kind in columns]
         bound.append(json.dumps(list(zip(*given, strict=True))))
 
-    if slot.kind == "value":
-        return identity if kind == "uuid" else value
-    return {"among": among, "array": array, "columns": columns}[slot.kind]
+    return rows
 
 
 def _encoded(values: Iterable[Any], kind: str) -> list[Any]:

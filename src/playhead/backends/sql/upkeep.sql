@@ -21,18 +21,16 @@ DELETE FROM processes WHERE id = :id RETURNING counters
 -- Processes that have been dead for long; returns their counters.
 DELETE FROM processes WHERE heartbeat_at < playhead_now() - :seconds::float8 RETURNING counters
 
--- name: heartbeats_ahead
--- Heartbeats that were recorded before the clock was set back, and by how much.
-SELECT id, heartbeat_at - playhead_now() FROM processes WHERE heartbeat_at > playhead_now() + :seconds::float8
-
--- name: move_heartbeat
--- Treat a heartbeat ahead of the clock as recorded now, unless its process has recorded another one since.
-UPDATE processes SET heartbeat_at = playhead_now() WHERE id = :id AND heartbeat_at > playhead_now() + :seconds::float8
-
 -- name: move_job_leases
--- Move the leases of a process. The index `jobs_open` is used only if its condition is repeated word for word.
-UPDATE jobs SET lease_until = lease_until - :ahead::float8
-WHERE owner = :owner AND state IN ('uploading', 'publishing')
+-- Move the leases of processes whose heartbeats were recorded before the clock was set back, by the same time. The index
+-- `jobs_open` is used only if its condition is repeated word for word.
+UPDATE jobs SET lease_until = lease_until - (SELECT p.heartbeat_at - playhead_now() FROM processes p WHERE p.id = owner)
+WHERE state IN ('uploading', 'publishing')
+  AND owner IN (SELECT p.id FROM processes p WHERE p.heartbeat_at > playhead_now() + :seconds::float8)
+
+-- name: move_heartbeats
+-- Treat heartbeats ahead of the clock as recorded now.
+UPDATE processes SET heartbeat_at = playhead_now() WHERE heartbeat_at > playhead_now() + :seconds::float8
 
 -- name: last_retry_is_ahead
 -- Whether the attempt before the last retry began after now: the clock was set back. This reads one row.
