@@ -69,7 +69,7 @@ def test_a_short_array_is_a_list_of_one_of_few_lengths_in_sqlite(count: int, mar
 
 
 def test_a_long_array_is_json_in_sqlite():
-    ids = [uuid7() for _ in range(65)]
+    ids = [uuid7() for _ in range(257)]
     text, (bound,) = one("DELETE FROM t WHERE id <> ALL(:ids::uuid[])").sqlite({"ids": ids})
     assert text == "DELETE FROM t WHERE id NOT IN (SELECT unhex(value) FROM json_each(?))"
     assert json.loads(bound) == [identity.hex for identity in ids]

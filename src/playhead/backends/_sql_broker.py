@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from typing import Any, ClassVar
 
 from playhead.backends.sql.session import Session, Transactions
@@ -216,7 +217,7 @@ class SqlBroker:
                 tag=tag,
             )
 
-        rows = sorted(map(tuple, await self._db.write(hide)))
+        rows = sorted(await self._db.write(hide), key=itemgetter(0))
         queue.busy = bool(rows)
         if rows:
             queue.next = max(queue.next, rows[-1][0] + 1)

@@ -46,7 +46,7 @@ _RULES: Final = re.compile(
     r"|(?P<greatest>greatest\()"
     r"|/\* (?P<hint>INDEXED BY \w+|NOT INDEXED) \*/"
 )
-_SIZES: Final = (0, 1, 4, 16, 64)
+_SIZES: Final = (0, 1, 4, 16, 64, 256)
 """Lengths of `IN (…)`. There are few, so that SQLite prepares each text once; longer arrays are JSON."""
 _SIZE_OF: Final = {n: next(size for size in _SIZES if size >= n) for n in range(_SIZES[-1] + 1)}
 _ROWS: Final = (256, 32, 4, 1)
