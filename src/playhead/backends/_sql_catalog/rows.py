@@ -17,7 +17,7 @@ from playhead.backends._sql_catalog.lanes import (
     moment_or_none,
     storable,
 )
-from playhead.backends.sql import PENDING, RETRY
+from playhead.backends.sql import DEAD, PENDING, RETRY
 from playhead.backends.sql.session import Row, Session, Transactions
 from playhead.backends.sql.statements import load
 from playhead.envelope import Dispatch
@@ -216,12 +216,9 @@ class Part:
         before: int | None,
         limit: int,
     ) -> tuple[list[int], int | None]:
-        """Return a page of the messages in these states (see `page_of`), newest first.
-
-        Without an execution and a batch, it is a page of dead letters.
-        """
+        """Return a page of the messages in these states (see `page_of`), newest first."""
         bounds = {"route": route, "before": before or ABOVE_ALL, "limit": limit + 1}
-        if execution is None and batch is None:
+        if list(states) == [DEAD] and execution is None and batch is None:
             newest = await db.rows(SQL.newest_dead_letters, **bounds)
         else:
             newest = await db.rows(
