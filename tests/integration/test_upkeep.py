@@ -60,7 +60,7 @@ def files_no_larger_than(size: int) -> Iterator[None]:
 async def test_the_reconciler_cancels_the_rows_that_an_interrupted_cancel_left(tmp_path: Path):
     file = tmp_path / "playhead.db"
     async with runtime(tmp_path) as rt:
-        await submit(rt, 2)
+        await rt.services.submit.run("docs", pages(2))
         await until(lambda: len(ask(file, "SELECT 1 FROM dispatches")) == 2, "both dispatches")
         (execution,) = await rt.catalog.open_executions()
         await rt.catalog.cancel(execution)
