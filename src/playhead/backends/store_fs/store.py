@@ -8,14 +8,13 @@ import itertools
 import os
 import shutil
 import sys
-import threading
 import time
 import unicodedata
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from playhead.backends.store_fs.folders import (
     NOT_A_NAME,
@@ -153,12 +152,19 @@ class FileStore:
         return await self._hop(lambda: self._stat(key))
 
     async def stream(self, key: str) -> AsyncIterator[bytes]:
-        reader = _Reader(lambda: self._open(key))
+        opening = self._threads.submit(self._open, key)
+        last: Future[Any] = opening
         try:
-            while piece := await self._hop(reader.piece):
+            fd = await asyncio.wrap_future(opening)
+            while True:
+                last = reading = self._threads.submit(os.read, fd, _PIECE)
+                piece = await asyncio.wrap_future(reading)
+                if not piece:
+                    break
                 yield piece
         finally:
-            reader.close()
+            # A thread may still use the file if the caller was cancelled.
+            last.add_done_callback(lambda _: _close(opening))
 
     async def check(self) -> str:
         return await self._hop(self._check)
@@ -351,33 +357,9 @@ class FileStore:
                     remove(entry.name, temp)
 
 
-class _Reader:
-    """An object that is read piece by piece. The first piece opens it.
-
-    A thread may still read a piece when the caller was cancelled. `close` waits for it, and no piece opens
-    the object after that.
-    """
-
-    def __init__(self, opener: Callable[[], int]) -> None:
-        self._opener = opener
-        self._fd: int | None = None
-        self._closed = False
-        self._lock = threading.Lock()
-
-    def piece(self) -> bytes:
-        with self._lock:
-            if self._closed:
-                return b""
-            if self._fd is None:
-                self._fd = self._opener()
-            return os.read(self._fd, _PIECE)
-
-    def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            if self._fd is not None:
-                os.close(self._fd)
-                self._fd = None
+def _close(opening: Future[int]) -> None:
+    if not opening.cancelled() and not opening.exception():
+        os.close(opening.result())
 
 
 def _remaining(fd: int, data: bytes, most: int) -> bytes:
