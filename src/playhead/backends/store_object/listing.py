@@ -72,10 +72,12 @@ async def side_by_side(
         yield first
         try:
             parts.begin(source, first)
-            while part := parts.foremost:
-                while page := await part.take():
+            while parts.parts:
+                while page := await parts.parts[0].pages.get():
+                    if isinstance(page, BaseException):
+                        raise page
                     yield page
-                parts.drop()
+                parts.parts.popleft()
         finally:
             await parts.stop()
 
@@ -87,6 +89,7 @@ class _Part:
         end: the last key that may be in it; None while it is open.
         read: pages received from the server.
         empty: whether no key was found in it yet.
+        pages: to be yielded; at the end an empty page, or the exception of the reading task.
     """
 
     def __init__(self, source: AsyncGenerator[Sequence[Entry], None]) -> None:
@@ -94,38 +97,20 @@ class _Part:
         self.end: str | None = None
         self.read = 0
         self.empty = True
+        self.pages: asyncio.Queue[Sequence[Entry] | BaseException] = asyncio.Queue(PART_PAGES)
         self.task: asyncio.Task[None] | None = None
-        self._pages: asyncio.Queue[Sequence[Entry] | BaseException] = asyncio.Queue(PART_PAGES)
-
-    async def give(self, page: Sequence[Entry]) -> None:
-        """Add a page for `take`; blocks while several pages wait. An empty page marks the end."""
-        await self._pages.put(page)
-
-    async def fail(self, why: BaseException) -> None:
-        await self._pages.put(why)
-
-    async def take(self) -> Sequence[Entry]:
-        """Return the next page, an empty one at the end; raises the exception of the reading task."""
-        page = await self._pages.get()
-        if isinstance(page, BaseException):
-            raise page
-        return page
 
 
 class _Parts:
     """The parts in progress, in order. Only the last one is open."""
 
     def __init__(self, pages: Pages, server_page: int | None, alone: int, guess: Guess) -> None:
+        self.parts: deque[_Part] = deque()
         self._pages = pages
         self._alone = alone
         self._guess = guess
         self._server_page = server_page
-        self._parts: deque[_Part] = deque()
         self._stride = 1.0
-
-    @property
-    def foremost(self) -> _Part | None:
-        return self._parts[0] if self._parts else None
 
     def begin(self, source: AsyncGenerator[Sequence[Entry], None], first: Sequence[Entry]) -> None:
         """Continue a listing whose first page was read."""
@@ -133,11 +118,8 @@ class _Parts:
         part.empty = False
         self._part_at(part, first)
 
-    def drop(self) -> None:
-        self._parts.popleft()
-
     async def stop(self) -> None:
-        tasks = [part.task for part in self._parts if part.task]
+        tasks = [part.task for part in self.parts if part.task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -145,7 +127,7 @@ class _Parts:
     def _add(self, source: AsyncGenerator[Sequence[Entry], None]) -> _Part:
         part = _Part(source)
         part.task = asyncio.create_task(self._read(part))
-        self._parts.append(part)
+        self.parts.append(part)
         return part
 
     async def _read(self, part: _Part) -> None:
@@ -160,24 +142,24 @@ class _Parts:
                         page = page[: bisect_right(page, part.end, key=lambda entry: entry.key)]
                     if page:
                         part.empty = False
-                        await part.give(page)
+                        await part.pages.put(page)
                     if not whole:
                         break
             self._ended(part)
-            await part.give(())
+            await part.pages.put(())
         except asyncio.CancelledError:
             raise
         except BaseException as exc:
             # Raised in the place of its pages, as earlier pages are valid. All exceptions, because a panic of
             # the library is not an `Exception`, and the caller would wait forever.
-            await part.fail(exc)
+            await part.pages.put(exc)
 
     def _part_at(self, part: _Part, page: Sequence[Entry]) -> None:
         """Give an open part an end, and start the next part there, if the keys allow an estimate."""
         size = self._server_page
         if self._alone > 0:
             self._alone -= 1
-        if self._alone or size is None or len(page) < size * _WHOLE or len(self._parts) >= PARTS:
+        if self._alone or size is None or len(page) < size * _WHOLE or len(self.parts) >= PARTS:
             return
         part.end = self._guess([entry.key for entry in page], (PART_PAGES - 1) * self._stride)
         if part.end is not None:
@@ -189,8 +171,8 @@ class _Parts:
             # Increased in small steps only: a part may be short because a folder ends in it.
             self._stride *= min(max(PART_PAGES / max(part.read, 1), 0.5), 1.1)
             self._stride = min(self._stride, _LONGEST_STRIDE)
-        elif part.empty and len(self._parts) > 1:
+        elif part.empty and len(self.parts) > 1:
             # The open part is empty, so the one before it is divided again.
-            self._parts.pop()
-            self._parts[-1].end = None
+            self.parts.pop()
+            self.parts[-1].end = None
             self._stride /= 4
