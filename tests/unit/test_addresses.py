@@ -41,7 +41,7 @@ CASES: list[tuple[Callable[[str], object], str, str]] = [
     *((object_store, f"s3://{rest}/p", "environment") for rest in (*MISPLACED, "u:hush@b", "u:[hush@b")),
     (object_store, "s3:///prefix", "names no bucket"),
     (object_store, "s3://fast--euw1-az1--x-s3/p", "general purpose bucket"),
-    (object_store, "s3://b/p?regoin=x", "did you mean region"),
+    (object_store, "s3://b/p?regoin=x", "the options are endpoint, region"),
     (object_store, "s3://b/a//b", "empty segment"),
     (object_store, "s3://b/p?endpoint=localhost:9000", "http://host:port"),
     (object_store, "s3://b/p?endpoint=http://[h", "http://host:port"),

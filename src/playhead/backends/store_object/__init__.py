@@ -17,16 +17,16 @@ from __future__ import annotations
 import asyncio
 import atexit
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from playhead.backends.store_object import address as addresses
 from playhead.backends.store_object import diagnosis
-from playhead.backends.store_object.failures import Failure, code_of, missing, translate
-from playhead.backends.store_object.lanes import each, spread
+from playhead.backends.store_object.failures import Failure, attempt, code_of, missing, translate
+from playhead.backends.store_object.lanes import each
 from playhead.backends.store_object.listing import side_by_side
-from playhead.errors import MessageError, NotFound
+from playhead.errors import MessageError, NotFound, Unavailable
 from playhead.ids import uuid7
 from playhead.keys import is_sidecar
 from playhead.ports.diagnosis import Finding
@@ -48,11 +48,9 @@ _PROBE: Final = bytes(4_096)
 """The content that `check` writes. A bucket may accept an empty object although its quota is used up."""
 _MOST_SIDECAR_BYTES: Final = 1 << 20
 """Enough for all attributes that an output may have, however small the limit for objects is."""
-_CONNECT_SECONDS: Final = 5.0
-_RETRIES: Final = 4
+_CONNECT: Final = "5s"
 _LINGER_SECONDS: Final = 0.05
 
-T = TypeVar("T")
 # Aliases, because `list` is a method of the store.
 Entries = list[Entry]
 Findings = list[Finding]
@@ -95,18 +93,16 @@ class ObjectStore:
         self._at = addresses.parse(url)
         self.name = self._at.kind
         self._limit = max_object_bytes
-        retry = addresses.bounded(_RETRIES, retry_seconds)
-        connect = f"{_CONNECT_SECONDS}s"
         self._client = addresses.connect(
             self._at,
-            client={"connect_timeout": connect, "timeout": f"{request_seconds}s"},
-            retry=retry,
+            {"connect_timeout": _CONNECT, "timeout": f"{request_seconds}s"},
+            retry_seconds=retry_seconds,
         )
         # The reader of a stream may take any time; only the server may not.
         self._patient = addresses.connect(
             self._at,
-            client={"connect_timeout": connect, "read_timeout": f"{request_seconds}s", "timeout": "24h"},
-            retry=retry,
+            {"connect_timeout": _CONNECT, "read_timeout": f"{request_seconds}s", "timeout": "24h"},
+            retry_seconds=retry_seconds,
         )
         self._closed = False
 
@@ -151,24 +147,16 @@ class ObjectStore:
             split=self._at.kind != "azure",
         )
         held: list[Entry] = []
-        itself = asyncio.ensure_future(self._stat(prefix)) if prefix and after < prefix else None
-        try:
-            async with aclosing(found):
-                async for entries in found:
-                    if itself:
-                        held.extend(_shown(await itself, sizes))
-                        itself = None
-                    held.extend(entries)
-                    while len(held) >= page:
-                        yield held[:page]
-                        del held[:page]
-            if itself:
-                held.extend(_shown(await itself, sizes))
-            if held:
-                yield held
-        finally:
-            if itself:
-                itself.cancel()
+        if prefix and after < prefix and (itself := await self._stat(prefix)):
+            held.append(itself if sizes else Entry(prefix, 0, 0.0))
+        async with aclosing(found):
+            async for entries in found:
+                held.extend(entries)
+                while len(held) >= page:
+                    yield held[:page]
+                    del held[:page]
+        if held:
+            yield held
 
     async def stat(self, key: str) -> Entry | None:
         if not addresses.storable(key):
@@ -196,7 +184,7 @@ class ObjectStore:
 
     async def check(self) -> str:
         key = f"{PROBES}/check"
-        await self._ask("write", self._client.put_async(key, _PROBE))
+        await attempt("write", self._at, self._client.put_async(key, _PROBE))
         try:
             await self._client.delete_async(key)
         except Failure as exc:
@@ -218,13 +206,7 @@ class ObjectStore:
 
     async def _reach(self) -> None:
         with suppress(StopAsyncIteration):
-            await self._ask("list", anext(aiter(self._client.list(PROBES, chunk_size=1))))
-
-    async def _ask(self, verb: str, request: Awaitable[T]) -> T:
-        try:
-            return await request
-        except Failure as exc:
-            raise translate(exc, verb, self._at) from exc
+            await attempt("list", self._at, anext(aiter(self._client.list(PROBES, chunk_size=1))))
 
     async def _read(self, key: str) -> bytes | None:
         if not addresses.storable(key):
@@ -282,7 +264,7 @@ class ObjectStore:
         start = _from(after)
         last = max(start or "", base)
         stream = aiter(self._client.list(prefix or None, offset=start, chunk_size=_SERVER_PAGE))
-        while (metas := await self._ask("list", anext(stream, None))) is not None:
+        while (metas := await attempt("list", self._at, anext(stream, None))) is not None:
             if sizes or not all(meta["size"] for meta in metas):
                 entries = await self._named(metas, last)
                 if not sizes:
@@ -315,8 +297,10 @@ class ObjectStore:
                     # either.
                     doubtful.append(at)
             last = entries[at].key
-        there = await spread([entries[at].key for at in doubtful], self._stat)
+        there = await each([entries[at].key for at in doubtful], self._stat)
         for at, itself in zip(doubtful, there, strict=True):
+            if isinstance(itself, Unavailable):
+                raise itself
             if itself is None:
                 entries[at] = Entry(entries[at].key + "/", 0, entries[at].modified)
         return entries
@@ -338,12 +322,6 @@ def _from(after: str) -> str | None:
 def _entry(meta: ObjectMeta, key: str) -> Entry:
     # HTTP has whole seconds, some listings have fractions. The times of one object must be equal.
     return Entry(key, meta["size"], float(int(meta["last_modified"].timestamp())))
-
-
-def _shown(entry: Entry | None, sizes: bool) -> list[Entry]:
-    if entry is None:
-        return []
-    return [entry if sizes else Entry(entry.key, 0, 0.0)]
 
 
 def _not_found(key: str) -> NotFound:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -23,15 +22,18 @@ from obstore.store import AzureStore, GCSStore, S3Store
 from playhead.errors import CannotStart
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, RetryConfig
+    from obstore.store import ClientConfig
 
 Client = S3Store | GCSStore | AzureStore
 
-_OPTIONS: Final = {
-    "s3": ("endpoint", "region", "virtual_host"),
-    "gcs": (),
-    "azure": ("account", "endpoint"),
+_CLIENTS: Final[Mapping[str, type[Client]]] = {"s3": S3Store, "gcs": GCSStore, "azure": AzureStore}
+_OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
+    "s3": {"endpoint": "endpoint", "region": "region", "virtual_host": "virtual_hosted_style_request"},
+    "gcs": {},
+    "azure": {"account": "account_name", "endpoint": "endpoint"},
 }
+"""The options of a URL, with their names in the library."""
+_RETRIES: Final = 4
 _KINDS: Final = {"s3": "s3", "gs": "gcs", "az": "azure"}
 _NO_CREDENTIALS: Final = "set credentials in the environment"
 _UNORDERED: Final = "--x-s3"
@@ -91,69 +93,47 @@ def parse(url: str) -> Address:
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     for name, value in options.items():
         if name not in _OPTIONS[kind]:
-            near = get_close_matches(name, _OPTIONS[kind], 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_OPTIONS[kind]) or 'none'}"
-            raise _wrong(f"PLAYHEAD_STORE has the unknown option {name!r}; {hint}")
+            known = ", ".join(_OPTIONS[kind]) or "none"
+            raise _wrong(f"PLAYHEAD_STORE has the unknown option {name!r}; the options are {known}")
         if not value:
             raise _wrong(f"the option {name} in PLAYHEAD_STORE is empty")
-    _check_endpoint(options.get("endpoint"))
+    if "endpoint" in options:
+        _check_endpoint(options["endpoint"])
     if options.get("virtual_host", "false") not in ("true", "false"):
         raise _wrong("the option virtual_host in PLAYHEAD_STORE is true or false")
     return Address(kind, bucket, prefix, options)
 
 
-def connect(address: Address, *, client: ClientConfig, retry: RetryConfig) -> Client:
+def connect(address: Address, client: ClientConfig, *, retry_seconds: float) -> Client:
     """Create a client; does no I/O.
+
+    Args:
+        retry_seconds: time limit of retries after a 5xx answer or a broken connection.
 
     Raises:
         CannotStart: `setup_invalid`: the library rejects a setting of the environment.
     """
-    options: dict[str, Any] = {}
-    if endpoint := address.options.get("endpoint"):
-        options["endpoint"] = endpoint
-        if endpoint.startswith("http://"):
-            client = {**client, "allow_http": True}
-    try:
-        if address.kind == "gcs":
-            return GCSStore(
-                address.bucket, prefix=address.prefix or None, client_options=client, retry_config=retry
-            )
-        if address.kind == "azure":
-            if account := address.options.get("account"):
-                options["account_name"] = account
-            return AzureStore(
-                address.bucket,
-                prefix=address.prefix or None,
-                client_options=client,
-                retry_config=retry,
-                **options,
-            )
-        if region := address.options.get("region"):
-            options["region"] = region
-        if virtual := address.options.get("virtual_host"):
-            options["virtual_hosted_style_request"] = virtual == "true"
-        return S3Store(
-            address.bucket,
-            prefix=address.prefix or None,
-            client_options=client,
-            retry_config=retry,
-            **options,
-        )
-    except (BaseError, ValueError) as exc:
-        raise _wrong(f"cannot create a client for {address}: {str(exc).splitlines()[0][:300]}") from exc
-
-
-def bounded(retries: int, seconds: float) -> RetryConfig:
-    """Limit the number and the time of retries after a 5xx answer or a broken connection."""
-    return {
-        "max_retries": retries,
-        "retry_timeout": timedelta(seconds=seconds),
-        "backoff": {
-            "init_backoff": timedelta(milliseconds=100),
-            "max_backoff": timedelta(seconds=3),
-            "base": 2,
+    if address.options.get("endpoint", "").startswith("http://"):
+        client = {**client, "allow_http": True}
+    settings: dict[str, Any] = {
+        "prefix": address.prefix or None,
+        "client_options": client,
+        "retry_config": {
+            "max_retries": _RETRIES,
+            "retry_timeout": timedelta(seconds=retry_seconds),
+            "backoff": {
+                "init_backoff": timedelta(milliseconds=100),
+                "max_backoff": timedelta(seconds=3),
+                "base": 2,
+            },
         },
     }
+    for name, value in address.options.items():
+        settings[_OPTIONS[address.kind][name]] = value == "true" if name == "virtual_host" else value
+    try:
+        return _CLIENTS[address.kind](address.bucket, **settings)
+    except (BaseError, ValueError) as exc:
+        raise _wrong(f"cannot create a client for {address}: {str(exc).splitlines()[0][:300]}") from exc
 
 
 def storable(key: str) -> bool:
@@ -169,13 +149,11 @@ def storable(key: str) -> bool:
     return not any(segment in ("", ".", "..") for segment in key.split("/"))
 
 
-def _check_endpoint(endpoint: str | None) -> None:
-    if endpoint is None:
-        return
+def _check_endpoint(endpoint: str) -> None:
     try:
         parts = urlsplit(endpoint)
     except ValueError:
-        raise _wrong("the option endpoint in PLAYHEAD_STORE is invalid; write http://host:port") from None
+        parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise _wrong("the option endpoint in PLAYHEAD_STORE is a URL: http://host:port or https://host")
     if "@" in parts.netloc:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from statistics import median
-from typing import Final, TypeVar
+from typing import Final
 
 from playhead.backends.store_object.address import Address, Client
-from playhead.backends.store_object.failures import Failure, missing, translate
+from playhead.backends.store_object.failures import Failure, attempt, missing, translate
+from playhead.errors import PlayheadError, store_unavailable
 from playhead.ports.diagnosis import Finding
 
 _TRIPS: Final = 5
@@ -18,15 +19,6 @@ _BODY: Final = b"playhead doctor"
 _NAMES: Final = ("a-b", "a.md", "a/x", "a0")
 """In byte order. A walk from folder to folder would return `a/x` first or last."""
 
-T = TypeVar("T")
-
-
-class _Refused(Exception):
-    def __init__(self, detail: str, fix: str) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.fix = fix
-
 
 async def diagnose(client: Client, at: Address, probe: str) -> list[Finding]:
     """Run all checks with objects below the key `probe`, and remove the objects.
@@ -34,154 +26,104 @@ async def diagnose(client: Client, at: Address, probe: str) -> list[Finding]:
     Faults are returned as findings, never raised.
     """
     found: list[Finding] = []
+    what = "reach"
     try:
-        await _reach(client, at, found)
-        await _write(client, at, probe, found)
-    except _Refused as exc:
-        found.append(Finding("reach" if not found else "rights", "failed", exc.detail, exc.fix))
-        return found
-    removable = await _remove(client, at, probe, found)
-    if removable:
+        started = time.perf_counter()
+        await _listed(client, at, probe)
+        ms = (time.perf_counter() - started) * 1000
+        found.append(Finding(what, "ok", f"{at} lists its keys ({ms:.0f} ms, with connecting)"))
+        what = "rights"
         try:
-            await _order(client, at, probe, found)
-        except _Refused as exc:
-            found.append(Finding("order", "failed", exc.detail, exc.fix))
-        for name in _NAMES:
-            await _quietly(client, f"{probe}/{name}")
+            found += await _objects(client, at, probe)
+            try:
+                await client.delete_async(probe)
+            except Failure:
+                found.append(_not_removable(probe))
+            else:
+                what = "order"
+                found.append(await _order(client, at, probe))
+        finally:
+            for key in (probe, *(f"{probe}/{name}" for name in _NAMES)):
+                with suppress(*Failure):
+                    await client.delete_async(key)
+    except PlayheadError as exc:
+        happened, _, fix = exc.detail.rpartition("; ")
+        found.append(Finding(what, "failed", happened or exc.detail, fix if happened else ""))
     return found
 
 
-async def _try(verb: str, at: Address, request: Awaitable[T]) -> T:
-    try:
-        return await request
-    except Failure as exc:
-        detail = translate(exc, verb, at).detail
-        happened, _, fix = detail.rpartition("; ")
-        raise _Refused(happened or detail, fix if happened else "") from exc
-
-
 async def _listed(client: Client, at: Address, prefix: str, offset: str | None = None) -> list[str]:
+    listing = client.list(prefix, offset=offset).collect_async()
+    return [meta["path"] for meta in await attempt("list", at, listing)]
+
+
+async def _objects(client: Client, at: Address, probe: str) -> list[Finding]:
+    """Write an object and read it. Raises the error of a refused request."""
+    before = time.time()
+    await attempt("write", at, client.put_async(probe, _BODY))
+    after = time.time()
+    got = await attempt("read", at, client.get_async(probe))
+    if bytes(await attempt("read", at, got.bytes_async())) != _BODY:
+        raise store_unavailable(
+            f"an object in {at} was read with other bytes than were written; "
+            "remove the cache or proxy in between, and connect to the store itself"
+        )
+    try:
+        await client.head_async(f"{probe}-absent")
+    except Failure as exc:
+        if not missing(exc):
+            raise store_unavailable(
+                f"the store reports a missing object as forbidden: {translate(exc, 'list', at).detail}; "
+                f"allow s3:ListBucket on arn:aws:s3:::{at.bucket}, without conditions"
+            ) from exc
+    trips: list[float] = []
+    for _ in range(_TRIPS):
+        started = time.perf_counter()
+        await attempt("read", at, client.head_async(probe))
+        trips.append(time.perf_counter() - started)
+    # Stores report the time in whole seconds.
+    stored = got.meta["last_modified"].timestamp()
+    skew = max(stored - after, before - 1 - stored, 0.0)
     return [
-        meta["path"] for meta in await _try("list", at, client.list(prefix, offset=offset).collect_async())
+        Finding("rights", "ok", "list, write and read are allowed"),
+        _clock(at, skew),
+        _round_trip(median(trips)),
     ]
 
 
-async def _reach(client: Client, at: Address, found: list[Finding]) -> None:
-    started = time.perf_counter()
-    await _listed(client, at, "_doctor/reach")
-    took = (time.perf_counter() - started) * 1000
-    found.append(Finding("reach", "ok", f"{at} lists its keys ({took:.0f} ms, with connecting)"))
+def _clock(at: Address, skew: float) -> Finding:
+    if skew <= _SKEW_SECONDS:
+        return Finding("clock", "ok", f"within {max(skew, 1.0):.0f} s of the store's clock")
+    detail = f"the clocks of {at} and this machine differ by {skew:.0f} s; at 900 s S3 refuses requests"
+    return Finding("clock", "warning", detail, "set this machine's clock (NTP)")
 
 
-async def _write(client: Client, at: Address, probe: str, found: list[Finding]) -> None:
-    before = time.time()
-    await _try("write", at, client.put_async(probe, _BODY))
-    after = time.time()
-    try:
-        got = await _try("read", at, client.get_async(probe))
-        held = bytes(await _try("read", at, got.bytes_async()))
-        if held != _BODY:
-            raise _Refused(
-                f"an object in {at} was read with other bytes than were written",
-                "remove the cache or proxy in between, and connect to the store itself",
-            )
-        await _absent(client, at, f"{probe}-absent")
-        stored = got.meta["last_modified"].timestamp()
-        trips = [await _timed(lambda: _try("read", at, client.head_async(probe))) for _ in range(_TRIPS)]
-    except _Refused:
-        await _quietly(client, probe)
-        raise
-    found.append(Finding("rights", "ok", "list, write and read are allowed"))
-    # Stores report the time in whole seconds.
-    skew = max(stored - after, before - 1 - stored, 0.0)
-    if skew > _SKEW_SECONDS:
-        found.append(
-            Finding(
-                "clock",
-                "warning",
-                f"the clocks of {at} and this machine differ by {skew:.0f} s; at 900 s S3 refuses requests",
-                "set this machine's clock (NTP)",
-            )
-        )
-    else:
-        found.append(Finding("clock", "ok", f"within {max(skew, 1.0):.0f} s of the store's clock"))
-    trip = median(trips)
-    if trip > _SLOW_SECONDS:
-        found.append(
-            Finding(
-                "round trip",
-                "warning",
-                f"{trip * 1000:.0f} ms; each message takes two writes and a read, one after another",
-                "run the workers in the region of the bucket",
-            )
-        )
-    else:
-        found.append(Finding("round trip", "ok", f"{trip * 1000:.1f} ms"))
+def _round_trip(seconds: float) -> Finding:
+    if seconds <= _SLOW_SECONDS:
+        return Finding("round trip", "ok", f"{seconds * 1000:.1f} ms")
+    detail = f"{seconds * 1000:.0f} ms; each message takes two writes and a read, one after another"
+    return Finding("round trip", "warning", detail, "run the workers in the region of the bucket")
 
 
-async def _absent(client: Client, at: Address, key: str) -> None:
-    """Check that the store reports a missing object as missing, not as forbidden."""
-    try:
-        await client.head_async(key)
-    except Failure as exc:
-        if not missing(exc):
-            detail = translate(exc, "list", at).detail
-            raise _Refused(
-                f"the store reports a missing object as forbidden: {detail}",
-                f"allow s3:ListBucket on arn:aws:s3:::{at.bucket}, without conditions",
-            ) from exc
-
-
-async def _remove(client: Client, at: Address, probe: str, found: list[Finding]) -> bool:
-    try:
-        await client.delete_async(probe)
-    except Failure as exc:
-        if not missing(exc):
-            found.append(
-                Finding(
-                    "rights",
-                    "warning",
-                    f"deletion is refused, so {probe} remains, and the order of listings was not checked",
-                    "work deletes nothing; for all checks allow s3:DeleteObject on _doctor/*",
-                )
-            )
-            return False
-    return True
-
-
-async def _order(client: Client, at: Address, probe: str, found: list[Finding]) -> None:
-    for name in reversed(_NAMES):
-        await _try("write", at, client.put_async(f"{probe}/{name}", b"x"))
-    keys = [f"{probe}/{name}" for name in _NAMES]
-    seen = await _listed(client, at, probe)
-    later = await _listed(client, at, probe, keys[1])
-    if seen == keys and later == keys[2:]:
-        found.append(Finding("order", "ok", "listings are in byte order and can resume after any key"))
-        return
-    if sorted(seen) != keys:
-        detail = f"a listing returned {len(seen)} of {len(keys)} objects that were just written"
-    elif seen != keys:
-        detail = "listings are not in the byte order of keys"
-    else:
-        detail = "a listing does not resume after the given key"
-    found.append(
-        Finding(
-            "order",
-            "failed",
-            f"{detail}: a replay that resumes would lose or repeat objects",
-            "use a store that implements the order and start-after of ListObjectsV2",
-        )
+def _not_removable(probe: str) -> Finding:
+    return Finding(
+        "rights",
+        "warning",
+        f"deletion is refused, so {probe} remains, and the order of listings was not checked",
+        "work deletes nothing; for all checks allow s3:DeleteObject on _doctor/*",
     )
 
 
-async def _quietly(client: Client, key: str) -> None:
-    try:
-        await client.delete_async(key)
-    except Failure:
-        pass
-
-
-async def _timed(call: Callable[[], Awaitable[object]]) -> float:
-    started = time.perf_counter()
-    await call()
-    return time.perf_counter() - started
+async def _order(client: Client, at: Address, probe: str) -> Finding:
+    keys = [f"{probe}/{name}" for name in _NAMES]
+    for key in reversed(keys):
+        await attempt("write", at, client.put_async(key, b"x"))
+    if await _listed(client, at, probe) == keys and await _listed(client, at, probe, keys[1]) == keys[2:]:
+        return Finding("order", "ok", "listings are in byte order and can resume after any key")
+    return Finding(
+        "order",
+        "failed",
+        f"a listing of {', '.join(_NAMES)} is incomplete, not in byte order, or does not resume after a key: "
+        "a replay that resumes would lose or repeat objects",
+        "use a store that implements the order and start-after of ListObjectsV2",
+    )

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import html
 import re
-from typing import Final
+from collections.abc import Awaitable
+from typing import Final, TypeVar
 
 from obstore.exceptions import BaseError, InvalidPathError
 
 from playhead.backends.store_object.address import Address
 from playhead.errors import BadRequest, PlayheadError, StoreFull, store_unavailable
+
+T = TypeVar("T")
 
 Failure = (BaseError, OSError)
 """What a call of the library raises when the store refuses it or cannot be reached."""
@@ -26,14 +29,12 @@ _RETRIES = re.compile(r"after (\d+) retries")
 _BAD_PATH = re.compile(r'invalid path: .*?[Pp]ath "(.*?)"[ :]', re.DOTALL)
 _INSTANCE: Final = ("169.254.169.254", "169.254.170.", "fd00:ec2", "metadata.google.internal")
 
-_FULL: Final = frozenset(
-    {
-        "QuotaExceeded",
-        "XMinioAdminBucketQuotaExceeded",
-        "XMinioStorageFull",
-        "InsufficientStorage",
-        "507",
-    }
+_FULL: Final = (
+    "QuotaExceeded",
+    "XMinioAdminBucketQuotaExceeded",
+    "XMinioStorageFull",
+    "InsufficientStorage",
+    "507",
 )
 _RIGHTS: Final = {
     "read": ("s3:GetObject", "/*"),
@@ -47,6 +48,7 @@ _GIVEN: Final = {
     "gcs": "GOOGLE_APPLICATION_CREDENTIALS",
     "azure": "AZURE_STORAGE_ACCOUNT_KEY",
 }
+_REGION: Final = "the bucket is in another region; name it as ?region=… in PLAYHEAD_STORE"
 _HINTS: Final = {
     "NoSuchBucket": "create it, or correct PLAYHEAD_STORE",
     "InvalidAccessKeyId": _CREDENTIALS,
@@ -56,9 +58,9 @@ _HINTS: Final = {
     "RequestTimeTooSkewed": "the clock of this machine is wrong; set it (NTP)",
     "InvalidObjectState": "it is archived: restore it, and work on it resumes by itself",
     "SlowDown": "it limits the request rate; work resumes by itself when it accepts requests again",
-    "PermanentRedirect": "the bucket is in another region; name it as ?region=… in PLAYHEAD_STORE",
-    "AuthorizationHeaderMalformed": "the bucket is in another region; name it as ?region=… in PLAYHEAD_STORE",
-    "301": "the bucket is in another region; name it as ?region=… in PLAYHEAD_STORE",
+    "PermanentRedirect": _REGION,
+    "AuthorizationHeaderMalformed": _REGION,
+    "301": _REGION,
     "503": "it is overloaded or restarting; work resumes by itself when it is back",
 }
 
@@ -75,6 +77,14 @@ def code_of(exc: BaseException) -> str:
     return found[1] if found else ""
 
 
+async def attempt(verb: str, address: Address, request: Awaitable[T]) -> T:
+    """Await a request of the library. Raises the error of `translate`."""
+    try:
+        return await request
+    except Failure as exc:
+        raise translate(exc, verb, address) from exc
+
+
 def translate(exc: BaseException, verb: str, address: Address, key: str = "") -> PlayheadError:
     """Return the error that states what happened, where, and what to do.
 
@@ -87,7 +97,7 @@ def translate(exc: BaseException, verb: str, address: Address, key: str = "") ->
         return _unnameable(text, address)
     detail = f"cannot {verb} {f'{key} ' if key else ''}in {address}: "
     if "without LOCATION" in text:
-        return store_unavailable(f"{detail}it redirects the request; {_HINTS['301']}")
+        return store_unavailable(f"{detail}it redirects the request; {_REGION}")
     code = code_of(exc)
     status = _STATUS.search(text)
     if any(host in text for host in _INSTANCE):
@@ -113,11 +123,9 @@ def _denied(verb: str, address: Address) -> str:
         return f"allow the credentials of this process to {verb} objects there"
     action, below = _RIGHTS[verb]
     inside = f"/{address.prefix}" if address.prefix and below else ""
+    also = " (without s3:ListBucket, a missing object causes this error, too)" if verb == "read" else ""
     return (
-        f"the credentials of this process need {action} on arn:aws:s3:::{address.bucket}{inside}{below}"
-        " (without s3:ListBucket, a missing object causes this error, too)"
-        if verb == "read"
-        else f"the credentials of this process need {action} on arn:aws:s3:::{address.bucket}{inside}{below}"
+        f"the credentials of this process need {action} on arn:aws:s3:::{address.bucket}{inside}{below}{also}"
     )
 
 

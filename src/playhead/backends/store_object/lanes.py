@@ -17,19 +17,6 @@ T = TypeVar("T")
 X = TypeVar("X")
 
 
-async def spread(items: Sequence[X], work: Callable[[X], Awaitable[T]]) -> list[T]:
-    """Do the work for all items, with limited concurrency; returns results in the order of the items."""
-    rest = enumerate(items)
-    done: dict[int, T] = {}
-
-    async def lane() -> None:
-        for at, item in rest:
-            done[at] = await work(item)
-
-    await _together(lane, len(items))
-    return [done[at] for at in range(len(done))]
-
-
 async def each(items: Sequence[X], work: Callable[[X], Awaitable[T]]) -> list[T | Unavailable]:
     """Do the work for all items; an item that fails has its reason as result.
 
@@ -56,15 +43,10 @@ async def each(items: Sequence[X], work: Callable[[X], Awaitable[T]]) -> list[T 
                     return
                 well = False
 
-    await _together(lane, len(items))
-    return [done.get(at, last) for at in range(len(items))]
-
-
-async def _together(lane: Callable[[], Awaitable[None]], items: int) -> None:
-    """Run concurrent lanes, as many as the items need. The first error ends all of them."""
-    lanes = [asyncio.ensure_future(lane()) for _ in range(min(_LANES, items))]
+    lanes = [asyncio.ensure_future(lane()) for _ in range(min(_LANES, len(items)))]
     try:
         await asyncio.gather(*lanes)
     finally:
         for one in lanes:
             one.cancel()
+    return [done.get(at, last) for at in range(len(items))]
