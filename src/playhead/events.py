@@ -182,7 +182,7 @@ EVENTS = (
         "A response was sent.",
     ),
     Event(BACKEND_UNAVAILABLE, ("warning",), _BACKEND, "A backend cannot be reached; it is tried again."),
-    Event(BACKEND_BACK, ("info",), ("backend", "link", "detail"), "A backend can be reached again."),
+    Event(BACKEND_BACK, ("info",), ("backend", "link"), "A backend can be reached again."),
     Event(
         ROUTE_PAUSED,
         ("warning",),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,20 +12,19 @@ from functools import partial
 
 from playhead import events
 from playhead.backends._declared import declare_all, publish_unblocked
+from playhead.backends._reconnect import cancel, reconnect
 from playhead.backends.broker_nats import diagnosis, streams
 from playhead.backends.broker_nats.address import parse
 from playhead.backends.broker_nats.frames import message_id, parse_headers, subject_of
 from playhead.backends.broker_nats.link import Link
 from playhead.backends.broker_nats.publishing import Window
-from playhead.backends.broker_nats.pulls import Mailbox, Pulled
+from playhead.backends.broker_nats.pulls import Pulled, pull
 from playhead.backends.broker_nats.streams import CONSUMER, NO_MESSAGE, ask, error_of, stream_of
 from playhead.envelope import Dispatch, EncodedHeaders, Message, decode_payload
 from playhead.errors import Unavailable, broker_unavailable
 from playhead.ports.broker import Delivery, Depth, PublishResult
 from playhead.ports.diagnosis import Finding
 
-_FIRST_PAUSE = 0.1
-_LONGEST_PAUSE = 3.0
 _QUIET_SECONDS = 0.25
 
 # The statuses of a reply without messages, and the texts for a consumer that moves to another server.
@@ -77,12 +75,8 @@ class NatsBroker:
         self._visibility = visibility
         self._prefix = prefix
         self._link: Link | None = None
-        self._why = "it was not opened"
         self._keeper: asyncio.Task[None] | None = None
-        self._closed = False
         self._queues: dict[str, _Queue] = {}
-        self._declaring: dict[str, asyncio.Lock] = {}
-        self._mailboxes: dict[str, list[Mailbox]] = {}
         self._window = Window()
 
     # -- the connection ----------------------------------------------------------------------------
@@ -104,10 +98,8 @@ class NatsBroker:
         self._keeper = asyncio.create_task(self._keep(link), name="nats connection")
 
     async def close(self) -> None:
-        self._why, self._closed = "it was closed", True
         if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+            await cancel(self._keeper)
         link, self._link = self._link, None
         if link is not None:
             await link.close()
@@ -157,19 +149,10 @@ class NatsBroker:
         """Send one request. Returns None if the answer is inconclusive, because the consumer was created a
         moment ago or is moving to another server of the cluster."""
         link = self._connected()
-        full = self._prefix + queue
-        if why := streams.unfit(full):
+        if why := streams.unfit(self._prefix + queue):
             raise broker_unavailable(why)
-        known = self._queues.get(queue)
-        if known is None:
-            if wait <= 0:
-                if not await self._exists(link, full):
-                    return []
-                known = _Queue(queue, full)
-            else:
-                # A stream must exist before its server can notify a waiting receiver.
-                known = await self._declare(link, queue)
-        pulled = await self._pull(link, known, limit, wait)
+        known = self._queues.get(queue) or await self._declare(link, queue)
+        pulled = await pull(link, f"$JS.API.CONSUMER.MSG.NEXT.{known.stream}.{CONSUMER}", limit, wait)
         if pulled.status and not pulled.messages:
             if pulled.status in _NONE_CAME:
                 return []
@@ -195,13 +178,6 @@ class NatsBroker:
                 f"consumer {CONSUMER} of stream {queue.stream} on NATS at {link.server} delivers nothing: "
                 f"{pulled.words or pulled.status}. Remove its limits, or delete it: it is created again"
             )
-
-    async def _pull(self, link: Link, queue: _Queue, limit: int, wait: float) -> Pulled:
-        free = self._mailboxes.setdefault(queue.name, [])
-        while free and free[-1].link is not link:
-            free.pop()
-        mailbox = free.pop() if free else await Mailbox.on(link)
-        return await mailbox.pull(f"$JS.API.CONSUMER.MSG.NEXT.{queue.stream}.{CONSUMER}", limit, wait, free)
 
     # -- ack and extend ----------------------------------------------------------------------------
 
@@ -310,51 +286,33 @@ class NatsBroker:
     # -- within ------------------------------------------------------------------------------------
 
     def _connected(self) -> Link:
-        if self._link is None or self._link.lost_because is not None:
-            why = (self._link and self._link.lost_because) or self._why
-            raise broker_unavailable(f"NATS at {self._address} is not connected: {why}")
+        if self._link is None:
+            raise broker_unavailable(f"NATS at {self._address} is not connected: it was closed or not opened")
+        if self._link.lost_because is not None:
+            raise broker_unavailable(f"NATS at {self._address} is not connected: {self._link.lost_because}")
         return self._link
 
     async def _keep(self, link: Link) -> None:
-        """Replace the connection whenever it is lost, until the broker is closed."""
-        # The flag is needed: the client drops a cancellation that arrives together with an answer.
-        while not self._closed:
+        """Replace the connection whenever it is lost."""
+        while True:
             await link.ended.wait()
-            self._why = link.lost_because or "the connection was lost"
-            events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, backend=self.name, detail=self._why)
-            self._mailboxes.clear()
-            pause = _FIRST_PAUSE
-            while link.lost_because is not None:
-                # Random, because every process of the deployment lost its connection at once.
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-                pause = min(pause * 2, _LONGEST_PAUSE)
-                try:
-                    self._link = link = await Link.connect(self._address)
-                except Unavailable as exc:
-                    if self._closed:
-                        return
-                    self._why = exc.detail
-            events.emit(events.BACKEND_BACK, backend=self.name, detail=f"connected to NATS at {link.server}")
+            link = self._link = await reconnect(
+                partial(Link.connect, self._address),
+                link.lost_because or "",
+                partial(setattr, link, "lost_because"),
+                backend=self.name,
+            )
 
     async def _declare(self, link: Link, queue: str) -> _Queue:
-        async with self._declaring.setdefault(queue, asyncio.Lock()):
-            if known := self._queues.get(queue):
-                return known
-            full = self._prefix + queue
-            await streams.declare(link, full, visibility=self._visibility, replicas=self._address.replicas)
-            known = self._queues[queue] = _Queue(queue, full)
-            return known
+        full = self._prefix + queue
+        await streams.declare(link, full, visibility=self._visibility, replicas=self._address.replicas)
+        return self._queues.setdefault(queue, _Queue(queue, full))
 
     def _forget(self, queue: _Queue) -> None:
         """Declare a queue again before its next use, because its stream or consumer is missing."""
         queue.is_gone = True
         if self._queues.get(queue.name) is queue:
             del self._queues[queue.name]
-
-    @staticmethod
-    async def _exists(link: Link, full: str) -> bool:
-        found = await ask(link, f"CONSUMER.INFO.{stream_of(full)}.{CONSUMER}")
-        return not error_of(found)
 
 
 def _sequence(ack: str) -> str:

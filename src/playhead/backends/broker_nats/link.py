@@ -24,15 +24,11 @@ from nats.aio.client import Client
 from playhead.backends.broker_nats.address import Address
 from playhead.backends.broker_nats.confirmations import ConfirmationParser, Confirmations
 from playhead.backends.broker_nats.frames import status_of
-from playhead.clock import LONGEST_GAP_SECONDS, done_within
+from playhead.clock import done_within
 from playhead.errors import Unavailable, broker_unavailable
 
 ANSWER_SECONDS = 5.0
 """How long to wait for the answer to a request."""
-
-LAST_SECONDS = LONGEST_GAP_SECONDS
-"""The last part of such a wait. It starts when this process runs, even if the process was suspended
-before."""
 
 _CONNECT_SECONDS = 5.0
 _CLOSE_SECONDS = 2.0
@@ -112,7 +108,8 @@ class Link:
         self._reported_at = 0.0
         self._waiting: dict[int, Waiting] = {}
         self._number = 0
-        self._handlers: dict[int, Callable[[str], None]] = {}
+        self._lost: dict[int, Callable[[str], None]] = {}
+        self._subscriptions = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self.inbox = ""
         self._skip = 0
@@ -177,7 +174,8 @@ class Link:
                 link.inbox = f"{client.new_inbox()}."
                 link._skip = len(f"{link.inbox}a.")
                 client.closing = closing
-                await link.subscribe("a.*", link._on_answer, lambda why: None)
+                answers = link.subscribe(link._on_answer, lambda why: None)
+                await link.send(f"SUB {link.inbox}a.* {answers}\r\n".encode())
                 client.parser.confirmations = Confirmations(f"{link.inbox}a.", link._on_confirmation)
         except BaseException as exc:
             client.closing = lambda: None
@@ -258,25 +256,23 @@ class Link:
             raise self.unavailable(f"was lost before it answered {subject}")
         return answer
 
-    async def subscribe(self, subject: str, handler: Handler, lost: Callable[[str], None]) -> int:
-        """Call `handler` with each message to `{inbox}{subject}`, in order; returns the subscription number.
+    def subscribe(self, handler: Handler, lost: Callable[[str], None]) -> int:
+        """Return the number of a new subscription. The caller sends `SUB` with a subject below `inbox`.
 
-        Raises `Unavailable`.
+        Args:
+            handler: called with each message, in order.
+            lost: called when the connection is lost.
         """
-        if self.lost_because is not None:
-            raise self.unavailable("was lost")
-        try:
-            subscription = await self._client.subscribe(self.inbox + subject)
-        except nats.errors.Error as exc:
-            raise self.unavailable(f"rejected a subscription: {exc}") from exc
-        self._client.handlers[subscription._id] = handler
-        self._handlers[subscription._id] = lost
-        return subscription._id
+        self._subscriptions += 1
+        self._client.handlers[self._subscriptions] = handler
+        self._lost[self._subscriptions] = lost
+        return self._subscriptions
 
-    def new_name(self) -> str:
-        """Return a unique name for a subscription of this connection."""
-        self._number += 1
-        return f"m.{self._number}"
+    def unsubscribe(self, number: int) -> None:
+        """End a subscription."""
+        self._client.handlers.pop(number, None)
+        self._lost.pop(number, None)
+        self.post(f"UNSUB {number}\r\n".encode())
 
     def post(self, frames: bytes) -> None:
         """Send in the background. Failures are ignored."""
@@ -286,21 +282,14 @@ class Link:
         with contextlib.suppress(Unavailable):
             await self.send(frames)
 
-    async def unsubscribe(self, number: int) -> None:
-        self._client.handlers.pop(number, None)
-        self._handlers.pop(number, None)
-        self._client._remove_sub(number)
-        with contextlib.suppress(Unavailable):
-            await self.send(f"UNSUB {number}\r\n".encode())
-
     # -- within ------------------------------------------------------------------------------------
 
     def _tell(self, why: str) -> None:
         waiting, self._waiting = self._waiting, {}
         for one in set(waiting.values()):
             one.lost(why)
-        for tell in self._handlers.values():
-            tell(why)
+        for lost in list(self._lost.values()):
+            lost(why)
 
     def _on_answer(self, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
         token = subject[self._skip :]

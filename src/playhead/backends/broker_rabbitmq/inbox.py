@@ -24,6 +24,7 @@ from aiormq.channel import Channel
 from pamqp.commands import Basic
 
 from playhead import events
+from playhead.backends._reconnect import cancel
 from playhead.backends.broker_rabbitmq import frames
 from playhead.backends.broker_rabbitmq.frames import headers_of
 from playhead.backends.broker_rabbitmq.link import (
@@ -99,20 +100,19 @@ class Inbox:
         self._unacked: dict[int, Tag] = {}
         self._receivers: deque[_Receiver] = deque()
         self._fresh = False  # whether there is a new receiver for which the prefetch was not adjusted yet
-        self._ending = False
         self._asked_at = self._not_before = 0.0
         self._kick = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name=f"inbox {queue}")
 
     @property
-    def holds(self) -> int:
-        """The number of dispatches of the queue in this process, whether received or in the buffer."""
-        return len(self._unacked) + len(self._buffer)
+    def buffered(self) -> int:
+        """The number of dispatches in this process that wait for a receiver."""
+        return len(self._buffer)
 
     @property
-    def waiting(self) -> int:
-        """The number of them in the buffer."""
-        return len(self._buffer)
+    def received(self) -> int:
+        """The number of dispatches that were received, and not acknowledged."""
+        return len(self._unacked)
 
     @property
     def is_marked(self) -> bool:
@@ -165,9 +165,7 @@ class Inbox:
 
     async def close(self) -> None:
         """Return everything to the queue."""
-        self._ending = True
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        await cancel(self._task)
         if (channel := self._channel) is not None:
             self._channel = None
             await close_channel(channel)
@@ -178,8 +176,7 @@ class Inbox:
 
     async def _run(self) -> None:
         tries = 0
-        # The flag is needed: the client drops a cancellation that arrives together with an answer.
-        while not self._ending:
+        while True:
             busy = self._consumer or self._unacked or self._buffer or self._mark.is_set
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._tick if busy else None):
@@ -282,7 +279,7 @@ class Inbox:
         if not self._receivers and now - self._asked_at > _IDLE_SECONDS:
             await self._stop(channel)
             await self._requeue(channel, len(self._buffer))
-        if self.holds:
+        if self._unacked or self._buffer:
             self._mark.use()
         else:
             self._mark.clear_unused()

@@ -12,6 +12,7 @@ import logging
 import random
 import ssl
 from collections.abc import Coroutine, Iterator
+from functools import partial
 from typing import Any, Final
 
 from aiormq import Connection
@@ -26,7 +27,7 @@ from aiormq.exceptions import (
 )
 from yarl import URL
 
-from playhead import events
+from playhead.backends._reconnect import cancel, reconnect
 from playhead.backends.broker_rabbitmq.address import Address
 from playhead.backends.broker_rabbitmq.frames import MessageReader
 from playhead.errors import Unavailable, broker_unavailable
@@ -39,8 +40,6 @@ ANSWER_SECONDS: Final = 10.0
 """How long one request to the server may take."""
 _OLDEST: Final = [4, 0]
 _PING_SECONDS: Final = 3.0
-_FIRST_PAUSE_SECONDS: Final = 0.1
-_LONGEST_PAUSE_SECONDS: Final = 5.0
 _CLOSE_SECONDS: Final = 5.0
 
 LOST: Final = (AMQPError, ChannelInvalidStateError, RuntimeError, OSError, TimeoutError)
@@ -83,11 +82,9 @@ class Link:
         self._lost: asyncio.Future[str] | None = None
         self._why = "not connected yet"
         self._keeper: asyncio.Task[None] | None = None
-        self._closed = False
 
     async def open(self) -> None:
         """Connect. Raises `Unavailable`, and then does not retry."""
-        self._closed = False
         lost = self._adopt(await connect(self._address, self._purpose))
         self._keeper = asyncio.create_task(self._keep(lost), name=f"rabbitmq {self._purpose}")
 
@@ -152,10 +149,8 @@ class Link:
 
     async def close(self) -> None:
         """Close the connection. May be called twice."""
-        self._closed = True
         if self._keeper:
-            self._keeper.cancel()
-            await asyncio.wait([self._keeper])
+            await cancel(self._keeper)
             self._keeper = None
         if (connection := self._connection) is not None:
             self._end(connection, "closed")
@@ -175,40 +170,16 @@ class Link:
             self._lost.set_result(why)
 
     async def _keep(self, lost: asyncio.Future[str]) -> None:
-        # The flag is needed: the client may drop a cancellation that arrives together with an answer.
-        while not self._closed:
+        while True:
             await asyncio.wait([lost])
-            events.emit(
-                events.BACKEND_UNAVAILABLE,
-                logging.WARNING,
+            connection = await reconnect(
+                lambda: connect(self._address, self._purpose),
+                self._why,
+                partial(setattr, self, "_why"),
                 backend="rabbitmq",
                 link=self._purpose,
-                detail=self._why,
             )
-            pause = _FIRST_PAUSE_SECONDS
-            while True:
-                try:
-                    lost = self._adopt(await connect(self._address, self._purpose))
-                    events.emit(
-                        events.BACKEND_BACK,
-                        backend="rabbitmq",
-                        link=self._purpose,
-                        detail=f"at {self.address}",
-                    )
-                    break
-                except Unavailable as exc:
-                    self._why = exc.detail
-                except Exception as exc:
-                    # Logged with its traceback, and retried: without this task the connection would stay
-                    # lost.
-                    self._why = f"{type(exc).__name__}: {described(exc)}"
-                    detail = f"rabbitmq {self._purpose}: {self._why}"
-                    events.emit(events.LOOP_FAILED, logging.ERROR, exc_info=True, detail=detail)
-                if self._closed:
-                    return
-                # Random, because all processes of the deployment reconnect when a node is available again.
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            lost = self._adopt(connection)
 
 
 async def connect(address: Address, purpose: str) -> Connection:
@@ -222,44 +193,40 @@ async def connect(address: Address, purpose: str) -> Connection:
 
 
 async def _connect(url: str, address: Address, purpose: str) -> Connection:
-    where = address.shown
     try:
         connection = Connection(url, transport_factory=_Transport())
         with as_lost():
             async with asyncio.timeout(CONNECT_SECONDS):
                 await connection.connect(client_properties={"connection_name": f"playhead {purpose}"})
                 await connection.connected.wait()
-    except (ProbableAuthenticationError, AuthenticationError) as exc:
-        raise broker_unavailable(
-            f"RabbitMQ at {where} refused the user {address.user} or the password in PLAYHEAD_BROKER "
-            f"({described(exc)}). The user `guest` may connect only from the same machine"
-        ) from exc
-    except TimeoutError as exc:
-        raise broker_unavailable(
-            f"RabbitMQ at {where} did not answer within {CONNECT_SECONDS:.0f} s. Check that the node "
-            "is up and that the port is the AMQP port (5672, or 5671 with amqps://)"
-        ) from exc
-    except (FileNotFoundError, PermissionError) as exc:
-        raise broker_unavailable(
-            f"cannot read a file that PLAYHEAD_BROKER names (cafile, certfile or keyfile): {exc.strerror}"
-        ) from exc
-    except (AMQPConnectionError, OSError) as exc:
-        if isinstance(exc, ssl.SSLError) or isinstance(exc.__cause__, ssl.SSLError):
-            raise broker_unavailable(
-                f"TLS with RabbitMQ at {where} failed ({described(exc)}). Check that this is its TLS port "
-                "(5671). If a private authority signed its certificate, add ?cafile=/path"
-            ) from exc
-        raise broker_unavailable(
-            f"cannot reach RabbitMQ at {where} ({described(exc)}). Start it, or correct PLAYHEAD_BROKER"
-        ) from exc
-    except Exception as exc:  # bytes that are not AMQP make the client raise anything
-        if "Connection.OpenOk" in described(exc):  # the client hides the server's own message
-            raise broker_unavailable(
-                f"RabbitMQ at {where} has no such vhost, or the user {address.user} may not use it. Look at "
-                "`rabbitmqctl list_vhosts` and `rabbitmqctl list_user_permissions`"
-            ) from exc
-        raise broker_unavailable(f"the server at {where} is not RabbitMQ ({described(exc)})") from exc
+    except Exception as exc:
+        raise broker_unavailable(_not_connected(exc, address)) from exc
     return connection
+
+
+def _not_connected(exc: Exception, address: Address) -> str:
+    """Return what prevents a connection, and what to do."""
+    where, why = address.shown, described(exc)
+    if isinstance(exc, ProbableAuthenticationError | AuthenticationError):
+        return (
+            f"RabbitMQ at {where} refused the user {address.user} or the password in PLAYHEAD_BROKER "
+            f"({why}). The user `guest` may connect only from the same machine"
+        )
+    if isinstance(exc, FileNotFoundError | PermissionError):
+        return f"cannot read the cafile, certfile or keyfile that PLAYHEAD_BROKER names: {exc.strerror}"
+    if isinstance(exc, ssl.SSLError) or isinstance(exc.__cause__, ssl.SSLError):
+        return (
+            f"TLS with RabbitMQ at {where} failed ({why}). Check that this is its TLS port (5671). If a "
+            "private authority signed its certificate, add ?cafile=/path"
+        )
+    if isinstance(exc, AMQPConnectionError | OSError):
+        return f"cannot reach RabbitMQ at {where} ({why}). Start it, or correct PLAYHEAD_BROKER"
+    if "Connection.OpenOk" in why:  # the client hides the server's own message
+        return (
+            f"RabbitMQ at {where} has no such vhost, or the user {address.user} may not use it. Look at "
+            "`rabbitmqctl list_vhosts` and `rabbitmqctl list_user_permissions`"
+        )
+    return f"the server at {where} is not RabbitMQ ({why})"  # such bytes make the client raise anything
 
 
 class _Transport(TransportFactory):
