@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from playhead.backends.broker_nats.frames import Frames
-from playhead.backends.broker_nats.link import ANSWER_SECONDS, LAST_SECONDS, Answer, Link
-from playhead.clock import done_within
+from playhead.backends.broker_nats.link import ANSWER_SECONDS, Answer, Link
+from playhead.clock import LONGEST_GAP_SECONDS
 from playhead.envelope import Dispatch
 from playhead.errors import Unavailable, broker_unavailable
 from playhead.ports.broker import CONFIRMED, PublishResult
@@ -27,44 +26,20 @@ class Window:
 
     def __init__(self) -> None:
         self._in_flight = 0
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._turn = asyncio.Lock()
+        self._room = asyncio.Event()
 
     async def _enter(self, count: int) -> None:
-        """Wait for room for `count` dispatches, at most as long as an earlier one may take.
-
-        Raises `TimeoutError`.
-        """
-        if not self._waiting and self._has_room(count):
+        """Wait for room for `count` dispatches. The ones before them leave within their time limit."""
+        async with self._turn:
+            while self._in_flight + count > _MOST_IN_FLIGHT:
+                self._room.clear()
+                await self._room.wait()
             self._in_flight += count
-            return
-        admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((count, admitted))
-        try:
-            await done_within(ANSWER_SECONDS + 1, admitted)
-        except asyncio.CancelledError:
-            if admitted.done():
-                self._leave(count)
-            else:
-                self._waiting.remove((count, admitted))
-                self._admit()
-            raise
-        if not admitted.done():
-            self._waiting.remove((count, admitted))
-            self._admit()
-            raise TimeoutError
 
     def _leave(self, count: int) -> None:
         self._in_flight -= count
-        self._admit()
-
-    def _admit(self) -> None:
-        while self._waiting and self._has_room(self._waiting[0][0]):
-            count, admitted = self._waiting.popleft()
-            self._in_flight += count
-            admitted.set_result(None)
-
-    def _has_room(self, count: int) -> bool:
-        return self._in_flight + count <= _MOST_IN_FLIGHT
+        self._room.set()
 
     async def publish(
         self, link: Link, dispatches: Sequence[Dispatch], prefix: str
@@ -81,11 +56,7 @@ class Window:
         stopped = ""
         for at in range(0, len(dispatches), _CHUNK):
             part = dispatches[at : at + _CHUNK]
-            try:
-                await self._enter(len(part))
-            except TimeoutError:
-                stopped = link.unavailable("did not answer earlier messages").detail
-                break
+            await self._enter(len(part))
             if any(chunk.is_silent for chunk in chunks):
                 self._leave(len(part))
                 stopped = link.unavailable("does not answer, so this was not sent").detail
@@ -141,7 +112,7 @@ class _Chunk:
             self._link.forget(self._first, len(self._dispatches))
             self.done.cancel()
             raise
-        self._call_later(ANSWER_SECONDS - LAST_SECONDS, self._look_again)
+        self._call_later(ANSWER_SECONDS - LONGEST_GAP_SECONDS, self._look_again)
         for at in refused:
             self._link.forget(self._first + at)
             self._settle(
@@ -161,7 +132,7 @@ class _Chunk:
 
     def _look_again(self) -> None:
         # As in `clock.done_within`: answers may be in the socket, unread.
-        self._call_later(LAST_SECONDS, self._expire)
+        self._call_later(LONGEST_GAP_SECONDS, self._expire)
 
     def _expire(self) -> None:
         self.is_silent = self._left == len(self._dispatches)
