@@ -237,9 +237,9 @@ async def test_a_dispatch_too_large_for_its_stream_is_refused(broker: NatsBroker
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"discard": "old"}, "discards old messages"),
-        ({"max_age": 60_000_000_000}, "after 60 s"),
-        ({"max_msgs_per_subject": 3}, "messages a subject"),
+        ({"discard": "old"}, "discard is old"),
+        ({"max_age": 60_000_000_000}, "max_age is 60 s"),
+        ({"max_msgs_per_subject": 3}, "max_msgs_per_subject is 3"),
         ({"retention": "limits"}, "retention is limits"),
         ({"subjects": ["playhead.>"]}, "subjects"),
     ],
@@ -761,7 +761,7 @@ async def test_any_of_several_servers_is_sufficient(prefix: str):
 async def test_invalid_messages_on_its_inbox_are_ignored(broker: NatsBroker, operator: Operator):
     await published(broker, dispatches(1))
     assert broker._link is not None
-    for subject in ("a.x", "a.99", "a.-1", "m.1.x", "m.1.1", "m.1.2"):
+    for subject in ("a.x", "a.99", "a.-1", "m.x", "m.2", "m.99"):
         for payload in (b"", b"\xff{"):
             to = f"{broker._link.inbox}{subject}"
             await operator._link.send(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from playhead.backends.broker_nats.frames import subject_of
@@ -126,11 +126,12 @@ async def declare(link: Link, queue: str, *, visibility: float, replicas: int) -
             f"{'; '.join(wrong)}. Change it with: nats stream edit {stream} (or delete it while it is empty: "
             "Playhead creates it again)"
         )
-    wanted = consumer_config(visibility)
     name = f"{stream}.{CONSUMER}"
     found = await ask(link, f"CONSUMER.INFO.{name}")
-    if error_of(found) == NO_CONSUMER or (not error_of(found) and consumer_faults(found["config"], wanted)):
-        found = await ask(link, f"CONSUMER.CREATE.{name}", {"stream_name": stream, "config": wanted})
+    differs = not error_of(found) and consumer_faults(found["config"], visibility)
+    if error_of(found) == NO_CONSUMER or differs:
+        wanted = {"stream_name": stream, "config": consumer_config(visibility)}
+        found = await ask(link, f"CONSUMER.CREATE.{name}", wanted)
     if error_of(found):
         raise _refused(link, f"consumer {CONSUMER} of stream {stream} cannot be created or read", found)
 
@@ -143,6 +144,9 @@ def stream_config(queue: str, replicas: int) -> dict[str, Any]:
         "storage": "file",
         "discard": "new",
         "max_age": 0,
+        "max_msgs_per_subject": -1,
+        "no_ack": False,
+        "sealed": False,
         "num_replicas": replicas,
         "duplicate_window": _DUPLICATE_SECONDS * _NANOSECONDS,
     }
@@ -151,22 +155,11 @@ def stream_config(queue: str, replicas: int) -> dict[str, Any]:
 def stream_faults(config: Mapping[str, Any], queue: str) -> list[str]:
     """Return the settings of a stream that lose or reject dispatches. Size limits are left to the
     operator."""
-    faults = []
-    if config.get("subjects") != [subject_of(queue)]:
-        faults.append(f"its subjects are {config.get('subjects')}, not {subject_of(queue)} alone")
-    if config.get("retention") != "workqueue":
-        faults.append(f"its retention is {config.get('retention')}, not workqueue")
-    if config.get("discard") != "new":
-        faults.append("it discards old messages when it is full, not new ones")
-    if config.get("max_age"):
-        faults.append(f"it drops messages after {config['max_age'] / _NANOSECONDS:g} s (max_age)")
-    if config.get("max_msgs_per_subject", -1) > 0:
-        faults.append("it limits messages a subject (max_msgs_per_subject)")
-    if config.get("no_ack"):
-        faults.append("it confirms nothing (no_ack)")
-    if config.get("sealed"):
-        faults.append("it is sealed")
-    return faults
+    return _differences(
+        config,
+        stream_config(queue, 1),
+        ("subjects", "retention", "discard", "max_age", "max_msgs_per_subject", "no_ack", "sealed"),
+    )
 
 
 def consumer_config(visibility: float) -> dict[str, Any]:
@@ -182,17 +175,24 @@ def consumer_config(visibility: float) -> dict[str, Any]:
     }
 
 
-def consumer_faults(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+def consumer_faults(config: Mapping[str, Any], visibility: float) -> list[str]:
     """Return the settings of a consumer that differ from the declared ones."""
-    faults = [
-        f"{name} is {config.get(name)}, not {wanted[name]}"
-        for name in ("ack_policy", "max_deliver", "max_ack_pending")
-        if config.get(name) != wanted[name]
+    return _differences(
+        config, consumer_config(visibility), ("ack_policy", "ack_wait", "max_deliver", "max_ack_pending")
+    )
+
+
+def _differences(config: Mapping[str, Any], declared: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    # The server leaves out settings that are off.
+    return [
+        f"{name} is {_shown(name, config[name])}, not {_shown(name, declared[name])}"
+        for name in names
+        if config.get(name, declared[name]) != declared[name]
     ]
-    if config.get("ack_wait") != wanted["ack_wait"]:
-        have, want = (int(c.get("ack_wait") or 0) / _NANOSECONDS for c in (config, wanted))
-        faults.append(f"ack_wait is {have:g} s, not {want:g} s")
-    return faults
+
+
+def _shown(name: str, value: Any) -> str:
+    return f"{value / _NANOSECONDS:g} s" if name in ("max_age", "ack_wait") else str(value)
 
 
 def _refused(link: Link, what: str, answer: Mapping[str, Any]) -> Unavailable:
