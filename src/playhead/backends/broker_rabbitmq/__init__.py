@@ -31,14 +31,13 @@ from playhead.backends.broker_rabbitmq.link import (
     in_background,
     version_of,
 )
-from playhead.backends.broker_rabbitmq.publishing import PublishChannel, Returned
-from playhead.backends.broker_rabbitmq.queues import DELETED_SECONDS, Known, Queues, QueueStuck
+from playhead.backends.broker_rabbitmq.publishing import RETURNED, PublishChannel
+from playhead.backends.broker_rabbitmq.queues import DELETED_SECONDS, Known, Queues
 from playhead.envelope import Dispatch, Message, decode_payload
 from playhead.errors import broker_unavailable
 from playhead.ports.broker import Delivery, Depth, PublishResult
 from playhead.ports.diagnosis import Finding
 
-_LOOKS = 3
 _ALARM = (
     "it accepts no messages while a memory or disk alarm is set; free memory or disk on its nodes "
     "(`rabbitmq-diagnostics alarms` lists the alarms)"
@@ -67,7 +66,6 @@ class RabbitBroker:
         self._consuming = Link(self._address, "consuming")
         self._queues = Queues(self._consuming, prefix)
         self._line: PublishChannel | None = None
-        self._retired: PublishChannel | None = None
         self._lining = asyncio.Lock()
         self._inboxes: dict[str, Inbox] = {}
 
@@ -86,29 +84,45 @@ class RabbitBroker:
         if not dispatches:
             return []
         line = await self._open_line()
-        blocked = await self._declare({dispatch.headers.queue for dispatch in dispatches})
+        queues = {dispatch.headers.queue for dispatch in dispatches}
+        blocked = await declare_all(queues, self._queues.unfit, self._queues.ensure)
         return await publish_unblocked(dispatches, blocked, partial(self._publish, line))
 
-    async def _declare(self, queues: set[str]) -> dict[str, PublishResult]:
-        return await declare_all(queues, self._queues.unfit, self._queues.ensure)
-
     async def _publish(self, line: PublishChannel, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
-        """Send dispatches whose queues existed when they were last used."""
-        answers = await self._send(line, dispatches, first=True)
-        if returned := [n for n, answer in enumerate(answers) if isinstance(answer, Returned)]:
-            # Their queue was deleted: declare it again, and retry once.
+        """Send dispatches whose queues existed when they were last used, and explain each missing answer."""
+        answers, sent = await line.publish(dispatches)
+        results = [answer for answer in answers if answer is not None]
+        if RETURNED in results:
+            for dispatch, answer in zip(dispatches, answers, strict=True):
+                if answer is RETURNED:
+                    self._queues.forget(dispatch.headers.queue)  # the next publish declares it again
             await asyncio.sleep(DELETED_SECONDS)
-            queues = {dispatches[n].headers.queue for n in returned}
-            for queue in queues:
-                self._queues.forget(queue)
-            blocked = await self._declare(queues)
-            for n in returned:
-                answers[n] = blocked.get(dispatches[n].headers.queue, answers[n])
-            if left := [n for n in returned if dispatches[n].headers.queue not in blocked]:
-                again = await self._send(line, [dispatches[n] for n in left], first=False)
-                for n, answer in zip(left, again, strict=True):
-                    answers[n] = answer
-        return [_outcome(answer) for answer in answers]
+        if len(results) == len(dispatches):
+            return results
+        why = await self._why_unanswered(line)
+        if not sent:
+            raise broker_unavailable(f"RabbitMQ at {self._publishing.address}: {why}")
+        most = _most_bytes(why)
+        lost = PublishResult("uncertain", f"RabbitMQ at {self._publishing.address}: {why}")
+        refused = PublishResult("refused", why)
+        return [
+            answer or (refused if most is not None and len(dispatch.payload().encode()) > most else lost)
+            for answer, dispatch in zip(answers, dispatches, strict=True)
+        ]
+
+    async def _why_unanswered(self, line: PublishChannel) -> str:
+        if line.ended is not None:
+            return line.ended
+        if await self._publishing.is_blocked():
+            return _ALARM
+        if not await self._publishing.is_answering():
+            return f"no answer within {ANSWER_SECONDS:.0f} s"
+        # One queue is at fault, not the server. Other dispatches use another channel, whose window the
+        # unconfirmed ones do not fill.
+        why = f"not confirmed within {ANSWER_SECONDS:.0f} s: no majority of the queue's nodes is up"
+        line.end(why)
+        in_background(line.close())
+        return why
 
     async def receive(self, queue: str, limit: int, *, wait: float = 0.0) -> list[Delivery]:
         if limit < 1:
@@ -134,43 +148,25 @@ class RabbitBroker:
     async def depth(self, queue: str) -> Depth:
         """See the port. AMQP does not report the dispatches that another process holds. Each process that
         holds any, or did so in the last three seconds, counts as one."""
-        found = Depth(0, 0)
-        for _ in range(_LOOKS):
-            # The server's numbers fit those of this process only if nothing changed in between.
-            before = self._held_here(queue)
-            found = await self._depth(queue)
-            if self._held_here(queue) == before:
-                break
-        return found
-
-    def _held_here(self, queue: str) -> tuple[int, int]:
-        """Return the dispatches in this process: those in its buffer, and those that were received."""
-        inbox = self._inboxes.get(queue)
-        return (inbox.waiting, inbox.holds - inbox.waiting) if inbox else (0, 0)
-
-    async def _depth(self, queue: str) -> Depth:
-        inbox = self._inboxes.get(queue)
-        try:
-            found = await self._queues.look(self._queues.name(queue))
-        except QueueStuck:
-            found = Known(0, 0, is_sure=False)
+        before = self._held_here(queue)
+        found = await self._queues.look(self._queues.name(queue))
         if found is None:
             return Depth(0, 0)
         if not found.is_sure:
             # The real number is unknown. With 0, the reconciler would publish the dispatches again, and an
             # error would stop a caller that reads the depths of all queues.
-            return Depth(0, (inbox.holds if inbox else 0) + 1)
-        try:
-            holders = await self._queues.look(self._queues.held(queue))
-        except QueueStuck:
-            holders = Known(0, 0, is_sure=False)
-        others = (holders.consumers if holders else 0) - (inbox.is_marked if inbox else 0)
-        if holders and not holders.is_sure:
-            others = max(others, 1)
-        # This process is counted after the queue. So a dispatch that is being delivered is counted at least
-        # once, and one that is being returned is counted twice.
-        ready, held = self._held_here(queue)
-        return Depth(found.ready + ready, held + max(others, 0))
+            return Depth(0, sum(before) + 1)
+        holders = await self._queues.look(self._queues.held(queue)) or Known(0, 0, is_sure=True)
+        inbox = self._inboxes.get(queue)
+        others = holders.consumers - (inbox is not None and inbox.is_marked)
+        # The larger of two numbers, so that a dispatch that was delivered or returned meanwhile is counted.
+        ready, held = map(max, before, self._held_here(queue))
+        return Depth(found.ready + ready, held + max(others, 0 if holders.is_sure else 1))
+
+    def _held_here(self, queue: str) -> tuple[int, int]:
+        """Return the dispatches in this process: those in its buffer, and those that were received."""
+        inbox = self._inboxes.get(queue)
+        return (inbox.buffered, inbox.received) if inbox else (0, 0)
 
     async def is_empty(self, queue: str) -> bool:
         return await self.depth(queue) == (0, 0)
@@ -205,7 +201,7 @@ class RabbitBroker:
         return seen
 
     async def check(self) -> str:
-        await self._queues.answers()
+        await close_channel(await self._consuming.channel())
         if await self._publishing.is_blocked():
             raise broker_unavailable(f"RabbitMQ at {self._publishing.address}: {_ALARM}")
         return f"rabbitmq {version_of(self._consuming.connection())} at {self._consuming.address}"
@@ -219,7 +215,7 @@ class RabbitBroker:
     async def diagnose(self) -> list[Finding]:
         """Examine the server for `playhead doctor`, over separate connections. The broker need not be
         open."""
-        return await diagnose(self._address, self._prefix, sorted(self._queues.there))
+        return await diagnose(self._address, self._prefix)
 
     # -- within ------------------------------------------------------------------------------------
 
@@ -235,45 +231,6 @@ class RabbitBroker:
                 lost.add_done_callback(lambda why: line.end(why.result()))
             return self._line
 
-    async def _send(
-        self, line: PublishChannel, dispatches: Sequence[Dispatch], *, first: bool
-    ) -> list[PublishResult | Returned]:
-        """Publish on a channel, and explain each missing answer.
-
-        Args:
-            first: raise `Unavailable` if no dispatch was sent.
-        """
-        answers, sent = await line.publish(dispatches)
-        if sent == len(dispatches) and None not in answers:
-            return [answer for answer in answers if answer is not None]
-        why = line.ended
-        if why is None:
-            if await self._publishing.is_blocked():
-                why = _ALARM
-            elif await self._publishing.is_answering():
-                # One queue is at fault, not the server. Dispatches that wait on this channel may still be
-                # confirmed. New ones use another channel, whose window the unconfirmed ones do not fill.
-                why = f"not confirmed within {ANSWER_SECONDS:.0f} s: no majority of the queue's nodes is up"
-                self._retire(line)
-            else:
-                why = f"no answer within {ANSWER_SECONDS:.0f} s"
-        if first and not sent:
-            raise broker_unavailable(f"RabbitMQ at {self._publishing.address}: {why}")
-        most = _most_bytes(why)
-        lost = PublishResult("uncertain", f"RabbitMQ at {self._publishing.address}: {why}")
-        refused = PublishResult("refused", why)
-        return [
-            answer or (refused if most is not None and len(dispatch.payload().encode()) > most else lost)
-            for answer, dispatch in zip(answers, dispatches, strict=True)
-        ]
-
-    def _retire(self, line: PublishChannel) -> None:
-        if self._line is line:
-            self._line = None
-            if self._retired and self._retired.ended is None:
-                in_background(self._retired.close())
-            self._retired = line
-
 
 async def _until_ready(channel: Channel, name: str, count: int) -> None:
     """Wait until a queue reports that messages were returned; briefly, as others may receive them at once."""
@@ -281,14 +238,6 @@ async def _until_ready(channel: Channel, name: str, count: int) -> None:
         if ((await channel.queue_declare(name, passive=True)).message_count or 0) >= count:
             break
         await asyncio.sleep(0.01)
-
-
-def _outcome(answer: PublishResult | Returned) -> PublishResult:
-    if isinstance(answer, Returned):
-        return PublishResult(
-            "uncertain", f"the queue was deleted again after it had been re-created: {answer.reason}"
-        )
-    return answer
 
 
 def _most_bytes(why: str) -> int | None:

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import sys
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel
@@ -21,16 +21,12 @@ WINDOW: Final = 256
 """Unconfirmed messages on one channel. The server confirms in groups, and more messages are not faster."""
 _PIECE: Final = 64
 _FRAME_OVERHEAD: Final = 8
+RETURNED: Final = PublishResult("uncertain", "its queue did not exist")
+"""The server had no queue for the message and returned it."""
 _NACKED: Final = PublishResult(
     "uncertain",
     "the queue rejected it: the queue is full (max-length with reject-publish) or has no majority",
 )
-
-
-class Returned(NamedTuple):
-    """Instead of a result: the server had no queue for the message and returned it."""
-
-    reason: str
 
 
 class _Batch:
@@ -39,11 +35,11 @@ class _Batch:
     __slots__ = ("answers", "done", "left")
 
     def __init__(self, count: int) -> None:
-        self.answers: list[PublishResult | Returned | None] = [None] * count
+        self.answers: list[PublishResult | None] = [None] * count
         self.left = count
         self.done = asyncio.Event()
 
-    def answer(self, n: int, answer: PublishResult | Returned) -> None:
+    def answer(self, n: int, answer: PublishResult) -> None:
         self.answers[n] = answer
         self.left -= 1
         if not self.left:
@@ -83,15 +79,14 @@ class _Slot:
         if not isinstance(exc, PublishError):
             self._settle(_NACKED)
             return
-        returned = Returned(" ".join(map(str, exc.args)))
         # A returned message is identified by its id alone. Unconfirmed duplicates of it have the same queue,
         # and their confirms must not count as success.
         slot: _Slot | None = self
         while slot:
-            slot._settle(returned)
+            slot._settle(RETURNED)
             slot = slot._duplicate
 
-    def _settle(self, answer: PublishResult | Returned) -> None:
+    def _settle(self, answer: PublishResult) -> None:
         if not self._settled:
             self._settled = True
             self._line.settled(self.tag, self.message_id)
@@ -141,9 +136,7 @@ class PublishChannel:
         """Close the channel. Unanswered messages stay unanswered."""
         await close_channel(self._channel)
 
-    async def publish(
-        self, dispatches: Sequence[Dispatch]
-    ) -> tuple[list[PublishResult | Returned | None], int]:
+    async def publish(self, dispatches: Sequence[Dispatch]) -> tuple[list[PublishResult | None], int]:
         """Send dispatches and wait for the answers.
 
         Waits `ANSWER_SECONDS` for room to send, and `ANSWER_SECONDS` for all answers after the last was sent.
