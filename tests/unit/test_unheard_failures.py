@@ -49,9 +49,9 @@ async def test_a_cancelled_request_to_rabbitmq_logs_no_lost_connection():
 
     async def after() -> None:
         with pytest.raises(Unavailable):
-            await queues.answers()
+            await queues.look("some")
 
-    assert await said_of(queues.answers(), is_lost.set, after) == []
+    assert await said_of(queues.look("some"), is_lost.set, after) == []
 
 
 async def test_a_cancelled_write_to_sqlite_logs_no_failure(tmp_path: Path):

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Sequence
-from typing import Final, TypeVar
+from typing import Final
 from uuid import UUID
-
-from aiormq.channel import Channel
 
 from playhead.backends.broker_rabbitmq.address import Address
 from playhead.backends.broker_rabbitmq.link import (
@@ -23,54 +19,10 @@ from playhead.backends.broker_rabbitmq.link import (
 from playhead.backends.broker_rabbitmq.publishing import PublishChannel
 from playhead.backends.broker_rabbitmq.queues import HELD, QUEUE
 from playhead.envelope import Dispatch, Headers
-from playhead.errors import Unavailable
+from playhead.errors import Unavailable, broker_unavailable
 from playhead.ids import uuid7
 from playhead.ports.broker import CONFIRMED
 from playhead.ports.diagnosis import Finding
-
-T = TypeVar("T")
-
-_HOWTO: Final = "docs/howto/rabbitmq.md"
-
-
-class _Failed(Exception):
-    """A check failed; the finding says which."""
-
-    def __init__(self, finding: Finding) -> None:
-        super().__init__(finding.detail)
-        self.finding = finding
-
-
-async def diagnose(address: Address, prefix: str, queues: Sequence[str]) -> list[Finding]:
-    """See `ports.diagnosis`.
-
-    Args:
-        queues: queues whose arguments are compared with those that Playhead declares.
-    """
-    link = Link(address, "doctor")
-    began = time.perf_counter()
-    try:
-        await link.open()
-    except Unavailable as exc:
-        return [Finding("reach", "failed", exc.detail, "start RabbitMQ, or correct PLAYHEAD_BROKER")]
-    try:
-        ms = (time.perf_counter() - began) * 1000
-        findings = [Finding("reach", "ok", f"connected to {link.address} in {ms:.0f} ms"), _version(link)]
-        if findings[-1].status != "failed":
-            findings.append(_heartbeat(link))
-            try:
-                findings += await _work(link, address, prefix)
-                findings += [await _queue(link, f"{prefix}{queue}") for queue in queues]
-            except _Failed as failed:
-                findings.append(failed.finding)
-            findings.append(_DURABILITY)
-        return findings
-    except (Unavailable, *LOST) as exc:
-        detail = exc.detail if isinstance(exc, Unavailable) else described(exc)
-        return [*findings, Finding("reach", "failed", detail, "look into the log of the node")]
-    finally:
-        await link.close()
-
 
 _DURABILITY: Final = Finding(
     "durability",
@@ -78,6 +30,31 @@ _DURABILITY: Final = Finding(
     "a confirmed message is on the disks of a majority of the queue's nodes. AMQP does not report the number "
     "of nodes: use `rabbitmq-queues quorum_status QUEUE`",
 )
+
+
+async def diagnose(address: Address, prefix: str) -> list[Finding]:
+    """See `ports.diagnosis`."""
+    link = Link(address, "doctor")
+    found: list[Finding] = []
+    what, fix = "reach", "start RabbitMQ, or correct PLAYHEAD_BROKER"
+    try:
+        with as_lost():
+            began = time.perf_counter()
+            await link.open()
+            ms = (time.perf_counter() - began) * 1000
+            found.append(Finding("reach", "ok", f"connected to {link.address} in {ms:.0f} ms"))
+            found.append(_version(link))
+            if found[-1].status != "failed":
+                found.append(_heartbeat(link))
+                what, fix = "rights", "rabbitmqctl set_permissions: see docs/howto/rabbitmq.md"
+                found += await _work(link, address, prefix)
+                found.append(_DURABILITY)
+    except (Unavailable, *LOST) as exc:
+        detail = exc.detail if isinstance(exc, Unavailable) else described(exc)
+        found.append(Finding(what, "failed", detail, fix))
+    finally:
+        await link.close()
+    return found
 
 
 def _version(link: Link) -> Finding:
@@ -97,46 +74,34 @@ def _heartbeat(link: Link) -> Finding:
 
 
 async def _work(link: Link, address: Address, prefix: str) -> list[Finding]:
-    """Declare, publish, consume, ack and delete."""
+    """Declare, publish, receive, acknowledge and delete. Raises the error of a refused operation."""
     queue = f"_doctor-{uuid7().hex[-12:]}"
     name = f"{prefix}{queue}"
+    queues = {name: QUEUE, f"{name}:held": HELD}
     channel = await link.channel()
-    await _may(
-        "configure",
-        f"create quorum queues named {prefix}*",
-        channel.queue_declare(name, durable=True, arguments=QUEUE, timeout=ANSWER_SECONDS),
-    )
     try:
-        held = f"{name}:held"
-        await _may(
-            "configure",
-            f"create queues named {prefix}*:held",
-            channel.queue_declare(held, durable=True, arguments=HELD, timeout=ANSWER_SECONDS),
-        )
-        await _may("configure", f"delete {prefix}*", channel.queue_delete(held, timeout=ANSWER_SECONDS))
+        for declared, arguments in queues.items():
+            await channel.queue_declare(declared, durable=True, arguments=arguments, timeout=ANSWER_SECONDS)
         began = time.perf_counter()
-        await _publish(address, prefix, queue)
-        got = await _may("read", f"read {prefix}*", channel.basic_get(name, timeout=ANSWER_SECONDS))
+        if alarm := await _publish(address, prefix, queue):
+            return [alarm]
+        got = await channel.basic_get(name, timeout=ANSWER_SECONDS)
         if got.delivery_tag is None:
-            raise _Failed(Finding("round trip", "failed", "a confirmed message was not delivered", _HOWTO))
+            raise broker_unavailable("a confirmed message was not delivered")
         await channel.basic_ack(got.delivery_tag, wait=False)
         ms = (time.perf_counter() - began) * 1000
     finally:
-        # On a new channel, because a refused request closed the other one.
-        try:
-            channel = await link.channel()
-            with as_lost():
-                await channel.queue_delete(name, timeout=ANSWER_SECONDS)
-        except LOST as exc:
-            detail = f"may not delete the queue {name}, which remains ({described(exc)})"
-            raise _Failed(Finding("rights", "failed", detail, f"grant configure on {prefix}.*")) from exc
+        channel = await link.channel()  # a refused request closed the other one
+        for declared in queues:
+            await channel.queue_delete(declared, timeout=ANSWER_SECONDS)
     return [
         Finding("rights", "ok", f"may create, write, read and delete quorum queues named {prefix}*"),
         Finding("round trip", "ok", f"published, confirmed, received and acknowledged in {ms:.1f} ms"),
     ]
 
 
-async def _publish(address: Address, prefix: str, queue: str) -> None:
+async def _publish(address: Address, prefix: str, queue: str) -> Finding | None:
+    """Publish a message. Returns a finding if an alarm prevents it. Raises `Unavailable`."""
     link = Link(address, "doctor, publishing")  # an alarm blocks a connection that publishes
     await link.open()
     try:
@@ -144,37 +109,11 @@ async def _publish(address: Address, prefix: str, queue: str) -> None:
         headers = Headers(queue, UUID(int=0), "doctor", 1, "doctor")
         (answer,), _ = await line.publish([Dispatch(headers, str(uuid7()), 0, None, "doctor")])
         if answer == CONFIRMED:
-            return
+            return None
         if line.ended is None and await link.is_blocked():
             fix = "`rabbitmq-diagnostics alarms` lists them; free memory or disk, or raise the limit"
-            raise _Failed(Finding("alarm", "failed", "it accepts no messages: memory or disk alarm", fix))
+            return Finding("alarm", "failed", "it accepts no messages: memory or disk alarm", fix)
         why = line.ended or (answer.reason if answer else f"no confirm within {ANSWER_SECONDS:.0f} s")
-        raise _Failed(Finding("rights", "failed", f"a message was not confirmed: {why}", f"see {_HOWTO}"))
+        raise broker_unavailable(f"a message was not confirmed: {why}")
     finally:
         await link.close()
-
-
-async def _queue(link: Link, name: str) -> Finding:
-    """Compare the arguments of a queue with those that Playhead declares."""
-    what = f"queue {name}"
-    channel: Channel = await link.channel()
-    try:
-        with as_lost():
-            found = await channel.queue_declare(name, durable=True, arguments=QUEUE, timeout=ANSWER_SECONDS)
-    except LOST as exc:
-        fix = (
-            "used as it is; with a limit on deliveries, length or age it drops dispatches, which are then "
-            "published again, but late. To re-create it: stop the workers and run `rabbitmqctl delete_queue`"
-        )
-        return Finding(what, "warning", described(exc), fix)
-    return Finding(what, "ok", f"{found.message_count} ready, {found.consumer_count} consumers")
-
-
-async def _may(right: str, what: str, work: Awaitable[T]) -> T:
-    try:
-        with as_lost():
-            async with asyncio.timeout(ANSWER_SECONDS):
-                return await work
-    except LOST as exc:
-        fix = f"rabbitmqctl set_permissions: grant {right}; see {_HOWTO}"
-        raise _Failed(Finding("rights", "failed", f"may not {what} ({described(exc)})", fix)) from exc

@@ -18,7 +18,8 @@ from playhead.backends.broker_rabbitmq.link import (
     described,
     in_background,
 )
-from playhead.backends.broker_rabbitmq.queues import Queues, QueueStuck
+from playhead.backends.broker_rabbitmq.queues import Queues
+from playhead.errors import Unavailable
 
 _KEPT_SECONDS: Final = 3.0
 """How long a queue stays marked after this process held its last dispatch. Longer than two cycles of the
@@ -61,8 +62,8 @@ class Mark:
             channel.on_consumer_cancel_callbacks.add(lambda _: self.clear())
             with as_lost():
                 await channel.basic_consume(name, _nothing, no_ack=True, timeout=_SET_SECONDS)
-        except (QueueStuck, *LOST) as exc:
-            why = exc.detail if isinstance(exc, QueueStuck) else described(exc)
+        except (Unavailable, *LOST) as exc:
+            why = exc.detail if isinstance(exc, Unavailable) else described(exc)
             events.emit(
                 events.BACKEND_UNAVAILABLE, logging.WARNING, backend="rabbitmq", queue=name, detail=why
             )
