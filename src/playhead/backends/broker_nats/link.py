@@ -3,9 +3,7 @@
 So all requests in progress fail at once, and no message is sent after its caller gave up. The reconnection of
 nats-py is not used: it keeps a buffer, and it stops for good at some errors.
 
-Three private parts of nats-py are used: `Client._process_msg`, which the client calls with each message,
-`Client._send_command`, which queues bytes, and `Client._ps`, its parser.
-`docs/decisions/0010-nats-transport.md` states the reason and the price.
+`docs/decisions/0010-nats-transport.md` states why private parts of nats-py are used.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from aiormq.channel import Channel
+from aiormq.exceptions import ChannelNotFoundEntity
 
 from playhead.backends._declared import declare_all, publish_unblocked
 from playhead.backends.broker_rabbitmq.address import parse
@@ -24,9 +25,7 @@ from playhead.backends.broker_rabbitmq.frames import headers_of
 from playhead.backends.broker_rabbitmq.inbox import Inbox, Tag
 from playhead.backends.broker_rabbitmq.link import (
     ANSWER_SECONDS,
-    LOST,
     Link,
-    as_lost,
     close_channel,
     in_background,
     version_of,
@@ -175,29 +174,23 @@ class RabbitBroker:
         """See the port. AMQP can show only what it delivers, so the messages are hidden for a moment and then
         returned to their places."""
         name = self._queues.name(queue)
-        if limit < 1 or await self._queues.look(name) is None:
-            return []
-        channel = await self._consuming.channel()
         seen: list[Message] = []
+        if limit < 1:
+            return seen
         try:
-            with as_lost():
-                async with asyncio.timeout(ANSWER_SECONDS):
-                    last = None
-                    while len(seen) < limit:
-                        got = await channel.basic_get(name)
-                        if got.delivery_tag is None:
-                            break
-                        last = got.delivery_tag
-                        seen.append(
-                            Message(headers_of(got.header.properties.headers), decode_payload(got.body))
-                        )
-                    if last is not None:
-                        await channel.basic_nack(last, multiple=True, requeue=True)
-                        await _until_ready(channel, name, len(seen))
-        except LOST as exc:
-            raise self._consuming.unavailable(exc) from exc
-        finally:
-            await close_channel(channel)  # which returns all messages if the nack was not sent
+            async with self._queues.request(name) as channel:
+                last = None
+                while len(seen) < limit:
+                    got = await channel.basic_get(name, timeout=ANSWER_SECONDS)
+                    if got.delivery_tag is None:
+                        break
+                    last = got.delivery_tag
+                    seen.append(Message(headers_of(got.header.properties.headers), decode_payload(got.body)))
+                if last is not None:
+                    await channel.basic_nack(last, multiple=True, requeue=True)
+                    await _until_ready(channel, name, len(seen))
+        except ChannelNotFoundEntity:
+            return []
         return seen
 
     async def check(self) -> str:

@@ -112,56 +112,8 @@ class Queues:
         """Declare a queue that was found missing again, before its next use."""
         self._declared.discard(queue)
 
-    async def declare(self, queue: str) -> None:
-        """Declare a queue. An existing queue with other arguments is used as it is. Raises `Unavailable`."""
-        name = self.name(queue)
-        connection = self._link.connection()
-        if is_too_old(connection):
-            raise broker_unavailable(
-                f"RabbitMQ {version_of(connection)} at {self._link.address} drops messages, because its "
-                "quorum queues always have a delivery limit: install RabbitMQ 4.0 or later"
-            )
-        try:
-            async with self._request(name) as channel:
-                await channel.queue_declare(name, durable=True, arguments=QUEUE, timeout=ANSWER_SECONDS)
-        except ChannelPreconditionFailed as exc:
-            if _INEQUIVALENT not in described(exc):
-                raise self._link.unavailable(exc) from exc
-            # Another program or an operator created it. A route may publish to such a queue.
-            events.emit(events.QUEUE_DIFFERS, logging.WARNING, queue=name, detail=described(exc))
-        self._declared.add(queue)
-
-    async def declare_held(self, queue: str, *, within: float) -> None:
-        """Declare the queue that marks `queue` as held.
-
-        Args:
-            within: seconds.
-
-        Raises `Unavailable`.
-        """
-        name = self.held(queue)
-        try:
-            async with self._request(name) as channel:
-                await channel.queue_declare(name, durable=True, arguments=HELD, timeout=within)
-        except ChannelPreconditionFailed as exc:
-            if _INEQUIVALENT not in described(exc):  # else its consumers can be counted all the same
-                raise self._link.unavailable(exc) from exc
-
-    async def look(self, name: str) -> Known | None:
-        """Return the state of a queue, by its name on the server; None if there is no such queue."""
-        try:
-            async with self._request(name) as channel:
-                began = time.monotonic()
-                found = await channel.queue_declare(name, passive=True, timeout=_LOOK_SECONDS)
-                is_sure = bool(found.message_count) or time.monotonic() - began < _LEADER_SECONDS
-                return Known(found.message_count or 0, found.consumer_count or 0, is_sure)
-        except ChannelNotFoundEntity:
-            return None
-        except QueueStuck:
-            return Known(0, 0, is_sure=False)
-
     @asynccontextmanager
-    async def _request(self, name: str) -> AsyncIterator[Channel]:
+    async def request(self, name: str) -> AsyncIterator[Channel]:
         """Open a channel for one request. The server closes the channel of a request that it refuses.
 
         Raises `Unavailable`, or the exception for a queue that does not exist or has other arguments.
@@ -185,3 +137,51 @@ class Queues:
             raise self._link.unavailable(exc) from exc
         finally:
             in_background(close_channel(channel))
+
+    async def declare(self, queue: str) -> None:
+        """Declare a queue. An existing queue with other arguments is used as it is. Raises `Unavailable`."""
+        name = self.name(queue)
+        connection = self._link.connection()
+        if is_too_old(connection):
+            raise broker_unavailable(
+                f"RabbitMQ {version_of(connection)} at {self._link.address} drops messages, because its "
+                "quorum queues always have a delivery limit: install RabbitMQ 4.0 or later"
+            )
+        try:
+            async with self.request(name) as channel:
+                await channel.queue_declare(name, durable=True, arguments=QUEUE, timeout=ANSWER_SECONDS)
+        except ChannelPreconditionFailed as exc:
+            if _INEQUIVALENT not in described(exc):
+                raise self._link.unavailable(exc) from exc
+            # Another program or an operator created it. A route may publish to such a queue.
+            events.emit(events.QUEUE_DIFFERS, logging.WARNING, queue=name, detail=described(exc))
+        self._declared.add(queue)
+
+    async def declare_held(self, queue: str, *, within: float) -> None:
+        """Declare the queue that marks `queue` as held.
+
+        Args:
+            within: seconds.
+
+        Raises `Unavailable`.
+        """
+        name = self.held(queue)
+        try:
+            async with self.request(name) as channel:
+                await channel.queue_declare(name, durable=True, arguments=HELD, timeout=within)
+        except ChannelPreconditionFailed as exc:
+            if _INEQUIVALENT not in described(exc):  # else its consumers can be counted all the same
+                raise self._link.unavailable(exc) from exc
+
+    async def look(self, name: str) -> Known | None:
+        """Return the state of a queue, by its name on the server; None if there is no such queue."""
+        try:
+            async with self.request(name) as channel:
+                began = time.monotonic()
+                found = await channel.queue_declare(name, passive=True, timeout=_LOOK_SECONDS)
+                is_sure = bool(found.message_count) or time.monotonic() - began < _LEADER_SECONDS
+                return Known(found.message_count or 0, found.consumer_count or 0, is_sure)
+        except ChannelNotFoundEntity:
+            return None
+        except QueueStuck:
+            return Known(0, 0, is_sure=False)

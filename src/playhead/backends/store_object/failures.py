@@ -131,10 +131,6 @@ def _denied(verb: str, address: Address) -> str:
 
 def _unreached(text: str) -> str:
     system = _SYSTEM.search(text)
-    if "Name or service not known" in text or "dns error" in text:
-        return (
-            "its name cannot be resolved; check the endpoint in PLAYHEAD_STORE, and the DNS of this machine"
-        )
     if "TimedOut" in text or "timed out" in text:
         return "no answer in time; check the endpoint, the network and its firewalls"
     if "kind: Connect" in text:
