@@ -151,7 +151,10 @@ class NatsBroker:
         link = self._connected()
         if why := streams.unfit(self._prefix + queue):
             raise broker_unavailable(why)
-        known = self._queues.get(queue) or await self._declare(link, queue)
+        known = self._queues.get(queue) or _Queue(queue, self._prefix + queue)
+        if wait > 0 and queue not in self._queues:
+            # A stream must exist before its server can notify a waiting receiver.
+            known = await self._declare(link, queue)
         pulled = await pull(link, f"$JS.API.CONSUMER.MSG.NEXT.{known.stream}.{CONSUMER}", limit, wait)
         if pulled.status and not pulled.messages:
             if pulled.status in _NONE_CAME:
