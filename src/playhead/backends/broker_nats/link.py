@@ -108,6 +108,7 @@ class Link:
         self._number = 0
         self._lost: dict[int, Callable[[str], None]] = {}
         self._subscriptions = 0
+        self._ends = b""
         self._tasks: set[asyncio.Task[None]] = set()
         self.inbox = ""
         self._skip = 0
@@ -222,6 +223,7 @@ class Link:
             raise self.unavailable("was lost")
         if self._client.pending_data_size + len(frames) > _MOST_UNSENT_BYTES:
             raise self.unavailable("does not read its input")
+        frames, self._ends = self._ends + frames, b""
         await self._client._send_command(frames)
         queue = self._client._flush_queue
         if queue is not None and queue.empty():
@@ -267,10 +269,10 @@ class Link:
         return self._subscriptions
 
     def unsubscribe(self, number: int) -> None:
-        """End a subscription."""
+        """End a subscription. The server is notified together with the next command."""
         self._client.handlers.pop(number, None)
         self._lost.pop(number, None)
-        self.post(f"UNSUB {number}\r\n".encode())
+        self._ends += b"UNSUB %d\r\n" % number
 
     def post(self, frames: bytes) -> None:
         """Send in the background. Failures are ignored."""
