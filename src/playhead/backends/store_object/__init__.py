@@ -147,14 +147,17 @@ class ObjectStore:
             split=self._at.kind != "azure",
         )
         held: list[Entry] = []
-        if prefix and after < prefix and (itself := await self._stat(prefix)):
-            held.append(itself if sizes else Entry(prefix, 0, 0.0))
         async with aclosing(found):
-            async for entries in found:
+            entries = await anext(found, None)
+            # After the listing, because a refusal of HEAD has no text.
+            if prefix and after < prefix and (itself := await self._stat(prefix)):
+                held.append(itself if sizes else Entry(prefix, 0, 0.0))
+            while entries is not None:
                 held.extend(entries)
                 while len(held) >= page:
                     yield held[:page]
                     del held[:page]
+                entries = await anext(found, None)
         if held:
             yield held
 
