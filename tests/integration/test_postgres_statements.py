@@ -11,8 +11,8 @@ from playhead.backends._postgres import Postgres
 from playhead.backends.sql.statements import load
 from tests.unit.test_statements import FILES, INSERTED_IN_BULK, PARAMETER
 
-UTILITY = ("LOCK", "SAVEPOINT", "ROLLBACK")
-"""Beginnings of statements that PostgreSQL does not prepare."""
+UTILITY = "LOCK"
+"""The beginning of a statement that PostgreSQL does not prepare."""
 
 
 @pytest.mark.parametrize("file", FILES)

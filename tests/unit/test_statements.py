@@ -167,7 +167,7 @@ def test_each_statement_is_valid_in_sqlite_with_and_without_its_optional_paramet
     for statement in load(file):
         for optional in (True, False):
             for text, bound in _texts(statement, optional):
-                if text and not text.startswith(("SAVEPOINT", "ROLLBACK")):
+                if text:
                     con.execute(f"EXPLAIN {text}", bound)
 
 

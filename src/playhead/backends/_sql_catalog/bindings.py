@@ -203,15 +203,13 @@ class BindPart(ClaimsPart):
             rows = await db.rows(SQL.bound_outputs, keys=all_keys(todo))
             plan = Plan({key: Output(*row) for key, *row in rows}, now)
             answers = {id(one): plan.bind(one) for one in todo}
-            # Another message may have bound one of these keys since the read: then nothing is kept, and the
-            # next read sees its key. Each turn sees at least one more key, so this ends.
-            await db.run(SQL.savepoint)
-            if len(await db.insert(SQL.bind, [(*row, now) for row in plan.inserts.values()])) == len(
-                plan.inserts
-            ):
+            bound = await db.insert(SQL.bind, [(*row, now) for row in plan.inserts.values()])
+            if len(bound) == len(plan.inserts):
                 for state in (WRITING, SUPERSEDED):
                     if changed := [key for key, new in plan.states.items() if new == state]:
                         await db.run(SQL.set_output_state, keys=changed, state=state)
                 return answers
-            await db.run(SQL.undo_to_savepoint)
+            # Another message has bound one of these keys since the read: nothing is kept, and the next read
+            # sees its key. Each turn sees at least one more key, so this ends.
+            await db.run(SQL.unbind, keys=[key for (key,) in bound])
         return {}

@@ -68,11 +68,8 @@ class KnownCounts:
         """Keep counts if there are many rows."""
         if sum(counted.values()) >= _MANY_ROWS:
             if len(self._known) > _MAX_KNOWN:
-                self.clear()
+                self._known.clear()
             self._known[execution] = (time.monotonic(), counted)
 
     def forget(self, execution: int) -> None:
         self._known.pop(execution, None)
-
-    def clear(self) -> None:
-        self._known.clear()

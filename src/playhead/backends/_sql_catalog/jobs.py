@@ -14,6 +14,7 @@ from uuid import UUID
 from playhead.backends._sql_catalog.lanes import DispatchMaker, storable
 from playhead.backends._sql_catalog.runs import SQL, RunsPart, input_range
 from playhead.backends.sql.session import Session
+from playhead.backends.sql.statements import Statement
 from playhead.envelope import Dispatch
 from playhead.ids import mint, text
 from playhead.ports.catalog.jobs import LeasedJob, Listed
@@ -159,11 +160,17 @@ class JobsPart(RunsPart):
     # -- publishing --------------------------------------------------------------------------------
 
     async def unpublished(self, held: LeasedJob, *, limit: int) -> list[Dispatch]:
+        return await self._read_rows(held, SQL.unpublished_rows, limit)
+
+    async def unsettled(self, held: LeasedJob, *, limit: int) -> list[Dispatch]:
+        return await self._read_rows(held, SQL.uncertain_rows, limit)
+
+    async def _read_rows(self, held: LeasedJob, statement: Statement, limit: int) -> list[Dispatch]:
         async def find(db: Session) -> list[Dispatch]:
             job = await self._leased(db, held, lock=False)
             if job is None:
                 return []
-            rows = await db.rows(SQL.unpublished_rows, execution=job.n, watermark=job.watermark, limit=limit)
+            rows = await db.rows(statement, execution=job.n, watermark=job.watermark, limit=limit)
             return await self._dispatches(db, rows)
 
         return await self._db.read(find)
@@ -193,16 +200,6 @@ class JobsPart(RunsPart):
             return True
 
         return await self._db.write(mark_rows)
-
-    async def unsettled(self, held: LeasedJob, *, limit: int) -> list[Dispatch]:
-        async def find(db: Session) -> list[Dispatch]:
-            job = await self._leased(db, held, lock=False)
-            if job is None:
-                return []
-            rows = await db.rows(SQL.uncertain_rows, execution=job.n, limit=limit)
-            return await self._dispatches(db, rows)
-
-        return await self._db.read(find)
 
     async def settle(
         self, held: LeasedJob, confirmed: Sequence[Dispatch], refused: Sequence[tuple[Dispatch, str]]

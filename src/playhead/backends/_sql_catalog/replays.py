@@ -43,19 +43,43 @@ class ReplaysPart(Part):
     async def _replays(self, db: Session, rows: Sequence[Row]) -> list[Replay]:
         """From rows with the columns of the fragment `replay`."""
         lanes = await self._learn(db, {row[6] for row in rows})
-        made = []
-        for row in rows:
-            n, lane, state, listing_state, error, unconfirmed, failed = (
-                row[0],
-                row[6],
-                *row[9:11],
-                *row[13:],
-            )
-            given_up = error if listing_state == "dead" else None
-            trouble = failed or unconfirmed or listing_state == "dead"
-            errors = await self._errors(db, n, state, given_up) if trouble else None
-            made.append(_replay_of(row, lanes[lane], unconfirmed, failed, errors))
-        return made
+        return [await self._replay(db, row, lanes[row[6]]) for row in rows]
+
+    async def _replay(self, db: Session, row: Row, lane: Lane) -> Replay:
+        # `unconfirmed`: rows that no broker has confirmed, and that are pending or cancelled.
+        # `failed`: rows that were refused, or whose key is outside the grammar.
+        n, identity, source, stage, path, to_route, _, found, batch, state, listing_state, *rest = row
+        created, ended, error, unconfirmed, failed = rest
+        given_up = error if listing_state == "dead" else None
+        trouble = failed or unconfirmed or listing_state == "dead"
+        errors = await self._errors(db, n, state, given_up) if trouble else None
+        published = found - failed - unconfirmed
+        status: Literal["publishing_complete", "partial_failure"] | None = None
+        if state == "cancelled":
+            failed = found - published
+            status = "partial_failure"
+        elif state in ("publishing_complete", "partial_failure"):
+            # Read from rows: resending a refused object improves it.
+            status = state = "partial_failure" if failed or listing_state == "dead" else "publishing_complete"
+        return Replay(
+            execution_id=as_uuid(identity),
+            from_execution_id=as_uuid(source),
+            from_stage=stage,
+            from_path=path,
+            to_route=to_route,
+            to_queue=lane.queue,
+            objects_found=found,
+            objects_published=published,
+            objects_failed=failed,
+            status=status,
+            replay_batch_id=as_uuid(batch),
+            errors=errors,
+            state=state,
+            to_config=lane.config,
+            to_config_version=lane.version,
+            created_at=moment(created),
+            ended_at=moment_or_none(ended),
+        )
 
     async def _errors(self, db: Session, n: int, state: str, given_up: str | None) -> list[str] | None:
         """Return at most 100 lines; the last line of a longer list counts the remaining ones."""
@@ -70,42 +94,3 @@ class ReplaysPart(Part):
             total = await db.value(SQL.count_errors, execution=n) + len(lines) - len(rows)
             lines[MOST_ERRORS - 1 :] = [f"and {total - MOST_ERRORS + 1} more"]
         return lines or None
-
-
-def _replay_of(row: Row, lane: Lane, unconfirmed: int, failed: int, errors: list[str] | None) -> Replay:
-    """From the columns of the fragment `replay`.
-
-    Args:
-        unconfirmed: rows that no broker has confirmed, and that are pending or cancelled.
-        failed: rows that were refused, or whose key is outside the grammar.
-    """
-    _, identity, source, stage, path, to_route, _, found, batch, state, listing_state, created, ended = row[
-        :13
-    ]
-    published = found - failed - unconfirmed
-    status: Literal["publishing_complete", "partial_failure"] | None = None
-    if state == "cancelled":
-        failed = found - published
-        status = "partial_failure"
-    elif state in ("publishing_complete", "partial_failure"):
-        # Read from rows: resending a refused object improves it.
-        status = state = "partial_failure" if failed or listing_state == "dead" else "publishing_complete"
-    return Replay(
-        execution_id=as_uuid(identity),
-        from_execution_id=as_uuid(source),
-        from_stage=stage,
-        from_path=path,
-        to_route=to_route,
-        to_queue=lane.queue,
-        objects_found=found,
-        objects_published=published,
-        objects_failed=failed,
-        status=status,
-        replay_batch_id=as_uuid(batch),
-        errors=errors,
-        state=state,
-        to_config=lane.config,
-        to_config_version=lane.version,
-        created_at=moment(created),
-        ended_at=moment_or_none(ended),
-    )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import as_uuid
@@ -22,52 +21,38 @@ from playhead.errors import Conflict
 SQL = load("upkeep.sql")
 
 
-class _Refuses(NamedTuple):
-    """Which rows are an error rather than left out."""
-
-    cancelled: bool
-    bad_keys: bool
-
-
 class ResendPart(Part):
     async def resend(
         self, *, ids: Sequence[UUID] = (), execution: UUID | None = None, route: str | None = None
     ) -> list[UUID]:
         sent: dict[int, UUID] = {}
-        if ids:
-            sent |= await self._db.write(lambda db: self._send_named(db, ids))
-        if execution is not None or route is not None:
-            refuses = _Refuses(cancelled=bool(ids) or execution is not None, bad_keys=bool(ids))
-            # Newest first: resent rows that die again, and their children, are above the next step.
-            before: int | None = ABOVE_ALL
-            while before is not None:
-                found, before = await self._db.write(
-                    partial(self._send_some, before=before, execution=execution, route=route, refuses=refuses)
-                )
-                sent |= found
+        # Newest first: resent rows that die again, and their children, are above the next step.
+        before: int | None = ABOVE_ALL
+        while before is not None and (ids or execution is not None or route is not None):
+            step = partial(self._send_some, before=before, ids=ids, execution=execution, route=route)
+            found, before = await self._db.write(step)
+            sent |= found
         return [sent[n] for n in sorted(sent)]
 
-    async def _send_named(self, db: Session, ids: Sequence[UUID]) -> dict[int, UUID]:
-        found = await db.rows(SQL.messages_named, ids=list(ids))
-        return await self._send(db, found, _Refuses(cancelled=True, bad_keys=True))
-
     async def _send_some(
-        self,
-        db: Session,
-        *,
-        before: int,
-        execution: UUID | None,
-        route: str | None,
-        refuses: _Refuses,
+        self, db: Session, *, before: int, ids: Sequence[UUID], execution: UUID | None, route: str | None
     ) -> tuple[dict[int, UUID], int | None]:
-        """Resend one step of the rows below `before`; return them by number, and the `before` of the next
-        step, if there is one."""
+        """Resend all named rows, or one step of the others below `before`.
+
+        Returns the resent rows by number, and the `before` of the next step, if there is one.
+        """
+        if ids:
+            named = await db.rows(SQL.messages_named, ids=list(ids))
+            return await self._send(db, named, refuse_cancelled=True, refuse_bad_keys=True), None
         page, then = await self._newest(
             db, [DEAD], execution=execution, route=route, before=before, limit=self.step_rows
         )
-        return await self._send(db, await db.rows(SQL.executions_of, rows=page), refuses), then
+        rows = await db.rows(SQL.executions_of, rows=page)
+        return await self._send(db, rows, refuse_cancelled=execution is not None), then
 
-    async def _send(self, db: Session, found: Sequence[Row], refuses: _Refuses) -> dict[int, UUID]:
+    async def _send(
+        self, db: Session, found: Sequence[Row], *, refuse_cancelled: bool, refuse_bad_keys: bool = False
+    ) -> dict[int, UUID]:
         """Resend the dead ones of these rows (number, number of the execution); return them by number."""
         # The lock keeps completion, cancel and workers out. The rows are read after it is held.
         statuses = await self._exclude(db, {execution for _, execution in found})
@@ -78,13 +63,13 @@ class ResendPart(Part):
             if state != DEAD:
                 continue
             if statuses[execution_n] == "cancelled":
-                if refuses.cancelled:
+                if refuse_cancelled:
                     raise Conflict(
                         "execution_ended",
                         f"execution {as_uuid(execution)} is cancelled; its dead letters cannot be resent",
                     )
             elif code == "invalid_key":
-                if refuses.bad_keys:
+                if refuse_bad_keys:
                     raise Conflict(
                         "execution_ended",
                         f"message {as_uuid(cid)} has a key outside the grammar; rename the object and "

@@ -155,7 +155,7 @@ class UpkeepPart(ResendPart):
         return await self._db.write(recall)
 
     async def waiting_queues(self) -> list[str]:
-        rows = await self._db.read(lambda db: db.rows(SQL.waiting_queues))
+        rows = await self._db.read(lambda db: db.rows(SQL.waiting_queues, limit=1))
         return list(dict.fromkeys(queue for (queue,) in rows))
 
     async def redeliver_lost(self, owner: str, queue: str, *, limit: int) -> list[Dispatch]:

@@ -53,20 +53,16 @@ class WorkPart(BindPart):
                         row = held.pop((keys[at], result.attempt), None)
                         if row:
                             rows[at] = row
-            done: list[tuple[Done, _Held]] = []
-            not_done: list[tuple[Failed | Released, _Held]] = []
-            before: list[Done] = []
-            for at, result in enumerate(results):
-                if not isinstance(result, Done):
-                    not_done += [(result, rows[at])] if at in rows else []
-                elif at in rows:
-                    done.append((result, rows[at]))
-                else:
-                    before.append(result)
+            held_results = [(results[at], row) for at, row in sorted(rows.items())]
+            done = [(result, row) for result, row in held_results if isinstance(result, Done)]
             await self._end_done(db, done)
             children = await self._insert_children(db, publisher, done)
-            await self._end_not_done(db, not_done)
-            earlier = await self._done_before(db, before)
+            await self._end_not_done(
+                db, [(result, row) for result, row in held_results if not isinstance(result, Done)]
+            )
+            earlier = await self._done_before(
+                db, [r for at, r in enumerate(results) if isinstance(r, Done) and at not in rows]
+            )
             answers: list[Finished | None] = []
             for at, result in enumerate(results):
                 if at in rows:

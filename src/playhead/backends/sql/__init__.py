@@ -31,14 +31,8 @@ WRITING: Final = 0
 STORED: Final = 1
 SUPERSEDED: Final = 2
 
-CONSTANTS: Final = {
-    "PENDING": PENDING,
-    "RUNNING": RUNNING,
-    "RETRY": RETRY,
-    "COMPLETED": COMPLETED,
-    "SKIPPED": SKIPPED,
-    "DEAD": DEAD,
-    "CANCELLED": CANCELLED,
+CONSTANTS: Final[dict[str, object]] = {
+    **{state.upper(): number for number, state in enumerate(ROW_STATES)},
     "OPEN": f"{PENDING}, {RUNNING}, {RETRY}",
     "WAITING": f"{PENDING}, {RETRY}",
     "PUBLISHED": PUBLISHED,

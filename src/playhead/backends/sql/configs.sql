@@ -10,11 +10,9 @@ FROM config_versions v JOIN configs c ON c.name = v.name
 v.version = (SELECT max(w.version) FROM config_versions w WHERE w.name = v.name)
 
 -- name: lock_configs (postgresql)
--- All active configs together decide who owns a queue, so one transaction changes configs at a time.
+-- All active configs together decide who owns a queue, so one transaction changes configs at a time. SQLite's write lock
+-- does the same.
 LOCK TABLE configs IN SHARE ROW EXCLUSIVE MODE
-
--- name: lock_configs (sqlite)
--- SQLite's write lock does the same.
 
 -- name: version_of_config
 -- One version of a config: the newest, unless a version is given.

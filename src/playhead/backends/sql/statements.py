@@ -12,7 +12,7 @@ A file of statements looks like this:
 - `{WAITING}` is a constant of `playhead.backends.sql`; `{lower_case}` is a fragment (`-- fragment: NAME`) of
   the same file or of `rows.sql`.
 - `-- if given` leaves a line out when the parameter in that line is None.
-- `-- name: waiting_rows (sqlite)` is used for one database only. Without a body it does nothing there.
+- `-- name: waiting_rows (sqlite)` is for one database. Without a text for the other, it does nothing there.
 
 The text is PostgreSQL's SQL. SQLite's follows from it by the rules in `_RULES`: arrays become `IN (…)` or
 JSON, row locks and casts go, and index hints in comments count.
@@ -191,8 +191,8 @@ def load(file: str) -> Statements:
             if kind == "fragment":
                 fragments[name] = text
             elif source == file:
-                both = {dialect: text} if dialect else {"postgresql": text, "sqlite": text}
-                texts[name] = texts.get(name, {}) | both
+                found = texts.setdefault(name, {"postgresql": "", "sqlite": ""})
+                found |= {dialect: text} if dialect else dict.fromkeys(found, text)
     return Statements({name: Statement(name, both) for name, both in texts.items()})
 
 

@@ -181,17 +181,21 @@ WITH RECURSIVE waiting (execution, state, lane) AS (
   FROM waiting w WHERE w.lane IS NOT NULL
 ), waiting_lanes (lane) AS (SELECT DISTINCT lane FROM waiting WHERE lane IS NOT NULL)
 
--- name: waiting_queues (postgresql)
--- Queues with a published row that no worker has claimed. Without the bound, each second would read all rows that a job
--- has yet to publish.
-{waiting_lanes}
-SELECT l.queue FROM waiting_lanes w CROSS JOIN LATERAL (SELECT * FROM lanes WHERE id = w.lane LIMIT 1) l
-WHERE EXISTS (SELECT 1 FROM executions e WHERE e.config_version = l.config_version AND {processed} AND (SELECT w.n FROM (
-  (SELECT m.n FROM messages m WHERE m.execution = e.n AND m.state = {PENDING} AND m.lane = l.id
-    AND -m.n > coalesce(-{first_unmarked}, -9223372036854775807) AND {dispatched} ORDER BY -m.n DESC LIMIT 1)
+-- fragment: waiting_of_lane
+-- Published rows of an execution in a lane that no worker has claimed, in PostgreSQL. Without the bound, each second
+-- would read all rows that a job has yet to publish.
+(SELECT m.n FROM messages m WHERE m.execution = e.n AND m.state = {PENDING} AND m.lane = l.id
+    AND -m.n > coalesce(-{first_unmarked}, -9223372036854775807) AND {dispatched} ORDER BY -m.n DESC LIMIT :limit)
   UNION ALL
   (SELECT m.n FROM messages m WHERE m.execution = e.n AND m.state = {RETRY} AND m.lane = l.id
-    AND {dispatched} ORDER BY -m.n DESC LIMIT 1)) w LIMIT 1) IS NOT NULL)
+    AND {dispatched} ORDER BY -m.n DESC LIMIT :limit)
+
+-- name: waiting_queues (postgresql)
+-- Queues with a published row that no worker has claimed. The limit is 1.
+{waiting_lanes}
+SELECT l.queue FROM waiting_lanes w CROSS JOIN LATERAL (SELECT * FROM lanes WHERE id = w.lane LIMIT 1) l
+WHERE EXISTS (SELECT 1 FROM executions e WHERE e.config_version = l.config_version AND {processed}
+  AND (SELECT w.n FROM ({waiting_of_lane}) w LIMIT 1) IS NOT NULL)
 ORDER BY l.id
 
 -- name: waiting_queues (sqlite)
@@ -214,12 +218,7 @@ WHERE {processed} AND l.queue = :queue
 -- name: waiting_rows (postgresql)
 -- Published rows of a queue that no worker has claimed.
 SELECT w.n FROM executions e JOIN lanes l ON l.config_version = e.config_version
-CROSS JOIN LATERAL (
-  (SELECT m.n FROM messages m WHERE m.execution = e.n AND m.state = {PENDING} AND m.lane = l.id
-    AND -m.n > coalesce(-{first_unmarked}, -9223372036854775807) AND {dispatched} ORDER BY -m.n DESC LIMIT :limit)
-  UNION ALL
-  (SELECT m.n FROM messages m WHERE m.execution = e.n AND m.state = {RETRY} AND m.lane = l.id
-    AND {dispatched} ORDER BY -m.n DESC LIMIT :limit)) w
+CROSS JOIN LATERAL ({waiting_of_lane}) w
 WHERE {processed} AND e.n = ANY(:executions::bigint[]) AND l.queue = :queue LIMIT :limit
 
 -- name: waiting_rows (sqlite)

@@ -40,11 +40,8 @@ WITH living AS ({beat_with_claim}) {claimed}
 -- SQLite cannot write in WITH.
 {claimed}
 
--- name: beat_with_claim (postgresql)
--- A part of `claim`.
-
 -- name: beat_with_claim (sqlite)
--- After `claim`.
+-- In PostgreSQL it is a part of `claim`.
 {beat_with_claim}
 
 -- name: unpublished_children
@@ -82,14 +79,6 @@ SELECT key, message, attempt, state, fingerprint, created_at FROM outputs WHERE 
 -- name: set_output_state
 -- Change bindings that exist.
 UPDATE outputs SET state = :state WHERE key = ANY(:keys::text[])
-
--- name: savepoint
--- Bindings after this point can be undone.
-SAVEPOINT binding
-
--- name: undo_to_savepoint
--- Undo them.
-ROLLBACK TO SAVEPOINT binding
 
 -- name: lock_running
 -- Lock rows whose attempts are to be ended.
