@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class _Queue:
     busy: bool = False
 
 
-class SqlBroker:
+class SqlBroker(ABC):
     """Queues in a database.
 
     Args:
@@ -139,12 +140,12 @@ class SqlBroker:
         """Wake the receivers of a queue, which may have a dispatch for them."""
         self._wake(queue)
 
+    @abstractmethod
     async def watch(self) -> None:
         """Wake receivers of this process whose queues have a ready dispatch, whichever process published it.
 
         If it cannot read the database, it wakes all receivers, and their own reads report the fault.
         """
-        raise NotImplementedError
 
     def _wake(self, *queues: str) -> None:
         for queue in queues:

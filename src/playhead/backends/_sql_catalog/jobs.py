@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import DispatchMaker, storable
+from playhead.backends._sql_catalog.replays import SQL as REPLAYS
 from playhead.backends._sql_catalog.runs import SQL, RunsPart, input_range
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import Statement
@@ -213,7 +214,7 @@ class JobsPart(RunsPart):
                 await db.run(SQL.settle_confirmed, ids=ids, external=held.external)
             await self._refuse(db, refused)
             if confirmed or refused:
-                await db.run(SQL.note_progress, execution=job.n)
+                await db.run(SQL.move_watermark, upto=job.watermark, execution=job.n)
             return True
 
         return await self._db.write(settle_rows)
@@ -223,7 +224,7 @@ class JobsPart(RunsPart):
             job = await self._leased(db, held)
             if job is None or job.listing_state == "open":
                 return False
-            unconfirmed, failed = await self._outcome(db, job.n)
+            ((unconfirmed, failed),) = await db.rows(REPLAYS.job_outcome, execution=job.n)
             if unconfirmed:
                 return False
             partial = failed or job.listing_state == "dead"

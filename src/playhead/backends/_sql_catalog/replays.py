@@ -17,12 +17,6 @@ SQL = load("replays.sql")
 
 
 class ReplaysPart(Part):
-    async def _outcome(self, db: Session, n: int) -> tuple[int, int]:
-        """Return how many rows of a job wait to be confirmed, and how many failed."""
-        row = await db.row(SQL.job_outcome, execution=n)
-        assert row
-        return row[0], row[1]
-
     async def replay(self, batch: UUID) -> Replay | None:
         return await self._db.read(lambda db: self._find_replay(db, batch))
 

@@ -93,9 +93,6 @@ class Part:
             self._losses = self._db.losses
             self._lanes, self._feeds, self._origins = {}, {}, {}  # another task may still read the old ones
 
-    async def _lane(self, db: Session, lane_id: int) -> Lane:
-        return (await self._learn(db, (lane_id,)))[lane_id]
-
     async def _feed(self, db: Session, config_version: int, route: str) -> int:
         """Return the lane of a route of a config version."""
         self._forget_if_lost()
@@ -144,10 +141,6 @@ class Part:
         return dict(map(tuple, rows))
 
     # -- executions --------------------------------------------------------------------------------
-
-    async def _number(self, db: Session, execution: UUID) -> int | None:
-        found: int | None = await db.value(SQL.execution_number, id=execution)
-        return found
 
     async def _count_rows(
         self, db: Session, executions: Sequence[int], *, fresh: bool = False
@@ -198,12 +191,9 @@ class Part:
 
     async def _settle_execution(self, db: Session, n: int) -> None:
         """Store the final counts of an execution that has ended and has no open row."""
-        await db.run(SQL.settle_execution, counts=await self._final_counts(db, n), n=n)
+        counted = await self._count_rows(db, [n], fresh=True)
+        await db.run(SQL.settle_execution, counts=counts.encode(counted[n]), n=n)
         self._counts.forget(n)
-
-    async def _final_counts(self, db: Session, n: int) -> str:
-        """Return the counts of an execution as its row holds them."""
-        return counts.encode((await self._count_rows(db, [n], fresh=True))[n])
 
     async def _newest(
         self,
@@ -257,12 +247,8 @@ class Part:
     async def _settle_cancelled(self, n: int) -> None:
         """Settle a cancelled execution if no row of it is open: then none changes any more."""
 
-        async def count(db: Session) -> str | None:
-            if await db.value(SQL.has_open_row, n=n):
-                return None
-            return await self._final_counts(db, n)
+        async def settle(db: Session) -> None:
+            if not await db.value(SQL.has_open_row, n=n):
+                await self._settle_execution(db, n)
 
-        final = await self._db.read(count)
-        if final is not None:
-            await self._db.write(lambda db: db.run(SQL.settle_execution, counts=final, n=n))
-            self._counts.forget(n)
+        await self._db.write(settle, seconds=LONG_SECONDS)

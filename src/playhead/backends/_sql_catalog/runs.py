@@ -8,6 +8,7 @@ from uuid import UUID
 
 from playhead.backends._sql_catalog.replays import ReplaysPart
 from playhead.backends._sql_catalog.rows import LONG_SECONDS
+from playhead.backends._sql_catalog.rows import SQL as ROWS
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import load
 from playhead.errors import BadRequest, Conflict
@@ -39,7 +40,7 @@ class RunsPart(ReplaysPart):
     ) -> Execution:
         async def open_it(db: Session) -> Execution:
             number, document = await self._version(db, config, version)
-            lane = await self._lane(db, await self._feed(db, number, json.loads(document)["entry"]))
+            entry = json.loads(document)["entry"]
             n = await db.value(
                 SQL.insert_execution,
                 id=execution,
@@ -57,8 +58,8 @@ class RunsPart(ReplaysPart):
                 stage=INPUT_STAGE,
                 path=None,
                 prefix=f"{execution}/{INPUT_STAGE}",
-                to_route=lane.route,
-                lane=lane.id,
+                to_route=entry,
+                lane=await self._feed(db, number, entry),
                 state="uploading",
                 owner=owner,
                 lease=lease,
@@ -163,7 +164,7 @@ class RunsPart(ReplaysPart):
 
     async def cancel(self, execution: UUID) -> Execution | None:
         async def cancel_it(db: Session) -> int | None:
-            n = await self._number(db, execution)
+            n: int | None = await db.value(ROWS.execution_number, id=execution)
             if n is None:
                 return None
             status = (await self._exclude(db, [n]))[n]
@@ -176,7 +177,7 @@ class RunsPart(ReplaysPart):
                 # recorded is committed before, and a later one finds another epoch. So no row is added that
                 # waits. If this process dies before all are cancelled, the reconciler cancels the others.
                 await db.run(SQL.cancel_job, execution=n)
-                await db.run(SQL.cancel_execution, execution=n)
+                await db.run(ROWS.close_execution, execution=n, status="cancelled")
             return n
 
         n = await self._db.write(cancel_it)

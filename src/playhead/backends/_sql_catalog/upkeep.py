@@ -14,6 +14,7 @@ from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import as_uuid
 from playhead.backends._sql_catalog.resend import SQL, ResendPart
+from playhead.backends._sql_catalog.rows import SQL as ROWS
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import Statement
 from playhead.counters import Numbers, decode, encode, total
@@ -190,7 +191,7 @@ class UpkeepPart(ResendPart):
             lost = await db.rows(SQL.lock_unsealed_runs, seconds=seconds)
             for n, _ in lost:
                 await db.run(SQL.fail_upload, execution=n, error=_UNSEALED)
-                await db.run(SQL.fail_execution, execution=n)
+                await db.run(ROWS.close_execution, execution=n, status="failed")
                 await self._settle_execution(db, n)
             return [as_uuid(identity) for _, identity in lost]
 

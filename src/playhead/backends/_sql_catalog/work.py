@@ -17,7 +17,7 @@ from playhead.backends._sql_catalog.claims import SQL
 from playhead.backends._sql_catalog.lanes import DispatchMaker, as_uuid, storable
 from playhead.backends._sql_catalog.rows import LONG_SECONDS
 from playhead.backends._sql_catalog.rows import SQL as ROWS
-from playhead.backends.sql import CANCELLED, DEAD, PENDING, RETRY, RUNNING
+from playhead.backends.sql import CANCELLED, DEAD, PENDING, RETRY, RUNNING, STORED
 from playhead.backends.sql.session import Session, natives
 from playhead.backends.sql.statements import Statement
 from playhead.envelope import Dispatch
@@ -85,7 +85,7 @@ class WorkPart(BindPart):
             await db.run(SQL.skip, rows=list(skipped), reasons=list(skipped.values()))
         await db.run(SQL.complete, rows=[row.n for _, row in done if row.n not in skipped])
         if keys := [key for result, _ in done for key in result.keys]:
-            await db.run(SQL.store_outputs, keys=keys)
+            await db.run(SQL.set_output_state, keys=keys, state=STORED)
         # A first attempt has no other outputs.
         if again := [row.n for result, row in done if result.attempt > 1]:
             await db.run(SQL.supersede_unstored, messages=again)

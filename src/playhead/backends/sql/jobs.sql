@@ -154,7 +154,7 @@ WHERE execution = :execution AND ordinal > :watermark AND ordinal <= :upto
   AND state = {PENDING} AND published IS NULL
 
 -- name: move_watermark
--- Rows up to here are published.
+-- Rows up to here are published. A takeover with progress does not count towards stalling.
 UPDATE jobs SET watermark = greatest(watermark, :upto), idle_takeovers = 0 WHERE execution = :execution
 
 -- name: uncertain_rows
@@ -173,10 +173,6 @@ UPDATE messages AS m SET published = {PUBLISHED},
   ended_at = CASE WHEN :external::boolean THEN playhead_now() END
 FROM held WHERE m.n = held.n
 
--- name: note_progress
--- A takeover with progress does not count towards stalling.
-UPDATE jobs SET idle_takeovers = 0 WHERE execution = :execution
-
 -- name: close_job
 -- The job has published all of its rows.
 UPDATE jobs SET state = :state, watermark = ordinals, owner = NULL, ended_at = playhead_now()
@@ -189,7 +185,3 @@ UPDATE jobs SET epoch = epoch + 1, owner = NULL,
   ended_at = coalesce(ended_at, playhead_now()),
   state = CASE WHEN state IN ('publishing', 'uploading', 'stalled') THEN 'cancelled' ELSE state END
 WHERE execution = :execution
-
--- name: cancel_execution
--- The execution ends as cancelled.
-UPDATE executions SET status = 'cancelled', ended_at = playhead_now(), revision = revision + 1 WHERE n = :execution

@@ -122,6 +122,10 @@ SELECT n FROM messages WHERE n = ANY(:rows::bigint[]) AND state IN ({WAITING}) O
 -- Cancel rows that no worker runs.
 UPDATE messages SET state = {CANCELLED}, worker = NULL, ended_at = playhead_now() WHERE n = ANY(:rows::bigint[])
 
+-- name: close_execution
+-- End an execution, cancelled or failed, whatever rows are open.
+UPDATE executions SET status = :status, ended_at = playhead_now(), revision = revision + 1 WHERE n = :execution
+
 -- name: settle_execution
 -- Store the final counts of an execution that has ended and has no open row.
 UPDATE executions SET settled = true, counts = :counts WHERE n = :n

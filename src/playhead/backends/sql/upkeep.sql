@@ -269,10 +269,6 @@ ORDER BY e.n
 UPDATE jobs SET state = 'partial_failure', listing_state = 'dead', epoch = epoch + 1, ended_at = playhead_now(),
   error_code = 'upload_incomplete', error = :error WHERE execution = :execution
 
--- name: fail_execution
--- So the execution has failed.
-UPDATE executions SET status = 'failed', ended_at = playhead_now(), revision = revision + 1 WHERE n = :execution
-
 -- name: abandoned_jobs
 -- Jobs that publish, and whose lease is free or has expired.
 SELECT e.id FROM jobs j JOIN executions e ON e.n = j.execution

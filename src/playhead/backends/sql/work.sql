@@ -98,10 +98,6 @@ UPDATE messages AS m SET state = {SKIPPED}, ended_at = playhead_now(), worker = 
   error = g.why, traceback = NULL
 FROM given g WHERE m.n = g.n
 
--- name: store_outputs
--- Outputs of attempts that are done.
-UPDATE outputs SET state = {STORED} WHERE key = ANY(:keys::text[])
-
 -- name: supersede_unstored
 -- Outputs of earlier attempts.
 UPDATE outputs SET state = {SUPERSEDED} WHERE message = ANY(:messages::bigint[]) AND state = {WRITING}
