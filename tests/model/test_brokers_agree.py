@@ -39,7 +39,7 @@ class Brokers(RuleBasedStateMachine):
     """Both brokers, and their deliveries: `held` by the first and by the second consumer."""
 
     open_other: Callable[[AsyncExitStack, Callable[[], float]], Awaitable[Broker]]
-    all_at_once: bool
+    all_at_once: bool = False
     """Take all there is: which dispatches come first when some come back is left to the broker."""
 
     def __init__(self) -> None:
