@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import program
+
 LONG = 240
 
 STEPS = """
@@ -30,10 +32,10 @@ name: texts
 entry: count
 routes:
   count:
-    inbound: {concurrency: 2}
+    inbound: {concurrency: 1, prefetch: 1}
     adapters: [{type: words}]
     outbound: {stage: counted}
-error_handling: {max_attempts: 3, retry_delay_seconds: 0.1}
+error_handling: {max_attempts: %s, retry_delay_seconds: 0.1}
 """
 POISON = "word " * 16 + "!"
 """On this text the regular expression backtracks without end."""
@@ -49,42 +51,37 @@ if __name__ == "__main__":
 
 
 class Home:
-    """An embedded installation with one run: a text that freezes its worker, and harmless ones."""
+    """An embedded installation with one run: texts that freeze their worker, and harmless ones."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, attempts: int) -> None:
         self.folder = folder
         (folder / "steps.py").write_text(STEPS)
-        (folder / "texts.yaml").write_text(CONFIG)
+        (folder / "texts.yaml").write_text(CONFIG % attempts)
         inputs = folder / "texts"
         inputs.mkdir()
         for n in range(30):
-            (inputs / f"{n:02}.txt").write_text(POISON if n == 7 else "harmless")
+            (inputs / f"{n:02}.txt").write_text(POISON if n in (3, 4) else "harmless")
         self.environment = os.environ | {
             "PLAYHEAD_HOME": str(folder / "home"),
             "PLAYHEAD_ADAPTERS": str(folder / "steps.py"),
             "PLAYHEAD_HEARTBEAT_SECONDS": "0.2",
+            "PLAYHEAD_VISIBILITY_SECONDS": "5",
         }
         self.playhead("config", "apply", str(folder / "texts.yaml"))
         self.run = self.playhead("run", "texts", str(inputs), "--detach", "--json")["execution_id"]
 
     def playhead(self, *arguments: str) -> dict[str, object]:
-        done = subprocess.run(
-            [sys.executable, "-m", "playhead", *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=LONG,
-            check=True,
-        )
+        done = program.run(arguments, cwd=self.folder, env=self.environment)
+        assert done.returncode == 0, done.stderr
         found: dict[str, object] = json.loads(done.stdout) if "--json" in arguments else {}
         return found
 
     @contextmanager
     def workers(self, *, until_idle: bool) -> Iterator[subprocess.Popen[str]]:
-        program = self.folder / "workers.py"
-        program.write_text(WORKERS % until_idle)
+        script = self.folder / "workers.py"
+        script.write_text(WORKERS % until_idle)
         process = subprocess.Popen(
-            [sys.executable, str(program)], env=self.environment, stderr=subprocess.PIPE, text=True
+            [sys.executable, str(script)], env=self.environment, stderr=subprocess.PIPE, text=True
         )
         with process:
             try:
@@ -93,27 +90,24 @@ class Home:
                 process.kill()
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path)
-
-
 @pytest.mark.slow
-def test_a_message_that_freezes_its_worker_is_a_dead_letter_and_stops_no_other_message(home: Home):
+def test_messages_that_freeze_their_workers_are_dead_letters_and_stop_no_other_message(tmp_path: Path):
     """One such message stopped every worker of an installation, one after the other, without a log line."""
+    home = Home(tmp_path, attempts=1)
     with home.workers(until_idle=True) as workers:
         _, log = workers.communicate(timeout=LONG)
 
     assert workers.returncode == 0
     execution = home.playhead("show", str(home.run), "--json")
-    assert execution["counts"] == {"pending": 0, "completed": 29, "failed": 1, "cancelled": 0, "total": 30}
+    assert execution["counts"] == {"pending": 0, "completed": 28, "failed": 2, "cancelled": 0, "total": 30}
     assert "worker_lost" in log
     assert "worker_frozen" in log
     assert "steps.py" in log, "the traceback names the adapter's file"
 
 
 @pytest.mark.slow
-def test_workers_that_are_frozen_end_soon_after_sigterm_and_after_their_parent_is_killed(home: Home):
+def test_workers_that_are_frozen_end_soon_after_sigterm_and_after_their_parent_is_killed(tmp_path: Path):
+    home = Home(tmp_path, attempts=3)
     for number in (signal.SIGTERM, signal.SIGKILL):
         with home.workers(until_idle=False) as workers:
             assert workers.stderr
