@@ -135,19 +135,3 @@ def test_each_outcome_is_one_line_of_the_log_with_its_ids():
 
         [end] = deployment.until(ends, "the log line of the end")
         assert (end["execution_id"], end["status"], end["failed"]) == (execution, "failed", 3)
-
-
-def test_a_message_that_kills_its_worker_is_logged_and_counted_as_dead():
-    with exact_deployment(LOG_FORMAT="json", **STEADY) as deployment:
-        deployment.serve()
-        first = deployment.worker()
-        deployment.apply(pipeline("docs", "deadly", attempts=1))
-        execution = deployment.run("docs", {"poison.txt": b"text"})
-        deployment.until(lambda: first.code is not None, "the worker to die")
-        second = deployment.worker()
-        assert deployment.ended(execution)["counts"]["failed"] == 1
-        [dead] = deaths(deployment, second, 1)
-        assert (dead["execution_id"], dead["route"], dead["code"]) == (execution, "work", "worker_lost")
-        deployment.until(lambda: agree(deployment), "the second worker to tell", alive=[second])
-        assert metric(deployment, "messages_dead_total", route="work") == 1
-        assert metric(deployment, "messages", route="work", state="dead") == 1

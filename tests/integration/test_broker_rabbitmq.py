@@ -553,15 +553,16 @@ async def test_an_alarm_makes_dispatches_uncertain_then_unavailable_while_acks_w
             await until(
                 lambda: asyncio.to_thread(_has_alarm, own)
             )  # the node checks its memory once a second
-            outcomes = await broker.publish(dispatches(1))
+            # At once, because each waits ten seconds for an answer.
+            outcomes, findings = await asyncio.gather(broker.publish(dispatches(1)), broker.diagnose())
             assert results(outcomes) == {"uncertain"}
             assert "alarm" in outcomes[0].reason
+            assert {f.what: f.status for f in findings}["alarm"] == "failed"
 
             with pytest.raises(Unavailable, match="alarm"):
                 await broker.publish(dispatches(1))
             with pytest.raises(Unavailable, match="alarm"):
                 await broker.check()
-            assert {f.what: f.status for f in await broker.diagnose()}["alarm"] == "failed"
             await broker.ack(taken)
             await until(lambda: _is_empty(broker))
         finally:
