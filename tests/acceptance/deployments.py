@@ -23,7 +23,7 @@ from obstore.store import S3Store
 
 from tests.acceptance.brokers import Hand, by_hand, plain, query
 from tests.acceptance.processes import SETTINGS, STEPS, Deployment, deployment_folder, outside, variables
-from tests.servers import Server, fresh, server
+from tests.servers import Server, fresh
 from tests.servers.s3 import KEY, SECRET
 
 EXTERNAL: Final = "hand_over"
@@ -98,11 +98,6 @@ def own_servers(kind: Kind, **arguments: Sequence[str]) -> Iterator[dict[str, Se
         yield {name: stack.enter_context(fresh(name, *arguments.get(name, ()))) for name in kind.servers}
 
 
-def shared_urls(kind: Kind) -> Urls:
-    """The servers that all tests of this process share. Raises `Missing`."""
-    return Urls.of(kind, {name: server(name) for name in kind.servers})
-
-
 @dataclass
 class ServerDeployment(Deployment):
     """A deployment on servers.
@@ -144,11 +139,6 @@ class ServerDeployment(Deployment):
     def noted(self, execution: str) -> list[str]:
         logs = sorted((self.folder / "machines").glob(f"*/data/{execution}.log"))
         return [line for log in logs for line in log.read_text().splitlines()]
-
-    def worked_by(self, process: str, execution: str) -> int:
-        """How many attempts at an execution's messages a process has finished."""
-        log = self.machine(process) / "data" / f"{execution}.log"
-        return log.read_text().count("finished ") if log.exists() else 0
 
     def called(self, queue: str, execution: str) -> set[str]:
         if self.hand.keeps:

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import httpx
 from fastapi import FastAPI
 
 from playhead import __version__
@@ -25,6 +24,7 @@ from playhead.envelope import Dispatch, Message
 from playhead.ports.broker import Broker, Delivery, PublishResult
 from playhead.ports.store import Store
 from playhead.settings import Settings
+from tests.asgi import Api, client
 from tests.lab import Wrapper, drive_over
 from tests.waiting import until
 
@@ -32,17 +32,13 @@ STEPS = Path(__file__).with_name("inprocess_steps.py")
 PATIENCE = 60.0
 
 
-class Playhead:
+class Playhead(Api):
     """The parts, and the words that the tests are written in."""
 
     def __init__(self, rt: Runtime, steps: Any) -> None:
         self.rt = rt
         self.steps = steps
-        self.http = self._client()
-
-    def _client(self) -> httpx.AsyncClient:
-        transport = httpx.ASGITransport(self.app(), raise_app_exceptions=False)
-        return httpx.AsyncClient(transport=transport, base_url="http://playhead")
+        self.http = client(self.app())
 
     def app(self) -> FastAPI:
         settings = self.rt.settings
@@ -68,43 +64,15 @@ class Playhead:
                 any test waits.
         """
         drive_over(self.rt, store=store, broker=broker, settle=settle)
-        self.http = self._client()
+        self.http = client(self.app())
 
     # -- HTTP --------------------------------------------------------------------------------------
-
-    async def get(self, path: str, status: int = 200, **query: Any) -> Any:
-        answer = await self.http.get(
-            f"/api/v1/{path}", params={k: v for k, v in query.items() if v is not None}
-        )
-        assert answer.status_code == status, answer.text
-        return answer.json()
-
-    async def post(self, path: str, body: Any = None, status: int = 200) -> Any:
-        answer = await self.http.post(f"/api/v1/{path}", json=body)
-        assert answer.status_code == status, answer.text
-        return answer.json()
-
-    async def items(self, path: str, **query: Any) -> list[dict[str, Any]]:
-        """All items of a list, page by page."""
-        found: list[dict[str, Any]] = []
-        cursor = None
-        while True:
-            page = await self.get(path, **query, cursor=cursor)
-            found += page["items"]
-            cursor = page["next_cursor"]
-            if cursor is None:
-                return found
 
     async def apply(self, source: str) -> dict[str, Any]:
         """Apply a config given as YAML; `version` and `name` may be left out of it (then it is `docs`)."""
         head = "" if "version:" in source else 'version: "1.0"\n'
         head += "" if "\nname:" in "\n" + source else "name: docs\n"
-        answer = await self.http.post(
-            "/api/v1/configs", content=head + source, headers={"Content-Type": "application/yaml"}
-        )
-        assert answer.status_code in (200, 201), answer.text
-        found: dict[str, Any] = answer.json()
-        return found
+        return await self.send_config(head + source)
 
     async def submit(self, files: Mapping[str, bytes | str], config: str = "docs", **form: Any) -> str:
         """Start a run; returns the execution's id once its inputs are recorded (nothing is worked yet)."""

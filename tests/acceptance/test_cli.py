@@ -7,18 +7,14 @@ import os
 import pty
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from subprocess import DEVNULL
 from typing import Any
 
 import pytest
 
 from playhead.cli.replay import CONTRACT
-from tests import program
 from tests.acceptance.processes import DEADLINE_SECONDS
-from tests.program import Program
+from tests.acceptance.shell import Shell
 from tests.waiting import eventually
 
 STEPS = '''
@@ -105,62 +101,27 @@ routes:
 """
 
 
-class Shell:
-    """A folder with configs and inputs in which `playhead` is called."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for name, text in {
-            "steps.py": STEPS,
-            "docs.yaml": CONFIG,
-            "slow.yaml": SLOW,
-            "indexed.yaml": INDEX,
-            "pages/a.txt": "one two",
-            "pages/sub/b.txt": "three",
-            "mixed/bad.txt": "x",
-            "mixed/good.txt": "fine",
-        }.items():
-            file = folder / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("PLAYHEAD_")}
-        self.env = kept | {"PLAYHEAD_HOME": str(folder / "home"), "PLAYHEAD_ADAPTERS": "./steps.py"}
-
-    def start(self, *arguments: str, **streams: Any) -> Program:
-        return program.start(arguments, cwd=self.folder, env=self.env, **streams)
-
-    def __call__(self, *arguments: str) -> tuple[int, str, str]:
-        """Exit code, stdout and stderr of one command."""
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=2 * DEADLINE_SECONDS)
-        assert "Traceback" not in err, err
-        return process.returncode, out, err
-
-    def json(self, *arguments: str, code: int = 0) -> Any:
-        """What a command prints with `--json`; its exit code is checked."""
-        left, out, err = self(*arguments, "--json")
-        assert left == code, (left, out, err)
-        return json.loads(out)
-
-    @contextmanager
-    def worker(self) -> Iterator[Program]:
-        process = self.start("worker", stdout=DEVNULL, stderr=DEVNULL)
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(DEADLINE_SECONDS)
+FILES = {
+    "steps.py": STEPS,
+    "docs.yaml": CONFIG,
+    "slow.yaml": SLOW,
+    "indexed.yaml": INDEX,
+    "pages/a.txt": "one two",
+    "pages/sub/b.txt": "three",
+    "mixed/bad.txt": "x",
+    "mixed/good.txt": "fine",
+}
 
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Shell:
-    return Shell(tmp_path)
+    return Shell(tmp_path, FILES)
 
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Shell, dict[str, Any], dict[str, Any]]:
     """A shell in which one run went well and a later one failed in part. For tests that only look."""
-    shell = Shell(tmp_path_factory.mktemp("ran"))
+    shell = Shell(tmp_path_factory.mktemp("ran"), FILES)
     good = shell.json("run", "docs.yaml", "pages", "--tag", "first")
     mixed = shell.json("run", "docs", "mixed", code=1)
     return shell, good, mixed

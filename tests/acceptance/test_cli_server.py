@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from playhead.cli.app import run_program
 from playhead.cli.replay import CONTRACT
 from tests.acceptance.pages import ROOT
 from tests.acceptance.processes import DEADLINE_SECONDS, open_deployment
-from tests.acceptance.test_cli import SLOW, STEPS, Shell
+from tests.acceptance.shell import Command, Shell, commands_here
+from tests.acceptance.test_cli import FILES, SLOW, STEPS
 from tests.acceptance.test_docs import commands, copied
 from tests.program import Program
 from tests.servers.process import free_port
@@ -43,7 +41,7 @@ class Both:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.shell = shell = Shell(folder)
+        self.shell = shell = Shell(folder, FILES)
         shell.env |= {"PLAYHEAD_VISIBILITY_SECONDS": "1.5", "PLAYHEAD_MAX_UPLOAD_BYTES": "2000000"}
         (folder / "bad.yaml").write_text(BAD)
         (folder / "pages" / ODD).write_text("odd")
@@ -89,30 +87,16 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     made.close()
 
 
-Run = Callable[..., tuple[int, str, str]]
-
-
 @pytest.fixture
-def run(both: Both, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Run]:
-    """Run one command line: exit code, stdout, stderr."""
-    monkeypatch.chdir(both.shell.folder)
-    for name in [name for name in os.environ if name.startswith("PLAYHEAD_")]:
-        monkeypatch.delenv(name)
-    for name, value in both.shell.env.items():
-        if name.startswith("PLAYHEAD_"):
-            monkeypatch.setenv(name, value)
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
+def run(both: Both, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Command]:
+    with commands_here(both.shell.folder, both.shell.env, monkeypatch, capfd) as command:
 
-    def one(*arguments: str) -> tuple[int, str, str]:
-        code = run_program(arguments)
-        out, err = capfd.readouterr()
-        assert "Traceback" not in err, err
-        return code, OF_THE_COMMAND.sub(r"\1", out), err
+        def one(*arguments: str) -> tuple[int, str, str]:
+            code, out, err = command(*arguments)
+            assert "Traceback" not in err, err
+            return code, OF_THE_COMMAND.sub(r"\1", out), err
 
-    yield one
-    root.handlers[:], level = before
-    root.setLevel(level)
+        yield one
 
 
 LOOKS = [
@@ -145,7 +129,7 @@ LOOKS = [
 
 
 @pytest.mark.parametrize("command", LOOKS)
-def test_a_command_prints_the_same_on_a_server_as_on_its_home(both: Both, run: Run, command: str):
+def test_a_command_prints_the_same_on_a_server_as_on_its_home(both: Both, run: Command, command: str):
     words = both.words(command)
     for form in (["--json"], []):
         here = run(*words, *form)
@@ -156,13 +140,13 @@ def test_a_command_prints_the_same_on_a_server_as_on_its_home(both: Both, run: R
         assert (there[0], plain) == here[:2], there[2]
 
 
-def test_the_server_may_be_named_before_the_command(both: Both, run: Run):
+def test_the_server_may_be_named_before_the_command(both: Both, run: Command):
     for command in ("executions", "config list", "show UNKNOWN", "replay GOOD nowhere split"):
         words = both.words(command)
         assert run("--server", both.url, *words)[:2] == run(*words, "--server", both.url)[:2]
 
 
-def test_there_is_something_to_compare(both: Both, run: Run):
+def test_there_is_something_to_compare(both: Both, run: Command):
     """The list above names every command that works on a server, and its names lead to something."""
     from playhead.cli.app import COMMANDS, GROUPS
 

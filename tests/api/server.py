@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
-import httpx
 from fastapi import FastAPI
 
 from playhead import Item, Reject, adapter
@@ -44,6 +43,7 @@ from playhead.services.take import TakeService
 from playhead.services.watch import WatchService
 from playhead.services.worker import WorkerService
 from playhead.settings import Settings
+from tests.asgi import Api, client
 from tests.broker_memory import MemoryBroker
 from tests.catalog_memory import MemoryCatalog
 from tests.store_memory import MemoryStore
@@ -105,11 +105,6 @@ def _app() -> FastAPI:
     return new_app()
 
 
-def client(app: FastAPI) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://playhead")
-
-
 class Outage:
     """A wrapper of a backend that is unavailable on demand, or does not answer until `gate` is set."""
 
@@ -159,7 +154,7 @@ class Looking:
             self.looks += 1
 
 
-class Playhead:
+class Playhead(Api):
     """The components, and the steps that the tests consist of."""
 
     config_source = WORDS
@@ -264,35 +259,8 @@ class Playhead:
         """Store an object as another program would."""
         await self.store.write([[Blob(key, data)]])
 
-    async def get(self, path: str, wanted: int = 200, /, **query: Any) -> Any:
-        answer = await self.http.get(
-            f"/api/v1/{path}", params={k: v for k, v in query.items() if v is not None}
-        )
-        assert answer.status_code == wanted, answer.text
-        return answer.json()
-
-    async def post(self, path: str, body: Any = None, status: int = 200) -> Any:
-        answer = await self.http.post(f"/api/v1/{path}", json=body)
-        assert answer.status_code == status, answer.text
-        return answer.json()
-
-    async def items(self, path: str, /, **query: Any) -> list[dict[str, Any]]:
-        """Return all items of a list, page by page."""
-        found: list[dict[str, Any]] = []
-        cursor = None
-        while True:
-            page = await self.get(path, **query, cursor=cursor)
-            assert set(page) == {"items", "next_cursor"}
-            found += page["items"]
-            cursor = page["next_cursor"]
-            if cursor is None:
-                return found
-
     async def apply(self, source: str = WORDS) -> None:
-        answer = await self.http.post(
-            "/api/v1/configs", content=source, headers={"Content-Type": "application/yaml"}
-        )
-        assert answer.status_code in (200, 201), answer.text
+        await self.send_config(source)
 
     async def run(
         self, files: Mapping[str, bytes], *, tags: tuple[str, ...] = (), config: str = "words"

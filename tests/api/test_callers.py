@@ -14,7 +14,8 @@ from fastapi import FastAPI
 
 from playhead.api.callers import Hosts
 from playhead.api.middleware import GUARDS
-from tests.api.server import client, new_app
+from tests.api.server import new_app
+from tests.asgi import client
 
 if TYPE_CHECKING:
     from tests.api.server import Playhead

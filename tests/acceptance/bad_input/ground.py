@@ -184,12 +184,3 @@ def give_up_power(deployment: Deployment) -> None:
     deployment.before = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
     if subprocess.run([*deployment.before, sys.executable, "-c", "import playhead"], check=False).returncode:
         absent(Missing("disk", "another user can't run this Python", "put it where all can read it"))
-
-
-def plain_environment(deployment: Deployment) -> dict[str, str]:
-    """The settings of a deployment's processes, for a command that runs in this one."""
-    return {name: value for name, value in deployment.environment.items() if name.startswith("PLAYHEAD_")}
-
-
-def settings_here() -> list[str]:
-    return [name for name in os.environ if name.startswith("PLAYHEAD_")]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
 
 from tests.acceptance.bad_input.ground import MAX_OBJECT, Ground
 from tests.acceptance.bad_input.test_requests import BAD_PATHS
+from tests.acceptance.shell import Command
 
 pytestmark = pytest.mark.slow
 
-Command = Callable[..., tuple[int, str, str]]
 LONG = "x" * 300
 BYTES = os.fsdecode(b"\xff")
 """A word of a command line that is not UTF-8."""

@@ -6,7 +6,6 @@ The table of all faults is in `tests/unit/test_config_faults.py`. These here nee
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -15,11 +14,11 @@ import pytest
 from playhead.config import parse
 from playhead.model import Diagnostic
 from tests.acceptance.bad_input.ground import Ground
+from tests.acceptance.shell import Command
 from tests.unit.test_config_faults import ADAPTERS, r, routes, step
 
 pytestmark = pytest.mark.slow
 
-Command = Callable[..., tuple[int, str, str]]
 YAML: Final = {"Content-Type": "application/yaml"}
 KEPT = routes("r: {adapters: [{type: copy}]}")
 
