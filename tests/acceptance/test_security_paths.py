@@ -31,7 +31,7 @@ from playhead.ids import uuid7
 from playhead.ports.store import Blob
 from tests.acceptance.processes import DEADLINE_SECONDS, Deployment, open_deployment
 
-SECONDS = 3.0
+SECONDS = 1.0
 """For so long at least; longer where a slow machine has not met enough of it by then."""
 SECRET = b"secret" * 1000
 SWAPPING = Path(__file__).with_name("swapping.py")

@@ -120,11 +120,11 @@ def test_errors_of_a_backend_contain_no_secret(case: str):
     settings = CASES[case]()
     with open_deployment(LOG_LEVEL="debug") as deployment:
         deployment.environment = {**deployment.environment, **settings}
-        for command in (["doctor"], ["executions"], ["migrate", "--check"]):
-            ran = deployment.start(*command, "--json", stdout=subprocess.PIPE)
+        commands = (["doctor"], ["executions"], ["migrate", "--check"])
+        for ran in [deployment.start(*words, "--json", stdout=subprocess.PIPE) for words in commands]:
             out, _ = ran.popen.communicate(timeout=120)
-            find_no_secret(f"playhead {command[0]}", out)
-            find_no_secret(f"the errors of playhead {command[0]}", ran.said)
+            find_no_secret(f"the output of {ran.name}", out)
+            find_no_secret(f"the errors of {ran.name}", ran.said)
         _search_all(deployment)
 
 
