@@ -53,6 +53,16 @@ def unavailable(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+async def with_all(factory: Factory[Broker]) -> tuple[Broker, int]:
+    """A broker with a dispatch and all malformed messages in its queue, and how many these are."""
+    malformed = MALFORMED[factory.name]
+    broker = await factory()
+    await put(broker)
+    for raw in malformed.messages.values():
+        await malformed.put(factory.place, QUEUE, raw)
+    return broker, len(malformed.messages) + 1
+
+
 @pytest.mark.parametrize(("broker_factory", "name"), CASES, indirect=["broker_factory"])
 async def test_a_malformed_message_is_delivered_and_removed_like_any_other(
     broker_factory: Factory[Broker], name: str, caplog: pytest.LogCaptureFixture
@@ -79,12 +89,7 @@ async def test_a_malformed_message_is_delivered_and_removed_like_any_other(
 async def test_malformed_messages_delay_no_other_route_and_no_other_consumer(
     broker_factory: Factory[Broker], caplog: pytest.LogCaptureFixture
 ):
-    malformed = MALFORMED[broker_factory.name]
-    broker = await broker_factory()
-    await put(broker)
-    for raw in malformed.messages.values():
-        await malformed.put(broker_factory.place, QUEUE, raw)
-    count = len(malformed.messages) + 1
+    broker, count = await with_all(broker_factory)
     service = TakeService(MemoryCatalog(), broker, visibility=30.0, clock=lambda: 0.0)
 
     taken: list[Any] = []
@@ -106,12 +111,8 @@ async def test_malformed_messages_delay_no_other_route_and_no_other_consumer(
 async def test_a_worker_logs_malformed_messages_as_unknown_and_acks_them(
     broker_factory: Factory[Broker], caplog: pytest.LogCaptureFixture
 ):
-    malformed = MALFORMED[broker_factory.name]
-    broker = await broker_factory()
-    await put(broker)
-    for raw in malformed.messages.values():
-        await malformed.put(broker_factory.place, QUEUE, raw)
-    deliveries = await take(broker, len(malformed.messages) + 1)
+    broker, count = await with_all(broker_factory)
+    deliveries = await take(broker, count)
     worker = Steps(MemoryCatalog(), broker, MemoryStore(), Environment("w1"))
 
     for _ in range(2):  # the second time, as the first may be ahead of a row's commit

@@ -363,15 +363,6 @@ async def test_prefixes_keep_two_installations_apart(prefix: str):
         assert await one.depth(QUEUE) == (2, 0)
 
 
-async def test_ready_and_in_flight_add_up_to_the_unacknowledged_messages(broker: NatsBroker):
-    await published(broker, dispatches(30))
-    held = await take(broker, 20)
-    assert await broker.depth(QUEUE) == (10, 20)
-
-    await broker.ack(held[:5])
-    assert await broker.depth(QUEUE) == (10, 15)
-
-
 async def test_a_cancelled_receiver_returns_messages_in_transit_to_the_queue(broker: NatsBroker):
     """The visibility is half a minute, longer than this test waits."""
     waiting = asyncio.create_task(broker.receive(QUEUE, 1, wait=60))

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -339,90 +340,90 @@ async def connect(network: Proxy) -> tuple[asyncio.StreamReader, asyncio.StreamW
     return await asyncio.open_connection("127.0.0.1", network.port)
 
 
-async def test_the_proxy_passes_on_all_bytes():
+@pytest.fixture
+async def echo() -> AsyncIterator[Echo]:
     async with Echo() as echo:
-        with Proxy(echo.url) as network:
-            reader, writer = await connect(network)
-            sent = os.urandom(1_000_000)
-            writer.write(sent)
-            assert await asyncio.wait_for(reader.readexactly(len(sent)), 30.0) == sent
-            writer.write_eof()
-            assert await asyncio.wait_for(reader.read(), 30.0) == b""
-            writer.close()
+        yield echo
 
 
-async def test_a_connection_can_be_cut_between_a_request_and_its_answer():
-    async with Echo() as echo:
-        with Proxy(echo.url) as network:
-            reader, writer = await connect(network)
-            network.hold()
-            writer.write(b"do it")
-            await asyncio.wait_for(echo.hears(b"do it"), 30.0)
-            network.cut()
-            network.release()
-            with pytest.raises(ConnectionResetError):
-                await asyncio.wait_for(reader.read(), 30.0)
-            writer.close()
+@pytest.fixture
+def network(echo: Echo) -> Iterator[Proxy]:
+    with Proxy(echo.url) as network:
+        yield network
 
 
-async def test_a_cut_resets_the_connection_of_waiting_clients():
-    async with Echo() as echo:
-        with Proxy(echo.url) as network:
-            talks = [await connect(network) for _ in range(20)]
-            for reader, writer in talks:
-                writer.write(b"a")
-                await asyncio.wait_for(reader.readexactly(1), 30.0)
-            network.cut()
-            for reader, writer in talks:
-                with pytest.raises(ConnectionResetError):
-                    await asyncio.wait_for(reader.read(), 30.0)
-                writer.close()
+async def test_the_proxy_passes_on_all_bytes(network: Proxy):
+    reader, writer = await connect(network)
+    sent = os.urandom(1_000_000)
+    writer.write(sent)
+    assert await asyncio.wait_for(reader.readexactly(len(sent)), 30.0) == sent
+    writer.write_eof()
+    assert await asyncio.wait_for(reader.read(), 30.0) == b""
+    writer.close()
 
 
-async def test_held_answers_arrive_when_they_are_released():
-    async with Echo() as echo:
-        with Proxy(echo.url) as network:
-            reader, writer = await connect(network)
-            network.hold()
-            writer.write(b"a")
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(reader.readexactly(1), 0.2)
-            network.release()
-            assert await asyncio.wait_for(reader.readexactly(1), 30.0) == b"a"
-            writer.close()
+async def test_a_connection_can_be_cut_between_a_request_and_its_answer(echo: Echo, network: Proxy):
+    reader, writer = await connect(network)
+    network.hold()
+    writer.write(b"do it")
+    await asyncio.wait_for(echo.hears(b"do it"), 30.0)
+    network.cut()
+    network.release()
+    with pytest.raises(ConnectionResetError):
+        await asyncio.wait_for(reader.read(), 30.0)
+    writer.close()
 
 
-async def test_only_new_connections_are_refused_until_they_are_accepted_again():
-    async with Echo() as echo:
-        with Proxy(echo.url) as network:
-            reader, writer = await connect(network)
-            writer.write(b"a")
-            assert await reader.readexactly(1) == b"a"
-            network.refuse()
-            with pytest.raises(ConnectionError):
-                await talk(network, b"b")
-            writer.write(b"c")
-            assert await asyncio.wait_for(reader.readexactly(1), 30.0) == b"c"
-            network.accept()
-            assert await talk(network, b"d") == b"d"
-            assert echo.heard == b"acd"
-            writer.close()
+async def test_a_cut_resets_the_connection_of_waiting_clients(network: Proxy):
+    talks = [await connect(network) for _ in range(20)]
+    for reader, writer in talks:
+        writer.write(b"a")
+        await asyncio.wait_for(reader.readexactly(1), 30.0)
+    network.cut()
+    for reader, writer in talks:
+        with pytest.raises(ConnectionResetError):
+            await asyncio.wait_for(reader.read(), 30.0)
+        writer.close()
 
 
-async def test_answers_are_delayed_by_the_latency():
-    async with Echo() as echo:
-        with Proxy(echo.url) as network:
-            network.latency(0.2)
-            reader, writer = await connect(network)
-            took: list[float] = []
-            # If the machine stalls for a moment, one of them takes longer, but not all.
-            for _ in range(3):
-                began = time.monotonic()
-                writer.write(b"a")
-                await asyncio.wait_for(reader.readexactly(1), 30.0)
-                took.append(time.monotonic() - began)
-            assert 0.2 <= min(took) < 2.0
-            writer.close()
+async def test_held_answers_arrive_when_they_are_released(network: Proxy):
+    reader, writer = await connect(network)
+    network.hold()
+    writer.write(b"a")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.readexactly(1), 0.2)
+    network.release()
+    assert await asyncio.wait_for(reader.readexactly(1), 30.0) == b"a"
+    writer.close()
+
+
+async def test_only_new_connections_are_refused_until_they_are_accepted_again(echo: Echo, network: Proxy):
+    reader, writer = await connect(network)
+    writer.write(b"a")
+    assert await reader.readexactly(1) == b"a"
+    network.refuse()
+    with pytest.raises(ConnectionError):
+        await talk(network, b"b")
+    writer.write(b"c")
+    assert await asyncio.wait_for(reader.readexactly(1), 30.0) == b"c"
+    network.accept()
+    assert await talk(network, b"d") == b"d"
+    assert echo.heard == b"acd"
+    writer.close()
+
+
+async def test_answers_are_delayed_by_the_latency(network: Proxy):
+    network.latency(0.2)
+    reader, writer = await connect(network)
+    took: list[float] = []
+    # If the machine stalls for a moment, one of them takes longer, but not all.
+    for _ in range(3):
+        began = time.monotonic()
+        writer.write(b"a")
+        await asyncio.wait_for(reader.readexactly(1), 30.0)
+        took.append(time.monotonic() - began)
+    assert 0.2 <= min(took) < 2.0
+    writer.close()
 
 
 def test_the_proxy_forwards_to_the_endpoint_in_a_url():

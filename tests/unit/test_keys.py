@@ -202,17 +202,6 @@ def test_other_bytes_for_a_bound_path_get_a_name_with_their_attempt(path, expect
     assert keys.renamed(path, 2) == expected
 
 
-names = st.text("abé日.~", min_size=1, max_size=220).filter(lambda name: keys.problem(name) is None)
-
-
-@given(folder=names, name=names, attempt=st.integers(2, 99_999))
-def test_a_renamed_path_is_valid_and_keeps_its_folder(folder, name, attempt):
-    renamed = keys.renamed(f"{folder}/{name}", attempt, room=ROOM)
-    assert keys.problem(renamed, room=ROOM) is None
-    assert renamed.startswith(f"{folder}/")
-    assert f"~{attempt}" in renamed
-
-
 @given(st.integers(840, 850), st.integers(1, 13))
 def test_a_renamed_path_keeps_the_length_of_a_key(length, attempt):
     folder = ("s" * 199 + "/") * 4
