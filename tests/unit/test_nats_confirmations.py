@@ -8,7 +8,7 @@ import re
 import pytest
 from nats.protocol.parser import Parser
 
-from playhead.backends.broker_nats.confirmations import ConfirmationParser, Confirmations
+from playhead.backends.broker_nats.confirmations import ConfirmationParser
 
 INBOX = "_INBOX.playhead.x+y.a."
 
@@ -58,7 +58,7 @@ async def test_confirmations_and_other_messages_are_read_in_their_order(seed: in
     data = b"".join(sent)
     plain, fast = Client(), Client()
     parser = ConfirmationParser(fast)
-    parser.confirmations = Confirmations(INBOX, lambda number, answer: fast.read.append((number, answer)))
+    parser.read_confirmations(INBOX, lambda number, answer: fast.read.append((number, answer)))
 
     await Parser(plain).parse(data)
     most = chance.choice([3, 40, 1000])

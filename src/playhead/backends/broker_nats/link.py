@@ -20,7 +20,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from playhead.backends.broker_nats.address import Address
-from playhead.backends.broker_nats.confirmations import ConfirmationParser, Confirmations
+from playhead.backends.broker_nats.confirmations import ConfirmationParser
 from playhead.backends.broker_nats.frames import status_of
 from playhead.clock import done_within
 from playhead.errors import Unavailable, broker_unavailable
@@ -175,7 +175,7 @@ class Link:
                 client.closing = closing
                 answers = link.subscribe(link._on_answer, lambda why: None)
                 await link.send(f"SUB {link.inbox}a.* {answers}\r\n".encode())
-                client.parser.confirmations = Confirmations(f"{link.inbox}a.", link._on_confirmation)
+                client.parser.read_confirmations(f"{link.inbox}a.", link._on_confirmation)
         except BaseException as exc:
             client.closing = lambda: None
             await link._shut()
@@ -240,15 +240,15 @@ class Link:
         """Stop waiting; returns the numbers that were not answered."""
         return [n for n in range(first, first + count) if self._waiting.pop(n, None)]
 
-    async def ask(self, subject: str, payload: bytes = b"", *, seconds: float = ANSWER_SECONDS) -> Answer:
+    async def ask(self, subject: str, payload: bytes = b"") -> Answer:
         """Send a request and return its answer. Raises `Unavailable` if it does not arrive in time."""
         question = _Question()
         number = self.expect(question)
         try:
             command = f"PUB {subject} {self.inbox}a.{number} {len(payload)}\r\n".encode()
             await self.send(command + payload + b"\r\n")
-            if not await done_within(seconds, question.answer):
-                raise self.unavailable(f"did not answer {subject} within {seconds:g} s")
+            if not await done_within(ANSWER_SECONDS, question.answer):
+                raise self.unavailable(f"did not answer {subject} within {ANSWER_SECONDS:g} s")
         finally:
             self.forget(number)
         answer = question.answer.result()
