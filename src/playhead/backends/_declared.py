@@ -5,26 +5,30 @@ If a queue cannot be declared, only its own dispatches fail. Those of other queu
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from playhead.envelope import Dispatch
 from playhead.errors import Unavailable, broker_unavailable
 from playhead.ports.broker import PublishResult
 
 
-async def declare_all(
-    queues: Iterable[str],
+async def publish_declared(
+    dispatches: Sequence[Dispatch],
+    publish: Callable[[Sequence[Dispatch]], Awaitable[list[PublishResult]]],
+    *,
     unfit: Callable[[str], str | None],
     declare: Callable[[str], Awaitable[object]],
-) -> dict[str, PublishResult]:
-    """Declare queues; return those that cannot be used, with the result of their dispatches.
+) -> list[PublishResult]:
+    """Declare the queues of dispatches, and publish to those that can be used.
 
     Args:
         unfit: returns why a queue name is invalid, or None. The dispatches of an invalid queue are refused.
         declare: declares a queue. If it raises `Unavailable`, the dispatches of the queue are uncertain.
+
+    Raises `Unavailable` if no queue could be declared, and at least one of the faults is temporary.
     """
     blocked: dict[str, PublishResult] = {}
-    for queue in sorted(queues):
+    for queue in sorted({dispatch.headers.queue for dispatch in dispatches}):
         if why := unfit(queue):
             blocked[queue] = PublishResult("refused", why)
             continue
@@ -32,18 +36,6 @@ async def declare_all(
             await declare(queue)
         except Unavailable as exc:
             blocked[queue] = PublishResult("uncertain", exc.detail)
-    return blocked
-
-
-async def publish_unblocked(
-    dispatches: Sequence[Dispatch],
-    blocked: Mapping[str, PublishResult],
-    publish: Callable[[Sequence[Dispatch]], Awaitable[list[PublishResult]]],
-) -> list[PublishResult]:
-    """Publish the dispatches whose queues were declared; return a result for each dispatch.
-
-    Raises `Unavailable` if no queue could be declared, and at least one of the faults is temporary.
-    """
     if not blocked:
         return await publish(dispatches)
     unblocked = [dispatch for dispatch in dispatches if dispatch.headers.queue not in blocked]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from playhead import events
-from playhead.backends._declared import declare_all, publish_unblocked
+from playhead.backends._declared import publish_declared
 from playhead.backends._reconnect import cancel, reconnect
 from playhead.backends.broker_nats import diagnosis, streams
 from playhead.backends.broker_nats.address import parse
@@ -32,19 +32,17 @@ _NONE_CAME = ("404", "408")
 _MOVES = ("Leadership Change", "Server Shutdown")
 
 
+@dataclass(slots=True, eq=False)
 class _Queue:
     """A queue whose stream and consumer exist. It is replaced when they are found missing.
 
     Attributes:
         name: without the prefix.
-        full: with the prefix.
     """
 
-    def __init__(self, name: str, full: str) -> None:
-        self.name = name
-        self.full = full
-        self.stream = stream_of(full)
-        self.is_gone = False
+    name: str
+    stream: str
+    is_gone: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -118,11 +116,12 @@ class NatsBroker:
         if not dispatches:
             return []
         link = self._connected()
-        queues = {dispatch.headers.queue for dispatch in dispatches} - self._queues.keys()
-        blocked = await declare_all(
-            queues, lambda queue: streams.unfit(self._prefix + queue), partial(self._declare, link)
+        return await publish_declared(
+            dispatches,
+            partial(self._publish, link),
+            unfit=lambda queue: streams.unfit(self._prefix + queue),
+            declare=partial(self._declare, link),
         )
-        return await publish_unblocked(dispatches, blocked, partial(self._publish, link))
 
     async def _publish(self, link: Link, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
         """Send dispatches whose streams existed when they were last used."""
@@ -135,32 +134,19 @@ class NatsBroker:
     # -- receive -----------------------------------------------------------------------------------
 
     async def receive(self, queue: str, limit: int, *, wait: float = 0.0) -> list[Delivery]:
-        until = time.monotonic() + wait
-        while True:
-            found = await self._receive(queue, limit, wait)
-            if found is not None:
-                return found
-            await asyncio.sleep(min(max(until - time.monotonic(), 0), _QUIET_SECONDS))
-            wait = until - time.monotonic()
-            if wait <= 0:
-                return []
-
-    async def _receive(self, queue: str, limit: int, wait: float) -> list[Delivery] | None:
-        """Send one request. Returns None if the answer is inconclusive, because the consumer was created a
-        moment ago or is moving to another server of the cluster."""
         link = self._connected()
-        if why := streams.unfit(self._prefix + queue):
+        full = self._prefix + queue
+        if why := streams.unfit(full):
             raise broker_unavailable(why)
-        known = self._queues.get(queue) or _Queue(queue, self._prefix + queue)
-        if wait > 0 and queue not in self._queues:
-            # A stream must exist before its server can notify a waiting receiver.
+        if wait > 0:  # a stream must exist before its server can notify a waiting receiver
             known = await self._declare(link, queue)
+        else:
+            known = self._queues.get(queue) or _Queue(queue, stream_of(full))
         pulled = await pull(link, f"$JS.API.CONSUMER.MSG.NEXT.{known.stream}.{CONSUMER}", limit, wait)
-        if pulled.status and not pulled.messages:
-            if pulled.status in _NONE_CAME:
-                return []
+        if not pulled.messages and pulled.status not in _NONE_CAME:
             self._went_wrong(link, known, pulled)
-            return None
+            # The consumer was created a moment ago, or is moving to another server of the cluster.
+            await asyncio.sleep(min(max(wait, 0), _QUIET_SECONDS))
         until = pulled.at + self._visibility
         return [
             Delivery(
@@ -307,9 +293,11 @@ class NatsBroker:
             )
 
     async def _declare(self, link: Link, queue: str) -> _Queue:
+        if known := self._queues.get(queue):
+            return known
         full = self._prefix + queue
         await streams.declare(link, full, visibility=self._visibility, replicas=self._address.replicas)
-        return self._queues.setdefault(queue, _Queue(queue, full))
+        return self._queues.setdefault(queue, _Queue(queue, stream_of(full)))
 
     def _forget(self, queue: _Queue) -> None:
         """Declare a queue again before its next use, because its stream or consumer is missing."""

@@ -18,7 +18,7 @@ from functools import partial
 from aiormq.channel import Channel
 from aiormq.exceptions import ChannelNotFoundEntity
 
-from playhead.backends._declared import declare_all, publish_unblocked
+from playhead.backends._declared import publish_declared
 from playhead.backends.broker_rabbitmq.address import parse
 from playhead.backends.broker_rabbitmq.diagnosis import diagnose
 from playhead.backends.broker_rabbitmq.frames import headers_of
@@ -71,11 +71,7 @@ class RabbitBroker:
     async def open(self) -> None:
         """Connect. Raises `Unavailable`. After success, lost connections are replaced automatically."""
         await self._consuming.open()
-        try:
-            await self._publishing.open()
-        except BaseException:
-            await self._consuming.close()
-            raise
+        await self._publishing.open()
 
     # -- the port ----------------------------------------------------------------------------------
 
@@ -83,9 +79,12 @@ class RabbitBroker:
         if not dispatches:
             return []
         line = await self._open_line()
-        queues = {dispatch.headers.queue for dispatch in dispatches}
-        blocked = await declare_all(queues, self._queues.unfit, self._queues.ensure)
-        return await publish_unblocked(dispatches, blocked, partial(self._publish, line))
+        return await publish_declared(
+            dispatches,
+            partial(self._publish, line),
+            unfit=self._queues.unfit,
+            declare=self._queues.ensure,
+        )
 
     async def _publish(self, line: PublishChannel, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
         """Send dispatches whose queues existed when they were last used, and explain each missing answer."""

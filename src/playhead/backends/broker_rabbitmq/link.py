@@ -84,9 +84,10 @@ class Link:
         self._keeper: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Connect. Raises `Unavailable`, and then does not retry."""
-        lost = self._adopt(await connect(self._address, self._purpose))
-        self._keeper = asyncio.create_task(self._keep(lost), name=f"rabbitmq {self._purpose}")
+        """Connect. Raises `Unavailable`, and then does not retry. Has no effect after a success."""
+        if self._keeper is None:
+            lost = self._adopt(await connect(self._address, self._purpose))
+            self._keeper = asyncio.create_task(self._keep(lost), name=f"rabbitmq {self._purpose}")
 
     @property
     def lost(self) -> asyncio.Future[str]:
