@@ -99,7 +99,6 @@ class Inbox:
         self._buffer: deque[Delivery] = deque()
         self._unacked: dict[int, Tag] = {}
         self._receivers: deque[_Receiver] = deque()
-        self._fresh = False  # whether there is a new receiver for which the prefetch was not adjusted yet
         self._asked_at = self._not_before = 0.0
         self._kick = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name=f"inbox {queue}")
@@ -125,7 +124,6 @@ class Inbox:
             self._task.result()  # raises the bug that ended the task; else the queue would look empty forever
         receiver = _Receiver(limit, wait > 0)
         self._receivers.append(receiver)
-        self._fresh = True
         self._kick.set()
         try:
             await asyncio.wait([receiver.answer], timeout=wait or _LOOK_SECONDS)
@@ -213,9 +211,7 @@ class Inbox:
         if not self._receivers:
             return
         channel = self._channel or await self._open()
-        if self._fresh:
-            self._fresh = False
-            await self._fit(channel)
+        await self._fit(channel)
         asked = sum(receiver.limit for receiver in self._receivers)
         ready = await self._look(channel) if len(self._buffer) < asked else 0
         if self._buffer and not self._mark.is_set:
@@ -320,8 +316,8 @@ class Inbox:
         """The server cancelled a consumer, because the queue or its node is gone. Start again."""
         if self._channel is not None:
             self._lose()
-        asyncio.get_running_loop().call_later(DELETED_SECONDS, self._kick.set)
         self._not_before = time.monotonic() + DELETED_SECONDS
+        self._kick.set()
 
     def _gone(self, channel: Channel) -> None:
         if self._channel is channel:
@@ -351,7 +347,6 @@ class Inbox:
         self._mark.clear()
         self._buffer.clear()
         self._unacked.clear()
-        self._fresh = bool(self._receivers)
         if channel is not None and not channel.is_closed:
             in_background(close_channel(channel))
 
