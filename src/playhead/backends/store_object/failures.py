@@ -98,24 +98,23 @@ def translate(exc: BaseException, verb: str, address: Address, key: str = "") ->
     detail = f"cannot {verb} {f'{key} ' if key else ''}in {address}: "
     if "without LOCATION" in text:
         return store_unavailable(f"{detail}it redirects the request; {_REGION}")
-    code = code_of(exc)
-    status = _STATUS.search(text)
     if any(host in text for host in _INSTANCE):
         return store_unavailable(
             f"{detail}there are no credentials in the environment or on this machine; "
             f"set {_GIVEN[address.kind]}, or give the machine a role"
         )
-    if code or status:
-        words = _WORDS.search(text)
-        said = html.unescape(words[1]).strip().rstrip(".")[:300] if words else ""
-        number = f" ({status[1]})" if status and status[1] != code else ""
-        happened = f"it answers {code}{number}" + (f", {said}" if said else "") + _tried(text)
-        if code in _FULL:
-            return StoreFull(f"{detail}{happened}; free some space there, and work resumes")
-        hint = _HINTS.get(code) or (_denied(verb, address) if status and status[1] == "403" else None)
-        hint = hint or (_HINTS.get(status[1]) if status else None)
-        return store_unavailable(detail + happened + (f"; {hint}" if hint else ""))
-    return store_unavailable(detail + _unreached(text) + _tried(text))
+    code = code_of(exc)
+    if not code:
+        return store_unavailable(detail + _unreached(text) + _tried(text))
+    status = found[1] if (found := _STATUS.search(text)) else ""
+    number = f" ({status})" if status not in ("", code) else ""
+    words = _WORDS.search(text)
+    said = f", {html.unescape(words[1]).strip().rstrip('.')[:300]}" if words else ""
+    happened = f"{detail}it answers {code}{number}{said}{_tried(text)}"
+    if code in _FULL:
+        return StoreFull(f"{happened}; free some space there, and work resumes")
+    hint = _HINTS.get(code) or (_denied(verb, address) if status == "403" else _HINTS.get(status))
+    return store_unavailable(f"{happened}; {hint}" if hint else happened)
 
 
 def _denied(verb: str, address: Address) -> str:
