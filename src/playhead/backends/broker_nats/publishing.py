@@ -46,8 +46,7 @@ class Window:
     ) -> tuple[list[PublishResult], set[str]]:
         """Send dispatches; returns a result for each, and the queues that had no stream.
 
-        Blocks until the last answer, at most for the time limit of one dispatch in addition to that of
-        earlier publishers.
+        Blocks until the last answer. Each dispatch in the window has a time limit.
 
         Raises `Unavailable` when none was sent.
         """
@@ -57,10 +56,6 @@ class Window:
         for at in range(0, len(dispatches), _CHUNK):
             part = dispatches[at : at + _CHUNK]
             await self._enter(len(part))
-            if any(chunk.is_silent for chunk in chunks):
-                self._leave(len(part))
-                stopped = link.unavailable("does not answer, so this was not sent").detail
-                break
             chunk = _Chunk(link, part, self._leave)
             try:
                 await chunk.send(frames)
@@ -86,14 +81,12 @@ class _Chunk:
     `done` is always set: by the last answer, by the loss of the connection, or by the time limit.
 
     Attributes:
-        is_silent: the time limit is over, and no dispatch was answered.
         without_stream: queues that had no stream.
     """
 
     def __init__(self, link: Link, dispatches: Sequence[Dispatch], leave: Callable[[int], None]) -> None:
         self.done: asyncio.Future[list[PublishResult]] = asyncio.get_running_loop().create_future()
         self.done.add_done_callback(lambda _: leave(len(dispatches)))
-        self.is_silent = False
         self.without_stream: set[str] = set()
         self._link = link
         self._dispatches = dispatches
@@ -135,7 +128,6 @@ class _Chunk:
         self._call_later(LONGEST_GAP_SECONDS, self._expire)
 
     def _expire(self) -> None:
-        self.is_silent = self._left == len(self._dispatches)
         self._link.forget(self._first, len(self._dispatches))
         self._give_up(self._link.unavailable(f"did not answer within {ANSWER_SECONDS:g} s").detail)
 

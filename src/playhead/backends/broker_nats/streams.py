@@ -94,10 +94,7 @@ async def account(link: Link) -> dict[str, Any]:
     """
     found = await ask(link, "INFO")
     if error_of(found):
-        leaderless = error_of(found) == _NO_LEADER
-        raise _refused(
-            link, "JetStream cannot answer" if leaderless else "this account has no JetStream", found
-        )
+        raise _refused(link, "the account has no JetStream, or JetStream cannot answer", found)
     return found
 
 
