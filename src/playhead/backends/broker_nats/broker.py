@@ -134,6 +134,19 @@ class NatsBroker:
     # -- receive -----------------------------------------------------------------------------------
 
     async def receive(self, queue: str, limit: int, *, wait: float = 0.0) -> list[Delivery]:
+        until = time.monotonic() + wait
+        while True:
+            found = await self._receive(queue, limit, wait)
+            if found is not None:
+                return found
+            await asyncio.sleep(min(max(until - time.monotonic(), 0), _QUIET_SECONDS))
+            wait = until - time.monotonic()
+            if wait <= 0:
+                return []
+
+    async def _receive(self, queue: str, limit: int, wait: float) -> list[Delivery] | None:
+        """Send one request. Returns None if the answer is inconclusive, because the consumer was created a
+        moment ago or is moving to another server of the cluster."""
         link = self._connected()
         full = self._prefix + queue
         if why := streams.unfit(full):
@@ -143,10 +156,11 @@ class NatsBroker:
         else:
             known = self._queues.get(queue) or _Queue(queue, stream_of(full))
         pulled = await pull(link, f"$JS.API.CONSUMER.MSG.NEXT.{known.stream}.{CONSUMER}", limit, wait)
-        if not pulled.messages and pulled.status not in _NONE_CAME:
+        if pulled.status and not pulled.messages:
+            if pulled.status in _NONE_CAME:
+                return []
             self._went_wrong(link, known, pulled)
-            # The consumer was created a moment ago, or is moving to another server of the cluster.
-            await asyncio.sleep(min(max(wait, 0), _QUIET_SECONDS))
+            return None
         until = pulled.at + self._visibility
         return [
             Delivery(
