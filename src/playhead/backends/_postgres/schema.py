@@ -54,11 +54,10 @@ async def state(con: Connection) -> State:
     )
     if not there:
         return State(0, 0)
-    row = await con.fetchrow(
+    ((number, runs_from),) = await con.fetch(
         "SELECT coalesce(max(version), 0), coalesce(max(runs_from), 0) FROM schema_version"
     )
-    assert row
-    return State(row[0], row[1])
+    return State(number, runs_from)
 
 
 def refusal(have: State, where: str, *, oldest: int = _OLDEST) -> CannotStart | None:

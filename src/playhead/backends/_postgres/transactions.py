@@ -1,11 +1,4 @@
-"""Statements on PostgreSQL, within transactions.
-
-Row locks do here what SQLite's one write lock does. A transaction that works on messages of an execution
-(claim, bind, finish) holds a share lock on the execution's row. A transaction that decides over all of them
-(cancel, resend, completion) holds the exclusive lock, and reads the messages in a later statement: only a new
-statement sees what was committed while it waited. The order of locks is executions, jobs, then messages by
-`n`, so no two transactions wait for each other.
-"""
+"""Statements on PostgreSQL, within transactions."""
 
 from __future__ import annotations
 
@@ -15,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 from playhead.backends._postgres.database import Postgres
 from playhead.backends._postgres.diagnosis import examine
 from playhead.backends._postgres.session import Connection, Unreachable
-from playhead.backends.sql.session import Body, Row
+from playhead.backends.sql.session import Body, Row, Session
 from playhead.backends.sql.statements import Statement
 from playhead.errors import Unavailable
 from playhead.ports.diagnosis import Finding
@@ -27,7 +20,7 @@ _MANY_ROWS = 100
 _VERSION = Statement("version", {"postgresql": "SHOW server_version"})
 
 
-class PostgresSession:
+class PostgresSession(Session):
     """A transaction on a connection of asyncpg."""
 
     raw_ids: ClassVar[bool] = False
@@ -39,14 +32,6 @@ class PostgresSession:
     async def rows(self, statement: Statement, /, **values: Any) -> list[Row]:
         text, bound = statement.postgres(values)
         return await self._con.fetch(text, *bound)
-
-    async def row(self, statement: Statement, /, **values: Any) -> Row | None:
-        text, bound = statement.postgres(values)
-        return await self._con.fetchrow(text, *bound)
-
-    async def value(self, statement: Statement, /, **values: Any) -> Any:
-        text, bound = statement.postgres(values)
-        return await self._con.fetchval(text, *bound)
 
     async def run(self, statement: Statement, /, **values: Any) -> int:
         text, bound = statement.postgres(values)

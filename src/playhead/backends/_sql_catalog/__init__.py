@@ -15,8 +15,12 @@ casts and index hints; a statement that cannot be derived has a text for each da
 writer thread runs a whole body in one go and group commit stays as it is. `playhead_now()` is the clock of
 the catalog in both.
 
-Write for PostgreSQL: lock the execution, then the rows in ascending `n`, then read what the decision depends
-on. SQLite ignores the locks, since its transactions that write come one after the other.
+Write for PostgreSQL. A transaction that works on messages of an execution (claim, bind, finish) holds a share
+lock on the execution's row. A transaction that decides over all of them (cancel, resend, completion) holds
+the exclusive lock. What a decision depends on is read in a later statement: only a new statement sees what
+was committed while the lock was awaited. The order of locks is executions, jobs, then messages by `n`, so no
+two transactions wait for each other. SQLite ignores the locks, because its transactions that write come one
+after the other.
 """
 
 from __future__ import annotations

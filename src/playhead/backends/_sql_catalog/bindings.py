@@ -138,6 +138,10 @@ class Plan:
         return list(bound.values())
 
 
+_Answer = list[Bound] | Unbound
+"""Answers are kept by the `id` of their `Todo`."""
+
+
 class BindPart(ClaimsPart):
     async def bind(self, bindings: Sequence[Binding]) -> list[list[Bound] | Unbound | None]:
         # In ASCII: attributes of adapters may hold lone surrogates, which PostgreSQL rejects.
@@ -161,25 +165,14 @@ class BindPart(ClaimsPart):
                 assert stage is not None, "only a route with an outbound stage binds outputs"
                 todo.append(Todo(binding, attributes, row[3], f"{origins[row[5]].id}/{stage}/"))
             wanted = [one for one in todo if one]
-            new = await self._bind_new(db, wanted, now)
-            again = await self._bind_again(db, [one for one in wanted if id(one) not in new], now)
-            answers: list[list[Bound] | Unbound | None] = []
-            for one in todo:
-                if one is None:
-                    answers.append(None)
-                elif id(one) in new:
-                    attempt = one.binding.attempt
-                    answers.append(
-                        [Bound(one.prefix + o.path, o.path, attempt, now) for o in one.binding.outputs]
-                    )
-                else:
-                    answers.append(again[id(one)])
-            return answers
+            answers = await self._bind_new(db, wanted, now)
+            answers |= await self._bind_again(db, [one for one in wanted if id(one) not in answers], now)
+            return [answers[id(one)] if one else None for one in todo]
 
         return await self._db.write(bind_all)
 
-    async def _bind_new(self, db: Session, todo: Sequence[Todo], now: float) -> set[int]:
-        """Bind the attempts all of whose keys are new; return which attempts these are."""
+    async def _bind_new(self, db: Session, todo: Sequence[Todo], now: float) -> dict[int, _Answer]:
+        """Bind the attempts all of whose keys are new."""
         alone = wanted_once(todo)
         rows = [
             (  # as `Todo.row` has it, without a call for each
@@ -190,19 +183,22 @@ class BindPart(ClaimsPart):
             for key, o, attributes in zip(one.keys, one.binding.outputs, one.attributes, strict=True)
         ]
         bound = {key for (key,) in await db.insert(SQL.bind, rows)}
-        new = {id(one) for one in alone if bound.issuperset(one.keys)}
-        if partly := [key for one in alone if id(one) not in new for key in one.keys if key in bound]:
-            await db.run(SQL.unbind, keys=partly)
+        new: dict[int, _Answer] = {}
+        for one in alone:
+            if bound.issuperset(one.keys):
+                attempt, outputs = one.binding.attempt, one.binding.outputs
+                bound.difference_update(one.keys)
+                new[id(one)] = [Bound(one.prefix + o.path, o.path, attempt, now) for o in outputs]
+        if bound:  # of attempts some of whose keys are not new
+            await db.run(SQL.unbind, keys=list(bound))
         return new
 
-    async def _bind_again(
-        self, db: Session, todo: Sequence[Todo], now: float
-    ) -> dict[int, list[Bound] | Unbound]:
+    async def _bind_again(self, db: Session, todo: Sequence[Todo], now: float) -> dict[int, _Answer]:
         """Bind attempts some of whose keys are bound already."""
         while todo:
             rows = await db.rows(SQL.bound_outputs, keys=all_keys(todo))
             plan = Plan({key: Output(*row) for key, *row in rows}, now)
-            answers = {id(one): plan.bind(one) for one in todo}
+            answers: dict[int, _Answer] = {id(one): plan.bind(one) for one in todo}
             bound = await db.insert(SQL.bind, [(*row, now) for row in plan.inserts.values()])
             if len(bound) == len(plan.inserts):
                 for state in (WRITING, SUPERSEDED):

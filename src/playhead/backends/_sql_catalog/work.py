@@ -1,9 +1,4 @@
-"""Finish attempts, mark what was published, and end executions.
-
-A transaction first locks the executions of its rows with a share lock, so that cancel, resend and completion
-come before or after it. Then it locks its rows in ascending order, and reads what it decides on only after
-that.
-"""
+"""Finish attempts, mark what was published, and end executions."""
 
 from __future__ import annotations
 
@@ -212,8 +207,5 @@ class WorkPart(BindPart):
 
     async def _completable(self, db: Session, executions: Sequence[UUID] | None) -> dict[int, UUID]:
         """Return those that run and have no open row and no open listing; their ids by number."""
-        if executions is None:
-            rows = await db.rows(SQL.all_completable)
-        else:
-            rows = await db.rows(SQL.completable, ids=list(executions))
+        rows = await db.rows(SQL.completable, ids=None if executions is None else list(executions))
         return {n: as_uuid(identity) for n, identity in rows}

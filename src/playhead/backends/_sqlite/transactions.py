@@ -1,7 +1,4 @@
-"""Statements on a SQLite file, within transactions.
-
-SQLite has one write lock, so a transaction that writes is alone: row locks are implied.
-"""
+"""Statements on a SQLite file, within transactions."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 from playhead.backends._sqlite.database import Database
 from playhead.backends._sqlite.diagnosis import examine
 from playhead.backends._sqlite.file import Connection
-from playhead.backends.sql.session import Body, Row
+from playhead.backends.sql.session import Body, Row, Session
 from playhead.backends.sql.statements import Statement
 from playhead.errors import Unavailable
 from playhead.ports.diagnosis import Finding
@@ -20,7 +17,7 @@ from playhead.ports.diagnosis import Finding
 T = TypeVar("T")
 
 
-class SqliteSession:
+class SqliteSession(Session):
     """A transaction on a connection of the thread that runs it: its methods never suspend."""
 
     raw_ids: ClassVar[bool] = True
@@ -32,16 +29,6 @@ class SqliteSession:
     async def rows(self, statement: Statement, /, **values: Any) -> list[Row]:
         text, bound = statement.sqlite(values)
         return self._con.execute(text, bound).fetchall()
-
-    async def row(self, statement: Statement, /, **values: Any) -> Row | None:
-        text, bound = statement.sqlite(values)
-        row: Row | None = self._con.execute(text, bound).fetchone()
-        return row
-
-    async def value(self, statement: Statement, /, **values: Any) -> Any:
-        text, bound = statement.sqlite(values)
-        row = self._con.execute(text, bound).fetchone()
-        return row[0] if row else None
 
     async def run(self, statement: Statement, /, **values: Any) -> int:
         text, bound = statement.sqlite(values)

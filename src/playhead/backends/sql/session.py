@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar
 from uuid import UUID
@@ -14,7 +15,7 @@ Row = Sequence[Any]
 """The values of one row: it can be unpacked, and indexed by position."""
 
 
-class Session(Protocol):
+class Session(ABC):
     """One open transaction.
 
     Attributes:
@@ -25,29 +26,31 @@ class Session(Protocol):
     raw_ids: ClassVar[bool]
     row_locks: ClassVar[bool]
 
+    @abstractmethod
     async def rows(self, statement: Statement, /, **values: Any) -> list[Row]:
         """Return all rows of a statement."""
-        ...
 
     async def row(self, statement: Statement, /, **values: Any) -> Row | None:
         """Return the first row, or None."""
-        ...
+        rows = await self.rows(statement, **values)
+        return rows[0] if rows else None
 
     async def value(self, statement: Statement, /, **values: Any) -> Any:
         """Return the first value of the first row, or None."""
-        ...
+        rows = await self.rows(statement, **values)
+        return rows[0][0] if rows else None
 
+    @abstractmethod
     async def run(self, statement: Statement, /, **values: Any) -> int:
         """Run a statement, and return how many rows it changed."""
-        ...
 
+    @abstractmethod
     async def insert(self, statement: Statement, rows: Sequence[Sequence[Any]], /) -> list[Row]:
         """Insert many rows with an `INSERT … VALUES (…)` of one row; return what it RETURNs.
 
         Args:
             rows: the values of the parameters, in their order.
         """
-        ...
 
 
 Body = Callable[[Session], Coroutine[Any, Any, T]]

@@ -161,13 +161,10 @@ WHERE id = ANY(:ids::uuid[]) AND generation = :generation AND published = {UNPUB
   AND (SELECT 1 FROM jobs j WHERE j.execution = e.n AND j.listing_state = 'open' LIMIT 1) IS NULL
 
 -- name: completable
--- Which of these executions can end.
-SELECT e.n, e.id FROM executions e WHERE e.id = ANY(:ids::uuid[]) AND e.status = 'running' AND {nothing_open}
+-- Executions that can end.
+SELECT e.n, e.id FROM executions e WHERE NOT e.settled AND e.status = 'running' AND {nothing_open}
+AND e.id = ANY(:ids::uuid[]) -- if given
 ORDER BY e.n
-
--- name: all_completable
--- All executions that can end.
-SELECT e.n, e.id FROM executions e WHERE NOT e.settled AND e.status = 'running' AND {nothing_open} ORDER BY e.n
 
 -- name: end_execution
 -- The execution has failed if a message or its listing is dead.
