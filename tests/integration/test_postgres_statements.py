@@ -5,23 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
-import pytest
 
 from playhead.backends._postgres import Postgres
-from playhead.backends.sql.statements import load
-from tests.unit.test_statements import FILES, INSERTED_IN_BULK, PARAMETER
+from playhead.backends.sql.statements import SQL
+from tests.unit.test_statements import INSERTED_IN_BULK, PARAMETER
 
 UTILITY = "LOCK"
 """The beginning of a statement that PostgreSQL does not prepare."""
 
 
-@pytest.mark.parametrize("file", FILES)
-async def test_each_statement_is_valid_in_postgresql(url: str, file: str):
+async def test_each_statement_is_valid_in_postgresql(url: str):
     db = Postgres(url)
     await db.migrate()
     await db.close()
     con = await asyncpg.connect(url)
-    for statement in load(file):
+    for statement in SQL:
         if statement.name in INSERTED_IN_BULK:
             await con.prepare(statement.postgres_insert())
             continue

@@ -15,11 +15,9 @@ import pytest
 import playhead.backends.sql
 from playhead.backends._sqlite import add_functions, statements
 from playhead.backends.sql import scripts
-from playhead.backends.sql.statements import Statement, load
+from playhead.backends.sql.statements import FILES, SQL, Statement
 from playhead.ids import mint, uuid7
 
-CATALOG = ["rows.sql", "configs.sql", "jobs.sql", "replays.sql", "work.sql", "upkeep.sql", "browse.sql"]
-FILES = [*CATALOG, "broker.sql"]
 HEAD = re.compile(r"^-- (?:name|fragment): (\w+)(?: \((\w+)\))?$", re.M)
 PARAMETER = re.compile(r"(?<![:\w]):([a-z_0-9]+)(?:::(\w+)(\[\])?)?")
 INSERTED_IN_BULK = {
@@ -122,7 +120,7 @@ def test_only_an_insert_of_given_values_alone_can_be_a_copy(text: str, target: o
 
 def test_an_unknown_statement_is_an_error():
     with pytest.raises(AttributeError, match="no statement is named nothing"):
-        load("rows.sql").nothing  # noqa: B018
+        SQL.nothing  # noqa: B018
 
 
 # -- the statements of Playhead --------------------------------------------------------------------
@@ -146,25 +144,29 @@ def test_no_state_is_a_literal_number(file: str):
 
 
 def test_each_statement_is_used_and_each_used_one_exists():
-    defined = {statement.name for file in FILES for statement in load(file)}
+    defined = {statement.name for statement in SQL}
     used: set[str] = set()
     for module in Path(str(resources.files(playhead.backends))).rglob("*.py"):
         for node in ast.walk(ast.parse(module.read_text("utf-8"))):
             if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)):
                 continue
-            if node.value.id in ("SQL", "ROWS", "JOBS", "REPLAYS"):
+            if node.value.id == "SQL":
                 used.add(node.attr)
     assert used == defined
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_each_statement_is_valid_in_sqlite_with_and_without_its_optional_parameters(file: str):
+def test_each_name_is_given_once():
+    heads = [head[0] for file in FILES for head in HEAD.finditer(source(file))]
+    assert sorted(set(heads)) == sorted(heads)
+
+
+def test_each_statement_is_valid_in_sqlite_with_and_without_its_optional_parameters():
     con = sqlite3.connect(":memory:")
     add_functions(con, lambda: 0.0)
     for _, script in scripts("sqlite"):
         for part in statements(script):
             con.execute(part)
-    for statement in load(file):
+    for statement in SQL:
         for optional in (True, False):
             for text, bound in _texts(statement, optional):
                 if text:

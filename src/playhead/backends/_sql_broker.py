@@ -22,13 +22,11 @@ from operator import itemgetter
 from typing import Any, ClassVar
 
 from playhead.backends.sql.session import Session, Transactions
-from playhead.backends.sql.statements import Statement, load
+from playhead.backends.sql.statements import SQL, Statement
 from playhead.envelope import Dispatch, EncodedHeaders, Headers, Message, decode_headers, decode_payload
 from playhead.ids import mint
 from playhead.ports.broker import CONFIRMED, Delivery, Depth, PublishResult
 from playhead.ports.diagnosis import Finding
-
-SQL = load("broker.sql")
 
 LOOK_SECONDS = 1.0
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
-from playhead.backends._sql_catalog.claims import SQL, ClaimsPart
+from playhead.backends._sql_catalog.claims import ClaimsPart
 from playhead.backends.sql import RUNNING, SUPERSEDED, WRITING
 from playhead.backends.sql.session import Session, natives
+from playhead.backends.sql.statements import SQL
 from playhead.keys import renamed
 from playhead.ports.catalog.work import Binding, Bound, NewOutput, Unbound
 

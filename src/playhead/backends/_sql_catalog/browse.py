@@ -9,11 +9,9 @@ from uuid import UUID
 from playhead.backends._sql_catalog import counts
 from playhead.backends._sql_catalog.lanes import Lane, as_uuid, as_uuid_or_none, moment_or_none
 from playhead.backends._sql_catalog.rows import ABOVE_ALL, Part, page_of
-from playhead.backends._sql_catalog.rows import SQL as ROWS
-from playhead.backends._sql_catalog.runs import SQL as JOBS
 from playhead.backends.sql import DEAD, SKIPPED
 from playhead.backends.sql.session import Row, Session
-from playhead.backends.sql.statements import load
+from playhead.backends.sql.statements import SQL
 from playhead.ids import created_at, moment
 from playhead.model import (
     ROW_STATES,
@@ -28,8 +26,6 @@ from playhead.model import (
 )
 from playhead.ports.catalog.browse import ExecutionFilter
 
-SQL = load("browse.sql")
-
 Via = Literal["self", "parent", "replay"]
 """See `ChainLink.via`."""
 
@@ -42,7 +38,7 @@ class BrowsePart(Part):
 
     async def executions_named(self, executions: Sequence[UUID]) -> list[Execution]:
         async def find(db: Session) -> list[Execution]:
-            rows = await db.rows(ROWS.executions_by_id, ids=list(executions))
+            rows = await db.rows(SQL.executions_by_id, ids=list(executions))
             return await self._executions(db, rows)
 
         return await self._db.read(find)
@@ -55,7 +51,7 @@ class BrowsePart(Part):
                 SQL.newest_executions, before=before or ABOVE_ALL, limit=limit + 1, **where._asdict()
             )
             numbers, then = page_of(newest, limit)
-            rows = await db.rows(ROWS.executions_by_number, numbers=numbers)
+            rows = await db.rows(SQL.executions_by_number, numbers=numbers)
             return await self._executions(db, rows), then
 
         return await self._db.read(find)
@@ -74,7 +70,7 @@ class BrowsePart(Part):
     async def unstored(self, keys: Sequence[str]) -> set[str]:
         if not keys:
             return set()
-        rows = await self._db.read(lambda db: db.rows(JOBS.unstored_between, first=keys[0], last=keys[-1]))
+        rows = await self._db.read(lambda db: db.rows(SQL.unstored_between, first=keys[0], last=keys[-1]))
         return {key for (key,) in rows} & set(keys)
 
     # -- lineage -----------------------------------------------------------------------------------

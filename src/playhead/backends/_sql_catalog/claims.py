@@ -9,15 +9,12 @@ from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import Lane, as_uuid, as_uuid_or_none
-from playhead.backends._sql_catalog.rows import SQL as ROWS
 from playhead.backends._sql_catalog.rows import Origin, Part
 from playhead.backends.sql import COMPLETED, PENDING, RETRY, RUNNING
 from playhead.backends.sql.session import Session, natives
-from playhead.backends.sql.statements import load
+from playhead.backends.sql.statements import SQL
 from playhead.envelope import Dispatch
 from playhead.ports.catalog.work import SUSPECT_LOSSES, Claim, Refusal, Source
-
-SQL = load("work.sql")
 
 _MAX_ORIGINS: Final = 10_000
 
@@ -178,7 +175,7 @@ class ClaimsPart(Part):
             if lost:
                 await self._close_lost(db, lost)
             if unanswered:
-                await db.run(ROWS.cancel_rows, rows=unanswered)
+                await db.run(SQL.cancel_rows, rows=unanswered)
             return answers
 
         return await self._db.write(claim_rows)
@@ -200,7 +197,7 @@ class ClaimsPart(Part):
             for attempts in max_attempts.values()
         ]
         await db.run(SQL.close_lost, rows=list(max_attempts), reasons=reasons)
-        await db.run(ROWS.supersede_outputs, messages=list(max_attempts))
+        await db.run(SQL.supersede_outputs, messages=list(max_attempts))
 
 
 def _claimed(cid: UUID, row: Sequence[Any], spent: int, origin: Origin, lane: Lane) -> Claim:

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 
 from playhead.backends._sql_catalog.rows import Part
 from playhead.backends.sql.session import Row, Session
-from playhead.backends.sql.statements import load
+from playhead.backends.sql.statements import SQL
 from playhead.errors import Conflict
 from playhead.ids import moment
 from playhead.model import Config, ConfigVersion
 from playhead.ports.catalog.configs import Loaded
-
-SQL = load("configs.sql")
 
 
 class ConfigsPart(Part):

@@ -12,10 +12,9 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import DispatchMaker, storable
-from playhead.backends._sql_catalog.replays import SQL as REPLAYS
-from playhead.backends._sql_catalog.runs import SQL, RunsPart, input_range
+from playhead.backends._sql_catalog.runs import RunsPart, input_range
 from playhead.backends.sql.session import Session
-from playhead.backends.sql.statements import Statement
+from playhead.backends.sql.statements import SQL, Statement
 from playhead.envelope import Dispatch
 from playhead.ids import mint, text
 from playhead.ports.catalog.jobs import LeasedJob, Listed
@@ -224,7 +223,7 @@ class JobsPart(RunsPart):
             job = await self._leased(db, held)
             if job is None or job.listing_state == "open":
                 return False
-            ((unconfirmed, failed),) = await db.rows(REPLAYS.job_outcome, execution=job.n)
+            ((unconfirmed, failed),) = await db.rows(SQL.job_outcome, execution=job.n)
             if unconfirmed:
                 return False
             partial = failed or job.listing_state == "dead"

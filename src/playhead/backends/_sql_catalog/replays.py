@@ -9,11 +9,9 @@ from uuid import UUID
 from playhead.backends._sql_catalog.lanes import Lane, as_uuid, moment_or_none
 from playhead.backends._sql_catalog.rows import Part
 from playhead.backends.sql.session import Row, Session
-from playhead.backends.sql.statements import load
+from playhead.backends.sql.statements import SQL
 from playhead.ids import moment
 from playhead.model import MOST_ERRORS, UNCERTAIN, Replay
-
-SQL = load("replays.sql")
 
 
 class ReplaysPart(Part):

@@ -15,10 +15,8 @@ from playhead.backends._sql_catalog.lanes import as_uuid
 from playhead.backends._sql_catalog.rows import ABOVE_ALL, Part
 from playhead.backends.sql import DEAD
 from playhead.backends.sql.session import Row, Session
-from playhead.backends.sql.statements import load
+from playhead.backends.sql.statements import SQL
 from playhead.errors import Conflict
-
-SQL = load("upkeep.sql")
 
 
 class ResendPart(Part):

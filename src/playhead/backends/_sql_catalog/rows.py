@@ -19,7 +19,7 @@ from playhead.backends._sql_catalog.lanes import (
 )
 from playhead.backends.sql import DEAD, PENDING, RETRY
 from playhead.backends.sql.session import Row, Session, Transactions
-from playhead.backends.sql.statements import load
+from playhead.backends.sql.statements import SQL
 from playhead.envelope import Dispatch
 from playhead.ids import moment
 from playhead.liveness import Liveness
@@ -32,8 +32,6 @@ LONG_SECONDS = 600.0
 
 WAITING = (PENDING, RETRY)
 """States of rows that no worker runs, and that may still be claimed."""
-
-SQL = load("rows.sql")
 
 
 def page_of(newest: Sequence[Row], limit: int) -> tuple[list[int], int | None]:

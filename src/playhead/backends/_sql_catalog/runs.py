@@ -8,16 +8,13 @@ from uuid import UUID
 
 from playhead.backends._sql_catalog.replays import ReplaysPart
 from playhead.backends._sql_catalog.rows import LONG_SECONDS
-from playhead.backends._sql_catalog.rows import SQL as ROWS
 from playhead.backends.sql.session import Session
-from playhead.backends.sql.statements import load
+from playhead.backends.sql.statements import SQL
 from playhead.errors import BadRequest, Conflict
 from playhead.ids import uuid7
 from playhead.keys import INPUT_STAGE, object_key
 from playhead.model import Execution, Replay
 from playhead.ports.catalog.jobs import Input
-
-SQL = load("jobs.sql")
 
 
 def input_range(execution: UUID) -> tuple[str, str]:
@@ -164,7 +161,7 @@ class RunsPart(ReplaysPart):
 
     async def cancel(self, execution: UUID) -> Execution | None:
         async def cancel_it(db: Session) -> int | None:
-            n: int | None = await db.value(ROWS.execution_number, id=execution)
+            n: int | None = await db.value(SQL.execution_number, id=execution)
             if n is None:
                 return None
             status = (await self._exclude(db, [n]))[n]
@@ -177,7 +174,7 @@ class RunsPart(ReplaysPart):
                 # recorded is committed before, and a later one finds another epoch. So no row is added that
                 # waits. If this process dies before all are cancelled, the reconciler cancels the others.
                 await db.run(SQL.cancel_job, execution=n)
-                await db.run(ROWS.close_execution, execution=n, status="cancelled")
+                await db.run(SQL.close_execution, execution=n, status="cancelled")
             return n
 
         n = await self._db.write(cancel_it)

@@ -13,10 +13,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import as_uuid
-from playhead.backends._sql_catalog.resend import SQL, ResendPart
-from playhead.backends._sql_catalog.rows import SQL as ROWS
+from playhead.backends._sql_catalog.resend import ResendPart
 from playhead.backends.sql.session import Row, Session
-from playhead.backends.sql.statements import Statement
+from playhead.backends.sql.statements import SQL, Statement
 from playhead.counters import Numbers, decode, encode, total
 from playhead.envelope import Dispatch
 from playhead.ids import moment
@@ -191,7 +190,7 @@ class UpkeepPart(ResendPart):
             lost = await db.rows(SQL.lock_unsealed_runs, seconds=seconds)
             for n, _ in lost:
                 await db.run(SQL.fail_upload, execution=n, error=_UNSEALED)
-                await db.run(ROWS.close_execution, execution=n, status="failed")
+                await db.run(SQL.close_execution, execution=n, status="failed")
                 await self._settle_execution(db, n)
             return [as_uuid(identity) for _, identity in lost]
 

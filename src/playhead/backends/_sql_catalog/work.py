@@ -8,13 +8,11 @@ from typing import NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog.bindings import BindPart
-from playhead.backends._sql_catalog.claims import SQL
 from playhead.backends._sql_catalog.lanes import DispatchMaker, as_uuid, storable
 from playhead.backends._sql_catalog.rows import LONG_SECONDS
-from playhead.backends._sql_catalog.rows import SQL as ROWS
 from playhead.backends.sql import CANCELLED, DEAD, PENDING, RETRY, RUNNING, STORED
 from playhead.backends.sql.session import Session, natives
-from playhead.backends.sql.statements import Statement
+from playhead.backends.sql.statements import SQL, Statement
 from playhead.envelope import Dispatch
 from playhead.ids import mint, text
 from playhead.ports.catalog.work import Done, Failed, Finished, Released, Result
@@ -154,7 +152,7 @@ class WorkPart(BindPart):
         columns = dict(zip(names, map(list, zip(*ends, strict=True)), strict=True))
         await db.run(SQL.end_failed, **columns)
         if dead := [end[0] for end in ends if end[1] == DEAD]:
-            await db.run(ROWS.supersede_outputs, messages=dead)
+            await db.run(SQL.supersede_outputs, messages=dead)
 
     # -- published, ended --------------------------------------------------------------------------
 

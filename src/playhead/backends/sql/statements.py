@@ -10,7 +10,7 @@ A file of statements looks like this:
     AND m.id = ANY(:ids::uuid[]) ORDER BY n FOR NO KEY UPDATE
 
 - `{WAITING}` is a constant of `playhead.backends.sql`; `{lower_case}` is a fragment (`-- fragment: NAME`) of
-  the same file or of `rows.sql`.
+  a file before it in `FILES`.
 - `-- if given` leaves a line out when the parameter in that line is None.
 - `-- name: waiting_rows (sqlite)` is for one database. Without a text for the other, it does nothing there.
 
@@ -30,6 +30,11 @@ from typing import Any, Final
 from uuid import UUID
 
 from playhead.backends.sql import with_constants
+
+FILES: Final = (
+    *("rows.sql", "configs.sql", "jobs.sql", "replays.sql", "work.sql", "upkeep.sql", "browse.sql"),
+    "broker.sql",
+)
 
 _BLOCK: Final = re.compile(r"^-- (name|fragment): (\w+)(?: \((postgresql|sqlite)\))?\n((?:--.*\n)*)", re.M)
 _FRAGMENT: Final = re.compile(r"\{([a-z_]+)\}")
@@ -63,7 +68,10 @@ class Statement:
     def __init__(self, name: str, texts: Mapping[str, str]) -> None:
         self.name = name
         self.texts = texts
-        self._lines = {dialect: _optional(text) for dialect, text in texts.items()}
+        self._lines = {
+            dialect: [_parameter_of(line) for line in text.splitlines() if _is_optional(line)]
+            for dialect, text in texts.items()
+        }
         self._optional = any(self._lines.values())
         self._postgres: dict[frozenset[str], tuple[str, list[str]]] = {}
         self._sqlite: dict[Any, tuple[str, list[_Bind]]] = {}
@@ -100,7 +108,7 @@ class Statement:
             head, row, tail = self._insert_parts("postgresql")
             names: list[str] = []
             arrays = ", ".join(f":{name}::{kind}[]" for name, kind, _ in _PARAMETER.findall(row))
-            given = ", ".join(_names(row))
+            given = ", ".join(name for name, _, _ in _PARAMETER.findall(row))
             row = _PARAMETER.sub(r"g.\1", row)
             text = f"{head}SELECT {row} FROM unnest({arrays}) AS g ({given}){tail}"
             self._insert = _numbered(text, names)
@@ -168,7 +176,7 @@ _NONE: Final[frozenset[str]] = frozenset()
 
 
 class Statements:
-    """The statements of one file, as attributes."""
+    """Statements as attributes."""
 
     def __init__(self, statements: Mapping[str, Statement]) -> None:
         self.__dict__.update(statements)
@@ -178,22 +186,6 @@ class Statements:
 
     def __iter__(self) -> Iterator[Statement]:
         return iter(self.__dict__.values())
-
-
-def load(file: str) -> Statements:
-    """Read the statements of a file of this package."""
-    folder = resources.files(__package__)
-    fragments: dict[str, str] = {}
-    texts: dict[str, dict[str, str]] = {}
-    for source in dict.fromkeys(("rows.sql", file)):
-        for kind, name, dialect, body in _blocks((folder / source).read_text("utf-8")):
-            text = _FRAGMENT.sub(lambda found: fragments[found[1]], with_constants(body))
-            if kind == "fragment":
-                fragments[name] = text
-            elif source == file:
-                found = texts.setdefault(name, {"postgresql": "", "sqlite": ""})
-                found |= {dialect: text} if dialect else dict.fromkeys(found, text)
-    return Statements({name: Statement(name, both) for name, both in texts.items()})
 
 
 def _blocks(text: str) -> Iterable[tuple[str, str, str | None, str]]:
@@ -214,14 +206,6 @@ def _parameter_of(line: str) -> str:
     found = _PARAMETER.search(line)
     assert found, f"no parameter in: {line}"
     return found[1]
-
-
-def _optional(text: str) -> list[str]:
-    return [_parameter_of(line) for line in text.splitlines() if _is_optional(line)]
-
-
-def _names(text: str) -> list[str]:
-    return [found[1] for found in _PARAMETER.finditer(text)]
 
 
 def _numbered(text: str, names: list[str]) -> str:
@@ -320,3 +304,21 @@ def raw(value: Any) -> Any:
     if isinstance(value, UUID):
         return value.bytes
     return bytes.fromhex(value.replace("-", "")) if isinstance(value, str) else value
+
+
+def _load() -> Statements:
+    fragments: dict[str, str] = {}
+    texts: dict[str, dict[str, str]] = {}
+    for file in FILES:
+        for kind, name, dialect, body in _blocks((resources.files(__package__) / file).read_text("utf-8")):
+            text = _FRAGMENT.sub(lambda found: fragments[found[1]], with_constants(body))
+            if kind == "fragment":
+                fragments[name] = text
+            else:
+                found = texts.setdefault(name, {"postgresql": "", "sqlite": ""})
+                found |= {dialect: text} if dialect else dict.fromkeys(found, text)
+    return Statements({name: Statement(name, both) for name, both in texts.items()})
+
+
+SQL: Final = _load()
+"""All statements."""
