@@ -147,6 +147,13 @@ def test_a_class_gets_config_in_its_constructor_and_ctx_in_each_call():
     assert (spec.config_model, spec.takes_ctx, spec.is_class, spec.doc) == (Settings, True, True, "Counts.")
 
 
+def test_only_a_class_can_be_declared_thread_safe():
+    with pytest.raises(TypeError, match=r"^adapter 'step': thread_safe is for classes"):
+
+        @adapter("step", thread_safe=True)
+        def step(item: Item) -> None: ...
+
+
 def test_a_subclass_of_an_adapter_must_be_declared_itself():
     @adapter("base")
     class Base:

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from itertools import repeat
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -20,7 +27,9 @@ from playhead.errors import MessageError
 from playhead.ids import uuid7
 from playhead.model import Condition, Route, Step
 from playhead.ports.adapter import spec_of
+from tests.waiting import until
 
+ROOT = Path(__file__).parents[2]
 CTX = Context(uuid7(), uuid7(), "docs", 3, "convert", 2, None, "/nowhere", logging.getLogger("test"))
 PAGE = Item("guide/page.html", b"<p>", "text/html", {"title": "A page"}, key="e/input/guide/page.html")
 
@@ -503,10 +512,12 @@ class Counting:
 
     def __init__(self, config: Settings) -> None:
         self.made.append(self)
+        self.threads: set[threading.Thread] = set()
         self.calls = 0
         self.closed = 0
 
     def __call__(self, item: Item, ctx: Context) -> str:
+        self.threads.add(threading.current_thread())
         self.calls += 1
         return str(self.calls)
 
@@ -529,20 +540,70 @@ def test_a_class_is_created_once_per_chain_at_the_first_message(made):
     assert len(made) == 2
 
 
-def test_threads_with_the_first_messages_share_one_instance(made):
-    chain = chain_of(Counting)
-    gate = threading.Barrier(8)
+def in_threads(chain: Chain, count: int = 8, times: int = 20) -> None:
+    """Run items in several threads that begin at the same moment."""
+    gate = threading.Barrier(count)
 
     def work() -> None:
         gate.wait()
-        chain.run(PAGE, CTX)
+        for _ in range(times):
+            chain.run(PAGE, CTX)
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
+    threads = [threading.Thread(target=work) for _ in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def test_each_thread_has_its_own_instance(made):
+    in_threads(chain_of(Counting))
+    assert [each.calls for each in made] == [20] * 8
+    assert all(len(each.threads) == 1 for each in made)
+
+
+def test_threads_share_the_instance_of_a_thread_safe_class(made):
+    @adapter("shared", thread_safe=True)
+    class Shared(Counting):
+        pass
+
+    in_threads(chain_of(Shared))
     assert len(made) == 1
+    assert len(made[0].threads) == 8
+
+
+def test_the_instance_of_a_thread_that_has_ended_is_closed(made):
+    chain = chain_of(Counting)
+    in_threads(chain, count=3)
+    chain.run(PAGE, CTX)
+    assert sorted(each.closed for each in made) == [0, 1, 1, 1]
+    chain.close()
+    assert [each.closed for each in made] == [1] * 4
+
+
+async def test_calls_of_a_plain_class_in_an_async_chain_reuse_the_instances_of_idle_threads(made):
+    chain = chain_of(Counting, later)
+    for _ in range(5):
+        await asyncio.gather(*(chain.run_async(PAGE, CTX) for _ in range(3)))
+    assert sum(each.calls for each in made) == 15
+    assert len(made) <= 3
+    assert all(len(each.threads) == 1 for each in made)
+    chain.close()
+    await until(lambda: not any(thread.is_alive() for each in made for thread in each.threads))
+
+
+def test_the_class_of_the_page_about_adapters_records_each_of_3000_items(tmp_path):
+    page = (ROOT / "docs/howto/own-adapter.md").read_text(encoding="utf-8")
+    (source,) = (block for block in re.findall(r"```python\n(.*?)```", page, re.S) if "# kept.py" in block)
+    module = ModuleType("kept")
+    exec(source, vars(module))
+    chain = chain_of(module.Ledger)
+    contexts = [replace(CTX, correlation_id=uuid7(), data_dir=str(tmp_path)) for _ in range(3000)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda ctx: chain.run(PAGE, ctx), contexts))
+    chain.close()
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as db:
+        assert db.execute("SELECT count(*) FROM seen").fetchone() == (3000,)
 
 
 def test_close_closes_all_instances_and_may_be_called_twice(made):

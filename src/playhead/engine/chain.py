@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-import inspect
-import logging
-import threading
-from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from playhead import events
-from playhead.engine.conditions import compile_condition
-from playhead.engine.outputs import Maker, Product, Returned
-from playhead.errors import MessageError, PlayheadError
+from playhead.engine.outputs import Product, Returned
+from playhead.engine.step import Budget, ReadyStep, UnknownAdapter
+from playhead.engine.threads import Threads
+from playhead.errors import MessageError
 from playhead.keys import problem
-from playhead.model import Route, Step
-from playhead.ports.adapter import AdapterSpec, Context, Item, Output
+from playhead.model import Route
+from playhead.ports.adapter import AdapterSpec, Context, Item
 
 __all__ = ["Chain", "Limits", "Product", "Result", "UnknownAdapter"]
 
 _EXECUTION_BYTES: Final = 37
-_NOTHING: Final = Returned((), False)
 
 
 class Limits(NamedTuple):
@@ -49,35 +42,14 @@ class Result(NamedTuple):
     skip_reason: str = ""
 
 
-class UnknownAdapter(PlayheadError):
-    """This process does not have an adapter, or the adapter rejects the config of its step.
-
-    Another process may have the adapter, for example during an upgrade. So the message is not at fault.
-
-    Attributes:
-        names: the adapters that are missing or reject their config.
-    """
-
-    def __init__(self, names: Iterable[str], detail: str) -> None:
-        super().__init__("unknown_adapter", detail)
-        self.names = tuple(names)
-
-
-@dataclass(slots=True)
-class _Budget:
-    """What one step of a chain may still return for an item."""
-
-    outputs: int
-    bytes: int
-
-
-Walk = Generator[tuple["_Step", Item, _Budget], Returned, Result]
+Walk = Generator[tuple[ReadyStep, Item, Budget], Returned, Result]
 
 
 class Chain:
     """The steps of one route, ready to run. One for each route and process; any number of threads may run it.
 
-    A class adapter is constructed when the first item reaches it: one instance for each chain.
+    A class adapter is constructed when the first item reaches it: one instance for each thread, or one for
+    the chain if the class is async or declares that it is thread-safe.
 
     Attributes:
         specs: the adapters, in order.
@@ -97,9 +69,10 @@ class Chain:
         self._route = route
         self._room = room
         self._limits = limits
-        self._steps = [_Step(step, adapters[step.type], route.name, room) for step in route.steps]
+        self._steps = [ReadyStep(step, adapters[step.type], route.name, room) for step in route.steps]
         self.specs = tuple(step.spec for step in self._steps)
         self.is_async = any(spec.is_async for spec in self.specs)
+        self._threads = Threads()
 
     def run(self, item: Item, ctx: Context) -> Result:
         """Run one item through all steps; return what is to be stored.
@@ -123,7 +96,7 @@ class Chain:
             return result
 
     async def run_async(self, item: Item, ctx: Context) -> Result:
-        """Like `run`. Async steps run on this event loop, and each call of a plain step in its own thread."""
+        """Like `run`. Async steps run on this event loop, and plain steps in threads of the chain."""
         walk = self._walk(item)
         try:
             step, each, budget = next(walk)
@@ -131,7 +104,7 @@ class Chain:
                 if step.spec.is_async:
                     returned = await step.perform_async(each, ctx, budget)
                 else:
-                    returned = await _in_thread(partial(step.perform, each, ctx, budget))
+                    returned = await self._threads.run(partial(step.perform, each, ctx, budget))
                 step, each, budget = walk.send(returned)
         except StopIteration as end:
             result: Result = end.value
@@ -139,6 +112,7 @@ class Chain:
 
     def close(self) -> None:
         """Close class adapters. May be called twice; a failure is logged, not raised."""
+        self._threads.close()
         for step in self._steps:
             step.close()
 
@@ -151,7 +125,7 @@ class Chain:
         found: list[Product] = []
         for n, step in enumerate(self._steps):
             following: list[Item] = []
-            budget = _Budget(*self._limits)
+            budget = Budget(*self._limits)
             for each in items:
                 if step.admits is not None and not step.admits(each):
                     if step.drops:
@@ -200,186 +174,3 @@ class Chain:
                     "give outputs different paths: Output(path=…)",
                 )
             seen.add(product.path)
-
-
-class _Step:
-    """One adapter, with the settings and the condition of its step."""
-
-    __slots__ = ("_call", "_instance", "_lock", "_route", "_settings", "admits", "drops", "maker", "spec")
-
-    def __init__(self, step: Step, spec: AdapterSpec, route: str, room: int) -> None:
-        self.spec = spec
-        self.maker = Maker(f"route {route!r}, adapter {spec.name!r}", spec.produces, room)
-        try:
-            self.admits = compile_condition(step.condition) if step.condition else None
-        except ValueError as exc:  # an older version took patterns that this one does not
-            raise UnknownAdapter((), f"route {route!r}: the condition of {spec.name!r}: {exc}") from exc
-        self.drops = step.condition is not None and step.condition.otherwise == "drop"
-        self._route = route
-        self._settings = _settings(spec, step.config, route)
-        self._lock = threading.Lock()
-        self._instance: Any = None
-        self._call: Callable[[Item, Context], Any] | None = None
-
-    def perform(self, item: Item, ctx: Context, budget: _Budget) -> Returned:
-        """Call a plain adapter and collect what it returns."""
-        try:
-            return self._collect((self._call or self._ready())(item, ctx), budget)
-        except (StopIteration, StopAsyncIteration, SystemExit) as exc:
-            raise self._converted(exc) from exc
-
-    async def perform_async(self, item: Item, ctx: Context, budget: _Budget) -> Returned:
-        """Call an async adapter and collect what it returns."""
-        try:
-            result = (self._call or self._ready())(item, ctx)
-            if inspect.isasyncgen(result):
-                collected: list[Any] = []
-                async for element in result:
-                    self.spend(budget, element)
-                    collected.append(element)
-                return Returned(collected, True)
-            return self._collect(await result, budget)
-        except (StopIteration, StopAsyncIteration, SystemExit) as exc:
-            raise self._converted(exc) from exc
-
-    def close(self) -> None:
-        with self._lock:
-            instance, self._instance = self._instance, None
-            if instance is None:
-                return
-            self._call = None
-        close = getattr(instance, "close", None)
-        if close is None:
-            return
-        try:
-            close()
-        except Exception:
-            # The remaining adapters of this process must be closed too.
-            events.emit(
-                events.ADAPTER_CLOSE_FAILED,
-                logging.ERROR,
-                exc_info=True,
-                adapter=self.spec.name,
-                route=self._route,
-            )
-
-    def _ready(self) -> Callable[[Item, Context], Any]:
-        """Return the callable for each item. A class adapter is constructed here, once."""
-        with self._lock:
-            if self._call is None:
-                settings = {} if self._settings is None else {"config": self._settings}
-                target = self.spec.target
-                if self.spec.is_class:
-                    self._instance = target = target(**settings)
-                    settings = {}
-                self._call = _bound(target, settings, self.spec.takes_ctx)
-            return self._call
-
-    def _collect(self, result: Any, budget: _Budget) -> Returned:
-        if result is None:
-            return _NOTHING
-        if isinstance(result, Output | str | bytes):
-            self.spend(budget, result)
-            return Returned((result,), False)
-        if inspect.iscoroutine(result):
-            result.close()
-            raise self.maker.bad("returned a coroutine; declare the outermost function with async def")
-        if isinstance(result, Item | Mapping | bytearray | memoryview) or not isinstance(result, Iterable):
-            raise self.maker.bad(
-                f"returned {type(result).__name__}; return None, Output, str, bytes or an iterable of those"
-            )
-        collected = []
-        for element in result:
-            self.spend(budget, element)
-            collected.append(element)
-        return Returned(collected, True)
-
-    def spend(self, budget: _Budget, element: object) -> None:
-        """Count one output, or an item that passes the step because of its condition.
-
-        An endless iterable would use all memory before its time-out.
-        """
-        data = element.data if isinstance(element, Output) else element
-        budget.outputs -= 1
-        budget.bytes -= len(data) if isinstance(data, str | bytes) else 0
-        if budget.outputs < 0:
-            raise self.maker.bad("returned too many outputs for one item; split the item in an earlier route")
-        if budget.bytes < 0:
-            raise self.maker.bad("returned too many bytes for one item; split the item in an earlier route")
-
-    def _converted(self, exc: BaseException) -> RuntimeError:
-        """Replace an exception that would stop the event loop or get lost in a future by a RuntimeError."""
-        return RuntimeError(f"adapter {self.spec.name!r} raised {type(exc).__name__}: {exc}")
-
-
-def _bound(
-    target: Callable[..., Any], settings: dict[str, Any], takes_ctx: bool
-) -> Callable[[Item, Context], Any]:
-    if takes_ctx:
-        return lambda item, ctx: target(item, ctx=ctx, **settings)
-    return lambda item, ctx: target(item, **settings)
-
-
-async def _in_thread(call: Callable[[], Returned]) -> Returned:
-    """Run a call in a new daemon thread, so that a call that hangs delays neither other calls nor the exit.
-
-    The thread pool of the event loop would delay both, and has few threads on a small machine.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Returned] = loop.create_future()
-
-    def settle(returned: Returned | None, error: BaseException | None) -> None:
-        if future.done():  # it was cancelled
-            return
-        if returned is None:
-            future.set_exception(error or RuntimeError("no result"))
-        else:
-            future.set_result(returned)
-
-    def work() -> None:
-        returned = error = None
-        try:
-            returned = call()
-        except BaseException as exc:
-            error = exc
-        try:
-            loop.call_soon_threadsafe(settle, returned, error)
-        except RuntimeError:  # the loop is closed
-            return
-
-    run = contextvars.copy_context().run
-    threading.Thread(target=run, args=(work,), name="playhead-adapter", daemon=True).start()
-    return await future
-
-
-def _settings(spec: AdapterSpec, given: Mapping[str, Any], route: str) -> Any:
-    """Return the step's config as an instance of the adapter's model; None if the adapter has no model.
-
-    A config is checked when it is applied, but perhaps against another version of the adapter.
-    """
-    model: Any = spec.config_model
-    try:
-        if model is None:
-            if given:
-                raise ValueError(f"it takes no config, but the step has {', '.join(given)}")
-            return None
-        known = _field_names(model)
-        if known is not None and (unknown := sorted(set(given) - known)):
-            raise ValueError(f"unknown: {', '.join(unknown)}; known: {', '.join(sorted(known)) or 'none'}")
-        return model.model_validate(dict(given))
-    except ValueError as exc:
-        raise UnknownAdapter(
-            [spec.name], f"route {route!r}: adapter {spec.name!r} {spec.version} and its config: {exc}"
-        ) from exc
-
-
-def _field_names(model: Any) -> set[str] | None:
-    """Return the names that a model's fields may have in a config; None if an alias is not a plain name."""
-    names: set[str] = set()
-    for name, info in model.model_fields.items():
-        for alias in (info.alias, info.validation_alias):
-            if alias is not None and not isinstance(alias, str):
-                return None
-            names.add(alias or name)
-        names.add(name)
-    return names

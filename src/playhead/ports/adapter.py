@@ -7,7 +7,8 @@ A step takes `item` and, by name, optionally `config` and `ctx`. The annotation 
 model, a subclass of pydantic's `BaseModel`. A step is one of:
 
 - a function, or a generator function, plain or `async`;
-- a class with `__init__(self, config)`, `__call__(self, item[, ctx])` and optionally `close(self)`.
+- a class with `__init__(self, config)`, `__call__(self, item[, ctx])` and optionally `close(self)`. Each
+  thread of a route has its own instance, unless the class declares `thread_safe=True`.
 
 A step returns `None` (no output), an `Output`, `str` or `bytes`, or an iterable of those. If it raises, the
 attempt fails and the message is retried. `Reject` dead-letters the message at once. `Retry` sets the delay.
@@ -180,6 +181,7 @@ class AdapterSpec:
         takes_ctx: it has a parameter `ctx`.
         is_class: `target` is a class.
         is_async: it must run on an event loop.
+        is_thread_safe: several threads may call one instance at once.
     """
 
     name: str
@@ -193,6 +195,7 @@ class AdapterSpec:
     takes_ctx: bool = False
     is_class: bool = False
     is_async: bool = False
+    is_thread_safe: bool = False
 
 
 def adapter(
@@ -201,6 +204,7 @@ def adapter(
     version: str = "1",
     produces: str | None = None,
     effects: Literal["none", "external"] = "none",
+    thread_safe: bool = False,
 ) -> Callable[[F], F]:
     """Declare a function or class as an adapter. It is returned unchanged, so it can still be called.
 
@@ -210,6 +214,7 @@ def adapter(
             change.
         produces: the content type of outputs that set no content type.
         effects: `external` if the adapter changes state outside Playhead.
+        thread_safe: for a class: all threads of a route share one instance. Otherwise each has its own.
 
     Raises:
         TypeError, ValueError: the declaration is invalid; the message states the correct form.
@@ -233,6 +238,8 @@ def adapter(
             raise TypeError(f"adapter {name!r}: {earlier.origin} is already adapter {earlier.name!r}")
         if inspect.isclass(target):
             step, model = _check_class(target, f"adapter {name!r}", scope)
+        elif thread_safe:
+            raise TypeError(f"adapter {name!r}: thread_safe is for classes; a function has no instances")
         elif inspect.isfunction(target):
             step, model = target, _config_model(target, f"adapter {name!r}", scope, ("config", "ctx"))
         else:
@@ -251,6 +258,7 @@ def adapter(
             is_class=inspect.isclass(target),
             # Checked on `step`, not on the unwrapped function: a wrapper may turn one kind into the other.
             is_async=inspect.iscoroutinefunction(step) or inspect.isasyncgenfunction(step),
+            is_thread_safe=thread_safe,
         )
         setattr(target, MARK, spec)
         return target

@@ -1,0 +1,221 @@
+"""One step of a chain: its adapter, with its config and its condition."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from playhead import events
+from playhead.engine.conditions import compile_condition
+from playhead.engine.outputs import Maker, Returned
+from playhead.errors import PlayheadError
+from playhead.model import Step
+from playhead.ports.adapter import AdapterSpec, Context, Item, Output
+
+_NOTHING: Final = Returned((), False)
+_Call = Callable[[Item, Context], Any]
+
+
+class _Made(NamedTuple):
+    """What a thread calls for an item, and the instance of a class adapter; None for a function."""
+
+    call: _Call
+    instance: object
+
+
+class UnknownAdapter(PlayheadError):
+    """This process does not have an adapter, or the adapter rejects the config of its step.
+
+    Another process may have the adapter, for example during an upgrade. So the message is not at fault.
+
+    Attributes:
+        names: the adapters that are missing or reject their config.
+    """
+
+    def __init__(self, names: Iterable[str], detail: str) -> None:
+        super().__init__("unknown_adapter", detail)
+        self.names = tuple(names)
+
+
+@dataclass(slots=True)
+class Budget:
+    """What one step of a chain may still return for an item."""
+
+    outputs: int
+    bytes: int
+
+
+class ReadyStep:
+    """A step, ready to run in any number of threads.
+
+    Attributes:
+        admits: the condition, as a function; None without a condition.
+        drops: whether an item that the condition does not admit is dropped; otherwise it passes the step.
+        maker: makes the products of what the adapter returns.
+    """
+
+    def __init__(self, step: Step, spec: AdapterSpec, route: str, room: int) -> None:
+        self.spec = spec
+        self.maker = Maker(f"route {route!r}, adapter {spec.name!r}", spec.produces, room)
+        try:
+            self.admits = compile_condition(step.condition) if step.condition else None
+        except ValueError as exc:  # an older version took patterns that this one does not
+            raise UnknownAdapter((), f"route {route!r}: the condition of {spec.name!r}: {exc}") from exc
+        self.drops = step.condition is not None and step.condition.otherwise == "drop"
+        self._route = route
+        self._settings = _settings(spec, step.config, route)
+        self._lock = threading.Lock()
+        self._is_shared = not spec.is_class or spec.is_async or spec.is_thread_safe
+        self._shared: _Call | None = None
+        self._made: dict[threading.Thread, _Made] = {}
+
+    def perform(self, item: Item, ctx: Context, budget: Budget) -> Returned:
+        """Call a plain adapter and collect what it returns."""
+        try:
+            return self._collect((self._shared or self._ready())(item, ctx), budget)
+        except (StopIteration, StopAsyncIteration, SystemExit) as exc:
+            raise self._converted(exc) from exc
+
+    async def perform_async(self, item: Item, ctx: Context, budget: Budget) -> Returned:
+        """Call an async adapter and collect what it returns."""
+        try:
+            result = (self._shared or self._ready())(item, ctx)
+            if inspect.isasyncgen(result):
+                collected: list[Any] = []
+                async for element in result:
+                    self.spend(budget, element)
+                    collected.append(element)
+                return Returned(collected, True)
+            return self._collect(await result, budget)
+        except (StopIteration, StopAsyncIteration, SystemExit) as exc:
+            raise self._converted(exc) from exc
+
+    def close(self) -> None:
+        """Close the instances. May be called twice; a failure is logged, not raised."""
+        with self._lock:
+            made = list(self._made.values())
+            self._made.clear()
+            self._shared = None
+        for one in made:
+            self._close(one.instance)
+
+    def _close(self, instance: Any) -> None:
+        close = getattr(instance, "close", None)
+        if close is None:
+            return
+        try:
+            close()
+        except Exception:
+            # The remaining adapters of this process must be closed too.
+            events.emit(
+                events.ADAPTER_CLOSE_FAILED,
+                logging.ERROR,
+                exc_info=True,
+                adapter=self.spec.name,
+                route=self._route,
+            )
+
+    def _ready(self) -> _Call:
+        """Return what this thread calls for an item. The first call constructs a class adapter."""
+        thread = threading.current_thread()
+        if self._is_shared:
+            with self._lock:
+                if self._shared is None:
+                    self._made[thread] = made = self._make()
+                    self._shared = made.call
+                return self._shared
+        if known := self._made.get(thread):
+            return known.call
+        made = self._make()  # without the lock: a constructor may take long, for example to load a model
+        with self._lock:
+            self._made[thread] = made
+            ended = [self._made.pop(one) for one in list(self._made) if not one.is_alive()]
+        for one in ended:
+            self._close(one.instance)
+        return made.call
+
+    def _make(self) -> _Made:
+        settings = {} if self._settings is None else {"config": self._settings}
+        if not self.spec.is_class:
+            return _Made(_bound(self.spec.target, settings, self.spec.takes_ctx), None)
+        instance = self.spec.target(**settings)
+        return _Made(_bound(instance, {}, self.spec.takes_ctx), instance)
+
+    def _collect(self, result: Any, budget: Budget) -> Returned:
+        if result is None:
+            return _NOTHING
+        if isinstance(result, Output | str | bytes):
+            self.spend(budget, result)
+            return Returned((result,), False)
+        if inspect.iscoroutine(result):
+            result.close()
+            raise self.maker.bad("returned a coroutine; declare the outermost function with async def")
+        if isinstance(result, Item | Mapping | bytearray | memoryview) or not isinstance(result, Iterable):
+            raise self.maker.bad(
+                f"returned {type(result).__name__}; return None, Output, str, bytes or an iterable of those"
+            )
+        collected = []
+        for element in result:
+            self.spend(budget, element)
+            collected.append(element)
+        return Returned(collected, True)
+
+    def spend(self, budget: Budget, element: object) -> None:
+        """Count one output, or an item that passes the step because of its condition.
+
+        An endless iterable would use all memory before its time-out.
+        """
+        data = element.data if isinstance(element, Output) else element
+        budget.outputs -= 1
+        budget.bytes -= len(data) if isinstance(data, str | bytes) else 0
+        if budget.outputs < 0:
+            raise self.maker.bad("returned too many outputs for one item; split the item in an earlier route")
+        if budget.bytes < 0:
+            raise self.maker.bad("returned too many bytes for one item; split the item in an earlier route")
+
+    def _converted(self, exc: BaseException) -> RuntimeError:
+        """Replace an exception that would stop the event loop or get lost in a future by a RuntimeError."""
+        return RuntimeError(f"adapter {self.spec.name!r} raised {type(exc).__name__}: {exc}")
+
+
+def _bound(target: Callable[..., Any], settings: dict[str, Any], takes_ctx: bool) -> _Call:
+    if takes_ctx:
+        return lambda item, ctx: target(item, ctx=ctx, **settings)
+    return lambda item, ctx: target(item, **settings)
+
+
+def _settings(spec: AdapterSpec, given: Mapping[str, Any], route: str) -> Any:
+    """Return the step's config as an instance of the adapter's model; None if the adapter has no model.
+
+    A config is checked when it is applied, but perhaps against another version of the adapter.
+    """
+    model: Any = spec.config_model
+    try:
+        if model is None:
+            if given:
+                raise ValueError(f"it takes no config, but the step has {', '.join(given)}")
+            return None
+        known = _field_names(model)
+        if known is not None and (unknown := sorted(set(given) - known)):
+            raise ValueError(f"unknown: {', '.join(unknown)}; known: {', '.join(sorted(known)) or 'none'}")
+        return model.model_validate(dict(given))
+    except ValueError as exc:
+        raise UnknownAdapter(
+            [spec.name], f"route {route!r}: adapter {spec.name!r} {spec.version} and its config: {exc}"
+        ) from exc
+
+
+def _field_names(model: Any) -> set[str] | None:
+    """Return the names that a model's fields may have in a config; None if an alias is not a plain name."""
+    names: set[str] = set()
+    for name, info in model.model_fields.items():
+        for alias in (info.alias, info.validation_alias):
+            if alias is not None and not isinstance(alias, str):
+                return None
+            names.add(alias or name)
+        names.add(name)
+    return names
