@@ -87,9 +87,11 @@ class SqlBroker(ABC):
         return [CONFIRMED] * len(dispatches)
 
     async def receive(self, queue: str, limit: int, *, wait: float = 0.0) -> list[Delivery]:
+        if wait <= 0:
+            return await self._receive(queue, limit)
         until = time.monotonic() + wait
         known = self._queues.get(queue)
-        looks = wait <= 0 or not self.finds_at_once or (known is not None and known.busy)
+        looks = not self.finds_at_once or (known is not None and known.busy)
         while True:
             # Registered before the look, so that a dispatch that is published in between wakes this receiver.
             with self._receiver(queue) as woken:
