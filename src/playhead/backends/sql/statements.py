@@ -241,19 +241,13 @@ def _for_sqlite(binds: list[_Bind], sizes: Any, found: re.Match[str]) -> str:
         ((name, kind, array),) = _PARAMETER.findall(found["parameter"])
         binds.append(_array(name, kind) if array else _value(name, kind))
         return "?"
-    return _without_locks(found)
-
-
-def _without_locks(found: re.Match[str]) -> str:
-    if found["lock"] or found["cast"]:
-        return ""
     if found["greatest"]:
         return "max("
     if found["hint"]:
         return found["hint"]
-    if found[0].endswith("DISTINCT FROM"):
-        return "IS" if found["distinct"] else "IS NOT"
-    return found[0]
+    if found["lock"] or found["cast"]:
+        return ""
+    return "IS" if found["distinct"] else "IS NOT"  # DISTINCT FROM
 
 
 def _decoded(value: str, kind: str) -> str:
