@@ -93,6 +93,24 @@ async def test_a_deleted_queue_is_created_again_by_the_next_publish(url: str, pr
         assert ids(await take(broker, 70)) == ids(made)
 
 
+async def test_a_deleted_queue_is_not_declared_again_while_its_deletion_may_be_in_progress(
+    url: str, prefix: str
+):
+    async with opened(url, prefix=prefix) as broker, by_hand(url) as channel:
+        while True:
+            await broker.publish(dispatches(1))
+            await channel.queue_delete(f"{prefix}{QUEUE}")
+            first = asyncio.create_task(broker.publish(dispatches(1)))
+            await asyncio.sleep(0.1)
+            if not first.done():  # else this machine stalled meanwhile
+                break
+
+        assert results(await broker.publish(dispatches(1))) == {"uncertain"}
+
+        assert results(await first) == {"uncertain"}
+        assert await broker.publish(dispatches(1)) == [CONFIRMED]
+
+
 @pytest.mark.parametrize("count", [2, 3])
 async def test_returned_duplicates_are_all_uncertain(url: str, prefix: str, count: int):
     """A return names a message by its id. The confirm of one duplicate must not count for the other."""

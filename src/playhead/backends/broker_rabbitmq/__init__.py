@@ -91,10 +91,11 @@ class RabbitBroker:
         answers, sent = await line.publish(dispatches)
         results = [answer for answer in answers if answer is not None]
         if RETURNED in results:
+            # Before the queues are forgotten: no other publish may declare them during this time.
+            await asyncio.sleep(DELETED_SECONDS)
             for dispatch, answer in zip(dispatches, answers, strict=True):
                 if answer is RETURNED:
                     self._queues.forget(dispatch.headers.queue)  # the next publish declares it again
-            await asyncio.sleep(DELETED_SECONDS)
         if len(results) == len(dispatches):
             return results
         why = await self._why_unanswered(line)
