@@ -235,15 +235,15 @@ class SqlBroker(ABC):
     async def _change(self, statement: Statement, deliveries: Sequence[Delivery], **values: Any) -> None:
         """Run a statement for each group of deliveries that were received at once: these have one tag.
 
-        They are sorted, so that two processes that acknowledge the same rows, one of them too late, lock the
-        rows in the same order.
+        Groups and their rows are sorted, so that transactions that change the same rows at the same time lock
+        them in the same order.
         """
         held: dict[tuple[int, int], list[int]] = {}
         for queue, n, tag in sorted(delivery.tag for delivery in deliveries):
             held.setdefault((queue, tag), []).append(n)
 
         async def change(db: Session) -> None:
-            for (queue, tag), numbers in held.items():
+            for (queue, tag), numbers in sorted(held.items()):
                 await db.run(statement, queue=queue, tag=tag, numbers=numbers, **values)
 
         if held:
