@@ -17,7 +17,15 @@ import pytest
 from playhead.backends.broker_nats import NatsBroker
 from playhead.backends.broker_nats.address import parse
 from playhead.backends.broker_nats.link import Link
-from playhead.backends.broker_nats.streams import CONSUMER, ask, consumer_config, queue_of, stream_of
+from playhead.backends.broker_nats.streams import (
+    CONSUMER,
+    ask,
+    consumer_config,
+    error_of,
+    queue_of,
+    stream_config,
+    stream_of,
+)
 from playhead.envelope import Dispatch
 from playhead.errors import Unavailable
 from playhead.ids import uuid7
@@ -914,6 +922,44 @@ async def test_doctor_reports_a_changed_consumer(broker: NatsBroker, operator: O
     (streams,) = [f for f in findings if f.what == "streams" and f.status == "warning"]
     assert operator.stream() in streams.detail
     assert "ack_wait is 30 s, not 7 s" in streams.detail
+
+
+async def test_doctor_reports_a_stream_in_memory(broker: NatsBroker, operator: Operator, prefix: str):
+    config = stream_config(prefix + QUEUE, 1) | {"storage": "memory"}
+    assert not error_of(await operator.asks(f"STREAM.CREATE.{operator.stream()}", config))
+
+    (streams,) = [f for f in await broker.diagnose() if f.what == "streams"]
+
+    assert streams.status == "warning"
+    assert f"{operator.stream()} is in memory only" in streams.detail
+    assert streams.fix
+
+
+async def test_doctor_reports_failed_streams_first(broker: NatsBroker, operator: Operator, prefix: str):
+    await published(broker, [*dispatches(1), *(one for n in range(6) for one in dispatches(1, f"a{n}"))])
+    await operator.edits(discard="old")
+
+    findings = await NatsBroker(need("nats"), prefix=prefix, visibility=7).diagnose()
+
+    first, *others = [f for f in findings if f.what == "streams"]
+    assert (first.status, operator.stream() in first.detail) == ("failed", True)
+    assert {f.status for f in others} == {"warning"}
+
+
+async def test_doctor_finds_its_streams_behind_those_of_many_other_deployments(prefix: str):
+    with need_fresh("nats") as server:
+        async with opened(server.url, prefix=f"{prefix}z.") as broker:
+            await published(broker, dispatches(1))
+            link = await Link.connect(parse(server.url))
+            for n in range(260):
+                queue = f"{prefix}a.{n}"
+                config = stream_config(queue, 1) | {"storage": "memory"}
+                assert not error_of(await ask(link, f"STREAM.CREATE.{stream_of(queue)}", config))
+            await link.close()
+
+            (streams,) = [f for f in await broker.diagnose() if f.what == "streams"]
+
+    assert (streams.status, streams.detail) == ("ok", "1 streams, all with the expected settings")
 
 
 async def test_doctor_reports_an_unreachable_server_instead_of_raising():

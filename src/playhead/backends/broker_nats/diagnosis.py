@@ -122,14 +122,20 @@ def _durability(address: Address) -> Finding:
 
 
 async def _streams(link: Link, visibility: float, prefix: str) -> list[Finding]:
-    """Compare existing streams with those that Playhead declares: the first 256, which the server lists at
-    once."""
+    """Compare existing streams with those that Playhead declares."""
+    configs: list[dict[str, Any]] = []
     try:
-        page = await ask(link, "STREAM.LIST", {"subject": "playhead.>"})
+        while True:
+            page = await ask(link, "STREAM.LIST", {"subject": "playhead.>", "offset": len(configs)})
+            if error_of(page):
+                raise broker_unavailable(str(page["error"].get("description")))
+            listed = page.get("streams") or []
+            configs += [stream["config"] for stream in listed]
+            if not listed or len(configs) >= page.get("total", 0):
+                break
     except Unavailable as exc:
         fix = f"allow this user $JS.API.STREAM.LIST: {_HOWTO}"
         return [Finding("streams", "warning", f"cannot list streams: {exc.detail}", fix)]
-    configs = [stream["config"] for stream in page.get("streams") or []]
     own = [config for config in configs if config["name"].startswith(stream_of(prefix))]
     found: list[Finding] = []
     for config in own:
@@ -138,6 +144,10 @@ async def _streams(link: Link, visibility: float, prefix: str) -> list[Finding]:
             detail = f"{name}: {'; '.join(wrong)}; Playhead does not publish to it"
             fix = f"nats stream edit {name}, or delete it when it is empty"
             found.append(Finding("streams", "failed", detail, fix))
+        if config.get("storage") != "file":
+            detail = f"{name} is in memory only: its messages are lost when its server ends"
+            fix = "delete it when it is empty: Playhead creates it again"
+            found.append(Finding("streams", "warning", detail, fix))
         consumer = await ask(link, f"CONSUMER.INFO.{name}.{CONSUMER}")
         if not error_of(consumer) and (wrong := consumer_faults(consumer["config"], visibility)):
             detail = (
@@ -145,6 +155,7 @@ async def _streams(link: Link, visibility: float, prefix: str) -> list[Finding]:
             )
             fix = "give all processes the same PLAYHEAD_VISIBILITY_SECONDS, and restart them"
             found.append(Finding("streams", "warning", detail, fix))
+    found.sort(key=lambda finding: finding.status != "failed")
     return found[:_MOST_SHOWN] or [
         Finding("streams", "ok", f"{len(own)} streams, all with the expected settings")
     ]
