@@ -46,8 +46,10 @@ async def _reach(con: Connection, db: Postgres) -> Finding:
 
 
 async def _version(con: Connection, _: Postgres) -> Finding:
-    version: str = await con.fetchval("SHOW server_version")
-    if int(version.partition(".")[0]) >= OLDEST_VERSION:
+    ((version, major),) = await con.fetch(
+        "SELECT current_setting('server_version'), current_setting('server_version_num')::int / 10000"
+    )
+    if major >= OLDEST_VERSION:
         return Finding("version", "ok", f"postgresql {version}")
     fix = f"upgrade to PostgreSQL {OLDEST_VERSION} or newer"
     return Finding("version", "failed", f"postgresql {version}", fix)
