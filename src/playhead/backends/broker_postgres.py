@@ -14,28 +14,26 @@ from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar, Final
 
-from playhead.backends._postgres import (
-    CHANNEL,
-    FAULTS,
-    NOTIFY,
-    Connection,
-    Postgres,
-    PostgresTransactions,
-    Unreachable,
-    check_notify,
-)
+from playhead.backends._postgres import FAULTS, Connection, Postgres, PostgresTransactions, Unreachable
 from playhead.backends._sql_broker import LOOK_SECONDS, SqlBroker
 from playhead.envelope import Dispatch
 from playhead.errors import Unavailable, broker_unavailable
 from playhead.ports.broker import Depth, PublishResult
 from playhead.ports.diagnosis import Finding
 
+_CHANNEL: Final = "SELECT 'playhead_' || hashtext(current_schema())"
+"""Returns the channel of this schema: channels belong to a database, which may have several."""
+_NOTIFY: Final = (
+    "SELECT pg_notify('playhead_' || hashtext(current_schema()), queue) FROM unnest($1::text[]) AS queue"
+)
+"""Notifies the channel of this schema of queues."""
 _DEPTH_FOR: Final = 20.0
 """A depth is reused for this many times the time that it took to count: to watch a long queue then costs a
 few per cent."""
 _ANNOUNCE_SECONDS: Final = 0.005
 _PROBE_SECONDS: Final = 30.0
 _LISTEN_SECONDS: Final = 5.0
+_NOTIFY_SECONDS: Final = 3.0
 
 
 class PostgresBroker(SqlBroker):
@@ -82,7 +80,7 @@ class PostgresBroker(SqlBroker):
     async def diagnose(self) -> list[Finding]:
         found = await super().diagnose()
         if all(finding.status != "failed" for finding in found):
-            found.append(await check_notify(self._server))
+            found.append(await _check_notify(self._server))
         return found
 
     async def close(self) -> None:
@@ -109,7 +107,7 @@ class PostgresBroker(SqlBroker):
 
         async def job(con: Connection) -> None:
             await con.execute("SET LOCAL synchronous_commit = off")
-            await con.execute(NOTIFY, queues)
+            await con.execute(_NOTIFY, queues)
 
         while self._to_announce:
             queues, self._to_announce = list(self._to_announce), set()
@@ -126,7 +124,11 @@ class PostgresBroker(SqlBroker):
                 if con is None or con.is_closed() or now - probed > _PROBE_SECONDS:
                     probed = now
                     con = await self._listening(con)
-                await self._look()
+                if queues := list(self._waiting):
+                    # If the read fails, all receivers are woken, and their own reads report the fault.
+                    with contextlib.suppress(Unavailable):
+                        queues = await self._db.read(partial(self._ready, queues=queues))
+                    self._wake(*queues)
                 await asyncio.sleep(self._look_seconds)
         finally:
             if con is not None:
@@ -140,7 +142,7 @@ class PostgresBroker(SqlBroker):
                     await con.execute("SELECT 1")
                     return con
                 con = await self._server.connect()
-                channel = await con.fetchval(CHANNEL)
+                channel = await con.fetchval(_CHANNEL)
                 await con.add_listener(channel, lambda _con, _pid, _channel, queue: self._wake(queue))
                 return con
         except BaseException as exc:
@@ -150,11 +152,26 @@ class PostgresBroker(SqlBroker):
                 return None
             raise
 
-    async def _look(self) -> None:
-        queues = list(self._waiting)
-        if not queues:
-            return
-        # If the read fails, all receivers are woken, and their own reads report the fault.
-        with contextlib.suppress(Unavailable):
-            queues = await self._db.read(partial(self._ready, queues=queues))
-        self._wake(*queues)
+
+async def _check_notify(db: Postgres) -> Finding:
+    """Check that a NOTIFY of one connection reaches another connection."""
+    received = asyncio.Event()
+    con: Connection | None = None
+    try:
+        async with asyncio.timeout(_NOTIFY_SECONDS):
+            con = await db.connect()
+            await con.add_listener(await con.fetchval(_CHANNEL), lambda *_: received.set())
+            began = time.monotonic()
+            await db.run(lambda other: other.execute(_NOTIFY, [""]))
+            await received.wait()
+    except (*FAULTS, Unreachable) as exc:
+        return Finding(
+            "wake",
+            "warning",
+            f"no NOTIFY arrived ({type(exc).__name__}), so receivers poll once a second",
+            "use the address of PostgreSQL in PLAYHEAD_BROKER, not of PgBouncer in transaction mode",
+        )
+    finally:
+        if con is not None:
+            con.terminate()
+    return Finding("wake", "ok", f"a NOTIFY arrives after {(time.monotonic() - began) * 1000:.1f} ms")

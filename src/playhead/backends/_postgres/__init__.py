@@ -12,17 +12,7 @@ Errors are raised as `Unreachable`, with a text for the operator. Catalog and br
 from __future__ import annotations
 
 from playhead.backends._postgres.database import Postgres
-from playhead.backends._postgres.diagnosis import check_notify
-from playhead.backends._postgres.session import CHANNEL, FAULTS, NOTIFY, Connection, Unreachable
+from playhead.backends._postgres.session import FAULTS, Connection, Unreachable
 from playhead.backends._postgres.transactions import PostgresTransactions
 
-__all__ = [
-    "CHANNEL",
-    "FAULTS",
-    "NOTIFY",
-    "Connection",
-    "Postgres",
-    "PostgresTransactions",
-    "Unreachable",
-    "check_notify",
-]
+__all__ = ["FAULTS", "Connection", "Postgres", "PostgresTransactions", "Unreachable"]

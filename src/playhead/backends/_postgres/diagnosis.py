@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from statistics import median
 from typing import Final
 
 from playhead.backends._postgres.database import Postgres
 from playhead.backends._postgres.schema import migrations, state
-from playhead.backends._postgres.session import CHANNEL, FAULTS, NOTIFY, Connection, Unreachable
+from playhead.backends._postgres.session import Connection, Unreachable
 from playhead.ports.diagnosis import Finding
 
 _TABLES: Final = (
@@ -21,7 +20,6 @@ OLDEST_VERSION: Final = 15
 """The oldest major version that the tests have run on."""
 _MOST_OFF_SECONDS = 5.0
 _ASKED = 5
-_NOTIFY_SECONDS = 3.0
 _MANY_DEAD = 1_000_000
 
 
@@ -177,27 +175,3 @@ async def _round_trip(db: Postgres) -> Finding:
         "ok",
         f"a query takes {asked:.1f} ms, a commit {(time.monotonic() - began) * 1000:.1f} ms",
     )
-
-
-async def check_notify(db: Postgres) -> Finding:
-    """Check that a NOTIFY of one connection reaches another connection."""
-    received = asyncio.Event()
-    con: Connection | None = None
-    try:
-        async with asyncio.timeout(_NOTIFY_SECONDS):
-            con = await db.connect()
-            await con.add_listener(await con.fetchval(CHANNEL), lambda *_: received.set())
-            began = time.monotonic()
-            await db.run(lambda other: other.execute(NOTIFY, [""]))
-            await received.wait()
-    except (*FAULTS, Unreachable) as exc:
-        return Finding(
-            "wake",
-            "warning",
-            f"no NOTIFY arrived ({type(exc).__name__}), so receivers poll once a second",
-            "use the address of PostgreSQL in PLAYHEAD_BROKER, not of PgBouncer in transaction mode",
-        )
-    finally:
-        if con is not None:
-            con.terminate()
-    return Finding("wake", "ok", f"a NOTIFY arrives after {(time.monotonic() - began) * 1000:.1f} ms")

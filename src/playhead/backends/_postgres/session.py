@@ -38,13 +38,6 @@ class Connection(Protocol):
 
 Job = Callable[[Connection], Awaitable[T]]
 
-CHANNEL: Final = "SELECT 'playhead_' || hashtext(current_schema())"
-"""Returns the channel of this schema: channels belong to a database, which may have several."""
-NOTIFY: Final = (
-    "SELECT pg_notify('playhead_' || hashtext(current_schema()), queue) FROM unnest($1::text[]) AS queue"
-)
-"""Notifies the channel of this schema of queues."""
-
 LOCK_SECONDS: Final = 15.0
 """Time limit for waiting for a lock."""
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 from playhead.backends._postgres.database import Postgres
 from playhead.backends._postgres.diagnosis import examine
 from playhead.backends._postgres.session import Connection, Unreachable
-from playhead.backends.sql.session import Body, Row, Session
+from playhead.backends.sql.session import Body, Row, Session, Transactions
 from playhead.backends.sql.statements import Statement
 from playhead.errors import Unavailable
 from playhead.ports.diagnosis import Finding
@@ -51,18 +51,12 @@ class PostgresSession(Session):
         return await self._con.fetch(statement.postgres_insert(), *columns)
 
 
-class PostgresTransactions:
-    """Runs bodies on connections of a pool; see `Postgres.run`.
-
-    Args:
-        what: the port that the database serves, for people.
-        unavailable: returns the error of that port. Its cause is an `Unreachable`.
-    """
+class PostgresTransactions(Transactions):
+    """Runs bodies on connections of a pool; see `Postgres.run`."""
 
     def __init__(self, db: Postgres, what: str, unavailable: Callable[[str], Unavailable]) -> None:
+        super().__init__(what, unavailable)
         self._server = db
-        self._what = what
-        self._unavailable = unavailable
 
     @property
     def losses(self) -> int:
@@ -78,7 +72,7 @@ class PostgresTransactions:
         try:
             await self._server.open()
         except Unreachable as exc:
-            raise self._unavailable(f"cannot open the {self._what}: {exc}") from exc
+            raise self.unavailable(f"cannot open the {self.what}: {exc}") from exc
 
     async def write(self, body: Body[T], *, seconds: float = 30.0, urgent: bool = False) -> T:
         try:
@@ -86,18 +80,15 @@ class PostgresTransactions:
                 lambda con: body(PostgresSession(con)), seconds=seconds, urgent=urgent
             )
         except Unreachable as exc:
-            what = "the commit may have happened" if exc.in_doubt else f"cannot write the {self._what}"
-            raise self._unavailable(f"{what}: {exc}") from exc
+            what = "the commit may have happened" if exc.in_doubt else f"cannot write the {self.what}"
+            raise self.unavailable(f"{what}: {exc}") from exc
 
     async def read(self, body: Body[T]) -> T:
         try:
             async with self._server.read() as con:
                 return await body(PostgresSession(con))
         except Unreachable as exc:
-            raise self._unavailable(f"cannot read the {self._what}: {exc}") from exc
-
-    async def maintain(self) -> None:
-        """Do nothing: autovacuum maintains the tables."""
+            raise self.unavailable(f"cannot read the {self.what}: {exc}") from exc
 
     async def describe(self) -> str:
         version: str = await self.read(lambda db: db.value(_VERSION))

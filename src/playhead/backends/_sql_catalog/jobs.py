@@ -106,12 +106,11 @@ class JobsPart(RunsPart):
                 return None
             kept = await self._without_unstored(db, objects)
             ordinals = range(job.ordinals + 1, job.ordinals + 1 + len(kept))
-            stored = raw if db.raw_ids else ids
             await db.insert(
                 SQL.insert_listed,
                 [
                     (cid, job.n, job.lane, o.key, o.stage, ordinal)
-                    for ordinal, cid, o in zip(ordinals, stored, kept, strict=False)
+                    for ordinal, cid, o in zip(ordinals, raw if db.raw_ids else ids, kept, strict=False)
                 ],
             )
             bad = [(cid, o.problem) for cid, o in zip(ids, kept, strict=False) if o.problem]

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 from playhead.backends._sqlite.database import Database
 from playhead.backends._sqlite.diagnosis import examine
 from playhead.backends._sqlite.file import Connection
-from playhead.backends.sql.session import Body, Row, Session
+from playhead.backends.sql.session import Body, Row, Session, Transactions
 from playhead.backends.sql.statements import Statement
 from playhead.errors import Unavailable
 from playhead.ports.diagnosis import Finding
@@ -41,20 +41,12 @@ class SqliteSession(Session):
         return returned
 
 
-class SqliteTransactions:
-    """Runs bodies in the writer thread or in a reader thread.
-
-    Args:
-        what: the port that the file serves, for people.
-        unavailable: returns the error of that port.
-    """
-
-    losses: int = 0
+class SqliteTransactions(Transactions):
+    """Runs bodies in the writer thread or in a reader thread."""
 
     def __init__(self, db: Database, what: str, unavailable: Callable[[str], Unavailable]) -> None:
+        super().__init__(what, unavailable)
         self._file = db
-        self._what = what
-        self._unavailable = unavailable
 
     async def write(self, body: Body[T], *, seconds: float = 0.0, urgent: bool = False) -> T:
         try:
@@ -82,7 +74,7 @@ class SqliteTransactions:
 
     def _trouble(self, verb: str, exc: sqlite3.Error) -> Unavailable:
         trouble = self._file.trouble(exc)
-        return self._unavailable(f"cannot {verb} the {self._what} {self._file.path}: {trouble}")
+        return self.unavailable(f"cannot {verb} the {self.what} {self._file.path}: {trouble}")
 
 
 def at_once(work: Coroutine[Any, Any, T]) -> T:

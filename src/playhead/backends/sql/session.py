@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 from playhead.backends.sql.statements import Statement
+from playhead.errors import Unavailable
 from playhead.ports.diagnosis import Finding
 
 T = TypeVar("T")
@@ -56,8 +57,12 @@ class Session(ABC):
 Body = Callable[[Session], Coroutine[Any, Any, T]]
 
 
-class Transactions(Protocol):
+class Transactions(ABC):
     """Runs bodies of operations in transactions.
+
+    Args:
+        what: the port that the database serves, for people.
+        unavailable: returns the error of that port. Its cause is the error of the database.
 
     A body awaits methods of its session only, so SQLite can run it in the thread that writes. It may be run
     again from its start, after a conflict: it changes nothing of its process that must not change twice.
@@ -66,12 +71,17 @@ class Transactions(Protocol):
     the body raises; then nothing of it is stored.
     """
 
+    def __init__(self, what: str, unavailable: Callable[[str], Unavailable]) -> None:
+        self.what = what
+        self.unavailable = unavailable
+
     @property
     def losses(self) -> int:
         """How often a connection was lost. Rows that were read before may differ on the server that is now
         reached."""
-        ...
+        return 0
 
+    @abstractmethod
     async def write(
         self,
         body: Body[T],
@@ -85,23 +95,21 @@ class Transactions(Protocol):
             seconds: how long the transaction may take.
             urgent: do not wait for a connection behind other callers.
         """
-        ...
 
+    @abstractmethod
     async def read(self, body: Body[T]) -> T:
         """Run a body in a transaction that sees one moment and cannot write."""
-        ...
 
-    async def maintain(self) -> None:
-        """Do the database's own housekeeping."""
-        ...
+    async def maintain(self) -> None:  # noqa: B027
+        """Do the database's own housekeeping. PostgreSQL needs none: autovacuum maintains its tables."""
 
+    @abstractmethod
     async def describe(self) -> str:
         """Return the version and the place of the database, once it has answered."""
-        ...
 
+    @abstractmethod
     async def diagnose(self) -> list[Finding]:
         """Examine the database. See `Diagnosed.diagnose`."""
-        ...
 
 
 def natives(db: Session, ids: Sequence[UUID]) -> Sequence[Any]:
