@@ -47,6 +47,7 @@ class Folders:
     A descriptor that `at` or `place` returns is valid until the next call of either.
 
     Args:
+        root: the folder of the store.
         durable: flush a new folder's entry to the disk.
         folds: the file system treats names that differ in case or in Unicode form as one.
 
@@ -54,8 +55,9 @@ class Folders:
         where: the folder or file that was opened last, for error messages.
     """
 
-    def __init__(self, *, durable: bool, folds: bool) -> None:
+    def __init__(self, root: str, *, durable: bool, folds: bool) -> None:
         self.where = ""
+        self._path = root
         self.root = -1
         self._temp = -1
         self._durable = durable
@@ -63,6 +65,7 @@ class Folders:
         self._open: dict[str, int] = {}
 
     def __enter__(self) -> Folders:
+        self.root = os.open(self._path, _ROOT)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -71,9 +74,6 @@ class Folders:
                 os.close(fd)
         self._open.clear()
         self._temp = self.root = -1
-
-    def enter(self, root: str) -> None:
-        self.root = os.open(root, _ROOT)
 
     def temp(self) -> int:
         """Open the folder of temporary files. Raises `FileNotFoundError` if the store is not mounted."""

@@ -184,10 +184,9 @@ class FileStore:
     @contextmanager
     def _reach(self, verb: str) -> Iterator[Folders]:
         """Open folders for one call. Errors of the system become `Unavailable`."""
-        folders = Folders(durable=self._durable, folds=self._folds)
+        folders = Folders(self._root, durable=self._durable, folds=self._folds)
         try:
             with folders:
-                folders.enter(self._root)
                 yield folders
         except OSError as exc:
             raise self._failure(verb, folders.where, exc) from exc
@@ -320,13 +319,9 @@ class FileStore:
             fix = f"{self._root} must be a folder that the user of this process can write"
             return [Finding("round trip", "failed", str(exc), fix)]
         found = [Finding("round trip", "ok", f"{what}; wrote and removed a file in {took:.1f} ms")]
-        room = f"{free / 1e9:.1f} GB free"
-        if free < _LITTLE_ROOM:
-            found.append(
-                Finding("room", "warning", room, "free some space there, or move the store (PLAYHEAD_STORE)")
-            )
-        else:
-            found.append(Finding("room", "ok", room))
+        little = free < _LITTLE_ROOM
+        fix = "free some space there, or move the store (PLAYHEAD_STORE)" if little else ""
+        found.append(Finding("room", "warning" if little else "ok", f"{free / 1e9:.1f} GB free", fix))
         if not self._durable:
             kept = "stored objects survive kill -9; a power failure may lose the last ones"
             found.append(
