@@ -31,12 +31,6 @@ _CLOSE_SECONDS: Final = 2.0
 _SAY_AGAIN_SECONDS: Final = 60.0
 _MOST_SAID: Final = 1000
 _HEADER: Final = "traceparent"
-_KINDS: Final = {
-    "internal": SpanKind.INTERNAL,
-    "server": SpanKind.SERVER,
-    "client": SpanKind.CLIENT,
-    "consumer": SpanKind.CONSUMER,
-}
 _W3C: Final = TraceContextTextMapPropagator()
 
 
@@ -124,7 +118,7 @@ class OtelTracer:
     ) -> Span:
         # An empty context instead of the current one: the parent is always given explicitly.
         above = _W3C.extract({_HEADER: parent}, Context()) if parent else Context()
-        return OtelSpan(self._tracer.start_span(name, above, _KINDS[kind], attributes))
+        return OtelSpan(self._tracer.start_span(name, above, SpanKind[kind.upper()], attributes))
 
     def current(self) -> str | None:
         return _traceparent(trace.get_current_span().get_span_context())
