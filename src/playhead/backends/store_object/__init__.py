@@ -143,8 +143,7 @@ class ObjectStore:
         found = side_by_side(
             lambda after: self._pages(prefix, after, sizes),
             after,
-            server_page=_SERVER_PAGE,
-            split=self._at.kind != "azure",
+            server_page=None if self._at.kind == "azure" else _SERVER_PAGE,
         )
         held: list[Entry] = []
         async with aclosing(found):
@@ -188,12 +187,9 @@ class ObjectStore:
     async def check(self) -> str:
         key = f"{PROBES}/check"
         await attempt("write", self._at, self._client.put_async(key, _PROBE))
-        try:
+        # Work needs no permission to delete. Without it, this one object remains.
+        with suppress(*Failure):
             await self._client.delete_async(key)
-        except Failure as exc:
-            # Work needs no permission to delete. Without it, this one object remains.
-            if code_of(exc) not in ("AccessDenied", "403") and not missing(exc):
-                raise translate(exc, "remove", self._at) from exc
         return str(self._at)
 
     async def close(self) -> None:
@@ -208,8 +204,7 @@ class ObjectStore:
     # -- requests ----------------------------------------------------------------------------------
 
     async def _reach(self) -> None:
-        with suppress(StopAsyncIteration):
-            await attempt("list", self._at, anext(aiter(self._client.list(PROBES, chunk_size=1))))
+        await attempt("list", self._at, anext(aiter(self._client.list(PROBES, chunk_size=1)), None))
 
     async def _read(self, key: str) -> bytes | None:
         if not addresses.storable(key):

@@ -39,7 +39,6 @@ _FULL: Final = (
 _RIGHTS: Final = {
     "read": ("s3:GetObject", "/*"),
     "write": ("s3:PutObject", "/*"),
-    "remove": ("s3:DeleteObject", "/_doctor/*"),
     "list": ("s3:ListBucket", ""),
 }
 _CREDENTIALS: Final = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN of this process"
@@ -89,7 +88,7 @@ def translate(exc: BaseException, verb: str, address: Address, key: str = "") ->
     """Return the error that states what happened, where, and what to do.
 
     Args:
-        verb: `read`, `write`, `list` or `remove`.
+        verb: `read`, `write` or `list`.
         key: the object, as it may be the only one that cannot be read.
     """
     text = str(exc)

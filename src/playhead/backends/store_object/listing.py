@@ -46,8 +46,7 @@ async def side_by_side(
     pages: Pages,
     after: str,
     *,
-    server_page: int,
-    split: bool = True,
+    server_page: int | None,
     alone: int = ALONE,
     guess: Guess = ahead,
 ) -> AsyncGenerator[Sequence[Entry], None]:
@@ -58,12 +57,12 @@ async def side_by_side(
     Args:
         pages: reads the listing from any key on; its generators are closed here.
         after: where to start.
-        server_page: keys in a full page of the server.
-        split: whether the store can start a listing at a key without reading all keys before it.
+        server_page: keys in a full page of the server. None if the listing cannot be divided, because the
+            store reads all keys before the one where it starts.
         alone: pages that are read one after another before the listing is divided.
         guess: returns where to divide it: any string greater than the last key of the page.
     """
-    parts = _Parts(pages, server_page if split else None, alone, guess)
+    parts = _Parts(pages, server_page, alone, guess)
     source = pages(after)
     async with aclosing(source):
         first = await anext(source, None)
