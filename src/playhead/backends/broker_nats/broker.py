@@ -75,6 +75,7 @@ class NatsBroker:
         self._link: Link | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._queues: dict[str, _Queue] = {}
+        self._declaring: dict[str, asyncio.Lock] = {}
         self._window = Window()
 
     # -- the connection ----------------------------------------------------------------------------
@@ -307,11 +308,14 @@ class NatsBroker:
             )
 
     async def _declare(self, link: Link, queue: str) -> _Queue:
-        if known := self._queues.get(queue):
+        # One at a time, because a new stream rejects messages for a moment.
+        async with self._declaring.setdefault(queue, asyncio.Lock()):
+            if known := self._queues.get(queue):
+                return known
+            full = self._prefix + queue
+            await streams.declare(link, full, visibility=self._visibility, replicas=self._address.replicas)
+            known = self._queues[queue] = _Queue(queue, stream_of(full))
             return known
-        full = self._prefix + queue
-        await streams.declare(link, full, visibility=self._visibility, replicas=self._address.replicas)
-        return self._queues.setdefault(queue, _Queue(queue, stream_of(full)))
 
     def _forget(self, queue: _Queue) -> None:
         """Declare a queue again before its next use, because its stream or consumer is missing."""

@@ -83,7 +83,7 @@ class RabbitBroker:
             dispatches,
             partial(self._publish, line),
             unfit=self._queues.unfit,
-            declare=self._queues.ensure,
+            declare=self._queues.declare,
         )
 
     async def _publish(self, line: PublishChannel, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
@@ -163,9 +163,8 @@ class RabbitBroker:
         return Depth(found.ready + ready, held + max(others, 0 if holders.is_sure else 1))
 
     def _held_here(self, queue: str) -> tuple[int, int]:
-        """Return the dispatches in this process: those in its buffer, and those that were received."""
         inbox = self._inboxes.get(queue)
-        return (inbox.buffered, inbox.received) if inbox else (0, 0)
+        return inbox.held if inbox else (0, 0)
 
     async def is_empty(self, queue: str) -> bool:
         return await self.depth(queue) == (0, 0)

@@ -104,14 +104,9 @@ class Inbox:
         self._task = asyncio.create_task(self._run(), name=f"inbox {queue}")
 
     @property
-    def buffered(self) -> int:
-        """The number of dispatches in this process that wait for a receiver."""
-        return len(self._buffer)
-
-    @property
-    def received(self) -> int:
-        """The number of dispatches that were received, and not acknowledged."""
-        return len(self._unacked)
+    def held(self) -> tuple[int, int]:
+        """The numbers of dispatches in this process: those in the buffer, and those that were received."""
+        return len(self._buffer), len(self._unacked)
 
     @property
     def is_marked(self) -> bool:
@@ -228,6 +223,7 @@ class Inbox:
 
     async def _open(self) -> Channel:
         await asyncio.sleep(self._not_before - time.monotonic())
+        self._queues.forget(self._queue)  # its deletion may have ended the last channel
         await self._queues.declare(self._queue)
         channel = await self._link.channel()
         self._link.lost.add_done_callback(lambda _: self._gone(channel))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -71,6 +72,7 @@ class Queues:
         self._link = link
         self._prefix = prefix
         self._declared: set[str] = set()
+        self._declaring = asyncio.Lock()
 
     def name(self, queue: str) -> str:
         """Return the name of a queue on the server."""
@@ -103,11 +105,6 @@ class Queues:
             "not recover, delete it: Playhead declares it again and publishes its messages again",
         )
 
-    async def ensure(self, queue: str) -> None:
-        """Declare a queue once. Raises `Unavailable`."""
-        if queue not in self._declared:
-            await self.declare(queue)
-
     def forget(self, queue: str) -> None:
         """Declare a queue that was found missing again, before its next use."""
         self._declared.discard(queue)
@@ -139,7 +136,19 @@ class Queues:
             in_background(close_channel(channel))
 
     async def declare(self, queue: str) -> None:
-        """Declare a queue. An existing queue with other arguments is used as it is. Raises `Unavailable`."""
+        """Declare a queue once. An existing queue with other arguments is used as it is.
+
+        Raises `Unavailable`.
+        """
+        if queue in self._declared:
+            return
+        # One at a time, because a new queue rejects messages for a moment.
+        async with self._declaring:
+            if queue not in self._declared:
+                await self._declare(queue)
+                self._declared.add(queue)
+
+    async def _declare(self, queue: str) -> None:
         name = self.name(queue)
         connection = self._link.connection()
         if is_too_old(connection):
@@ -155,7 +164,6 @@ class Queues:
                 raise self._link.unavailable(exc) from exc
             # Another program or an operator created it. A route may publish to such a queue.
             events.emit(events.QUEUE_DIFFERS, logging.WARNING, queue=name, detail=described(exc))
-        self._declared.add(queue)
 
     async def declare_held(self, queue: str, *, within: float) -> None:
         """Declare the queue that marks `queue` as held.
