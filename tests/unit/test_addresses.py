@@ -34,7 +34,10 @@ CASES: list[tuple[Callable[[str], object], str, str]] = [
     *((NatsBroker, f"nats://u:hush@host?{option}", "") for option in ("replicas=9", "replica=3", "replicas")),
     (NatsBroker, "http://u:hush@host", ""),
     *((RabbitBroker, f"amqp://{rest}", "") for rest in (*MISPLACED, "u:hush@host:no", "u:hush@[::1")),
-    *((RabbitBroker, f"amqp://u:hush@host?{option}", "") for option in ("ca=/x", "heartbeat=often")),
+    *(
+        (RabbitBroker, f"amqp://u:hush@host?{option}", "")
+        for option in ("ca=/x", "heartbeat=often", "heartbeat=0")
+    ),
     (RabbitBroker, "http://u:hush@host", ""),
     *((Postgres, f"postgresql://{rest}/db", "") for rest in (*MISPLACED, "u:hush@[::1")),
     (Postgres, "postgresql://u:hush@host/db?pool_size=many", ""),

@@ -133,7 +133,7 @@ class Server:
 @asynccontextmanager
 async def opened(server: Server) -> AsyncIterator[RabbitBroker]:
     listening = await asyncio.start_server(server, "127.0.0.1", 0)
-    broker = RabbitBroker(f"amqp://u:p@127.0.0.1:{listening.sockets[0].getsockname()[1]}/?heartbeat=0")
+    broker = RabbitBroker(f"amqp://u:p@127.0.0.1:{listening.sockets[0].getsockname()[1]}/?heartbeat=600")
     try:
         await broker.open()
         yield broker

@@ -39,8 +39,8 @@ def parse(url: str) -> Address:
     """
     parts = split(url, _PORTS, _OPTIONS)
     options = {"heartbeat": _HEARTBEAT_SECONDS} | parts.options
-    if not options["heartbeat"].isdecimal():
-        refuse("has a heartbeat that is not a whole number of seconds")
+    if not options["heartbeat"].isdecimal() or not int(options["heartbeat"]):
+        refuse("has a heartbeat that is not a whole number of seconds, at least 1")
     login = f"{parts.login}@" if parts.login else ""
     vhost = unquote(parts.path[1:])
     return Address(

@@ -45,7 +45,6 @@ async def diagnose(address: Address, prefix: str) -> list[Finding]:
             found.append(Finding("reach", "ok", f"connected to {link.address} in {ms:.0f} ms"))
             found.append(_version(link))
             if found[-1].status != "failed":
-                found.append(_heartbeat(link))
                 what, fix = "rights", "rabbitmqctl set_permissions: see docs/howto/rabbitmq.md"
                 found += await _work(link, address, prefix)
                 found.append(_DURABILITY)
@@ -63,14 +62,6 @@ def _version(link: Link) -> Finding:
         detail = f"RabbitMQ {version} has no quorum queues without a delivery limit"
         return Finding("version", "failed", detail, "install RabbitMQ 4.0 or later")
     return Finding("version", "ok", f"RabbitMQ {version}")
-
-
-def _heartbeat(link: Link) -> Finding:
-    seconds = link.connection().heartbeat_timeout
-    if not seconds:
-        detail = "off: messages of a machine that froze or lost its network stay hidden for hours"
-        return Finding("heartbeat", "warning", detail, "remove heartbeat=0 from PLAYHEAD_BROKER")
-    return Finding("heartbeat", "ok", f"every {seconds} s")
 
 
 async def _work(link: Link, address: Address, prefix: str) -> list[Finding]:
