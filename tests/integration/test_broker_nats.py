@@ -7,7 +7,7 @@ import itertools
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -627,18 +627,23 @@ async def test_a_lost_connection_fails_a_waiting_receive_at_once(prefix: str):
 @pytest.mark.slow
 async def test_a_reconnecting_broker_can_be_closed_at_any_moment(prefix: str):
     """The client may lose a cancellation that arrives together with an answer."""
-    with Proxy(need("nats")) as network:
-        network.latency(0.02)
-        for n in range(60):
-            broker = NatsBroker(network.url, prefix=prefix)
-            await connected(broker)
-            network.cut()
-            await asyncio.sleep(0.1 + 0.0025 * n)
-            await asyncio.wait_for(broker.close(), 60)
-        until = time.monotonic() + 30
-        while network.connections:
-            assert time.monotonic() < until, f"{network.connections} connections are left"
-            await asyncio.sleep(0.05)
+
+    async def close_after(moments: Sequence[float]) -> None:
+        with Proxy(need("nats")) as network:
+            network.latency(0.02)
+            for seconds in moments:
+                broker = NatsBroker(network.url, prefix=prefix)
+                await connected(broker)
+                network.cut()
+                await asyncio.sleep(seconds)
+                await asyncio.wait_for(broker.close(), 60)
+            until = time.monotonic() + 30
+            while network.connections:
+                assert time.monotonic() < until, f"{network.connections} connections are left"
+                await asyncio.sleep(0.05)
+
+    moments = [0.1 + 0.0025 * n for n in range(60)]
+    await asyncio.gather(*(close_after(moments[n::4]) for n in range(4)))
 
 
 async def test_repeated_connection_losses_lose_no_dispatch(prefix: str):
