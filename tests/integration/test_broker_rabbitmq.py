@@ -22,7 +22,7 @@ from playhead.engine.environment import Environment
 from playhead.envelope import Message
 from playhead.errors import Unavailable
 from playhead.ids import uuid7
-from playhead.ports.broker import CONFIRMED, Delivery
+from playhead.ports.broker import CONFIRMED, Delivery, Depth
 from playhead.services.reconcile import ReconcileService
 from tests.catalog_memory import MemoryCatalog
 from tests.lab import Clock, Lab, dispatches, ids, results
@@ -109,6 +109,23 @@ async def test_a_deleted_queue_is_not_declared_again_while_its_deletion_may_be_i
 
         assert results(await first) == {"uncertain"}
         assert await broker.publish(dispatches(1)) == [CONFIRMED]
+
+
+@pytest.mark.parametrize(("queues", "rounds"), [(50, 10), (2500, 1)])
+async def test_reading_many_queues_at_once_keeps_the_connection_and_its_deliveries(
+    url: str, prefix: str, queues: int, rounds: int
+):
+    """The server closes the channel of a request for a queue that does not exist."""
+    async with opened(url, prefix=prefix) as broker:
+        await broker.publish(dispatches(1))
+        (held,) = await take(broker, 1)
+
+        for _ in range(rounds):
+            depths = await asyncio.gather(*(broker.depth(f"no.{n}") for n in range(queues)))
+            assert set(depths) == {Depth(0, 0)}
+
+        await broker.ack([held])
+        await until(lambda: broker.is_empty(QUEUE))
 
 
 @pytest.mark.parametrize("count", [2, 3])

@@ -38,6 +38,7 @@ logging.getLogger("aiormq").setLevel(logging.CRITICAL)
 CONNECT_SECONDS: Final = 10.0
 ANSWER_SECONDS: Final = 10.0
 """How long one request to the server may take."""
+_MOST_CHANNELS: Final = 65535
 _OLDEST: Final = [4, 0]
 _PING_SECONDS: Final = 3.0
 _CLOSE_SECONDS: Final = 5.0
@@ -82,6 +83,7 @@ class Link:
         self._lost: asyncio.Future[str] | None = None
         self._why = "not connected yet"
         self._keeper: asyncio.Task[None] | None = None
+        self._number = 0
 
     async def open(self) -> None:
         """Connect. Raises `Unavailable`, and then does not retry. Has no effect after a success."""
@@ -109,11 +111,26 @@ class Link:
         try:
             with as_lost():
                 async with asyncio.timeout(within):
-                    channel = await connection.channel(publisher_confirms=confirms, timeout=within)
+                    channel = await connection.channel(
+                        self._next_number(connection), publisher_confirms=confirms, timeout=within
+                    )
         except LOST as exc:
             raise self.unavailable(exc) from exc
         assert isinstance(channel, Channel)
         return channel
+
+    def _next_number(self, connection: Connection) -> int:
+        """Return the number for a new channel, as late as possible one that was used before.
+
+        The client would reuse the number of a channel that the server has closed before it confirms that. The
+        server then closes the connection.
+        """
+        most = connection.connection_tune.channel_max or _MOST_CHANNELS
+        for _ in range(most):
+            self._number = self._number % most + 1
+            if self._number not in connection.channels:
+                return self._number
+        raise broker_unavailable(f"RabbitMQ at {self.address} allows {most} channels, and all are in use")
 
     async def is_answering(self) -> bool:
         """Return whether the connection still answers, after a request was not answered.
@@ -195,7 +212,7 @@ async def connect(address: Address, purpose: str) -> Connection:
 
 async def _connect(url: str, address: Address, purpose: str) -> Connection:
     try:
-        connection = Connection(url, transport_factory=_Transport())
+        connection = _Connection(url, transport_factory=_Transport())
         with as_lost():
             async with asyncio.timeout(CONNECT_SECONDS):
                 await connection.connect(client_properties={"connection_name": f"playhead {purpose}"})
@@ -228,6 +245,17 @@ def _not_connected(exc: Exception, address: Address) -> str:
             "`rabbitmqctl list_vhosts` and `rabbitmqctl list_user_permissions`"
         )
     return f"the server at {where} is not RabbitMQ ({why})"  # such bytes make the client raise anything
+
+
+class _Connection(Connection):
+    """A connection that many channels use at once.
+
+    If the buffer is full, the client drops its confirmation that the server closed a channel. The number of
+    the channel then stays in use, and the server closes the connection when it is used again. The buffer is
+    emptied whenever the event loop runs.
+    """
+
+    FRAME_BUFFER_SIZE = 1000
 
 
 class _Transport(TransportFactory):

@@ -42,6 +42,8 @@ DELETED_SECONDS: Final = 0.25
 _INEQUIVALENT: Final = "inequivalent arg"
 _LEADER_SECONDS: Final = 0.25
 _LOOK_SECONDS: Final = 3.0
+_MOST_REQUESTS: Final = 50
+"""Requests at once. Each has a channel, and a connection may have about 2,000."""
 
 
 class Known(NamedTuple):
@@ -73,6 +75,7 @@ class Queues:
         self._prefix = prefix
         self._declared: set[str] = set()
         self._declaring = asyncio.Lock()
+        self._room = asyncio.Semaphore(_MOST_REQUESTS)
 
     def name(self, queue: str) -> str:
         """Return the name of a queue on the server."""
@@ -113,27 +116,30 @@ class Queues:
     async def request(self, name: str) -> AsyncIterator[Channel]:
         """Open a channel for one request. The server closes the channel of a request that it refuses.
 
+        Blocks while many other requests are in progress.
+
         Raises `Unavailable`, or the exception for a queue that does not exist or has other arguments.
         """
-        channel = await self._link.channel()
-        try:
-            with as_lost():
-                yield channel
-        except (ChannelNotFoundEntity, ChannelPreconditionFailed):
-            raise
-        except ChannelAccessRefused as exc:
-            raise broker_unavailable(
-                f"RabbitMQ at {self._link.address} does not let this user create or use the queue {name} "
-                f"({described(exc)}). Grant configure, write and read on {self._prefix}.*"
-            ) from exc
-        except TimeoutError as exc:
-            if await self._link.is_answering():
-                raise self.stuck(name) from exc
-            raise self._link.unavailable(exc) from exc
-        except LOST as exc:
-            raise self._link.unavailable(exc) from exc
-        finally:
-            in_background(close_channel(channel))
+        async with self._room:
+            channel = await self._link.channel()
+            try:
+                with as_lost():
+                    yield channel
+            except (ChannelNotFoundEntity, ChannelPreconditionFailed):
+                raise
+            except ChannelAccessRefused as exc:
+                raise broker_unavailable(
+                    f"RabbitMQ at {self._link.address} does not let this user create or use the queue {name} "
+                    f"({described(exc)}). Grant configure, write and read on {self._prefix}.*"
+                ) from exc
+            except TimeoutError as exc:
+                if await self._link.is_answering():
+                    raise self.stuck(name) from exc
+                raise self._link.unavailable(exc) from exc
+            except LOST as exc:
+                raise self._link.unavailable(exc) from exc
+            finally:
+                in_background(close_channel(channel))
 
     async def declare(self, queue: str) -> None:
         """Declare a queue once. An existing queue with other arguments is used as it is.
