@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ from playhead.backends.broker_nats.streams import (
 from playhead.envelope import Dispatch
 from playhead.errors import Unavailable
 from playhead.ids import uuid7
+from playhead.model import Finding
 from playhead.ports.broker import CONFIRMED
 from tests.lab import dispatches, ids, results
 from tests.servers import Server, need, need_fresh
@@ -853,19 +855,22 @@ async def test_the_permissions_on_the_page_are_sufficient(tmp_path: Path, prefix
     assert [f.what for f in findings if f.status == "warning"] == ["durability"]
 
 
-@pytest.mark.parametrize(
-    "subject", ["playhead.>", "$JS.API.STREAM.CREATE.*", "$JS.API.CONSUMER.MSG.NEXT.*.playhead"]
-)
-async def test_doctor_names_a_missing_permission(tmp_path: Path, prefix: str, subject: str):
-    with with_conf(tmp_path, howto_conf().replace(f'"{subject}"\n', "")) as server:
-        findings = await NatsBroker(
-            server.url.replace("://", "://playhead:secret@"), prefix=prefix
-        ).diagnose()
+async def test_doctor_names_a_missing_permission(tmp_path: Path, prefix: str):
+    async def diagnosed_without(subject: str) -> Finding:
+        folder = Path(mkdtemp(dir=tmp_path))
+        with with_conf(folder, howto_conf().replace(f'"{subject}"\n', "")) as server:
+            url = server.url.replace("://", "://playhead:secret@")
+            findings = await NatsBroker(url, prefix=prefix).diagnose()
+        (failed,) = [f for f in findings if f.status == "failed"]
+        return failed
 
-    (failed,) = [f for f in findings if f.status == "failed"]
-    assert "ermissions" in failed.detail
-    assert subject.partition(".*")[0].rstrip(">") in failed.detail
-    assert "docs/howto/nats.md" in failed.fix
+    subjects = ["playhead.>", "$JS.API.STREAM.CREATE.*", "$JS.API.CONSUMER.MSG.NEXT.*.playhead"]
+    for subject, failed in zip(
+        subjects, await asyncio.gather(*map(diagnosed_without, subjects)), strict=True
+    ):
+        assert "ermissions" in failed.detail
+        assert subject.partition(".*")[0].rstrip(">") in failed.detail
+        assert "docs/howto/nats.md" in failed.fix
 
 
 async def test_a_wrong_password_is_reported_as_such(tmp_path: Path):
