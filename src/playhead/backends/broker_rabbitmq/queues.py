@@ -74,7 +74,7 @@ class Queues:
         self._link = link
         self._prefix = prefix
         self._declared: set[str] = set()
-        self._declaring = asyncio.Lock()
+        self._declaring: dict[str, asyncio.Lock] = {}
         self._room = asyncio.Semaphore(_MOST_REQUESTS)
 
     def name(self, queue: str) -> str:
@@ -148,8 +148,8 @@ class Queues:
         """
         if queue in self._declared:
             return
-        # One at a time, because a new queue rejects messages for a moment.
-        async with self._declaring:
+        # In one task at a time, because a new queue rejects messages for a moment.
+        async with self._declaring.setdefault(queue, asyncio.Lock()):
             if queue not in self._declared:
                 await self._declare(queue)
                 self._declared.add(queue)
