@@ -179,11 +179,12 @@ class SqlBroker(ABC):
             # After a failover the new primary may have other numbers for the last queues.
             self._losses = self._db.losses
             self._queues = {}
-        found = self._queues.get(name)
+        queues = self._queues  # a number that is read before a failover must not be used after it
+        found = queues.get(name)
         if found is None:
             number = await self._db.read(lambda db: db.value(SQL.queue_number, queue=name))
             if number is not None:
-                found = self._queues.setdefault(name, _Queue(number))
+                found = queues.setdefault(name, _Queue(number))
         return found
 
     async def _created(self, name: str) -> _Queue:
