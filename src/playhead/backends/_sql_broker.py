@@ -30,6 +30,9 @@ from playhead.ports.diagnosis import Finding
 
 LOOK_SECONDS = 1.0
 
+Tags = Sequence[tuple[int, int, int]]
+"""Queue, number of the dispatch, and tag of its receive."""
+
 
 @dataclass
 class _Queue:
@@ -170,7 +173,7 @@ class SqlBroker(ABC):
     # -- rows --------------------------------------------------------------------------------------
 
     async def _ready(self, db: Session, *, queues: Sequence[str]) -> list[str]:
-        """Return those of these queues that have a ready dispatch."""
+        """Return those of these queues that have a ready dispatch, and perhaps others that have one."""
         rows = await db.rows(SQL.ready_queues, queues=queues, longest=self._longest_hidden)
         return [queue for (queue,) in rows]
 
@@ -202,7 +205,9 @@ class SqlBroker(ABC):
             return received
         queue.looked = now
         # Most looks at an idle queue find nothing, and need no write transaction.
-        is_ready = await self._db.read(partial(self._ready, queues=[name]))
+        is_ready = await self._db.read(
+            lambda db: db.value(SQL.is_ready, queue=queue.id, longest=self._longest_hidden)
+        )
         return await self._receive_from(name, queue, 0, limit) if is_ready else []
 
     async def _receive_from(self, name: str, queue: _Queue, first: int, limit: int) -> list[Delivery]:
@@ -234,21 +239,14 @@ class SqlBroker(ABC):
         ]
 
     async def _change(self, statement: Statement, deliveries: Sequence[Delivery], **values: Any) -> None:
-        """Run a statement for each group of deliveries that were received at once: these have one tag.
+        """Run a statement for deliveries, sorted, so that no two transactions wait for each other."""
+        if deliveries:
+            tags = sorted(delivery.tag for delivery in deliveries)
+            await self._db.write(lambda db: self._change_tagged(db, statement, tags, values))
 
-        Groups and their rows are sorted, so that transactions that change the same rows at the same time lock
-        them in the same order.
-        """
-        held: dict[tuple[int, int], list[int]] = {}
-        for queue, n, tag in sorted(delivery.tag for delivery in deliveries):
-            held.setdefault((queue, tag), []).append(n)
-
-        async def change(db: Session) -> None:
-            for (queue, tag), numbers in sorted(held.items()):
-                await db.run(statement, queue=queue, tag=tag, numbers=numbers, **values)
-
-        if held:
-            await self._db.write(change)
+    async def _change_tagged(self, db: Session, statement: Statement, tags: Tags, values: Any) -> None:
+        queues, numbers, received = zip(*tags, strict=True)
+        await db.run(statement, queues=queues, numbers=numbers, tags=received, **values)
 
 
 def _rows(dispatches: Sequence[Dispatch], numbers: dict[str, int]) -> Iterator[tuple[int, str, str, str]]:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from playhead.backends._sql_broker import SqlBroker
+from playhead.backends._sql_broker import SqlBroker, Tags
 from playhead.backends._sqlite import Database, SqliteSession, SqliteTransactions, at_once
+from playhead.backends.sql.session import Session
+from playhead.backends.sql.statements import Statement
 from playhead.errors import broker_unavailable
 
 _POLL_SECONDS = 0.01
@@ -39,6 +41,13 @@ class SqliteBroker(SqlBroker):
     async def maintain(self) -> None:
         """Checkpoint the file. Only for a file that is not the catalog's, by one process at a time."""
         await self._db.maintain()
+
+    async def _change_tagged(self, db: Session, statement: Statement, tags: Tags, values: Any) -> None:
+        of_receive: dict[int, list[int]] = {}
+        for _, n, tag in tags:
+            of_receive.setdefault(tag, []).append(n)
+        for tag, numbers in of_receive.items():
+            await db.run(statement, tag=tag, numbers=numbers, **values)
 
     async def watch(self) -> None:
         con = self._file.connect(read_only=True)

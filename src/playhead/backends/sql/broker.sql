@@ -17,16 +17,30 @@ INSERT INTO queues (name) VALUES (:queue) ON CONFLICT DO NOTHING
 INSERT INTO dispatches (queue, message_id, headers, payload)
 VALUES (:queue::bigint, :message_id::text, :headers::text, :payload::text)
 
+-- name: is_ready (postgresql)
+-- Whether a queue has a ready dispatch.
+SELECT EXISTS (SELECT 1 FROM dispatches WHERE queue = :queue AND {ready})
+
+-- name: is_ready (sqlite)
+-- The same, by both ends of the index that SQLite has, however many dispatches are hidden.
+SELECT (SELECT min(visible_at) FROM dispatches WHERE queue = :queue) <= playhead_now()
+  OR (SELECT max(visible_at) FROM dispatches WHERE queue = :queue) > playhead_now() + :longest
+
 -- name: ready_queues (postgresql)
 -- Those of these queues that have a ready dispatch.
 SELECT q.name FROM queues q WHERE q.name = ANY(:queues::text[])
   AND EXISTS (SELECT 1 FROM dispatches WHERE queue = q.id AND {ready})
 
 -- name: ready_queues (sqlite)
--- The same, by both ends of the index that SQLite has, however many dispatches are hidden.
-SELECT q.name FROM queues q WHERE q.name = ANY(:queues::text[])
-  AND ((SELECT min(visible_at) FROM dispatches WHERE queue = q.id) <= playhead_now()
-    OR (SELECT max(visible_at) FROM dispatches WHERE queue = q.id) > playhead_now() + :longest)
+-- All queues that have one. One step for each queue that has dispatches, so thousands of empty queues cost nothing.
+WITH RECURSIVE used (id) AS (
+  SELECT min(queue) FROM dispatches
+  UNION ALL
+  SELECT (SELECT min(queue) FROM dispatches WHERE queue > id) FROM used WHERE id IS NOT NULL
+)
+SELECT name FROM used JOIN queues USING (id)
+WHERE (SELECT min(visible_at) FROM dispatches WHERE queue = used.id) <= playhead_now()
+  OR (SELECT max(visible_at) FROM dispatches WHERE queue = used.id) > playhead_now() + :longest
 
 -- name: receive (postgresql)
 -- Hide ready dispatches, from a number on. No receiver waits for another.
@@ -48,14 +62,23 @@ UPDATE dispatches SET visible_at = playhead_now() + :visibility, tag = :tag WHER
   LIMIT :limit)
 RETURNING n, CAST(message_id AS BLOB), CAST(headers AS BLOB)
 
--- name: ack
--- Dispatches that were received at once have one tag.
-DELETE FROM dispatches /* NOT INDEXED */ WHERE queue = :queue AND n = ANY(:numbers::bigint[]) AND tag = :tag
+-- name: ack (postgresql)
+-- Only dispatches that still belong to these tags, in the order of the arrays.
+DELETE FROM dispatches d USING unnest(:queues::bigint[], :numbers::bigint[], :tags::bigint[]) AS t (queue, n, tag)
+WHERE d.queue = t.queue AND d.n = t.n AND d.tag = t.tag
 
--- name: extend
+-- name: ack (sqlite)
+-- Those of one receive: it takes half the time of comparing pairs.
+DELETE FROM dispatches WHERE n = ANY(:numbers::bigint[]) AND tag = :tag
+
+-- name: extend (postgresql)
 -- Hide dispatches from now on.
-UPDATE dispatches /* NOT INDEXED */ SET visible_at = playhead_now() + :visibility::float8
-WHERE queue = :queue AND n = ANY(:numbers::bigint[]) AND tag = :tag
+UPDATE dispatches d SET visible_at = playhead_now() + :visibility::float8
+FROM unnest(:queues::bigint[], :numbers::bigint[], :tags::bigint[]) AS t (queue, n, tag)
+WHERE d.queue = t.queue AND d.n = t.n AND d.tag = t.tag
+
+-- name: extend (sqlite)
+UPDATE dispatches SET visible_at = playhead_now() + :visibility WHERE n = ANY(:numbers::bigint[]) AND tag = :tag
 
 -- name: depth (postgresql)
 -- How many dispatches are ready and hidden. In a subquery, the clock is read once and not for each row.
