@@ -54,6 +54,17 @@ def content_type_of(path: str) -> str:
     return SUFFIX_TYPES.get(path[dot:].lower(), OCTET_STREAM) if dot >= 0 else OCTET_STREAM
 
 
+def is_utf8(text: str) -> bool:
+    """Whether text can be encoded as UTF-8. A file name or an argument of other bytes cannot."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def segment_problem(segment: str) -> str | None:
     """Return why a segment is invalid, as the predicate of a sentence; None if it is valid."""
     if not segment:

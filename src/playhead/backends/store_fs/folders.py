@@ -6,9 +6,11 @@ import errno
 import os
 import stat
 import sys
+from contextlib import suppress
 from typing import Final
 
 from playhead.errors import MessageError
+from playhead.keys import is_utf8
 from playhead.ports.store import Entry
 
 TEMP: Final = ".tmp"
@@ -119,10 +121,8 @@ class Folders:
             if not create:
                 raise
             self.where = path[: -len(name) - 1]  # the parent is what may refuse
-            try:
+            with suppress(FileExistsError):  # another writer was first
                 os.mkdir(name, dir_fd=here)
-            except FileExistsError:
-                pass  # another writer was first
             self.where = path
             if self._durable:
                 flush(here)
@@ -155,25 +155,18 @@ class Folders:
             raise conflict(key, "this file system treats its name as that of another object")
         return folder, name
 
-    def find(self, key: str) -> tuple[int, str] | None:
-        """Return the folder and the name that an object would have, None if there is no such folder."""
+    def find(self, key: str) -> tuple[int, str]:
+        """Return the folder and the name of an object. Raises an error in `NO_SUCH` if there is no folder."""
         path, _, name = key.rpartition("/")
         if (path not in self._open and not is_reachable(key)) or not is_name(name):
-            return None
-        try:
-            return self.at(path), name
-        except OSError as exc:
-            if exc.errno in NO_SUCH:
-                return None
-            raise
+            raise FileNotFoundError(errno.ENOENT, "it names no file below the root")
+        return self.at(path), name
 
     def open(self, key: str) -> tuple[int, int] | None:
         """Open an object for reading. Return its descriptor and its size, None if there is no such object."""
-        if (found := self.find(key)) is None:
-            return None
-        folder, name = found
-        self.where = key
         try:
+            folder, name = self.find(key)
+            self.where = key
             fd = os.open(name, _READ, dir_fd=folder)
         except OSError as exc:
             if exc.errno in NO_SUCH:
@@ -191,10 +184,8 @@ class Folders:
         Args:
             exact: compare the name itself, where the file system does not.
         """
-        if (found := self.find(key)) is None:
-            return None
-        folder, name = found
         try:
+            folder, name = self.find(key)
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)
         except OSError as exc:
             if exc.errno in NO_SUCH:
@@ -207,15 +198,7 @@ class Folders:
 
 def is_name(segment: str) -> bool:
     """Whether a segment can be a name in a folder and does not lead out of the folder."""
-    if segment in ("", ".", "..") or "\0" in segment:
-        return False
-    if segment.isascii():
-        return True
-    try:
-        segment.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return segment not in ("", ".", "..") and "\0" not in segment and is_utf8(segment)
 
 
 def is_reachable(key: str) -> bool:
@@ -241,10 +224,8 @@ def is_listed(name: str, folder: int) -> bool:
 
 
 def remove(name: str, folder: int) -> None:
-    try:
+    with suppress(FileNotFoundError):
         os.unlink(name, dir_fd=folder)
-    except FileNotFoundError:
-        pass
 
 
 def invalid(key: str, why: str) -> MessageError:

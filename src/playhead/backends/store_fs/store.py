@@ -202,29 +202,26 @@ class FileStore:
 
     def _read(self, keys: Sequence[str]) -> ReadResult:
         with self._reach("read in") as folders:
-            found = [self._try_read(folders, key) for key in keys]
+            found = [self._read_one(folders, key) for key in keys]
             if None in found:
                 folders.temp()  # raises if the store is not mounted, so that no object counts as missing
         return any_of(found)
 
-    def _try_read(self, folders: Folders, key: str) -> bytes | Unavailable | None:
+    def _read_one(self, folders: Folders, key: str) -> bytes | Unavailable | None:
         try:
-            return self._read_one(folders, key)
+            if (opened := folders.open(key)) is None:
+                return None
+            fd, size = opened
+            most = self._most(key)
+            try:
+                data = os.read(fd, min(size, most) + 1)
+                if len(data) != size:  # too large, or another program is writing it
+                    data = _remaining(fd, data, most + 1)
+            finally:
+                os.close(fd)
+            return data
         except OSError as exc:
             return self._failure("read in", folders.where, exc)
-
-    def _read_one(self, folders: Folders, key: str) -> bytes | None:
-        if (opened := folders.open(key)) is None:
-            return None
-        fd, size = opened
-        most = self._most(key)
-        try:
-            data = os.read(fd, min(size, most) + 1)
-            if len(data) != size:  # too large, or another program is writing it
-                data = _remaining(fd, data, most + 1)
-        finally:
-            os.close(fd)
-        return data
 
     def _most(self, key: str) -> int:
         return max(self._limit, _MOST_SIDECAR_BYTES) if is_sidecar(key) else self._limit

@@ -20,6 +20,7 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from playhead.errors import CannotStart
+from playhead.keys import is_utf8
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig
@@ -140,11 +141,8 @@ def storable(key: str) -> bool:
     """Whether the library can represent the key without changing it."""
     if not key.isprintable() and any(ord(char) < 32 or ord(char) == 127 for char in key):
         return False
-    if not key.isascii():
-        try:
-            key.encode()
-        except UnicodeEncodeError:
-            return False
+    if not is_utf8(key):
+        return False
     # It would drop a slash at an end, and so use another object.
     return not any(segment in ("", ".", "..") for segment in key.split("/"))
 
