@@ -291,6 +291,13 @@ async def test_an_unreachable_address_is_reported_soon_with_the_address():
     assert time.monotonic() - begin < 30
 
 
+async def test_an_endpoint_whose_name_cannot_be_resolved_is_reported_as_such():
+    url = "s3://b/p?endpoint=http://store.invalid:9000&region=us-east-1"
+    store = ObjectStore(url, max_object_bytes=LIMIT, retry_seconds=0)
+    with pytest.raises(Unavailable, match=r"its name cannot be resolved.*DNS"):
+        await store.open()
+
+
 async def test_requests_to_a_server_that_does_not_answer_time_out():
     async with bucket_of([], latency=60.0, request_seconds=0.3) as (store, _):
         begin = time.monotonic()

@@ -129,6 +129,8 @@ def _denied(verb: str, address: Address) -> str:
 
 def _unreached(text: str) -> str:
     system = _SYSTEM.search(text)
+    if "dns error" in text:
+        return "its name cannot be resolved; check the endpoint in PLAYHEAD_STORE, and this machine's DNS"
     if "TimedOut" in text or "timed out" in text:
         return "no answer in time; check the endpoint, the network and its firewalls"
     if "kind: Connect" in text:
