@@ -1,10 +1,11 @@
 """Publishing to brokers whose queues must be declared first: NATS and RabbitMQ.
 
-If a queue cannot be declared, only its own dispatches fail. Those of other queues are not delayed.
+If a queue cannot be declared, only its own dispatches fail. The queues of one publish are declared at once.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from playhead.envelope import Dispatch
@@ -28,14 +29,17 @@ async def publish_declared(
     Raises `Unavailable` if no queue could be declared, and at least one of the faults is temporary.
     """
     blocked: dict[str, PublishResult] = {}
-    for queue in sorted({dispatch.headers.queue for dispatch in dispatches}):
+
+    async def prepare(queue: str) -> None:
         if why := unfit(queue):
             blocked[queue] = PublishResult("refused", why)
-            continue
+            return
         try:
             await declare(queue)
         except Unavailable as exc:
             blocked[queue] = PublishResult("uncertain", exc.detail)
+
+    await asyncio.gather(*map(prepare, {dispatch.headers.queue for dispatch in dispatches}))
     if not blocked:
         return await publish(dispatches)
     unblocked = [dispatch for dispatch in dispatches if dispatch.headers.queue not in blocked]
