@@ -252,6 +252,7 @@ async def test_a_dispatch_too_large_for_its_stream_is_refused(broker: NatsBroker
         ({"max_msgs_per_subject": 3}, "max_msgs_per_subject is 3"),
         ({"retention": "limits"}, "retention is limits"),
         ({"subjects": ["playhead.>"]}, "subjects"),
+        ({"subjects": [], "mirror": {"name": "another"}}, "subjects"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

@@ -327,7 +327,6 @@ class Link:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._client.close()
-        transport = getattr(self._client._transport, "_io_writer", None)
         if transport:
             transport.transport.abort()
 

@@ -26,18 +26,23 @@ class Window:
 
     def __init__(self) -> None:
         self._in_flight = 0
+        self.silences = 0  # chunks of which no dispatch was answered within its time limit
         self._turn = asyncio.Lock()
         self._room = asyncio.Event()
 
-    async def _enter(self, count: int) -> None:
-        """Wait for room for `count` dispatches. The ones before them leave within their time limit."""
+    async def _enter(self, count: int) -> bool:
+        """Wait for room for `count` dispatches; returns False if a whole chunk gets no answer meanwhile."""
+        silences = self.silences
         async with self._turn:
             while self._in_flight + count > _MOST_IN_FLIGHT:
                 self._room.clear()
                 await self._room.wait()
+            if self.silences > silences:
+                return False
             self._in_flight += count
+            return True
 
-    def _leave(self, count: int) -> None:
+    def leave(self, count: int) -> None:
         self._in_flight -= count
         self._room.set()
 
@@ -46,7 +51,8 @@ class Window:
     ) -> tuple[list[PublishResult], set[str]]:
         """Send dispatches; returns a result for each, and the queues that had no stream.
 
-        Blocks until the last answer. Each dispatch in the window has a time limit.
+        Blocks until the last answer. Each dispatch in the window has a time limit. Publishers that wait for
+        room stop when a chunk reaches its limit without an answer.
 
         Raises `Unavailable` when none was sent.
         """
@@ -55,8 +61,10 @@ class Window:
         stopped = ""
         for at in range(0, len(dispatches), _CHUNK):
             part = dispatches[at : at + _CHUNK]
-            await self._enter(len(part))
-            chunk = _Chunk(link, part, self._leave)
+            if not await self._enter(len(part)):
+                stopped = link.unavailable("does not answer, so this was not sent").detail
+                break
+            chunk = _Chunk(link, part, self)
             try:
                 await chunk.send(frames)
             except Unavailable as exc:
@@ -84,9 +92,10 @@ class _Chunk:
         without_stream: queues that had no stream.
     """
 
-    def __init__(self, link: Link, dispatches: Sequence[Dispatch], leave: Callable[[int], None]) -> None:
+    def __init__(self, link: Link, dispatches: Sequence[Dispatch], window: Window) -> None:
         self.done: asyncio.Future[list[PublishResult]] = asyncio.get_running_loop().create_future()
-        self.done.add_done_callback(lambda _: leave(len(dispatches)))
+        self.done.add_done_callback(lambda _: window.leave(len(dispatches)))
+        self._window = window
         self.without_stream: set[str] = set()
         self._link = link
         self._dispatches = dispatches
@@ -128,6 +137,7 @@ class _Chunk:
         self._call_later(LONGEST_GAP_SECONDS, self._expire)
 
     def _expire(self) -> None:
+        self._window.silences += self._left == len(self._dispatches)
         self._link.forget(self._first, len(self._dispatches))
         self._give_up(self._link.unavailable(f"did not answer within {ANSWER_SECONDS:g} s").detail)
 

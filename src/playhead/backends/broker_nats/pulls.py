@@ -14,6 +14,7 @@ from typing import NamedTuple
 from playhead.backends.broker_nats.frames import description_of, status_of
 from playhead.backends.broker_nats.link import ANSWER_SECONDS, Link
 from playhead.clock import done_within
+from playhead.errors import Unavailable
 
 _NANOSECONDS = 1_000_000_000
 # A consumer learns of a message a moment after its confirmation. A request without any wait would miss it.
@@ -53,6 +54,9 @@ async def pull(link: Link, subject: str, limit: int, wait: float) -> Pulled:
         await done_within(wait + ANSWER_SECONDS, request.ended)
     except asyncio.CancelledError:
         request.hand_back()
+        raise
+    except Unavailable:
+        link.unsubscribe(request.number)  # nothing was sent
         raise
     if not request.ended.done():
         link.unsubscribe(request.number)  # its end may never arrive

@@ -153,7 +153,7 @@ def stream_faults(config: Mapping[str, Any], queue: str) -> list[str]:
     """Return the settings of a stream that lose or reject dispatches. Size limits are left to the
     operator."""
     return _differences(
-        config,
+        {"subjects": [], **config},  # a mirror has none
         stream_config(queue, 1),
         ("subjects", "retention", "discard", "max_age", "max_msgs_per_subject", "no_ack", "sealed"),
     )
