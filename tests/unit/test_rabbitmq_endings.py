@@ -14,14 +14,17 @@ from typing import Any
 
 import aiormq.connection
 import pytest
+from aiormq.exceptions import ChannelPreconditionFailed
 from pamqp import commands, frame, header
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
-from playhead.backends.broker_rabbitmq import RabbitBroker
+from playhead.backends.broker_rabbitmq import RabbitBroker, link, publishing
 from playhead.backends.broker_rabbitmq.link import as_lost, connect
 from playhead.backends.broker_rabbitmq.queues import Queues
 from playhead.errors import Unavailable
+from playhead.ports.broker import CONFIRMED
+from tests.lab import dispatches
 from tests.waiting import SECONDS, take, until
 
 QUEUE = "docs.convert"
@@ -58,11 +61,13 @@ class Server:
         hangs_up: whether to close each connection after the greeting.
         silent: whether the first connection, which the broker uses for requests, gets no more replies.
         asked: number of unanswered requests.
+        unconfirmed: the channel of each published message; the test confirms the first on each.
     """
 
     def __init__(self) -> None:
         self.leaves = self.hangs_up = self.silent = False
         self.asked = self.greeted = 0
+        self.unconfirmed: list[tuple[asyncio.StreamWriter, int]] = []
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -88,7 +93,9 @@ class Server:
             if self.silent and me == 1:
                 self.asked += 1
                 continue
-            if isinstance(part, commands.Basic.Consume) and part.queue == QUEUE:
+            if isinstance(part, commands.Basic.Publish):
+                self.unconfirmed.append((writer, channel))
+            elif isinstance(part, commands.Basic.Consume) and part.queue == QUEUE:
                 consumer = part.consumer_tag
                 writer.write(bytes_of(channel, commands.Basic.ConsumeOk(consumer)))
                 writer.write(deliveries(channel, consumer, [] if self.leaves else [1]))
@@ -99,6 +106,11 @@ class Server:
                 return
             elif (plain := self._answer(part)) is not None:
                 writer.write(bytes_of(channel, plain))
+
+    def confirm(self) -> None:
+        """Confirm the first message of the channel of the last one."""
+        writer, channel = self.unconfirmed[-1]
+        writer.write(bytes_of(channel, commands.Basic.Ack(1)))
 
     async def _leave(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """End without a reset, which would take away what was sent before."""
@@ -214,6 +226,39 @@ async def test_a_caller_that_is_cancelled_during_a_request_stays_cancelled():
     assert asked.cancelled()
 
 
+# -- a queue that confirms nothing -------------------------------------------------------------------
+
+
+async def test_dispatches_in_flight_stay_confirmable_after_another_queue_confirmed_nothing():
+    server = Server()
+    async with opened(server) as broker:
+        line = await broker._open_line()
+        sending = asyncio.create_task(broker.publish(dispatches(1)))
+        await until(lambda: server.unconfirmed, "a message")
+
+        assert "no majority" in await broker._why_unanswered(line)  # as after a time-out of another publish
+
+        new = await broker._open_line()
+        assert new is not line
+        assert "no majority" in await broker._why_unanswered(line)  # a second time-out on the old channel
+        assert await broker._open_line() is new
+        server.confirm()
+        assert await sending == [CONFIRMED]
+
+
+async def test_a_replaced_channel_is_closed_after_the_time_for_its_answers(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(publishing, "ANSWER_SECONDS", -0.9)
+    server = Server()
+    async with opened(server) as broker:
+        line = await broker._open_line()
+
+        await broker._why_unanswered(line)
+
+        await until(lambda: line.ended, "the end of the channel")
+        assert "another queue" in str(line.ended)
+        await until(lambda: line._channel.is_closed, "the close of the channel")
+
+
 # -- a server that leaves ----------------------------------------------------------------------------
 
 
@@ -231,10 +276,25 @@ async def test_a_server_that_delivers_many_messages_and_disconnects_ends_no_inbo
         await until(received, "a dispatch", not_yet=(Unavailable,))
 
 
-async def test_a_request_that_fails_with_a_bare_exception_is_unavailable():
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [
+        (Exception(), "the connection was closed"),
+        (
+            ChannelPreconditionFailed("PRECONDITION_FAILED - no quorum queues here"),
+            "must allow quorum queues",
+        ),
+        (ChannelPreconditionFailed("PRECONDITION_FAILED - timeout"), "timeout"),
+    ],
+)
+async def test_a_request_for_a_queue_that_fails_with_any_error_of_the_client_is_unavailable(
+    failure: Exception, words: str
+):
     class Channel:
         async def queue_declare(self, *_: Any, **__: Any) -> None:
-            raise Exception
+            raise failure
+
+        basic_get = queue_declare
 
         async def close(self) -> None:
             pass
@@ -248,8 +308,11 @@ async def test_a_request_that_fails_with_a_bare_exception_is_unavailable():
         def unavailable(self, exc: BaseException) -> Unavailable:
             return Unavailable("broker_unavailable", str(exc))
 
-    with pytest.raises(Unavailable):
-        await Queues(Link(), "").look(QUEUE)  # type: ignore[arg-type]
+    broker = RabbitBroker("amqp://u:p@127.0.0.1")
+    broker._queues = Queues(Link(), "")  # type: ignore[arg-type]
+    for ask in (broker._queues.look(QUEUE), broker.depth(QUEUE), broker.peek(QUEUE, 1)):
+        with pytest.raises(Unavailable, match=words):
+            await ask
 
 
 async def test_an_inbox_survives_an_unexpected_error_and_logs_it(
@@ -313,6 +376,21 @@ async def test_a_server_that_accepts_and_disconnects_is_unavailable(monkeypatch:
 
         with pytest.raises(Unavailable, match="cannot reach"):
             await connect(broker._address, "test")
+
+
+async def test_a_server_that_does_not_greet_may_be_on_another_port(monkeypatch: pytest.MonkeyPatch):
+    async def says_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    monkeypatch.setattr(link, "CONNECT_SECONDS", 0.1)
+    listening = await asyncio.start_server(says_nothing, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+
+    with pytest.raises(Unavailable, match=r"no answer within .* AMQP port \(5672"):
+        await RabbitBroker(f"amqp://u:p@127.0.0.1:{port}/").open()
+
+    listening.close()
 
 
 async def test_the_reconnect_loop_survives_an_unexpected_error_and_logs_it(

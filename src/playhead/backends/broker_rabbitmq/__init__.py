@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable, Sequence
-from functools import partial
 
 from aiormq.channel import Channel
 from aiormq.exceptions import ChannelNotFoundEntity
@@ -78,16 +77,13 @@ class RabbitBroker:
     async def publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
         if not dispatches:
             return []
-        line = await self._open_line()
         return await publish_declared(
-            dispatches,
-            partial(self._publish, line),
-            unfit=self._queues.unfit,
-            declare=self._queues.declare,
+            dispatches, self._publish, unfit=self._queues.unfit, declare=self._queues.declare
         )
 
-    async def _publish(self, line: PublishChannel, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
+    async def _publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
         """Send dispatches whose queues existed when they were last used, and explain each missing answer."""
+        line = await self._open_line()
         answers, sent = await line.publish(dispatches)
         results = [answer for answer in answers if answer is not None]
         if RETURNED in results:
@@ -116,12 +112,12 @@ class RabbitBroker:
             return _ALARM
         if not await self._publishing.is_answering():
             return f"no answer within {ANSWER_SECONDS:.0f} s"
-        # One queue is at fault, not the server. Other dispatches use another channel, whose window the
+        # One queue is at fault, not the server. New dispatches use another channel, whose window the
         # unconfirmed ones do not fill.
-        why = f"not confirmed within {ANSWER_SECONDS:.0f} s: no majority of the queue's nodes is up"
-        line.end(why)
-        in_background(line.close())
-        return why
+        if self._line is line:
+            self._line = None
+            in_background(line.retire())
+        return f"not confirmed within {ANSWER_SECONDS:.0f} s: no majority of the queue's nodes is up"
 
     async def receive(self, queue: str, limit: int, *, wait: float = 0.0) -> list[Delivery]:
         if limit < 1:

@@ -143,16 +143,8 @@ class MessageReader(asyncio.StreamReader):
             self._is_amqp = kind in (_METHOD, _HEADER, _BODY, _HEARTBEAT)
             if end > len(rest):
                 break
-            payload = bytes(rest[at + _FRAME.size : end - len(_END)])
-            decodable = _decodable(kind, payload)
-            if decodable is not payload:
-                found += (
-                    _FRAME.pack(kind, channel, len(decodable)),
-                    decodable,
-                    bytes(rest[end - len(_END) : end]),
-                )
-            else:
-                found.append(bytes(rest[at:end]))
+            payload = _decodable(kind, bytes(rest[at + _FRAME.size : end - len(_END)]))
+            found += (_FRAME.pack(kind, channel, len(payload)), payload, bytes(rest[end - len(_END) : end]))
             at = end
         if not self._is_amqp:
             found.append(bytes(rest[at:]))

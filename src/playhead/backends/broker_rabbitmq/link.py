@@ -238,7 +238,10 @@ def _not_connected(exc: Exception, address: Address) -> str:
             "private authority signed its certificate, add ?cafile=/path"
         )
     if isinstance(exc, AMQPConnectionError | OSError):
-        return f"cannot reach RabbitMQ at {where} ({why}). Start it, or correct PLAYHEAD_BROKER"
+        return (
+            f"cannot reach RabbitMQ at {where} ({why}). Start it, or correct PLAYHEAD_BROKER: its port is "
+            "the AMQP port (5672, or 5671 with amqps://)"
+        )
     if "Connection.OpenOk" in why:  # the client hides the server's own message
         return (
             f"RabbitMQ at {where} has no such vhost, or the user {address.user} may not use it. Look at "

@@ -18,14 +18,12 @@ from playhead.backends.broker_rabbitmq.link import (
     described,
     in_background,
 )
-from playhead.backends.broker_rabbitmq.queues import Queues
+from playhead.backends.broker_rabbitmq.queues import MARK_SECONDS, Queues
 from playhead.errors import Unavailable
 
 _KEPT_SECONDS: Final = 3.0
 """How long a queue stays marked after this process held its last dispatch. Longer than two cycles of the
 reconciler."""
-_SET_SECONDS: Final = 1.0
-"""How long to wait for the mark. Without one, dispatches are still delivered."""
 _UNMARKED_SECONDS: Final = 30.0
 
 
@@ -57,11 +55,11 @@ class Mark:
         name = self._queues.held(self._queue)
         channel: Channel | None = None
         try:
-            await self._queues.declare_held(self._queue, within=_SET_SECONDS)
+            await self._queues.declare_held(self._queue)
             channel = await self._link.channel()
             channel.on_consumer_cancel_callbacks.add(lambda _: self.clear())
             with as_lost():
-                await channel.basic_consume(name, _nothing, no_ack=True, timeout=_SET_SECONDS)
+                await channel.basic_consume(name, _nothing, no_ack=True, timeout=MARK_SECONDS)
         except (Unavailable, *LOST) as exc:
             why = exc.detail if isinstance(exc, Unavailable) else described(exc)
             events.emit(

@@ -132,8 +132,10 @@ class PublishChannel:
             for batch in self._batches:
                 batch.done.set()
 
-    async def close(self) -> None:
-        """Close the channel. Unanswered messages stay unanswered."""
+    async def retire(self) -> None:
+        """Close the channel when the messages in flight had their time to be confirmed."""
+        await asyncio.sleep(ANSWER_SECONDS + 1)
+        self.end("the channel was replaced, because another queue confirmed nothing")
         await close_channel(self._channel)
 
     async def publish(self, dispatches: Sequence[Dispatch]) -> tuple[list[PublishResult | None], int]:
@@ -181,28 +183,25 @@ class PublishChannel:
 
     async def _send(self, batch: _Batch, piece: Sequence[tuple[int, Dispatch]]) -> bool:
         """Number messages and queue them for the socket; returns False if that times out."""
-        encoded: list[tuple[int, str, bytes]] = []
-        for n, dispatch in piece:
-            payload = dispatch.payload().encode()
-            if len(payload) > self._most_bytes:
-                batch.answer(
-                    n, PublishResult("refused", f"its payload is larger than {self._most_bytes} bytes")
-                )
-            else:
-                encoded.append((n, dispatch.message_id, self._encoder.message(dispatch, payload)))
         channel = self._channel
         slots: list[_Slot] = []
-        for n, message_id, _ in encoded:
-            channel.delivery_tag += 1
-            slot = _Slot(self, batch, n, channel.delivery_tag, message_id)
-            slots.append(slot)
-            self._confirmations[slot.tag] = slot
-            self._tags[message_id] = slot.tag
-        self._in_flight += len(slots)
-        frames = ChannelFrame(payload=b"".join(frame for _, _, frame in encoded), should_close=False)
+        frames: list[bytes] = []
         try:
+            for n, dispatch in piece:
+                payload = dispatch.payload().encode()
+                if len(payload) > self._most_bytes:
+                    why = f"its payload is larger than {self._most_bytes} bytes"
+                    batch.answer(n, PublishResult("refused", why))
+                    continue
+                frames.append(self._encoder.message(dispatch, payload))
+                channel.delivery_tag += 1
+                slot = _Slot(self, batch, n, channel.delivery_tag, dispatch.message_id)
+                slots.append(slot)
+                self._confirmations[slot.tag] = slot
+                self._tags[slot.message_id] = slot.tag
+                self._in_flight += 1
             async with asyncio.timeout(ANSWER_SECONDS):
-                await channel.write_queue.put(frames)
+                await channel.write_queue.put(ChannelFrame(payload=b"".join(frames), should_close=False))
         except BaseException as exc:
             for slot in slots:
                 del self._confirmations[slot.tag]

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, NamedTuple
 
 from aiormq.channel import Channel
@@ -39,9 +39,11 @@ queue would be on one node of a cluster, and unavailable together with that node
 DELETED_SECONDS: Final = 0.25
 """How long to wait before a deleted queue is declared again. RabbitMQ 4.0.5 ends the connection
 (INTERNAL_ERROR) if a queue is declared during its deletion."""
-_INEQUIVALENT: Final = "inequivalent arg"
+MARK_SECONDS: Final = 1.0
+"""How long to wait for the mark of a held queue. Without one, dispatches are still delivered."""
 _LEADER_SECONDS: Final = 0.25
 _LOOK_SECONDS: Final = 3.0
+_STUCK_SECONDS: Final = 10.0
 _MOST_REQUESTS: Final = 50
 """Requests at once. Each has a channel, and a connection may have about 2,000."""
 
@@ -75,6 +77,7 @@ class Queues:
         self._prefix = prefix
         self._declared: set[str] = set()
         self._declaring: dict[str, asyncio.Lock] = {}
+        self._stuck: dict[str, float] = {}
         self._room = asyncio.Semaphore(_MOST_REQUESTS)
 
     def name(self, queue: str) -> str:
@@ -100,7 +103,15 @@ class Queues:
         return f"{self._prefix}{queue}:held"
 
     def stuck(self, name: str) -> QueueStuck:
-        """Return the error for a queue that did not answer."""
+        """Log that a queue did not answer, and send it no request for a while. Returns the error."""
+        exc = self._no_answer(name)
+        events.emit(
+            events.BACKEND_UNAVAILABLE, logging.WARNING, backend="rabbitmq", queue=name, detail=exc.detail
+        )
+        self._stuck[name] = time.monotonic() + _STUCK_SECONDS
+        return exc
+
+    def _no_answer(self, name: str) -> QueueStuck:
         return QueueStuck(
             "broker_unavailable",
             f"RabbitMQ at {self._link.address} does not answer for the queue {name}: no majority of its "
@@ -120,13 +131,22 @@ class Queues:
 
         Raises `Unavailable`, or the exception for a queue that does not exist or has other arguments.
         """
+        if self._stuck.get(name, 0.0) > time.monotonic():
+            raise self._no_answer(name)
         async with self._room:
             channel = await self._link.channel()
             try:
                 with as_lost():
                     yield channel
-            except (ChannelNotFoundEntity, ChannelPreconditionFailed):
+            except ChannelNotFoundEntity:
                 raise
+            except ChannelPreconditionFailed as exc:
+                if "inequivalent arg" in described(exc):
+                    raise
+                raise broker_unavailable(
+                    f"RabbitMQ at {self._link.address} refused a request for the queue {name} "
+                    f"({described(exc)}). It must allow quorum queues with x-delivery-limit -1"
+                ) from exc
             except ChannelAccessRefused as exc:
                 raise broker_unavailable(
                     f"RabbitMQ at {self._link.address} does not let this user create or use the queue {name} "
@@ -166,26 +186,15 @@ class Queues:
             async with self.request(name) as channel:
                 await channel.queue_declare(name, durable=True, arguments=QUEUE, timeout=ANSWER_SECONDS)
         except ChannelPreconditionFailed as exc:
-            if _INEQUIVALENT not in described(exc):
-                raise self._link.unavailable(exc) from exc
             # Another program or an operator created it. A route may publish to such a queue.
             events.emit(events.QUEUE_DIFFERS, logging.WARNING, queue=name, detail=described(exc))
 
-    async def declare_held(self, queue: str, *, within: float) -> None:
-        """Declare the queue that marks `queue` as held.
-
-        Args:
-            within: seconds.
-
-        Raises `Unavailable`.
-        """
+    async def declare_held(self, queue: str) -> None:
+        """Declare the queue that marks `queue` as held. Raises `Unavailable`."""
         name = self.held(queue)
-        try:
+        with suppress(ChannelPreconditionFailed):  # its consumers can be counted, whatever its arguments are
             async with self.request(name) as channel:
-                await channel.queue_declare(name, durable=True, arguments=HELD, timeout=within)
-        except ChannelPreconditionFailed as exc:
-            if _INEQUIVALENT not in described(exc):  # else its consumers can be counted all the same
-                raise self._link.unavailable(exc) from exc
+                await channel.queue_declare(name, durable=True, arguments=HELD, timeout=MARK_SECONDS)
 
     async def look(self, name: str) -> Known | None:
         """Return the state of a queue, by its name on the server; None if there is no such queue."""
