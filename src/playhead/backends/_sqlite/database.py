@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -82,14 +83,11 @@ class Database(File):
 
     # -- work --------------------------------------------------------------------------------------
 
-    async def write(self, job: Callable[[Connection], T]) -> T:
+    async def write(self, job: Callable[[Connection], T], *, alone: bool = False) -> T:
         """Run `job` in a write transaction, and return its result when the transaction is durable.
 
         Raises `sqlite3.Error`, or the exception of `job`. After an exception none of its changes remain.
         """
-        return await self._hand_over(job)
-
-    async def _hand_over(self, job: Callable[[Connection], T], *, alone: bool = False) -> T:
         if not self._thread:
             raise sqlite3.ProgrammingError(f"{self.path} is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -119,13 +117,10 @@ class Database(File):
         """
 
         def job(_: Connection) -> None:
-            con = self.connect()
-            try:
+            with closing(self.connect()) as con:
                 con.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            finally:
-                con.close()
 
-        await self._hand_over(job, alone=True)
+        await self.write(job, alone=True)
 
     def _read(self, job: Callable[[Connection], T]) -> T:
         con: Connection | None = getattr(self._local, "con", None)
@@ -197,15 +192,6 @@ class Database(File):
     def _commit(self, con: Connection, jobs: list[Callable[[Connection], Any]]) -> list[_Answer]:
         self._begin(con)
         answers: list[_Answer] = []
-        if len(jobs) == 1:  # a single job needs no savepoint: the transaction isolates it
-            try:
-                answers.append((jobs[0](con), None))
-            except Exception as exc:
-                if con.in_transaction:  # SQLite itself rolls back if the disk is full
-                    con.execute("ROLLBACK")
-                return [(None, exc)]
-            con.execute("COMMIT")
-            return answers
         for job in jobs:
             con.execute("SAVEPOINT job")
             try:
