@@ -82,13 +82,7 @@ class Transactions(ABC):
         return 0
 
     @abstractmethod
-    async def write(
-        self,
-        body: Body[T],
-        *,
-        seconds: float = 30.0,
-        urgent: bool = False,
-    ) -> T:
+    async def write(self, body: Body[T], *, seconds: float = 30.0, urgent: bool = False) -> T:
         """Run a body in one transaction; its changes are durable on return.
 
         Args:

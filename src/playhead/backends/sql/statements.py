@@ -255,13 +255,9 @@ def _decoded(value: str, kind: str) -> str:
 
 
 def _value(name: str, kind: str) -> _Bind:
-    def value(bound: list[Any], values: Values) -> None:
-        bound.append(values[name])
-
-    def identity(bound: list[Any], values: Values) -> None:
-        bound.append(raw(values[name]))
-
-    return identity if kind == "uuid" else value
+    if kind == "uuid":
+        return lambda bound, values: bound.append(raw(values[name]))
+    return lambda bound, values: bound.append(values[name])
 
 
 def _among(name: str, kind: str, size: int) -> _Bind:
