@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from playhead.backends.broker_nats.frames import Frames
 from playhead.backends.broker_nats.link import ANSWER_SECONDS, Answer, Link
@@ -114,7 +114,8 @@ class _Chunk:
             self._link.forget(self._first, len(self._dispatches))
             self.done.cancel()
             raise
-        self._call_later(ANSWER_SECONDS - LONGEST_GAP_SECONDS, self._look_again)
+        later = ANSWER_SECONDS - LONGEST_GAP_SECONDS
+        self._timer = asyncio.get_running_loop().call_later(later, self._look_again)
         for at in refused:
             self._link.forget(self._first + at)
             self._settle(
@@ -129,12 +130,9 @@ class _Chunk:
     def lost(self, why: str) -> None:
         self._give_up(f"the connection to NATS at {self._link.server} was lost before it answered: {why}")
 
-    def _call_later(self, seconds: float, then: Callable[[], None]) -> None:
-        self._timer = asyncio.get_running_loop().call_later(seconds, then)
-
     def _look_again(self) -> None:
         # As in `clock.done_within`: answers may be in the socket, unread.
-        self._call_later(LONGEST_GAP_SECONDS, self._expire)
+        self._timer = asyncio.get_running_loop().call_later(LONGEST_GAP_SECONDS, self._expire)
 
     def _expire(self) -> None:
         self._window.silences += self._left == len(self._dispatches)
