@@ -57,17 +57,8 @@ class Encoder:
             self._known = (headers, self._publish(headers.queue), _table(headers.shared()))
         _, publish, shared = self._known
         table = shared + _table(dispatch.own_headers())
-        message_id = dispatch.message_id.encode()
-        properties = b"".join(
-            (
-                _JSON,
-                _SIZE.pack(len(table)),
-                table,
-                _PERSISTENT,
-                len(message_id).to_bytes(1, "big"),
-                message_id,
-            )
-        )
+        message_id = _short_string(dispatch.message_id.encode())
+        properties = b"".join((_JSON, _SIZE.pack(len(table)), table, _PERSISTENT, message_id))
         return b"".join(
             (
                 publish,
@@ -94,6 +85,10 @@ def acks(channel: int, tags: list[tuple[int, bool]]) -> bytes:
 def requeues(channel: int, tags: list[int]) -> bytes:
     """Return frames that return deliveries to their queue."""
     return b"".join(pamqp.frame.marshal(Basic.Nack(tag, False, True), channel) for tag in tags)
+
+
+def _short_string(text: bytes) -> bytes:
+    return len(text).to_bytes(1, "big") + text
 
 
 def _table(headers: dict[str, str]) -> bytes:
@@ -164,7 +159,6 @@ def _decodable(kind: int, payload: bytes) -> bytes:
     """The payload of a frame without what a client might not decode."""
     if kind == _HEADER:
         table, message_id = _split(payload[12:])
-        message_id = message_id.decode("utf-8", "ignore").encode()
         raw = b"".join((_RAW_ENTRY, _SIZE.pack(len(table)), table))
         return b"".join(
             (
@@ -172,8 +166,7 @@ def _decodable(kind: int, payload: bytes) -> bytes:
                 (_HEADERS | _MESSAGE_ID).to_bytes(2, "big"),
                 _SIZE.pack(len(raw)),
                 raw,
-                len(message_id).to_bytes(1, "big"),
-                message_id,
+                _short_string(message_id.decode("utf-8", "ignore").encode()),
             )
         )
     if kind == _METHOD and payload.startswith(_DELIVER):
