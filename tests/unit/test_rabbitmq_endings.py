@@ -247,7 +247,7 @@ async def test_dispatches_in_flight_stay_confirmable_after_another_queue_confirm
 
 
 async def test_a_replaced_channel_is_closed_after_the_time_for_its_answers(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(publishing, "ANSWER_SECONDS", -0.9)
+    monkeypatch.setattr(publishing, "ANSWER_SECONDS", -0.9)  # the channel is closed one second later
     server = Server()
     async with opened(server) as broker:
         line = await broker._open_line()
