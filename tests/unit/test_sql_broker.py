@@ -26,9 +26,8 @@ class Recorder:
     async def write(self, body: Callable[[Any], Any]) -> Any:
         return await body(self)
 
-    async def run(self, statement: object, *, queue: int, tag: int, numbers: list[int], **_: Any) -> int:
-        self.rows += [(queue, n, tag) for n in numbers]
-        return len(numbers)
+    async def run(self, statement: object, **arrays: Any) -> None:
+        self.rows += zip(arrays["queues"], arrays["numbers"], arrays["tags"], strict=True)
 
 
 class Broker(SqlBroker):

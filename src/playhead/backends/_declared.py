@@ -43,10 +43,9 @@ async def publish_declared(
     if not blocked:
         return await publish(dispatches)
     unblocked = [dispatch for dispatch in dispatches if dispatch.headers.queue not in blocked]
-    if unblocked:
-        sent = iter(await publish(unblocked))
-        return [blocked.get(dispatch.headers.queue) or next(sent) for dispatch in dispatches]
-    for result in blocked.values():
-        if result.result == "uncertain":
-            raise broker_unavailable(result.reason)
-    return [blocked[dispatch.headers.queue] for dispatch in dispatches]
+    if not unblocked:
+        for result in blocked.values():
+            if result.result == "uncertain":
+                raise broker_unavailable(result.reason)
+    sent = iter(await publish(unblocked) if unblocked else ())
+    return [blocked.get(dispatch.headers.queue) or next(sent) for dispatch in dispatches]

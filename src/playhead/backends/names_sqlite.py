@@ -6,6 +6,7 @@ Every Tab is a process of its own, and importing the catalog takes longer than a
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -88,8 +89,6 @@ class SqliteNames:
         ]
 
     def _rows(self, sql: str, *values: object) -> list[Any]:
-        con = sqlite3.connect(f"file:{quote(str(self._path))}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
-        try:
+        name = f"file:{quote(str(self._path))}?mode=ro"
+        with closing(sqlite3.connect(name, uri=True, timeout=_BUSY_SECONDS)) as con:
             return con.execute(sql, values).fetchall()
-        finally:
-            con.close()

@@ -79,9 +79,6 @@ class Statement:
         self._insert: str | None = None
         self._inserts: dict[int, str] = {}
 
-    def __repr__(self) -> str:
-        return f"<Statement {self.name}>"
-
     def _absent(self, dialect: str, values: Values) -> frozenset[str]:
         return frozenset([name for name in self._lines[dialect] if values[name] is None])
 

@@ -147,10 +147,15 @@ class ObjectStore:
         )
         held: list[Entry] = []
         async with aclosing(found):
-            entries = await anext(found, None)
-            # After the listing, because a refusal of HEAD has no text.
-            if prefix and after < prefix and (itself := await self._stat(prefix)):
-                held.append(itself if sizes else Entry(prefix, 0, 0.0))
+            # Both are requested at once. A refusal of HEAD has no text, so that of the listing is raised.
+            head = asyncio.ensure_future(self._stat(prefix)) if prefix and after < prefix else None
+            try:
+                entries = await anext(found, None)
+                if head and (itself := await head):
+                    held.append(itself if sizes else Entry(prefix, 0, 0.0))
+            finally:
+                if head:
+                    head.cancel()
             while entries is not None:
                 held.extend(entries)
                 while len(held) >= page:
