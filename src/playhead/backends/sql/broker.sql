@@ -78,6 +78,7 @@ FROM unnest(:queues::bigint[], :numbers::bigint[], :tags::bigint[]) AS t (queue,
 WHERE d.queue = t.queue AND d.n = t.n AND d.tag = t.tag
 
 -- name: extend (sqlite)
+-- The same, for those of one receive.
 UPDATE dispatches SET visible_at = playhead_now() + :visibility WHERE n = ANY(:numbers::bigint[]) AND tag = :tag
 
 -- name: depth (postgresql)
