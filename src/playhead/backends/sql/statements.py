@@ -49,7 +49,7 @@ _RULES: Final = re.compile(
     r"|(?P<lock> FOR (?:UPDATE|SHARE|NO KEY UPDATE)(?: OF \w+)?(?: SKIP LOCKED)?)"
     r"|IS (?P<distinct>NOT )?DISTINCT FROM"
     r"|(?P<greatest>greatest\()"
-    r"|/\* (?P<hint>INDEXED BY \w+|NOT INDEXED) \*/"
+    r"|/\* (?P<hint>INDEXED BY \w+) \*/"
 )
 _SIZES: Final = (0, 1, 4, 16, 64, 256)
 """Lengths of `IN (…)`. There are few, so that SQLite prepares each text once; longer arrays are JSON."""
