@@ -27,45 +27,45 @@ class Row(NamedTuple):
 
     Attributes:
         words: names in capitals are replaced by values.
-        told: words that must all occur in the detail.
+        expected: words that must all occur in the detail.
         anywhere: whether `--server` must print the same.
     """
 
     words: tuple[str, ...]
     exit: int
     code: str
-    told: tuple[str, ...]
+    expected: tuple[str, ...]
     anywhere: bool = True
 
     def __str__(self) -> str:
         return ascii(" ".join(self.words))[:100]
 
 
-def bad(line: str, *more: str, exit: int = USAGE, code: str, told: tuple[str, ...]) -> Row:
-    return Row((*line.split(), *more), exit, code, told)
+def bad(line: str, *more: str, exit: int = USAGE, code: str, expected: tuple[str, ...]) -> Row:
+    return Row((*line.split(), *more), exit, code, expected)
 
 
-def missing(line: str, code: str, *told: str) -> Row:
-    return Row(tuple(line.split()), NOT_FOUND, code, told)
+def missing(line: str, code: str, *expected: str) -> Row:
+    return Row(tuple(line.split()), NOT_FOUND, code, expected)
 
 
-def usage(line: str, *told: str, more: tuple[str, ...] = (), anywhere: bool = True) -> Row:
-    return Row((*line.split(), *more), USAGE, "usage", told, anywhere)
+def usage(line: str, *expected: str, more: tuple[str, ...] = (), anywhere: bool = True) -> Row:
+    return Row((*line.split(), *more), USAGE, "usage", expected, anywhere)
 
 
 def _paths() -> Iterator[Row]:
     words = {path: why for path, why in BAD_PATHS.items() if "\0" not in path}  # no word can hold it
     for path, why in [*words.items(), (BYTES, "UTF-8")]:
-        yield bad("ls RUN shouted", path, code="invalid_path", told=(why,))
-        yield bad("ls RUN", path, code="invalid_path", told=(why,))
-        yield bad("cat", f"RUN/shouted/{path}", code="invalid_path", told=("shouted/",))
-        yield bad("lineage", f"RUN/shouted/{path}", code="invalid_path", told=("shouted/",))
-        yield bad("replay RUN", path, "theirs", code="invalid_path", told=(why,))
-        yield bad("replay RUN shouted theirs --path", path, code="invalid_path", told=(why,))
+        yield bad("ls RUN shouted", path, code="invalid_path", expected=(why,))
+        yield bad("ls RUN", path, code="invalid_path", expected=(why,))
+        yield bad("cat", f"RUN/shouted/{path}", code="invalid_path", expected=("shouted/",))
+        yield bad("lineage", f"RUN/shouted/{path}", code="invalid_path", expected=("shouted/",))
+        yield bad("replay RUN", path, "theirs", code="invalid_path", expected=(why,))
+        yield bad("replay RUN shouted theirs --path", path, code="invalid_path", expected=(why,))
     for key in ("RUN", "shouted/a.txt", "PLAIN/shouted/a.txt", "x/y/z"):
-        yield bad("cat", key, code="invalid_path", told=("{execution_id}/{stage}/{path}",))
+        yield bad("cat", key, code="invalid_path", expected=("{execution_id}/{stage}/{path}",))
     for index in ("../playhead.db", "/etc/passwd", "a\\b", "a\nb"):
-        yield bad("search", index, "word", code="invalid_path", told=("index path",))
+        yield bad("search", index, "word", code="invalid_path", expected=("index path",))
 
 
 def _names() -> Iterator[Row]:
@@ -74,8 +74,8 @@ def _names() -> Iterator[Row]:
             *("show {}", "stages {}", "cancel {}", "replays {}", "ls {} shouted", "replay {} shouted theirs"),
             *("dead-letters list --execution {}", "dead-letters resend --execution {}"),
         ):
-            told = execution.removeprefix("tag:")[:40]
-            yield missing(line.format(execution), "execution_not_found", told)
+            expected = execution.removeprefix("tag:")[:40]
+            yield missing(line.format(execution), "execution_not_found", expected)
     yield missing("replay RUN shout theirs", "stage_not_found", "shout", "input, shouted")
     yield missing("ls RUN nowhere", "stage_not_found", "nowhere", "input, shouted")
     yield missing("replay RUN shouted theirz", "route_not_found", "theirz", "'theirs'")
@@ -106,7 +106,7 @@ def _names() -> Iterator[Row]:
 def _words() -> Iterator[Row]:
     for line in ("executions", "config list", "replays", "dead-letters list", "queues", "ls RUN shouted"):
         for cursor in ("!", "x" * 5000, "bnVsbA"):
-            yield bad(f"{line} --cursor", cursor, code="invalid_cursor", told=("next_cursor",))
+            yield bad(f"{line} --cursor", cursor, code="invalid_cursor", expected=("next_cursor",))
         for limit in ("0", "-1", "x"):
             yield usage(f"{line} --limit {limit}", "--limit")
     for line in (
@@ -165,7 +165,9 @@ def _files() -> Iterator[Row]:
         "long": "at most 200",
         "deep": "at most 900",
     }.items():
-        yield bad(f"run docs {folder}", code="invalid_path", told=(f"the path of {folder}/", why, "rename"))
+        yield bad(
+            f"run docs {folder}", code="invalid_path", expected=(f"the path of {folder}/", why, "rename")
+        )
 
 
 ROWS = [*_paths(), *_names(), *_words(), *_files()]
@@ -195,14 +197,14 @@ def inputs(ground: Ground) -> None:
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_an_invalid_command_is_refused_and_changes_nothing(ground: Ground, command: Command, row: Row):
     words = [ground.said(word) for word in row.words]
-    told = [ground.said(word) for word in row.told]
+    expected = [ground.said(word) for word in row.expected]
     details = []
     for server in ([], ["--server", ground.deployment.url]) if row.anywhere else ([],):
         code, out, err = command(*words, "--json", *server)
         body = json.loads(out)
         assert (code, body["error_code"]) == (row.exit, row.code), (body, err)
         assert set(body) == {"detail", "error_code", "correlation_id", "timestamp"}
-        assert not [word for word in told if word not in body["detail"]], body["detail"]
+        assert not [word for word in expected if word not in body["detail"]], body["detail"]
         assert "Traceback" not in err
         assert "internal" not in err
         details.append(body["detail"].replace(f" --server {ground.deployment.url}", ""))
