@@ -11,8 +11,8 @@ from starlette.requests import Request
 from playhead.api.schemas import MAX_VERSION, Word
 from playhead.services import Services
 
-# The dependencies are coroutines, because FastAPI runs any other function in a thread: two changes of threads
-# for each of them and each request.
+# The dependencies are coroutines, because FastAPI runs a plain function in a thread. That would cost two
+# thread switches per dependency and request.
 
 
 async def _services(request: Request) -> Services:

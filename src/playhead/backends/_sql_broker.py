@@ -173,7 +173,7 @@ class SqlBroker(ABC):
     # -- rows --------------------------------------------------------------------------------------
 
     async def _ready(self, db: Session, *, queues: Sequence[str]) -> list[str]:
-        """Return those of these queues that have a ready dispatch, and perhaps others that have one."""
+        """Return those of these queues that have a ready dispatch; in SQLite, all that have one."""
         rows = await db.rows(SQL.ready_queues, queues=queues, longest=self._longest_hidden)
         return [queue for (queue,) in rows]
 
@@ -239,7 +239,7 @@ class SqlBroker(ABC):
         ]
 
     async def _change(self, statement: Statement, deliveries: Sequence[Delivery], **values: Any) -> None:
-        """Run a statement for deliveries, sorted, so that no two transactions wait for each other."""
+        """Run a statement for deliveries, in the order in which all transactions lock their rows."""
         if deliveries:
             tags = sorted(delivery.tag for delivery in deliveries)
             await self._db.write(lambda db: self._change_tagged(db, statement, tags, values))

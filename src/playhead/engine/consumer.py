@@ -92,7 +92,7 @@ class Consumer:
     Create it inside a running event loop. `task` ends with the consumer, and raises its fault.
 
     Attributes:
-        missing_adapters: a text that names the missing adapters of the queue; None if there are none.
+        missing_adapters: a text that names the missing adapters of the queue; None if no adapter is missing.
         deliveries: the deliveries that it holds.
     """
 

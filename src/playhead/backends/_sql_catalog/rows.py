@@ -38,7 +38,7 @@ def page_of(newest: Sequence[Row], limit: int) -> tuple[list[int], int | None]:
     """Return the numbers of a page, and the number before which the next page begins, if there is one.
 
     Args:
-        newest: one number more than `limit`, if there are so many.
+        newest: up to `limit` + 1 numbers.
     """
     numbers = [n for (n,) in newest]
     return numbers[:limit], numbers[limit - 1] if len(numbers) > limit else None

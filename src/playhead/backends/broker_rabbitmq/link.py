@@ -120,7 +120,7 @@ class Link:
         return channel
 
     def _next_number(self, connection: Connection) -> int:
-        """Return the number for a new channel, as late as possible one that was used before.
+        """Return a free number for a new channel. A number is used again as late as possible.
 
         The client would reuse the number of a channel that the server has closed before it confirms that. The
         server then closes the connection.

@@ -133,7 +133,7 @@ class PublishChannel:
                 batch.done.set()
 
     async def retire(self) -> None:
-        """Close the channel when the messages in flight had their time to be confirmed."""
+        """Close the channel after the time in which messages in flight can be confirmed."""
         await asyncio.sleep(ANSWER_SECONDS + 1)
         self.end("the channel was replaced, because another queue confirmed nothing")
         await close_channel(self._channel)

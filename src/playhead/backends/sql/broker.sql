@@ -32,7 +32,7 @@ SELECT q.name FROM queues q WHERE q.name = ANY(:queues::text[])
   AND EXISTS (SELECT 1 FROM dispatches WHERE queue = q.id AND {ready})
 
 -- name: ready_queues (sqlite)
--- All queues that have one. One step for each queue that has dispatches, so thousands of empty queues cost nothing.
+-- All queues that have a ready dispatch, in one step for each queue that has dispatches. Empty queues cost nothing.
 WITH RECURSIVE used (id) AS (
   SELECT min(queue) FROM dispatches
   UNION ALL
@@ -63,22 +63,22 @@ UPDATE dispatches SET visible_at = playhead_now() + :visibility, tag = :tag WHER
 RETURNING n, CAST(message_id AS BLOB), CAST(headers AS BLOB)
 
 -- name: ack (postgresql)
--- Only dispatches that still belong to these tags, in the order of the arrays.
+-- Delete dispatches that still have the tag of their receive. The arrays are sorted, see `SqlBroker._change`.
 DELETE FROM dispatches d USING unnest(:queues::bigint[], :numbers::bigint[], :tags::bigint[]) AS t (queue, n, tag)
 WHERE d.queue = t.queue AND d.n = t.n AND d.tag = t.tag
 
 -- name: ack (sqlite)
--- Those of one receive: it takes half the time of comparing pairs.
+-- The same, for dispatches of one receive. Comparing pairs of number and tag would take twice as long.
 DELETE FROM dispatches WHERE n = ANY(:numbers::bigint[]) AND tag = :tag
 
 -- name: extend (postgresql)
--- Hide dispatches from now on.
+-- Hide dispatches again, for the whole time from now on.
 UPDATE dispatches d SET visible_at = playhead_now() + :visibility::float8
 FROM unnest(:queues::bigint[], :numbers::bigint[], :tags::bigint[]) AS t (queue, n, tag)
 WHERE d.queue = t.queue AND d.n = t.n AND d.tag = t.tag
 
 -- name: extend (sqlite)
--- The same, for those of one receive.
+-- The same, for dispatches of one receive.
 UPDATE dispatches SET visible_at = playhead_now() + :visibility WHERE n = ANY(:numbers::bigint[]) AND tag = :tag
 
 -- name: depth (postgresql)

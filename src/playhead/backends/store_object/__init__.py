@@ -147,7 +147,7 @@ class ObjectStore:
         )
         held: list[Entry] = []
         async with aclosing(found):
-            # Both are requested at once. A refusal of HEAD has no text, so that of the listing is raised.
+            # Both are requested at once. The page is awaited first, because a refused HEAD has no text.
             head = asyncio.ensure_future(self._stat(prefix)) if prefix and after < prefix else None
             try:
                 entries = await anext(found, None)
