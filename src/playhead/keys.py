@@ -54,6 +54,23 @@ def content_type_of(path: str) -> str:
     return SUFFIX_TYPES.get(path[dot:].lower(), OCTET_STREAM) if dot >= 0 else OCTET_STREAM
 
 
+def bare(content_type: str) -> str:
+    """Return a content type without its parameters, in lower case."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def stem(path: str, content_type: str) -> str:
+    """Return a path without its suffix, if the suffix belongs to its content type.
+
+    >>> stem("guide/page.htm", "text/html"), stem("v1.2", "text/html")
+    ('guide/page', 'v1.2')
+    """
+    dot = path.rfind(".")
+    if dot > path.rfind("/") + 1 and SUFFIX_TYPES.get(path[dot:].lower()) == bare(content_type):
+        return path[:dot]
+    return path
+
+
 def is_utf8(text: str) -> bool:
     """Whether text can be encoded as UTF-8. A file name or an argument of other bytes cannot."""
     if text.isascii():

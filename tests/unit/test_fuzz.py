@@ -123,14 +123,14 @@ def test_one_output_is_named_by_its_input_and_its_type(path: str, old: str, new:
     [named] = paths
     assert keys.problem(named, room=ROOM) is None
     assert posixpath.dirname(named) == posixpath.dirname(path)
-    if naming.bare(old) == naming.bare(new) or not naming.suffix(new):
+    if keys.bare(old) == keys.bare(new) or not naming.suffix(new):
         assert named == path
     else:
         assert named.endswith(naming.suffix(new))
         stem = named.removesuffix(naming.suffix(new))
         replaced = path[len(stem) :].lower()
         assert path.startswith(stem)
-        assert replaced == "" or keys.SUFFIX_TYPES[replaced] == naming.bare(old)
+        assert replaced == "" or keys.SUFFIX_TYPES[replaced] == keys.bare(old)
 
 
 @many
@@ -149,7 +149,7 @@ def test_outputs_of_an_iterable_are_numbered_in_their_own_folder(
     for number, one in enumerate(named, 1):
         assert keys.problem(one, room=ROOM) is None
         folder, name = posixpath.split(one)
-        assert folder == naming.stem(path, old)
+        assert folder == keys.stem(path, old)
         assert name.partition(".")[0] == f"{number:04d}"
 
 

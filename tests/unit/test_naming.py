@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from playhead.engine.naming import alone, numbered, stem
+from playhead.engine.naming import alone, numbered
+from playhead.keys import stem
 
 
 @pytest.mark.parametrize(

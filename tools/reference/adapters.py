@@ -1,4 +1,4 @@
-"""Generate `adapters.md`: the built-in adapters, each run on items of all types to find what it accepts."""
+"""Generate `adapters.md`: the built-in adapters, run on items of all types to find what they accept."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ from tools.reference.schema import default, kind
 #: Values for the required settings of an adapter when it is run here.
 _TRIED_WITH: Final = {"path": "search.db"}
 
+#: What an adapter accepts, if its content type does not decide, or if it needs a server.
+_ACCEPTS: Final = {"csv_split": "CSV of any content type", "jsonl_split": "JSON Lines of any content type"}
+
 
 def _adapters() -> str:
     return "\n\n".join(_section(spec) for spec in load_adapters(Settings()).values() if _is_built_in(spec))
@@ -31,7 +34,7 @@ def _is_built_in(spec: AdapterSpec) -> bool:
 
 def _section(spec: AdapterSpec) -> str:
     facts = [
-        ("accepts", _accepted(spec)),
+        ("accepts", _ACCEPTS.get(spec.name) or _accepted(spec)),
         ("returns", _returned(spec)),
         ("version", code(spec.version)),
         ("external effects", "yes" if spec.effects == "external" else "none"),

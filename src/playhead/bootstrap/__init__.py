@@ -16,7 +16,14 @@ from uuid import UUID
 
 from playhead import config as config_loader
 from playhead import faults, ids, plugins
-from playhead.adapters import html_to_markdown, passthrough, split_markdown, sqlite_search
+from playhead.adapters import (
+    csv_split,
+    html_to_markdown,
+    jsonl_split,
+    passthrough,
+    split_markdown,
+    sqlite_search,
+)
 from playhead.bootstrap import backends
 from playhead.bootstrap.backends import open_backends, open_for_doctor
 from playhead.bootstrap.process import Runtime, collect_seldom, data_folder
@@ -49,7 +56,7 @@ from playhead.watchdog import Watchdog
 if TYPE_CHECKING:
     from playhead.settings import Settings
 
-BUILT_IN = (html_to_markdown, passthrough, split_markdown, sqlite_search)
+BUILT_IN = (csv_split, html_to_markdown, jsonl_split, passthrough, split_markdown, sqlite_search)
 
 
 # -- adapters --------------------------------------------------------------------------------------

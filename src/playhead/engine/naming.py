@@ -6,24 +6,7 @@ folder in every run. Only the suffixes in `keys.SUFFIX_TYPES` count as suffixes.
 
 from __future__ import annotations
 
-from playhead.keys import SUFFIX_TYPES, TYPE_SUFFIXES
-
-
-def bare(content_type: str) -> str:
-    """Return a content type without its parameters, in lower case."""
-    return content_type.partition(";")[0].strip().lower()
-
-
-def stem(path: str, content_type: str) -> str:
-    """Return a path without its suffix, if the suffix belongs to its content type.
-
-    >>> stem("guide/page.htm", "text/html"), stem("v1.2", "text/html")
-    ('guide/page', 'v1.2')
-    """
-    dot = path.rfind(".")
-    if dot > path.rfind("/") + 1 and SUFFIX_TYPES.get(path[dot:].lower()) == bare(content_type):
-        return path[:dot]
-    return path
+from playhead.keys import TYPE_SUFFIXES, bare, stem
 
 
 def suffix(content_type: str) -> str:

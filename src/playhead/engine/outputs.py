@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from playhead.engine import naming
 from playhead.errors import MessageError
-from playhead.keys import OCTET_STREAM, content_type_of, problem
+from playhead.keys import OCTET_STREAM, content_type_of, problem, stem
 from playhead.ports.adapter import CONTENT_TYPE, Item, Output
 
 MAX_ATTRIBUTES_BYTES: Final = 65536
@@ -56,7 +56,7 @@ class Maker:
         elements, many = returned
         if not many:
             return [self._product(item, element, None, 0) for element in elements]
-        folder = naming.stem(item.path, item.content_type)
+        folder = stem(item.path, item.content_type)
         return [self._product(item, element, folder, n) for n, element in enumerate(elements, 1)]
 
     def bad(self, why: str) -> MessageError:
