@@ -37,6 +37,7 @@ FILE: Final = "playhead.toml"
 
 _OF_KUBERNETES: Final = re.compile(r"(^|_)SERVICE_(HOST|PORT)(_|$)|(^|_)PORT_\d+_(TCP|UDP)(_|$)")
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?)(:[0-9]{1,5})?", re.ASCII)
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?", re.ASCII)
 _PASSWORD: Final = re.compile(r"(?s)//.*@")
 """To the last `@`: an unescaped `@` or `/` in a password would end a shorter match too early."""
 
@@ -79,8 +80,26 @@ def _host(given: str) -> str:
     return name
 
 
+def _variable(given: str) -> str:
+    if not _VARIABLE.fullmatch(given) or given.startswith(PREFIX):
+        raise ValueError(
+            f"each entry must be the name of a variable, or a prefix such as OPENAI_*, not {PREFIX}…"
+        )
+    return given
+
+
+def _folder(given: Path) -> Path:
+    if given.resolve() == Path("/"):
+        raise ValueError("it must not be the root folder: configs could read every file")
+    return given
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 Hosts = Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(_names)]
+Variables = Annotated[tuple[Annotated[str, AfterValidator(_variable)], ...], BeforeValidator(_names)]
+Folders = Annotated[
+    tuple[Annotated[Path, BeforeValidator(_home), AfterValidator(_folder)], ...], BeforeValidator(_names)
+]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(ge=1)]
 
@@ -119,6 +138,16 @@ class Settings(BaseModel):
     )
     adapters_allowed: Names | None = Field(
         None, description="Adapters that configs may use, separated by commas; unset: all loaded adapters."
+    )
+    secrets_env: Variables = Field(
+        (),
+        description="Variables that configs may reference as `${env:NAME}`: names, or prefixes such as "
+        "`OPENAI_*`, separated by commas; unset: no variable.",
+    )
+    secrets_dir: Folders = Field(
+        (),
+        description="Folders with files that configs may reference as `${file:/folder/name}`, separated by "
+        "commas; unset: no file.",
     )
     server: str | None = Field(
         None,

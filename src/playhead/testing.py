@@ -14,6 +14,7 @@ from playhead.engine.chain import Chain, UnknownAdapter
 from playhead.ids import uuid7
 from playhead.model import Route, Step
 from playhead.ports.adapter import Context, Item, spec_of
+from playhead.secrets import Reference, Resolve, SecretUnavailable
 
 
 def run_adapter(
@@ -24,6 +25,7 @@ def run_adapter(
     attempt: int = 1,
     replay: UUID | None = None,
     data_dir: str | None = None,
+    secrets: Mapping[str, str] | None = None,
 ) -> list[Item]:
     """Return what a route with this one step would store for an item, under the final paths.
 
@@ -36,11 +38,13 @@ def run_adapter(
         attempt: the value of `ctx.attempt`.
         replay: the value of `ctx.replay`.
         data_dir: the value of `ctx.data_dir`; None: a folder that is removed when this returns.
+        secrets: values by reference, such as `{"${env:API_KEY}": "test"}`; None: the secrets that
+            `PLAYHEAD_SECRETS_ENV` and `PLAYHEAD_SECRETS_DIR` allow, as in a worker.
 
     Raises:
         Reject, Retry, or anything else: as the adapter raised it.
         MessageError: `bad_output`, `invalid_key`, `output_conflict`, as in a dead letter.
-        ValueError: the config does not fit.
+        ValueError: the config does not fit, or a secret is missing.
         TypeError: `adapter` is not an adapter.
     """
     spec = spec_of(adapter)
@@ -50,7 +54,7 @@ def run_adapter(
         config = config.model_dump(by_alias=True, exclude_unset=True)
     route = Route("test", "test.test", (Step(spec.name, config or {}),), stage="output")
     try:
-        chain = Chain(route, {spec.name: spec})
+        chain = Chain(route, {spec.name: spec}, resolve=_resolve(secrets))
     except UnknownAdapter as exc:
         raise ValueError(exc.detail) from exc
     with tempfile.TemporaryDirectory(prefix="playhead-") as scratch:
@@ -75,3 +79,23 @@ def run_adapter(
         finally:
             chain.close()
     return [Item(p.path, p.data, p.content_type, p.attributes, item.stage) for p in result.products]
+
+
+def _resolve(secrets: Mapping[str, str] | None) -> Resolve:
+    def resolve(reference: Reference) -> str:
+        if secrets is None:
+            return _of_environment()(reference)
+        if str(reference) not in secrets:
+            raise SecretUnavailable(f"{reference} is not in `secrets`")
+        return secrets[str(reference)]
+
+    return resolve
+
+
+def _of_environment() -> Resolve:
+    # Imported only for a config with a reference: bootstrap loads all backends.
+    from playhead.bootstrap.secrets import Secrets
+    from playhead.settings import load_settings
+
+    settings = load_settings()
+    return Secrets(settings.secrets_env, settings.secrets_dir).resolve

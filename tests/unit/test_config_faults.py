@@ -10,7 +10,7 @@ import time
 from typing import Any, Literal
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from playhead import Item, adapter
 from playhead.config import CODES, parse
@@ -29,6 +29,7 @@ class Tuned(BaseModel):
     mode: Literal["fast", "slow"] = "fast"
     inner: list[Inner] = []
     either: Inner | list[int] = []
+    api_key: SecretStr | None = None
 
     @field_validator("level", mode="before")
     @classmethod
@@ -220,6 +221,30 @@ CASES: list[tuple[str, str, str, str | None]] = [
         None,
     ),
     ("E205", step("type: tuned, config: ¤{level: eight}"), f"{STEP}.config", None),
+    (
+        "E206",
+        step("type: tuned, config: {level: 1, mode: ¤'${MODE}'}"),
+        f"{STEP}.config.mode",
+        "${env:MODE}",
+    ),
+    (
+        "E206",
+        step("type: tuned, config: {level: 1, inner: [{size: ¤'${file:/run/../x}'}]}"),
+        f"{STEP}.config.inner.0.size",
+        None,
+    ),
+    (
+        "E207",
+        step("type: tuned, config: {level: 1, api_key: ¤sk-1}"),
+        f"{STEP}.config.api_key",
+        "${env:API_KEY}",
+    ),
+    (
+        "E207",
+        step("type: tuned, config: {level: 1, api_key: ¤12}"),
+        f"{STEP}.config.api_key",
+        "${env:API_KEY}",
+    ),
     # -- between routes
     (
         "E301",
@@ -313,6 +338,7 @@ CASES: list[tuple[str, str, str, str | None]] = [
     ("W101", routes(f"r: {{{STEPS}}}", f"¤alone: {{{STEPS}}}"), "routes.alone", None),
     ("W102", r(STEPS + ", inbound: {prefetch: ¤3}"), "routes.r.inbound.prefetch", "4"),
     ("W103", r("adapters: [¤{type: send}]"), STEP, "error_handling: {max_attempts: 1}"),
+    ("W105", step("type: tuned, config: {level: ¤'${env:LEVEL}'}"), f"{STEP}.config.level", None),
     # -- no document at all
     ("E001", "name: [docs¤", "", None),
     ("E001", "name: 'docs¤", "", None),

@@ -45,6 +45,8 @@ def test_everything_has_a_default():
         "queue_prefix": "",
         "adapters": (),
         "adapters_allowed": None,
+        "secrets_env": (),
+        "secrets_dir": (),
         "server": None,
         "host": "127.0.0.1",
         "port": 8080,
@@ -82,6 +84,8 @@ def test_every_field_is_a_variable_and_a_key_of_the_file(monkeypatch):
         "queue_prefix": "ours.",
         "adapters": "one,./two.py",
         "adapters_allowed": "one",
+        "secrets_env": "OPENAI_*, TOKEN",
+        "secrets_dir": "/run/secrets,keys",
         "server": "https://playhead.example:8443",
         "host": "::1",
         "port": "0",
@@ -111,6 +115,22 @@ def test_every_field_is_a_variable_and_a_key_of_the_file(monkeypatch):
     assert all(getattr(from_file, name) != getattr(Settings(), name) for name in values)
     assert from_file.adapters == ("one", "./two.py")
     assert from_file.heartbeat_seconds == 0.1
+    assert from_file.secrets_env == ("OPENAI_*", "TOKEN")
+    assert from_file.secrets_dir == (Path("/run/secrets"), Path("keys"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("secrets_env", "*"),
+        ("secrets_env", "TOKEN,A-B"),
+        ("secrets_env", "*_KEY"),
+        ("secrets_env", "PLAYHEAD_CATALOG"),
+        ("secrets_dir", "/run/secrets,/"),
+    ],
+)
+def test_secrets_cannot_be_allowed_without_a_limit(name, value):
+    assert f"--{name.replace('_', '-')} is not valid: " in refusal(**{name: value})
 
 
 def test_adapters_are_separated_by_commas_or_a_list_in_the_file(monkeypatch):

@@ -27,6 +27,7 @@ from playhead.adapters import (
 from playhead.bootstrap import backends
 from playhead.bootstrap.backends import open_backends, open_for_doctor
 from playhead.bootstrap.process import Runtime, collect_seldom, data_folder
+from playhead.bootstrap.secrets import Secrets
 from playhead.bootstrap.tracing import open_tracer
 from playhead.clock import ElapsedClock
 from playhead.counters import Counters
@@ -148,8 +149,14 @@ async def open_runtime(
         catalog, broker, store = opened.catalog, opened.broker, opened.store
         runtime: Runtime
         counters = Counters()
+        secrets = Secrets(settings.secrets_env, settings.secrets_dir)
+        stack.enter_context(secrets.masked_logs())
         environment = Environment(
-            identity, spawn=lambda work: runtime.spawn(work), counters=counters, tracer=tracer
+            identity,
+            spawn=lambda work: runtime.spawn(work),
+            counters=counters,
+            tracer=tracer,
+            resolve=secrets.resolve,
         )
 
         def sealed(job: UUID) -> None:
@@ -161,7 +168,12 @@ async def open_runtime(
         services = Services(
             configs=ConfigService(
                 catalog,
-                partial(config_loader.parse, adapters=adapters, allowed=settings.adapters_allowed),
+                partial(
+                    config_loader.parse,
+                    adapters=adapters,
+                    allowed=settings.adapters_allowed,
+                    resolve=secrets.resolve,
+                ),
             ),
             submit=SubmitService(
                 catalog,

@@ -3,6 +3,7 @@
 tree          text to values that know their line: syntax, limits, YAML 1.2 (E0)
 fields        typed reading of one value (E1)
 steps         adapters, their own configs, conditions (E2, E308)
+secrets       secrets in the configs of adapters (E206, E207, W105)
 graph         what holds between routes (E3, W101, W104)
 declared      every key, its bounds and its default
 document      the whole: reads what is declared, in the order of the above
@@ -24,6 +25,7 @@ from playhead.config.tree import read_source
 from playhead.model import Config
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.config import Parsed
+from playhead.secrets import Resolve, no_secrets
 
 __all__ = ["CODES", "digest_of", "parse"]
 
@@ -33,6 +35,7 @@ def parse(
     *,
     adapters: Mapping[str, AdapterSpec],
     allowed: Collection[str] | None = None,
+    resolve: Resolve = no_secrets,
     taken: Mapping[str, tuple[str, str]] | None = None,
     previous: Config | None = None,
 ) -> Parsed:
@@ -42,6 +45,7 @@ def parse(
         source: YAML, UTF-8, at most 1 MiB.
         adapters: the adapters loaded, by name; each step's config is checked by its adapter's model.
         allowed: names that the operator allows; None: all loaded.
+        resolve: returns the secrets that configs may reference (W105). Their values are not used.
         taken: (config, route) by queue, of active configs; entries of this config are ignored.
         previous: the previous version, to find what the new one drops (W104).
     """
@@ -50,7 +54,8 @@ def parse(
     if root is None:
         return Parsed(None, None, text, found.in_order())
     digest = None if found.failed else digest_of(root.value)
-    config = read_config(Spot(root, "", root.at, found), Adapters(adapters, allowed), taken or {}, previous)
+    known = Adapters(adapters, allowed, resolve)
+    config = read_config(Spot(root, "", root.at, found), known, taken or {}, previous)
     return Parsed(None if found.failed else config, digest, text, found.in_order())
 
 

@@ -148,7 +148,12 @@ CONDITION: Final = (
 )
 STEP: Final = (
     Key("type", "text", "The adapter; `playhead adapters` lists all.", required=True),
-    Key("config", "mapping", "The settings of the adapter, checked by its model.", "`{}`"),
+    Key(
+        "config",
+        "mapping",
+        "The settings of the adapter, checked by its model. See [Secrets](#secrets).",
+        "`{}`",
+    ),
     Key("condition", "mapping", "Only items that meet the condition go through this step."),
 )
 ROUTE: Final = (

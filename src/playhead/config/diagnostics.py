@@ -22,6 +22,8 @@ CODES: Final = {
     "E203": "The adapter's config lacks a required field.",
     "E204": "The adapter's config has an unknown field.",
     "E205": "A field of the adapter's config has an invalid value.",
+    "E206": "A reference to a secret is invalid.",
+    "E207": "A secret is written as text instead of as a reference.",
     "E301": "`entry` names a route that does not exist.",
     "E302": "`to` names a route that does not exist.",
     "E303": "Routes form a cycle.",
@@ -36,6 +38,7 @@ CODES: Final = {
     "W102": "`prefetch` is below `concurrency` and was raised to it.",
     "W103": "An adapter with external effects may run more than once for one message.",
     "W104": "The new version lacks a route or a stage of the previous one.",
+    "W105": "The process that checks the config cannot read a secret.",
 }
 """The meaning of each code. An E0 fault ends the check; all others are found in one pass."""
 

@@ -12,10 +12,12 @@ from pydantic import ValidationError
 from playhead.config import declared
 from playhead.config.diagnostics import listed, shown
 from playhead.config.fields import Spot, Table
+from playhead.config.secrets import check_literals, check_references, without_escapes
 from playhead.config.tree import BROKEN, Node, joined
 from playhead.model import Condition, Operator, Step
 from playhead.patterns import MAX_IN_CONFIG, compile_pattern
 from playhead.ports.adapter import AdapterSpec
+from playhead.secrets import Resolve, has_reference, no_secrets
 
 _OPERATORS: Final[Sequence[str]] = get_args(Operator)
 _TEXT_FIELDS: Final = ("content_type", "path", "stage")
@@ -26,10 +28,15 @@ _QUOTED: Final = re.compile(r"'([^']*)'")
 
 @dataclass(frozen=True, slots=True)
 class Adapters:
-    """The adapters that a config may name: the loaded ones that the operator allows."""
+    """The adapters that a config may name: the loaded ones that the operator allows.
+
+    Attributes:
+        resolve: returns the secrets that configs may reference.
+    """
 
     loaded: Mapping[str, AdapterSpec]
     allowed: Collection[str] | None = None
+    resolve: Resolve = no_secrets
 
     def find(self, type_: Spot) -> AdapterSpec | None:
         """Return the adapter that the `type` of a step names, or None with a fault."""
@@ -65,7 +72,7 @@ def read_step(spot: Spot, adapters: Adapters) -> tuple[Step, AdapterSpec | None]
     if spec and type_ and usable:
         # Without `config`, its faults are reported at the type.
         none = Spot(Node({}, type_.node.at), joined(spot.path, "config"), type_.node.at, spot.found)
-        _check_config(spec, config or none)
+        _check_config(spec, config or none, adapters.resolve)
     return (
         Step(
             type=table.text("type") if spec else "",
@@ -79,23 +86,29 @@ def read_step(spot: Spot, adapters: Adapters) -> tuple[Step, AdapterSpec | None]
 # -- the adapter's own config ----------------------------------------------------------------------
 
 
-def _check_config(spec: AdapterSpec, config: Spot) -> None:
+def _check_config(spec: AdapterSpec, config: Spot, resolve: Resolve) -> None:
     if spec.config_model is None:
         for _, field in config.children():
             field.fault("E204", f"adapter {spec.name!r} takes no config", at_key=True)
         return
+    check_references(config, resolve)
+    literal_secrets = check_literals(spec.config_model, config)
     try:
         # extra: one rule for all adapters, whatever their models and nested models allow.
-        spec.config_model.model_validate(_copied(config.node.value), extra="forbid")
+        spec.config_model.model_validate(without_escapes(_copied(config.node.value)), extra="forbid")
     except ValidationError as exc:
         for error in exc.errors(include_url=False, include_input=False):
-            _report(spec, config, cast("Mapping[str, Any]", error))
+            _report(spec, config, cast("Mapping[str, Any]", error), literal_secrets)
     except Exception as exc:
+        if has_reference(config.node.value) or literal_secrets:
+            return  # the worker checks the value, and an error must not show a secret
         # A validator is code of the adapter's author: its errors are reported and must not end the check.
         config.fault("E205", f"the model of adapter {spec.name!r} failed: {type(exc).__name__}: {exc}")
 
 
-def _report(spec: AdapterSpec, config: Spot, error: Mapping[str, Any]) -> None:
+def _report(
+    spec: AdapterSpec, config: Spot, error: Mapping[str, Any], literal_secrets: Collection[str]
+) -> None:
     """Add one error of pydantic, at the node that it is about."""
     loc: tuple[str | int, ...] = error["loc"]
     spot = config
@@ -114,6 +127,8 @@ def _report(spec: AdapterSpec, config: Spot, error: Mapping[str, Any]) -> None:
             known = _field_names(spec.config_model) if len(loc) == 1 else []
             text = f"adapter {spec.name!r} has no such field" + (f"; known: {listed(known)}" if known else "")
             spot.fault("E204", text, spot.found.nearest(str(loc[-1]), known), at_key=True)
+        case _ if has_reference(value) or spot.path in literal_secrets:
+            return  # the worker checks the value, and an error must not show a secret
         case _:
             # The context has the values of a Literal or an Enum in quotes.
             words = _QUOTED.findall(str(error.get("ctx", {}).get("expected", "")))

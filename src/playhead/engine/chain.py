@@ -13,6 +13,7 @@ from playhead.errors import MessageError
 from playhead.keys import problem
 from playhead.model import Route
 from playhead.ports.adapter import AdapterSpec, Context, Item
+from playhead.secrets import Mask, Reference, Resolve, no_secrets
 
 __all__ = ["Chain", "Limits", "Product", "Result", "UnknownAdapter"]
 
@@ -54,9 +55,17 @@ class Chain:
     Attributes:
         specs: the adapters, in order.
         is_async: whether a step needs an event loop; then `run_async` must be used.
+        mask: replaces the secrets of its configs in a text.
     """
 
-    def __init__(self, route: Route, adapters: Mapping[str, AdapterSpec], *, limits: Limits = LIMITS) -> None:
+    def __init__(
+        self,
+        route: Route,
+        adapters: Mapping[str, AdapterSpec],
+        *,
+        resolve: Resolve = no_secrets,
+        limits: Limits = LIMITS,
+    ) -> None:
         """Raises `UnknownAdapter`."""
         missing = [step.type for step in route.steps if step.type not in adapters]
         if missing:
@@ -69,7 +78,17 @@ class Chain:
         self._route = route
         self._room = room
         self._limits = limits
-        self._steps = [ReadyStep(step, adapters[step.type], route.name, room) for step in route.steps]
+        self.mask = Mask()
+
+        def masked(reference: Reference) -> str:
+            value = resolve(reference)
+            self.mask.add(value)
+            return value
+
+        self._steps = [
+            ReadyStep(step, adapters[step.type], route.name, room, resolve=masked, mask=self.mask)
+            for step in route.steps
+        ]
         self.specs = tuple(step.spec for step in self._steps)
         self.is_async = any(spec.is_async for spec in self.specs)
         self._threads = Threads()

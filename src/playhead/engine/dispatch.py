@@ -116,18 +116,17 @@ class Dispatcher:
         self._release(runtime)
         seconds = job.ended - job.started if job.ended is not None and job.started is not None else None
         if job.error is None:
-            result: Result = job.result
+            returned: Result = job.result
             return AttemptOutcome(
                 message,
                 runtime.route.stage,
-                products=result.products,
-                skip_reason=result.skip_reason,
+                products=returned.products,
+                skip_reason=returned.skip_reason,
                 adapters=runtime.adapters,
                 seconds=seconds,
             )
-        return AttemptOutcome(
-            message, result=failure(message.claim, runtime.route, job.error), seconds=seconds
-        )
+        result = failure(message.claim, runtime.route, job.error, runtime.chain.mask)
+        return AttemptOutcome(message, result=result, seconds=seconds)
 
     def _context(self, message: ClaimedMessage) -> Context:
         claim = message.claim

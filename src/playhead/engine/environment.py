@@ -13,6 +13,7 @@ from playhead.counters import Counters
 from playhead.ports.broker import Broker
 from playhead.ports.store import Store
 from playhead.ports.tracer import OFF, Tracer
+from playhead.secrets import Resolve, no_secrets
 
 C_co = TypeVar("C_co", covariant=True)
 
@@ -49,6 +50,7 @@ class Environment:
         spawn: starts a coroutine that may outlive its caller.
         counters: what this process has counted.
         tracer: starts spans.
+        resolve: returns the secrets that configs reference.
     """
 
     process: str
@@ -57,6 +59,7 @@ class Environment:
     spawn: Spawn = asyncio.create_task
     counters: Counters = field(default_factory=Counters)
     tracer: Tracer = OFF
+    resolve: Resolve = no_secrets
 
 
 @dataclass(frozen=True, slots=True)

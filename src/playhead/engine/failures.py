@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 
 from playhead.engine.slots import TimedOut
 from playhead.errors import MessageError
@@ -15,16 +16,20 @@ _LONGEST_TRACEBACK = 64_000
 """Characters that are kept of an adapter's error and of its traceback."""
 
 
-def failure(claim: Claim, route: Route, error: BaseException) -> Failed:
-    """Return the result of an attempt that raised an error."""
+def failure(claim: Claim, route: Route, error: BaseException, mask: Callable[[str], str]) -> Failed:
+    """Return the result of an attempt that raised an error.
+
+    Args:
+        mask: replaces the secrets of the route's configs in a text.
+    """
 
     def failed(code: str, text: str, *, trace: bool, delay: float | None) -> Failed:
         if claim.spent >= route.errors.max_attempts:
             delay = None
-        lines = _storable(_traceback_of(error), _LONGEST_TRACEBACK) if trace else None
-        return Failed(
-            claim.correlation_id, claim.attempt, code, _storable(text, _LONGEST_ERROR), lines, delay
-        )
+        # Masked before it is shortened: a part of a secret would not be found.
+        lines = _storable(mask(_traceback_of(error)), _LONGEST_TRACEBACK) if trace else None
+        said = _storable(mask(text), _LONGEST_ERROR)
+        return Failed(claim.correlation_id, claim.attempt, code, said, lines, delay)
 
     again = route.errors.delay(claim.spent)
     if isinstance(error, TimedOut):

@@ -15,6 +15,7 @@ from playhead.engine.outputs import Maker, Returned
 from playhead.errors import PlayheadError
 from playhead.model import Step
 from playhead.ports.adapter import AdapterSpec, Context, Item, Output
+from playhead.secrets import Mask, ReferenceInvalid, Resolve, SecretUnavailable, resolved
 
 _NOTHING: Final = Returned((), False)
 _Call = Callable[[Item, Context], Any]
@@ -28,12 +29,12 @@ class _Made(NamedTuple):
 
 
 class UnknownAdapter(PlayheadError):
-    """This process does not have an adapter, or the adapter rejects the config of its step.
+    """This process does not have an adapter or one of its secrets, or the adapter rejects its config.
 
-    Another process may have the adapter, for example during an upgrade. So the message is not at fault.
+    Another process may have them, for example during an upgrade. So the message is not at fault.
 
     Attributes:
-        names: the adapters that are missing or reject their config.
+        names: the adapters that are missing, lack a secret, or reject their config.
     """
 
     def __init__(self, names: Iterable[str], detail: str) -> None:
@@ -58,7 +59,9 @@ class ReadyStep:
         maker: makes the products of what the adapter returns.
     """
 
-    def __init__(self, step: Step, spec: AdapterSpec, route: str, room: int) -> None:
+    def __init__(
+        self, step: Step, spec: AdapterSpec, route: str, room: int, *, resolve: Resolve, mask: Mask
+    ) -> None:
         self.spec = spec
         self.maker = Maker(f"route {route!r}, adapter {spec.name!r}", spec.produces, room)
         try:
@@ -67,7 +70,7 @@ class ReadyStep:
             raise UnknownAdapter((), f"route {route!r}: the condition of {spec.name!r}: {exc}") from exc
         self.drops = step.condition is not None and step.condition.otherwise == "drop"
         self._route = route
-        self._settings = _settings(spec, step.config, route)
+        self._settings = _settings(spec, step.config, route, resolve, mask)
         self._lock = threading.Lock()
         self._is_shared = not spec.is_class or spec.is_async or spec.is_thread_safe
         self._shared: _Call | None = None
@@ -188,10 +191,11 @@ def _bound(target: Callable[..., Any], settings: dict[str, Any], takes_ctx: bool
     return lambda item, ctx: target(item, **settings)
 
 
-def _settings(spec: AdapterSpec, given: Mapping[str, Any], route: str) -> Any:
+def _settings(spec: AdapterSpec, given: Mapping[str, Any], route: str, resolve: Resolve, mask: Mask) -> Any:
     """Return the step's config as an instance of the adapter's model; None if the adapter has no model.
 
-    A config is checked when it is applied, but perhaps against another version of the adapter.
+    A config is checked when it is applied, but without its secrets, and perhaps against another version of
+    the adapter.
     """
     model: Any = spec.config_model
     try:
@@ -202,11 +206,28 @@ def _settings(spec: AdapterSpec, given: Mapping[str, Any], route: str) -> Any:
         known = _field_names(model)
         if known is not None and (unknown := sorted(set(given) - known)):
             raise ValueError(f"unknown: {', '.join(unknown)}; known: {', '.join(sorted(known)) or 'none'}")
-        return model.model_validate(dict(given))
-    except ValueError as exc:
+        return model.model_validate(resolved(dict(given), resolve))
+    except (SecretUnavailable, ReferenceInvalid) as exc:
         raise UnknownAdapter(
-            [spec.name], f"route {route!r}: adapter {spec.name!r} {spec.version} and its config: {exc}"
+            [spec.name],
+            f"route {route!r}: adapter {spec.name!r} lacks a secret: {exc}. "
+            "Messages wait for a worker that has it",
         ) from exc
+    except Exception as exc:
+        detail = mask(_without_input(exc))
+        # Without `from exc`: that error contains values of the config.
+        raise UnknownAdapter(
+            [spec.name], f"route {route!r}: adapter {spec.name!r} {spec.version} and its config: {detail}"
+        ) from None
+
+
+def _without_input(error: Exception) -> str:
+    """Return the text of an error of a model. Pydantic's own text contains shortened values of the config."""
+    errors = getattr(error, "errors", None)
+    if errors is None:
+        return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    found = errors(include_input=False, include_url=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'config'}: {one['msg']}" for one in found)
 
 
 def _field_names(model: Any) -> set[str] | None:

@@ -278,7 +278,7 @@ class WorkerService:
             if loaded is None:
                 raise UnknownAdapter((), f"config {claim.config} has no version {claim.config_version}")
             route = loaded.config.routes[claim.route]
-            chain = Chain(route, self._adapters)
+            chain = Chain(route, self._adapters, resolve=self._env.resolve)
             found = RouteRuntime(route, chain, [{"type": s.name, "version": s.version} for s in chain.specs])
             self._close_unused()
         self._runtimes[key] = found  # the most recently used one is the last

@@ -1,0 +1,38 @@
+"""A step that fails with its secret in the error, its cause, its notes and a log line of a library."""
+
+from __future__ import annotations
+
+import logging
+
+from pydantic import BaseModel, SecretStr
+
+from playhead import Context, Item, Reject, adapter
+
+
+class CallConfig(BaseModel):
+    key: SecretStr
+    header: str = ""
+    options: dict[str, list[str]] = {}
+
+
+@adapter("call", produces="text/plain")
+class Call:
+    """Return the length of the secret; fail for a path that begins with `fail` or `reject`."""
+
+    def __init__(self, config: CallConfig) -> None:
+        self._config = config
+
+    def __call__(self, item: Item, ctx: Context) -> str:
+        key = self._config.key.get_secret_value()
+        logging.getLogger("some.library").warning("request with key=%s", key)
+        ctx.log.warning("calling with %s", self._config.header)
+        if item.path.startswith("reject"):
+            raise Reject(f"the service refused {self._config.header}")
+        if item.path.startswith("fail"):
+            error = ValueError(f"cannot call with {key!r}")
+            error.add_note(f"options: {self._config.options}")
+            raise error from RuntimeError(f"https://user:{key}@service/")
+        return f"{len(key)} {self._config.header.startswith('Bearer ')}"
+
+    def close(self) -> None:
+        raise RuntimeError(f"cannot close the connection of {self._config.key.get_secret_value()}")
