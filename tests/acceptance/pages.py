@@ -45,6 +45,7 @@ _ADDRESS: Final = re.compile(r"(?:127\.0\.0\.1|localhost):(\d{4,5})")
 _ENDS_WITH: Final = re.compile(r"^(.*\S)\s+# exit code (\d+)$")
 _ANY: Final = {
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}": r"[0-9a-f-]{36}",
+    r"\b[0-9a-f]{8}\b": r"[0-9a-f]{8}",
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?Z?": r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?Z?",
     "…": ".*",
 }

@@ -227,7 +227,7 @@ def test_ctrl_c_ends_only_the_waiting_for_a_replay(shell):
     body = json.loads(out)
     assert (process.returncode, body["error_code"]) == (130, "interrupted")
     assert "Traceback" not in err
-    replayed = shell.json("show", "latest")
+    replayed = shell.json("show", "latest:replay")
     assert replayed["execution_id"] in body["detail"]
     assert (replayed["kind"], replayed["status"]) == ("replay", "running")
 
@@ -254,7 +254,8 @@ def test_executions_are_named_by_id_latest_and_tag(ran):
     shell, good, mixed = ran
     assert shell.json("show", good["execution_id"].upper()) == good
     assert shell.json("show", "tag:first") == good
-    assert shell.json("show", "latest") == mixed
+    assert shell.json("show", "latest") == shell.json("show", "latest:docs") == mixed
+    assert shell.json("show", good["execution_id"][-8:]) == good
 
 
 def test_executions_are_filtered_and_paged(ran):

@@ -64,12 +64,15 @@ def execution(folder: Folder) -> str:
     [
         ("playhead sh", ["show"]),
         ("playhead dead-letters ", ["list", "show", "resend"]),
-        ("playhead show l", ["latest"]),
+        ("playhead show l", ["latest", "latest:replay", "latest:other", "latest:words"]),
+        ("playhead show latest:w", ["words"]),
         ("playhead show tag:", [r"my\ run", "nightly"]),
         ("playhead show tag:n", ["nightly"]),
         (r"playhead show tag:my\ r", [r"my\ run"]),
         ("playhead executions --tag n", ["nightly"]),
-        ("playhead executions --parent=lat", ["latest"]),
+        ("playhead executions --parent=lat", ["latest", "latest:replay", "latest:other", "latest:words"]),
+        ("playhead replay latest:words d", ["deep/er"]),
+        ("playhead replay latest:nowhere d", []),
         ("playhead executions --parent=tag:ni", ["nightly"]),
         ("playhead executions --status=f", ["failed"]),
         ("playhead executions --status ", ["running", "completed", "failed", "cancelled"]),
@@ -97,7 +100,7 @@ def execution(folder: Folder) -> str:
         ("playhead show --home nowhere ", []),
         ("playhead show --catalog postgresql://localhost/x ", []),
         ("playhead show --server http://127.0.0.1:9 ", []),
-        ("playhead replay nonsense ", []),
+        ("playhead replay nonsense ", ["input"]),
     ],
 )
 def test_bash_is_offered_what_there_is(folder: Folder, line: str, offered: list[str]):
@@ -106,9 +109,11 @@ def test_bash_is_offered_what_there_is(folder: Folder, line: str, offered: list[
 
 
 def test_executions_are_offered_by_id_the_newest_first(folder: Folder, execution: str):
-    assert folder.tab("playhead show ") == ["latest", r"tag:my\ run", "tag:nightly", execution]
+    names = ["latest", "latest:replay", "latest:other", "latest:words", r"tag:my\ run", "tag:nightly"]
+    assert folder.tab("playhead show ") == [*names, execution]
     assert folder.tab(f"playhead show {execution[:8]}") == [execution]
     assert folder.tab(f"playhead replay {execution} cop") == ["copied"]
+    assert folder.tab(f"playhead replay {execution[-8:]} cop") == ["copied"]
 
 
 def test_adapters_of_the_operators_files_are_offered_without_being_run(folder: Folder):
@@ -202,7 +207,7 @@ def deployment() -> Iterator[Deployment]:
     ("line", "offered"),
     [
         ("playhead show tag:", ["remote"]),
-        ("playhead show l", ["latest"]),
+        ("playhead show l", ["latest", "latest:replay", "latest:words"]),
         ("playhead config show ", ["words"]),
         ("playhead replay latest ", ["input", "copied", "deep/er"]),
         ("playhead replay tag:remote d", ["deep/er"]),

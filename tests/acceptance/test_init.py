@@ -44,7 +44,7 @@ def test_the_printed_commands_run_and_replay_the_pipeline(tmp_path: Path):
         done = playhead(folder, *step[1:])
         assert done.returncode == 0, done.stderr
     assert done.stdout.count("/short/") == 3
-    listed = json.loads(playhead(folder, "ls", "latest", "short", "--json").stdout)["items"]
+    listed = json.loads(playhead(folder, "ls", "latest:replay", "short", "--json").stdout)["items"]
     words = playhead(folder, "cat", listed[0]["key"]).stdout.split()
     assert len(words) == 4
     runs = json.loads(playhead(folder, "executions", "--json").stdout)["items"]

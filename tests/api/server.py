@@ -36,6 +36,7 @@ from playhead.services.objects import ObjectService
 from playhead.services.queues import QueueService
 from playhead.services.recover import RecoverService
 from playhead.services.replay import ReplayService
+from playhead.services.resolve import ResolveService
 from playhead.services.search import SearchService
 from playhead.services.submit import SubmitService
 from playhead.services.system import SystemService
@@ -192,6 +193,7 @@ class Playhead(Api):
                 sealed=lambda job: self._keep(self.replays.drive(job)),
             ),
             replay=self.replays,
+            resolve=ResolveService(self.catalog),
             executions=executions,
             lineage=LineageService(self.catalog, self.store),
             objects=ObjectService(self.catalog, self.store),

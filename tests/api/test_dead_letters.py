@@ -75,7 +75,16 @@ async def test_many_are_resent_by_id_execution_or_route(playhead: Playhead, exec
 
 
 @pytest.mark.parametrize(
-    "body", [{"ids": []}, {"correlation_ids": ["x"]}, {"execution_id": "latest"}, {"route": ""}, [], None]
+    "body",
+    [
+        {"ids": []},
+        {"correlation_ids": ["x"]},
+        {"execution_id": "newest"},
+        {"execution_id": "abc"},
+        {"route": ""},
+        [],
+        None,
+    ],
 )
 async def test_an_invalid_selection_is_422(playhead: Playhead, body: Any):
     await playhead.post("dead-letters/resend", body, 422)

@@ -44,7 +44,7 @@ async def test_an_unknown_filter_is_422_instead_of_being_ignored(playhead: Playh
     (fault,) = answer["detail"]
     assert (fault["type"], fault["loc"]) == ("extra_forbidden", ["query", "stauts"])
     assert fault["msg"] == (
-        "Unknown query parameter; known parameters: status, config, kind, tag, parent, limit, cursor"
+        "Unknown query parameter; known parameters: status, config, kind, tag, limit, cursor, parent"
     )
     running = await playhead.run({"a": b"x"})
     await playhead.post(f"executions/{running}/cancel?dry_run=true", status=422)

@@ -172,7 +172,7 @@ async def test_a_replay_shows_the_numbers_of_the_contract_and_its_progress(playh
 async def test_a_replay_of_a_replay_that_stored_nothing_there_names_the_command_for_its_source(
     playhead: Playhead,
 ):
-    """The same command typed twice, with `latest` as the source: `latest` is then the first replay."""
+    """The same command with the replay as the source."""
     run = await playhead.run({"a": b"two words"})
     replay = (await playhead.replay(run, "shouted", "split"))["execution_id"]
     body = {"from_execution_id": replay, "from_stage": "shouted", "to_route": "split", "from_path": "a b"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 from uuid import UUID
@@ -19,7 +19,7 @@ from playhead.model import (
     RouteCounts,
     RowState,
 )
-from playhead.ports.catalog.browse import ExecutionFilter
+from playhead.ports.catalog.browse import ExecutionFilter, IdKind
 from tests.catalog_memory.rows import MessageRow
 from tests.catalog_memory.tables import Tables, counts, page
 
@@ -53,6 +53,19 @@ class BrowsePart(Tables):
         )
         found, then = page(rows, before, limit)
         return [self._view(row) for row in found], then
+
+    async def ids_ending(self, kind: IdKind, digits: str, *, execution: UUID | None = None) -> list[UUID]:
+        await self._begin()
+        found: dict[str, Iterable[UUID | None]] = {
+            "execution": self._executions,
+            "batch": (row.batch for row in self._executions.values()),
+            "message": (
+                identity
+                for identity, row in self._messages.items()
+                if (row.execution.id == execution if execution else row.state == "dead")
+            ),
+        }
+        return [identity for identity in found[kind] if identity and identity.hex.endswith(digits)]
 
     async def route_counts(self, execution: UUID) -> list[RouteCounts]:
         await self._begin()

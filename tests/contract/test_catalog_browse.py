@@ -64,6 +64,43 @@ async def test_several_executions_are_read_at_once_as_one_by_one(catalog: Catalo
     assert await catalog.executions_named([]) == []
 
 
+async def test_executions_and_batches_are_found_by_the_ends_of_their_ids(catalog: Catalog, lab: Lab):
+    runs = [lab.unknown().hex[:-8] + end for end in ("0abc1234", "1abc1234", "0abc1235")]
+    version = await lab.save()
+    for run in runs:
+        await catalog.open_run(UUID(run), "docs", version, tags=(), owner="w1", lease=lab.LEASE)
+    replay = await lab.replayed((await lab.started("a.md")).execution)
+
+    async def found(digits: str) -> list[str]:
+        return sorted(identity.hex for identity in await catalog.ids_ending("execution", digits))
+
+    assert await found("1234") == await found("abc1234") == sorted(runs[:2])
+    assert await found("0abc1234") == await found(runs[0]) == [runs[0]]
+    assert await found("4123") == await found("2abc1234") == await found("f" + runs[0][1:]) == []
+    batch = replay.replay_batch_id
+    assert await catalog.ids_ending("batch", batch.hex[-12:]) == [batch]
+    assert await catalog.ids_ending("batch", replay.execution_id.hex[-12:]) == []
+    assert await catalog.ids_ending("execution", replay.execution_id.hex[-12:]) == [replay.execution_id]
+
+
+async def test_messages_are_found_by_the_ends_of_their_ids_if_dead_or_in_an_execution(
+    catalog: Catalog, lab: Lab
+):
+    run, other = await lab.started("a.md", "b.md"), await lab.started("c.md")
+    dead, pending = run.ids
+    ends = {identity: identity.hex[-12:] for identity in run.ids}
+    running = await lab.claim(dead)
+
+    assert await catalog.ids_ending("message", ends[dead]) == []
+    assert await catalog.ids_ending("message", ends[pending], execution=run.execution) == [pending]
+    assert await catalog.ids_ending("message", ends[pending], execution=other.execution) == []
+    assert await catalog.ids_ending("message", ends[pending], execution=lab.unknown()) == []
+
+    await lab.fail(running)
+    assert await catalog.ids_ending("message", ends[dead]) == [dead]
+    assert await catalog.ids_ending("message", ends[dead], execution=run.execution) == [dead]
+
+
 async def test_executions_are_listed_newest_first_in_pages(catalog: Catalog, lab: Lab):
     made = [await lab.sealed("a.md") for _ in range(5)]
 

@@ -143,10 +143,10 @@ def test_pending_messages_are_processed_through_another_broker_after_a_change_of
     example(deployment)
     deployment.type("playhead run docs.yaml pages/")
     deployment.type("playhead replay latest input convert")
-    assert json.loads(deployment.type("playhead show latest --json"))["counts"]["pending"] == 3
+    assert json.loads(deployment.type("playhead show latest:replay --json"))["counts"]["pending"] == 3
     other = {"PLAYHEAD_BROKER": deployment.settings["PLAYHEAD_CATALOG"]}
     deployment.type("playhead worker --until-idle", **other)
-    shown = json.loads(deployment.type("playhead show latest --json", **other))
+    shown = json.loads(deployment.type("playhead show latest:replay --json", **other))
     assert (shown["status"], shown["counts"]["failed"]) == ("completed", 0)
 
 

@@ -111,7 +111,6 @@ def test_version_is_printed(capsys):
         ["show", "--json"],
         ["--json", "executions", "--limit", "0"],
         ["executions", "--status", "done", "--json"],
-        ["dead-letters", "show", "not-an-id", "--json"],
         ["dead-letters", "resend", "--json"],
         ["dead-letters", "resend", "--execution", "latest", "--route", "x", "--json"],
         ["queues", "--peek", "3", "--json"],

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 
 from playhead.api.answers import BODY_CODES, responses
 from playhead.api.asking import Asked, Cursor, Filter, Limit
 from playhead.api.bodies import JsonRoute
+from playhead.api.ids import NO_EXECUTION, DeadLetterId, OfExecution, find_dead_letter
 from playhead.api.schemas import Resend, Resent
 from playhead.model import DeadLetter, DeadLetterDetail, Page
 
 router = APIRouter(prefix="/api/v1/dead-letters", tags=["dead letters"], route_class=JsonRoute)
 
 
-@router.get("", responses=responses("invalid_cursor", "execution_not_found", "store_unavailable"))
+@router.get("", responses=responses(*NO_EXECUTION, "invalid_cursor", "store_unavailable"))
 async def list_dead_letters(
     asked: Asked,
-    execution_id: UUID | None = None,
+    execution_id: OfExecution,
     route: Filter = None,
     limit: Limit = 100,
     cursor: Cursor = None,
@@ -32,7 +31,7 @@ async def list_dead_letters(
     "/resend",
     status_code=202,
     responses=responses(
-        *("selection_empty", "invalid_body", "execution_not_found", "dead_letter_not_found"),
+        *("selection_empty", "invalid_body", *NO_EXECUTION, "dead_letter_not_found"),
         *("execution_ended", "unsupported_media_type", *BODY_CODES),
     ),
 )
@@ -41,7 +40,10 @@ async def resend_dead_letters(body: Resend, asked: Asked) -> Resent:
 
     `route` is a route name or `config/route`.
     """
-    sent = await asked.recover.resend(body.correlation_ids, body.execution_id, body.route)
+    given = body.correlation_ids
+    ids = None if given is None else [await find_dead_letter(asked, one) for one in given]
+    execution = None if body.execution_id is None else await asked.resolve.execution(str(body.execution_id))
+    sent = await asked.recover.resend(ids, execution, body.route)
     return Resent(resent=len(sent))
 
 
@@ -51,8 +53,8 @@ async def refuse_resend() -> None:
     raise HTTPException(405)
 
 
-@router.get("/{correlation_id}", responses=responses("dead_letter_not_found"))
-async def get_dead_letter(correlation_id: UUID, asked: Asked) -> DeadLetterDetail:
+@router.get("/{correlation_id}", responses=responses("id_ambiguous", "dead_letter_not_found"))
+async def get_dead_letter(correlation_id: DeadLetterId, asked: Asked) -> DeadLetterDetail:
     """Return a dead letter with its traceback."""
     return await asked.queues.dead_letter(correlation_id)
 
@@ -60,8 +62,8 @@ async def get_dead_letter(correlation_id: UUID, asked: Asked) -> DeadLetterDetai
 @router.post(
     "/{correlation_id}/resend",
     status_code=202,
-    responses=responses("dead_letter_not_found", "execution_ended"),
+    responses=responses("id_ambiguous", "dead_letter_not_found", "execution_ended"),
 )
-async def resend_dead_letter(correlation_id: UUID, asked: Asked) -> Resent:
+async def resend_dead_letter(correlation_id: DeadLetterId, asked: Asked) -> Resent:
     """Resend one dead letter. Has no effect on a message that is no longer dead."""
     return Resent(resent=len(await asked.recover.resend((correlation_id,))))

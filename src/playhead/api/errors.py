@@ -27,6 +27,7 @@ class ErrorCode:
 ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode("invalid_path", 400, "A path, stage or key breaks a rule for keys; the detail names it."),
     ErrorCode("route_ambiguous", 400, "More than one active config has this route; write config/route."),
+    ErrorCode("id_ambiguous", 400, "Several ids end with these digits; the detail lists them."),
     ErrorCode(
         "invalid_cursor", 400, "The cursor does not belong to this list; leave it out to get the first page."
     ),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from playhead.api.answers import responses
 from playhead.api.asking import Asked, Cursor, Filter, Limit
+from playhead.api.ids import NO_EXECUTION, ExecutionId, execution_query
 from playhead.api.streams import LastEventId, stream, stream_responses
 from playhead.engine.paging import list_of, page_of
 from playhead.model import (
@@ -27,18 +28,18 @@ from playhead.ports.catalog.browse import ExecutionFilter
 
 router = APIRouter(prefix="/api/v1/executions", tags=["executions"])
 
-_missing = responses("execution_not_found", "store_unavailable")
-_missing_or_cursor = responses("execution_not_found", "invalid_cursor", "store_unavailable")
+_missing = responses(*NO_EXECUTION, "store_unavailable")
+_missing_or_cursor = responses(*NO_EXECUTION, "invalid_cursor", "store_unavailable")
 
 
-@router.get("", responses=responses("invalid_cursor"))
+@router.get("", responses=responses(*NO_EXECUTION, "invalid_cursor"))
 async def list_executions(
     asked: Asked,
+    parent: Annotated[UUID | None, execution_query("parent", "List only replays of this execution")],
     status: Status | None = None,
     config: Filter = None,
     kind: Kind | None = None,
     tag: Filter = None,
-    parent: Annotated[UUID | None, Query(description="List only replays of this execution.")] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[Execution]:
@@ -48,7 +49,7 @@ async def list_executions(
 
 
 @router.get("/{execution_id}", responses=_missing)
-async def get_execution(execution_id: UUID, asked: Asked) -> Execution:
+async def get_execution(execution_id: ExecutionId, asked: Asked) -> Execution:
     """Return an execution. If it exists only in the store, its kind is `adopted`."""
     return await asked.executions.get(execution_id)
 
@@ -57,9 +58,11 @@ async def get_execution(execution_id: UUID, asked: Asked) -> Execution:
     "/{execution_id}/events",
     response_class=Response,
     response_model=Execution,
-    responses=stream_responses("execution", Execution, "execution_not_found", "store_unavailable"),
+    responses=stream_responses("execution", Execution, *NO_EXECUTION, "store_unavailable"),
 )
-async def watch_execution(execution_id: UUID, asked: Asked, last_event_id: LastEventId = None) -> Response:
+async def watch_execution(
+    execution_id: ExecutionId, asked: Asked, last_event_id: LastEventId = None
+) -> Response:
     """Stream the state of an execution: at once, and after each change, until it ends.
 
     The data of an event `execution` are the body of a `GET`. The last event is `end`, with the same data.
@@ -74,15 +77,15 @@ async def watch_execution(execution_id: UUID, asked: Asked, last_event_id: LastE
     return stream("execution", await asked.watch.execution(execution_id), last_event_id)
 
 
-@router.post("/{execution_id}/cancel", responses=responses("execution_not_found", "execution_ended"))
-async def cancel_execution(execution_id: UUID, asked: Asked) -> Execution:
+@router.post("/{execution_id}/cancel", responses=responses(*NO_EXECUTION, "execution_ended"))
+async def cancel_execution(execution_id: ExecutionId, asked: Asked) -> Execution:
     """Cancel an execution. After the response, no further attempt of it starts. Idempotent."""
     return await asked.recover.cancel(execution_id)
 
 
 @router.get("/{execution_id}/routes", responses=_missing_or_cursor)
 async def list_execution_routes(
-    execution_id: UUID, asked: Asked, limit: Limit = 100, cursor: Cursor = None
+    execution_id: ExecutionId, asked: Asked, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[RouteCounts]:
     """Count the messages of each route, in the order of the config. The sums are those of the execution."""
     counts = await asked.executions.route_counts(execution_id)
@@ -93,7 +96,7 @@ async def list_execution_routes(
 
 @router.get("/{execution_id}/stages", responses=_missing_or_cursor)
 async def list_execution_stages(
-    execution_id: UUID, asked: Asked, limit: Limit = 100, cursor: Cursor = None
+    execution_id: ExecutionId, asked: Asked, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[StageSummary]:
     """Count stored objects and bytes of each stage, as a replay would find them now."""
     stages = await asked.executions.stages(execution_id)
@@ -104,7 +107,7 @@ async def list_execution_stages(
 
 @router.get("/{execution_id}/replays", responses=_missing_or_cursor)
 async def list_execution_replays(
-    execution_id: UUID, asked: Asked, limit: Limit = 100, cursor: Cursor = None
+    execution_id: ExecutionId, asked: Asked, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[Replay]:
     """List the replay batches whose source is this execution, newest first."""
     return await asked.executions.replays(execution_id, cursor, limit)
@@ -112,7 +115,7 @@ async def list_execution_replays(
 
 @router.get("/{execution_id}/lineage", responses=_missing_or_cursor)
 async def list_execution_lineage(
-    execution_id: UUID,
+    execution_id: ExecutionId,
     asked: Asked,
     route: Filter = None,
     status: RowState | None = None,

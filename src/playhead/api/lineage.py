@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
-from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from playhead.api.answers import responses
 from playhead.api.asking import Asked, Cursor, Filter, Limit
+from playhead.api.ids import NO_EXECUTION, BatchId, MessageId, key_query
 from playhead.engine.paging import list_of, page_of
 from playhead.model import ChainLink, Lineage, Page, RowState
 
@@ -16,10 +16,13 @@ router = APIRouter(prefix="/api/v1/lineage", tags=["lineage"])
 
 
 @router.get(
-    "", responses=responses("invalid_path", "invalid_cursor", "object_not_found", "store_unavailable")
+    "",
+    responses=responses(
+        *("invalid_path", *NO_EXECUTION, "invalid_cursor", "object_not_found", "store_unavailable")
+    ),
 )
 async def get_object_lineage(
-    object_key: Annotated[str, Query(description="`{execution_id}/{stage}/{path}`")],
+    object_key: Annotated[str, key_query("object_key")],
     asked: Asked,
     limit: Limit = 100,
     cursor: Cursor = None,
@@ -30,9 +33,11 @@ async def get_object_lineage(
     return page_of(found, lambda message: str(message.correlation_id), cursor, limit, of)
 
 
-@router.get("/batch/{replay_batch_id}", responses=responses("replay_not_found", "invalid_cursor"))
+@router.get(
+    "/batch/{replay_batch_id}", responses=responses("id_ambiguous", "replay_not_found", "invalid_cursor")
+)
 async def list_batch_lineage(
-    replay_batch_id: UUID,
+    replay_batch_id: BatchId,
     asked: Asked,
     route: Filter = None,
     status: RowState | None = None,
@@ -45,15 +50,17 @@ async def list_batch_lineage(
     )
 
 
-@router.get("/{correlation_id}", responses=responses("message_not_found"))
-async def get_lineage(correlation_id: UUID, asked: Asked) -> Lineage:
+@router.get("/{correlation_id}", responses=responses(*NO_EXECUTION, "message_not_found"))
+async def get_lineage(correlation_id: MessageId, asked: Asked) -> Lineage:
     """Return one message with its state and outputs."""
     return await asked.lineage.get(correlation_id)
 
 
-@router.get("/{correlation_id}/chain", responses=responses("message_not_found", "invalid_cursor"))
+@router.get(
+    "/{correlation_id}/chain", responses=responses(*NO_EXECUTION, "message_not_found", "invalid_cursor")
+)
 async def get_lineage_chain(
-    correlation_id: UUID,
+    correlation_id: MessageId,
     asked: Asked,
     direction: Literal["up", "down", "both"] = "both",
     limit: Limit = 100,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter
@@ -10,6 +11,7 @@ from starlette.responses import Response
 from playhead.api.answers import BODY_CODES, responses
 from playhead.api.asking import Asked, Cursor, Limit
 from playhead.api.bodies import JsonRoute
+from playhead.api.ids import NO_EXECUTION, BatchId, execution_query
 from playhead.api.schemas import DetachedReplayRequest, DetachedReplayResponse
 from playhead.api.streams import LastEventId, stream, stream_responses
 from playhead.model import Page, Replay, ReplayProgress
@@ -60,16 +62,21 @@ async def execute_replay(body: DetachedReplayRequest, asked: Asked) -> DetachedR
     )
 
 
-@router.get("/replays", responses=responses("invalid_cursor", "execution_not_found", "store_unavailable"))
+@router.get("/replays", responses=responses(*NO_EXECUTION, "invalid_cursor", "store_unavailable"))
 async def list_replays(
-    asked: Asked, from_execution_id: UUID | None = None, limit: Limit = 100, cursor: Cursor = None
+    asked: Asked,
+    from_execution_id: Annotated[
+        UUID | None, execution_query("from_execution_id", "List only replays of this execution")
+    ],
+    limit: Limit = 100,
+    cursor: Cursor = None,
 ) -> Page[Replay]:
     """List replay batches, newest first."""
     return await asked.executions.replays(from_execution_id, cursor, limit)
 
 
-@router.get("/replays/{replay_batch_id}", responses=responses("replay_not_found"))
-async def get_replay(replay_batch_id: UUID, asked: Asked) -> Replay:
+@router.get("/replays/{replay_batch_id}", responses=responses("id_ambiguous", "replay_not_found"))
+async def get_replay(replay_batch_id: BatchId, asked: Asked) -> Replay:
     """Return a replay batch with its progress. All numbers come from the catalog."""
     return await asked.executions.replay(replay_batch_id)
 
@@ -78,9 +85,9 @@ async def get_replay(replay_batch_id: UUID, asked: Asked) -> Replay:
     "/replays/{replay_batch_id}/events",
     response_class=Response,
     response_model=ReplayProgress,
-    responses=stream_responses("replay", ReplayProgress, "replay_not_found"),
+    responses=stream_responses("replay", ReplayProgress, "id_ambiguous", "replay_not_found"),
 )
-async def watch_replay(replay_batch_id: UUID, asked: Asked, last_event_id: LastEventId = None) -> Response:
+async def watch_replay(replay_batch_id: BatchId, asked: Asked, last_event_id: LastEventId = None) -> Response:
     """Stream the progress of a replay batch: at once, and after each change, until publishing ends.
 
     The data of an event `replay` are the body of a `GET`, plus `rate` (objects published per second over

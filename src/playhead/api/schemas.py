@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from playhead.ids import moment
 from playhead.model import Diagnostic
+from playhead.services.resolve import ID_END
 from playhead.services.submit import MAX_TAG_CHARACTERS, MAX_TAGS, TAG
 from playhead.services.take import MOST_AT_ONCE
 
@@ -38,6 +39,15 @@ Word = Annotated[str, StringConstraints(max_length=1024, pattern=r"^[^\x00]*$")]
 """Text that every catalog database can search for."""
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TAG_CHARACTERS, pattern=TAG)]
 Version = Annotated[int, Field(ge=1, le=MAX_VERSION)]
+
+
+ShortId = Annotated[str, StringConstraints(pattern=f"^{ID_END}$")]
+"""The end of an id."""
+ExecutionName = Annotated[
+    str,
+    StringConstraints(max_length=1024, pattern=rf"^({ID_END}|latest(:[^\x00]+)?|tag:[^\x00]+)$"),
+]
+"""The end of an execution's id, `latest`, or `tag:NAME`."""
 
 
 def _open(schema: dict[str, Any]) -> None:
@@ -142,10 +152,15 @@ class RunPayload(RunForm):
 class Resend(Body):
     """The dead letters to resend: a list of ids, or all of an execution, of a route, or of both."""
 
-    correlation_ids: list[UUID] | None = Field(
-        default=None, max_length=10_000, description="Ids of messages; not together with the other fields."
+    correlation_ids: list[UUID | ShortId] | None = Field(
+        default=None,
+        max_length=10_000,
+        description="Ids of messages, or their ends; not together with the other fields.",
     )
-    execution_id: UUID | None = Field(default=None, description="Those of this execution.")
+    execution_id: UUID | ExecutionName | None = Field(
+        default=None,
+        description="Those of this execution: its id or the end of it, `latest` or `tag:NAME`.",
+    )
     route: Word | None = Field(
         default=None, min_length=1, description="Those of this route: its name, or `config/route`."
     )

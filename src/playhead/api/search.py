@@ -9,20 +9,22 @@ from fastapi import APIRouter, Query
 
 from playhead.api.answers import responses
 from playhead.api.asking import Asked, Limit
+from playhead.api.ids import NO_EXECUTION, execution_query
 from playhead.api.schemas import Word
 from playhead.model import Page, SearchHit
 
 router = APIRouter(prefix="/api/v1/search", tags=["lineage"])
 
 
-@router.get("", responses=responses("invalid_path", "index_not_found", "index_unavailable"))
+@router.get("", responses=responses("invalid_path", *NO_EXECUTION, "index_not_found", "index_unavailable"))
 async def search_index(
     asked: Asked,
     index: Annotated[Word, Query(min_length=1, description="The `path` of the step that filled it.")],
     words: Annotated[Word, Query(description="Words, separated by spaces; a hit has at least one of them.")],
     execution: Annotated[
-        UUID | None, Query(description="Execution to search; without it, the newest in the index.")
-    ] = None,
+        UUID | None,
+        execution_query("execution", "Execution to search; without it, the newest in the index"),
+    ],
     limit: Limit = 10,
 ) -> Page[SearchHit]:
     """Search an index in the data folder of the server. The best hits come first.

@@ -11,12 +11,13 @@ from starlette.responses import Response, StreamingResponse
 
 from playhead.api.answers import responses
 from playhead.api.asking import Asked, Cursor, Limit
+from playhead.api.ids import NO_EXECUTION, execution_query, key_query
 from playhead.keys import sidecar_key
 from playhead.model import Page, StoredObject
 
 router = APIRouter(prefix="/api/v1/storage/objects", tags=["storage"])
 
-Key = Annotated[str, Query(description="`{execution_id}/{stage}/{path}`")]
+Key = Annotated[str, key_query("key")]
 
 _bytes: dict[str, Any] = {
     "description": "The bytes of the object, with the content type of its sidecar.",
@@ -30,17 +31,17 @@ _sidecar: dict[str, Any] = {
     "description": "The stored sidecar.",
     "content": {"application/json": {"schema": {"type": "object"}}},
 }
-_no_object = responses("invalid_path", "object_not_found", "store_unavailable")
+_no_object = responses("invalid_path", *NO_EXECUTION, "object_not_found", "store_unavailable")
 
 
 @router.get(
     "",
     responses=responses(
-        *("invalid_path", "invalid_cursor", "execution_not_found", "stage_not_found", "store_unavailable")
+        *("invalid_path", *NO_EXECUTION, "invalid_cursor", "stage_not_found", "store_unavailable")
     ),
 )
 async def list_objects(
-    execution_id: UUID,
+    execution_id: Annotated[UUID, execution_query("execution_id", "The execution", required=True)],
     asked: Asked,
     stage: Annotated[str | None, Query(min_length=1)] = None,
     path: Annotated[str | None, Query(description="A folder or an object in the stage.")] = None,

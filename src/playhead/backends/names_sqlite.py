@@ -64,17 +64,21 @@ class SqliteNames:
         ]
 
     def stages(self, execution: str) -> list[str]:
-        """Return the stages that the config of an execution declares; of an id, `latest` or `tag:NAME`."""
-        named = execution == "latest" or execution.startswith("tag:")
+        """Return the stages in the config of an execution, which `services.resolve` describes how to name."""
+        word, _, name = execution.partition(":")
+        kind = "replay" if execution == "latest:replay" else "run"
+        config = name if word == "latest" and name not in ("", "run", "replay") else None
         return [
             stage
             for (stage,) in self._rows(
                 "SELECT stage FROM lanes WHERE stage IS NOT NULL AND config_version = ("
-                "SELECT config_version FROM executions WHERE ?1 = 'latest' OR id = ?2 "
-                "OR n IN (SELECT execution FROM tags WHERE 'tag:' || tag = ?1) ORDER BY n DESC LIMIT 1) "
+                "SELECT config_version FROM executions e WHERE CASE ?1 "
+                "WHEN 'latest' THEN kind = ?3 AND (?4 IS NULL OR config_version IN "
+                "(SELECT v.id FROM config_versions v WHERE v.name = ?4)) "
+                "WHEN 'tag' THEN n IN (SELECT t.execution FROM tags t WHERE t.tag = ?2) "
+                "ELSE lower(hex(id)) LIKE '%' || replace(lower(?1), '-', '') END ORDER BY n DESC LIMIT 1) "
                 "ORDER BY id",
-                execution,
-                None if named else UUID(execution).bytes,
+                *(word, name, kind, config),
             )
         ]
 

@@ -47,6 +47,7 @@ from playhead.services.queues import QueueService
 from playhead.services.reconcile import ReconcileService
 from playhead.services.recover import RecoverService
 from playhead.services.replay import ReplayService
+from playhead.services.resolve import ResolveService
 from playhead.services.search import SearchService
 from playhead.services.submit import SubmitService
 from playhead.services.system import SystemService
@@ -189,6 +190,7 @@ async def open_runtime(
                 lease=settings.lease_seconds,
                 settle=settings.settle_seconds,
             ),
+            resolve=ResolveService(catalog),
             executions=executions,
             lineage=LineageService(catalog, store),
             objects=ObjectService(catalog, store),

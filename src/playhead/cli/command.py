@@ -57,11 +57,14 @@ Version = Annotated[
         "--version", min=1, max=2**31 - 1, metavar="N", help="Version of the config.  [default: the newest]"
     ),
 ]
+NAMES = "an id or its end (at least 4 digits), `latest`, `latest:CONFIG`, `latest:replay` or `tag:NAME`"
+"""How a command accepts an execution; see `services.resolve`."""
+NAMES_IN_SHORT = "an id or its end, `latest` or `tag:NAME`"
 ExecutionRef = Annotated[
     str,
     typer.Argument(
         metavar="EXECUTION",
-        help="An execution id, `latest` or `tag:NAME`.",
+        help=f"{NAMES[0].upper()}{NAMES[1:]}.",
         autocompletion=complete.execution,
     ),
 ]

@@ -61,8 +61,11 @@ def _shown(offers: Iterable[Offer], incomplete: str) -> Iterator[Offer]:
 
 @_completer
 def execution(names: Names, ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
-    """`latest`, `tag:NAME`, ids."""
-    yield "latest", "the newest"
+    """`latest`, `latest:CONFIG`, `tag:NAME`, ids."""
+    yield "latest", "the newest run"
+    yield "latest:replay", "the newest replay"
+    for config, _ in names.configs():
+        yield f"latest:{config}", "the newest run of that config"
     for tag in names.tags():
         yield f"tag:{tag}", "the newest with that tag"
     yield from names.executions()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from typing import Annotated
-from uuid import UUID
 
 import typer
 
 from playhead.cli import complete, output
-from playhead.cli.command import Cursor, Limit, command
+from playhead.cli.command import NAMES_IN_SHORT, Cursor, Limit, command
 from playhead.cli.executions import suggest
 from playhead.cli.session import Session, Usage
 
@@ -17,7 +16,7 @@ OfExecution = Annotated[
     typer.Option(
         "--execution",
         metavar="EXECUTION",
-        help="Only dead letters of this execution: an id, `latest` or `tag:NAME`.",
+        help=f"Only dead letters of this execution: {NAMES_IN_SHORT}.",
         autocompletion=complete.execution,
     ),
 ]
@@ -42,7 +41,7 @@ async def list_(
 ) -> None:
     """List dead letters, newest first."""
     async with s.open() as rt:
-        of = await rt.services.executions.resolve(execution) if execution else None
+        of = await rt.services.resolve.execution(execution) if execution else None
         items, rest = await output.gather(
             lambda c, n: rt.services.queues.dead_letters(execution=of, route=route, cursor=c, limit=n),
             cursor,
@@ -55,7 +54,8 @@ async def list_(
         ("MESSAGE", "EXECUTION", "ROUTE", "ATTEMPTS", "FAILED", "CODE", "ERROR"),
         [
             (
-                *(d.correlation_id, d.execution_id, f"{d.config}/{d.route}", d.attempts),
+                *(output.short(d.correlation_id), output.short(d.execution_id)),
+                *(f"{d.config}/{d.route}", d.attempts),
                 *(output.when(d.failed_at), d.error_code, d.error),
             )
             for d in items
@@ -68,15 +68,18 @@ async def list_(
 async def show(
     s: Session,
     identity: Annotated[
-        UUID,
+        str,
         typer.Argument(
-            metavar="ID", help="The correlation id of the message.", autocompletion=complete.dead_letter
+            metavar="ID",
+            help="The correlation id of the message, or its end (at least 4 digits).",
+            autocompletion=complete.dead_letter,
         ),
     ],
 ) -> None:
     """Show one dead letter, with its traceback."""
     async with s.open() as rt:
-        letter = await rt.services.queues.dead_letter(identity)
+        found = await rt.services.resolve.dead_letter(identity)
+        letter = await rt.services.queues.dead_letter(found)
     if s.json:
         output.emit(letter)
         return
@@ -89,16 +92,18 @@ async def show(
     if letter.traceback:
         output.line()
         output.block(letter.traceback.rstrip())
-    suggest(s, [f"playhead cat {letter.input_key}", f"playhead dead-letters resend {identity}"])
+    suggest(s, [f"playhead cat {letter.input_key}", f"playhead dead-letters resend {letter.correlation_id}"])
 
 
 @command("resend", example="playhead dead-letters resend --execution latest")
 async def resend(
     s: Session,
     identities: Annotated[
-        list[UUID] | None,
+        list[str] | None,
         typer.Argument(
-            metavar="ID", help="Correlation ids of messages.", autocompletion=complete.dead_letter
+            metavar="ID",
+            help="Correlation ids of messages, or their ends (at least 4 digits).",
+            autocompletion=complete.dead_letter,
         ),
     ] = None,
     execution: OfExecution = None,
@@ -111,8 +116,10 @@ async def resend(
     if sum(map(bool, (identities, execution, route))) != 1:
         raise Usage("name the dead letters: either ids, or --execution, or --route")
     async with s.open() as rt:
-        of = await rt.services.executions.resolve(execution) if execution else None
-        resent = await rt.services.recover.resend(identities or None, of, route)
+        of = await rt.services.resolve.execution(execution) if execution else None
+        find = rt.services.resolve.dead_letter
+        ids = [await find(identity) for identity in identities] if identities else None
+        resent = await rt.services.recover.resend(ids, of, route)
     if s.json:
         output.emit({"resent": len(resent)})
         return

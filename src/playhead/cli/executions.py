@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from playhead.cli import complete, output
-from playhead.cli.command import Cursor, ExecutionRef, Limit, command
+from playhead.cli.command import NAMES_IN_SHORT, Cursor, ExecutionRef, Limit, command
 from playhead.cli.output import counted, when
 from playhead.cli.progress import counts
 from playhead.cli.session import Session
@@ -55,7 +55,7 @@ async def executions(
         typer.Option(
             "--parent",
             metavar="EXECUTION",
-            help="Only replays of this execution.",
+            help=f"Only replays of this execution: {NAMES_IN_SHORT}.",
             autocompletion=complete.execution,
         ),
     ] = None,
@@ -67,7 +67,7 @@ async def executions(
 
     async with s.open() as rt:
         executions = rt.services.executions
-        source = await executions.resolve(parent) if parent else None
+        source = await rt.services.resolve.execution(parent) if parent else None
         where = ExecutionFilter(status=status, config=config, kind=kind, tag=tag, parent=source)
         items, rest = await output.gather(lambda c, n: executions.list(where, c, n), cursor, limit)
     if s.json:
@@ -95,7 +95,7 @@ async def show(s: Session, execution: ExecutionRef) -> None:
     """
     async with s.open() as rt:
         executions = rt.services.executions
-        found = await executions.get(await executions.resolve(execution))
+        found = await executions.get(await rt.services.resolve.execution(execution))
         if s.json:
             output.emit(found)
             return
@@ -119,7 +119,7 @@ async def show(s: Session, execution: ExecutionRef) -> None:
 async def stages(s: Session, execution: ExecutionRef) -> None:
     """List the stages of an execution."""
     async with s.open() as rt:
-        found = await rt.services.executions.stages(await rt.services.executions.resolve(execution))
+        found = await rt.services.executions.stages(await rt.services.resolve.execution(execution))
     if s.json:
         output.emit_list(found)
     else:
@@ -133,7 +133,7 @@ async def cancel(s: Session, execution: ExecutionRef) -> None:
     When this command returns, no further attempt of the execution starts. Running attempts finish.
     """
     async with s.open() as rt:
-        stopped = await rt.services.recover.cancel(await rt.services.executions.resolve(execution))
+        stopped = await rt.services.recover.cancel(await rt.services.resolve.execution(execution))
     if s.json:
         output.emit(stopped)
     else:
@@ -181,7 +181,16 @@ def _details(
         output.line()
         output.table(
             ("FAILED MESSAGE", "ROUTE", "CODE", "INPUT", "ERROR"),
-            [(d.correlation_id, d.route, d.error_code, d.input_key.partition("/")[2], d.error) for d in dead],
+            [
+                (
+                    output.short(d.correlation_id),
+                    d.route,
+                    d.error_code,
+                    d.input_key.partition("/")[2],
+                    d.error,
+                )
+                for d in dead
+            ],
         )
         if failed > len(dead):
             output.line(f"… and {counted(failed - len(dead), 'more', 'more')}: playhead dead-letters list")

@@ -82,7 +82,7 @@ NEXT: Final = (
     "playhead config apply pipeline.yaml",
     "playhead replay tag:first markdown shorten",
     "playhead worker --until-idle",
-    "playhead ls latest short",
+    "playhead ls latest:replay short",
 )
 
 

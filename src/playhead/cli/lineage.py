@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
 
 import typer
 
-from playhead.cli import output
-from playhead.cli.command import Cursor, Limit, command
+from playhead.cli import complete, output
+from playhead.cli.command import NAMES_IN_SHORT, Cursor, Limit, command
 from playhead.cli.session import Session, Usage
-from playhead.ids import parse_uuid
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -41,11 +40,20 @@ async def lineage(
         str,
         typer.Argument(
             metavar="KEY|CORRELATION_ID",
-            help="The whole key of an object, or the correlation id of a message.",
+            help="The key of an object, such as `latest/STAGE/PATH`, or the correlation id of a message.",
         ),
     ],
     up: Annotated[bool, typer.Option("--up", help="Only the origin: the earlier messages.")] = False,
     down: Annotated[bool, typer.Option("--down", help="Only the results: the later messages.")] = False,
+    execution: Annotated[
+        str | None,
+        typer.Option(
+            "--execution",
+            metavar="EXECUTION",
+            help=f"The execution of the message, if you give only the end of its id: {NAMES_IN_SHORT}.",
+            autocompletion=complete.execution,
+        ),
+    ] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> None:
@@ -55,11 +63,18 @@ async def lineage(
     """
     if up and down:
         raise Usage("--up and --down cannot be combined; without either, both directions are shown")
+    from playhead.services.resolve import is_id
+
     direction: Direction = "up" if up else "down" if down else "both"
     async with s.open() as rt:
         lineage = rt.services.lineage
-        identity = parse_uuid(what)
-        origins = [Origin(identity, direction)] if identity else await _origins(lineage, what, direction)
+        names = rt.services.resolve
+        if is_id(what):
+            its = await names.execution(execution) if execution else None
+            origins = [Origin(await names.message(what, its), direction)]
+        else:
+            what = await names.key(what)
+            origins = await _origins(lineage, what, direction)
         if cursor and len(origins) != 1:
             raise Usage(f"{what} has several messages: --cursor needs the correlation id of one")
         # Several messages may have read the object. A message to which several chains lead is shown once.

@@ -82,9 +82,7 @@ class ServerNames:
         return list(dict.fromkeys(tag for item in self._items("executions", MOST) for tag in item["tags"]))
 
     def stages(self, execution: str) -> list[str]:
-        if execution == "latest":
-            found = self._items("executions", 1)[0]
-        elif execution.startswith("tag:"):
+        if execution.startswith("tag:"):
             found = self._items("executions", 1, tag=execution[4:])[0]
         else:
             found = self._get(f"executions/{quote(execution)}")

@@ -29,7 +29,7 @@ async def ls(
 ) -> None:
     """List the objects of a stage."""
     async with s.open() as rt:
-        identity = await rt.services.executions.resolve(execution)
+        identity = await rt.services.resolve.execution(execution)
         items, rest = await output.gather(
             lambda c, n: rt.services.objects.list(identity, stage, path or None, c, n), cursor, limit
         )
@@ -42,13 +42,17 @@ async def ls(
 
 @command("cat", example="playhead cat 0198c2a4-7d10-7c3e-8f00-5a1b2c3d4e5f/markdown_converted/guide/page.md")
 async def cat(
-    s: Session, key: Annotated[str, typer.Argument(metavar="KEY", help="The whole key, as `ls` prints it.")]
+    s: Session,
+    key: Annotated[
+        str, typer.Argument(metavar="KEY", help="The key, as `ls` prints it, or such as `latest/STAGE/PATH`.")
+    ],
 ) -> None:
     """Write the bytes of one object to stdout.
 
     With --json, prints its content type and its content, as text or in base64.
     """
     async with s.open() as rt:
+        key = await rt.services.resolve.key(key)
         found = await rt.services.objects.content(key)
         if not s.json:
             async for chunk in found.chunks:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+SHORT_ID: Final = 8
+"""Digits of an id in tables that list several ids a row."""
 MAX_PAGE: Final = 1000
 """The most items that a service returns at once; longer lists are assembled here."""
 
@@ -119,6 +121,11 @@ def more(next_cursor: str | None) -> None:
     """Print how to list the remaining items."""
     if next_cursor:
         note(f"There is more: --cursor {next_cursor}, or a higher --limit")
+
+
+def short(identity: UUID) -> str:
+    """Return the end of an id. It is random, so it is unique in practice; commands accept it."""
+    return identity.hex[-SHORT_ID:]
 
 
 def size(count: int) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from playhead.cli import complete, executions, exits, output, progress
-from playhead.cli.command import Cursor, ExecutionRef, Limit, command
+from playhead.cli.command import NAMES_IN_SHORT, Cursor, ExecutionRef, Limit, command
 from playhead.cli.session import Session, Usage
 from playhead.errors import Unavailable
 
@@ -62,7 +62,7 @@ async def replay(
         f"stopped; a replay that had started continues{goes_on}, and `{s.again('playhead replays')}` shows it"
     )
     async with s.open("replay") as rt:
-        source = await rt.services.executions.resolve(execution)
+        source = await rt.services.resolve.execution(execution)
         done = await rt.services.replay.execute(ReplayRequest(source, stage, path, route))
         s.interrupted = f"stopped waiting; execution {done.execution_id} continues"
         await _tell_if_nobody_consumes(rt, done.to_queue)
@@ -91,7 +91,7 @@ async def replays(
         str | None,
         typer.Argument(
             metavar="EXECUTION",
-            help="Only replays of this execution: an id, `latest` or `tag:NAME`.",
+            help=f"Only replays of this execution: {NAMES_IN_SHORT}.",
             autocompletion=complete.execution,
         ),
     ] = None,
@@ -101,16 +101,16 @@ async def replays(
     """List replays, newest first."""
     async with s.open() as rt:
         of = rt.services.executions
-        source = await of.resolve(execution) if execution else None
+        source = await rt.services.resolve.execution(execution) if execution else None
         items, rest = await output.gather(lambda c, n: of.replays(source, c, n), cursor, limit)
     if s.json:
         output.emit_list(items, rest)
         return
     output.table(
-        ("REPLAY BATCH", "EXECUTION", "FROM", "STAGE", "TO", "FOUND", "PUBLISHED", "FAILED", "STATE"),
+        ("BATCH", "EXECUTION", "FROM", "STAGE", "TO", "FOUND", "PUBLISHED", "FAILED", "STATE"),
         [
             (
-                *(r.replay_batch_id, r.execution_id, r.from_execution_id),
+                *map(output.short, (r.replay_batch_id, r.execution_id, r.from_execution_id)),
                 *("/".join(filter(None, (r.from_stage, r.from_path))), r.to_route),
                 *(r.objects_found, r.objects_published, r.objects_failed, r.state),
             )

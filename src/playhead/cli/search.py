@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from playhead.cli import complete, output
-from playhead.cli.command import command
+from playhead.cli.command import NAMES_IN_SHORT, command
 from playhead.cli.session import Session
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ async def search(
             "--execution",
             metavar="EXECUTION",
             autocompletion=complete.execution,
-            help="Search the entries of this execution.  [default: the newest execution in the index]",
+            help=f"Search the entries of this execution: {NAMES_IN_SHORT}.  [default: the newest there]",
         ),
     ] = None,
     limit: Annotated[
@@ -46,7 +46,7 @@ async def search(
         hits = await _search_here(s, index, " ".join(words), identity, limit)
     else:
         async with s.open() as rt:
-            identity = await rt.services.executions.resolve(execution) if execution else None
+            identity = await rt.services.resolve.execution(execution) if execution else None
             hits = await rt.services.search.search(index, " ".join(words), identity, limit)
     if s.json:
         output.emit_list(hits)

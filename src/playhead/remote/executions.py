@@ -10,7 +10,6 @@ from uuid import UUID
 from playhead.model import ChainLink, Execution, Lineage, Page, Replay, RouteCounts, StageSummary
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.remote.client import HARMLESS, Client
-from playhead.services.executions import resolve
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +25,6 @@ class RemoteExecutions:
 
     async def get(self, execution: UUID) -> Execution:
         return await self._client.get(f"executions/{execution}", Execution)
-
-    async def resolve(self, text: str) -> UUID:
-        return await resolve(text, self.list)
 
     async def route_counts(self, execution: UUID) -> list[RouteCounts]:
         return await self._client.get_all(f"executions/{execution}/routes", Page[RouteCounts])

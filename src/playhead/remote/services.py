@@ -14,8 +14,10 @@ from playhead.remote.configs import RemoteConfigs
 from playhead.remote.executions import RemoteExecutions, RemoteLineage, RemoteRecover
 from playhead.remote.objects import RemoteObjects, RemoteSearch
 from playhead.remote.queues import RemoteQueues, RemoteTake
+from playhead.remote.resolve import RemoteIds
 from playhead.remote.runs import RemoteReplay, RemoteSubmit
 from playhead.remote.system import RemoteDoctor, RemoteSystem
+from playhead.services.resolve import ResolveService
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class RemoteServices:
     configs: RemoteConfigs
     submit: RemoteSubmit
     replay: RemoteReplay
+    resolve: ResolveService
     executions: RemoteExecutions
     lineage: RemoteLineage
     objects: RemoteObjects
@@ -42,6 +45,7 @@ class RemoteServices:
             configs=RemoteConfigs(client),
             submit=RemoteSubmit(client),
             replay=RemoteReplay(client),
+            resolve=ResolveService(RemoteIds(client)),
             executions=RemoteExecutions(client),
             lineage=RemoteLineage(client),
             objects=RemoteObjects(client),

@@ -13,6 +13,7 @@ from playhead.services.objects import ObjectService
 from playhead.services.queues import QueueService
 from playhead.services.recover import RecoverService
 from playhead.services.replay import ReplayService
+from playhead.services.resolve import ResolveService
 from playhead.services.search import SearchService
 from playhead.services.submit import SubmitService
 from playhead.services.system import SystemService
@@ -27,6 +28,7 @@ class Services:
     configs: ConfigService
     submit: SubmitService
     replay: ReplayService
+    resolve: ResolveService
     executions: ExecutionService
     lineage: LineageService
     objects: ObjectService

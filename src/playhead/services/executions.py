@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Protocol
 from uuid import UUID
 
 from playhead.engine.listing import Listing
 from playhead.engine.lookup import find_execution, find_replay
 from playhead.engine.paging import decode_cursor, list_of, page_before
-from playhead.errors import NotFound
-from playhead.ids import parse_uuid
 from playhead.model import Execution, Page, Replay, RouteCounts, StageSummary
 from playhead.ports.catalog.browse import Browse, ExecutionFilter
 from playhead.ports.catalog.configs import Configs
@@ -41,16 +38,6 @@ class ExecutionService:
             NotFound: `execution_not_found`.
         """
         return await find_execution(self._catalog, self._listing, execution)
-
-    async def resolve(self, text: str) -> UUID:
-        """Return the id of an execution given as an id, as `latest`, or as `tag:NAME` (the newest with it).
-
-        An id is only parsed: this method does not check that the execution exists.
-
-        Raises:
-            NotFound: `execution_not_found`.
-        """
-        return await resolve(text, self.list)
 
     async def route_counts(self, execution: UUID) -> list[RouteCounts]:
         """Return message counts by route, in the order of the config; empty for an adopted execution.
@@ -97,23 +84,3 @@ class ExecutionService:
         of = list_of("executions", *where)
         before = decode_cursor(cursor, int, of)
         return page_before(await self._catalog.executions(where, before=before, limit=limit), of)
-
-
-async def resolve(
-    text: str, executions: Callable[[ExecutionFilter, str | None, int], Awaitable[Page[Execution]]]
-) -> UUID:
-    """Resolve as `ExecutionService.resolve` does, with any function that lists executions."""
-    if identity := parse_uuid(text):
-        return identity
-    if text == "latest":
-        where, missing = ExecutionFilter(), "there is no execution yet"
-    elif text.startswith("tag:"):
-        where, missing = ExecutionFilter(tag=text[4:]), f"no execution has the tag {text[4:]!r}"
-    else:
-        raise NotFound(
-            "execution_not_found", f"{text!r} is not an execution: use an id, `latest` or `tag:NAME`"
-        )
-    found = await executions(where, None, 1)
-    if not found.items:
-        raise NotFound("execution_not_found", missing)
-    return found.items[0].execution_id

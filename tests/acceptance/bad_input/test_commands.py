@@ -121,9 +121,9 @@ def _words() -> Iterator[Row]:
         yield usage(f"run docs pages --version {version}", "--version")
         yield usage(f"config show docs --version {version}", "--version")
     yield usage("run docs.yaml pages --version 1", "--version")
-    for identity in ("x", "RUN0", "latest"):
-        yield usage(f"dead-letters show {identity}", "not a valid UUID")
-        yield usage(f"dead-letters resend {identity}", "not a valid UUID")
+    for identity in ("x", "RUN0", "latest", "abc"):
+        yield missing(f"dead-letters show {identity}", "dead_letter_not_found", "4 digits or more")
+        yield missing(f"dead-letters resend {identity}", "dead_letter_not_found", "4 digits or more")
     yield usage("dead-letters resend", "either ids, or --execution, or --route")
     yield usage("replay RUN", "empty", more=("", "theirs"))
     yield usage("replay RUN shouted", "empty", more=("",))

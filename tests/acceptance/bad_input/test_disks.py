@@ -318,7 +318,7 @@ def test_a_command_on_a_read_only_home_says_so_and_all_is_there_when_it_can_be_w
     refused_everywhere(deployment, "read-only file system: mount it read-write", *COMMANDS)
     assert deployment.cli("doctor", code=UNREACHABLE)["status"] == "failed"
     deployment.disk.remount("rw")
-    assert deployment.cli("show", "latest")["kind"] == "replay"
+    assert deployment.cli("show", "latest:replay")["kind"] == "replay"
     assert deployment.stored(run) == before
     assert len(deployment.cli("executions")["items"]) == 2
 

@@ -175,7 +175,7 @@ def _unknown() -> Iterator[Row]:
 
 # -- invalid ids and cursors -----------------------------------------------------------------------
 
-MALFORMED = ("x", "RUN0", "g1890000-0000-7000-8000-000000000000", "latest", "01890000")
+MALFORMED = ("x", "RUN0", "g1890000-0000-7000-8000-000000000000", "newest", "abc", "0189--0000", "latest:")
 TAKES_AN_ID = (
     *("executions/{}", "executions/{}/stages", "executions/{}/routes", "executions/{}/lineage"),
     *("replays/{}", "lineage/{}", "lineage/{}/chain", "lineage/batch/{}", "dead-letters/{}"),
@@ -345,7 +345,7 @@ def test_an_id_may_be_spelt_in_every_way(ground: Ground, path: str):
 def test_every_code_of_a_wrong_request_has_a_row():
     """Except the codes of unavailable backends, of internal errors, and of states that other tests create."""
     elsewhere = {"invalid_request", "host_not_allowed", "cross_origin", "too_many_connections", "queue_taken"}
-    elsewhere |= {"body_too_slow", "server_busy", "catalog_damaged"}
+    elsewhere |= {"body_too_slow", "server_busy", "catalog_damaged", "id_ambiguous"}
     elsewhere |= {"internal", "store_full", "replay_continues", "route_ambiguous", "execution_ended"}
     elsewhere |= {code for code in STATUS if code.endswith("_unavailable")}
     assert {row.code for row in ROWS} - {SHAPE} >= set(STATUS) - elsewhere

@@ -24,7 +24,7 @@ from playhead.model import (
     RouteCounts,
     RowState,
 )
-from playhead.ports.catalog.browse import ExecutionFilter
+from playhead.ports.catalog.browse import ExecutionFilter, IdKind
 
 Via = Literal["self", "parent", "replay"]
 """See `ChainLink.via`."""
@@ -53,6 +53,22 @@ class BrowsePart(Part):
             numbers, then = page_of(newest, limit)
             rows = await db.rows(SQL.executions_by_number, numbers=numbers)
             return await self._executions(db, rows), then
+
+        return await self._db.read(find)
+
+    async def ids_ending(self, kind: IdKind, digits: str, *, execution: UUID | None = None) -> list[UUID]:
+        tail = bytes.fromhex(digits[-4:])
+
+        async def find(db: Session) -> list[UUID]:
+            if kind == "execution":
+                rows = await db.rows(SQL.executions_ending, tail=tail)
+            elif kind == "batch":
+                rows = await db.rows(SQL.batches_ending, tail=tail)
+            elif execution is None:
+                rows = await db.rows(SQL.dead_ending, tail=tail)
+            else:
+                rows = await db.rows(SQL.messages_ending, execution=execution, tail=tail)
+            return [found for (one,) in rows if (found := as_uuid(one)).hex.endswith(digits)]
 
         return await self._db.read(find)
 

@@ -63,6 +63,10 @@ CREATE TABLE executions (
 CREATE INDEX executions_unsettled ON executions (n) WHERE NOT settled;
 CREATE INDEX executions_running ON executions (config_version) WHERE NOT settled AND status = 'running';
 CREATE INDEX executions_by_parent ON executions (parent, n) WHERE parent IS NOT NULL;
+-- The last two bytes of ids, which people may write instead of the whole id. The end of an id is random, so each of
+-- these entries goes to another page. That is too expensive for all messages: only the dead ones have such an index.
+CREATE INDEX executions_by_id_end ON executions (substr(uuid_send(id), 15));
+CREATE INDEX executions_by_batch_end ON executions (substr(uuid_send(batch), 15)) WHERE batch IS NOT NULL;
 -- SQLite's planner would use these three instead of the partial indexes, and read executions that ended long ago.
 -- (postgresql)
 CREATE INDEX executions_by_status ON executions (status, n);
@@ -133,6 +137,7 @@ CREATE TABLE messages (
 -- the primary key from its end until it has found enough rows, which may be the whole table.
 CREATE INDEX messages_by_state ON messages (execution, state, lane, (-n));
 CREATE INDEX messages_dead ON messages (lane, (-n)) WHERE state = {DEAD};
+CREATE INDEX messages_dead_by_id_end ON messages (substr(uuid_send(id), 15)) WHERE state = {DEAD};
 CREATE INDEX messages_by_ordinal ON messages (execution, ordinal) WHERE ordinal IS NOT NULL;
 CREATE INDEX messages_children ON messages (parent) WHERE parent IS NOT NULL;
 CREATE INDEX messages_roots_by_key ON messages (object_key) WHERE parent IS NULL;

@@ -52,6 +52,7 @@ _SQLITE_SCHEMA: Final = (
     ),  # the rowid
     (re.compile(r"\b(uuid|bytea)\b"), "blob"),
     (re.compile(r' COLLATE "C"'), ""),
+    (re.compile(r"uuid_send\((\w+)\)"), r"\1"),  # an id is its bytes
     (re.compile(r", \(-n\)\)"), ")"),  # each index ends with the rowid
     (re.compile(r"\) WITH \([^;]*\);"), ");"),
 )

@@ -14,6 +14,25 @@ ORDER BY e.n DESC LIMIT :limit
 -- The counts of an execution, if they are final.
 SELECT n, config_version, counts FROM executions WHERE id = :id::uuid
 
+-- name: executions_ending
+-- Ids of executions by their last two bytes.
+SELECT id FROM executions /* INDEXED BY executions_by_id_end */ WHERE substr(uuid_send(id), 15) = :tail::bytea
+
+-- name: batches_ending
+-- Ids of replay batches by their last two bytes.
+SELECT batch FROM executions /* INDEXED BY executions_by_batch_end */
+WHERE batch IS NOT NULL AND substr(uuid_send(batch), 15) = :tail::bytea
+
+-- name: dead_ending
+-- Ids of dead letters by their last two bytes.
+SELECT id FROM messages /* INDEXED BY messages_dead_by_id_end */
+WHERE state = {DEAD} AND substr(uuid_send(id), 15) = :tail::bytea
+
+-- name: messages_ending
+-- Ids of an execution's messages by their last two bytes. Reads all of them.
+SELECT m.id FROM executions e JOIN messages m ON m.execution = e.n
+WHERE e.id = :execution::uuid AND substr(uuid_send(m.id), 15) = :tail::bytea
+
 -- fragment: lineage
 -- The columns that a `Lineage` is built from.
 SELECT m.n, m.id, p.id, e.id, e.batch, m.lane, m.state, m.attempt, m.object_key, m.error_code, m.error,

@@ -15,7 +15,7 @@ A file of statements looks like this:
 - `-- name: waiting_rows (sqlite)` is for one database. Without a text for the other, it does nothing there.
 
 The text is PostgreSQL's SQL. SQLite's follows from it by the rules in `_RULES`: arrays become `IN (…)` or
-JSON, row locks and casts go, and index hints in comments count.
+JSON, row locks, casts and `uuid_send` go, and index hints in comments count.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ _RULES: Final = re.compile(
     r"|(?P<lock> FOR (?:UPDATE|SHARE|NO KEY UPDATE)(?: OF \w+)?(?: SKIP LOCKED)?)"
     r"|IS (?P<distinct>NOT )?DISTINCT FROM"
     r"|(?P<greatest>greatest\()"
+    r"|uuid_send\((?P<id>[\w.]+)\)"
     r"|/\* (?P<hint>INDEXED BY \w+) \*/"
 )
 _SIZES: Final = (0, 1, 4, 16, 64, 256)
@@ -240,6 +241,8 @@ def _for_sqlite(binds: list[_Bind], sizes: Any, found: re.Match[str]) -> str:
         return "?"
     if found["greatest"]:
         return "max("
+    if found["id"]:
+        return found["id"]
     if found["hint"]:
         return found["hint"]
     if found["lock"] or found["cast"]:

@@ -16,6 +16,9 @@ from playhead.model import (
     RowState,
 )
 
+IdKind = Literal["execution", "batch", "message"]
+"""Whose id: an execution's, a replay batch's or a message's."""
+
 
 class ExecutionFilter(NamedTuple):
     status: str | None = None
@@ -37,6 +40,15 @@ class Browse(Protocol):
     async def executions(
         self, where: ExecutionFilter, *, before: int | None = None, limit: int = 100
     ) -> tuple[list[Execution], int | None]: ...
+
+    async def ids_ending(self, kind: IdKind, digits: str, *, execution: UUID | None = None) -> list[UUID]:
+        """Return all ids of a kind that end with `digits`, in no order.
+
+        `digits` are at least four hexadecimal digits in lower case, without hyphens. Ids of messages are
+        searched for among the dead letters, or with `execution` among all messages of that execution. Only
+        the search in an execution costs in proportion to the messages of the execution.
+        """
+        ...
 
     async def route_counts(self, execution: UUID) -> list[RouteCounts]:
         """Return counts by route, in the order of the config; their sums are the execution's."""

@@ -1,0 +1,31 @@
+"""The catalog of a `ResolveService` over HTTP: the server looks up the ends of ids."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from playhead.model import Execution, Lineage, Page, Replay
+from playhead.ports.catalog.browse import ExecutionFilter, IdKind
+from playhead.remote.client import Client
+
+
+class RemoteIds:
+    """Remote `ResolveCatalog`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def executions(
+        self, where: ExecutionFilter, *, before: int | None = None, limit: int = 100
+    ) -> tuple[list[Execution], int | None]:
+        found = await self._client.get("executions", Page[Execution], **where._asdict(), limit=limit)
+        return found.items, None
+
+    async def ids_ending(self, kind: IdKind, digits: str, *, execution: UUID | None = None) -> list[UUID]:
+        """Return the id with this end. If there is none, or several, raise the error of the server."""
+        if kind == "execution":
+            return [(await self._client.get(f"executions/{digits}", Execution)).execution_id]
+        if kind == "batch":
+            return [(await self._client.get(f"replays/{digits}", Replay)).replay_batch_id]
+        found = await self._client.get(f"lineage/{digits}", Lineage, execution_id=execution)
+        return [found.correlation_id]

@@ -1,0 +1,143 @@
+"""Resolve names to ids and keys: whole ids, ends of ids, `latest`, and `tag:NAME`.
+
+The end of an id is at least four of its hexadecimal digits, so `7f3a91c2` stands for an id that ends with it.
+Commands and the API accept these names wherever they accept an id.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Protocol
+from uuid import UUID
+
+from playhead.errors import BadRequest, NotFound
+from playhead.ids import parse_uuid
+from playhead.model import Execution
+from playhead.ports.catalog.browse import ExecutionFilter, IdKind
+
+ID_END: Final = r"[0-9a-fA-F](?:-?[0-9a-fA-F]){3,31}"
+"""The end of an id, or a whole id."""
+_NEWEST: Final = re.compile(r"(latest|tag)(?::(.+))?")
+_MOST_SHOWN: Final = 10
+_WHAT: Final[dict[IdKind, tuple[str, str]]] = {
+    "execution": ("an execution", "executions"),
+    "batch": ("a replay batch", "replay batches"),
+    "message": ("a message", "messages"),
+}
+
+
+class ResolveCatalog(Protocol):
+    """The part of the catalog that `ResolveService` needs."""
+
+    async def executions(
+        self, where: ExecutionFilter, *, before: int | None = None, limit: int = 100
+    ) -> tuple[list[Execution], int | None]: ...
+
+    async def ids_ending(self, kind: IdKind, digits: str, *, execution: UUID | None = None) -> list[UUID]: ...
+
+
+class ResolveService:
+    """Resolves names. A whole id is only parsed: no method checks that it exists.
+
+    Every method raises `Unavailable` if the catalog is unavailable, and `BadRequest` (`id_ambiguous`) if
+    several ids end with the given digits.
+    """
+
+    def __init__(self, catalog: ResolveCatalog) -> None:
+        self._catalog = catalog
+
+    async def execution(self, text: str) -> UUID:
+        """Return the id of an execution.
+
+        `latest` and `latest:run` are the newest run, and `latest:CONFIG` is the newest run of a config. Only
+        `latest:replay` is a replay. `tag:NAME` is the newest execution with this tag. The end of an id is
+        looked up in the catalog only, not in the store.
+
+        Raises:
+            NotFound: `execution_not_found`.
+        """
+        if identity := parse_uuid(text):
+            return identity
+        newest = _NEWEST.fullmatch(text)
+        if newest is None:
+            return await self._ending("execution", text, "execution_not_found")
+        where, missing = _filter(newest[1], newest[2] or "")
+        found, _ = await self._catalog.executions(where, limit=1)
+        if not found:
+            raise NotFound("execution_not_found", missing)
+        return found[0].execution_id
+
+    async def batch(self, text: str) -> UUID:
+        """Return the id of a replay batch. Raises `NotFound` (`replay_not_found`)."""
+        return parse_uuid(text) or await self._ending("batch", text, "replay_not_found")
+
+    async def message(self, text: str, execution: UUID | None = None) -> UUID:
+        """Return the correlation id of a message.
+
+        The end of an id is looked up among the dead letters. If `execution` is given, it is looked up among
+        the messages of this execution.
+
+        Raises:
+            NotFound: `message_not_found`.
+        """
+        return parse_uuid(text) or await self._ending("message", text, "message_not_found", execution)
+
+    async def dead_letter(self, text: str) -> UUID:
+        """Return the correlation id of a dead letter. Raises `NotFound` (`dead_letter_not_found`)."""
+        return parse_uuid(text) or await self._ending("message", text, "dead_letter_not_found")
+
+    async def key(self, text: str) -> str:
+        """Return the key of an object, whose execution may have any name that `execution` accepts.
+
+        A text that does not begin with the name of an execution is returned unchanged.
+
+        Raises:
+            NotFound: `execution_not_found`.
+        """
+        name, slash, rest = text.partition("/")
+        is_name = _NEWEST.fullmatch(name) or re.fullmatch(ID_END, name)
+        if not slash or not is_name or parse_uuid(name):
+            return text
+        return f"{await self.execution(name)}/{rest}"
+
+    async def _ending(self, kind: IdKind, text: str, missing: str, execution: UUID | None = None) -> UUID:
+        what, several = _WHAT[kind]
+        if re.fullmatch(ID_END, text) is None:
+            others = (
+                ", `latest`, `latest:CONFIG`, `latest:replay` or `tag:NAME`" if kind == "execution" else ""
+            )
+            raise NotFound(
+                missing,
+                f"{text!r} does not name {what}: write its id, or the end of it (4 digits or more){others}",
+            )
+        digits = text.replace("-", "").lower()
+        found = sorted(await self._catalog.ids_ending(kind, digits, execution=execution), reverse=True)
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            where = f" in execution {execution}" if execution else ""
+            if kind == "message" and not execution:
+                where = " and is a dead letter; for another message, write the whole id or name its execution"
+            raise NotFound(missing, f"there is no id of {what} that ends with {digits}{where}")
+        shown = ", ".join(map(str, found[:_MOST_SHOWN]))
+        more = f" and {len(found) - _MOST_SHOWN} more" if len(found) > _MOST_SHOWN else ""
+        raise BadRequest(
+            "id_ambiguous",
+            f"the ids of {len(found)} {several} end with {digits}: {shown}{more}; write more digits",
+        )
+
+
+def is_id(text: str) -> bool:
+    """Whether a text has the form of an id, or of the end of one."""
+    return re.fullmatch(ID_END, text) is not None or parse_uuid(text) is not None
+
+
+def _filter(word: str, name: str) -> tuple[ExecutionFilter, str]:
+    """Return the filter whose newest execution is meant, and the error if no execution matches."""
+    if word == "tag":
+        return ExecutionFilter(tag=name), f"no execution has the tag {name!r}"
+    if name == "replay":
+        return ExecutionFilter(kind="replay"), "there is no replay yet"
+    if name in ("", "run"):
+        return ExecutionFilter(kind="run"), "there is no run yet; `playhead executions` lists replays"
+    return ExecutionFilter(kind="run", config=name), f"there is no run of a config {name!r} yet"
