@@ -50,9 +50,9 @@ endif
 
 $(VENV)/.setup-dev: $(VENV)/.setup
 ifeq ($(LOCKED),no)
-	$(NEWEST) '$(PROJECT)[production,otel]' --group dev
+	$(NEWEST) '$(PROJECT)[production,otel,parquet,vectors]' --group dev
 else
-	$(call install,--extra production --extra otel --group dev)
+	$(call install,--extra production --extra otel --extra parquet --extra vectors --group dev)
 endif
 	@touch $@
 

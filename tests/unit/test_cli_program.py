@@ -25,6 +25,7 @@ from playhead.cli.session import Session
 HEAVY = (
     *("fastapi", "starlette", "pydantic", "rich", "httpx", "asyncio", "yaml", "uvicorn", "sqlite3"),
     *("opentelemetry", "prometheus_client", "playhead.ports.adapter", "playhead.keys"),
+    *("apsw", "pyarrow", "sqlite_vec", "asyncpg"),
 )
 
 

@@ -21,7 +21,11 @@ from tools.reference.schema import default, kind
 _TRIED_WITH: Final = {"path": "search.db"}
 
 #: What an adapter accepts, if its content type does not decide, or if it needs a server.
-_ACCEPTS: Final = {"csv_split": "CSV of any content type", "jsonl_split": "JSON Lines of any content type"}
+_ACCEPTS: Final = {
+    "csv_split": "CSV of any content type",
+    "jsonl_split": "JSON Lines of any content type",
+    "sqlite_vectors": "a JSON object with a vector, of any content type",
+}
 
 
 def _adapters() -> str:

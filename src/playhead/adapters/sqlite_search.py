@@ -21,13 +21,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from playhead import Context, Item, Reject, Retry, adapter
+from playhead.adapters._data_folder import data_place, path_problem, refusal
 from playhead.errors import BadRequest, NotFound, PlayheadError, Unavailable
 
 _SCHEMA_VERSION: Final = 1
@@ -223,34 +224,14 @@ def index_file(data_dir: str | Path, path: str) -> Path:
     """
     if why := _path_problem(path):
         raise BadRequest("invalid_path", f"index path {path!r} {why}")
-    name = str(PurePosixPath(path)).replace("%", "%25").replace("/", "%2F")
-    root = Path(data_dir).resolve()
-    file = root / name
-    # The operator may have created the link on purpose, so the error must say that links are refused.
-    folders = [root / folder for folder in PurePosixPath(path).parents if folder.name]
-    try:
-        if link := next((folder for folder in folders if folder.is_symlink()), None):
-            raise _no_file(link, stat.S_IFLNK)
-        mode = file.lstat().st_mode
-    except FileNotFoundError:
-        return file
-    except OSError as exc:
-        raise BadRequest("invalid_path", f"index path {path!r} cannot be a file: {exc}") from exc
-    if not stat.S_ISREG(mode):
-        raise _no_file(file, mode)
-    return file
+    return data_place(data_dir, path, "index")
 
 
 def _path_problem(path: str) -> str | None:
-    parts = PurePosixPath(path)
-    if parts.is_absolute():
-        return "must be relative to the data folder"
-    if ".." in parts.parts or "\\" in path:
-        return "must stay in the data folder: no `..`, no backslash"
-    if not parts.name or path.endswith("/") or not path.isprintable():
-        return "must name a file, like search.db"
-    if parts.name.endswith(_BESIDE):
-        return f"must not end in {parts.name[parts.name.rfind('-') :]}, the suffix of SQLite's own files"
+    if why := path_problem(path, "a file, like search.db"):
+        return why
+    if path.endswith(_BESIDE):
+        return f"must not end in {path[path.rfind('-') :]}, the suffix of SQLite's own files"
     return None
 
 
@@ -262,11 +243,6 @@ def _is_full(exc: Exception, folder: str) -> bool:
     if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
         return shutil.disk_usage(folder).free < _NO_ROOM
     return code == sqlite3.SQLITE_FULL
-
-
-def _no_file(file: Path, mode: int) -> BadRequest:
-    what = "a link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "not a regular file"
-    return BadRequest("invalid_path", f"{file} is {what}: remove it, or name another index")
 
 
 def _make(file: Path) -> None:
@@ -297,7 +273,7 @@ def _connect(file: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
         # SQLite has resolved the path and opened the file, and has not read it yet.
         ((_, _, opened),) = db.execute("PRAGMA database_list")
         if Path(opened) != file.parent.resolve() / file.name:
-            raise _no_file(file, stat.S_IFLNK)
+            raise refusal(file, stat.S_IFLNK, "index")
     except BaseException:
         db.close()
         raise

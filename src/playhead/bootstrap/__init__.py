@@ -20,9 +20,11 @@ from playhead.adapters import (
     csv_split,
     html_to_markdown,
     jsonl_split,
+    parquet_sink,
     passthrough,
     split_markdown,
     sqlite_search,
+    sqlite_vectors,
 )
 from playhead.bootstrap import backends
 from playhead.bootstrap.backends import open_backends, open_for_doctor
@@ -58,7 +60,16 @@ from playhead.watchdog import Watchdog
 if TYPE_CHECKING:
     from playhead.settings import Settings
 
-BUILT_IN = (csv_split, html_to_markdown, jsonl_split, passthrough, split_markdown, sqlite_search)
+BUILT_IN = (
+    csv_split,
+    html_to_markdown,
+    jsonl_split,
+    parquet_sink,
+    passthrough,
+    split_markdown,
+    sqlite_search,
+    sqlite_vectors,
+)
 
 
 # -- adapters --------------------------------------------------------------------------------------

@@ -1,0 +1,112 @@
+"""What the sinks share: the identity of a row, and which rows of earlier executions it replaces.
+
+The id of a row is the key of its object, so writing a row again changes nothing. A replay creates objects
+with new keys. So each row also belongs to a document, and the rows of a document are those of the newest
+execution that wrote one. Execution ids are in the order of time. The order of the writes does not matter:
+
+- A row of a newer execution removes the rows of older executions of its document.
+- A row of an older execution is not written.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from playhead import Context, Item, Reject
+
+
+class SinkConfig(BaseModel):
+    """The settings that all sinks share."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    replace: Literal["path", "folder", "none"] = Field(
+        "path",
+        description="Which rows of earlier executions a row replaces: those with the same path, those in the "
+        "same folder (for the parts of a document that an earlier step split), or none.",
+    )
+
+
+class VectorSinkConfig(SinkConfig):
+    """The settings that the sinks for vectors share."""
+
+    vector_field: str = Field("vector", min_length=1, description="Field of the item that has the vector.")
+    text_field: str = Field("text", min_length=1, description="Field of the item that has the text.")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The identity of a row.
+
+    Attributes:
+        id: the key of the object.
+        execution_id: the execution that writes the row.
+        config, stage, document: together, the document to which the row belongs.
+        path: the path of the item.
+    """
+
+    id: str
+    execution_id: str
+    config: str
+    stage: str
+    document: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class VectorRow:
+    """A row of a sink for vectors. `metadata` is a JSON object: the attributes, and the remaining fields."""
+
+    place: Place
+    text: str
+    metadata: str
+    vector: list[float]
+
+
+def place_of(item: Item, ctx: Context, replace: str) -> Place:
+    """Return the identity of the row for an item."""
+    execution = str(ctx.execution_id)
+    # After the first step of a chain, an item has no key yet.
+    key = item.key or f"{execution}/{item.stage}/{item.path}"
+    document = {
+        "none": key,
+        "path": item.path,
+        # An item without a folder is its own document: the top level contains unrelated documents.
+        "folder": item.path.rpartition("/")[0] or item.path,
+    }[replace]
+    return Place(key, execution, ctx.config, item.stage, document, item.path)
+
+
+def vector_row(item: Item, ctx: Context, config: VectorSinkConfig) -> VectorRow:
+    """Return the row for an item that is a JSON object with a vector.
+
+    Raises:
+        Reject: it is not such an object.
+    """
+    fields = item.json()
+    if not isinstance(fields, dict):
+        raise Reject("not a JSON object with a vector; put an embed_text step before this step")
+    vector = fields.pop(config.vector_field, None)
+    if not (isinstance(vector, list) and vector and all(map(_is_number, vector))):
+        raise Reject(f"its field {config.vector_field!r} is not a list of numbers")
+    text = fields.pop(config.text_field, "")
+    if not isinstance(text, str):
+        raise Reject(f"its field {config.text_field!r} is not text")
+    metadata = json.dumps({**item.attributes, **fields}, ensure_ascii=False)
+    return VectorRow(place_of(item, ctx, config.replace), text, metadata, vector)
+
+
+def need(library: str, extra: str) -> None:
+    """Raise `ValueError` with the install command if a library is not installed. Does not import it."""
+    if find_spec(library) is None:
+        raise ValueError(f"the library {library} is not installed: pip install 'playhead[{extra}]'")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,169 @@
+"""`parquet_sink`: store items as rows of a Parquet dataset, a folder of files.
+
+A Parquet file cannot be changed, only replaced. So there is one small file for each document, and its name is
+a hash of the document. A write replaces the file of its document, so readers see its old or its new rows.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from playhead import Context, Item, Reject, adapter
+from playhead.adapters._data_folder import data_place, path_problem
+from playhead.adapters._sink import Place, SinkConfig, need, place_of
+from playhead.errors import BadRequest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Kind = Literal["text", "integer", "number", "boolean", "vector", "json"]
+
+_EXTRA: Final = "parquet"
+_OWN: Final = ("id", "execution_id", "config", "stage", "path", "attributes")
+
+
+class ParquetSinkConfig(SinkConfig):
+    """The settings of `parquet_sink`."""
+
+    path: str = Field(description="The name of the dataset, a folder in the data folder of the home: rows.")
+    columns: dict[str, Kind] = Field(
+        default_factory=dict,
+        description="Columns for fields of a JSON object, each with its type: `text`, `integer`, `number`, "
+        "`boolean`, `vector` (a list of 32-bit floats) or `json` (any value, as text). Without columns, the "
+        "column `text` has the text of the item.",
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _stays_inside(cls, path: str) -> str:
+        if why := path_problem(path, "a folder, like rows"):
+            raise ValueError(why)
+        return path
+
+    @field_validator("columns")
+    @classmethod
+    def _differ(cls, columns: dict[str, Kind]) -> dict[str, Kind]:
+        if taken := [name for name in columns if name in _OWN]:
+            raise ValueError(f"every row has a column {taken[0]!r} already; name the field differently")
+        return columns
+
+    @model_validator(mode="after")
+    def _is_installed(self) -> ParquetSinkConfig:
+        need("pyarrow", _EXTRA)
+        return self
+
+
+@adapter("parquet_sink", thread_safe=True)
+class ParquetSink:
+    """Store an item as a row of a Parquet dataset. The step has no output.
+
+    Each row has the columns `id` (the key of the object), `execution_id`, `config`, `stage`, `path` and
+    `attributes` (as JSON). Any number of threads and processes may write to one dataset.
+    """
+
+    def __init__(self, config: ParquetSinkConfig) -> None:
+        self._config = config
+
+    def __call__(self, item: Item, ctx: Context) -> None:
+        place = place_of(item, ctx, self._config.replace)
+        row = {
+            "id": place.id,
+            "execution_id": place.execution_id,
+            "config": place.config,
+            "stage": place.stage,
+            "path": place.path,
+            "attributes": json.dumps(item.attributes, ensure_ascii=False),
+            **_values(item, self._config.columns),
+        }
+        try:
+            folder = data_place(ctx.data_dir, self._config.path, "dataset", "folder")
+        except BadRequest as exc:
+            raise Reject(exc.detail) from exc
+        _write(folder, place, row, _schema(self._config.columns))
+
+
+def _values(item: Item, columns: dict[str, Kind]) -> dict[str, Any]:
+    if not columns:
+        return {"text": item.text}
+    fields = item.json()
+    if not isinstance(fields, dict):
+        raise Reject("not a JSON object, and the step has columns")
+    return {name: _value(name, fields.get(name), kind) for name, kind in columns.items()}
+
+
+def _value(name: str, value: Any, kind: Kind) -> Any:
+    if kind == "json":
+        return json.dumps(value, ensure_ascii=False)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    fits = {
+        "text": isinstance(value, str),
+        "integer": is_number and isinstance(value, int) and -(2**63) <= value < 2**63,
+        "number": is_number,
+        "boolean": isinstance(value, bool),
+        "vector": isinstance(value, list)
+        and all(isinstance(one, int | float) and not isinstance(one, bool) for one in value),
+    }
+    if value is not None and not fits[kind]:
+        raise Reject(f"its field {name!r} is not of the type of its column: {kind}")
+    return value
+
+
+def _schema(columns: dict[str, Kind]) -> pa.Schema:
+    import pyarrow as pa
+
+    kinds = {
+        "text": pa.string(),
+        "integer": pa.int64(),
+        "number": pa.float64(),
+        "boolean": pa.bool_(),
+        "vector": pa.list_(pa.float32()),
+        "json": pa.string(),
+    }
+    own = [pa.field(name, pa.string(), nullable=False) for name in _OWN]
+    more = columns or {"text": "text"}
+    return pa.schema([*own, *(pa.field(name, kinds[kind]) for name, kind in more.items())])
+
+
+def _write(dataset: Path, place: Place, row: dict[str, Any], schema: pa.Schema) -> None:
+    """Add a row to the file of its document, or replace it there."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    scope = json.dumps([place.config, place.stage, place.document])
+    name = hashlib.sha256(scope.encode()).hexdigest()[:32]
+    # Readers skip names that begin with `.` or `_`.
+    folder = dataset / name[:2]
+    file = folder / f"{name[2:]}.parquet"
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder / ".lock"):
+        earlier = parquet.ParquetFile(file).read().to_pylist() if file.exists() else []
+        if any(one["execution_id"] > place.execution_id for one in earlier):
+            return
+        kept = [one for one in earlier if one["execution_id"] == place.execution_id and one["id"] != place.id]
+        rows = sorted([*kept, row], key=lambda one: str(one["path"]))
+        new = folder / f".{file.name}.new"
+        parquet.write_table(pa.Table.from_pylist(rows, schema), new)
+        # After a power loss, the file must not be empty.
+        with open(new, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(new, file)
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """Hold a lock among all threads and processes."""
+    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

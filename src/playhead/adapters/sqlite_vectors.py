@@ -1,0 +1,239 @@
+"""`sqlite_vectors`: store vectors in one SQLite file, and search them.
+
+The vectors are in an ordinary table, in the format of sqlite-vec: 32-bit floats. sqlite-vec computes the
+distances. Its virtual tables are not used, because they do not free the space of deleted rows.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import Field, field_validator, model_validator
+
+from playhead import Context, Item, Reject, adapter
+from playhead.adapters._data_folder import data_place, path_problem
+from playhead.adapters._sink import VectorRow, VectorSinkConfig, need, vector_row
+from playhead.errors import BadRequest, NotFound, PlayheadError
+
+if TYPE_CHECKING:
+    from apsw import Connection
+
+_SCHEMA_VERSION: Final = 1
+_SCHEMA: Final = f"""
+    CREATE TABLE vector (
+      id TEXT PRIMARY KEY,
+      execution_id TEXT NOT NULL,
+      config TEXT NOT NULL,
+      stage TEXT NOT NULL,
+      document TEXT NOT NULL,
+      path TEXT NOT NULL,
+      text TEXT NOT NULL,
+      metadata TEXT NOT NULL,
+      embedding BLOB NOT NULL);
+    CREATE INDEX vector_document ON vector (config, stage, document, execution_id);
+    PRAGMA user_version = {_SCHEMA_VERSION};
+    """
+_NEWER: Final = """
+    SELECT 1 FROM vector WHERE config = :config AND stage = :stage AND document = :document
+    AND execution_id > :execution_id LIMIT 1"""
+_DELETE_OLDER: Final = """
+    DELETE FROM vector WHERE config = :config AND stage = :stage AND document = :document
+    AND execution_id < :execution_id"""
+_WRITE: Final = """
+    INSERT OR REPLACE INTO vector VALUES
+      (:id, :execution_id, :config, :stage, :document, :path, :text, :metadata, :embedding)"""
+_BUSY_SECONDS: Final = 30.0
+_EXTRA: Final = "vectors"
+
+
+class SqliteVectorsConfig(VectorSinkConfig):
+    """The settings of `sqlite_vectors`."""
+
+    path: str = Field(description="The name of the file, in the data folder of the home: vectors.db.")
+
+    @field_validator("path")
+    @classmethod
+    def _stays_inside(cls, path: str) -> str:
+        if why := path_problem(path, "a file, like vectors.db"):
+            raise ValueError(why)
+        if path.endswith(("-wal", "-shm", "-journal")):
+            raise ValueError(f"must not end in {path[path.rfind('-') :]}, the suffix of SQLite's own files")
+        return path
+
+    @model_validator(mode="after")
+    def _is_installed(self) -> SqliteVectorsConfig:
+        need("apsw", _EXTRA)
+        return self
+
+
+@adapter("sqlite_vectors")
+class SqliteVectors:
+    """Store a vector with its text and attributes in a SQLite file. The step has no output.
+
+    The item is a JSON object with a vector, such as the output of `embed_text`. All vectors of a file have
+    the same number of dimensions. Any number of threads and processes may write to one file.
+    """
+
+    def __init__(self, config: SqliteVectorsConfig) -> None:
+        self._config = config
+        self._db: Connection | None = None
+
+    def __call__(self, item: Item, ctx: Context) -> None:
+        row = vector_row(item, ctx, self._config)
+        if self._db is None:
+            try:
+                file = data_place(ctx.data_dir, self._config.path, "index")
+            except BadRequest as exc:
+                raise Reject(exc.detail) from exc
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self._db = _open_to_write(file)
+        _write(self._db, [row])
+
+    def close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+
+@dataclass(frozen=True, slots=True)
+class VectorHit:
+    """A stored vector near the searched one. `id` is the key of its object; a lower `distance` is nearer."""
+
+    id: str
+    execution_id: str
+    path: str
+    text: str
+    metadata: Mapping[str, Any]
+    distance: float
+
+
+def search(file: str | Path, vector: Sequence[float], limit: int = 10) -> list[VectorHit]:
+    """Return the nearest vectors of a file by cosine distance, nearest first. Reads all vectors.
+
+    Args:
+        file: the file that a `sqlite_vectors` step wrote: `.playhead/data/vectors.db`.
+        vector: a vector of the same model.
+        limit: the most hits.
+
+    Raises:
+        NotFound: `index_not_found`: there is no file.
+        BadRequest: `invalid_vector`: the vector has another number of dimensions.
+        PlayheadError: `library_missing`: a library is not installed.
+    """
+    try:
+        need("apsw", _EXTRA)
+        need("sqlite_vec", _EXTRA)
+    except ValueError as exc:
+        raise PlayheadError("library_missing", str(exc)) from exc
+    import apsw
+    import sqlite_vec
+
+    if not Path(file).is_file():
+        raise NotFound(
+            "index_not_found", f"no vectors at {file}: run a route with a sqlite_vectors step first"
+        )
+    with closing(apsw.Connection(str(file), apsw.SQLITE_OPEN_READONLY)) as db:
+        db.set_busy_timeout(int(_BUSY_SECONDS * 1000))
+        db.enable_load_extension(True)
+        db.load_extension(sqlite_vec.loadable_path())
+        db.enable_load_extension(False)
+        if (stored := _dimensions(db)) not in (None, len(vector)):
+            raise BadRequest(
+                "invalid_vector",
+                f"the vector has {len(vector)} dimensions, and those of {file} have {stored}",
+            )
+        rows = db.execute(
+            """SELECT id, execution_id, path, text, metadata, vec_distance_cosine(embedding, ?) AS distance
+               FROM vector ORDER BY distance, id LIMIT ?""",
+            (_packed(vector), max(limit, 0)),
+        ).fetchall()
+    return [
+        VectorHit(
+            str(key), str(execution), str(path), str(text), json.loads(str(metadata)), float(str(distance))
+        )
+        for key, execution, path, text, metadata, distance in rows
+    ]
+
+
+def _open_to_write(file: Path) -> Connection:
+    """Open a file for writing, and create it and its table if they do not exist."""
+    import apsw
+
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_NOFOLLOW
+    db = apsw.Connection(str(file), flags)
+    try:
+        db.set_busy_timeout(int(_BUSY_SECONDS * 1000))
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                db.execute("PRAGMA journal_mode = WAL")
+                break
+            except apsw.BusyError:
+                # The busy time-out of SQLite does not apply to this statement, and all workers start at once.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+        # A message is acknowledged once its row is here. Below FULL, power loss could remove only the row.
+        db.execute("PRAGMA synchronous = FULL")
+        with _transaction(db):
+            version = db.pragma("user_version")
+            if version > _SCHEMA_VERSION:
+                raise PlayheadError(
+                    "index_newer", f"{file} was written by a newer version of Playhead; update this one"
+                )
+            if version == 0:
+                db.execute(_SCHEMA)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _write(db: Connection, rows: Sequence[VectorRow]) -> None:
+    """Write rows in one transaction: all or none."""
+    with _transaction(db):
+        for row in rows:
+            stored = _dimensions(db)
+            if stored not in (None, len(row.vector)):
+                raise Reject(
+                    f"its vector has {len(row.vector)} dimensions, and those of the file have {stored}; use "
+                    "another path for another model"
+                )
+            values = asdict(row.place) | {
+                "text": row.text,
+                "metadata": row.metadata,
+                "embedding": _packed(row.vector),
+            }
+            if not db.execute(_NEWER, values).fetchone():
+                db.execute(_DELETE_OLDER, values)
+                db.execute(_WRITE, values)
+
+
+@contextmanager
+def _transaction(db: Connection) -> Iterator[None]:
+    # Not `with db`, which starts to write later: a transaction that has read before cannot wait for the lock.
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _dimensions(db: Connection) -> int | None:
+    """Return the number of dimensions of the stored vectors; None if the table is empty."""
+    row = db.execute("SELECT length(embedding) / 4 FROM vector LIMIT 1").fetchone()
+    return None if row is None else int(str(row[0]))
+
+
+def _packed(vector: Sequence[float]) -> bytes:
+    return array("f", vector).tobytes()
