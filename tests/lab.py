@@ -312,8 +312,15 @@ class Lab:
         (answer,) = await self.catalog.finish("w1", [done])
         assert answer is not None, "the token holds"
 
-    async def fail(self, claim: Claim, *, delay: float | None = None, code: str = "adapter_error") -> None:
-        failed = Failed(claim.correlation_id, claim.attempt, code, "it broke", "Traceback: …", delay)
+    async def fail(
+        self,
+        claim: Claim,
+        *,
+        delay: float | None = None,
+        code: str = "adapter_error",
+        error: str = "it broke",
+    ) -> None:
+        failed = Failed(claim.correlation_id, claim.attempt, code, error, "Traceback: …", delay)
         (answer,) = await self.catalog.finish("w1", [failed])
         assert answer is not None, "the token holds"
 

@@ -345,7 +345,25 @@ def test_the_lineage_of_one_output_of_several_leads_to_the_messages_that_took_it
     assert [(link["distance"], link["route"]) for link in both] == [(0, "split"), (1, "shout")]
     code, out, err = shell("lineage", f"{run}/shouted/a/0001.txt", "--down")
     assert (code, out) == (0, "")
-    assert "No message took" in err
+    assert "No message received" in err
+
+
+def test_lineage_counts_the_later_messages_when_it_does_not_list_all(shell):
+    (shell.folder / "fan.yaml").write_text(FAN)
+    run = shell.json("run", "fan.yaml", "pages/a.txt")["execution_id"]
+    counted = shell.json("lineage", f"{run}/input/a.txt", "--counts")
+    assert (counted["messages"], counted["is_complete"]) == (3, True)
+    assert [(c["route"], c["status"], c["messages"]) for c in counted["counts"]] == [
+        ("split", "completed", 1),
+        ("shout", "completed", 2),
+    ]
+    code, out, err = shell("lineage", f"{run}/input/a.txt", "--down", "--limit", "2")
+    assert code == 0
+    assert "3 later messages:\n" in out
+    assert f"{run}  fan/shout  completed         2\n" in out
+    assert "There is more" in err
+    assert "later messages" not in shell("lineage", f"{run}/input/a.txt", "--down")[1]
+    assert shell.json("lineage", f"{run}/input/a.txt", "--up", "--counts", code=2)["error_code"] == "usage"
 
 
 def test_commands_that_only_read_do_not_import_adapters(shell):

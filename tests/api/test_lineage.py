@@ -107,3 +107,41 @@ async def test_messages_are_filtered_by_route_and_status_in_pages(playhead: Play
 )
 async def test_an_invalid_query_is_422(playhead: Playhead, path: str, query: dict[str, str]):
     await playhead.get(path, 422, **query)
+
+
+async def test_the_chain_of_an_object_leaves_out_its_siblings(playhead: Playhead):
+    execution = await playhead.run({"a.md": b"one two three"})
+    listed = await playhead.items("storage/objects", execution_id=execution, stage="split/words")
+    keys = [found["key"] for found in listed]
+    answer = await playhead.replay(execution, "split/words", "upper")
+    await playhead.work()
+    down = await playhead.items("lineage/chain", object_key=keys[1], direction="down")
+    batch = answer["replay_batch_id"]
+    assert [(link["input_key"], link["replay_batch_id"], link["distance"]) for link in down][:1] == [
+        (keys[1], batch, 1)
+    ]
+    assert {link["distance"] for link in down[1:]} == {2}
+    up = await playhead.items("lineage/chain", object_key=keys[1], direction="up")
+    assert [(link["route"], link["distance"]) for link in up] == [("upper", -1), ("split", 0)]
+
+
+async def test_the_messages_below_are_counted_by_route_and_state(playhead: Playhead):
+    execution = await playhead.run({"a.md": b"one two three"})
+    await playhead.replay(execution, "shouted", "split")
+    [root] = await playhead.items(f"executions/{execution}/lineage", route="upper")
+    key = f"{execution}/input/a.md"
+    of_object = await playhead.get("lineage/counts", object_key=key)
+    of_message = await playhead.get(f"lineage/{root['correlation_id']}/counts")
+    assert of_object["is_complete"]
+    assert (of_object["messages"], of_message["messages"]) == (3, 2)
+    counted = [(one["route"], one["status"], one["messages"]) for one in of_object["counts"]]
+    assert counted == [("upper", "completed", 1), ("split", "completed", 1), ("split", "pending", 1)]
+    assert of_message["counts"] == of_object["counts"][1:]
+
+
+async def test_the_chain_and_the_counts_of_an_object_that_does_not_exist_are_404(playhead: Playhead):
+    for path in ("lineage/chain", "lineage/counts"):
+        missing = await playhead.get(path, 404, object_key=f"{X}/input/a.md")
+        assert missing["error_code"] == "object_not_found"
+        assert (await playhead.get(path, 400, object_key="a"))["error_code"] == "invalid_path"
+    assert (await playhead.get(f"lineage/{X}/counts", 404))["error_code"] == "message_not_found"

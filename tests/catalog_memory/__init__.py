@@ -7,14 +7,14 @@ test may drive coroutines over it by hand.
 
 from __future__ import annotations
 
-from tests.catalog_memory.browse import BrowsePart
 from tests.catalog_memory.configs import ConfigsPart
 from tests.catalog_memory.jobs import JobsPart
+from tests.catalog_memory.trace import TracePart
 from tests.catalog_memory.upkeep import UpkeepPart
 from tests.catalog_memory.work import WorkPart
 
 
-class MemoryCatalog(ConfigsPart, JobsPart, WorkPart, UpkeepPart, BrowsePart):
+class MemoryCatalog(ConfigsPart, JobsPart, WorkPart, UpkeepPart, TracePart):
     """All parts of the port, over one set of tables.
 
     Args:

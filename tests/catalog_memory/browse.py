@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any, Literal
 from uuid import UUID
 
 from playhead.ids import moment
 from playhead.model import (
-    ChainLink,
     DeadLetter,
     DeadLetterDetail,
     Execution,
@@ -22,8 +20,6 @@ from playhead.model import (
 from playhead.ports.catalog.browse import ExecutionFilter, IdKind
 from tests.catalog_memory.rows import MessageRow
 from tests.catalog_memory.tables import Tables, counts, page
-
-Bond = Literal["self", "parent", "replay"]
 
 
 class BrowsePart(Tables):
@@ -119,54 +115,6 @@ class BrowsePart(Tables):
         found, then = page(rows, before, limit)
         return [self._lineage(row) for row in found], then
 
-    async def chain(
-        self,
-        correlation_id: UUID,
-        *,
-        direction: Literal["up", "down", "both"],
-        after: UUID | None = None,
-        limit: int,
-    ) -> tuple[list[ChainLink], UUID | None]:
-        await self._begin()
-        start = self._messages.get(correlation_id)
-        if start is None:
-            return [], None
-        nearest: list[tuple[int, Bond, MessageRow]] = [(0, "self", start)]
-        up = [start] if direction != "down" else []
-        down = [start] if direction != "up" else []
-        distance = 0
-        while up or down:
-            distance += 1
-            above = [found for row in up for found in self._above(row)]
-            below = [found for row in down for found in self._below(row)]
-            nearest += [(-distance, via, row) for via, row in above]
-            nearest += [(distance, via, row) for via, row in below]
-            up = [row for _, row in above]
-            down = [row for _, row in below]
-        begin = next((at + 1 for at, link in enumerate(nearest) if link[2].id == after), 0)
-        page = nearest[begin : begin + limit]
-        links = [
-            ChainLink(**_fields(self._lineage(row)), distance=distance, via=via)
-            for distance, via, row in sorted(page, key=lambda link: (link[0], link[2].n))
-        ]
-        return links, page[-1][2].id if len(nearest) > begin + limit else None
-
-    def _above(self, row: MessageRow) -> Iterator[tuple[Bond, MessageRow]]:
-        if row.parent:
-            yield "parent", row.parent
-            return
-        made = self._outputs.get(row.object_key)
-        if made and made.message:
-            yield "replay", made.message
-
-    def _below(self, row: MessageRow) -> Iterator[tuple[Bond, MessageRow]]:
-        made = {output.key for output in self._outputs_of(row) if output.state == "stored"}
-        for other in self._messages.values():
-            if other.parent is row:
-                yield "parent", other
-            elif other.parent is None and other.object_key in made:
-                yield "replay", other
-
     def _lineage(self, row: MessageRow) -> Lineage:
         execution = row.execution
         took = row.ended_at - row.started_at if row.ended_at and row.started_at else None
@@ -245,8 +193,3 @@ def _dead_letter(row: MessageRow) -> DeadLetter:
         error=error.message,
         failed_at=moment(row.ended_at or row.created_at),
     )
-
-
-def _fields(lineage: Lineage) -> dict[str, Any]:
-    """Return the fields of a message for a link. `asdict` would also convert `error` to a dict."""
-    return {name: getattr(lineage, name) for name in Lineage.__slots__}

@@ -639,19 +639,23 @@ class Catalogs(RuleBasedStateMachine):
         self.both(lambda c, n: c.lineage(cid[n]))
         self.both(lambda c, n: c.dead_letter(cid[n]))
         self.both(lambda c, n: c.chain(cid[n], direction=direction, limit=limit))
+        self.both(lambda c, n: c.descendants([cid[n]], limit=limit))
 
     @step(
         weight=2,
         needs=lambda self: bool(self.executions),
         stage=st.sampled_from(["input", "parts", "ends/all", "copies"]),
+        direction=st.sampled_from(["up", "down", "both"]),
     )
-    def look_at_objects(self, data: st.DataObject, stage: str) -> None:
+    def look_at_objects(self, data: st.DataObject, stage: str, direction: Any) -> None:
         execution = self._recent(data, self.executions)
         paths = sorted([*PATHS, *(f"{a}/{b}" for a in PATHS for b in PATHS)])
         keys = [[f"{e}/{stage}/{path}" for path in paths] for e in execution]
         self.both(lambda c, n: _sorted(c.unstored(keys[n])))
         at = data.draw(st.integers(0, len(paths) - 1))
         self.both(lambda c, n: c.lineage_of_object(keys[n][at]))
+        self.both(lambda c, n: c.takers(keys[n][at], limit=10))
+        self.both(lambda c, n: c.chain(keys[n][at], direction=direction, limit=10))
 
     @step(
         weight=3,

@@ -30,6 +30,7 @@ _VALUES: Final[Mapping[str, str]] = {
     "replay_batch_id": "$BATCH",
     "correlation_id": "$MESSAGE",
     "key": "$KEY",
+    "object_key": "$KEY",
     "name": "docs",
     "version": "1",
     "queue": "docs.segment",

@@ -10,19 +10,23 @@ from playhead.api.answers import responses
 from playhead.api.asking import Asked, Cursor, Filter, Limit
 from playhead.api.ids import NO_EXECUTION, BatchId, MessageId, key_query
 from playhead.engine.paging import list_of, page_of
-from playhead.model import ChainLink, Lineage, Page, RowState
+from playhead.model import ChainCounts, ChainLink, Lineage, Page, RowState
 
 router = APIRouter(prefix="/api/v1/lineage", tags=["lineage"])
 
 
-@router.get(
-    "",
-    responses=responses(
-        *("invalid_path", *NO_EXECUTION, "invalid_cursor", "object_not_found", "store_unavailable")
-    ),
+Direction = Literal["up", "down", "both"]
+ObjectKey = Annotated[str, key_query("object_key")]
+
+_no_object = responses("invalid_path", *NO_EXECUTION, "object_not_found", "store_unavailable")
+_no_object_or_cursor = responses(
+    *("invalid_path", *NO_EXECUTION, "invalid_cursor", "object_not_found", "store_unavailable")
 )
+
+
+@router.get("", responses=_no_object_or_cursor)
 async def get_object_lineage(
-    object_key: Annotated[str, key_query("object_key")],
+    object_key: ObjectKey,
     asked: Asked,
     limit: Limit = 100,
     cursor: Cursor = None,
@@ -31,6 +35,29 @@ async def get_object_lineage(
     found = await asked.lineage.of_object(object_key)
     of = list_of("object lineage", object_key)
     return page_of(found, lambda message: str(message.correlation_id), cursor, limit, of)
+
+
+@router.get("/chain", responses=_no_object_or_cursor)
+async def get_object_chain(
+    object_key: ObjectKey,
+    asked: Asked,
+    direction: Direction = "both",
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[ChainLink]:
+    """List the messages above (negative `distance`) and below one object, the nearest on the first page.
+
+    Messages that received other outputs of the same message are not included. The message that produced the
+    object has `distance` 0, and is left out in direction `down`. The messages that received the object have
+    `distance` 1, or 0 if no message produced it. Each page is in order of `distance`.
+    """
+    return await asked.lineage.chain_of_object(object_key, direction, cursor, limit)
+
+
+@router.get("/counts", responses=_no_object)
+async def count_object_chain(object_key: ObjectKey, asked: Asked) -> ChainCounts:
+    """Count the messages that received an object, and all below them, by route and state. Ends at 10,000."""
+    return await asked.lineage.counts_of_object(object_key)
 
 
 @router.get(
@@ -62,7 +89,7 @@ async def get_lineage(correlation_id: MessageId, asked: Asked) -> Lineage:
 async def get_lineage_chain(
     correlation_id: MessageId,
     asked: Asked,
-    direction: Literal["up", "down", "both"] = "both",
+    direction: Direction = "both",
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[ChainLink]:
@@ -72,3 +99,9 @@ async def get_lineage_chain(
     one.
     """
     return await asked.lineage.chain(correlation_id, direction, cursor, limit)
+
+
+@router.get("/{correlation_id}/counts", responses=responses(*NO_EXECUTION, "message_not_found"))
+async def count_lineage_chain(correlation_id: MessageId, asked: Asked) -> ChainCounts:
+    """Count the descendants of a message by route and state. Ends at 10,000 messages."""
+    return await asked.lineage.counts(correlation_id)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,19 +15,10 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from playhead.cli.deployment import AnyLineage
-    from playhead.model import ChainLink
+    from playhead.model import ChainCounts, ChainLink, Page
 
 
 Direction = Literal["up", "down", "both"]
-_MOST_BELOW: Final = 100_000
-
-
-class Origin(NamedTuple):
-    """A message at which a chain starts, and its distance from the requested object or message."""
-
-    message: UUID
-    direction: Direction
-    distance: int = 0
 
 
 @command(
@@ -45,6 +35,10 @@ async def lineage(
     ],
     up: Annotated[bool, typer.Option("--up", help="Only the origin: the earlier messages.")] = False,
     down: Annotated[bool, typer.Option("--down", help="Only the results: the later messages.")] = False,
+    counts: Annotated[
+        bool,
+        typer.Option("--counts", help="Only count the later messages, by route and state; at most 10,000."),
+    ] = False,
     execution: Annotated[
         str | None,
         typer.Option(
@@ -59,69 +53,59 @@ async def lineage(
 ) -> None:
     """Show the origin and the results of an object or a message.
 
-    Lists the messages that led to it and those that resulted from it, also across replays.
+    Lists the messages that led to it and those that resulted from it, also across replays. The results of an
+    object begin with the messages that received it.
     """
-    if up and down:
-        raise Usage("--up and --down cannot be combined; without either, both directions are shown")
+    if up and (down or counts):
+        raise Usage("--up cannot be combined with --down or --counts; without any, both directions are shown")
     from playhead.services.resolve import is_id
 
     direction: Direction = "up" if up else "down" if down else "both"
+    of: UUID | str
     async with s.open() as rt:
-        lineage = rt.services.lineage
-        names = rt.services.resolve
+        lineage, names = rt.services.lineage, rt.services.resolve
         if is_id(what):
-            its = await names.execution(execution) if execution else None
-            origins = [Origin(await names.message(what, its), direction)]
+            of = await names.message(what, await names.execution(execution) if execution else None)
         else:
-            what = await names.key(what)
-            origins = await _origins(lineage, what, direction)
-        if cursor and len(origins) != 1:
-            raise Usage(f"{what} has several messages: --cursor needs the correlation id of one")
-        # Several messages may have read the object. A message to which several chains lead is shown once.
-        links: dict[UUID, ChainLink] = {}
+            of = await names.key(what)
+        links: list[ChainLink] = []
         rest = None
-        for origin in origins:
-            chain_of = partial(lineage.chain, origin.message, origin.direction)
-            found, rest = await output.gather(chain_of, cursor, limit)
-            for link in (replace(link, distance=link.distance + origin.distance) for link in found):
-                known = links.get(link.correlation_id)
-                if known is None or abs(link.distance) < abs(known.distance):
-                    links[link.correlation_id] = link
-    # With a limit, the nearest.
-    nearest = sorted(links.values(), key=lambda link: (abs(link.distance), link.correlation_id))[:limit]
-    chain = sorted(nearest, key=lambda link: (link.distance, link.correlation_id))
-    if len(origins) != 1:
-        rest = None
-        if len(chain) == limit:
-            output.note(f"There may be more than the nearest {limit}: a higher --limit, or --up or --down")
+        if not counts:
+            links, rest = await output.gather(partial(_fetch, lineage, of, direction), cursor, limit)
+        below: ChainCounts | None = None
+        if counts or (rest and direction != "up" and not s.json):
+            below = await (lineage.counts_of_object(of) if isinstance(of, str) else lineage.counts(of))
+    links.sort(key=lambda link: (link.distance, link.correlation_id))
     if s.json:
-        output.emit_list(chain, rest)
+        if below:
+            output.emit(below)
+        else:
+            output.emit_list(links, rest)
         return
-    if not chain:
-        output.note(f"No message took {what}")
-    for link in chain:
+    if below is None and not links:
+        output.note(f"No message received {what}")
+    for link in links:
         _write(link, asked=link.distance == 0)
+    if below:
+        _write_counts(below)
     output.more(rest)
 
 
-async def _origins(lineage: AnyLineage, key: str, direction: Direction) -> list[Origin]:
-    """Return the messages at which the chains of an object start: its producer and its readers.
+async def _fetch(
+    lineage: AnyLineage, of: UUID | str, direction: Direction, cursor: str | None, limit: int
+) -> Page[ChainLink]:
+    if isinstance(of, str):
+        return await lineage.chain_of_object(of, direction, cursor, limit)
+    return await lineage.chain(of, direction, cursor, limit)
 
-    The chain below the producer would include readers of its other outputs.
-    """
-    messages = await lineage.of_object(key)
-    if any(message.input_key == key for message in messages):
-        return [Origin(message.correlation_id, direction) for message in messages]
-    origins = []
-    for message in messages:
-        maker = message.correlation_id
-        if direction != "down":
-            origins.append(Origin(maker, "up"))
-        if direction != "up":
-            below, _ = await output.gather(partial(lineage.chain, maker, "down"), None, _MOST_BELOW)
-            takers = [link.correlation_id for link in below if link.distance == 1 and link.input_key == key]
-            origins += [Origin(taker, "down", 1) for taker in takers]
-    return origins
+
+def _write_counts(below: ChainCounts) -> None:
+    more = "" if below.is_complete else " or more"
+    output.line(f"{below.messages:,}{more} later messages:")
+    output.table(
+        ("EXECUTION", "ROUTE", "STATE", "MESSAGES"),
+        [(c.execution_id, f"{c.config}/{c.route}", c.status, c.messages) for c in below.counts],
+    )
 
 
 def _write(link: ChainLink, *, asked: bool) -> None:

@@ -2,6 +2,7 @@
 
 pipeline   what a config declares
 views      what the API and the CLI show: the fields are the JSON of the API
+trace      the same for messages below an object
 health     the state of backends, processes and adapters
 
 The catalog builds these values. Times are RFC 3339 strings (`ids.moment`). The values
@@ -27,6 +28,7 @@ from playhead.model.pipeline import (
     Route,
     Step,
 )
+from playhead.model.trace import ChainCount, ChainCounts
 from playhead.model.views import (
     MOST_ERRORS,
     OPEN_STATES,
@@ -60,6 +62,8 @@ __all__ = [
     "UNCERTAIN",
     "AdapterInfo",
     "BackendHealth",
+    "ChainCount",
+    "ChainCounts",
     "ChainLink",
     "Condition",
     "Config",

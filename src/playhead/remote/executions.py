@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
-from playhead.model import ChainLink, Execution, Lineage, Page, Replay, RouteCounts, StageSummary
+from playhead.model import ChainCounts, ChainLink, Execution, Lineage, Page, Replay, RouteCounts, StageSummary
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.remote.client import HARMLESS, Client
 
@@ -70,6 +70,24 @@ class RemoteLineage:
             cursor=cursor,
             limit=limit,
         )
+
+    async def chain_of_object(
+        self, key: str, direction: Literal["up", "down", "both"], cursor: str | None, limit: int
+    ) -> Page[ChainLink]:
+        return await self._client.get(
+            "lineage/chain",
+            Page[ChainLink],
+            object_key=key,
+            direction=direction,
+            cursor=cursor,
+            limit=limit,
+        )
+
+    async def counts(self, correlation_id: UUID) -> ChainCounts:
+        return await self._client.get(f"lineage/{correlation_id}/counts", ChainCounts)
+
+    async def counts_of_object(self, key: str) -> ChainCounts:
+        return await self._client.get("lineage/counts", ChainCounts, object_key=key)
 
 
 class RemoteRecover:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final, Literal, Protocol
 from uuid import UUID
 
 from playhead.engine.listing import Listing
@@ -10,13 +12,18 @@ from playhead.engine.lookup import check_key, find_execution, find_replay, no_ob
 from playhead.engine.paging import decode_cursor, encode_cursor, list_of, page_before
 from playhead.errors import NotFound
 from playhead.ids import parse_uuid
-from playhead.model import ChainLink, Lineage, Page, Replay
+from playhead.model import ChainCount, ChainCounts, ChainLink, Lineage, Page, Replay
 from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.configs import Configs
+from playhead.ports.catalog.trace import Trace
 from playhead.ports.store import Store
 
+MOST_COUNTED: Final = 10_000
 
-class LineageCatalog(Browse, Configs, Protocol):
+Direction = Literal["up", "down", "both"]
+
+
+class LineageCatalog(Browse, Trace, Configs, Protocol):
     """The part of the catalog that `LineageService` needs."""
 
     async def replay(self, batch: UUID) -> Replay | None: ...
@@ -53,16 +60,12 @@ class LineageService:
         """
         check_key(key)
         rows = await self._catalog.lineage_of_object(key)
-        if not rows and (await self._store.stat(key) is None or await self._catalog.unstored([key])):
-            raise no_object(key)
+        if not rows:
+            await self._check_object(key)
         return rows
 
     async def chain(
-        self,
-        correlation_id: UUID,
-        direction: Literal["up", "down", "both"],
-        cursor: str | None,
-        limit: int,
+        self, correlation_id: UUID, direction: Direction, cursor: str | None, limit: int
     ) -> Page[ChainLink]:
         """Return a message with its ancestors and descendants, also across replays.
 
@@ -71,13 +74,76 @@ class LineageService:
         Raises:
             NotFound: `message_not_found`.
         """
-        of = list_of("chain", correlation_id, direction)
-        place = decode_cursor(cursor, str, of)
-        after = parse_uuid(place) if place is not None else None
-        links, then = await self._catalog.chain(correlation_id, direction=direction, after=after, limit=limit)
-        if not links and after is None:
+        page = await self._chain(correlation_id, direction, cursor, limit)
+        if not page.items and cursor is None:
             raise _no_message(correlation_id)
-        return Page(links, encode_cursor(str(then) if then else None, of))
+        return page
+
+    async def chain_of_object(
+        self, key: str, direction: Direction, cursor: str | None, limit: int
+    ) -> Page[ChainLink]:
+        """Return the messages above and below one object, also across replays, without those of its siblings.
+
+        The producer of the object has distance 0 and is left out in direction `down`. The messages that
+        received the object have distance 1; if no message produced it, they have distance 0.
+
+        Raises:
+            BadRequest: `invalid_path`.
+            NotFound: `object_not_found`.
+        """
+        check_key(key)
+        page = await self._chain(key, direction, cursor, limit)
+        if not page.items and cursor is None:
+            await self._check_object(key)
+        return page
+
+    async def _chain(
+        self, of: UUID | str, direction: Direction, cursor: str | None, limit: int
+    ) -> Page[ChainLink]:
+        list_ = list_of("chain", of, direction)
+        place = decode_cursor(cursor, str, list_)
+        after = parse_uuid(place) if place is not None else None
+        links, then = await self._catalog.chain(of, direction=direction, after=after, limit=limit)
+        return Page(links, encode_cursor(str(then) if then else None, list_))
+
+    async def counts(self, correlation_id: UUID) -> ChainCounts:
+        """Count the messages below a message, also across replays; up to 10,000 of them.
+
+        Raises:
+            NotFound: `message_not_found`.
+        """
+        counts = await self._count([correlation_id], nearest=1)
+        if counts is None:
+            raise _no_message(correlation_id)
+        return counts
+
+    async def counts_of_object(self, key: str) -> ChainCounts:
+        """Count the messages that received an object, and those below them; up to 10,000.
+
+        Raises:
+            BadRequest: `invalid_path`.
+            NotFound: `object_not_found`.
+        """
+        check_key(key)
+        takers = await self._catalog.takers(key, limit=MOST_COUNTED)
+        counts = await self._count(takers, nearest=0)
+        if counts is None:
+            await self._check_object(key)
+        return counts or ChainCounts(0, True, [])
+
+    async def _count(self, starts: Sequence[UUID], *, nearest: int) -> ChainCounts | None:
+        """Count messages that are at least `nearest` steps from the first; None if there are no messages."""
+        found, is_all = await self._catalog.descendants(starts, limit=MOST_COUNTED + nearest)
+        if not found:
+            return None
+        below = [one for one in found if one.distance >= nearest]
+        by_route = Counter((one.execution_id, one.config, one.route, one.status) for one in below)
+        counts = [ChainCount(*group, messages) for group, messages in by_route.items()]
+        return ChainCounts(len(below), is_all, counts)
+
+    async def _check_object(self, key: str) -> None:
+        if await self._store.stat(key) is None or await self._catalog.unstored([key]):
+            raise no_object(key)
 
     async def list(
         self,

@@ -25,15 +25,15 @@ after the other.
 
 from __future__ import annotations
 
-from playhead.backends._sql_catalog.browse import BrowsePart
 from playhead.backends._sql_catalog.configs import ConfigsPart
 from playhead.backends._sql_catalog.jobs import JobsPart
+from playhead.backends._sql_catalog.trace import TracePart
 from playhead.backends._sql_catalog.upkeep import UpkeepPart
 from playhead.backends._sql_catalog.work import WorkPart
 from playhead.ports.diagnosis import Finding
 
 
-class SqlCatalog(ConfigsPart, JobsPart, WorkPart, UpkeepPart, BrowsePart):
+class SqlCatalog(ConfigsPart, JobsPart, WorkPart, UpkeepPart, TracePart):
     """All parts of the port. See `rows.Part` for the arguments."""
 
     async def check(self) -> str:

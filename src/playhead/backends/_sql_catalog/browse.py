@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from playhead.backends._sql_catalog import counts
@@ -15,7 +15,6 @@ from playhead.backends.sql.statements import SQL
 from playhead.ids import created_at, moment
 from playhead.model import (
     ROW_STATES,
-    ChainLink,
     DeadLetter,
     DeadLetterDetail,
     Execution,
@@ -25,9 +24,6 @@ from playhead.model import (
     RowState,
 )
 from playhead.ports.catalog.browse import ExecutionFilter, IdKind
-
-Via = Literal["self", "parent", "replay"]
-"""See `ChainLink.via`."""
 
 
 class BrowsePart(Part):
@@ -141,62 +137,6 @@ class BrowsePart(Part):
             return [Lineage(**one) for one in await self._lineages(db, rows)], then
 
         return await self._db.read(find)
-
-    async def chain(
-        self,
-        correlation_id: UUID,
-        *,
-        direction: Literal["up", "down", "both"],
-        after: UUID | None = None,
-        limit: int,
-    ) -> tuple[list[ChainLink], UUID | None]:
-        async def find(db: Session) -> tuple[list[ChainLink], UUID | None]:
-            start = await db.value(SQL.message_number, id=correlation_id)
-            if start is None:
-                return [], None
-            last = await db.value(SQL.message_number, id=after) if after else None
-            room = limit + 1
-            while True:
-                walked = await self._walk(db, start, direction, room)
-                begin = next((at + 1 for at, link in enumerate(walked) if link[0] == last), 0)
-                if len(walked) < room or (len(walked) > begin + limit and (begin or last is None)):
-                    break
-                room *= 4  # the page is further on; only the walk itself shows how far
-            page = walked[begin : begin + limit]
-            rows = {row[0]: row for row in await db.rows(SQL.lineages, rows=[n for n, _, _ in page])}
-            order = sorted(page, key=lambda link: (link[1], link[0]))
-            lines = await self._lineages(db, [rows[n] for n, _, _ in order])
-            links = [
-                ChainLink(**line, distance=distance, via=via)
-                for (_, distance, via), line in zip(order, lines, strict=True)
-            ]
-            more = len(walked) > begin + limit
-            return links, as_uuid(rows[page[-1][0]][1]) if more else None
-
-        return await self._db.read(find)
-
-    async def _walk(
-        self, db: Session, start: int, direction: Literal["up", "down", "both"], room: int
-    ) -> list[tuple[int, int, Via]]:
-        """Return the first `room` rows of a chain with distance and bond, nearest first."""
-        walked: list[tuple[int, int, Via]] = [(start, 0, "self")]
-        up: dict[int, tuple[int, int, Via]] = {}
-        if direction != "down":
-            rows = await db.rows(SQL.chain_up, start=start, limit=room)
-            up = {-distance: (n, distance, via) for n, distance, via in rows}
-        level = [start] if direction != "up" else []
-        distance = 0
-        while len(walked) < room:
-            distance += 1
-            above = up.get(distance)
-            if above is None and not level:
-                break
-            if above is not None:
-                walked.append(above)
-            below = await db.rows(SQL.chain_down, above=level, limit=room - len(walked)) if level else []
-            walked += [(n, distance, via) for n, via in below]
-            level = [n for n, _ in below]
-        return walked[:room]
 
     # -- dead letters ------------------------------------------------------------------------------
 

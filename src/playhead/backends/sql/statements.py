@@ -33,7 +33,7 @@ from playhead.backends.sql import with_constants
 
 FILES: Final = (
     *("rows.sql", "configs.sql", "jobs.sql", "replays.sql", "work.sql", "upkeep.sql", "browse.sql"),
-    "broker.sql",
+    *("trace.sql", "broker.sql"),
 )
 
 _BLOCK: Final = re.compile(r"^-- (name|fragment): (\w+)(?: \((postgresql|sqlite)\))?\n((?:--.*\n)*)", re.M)

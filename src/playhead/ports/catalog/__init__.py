@@ -15,11 +15,12 @@ from typing import Protocol
 from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.jobs import Jobs
+from playhead.ports.catalog.trace import Trace
 from playhead.ports.catalog.upkeep import Upkeep
 from playhead.ports.catalog.work import Work
 
 
-class Catalog(Configs, Jobs, Work, Upkeep, Browse, Protocol):
+class Catalog(Configs, Jobs, Work, Upkeep, Browse, Trace, Protocol):
     """All parts, as a backend implements them."""
 
     name: str
@@ -34,4 +35,4 @@ class Catalog(Configs, Jobs, Work, Upkeep, Browse, Protocol):
         ...
 
 
-__all__ = ["Browse", "Catalog", "Configs", "Jobs", "Upkeep", "Work"]
+__all__ = ["Browse", "Catalog", "Configs", "Jobs", "Trace", "Upkeep", "Work"]

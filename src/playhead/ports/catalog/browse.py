@@ -7,7 +7,6 @@ from typing import Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from playhead.model import (
-    ChainLink,
     DeadLetter,
     DeadLetterDetail,
     Execution,
@@ -79,26 +78,6 @@ class Browse(Protocol):
         """Return messages of an execution, or of a batch: its roots and all that descends from them.
 
         `route` is a name, or `config/route`.
-        """
-        ...
-
-    async def chain(
-        self,
-        correlation_id: UUID,
-        *,
-        direction: Literal["up", "down", "both"],
-        after: UUID | None = None,
-        limit: int,
-    ) -> tuple[list[ChainLink], UUID | None]:
-        """Return the message and those above and below it, nearest first: a page of `limit`, which in itself
-        is by distance, and after which message the next page begins.
-
-        Up: the parent; from a root, the message that made its object (`via` replay). Down: children,
-        and roots of other executions that took one of its outputs (`via` replay). `via` tells the bond
-        between the link and its neighbour nearer to the one asked about. Empty when there is no row.
-
-        A chain only grows: what came above `after` since its page is not shown any more, nothing is shown
-        twice. Costs a walk from the beginning to the end of the page.
         """
         ...
 

@@ -1,0 +1,83 @@
+-- What became of an object: walks over messages.
+
+-- name: message_number
+-- The number of a message.
+SELECT n FROM messages WHERE id = :id::uuid
+
+-- name: chain_up
+-- The messages above a message: the parent, or for a root the message that produced its object.
+WITH RECURSIVE up (n, parent, object_key, distance, via) AS (
+  SELECT n, parent, object_key, 0, 'self' FROM messages WHERE n = :start
+  UNION ALL
+  SELECT p.n, p.parent, p.object_key, u.distance - 1, CASE WHEN u.parent IS NULL THEN 'replay' ELSE 'parent' END
+  FROM up u JOIN messages p ON p.n = coalesce(u.parent, (SELECT o.message FROM outputs o WHERE o.key = u.object_key))
+  WHERE u.distance > 1 - :limit::bigint
+)
+SELECT n, distance, via FROM up ORDER BY distance DESC
+
+-- name: chain_down (postgresql)
+-- The messages directly below each of these: children, and roots that took one of their outputs. The sum keeps the
+-- planner from an index of executions, which would read all messages of one.
+SELECT c.n, c.via FROM unnest(:above::bigint[]) WITH ORDINALITY AS above (n, place) CROSS JOIN LATERAL (
+  (SELECT m.n, 'parent' AS via FROM messages m WHERE m.parent = above.n ORDER BY m.n LIMIT :limit)
+  UNION ALL
+  (SELECT m.n, 'replay' FROM outputs o JOIN messages m ON m.object_key = o.key AND m.parent IS NULL
+    WHERE o.message = above.n AND o.state = {STORED}
+    AND m.execution + 0 IN (SELECT * FROM unnest(:within::bigint[])) -- if given
+    ORDER BY m.n LIMIT :limit)) c
+ORDER BY above.place, c.n LIMIT :limit
+
+-- name: chain_down (sqlite)
+-- The same; json_each numbers its values, in `key`.
+SELECT n, via FROM (
+  SELECT above.key AS place, m.n AS n, 'parent' AS via FROM json_each(:above::bigint[]) above
+  CROSS JOIN messages m INDEXED BY messages_children ON m.parent = above.value
+  UNION ALL
+  SELECT above.key, m.n, 'replay' FROM json_each(:above::bigint[]) above
+  CROSS JOIN outputs o INDEXED BY outputs_by_message ON o.message = above.value AND o.state = {STORED}
+  CROSS JOIN messages m INDEXED BY messages_roots_by_key ON m.object_key = o.key AND m.parent IS NULL
+  AND m.execution + 0 IN (SELECT * FROM unnest(:within::bigint[])) -- if given
+)
+ORDER BY place, n LIMIT :limit
+
+-- name: children (postgresql)
+-- The messages below each of these in the same execution.
+SELECT c.n, 'parent' FROM unnest(:above::bigint[]) WITH ORDINALITY AS above (n, place)
+CROSS JOIN LATERAL (SELECT m.n FROM messages m WHERE m.parent = above.n ORDER BY m.n LIMIT :limit) c
+ORDER BY above.place, c.n LIMIT :limit
+
+-- name: children (sqlite)
+-- The same; json_each numbers its values, in `key`.
+SELECT m.n, 'parent' FROM json_each(:above::bigint[]) above
+CROSS JOIN messages m INDEXED BY messages_children ON m.parent = above.value
+ORDER BY above.key, m.n LIMIT :limit
+
+-- name: takers
+-- The messages that received an object: roots, and children of the message that produced it.
+SELECT m.n, 'replay' AS via, m.id FROM messages m /* INDEXED BY messages_roots_by_key */
+WHERE m.object_key = :key AND m.parent IS NULL
+AND m.execution + 0 IN (SELECT * FROM unnest(:within::bigint[])) -- if given
+UNION ALL
+SELECT m.n, 'parent', m.id FROM outputs o CROSS JOIN messages m /* INDEXED BY messages_children */
+WHERE o.key = :key AND o.state = {STORED} AND m.parent = o.message AND m.object_key = o.key
+AND m.execution + 0 IN (SELECT * FROM unnest(:within::bigint[])) -- if given
+ORDER BY 1 LIMIT :limit
+
+-- name: execution_numbers
+-- The numbers of executions.
+SELECT n FROM executions WHERE id = ANY(:ids::uuid[])
+
+-- name: message_numbers
+-- The numbers of messages, oldest first.
+SELECT n FROM messages WHERE id = ANY(:ids::uuid[]) ORDER BY n
+
+-- name: descendants
+-- The columns that a `Descendant` is built from. The text of an error is shortened.
+SELECT m.n, m.id, e.id, m.lane, m.object_key, m.state, m.attempt, m.error_code, substr(m.error, 1, :length::int),
+  m.not_before
+FROM messages m JOIN executions e ON e.n = m.execution WHERE m.n = ANY(:rows::bigint[])
+
+-- name: some_outputs
+-- Outputs of a message. Without an order: the message may have a hundred thousand.
+SELECT o.key FROM messages m JOIN outputs o /* INDEXED BY outputs_by_message */ ON o.message = m.n
+WHERE m.id = :id::uuid AND o.state = {STORED} LIMIT :limit

@@ -1,0 +1,87 @@
+"""What became of an object: the messages that received it, and all messages above and below them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal, NamedTuple, Protocol
+from uuid import UUID
+
+from playhead.model import ChainLink, RowState
+
+LONGEST_TEXT: Final = 500
+"""Characters of an error that a `Descendant` contains. There may be thousands of them."""
+
+
+class Descendant(NamedTuple):
+    """A message in a walk downwards.
+
+    Attributes:
+        distance: steps from the first messages, which have 0.
+        config_version: version of the config.
+        text: the reason of a skipped message, or the start of the last error's text; else None.
+        retry_at: when the next attempt is due; RFC 3339 in UTC; None unless the state is `retry`.
+    """
+
+    correlation_id: UUID
+    distance: int
+    execution_id: UUID
+    config: str
+    config_version: int
+    route: str
+    input_key: str
+    status: RowState
+    attempts: int
+    error_code: str | None
+    text: str | None
+    retry_at: str | None
+
+
+class Trace(Protocol):
+    async def takers(self, key: str, *, executions: Sequence[UUID] | None = None, limit: int) -> list[UUID]:
+        """Return up to `limit` messages that received an object, oldest first: roots, and children of the
+        message that produced it. `executions`: only messages of these."""
+        ...
+
+    async def chain(
+        self,
+        of: UUID | str,
+        *,
+        direction: Literal["up", "down", "both"],
+        after: UUID | None = None,
+        limit: int,
+    ) -> tuple[list[ChainLink], UUID | None]:
+        """Return messages above and below a message or an object, nearest first.
+
+        A page has up to `limit` messages, and is itself ordered by distance. Also returns the message after
+        which the next page begins.
+
+        Of a message: the message has distance 0. Up: the parent; from a root, the message that produced its
+        object (`via` replay). Down: children, and roots of other executions that took one of its outputs
+        (`via` replay). `via` names the relation between the link and its neighbour nearer to the start.
+
+        Of an object (its key): its producer has distance 0, and is left out in direction `down`; the
+        messages that received the object have distance 1. Messages that received other outputs of the
+        producer are not included. If no message produced the object, its receivers have distance 0.
+
+        Empty if there is no such row. A chain only grows: a message that was added before `after` since the
+        last page is not returned any more, and no message is returned twice. Costs a walk from the start to
+        the end of the page.
+        """
+        ...
+
+    async def descendants(
+        self, messages: Sequence[UUID], *, executions: Sequence[UUID] | None = None, limit: int
+    ) -> tuple[list[Descendant], bool]:
+        """Return up to `limit` messages: these and all below them, nearest first; also whether that is all.
+
+        `executions`: follow no replay into another execution than these.
+        """
+        ...
+
+    async def some_outputs(self, message: UUID, *, limit: int) -> list[str]:
+        """Return the keys of up to `limit` stored outputs of a message, in byte order."""
+        ...
+
+    async def stored_after(self, first: str, last: str, *, limit: int) -> list[str]:
+        """Return up to `limit` stored keys after `first` and before `last`, in byte order."""
+        ...
