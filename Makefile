@@ -120,7 +120,7 @@ docs: $(VENV)/.setup-docs ## build the documentation site in build/docs, without
 	@$(BIN)/sphinx-build -q -W --keep-going -c docs -d build/doctrees . build/docs
 	@echo build/docs/index.html
 
-reference: $(VENV)/.setup ## generate the parts of docs/reference/ that come from the code
+reference: $(VENV)/.setup-dev ## generate the parts of docs/reference/ that come from the code
 	@$(BIN)/python -m tools.reference
 
 setup-deploy: $(VENV)/.setup-deploy ## install the tools that test-deploy needs

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from playhead import Item, adapter
-from playhead.engine.attempt import AttemptOutcome, ClaimedMessage, Processing
+from playhead.engine.attempt import AttemptOutcome, ClaimedMessage, PauseRequest, Processing
 from playhead.engine.binding import Binder
 from playhead.engine.chain import Chain
 from playhead.engine.children import Children
@@ -144,6 +144,8 @@ class OneConsumer(MemoryDeployment):
     def reserve_suspect_slot(self, suspect: HeldDelivery) -> None: ...
     def settled(self, held: HeldDelivery) -> None: ...
     def finished(self, count: int) -> None: ...
+
+    async def pause(self, request: PauseRequest) -> None: ...
 
     async def runtime(self, claim: Claim) -> RouteRuntime:
         return self._runtime

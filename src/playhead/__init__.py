@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from playhead.ports.adapter import Context, Item, Output, Reject, Retry, adapter
+    from playhead.ports.adapter import Context, Item, Output, RateLimited, Reject, Retry, adapter
 
 __version__ = "0.1.0"
 
-__all__ = ["Context", "Item", "Output", "Reject", "Retry", "__version__", "adapter"]
+__all__ = ["Context", "Item", "Output", "RateLimited", "Reject", "Retry", "__version__", "adapter"]
 
 
 def __getattr__(name: str) -> object:

@@ -52,6 +52,7 @@ class RouteCounters:
         retried: attempts that failed and are due again.
         dead: messages that ended as dead letters.
         released: attempts that could not be made for a reason outside the adapter.
+        rate_limited: those of them in which a step raised `RateLimited`.
         replay_published: dispatches of replays that the broker has confirmed.
         replay_failed: objects of replays that were refused.
         attempt_seconds: how long the chain of an attempt ran.
@@ -62,6 +63,7 @@ class RouteCounters:
     retried: int = 0
     dead: int = 0
     released: int = 0
+    rate_limited: int = 0
     replay_published: int = 0
     replay_failed: int = 0
     attempt_seconds: Histogram = field(default_factory=lambda: Histogram(ATTEMPT_BOUNDS))

@@ -126,7 +126,8 @@ class MessageError(PlayheadError):
 
 
 MESSAGE_CODES: Final = {
-    "adapter_error": "The adapter raised an exception or `Retry`, and no attempts are left.",
+    "adapter_error": "The adapter raised an exception, and no attempts are left.",
+    "retries_exhausted": "The adapter raised `Retry`, and no attempts are left.",
     "adapter_timeout": "An attempt exceeded `timeout_seconds` of the route, and no attempts are left.",
     "worker_lost": "The worker died during an attempt, and no attempts are left.",
     "rejected": "The adapter raised `Reject`.",

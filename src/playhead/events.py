@@ -23,6 +23,7 @@ UNKNOWN_MESSAGE = "unknown_message"
 ADAPTER_HANGS = "adapter_hangs"
 WORKER_FROZEN = "worker_frozen"
 ROUTE_PAUSED = "route_paused"
+CALLS_PAUSED = "calls_paused"
 ROUTE_UNKNOWN = "route_unknown"
 WORK_LEFT = "work_left"
 EXECUTION_ENDED = "execution_ended"
@@ -164,8 +165,8 @@ EVENTS = (
     Event(
         RESENT,
         ("info",),
-        ("correlation_id", "execution_id", "route", "count"),
-        "Dead letters were resent: one, or those of an execution or a route.",
+        ("correlation_id", "execution_id", "route", "code", "count"),
+        "Dead letters were resent: one, or those of an execution, a route or an error code.",
     ),
     Event(CONFIG_APPLIED, ("info",), ("config", "version"), "A config got a new version."),
     Event(
@@ -188,6 +189,12 @@ EVENTS = (
         ("warning",),
         ("queue", "code", "detail"),
         "A worker does not consume the queue until all backends respond, or until it has the adapters.",
+    ),
+    Event(
+        CALLS_PAUSED,
+        ("warning",),
+        ("key", "seconds", "detail"),
+        "A step raised `RateLimited`: no worker starts a call of the key for some seconds.",
     ),
     Event(
         QUEUE_DIFFERS,

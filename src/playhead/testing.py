@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
-from playhead.engine.chain import Chain, UnknownAdapter
+from playhead.engine.chain import CallPaused, Chain, UnknownAdapter
 from playhead.ids import uuid7
 from playhead.model import Route, Step
 from playhead.ports.adapter import Context, Item, spec_of
@@ -42,7 +42,7 @@ def run_adapter(
             `PLAYHEAD_SECRETS_ENV` and `PLAYHEAD_SECRETS_DIR` allow, as in a worker.
 
     Raises:
-        Reject, Retry, or anything else: as the adapter raised it.
+        RateLimited, Reject, Retry, or anything else: as the adapter raised it.
         MessageError: `bad_output`, `invalid_key`, `output_conflict`, as in a dead letter.
         ValueError: the config does not fit, or a secret is missing.
         TypeError: `adapter` is not an adapter.
@@ -76,6 +76,8 @@ def run_adapter(
                     result = pool.submit(asyncio.run, chain.run_async(item, ctx)).result()
             else:
                 result = chain.run(item, ctx)
+        except CallPaused as exc:
+            raise (exc.__cause__ or exc) from None
         finally:
             chain.close()
     return [Item(p.path, p.data, p.content_type, p.attributes, item.stage) for p in result.products]

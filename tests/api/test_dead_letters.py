@@ -104,7 +104,7 @@ async def test_a_list_of_ids_resends_exactly_these_and_an_empty_list_none(
     if status == 400:
         assert answer["error_code"] == "selection_empty"
     elif status == 422:
-        assert "cannot be combined with execution_id or route" in answer["detail"][0]["msg"]
+        assert "cannot be combined with execution_id, route or error_code" in answer["detail"][0]["msg"]
     sent = 1 if status == 202 else 0
     assert len(await playhead.items("dead-letters")) == len(letters) - sent
 

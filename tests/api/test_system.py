@@ -58,6 +58,7 @@ async def test_routes_show_their_queues_in_pages(playhead: Playhead):
         "in_flight": 0,
         "dead": 1,
         "workers": 0,
+        "paused": None,
     }
     assert [(r["route"], r["queue_depth"], r["stage"], r["adapters"]) for r in routes[1:]] == [
         ("split", 1, "split/words", ["split"]),

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from tests.catalog_memory.configs import ConfigsPart
 from tests.catalog_memory.jobs import JobsPart
+from tests.catalog_memory.limits import LimitsPart
 from tests.catalog_memory.trace import TracePart
 from tests.catalog_memory.upkeep import UpkeepPart
 from tests.catalog_memory.work import WorkPart
 
 
-class MemoryCatalog(ConfigsPart, JobsPart, WorkPart, UpkeepPart, TracePart):
+class MemoryCatalog(ConfigsPart, JobsPart, WorkPart, LimitsPart, UpkeepPart, TracePart):
     """All parts of the port, over one set of tables.
 
     Args:

@@ -145,6 +145,7 @@ class BrowsePart(Tables):
         *,
         execution: UUID | None = None,
         route: str | None = None,
+        code: str | None = None,
         before: int | None = None,
         limit: int = 100,
     ) -> tuple[list[DeadLetter], int | None]:
@@ -155,6 +156,7 @@ class BrowsePart(Tables):
             if row.state == "dead"
             and execution in (None, row.execution.id)
             and route in (None, row.route.name, f"{row.execution.ran.config.name}/{row.route.name}")
+            and code in (None, row.error and row.error.code)
         )
         found, then = page(rows, before, limit)
         return [_dead_letter(row) for row in found], then

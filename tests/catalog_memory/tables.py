@@ -51,6 +51,8 @@ class Tables:
         self._processes: dict[str, ProcessRow] = {}
         self._leases: dict[str, LeaseRow] = {}
         self._departed: list[Numbers] = []
+        self._next_calls: dict[str, float] = {}
+        self._pauses: dict[str, tuple[float, float, str]] = {}
 
     async def _begin(self) -> None:
         """Yield control once. No method awaits anything afterwards, so each method is one transaction."""

@@ -205,9 +205,10 @@ class UpkeepPart(Tables):
         ids: Sequence[UUID] = (),
         execution: UUID | None = None,
         route: str | None = None,
+        code: str | None = None,
     ) -> list[UUID]:
         await self._begin()
-        if not ids and execution is None and route is None:
+        if not ids and execution is None and route is None and code is None:
             return []  # an empty selection is never "all"
         rows = [self._messages[i] for i in dict.fromkeys(ids) if i in self._messages]
         dead = [
@@ -216,6 +217,7 @@ class UpkeepPart(Tables):
             if row.state == "dead"
             and execution in (None, row.execution.id)
             and route in (None, row.route.name, f"{row.execution.ran.config.name}/{row.route.name}")
+            and code in (None, row.error and row.error.code)
         ]
         if not ids:
             # Only a named id is refused. A selection by execution or route omits such rows.
@@ -266,6 +268,7 @@ class UpkeepPart(Tables):
                     if execution.job and execution.job.owner == process.process.id:
                         execution.job.lease_until -= process.heartbeat_at - now
                 process.heartbeat_at = now
+        self._pauses = {key: pause for key, pause in self._pauses.items() if pause[0] <= limit}
         for row in self._messages.values():
             if row.state == "retry" and row.started_at is not None and row.started_at > limit:
                 row.not_before = min(row.not_before, now)

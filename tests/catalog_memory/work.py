@@ -31,17 +31,23 @@ from tests.catalog_memory.tables import Tables
 class WorkPart(Tables):
     # -- claim -------------------------------------------------------------------------------------
 
-    async def claim(self, worker: str, ids: Sequence[UUID], *, alone: bool = False) -> list[Claim | Refusal]:
+    async def claim(
+        self, worker: str, ids: Sequence[UUID], *, alone: bool = False, most_running: int | None = None
+    ) -> list[Claim | Refusal]:
         await self._begin()
         taken: set[UUID] = set()
-        answers = [self._claim(worker, identity, taken, alone=alone) for identity in ids]
+        answers = [
+            self._claim(worker, identity, taken, alone=alone, most_running=most_running) for identity in ids
+        ]
         if taken and (process := self._processes.get(worker)):
             now = self._clock()
             if process.heartbeat_at < now - self._beat:
                 process.heartbeat_at = now
         return answers
 
-    def _claim(self, worker: str, identity: UUID, taken: set[UUID], *, alone: bool) -> Claim | Refusal:
+    def _claim(
+        self, worker: str, identity: UUID, taken: set[UUID], *, alone: bool, most_running: int | None
+    ) -> Claim | Refusal:
         row = self._messages.get(identity)
         if row is None:
             return Refusal(identity, "unknown")
@@ -67,6 +73,14 @@ class WorkPart(Tables):
         consecutive_crashes = row.consecutive_crashes + (row.state == "running" and not again)
         if consecutive_crashes >= SUSPECT_LOSSES and not alone:
             return Refusal(identity, "suspect", execution_id=execution.id)
+        if most_running is not None and row.state != "running":
+            running = [
+                one
+                for one in self._messages.values()
+                if one.state == "running" and one.route.queue == row.route.queue
+            ]
+            if len(running) >= most_running:
+                return Refusal(identity, "full", execution_id=execution.id)
         row.consecutive_crashes = consecutive_crashes
         row.state = "running"
         row.attempt += 1

@@ -130,8 +130,8 @@ class Catalog(MemoryCatalog):
 
     world: World
 
-    async def claim(self, worker: str, ids: Sequence[UUID], *, alone: bool = False) -> list[Claim | Refusal]:
-        answers = await super().claim(worker, ids, alone=alone)
+    async def claim(self, worker: str, ids: Sequence[UUID], **options: Any) -> list[Claim | Refusal]:
+        answers = await super().claim(worker, ids, **options)
         if self.world.cancelled and any(isinstance(a, Claim) for a in answers):
             self.world.bad.append("work started after cancel was answered")
         self._maybe_lose_answer()

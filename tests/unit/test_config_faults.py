@@ -334,6 +334,24 @@ CASES: list[tuple[str, str, str, str | None]] = [
     ),
     ("E310", r("external: true, ¤adapters: [{type: copy}]"), "routes.r.adapters", None),
     ("E310", r("external: true, ¤outbound: {stage: s}"), "routes.r.outbound", None),
+    ("E310", r("external: true, ¤rate_limit: {calls: 1, seconds: 1}"), "routes.r.rate_limit", None),
+    ("E102", r(STEPS + ", ¤rate_limit: {calls: 1}"), "routes.r.rate_limit.seconds", "seconds: …"),
+    ("E104", r(STEPS + ", rate_limit: {calls: 1, seconds: ¤0}"), "routes.r.rate_limit.seconds", None),
+    (
+        "E104",
+        r(STEPS + ", rate_limit: {calls: 1, seconds: 1, key: ¤Open AI}"),
+        "routes.r.rate_limit.key",
+        "open-ai",
+    ),
+    (
+        "E311",
+        r(
+            "rate_limit: {calls: 1, seconds: 1, key: k}, "
+            "adapters: [{type: copy, ¤rate_limit: {calls: 2, seconds: 1, key: k}}]"
+        ),
+        f"{STEP}.rate_limit",
+        None,
+    ),
     # -- warnings
     ("W101", routes(f"r: {{{STEPS}}}", f"¤alone: {{{STEPS}}}"), "routes.alone", None),
     ("W102", r(STEPS + ", inbound: {prefetch: ¤3}"), "routes.r.inbound.prefetch", "4"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -38,8 +39,8 @@ class Lossy(MemoryCatalog):
             raise catalog_unavailable("it is unavailable")
         return await super().check()
 
-    async def claim(self, worker: str, ids: Sequence[UUID], *, alone: bool = False) -> list[Claim | Refusal]:
-        answer = await super().claim(worker, ids, alone=alone)
+    async def claim(self, worker: str, ids: Sequence[UUID], **options: Any) -> list[Claim | Refusal]:
+        answer = await super().claim(worker, ids, **options)
         self._lose_answer()
         return answer
 

@@ -86,6 +86,7 @@ def test_the_config_of_the_reference_is_valid_and_shows_every_key():
     assert set(document) == set(declared.names(declared.CONFIG))
     assert set(convert) | set(partner) == set(declared.names(declared.ROUTE))
     assert set(convert["inbound"]) == set(declared.names(declared.INBOUND))
+    assert set(convert["rate_limit"]) == set(declared.names(declared.RATE_LIMIT))
     assert set(convert["outbound"]) == set(declared.names(declared.OUTBOUND))
     assert set(document["error_handling"]) == set(declared.names(declared.ERRORS))
     assert set(convert["adapters"][0]) == set(declared.names(declared.STEP))
@@ -97,7 +98,10 @@ def test_the_values_that_the_reference_shows_are_the_defaults():
     assert config is not None
     shown, bare = config.routes["convert"], Route("convert", "docs.convert", (), None, ())
     assert shown.errors == ErrorHandling()
-    assert replace(shown, steps=(), stage=None, to=(), prefetch=None) == bare
+    assert (
+        replace(shown, steps=(), stage=None, to=(), prefetch=None, concurrency_total=None, rate_limit=None)
+        == bare
+    )
 
 
 def test_declared_fields_are_the_fields_that_are_read():

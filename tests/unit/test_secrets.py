@@ -17,6 +17,7 @@ from playhead.engine.chain import Chain, UnknownAdapter
 from playhead.engine.failures import failure
 from playhead.model import Route, Step
 from playhead.ports.adapter import spec_of
+from playhead.ports.catalog.work import Failed
 from playhead.secrets import Mask, Reference, ReferenceInvalid, SecretUnavailable, parts, resolved
 from playhead.testing import run_adapter
 from tests.lab import MemoryDeployment
@@ -240,6 +241,7 @@ async def test_errors_of_an_attempt_are_masked_before_they_are_shortened():
                     raise error from cause
             except Exception as exc:
                 failed = failure(claim, route, exc, chain.mask)
+                assert isinstance(failed, Failed)
             for text in (failed.error, failed.traceback or ""):
                 assert "s3cret" not in text
 

@@ -20,11 +20,14 @@ async def list_dead_letters(
     asked: Asked,
     execution_id: OfExecution,
     route: Filter = None,
+    error_code: Filter = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[DeadLetter]:
     """List dead letters, newest first. `route` is a route name or `config/route`."""
-    return await asked.queues.dead_letters(execution=execution_id, route=route, cursor=cursor, limit=limit)
+    return await asked.queues.dead_letters(
+        execution=execution_id, route=route, code=error_code, cursor=cursor, limit=limit
+    )
 
 
 @router.post(
@@ -36,14 +39,14 @@ async def list_dead_letters(
     ),
 )
 async def resend_dead_letters(body: Resend, asked: Asked) -> Resent:
-    """Resend dead letters: a list of ids, or all of an execution, of a route, or of a route in an execution.
+    """Resend dead letters: a list of ids, or all that match an execution, a route and an error code.
 
     `route` is a route name or `config/route`.
     """
     given = body.correlation_ids
     ids = None if given is None else [await find_dead_letter(asked, one) for one in given]
     execution = None if body.execution_id is None else await asked.resolve.execution(str(body.execution_id))
-    sent = await asked.recover.resend(ids, execution, body.route)
+    sent = await asked.recover.resend(ids, execution, body.route, body.error_code)
     return Resent(resent=len(sent))
 
 

@@ -101,7 +101,20 @@ METRICS: Final = (
         "playhead_messages_released_total",
         "counter",
         _ROUTE,
-        "Attempts that were released, because a backend was unavailable or an adapter was missing.",
+        "Attempts that were released: a backend was unavailable, an adapter was missing, or a service "
+        "rejected the call.",
+    ),
+    Declared(
+        "playhead_messages_rate_limited_total",
+        "counter",
+        _ROUTE,
+        "Attempts that were released, because a step raised `RateLimited`.",
+    ),
+    Declared(
+        "playhead_calls_paused_seconds",
+        "gauge",
+        ("key",),
+        "Seconds until calls of a rate limit or a route may start again. Only keys that are paused.",
     ),
     Declared(
         "playhead_attempt_duration_seconds", "histogram", _ROUTE, "Duration of the adapters of an attempt."
@@ -144,6 +157,7 @@ _COUNTED: Final = {
     "messages_retried_total": ("retried",),
     "messages_dead_total": ("dead",),
     "messages_released_total": ("released",),
+    "messages_rate_limited_total": ("rate_limited",),
     "replay_messages_published_total": ("replay_published",),
     "replay_messages_failed_total": ("replay_failed",),
 }
@@ -263,6 +277,9 @@ class Page:
         yield _gauge("workers", {of: rows.workers.get(of[-1], 0) for of in named} if rows else {})
         yield _gauge("queue_depth", {of: one.depth for of, one in named.items()})
         yield _gauge("in_flight", {of: one.in_flight for of, one in named.items()})
+        yield _gauge(
+            "calls_paused_seconds", {(key,): left for key, left in rows.pauses.items()} if rows else {}
+        )
         done = rows.done if rows else {}
         # Routes without work are reported with zeros, so that `increase()` includes their first failure.
         routes = figures.routes if rows else ()

@@ -150,7 +150,7 @@ class RunPayload(RunForm):
 
 
 class Resend(Body):
-    """The dead letters to resend: a list of ids, or all of an execution, of a route, or of both."""
+    """The dead letters to resend: a list of ids, or all of an execution, a route and an error code."""
 
     correlation_ids: list[UUID | ShortId] | None = Field(
         default=None,
@@ -164,13 +164,15 @@ class Resend(Body):
     route: Word | None = Field(
         default=None, min_length=1, description="Those of this route: its name, or `config/route`."
     )
+    error_code: Word | None = Field(default=None, min_length=1, description="Those with this error code.")
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if self.correlation_ids is not None and (self.execution_id or self.route):
+        if self.correlation_ids is not None and (self.execution_id or self.route or self.error_code):
             raise PydanticCustomError(
                 "two_selections",
-                "correlation_ids cannot be combined with execution_id or route; send one or the other",
+                "correlation_ids cannot be combined with execution_id, route or error_code; send one or the "
+                "other",
             )
         return self
 

@@ -30,12 +30,20 @@ OfRoute = Annotated[
     ),
 ]
 
+OfCode = Annotated[
+    str | None,
+    typer.Option(
+        "--code", metavar="CODE", help="Only dead letters with this error code, like `retries_exhausted`."
+    ),
+]
+
 
 @command("list", example="playhead dead-letters list --execution latest")
 async def list_(
     s: Session,
     execution: OfExecution = None,
     route: OfRoute = None,
+    code: OfCode = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> None:
@@ -43,7 +51,9 @@ async def list_(
     async with s.open() as rt:
         of = await rt.services.resolve.execution(execution) if execution else None
         items, rest = await output.gather(
-            lambda c, n: rt.services.queues.dead_letters(execution=of, route=route, cursor=c, limit=n),
+            lambda c, n: rt.services.queues.dead_letters(
+                execution=of, route=route, code=code, cursor=c, limit=n
+            ),
             cursor,
             limit,
         )
@@ -108,18 +118,19 @@ async def resend(
     ] = None,
     execution: OfExecution = None,
     route: OfRoute = None,
+    code: OfCode = None,
 ) -> None:
     """Send dead letters again.
 
-    Select them by id, by execution or by route. Each message gets `max_attempts` new attempts.
+    Select them by id, or by execution, route and error code. Each message gets `max_attempts` new attempts.
     """
-    if sum(map(bool, (identities, execution, route))) != 1:
-        raise Usage("name the dead letters: either ids, or --execution, or --route")
+    if bool(identities) == bool(execution or route or code):
+        raise Usage("name the dead letters: either ids, or --execution, --route and --code")
     async with s.open() as rt:
         of = await rt.services.resolve.execution(execution) if execution else None
         find = rt.services.resolve.dead_letter
         ids = [await find(identity) for identity in identities] if identities else None
-        resent = await rt.services.recover.resend(ids, of, route)
+        resent = await rt.services.recover.resend(ids, of, route, code)
     if s.json:
         output.emit({"resent": len(resent)})
         return

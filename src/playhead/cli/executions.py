@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from playhead.cli.deployment import Deployment
-    from playhead.model import DeadLetter, Execution, Lineage, RouteCounts, StageSummary
+    from playhead.model import DeadLetter, Execution, Lineage, RouteCounts, RouteStatus, StageSummary
 
 MESSAGES_SHOWN = 10
 
@@ -174,6 +174,7 @@ def _details(
                 for r in routes
             ],
         )
+        pauses(routes)
     if stages:
         output.line()
         _stages(stages)
@@ -194,6 +195,13 @@ def _details(
         )
         if failed > len(dead):
             output.line(f"… and {counted(failed - len(dead), 'more', 'more')}: playhead dead-letters list")
+
+
+def pauses(routes: Sequence[RouteCounts] | Sequence[RouteStatus]) -> None:
+    """Print the routes that are paused."""
+    for r in routes:
+        if r.paused:
+            output.line(f"{r.route} is paused for {r.paused.seconds:.0f} s: {r.paused.reason}")
 
 
 def _skipped(messages: Sequence[Lineage]) -> None:

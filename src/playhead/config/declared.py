@@ -92,6 +92,39 @@ CONCURRENCY: Final = Whole(
     high=1024,
     about="Messages that a worker process handles at the same time.",
 )
+CONCURRENCY_TOTAL: Final = Whole(
+    name="concurrency_total",
+    otherwise=0,
+    low=1,
+    high=100_000,
+    default="no limit",
+    about="Messages that all worker processes together handle at the same time.",
+)
+CALLS: Final = Whole(
+    name="calls",
+    otherwise=1,
+    low=1,
+    high=1_000_000,
+    about="Calls per period. They are evenly spread: `calls: 100` in `seconds: 60` is a call every 0.6 s.",
+    required=True,
+)
+SECONDS: Final = Real(
+    name="seconds",
+    otherwise=1,
+    low=0,
+    high=86_400,
+    above=True,
+    about="The length of the period.",
+    required=True,
+)
+BURST: Final = Whole(
+    name="burst",
+    otherwise=1,
+    low=1,
+    high=1_000_000,
+    about="Calls that may begin at once after a time without calls. In any period, at most "
+    "`calls + burst - 1` calls begin.",
+)
 PREFETCH: Final = Whole(
     name="prefetch",
     otherwise=0,
@@ -118,7 +151,20 @@ INBOUND: Final = (
         "`<config>.<route>`",
     ),
     CONCURRENCY,
+    CONCURRENCY_TOTAL,
     PREFETCH,
+)
+RATE_LIMIT: Final = (
+    CALLS,
+    SECONDS,
+    BURST,
+    Key(
+        "key",
+        "text",
+        "All limits with the same key share their calls, also in other routes and configs. Example: the name "
+        "of an account at a service.",
+        "the route, or the route and its adapter",
+    ),
 )
 OUTBOUND: Final = (
     Key(
@@ -155,11 +201,13 @@ STEP: Final = (
         "`{}`",
     ),
     Key("condition", "mapping", "Only items that meet the condition go through this step."),
+    Key("rate_limit", "mapping", "How many calls of this step may begin, over all workers."),
 )
 ROUTE: Final = (
     Key("description", "text", "A description for readers."),
     Key("inbound", "mapping", "The queue of the route."),
     TIMEOUT,
+    Key("rate_limit", "mapping", "How many attempts of this route may begin, over all workers."),
     Key(
         "external",
         "true or false",
@@ -188,7 +236,9 @@ TABLES: Final[Sequence[tuple[str, Sequence[Key]]]] = (
     ("error_handling", ERRORS),
     ("routes.<route>", ROUTE),
     ("routes.<route>.inbound", INBOUND),
+    ("routes.<route>.rate_limit", RATE_LIMIT),
     ("routes.<route>.adapters.<n>", STEP),
+    ("routes.<route>.adapters.<n>.rate_limit", RATE_LIMIT),
     ("routes.<route>.adapters.<n>.condition", CONDITION),
     ("routes.<route>.outbound", OUTBOUND),
     ("routes.<route>.error_handling", ERRORS),

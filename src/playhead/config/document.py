@@ -11,8 +11,9 @@ from playhead.config import declared, graph
 from playhead.config.diagnostics import listed, shown
 from playhead.config.fields import NAME, QUEUE, Spot, Table
 from playhead.config.graph import Lane
+from playhead.config.limits import check_keys, read_rate_limit
 from playhead.config.steps import Adapters, read_step
-from playhead.model import Config, ErrorHandling, Route, Step
+from playhead.model import Config, ErrorHandling, RateLimit, Route, Step
 from playhead.ports.adapter import AdapterSpec
 
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
@@ -61,6 +62,7 @@ def read_config(
     graph.check_circles(lanes)
     graph.check_stages(lanes)
     graph.check_queues(lanes, name, taken)
+    check_keys(one for lane in lanes.values() for one in lane.limits)
     if entry_known:
         graph.warn_unreached(lanes, entry)
     if previous is not None and previous.name == name and not root.found.failed:
@@ -128,12 +130,14 @@ def _read_route(spot: Spot, name: str, config: str, base: ErrorHandling, adapter
     table = Table(spot, declared.names(declared.ROUTE), elsewhere=_ELSEWHERE)
     external = table.flag("external", False)
     errors = _read_errors(table.get("error_handling"), base)
-    queue, concurrency, prefetch = _read_inbound(table.get("inbound"))
-    steps = _read_steps(table, external, errors, adapters)
+    queue, concurrency, total, prefetch = _read_inbound(table.get("inbound"))
+    steps, step_limits = _read_steps(table, external, errors, adapters, f"{config}/{name}")
+    limit_spot = table.get("rate_limit")
+    limit = read_rate_limit(limit_spot, f"{config}/{name}")
     outbound = table.get("outbound")
     stage, to, whole = _read_outbound(outbound)
     if external:
-        for key in ("adapters", "outbound"):
+        for key in ("adapters", "outbound", "rate_limit"):
             if wrong := table.get(key):
                 wrong.fault(
                     "E310",
@@ -148,27 +152,31 @@ def _read_route(spot: Spot, name: str, config: str, base: ErrorHandling, adapter
         stage=str(stage.node.value) if stage else None,
         to=tuple(target for target, _ in to),
         concurrency=concurrency,
+        concurrency_total=total,
+        rate_limit=limit,
         prefetch=prefetch,
         timeout_seconds=_number(table, declared.TIMEOUT),
         external=external,
         errors=errors,
         description=table.text("description"),
     )
-    return Lane(route, spot, queue, stage, to, whole and table.is_mapping)
+    limits = [(limit, limit_spot), *step_limits] if limit and limit_spot else step_limits
+    return Lane(route, spot, queue, stage, to, whole and table.is_mapping, limits)
 
 
-def _read_inbound(spot: Spot | None) -> tuple[Spot | None, int, int | None]:
-    """Queue (None: the default), concurrency and prefetch."""
+def _read_inbound(spot: Spot | None) -> tuple[Spot | None, int, int | None, int | None]:
+    """Queue (None: the default), concurrency, the total concurrency, and prefetch."""
     if spot is None:
-        return None, declared.CONCURRENCY.otherwise, None
+        return None, declared.CONCURRENCY.otherwise, None, None
     table = Table(spot, declared.names(declared.INBOUND))
     queue = table.get("queue")
     if queue and queue.text(QUEUE) is None:
         queue = None
     concurrency = _whole(table, declared.CONCURRENCY)
+    total = _whole(table, declared.CONCURRENCY_TOTAL) or None
     ahead = table.get("prefetch")
     if ahead is None:
-        return queue, concurrency, None
+        return queue, concurrency, total, None
     prefetch = ahead.integer(concurrency, declared.PREFETCH.low, declared.PREFETCH.high)
     if prefetch < concurrency:
         ahead.fault(
@@ -177,10 +185,13 @@ def _read_inbound(spot: Spot | None) -> tuple[Spot | None, int, int | None]:
             "otherwise some slots would never get a message",
             str(concurrency),
         )
-    return queue, concurrency, max(prefetch, concurrency)
+    return queue, concurrency, total, max(prefetch, concurrency)
 
 
-def _read_steps(table: Table, external: bool, errors: ErrorHandling, adapters: Adapters) -> tuple[Step, ...]:
+def _read_steps(
+    table: Table, external: bool, errors: ErrorHandling, adapters: Adapters, route: str
+) -> tuple[tuple[Step, ...], list[tuple[RateLimit, Spot]]]:
+    """Return the steps, and their rate limits with their places."""
     spot = table.get("adapters")
     if spot is None:
         if not external and table.is_mapping:
@@ -191,16 +202,19 @@ def _read_steps(table: Table, external: bool, errors: ErrorHandling, adapters: A
                 at_key=True,
                 under="adapters",
             )
-        return ()
+        return (), []
     entries = spot.items("adapters", "{{type: {}}}")
     if entries == [] and not external:
         spot.fault("E104", "a route has at least one adapter", "adapters: [{type: …}]")
     steps: list[Step] = []
+    limits: list[tuple[RateLimit, Spot]] = []
     for entry in entries or ():
-        step, spec = read_step(entry, adapters)
+        step, spec = read_step(entry, adapters, route)
         steps.append(step)
+        if step.rate_limit and (where := entry.child("rate_limit")):
+            limits.append((step.rate_limit, where))
         _warn_effects(entry, spec, errors)
-    return tuple(steps)
+    return tuple(steps), limits
 
 
 def _warn_effects(entry: Spot, spec: AdapterSpec | None, errors: ErrorHandling) -> None:
@@ -209,7 +223,8 @@ def _warn_effects(entry: Spot, spec: AdapterSpec | None, errors: ErrorHandling) 
     entry.fault(
         "W103",
         f"adapter {spec.name!r} has external effects, and a message is tried up to "
-        f"{errors.max_attempts} times: the effect may happen more than once",
+        f"{errors.max_attempts} times: the effect may happen more than once; if a repeated call does no "
+        'harm, declare effects="idempotent"',
         "error_handling: {max_attempts: 1}",
     )
 

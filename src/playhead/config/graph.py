@@ -8,7 +8,7 @@ from typing import Final
 
 from playhead.config.diagnostics import listed, shown
 from playhead.config.fields import QUEUE, Spot
-from playhead.model import Config, Route
+from playhead.model import Config, RateLimit, Route
 
 _CIRCLE_SHOWN: Final = 12
 
@@ -22,6 +22,7 @@ class Lane:
         queue: None where the queue is the default one.
         stage: None if it is missing or invalid.
         to: the routes it feeds, as written and each once; what could not be read is left out.
+        limits: the rate limits of the route and its steps, with their places.
         whole: whether nothing was left out of `to`.
     """
 
@@ -31,6 +32,7 @@ class Lane:
     stage: Spot | None
     to: Sequence[tuple[str, Spot]]
     whole: bool
+    limits: Sequence[tuple[RateLimit, Spot]] = ()
 
 
 def check_targets(lanes: Mapping[str, Lane]) -> None:

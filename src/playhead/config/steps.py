@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from playhead.config import declared
 from playhead.config.diagnostics import listed, shown
 from playhead.config.fields import Spot, Table
+from playhead.config.limits import read_rate_limit
 from playhead.config.secrets import check_literals, check_references, without_escapes
 from playhead.config.tree import BROKEN, Node, joined
 from playhead.model import Condition, Operator, Step
@@ -60,8 +61,12 @@ class Adapters:
         return self.loaded[name]
 
 
-def read_step(spot: Spot, adapters: Adapters) -> tuple[Step, AdapterSpec | None]:
-    """Read one entry of `adapters`; the adapter is None if it cannot be used."""
+def read_step(spot: Spot, adapters: Adapters, route: str) -> tuple[Step, AdapterSpec | None]:
+    """Read one entry of `adapters`; the adapter is None if it cannot be used.
+
+    Args:
+        route: the route, with its config, for the default key of a rate limit.
+    """
     if isinstance(spot.node.value, str):
         spot.wrong("a mapping", f"type: {spot.node.value}")
         return Step(spot.node.value), None
@@ -78,6 +83,7 @@ def read_step(spot: Spot, adapters: Adapters) -> tuple[Step, AdapterSpec | None]
             type=table.text("type") if spec else "",
             config=config.node.value if config and usable else {},
             condition=read_condition(condition) if condition else None,
+            rate_limit=read_rate_limit(table.get("rate_limit"), f"{route}/{table.text('type')}"),
         ),
         spec,
     )

@@ -44,6 +44,14 @@ class ClaimedMessage:
     sidecar: SidecarInfo = NOTHING
 
 
+class PauseRequest(NamedTuple):
+    """A step found that no further call of a key can succeed for some seconds."""
+
+    key: str
+    seconds: float
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class AttemptOutcome:
     """How an attempt ended: with products, or with a result that replaces them.
@@ -55,6 +63,7 @@ class AttemptOutcome:
         adapters: name and version of each adapter that ran.
         result: why there are no products; None if the chain returned.
         seconds: how long the chain ran; None if it did not.
+        pause: the pause that a step asks for.
     """
 
     message: ClaimedMessage
@@ -64,6 +73,7 @@ class AttemptOutcome:
     adapters: Sequence[Mapping[str, str]] = ()
     result: Failed | Released | None = None
     seconds: float | None = None
+    pause: PauseRequest | None = None
 
     @property
     def claim(self) -> Claim:

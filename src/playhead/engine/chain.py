@@ -7,15 +7,16 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from playhead.engine.outputs import Product, Returned
-from playhead.engine.step import Budget, ReadyStep, UnknownAdapter
+from playhead.engine.step import Budget, CallPaused, ReadyStep, UnknownAdapter
 from playhead.engine.threads import Threads
+from playhead.engine.turns import Turns
 from playhead.errors import MessageError
 from playhead.keys import problem
 from playhead.model import Route
 from playhead.ports.adapter import AdapterSpec, Context, Item
 from playhead.secrets import Mask, Reference, Resolve, no_secrets
 
-__all__ = ["Chain", "Limits", "Product", "Result", "UnknownAdapter"]
+__all__ = ["CallPaused", "Chain", "Limits", "Product", "Result", "UnknownAdapter"]
 
 _EXECUTION_BYTES: Final = 37
 
@@ -65,8 +66,9 @@ class Chain:
         *,
         resolve: Resolve = no_secrets,
         limits: Limits = LIMITS,
+        turns: Turns | None = None,
     ) -> None:
-        """Raises `UnknownAdapter`."""
+        """Raises `UnknownAdapter`. Without `turns`, the rate limits of steps have no effect."""
         missing = [step.type for step in route.steps if step.type not in adapters]
         if missing:
             raise UnknownAdapter(
@@ -78,6 +80,7 @@ class Chain:
         self._route = route
         self._room = room
         self._limits = limits
+        self._turns = turns
         self.mask = Mask()
 
         def masked(reference: Reference) -> str:
@@ -100,6 +103,8 @@ class Chain:
 
         Raises:
             MessageError: `bad_output`, `invalid_key`, `output_conflict` (one path twice).
+            CallPaused: an adapter raised `RateLimited`.
+            TurnWithdrawn: the process stops, and a step waits for its rate limit.
             Reject, Retry, or anything else: as an adapter raised it.
             RuntimeError: the chain is async.
         """
@@ -109,6 +114,8 @@ class Chain:
         try:
             step, each, budget = next(walk)
             while True:
+                if step.limit and self._turns:
+                    self._turns.wait(step.limit)
                 step, each, budget = walk.send(step.perform(each, ctx, budget))
         except StopIteration as end:  # raised by the walk: `perform` converts those of an adapter
             result: Result = end.value
@@ -120,6 +127,8 @@ class Chain:
         try:
             step, each, budget = next(walk)
             while True:
+                if step.limit and self._turns:
+                    await self._turns.wait_async(step.limit)
                 if step.spec.is_async:
                     returned = await step.perform_async(each, ctx, budget)
                 else:

@@ -26,7 +26,7 @@ from uuid import UUID
 from playhead import events
 from playhead.clock import ActiveClock
 from playhead.engine.ahead import Ahead
-from playhead.engine.attempt import AttemptOutcome, ClaimedMessage, Processing
+from playhead.engine.attempt import AttemptOutcome, ClaimedMessage, PauseRequest, Processing
 from playhead.engine.backoff import UNAVAILABLE_DELAY_SECONDS, Backoff, Checked
 from playhead.engine.binding import Binder
 from playhead.engine.chain import UnknownAdapter
@@ -35,11 +35,14 @@ from playhead.engine.completion import MOST_ATTEMPTS, Completion, batches
 from playhead.engine.deliveries import Deliveries, HeldDelivery, State
 from playhead.engine.dispatch import Attempt, Dispatcher, RouteRuntime
 from playhead.engine.environment import Backends, Environment, WorkerSettings
+from playhead.engine.failures import longest_pauses
 from playhead.engine.intake import AttemptCatalog, Intake
+from playhead.engine.pacing import Pacing
 from playhead.engine.recording import Recorder
 from playhead.engine.slots import Slots
 from playhead.errors import Unavailable
 from playhead.model import Route
+from playhead.ports.catalog.limits import Limits
 from playhead.ports.catalog.upkeep import Subscription
 from playhead.ports.catalog.work import Claim
 
@@ -51,7 +54,7 @@ _CHECK_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 30.0
 
 
-class ConsumerCatalog(AttemptCatalog, Checked, Protocol): ...
+class ConsumerCatalog(AttemptCatalog, Limits, Checked, Protocol): ...
 
 
 class Host(Protocol):
@@ -79,6 +82,10 @@ class Host(Protocol):
 
     def finished(self, count: int) -> None:
         """Count attempts that have ended."""
+        ...
+
+    async def pause(self, request: PauseRequest) -> None:
+        """Pause the calls of a key in all workers. Consumers of this worker are paused before it returns."""
         ...
 
     async def runtime(self, claim: Claim) -> RouteRuntime:
@@ -145,6 +152,7 @@ class Consumer:
         self._alone: HeldDelivery | None = None
         self._may_claim_deferred = False
         self._ahead = Ahead()
+        self._pacing = Pacing(backends.catalog, env.clock)
         self._pause = UNAVAILABLE_DELAY_SECONDS
         self._changed = asyncio.Event()
         self.task = asyncio.create_task(self._run(), name=f"consumer of {self.queue}")
@@ -158,6 +166,21 @@ class Consumer:
         """Use a newer version of the route. Its concurrency applies to all messages of the queue."""
         self.subscription, self.route = subscription, route
         self.slots.limit = route.concurrency
+
+    @property
+    def pause_keys(self) -> Set[str]:
+        """The keys whose pauses stop this consumer."""
+        return self.route.pause_keys(self.subscription.config)
+
+    def pause(self, seconds: float) -> bool:
+        """Claim no message for some seconds, and release messages that wait for a slot.
+
+        Return False if it is paused for that long already.
+        """
+        if not self._pacing.pause(seconds):
+            return False
+        self.wake()
+        return True
 
     def stop(self, *, departing: bool = False) -> None:
         """Receive nothing more; `task` ends when every held delivery is settled.
@@ -200,7 +223,7 @@ class Consumer:
             except Unavailable as exc:
                 await self._backoff.wait(exc)
         # These were never claimed, so the broker redelivers them.
-        self._leave(State.SUSPECTED, State.DEFERRED)
+        self._leave(State.SUSPECTED, State.DEFERRED, State.PACED)
         # Messages that wait for a slot do not wait here any longer: all slots may hang.
         await self._recorder.release(self._dispatcher.withdraw(), delay=0)
         await self._recorder.release(await self._claimed_unanswered(), delay=0)
@@ -213,6 +236,7 @@ class Consumer:
         target = self._ahead.target(self.route)
         room = target - len(self.deliveries)
         has_suspects = self.deliveries.has(State.SUSPECTED)
+        paced = list(self.deliveries.in_state(State.PACED))
         if self._recorder.is_blocked:  # until the store accepts the finished outputs
             await self._changed.wait()
         elif self._unavailable:  # noticed after messages were claimed
@@ -220,19 +244,42 @@ class Consumer:
             await self._backoff.wait(unavailable)
         elif self.deliveries.has(State.RECEIVED):  # the answer to their claim was lost
             await self._take(self.deliveries.in_state(State.RECEIVED))
+        elif pause := self._pacing.pause_left:
+            await self._recorder.release(self._dispatcher.withdraw(), delay=pause)
+            await self._wait(pause)
+        elif paced and (count := await self._pacing.admit(self.route, len(paced), self._running_count)):
+            self.deliveries.move_all(paced[:count], State.RECEIVED)
+            await self._take(paced[:count])
         elif has_suspects and self._host.may_start_suspect:
             await self._take_suspect()
         elif self._may_claim_deferred and self.deliveries.has(State.DEFERRED):
             await self._take_deferred()
         elif room < max(1, target // 4):  # wait for room for a batch, not for a single message
-            await self._changed.wait()
+            await self._wait(self._pacing.wait_seconds if paced else None)
         elif deliveries := await self._broker.receive(
-            self.queue, min(room, MOST_ATTEMPTS), wait=0 if has_suspects else _RECEIVE_WAIT_SECONDS
+            self.queue,
+            min(room, MOST_ATTEMPTS),
+            wait=0 if has_suspects or paced else _RECEIVE_WAIT_SECONDS,
         ):
-            await self._take(self.deliveries.receive(deliveries))
+            received = self.deliveries.receive(deliveries)
+            if self.route.is_limited or self._pacing.pause_left:
+                self.deliveries.move_all(received, State.PACED)
+            else:
+                await self._take(received)
+        elif paced:
+            await self._wait(min(self._pacing.wait_seconds, _RECEIVE_WAIT_SECONDS))
         elif has_suspects:  # another consumer's suspect may be settled at any time
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), _RECEIVE_WAIT_SECONDS)
+            await self._wait(_RECEIVE_WAIT_SECONDS)
+
+    async def _wait(self, seconds: float | None) -> None:
+        """Wait until something has changed, or for some seconds."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), seconds)
+
+    @property
+    def _running_count(self) -> int:
+        """How many claimed messages wait for a slot or run in one."""
+        return len(self.deliveries.in_state(State.RUNNING))
 
     async def _take_suspect(self) -> None:
         """Claim a suspected poison message: one at a time per process, and only when it can start at once.
@@ -258,7 +305,9 @@ class Consumer:
             await self._store.check()
             self._is_store_checked = True
         for some, alone in self._by_company(received):
-            result = await self._intake.take(some, alone=alone)
+            result = await self._intake.take(some, alone=alone, most_running=self.route.concurrency_total)
+            if result.is_full:
+                self._pacing.is_full()
             self._ahead.read(len(one.data) for one in result.claimed if one.data is not None)
             await self._start(result.claimed)
             self._unavailable = result.unavailable or self._unavailable
@@ -316,7 +365,7 @@ class Consumer:
             except Unavailable as exc:
                 if not await retries.may_try_again(exc):
                     break  # their rows are free when this process has departed
-        self._leave(State.RECEIVED, State.SUSPECTED, State.DEFERRED)
+        self._leave(State.RECEIVED, State.SUSPECTED, State.DEFERRED, State.PACED)
         return claimed
 
     def _leave(self, *states: State) -> None:
@@ -332,6 +381,8 @@ class Consumer:
             await self._gather()
             ended = self._dispatcher.ended()
             self._ahead.ran(one.seconds for one in ended)
+            for request in longest_pauses(ended):
+                await self._host.pause(request)
             for batch in batches(ended):
                 await self._recorder.end(batch)
 

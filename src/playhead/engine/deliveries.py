@@ -3,7 +3,7 @@
     RECEIVED ──> CLAIMED ──> RUNNING ──> ENDED ──> TO_ACK ──> SETTLED
      │  │  │        └──────────────────────^         ^
      │  │  └── refused by the catalog ───────────────┘
-     │  └────> DEFERRED ──> RECEIVED
+     │  └────> DEFERRED or PACED ──> RECEIVED
      └───────> SUSPECTED ──> RECEIVED
 
 A delivery may also be settled without an acknowledgement; then the broker redelivers it.
@@ -34,6 +34,8 @@ class State(Enum):
     """The catalog needs no further update for it, but the delivery is not acknowledged yet."""
     DEFERRED = "deferred"
     """This process still runs its message because of another dispatch. It is claimed after that attempt."""
+    PACED = "paced"
+    """Its route is paused, or a limit of its route allows no further message now. It is not claimed."""
     SUSPECTED = "suspected"
     """Its message is a suspected poison message. It waits until no other one runs in this process."""
     SETTLED = "settled"
@@ -42,7 +44,10 @@ class State(Enum):
 
 TRANSITIONS: Final[Mapping[State, frozenset[State]]] = {
     # Received: settled means left to the broker (no row was found, or this consumer stops).
-    State.RECEIVED: frozenset({State.CLAIMED, State.TO_ACK, State.DEFERRED, State.SUSPECTED, State.SETTLED}),
+    State.RECEIVED: frozenset(
+        {State.CLAIMED, State.TO_ACK, State.DEFERRED, State.PACED, State.SUSPECTED, State.SETTLED}
+    ),
+    State.PACED: frozenset({State.RECEIVED, State.SETTLED}),
     State.DEFERRED: frozenset({State.RECEIVED, State.SETTLED}),
     State.SUSPECTED: frozenset({State.RECEIVED, State.SETTLED}),
     # A claimed row belongs to this process until its attempt has ended: nothing claimed is just left.

@@ -11,7 +11,7 @@ from typing import Any
 from playhead.engine.attempt import AttemptOutcome, ClaimedMessage
 from playhead.engine.chain import Chain, Result
 from playhead.engine.deliveries import Deliveries, State
-from playhead.engine.failures import failure
+from playhead.engine.failures import failure, pause_of
 from playhead.engine.slots import Job, Slots
 from playhead.keys import content_type_of
 from playhead.model import Route
@@ -125,8 +125,13 @@ class Dispatcher:
                 adapters=runtime.adapters,
                 seconds=seconds,
             )
-        result = failure(message.claim, runtime.route, job.error, runtime.chain.mask)
-        return AttemptOutcome(message, result=result, seconds=seconds)
+        claim, route, mask = message.claim, runtime.route, runtime.chain.mask
+        return AttemptOutcome(
+            message,
+            result=failure(claim, route, job.error, mask),
+            seconds=seconds,
+            pause=pause_of(claim, route, job.error, mask),
+        )
 
     def _context(self, message: ClaimedMessage) -> Context:
         claim = message.claim

@@ -3,25 +3,58 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from playhead.engine.attempt import AttemptOutcome, PauseRequest
+from playhead.engine.chain import CallPaused
 from playhead.engine.slots import TimedOut
+from playhead.engine.turns import TurnWithdrawn
 from playhead.errors import MessageError
 from playhead.model import Route
 from playhead.ports.adapter import Reject, Retry
-from playhead.ports.catalog.work import Claim, Failed
+from playhead.ports.catalog.work import Claim, Failed, Released
 
+_LONGEST_PAUSE = 3_600.0
+"""Seconds. Then one call is tried, so that a service that asks for too long a pause needs no operator."""
+_LONGEST_REASON = 500
+_NO_PAUSE = PauseRequest("", 0.0, "")
 _LONGEST_ERROR = 8_000
 _LONGEST_TRACEBACK = 64_000
 """Characters that are kept of an adapter's error and of its traceback."""
 
 
-def failure(claim: Claim, route: Route, error: BaseException, mask: Callable[[str], str]) -> Failed:
+def pause_of(
+    claim: Claim, route: Route, error: BaseException, mask: Callable[[str], str]
+) -> PauseRequest | None:
+    """Return the pause that an attempt's error asks for, if it does."""
+    if not isinstance(error, CallPaused):
+        return None
+    seconds = route.errors.retry_delay_seconds if error.after is None else error.after
+    reason = _storable(mask(_text_of(error)), _LONGEST_REASON) or "the service rejected a call"
+    return PauseRequest(error.key or route.pause_key(claim.config), min(seconds, _LONGEST_PAUSE), reason)
+
+
+def longest_pauses(outcomes: Iterable[AttemptOutcome]) -> list[PauseRequest]:
+    """Return the longest of the pauses that attempts ask for, for each key."""
+    longest: dict[str, PauseRequest] = {}
+    for outcome in outcomes:
+        if (asked := outcome.pause) and asked.seconds > longest.get(asked.key, _NO_PAUSE).seconds:
+            longest[asked.key] = asked
+    return list(longest.values())
+
+
+def failure(
+    claim: Claim, route: Route, error: BaseException, mask: Callable[[str], str]
+) -> Failed | Released:
     """Return the result of an attempt that raised an error.
 
     Args:
         mask: replaces the secrets of the route's configs in a text.
     """
+    if isinstance(error, TurnWithdrawn):
+        return Released(claim.correlation_id, claim.attempt, 0)
+    if pause := pause_of(claim, route, error, mask):
+        return Released(claim.correlation_id, claim.attempt, pause.seconds)
 
     def failed(code: str, text: str, *, trace: bool, delay: float | None) -> Failed:
         if claim.spent >= route.errors.max_attempts:
@@ -39,7 +72,9 @@ def failure(claim: Claim, route: Route, error: BaseException, mask: Callable[[st
         return failed("rejected", _text_of(error) or "rejected without a reason", trace=False, delay=None)
     if isinstance(error, Retry):
         after = error.after if error.after is not None else again
-        return failed("adapter_error", _text_of(error) or "retry without a reason", trace=True, delay=after)
+        is_last = claim.spent >= route.errors.max_attempts
+        code = "retries_exhausted" if is_last else "adapter_error"
+        return failed(code, _text_of(error) or "retry without a reason", trace=True, delay=after)
     if isinstance(error, MessageError):
         return failed(error.code, error.detail, trace=False, delay=None)
     return failed("adapter_error", f"{type(error).__name__}: {_text_of(error)}", trace=True, delay=again)

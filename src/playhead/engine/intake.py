@@ -43,10 +43,16 @@ class AttemptCatalog(Work, ending.EndingCatalog, Protocol): ...
 
 @dataclass(frozen=True, slots=True)
 class IntakeResult:
-    """What was claimed, and a backend that could not be reached after the claim."""
+    """What was claimed.
+
+    Attributes:
+        unavailable: a backend that could not be reached after the claim.
+        is_full: whether messages were refused because as many messages of the queue run as may run.
+    """
 
     claimed: Sequence[ClaimedMessage]
     unavailable: Unavailable | None = None
+    is_full: bool = False
 
 
 class Intake:
@@ -76,13 +82,16 @@ class Intake:
         self._max_object_bytes = max_object_bytes
         self._unknown: dict[str, None] = {}
 
-    async def take(self, received: Sequence[HeldDelivery], *, alone: bool = False) -> IntakeResult:
+    async def take(
+        self, received: Sequence[HeldDelivery], *, alone: bool = False, most_running: int | None = None
+    ) -> IntakeResult:
         """Claim the messages of received deliveries, ack what needs no attempt, and read the inputs.
 
-        Every delivery is then `CLAIMED`, `DEFERRED`, `SUSPECTED` or `SETTLED`.
+        Every delivery is then `CLAIMED`, `DEFERRED`, `SUSPECTED`, `PACED` or `SETTLED`.
 
         Args:
             alone: no other suspected poison message runs in this process, so that one may be claimed.
+            most_running: as in `Work.claim`.
 
         Raises `Unavailable`: the answer to the claim is not known. Call this again with what is still
         `RECEIVED` until it is: a row that this process has claimed is closed to all others.
@@ -102,9 +111,15 @@ class Intake:
                 # A new dispatch: the row was taken from the attempt that runs here, and no other dispatch
                 # will follow.
                 self._deliveries.move(held, State.DEFERRED)
-        answers = await self._catalog.claim(self._env.process, [message for _, message in asked], alone=alone)
+        answers = await self._catalog.claim(
+            self._env.process,
+            [message for _, message in asked],
+            alone=alone,
+            most_running=most_running,
+        )
         claims: list[tuple[HeldDelivery, Claim]] = []
         refusals: list[Refusal] = []
+        is_full = False
         for (held, message), answer in zip(asked, answers, strict=True):
             if isinstance(answer, Claim):
                 self._deliveries.move(held, State.CLAIMED)
@@ -114,6 +129,9 @@ class Intake:
                 unknown.append(held)
             elif answer.reason == "suspect":
                 self._deliveries.move(held, State.SUSPECTED)
+            elif answer.reason == "full":
+                self._deliveries.move(held, State.PACED)
+                is_full = True
             else:
                 refusals.append(answer)
                 to_ack.append(held)
@@ -125,7 +143,7 @@ class Intake:
         unavailable = await self._ack(to_ack, refusals)
         claimed, unreadable = await self._read(claims)
         faults.reach("worker.read", len(claims))
-        return IntakeResult(claimed, unreadable or unavailable)
+        return IntakeResult(claimed, unreadable or unavailable, is_full)
 
     def _seen_before(self, unknown: Sequence[HeldDelivery]) -> list[HeldDelivery]:
         """Return the deliveries without a row that come for the second time, and leave the others.

@@ -89,7 +89,9 @@ def report_outcome(outcome: AttemptOutcome, result: Result, counters: Counters) 
         events.emit(name, level, **_ids(outcome), code=result.code, error=result.error)
     elif isinstance(result, Released):
         _end_span(outcome, "released")
-        events.emit(events.MESSAGE_RELEASED, logging.WARNING, **_ids(outcome))
+        # `calls_paused` has reported the reason once for all messages.
+        level = logging.DEBUG if outcome.pause else logging.WARNING
+        events.emit(events.MESSAGE_RELEASED, level, **_ids(outcome))
     elif result.skip_reason:
         _end_span(outcome, "skipped")
         events.emit(events.MESSAGE_SKIPPED, logging.DEBUG, **_ids(outcome), reason=result.skip_reason)
@@ -116,6 +118,8 @@ def _count(outcome: AttemptOutcome, result: Result, counters: Counters) -> None:
         route.age_seconds.add(max(ids.now() - ids.created_at(claim.correlation_id), 0.0))
     elif isinstance(result, Released):
         route.released += 1
+        if outcome.pause:
+            route.rate_limited += 1
     elif result.delay is None:
         route.dead += 1
     else:

@@ -15,14 +15,19 @@ import asyncio
 import contextlib
 import queue
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from playhead.clock import ActiveClock, Clock
 
 T = TypeVar("T")
+
+_job: ContextVar[Job[Any] | None] = ContextVar("job", default=None)
+"""The job that runs in this context."""
 
 _CANCEL_SECONDS = 1.0
 """How long a coroutine may take to end after its cancellation, before its slot counts as lost."""
@@ -46,6 +51,8 @@ class Job(Generic[T]):
         ended: by the same clock: when it returned, or when its time-out was recorded.
         settled: it has its result or error; a later one is discarded.
         over: its time is over; a coroutine is cancelled then.
+        waits_since: since when its time is not counted; None while it is.
+        clock: that of the slots.
         task: what runs a coroutine. An event loop holds its tasks only weakly, so it is kept here.
     """
 
@@ -60,7 +67,26 @@ class Job(Generic[T]):
     ended: float | None = None
     settled: bool = field(default=False)
     over: bool = False
+    waits_since: float | None = None
     task: asyncio.Task[Any] | None = None
+    clock: Clock = time.monotonic
+
+
+@contextlib.contextmanager
+def time_not_counted() -> Iterator[None]:
+    """Do not count the time in this block towards the time-out of the job that runs it."""
+    job = _job.get()
+    if job is None:
+        yield
+        return
+    job.waits_since = job.clock()
+    try:
+        yield
+    finally:
+        # In this order: `Slots.expire` may read both from another thread.
+        if job.started is not None:
+            job.started += job.clock() - job.waits_since
+        job.waits_since = None
 
 
 class Slots(Generic[T]):
@@ -110,6 +136,7 @@ class Slots(Generic[T]):
 
     def submit(self, job: Job[T]) -> None:
         """Queue a job. It starts as soon as a slot is free."""
+        job.clock = self._clock
         if job.is_async:
             with self._lock:
                 self._async_jobs.append(job)
@@ -165,6 +192,8 @@ class Slots(Generic[T]):
                 if job.settled:
                     if job.ended is not None and now - job.ended >= HANG_SECONDS:
                         hanging[ident] = job.name
+                    continue
+                if job.waits_since is not None:
                     continue
                 assert job.started is not None, "a running job has started"
                 over = now - job.started - job.timeout
@@ -229,6 +258,7 @@ class Slots(Generic[T]):
             job = self._jobs.get()
             if job is None:
                 continue
+            _job.set(job)
             with self._lock:
                 job.started = self._clock()
                 self._running[ident] = job
@@ -280,6 +310,7 @@ class Slots(Generic[T]):
         try:
             if job.over:
                 raise TimedOut  # before its first turn
+            _job.set(job)
             job.started, job.task = self._clock(), asyncio.current_task()
             result = await job.work()
         except BaseException as exc:

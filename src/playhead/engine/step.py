@@ -14,7 +14,7 @@ from playhead.engine.conditions import compile_condition
 from playhead.engine.outputs import Maker, Returned
 from playhead.errors import PlayheadError
 from playhead.model import Step
-from playhead.ports.adapter import AdapterSpec, Context, Item, Output
+from playhead.ports.adapter import AdapterSpec, Context, Item, Output, RateLimited
 from playhead.secrets import Mask, ReferenceInvalid, Resolve, SecretUnavailable, resolved
 
 _NOTHING: Final = Returned((), False)
@@ -42,6 +42,20 @@ class UnknownAdapter(PlayheadError):
         self.names = tuple(names)
 
 
+class CallPaused(Exception):
+    """A step raised `RateLimited`.
+
+    Attributes:
+        key: that of the step's rate limit; None if it has none.
+        after: seconds until the next call; None if the step did not set it.
+    """
+
+    def __init__(self, key: str | None, error: RateLimited) -> None:
+        super().__init__(str(error))
+        self.key = key
+        self.after = error.after
+
+
 @dataclass(slots=True)
 class Budget:
     """What one step of a chain may still return for an item."""
@@ -55,6 +69,7 @@ class ReadyStep:
 
     Attributes:
         admits: the condition, as a function; None without a condition.
+        limit: how often the adapter may be called; None: as often as items come.
         drops: whether an item that the condition does not admit is dropped; otherwise it passes the step.
         maker: makes the products of what the adapter returns.
     """
@@ -63,6 +78,7 @@ class ReadyStep:
         self, step: Step, spec: AdapterSpec, route: str, room: int, *, resolve: Resolve, mask: Mask
     ) -> None:
         self.spec = spec
+        self.limit = step.rate_limit
         self.maker = Maker(f"route {route!r}, adapter {spec.name!r}", spec.produces, room)
         try:
             self.admits = compile_condition(step.condition) if step.condition else None
@@ -80,7 +96,7 @@ class ReadyStep:
         """Call a plain adapter and collect what it returns."""
         try:
             return self._collect((self._shared or self._ready())(item, ctx), budget)
-        except (StopIteration, StopAsyncIteration, SystemExit) as exc:
+        except (StopIteration, StopAsyncIteration, SystemExit, RateLimited) as exc:
             raise self._converted(exc) from exc
 
     async def perform_async(self, item: Item, ctx: Context, budget: Budget) -> Returned:
@@ -94,7 +110,7 @@ class ReadyStep:
                     collected.append(element)
                 return Returned(collected, True)
             return self._collect(await result, budget)
-        except (StopIteration, StopAsyncIteration, SystemExit) as exc:
+        except (StopIteration, StopAsyncIteration, SystemExit, RateLimited) as exc:
             raise self._converted(exc) from exc
 
     def close(self) -> None:
@@ -180,8 +196,11 @@ class ReadyStep:
         if budget.bytes < 0:
             raise self.maker.bad("returned too many bytes for one item; split the item in an earlier route")
 
-    def _converted(self, exc: BaseException) -> RuntimeError:
-        """Replace an exception that would stop the event loop or get lost in a future by a RuntimeError."""
+    def _converted(self, exc: BaseException) -> Exception:
+        """Add the key of the limit to `RateLimited`. Replace an exception that would stop the event loop or
+        get lost in a future by a RuntimeError."""
+        if isinstance(exc, RateLimited):
+            return CallPaused(self.limit.key if self.limit else None, exc)
         return RuntimeError(f"adapter {self.spec.name!r} raised {type(exc).__name__}: {exc}")
 
 

@@ -99,7 +99,7 @@ class AdapterInfo:
         type: its name in configs.
         version: as set by its author; recorded in the sidecar of each output.
         produces: content type of outputs that do not name one; None: by their path, else as the input.
-        effects: `external` if it changes anything outside Playhead.
+        effects: `external` or `idempotent` if it changes anything outside Playhead; see `@adapter`.
         description: its docstring; may be empty.
         origin: place of its definition, for people.
         config: JSON Schema of its config; None if it has no config.
@@ -108,7 +108,7 @@ class AdapterInfo:
     type: str
     version: str
     produces: str | None
-    effects: Literal["none", "external"]
+    effects: Literal["none", "idempotent", "external"]
     description: str
     origin: str
     config: dict[str, Any] | None

@@ -20,12 +20,30 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
+class RateLimit:
+    """How many calls may begin in a period, over all workers. Calls are evenly spread over the period.
+
+    Attributes:
+        calls: calls per period.
+        seconds: the period.
+        key: all limits with one key share their calls.
+        burst: how many calls may begin at once when none was made for some time.
+    """
+
+    calls: int
+    seconds: float
+    key: str
+    burst: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One adapter of a route, with its settings from the config."""
 
     type: str
     config: Mapping[str, Any] = field(default_factory=dict)
     condition: Condition | None = None
+    rate_limit: RateLimit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +68,9 @@ class Route:
     """A processing path: an inbound queue, a chain of steps, a stage for the outputs, the routes it feeds.
 
     Attributes:
+        concurrency: messages that each worker process handles at once.
+        concurrency_total: messages that all worker processes together handle at once; None: no limit.
+        rate_limit: how many attempts may begin in a period; None: no limit.
         prefetch: messages that each worker process fetches ahead; None: what its slots run in 0.4 s.
         timeout_seconds: for the whole chain, for one message.
         external: other programs consume the queue; the route has no steps and no stage.
@@ -62,11 +83,27 @@ class Route:
     stage: str | None = None
     to: tuple[str, ...] = ()
     concurrency: int = 4
+    concurrency_total: int | None = None
+    rate_limit: RateLimit | None = None
     prefetch: int | None = None
     timeout_seconds: float = 300
     external: bool = False
     errors: ErrorHandling = ErrorHandling()
     description: str = ""
+
+    def pause_key(self, config: str) -> str:
+        """Return the key that a step without a rate limit of its own pauses."""
+        return self.rate_limit.key if self.rate_limit else f"{config}/{self.name}"
+
+    def pause_keys(self, config: str) -> set[str]:
+        """Return the keys whose pauses stop this route of a config."""
+        return {self.pause_key(config)} | {step.rate_limit.key for step in self.steps if step.rate_limit}
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether messages wait for a limit that all workers share."""
+        steps = any(step.rate_limit for step in self.steps)
+        return steps or self.rate_limit is not None or self.concurrency_total is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +127,14 @@ class Config:
     def from_document(cls, doc: Mapping[str, Any]) -> Config:
         def step(s: Mapping[str, Any]) -> Step:
             condition = s["condition"]
-            return Step(s["type"], s["config"], Condition(**condition) if condition else None)
+            return Step(s["type"], s["config"], Condition(**condition) if condition else None, limit(s))
+
+        def limit(of: Mapping[str, Any]) -> RateLimit | None:
+            return RateLimit(**of["rate_limit"]) if of["rate_limit"] else None
 
         def route(r: Mapping[str, Any]) -> Route:
             given = dict(r)
+            given["rate_limit"] = limit(r)
             given["steps"] = tuple(step(s) for s in r["steps"])
             given["to"] = tuple(r["to"])
             given["errors"] = ErrorHandling(**r["errors"])

@@ -161,6 +161,21 @@ class ReplayProgress(Replay):
 
 
 @dataclass(frozen=True, slots=True)
+class RoutePause:
+    """A pause of a route, because a service rejected calls.
+
+    Attributes:
+        seconds: seconds until the route continues.
+        reason: text of the adapter.
+        key: key of the rate limit, or `config/route`. All routes that use it are paused.
+    """
+
+    seconds: float
+    reason: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class RouteCounts:
     """The messages of an execution in one route.
 
@@ -168,11 +183,13 @@ class RouteCounts:
         route: name of the route in the execution's config.
         queue: inbound queue of the route.
         counts: messages of the route by state. The sums over all routes are those of the execution.
+        paused: why no attempt starts now; None if the route is not paused.
     """
 
     route: str
     queue: str
     counts: Counts
+    paused: RoutePause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +349,7 @@ class RouteStatus:
         in_flight: messages of the queue that are delivered and not acknowledged.
         dead: dead letters of the route, over all versions of the config.
         workers: live processes that consume the queue.
+        paused: why no attempt starts now; None if the route is not paused.
     """
 
     config: str
@@ -344,6 +362,7 @@ class RouteStatus:
     in_flight: int
     dead: int
     workers: int
+    paused: RoutePause | None = None
 
 
 @dataclass(frozen=True, slots=True)

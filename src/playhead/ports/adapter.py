@@ -12,6 +12,7 @@ model, a subclass of pydantic's `BaseModel`. A step is one of:
 
 A step returns `None` (no output), an `Output`, `str` or `bytes`, or an iterable of those. If it raises, the
 attempt fails and the message is retried. `Reject` dead-letters the message at once. `Retry` sets the delay.
+`RateLimited` pauses the route, and the attempt does not count.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
 from playhead.keys import content_type_of
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 F = TypeVar("F", bound=Callable[..., Any])
+Effects = Literal["none", "idempotent", "external"]
 
 MARK: Final = "__playhead_adapter__"
 CONTENT_TYPE: Final = re.compile(
@@ -52,7 +54,8 @@ class Reject(Exception):
 class Retry(Exception):
     """The item cannot be processed now; retry it later.
 
-    The attempt counts. If it was the last one, the message is dead-lettered with the code `adapter_error`.
+    The attempt counts. If it was the last one, the message is a dead letter with the code
+    `retries_exhausted`.
 
     Args:
         reason: shown in the dead letter.
@@ -62,6 +65,25 @@ class Retry(Exception):
     def __init__(self, reason: str, *, after: float | None = None) -> None:
         if after is not None and not (math.isfinite(after) and after >= 0):
             raise ValueError(f"Retry(after={after!r}): must be finite seconds, 0 or more")
+        super().__init__(reason)
+        self.after = after
+
+
+class RateLimited(Exception):
+    """The service that the step calls has rejected the call because of its rate limit.
+
+    The attempt does not count. For the given time, no worker starts a call of the step's rate limit, or of
+    its route if the step has no `rate_limit`.
+
+    Args:
+        reason: shown as the reason of the pause.
+        after: seconds until the next call, for example from the header `Retry-After`; None uses the route's
+            `retry_delay_seconds`. After an hour, a call is tried in any case.
+    """
+
+    def __init__(self, reason: str = "", *, after: float | None = None) -> None:
+        if after is not None and not (math.isfinite(after) and after >= 0):
+            raise ValueError(f"RateLimited(after={after!r}): must be finite seconds, 0 or more")
         super().__init__(reason)
         self.after = after
 
@@ -173,7 +195,7 @@ class AdapterSpec:
         name: the `type` of steps in a config.
         version: the version of its outputs, as declared.
         produces: the content type of outputs that set no content type.
-        effects: `external` if the adapter changes state outside Playhead.
+        effects: whether the adapter changes state outside Playhead, and whether a repeated call changes more.
         target: the decorated function or class.
         config_model: a pydantic model; None if the step takes no config.
         doc: its docstring.
@@ -187,7 +209,7 @@ class AdapterSpec:
     name: str
     version: str
     produces: str | None
-    effects: Literal["none", "external"]
+    effects: Effects
     target: Callable[..., Any]
     config_model: type[Any] | None
     doc: str
@@ -203,7 +225,7 @@ def adapter(
     *,
     version: str = "1",
     produces: str | None = None,
-    effects: Literal["none", "external"] = "none",
+    effects: Effects = "none",
     thread_safe: bool = False,
 ) -> Callable[[F], F]:
     """Declare a function or class as an adapter. It is returned unchanged, so it can still be called.
@@ -213,7 +235,8 @@ def adapter(
         version: a version of your choice, written to the sidecar of every output. Change it when the outputs
             change.
         produces: the content type of outputs that set no content type.
-        effects: `external` if the adapter changes state outside Playhead.
+        effects: `external` if the adapter changes state outside Playhead; `idempotent` if it does, and a
+            repeated call for the same item changes nothing more.
         thread_safe: for a class: all threads of a route share one instance. Otherwise each has its own.
 
     Raises:
@@ -228,8 +251,8 @@ def adapter(
         raise TypeError(f'adapter {name!r}: version {version!r} must be a string, like "1"')
     if produces is not None and not CONTENT_TYPE.fullmatch(produces):
         raise ValueError(f'adapter {name!r}: produces={produces!r} is not a content type, like "text/plain"')
-    if effects not in ("none", "external"):
-        raise ValueError(f'adapter {name!r}: effects={effects!r}, must be "none" or "external"')
+    if effects not in get_args(Effects):
+        raise ValueError(f'adapter {name!r}: effects={effects!r}, must be "none", "idempotent" or "external"')
     # The annotation may be a string that names a model local to the function that declares the adapter.
     scope = sys._getframe(1).f_locals
 

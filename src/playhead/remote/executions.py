@@ -100,13 +100,18 @@ class RemoteRecover:
         return await self._client.post(f"executions/{execution}/cancel", Execution, lost=HARMLESS)
 
     async def resend(
-        self, ids: Sequence[UUID] | None = None, execution: UUID | None = None, route: str | None = None
+        self,
+        ids: Sequence[UUID] | None = None,
+        execution: UUID | None = None,
+        route: str | None = None,
+        code: str | None = None,
     ) -> Sized:
         """Resend dead letters. The server returns only their number, so the result has only a length."""
         path = "dead-letters/resend"
         body: dict[str, object] = {
             "execution_id": str(execution) if execution else None,
             "route": route,
+            "error_code": code,
         }
         if ids is not None:
             body["correlation_ids"] = [str(identity) for identity in ids]

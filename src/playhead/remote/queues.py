@@ -33,11 +33,18 @@ class RemoteQueues:
         *,
         execution: UUID | None = None,
         route: str | None = None,
+        code: str | None = None,
         cursor: str | None = None,
         limit: int = 100,
     ) -> Page[DeadLetter]:
         return await self._client.get(
-            "dead-letters", Page[DeadLetter], execution_id=execution, route=route, cursor=cursor, limit=limit
+            "dead-letters",
+            Page[DeadLetter],
+            execution_id=execution,
+            route=route,
+            error_code=code,
+            cursor=cursor,
+            limit=limit,
         )
 
     async def dead_letter(self, correlation_id: UUID) -> DeadLetterDetail:

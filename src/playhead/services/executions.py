@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 from uuid import UUID
 
 from playhead.engine.listing import Listing
 from playhead.engine.lookup import find_execution, find_replay
+from playhead.engine.pacing import pause_of_route
 from playhead.engine.paging import decode_cursor, list_of, page_before
 from playhead.model import Execution, Page, Replay, RouteCounts, StageSummary
 from playhead.ports.catalog.browse import Browse, ExecutionFilter
 from playhead.ports.catalog.configs import Configs
+from playhead.ports.catalog.limits import Limits
 from playhead.ports.store import Store
 
 
-class ExecutionCatalog(Browse, Configs, Protocol):
+class ExecutionCatalog(Browse, Configs, Limits, Protocol):
     """The part of the catalog that `ExecutionService` needs."""
 
     async def replay(self, batch: UUID) -> Replay | None: ...
@@ -45,8 +48,18 @@ class ExecutionService:
         Raises:
             NotFound: `execution_not_found`.
         """
-        await self.get(execution)
-        return await self._catalog.route_counts(execution)
+        found = await self.get(execution)
+        counts = await self._catalog.route_counts(execution)
+        if found.status != "running" or not (pauses := await self._catalog.pauses()):
+            return counts
+        loaded = await self._catalog.config(str(found.config), found.config_version)
+        routes = loaded.config.routes if loaded else {}
+        return [
+            replace(one, paused=pause_of_route(pauses, str(found.config), routes[one.route]))
+            if one.route in routes
+            else one
+            for one in counts
+        ]
 
     async def stages(self, execution: UUID) -> list[StageSummary]:
         """Return the stages: `input`, then those of the config, then those that other programs created.

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from playhead.engine.listing import Listing
 from playhead.engine.lookup import find_execution
+from playhead.engine.pacing import pause_of_route
 from playhead.engine.paging import decode_cursor, encode_cursor, list_of, page_before
 from playhead.envelope import Message
 from playhead.errors import NotFound
@@ -16,10 +17,11 @@ from playhead.model import DeadLetter, DeadLetterDetail, Page, Route, RouteStatu
 from playhead.ports.broker import Broker, Depth
 from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.configs import Configs
+from playhead.ports.catalog.limits import Limits
 from playhead.ports.store import Store
 
 
-class QueueCatalog(Browse, Configs, Protocol):
+class QueueCatalog(Browse, Configs, Limits, Protocol):
     """The part of the catalog that `QueueService` needs."""
 
     async def workers(self) -> list[WorkerInfo]: ...
@@ -50,6 +52,7 @@ class QueueService:
         shown = [(config, route) for config, _, route in left[:limit]]
         dead = await self._catalog.dead_by_route()
         workers = await self._catalog.workers()
+        pauses = await self._catalog.pauses()
         depths = await self._depths([route.queue for _, route in shown])
         items = [
             RouteStatus(
@@ -63,6 +66,7 @@ class QueueService:
                 in_flight=depths[route.queue].in_flight,
                 dead=dead.get((config, route.name), 0),
                 workers=sum(route.queue in worker.queues for worker in workers),
+                paused=pause_of_route(pauses, config, route),
             )
             for config, route in shown
         ]
@@ -80,6 +84,7 @@ class QueueService:
         *,
         execution: UUID | None = None,
         route: str | None = None,
+        code: str | None = None,
         cursor: str | None = None,
         limit: int = 100,
     ) -> Page[DeadLetter]:
@@ -88,12 +93,15 @@ class QueueService:
         Raises:
             NotFound: `execution_not_found`.
         """
-        of = list_of("dead letters", execution, route)
+        of = list_of("dead letters", execution, route, code)
         before = decode_cursor(cursor, int, of)
         if execution is not None:
             await find_execution(self._catalog, self._listing, execution)
         return page_before(
-            await self._catalog.dead_letters(execution=execution, route=route, before=before, limit=limit), of
+            await self._catalog.dead_letters(
+                execution=execution, route=route, code=code, before=before, limit=limit
+            ),
+            of,
         )
 
     async def dead_letter(self, correlation_id: UUID) -> DeadLetterDetail:

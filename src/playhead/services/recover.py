@@ -23,7 +23,12 @@ class Recovery(Protocol):
     async def cancel(self, execution: UUID) -> Execution | None: ...
 
     async def resend(
-        self, *, ids: Sequence[UUID] = (), execution: UUID | None = None, route: str | None = None
+        self,
+        *,
+        ids: Sequence[UUID] = (),
+        execution: UUID | None = None,
+        route: str | None = None,
+        code: str | None = None,
     ) -> list[UUID]: ...
 
     async def execution(self, execution: UUID) -> Execution | None: ...
@@ -72,9 +77,13 @@ class RecoverService:
         return cancelled
 
     async def resend(
-        self, ids: Sequence[UUID] | None = None, execution: UUID | None = None, route: str | None = None
+        self,
+        ids: Sequence[UUID] | None = None,
+        execution: UUID | None = None,
+        route: str | None = None,
+        code: str | None = None,
     ) -> list[UUID]:
-        """Resend dead letters: either those in `ids`, or all that match `execution` and `route`.
+        """Resend dead letters: either those in `ids`, or all that match `execution`, `route` and `code`.
 
         `route` is the name of a route, or `config/route`. Messages that are not dead are not changed.
         Unknown ids are ignored, except a single one.
@@ -93,14 +102,15 @@ class RecoverService:
             raise BadRequest(
                 "selection_empty", "no dead letters selected: the list of correlation ids is empty"
             )
-        if ids is None and execution is None and route is None:
+        if ids is None and execution is None and route is None and code is None:
             raise BadRequest(
-                "selection_empty", "no dead letters selected: name correlation ids, an execution or a route"
+                "selection_empty",
+                "no dead letters selected: name correlation ids, an execution, a route or an error code",
             )
         if execution is not None and await self._catalog.execution(execution) is None:
             await self._check_adoptable(execution)
         ids = list(dict.fromkeys(ids or ()))
-        sent = await self._catalog.resend(ids=ids, execution=execution, route=route)
+        sent = await self._catalog.resend(ids=ids, execution=execution, route=route, code=code)
         if not sent and len(ids) == 1 and await self._catalog.lineage(ids[0]) is None:
             raise NotFound("dead_letter_not_found", f"there is no dead letter {ids[0]}")
         if sent:
@@ -110,6 +120,7 @@ class RecoverService:
                 correlation_id=str(sent[0]) if len(sent) == 1 else None,
                 execution_id=str(execution) if execution else None,
                 route=route,
+                code=code,
             )
         return sent
 

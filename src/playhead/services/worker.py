@@ -14,7 +14,7 @@ from uuid import UUID
 
 from playhead import events
 from playhead.clock import ActiveClock
-from playhead.engine.attempt import Processing
+from playhead.engine.attempt import PauseRequest, Processing
 from playhead.engine.backoff import Checked
 from playhead.engine.chain import Chain, UnknownAdapter
 from playhead.engine.consumer import Consumer
@@ -23,10 +23,11 @@ from playhead.engine.dispatch import RouteRuntime
 from playhead.engine.environment import Backends, Environment, WorkerSettings
 from playhead.engine.idle import IdleCheck
 from playhead.engine.slots import HANG_SECONDS
+from playhead.engine.turns import Turns
 from playhead.errors import Unavailable
 from playhead.model import Route
 from playhead.ports.adapter import AdapterSpec
-from playhead.ports.catalog import Browse, Configs, Jobs, Upkeep, Work
+from playhead.ports.catalog import Browse, Configs, Jobs, Limits, Upkeep, Work
 from playhead.ports.catalog.upkeep import Subscription
 from playhead.ports.catalog.work import Claim
 
@@ -36,7 +37,7 @@ _EXPIRE_SECONDS = 0.05
 _MOST_RUNTIMES = 64
 
 
-class WorkerCatalog(Configs, Jobs, Work, Upkeep, Browse, Checked, Protocol): ...
+class WorkerCatalog(Configs, Jobs, Work, Limits, Upkeep, Browse, Checked, Protocol): ...
 
 
 class WorkerService:
@@ -74,6 +75,7 @@ class WorkerService:
         self._retired: list[Consumer] = []
         self._runtimes: dict[tuple[str, int, str], RouteRuntime] = {}
         self._stop = asyncio.Event()
+        self._turns: Turns | None = None
         self._only: frozenset[str] = frozenset()
         self._suspect: HeldDelivery | None = None
         self.processing: dict[UUID, Processing] = {}
@@ -105,6 +107,7 @@ class WorkerService:
         """
         self._only = frozenset(routes)
         self._stop = stop or asyncio.Event()
+        self._turns = Turns(self._catalog, self._env)
         expire = asyncio.create_task(self._expire_loop(), name="the time-out loop")
         try:
             left = await self._consume(expire, until_idle=until_idle, until=until)
@@ -112,6 +115,7 @@ class WorkerService:
             consumers = self._all_consumers()
             for consumer in consumers:
                 consumer.stop(departing=True)
+            self._turns.stop()
             await self._end_of(consumers, expire)
             expire.cancel()
             self._consumers.clear()
@@ -136,6 +140,7 @@ class WorkerService:
             raise_task_failure([expire, *(consumer.task for consumer in self._all_consumers())])
             self._retired = [consumer for consumer in self._retired if not consumer.task.done()]
             await self._subscribe()
+            await self._learn_pauses()
             if until is not None and await self._has_ended(until):
                 break
             if until_idle:
@@ -196,6 +201,25 @@ class WorkerService:
             consumer = self._consumers.pop(queue)
             consumer.stop()
             self._retired.append(consumer)
+
+    async def _learn_pauses(self) -> None:
+        """Pause the consumers whose keys another worker has paused."""
+        try:
+            pauses = await self._catalog.pauses()
+        except Unavailable:
+            return  # `_subscribe` has reported it
+        for key, pause in pauses.items():
+            self._pause_here(key, pause.seconds)
+
+    def _pause_here(self, key: str, seconds: float) -> bool:
+        """Pause a key in this process; return False if it is paused for that long already."""
+        if self._turns:
+            self._turns.pause(key, seconds)
+        is_new = False
+        for consumer in self._all_consumers():
+            if key in consumer.pause_keys:
+                is_new = consumer.pause(seconds) or is_new
+        return is_new
 
     def _consumer(self, subscription: Subscription, route: Route) -> Consumer:
         return Consumer(self, self._backends, self._env, self._settings, subscription, route)
@@ -266,6 +290,22 @@ class WorkerService:
         """Count attempts that have ended."""
         self.completed += count
 
+    async def pause(self, request: PauseRequest) -> None:
+        """Pause the calls of a key: first in this process, then in all others."""
+        if not self._pause_here(request.key, request.seconds):
+            return
+        events.emit(
+            events.CALLS_PAUSED,
+            logging.WARNING,
+            key=request.key,
+            seconds=round(request.seconds, 3),
+            detail=request.reason,
+        )
+        try:
+            await self._catalog.pause_calls(*request)
+        except Unavailable as exc:
+            events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, detail=exc.detail)
+
     async def runtime(self, claim: Claim) -> RouteRuntime:
         """Return the chain of a claim's route, in the config version of its row.
 
@@ -278,7 +318,7 @@ class WorkerService:
             if loaded is None:
                 raise UnknownAdapter((), f"config {claim.config} has no version {claim.config_version}")
             route = loaded.config.routes[claim.route]
-            chain = Chain(route, self._adapters, resolve=self._env.resolve)
+            chain = Chain(route, self._adapters, resolve=self._env.resolve, turns=self._turns)
             found = RouteRuntime(route, chain, [{"type": s.name, "version": s.version} for s in chain.specs])
             self._close_unused()
         self._runtimes[key] = found  # the most recently used one is the last

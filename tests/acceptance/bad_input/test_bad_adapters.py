@@ -82,10 +82,10 @@ def _errors() -> Iterator[Row]:
         ("half an error", ValueError("no \ud800"), ("ValueError", "\\ud800")),
         ("no words", Broken(), ("Broken", "the error's text cannot be read")),
         ("long", ValueError("x" * 5_000_000), ("characters left out",)),
-        ("busy", Retry("still busy", after=0), ("still busy",)),
     ]
     for name, error, words in errors:
         yield Row(name, raises(error), "adapter_error", words, ATTEMPTS)
+    yield Row("busy", raises(Retry("still busy", after=0)), "retries_exhausted", ("still busy",), ATTEMPTS)
     yield Row("midway", _midway, "adapter_error", ("in the middle",), ATTEMPTS)
     yield Row("rejects", raises(Reject("unreadable")), "rejected", ("unreadable",))
     yield Row("rejects mutely", raises(Reject("")), "rejected", ("without a reason",))

@@ -124,7 +124,7 @@ def _words() -> Iterator[Row]:
     for identity in ("x", "RUN0", "latest", "abc"):
         yield missing(f"dead-letters show {identity}", "dead_letter_not_found", "4 digits or more")
         yield missing(f"dead-letters resend {identity}", "dead_letter_not_found", "4 digits or more")
-    yield usage("dead-letters resend", "either ids, or --execution, or --route")
+    yield usage("dead-letters resend", "either ids, or --execution, --route and --code")
     yield usage("replay RUN", "empty", more=("", "theirs"))
     yield usage("replay RUN shouted", "empty", more=("",))
     yield usage("queues docs.theirs --peek 1 --take 1", "--peek and --take")

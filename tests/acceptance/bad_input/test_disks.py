@@ -249,7 +249,7 @@ def test_an_index_that_has_no_room_says_so_and_holds_each_text_once_when_it_was_
         letters = list(deployment.items("/dead-letters", execution_id=execution))
         assert letters
         for letter in letters:
-            assert (letter["error_code"], letter["attempts"]) == ("adapter_error", 2)
+            assert (letter["error_code"], letter["attempts"]) == ("retries_exhausted", 2)
             assert "search.db cannot be written" in letter["error"]
             assert "free some space" in letter["error"]
             assert "send" in letter["error"]

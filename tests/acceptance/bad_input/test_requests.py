@@ -246,7 +246,7 @@ def _bodies() -> Iterator[Row]:
         for other in ("", None, 1):
             yield post("replay", REPLAY | {name: other}, SHAPE, name)
     yield post("replay", REPLAY | {"from_path": 1}, SHAPE, "from_path", "string_type")
-    yield post("dead-letters/resend", {}, "selection_empty", "an execution or a route")
+    yield post("dead-letters/resend", {}, "selection_empty", "an execution, a route or an error code")
     yield post("dead-letters/resend", {"correlation_ids": []}, "selection_empty")
     yield post("configs/docs/run", {"payload": 1, "config_version": 2**40}, SHAPE, "config_version")
     for tag in ("", "x" * 201, "a\nb", "\0"):

@@ -150,12 +150,13 @@ class BrowsePart(Part):
         *,
         execution: UUID | None = None,
         route: str | None = None,
+        code: str | None = None,
         before: int | None = None,
         limit: int = 100,
     ) -> tuple[list[DeadLetter], int | None]:
         async def find(db: Session) -> tuple[list[DeadLetter], int | None]:
             numbers, then = await self._newest(
-                db, [DEAD], execution=execution, route=route, before=before, limit=limit
+                db, [DEAD], execution=execution, route=route, code=code, before=before, limit=limit
             )
             rows = await db.rows(SQL.dead_letters, rows=numbers)
             return [DeadLetter(**one) for one in await self._letters(db, rows)], then

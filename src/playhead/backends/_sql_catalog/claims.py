@@ -9,7 +9,8 @@ from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import Lane, as_uuid, as_uuid_or_none
-from playhead.backends._sql_catalog.rows import Origin, Part
+from playhead.backends._sql_catalog.limits import LimitsPart
+from playhead.backends._sql_catalog.rows import Origin
 from playhead.backends.sql import COMPLETED, PENDING, RETRY, RUNNING
 from playhead.backends.sql.session import Session, natives
 from playhead.backends.sql.statements import SQL
@@ -80,7 +81,7 @@ def decide_claim(
     return Decision("claim", spent, int(again), crashes)
 
 
-class ClaimsPart(Part):
+class ClaimsPart(LimitsPart):
     async def _share_of(self, db: Session, ids: Sequence[Any]) -> set[int] | None:
         """Lock the executions of messages until the transaction ends; other workers may share the lock.
 
@@ -100,7 +101,9 @@ class ClaimsPart(Part):
             known |= {n: Origin(as_uuid(cid), as_uuid_or_none(batch), trace) for n, cid, batch, trace in rows}
         return known
 
-    async def claim(self, worker: str, ids: Sequence[UUID], *, alone: bool = False) -> list[Claim | Refusal]:
+    async def claim(
+        self, worker: str, ids: Sequence[UUID], *, alone: bool = False, most_running: int | None = None
+    ) -> list[Claim | Refusal]:
         async def claim_rows(db: Session) -> list[Claim | Refusal]:
             keys = natives(db, ids)
             shared = await self._share_of(db, keys)
@@ -116,6 +119,9 @@ class ClaimsPart(Part):
             alive = await self._alive(db) if held else set()
             lanes = await self._learn(db, {row[4] for row in rows.values()})
             origins = await self._origins_of(db, {row[2] for row in rows.values()})
+            room = len(ids)
+            if most_running is not None and rows:  # of one queue
+                room = await self._room(db, lanes[next(iter(rows.values()))[4]].queue, most_running)
             answers: list[Claim | Refusal] = []
             updates: dict[tuple[int, int], list[int]] = defaultdict(list)  # (0, 0), nearly always
             lost: dict[int, int] = {}
@@ -145,7 +151,11 @@ class ClaimsPart(Part):
                     alone=alone,
                 )
                 verdict = decision.verdict
-                if verdict == "claim":
+                if verdict == "claim" and state != RUNNING:
+                    room -= 1
+                if verdict == "claim" and room < 0:
+                    answers.append(Refusal(cid, "full", (), origin.id))
+                elif verdict == "claim":
                     seen[n] = "held"
                     updates[decision.crashes, decision.uncounted].append(n)
                     answers.append(_claimed(cid, row, decision.spent, origin, lane))

@@ -21,19 +21,34 @@ from playhead.errors import Conflict
 
 class ResendPart(Part):
     async def resend(
-        self, *, ids: Sequence[UUID] = (), execution: UUID | None = None, route: str | None = None
+        self,
+        *,
+        ids: Sequence[UUID] = (),
+        execution: UUID | None = None,
+        route: str | None = None,
+        code: str | None = None,
     ) -> list[UUID]:
         sent: dict[int, UUID] = {}
+        selects = execution is not None or route is not None or code is not None
         # Newest first: resent rows that die again, and their children, are above the next step.
         before: int | None = ABOVE_ALL
-        while before is not None and (ids or execution is not None or route is not None):
-            step = partial(self._send_some, before=before, ids=ids, execution=execution, route=route)
+        while before is not None and (ids or selects):
+            step = partial(
+                self._send_some, before=before, ids=ids, execution=execution, route=route, code=code
+            )
             found, before = await self._db.write(step)
             sent |= found
         return [sent[n] for n in sorted(sent)]
 
     async def _send_some(
-        self, db: Session, *, before: int, ids: Sequence[UUID], execution: UUID | None, route: str | None
+        self,
+        db: Session,
+        *,
+        before: int,
+        ids: Sequence[UUID],
+        execution: UUID | None,
+        route: str | None,
+        code: str | None,
     ) -> tuple[dict[int, UUID], int | None]:
         """Resend all named rows, or one step of the others below `before`.
 
@@ -43,7 +58,7 @@ class ResendPart(Part):
             named = await db.rows(SQL.messages_named, ids=list(ids))
             return await self._send(db, named, refuse_cancelled=True, refuse_bad_keys=True), None
         page, then = await self._newest(
-            db, [DEAD], execution=execution, route=route, before=before, limit=self.step_rows
+            db, [DEAD], execution=execution, route=route, code=code, before=before, limit=self.step_rows
         )
         rows = await db.rows(SQL.executions_of, rows=page)
         return await self._send(db, rows, refuse_cancelled=execution is not None), then

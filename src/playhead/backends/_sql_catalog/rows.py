@@ -201,11 +201,12 @@ class Part:
         execution: UUID | None,
         batch: UUID | None = None,
         route: str | None = None,
+        code: str | None = None,
         before: int | None,
         limit: int,
     ) -> tuple[list[int], int | None]:
         """Return a page of the messages in these states (see `page_of`), newest first."""
-        bounds = {"route": route, "before": before or ABOVE_ALL, "limit": limit + 1}
+        bounds = {"route": route, "code": code, "before": before or ABOVE_ALL, "limit": limit + 1}
         if list(states) == [DEAD] and execution is None and batch is None:
             newest = await db.rows(SQL.newest_dead_letters, **bounds)
         else:

@@ -207,6 +207,7 @@ class UpkeepPart(ResendPart):
 
         async def forget(db: Session) -> None:
             await self._move_times_ahead(db)
+            await db.run(SQL.delete_unused_limits, seconds=seconds)
             rows = await db.rows(SQL.delete_forgotten, seconds=seconds)
             await self._keep(db, [decode(last) for (last,) in rows])
 
@@ -217,10 +218,11 @@ class UpkeepPart(ResendPart):
         """Move times that were recorded before the clock was set back, so that no process waits for them.
 
         A heartbeat from before counts as recorded now: a live process then has five beats to record another
-        one. The leases of its jobs move by the same time. Retries are due now.
+        one. The leases of its jobs move by the same time. Retries are due now, and pauses end.
         """
         seconds = MISSED_BEATS * self._beat
         await db.run(SQL.move_job_leases, seconds=seconds)
         await db.run(SQL.move_heartbeats, seconds=seconds)
+        await db.run(SQL.move_pauses, seconds=seconds)
         if await db.value(SQL.last_retry_is_ahead, seconds=seconds):
             await db.run(SQL.move_retries, seconds=seconds)

@@ -74,6 +74,7 @@ WHERE execution = ANY(:executions::bigint[]) GROUP BY execution, state, lane
 SELECT x.n FROM executions e JOIN lanes l ON l.config_version = e.config_version
 CROSS JOIN unnest(:states::smallint[]) AS s (state)
 CROSS JOIN LATERAL (SELECT m.n FROM messages m WHERE m.execution = e.n AND m.state = s.state AND m.lane = l.id
+  AND m.error_code = :code::text -- if given
   AND -m.n > -:before::bigint ORDER BY -m.n LIMIT :limit) x
 WHERE true
 AND e.id = :execution::uuid -- if given
@@ -87,6 +88,7 @@ SELECT x.value FROM executions e JOIN lanes l ON l.config_version = e.config_ver
 CROSS JOIN json_each(:states::smallint[]) s
 CROSS JOIN json_each((SELECT json_group_array(n) FROM (SELECT m.n FROM messages m INDEXED BY messages_by_state
   WHERE m.execution = e.n AND m.state = s.value AND m.lane = l.id AND m.n < :before
+  AND m.error_code = :code -- if given
   ORDER BY m.n DESC LIMIT :limit))) x
 WHERE true
 AND e.id = :execution::uuid -- if given
@@ -99,6 +101,7 @@ ORDER BY x.value DESC LIMIT :limit
 {dead_lanes}
 SELECT x.n FROM dead_lanes d CROSS JOIN LATERAL (SELECT * FROM lanes WHERE id = d.lane LIMIT 1) l
 CROSS JOIN LATERAL (SELECT m.n FROM messages m WHERE m.state = {DEAD} AND m.lane = l.id
+  AND m.error_code = :code::text -- if given
   AND -m.n > -:before::bigint ORDER BY -m.n LIMIT :limit) x
 WHERE true
 AND {of_route} -- if given
@@ -109,7 +112,9 @@ ORDER BY x.n DESC LIMIT :limit
 {dead_lanes}
 SELECT x.value FROM dead_lanes d JOIN lanes l ON l.id = d.lane
 CROSS JOIN json_each((SELECT json_group_array(n) FROM (SELECT m.n FROM messages m INDEXED BY messages_dead
-  WHERE m.state = {DEAD} AND m.lane = l.id AND m.n < :before ORDER BY m.n DESC LIMIT :limit))) x
+  WHERE m.state = {DEAD} AND m.lane = l.id AND m.n < :before
+  AND m.error_code = :code -- if given
+  ORDER BY m.n DESC LIMIT :limit))) x
 WHERE true
 AND {of_route} -- if given
 ORDER BY x.value DESC LIMIT :limit

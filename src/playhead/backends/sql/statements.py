@@ -32,8 +32,8 @@ from uuid import UUID
 from playhead.backends.sql import with_constants
 
 FILES: Final = (
-    *("rows.sql", "configs.sql", "jobs.sql", "replays.sql", "work.sql", "upkeep.sql", "browse.sql"),
-    *("trace.sql", "broker.sql"),
+    *("rows.sql", "configs.sql", "jobs.sql", "replays.sql", "work.sql", "limits.sql", "upkeep.sql"),
+    *("browse.sql", "trace.sql", "broker.sql"),
 )
 
 _BLOCK: Final = re.compile(r"^-- (name|fragment): (\w+)(?: \((postgresql|sqlite)\))?\n((?:--.*\n)*)", re.M)

@@ -15,12 +15,13 @@ from typing import Protocol
 from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.jobs import Jobs
+from playhead.ports.catalog.limits import Limits
 from playhead.ports.catalog.trace import Trace
 from playhead.ports.catalog.upkeep import Upkeep
 from playhead.ports.catalog.work import Work
 
 
-class Catalog(Configs, Jobs, Work, Upkeep, Browse, Trace, Protocol):
+class Catalog(Configs, Jobs, Work, Limits, Upkeep, Browse, Trace, Protocol):
     """All parts, as a backend implements them."""
 
     name: str
@@ -35,4 +36,4 @@ class Catalog(Configs, Jobs, Work, Upkeep, Browse, Trace, Protocol):
         ...
 
 
-__all__ = ["Browse", "Catalog", "Configs", "Jobs", "Trace", "Upkeep", "Work"]
+__all__ = ["Browse", "Catalog", "Configs", "Jobs", "Limits", "Trace", "Upkeep", "Work"]

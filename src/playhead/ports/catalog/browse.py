@@ -86,10 +86,11 @@ class Browse(Protocol):
         *,
         execution: UUID | None = None,
         route: str | None = None,
+        code: str | None = None,
         before: int | None = None,
         limit: int = 100,
     ) -> tuple[list[DeadLetter], int | None]:
-        """Return dead letters; `route` is a name, or `config/route`."""
+        """Return dead letters. `route` is a name, or `config/route`; `code` is their error code."""
         ...
 
     async def dead_letter(self, correlation_id: UUID) -> DeadLetterDetail | None: ...

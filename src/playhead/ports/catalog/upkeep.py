@@ -143,14 +143,15 @@ class Upkeep(Protocol):
         ids: Sequence[UUID] = (),
         execution: UUID | None = None,
         route: str | None = None,
+        code: str | None = None,
     ) -> list[UUID]:
         """Send dead letters again. Returns the ids of those that were dead.
 
         Under the lock of the execution, each row goes from `dead` to `pending`: generation + 1, unpublished,
         with all of its attempts. The execution becomes `running`.
 
-        Pass either `ids`, or an execution, a route (a name, or `config/route`), or both of these. Unknown
-        ids are ignored.
+        Pass either `ids`, or any of an execution, a route (a name, or `config/route`) and an error code.
+        Unknown ids are ignored.
 
         Messages named by `ids` are sent in one transaction. All messages of an execution or a route are sent
         in several transactions, so that other callers do not wait for long. If one of them fails, the next

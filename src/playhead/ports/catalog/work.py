@@ -62,14 +62,15 @@ class Refusal:
     Attributes:
         reason: `unknown` (no row), `closed`, `held` (by a live worker), `early` (a retry that is not due),
             `ended` (the execution is not running), `lost` (just closed as dead: `worker_lost`),
-            `suspect` (see `Work.claim`): do not ack this one; claim it again with `alone`.
+            `suspect` (see `Work.claim`): do not ack this one; claim it again with `alone`. `full`: as many
+            messages of the queue run as may run; do not ack this one either, but claim it again later.
         children: unpublished dispatches of a completed row; publish them before the ack.
         execution_id: None without a row.
         config: that of a `lost` message, like `route`.
     """
 
     correlation_id: UUID
-    reason: Literal["unknown", "closed", "held", "early", "ended", "lost", "suspect"]
+    reason: Literal["unknown", "closed", "held", "early", "ended", "lost", "suspect", "full"]
     children: tuple[Dispatch, ...] = ()
     execution_id: UUID | None = None
     config: str = ""
@@ -172,7 +173,9 @@ class Finished:
 
 
 class Work(Protocol):
-    async def claim(self, worker: str, ids: Sequence[UUID], *, alone: bool = False) -> list[Claim | Refusal]:
+    async def claim(
+        self, worker: str, ids: Sequence[UUID], *, alone: bool = False, most_running: int | None = None
+    ) -> list[Claim | Refusal]:
         """Claim rows: open → `running`, attempt + 1, held by `worker`. One answer for each id, in order.
 
         A row is claimed if its execution is running, the row is due, and no other live worker holds it. A row
@@ -190,6 +193,10 @@ class Work(Protocol):
         If the workers of the last two attempts of a row died, the message may have killed them. Such a row is
         claimed only with `alone`: the caller processes nothing else, so that no other message loses an
         attempt. Otherwise the answer is `suspect`.
+
+        With `most_running`, all rows are of one queue. They are claimed only as long as fewer messages of
+        that queue are `running` in all workers. The answer for the others is `full`. Messages of dead workers
+        count until they are recalled.
         """
         ...
 

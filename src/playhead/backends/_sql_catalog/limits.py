@@ -1,0 +1,47 @@
+"""Rate limits, and the limit of running messages of a queue."""
+
+from __future__ import annotations
+
+from playhead.backends._sql_catalog.lanes import storable
+from playhead.backends._sql_catalog.rows import Part
+from playhead.backends.sql.session import Session
+from playhead.backends.sql.statements import SQL
+from playhead.model import RateLimit
+from playhead.ports.catalog.limits import Pause, Reservation
+from playhead.ratelimit import grant_calls
+
+
+class LimitsPart(Part):
+    async def reserve_calls(self, limit: RateLimit, wanted: int) -> Reservation:
+        async def reserve(db: Session) -> Reservation:
+            await db.run(SQL.ensure_limit, key=limit.key)
+            ((next_at, paused_until, now),) = await db.rows(SQL.lock_limit, key=limit.key)
+            grant = grant_calls(
+                calls=limit.calls,
+                seconds=limit.seconds,
+                burst=limit.burst,
+                next_at=next_at,
+                paused_until=paused_until,
+                now=now,
+                wanted=wanted,
+            )
+            if grant.waits:
+                await db.run(SQL.set_next_call, key=limit.key, next_at=grant.next_at)
+            return Reservation(grant.waits, grant.retry)
+
+        return await self._db.write(reserve)
+
+    async def pause_calls(self, key: str, seconds: float, reason: str) -> None:
+        values = {"key": key, "seconds": seconds, "reason": storable(reason)}
+        await self._db.write(lambda db: db.run(SQL.pause_limit, **values))
+
+    async def pauses(self) -> dict[str, Pause]:
+        rows = await self._db.read(lambda db: db.rows(SQL.pauses))
+        return {key: Pause(seconds, reason) for key, seconds, reason in rows}
+
+    async def _room(self, db: Session, queue: str, most_running: int) -> int:
+        """Return how many more messages of a queue may run. The answer holds until the transaction ends."""
+        await db.rows(SQL.lock_queue, queue=queue)
+        # A new statement: the lock may have waited for another claim.
+        running: int = await db.value(SQL.count_running, queue=queue)
+        return most_running - running

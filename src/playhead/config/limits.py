@@ -1,0 +1,46 @@
+"""Rate limits of routes and steps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from playhead.config import declared
+from playhead.config.diagnostics import shown
+from playhead.config.fields import Pattern, Spot, Table
+from playhead.model import RateLimit
+
+_KEY: Final = Pattern(
+    re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}", re.ASCII),
+    "letters, digits, `.`, `_`, `/` and `-`, at most 200, a letter or digit first",
+    r"[^a-z0-9._/-]+",
+)
+
+
+def read_rate_limit(spot: Spot | None, default_key: str) -> RateLimit | None:
+    """Read a `rate_limit`; None if there is none."""
+    if spot is None:
+        return None
+    table = Table(spot, declared.names(declared.RATE_LIMIT), declared.required(declared.RATE_LIMIT))
+    calls, seconds, burst = declared.CALLS, declared.SECONDS, declared.BURST
+    return RateLimit(
+        calls=table.integer(calls.name, calls.otherwise, calls.low, calls.high),
+        seconds=table.number(seconds.name, seconds.otherwise, seconds.low, seconds.high, above=seconds.above),
+        key=table.text("key", default_key, _KEY),
+        burst=table.integer(burst.name, burst.otherwise, burst.low, burst.high),
+    )
+
+
+def check_keys(limits: Iterable[tuple[RateLimit, Spot]]) -> None:
+    """E311: limits with the same key have the same numbers."""
+    first: dict[str, tuple[RateLimit, Spot]] = {}
+    for limit, spot in limits:
+        other, where = first.setdefault(limit.key, (limit, spot))
+        if other != limit:
+            spot.fault(
+                "E311",
+                f"key {shown(limit.key)} has other numbers in line {where.named.line}; limits with one key "
+                "share their calls, so they must be equal",
+                at_key=True,
+            )

@@ -1,0 +1,93 @@
+"""When a consumer may claim messages of a route that is paused, or that has a limit that all workers share.
+
+Such messages are received from the broker, but not claimed. So a message that waits for its turn uses up no
+attempt if its worker dies, and the worker can leave it at once when it stops.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Final
+
+from playhead.clock import Clock
+from playhead.model import Route, RoutePause
+from playhead.ports.catalog.limits import Limits, Pause
+
+_FULL_SECONDS: Final = 0.2
+"""Time until a message is claimed again after as many messages of its queue ran as may run."""
+
+_SAME_SECONDS: Final = 0.1
+"""Two ends of a pause that differ by less are the same one, read at different times."""
+
+
+def pause_of_route(pauses: Mapping[str, Pause], config: str, route: Route) -> RoutePause | None:
+    """Return the longest of the pauses that stop a route; None if it is not paused."""
+    keys = [key for key in sorted(route.pause_keys(config)) if key in pauses]
+    if not keys:
+        return None
+    key = max(keys, key=lambda one: pauses[one].seconds)
+    return RoutePause(round(pauses[key].seconds, 3), pauses[key].reason, key)
+
+
+class Pacing:
+    """Decides how many messages may be claimed now. One for each consumer.
+
+    Only as many messages are claimed as can start at once. A message that waited for a slot after its call
+    was reserved would start later than the limit assumes.
+    """
+
+    def __init__(self, catalog: Limits, clock: Clock) -> None:
+        self._catalog = catalog
+        self._clock = clock
+        self._begins: deque[float] = deque()  # when the reserved calls may begin
+        self._ask_at = 0.0
+        self._paused_until = 0.0
+
+    @property
+    def pause_left(self) -> float:
+        """Seconds until the pause of the route ends; 0 without a pause."""
+        return max(self._paused_until - self._clock(), 0.0)
+
+    def pause(self, seconds: float) -> bool:
+        """Claim nothing for this time. Return False if the route is already paused for that long."""
+        until = self._clock() + seconds
+        if until <= self._paused_until + _SAME_SECONDS:
+            return False
+        self._paused_until = until
+        self._begins.clear()  # these calls would begin during the pause
+        return True
+
+    def is_full(self) -> None:
+        """Note that as many messages of the queue run in all workers as may run."""
+        self._ask_at = self._clock() + _FULL_SECONDS
+
+    async def admit(self, route: Route, waiting: int, running: int) -> int:
+        """Return how many of the messages that wait may be claimed now.
+
+        Raises `Unavailable`.
+        """
+        wanted = min(waiting, route.concurrency - running)
+        if wanted <= 0 or self.pause_left:
+            return 0
+        limit = route.rate_limit
+        if limit is None:
+            return wanted if self._clock() >= self._ask_at else 0
+        lacking = wanted - len(self._begins)
+        if lacking > 0 and self._clock() >= self._ask_at:
+            reserved = await self._catalog.reserve_calls(limit, lacking)
+            now = self._clock()  # after the answer, so that no call begins too early
+            self._begins.extend(now + wait for wait in reserved.waits)
+            self._ask_at = now + reserved.retry
+        now = self._clock()
+        admitted = 0
+        while self._begins and admitted < wanted and self._begins[0] <= now:
+            self._begins.popleft()
+            admitted += 1
+        return admitted
+
+    @property
+    def wait_seconds(self) -> float:
+        """Seconds until `admit` may return more."""
+        at = self._begins[0] if self._begins else self._ask_at
+        return max(at - self._clock(), self.pause_left, 0.0)

@@ -1,0 +1,108 @@
+"""Steps that wait for their rate limit within a chain."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from typing import Final
+
+from playhead import events
+from playhead.engine.environment import Environment
+from playhead.engine.slots import time_not_counted
+from playhead.errors import Unavailable
+from playhead.model import RateLimit
+from playhead.ports.catalog.limits import Limits
+
+_GATHER_SECONDS: Final = 0.002
+_RETRY_SECONDS: Final = 1.0
+
+
+class TurnWithdrawn(Exception):
+    """The process stops, so the step does not start. Its attempt is released."""
+
+
+class Turns:
+    """Lets calls begin one after the other, as the rate limits of their steps allow. One for each process.
+
+    Create it inside the event loop of the worker. Calls come from any thread and from any other event loop.
+    """
+
+    def __init__(self, catalog: Limits, env: Environment) -> None:
+        self._catalog = catalog
+        self._env = env
+        self._loop = asyncio.get_running_loop()
+        self._waiting: defaultdict[str, list[asyncio.Future[None]]] = defaultdict(list)
+        self._paused_until: dict[str, float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_stopped = False
+
+    def wait(self, limit: RateLimit) -> None:
+        """Block until a call may begin. The time-out of the chain does not run meanwhile.
+
+        Raises:
+            TurnWithdrawn: the process stops.
+        """
+        with time_not_counted():
+            asyncio.run_coroutine_threadsafe(self._turn(limit), self._loop).result()
+
+    async def wait_async(self, limit: RateLimit) -> None:
+        """Like `wait`, on any event loop."""
+        with time_not_counted():
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._turn(limit), self._loop))
+
+    def pause(self, key: str, seconds: float) -> None:
+        """Let no call of a key begin for this time, although some are reserved."""
+        until = self._env.clock() + seconds
+        self._paused_until[key] = max(self._paused_until.get(key, 0.0), until)
+
+    def stop(self) -> None:
+        """Withdraw the calls that have not begun, and all that follow."""
+        self._is_stopped = True
+        for waiting in self._waiting.values():
+            for future in waiting:
+                if not future.done():
+                    future.set_exception(TurnWithdrawn())
+        for task in self._tasks:
+            task.cancel()
+
+    async def _turn(self, limit: RateLimit) -> None:
+        if self._is_stopped:
+            raise TurnWithdrawn
+        waiting = self._waiting[limit.key]
+        future = self._loop.create_future()
+        waiting.append(future)
+        if len(waiting) == 1:
+            task = asyncio.create_task(self._serve(limit), name=f"the rate limit {limit.key}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        await future
+
+    async def _serve(self, limit: RateLimit) -> None:
+        """Let the calls of one key begin until none waits."""
+        waiting = self._waiting[limit.key]
+        await self._env.sleep(_GATHER_SECONDS)  # calls that come at once share a transaction
+        while waiting:
+            try:
+                reserved = await self._catalog.reserve_calls(limit, len(waiting))
+            except Unavailable as exc:
+                events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, detail=exc.detail)
+                await self._env.sleep(_RETRY_SECONDS)
+                continue
+            now = self._env.clock()
+            for begin in [now + wait for wait in reserved.waits]:
+                await self._env.sleep(max(begin - self._env.clock(), 0.0))
+                if self._paused_until.get(limit.key, 0.0) > self._env.clock():
+                    break
+                while waiting and not _begin(waiting.pop(0)):
+                    pass
+            if waiting and not reserved.waits:
+                await self._env.sleep(reserved.retry)
+
+
+def _begin(future: asyncio.Future[None]) -> bool:
+    """Let a call begin; return False if its chain was cancelled while it waited."""
+    if future.done():
+        return False
+    future.set_result(None)
+    return True

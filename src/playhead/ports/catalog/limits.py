@@ -1,0 +1,43 @@
+"""Rate limits: state that all workers of a deployment share."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from playhead.model import RateLimit
+
+
+class Reservation(NamedTuple):
+    """Calls that the caller may make.
+
+    Attributes:
+        waits: seconds until each of them may begin, in order.
+        retry: seconds until further calls can be reserved.
+    """
+
+    waits: list[float]
+    retry: float
+
+
+class Pause(NamedTuple):
+    """Why no call of a key begins now, and the seconds until calls may begin again."""
+
+    seconds: float
+    reason: str
+
+
+class Limits(Protocol):
+    async def reserve_calls(self, limit: RateLimit, wanted: int) -> Reservation:
+        """Reserve up to `wanted` calls that may begin within the next second (`ratelimit.grant_calls`).
+
+        No other process gets the reserved calls. Calls that are not made are lost.
+        """
+        ...
+
+    async def pause_calls(self, key: str, seconds: float, reason: str) -> None:
+        """Let no further call of a key begin for `seconds`. A longer pause that exists is kept."""
+        ...
+
+    async def pauses(self) -> dict[str, Pause]:
+        """Return the keys whose calls are paused now."""
+        ...
