@@ -94,12 +94,23 @@ def _folder(given: Path) -> Path:
     return given
 
 
+def _reachable(given: str) -> str:
+    """Return a network, or a host as in `_host`."""
+    try:
+        return str(ipaddress.ip_network(given, strict=False)) if "/" in given else _host(given)
+    except ValueError as exc:
+        raise ValueError(
+            "each entry must be a host, host:port or a network: ollama:11434, 10.0.0.0/8"
+        ) from exc
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 Hosts = Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(_names)]
 Variables = Annotated[tuple[Annotated[str, AfterValidator(_variable)], ...], BeforeValidator(_names)]
 Folders = Annotated[
     tuple[Annotated[Path, BeforeValidator(_home), AfterValidator(_folder)], ...], BeforeValidator(_names)
 ]
+Reachable = Annotated[tuple[Annotated[str, AfterValidator(_reachable)], ...], BeforeValidator(_names)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(ge=1)]
 
@@ -148,6 +159,10 @@ class Settings(BaseModel):
         (),
         description="Folders with files that configs may reference as `${file:/folder/name}`, separated by "
         "commas; unset: no file.",
+    )
+    internal_hosts: Reachable = Field(
+        (),
+        description="Internal hosts and networks that built-in steps may connect to, separated by commas.",
     )
     server: str | None = Field(
         None,

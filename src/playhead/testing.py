@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
@@ -26,6 +26,7 @@ def run_adapter(
     replay: UUID | None = None,
     data_dir: str | None = None,
     secrets: Mapping[str, str] | None = None,
+    internal_hosts: Sequence[str] = (),
 ) -> list[Item]:
     """Return what a route with this one step would store for an item, under the final paths.
 
@@ -40,6 +41,7 @@ def run_adapter(
         data_dir: the value of `ctx.data_dir`; None: a folder that is removed when this returns.
         secrets: values by reference, such as `{"${env:API_KEY}": "test"}`; None: the secrets that
             `PLAYHEAD_SECRETS_ENV` and `PLAYHEAD_SECRETS_DIR` allow, as in a worker.
+        internal_hosts: the value of `ctx.internal_hosts`.
 
     Raises:
         RateLimited, Reject, Retry, or anything else: as the adapter raised it.
@@ -68,6 +70,7 @@ def run_adapter(
             replay=replay,
             data_dir=scratch if data_dir is None else data_dir,
             log=logging.getLogger(f"playhead.adapter.{spec.name}"),
+            internal_hosts=internal_hosts,
         )
         try:
             if chain.is_async:

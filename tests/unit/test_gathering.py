@@ -13,6 +13,7 @@ from playhead import Item
 from playhead.engine.attempt import AttemptOutcome
 from playhead.engine.chain import Chain
 from playhead.engine.dispatch import Dispatcher, RouteRuntime
+from playhead.engine.environment import WorkerSettings
 from playhead.engine.slots import Slots
 from playhead.model import Route
 from playhead.ports.catalog.work import Finished, Result
@@ -82,7 +83,7 @@ async def test_a_single_message_does_not_wait_for_a_batch():
     await worker.started()
     message = await worker.claim()
     slots: Slots[Any] = Slots(4)
-    dispatcher = Dispatcher(slots, worker.deliveries, data_dir="")
+    dispatcher = Dispatcher(slots, worker.deliveries, WorkerSettings(30, "", 100))
     route = Route("convert", "docs.convert")
     dispatcher.start(message, RouteRuntime(route, Chain(route, {})))
     await dispatcher.wait()

@@ -47,6 +47,7 @@ def test_everything_has_a_default():
         "adapters_allowed": None,
         "secrets_env": (),
         "secrets_dir": (),
+        "internal_hosts": (),
         "server": None,
         "host": "127.0.0.1",
         "port": 8080,
@@ -86,6 +87,7 @@ def test_every_field_is_a_variable_and_a_key_of_the_file(monkeypatch):
         "adapters_allowed": "one",
         "secrets_env": "OPENAI_*, TOKEN",
         "secrets_dir": "/run/secrets,keys",
+        "internal_hosts": "10.0.0.1/8, Ollama:11434",
         "server": "https://playhead.example:8443",
         "host": "::1",
         "port": "0",
@@ -116,6 +118,7 @@ def test_every_field_is_a_variable_and_a_key_of_the_file(monkeypatch):
     assert from_file.adapters == ("one", "./two.py")
     assert from_file.heartbeat_seconds == 0.1
     assert from_file.secrets_env == ("OPENAI_*", "TOKEN")
+    assert from_file.internal_hosts == ("10.0.0.0/8", "ollama:11434")
     assert from_file.secrets_dir == (Path("/run/secrets"), Path("keys"))
 
 

@@ -23,9 +23,14 @@ _TRIED_WITH: Final = {"path": "search.db"}
 #: What an adapter accepts, if its content type does not decide, or if it needs a server.
 _ACCEPTS: Final = {
     "csv_split": "CSV of any content type",
+    "embed_text": "UTF-8 text of any content type",
+    "http_request": "any item",
     "jsonl_split": "JSON Lines of any content type",
+    "postgres_vectors": "a JSON object with a vector, of any content type",
     "sqlite_vectors": "a JSON object with a vector, of any content type",
 }
+
+_RETURNS: Final = {"http_request": "one object of the content type of the response"}
 
 
 def _adapters() -> str:
@@ -39,7 +44,7 @@ def _is_built_in(spec: AdapterSpec) -> bool:
 def _section(spec: AdapterSpec) -> str:
     facts = [
         ("accepts", _ACCEPTS.get(spec.name) or _accepted(spec)),
-        ("returns", _returned(spec)),
+        ("returns", _RETURNS.get(spec.name) or _returned(spec)),
         ("version", code(spec.version)),
         ("external effects", "yes" if spec.effects == "external" else "none"),
     ]

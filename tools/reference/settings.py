@@ -22,6 +22,7 @@ _PAGES: Final = {
 _MORE: Final = {
     "adapters": "own-adapter.md",
     "allowed_hosts": "security.md",
+    "internal_hosts": "http-requests.md",
     "max_connections": "security.md",
     "server": "remote.md",
 }

@@ -18,10 +18,13 @@ from playhead import config as config_loader
 from playhead import faults, ids, plugins
 from playhead.adapters import (
     csv_split,
+    embed_text,
     html_to_markdown,
+    http_request,
     jsonl_split,
     parquet_sink,
     passthrough,
+    postgres_vectors,
     split_markdown,
     sqlite_search,
     sqlite_vectors,
@@ -62,10 +65,13 @@ if TYPE_CHECKING:
 
 BUILT_IN = (
     csv_split,
+    embed_text,
     html_to_markdown,
+    http_request,
     jsonl_split,
     parquet_sink,
     passthrough,
+    postgres_vectors,
     split_markdown,
     sqlite_search,
     sqlite_vectors,

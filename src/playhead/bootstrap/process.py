@@ -93,6 +93,7 @@ class Runtime:
             visibility=self.settings.visibility_seconds,
             data_dir=str(data_folder(self.settings).resolve()),
             max_object_bytes=self.settings.max_object_bytes,
+            internal_hosts=self.settings.internal_hosts,
         )
         self.worker = WorkerService(
             Backends(self.catalog, self.broker, self.store),

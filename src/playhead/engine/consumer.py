@@ -130,7 +130,7 @@ class Consumer:
         self._intake = Intake(
             backends, env, deliveries, children, processing=processing, max_object_bytes=max_object_bytes
         )
-        self._dispatcher = Dispatcher(self.slots, deliveries, data_dir=settings.data_dir)
+        self._dispatcher = Dispatcher(self.slots, deliveries, settings)
         self._backoff = Backoff(
             backends,
             env,

@@ -11,6 +11,7 @@ from typing import Any
 from playhead.engine.attempt import AttemptOutcome, ClaimedMessage
 from playhead.engine.chain import Chain, Result
 from playhead.engine.deliveries import Deliveries, State
+from playhead.engine.environment import WorkerSettings
 from playhead.engine.failures import failure, pause_of
 from playhead.engine.slots import Job, Slots
 from playhead.keys import content_type_of
@@ -47,13 +48,13 @@ class Dispatcher:
 
     Args:
         deliveries: those of the consumer; dispatching moves them.
-        data_dir: where adapters keep their files.
+        settings: those that adapters get in their context.
     """
 
-    def __init__(self, slots: Slots[Attempt], deliveries: Deliveries, *, data_dir: str) -> None:
+    def __init__(self, slots: Slots[Attempt], deliveries: Deliveries, settings: WorkerSettings) -> None:
         self._slots = slots
         self._deliveries = deliveries
-        self._data_dir = data_dir
+        self._settings = settings
         self._in_use: Counter[RouteRuntime] = Counter()
 
     @property
@@ -143,8 +144,9 @@ class Dispatcher:
             route=claim.route,
             attempt=claim.attempt,
             replay=claim.replay_batch_id,
-            data_dir=self._data_dir,
+            data_dir=self._settings.data_dir,
             log=logging.getLogger(f"playhead.adapter.{claim.route}"),
+            internal_hosts=self._settings.internal_hosts,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -70,8 +70,10 @@ class WorkerSettings:
         visibility: seconds; held deliveries are extended every third of it.
         data_dir: where adapters keep their files.
         max_object_bytes: a larger input or output makes its message a dead letter.
+        internal_hosts: hosts and networks with internal addresses that steps may connect to.
     """
 
     visibility: float
     data_dir: str
     max_object_bytes: int
+    internal_hosts: Sequence[str] = ()

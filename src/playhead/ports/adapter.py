@@ -22,7 +22,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
@@ -171,6 +171,8 @@ class Context:
         replay: the replay batch of the message or of its ancestor; None if the message is not from a replay.
         data_dir: the folder for files of adapters; it may not exist yet.
         log: a logger for the adapter.
+        internal_hosts: hosts, `host:port` and networks with internal addresses to which the operator allows
+            steps to connect.
     """
 
     execution_id: UUID
@@ -182,6 +184,7 @@ class Context:
     replay: UUID | None
     data_dir: str
     log: Logger
+    internal_hosts: Sequence[str] = ()
 
 
 # -- declaration -----------------------------------------------------------------------------------

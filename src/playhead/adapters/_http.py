@@ -1,0 +1,154 @@
+"""The HTTP client of the built-in steps: checked addresses, limited sizes, no cookies, no proxies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Final
+
+import httpcore
+import httpx
+
+from playhead import Reject, Retry
+from playhead.adapters._network import Guard
+
+FAILURES: Final = (httpx.RequestError, httpcore.NetworkError, httpcore.ProtocolError, OSError, TimeoutError)
+"""What a request raises if there is no usable response."""
+_KEPT_SECONDS: Final = 30.0
+_KEPT_CONNECTIONS: Final = 100
+
+
+def open_client(allowed: Sequence[str]) -> httpx.AsyncClient:
+    """Return a client that connects only to public addresses, and to those that the operator allows."""
+    client = httpx.AsyncClient(transport=_Transport(Guard(allowed)), timeout=None, trust_env=False)
+    client.headers["User-Agent"] = "playhead"
+    # One response must not change the request for another item.
+    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    return client
+
+
+async def fetch(client: httpx.AsyncClient, request: httpx.Request, max_bytes: int) -> httpx.Response:
+    """Send a request, and read the whole response. Follows no redirect.
+
+    Raises:
+        Reject: the response has more than `max_bytes` bytes, or the address is not allowed.
+        FAILURES: there is no usable response.
+    """
+    response = await client.send(request, stream=True, follow_redirects=False)
+    try:
+        body = bytearray()
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > max_bytes:
+                raise Reject(f"{request.url} returned more than {max_bytes:,} bytes")
+    finally:
+        await response.aclose()
+    headers = [(name, value) for name, value in response.headers.raw if name.lower() != b"content-encoding"]
+    whole = httpx.Response(response.status_code, headers=headers, content=bytes(body), request=request)
+    whole.next_request = response.next_request
+    return whole
+
+
+def retry_after(response: httpx.Response) -> float | None:
+    """Return the seconds of the header `Retry-After`; None if it is missing or not valid."""
+    value = response.headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdecimal():
+        return float(value[:9])
+    try:
+        then = parsedate_to_datetime(value).timestamp()
+        # The clock of the server wrote the date, so it also tells how far away the date is.
+        sent = response.headers.get("Date")
+        now = parsedate_to_datetime(sent).timestamp() if sent else time.time()
+    except ValueError:
+        return None
+    return max(0.0, then - now)
+
+
+def unreachable(request: httpx.Request, exc: Exception) -> Retry:
+    """Return the error for a request without a usable response."""
+    reason = str(exc) or type(exc).__name__
+    return Retry(f"{request.method} {request.url} failed: {reason}")
+
+
+def described(response: httpx.Response) -> str:
+    """Describe a response that is an error: the request, the status and the start of the text."""
+    text = " ".join(response.text[:1000].split())[:300]
+    summary = (
+        f"{response.request.method} {response.request.url}: {response.status_code} {response.reason_phrase}"
+    )
+    return f"{summary}: {text}" if text else summary
+
+
+class _Transport(httpx.AsyncBaseTransport):
+    """Connections of httpcore through a checked address. httpx offers no way to replace how it connects."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=httpx.create_ssl_context(),
+            max_connections=None,
+            max_keepalive_connections=_KEPT_CONNECTIONS,
+            keepalive_expiry=_KEPT_SECONDS,
+            network_backend=_CheckedNetwork(guard),
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        url = httpcore.URL(
+            scheme=request.url.raw_scheme,
+            host=request.url.raw_host,
+            port=request.url.port,
+            target=request.url.raw_path,
+        )
+        answer = await self._pool.handle_async_request(
+            httpcore.Request(
+                request.method,
+                url,
+                headers=request.headers.raw,
+                content=request.stream,
+                extensions=request.extensions,
+            )
+        )
+        return httpx.Response(
+            answer.status, headers=answer.headers, stream=_Body(answer), extensions=answer.extensions
+        )
+
+    async def aclose(self) -> None:
+        await self._pool.aclose()
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, answer: httpcore.Response) -> None:
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for part in self._answer.aiter_stream():
+            yield part
+
+    async def aclose(self) -> None:
+        await self._answer.aclose()
+
+
+class _CheckedNetwork(httpcore.AsyncNetworkBackend):
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._inner = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        addresses = await self._guard.resolve(host, port)
+        for address in addresses[:-1]:
+            try:
+                return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                pass  # the next address may work
+        return await self._inner.connect_tcp(addresses[-1], port, timeout, local_address, socket_options)
+
+    async def sleep(self, seconds: float) -> None:
+        await self._inner.sleep(seconds)

@@ -1,0 +1,136 @@
+"""`embed_text`: compute the vectors of texts with a service that has the embeddings API of OpenAI."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from playhead import Context, Item, Output, RateLimited, Reject, Retry, adapter
+
+if TYPE_CHECKING:
+    import httpx
+
+_MAX_BYTES: Final = 256 << 20
+_PAUSE_SECONDS: Final = 10.0
+_OF_THE_ITEM: Final = (400, 413, 422)
+"""Statuses with which services reject a text, for example because it is too long."""
+
+
+class EmbedTextConfig(BaseModel):
+    """The settings of `embed_text`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base_url: str = Field(
+        "https://api.openai.com/v1",
+        description="Address of the API; the step sends `POST {base_url}/embeddings`.",
+    )
+    model: str = Field(min_length=1, description="The model, by the name that the service uses.")
+    api_key: SecretStr | None = Field(
+        None, description="Sent as `Authorization: Bearer`. A reference to a secret: `${env:OPENAI_API_KEY}`."
+    )
+    dimensions: int | None = Field(
+        None, ge=1, le=100_000, description="Dimensions of the vectors, for models that offer a choice."
+    )
+    text_field: str | None = Field(
+        None, min_length=1, description="Field of a JSON object with the text; unset: the text of the item."
+    )
+    timeout_seconds: float = Field(60, gt=0, le=3600, description="Time for a whole request.")
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_an_address(cls, url: str) -> str:
+        if not url.startswith(("http://", "https://", "$")) or "?" in url:
+            raise ValueError("it must be an address such as https://api.openai.com/v1")
+        return url.rstrip("/")
+
+
+@adapter("embed_text", produces="application/json")
+class EmbedText:
+    """Compute the vector of a text with a service that has the embeddings API of OpenAI.
+
+    The output is a JSON object with the fields `text`, `vector` and `model`. With `text_field`, the other
+    fields of the item are kept. While the service is unreachable or limits the rate, the route is paused. The
+    step connects only to public addresses, and to those in `PLAYHEAD_INTERNAL_HOSTS`.
+    """
+
+    def __init__(self, config: EmbedTextConfig) -> None:
+        self._config = config
+        self._client: httpx.AsyncClient | None = None
+
+    async def __call__(self, item: Item, ctx: Context) -> Output:
+        fields, text = self._read(item)
+        (vector,) = await self._embed([text], ctx)
+        made = {**fields, "text": text, "vector": vector, "model": self._config.model}
+        return item.derive(json.dumps(made, ensure_ascii=False, separators=(",", ":")))
+
+    def _read(self, item: Item) -> tuple[dict[str, Any], str]:
+        """Return the fields to keep, and the text."""
+        name = self._config.text_field
+        if name is None:
+            fields, text = {}, item.text
+        else:
+            read = item.json()
+            fields = read if isinstance(read, dict) else {}
+            text = fields.pop(name, None)
+            if not isinstance(text, str):
+                raise Reject(f"it has no text in the field {name!r}, the text_field")
+        if not text.strip():
+            raise Reject("its text is empty, and has no vector")
+        return fields, text
+
+    async def _embed(self, texts: Sequence[str], ctx: Context) -> list[list[float]]:
+        """Return the vectors of some texts, in order. One request to the service.
+
+        Raises:
+            Reject: the service rejects at least one of the texts.
+            RateLimited: the service is unreachable, overloaded, or limits the rate.
+            Retry: another error, for example a wrong key.
+        """
+        # The import takes a third of a second.
+        from playhead.adapters import _http
+
+        config = self._config
+        if self._client is None:
+            self._client = _http.open_client(ctx.internal_hosts)
+        body: dict[str, Any] = {"model": config.model, "input": list(texts), "encoding_format": "float"}
+        if config.dimensions is not None:
+            body["dimensions"] = config.dimensions
+        key = config.api_key.get_secret_value() if config.api_key else ""
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        request = self._client.build_request(
+            "POST", f"{config.base_url}/embeddings", json=body, headers=headers
+        )
+        try:
+            async with asyncio.timeout(config.timeout_seconds):
+                response = await _http.fetch(self._client, request, _MAX_BYTES)
+        except _http.FAILURES as exc:
+            # One address for all items, so the failure is not the fault of this one.
+            raise RateLimited(str(_http.unreachable(request, exc)), after=_PAUSE_SECONDS) from exc
+        status = response.status_code
+        if status == 200:
+            return _vectors(response, len(texts))
+        reason = _http.described(response)
+        if status in _OF_THE_ITEM:
+            raise Reject(reason)
+        after = _http.retry_after(response)
+        if status == 429 or status == 503:
+            raise RateLimited(reason, after=after)
+        raise Retry(reason, after=after)
+
+
+def _vectors(response: httpx.Response, count: int) -> list[list[float]]:
+    """Return the vectors of a response, in the order of the texts."""
+    try:
+        found = {int(one["index"]): one["embedding"] for one in response.json()["data"]}
+        vectors = [found[n] for n in range(count)]
+        if len(found) != count or not all(isinstance(one, list) and one for one in vectors):
+            raise ValueError("another number of vectors than of texts")
+    except (KeyError, TypeError, ValueError) as exc:
+        reason = f"{type(exc).__name__}: {exc}"
+        raise Retry(f"{response.url} did not return the vectors of {count} texts: {reason}") from exc
+    return vectors

@@ -1,0 +1,211 @@
+"""`postgres_vectors`: store vectors in a table of PostgreSQL with pgvector."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from playhead import Context, Item, RateLimited, Reject, adapter
+from playhead.adapters._network import Guard
+from playhead.adapters._sink import VectorRow, VectorSinkConfig, need, vector_row
+
+if TYPE_CHECKING:
+    import asyncpg  # type: ignore[import-untyped]
+
+_NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}(\.[a-z_][a-z0-9_]{0,62})?", re.ASCII)
+_CONNECTIONS: Final = 10
+_PAUSE_SECONDS: Final = 10.0
+_COMMAND_SECONDS: Final = 60.0
+_PORT: Final = 5432
+_CREATING: Final = 0x706C617968656164
+"""Number of the lock for `CREATE`: PostgreSQL does not serialize `CREATE … IF NOT EXISTS`."""
+
+_CREATE: Final = """
+    CREATE EXTENSION IF NOT EXISTS vector;
+    CREATE TABLE IF NOT EXISTS {table} (
+      id text PRIMARY KEY,
+      execution_id uuid NOT NULL,
+      config text NOT NULL,
+      stage text NOT NULL,
+      document text NOT NULL,
+      path text NOT NULL,
+      text text NOT NULL,
+      metadata jsonb NOT NULL,
+      embedding vector({dimensions}) NOT NULL);
+    CREATE INDEX IF NOT EXISTS {index} ON {table} (config, stage, document, execution_id)"""
+_LOCK: Final = "SELECT pg_advisory_xact_lock($1)"
+_DELETE_OLDER: Final = """
+    DELETE FROM {table} WHERE config = $1 AND stage = $2 AND document = $3 AND execution_id < $4"""
+_WRITE: Final = """
+    INSERT INTO {table} (id, execution_id, config, stage, document, path, text, metadata, embedding)
+    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9::text::vector
+    WHERE NOT EXISTS (
+      SELECT FROM {table} WHERE config = $3 AND stage = $4 AND document = $5 AND execution_id > $2)
+    ON CONFLICT (id) DO UPDATE SET
+      execution_id = excluded.execution_id, config = excluded.config, stage = excluded.stage,
+      document = excluded.document, path = excluded.path, text = excluded.text,
+      metadata = excluded.metadata, embedding = excluded.embedding"""
+
+
+class PostgresVectorsConfig(VectorSinkConfig):
+    """The settings of `postgres_vectors`."""
+
+    url: SecretStr = Field(
+        description="Address of the database, as a reference to a secret: `${env:VECTORS_URL}` with "
+        "postgresql://USER:PASSWORD@HOST/DATABASE."
+    )
+    table: str = Field(
+        "playhead_vectors",
+        description="The table, or `schema.table`. The step creates it if it does not exist.",
+    )
+    dimensions: int | None = Field(
+        None, ge=1, le=16_000, description="Dimensions of a new table; unset: those of the first vector."
+    )
+
+    @field_validator("table")
+    @classmethod
+    def _is_a_name(cls, table: str) -> str:
+        if not _NAME.fullmatch(table):
+            raise ValueError(
+                "it must be a name in lower case, like playhead_vectors or public.playhead_vectors"
+            )
+        return table
+
+    @model_validator(mode="after")
+    def _is_installed(self) -> PostgresVectorsConfig:
+        need("asyncpg", "postgres")
+        return self
+
+
+@adapter("postgres_vectors", effects="idempotent")
+class PostgresVectors:
+    """Store a vector with its text and attributes in PostgreSQL with pgvector. The step has no output.
+
+    The item is a JSON object with a vector, such as the output of `embed_text`. While the database is
+    unreachable, the route is paused.
+    """
+
+    def __init__(self, config: PostgresVectorsConfig) -> None:
+        self._config = config
+        self._pool: asyncpg.Pool | None = None
+        self._opening = asyncio.Lock()
+        table = ".".join(f'"{part}"' for part in config.table.split("."))
+        self._delete_older = _DELETE_OLDER.format(table=table)
+        self._upsert = _WRITE.format(table=table)
+        self._table = table
+
+    async def __call__(self, item: Item, ctx: Context) -> None:
+        row = vector_row(item, ctx, self._config)
+        async with self._errors():
+            async with self._opening:
+                if self._pool is None:
+                    self._pool = await self._open(
+                        ctx.internal_hosts, self._config.dimensions or len(row.vector)
+                    )
+            await self._write(self._pool, [row])
+
+    async def _open(self, allowed: Sequence[str], dimensions: int) -> asyncpg.Pool:
+        import asyncpg
+
+        guard = Guard(allowed)
+
+        async def connect(dsn: str, **options: Any) -> asyncpg.Connection:
+            return await asyncpg.connect(dsn, **{**options, **await _target(dsn, guard)})
+
+        pool = await asyncpg.create_pool(
+            self._config.url.get_secret_value(),
+            min_size=0,
+            max_size=_CONNECTIONS,
+            command_timeout=_COMMAND_SECONDS,
+            connect=connect,
+            server_settings={"application_name": "playhead"},
+        )
+        try:
+            async with pool.acquire() as connection, connection.transaction():
+                await connection.execute(_LOCK.replace("$1", str(_CREATING)))
+                name = self._config.table.rpartition(".")[2]
+                await connection.execute(
+                    _CREATE.format(table=self._table, dimensions=dimensions, index=f'"{name[:50]}_document"')
+                )
+        except BaseException:
+            pool.terminate()
+            raise
+        return pool
+
+    async def _write(self, pool: asyncpg.Pool, rows: Sequence[VectorRow]) -> None:
+        """Write rows in one transaction: all or none."""
+        # In the order of the locks, so that two transactions do not wait for each other.
+        locked = sorted((self._lock_of(row), n, row) for n, row in enumerate(rows))
+        async with pool.acquire() as connection, connection.transaction():
+            for lock, _, row in locked:
+                place = row.place
+                scope = (place.config, place.stage, place.document)
+                # Without the lock, a row of an older execution that is not committed yet would remain.
+                await connection.execute(_LOCK, lock)
+                await connection.execute(self._delete_older, *scope, place.execution_id)
+                await connection.execute(
+                    self._upsert,
+                    *(place.id, place.execution_id, *scope, place.path, row.text, row.metadata),
+                    json.dumps(row.vector),
+                )
+
+    def _lock_of(self, row: VectorRow) -> int:
+        scope = json.dumps([self._config.table, row.place.config, row.place.stage, row.place.document])
+        return int.from_bytes(hashlib.sha256(scope.encode()).digest()[:8], signed=True)
+
+    @asynccontextmanager
+    async def _errors(self) -> AsyncIterator[None]:
+        """Translate the errors of the database."""
+        import asyncpg
+
+        try:
+            yield
+        except asyncpg.DataError as exc:  # such as a wrong number of dimensions, or a NUL in a text
+            raise Reject(f"table {self._config.table}: {exc}") from exc
+        except (
+            OSError,
+            TimeoutError,
+            asyncpg.InterfaceError,
+            asyncpg.PostgresConnectionError,
+            asyncpg.CannotConnectNowError,
+            asyncpg.TooManyConnectionsError,
+            asyncpg.OperatorInterventionError,
+        ) as exc:
+            # Not the fault of the item, so it must use up no attempt.
+            reason = f"the database of postgres_vectors is unavailable: {exc or type(exc).__name__}"
+            raise RateLimited(reason, after=_PAUSE_SECONDS) from exc
+
+
+async def _target(url: str, guard: Guard) -> dict[str, Any]:
+    """Return the address and the password for a connection.
+
+    Raises:
+        Reject: the address is not supported or not allowed.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or _PORT
+        options = parse_qs(parts.query)
+    except ValueError:
+        host, port, options = "", 0, {}
+    if (
+        not host
+        or "," in host
+        or {"host", "hostaddr", "port", "service", "password", "passfile"} & options.keys()
+    ):
+        raise Reject(
+            "the url of postgres_vectors must have the form postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+        )
+    addresses = await guard.resolve(host, port)
+    if options.get("sslmode") == ["verify-full"]:  # needs the name, and checks the server by it
+        addresses = [host]
+    # Without a password here, asyncpg would send that of the environment of the worker.
+    return {"host": addresses, "port": [port] * len(addresses), "password": unquote(parts.password or "")}

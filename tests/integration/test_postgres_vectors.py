@@ -1,0 +1,193 @@
+"""The sink for vectors in PostgreSQL, against a real server with pgvector."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import asyncpg  # type: ignore[import-untyped]
+import pytest
+
+from playhead import Context, Item, RateLimited, Reject
+from playhead.adapters.postgres_vectors import PostgresVectors, PostgresVectorsConfig
+from playhead.ids import uuid7
+from tests.servers import Missing, absent, need, need_fresh
+
+OLD, NEW = uuid7(), uuid7()
+
+
+class Table:
+    """A new database with an empty table, which the first row creates."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def sink(self, **config: Any) -> PostgresVectors:
+        return PostgresVectors(PostgresVectorsConfig(url=self.url, **config))
+
+    async def query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        connection = await asyncpg.connect(self.url)
+        try:
+            return [tuple(row) for row in await connection.fetch(statement, *values)]
+        finally:
+            await connection.close()
+
+    async def rows(self, table: str = "playhead_vectors") -> list[tuple[str, UUID]]:
+        found = await self.query(f"SELECT path, execution_id FROM {table} ORDER BY 1, 2")
+        return [(path, UUID(str(execution))) for path, execution in found]
+
+
+@pytest.fixture
+async def table() -> AsyncIterator[Table]:
+    url = need("postgres")
+    server = await asyncpg.connect(url)
+    name = f"vectors_{uuid7().hex}"
+    try:
+        if not await server.fetch("SELECT FROM pg_available_extensions WHERE name = 'vector'"):
+            absent(Missing("postgres", "it has no pgvector", "install the package postgresql-…-pgvector"))
+        await server.execute(f"CREATE DATABASE {name}")
+        made = Table(urlsplit(url)._replace(path=f"/{name}").geturl())
+        yield made
+        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await server.close()
+
+
+def context(
+    execution: UUID = OLD, config: str = "docs", allowed: Sequence[str] = ("127.0.0.0/8",)
+) -> Context:
+    return Context(
+        execution, uuid7(), config, 1, "index", 1, None, "", logging.getLogger("test"), internal_hosts=allowed
+    )
+
+
+def segment(path: str, execution: UUID = OLD, vector: Sequence[float] = (1.0, 0.0), **more: Any) -> Item:
+    fields = {"text": f"text of {path}", "vector": list(vector), **more}
+    key = f"{execution}/segments/{path}"
+    return Item(path, json.dumps(fields).encode(), attributes={"title": "T"}, stage="segments", key=key)
+
+
+async def test_rows_have_vector_text_and_metadata_and_are_searched_with_sql(table):
+    sink = table.sink()
+    await sink(segment("x.json", vector=(1, 0), lang="en"), context())
+    await sink(segment("y.json", vector=(0, 1)), context())
+    found = await table.query(
+        "SELECT id, path, text, metadata, embedding <=> '[1, 0.1]' FROM playhead_vectors ORDER BY 5"
+    )
+    assert [row[:3] for row in found] == [
+        (f"{OLD}/segments/x.json", "x.json", "text of x.json"),
+        (f"{OLD}/segments/y.json", "y.json", "text of y.json"),
+    ]
+    assert json.loads(found[0][3]) == {"title": "T", "lang": "en"}
+    assert found[0][4] < 0.01
+
+
+EVENTS = [(f"a/{n}.json", OLD) for n in (1, 2, 3)] + [(f"a/{n}.json", NEW) for n in (1, 2)]
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(range(5))][::7], ids=str)
+async def test_the_rows_of_the_newest_execution_remain_in_any_order_of_the_writes(table, order):
+    sink = table.sink(replace="folder")
+    for path, execution in [EVENTS[n] for n in order] * 2:
+        await sink(segment(path, execution), context(execution))
+    assert await table.rows() == [("a/1.json", NEW), ("a/2.json", NEW)]
+
+
+@pytest.mark.parametrize(
+    ("replace", "left"),
+    [("none", EVENTS), ("path", [*EVENTS[3:], EVENTS[2]]), ("folder", EVENTS[3:])],
+)
+async def test_the_rows_of_two_executions_that_write_at_once_are_replaced_as_configured(table, replace, left):
+    # Two instances, as in two processes.
+    sinks = [table.sink(replace=replace), table.sink(replace=replace)]
+    for sink in sinks:  # the table is created at once as well
+        await sink(segment("other.json"), context())
+    calls = [(path, execution, sinks[n % 2]) for n, (path, execution) in enumerate(EVENTS * 5)]
+    await asyncio.gather(*(sink(segment(path, one), context(one)) for path, one, sink in calls))
+    assert await table.rows() == sorted([*left, ("other.json", OLD)])
+
+
+async def test_instances_that_create_the_table_at_once_do_not_fail(table):
+    await asyncio.gather(*(table.sink()(segment(f"{n}.json"), context()) for n in range(8)))
+    assert len(await table.rows()) == 8
+
+
+async def test_a_row_of_the_same_object_is_updated_by_a_replay(table):
+    sink = table.sink()
+    await sink(segment("a.json"), context(OLD))
+    await sink(segment("a.json", vector=(0, 1)), context(NEW))
+    await sink(segment("a.json"), context(OLD))
+    assert await table.query("SELECT execution_id::text, embedding::text FROM playhead_vectors") == [
+        (str(NEW), "[0,1]")
+    ]
+
+
+async def test_rows_of_another_config_are_not_replaced(table):
+    await table.sink()(segment("a.json", OLD), context(OLD, "one"))
+    await table.sink()(segment("a.json", NEW), context(NEW, "two"))
+    assert await table.rows() == [("a.json", OLD), ("a.json", NEW)]
+
+
+async def test_the_table_can_have_another_name_and_schema(table):
+    await table.query("CREATE SCHEMA own")
+    await table.sink(table="own.select", dimensions=2)(segment("a.json"), context())
+    assert await table.rows('own."select"') == [("a.json", OLD)]
+
+
+@pytest.mark.parametrize("name", ["a b", "a;b", "A", 'a"b', "a.b.c", "", "é"])
+def test_a_table_name_that_needs_quotes_is_refused(name):
+    with pytest.raises(ValueError, match="a name in lower case"):
+        PostgresVectorsConfig(url="postgresql://x/y", table=name)
+
+
+async def test_a_vector_that_does_not_fit_and_a_text_with_nul_are_rejected(table):
+    sink = table.sink()
+    await sink(segment("a.json"), context())
+    with pytest.raises(Reject, match="expected 2 dimensions, not 3"):
+        await sink(segment("b.json", vector=(1, 2, 3)), context())
+    with pytest.raises(Reject, match="playhead_vectors"):
+        await sink(Item("c.json", b'{"vector": [1, 0], "text": "a\\u0000b"}'), context())
+    assert await table.rows() == [("a.json", OLD)]
+
+
+async def test_an_internal_database_needs_the_permission_of_the_operator(table):
+    with pytest.raises(Reject, match=r"PLAYHEAD_INTERNAL_HOSTS=127\.0\.0\.1:"):
+        await table.sink()(segment("a.json"), context(allowed=()))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql:///db",
+        "postgresql://u@a,b/db",
+        "postgresql://u@1.1.1.1/db?host=127.0.0.1",
+        "x",
+        "postgresql://[/",
+    ],
+)
+async def test_an_address_that_cannot_be_checked_is_rejected(url):
+    sink = PostgresVectors(PostgresVectorsConfig(url=url))
+    with pytest.raises(Reject, match="must have the form"):
+        await sink(segment("a.json"), context())
+
+
+@pytest.mark.slow
+async def test_an_unavailable_database_pauses_the_route_and_the_sink_works_again_afterwards():
+    with need_fresh("postgres") as server:
+        table = Table(server.url)
+        sink = table.sink()
+        await sink(segment("a.json"), context())
+        server.stop()
+        for _ in range(2):
+            with pytest.raises(RateLimited, match="database of postgres_vectors is unavailable") as caught:
+                await sink(segment("b.json"), context())
+            assert caught.value.after == 10
+        server.start()
+        await sink(segment("b.json"), context())
+        assert await table.rows() == [("a.json", OLD), ("b.json", OLD)]

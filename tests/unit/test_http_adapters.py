@@ -1,0 +1,464 @@
+"""The steps that send HTTP requests: http_request and embed_text, against a local server."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import ipaddress
+import json
+import logging
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from playhead import Context, Item, RateLimited, Reject, Retry
+from playhead.adapters._http import retry_after
+from playhead.adapters._network import Guard, is_internal
+from playhead.adapters.embed_text import EmbedText
+from playhead.adapters.http_request import HttpRequest, HttpRequestConfig
+from playhead.ids import uuid7
+from playhead.settings import Settings
+from playhead.testing import run_adapter
+from tests.web import Answer, Asked, Web
+
+
+def echo(asked: Asked) -> Answer:
+    told = {
+        "method": asked.method,
+        "path": asked.path,
+        "body": asked.body.decode(),
+        "headers": dict(asked.headers),
+    }
+    return Answer(200, json.dumps(told).encode(), {"Content-Type": "application/json"})
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with Web(echo) as made:
+        yield made
+
+
+def sent(web: Web, item: Item | None = None, **config: Any) -> Item:
+    item = item or Item("page.txt", f"{web.url}/a".encode())
+    (made,) = run_adapter(HttpRequest, item, config, internal_hosts=[web.host])
+    return made
+
+
+def answered(answer: Answer, **config: Any) -> Item:
+    with Web(lambda asked: answer) as web:
+        return sent(web, **config)
+
+
+# -- the request -----------------------------------------------------------------------------------
+
+
+def test_the_text_of_an_item_is_the_url(web):
+    made = sent(web, Item("in/page.txt", f" {web.url}/a?b=c%20d \n".encode(), attributes={"n": 1}))
+    assert (made.path, made.content_type) == ("in/page.json", "application/json")
+    assert made.attributes == {"n": 1, "url": f"{web.url}/a?b=c%20d", "status": 200}
+    assert (made.json()["method"], made.json()["path"]) == ("GET", "/a?b=c%20d")
+
+
+@pytest.mark.parametrize(
+    ("template", "path"),
+    [
+        ("{json.url}", "/raw?x=1"),
+        ("URL/x/{json.a.id}/{attributes.name}", "/x/7/J%C3%B6%20%2F%3F%23"),
+        ("URL/?q={path}", "/?q=in%2Fa.json"),
+    ],
+)
+def test_a_url_can_be_made_from_fields_attributes_and_the_path(web, template, path):
+    fields = {"url": f"{web.url}/raw?x=1", "a": {"id": 7}}
+    item = Item("in/a.json", json.dumps(fields).encode(), attributes={"name": "Jö /?#"})
+    assert sent(web, item, url=template.replace("URL", web.url)).json()["path"] == path
+
+
+@pytest.mark.parametrize("source", ["json.none", "json.a.b", "json.flag", "attributes.none"])
+def test_an_item_without_the_value_for_the_url_is_rejected(web, source):
+    with pytest.raises(Reject, match=source):
+        sent(web, Item("a.json", b'{"a": 1, "flag": true}'), url=f"{web.url}/{{{source}}}")
+
+
+@pytest.mark.parametrize("url", ["{id}", "http://x/{json}", "{}", "{text.a}"])
+def test_an_unknown_placeholder_is_an_error_of_the_config(url):
+    with pytest.raises(ValueError, match="is unknown"):
+        HttpRequestConfig(url=url)
+
+
+@pytest.mark.parametrize("url", ["", "ftp://x/", "/a", "file:///etc/passwd", "http://", "http://x:y"])
+def test_an_invalid_url_is_rejected(web, url):
+    with pytest.raises(Reject, match="is not a URL"):
+        sent(web, Item("a.txt", url.encode()))
+
+
+def test_method_headers_and_the_bytes_of_the_item_are_sent(web):
+    item = Item("a.md", b"# Title")
+    made = sent(web, item, url=web.url, method="POST", body="item", headers={"X-Key": "k", "Accept": "a/b"})
+    told = made.json()
+    assert (told["method"], told["body"]) == ("POST", "# Title")
+    assert {name: told["headers"][name] for name in ("x-key", "accept", "content-type")} == {
+        "x-key": "k", "accept": "a/b", "content-type": "text/markdown",
+    }  # fmt: skip
+    assert len(told["headers"]["idempotency-key"]) == 36
+
+
+def test_a_method_that_is_idempotent_needs_no_key(web):
+    assert "idempotency-key" not in sent(web).json()["headers"]
+
+
+async def test_requests_share_connections_and_send_no_cookies_of_other_items():
+    with Web(lambda asked: Answer(200, b"x", {"Set-Cookie": "a=b; Path=/"})) as web:
+        step = HttpRequest(HttpRequestConfig())
+        ctx = Context(
+            uuid7(), uuid7(), "c", 1, "r", 1, None, "", logging.getLogger("x"), internal_hosts=[web.host]
+        )
+        for _ in range(3):
+            await step(Item("a.txt", web.url.encode()), ctx)
+    assert len({asked.client for asked in web.asked}) == 1
+    assert [asked.headers.get("cookie") for asked in web.asked] == [None] * 3
+
+
+# -- the response ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("header", "kind"),
+    [
+        ("text/html; charset=latin-1", "text/html; charset=latin-1"),
+        ("text/html;", "text/html"),
+        ("", "application/octet-stream"),
+    ],
+)
+def test_the_content_type_is_that_of_the_response(header, kind):
+    made = answered(Answer(200, b"\xff", {"Content-Type": header}))
+    assert (made.data, made.content_type) == (b"\xff", kind)
+
+
+def test_a_compressed_response_is_decompressed():
+    assert answered(Answer(200, gzip.compress(b"text"), {"Content-Encoding": "gzip"})).data == b"text"
+
+
+def test_a_response_above_the_limit_is_rejected_also_if_it_is_compressed():
+    assert len(answered(Answer(200, b"x" * 100), max_bytes=100).data) == 100
+    for answer in (
+        Answer(200, b"x" * 101),
+        Answer(200, gzip.compress(b"x" * 10_000_000), {"Content-Encoding": "gzip"}),
+    ):
+        with pytest.raises(Reject, match="more than 100 bytes"):
+            answered(answer, max_bytes=100)
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 410])
+def test_other_statuses_reject_the_item_with_the_start_of_the_response(status):
+    with pytest.raises(Reject, match=f"/a: {status} .*: no such page"):
+        answered(Answer(status, b"no such\n page"))
+
+
+@pytest.mark.parametrize("status", [408, 500, 502, 503])
+def test_statuses_of_a_temporary_failure_are_retried(status):
+    with pytest.raises(Retry, match=str(status)) as caught:
+        answered(Answer(status))
+    assert caught.value.after is None
+
+
+def test_statuses_can_be_configured():
+    assert answered(Answer(404, b"none"), output_statuses=["2xx", 404]).attributes["status"] == 404
+    with pytest.raises(Retry):
+        answered(Answer(404), retry_statuses=["4xx"])
+    with pytest.raises(Reject):
+        answered(Answer(500), retry_statuses=[503])
+    with pytest.raises(Reject):
+        answered(Answer(429), retry_statuses=[])
+    for wrong in (["6xx"], [99], ["ok"]):
+        with pytest.raises(ValueError, match="is not a status"):
+            HttpRequestConfig(output_statuses=wrong)
+
+
+@pytest.mark.parametrize(
+    ("status", "header", "after"), [(429, "7", 7.0), (503, "0", 0.0), (429, "soon", None), (429, "", None)]
+)
+def test_a_rate_limit_pauses_the_route_for_the_time_that_the_service_names(status, header, after):
+    with pytest.raises(RateLimited, match=str(status)) as caught:
+        answered(Answer(status, b"", {"Retry-After": header}))
+    assert caught.value.after == after
+
+
+@pytest.mark.parametrize(("then", "after"), [(2_000_000_090, 90.0), (1_000_000_000, 0.0)])
+def test_a_date_in_retry_after_counts_from_the_date_of_the_response(then, after):
+    dates = {"Date": formatdate(2_000_000_000, usegmt=True), "Retry-After": formatdate(then, usegmt=True)}
+    assert retry_after(httpx.Response(429, headers=dates)) == after
+
+
+def test_a_slow_response_is_retried():
+    def slow(asked: Asked) -> Answer:
+        time.sleep(1)
+        return Answer()
+
+    with Web(slow) as web, pytest.raises(Retry, match=r"took longer than 0\.2 s"):
+        sent(web, timeout_seconds=0.2)
+
+
+def test_an_unreachable_server_is_retried():
+    with Web(echo) as web:
+        pass
+    with pytest.raises(Retry, match="failed: "):
+        sent(web)
+    with pytest.raises(Retry, match="failed: "):
+        run_adapter(HttpRequest, Item("a.txt", b"http://does-not-exist.invalid/"))
+
+
+# -- redirects -------------------------------------------------------------------------------------
+
+
+def redirecting(asked: Asked) -> Answer:
+    if asked.path.startswith("/to/"):
+        return Answer(302, b"", {"Location": asked.path.removeprefix("/to/")})
+    if asked.path == "/loop":
+        return Answer(302, b"", {"Location": "/loop"})
+    return echo(asked)
+
+
+def test_redirects_are_followed_up_to_the_limit():
+    with Web(redirecting) as web:
+        made = sent(web, Item("a.txt", f"{web.url}/to//x".encode()))
+        assert (made.json()["path"], made.attributes["url"]) == ("/x", f"{web.url}/x")
+        with pytest.raises(Reject, match="more than 3 redirects"):
+            sent(web, Item("a.txt", f"{web.url}/loop".encode()), max_redirects=3)
+        with pytest.raises(Reject, match="302"):
+            sent(web, Item("a.txt", f"{web.url}/to//x".encode()), max_redirects=0)
+
+
+def test_configured_headers_are_not_sent_to_the_target_of_a_redirect_on_another_host():
+    with Web(redirecting) as first, Web(echo) as second:
+        item = Item("a.txt", f"{first.url}/to/{second.url}/x".encode())
+        config = {"headers": {"X-Key": "secret", "Authorization": "Bearer secret"}}
+        (made,) = run_adapter(HttpRequest, item, config, internal_hosts=["127.0.0.0/8"])
+        assert not {"x-key", "authorization"} & made.json()["headers"].keys()
+        same = sent(first, Item("a.txt", f"{first.url}/to//x".encode()), **config)
+        assert same.json()["headers"]["x-key"] == "secret"
+
+
+def test_a_redirect_to_an_internal_address_is_rejected():
+    with Web(redirecting) as first, Web(echo) as second:
+        item = Item("a.txt", f"{first.url}/to/{second.url}/x".encode())
+        with pytest.raises(Reject, match=f"{second.host} is internal"):
+            sent(first, item)
+    assert second.asked == []
+
+
+# -- internal addresses ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1", "localhost", "LOCALHOST", "127.1", "2130706433", "0x7f000001", "0.0.0.0"),
+        *("[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]"),
+    ],
+)
+def test_no_spelling_of_an_internal_address_is_reached(web, host):
+    with pytest.raises(Reject, match="is internal"):
+        run_adapter(HttpRequest, Item("a.txt", f"http://{host}:{web.port}/".encode()))
+    assert web.asked == []
+
+
+@pytest.mark.parametrize(
+    ("address", "internal"),
+    [
+        *((one, True) for one in ("10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1")),
+        *((one, True) for one in ("0.0.0.0", "224.0.0.1", "240.0.0.1", "255.255.255.255", "198.18.0.1")),
+        *(
+            (one, True)
+            for one in ("::1", "::", "fe80::1", "fd00::1", "ff02::1", "::ffff:10.0.0.1", "2001:db8::1")
+        ),
+        *((one, True) for one in ("64:ff9b::a00:1", "2002:a00:1::", "2001::1")),
+        *((one, False) for one in ("1.1.1.1", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101")),
+    ],
+)
+def test_addresses_that_are_not_public_are_internal(address, internal):
+    assert is_internal(ipaddress.ip_address(address)) == internal
+
+
+@pytest.mark.parametrize(
+    ("entry", "allowed"),
+    [
+        ("localhost", True),
+        ("localhost:80", True),
+        ("127.0.0.1", True),
+        ("127.0.0.1:80", True),
+        ("127.0.0.0/8", True),
+        ("localhost:81", False),
+        ("127.0.0.2", False),
+        ("10.0.0.0/8", False),
+        ("host", False),
+    ],
+)
+async def test_the_operator_allows_hosts_ports_and_networks(entry, allowed):
+    (checked,) = Settings(internal_hosts=entry).internal_hosts
+    guard = Guard([checked])
+    if allowed:
+        assert "127.0.0.1" in await guard.resolve("localhost", 80)
+    else:
+        with pytest.raises(Reject, match="localhost:80 is internal"):
+            await guard.resolve("localhost", 80)
+
+
+@pytest.mark.parametrize("entry", ["10.0.0.0/99", "a b", "http://x", "*", "x/8"])
+def test_an_invalid_entry_of_the_setting_is_refused(entry):
+    with pytest.raises(ValueError, match="each entry must be a host"):
+        Settings(internal_hosts=entry)
+
+
+# -- TLS -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    try:
+        request = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+        names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(cert)]
+        subprocess.run([*request.split(), *names], check=True, capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("openssl is not installed")
+    monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    return context
+
+
+def test_the_certificate_is_checked_against_the_name_though_the_connection_uses_an_address(tls):
+    with Web(echo, tls) as web:
+        item = Item("a.txt", f"https://localhost:{web.port}/".encode())
+        (made,) = run_adapter(HttpRequest, item, internal_hosts=["localhost"])
+        assert made.json()["headers"]["host"] == f"localhost:{web.port}"
+        with pytest.raises(Retry, match="certificate"):
+            run_adapter(
+                HttpRequest,
+                Item("a.txt", f"https://127.0.0.1:{web.port}/".encode()),
+                internal_hosts=["127.0.0.1"],
+            )
+
+
+# -- embed_text ------------------------------------------------------------------------------------
+
+
+def vector_of(text: str) -> list[float]:
+    return [float(len(text)), 0.5]
+
+
+def embeddings(asked: Asked) -> Answer:
+    body = json.loads(asked.body)
+    data = [{"index": n, "embedding": vector_of(text)} for n, text in enumerate(body["input"])]
+    return Answer(200, json.dumps({"data": data[::-1], "model": body["model"]}).encode())
+
+
+def embedded(web: Web, item: Item, **config: Any) -> Item:
+    (made,) = run_adapter(
+        EmbedText,
+        item,
+        {"base_url": f"{web.url}/v1/", "model": "small", **config},
+        internal_hosts=[web.host],
+        secrets={"${env:KEY}": "k-secret"},
+    )
+    return made
+
+
+def test_a_text_gets_its_vector():
+    with Web(embeddings) as web:
+        made = embedded(web, Item("a.md", "héllo".encode(), attributes={"title": "T"}))
+    assert (made.path, made.content_type, made.attributes) == ("a.json", "application/json", {"title": "T"})
+    assert made.json() == {"text": "héllo", "vector": [5.0, 0.5], "model": "small"}
+    (asked,) = web.asked
+    assert (asked.method, asked.path) == ("POST", "/v1/embeddings")
+    assert json.loads(asked.body) == {"model": "small", "input": ["héllo"], "encoding_format": "float"}
+    assert "authorization" not in asked.headers
+
+
+def test_key_and_dimensions_are_sent():
+    with Web(embeddings) as web:
+        embedded(web, Item("a.md", b"x"), api_key="${env:KEY}", dimensions=2)
+    (asked,) = web.asked
+    assert asked.headers["authorization"] == "Bearer k-secret"
+    assert json.loads(asked.body)["dimensions"] == 2
+
+
+def test_the_text_may_be_a_field_and_the_other_fields_are_kept():
+    with Web(embeddings) as web:
+        made = embedded(web, Item("a.json", b'{"id": 7, "body": "abc"}'), text_field="body")
+    assert made.json() == {"id": 7, "text": "abc", "vector": [3.0, 0.5], "model": "small"}
+
+
+@pytest.mark.parametrize(
+    ("item", "config", "why"),
+    [
+        (Item("a.md", b" \n"), {}, "empty"),
+        (Item("a.md", b"\xff"), {}, "UTF-8"),
+        (Item("a.json", b'{"id": 7}'), {"text_field": "body"}, "no text in the field 'body'"),
+        (Item("a.json", b"[]"), {"text_field": "body"}, "no text in the field 'body'"),
+    ],
+)
+def test_an_item_without_text_is_rejected_without_a_request(item, config, why):
+    with Web(embeddings) as web, pytest.raises(Reject, match=why):
+        embedded(web, item, **config)
+    assert web.asked == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "why"),
+    [
+        (
+            Answer(400, b'{"error": {"message": "too many tokens"}}'),
+            Reject,
+            "400 Bad Request: .*too many tokens",
+        ),
+        (Answer(429, b"", {"Retry-After": "3"}), RateLimited, "429"),
+        (Answer(503), RateLimited, "503"),
+        (Answer(401), Retry, "401"),
+        (Answer(500), Retry, "500"),
+        (Answer(200, b"text"), Retry, "did not return the vectors of 1 texts"),
+        (Answer(200, b'{"data": []}'), Retry, "did not return the vectors of 1 texts"),
+        (Answer(200, b'{"data": [{"index": 0, "embedding": []}]}'), Retry, "another number"),
+        (Answer(302, b"", {"Location": "/x"}), Retry, "302"),
+    ],
+)
+def test_the_errors_of_the_service_are_distinguished(answer, error, why):
+    with Web(lambda asked: answer) as web, pytest.raises(error, match=why) as caught:
+        embedded(web, Item("a.md", b"x"), api_key="${env:KEY}")
+    assert "k-secret" not in str(caught.value)
+    if answer.headers.get("Retry-After"):
+        assert caught.value.after == 3
+
+
+def test_an_unreachable_service_pauses_the_route():
+    with Web(embeddings) as web:
+        pass
+    with pytest.raises(RateLimited, match="failed"):
+        embedded(web, Item("a.md", b"x"))
+
+
+def test_the_service_must_not_be_internal_unless_the_operator_allows_it():
+    with Web(embeddings) as web, pytest.raises(Reject, match=f"PLAYHEAD_INTERNAL_HOSTS={web.host}"):
+        run_adapter(EmbedText, Item("a.md", b"x"), {"base_url": web.url, "model": "m"})
+    assert web.asked == []
+
+
+async def test_many_texts_are_one_request_and_keep_their_order():
+    from playhead.adapters.embed_text import EmbedTextConfig
+
+    with Web(embeddings) as web:
+        step = EmbedText(EmbedTextConfig(base_url=web.url, model="m"))
+        ctx = Context(
+            uuid7(), uuid7(), "c", 1, "r", 1, None, "", logging.getLogger("x"), internal_hosts=[web.host]
+        )
+        texts = ["a", "bbb", "cc"]
+        assert await step._embed(texts, ctx) == [vector_of(text) for text in texts]
+        await asyncio.gather(*(step(Item("a.md", text.encode()), ctx) for text in texts))
+    assert len(web.asked) == 4
