@@ -1,7 +1,7 @@
 """Settings of an operator, from flags, then the environment, then `playhead.toml`.
 
 Each field of `Settings` is the flag `--some-name`, the variable `PLAYHEAD_SOME_NAME` and the key
-`some_name` of `playhead.toml` in the working directory. Only this module reads the environment; all other
+`some_name` of the `playhead.toml` of the project. Only this module reads the environment; all other
 modules get a `Settings`.
 """
 
@@ -29,11 +29,10 @@ from pydantic import (
     field_validator,
 )
 
-from playhead import faults
+from playhead import faults, project
 from playhead.errors import CannotStart
 
 PREFIX: Final = "PLAYHEAD_"
-FILE: Final = "playhead.toml"
 
 _OF_KUBERNETES: Final = re.compile(r"(^|_)SERVICE_(HOST|PORT)(_|$)|(^|_)PORT_\d+_(TCP|UDP)(_|$)")
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?)(:[0-9]{1,5})?", re.ASCII)
@@ -256,12 +255,14 @@ def load_settings(**flags: Any) -> Settings:
     """
     if unknown := flags.keys() - Settings.model_fields.keys():
         raise TypeError(f"no such settings: {', '.join(sorted(unknown))}")
+    file = project.find() / project.FILE
     sources = (
         _Source(
             {n: v for n, v in flags.items() if v is not None}, lambda name: "--" + name.replace("_", "-")
         ),
         _Source(_from_environment(os.environ), lambda name: PREFIX + name.upper()),
-        _Source(_from_file(Path(FILE)), lambda name: f"{name} in {Path(FILE).absolute()}"),
+        _Source(_from_file(file), lambda name: f"{name} in {file.absolute()}"),
+        _Source({"home": file.with_name(project.HOME)}, lambda name: name),
     )
     # The first source that has a field provides all of its value.
     given = {name: (s, s.values[name]) for s in reversed(sources) for name in s.values}
@@ -314,13 +315,12 @@ class _Source:
     place: Callable[[str], str]
 
 
-def is_foreign(path: Path) -> bool:
-    """Whether a settings file belongs to another user, who could name code to import; root may.
-
-    Raises:
-        OSError: there is no such file.
-    """
-    return path.stat().st_uid not in (os.geteuid(), 0)
+def home_of_parent(settings: Settings) -> str | None:
+    """Return a note if the home is that of a parent folder, because no setting names another."""
+    folder = project.find()
+    if PREFIX + "HOME" in os.environ or folder == Path() or settings.home != folder / project.HOME:
+        return None
+    return f"Using the home of a parent folder: {settings.home}"
 
 
 def ignored() -> list[str]:
@@ -331,8 +331,8 @@ def ignored() -> list[str]:
     fields = Settings.model_fields
     said = []
     with suppress(OSError):
-        if is_foreign(Path(FILE)):
-            said.append(f"{Path(FILE).absolute()} is ignored: another user owns it")
+        if project.is_foreign(file := project.find() / project.FILE):
+            said.append(f"{file.absolute()} is ignored: another user owns it")
     for variable, value in sorted(os.environ.items()):
         name = variable.removeprefix(PREFIX)
         if name == variable or name.lower() in fields or _is_of_others(name, value):
@@ -364,7 +364,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _from_file(path: Path) -> dict[str, Any]:
     try:
-        if is_foreign(path):
+        if project.is_foreign(path):
             return {}
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -381,7 +381,9 @@ def _from_file(path: Path) -> dict[str, Any]:
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(fields)}"
             lines.append(f"{path.absolute()} has no setting {name!r}; {hint}")
         raise CannotStart("setup_invalid", "\n".join(lines))
-    return values
+    if path.parent == Path():
+        return values
+    return {name: project.absolute(path.parent, name, value) for name, value in values.items()}
 
 
 def _is_number(value: object) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from playhead import events
-from playhead.bootstrap import open_runtime
+from playhead.bootstrap import open_runtime, require_home
 from playhead.bootstrap.process import Runtime, watchdog_of
 from playhead.errors import Unavailable
 from playhead.watchdog import FROZEN_SECONDS, Watchdog
@@ -108,6 +108,8 @@ def work(
         frozen_seconds: a worker whose event loop does not run for so long is ended.
     """
     set_up_logs(settings)
+    if until_idle:
+        require_home(settings)
     if processes == 1:
         return _run_worker(settings, routes, until_idle, frozen_seconds)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
@@ -38,9 +38,10 @@ from playhead.clock import ElapsedClock
 from playhead.counters import Counters
 from playhead.engine.environment import Backends, Environment
 from playhead.errors import CannotStart
-from playhead.model import Examination, SearchHit
+from playhead.model import Diagnostic, Examination, SearchHit
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog.upkeep import Process
+from playhead.ports.config import ParseConfig
 from playhead.ports.tracer import OFF
 from playhead.services import Services
 from playhead.services.configs import ConfigService
@@ -86,6 +87,21 @@ def load_adapters(settings: Settings) -> Mapping[str, AdapterSpec]:
     return plugins.load(BUILT_IN, settings.adapters)
 
 
+def _parser(settings: Settings, adapters: Mapping[str, AdapterSpec], secrets: Secrets) -> ParseConfig:
+    return partial(
+        config_loader.parse,
+        adapters=adapters,
+        allowed=settings.adapters_allowed,
+        resolve=secrets.resolve,
+    )
+
+
+def check_config(settings: Settings, source: bytes) -> Sequence[Diagnostic]:
+    """Return the faults of a config that no catalog is needed for."""
+    secrets = Secrets(settings.secrets_env, settings.secrets_dir)
+    return _parser(settings, load_adapters(settings), secrets)(source).diagnostics
+
+
 def search_index(
     settings: Settings, index: str, words: str, execution: UUID | None = None, limit: int = 10
 ) -> list[SearchHit]:
@@ -102,6 +118,21 @@ def searching(settings: Settings) -> SearchService:
 # -- backends --------------------------------------------------------------------------------------
 
 
+def lacks_home(settings: Settings) -> bool:
+    """Whether the home does not exist, although a database is in it."""
+    return None in (settings.broker, settings.catalog) and not settings.home.is_dir()
+
+
+def require_home(settings: Settings) -> None:
+    """Check that the home exists, if a database is in it. Raises `CannotStart` (`home_missing`)."""
+    if lacks_home(settings):
+        raise CannotStart(
+            "home_missing",
+            f"there is no home {settings.home.absolute()}: nothing has run here yet. Run `playhead init` "
+            "for an example, then `playhead run CONFIG INPUT`; or name an existing home with --home",
+        )
+
+
 def _make_home(settings: Settings) -> None:
     try:
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -115,13 +146,17 @@ def _make_home(settings: Settings) -> None:
 
 async def migrate(settings: Settings, check: bool) -> list[str]:
     """Migrate the databases, or only list the pending migrations (`check`); see `backends.migrate`."""
-    _make_home(settings)
+    (require_home if check else _make_home)(settings)
     return await backends.migrate(settings, check)
 
 
 async def examine(settings: Settings) -> Examination:
-    """Examine each backend that the settings name, even if some cannot be opened."""
-    _make_home(settings)
+    """Examine each backend that the settings name, even if some cannot be opened.
+
+    Raises `CannotStart` (`home_missing`) if all of them are in a home that does not exist.
+    """
+    all_in_home = settings.store is settings.broker is settings.catalog is None
+    (require_home if all_in_home else _make_home)(settings)
     async with contextlib.AsyncExitStack() as stack:
         return await (await open_for_doctor(settings, stack)).examine()
 
@@ -135,6 +170,7 @@ async def open_runtime(
     *,
     kind: str | None = None,
     checks_configs: bool = False,
+    creates_home: bool = True,
     watchdog: Watchdog | None = None,
 ) -> AsyncIterator[Runtime]:
     """Open the backends that the settings name, yield a running process, and close the backends.
@@ -145,6 +181,7 @@ async def open_runtime(
             job). None for a short command, such as one that reads, or one that starts a detached run.
         checks_configs: whether to import the operator's adapters, which check the configs of steps. A
             process that runs steps or serves the API always imports them.
+        creates_home: whether a missing home is created; otherwise it is an error (`home_missing`).
         watchdog: of a process that runs steps.
 
     Raises:
@@ -154,7 +191,7 @@ async def open_runtime(
     # Importing an adapter runs its code, so a command that only reads imports none.
     imports = checks_configs or kind in ("serve", "worker", "run")
     adapters = load_adapters(settings) if imports else plugins.load_built_in(BUILT_IN)
-    _make_home(settings)
+    (_make_home if creates_home else require_home)(settings)
     if kind:
         faults.arm(settings.fault)
         ids.shift_clock(settings.clock_shift_seconds)
@@ -186,12 +223,7 @@ async def open_runtime(
         services = Services(
             configs=ConfigService(
                 catalog,
-                partial(
-                    config_loader.parse,
-                    adapters=adapters,
-                    allowed=settings.adapters_allowed,
-                    resolve=secrets.resolve,
-                ),
+                _parser(settings, adapters, secrets),
             ),
             submit=SubmitService(
                 catalog,

@@ -31,7 +31,7 @@ async def apply(s: Session, files: Files) -> None:
     invalid, the command stores none of them.
     """
     sources = [(file, read(file)) for file in files]
-    async with s.open(checks_configs=True) as rt:
+    async with s.open(checks_configs=True, creates_home=True) as rt:
         if len(sources) > 1:
             await _all_valid(s, rt, sources)
         stored = []
@@ -53,9 +53,7 @@ async def validate(s: Session, files: Files) -> int:
     Lists all errors and warnings at once, each with its line. Imports the adapters that the settings name,
     because each adapter validates the config of its steps. Exit code 1 if there is an error.
     """
-    sources = [(file, read(file)) for file in files]
-    async with s.open(checks_configs=True) as rt:
-        found = [(str(file), await rt.services.configs.validate(source)) for file, source in sources]
+    found = [*zip(map(str, files), await _faults(s, [read(file) for file in files]), strict=True)]
     bodies = [{"valid": _valid(faults), "diagnostics": faults} for _, faults in found]
     if s.json:
         if len(bodies) == 1:
@@ -158,6 +156,18 @@ def tell_applied(version: ConfigVersion, new: bool, file: str) -> None:
 
 def _valid(faults: Sequence[Diagnostic]) -> bool:
     return not any(fault.severity == "error" for fault in faults)
+
+
+async def _faults(s: Session, sources: Sequence[bytes]) -> list[Sequence[Diagnostic]]:
+    """Return the faults of each config. Without a home, there is no other config to compare it with."""
+    if s.server is None:
+        from playhead.bootstrap import check_config, lacks_home
+
+        if lacks_home(s.settings):
+            s.tell_of_settings()
+            return [check_config(s.settings, source) for source in sources]
+    async with s.open(checks_configs=True) as rt:
+        return [await rt.services.configs.validate(source) for source in sources]
 
 
 async def _all_valid(s: Session, rt: Deployment, sources: Sequence[tuple[Path, bytes]]) -> None:

@@ -27,7 +27,7 @@ MEANINGS: Final = {
     FAILED: "an execution or a check failed, a config is invalid, or a port is in use",
     USAGE: "the command line or a path is wrong",
     PARTIAL: "a replay published only some of its objects",
-    NOT_FOUND: "the named object, config or execution does not exist",
+    NOT_FOUND: "the named object, config or execution does not exist, or there is no home yet",
     UNREACHABLE: (
         "a backend or the server cannot be reached, the home cannot be written, "
         "or the catalog is newer than Playhead"
@@ -40,6 +40,7 @@ _BY_CODE: Final = {
     "port_in_use": FAILED,
     "setup_invalid": USAGE,
     "adapters_invalid": USAGE,
+    "home_missing": NOT_FOUND,
     "not_playhead": UNREACHABLE,
     "host_not_allowed": UNREACHABLE,
 }
@@ -73,6 +74,10 @@ OWN_CODES: Final = {
     "not_playhead": (
         UNREACHABLE,
         "The response is from a proxy, another program, or another version of Playhead.",
+    ),
+    "home_missing": (
+        NOT_FOUND,
+        "There is no home yet; `playhead run` creates it, and `playhead init` writes a pipeline to run.",
     ),
     "home_unusable": (UNREACHABLE, "The home is on a network file system; choose one on a local disk."),
     "home_unwritable": (UNREACHABLE, "The home cannot be written; choose another with --home."),

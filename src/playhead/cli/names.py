@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
+from playhead import project
+
 MOST: Final = 50
 """The most executions, tags or dead letters offered."""
 _SERVER_SECONDS: Final = 1.0
@@ -41,7 +43,7 @@ def find_names(flags: Mapping[str, str | None]) -> Names | None:
         return None
     from playhead.backends.names_sqlite import SqliteNames
 
-    home = Path(setting("home", flags) or ".playhead")
+    home = Path(setting("home", flags) or project.find() / project.HOME)
     return SqliteNames(Path(unquote(parts.path)) if catalog else home / "playhead.db", MOST)
 
 
@@ -51,12 +53,13 @@ def setting(name: str, flags: Mapping[str, str | None]) -> str | None:
     if given:
         return given
     try:
-        file = Path("playhead.toml")
-        if file.stat().st_uid not in (os.geteuid(), 0):  # as in `settings.is_foreign`
+        folder = project.find()
+        if project.is_foreign(file := folder / project.FILE):
             return None
         written = tomllib.loads(file.read_text(encoding="utf-8")).get(name)
     except FileNotFoundError:
         return None
+    written = project.absolute(folder, name, written)
     return ",".join(written) if isinstance(written, list) else written
 
 

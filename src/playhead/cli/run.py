@@ -79,7 +79,7 @@ async def run(
     if s.server is not None:
         _check_number(len(found.files))
     s.interrupted = "stopped before all inputs were stored; no run was started"
-    async with s.open("run") as rt:
+    async with s.open("run", creates_home=True) as rt:
         if file:
             s.file = of
             applied, new = await rt.services.configs.apply(source)

@@ -77,13 +77,14 @@ class Session:
 
     @asynccontextmanager
     async def open(
-        self, kind: str | None = None, *, checks_configs: bool = False
+        self, kind: str | None = None, *, checks_configs: bool = False, creates_home: bool = False
     ) -> AsyncIterator[Deployment]:
         """Open the backends that the settings name, or the services of the server that they name.
 
         Args:
             kind: `run` or `replay` for a command that works or takes over jobs; None for one that only reads.
             checks_configs: whether the operator's adapters are imported, to check the configs of steps.
+            creates_home: whether a missing home is created; otherwise it is an error.
         """
         from playhead.cli.deployment import Deployment
 
@@ -103,7 +104,13 @@ class Session:
         logs.set_up(self.settings)
         watchdog = watchdog_of(self.settings) if kind == "run" else None
         async with (
-            open_runtime(self.settings, kind=kind, checks_configs=checks_configs, watchdog=watchdog) as here,
+            open_runtime(
+                self.settings,
+                kind=kind,
+                checks_configs=checks_configs,
+                creates_home=creates_home,
+                watchdog=watchdog,
+            ) as here,
             _spanned(here.tracer, kind),
         ):
             yield Deployment(here.services, here)
@@ -131,11 +138,14 @@ class Session:
         return open_server(url, tracer)
 
     def tell_of_settings(self) -> None:
-        """Report on stderr which variables and files look like settings and are ignored."""
-        from playhead.settings import ignored
+        """Report on stderr a home that was found in a parent folder, and ignored variables and files."""
+        from playhead.settings import home_of_parent, ignored
 
         for warning in ignored():
             output.note(warning)
+        is_default = self.server is None and self.flags.get("home") is None
+        if is_default and (found := home_of_parent(self.settings)):
+            output.note(found)
 
     def again(self, command: str) -> str:
         """Return a command to try next, ready to be pasted: on the same server, if a flag named one.
