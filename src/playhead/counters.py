@@ -96,6 +96,11 @@ class Counters:
             found = self._routes[config, route] = RouteCounters()
         return found
 
+    @property
+    def dead(self) -> int:
+        """How many messages ended as dead letters, in all routes."""
+        return sum(route.dead for route in self._routes.values())
+
     def numbers(self) -> Numbers:
         """Return a copy in the form that the catalog stores."""
         mine = {of: numbers for of, route in self._routes.items() if (numbers := route.numbers())}

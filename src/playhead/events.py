@@ -213,7 +213,7 @@ EVENTS = (
     Event(
         WORKER_STOPPED,
         ("info", "warning"),
-        ("attempts_ended", "pid", "exit_code"),
+        ("attempts_ended", "dead", "pid", "exit_code"),
         "A worker has ended. At level `warning`: it ended unexpectedly, and is started again.",
     ),
     Event(

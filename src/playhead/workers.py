@@ -18,10 +18,13 @@ from playhead import events
 from playhead.bootstrap import open_runtime, require_home
 from playhead.bootstrap.process import Runtime, watchdog_of
 from playhead.errors import Unavailable
+from playhead.services.executions import ExecutionService
 from playhead.watchdog import FROZEN_SECONDS, Watchdog
 
 if TYPE_CHECKING:
     from playhead.settings import Settings
+
+Watching = Callable[[ExecutionService], Coroutine[Any, Any, None]]
 
 _RESTART_SECONDS = 1.0
 _CHECK_SECONDS = 0.1
@@ -100,37 +103,58 @@ def work(
     routes: Sequence[str],
     processes: int,
     until_idle: bool,
+    watching: Watching | None = None,
     frozen_seconds: float = FROZEN_SECONDS,
 ) -> int:
     """Process messages until INT or TERM, or until no work is left. Blocks; returns the exit code.
 
+    The exit code is that of `WorkerService.run`. With `until_idle`, it is 1 if messages of these processes
+    became dead letters.
+
     Args:
+        watching: shows the progress of all executions while the workers run.
         frozen_seconds: a worker whose event loop does not run for so long is ended.
     """
     set_up_logs(settings)
     if until_idle:
         require_home(settings)
     if processes == 1:
-        return _run_worker(settings, routes, until_idle, frozen_seconds)
+        return _run_worker(settings, routes, until_idle, frozen_seconds, watching)
 
     async def tend() -> int:
         stop = asyncio.Event()
         on_signals(stop)
         members = crew(settings, routes, processes, until_idle=until_idle, frozen_seconds=frozen_seconds)
-        return await members.tend(stop)
+        if watching is None:
+            return await members.tend(stop)
+        async with open_runtime(settings) as rt:
+            with _background(watching(rt.services.executions)):
+                return await members.tend(stop)
 
     return asyncio.run(tend())
 
 
-def _run_worker(settings: Settings, routes: Sequence[str], until_idle: bool, frozen_seconds: float) -> int:
+def _run_worker(
+    settings: Settings,
+    routes: Sequence[str],
+    until_idle: bool,
+    frozen_seconds: float,
+    watching: Watching | None = None,
+) -> int:
     watchdog = watchdog_of(settings, frozen_seconds)
     try:
-        return asyncio.run(_work(settings, routes, until_idle, watchdog))
+        return asyncio.run(_work(settings, routes, until_idle, watchdog, watching))
     finally:
         watchdog.close()
 
 
-async def _work(settings: Settings, routes: Sequence[str], until_idle: bool, watchdog: Watchdog) -> int:
+async def _work(
+    settings: Settings,
+    routes: Sequence[str],
+    until_idle: bool,
+    watchdog: Watchdog,
+    watching: Watching | None,
+) -> int:
     stop = asyncio.Event()
     on_signals(stop)
     with _background(_stop_with_parent(stop)):
@@ -140,9 +164,13 @@ async def _work(settings: Settings, routes: Sequence[str], until_idle: bool, wat
                 await _warn_of_unknown(rt, routes)
             elif routes:
                 rt.spawn(_warn_of_unknown(rt, routes, after=_ROUTES_SECONDS))
-            code = await rt.work(routes=routes, until_idle=until_idle, stop=stop)
+            with _background(watching(rt.services.executions)) if watching else contextlib.nullcontext():
+                code = await rt.work(routes=routes, until_idle=until_idle, stop=stop)
             completed = rt.worker.completed if rt.worker else 0
-            events.emit(events.WORKER_STOPPED, attempts_ended=completed, exit_code=code)
+            dead = rt.environment.counters.dead
+            if until_idle and dead:
+                code = code or 1
+            events.emit(events.WORKER_STOPPED, attempts_ended=completed, dead=dead, exit_code=code)
             return code
 
 

@@ -264,7 +264,7 @@ def test_local_commands_ignore_a_server_in_the_settings(monkeypatch, tmp_path, c
     assert subprocess.run(worker, capture_output=True, check=False).returncode == 0
     assert run_program(["executions"]) == 5
     # Backends in a flag take precedence over the settings.
-    assert run_program(["executions", "--home", "home"]) == 0
+    assert run_program(["executions", "--home", ".playhead"]) == 0
 
 
 def test_a_server_and_backends_cannot_both_be_given(ask):

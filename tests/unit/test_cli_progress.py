@@ -50,8 +50,8 @@ class Seen:
 
     def storing(self, done: int, total: int) -> None: ...
 
-    def working(self, execution: Execution) -> None:
-        self.done.append(execution.counts.completed)
+    def working(self, counts: Counts) -> None:
+        self.done.append(counts.completed)
 
 
 async def test_an_execution_is_followed_until_it_has_ended():
@@ -71,17 +71,30 @@ async def test_a_permanent_error_is_raised():
         await progress.watch(Told(RUNNING, PlayheadError("x", "gone")), DONE.execution_id, Seen())
 
 
+async def test_an_execution_without_progress_is_reported_once_until_its_next_change():
+    further = replace(RUNNING, counts=Counts(pending=2, completed=2, total=4))
+    told = []
+
+    async def stalled(execution: Execution) -> None:
+        told.append(execution.counts.completed)
+
+    looks = Told(RUNNING, RUNNING, RUNNING, RUNNING, RUNNING, further, further, further, further, DONE)
+    clock = iter([0.0, 1.0, 2.9, 3.0, 9.0, 9.0, 12.0, 12.1, 12.2])
+    await progress.watch(looks, DONE.execution_id, Seen(), stalled, clock=lambda: next(clock, 20.0))
+    assert told == [1, 2]
+
+
 def test_without_a_terminal_a_line_is_written_every_few_seconds(capsys):
     now = 100.0
     lines = progress.Lines(clock=lambda: now)
     for now in (101.0, 104.9, 105.0, 106.0, 110.0):  # noqa: B007 - the clock reads it
-        lines.working(RUNNING)
+        lines.working(RUNNING.counts)
     assert capsys.readouterr().err == "working: 1 done, 0 failed, 3 to go\n" * 2
 
 
 def test_cancelled_messages_are_counted_when_there_are_any():
-    cancelled = replace(DONE, counts=Counts(completed=1, cancelled=2, total=3))
-    assert progress.counts(cancelled) == "1 done, 0 failed, 0 to go, 2 cancelled"
+    cancelled = Counts(completed=1, cancelled=2, total=3)
+    assert progress.described(cancelled) == "1 done, 0 failed, 0 to go, 2 cancelled"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import typer
 from playhead.cli import complete, output
 from playhead.cli.command import NAMES_IN_SHORT, Cursor, ExecutionRef, Limit, command
 from playhead.cli.output import counted, when
-from playhead.cli.progress import counts
+from playhead.cli.progress import described
 from playhead.cli.session import Session
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def describe(e: Execution) -> None:
     if e.tags:
         output.line(f"  tags      {', '.join(e.tags)}")
     if e.kind != "adopted":
-        output.line(f"  messages  {counts(e)}")
+        output.line(f"  messages  {described(e.counts)}")
     if e.error:
         output.line(f"  error     {e.error.code}: {e.error.message}")
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import fields
 from typing import TYPE_CHECKING, Final, Protocol
 
 from playhead.cli import output
@@ -16,10 +17,14 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
-    from playhead.model import Execution
+    from playhead.model import Counts, Execution, Page
+    from playhead.ports.catalog.browse import ExecutionFilter
 
 LINE_SECONDS: Final = 5.0
 LOOK_SECONDS: Final = 1.0
+STALL_SECONDS: Final = 3.0
+"""Without a change for so long, the workers may be missing."""
+_MOST_WATCHED: Final = 100
 
 
 class Looking(Protocol):
@@ -33,8 +38,8 @@ class Display(Protocol):
         """Show how many inputs of a run are stored."""
         ...
 
-    def working(self, execution: Execution) -> None:
-        """Show how many messages of the execution are done."""
+    def working(self, counts: Counts) -> None:
+        """Show how many messages are done."""
         ...
 
 
@@ -65,14 +70,13 @@ class _Bar:
     def storing(self, done: int, total: int) -> None:
         self._bar.update(self._task, description="Storing inputs", completed=done, total=total)
 
-    def working(self, execution: Execution) -> None:
-        c = execution.counts
-        failed = f"{c.failed:,} failed" if c.failed else ""
+    def working(self, counts: Counts) -> None:
+        failed = f"{counts.failed:,} failed" if counts.failed else ""
         self._bar.update(
             self._task,
             description="Working",
-            completed=c.total - c.pending,
-            total=c.total or None,
+            completed=counts.total - counts.pending,
+            total=counts.total or None,
             note=failed,
         )
 
@@ -87,8 +91,8 @@ class Lines:
     def storing(self, done: int, total: int) -> None:
         self._say(f"storing inputs: {done:,} of {total:,}")
 
-    def working(self, execution: Execution) -> None:
-        self._say(f"working: {counts(execution)}")
+    def working(self, counts: Counts) -> None:
+        self._say(f"working: {described(counts)}")
 
     def _say(self, text: str) -> None:
         if self._clock() >= self._next:
@@ -96,33 +100,88 @@ class Lines:
             output.note(text)
 
 
-def counts(execution: Execution) -> str:
-    """Return the counts of an execution as text."""
-    c = execution.counts
-    parts = [f"{c.completed:,} done", f"{c.failed:,} failed", f"{c.pending:,} to go"]
-    if c.cancelled:
-        parts.append(f"{c.cancelled:,} cancelled")
+def described(counts: Counts) -> str:
+    """Return counts as text."""
+    parts = [f"{counts.completed:,} done", f"{counts.failed:,} failed", f"{counts.pending:,} to go"]
+    if counts.cancelled:
+        parts.append(f"{counts.cancelled:,} cancelled")
     return ", ".join(parts)
 
 
-async def watch(executions: Looking, execution: UUID, shown: Display) -> Execution:
-    """Show an execution until it has ended, and return it. Waits for an unavailable backend."""
+async def watch(
+    executions: Looking,
+    execution: UUID,
+    shown: Display,
+    stalled: Callable[[Execution], Awaitable[None]] | None = None,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> Execution:
+    """Show an execution until it has ended, and return it. Waits for an unavailable backend.
+
+    Args:
+        executions: reads the execution.
+        execution: its id.
+        shown: shows its progress.
+        stalled: called when no message has ended for some seconds, once until the next change.
+        clock: monotonic seconds.
+    """
     import asyncio
 
     pause = 0.05
     away = ""
+    seen: Counts | None = None
+    due: float | None = None
     while True:
         try:
             now = await executions.get(execution)
+            if now.counts != seen:
+                seen, due = now.counts, clock() + STALL_SECONDS
+            elif stalled and due is not None and clock() >= due:
+                due = None
+                await stalled(now)
         except Unavailable as exc:
             if exc.detail != away:
                 output.note(f"waiting: {exc.detail}")
             away = exc.detail
         else:
             away = ""
-            shown.working(now)
+            shown.working(now.counts)
             if now.status != "running":
                 return now
         await asyncio.sleep(pause)
         # The first checks follow quickly, so that a short execution is reported at once.
         pause = min(pause * 1.5, LOOK_SECONDS)
+
+
+class Listing(Protocol):
+    """What `watch_all` needs of a service."""
+
+    async def get(self, execution: UUID) -> Execution: ...
+
+    async def list(self, where: ExecutionFilter, cursor: str | None, limit: int) -> Page[Execution]: ...
+
+
+async def watch_all(executions: Listing) -> None:
+    """Show the messages of all running executions until this is cancelled."""
+    import asyncio
+
+    from playhead.ports.catalog.browse import ExecutionFilter
+
+    where = ExecutionFilter(status="running")
+    known: dict[UUID, Execution] = {}
+    with display() as shown:
+        while True:
+            with suppress(Unavailable):
+                running = (await executions.list(where, None, _MOST_WATCHED)).items
+                # Those that have ended since the last look, too.
+                for execution in [one for one in known.values() if one.status == "running"]:
+                    known[execution.execution_id] = await executions.get(execution.execution_id)
+                known |= {one.execution_id: one for one in running}
+                shown.working(_total([one.counts for one in known.values()]))
+            await asyncio.sleep(LOOK_SECONDS / 2)
+
+
+def _total(parts: Sequence[Counts]) -> Counts:
+    from playhead.model import Counts
+
+    return Counts(*(sum(getattr(part, field.name) for part in parts) for field in fields(Counts)))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from playhead.cli import complete, executions, exits, output, progress
+from playhead.cli import complete, executions, exits, output, progress, workers
 from playhead.cli.command import NAMES_IN_SHORT, Cursor, ExecutionRef, Limit, command
 from playhead.cli.session import Session, Usage
-from playhead.errors import Unavailable
 
 if TYPE_CHECKING:
-    from playhead.cli.deployment import AnyReplay, Deployment
+    from playhead.cli.deployment import AnyReplay
 
 CONTRACT: Final = (
     *("execution_id", "from_execution_id", "from_stage", "from_path", "to_route", "to_queue"),
@@ -51,7 +51,7 @@ async def replay(
     """Send the objects of a stored stage into a route.
 
     The replay is a new execution; its source does not change. Exit code 3 if the replay published only
-    some of its objects.
+    some of its objects. With --wait, exit code 1 if a message failed permanently.
     """
     from playhead.services.replay import ReplayRequest
 
@@ -65,12 +65,14 @@ async def replay(
         source = await rt.services.resolve.execution(execution)
         done = await rt.services.replay.execute(ReplayRequest(source, stage, path, route))
         s.interrupted = f"stopped waiting; execution {done.execution_id} continues"
-        await _tell_if_nobody_consumes(rt, done.to_queue)
+        if not wait:
+            await workers.tell_if_missing(rt, [done.to_queue])
         answer = {name: getattr(done, name) for name in CONTRACT}
         code = exits.PARTIAL if done.status == "partial_failure" else exits.OK
         if wait:
             with progress.display() as shown:
-                made = await progress.watch(rt.services.executions, done.execution_id, shown)
+                stalled = partial(workers.tell_if_stalled, rt)
+                made = await progress.watch(rt.services.executions, done.execution_id, shown, stalled)
             answer["execution"] = made
             code = code or (exits.OK if made.status == "completed" else exits.FAILED)
     if s.json:
@@ -118,27 +120,6 @@ async def replays(
         ],
     )
     output.more(rest)
-
-
-async def _tell_if_nobody_consumes(deployment: Deployment, queue: str) -> None:
-    """Warn if no worker and no other program consumes the queue."""
-    try:
-        waits = await _nobody_consumes(deployment, queue)
-    except Unavailable:
-        return  # the command reports its own outcome in any case
-    if waits and deployment.here:
-        output.note(f"No worker consumes {queue} now; start one: playhead worker --until-idle")
-    elif waits:
-        output.note(
-            f"No worker consumes {queue} now; the messages wait until one is started next to the server"
-        )
-
-
-async def _nobody_consumes(deployment: Deployment, queue: str) -> bool:
-    if any(queue in worker.queues for worker in (await deployment.services.system.health("")).workers):
-        return False
-    routes, _ = await output.gather(deployment.services.queues.routes, None, output.MAX_PAGE)
-    return not any(route.queue == queue and not route.adapters for route in routes)
 
 
 def _describe(r: AnyReplay) -> None:

@@ -8,12 +8,13 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from playhead.cli import complete, config, executions, exits, output, progress
+from playhead.cli import complete, config, executions, exits, output, progress, workers
 from playhead.cli.command import Version, command
 from playhead.cli.session import Session, Usage
 from playhead.errors import CatalogDamaged, ConfigInvalid, Unavailable
@@ -103,13 +104,14 @@ async def run(
             identity = execution.execution_id
             s.interrupted = _unfinished(s, execution)
             code = exits.OK
-            if detach or not rt.here:
-                await _tell_if_alone(rt)
-            if not detach:
+            if detach:
+                await workers.tell_if_none(rt)
+            else:
                 if rt.here:
                     code, execution = await _work(s, rt.here, execution, shown)
                 else:
-                    execution = await progress.watch(rt.services.executions, identity, shown)
+                    stalled = partial(workers.tell_if_stalled, rt)
+                    execution = await progress.watch(rt.services.executions, identity, shown, stalled)
         if s.json:
             steps = []
         elif detach:
@@ -241,18 +243,3 @@ def _interruptible(s: Session) -> Iterator[asyncio.Event]:
     finally:
         loop.remove_signal_handler(signal.SIGINT)
         signal.signal(signal.SIGINT, before)
-
-
-async def _tell_if_alone(deployment: Deployment) -> None:
-    """Warn if no worker runs."""
-    try:
-        workers = (await deployment.services.system.health("")).workers
-    except Unavailable:
-        return  # the command reports its own outcome in any case
-    # A worker that has just started has no queues yet.
-    if any(worker.queues or worker.kind == "worker" for worker in workers):
-        return
-    if deployment.here:
-        output.note("No worker runs: playhead worker --until-idle")
-    else:
-        output.note("No worker runs next to the server: the messages wait until one is started")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
-from playhead.cli import complete
+from playhead.cli import complete, progress
 from playhead.cli.command import command
 from playhead.cli.session import Session
 
@@ -83,9 +84,19 @@ def worker(
     ] = 1,
     until_idle: Annotated[bool, typer.Option("--until-idle", help="Exit when no messages remain.")] = False,
 ) -> int:
-    """Process messages until stopped."""
+    """Process messages until stopped.
+
+    With --until-idle, exit code 1 if a message failed permanently, or if the remaining work needs adapters
+    that this worker does not have.
+    """
     settings = s.settings
     s.tell_of_settings()
     from playhead.workers import work
 
-    return work(settings, routes=tuple(route or ()), processes=processes, until_idle=until_idle)
+    return work(
+        settings,
+        routes=tuple(route or ()),
+        processes=processes,
+        until_idle=until_idle,
+        watching=progress.watch_all if until_idle and sys.stderr.isatty() else None,
+    )
