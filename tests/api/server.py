@@ -42,6 +42,7 @@ from playhead.services.submit import SubmitService
 from playhead.services.system import SystemService
 from playhead.services.take import TakeService
 from playhead.services.watch import WatchService
+from playhead.services.why import WhyService
 from playhead.services.worker import WorkerService
 from playhead.settings import Settings
 from tests.asgi import Api, client
@@ -196,6 +197,7 @@ class Playhead(Api):
             resolve=ResolveService(self.catalog),
             executions=executions,
             lineage=LineageService(self.catalog, self.store),
+            why=WhyService(self.catalog, self.store),
             objects=ObjectService(self.catalog, self.store),
             queues=QueueService(self.catalog, self.broker, self.store),
             system=SystemService(self.catalog, self.broker, self.store, self._adapters),

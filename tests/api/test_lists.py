@@ -32,6 +32,7 @@ LISTS: dict[str, list[dict[str, str]]] = {
     "configs": [{}],
     "configs/words/versions": [{}],
     "lineage": [{"object_key": "RUN/input/a"}],
+    "lineage/chain": [{"object_key": "RUN/input/a"}, {"object_key": "RUN/input/a", "direction": "down"}],
     "lineage/batch/BATCH": [{}, {"route": "split"}, {"status": "completed"}],
     "lineage/ROOT/chain": [{}, {"direction": "down"}],
     "storage/objects": [
@@ -46,7 +47,7 @@ LISTS: dict[str, list[dict[str, str]]] = {
 """Every list with its filters. In `full` each has at least two items, so that it returns a cursor."""
 EVERY = [(path, query) for path, queries in LISTS.items() for query in queries]
 IN_AN_ORDER_OF_THEIR_OWN = (
-    *("executions/RUN/routes", "executions/RUN/stages", "routes", "lineage/ROOT/chain"),
+    *("executions/RUN/routes", "executions/RUN/stages", "routes", "lineage/ROOT/chain", "lineage/chain"),
     *("storage/objects", "adapters", "errors"),
 )
 

@@ -100,6 +100,12 @@ class TracePart(BrowsePart):
         row = self._messages.get(message)
         return sorted(o.key for o in self._outputs_of(row) if o.state == "stored")[:limit] if row else []
 
+    async def known_keys(self, keys: Sequence[str]) -> set[str]:
+        await self._begin()
+        roots = {row.object_key for row in self._messages.values() if row.parent is None}
+        stored = {key for key, output in self._outputs.items() if output.state == "stored"}
+        return set(keys) & (roots | stored)
+
     async def stored_after(self, first: str, last: str, *, limit: int) -> list[str]:
         await self._begin()
         keys = (key for key, output in self._outputs.items() if output.state == "stored")

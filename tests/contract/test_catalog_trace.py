@@ -197,6 +197,20 @@ async def test_some_outputs_of_a_message_are_stored_ones(catalog: Catalog, lab: 
     assert await catalog.some_outputs(lab.unknown(), limit=10) == []
 
 
+async def test_known_keys_are_stored_ones_and_those_of_roots(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md")
+    await lab.work(run.ids[0], lab.output("stored.md"))
+    await lab.bind(await lab.claim(run.ids[1]), lab.output("bound.md"))
+    adopted = (await catalog.adopt(lab.unknown())).execution_id
+    external = f"{adopted}/scans/a.png"
+    await lab.started_replay(adopted, external, stage="scans")
+    known = {f"{run.execution}/input/a.md", f"{run.execution}/pages/stored.md", external}
+    others = {f"{run.execution}/pages/bound.md", f"{run.execution}/input/c.md", f"{adopted}/scans/b.png"}
+
+    assert await catalog.known_keys(sorted(known | others)) == known
+    assert await catalog.known_keys([]) == set()
+
+
 async def test_stored_keys_are_listed_from_a_place(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md", "b.md", "c.md")
     first, last = f"{run.execution}/input/", f"{run.execution}/input0"

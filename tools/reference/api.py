@@ -65,6 +65,7 @@ _EXAMPLES: Final[Mapping[str, Example]] = {
     "POST /api/v1/configs/{name}/activate": Example({"name": "other"}),
     "POST /api/v1/configs/{name}/deactivate": Example({"name": "other"}),
     "GET /api/v1/executions": Example(query={"config": "docs", "limit": "10"}),
+    "GET /api/v1/executions/{execution_id}/why": Example({"path": "guide/replay.html"}),
     "GET /api/v1/lineage": Example(query={"object_key": "$KEY"}),
     "GET /api/v1/lineage/{correlation_id}/chain": Example(query={"direction": "down"}),
     "GET /api/v1/storage/objects": Example(query={"execution_id": "$EXECUTION", "stage": "segments"}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from playhead.api.answers import responses
@@ -23,6 +23,7 @@ from playhead.model import (
     RowState,
     StageSummary,
     Status,
+    Why,
 )
 from playhead.ports.catalog.browse import ExecutionFilter
 
@@ -126,3 +127,27 @@ async def list_execution_lineage(
     return await asked.lineage.list(
         execution=execution_id, route=route, status=status, cursor=cursor, limit=limit
     )
+
+
+@router.get(
+    "/{execution_id}/why",
+    responses=responses("invalid_path", *NO_EXECUTION, "object_not_found", "store_unavailable"),
+)
+async def explain_item(
+    execution_id: ExecutionId,
+    asked: Asked,
+    path: Annotated[
+        str,
+        Query(
+            description="Path of an input; or `stage/path`, a path in another stage, or the key of an object."
+        ),
+    ],
+    stage: Annotated[
+        str | None, Query(min_length=1, description="Stage that contains the path; without it, any stage.")
+    ] = None,
+) -> Why:
+    """Explain what became of an item of an execution: its way through the routes, and where and why it ended.
+
+    For a replay, `path` may also be a path in the execution that it replays. The way begins there then.
+    """
+    return await asked.why.explain(execution_id, path, stage)

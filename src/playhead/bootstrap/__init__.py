@@ -59,6 +59,7 @@ from playhead.services.submit import SubmitService
 from playhead.services.system import SystemService
 from playhead.services.take import TakeService
 from playhead.services.watch import WatchService
+from playhead.services.why import WhyService
 from playhead.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -242,6 +243,7 @@ async def open_runtime(
             resolve=ResolveService(catalog),
             executions=executions,
             lineage=LineageService(catalog, store),
+            why=WhyService(catalog, store),
             objects=ObjectService(catalog, store),
             queues=QueueService(catalog, broker, store),
             system=SystemService(catalog, broker, store, adapters),

@@ -27,6 +27,7 @@ from playhead.cli import (
     server,
     shell,
     system,
+    why,
 )
 from playhead.cli.command import Broker, Catalog, Command, Home, Json, Server, Store, add, name_only
 from playhead.cli.session import Session
@@ -39,7 +40,7 @@ ABOUT: Final = (
 COMMANDS: Final[tuple[Command, ...]] = (
     *(system.demo, init.init, run.run, replay.replay, server.serve, server.worker),
     *(executions.executions, executions.show, executions.stages, executions.cancel, replay.replays),
-    *(objects.ls, objects.cat, lineage.lineage, search.search),
+    *(objects.ls, objects.cat, lineage.lineage, why.why, search.search),
     *(queues.queues, adapters.adapters, doctor.doctor, system.errors, system.migrate),
 )
 EXAMPLE: Final = "Example: playhead run docs.yaml pages/ --tag nightly"

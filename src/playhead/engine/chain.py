@@ -18,6 +18,8 @@ from playhead.secrets import Mask, Reference, Resolve, no_secrets
 
 __all__ = ["CallPaused", "Chain", "Limits", "Product", "Result", "UnknownAdapter"]
 
+CONDITION_DROPPED: Final = "the condition of"
+"""How the reason of a message begins that a condition skipped."""
 _EXECUTION_BYTES: Final = 37
 
 
@@ -157,7 +159,7 @@ class Chain:
             for each in items:
                 if step.admits is not None and not step.admits(each):
                     if step.drops:
-                        skip_reason = f"the condition of {step.spec.name} dropped it"
+                        skip_reason = f"{CONDITION_DROPPED} {step.spec.name} dropped it"
                         continue
                     step.spend(budget, b"")
                     if n < last:

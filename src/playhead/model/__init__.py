@@ -3,6 +3,7 @@
 pipeline   what a config declares
 views      what the API and the CLI show: the fields are the JSON of the API
 trace      the same for messages below an object
+why        the same for one item: where it ended, and the reason
 health     the state of backends, processes and adapters
 
 The catalog builds these values. Times are RFC 3339 strings (`ids.moment`). The values
@@ -56,10 +57,12 @@ from playhead.model.views import (
     Status,
     StoredObject,
 )
+from playhead.model.why import OUTCOMES, Outcome, Why, WhyExample, WhyRoute
 
 __all__ = [
     "MOST_ERRORS",
     "OPEN_STATES",
+    "OUTCOMES",
     "ROW_STATES",
     "UNCERTAIN",
     "AdapterInfo",
@@ -83,6 +86,7 @@ __all__ = [
     "Kind",
     "Lineage",
     "Operator",
+    "Outcome",
     "Page",
     "Problem",
     "RateLimit",
@@ -99,5 +103,8 @@ __all__ = [
     "Status",
     "Step",
     "StoredObject",
+    "Why",
+    "WhyExample",
+    "WhyRoute",
     "WorkerInfo",
 ]

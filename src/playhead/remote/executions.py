@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
-from playhead.model import ChainCounts, ChainLink, Execution, Lineage, Page, Replay, RouteCounts, StageSummary
+from playhead.model import (
+    ChainCounts,
+    ChainLink,
+    Execution,
+    Lineage,
+    Page,
+    Replay,
+    RouteCounts,
+    StageSummary,
+    Why,
+)
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.remote.client import HARMLESS, Client
 
@@ -88,6 +98,16 @@ class RemoteLineage:
 
     async def counts_of_object(self, key: str) -> ChainCounts:
         return await self._client.get("lineage/counts", ChainCounts, object_key=key)
+
+
+class RemoteWhy:
+    """Remote `WhyService`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def explain(self, execution: UUID, path: str, stage: str | None = None) -> Why:
+        return await self._client.get(f"executions/{execution}/why", Why, path=path, stage=stage)
 
 
 class RemoteRecover:

@@ -11,7 +11,7 @@ from typing import Self
 
 from playhead.remote.client import Client
 from playhead.remote.configs import RemoteConfigs
-from playhead.remote.executions import RemoteExecutions, RemoteLineage, RemoteRecover
+from playhead.remote.executions import RemoteExecutions, RemoteLineage, RemoteRecover, RemoteWhy
 from playhead.remote.objects import RemoteObjects, RemoteSearch
 from playhead.remote.queues import RemoteQueues, RemoteTake
 from playhead.remote.resolve import RemoteIds
@@ -30,6 +30,7 @@ class RemoteServices:
     resolve: ResolveService
     executions: RemoteExecutions
     lineage: RemoteLineage
+    why: RemoteWhy
     objects: RemoteObjects
     queues: RemoteQueues
     recover: RemoteRecover
@@ -48,6 +49,7 @@ class RemoteServices:
             resolve=ResolveService(RemoteIds(client)),
             executions=RemoteExecutions(client),
             lineage=RemoteLineage(client),
+            why=RemoteWhy(client),
             objects=RemoteObjects(client),
             queues=RemoteQueues(client),
             recover=RemoteRecover(client),

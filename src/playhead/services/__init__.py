@@ -19,6 +19,7 @@ from playhead.services.submit import SubmitService
 from playhead.services.system import SystemService
 from playhead.services.take import TakeService
 from playhead.services.watch import WatchService
+from playhead.services.why import WhyService
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Services:
     resolve: ResolveService
     executions: ExecutionService
     lineage: LineageService
+    why: WhyService
     objects: ObjectService
     queues: QueueService
     recover: RecoverService

@@ -168,6 +168,10 @@ class TracePart(BrowsePart):
         rows = await self._db.read(lambda db: db.rows(SQL.some_outputs, id=message, limit=limit))
         return sorted(key for (key,) in rows)
 
+    async def known_keys(self, keys: Sequence[str]) -> set[str]:
+        rows = await self._db.read(lambda db: db.rows(SQL.known_keys, keys=list(keys)))
+        return {key for (key,) in rows}
+
     async def stored_after(self, first: str, last: str, *, limit: int) -> list[str]:
         rows = await self._db.read(
             lambda db: db.rows(SQL.stored_between, first=first, last=last, limit=limit)

@@ -77,6 +77,11 @@ SELECT m.n, m.id, e.id, m.lane, m.object_key, m.state, m.attempt, m.error_code, 
   m.not_before
 FROM messages m JOIN executions e ON e.n = m.execution WHERE m.n = ANY(:rows::bigint[])
 
+-- name: known_keys
+-- Keys of objects that the catalog contains: stored ones, and those that a run or a replay has listed.
+SELECT key FROM outputs WHERE key = ANY(:keys::text[]) AND state = {STORED}
+UNION SELECT object_key FROM messages WHERE object_key = ANY(:keys::text[]) AND parent IS NULL
+
 -- name: some_outputs
 -- Outputs of a message. Without an order: the message may have a hundred thousand.
 SELECT o.key FROM messages m JOIN outputs o /* INDEXED BY outputs_by_message */ ON o.message = m.n

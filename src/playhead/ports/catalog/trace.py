@@ -82,6 +82,10 @@ class Trace(Protocol):
         """Return the keys of up to `limit` stored outputs of a message, in byte order."""
         ...
 
+    async def known_keys(self, keys: Sequence[str]) -> set[str]:
+        """Return those of these keys that are stored outputs or inputs, or objects of roots."""
+        ...
+
     async def stored_after(self, first: str, last: str, *, limit: int) -> list[str]:
         """Return up to `limit` stored keys after `first` and before `last`, in byte order."""
         ...

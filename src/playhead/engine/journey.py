@@ -1,0 +1,140 @@
+"""The way of an item through the routes of an execution: its messages, grouped by route and outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+from playhead.engine.chain import CONDITION_DROPPED
+from playhead.model import OUTCOMES, Config, Execution, Outcome, Replay, Route
+from playhead.ports.catalog.trace import Descendant
+
+_LONGEST: Final = 200
+ORDER: Final = {outcome: place for place, outcome in enumerate(OUTCOMES)}
+
+
+@dataclass(frozen=True, slots=True)
+class Visited:
+    """An execution that an item went through.
+
+    Attributes:
+        replay: what it replays; None for a run.
+        config: the config that it ran; None if it was adopted.
+    """
+
+    execution: Execution
+    replay: Replay | None
+    config: Config | None
+
+    @property
+    def id(self) -> UUID:
+        return self.execution.execution_id
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return self.config.stages if self.config else ()
+
+
+@dataclass(slots=True)
+class Group:
+    """The messages of an item with the same outcome, for the same reason, in one route."""
+
+    route: str
+    outcome: Outcome
+    reason: str
+    messages: list[Descendant] = field(default_factory=list)
+
+
+def outcome_of(message: Descendant) -> Outcome:
+    """Return the outcome of one message."""
+    if message.status == "skipped":
+        dropped = (message.text or "").startswith(CONDITION_DROPPED)
+        return "condition_false" if dropped else "no_output"
+    if message.status == "dead":
+        return "rejected" if message.error_code == "rejected" else "dead"
+    return message.status
+
+
+def groups(at: Visited, messages: Sequence[Descendant], *, is_complete: bool) -> list[Group]:
+    """Return the messages of an execution by route and outcome, in the order of its config.
+
+    Routes that could have followed, and have no message, are `not_reached`; if there are too many messages
+    to know them all (`is_complete`), such routes are left out.
+    """
+    found: dict[tuple[str, Outcome, str], Group] = {}
+    for message in messages:
+        outcome = outcome_of(message)
+        reason = ""
+        if message.status == "skipped":
+            reason = message.text or ""
+        elif message.status in ("dead", "retry"):
+            reason = message.error_code or ""
+        group = found.setdefault((message.route, outcome, reason), Group(message.route, outcome, reason))
+        group.messages.append(message)
+    routes = at.config.routes if at.config else {}
+    if found and is_complete:
+        visited = {route for route, _, _ in found}
+        for name, before in _following(routes, visited):
+            found[name, "not_reached", ""] = Group(
+                name, "not_reached", f"no output of {before} has reached it"
+            )
+    places = {name: place for place, name in enumerate(routes)}
+    return sorted(found.values(), key=lambda g: (places.get(g.route, len(places)), ORDER[g.outcome]))
+
+
+def _following(routes: Mapping[str, Route], visited: set[str]) -> Iterator[tuple[str, str]]:
+    """Yield the routes after the visited ones that were not visited, each with a route before it."""
+    seen = set(visited)
+    level = [name for name in routes if name in visited]
+    while level:
+        following: list[str] = []
+        for name in level:
+            for target in routes[name].to:
+                if target not in seen:
+                    seen.add(target)
+                    following.append(target)
+                    yield target, name
+        level = following
+
+
+def explain(group: Group, at: Visited) -> str:
+    """Return why the messages of a group have their outcome, in words."""
+    route = at.config.routes.get(group.route) if at.config else None
+    first = group.messages[0] if group.messages else None
+    text = _brief((first.text if first else None) or "")
+    match group.outcome:
+        case "completed" if route and route.external:
+            return f"handed over to the queue {route.queue} of another program"
+        case "completed":
+            return (
+                f"outputs are in stage {route.stage}"
+                if route and route.stage
+                else "processed, without a stage"
+            )
+        case "condition_false" | "no_output":
+            return text or "a step returned no output"
+        case "rejected":
+            return f"the adapter rejected it: {text}"
+        case "dead":
+            attempts = max(one.attempts for one in group.messages)
+            return f"{group.reason}: {text} (attempts: {attempts})"
+        case "retry" if first is not None:
+            due = min(one.retry_at or "" for one in group.messages)
+            why = f"{group.reason}: {text}" if group.reason else "the attempt was released"
+            return f"attempt {first.attempts} ended ({why}); the next is due at {due}"
+        case "running":
+            return f"a worker processes it, attempt {first.attempts if first else 1}"
+        case "pending":
+            return f"it waits in queue {route.queue}" if route else "it waits for a worker"
+        case "cancelled":
+            return group.reason or "the execution was cancelled before"
+        case _:
+            return group.reason
+
+
+def _brief(text: str) -> str:
+    """Return the first line of an error, shortened."""
+    line = text.strip().partition("\n")[0]
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"

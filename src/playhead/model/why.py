@@ -1,0 +1,111 @@
+"""Why an item has no output: its way through the routes, and where it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+from uuid import UUID
+
+from playhead.model.views import Problem
+
+Outcome = Literal[
+    "dead",
+    "rejected",
+    "cancelled",
+    "retry",
+    "running",
+    "pending",
+    "not_listed",
+    "not_replayed",
+    "no_output",
+    "condition_false",
+    "no_message",
+    "not_reached",
+    "completed",
+]
+
+OUTCOMES: Final[dict[Outcome, str]] = {
+    "dead": "The last attempt failed, and the message is a dead letter.",
+    "rejected": "The adapter rejected the item, and the message is a dead letter.",
+    "cancelled": "The execution was cancelled before the message was processed.",
+    "retry": "An attempt failed or was released, and the next one is due later.",
+    "running": "A worker processes the message now.",
+    "pending": "The message waits for a worker.",
+    "not_listed": "The object is stored, but the execution has not recorded a message for it yet.",
+    "not_replayed": "The selection of the replay does not contain the object.",
+    "no_output": "An adapter returned no output.",
+    "condition_false": "A condition dropped the item.",
+    "no_message": "The object is stored, and no message of the execution received it.",
+    "not_reached": "No earlier route sent an output to this route.",
+    "completed": "The message was processed.",
+}
+"""The meaning of each outcome. The outcome of an item is the first of these that its messages have."""
+
+
+@dataclass(frozen=True, slots=True)
+class WhyExample:
+    """One message of an item.
+
+    Attributes:
+        correlation_id: id of the message.
+        input_key: key of its input object.
+        output_keys: keys of up to three of its outputs.
+        attempts: number of attempts that were started.
+        error: the last error, shortened to 500 characters; None without an error.
+        retry_at: when the next attempt is due; RFC 3339 in UTC; None unless the outcome is `retry`.
+    """
+
+    correlation_id: UUID
+    input_key: str
+    output_keys: list[str]
+    attempts: int
+    error: Problem | None
+    retry_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WhyRoute:
+    """The messages of an item that have the same outcome in one route.
+
+    Attributes:
+        execution_id: execution of the messages; for a replay, its source may come first.
+        config: config of the route.
+        config_version: version of that config.
+        route: the route.
+        outcome: what became of the messages.
+        messages: number of messages; 0 for `not_reached`, `not_replayed` and `not_listed`.
+        explanation: the same in words, with the reason.
+        examples: up to three of the messages.
+    """
+
+    execution_id: UUID
+    config: str
+    config_version: int
+    route: str
+    outcome: Outcome
+    messages: int
+    explanation: str
+    examples: list[WhyExample]
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """What became of one item of an execution.
+
+    Attributes:
+        execution_id: the execution.
+        key: key of the item's object, at which the way begins.
+        outcome: the most serious outcome of its messages, or `completed`.
+        explanation: the same in words, with the route and the reason.
+        messages: number of messages of the item.
+        is_complete: false if the item has more than 10,000 messages; then only the nearest are counted.
+        routes: the way of the item: its messages by execution, route and outcome, in the order of the config.
+    """
+
+    execution_id: UUID
+    key: str
+    outcome: Outcome
+    explanation: str
+    messages: int
+    is_complete: bool
+    routes: list[WhyRoute]

@@ -1,0 +1,257 @@
+"""Explain what became of one item of an execution: its way through the routes, and where and why it ended."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Final, Protocol
+from uuid import UUID
+
+from playhead import keys
+from playhead.engine.journey import ORDER, Group, Visited, explain, groups
+from playhead.engine.listing import Listing
+from playhead.engine.lookup import find_execution
+from playhead.errors import BadRequest, NotFound
+from playhead.model import Outcome, Problem, Replay, Why, WhyExample, WhyRoute
+from playhead.ports.catalog.browse import Browse
+from playhead.ports.catalog.configs import Configs
+from playhead.ports.catalog.trace import Descendant, Trace
+from playhead.ports.store import Store
+
+MOST_MESSAGES: Final = 10_000
+_MOST_TAKERS: Final = 1_000
+_MOST_EXAMPLES: Final = 3
+_MOST_SOURCES: Final = 10
+_MOST_PROBED: Final = 20
+_MOST_NEAR: Final = 300
+
+
+class WhyCatalog(Browse, Trace, Configs, Protocol):
+    """The part of the catalog that `WhyService` needs."""
+
+    async def replay(self, batch: UUID) -> Replay | None: ...
+
+    async def is_listed(self, job: UUID) -> bool: ...
+
+
+class WhyService:
+    """Explains outcomes. Its method raises `Unavailable` if a backend that it needs is unavailable."""
+
+    def __init__(self, catalog: WhyCatalog, store: Store) -> None:
+        self._catalog = catalog
+        self._store = store
+        self._listing = Listing(catalog, store)
+
+    async def explain(self, execution: UUID, path: str, stage: str | None = None) -> Why:
+        """Return the way of an item through the routes of an execution, and where it ended.
+
+        The way of an item of a replay may begin in an execution that it replays. At most 10,000 messages are
+        read.
+
+        Args:
+            path: path of an input; or `stage/path`, a path in any stage, or the key of an object.
+            stage: the stage that contains the path; None to find it.
+
+        Raises:
+            BadRequest: `invalid_path`.
+            NotFound: `execution_not_found`; `object_not_found`, with similar paths.
+        """
+        line = await self._line(execution)
+        key = await self._find(line, path, stage)
+        visited = _visited(line, key)
+        ids = [one.id for one in visited]
+        takers = await self._catalog.takers(key, executions=ids, limit=_MOST_TAKERS)
+        found, is_complete = await self._catalog.descendants(takers, executions=ids, limit=MOST_MESSAGES)
+        routes: list[WhyRoute] = []
+        for at in visited:
+            own = [message for message in found if message.execution_id == at.id]
+            grouped = groups(at, own, is_complete=is_complete)
+            if not grouped:
+                is_listed = at.execution.kind == "adopted" or await self._catalog.is_listed(at.id)
+                missing = _without_message(at, key, found, visited, is_listed=is_listed)
+                grouped = [missing] if missing else []
+            routes += [await self._route(group, at) for group in grouped]
+        return _verdict(line[0], key, routes, len(found), is_complete)
+
+    async def _line(self, execution: UUID) -> list[Visited]:
+        """Return an execution, the one that it replays, and so on."""
+        line: list[Visited] = []
+        following: UUID | None = execution
+        while following and len(line) < _MOST_SOURCES:
+            found = await find_execution(self._catalog, self._listing, following)
+            batch = found.replay_batch_id
+            replay = await self._catalog.replay(batch) if batch else None
+            loaded = None
+            if found.config is not None:
+                loaded = await self._catalog.config(found.config, found.config_version)
+            line.append(Visited(found, replay, loaded.config if loaded else None))
+            following = replay.from_execution_id if replay else None
+        return line
+
+    # -- which object ------------------------------------------------------------------------------
+
+    async def _find(self, line: Sequence[Visited], path: str, stage: str | None) -> str:
+        """Return the key of the object that a path names."""
+        candidates = _candidates(line, path, stage)
+        known = await self._catalog.known_keys(candidates)
+        for key in candidates:
+            if key in known:
+                return key
+        # Objects that another program stored are not in the catalog.
+        for key in candidates[:_MOST_PROBED]:
+            if await self._store.stat(key) is not None and not await self._catalog.unstored([key]):
+                return key
+        near = await self._near(line[0], path, stage)
+        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        where = f"stage {stage!r}" if stage else "its inputs and its other stages"
+        raise NotFound(
+            "object_not_found",
+            f"execution {line[0].id} has no object {path!r} in {where}.{hint}",
+        )
+
+    async def _near(self, at: Visited, path: str, stage: str | None) -> list[str]:
+        """Return similar paths among those that are stored near the path, and among the first ones."""
+        start = f"{at.id}/{stage or keys.INPUT_STAGE}/"
+        if at.replay and not stage:
+            start = f"{at.replay.from_execution_id}/{at.replay.from_stage}/"
+        half = path[: len(path) // 2]
+        names: dict[str, None] = {}
+        for folder, begin in ((start, half), (start, ""), (f"{at.id}/", half)):
+            # Keys are ordered by bytes, and "0" is the character after "/".
+            stored = await self._catalog.stored_after(folder + begin, folder[:-1] + "0", limit=_MOST_NEAR)
+            names |= dict.fromkeys(key.removeprefix(folder) for key in stored)
+        ends = [name for name in names if name.endswith("/" + path)]
+        return list(dict.fromkeys(ends + difflib.get_close_matches(path, names, 3)))[:3]
+
+    # -- what became of it -------------------------------------------------------------------------
+
+    async def _route(self, group: Group, at: Visited) -> WhyRoute:
+        config = at.execution.config or ""
+        return WhyRoute(
+            execution_id=at.id,
+            config=config,
+            config_version=at.execution.config_version or 0,
+            route=group.route,
+            outcome=group.outcome,
+            messages=len(group.messages),
+            explanation=explain(group, at),
+            examples=[await self._example(one) for one in group.messages[:_MOST_EXAMPLES]],
+        )
+
+    async def _example(self, message: Descendant) -> WhyExample:
+        outputs: list[str] = []
+        if message.status == "completed":
+            outputs = await self._catalog.some_outputs(message.correlation_id, limit=_MOST_EXAMPLES)
+        error = Problem(message.error_code, message.text or "") if message.error_code else None
+        return WhyExample(
+            message.correlation_id, message.input_key, outputs, message.attempts, error, message.retry_at
+        )
+
+
+def _candidates(line: Sequence[Visited], path: str, stage: str | None) -> list[str]:
+    """Return the keys that a path may mean, the likeliest first.
+
+    Raises:
+        BadRequest: `invalid_path`.
+    """
+    named = keys.parse_key(path)
+    if named is not None and stage is None:
+        if named[0] not in [one.id for one in line]:
+            raise BadRequest(
+                "invalid_path",
+                f"{path!r} belongs to execution {named[0]}, not to {line[0].id}: name that one",
+            )
+        return [path]
+    keys.check_path(path)
+    if stage is not None:
+        keys.check_path(stage, "stage")
+    found: dict[str, None] = {}
+    for one in line:
+        if stage is not None:
+            found[f"{one.id}/{stage}/{path}"] = None
+            continue
+        if one.replay:
+            found[f"{one.replay.from_execution_id}/{one.replay.from_stage}/{path}"] = None
+        else:
+            found[f"{one.id}/{keys.INPUT_STAGE}/{path}"] = None
+        found[f"{one.id}/{path}"] = None
+    if stage is None:
+        found |= {f"{one.id}/{declared}/{path}": None for one in line for declared in one.stages}
+    return [key for key in found if keys.parse_key(key) is not None]
+
+
+def _visited(line: Sequence[Visited], key: str) -> list[Visited]:
+    """Return the executions that the way of an object goes through, the oldest first."""
+    owner, _, rest = key.partition("/")
+    place = next((n for n, one in enumerate(line) if str(one.id) == owner), len(line))
+    following = line[place - 1].replay if place else None
+    if place == len(line) or (following and rest.startswith(f"{following.from_stage}/")):
+        # The object is what the next execution replays: what its own execution did with it is another way.
+        return list(reversed(line[:place]))
+    return list(reversed(line[: place + 1]))
+
+
+def _without_message(
+    at: Visited, key: str, found: Sequence[Descendant], visited: Sequence[Visited], *, is_listed: bool
+) -> Group | None:
+    """Explain why an execution has no message of an item; None if none is expected."""
+    execution, replay = at.execution, at.replay
+    if key.startswith(f"{at.id}/"):
+        if at.config is None or not key.startswith(f"{at.id}/{keys.INPUT_STAGE}/"):
+            return None
+        why = execution.error.message if execution.error else "the run has not recorded a message for it"
+        was_cancelled = execution.status == "cancelled"
+        return Group(at.config.entry, "cancelled" if was_cancelled else "not_listed", why)
+    if replay is None:
+        return None
+    route = replay.to_route.rpartition("/")[2]
+    selection = f"stage {replay.from_stage}" + (f", path {replay.from_path}" if replay.from_path else "")
+    if not is_listed:
+        return Group(route, "not_listed", f"the replay still lists the objects of {selection}")
+    is_direct = key.startswith(f"{replay.from_execution_id}/{replay.from_stage}/")
+    if not is_direct and not _has_output_in(replay, found, visited):
+        why = f"the replay took {selection}, and no output of the item is there"
+        return Group(route, "not_reached", why)
+    if execution.status == "cancelled":
+        return Group(
+            route, "cancelled", f"the replay of {selection} was cancelled before it listed the object"
+        )
+    return Group(route, "not_replayed", f"the replay took {selection}, which does not contain the object")
+
+
+def _has_output_in(replay: Replay, found: Sequence[Descendant], visited: Sequence[Visited]) -> bool:
+    """Whether a message of the source stored outputs in the stage that was replayed."""
+    source = next(one for one in visited if one.id == replay.from_execution_id)
+    routes = source.config.routes if source.config else {}
+    return any(
+        message.status == "completed"
+        and message.route in routes
+        and routes[message.route].stage == replay.from_stage
+        for message in found
+        if message.execution_id == source.id
+    )
+
+
+def _verdict(at: Visited, key: str, routes: list[WhyRoute], messages: int, is_complete: bool) -> Why:
+    """Return the answer: the most serious outcome in the execution, or else in those that it replays."""
+    ends = [route for route in routes if route.outcome != "not_reached"]
+    pool = [route for route in ends if route.execution_id == at.id] or ends
+    outcome, text = _without_messages(at, key)
+    if pool:
+        worst = min(pool, key=lambda route: ORDER[route.outcome])
+        total = sum(route.messages for route in pool)
+        of = f"{worst.messages} of {total} messages, " if total > 1 else ""
+        source = "" if worst.execution_id == at.id else f" of the source {worst.execution_id}"
+        outcome, text = worst.outcome, f"{of}route {worst.route}{source}: {worst.explanation}"
+        if outcome == "completed":
+            text = "all messages of the item are completed"
+    return Why(at.id, key, outcome, text, messages, is_complete, routes)
+
+
+def _without_messages(at: Visited, key: str) -> tuple[Outcome, str]:
+    """Explain an object that no message received."""
+    rest = key.partition("/")[2]
+    for route in at.config.routes.values() if at.config else ():
+        if route.stage and rest.startswith(f"{route.stage}/") and not route.to:
+            return "completed", f"the object is stored in stage {route.stage}, which no route follows"
+    return "no_message", "the object is stored, and no message of this execution received it"
