@@ -5,17 +5,43 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from playhead.client import Client, connect
+    from playhead.errors import PlayheadError
     from playhead.ports.adapter import Context, Item, Output, RateLimited, Reject, Retry, adapter
 
 __version__ = "0.1.0"
 
-__all__ = ["Context", "Item", "Output", "RateLimited", "Reject", "Retry", "__version__", "adapter"]
+__all__ = [
+    "Client",
+    "Context",
+    "Item",
+    "Output",
+    "PlayheadError",
+    "RateLimited",
+    "Reject",
+    "Retry",
+    "__version__",
+    "adapter",
+    "connect",
+]
 
 
 def __getattr__(name: str) -> object:
-    """What adapters are written with, when it is first asked for: `playhead --help` has no use for it."""
+    """Return a public name. It is imported at its first use, because `playhead --help` uses none of them."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in ("Client", "connect"):
+        from playhead import client
+
+        return getattr(client, name)
+    if name == "PlayheadError":
+        from playhead.errors import PlayheadError
+
+        return PlayheadError
     from playhead.ports import adapter as port
 
     return getattr(port, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/howto/python-client.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-PLAIN, GENERATED = [body for language, body in BLOCKS if language == "python"]
+NOTEBOOK, PLAIN, GENERATED = [body for language, body in BLOCKS if language == "python"]
 (SHELL,) = [body for language, body in BLOCKS if not language]
 THERE = "http://127.0.0.1:8080"
 
@@ -34,6 +34,18 @@ def run(folder: Path, *command: str) -> str:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def test_the_notebook_reads_the_run_of_the_quickstart(tmp_path: Path):
+    folder = tmp_path / "docs"
+    shutil.copytree(ROOT / "examples/01-docs", folder, ignore=shutil.ignore_patterns(".playhead"))
+    run(folder, sys.executable, "-m", "playhead", "run", "docs.yaml", "pages/")
+    lines = run(folder / "pages", sys.executable, "-c", NOTEBOOK).splitlines()
+    assert re.fullmatch(r"\S+ completed \d+ messages", lines[0])
+    assert re.fullmatch(r"\d+ segments; the first:", lines[1])
+    assert re.fullmatch(r"-1 convert took \S+/input/\S+\.html", lines[-3])
+    assert re.fullmatch(r"0 segment took \S+/markdown_converted/\S+\.md", lines[-2])
+    assert lines[-1] == "3 messages published"
 
 
 def test_the_whole_flow_in_plain_httpx(deployment: Deployment, tmp_path: Path):

@@ -17,6 +17,7 @@ from tools.reference import (
     events,
     filled,
     metrics,
+    python,
     settings,
 )
 
@@ -28,6 +29,7 @@ PAGES: Final[Mapping[str, Parts]] = {
     "reference/configs.md": configs.PARTS,
     "reference/errors.md": errors.PARTS,
     "reference/events.md": events.PARTS,
+    "reference/python.md": python.PARTS,
     "reference/settings.md": settings.PARTS,
 }
 

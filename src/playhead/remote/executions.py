@@ -62,9 +62,11 @@ class RemoteLineage:
     async def of_object(self, key: str) -> list[Lineage]:
         return await self._client.get_all("lineage", Page[Lineage], object_key=key)
 
-    async def list(self, *, execution: UUID, status: str | None = None, limit: int = 100) -> Page[Lineage]:
+    async def list(
+        self, *, execution: UUID, status: str | None = None, cursor: str | None = None, limit: int = 100
+    ) -> Page[Lineage]:
         path = f"executions/{execution}/lineage"
-        return await self._client.get(path, Page[Lineage], status=status, limit=limit)
+        return await self._client.get(path, Page[Lineage], status=status, cursor=cursor, limit=limit)
 
     async def chain(
         self,

@@ -1,0 +1,350 @@
+"""`playhead.connect()`: the data of a deployment for notebooks and scripts.
+
+The methods block. They run on an event loop in a thread of their own, so they also work where a loop already
+runs, as in Jupyter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from os import PathLike, fspath
+from typing import Any, TypeVar
+from uuid import UUID
+
+from playhead.bootstrap import open_runtime
+from playhead.client.loop import BackgroundLoop
+from playhead.model import (
+    ChainLink,
+    DeadLetter,
+    DeadLetterDetail,
+    Execution,
+    Kind,
+    Lineage,
+    Page,
+    Replay,
+    RouteCounts,
+    RowState,
+    SearchHit,
+    StageSummary,
+    Status,
+    StoredObject,
+)
+from playhead.ports.catalog.browse import ExecutionFilter
+from playhead.remote import RemoteServices, open_server
+from playhead.remote.runs import ReplayAnswer
+from playhead.services import Services
+from playhead.services.lineage import Direction
+from playhead.services.replay import ReplayRequest
+from playhead.services.resolve import is_id
+from playhead.settings import Settings, load_settings
+
+T = TypeVar("T")
+
+Name = str | UUID
+"""The name of an execution: an id or its end, `latest`, `latest:CONFIG`, `latest:replay` or `tag:NAME`."""
+
+_MOST_ON_A_PAGE = 1000
+_WAIT_SECONDS = 0.2
+_BACKENDS = ("home", "store", "broker", "catalog")
+
+
+def connect(home: str | PathLike[str] | None = None, *, server: str | None = None, **settings: Any) -> Client:
+    """Connect to a deployment.
+
+    Without arguments, this uses the same settings as the command line: the environment, then `playhead.toml`.
+    So in a folder below a home, `connect()` reads this home.
+
+    Args:
+        home: folder of a home.
+        server: address of a server, `http://HOST:PORT`; its backends are used.
+        settings: further settings by name, such as `store` and `catalog`.
+
+    Raises:
+        PlayheadError: `home_missing`, `setup_invalid`, or the code of a backend that is unavailable.
+    """
+    flags = {"home": None if home is None else fspath(home), "server": server, **settings}
+    if server is not None and any(flags.get(name) is not None for name in _BACKENDS):
+        raise TypeError("server cannot be combined with home, store, broker or catalog")
+    found = load_settings(**flags)
+    if any(flags.get(name) is not None for name in _BACKENDS):
+        found = found.model_copy(update={"server": None})
+    return Client(found)
+
+
+class Client:
+    """The data of a deployment. Create it with `connect`, and close it, or use it in a `with` block.
+
+    The methods return the values of the HTTP API, as frozen dataclasses. They raise `PlayheadError`, whose
+    `code` is the `error_code` of the HTTP API. Lists are complete unless `limit` is given. An argument
+    `execution` accepts every name of an execution. Several threads may use one client.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loop = BackgroundLoop()
+        self._stack = AsyncExitStack()
+        try:
+            self._services = self._loop.run(self._open())
+        except BaseException:
+            self._loop.close(self._stack)
+            raise
+        self._finalizer = weakref.finalize(self, self._loop.close_soon, self._stack)
+
+    async def _open(self) -> Services | RemoteServices:
+        if self._settings.server is not None:
+            return await self._stack.enter_async_context(open_server(self._settings.server))
+        runtime = open_runtime(self._settings, creates_home=False)
+        return (await self._stack.enter_async_context(runtime)).services
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        where = self._settings.server or self._settings.catalog or self._settings.home
+        return f"<playhead.Client of {where}>"
+
+    def close(self) -> None:
+        """Close the connections. May be called twice."""
+        if self._finalizer.detach():
+            self._loop.close(self._stack)
+
+    # -- executions --------------------------------------------------------------------------------
+
+    def executions(
+        self,
+        *,
+        kind: Kind | None = None,
+        status: Status | None = None,
+        config: str | None = None,
+        tag: str | None = None,
+        limit: int | None = None,
+    ) -> list[Execution]:
+        """Return runs, replays and adopted executions, newest first."""
+        where = ExecutionFilter(status=status, config=config, kind=kind, tag=tag)
+        return self._all(partial(self._services.executions.list, where), limit)
+
+    def runs(
+        self,
+        *,
+        status: Status | None = None,
+        config: str | None = None,
+        tag: str | None = None,
+        limit: int | None = None,
+    ) -> list[Execution]:
+        """Return runs, newest first."""
+        return self.executions(kind="run", status=status, config=config, tag=tag, limit=limit)
+
+    def replays(self, source: Name | None = None, *, limit: int | None = None) -> list[Replay]:
+        """Return replays, newest first; with `source`, only those of this execution."""
+        of = None if source is None else self._execution(source)
+        return self._all(partial(self._services.executions.replays, of), limit)
+
+    def execution(self, name: Name = "latest") -> Execution:
+        """Return one execution with its message counts."""
+        return self._loop.run(self._services.executions.get(self._execution(name)))
+
+    def routes(self, execution: Name = "latest") -> list[RouteCounts]:
+        """Return the message counts of each route."""
+        return self._loop.run(self._services.executions.route_counts(self._execution(execution)))
+
+    def stages(self, execution: Name = "latest") -> list[StageSummary]:
+        """Return the stages with the number and size of their objects."""
+        return self._loop.run(self._services.executions.stages(self._execution(execution)))
+
+    def wait(self, execution: Name = "latest", *, timeout: float | None = None) -> Execution:
+        """Return an execution when it has ended. Workers must process it.
+
+        Raises:
+            TimeoutError: it has not ended after `timeout` seconds.
+        """
+        identity = self._execution(execution)
+
+        async def ended() -> Execution:
+            async with asyncio.timeout(timeout):
+                while True:
+                    found = await self._services.executions.get(identity)
+                    if found.status != "running":
+                        return found
+                    await asyncio.sleep(_WAIT_SECONDS)
+
+        return self._loop.run(ended())
+
+    # -- objects -----------------------------------------------------------------------------------
+
+    def objects(
+        self,
+        execution: Name = "latest",
+        stage: str | None = None,
+        path: str | None = None,
+        *,
+        limit: int | None = None,
+    ) -> list[StoredObject]:
+        """Return the objects that a replay of this stage and path would select, by key.
+
+        Args:
+            execution: the execution.
+            stage: the stage; None: all stages.
+            path: a folder or an object in the stage; None: the whole stage.
+            limit: the largest number of objects; None: all.
+        """
+        identity = self._execution(execution)
+        return self._all(partial(self._services.objects.list, identity, stage, path), limit)
+
+    def read(self, key: str | StoredObject) -> bytes:
+        """Return the bytes of an object. A key may begin with a name such as `latest`."""
+
+        async def content() -> bytes:
+            found = await self._services.objects.content(await self._key(key))
+            return b"".join([chunk async for chunk in found.chunks])
+
+        return self._loop.run(content())
+
+    def read_text(self, key: str | StoredObject, encoding: str = "utf-8") -> str:
+        """Return the text of an object."""
+        return self.read(key).decode(encoding)
+
+    def search(
+        self, index: str, words: str, execution: Name | None = None, *, limit: int = 10
+    ) -> list[SearchHit]:
+        """Search an index that a `sqlite_search` step filled; the best hits come first.
+
+        Args:
+            index: the `path` in the config of the step.
+            words: separated by spaces; a hit has at least one of them.
+            execution: the execution to search; None: the newest in the index.
+            limit: the largest number of hits.
+        """
+        of = None if execution is None else self._execution(execution)
+        return self._loop.run(self._services.search.search(index, words, of, limit))
+
+    # -- messages ----------------------------------------------------------------------------------
+
+    def messages(
+        self, execution: Name = "latest", *, status: RowState | None = None, limit: int | None = None
+    ) -> list[Lineage]:
+        """Return the messages of an execution, newest first, each with its input and its outputs."""
+        identity = self._execution(execution)
+
+        async def page(cursor: str | None, count: int) -> Page[Lineage]:
+            return await self._services.lineage.list(
+                execution=identity, status=status, cursor=cursor, limit=count
+            )
+
+        return self._all(page, limit)
+
+    def lineage(
+        self,
+        what: str | UUID | StoredObject,
+        direction: Direction = "both",
+        *,
+        limit: int | None = None,
+    ) -> list[ChainLink]:
+        """Return the messages that led to an object or a message, and those that resulted from it.
+
+        The messages are in the order of `distance`, also across replays. Earlier messages have a negative
+        distance.
+
+        Args:
+            what: an object, its key, or the correlation id of a message.
+            direction: `up` to the inputs, `down` to the results, or both.
+            limit: the largest number of messages, the nearest ones; None: all.
+        """
+        services = self._services.lineage
+
+        async def page(cursor: str | None, count: int) -> Page[ChainLink]:
+            if isinstance(what, StoredObject) or (isinstance(what, str) and not is_id(what)):
+                return await services.chain_of_object(await self._key(what), direction, cursor, count)
+            message = await self._services.resolve.message(str(what))
+            return await services.chain(message, direction, cursor, count)
+
+        links = self._all(page, limit)
+        return sorted(links, key=lambda link: (link.distance, link.correlation_id))
+
+    def dead_letters(
+        self, execution: Name | None = None, *, route: str | None = None, limit: int | None = None
+    ) -> list[DeadLetter]:
+        """Return dead letters, newest first, of one execution or of all."""
+        of = None if execution is None else self._execution(execution)
+
+        async def page(cursor: str | None, count: int) -> Page[DeadLetter]:
+            return await self._services.queues.dead_letters(
+                execution=of, route=route, cursor=cursor, limit=count
+            )
+
+        return self._all(page, limit)
+
+    def dead_letter(self, message: str | UUID) -> DeadLetterDetail:
+        """Return one dead letter with its traceback."""
+
+        async def letter() -> DeadLetterDetail:
+            return await self._services.queues.dead_letter(
+                await self._services.resolve.dead_letter(str(message))
+            )
+
+        return self._loop.run(letter())
+
+    # -- replay ------------------------------------------------------------------------------------
+
+    def replay(
+        self, execution: Name, stage: str, route: str, path: str | None = None
+    ) -> Replay | ReplayAnswer:
+        """Send the objects of a stored stage into a route, and return when all messages are published.
+
+        Workers process the messages, and `wait` waits for them. The result has the `execution_id` of the new
+        execution.
+
+        Args:
+            execution: the source, which does not change.
+            stage: the stage to replay.
+            route: the target: `ROUTE` or `CONFIG/ROUTE`.
+            path: a folder or an object in the stage; None: the whole stage.
+        """
+        request = ReplayRequest(self._execution(execution), stage, path, route)
+        if isinstance(self._services, RemoteServices):
+            return self._loop.run(self._services.replay.execute(request))
+        thresholds = gc.get_threshold()
+
+        async def publish() -> Replay:
+            # A process with a heartbeat, so that no other process takes the replay over.
+            async with open_runtime(self._settings, kind="replay", creates_home=False) as runtime:
+                return await runtime.services.replay.execute(request)
+
+        try:
+            return self._loop.run(publish())
+        finally:
+            # The runtime adjusts the garbage collector for a process of Playhead, which this one is not.
+            gc.set_threshold(*thresholds)
+            gc.unfreeze()
+
+    # -- names and pages ---------------------------------------------------------------------------
+
+    def _execution(self, name: Name) -> UUID:
+        if isinstance(name, UUID):
+            return name
+        return self._loop.run(self._services.resolve.execution(name))
+
+    async def _key(self, key: str | StoredObject) -> str:
+        return key.key if isinstance(key, StoredObject) else await self._services.resolve.key(key)
+
+    def _all(self, fetch: Callable[[str | None, int], Awaitable[Page[T]]], limit: int | None) -> list[T]:
+        async def pages() -> list[T]:
+            items: list[T] = []
+            cursor: str | None = None
+            while limit is None or len(items) < limit:
+                left = _MOST_ON_A_PAGE if limit is None else limit - len(items)
+                page = await fetch(cursor, min(left, _MOST_ON_A_PAGE))
+                items += page.items
+                cursor = page.next_cursor
+                if cursor is None:
+                    break
+            return items
+
+        return self._loop.run(pages())

@@ -1,0 +1,172 @@
+"""`playhead.connect()`: the same data from a home and from a server."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import playhead
+from tests.acceptance.processes import Deployment, open_deployment
+from tests.acceptance.shell import Shell
+
+CONFIG = """
+version: "1.0"
+name: docs
+entry: check
+routes:
+  check:
+    adapters: [{type: html_to_markdown}]
+    outbound: {stage: checked, to: [index]}
+    error_handling: {max_attempts: 1}
+  index:
+    adapters: [{type: sqlite_search, config: {path: search.db}}]
+"""
+PAGES = {"a.html": b"<p>one two", "b/c.html": b"<p>three", "bad.html": b"\xff\xfe\x00"}
+
+
+@pytest.fixture(scope="module")
+def deployment() -> Iterator[Deployment]:
+    with open_deployment() as made:
+        made.serve("--workers", "1")
+        made.apply(CONFIG)
+        made.ended(made.run("docs", PAGES, tag="nightly"))
+        yield made
+
+
+@pytest.fixture(params=["home", "server"])
+def client(request: pytest.FixtureRequest, deployment: Deployment) -> Iterator[playhead.Client]:
+    at_home: dict[str, Any] = {"home": deployment.home}
+    where = at_home if request.param == "home" else {"server": deployment.url}
+    with playhead.connect(**where) as made:
+        yield made
+
+
+def test_executions_are_read(client: playhead.Client):
+    [run] = client.runs()
+    assert (run.kind, run.status, run.tags) == ("run", "failed", ["nightly"])
+    assert client.execution() == client.execution("tag:nightly") == client.execution(run.execution_id) == run
+    assert client.execution(str(run.execution_id)[-8:]) == run
+    assert client.executions(tag="none") == client.runs(status="completed") == client.runs(limit=0) == []
+    assert [(one.route, one.counts.completed) for one in client.routes()] == [("check", 2), ("index", 2)]
+    assert [(one.stage, one.objects) for one in client.stages()] == [("input", 3), ("checked", 2)]
+
+
+def test_objects_are_listed_and_read(client: playhead.Client):
+    checked = client.objects("latest", "checked")
+    assert [one.path for one in checked] == ["a.md", "b/c.md"]
+    assert client.objects("latest", "checked", limit=1) == checked[:1]
+    assert client.objects("latest", "checked", "b") == checked[1:]
+    assert len(client.objects()) == 5
+    assert client.read("latest/input/bad.html") == PAGES["bad.html"]
+    assert client.read_text(checked[0]) == client.read_text(checked[0].key) == "one two\n"
+    assert [hit.path for hit in client.search("search.db", "three", "latest")] == ["b/c.md"]
+
+
+def test_lineage_of_objects_and_messages_is_read(client: playhead.Client):
+    [checked, _] = client.objects("latest", "checked")
+    up = client.lineage(checked, "up")
+    assert [(link.distance, link.route) for link in up] == [(0, "check")]
+    both = client.lineage("latest/checked/a.md")
+    assert [(link.distance, link.route) for link in both] == [(0, "check"), (1, "index")]
+    assert client.lineage(up[0].correlation_id) == client.lineage(str(up[0].correlation_id)) == both
+    assert client.lineage(checked, limit=1) == up
+    assert len(client.messages()) == 5
+    assert {one.route for one in client.messages(status="completed")} == {"check", "index"}
+
+
+def test_dead_letters_are_read(client: playhead.Client):
+    [letter] = client.dead_letters()
+    assert client.dead_letters("latest", route="check") == [letter]
+    assert client.dead_letters(route="index") == []
+    shown = client.dead_letter(str(letter.correlation_id)[-8:])
+    assert asdict(shown).items() >= asdict(letter).items()
+
+
+def test_a_stage_is_replayed_and_waited_for(client: playhead.Client):
+    before = len(client.replays())
+    replay = client.replay("latest", "input", "check", "b")
+    made = client.wait(replay.execution_id, timeout=60)
+    assert (made.kind, made.status, made.counts.completed) == ("replay", "completed", 2)
+    assert client.execution("latest:replay") == made
+    [newest, *_] = client.replays("latest")
+    assert (newest.replay_batch_id, len(client.replays())) == (replay.replay_batch_id, before + 1)
+
+
+def test_errors_have_the_codes_of_the_api(client: playhead.Client):
+    for ask, code in (
+        (lambda: client.execution("tag:none"), "execution_not_found"),
+        (lambda: client.read("latest/input/none"), "object_not_found"),
+        (lambda: client.objects("latest", "none"), "stage_not_found"),
+        (lambda: client.replay("latest", "input", "none"), "route_not_found"),
+    ):
+        with pytest.raises(playhead.PlayheadError) as raised:
+            ask()
+        assert raised.value.code == code
+
+
+async def test_a_client_works_while_an_event_loop_runs(client: playhead.Client):
+    assert asyncio.get_running_loop().is_running()
+    assert len(client.runs()) == 1
+
+
+def test_a_closed_client_says_so_and_leaves_no_thread(client: playhead.Client):
+    threads = [one for one in threading.enumerate() if one.name == "playhead"]
+    client.close()
+    client.close()
+    assert not any(one.is_alive() for one in threads)
+    with pytest.raises(RuntimeError, match="closed"):
+        client.runs()
+
+
+def test_waiting_ends_after_the_time_out(tmp_path: Path):
+    shell = Shell(tmp_path, {"docs.yaml": CONFIG, "pages/a.html": "<p>a"})
+    del shell.env["PLAYHEAD_ADAPTERS"]
+    shell.json("run", "docs.yaml", "pages", "--detach")
+    thresholds = gc.get_threshold()
+    with playhead.connect(tmp_path / "home") as client:
+        replay = client.replay("latest", "input", "check")
+        with pytest.raises(TimeoutError):
+            client.wait(replay.execution_id, timeout=0.5)
+    assert gc.get_threshold() == thresholds
+
+
+def test_the_home_is_found_as_by_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    shell = Shell(tmp_path, {"docs.yaml": CONFIG, "pages/a.html": "<p>a"})
+    del shell.env["PLAYHEAD_HOME"], shell.env["PLAYHEAD_ADAPTERS"]
+    monkeypatch.delenv("PLAYHEAD_HOME", raising=False)
+    monkeypatch.chdir(tmp_path / "pages")
+    with pytest.raises(playhead.PlayheadError) as raised:
+        playhead.connect()
+    assert raised.value.code == "home_missing"
+    run = shell.json("run", "docs.yaml", "pages")
+    with playhead.connect() as client:
+        assert str(client.execution().execution_id) == run["execution_id"]
+    with pytest.raises(TypeError, match="server cannot be combined"):
+        playhead.connect("home", server="http://127.0.0.1:8080")
+
+
+def test_a_script_that_does_not_close_its_client_ends(deployment: Deployment):
+    script = f"import playhead; print(len(playhead.connect({str(deployment.home)!r}).runs()))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
+
+
+def test_the_package_shows_its_public_names_and_imports_them_late():
+    script = (
+        "import sys, playhead; print(dir(playhead), [n for n in sys.modules if n.startswith('playhead.')])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "'Client'" in done.stdout
+    assert "'connect'" in done.stdout
+    assert done.stdout.endswith("[]\n")

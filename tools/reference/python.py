@@ -1,0 +1,59 @@
+"""Generate `python.md`: `playhead.connect` and the client, from signatures and docstrings."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from playhead.client import Client, connect
+from tools.reference import Parts
+
+_SECTION: Final = re.compile(r"^(Args|Raises):\n((?: {4}.*\n?)+)", re.M)
+_ENTRY: Final = re.compile(r"^ {4}(\w+): ((?:.|\n {5,})+)", re.M)
+
+
+def _connect() -> str:
+    return _described("playhead.connect", connect)
+
+
+def _methods() -> str:
+    methods = {name: found for name, found in vars(Client).items() if not name.startswith("_")}
+    return "\n\n".join(f"### {name}\n\n{_described(name, method)}" for name, method in methods.items())
+
+
+def _described(name: str, function: Callable[..., Any]) -> str:
+    doc = inspect.getdoc(function) or ""
+    parts = [f"```python\n{_signature(name, function)}\n```", _SECTION.sub("", doc).strip(), _entries(doc)]
+    return "\n\n".join(filter(None, parts))
+
+
+def _signature(name: str, function: Callable[..., Any]) -> str:
+    signature = inspect.signature(function)
+    shown: list[str] = []
+    for one in signature.parameters.values():
+        if one.name == "self":
+            continue
+        if one.kind is one.KEYWORD_ONLY and "*" not in shown:
+            shown.append("*")
+        stars = "**" if one.kind is one.VAR_KEYWORD else ""
+        default = "" if one.default is one.empty else f" = {json.dumps(one.default)}".replace("null", "None")
+        shown.append(f"{stars}{one.name}: {one.annotation}{default}")
+    line = f"{name}({', '.join(shown)}) -> {signature.return_annotation}"
+    if len(line) <= 100:
+        return line
+    return "\n".join([f"{name}(", *(f"    {one}," for one in shown), f") -> {signature.return_annotation}"])
+
+
+def _entries(doc: str) -> str:
+    """Return the arguments and errors of a docstring as a list."""
+    return "\n".join(
+        f"- {'' if section[1] == 'Args' else 'Raises '}`{entry[1]}`: {' '.join(entry[2].split())}"
+        for section in _SECTION.finditer(doc + "\n")
+        for entry in _ENTRY.finditer(section[2])
+    )
+
+
+PARTS: Final[Parts] = {"connect": _connect, "methods": _methods}
