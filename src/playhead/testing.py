@@ -7,16 +7,18 @@ import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from dataclasses import replace
+from typing import Any, overload
 from uuid import UUID
 
-from playhead.engine.chain import CallPaused, Chain, UnknownAdapter
+from playhead.engine.chain import CallPaused, Chain, Result, UnknownAdapter
 from playhead.ids import uuid7
 from playhead.model import Route, Step
 from playhead.ports.adapter import Context, Item, spec_of
 from playhead.secrets import Reference, Resolve, SecretUnavailable
 
 
+@overload
 def run_adapter(
     adapter: Callable[..., Any],
     item: Item,
@@ -27,7 +29,34 @@ def run_adapter(
     data_dir: str | None = None,
     secrets: Mapping[str, str] | None = None,
     internal_hosts: Sequence[str] = (),
-) -> list[Item]:
+) -> list[Item]: ...
+
+
+@overload
+def run_adapter(
+    adapter: Callable[..., Any],
+    item: Sequence[Item],
+    config: Mapping[str, Any] | Any | None = None,
+    *,
+    attempt: int = 1,
+    replay: UUID | None = None,
+    data_dir: str | None = None,
+    secrets: Mapping[str, str] | None = None,
+    internal_hosts: Sequence[str] = (),
+) -> list[list[Item]]: ...
+
+
+def run_adapter(
+    adapter: Callable[..., Any],
+    item: Item | Sequence[Item],
+    config: Mapping[str, Any] | Any | None = None,
+    *,
+    attempt: int = 1,
+    replay: UUID | None = None,
+    data_dir: str | None = None,
+    secrets: Mapping[str, str] | None = None,
+    internal_hosts: Sequence[str] = (),
+) -> list[Item] | list[list[Item]]:
     """Return what a route with this one step would store for an item, under the final paths.
 
     Works for every kind of adapter, also inside a running event loop. A class adapter is created and closed
@@ -35,6 +64,8 @@ def run_adapter(
 
     Args:
         adapter: the decorated function or class itself.
+        item: an item, or several. For several, the result has one list per item, and an adapter with `batch`
+            gets them in batches.
         config: a mapping as in a config's YAML, or an instance of its model; None: its defaults.
         attempt: the value of `ctx.attempt`.
         replay: the value of `ctx.replay`.
@@ -44,7 +75,7 @@ def run_adapter(
         internal_hosts: the value of `ctx.internal_hosts`.
 
     Raises:
-        RateLimited, Reject, Retry, or anything else: as the adapter raised it.
+        RateLimited, Reject, Retry, or anything else: as the adapter raised it for the first item that failed.
         MessageError: `bad_output`, `invalid_key`, `output_conflict`, as in a dead letter.
         ValueError: the config does not fit, or a secret is missing.
         TypeError: `adapter` is not an adapter.
@@ -72,17 +103,32 @@ def run_adapter(
             log=logging.getLogger(f"playhead.adapter.{spec.name}"),
             internal_hosts=internal_hosts,
         )
+        items = [item] if isinstance(item, Item) else list(item)
         try:
-            if chain.is_async:
-                # A notebook's own loop is running in this thread.
-                with ThreadPoolExecutor(1) as pool:
-                    result = pool.submit(asyncio.run, chain.run_async(item, ctx)).result()
-            else:
-                result = chain.run(item, ctx)
+            results = [
+                _stored(one, result) for one, result in zip(items, _run(chain, items, ctx), strict=True)
+            ]
         except CallPaused as exc:
             raise (exc.__cause__ or exc) from None
         finally:
             chain.close()
+    return results[0] if isinstance(item, Item) else results
+
+
+def _run(chain: Chain, items: Sequence[Item], ctx: Context) -> list[Result]:
+    contexts = [replace(ctx, correlation_id=uuid7()) for _ in items]
+    if not chain.is_async:
+        return [chain.run(*pair) for pair in zip(items, contexts, strict=True)]
+
+    async def run_all() -> list[Result]:
+        return await asyncio.gather(*map(chain.run_async, items, contexts))
+
+    # A notebook's own loop is running in this thread.
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, run_all()).result()
+
+
+def _stored(item: Item, result: Result) -> list[Item]:
     return [Item(p.path, p.data, p.content_type, p.attributes, item.stage) for p in result.products]
 
 

@@ -113,7 +113,7 @@ def test_version_is_printed(capsys):
         ["--json", "executions", "--limit", "0"],
         ["executions", "--status", "done", "--json"],
         ["dead-letters", "resend", "--json"],
-        ["dead-letters", "resend", "--execution", "latest", "--route", "x", "--json"],
+        ["dead-letters", "resend", "0198c2a4", "--execution", "latest", "--json"],
         ["queues", "--peek", "3", "--json"],
         ["queues", "q", "--peek", "1001", "--json"],  # a server gives no more, so this process doesn't either
         ["lineage", "x", "--limit", "0", "--json"],

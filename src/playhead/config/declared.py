@@ -90,7 +90,7 @@ CONCURRENCY: Final = Whole(
     otherwise=4,
     low=1,
     high=1024,
-    about="Messages that a worker process handles at the same time.",
+    about="Messages that a worker process handles at the same time; with a step that takes batches: batches.",
 )
 CONCURRENCY_TOTAL: Final = Whole(
     name="concurrency_total",
@@ -98,7 +98,7 @@ CONCURRENCY_TOTAL: Final = Whole(
     low=1,
     high=100_000,
     default="no limit",
-    about="Messages that all worker processes together handle at the same time.",
+    about="The same for all worker processes together.",
 )
 CALLS: Final = Whole(
     name="calls",
@@ -131,7 +131,8 @@ PREFETCH: Final = Whole(
     low=1,
     high=10_000,
     default="as many as the route needs",
-    about="Messages that a worker process receives ahead; at least `concurrency` (W102).",
+    about="Messages that a worker process receives ahead; at least as many as it handles at the same "
+    "time (W102).",
 )
 TIMEOUT: Final = Real(
     name="timeout_seconds",

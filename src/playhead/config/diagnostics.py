@@ -36,7 +36,7 @@ CODES: Final = {
     "E310": "An external route has adapters, an outbound or a rate limit.",
     "E311": "Two rate limits have the same key and different numbers.",
     "W101": "No path leads from `entry` to the route; only a replay reaches it.",
-    "W102": "`prefetch` is below `concurrency` and was raised to it.",
+    "W102": "`prefetch` is below `concurrency` (times the size of batches) and was raised to it.",
     "W103": "An adapter with external effects may run more than once for one message.",
     "W104": "The new version lacks a route or a stage of the previous one.",
     "W105": "The process that checks the config cannot read a secret.",

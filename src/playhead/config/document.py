@@ -130,8 +130,8 @@ def _read_route(spot: Spot, name: str, config: str, base: ErrorHandling, adapter
     table = Table(spot, declared.names(declared.ROUTE), elsewhere=_ELSEWHERE)
     external = table.flag("external", False)
     errors = _read_errors(table.get("error_handling"), base)
-    queue, concurrency, total, prefetch = _read_inbound(table.get("inbound"))
-    steps, step_limits = _read_steps(table, external, errors, adapters, f"{config}/{name}")
+    steps, step_limits, batch = _read_steps(table, external, errors, adapters, f"{config}/{name}")
+    queue, concurrency, total, prefetch = _read_inbound(table.get("inbound"), batch)
     limit_spot = table.get("rate_limit")
     limit = read_rate_limit(limit_spot, f"{config}/{name}")
     outbound = table.get("outbound")
@@ -164,8 +164,12 @@ def _read_route(spot: Spot, name: str, config: str, base: ErrorHandling, adapter
     return Lane(route, spot, queue, stage, to, whole and table.is_mapping, limits)
 
 
-def _read_inbound(spot: Spot | None) -> tuple[Spot | None, int, int | None, int | None]:
-    """Queue (None: the default), concurrency, the total concurrency, and prefetch."""
+def _read_inbound(spot: Spot | None, batch: int) -> tuple[Spot | None, int, int | None, int | None]:
+    """Queue (None: the default), concurrency, the total concurrency, and prefetch.
+
+    Args:
+        batch: how many messages the largest batch of the route has.
+    """
     if spot is None:
         return None, declared.CONCURRENCY.otherwise, None, None
     table = Table(spot, declared.names(declared.INBOUND))
@@ -178,20 +182,22 @@ def _read_inbound(spot: Spot | None) -> tuple[Spot | None, int, int | None, int 
     if ahead is None:
         return queue, concurrency, total, None
     prefetch = ahead.integer(concurrency, declared.PREFETCH.low, declared.PREFETCH.high)
-    if prefetch < concurrency:
+    least = concurrency * batch
+    if prefetch < least:
+        what = f"concurrency {concurrency}" + (f" times batch {batch}" if batch > 1 else "")
         ahead.fault(
             "W102",
-            f"prefetch {prefetch} is below concurrency {concurrency} and was raised to it: "
+            f"prefetch {prefetch} is below {what} and was raised to it: "
             "otherwise some slots would never get a message",
-            str(concurrency),
+            str(least),
         )
-    return queue, concurrency, total, max(prefetch, concurrency)
+    return queue, concurrency, total, max(prefetch, least)
 
 
 def _read_steps(
     table: Table, external: bool, errors: ErrorHandling, adapters: Adapters, route: str
-) -> tuple[tuple[Step, ...], list[tuple[RateLimit, Spot]]]:
-    """Return the steps, and their rate limits with their places."""
+) -> tuple[tuple[Step, ...], list[tuple[RateLimit, Spot]], int]:
+    """Return the steps, their rate limits with their places, and the size of the largest batch."""
     spot = table.get("adapters")
     if spot is None:
         if not external and table.is_mapping:
@@ -202,19 +208,21 @@ def _read_steps(
                 at_key=True,
                 under="adapters",
             )
-        return (), []
+        return (), [], 1
     entries = spot.items("adapters", "{{type: {}}}")
     if entries == [] and not external:
         spot.fault("E104", "a route has at least one adapter", "adapters: [{type: …}]")
     steps: list[Step] = []
     limits: list[tuple[RateLimit, Spot]] = []
+    batch = 1
     for entry in entries or ():
         step, spec = read_step(entry, adapters, route)
         steps.append(step)
         if step.rate_limit and (where := entry.child("rate_limit")):
             limits.append((step.rate_limit, where))
+        batch = max(batch, (spec and spec.batch) or 1)
         _warn_effects(entry, spec, errors)
-    return tuple(steps), limits
+    return tuple(steps), limits, batch
 
 
 def _warn_effects(entry: Spot, spec: AdapterSpec | None, errors: ErrorHandling) -> None:

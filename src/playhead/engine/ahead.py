@@ -42,13 +42,18 @@ class Ahead:
         for size in sizes:
             self._bytes += (size - self._bytes) * _WEIGHT
 
-    def target(self, route: Route) -> int:
-        """Return how many deliveries to hold; at least `concurrency`."""
+    def target(self, route: Route, batch: int = 1) -> int:
+        """Return how many deliveries to hold; at least as many as can run, and with batches the next ones.
+
+        Args:
+            batch: how many messages share a call; `concurrency` counts calls.
+        """
+        at_once = route.concurrency * batch
         if route.prefetch is not None:
-            return route.prefetch
+            return max(route.prefetch, at_once)
         most = min(MOST_ATTEMPTS, _GROWTH * self._count)
-        if self._seconds * most > route.concurrency * _AHEAD_SECONDS:
-            most = int(route.concurrency * _AHEAD_SECONDS / self._seconds)
+        if self._seconds * most > at_once * _AHEAD_SECONDS:
+            most = int(at_once * _AHEAD_SECONDS / self._seconds)
         if self._bytes * most > _AHEAD_BYTES:
             most = int(_AHEAD_BYTES / self._bytes)
-        return max(most, route.concurrency)
+        return max(most, at_once if batch == 1 else 2 * at_once)

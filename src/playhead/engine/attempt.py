@@ -34,6 +34,7 @@ class ClaimedMessage:
         problem: why the chain cannot run; None if it can.
         span: None when traces are off.
         sidecar: what the input's sidecar describes, if no catalog row describes the input.
+        alone: it is a suspected poison message, so it shares no batch.
     """
 
     held: HeldDelivery
@@ -42,6 +43,7 @@ class ClaimedMessage:
     problem: Failed | Released | None = None
     span: Span | None = None
     sidecar: SidecarInfo = NOTHING
+    alone: bool = False
 
 
 class PauseRequest(NamedTuple):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Generator, Mapping
 from functools import partial
 from typing import Final, NamedTuple
 
+from playhead.engine.batches import Batches
 from playhead.engine.outputs import Product, Returned
 from playhead.engine.step import Budget, CallPaused, ReadyStep, UnknownAdapter
 from playhead.engine.threads import Threads
@@ -95,8 +97,15 @@ class Chain:
             for step in route.steps
         ]
         self.specs = tuple(step.spec for step in self._steps)
-        self.is_async = any(spec.is_async for spec in self.specs)
+        # The items of a batch wait for each other, which coroutines do without a thread for each.
+        self.is_async = any(spec.is_async or spec.batch for spec in self.specs)
         self._threads = Threads()
+        self._batches: dict[tuple[asyncio.AbstractEventLoop, ReadyStep], Batches] = {}
+
+    @property
+    def hanging(self) -> int:
+        """How many calls with batches have not returned although their time is over."""
+        return sum(len(batches.hanging) for batches in list(self._batches.values()))
 
     def run(self, item: Item, ctx: Context) -> Result:
         """Run one item through all steps; return what is to be stored.
@@ -123,15 +132,21 @@ class Chain:
             result: Result = end.value
             return result
 
-    async def run_async(self, item: Item, ctx: Context) -> Result:
-        """Like `run`. Async steps run on this event loop, and plain steps in threads of the chain."""
+    async def run_async(self, item: Item, ctx: Context, *, alone: bool = False) -> Result:
+        """Like `run`. Async steps run on this event loop, and plain steps in threads of the chain.
+
+        Args:
+            alone: the item may kill the process, so it shares no batch.
+        """
         walk = self._walk(item)
         try:
             step, each, budget = next(walk)
             while True:
-                if step.limit and self._turns:
+                if step.limit and self._turns and not step.spec.batch:
                     await self._turns.wait_async(step.limit)
-                if step.spec.is_async:
+                if step.spec.batch:
+                    returned = await self._batches_of(step).perform(each, ctx, budget, alone=alone)
+                elif step.spec.is_async:
                     returned = await step.perform_async(each, ctx, budget)
                 else:
                     returned = await self._threads.run(partial(step.perform, each, ctx, budget))
@@ -139,6 +154,18 @@ class Chain:
         except StopIteration as end:
             result: Result = end.value
             return result
+
+    def _batches_of(self, step: ReadyStep) -> Batches:
+        key = asyncio.get_running_loop(), step
+        if key not in self._batches:
+            self._batches[key] = Batches(
+                step,
+                self._threads,
+                self._turns,
+                at_once=self._route.concurrency,
+                timeout=self._route.timeout_seconds,
+            )
+        return self._batches[key]
 
     def close(self) -> None:
         """Close class adapters. May be called twice; a failure is logged, not raised."""

@@ -111,6 +111,7 @@ class Consumer:
         settings: WorkerSettings,
         subscription: Subscription,
         route: Route,
+        batch: int = 1,
     ) -> None:
         self._host = host
         self._broker = backends.broker
@@ -120,11 +121,12 @@ class Consumer:
         self.queue = subscription.queue
         self.subscription = subscription
         self.route = route
+        self._batch = batch
         self.stopping = False
         self.departing = False
         self.missing_adapters: str | None = None
         self.deliveries = deliveries = Deliveries(self._settled)
-        self.slots: Slots[Attempt] = Slots(route.concurrency, clock=ActiveClock(env.clock))
+        self.slots: Slots[Attempt] = Slots(route.concurrency * batch, clock=ActiveClock(env.clock))
         children = Children(backends, env, may_wait=lambda: not self.stopping)
         processing, max_object_bytes = host.processing, settings.max_object_bytes
         self._intake = Intake(
@@ -162,10 +164,10 @@ class Consumer:
         """The runtimes of the chains that wait or run."""
         return self._dispatcher.runtimes_in_use
 
-    def change(self, subscription: Subscription, route: Route) -> None:
+    def change(self, subscription: Subscription, route: Route, batch: int) -> None:
         """Use a newer version of the route. Its concurrency applies to all messages of the queue."""
-        self.subscription, self.route = subscription, route
-        self.slots.limit = route.concurrency
+        self.subscription, self.route, self._batch = subscription, route, batch
+        self.slots.limit = route.concurrency * batch
 
     @property
     def pause_keys(self) -> Set[str]:
@@ -233,7 +235,7 @@ class Consumer:
 
     async def _receive_next(self) -> None:
         """Do the first possible of these actions, or wait until one is possible."""
-        target = self._ahead.target(self.route)
+        target = self._ahead.target(self.route, self._batch)
         room = target - len(self.deliveries)
         has_suspects = self.deliveries.has(State.SUSPECTED)
         paced = list(self.deliveries.in_state(State.PACED))
@@ -247,7 +249,7 @@ class Consumer:
         elif pause := self._pacing.pause_left:
             await self._recorder.release(self._dispatcher.withdraw(), delay=pause)
             await self._wait(pause)
-        elif paced and (count := await self._pacing.admit(self.route, len(paced), self._running_count)):
+        elif paced and (count := await self._pacing.admit(self.route, len(paced), self._free_slots)):
             self.deliveries.move_all(paced[:count], State.RECEIVED)
             await self._take(paced[:count])
         elif has_suspects and self._host.may_start_suspect:
@@ -277,9 +279,9 @@ class Consumer:
             await asyncio.wait_for(self._changed.wait(), seconds)
 
     @property
-    def _running_count(self) -> int:
-        """How many claimed messages wait for a slot or run in one."""
-        return len(self.deliveries.in_state(State.RUNNING))
+    def _free_slots(self) -> int:
+        """How many messages could start at once."""
+        return self.slots.limit - len(self.deliveries.in_state(State.RUNNING))
 
     async def _take_suspect(self) -> None:
         """Claim a suspected poison message: one at a time per process, and only when it can start at once.
@@ -305,7 +307,8 @@ class Consumer:
             await self._store.check()
             self._is_store_checked = True
         for some, alone in self._by_company(received):
-            result = await self._intake.take(some, alone=alone, most_running=self.route.concurrency_total)
+            total = self.route.concurrency_total
+            result = await self._intake.take(some, alone=alone, most_running=total and total * self._batch)
             if result.is_full:
                 self._pacing.is_full()
             self._ahead.read(len(one.data) for one in result.claimed if one.data is not None)

@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from playhead.engine.attempt import AttemptOutcome, ClaimedMessage
@@ -66,9 +67,11 @@ class Dispatcher:
         """Queue the message's chain for a slot."""
         chain, route, span = runtime.chain, runtime.route, message.span
         item, context = _item(message), self._context(message)
-        work: Callable[[Item, Context], Any] = chain.run_async if chain.is_async else chain.run
+        work: Callable[[Item, Context], Any] = chain.run
+        if chain.is_async:
+            work = partial(chain.run_async, alone=message.alone)
         if span:
-            work = _inside_async(span, chain) if chain.is_async else _inside(span, chain)
+            work = _inside_async(span, work) if chain.is_async else _inside(span, work)
         names = "+".join(step.type for step in route.steps)
         self._deliveries.move(message.held, State.RUNNING)
         self._in_use[runtime] += 1
@@ -163,21 +166,23 @@ def _item(message: ClaimedMessage) -> Item:
     )
 
 
-def _inside(span: Span, chain: Chain) -> Callable[[Item, Context], Result]:
+def _inside(span: Span, work: Callable[[Item, Context], Result]) -> Callable[[Item, Context], Result]:
     """A chain that runs with its attempt's span as the current one of its thread."""
 
     def run(item: Item, context: Context) -> Result:
         with span.current():
-            return chain.run(item, context)
+            return work(item, context)
 
     return run
 
 
-def _inside_async(span: Span, chain: Chain) -> Callable[[Item, Context], Awaitable[Result]]:
+def _inside_async(
+    span: Span, work: Callable[[Item, Context], Awaitable[Result]]
+) -> Callable[[Item, Context], Awaitable[Result]]:
     """The same for a chain that is a task of an event loop."""
 
     async def run(item: Item, context: Context) -> Result:
         with span.current():
-            return await chain.run_async(item, context)
+            return await work(item, context)
 
     return run

@@ -141,7 +141,7 @@ class Intake:
         # From here on, this process holds the claimed rows, and no other can claim them while it lives. So
         # whatever is unavailable, the caller gets every claim.
         unavailable = await self._ack(to_ack, refusals)
-        claimed, unreadable = await self._read(claims)
+        claimed, unreadable = await self._read(claims, alone=alone)
         faults.reach("worker.read", len(claims))
         return IntakeResult(claimed, unreadable or unavailable, is_full)
 
@@ -189,7 +189,7 @@ class Intake:
         return None
 
     async def _read(
-        self, claims: Sequence[tuple[HeldDelivery, Claim]]
+        self, claims: Sequence[tuple[HeldDelivery, Claim]], *, alone: bool
     ) -> tuple[list[ClaimedMessage], Unavailable | None]:
         """Read the inputs; also return why the store is unavailable, if it is."""
         if not claims:
@@ -217,7 +217,7 @@ class Intake:
                 problem, data = Released(claim.correlation_id, claim.attempt, delay), None
             else:
                 problem = self._fault_of(claim, data)
-            claimed.append(ClaimedMessage(held, claim, data, problem, span, sidecar.read(its_sidecar)))
+            claimed.append(ClaimedMessage(held, claim, data, problem, span, sidecar.read(its_sidecar), alone))
         return claimed, unavailable
 
     def _fault_of(self, claim: Claim, data: bytes | None) -> Failed | None:

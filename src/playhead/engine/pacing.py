@@ -62,12 +62,15 @@ class Pacing:
         """Note that as many messages of the queue run in all workers as may run."""
         self._ask_at = self._clock() + _FULL_SECONDS
 
-    async def admit(self, route: Route, waiting: int, running: int) -> int:
+    async def admit(self, route: Route, waiting: int, free: int) -> int:
         """Return how many of the messages that wait may be claimed now.
+
+        Args:
+            free: how many messages could start at once.
 
         Raises `Unavailable`.
         """
-        wanted = min(waiting, route.concurrency - running)
+        wanted = min(waiting, free)
         if wanted <= 0 or self.pause_left:
             return 0
         limit = route.rate_limit

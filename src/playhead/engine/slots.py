@@ -74,18 +74,29 @@ class Job(Generic[T]):
 
 @contextlib.contextmanager
 def time_not_counted() -> Iterator[None]:
+    """Do not count the time in this block as time of the job that runs it."""
+    with timeout_stopped() as job:
+        began = job.clock() if job else 0.0
+        yield
+        if job and job.started is not None:
+            passed = job.clock() - began
+            job.started += passed
+            job.timeout -= passed
+
+
+@contextlib.contextmanager
+def timeout_stopped() -> Iterator[Job[Any] | None]:
     """Do not count the time in this block towards the time-out of the job that runs it."""
     job = _job.get()
     if job is None:
-        yield
+        yield None
         return
     job.waits_since = job.clock()
     try:
-        yield
+        yield job
     finally:
-        # In this order: `Slots.expire` may read both from another thread.
-        if job.started is not None:
-            job.started += job.clock() - job.waits_since
+        # In this order: another thread may call `Slots.expire` in between.
+        job.timeout += job.clock() - job.waits_since
         job.waits_since = None
 
 

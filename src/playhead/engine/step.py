@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from playhead import events
@@ -18,7 +19,9 @@ from playhead.ports.adapter import AdapterSpec, Context, Item, Output, RateLimit
 from playhead.secrets import Mask, ReferenceInvalid, Resolve, SecretUnavailable, resolved
 
 _NOTHING: Final = Returned((), False)
-_Call = Callable[[Item, Context], Any]
+_NO_LIST: Final = (Output, Item, str, bytes, bytearray, memoryview, Mapping, Awaitable)
+_Call = Callable[[Any, Any], Any]
+"""An adapter with its config. It takes an item and its context, or a batch of items and their contexts."""
 
 
 class _Made(NamedTuple):
@@ -112,6 +115,46 @@ class ReadyStep:
             return self._collect(await result, budget)
         except (StopIteration, StopAsyncIteration, SystemExit, RateLimited) as exc:
             raise self._converted(exc) from exc
+
+    def perform_batch(
+        self, items: Sequence[Item], contexts: Sequence[Context], budgets: Sequence[Budget]
+    ) -> list[Returned | BaseException]:
+        """Call a plain adapter that takes batches; return what it returns for each item."""
+        try:
+            return self._distribute((self._shared or self._ready())(items, contexts), budgets)
+        except (StopIteration, StopAsyncIteration, SystemExit, RateLimited) as exc:
+            raise self._converted(exc) from exc
+
+    async def perform_batch_async(
+        self, items: Sequence[Item], contexts: Sequence[Context], budgets: Sequence[Budget]
+    ) -> list[Returned | BaseException]:
+        """Call an async adapter that takes batches; return what it returns for each item."""
+        try:
+            return self._distribute(await (self._shared or self._ready())(items, contexts), budgets)
+        except (StopIteration, StopAsyncIteration, SystemExit, RateLimited) as exc:
+            raise self._converted(exc) from exc
+
+    def _distribute(self, result: Any, budgets: Sequence[Budget]) -> list[Returned | BaseException]:
+        """Return what an adapter returned for each item of a batch. Raises `MessageError`: `bad_output`."""
+        if isinstance(result, _NO_LIST) or not isinstance(result, Iterable):
+            raise self.maker.bad(f"returned {type(result).__name__}; return a list with one result per item")
+        results = list(islice(result, len(budgets) + 1))
+        if len(results) != len(budgets):
+            count = f"more than {len(budgets)}" if len(results) > len(budgets) else len(results)
+            raise self.maker.bad(
+                f"returned {count} results for {len(budgets)} items; return one result per item, in order"
+            )
+        return [self._one_of_batch(*pair) for pair in zip(results, budgets, strict=True)]
+
+    def _one_of_batch(self, result: Any, budget: Budget) -> Returned | BaseException:
+        try:
+            if isinstance(result, BaseException):
+                raise result
+            return self._collect(result, budget)
+        except (StopIteration, StopAsyncIteration, SystemExit, RateLimited) as exc:
+            return self._converted(exc)
+        except Exception as exc:
+            return exc
 
     def close(self) -> None:
         """Close the instances. May be called twice; a failure is logged, not raised."""

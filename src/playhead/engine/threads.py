@@ -10,11 +10,12 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from typing import Any, TypeVar
 
-from playhead.engine.outputs import Returned
+T = TypeVar("T")
 
-_Deliver = Callable[[Returned | None, BaseException | None], object]
-_Inbox = queue.SimpleQueue[tuple[Callable[[], Returned], _Deliver] | None]
+_Deliver = Callable[[Any, BaseException | None], object]
+_Inbox = queue.SimpleQueue[tuple[Callable[[], Any], _Deliver] | None]
 
 
 class Threads:
@@ -28,21 +29,27 @@ class Threads:
         self._idle: deque[_Inbox] = deque()
         self._is_closed = False
 
-    async def run(self, call: Callable[[], Returned]) -> Returned:
-        """Run a call in an idle thread, or in a new one."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Returned] = loop.create_future()
+    async def run(self, call: Callable[[], T], has_returned: asyncio.Future[None] | None = None) -> T:
+        """Run a call in an idle thread, or in a new one.
 
-        def settle(returned: Returned | None, error: BaseException | None) -> None:
+        Args:
+            has_returned: set when the call returns, even if its caller was cancelled.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def settle(result: T, error: BaseException | None) -> None:
+            if has_returned:
+                has_returned.set_result(None)
             if future.done():  # it was cancelled
                 return
-            if returned is None:
-                future.set_exception(error or RuntimeError("no result"))
+            if error is not None:
+                future.set_exception(error)
             else:
-                future.set_result(returned)
+                future.set_result(result)
 
-        def deliver(returned: Returned | None, error: BaseException | None) -> None:
-            loop.call_soon_threadsafe(settle, returned, error)
+        def deliver(result: T, error: BaseException | None) -> None:
+            loop.call_soon_threadsafe(settle, result, error)
 
         try:
             inbox = self._idle.pop()
@@ -63,13 +70,13 @@ class Threads:
     def _serve(self, inbox: _Inbox) -> None:
         while job := inbox.get():
             call, deliver = job
-            returned = error = None
+            result = error = None
             try:
-                returned = call()
+                result = call()
             except BaseException as exc:
                 error = exc
             self._idle.append(inbox)  # before the result, so that the next call finds this thread
             if self._is_closed:
                 self.close()
             with contextlib.suppress(RuntimeError):  # the loop is closed
-                deliver(returned, error)
+                deliver(result, error)

@@ -100,6 +100,7 @@ class AdapterInfo:
         version: as set by its author; recorded in the sidecar of each output.
         produces: content type of outputs that do not name one; None: by their path, else as the input.
         effects: `external` or `idempotent` if it changes anything outside Playhead; see `@adapter`.
+        batch: number of items that one call takes at most; None: it takes single items.
         description: its docstring; may be empty.
         origin: place of its definition, for people.
         config: JSON Schema of its config; None if it has no config.
@@ -109,6 +110,7 @@ class AdapterInfo:
     version: str
     produces: str | None
     effects: Literal["none", "idempotent", "external"]
+    batch: int | None
     description: str
     origin: str
     config: dict[str, Any] | None

@@ -10,6 +10,10 @@ model, a subclass of pydantic's `BaseModel`. A step is one of:
 - a class with `__init__(self, config)`, `__call__(self, item[, ctx])` and optionally `close(self)`. Each
   thread of a route has its own instance, unless the class declares `thread_safe=True`.
 
+With `batch=N`, a step takes `items`, a sequence of at most N items of different messages. It returns a list
+with one result for each item, in their order: what a step may return for one item, or an exception for that
+item alone. Its `ctx` is a sequence with the context of each item.
+
 A step returns `None` (no output), an `Output`, `str` or `bytes`, or an iterable of those. If it raises, the
 attempt fails and the message is retried. `Reject` dead-letters the message at once. `Retry` sets the delay.
 `RateLimited` pauses the route, and the attempt does not count.
@@ -41,6 +45,8 @@ CONTENT_TYPE: Final = re.compile(
     r"[\w.+-]+/[\w.+-]+(?:; *[\w.+-]+=(?:[\w.+-]+|\"[ !#-\[\]-~]*\"))*", re.ASCII
 )
 """A content type: `type/subtype`, and parameters. No line breaks, so that it is a valid HTTP header."""
+MOST_IN_BATCH: Final = 10_000
+MOST_WAIT_SECONDS: Final = 60
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
 
 
@@ -207,6 +213,8 @@ class AdapterSpec:
         is_class: `target` is a class.
         is_async: it must run on an event loop.
         is_thread_safe: several threads may call one instance at once.
+        batch: how many items one call takes at most; None: it takes one item, not a sequence.
+        wait_seconds: how long an item waits for others of its batch.
     """
 
     name: str
@@ -221,6 +229,8 @@ class AdapterSpec:
     is_class: bool = False
     is_async: bool = False
     is_thread_safe: bool = False
+    batch: int | None = None
+    wait_seconds: float = 0.0
 
 
 def adapter(
@@ -230,6 +240,8 @@ def adapter(
     produces: str | None = None,
     effects: Effects = "none",
     thread_safe: bool = False,
+    batch: int | None = None,
+    wait_seconds: float = 0.1,
 ) -> Callable[[F], F]:
     """Declare a function or class as an adapter. It is returned unchanged, so it can still be called.
 
@@ -241,6 +253,9 @@ def adapter(
         effects: `external` if the adapter changes state outside Playhead; `idempotent` if it does, and a
             repeated call for the same item changes nothing more.
         thread_safe: for a class: all threads of a route share one instance. Otherwise each has its own.
+        batch: the step takes `items`, a sequence of at most this number of items. With it, the `concurrency`
+            of a route is the number of batches that a worker process handles at the same time.
+        wait_seconds: how long an item waits at most for others of its batch, while fewer are available.
 
     Raises:
         TypeError, ValueError: the declaration is invalid; the message states the correct form.
@@ -256,6 +271,13 @@ def adapter(
         raise ValueError(f'adapter {name!r}: produces={produces!r} is not a content type, like "text/plain"')
     if effects not in get_args(Effects):
         raise ValueError(f'adapter {name!r}: effects={effects!r}, must be "none", "idempotent" or "external"')
+    if batch is not None and not (isinstance(batch, int) and 1 <= batch <= MOST_IN_BATCH):
+        raise ValueError(f"adapter {name!r}: batch={batch!r}, must be from 1 to {MOST_IN_BATCH}")
+    if not (isinstance(wait_seconds, int | float) and 0 <= wait_seconds <= MOST_WAIT_SECONDS):
+        raise ValueError(
+            f"adapter {name!r}: wait_seconds={wait_seconds!r}, must be from 0 to {MOST_WAIT_SECONDS}"
+        )
+    first = "item" if batch is None else "items"
     # The annotation may be a string that names a model local to the function that declares the adapter.
     scope = sys._getframe(1).f_locals
 
@@ -263,13 +285,15 @@ def adapter(
         if earlier := spec_of(target):
             raise TypeError(f"adapter {name!r}: {earlier.origin} is already adapter {earlier.name!r}")
         if inspect.isclass(target):
-            step, model = _check_class(target, f"adapter {name!r}", scope)
+            step, model = _check_class(target, f"adapter {name!r}", scope, first)
         elif thread_safe:
             raise TypeError(f"adapter {name!r}: thread_safe is for classes; a function has no instances")
         elif inspect.isfunction(target):
-            step, model = target, _config_model(target, f"adapter {name!r}", scope, ("config", "ctx"))
+            step, model = target, _config_model(target, f"adapter {name!r}", scope, first)
         else:
             raise TypeError(f"adapter {name!r}: {target!r} is neither a function nor a class")
+        if batch and (inspect.isgeneratorfunction(step) or inspect.isasyncgenfunction(step)):
+            raise TypeError(f"adapter {name!r}: a step with batch returns a list; it must not be a generator")
         code = inspect.unwrap(step).__code__
         spec = AdapterSpec(
             name=name,
@@ -285,6 +309,8 @@ def adapter(
             # Checked on `step`, not on the unwrapped function: a wrapper may turn one kind into the other.
             is_async=inspect.iscoroutinefunction(step) or inspect.isasyncgenfunction(step),
             is_thread_safe=thread_safe,
+            batch=batch,
+            wait_seconds=float(wait_seconds),
         )
         setattr(target, MARK, spec)
         return target
@@ -324,12 +350,14 @@ def collect(module: ModuleType) -> list[AdapterSpec]:
 # -- signatures ------------------------------------------------------------------------------------
 
 
-def _check_class(cls: type, what: str, scope: Mapping[str, Any]) -> tuple[FunctionType, type[Any] | None]:
+def _check_class(
+    cls: type, what: str, scope: Mapping[str, Any], first: str
+) -> tuple[FunctionType, type[Any] | None]:
     """Check an adapter class; return its `__call__` and its config model."""
     step, init, close = (_method(cls, name) for name in ("__call__", "__init__", "close"))
     if not inspect.isfunction(step):
-        raise TypeError(f"{what}: class {cls.__qualname__} needs a method __call__(self, item)")
-    _check_parameters(step, what, ("ctx",), is_method=True)
+        raise TypeError(f"{what}: class {cls.__qualname__} needs a method __call__(self, {first})")
+    _check_parameters(step, what, first, ("ctx",), is_method=True)
     if close is not None and inspect.iscoroutinefunction(close):
         raise TypeError(f"{what}: {cls.__qualname__}.close must be a plain function, not async")
     if not inspect.isfunction(init):
@@ -354,19 +382,19 @@ def _method(cls: type, name: str) -> object:
     return None
 
 
-def _config_model(
-    step: FunctionType, what: str, scope: Mapping[str, Any], names: Collection[str]
-) -> type[Any] | None:
-    _check_parameters(step, what, names)
+def _config_model(step: FunctionType, what: str, scope: Mapping[str, Any], first: str) -> type[Any] | None:
+    _check_parameters(step, what, first, ("config", "ctx"))
     return _annotated_model(step, what, scope) if "config" in inspect.signature(step).parameters else None
 
 
 def _check_parameters(
-    step: FunctionType, what: str, names: Collection[str], *, is_method: bool = False
+    step: FunctionType, what: str, first: str, names: Collection[str], *, is_method: bool = False
 ) -> None:
-    rule = f"it takes item first and, by name, {' and '.join(names)}"
+    rule = f"it takes {first} first and, by name, {' and '.join(names)}"
+    if first == "items":
+        rule += " (as declared with batch)"
     parameters = list(inspect.signature(step).parameters.values())[is_method:]
-    if not parameters or parameters[0].name != "item" or parameters[0].kind > 1:
+    if not parameters or parameters[0].name != first or parameters[0].kind > 1:
         raise TypeError(f"{what}: {step.__qualname__}{inspect.signature(step)}: {rule}")
     for extra in parameters[1:]:
         if extra.name == "config" and is_method:

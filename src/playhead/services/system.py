@@ -60,6 +60,7 @@ def describe_adapters(adapters: Mapping[str, AdapterSpec]) -> list[AdapterInfo]:
             version=spec.version,
             produces=spec.produces,
             effects=spec.effects,
+            batch=spec.batch,
             description=spec.doc,
             origin=spec.origin,
             config=spec.config_model.model_json_schema() if spec.config_model is not None else None,

@@ -191,7 +191,7 @@ class WorkerService:
                     continue
                 route = loaded.config.routes[subscription.route]
                 if consumer:
-                    consumer.change(subscription, route)
+                    consumer.change(subscription, route, self._batch_of(route))
                 else:
                     self._consumers[queue] = self._consumer(subscription, route)
         except Unavailable as exc:
@@ -222,7 +222,14 @@ class WorkerService:
         return is_new
 
     def _consumer(self, subscription: Subscription, route: Route) -> Consumer:
-        return Consumer(self, self._backends, self._env, self._settings, subscription, route)
+        return Consumer(
+            self, self._backends, self._env, self._settings, subscription, route, self._batch_of(route)
+        )
+
+    def _batch_of(self, route: Route) -> int:
+        """Return how many messages share a call of a route; 1 without batches."""
+        specs = [self._adapters[step.type] for step in route.steps if step.type in self._adapters]
+        return max((spec.batch or 1 for spec in specs), default=1)
 
     def _all_consumers(self) -> list[Consumer]:
         return [*self._consumers.values(), *self._retired]
@@ -267,6 +274,10 @@ class WorkerService:
             hanging = consumer.slots.hanging
             if hanging and 2 * len(hanging) >= consumer.slots.limit:
                 self.hung = next(iter(hanging.values()))
+            # Calls with batches occupy no slot after their time-out, but each that hangs keeps a thread.
+            for runtime in consumer.runtimes_in_use:
+                if runtime.chain.hanging >= 2 * runtime.route.concurrency:
+                    self.hung = "+".join(step.type for step in runtime.route.steps)
 
     # -- what consumers need from their worker -----------------------------------------------------
 

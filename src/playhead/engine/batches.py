@@ -1,0 +1,164 @@
+"""Batches: items of several messages, for an adapter that takes many items in one call.
+
+Each message keeps its own chain, attempt, lineage and dead letter. Only the call is shared. If a call fails,
+the adapter is called again with each half of its items, and so on. So an item fails only if a call with this
+item alone fails, and one bad item among n is found in about log2(n) steps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from playhead.clock import done_within
+from playhead.engine.outputs import Returned
+from playhead.engine.slots import TimedOut, timeout_stopped
+from playhead.engine.step import Budget, CallPaused, ReadyStep
+from playhead.engine.threads import Threads
+from playhead.engine.turns import Turns, TurnWithdrawn
+from playhead.ports.adapter import Context, Item, Retry
+
+_SHARED: Final = (CallPaused, Retry, TurnWithdrawn)
+"""Errors that concern all items of a call, so that halves would fail as well."""
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """An item whose chain waits for its result."""
+
+    item: Item
+    ctx: Context
+    budget: Budget
+    result: asyncio.Future[Returned]
+    since: float
+    alone: bool
+
+
+class Batches:
+    """Collects the items of one step, and calls the adapter. For one event loop.
+
+    Args:
+        at_once: how many calls may run at the same time.
+        timeout: seconds that one call may take.
+
+    Attributes:
+        hanging: calls that have not returned although their time is over.
+    """
+
+    def __init__(
+        self, step: ReadyStep, threads: Threads, turns: Turns | None, *, at_once: int, timeout: float
+    ) -> None:
+        assert step.spec.batch is not None, "an adapter that takes batches"
+        self._step = step
+        self._size = step.spec.batch
+        self._wait_seconds = step.spec.wait_seconds
+        self._threads = threads
+        self._turns = turns
+        self._at_once = at_once
+        self._timeout = timeout
+        self._waiting: deque[_Waiting] = deque()
+        self._running: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self.hanging: set[object] = set()
+
+    async def perform(self, item: Item, ctx: Context, budget: Budget, *, alone: bool) -> Returned:
+        """Return what the adapter returns for one item.
+
+        The time-out of the chain does not run meanwhile: each call has its own.
+
+        Args:
+            alone: call the adapter with this item only. It may kill the process.
+
+        Raises what the adapter raised for this item.
+        """
+        with timeout_stopped():
+            future: asyncio.Future[Returned] = asyncio.get_running_loop().create_future()
+            self._waiting.append(_Waiting(item, ctx, budget, future, time.monotonic(), alone))
+            self._start()
+            return await future
+
+    def _start(self) -> None:
+        """Start calls that are due: those of full batches, and of items that have waited long enough."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        while self._waiting and len(self._running) < self._at_once:
+            left = self._waiting[0].since + self._wait_seconds - time.monotonic()
+            if len(self._waiting) < self._size and left > 0 and not self._waiting[0].alone:
+                self._timer = asyncio.get_running_loop().call_later(left, self._start)
+                return
+            task = asyncio.create_task(self._run(self._next_batch()))
+            self._running.add(task)
+            task.add_done_callback(self._ended)
+
+    def _next_batch(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        while self._waiting and len(batch) < self._size:
+            if batch and self._waiting[0].alone:
+                break
+            one = self._waiting.popleft()
+            if not one.result.done():  # its chain was cancelled
+                batch.append(one)
+            if one.alone:
+                break
+        return batch
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._start()
+
+    async def _run(self, batch: Sequence[_Waiting]) -> None:
+        """Call the adapter with a batch, and again with its halves as long as calls fail."""
+        if not batch:
+            return
+        try:
+            results = await self._call(batch)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as exc:
+            if len(batch) == 1 or isinstance(exc, _SHARED):
+                for one in batch:
+                    _settle(one, exc)
+                return
+            # Each call that hangs costs the whole time-out, so the items of such a call are tried one by one.
+            size = 1 if isinstance(exc, TimedOut) else (len(batch) + 1) // 2
+            for at in range(0, len(batch), size):
+                await self._run(batch[at : at + size])
+            return
+        for one, result in zip(batch, results, strict=True):
+            _settle(one, result)
+
+    async def _call(self, batch: Sequence[_Waiting]) -> Sequence[Returned | BaseException]:
+        step = self._step
+        if step.limit and self._turns:
+            await self._turns.wait_async(step.limit)
+        items, contexts = [one.item for one in batch], [one.ctx for one in batch]
+        budgets = [one.budget for one in batch]
+        if step.spec.is_async:
+            call = asyncio.ensure_future(step.perform_batch_async(items, contexts, budgets))
+            returned: asyncio.Future[Any] = call
+        else:
+            returned = asyncio.get_running_loop().create_future()
+            call = asyncio.ensure_future(
+                self._threads.run(partial(step.perform_batch, items, contexts, budgets), returned)
+            )
+        if await done_within(self._timeout, call):
+            return call.result()
+        self.hanging.add(returned)
+        returned.add_done_callback(self.hanging.discard)
+        call.cancel()
+        raise TimedOut
+
+
+def _settle(one: _Waiting, result: Returned | BaseException) -> None:
+    if one.result.done():
+        return
+    if isinstance(result, BaseException):
+        one.result.set_exception(result)
+    else:
+        one.result.set_result(result)
