@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from playhead import Item, Reject, Retry
+from playhead import Item, RateLimited, Reject, Retry
 from playhead.model import OUTCOMES
 from tests.acceptance.inprocess import Playhead, opened
 
@@ -38,6 +38,8 @@ def _read(item: Item, ctx: Any) -> Any:
             raise ValueError("broken page")
         case "later":
             raise Retry("busy", after=600)
+        case "limited":
+            raise RateLimited("too many requests", after=600)
         case "nothing":
             return None
     return item.data
@@ -126,6 +128,15 @@ async def test_open_messages_are_explained(ph: Playhead):
     assert (answer["outcome"], answer["explanation"]) == (
         *("cancelled", "route read: the execution was cancelled before"),
     )
+
+
+async def test_the_pause_of_a_route_is_a_part_of_the_reason(ph: Playhead):
+    execution = await ph.submit({"limited.txt": ""})
+    async with ph.working():
+        while (answer := await why(ph, execution, "limited.txt"))["outcome"] != "retry":
+            pass
+    assert "attempt 1 ended (the attempt was released); the next is due at " in answer["explanation"]
+    assert answer["explanation"].endswith("; the route is paused for 600 s: too many requests")
 
 
 async def test_an_item_may_be_named_by_its_stage_by_a_key_or_by_a_path_of_any_stage(ph: Playhead):

@@ -17,9 +17,16 @@ Found = tuple[int, Bond, MessageRow]
 
 
 class TracePart(BrowsePart):
-    async def takers(self, key: str, *, executions: Sequence[UUID] | None = None, limit: int) -> list[UUID]:
+    async def takers(self, key: str, *, execution: UUID | None = None, limit: int) -> list[UUID]:
         await self._begin()
-        found = [row for _, row in self._takers(key) if executions is None or row.execution.id in executions]
+        found = [row for _, row in self._takers(key) if execution in (None, row.execution.id)]
+        return [row.id for row in found[:limit]]
+
+    async def replayed(self, messages: Sequence[UUID], *, execution: UUID, limit: int) -> list[UUID]:
+        await self._begin()
+        rows = [self._messages[one] for one in messages if one in self._messages]
+        below = [taker for row in rows for via, taker in self._below(row) if via == "replay"]
+        found = sorted((row for row in below if row.execution.id == execution), key=lambda row: row.n)
         return [row.id for row in found[:limit]]
 
     def _producer(self, key: str) -> MessageRow | None:
@@ -78,7 +85,7 @@ class TracePart(BrowsePart):
         return links, page[-1][2].id if len(nearest) > begin + limit else None
 
     async def descendants(
-        self, messages: Sequence[UUID], *, executions: Sequence[UUID] | None = None, limit: int
+        self, messages: Sequence[UUID], *, across_replays: bool, limit: int
     ) -> tuple[list[Descendant], bool]:
         await self._begin()
         level = sorted((self._messages[one] for one in messages if one in self._messages), key=lambda r: r.n)
@@ -87,10 +94,7 @@ class TracePart(BrowsePart):
         while level:
             distance += 1
             level = [
-                below
-                for row in level
-                for via, below in self._below(row)
-                if via == "parent" or executions is None or below.execution.id in executions
+                below for row in level for via, below in self._below(row) if via == "parent" or across_replays
             ]
             found += [(distance, row) for row in level]
         return [_descendant(row, distance) for distance, row in found[:limit]], len(found) <= limit

@@ -57,8 +57,8 @@ async def test_the_takers_of_an_object_are_children_of_its_producer_and_roots_of
     assert await catalog.takers(f"{family.run}/input/a.md", limit=10) == [family.root]
     assert await catalog.takers(family.keys[0], limit=1) == [family.first]
     for execution, taker in ((family.run, family.first), (family.replay, family.again)):
-        assert await catalog.takers(family.keys[0], executions=[execution], limit=10) == [taker]
-    assert await catalog.takers(family.keys[0], executions=[lab.unknown()], limit=10) == []
+        assert await catalog.takers(family.keys[0], execution=execution, limit=10) == [taker]
+    assert await catalog.takers(family.keys[0], execution=lab.unknown(), limit=10) == []
     assert await catalog.takers(f"{family.run}/segments/small/3.md", limit=10) == []
 
 
@@ -126,7 +126,7 @@ async def test_descendants_are_the_nearest_first_with_what_explains_their_state(
     await lab.kill(second)
     await lab.skip(await lab.claim(third), "it is empty")
 
-    found, is_all = await catalog.descendants([run.ids[0]], limit=10)
+    found, is_all = await catalog.descendants([run.ids[0]], across_replays=True, limit=10)
 
     assert is_all
     assert [(d.correlation_id, d.distance, d.status, d.attempts) for d in found] == [
@@ -151,36 +151,48 @@ async def test_descendants_end_at_a_limit(catalog: Catalog, lab: Lab):
     children = lab.ids(await lab.work(run.ids[0], *(lab.output(f"{n}.md") for n in range(4))))
 
     for limit in range(1, 7):
-        found, is_all = await catalog.descendants(run.ids, limit=limit)
+        found, is_all = await catalog.descendants(run.ids, across_replays=limit % 2 == 0, limit=limit)
         assert [one.correlation_id for one in found] == [run.ids[0], *children][:limit]
         assert is_all == (limit >= 5)
 
 
-async def test_descendants_follow_replays_into_the_named_executions_only(catalog: Catalog, lab: Lab):
+async def test_descendants_follow_replays_if_asked_to(catalog: Catalog, lab: Lab):
     family = await Siblings(lab).grow()
 
-    async def below(*executions: UUID) -> set[UUID]:
-        found, _ = await catalog.descendants([family.child], executions=executions or None, limit=100)
+    async def below(*, across_replays: bool) -> set[UUID]:
+        found, _ = await catalog.descendants([family.child], across_replays=across_replays, limit=100)
         return {one.correlation_id for one in found}
 
     own = {family.child, family.first, family.second}
-    replayed = {family.again, family.below}
-    assert await below() == own | replayed
-    assert await below(family.run) == own
-    assert await below(family.run, lab.unknown()) == own
-    assert await below(family.run, family.replay) == own | replayed
+    assert await below(across_replays=False) == own
+    assert await below(across_replays=True) == own | {family.again, family.below}
+
+
+async def test_the_messages_that_an_execution_replayed_are_found_by_the_messages_before(
+    catalog: Catalog, lab: Lab
+):
+    family = await Siblings(lab).grow()
+    above = [family.root, family.child]
+
+    assert await catalog.replayed(above, execution=family.replay, limit=10) == [family.again]
+    assert await catalog.replayed(above, execution=family.replay, limit=0) == []
+    assert await catalog.replayed([family.root], execution=family.replay, limit=10) == []
+    assert await catalog.replayed(above, execution=family.run, limit=10) == []
+    assert await catalog.replayed(above, execution=lab.unknown(), limit=10) == []
+    assert await catalog.replayed([], execution=family.replay, limit=10) == []
 
 
 async def test_messages_that_do_not_exist_have_no_descendants(catalog: Catalog, lab: Lab):
-    assert await catalog.descendants([lab.unknown()], limit=10) == ([], True)
-    assert await catalog.descendants([], limit=10) == ([], True)
+    for across in (True, False):
+        assert await catalog.descendants([lab.unknown()], across_replays=across, limit=10) == ([], True)
+        assert await catalog.descendants([], across_replays=across, limit=10) == ([], True)
 
 
 async def test_the_text_of_a_descendant_is_the_start_of_a_long_error(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     await lab.fail(await lab.claim(run.ids[0]), error="x" * (LONGEST_TEXT + 1))
 
-    (dead,), _ = await catalog.descendants(run.ids, limit=10)
+    (dead,), _ = await catalog.descendants(run.ids, across_replays=False, limit=10)
 
     assert dead.text == "x" * LONGEST_TEXT
 

@@ -639,7 +639,7 @@ class Catalogs(RuleBasedStateMachine):
         self.both(lambda c, n: c.lineage(cid[n]))
         self.both(lambda c, n: c.dead_letter(cid[n]))
         self.both(lambda c, n: c.chain(cid[n], direction=direction, limit=limit))
-        self.both(lambda c, n: c.descendants([cid[n]], limit=limit))
+        self.both(lambda c, n: c.descendants([cid[n]], across_replays=limit % 2 == 0, limit=limit))
 
     @step(
         weight=2,

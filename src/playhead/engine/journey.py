@@ -37,6 +37,24 @@ class Visited:
         return self.config.stages if self.config else ()
 
 
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """The messages of an item in one execution, nearest first, and whether these are all."""
+
+    at: Visited
+    messages: Sequence[Descendant]
+    is_complete: bool
+
+    def in_stage(self, stage: str) -> list[Descendant]:
+        """Return the messages that stored outputs in a stage."""
+        routes = self.at.config.routes if self.at.config else {}
+        return [
+            one
+            for one in self.messages
+            if one.status == "completed" and one.route in routes and routes[one.route].stage == stage
+        ]
+
+
 @dataclass(slots=True)
 class Group:
     """The messages of an item with the same outcome, for the same reason, in one route."""

@@ -133,7 +133,9 @@ class LineageService:
 
     async def _count(self, starts: Sequence[UUID], *, nearest: int) -> ChainCounts | None:
         """Count messages that are at least `nearest` steps from the first; None if there are no messages."""
-        found, is_all = await self._catalog.descendants(starts, limit=MOST_COUNTED + nearest)
+        found, is_all = await self._catalog.descendants(
+            starts, across_replays=True, limit=MOST_COUNTED + nearest
+        )
         if not found:
             return None
         below = [one for one in found if one.distance >= nearest]

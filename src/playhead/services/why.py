@@ -8,25 +8,26 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from playhead import keys
-from playhead.engine.journey import ORDER, Group, Visited, explain, groups
+from playhead.engine.journey import ORDER, Group, Visited, Walk, explain, groups
 from playhead.engine.listing import Listing
 from playhead.engine.lookup import find_execution
+from playhead.engine.pacing import pause_of_route
 from playhead.errors import BadRequest, NotFound
 from playhead.model import Outcome, Problem, Replay, Why, WhyExample, WhyRoute
 from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.configs import Configs
+from playhead.ports.catalog.limits import Limits
 from playhead.ports.catalog.trace import Descendant, Trace
 from playhead.ports.store import Store
 
 MOST_MESSAGES: Final = 10_000
-_MOST_TAKERS: Final = 1_000
 _MOST_EXAMPLES: Final = 3
 _MOST_SOURCES: Final = 10
 _MOST_PROBED: Final = 20
 _MOST_NEAR: Final = 300
 
 
-class WhyCatalog(Browse, Trace, Configs, Protocol):
+class WhyCatalog(Browse, Trace, Configs, Limits, Protocol):
     """The part of the catalog that `WhyService` needs."""
 
     async def replay(self, batch: UUID) -> Replay | None: ...
@@ -58,20 +59,38 @@ class WhyService:
         """
         line = await self._line(execution)
         key = await self._find(line, path, stage)
-        visited = _visited(line, key)
-        ids = [one.id for one in visited]
-        takers = await self._catalog.takers(key, executions=ids, limit=_MOST_TAKERS)
-        found, is_complete = await self._catalog.descendants(takers, executions=ids, limit=MOST_MESSAGES)
         routes: list[WhyRoute] = []
-        for at in visited:
-            own = [message for message in found if message.execution_id == at.id]
-            grouped = groups(at, own, is_complete=is_complete)
+        before: Walk | None = None
+        total, is_complete = 0, True
+        for at in _visited(line, key):
+            walk = await self._walk(at, key, before)
+            grouped = groups(at, walk.messages, is_complete=walk.is_complete)
             if not grouped:
                 is_listed = at.execution.kind == "adopted" or await self._catalog.is_listed(at.id)
-                missing = _without_message(at, key, found, visited, is_listed=is_listed)
+                missing = _without_message(at, key, before, is_listed=is_listed)
                 grouped = [missing] if missing else []
             routes += [await self._route(group, at) for group in grouped]
-        return _verdict(line[0], key, routes, len(found), is_complete)
+            total += len(walk.messages)
+            is_complete = is_complete and walk.is_complete
+            before = walk
+        return _verdict(line[0], key, routes, total, is_complete)
+
+    async def _walk(self, at: Visited, key: str, before: Walk | None) -> Walk:
+        """Return the messages of an item in one execution.
+
+        Args:
+            before: the messages in the execution that this one replays; None if the way begins here.
+        """
+        if before is None:
+            starts = await self._catalog.takers(key, execution=at.id, limit=MOST_MESSAGES)
+        else:
+            stage = at.replay.from_stage if at.replay else ""
+            producers = [one.correlation_id for one in before.in_stage(stage)]
+            starts = await self._catalog.replayed(producers, execution=at.id, limit=MOST_MESSAGES)
+        found, is_complete = await self._catalog.descendants(
+            starts, across_replays=False, limit=MOST_MESSAGES
+        )
+        return Walk(at, found, is_complete and len(starts) < MOST_MESSAGES)
 
     async def _line(self, execution: UUID) -> list[Visited]:
         """Return an execution, the one that it replays, and so on."""
@@ -127,6 +146,11 @@ class WhyService:
 
     async def _route(self, group: Group, at: Visited) -> WhyRoute:
         config = at.execution.config or ""
+        why = explain(group, at)
+        if group.outcome in ("pending", "retry") and at.config and group.route in at.config.routes:
+            pauses = await self._catalog.pauses()
+            if pause := pause_of_route(pauses, config, at.config.routes[group.route]):
+                why = f"{why}; the route is paused for {pause.seconds:.0f} s: {pause.reason}"
         return WhyRoute(
             execution_id=at.id,
             config=config,
@@ -134,7 +158,7 @@ class WhyService:
             route=group.route,
             outcome=group.outcome,
             messages=len(group.messages),
-            explanation=explain(group, at),
+            explanation=why,
             examples=[await self._example(one) for one in group.messages[:_MOST_EXAMPLES]],
         )
 
@@ -191,9 +215,7 @@ def _visited(line: Sequence[Visited], key: str) -> list[Visited]:
     return list(reversed(line[: place + 1]))
 
 
-def _without_message(
-    at: Visited, key: str, found: Sequence[Descendant], visited: Sequence[Visited], *, is_listed: bool
-) -> Group | None:
+def _without_message(at: Visited, key: str, before: Walk | None, *, is_listed: bool) -> Group | None:
     """Explain why an execution has no message of an item; None if none is expected."""
     execution, replay = at.execution, at.replay
     if key.startswith(f"{at.id}/"):
@@ -208,8 +230,7 @@ def _without_message(
     selection = f"stage {replay.from_stage}" + (f", path {replay.from_path}" if replay.from_path else "")
     if not is_listed:
         return Group(route, "not_listed", f"the replay still lists the objects of {selection}")
-    is_direct = key.startswith(f"{replay.from_execution_id}/{replay.from_stage}/")
-    if not is_direct and not _has_output_in(replay, found, visited):
+    if before and not before.in_stage(replay.from_stage):
         why = f"the replay took {selection}, and no output of the item is there"
         return Group(route, "not_reached", why)
     if execution.status == "cancelled":
@@ -217,19 +238,6 @@ def _without_message(
             route, "cancelled", f"the replay of {selection} was cancelled before it listed the object"
         )
     return Group(route, "not_replayed", f"the replay took {selection}, which does not contain the object")
-
-
-def _has_output_in(replay: Replay, found: Sequence[Descendant], visited: Sequence[Visited]) -> bool:
-    """Whether a message of the source stored outputs in the stage that was replayed."""
-    source = next(one for one in visited if one.id == replay.from_execution_id)
-    routes = source.config.routes if source.config else {}
-    return any(
-        message.status == "completed"
-        and message.route in routes
-        and routes[message.route].stage == replay.from_stage
-        for message in found
-        if message.execution_id == source.id
-    )
 
 
 def _verdict(at: Visited, key: str, routes: list[WhyRoute], messages: int, is_complete: bool) -> Why:
@@ -240,7 +248,8 @@ def _verdict(at: Visited, key: str, routes: list[WhyRoute], messages: int, is_co
     if pool:
         worst = min(pool, key=lambda route: ORDER[route.outcome])
         total = sum(route.messages for route in pool)
-        of = f"{worst.messages} of {total} messages, " if total > 1 else ""
+        those = f"{total:,}" if is_complete else f"the nearest {total:,}"
+        of = f"{worst.messages:,} of {those} messages, " if total > 1 else ""
         source = "" if worst.execution_id == at.id else f" of the source {worst.execution_id}"
         outcome, text = worst.outcome, f"{of}route {worst.route}{source}: {worst.explanation}"
         if outcome == "completed":

@@ -42,10 +42,15 @@ class _Start(NamedTuple):
 
 
 class TracePart(BrowsePart):
-    async def takers(self, key: str, *, executions: Sequence[UUID] | None = None, limit: int) -> list[UUID]:
+    async def takers(self, key: str, *, execution: UUID | None = None, limit: int) -> list[UUID]:
+        rows = await self._db.read(lambda db: db.rows(SQL.takers, key=key, execution=execution, limit=limit))
+        return [as_uuid(cid) for _, _, cid in rows]
+
+    async def replayed(self, messages: Sequence[UUID], *, execution: UUID, limit: int) -> list[UUID]:
         async def find(db: Session) -> list[UUID]:
-            within = await _numbers_of(db, executions)
-            return [as_uuid(row[2]) for row in await db.rows(SQL.takers, key=key, within=within, limit=limit)]
+            above = await _numbers_of(db, messages)
+            rows = await db.rows(SQL.replayed, above=above, execution=execution, limit=limit)
+            return [as_uuid(cid) for (cid,) in rows]
 
         return await self._db.read(find)
 
@@ -81,7 +86,7 @@ class TracePart(BrowsePart):
         if isinstance(of, UUID):
             message = await db.value(SQL.message_number, id=of)
             return None if message is None else _Start(message, [_Link(message, 0, "self")])
-        takers = await db.rows(SQL.takers, key=of, within=None, limit=room)
+        takers = await db.rows(SQL.takers, key=of, execution=None, limit=room)
         producer = await db.value(SQL.producer, key=of)
         if producer is None:
             return _Start(None, [_Link(n, 0, "self") for n, _, _ in takers])
@@ -107,7 +112,7 @@ class TracePart(BrowsePart):
                 if distance == 1 and start.below is not None:
                     below = start.below[: room - len(walked)]
                 elif level:
-                    rows = await db.rows(SQL.chain_down, above=level, within=None, limit=room - len(walked))
+                    rows = await db.rows(SQL.chain_down, above=level, limit=room - len(walked))
                     below = [_Link(n, distance, via) for n, via in rows]
             walked += below
             level = [link.n for link in below]
@@ -116,20 +121,17 @@ class TracePart(BrowsePart):
         return walked[:room]
 
     async def descendants(
-        self, messages: Sequence[UUID], *, executions: Sequence[UUID] | None = None, limit: int
+        self, messages: Sequence[UUID], *, across_replays: bool, limit: int
     ) -> tuple[list[Descendant], bool]:
+        below = SQL.chain_down if across_replays else SQL.children
+
         async def find(db: Session) -> tuple[list[Descendant], bool]:
-            within = await _numbers_of(db, executions)
-            level = [n for (n,) in await db.rows(SQL.message_numbers, ids=list(messages))]
+            level = await _numbers_of(db, messages)
             walked = dict.fromkeys(level, 0)
             distance = 0
             while level and len(walked) <= limit:
                 distance += 1
-                room = limit + 1 - len(walked)
-                if within is not None and len(within) == 1:  # no replay is in the execution that it replays
-                    rows = await db.rows(SQL.children, above=level, limit=room)
-                else:
-                    rows = await db.rows(SQL.chain_down, above=level, within=within, limit=room)
+                rows = await db.rows(below, above=level, limit=limit + 1 - len(walked))
                 level = [n for n, _ in rows if n not in walked]
                 walked |= dict.fromkeys(level, distance)
             numbers = list(walked)[:limit]
@@ -179,7 +181,5 @@ class TracePart(BrowsePart):
         return [key for (key,) in rows]
 
 
-async def _numbers_of(db: Session, executions: Sequence[UUID] | None) -> list[int] | None:
-    if executions is None:
-        return None
-    return [n for (n,) in await db.rows(SQL.execution_numbers, ids=list(executions))]
+async def _numbers_of(db: Session, messages: Sequence[UUID]) -> list[int]:
+    return [n for (n,) in await db.rows(SQL.message_numbers, ids=list(messages))]

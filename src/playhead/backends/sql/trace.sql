@@ -16,15 +16,12 @@ WITH RECURSIVE up (n, parent, object_key, distance, via) AS (
 SELECT n, distance, via FROM up ORDER BY distance DESC
 
 -- name: chain_down (postgresql)
--- The messages directly below each of these: children, and roots that took one of their outputs. The sum keeps the
--- planner from an index of executions, which would read all messages of one.
+-- The messages directly below each of these: children, and roots that took one of their outputs.
 SELECT c.n, c.via FROM unnest(:above::bigint[]) WITH ORDINALITY AS above (n, place) CROSS JOIN LATERAL (
   (SELECT m.n, 'parent' AS via FROM messages m WHERE m.parent = above.n ORDER BY m.n LIMIT :limit)
   UNION ALL
   (SELECT m.n, 'replay' FROM outputs o JOIN messages m ON m.object_key = o.key AND m.parent IS NULL
-    WHERE o.message = above.n AND o.state = {STORED}
-    AND m.execution + 0 IN (SELECT * FROM unnest(:within::bigint[])) -- if given
-    ORDER BY m.n LIMIT :limit)) c
+    WHERE o.message = above.n AND o.state = {STORED} ORDER BY m.n LIMIT :limit)) c
 ORDER BY above.place, c.n LIMIT :limit
 
 -- name: chain_down (sqlite)
@@ -35,9 +32,7 @@ SELECT n, via FROM (
   UNION ALL
   SELECT above.key, m.n, 'replay' FROM json_each(:above::bigint[]) above
   CROSS JOIN outputs o INDEXED BY outputs_by_message ON o.message = above.value AND o.state = {STORED}
-  CROSS JOIN messages m INDEXED BY messages_roots_by_key ON m.object_key = o.key AND m.parent IS NULL
-  AND m.execution + 0 IN (SELECT * FROM unnest(:within::bigint[])) -- if given
-)
+  CROSS JOIN messages m INDEXED BY messages_roots_by_key ON m.object_key = o.key AND m.parent IS NULL)
 ORDER BY place, n LIMIT :limit
 
 -- name: children (postgresql)
@@ -53,19 +48,33 @@ CROSS JOIN messages m INDEXED BY messages_children ON m.parent = above.value
 ORDER BY above.key, m.n LIMIT :limit
 
 -- name: takers
--- The messages that received an object: roots, and children of the message that produced it.
+-- The messages that received an object: roots, and children of the message that produced it. The sum keeps the planner
+-- from an index of executions, with which it would read all messages of one.
 SELECT m.n, 'replay' AS via, m.id FROM messages m /* INDEXED BY messages_roots_by_key */
 WHERE m.object_key = :key AND m.parent IS NULL
-AND m.execution + 0 IN (SELECT * FROM unnest(:within::bigint[])) -- if given
+AND m.execution + 0 = (SELECT e.n FROM executions e WHERE e.id = :execution::uuid) -- if given
 UNION ALL
 SELECT m.n, 'parent', m.id FROM outputs o CROSS JOIN messages m /* INDEXED BY messages_children */
 WHERE o.key = :key AND o.state = {STORED} AND m.parent = o.message AND m.object_key = o.key
-AND m.execution + 0 IN (SELECT * FROM unnest(:within::bigint[])) -- if given
+AND m.execution + 0 = (SELECT e.n FROM executions e WHERE e.id = :execution::uuid) -- if given
 ORDER BY 1 LIMIT :limit
 
--- name: execution_numbers
--- The numbers of executions.
-SELECT n FROM executions WHERE id = ANY(:ids::uuid[])
+-- name: replayed (postgresql)
+-- Roots of an execution that received outputs of messages.
+SELECT x.id FROM unnest(:above::bigint[]) AS above (n) CROSS JOIN LATERAL (
+  SELECT m.n, m.id FROM outputs o JOIN messages m ON m.object_key = o.key AND m.parent IS NULL
+  WHERE o.message = above.n AND o.state = {STORED}
+    AND m.execution + 0 = (SELECT e.n FROM executions e WHERE e.id = :execution::uuid)
+  LIMIT :limit) x
+ORDER BY x.n LIMIT :limit
+
+-- name: replayed (sqlite)
+-- The same.
+SELECT m.id FROM json_each(:above::bigint[]) above
+CROSS JOIN outputs o INDEXED BY outputs_by_message ON o.message = above.value AND o.state = {STORED}
+CROSS JOIN messages m INDEXED BY messages_roots_by_key ON m.object_key = o.key AND m.parent IS NULL
+  AND m.execution + 0 = (SELECT e.n FROM executions e WHERE e.id = :execution::uuid)
+ORDER BY m.n LIMIT :limit
 
 -- name: message_numbers
 -- The numbers of messages, oldest first.

@@ -37,9 +37,13 @@ class Descendant(NamedTuple):
 
 
 class Trace(Protocol):
-    async def takers(self, key: str, *, executions: Sequence[UUID] | None = None, limit: int) -> list[UUID]:
+    async def takers(self, key: str, *, execution: UUID | None = None, limit: int) -> list[UUID]:
         """Return up to `limit` messages that received an object, oldest first: roots, and children of the
-        message that produced it. `executions`: only messages of these."""
+        message that produced it. `execution`: only its messages."""
+        ...
+
+    async def replayed(self, messages: Sequence[UUID], *, execution: UUID, limit: int) -> list[UUID]:
+        """Return up to `limit` roots of an execution that received stored outputs of these messages."""
         ...
 
     async def chain(
@@ -70,11 +74,11 @@ class Trace(Protocol):
         ...
 
     async def descendants(
-        self, messages: Sequence[UUID], *, executions: Sequence[UUID] | None = None, limit: int
+        self, messages: Sequence[UUID], *, across_replays: bool, limit: int
     ) -> tuple[list[Descendant], bool]:
         """Return up to `limit` messages: these and all below them, nearest first; also whether that is all.
 
-        `executions`: follow no replay into another execution than these.
+        `across_replays`: also messages of other executions, which received the outputs in replays.
         """
         ...
 
