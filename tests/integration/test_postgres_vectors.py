@@ -73,10 +73,17 @@ def segment(path: str, execution: UUID = OLD, vector: Sequence[float] = (1.0, 0.
     return Item(path, json.dumps(fields).encode(), attributes={"title": "T"}, stage="segments", key=key)
 
 
+async def store(sink: PostgresVectors, item: Item, ctx: Context) -> None:
+    """Write one item. Raises `Reject`."""
+    (result,) = await sink([item], [ctx])
+    if result is not None:
+        raise result
+
+
 async def test_rows_have_vector_text_and_metadata_and_are_searched_with_sql(table):
     sink = table.sink()
-    await sink(segment("x.json", vector=(1, 0), lang="en"), context())
-    await sink(segment("y.json", vector=(0, 1)), context())
+    await store(sink, segment("x.json", vector=(1, 0), lang="en"), context())
+    await store(sink, segment("y.json", vector=(0, 1)), context())
     found = await table.query(
         "SELECT id, path, text, metadata, embedding <=> '[1, 0.1]' FROM playhead_vectors ORDER BY 5"
     )
@@ -95,7 +102,7 @@ EVENTS = [(f"a/{n}.json", OLD) for n in (1, 2, 3)] + [(f"a/{n}.json", NEW) for n
 async def test_the_rows_of_the_newest_execution_remain_in_any_order_of_the_writes(table, order):
     sink = table.sink(replace="folder")
     for path, execution in [EVENTS[n] for n in order] * 2:
-        await sink(segment(path, execution), context(execution))
+        await store(sink, segment(path, execution), context(execution))
     assert await table.rows() == [("a/1.json", NEW), ("a/2.json", NEW)]
 
 
@@ -107,36 +114,53 @@ async def test_the_rows_of_two_executions_that_write_at_once_are_replaced_as_con
     # Two instances, as in two processes.
     sinks = [table.sink(replace=replace), table.sink(replace=replace)]
     for sink in sinks:  # the table is created at once as well
-        await sink(segment("other.json"), context())
+        await store(sink, segment("other.json"), context())
     calls = [(path, execution, sinks[n % 2]) for n, (path, execution) in enumerate(EVENTS * 5)]
-    await asyncio.gather(*(sink(segment(path, one), context(one)) for path, one, sink in calls))
+    await asyncio.gather(*(store(sink, segment(path, one), context(one)) for path, one, sink in calls))
     assert await table.rows() == sorted([*left, ("other.json", OLD)])
 
 
+async def test_batches_that_are_written_at_once_in_any_order_do_not_block_each_other(table):
+    sinks = [table.sink(), table.sink()]
+    events = EVENTS * 10
+    for batch in (events, events[::-1]):
+        items = [segment(path, one) for path, one in batch]
+        contexts = [context(one) for _, one in batch]
+        await asyncio.gather(*(sink(items, contexts) for sink in sinks))
+    assert await table.rows() == sorted([*EVENTS[3:], EVENTS[2]])
+
+
+async def test_an_item_of_a_batch_without_a_vector_is_rejected_alone(table):
+    first, second = await table.sink()([segment("a.json"), Item("b.json", b"{}")], [context()] * 2)
+    assert first is None
+    assert isinstance(second, Reject)
+    assert await table.rows() == [("a.json", OLD)]
+
+
 async def test_instances_that_create_the_table_at_once_do_not_fail(table):
-    await asyncio.gather(*(table.sink()(segment(f"{n}.json"), context()) for n in range(8)))
+    await asyncio.gather(*(store(table.sink(), segment(f"{n}.json"), context()) for n in range(8)))
     assert len(await table.rows()) == 8
 
 
 async def test_a_row_of_the_same_object_is_updated_by_a_replay(table):
     sink = table.sink()
-    await sink(segment("a.json"), context(OLD))
-    await sink(segment("a.json", vector=(0, 1)), context(NEW))
-    await sink(segment("a.json"), context(OLD))
+    await store(sink, segment("a.json"), context(OLD))
+    await store(sink, segment("a.json", vector=(0, 1)), context(NEW))
+    await store(sink, segment("a.json"), context(OLD))
     assert await table.query("SELECT execution_id::text, embedding::text FROM playhead_vectors") == [
         (str(NEW), "[0,1]")
     ]
 
 
 async def test_rows_of_another_config_are_not_replaced(table):
-    await table.sink()(segment("a.json", OLD), context(OLD, "one"))
-    await table.sink()(segment("a.json", NEW), context(NEW, "two"))
+    await store(table.sink(), segment("a.json", OLD), context(OLD, "one"))
+    await store(table.sink(), segment("a.json", NEW), context(NEW, "two"))
     assert await table.rows() == [("a.json", OLD), ("a.json", NEW)]
 
 
 async def test_the_table_can_have_another_name_and_schema(table):
     await table.query("CREATE SCHEMA own")
-    await table.sink(table="own.select", dimensions=2)(segment("a.json"), context())
+    await store(table.sink(table="own.select", dimensions=2), segment("a.json"), context())
     assert await table.rows('own."select"') == [("a.json", OLD)]
 
 
@@ -148,17 +172,17 @@ def test_a_table_name_that_needs_quotes_is_refused(name):
 
 async def test_a_vector_that_does_not_fit_and_a_text_with_nul_are_rejected(table):
     sink = table.sink()
-    await sink(segment("a.json"), context())
+    await store(sink, segment("a.json"), context())
     with pytest.raises(Reject, match="expected 2 dimensions, not 3"):
-        await sink(segment("b.json", vector=(1, 2, 3)), context())
+        await store(sink, segment("b.json", vector=(1, 2, 3)), context())
     with pytest.raises(Reject, match="playhead_vectors"):
-        await sink(Item("c.json", b'{"vector": [1, 0], "text": "a\\u0000b"}'), context())
+        await store(sink, Item("c.json", b'{"vector": [1, 0], "text": "a\\u0000b"}'), context())
     assert await table.rows() == [("a.json", OLD)]
 
 
 async def test_an_internal_database_needs_the_permission_of_the_operator(table):
     with pytest.raises(Reject, match=r"PLAYHEAD_INTERNAL_HOSTS=127\.0\.0\.1:"):
-        await table.sink()(segment("a.json"), context(allowed=()))
+        await store(table.sink(), segment("a.json"), context(allowed=()))
 
 
 @pytest.mark.parametrize(
@@ -174,7 +198,7 @@ async def test_an_internal_database_needs_the_permission_of_the_operator(table):
 async def test_an_address_that_cannot_be_checked_is_rejected(url):
     sink = PostgresVectors(PostgresVectorsConfig(url=url))
     with pytest.raises(Reject, match="must have the form"):
-        await sink(segment("a.json"), context())
+        await store(sink, segment("a.json"), context())
 
 
 @pytest.mark.slow
@@ -182,12 +206,12 @@ async def test_an_unavailable_database_pauses_the_route_and_the_sink_works_again
     with need_fresh("postgres") as server:
         table = Table(server.url)
         sink = table.sink()
-        await sink(segment("a.json"), context())
+        await store(sink, segment("a.json"), context())
         server.stop()
         for _ in range(2):
             with pytest.raises(RateLimited, match="database of postgres_vectors is unavailable") as caught:
-                await sink(segment("b.json"), context())
+                await store(sink, segment("b.json"), context())
             assert caught.value.after == 10
         server.start()
-        await sink(segment("b.json"), context())
+        await store(sink, segment("b.json"), context())
         assert await table.rows() == [("a.json", OLD), ("b.json", OLD)]

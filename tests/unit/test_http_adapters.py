@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import ipaddress
 import json
@@ -18,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from playhead import Context, Item, RateLimited, Reject, Retry
+from playhead import Context, Item, Output, RateLimited, Reject, Retry
 from playhead.adapters._http import retry_after
 from playhead.adapters._network import Guard, is_internal
 from playhead.adapters.embed_text import EmbedText
@@ -460,5 +459,8 @@ async def test_many_texts_are_one_request_and_keep_their_order():
         )
         texts = ["a", "bbb", "cc"]
         assert await step._embed(texts, ctx) == [vector_of(text) for text in texts]
-        await asyncio.gather(*(step(Item("a.md", text.encode()), ctx) for text in texts))
-    assert len(web.asked) == 4
+        items = [Item(f"{text}.md", text.encode()) for text in (*texts, " ")]
+        *made, rejected = await step(items, [ctx] * 4)
+        assert [json.loads(one.data)["text"] for one in made if isinstance(one, Output)] == texts
+        assert isinstance(rejected, Reject)
+    assert [len(json.loads(asked.body)["input"]) for asked in web.asked] == [3, 3]

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -36,10 +36,6 @@ def segment(path: str, execution: UUID = OLD, vector: Sequence[float] = (1.0, 0.
     fields = {"text": f"text of {path} in {execution}", "vector": list(vector), **more}
     key = f"{execution}/segments/{path}"
     return Item(path, json.dumps(fields).encode(), attributes={"title": "T"}, stage="segments", key=key)
-
-
-Store = Callable[[Item, Context], None]
-Stored = Callable[[], list[tuple[str, str]]]
 
 
 class Sqlite:
@@ -79,9 +75,16 @@ def target(request, tmp_path):
     return request.param(tmp_path)
 
 
+def store(sink: SqliteVectors | ParquetSink, item: Item, ctx: Context) -> None:
+    """Write one item. Raises `Reject`."""
+    (result,) = sink([item], [ctx])
+    if result is not None:
+        raise result
+
+
 def write(sink: Any, folder: Path, items: Iterable[tuple[Item, UUID]], config: str = "docs") -> None:
     for item, execution in items:
-        assert sink(item, context(folder, execution, config)) is None
+        store(sink, item, context(folder, execution, config))
     if hasattr(sink, "close"):
         sink.close()
 
@@ -109,6 +112,30 @@ EVENTS = [(segment(f"a/{n}.json", OLD), OLD) for n in (1, 2, 3)] + [
 def test_the_rows_of_the_newest_execution_remain_in_any_order_of_the_writes(target, tmp_path, order):
     write(target.sink(replace="folder"), tmp_path, [EVENTS[n] for n in order])
     assert target.rows() == [("a/1.json", str(NEW)), ("a/2.json", str(NEW))]
+
+
+def test_a_late_write_of_an_older_execution_does_not_remove_the_row_of_the_same_object(target, tmp_path):
+    write(target.sink(), tmp_path, [(segment("a/1.json"), NEW), (segment("a/1.json"), OLD)])
+    assert target.rows() == [("a/1.json", str(NEW))]
+
+
+@pytest.mark.parametrize("replace", ["path", "folder", "none"])
+def test_a_batch_stores_the_same_rows_as_single_items(target, tmp_path, replace):
+    write(target.sink(replace=replace), tmp_path, EVENTS)
+    alone = target.rows()
+    other = type(target)(tmp_path / "other")
+    items = [item for item, _ in EVENTS]
+    contexts = [context(tmp_path / "other", execution) for _, execution in EVENTS]
+    assert other.sink(replace=replace)(items, contexts) == [None] * 5
+    assert other.rows() == alone
+
+
+def test_an_unusable_item_of_a_batch_is_rejected_and_the_others_are_stored(target, tmp_path):
+    items = [segment("a.json"), Item("b.json", b"text"), segment("c.json")]
+    first, second, third = target.sink()(items, [context(tmp_path)] * 3)
+    assert (first, third) == (None, None)
+    assert isinstance(second, Reject)
+    assert [path for path, _ in target.rows()] == ["a.json", "c.json"]
 
 
 def test_a_row_replaces_by_default_the_rows_of_earlier_executions_with_the_same_path(target, tmp_path):
@@ -148,7 +175,7 @@ def test_threads_that_write_at_the_same_time_lose_no_row(target, tmp_path):
         sink = shared if isinstance(shared, ParquetSink) else target.sink(replace="folder")
         try:
             for n in range(10):
-                sink(segment(f"same/{name}-{n}.json"), context(tmp_path))
+                store(sink, segment(f"same/{name}-{n}.json"), context(tmp_path))
         except BaseException as exc:
             failures.append(exc)
 
@@ -192,7 +219,7 @@ def test_a_link_with_the_name_of_the_file_or_folder_is_not_followed(target, tmp_
     data.mkdir()
     (data / "rows").symlink_to(outside)
     with pytest.raises(Reject, match="is a link"):
-        target.sink()(segment("a/1.json"), context(data))
+        store(target.sink(), segment("a/1.json"), context(data))
     assert list(outside.iterdir()) == []
 
 
@@ -256,9 +283,9 @@ def test_the_nearest_vectors_are_found_with_text_and_metadata(tmp_path):
 
 def test_a_vector_with_other_dimensions_is_rejected(tmp_path):
     sink = Sqlite(tmp_path).sink()
-    sink(segment("a.json"), context(tmp_path))
+    store(sink, segment("a.json"), context(tmp_path))
     with pytest.raises(Reject, match="3 dimensions, and those of the file have 2"):
-        sink(segment("b.json", vector=(1, 2, 3)), context(tmp_path))
+        store(sink, segment("b.json", vector=(1, 2, 3)), context(tmp_path))
     with pytest.raises(BadRequest, match="1 dimensions"):
         search(tmp_path / "rows", [1.0])
     sink.close()
@@ -278,7 +305,7 @@ def test_a_vector_with_other_dimensions_is_rejected(tmp_path):
 )
 def test_an_item_without_a_vector_is_rejected(tmp_path, data, why):
     with pytest.raises(Reject, match=why):
-        Sqlite(tmp_path).sink()(Item("a.json", data), context(tmp_path))
+        store(Sqlite(tmp_path).sink(), Item("a.json", data), context(tmp_path))
 
 
 def test_the_fields_with_vector_and_text_can_have_other_names(tmp_path):
@@ -297,7 +324,7 @@ def test_a_file_of_a_newer_version_is_not_changed(tmp_path):
     db.execute("PRAGMA user_version = 99")
     db.close()
     with pytest.raises(PlayheadError, match="newer version"):
-        Sqlite(tmp_path).sink()(segment("a.json"), context(tmp_path))
+        store(Sqlite(tmp_path).sink(), segment("a.json"), context(tmp_path))
 
 
 # -- Parquet ---------------------------------------------------------------------------------------
@@ -305,7 +332,11 @@ def test_a_file_of_a_newer_version_is_not_changed(tmp_path):
 
 def test_without_columns_a_row_has_the_text_of_the_item(tmp_path):
     sink = ParquetSink(ParquetSinkConfig(path="rows"))
-    sink(Item("a.md", "é".encode(), attributes={"n": 1}, stage="s", key=f"{OLD}/s/a.md"), context(tmp_path))
+    store(
+        sink,
+        Item("a.md", "é".encode(), attributes={"n": 1}, stage="s", key=f"{OLD}/s/a.md"),
+        context(tmp_path),
+    )
     assert table(tmp_path / "rows") == [
         {
             "id": f"{OLD}/s/a.md",
@@ -324,7 +355,7 @@ KINDS = {"t": "text", "i": "integer", "n": "number", "b": "boolean", "v": "vecto
 
 def typed(tmp_path: Path, fields: object) -> None:
     sink = ParquetSink(ParquetSinkConfig(path="rows", columns=KINDS))
-    sink(Item("a.json", json.dumps(fields).encode()), context(tmp_path))
+    store(sink, Item("a.json", json.dumps(fields).encode()), context(tmp_path))
 
 
 def test_columns_have_their_types_also_without_a_value(tmp_path):

@@ -45,6 +45,7 @@ def _section(spec: AdapterSpec) -> str:
     facts = [
         ("accepts", _ACCEPTS.get(spec.name) or _accepted(spec)),
         ("returns", _RETURNS.get(spec.name) or _returned(spec)),
+        *([("batches", f"up to {spec.batch:,} items per call")] if spec.batch else []),
         ("version", code(spec.version)),
         ("external effects", "yes" if spec.effects == "external" else "none"),
     ]
@@ -86,7 +87,9 @@ def _returned(spec: AdapterSpec) -> str:
     target: Any = spec.target
     step = target.__call__ if spec.is_class else target
     annotation = typing.get_type_hints(step).get("return")
-    if annotation in (None, type(None)):
+    if spec.batch:  # a list with one result per item
+        (annotation,) = typing.get_args(annotation)
+    if {*(typing.get_args(annotation) or [annotation])} <= {None, type(None), Reject}:
         return "no output"
     many = typing.get_origin(annotation) in (Iterator, list) or inspect.isgeneratorfunction(step)
     of = f" of type {code(spec.produces)}" if spec.produces else " of the same content type as the item"

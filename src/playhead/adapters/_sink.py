@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -100,6 +101,19 @@ def vector_row(item: Item, ctx: Context, config: VectorSinkConfig) -> VectorRow:
         raise Reject(f"its field {config.text_field!r} is not text")
     metadata = json.dumps({**item.attributes, **fields}, ensure_ascii=False)
     return VectorRow(place_of(item, ctx, config.replace), text, metadata, vector)
+
+
+def vector_rows(
+    items: Sequence[Item], ctx: Sequence[Context], config: VectorSinkConfig
+) -> list[VectorRow | Reject]:
+    """Return the row for each item, or why it has none."""
+    made: list[VectorRow | Reject] = []
+    for item, one in zip(items, ctx, strict=True):
+        try:
+            made.append(vector_row(item, one, config))
+        except Reject as exc:
+            made.append(exc)
+    return made
 
 
 def need(library: str, extra: str) -> None:

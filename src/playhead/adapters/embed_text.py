@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
@@ -14,10 +14,18 @@ from playhead import Context, Item, Output, RateLimited, Reject, Retry, adapter
 if TYPE_CHECKING:
     import httpx
 
+_BATCH: Final = 100
 _MAX_BYTES: Final = 256 << 20
 _PAUSE_SECONDS: Final = 10.0
 _OF_THE_ITEM: Final = (400, 413, 422)
 """Statuses with which services reject a text, for example because it is too long."""
+
+
+class _Text(NamedTuple):
+    """The text of an item, and the fields of the item to keep."""
+
+    fields: dict[str, Any]
+    text: str
 
 
 class EmbedTextConfig(BaseModel):
@@ -49,7 +57,7 @@ class EmbedTextConfig(BaseModel):
         return url.rstrip("/")
 
 
-@adapter("embed_text", produces="application/json")
+@adapter("embed_text", produces="application/json", batch=_BATCH)
 class EmbedText:
     """Compute the vector of a text with a service that has the embeddings API of OpenAI.
 
@@ -62,14 +70,26 @@ class EmbedText:
         self._config = config
         self._client: httpx.AsyncClient | None = None
 
-    async def __call__(self, item: Item, ctx: Context) -> Output:
-        fields, text = self._read(item)
-        (vector,) = await self._embed([text], ctx)
-        made = {**fields, "text": text, "vector": vector, "model": self._config.model}
+    async def __call__(self, items: Sequence[Item], ctx: Sequence[Context]) -> list[Output | Reject]:
+        read = [self._read(item) for item in items]
+        texts = [one.text for one in read if isinstance(one, _Text)]
+        vectors = iter(await self._embed(texts, ctx[0]) if texts else ())
+        return [
+            self._output(item, one, next(vectors)) if isinstance(one, _Text) else one
+            for item, one in zip(items, read, strict=True)
+        ]
+
+    def _output(self, item: Item, text: _Text, vector: Sequence[float]) -> Output:
+        made = {**text.fields, "text": text.text, "vector": vector, "model": self._config.model}
         return item.derive(json.dumps(made, ensure_ascii=False, separators=(",", ":")))
 
-    def _read(self, item: Item) -> tuple[dict[str, Any], str]:
-        """Return the fields to keep, and the text."""
+    def _read(self, item: Item) -> _Text | Reject:
+        try:
+            return self._text(item)
+        except Reject as exc:
+            return exc
+
+    def _text(self, item: Item) -> _Text:
         name = self._config.text_field
         if name is None:
             fields, text = {}, item.text
@@ -81,7 +101,7 @@ class EmbedText:
                 raise Reject(f"it has no text in the field {name!r}, the text_field")
         if not text.strip():
             raise Reject("its text is empty, and has no vector")
-        return fields, text
+        return _Text(fields, text)
 
     async def _embed(self, texts: Sequence[str], ctx: Context) -> list[list[float]]:
         """Return the vectors of some texts, in order. One request to the service.

@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Kind = Literal["text", "integer", "number", "boolean", "vector", "json"]
 
 _EXTRA: Final = "parquet"
+_BATCH: Final = 100
 _OWN: Final = ("id", "execution_id", "config", "stage", "path", "attributes")
 
 
@@ -62,7 +63,7 @@ class ParquetSinkConfig(SinkConfig):
         return self
 
 
-@adapter("parquet_sink", thread_safe=True)
+@adapter("parquet_sink", thread_safe=True, batch=_BATCH)
 class ParquetSink:
     """Store an item as a row of a Parquet dataset. The step has no output.
 
@@ -73,22 +74,36 @@ class ParquetSink:
     def __init__(self, config: ParquetSinkConfig) -> None:
         self._config = config
 
-    def __call__(self, item: Item, ctx: Context) -> None:
-        place = place_of(item, ctx, self._config.replace)
-        row = {
-            "id": place.id,
-            "execution_id": place.execution_id,
-            "config": place.config,
-            "stage": place.stage,
-            "path": place.path,
-            "attributes": json.dumps(item.attributes, ensure_ascii=False),
-            **_values(item, self._config.columns),
-        }
+    def __call__(self, items: Sequence[Item], ctx: Sequence[Context]) -> list[Reject | None]:
         try:
-            folder = data_place(ctx.data_dir, self._config.path, "dataset", "folder")
+            folder = data_place(ctx[0].data_dir, self._config.path, "dataset", "folder")
         except BadRequest as exc:
             raise Reject(exc.detail) from exc
-        _write(folder, place, row, _schema(self._config.columns))
+        results: list[Reject | None] = []
+        files: dict[str, list[dict[str, Any]]] = {}
+        for item, one in zip(items, ctx, strict=True):
+            place = place_of(item, one, self._config.replace)
+            try:
+                values = _values(item, self._config.columns)
+            except Reject as exc:
+                results.append(exc)
+                continue
+            results.append(None)
+            files.setdefault(_file_name(place), []).append(
+                {
+                    "id": place.id,
+                    "execution_id": place.execution_id,
+                    "config": place.config,
+                    "stage": place.stage,
+                    "path": place.path,
+                    "attributes": json.dumps(item.attributes, ensure_ascii=False),
+                    **values,
+                }
+            )
+        schema = _schema(self._config.columns)
+        for name, rows in files.items():
+            _write(folder, name, rows, schema)
+        return results
 
 
 def _values(item: Item, columns: dict[str, Kind]) -> dict[str, Any]:
@@ -133,29 +148,34 @@ def _schema(columns: dict[str, Kind]) -> pa.Schema:
     return pa.schema([*own, *(pa.field(name, kinds[kind]) for name, kind in more.items())])
 
 
-def _write(dataset: Path, place: Place, row: dict[str, Any], schema: pa.Schema) -> None:
-    """Add a row to the file of its document, or replace it there."""
+def _file_name(place: Place) -> str:
+    scope = json.dumps([place.config, place.stage, place.document])
+    return hashlib.sha256(scope.encode()).hexdigest()[:32]
+
+
+def _write(dataset: Path, name: str, new: list[dict[str, Any]], schema: pa.Schema) -> None:
+    """Add rows to the file of their document, or replace them there. The newest execution remains."""
     import pyarrow as pa
     from pyarrow import parquet
 
-    scope = json.dumps([place.config, place.stage, place.document])
-    name = hashlib.sha256(scope.encode()).hexdigest()[:32]
-    # Readers skip names that begin with `.` or `_`.
     folder = dataset / name[:2]
     file = folder / f"{name[2:]}.parquet"
     folder.mkdir(parents=True, exist_ok=True)
+    # Readers skip names that begin with `.` or `_`.
     with _locked(folder / ".lock"):
         earlier = parquet.ParquetFile(file).read().to_pylist() if file.exists() else []
-        if any(one["execution_id"] > place.execution_id for one in earlier):
-            return
-        kept = [one for one in earlier if one["execution_id"] == place.execution_id and one["id"] != place.id]
-        rows = sorted([*kept, row], key=lambda one: str(one["path"]))
-        new = folder / f".{file.name}.new"
-        parquet.write_table(pa.Table.from_pylist(rows, schema), new)
+        newest = max(row["execution_id"] for row in (*earlier, *new))
+        rows = {row["id"]: row for row in (*earlier, *new) if row["execution_id"] == newest}
+        written = folder / f".{file.name}.new"
+        parquet.write_table(pa.Table.from_pylist(sorted(rows.values(), key=_path_of), schema), written)
         # After a power loss, the file must not be empty.
-        with open(new, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(new, file)
+        with open(written, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(written, file)
+
+
+def _path_of(row: dict[str, Any]) -> str:
+    return str(row["path"])
 
 
 @contextmanager

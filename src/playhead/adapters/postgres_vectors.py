@@ -15,12 +15,13 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from playhead import Context, Item, RateLimited, Reject, adapter
 from playhead.adapters._network import Guard
-from playhead.adapters._sink import VectorRow, VectorSinkConfig, need, vector_row
+from playhead.adapters._sink import VectorRow, VectorSinkConfig, need, vector_rows
 
 if TYPE_CHECKING:
     import asyncpg  # type: ignore[import-untyped]
 
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}(\.[a-z_][a-z0-9_]{0,62})?", re.ASCII)
+_BATCH: Final = 100
 _CONNECTIONS: Final = 10
 _PAUSE_SECONDS: Final = 10.0
 _COMMAND_SECONDS: Final = 60.0
@@ -85,7 +86,7 @@ class PostgresVectorsConfig(VectorSinkConfig):
         return self
 
 
-@adapter("postgres_vectors", effects="idempotent")
+@adapter("postgres_vectors", effects="idempotent", batch=_BATCH)
 class PostgresVectors:
     """Store a vector with its text and attributes in PostgreSQL with pgvector. The step has no output.
 
@@ -102,15 +103,17 @@ class PostgresVectors:
         self._upsert = _WRITE.format(table=table)
         self._table = table
 
-    async def __call__(self, item: Item, ctx: Context) -> None:
-        row = vector_row(item, ctx, self._config)
-        async with self._errors():
-            async with self._opening:
-                if self._pool is None:
-                    self._pool = await self._open(
-                        ctx.internal_hosts, self._config.dimensions or len(row.vector)
-                    )
-            await self._write(self._pool, [row])
+    async def __call__(self, items: Sequence[Item], ctx: Sequence[Context]) -> list[Reject | None]:
+        results = vector_rows(items, ctx, self._config)
+        rows = [row for row in results if isinstance(row, VectorRow)]
+        if rows:
+            async with self._errors():
+                async with self._opening:
+                    if self._pool is None:
+                        dimensions = self._config.dimensions or len(rows[0].vector)
+                        self._pool = await self._open(ctx[0].internal_hosts, dimensions)
+                await self._write(self._pool, rows)
+        return [one if isinstance(one, Reject) else None for one in results]
 
     async def _open(self, allowed: Sequence[str], dimensions: int) -> asyncpg.Pool:
         import asyncpg

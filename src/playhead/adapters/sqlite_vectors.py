@@ -19,7 +19,7 @@ from pydantic import Field, field_validator, model_validator
 
 from playhead import Context, Item, Reject, adapter
 from playhead.adapters._data_folder import data_place, path_problem
-from playhead.adapters._sink import VectorRow, VectorSinkConfig, need, vector_row
+from playhead.adapters._sink import VectorRow, VectorSinkConfig, need, vector_rows
 from playhead.errors import BadRequest, NotFound, PlayheadError
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ _WRITE: Final = """
       (:id, :execution_id, :config, :stage, :document, :path, :text, :metadata, :embedding)"""
 _BUSY_SECONDS: Final = 30.0
 _EXTRA: Final = "vectors"
+_BATCH: Final = 100
 
 
 class SqliteVectorsConfig(VectorSinkConfig):
@@ -73,7 +74,7 @@ class SqliteVectorsConfig(VectorSinkConfig):
         return self
 
 
-@adapter("sqlite_vectors")
+@adapter("sqlite_vectors", batch=_BATCH)
 class SqliteVectors:
     """Store a vector with its text and attributes in a SQLite file. The step has no output.
 
@@ -85,16 +86,16 @@ class SqliteVectors:
         self._config = config
         self._db: Connection | None = None
 
-    def __call__(self, item: Item, ctx: Context) -> None:
-        row = vector_row(item, ctx, self._config)
+    def __call__(self, items: Sequence[Item], ctx: Sequence[Context]) -> list[Reject | None]:
+        rows = vector_rows(items, ctx, self._config)
         if self._db is None:
             try:
-                file = data_place(ctx.data_dir, self._config.path, "index")
+                file = data_place(ctx[0].data_dir, self._config.path, "index")
             except BadRequest as exc:
                 raise Reject(exc.detail) from exc
             file.parent.mkdir(parents=True, exist_ok=True)
             self._db = _open_to_write(file)
-        _write(self._db, [row])
+        return _write(self._db, rows)
 
     def close(self) -> None:
         if self._db is not None:
@@ -196,16 +197,25 @@ def _open_to_write(file: Path) -> Connection:
     return db
 
 
-def _write(db: Connection, rows: Sequence[VectorRow]) -> None:
-    """Write rows in one transaction: all or none."""
+def _write(db: Connection, rows: Sequence[VectorRow | Reject]) -> list[Reject | None]:
+    """Write rows in one transaction, and return why some of them cannot be written."""
+    results: list[Reject | None] = []
     with _transaction(db):
+        stored = _dimensions(db)
         for row in rows:
-            stored = _dimensions(db)
+            if isinstance(row, Reject):
+                results.append(row)
+                continue
             if stored not in (None, len(row.vector)):
-                raise Reject(
-                    f"its vector has {len(row.vector)} dimensions, and those of the file have {stored}; use "
-                    "another path for another model"
+                results.append(
+                    Reject(
+                        f"its vector has {len(row.vector)} dimensions, and those of the file have {stored}; "
+                        "use another path for another model"
+                    )
                 )
+                continue
+            stored = len(row.vector)
+            results.append(None)
             values = asdict(row.place) | {
                 "text": row.text,
                 "metadata": row.metadata,
@@ -214,6 +224,7 @@ def _write(db: Connection, rows: Sequence[VectorRow]) -> None:
             if not db.execute(_NEWER, values).fetchone():
                 db.execute(_DELETE_OLDER, values)
                 db.execute(_WRITE, values)
+    return results
 
 
 @contextmanager
