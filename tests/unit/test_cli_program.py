@@ -109,7 +109,7 @@ def test_version_is_printed(capsys):
     "arguments",
     [
         ["nonsense", "--json"],
-        ["show", "--json"],
+        ["stages", "--json"],
         ["--json", "executions", "--limit", "0"],
         ["executions", "--status", "done", "--json"],
         ["dead-letters", "resend", "--json"],

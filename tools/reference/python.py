@@ -16,7 +16,7 @@ _ENTRY: Final = re.compile(r"^ {4}(\w+): ((?:.|\n {5,})+)", re.M)
 
 
 def _connect() -> str:
-    return _described("playhead.connect", connect)
+    return _described("connect", connect)
 
 
 def _methods() -> str:
@@ -41,10 +41,11 @@ def _signature(name: str, function: Callable[..., Any]) -> str:
         stars = "**" if one.kind is one.VAR_KEYWORD else ""
         default = "" if one.default is one.empty else f" = {json.dumps(one.default)}".replace("null", "None")
         shown.append(f"{stars}{one.name}: {one.annotation}{default}")
-    line = f"{name}({', '.join(shown)}) -> {signature.return_annotation}"
+    end = f") -> {signature.return_annotation}: ..."
+    line = f"def {name}({', '.join(shown)}{end}"
     if len(line) <= 100:
         return line
-    return "\n".join([f"{name}(", *(f"    {one}," for one in shown), f") -> {signature.return_annotation}"])
+    return "\n".join([f"def {name}(", *(f"    {one}," for one in shown), end])
 
 
 def _entries(doc: str) -> str:

@@ -34,7 +34,7 @@ from playhead.cli.session import Session
 
 ABOUT: Final = (
     "Run files through pipelines, store the outputs of each route, and replay them into any route. "
-    "Flags override PLAYHEAD_* variables. Variables override playhead.toml."
+    "Start with `playhead init`. Flags override PLAYHEAD_* variables. Variables override playhead.toml."
 )
 
 COMMANDS: Final[tuple[Command, ...]] = (

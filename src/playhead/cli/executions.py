@@ -87,7 +87,7 @@ async def executions(
 
 
 @command("show", example="playhead show latest")
-async def show(s: Session, execution: ExecutionRef) -> None:
+async def show(s: Session, execution: ExecutionRef = "latest") -> None:
     """Show the state of one execution.
 
     Prints counts by route, the stored stages, failed and skipped messages with the reasons, and commands to

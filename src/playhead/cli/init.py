@@ -13,7 +13,7 @@ from playhead.cli.command import command
 from playhead.cli.session import Session, Usage
 
 _SETTINGS: Final = """\
-# Settings of Playhead for commands that start in this folder. Each setting can also be an environment
+# Settings of Playhead for commands in this folder and below. Each setting can also be an environment
 # variable, such as PLAYHEAD_ADAPTERS.
 
 adapters = ["./steps.py"]  # the Python files with your steps

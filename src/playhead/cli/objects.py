@@ -16,18 +16,18 @@ async def ls(
     s: Session,
     execution: ExecutionRef,
     stage: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="STAGE",
-            help="A stage of the execution; `input` contains the inputs of the run.",
+            help="A stage of the execution; `input` contains the inputs of the run.  [default: all stages]",
             autocompletion=complete.stage,
         ),
-    ],
+    ] = None,
     path: Annotated[str, typer.Argument(metavar="PATH", help="A folder or an object in the stage.")] = "",
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> None:
-    """List the objects of a stage."""
+    """List the objects of a stage, or of all stages."""
     async with s.open() as rt:
         identity = await rt.services.resolve.execution(execution)
         items, rest = await output.gather(

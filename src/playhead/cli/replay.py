@@ -65,8 +65,9 @@ async def replay(
         source = await rt.services.resolve.execution(execution)
         done = await rt.services.replay.execute(ReplayRequest(source, stage, path, route))
         s.interrupted = f"stopped waiting; execution {done.execution_id} continues"
-        if not wait:
-            await workers.tell_if_missing(rt, [done.to_queue])
+        steps = [f"playhead show {done.execution_id}"]
+        if not wait and await workers.tell_if_missing(rt, [done.to_queue]) and rt.here:
+            steps.insert(0, "playhead worker --until-idle")
         answer = {name: getattr(done, name) for name in CONTRACT}
         code = exits.PARTIAL if done.status == "partial_failure" else exits.OK
         if wait:
@@ -82,7 +83,7 @@ async def replay(
     if wait:
         output.line()
         executions.describe(made)
-    executions.suggest(s, [f"playhead show {done.execution_id}"])
+    executions.suggest(s, steps)
     return code
 
 

@@ -24,20 +24,21 @@ async def tell_if_none(deployment: Deployment) -> None:
         output.note(f"No worker runs{_what_to_start(deployment)}")
 
 
-async def tell_if_missing(deployment: Deployment, queues: Sequence[str]) -> None:
-    """Report on stderr those of the queues that no worker and no other program consumes."""
+async def tell_if_missing(deployment: Deployment, queues: Sequence[str]) -> bool:
+    """Report on stderr those of the queues that no worker and no other program consumes; False if none."""
     try:
         workers = (await deployment.services.system.health("")).workers
         consumed = {queue for worker in workers for queue in worker.queues}
         if not (missing := [queue for queue in queues if queue not in consumed]):
-            return
+            return False
         routes, _ = await output.gather(deployment.services.queues.routes, None, output.MAX_PAGE)
     except Unavailable:
-        return
+        return False
     external = {route.queue for route in routes if not route.adapters}
+    missing = [queue for queue in missing if queue not in external]
     for queue in missing:
-        if queue not in external:
-            output.note(f"No worker consumes {queue} now{_what_to_start(deployment)}")
+        output.note(f"No worker consumes {queue} now{_what_to_start(deployment)}")
+    return bool(missing)
 
 
 async def tell_if_stalled(deployment: Deployment, execution: Execution) -> None:

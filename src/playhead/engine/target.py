@@ -46,10 +46,12 @@ async def resolve(catalog: Configs, source: Execution, to_route: str) -> tuple[L
             "route_ambiguous", f"more than one config has a route {route!r}; name one of: {candidates}"
         )
     known = [r for c in others for r in c.config.routes]
+    hint = ""
     if own and (loaded := await catalog.config(own)):
         known += loaded.config.routes
-    near = difflib.get_close_matches(route, known, 1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = f" Config {own!r} has the routes {', '.join(loaded.config.routes)}."
+    if near := difflib.get_close_matches(route, known, 1):
+        hint = f" Did you mean {near[0]!r}?"
     raise NotFound("route_not_found", f"no active config has a route {route!r}.{hint}")
 
 

@@ -129,11 +129,11 @@ def _words() -> Iterator[Row]:
     yield usage("replay RUN shouted", "empty", more=("",))
     yield usage("queues docs.theirs --peek 1 --take 1", "--peek and --take")
     yield usage("queues --take 1", "name the queue")
-    yield usage("lineage MESSAGE --up --down", "--up and --down")
+    yield usage("lineage MESSAGE --up --down", "--up cannot be combined with --down")
     yield usage("serve --port 65536", "--port", anywhere=False)
     yield usage("worker --processes 0", "--processes", anywhere=False)
     yield usage("executions --status nonsense", "--status")
-    yield usage("show", "EXECUTION")
+    yield usage("stages", "EXECUTION")
     yield usage("shwo RUN", "show")
     yield usage("show RUN --no-such", "--no-such")
 
