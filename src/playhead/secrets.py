@@ -11,10 +11,12 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 _TOKEN: Final = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_URL_PASSWORD: Final = re.compile(r"^[a-z][a-z0-9+.-]*://[^:@/]*:(.+)@", re.I)
+"""To the last `@`, as in `settings`."""
 _HIDDEN: Final = re.compile(r"[\x00-\x1f\x7f]")
 _FORMS: Final = "${env:NAME} or ${file:/folder/name}"
 _MASK: Final = "***"
@@ -131,7 +133,8 @@ class Mask:
     """Replaces the known secrets in texts by `***`.
 
     It finds a secret as it is, and escaped as in a URL, in JSON or in a `repr`. It also finds single lines of
-    a secret that has several. A secret of up to three characters is found only if it is a separate word.
+    a secret that has several, and the password of a secret that is a URL. A secret of up to three characters
+    is found only if it is a separate word.
     """
 
     def __init__(self) -> None:
@@ -153,7 +156,9 @@ class Mask:
 
 def _spellings(secret: str) -> set[str]:
     lines = [line for line in secret.splitlines() if len(line) >= _LONG_LINE]
-    found = {spelling for one in (secret, *lines) for spelling in _spellings_of_one(one)}
+    passwords = _URL_PASSWORD.findall(secret)
+    parts_of_it = (*lines, *passwords, *map(unquote, passwords))
+    found = {spelling for one in (secret, *parts_of_it) for spelling in _spellings_of_one(one)}
     return found - {""}
 
 

@@ -173,6 +173,14 @@ def test_lines_of_a_secret_are_masked_alone():
     assert mask("at abcdefghijkl: xyz") == "at ***: xyz"
 
 
+def test_the_password_of_a_secret_url_is_masked_alone():
+    mask = Mask()
+    mask.add("postgresql://me:p%40ss-word@host/db")
+    for password in ("p%40ss-word", "p@ss-word"):
+        assert mask(f"password {password!r} of me is wrong") == "password '***' of me is wrong"
+    assert mask("cannot connect to postgresql://me:p%40ss-word@host/db") == "cannot connect to ***"
+
+
 def test_the_longer_of_two_secrets_is_masked_whole():
     mask = Mask()
     mask.add("secret")
