@@ -7,20 +7,28 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from playhead import __version__, sourcecode
 from playhead.errors import CannotStart
 from playhead.ports.adapter import AdapterSpec, collect
 
 
 def load_built_in(modules: Iterable[ModuleType]) -> Mapping[str, AdapterSpec]:
     """Return the built-in adapters by name; no other code is imported."""
-    return _by_name([spec for module in modules for spec in collect(module)])
+    return _by_name(_built_in(modules))
+
+
+def _built_in(modules: Iterable[ModuleType]) -> list[AdapterSpec]:
+    code = f"playhead {__version__}"
+    return [replace(spec, code=code, source="playhead") for module in modules for spec in collect(module)]
 
 
 def load(built_in: Iterable[ModuleType], named: Sequence[str]) -> Mapping[str, AdapterSpec]:
@@ -34,16 +42,27 @@ def load(built_in: Iterable[ModuleType], named: Sequence[str]) -> Mapping[str, A
         CannotStart: `adapters_invalid`: a module cannot be imported, an entry point has another name
             than its adapter, or two adapters have one name.
     """
-    specs = [spec for module in built_in for spec in collect(module)]
+    specs = _built_in(built_in)
     for point in entry_points(group="playhead.adapters"):
         specs += _from_entry_point(point)
     for name in named:
+        root = sourcecode.root_of(name)
+        # Before the import: if the file changes meanwhile, it is noticed as changed.
+        code = sourcecode.read(root).code if root else ""
         module = _load_file(Path(name)) if name.endswith(".py") else _import(name)
         found = _collect(module, name)
         if not found:
             raise CannotStart("adapters_invalid", f"PLAYHEAD_ADAPTERS: {name} defines no adapter (@adapter)")
-        specs += found
+        source = root.source if root else name
+        specs += [replace(spec, code=code, source=source) for spec in found]
     return _by_name(specs)
+
+
+def code_roots(named: Sequence[str]) -> list[sourcecode.CodeRoot]:
+    """Return where the code of all adapters begins, except that of installed packages. Imports nothing."""
+    points = [point.module for point in entry_points(group="playhead.adapters") if _is_editable(point.dist)]
+    found = [sourcecode.root_of(name) for name in (*points, *named)]
+    return list(dict.fromkeys(root for root in found if root))
 
 
 def _by_name(specs: Iterable[AdapterSpec]) -> Mapping[str, AdapterSpec]:
@@ -60,6 +79,8 @@ def _by_name(specs: Iterable[AdapterSpec]) -> Mapping[str, AdapterSpec]:
 
 def _from_entry_point(point: Any) -> list[AdapterSpec]:
     where = f"entry point {point.name} = {point.value}"
+    root = sourcecode.root_of(point.module) if _is_editable(point.dist) else None
+    code = sourcecode.read(root).code if root else f"{point.dist.name} {point.dist.version}"
     try:
         target = point.load()
     except Exception as exc:
@@ -71,7 +92,13 @@ def _from_entry_point(point: Any) -> list[AdapterSpec]:
         raise CannotStart(
             "adapters_invalid", f"{where}: its decorator has the name {spec.name!r}; both names must be equal"
         )
-    return [spec]
+    return [replace(spec, code=code, source=root.source if root else point.dist.name)]
+
+
+def _is_editable(package: Any) -> bool:
+    """Whether a package runs from its source folder, so that its version does not identify its code."""
+    about = json.loads(package.read_text("direct_url.json") or "{}")
+    return bool(about.get("dir_info", {}).get("editable"))
 
 
 def _import(name: str) -> ModuleType:

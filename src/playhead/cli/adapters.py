@@ -31,8 +31,11 @@ async def adapters(
             output.emit_list(list(known.values()))
             return
         output.table(
-            ("TYPE", "VERSION", "PRODUCES", "EFFECTS", "WHAT IT DOES"),
-            [(a.type, a.version, a.produces, a.effects, _summary(a)) for a in known.values()],
+            ("TYPE", "VERSION", "CODE", "PRODUCES", "EFFECTS", "WHAT IT DOES"),
+            [
+                (a.type, a.version, output.code(a.code), a.produces, a.effects, _summary(a))
+                for a in known.values()
+            ],
         )
         return
     if kind not in known:
@@ -67,6 +70,7 @@ def _summary(info: AdapterInfo) -> str:
 
 def _describe(info: AdapterInfo) -> None:
     output.line(f"{info.type} (version {info.version}, from {info.origin})")
+    output.line(f"code {info.code}, of {info.source}")
     if info.description:
         output.line()
         output.block(info.description.strip())

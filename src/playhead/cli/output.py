@@ -128,6 +128,12 @@ def short(identity: UUID) -> str:
     return identity.hex[-SHORT_ID:]
 
 
+def code(fingerprint: str) -> str:
+    """Shorten the fingerprint of a source; name and version of a package stay."""
+    kind, colon, digits = fingerprint.partition(":")
+    return f"{kind}:{digits[:12]}" if colon else fingerprint or "-"
+
+
 def size(count: int) -> str:
     """Format a number of bytes: `1.2 MiB`."""
     if count < 1024:

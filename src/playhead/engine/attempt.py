@@ -62,7 +62,7 @@ class AttemptOutcome:
         stage: where the products are stored; None if the route stores nothing.
         products: what the chain returned.
         skip_reason: see `chain.Result`.
-        adapters: name and version of each adapter that ran.
+        adapters: name, version and code of each adapter that ran.
         result: why there are no products; None if the chain returned.
         seconds: how long the chain ran; None if it did not.
         pause: the pause that a step asks for.

@@ -28,7 +28,7 @@ class RouteRuntime:
     """A route of one config version, ready to run in this process.
 
     Attributes:
-        adapters: name and version of each adapter, as sidecars list them.
+        adapters: name, version and code of each adapter, as sidecars list them.
     """
 
     route: Route

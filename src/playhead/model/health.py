@@ -103,6 +103,8 @@ class AdapterInfo:
         batch: number of items that one call takes at most; None: it takes single items.
         description: its docstring; may be empty.
         origin: place of its definition, for people.
+        code: fingerprint of its code: `sha256:` of its source, or name and version of its package.
+        source: file, module or package that was loaded.
         config: JSON Schema of its config; None if it has no config.
     """
 
@@ -113,6 +115,8 @@ class AdapterInfo:
     batch: int | None
     description: str
     origin: str
+    code: str
+    source: str
     config: dict[str, Any] | None
 
 

@@ -215,6 +215,9 @@ class AdapterSpec:
         is_thread_safe: several threads may call one instance at once.
         batch: how many items one call takes at most; None: it takes one item, not a sequence.
         wait_seconds: how long an item waits for others of its batch.
+        code: fingerprint of the code that was loaded: that of its source, or name and version of its package.
+            Set when the adapter is loaded.
+        source: what was loaded: the path of a file, the name of a module, or the name of a package.
     """
 
     name: str
@@ -231,6 +234,8 @@ class AdapterSpec:
     is_thread_safe: bool = False
     batch: int | None = None
     wait_seconds: float = 0.0
+    code: str = ""
+    source: str = ""
 
 
 def adapter(

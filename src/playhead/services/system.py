@@ -63,6 +63,8 @@ def describe_adapters(adapters: Mapping[str, AdapterSpec]) -> list[AdapterInfo]:
             batch=spec.batch,
             description=spec.doc,
             origin=spec.origin,
+            code=spec.code,
+            source=spec.source,
             config=spec.config_model.model_json_schema() if spec.config_model is not None else None,
         )
         for spec in found

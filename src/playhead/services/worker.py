@@ -330,7 +330,8 @@ class WorkerService:
                 raise UnknownAdapter((), f"config {claim.config} has no version {claim.config_version}")
             route = loaded.config.routes[claim.route]
             chain = Chain(route, self._adapters, resolve=self._env.resolve, turns=self._turns)
-            found = RouteRuntime(route, chain, [{"type": s.name, "version": s.version} for s in chain.specs])
+            ran = [{"type": s.name, "version": s.version, "code": s.code} for s in chain.specs]
+            found = RouteRuntime(route, chain, ran)
             self._close_unused()
         self._runtimes[key] = found  # the most recently used one is the last
         return found

@@ -1,0 +1,143 @@
+"""The fingerprint of an adapter covers its file and what it imports from the same folder or package."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from playhead import __version__, plugins, sourcecode
+from playhead.bootstrap import load_adapters
+from playhead.settings import Settings
+from playhead.sourcecode import CodeRoot, CodeWatch
+from tests.unit.test_plugins import SHOUT, install
+
+
+def write(folder: Path, **files: str) -> Path:
+    """Write modules: `{"a/b": text}` becomes `a/b.py`."""
+    for name, text in files.items():
+        file = folder / f"{name}.py"
+        file.parent.mkdir(exist_ok=True, parents=True)
+        file.write_text(text, encoding="utf-8")
+    return folder
+
+
+def code(entry: str | Path) -> str:
+    root = sourcecode.root_of(str(entry))
+    assert root is not None
+    return sourcecode.read(root).code
+
+
+def test_the_code_of_a_single_file_is_the_sha256_of_the_file(tmp_path):
+    write(tmp_path, steps=SHOUT)
+    digest = hashlib.sha256((tmp_path / "steps.py").read_bytes()).hexdigest()
+    assert code(tmp_path / "steps.py") == f"sha256:{digest}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import helper",
+        "from helper import up",
+        "def later():\n    import helper",
+        "import lib.helper",
+        "from lib import helper",
+    ],
+)
+def test_a_change_of_an_imported_neighbour_changes_the_code(tmp_path, line):
+    write(tmp_path, steps=line, **{"helper": "a = 1", "lib/helper": "a = 1"})
+    before = code(tmp_path / "steps.py")
+    write(tmp_path, **{"helper": "a = 2", "lib/helper": "a = 2"})
+    assert code(tmp_path / "steps.py") != before
+
+
+def test_a_change_of_a_file_that_is_not_imported_changes_nothing(tmp_path):
+    write(tmp_path, steps="import json, helper", helper="a = 1", other="a = 1")
+    before = code(tmp_path / "steps.py")
+    write(tmp_path, other="a = 2")
+    assert code(tmp_path / "steps.py") == before
+
+
+def test_the_code_is_the_same_in_another_folder(tmp_path):
+    for folder in ("one", "two"):
+        write(tmp_path / folder, steps="import helper", helper="a = 1")
+    assert code(tmp_path / "one/steps.py") == code(tmp_path / "two/steps.py")
+
+
+def test_a_module_of_a_package_covers_relative_imports_and_its_packages(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    parts = {
+        "covered/__init__": "",
+        "covered/steps": "from . import words\nfrom .deep.more import x\nimport beside",
+    }
+    parts |= {"covered/words": "", "covered/deep/more": "from .. import last", "covered/last": ""}
+    write(tmp_path, **parts, **{"beside": "", "covered/unused": ""})
+    root = sourcecode.root_of("covered.steps")
+    assert root is not None
+    files = {str(Path(file).relative_to(tmp_path)) for file in sourcecode.read(root).files}
+    names = ("__init__", "deep/more", "last", "steps", "words")
+    assert files == {f"covered/{name}.py" for name in names}
+
+
+def test_a_file_with_a_syntax_error_has_a_code(tmp_path):
+    write(tmp_path, steps="def (")
+    assert code(tmp_path / "steps.py").startswith("sha256:")
+
+
+def test_built_in_steps_have_the_version_of_playhead_and_packages_their_own(tmp_path, monkeypatch):
+    install(tmp_path, SHOUT.replace("shout", "call"), {"call": "calling_steps:call"}, "calling")
+    monkeypatch.syspath_prepend(tmp_path)
+    loaded = load_adapters(Settings())
+    assert loaded["passthrough"].code == f"playhead {__version__}"
+    assert (loaded["call"].code, loaded["call"].source) == ("calling 1.0", "calling")
+
+
+def test_a_package_that_is_installed_for_development_has_the_code_of_its_source(tmp_path, monkeypatch):
+    install(tmp_path, SHOUT.replace("shout", "hail"), {"hail": "hailing_steps:hail"}, "hailing")
+    about = '{"url": "file:///src", "dir_info": {"editable": true}}'
+    (tmp_path / "hailing-1.0.dist-info/direct_url.json").write_text(about)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_adapters(Settings())["hail"].code == code(tmp_path / "hailing_steps.py")
+    assert [root.source for root in plugins.code_roots(())] == ["hailing_steps"]
+
+
+def test_the_adapters_of_a_file_have_its_code(tmp_path):
+    steps = write(tmp_path, steps=SHOUT) / "steps.py"
+    loaded = load_adapters(Settings(adapters=(str(steps),)))["shout"]
+    assert (loaded.code, loaded.source) == (code(steps), str(steps))
+    assert [root.source for root in plugins.code_roots([str(steps)])] == [str(steps)]
+
+
+def watched(folder: Path) -> tuple[CodeWatch, str]:
+    file = str(folder / "steps.py")
+    return CodeWatch.of([file]), file
+
+
+def test_a_watch_notices_a_change_of_a_file_and_of_what_it_imports(tmp_path):
+    write(tmp_path, steps="import helper", helper="a = 1")
+    watch, file = watched(tmp_path)
+    assert watch.changed() == set()
+    write(tmp_path, helper="a = 2")
+    assert watch.changed() == {file}
+    write(tmp_path, helper="a = 1")
+    assert watch.changed() == set(), "the code is again the one that was loaded"
+    write(tmp_path, steps="import helper  # changed")
+    assert watch.changed() == {file}
+
+
+def test_a_watch_notices_that_a_file_is_deleted_or_created(tmp_path):
+    watch, file = watched(tmp_path)
+    assert watch.changed() == set()
+    write(tmp_path, steps="")
+    assert watch.changed() == {file}
+    watch, file = watched(tmp_path)
+    (tmp_path / "steps.py").unlink()
+    assert watch.changed() == {file}
+
+
+def test_a_watch_of_loaded_code_notices_a_change_before_its_first_look(tmp_path):
+    write(tmp_path, steps="")
+    file = str(tmp_path / "steps.py")
+    root = CodeRoot(file, file, str(tmp_path))
+    assert CodeWatch({root: "sha256:0"}).changed() == {file}
