@@ -135,7 +135,7 @@ async def test_the_pause_of_a_route_is_a_part_of_the_reason(ph: Playhead):
     async with ph.working():
         while (answer := await why(ph, execution, "limited.txt"))["outcome"] != "retry":
             pass
-    assert "attempt 1 ended (the attempt was released); the next is due at " in answer["explanation"]
+    assert "attempt 1 ended (it was released); the next is due at " in answer["explanation"]
     assert answer["explanation"].endswith("; the route is paused for 600 s: too many requests")
 
 

@@ -30,6 +30,7 @@ async def test_a_message_is_shown_with_all_fields(playhead: Playhead):
         "attempts": 1,
         "input_key": f"{execution}/input/a.md",
         "output_keys": [f"{execution}/shouted/a.md"],
+        "output_count": 1,
         "skip_reason": None,
         "error": None,
         "duration_ms": root["duration_ms"],

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from playhead.ids import moment
 from playhead.model import (
+    MOST_OUTPUT_KEYS,
     DeadLetter,
     DeadLetterDetail,
     Execution,
@@ -118,6 +119,7 @@ class BrowsePart(Tables):
     def _lineage(self, row: MessageRow) -> Lineage:
         execution = row.execution
         took = row.ended_at - row.started_at if row.ended_at and row.started_at else None
+        stored = [o.key for o in self._outputs_of(row) if o.state == "stored"]
         return Lineage(
             correlation_id=row.id,
             parent_correlation_id=row.parent.id if row.parent else None,
@@ -129,7 +131,8 @@ class BrowsePart(Tables):
             status=row.state,
             attempts=row.attempt,
             input_key=row.object_key,
-            output_keys=[o.key for o in self._outputs_of(row) if o.state == "stored"],
+            output_keys=stored[:MOST_OUTPUT_KEYS],
+            output_count=len(stored),
             skip_reason=row.skip_reason,
             error=row.error,
             created_at=moment(row.created_at),

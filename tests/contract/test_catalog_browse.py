@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from playhead.ids import moment
-from playhead.model import Counts
+from playhead.model import MOST_OUTPUT_KEYS, Counts
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.browse import ExecutionFilter
 
@@ -237,6 +237,17 @@ async def test_the_lineage_of_a_message_has_all_its_fields(catalog: Catalog, lab
     assert (below.parent_correlation_id, below.route, below.status) == (run.ids[0], "split", "pending")
     assert (below.started_at, below.ended_at, below.duration_ms) == (None, None, None)
     assert (below.attempts, below.output_keys) == (0, [])
+
+
+async def test_the_lineage_of_a_message_has_its_first_outputs_and_their_number(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md")
+    many = MOST_OUTPUT_KEYS + 1
+    await lab.work(run.ids[0], *(lab.output(f"{n:03}.md") for n in reversed(range(many))))
+
+    row, other = [await lab.row(one) for one in run.ids]
+
+    assert row.output_keys == [f"{run.execution}/pages/{n:03}.md" for n in reversed(range(1, many))]
+    assert (row.output_count, other.output_count) == (many, 0)
 
 
 async def test_outputs_that_are_not_stored_are_in_no_lineage(lab: Lab):

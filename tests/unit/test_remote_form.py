@@ -34,6 +34,7 @@ LINK: dict[str, Any] = {
     "attempts": 1,
     "input_key": "k",
     "output_keys": ["x"],
+    "output_count": 1,
     "skip_reason": None,
     "error": None,
     "created_at": "t",

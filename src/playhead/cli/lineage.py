@@ -118,8 +118,8 @@ def _write(link: ChainLink, *, asked: bool) -> None:
     output.line(f"      in   {link.input_key}")
     for key in link.output_keys[:10]:
         output.line(f"      out  {key}")
-    if len(link.output_keys) > 10:
-        output.line(f"      … and {len(link.output_keys) - 10} more")
+    if link.output_count > 10:
+        output.line(f"      … and {link.output_count - 10:,} more")
     if link.skip_reason:
         output.line(f"      {link.skip_reason}")
     if link.error:

@@ -140,7 +140,8 @@ def explain(group: Group, at: Visited) -> str:
             return f"{group.reason}: {text} (attempts: {attempts})"
         case "retry" if first is not None:
             due = min(one.retry_at or "" for one in group.messages)
-            why = f"{group.reason}: {text}" if group.reason else "the attempt was released"
+            # A backend, an adapter or a secret was missing, or a rate limit was reached.
+            why = f"{group.reason}: {text}" if group.reason else "it was released"
             return f"attempt {first.attempts} ended ({why}); the next is due at {due}"
         case "running":
             return f"a worker processes it, attempt {first.attempts if first else 1}"

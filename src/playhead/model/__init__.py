@@ -33,6 +33,7 @@ from playhead.model.pipeline import (
 from playhead.model.trace import ChainCount, ChainCounts
 from playhead.model.views import (
     MOST_ERRORS,
+    MOST_OUTPUT_KEYS,
     OPEN_STATES,
     ROW_STATES,
     UNCERTAIN,
@@ -61,6 +62,7 @@ from playhead.model.why import OUTCOMES, Outcome, Why, WhyExample, WhyRoute
 
 __all__ = [
     "MOST_ERRORS",
+    "MOST_OUTPUT_KEYS",
     "OPEN_STATES",
     "OUTCOMES",
     "ROW_STATES",

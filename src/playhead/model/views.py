@@ -96,6 +96,8 @@ class Execution:
     counts: Counts
 
 
+MOST_OUTPUT_KEYS: Final = 100
+"""Maximum number of `output_keys` of a message."""
 MOST_ERRORS: Final = 100
 """Maximum number of lines in a replay's `errors`. The last line counts any further errors."""
 UNCERTAIN: Final = "uncertain, will be settled"
@@ -247,7 +249,8 @@ class Lineage:
             `skipped` was processed without an output.
         attempts: number of attempts that were started; a resend does not reset it.
         input_key: key of its input object.
-        output_keys: keys of its outputs, in order; empty until it is completed.
+        output_keys: keys of its first 100 outputs, in order; empty until it is completed.
+        output_count: number of all its outputs.
         skip_reason: why a `skipped` message has no outputs: a condition dropped its item, or a step returned
             no output; None unless it is `skipped`.
         error: the last error; None without an error, and after it was completed or resent.
@@ -269,6 +272,7 @@ class Lineage:
     attempts: int
     input_key: str
     output_keys: list[str]
+    output_count: int
     skip_reason: str | None
     error: Problem | None
     created_at: str

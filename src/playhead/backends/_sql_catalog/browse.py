@@ -14,6 +14,7 @@ from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.ids import created_at, moment
 from playhead.model import (
+    MOST_OUTPUT_KEYS,
     ROW_STATES,
     DeadLetter,
     DeadLetterDetail,
@@ -91,9 +92,13 @@ class BrowsePart(Part):
         """Return the fields of a `Lineage` for each row with the columns of the fragment `lineage`."""
         lanes = await self._learn(db, {row[5] for row in rows})
         outputs: dict[int, list[str]] = {row[0]: [] for row in rows}
-        for message, key in await db.rows(SQL.stored_outputs, messages=list(outputs)):
-            outputs[message].append(key)
-        return [_lineage_of(row, lanes[row[5]], outputs[row[0]]) for row in rows]
+        counted: dict[int, int] = {}
+        found = await db.rows(SQL.first_outputs, messages=list(outputs), limit=MOST_OUTPUT_KEYS)
+        for message, count, key in found:
+            counted[message] = count
+            if key is not None:
+                outputs[message].append(key)
+        return [_lineage_of(row, lanes[row[5]], outputs[row[0]], counted[row[0]]) for row in rows]
 
     async def lineage(self, correlation_id: UUID) -> Lineage | None:
         async def find(db: Session) -> Lineage | None:
@@ -186,7 +191,7 @@ class BrowsePart(Part):
         return {(config, route): count for config, route, count in rows}
 
 
-def _lineage_of(row: Row, lane: Lane, outputs: list[str]) -> dict[str, Any]:
+def _lineage_of(row: Row, lane: Lane, outputs: list[str], output_count: int) -> dict[str, Any]:
     _, cid, parent, execution, batch, _, state, attempt, key, code, error, started, ended = row
     identity = as_uuid(cid)
     return {
@@ -201,6 +206,7 @@ def _lineage_of(row: Row, lane: Lane, outputs: list[str]) -> dict[str, Any]:
         "attempts": attempt,
         "input_key": key,
         "output_keys": outputs,
+        "output_count": output_count,
         "skip_reason": error if state == SKIPPED else None,
         "error": Problem(code, error or "") if code else None,
         "created_at": moment(created_at(identity)),

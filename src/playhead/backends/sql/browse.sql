@@ -51,9 +51,22 @@ FROM messages m JOIN executions e ON e.n = m.execution LEFT JOIN messages p ON p
 -- Messages by their numbers, newest first.
 {lineage} WHERE m.n = ANY(:rows::bigint[]) ORDER BY m.n DESC
 
--- name: stored_outputs
--- Outputs of messages.
-SELECT message, key FROM outputs WHERE message = ANY(:messages::bigint[]) AND state = {STORED} ORDER BY n
+-- name: first_outputs (postgresql)
+-- The number of outputs of each message, and its first outputs. The sum keeps the planner from the primary key, with
+-- which it would read outputs of all messages.
+SELECT above.n, (SELECT count(*) FROM outputs o WHERE o.message = above.n AND o.state = {STORED}), x.key
+FROM unnest(:messages::bigint[]) AS above (n) LEFT JOIN LATERAL (
+  SELECT o.n, o.key FROM outputs o WHERE o.message = above.n AND o.state = {STORED} ORDER BY o.n + 0 LIMIT :limit) x
+ON true ORDER BY x.n
+
+-- name: first_outputs (sqlite)
+-- The same; json_each is SQLite's LATERAL.
+SELECT above.value, (SELECT count(*) FROM outputs o INDEXED BY outputs_by_message
+  WHERE o.message = above.value AND o.state = {STORED}), x.value
+FROM json_each(:messages::bigint[]) above
+LEFT JOIN json_each((SELECT json_group_array(key) FROM (SELECT o.key FROM outputs o INDEXED BY outputs_by_message
+  WHERE o.message = above.value AND o.state = {STORED} ORDER BY o.n LIMIT :limit))) x
+ORDER BY above.value, x.key
 
 -- name: producer
 -- The message that produced an object.
