@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -16,7 +17,7 @@ from playhead.errors import MessageError
 from playhead.keys import problem
 from playhead.model import Route
 from playhead.ports.adapter import AdapterSpec, Context, Item
-from playhead.secrets import Mask, Reference, Resolve, no_secrets
+from playhead.secrets import Mask, Reference, Resolve, SecretUnavailable, no_secrets
 
 __all__ = ["CallPaused", "Chain", "Limits", "Product", "Result", "UnknownAdapter"]
 
@@ -86,14 +87,10 @@ class Chain:
         self._limits = limits
         self._turns = turns
         self.mask = Mask()
-
-        def masked(reference: Reference) -> str:
-            value = resolve(reference)
-            self.mask.add(value)
-            return value
-
+        self._resolve = resolve
+        self._secrets: dict[Reference, str] = {}
         self._steps = [
-            ReadyStep(step, adapters[step.type], route.name, room, resolve=masked, mask=self.mask)
+            ReadyStep(step, adapters[step.type], route.name, room, resolve=self._secret, mask=self.mask)
             for step in route.steps
         ]
         self.specs = tuple(step.spec for step in self._steps)
@@ -106,6 +103,20 @@ class Chain:
     def hanging(self) -> int:
         """How many calls with batches have not returned although their time is over."""
         return sum(len(batches.hanging) for batches in list(self._batches.values()))
+
+    def _secret(self, reference: Reference) -> str:
+        self._secrets[reference] = value = self._resolve(reference)
+        self.mask.add(value)
+        return value
+
+    def has_new_secrets(self) -> bool:
+        """Whether a secret of its configs has changed. Reads them again. A secret that is missing now counts
+        as unchanged."""
+        for reference, value in self._secrets.items():
+            with suppress(SecretUnavailable):
+                if self._resolve(reference) != value:
+                    return True
+        return False
 
     def run(self, item: Item, ctx: Context) -> Result:
         """Run one item through all steps; return what is to be stored.

@@ -35,6 +35,8 @@ _SUBSCRIBE_SECONDS = 0.5
 _IDLE_CHECK_SECONDS = 0.05
 _EXPIRE_SECONDS = 0.05
 _MOST_RUNTIMES = 64
+_SECRETS_SECONDS = 30.0
+"""How often the secrets of prepared routes are read again."""
 
 
 class WorkerCatalog(Configs, Jobs, Work, Limits, Upkeep, Browse, Checked, Protocol): ...
@@ -74,6 +76,8 @@ class WorkerService:
         self._consumers: dict[str, Consumer] = {}
         self._retired: list[Consumer] = []
         self._runtimes: dict[tuple[str, int, str], RouteRuntime] = {}
+        self._replaced: list[RouteRuntime] = []
+        self._read_secrets_at = self._clock() + _SECRETS_SECONDS
         self._stop = asyncio.Event()
         self._turns: Turns | None = None
         self._only: frozenset[str] = frozenset()
@@ -119,9 +123,10 @@ class WorkerService:
             await self._end_of(consumers, expire)
             expire.cancel()
             self._consumers.clear()
-            for runtime in self._runtimes.values():
+            for runtime in (*self._runtimes.values(), *self._replaced):
                 runtime.chain.close()
             self._runtimes.clear()
+            self._replaced.clear()
         raise_task_failure([expire, *(consumer.task for consumer in consumers)])
         await self._find_hung(consumers)
         if self.hung:
@@ -322,6 +327,7 @@ class WorkerService:
 
         Raises `UnknownAdapter`, `Unavailable`.
         """
+        self._replace_outdated()
         key = (claim.config, claim.config_version, claim.route)
         found = self._runtimes.pop(key, None)
         if found is None:
@@ -336,12 +342,28 @@ class WorkerService:
         self._runtimes[key] = found  # the most recently used one is the last
         return found
 
+    def _replace_outdated(self) -> None:
+        """Forget the runtimes whose secrets have changed, twice a minute. Messages that run keep theirs."""
+        if self._clock() < self._read_secrets_at:
+            return
+        self._read_secrets_at = self._clock() + _SECRETS_SECONDS
+        outdated = [key for key, runtime in self._runtimes.items() if runtime.chain.has_new_secrets()]
+        self._replaced += [self._runtimes.pop(key) for key in outdated]
+        in_use = self._runtimes_in_use()
+        for runtime in self._replaced:
+            if runtime not in in_use:
+                runtime.chain.close()
+        self._replaced = [runtime for runtime in self._replaced if runtime in in_use]
+
+    def _runtimes_in_use(self) -> set[RouteRuntime]:
+        return {runtime for consumer in self._all_consumers() for runtime in consumer.runtimes_in_use}
+
     def _close_unused(self) -> None:
         """Close the runtimes that were not used for longest, so that old config versions do not pile up."""
         surplus = len(self._runtimes) - _MOST_RUNTIMES
         if surplus <= 0:
             return
-        in_use = {runtime for consumer in self._all_consumers() for runtime in consumer.runtimes_in_use}
+        in_use = self._runtimes_in_use()
         idle = [key for key, runtime in self._runtimes.items() if runtime not in in_use]
         for key in idle[:surplus]:
             self._runtimes.pop(key).chain.close()
