@@ -21,6 +21,7 @@ class LimitedApi:
     Attributes:
         served: times of the calls that it allowed.
         rejected: number of calls that it answered with 429.
+        refused: those of them that it would have allowed by their rate.
         most_at_once: the largest number of calls that were in progress at one moment.
     """
 
@@ -30,7 +31,7 @@ class LimitedApi:
         self.calls, self.seconds, self.refuses, self.latency = calls, seconds, refuses, latency
         self.retry_after = retry_after
         self.served: list[float] = []
-        self.rejected = self.most_at_once = self._at_once = 0
+        self.rejected = self.refused = self.most_at_once = self._at_once = 0
         self._recent: deque[float] = deque()
         self._random = random.Random(7)
         self._lock = threading.Lock()
@@ -41,8 +42,12 @@ class LimitedApi:
             now = time.monotonic()
             while self._recent and self._recent[0] <= now - self.seconds:
                 self._recent.popleft()
-            if len(self._recent) >= self.calls or self._random.random() < self.refuses:
+            if len(self._recent) >= self.calls:
                 self.rejected += 1
+                return False
+            if self._random.random() < self.refuses:
+                self.rejected += 1
+                self.refused += 1
                 return False
             self._recent.append(now)
             self.served.append(now)
