@@ -121,7 +121,10 @@ def _run(chain: Chain, items: Sequence[Item], ctx: Context) -> list[Result]:
         return [chain.run(*pair) for pair in zip(items, contexts, strict=True)]
 
     async def run_all() -> list[Result]:
-        return await asyncio.gather(*map(chain.run_async, items, contexts))
+        try:
+            return await asyncio.gather(*map(chain.run_async, items, contexts))
+        finally:
+            await chain.close_async()
 
     # A notebook's own loop is running in this thread.
     with ThreadPoolExecutor(1) as pool:

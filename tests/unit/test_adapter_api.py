@@ -210,7 +210,7 @@ class _AsyncClose:
         (_NoCall, "__call__"),
         (_ConfigInCall, "__init__ takes it"),
         (_CtxInInit, "only config"),
-        (_AsyncClose, "plain function"),
+        (_AsyncClose, "close is async, but __call__ is not"),
         (functools.partial(_no_item), "neither a function nor a class"),
     ],
 )

@@ -27,6 +27,7 @@ from playhead.errors import MessageError
 from playhead.ids import uuid7
 from playhead.model import Condition, Route, Step
 from playhead.ports.adapter import spec_of
+from playhead.testing import run_adapter
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -660,3 +661,33 @@ def test_a_fan_out_loses_no_output_and_uses_no_path_twice(pieces, produces):
     assert [p.data for p in products] == pieces
     assert len(set(paths(products))) == len(pieces)
     assert all(p.path.startswith("guide/page/") for p in products)
+
+
+@adapter("async_counting")
+class AsyncCounting:
+    closed: list[asyncio.AbstractEventLoop] = []  # noqa: RUF012 - the test looks at it
+
+    async def __call__(self, item: Item) -> bytes:
+        return item.data
+
+    async def close(self) -> None:
+        await asyncio.sleep(0)
+        self.closed.append(asyncio.get_running_loop())
+
+
+async def test_an_async_close_runs_on_the_loop_of_the_instance():
+    AsyncCounting.closed.clear()
+    chain = chain_of(AsyncCounting)
+    await chain.run_async(PAGE, CTX)
+    await asyncio.to_thread(chain.close)
+    await until(lambda: bool(AsyncCounting.closed))
+    await chain.close_async()
+
+    assert AsyncCounting.closed == [asyncio.get_running_loop()]
+
+
+def test_run_adapter_awaits_an_async_close():
+    AsyncCounting.closed.clear()
+    run_adapter(AsyncCounting, PAGE)
+
+    assert len(AsyncCounting.closed) == 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import pytest
@@ -49,8 +50,23 @@ def tuned(item: Item, config: Tuned): ...
 def send(item: Item): ...
 
 
+@adapter("maps")
+def maps(item: Item) -> dict[str, int]:
+    return {}
+
+
+@adapter("says")
+def says(item: Item) -> str | bytes:
+    return ""
+
+
+@adapter("lists", batch=2)
+def lists(items: Sequence[Item]) -> list[str | None]:
+    return []
+
+
 ADAPTERS: dict[str, AdapterSpec] = {
-    spec.name: spec for one in (copy, tuned, send) if (spec := spec_of(one)) is not None
+    spec.name: spec for one in (copy, tuned, send, maps, says, lists) if (spec := spec_of(one)) is not None
 }
 
 HEAD = 'version: "1.0"\nname: docs\nentry: r\n'
@@ -332,6 +348,8 @@ CASES: list[tuple[str, str, str, str | None]] = [
         "routes.r.outbound.to.1",
         None,
     ),
+    ("E208", r("adapters: [¤{type: maps}]"), STEP, None),
+    ("E312", r("adapters: [¤{type: says}]"), STEP, "outbound: {stage: …}"),
     ("E310", r("external: true, ¤adapters: [{type: copy}]"), "routes.r.adapters", None),
     ("E310", r("external: true, ¤outbound: {stage: s}"), "routes.r.outbound", None),
     ("E310", r("external: true, ¤rate_limit: {calls: 1, seconds: 1}"), "routes.r.rate_limit", None),
@@ -611,3 +629,16 @@ def test_thousands_of_misspelt_names_are_reported_quickly():
     targets = ", ".join(f"ruot{n}" for n in range(1500))
     source = HEAD + f"routes: {{r: {{{STEPS}, outbound: {{stage: s, to: [{targets}]}}}}, {many}}}\n"
     assert codes(source).count("E302") == 1500
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        r("adapters: [{type: says}], outbound: {stage: s}"),
+        r("adapters: [{type: says}, {type: copy}]"),
+        r("adapters: [{type: lists}]"),
+        r("adapters: [{type: lists}], outbound: {stage: s}"),
+    ],
+)
+def test_a_route_whose_last_step_may_return_nothing_needs_no_outbound(route: str):
+    assert faults(route) == ()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from playhead.clock import ActiveClock
-from playhead.engine.slots import Job, Slots, TimedOut
+from playhead.engine.slots import Job, Slots, TimedOut, at_loop_end
 from tests.lab import Clock
 
 
@@ -259,3 +259,22 @@ async def test_the_time_of_a_coroutine_starts_at_its_first_turn_which_must_come_
     assert {job.tag: type(job.error) for job in jobs} == {"blocks": type(None), "late": error}
     assert waits.begun.is_set() is not is_over
     slots.close()
+
+
+async def test_what_must_run_at_the_end_of_the_async_loop_runs_before_slots_are_closed():
+    ended: list[str] = []
+
+    async def work() -> None:
+        at_loop_end(end)
+
+    async def end() -> None:
+        await asyncio.sleep(0.05)
+        ended.append("closed")
+
+    slots: Slots[str] = Slots(1)
+    slots.submit(Job("job", work, 10, "job", is_async=True))
+    await slots.ready.wait()
+    slots.close()
+    await slots.wait_closed()
+
+    assert ended == ["closed"]

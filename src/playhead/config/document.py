@@ -222,7 +222,28 @@ def _read_steps(
             limits.append((step.rate_limit, where))
         batch = max(batch, (spec and spec.batch) or 1)
         _warn_effects(entry, spec, errors)
+        is_last = entry is entries[-1] if entries else False
+        _check_returns(entry, spec, is_last=is_last, is_stored=table.get("outbound") is not None)
     return tuple(steps), limits, batch
+
+
+def _check_returns(entry: Spot, spec: AdapterSpec | None, *, is_last: bool, is_stored: bool) -> None:
+    """E208, E312: a step whose every message would be a dead letter, as its return annotation shows."""
+    if spec is None:
+        return
+    if spec.returns.wrong:
+        entry.fault(
+            "E208",
+            f"adapter {spec.name!r} declares that it returns {spec.returns.wrong}; a step returns Output, "
+            "str, bytes, None, or an iterable of those",
+        )
+    elif spec.returns.kind == "output" and is_last and not is_stored:
+        entry.fault(
+            "E312",
+            f"adapter {spec.name!r} always returns an output, but the route has no `outbound`, so no message "
+            "could be completed",
+            "outbound: {stage: …}",
+        )
 
 
 def _warn_effects(entry: Spot, spec: AdapterSpec | None, errors: ErrorHandling) -> None:

@@ -184,6 +184,11 @@ class Chain:
         for step in self._steps:
             step.close()
 
+    async def close_async(self) -> None:
+        """Close the class adapters of this event loop. Call `close` afterwards."""
+        for step in self._steps:
+            await step.close_async()
+
     def _walk(self, item: Item) -> Walk:
         """Walk through the steps, for both ways to run: yield each call of a step, and receive its result."""
         last = len(self._steps) - 1

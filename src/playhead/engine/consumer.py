@@ -214,6 +214,7 @@ class Consumer:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
             self.slots.close()
+            await self.slots.wait_closed()
 
     # -- receive -----------------------------------------------------------------------------------
 

@@ -17,10 +17,11 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 from playhead.clock import ActiveClock, Clock
 
@@ -31,9 +32,21 @@ _job: ContextVar[Job[Any] | None] = ContextVar("job", default=None)
 
 _CANCEL_SECONDS = 1.0
 """How long a coroutine may take to end after its cancellation, before its slot counts as lost."""
+_CLOSE_SECONDS = 10.0
+"""How long adapters may take to close."""
 HANG_SECONDS = 0.6
 """A job that has not returned this long after its time-out counts as hanging. The value exceeds the time that
 the clock counts for one suspension, so that a job has time to return after a suspension."""
+
+
+_at_end: WeakKeyDictionary[asyncio.AbstractEventLoop, list[Callable[[], Awaitable[object]]]] = (
+    WeakKeyDictionary()
+)
+
+
+def at_loop_end(end: Callable[[], Awaitable[object]]) -> None:
+    """Run something on the running event loop before it is closed, if the loop is one of `Slots`."""
+    _at_end.setdefault(asyncio.get_running_loop(), []).append(end)
 
 
 class TimedOut(Exception):
@@ -127,6 +140,7 @@ class Slots(Generic[T]):
         self._unfinished = 0  # plain jobs that wait or run: each may need a thread of its own
         self._running: dict[int, Job[T]] = {}
         self._async_loop: asyncio.AbstractEventLoop | None = None
+        self._async_ended = asyncio.Event()
         self._async_jobs: deque[Job[T]] = deque()
         self._async_running = 0
         self._closed = False
@@ -213,7 +227,7 @@ class Slots(Generic[T]):
                 # A coroutine that still waits for its first turn has not begun: its time starts then.
                 if over > 0 and job.is_async and not job.over and (job.task or over > _CANCEL_SECONDS):
                     job.over = True
-                    if self._async_loop:
+                    if self._async_loop and not self._closed:
                         self._async_loop.call_soon_threadsafe(_cancel, job)
             self.hanging = hanging
         for ident, job in late:
@@ -227,12 +241,19 @@ class Slots(Generic[T]):
 
     def close(self) -> None:
         """Let threads end when their jobs return. Hanging threads do not delay the exit: they are daemons."""
+        if self._closed:
+            return
         self._closed = True
         for _ in range(len(self._threads)):
             self._jobs.put(None)
         if self._async_loop:
             self._async_loop.call_soon_threadsafe(self._async_loop.stop)
-            self._async_loop = None
+
+    async def wait_closed(self) -> None:
+        """After `close`, wait until adapters with an async `close` are closed, for a few seconds at most."""
+        if self._async_loop in _at_end:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._async_ended.wait(), _CANCEL_SECONDS + _CLOSE_SECONDS)
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -312,8 +333,17 @@ class Slots(Generic[T]):
     def _second_loop(self) -> asyncio.AbstractEventLoop:
         if self._async_loop is None:
             self._async_loop = loop = asyncio.new_event_loop()
-            threading.Thread(target=_serve_loop, args=(loop,), name="playhead-async", daemon=True).start()
+            threading.Thread(
+                target=self._serve_loop, args=(loop,), name="playhead-async", daemon=True
+            ).start()
         return self._async_loop
+
+    def _serve_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            _serve_loop(loop)
+        finally:
+            with contextlib.suppress(RuntimeError):  # the worker's loop is closed: no reader is left
+                self._loop.call_soon_threadsafe(self._async_ended.set)
 
     async def _run_async(self, job: Job[T]) -> None:
         result: Any = None
@@ -339,6 +369,10 @@ def _cancel(job: Job[Any]) -> None:
         job.task.cancel()
 
 
+async def _awaited(call: Callable[[], Awaitable[object]]) -> None:
+    await call()
+
+
 def _serve_loop(loop: asyncio.AbstractEventLoop) -> None:
     """Run a loop until it is stopped, then cancel its remaining tasks and close it."""
     loop.run_forever()
@@ -346,5 +380,9 @@ def _serve_loop(loop: asyncio.AbstractEventLoop) -> None:
         for task in tasks:
             task.cancel()
         loop.run_until_complete(asyncio.wait(tasks, timeout=_CANCEL_SECONDS))
+    if ends := _at_end.get(loop):
+        closing = [loop.create_task(_awaited(end)) for end in ends]
+        loop.run_until_complete(asyncio.wait(closing, timeout=_CLOSE_SECONDS))
+        del _at_end[loop]
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()

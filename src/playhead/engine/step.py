@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import threading
@@ -13,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from playhead import events
 from playhead.engine.conditions import compile_condition
 from playhead.engine.outputs import Maker, Returned
+from playhead.engine.slots import at_loop_end
 from playhead.errors import PlayheadError
 from playhead.model import Step
 from playhead.ports.adapter import AdapterSpec, Context, Item, Output, RateLimited
@@ -25,10 +27,16 @@ _Call = Callable[[Any, Any], Any]
 
 
 class _Made(NamedTuple):
-    """What a thread calls for an item, and the instance of a class adapter; None for a function."""
+    """What a thread calls for an item.
+
+    Attributes:
+        instance: that of a class adapter; None for a function.
+        loop: the event loop on which an async `close` must run; None if `close` is not async.
+    """
 
     call: _Call
     instance: object
+    loop: asyncio.AbstractEventLoop | None = None
 
 
 class UnknownAdapter(PlayheadError):
@@ -157,29 +165,50 @@ class ReadyStep:
             return exc
 
     def close(self) -> None:
-        """Close the instances. May be called twice; a failure is logged, not raised."""
+        """Close the instances. May be called twice; a failure is logged, not raised.
+
+        An async `close` runs on the event loop of the instance, and this method does not wait for it.
+        """
+        for one in self._taken():
+            if one.loop is None:
+                self._close(one.instance)
+            elif one.loop.is_running():
+                asyncio.run_coroutine_threadsafe(self._close_async(one.instance), one.loop)
+
+    async def close_async(self) -> None:
+        """Close the instance of an async class on its own event loop, which runs this coroutine."""
+        for one in self._taken():
+            await self._close_async(one.instance)
+
+    def _taken(self) -> list[_Made]:
         with self._lock:
             made = list(self._made.values())
             self._made.clear()
             self._shared = None
-        for one in made:
-            self._close(one.instance)
+        return made
 
     def _close(self, instance: Any) -> None:
-        close = getattr(instance, "close", None)
-        if close is None:
-            return
         try:
-            close()
+            if close := getattr(instance, "close", None):
+                close()
+        except Exception:  # the remaining adapters of this process must be closed too
+            self._report_close()
+
+    async def _close_async(self, instance: Any) -> None:
+        try:
+            if (close := getattr(instance, "close", None)) and inspect.isawaitable(closing := close()):
+                await closing
         except Exception:
-            # The remaining adapters of this process must be closed too.
-            events.emit(
-                events.ADAPTER_CLOSE_FAILED,
-                logging.ERROR,
-                exc_info=True,
-                adapter=self.spec.name,
-                route=self._route,
-            )
+            self._report_close()
+
+    def _report_close(self) -> None:
+        events.emit(
+            events.ADAPTER_CLOSE_FAILED,
+            logging.ERROR,
+            exc_info=True,
+            adapter=self.spec.name,
+            route=self._route,
+        )
 
     def _ready(self) -> _Call:
         """Return what this thread calls for an item. The first call constructs a class adapter."""
@@ -205,7 +234,11 @@ class ReadyStep:
         if not self.spec.is_class:
             return _Made(_bound(self.spec.target, settings, self.spec.takes_ctx), None)
         instance = self.spec.target(**settings)
-        return _Made(_bound(instance, {}, self.spec.takes_ctx), instance)
+        loop = None
+        if inspect.iscoroutinefunction(getattr(instance, "close", None)):
+            loop = asyncio.get_running_loop()
+            at_loop_end(self.close_async)
+        return _Made(_bound(instance, {}, self.spec.takes_ctx), instance, loop)
 
     def _collect(self, result: Any, budget: Budget) -> Returned:
         if result is None:

@@ -8,7 +8,8 @@ model, a subclass of pydantic's `BaseModel`. A step is one of:
 
 - a function, or a generator function, plain or `async`;
 - a class with `__init__(self, config)`, `__call__(self, item[, ctx])` and optionally `close(self)`. Each
-  thread of a route has its own instance, unless the class declares `thread_safe=True`.
+  thread of a route has its own instance, unless the class declares `thread_safe=True`. All calls of an
+  `async` `__call__` share one instance, and its `close` may be `async`.
 
 With `batch=N`, a step takes `items`, a sequence of at most N items of different messages. It returns a list
 with one result for each item, in their order: what a step may return for one item, or an exception for that
@@ -26,15 +27,17 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
 from playhead.keys import content_type_of
+from playhead.ports.returns import UNKNOWN, Returns, read_annotation
+from playhead.ports.signatures import check_class, check_function, is_async
 
 if TYPE_CHECKING:
     from logging import Logger
-    from types import FunctionType, ModuleType
+    from types import ModuleType
     from uuid import UUID
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -215,6 +218,7 @@ class AdapterSpec:
         is_thread_safe: several threads may call one instance at once.
         batch: how many items one call takes at most; None: it takes one item, not a sequence.
         wait_seconds: how long an item waits for others of its batch.
+        returns: what its return annotation promises.
         code: fingerprint of the code that was loaded: that of its source, or name and version of its package.
             Set when the adapter is loaded.
         source: what was loaded: the path of a file, the name of a module, or the name of a package.
@@ -234,6 +238,7 @@ class AdapterSpec:
     is_thread_safe: bool = False
     batch: int | None = None
     wait_seconds: float = 0.0
+    returns: Returns = UNKNOWN
     code: str = ""
     source: str = ""
 
@@ -290,11 +295,11 @@ def adapter(
         if earlier := spec_of(target):
             raise TypeError(f"adapter {name!r}: {earlier.origin} is already adapter {earlier.name!r}")
         if inspect.isclass(target):
-            step, model = _check_class(target, f"adapter {name!r}", scope, first)
+            step, model = check_class(target, f"adapter {name!r}", scope, first)
         elif thread_safe:
             raise TypeError(f"adapter {name!r}: thread_safe is for classes; a function has no instances")
         elif inspect.isfunction(target):
-            step, model = target, _config_model(target, f"adapter {name!r}", scope, first)
+            step, model = target, check_function(target, f"adapter {name!r}", scope, first)
         else:
             raise TypeError(f"adapter {name!r}: {target!r} is neither a function nor a class")
         if batch and (inspect.isgeneratorfunction(step) or inspect.isasyncgenfunction(step)):
@@ -312,10 +317,15 @@ def adapter(
             takes_ctx="ctx" in inspect.signature(step).parameters,
             is_class=inspect.isclass(target),
             # Checked on `step`, not on the unwrapped function: a wrapper may turn one kind into the other.
-            is_async=inspect.iscoroutinefunction(step) or inspect.isasyncgenfunction(step),
+            is_async=is_async(step),
             is_thread_safe=thread_safe,
             batch=batch,
             wait_seconds=float(wait_seconds),
+            returns=read_annotation(
+                inspect.signature(step).return_annotation,
+                inspect.unwrap(step).__globals__ | scope,
+                batch=batch is not None,
+            ),
         )
         setattr(target, MARK, spec)
         return target
@@ -350,83 +360,3 @@ def collect(module: ModuleType) -> list[AdapterSpec]:
                 f"{name} in {hidden.origin}: put @adapter({hidden.name!r}) above its other decorators"
             )
     return list(specs.values())
-
-
-# -- signatures ------------------------------------------------------------------------------------
-
-
-def _check_class(
-    cls: type, what: str, scope: Mapping[str, Any], first: str
-) -> tuple[FunctionType, type[Any] | None]:
-    """Check an adapter class; return its `__call__` and its config model."""
-    step, init, close = (_method(cls, name) for name in ("__call__", "__init__", "close"))
-    if not inspect.isfunction(step):
-        raise TypeError(f"{what}: class {cls.__qualname__} needs a method __call__(self, {first})")
-    _check_parameters(step, what, first, ("ctx",), is_method=True)
-    if close is not None and inspect.iscoroutinefunction(close):
-        raise TypeError(f"{what}: {cls.__qualname__}.close must be a plain function, not async")
-    if not inspect.isfunction(init):
-        return step, None
-    parameters = list(inspect.signature(init).parameters)[1:]
-    if parameters not in ([], ["config"]):
-        raise TypeError(
-            f"{what}: {cls.__qualname__}.__init__ takes {', '.join(parameters)}; it may take only config "
-            "(ctx is a parameter of __call__)"
-        )
-    return step, _annotated_model(init, what, scope) if parameters else None
-
-
-def _method(cls: type, name: str) -> object:
-    """Return a method that the class or a base class other than `object` defines, or None.
-
-    `cls.__call__` would return the `__call__` of the metaclass.
-    """
-    for owner in cls.__mro__[:-1]:
-        if name in vars(owner):
-            return vars(owner)[name]
-    return None
-
-
-def _config_model(step: FunctionType, what: str, scope: Mapping[str, Any], first: str) -> type[Any] | None:
-    _check_parameters(step, what, first, ("config", "ctx"))
-    return _annotated_model(step, what, scope) if "config" in inspect.signature(step).parameters else None
-
-
-def _check_parameters(
-    step: FunctionType, what: str, first: str, names: Collection[str], *, is_method: bool = False
-) -> None:
-    rule = f"it takes {first} first and, by name, {' and '.join(names)}"
-    if first == "items":
-        rule += " (as declared with batch)"
-    parameters = list(inspect.signature(step).parameters.values())[is_method:]
-    if not parameters or parameters[0].name != first or parameters[0].kind > 1:
-        raise TypeError(f"{what}: {step.__qualname__}{inspect.signature(step)}: {rule}")
-    for extra in parameters[1:]:
-        if extra.name == "config" and is_method:
-            raise TypeError(f"{what}: {step.__qualname__} takes config; in a class, __init__ takes it")
-        if extra.name not in names or extra.kind not in (
-            inspect.Parameter.POSITIONAL_OR_KEYWORD,
-            inspect.Parameter.KEYWORD_ONLY,
-        ):
-            raise TypeError(f"{what}: {step.__qualname__} takes {extra}; {rule}, nothing else")
-
-
-def _annotated_model(function: FunctionType, what: str, scope: Mapping[str, Any]) -> type[Any]:
-    """Return the class in the annotation of the parameter `config`. Other annotations are not evaluated."""
-    annotation = inspect.signature(function).parameters["config"].annotation
-    if isinstance(annotation, str):
-        try:
-            # Not typing.get_type_hints, which evaluates all annotations: another one may name a type that
-            # is imported for type checkers only.
-            annotation = eval(annotation, inspect.unwrap(function).__globals__, dict(scope))
-        except (NameError, AttributeError) as exc:
-            raise TypeError(
-                f"{what}: the annotation of config, {annotation!r}, is not defined at run time ({exc}); "
-                "define or import the model above the adapter, outside `if TYPE_CHECKING`"
-            ) from exc
-    if not (inspect.isclass(annotation) and hasattr(annotation, "model_validate")):
-        shown = "nothing" if annotation is inspect.Parameter.empty else repr(annotation)
-        raise TypeError(
-            f"{what}: config is annotated with {shown}; annotate it with a subclass of pydantic.BaseModel"
-        )
-    return annotation
