@@ -11,6 +11,7 @@ import pytest
 from playhead import Item, RateLimited, Reject, Retry
 from playhead.model import OUTCOMES
 from tests.acceptance.inprocess import Playhead, opened
+from tests.acceptance.pages import ROOT
 
 CONFIG = """
 entry: read
@@ -216,3 +217,12 @@ async def test_objects_that_no_message_received_are_explained(ph: Playhead):
     other = ph.put(execution, "scans/page.txt")
     answer = await why(ph, execution, "scans/page.txt")
     assert (answer["key"], answer["outcome"]) == (other, "no_message")
+
+
+def test_the_how_to_describes_every_outcome():
+    page = (ROOT / "docs/howto/why-missing.md").read_text(encoding="utf-8")
+    table = page.partition("## Outcomes")[2].partition("\n## ")[0]
+    described = {
+        word.strip() for row in table.splitlines() for word in row.strip("| ").split("|")[0].split(",")
+    }
+    assert {outcome.replace("_", " ") for outcome in OUTCOMES} <= described

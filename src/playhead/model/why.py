@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 from uuid import UUID
 
 from playhead.model.views import Problem
@@ -24,22 +24,8 @@ Outcome = Literal[
     "completed",
 ]
 
-OUTCOMES: Final[dict[Outcome, str]] = {
-    "dead": "The last attempt failed, and the message is a dead letter.",
-    "rejected": "The adapter rejected the item, and the message is a dead letter.",
-    "cancelled": "The execution was cancelled before the message was processed.",
-    "retry": "An attempt failed or was released, and the next one is due later.",
-    "running": "A worker processes the message now.",
-    "pending": "The message waits for a worker.",
-    "not_listed": "The object is stored, but the execution has not recorded a message for it yet.",
-    "not_replayed": "The selection of the replay does not contain the object.",
-    "no_output": "An adapter returned no output.",
-    "condition_false": "A condition dropped the item.",
-    "no_message": "The object is stored, and no message of the execution received it.",
-    "not_reached": "No earlier route sent an output to this route.",
-    "completed": "The message was processed.",
-}
-"""The meaning of each outcome. The outcome of an item is the first of these that its messages have."""
+OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
+"""The outcome of an item is the first of these that its messages have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +84,8 @@ class Why:
         outcome: the most serious outcome of its messages, or `completed`.
         explanation: the same in words, with the route and the reason.
         messages: number of messages of the item.
-        is_complete: false if the item has more than 10,000 messages; then only the nearest are counted.
+        is_complete: false if the item has more than 10,000 messages in an execution; then only the nearest
+            are counted.
         routes: the way of the item: its messages by execution, route and outcome, in the order of the config.
     """
 
