@@ -94,7 +94,7 @@ def execution(folder: Folder) -> str:
         ("playhead worker --route w", ["waste", "words/copy", "words/hand_over"]),
         ("playhead dead-letters resend --route spo", ["spoil"]),
         ("playhead queues ", ["other.copy", "elsewhere", "other.waste", "words.copy", "away", "words.spoil"]),
-        ("playhead adapters s", ["split_markdown", "sqlite_search"]),
+        ("playhead adapters s", ["split_markdown", "sqlite_search", "sqlite_vectors"]),
         ("playhead run w", ["words", "words.yaml"]),
         ("playhead --home nowhere show ", []),
         ("playhead show --home nowhere ", []),
