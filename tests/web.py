@@ -33,14 +33,24 @@ class Web:
 
     Attributes:
         asked: the requests so far.
+        connections: the number of open connections.
     """
 
     def __init__(self, answer: Callable[[Asked], Answer], tls: ssl.SSLContext | None = None) -> None:
         self.asked: list[Asked] = []
+        self.connections = 0
         web = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                web.connections += 1
+
+            def finish(self) -> None:
+                super().finish()
+                web.connections -= 1
 
             def _answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))

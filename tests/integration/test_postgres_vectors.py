@@ -27,9 +27,12 @@ class Table:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.sinks: list[PostgresVectors] = []
 
     def sink(self, **config: Any) -> PostgresVectors:
-        return PostgresVectors(PostgresVectorsConfig(url=self.url, **config))
+        made = PostgresVectors(PostgresVectorsConfig(url=self.url, **config))
+        self.sinks.append(made)
+        return made
 
     async def query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         connection = await asyncpg.connect(self.url)
@@ -54,7 +57,10 @@ async def table() -> AsyncIterator[Table]:
         await server.execute(f"CREATE DATABASE {name}")
         made = Table(urlsplit(url)._replace(path=f"/{name}").geturl())
         yield made
-        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        for sink in made.sinks:
+            await sink.close()
+        # Closed sinks have no connections, so the database is not in use.
+        await server.execute(f"DROP DATABASE {name}")
     finally:
         await server.close()
 
@@ -215,3 +221,4 @@ async def test_an_unavailable_database_pauses_the_route_and_the_sink_works_again
         server.start()
         await store(sink, segment("b.json"), context())
         assert await table.rows() == [("a.json", OLD), ("b.json", OLD)]
+        await sink.close()

@@ -120,8 +120,23 @@ async def test_requests_share_connections_and_send_no_cookies_of_other_items():
         )
         for _ in range(3):
             await step(Item("a.txt", web.url.encode()), ctx)
+        await step.close()
     assert len({asked.client for asked in web.asked}) == 1
     assert [asked.headers.get("cookie") for asked in web.asked] == [None] * 3
+
+
+@pytest.mark.parametrize("kind", ["http_request", "embed_text"])
+def test_the_connections_are_closed_when_the_steps_are_no_longer_needed(kind):
+    with Web(embeddings) as web:
+        if kind == "http_request":
+            body = b'{"input": [], "model": ""}'
+            sent(web, Item("a.json", body), url=web.url, method="POST", body="item")
+        else:
+            embedded(web, Item("a.md", b"x"))
+        until = time.monotonic() + 5
+        while web.connections and time.monotonic() < until:
+            time.sleep(0.01)
+        assert (len(web.asked), web.connections) == (1, 0)
 
 
 # -- the response ----------------------------------------------------------------------------------
@@ -463,4 +478,5 @@ async def test_many_texts_are_one_request_and_keep_their_order():
         *made, rejected = await step(items, [ctx] * 4)
         assert [json.loads(one.data)["text"] for one in made if isinstance(one, Output)] == texts
         assert isinstance(rejected, Reject)
+        await step.close()
     assert [len(json.loads(asked.body)["input"]) for asked in web.asked] == [3, 3]

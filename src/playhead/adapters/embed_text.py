@@ -79,6 +79,11 @@ class EmbedText:
             for item, one in zip(items, read, strict=True)
         ]
 
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
     def _output(self, item: Item, text: _Text, vector: Sequence[float]) -> Output:
         made = {**text.fields, "text": text.text, "vector": vector, "model": self._config.model}
         return item.derive(json.dumps(made, ensure_ascii=False, separators=(",", ":")))

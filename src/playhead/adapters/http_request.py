@@ -107,6 +107,11 @@ class HttpRequest:
             raise _http.unreachable(request, exc) from exc
         return self._output(item, response)
 
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
     def _request(self, client: httpx.AsyncClient, item: Item, ctx: Context) -> httpx.Request:
         import httpx
 

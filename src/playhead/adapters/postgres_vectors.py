@@ -115,6 +115,11 @@ class PostgresVectors:
                 await self._write(self._pool, rows)
         return [one if isinstance(one, Reject) else None for one in results]
 
+    async def close(self) -> None:
+        if self._pool is not None:
+            await self._pool.close()
+            self._pool = None
+
     async def _open(self, allowed: Sequence[str], dimensions: int) -> asyncpg.Pool:
         import asyncpg
 
