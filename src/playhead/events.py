@@ -44,6 +44,7 @@ TRACES_OFF = "traces_off"
 CONFIG_APPLIED = "config_applied"
 REQUEST_FAILED = "request_failed"
 REQUEST_ANSWERED = "request_answered"
+CODE_CHANGED = "code_changed"
 ADAPTER_CLOSE_FAILED = "adapter_close_failed"
 NAMES_LEFT_OUT = "store_names_left_out"
 
@@ -242,6 +243,12 @@ EVENTS = (
         "threads follow: an adapter holds the interpreter lock.",
     ),
     Event(ADAPTER_CLOSE_FAILED, ("error",), ("adapter", "route"), "An adapter's `close` raised."),
+    Event(
+        CODE_CHANGED,
+        ("warning",),
+        ("source",),
+        "A file or module of adapters has changed. The process still runs the code that it has loaded.",
+    ),
     Event(TRACES_OFF, ("warning",), ("detail",), "Traces were configured, but cannot be exported."),
     Event(LOOP_FAILED, ("error",), ("detail",), "A background loop of a process failed; it runs again."),
 )

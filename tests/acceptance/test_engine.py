@@ -320,6 +320,9 @@ routes:
     sidecar = await ph.get("storage/objects/metadata", key=f"{execution}/b/x/0002.txt")
     assert sidecar["attributes"] == {"title": "T", "colour": [1, None]}
     assert [a["type"] for a in sidecar["adapters"]] == ["tag", "words"]
+    assert all(a["version"] == "1" and a["code"].startswith("sha256:") for a in sidecar["adapters"])
+    message = await ph.get(f"lineage/{sidecar['correlation_id']}")
+    assert message["adapters"] == sidecar["adapters"], "the message names the code too"
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def split(item: Item) -> Iterator[str]:
 
 def _specs() -> dict[str, AdapterSpec]:
     found = (spec_of(function) for function in (upper, split))
-    return {spec.name: spec for spec in found if spec}
+    return {one.name: replace(one, code="sha256:aa", source="/x/steps.py") for one in found if one}
 
 
 def new_app(

@@ -28,6 +28,7 @@ async def test_a_message_is_shown_with_all_fields(playhead: Playhead):
         "route": "upper",
         "status": "completed",
         "attempts": 1,
+        "adapters": [{"type": "upper", "version": "1", "code": "sha256:aa"}],
         "input_key": f"{execution}/input/a.md",
         "output_keys": [f"{execution}/shouted/a.md"],
         "output_count": 1,

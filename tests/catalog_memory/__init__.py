@@ -7,6 +7,7 @@ test may drive coroutines over it by hand.
 
 from __future__ import annotations
 
+from tests.catalog_memory.code import CodePart
 from tests.catalog_memory.configs import ConfigsPart
 from tests.catalog_memory.jobs import JobsPart
 from tests.catalog_memory.limits import LimitsPart
@@ -15,7 +16,7 @@ from tests.catalog_memory.upkeep import UpkeepPart
 from tests.catalog_memory.work import WorkPart
 
 
-class MemoryCatalog(ConfigsPart, JobsPart, WorkPart, LimitsPart, UpkeepPart, TracePart):
+class MemoryCatalog(ConfigsPart, JobsPart, WorkPart, LimitsPart, UpkeepPart, TracePart, CodePart):
     """All parts of the port, over one set of tables.
 
     Args:

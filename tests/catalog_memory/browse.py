@@ -130,6 +130,7 @@ class BrowsePart(Tables):
             route=row.route.name,
             status=row.state,
             attempts=row.attempt,
+            adapters=[one for codes, n in self._codes.items() if n == row.ran for one in codes],
             input_key=row.object_key,
             output_keys=stored[:MOST_OUTPUT_KEYS],
             output_count=len(stored),

@@ -9,7 +9,17 @@ from uuid import UUID
 
 from playhead.counters import Numbers
 from playhead.envelope import Dispatch, Headers
-from playhead.model import OPEN_STATES, Config, ConfigVersion, Kind, Problem, Route, RowState, Status
+from playhead.model import (
+    OPEN_STATES,
+    Config,
+    ConfigVersion,
+    Kind,
+    LoadedCode,
+    Problem,
+    Route,
+    RowState,
+    Status,
+)
 from playhead.ports.catalog.upkeep import Process
 
 Phase = Literal["uploading", "publishing", "stalled", "ended", "cancelled"]
@@ -165,6 +175,7 @@ class MessageRow:
     error: Problem | None = None
     traceback: str | None = None
     skip_reason: str | None = None
+    ran: int | None = None
 
     @property
     def open(self) -> bool:
@@ -251,6 +262,7 @@ class ProcessRow:
     started_at: float
     heartbeat_at: float
     counters: Numbers
+    loaded: LoadedCode | None
 
 
 @dataclass(slots=True, eq=False)

@@ -14,7 +14,7 @@ from playhead.envelope import Headers
 from playhead.errors import NotFound
 from playhead.ids import mint, moment
 from playhead.liveness import MISSED_BEATS
-from playhead.model import Counts, Execution, Route
+from playhead.model import AdapterCode, Counts, Execution, Route
 from tests.catalog_memory.rows import (
     ConfigRow,
     DispatchState,
@@ -51,6 +51,7 @@ class Tables:
         self._processes: dict[str, ProcessRow] = {}
         self._leases: dict[str, LeaseRow] = {}
         self._departed: list[Numbers] = []
+        self._codes: dict[tuple[AdapterCode, ...], int] = {}
         self._next_calls: dict[str, float] = {}
         self._pauses: dict[str, tuple[float, float, str]] = {}
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from playhead.counters import Numbers, total
 from playhead.envelope import Dispatch
 from playhead.errors import Conflict
 from playhead.ids import moment
-from playhead.model import Problem, WorkerInfo
+from playhead.model import LoadedCode, Problem, WorkerInfo
 from playhead.ports.catalog.upkeep import Process, Subscription
 from tests.catalog_memory.rows import LeaseRow, MessageRow, ProcessRow, VersionRow
 from tests.catalog_memory.tables import Tables
@@ -23,14 +24,24 @@ class UpkeepPart(Tables):
     # -- processes ---------------------------------------------------------------------------------
 
     async def heartbeat(
-        self, process: Process, queues: Sequence[str] = (), counters: Numbers | None = None
+        self,
+        process: Process,
+        queues: Sequence[str] = (),
+        counters: Numbers | None = None,
+        loaded: LoadedCode | None = None,
     ) -> bool:
         await self._begin()
         now = self._clock()
         known = self._processes.get(process.id)
         started_at = known.started_at if known else now
         told = (counters or {}) if known else {}
-        self._processes[process.id] = ProcessRow(process, tuple(queues), started_at, now, told)
+        if known:
+            runs = known.loaded
+            if loaded and runs:
+                runs = replace(runs, changed=loaded.changed)
+        else:
+            runs = loaded
+        self._processes[process.id] = ProcessRow(process, tuple(queues), started_at, now, told, runs)
         return known is not None
 
     async def depart(self, process: str, counters: Numbers | None = None) -> None:

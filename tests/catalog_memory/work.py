@@ -197,6 +197,7 @@ class WorkPart(Tables):
             if isinstance(result, Failed):
                 row.error = Problem(result.code, result.error)
                 row.traceback = result.traceback
+                row.ran = result.ran
             row.close("cancelled", self._clock())
             self._supersede(row)
             return Finished(cancelled=True)
@@ -212,6 +213,7 @@ class WorkPart(Tables):
         keys = done.keys
         row.close("skipped" if done.skip_reason else "completed", now)
         row.skip_reason = done.skip_reason or None
+        row.ran = done.ran
         for output in self._outputs_of(row):
             output.state = "stored" if output.key in keys else "superseded"
         routes = row.execution.ran.config.routes
@@ -229,6 +231,7 @@ class WorkPart(Tables):
 
     def _fail(self, row: MessageRow, result: Failed) -> None:
         now = self._clock()
+        row.ran = result.ran
         problem = Problem(result.code, result.error)
         if result.delay is None:
             row.close("dead", now, problem)

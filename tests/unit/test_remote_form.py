@@ -32,6 +32,7 @@ LINK: dict[str, Any] = {
     "route": "split",
     "status": "completed",
     "attempts": 1,
+    "adapters": [model.AdapterCode("sections", "1", "sha256:aa")],
     "input_key": "k",
     "output_keys": ["x"],
     "output_count": 1,

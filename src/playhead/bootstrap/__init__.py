@@ -31,6 +31,7 @@ from playhead.adapters import (
 )
 from playhead.bootstrap import backends
 from playhead.bootstrap.backends import open_backends, open_for_doctor
+from playhead.bootstrap.code import ProcessCode
 from playhead.bootstrap.process import Runtime, collect_seldom, data_folder
 from playhead.bootstrap.secrets import Secrets
 from playhead.bootstrap.tracing import open_tracer
@@ -264,6 +265,7 @@ async def open_runtime(
             reconciler=ReconcileService(catalog, broker, environment, lease=settings.lease_seconds),
             upkeep=opened.upkeep,
             process=Process(identity, kind, socket.gethostname(), os.getpid()) if kind else None,
+            code=ProcessCode(adapters, settings.adapters) if kind and imports else None,
             environment=environment,
             tracer=tracer,
             watchdog=watchdog,

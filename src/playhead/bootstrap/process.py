@@ -17,6 +17,7 @@ from uuid import UUID
 from playhead import events
 from playhead.bootstrap import backends
 from playhead.bootstrap.backends import ABroker, ACatalog, AStore
+from playhead.bootstrap.code import LOOK_SECONDS, ProcessCode
 from playhead.counters import Numbers, decode, encode
 from playhead.engine.environment import Backends, Environment, WorkerSettings
 from playhead.errors import Unavailable
@@ -50,6 +51,7 @@ class Runtime:
     Attributes:
         upkeep: maintenance tasks that the process with the reconciler lease runs after each cycle.
         process: its identity in the catalog; None for a short command.
+        code: what it has loaded; None if it has not imported the operator's adapters.
         environment: what it provides to its services and its worker.
         tracer: starts its spans.
         most_jobs_held: includes jobs that wait, for example for a full queue. Each job has a page in memory
@@ -67,6 +69,7 @@ class Runtime:
     reconciler: ReconcileService
     upkeep: Sequence[Callable[[], Awaitable[None]]]
     process: Process | None
+    code: ProcessCode | None
     environment: Environment
     tracer: Tracer
     watchdog: Watchdog | None = None
@@ -136,6 +139,8 @@ class Runtime:
             (self._renew, self.settings.lease_seconds / 3),
             (self._take_over, _JOBS_SECONDS),
         ]
+        if self.code:
+            loops.append((self.code.look, LOOK_SECONDS))
         if self.watchdog:
             await self._beat_for_watchdog()  # it watches from here on, so before any step can start
             loops.append((self._beat_for_watchdog, BEAT_SECONDS))
@@ -186,7 +191,8 @@ class Runtime:
         assert self.process
         queues = self.worker.queues if self.worker else ()
         numbers = self.environment.counters.numbers()
-        if await self.catalog.heartbeat(self.process, queues, numbers):
+        loaded = self.code.loaded if self.code else None
+        if await self.catalog.heartbeat(self.process, queues, numbers, loaded):
             self._told = numbers
         else:
             self.environment.counters.kept(self._told)

@@ -63,6 +63,7 @@ class AttemptOutcome:
         products: what the chain returned.
         skip_reason: see `chain.Result`.
         adapters: name, version and code of each adapter that ran.
+        code: the number of that code.
         result: why there are no products; None if the chain returned.
         seconds: how long the chain ran; None if it did not.
         pause: the pause that a step asks for.
@@ -73,6 +74,7 @@ class AttemptOutcome:
     products: Sequence[Product] = ()
     skip_reason: str = ""
     adapters: Sequence[Mapping[str, str]] = ()
+    code: int | None = None
     result: Failed | Released | None = None
     seconds: float | None = None
     pause: PauseRequest | None = None

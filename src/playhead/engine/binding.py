@@ -62,7 +62,9 @@ class Binder:
             if outcome.result is not None:
                 results[outcome] = outcome.result
             elif not outcome.products:
-                results[outcome] = Done(claim.correlation_id, claim.attempt, skip_reason=outcome.skip_reason)
+                results[outcome] = Done(
+                    claim.correlation_id, claim.attempt, skip_reason=outcome.skip_reason, ran=outcome.code
+                )
             elif too_large := next(
                 (one for one in outcome.products if len(one.data) > self._max_object_bytes), None
             ):
@@ -92,6 +94,7 @@ class Binder:
             *(outcome.claim.correlation_id, outcome.claim.attempt, "object_too_large"),
             f"output {product.path!r} has {len(product.data)} bytes; at most {self._max_object_bytes} are "
             "stored (PLAYHEAD_MAX_OBJECT_BYTES)",
+            ran=outcome.code,
         )
 
     async def _bind(
@@ -107,11 +110,10 @@ class Binder:
         answers = await self._catalog.bind(bindings)
         writes = []
         for (outcome, outputs), bound in zip(to_bind, answers, strict=True):
-            claim = outcome.claim
             if bound is None:
                 report_fenced(outcome)
             elif isinstance(bound, Unbound):
-                results[outcome] = Failed(claim.correlation_id, claim.attempt, bound.code, bound.detail)
+                results[outcome] = _failed(outcome, bound.code, bound.detail)
             else:
                 groups = await self._blobs(outcome, outputs, bound)
                 writes.append(_Write(outcome, [one.key for one in bound], groups))
@@ -138,11 +140,11 @@ class Binder:
             reasons = [reason for _, reason in zip(write.groups, refusals, strict=False) if reason]
             conflict = next((one for one in reasons if isinstance(one, MessageError)), None)
             if conflict:
-                result: Result = Failed(claim.correlation_id, claim.attempt, conflict.code, conflict.detail)
+                result: Result = _failed(write.outcome, conflict.code, conflict.detail)
             elif reasons:
                 result = Released(claim.correlation_id, claim.attempt, delay)
             else:
-                result = Done(claim.correlation_id, claim.attempt, write.keys)
+                result = Done(claim.correlation_id, claim.attempt, write.keys, ran=write.outcome.code)
             results[write.outcome] = result
 
     async def _blobs(
@@ -157,6 +159,11 @@ class Binder:
             groups.append([about, Blob(where.key, product.data, product.content_type)])
             await self._breathe(n)
         return groups
+
+
+def _failed(outcome: AttemptOutcome, code: str, error: str) -> Failed:
+    claim = outcome.claim
+    return Failed(claim.correlation_id, claim.attempt, code, error, ran=outcome.code)
 
 
 def _reach_fault(key: str) -> None:

@@ -29,11 +29,13 @@ class RouteRuntime:
 
     Attributes:
         adapters: name, version and code of each adapter, as sidecars list them.
+        code: the number under which the catalog has recorded them.
     """
 
     route: Route
     chain: Chain
     adapters: Sequence[Mapping[str, str]] = ()
+    code: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +129,13 @@ class Dispatcher:
                 products=returned.products,
                 skip_reason=returned.skip_reason,
                 adapters=runtime.adapters,
+                code=runtime.code,
                 seconds=seconds,
             )
         claim, route, mask = message.claim, runtime.route, runtime.chain.mask
         return AttemptOutcome(
             message,
-            result=failure(claim, route, job.error, mask),
+            result=failure(claim, route, job.error, mask, runtime.code),
             seconds=seconds,
             pause=pause_of(claim, route, job.error, mask),
         )

@@ -44,12 +44,13 @@ def longest_pauses(outcomes: Iterable[AttemptOutcome]) -> list[PauseRequest]:
 
 
 def failure(
-    claim: Claim, route: Route, error: BaseException, mask: Callable[[str], str]
+    claim: Claim, route: Route, error: BaseException, mask: Callable[[str], str], ran: int | None = None
 ) -> Failed | Released:
     """Return the result of an attempt that raised an error.
 
     Args:
         mask: replaces the secrets of the route's configs in a text.
+        ran: the number of the code that ran.
     """
     if isinstance(error, TurnWithdrawn):
         return Released(claim.correlation_id, claim.attempt, 0)
@@ -62,7 +63,7 @@ def failure(
         # Masked before it is shortened: a part of a secret would not be found.
         lines = _storable(mask(_traceback_of(error)), _LONGEST_TRACEBACK) if trace else None
         said = _storable(mask(text), _LONGEST_ERROR)
-        return Failed(claim.correlation_id, claim.attempt, code, said, lines, delay)
+        return Failed(claim.correlation_id, claim.attempt, code, said, lines, delay, ran)
 
     again = route.errors.delay(claim.spent)
     if isinstance(error, TimedOut):

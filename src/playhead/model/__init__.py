@@ -3,6 +3,7 @@
 pipeline   what a config declares
 views      what the API and the CLI show: the fields are the JSON of the API
 trace      the same for messages below an object
+code       which code ran, and which code processes have loaded
 why        the same for one item: where it ended, and the reason
 health     the state of backends, processes and adapters
 
@@ -10,6 +11,14 @@ The catalog builds these values. Times are RFC 3339 strings (`ids.moment`). The 
 that only services and the catalog exchange (claims, bindings, dispatches) are defined in `ports.catalog`.
 """
 
+from playhead.model.code import (
+    AdapterCode,
+    CodeNote,
+    LoadedAdapter,
+    LoadedCode,
+    Worker,
+    WorkerAdapter,
+)
 from playhead.model.health import (
     AdapterInfo,
     BackendHealth,
@@ -67,11 +76,13 @@ __all__ = [
     "OUTCOMES",
     "ROW_STATES",
     "UNCERTAIN",
+    "AdapterCode",
     "AdapterInfo",
     "BackendHealth",
     "ChainCount",
     "ChainCounts",
     "ChainLink",
+    "CodeNote",
     "Condition",
     "Config",
     "ConfigVersion",
@@ -87,6 +98,8 @@ __all__ = [
     "Health",
     "Kind",
     "Lineage",
+    "LoadedAdapter",
+    "LoadedCode",
     "Operator",
     "Outcome",
     "Page",
@@ -108,5 +121,7 @@ __all__ = [
     "Why",
     "WhyExample",
     "WhyRoute",
+    "Worker",
+    "WorkerAdapter",
     "WorkerInfo",
 ]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Final, Generic, Literal, TypeVar
 from uuid import UUID
 
+from playhead.model.code import AdapterCode
+
 Kind = Literal["run", "replay", "adopted"]
 Status = Literal["running", "completed", "failed", "cancelled"]
 RowState = Literal["pending", "running", "retry", "completed", "skipped", "dead", "cancelled"]
@@ -248,6 +250,8 @@ class Lineage:
         status: `pending`, `running` and `retry` (a retry is due later) are open; `dead` is a dead letter;
             `skipped` was processed without an output.
         attempts: number of attempts that were started; a resend does not reset it.
+        adapters: adapters of the route with the code that ran in its last attempt that ended; empty before,
+            and if no code ran.
         input_key: key of its input object.
         output_keys: keys of its first 100 outputs, in order; empty until it is completed.
         output_count: number of all its outputs.
@@ -270,6 +274,7 @@ class Lineage:
     route: str
     status: RowState
     attempts: int
+    adapters: list[AdapterCode]
     input_key: str
     output_keys: list[str]
     output_count: int

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -25,9 +26,9 @@ from playhead.engine.idle import IdleCheck
 from playhead.engine.slots import HANG_SECONDS
 from playhead.engine.turns import Turns
 from playhead.errors import Unavailable
-from playhead.model import Route
+from playhead.model import AdapterCode, Route
 from playhead.ports.adapter import AdapterSpec
-from playhead.ports.catalog import Browse, Configs, Jobs, Limits, Upkeep, Work
+from playhead.ports.catalog import Browse, Code, Configs, Jobs, Limits, Upkeep, Work
 from playhead.ports.catalog.upkeep import Subscription
 from playhead.ports.catalog.work import Claim
 
@@ -39,7 +40,7 @@ _SECRETS_SECONDS = 30.0
 """How often the secrets of prepared routes are read again."""
 
 
-class WorkerCatalog(Configs, Jobs, Work, Limits, Upkeep, Browse, Checked, Protocol): ...
+class WorkerCatalog(Configs, Jobs, Work, Limits, Upkeep, Browse, Code, Checked, Protocol): ...
 
 
 class WorkerService:
@@ -336,8 +337,9 @@ class WorkerService:
                 raise UnknownAdapter((), f"config {claim.config} has no version {claim.config_version}")
             route = loaded.config.routes[claim.route]
             chain = Chain(route, self._adapters, resolve=self._env.resolve, turns=self._turns)
-            ran = [{"type": s.name, "version": s.version, "code": s.code} for s in chain.specs]
-            found = RouteRuntime(route, chain, ran)
+            ran = [AdapterCode(spec.name, spec.version, spec.code) for spec in chain.specs]
+            code = await self._catalog.record_code(ran)
+            found = RouteRuntime(route, chain, [asdict(one) for one in ran], code)
             self._close_unused()
         self._runtimes[key] = found  # the most recently used one is the last
         return found

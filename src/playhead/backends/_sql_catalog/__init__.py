@@ -25,6 +25,7 @@ after the other.
 
 from __future__ import annotations
 
+from playhead.backends._sql_catalog.code import CodePart
 from playhead.backends._sql_catalog.configs import ConfigsPart
 from playhead.backends._sql_catalog.jobs import JobsPart
 from playhead.backends._sql_catalog.trace import TracePart
@@ -33,7 +34,7 @@ from playhead.backends._sql_catalog.work import WorkPart
 from playhead.ports.diagnosis import Finding
 
 
-class SqlCatalog(ConfigsPart, JobsPart, WorkPart, UpkeepPart, TracePart):
+class SqlCatalog(ConfigsPart, JobsPart, WorkPart, UpkeepPart, TracePart, CodePart):
     """All parts of the port. See `rows.Part` for the arguments."""
 
     async def check(self) -> str:

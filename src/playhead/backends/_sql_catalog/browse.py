@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from playhead.backends._sql_catalog import counts
+from playhead.backends._sql_catalog.code import codes_of
 from playhead.backends._sql_catalog.lanes import Lane, as_uuid, as_uuid_or_none, moment_or_none
 from playhead.backends._sql_catalog.rows import ABOVE_ALL, Part, page_of
 from playhead.backends.sql import DEAD, SKIPPED
@@ -98,7 +99,12 @@ class BrowsePart(Part):
             counted[message] = count
             if key is not None:
                 outputs[message].append(key)
-        return [_lineage_of(row, lanes[row[5]], outputs[row[0]], counted[row[0]]) for row in rows]
+        codes = await codes_of(db, [row[13] for row in rows])
+        return [
+            _lineage_of(row, lanes[row[5]], outputs[row[0]], counted[row[0]])
+            | {"adapters": codes.get(row[13], [])}
+            for row in rows
+        ]
 
     async def lineage(self, correlation_id: UUID) -> Lineage | None:
         async def find(db: Session) -> Lineage | None:
@@ -192,7 +198,7 @@ class BrowsePart(Part):
 
 
 def _lineage_of(row: Row, lane: Lane, outputs: list[str], output_count: int) -> dict[str, Any]:
-    _, cid, parent, execution, batch, _, state, attempt, key, code, error, started, ended = row
+    _, cid, parent, execution, batch, _, state, attempt, key, code, error, started, ended = row[:13]
     identity = as_uuid(cid)
     return {
         "correlation_id": identity,

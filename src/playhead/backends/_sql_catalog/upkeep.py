@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, Final
 from uuid import UUID
 
+from playhead.backends._sql_catalog.code import insert_loaded
 from playhead.backends._sql_catalog.lanes import as_uuid
 from playhead.backends._sql_catalog.resend import ResendPart
 from playhead.backends.sql.session import Row, Session
@@ -20,7 +21,7 @@ from playhead.counters import Numbers, decode, encode, total
 from playhead.envelope import Dispatch
 from playhead.ids import moment
 from playhead.liveness import MISSED_BEATS, may_live
-from playhead.model import WorkerInfo
+from playhead.model import LoadedCode, WorkerInfo
 from playhead.ports.catalog.upkeep import Process, Subscription
 
 UNHURRIED_SECONDS: Final = 60.0
@@ -36,17 +37,29 @@ class UpkeepPart(ResendPart):
     # -- processes and leases ----------------------------------------------------------------------
 
     async def heartbeat(
-        self, process: Process, queues: Sequence[str] = (), counters: Numbers | None = None
+        self,
+        process: Process,
+        queues: Sequence[str] = (),
+        counters: Numbers | None = None,
+        loaded: LoadedCode | None = None,
     ) -> bool:
         consumed = json.dumps(list(queues))
+        changed = json.dumps(loaded.changed) if loaded else None
 
         async def beat(db: Session) -> tuple[bool, float | None]:
             told = encode(counters) if counters else None
-            if await db.run(SQL.beat, id=process.id, queues=consumed, counters=told):
+            if await db.run(SQL.beat, id=process.id, queues=consumed, counters=told, changed=changed):
                 return True, None
             others = await db.rows(SQL.other_processes)
             ages = [age for host, pid, age in others if may_live(host, pid, here=process.host)]
-            await db.run(SQL.insert_process, **process._asdict(), queues=consumed)
+            await db.run(
+                SQL.insert_process,
+                **process._asdict(),
+                queues=consumed,
+                version=loaded.version if loaded else None,
+                code=await insert_loaded(db, loaded) if loaded else None,
+                changed=changed,
+            )
             return False, max(ages, default=None)
 
         # If it waited behind transactions that wait for a lock, this process would count as dead, and its

@@ -73,10 +73,15 @@ class WorkPart(BindPart):
     async def _end_done(self, db: Session, done: Sequence[tuple[Done, _Held]]) -> None:
         if not done:
             return
-        skipped = {row.n: storable(result.skip_reason) for result, row in done if result.skip_reason}
-        if skipped:
-            await db.run(SQL.skip, rows=list(skipped), reasons=list(skipped.values()))
-        await db.run(SQL.complete, rows=[row.n for _, row in done if row.n not in skipped])
+        if skipped := [(row.n, storable(r.skip_reason), r.ran) for r, row in done if r.skip_reason]:
+            rows, reasons, ran = map(list, zip(*skipped, strict=True))
+            await db.run(SQL.skip, rows=rows, reasons=reasons, ran=ran)
+        completed: dict[int | None, list[int]] = defaultdict(list)
+        for result, row in done:
+            if not result.skip_reason:
+                completed[result.ran].append(row.n)
+        for code, numbers in completed.items():
+            await db.run(SQL.complete, rows=numbers, ran=code)
         if keys := [key for result, _ in done for key in result.keys]:
             await db.run(SQL.set_output_state, keys=keys, state=STORED)
         # A first attempt has no other outputs.
@@ -144,11 +149,12 @@ class WorkPart(BindPart):
             state = DEAD if result.delay is None else RETRY
             if row.status != "running":
                 state = CANCELLED
-            error: tuple[str | None, ...] = (None, None, None)
+            error: tuple[str | int | None, ...] = (None, None, None, None)
             if isinstance(result, Failed):
-                error = (storable(result.code), storable(result.error), storable(result.traceback))
+                texts = storable(result.code), storable(result.error), storable(result.traceback)
+                error = (*texts, result.ran)
             ends.append((row.n, state, isinstance(result, Released), result.delay, *error))
-        names = ("rows", "states", "released", "delays", "codes", "errors", "tracebacks")
+        names = ("rows", "states", "released", "delays", "codes", "errors", "tracebacks", "ran")
         columns = dict(zip(names, map(list, zip(*ends, strict=True)), strict=True))
         await db.run(SQL.end_failed, **columns)
         if dead := [end[0] for end in ends if end[1] == DEAD]:

@@ -130,6 +130,7 @@ CREATE TABLE messages (
   publisher  text COLLATE "C",
   worker     text COLLATE "C",
   error_code text COLLATE "C",
+  code       bigint,                  -- what ran in the last attempt that ended
   error      text,                    -- of a skipped row: why it was skipped
   traceback  text
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05,
@@ -177,8 +178,25 @@ CREATE TABLE processes (
   queues       text NOT NULL,
   started_at   double precision NOT NULL,
   heartbeat_at double precision NOT NULL,
+  version      text,                  -- of Playhead
+  code         bigint,                -- what it has loaded
+  changed      text,                  -- JSON: sources that have changed since they were loaded
   counters     text                   -- JSON (counters.py), as of the last heartbeat
 ) WITH (fillfactor = 50);
+
+-- Lists of adapters with version and code. Message rows and processes refer to them.
+CREATE TABLE codes (
+  id       bigint PRIMARY KEY,        -- the beginning of the list's SHA-256
+  adapters text NOT NULL              -- JSON: [type, version, code] of each; for a process also the source
+);
+
+-- Adapters that have run, each with every version and code.
+CREATE TABLE adapter_codes (
+  type    text COLLATE "C",
+  version text COLLATE "C",
+  code    text COLLATE "C",
+  PRIMARY KEY (type, version, code)
+);
 
 -- The sum of the counters of processes that have ended, in one row.
 CREATE TABLE departed (counters text NOT NULL);

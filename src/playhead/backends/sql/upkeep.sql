@@ -2,7 +2,9 @@
 
 -- name: beat
 -- A heartbeat of a known process.
-UPDATE processes SET queues = :queues, heartbeat_at = playhead_now(), counters = :counters WHERE id = :id
+UPDATE processes SET queues = :queues, heartbeat_at = playhead_now(), counters = :counters
+, changed = :changed -- if given
+WHERE id = :id
 
 -- name: other_processes
 -- How long ago each process sent its last heartbeat.
@@ -10,8 +12,8 @@ SELECT host, pid, playhead_now() - heartbeat_at FROM processes
 
 -- name: insert_process
 -- The first heartbeat of a process.
-INSERT INTO processes (id, kind, host, pid, queues, started_at, heartbeat_at)
-VALUES (:id, :kind, :host, :pid, :queues, playhead_now(), playhead_now())
+INSERT INTO processes (id, kind, host, pid, queues, started_at, heartbeat_at, version, code, changed)
+VALUES (:id, :kind, :host, :pid, :queues, playhead_now(), playhead_now(), :version, :code, :changed)
 
 -- name: delete_process
 -- Returns its counters.

@@ -89,13 +89,13 @@ WHERE m.id = ANY(:ids::uuid[]) ORDER BY m.n FOR NO KEY UPDATE OF m
 -- name: complete
 -- End attempts that are done.
 UPDATE messages SET state = {COMPLETED}, ended_at = playhead_now(), worker = NULL, error_code = NULL,
-  error = NULL, traceback = NULL WHERE n = ANY(:rows::bigint[])
+  code = :ran::bigint, error = NULL, traceback = NULL WHERE n = ANY(:rows::bigint[])
 
 -- name: skip
 -- End attempts that are done without an output, for a reason.
-WITH given (n, why) AS (SELECT * FROM unnest(:rows::bigint[], :reasons::text[]))
+WITH given (n, why, ran) AS (SELECT * FROM unnest(:rows::bigint[], :reasons::text[], :ran::bigint[]))
 UPDATE messages AS m SET state = {SKIPPED}, ended_at = playhead_now(), worker = NULL, error_code = NULL,
-  error = g.why, traceback = NULL
+  code = g.ran, error = g.why, traceback = NULL
 FROM given g WHERE m.n = g.n
 
 -- name: supersede_unstored
@@ -110,13 +110,14 @@ VALUES (:id::uuid, :execution::bigint, :lane::bigint, :key::text, :stage::text, 
 
 -- name: end_failed
 -- End attempts that failed or were released. A released attempt keeps the error of the attempt before.
-WITH r (n, state, released, delay, code, error, traceback) AS (
+WITH r (n, state, released, delay, code, error, traceback, ran) AS (
   SELECT * FROM unnest(:rows::bigint[], :states::smallint[], :released::boolean[], :delays::float8[],
-    :codes::text[], :errors::text[], :tracebacks::text[])
+    :codes::text[], :errors::text[], :tracebacks::text[], :ran::bigint[])
 )
 UPDATE messages AS m SET state = r.state, worker = NULL, consecutive_crashes = 0,
   uncounted_attempts = m.uncounted_attempts + r.released::int,
   error_code = CASE WHEN r.released THEN m.error_code ELSE r.code END,
+  code = CASE WHEN r.released THEN m.code ELSE r.ran END,
   error = CASE WHEN r.released THEN m.error ELSE r.error END,
   traceback = CASE WHEN r.released THEN m.traceback ELSE r.traceback END,
   ended_at = CASE WHEN r.state = {RETRY} THEN m.ended_at ELSE playhead_now() END,

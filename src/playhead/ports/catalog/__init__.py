@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from playhead.ports.catalog.browse import Browse
+from playhead.ports.catalog.code import Code
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.jobs import Jobs
 from playhead.ports.catalog.limits import Limits
@@ -21,7 +22,7 @@ from playhead.ports.catalog.upkeep import Upkeep
 from playhead.ports.catalog.work import Work
 
 
-class Catalog(Configs, Jobs, Work, Limits, Upkeep, Browse, Trace, Protocol):
+class Catalog(Configs, Jobs, Work, Limits, Upkeep, Browse, Trace, Code, Protocol):
     """All parts, as a backend implements them."""
 
     name: str
@@ -36,4 +37,4 @@ class Catalog(Configs, Jobs, Work, Limits, Upkeep, Browse, Trace, Protocol):
         ...
 
 
-__all__ = ["Browse", "Catalog", "Configs", "Jobs", "Limits", "Trace", "Upkeep", "Work"]
+__all__ = ["Browse", "Catalog", "Code", "Configs", "Jobs", "Limits", "Trace", "Upkeep", "Work"]

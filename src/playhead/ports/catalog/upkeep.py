@@ -8,7 +8,7 @@ from uuid import UUID
 
 from playhead.counters import Numbers
 from playhead.envelope import Dispatch
-from playhead.model import WorkerInfo
+from playhead.model import LoadedCode, WorkerInfo
 
 
 class Process(NamedTuple):
@@ -31,11 +31,16 @@ class Subscription(NamedTuple):
 
 class Upkeep(Protocol):
     async def heartbeat(
-        self, process: Process, queues: Sequence[str] = (), counters: Numbers | None = None
+        self,
+        process: Process,
+        queues: Sequence[str] = (),
+        counters: Numbers | None = None,
+        loaded: LoadedCode | None = None,
     ) -> bool:
         """Record that a process is alive, which queues it consumes, and its counters since it started.
 
         The counters replace those of its last heartbeat. A process is dead after five missed heartbeats.
+        `loaded` is recorded at its first heartbeat; later only `loaded.changed` is. None changes nothing.
 
         Returns False if the catalog did not know the process: at its first heartbeat, or after a silence so
         long that its record was deleted. Then `counters` is ignored. The counters of its earlier heartbeats

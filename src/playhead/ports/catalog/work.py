@@ -124,17 +124,22 @@ class Done:
     Attributes:
         skip_reason: why there are no keys, if the chain was expected to return outputs or a condition dropped
             the item; else empty.
+        ran: the number of the code that ran (`Code.record_code`).
     """
 
     correlation_id: UUID
     attempt: int
     keys: Sequence[str] = ()
     skip_reason: str = ""
+    ran: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The attempt failed. `delay` seconds until it is due again; None makes it a dead letter."""
+    """The attempt failed. `delay` seconds until it is due again; None makes it a dead letter.
+
+    `ran` is the number of the code that ran (`Code.record_code`); None if no code ran.
+    """
 
     correlation_id: UUID
     attempt: int
@@ -142,6 +147,7 @@ class Failed:
     error: str
     traceback: str | None = None
     delay: float | None = None
+    ran: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,8 +225,8 @@ class Work(Protocol):
         inserted as `cancelled` and not returned.
 
         `Failed`: the row becomes `retry` (unpublished, generation + 1) or `dead` (its outputs superseded).
-        `Released`: it becomes `retry`, and the attempt does not count. In a cancelled execution both become
-        `cancelled`.
+        Both record what `ran`. `Released`: the row becomes `retry`, and the attempt does not count. In a
+        cancelled execution both become `cancelled`.
 
         If an earlier call ended the attempt as `Done` and its answer was lost, the answer holds the children
         that are not published yet.

@@ -1,0 +1,75 @@
+"""Which code ran, and which code processes have loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+
+from playhead.backends._sql_catalog.lanes import storable
+from playhead.backends._sql_catalog.rows import Part
+from playhead.backends.sql.session import Session
+from playhead.backends.sql.statements import SQL
+from playhead.ids import moment
+from playhead.liveness import MISSED_BEATS
+from playhead.model import AdapterCode, LoadedAdapter, LoadedCode, Worker, WorkerAdapter
+
+
+def number_of(adapters: str) -> int:
+    """Return the number of a row of `codes`. It follows from the content, so all databases agree on it."""
+    return int.from_bytes(hashlib.sha256(adapters.encode()).digest()[:8]) >> 1
+
+
+async def insert_loaded(db: Session, loaded: LoadedCode) -> int:
+    """Record what a process has loaded; return its number."""
+    adapters = json.dumps([[one.type, one.version, one.code, one.source] for one in loaded.adapters])
+    number = number_of(adapters)
+    await db.run(SQL.insert_code, id=number, adapters=adapters)
+    return number
+
+
+class CodePart(Part):
+    async def record_code(self, adapters: Sequence[AdapterCode]) -> int:
+        rows = [(one.type, storable(one.version), storable(one.code)) for one in adapters]
+        listed = json.dumps(rows)
+        number = number_of(listed)
+
+        async def record(db: Session) -> None:
+            await db.run(SQL.insert_code, id=number, adapters=listed)
+            for kind, version, code in sorted(set(rows)):
+                await db.run(SQL.insert_adapter_code, type=kind, version=version, code=code)
+
+        await self._db.write(record)
+        return number
+
+    async def recorded_code(self, types: Sequence[str]) -> set[AdapterCode]:
+        rows = await self._db.read(lambda db: db.rows(SQL.recorded_code, types=list(types)))
+        return {AdapterCode(*row) for row in rows}
+
+    async def worker_code(self) -> list[Worker]:
+        seconds = MISSED_BEATS * self._beat
+        rows = await self._db.read(lambda db: db.rows(SQL.worker_code, seconds=seconds))
+        return [
+            Worker(
+                *(process, kind, host, pid, json.loads(queues), moment(began), moment(beat)),
+                *(max(age, 0.0), version, _loaded(json.loads(adapters), json.loads(changed))),
+            )
+            for process, kind, host, pid, queues, began, beat, age, version, changed, adapters in rows
+        ]
+
+
+def _loaded(rows: Sequence[Sequence[str]], changed: Sequence[str]) -> list[WorkerAdapter]:
+    found = [LoadedAdapter(*row) for row in rows]
+    return [
+        WorkerAdapter(
+            *(one.type, one.version, one.code, one.source), ["changed"] if one.source in changed else []
+        )
+        for one in found
+    ]
+
+
+async def codes_of(db: Session, numbers: Iterable[int | None]) -> dict[int | None, list[AdapterCode]]:
+    """Return the adapters that ran, by the numbers of their codes."""
+    wanted = list({number for number in numbers if number is not None})
+    rows = await db.rows(SQL.codes_named, ids=wanted) if wanted else []
+    return {number: [AdapterCode(*one) for one in json.loads(adapters)] for number, adapters in rows}

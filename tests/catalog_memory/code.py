@@ -1,0 +1,47 @@
+"""Which code ran, and which code processes have loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from playhead.ids import moment
+from playhead.model import AdapterCode, LoadedCode, Worker, WorkerAdapter
+from tests.catalog_memory.tables import Tables
+
+
+class CodePart(Tables):
+    async def record_code(self, adapters: Sequence[AdapterCode]) -> int:
+        await self._begin()
+        return self._codes.setdefault(tuple(adapters), len(self._codes))
+
+    async def recorded_code(self, types: Sequence[str]) -> set[AdapterCode]:
+        await self._begin()
+        return {one for adapters in self._codes for one in adapters if one.type in types}
+
+    async def worker_code(self) -> list[Worker]:
+        await self._begin()
+        now = self._clock()
+        alive = [row for row in self._processes.values() if self._alive(row.process.id)]
+        return [
+            Worker(
+                worker_id=row.process.id,
+                kind=row.process.kind,
+                host=row.process.host,
+                pid=row.process.pid,
+                queues=list(row.queues),
+                started_at=moment(row.started_at),
+                heartbeat_at=moment(row.heartbeat_at),
+                heartbeat_age_seconds=now - row.heartbeat_at,
+                version=row.loaded.version if row.loaded else "",
+                adapters=_adapters(row.loaded) if row.loaded else [],
+            )
+            for row in sorted(alive, key=lambda row: row.started_at)
+        ]
+
+
+def _adapters(loaded: LoadedCode) -> list[WorkerAdapter]:
+    return [
+        WorkerAdapter(**asdict(one), notes=["changed"] if one.source in loaded.changed else [])
+        for one in loaded.adapters
+    ]
