@@ -32,6 +32,7 @@ from playhead.adapters import (
 from playhead.bootstrap import backends
 from playhead.bootstrap.backends import open_backends, open_for_doctor
 from playhead.bootstrap.code import ProcessCode
+from playhead.bootstrap.isolation import starter
 from playhead.bootstrap.process import Runtime, collect_seldom, data_folder
 from playhead.bootstrap.secrets import Secrets
 from playhead.bootstrap.tracing import open_tracer
@@ -214,6 +215,7 @@ async def open_runtime(
             counters=counters,
             tracer=tracer,
             resolve=secrets.resolve,
+            isolate=starter(settings),
         )
 
         def sealed(job: UUID) -> None:

@@ -6,8 +6,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -59,6 +59,9 @@ async def run(
     detach: Annotated[
         bool, typer.Option("--detach", help="Submit the run and return; workers process its messages.")
     ] = False,
+    processes: Annotated[
+        int, typer.Option("--processes", min=1, metavar="N", help="Number of processes that work on the run.")
+    ] = 1,
 ) -> int:
     """Run files through a config.
 
@@ -68,6 +71,8 @@ async def run(
     from playhead.cli import inputs
 
     file = Path(of) if is_file(of) else None
+    if processes > 1 and (detach or s.server is not None):
+        raise Usage("--processes is for a run on this machine; start `playhead worker --processes N` instead")
     if file and version:
         raise Usage("--version applies to a config name, not to a file")
     source = config.read(file) if file else b""
@@ -108,7 +113,7 @@ async def run(
                 await workers.tell_if_none(rt)
             else:
                 if rt.here:
-                    code, execution = await _work(s, rt.here, execution, shown)
+                    code, execution = await _work(s, rt.here, execution, shown, processes)
                 else:
                     stalled = partial(workers.tell_if_stalled, rt)
                     execution = await progress.watch(rt.services.executions, identity, shown, stalled)
@@ -179,22 +184,23 @@ async def _check_adapters(rt: Deployment, of: str, version: int | None) -> None:
 
 
 async def _work(
-    s: Session, rt: Runtime, execution: Execution, shown: progress.Display
+    s: Session, rt: Runtime, execution: Execution, shown: progress.Display, processes: int
 ) -> tuple[int, Execution]:
     import asyncio
 
     identity = execution.execution_id
-    with _interruptible(s) as stop:
-        watchers = [
-            asyncio.create_task(progress.watch(rt.services.executions, identity, shown)),
-            asyncio.create_task(_stop_if_damaged(rt, stop)),
-        ]
-        try:
-            code = await rt.work(until=identity, stop=stop)
-        finally:
-            for watcher in watchers:
-                watcher.cancel()
-            await asyncio.wait(watchers)
+    async with _helpers(s, processes - 1):
+        with _interruptible(s) as stop:
+            watchers = [
+                asyncio.create_task(progress.watch(rt.services.executions, identity, shown)),
+                asyncio.create_task(_stop_if_damaged(rt, stop)),
+            ]
+            try:
+                code = await rt.work(until=identity, stop=stop)
+            finally:
+                for watcher in watchers:
+                    watcher.cancel()
+                await asyncio.wait(watchers)
     for watcher in reversed(watchers):
         if not watcher.cancelled():
             watcher.result()
@@ -202,6 +208,25 @@ async def _work(
     if stop.is_set() and execution.status == "running":
         raise KeyboardInterrupt
     return code, execution
+
+
+@asynccontextmanager
+async def _helpers(s: Session, count: int) -> AsyncIterator[None]:
+    """Let further worker processes help for the length of a block."""
+    if not count:
+        yield
+        return
+    import asyncio
+
+    from playhead.workers import crew
+
+    ended = asyncio.Event()
+    tending = asyncio.create_task(crew(s.settings, (), count, until_idle=False).tend(ended))
+    try:
+        yield
+    finally:
+        ended.set()
+        await tending
 
 
 async def _stop_if_damaged(rt: Runtime, stop: asyncio.Event) -> None:

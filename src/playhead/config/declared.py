@@ -202,6 +202,13 @@ STEP: Final = (
         "`{}`",
     ),
     Key("condition", "mapping", "Only items that meet the condition go through this step."),
+    Key(
+        "isolation",
+        "`thread` `process`",
+        "`process`: the adapter runs in a child process. A time-out ends that process, and a crash harms no "
+        "other message.",
+        "`thread`",
+    ),
     Key("rate_limit", "mapping", "How many calls of this step may begin, over all workers."),
 )
 ROUTE: Final = (

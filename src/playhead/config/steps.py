@@ -15,7 +15,7 @@ from playhead.config.fields import Spot, Table
 from playhead.config.limits import read_rate_limit
 from playhead.config.secrets import check_literals, check_references, without_escapes
 from playhead.config.tree import BROKEN, Node, joined
-from playhead.model import Condition, Operator, Step
+from playhead.model import Condition, Isolation, Operator, Step
 from playhead.patterns import MAX_IN_CONFIG, compile_pattern
 from playhead.ports.adapter import AdapterSpec
 from playhead.secrets import Resolve, has_reference, no_secrets
@@ -72,6 +72,7 @@ def read_step(spot: Spot, adapters: Adapters, route: str) -> tuple[Step, Adapter
         return Step(spot.node.value), None
     table = Table(spot, declared.names(declared.STEP), declared.required(declared.STEP))
     type_, config, condition = table.get("type"), table.get("config"), table.get("condition")
+    isolation = table.get("isolation")
     spec = adapters.find(type_) if type_ else None
     usable = config is None or config.mapping()
     if spec and type_ and usable:
@@ -83,6 +84,7 @@ def read_step(spot: Spot, adapters: Adapters, route: str) -> tuple[Step, Adapter
             type=table.text("type") if spec else "",
             config=config.node.value if config and usable else {},
             condition=read_condition(condition) if condition else None,
+            isolation=cast("Isolation", (isolation and isolation.choice(get_args(Isolation))) or "thread"),
             rate_limit=read_rate_limit(table.get("rate_limit"), f"{route}/{table.text('type')}"),
         ),
         spec,

@@ -8,6 +8,7 @@ item alone fails, and one bad item among n is found in about log2(n) steps.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -139,16 +140,19 @@ class Batches:
             await self._turns.wait_async(step.limit)
         items, contexts = [one.item for one in batch], [one.ctx for one in batch]
         budgets = [one.budget for one in batch]
-        if step.spec.is_async:
+        over = threading.Event()
+        if step.needs_loop:
             call = asyncio.ensure_future(step.perform_batch_async(items, contexts, budgets))
             returned: asyncio.Future[Any] = call
         else:
+            await self._threads.run(step.prepare)
             returned = asyncio.get_running_loop().create_future()
             call = asyncio.ensure_future(
-                self._threads.run(partial(step.perform_batch, items, contexts, budgets), returned)
+                self._threads.run(partial(step.perform_batch, items, contexts, budgets, over), returned)
             )
         if await done_within(self._timeout, call):
             return call.result()
+        over.set()
         self.hanging.add(returned)
         returned.add_done_callback(self.hanging.discard)
         call.cancel()

@@ -9,13 +9,14 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from playhead.engine.batches import Batches
+from playhead.engine.isolation import IsolatedStep, StartChild
 from playhead.engine.outputs import Product, Returned
 from playhead.engine.step import Budget, CallPaused, ReadyStep, UnknownAdapter
 from playhead.engine.threads import Threads
 from playhead.engine.turns import Turns
 from playhead.errors import MessageError
 from playhead.keys import problem
-from playhead.model import Route
+from playhead.model import Route, Step
 from playhead.ports.adapter import AdapterSpec, Context, Item
 from playhead.secrets import Mask, Reference, Resolve, SecretUnavailable, no_secrets
 
@@ -72,8 +73,13 @@ class Chain:
         resolve: Resolve = no_secrets,
         limits: Limits = LIMITS,
         turns: Turns | None = None,
+        isolate: StartChild | None = None,
     ) -> None:
-        """Raises `UnknownAdapter`. Without `turns`, the rate limits of steps have no effect."""
+        """Raises `UnknownAdapter`.
+
+        Without `turns`, the rate limits of steps have no effect. Without `isolate`, all steps run in this
+        process.
+        """
         missing = [step.type for step in route.steps if step.type not in adapters]
         if missing:
             raise UnknownAdapter(
@@ -89,13 +95,11 @@ class Chain:
         self.mask = Mask()
         self._resolve = resolve
         self._secrets: dict[Reference, str] = {}
-        self._steps = [
-            ReadyStep(step, adapters[step.type], route.name, room, resolve=self._secret, mask=self.mask)
-            for step in route.steps
-        ]
+        self._isolate = isolate
+        self._steps = [self._ready(step, adapters[step.type], room) for step in route.steps]
         self.specs = tuple(step.spec for step in self._steps)
         # The items of a batch wait for each other, which coroutines do without a thread for each.
-        self.is_async = any(spec.is_async or spec.batch for spec in self.specs)
+        self.is_async = any(step.needs_loop or step.spec.batch for step in self._steps)
         self._threads = Threads()
         self._batches: dict[tuple[asyncio.AbstractEventLoop, ReadyStep], Batches] = {}
 
@@ -103,6 +107,18 @@ class Chain:
     def hanging(self) -> int:
         """How many calls with batches have not returned although their time is over."""
         return sum(len(batches.hanging) for batches in list(self._batches.values()))
+
+    def _ready(self, step: Step, spec: AdapterSpec, room: int) -> ReadyStep:
+        given = step, spec, self._route.name, room
+        if step.isolation == "process" and self._isolate:
+            return IsolatedStep(
+                *given,
+                resolve=self._secret,
+                mask=self.mask,
+                start=self._isolate,
+                timeout=self._route.timeout_seconds,
+            )
+        return ReadyStep(*given, resolve=self._secret, mask=self.mask)
 
     def _secret(self, reference: Reference) -> str:
         self._secrets[reference] = value = self._resolve(reference)
@@ -157,7 +173,7 @@ class Chain:
                     await self._turns.wait_async(step.limit)
                 if step.spec.batch:
                     returned = await self._batches_of(step).perform(each, ctx, budget, alone=alone)
-                elif step.spec.is_async:
+                elif step.needs_loop:
                     returned = await step.perform_async(each, ctx, budget)
                 else:
                     returned = await self._threads.run(partial(step.perform, each, ctx, budget))

@@ -10,6 +10,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from playhead.clock import Clock
 from playhead.counters import Counters
+from playhead.engine.isolation import StartChild
 from playhead.ports.broker import Broker
 from playhead.ports.store import Store
 from playhead.ports.tracer import OFF, Tracer
@@ -51,6 +52,7 @@ class Environment:
         counters: what this process has counted.
         tracer: starts spans.
         resolve: returns the secrets that configs reference.
+        isolate: starts a child process for a step; None: all steps run in this process.
     """
 
     process: str
@@ -60,6 +62,7 @@ class Environment:
     counters: Counters = field(default_factory=Counters)
     tracer: Tracer = OFF
     resolve: Resolve = no_secrets
+    isolate: StartChild | None = None
 
 
 @dataclass(frozen=True, slots=True)

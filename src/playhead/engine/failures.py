@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from collections.abc import Callable, Iterable
 
+from playhead import events
 from playhead.engine.attempt import AttemptOutcome, PauseRequest
+from playhead.engine.backoff import UNAVAILABLE_DELAY_SECONDS
 from playhead.engine.chain import CallPaused
+from playhead.engine.isolation import ChildTraceback
 from playhead.engine.slots import TimedOut
 from playhead.engine.turns import TurnWithdrawn
-from playhead.errors import MessageError
+from playhead.errors import MessageError, Unavailable
 from playhead.model import Route
 from playhead.ports.adapter import Reject, Retry
 from playhead.ports.catalog.work import Claim, Failed, Released
@@ -54,6 +58,9 @@ def failure(
     """
     if isinstance(error, TurnWithdrawn):
         return Released(claim.correlation_id, claim.attempt, 0)
+    if isinstance(error, Unavailable):  # the process of an isolated step
+        events.emit(events.ROUTE_PAUSED, logging.WARNING, queue=route.queue, detail=mask(error.detail))
+        return Released(claim.correlation_id, claim.attempt, UNAVAILABLE_DELAY_SECONDS)
     if pause := pause_of(claim, route, error, mask):
         return Released(claim.correlation_id, claim.attempt, pause.seconds)
 
@@ -93,6 +100,8 @@ def _text_of(error: BaseException) -> str:
 
 
 def _traceback_of(error: BaseException) -> str:
+    if isinstance(error.__cause__, ChildTraceback):
+        return str(error.__cause__)
     try:
         return "".join(traceback.format_exception(error))
     except BaseException as exc:

@@ -85,6 +85,12 @@ class Job(Generic[T]):
     clock: Clock = time.monotonic
 
 
+def is_over() -> bool:
+    """Whether the time of the job that runs in this context is over."""
+    job = _job.get()
+    return job is not None and (job.settled or job.over)
+
+
 @contextlib.contextmanager
 def time_not_counted() -> Iterator[None]:
     """Do not count the time in this block as time of the job that runs it."""

@@ -103,6 +103,11 @@ class ReadyStep:
         self._shared: _Call | None = None
         self._made: dict[threading.Thread, _Made] = {}
 
+    @property
+    def needs_loop(self) -> bool:
+        """Whether the adapter must be called on an event loop."""
+        return self.spec.is_async
+
     def perform(self, item: Item, ctx: Context, budget: Budget) -> Returned:
         """Call a plain adapter and collect what it returns."""
         try:
@@ -124,10 +129,21 @@ class ReadyStep:
         except (StopIteration, StopAsyncIteration, SystemExit, RateLimited) as exc:
             raise self._converted(exc) from exc
 
+    def prepare(self) -> None:
+        """Do before a call what must not count towards its time-out."""
+
     def perform_batch(
-        self, items: Sequence[Item], contexts: Sequence[Context], budgets: Sequence[Budget]
+        self,
+        items: Sequence[Item],
+        contexts: Sequence[Context],
+        budgets: Sequence[Budget],
+        over: threading.Event,
     ) -> list[Returned | BaseException]:
-        """Call a plain adapter that takes batches; return what it returns for each item."""
+        """Call a plain adapter that takes batches; return what it returns for each item.
+
+        Args:
+            over: set when the time of the call is over. A thread cannot be stopped, but a child process can.
+        """
         try:
             return self._distribute((self._shared or self._ready())(items, contexts), budgets)
         except (StopIteration, StopAsyncIteration, SystemExit, RateLimited) as exc:

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 Operator = Literal["equals", "not_equals", "in", "not_in", "matches", "exists", "gt", "gte", "lt", "lte"]
 
+Isolation = Literal["thread", "process"]
+
 
 @dataclass(frozen=True, slots=True)
 class Condition:
@@ -38,12 +40,17 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One adapter of a route, with its settings from the config."""
+    """One adapter of a route, with its settings from the config.
+
+    Attributes:
+        isolation: `process`: the adapter runs in a child process, which a time-out ends.
+    """
 
     type: str
     config: Mapping[str, Any] = field(default_factory=dict)
     condition: Condition | None = None
     rate_limit: RateLimit | None = None
+    isolation: Isolation = "thread"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +134,13 @@ class Config:
     def from_document(cls, doc: Mapping[str, Any]) -> Config:
         def step(s: Mapping[str, Any]) -> Step:
             condition = s["condition"]
-            return Step(s["type"], s["config"], Condition(**condition) if condition else None, limit(s))
+            return Step(
+                s["type"],
+                s["config"],
+                Condition(**condition) if condition else None,
+                limit(s),
+                s["isolation"],
+            )
 
         def limit(of: Mapping[str, Any]) -> RateLimit | None:
             return RateLimit(**of["rate_limit"]) if of["rate_limit"] else None

@@ -336,7 +336,9 @@ class WorkerService:
             if loaded is None:
                 raise UnknownAdapter((), f"config {claim.config} has no version {claim.config_version}")
             route = loaded.config.routes[claim.route]
-            chain = Chain(route, self._adapters, resolve=self._env.resolve, turns=self._turns)
+            chain = Chain(
+                route, self._adapters, resolve=self._env.resolve, turns=self._turns, isolate=self._env.isolate
+            )
             ran = [AdapterCode(spec.name, spec.version, spec.code) for spec in chain.specs]
             code = await self._catalog.record_code(ran)
             found = RouteRuntime(route, chain, [asdict(one) for one in ran], code)

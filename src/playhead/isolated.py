@@ -1,0 +1,105 @@
+"""A child process that runs the calls of one step with `isolation: process`."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from playhead.bootstrap import load_adapters
+from playhead.bootstrap.secrets import Secrets
+from playhead.engine.isolation import Call, ChildStep, Reply, sent
+from playhead.engine.outputs import Returned
+from playhead.engine.step import ReadyStep, UnknownAdapter
+from playhead.errors import CannotStart
+from playhead.model import Step
+from playhead.secrets import Mask
+from playhead.workers import set_up_logs
+
+if TYPE_CHECKING:
+    from playhead.settings import Settings
+
+_IGNORED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""A terminal and `timeout` send these to the whole process group. The parent ends its children itself."""
+
+
+def serve(descriptor: int) -> None:
+    """Run the calls of one step until the parent closes the connection."""
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    connection = Connection(descriptor)
+    try:
+        settings, path, child = connection.recv()
+        sys.path[:] = path
+        step = _step(settings, child)
+        connection.send(step if isinstance(step, str) else "")
+        if not isinstance(step, str):
+            asyncio.run(_serve(connection, step))
+    except (EOFError, OSError):
+        return  # the parent has ended
+
+
+def _step(settings: Settings, child: ChildStep) -> ReadyStep | str:
+    """Return the step, or why it cannot run."""
+    set_up_logs(settings)
+    secrets = Secrets(settings.secrets_env, settings.secrets_dir)
+    try:
+        spec = load_adapters(settings).get(child.type)
+        if spec is None or spec.code != child.code:
+            return f"adapter {child.type!r} has changed since this worker started: restart the worker"
+        return ReadyStep(
+            Step(child.type, child.config),
+            spec,
+            child.route,
+            child.room,
+            resolve=secrets.resolve,
+            mask=Mask(),
+        )
+    except (UnknownAdapter, CannotStart) as exc:
+        return exc.detail
+
+
+async def _serve(connection: Connection, step: ReadyStep) -> None:
+    nowhere = Path(os.devnull).open("w")  # noqa: SIM115, ASYNC230 - until this process ends
+    try:
+        while True:
+            call: Call = connection.recv()
+            # If the parent is killed during a call that never ends, no process would end this one. The timer
+            # needs neither the parent nor the interpreter lock.
+            faulthandler.dump_traceback_later(call.seconds, exit=True, file=nowhere)
+            reply = await _answer(step, call)
+            faulthandler.cancel_dump_traceback_later()
+            try:
+                connection.send(reply)
+            except (TypeError, AttributeError, ValueError) as exc:
+                connection.send(sent(step.maker.bad(f"returned what cannot be sent to its worker: {exc}")))
+    except (EOFError, OSError):
+        return
+    finally:
+        await step.close_async()
+
+
+async def _answer(step: ReadyStep, call: Call) -> Reply:
+    try:
+        if step.spec.batch:
+            results = await _batch(step, call)
+            return [sent(one) if isinstance(one, BaseException) else one for one in results]
+        (item,), (context,), (budget,) = call.items, call.contexts, call.budgets
+        if step.spec.is_async:
+            return [await step.perform_async(item, context, budget)]
+        return [step.perform(item, context, budget)]
+    except BaseException as exc:
+        return sent(exc)
+
+
+async def _batch(step: ReadyStep, call: Call) -> Sequence[Returned | BaseException]:
+    if step.spec.is_async:
+        return await step.perform_batch_async(call.items, call.contexts, call.budgets)
+    return step.perform_batch(call.items, call.contexts, call.budgets, threading.Event())

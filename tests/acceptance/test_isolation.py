@@ -1,0 +1,231 @@
+"""Steps with `isolation: process`: what goes wrong in a step harms neither the worker nor other messages."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from subprocess import DEVNULL
+
+import pytest
+
+from tests.acceptance.processes import DEADLINE_SECONDS
+from tests.acceptance.shell import Shell
+
+STEPS = """
+import os, re, signal, time
+from collections.abc import Sequence
+from pathlib import Path
+from playhead import Context, Item, Reject, Retry, adapter
+from pydantic import BaseModel
+
+@adapter("work", produces="text/plain")
+def work(item: Item, ctx: Context) -> str:
+    ctx.log.warning("pid %s", os.getpid())
+    match item.path:
+        case "hang.txt":
+            Path("hanging").write_text(str(os.getpid()))
+            re.match(r"^(\\w+\\s?)*$", "word " * 30 + "!")
+        case "crash.txt":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "exit.txt":
+            os._exit(3)
+        case "raise.txt":
+            raise LookupError("no such thing")
+        case "reject.txt":
+            raise Reject("unreadable")
+        case "wrong.txt":
+            return {"a": 1}
+    return f"{item.text} {os.getpid()}"
+
+class Settings(BaseModel):
+    greeting: str = "hello"
+
+@adapter("greet", produces="text/plain")
+class Greet:
+    def __init__(self, config: Settings) -> None:
+        self.greeting = config.greeting
+        self.count = 0
+
+    async def __call__(self, item: Item) -> str:
+        self.count += 1
+        return f"{self.greeting} {os.getpid()} {self.count}"
+
+    async def close(self) -> None:
+        Path(f"closed-{os.getpid()}").touch()
+
+@adapter("many", batch=5, produces="text/plain")
+def many(items: Sequence[Item]) -> list[str]:
+    if any(item.path == "crash.txt" for item in items):
+        os._exit(1)
+    return [f"{item.text} of {len(items)}" for item in items]
+"""
+CONFIG = """
+version: "1.0"
+name: iso
+entry: work
+routes:
+  work:
+    timeout_seconds: {timeout}
+    inbound: {{concurrency: 2}}
+    adapters:
+      - type: {step}
+        isolation: process
+        config: {config}
+    outbound: {{stage: done}}
+error_handling: {{max_attempts: 1}}
+"""
+
+
+def shell(folder: Path, *names: str, step: str = "work", config: str = "{}", timeout: float = 60) -> Shell:
+    files = {f"in/{name}.txt": name for name in names}
+    text = CONFIG.format(step=step, config=config, timeout=timeout)
+    return Shell(folder, files | {"steps.py": STEPS, "iso.yaml": text})
+
+
+def dead(ph: Shell) -> dict[str, dict[str, str]]:
+    return {one["input_key"].rpartition("/")[2]: one for one in ph.json("dead-letters", "list")["items"]}
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def until_gone(pid: int) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while alive(pid):
+        assert time.monotonic() < deadline, "the child is still alive"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "words"),
+    [
+        ("crash", "adapter_error", "was ended by SIGSEGV"),
+        ("exit", "adapter_error", "ended with exit code 3"),
+        ("raise", "adapter_error", "LookupError: no such thing"),
+        ("reject", "rejected", "unreadable"),
+        ("wrong", "bad_output", "returned dict"),
+    ],
+)
+def test_a_step_that_goes_wrong_harms_only_its_message(tmp_path: Path, name: str, code: str, words: str):
+    ph = shell(tmp_path, "a", "b", name)
+    assert ph("run", "iso.yaml", "in")[0] == 1
+
+    (letter,) = dead(ph).values()
+    assert (letter["error_code"], words in letter["error"]) == (code, True), letter
+    assert ph.json("show", "latest")["counts"]["completed"] == 2
+    if name == "raise":
+        trace = ph("dead-letters", "show", letter["correlation_id"])[1]
+        assert 'steps.py", line' in trace
+        assert "isolation.py" not in trace
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_a_step_that_never_releases_the_interpreter_is_killed_by_its_time_out(tmp_path: Path):
+    ph = shell(tmp_path, "a", "b", "hang", timeout=2)
+    assert ph("run", "iso.yaml", "in")[0] == 1
+
+    assert {path: one["error_code"] for path, one in dead(ph).items()} == {"hang.txt": "adapter_timeout"}
+    assert ph.json("show", "latest")["counts"]["completed"] == 2
+    until_gone(int((tmp_path / "hanging").read_text()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_the_child_of_a_killed_worker_ends_although_it_never_returns(tmp_path: Path):
+    ph = shell(tmp_path, "hang", timeout=3)
+    ph("run", "iso.yaml", "in", "--detach")
+    worker = ph.start("worker", stdout=DEVNULL, stderr=DEVNULL)
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not (tmp_path / "hanging").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    worker.kill()
+    worker.wait()
+
+    until_gone(int((tmp_path / "hanging").read_text()))
+
+
+def test_an_async_class_is_created_once_per_child_and_closed(tmp_path: Path):
+    ph = shell(tmp_path, *"abcdef", step="greet", config="{greeting: hi}")
+    assert ph("run", "iso.yaml", "in")[0] == 0
+
+    texts = [ph("cat", f"latest/done/{name}.txt")[1].split() for name in "abcdef"]
+    pids = {pid for _, pid, _ in texts}
+    assert {greeting for greeting, _, _ in texts} == {"hi"}
+    assert 1 <= len(pids) <= 2
+    assert max(int(count) for _, _, count in texts) >= 3
+    assert {file.name for file in tmp_path.glob("closed-*")} == {f"closed-{pid}" for pid in pids}
+
+
+def test_a_batch_whose_process_ends_is_split(tmp_path: Path):
+    ph = shell(tmp_path, "a", "b", "c", "d", "crash", step="many")
+    assert ph("run", "iso.yaml", "in")[0] == 1
+
+    assert set(dead(ph)) == {"crash.txt"}
+    assert ph.json("show", "latest")["counts"]["completed"] == 4
+
+
+def test_a_signal_to_the_process_group_does_not_end_running_steps(tmp_path: Path):
+    ph = shell(tmp_path, *(f"n{n}" for n in range(20)))
+    ph("run", "iso.yaml", "in", "--detach")
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "playhead", "worker"],
+        cwd=ph.folder,
+        env=ph.env,
+        stdout=DEVNULL,
+        stderr=DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not ph.json("show", "latest")["counts"]["completed"]:
+        assert time.monotonic() < deadline
+    os.killpg(worker.pid, signal.SIGTERM)
+    worker.wait(DEADLINE_SECONDS)
+    ph("worker", "--until-idle")
+
+    assert not dead(ph)
+    assert ph.json("show", "latest")["counts"]["completed"] == 20
+
+
+def test_a_step_with_changed_code_waits_for_a_new_worker(tmp_path: Path):
+    ph = shell(tmp_path, "a")
+    ph("config", "apply", "iso.yaml")
+    worker = ph.start("worker", stdout=DEVNULL, stderr=DEVNULL)
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not ph.json("queues")["items"][0]["workers"]:
+        assert time.monotonic() < deadline
+    (tmp_path / "steps.py").write_text(STEPS + "\n# changed\n")
+    ph("run", "iso", "in", "--detach")
+    time.sleep(2)
+    counts = ph.json("show", "latest")["counts"]
+    worker.terminate()
+    worker.wait(DEADLINE_SECONDS)
+    ph("worker", "--until-idle")
+
+    assert (counts["completed"], counts["failed"]) == (0, 0)
+    assert ph.json("show", "latest")["counts"]["completed"] == 1
+
+
+def test_a_run_may_use_several_processes(tmp_path: Path):
+    ph = shell(tmp_path, *(f"n{n:02}" for n in range(60)))
+    config = tmp_path / "iso.yaml"
+    config.write_text(
+        config.read_text().replace("isolation: process", "").replace("type: work", "type: slow")
+    )
+    slow = (
+        "@adapter('slow')\ndef slow(item: Item) -> str:\n    time.sleep(0.2)\n    return str(os.getpid())\n"
+    )
+    (tmp_path / "steps.py").write_text(f"{STEPS}\n{slow}")
+    code, _, err = ph("run", "iso.yaml", "in", "--processes", "3")
+    assert code == 0, err
+
+    pids = {ph("cat", f"latest/done/n{n:02}.txt")[1] for n in range(60)}
+    assert 2 <= len(pids) <= 3
+    assert ph("run", "iso.yaml", "in", "--processes", "2", "--detach")[0] == 2
