@@ -21,12 +21,11 @@ import contextlib
 import logging
 from collections.abc import Collection, Sequence, Set
 from typing import Protocol
-from uuid import UUID
 
 from playhead import events
 from playhead.clock import ActiveClock
 from playhead.engine.ahead import Ahead
-from playhead.engine.attempt import AttemptOutcome, ClaimedMessage, PauseRequest, Processing
+from playhead.engine.attempt import AttemptOutcome, ClaimedMessage
 from playhead.engine.backoff import UNAVAILABLE_DELAY_SECONDS, Backoff, Checked
 from playhead.engine.binding import Binder
 from playhead.engine.chain import UnknownAdapter
@@ -36,6 +35,7 @@ from playhead.engine.deliveries import Deliveries, HeldDelivery, State
 from playhead.engine.dispatch import Attempt, Dispatcher, RouteRuntime
 from playhead.engine.environment import Backends, Environment, WorkerSettings
 from playhead.engine.failures import longest_pauses
+from playhead.engine.host import Host
 from playhead.engine.intake import AttemptCatalog, Intake
 from playhead.engine.pacing import Pacing
 from playhead.engine.recording import Recorder
@@ -44,7 +44,6 @@ from playhead.errors import Unavailable
 from playhead.model import Route
 from playhead.ports.catalog.limits import Limits
 from playhead.ports.catalog.upkeep import Subscription
-from playhead.ports.catalog.work import Claim
 
 _RECEIVE_WAIT_SECONDS = 0.5
 _GATHER_SECONDS = 0.005
@@ -55,42 +54,6 @@ _LONGEST_PAUSE_SECONDS = 30.0
 
 
 class ConsumerCatalog(AttemptCatalog, Limits, Checked, Protocol): ...
-
-
-class Host(Protocol):
-    """What a consumer needs from its worker.
-
-    Attributes:
-        processing: the messages that the process works on.
-    """
-
-    @property
-    def processing(self) -> dict[UUID, Processing]: ...
-
-    @property
-    def may_start_suspect(self) -> bool:
-        """Whether no suspected poison message runs in this process."""
-        ...
-
-    def reserve_suspect_slot(self, suspect: HeldDelivery) -> None:
-        """Start no other suspected poison message until this delivery is settled."""
-        ...
-
-    def settled(self, held: HeldDelivery) -> None:
-        """Note that a delivery is no longer held."""
-        ...
-
-    def finished(self, count: int) -> None:
-        """Count attempts that have ended."""
-        ...
-
-    async def pause(self, request: PauseRequest) -> None:
-        """Pause the calls of a key in all workers. Consumers of this worker are paused before it returns."""
-        ...
-
-    async def runtime(self, claim: Claim) -> RouteRuntime:
-        """Return what to run for a claim. Raises `UnknownAdapter`, `Unavailable`."""
-        ...
 
 
 class Consumer:

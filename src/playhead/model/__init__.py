@@ -2,6 +2,7 @@
 
 pipeline   what a config declares
 views      what the API and the CLI show: the fields are the JSON of the API
+queues     the same for routes, queues and dead letters
 trace      the same for messages below an object
 code       which code ran, and which code processes have loaded
 why        the same for one item: where it ended, and the reason
@@ -40,6 +41,7 @@ from playhead.model.pipeline import (
     Route,
     Step,
 )
+from playhead.model.queues import DeadLetter, DeadLetterDetail, RoutePause, RouteStatus
 from playhead.model.trace import ChainCount, ChainCounts
 from playhead.model.views import (
     MOST_ERRORS,
@@ -49,8 +51,6 @@ from playhead.model.views import (
     UNCERTAIN,
     ChainLink,
     Counts,
-    DeadLetter,
-    DeadLetterDetail,
     Execution,
     Kind,
     Lineage,
@@ -60,8 +60,6 @@ from playhead.model.views import (
     ReplayProgress,
     ReplayState,
     RouteCounts,
-    RoutePause,
-    RouteStatus,
     RowState,
     SearchHit,
     StageSummary,

@@ -1,0 +1,47 @@
+"""What a consumer needs from the worker that runs it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+from uuid import UUID
+
+from playhead.engine.attempt import PauseRequest, Processing
+from playhead.engine.deliveries import HeldDelivery
+from playhead.engine.dispatch import RouteRuntime
+from playhead.ports.catalog.work import Claim
+
+
+class Host(Protocol):
+    """The worker of a consumer.
+
+    Attributes:
+        processing: the messages that the process works on.
+    """
+
+    @property
+    def processing(self) -> dict[UUID, Processing]: ...
+
+    @property
+    def may_start_suspect(self) -> bool:
+        """Whether no suspected poison message runs in this process."""
+        ...
+
+    def reserve_suspect_slot(self, suspect: HeldDelivery) -> None:
+        """Start no other suspected poison message until this delivery is settled."""
+        ...
+
+    def settled(self, held: HeldDelivery) -> None:
+        """Note that a delivery is no longer held."""
+        ...
+
+    def finished(self, count: int) -> None:
+        """Count attempts that have ended."""
+        ...
+
+    async def pause(self, request: PauseRequest) -> None:
+        """Pause the calls of a key in all workers. Consumers of this worker are paused before it returns."""
+        ...
+
+    async def runtime(self, claim: Claim) -> RouteRuntime:
+        """Return what to run for a claim. Raises `UnknownAdapter`, `Unavailable`."""
+        ...

@@ -1,0 +1,95 @@
+"""What the API and the CLI show of routes, queues and dead letters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class RoutePause:
+    """A pause of a route, because a service rejected calls.
+
+    Attributes:
+        seconds: seconds until the route continues.
+        reason: text of the adapter.
+        key: key of the rate limit, or `config/route`. All routes that use it are paused.
+    """
+
+    seconds: float
+    reason: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that failed for good. It is processed again only after a resend.
+
+    Attributes:
+        correlation_id: id of the message; a resend does not change it.
+        execution_id: execution of the message.
+        config: config that processed it.
+        config_version: version of that config.
+        route: route that processed it.
+        queue: inbound queue of the route.
+        input_key: key of its input object.
+        attempts: number of attempts that were started.
+        error_code: stable code of the error: `adapter_error`, `rejected`, …
+        error: description; the adapter's own text if the adapter raised an exception.
+        failed_at: time at which it became a dead letter; RFC 3339 in UTC.
+    """
+
+    correlation_id: UUID
+    execution_id: UUID
+    config: str
+    config_version: int
+    route: str
+    queue: str
+    input_key: str
+    attempts: int
+    error_code: str
+    error: str
+    failed_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterDetail(DeadLetter):
+    """A dead letter with its traceback.
+
+    Attributes:
+        traceback: traceback of the adapter's last exception; the middle of a long one is cut out. None for
+            errors without a traceback, such as `rejected` or `adapter_timeout`.
+    """
+
+    traceback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteStatus:
+    """A route of the newest version of an active config, with the state of its queue.
+
+    Attributes:
+        config: config of the route.
+        route: name of the route.
+        queue: inbound queue of the route.
+        stage: stage of its outputs; None if they are not stored.
+        adapters: types of its steps, in order; empty if other programs consume the queue.
+        to: routes that receive its outputs.
+        queue_depth: messages in the queue that are ready.
+        in_flight: messages of the queue that are delivered and not acknowledged.
+        dead: dead letters of the route, over all versions of the config.
+        workers: live processes that consume the queue.
+        paused: why no attempt starts now; None if the route is not paused.
+    """
+
+    config: str
+    route: str
+    queue: str
+    stage: str | None
+    adapters: list[str]
+    to: list[str]
+    queue_depth: int
+    in_flight: int
+    dead: int
+    workers: int
+    paused: RoutePause | None = None
