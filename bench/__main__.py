@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import (
-    apis,
+    adapters,
     deployment_listing,
     deployment_million,
     deployment_replay,
@@ -28,7 +28,7 @@ from bench.machine import DISK, facts, in_memory, report
 _MILLION = 1_000_000
 _HOME = ("replay", "workers", "latency", "help")
 _SERVERS = ("brokers", "listing", "deployment-workers", "s3-workers", "slow-steps")
-_APIS = ("apis",)
+_ADAPTERS = ("adapters",)
 _FULL = ("million", "scale", "deployment-million")
 
 
@@ -55,8 +55,12 @@ def main() -> int:
             latency.small_replay(memory, disk, times=20 if small else 200),
             latency.first_message(memory, objects=5_000 if small else 50_000, rounds=2 if small else 5),
         ],
-        "apis": lambda: apis.measure(
-            memory, items=40 if small else 1_000, batched=400 if small else 4_000, rounds=1 if small else 3
+        "adapters": lambda: adapters.measure(
+            memory,
+            limited=40 if small else 1_000,
+            batched=400 if small else 4_000,
+            computed=100 if small else 1_000,
+            rounds=1 if small else 3,
         ),
         "help": lambda: [latency.help_text(rounds=3 if small else 15)],
         "million": lambda: million.measure(memory, objects=20_000 if small else _MILLION),
@@ -102,7 +106,7 @@ def _chosen(options: argparse.Namespace) -> tuple[str, ...]:
     """Return the parts to measure if `--only` names none."""
     if options.deployments:
         return _SERVERS + (_FULL[1:] if options.full else ())
-    return _HOME + _SERVERS + _APIS + _FULL if options.full else _HOME
+    return _HOME + _SERVERS + _ADAPTERS + _FULL if options.full else _HOME
 
 
 def _options() -> argparse.Namespace:
@@ -121,7 +125,10 @@ def _options() -> argparse.Namespace:
         "--quick", action="store_true", help="small sizes: check that the parts run; the figures mean nothing"
     )
     parser.add_argument(
-        "--only", action="append", choices=_HOME + _SERVERS + _APIS + _FULL, help="only this part; repeatable"
+        "--only",
+        action="append",
+        choices=_HOME + _SERVERS + _ADAPTERS + _FULL,
+        help="only this part; repeatable",
     )
     parser.add_argument("--json", action="store_true", help="print JSON with every round of every figure")
     parser.add_argument(

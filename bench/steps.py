@@ -13,6 +13,7 @@ from http import HTTPStatus
 from playhead import Item, Output, RateLimited, Retry, adapter
 
 BUSY_MILLISECONDS = 2
+LONG_MILLISECONDS = 20
 
 
 @adapter("busy")
@@ -21,10 +22,21 @@ def busy(item: Item) -> Output:
 
     The work is pure Python, so only one thread of a worker runs at a time, as with most adapters.
     """
-    until = time.thread_time() + BUSY_MILLISECONDS / 1000
+    _compute(BUSY_MILLISECONDS)
+    return item.derive(item.data)
+
+
+@adapter("busy_20")
+def busy_20(item: Item) -> Output:
+    """The same, for 20 milliseconds."""
+    _compute(LONG_MILLISECONDS)
+    return item.derive(item.data)
+
+
+def _compute(milliseconds: int) -> None:
+    until = time.thread_time() + milliseconds / 1000
     while time.thread_time() < until:
         sum(range(200))
-    return item.derive(item.data)
 
 
 @adapter("wait_2")

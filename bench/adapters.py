@@ -1,4 +1,4 @@
-"""Steps that call an API: calls that a rate limit saves, and items that share calls.
+"""Steps that call an API, and steps that compute.
 
 The API is a server on this machine that counts calls. So the number of calls depends on the speed of the
 machine only if the machine cannot make them in time.
@@ -41,7 +41,9 @@ routes:
   call:
     {limit}
     inbound: {{concurrency: {concurrency}}}
-    adapters: [{{type: {step}}}]
+    adapters:
+      - type: {step}
+        {isolation}
     outbound: {{stage: answers}}
 """
 
@@ -71,8 +73,22 @@ _CASES = (
 )
 
 
-def measure(root: Path | None, *, items: int, batched: int, rounds: int) -> list[Figure]:
-    """Process `items` against an API that allows 20 calls/s, and `batched` items with and without batches."""
+def measure(root: Path | None, *, limited: int, batched: int, computed: int, rounds: int) -> list[Figure]:
+    """Process items with and without rate limits, batches and child processes.
+
+    Args:
+        limited: items for an API that allows 20 calls/s.
+        batched: items for an API that takes 50 ms for a call.
+        computed: items for a step that computes for 20 ms.
+    """
+    return [
+        *_rate_limits(root, limited),
+        _batches(root, items=batched, rounds=rounds),
+        *_computing(root, items=computed, rounds=rounds),
+    ]
+
+
+def _rate_limits(root: Path | None, items: int) -> list[Figure]:
     figures = []
     for case in _CASES:
         api = LimitedApi(
@@ -99,7 +115,7 @@ def measure(root: Path | None, *, items: int, batched: int, rounds: int) -> list
                 passes=passes if case.target else None,
             )
         )
-    return [*figures, _batches(root, items=batched, rounds=rounds)]
+    return figures
 
 
 def _batches(root: Path | None, *, items: int, rounds: int) -> Figure:
@@ -121,24 +137,62 @@ def _batches(root: Path | None, *, items: int, rounds: int) -> Figure:
     )
 
 
+def _computing(root: Path | None, *, items: int, rounds: int) -> list[Figure]:
+    """Compare threads with child processes for a step that computes."""
+    cases = {
+        "threads, one worker": ("", 1),
+        "isolation: process, one worker": ("isolation: process", 1),
+        "threads, two workers": ("", 2),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in cases}
+    for n in range(rounds):
+        for name, (isolation, workers) in cases.items() if n % 2 == 0 else reversed(cases.items()):
+            api = LimitedApi(1, 1)
+            _, seconds = _process(
+                root, api, "busy_20", "", items=items, concurrency=2, isolation=isolation, workers=workers
+            )
+            rates[name].append(items / seconds)
+            report(f"  {name} {n + 1}/{rounds}: {items / seconds:,.0f} items/s")
+    base, *others = rates
+    return [
+        Figure(
+            f"items that compute for {steps.LONG_MILLISECONDS} ms, {name}",
+            median(rates[name]),
+            "items/s",
+            rounds=rates[name],
+            baseline=f"{base}: {median(rates[base]):,.0f} items/s",
+            ratio=middle_ratio(rates[name], rates[base]),
+        )
+        for name in others
+    ]
+
+
 def _process(
-    root: Path | None, api: LimitedApi, step: str, limit: str, *, items: int, concurrency: int
+    root: Path | None,
+    api: LimitedApi,
+    step: str,
+    limit: str,
+    *,
+    items: int,
+    concurrency: int,
+    isolation: str = "",
+    workers: int = _WORKERS,
 ) -> tuple[Execution, float]:
-    """Run items through the step with two workers; return the execution and how long it took."""
+    """Run items through the step; return the execution and how long it took."""
     with tempfile.TemporaryDirectory(dir=root) as folder, api.running():
         os.environ["BENCH_API"] = api.url
         home = Path(folder)
-        source = _SOURCE.format(step=step, limit=limit, concurrency=concurrency)
-        return asyncio.run(_timed(home, source, items))
+        source = _SOURCE.format(step=step, limit=limit, concurrency=concurrency, isolation=isolation)
+        return asyncio.run(_timed(home, source, items, workers))
 
 
-async def _timed(home: Path, source: str, items: int) -> tuple[Execution, float]:
+async def _timed(home: Path, source: str, items: int, count: int) -> tuple[Execution, float]:
     settings = Settings(home=home, adapters=(steps.__file__,))
     async with open_runtime(settings, checks_configs=True) as rt:
         await rt.services.configs.apply(source)
-        workers = [_worker(home) for _ in range(_WORKERS)]
+        workers = [_worker(home) for _ in range(count)]
         try:
-            await _until_listening(rt)
+            await _until_listening(rt, count)
             for worker in workers:
                 worker.send_signal(signal.SIGSTOP)
             execution = (await rt.services.submit.run("bench", homes.inputs(items))).execution_id
@@ -163,9 +217,9 @@ def _worker(home: Path) -> subprocess.Popen[bytes]:
     )
 
 
-async def _until_listening(rt: Runtime) -> None:
+async def _until_listening(rt: Runtime, count: int) -> None:
     until = time.monotonic() + _PATIENCE_SECONDS
-    while (await rt.services.queues.routes(None, 1)).items[0].workers < _WORKERS:
+    while (await rt.services.queues.routes(None, 1)).items[0].workers < count:
         if time.monotonic() > until:
             raise RuntimeError("the workers did not start")
         await asyncio.sleep(0.05)
