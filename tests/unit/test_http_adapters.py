@@ -65,6 +65,13 @@ def test_the_text_of_an_item_is_the_url(web):
     assert (made.json()["method"], made.json()["path"]) == ("GET", "/a?b=c%20d")
 
 
+def test_white_space_around_the_text_is_not_part_of_a_longer_url(web):
+    assert (
+        sent(web, Item("a.txt", b" green tea\n"), url=web.url + "/teas/{text}").json()["path"]
+        == "/teas/green%20tea"
+    )
+
+
 @pytest.mark.parametrize(
     ("template", "path"),
     [

@@ -34,8 +34,9 @@ class HttpRequestConfig(BaseModel):
     url: str = Field(
         "{text}",
         min_length=1,
-        description="The URL. `{text}` is the text of the item, `{path}` its path, `{json.a.b}` a field of a "
-        "JSON object, and `{attributes.a}` an attribute. Inside a longer URL, values are percent-encoded.",
+        description="The URL. `{text}` is the trimmed text of the item, `{path}` its path, `{json.a.b}` a "
+        "field of a JSON object, and `{attributes.a}` an attribute. Inside a longer URL, values are "
+        "percent-encoded.",
     )
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = Field("GET", description="The method.")
     headers: dict[str, str] = Field(default_factory=dict, description="Headers of the request.")
@@ -187,7 +188,7 @@ def _filled(template: str, item: Item) -> str:
 def _value(source: str, item: Item) -> str:
     kind, _, name = source.partition(".")
     if kind == "text":
-        return item.text
+        return item.text.strip()
     if kind == "path":
         return item.path
     value: Any = item.json() if kind == "json" else item.attributes
