@@ -354,7 +354,7 @@ def test_an_item_that_skips_the_last_step_is_stored_unchanged():
 
 @pytest.mark.parametrize("stage", ["out", None])
 def test_a_condition_can_drop_an_item_and_is_the_reason_why_it_is_skipped(stage):
-    dropped = Result([], "the condition of upper dropped it")
+    dropped = Result([], "the condition of upper dropped it: its content type is text/html")
     assert chain_of((upper, {"condition": IS_TEXT_OR_DROP}), stage=stage).run(PAGE, CTX) == dropped
     last = giving(None)
     assert chain_of((upper, {"condition": IS_TEXT_OR_DROP}), last, stage=stage).run(PAGE, CTX) == dropped

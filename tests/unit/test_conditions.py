@@ -9,7 +9,7 @@ import time
 import pytest
 
 from playhead import Item
-from playhead.engine.conditions import compile_condition
+from playhead.engine.conditions import compile_condition, dropped_because
 from playhead.model import Condition
 
 ITEM = Item(
@@ -88,6 +88,17 @@ def test_unknown_fields_and_operators_are_named():
         compile_condition(Condition("attribute", "exists"))
     with pytest.raises(ValueError, match="like"):
         compile_condition(Condition("path", "like", "x"))  # type: ignore[arg-type]
+
+
+def test_content_types_are_compared_without_their_parameters():
+    """Web servers send `text/html; charset=utf-8`."""
+    item = Item("page.html", b"", "Text/HTML; charset=utf-8")
+    assert compile_condition(Condition("content_type", "equals", "text/html"))(item)
+    assert not compile_condition(Condition("content_type", "matches", "text/html;.*"))(item)
+    assert (
+        dropped_because(Condition("content_type", "equals", "x"), item) == ": its content type is text/html"
+    )
+    assert dropped_because(Condition("path", "equals", "x"), item) == ""
 
 
 @pytest.mark.parametrize("pattern", [r"(\w+\s?)*", r"(a+)+b", r"(a|a)*b", r"(.*a){20}b"])

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from playhead.engine.batches import Batches
+from playhead.engine.conditions import dropped_because
 from playhead.engine.isolation import IsolatedStep, StartChild
 from playhead.engine.outputs import Product, Returned
 from playhead.engine.step import Budget, CallPaused, ReadyStep, UnknownAdapter
@@ -216,9 +217,10 @@ class Chain:
             following: list[Item] = []
             budget = Budget(*self._limits)
             for each in items:
-                if step.admits is not None and not step.admits(each):
-                    if step.drops:
-                        skip_reason = f"{CONDITION_DROPPED} {step.spec.name} dropped it"
+                if step.condition and step.admits and not step.admits(each):
+                    if step.condition.otherwise == "drop":
+                        why = dropped_because(step.condition, each)
+                        skip_reason = f"{CONDITION_DROPPED} {step.spec.name} dropped it{why}"
                         continue
                     step.spend(budget, b"")
                     if n < last:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from playhead.keys import bare
 from playhead.model import Condition
 from playhead.patterns import compile_pattern
 from playhead.ports.adapter import Item
@@ -13,7 +14,7 @@ _ABSENT: Final = object()
 _ATTRIBUTES: Final = "attributes."
 
 _READERS: Final[dict[str, Callable[[Item], Any]]] = {
-    "content_type": lambda item: item.content_type,
+    "content_type": lambda item: bare(item.content_type),
     "path": lambda item: item.path,
     "size": lambda item: len(item.data),
     "stage": lambda item: item.stage,
@@ -25,7 +26,8 @@ def compile_condition(condition: Condition) -> Callable[[Item], bool]:
 
     A missing attribute equals no value, is in no list, and is neither more nor less than any value. `gt`,
     `gte`, `lt` and `lte` compare numbers with numbers and text with text, by code point; otherwise they are
-    false. `size` is in bytes. `exists` with the value `false` is true if the field is missing.
+    false. `content_type` has no parameters and is in lower case. `size` is in bytes. `exists` with the value
+    `false` is true if the field is missing.
 
     Raises:
         ValueError: the field or operator does not exist, or the pattern of `matches` cannot be used.
@@ -56,6 +58,11 @@ def compile_condition(condition: Condition) -> Callable[[Item], bool]:
         case "lte":
             return lambda item: _comparable(found := read(item), value) and found <= value
     raise ValueError(f"no such operator: {condition.operator!r}")
+
+
+def dropped_because(condition: Condition, item: Item) -> str:
+    """Return why a condition is false, or "". A condition has few such texts, so that they can be counted."""
+    return f": its content type is {bare(item.content_type)}" if condition.field == "content_type" else ""
 
 
 def _reader(field: str) -> Callable[[Item], Any]:

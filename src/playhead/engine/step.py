@@ -81,7 +81,7 @@ class ReadyStep:
     Attributes:
         admits: the condition, as a function; None without a condition.
         limit: how often the adapter may be called; None: as often as items come.
-        drops: whether an item that the condition does not admit is dropped; otherwise it passes the step.
+        condition: the condition, as declared; None without one.
         maker: makes the products of what the adapter returns.
     """
 
@@ -95,7 +95,7 @@ class ReadyStep:
             self.admits = compile_condition(step.condition) if step.condition else None
         except ValueError as exc:  # an older version took patterns that this one does not
             raise UnknownAdapter((), f"route {route!r}: the condition of {spec.name!r}: {exc}") from exc
-        self.drops = step.condition is not None and step.condition.otherwise == "drop"
+        self.condition = step.condition
         self._route = route
         self._settings = _settings(spec, step.config, route, resolve, mask)
         self._lock = threading.Lock()
