@@ -221,7 +221,7 @@ class Consumer:
         elif self._may_claim_deferred and self.deliveries.has(State.DEFERRED):
             await self._take_deferred()
         elif room < max(1, target // 4):  # wait for room for a batch, not for a single message
-            await self._wait(self._pacing.wait_seconds if paced else None)
+            await self._wait(self._pace_seconds if paced else None)
         elif deliveries := await self._broker.receive(
             self.queue,
             min(room, MOST_ATTEMPTS),
@@ -233,7 +233,7 @@ class Consumer:
             else:
                 await self._take(received)
         elif paced:
-            await self._wait(min(self._pacing.wait_seconds, _RECEIVE_WAIT_SECONDS))
+            await self._wait(min(self._pace_seconds, _RECEIVE_WAIT_SECONDS))
         elif has_suspects:  # another consumer's suspect may be settled at any time
             await self._wait(_RECEIVE_WAIT_SECONDS)
 
@@ -241,6 +241,11 @@ class Consumer:
         """Wait until something has changed, or for some seconds."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._changed.wait(), seconds)
+
+    @property
+    def _pace_seconds(self) -> float:
+        """Seconds until more messages may be claimed. While all slots are in use, one that ends wakes it."""
+        return self._pacing.wait_seconds if self._free_slots > 0 else _RECEIVE_WAIT_SECONDS
 
     @property
     def _free_slots(self) -> int:

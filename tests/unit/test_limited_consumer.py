@@ -1,0 +1,103 @@
+"""A consumer of a route with limits: what it claims when, and that it waits instead of polling."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from playhead import Item
+from playhead.model import RateLimit
+from playhead.ports.broker import Delivery
+from tests.attempts import OneConsumer, ended
+from tests.broker_memory import MemoryBroker
+from tests.waiting import until
+
+
+class Counted(MemoryBroker):
+    """Counts calls of `receive`."""
+
+    receives = 0
+
+    async def receive(self, queue: str, limit: int, *, wait: float = 0.0) -> list[Delivery]:
+        self.receives += 1
+        return await super().receive(queue, limit, wait=wait)
+
+
+class Limited(OneConsumer):
+    """A consumer over a route with limits. Its step waits until `go_on` is set."""
+
+    def __init__(self, *, hold: bool = False, **route: Any) -> None:
+        self.broker_counted = Counted()
+        super().__init__(self.step, concurrency=2, broker=self.broker_counted)
+        self.route = replace(self.route, **route)
+        self.go_on = threading.Event()
+        if not hold:
+            self.go_on.set()
+        self.begun: list[float] = []
+
+    def step(self, item: Item) -> str:
+        self.begun.append(time.monotonic())
+        self.go_on.wait(30)
+        return item.text
+
+
+PATHS = [f"{n}.md" for n in range(10)]
+
+
+async def test_calls_begin_at_the_rate_of_the_limit():
+    world = Limited(rate_limit=RateLimit(calls=20, seconds=1, key="k"))
+    run = await world.started(*PATHS)
+    consumer = world.consumer()
+    await until(lambda: len(world.begun) == len(run.ids))
+    consumer.stop(departing=True)
+    await ended(consumer)
+
+    assert world.begun[-1] - world.begun[0] >= 9 * 0.05
+
+
+@pytest.mark.parametrize("limit", [RateLimit(calls=1000, seconds=1, key="k"), None])
+async def test_while_all_slots_are_in_use_the_broker_is_asked_twice_a_second(limit: RateLimit | None):
+    world = Limited(hold=True, rate_limit=limit, concurrency_total=100, prefetch=50)
+    await world.started(*PATHS)
+    consumer = world.consumer()
+    await until(lambda: len(world.begun) == 2)
+    await asyncio.sleep(0.2)
+    before = world.broker_counted.receives
+    await asyncio.sleep(1)
+    received = world.broker_counted.receives - before
+    world.go_on.set()
+    await until(lambda: len(world.begun) == len(PATHS))
+    consumer.stop(departing=True)
+    await ended(consumer)
+
+    assert received <= 4
+
+
+async def test_a_pause_claims_nothing_and_its_end_claims_again():
+    world = Limited(concurrency_total=100)
+    consumer = world.consumer()
+    consumer.pause(1.0)
+    began = time.monotonic()
+    run = await world.started(*PATHS)
+    await until(lambda: len(world.begun) == len(run.ids))
+    consumer.stop(departing=True)
+    await ended(consumer)
+
+    assert min(world.begun) - began >= 0.9
+
+
+async def test_a_consumer_that_stops_leaves_messages_that_wait_for_their_turn():
+    world = Limited(rate_limit=RateLimit(calls=1, seconds=60, key="k"))
+    run = await world.started(*PATHS)
+    consumer = world.consumer()
+    await until(lambda: len(world.begun) == 1)
+    consumer.stop(departing=True)
+    await ended(consumer)
+
+    rows = [await world.lab.row(identity) for identity in run.ids]
+    assert sorted(row.attempts for row in rows) == [0] * 9 + [1]
