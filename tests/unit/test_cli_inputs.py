@@ -21,6 +21,10 @@ def make(folder, *paths: str):
         file.write_bytes(path.encode())
 
 
+def find(*arguments, max_bytes: int = ROOMY) -> inputs.Inputs:
+    return inputs.find([str(argument) for argument in arguments], max_bytes)
+
+
 def paths_of(found: inputs.Inputs) -> list[str]:
     return [path for path, _ in found.files]
 
@@ -31,12 +35,12 @@ async def contents(found: inputs.Inputs, seen: list[int] | None = None) -> dict[
 
 def test_files_of_a_folder_are_named_relative_to_it_in_byte_order(tmp_path):
     make(tmp_path, "b.html", "a/z.html", "a.md", "a-b", "a/deep/er/x")
-    assert paths_of(inputs.find([tmp_path], ROOMY)) == ["a-b", "a.md", "a/deep/er/x", "a/z.html", "b.html"]
+    assert paths_of(find(tmp_path)) == ["a-b", "a.md", "a/deep/er/x", "a/z.html", "b.html"]
 
 
 def test_a_file_is_named_by_its_own_name(tmp_path):
     make(tmp_path, "deep/page.html")
-    assert paths_of(inputs.find([tmp_path / "deep/page.html"], ROOMY)) == ["page.html"]
+    assert paths_of(find(tmp_path / "deep/page.html")) == ["page.html"]
 
 
 def test_hidden_entries_and_links_in_a_folder_are_omitted_and_reported(tmp_path):
@@ -45,7 +49,7 @@ def test_hidden_entries_and_links_in_a_folder_are_omitted_and_reported(tmp_path)
     (tmp_path / "link").symlink_to(tmp_path / "page")
     (tmp_path / "folder").symlink_to(tmp_path.parent / "outside", target_is_directory=True)
     os.mkfifo(tmp_path / "pipe")
-    found = inputs.find([tmp_path], ROOMY)
+    found = find(tmp_path)
     assert paths_of(found) == ["page"]
     assert found.left_out == "3 hidden entries and 3 symbolic links or special files"
 
@@ -53,7 +57,7 @@ def test_hidden_entries_and_links_in_a_folder_are_omitted_and_reported(tmp_path)
 def test_a_link_or_hidden_file_named_on_the_command_line_is_used(tmp_path):
     make(tmp_path, ".hidden", "page")
     (tmp_path / "link").symlink_to(tmp_path / "page")
-    assert paths_of(inputs.find([tmp_path / ".hidden", tmp_path / "link"], ROOMY)) == [".hidden", "link"]
+    assert paths_of(find(tmp_path / ".hidden", tmp_path / "link")) == [".hidden", "link"]
 
 
 @pytest.mark.parametrize("given", ["empty", "hidden", "missing"])
@@ -61,46 +65,46 @@ def test_a_run_without_files_is_a_usage_error(tmp_path, given):
     (tmp_path / "empty").mkdir()
     make(tmp_path, "hidden/.x")
     with pytest.raises(Usage):
-        inputs.find([tmp_path / given], ROOMY)
+        find(tmp_path / given)
 
 
 def test_two_files_with_one_path_are_refused_and_both_named(tmp_path):
     make(tmp_path, "one/page", "two/page")
     with pytest.raises(Usage, match=r"one/page and .*two/page"):
-        inputs.find([tmp_path / "one", tmp_path / "two"], ROOMY)
+        find(tmp_path / "one", tmp_path / "two")
 
 
 def test_an_invalid_path_is_reported_before_anything_is_stored(tmp_path):
     make(tmp_path, "fine", "bad\\name")
     with pytest.raises(BadRequest, match="backslash") as caught:
-        inputs.find([tmp_path], ROOMY)
+        find(tmp_path)
     assert caught.value.code == "invalid_path"
 
 
 def test_a_path_too_long_for_a_whole_key_is_reported(tmp_path):
     make(tmp_path, "/".join(["d" * 150] * 5 + ["e" * 103]))
     with pytest.raises(BadRequest, match="901 bytes"):
-        inputs.find([tmp_path], ROOMY)
+        find(tmp_path)
 
 
 def test_names_are_normalized_to_nfc(tmp_path):
     decomposed = unicodedata.normalize("NFD", "café.html")
     make(tmp_path, decomposed)
-    assert paths_of(inputs.find([tmp_path], ROOMY)) == [unicodedata.normalize("NFC", "café.html")]
+    assert paths_of(find(tmp_path)) == [unicodedata.normalize("NFC", "café.html")]
 
 
 def test_a_file_above_the_limit_is_reported_without_reading_it(tmp_path):
     with open(tmp_path / "sparse", "wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(Usage, match="PLAYHEAD_MAX_OBJECT_BYTES"):
-        inputs.find([tmp_path], ROOMY)
+        find(tmp_path)
 
 
 async def test_all_files_are_read_in_order_and_counted(tmp_path):
     names = [f"{n:04}" for n in range(150)]
     make(tmp_path, *names)
     seen: list[int] = []
-    assert await contents(inputs.find([tmp_path], ROOMY), seen) == {name: name.encode() for name in names}
+    assert await contents(find(tmp_path), seen) == {name: name.encode() for name in names}
     assert seen == [64, 128, 150]
 
 
@@ -108,13 +112,13 @@ async def test_few_bytes_are_in_memory_at_a_time(tmp_path):
     for n in range(6):
         (tmp_path / str(n)).write_bytes(bytes(1 << 21))
     seen: list[int] = []
-    await contents(inputs.find([tmp_path], 1 << 22), seen)
+    await contents(find(tmp_path, max_bytes=1 << 22), seen)
     assert seen == [2, 4, 6]
 
 
 async def test_a_file_that_disappears_during_the_upload_is_named(tmp_path):
     make(tmp_path, "page")
-    found = inputs.find([tmp_path], ROOMY)
+    found = find(tmp_path)
     (tmp_path / "page").unlink()
     with pytest.raises(Usage, match=r"cannot read .*page: No such file"):
         await contents(found)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from logging import Logger
 from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from playhead import Item, Output, Reject
-from playhead.keys import problem, stem
+from playhead.keys import stem
+from playhead.records import MISSING, lookup, path_in
 
 _SHOWN: Final = 10
 """Bad records that a message lists."""
@@ -134,41 +134,15 @@ def _alone(item: Item, record: Record, config: RecordsConfig, lines: dict[str, i
         if config.path_field is None:
             path = f"{folder}/{record.number:04d}.json"
         else:
-            path = f"{folder}/{_name(record.fields, config.path_field)}"
+            path = f"{folder}/{path_in(record.fields, config.path_field)}"
             if earlier := lines.setdefault(path, record.line) - record.line:
                 raise ValueError(f"its path {path!r} is the path of line {record.line + earlier}")
         attributes = {}
         for name, field in config.attributes.items():
-            if (value := _lookup(record.fields, field)) is not _MISSING:
+            if (value := lookup(record.fields, field)) is not MISSING:
                 # A record must not fail the item for the whole file.
                 json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
                 attributes[name] = value
     except ValueError as exc:
         return BadRecord(record.line, str(exc))
     return item.derive(record.data, path=path, **{**attributes, "line": record.line})
-
-
-def _name(fields: Any, field: str) -> str:
-    value = _lookup(fields, field)
-    if value is _MISSING:
-        raise ValueError(f"it has no field {field!r}, the path_field")
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError(f"its field {field!r}, the path_field, is neither text nor a whole number")
-    name = unicodedata.normalize("NFC", str(value).removesuffix(".json")) + ".json"
-    if why := problem(name):
-        raise ValueError(f"its path {name!r} {why}")
-    return name
-
-
-_MISSING: Final = object()
-
-
-def _lookup(fields: Any, name: str) -> Any:
-    """Return the value of a field. A name with dots is a field, or a way through nested objects."""
-    if isinstance(fields, Mapping):
-        if name in fields:
-            return fields[name]
-        head, dot, rest = name.partition(".")
-        if dot and head in fields:
-            return _lookup(fields[head], rest)
-    return _MISSING

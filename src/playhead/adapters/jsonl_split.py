@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from io import BytesIO
 
 from playhead import Context, Item, Output, adapter
 from playhead.adapters._records import BadRecord, Record, RecordsConfig, outputs
-
-_MARK = b"\xef\xbb\xbf"
+from playhead.records import MARK, decoded
 
 
 class JsonlSplitConfig(RecordsConfig):
@@ -29,13 +27,11 @@ def jsonl_split(item: Item, config: JsonlSplitConfig, ctx: Context) -> Iterator[
 def _records(data: bytes) -> Iterator[Record | BadRecord]:
     number = 0
     for line, raw in enumerate(BytesIO(data), 1):
-        text = (raw.removeprefix(_MARK) if line == 1 else raw).strip()
+        text = (raw.removeprefix(MARK) if line == 1 else raw).strip()
         if not text:
             continue
         number += 1
         try:
-            yield Record(number, line, text, json.loads(text.decode()))
-        except UnicodeDecodeError:
-            yield BadRecord(line, "not UTF-8")
-        except (ValueError, RecursionError) as exc:
-            yield BadRecord(line, f"not JSON: {exc}")
+            yield Record(number, line, text, decoded(text))
+        except ValueError as exc:
+            yield BadRecord(line, str(exc))

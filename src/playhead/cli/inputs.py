@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from playhead import keys
+from playhead.cli import stdin
 from playhead.cli.output import counted
 from playhead.cli.session import Usage
 from playhead.errors import BadRequest
 
-_ROOM: Final = 36 + len(f"/{keys.INPUT_STAGE}/")
+ROOM: Final = 36 + len(f"/{keys.INPUT_STAGE}/")
 """Bytes before a path in the whole key of an input."""
 _BATCH_FILES: Final = 64
 _BATCH_BYTES: Final = 4 << 20
@@ -34,7 +35,9 @@ class Inputs:
     left_out: str
 
 
-def find(arguments: Sequence[Path], max_bytes: int) -> Inputs:
+def find(
+    arguments: Sequence[str], max_bytes: int | None, standard_input: tuple[str, Path] | None = None
+) -> Inputs:
     """Return the files that the arguments name. Files of a folder are named relative to the folder.
 
     Hidden entries, symbolic links and special files within folders are left out, unless an argument names
@@ -42,7 +45,8 @@ def find(arguments: Sequence[Path], max_bytes: int) -> Inputs:
 
     Args:
         arguments: files and folders.
-        max_bytes: the largest file that is allowed; checked before anything is stored.
+        max_bytes: the largest file that is allowed; checked before anything is stored. None for any size.
+        standard_input: the path for the argument `-`, and the file with its content.
 
     Raises:
         Usage: an argument does not exist or cannot be read, no file is left, a file is too large, or a
@@ -53,15 +57,20 @@ def find(arguments: Sequence[Path], max_bytes: int) -> Inputs:
     hidden: list[str] = []
     odd: list[str] = []
     for argument in arguments:
-        for path, file in _entries(argument, hidden, odd):
+        if standard_input and argument == stdin.NAME:
+            entries = iter([standard_input])
+        else:
+            entries = _entries(Path(argument), hidden, odd)
+        for path, file in entries:
+            shown = "standard input" if standard_input and file == standard_input[1] else str(file)
             name = unicodedata.normalize("NFC", path)
-            if why := keys.problem(name, room=_ROOM):
-                raise BadRequest("invalid_path", f"the path of {file} {why}; rename the file")
+            if why := keys.problem(name, room=ROOM):
+                raise BadRequest("invalid_path", f"the path of {shown} {why}; rename it")
             if other := found.get(name):
-                raise Usage(f"{other} and {file} would both be {keys.INPUT_STAGE}/{name}; run them apart")
-            if (size := _look(file).st_size) > max_bytes:
+                raise Usage(f"{other} and {shown} would both be {keys.INPUT_STAGE}/{name}; run them apart")
+            if max_bytes is not None and (size := _look(file).st_size) > max_bytes:
                 raise Usage(
-                    f"{file} has {size} bytes; at most {max_bytes} are allowed (PLAYHEAD_MAX_OBJECT_BYTES)"
+                    f"{shown} has {size} bytes; at most {max_bytes} are allowed (PLAYHEAD_MAX_OBJECT_BYTES)"
                 )
             found[name] = file
     parts = []
@@ -71,9 +80,7 @@ def find(arguments: Sequence[Path], max_bytes: int) -> Inputs:
         parts.append(counted(len(odd), "symbolic link or special file", "symbolic links or special files"))
     left_out = " and ".join(parts)
     if not found:
-        raise Usage(
-            f"no input files in {', '.join(map(str, arguments))}" + (f" but {left_out}" if left_out else "")
-        )
+        raise Usage(f"no input files in {', '.join(arguments)}" + (f" but {left_out}" if left_out else ""))
     return Inputs(sorted(found.items(), key=lambda item: item[0].encode()), left_out)
 
 

@@ -6,11 +6,12 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -29,6 +30,17 @@ if TYPE_CHECKING:
 _CHECK_SECONDS = 5.0
 
 
+Split = Literal["lines"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """The inputs of a run: how many, and how to read them; see `inputs.read`."""
+
+    count: int
+    read: Callable[[Callable[[int], None]], AsyncIterator[tuple[str, bytes]]]
+
+
 @command("run", example="playhead run docs.yaml pages/ --tag nightly")
 async def run(
     s: Session,
@@ -43,7 +55,8 @@ async def run(
     paths: Annotated[
         list[str],
         typer.Argument(
-            metavar="INPUT", help="Files and folders. Files in a folder keep their paths relative to it."
+            metavar="INPUT",
+            help="Files, folders, or - for standard input. Files in a folder keep their relative paths.",
         ),
     ],
     tag: Annotated[
@@ -56,6 +69,21 @@ async def run(
         ),
     ] = None,
     version: Version = None,
+    split: Annotated[
+        Split | None, typer.Option("--split", help="Make each line of the files an input of its own.")
+    ] = None,
+    path_field: Annotated[
+        str | None,
+        typer.Option(
+            "--path-field",
+            metavar="FIELD",
+            help="With --split: the field whose value names the input.  [default: the number of the line]",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="PATH", help="With - as INPUT: the path of standard input."),
+    ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Submit the run and return; workers process its messages.")
     ] = False,
@@ -68,7 +96,7 @@ async def run(
     Stores the files as inputs, processes them, and exits when all are done. With --server, the
     workers of that server process them, and this command waits. Exit code 1 if a message failed permanently.
     """
-    from playhead.cli import inputs
+    from playhead.cli import stdin
 
     file = Path(of) if is_file(of) else None
     if processes > 1 and (detach or s.server is not None):
@@ -79,12 +107,31 @@ async def run(
     _check_tags(tag or ())
     if "" in paths:
         raise Usage("an INPUT is empty; the current folder is `.`")
-    found = inputs.find([Path(path) for path in paths], s.settings.max_object_bytes)
-    if found.left_out:
-        output.note(f"left out: {found.left_out}")
-    if s.server is not None:
-        _check_number(len(found.files))
+    if path_field is not None and split is None:
+        raise Usage("--path-field needs --split lines: a field of each line names an input")
+    name = _name_of_stdin(paths, name, path_field)
     s.interrupted = "stopped before all inputs were stored; no run was started"
+    with ExitStack() as files:
+        standard_input = None
+        if name is not None:
+            limit = None if split else s.settings.max_object_bytes
+            standard_input = name, files.enter_context(stdin.spooled(limit))
+        given = _inputs(s, paths, standard_input, split, path_field)
+        return await _run(s, of, file, source, given, version, tag or (), detach=detach, processes=processes)
+
+
+async def _run(
+    s: Session,
+    of: str,
+    file: Path | None,
+    source: bytes,
+    given: _Given,
+    version: int | None,
+    tags: Sequence[str],
+    *,
+    detach: bool,
+    processes: int,
+) -> int:
     async with s.open("run", creates_home=True) as rt:
         if file:
             s.file = of
@@ -96,15 +143,15 @@ async def run(
         with progress.display() as shown:
 
             def handed_out(done: int) -> None:
-                shown.storing(done, len(found.files))
-                if done == len(found.files) and not rt.here:
+                shown.storing(done, given.count)
+                if done == given.count and not rt.here:
                     s.interrupted = (
                         "stopped while the last inputs were sent: if all arrived, the run continues, and "
                         f"`{s.again('playhead executions')}` shows it"
                     )
 
             execution = await rt.services.submit.run(
-                of, inputs.read(found, handed_out), version=version, tags=tuple(tag or ())
+                of, given.read(handed_out), version=version, tags=tuple(tags)
             )
             identity = execution.execution_id
             s.interrupted = _unfinished(s, execution)
@@ -151,12 +198,51 @@ def _check_tags(tags: Sequence[str]) -> None:
         raise Usage(f"{len(tags)} tags; a run has at most {MAX_TAGS}")
 
 
-def _check_number(files: int) -> None:
+def _name_of_stdin(paths: Sequence[str], name: str | None, path_field: str | None) -> str | None:
+    """Return the path of standard input; None if it is not an input."""
+    from playhead.cli.stdin import NAME
+
+    if paths.count(NAME) > 1:
+        raise Usage("standard input (-) can be an INPUT only once")
+    if NAME not in paths:
+        if name is not None:
+            raise Usage("--name names standard input; add - as INPUT")
+        return None
+    if name is None and path_field is None:
+        raise Usage("standard input needs a path, whose suffix tells its content type: --name page.html")
+    return name or "stdin.jsonl"
+
+
+def _inputs(
+    s: Session,
+    paths: Sequence[str],
+    standard_input: tuple[str, Path] | None,
+    split: Split | None,
+    path_field: str | None,
+) -> _Given:
+    """Find the inputs and check them. Nothing is stored before that."""
+    from playhead.cli import inputs, lines
+
+    limit = s.settings.max_object_bytes
+    found = inputs.find(paths, None if split else limit, standard_input)
+    if found.left_out:
+        output.note(f"left out: {found.left_out}")
+    if split:
+        checked = lines.check(found.files, path_field, limit)
+        given = _Given(checked.count, checked.read)
+    else:
+        given = _Given(len(found.files), partial(inputs.read, found))
+    if s.server is not None:
+        _check_number(given.count)
+    return given
+
+
+def _check_number(inputs: int) -> None:
     from playhead.services.submit import MAX_UPLOAD_FILES
 
-    if files > MAX_UPLOAD_FILES:
+    if inputs > MAX_UPLOAD_FILES:
         raise Usage(
-            f"{files:,} input files; a server accepts at most {MAX_UPLOAD_FILES:,} in one run: split them "
+            f"{inputs:,} inputs; a server accepts at most {MAX_UPLOAD_FILES:,} in one run: split them "
             "into several runs with the same --tag"
         )
 
