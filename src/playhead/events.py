@@ -45,6 +45,7 @@ CONFIG_APPLIED = "config_applied"
 REQUEST_FAILED = "request_failed"
 REQUEST_ANSWERED = "request_answered"
 CODE_CHANGED = "code_changed"
+VERSION_UNCHANGED = "version_unchanged"
 ADAPTER_CLOSE_FAILED = "adapter_close_failed"
 NAMES_LEFT_OUT = "store_names_left_out"
 
@@ -248,6 +249,12 @@ EVENTS = (
         ("warning",),
         ("source",),
         "A file or module of adapters has changed. The process still runs the code that it has loaded.",
+    ),
+    Event(
+        VERSION_UNCHANGED,
+        ("warning",),
+        ("detail",),
+        "The source of an adapter has changed since it last ran, but its version has not.",
     ),
     Event(TRACES_OFF, ("warning",), ("detail",), "Traces were configured, but cannot be exported."),
     Event(LOOP_FAILED, ("error",), ("detail",), "A background loop of a process failed; it runs again."),

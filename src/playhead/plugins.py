@@ -53,6 +53,8 @@ def load(built_in: Iterable[ModuleType], named: Sequence[str]) -> Mapping[str, A
         found = _collect(module, name)
         if not found:
             raise CannotStart("adapters_invalid", f"PLAYHEAD_ADAPTERS: {name} defines no adapter (@adapter)")
+        # A module that was loaded before keeps the code that it had then.
+        code = vars(module).setdefault("__playhead_code__", code)
         source = root.source if root else name
         specs += [replace(spec, code=code, source=source) for spec in found]
     return _by_name(specs)

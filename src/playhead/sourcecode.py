@@ -140,6 +140,23 @@ def _files_of(base: Path, name: str) -> Iterator[Path]:
                 yield file
 
 
+class CodeReader:
+    """Reads the code of roots. Reads files again only if their size or time has changed."""
+
+    def __init__(self) -> None:
+        self._seen: dict[CodeRoot, tuple[SourceCode, list[object]]] = {}
+
+    def code(self, root: CodeRoot) -> str:
+        """Return the fingerprint of a root now; empty if its file cannot be read."""
+        known = self._seen.get(root)
+        if known is None or known[1] != _stamps(known[0].files):
+            # The stamps are taken first: a change during the read is then noticed at the next look.
+            files = (known[0] if known else read(root)).files
+            stamps, found = _stamps(files), read(root)
+            self._seen[root] = known = found, stamps if found.files == files else []
+        return known[0].code
+
+
 class CodeWatch:
     """Notices when the code of roots on the disk is no longer the code that was loaded.
 
@@ -149,7 +166,7 @@ class CodeWatch:
 
     def __init__(self, loaded: Mapping[CodeRoot, str]) -> None:
         self._loaded = dict(loaded)
-        self._seen: dict[CodeRoot, tuple[SourceCode, list[object]]] = {}
+        self._reader = CodeReader()
 
     @classmethod
     def of(cls, entries: Iterable[str]) -> CodeWatch:
@@ -165,20 +182,8 @@ class CodeWatch:
         return cls({root: read(root).code for root in roots})
 
     def changed(self) -> set[str]:
-        """Return the sources whose code has changed. Reads files only if their size or time has changed."""
-        return {root.source for root, loaded in self._loaded.items() if self._code(root) != loaded}
-
-    def _code(self, root: CodeRoot) -> str:
-        known = self._seen.get(root)
-        if known is None or known[1] != _stamps(known[0].files):
-            # The stamps are taken first: a change during the read is then noticed at the next look.
-            found = known[0] if known else read(root)
-            stamps = _stamps(found.files)
-            files, found = found.files, read(root)
-            if found.files != files:
-                stamps = []
-            self._seen[root] = known = found, stamps
-        return known[0].code
+        """Return the sources whose code has changed."""
+        return {root.source for root, loaded in self._loaded.items() if self._reader.code(root) != loaded}
 
 
 def _stamps(files: Iterable[str]) -> list[object]:

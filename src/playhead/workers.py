@@ -160,6 +160,7 @@ async def _work(
     with _background(_stop_with_parent(stop)):
         async with open_runtime(settings, kind="worker", watchdog=watchdog) as rt:
             events.emit(events.WORKER_STARTED, worker=rt.process.id if rt.process else None)
+            await _warn_of_versions(rt)
             if until_idle:
                 await _warn_of_unknown(rt, routes)
             elif routes:
@@ -197,6 +198,13 @@ async def _warn_of_unknown(rt: Runtime, routes: Sequence[str], *, after: float =
             near = difflib.get_close_matches(route, known, n=3)
             detail = f"did you mean {' or '.join(near)}?" if near else "`playhead queues` lists the routes"
             events.emit(events.ROUTE_UNKNOWN, logging.WARNING, route=route, detail=detail)
+
+
+async def _warn_of_versions(rt: Runtime) -> None:
+    """Log adapters whose source has changed since they ran, but whose version has not."""
+    with contextlib.suppress(Unavailable):  # the worker logs that
+        for detail in await rt.services.workers.unversioned():
+            events.emit(events.VERSION_UNCHANGED, logging.WARNING, detail=detail)
 
 
 async def _stop_with_parent(stop: asyncio.Event) -> None:

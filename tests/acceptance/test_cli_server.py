@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -174,9 +175,22 @@ def test_there_is_something_to_compare(both: Both, run: Command):
     assert {name for name, entry in every.items() if not entry.only_here} - named == {
         "config activate",
         "doctor",
+        "workers",
     }
     assert len(json.loads(run("ls", both.names["GOOD"], "input", "--json")[1])["items"]) == 3
     assert json.loads(run("queues", "others.work", "--json")[1])["items"]
+
+
+def test_processes_are_listed_with_the_code_of_their_adapters(both: Both):
+    here, there = (at("workers")["items"] for at in (both.shell.json, partial(on_server, both)))
+    for processes in (here, there):
+        for one in processes:
+            del one["heartbeat_at"], one["heartbeat_age_seconds"]
+    assert here == there
+    assert {one["kind"] for one in here} == {"serve", "worker"}
+    code, text, _ = both.shell("workers")
+    assert code == 0
+    assert all(one["worker_id"] in text for one in here)
 
 
 # -- what changes something ------------------------------------------------------------------------

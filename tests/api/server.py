@@ -18,10 +18,11 @@ from playhead.api.app import create_app
 from playhead.api.callers import Hosts
 from playhead.bootstrap import search_index
 from playhead.config import parse
+from playhead.engine.codecheck import CodeCheck
 from playhead.engine.environment import Backends, Environment, WorkerSettings
 from playhead.envelope import Dispatch
 from playhead.errors import PlayheadError
-from playhead.model import Execution, Replay
+from playhead.model import AdapterCode, CodeNote, Execution, Replay
 from playhead.ports.adapter import AdapterSpec, spec_of
 from playhead.ports.broker import PublishResult
 from playhead.ports.catalog.upkeep import Process
@@ -44,6 +45,7 @@ from playhead.services.take import TakeService
 from playhead.services.watch import WatchService
 from playhead.services.why import WhyService
 from playhead.services.worker import WorkerService
+from playhead.services.workers import WorkersService
 from playhead.settings import Settings
 from tests.asgi import Api, client
 from tests.broker_memory import MemoryBroker
@@ -182,16 +184,20 @@ class Playhead(Api):
         self._tasks: set[asyncio.Task[None]] = set()
         self._backends = Backends(self.catalog, self.broker, self.store)
         self._env = Environment(OWNER, spawn=self._spawn)
-        self.replays = ReplayService(self._backends, self._env, lease=15, settle=30)
+        loaded = [AdapterCode(one.name, one.version, one.code) for one in self._adapters.values()]
+        self.code_here: dict[tuple[str, str], tuple[CodeNote, str]] = {}
+        code = CodeCheck(self.catalog, lambda *source: self.code_here.get(source), loaded)
+        self.replays = ReplayService(self._backends, self._env, lease=15, settle=30, code=code)
         executions = ExecutionService(self.catalog, self.store)
         self._looking = Looking(executions)
         self.services = Services(
-            configs=ConfigService(self.catalog, partial(parse, adapters=self._adapters)),
+            configs=ConfigService(self.catalog, partial(parse, adapters=self._adapters), code),
             submit=SubmitService(
                 *(self.catalog, self.store, self._env),
                 lease=15,
                 max_object_bytes=MAX_UPLOAD,
                 sealed=lambda job: self._keep(self.replays.drive(job)),
+                code=code,
             ),
             replay=self.replays,
             resolve=ResolveService(self.catalog),
@@ -201,6 +207,7 @@ class Playhead(Api):
             objects=ObjectService(self.catalog, self.store),
             queues=QueueService(self.catalog, self.broker, self.store),
             system=SystemService(self.catalog, self.broker, self.store, self._adapters),
+            workers=WorkersService(code),
             recover=RecoverService(self.catalog, self.store),
             take=TakeService(self.catalog, self.broker, visibility=30, clock=time.monotonic),
             search=SearchService(partial(search_index, Settings(home=Path(data_dir)))),

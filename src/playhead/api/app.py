@@ -24,6 +24,7 @@ from playhead.api import (
     search,
     storage,
     system,
+    workers,
 )
 from playhead.api.asking import known_words_only
 from playhead.api.callers import Callers, Hosts
@@ -41,7 +42,7 @@ ROUTERS: Final = tuple(
     for module in (
         *(replays, configs, runs, executions, lineage),
         *(storage, search, routes, queues, dead_letters),
-        *(adapters, system, metrics, docs),
+        *(adapters, workers, system, metrics, docs),
     )
 )
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from collections.abc import Callable
+from typing import Annotated, Any, Final, cast
+from urllib.parse import quote
 
 from fastapi import Depends, Path, Query
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
+from starlette.responses import Response
 
 from playhead.api.schemas import MAX_VERSION, Word
 from playhead.services import Services
@@ -48,6 +51,28 @@ async def known_words_only(request: Request) -> None:
 
 
 Asked = Annotated[Services, Depends(_services)]
+RequireCode = Annotated[
+    bool,
+    Query(
+        description="Refuse with 409 `code_differs` if workers have outdated or different code. Otherwise "
+        "the headers of the response have warnings."
+    ),
+]
+WARNING_HEADER: Final = "X-Playhead-Warning"
+_READABLE: Final = " !#$&'()*+,/:;=?@[]\""
+WARNINGS: Final[dict[str, Any]] = {
+    WARNING_HEADER: {
+        "schema": {"type": "string"},
+        "description": "A warning about the code of adapters, percent-encoded. There may be several.",
+    }
+}
+
+
+def warner(response: Response) -> Callable[[str], None]:
+    """Return what adds a warning to the headers of a response."""
+    return lambda warning: response.headers.append(WARNING_HEADER, quote(warning, safe=_READABLE))
+
+
 Limit = Annotated[int, Query(ge=1, le=1000, description="Number of items on a page.")]
 Cursor = Annotated[
     str | None, Query(description="`next_cursor` of the previous page; without it, the first page.")

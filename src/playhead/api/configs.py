@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from playhead.api.answers import BODY_CODES, UnsupportedMediaType, responses
-from playhead.api.asking import Asked, ConfigName, Cursor, Limit, VersionNumber
+from playhead.api.asking import WARNINGS, Asked, ConfigName, Cursor, Limit, VersionNumber, warner
 from playhead.api.bodies import JSON, is_json, media_type, read_model
 from playhead.api.schemas import ConfigSource, Validated
 from playhead.model import ConfigVersion, Page
@@ -54,12 +54,17 @@ async def _source(request: Request) -> bytes | str:
     responses={
         **responses("config_invalid", *_refused),
         **_wrong_shape,
-        200: {"model": ConfigVersion, "description": "The newest version is already equivalent."},
+        200: {
+            "model": ConfigVersion,
+            "description": "The newest version is already equivalent.",
+            "headers": WARNINGS,
+        },
+        201: {"headers": WARNINGS},
     },
 )
 async def create_config(request: Request, response: Response, asked: Asked) -> ConfigVersion:
     """Store a new version of a config (201), or return the newest version if it has the same hash (200)."""
-    version, new = await asked.configs.apply(await _source(request))
+    version, new = await asked.configs.apply(await _source(request), warner(response))
     response.status_code = 201 if new else 200
     response.headers["Location"] = f"{router.prefix}/{version.name}/versions/{version.version}"
     return version

@@ -54,6 +54,7 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode("method_not_allowed", 405, "The URL does not support this method; `Allow` lists its methods."),
     ErrorCode("body_too_slow", 408, "The body arrived too slowly; send it again over a faster connection."),
     ErrorCode("config_inactive", 409, "The config is deactivated; activate it, or use another one."),
+    ErrorCode("code_differs", 409, "Workers have outdated or different code; restart them."),
     ErrorCode("execution_ended", 409, "The state of the ended execution does not allow this operation."),
     ErrorCode(
         "queue_taken", 409, "Another active config uses a queue of this config; deactivate that config first."

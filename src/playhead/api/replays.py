@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from playhead.api.answers import BODY_CODES, responses
-from playhead.api.asking import Asked, Cursor, Limit
+from playhead.api.asking import WARNINGS, Asked, Cursor, Limit, RequireCode, warner
 from playhead.api.bodies import JsonRoute
 from playhead.api.ids import NO_EXECUTION, BatchId, execution_query
 from playhead.api.schemas import DetachedReplayRequest, DetachedReplayResponse
@@ -27,11 +27,14 @@ router = APIRouter(prefix="/api/v1", tags=["replay"], route_class=JsonRoute)
     responses=responses(
         *("invalid_path", "route_ambiguous", "invalid_body"),
         *("execution_not_found", "stage_not_found", "route_not_found", "no_objects"),
-        *("config_inactive", "unsupported_media_type", *BODY_CODES),
+        *("config_inactive", "code_differs", "unsupported_media_type", *BODY_CODES),
         *("store_unavailable", "broker_unavailable", "replay_continues"),
-    ),
+    )
+    | {200: {"headers": WARNINGS}},
 )
-async def execute_replay(body: DetachedReplayRequest, asked: Asked) -> DetachedReplayResponse:
+async def execute_replay(
+    body: DetachedReplayRequest, asked: Asked, response: Response, require_code: RequireCode = False
+) -> DetachedReplayResponse:
     """Publish one message for each stored object of a stage to the inbound queue of a route.
 
     This creates a new execution, and does not change the source. The response is sent when the broker has
@@ -43,7 +46,9 @@ async def execute_replay(body: DetachedReplayRequest, asked: Asked) -> DetachedR
             from_stage=body.from_stage,
             from_path=body.from_path,
             to_route=body.to_route,
-        )
+            require_code=require_code,
+        ),
+        warner(response),
     )
     return DetachedReplayResponse(
         execution_id=replay.execution_id,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
+from starlette.responses import Response
 
 from playhead import keys
 from playhead.api.answers import BODY_CODES, UnsupportedMediaType, responses
-from playhead.api.asking import Asked, ConfigName
+from playhead.api.asking import WARNINGS, Asked, ConfigName, RequireCode, warner
 from playhead.api.bodies import JSON, check_model, is_json, media_type, read_model
 from playhead.api.schemas import RunForm, RunPayload
 from playhead.api.uploads import MULTIPART, read_upload
@@ -58,11 +60,14 @@ _body: dict[str, Any] = {
     openapi_extra=_body,
     responses=responses(
         *("invalid_path", "invalid_body", "selection_empty", "config_not_found", "config_inactive"),
-        *("execution_ended", "unsupported_media_type", *BODY_CODES),
+        *("execution_ended", "code_differs", "unsupported_media_type", *BODY_CODES),
         *("store_unavailable", "store_full"),
-    ),
+    )
+    | {202: {"headers": WARNINGS}},
 )
-async def run_config(name: ConfigName, request: Request, asked: Asked) -> Execution:
+async def run_config(
+    name: ConfigName, request: Request, asked: Asked, response: Response, require_code: RequireCode = False
+) -> Execution:
     """Store inputs and start a run: files as multipart, or one JSON value.
 
     No message is published before all inputs are stored.
@@ -72,15 +77,16 @@ async def run_config(name: ConfigName, request: Request, asked: Asked) -> Execut
         raise UnsupportedMediaType(kind, MULTIPART, JSON)
     # Before the body is read: an upload for a config that cannot run is not worth receiving.
     await asked.submit.check_config(name)
+    given = partial(asked.submit.run, name, require_code=require_code, warn=warner(response))
     if is_json(kind):
         run = await read_model(request, RunPayload)
         payload = json.dumps(run.payload, ensure_ascii=False).encode()
         inputs = _one(keys.check_path(run.path), payload)
-        return await asked.submit.run(name, inputs, version=run.config_version, tags=run.tags)
+        return await given(inputs, version=run.config_version, tags=run.tags)
     async with read_upload(request, max_object_bytes=asked.submit.max_object_bytes) as upload:
         fields = {field: values if field == "tags" else values[-1] for field, values in upload.fields.items()}
         form = check_model(RunForm, fields)
-        return await asked.submit.run(name, upload.contents(), version=form.config_version, tags=form.tags)
+        return await given(upload.contents(), version=form.config_version, tags=form.tags)
 
 
 async def _one(path: str, data: bytes) -> AsyncIterator[tuple[str, bytes]]:

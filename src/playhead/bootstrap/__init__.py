@@ -31,13 +31,14 @@ from playhead.adapters import (
 )
 from playhead.bootstrap import backends
 from playhead.bootstrap.backends import open_backends, open_for_doctor
-from playhead.bootstrap.code import ProcessCode
+from playhead.bootstrap.code import CodeHere, ProcessCode
 from playhead.bootstrap.isolation import starter
 from playhead.bootstrap.process import Runtime, collect_seldom, data_folder
 from playhead.bootstrap.secrets import Secrets
 from playhead.bootstrap.tracing import open_tracer
 from playhead.clock import ElapsedClock
 from playhead.counters import Counters
+from playhead.engine.codecheck import CodeCheck
 from playhead.engine.environment import Backends, Environment
 from playhead.errors import CannotStart
 from playhead.model import Diagnostic, Examination, SearchHit
@@ -62,6 +63,7 @@ from playhead.services.system import SystemService
 from playhead.services.take import TakeService
 from playhead.services.watch import WatchService
 from playhead.services.why import WhyService
+from playhead.services.workers import WorkersService
 from playhead.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -224,10 +226,13 @@ async def open_runtime(
                 runtime.drive(job)
 
         executions = ExecutionService(catalog, store)
+        loaded = ProcessCode(adapters, settings.adapters)
+        code = CodeCheck(catalog, CodeHere(settings.adapters), loaded.loaded.adapters, works=kind == "run")
         services = Services(
             configs=ConfigService(
                 catalog,
                 _parser(settings, adapters, secrets),
+                code,
             ),
             submit=SubmitService(
                 catalog,
@@ -236,12 +241,14 @@ async def open_runtime(
                 lease=settings.lease_seconds,
                 max_object_bytes=settings.max_object_bytes,
                 sealed=sealed,
+                code=code,
             ),
             replay=ReplayService(
                 Backends(catalog, broker, store),
                 environment,
                 lease=settings.lease_seconds,
                 settle=settings.settle_seconds,
+                code=code,
             ),
             resolve=ResolveService(catalog),
             executions=executions,
@@ -250,6 +257,7 @@ async def open_runtime(
             objects=ObjectService(catalog, store),
             queues=QueueService(catalog, broker, store),
             system=SystemService(catalog, broker, store, adapters),
+            workers=WorkersService(code),
             recover=RecoverService(catalog, store),
             take=TakeService(catalog, broker, visibility=settings.visibility_seconds, clock=ElapsedClock()),
             search=searching(settings),
@@ -267,7 +275,7 @@ async def open_runtime(
             reconciler=ReconcileService(catalog, broker, environment, lease=settings.lease_seconds),
             upkeep=opened.upkeep,
             process=Process(identity, kind, socket.gethostname(), os.getpid()) if kind else None,
-            code=ProcessCode(adapters, settings.adapters) if kind and imports else None,
+            code=loaded if kind and imports else None,
             environment=environment,
             tracer=tracer,
             watchdog=watchdog,

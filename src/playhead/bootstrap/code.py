@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from playhead import __version__, events, plugins
-from playhead.model import LoadedAdapter, LoadedCode
+from playhead import __version__, events, plugins, sourcecode
+from playhead.model import CodeNote, LoadedAdapter, LoadedCode
 from playhead.ports.adapter import AdapterSpec
-from playhead.sourcecode import CodeWatch
+from playhead.sourcecode import CodeReader, CodeWatch
 
 LOOK_SECONDS: Final = 2.0
 
@@ -39,3 +40,26 @@ class ProcessCode:
         for source in sorted(changed.difference(self.loaded.changed)):
             events.emit(events.CODE_CHANGED, logging.WARNING, source=source)
         self.loaded = replace(self.loaded, changed=tuple(sorted(changed)))
+
+
+class CodeHere:
+    """The code of this machine; see `engine.codecheck.CodeHere`."""
+
+    def __init__(self, named: Sequence[str]) -> None:
+        self._named = named
+        self._host = socket.gethostname()
+        self._reader = CodeReader()
+
+    def __call__(self, host: str, source: str) -> tuple[CodeNote, str] | None:
+        if host == self._host and source.endswith(".py") and (root := sourcecode.root_of(source)):
+            return "changed", self._reader.code(root)
+        name = _name(source)
+        for root in plugins.code_roots(self._named):
+            if _name(root.source) == name:
+                return "other_here", self._reader.code(root)
+        return None
+
+
+def _name(source: str) -> str:
+    """Return the name of a file without its folder, or the name of a module."""
+    return source.rpartition("/")[2]

@@ -28,6 +28,7 @@ from playhead.cli import (
     shell,
     system,
     why,
+    workers,
 )
 from playhead.cli.command import Broker, Catalog, Command, Home, Json, Server, Store, add, name_only
 from playhead.cli.session import Session
@@ -41,7 +42,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     *(system.demo, init.init, run.run, replay.replay, server.serve, server.worker),
     *(executions.executions, executions.show, executions.stages, executions.cancel, replay.replays),
     *(objects.ls, objects.cat, lineage.lineage, why.why, search.search),
-    *(queues.queues, adapters.adapters, doctor.doctor, system.errors, system.migrate),
+    *(queues.queues, workers.workers, adapters.adapters, doctor.doctor, system.errors, system.migrate),
 )
 EXAMPLE: Final = "Example: playhead run docs.yaml pages/ --tag nightly"
 GROUPS: Final[tuple[tuple[str, str, tuple[Command, ...]], ...]] = (

@@ -68,6 +68,10 @@ ExecutionRef = Annotated[
         autocompletion=complete.execution,
     ),
 ]
+RequireCode = Annotated[
+    bool,
+    typer.Option("--require-code", help="Refuse if workers have outdated or different code; otherwise warn."),
+]
 Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="List at most N.")]
 Cursor = Annotated[
     str | None,

@@ -37,7 +37,7 @@ async def apply(s: Session, files: Files) -> None:
         stored = []
         for file, source in sources:
             s.file = str(file)
-            stored.append(await rt.services.configs.apply(source))
+            stored.append(await rt.services.configs.apply(source, output.warn))
     versions = [version for version, _ in stored]
     if s.json:
         output.emit(versions[0]) if len(versions) == 1 else output.emit_list(versions)

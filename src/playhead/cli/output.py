@@ -86,6 +86,11 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
+def warn(text: str) -> None:
+    """Write a warning to stderr."""
+    note(f"Warning: {text}")
+
+
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Write columns to stdout, one line per row. Values are not truncated, so that ids can be copied."""
     cells = [[_cell(value) for value in row] for row in rows]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from playhead.cli import complete, executions, exits, output, progress, workers
-from playhead.cli.command import NAMES_IN_SHORT, Cursor, ExecutionRef, Limit, command
+from playhead.cli.command import NAMES_IN_SHORT, Cursor, ExecutionRef, Limit, RequireCode, command
 from playhead.cli.session import Session, Usage
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ async def replay(
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait until workers have finished the new execution.")
     ] = False,
+    require_code: RequireCode = False,
 ) -> int:
     """Send the objects of a stored stage into a route.
 
@@ -63,7 +64,8 @@ async def replay(
     )
     async with s.open("replay") as rt:
         source = await rt.services.resolve.execution(execution)
-        done = await rt.services.replay.execute(ReplayRequest(source, stage, path, route))
+        request = ReplayRequest(source, stage, path, route, require_code)
+        done = await rt.services.replay.execute(request, output.warn)
         s.interrupted = f"stopped waiting; execution {done.execution_id} continues"
         steps = [f"playhead show {done.execution_id}"]
         if not wait and await workers.tell_if_missing(rt, [done.to_queue]) and rt.here:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from playhead.cli import complete, config, executions, exits, output, progress, workers
-from playhead.cli.command import Version, command
+from playhead.cli.command import RequireCode, Version, command
 from playhead.cli.session import Session, Usage
 from playhead.errors import CatalogDamaged, ConfigInvalid, Unavailable
 
@@ -90,6 +90,7 @@ async def run(
     processes: Annotated[
         int, typer.Option("--processes", min=1, metavar="N", help="Number of processes that work on the run.")
     ] = 1,
+    require_code: RequireCode = False,
 ) -> int:
     """Run files through a config.
 
@@ -117,7 +118,12 @@ async def run(
             limit = None if split else s.settings.max_object_bytes
             standard_input = name, files.enter_context(stdin.spooled(limit))
         given = _inputs(s, paths, standard_input, split, path_field)
-        return await _run(s, of, file, source, given, version, tag or (), detach=detach, processes=processes)
+        return await _run(
+            *(s, of, file, source, given, version, tag or ()),
+            detach=detach,
+            processes=processes,
+            require_code=require_code,
+        )
 
 
 async def _run(
@@ -131,6 +137,7 @@ async def _run(
     *,
     detach: bool,
     processes: int,
+    require_code: bool,
 ) -> int:
     async with s.open("run", creates_home=True) as rt:
         if file:
@@ -151,7 +158,12 @@ async def _run(
                     )
 
             execution = await rt.services.submit.run(
-                of, given.read(handed_out), version=version, tags=tuple(tags)
+                of,
+                given.read(handed_out),
+                version=version,
+                tags=tuple(tags),
+                require_code=require_code,
+                warn=output.warn,
             )
             identity = execution.execution_id
             s.interrupted = _unfinished(s, execution)

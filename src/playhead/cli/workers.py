@@ -1,16 +1,59 @@
-"""Notes about missing workers: the queues that no process consumes, and what to start."""
+"""`workers`: the live processes and their code; and notes about queues that no process consumes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from playhead.cli import output
+from playhead.cli.command import Cursor, Limit, command
+from playhead.cli.session import Session
 from playhead.errors import Unavailable
 
 if TYPE_CHECKING:
     from playhead.cli.deployment import Deployment
-    from playhead.model import Execution
+    from playhead.model import CodeNote, Execution, Worker
+
+_NOTES: Final[dict[CodeNote, str]] = {
+    "changed": "its source has changed since it was loaded",
+    "differs": "other workers of the same queue have other code",
+    "other_here": "this machine has other code",
+}
+
+
+@command("workers", example="playhead workers")
+async def workers(s: Session, limit: Limit = 100, cursor: Cursor = None) -> None:
+    """List processes with their queues and loaded code.
+
+    Marks adapters whose source has changed since they were loaded, that differ between workers of the same
+    queue, or of which this machine has other code. --json also lists the built-in adapters.
+    """
+    async with s.open() as rt:
+        items, rest = await output.gather(rt.services.workers.list, cursor, limit)
+    if s.json:
+        output.emit_list(items, rest)
+        return
+    if not items and cursor is None:
+        output.note("No process runs")
+    for worker in items:
+        _describe(worker)
+    output.more(rest)
+
+
+def _describe(worker: Worker) -> None:
+    output.line(
+        f"{worker.kind} {worker.pid} on {worker.host}, playhead {worker.version or '-'}, "
+        f"heartbeat {worker.heartbeat_age_seconds:.1f} s ago"
+    )
+    output.line(f"  id      {worker.worker_id}")
+    if worker.queues:
+        output.line(f"  queues  {', '.join(worker.queues)}")
+    for one in worker.adapters:
+        if one.source == "playhead" and not one.notes:
+            continue
+        output.line(f"  {one.type} {one.version}  {output.code(one.code)}  {one.source}")
+        for note in one.notes:
+            output.line(f"    {note}: {_NOTES[note]}")
 
 
 async def tell_if_none(deployment: Deployment) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import warnings
 import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -299,7 +300,7 @@ class Client:
         """Send the objects of a stored stage into a route, and return when all messages are published.
 
         Workers process the messages, and `wait` waits for them. The result has the `execution_id` of the new
-        execution.
+        execution. Workers with outdated or different code cause a Python warning.
 
         Args:
             execution: the source, which does not change.
@@ -309,13 +310,13 @@ class Client:
         """
         request = ReplayRequest(self._execution(execution), stage, path, route)
         if isinstance(self._services, RemoteServices):
-            return self._loop.run(self._services.replay.execute(request))
+            return self._loop.run(self._services.replay.execute(request, warnings.warn))
         thresholds = gc.get_threshold()
 
         async def publish() -> Replay:
             # A process with a heartbeat, so that no other process takes the replay over.
             async with open_runtime(self._settings, kind="replay", creates_home=False) as runtime:
-                return await runtime.services.replay.execute(request)
+                return await runtime.services.replay.execute(request, warnings.warn)
 
         try:
             return self._loop.run(publish())

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final, NoReturn, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 from uuid import UUID
 
 import httpx
@@ -42,6 +42,7 @@ WORK_SECONDS: Final = 3600.0
 
 HARMLESS: Final = "the request can be repeated safely"
 """For requests whose answer was lost, if a repetition has no further effect."""
+WARNING_HEADER: Final = "X-Playhead-Warning"
 _MAX_PAGE: Final = 1000
 _SHOWN: Final = 80
 # Statuses from a proxy whose server is unavailable or slow: a later request may succeed.
@@ -135,6 +136,8 @@ class Client:
         content: bytes | AsyncIterator[bytes] | None = None,
         content_type: str | None = None,
         seconds: float = ANSWER_SECONDS,
+        query: Mapping[str, object] | None = None,
+        warn: Callable[[str], None] | None = None,
     ) -> T:
         """Send a POST request once, and return its answer.
 
@@ -146,33 +149,52 @@ class Client:
             content: the body as bytes, or as chunks that are sent as they arrive.
             content_type: the type of `content`.
             seconds: timeout for the answer.
+            query: query parameters.
+            warn: called with each warning of the answer.
         """
         request = self._http.build_request(
             "POST",
             path,
+            params=_query(query or {}),
             json=json,
             content=content,
             headers={"Content-Type": content_type} if content_type else None,
             timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS, write=ANSWER_SECONDS),
         )
-        return (await self._answer(request, form, lost))[0]
+        return (await self._answer(request, form, lost, warn))[0]
 
     async def create(
-        self, path: str, form: type[T], *, lost: str, content: bytes, content_type: str
+        self,
+        path: str,
+        form: type[T],
+        *,
+        lost: str,
+        content: bytes,
+        content_type: str,
+        warn: Callable[[str], None] | None = None,
     ) -> tuple[T, bool]:
         """Create an object unless it exists; see `post`. Returns the object, and whether it is new."""
         headers = {"Content-Type": content_type}
         request = self._http.build_request("POST", path, content=content, headers=headers)
-        created, status = await self._answer(request, form, lost)
+        created, status = await self._answer(request, form, lost, warn)
         return created, status == 201
 
     # -- answers -----------------------------------------------------------------------------------
 
-    async def _answer(self, request: httpx.Request, form: type[T], lost: str | None) -> tuple[T, int]:
+    async def _answer(
+        self,
+        request: httpx.Request,
+        form: type[T],
+        lost: str | None,
+        warn: Callable[[str], None] | None = None,
+    ) -> tuple[T, int]:
         answer = await self._send(request, lost)
         await self._read_body(answer, lost)
         if not answer.is_success:
             self._refuse(answer, lost)
+        if warn:
+            for warning in answer.headers.get_list(WARNING_HEADER):
+                warn(unquote(warning))
         try:
             return read(form, answer.json()), answer.status_code
         except WrongForm as exc:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from playhead.engine.codecheck import Warn, no_warning
 from playhead.model import ConfigVersion, Diagnostic, Page
 from playhead.remote.client import HARMLESS, Client, segment
 
@@ -23,9 +24,9 @@ class RemoteConfigs:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def apply(self, source: bytes | str) -> tuple[ConfigVersion, bool]:
+    async def apply(self, source: bytes | str, warn: Warn = no_warning) -> tuple[ConfigVersion, bool]:
         return await self._client.create(
-            "configs", ConfigVersion, lost=HARMLESS, content=_raw(source), content_type=_YAML
+            "configs", ConfigVersion, lost=HARMLESS, content=_raw(source), content_type=_YAML, warn=warn
         )
 
     async def validate(self, source: bytes | str) -> list[Diagnostic]:

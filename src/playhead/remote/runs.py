@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
+from playhead.engine.codecheck import Warn, no_warning
 from playhead.model import Execution
 from playhead.remote.client import WORK_SECONDS, Client, segment
 from playhead.remote.uploads import Upload
@@ -37,7 +38,7 @@ class RemoteReplay:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def execute(self, request: ReplayRequest) -> ReplayAnswer:
+    async def execute(self, request: ReplayRequest, warn: Warn = no_warning) -> ReplayAnswer:
         """Start a replay with one request. Return when it is published.
 
         Raises:
@@ -58,6 +59,8 @@ class RemoteReplay:
                 "to_route": request.to_route,
             },
             seconds=WORK_SECONDS,
+            query=_only_if(request.require_code),
+            warn=warn,
         )
 
 
@@ -74,6 +77,8 @@ class RemoteSubmit:
         *,
         version: int | None = None,
         tags: Sequence[str] = (),
+        require_code: bool = False,
+        warn: Warn = no_warning,
     ) -> Execution:
         """Stream the inputs to the server, which starts the run once it has stored all of them."""
         fields = [("tags", tag) for tag in tags]
@@ -90,4 +95,10 @@ class RemoteSubmit:
             content=upload.body(),
             content_type=upload.content_type,
             seconds=WORK_SECONDS,
+            query=_only_if(require_code),
+            warn=warn,
         )
+
+
+def _only_if(require_code: bool) -> dict[str, object]:
+    return {"require_code": "true"} if require_code else {}

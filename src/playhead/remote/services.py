@@ -16,7 +16,7 @@ from playhead.remote.objects import RemoteObjects, RemoteSearch
 from playhead.remote.queues import RemoteQueues, RemoteTake
 from playhead.remote.resolve import RemoteIds
 from playhead.remote.runs import RemoteReplay, RemoteSubmit
-from playhead.remote.system import RemoteDoctor, RemoteSystem
+from playhead.remote.system import RemoteDoctor, RemoteSystem, RemoteWorkers
 from playhead.services.resolve import ResolveService
 
 
@@ -37,6 +37,7 @@ class RemoteServices:
     take: RemoteTake
     search: RemoteSearch
     system: RemoteSystem
+    workers: RemoteWorkers
     doctor: RemoteDoctor
 
     @classmethod
@@ -56,5 +57,6 @@ class RemoteServices:
             take=RemoteTake(client),
             search=RemoteSearch(client),
             system=RemoteSystem(client),
+            workers=RemoteWorkers(client),
             doctor=RemoteDoctor(client),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from playhead.model import AdapterInfo, Examination, Health, Page
+from playhead.model import AdapterInfo, Examination, Health, Page, Worker
 from playhead.remote.client import Client
 
 _EXAMINE_SECONDS: Final = 150.0
@@ -36,6 +36,16 @@ class RemoteSystem:
     async def health(self, version: str) -> Health:
         """Return the health of the server, with the server's version; `version` is ignored."""
         return await self._client.get("system/health", Health)
+
+
+class RemoteWorkers:
+    """Remote `WorkersService`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def list(self, cursor: str | None, limit: int) -> Page[Worker]:
+        return await self._client.get("workers", Page[Worker], cursor=cursor, limit=limit)
 
 
 class RemoteDoctor:

@@ -20,6 +20,7 @@ from playhead.services.system import SystemService
 from playhead.services.take import TakeService
 from playhead.services.watch import WatchService
 from playhead.services.why import WhyService
+from playhead.services.workers import WorkersService
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Services:
     take: TakeService
     search: SearchService
     system: SystemService
+    workers: WorkersService
     doctor: DoctorService
     watch: WatchService
     metrics: MetricsService

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from playhead import events
+from playhead.engine.codecheck import CodeCheck, Warn, no_warning
 from playhead.engine.paging import decode_cursor, encode_cursor, list_of
 from playhead.engine.target import config_not_found
 from playhead.errors import ConfigInvalid, Conflict
@@ -19,18 +20,24 @@ _MOST_REMEMBERED: Final = 1000
 
 
 class ConfigService:
-    """Stores and returns configs. Every method raises `Unavailable` when the catalog is unavailable."""
+    """Stores and returns configs. Every method raises `Unavailable` when the catalog is unavailable.
 
-    def __init__(self, catalog: Configs, parse: ParseConfig) -> None:
+    Args:
+        code: knows which code has run; None: it is not compared.
+    """
+
+    def __init__(self, catalog: Configs, parse: ParseConfig, code: CodeCheck | None = None) -> None:
+        self._code = code
         self._catalog = catalog
         self._parse = parse
         # A version never changes, so neither do its warnings.
         self._warnings: dict[tuple[str, int], list[Diagnostic]] = {}
 
-    async def apply(self, source: bytes | str) -> tuple[ConfigVersion, bool]:
+    async def apply(self, source: bytes | str, warn: Warn = no_warning) -> tuple[ConfigVersion, bool]:
         """Store a config as a new version; return the version, and whether it is new.
 
-        If the newest version is equivalent, it is returned instead.
+        If the newest version is equivalent, it is returned instead. `warn` is called with warnings about the
+        code of its adapters.
 
         Raises:
             ConfigInvalid: with all errors and warnings.
@@ -47,6 +54,10 @@ class ConfigService:
             raise _invalid((*parsed.diagnostics, fault)) from exc
         if new:
             events.emit(events.CONFIG_APPLIED, config=version.name, version=version.version)
+        if self._code:
+            types = {step.type for route in parsed.config.routes.values() for step in route.steps}
+            for warning in await self._code.unversioned_here(types):
+                warn(warning)
         return await self._shown(version), new
 
     async def validate(self, source: bytes | str) -> list[Diagnostic]:

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from playhead import events, faults
 from playhead.engine import target
+from playhead.engine.codecheck import CodeCheck, Warn, no_warning
 from playhead.engine.drive import Drive
 from playhead.engine.environment import Backends, Environment
 from playhead.engine.listing import PAGE, Listing
@@ -34,12 +35,16 @@ _CHECK_LOST_ANSWER_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ReplayRequest:
-    """The contract's request. `from_path` None or "": the whole stage."""
+    """The contract's request. `from_path` None or "": the whole stage.
+
+    `require_code` refuses to send work to workers with outdated or different code.
+    """
 
     from_execution_id: UUID
     from_stage: str
     from_path: str | None
     to_route: str
+    require_code: bool = False
 
 
 class ReplayCatalog(Configs, Jobs, Work, Browse, Protocol): ...
@@ -52,6 +57,7 @@ class ReplayService:
         lease: seconds; the lease of each job is renewed every third of it.
         settle: seconds without progress after which a waiting caller is answered.
         page: how many rows are recorded or published in one step, at most.
+        code: compares the code of the workers; None: it is not compared.
 
     Attributes:
         stopping: the process shuts down; waiting callers are answered at once.
@@ -65,6 +71,7 @@ class ReplayService:
         lease: float,
         settle: float,
         page: int = PAGE,
+        code: CodeCheck | None = None,
     ) -> None:
         self._backends = backends
         self._catalog, self._broker, store = backends
@@ -72,6 +79,7 @@ class ReplayService:
         self._lease = lease
         self._settle = settle
         self._page = page
+        self._code = code
         self._spans: dict[UUID, Span] = {}
         self._listing = Listing(backends.catalog, store)
         self._drives: set[Drive] = set()
@@ -79,13 +87,15 @@ class ReplayService:
 
     # -- create ------------------------------------------------------------------------------------
 
-    async def create(self, request: ReplayRequest) -> Replay:
+    async def create(self, request: ReplayRequest, warn: Warn = no_warning) -> Replay:
         """Check the request in the contract's order and record the replay. Nothing is published yet.
+
+        `warn` is called with warnings about the code of the workers.
 
         Raises:
             BadRequest: `invalid_path`, `route_ambiguous`.
             NotFound: `execution_not_found`, `stage_not_found`, `route_not_found`, `no_objects`.
-            Conflict: `config_inactive`.
+            Conflict: `config_inactive`, `code_differs`.
             Unavailable: nothing was recorded; or the detail says that this is not known.
         """
         about: dict[str, str | int] = {
@@ -96,7 +106,7 @@ class ReplayService:
         tracer = self._env.tracer
         span = tracer.start("replay", tracer.current(), about)
         try:
-            created = await self._create(request, span.traceparent)
+            created = await self._create(request, span.traceparent, warn)
         except BaseException as exc:
             span.__exit__(type(exc), exc, exc.__traceback__)
             raise
@@ -104,7 +114,7 @@ class ReplayService:
             self._spans[created.execution_id] = span  # `drive` continues it if this process gets the job
         return created
 
-    async def _create(self, request: ReplayRequest, traceparent: str | None) -> Replay:
+    async def _create(self, request: ReplayRequest, traceparent: str | None, warn: Warn) -> Replay:
         stage = check_path(request.from_stage, "from_stage")
         path = (request.from_path or "").removesuffix("/")
         if path or request.from_path not in (None, ""):
@@ -115,6 +125,9 @@ class ReplayService:
         prefix = f"{request.from_execution_id}/{stage}" + (f"/{path}" if path else "")
         if not await self._listing.any_object(prefix):
             raise _no_objects(request, source, prefix)
+        if self._code:
+            for warning in await self._code.check(loaded.config, route, required=request.require_code):
+                warn(warning)
         # If the broker is unavailable, record nothing, so that the caller gets the error at once.
         await self._broker.check()
         if source.kind == "adopted":
@@ -173,12 +186,12 @@ class ReplayService:
 
     # -- wait --------------------------------------------------------------------------------------
 
-    async def execute(self, request: ReplayRequest) -> Replay:
+    async def execute(self, request: ReplayRequest, warn: Warn = no_warning) -> Replay:
         """Create a replay, drive it, and answer from its row, whichever process ends it.
 
         Raises what `create` raises, and `ReplayContinues` if the answer cannot be waited for.
         """
-        created = await self.create(request)
+        created = await self.create(request, warn)
         self._env.spawn(self.drive(created.execution_id))
         return await self.wait(created)
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from playhead import faults, ids
 from playhead.engine import sidecar
+from playhead.engine.codecheck import CodeCheck, Warn, no_warning
 from playhead.engine.environment import Environment
 from playhead.engine.target import config_not_found
 from playhead.errors import BadRequest, Conflict, PlayheadError, TooLarge, Unavailable
@@ -47,6 +48,7 @@ class SubmitService:
         lease: seconds for which an upload may continue after its process was last alive. A run whose
             process dies before the inputs are sealed fails as `upload_incomplete`.
         sealed: called with each execution whose job may be driven from now on.
+        code: compares the code of the workers; None: it is not compared.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class SubmitService:
         lease: float,
         max_object_bytes: int,
         sealed: Callable[[UUID], None],
+        code: CodeCheck | None = None,
     ) -> None:
         self._catalog = catalog
         self._store = store
@@ -65,6 +68,7 @@ class SubmitService:
         self._lease = lease
         self.max_object_bytes = max_object_bytes
         self._sealed = sealed
+        self._code = code
 
     async def run(
         self,
@@ -73,16 +77,25 @@ class SubmitService:
         *,
         version: int | None = None,
         tags: Sequence[str] = (),
+        require_code: bool = False,
+        warn: Warn = no_warning,
     ) -> Execution:
         """Store the inputs (path, bytes) under `input` and seal them. Workers process them afterwards.
 
+        `warn` is called with warnings about the code of the workers. With `require_code`, outdated or
+        different code is an error.
+
         Raises:
             NotFound: `config_not_found`.
-            Conflict: `config_inactive`, or `execution_ended` if it was cancelled meanwhile.
+            Conflict: `config_inactive`, `code_differs`, or `execution_ended` if it was cancelled meanwhile.
             BadRequest: `invalid_path`, `selection_empty` if there is no input.
             Unavailable: nothing was published; the execution fails as `upload_incomplete` or is cancelled.
         """
         loaded = await self.check_config(config, version)
+        if self._code:
+            entry = loaded.config.entry
+            for warning in await self._code.check(loaded.config, entry, required=require_code):
+                warn(warning)
         # Faults in the first inputs (usually these are all) are reported before anything is recorded.
         batches = self._batches(inputs)
         first = await anext(batches, None)
