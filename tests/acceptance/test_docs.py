@@ -63,6 +63,7 @@ BY_OTHERS: Final = {
     "docs/howto/remote.md": "tests/acceptance/test_cli_server.py",
     "docs/reference/api.md": "tests/acceptance/test_reference_commands.py",
     "docs/reference/cli.md": "tests/acceptance/test_reference_commands.py",
+    "examples/03-embeddings/README.md": "tests/acceptance/test_wheel.py",
 }
 #: Pages that are tested with the installed program, as a new user has it.
 FIRST_READ: Final = frozenset({"README.md", "docs/quickstart.md"})

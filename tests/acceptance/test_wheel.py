@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance import pages
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
@@ -51,10 +53,10 @@ class Installation:
         # file. Python reads no such file in a folder that another one names, so the tree is not found.
         site = next((folder / "venv" / "lib").glob("python*/site-packages"))
         (site / "libraries.pth").write_text(sysconfig.get_path("purelib"))
+        self.path = f"{self.bin}{os.pathsep}{os.environ['PATH']}"
 
     def __call__(self, command: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-        path = f"{self.bin}{os.pathsep}{os.environ['PATH']}"
-        return run(["bash", "-euc", command], folder or self.folder, PATH=path)
+        return run(["bash", "-euc", command], folder or self.folder, PATH=self.path)
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +106,8 @@ def test_the_printed_next_commands_of_each_command_work(installation: Installati
         done = installation(step, tmp_path)
         assert done.returncode == 0, done.stderr
     assert "3 done, 0 failed, 0 to go" in done.stdout
+
+
+def test_the_example_of_a_vector_index_needs_only_the_wheel(installation: Installation, tmp_path: Path):
+    page = pages.read("examples/03-embeddings/README.md")
+    pages.type_page(page, pages.clone(tmp_path), {}, PATH=installation.path)
