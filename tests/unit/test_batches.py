@@ -6,17 +6,21 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
 
 from playhead import Item, RateLimited, Reject, Retry, adapter
 from playhead.engine.chain import CallPaused, Chain, Result
-from playhead.engine.slots import TimedOut
+from playhead.engine.environment import Environment
+from playhead.engine.slots import Job, Slots, TimedOut
+from playhead.engine.turns import Turns
 from playhead.errors import MessageError
-from playhead.model import Condition, Route, Step
+from playhead.model import Condition, RateLimit, Route, Step
 from playhead.ports.adapter import AdapterSpec, spec_of
 from playhead.testing import run_adapter
+from tests.lab import MemoryDeployment
 from tests.unit.test_chain import CTX
 from tests.waiting import until
 
@@ -48,11 +52,20 @@ class Steps:
     def sizes(self) -> list[int]:
         return [len(call) for call in self.calls]
 
-    def chain(self, *, concurrency: int = 4, timeout: float = 30, before: Step | None = None) -> Chain:
-        steps = (before, Step(self.spec.name)) if before else (Step(self.spec.name),)
+    def chain(
+        self,
+        *,
+        concurrency: int = 4,
+        timeout: float = 30,
+        before: Step | None = None,
+        limit: RateLimit | None = None,
+        turns: Turns | None = None,
+    ) -> Chain:
+        step = Step(self.spec.name, rate_limit=limit)
+        steps = (before, step) if before else (step,)
         route = Route("r", "q", steps, stage="s", concurrency=concurrency, timeout_seconds=timeout)
         assert WORDS
-        return Chain(route, {self.spec.name: self.spec, "words": WORDS})
+        return Chain(route, {self.spec.name: self.spec, "words": WORDS}, turns=turns)
 
 
 @adapter("words")
@@ -221,6 +234,19 @@ async def test_an_item_that_hangs_costs_its_own_time_out_only():
     assert chain.hanging == 2
     go_on.set()
     await until(lambda: not chain.hanging)
+
+
+async def test_a_call_that_waits_for_its_rate_limit_uses_no_time_of_its_items():
+    turns = Turns(MemoryDeployment().catalog, Environment("w1"))
+    chain = Steps(upper, batch=2).chain(limit=RateLimit(100, 1, "k"), turns=turns)
+    slots: Slots[int] = Slots(8)
+    for n, item in enumerate(items(8)):
+        slots.submit(Job(n, partial(chain.run_async, item, CTX), 30, "async", is_async=True))
+    await until(lambda: slots.ended_count == 8)
+    slots.close()
+    chain.close()
+
+    assert [job.error for job in slots.drain() if job.error] == []
 
 
 async def test_a_coroutine_that_hangs_is_cancelled():

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextvars import Context as Variables
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -93,7 +94,8 @@ class Batches:
             if len(self._waiting) < self._size and left > 0 and not self._waiting[0].alone:
                 self._timer = asyncio.get_running_loop().call_later(left, self._start)
                 return
-            task = asyncio.create_task(self._run(self._next_batch()))
+            # In an empty context: the call belongs to several jobs, and its time counts for none of them.
+            task = asyncio.create_task(self._run(self._next_batch()), context=Variables())
             self._running.add(task)
             task.add_done_callback(self._ended)
 
