@@ -22,7 +22,7 @@ from playhead.ports.adapter import AdapterSpec, spec_of
 from playhead.testing import run_adapter
 from tests.lab import MemoryDeployment
 from tests.unit.test_chain import CTX
-from tests.waiting import until
+from tests.waiting import SECONDS, until
 
 Call = Callable[[Sequence[Item]], Any]
 
@@ -247,6 +247,24 @@ async def test_a_call_that_waits_for_its_rate_limit_uses_no_time_of_its_items():
     chain.close()
 
     assert [job.error for job in slots.drain() if job.error] == []
+
+
+@pytest.mark.parametrize("place", ["call", "result"])
+@pytest.mark.parametrize("error", [asyncio.CancelledError, KeyboardInterrupt, SystemExit, StopIteration])
+async def test_an_error_that_stops_tasks_or_loops_fails_only_its_item(
+    error: type[BaseException], place: str, is_async: bool
+):
+    """`asyncio.gather(…, return_exceptions=True)` may return `CancelledError`, for example."""
+
+    def answer(some: Sequence[Item]) -> list[Any]:
+        if place == "call" and "1.txt" in [item.path for item in some]:
+            raise error("odd")
+        return [error("odd") if item.path == "1.txt" else item.text for item in some]
+
+    results = await asyncio.wait_for(run(Steps(answer, is_async=is_async).chain(), items(4)), SECONDS)
+
+    assert {n: type(one) for n, one in failed(results).items()} == {1: RuntimeError}
+    assert error.__name__ in str(results[1])
 
 
 async def test_a_coroutine_that_hangs_is_cancelled():

@@ -22,6 +22,10 @@ from playhead.secrets import Mask, ReferenceInvalid, Resolve, SecretUnavailable,
 
 _NOTHING: Final = Returned((), False)
 _NO_LIST: Final = (Output, Item, str, bytes, bytearray, memoryview, Mapping, Awaitable)
+_CONVERTED: Final = (StopIteration, StopAsyncIteration, SystemExit, RateLimited)
+"""Errors of adapters that are replaced: see `ReadyStep._converted`."""
+_CONVERTED_IN_BATCH: Final = (*_CONVERTED, KeyboardInterrupt)
+"""A batch is a task of its own, and `KeyboardInterrupt` in a task ends the event loop."""
 _Call = Callable[[Any, Any], Any]
 """An adapter with its config. It takes an item and its context, or a batch of items and their contexts."""
 
@@ -112,7 +116,7 @@ class ReadyStep:
         """Call a plain adapter and collect what it returns."""
         try:
             return self._collect((self._shared or self._ready())(item, ctx), budget)
-        except (StopIteration, StopAsyncIteration, SystemExit, RateLimited) as exc:
+        except _CONVERTED as exc:
             raise self._converted(exc) from exc
 
     async def perform_async(self, item: Item, ctx: Context, budget: Budget) -> Returned:
@@ -126,7 +130,7 @@ class ReadyStep:
                     collected.append(element)
                 return Returned(collected, True)
             return self._collect(await result, budget)
-        except (StopIteration, StopAsyncIteration, SystemExit, RateLimited) as exc:
+        except _CONVERTED as exc:
             raise self._converted(exc) from exc
 
     def prepare(self) -> None:
@@ -146,7 +150,7 @@ class ReadyStep:
         """
         try:
             return self._distribute((self._shared or self._ready())(items, contexts), budgets)
-        except (StopIteration, StopAsyncIteration, SystemExit, RateLimited) as exc:
+        except _CONVERTED_IN_BATCH as exc:
             raise self._converted(exc) from exc
 
     async def perform_batch_async(
@@ -155,7 +159,7 @@ class ReadyStep:
         """Call an async adapter that takes batches; return what it returns for each item."""
         try:
             return self._distribute(await (self._shared or self._ready())(items, contexts), budgets)
-        except (StopIteration, StopAsyncIteration, SystemExit, RateLimited) as exc:
+        except _CONVERTED_IN_BATCH as exc:
             raise self._converted(exc) from exc
 
     def _distribute(self, result: Any, budgets: Sequence[Budget]) -> list[Returned | BaseException]:
@@ -175,10 +179,9 @@ class ReadyStep:
             if isinstance(result, BaseException):
                 raise result
             return self._collect(result, budget)
-        except (StopIteration, StopAsyncIteration, SystemExit, RateLimited) as exc:
-            return self._converted(exc)
-        except Exception as exc:
-            return exc
+        except BaseException as exc:
+            is_harmless = isinstance(exc, Exception) and not isinstance(exc, _CONVERTED)
+            return exc if is_harmless else self._converted(exc)
 
     def close(self) -> None:
         """Close the instances. May be called twice; a failure is logged, not raised.
