@@ -97,7 +97,7 @@ def test_messages_that_freeze_their_workers_are_dead_letters_and_stop_no_other_m
     with home.workers(until_idle=True) as workers:
         _, log = workers.communicate(timeout=LONG)
 
-    assert workers.returncode == 0
+    assert workers.returncode == 1  # messages died
     execution = home.playhead("show", str(home.run), "--json")
     assert execution["counts"] == {"pending": 0, "completed": 28, "failed": 2, "cancelled": 0, "total": 30}
     assert "worker_lost" in log
