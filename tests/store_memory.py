@@ -27,8 +27,8 @@ class MemoryStore:
     def __init__(self, pause: Callable[[], Awaitable[None]] | None = None) -> None:
         """
         Args:
-            pause: awaited at the start of every call, before each written blob and each listed page. The call
-                raises what it raises, which simulates an unavailable store.
+            pause: awaited at the start of every call, before each written blob, each removed key and each
+                listed page. The call raises what it raises, which simulates an unavailable store.
         """
         self._pause = pause
         self._objects: dict[str, tuple[bytes, float]] = {}
@@ -55,6 +55,13 @@ class MemoryStore:
                 if written:
                     written(blob.key)
         return [None] * len(groups)
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        await self._turn()
+        for key in keys:
+            await self._turn()
+            if self._objects.pop(key, None):
+                self._keys.remove(key)
 
     async def list(
         self, prefix: str, *, after: str = "", sizes: bool = False, page: int = 1000

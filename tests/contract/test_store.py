@@ -68,7 +68,12 @@ def bucket(server: str) -> Callable[[Path], Store]:
 
 ONE_NAME = "a folder of a file system holds a name once, as a file or as a folder"
 ONE_FILE = "rclone keeps objects as files, and answers 500 to a key below that of an object"
+A_FOLDER = "rclone treats a folder as an object when it deletes, and fails or deletes the object above"
 RCLONE = {
+    **{
+        f"test_a_key_without_an_object_is_deleted_without_effect[s3-{key}]": A_FOLDER
+        for key in ("e/s/x/y", "e/s", "e")
+    },
     "test_a_path_that_is_object_and_folder_is_stored_or_a_conflict": ONE_FILE,
     "test_a_prefix_that_is_object_and_folder_lists_both_and_nothing_between": ONE_FILE,
 }
@@ -259,6 +264,72 @@ async def test_calls_of_many_tasks_do_not_disturb_each_other(store):
 
     await asyncio.gather(*(one(n) for n in range(60)))
     assert len(await keys_at(store, "e")) == 60
+
+
+# -- delete ----------------------------------------------------------------------------------------
+
+
+async def test_a_deleted_object_is_gone_and_no_other_one(store):
+    await put(store, *TREE)
+    await store.delete(["e/a/x", "e/b", "e/a.md"])
+    rest = [key for key in TREE if key not in ("e/a/x", "e/b", "e/a.md")]
+    assert await keys_at(store, "e") == rest
+    assert await store.read(["e/a/x", "e/a/x-1"]) == [None, b"x"]
+    assert await store.stat("e/b") is None
+
+
+@pytest.mark.parametrize("key", ["e/s/none", "none/s/x", "e/s/x/y", "e/s", "e", "../e/s/x", "/e/s/x", ""])
+async def test_a_key_without_an_object_is_deleted_without_effect(store, key):
+    await put(store, "e/s/x", "e/s/z")
+    await store.delete([key, "e/s/z", key])
+    assert await keys_at(store, "e") == ["e/s/x"]
+
+
+async def test_a_delete_may_be_repeated_and_may_name_nothing(store):
+    await put(store, "e/s/x")
+    for _ in range(2):
+        await store.delete(["e/s/x"])
+    await store.delete([])
+    assert await keys_at(store, "e") == []
+
+
+async def test_more_objects_than_a_request_holds_are_deleted_at_once(store):
+    keys = [f"e/s/{n:04}" for n in range(2_100)]
+    await store.write([[Blob(key, b"")] for key in keys])
+    await store.delete(keys[50:])
+    assert await keys_at(store, "e") == keys[:50]
+
+
+async def test_a_deleted_object_can_be_written_again_also_as_a_folder(store):
+    await put(store, "e/s/x", data=b"first")
+    await store.delete(["e/s/x"])
+    await put(store, "e/s/x/y", data=b"second")
+    assert await keys_at(store, "e") == ["e/s/x/y"]
+    await store.delete(["e/s/x/y"])
+    await put(store, "e/s/x", data=b"third")
+    assert await store.read(["e/s/x"]) == [b"third"]
+
+
+async def test_no_write_is_lost_next_to_deletes_in_the_same_folder(store):
+    """The last object of a folder is removed again and again, while others are written there."""
+    written: list[str] = []
+
+    async def keep_writing() -> None:
+        for n in range(150):
+            await put(store, f"e/s/deep/folder/kept-{n}")
+            written.append(f"e/s/deep/folder/kept-{n}")
+            await store.delete(written[-3:-1])
+
+    async def keep_deleting(name: str) -> None:
+        n = 0
+        while not writing.done():
+            n += 1
+            await put(store, f"e/s/deep/folder/{name}-{n}")
+            await store.delete([f"e/s/deep/folder/{name}-{n}"])
+
+    writing = asyncio.create_task(keep_writing())
+    await asyncio.gather(writing, keep_deleting("one"), keep_deleting("other"))
+    assert await keys_at(store, "e") == [written[-1]]
 
 
 # -- list ------------------------------------------------------------------------------------------

@@ -68,6 +68,60 @@ def files_below(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
+# -- delete ----------------------------------------------------------------------------------------
+
+
+async def test_folders_that_are_empty_after_a_delete_are_removed_and_no_others(store, root):
+    await put(store, "e/stage/a/b/x", "e/stage/a/y", "f/stage/z")
+    await store.delete(["e/stage/a/b/x"])
+    assert not (root / "e/stage/a/b").exists()
+    assert (root / "e/stage/a/y").exists()
+    await store.delete(["e/stage/a/y", "f/stage/z"])
+    assert [path.name for path in root.iterdir()] == [TEMP]
+
+
+async def test_a_folder_with_a_file_that_is_no_object_stays(store, root):
+    await put(store, "e/stage/x")
+    (root / "e/stage/link").symlink_to(root)
+    await store.delete(["e/stage/x", "e/stage/link"])
+    assert (root / "e/stage/link").is_symlink()
+
+
+async def test_an_object_is_stored_although_its_folder_is_removed_before_the_rename(store, root):
+    other = FileStore(root, max_object_bytes=LIMIT)
+    await put(store, "e/stage/x")
+
+    def remove_the_folder(key: str) -> None:
+        """Runs in the thread of the write, which has the folder open for the next blob."""
+        asyncio.run(other.delete([key]))
+
+    keys = [f"e/stage/{n}" for n in range(3)]
+    await store.delete(["e/stage/x"])
+    assert await store.write([[Blob(key, b"x") for key in keys]], written=remove_the_folder) == [None]
+    assert await keys_at(store) == []
+    await put(store, *keys)
+    assert await keys_at(store) == keys
+    await other.close()
+
+
+async def test_nothing_counts_as_deleted_while_the_store_is_not_mounted(store, root):
+    await put(store, "e/stage/x")
+    root.rename(root.with_name("away"))
+    root.mkdir()
+    with pytest.raises(Unavailable, match="mounted"):
+        await store.delete(["e/stage/x"])
+
+
+async def test_an_object_that_cannot_be_deleted_is_reported(store, root):
+    if os.geteuid() == 0:
+        pytest.skip("root may delete everything")
+    await put(store, "e/stage/x")
+    (root / "e/stage").chmod(0o500)
+    with pytest.raises(Unavailable, match="cannot delete"):
+        await store.delete(["e/stage/x"])
+    (root / "e/stage").chmod(0o700)
+
+
 # -- files -----------------------------------------------------------------------------------------
 
 

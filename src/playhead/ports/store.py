@@ -99,6 +99,19 @@ class Write(Protocol):
         ...
 
 
+class Delete(Protocol):
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Remove objects, in the given order where the store can. Blocks until all are removed.
+
+        A key without an object is ignored, so the call may be repeated. Only these keys are removed: an
+        object does not take its sidecar with it. A store of folders also removes the folders that are empty
+        then. A write that needs such a folder at the same time creates it again.
+
+        Raises `Unavailable` if an object cannot be removed. Some of the objects may be removed then.
+        """
+        ...
+
+
 class List(Protocol):
     ordered: bool
     """Whether `list` yields keys in the byte order of their UTF-8, so that a listing can resume after a
@@ -121,7 +134,7 @@ class List(Protocol):
         ...
 
 
-class Store(Read, Write, List, Protocol):
+class Store(Read, Write, Delete, List, Protocol):
     name: str
     """The name of this backend in health reports."""
 

@@ -32,6 +32,7 @@ NO_SUCH: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAM
 the way to it, or it is a link or a socket."""
 NOT_A_NAME: Final = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL})
 _NOT_A_FOLDER = frozenset({errno.ENOTDIR, errno.ELOOP})
+_NOT_EMPTY = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY})
 
 if sys.platform == "darwin":
     import fcntl
@@ -154,6 +155,55 @@ class Folders:
         if self._folds and exists(name, folder) and not is_listed(name, folder):
             raise conflict(key, "this file system treats its name as that of another object")
         return folder, name
+
+    def delete(self, key: str) -> str | None:
+        """Remove an object. Return its folder; None if there is no such object."""
+        try:
+            folder, name = self.find(key)
+            self.where = key
+            if self._folds and not is_listed(name, folder):
+                return None
+            if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                return None
+            os.unlink(name, dir_fd=folder)
+        except OSError as exc:
+            if exc.errno in NO_SUCH:
+                return None
+            raise
+        return key.rpartition("/")[0]
+
+    def flush(self, path: str) -> None:
+        """Make what was removed from a folder survive a power failure."""
+        if self._durable:
+            flush(self.at(path))
+
+    def remove_empty(self, path: str) -> None:
+        """Remove a folder if it is empty, then the folders above it that are empty; never the root.
+
+        No check precedes: `rmdir` itself refuses a folder that is not empty, so no file can be lost. A writer
+        that has opened the folder before finds that it is gone, and creates it again (`FileStore._put`).
+        """
+        while path:
+            above, _, name = path.rpartition("/")
+            try:
+                parent = self.at(above)
+                os.rmdir(name, dir_fd=parent)
+            except OSError as exc:
+                if exc.errno in _NOT_EMPTY:
+                    return
+                if exc.errno not in NO_SUCH:  # another process may have removed it
+                    raise
+            else:
+                if self._durable:
+                    flush(parent)
+            self.forget(path)
+            path = above
+
+    def forget(self, path: str) -> None:
+        """Close a folder that was removed, and those inside it."""
+        inside = path + "/"
+        for one in [one for one in self._open if one == path or one.startswith(inside)]:
+            os.close(self._open.pop(one))
 
     def find(self, key: str) -> tuple[int, str]:
         """Return the folder and the name of an object. Raises an error in `NO_SUCH` if there is no folder."""

@@ -43,6 +43,8 @@ _LITTLE_ROOM = 1_000_000_000
 _PROBE: Final = bytes(65_536)
 """The content that `check` writes. An empty file can be created even on a full disk."""
 _THREADS = 8
+_PLACE_TRIES = 100
+"""How often a file is placed again while another process removes its folder. Once is enough in practice."""
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -125,6 +127,10 @@ class FileStore:
         self, groups: Sequence[Sequence[Blob]], *, written: Callable[[str], None] | None = None
     ) -> WriteResult:
         return await self._hop(lambda: self._write(groups, written)) if groups else []
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        if keys:
+            await self._hop(lambda: self._delete(keys))
 
     async def list(
         self, prefix: str, *, after: str = "", sizes: bool = False, page: int = 1000
@@ -265,12 +271,13 @@ class FileStore:
             raise MessageError(
                 "object_too_large", f"{key!r} has {len(data)} bytes; at most {most} are stored"
             )
-        temp, folder, name = folders.temp(), *folders.place(key)
+        temp = folders.temp()
+        folders.place(key)  # refuses a key that no file can have, before anything is written
         passing = f"{self._token}-{next(self._count)}"
         placed = False
         try:
             self._fill(temp, passing, data)
-            os.rename(passing, name, src_dir_fd=temp, dst_dir_fd=folder)
+            folder = self._place(folders, passing, key)
             placed = True
         except IsADirectoryError as exc:
             raise conflict(key, "there is a folder of that name") from exc
@@ -283,6 +290,31 @@ class FileStore:
                 remove(passing, temp)
         if self._durable:
             flush(folder)
+
+    def _place(self, folders: Folders, passing: str, key: str) -> int:
+        """Rename a temporary file to the name of an object; return the folder of the object.
+
+        `delete` removes empty folders, so the folder may be gone when the file is to be placed in it.
+        """
+        for tries_left in reversed(range(_PLACE_TRIES)):
+            try:
+                folder, name = folders.place(key)
+                os.rename(passing, name, src_dir_fd=folders.temp(), dst_dir_fd=folder)
+                return folder
+            except FileNotFoundError:
+                if not tries_left:
+                    raise
+                folders.forget(key.partition("/")[0])
+        raise AssertionError("the last try returns or raises")
+
+    def _delete(self, keys: Sequence[str]) -> None:
+        with self._reach("delete in") as folders:
+            folders.temp()  # raises if the store is not mounted, so that no object counts as removed
+            emptied = {folder for key in keys if (folder := folders.delete(key))}
+            for folder in emptied:
+                folders.flush(folder)
+            for folder in sorted(emptied, key=len, reverse=True):  # the inner ones first
+                folders.remove_empty(folder)
 
     def _fill(self, temp: int, passing: str, data: bytes) -> None:
         """Write a temporary file. When this fails, the caller removes the file."""

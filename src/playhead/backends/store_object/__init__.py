@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from obstore import ObjectMeta
 
 PROBES: Final = "_doctor"
-"""The prefix of the objects that `check` and `doctor` write. The store removes no other object."""
+"""The prefix of the objects that `check` and `doctor` write, and remove."""
 
 _SERVER_PAGE: Final = 1000
 """Keys that S3 and compatible services return at once."""
@@ -133,6 +133,18 @@ class ObjectStore:
             return None
 
         return any_of(await each(groups, one))
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        wanted = [key for key in keys if addresses.storable(key)]
+        if not wanted:
+            return
+        try:
+            await self._client.delete_async(wanted)  # S3: up to 1,000 keys in one request
+        except Failure:
+            # Some services answer 404 for a key without an object, or have no such request.
+            for outcome in await each(wanted, self._delete):
+                if isinstance(outcome, Unavailable):
+                    raise outcome from None
 
     async def list(
         self, prefix: str, *, after: str = "", sizes: bool = False, page: int = 1000
@@ -250,6 +262,13 @@ class ObjectStore:
             if code_of(exc) == "KeyTooLongError":
                 raise _invalid(key, "it is too long, together with the prefix") from exc
             raise translate(exc, "write", self._at, key) from exc
+
+    async def _delete(self, key: str) -> None:
+        try:
+            await self._client.delete_async(key)
+        except Failure as exc:
+            if not missing(exc):
+                raise translate(exc, "delete", self._at, key) from exc
 
     async def _stat(self, key: str) -> Entry | None:
         try:

@@ -40,6 +40,7 @@ _RIGHTS: Final = {
     "read": ("s3:GetObject", "/*"),
     "write": ("s3:PutObject", "/*"),
     "list": ("s3:ListBucket", ""),
+    "delete": ("s3:DeleteObject", "/*"),
 }
 _CREDENTIALS: Final = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN of this process"
 _GIVEN: Final = {
@@ -88,7 +89,7 @@ def translate(exc: BaseException, verb: str, address: Address, key: str = "") ->
     """Return the error that states what happened, where, and what to do.
 
     Args:
-        verb: `read`, `write` or `list`.
+        verb: `read`, `write`, `list` or `delete`.
         key: the object, as it may be the only one that cannot be read.
     """
     text = str(exc)
