@@ -4,7 +4,7 @@
     ├── BadRequest                   invalid_path route_ambiguous invalid_cursor invalid_body selection_empty
     │   └── ConfigInvalid            config_invalid, with diagnostics
     ├── NotFound                     execution_not_found stage_not_found route_not_found no_objects …
-    ├── Conflict                     config_inactive execution_ended
+    ├── Conflict                     config_inactive execution_ended stage_pruned execution_pruned
     ├── TooLarge                     body_too_large
     ├── Unavailable                  store_unavailable broker_unavailable catalog_unavailable
     │   │                            replay_continues
@@ -136,6 +136,7 @@ MESSAGE_CODES: Final = {
     "key_conflict": "The store cannot hold the output next to an existing object, such as `a/b` next to `a`.",
     "invalid_key": "A key or the path of an output is invalid, or not supported by the store.",
     "object_gone": "The input is no longer in the store.",
+    "object_pruned": "The input was pruned: deleted by `playhead prune` or by the retention of its config.",
     "object_lost": "The size or the hash of the input differs from the recorded one.",
     "object_too_large": "The input or an output is larger than `PLAYHEAD_MAX_OBJECT_BYTES`.",
     "publish_refused": "The broker rejects the message permanently.",

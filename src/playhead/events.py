@@ -35,6 +35,7 @@ RECALLED = "messages_recalled"
 NOT_TAKEN = "messages_not_taken"
 KEYS_REFUSED = "keys_refused"
 RESENT = "dead_letters_resent"
+PRUNED = "objects_pruned"
 BACKEND_UNAVAILABLE = "backend_unavailable"
 QUEUE_DIFFERS = "queue_differs"
 BACKEND_BACK = "backend_back"
@@ -169,6 +170,13 @@ EVENTS = (
         ("info",),
         ("correlation_id", "execution_id", "route", "code", "count"),
         "Dead letters were resent: one, or those of an execution, a route or an error code.",
+    ),
+    Event(
+        PRUNED,
+        ("info",),
+        ("execution_id", "stage", "count", "bytes"),
+        "The objects of an ended execution, or of one of its stages, were deleted by `playhead prune` or by "
+        "the retention of its config. The numbers are of this process.",
     ),
     Event(CONFIG_APPLIED, ("info",), ("config", "version"), "A config got a new version."),
     Event(

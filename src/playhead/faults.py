@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 POINTS = frozenset(
     {"submit.stored", "submit.sealed", "reconciler.published"}
+    | {f"prune.{x}" for x in ("begun", "marked", "deleted", "emptied")}
     | {f"replay.{x}" for x in ("created", "listed", "recorded", "published", "marked", "closed")}
     | {
         f"worker.{x}"

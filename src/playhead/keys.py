@@ -143,6 +143,11 @@ def sidecar_key(key: str) -> str:
     return key + SIDECAR_SUFFIX
 
 
+def object_of(key: str) -> str:
+    """Return the key of the object that a sidecar belongs to; any other key is returned unchanged."""
+    return key.removesuffix(SIDECAR_SUFFIX)
+
+
 def is_sidecar(key: str) -> bool:
     return key.endswith(SIDECAR_SUFFIX)
 

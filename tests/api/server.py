@@ -34,6 +34,7 @@ from playhead.services.executions import ExecutionService
 from playhead.services.lineage import LineageService
 from playhead.services.metrics import MetricsService
 from playhead.services.objects import ObjectService
+from playhead.services.prune import PruneService
 from playhead.services.queues import QueueService
 from playhead.services.recover import RecoverService
 from playhead.services.replay import ReplayService
@@ -209,6 +210,7 @@ class Playhead(Api):
             system=SystemService(self.catalog, self.broker, self.store, self._adapters),
             workers=WorkersService(code),
             recover=RecoverService(self.catalog, self.store),
+            prune=PruneService(self.catalog, self.store, self._env),
             take=TakeService(self.catalog, self.broker, visibility=30, clock=time.monotonic),
             search=SearchService(partial(search_index, Settings(home=Path(data_dir)))),
             doctor=DoctorService([], self.catalog, self.broker),

@@ -153,6 +153,9 @@ WRITES = [
     ("POST", f"/api/v1/executions/{X}/cancel"),
     ("POST", f"/api/v1/dead-letters/{X}/resend"),
     ("POST", "/api/v1/dead-letters/resend"),
+    ("POST", "/api/v1/prune"),
+    ("POST", f"/api/v1/executions/{X}/pin"),
+    ("POST", f"/api/v1/executions/{X}/unpin"),
     ("POST", "/api/v1/configs/words/deactivate"),
     ("POST", "/api/v1/configs/words/activate"),
     ("POST", "/api/v1/configs/words/run"),
@@ -257,7 +260,14 @@ async def test_a_preflight_gets_no_cors_headers(playhead: Playhead):
 )
 async def test_bodies_that_a_form_can_send_without_a_preflight_are_refused(playhead: Playhead, kind: str):
     """Old browsers do not send `Sec-Fetch-Site`. Files in a form do start a run, as from a program."""
-    for path in ("replay", "configs", "configs/validate", "configs/words/run", "dead-letters/resend"):
+    for path in (
+        "replay",
+        "configs",
+        "configs/validate",
+        "configs/words/run",
+        "dead-letters/resend",
+        "prune",
+    ):
         answer = await playhead.http.post(f"/api/v1/{path}", content=b"{}=", headers={"Content-Type": kind})
         assert (answer.status_code, answer.json()["error_code"]) == (415, "unsupported_media_type")
 

@@ -45,6 +45,8 @@ def _valid_body(path: str) -> Any:
         return {"payload": 1}
     if path.endswith("dead-letters/resend"):
         return {"execution_id": X}
+    if path.endswith("/prune"):
+        return {"execution_ids": [X]}
     return {"source": "a: ["}
 
 

@@ -67,6 +67,9 @@ async def test_an_execution_is_shown_with_all_fields(playhead: Playhead):
         "tags": [],
         "error": None,
         "counts": {"pending": 0, "completed": 2, "failed": 1, "cancelled": 0, "total": 3},
+        "pinned": False,
+        "pruned": [],
+        "replayable_until": None,
     }
 
 

@@ -35,6 +35,8 @@ async def test_a_message_is_shown_with_all_fields(playhead: Playhead):
         "skip_reason": None,
         "error": None,
         "duration_ms": root["duration_ms"],
+        "input_pruned_at": None,
+        "outputs_pruned_at": None,
     }
 
 

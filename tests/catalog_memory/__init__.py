@@ -11,12 +11,13 @@ from tests.catalog_memory.code import CodePart
 from tests.catalog_memory.configs import ConfigsPart
 from tests.catalog_memory.jobs import JobsPart
 from tests.catalog_memory.limits import LimitsPart
+from tests.catalog_memory.prune import PrunePart
 from tests.catalog_memory.trace import TracePart
 from tests.catalog_memory.upkeep import UpkeepPart
 from tests.catalog_memory.work import WorkPart
 
 
-class MemoryCatalog(ConfigsPart, JobsPart, WorkPart, LimitsPart, UpkeepPart, TracePart, CodePart):
+class MemoryCatalog(ConfigsPart, JobsPart, WorkPart, LimitsPart, UpkeepPart, TracePart, CodePart, PrunePart):
     """All parts of the port, over one set of tables.
 
     Args:

@@ -76,7 +76,8 @@ class BrowsePart(Tables):
 
     async def unstored(self, keys: Sequence[str]) -> set[str]:
         await self._begin()
-        return {key for key in keys if key in self._outputs and self._outputs[key].state != "stored"}
+        known = {key: self._outputs[key] for key in keys if key in self._outputs}
+        return {key for key, o in known.items() if o.state != "stored" or o.pruned_at is not None}
 
     # -- lineage -----------------------------------------------------------------------------------
 
@@ -140,6 +141,8 @@ class BrowsePart(Tables):
             started_at=moment(row.started_at) if row.started_at else None,
             ended_at=moment(row.ended_at) if row.ended_at else None,
             duration_ms=round(took * 1000) if took is not None else None,
+            input_pruned_at=self._pruned_at(self._outputs.get(row.object_key)),
+            outputs_pruned_at=self._outputs_pruned_at(row),
         )
 
     # -- dead letters ------------------------------------------------------------------------------

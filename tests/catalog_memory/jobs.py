@@ -12,6 +12,7 @@ from playhead.ids import moment, uuid7
 from playhead.keys import INPUT_STAGE, object_key
 from playhead.model import MOST_ERRORS, UNCERTAIN, Execution, Problem, Replay, ReplayState
 from playhead.ports.catalog.jobs import Input, LeasedJob, Listed
+from playhead.ports.catalog.prune import check_unpruned
 from tests.catalog_memory.rows import ExecutionRow, JobRow, MessageRow, OutputRow
 from tests.catalog_memory.tables import Tables, page
 
@@ -112,7 +113,7 @@ class JobsPart(Tables):
         traceparent: str | None = None,
     ) -> Replay:
         await self._begin()
-        self._known(source)
+        check_unpruned(source, stage, self._known(source).pruned)
         found = self._version(config, version)
         row = ExecutionRow(
             next(self._numbers), uuid7(), "replay", found, self._clock(), parent=source, batch=batch
@@ -231,7 +232,7 @@ class JobsPart(Tables):
     def _is_object(self, key: str) -> bool:
         """Whether the object is a stored output of Playhead or an external object."""
         output = self._outputs.get(key)
-        return output is None or output.state == "stored"
+        return output is None or (output.state == "stored" and output.pruned_at is None)
 
     async def is_listed(self, job: UUID) -> bool:
         await self._begin()

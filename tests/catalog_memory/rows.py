@@ -9,6 +9,7 @@ from uuid import UUID
 
 from playhead.counters import Numbers
 from playhead.envelope import Dispatch, Headers
+from playhead.ids import moment
 from playhead.model import (
     OPEN_STATES,
     Config,
@@ -16,6 +17,7 @@ from playhead.model import (
     Kind,
     LoadedCode,
     Problem,
+    PrunedStage,
     Route,
     RowState,
     Status,
@@ -86,6 +88,17 @@ class ExecutionRow:
     job: JobRow | None = None
     messages: list[MessageRow] = field(default_factory=list)
     headers: dict[str, Headers] = field(default_factory=dict)
+    pinned: bool = False
+    prunings: list[PruningRow] = field(default_factory=list)
+
+    @property
+    def pruned(self) -> list[PrunedStage]:
+        return [row.view() for row in self.prunings]
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has ended, and no message of it is open."""
+        return self.status != "running" and not any(message.open for message in self.messages)
 
     @property
     def ran(self) -> VersionRow:
@@ -97,6 +110,26 @@ class ExecutionRow:
         self.status = status
         self.ended_at = now
         self.revision += 1
+
+
+@dataclass(slots=True, eq=False)
+class PruningRow:
+    """`stage` is None for all stages. The objects up to `cursor` are deleted."""
+
+    n: int
+    execution: ExecutionRow
+    stage: str | None
+    pruned_at: float
+    deleted_at: float | None = None
+    cursor: str = ""
+
+    def view(self) -> PrunedStage:
+        deleted = moment(self.deleted_at) if self.deleted_at is not None else None
+        return PrunedStage(self.stage, moment(self.pruned_at), deleted)
+
+    def has(self, key: str) -> bool:
+        prefix = f"{self.execution.id}/{self.stage}/" if self.stage else f"{self.execution.id}/"
+        return key.startswith(prefix)
 
 
 @dataclass(slots=True, eq=False)
@@ -253,6 +286,7 @@ class OutputRow:
     attributes: Mapping[str, Any]
     created_at: float
     state: Literal["writing", "stored", "superseded"] = "writing"
+    pruned_at: float | None = None
 
 
 @dataclass(slots=True, eq=False)

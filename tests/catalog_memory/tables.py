@@ -14,7 +14,7 @@ from playhead.envelope import Headers
 from playhead.errors import NotFound
 from playhead.ids import mint, moment
 from playhead.liveness import MISSED_BEATS
-from playhead.model import AdapterCode, Counts, Execution, Route
+from playhead.model import AdapterCode, Counts, Execution, Route, replayable_until
 from tests.catalog_memory.rows import (
     ConfigRow,
     DispatchState,
@@ -88,6 +88,14 @@ class Tables:
     def _outputs_of(self, message: MessageRow) -> list[OutputRow]:
         return [o for o in self._outputs.values() if o.message is message]
 
+    def _outputs_pruned_at(self, message: MessageRow) -> str | None:
+        stored = [output for output in self._outputs_of(message) if output.state == "stored"]
+        return self._pruned_at(stored[0]) if stored else None
+
+    @staticmethod
+    def _pruned_at(output: OutputRow | None) -> str | None:
+        return moment(output.pruned_at) if output and output.pruned_at is not None else None
+
     # -- changing ----------------------------------------------------------------------------------
 
     def _insert_execution(self, row: ExecutionRow) -> None:
@@ -157,6 +165,14 @@ class Tables:
             ended_at=moment(row.ended_at) if row.ended_at is not None else None,
             error=row.job.error if row.job else None,
             counts=counts(row.messages),
+            pinned=row.pinned,
+            pruned=row.pruned,
+            replayable_until=replayable_until(
+                self._configs[version.config.name].newest.config.retention if version else None,
+                row.ended_at,
+                row.pruned,
+                pinned=row.pinned,
+            ),
         )
 
 

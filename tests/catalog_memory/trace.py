@@ -97,7 +97,11 @@ class TracePart(BrowsePart):
                 below for row in level for via, below in self._below(row) if via == "parent" or across_replays
             ]
             found += [(distance, row) for row in level]
-        return [_descendant(row, distance) for distance, row in found[:limit]], len(found) <= limit
+        described = [
+            _descendant(row, distance)._replace(outputs_pruned_at=self._outputs_pruned_at(row))
+            for distance, row in found[:limit]
+        ]
+        return described, len(found) <= limit
 
     async def some_outputs(self, message: UUID, *, limit: int) -> list[str]:
         await self._begin()

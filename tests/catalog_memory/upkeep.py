@@ -234,7 +234,9 @@ class UpkeepPart(Tables):
             # Only a named id is refused. A selection by execution or route omits such rows.
             dead = [row for row in dead if row.error is None or row.error.code != "invalid_key"]
             if execution is None:
-                dead = [row for row in dead if row.execution.status != "cancelled"]
+                dead = [
+                    row for row in dead if row.execution.status != "cancelled" and not row.execution.prunings
+                ]
         for row in dead:
             self._refuse_resend(row)
         for row in dead:
@@ -253,6 +255,11 @@ class UpkeepPart(Tables):
             raise Conflict(
                 "execution_ended",
                 f"message {row.id} can't be sent again: its execution {row.execution.id} is cancelled",
+            )
+        if row.execution.prunings:
+            raise Conflict(
+                "execution_pruned",
+                f"message {row.id} can't be sent again: objects of {row.execution.id} were pruned",
             )
         if row.error and row.error.code == "invalid_key":
             raise Conflict(

@@ -7,6 +7,7 @@ from copy import deepcopy
 from uuid import UUID
 
 from playhead.envelope import Dispatch
+from playhead.ids import moment
 from playhead.keys import object_key, renamed
 from playhead.model import Problem
 from playhead.ports.catalog.work import (
@@ -121,7 +122,8 @@ class WorkPart(Tables):
         output = self._outputs.get(key)
         if output is None:
             return None
-        return Source(output.content_type, deepcopy(output.attributes), output.size, output.sha256)
+        pruned = moment(output.pruned_at) if output.pruned_at is not None else None
+        return Source(output.content_type, deepcopy(output.attributes), output.size, output.sha256, pruned)
 
     # -- bind --------------------------------------------------------------------------------------
 

@@ -50,6 +50,8 @@ class Seen:
 
     def storing(self, done: int, total: int) -> None: ...
 
+    def deleting(self, done: int, total: int) -> None: ...
+
     def working(self, counts: Counts) -> None:
         self.done.append(counts.completed)
 

@@ -105,6 +105,11 @@ def condition(body: str) -> str:
     return step(f"type: copy, condition: {{{body}}}")
 
 
+def kept(retention: str) -> str:
+    """A config with a retention and the stage `s`."""
+    return r(STEPS + ", outbound: {stage: s}").replace("routes:", f"{retention}\nroutes:")
+
+
 STEP = "routes.r.adapters.0"
 CASES: list[tuple[str, str, str, str | None]] = [
     # -- keys, types, ranges
@@ -370,6 +375,17 @@ CASES: list[tuple[str, str, str, str | None]] = [
         f"{STEP}.rate_limit",
         None,
     ),
+    (
+        "E102",
+        kept("retention: {keep_last: 1}").replace("retention", "¤retention", 1),
+        "retention.keep_days",
+        "keep_days: …",
+    ),
+    ("E104", kept("retention: {keep_days: ¤0}"), "retention.keep_days", None),
+    ("E104", kept("retention: {keep_days: 1, keep_last: ¤-1}"), "retention.keep_last", "0"),
+    ("E104", kept("retention: {keep_days: 1, stages: ¤[]}"), "retention.stages", None),
+    ("E103", kept("retention: {keep_days: 1, stages: ¤s}"), "retention.stages", "[s]"),
+    ("E313", kept("retention: {keep_days: 1, stages: [s, input, ¤inputs]}"), "retention.stages.2", "input"),
     # -- warnings
     ("W101", routes(f"r: {{{STEPS}}}", f"¤alone: {{{STEPS}}}"), "routes.alone", None),
     ("W102", r(STEPS + ", inbound: {prefetch: ¤3}"), "routes.r.inbound.prefetch", "4"),

@@ -17,6 +17,7 @@ from playhead.api import (
     executions,
     lineage,
     metrics,
+    prune,
     queues,
     replays,
     routes,
@@ -41,7 +42,7 @@ ROUTERS: Final = tuple(
     module.router
     for module in (
         *(replays, configs, runs, executions, lineage),
-        *(storage, search, routes, queues, dead_letters),
+        *(prune, storage, search, routes, queues, dead_letters),
         *(adapters, workers, system, metrics, docs),
     )
 )

@@ -35,7 +35,7 @@ async def list_dead_letters(
     status_code=202,
     responses=responses(
         *("selection_empty", "invalid_body", *NO_EXECUTION, "dead_letter_not_found"),
-        *("execution_ended", "unsupported_media_type", *BODY_CODES),
+        *("execution_ended", "execution_pruned", "unsupported_media_type", *BODY_CODES),
     ),
 )
 async def resend_dead_letters(body: Resend, asked: Asked) -> Resent:
@@ -65,7 +65,7 @@ async def get_dead_letter(correlation_id: DeadLetterId, asked: Asked) -> DeadLet
 @router.post(
     "/{correlation_id}/resend",
     status_code=202,
-    responses=responses("id_ambiguous", "dead_letter_not_found", "execution_ended"),
+    responses=responses("id_ambiguous", "dead_letter_not_found", "execution_ended", "execution_pruned"),
 )
 async def resend_dead_letter(correlation_id: DeadLetterId, asked: Asked) -> Resent:
     """Resend one dead letter. Has no effect on a message that is no longer dead."""

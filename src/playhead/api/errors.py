@@ -56,9 +56,14 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode("config_inactive", 409, "The config is deactivated; activate it, or use another one."),
     ErrorCode("code_differs", 409, "Workers have outdated or different code; restart them."),
     ErrorCode("execution_ended", 409, "The state of the ended execution does not allow this operation."),
+    ErrorCode("stage_pruned", 409, "Objects of the stage were pruned, so it cannot be replayed."),
+    ErrorCode(
+        "execution_pruned", 409, "Objects of the execution were pruned, so the operation is not possible."
+    ),
     ErrorCode(
         "queue_taken", 409, "Another active config uses a queue of this config; deactivate that config first."
     ),
+    ErrorCode("object_pruned", 410, "The object was pruned; the detail has the time and its properties."),
     ErrorCode(
         "body_too_large", 413, "The request exceeds a limit of the server; the detail names the limit."
     ),

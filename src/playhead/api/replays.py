@@ -27,7 +27,7 @@ router = APIRouter(prefix="/api/v1", tags=["replay"], route_class=JsonRoute)
     responses=responses(
         *("invalid_path", "route_ambiguous", "invalid_body"),
         *("execution_not_found", "stage_not_found", "route_not_found", "no_objects"),
-        *("config_inactive", "code_differs", "unsupported_media_type", *BODY_CODES),
+        *("config_inactive", "stage_pruned", "code_differs", "unsupported_media_type", *BODY_CODES),
         *("store_unavailable", "broker_unavailable", "replay_continues"),
     )
     | {200: {"headers": WARNINGS}},

@@ -22,6 +22,7 @@ __all__ = [
     "DetachedReplayResponse",
     "ErrorResponse",
     "Liveness",
+    "PruneRequest",
     "Receipt",
     "Removed",
     "Resend",
@@ -181,6 +182,36 @@ class Resent(BaseModel):
     """The number of dead letters that were resent."""
 
     resent: int = Field(description="Number of resent dead letters; other messages are unchanged.")
+
+
+class PruneRequest(Body):
+    """The executions whose objects are deleted: those that meet all conditions; at least one is needed."""
+
+    execution_ids: list[UUID | ExecutionName] | None = Field(
+        default=None,
+        max_length=1_000,
+        description="Only these: ids or their ends, `latest`, `tag:NAME`.",
+    )
+    config: Word | None = Field(default=None, min_length=1, description="Only executions of this config.")
+    tag: Word | None = Field(default=None, min_length=1, description="Only runs with this tag.")
+    older_than_seconds: float | None = Field(
+        default=None,
+        ge=0,
+        le=1e10,
+        description="Only executions that ended at least this number of seconds ago.",
+    )
+    keep_last: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="Number of newest runs, and of newest replays, of each config that are left out.",
+    )
+    stages: list[Word] = Field(
+        default_factory=list,
+        max_length=1_000,
+        description="Delete only the objects of these stages; empty: all objects.",
+    )
+    dry_run: bool = Field(default=False, description="Only count what would be deleted.")
 
 
 class TakeLimit(Body):

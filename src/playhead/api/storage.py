@@ -32,6 +32,9 @@ _sidecar: dict[str, Any] = {
     "content": {"application/json": {"schema": {"type": "object"}}},
 }
 _no_object = responses("invalid_path", *NO_EXECUTION, "object_not_found", "store_unavailable")
+_no_content = responses(
+    *("invalid_path", *NO_EXECUTION, "object_not_found", "object_pruned", "store_unavailable")
+)
 
 
 @router.get(
@@ -52,7 +55,7 @@ async def list_objects(
     return await asked.objects.list(execution_id, stage, path, cursor, limit)
 
 
-@router.get("/content", response_class=Response, responses={200: _bytes, **_no_object})
+@router.get("/content", response_class=Response, responses={200: _bytes, **_no_content})
 async def get_object_content(key: Key, asked: Asked) -> Response:
     """Stream the bytes of an object. The headers let a browser save them, but not run them."""
     content = await asked.objects.content(key)
@@ -68,7 +71,11 @@ async def get_object_content(key: Key, asked: Asked) -> Response:
 
 @router.get("/metadata", response_class=Response, responses={200: _sidecar, **_no_object})
 async def get_object_metadata(key: Key, asked: Asked) -> Response:
-    """Return the stored sidecar of an object."""
+    """Return the stored sidecar of an object.
+
+    Of a pruned object, return what the catalog knows of it: size, sha256, content type, attributes, the
+    message that stored it, and `pruned_at`.
+    """
     sidecar = await asked.objects.metadata(key)
     return Response(sidecar, media_type="application/json", headers=_to_save(sidecar_key(key)))
 

@@ -52,6 +52,7 @@ from playhead.services.executions import ExecutionService
 from playhead.services.lineage import LineageService
 from playhead.services.metrics import MetricsService
 from playhead.services.objects import ObjectService
+from playhead.services.prune import PruneService
 from playhead.services.queues import QueueService
 from playhead.services.reconcile import ReconcileService
 from playhead.services.recover import RecoverService
@@ -197,8 +198,8 @@ async def open_runtime(
     imports = checks_configs or kind in ("serve", "worker", "run")
     adapters = load_adapters(settings) if imports else plugins.load_built_in(BUILT_IN)
     (_make_home if creates_home else require_home)(settings)
+    faults.arm(settings.fault)
     if kind:
-        faults.arm(settings.fault)
         ids.shift_clock(settings.clock_shift_seconds)
         collect_seldom()
     identity = f"{kind or 'cli'}-{ids.uuid7()}"
@@ -259,6 +260,7 @@ async def open_runtime(
             system=SystemService(catalog, broker, store, adapters),
             workers=WorkersService(code),
             recover=RecoverService(catalog, store),
+            prune=PruneService(catalog, store, environment),
             take=TakeService(catalog, broker, visibility=settings.visibility_seconds, clock=ElapsedClock()),
             search=searching(settings),
             doctor=opened.doctor(),

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _RECONCILE_SECONDS = 1.0
 _JOBS_SECONDS = 0.5
+_LEASES_PER_RETENTION = 4
+"""Retention is applied once in four times `lease_seconds`: with the default, once a minute."""
 _MOST_JOBS_AT_ONCE = 4
 _SELDOM = (50_000, 20, 50)
 _MOST_CANCELS = 3
@@ -138,6 +140,7 @@ class Runtime:
             (self.reconciler.find_lost, _RECONCILE_SECONDS),
             (self._renew, self.settings.lease_seconds / 3),
             (self._take_over, _JOBS_SECONDS),
+            (self._retain, _LEASES_PER_RETENTION * self.settings.lease_seconds),
         ]
         if self.code:
             loops.append((self.code.look, LOOK_SECONDS))
@@ -209,6 +212,14 @@ class Runtime:
         if await self.reconciler.cycle():
             for once in self.upkeep:
                 await once()
+
+    async def _retain(self) -> None:
+        """Prune what no config keeps any more. A loop of its own, so that it delays no retry."""
+        if self.reconciler.has_lease:
+            await self.services.prune.retain(
+                interrupted_seconds=_LEASES_PER_RETENTION * self.settings.lease_seconds,
+                goes_on=lambda: self.reconciler.has_lease,
+            )
 
     async def _renew(self) -> None:
         await self.services.replay.renew()

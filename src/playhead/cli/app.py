@@ -20,6 +20,7 @@ from playhead.cli import (
     lineage,
     objects,
     output,
+    prune,
     queues,
     replay,
     run,
@@ -41,6 +42,7 @@ ABOUT: Final = (
 COMMANDS: Final[tuple[Command, ...]] = (
     *(system.demo, init.init, run.run, replay.replay, server.serve, server.worker),
     *(executions.executions, executions.show, executions.stages, executions.cancel, replay.replays),
+    *(prune.prune, prune.pin, prune.unpin),
     *(objects.ls, objects.cat, lineage.lineage, why.why, search.search),
     *(queues.queues, workers.workers, adapters.adapters, doctor.doctor, system.errors, system.migrate),
 )

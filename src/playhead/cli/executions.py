@@ -160,6 +160,19 @@ def describe(e: Execution) -> None:
         output.line(f"  messages  {described(e.counts)}")
     if e.error:
         output.line(f"  error     {e.error.code}: {e.error.message}")
+    _retention(e)
+
+
+def _retention(e: Execution) -> None:
+    """Print how long the objects are kept, and which ones are deleted."""
+    if e.pinned:
+        output.line("  pinned    no prune deletes its objects")
+    for one in e.pruned:
+        what = f"stage {one.stage}" if one.stage else "all objects"
+        rest = "" if one.deleted_at else ", deletion continues"
+        output.line(f"  pruned    {what}, on {when(one.pruned_at)}{rest}")
+    if e.replayable_until:
+        output.line(f"  kept      replayable at least until {when(e.replayable_until)}")
 
 
 def _details(

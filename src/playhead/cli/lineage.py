@@ -115,14 +115,18 @@ def _write(link: ChainLink, *, asked: bool) -> None:
         if not asked
         else f" 0  {link.correlation_id}  {link.config}/{link.route}  {link.status}{bond}"
     )
-    output.line(f"      in   {link.input_key}")
+    output.line(f"      in   {link.input_key}{_pruned(link.input_pruned_at)}")
     for adapter in link.adapters:
         output.line(f"      ran  {adapter.type} {adapter.version}  {output.code(adapter.code)}")
     for key in link.output_keys[:10]:
-        output.line(f"      out  {key}")
+        output.line(f"      out  {key}{_pruned(link.outputs_pruned_at)}")
     if link.output_count > 10:
         output.line(f"      … and {link.output_count - 10:,} more")
     if link.skip_reason:
         output.line(f"      {link.skip_reason}")
     if link.error:
         output.line(f"      {link.error.code}: {link.error.message}")
+
+
+def _pruned(moment: str | None) -> str:
+    return f"  (pruned on {output.when(moment)})" if moment else ""

@@ -42,6 +42,10 @@ class Display(Protocol):
         """Show how many messages are done."""
         ...
 
+    def deleting(self, done: int, total: int) -> None:
+        """Show how many objects are deleted."""
+        ...
+
 
 @contextmanager
 def display() -> Iterator[Display]:
@@ -70,6 +74,9 @@ class _Bar:
     def storing(self, done: int, total: int) -> None:
         self._bar.update(self._task, description="Storing inputs", completed=done, total=total)
 
+    def deleting(self, done: int, total: int) -> None:
+        self._bar.update(self._task, description="Deleting objects", completed=done, total=total)
+
     def working(self, counts: Counts) -> None:
         failed = f"{counts.failed:,} failed" if counts.failed else ""
         self._bar.update(
@@ -90,6 +97,9 @@ class Lines:
 
     def storing(self, done: int, total: int) -> None:
         self._say(f"storing inputs: {done:,} of {total:,}")
+
+    def deleting(self, done: int, total: int) -> None:
+        self._say(f"deleting objects: {done:,} of {total:,}")
 
     def working(self, counts: Counts) -> None:
         self._say(f"working: {described(counts)}")

@@ -143,6 +143,23 @@ TIMEOUT: Final = Real(
     about="Time limit for one message, through all adapters.",
 )
 
+KEEP_DAYS: Final = Real(
+    name="keep_days",
+    otherwise=1,
+    low=0,
+    high=36_500,
+    above=True,
+    about="Days after the end of an execution in which its objects are kept.",
+    required=True,
+)
+KEEP_LAST: Final = Whole(
+    name="keep_last",
+    otherwise=0,
+    low=0,
+    high=1_000_000,
+    about="Number of newest runs, and of newest replays, that are kept longer.",
+)
+
 ERRORS: Final = (MAX_ATTEMPTS, RETRY_DELAY, BACKOFF, MAX_DELAY)
 INBOUND: Final = (
     Key(
@@ -230,18 +247,35 @@ ROUTE: Final = (
     Key("outbound", "mapping", "Where outputs go. Without it, the last adapter must return nothing."),
     Key("error_handling", "mapping", "Fields that override those of the config."),
 )
+RETENTION: Final = (
+    KEEP_DAYS,
+    KEEP_LAST,
+    Key(
+        "stages",
+        "list of stages",
+        "Only the objects of these stages are deleted: stages of the routes, or `input`.",
+        "all stages, and `input`",
+    ),
+)
 CONFIG: Final = (
     Key("version", "text", f'The version of this format: `"{VERSION}"`, quoted.', required=True),
     Key("name", "text", f"The name of the config: {NAME.meaning}.", required=True),
     Key("description", "text", "A description for readers."),
     Key("entry", "text", "The route that gets the inputs of a run.", required=True),
     Key("error_handling", "mapping", "Retries, for all routes."),
+    Key(
+        "retention",
+        "mapping",
+        "When the objects of ended executions are deleted. The newest version of the config decides.",
+        "they are kept",
+    ),
     Key("routes", "mapping", "At least one route, by name. Names follow the rules of `name`.", required=True),
 )
 
 TABLES: Final[Sequence[tuple[str, Sequence[Key]]]] = (
     ("", CONFIG),
     ("error_handling", ERRORS),
+    ("retention", RETENTION),
     ("routes.<route>", ROUTE),
     ("routes.<route>.inbound", INBOUND),
     ("routes.<route>.rate_limit", RATE_LIMIT),

@@ -37,6 +37,7 @@ CODES: Final = {
     "E310": "An external route has adapters, an outbound or a rate limit.",
     "E311": "Two rate limits have the same key and different numbers.",
     "E312": "The last adapter always returns an output, and the route has no outbound.",
+    "E313": "`retention` names a stage that no route has.",
     "W101": "No path leads from `entry` to the route; only a replay reaches it.",
     "W102": "`prefetch` is below `concurrency` (times the size of batches) and was raised to it.",
     "W103": "An adapter with external effects may run more than once for one message.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from playhead import keys
@@ -12,6 +13,7 @@ from playhead.config.diagnostics import listed, shown
 from playhead.config.fields import NAME, QUEUE, Spot, Table
 from playhead.config.graph import Lane
 from playhead.config.limits import check_keys, read_rate_limit
+from playhead.config.retention import read_retention
 from playhead.config.steps import Adapters, read_step
 from playhead.model import Config, ErrorHandling, RateLimit, Route, Step
 from playhead.ports.adapter import AdapterSpec
@@ -52,6 +54,8 @@ def read_config(
     routes = doc.get("routes")
     lanes = _read_routes(routes, name, errors, adapters) if routes else None
     config = Config(name, entry, {n: lane.route for n, lane in (lanes or {}).items()}, description)
+    retention = read_retention(doc.get("retention"), config.stages)
+    config = replace(config, retention=retention)
     if not routes or lanes is None:
         return None
     entry_known = entry in lanes

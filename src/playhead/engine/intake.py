@@ -227,6 +227,12 @@ class Intake:
             return Failed(claim.correlation_id, claim.attempt, code, error)
 
         source, most = claim.source, self._max_object_bytes
+        if data is None and source and source.pruned_at:
+            return failed(
+                "object_pruned",
+                f"{claim.object_key} was pruned on {source.pruned_at}: run its input again, or replay a "
+                "stage that is still stored",
+            )
         if data is None:
             return failed(
                 "object_gone",

@@ -72,6 +72,8 @@ def outcome_of(message: Descendant) -> Outcome:
         return "condition_false" if dropped else "no_output"
     if message.status == "dead":
         return "rejected" if message.error_code == "rejected" else "dead"
+    if message.status == "completed" and message.outputs_pruned_at:
+        return "pruned"
     return message.status
 
 
@@ -89,6 +91,8 @@ def groups(at: Visited, messages: Sequence[Descendant], *, is_complete: bool) ->
             reason = message.text or ""
         elif message.status in ("dead", "retry"):
             reason = message.error_code or ""
+        elif outcome == "pruned":
+            reason = message.outputs_pruned_at or ""
         group = found.setdefault((message.route, outcome, reason), Group(message.route, outcome, reason))
         group.messages.append(message)
     routes = at.config.routes if at.config else {}
@@ -131,6 +135,8 @@ def explain(group: Group, at: Visited) -> str:
                 if route and route.stage
                 else "processed, without a stage"
             )
+        case "pruned":
+            return f"outputs were in stage {route.stage if route else '?'}, and were pruned on {group.reason}"
         case "condition_false" | "no_output":
             return text or "a step returned no output"
         case "rejected":

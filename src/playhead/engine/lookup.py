@@ -8,7 +8,9 @@ from uuid import UUID
 from playhead import keys
 from playhead.engine.listing import Listing
 from playhead.errors import BadRequest, NotFound
+from playhead.ids import moment
 from playhead.model import Execution, Replay
+from playhead.ports.catalog.prune import PrunedObject
 
 
 class Executions(Protocol):
@@ -21,6 +23,12 @@ class Replays(Protocol):
     """The part of the catalog that looking up a replay batch needs."""
 
     async def replay(self, batch: UUID) -> Replay | None: ...
+
+
+class PrunedObjects(Protocol):
+    """The part of the catalog that knows pruned objects."""
+
+    async def pruned_object(self, key: str) -> PrunedObject | None: ...
 
 
 async def find_execution(catalog: Executions, listing: Listing, execution: UUID) -> Execution:
@@ -59,6 +67,18 @@ def check_key(key: str) -> None:
     if keys.parse_key(key) is None:
         why = keys.problem(key) or "is not {execution_id}/{stage}/{path}"
         raise BadRequest("invalid_path", f"key {key!r} {why}")
+
+
+async def missing_object(catalog: PrunedObjects, key: str) -> NotFound:
+    """Return the error for an object that cannot be read: `object_pruned` or `object_not_found`."""
+    found = await catalog.pruned_object(key)
+    if found is None:
+        return no_object(key)
+    return NotFound(
+        "object_pruned",
+        f"the object {key!r} was pruned on {moment(found.pruned_at)}; it had {found.size} bytes of "
+        f"{found.content_type} with the sha256 {found.sha256.hex()}",
+    )
 
 
 def no_object(key: str) -> NotFound:

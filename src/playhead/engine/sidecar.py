@@ -13,6 +13,7 @@ from playhead.keys import INPUT_STAGE, sidecar_key
 from playhead.model import Execution
 from playhead.ports.adapter import CONTENT_TYPE
 from playhead.ports.catalog.jobs import Input
+from playhead.ports.catalog.prune import PrunedObject
 from playhead.ports.catalog.work import Bound, Claim, NewOutput
 from playhead.ports.store import Blob
 
@@ -88,6 +89,23 @@ def of_output(
             "adapters": adapters,
         },
     )
+
+
+def of_pruned(key: str, found: PrunedObject) -> bytes:
+    """Return what the catalog knows of a pruned object, with the names of a sidecar, and `pruned_at`."""
+    fields = {
+        "key": key,
+        "execution_id": key.partition("/")[0],
+        "correlation_id": str(found.message) if found.message else None,
+        "attempt": found.attempt,
+        "content_type": found.content_type,
+        "size": found.size,
+        "sha256": found.sha256.hex(),
+        "created_at": moment(found.created_at),
+        "attributes": found.attributes,
+        "pruned_at": moment(found.pruned_at),
+    }
+    return _blob(key, fields).data
 
 
 def of_input(execution: Execution, key: str, given: Input, created_at: float) -> Blob:

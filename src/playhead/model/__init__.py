@@ -6,6 +6,7 @@ queues     the same for routes, queues and dead letters
 trace      the same for messages below an object
 code       which code ran, and which code processes have loaded
 why        the same for one item: where it ended, and the reason
+retention  how long objects are kept, and what was pruned
 health     the state of backends, processes and adapters
 
 The catalog builds these values. Times are RFC 3339 strings (`ids.moment`). The values
@@ -42,6 +43,16 @@ from playhead.model.pipeline import (
     Step,
 )
 from playhead.model.queues import DeadLetter, DeadLetterDetail, RoutePause, RouteStatus
+from playhead.model.retention import (
+    DAY,
+    KEPT,
+    Kept,
+    KeptExecution,
+    Pruned,
+    PrunedStage,
+    Retention,
+    replayable_until,
+)
 from playhead.model.trace import ChainCount, ChainCounts
 from playhead.model.views import (
     MOST_ERRORS,
@@ -69,6 +80,8 @@ from playhead.model.views import (
 from playhead.model.why import OUTCOMES, Outcome, Why, WhyExample, WhyRoute
 
 __all__ = [
+    "DAY",
+    "KEPT",
     "MOST_ERRORS",
     "MOST_OUTPUT_KEYS",
     "OPEN_STATES",
@@ -96,6 +109,8 @@ __all__ = [
     "Finding",
     "Health",
     "Isolation",
+    "Kept",
+    "KeptExecution",
     "Kind",
     "Lineage",
     "LoadedAdapter",
@@ -104,10 +119,13 @@ __all__ = [
     "Outcome",
     "Page",
     "Problem",
+    "Pruned",
+    "PrunedStage",
     "RateLimit",
     "Replay",
     "ReplayProgress",
     "ReplayState",
+    "Retention",
     "Route",
     "RouteCounts",
     "RoutePause",
@@ -124,4 +142,5 @@ __all__ = [
     "Worker",
     "WorkerAdapter",
     "WorkerInfo",
+    "replayable_until",
 ]

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from playhead.model.retention import Retention
+
 Operator = Literal["equals", "not_equals", "in", "not_in", "matches", "exists", "gt", "gte", "lt", "lte"]
 
 Isolation = Literal["thread", "process"]
@@ -121,6 +123,7 @@ class Config:
     entry: str
     routes: Mapping[str, Route]
     description: str = ""
+    retention: Retention | None = None
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -154,7 +157,9 @@ class Config:
             return Route(**given)
 
         routes = {name: route(r) for name, r in doc["routes"].items()}
-        return cls(doc["name"], doc["entry"], routes, doc["description"])
+        kept = doc["retention"]
+        retention = Retention(**{**kept, "stages": tuple(kept["stages"])}) if kept else None
+        return cls(doc["name"], doc["entry"], routes, doc["description"], retention)
 
 
 @dataclass(frozen=True, slots=True)

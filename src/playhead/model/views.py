@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Generic, Literal, TypeVar
 from uuid import UUID
 
 from playhead.model.code import AdapterCode
 from playhead.model.queues import RoutePause
+from playhead.model.retention import PrunedStage
 
 Kind = Literal["run", "replay", "adopted"]
 Status = Literal["running", "completed", "failed", "cancelled"]
@@ -82,6 +83,10 @@ class Execution:
         error: why some inputs did not become messages (`upload_incomplete`, `listing_failed`), else None.
             Errors of single messages are stored with the message.
         counts: its messages by state.
+        pinned: no prune deletes its objects.
+        pruned: the stages whose objects were deleted; usually empty.
+        replayable_until: time until which the retention of its config keeps its objects; `keep_last` may keep
+            them longer. RFC 3339 in UTC; None if retention does not delete them, or they are deleted.
     """
 
     execution_id: UUID
@@ -97,6 +102,9 @@ class Execution:
     ended_at: str | None
     error: Problem | None
     counts: Counts
+    pinned: bool = False
+    pruned: list[PrunedStage] = field(default_factory=list)
+    replayable_until: str | None = None
 
 
 MOST_OUTPUT_KEYS: Final = 100
@@ -249,6 +257,8 @@ class Lineage:
         ended_at: time at which it was completed, skipped, dead or cancelled; RFC 3339 in UTC; None while it
             is open.
         duration_ms: milliseconds from `started_at` to `ended_at`; None if one of them is None.
+        input_pruned_at: time at which its input object was pruned; RFC 3339 in UTC; None if it was not.
+        outputs_pruned_at: the same of its outputs, whose keys remain.
     """
 
     correlation_id: UUID
@@ -270,6 +280,8 @@ class Lineage:
     started_at: str | None
     ended_at: str | None
     duration_ms: int | None
+    input_pruned_at: str | None = None
+    outputs_pruned_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ Outcome = Literal[
     "condition_false",
     "no_message",
     "not_reached",
+    "pruned",
     "completed",
 ]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Sized
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 from uuid import UUID
 
 from playhead.model import (
@@ -13,13 +13,18 @@ from playhead.model import (
     Execution,
     Lineage,
     Page,
+    Pruned,
     Replay,
     RouteCounts,
     StageSummary,
     Why,
 )
 from playhead.ports.catalog.browse import ExecutionFilter
+from playhead.ports.catalog.prune import PruneFilter
 from playhead.remote.client import HARMLESS, Client
+
+_PRUNE_SECONDS: Final = 600.0
+"""Counting the objects of many executions takes longer than other requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,36 @@ class RemoteWhy:
 
     async def explain(self, execution: UUID, path: str, stage: str | None = None) -> Why:
         return await self._client.get(f"executions/{execution}/why", Why, path=path, stage=stage)
+
+
+class RemotePrune:
+    """Remote `PruneService`. The server deletes objects in the background."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def pin(self, execution: UUID, pinned: bool = True) -> Execution:
+        verb = "pin" if pinned else "unpin"
+        return await self._client.post(f"executions/{execution}/{verb}", Execution, lost=HARMLESS)
+
+    async def plan(self, where: PruneFilter) -> Pruned:
+        return await self._post(where, dry_run=True)
+
+    async def prune(self, where: PruneFilter, *, progress: Callable[[int], None] | None = None) -> Pruned:
+        return await self._post(where, dry_run=False)
+
+    async def _post(self, where: PruneFilter, *, dry_run: bool) -> Pruned:
+        named = None if where.executions is None else [str(one) for one in where.executions]
+        body = {
+            "execution_ids": named,
+            "config": where.config,
+            "tag": where.tag,
+            "older_than_seconds": where.older_than,
+            "keep_last": where.keep_last,
+            "stages": list(where.stages),
+            "dry_run": dry_run,
+        }
+        return await self._client.post("prune", Pruned, lost=HARMLESS, json=body, seconds=_PRUNE_SECONDS)
 
 
 class RemoteRecover:

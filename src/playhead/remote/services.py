@@ -11,7 +11,13 @@ from typing import Self
 
 from playhead.remote.client import Client
 from playhead.remote.configs import RemoteConfigs
-from playhead.remote.executions import RemoteExecutions, RemoteLineage, RemoteRecover, RemoteWhy
+from playhead.remote.executions import (
+    RemoteExecutions,
+    RemoteLineage,
+    RemotePrune,
+    RemoteRecover,
+    RemoteWhy,
+)
 from playhead.remote.objects import RemoteObjects, RemoteSearch
 from playhead.remote.queues import RemoteQueues, RemoteTake
 from playhead.remote.resolve import RemoteIds
@@ -34,6 +40,7 @@ class RemoteServices:
     objects: RemoteObjects
     queues: RemoteQueues
     recover: RemoteRecover
+    prune: RemotePrune
     take: RemoteTake
     search: RemoteSearch
     system: RemoteSystem
@@ -54,6 +61,7 @@ class RemoteServices:
             objects=RemoteObjects(client),
             queues=RemoteQueues(client),
             recover=RemoteRecover(client),
+            prune=RemotePrune(client),
             take=RemoteTake(client),
             search=RemoteSearch(client),
             system=RemoteSystem(client),

@@ -10,6 +10,7 @@ from playhead.services.executions import ExecutionService
 from playhead.services.lineage import LineageService
 from playhead.services.metrics import MetricsService
 from playhead.services.objects import ObjectService
+from playhead.services.prune import PruneService
 from playhead.services.queues import QueueService
 from playhead.services.recover import RecoverService
 from playhead.services.replay import ReplayService
@@ -37,6 +38,7 @@ class Services:
     objects: ObjectService
     queues: QueueService
     recover: RecoverService
+    prune: PruneService
     take: TakeService
     search: SearchService
     system: SystemService

@@ -8,7 +8,7 @@ from typing import Final, Literal, Protocol
 from uuid import UUID
 
 from playhead.engine.listing import Listing
-from playhead.engine.lookup import check_key, find_execution, find_replay, no_object
+from playhead.engine.lookup import PrunedObjects, check_key, find_execution, find_replay, no_object
 from playhead.engine.paging import decode_cursor, encode_cursor, list_of, page_before
 from playhead.errors import NotFound
 from playhead.ids import parse_uuid
@@ -23,7 +23,7 @@ MOST_COUNTED: Final = 10_000
 Direction = Literal["up", "down", "both"]
 
 
-class LineageCatalog(Browse, Trace, Configs, Protocol):
+class LineageCatalog(Browse, Trace, Configs, PrunedObjects, Protocol):
     """The part of the catalog that `LineageService` needs."""
 
     async def replay(self, batch: UUID) -> Replay | None: ...
@@ -144,6 +144,8 @@ class LineageService:
         return ChainCounts(len(below), is_all, counts)
 
     async def _check_object(self, key: str) -> None:
+        if await self._catalog.pruned_object(key):
+            return  # its records are kept
         if await self._store.stat(key) is None or await self._catalog.unstored([key]):
             raise no_object(key)
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from playhead import keys
 from playhead.engine import sidecar
 from playhead.engine.listing import Listing
-from playhead.engine.lookup import check_key, find_execution, no_object
+from playhead.engine.lookup import PrunedObjects, check_key, find_execution, missing_object, no_object
 from playhead.engine.paging import decode_cursor, encode_cursor, list_of
 from playhead.errors import BadRequest, NotFound
 from playhead.model import Page, StoredObject
@@ -19,7 +19,7 @@ from playhead.ports.catalog.configs import Configs
 from playhead.ports.store import Store, read_one
 
 
-class ObjectCatalog(Browse, Configs, Protocol):
+class ObjectCatalog(Browse, Configs, PrunedObjects, Protocol):
     """The part of the catalog that `ObjectService` needs."""
 
 
@@ -48,12 +48,12 @@ class ObjectService:
 
         Raises:
             BadRequest: `invalid_path`.
-            NotFound: `object_not_found`.
+            NotFound: `object_not_found`, `object_pruned`.
         """
         check_key(key)
         entry = await self._store.stat(key)
         if entry is None or await self._catalog.unstored([key]):
-            raise no_object(key)
+            raise await missing_object(self._catalog, key)
         info = sidecar.read(await read_one(self._store, keys.sidecar_key(key)))
         chunks = self._store.stream(key)
         first = await anext(chunks, b"")
@@ -66,13 +66,15 @@ class ObjectService:
         return Content(info.content_type or keys.content_type_of(key), entry.size, all_chunks())
 
     async def metadata(self, key: str) -> bytes:
-        """Return the stored bytes of an object's sidecar.
+        """Return the stored bytes of an object's sidecar; of a pruned object, what the catalog knows of it.
 
         Raises:
             BadRequest: `invalid_path`.
             NotFound: `object_not_found`; the object does not exist, or has no sidecar.
         """
         check_key(key)
+        if pruned := await self._catalog.pruned_object(key):
+            return sidecar.of_pruned(key, pruned)
         if await self._catalog.unstored([key]):
             raise no_object(key)
         found = await read_one(self._store, keys.sidecar_key(key))

@@ -65,6 +65,11 @@ class ReconcileService:
         self._has_lease = False
         self._empty: set[str] = set()
 
+    @property
+    def has_lease(self) -> bool:
+        """Whether this process is the reconciler, as far as its last cycle found."""
+        return self._has_lease
+
     async def cycle(self) -> bool:
         """Find rows that are not dispatched, and dispatch them. False if another process has the lease.
 

@@ -25,6 +25,7 @@ from playhead.keys import check_path
 from playhead.model import UNCERTAIN, Execution, Replay
 from playhead.ports.catalog import Browse, Configs, Jobs, Work
 from playhead.ports.catalog.jobs import LeasedJob
+from playhead.ports.catalog.prune import check_unpruned
 from playhead.ports.tracer import NO_SPAN, Span
 
 _FIRST_CHECK_SECONDS = 0.002
@@ -95,7 +96,7 @@ class ReplayService:
         Raises:
             BadRequest: `invalid_path`, `route_ambiguous`.
             NotFound: `execution_not_found`, `stage_not_found`, `route_not_found`, `no_objects`.
-            Conflict: `config_inactive`, `code_differs`.
+            Conflict: `config_inactive`, `stage_pruned`, `code_differs`.
             Unavailable: nothing was recorded; or the detail says that this is not known.
         """
         about: dict[str, str | int] = {
@@ -123,6 +124,7 @@ class ReplayService:
         await self._listing.check_stage(source, stage)
         loaded, route = await target.resolve(self._catalog, source, request.to_route)
         prefix = f"{request.from_execution_id}/{stage}" + (f"/{path}" if path else "")
+        check_unpruned(source.execution_id, stage, source.pruned)
         if not await self._listing.any_object(prefix):
             raise _no_objects(request, source, prefix)
         if self._code:

@@ -10,13 +10,15 @@ from uuid import UUID
 from playhead import keys
 from playhead.engine.journey import ORDER, Group, Visited, Walk, explain, groups
 from playhead.engine.listing import Listing
-from playhead.engine.lookup import find_execution
+from playhead.engine.lookup import PrunedObjects, find_execution
 from playhead.engine.pacing import pause_of_route
 from playhead.errors import BadRequest, NotFound
+from playhead.ids import moment
 from playhead.model import Outcome, Problem, Replay, Why, WhyExample, WhyRoute
 from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.limits import Limits
+from playhead.ports.catalog.prune import PrunedObject
 from playhead.ports.catalog.trace import Descendant, Trace
 from playhead.ports.store import Store
 
@@ -27,7 +29,7 @@ _MOST_PROBED: Final = 20
 _MOST_NEAR: Final = 300
 
 
-class WhyCatalog(Browse, Trace, Configs, Limits, Protocol):
+class WhyCatalog(Browse, Trace, Configs, Limits, PrunedObjects, Protocol):
     """The part of the catalog that `WhyService` needs."""
 
     async def replay(self, batch: UUID) -> Replay | None: ...
@@ -73,7 +75,8 @@ class WhyService:
             total += len(walk.messages)
             is_complete = is_complete and walk.is_complete
             before = walk
-        return _verdict(line[0], key, routes, total, is_complete)
+        gone = await self._catalog.pruned_object(key)
+        return _verdict(line[0], key, routes, total, is_complete, gone)
 
     async def _walk(self, at: Visited, key: str, before: Walk | None) -> Walk:
         """Return the messages of an item in one execution.
@@ -240,11 +243,20 @@ def _without_message(at: Visited, key: str, before: Walk | None, *, is_listed: b
     return Group(route, "not_replayed", f"the replay took {selection}, which does not contain the object")
 
 
-def _verdict(at: Visited, key: str, routes: list[WhyRoute], messages: int, is_complete: bool) -> Why:
+def _verdict(
+    at: Visited,
+    key: str,
+    routes: list[WhyRoute],
+    messages: int,
+    is_complete: bool,
+    gone: PrunedObject | None,
+) -> Why:
     """Return the answer: the most serious outcome in the execution, or else in those that it replays."""
     ends = [route for route in routes if route.outcome != "not_reached"]
     pool = [route for route in ends if route.execution_id == at.id] or ends
     outcome, text = _without_messages(at, key)
+    if gone:
+        outcome, text = "pruned", f"the object was pruned on {moment(gone.pruned_at)}"
     if pool:
         worst = min(pool, key=lambda route: ORDER[route.outcome])
         total = sum(route.messages for route in pool)

@@ -219,6 +219,8 @@ def _lineage_of(row: Row, lane: Lane, outputs: list[str], output_count: int) -> 
         "started_at": moment_or_none(started),
         "ended_at": moment_or_none(ended),
         "duration_ms": round((ended - started) * 1000) if started and ended else None,
+        "input_pruned_at": moment_or_none(row[14]),
+        "outputs_pruned_at": moment_or_none(row[15]),
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
-from playhead.backends._sql_catalog.lanes import Lane, as_uuid, as_uuid_or_none
+from playhead.backends._sql_catalog.lanes import Lane, as_uuid, as_uuid_or_none, moment_or_none
 from playhead.backends._sql_catalog.limits import LimitsPart
 from playhead.backends._sql_catalog.rows import Origin
 from playhead.backends.sql import COMPLETED, PENDING, RETRY, RUNNING
@@ -211,7 +211,10 @@ class ClaimsPart(LimitsPart):
 
 
 def _claimed(cid: UUID, row: Sequence[Any], spent: int, origin: Origin, lane: Lane) -> Claim:
-    key, stage, content_type, attributes, size, sha256 = row[11:]
+    key, stage, content_type, attributes, size, sha256, pruned = row[11:]
+    source = None
+    if content_type is not None:
+        source = Source(content_type, json.loads(attributes), size, sha256, moment_or_none(pruned))
     return Claim(
         correlation_id=cid,
         attempt=row[6] + 1,
@@ -225,7 +228,7 @@ def _claimed(cid: UUID, row: Sequence[Any], spent: int, origin: Origin, lane: La
         object_key=key,
         stage=stage,
         path=path_of(key, stage),
-        source=None if content_type is None else Source(content_type, json.loads(attributes), size, sha256),
+        source=source,
         traceparent=origin.traceparent,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from playhead.backends._sql_catalog.rows import Part
 from playhead.backends.sql.session import Row, Session
@@ -32,6 +33,7 @@ class ConfigsPart(Part):
                 hash=digest,
                 source=source,
                 document=json.dumps(config.document()),
+                retention=json.dumps(asdict(config.retention)) if config.retention else None,
             )
             await db.insert(
                 SQL.insert_lanes,

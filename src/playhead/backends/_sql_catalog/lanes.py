@@ -10,6 +10,7 @@ from uuid import UUID
 from playhead.backends.sql.session import Row
 from playhead.envelope import Dispatch, Headers
 from playhead.ids import moment, text
+from playhead.model import Retention
 
 
 def as_uuid(value: UUID | bytes) -> UUID:
@@ -27,6 +28,12 @@ def as_text(value: UUID | bytes) -> str:
 
 def moment_or_none(seconds: float | None) -> str | None:
     return moment(seconds) if seconds is not None else None
+
+
+def as_retention(text: str) -> Retention:
+    """A retention as a row holds it."""
+    fields = json.loads(text)
+    return Retention(**{**fields, "stages": tuple(fields["stages"])})
 
 
 def storable(text: str | None) -> str | None:

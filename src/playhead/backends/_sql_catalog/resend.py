@@ -70,6 +70,9 @@ class ResendPart(Part):
         # The lock keeps completion, cancel and workers out. The rows are read after it is held.
         statuses = await self._exclude(db, {execution for _, execution in found})
         rows = await db.rows(SQL.dead_letters_among, rows=[n for n, _ in found])
+        # What was pruned is gone for good: an execution that could write outputs again might write next to a
+        # process that still deletes them.
+        pruned = await self._pruned(db, list(statuses))
         sent: dict[int, UUID] = {}
         reopened: set[int] = set()
         for n, cid, execution_n, execution, code, state in rows:
@@ -80,6 +83,14 @@ class ResendPart(Part):
                     raise Conflict(
                         "execution_ended",
                         f"execution {as_uuid(execution)} is cancelled; its dead letters cannot be resent",
+                    )
+            elif gone := pruned[execution_n]:
+                if refuse_cancelled:
+                    raise Conflict(
+                        "execution_pruned",
+                        f"objects of execution {as_uuid(execution)} were pruned on {gone[0].pruned_at}, so "
+                        "its dead letters cannot be resent; replay a stage that is still stored, or run the "
+                        "input again",
                     )
             elif code == "invalid_key":
                 if refuse_bad_keys:

@@ -12,6 +12,7 @@ from playhead.backends._sql_catalog.counts import ByLane, KnownCounts
 from playhead.backends._sql_catalog.lanes import (
     DispatchMaker,
     Lane,
+    as_retention,
     as_uuid,
     as_uuid_or_none,
     moment_or_none,
@@ -23,7 +24,7 @@ from playhead.backends.sql.statements import SQL
 from playhead.envelope import Dispatch
 from playhead.ids import moment
 from playhead.liveness import Liveness
-from playhead.model import Execution, Problem
+from playhead.model import Execution, Problem, PrunedStage, replayable_until
 
 ABOVE_ALL = (1 << 63) - 1
 """Greater than the number of any row."""
@@ -158,12 +159,13 @@ class Part:
         tags: dict[int, list[str]] = {row[0]: [] for row in rows}
         for n, tag in await db.rows(SQL.tags_of, executions=list(tags)):
             tags[n].append(tag)
+        pruned = await self._pruned(db, list(tags))
         by_lane = {row[0]: counts.decode(row[11]) for row in rows if row[11]}
         by_lane |= await self._count_rows(db, [row[0] for row in rows if not row[11]])
         made = []
         for row in rows:
             n, identity, kind, status, config, version, digest, parent, batch = row[:9]
-            created, ended, _, code, error = row[9:]
+            created, ended, _, code, error, pinned, retention = row[9:]
             made.append(
                 Execution(
                     execution_id=as_uuid(identity),
@@ -179,9 +181,24 @@ class Part:
                     ended_at=moment_or_none(ended),
                     error=Problem(code, error) if code else None,
                     counts=counts.add_up(by_lane[n]),
+                    pinned=bool(pinned),
+                    pruned=pruned[n],
+                    replayable_until=replayable_until(
+                        as_retention(retention) if retention else None,
+                        ended,
+                        pruned[n],
+                        pinned=bool(pinned),
+                    ),
                 )
             )
         return made
+
+    async def _pruned(self, db: Session, executions: Sequence[int]) -> dict[int, list[PrunedStage]]:
+        """Return what was pruned of executions, by number."""
+        found: dict[int, list[PrunedStage]] = {n: [] for n in executions}
+        for n, stage, pruned, deleted in await db.rows(SQL.prunings_of, executions=list(executions)):
+            found[n].append(PrunedStage(stage or None, moment(pruned), moment_or_none(deleted)))
+        return found
 
     async def _find_execution(self, db: Session, execution: UUID) -> Execution | None:
         rows = await db.rows(SQL.executions_by_id, ids=[execution])

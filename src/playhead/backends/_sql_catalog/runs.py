@@ -15,6 +15,7 @@ from playhead.ids import uuid7
 from playhead.keys import INPUT_STAGE, object_key
 from playhead.model import Execution, Replay
 from playhead.ports.catalog.jobs import Input
+from playhead.ports.catalog.prune import check_unpruned
 
 
 def input_range(execution: UUID) -> tuple[str, str]:
@@ -122,6 +123,12 @@ class RunsPart(ReplaysPart):
         async def open_it(db: Session) -> Replay:
             number, _ = await self._version(db, config, version)
             lane = await self._feed(db, number, route)
+            # A prune of the source takes the exclusive lock: it either comes before, and this replay is
+            # refused, or it waits, and then finds this replay.
+            above = await db.value(SQL.execution_number, id=source)
+            if above is not None:
+                await self._share(db, [above])
+                check_unpruned(source, stage, (await self._pruned(db, [above]))[above])
             n = await db.value(
                 SQL.insert_execution,
                 id=uuid7(),

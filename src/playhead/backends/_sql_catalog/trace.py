@@ -146,7 +146,7 @@ class TracePart(BrowsePart):
         lanes = await self._learn(db, {row[3] for row in rows.values()})
         found = []
         for number in numbers:
-            _, cid, execution, lane_id, key, state, attempt, code, text, due = rows[number]
+            _, cid, execution, lane_id, key, state, attempt, code, text, due, pruned = rows[number]
             lane: Any = lanes[lane_id]
             found.append(
                 Descendant(
@@ -162,6 +162,7 @@ class TracePart(BrowsePart):
                     error_code=code,
                     text=text or None,
                     retry_at=moment_or_none(due) if state == RETRY else None,
+                    outputs_pruned_at=moment_or_none(pruned),
                 )
             )
         return found

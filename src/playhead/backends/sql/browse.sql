@@ -33,10 +33,16 @@ WHERE state = {DEAD} AND substr(uuid_send(id), 15) = :tail::bytea
 SELECT m.id FROM executions e JOIN messages m ON m.execution = e.n
 WHERE e.id = :execution::uuid AND substr(uuid_send(m.id), 15) = :tail::bytea
 
+-- fragment: outputs_pruned_at
+-- When the outputs of the message `m` were pruned. They are in one stage, so any of them decides.
+(SELECT o.pruned_at FROM outputs o /* INDEXED BY outputs_by_message */
+  WHERE o.message = m.n AND o.state = {STORED} LIMIT 1)
+
 -- fragment: lineage
 -- The columns that a `Lineage` is built from.
 SELECT m.n, m.id, p.id, e.id, e.batch, m.lane, m.state, m.attempt, m.object_key, m.error_code, m.error,
-  m.started_at, m.ended_at, m.code
+  m.started_at, m.ended_at, m.code, (SELECT o.pruned_at FROM outputs o WHERE o.key = m.object_key),
+  {outputs_pruned_at}
 FROM messages m JOIN executions e ON e.n = m.execution LEFT JOIN messages p ON p.n = m.parent
 
 -- name: lineage_of_message

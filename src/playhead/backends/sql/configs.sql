@@ -48,8 +48,8 @@ INSERT INTO configs (name, active, created_at) VALUES (:name, true, playhead_now
 
 -- name: insert_version
 -- Returns the number of the version's row.
-INSERT INTO config_versions (name, version, hash, source, document, created_at)
-VALUES (:name, :version, :hash, :source, :document, playhead_now()) RETURNING id
+INSERT INTO config_versions (name, version, hash, source, document, retention, created_at)
+VALUES (:name, :version, :hash, :source, :document, :retention, playhead_now()) RETURNING id
 
 -- name: insert_lanes
 -- One lane a route.

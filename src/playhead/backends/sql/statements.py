@@ -33,7 +33,7 @@ from playhead.backends.sql import with_constants
 
 FILES: Final = (
     *("rows.sql", "configs.sql", "jobs.sql", "replays.sql", "work.sql", "limits.sql", "upkeep.sql"),
-    *("browse.sql", "trace.sql", "code.sql", "broker.sql"),
+    *("browse.sql", "trace.sql", "code.sql", "prune.sql", "broker.sql"),
 )
 
 _BLOCK: Final = re.compile(r"^-- (name|fragment): (\w+)(?: \((postgresql|sqlite)\))?\n((?:--.*\n)*)", re.M)

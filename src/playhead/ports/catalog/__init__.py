@@ -17,12 +17,13 @@ from playhead.ports.catalog.code import Code
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.jobs import Jobs
 from playhead.ports.catalog.limits import Limits
+from playhead.ports.catalog.prune import Prune
 from playhead.ports.catalog.trace import Trace
 from playhead.ports.catalog.upkeep import Upkeep
 from playhead.ports.catalog.work import Work
 
 
-class Catalog(Configs, Jobs, Work, Limits, Upkeep, Browse, Trace, Code, Protocol):
+class Catalog(Configs, Jobs, Work, Limits, Upkeep, Browse, Trace, Code, Prune, Protocol):
     """All parts, as a backend implements them."""
 
     name: str
@@ -37,4 +38,4 @@ class Catalog(Configs, Jobs, Work, Limits, Upkeep, Browse, Trace, Code, Protocol
         ...
 
 
-__all__ = ["Browse", "Catalog", "Code", "Configs", "Jobs", "Limits", "Trace", "Upkeep", "Work"]
+__all__ = ["Browse", "Catalog", "Code", "Configs", "Jobs", "Limits", "Prune", "Trace", "Upkeep", "Work"]

@@ -55,7 +55,7 @@ class Browse(Protocol):
 
     async def unstored(self, keys: Sequence[str]) -> set[str]:
         """Return those of `keys` (ascending, of one listing's page) that have an outputs row that is not
-        `stored`."""
+        `stored`, or is pruned."""
         ...
 
     async def lineage(self, correlation_id: UUID) -> Lineage | None: ...

@@ -124,6 +124,9 @@ class Jobs(Protocol):
 
         `batch` is a new id. A caller that does not receive the answer looks it up with `replay`.
 
+        Raises `Conflict` (`stage_pruned`) if objects of the stage were pruned. Otherwise no prune deletes
+        objects of the source until the replay has ended.
+
         `path` and `to_route` are stored as requested. `prefix` is where the listing starts. `config`,
         `version` and `route` are what `to_route` was resolved to. Any process can acquire the job.
         `traceparent` is stored as in `open_run`.

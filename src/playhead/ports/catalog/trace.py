@@ -20,6 +20,7 @@ class Descendant(NamedTuple):
         config_version: version of the config.
         text: the reason of a skipped message, or the start of the last error's text; else None.
         retry_at: when the next attempt is due; RFC 3339 in UTC; None unless the state is `retry`.
+        outputs_pruned_at: when its outputs were pruned; RFC 3339 in UTC; None if they were not.
     """
 
     correlation_id: UUID
@@ -34,6 +35,7 @@ class Descendant(NamedTuple):
     error_code: str | None
     text: str | None
     retry_at: str | None
+    outputs_pruned_at: str | None = None
 
 
 class Trace(Protocol):

@@ -163,7 +163,8 @@ class Upkeep(Protocol):
         call sends the remaining messages.
 
         Raises `Conflict` (`execution_ended`) if one of the executions is cancelled, or if `ids` names a row
-        that is dead because its key breaks the grammar.
+        that is dead because its key breaks the grammar. Raises `Conflict` (`execution_pruned`) if objects of
+        one of the executions were pruned. A selection by route or code leaves such executions out.
         """
         ...
 

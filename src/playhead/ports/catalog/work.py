@@ -19,12 +19,16 @@ alone."""
 
 
 class Source(NamedTuple):
-    """What the outputs row of an object holds. `sha256` is 32 bytes; `size` is in bytes."""
+    """What the outputs row of an object holds. `sha256` is 32 bytes; `size` is in bytes.
+
+    `pruned_at` is set if the object was pruned; RFC 3339 in UTC.
+    """
 
     content_type: str
     attributes: Mapping[str, Any]
     size: int
     sha256: bytes
+    pruned_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

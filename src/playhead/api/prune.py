@@ -1,0 +1,57 @@
+"""Prune: delete the objects of executions that have ended."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from playhead.api.answers import BODY_CODES, responses
+from playhead.api.asking import Asked
+from playhead.api.bodies import JsonRoute
+from playhead.api.ids import NO_EXECUTION, ExecutionId
+from playhead.api.schemas import PruneRequest
+from playhead.model import Execution, Pruned
+from playhead.ports.catalog.prune import PruneFilter
+
+_PIN_CODES = ("execution_pruned", "execution_ended", "store_unavailable")
+
+router = APIRouter(prefix="/api/v1", tags=["executions"], route_class=JsonRoute)
+
+
+@router.post(
+    "/prune",
+    responses=responses(
+        *("selection_empty", "invalid_body", *NO_EXECUTION, "unsupported_media_type"),
+        *("store_unavailable", *BODY_CODES),
+    ),
+)
+async def prune_objects(body: PruneRequest, asked: Asked) -> Pruned:
+    """Delete the objects of executions that have ended, and keep their records.
+
+    The selected executions meet all given conditions. After the response, their objects can be neither read
+    nor replayed. They are deleted in the background; if the server ends before, another process continues.
+    Kept are: running executions, pinned ones, sources of running replays, and objects of other programs.
+    """
+    ids = None
+    if body.execution_ids is not None:
+        ids = tuple([await asked.resolve.execution(str(one)) for one in body.execution_ids])
+    where = PruneFilter(
+        executions=ids,
+        config=body.config,
+        tag=body.tag,
+        older_than=body.older_than_seconds,
+        keep_last=body.keep_last,
+        stages=tuple(body.stages),
+    )
+    return await (asked.prune.plan(where) if body.dry_run else asked.prune.begin(where))
+
+
+@router.post("/executions/{execution_id}/pin", responses=responses(*NO_EXECUTION, *_PIN_CODES))
+async def pin_execution(execution_id: ExecutionId, asked: Asked) -> Execution:
+    """Protect the objects of an execution from every prune. Idempotent."""
+    return await asked.prune.pin(execution_id)
+
+
+@router.post("/executions/{execution_id}/unpin", responses=responses(*NO_EXECUTION, *_PIN_CODES))
+async def unpin_execution(execution_id: ExecutionId, asked: Asked) -> Execution:
+    """End the protection of an execution. Idempotent."""
+    return await asked.prune.pin(execution_id, False)

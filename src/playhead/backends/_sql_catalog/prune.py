@@ -1,0 +1,201 @@
+"""Pruning: which executions, under which lock, and which objects.
+
+A decision about an execution and the record of a pruning are one transaction under the exclusive lock of the
+execution. `open_replay` and `resend` hold the lock too, so one of the two sees what the other one did.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from playhead.backends._sql_catalog.lanes import as_retention, as_uuid, as_uuid_or_none
+from playhead.backends._sql_catalog.rows import Part
+from playhead.backends.sql.session import Row, Session
+from playhead.backends.sql.statements import SQL
+from playhead.errors import Conflict
+from playhead.keys import INPUT_STAGE
+from playhead.model import Execution, Kept, Retention
+from playhead.ports.catalog.prune import Candidate, PrunedObject, PruneFilter, PrunePage, Pruning
+
+
+class PrunePart(Part):
+    async def pin(self, execution: UUID, pinned: bool) -> Execution | None:
+        async def set_it(db: Session) -> Execution | None:
+            n = await db.value(SQL.execution_number, id=execution)
+            if n is None:
+                return None
+            await self._exclude(db, [n])
+            gone = [one for one in (await self._pruned(db, [n]))[n] if one.stage is None]
+            if pinned and gone:
+                raise Conflict(
+                    "execution_pruned",
+                    f"cannot pin execution {execution}: its objects were pruned on {gone[0].pruned_at}",
+                )
+            await db.run(SQL.set_pinned, execution=n, pinned=pinned)
+            return await self._find_execution(db, execution)
+
+        return await self._db.write(set_it)
+
+    async def retentions(self) -> dict[str, Retention]:
+        rows = await self._db.read(lambda db: db.rows(SQL.newest_retentions))
+        return {name: as_retention(text) for name, text in rows}
+
+    async def prune_candidates(
+        self, where: PruneFilter, *, after: int = 0, limit: int = 100
+    ) -> tuple[list[Candidate], int | None]:
+        async def find(db: Session) -> tuple[list[Candidate], int | None]:
+            rows = await db.rows(
+                SQL.prune_selection,
+                after=after,
+                limit=limit,
+                executions=None if where.executions is None else list(where.executions),
+                config=where.config,
+                tag=where.tag,
+                older_than=where.older_than,
+            )
+            numbers = [n for (n,) in rows]
+            states = await self._states(db, numbers)
+            # Adopted executions are Playhead's only if they are named, and then an answer says why not.
+            states = [row for row in states if row[2] != "adopted" or where.executions is not None]
+            left = await self._not_kept(db, states, where)
+            found = [one for _, one in await self._candidates(db, left, where.stages)]
+            return found, numbers[-1] if len(numbers) == limit else None
+
+        return await self._db.read(find)
+
+    async def _states(self, db: Session, numbers: Sequence[int]) -> list[Row]:
+        return await db.rows(SQL.prune_states, numbers=sorted(numbers)) if numbers else []
+
+    async def _not_kept(self, db: Session, states: Sequence[Row], where: PruneFilter) -> list[Row]:
+        """Return the rows that are not among the newest ones that `keep_last` keeps."""
+        if not where.keep_last:
+            return list(states)
+        first: dict[tuple[Any, Any], int] = {}
+        for _, _, kind, _, _, _, config, _ in states:
+            if config is not None and (config, kind) not in first:
+                row = await db.row(
+                    SQL.first_kept, config=config, kind=kind, tag=where.tag, keep=where.keep_last
+                )
+                first[config, kind] = row[0] if row and row[1] == where.keep_last else 0
+        return [row for row in states if row[6] is None or row[0] < first[row[6], row[2]]]
+
+    async def _candidates(
+        self, db: Session, states: Sequence[Row], stages: Sequence[str]
+    ) -> list[tuple[int, Candidate]]:
+        """Return candidates for rows of `prune_states` that have something to prune, by number."""
+        pruned = await self._pruned(db, [row[0] for row in states])
+        found = []
+        for n, identity, kind, settled, pinned, version, _, is_source in states:
+            gone = {one.stage for one in pruned[n]}
+            if None in gone:
+                continue
+            missing: list[str] = []
+            if stages:
+                missing = [
+                    one for one in await self._stages(db, kind, version) if one in stages and one not in gone
+                ]
+                if not missing:
+                    continue
+            kept = _why_kept(kind, settled=settled, pinned=pinned, is_source=is_source)
+            found.append((n, Candidate(as_uuid(identity), tuple(missing), kept)))
+        return found
+
+    async def _stages(self, db: Session, kind: str, version: int | None) -> list[str]:
+        """Return the stages of an execution that have objects of Playhead."""
+        if version is None:
+            return []
+        lanes = await self._lanes_of(db, version)
+        return [INPUT_STAGE] * (kind == "run") + [lane.stage for lane in lanes if lane.stage]
+
+    async def count_prunable(self, candidate: Candidate) -> tuple[int, int]:
+        objects = size = 0
+        for stage in candidate.stages or (None,):
+            first, last = _range(Pruning(0, candidate.execution, stage))
+            count = partial(_count, first=first, last=last)
+            some = await self._db.read(count)
+            objects, size = objects + some[0], size + some[1]
+        return objects, size
+
+    async def begin_prune(self, candidates: Sequence[Candidate]) -> list[Pruning]:
+        async def begin(db: Session) -> list[Pruning]:
+            numbers = {
+                await db.value(SQL.execution_number, id=one.execution): one.stages for one in candidates
+            }
+            numbers.pop(None, None)
+            await self._exclude(db, numbers)
+            # Read after the lock is held: a replay may have been opened while it was awaited.
+            begun: list[Pruning] = []
+            for row in await self._states(db, list(numbers)):
+                for n, one in await self._candidates(db, [row], numbers[row[0]]):
+                    for stage in () if one.kept else one.stages or ("",):
+                        number = await db.value(SQL.begin_pruning, execution=n, stage=stage)
+                        if number is not None:
+                            begun.append(Pruning(number, one.execution, stage or None))
+            return begun
+
+        return await self._db.write(begin)
+
+    async def open_prunings(self, *, older_than: float = 0.0) -> list[Pruning]:
+        rows = await self._db.read(lambda db: db.rows(SQL.open_prunings, older_than=older_than))
+        return [Pruning(n, as_uuid(identity), stage or None) for n, identity, stage in rows]
+
+    async def prune_page(
+        self, pruning: Pruning, *, deleted: str | None = None, limit: int
+    ) -> PrunePage | None:
+        async def take(db: Session) -> PrunePage | None:
+            row = await db.row(SQL.lock_pruning, pruning=pruning.n)
+            if row is None:
+                return None
+            # Another process may work on the same pruning. Both delete the same objects, which does no harm,
+            # and the cursor never goes back.
+            cursor = max(row[0], deleted or "", key=str.encode)
+            if cursor != row[0]:
+                await db.run(SQL.move_prune_cursor, pruning=pruning.n, cursor=cursor)
+            first, last = _range(pruning)
+            rows = await db.rows(
+                SQL.prune_keys, first=max(first, cursor, key=str.encode), last=last, limit=limit
+            )
+            if not rows:
+                return None
+            new = [(key, size) for key, size, is_new in rows if is_new]
+            await db.run(SQL.mark_pruned, keys=[key for key, _ in new], pruned_at=row[1])
+            return PrunePage([key for key, _, _ in rows], len(new), sum(size for _, size in new))
+
+        return await self._db.write(take)
+
+    async def pruned_object(self, key: str) -> PrunedObject | None:
+        row = await self._db.read(lambda db: db.row(SQL.pruned_object, key=key))
+        if row is None:
+            return None
+        content_type, attributes, size, sha256, created, pruned, message, attempt = row
+        return PrunedObject(
+            *(content_type, json.loads(attributes), size, sha256, created, pruned),
+            *(as_uuid_or_none(message), attempt),
+        )
+
+    async def end_prune(self, pruning: Pruning) -> None:
+        await self._db.write(lambda db: db.run(SQL.end_pruning, pruning=pruning.n))
+
+
+def _why_kept(kind: str, *, settled: bool, pinned: bool, is_source: bool) -> Kept | None:
+    if kind == "adopted":
+        return "adopted"
+    if not settled:
+        return "running"
+    if pinned:
+        return "pinned"
+    return "replayed" if is_source else None
+
+
+async def _count(db: Session, *, first: str, last: str) -> Row:
+    [row] = await db.rows(SQL.count_disposable, first=first, last=last)
+    return row
+
+
+def _range(pruning: Pruning) -> tuple[str, str]:
+    """Return two texts between which the keys of a pruning are, and no other keys: `0` follows `/`."""
+    return f"{pruning.prefix}/", f"{pruning.prefix}0"

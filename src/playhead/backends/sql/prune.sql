@@ -1,0 +1,86 @@
+-- Prune: delete the objects of executions that have ended, and keep their records.
+
+-- name: set_pinned
+-- Protect an execution from pruning, or end the protection.
+UPDATE executions SET pinned = :pinned WHERE n = :execution
+
+-- name: prunings_of
+-- What was pruned of executions.
+SELECT execution, stage, pruned_at, deleted_at FROM prunings WHERE execution = ANY(:executions::bigint[]) ORDER BY n
+
+-- name: newest_retentions
+-- The retention of the newest version of each config, where it has one.
+SELECT v.name, v.retention FROM config_versions v WHERE {is_newest} AND v.retention IS NOT NULL ORDER BY v.name
+
+-- name: prune_selection
+-- Executions that a prune selects, oldest first. Those whose objects are all pruned need nothing any more.
+SELECT e.n FROM executions e WHERE e.n > :after
+  AND NOT EXISTS (SELECT 1 FROM prunings p WHERE p.execution = e.n AND p.stage = '')
+AND e.id = ANY(:executions::uuid[]) -- if given
+AND e.config_version IN (SELECT v.id FROM config_versions v WHERE v.name = :config) -- if given
+AND e.n IN (SELECT t.execution FROM tags t WHERE t.tag = :tag) -- if given
+AND coalesce(e.ended_at, e.created_at) <= playhead_now() - :older_than::float8 -- if given
+ORDER BY e.n LIMIT :limit
+
+-- name: prune_states
+-- What decides whether the objects of executions may be deleted. A replay reads the objects of its source until it has
+-- settled: it may still list them, or have a message whose input is one of them.
+SELECT e.n, e.id, e.kind, e.settled, e.pinned, e.config_version, c.name,
+  EXISTS (SELECT 1 FROM jobs j JOIN executions r ON r.n = j.execution
+    WHERE j.source = e.id AND r.n <> e.n AND NOT r.settled)
+FROM executions e LEFT JOIN config_versions c ON c.id = e.config_version
+WHERE e.n = ANY(:numbers::bigint[]) ORDER BY e.n
+
+-- name: first_kept
+-- The oldest of the newest executions of a config and a kind, which are kept.
+SELECT min(x.n), count(*) FROM (SELECT e.n FROM executions e WHERE e.kind = :kind
+  AND e.config_version IN (SELECT v.id FROM config_versions v WHERE v.name = :config)
+  AND e.n IN (SELECT t.execution FROM tags t WHERE t.tag = :tag) -- if given
+  ORDER BY e.n DESC LIMIT :keep) x
+
+-- fragment: disposable
+-- The bytes of the output `o` may be deleted by a pruning of the keys between two texts. Each statement that chooses
+-- objects to delete has this condition, and no other part of Playhead deletes objects of executions. If the objects of an
+-- execution can be used by another one, the condition that no execution uses `o` belongs here.
+o.key > :first AND o.key < :last
+
+-- name: count_disposable
+-- How many objects a pruning deletes, and their bytes.
+SELECT count(*), coalesce(sum(o.size), 0)::bigint FROM outputs o WHERE {disposable} AND o.pruned_at IS NULL
+
+-- name: begin_pruning
+-- Returns the number of the pruning, unless there is one.
+INSERT INTO prunings (execution, stage, pruned_at) VALUES (:execution, :stage, playhead_now())
+ON CONFLICT DO NOTHING RETURNING n
+
+-- name: open_prunings
+-- Prunings that have not ended.
+SELECT p.n, e.id, p.stage FROM prunings p JOIN executions e ON e.n = p.execution
+WHERE p.deleted_at IS NULL AND p.pruned_at <= playhead_now() - :older_than::float8 ORDER BY p.n
+
+-- name: lock_pruning
+-- A pruning that has not ended.
+SELECT cursor, pruned_at FROM prunings WHERE n = :pruning AND deleted_at IS NULL FOR UPDATE
+
+-- name: prune_keys
+-- The next objects of a pruning. Those that are marked as pruned are among them: the process that marked them may have
+-- died before it deleted them.
+SELECT o.key, o.size, o.pruned_at IS NULL FROM outputs o WHERE {disposable} ORDER BY o.key LIMIT :limit
+
+-- name: mark_pruned
+-- No listing shows these objects any more.
+UPDATE outputs SET pruned_at = :pruned_at WHERE key = ANY(:keys::text[]) AND pruned_at IS NULL
+
+-- name: move_prune_cursor
+-- The objects up to this key are deleted.
+UPDATE prunings SET cursor = :cursor WHERE n = :pruning
+
+-- name: pruned_object
+-- The record of an object that was pruned.
+SELECT o.content_type, o.attributes, o.size, o.sha256, o.created_at, o.pruned_at, m.id, o.attempt
+FROM outputs o LEFT JOIN messages m ON m.n = o.message
+WHERE o.key = :key AND o.state = {STORED} AND o.pruned_at IS NOT NULL
+
+-- name: end_pruning
+-- All objects of a pruning are deleted.
+UPDATE prunings SET deleted_at = playhead_now() WHERE n = :pruning AND deleted_at IS NULL

@@ -1,0 +1,178 @@
+"""`prune`, `pin`, `unpin`: delete the objects of executions that have ended, and protect some of them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from playhead.cli import complete, exits, output, progress
+from playhead.cli.command import ExecutionRef, command
+from playhead.cli.executions import describe
+from playhead.cli.output import counted
+from playhead.cli.session import Session, Usage
+
+if TYPE_CHECKING:
+    from playhead.model import Pruned
+
+_AGE: Final = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
+_SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+_MOST_SHOWN: Final = 10
+
+
+@command("prune", example="playhead prune --older-than 30d --keep-last 5 --dry-run")
+async def prune(
+    s: Session,
+    executions: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[EXECUTION]...",
+            help="Only these executions: ids or their ends, `latest`, `tag:NAME`.",
+            autocompletion=complete.execution,
+            show_default=False,
+        ),
+    ] = None,
+    older_than: Annotated[
+        str | None,
+        typer.Option("--older-than", metavar="AGE", help="Only executions that ended so long ago: 30d, 12h."),
+    ] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            "--config",
+            metavar="NAME",
+            help="Only executions of this config.",
+            autocompletion=complete.config,
+        ),
+    ] = None,
+    tag: Annotated[
+        str | None,
+        typer.Option("--tag", metavar="T", help="Only runs with this tag.", autocompletion=complete.tag),
+    ] = None,
+    keep_last: Annotated[
+        int,
+        typer.Option(
+            "--keep-last",
+            metavar="N",
+            min=0,
+            help="Keep the newest N runs and the newest N replays of each config.",
+            show_default=False,
+        ),
+    ] = 0,
+    stage: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--stage",
+            metavar="STAGE",
+            help="Delete only the objects of this stage. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be deleted.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+) -> int:
+    """Delete the objects of executions that have ended.
+
+    Selects the executions that meet all conditions; at least one is needed. Records stay: lineage, counts,
+    sizes and hashes. A pruned stage cannot be replayed. Kept are running and pinned executions, sources of
+    running replays, and objects of other programs. The exit code is 1 if a named execution is kept, or if
+    you do not confirm.
+    """
+    from playhead.ports.catalog.prune import PruneFilter
+
+    seconds = _seconds(older_than)
+    if s.json and not (dry_run or yes):
+        raise Usage("--json cannot ask for confirmation: add --dry-run or --yes")
+    async with s.open() as rt:
+        named = None
+        if executions:
+            named = tuple([await rt.services.resolve.execution(one) for one in executions])
+        where = PruneFilter(named, config, tag, seconds, keep_last, tuple(stage or ()))
+        found = await rt.services.prune.plan(where)
+        if not s.json:
+            _write(found, "would be deleted" if dry_run else "to delete")
+        if not dry_run and found.executions:
+            if not yes and not _confirmed():
+                output.note("Nothing was deleted")
+                return exits.FAILED
+            with progress.display() as shown:
+                done = 0
+
+                def deleted(count: int) -> None:
+                    nonlocal done
+                    done += count
+                    shown.deleting(done, found.objects)
+
+                found = await rt.services.prune.prune(where, progress=deleted)
+            if not s.json:
+                _write_end(found)
+    if s.json:
+        output.emit(found)
+    return exits.FAILED if named and found.kept_executions else exits.OK
+
+
+@command("pin", example="playhead pin latest")
+async def pin(s: Session, execution: ExecutionRef) -> None:
+    """Protect the objects of an execution from every prune."""
+    await _pin(s, execution, True)
+
+
+@command("unpin", example="playhead unpin latest")
+async def unpin(s: Session, execution: ExecutionRef) -> None:
+    """End the protection of an execution."""
+    await _pin(s, execution, False)
+
+
+async def _pin(s: Session, execution: str, pinned: bool) -> None:
+    async with s.open() as rt:
+        found = await rt.services.prune.pin(await rt.services.resolve.execution(execution), pinned)
+    if s.json:
+        output.emit(found)
+    else:
+        describe(found)
+
+
+def _seconds(age: str | None) -> float | None:
+    if age is None:
+        return None
+    found = _AGE.fullmatch(age.strip())
+    if found is None:
+        raise Usage(f"--older-than {age!r} is not an age: write a number and a unit, such as 30d, 12h or 90m")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def _write(found: Pruned, what: str) -> None:
+    objects = f"{counted(found.objects, 'object')} ({output.size(found.bytes)}, without sidecars)"
+    if found.executions:
+        output.line(f"{objects} of {counted(found.executions, 'execution')} {what}")
+    else:
+        output.line("Nothing to prune")
+    if found.kept:
+        from playhead.model import KEPT
+
+        output.line(f"{counted(found.kept_executions, 'execution')} kept:")
+        output.table(
+            ("EXECUTION", "REASON"),
+            [(one.execution_id, KEPT[one.reason]) for one in found.kept[:_MOST_SHOWN]],
+        )
+        if found.kept_executions > _MOST_SHOWN:
+            output.line(f"… and {found.kept_executions - _MOST_SHOWN:,} more")
+
+
+def _write_end(found: Pruned) -> None:
+    objects = f"{counted(found.objects, 'object')} ({output.size(found.bytes)})"
+    if found.is_deleted:
+        output.line(f"{objects} of {counted(found.executions, 'execution')} deleted")
+    else:
+        output.line(f"{objects} can no longer be read; the server deletes them in the background")
+
+
+def _confirmed() -> bool:
+    """Ask on the terminal. Raises `Usage` without a terminal."""
+    if not sys.stdin.isatty():
+        raise Usage("there is no terminal to ask for confirmation: add --yes, or --dry-run to only count")
+    sys.stderr.write("Delete them? Their records stay. [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -1,0 +1,111 @@
+"""How long objects are kept: the policy of a config, what was pruned, and the answer of a prune."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+from uuid import UUID
+
+from playhead.ids import moment
+
+DAY: Final = 86_400.0
+
+Kept = Literal["running", "pinned", "replayed", "adopted"]
+KEPT: Final[dict[Kept, str]] = {
+    "running": "It is running, or a message of it is open.",
+    "pinned": "It is pinned.",
+    "replayed": "A replay of it is running.",
+    "adopted": "Another program stored its objects; delete them with that program.",
+}
+"""Why the objects of an execution are kept although a prune selects it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long the objects of a config's executions are kept.
+
+    Attributes:
+        keep_days: days after the end of an execution.
+        keep_last: number of newest runs, and of newest replays, that are kept longer.
+        stages: the stages that are pruned; empty: all, and the inputs.
+    """
+
+    keep_days: float
+    keep_last: int = 0
+    stages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PrunedStage:
+    """A stage whose objects were deleted. Their records are kept.
+
+    Attributes:
+        stage: the stage; None: all stages, and the inputs.
+        pruned_at: time from which the objects could not be read or replayed; RFC 3339 in UTC.
+        deleted_at: time at which the last object was deleted; RFC 3339 in UTC; None while deletion goes on.
+    """
+
+    stage: str | None
+    pruned_at: str
+    deleted_at: str | None
+
+    def overlaps(self, stage: str) -> bool:
+        """Whether a stage, or a part of it, was pruned."""
+        if self.stage is None or self.stage == stage:
+            return True
+        return stage.startswith(self.stage + "/") or self.stage.startswith(stage + "/")
+
+
+def replayable_until(
+    retention: Retention | None, ended_at: float | None, pruned: Sequence[PrunedStage], *, pinned: bool
+) -> str | None:
+    """Return the time until which retention keeps the objects of an execution; None: it does not delete them.
+
+    `keep_last` may keep them longer. Returns None if they are pruned already.
+    """
+    if retention is None or ended_at is None or pinned:
+        return None
+    gone = {one.stage for one in pruned}
+    if None in gone or (retention.stages and gone.issuperset(retention.stages)):
+        return None
+    return moment(ended_at + retention.keep_days * DAY)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptExecution:
+    """An execution that a prune selects and does not change.
+
+    Attributes:
+        execution_id: the execution.
+        reason: `running`: it has not ended, or a message of it is open; `pinned`; `replayed`: a replay of it
+            runs; `adopted`: another program stored its objects.
+    """
+
+    execution_id: UUID
+    reason: Kept
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What a prune deletes, or would delete.
+
+    Attributes:
+        dry_run: nothing was changed.
+        executions: number of executions whose objects are deleted.
+        objects: number of these objects, without their sidecars.
+        bytes: total size of these objects, without their sidecars.
+        execution_ids: the first 100 of these executions, oldest first.
+        kept: the first 100 executions that are selected and kept, oldest first.
+        kept_executions: number of executions that are selected and kept.
+        is_deleted: whether all objects are deleted. Otherwise a process of the deployment deletes them.
+    """
+
+    dry_run: bool
+    executions: int = 0
+    objects: int = 0
+    bytes: int = 0
+    execution_ids: list[UUID] = field(default_factory=list)
+    kept: list[KeptExecution] = field(default_factory=list)
+    kept_executions: int = 0
+    is_deleted: bool = False

@@ -1,0 +1,182 @@
+"""Pruning: delete the objects of ended executions, and keep their records.
+
+A prune of an execution, or of one of its stages, has three steps. Each may be repeated, so any process may
+continue what another one began:
+
+1. `begin_prune` records the pruning. It decides under the exclusive lock of the execution. From this commit
+   on, no replay of the stage can be opened and no dead letter of the execution is resent: what would read or
+   write its objects sees all of them or none.
+2. `prune_page` marks the outputs of a page as pruned, so that no listing shows them. Then the caller deletes
+   their bytes, and passes the last key to the next call. If the process dies in between, the next caller gets
+   the same page, and deletes the remaining objects.
+3. `end_prune` records that nothing is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+from playhead.errors import Conflict
+from playhead.model import Execution, Kept, PrunedStage, Retention
+
+
+@dataclass(frozen=True, slots=True)
+class PruneFilter:
+    """Which executions a prune selects: those that meet all given conditions.
+
+    Attributes:
+        executions: only these.
+        config: only executions of this config.
+        tag: only runs with this tag.
+        older_than: only executions that ended at least this number of seconds ago.
+        keep_last: number of newest runs, and of newest replays, of each config that are left out. With a
+            `tag`, only executions with the tag are counted.
+        stages: delete only the objects of these stages; empty: all objects.
+    """
+
+    executions: tuple[UUID, ...] | None = None
+    config: str | None = None
+    tag: str | None = None
+    older_than: float | None = None
+    keep_last: int = 0
+    stages: tuple[str, ...] = ()
+
+
+class Candidate(NamedTuple):
+    """An execution that a prune selects, and that has something to prune.
+
+    Attributes:
+        stages: what is to be pruned; empty: all stages.
+        kept: why it is kept; None if it can be pruned.
+    """
+
+    execution: UUID
+    stages: tuple[str, ...]
+    kept: Kept | None
+
+
+class Pruning(NamedTuple):
+    """A pruning that has begun. `n` is its number. `stage`: None for all stages."""
+
+    n: int
+    execution: UUID
+    stage: str | None
+
+    @property
+    def prefix(self) -> str:
+        """What the keys of its objects begin with, followed by a slash."""
+        return f"{self.execution}/{self.stage}" if self.stage else str(self.execution)
+
+
+class PrunePage(NamedTuple):
+    """Objects whose bytes are to be deleted, in the order of their keys.
+
+    Attributes:
+        objects: how many of them were not marked as pruned before.
+        bytes: their size.
+    """
+
+    keys: list[str]
+    objects: int
+    bytes: int
+
+
+class PrunedObject(NamedTuple):
+    """The record of an object that was pruned. Times are in seconds since the epoch.
+
+    Attributes:
+        message: the message that stored it; None for an input.
+        attempt: the attempt that stored it; None for an input.
+    """
+
+    content_type: str
+    attributes: Mapping[str, Any]
+    size: int
+    sha256: bytes
+    created_at: float
+    pruned_at: float
+    message: UUID | None
+    attempt: int | None
+
+
+class Prune(Protocol):
+    async def pin(self, execution: UUID, pinned: bool) -> Execution | None:
+        """Protect an execution from pruning, or end the protection. None if it does not exist.
+
+        Raises `Conflict` (`execution_pruned`) if all of its objects are pruned already.
+        """
+        ...
+
+    async def retentions(self) -> dict[str, Retention]:
+        """Return the retention of the newest version of each config that has one, by config."""
+        ...
+
+    async def prune_candidates(
+        self, where: PruneFilter, *, after: int = 0, limit: int = 100
+    ) -> tuple[list[Candidate], int | None]:
+        """Return executions that a prune selects, oldest first, and the `after` of the next page.
+
+        Reads up to `limit` executions, so a page may be empty although another one follows. Left out are
+        executions whose objects are all pruned, those without any of the stages, and adopted ones unless
+        `where` names them.
+        """
+        ...
+
+    async def count_prunable(self, candidate: Candidate) -> tuple[int, int]:
+        """Return number and bytes of the objects that a prune of this candidate deletes.
+
+        Outputs of attempts that failed are included.
+        """
+        ...
+
+    async def begin_prune(self, candidates: Sequence[Candidate]) -> list[Pruning]:
+        """Record that the objects of these candidates are pruned. Returns the new prunings.
+
+        Under the exclusive locks of the executions, each is examined again: what has become protected, or
+        was pruned meanwhile, is left out.
+        """
+        ...
+
+    async def open_prunings(self, *, older_than: float = 0.0) -> list[Pruning]:
+        """Return prunings that have not ended and began at least this number of seconds ago."""
+        ...
+
+    async def prune_page(
+        self, pruning: Pruning, *, deleted: str | None = None, limit: int
+    ) -> PrunePage | None:
+        """Mark the next page of objects as pruned, and return it. None if nothing is left, or it has ended.
+
+        Args:
+            deleted: the last key of the previous page, whose bytes the caller has deleted.
+
+        The bytes of an object are deleted only if this method returns its key: it alone decides that no
+        process needs them any more.
+        """
+        ...
+
+    async def pruned_object(self, key: str) -> PrunedObject | None:
+        """Return the record of a stored object that was pruned; None for any other key."""
+        ...
+
+    async def end_prune(self, pruning: Pruning) -> None:
+        """Record that all objects of a pruning are deleted. Repeating the call changes nothing."""
+        ...
+
+
+def check_unpruned(execution: UUID, stage: str, pruned: Sequence[PrunedStage]) -> None:
+    """Check that no object of a stage was pruned.
+
+    Raises:
+        Conflict: `stage_pruned`.
+    """
+    for one in pruned:
+        if one.overlaps(stage):
+            what = "all objects" if one.stage is None else f"the objects of stage {one.stage!r}"
+            raise Conflict(
+                "stage_pruned",
+                f"cannot replay stage {stage!r} of execution {execution}: {what} were pruned on "
+                f"{one.pruned_at}. Replay a stage that is still stored, or run the inputs again",
+            )

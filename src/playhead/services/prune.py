@@ -1,0 +1,266 @@
+"""Prune: delete the objects of executions that have ended, by request and by the retention of configs.
+
+The order of steps, and why each is right if the process is killed (`kill -9`) after any of them:
+
+1. *Begin* commits that an execution, or a stage of it, is pruned. From then on no replay of it can begin, and
+   none that has begun reads it. No object is deleted before this commit, so no replay gets a part of a stage.
+2. *Mark* commits that the objects of one page are gone: no listing shows them any more.
+3. *Delete* removes their bytes. Until the next page is taken, the cursor is before this page. So after a kill
+   the same page is taken and deleted again; deleting an object twice has no effect.
+4. *Look again*: a write that was suspended for long may have stored an object after it was deleted.
+5. *End* commits that nothing is left. Without it, the next prune, or the process with the lease of the
+   reconciler, begins again at the cursor.
+
+Two processes may work on one pruning. They delete the same objects, and nothing writes them again: an
+execution of which anything was pruned gets no new output.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final, Protocol
+from uuid import UUID
+
+from playhead import events, faults, keys
+from playhead.engine.environment import Environment
+from playhead.engine.listing import Listing
+from playhead.engine.lookup import find_execution
+from playhead.errors import BadRequest, Conflict, Unavailable
+from playhead.model import DAY, Execution, KeptExecution, Pruned, Retention
+from playhead.ports.catalog.browse import Browse
+from playhead.ports.catalog.configs import Configs
+from playhead.ports.catalog.prune import Prune, PruneFilter, Pruning
+from playhead.ports.store import Store
+
+PAGE: Final = 1_000
+"""Objects that one step deletes, each with its sidecar."""
+_EXECUTIONS: Final = 100
+"""Executions that one transaction begins to prune."""
+_MOST_NAMED: Final = 100
+
+
+class PruneCatalog(Prune, Browse, Configs, Protocol):
+    """The part of the catalog that `PruneService` needs."""
+
+
+class PruneService:
+    """Pins and prunes executions.
+
+    Every method raises `Unavailable` if a backend that it needs is unavailable.
+
+    Args:
+        page: objects that one step deletes.
+    """
+
+    def __init__(self, catalog: PruneCatalog, store: Store, env: Environment, *, page: int = PAGE) -> None:
+        self._catalog = catalog
+        self._store = store
+        self._env = env
+        self._page = page
+        self._listing = Listing(catalog, store)
+
+    async def pin(self, execution: UUID, pinned: bool = True) -> Execution:
+        """Protect the objects of an execution from every prune, or end the protection. Idempotent.
+
+        Raises:
+            NotFound: `execution_not_found`.
+            Conflict: `execution_pruned`; its objects are pruned already.
+        """
+        found = await self._catalog.pin(execution, pinned)
+        if found is None:
+            await find_execution(self._catalog, self._listing, execution)
+            raise Conflict(
+                "execution_ended",
+                f"execution {execution} cannot be pinned: another program stored its objects, and Playhead "
+                "does not delete them",
+            )
+        return found
+
+    # -- prune -------------------------------------------------------------------------------------
+
+    async def plan(self, where: PruneFilter) -> Pruned:
+        """Return what a prune would delete now. Changes nothing.
+
+        Raises what `begin` raises.
+        """
+        found, _ = await self._select(where, begin=False)
+        return found
+
+    async def begin(self, where: PruneFilter) -> Pruned:
+        """Begin to prune, and delete the objects in the background.
+
+        When this returns, the objects cannot be read or replayed any more. If this process ends before all
+        are deleted, another one continues.
+
+        Raises:
+            BadRequest: `selection_empty`.
+            NotFound: `execution_not_found`.
+        """
+        found, begun = await self._select(where, begin=True)
+        if begun:
+            self._env.spawn(self._delete_later(begun))
+        return found
+
+    async def prune(self, where: PruneFilter, *, progress: Callable[[int], None] | None = None) -> Pruned:
+        """Prune, and return when all objects are deleted. Ends earlier prunes that were interrupted, too.
+
+        Args:
+            progress: is called with the number of objects that were deleted since the last call.
+
+        Raises what `begin` raises.
+        """
+        found, _ = await self._select(where, begin=True)
+        await self._delete_all(await self._catalog.open_prunings(), progress)
+        return replace(found, is_deleted=True)
+
+    async def _select(self, where: PruneFilter, *, begin: bool) -> tuple[Pruned, list[Pruning]]:
+        """Count what is selected, page by page; with `begin`, also begin to prune it."""
+        _check(where)
+        kept = [KeptExecution(one, "adopted") for one in await self._only_in_store(where)]
+        ids: list[UUID] = []
+        begun: list[Pruning] = []
+        objects = size = 0
+        after: int | None = 0
+        while after is not None:
+            page, after = await self._catalog.prune_candidates(where, after=after, limit=_EXECUTIONS)
+            kept += [KeptExecution(one.execution, one.kept) for one in page if one.kept]
+            free = [one for one in page if not one.kept]
+            counts = {one.execution: await self._catalog.count_prunable(one) for one in free}
+            chosen = list(counts)
+            if begin and free:
+                some = await self._catalog.begin_prune(free)
+                faults.reach("prune.begun")
+                begun += some
+                # Those that have become protected since they were selected are left out.
+                chosen = list(dict.fromkeys(one.execution for one in some))
+            ids += chosen
+            objects += sum(counts[one][0] for one in chosen)
+            size += sum(counts[one][1] for one in chosen)
+        found = Pruned(
+            dry_run=not begin,
+            executions=len(ids),
+            objects=objects,
+            bytes=size,
+            execution_ids=ids[:_MOST_NAMED],
+            kept=kept[:_MOST_NAMED],
+            kept_executions=len(kept),
+            is_deleted=begin and not begun,
+        )
+        return found, begun
+
+    async def _only_in_store(self, where: PruneFilter) -> list[UUID]:
+        """Return the named executions that the catalog does not have. Raises `NotFound`."""
+        if where.executions is None:
+            return []
+        known = {one.execution_id for one in await self._catalog.executions_named(where.executions)}
+        others = [one for one in where.executions if one not in known]
+        for one in others:
+            await find_execution(self._catalog, self._listing, one)
+        return others
+
+    # -- retention ---------------------------------------------------------------------------------
+
+    async def retain(self, *, interrupted_seconds: float, goes_on: Callable[[], bool]) -> None:
+        """Prune what no config keeps any more, and continue prunes whose process has died.
+
+        Args:
+            interrupted_seconds: the age of a pruning whose process is taken for dead. If it is not, both
+                processes delete the same objects.
+            goes_on: is asked before each step; False ends this call.
+        """
+        begun: list[Pruning] = []
+        for config, retention in (await self._catalog.retentions()).items():
+            if goes_on():
+                begun += (await self._select(_of(config, retention), begin=True))[1]
+        interrupted = await self._catalog.open_prunings(older_than=interrupted_seconds)
+        await self._delete_all(list(dict.fromkeys([*interrupted, *begun])), goes_on=goes_on)
+
+    # -- delete ------------------------------------------------------------------------------------
+
+    async def _delete_later(self, prunings: Sequence[Pruning]) -> None:
+        try:
+            await self._delete_all(prunings)
+        except Unavailable as exc:  # the reconciler's process continues
+            events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, code=exc.code, detail=exc.detail)
+
+    async def _delete_all(
+        self,
+        prunings: Sequence[Pruning],
+        progress: Callable[[int], None] | None = None,
+        goes_on: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Delete the objects of prunings. If one of them cannot be deleted, the others are nevertheless."""
+        failed: Unavailable | None = None
+        for pruning in prunings:
+            try:
+                if not await self._delete(pruning, progress, goes_on):
+                    return
+            except Unavailable as exc:
+                await self._store.check()  # raises if not only this object is unavailable
+                failed = exc
+        if failed:
+            raise failed
+
+    async def _delete(
+        self, pruning: Pruning, progress: Callable[[int], None] | None, goes_on: Callable[[], bool]
+    ) -> bool:
+        """Delete the objects of a pruning. False if it has to stop before the end."""
+        deleted: str | None = None
+        objects = size = 0
+        while page := await self._catalog.prune_page(pruning, deleted=deleted, limit=self._page):
+            faults.reach("prune.marked")
+            await self._store.delete(_with_sidecars(page.keys))
+            faults.reach("prune.deleted")
+            deleted = page.keys[-1]
+            objects, size = objects + page.objects, size + page.bytes
+            if progress:
+                progress(page.objects)
+            if not goes_on():
+                return False
+        await self._look_again(pruning)
+        faults.reach("prune.emptied")
+        await self._catalog.end_prune(pruning)
+        events.emit(
+            events.PRUNED,
+            execution_id=str(pruning.execution),
+            stage=pruning.stage,
+            count=objects,
+            bytes=size,
+        )
+        return True
+
+    async def _look_again(self, pruning: Pruning) -> None:
+        """Delete objects of Playhead that were stored after they had been deleted.
+
+        Objects of other programs, which have no row, stay.
+        """
+        async for entries in self._store.list(pruning.prefix, page=self._page):
+            found = sorted({keys.object_of(entry.key) for entry in entries}, key=str.encode)
+            late = await self._catalog.unstored(found)
+            await self._store.delete(_with_sidecars(sorted(late)))
+
+
+def _with_sidecars(found: Sequence[str]) -> list[str]:
+    """Return keys of objects, each followed by that of its sidecar."""
+    return [key for one in found for key in (one, keys.sidecar_key(one))]
+
+
+def _of(config: str, retention: Retention) -> PruneFilter:
+    return PruneFilter(
+        config=config,
+        older_than=retention.keep_days * DAY,
+        keep_last=retention.keep_last,
+        stages=retention.stages,
+    )
+
+
+def _check(where: PruneFilter) -> None:
+    """Raise `BadRequest` if a filter would select all executions: it is more likely a mistake."""
+    given = (where.executions, where.config, where.tag, where.older_than)
+    if where.executions == () or (given == (None, None, None, None) and not where.keep_last):
+        raise BadRequest(
+            "selection_empty",
+            "no executions selected: name executions, an age, a config, a tag, or how many to keep",
+        )

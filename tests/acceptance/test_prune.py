@@ -1,0 +1,341 @@
+"""Prune and retention in a whole Playhead: what is deleted, what is kept, and what is answered afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from playhead import Item, Reject
+from playhead.ids import uuid7
+from tests.acceptance.inprocess import Playhead, opened
+from tests.waiting import until
+
+CONFIG = """
+entry: one
+{retention}
+routes:
+  one:
+    adapters: [{{type: do}}]
+    outbound: {{stage: ones, to: [two]}}
+    error_handling: {{max_attempts: 1}}
+  two:
+    adapters: [{{type: stamp}}]
+    outbound: {{stage: twos}}
+"""
+FILES = {"a.txt": "a", "folder/b.txt": "bb"}
+
+
+def _do(item: Item, ctx: Any) -> Any:
+    if item.path.startswith("bad"):
+        raise Reject("bad")
+    return item.data
+
+
+@pytest.fixture
+async def ph(tmp_path: Path) -> AsyncIterator[Playhead]:
+    async with opened(tmp_path, lease_seconds=0.1) as playhead:
+        playhead.steps.doing = _do
+        await playhead.apply(CONFIG.format(retention=""))
+        yield playhead
+
+
+async def prune(ph: Playhead, *executions: str, **where: Any) -> Any:
+    body = {"execution_ids": list(executions)} if executions else {}
+    return await ph.post("prune", body | where, 200)
+
+
+async def pruned(ph: Playhead, *executions: str, **where: Any) -> Any:
+    """Prune, and wait until everything is deleted."""
+    answer = await prune(ph, *executions, **where)
+    await until_deleted(ph)
+    return answer
+
+
+async def until_deleted(ph: Playhead) -> None:
+    async def deleted() -> bool:
+        return not await ph.rt.catalog.open_prunings()
+
+    await until(deleted)
+
+
+def files(ph: Playhead, execution: str) -> list[str]:
+    top = ph.objects / execution
+    return sorted(str(path.relative_to(top)) for path in top.rglob("*") if path.is_file())
+
+
+async def test_a_prune_deletes_objects_sidecars_and_folders_and_keeps_the_records(ph: Playhead):
+    execution, other = await ph.run(FILES), await ph.run(FILES)
+    before, messages = await ph.execution(execution), await ph.messages(execution)
+    kept = files(ph, other)
+    dry = await prune(ph, execution, dry_run=True)
+    assert (dry["executions"], dry["objects"], dry["bytes"]) == (1, 6, 3 + 3 + 5)
+    assert (dry["dry_run"], dry["is_deleted"], dry["execution_ids"]) == (True, False, [execution])
+    assert len(files(ph, execution)) == 12
+
+    answer = await pruned(ph, execution)
+
+    assert answer == dry | {"dry_run": False}
+    assert not (ph.objects / execution).exists()
+    assert files(ph, other) == kept
+    assert len(kept) == 12
+    shown = await ph.execution(execution)
+    [gone] = shown.pop("pruned")
+    assert before.pop("pruned") == []
+    assert shown == before
+    assert gone["stage"] is None
+    for message in await ph.messages(execution):
+        assert message["outputs_pruned_at"] == message["input_pruned_at"] == gone["pruned_at"]
+    assert [m["output_keys"] for m in await ph.messages(execution)] == [m["output_keys"] for m in messages]
+    assert (await prune(ph, execution))["executions"] == 0
+
+
+async def test_answers_say_when_an_object_was_pruned(ph: Playhead):
+    execution = await ph.run(FILES)
+    key = f"{execution}/ones/a.txt"
+    sidecar = await ph.get("storage/objects/metadata", key=key)
+    await pruned(ph, execution)
+    [gone] = (await ph.execution(execution))["pruned"]
+    when = gone["pruned_at"]
+
+    refused = await ph.get("storage/objects/content", 410, key=key)
+    assert refused["error_code"] == "object_pruned"
+    assert when in refused["detail"]
+    assert sidecar["sha256"] in refused["detail"]
+    known = await ph.get("storage/objects/metadata", key=key)
+    assert known == {name: sidecar[name] for name in known if name != "pruned_at"} | {"pruned_at": when}
+    assert {"size", "sha256", "content_type", "correlation_id", "attributes"} <= known.keys()
+    assert await ph.items("storage/objects", execution_id=execution) == []
+    refused = await ph.replay(execution, "ones", "two", status=409)
+    assert refused["error_code"] == "stage_pruned"
+    assert when in refused["detail"]
+    why = await ph.get(f"executions/{execution}/why", path="a.txt")
+    assert why["outcome"] == "pruned"
+    assert why["explanation"] == (
+        f"1 of 2 messages, route one: outputs were in stage ones, and were pruned on {when}"
+    )
+    last = await ph.get(f"executions/{execution}/why", path="twos/a.txt")
+    assert (last["outcome"], last["explanation"]) == ("pruned", f"the object was pruned on {when}")
+    chain = await ph.items("lineage/chain", object_key=f"{execution}/twos/a.txt", direction="down")
+    assert chain == []
+    chain = await ph.items("lineage/chain", object_key=f"{execution}/twos/a.txt", direction="up")
+    assert [link["route"] for link in chain] == ["one", "two"]
+
+
+async def test_a_pruned_stage_leaves_the_others_replayable(ph: Playhead):
+    execution = await ph.run(FILES)
+    await pruned(ph, execution, stages=["ones"])
+    assert {key.partition("/")[0] for key in files(ph, execution)} == {"input", "twos"}
+    stages = {s["stage"]: s["objects"] for s in await ph.items(f"executions/{execution}/stages")}
+    assert stages == {"input": 2, "ones": 0, "twos": 2}
+    await ph.replay(execution, "ones", "two", status=409)
+    again = await ph.replay(execution, "input", "one")
+    await ph.work(again["execution_id"])
+    assert len(await ph.stored(again["execution_id"], "twos")) == 2
+
+
+async def test_what_runs_or_is_pinned_or_replayed_is_kept_and_named(ph: Playhead):
+    pinned, source, running = await ph.run(FILES), await ph.run(FILES), await ph.submit(FILES)
+    assert (await ph.post(f"executions/{pinned}/pin", None, 200))["pinned"] is True
+    await ph.replay(source, "ones", "two")
+    answer = await prune(ph, config="docs")
+    assert answer["executions"] == 0
+    assert {one["execution_id"]: one["reason"] for one in answer["kept"]} == {
+        pinned: "pinned",
+        source: "replayed",
+        running: "running",
+        (await ph.items("executions"))[0]["execution_id"]: "running",
+    }
+    assert answer["kept_executions"] == 4
+    assert len(files(ph, pinned)) == len(files(ph, source)) == 12
+    await ph.work(running)
+    assert (await ph.post(f"executions/{pinned}/unpin", None, 200))["pinned"] is False
+
+
+async def test_objects_of_other_programs_stay(ph: Playhead):
+    execution = await ph.run(FILES)
+    own = ph.put(execution, "ones/external.txt")
+    adopted = str(uuid7())
+    other = ph.put(adopted, "found/x.txt")
+    unknown = ph.put(uuid7(), "found/x.txt")
+    await ph.replay(adopted, "found", "docs/two")
+    await ph.work((await ph.items("executions"))[0]["execution_id"])
+
+    answer = await pruned(ph, older_than_seconds=0)
+
+    assert answer["executions"] == 2
+    assert answer["kept"] == []
+    assert [(ph.objects / key).exists() for key in (own, other, unknown)] == [True, True, True]
+    assert files(ph, execution) == ["ones/external.txt"]
+    named = await prune(ph, adopted, unknown.partition("/")[0])
+    assert {one["reason"] for one in named["kept"]} == {"adopted"}
+    assert named["executions"] == 0
+    assert (await ph.post("prune", {"execution_ids": [str(uuid7())]}, 404))["error_code"] == (
+        "execution_not_found"
+    )
+    refused = await ph.post(f"executions/{unknown.partition('/')[0]}/pin", None, 409)
+    assert "another program" in refused["detail"]
+
+
+@pytest.mark.parametrize("body", [{}, {"execution_ids": []}, {"stages": ["ones"]}, {"dry_run": True}])
+async def test_an_empty_selection_is_refused(ph: Playhead, body: dict[str, Any]):
+    execution = await ph.run(FILES)
+    assert (await ph.post("prune", body, 400))["error_code"] == "selection_empty"
+    assert len(files(ph, execution)) == 12
+
+
+async def test_a_dead_letter_of_a_replay_whose_input_was_pruned_dies_again_and_says_when(ph: Playhead):
+    execution = await ph.run({"a.txt": "a", "bad.txt": "b"})
+    replay = (await ph.replay(execution, "input", "one"))["execution_id"]
+    await ph.work(replay)
+    await pruned(ph, execution)
+    [gone] = (await ph.execution(execution))["pruned"]
+
+    assert await ph.post("dead-letters/resend", {"execution_id": replay}, 202) == {"resent": 1}
+    await ph.work(replay)
+
+    assert await ph.dead(replay) == {"input/bad.txt": "object_pruned"}
+    [letter] = await ph.items("dead-letters", execution_id=replay)
+    assert gone["pruned_at"] in letter["error"]
+    refused = await ph.post("dead-letters/resend", {"execution_id": execution}, 409)
+    assert refused["error_code"] == "execution_pruned"
+    assert await ph.post("dead-letters/resend", {"route": "one"}, 202) == {"resent": 1}
+
+
+async def test_an_object_that_was_stored_late_is_deleted_too(ph: Playhead):
+    """A write that was suspended for long may end after its object was deleted."""
+    execution = await ph.run(FILES)
+    service, store = ph.rt.services.prune, ph.rt.store
+    delete, late = store.delete, ph.objects / execution / "ones/a.txt"
+
+    async def delete_and_store_again(keys: Any) -> None:
+        await delete(keys)
+        if not late.exists() and keys:
+            store.delete = delete  # type: ignore[method-assign]
+            late.parent.mkdir(parents=True, exist_ok=True)
+            late.write_text("a")
+
+    store.delete = delete_and_store_again  # type: ignore[method-assign]
+    await pruned(ph, execution)
+    assert service
+    assert files(ph, execution) == []
+
+
+async def test_a_replay_and_a_prune_at_once_never_get_half_a_stage(ph: Playhead):
+    executions = [await ph.run(FILES) for _ in range(8)]
+    async with ph.working():
+        for execution in executions:
+            body = {"from_execution_id": execution, "from_stage": "ones", "to_route": "two"}
+            replay, answer = await asyncio.gather(
+                ph.http.post("/api/v1/replay", json=body), prune(ph, execution)
+            )
+            if replay.status_code == 200:
+                assert (replay.json()["objects_found"], answer["executions"]) == (2, 0)
+                assert answer["kept"] == [{"execution_id": execution, "reason": "replayed"}]
+                shown = await ph.ended(replay.json()["execution_id"])
+                assert (shown["counts"]["completed"], shown["counts"]["failed"]) == (2, 0)
+            else:
+                assert replay.status_code in (404, 409)
+                assert replay.json()["error_code"] in ("stage_pruned", "no_objects")
+                assert answer["executions"] == 1
+
+
+# -- retention -------------------------------------------------------------------------------------
+
+
+async def test_retention_prunes_what_is_older_than_keep_days(ph: Playhead):
+    old = await ph.run(FILES)
+    assert (await ph.execution(old))["replayable_until"] is None
+    await ph.apply(CONFIG.format(retention="retention: {keep_days: 30}"))
+    shown = await ph.execution(old)
+    assert shown["replayable_until"][:10] > shown["ended_at"][:10]
+    await asyncio.sleep(1)
+    assert len(files(ph, old)) == 12
+    await ph.apply(CONFIG.format(retention="retention: {keep_days: 0.00001}"))
+    await until(lambda: not (ph.objects / old).exists())
+    await until_deleted(ph)
+    [gone] = (await ph.execution(old))["pruned"]
+    assert gone["stage"] is None
+    assert (await ph.execution(old))["replayable_until"] is None
+
+
+async def test_keep_last_keeps_the_newest_runs_and_replays_longer(ph: Playhead):
+    first, second = await ph.run(FILES), await ph.run(FILES)
+    replays = []
+    for _ in range(2):
+        replays.append((await ph.replay(second, "ones", "two"))["execution_id"])
+        await ph.work(replays[-1])
+    await ph.apply(CONFIG.format(retention="retention: {keep_days: 0.00001, keep_last: 1}"))
+    await until(lambda: not (ph.objects / first).exists() and not (ph.objects / replays[0]).exists())
+    await asyncio.sleep(1)
+    assert len(files(ph, second)) == 12
+    assert len(files(ph, replays[1])) == 4
+
+
+async def test_stages_are_what_retention_deletes(ph: Playhead):
+    execution = await ph.run(FILES)
+    retention = "retention: {keep_days: 0.00001, stages: [ones, input]}"
+    await ph.apply(CONFIG.format(retention=retention))
+    await until(lambda: not (ph.objects / execution / "ones").exists())
+    await until_deleted(ph)
+    assert {key.partition("/")[0] for key in files(ph, execution)} == {"twos"}
+    assert {one["stage"] for one in (await ph.execution(execution))["pruned"]} == {"input", "ones"}
+
+
+async def test_retention_does_not_touch_other_configs_and_pinned_executions(ph: Playhead):
+    pinned, free = await ph.run(FILES), await ph.run(FILES)
+    await ph.post(f"executions/{pinned}/pin", None, 200)
+    await ph.apply("name: other\nentry: a\nroutes: {a: {adapters: [{type: stamp}], outbound: {stage: s}}}")
+    other = await ph.run(FILES, "other")
+    await ph.apply(CONFIG.format(retention="retention: {keep_days: 0.00001}"))
+    await until(lambda: not (ph.objects / free).exists())
+    await asyncio.sleep(1)
+    assert len(files(ph, pinned)) == 12
+    assert len(files(ph, other)) == 8
+
+
+async def test_a_prune_that_was_interrupted_is_continued_by_the_reconcilers_process(ph: Playhead):
+    execution = await ph.run(FILES)
+    candidates, _ = await ph.rt.catalog.prune_candidates(_named(execution))
+    [pruning] = await ph.rt.catalog.begin_prune(candidates)
+    page = await ph.rt.catalog.prune_page(pruning, limit=3)
+    assert page is not None
+    await until(lambda: not (ph.objects / execution).exists())
+    await until_deleted(ph)
+
+
+async def test_an_object_that_cannot_be_deleted_delays_no_other_execution(ph: Playhead):
+    stuck, free = await ph.run(FILES), await ph.run(FILES)
+    folder = ph.objects / stuck / "ones"
+    if not _protect(folder):
+        pytest.skip("this user may delete everything")
+    try:
+        await prune(ph, stuck, free)
+        await until(lambda: not (ph.objects / free).exists())
+        assert (ph.objects / stuck / "ones/a.txt").exists()
+        await ph.replay(stuck, "ones", "two", status=409)
+    finally:
+        folder.chmod(0o700)
+    await until(lambda: not (ph.objects / stuck).exists())
+
+
+def _protect(folder: Path) -> bool:
+    folder.chmod(0o500)
+    with suppress(PermissionError):
+        (folder / "probe").touch()
+        (folder / "probe").unlink()
+        folder.chmod(0o700)
+        return False
+    return True
+
+
+def _named(execution: str) -> Any:
+    from uuid import UUID
+
+    from playhead.ports.catalog.prune import PruneFilter
+
+    return PruneFilter(executions=(UUID(execution),))
