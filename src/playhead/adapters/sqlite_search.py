@@ -210,7 +210,7 @@ def search(
     except sqlite3.DatabaseError as exc:
         if exc.sqlite_errorcode not in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_NOTADB):
             raise Unavailable("index_unavailable", f"{file} cannot be read now: {exc}") from exc
-        raise NotFound("index_not_found", f"{file} cannot be read as an index: {exc}") from exc
+        raise NotFound("index_not_found", f"{file} is not an index of a sqlite_search step: {exc}") from exc
     return [
         Hit(key, UUID(found), place, title, text, score) for key, found, place, title, text, score in rows
     ]
