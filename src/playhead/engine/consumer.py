@@ -293,25 +293,26 @@ class Consumer:
     async def _start(self, claimed: Sequence[ClaimedMessage]) -> None:
         """Start chains; end or release at once what cannot run."""
         await self._recorder.end([AttemptOutcome(one, result=one.problem) for one in claimed if one.problem])
-        undispatchable = [one for one in claimed if not one.problem and not await self._dispatch(one)]
-        if undispatchable:
-            await self._recorder.release(undispatchable, delay=UNAVAILABLE_DELAY_SECONDS)
+        tried = [(one, await self._dispatch(one)) for one in claimed if not one.problem]
+        if undispatchable := [(one, reason) for one, reason in tried if reason is not None]:
+            for reason in {reason for _, reason in undispatchable}:
+                events.emit(events.ROUTE_PAUSED, logging.WARNING, queue=self.queue, detail=reason)
+            await self._recorder.release([one for one, _ in undispatchable], delay=UNAVAILABLE_DELAY_SECONDS)
             await self._pause_queue()
         elif claimed:
             self._pause = UNAVAILABLE_DELAY_SECONDS
             self.missing_adapters = None
 
-    async def _dispatch(self, message: ClaimedMessage) -> bool:
-        """Start the chain of a message. Return False if its adapters are missing or cannot be determined."""
+    async def _dispatch(self, message: ClaimedMessage) -> str | None:
+        """Start the chain of a message. Return None, or why its adapters are missing or are unknown."""
         try:
             runtime = await self._host.runtime(message.claim)
         except (UnknownAdapter, Unavailable) as exc:
             # Another worker may have the adapters, for example during an upgrade.
-            events.emit(events.ROUTE_PAUSED, logging.WARNING, queue=self.queue, detail=exc.detail)
             self.missing_adapters = exc.detail if isinstance(exc, UnknownAdapter) else None
-            return False
+            return exc.detail
         self._dispatcher.start(message, runtime)
-        return True
+        return None
 
     async def _pause_queue(self) -> None:
         """Pause receiving until the released messages are due and other workers have had time to claim them.
