@@ -46,6 +46,8 @@ CONFIG_APPLIED = "config_applied"
 REQUEST_FAILED = "request_failed"
 REQUEST_ANSWERED = "request_answered"
 CODE_CHANGED = "code_changed"
+CODE_RELOADED = "code_reloaded"
+CODE_INVALID = "code_invalid"
 VERSION_UNCHANGED = "version_unchanged"
 ADAPTER_CLOSE_FAILED = "adapter_close_failed"
 NAMES_LEFT_OUT = "store_names_left_out"
@@ -257,6 +259,19 @@ EVENTS = (
         ("warning",),
         ("source",),
         "A file or module of adapters has changed. The process still runs the code that it has loaded.",
+    ),
+    Event(
+        CODE_RELOADED,
+        ("info",),
+        ("source",),
+        "With `--reload`: a file or module of adapters has changed. The process finishes what runs, and "
+        "restarts.",
+    ),
+    Event(
+        CODE_INVALID,
+        ("error",),
+        ("detail",),
+        "With `--reload`: the adapters cannot be loaded. The process waits for the next change.",
     ),
     Event(
         VERSION_UNCHANGED,

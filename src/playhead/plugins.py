@@ -62,9 +62,18 @@ def load(built_in: Iterable[ModuleType], named: Sequence[str]) -> Mapping[str, A
 
 def code_roots(named: Sequence[str]) -> list[sourcecode.CodeRoot]:
     """Return where the code of all adapters begins, except that of installed packages. Imports nothing."""
-    points = [point.module for point in entry_points(group="playhead.adapters") if _is_editable(point.dist)]
-    found = [sourcecode.root_of(name) for name in (*points, *named)]
+    found = [sourcecode.root_of(name) for name in _sources(named)]
     return list(dict.fromkeys(root for root in found if root))
+
+
+def watch(named: Sequence[str]) -> sourcecode.CodeWatch:
+    """Watch the code of all adapters as it is now, except that of installed packages. Imports nothing."""
+    return sourcecode.CodeWatch.of(_sources(named))
+
+
+def _sources(named: Sequence[str]) -> list[str]:
+    points = entry_points(group="playhead.adapters")
+    return [*(point.module for point in points if _is_editable(point.dist)), *named]
 
 
 def _by_name(specs: Iterable[AdapterSpec]) -> Mapping[str, AdapterSpec]:

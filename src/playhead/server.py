@@ -19,8 +19,9 @@ from playhead.api.callers import Hosts
 from playhead.api.connection import MAX_HEAD_BYTES, Connection
 from playhead.bootstrap import open_runtime
 from playhead.bootstrap.process import Runtime
+from playhead.bootstrap.reload import Reload
 from playhead.errors import CannotStart
-from playhead.workers import crew, hold_logs, on_signals, set_up_logs
+from playhead.workers import background, crew, hold_logs, on_signals, run_reloading, set_up_logs
 
 if TYPE_CHECKING:
     from playhead.settings import Settings
@@ -94,21 +95,31 @@ def serve(
     workers: int,
     insecure: bool,
     listening: Callable[[], None] = lambda: None,
+    reload: bool = False,
 ) -> int:
     """Serve the API until SIGINT or SIGTERM. Blocks; returns the exit code.
 
     Once the socket listens, the first line on stderr is `Playhead listening on http://HOST:PORT`. Then
     `listening` is called.
+
+    Args:
+        reload: restart when the code of the adapters changes, on the same port.
     """
     set_up_logs(settings)
     logging.getLogger("uvicorn.error").addFilter(_is_not_cancelled)
-    sock = _listen(host, port, insecure=insecure)
-    release_logs = hold_logs()
-    try:
-        return asyncio.run(_serve(settings, sock, workers, listening, release_logs))
-    finally:
-        release_logs()
-        sock.close()
+
+    def run(reload: Reload | None = None) -> int:
+        nonlocal port
+        sock = _listen(host, port, insecure=insecure)
+        port = sock.getsockname()[1]
+        release_logs = hold_logs()
+        try:
+            return asyncio.run(_serve(settings, sock, workers, listening, release_logs, reload))
+        finally:
+            release_logs()
+            sock.close()
+
+    return run_reloading(settings, run, lambda: "--port", lambda: str(port)) if reload else run()
 
 
 async def _serve(
@@ -117,6 +128,7 @@ async def _serve(
     workers: int,
     listening: Callable[[], None],
     release_logs: Callable[[], None],
+    reload: Reload | None,
 ) -> int:
     async with open_runtime(settings, kind="serve") as rt:
         app = create_app(
@@ -142,7 +154,7 @@ async def _serve(
             )
         )
         stop = asyncio.Event()
-        on_signals(stop)
+        on_signals(stop, reload)
         address, number = sock.getsockname()[:2]
         try:
             sock.listen(2048)
@@ -160,7 +172,8 @@ async def _serve(
         members = crew(settings, (), workers, until_idle=False) if workers else None
         tending = asyncio.create_task(members.tend(stop)) if members else None
         try:
-            await server.serve(sockets=[sock])
+            with background(reload.watch(stop)) if reload else contextlib.nullcontext():
+                await server.serve(sockets=[sock])
         finally:
             stop.set()
             await watch

@@ -15,9 +15,10 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from playhead import events
-from playhead.bootstrap import open_runtime, require_home
+from playhead.bootstrap import load_adapters, open_runtime, require_home
 from playhead.bootstrap.process import Runtime, watchdog_of
-from playhead.errors import Unavailable
+from playhead.bootstrap.reload import Reload, restart
+from playhead.errors import CannotStart, Unavailable
 from playhead.services.executions import ExecutionService
 from playhead.watchdog import FROZEN_SECONDS, Watchdog
 
@@ -73,11 +74,11 @@ def hold_logs() -> Callable[[], None]:
 # -- signals ---------------------------------------------------------------------------------------
 
 
-def on_signals(stop: asyncio.Event) -> None:
+def on_signals(stop: asyncio.Event, reload: Reload | None = None) -> None:
     """Stop cleanly on the first INT or TERM, and at once on the same signal again. Neither loses messages.
 
     The other signal does not count as a second one: Ctrl-C goes to a parent and to its workers, and then
-    the parent sends TERM to the workers.
+    the parent sends TERM to the workers. A process that is to restart ends instead.
     """
     loop = asyncio.get_running_loop()
     first: dict[int, float] = {}
@@ -85,6 +86,8 @@ def on_signals(stop: asyncio.Event) -> None:
     def on_signal(number: int, _: object) -> None:
         if loop.time() - first.setdefault(number, loop.time()) > _ECHO_SECONDS:
             signal.raise_signal(signal.SIGKILL)
+        if reload:
+            reload.cancel()
         loop.call_soon_threadsafe(stop.set)
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -92,6 +95,39 @@ def on_signals(stop: asyncio.Event) -> None:
         # handler only wakes it up; the handler of the interpreter sets the event.
         loop.add_signal_handler(number, lambda: None)
         signal.signal(number, on_signal)
+
+
+# -- reload ----------------------------------------------------------------------------------------
+
+
+def run_reloading(settings: Settings, run: Callable[[Reload], int], *arguments: Callable[[], str]) -> int:
+    """Run a process that restarts itself when the code of its adapters changes.
+
+    While adapters cannot be loaded, it reports the error and waits for the next change.
+
+    Args:
+        run: runs the process, watches with the `Reload`, and returns the exit code.
+        arguments: arguments of the command line for the new process, as they are at the restart.
+    """
+    reload = Reload(settings.adapters)
+    code = 0
+    try:
+        load_adapters(settings)
+    except CannotStart as exc:
+        events.emit(events.CODE_INVALID, logging.ERROR, detail=exc.detail)
+        asyncio.run(_until_changed(reload))
+    else:
+        code = run(reload)
+    if reload.is_due:
+        restart(*(argument() for argument in arguments))
+    return code
+
+
+async def _until_changed(reload: Reload) -> None:
+    stop = asyncio.Event()
+    on_signals(stop, reload)
+    with background(reload.watch(stop)):
+        await stop.wait()
 
 
 # -- one worker ------------------------------------------------------------------------------------
@@ -105,6 +141,7 @@ def work(
     until_idle: bool,
     watching: Watching | None = None,
     frozen_seconds: float = FROZEN_SECONDS,
+    reload: Reload | None = None,
 ) -> int:
     """Process messages until INT or TERM, or until no work is left. Blocks; returns the exit code.
 
@@ -114,21 +151,23 @@ def work(
     Args:
         watching: shows the progress of all executions while the workers run.
         frozen_seconds: a worker whose event loop does not run for so long is ended.
+        reload: the workers also end when this notices a change of the code.
     """
     set_up_logs(settings)
     if until_idle:
         require_home(settings)
     if processes == 1:
-        return _run_worker(settings, routes, until_idle, frozen_seconds, watching)
+        return _run_worker(settings, routes, until_idle, frozen_seconds, watching, reload)
 
     async def tend() -> int:
         stop = asyncio.Event()
-        on_signals(stop)
+        on_signals(stop, reload)
         members = crew(settings, routes, processes, until_idle=until_idle, frozen_seconds=frozen_seconds)
         if watching is None:
-            return await members.tend(stop)
+            with background(reload.watch(stop)) if reload else contextlib.nullcontext():
+                return await members.tend(stop)
         async with open_runtime(settings) as rt:
-            with _background(watching(rt.services.executions)):
+            with background(watching(rt.services.executions)):
                 return await members.tend(stop)
 
     return asyncio.run(tend())
@@ -140,10 +179,11 @@ def _run_worker(
     until_idle: bool,
     frozen_seconds: float,
     watching: Watching | None = None,
+    reload: Reload | None = None,
 ) -> int:
     watchdog = watchdog_of(settings, frozen_seconds)
     try:
-        return asyncio.run(_work(settings, routes, until_idle, watchdog, watching))
+        return asyncio.run(_work(settings, routes, until_idle, watchdog, watching, reload))
     finally:
         watchdog.close()
 
@@ -154,10 +194,14 @@ async def _work(
     until_idle: bool,
     watchdog: Watchdog,
     watching: Watching | None,
+    reload: Reload | None,
 ) -> int:
     stop = asyncio.Event()
-    on_signals(stop)
-    with _background(_stop_with_parent(stop)):
+    on_signals(stop, reload)
+    with (
+        background(_stop_with_parent(stop)),
+        background(reload.watch(stop)) if reload else contextlib.nullcontext(),
+    ):
         async with open_runtime(settings, kind="worker", watchdog=watchdog) as rt:
             events.emit(events.WORKER_STARTED, worker=rt.process.id if rt.process else None)
             await _warn_of_versions(rt)
@@ -165,7 +209,7 @@ async def _work(
                 await _warn_of_unknown(rt, routes)
             elif routes:
                 rt.spawn(_warn_of_unknown(rt, routes, after=_ROUTES_SECONDS))
-            with _background(watching(rt.services.executions)) if watching else contextlib.nullcontext():
+            with background(watching(rt.services.executions)) if watching else contextlib.nullcontext():
                 code = await rt.work(routes=routes, until_idle=until_idle, stop=stop)
             completed = rt.worker.completed if rt.worker else 0
             dead = rt.environment.counters.dead
@@ -176,7 +220,7 @@ async def _work(
 
 
 @contextlib.contextmanager
-def _background(work: Coroutine[Any, Any, None]) -> Iterator[None]:
+def background(work: Coroutine[Any, Any, None]) -> Iterator[None]:
     """Run something for the length of a block."""
     task = asyncio.create_task(work)
     try:

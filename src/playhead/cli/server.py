@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from playhead.cli import complete, progress
 from playhead.cli.command import command
-from playhead.cli.session import Session
+from playhead.cli.session import Session, Usage
+
+Reload = Annotated[
+    bool,
+    typer.Option("--reload", help="For development: restart when a file or module of adapters changes."),
+]
 
 
 @command(
@@ -44,6 +50,7 @@ def serve(
             "--insecure", help="Allow a HOST that other machines can reach. There is no authentication."
         ),
     ] = False,
+    reload: Reload = False,
 ) -> int:
     """Serve the HTTP API until stopped.
 
@@ -59,6 +66,7 @@ def serve(
         port=settings.port,
         workers=workers,
         insecure=insecure,
+        reload=reload,
         listening=s.tell_of_settings,  # after the address: programs read it from the first line
     )
 
@@ -83,16 +91,23 @@ def worker(
         int, typer.Option("--processes", min=1, metavar="N", help="Number of processes to start.")
     ] = 1,
     until_idle: Annotated[bool, typer.Option("--until-idle", help="Exit when no messages remain.")] = False,
+    reload: Reload = False,
 ) -> int:
     """Process messages until stopped.
 
     With --until-idle, exit code 1 if a message failed permanently, or if the remaining work needs adapters
     that this worker does not have.
     """
+    if reload and until_idle:
+        raise Usage("--reload and --until-idle cannot be combined: --reload waits for the next change")
     settings = s.settings
     s.tell_of_settings()
-    from playhead.workers import work
+    from playhead.workers import run_reloading, set_up_logs, work
 
+    if reload:
+        set_up_logs(settings)
+        run = partial(work, settings, routes=tuple(route or ()), processes=processes, until_idle=False)
+        return run_reloading(settings, lambda reload: run(reload=reload))
     return work(
         settings,
         routes=tuple(route or ()),

@@ -1,0 +1,187 @@
+"""The code that ran is known: after an edit of an adapter, with and without --reload."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.acceptance.processes import DEADLINE_SECONDS
+from tests.acceptance.shell import Shell
+
+CONFIG = """
+version: "1.0"
+name: docs
+entry: keep
+routes:
+  keep: {adapters: [{type: passthrough}], outbound: {stage: kept, to: [shout]}}
+  shout: {adapters: [{type: shout}], outbound: {stage: shouted}}
+"""
+STEPS = """
+from playhead import Item, adapter
+
+@adapter("shout", version="VERSION")
+def shout(item: Item) -> str:
+    return item.text + "MARK"
+"""
+
+
+def steps(mark: str, version: str = "1") -> str:
+    return STEPS.replace("MARK", mark).replace("VERSION", version)
+
+
+class Project:
+    """A folder with a pipeline of which one step is edited, and commands in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.shell = Shell(folder, {"docs.yaml": CONFIG, "steps.py": steps("!"), "in/a.txt": "hello"})
+        self.shell("config", "apply", "docs.yaml")
+
+    @property
+    def code(self) -> str:
+        """The fingerprint of the file as it is now."""
+        return "sha256:" + hashlib.sha256((self.shell.folder / "steps.py").read_bytes()).hexdigest()
+
+    def edit(self, text: str) -> None:
+        (self.shell.folder / "steps.py").write_text(text)
+
+    @contextmanager
+    def process(self, *command: str) -> Iterator[subprocess.Popen[str]]:
+        """A process of its own interpreter, because it may replace itself. Its lines are in `log`."""
+        log = self.shell.folder / "log"
+        with log.open("w") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "playhead", *command],
+                cwd=self.shell.folder,
+                env=self.shell.env,
+                stderr=stderr,
+                text=True,
+            )
+            try:
+                yield process
+            finally:
+                process.send_signal(signal.SIGTERM)
+                process.wait(DEADLINE_SECONDS)
+
+    @property
+    def log(self) -> str:
+        return (self.shell.folder / "log").read_text()
+
+    def loaded(self, kind: str = "worker") -> list[str]:
+        """The code of the step in live processes of a kind."""
+        return [
+            adapter["code"]
+            for process in self.shell.json("workers")["items"]
+            for adapter in process["adapters"]
+            if process["kind"] == kind and adapter["type"] == "shout"
+        ]
+
+    def replayed(self, *flags: str) -> tuple[str, str]:
+        """Replay the first stage of the run, wait, and return what the step returned, and stderr."""
+        code, _, err = self.shell("replay", "latest:run", "kept", "shout", "--wait", *flags)
+        assert code == 0, err
+        return self.shell("cat", "latest:replay/shouted/a.txt")[1], err
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def until(is_true: Callable[[], Any], log: Callable[[], str]) -> None:
+    end = time.monotonic() + DEADLINE_SECONDS
+    while not is_true():
+        assert time.monotonic() < end, log()
+        time.sleep(0.1)
+
+
+def test_an_edit_below_a_running_worker_is_reported_and_lineage_names_the_code_that_ran(project: Project):
+    shell = project.shell
+    old = project.code
+    with project.process("worker"):
+        until(lambda: project.loaded() == [old], lambda: project.log)
+        assert shell("run", "docs.yaml", "in", "--detach")[0] == 0
+        until(lambda: shell.json("show", "latest")["status"] == "completed", lambda: project.log)
+        project.edit(steps("?"))
+
+        text, err = project.replayed()  # at once: before the worker has noticed it
+        assert text == "hello!"
+        assert "Warning: steps.py has changed since it was loaded by worker" in err
+        refused = shell("replay", "latest:run", "kept", "shout", "--require-code")
+        assert (refused[0], "Error (code_differs)" in refused[2]) == (1, True)
+        assert "changed: its source has changed" in shell("workers")[1]
+        until(lambda: "code_changed" in project.log, lambda: project.log)
+    with project.process("worker"):
+        until(lambda: project.loaded() == [project.code], lambda: project.log)
+        until(lambda: "version_unchanged" in project.log, lambda: project.log)
+        text, err = project.replayed("--require-code")
+        assert text == "hello?"
+        assert 'the source of adapter shout has changed, but its version is still "1"' in err
+        assert project.replayed()[1].count("Warning") == 0, "the code has run now"
+
+    codes = []
+    for one in reversed(shell.json("executions", "--limit", "3")["items"]):
+        (link,) = shell.json("lineage", f"{one['execution_id']}/shouted/a.txt", "--up")["items"][-1:]
+        codes += [adapter["code"] for adapter in link["adapters"]]
+    assert codes == [old, project.code, project.code]
+    sidecar = next((shell.folder / "home/objects").rglob("shouted/a.txt.meta.json"))
+    assert '"code": "sha256:' in sidecar.read_text()
+
+
+def test_a_run_is_warned_about_a_changed_source_with_an_unchanged_version(project: Project):
+    assert "Warning" not in project.shell("run", "docs.yaml", "in")[2]
+    project.edit(steps("?"))
+    applied = project.shell("config", "apply", "docs.yaml")
+    ran = project.shell("run", "docs.yaml", "in")
+    for _, _, err in (applied, ran):
+        assert 'Warning: the source of adapter shout has changed, but its version is still "1"' in err
+    project.edit(steps("??", version="2"))
+    assert "Warning" not in project.shell("run", "docs.yaml", "in")[2]
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_worker_with_reload_runs_the_new_code_also_after_a_syntax_error(project: Project, processes: str):
+    count = int(processes)
+    assert project.shell("run", "docs.yaml", "in")[0] == 0
+    with project.process("worker", "--reload", "--processes", processes):
+        until(lambda: project.loaded() == [project.code] * count, lambda: project.log)
+        project.edit(steps("?", version="2"))
+        until(lambda: project.loaded() == [project.code] * count, lambda: project.log)
+        assert project.replayed()[0] == "hello?"
+        project.edit("def (")
+        until(lambda: "code_invalid" in project.log, lambda: project.log)
+        assert "SyntaxError" in project.log
+        assert "Traceback" not in project.log
+        until(lambda: project.loaded() == [], lambda: project.log)
+        project.edit(steps("!!", version="3"))
+        until(lambda: project.loaded() == [project.code] * count, lambda: project.log)
+        assert project.replayed()[0] == "hello!!"
+
+
+def test_a_server_with_reload_restarts_on_its_port_with_its_workers(project: Project):
+    assert project.shell("run", "docs.yaml", "in")[0] == 0
+    with project.process("serve", "--reload", "--port", "0", "--workers", "1") as server:
+        until(lambda: "listening on" in project.log, lambda: project.log)
+        url = project.log.partition("listening on ")[2].split()[0]
+        until(lambda: project.loaded() == [project.code], lambda: project.log)
+        project.edit(steps("?", version="2"))
+        until(lambda: project.loaded() == [project.code], lambda: project.log)
+        until(lambda: project.loaded("serve") == [project.code], lambda: project.log)
+        listed = {one["type"]: one for one in httpx.get(f"{url}/api/v1/adapters").json()["items"]}
+        assert listed["shout"]["code"] == project.code
+        assert project.replayed("--server", url)[0] == "hello?"
+        assert server.poll() is None, "it is still the same process"
+
+
+def test_reload_cannot_be_combined_with_until_idle(project: Project):
+    code, _, err = project.shell("worker", "--reload", "--until-idle")
+    assert (code, "--until-idle" in err) == (2, True)
