@@ -29,7 +29,7 @@ from playhead.envelope import Dispatch
 from playhead.errors import PlayheadError
 from playhead.ids import uuid7
 from playhead.liveness import Liveness
-from playhead.model import Config, ErrorHandling, Route
+from playhead.model import AdapterCode, Config, ErrorHandling, Route
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.ports.catalog.jobs import Input, LeasedJob, Listed
@@ -493,20 +493,26 @@ class Catalogs(RuleBasedStateMachine):
         self._finish(publisher, list(once.values()))
 
     def _finish(self, publisher: str, ends: Sequence[tuple[Twin[Claim], str]]) -> None:
-        def result(claim: Claim, how: str, keys: Sequence[str]) -> Result:
+        def result(claim: Claim, how: str, keys: Sequence[str], ran: int) -> Result:
             token = claim.correlation_id, claim.attempt
             if how == "done":
-                return Done(*token, keys, skip_reason="" if keys else "no output")
+                return Done(*token, keys, skip_reason="" if keys else "no output", ran=ran)
             if how == "back":
                 return Released(*token, 1.0)
-            return Failed(*token, "adapter_error", "it broke", "Traceback", None if how == "dead" else 2.0)
+            delay = None if how == "dead" else 2.0
+            return Failed(*token, "adapter_error", "it broke", "Traceback", delay, ran)
 
         def bound(claim: Twin[Claim], n: int) -> list[str]:
             return [b[n].key for b in self.bound.get((claim[0].correlation_id, claim[0].attempt), [])]
 
-        answers = self.both(
-            lambda c, n: c.finish(publisher, [result(one[n], how, bound(one, n)) for one, how in ends])
-        )
+        async def finish(c: Catalog, n: int) -> Any:
+            results = []
+            for claim, how in ends:
+                ran = await c.record_code([AdapterCode("step", "1", f"code of attempt {claim[n].attempt}")])
+                results.append(result(claim[n], how, bound(claim, n), ran))
+            return await c.finish(publisher, results)
+
+        answers = self.both(finish)
         for ours, theirs in zip(*answers, strict=True):
             if ours:
                 self._keep((ours.children, theirs.children))
