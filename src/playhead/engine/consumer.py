@@ -131,6 +131,7 @@ class Consumer:
         """Use a newer version of the route. Its concurrency applies to all messages of the queue."""
         self.subscription, self.route, self._batch = subscription, route, batch
         self.slots.limit = route.concurrency * batch
+        self.wake()
 
     @property
     def pause_keys(self) -> Set[str]:

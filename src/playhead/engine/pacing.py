@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from playhead.clock import Clock
-from playhead.model import Route, RoutePause
+from playhead.model import RateLimit, Route, RoutePause
 from playhead.ports.catalog.limits import Limits, Pause
 
 _FULL_SECONDS: Final = 0.2
@@ -40,6 +40,7 @@ class Pacing:
     def __init__(self, catalog: Limits, clock: Clock) -> None:
         self._catalog = catalog
         self._clock = clock
+        self._limit: RateLimit | None = None
         self._begins: deque[float] = deque()  # when the reserved calls may begin
         self._ask_at = 0.0
         self._paused_until = 0.0
@@ -74,6 +75,9 @@ class Pacing:
         if wanted <= 0 or self.pause_left:
             return 0
         limit = route.rate_limit
+        if limit != self._limit:  # a new version of the config
+            self._limit, self._ask_at = limit, 0.0
+            self._begins.clear()
         if limit is None:
             return wanted if self._clock() >= self._ask_at else 0
         lacking = wanted - len(self._begins)

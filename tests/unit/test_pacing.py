@@ -1,0 +1,31 @@
+"""When a consumer may claim messages of a route with a limit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from playhead.engine.pacing import Pacing
+from playhead.model import RateLimit, Route
+from tests.lab import MemoryDeployment
+
+ONCE_A_DAY = Route("r", "q", rate_limit=RateLimit(1, 86_400, "api"))
+
+
+async def test_a_new_version_of_the_limit_applies_at_once():
+    world = MemoryDeployment()
+    pacing = Pacing(world.catalog, world.clock)
+    assert await pacing.admit(ONCE_A_DAY, 2, 2) == 1
+    assert pacing.wait_seconds > 80_000
+
+    often = replace(ONCE_A_DAY, rate_limit=RateLimit(10, 1, "api"))
+    assert await pacing.admit(often, 2, 2) == 1
+    world.clock.advance(0.2)
+    assert await pacing.admit(often, 1, 2) == 1
+
+
+async def test_a_limit_that_is_removed_holds_no_message_back():
+    world = MemoryDeployment()
+    pacing = Pacing(world.catalog, world.clock)
+    assert await pacing.admit(ONCE_A_DAY, 2, 2) == 1
+
+    assert await pacing.admit(replace(ONCE_A_DAY, rate_limit=None), 2, 2) == 2
