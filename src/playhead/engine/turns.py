@@ -15,7 +15,8 @@ from playhead.model import RateLimit
 from playhead.ports.catalog.limits import Limits
 
 _GATHER_SECONDS: Final = 0.002
-_RETRY_SECONDS: Final = 1.0
+_LOOK_SECONDS: Final = 1.0
+"""How often the catalog is asked while it is unavailable, or while no call is due: the limit may change."""
 
 
 class TurnWithdrawn(Exception):
@@ -33,6 +34,7 @@ class Turns:
         self._env = env
         self._loop = asyncio.get_running_loop()
         self._waiting: defaultdict[str, list[asyncio.Future[None]]] = defaultdict(list)
+        self._limits: dict[str, RateLimit] = {}  # those of the latest calls: a config may change the numbers
         self._paused_until: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_stopped = False
@@ -69,35 +71,36 @@ class Turns:
     async def _turn(self, limit: RateLimit) -> None:
         if self._is_stopped:
             raise TurnWithdrawn
+        self._limits[limit.key] = limit
         waiting = self._waiting[limit.key]
         future = self._loop.create_future()
         waiting.append(future)
         if len(waiting) == 1:
-            task = asyncio.create_task(self._serve(limit), name=f"the rate limit {limit.key}")
+            task = asyncio.create_task(self._serve(limit.key), name=f"the rate limit {limit.key}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         await future
 
-    async def _serve(self, limit: RateLimit) -> None:
+    async def _serve(self, key: str) -> None:
         """Let the calls of one key begin until none waits."""
-        waiting = self._waiting[limit.key]
+        waiting = self._waiting[key]
         await self._env.sleep(_GATHER_SECONDS)  # calls that come at once share a transaction
         while waiting:
             try:
-                reserved = await self._catalog.reserve_calls(limit, len(waiting))
+                reserved = await self._catalog.reserve_calls(self._limits[key], len(waiting))
             except Unavailable as exc:
                 events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, detail=exc.detail)
-                await self._env.sleep(_RETRY_SECONDS)
+                await self._env.sleep(_LOOK_SECONDS)
                 continue
             now = self._env.clock()
             for begin in [now + wait for wait in reserved.waits]:
                 await self._env.sleep(max(begin - self._env.clock(), 0.0))
-                if self._paused_until.get(limit.key, 0.0) > self._env.clock():
+                if self._paused_until.get(key, 0.0) > self._env.clock():
                     break
                 while waiting and not _begin(waiting.pop(0)):
                     pass
             if waiting and not reserved.waits:
-                await self._env.sleep(reserved.retry)
+                await self._env.sleep(min(reserved.retry, _LOOK_SECONDS))
 
 
 def _begin(future: asyncio.Future[None]) -> bool:
