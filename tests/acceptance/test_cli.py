@@ -315,6 +315,16 @@ def test_stages_objects_and_bytes_are_seen(ran):
     assert shell.json("cat", keys[0] + "x", code=4)["error_code"] == "object_not_found"
 
 
+def test_lists_that_a_prune_has_emptied_report_it(shell):
+    """Without the report, a pruned stage looks like a stage that never had an output."""
+    shell("run", "docs.yaml", "pages")
+    assert "Pruned" not in shell("stages", "latest")[2] + shell("ls", "latest", "shouted")[2]
+    assert shell("prune", "latest", "--stage", "shouted", "--yes")[0] == 0
+    for command in (("stages", "latest"), ("ls", "latest", "shouted")):
+        assert "Pruned: stage shouted, on " in shell(*command)[2]
+    assert "Pruned" not in shell("ls", "latest", "words", "nothing")[2]
+
+
 def test_lineage_leads_from_an_output_to_its_input(ran):
     shell, good, _ = ran
     identity = good["execution_id"]

@@ -11,12 +11,22 @@ from playhead.cli.command import NAMES_IN_SHORT, Cursor, ExecutionRef, Limit, co
 from playhead.cli.output import counted, when
 from playhead.cli.progress import described
 from playhead.cli.session import Session
+from playhead.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
     from playhead.cli.deployment import Deployment
-    from playhead.model import DeadLetter, Execution, Lineage, RouteCounts, RouteStatus, StageSummary
+    from playhead.model import (
+        DeadLetter,
+        Execution,
+        Lineage,
+        PrunedStage,
+        RouteCounts,
+        RouteStatus,
+        StageSummary,
+    )
 
 MESSAGES_SHOWN = 10
 
@@ -119,7 +129,10 @@ async def show(s: Session, execution: ExecutionRef = "latest") -> None:
 async def stages(s: Session, execution: ExecutionRef) -> None:
     """List the stages of an execution."""
     async with s.open() as rt:
-        found = await rt.services.executions.stages(await rt.services.resolve.execution(execution))
+        identity = await rt.services.resolve.execution(execution)
+        found = await rt.services.executions.stages(identity)
+        if any(one.objects == 0 for one in found):
+            await note_pruned(rt, identity)
     if s.json:
         output.emit_list(found)
     else:
@@ -138,6 +151,17 @@ async def cancel(s: Session, execution: ExecutionRef) -> None:
         output.emit(stopped)
     else:
         describe(stopped)
+
+
+async def note_pruned(rt: Deployment, execution: UUID, stage: str | None = None) -> None:
+    """Report the stages of an execution that were pruned, or only whether this one was."""
+    try:
+        found = await rt.services.executions.get(execution)
+    except NotFound:  # it is only in the store
+        return
+    for one in found.pruned:
+        if stage is None or one.overlaps(stage):
+            output.note(f"Pruned: {_what_was_pruned(one)}")
 
 
 def config_of(execution: Execution) -> str:
@@ -168,11 +192,15 @@ def _retention(e: Execution) -> None:
     if e.pinned:
         output.line("  pinned    no prune deletes its objects")
     for one in e.pruned:
-        what = f"stage {one.stage}" if one.stage else "all objects"
-        rest = "" if one.deleted_at else ", deletion continues"
-        output.line(f"  pruned    {what}, on {when(one.pruned_at)}{rest}")
+        output.line(f"  pruned    {_what_was_pruned(one)}")
     if e.replayable_until:
         output.line(f"  kept      replayable at least until {when(e.replayable_until)}")
+
+
+def _what_was_pruned(one: PrunedStage) -> str:
+    what = f"stage {one.stage}" if one.stage else "all objects"
+    rest = "" if one.deleted_at else ", deletion continues"
+    return f"{what}, on {when(one.pruned_at)}{rest}"
 
 
 def _details(

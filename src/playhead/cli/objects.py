@@ -8,6 +8,7 @@ import typer
 
 from playhead.cli import complete, output
 from playhead.cli.command import Cursor, ExecutionRef, Limit, command
+from playhead.cli.executions import note_pruned
 from playhead.cli.session import Session
 
 
@@ -33,6 +34,8 @@ async def ls(
         items, rest = await output.gather(
             lambda c, n: rt.services.objects.list(identity, stage, path or None, c, n), cursor, limit
         )
+        if not items:
+            await note_pruned(rt, identity, stage)
     if s.json:
         output.emit_list(items, rest)
         return
