@@ -31,7 +31,7 @@ from playhead.adapters import (
 )
 from playhead.bootstrap import backends
 from playhead.bootstrap.backends import open_backends, open_for_doctor
-from playhead.bootstrap.code import CodeHere, ProcessCode
+from playhead.bootstrap.code import CodeHere, ProcessCode, loaded_code
 from playhead.bootstrap.isolation import starter
 from playhead.bootstrap.process import Runtime, collect_seldom, data_folder
 from playhead.bootstrap.secrets import Secrets
@@ -227,8 +227,8 @@ async def open_runtime(
                 runtime.drive(job)
 
         executions = ExecutionService(catalog, store)
-        loaded = ProcessCode(adapters, settings.adapters)
-        code = CodeCheck(catalog, CodeHere(settings.adapters), loaded.loaded.adapters, works=kind == "run")
+        loaded = loaded_code(adapters)
+        code = CodeCheck(catalog, CodeHere(settings.adapters), loaded.adapters, works=kind == "run")
         services = Services(
             configs=ConfigService(
                 catalog,
@@ -277,7 +277,7 @@ async def open_runtime(
             reconciler=ReconcileService(catalog, broker, environment, lease=settings.lease_seconds),
             upkeep=opened.upkeep,
             process=Process(identity, kind, socket.gethostname(), os.getpid()) if kind else None,
-            code=loaded if kind and imports else None,
+            code=ProcessCode(loaded) if kind and imports else None,
             environment=environment,
             tracer=tracer,
             watchdog=watchdog,

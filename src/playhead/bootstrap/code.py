@@ -7,32 +7,33 @@ import logging
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Final
 
 from playhead import __version__, events, plugins, sourcecode
 from playhead.model import CodeNote, LoadedAdapter, LoadedCode
 from playhead.ports.adapter import AdapterSpec
-from playhead.sourcecode import CodeReader, CodeWatch
+from playhead.sourcecode import CodeReader, CodeRoot, CodeWatch
 
 LOOK_SECONDS: Final = 2.0
 
 
+def loaded_code(adapters: Mapping[str, AdapterSpec]) -> LoadedCode:
+    """Return what a process has loaded."""
+    found = [adapters[name] for name in sorted(adapters)]
+    return LoadedCode(
+        __version__, tuple(LoadedAdapter(one.name, one.version, one.code, one.source) for one in found)
+    )
+
+
 class ProcessCode:
-    """What a process has loaded. Its heartbeats report it.
+    """What a process has loaded, for its heartbeats."""
 
-    Args:
-        adapters: all adapters that the process has loaded.
-        named: the modules and files that the operator named.
-    """
-
-    def __init__(self, adapters: Mapping[str, AdapterSpec], named: Sequence[str]) -> None:
-        found = [adapters[name] for name in sorted(adapters)]
-        self.loaded = LoadedCode(
-            __version__, tuple(LoadedAdapter(one.name, one.version, one.code, one.source) for one in found)
-        )
-        codes = {one.source: one.code for one in found}
-        roots = plugins.code_roots(named)
-        self._watch = CodeWatch({root: codes[root.source] for root in roots if root.source in codes})
+    def __init__(self, loaded: LoadedCode) -> None:
+        self.loaded = loaded
+        codes = {one.source: one.code for one in loaded.adapters if one.code.startswith(sourcecode.PREFIX)}
+        roots = {root: code for source, code in codes.items() if (root := sourcecode.root_of(source))}
+        self._watch = CodeWatch(roots)
 
     async def look(self) -> None:
         """Check whether the files have changed since they were loaded, and log each change once."""
@@ -54,10 +55,15 @@ class CodeHere:
         if host == self._host and source.endswith(".py") and (root := sourcecode.root_of(source)):
             return "changed", self._reader.code(root)
         name = _name(source)
-        for root in plugins.code_roots(self._named):
+        for root in self._roots:
             if _name(root.source) == name:
                 return "other_here", self._reader.code(root)
         return None
+
+    @cached_property
+    def _roots(self) -> list[CodeRoot]:
+        # Finding the entry points takes as long as a small replay.
+        return plugins.code_roots(self._named)
 
 
 def _name(source: str) -> str:

@@ -54,13 +54,22 @@ class CodeCheck:
     async def workers(self) -> list[Worker]:
         """Return the live processes, oldest first. The notes of their adapters name all differences."""
         workers = await self._catalog.worker_code()
-        sources = {(worker.host, one.source) for worker in workers for one in worker.adapters}
-        here = await asyncio.to_thread(lambda: {source: self._here(*source) for source in sources})
+        sources = {
+            (worker.host, one.source)
+            for worker in workers
+            for one in worker.adapters
+            if one.code.startswith(_SOURCE)
+        }
+        here = await asyncio.to_thread(self._codes_here, sources) if sources else {}
         differing = set(_differing(workers))
 
         def noted(worker: Worker, one: WorkerAdapter) -> WorkerAdapter:
             notes = list(one.notes)
-            if (found := here[worker.host, one.source]) and found[1] != one.code and found[0] not in notes:
+            if (
+                (found := here.get((worker.host, one.source)))
+                and found[1] != one.code
+                and found[0] not in notes
+            ):
                 notes.append(found[0])
             if (worker.worker_id, one.type) in differing:
                 notes.append("differs")
@@ -69,6 +78,9 @@ class CodeCheck:
         return [
             replace(worker, adapters=[noted(worker, one) for one in worker.adapters]) for worker in workers
         ]
+
+    def _codes_here(self, sources: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[CodeNote, str]]:
+        return {source: found for source in sources if (found := self._here(*source))}
 
     async def check(self, config: Config, entry: str, *, required: bool) -> list[str]:
         """Return warnings about the code that would process messages in route `entry` and those after it.
