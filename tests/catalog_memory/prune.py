@@ -117,8 +117,10 @@ class PrunePart(Tables):
     async def open_prunings(self, *, older_than: float = 0.0) -> list[Pruning]:
         await self._begin()
         rows = [one for row in self._executions.values() for one in row.prunings]
-        until = self._clock() - older_than
-        open_ones = [one for one in rows if one.deleted_at is None and one.pruned_at <= until]
+        now = self._clock()
+        open_ones = [
+            one for one in rows if one.deleted_at is None and not now - older_than < one.pruned_at <= now
+        ]
         return [_view(one) for one in sorted(open_ones, key=lambda one: one.n)]
 
     async def prune_page(

@@ -267,6 +267,14 @@ async def test_a_pruning_is_open_until_it_is_ended(catalog: Catalog, lab: Lab):
     assert await catalog.prune_page(pruning, limit=1) is None
 
 
+async def test_a_pruning_that_began_before_the_clock_was_set_back_is_still_open(catalog: Catalog, lab: Lab):
+    [pruning] = await begin(catalog, await done(lab, "a"))
+    lab.clock.advance(-2 * DAY)
+
+    assert await catalog.open_prunings() == [pruning]
+    assert await catalog.open_prunings(older_than=60) == [pruning], "its process may have died long ago"
+
+
 async def test_a_pruning_survives_the_process_that_began_it(catalog_factory: Factory[Catalog], lab: Lab):
     catalog_factory.must("outlives its process")
     run = await done(lab, "a")

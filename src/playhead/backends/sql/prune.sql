@@ -54,9 +54,11 @@ INSERT INTO prunings (execution, stage, pruned_at) VALUES (:execution, :stage, p
 ON CONFLICT DO NOTHING RETURNING n
 
 -- name: open_prunings
--- Prunings that have not ended.
+-- Prunings that have not ended. Those that began after now began before the clock was set back: how old they are is not
+-- known.
 SELECT p.n, e.id, p.stage FROM prunings p JOIN executions e ON e.n = p.execution
-WHERE p.deleted_at IS NULL AND p.pruned_at <= playhead_now() - :older_than::float8 ORDER BY p.n
+WHERE p.deleted_at IS NULL
+  AND (p.pruned_at <= playhead_now() - :older_than::float8 OR p.pruned_at > playhead_now()) ORDER BY p.n
 
 -- name: lock_pruning
 -- A pruning that has not ended.

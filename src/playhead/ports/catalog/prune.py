@@ -141,7 +141,10 @@ class Prune(Protocol):
         ...
 
     async def open_prunings(self, *, older_than: float = 0.0) -> list[Pruning]:
-        """Return prunings that have not ended and began at least this number of seconds ago."""
+        """Return prunings that have not ended and began at least this number of seconds ago.
+
+        A pruning that began before the clock was set back is returned at any age.
+        """
         ...
 
     async def prune_page(
