@@ -64,6 +64,7 @@ class PrunePart(Tables):
             if other.version
             and other.version.config.name == row.version.config.name
             and other.kind == row.kind
+            and not any(one.stage is None for one in other.prunings)
             and (where.tag is None or where.tag in other.tags)
         ]
         return row.n in sorted(alike)[-where.keep_last :]

@@ -108,6 +108,15 @@ async def test_keep_last_keeps_the_newest_runs_and_the_newest_replays_of_each_co
     assert other not in await selected(catalog, keep_last=1)
 
 
+async def test_keep_last_counts_only_executions_whose_objects_still_exist(catalog: Catalog, lab: Lab):
+    runs = [await done(lab, "a") for _ in range(5)]
+    await prune(catalog, runs[4])
+    await begin(catalog, runs[3])
+
+    assert await selected(catalog, keep_last=2) == [runs[0]]
+    assert await selected(catalog, keep_last=3) == []
+
+
 async def test_pages_of_candidates_follow_each_other(catalog: Catalog, lab: Lab):
     runs = [await done(lab, "a") for _ in range(5)]
     found: list[UUID] = []

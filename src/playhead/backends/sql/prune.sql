@@ -32,8 +32,10 @@ FROM executions e LEFT JOIN config_versions c ON c.id = e.config_version
 WHERE e.n = ANY(:numbers::bigint[]) ORDER BY e.n
 
 -- name: first_kept
--- The oldest of the newest executions of a config and a kind, which are kept.
+-- The oldest of the newest executions of a config and a kind, which are kept. Those whose objects are all pruned do not
+-- count: they would take the place of executions that can be replayed.
 SELECT min(x.n), count(*) FROM (SELECT e.n FROM executions e WHERE e.kind = :kind
+  AND NOT EXISTS (SELECT 1 FROM prunings p WHERE p.execution = e.n AND p.stage = '')
   AND e.config_version IN (SELECT v.id FROM config_versions v WHERE v.name = :config)
   AND e.n IN (SELECT t.execution FROM tags t WHERE t.tag = :tag) -- if given
   ORDER BY e.n DESC LIMIT :keep) x
