@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
     from playhead.settings import Settings
 
 _IGNORED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""A terminal and `timeout` send these to the whole process group. The parent ends its children itself."""
+"""A service manager may send these to all processes. The parent ends its children itself."""
 
 
 def serve(descriptor: int) -> None:
     """Run the calls of one step until the parent closes the connection."""
     for number in _IGNORED:
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda *_: None)  # not SIG_IGN, which programs that the step starts inherit
     connection = Connection(descriptor)
     try:
         settings, path, child = connection.recv()
@@ -74,16 +75,20 @@ async def _serve(connection: Connection, step: ReadyStep) -> None:
             # If the parent is killed during a call that never ends, no process would end this one. The timer
             # needs neither the parent nor the interpreter lock.
             faulthandler.dump_traceback_later(call.seconds, exit=True, file=nowhere)
-            reply = await _answer(step, call)
+            reply = _pickled(step, await _answer(step, call))
             faulthandler.cancel_dump_traceback_later()
-            try:
-                connection.send(reply)
-            except (TypeError, AttributeError, ValueError) as exc:
-                connection.send(sent(step.maker.bad(f"returned what cannot be sent to its worker: {exc}")))
+            connection.send_bytes(reply)
     except (EOFError, OSError):
         return
     finally:
         await step.close_async()
+
+
+def _pickled(step: ReadyStep, reply: Reply) -> bytes:
+    try:
+        return pickle.dumps(reply)
+    except Exception as exc:
+        return pickle.dumps(sent(step.maker.bad(f"returned what cannot be sent to its worker: {exc}")))
 
 
 async def _answer(step: ReadyStep, call: Call) -> Reply:

@@ -16,11 +16,17 @@ from tests.acceptance.processes import DEADLINE_SECONDS
 from tests.acceptance.shell import Shell
 
 STEPS = """
-import os, re, signal, time
+import os, re, signal, subprocess, time
 from collections.abc import Sequence
 from pathlib import Path
 from playhead import Context, Item, Reject, Retry, adapter
 from pydantic import BaseModel
+
+MARK = lambda: None
+
+class Odd(Exception):
+    def __str__(self):
+        raise SystemExit(3)
 
 @adapter("work", produces="text/plain")
 def work(item: Item, ctx: Context) -> str:
@@ -39,6 +45,14 @@ def work(item: Item, ctx: Context) -> str:
             raise Reject("unreadable")
         case "wrong.txt":
             return {"a": 1}
+        case "odd.txt":
+            raise Odd(MARK)
+        case "unsendable.txt":
+            return [MARK]
+        case "start.txt":
+            sleeping = subprocess.Popen(["sleep", "600"])
+            sleeping.terminate()
+            sleeping.wait()
     return f"{item.text} {os.getpid()}"
 
 class Settings(BaseModel):
@@ -112,6 +126,8 @@ def until_gone(pid: int) -> None:
         ("raise", "adapter_error", "LookupError: no such thing"),
         ("reject", "rejected", "unreadable"),
         ("wrong", "bad_output", "returned dict"),
+        ("odd", "adapter_error", "Odd: (the error's text cannot be read: SystemExit)"),
+        ("unsendable", "bad_output", "cannot be sent to its worker"),
     ],
 )
 def test_a_step_that_goes_wrong_harms_only_its_message(tmp_path: Path, name: str, code: str, words: str):
@@ -150,6 +166,10 @@ def test_the_child_of_a_killed_worker_ends_although_it_never_returns(tmp_path: P
     worker.wait()
 
     until_gone(int((tmp_path / "hanging").read_text()))
+
+
+def test_programs_that_a_step_starts_can_be_terminated(tmp_path: Path):
+    assert shell(tmp_path, "start")("run", "iso.yaml", "in")[0] == 0
 
 
 def test_an_async_class_is_created_once_per_child_and_closed(tmp_path: Path):

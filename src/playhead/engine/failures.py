@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable, Iterable
 
 from playhead import events
 from playhead.engine.attempt import AttemptOutcome, PauseRequest
 from playhead.engine.backoff import UNAVAILABLE_DELAY_SECONDS
 from playhead.engine.chain import CallPaused
-from playhead.engine.isolation import ChildTraceback
 from playhead.engine.slots import TimedOut
+from playhead.engine.tracebacks import text_of, traceback_of
 from playhead.engine.turns import TurnWithdrawn
 from playhead.errors import MessageError, Unavailable
 from playhead.model import Route
@@ -34,7 +33,7 @@ def pause_of(
     if not isinstance(error, CallPaused):
         return None
     seconds = route.errors.retry_delay_seconds if error.after is None else error.after
-    reason = _storable(mask(_text_of(error)), _LONGEST_REASON) or "the service rejected a call"
+    reason = _storable(mask(text_of(error)), _LONGEST_REASON) or "the service rejected a call"
     return PauseRequest(error.key or route.pause_key(claim.config), min(seconds, _LONGEST_PAUSE), reason)
 
 
@@ -68,7 +67,7 @@ def failure(
         if claim.spent >= route.errors.max_attempts:
             delay = None
         # Masked before it is shortened: a part of a secret would not be found.
-        lines = _storable(mask(_traceback_of(error)), _LONGEST_TRACEBACK) if trace else None
+        lines = _storable(mask(traceback_of(error)), _LONGEST_TRACEBACK) if trace else None
         said = _storable(mask(text), _LONGEST_ERROR)
         return Failed(claim.correlation_id, claim.attempt, code, said, lines, delay, ran)
 
@@ -77,36 +76,15 @@ def failure(
         text = f"no result within {route.timeout_seconds:g} s (timeout_seconds of route {route.name!r})"
         return failed("adapter_timeout", text, trace=False, delay=again)
     if isinstance(error, Reject):
-        return failed("rejected", _text_of(error) or "rejected without a reason", trace=False, delay=None)
+        return failed("rejected", text_of(error) or "rejected without a reason", trace=False, delay=None)
     if isinstance(error, Retry):
         after = error.after if error.after is not None else again
         is_last = claim.spent >= route.errors.max_attempts
         code = "retries_exhausted" if is_last else "adapter_error"
-        return failed(code, _text_of(error) or "retry without a reason", trace=True, delay=after)
+        return failed(code, text_of(error) or "retry without a reason", trace=True, delay=after)
     if isinstance(error, MessageError):
         return failed(error.code, error.detail, trace=False, delay=None)
-    return failed("adapter_error", f"{type(error).__name__}: {_text_of(error)}", trace=True, delay=again)
-
-
-# Formatting an adapter's error runs the adapter's own code, which may fail in any way. A worker must survive
-# that, so what is caught here includes `SystemExit`.
-
-
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except BaseException as exc:
-        return f"(the error's text cannot be read: {type(exc).__name__})"
-
-
-def _traceback_of(error: BaseException) -> str:
-    if isinstance(error.__cause__, ChildTraceback):
-        return str(error.__cause__)
-    try:
-        return "".join(traceback.format_exception(error))
-    except BaseException as exc:
-        where = "".join(traceback.format_tb(error.__traceback__))
-        return f"{where}{type(error).__name__} (the error cannot be formatted: {type(exc).__name__})\n"
+    return failed("adapter_error", f"{type(error).__name__}: {text_of(error)}", trace=True, delay=again)
 
 
 def _storable(text: str, most: int) -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import pickle
 import threading
-import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
@@ -20,6 +19,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from playhead.engine.outputs import Returned
 from playhead.engine.slots import TimedOut, is_over, timeout_stopped
 from playhead.engine.step import Budget, CallPaused, ReadyStep
+from playhead.engine.tracebacks import ChildTraceback, text_of, traceback_of
 from playhead.errors import MessageError, Unavailable
 from playhead.model import Step
 from playhead.ports.adapter import AdapterSpec, Context, Item, RateLimited
@@ -83,10 +83,6 @@ StartChild = Callable[[ChildStep], Child]
 
 class ChildEnded(Exception):
     """The process of a step ended during a call, for example by a crash or for lack of memory."""
-
-
-class ChildTraceback(Exception):
-    """The traceback of an error in a child, as text."""
 
 
 class Failure(NamedTuple):
@@ -186,7 +182,7 @@ class IsolatedStep(ReadyStep):
 
 def sent(error: BaseException) -> Failure:
     """Return an error in a form that the parent can read."""
-    trace = "".join(traceback.format_exception(error))
+    trace = traceback_of(error)
     form: Any = error
     if isinstance(error, MessageError):
         form = ("message", error.code, error.detail)
@@ -195,8 +191,8 @@ def sent(error: BaseException) -> Failure:
     else:
         try:
             pickle.loads(pickle.dumps(error))
-        except Exception:
-            form = RuntimeError(f"{type(error).__name__}: {error}")
+        except BaseException:  # the error's own code
+            form = RuntimeError(f"{type(error).__name__}: {text_of(error)}")
     return Failure(form, trace)
 
 
