@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import faulthandler
+import fcntl
 import os
 import pickle
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from playhead.bootstrap import load_adapters
@@ -68,20 +68,34 @@ def _step(settings: Settings, child: ChildStep) -> ReadyStep | str:
 
 
 async def _serve(connection: Connection, step: ReadyStep) -> None:
-    nowhere = Path(os.devnull).open("w")  # noqa: SIM115, ASYNC230 - until this process ends
     try:
         while True:
             call: Call = connection.recv()
-            # If the parent is killed during a call that never ends, no process would end this one. The timer
-            # needs neither the parent nor the interpreter lock.
-            faulthandler.dump_traceback_later(call.seconds, exit=True, file=nowhere)
-            reply = _pickled(step, await _answer(step, call))
-            faulthandler.cancel_dump_traceback_later()
+            with _ended_with_parent(connection):
+                reply = _pickled(step, await _answer(step, call))
             connection.send_bytes(reply)
     except (EOFError, OSError):
         return
     finally:
         await step.close_async()
+
+
+@contextmanager
+def _ended_with_parent(connection: Connection) -> Iterator[None]:
+    """Let the kernel end this process if the parent ends during a call, which may never return.
+
+    SIGIO, which nothing handles here, ends a process on Linux. That does not need the interpreter lock.
+    """
+    descriptor = connection.fileno()
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    fcntl.fcntl(descriptor, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_ASYNC)
+    if connection.poll():
+        raise EOFError  # the parent ended before
+    try:
+        yield
+    finally:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags)
 
 
 def _pickled(step: ReadyStep, reply: Reply) -> bytes:

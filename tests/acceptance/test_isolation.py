@@ -49,6 +49,10 @@ def work(item: Item, ctx: Context) -> str:
             raise Odd(MARK)
         case "unsendable.txt":
             return [MARK]
+        case "sleep.txt":
+            Path("sleeping").write_text(str(os.getpid()))
+            for _ in range(15):
+                time.sleep(0.1)
         case "start.txt":
             sleeping = subprocess.Popen(["sleep", "600"])
             sleeping.terminate()
@@ -111,6 +115,14 @@ def alive(pid: int) -> bool:
         return False
 
 
+def pid_in(file: Path) -> int:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not (file.exists() and file.read_text()):
+        assert time.monotonic() < deadline, f"no {file.name}"
+        time.sleep(0.05)
+    return int(file.read_text())
+
+
 def until_gone(pid: int) -> None:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while alive(pid):
@@ -158,14 +170,27 @@ def test_the_child_of_a_killed_worker_ends_although_it_never_returns(tmp_path: P
     ph = shell(tmp_path, "hang", timeout=3)
     ph("run", "iso.yaml", "in", "--detach")
     worker = ph.start("worker", stdout=DEVNULL, stderr=DEVNULL)
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not (tmp_path / "hanging").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    child = pid_in(tmp_path / "hanging")
     worker.kill()
     worker.wait()
 
-    until_gone(int((tmp_path / "hanging").read_text()))
+    until_gone(child)
+
+
+def test_a_step_does_not_time_out_while_its_processes_are_suspended(tmp_path: Path):
+    ph = shell(tmp_path, "sleep", timeout=2)
+    ph("run", "iso.yaml", "in", "--detach")
+    worker = ph.start("worker", "--until-idle", stdout=DEVNULL, stderr=DEVNULL)
+    pids = [worker.pid, pid_in(tmp_path / "sleeping")]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(8)
+    for pid in reversed(pids):
+        os.kill(pid, signal.SIGCONT)
+    worker.wait(DEADLINE_SECONDS)
+
+    assert not dead(ph)
+    assert ph.json("show", "latest")["counts"]["completed"] == 1
 
 
 def test_programs_that_a_step_starts_can_be_terminated(tmp_path: Path):

@@ -112,13 +112,7 @@ class Chain:
     def _ready(self, step: Step, spec: AdapterSpec, room: int) -> ReadyStep:
         given = step, spec, self._route.name, room
         if step.isolation == "process" and self._isolate:
-            return IsolatedStep(
-                *given,
-                resolve=self._secret,
-                mask=self.mask,
-                start=self._isolate,
-                timeout=self._route.timeout_seconds,
-            )
+            return IsolatedStep(*given, resolve=self._secret, mask=self.mask, start=self._isolate)
         return ReadyStep(*given, resolve=self._secret, mask=self.mask)
 
     def _secret(self, reference: Reference) -> str:

@@ -14,7 +14,7 @@ import pickle
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from playhead.engine.outputs import Returned
 from playhead.engine.slots import TimedOut, is_over, timeout_stopped
@@ -24,8 +24,6 @@ from playhead.errors import MessageError, Unavailable
 from playhead.model import Step
 from playhead.ports.adapter import AdapterSpec, Context, Item, RateLimited
 from playhead.secrets import Mask, Resolve
-
-_GRACE_SECONDS: Final = 5.0
 
 
 class ChildStep(NamedTuple):
@@ -43,16 +41,11 @@ class ChildStep(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A call of the adapter.
-
-    Attributes:
-        seconds: after this time, the child ends itself. The parent kills it earlier, if it still exists.
-    """
+    """A call of the adapter."""
 
     items: Sequence[Item]
     contexts: Sequence[Context]
     budgets: Sequence[Budget]
-    seconds: float
 
 
 class Child(Protocol):
@@ -109,13 +102,11 @@ class IsolatedStep(ReadyStep):
         resolve: Resolve,
         mask: Mask,
         start: StartChild,
-        timeout: float,
     ) -> None:
         # The parent reads the config too: it checks it, and it masks the secrets of the child's errors.
         super().__init__(step, spec, route, room, resolve=resolve, mask=mask)
         self._child_step = ChildStep(step.type, step.config, route, room, spec.code)
         self._start = start
-        self._timeout = timeout
         self._idle: deque[Child] = deque()
         self._is_closed = False
 
@@ -126,7 +117,7 @@ class IsolatedStep(ReadyStep):
     def perform(self, item: Item, ctx: Context, budget: Budget) -> Returned:
         with timeout_stopped():  # while a child starts
             child = self._take()
-        (result,) = self._run(child, Call([item], [ctx], [budget], self._seconds), is_over)
+        (result,) = self._run(child, Call([item], [ctx], [budget]), is_over)
         if isinstance(result, BaseException):
             raise result
         return result
@@ -138,7 +129,7 @@ class IsolatedStep(ReadyStep):
         budgets: Sequence[Budget],
         over: threading.Event,
     ) -> list[Returned | BaseException]:
-        return self._run(self._take(), Call(items, contexts, budgets, self._seconds), over.is_set)
+        return self._run(self._take(), Call(items, contexts, budgets), over.is_set)
 
     def prepare(self) -> None:
         self._idle.append(self._take())
@@ -147,10 +138,6 @@ class IsolatedStep(ReadyStep):
         self._is_closed = True
         while self._idle:
             self._idle.pop().end()
-
-    @property
-    def _seconds(self) -> float:
-        return self._timeout + _GRACE_SECONDS
 
     def _run(self, child: Child, call: Call, over: Callable[[], bool]) -> list[Returned | BaseException]:
         try:
