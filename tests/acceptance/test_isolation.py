@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from subprocess import DEVNULL
 
 import pytest
 
+from playhead.bootstrap.isolation import starter
+from playhead.engine.isolation import ChildStep
+from playhead.errors import Unavailable
+from playhead.settings import Settings
 from tests.acceptance.processes import DEADLINE_SECONDS
 from tests.acceptance.shell import Shell
 
@@ -53,6 +59,14 @@ def work(item: Item, ctx: Context) -> str:
             Path("sleeping").write_text(str(os.getpid()))
             for _ in range(15):
                 time.sleep(0.1)
+        case "fork.txt":
+            if os.fork() == 0:
+                time.sleep(600)
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "program.txt":
+            program = subprocess.Popen(["sleep", "600"])
+            Path("program").write_text(str(program.pid))
+            program.wait()
         case "start.txt":
             sleeping = subprocess.Popen(["sleep", "600"])
             sleeping.terminate()
@@ -123,6 +137,15 @@ def pid_in(file: Path) -> int:
     return int(file.read_text())
 
 
+@pytest.fixture
+def no_open_files() -> Iterator[None]:
+    """This process can open no further file."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
 def until_gone(pid: int) -> None:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while alive(pid):
@@ -134,6 +157,7 @@ def until_gone(pid: int) -> None:
     ("name", "code", "words"),
     [
         ("crash", "adapter_error", "was ended by SIGSEGV"),
+        ("fork", "adapter_error", "was ended by SIGSEGV"),
         ("exit", "adapter_error", "ended with exit code 3"),
         ("raise", "adapter_error", "LookupError: no such thing"),
         ("reject", "rejected", "unreadable"),
@@ -191,6 +215,20 @@ def test_a_step_does_not_time_out_while_its_processes_are_suspended(tmp_path: Pa
 
     assert not dead(ph)
     assert ph.json("show", "latest")["counts"]["completed"] == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_the_time_out_also_ends_programs_that_the_step_has_started(tmp_path: Path):
+    ph = shell(tmp_path, "program", timeout=2)
+    assert ph("run", "iso.yaml", "in")[0] == 1
+
+    assert dead(ph)["program.txt"]["error_code"] == "adapter_timeout"
+    until_gone(pid_in(tmp_path / "program"))
+
+
+def test_a_lack_of_open_files_is_no_fault_of_the_message(no_open_files: None):
+    with pytest.raises(Unavailable, match="no process for step 'work'"):
+        starter(Settings())(ChildStep("work", {}, "work", 0, ""))
 
 
 def test_programs_that_a_step_starts_can_be_terminated(tmp_path: Path):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Final
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 _START: Final = "from playhead.isolated import serve; serve({})"
 _POLL_SECONDS: Final = 0.05
+_START_SECONDS: Final = 120.0
 _END_SECONDS: Final = 2.0
 
 
@@ -34,34 +37,44 @@ class _Process:
     """
 
     def __init__(self, settings: Settings, step: ChildStep) -> None:
-        ours, theirs = socket.socketpair()
-        self._connection = Connection(ours.detach())
-        try:
-            # A new interpreter: a fork of a process with threads may deadlock.
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _START.format(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-            )
-        except OSError as exc:
-            self._connection.close()
-            raise not_started(f"no process for step {step.type!r}: {exc.strerror}") from exc
-        finally:
-            theirs.close()
         self._name = step.type
         try:
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                # A new interpreter: a fork of a process with threads may deadlock. A group of its own: `kill`
+                # also ends the programs that the step has started.
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", _START.format(theirs.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    process_group=0,
+                )
+                self._connection = Connection(ours.detach())
+        except OSError as exc:  # too many processes or open files
+            raise not_started(f"no process for step {step.type!r}: {exc.strerror}") from exc
+        try:
             self._connection.send((settings, tuple(sys.path), step))
+            if not self._connection.poll(_START_SECONDS):
+                raise EOFError
             problem = self._connection.recv()
         except (EOFError, OSError) as exc:
             self.kill()
-            raise not_started(f"the process of step {step.type!r} ended at its start") from exc
+            raise not_started(
+                f"the process of step {step.type!r} ended at its start, or was not ready within "
+                f"{_START_SECONDS:g} s"
+            ) from exc
         if problem:
             self.kill()
             raise not_started(problem)
 
     @property
     def is_alive(self) -> bool:
-        return self._process.poll() is None
+        if not hasattr(os, "waitid"):  # macOS before Python 3.13
+            return self._process.poll() is None
+        # Not `poll`: as long as nothing has read the exit code, no other group can have the same number.
+        if self._process.returncode is not None:
+            return False
+        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
     def call(self, call: Call, over: Callable[[], bool]) -> Reply | None:
         try:
@@ -69,22 +82,30 @@ class _Process:
             while not self._connection.poll(_POLL_SECONDS):
                 if over():
                     return None
+                # A process that the child has forked may hold the connection open.
+                if not self.is_alive and not self._connection.poll():
+                    raise EOFError
             reply: Reply = self._connection.recv()
         except (EOFError, OSError) as exc:
             self.end()
             raise ChildEnded(self._how_it_ended()) from exc
         return reply
 
-    def end(self) -> None:
+    def begin_end(self) -> None:
         self._connection.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_END_SECONDS)
+
+    def end(self) -> None:
+        self.begin_end()
+        until = time.monotonic() + _END_SECONDS
+        while self.is_alive and time.monotonic() < until:
+            time.sleep(_POLL_SECONDS / 2)
         self.kill()
 
     def kill(self) -> None:
         self._connection.close()
-        if self._process.poll() is None:
-            self._process.kill()
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # only the ended process is left
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
     def _how_it_ended(self) -> str:

@@ -62,8 +62,12 @@ class Child(Protocol):
         """
         ...
 
+    def begin_end(self) -> None:
+        """Let the process close its adapter and end. May be called twice."""
+        ...
+
     def end(self) -> None:
-        """Let the process close its adapter and end; kill it if it does not. May be called twice."""
+        """Wait until the process has ended; kill it if it does not. May be called twice."""
         ...
 
     def kill(self) -> None:
@@ -132,12 +136,17 @@ class IsolatedStep(ReadyStep):
         return self._run(self._take(), Call(items, contexts, budgets), over.is_set)
 
     def prepare(self) -> None:
-        self._idle.append(self._take())
+        self._keep(self._take())
 
     def close(self) -> None:
         self._is_closed = True
-        while self._idle:
-            self._idle.pop().end()
+        ending = []
+        with contextlib.suppress(IndexError):  # several threads may do this at once
+            while True:
+                ending.append(self._idle.pop())
+                ending[-1].begin_end()
+        for child in ending:
+            child.end()
 
     def _run(self, child: Child, call: Call, over: Callable[[], bool]) -> list[Returned | BaseException]:
         try:
@@ -148,12 +157,15 @@ class IsolatedStep(ReadyStep):
         if reply is None:
             child.kill()
             raise TimedOut
-        self._idle.append(child)
-        if self._is_closed:  # meanwhile
-            self.close()
+        self._keep(child)
         if isinstance(reply, Failure):
             raise _raised(reply)
         return [_raised(one) if isinstance(one, Failure) else one for one in reply]
+
+    def _keep(self, child: Child) -> None:
+        self._idle.append(child)
+        if self._is_closed:  # meanwhile
+            self.close()
 
     def _take(self) -> Child:
         """Return a child that is ready, after it has started."""

@@ -1,7 +1,7 @@
 """The texts of an adapter's errors.
 
-Formatting an error runs the adapter's own code, which may fail in any way. A process must survive that, so what
-is caught here includes `SystemExit`.
+Formatting an error runs the adapter's own code, which may fail in any way. A process must survive that, so
+what is caught here includes `SystemExit`.
 """
 
 from __future__ import annotations
