@@ -244,6 +244,20 @@ async def test_a_replay_and_a_prune_at_once_never_get_half_a_stage(ph: Playhead)
                 assert answer["executions"] == 1
 
 
+async def test_an_execution_that_is_replayed_while_a_prune_begins_is_named_as_kept(ph: Playhead):
+    execution, catalog = await ph.run(FILES), ph.rt.catalog
+    begin = catalog.begin_prune
+
+    async def replay_first(candidates: Any) -> Any:
+        await ph.replay(execution, "ones", "two")
+        return await begin(candidates)
+
+    catalog.begin_prune = replay_first  # type: ignore[method-assign]
+    answer = await prune(ph, execution)
+    assert answer["executions"] == 0
+    assert answer["kept"] == [{"execution_id": execution, "reason": "replayed"}]
+
+
 # -- retention -------------------------------------------------------------------------------------
 
 

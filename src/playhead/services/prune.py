@@ -18,7 +18,7 @@ execution of which anything was pruned gets no new output.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from typing import Final, Protocol
 from uuid import UUID
@@ -133,8 +133,8 @@ class PruneService:
                 some = await self._catalog.begin_prune(free)
                 faults.reach("prune.begun")
                 begun += some
-                # Those that have become protected since they were selected are left out.
                 chosen = list(dict.fromkeys(one.execution for one in some))
+                kept += await self._protected_since(where, counts.keys() - set(chosen))
             ids += chosen
             objects += sum(counts[one][0] for one in chosen)
             size += sum(counts[one][1] for one in chosen)
@@ -149,6 +149,13 @@ class PruneService:
             is_deleted=begin and not begun,
         )
         return found, begun
+
+    async def _protected_since(self, where: PruneFilter, left: Set[UUID]) -> list[KeptExecution]:
+        """Return those that could be pruned when they were selected, and cannot be any more."""
+        if not left:
+            return []
+        found, _ = await self._catalog.prune_candidates(replace(where, executions=tuple(left)))
+        return [KeptExecution(one.execution, one.kept) for one in found if one.kept]
 
     async def _only_in_store(self, where: PruneFilter) -> list[UUID]:
         """Return the named executions that the catalog does not have. Raises `NotFound`."""
