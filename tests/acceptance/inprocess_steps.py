@@ -91,7 +91,7 @@ async def ado(item: Item, ctx: Context) -> Any:
 
 
 @adapter("stamp")
-def stamp(item: Item, config: Stamp) -> str:
+def stamp(item: Item, config: Stamp) -> str | None:
     """Put a text behind the text."""
     return item.text + config.text
 
