@@ -16,6 +16,7 @@ from bench import (
     deployment_workers,
     latency,
     million,
+    prune,
     replay,
     scale,
     slow_steps,
@@ -28,8 +29,8 @@ from bench.machine import DISK, facts, in_memory, report
 _MILLION = 1_000_000
 _HOME = ("replay", "workers", "latency", "help")
 _SERVERS = ("brokers", "listing", "deployment-workers", "s3-workers", "slow-steps")
-_ADAPTERS = ("adapters",)
-_FULL = ("million", "scale", "deployment-million")
+_ADAPTERS = ("adapters", "prune")
+_FULL = ("million", "prune-many", "scale", "deployment-million")
 
 
 def main() -> int:
@@ -63,6 +64,8 @@ def main() -> int:
             rounds=1 if small else 3,
         ),
         "help": lambda: [latency.help_text(rounds=3 if small else 15)],
+        "prune": lambda: prune.measure(memory, disk, objects=3_000 if small else 30_000),
+        "prune-many": lambda: prune.measure(memory, disk, objects=6_000 if small else 300_000),
         "million": lambda: million.measure(memory, objects=20_000 if small else _MILLION),
         "scale": lambda: scale.measure(
             testbed, memory, size=scale.SMALL if small else scale.Size(), rounds=1 if small else 3
@@ -105,7 +108,7 @@ def main() -> int:
 def _chosen(options: argparse.Namespace) -> tuple[str, ...]:
     """Return the parts to measure if `--only` names none."""
     if options.deployments:
-        return _SERVERS + (_FULL[1:] if options.full else ())
+        return _SERVERS + (_FULL[2:] if options.full else ())
     return _HOME + _SERVERS + _ADAPTERS + _FULL if options.full else _HOME
 
 

@@ -52,13 +52,13 @@ def _interleaved(parent: Path | None, objects: int, rounds: int) -> tuple[list[f
     for n in range(rounds):
         for workers in (1, 2) if n % 2 == 0 else (2, 1):
             with scratch(parent) as home:
-                execution = asyncio.run(_published(home, objects))
-                rates[workers].append(_work(home, execution, 2 * objects, workers))
+                execution = asyncio.run(published(home, objects))
+                rates[workers].append(work(home, execution, 2 * objects, workers))
         report(f"  end to end {n + 1}/{rounds}: one {rates[1][-1]:,.0f}/s, two {rates[2][-1]:,.0f}/s")
     return rates[1], rates[2]
 
 
-async def _published(home: Path, objects: int) -> UUID:
+async def published(home: Path, objects: int) -> UUID:
     """Start a run, store its inputs and publish its messages. Return its execution id."""
     async with opened(home, None) as rt:
         await rt.services.configs.apply(SOURCE)
@@ -67,8 +67,8 @@ async def _published(home: Path, objects: int) -> UUID:
     return execution
 
 
-def _work(home: Path, execution: UUID, messages: int, workers: int) -> float:
-    """Return messages per second from the first completed row to the last, without start-up."""
+def work(home: Path, execution: UUID, messages: int, workers: int) -> float:
+    """Let workers process a run. Return messages per second from the first completed row to the last."""
     processes = [start(home, "worker") for _ in range(workers)]
     until = time.monotonic() + _PATIENCE_SECONDS
     try:

@@ -1,0 +1,173 @@
+"""`playhead prune`, `pin` and `unpin`: what is asked, what is printed, and the exit codes."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.processes import DEADLINE_SECONDS
+from tests.acceptance.shell import Shell
+from tests.acceptance.test_cli import FILES
+from tests.waiting import eventually
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path, FILES)
+
+
+@pytest.fixture
+def run(shell: Shell) -> str:
+    return str(shell.json("run", "docs.yaml", "pages", "--tag", "first")["execution_id"])
+
+
+def objects(shell: Shell, execution: str) -> int:
+    top = shell.folder / "home" / "objects" / execution
+    return sum(path.is_file() for path in top.rglob("*"))
+
+
+def on_a_terminal(shell: Shell, answer: str, *arguments: str) -> tuple[int, str, str]:
+    """Run a command whose stdin is a terminal, and type an answer."""
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "playhead", *arguments],
+        cwd=shell.folder,
+        env=shell.env,
+        stdin=follower,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(follower)
+    os.write(leader, answer.encode() + b"\n")
+    out, err = process.communicate(timeout=2 * DEADLINE_SECONDS)
+    os.close(leader)
+    return process.returncode, out, err
+
+
+def test_a_dry_run_counts_objects_and_bytes_and_changes_nothing(shell: Shell, run: str):
+    there = objects(shell, run)
+    code, out, _ = shell("prune", "--older-than", "0s", "--dry-run")
+    assert code == 0
+    assert out == "7 objects (35 B, without sidecars) of 1 execution would be deleted\n"
+    found = shell.json("prune", "--config", "docs", "--dry-run")
+    assert (found["dry_run"], found["objects"], found["execution_ids"]) == (True, 7, [run])
+    assert there == objects(shell, run) == 14
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), [("y", 0, 0), ("YES", 0, 0), ("n", 1, 14), ("", 1, 14)])
+def test_on_a_terminal_the_counts_are_shown_and_confirmed(
+    shell: Shell, run: str, answer: str, code: int, left: int
+):
+    ended, out, err = on_a_terminal(shell, answer, "prune", run)
+    assert ended == code
+    assert out.startswith("7 objects (35 B, without sidecars) of 1 execution to delete\n")
+    assert "[y/N]" in err
+    assert ("deleted" in out) == (left == 0)
+    assert ("Nothing was deleted" in err) == (left > 0)
+    assert objects(shell, run) == left
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_without_a_terminal_nothing_is_deleted_unless_yes_is_given(
+    shell: Shell, run: str, more: tuple[str, ...]
+):
+    code, _, err = shell("prune", run, *more)
+    assert code == 2
+    assert "--yes" in err
+    assert objects(shell, run) == 14
+    code, _, _ = shell("prune", run, "--yes", *more)
+    assert (code, objects(shell, run)) == (0, 0)
+
+
+def test_conditions_are_combined(shell: Shell, run: str):
+    other = shell.json("run", "docs", "pages")["execution_id"]
+
+    def found(*conditions: str) -> Any:
+        return shell.json("prune", *conditions, "--dry-run")["execution_ids"]
+
+    assert found("--older-than", "0s") == [run, other]
+    assert found("--older-than", "1h") == []
+    assert found("--older-than", "0s", "--tag", "first") == [run]
+    assert found("--config", "docs", "--keep-last", "1") == [run]
+    assert found("--keep-last", "2") == []
+    assert found("--config", "none") == []
+    assert found(other, run[-8:]) == [run, other]
+    assert found(run, "--stage", "nowhere") == []
+
+
+def test_a_stage_is_pruned_and_shown(shell: Shell, run: str):
+    code, out, _ = shell("prune", "latest", "--stage", "shouted", "--yes")
+    assert code == 0
+    assert "2 objects (12 B) of 1 execution deleted" in out
+    _, out, _ = shell("show", "latest")
+    assert "  pruned    stage shouted, on 20" in out
+    assert shell("replay", "latest", "shouted", "split")[0] == 1
+    code, _, err = shell("cat", "latest/shouted/a.txt")
+    assert code == 4
+    assert "object_pruned" in err
+    code, out, _ = shell("lineage", "latest/words/a/0001.txt")
+    assert code == 0
+    assert "shouted/a.txt  (pruned on 20" in out
+    assert shell("cat", "latest/words/a/0001.txt")[1] == "ONE"
+    assert shell("why", "latest", "a.txt")[0] == 0
+
+
+def test_a_pinned_execution_is_kept_and_the_exit_code_says_so(shell: Shell, run: str):
+    code, out, _ = shell("pin", "latest")
+    assert code == 0
+    assert "  pinned    no prune deletes its objects" in out
+    code, out, _ = shell("prune", "latest", "--yes")
+    assert code == 1
+    assert "It is pinned." in out
+    assert shell("prune", "--older-than", "0s", "--yes")[0] == 0
+    assert objects(shell, run) == 14
+    assert "pinned" not in shell("unpin", "latest")[1]
+    assert shell("prune", "latest", "--yes")[0] == 0
+    code, _, err = shell("pin", "latest")
+    assert code == 1
+    assert "execution_pruned" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--older-than", "a week", "--dry-run"], 2, "30d, 12h or 90m"),
+        (["--dry-run"], 2, "selection_empty"),
+        (["--stage", "words", "--yes"], 2, "selection_empty"),
+        (["0190a7d0-1111-7000-8000-000000000000", "--yes"], 4, "execution_not_found"),
+        (["--keep-last", "-1"], 2, "keep-last"),
+    ],
+)
+def test_an_invalid_selection_is_refused(shell: Shell, run: str, arguments: list[str], code: int, said: str):
+    ended, _, err = shell("prune", *arguments)
+    assert ended == code
+    assert said in err
+    assert objects(shell, run) == 14
+
+
+def test_a_server_deletes_in_the_background(shell: Shell, run: str):
+    with (shell.folder / "server.log").open("w") as log:
+        server = shell.start("serve", "--port", "0", stderr=log)
+    told = shell.folder / "server.log"
+    eventually(lambda: "\n" in told.read_text())
+    url = told.read_text().splitlines()[0].rpartition(" ")[2]
+    try:
+        assert shell.json("pin", "latest", "--server", url)["pinned"] is True
+        assert shell.json("unpin", "latest", "--server", url)["pinned"] is False
+        assert shell.json("prune", run, "--dry-run", "--server", url)["objects"] == 7
+        code, out, _ = shell("prune", run, "--yes", "--server", url)
+        assert code == 0
+        assert "the server deletes them in the background" in out
+        eventually(lambda: objects(shell, run) == 0)
+        assert "pruned    all objects" in shell("show", run, "--server", url)[1]
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(DEADLINE_SECONDS)
