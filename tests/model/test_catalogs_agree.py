@@ -33,6 +33,7 @@ from playhead.model import AdapterCode, Config, ErrorHandling, Route
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.ports.catalog.jobs import Input, LeasedJob, Listed
+from playhead.ports.catalog.prune import PruneFilter
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import Binding, Bound, Claim, Done, Failed, NewOutput, Released, Result
 from tests.catalog_memory import MemoryCatalog
@@ -422,6 +423,39 @@ class Catalogs(RuleBasedStateMachine):
     def cancel(self, data: st.DataObject) -> None:
         execution = self._recent(data, self.executions)
         self.both(lambda c, n: c.cancel(execution[n]))
+
+    @step(weight=1, needs=lambda self: bool(self.executions), pinned=st.booleans())
+    def pin(self, data: st.DataObject, pinned: bool) -> None:
+        execution = self._recent(data, self.executions)
+        self.both(lambda c, n: c.pin(execution[n], pinned))
+
+    @step(
+        weight=2,
+        needs=lambda self: bool(self.executions),
+        stages=st.sampled_from([(), ("input",), ("parts", "input"), ("ends/all",)]),
+        pages=st.integers(0, 3),
+        is_ended=st.booleans(),
+    )
+    def prune(self, data: st.DataObject, stages: tuple[str, ...], pages: int, is_ended: bool) -> None:
+        execution = self._recent(data, self.executions)
+        self.both(lambda c, _: c.cancel_stragglers())  # a cancelled execution may be pruned only after that
+
+        async def one(catalog: Catalog, n: int) -> Any:
+            where = PruneFilter(executions=(execution[n],), stages=stages)
+            found, _ = await catalog.prune_candidates(where)
+            counts = [await catalog.count_prunable(candidate) for candidate in found]
+            seen: list[Any] = []
+            for pruning in await catalog.begin_prune(found):
+                deleted = None
+                for _ in range(pages):
+                    page = await catalog.prune_page(pruning, deleted=deleted, limit=2)
+                    seen.append((pruning.execution, pruning.stage, page))
+                    deleted = page.keys[-1] if page else None
+                if is_ended:
+                    await catalog.end_prune(pruning)
+            return found, counts, seen
+
+        self.both(one)
 
     # -- work --------------------------------------------------------------------------------------
 
