@@ -101,7 +101,7 @@ class Write(Protocol):
 
 class Delete(Protocol):
     async def delete(self, keys: Sequence[str]) -> None:
-        """Remove objects, in the given order where the store can. Blocks until all are removed.
+        """Remove objects, in no particular order. Blocks until all are removed.
 
         A key without an object is ignored, so the call may be repeated. Only these keys are removed: an
         object does not take its sidecar with it. A store of folders also removes the folders that are empty

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 
@@ -156,7 +157,16 @@ class Folders:
             raise conflict(key, "this file system treats its name as that of another object")
         return folder, name
 
-    def delete(self, key: str) -> str | None:
+    def delete_all(self, keys: Iterable[str]) -> None:
+        """Remove objects, and the folders that are empty then. A key without an object is ignored."""
+        emptied = {folder for key in keys if (folder := self._delete(key))}
+        for folder in emptied:
+            if self._durable:
+                flush(self.at(folder))
+        for folder in sorted(emptied, key=len, reverse=True):  # the inner ones first
+            self._remove_empty(folder)
+
+    def _delete(self, key: str) -> str | None:
         """Remove an object. Return its folder; None if there is no such object."""
         try:
             folder, name = self.find(key)
@@ -172,12 +182,7 @@ class Folders:
             raise
         return key.rpartition("/")[0]
 
-    def flush(self, path: str) -> None:
-        """Make what was removed from a folder survive a power failure."""
-        if self._durable:
-            flush(self.at(path))
-
-    def remove_empty(self, path: str) -> None:
+    def _remove_empty(self, path: str) -> None:
         """Remove a folder if it is empty, then the folders above it that are empty; never the root.
 
         No check precedes: `rmdir` itself refuses a folder that is not empty, so no file can be lost. A writer
