@@ -232,7 +232,7 @@ class JobsPart(Tables):
     def _is_object(self, key: str) -> bool:
         """Whether the object is a stored output of Playhead or an external object."""
         output = self._outputs.get(key)
-        return output is None or (output.state == "stored" and output.pruned_at is None)
+        return output is None or output.state == "stored"
 
     async def is_listed(self, job: UUID) -> bool:
         await self._begin()

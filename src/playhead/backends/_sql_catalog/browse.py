@@ -13,7 +13,7 @@ from playhead.backends._sql_catalog.rows import ABOVE_ALL, Part, page_of
 from playhead.backends.sql import DEAD, SKIPPED
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
-from playhead.ids import created_at, moment
+from playhead.ids import created_at, moment, parse_uuid
 from playhead.model import (
     MOST_OUTPUT_KEYS,
     ROW_STATES,
@@ -84,8 +84,16 @@ class BrowsePart(Part):
     async def unstored(self, keys: Sequence[str]) -> set[str]:
         if not keys:
             return set()
-        rows = await self._db.read(lambda db: db.rows(SQL.unstored_between, first=keys[0], last=keys[-1]))
-        return {key for (key,) in rows} & set(keys)
+
+        async def find(db: Session) -> set[str]:
+            rows = await db.rows(SQL.unstored_between, first=keys[0], last=keys[-1])
+            owners = {key.partition("/")[0] for key in keys}
+            executions = [identity for owner in owners if (identity := parse_uuid(owner))]
+            if await db.value(SQL.has_prunings, executions=executions):
+                rows = [*rows, *await db.rows(SQL.pruned_among, keys=list(keys))]
+            return {key for (key,) in rows} & set(keys)
+
+        return await self._db.read(find)
 
     # -- lineage -----------------------------------------------------------------------------------
 

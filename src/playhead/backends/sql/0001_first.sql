@@ -182,7 +182,7 @@ CREATE TABLE outputs (
 CREATE INDEX outputs_by_message ON outputs (message) WHERE message IS NOT NULL;
 -- In PostgreSQL no index has the state, so storing an output changes the row in its page and no index.
 -- (sqlite)
-CREATE INDEX outputs_hidden ON outputs (key) WHERE (state <> {STORED} OR pruned_at IS NOT NULL);
+CREATE INDEX outputs_unstored ON outputs (key) WHERE state <> {STORED};
 
 -- A heartbeat changes no indexed column and its page has room for the new version: the table does not grow.
 CREATE TABLE processes (

@@ -10,6 +10,15 @@ AND e.config_version IN (SELECT v.id FROM config_versions v WHERE v.name = :conf
 AND e.n IN (SELECT t.execution FROM tags t WHERE t.tag = :tag) -- if given
 ORDER BY e.n DESC LIMIT :limit
 
+-- name: has_prunings
+-- Whether anything was pruned of executions.
+SELECT EXISTS (SELECT 1 FROM prunings p JOIN executions e ON e.n = p.execution WHERE e.id = ANY(:executions::uuid[]))
+
+-- name: pruned_among
+-- Those of these keys whose objects are pruned. No index has them: it would grow with every pruned object, and most of
+-- these are in no listing any more.
+SELECT key FROM outputs WHERE key = ANY(:keys::text[]) AND pruned_at IS NOT NULL
+
 -- name: execution_counts
 -- The counts of an execution, if they are final.
 SELECT n, config_version, counts FROM executions WHERE id = :id::uuid

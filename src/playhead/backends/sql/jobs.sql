@@ -104,9 +104,8 @@ WHERE e.id = :job::uuid AND j.epoch = :epoch AND j.state = 'publishing'
 SELECT key FROM outputs WHERE state = {STORED} AND key > :first AND key < :last ORDER BY key LIMIT :limit
 
 -- name: unstored_between
--- Keys of a page that are bound but not stored, or whose objects are pruned. The index `outputs_hidden` is used only if
--- its condition is repeated word for word.
-SELECT key FROM outputs WHERE (state <> {STORED} OR pruned_at IS NOT NULL) AND key >= :first AND key <= :last
+-- Keys of a page that are bound but not stored.
+SELECT key FROM outputs WHERE state <> {STORED} AND key >= :first AND key <= :last
 
 -- name: insert_listed
 -- One row for each object of a page.
