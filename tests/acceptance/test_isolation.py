@@ -95,6 +95,16 @@ def many(items: Sequence[Item]) -> list[str]:
         os._exit(1)
     return [f"{item.text} of {len(items)}" for item in items]
 """
+MEET = """
+
+@adapter("meet")
+def meet(item: Item) -> str:
+    Path(f"met-{os.getpid()}").touch()
+    until = time.monotonic() + 30
+    while len(list(Path().glob("met-*"))) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+    return str(os.getpid())
+"""
 CONFIG = """
 version: "1.0"
 name: iso
@@ -297,18 +307,15 @@ def test_a_step_with_changed_code_waits_for_a_new_worker(tmp_path: Path):
 
 
 def test_a_run_may_use_several_processes(tmp_path: Path):
-    ph = shell(tmp_path, *(f"n{n:02}" for n in range(60)))
+    ph = shell(tmp_path, *(f"n{n:02}" for n in range(20)))
     config = tmp_path / "iso.yaml"
     config.write_text(
-        config.read_text().replace("isolation: process", "").replace("type: work", "type: slow")
+        config.read_text().replace("isolation: process", "").replace("type: work", "type: meet")
     )
-    slow = (
-        "@adapter('slow')\ndef slow(item: Item) -> str:\n    time.sleep(0.2)\n    return str(os.getpid())\n"
-    )
-    (tmp_path / "steps.py").write_text(f"{STEPS}\n{slow}")
+    (tmp_path / "steps.py").write_text(STEPS + MEET)
     code, _, err = ph("run", "iso.yaml", "in", "--processes", "3")
     assert code == 0, err
 
-    pids = {ph("cat", f"latest/done/n{n:02}.txt")[1] for n in range(60)}
+    pids = {ph("cat", f"latest/done/n{n:02}.txt")[1] for n in range(20)}
     assert 2 <= len(pids) <= 3
     assert ph("run", "iso.yaml", "in", "--processes", "2", "--detach")[0] == 2
