@@ -66,8 +66,8 @@ routes:
   both:
     external: true
 """
-_IDLE = ("processes", "leases")
-"""Tables in which living processes write all the time."""
+_IDLE = ("processes", "leases", "codes", "adapter_codes")
+"""Tables in which living processes write all the time, or when they start."""
 
 
 @dataclass(frozen=True)

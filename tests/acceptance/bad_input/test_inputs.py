@@ -82,7 +82,7 @@ def test_a_command_runs_many_files_and_a_server_reports_how_many_it_accepts(many
         deployment.apply(CONFIG)
         before = census(deployment.home)
         body = deployment.cli("run", "docs", pages, "--server", deployment.url, code=USAGE)
-        for word in (f"{many:,} input files", f"at most {MAX_UPLOAD_FILES:,}", "several runs", "--tag"):
+        for word in (f"{many:,} inputs", f"at most {MAX_UPLOAD_FILES:,}", "several runs", "--tag"):
             assert word in body["detail"]
         assert census(deployment.home) == before
 
