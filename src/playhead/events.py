@@ -244,7 +244,8 @@ EVENTS = (
         ADAPTER_HANGS,
         ("error",),
         ("adapter",),
-        "Adapters in half of a route's slots did not return after their time-out; the worker ends.",
+        "Adapters in half of a route's slots did not return after their time-out, or an async adapter blocks "
+        "the event loop of its route; the worker ends.",
     ),
     Event(
         WORKER_FROZEN,

@@ -23,7 +23,7 @@ def embed(items: Sequence[Item], ctx: Sequence[Context]) -> list[object]:
     with open("calls.txt", "a") as calls:
         calls.write(f"{len(items)}\\n")
     if Path("slow").exists():
-        time.sleep(30)
+        time.sleep(60)
     for item in items:
         if item.path == "0013.txt" and Path("poison").exists():
             os.abort()
@@ -53,6 +53,10 @@ routes:
     adapters: [{type: keep}]
     outbound: {stage: kept}
 error_handling: {max_attempts: 4, retry_delay_seconds: 0.1}
+"""
+LIMITS = """
+    timeout_seconds: 3
+    inbound: {concurrency: 3}
 """
 INPUTS = 60
 
@@ -115,3 +119,22 @@ def test_an_item_that_kills_its_worker_is_found_and_harms_no_other_item(ph: Shel
 
     assert dead(ph) == {"0013.txt": "worker_lost", "0019.txt": "rejected"}
     assert ph.json("show", "latest")["counts"]["completed"] == 2 * (INPUTS - 2)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_batch_that_blocks_its_event_loop_ends_its_worker(ph: Shell, stopped: bool):
+    steps, config = ph.folder / "steps.py", ph.folder / "vectors.yaml"
+    steps.write_text(STEPS.replace("def embed", "async def embed"))
+    config.write_text(CONFIG.replace("    inbound: {concurrency: 2}", LIMITS))
+    (ph.folder / "slow").touch()
+    ph("run", "vectors.yaml", "in", "--detach")
+    worker = ph.start("worker", stdout=DEVNULL, stderr=DEVNULL)
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not (ph.folder / "calls.txt").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    if stopped:
+        worker.terminate()
+
+    assert worker.wait(20) == 1
+    assert len(calls(ph)) == 1

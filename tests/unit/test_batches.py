@@ -14,7 +14,8 @@ import pytest
 from playhead import Item, RateLimited, Reject, Retry, adapter
 from playhead.engine.chain import CallPaused, Chain, Result
 from playhead.engine.environment import Environment
-from playhead.engine.slots import Job, Slots, TimedOut
+from playhead.engine.slots import Slots
+from playhead.engine.timeouts import Job, TimedOut
 from playhead.engine.turns import Turns
 from playhead.errors import MessageError
 from playhead.model import Condition, RateLimit, Route, Step

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from playhead.clock import ActiveClock
-from playhead.engine.slots import Job, Slots, TimedOut, at_loop_end
+from playhead.engine.slots import Slots, at_loop_end
+from playhead.engine.timeouts import Job, TimedOut, Withdrawn, timeout_stopped
 from tests.lab import Clock
 
 
@@ -258,6 +259,42 @@ async def test_the_time_of_a_coroutine_starts_at_its_first_turn_which_must_come_
     error = TimedOut if is_over else type(None)
     assert {job.tag: type(job.error) for job in jobs} == {"blocks": type(None), "late": error}
     assert waits.begun.is_set() is not is_over
+    slots.close()
+
+
+async def test_a_blocked_event_loop_ends_the_jobs_whose_own_time_is_stopped():
+    clock, blocks, waits = Clock(), Work(), threading.Event()
+    slots: Slots[str] = Slots(3, clock=ActiveClock(clock))
+
+    async def wait_for_turn() -> None:
+        with timeout_stopped():
+            waits.set()
+            await asyncio.sleep(30)
+
+    async def block() -> str:
+        with timeout_stopped() as own:
+            assert own
+            own.call_began = own.clock()
+            return blocks.plain()
+
+    slots.submit(Job("waits", wait_for_turn, timeout=2, name="waits", is_async=True))
+    assert waits.wait(30)
+    slots.submit(Job("blocks", block, timeout=2, name="blocks", is_async=True))
+    assert blocks.begun.wait(30)
+    slots.submit(Job("new", wait_for_turn, timeout=2, name="new", is_async=True))
+    for _ in range(7):
+        look(slots, clock, after=0.4)
+    assert slots.blocked_by is None
+    for _ in range(3):
+        look(slots, clock, after=0.4)
+
+    assert slots.blocked_by
+    assert {job.tag: type(job.error) for job in slots.drain()} == {
+        "waits": Withdrawn,
+        "blocks": TimedOut,
+        "new": Withdrawn,
+    }
+    blocks.end.set()
     slots.close()
 
 

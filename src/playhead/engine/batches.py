@@ -19,9 +19,9 @@ from typing import Any, Final
 
 from playhead.clock import done_within
 from playhead.engine.outputs import Returned
-from playhead.engine.slots import TimedOut, timeout_stopped
 from playhead.engine.step import Budget, CallPaused, ReadyStep
 from playhead.engine.threads import Threads
+from playhead.engine.timeouts import Job, TimedOut, timeout_stopped
 from playhead.engine.turns import Turns, TurnWithdrawn
 from playhead.ports.adapter import Context, Item, Retry
 
@@ -39,6 +39,7 @@ class _Waiting:
     result: asyncio.Future[Returned]
     since: float
     alone: bool
+    job: Job[Any] | None
 
 
 class Batches:
@@ -78,9 +79,11 @@ class Batches:
 
         Raises what the adapter raised for this item.
         """
-        with timeout_stopped():
+        with timeout_stopped() as job:
+            if job:
+                job.call_began = None
             future: asyncio.Future[Returned] = asyncio.get_running_loop().create_future()
-            self._waiting.append(_Waiting(item, ctx, budget, future, time.monotonic(), alone))
+            self._waiting.append(_Waiting(item, ctx, budget, future, time.monotonic(), alone, job))
             self._start()
             return await future
 
@@ -144,7 +147,7 @@ class Batches:
         budgets = [one.budget for one in batch]
         over = threading.Event()
         if step.needs_loop:
-            call = asyncio.ensure_future(step.perform_batch_async(items, contexts, budgets))
+            call = asyncio.ensure_future(_perform(step, batch, items, contexts, budgets))
             returned: asyncio.Future[Any] = call
         else:
             await self._threads.run(step.prepare)
@@ -161,6 +164,20 @@ class Batches:
         returned.add_done_callback(self.hanging.discard)
         call.cancel()
         raise TimedOut
+
+
+async def _perform(
+    step: ReadyStep,
+    batch: Sequence[_Waiting],
+    items: Sequence[Item],
+    contexts: Sequence[Context],
+    budgets: Sequence[Budget],
+) -> Sequence[Returned | BaseException]:
+    """Call an async adapter. It may block the event loop: then the slots end its jobs, not this class."""
+    for one in batch:
+        if one.job:
+            one.job.call_began = one.job.clock()
+    return await step.perform_batch_async(items, contexts, budgets)
 
 
 def _settle(one: _Waiting, result: Returned | BaseException) -> None:

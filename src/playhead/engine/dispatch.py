@@ -14,7 +14,8 @@ from playhead.engine.chain import Chain, Result
 from playhead.engine.deliveries import Deliveries, State
 from playhead.engine.environment import WorkerSettings
 from playhead.engine.failures import failure, pause_of
-from playhead.engine.slots import Job, Slots
+from playhead.engine.slots import Slots
+from playhead.engine.timeouts import Job
 from playhead.keys import content_type_of
 from playhead.model import Route
 from playhead.ports.adapter import Context, Item

@@ -9,9 +9,8 @@ from playhead import events
 from playhead.engine.attempt import AttemptOutcome, PauseRequest
 from playhead.engine.backoff import UNAVAILABLE_DELAY_SECONDS
 from playhead.engine.chain import CallPaused
-from playhead.engine.slots import TimedOut
+from playhead.engine.timeouts import TimedOut, Withdrawn
 from playhead.engine.tracebacks import text_of, traceback_of
-from playhead.engine.turns import TurnWithdrawn
 from playhead.errors import MessageError, Unavailable
 from playhead.model import Route
 from playhead.ports.adapter import Reject, Retry
@@ -55,7 +54,7 @@ def failure(
         mask: replaces the secrets of the route's configs in a text.
         ran: the number of the code that ran.
     """
-    if isinstance(error, TurnWithdrawn):
+    if isinstance(error, Withdrawn):
         return Released(claim.correlation_id, claim.attempt, 0)
     if isinstance(error, Unavailable):  # the process of an isolated step
         events.emit(events.ROUTE_PAUSED, logging.WARNING, queue=route.queue, detail=mask(error.detail))

@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from playhead.engine.outputs import Returned
-from playhead.engine.slots import TimedOut, is_over, timeout_stopped
 from playhead.engine.step import Budget, CallPaused, ReadyStep
+from playhead.engine.timeouts import TimedOut, is_over, timeout_stopped
 from playhead.engine.tracebacks import ChildTraceback, text_of, traceback_of
 from playhead.errors import MessageError, Unavailable
 from playhead.model import Step

@@ -1,7 +1,8 @@
 """Slots: where adapters run, next to the event loop that talks to the backends.
 
 Plain chains run in threads: at most `concurrency` of them, started when they are needed. Chains with an
-async step run as tasks of a second event loop, so that a step that blocks harms only its route.
+async step run as tasks of a second event loop, so that a step that blocks harms only its route. If the loop
+stays blocked for longer than the time-out of its jobs, no more jobs of the route can run in this process.
 
 A plain function cannot be killed, nor can a coroutine that blocks or ignores its cancellation. After its
 time-out the result is discarded, and its slot stays occupied until it returns, if it ever does.
@@ -15,20 +16,15 @@ import asyncio
 import contextlib
 import queue
 import threading
-import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from playhead.clock import ActiveClock, Clock
+from playhead.engine.timeouts import Job, TimedOut, Withdrawn, begin
 
 T = TypeVar("T")
-
-_job: ContextVar[Job[Any] | None] = ContextVar("job", default=None)
-"""The job that runs in this context."""
 
 _CANCEL_SECONDS = 1.0
 """How long a coroutine may take to end after its cancellation, before its slot counts as lost."""
@@ -49,76 +45,6 @@ def at_loop_end(end: Callable[[], Awaitable[object]]) -> None:
     _at_end.setdefault(asyncio.get_running_loop(), []).append(end)
 
 
-class TimedOut(Exception):
-    """The work did not end within its time."""
-
-
-@dataclass(slots=True, eq=False)
-class Job(Generic[T]):
-    """One piece of work. It ends with exactly one result or error.
-
-    Attributes:
-        tag: the caller's own.
-        timeout: seconds.
-        started: by the clock of the slots; None while it waits for a slot.
-        ended: by the same clock: when it returned, or when its time-out was recorded.
-        settled: it has its result or error; a later one is discarded.
-        over: its time is over; a coroutine is cancelled then.
-        waits_since: since when its time is not counted; None while it is.
-        clock: that of the slots.
-        task: what runs a coroutine. An event loop holds its tasks only weakly, so it is kept here.
-    """
-
-    tag: T
-    work: Callable[[], Any]
-    timeout: float
-    name: str
-    is_async: bool = False
-    result: Any = None
-    error: BaseException | None = None
-    started: float | None = None
-    ended: float | None = None
-    settled: bool = field(default=False)
-    over: bool = False
-    waits_since: float | None = None
-    task: asyncio.Task[Any] | None = None
-    clock: Clock = time.monotonic
-
-
-def is_over() -> bool:
-    """Whether the time of the job that runs in this context is over."""
-    job = _job.get()
-    return job is not None and (job.settled or job.over)
-
-
-@contextlib.contextmanager
-def time_not_counted() -> Iterator[None]:
-    """Do not count the time in this block as time of the job that runs it."""
-    with timeout_stopped() as job:
-        began = job.clock() if job else 0.0
-        yield
-        if job and job.started is not None:
-            passed = job.clock() - began
-            job.started += passed
-            job.timeout -= passed
-
-
-@contextlib.contextmanager
-def timeout_stopped() -> Iterator[Job[Any] | None]:
-    """Do not count the time in this block towards the time-out of the job that runs it."""
-    job = _job.get()
-    if job is None:
-        yield None
-        return
-    job.waits_since = job.clock()
-    try:
-        yield job
-    finally:
-        # In this order: another thread may call `Slots.expire` in between.
-        job.timeout += job.clock() - job.waits_since
-        job.waits_since = None
-
-
 class Slots(Generic[T]):
     """Run jobs, `limit` at a time, and collect them when they end.
 
@@ -130,11 +56,14 @@ class Slots(Generic[T]):
     Attributes:
         hanging: names of the jobs that hold a slot although their time-out was recorded a while ago.
             Never changed, only replaced: threads of jobs that return do that while another thread reads.
+        blocked_by: the name of a job that blocks the second event loop for longer than the time-outs of all
+            its jobs; None while the loop runs.
     """
 
     def __init__(self, limit: int, *, clock: Clock | None = None) -> None:
         self.ready = asyncio.Event()
         self.hanging: dict[int, str] = {}
+        self.blocked_by: str | None = None
         self._limit = limit
         self._clock = clock or ActiveClock()
         self._loop = asyncio.get_running_loop()
@@ -149,6 +78,8 @@ class Slots(Generic[T]):
         self._async_ended = asyncio.Event()
         self._async_jobs: deque[Job[T]] = deque()
         self._async_running = 0
+        self._turn_at = 0.0  # when the second event loop last answered
+        self._is_turn_awaited = False
         self._closed = False
 
     @property
@@ -216,28 +147,53 @@ class Slots(Generic[T]):
         """Record the time-outs of jobs that are past their time. Call it several times a second: the clock
         counts at most half a second between two calls."""
         hanging: dict[int, str] = {}
-        late: list[tuple[int, Job[T]]] = []
+        late: list[tuple[int, Job[T], Exception]] = []
         with self._lock:
             now = self._clock()
+            self._find_block(now)
             for ident, job in self._running.items():
                 if job.settled:
                     if job.ended is not None and now - job.ended >= HANG_SECONDS:
                         hanging[ident] = job.name
                     continue
+                if self.blocked_by and job.is_async:
+                    has_begun = job.task and (job.waits_since is None or job.call_began is not None)
+                    late.append((ident, job, TimedOut() if has_begun else Withdrawn()))
+                    continue
                 if job.waits_since is not None:
                     continue
                 assert job.started is not None, "a running job has started"
-                over = now - job.started - job.timeout
+                over = now - job.started - job.timeout - job.uncounted
                 if over > (_CANCEL_SECONDS if job.is_async else 0):
-                    late.append((ident, job))
+                    late.append((ident, job, TimedOut()))
                 # A coroutine that still waits for its first turn has not begun: its time starts then.
                 if over > 0 and job.is_async and not job.over and (job.task or over > _CANCEL_SECONDS):
                     job.over = True
                     if self._async_loop and not self._closed:
                         self._async_loop.call_soon_threadsafe(_cancel, job)
             self.hanging = hanging
-        for ident, job in late:
-            self._settle(ident, job, error=TimedOut())
+        for ident, job, error in late:
+            self._settle(ident, job, error=error)
+
+    def _find_block(self, now: float) -> None:
+        """Find out whether the second event loop is blocked. Call it with the lock held.
+
+        A job that waits for a rate limit, or for the result of a batch, has no time-out of its own then.
+        Only the blocked loop could end its waiting.
+        """
+        jobs = [job for job in self._running.values() if job.is_async]
+        if not self._async_loop or self._closed or not jobs:
+            self.blocked_by = None
+            return
+        if not self._is_turn_awaited:
+            self._is_turn_awaited = True
+            self._async_loop.call_soon_threadsafe(self._note_turn)
+        turn_at = max(self._turn_at, *(job.call_began or 0.0 for job in jobs))
+        is_blocked = now - turn_at > max(job.timeout for job in jobs) + _CANCEL_SECONDS
+        self.blocked_by = jobs[0].name if is_blocked else None
+
+    def _note_turn(self) -> None:
+        self._turn_at, self._is_turn_awaited = self._clock(), False
 
     @property
     def is_late(self) -> bool:
@@ -296,7 +252,7 @@ class Slots(Generic[T]):
             job = self._jobs.get()
             if job is None:
                 continue
-            _job.set(job)
+            begin(job)
             with self._lock:
                 job.started = self._clock()
                 self._running[ident] = job
@@ -339,6 +295,7 @@ class Slots(Generic[T]):
     def _second_loop(self) -> asyncio.AbstractEventLoop:
         if self._async_loop is None:
             self._async_loop = loop = asyncio.new_event_loop()
+            self._turn_at = self._clock()
             threading.Thread(
                 target=self._serve_loop, args=(loop,), name="playhead-async", daemon=True
             ).start()
@@ -357,7 +314,7 @@ class Slots(Generic[T]):
         try:
             if job.over:
                 raise TimedOut  # before its first turn
-            _job.set(job)
+            begin(job)
             job.started, job.task = self._clock(), asyncio.current_task()
             result = await job.work()
         except BaseException as exc:

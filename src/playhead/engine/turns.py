@@ -9,7 +9,7 @@ from typing import Final
 
 from playhead import events
 from playhead.engine.environment import Environment
-from playhead.engine.slots import time_not_counted
+from playhead.engine.timeouts import Withdrawn, time_not_counted
 from playhead.errors import Unavailable
 from playhead.model import RateLimit
 from playhead.ports.catalog.limits import Limits
@@ -19,7 +19,7 @@ _LOOK_SECONDS: Final = 1.0
 """How often the catalog is asked while it is unavailable, or while no call is due: the limit may change."""
 
 
-class TurnWithdrawn(Exception):
+class TurnWithdrawn(Withdrawn):
     """The process stops, so the step does not start. Its attempt is released."""
 
 

@@ -53,7 +53,8 @@ class WorkerService:
 
     Attributes:
         processing: the messages that this process works on.
-        hung: the adapter that hangs in half of a route's slots; None as long as none does.
+        hung: the adapter that hangs in half of a route's slots, or that blocks the event loop of a route;
+            None as long as none does.
         completed: how many attempts have ended.
     """
 
@@ -107,8 +108,8 @@ class WorkerService:
         Args:
             routes: names of the routes to consume (`route` or `config/route`); empty for all.
 
-        Returns 0. Returns 1 if adapters hang in half of a route's slots, or if the only work that is left
-        needs adapters that this process does not have.
+        Returns 0. Returns 1 if adapters hang in half of a route's slots or block its event loop, or if the
+        only work that is left needs adapters that this process does not have.
         """
         self._only = frozenset(routes)
         self._stop = stop or asyncio.Event()
@@ -277,6 +278,7 @@ class WorkerService:
     def _expire(self, consumers: Sequence[Consumer]) -> None:
         for consumer in consumers:
             consumer.slots.expire()
+            self.hung = consumer.slots.blocked_by or self.hung
             hanging = consumer.slots.hanging
             if hanging and 2 * len(hanging) >= consumer.slots.limit:
                 self.hung = next(iter(hanging.values()))
