@@ -59,7 +59,7 @@ class PrunePart(Tables):
         if row.version is None or not where.keep_last:
             return False
         alike = [
-            other.n
+            other
             for other in self._executions.values()
             if other.version
             and other.version.config.name == row.version.config.name
@@ -67,7 +67,9 @@ class PrunePart(Tables):
             and not any(one.stage is None for one in other.prunings)
             and (where.tag is None or where.tag in other.tags)
         ]
-        return row.n in sorted(alike)[-where.keep_last :]
+        alike.sort(key=lambda other: other.n)
+        completed = [other for other in alike if other.status == "completed"]
+        return row in alike[-where.keep_last :] or row in completed[-where.keep_last :]
 
     def _candidate(self, row: ExecutionRow, stages: Sequence[str]) -> list[Candidate]:
         gone = {one.stage for one in row.prunings}

@@ -43,6 +43,15 @@ async def finish(lab: Lab, started: Started, *paths: str) -> None:
     await lab.catalog.end_executions([started.execution])
 
 
+async def failed(lab: Lab) -> UUID:
+    """Return a run with two messages: one is completed, and one is a dead letter."""
+    started = await lab.started("a", "b", config=two(lab))
+    await lab.work(started.ids[0], lab.output("a", "text"))
+    await lab.kill(started.ids[1])
+    await lab.catalog.end_executions([started.execution])
+    return started.execution
+
+
 async def begin(catalog: Catalog, execution: UUID, *stages: str) -> list[Pruning]:
     return await catalog.begin_prune([Candidate(execution, stages, None)])
 
@@ -115,6 +124,23 @@ async def test_keep_last_counts_only_executions_whose_objects_still_exist(catalo
 
     assert await selected(catalog, keep_last=2) == [runs[0]]
     assert await selected(catalog, keep_last=3) == []
+
+
+async def test_keep_last_keeps_the_newest_completed_executions_next_to_the_newest_ones(
+    catalog: Catalog, lab: Lab
+):
+    good = [await done(lab, "a") for _ in range(3)]
+    bad = [await failed(lab) for _ in range(3)]
+
+    assert await selected(catalog, keep_last=1) == [*good[:2], *bad[:2]]
+    assert await selected(catalog, keep_last=2) == [good[0], bad[0]]
+    assert await selected(catalog, keep_last=2, executions=(good[1], bad[0])) == [bad[0]]
+    assert await selected(catalog, keep_last=3) == []
+
+
+async def test_keep_last_removes_older_executions_although_none_has_completed(catalog: Catalog, lab: Lab):
+    bad = [await failed(lab) for _ in range(3)]
+    assert await selected(catalog, keep_last=2) == bad[:1]
 
 
 async def test_pages_of_candidates_follow_each_other(catalog: Catalog, lab: Lab):

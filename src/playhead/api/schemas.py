@@ -204,7 +204,8 @@ class PruneRequest(Body):
         default=0,
         ge=0,
         le=1_000_000,
-        description="Number of newest runs, and of newest replays, of each config that are left out.",
+        description="Number of newest runs and replays of each config, and of newest completed ones, that "
+        "are left out.",
     )
     stages: list[Word] = Field(
         default_factory=list,

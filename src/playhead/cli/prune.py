@@ -57,7 +57,7 @@ async def prune(
             "--keep-last",
             metavar="N",
             min=0,
-            help="Keep the newest N runs and the newest N replays of each config.",
+            help="Keep the newest N runs and replays of each config, and the newest N that completed.",
             show_default=False,
         ),
     ] = 0,

@@ -157,7 +157,7 @@ KEEP_LAST: Final = Whole(
     otherwise=0,
     low=0,
     high=1_000_000,
-    about="Number of newest runs, and of newest replays, that are kept longer.",
+    about="Number of newest runs and replays, and of newest completed ones, that are kept longer.",
 )
 
 ERRORS: Final = (MAX_ATTEMPTS, RETRY_DELAY, BACKOFF, MAX_DELAY)

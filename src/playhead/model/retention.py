@@ -27,7 +27,7 @@ class Retention:
 
     Attributes:
         keep_days: days after the end of an execution.
-        keep_last: number of newest runs, and of newest replays, that are kept longer.
+        keep_last: number of newest runs and replays, and of newest completed ones, that are kept longer.
         stages: the stages that are pruned; empty: all, and the inputs.
     """
 

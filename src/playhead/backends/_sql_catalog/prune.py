@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import as_retention, as_uuid, as_uuid_or_none
@@ -74,14 +73,30 @@ class PrunePart(Part):
         """Return the rows that are not among the newest ones that `keep_last` keeps."""
         if not where.keep_last:
             return list(states)
-        first: dict[tuple[Any, Any], int] = {}
-        for _, _, kind, _, _, _, config, _ in states:
-            if config is not None and (config, kind) not in first:
+        known: dict[tuple[str, str, str | None], int] = {}
+
+        async def first(config: str, kind: str, status: str | None) -> int:
+            if (config, kind, status) not in known:
                 row = await db.row(
-                    SQL.first_kept, config=config, kind=kind, tag=where.tag, keep=where.keep_last
+                    SQL.first_kept,
+                    config=config,
+                    kind=kind,
+                    status=status,
+                    tag=where.tag,
+                    keep=where.keep_last,
                 )
-                first[config, kind] = row[0] if row and row[1] == where.keep_last else 0
-        return [row for row in states if row[6] is None or row[0] < first[row[6], row[2]]]
+                known[config, kind, status] = row[0] if row and row[1] == where.keep_last else 0
+            return known[config, kind, status]
+
+        left = []
+        for row in states:
+            n, _, kind, _, _, _, status, config, _ = row
+            if config is None or (
+                n < await first(config, kind, None)
+                and (status != "completed" or n < await first(config, kind, status))
+            ):
+                left.append(row)
+        return left
 
     async def _candidates(
         self, db: Session, states: Sequence[Row], stages: Sequence[str]
@@ -89,7 +104,7 @@ class PrunePart(Part):
         """Return candidates for rows of `prune_states` that have something to prune, by number."""
         pruned = await self._pruned(db, [row[0] for row in states])
         found = []
-        for n, identity, kind, settled, pinned, version, _, is_source in states:
+        for n, identity, kind, settled, pinned, version, _, _, is_source in states:
             gone = {one.stage for one in pruned[n]}
             if None in gone:
                 continue

@@ -25,7 +25,7 @@ ORDER BY e.n LIMIT :limit
 -- name: prune_states
 -- What decides whether the objects of executions may be deleted. A replay reads the objects of its source until it has
 -- settled: it may still list them, or have a message whose input is one of them.
-SELECT e.n, e.id, e.kind, e.settled, e.pinned, e.config_version, c.name,
+SELECT e.n, e.id, e.kind, e.settled, e.pinned, e.config_version, e.status, c.name,
   EXISTS (SELECT 1 FROM jobs j JOIN executions r ON r.n = j.execution
     WHERE j.source = e.id AND r.n <> e.n AND NOT r.settled)
 FROM executions e LEFT JOIN config_versions c ON c.id = e.config_version
@@ -35,6 +35,7 @@ WHERE e.n = ANY(:numbers::bigint[]) ORDER BY e.n
 -- The oldest of the newest executions of a config and a kind, which are kept. Those whose objects are all pruned do not
 -- count: they would take the place of executions that can be replayed.
 SELECT min(x.n), count(*) FROM (SELECT e.n FROM executions e WHERE e.kind = :kind
+  AND e.status = :status -- if given
   AND NOT EXISTS (SELECT 1 FROM prunings p WHERE p.execution = e.n AND p.stage = '')
   AND e.config_version IN (SELECT v.id FROM config_versions v WHERE v.name = :config)
   AND e.n IN (SELECT t.execution FROM tags t WHERE t.tag = :tag) -- if given

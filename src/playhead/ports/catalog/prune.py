@@ -32,9 +32,9 @@ class PruneFilter:
         config: only executions of this config.
         tag: only runs with this tag.
         older_than: only executions that ended at least this number of seconds ago.
-        keep_last: number of newest runs, and of newest replays, of each config that are left out. With a
-            `tag`, only executions with the tag are counted. Executions that were pruned are not counted, but
-            those of which only some stages were pruned are.
+        keep_last: number of newest runs, of newest completed runs, of newest replays, and of newest completed
+            replays, of each config that are left out. With a `tag`, only executions with the tag are counted.
+            Executions that were pruned are not counted, but those of which only some stages were pruned are.
         stages: delete only the objects of these stages; empty: all objects.
     """
 
