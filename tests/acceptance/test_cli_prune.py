@@ -7,6 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,23 +34,28 @@ def objects(shell: Shell, execution: str) -> int:
     return sum(path.is_file() for path in top.rglob("*"))
 
 
-def on_a_terminal(shell: Shell, answer: str, *arguments: str) -> tuple[int, str, str]:
-    """Run a command whose stdin is a terminal, and type an answer."""
+def on_a_terminal(
+    shell: Shell, answer: str, *arguments: str, before: Callable[[], object] = lambda: None
+) -> tuple[int, str, str]:
+    """Run a command whose stdin is a terminal, and type an answer, after `before`."""
     leader, follower = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "playhead", *arguments],
-        cwd=shell.folder,
-        env=shell.env,
-        stdin=follower,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    out, err = shell.folder / "out.txt", shell.folder / "err.txt"
+    with out.open("w") as stdout, err.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "playhead", *arguments],
+            cwd=shell.folder,
+            env=shell.env,
+            stdin=follower,
+            stdout=stdout,
+            stderr=stderr,
+        )
     os.close(follower)
+    eventually(lambda: "[y/N]" in err.read_text())
+    before()
     os.write(leader, answer.encode() + b"\n")
-    out, err = process.communicate(timeout=2 * DEADLINE_SECONDS)
+    code = process.wait(2 * DEADLINE_SECONDS)
     os.close(leader)
-    return process.returncode, out, err
+    return code, out.read_text(), err.read_text()
 
 
 def test_a_dry_run_counts_objects_and_bytes_and_changes_nothing(shell: Shell, run: str):
@@ -75,6 +81,18 @@ def test_on_a_terminal_the_counts_are_shown_and_confirmed(
     assert objects(shell, run) == left
 
 
+def test_what_is_confirmed_is_pruned_and_nothing_else(shell: Shell, run: str):
+    def run_again() -> None:
+        shell.json("run", "docs", "pages")
+
+    code, out, _ = on_a_terminal(shell, "y", "prune", "--older-than", "0s", before=run_again)
+
+    assert code == 0
+    assert "7 objects (35 B) of 1 execution deleted" in out
+    assert objects(shell, run) == 0
+    assert objects(shell, shell.json("show", "latest")["execution_id"]) == 14
+
+
 @pytest.mark.parametrize("more", [(), ("--json",)])
 def test_without_a_terminal_nothing_is_deleted_unless_yes_is_given(
     shell: Shell, run: str, more: tuple[str, ...]
@@ -98,9 +116,7 @@ def test_conditions_are_combined(shell: Shell, run: str):
     assert found("--older-than", "0s", "--tag", "first") == [run]
     assert found("--config", "docs", "--keep-last", "1") == [run]
     assert found("--keep-last", "2") == []
-    assert found("--config", "none") == []
     assert found(other, run[-8:]) == [run, other]
-    assert found(run, "--stage", "nowhere") == []
 
 
 def test_a_stage_is_pruned_and_shown(shell: Shell, run: str):
@@ -144,6 +160,9 @@ def test_a_pinned_execution_is_kept_and_the_exit_code_says_so(shell: Shell, run:
         (["--stage", "words", "--yes"], 2, "selection_empty"),
         (["0190a7d0-1111-7000-8000-000000000000", "--yes"], 4, "execution_not_found"),
         (["--keep-last", "-1"], 2, "keep-last"),
+        (["--config", "none", "--yes"], 4, "docs"),
+        (["--tag", "none", "--dry-run"], 4, "first"),
+        (["latest", "--stage", "none", "--yes"], 4, "input, shouted, words"),
     ],
 )
 def test_an_invalid_selection_is_refused(shell: Shell, run: str, arguments: list[str], code: int, said: str):

@@ -29,6 +29,16 @@ class PrunePart(Tables):
         found = {name: row.newest.config.retention for name, row in self._configs.items()}
         return {name: retention for name, retention in sorted(found.items()) if retention}
 
+    async def newest_tags(self, *, limit: int) -> list[str]:
+        await self._begin()
+        newest = sorted(self._executions.values(), key=lambda row: row.n, reverse=True)
+        return list(dict.fromkeys(tag for row in newest for tag in sorted(row.tags)))[:limit]
+
+    async def stage_names(self, config: str | None) -> list[str]:
+        await self._begin()
+        rows = [row for name, row in self._configs.items() if config in (None, name)]
+        return sorted({stage for row in rows for one in row.versions for stage in one.config.stages})
+
     async def prune_candidates(
         self, where: PruneFilter, *, after: int = 0, limit: int = 100
     ) -> tuple[list[Candidate], int | None]:

@@ -143,6 +143,19 @@ async def test_keep_last_removes_older_executions_although_none_has_completed(ca
     assert await selected(catalog, keep_last=2) == bad[:1]
 
 
+async def test_names_that_a_prune_may_select_are_listed(catalog: Catalog, lab: Lab):
+    assert (await catalog.newest_tags(limit=2), await catalog.stage_names(None)) == ([], [])
+    for tag in ("b", "a", "c", "b"):
+        await done(lab, "a", tags=(tag,))
+    await lab.save(lab.config("other", lab.route("convert", queue="other.convert", stage="a/b")))
+    await lab.save(lab.config("other", lab.route("convert", queue="other.convert", stage="new")))
+
+    assert await catalog.newest_tags(limit=2) == ["b", "c"]
+    assert await catalog.stage_names("other") == ["a/b", "new"]
+    assert await catalog.stage_names(None) == ["a/b", "new", "pages"]
+    assert await catalog.stage_names("none") == []
+
+
 async def test_pages_of_candidates_follow_each_other(catalog: Catalog, lab: Lab):
     runs = [await done(lab, "a") for _ in range(5)]
     found: list[UUID] = []

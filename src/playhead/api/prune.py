@@ -20,7 +20,8 @@ router = APIRouter(prefix="/api/v1", tags=["executions"], route_class=JsonRoute)
 @router.post(
     "/prune",
     responses=responses(
-        *("selection_empty", "invalid_body", *NO_EXECUTION, "unsupported_media_type"),
+        *("selection_empty", "invalid_body", *NO_EXECUTION, "config_not_found", "stage_not_found"),
+        "unsupported_media_type",
         *("store_unavailable", *BODY_CODES),
     ),
 )

@@ -6,7 +6,16 @@ import time
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from playhead.ids import moment
@@ -54,6 +63,11 @@ ExecutionName = Annotated[
 def _open(schema: dict[str, Any]) -> None:
     """Remove `additionalProperties`, which the contract does not name. They are still forbidden."""
     schema.pop("additionalProperties", None)
+
+
+def _no_default(schema: dict[str, Any]) -> None:
+    """Remove the default of a field that may be absent, but not null."""
+    schema.pop("default", None)
 
 
 class Body(BaseModel):
@@ -185,20 +199,28 @@ class Resent(BaseModel):
 
 
 class PruneRequest(Body):
-    """The executions whose objects are deleted: those that meet all conditions; at least one is needed."""
+    """The executions whose objects are deleted: those that meet all conditions; at least one is needed.
 
-    execution_ids: list[UUID | ExecutionName] | None = Field(
-        default=None,
-        max_length=1_000,
-        description="Only these: ids or their ends, `latest`, `tag:NAME`.",
+    A condition without a value is refused: it would select more than the client meant.
+    """
+
+    execution_ids: Annotated[list[UUID | ExecutionName], Field(max_length=10_000)] | SkipJsonSchema[None] = (
+        Field(
+            default=None,
+            description="Only these: ids or their ends, `latest`, `tag:NAME`.",
+            json_schema_extra=_no_default,
+        )
     )
-    config: Word | None = Field(default=None, min_length=1, description="Only executions of this config.")
-    tag: Word | None = Field(default=None, min_length=1, description="Only runs with this tag.")
-    older_than_seconds: float | None = Field(
+    config: Annotated[Word, Field(min_length=1)] | SkipJsonSchema[None] = Field(
+        default=None, description="Only executions of this config.", json_schema_extra=_no_default
+    )
+    tag: Annotated[Word, Field(min_length=1)] | SkipJsonSchema[None] = Field(
+        default=None, description="Only runs with this tag.", json_schema_extra=_no_default
+    )
+    older_than_seconds: Annotated[float, Field(ge=0, le=1e10)] | SkipJsonSchema[None] = Field(
         default=None,
-        ge=0,
-        le=1e10,
         description="Only executions that ended at least this number of seconds ago.",
+        json_schema_extra=_no_default,
     )
     keep_last: int = Field(
         default=0,
@@ -209,10 +231,18 @@ class PruneRequest(Body):
     )
     stages: list[Word] = Field(
         default_factory=list,
+        min_length=1,
         max_length=1_000,
-        description="Delete only the objects of these stages; empty: all objects.",
+        description="Delete only the objects of these stages; without this field, all objects.",
     )
     dry_run: bool = Field(default=False, description="Only count what would be deleted.")
+
+    @field_validator("execution_ids", "config", "tag", "older_than_seconds", mode="before")
+    @classmethod
+    def _given(cls, value: Any) -> Any:
+        if value is None:
+            raise PydanticCustomError("null", "null would select every execution; leave the field out")
+        return value
 
 
 class TakeLimit(Body):

@@ -91,12 +91,18 @@ async def prune(
             named = tuple([await rt.services.resolve.execution(one) for one in executions])
         where = PruneFilter(named, config, tag, seconds, keep_last, tuple(stage or ()))
         found = await rt.services.prune.plan(where)
+        kept = found.kept_executions
         if not s.json:
             _write(found, "would be deleted" if dry_run else "to delete")
         if not dry_run and found.executions:
-            if not yes and not _confirmed():
-                output.note("Nothing was deleted")
-                return exits.FAILED
+            if not yes:
+                if found.executions > len(found.execution_ids):
+                    raise Usage(f"{found.executions:,} executions are too many to confirm: add --yes")
+                if not _confirmed():
+                    output.note("Nothing was deleted")
+                    return exits.FAILED
+                # More executions may meet the conditions by now.
+                where = PruneFilter(tuple(found.execution_ids), stages=where.stages)
             with progress.display() as shown:
                 done = 0
 
@@ -106,11 +112,12 @@ async def prune(
                     shown.deleting(done, found.objects)
 
                 found = await rt.services.prune.prune(where, progress=deleted)
+            kept = max(kept, found.kept_executions)
             if not s.json:
                 _write_end(found)
     if s.json:
         output.emit(found)
-    return exits.FAILED if named and found.kept_executions else exits.OK
+    return exits.FAILED if named and kept else exits.OK
 
 
 @command("pin", example="playhead pin latest")

@@ -95,7 +95,7 @@ class Pruned:
         executions: number of executions whose objects are deleted.
         objects: number of these objects, without their sidecars.
         bytes: total size of these objects, without their sidecars.
-        execution_ids: the first 100 of these executions, oldest first.
+        execution_ids: the first 10,000 of these executions, oldest first.
         kept: the first 100 executions that are selected and kept, oldest first.
         kept_executions: number of executions that are selected and kept.
         is_deleted: whether all objects are deleted. Otherwise a process of the deployment deletes them.

@@ -135,15 +135,15 @@ class RemotePrune:
 
     async def _post(self, where: PruneFilter, *, dry_run: bool) -> Pruned:
         named = None if where.executions is None else [str(one) for one in where.executions]
-        body = {
+        conditions = {
             "execution_ids": named,
             "config": where.config,
             "tag": where.tag,
             "older_than_seconds": where.older_than,
-            "keep_last": where.keep_last,
-            "stages": list(where.stages),
-            "dry_run": dry_run,
+            "stages": list(where.stages) or None,
         }
+        body = {name: value for name, value in conditions.items() if value is not None}
+        body |= {"keep_last": where.keep_last, "dry_run": dry_run}
         return await self._client.post("prune", Pruned, lost=HARMLESS, json=body, seconds=_PRUNE_SECONDS)
 
 

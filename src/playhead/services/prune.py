@@ -27,9 +27,9 @@ from playhead import events, faults, keys
 from playhead.engine.environment import Environment
 from playhead.engine.listing import Listing
 from playhead.engine.lookup import find_execution
-from playhead.errors import BadRequest, Conflict, Unavailable
+from playhead.errors import BadRequest, Conflict, NotFound, Unavailable
 from playhead.model import DAY, Execution, KeptExecution, Pruned, Retention
-from playhead.ports.catalog.browse import Browse
+from playhead.ports.catalog.browse import Browse, ExecutionFilter
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.prune import Prune, PruneFilter, Pruning
 from playhead.ports.store import Store
@@ -38,7 +38,11 @@ PAGE: Final = 1_000
 """Objects that one step deletes, each with its sidecar."""
 _EXECUTIONS: Final = 100
 """Executions that one transaction begins to prune."""
-_MOST_NAMED: Final = 100
+_MOST_NAMED: Final = 10_000
+"""Ids of executions in a response."""
+_MOST_KEPT: Final = 100
+_MOST_KNOWN: Final = 20
+"""Names in the error for an unknown name."""
 
 
 class PruneCatalog(Prune, Browse, Configs, Protocol):
@@ -85,6 +89,7 @@ class PruneService:
 
         Raises what `begin` raises.
         """
+        await self._check_names(where)
         found, _ = await self._select(where, begin=False)
         return found
 
@@ -96,8 +101,9 @@ class PruneService:
 
         Raises:
             BadRequest: `selection_empty`.
-            NotFound: `execution_not_found`.
+            NotFound: `execution_not_found`, also for a tag; `config_not_found`, `stage_not_found`.
         """
+        await self._check_names(where)
         found, begun = await self._select(where, begin=True)
         if begun:
             self._env.spawn(self._delete_later(begun))
@@ -111,9 +117,26 @@ class PruneService:
 
         Raises what `begin` raises.
         """
+        await self._check_names(where)
         found, _ = await self._select(where, begin=True)
         await self._delete_all(await self._catalog.open_prunings(), progress)
         return replace(found, is_deleted=True)
+
+    async def _check_names(self, where: PruneFilter) -> None:
+        """Raise `NotFound` for a name that no config and no execution has: it is probably misspelt."""
+        if where.config is not None and await self._catalog.config(where.config) is None:
+            known = [one.name for one in await self._catalog.configs(limit=_MOST_KNOWN)]
+            raise _unknown("config_not_found", f"no config is named {where.config!r}", known)
+        if where.tag is not None:
+            found, _ = await self._catalog.executions(ExecutionFilter(tag=where.tag), limit=1)
+            if not found:
+                known = await self._catalog.newest_tags(limit=_MOST_KNOWN)
+                raise _unknown("execution_not_found", f"no execution has the tag {where.tag!r}", known)
+        if where.stages:
+            stages = [keys.INPUT_STAGE, *await self._catalog.stage_names(where.config)]
+            if unknown := [one for one in where.stages if one not in stages]:
+                what = f"config {where.config} does not have" if where.config else "no config has"
+                raise _unknown("stage_not_found", f"{what} the stage {unknown[0]!r}", stages[:_MOST_KNOWN])
 
     async def _select(self, where: PruneFilter, *, begin: bool) -> tuple[Pruned, list[Pruning]]:
         """Count what is selected, page by page; with `begin`, also begin to prune it."""
@@ -144,7 +167,7 @@ class PruneService:
             objects=objects,
             bytes=size,
             execution_ids=ids[:_MOST_NAMED],
-            kept=kept[:_MOST_NAMED],
+            kept=kept[:_MOST_KEPT],
             kept_executions=len(kept),
             is_deleted=begin and not begun,
         )
@@ -252,6 +275,11 @@ class PruneService:
 def _with_sidecars(found: Sequence[str]) -> list[str]:
     """Return keys of objects, each followed by that of its sidecar."""
     return [key for one in found for key in (one, keys.sidecar_key(one))]
+
+
+def _unknown(code: str, what: str, known: Sequence[str]) -> NotFound:
+    """Return the error for a name that is not one of the known ones, which may be the first of many."""
+    return NotFound(code, f"{what}; known names: {', '.join(known)}" if known else what)
 
 
 def _of(config: str, retention: Retention) -> PruneFilter:

@@ -43,6 +43,14 @@ class PrunePart(Part):
         rows = await self._db.read(lambda db: db.rows(SQL.newest_retentions))
         return {name: as_retention(text) for name, text in rows}
 
+    async def newest_tags(self, *, limit: int) -> list[str]:
+        rows = await self._db.read(lambda db: db.rows(SQL.newest_tags, limit=limit))
+        return [tag for (tag,) in rows]
+
+    async def stage_names(self, config: str | None) -> list[str]:
+        rows = await self._db.read(lambda db: db.rows(SQL.stage_names, config=config))
+        return [stage for (stage,) in rows]
+
     async def prune_candidates(
         self, where: PruneFilter, *, after: int = 0, limit: int = 100
     ) -> tuple[list[Candidate], int | None]:

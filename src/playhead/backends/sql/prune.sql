@@ -12,6 +12,16 @@ SELECT execution, stage, pruned_at, deleted_at FROM prunings WHERE execution = A
 -- The retention of the newest version of each config, where it has one.
 SELECT v.name, v.retention FROM config_versions v WHERE {is_newest} AND v.retention IS NOT NULL ORDER BY v.name
 
+-- name: newest_tags
+-- Tags of the newest executions.
+SELECT t.tag FROM tags t GROUP BY t.tag ORDER BY max(t.execution) DESC LIMIT :limit
+
+-- name: stage_names
+-- Stages of all versions of configs.
+SELECT DISTINCT l.stage FROM lanes l JOIN config_versions v ON v.id = l.config_version WHERE l.stage IS NOT NULL
+AND v.name = :config -- if given
+ORDER BY l.stage
+
 -- name: prune_selection
 -- Executions that a prune selects, oldest first. Those whose objects are all pruned need nothing any more.
 SELECT e.n FROM executions e WHERE e.n > :after

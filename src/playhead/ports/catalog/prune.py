@@ -115,6 +115,14 @@ class Prune(Protocol):
         """Return the retention of the newest version of each config that has one, by config."""
         ...
 
+    async def newest_tags(self, *, limit: int) -> list[str]:
+        """Return the tags of executions, that of the newest execution first."""
+        ...
+
+    async def stage_names(self, config: str | None) -> list[str]:
+        """Return the stages of all versions of a config, or of all configs; in order, without `input`."""
+        ...
+
     async def prune_candidates(
         self, where: PruneFilter, *, after: int = 0, limit: int = 100
     ) -> tuple[list[Candidate], int | None]:
