@@ -56,7 +56,8 @@ class Pacing:
         if until <= self._paused_until + _SAME_SECONDS:
             return False
         self._paused_until = until
-        self._begins.clear()  # these calls would begin during the pause
+        while self._begins and self._begins[0] < until:  # the others are still reserved
+            self._begins.popleft()
         return True
 
     def is_full(self) -> None:

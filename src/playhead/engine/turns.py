@@ -96,7 +96,7 @@ class Turns:
             for begin in [now + wait for wait in reserved.waits]:
                 await self._env.sleep(max(begin - self._env.clock(), 0.0))
                 if self._paused_until.get(key, 0.0) > self._env.clock():
-                    break
+                    continue  # the calls after the pause are still reserved
                 while waiting and not _begin(waiting.pop(0)):
                     pass
             if waiting and not reserved.waits:
