@@ -235,7 +235,11 @@ class UpkeepPart(Tables):
             dead = [row for row in dead if row.error is None or row.error.code != "invalid_key"]
             if execution is None:
                 dead = [
-                    row for row in dead if row.execution.status != "cancelled" and not row.execution.prunings
+                    row
+                    for row in dead
+                    if row.execution.status != "cancelled"
+                    and not row.execution.prunings
+                    and not self._loses_its_input(row)
                 ]
         for row in dead:
             self._refuse_resend(row)
@@ -261,12 +265,23 @@ class UpkeepPart(Tables):
                 "execution_pruned",
                 f"message {row.id} can't be sent again: objects of {row.execution.id} were pruned",
             )
+        if self._loses_its_input(row):
+            raise Conflict(
+                "execution_pruned", f"message {row.id} can't be sent again: its input is being pruned"
+            )
         if row.error and row.error.code == "invalid_key":
             raise Conflict(
                 "execution_ended",
                 f"message {row.id} can't be sent again: its key {row.object_key!r} is outside the grammar; "
                 "store the object under another key and replay that",
             )
+
+    def _loses_its_input(self, row: MessageRow) -> bool:
+        """Whether it replays an object of a stage of which a prune is in progress."""
+        source = self._executions.get(row.execution.parent) if row.execution.parent else None
+        if source is None or row.parent or not row.object_key:
+            return False
+        return any(one.deleted_at is None and one.has(row.object_key) for one in source.prunings)
 
     async def maintain(self) -> None:
         await self._begin()

@@ -500,6 +500,61 @@ async def test_dead_letters_of_a_pruned_execution_are_not_resent(catalog: Catalo
     assert await catalog.resend(route="two/convert") == other.ids
 
 
+async def test_dead_letters_of_a_replay_are_not_resent_while_its_source_is_pruned(catalog: Catalog, lab: Lab):
+    config = lab.config(
+        "chain",
+        lab.route("convert", queue="chain.convert", stage="pages", to=("split",)),
+        lab.route("split", queue="chain.split", stage="parts"),
+    )
+    run = await done(lab, "a")
+    replay = await lab.started_replay(run, f"{run}/input/a", f"{run}/input/b", config=config)
+    [child] = await lab.work(replay.ids[0], lab.output("a"))
+    below = UUID(child.correlation_id)
+    for dead in (replay.ids[1], below):
+        await lab.kill(dead)
+    await catalog.end_executions()
+    [whole] = await begin(catalog, run)
+
+    for named in ({"ids": [below, replay.ids[1]]}, {"execution": replay.execution}):
+        with pytest.raises(Conflict) as refused:
+            await catalog.resend(**named)
+        assert refused.value.code == "execution_pruned"
+    assert await catalog.resend(route="convert") == []
+    assert await catalog.resend(ids=[below]) == [below], "its input is an object of the replay"
+    await catalog.end_prune(whole)
+    assert await catalog.resend(route="convert") == [replay.ids[1]], "it cannot read its input any more"
+
+
+async def test_dead_letters_of_a_replay_are_resent_while_another_stage_is_pruned(catalog: Catalog, lab: Lab):
+    run = await done(lab, "a")
+    replay = await lab.started_replay(run, f"{run}/input/a", config=two(lab))
+    await lab.kill(replay.ids[0])
+    await catalog.end_executions()
+    await begin(catalog, run, "pages")
+    assert await catalog.resend(ids=replay.ids) == replay.ids
+
+
+async def test_a_resend_and_a_prune_of_the_source_that_begin_at_once_exclude_each_other(
+    catalog_factory: Factory[Catalog], lab: Lab
+):
+    one = lab.catalog
+    other = await catalog_factory() if catalog_factory.name != "memory" else one
+
+    async def resend(ids: list[UUID]) -> bool:
+        try:
+            return await other.resend(ids=ids) == ids
+        except Conflict:
+            return False
+
+    for _ in range(10):
+        run = await done(lab, "a")
+        replay = await lab.started_replay(run, f"{run}/input/a", config=two(lab))
+        await lab.kill(replay.ids[0])
+        await one.end_executions()
+        begun, is_open = await asyncio.gather(begin(one, run), resend(replay.ids))
+        assert bool(begun) != is_open
+
+
 async def test_the_claim_of_a_message_knows_that_its_input_was_pruned(catalog: Catalog, lab: Lab):
     run = await done(lab, "a")
     started = await lab.started_replay(run, f"{run}/input/a", config=two(lab))

@@ -7,7 +7,7 @@ calls: each step reopens the executions whose rows it resends, or finds them can
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from playhead.backends.sql import DEAD
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.errors import Conflict
+from playhead.model import PrunedStage
 
 
 class ResendPart(Part):
@@ -67,15 +68,19 @@ class ResendPart(Part):
         self, db: Session, found: Sequence[Row], *, refuse_cancelled: bool, refuse_bad_keys: bool = False
     ) -> dict[int, UUID]:
         """Resend the dead ones of these rows (number, number of the execution); return them by number."""
-        # The lock keeps completion, cancel and workers out. The rows are read after it is held.
-        statuses = await self._exclude(db, {execution for _, execution in found})
+        # The lock keeps completion, cancel and workers out; that of a source keeps a prune out. One statement
+        # takes both, in the order of all locks. The rows are read after they are held.
+        own = {execution for _, execution in found}
+        above = await db.rows(SQL.sources_of, executions=sorted(own))
+        sources = {n: (source, stage) for n, source, stage in above}
+        statuses = await self._exclude(db, own | {source for source, _ in sources.values()})
         rows = await db.rows(SQL.dead_letters_among, rows=[n for n, _ in found])
         # What was pruned is gone for good: an execution that could write outputs again might write next to a
         # process that still deletes them.
         pruned = await self._pruned(db, list(statuses))
         sent: dict[int, UUID] = {}
         reopened: set[int] = set()
-        for n, cid, execution_n, execution, code, state in rows:
+        for n, cid, execution_n, execution, code, state, parent in rows:
             if state != DEAD:
                 continue
             if statuses[execution_n] == "cancelled":
@@ -92,6 +97,14 @@ class ResendPart(Part):
                         "its dead letters cannot be resent; replay a stage that is still stored, or run the "
                         "input again",
                     )
+            elif parent is None and (since := _prune_in_progress(pruned, sources.get(execution_n))):
+                if refuse_cancelled:
+                    raise Conflict(
+                        "execution_pruned",
+                        f"the input of message {as_uuid(cid)} is an object of another execution, whose prune "
+                        f"began on {since} and is still in progress: run the input again, or replay a stage "
+                        "that is still stored",
+                    )
             elif code == "invalid_key":
                 if refuse_bad_keys:
                     raise Conflict(
@@ -107,3 +120,13 @@ class ResendPart(Part):
         for execution_n in reopened:
             self._counts.forget(execution_n)
         return sent
+
+
+def _prune_in_progress(
+    pruned: Mapping[int, Sequence[PrunedStage]], source: tuple[int, str] | None
+) -> str | None:
+    """Return when a prune of the stage of a source began that has not ended: a part of its objects exists."""
+    if source is None:
+        return None
+    n, stage = source
+    return next((p.pruned_at for p in pruned[n] if p.deleted_at is None and p.overlaps(stage)), None)

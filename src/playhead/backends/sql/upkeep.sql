@@ -287,8 +287,13 @@ SELECT n, execution FROM messages WHERE n = ANY(:rows::bigint[])
 
 -- name: dead_letters_among
 -- Rows to resend, with what decides whether each can be.
-SELECT m.n, m.id, e.n, e.id, m.error_code, m.state FROM messages m JOIN executions e ON e.n = m.execution
+SELECT m.n, m.id, e.n, e.id, m.error_code, m.state, m.parent FROM messages m JOIN executions e ON e.n = m.execution
 WHERE m.n = ANY(:rows::bigint[]) ORDER BY m.n
+
+-- name: sources_of
+-- The executions and stages whose objects are the inputs of replays.
+SELECT j.execution, s.n, j.stage FROM jobs j JOIN executions s ON s.id = j.source
+WHERE j.execution = ANY(:executions::bigint[]) AND s.n <> j.execution
 
 -- name: resend
 -- Attempts are counted from here; the attempt number itself never goes down.

@@ -164,7 +164,8 @@ class Upkeep(Protocol):
 
         Raises `Conflict` (`execution_ended`) if one of the executions is cancelled, or if `ids` names a row
         that is dead because its key breaks the grammar. Raises `Conflict` (`execution_pruned`) if objects of
-        one of the executions were pruned. A selection by route or code leaves such executions out.
+        one of the executions were pruned, or while the stage is pruned that one of the messages replays. A
+        selection by route or code leaves such executions and messages out.
         """
         ...
 
