@@ -39,3 +39,7 @@ class LimitsPart(Tables):
             for key, (_, until, reason) in sorted(self._pauses.items())
             if until > now
         }
+
+    async def running(self, queue: str) -> int:
+        await self._begin()
+        return self._running_in(queue)

@@ -81,6 +81,10 @@ class Tables:
         """All messages of running executions, oldest first."""
         return sorted((m for e in self._running() for m in e.messages), key=lambda m: m.n)
 
+    def _running_in(self, queue: str) -> int:
+        """How many messages of a queue run."""
+        return sum(one.state == "running" and one.route.queue == queue for one in self._messages.values())
+
     def _alive(self, process: str | None) -> bool:
         row = self._processes.get(process) if process else None
         return row is not None and self._clock() - row.heartbeat_at <= self._dead_after

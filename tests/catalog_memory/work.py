@@ -74,14 +74,9 @@ class WorkPart(Tables):
         consecutive_crashes = row.consecutive_crashes + (row.state == "running" and not again)
         if consecutive_crashes >= SUSPECT_LOSSES and not alone:
             return Refusal(identity, "suspect", execution_id=execution.id)
-        if most_running is not None and row.state != "running":
-            running = [
-                one
-                for one in self._messages.values()
-                if one.state == "running" and one.route.queue == row.route.queue
-            ]
-            if len(running) >= most_running:
-                return Refusal(identity, "full", execution_id=execution.id)
+        room = 1 if most_running is None else most_running - self._running_in(row.route.queue)
+        if room <= 0 and row.state != "running":
+            return Refusal(identity, "full", execution_id=execution.id)
         row.consecutive_crashes = consecutive_crashes
         row.state = "running"
         row.attempt += 1

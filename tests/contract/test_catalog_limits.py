@@ -127,7 +127,10 @@ async def test_at_most_so_many_messages_of_a_queue_run(catalog: Catalog, lab: La
     assert await reasons(catalog, "w1", ids[:2], 3) == ["claim", "claim"]
     assert await reasons(catalog, "w2", ids[2:], 3) == ["claim", "full"]
     await catalog.finish("w1", [Released(ids[0], 1, 60)])
+    assert await catalog.running("docs.convert") == 2
     assert await reasons(catalog, "w2", ids[3:], 3) == ["claim"]
+    assert await catalog.running("docs.convert") == 3
+    assert await catalog.running("docs.other") == 0
 
 
 async def test_a_repeated_claim_is_not_full(catalog: Catalog, lab: Lab):

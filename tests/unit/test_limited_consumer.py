@@ -78,6 +78,23 @@ async def test_while_all_slots_are_in_use_the_broker_is_asked_twice_a_second(lim
     assert received <= 4
 
 
+async def test_a_full_queue_uses_up_no_call_of_a_rate_limit():
+    limit = RateLimit(calls=20, seconds=1, key="k")
+    world = Limited(rate_limit=limit, concurrency_total=1)
+    run = await world.started(*PATHS)
+    other = await world.lab.claim(run.ids[-1], "w2")
+    consumer = world.consumer()
+    await asyncio.sleep(0.7)
+    begun = len(world.begun)
+    (wait,) = (await world.catalog.reserve_calls(limit, 1)).waits
+    await world.lab.done(other)
+    await until(lambda: len(world.begun) == len(run.ids) - 1)
+    consumer.stop(departing=True)
+    await ended(consumer)
+
+    assert (begun, wait) == (0, 0)
+
+
 async def test_a_pause_claims_nothing_and_its_end_claims_again():
     world = Limited(concurrency_total=100)
     consumer = world.consumer()

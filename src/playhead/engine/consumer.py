@@ -214,7 +214,7 @@ class Consumer:
         elif pause := self._pacing.pause_left:
             await self._recorder.release(self._dispatcher.withdraw(), delay=pause)
             await self._wait(pause)
-        elif paced and (count := await self._pacing.admit(self.route, len(paced), self._free_slots)):
+        elif paced and (count := await self._admit(len(paced))):
             self.deliveries.move_all(paced[:count], State.RECEIVED)
             await self._take(paced[:count])
         elif has_suspects and self._host.may_start_suspect:
@@ -248,6 +248,16 @@ class Consumer:
         """Seconds until more messages may be claimed. While all slots are in use, one that ends wakes it."""
         return self._pacing.wait_seconds if self._free_slots > 0 else _RECEIVE_WAIT_SECONDS
 
+    async def _admit(self, waiting: int) -> int:
+        """Return how many of the messages that wait may be claimed now."""
+        return await self._pacing.admit(self.route, waiting, self._free_slots, self._most_running)
+
+    @property
+    def _most_running(self) -> int | None:
+        """How many messages of the queue may run in all workers."""
+        total = self.route.concurrency_total
+        return total and total * self._batch
+
     @property
     def _free_slots(self) -> int:
         """How many messages could start at once."""
@@ -277,8 +287,7 @@ class Consumer:
             await self._store.check()
             self._is_store_checked = True
         for some, alone in self._by_company(received):
-            total = self.route.concurrency_total
-            result = await self._intake.take(some, alone=alone, most_running=total and total * self._batch)
+            result = await self._intake.take(some, alone=alone, most_running=self._most_running)
             if result.is_full:
                 self._pacing.is_full()
             self._ahead.read(len(one.data) for one in result.claimed if one.data is not None)

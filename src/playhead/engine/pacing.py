@@ -64,11 +64,12 @@ class Pacing:
         """Note that as many messages of the queue run in all workers as may run."""
         self._ask_at = self._clock() + _FULL_SECONDS
 
-    async def admit(self, route: Route, waiting: int, free: int) -> int:
+    async def admit(self, route: Route, waiting: int, free: int, most_running: int | None = None) -> int:
         """Return how many of the messages that wait may be claimed now.
 
         Args:
             free: how many messages could start at once.
+            most_running: how many messages of the queue may run in all workers; None: any number.
 
         Raises `Unavailable`.
         """
@@ -82,6 +83,11 @@ class Pacing:
         if limit is None:
             return wanted if self._clock() >= self._ask_at else 0
         lacking = wanted - len(self._begins)
+        if lacking > 0 and self._clock() >= self._ask_at and most_running is not None:
+            # A claim that is refused as full would lose its reserved call.
+            lacking = min(lacking, most_running - await self._catalog.running(route.queue))
+            if lacking <= 0:
+                self.is_full()
         if lacking > 0 and self._clock() >= self._ask_at:
             reserved = await self._catalog.reserve_calls(limit, lacking)
             now = self._clock()  # after the answer, so that no call begins too early

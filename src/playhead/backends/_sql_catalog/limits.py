@@ -39,6 +39,10 @@ class LimitsPart(Part):
         rows = await self._db.read(lambda db: db.rows(SQL.pauses))
         return {key: Pause(seconds, reason) for key, seconds, reason in rows}
 
+    async def running(self, queue: str) -> int:
+        count: int = await self._db.read(lambda db: db.value(SQL.count_running, queue=queue))
+        return count
+
     async def _room(self, db: Session, queue: str, most_running: int) -> int:
         """Return how many more messages of a queue may run. The answer holds until the transaction ends."""
         await db.rows(SQL.lock_queue, queue=queue)

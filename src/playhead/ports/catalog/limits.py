@@ -41,3 +41,7 @@ class Limits(Protocol):
     async def pauses(self) -> dict[str, Pause]:
         """Return the keys whose calls are paused now."""
         ...
+
+    async def running(self, queue: str) -> int:
+        """Return how many messages of a queue are `running` in all workers. The number may change at once."""
+        ...
