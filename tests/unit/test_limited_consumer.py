@@ -95,6 +95,24 @@ async def test_a_full_queue_uses_up_no_call_of_a_rate_limit():
     assert (begun, wait) == (0, 0)
 
 
+async def test_a_suspected_poison_message_begins_with_a_reserved_call():
+    world = Limited(rate_limit=RateLimit(calls=1, seconds=1, key="k"))
+    (identity,) = (await world.started("a.md")).ids
+    for worker in ("w2", "w3"):
+        await world.lab.beat(worker)
+        await world.lab.claim(identity, worker)
+        await world.lab.die(worker, others=["w1", "w2"])
+    consumer = world.consumer()
+    await asyncio.sleep(1)
+    begun = len(world.begun)
+    world.clock.advance(2)
+    await until(lambda: world.begun)
+    consumer.stop(departing=True)
+    await ended(consumer)
+
+    assert begun == 0
+
+
 async def test_a_pause_claims_nothing_and_its_end_claims_again():
     world = Limited(concurrency_total=100)
     consumer = world.consumer()

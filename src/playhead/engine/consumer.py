@@ -204,6 +204,8 @@ class Consumer:
         room = target - len(self.deliveries)
         has_suspects = self.deliveries.has(State.SUSPECTED)
         paced = list(self.deliveries.in_state(State.PACED))
+        may_suspect = has_suspects and self._host.may_start_suspect
+        is_paced = bool(paced) or (may_suspect and self.route.rate_limit is not None)
         if self._recorder.is_blocked:  # until the store accepts the finished outputs
             await self._changed.wait()
         elif self._unavailable:  # noticed after messages were claimed
@@ -214,15 +216,15 @@ class Consumer:
         elif pause := self._pacing.pause_left:
             await self._recorder.release(self._dispatcher.withdraw(), delay=pause)
             await self._wait(pause)
+        elif may_suspect and (self.route.rate_limit is None or await self._admit(1)):
+            await self._take_suspect()
         elif paced and (count := await self._admit(len(paced))):
             self.deliveries.move_all(paced[:count], State.RECEIVED)
             await self._take(paced[:count])
-        elif has_suspects and self._host.may_start_suspect:
-            await self._take_suspect()
         elif self._may_claim_deferred and self.deliveries.has(State.DEFERRED):
             await self._take_deferred()
         elif room < max(1, target // 4):  # wait for room for a batch, not for a single message
-            await self._wait(self._pace_seconds if paced else None)
+            await self._wait(self._pace_seconds if is_paced else None)
         elif deliveries := await self._broker.receive(
             self.queue,
             min(room, MOST_ATTEMPTS),
@@ -233,7 +235,7 @@ class Consumer:
                 self.deliveries.move_all(received, State.PACED)
             else:
                 await self._take(received)
-        elif paced:
+        elif is_paced:
             await self._wait(min(self._pace_seconds, _RECEIVE_WAIT_SECONDS))
         elif has_suspects:  # another consumer's suspect may be settled at any time
             await self._wait(_RECEIVE_WAIT_SECONDS)
