@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -265,6 +266,24 @@ async def test_an_object_that_was_stored_late_is_deleted_too(ph: Playhead):
     assert files(ph, execution) == []
 
 
+async def test_inputs_that_are_written_after_their_run_was_pruned_are_deleted(ph: Playhead):
+    """The process of an upload may be suspended for long while it writes."""
+    store = ph.rt.store
+    write = store.write
+
+    async def write_late(groups: Any, *, written: Any = None) -> Any:
+        store.write = write  # type: ignore[method-assign]
+        [run] = await ph.items("executions")
+        await ph.rt.services.recover.cancel(UUID(run["execution_id"]))
+        assert (await pruned(ph, run["execution_id"]))["objects"] == 1
+        return await write(groups)
+
+    store.write = write_late  # type: ignore[method-assign]
+    refused = await ph.http.post("/api/v1/configs/docs/run", json={"payload": 1})
+    assert refused.json()["error_code"] == "execution_ended"
+    await until(lambda: not any(path.is_file() for path in ph.objects.rglob("*")))
+
+
 async def test_a_replay_and_a_prune_at_once_never_get_half_a_stage(ph: Playhead):
     executions = [await ph.run(FILES) for _ in range(8)]
     async with ph.working():
@@ -388,8 +407,6 @@ def _protect(folder: Path) -> bool:
 
 
 def _named(execution: str) -> Any:
-    from uuid import UUID
-
     from playhead.ports.catalog.prune import PruneFilter
 
     return PruneFilter(executions=(UUID(execution),))

@@ -57,7 +57,9 @@ class JobsPart(Tables):
     async def bind_inputs(self, execution: UUID, inputs: Sequence[Input]) -> None:
         await self._begin()
         self._known(execution)
-        now = self._clock()
+        row, now = self._executions[execution], self._clock()
+        if any(one.stage in (None, INPUT_STAGE) for one in row.prunings):
+            raise Conflict("execution_ended", f"inputs of execution {execution} were pruned")
         # Bound even if the execution has ended: the bytes may still be written, and an object without a row
         # would count as an external object.
         bound: dict[str, OutputRow] = {}

@@ -568,6 +568,21 @@ async def test_the_claim_of_a_message_knows_that_its_input_was_pruned(catalog: C
     assert claim.source.pruned_at == moment(lab.clock.now)
 
 
+@pytest.mark.parametrize("stages", [(), ("input",), ("pages",)])
+async def test_a_pruned_run_gets_no_more_inputs(catalog: Catalog, lab: Lab, stages: tuple[str, ...]):
+    run = await lab.opened(config=two(lab))
+    await catalog.bind_inputs(run, [lab.input("a")])
+    await catalog.cancel(run)
+    await begin(catalog, run, *stages)
+    if stages == ("pages",):
+        await catalog.bind_inputs(run, [lab.input("b")])
+        return
+    with pytest.raises(Conflict) as refused:
+        await catalog.bind_inputs(run, [lab.input("b")])
+    assert refused.value.code == "execution_ended"
+    assert await catalog.known_keys([f"{run}/input/b"]) == set()
+
+
 async def test_an_execution_that_was_pruned_as_a_whole_cannot_be_pinned(catalog: Catalog, lab: Lab):
     run, partly = await done(lab, "a"), await done(lab, "a")
     await begin(catalog, run)

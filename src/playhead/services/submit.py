@@ -13,12 +13,13 @@ from playhead.engine.codecheck import CodeCheck, Warn, no_warning
 from playhead.engine.environment import Environment
 from playhead.engine.target import config_not_found
 from playhead.errors import BadRequest, Conflict, PlayheadError, TooLarge, Unavailable
-from playhead.keys import INPUT_STAGE, check_path, content_type_of, object_key
+from playhead.keys import INPUT_STAGE, check_path, content_type_of, object_key, sidecar_key
 from playhead.model import Execution
 from playhead.ports.catalog import Configs, Jobs
+from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.configs import Loaded
 from playhead.ports.catalog.jobs import Input
-from playhead.ports.store import Blob, Write
+from playhead.ports.store import Blob, Delete, Write
 
 MAX_UPLOAD_FILES: Final = 10_000
 """Files of a run that is uploaded over HTTP."""
@@ -38,7 +39,10 @@ _BATCH_BYTES = 16 << 20
 _Batch = list[tuple[Input, bytes]]
 
 
-class SubmitCatalog(Configs, Jobs, Protocol): ...
+class SubmitCatalog(Browse, Configs, Jobs, Protocol): ...
+
+
+class SubmitStore(Delete, Write, Protocol): ...
 
 
 class SubmitService:
@@ -54,7 +58,7 @@ class SubmitService:
     def __init__(
         self,
         catalog: SubmitCatalog,
-        store: Write,
+        store: SubmitStore,
         env: Environment,
         *,
         lease: float,
@@ -103,6 +107,7 @@ class SubmitService:
             raise BadRequest("selection_empty", "there is no input: a run needs at least one file")
         identity = ids.uuid7()
         execution: Execution | None = None
+        written: list[str] = []
         try:
             execution = await self._catalog.open_run(
                 identity,
@@ -113,9 +118,9 @@ class SubmitService:
                 lease=self._lease,
                 traceparent=self._env.tracer.current(),
             )
-            await self._store_batch(execution, first)
+            await self._store_batch(execution, first, written)
             async for batch in batches:
-                await self._store_batch(execution, batch)
+                await self._store_batch(execution, batch, written)
             if not await self._catalog.seal(identity):
                 raise Conflict("execution_ended", f"execution {identity} ended before its inputs were stored")
         except BaseException as exc:
@@ -123,8 +128,8 @@ class SubmitService:
                 raise  # nothing was recorded
             # Whatever the fault, also one of the source of the inputs: no other process ends the execution
             # while this one lives.
-            if not await self._is_cancelled(identity):
-                self._env.spawn(self._give_up(identity))
+            if not await self._is_over(identity, written):
+                self._env.spawn(self._give_up(identity, written))
             raise
         faults.reach("submit.sealed")
         self._sealed(identity)
@@ -147,7 +152,7 @@ class SubmitService:
             )
         return loaded
 
-    async def _give_up(self, execution: UUID) -> None:
+    async def _give_up(self, execution: UUID, written: Sequence[str]) -> None:
         """Cancel an execution as soon as the catalog is available and contains it.
 
         Looks for one that does not appear for at most two minutes. If this process ends before that, the
@@ -156,25 +161,35 @@ class SubmitService:
         pause, looked = _FIRST_PAUSE_SECONDS, 0.0
         while looked < _LATE_SECONDS:
             await self._env.sleep(pause)
-            is_cancelled = await self._is_cancelled(execution)
-            if is_cancelled:
+            is_over = await self._is_over(execution, written)
+            if is_over:
                 return
-            if is_cancelled is False:
+            if is_over is False:
                 looked += pause
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
-    async def _is_cancelled(self, execution: UUID) -> bool | None:
+    async def _is_over(self, execution: UUID, written: Sequence[str]) -> bool | None:
         """Cancel an execution that is not sealed, or whose seal was not answered.
 
         Returns False if the catalog does not contain it, though its transaction may still commit. Returns
-        None if the catalog is unavailable.
+        None if a backend is unavailable.
+
+        Args:
+            written: the inputs of the last batch. If this process was suspended for long, another one may
+                have ended and pruned the execution before they were written. No prune finds them then.
         """
         try:
-            return await self._catalog.cancel(execution) is not None
+            try:
+                if await self._catalog.cancel(execution) is None:
+                    return False
+            except Conflict:
+                pass  # it has ended
+            found = await self._catalog.execution(execution)
+            if found and any(one.overlaps(INPUT_STAGE) for one in found.pruned):
+                await self._store.delete([key for one in written for key in (one, sidecar_key(one))])
         except Unavailable:
             return None
-        except PlayheadError:
-            return True  # it has ended
+        return True
 
     async def _batches(self, inputs: AsyncIterable[tuple[str, bytes]]) -> AsyncIterator[_Batch]:
         batch: _Batch = []
@@ -195,13 +210,16 @@ class SubmitService:
         if batch:
             yield batch
 
-    async def _store_batch(self, execution: Execution, batch: _Batch) -> None:
+    async def _store_batch(self, execution: Execution, batch: _Batch, written: list[str]) -> None:
+        """Store inputs. `written` becomes their keys as soon as some of them may exist."""
         # Bound first, like outputs. Until they are sealed, no listing and no replay contains them.
         await self._catalog.bind_inputs(execution.execution_id, [given for given, _ in batch])
         now = ids.now()
         groups = []
+        written.clear()
         for given, data in batch:
             key = object_key(execution.execution_id, INPUT_STAGE, given.path)
+            written.append(key)
             groups.append([sidecar.of_input(execution, key, given, now), Blob(key, data, given.content_type)])
         for refusal in await self._store.write(groups):
             if isinstance(refusal, Unavailable):

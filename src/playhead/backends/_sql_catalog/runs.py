@@ -82,6 +82,11 @@ class RunsPart(ReplaysPart):
         given = sorted((object_key(execution, INPUT_STAGE, i.path), i) for i in inputs)
 
         async def bind(db: Session) -> None:
+            # A prune takes the exclusive lock: it either finds these rows, or its record is found here.
+            n = await db.value(SQL.execution_number, id=execution)
+            await self._share(db, [n])
+            if any(one.overlaps(INPUT_STAGE) for one in (await self._pruned(db, [n]))[n]):
+                raise Conflict("execution_ended", f"inputs of execution {execution} were pruned")
             bound = await db.insert(
                 SQL.bind_inputs, [(key, i.size, i.sha256, i.sha256, i.content_type) for key, i in given]
             )

@@ -95,7 +95,7 @@ class Jobs(Protocol):
         """Record inputs as bound (`writing`) before their bytes are stored.
 
         A path may be repeated with the same size and sha256. Otherwise raises `BadRequest` (`invalid_path`:
-        two inputs have one path).
+        two inputs have one path). Raises `Conflict` (`execution_ended`) if inputs of the run were pruned.
         """
         ...
 
