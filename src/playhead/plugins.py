@@ -120,7 +120,7 @@ def _import(name: str) -> ModuleType:
 
 
 def _load_file(path: Path) -> ModuleType:
-    where = path.resolve()
+    where = sourcecode.absolute(path)
     # The name differs for two files with the same name, and is equal in all processes.
     name = f"playhead_steps_{path.stem}_{hashlib.sha256(str(where).encode()).hexdigest()[:8]}"
     if name in sys.modules:

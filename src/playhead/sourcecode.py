@@ -42,10 +42,20 @@ class SourceCode(NamedTuple):
     files: tuple[str, ...] = ()
 
 
+def absolute(path: str | Path) -> Path:
+    """Return the absolute path of a source file as it is imported: links in it stay.
+
+    So a package behind a link keeps its name, and a file in a ConfigMap of Kubernetes its path. Only in a
+    path with `..`, links are followed, because what `..` means depends on them.
+    """
+    place = Path(path).absolute()
+    return place.resolve() if ".." in place.parts else place
+
+
 def root_of(entry: str) -> CodeRoot | None:
     """Return the root of `./steps.py` or `package.module`; None if it has no source. Imports nothing."""
     if entry.endswith(".py"):
-        file = Path(entry).resolve()
+        file = absolute(entry)
         return CodeRoot(str(file), str(file), str(file.parent)) if file.is_file() else None
     top, *rest = entry.split(".")
     try:
@@ -59,7 +69,7 @@ def root_of(entry: str) -> CodeRoot | None:
     else:
         folders = [Path(folder).joinpath(*rest) for folder in spec.submodule_search_locations or ()]
         places = [place for one in folders for place in (one.with_suffix(".py"), one / "__init__.py")]
-    for file in (place.resolve() for place in places if place.is_file()):
+    for file in (absolute(place) for place in places if place.is_file()):
         levels = len(rest) + (file.name == "__init__.py")
         base = file.parents[levels]
         is_single = not rest and file.name != "__init__.py"
@@ -175,8 +185,8 @@ class CodeWatch:
         for entry in entries:
             found = root_of(entry)
             if found is None and entry.endswith(".py"):
-                file = str(Path(entry).resolve())
-                found = CodeRoot(file, file, str(Path(file).parent))
+                file = absolute(entry)
+                found = CodeRoot(str(file), str(file), str(file.parent))
             if found is not None:
                 roots.append(found)
         return cls({root: read(root).code for root in roots})

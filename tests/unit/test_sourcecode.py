@@ -80,6 +80,52 @@ def test_a_module_of_a_package_covers_relative_imports_and_its_packages(tmp_path
     assert files == {f"covered/{name}.py" for name in names}
 
 
+def test_a_package_behind_a_link_covers_what_it_imports(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    write(tmp_path, **{"versions/7/__init__": "", "versions/7/steps": "from linked import words"})
+    write(tmp_path, **{"versions/7/words": "a = 1"})
+    (tmp_path / "linked").symlink_to("versions/7")
+    before = code("linked.steps")
+    write(tmp_path, **{"versions/7/words": "a = 2"})
+    assert code("linked.steps") != before
+
+
+def test_a_file_behind_a_link_covers_the_neighbours_of_the_link(tmp_path):
+    write(tmp_path, steps="import helper", helper="a = 1", **{"store/steps": "import helper"})
+    (tmp_path / "steps.py").unlink()
+    (tmp_path / "steps.py").symlink_to("store/steps.py")
+    root = sourcecode.root_of(str(tmp_path / "steps.py"))
+    assert root is not None
+    assert {Path(file).name for file in sourcecode.read(root).files} == {"steps.py", "helper.py"}
+
+
+def test_a_file_in_a_folder_that_kubernetes_updates_keeps_its_name(tmp_path):
+    """The files of a ConfigMap are links to `..data`, a link to a folder that each update replaces."""
+    for number in (1, 2):
+        write(tmp_path / f"..{number}", steps=f"{SHOUT}# {number}")
+    data, steps = tmp_path / "..data", tmp_path / "steps.py"
+    data.symlink_to("..1")
+    steps.symlink_to("..data/steps.py")
+    loaded = load_adapters(Settings(adapters=(str(steps),)))["shout"]
+    assert loaded.source == str(steps)
+    watch, file = watched(tmp_path)
+
+    data.unlink()
+    data.symlink_to("..2")
+
+    assert watch.changed() == {file}
+    assert load_adapters(Settings(adapters=(str(steps),)))["shout"].source == loaded.source
+    assert code(steps) != loaded.code
+
+
+def test_a_path_with_dots_means_the_file_that_the_system_opens(tmp_path):
+    write(tmp_path, steps="a = 1", **{"real/steps": "a = 2", "real/deep/other": ""})
+    (tmp_path / "link").symlink_to("real/deep")
+    root = sourcecode.root_of(str(tmp_path / "link/../steps.py"))
+    assert root is not None
+    assert root.source == str(tmp_path / "real/steps.py")
+
+
 def test_a_file_with_a_syntax_error_has_a_code(tmp_path):
     write(tmp_path, steps="def (")
     assert code(tmp_path / "steps.py").startswith("sha256:")
