@@ -85,8 +85,9 @@ class Pacing:
         lacking = wanted - len(self._begins)
         if lacking > 0 and self._clock() >= self._ask_at and most_running is not None:
             # A claim that is refused as full would lose its reserved call.
-            lacking = min(lacking, most_running - await self._catalog.running(route.queue))
-            if lacking <= 0:
+            room = most_running - await self._catalog.running(route.queue)
+            lacking = min(wanted, room) - len(self._begins)
+            if room <= 0:
                 self.is_full()
         if lacking > 0 and self._clock() >= self._ask_at:
             reserved = await self._catalog.reserve_calls(limit, lacking)
