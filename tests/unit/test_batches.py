@@ -303,6 +303,48 @@ async def test_a_later_step_of_a_chain_takes_the_items_of_all_messages():
 
     found = [[p.data for p in one.products] for one in results if isinstance(one, Result)]
     assert found == [[b"A", b"B", b"C"], [b"D", b"E"]]
+    assert steps.sizes == [4, 1]
+
+
+async def test_the_parts_of_one_item_share_a_call():
+    steps = Steps(upper, batch=100)
+    (result,) = await run(steps.chain(before=Step("words")), [Item("a.txt", b"word " * 250)])
+
+    assert isinstance(result, Result)
+    assert [p.data for p in result.products] == [b"WORD"] * 250
+    assert steps.sizes == [100, 100, 50]
+
+
+async def test_the_error_of_one_part_is_that_of_its_message_and_no_further_call_begins():
+    def answer(some: Sequence[Item]) -> list[Any]:
+        return [Reject("bad") if item.text == "no" else item.text for item in some]
+
+    steps = Steps(answer, batch=2)
+    some = [Item("a.txt", b"yes no " + b"yes " * 20), Item("b.txt", b"one two three")]
+    results = await run(steps.chain(before=Step("words"), concurrency=1), some)
+
+    assert {n: type(one) for n, one in failed(results).items()} == {0: Reject}
+    assert len(steps.calls) <= 4
+
+
+async def test_parts_that_a_condition_does_not_admit_keep_their_place():
+    steps = Steps(upper)
+    condition = Condition("path", "not_equals", "a/0002.txt")
+    route = Route("r", "q", (Step("words"), Step("plain", condition=condition)), stage="s")
+    assert WORDS
+    (result,) = await run(
+        Chain(route, {"plain": steps.spec, "words": WORDS}), [Item("a.txt", b"one two three")]
+    )
+
+    assert isinstance(result, Result)
+    assert [p.data for p in result.products] == [b"ONE", b"two", b"THREE"]
+
+
+async def test_each_part_of_a_suspected_poison_message_is_called_alone():
+    steps = Steps(upper)
+    await run(steps.chain(before=Step("words")), [Item("a.txt", b"one two three")], alone=True)
+
+    assert steps.sizes == [1, 1, 1]
 
 
 async def test_items_that_skip_the_step_join_no_batch():

@@ -69,23 +69,34 @@ class Batches:
         self._timer: asyncio.TimerHandle | None = None
         self.hanging: set[object] = set()
 
-    async def perform(self, item: Item, ctx: Context, budget: Budget, *, alone: bool) -> Returned:
-        """Return what the adapter returns for one item.
+    async def perform(
+        self, items: Sequence[Item], ctx: Context, budget: Budget, *, alone: bool
+    ) -> list[Returned]:
+        """Return what the adapter returns for each of several items of one message.
 
         The time-out of the chain does not run meanwhile: each call has its own.
 
         Args:
-            alone: call the adapter with this item only. It may kill the process.
+            alone: call the adapter with each item only. It may kill the process.
 
-        Raises what the adapter raised for this item.
+        Raises what the adapter raised for one of the items. Then no call begins with the others.
         """
         with timeout_stopped() as job:
             if job:
                 job.call_began = None
-            future: asyncio.Future[Returned] = asyncio.get_running_loop().create_future()
-            self._waiting.append(_Waiting(item, ctx, budget, future, time.monotonic(), alone, job))
+            loop, now = asyncio.get_running_loop(), time.monotonic()
+            waiting = [_Waiting(one, ctx, budget, loop.create_future(), now, alone, job) for one in items]
+            self._waiting += waiting
             self._start()
-            return await future
+            results = [one.result for one in waiting]
+            try:
+                await asyncio.wait(results, return_when=asyncio.FIRST_EXCEPTION)
+            finally:
+                for result in results:
+                    result.cancel()
+            if errors := [error for one in results if not one.cancelled() and (error := one.exception())]:
+                raise errors[0]
+            return [one.result() for one in results]
 
     def _start(self) -> None:
         """Start calls that are due: those of full batches, and of items that have waited long enough."""
@@ -108,7 +119,7 @@ class Batches:
             if batch and self._waiting[0].alone:
                 break
             one = self._waiting.popleft()
-            if not one.result.done():  # its chain was cancelled
+            if not one.result.done():  # its chain still waits for it
                 batch.append(one)
             if one.alone:
                 break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple
@@ -51,7 +51,9 @@ class Result(NamedTuple):
     skip_reason: str = ""
 
 
-Walk = Generator[tuple[ReadyStep, Item, Budget], Returned, Result]
+_Call = tuple[ReadyStep, Sequence[Item], Budget]
+"""A step, and the items that it gets in one call, or in calls of a batch."""
+Walk = Generator[_Call, Sequence[Returned], Result]
 
 
 class Chain:
@@ -145,11 +147,11 @@ class Chain:
             raise RuntimeError(f"route {self._route.name!r} has async adapters: await run_async")
         walk = self._walk(item)
         try:
-            step, each, budget = next(walk)
+            step, (each,), budget = next(walk)
             while True:
                 if step.limit and self._turns:
                     self._turns.wait(step.limit)
-                step, each, budget = walk.send(step.perform(each, ctx, budget))
+                step, (each,), budget = walk.send([step.perform(each, ctx, budget)])
         except StopIteration as end:  # raised by the walk: `perform` converts those of an adapter
             result: Result = end.value
             return result
@@ -162,20 +164,23 @@ class Chain:
         """
         walk = self._walk(item)
         try:
-            step, each, budget = next(walk)
+            step, items, budget = next(walk)
             while True:
-                if step.limit and self._turns and not step.spec.batch:
-                    await self._turns.wait_async(step.limit)
                 if step.spec.batch:
-                    returned = await self._batches_of(step).perform(each, ctx, budget, alone=alone)
-                elif step.needs_loop:
-                    returned = await step.perform_async(each, ctx, budget)
+                    returned = await self._batches_of(step).perform(items, ctx, budget, alone=alone)
                 else:
-                    returned = await self._threads.run(partial(step.perform, each, ctx, budget))
-                step, each, budget = walk.send(returned)
+                    returned = [await self._perform(step, items[0], ctx, budget)]
+                step, items, budget = walk.send(returned)
         except StopIteration as end:
             result: Result = end.value
             return result
+
+    async def _perform(self, step: ReadyStep, item: Item, ctx: Context, budget: Budget) -> Returned:
+        if step.limit and self._turns:
+            await self._turns.wait_async(step.limit)
+        if step.needs_loop:
+            return await step.perform_async(item, ctx, budget)
+        return await self._threads.run(partial(step.perform, item, ctx, budget))
 
     def _batches_of(self, step: ReadyStep) -> Batches:
         key = asyncio.get_running_loop(), step
@@ -201,7 +206,9 @@ class Chain:
             await step.close_async()
 
     def _walk(self, item: Item) -> Walk:
-        """Walk through the steps, for both ways to run: yield each call of a step, and receive its result."""
+        """Walk through the steps, for both ways to run: yield the items of each call of a step, and receive
+        its results. A step with batches gets all its items at once, any other step one at a time.
+        """
         last = len(self._steps) - 1
         is_stored = self._route.stage is not None
         skip_reason = "the route has no steps" if is_stored else ""
@@ -210,36 +217,51 @@ class Chain:
         for n, step in enumerate(self._steps):
             following: list[Item] = []
             budget = Budget(*self._limits)
-            for each in items:
-                if step.condition and step.admits and not step.admits(each):
-                    if step.condition.otherwise == "drop":
-                        why = dropped_because(step.condition, each)
-                        skip_reason = f"{CONDITION_DROPPED} {step.spec.name} dropped it{why}"
+            groups = [items] if step.spec.batch else [[each] for each in items]
+            for group in groups:
+                for each, returned in (yield from self._call(step, group, budget)):
+                    if returned is None:
+                        assert step.condition, "what a condition does not admit"
+                        if step.condition.otherwise == "drop":
+                            why = dropped_because(step.condition, each)
+                            skip_reason = f"{CONDITION_DROPPED} {step.spec.name} dropped it{why}"
+                            continue
+                        step.spend(budget, b"")
+                        if n < last:
+                            following.append(each)
+                        elif is_stored:
+                            found.append(self._passed(each))
                         continue
-                    step.spend(budget, b"")
+                    made = step.maker.products(each, returned)
+                    if is_stored and not made:
+                        skip_reason = f"{step.spec.name} returned no output"
                     if n < last:
-                        following.append(each)
-                    elif is_stored:
-                        found.append(self._passed(each))
-                    continue
-                made = step.maker.products(each, (yield step, each, budget))
-                if is_stored and not made:
-                    skip_reason = f"{step.spec.name} returned no output"
-                if n < last:
-                    following += [
-                        Item(p.path, p.data, p.content_type, p.attributes, item.stage, None) for p in made
-                    ]
-                elif made and not is_stored:
-                    raise step.maker.bad(
-                        f"returned {made[0].path!r}, but the route stores nothing; "
-                        "give the route an outbound stage, or return None"
-                    )
-                else:
-                    found += made
+                        following += [
+                            Item(p.path, p.data, p.content_type, p.attributes, item.stage, None) for p in made
+                        ]
+                    elif made and not is_stored:
+                        raise step.maker.bad(
+                            f"returned {made[0].path!r}, but the route stores nothing; "
+                            "give the route an outbound stage, or return None"
+                        )
+                    else:
+                        found += made
             items = following
         if len(found) > 1:
             self._check_paths_differ(item, found)
         return Result(found, "" if found else skip_reason)
+
+    def _call(
+        self, step: ReadyStep, items: Sequence[Item], budget: Budget
+    ) -> Generator[_Call, Sequence[Returned], list[tuple[Item, Returned | None]]]:
+        """Return items with what the step returned for each; None for one that its condition excludes."""
+        admitted = [step.admits is None or step.admits(each) for each in items]
+        called = [each for each, is_admitted in zip(items, admitted, strict=True) if is_admitted]
+        returned = iter((yield step, called, budget) if called else ())
+        return [
+            (each, next(returned) if is_admitted else None)
+            for each, is_admitted in zip(items, admitted, strict=True)
+        ]
 
     def _passed(self, item: Item) -> Product:
         """Return the product for an item that passes the last step unchanged because of its condition."""
