@@ -238,7 +238,7 @@ EVENTS = (
         WORK_LEFT,
         ("error",),
         ("queue", "detail"),
-        "`worker --until-idle` ended, but messages remain whose adapters it does not have.",
+        "`worker --until-idle` or `run` ended, but messages remain whose adapters or secrets it lacks.",
     ),
     Event(
         ADAPTER_HANGS,

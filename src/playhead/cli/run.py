@@ -189,6 +189,8 @@ async def _run(
         executions.suggest(s, steps)
     if detach:
         return exits.OK
+    if code and execution.status == "running":
+        output.note(s.interrupted)
     return code or (exits.OK if execution.status == "completed" else exits.FAILED)
 
 

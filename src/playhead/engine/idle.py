@@ -68,6 +68,25 @@ class IdleCheck:
             return None
         return QUIET_SECONDS if running else 0.0
 
+    async def is_stuck(self, execution: UUID, unable: Collection[str]) -> bool:
+        """Whether all open messages of an execution wait for another process.
+
+        Args:
+            unable: the queues whose messages this process cannot process.
+        """
+        if not unable:
+            return False
+        try:
+            routes = await self._catalog.route_counts(execution)
+            waiting = {one.route for one in routes if one.counts.pending and one.queue in unable}
+            if not waiting or any(one.counts.pending for one in routes if one.route not in waiting):
+                return False
+            states = await self._catalog.open_by_route()
+            is_helped = any(route in waiting and state == "running" for _, route, state in states)
+            return not is_helped and await self._catalog.is_listed(execution)
+        except Unavailable:
+            return False
+
     async def _has_pending(
         self, execution: Execution, queues: Collection[str], unable: Collection[str], *, is_limited: bool
     ) -> bool:

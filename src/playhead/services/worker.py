@@ -22,7 +22,7 @@ from playhead.engine.consumer import Consumer
 from playhead.engine.deliveries import HeldDelivery
 from playhead.engine.dispatch import RouteRuntime
 from playhead.engine.environment import Backends, Environment, WorkerSettings
-from playhead.engine.idle import IdleCheck
+from playhead.engine.idle import QUIET_SECONDS, IdleCheck
 from playhead.engine.slots import HANG_SECONDS
 from playhead.engine.turns import Turns
 from playhead.errors import Unavailable
@@ -109,7 +109,7 @@ class WorkerService:
             routes: names of the routes to consume (`route` or `config/route`); empty for all.
 
         Returns 0. Returns 1 if adapters hang in half of a route's slots or block its event loop, or if the
-        only work that is left needs adapters that this process does not have.
+        only work that is left needs adapters or secrets that this process does not have.
         """
         self._only = frozenset(routes)
         self._stop = stop or asyncio.Event()
@@ -150,8 +150,8 @@ class WorkerService:
             await self._learn_pauses()
             if until is not None and await self._has_ended(until):
                 break
-            if until_idle:
-                needed = await self._quiet_needed()
+            if until_idle or until is not None:
+                needed = await (self._quiet_needed() if until is None else self._patience_with(until))
                 if needed is None:
                     quiet_since = self._clock()
                 elif self._clock() - quiet_since >= needed:
@@ -260,6 +260,10 @@ class WorkerService:
         return await self._idle.quiet_needed(
             self._consumers.keys(), self._unable(), is_limited=bool(self._only)
         )
+
+    async def _patience_with(self, execution: UUID) -> float | None:
+        """Return how long an execution may wait for other processes alone; None while it does not."""
+        return QUIET_SECONDS if await self._idle.is_stuck(execution, self._unable()) else None
 
     def _unable(self) -> dict[str, str]:
         """The queues whose messages this process cannot process, and why."""
