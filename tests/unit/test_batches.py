@@ -340,6 +340,36 @@ async def test_parts_that_a_condition_does_not_admit_keep_their_place():
     assert [p.data for p in result.products] == [b"ONE", b"two", b"THREE"]
 
 
+async def test_steps_without_batches_run_as_often_at_once_as_the_concurrency_allows():
+    running, at_once = 0, [0]
+
+    @adapter("slow")
+    async def slow(item: Item) -> str:
+        nonlocal running
+        running += 1
+        at_once.append(running)
+        await asyncio.sleep(0.1)
+        running -= 1
+        return item.text
+
+    spec = spec_of(slow)
+    assert spec
+    steps = Steps(upper, batch=10)
+    route = Route("r", "q", (Step("slow"), Step("plain")), stage="s", concurrency=2, timeout_seconds=0.5)
+    chain = Chain(route, {"slow": spec, "plain": steps.spec})
+    slots: Slots[int] = Slots(20)
+    for n, item in enumerate(items(20)):
+        slots.submit(Job(n, partial(chain.run_async, item, CTX), 0.5, "async", is_async=True))
+    while slots.ended_count < 20:
+        slots.expire()
+        await asyncio.sleep(0.05)
+    slots.close()
+    chain.close()
+
+    assert [job.error for job in slots.drain() if job.error] == [], "waiting counts towards no time-out"
+    assert max(at_once) == 2
+
+
 async def test_each_part_of_a_suspected_poison_message_is_called_alone():
     steps = Steps(upper)
     await run(steps.chain(before=Step("words")), [Item("a.txt", b"one two three")], alone=True)

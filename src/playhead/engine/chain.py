@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -14,6 +14,7 @@ from playhead.engine.isolation import IsolatedStep, StartChild
 from playhead.engine.outputs import Product, Returned
 from playhead.engine.step import Budget, CallPaused, ReadyStep, UnknownAdapter
 from playhead.engine.threads import Threads
+from playhead.engine.timeouts import time_not_counted
 from playhead.engine.turns import Turns
 from playhead.errors import MessageError
 from playhead.keys import problem
@@ -102,8 +103,10 @@ class Chain:
         self._steps = [self._ready(step, adapters[step.type], room) for step in route.steps]
         self.specs = tuple(step.spec for step in self._steps)
         # The items of a batch wait for each other, which coroutines do without a thread for each.
-        self.is_async = any(step.needs_loop or step.spec.batch for step in self._steps)
+        self._has_batches = any(step.spec.batch for step in self._steps)
+        self.is_async = self._has_batches or any(step.needs_loop for step in self._steps)
         self._threads = Threads()
+        self._places: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
         self._batches: dict[tuple[asyncio.AbstractEventLoop, ReadyStep], Batches] = {}
 
     @property
@@ -176,11 +179,31 @@ class Chain:
             return result
 
     async def _perform(self, step: ReadyStep, item: Item, ctx: Context, budget: Budget) -> Returned:
-        if step.limit and self._turns:
-            await self._turns.wait_async(step.limit)
-        if step.needs_loop:
-            return await step.perform_async(item, ctx, budget)
-        return await self._threads.run(partial(step.perform, item, ctx, budget))
+        async with self._place():
+            if step.limit and self._turns:
+                await self._turns.wait_async(step.limit)
+            if step.needs_loop:
+                return await step.perform_async(item, ctx, budget)
+            return await self._threads.run(partial(step.perform, item, ctx, budget))
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """Hold one of the places for calls without batches, of which there are as many as `concurrency`.
+
+        A route without batches needs no places: it runs no more chains than that.
+        """
+        if not self._has_batches:
+            yield
+            return
+        places = self._places.setdefault(
+            asyncio.get_running_loop(), asyncio.Semaphore(self._route.concurrency)
+        )
+        with time_not_counted():
+            await places.acquire()
+        try:
+            yield
+        finally:
+            places.release()
 
     def _batches_of(self, step: ReadyStep) -> Batches:
         key = asyncio.get_running_loop(), step
