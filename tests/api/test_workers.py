@@ -81,6 +81,19 @@ async def test_a_replay_and_a_run_that_require_the_code_are_refused_and_record_n
     assert answer.status_code == 200
 
 
+async def test_a_replay_that_requires_the_code_is_refused_if_no_worker_consumes_a_route(playhead: Playhead):
+    source = await playhead.run({"a.md": b"one"})
+    for route, queue in (("split", "words.split"), ("upper", "words.upper")):
+        answer = await playhead.http.post(
+            "/api/v1/replay", json=body(source, route), params={"require_code": "true"}
+        )
+        assert (answer.status_code, answer.json()["error_code"]) == (409, "code_differs")
+        assert f"no worker consumes {queue}" in answer.json()["detail"]
+    await starts(playhead, changed=False)
+    answer = await playhead.http.post("/api/v1/replay", json=body(source), params={"require_code": "true"})
+    assert answer.status_code == 200
+
+
 @pytest.mark.parametrize("sent", [{"json": {"payload": 1}}, {"files": [("files", ("a.md", b"one"))]}])
 async def test_a_run_with_outdated_code_has_a_warning_in_its_headers(playhead: Playhead, sent: Any):
     await starts(playhead)

@@ -70,7 +70,10 @@ ExecutionRef = Annotated[
 ]
 RequireCode = Annotated[
     bool,
-    typer.Option("--require-code", help="Refuse if workers have outdated or different code; otherwise warn."),
+    typer.Option(
+        "--require-code",
+        help="Refuse if workers have outdated or different code, or none runs; otherwise warn.",
+    ),
 ]
 Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="List at most N.")]
 Cursor = Annotated[

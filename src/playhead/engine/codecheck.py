@@ -86,14 +86,18 @@ class CodeCheck:
         """Return warnings about the code that would process messages in route `entry` and those after it.
 
         Raises:
-            Conflict: `code_differs`, if `required`, and workers have outdated or different code.
+            Conflict: `code_differs`, if `required`, and workers have outdated or different code, or no worker
+                consumes one of the routes.
         """
         routes = _from(config, entry)
         consumers = [one for one in await self.workers() if _may_consume(one, routes)]
         types = {step.type for route in routes for step in route.steps}
         found = list(_outdated(consumers, types)) + list(_different(consumers, types))
-        if required and found:
-            raise Conflict("code_differs", f"{'; '.join(found)}. Nothing was recorded (--require-code)")
+        unknown = [] if self._works else list(_unconsumed(consumers, routes))
+        if required and (found or unknown):
+            raise Conflict(
+                "code_differs", f"{'; '.join([*found, *unknown])}. Nothing was recorded (--require-code)"
+            )
         running: list[AdapterCode] = [one for worker in consumers for one in worker.adapters]
         running += self._loaded if self._works else ()
         return found + await self._unversioned(one for one in running if one.type in types)
@@ -144,6 +148,13 @@ def _may_consume(worker: Worker, routes: Sequence[Route]) -> bool:
     if not worker.queues:
         return worker.kind == "worker"
     return any(route.queue in worker.queues for route in routes)
+
+
+def _unconsumed(consumers: Sequence[Worker], routes: Sequence[Route]) -> Iterator[str]:
+    """Yield a reason for each route whose code is unknown, because no process consumes its queue."""
+    for route in routes:
+        if route.steps and not any(_may_consume(one, [route]) for one in consumers):
+            yield f"no worker consumes {route.queue}, so its code is unknown: start one"
 
 
 def _differing(workers: Sequence[Worker]) -> Iterator[tuple[str, str]]:
