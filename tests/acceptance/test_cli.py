@@ -538,6 +538,22 @@ def test_a_worker_reports_an_unknown_route_and_names_the_nearest(shell):
     process.communicate(timeout=DEADLINE_SECONDS)
 
 
+def test_a_replay_waits_for_the_given_time_and_continues(shell):
+    shell.json("run", "docs.yaml", "pages")
+
+    code, out, err = shell("replay", "latest", "input", "shout", "--wait", "--timeout", "0.5", "--json")
+
+    assert code == 1
+    answer = json.loads(out)
+    assert answer["execution"]["status"] == "running"
+    assert f"stopped waiting after 0.5 s; execution {answer['execution_id']} continues" in err
+    assert shell("worker", "--until-idle")[0] == 0
+    assert shell.json("show", answer["execution_id"])["status"] == "completed"
+    code, _, err = shell("replay", "latest", "input", "shout", "--timeout", "1")
+    assert code == 2
+    assert "add --wait" in err
+
+
 def test_a_worker_without_an_adapter_processes_other_routes_and_reports_the_rest(shell):
     shell.json("run", "docs.yaml", "pages", "--detach")
     shell.env["PLAYHEAD_ADAPTERS"] = "./half.py"

@@ -47,6 +47,15 @@ async def replay(
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait until workers have finished the new execution.")
     ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            min=0,
+            help="With --wait: stop waiting after so many seconds. Exit code 1; the execution continues.",
+        ),
+    ] = None,
     require_code: RequireCode = False,
 ) -> int:
     """Send the objects of a stored stage into a route.
@@ -54,10 +63,14 @@ async def replay(
     The replay is a new execution; its source does not change. Exit code 3 if the replay published only
     some of its objects. With --wait, exit code 1 if a message failed permanently.
     """
+    import asyncio
+
     from playhead.services.replay import ReplayRequest
 
     if not stage or not route:
         raise Usage("STAGE and ROUTE must not be empty")
+    if timeout is not None and not wait:
+        raise Usage("--timeout limits how long --wait waits; add --wait")
     goes_on = "" if s.server else " in the next `playhead serve` or `playhead worker`"
     s.interrupted = (
         f"stopped; a replay that had started continues{goes_on}, and `{s.again('playhead replays')}` shows it"
@@ -75,7 +88,13 @@ async def replay(
         if wait:
             with progress.display() as shown:
                 stalled = partial(workers.tell_if_stalled, rt)
-                made = await progress.watch(rt.services.executions, done.execution_id, shown, stalled)
+                try:
+                    async with asyncio.timeout(timeout):
+                        made = await progress.watch(rt.services.executions, done.execution_id, shown, stalled)
+                except TimeoutError:
+                    made = await rt.services.executions.get(done.execution_id)
+            if made.status == "running":
+                output.note(f"stopped waiting after {timeout:g} s; execution {done.execution_id} continues")
             answer["execution"] = made
             code = code or (exits.OK if made.status == "completed" else exits.FAILED)
     if s.json:
