@@ -7,14 +7,16 @@ import asyncio
 from playhead.engine.environment import Environment
 from playhead.engine.turns import Turns
 from playhead.model import RateLimit
+from playhead.ports.catalog.limits import Reservation
+from tests.catalog_memory import MemoryCatalog
 from tests.lab import MemoryDeployment
 
 
 class World(MemoryDeployment):
     """Turns on a clock that moves as they sleep."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, catalog: MemoryCatalog | None = None) -> None:
+        super().__init__(catalog=catalog)
         self.turns = Turns(self.catalog, Environment("w1", clock=self.clock, sleep=self._sleep))
 
     async def _sleep(self, seconds: float) -> None:
@@ -46,3 +48,19 @@ async def test_a_pause_uses_up_only_the_calls_that_would_begin_during_it():
     await waiting
 
     assert world.clock.now - began < 0.3
+
+
+async def test_calls_begin_although_a_reservation_fails_unexpectedly():
+    class Faulty(MemoryCatalog):
+        faults = 2
+
+        async def reserve_calls(self, limit: RateLimit, wanted: int) -> Reservation:
+            self.faults -= 1
+            if self.faults >= 0:
+                raise ValueError("broken")
+            return await super().reserve_calls(limit, wanted)
+
+    world = World(Faulty())
+    limit = RateLimit(100, 1, "api")
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(world.turns.wait_async(limit) for _ in range(3)))

@@ -92,6 +92,11 @@ class Turns:
                 events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, detail=exc.detail)
                 await self._env.sleep(_LOOK_SECONDS)
                 continue
+            except Exception as exc:  # its callers would wait forever
+                detail = f"rate limit {key}: {type(exc).__name__}: {exc}"
+                events.emit(events.LOOP_FAILED, logging.ERROR, exc_info=True, detail=detail)
+                await self._env.sleep(_LOOK_SECONDS)
+                continue
             now = self._env.clock()
             for begin in [now + wait for wait in reserved.waits]:
                 await self._env.sleep(max(begin - self._env.clock(), 0.0))
