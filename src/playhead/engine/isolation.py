@@ -160,7 +160,18 @@ class IsolatedStep(ReadyStep):
         self._keep(child)
         if isinstance(reply, Failure):
             raise _raised(reply)
-        return [_raised(one) if isinstance(one, Failure) else one for one in reply]
+        return [self._checked(one, budget) for one, budget in zip(reply, call.budgets, strict=True)]
+
+    def _checked(self, result: Returned | Failure, budget: Budget) -> Returned | BaseException:
+        """Return a result, or its error. The child has a copy of the budget, so it is counted here too."""
+        if isinstance(result, Failure):
+            return _raised(result)
+        try:
+            for element in result.elements:
+                self.spend(budget, element)
+        except MessageError as exc:
+            return exc
+        return result
 
     def _keep(self, child: Child) -> None:
         self._idle.append(child)
