@@ -137,6 +137,29 @@ def test_an_edit_below_a_running_worker_is_reported_and_lineage_names_the_code_t
     assert '"code": "sha256:' in sidecar.read_text()
 
 
+def test_an_execution_that_ran_with_different_code_is_marked(project: Project):
+    shell = project.shell
+    strict = "import Item, Reject", "    if item.text == 'bad':\n        raise Reject('bad')\n    return"
+    project.edit(steps("!").replace("import Item", strict[0]).replace("    return", strict[1]))
+    old = project.code
+    (shell.folder / "in/b.txt").write_text("bad")
+    assert shell("run", "docs.yaml", "in")[0] == 1
+    assert shell.json("show", "latest")["mixed_code"] == []
+    assert "differs" not in shell("show", "latest")[1]
+    project.edit(steps("?"))
+    shell("dead-letters", "resend", "--execution", "latest")
+    shell("worker", "--until-idle")
+
+    (route,) = shell.json("show", "latest")["mixed_code"]
+
+    assert route["route"] == "shout"
+    codes = {ran["adapters"][0]["code"]: ran["messages"] for ran in route["codes"]}
+    assert codes == {old: 1, project.code: 1}
+    (line,) = [line for line in shell("show", "latest")[1].splitlines() if line.startswith("  code ")]
+    assert "shout in route shout differs: version 1 sha256:" in line
+    assert line.count(" in 1 message") == 2
+
+
 def test_a_run_is_warned_about_a_changed_source_with_an_unchanged_version(project: Project):
     assert "Warning" not in project.shell("run", "docs.yaml", "in")[2]
     project.edit(steps("?"))

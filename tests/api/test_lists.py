@@ -26,6 +26,7 @@ LISTS: dict[str, list[dict[str, str]]] = {
         {"parent": "RUN"},
     ],
     "executions/RUN/routes": [{}],
+    "executions/RUN/code": [{}],
     "executions/RUN/stages": [{}],
     "executions/RUN/replays": [{}],
     "executions/RUN/lineage": [{}, {"route": "split"}, {"status": "completed"}],
@@ -49,7 +50,8 @@ LISTS: dict[str, list[dict[str, str]]] = {
 """Every list with its filters. In `full` each has at least two items, so that it returns a cursor."""
 EVERY = [(path, query) for path, queries in LISTS.items() for query in queries]
 IN_AN_ORDER_OF_THEIR_OWN = (
-    *("executions/RUN/routes", "executions/RUN/stages", "routes", "lineage/ROOT/chain", "lineage/chain"),
+    *("executions/RUN/routes", "executions/RUN/code", "executions/RUN/stages", "routes"),
+    *("lineage/ROOT/chain", "lineage/chain"),
     *("storage/objects", "adapters", "workers", "errors"),
 )
 

@@ -17,7 +17,7 @@ async def run(playhead: Playhead) -> str:
     return await playhead.run({"a": b"two words", "b": b"bad"}, tags=("nightly",))
 
 
-@pytest.mark.parametrize("part", ["", "/stages", "/routes", "/lineage", "/replays"])
+@pytest.mark.parametrize("part", ["", "/stages", "/routes", "/code", "/lineage", "/replays"])
 async def test_an_execution_may_have_any_name(playhead: Playhead, run: str, part: str):
     await playhead.replay(run, "shouted", "split")
     whole = await playhead.get(f"executions/{run}{part}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from uuid import UUID
 
 from playhead.ids import moment
-from playhead.model import AdapterCode, LoadedCode, Worker, WorkerAdapter
+from playhead.model import AdapterCode, LoadedCode, RanCode, RouteCode, Worker, WorkerAdapter
 from tests.catalog_memory.tables import Tables
 
 
@@ -18,6 +20,19 @@ class CodePart(Tables):
     async def recorded_code(self, types: Sequence[str]) -> set[AdapterCode]:
         await self._begin()
         return {one for adapters in self._codes for one in adapters if one.type in types}
+
+    async def code_of(self, execution: UUID) -> list[RouteCode]:
+        await self._begin()
+        row = self._executions.get(execution)
+        if row is None or row.version is None:
+            return []
+        lists = {number: list(adapters) for adapters, number in self._codes.items()}
+        found = []
+        for route in row.version.config.routes.values():
+            ran = Counter(m.ran for m in row.messages if m.route is route and m.ran is not None)
+            if ran:
+                found.append(RouteCode(route.name, [RanCode(lists[n], m) for n, m in ran.most_common()]))
+        return found
 
     async def worker_code(self) -> list[Worker]:
         await self._begin()

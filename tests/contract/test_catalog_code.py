@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from playhead.model import AdapterCode, LoadedAdapter, LoadedCode
+from playhead.model import AdapterCode, LoadedAdapter, LoadedCode, RanCode, RouteCode
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import Done, Failed, Released, Result
@@ -64,6 +64,19 @@ async def test_lineage_shows_the_code_of_each_outcome(catalog: Catalog, lab: Lab
     assert [await ran(catalog, message) for message in run.ids] == [[OLD], [NEW, OLD], [OLD], [OLD], []]
     links, _ = await catalog.chain(run.ids[0], direction="both", limit=10)
     assert [link.adapters for link in links] == [[OLD]]
+
+
+async def test_the_code_that_ran_in_an_execution_is_counted_by_route(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md", "c.md", "d.md", "e.md")
+    await lab.started("a.md")
+    old, new = await catalog.record_code([OLD]), await catalog.record_code([NEW, OLD])
+    assert await catalog.code_of(run.execution) == []
+    for message, kind in zip(run.ids, ("done", "skipped", "dead", "retry"), strict=False):
+        await end(lab, message, kind, new if kind == "skipped" else old)
+    assert await catalog.code_of(run.execution) == [
+        RouteCode("convert", [RanCode([OLD], 3), RanCode([NEW, OLD], 1)])
+    ]
+    assert await catalog.code_of(lab.unknown()) == []
 
 
 async def test_outcomes_with_different_code_are_ended_in_one_call(catalog: Catalog, lab: Lab):

@@ -19,6 +19,7 @@ from playhead.model import (
     Lineage,
     Page,
     Replay,
+    RouteCode,
     RouteCounts,
     RowState,
     StageSummary,
@@ -93,6 +94,15 @@ async def list_execution_routes(
     return page_of(
         counts, lambda route: route.route, cursor, limit, list_of("execution routes", execution_id)
     )
+
+
+@router.get("/{execution_id}/code", responses=_missing_or_cursor)
+async def list_execution_code(
+    execution_id: ExecutionId, asked: Asked, limit: Limit = 100, cursor: Cursor = None
+) -> Page[RouteCode]:
+    """Count the messages by the code that ran, for each route. Reads all messages of the execution."""
+    codes = await asked.executions.code(execution_id)
+    return page_of(codes, lambda route: route.route, cursor, limit, list_of("execution code", execution_id))
 
 
 @router.get("/{execution_id}/stages", responses=_missing_or_cursor)

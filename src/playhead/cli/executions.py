@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Execution,
         Lineage,
         PrunedStage,
+        RouteCode,
         RouteCounts,
         RouteStatus,
         StageSummary,
@@ -106,10 +107,12 @@ async def show(s: Session, execution: ExecutionRef = "latest") -> None:
     async with s.open() as rt:
         executions = rt.services.executions
         found = await executions.get(await rt.services.resolve.execution(execution))
-        if s.json:
-            output.emit(found)
-            return
         identity = found.execution_id
+        code = await executions.code(identity) if found.kind != "adopted" else []
+        mixed = [one for one in code if len(one.codes) > 1]
+        if s.json:
+            output.emit(output.plain(found) | {"mixed_code": mixed})
+            return
         routes, stages, dead, skipped = [], await executions.stages(identity), [], []
         if found.kind != "adopted":
             routes = await executions.route_counts(identity)
@@ -120,6 +123,7 @@ async def show(s: Session, execution: ExecutionRef = "latest") -> None:
             ).items
         steps = await next_steps(rt, found, stages)
     describe(found)
+    _mixed_code(mixed)
     _details(routes, stages, found.counts.failed, dead)
     _skipped(skipped)
     suggest(s, steps)
@@ -185,6 +189,21 @@ def describe(e: Execution) -> None:
     if e.error:
         output.line(f"  error     {e.error.code}: {e.error.message}")
     _retention(e)
+
+
+def _mixed_code(routes: Sequence[RouteCode]) -> None:
+    """Print the adapters that ran with different code, with the number of messages of each code."""
+    for route in routes:
+        types = dict.fromkeys(one.type for ran in route.codes for one in ran.adapters)
+        for kind in types:
+            messages: dict[tuple[str, str], int] = {}
+            for ran in route.codes:
+                for one in {one for one in ran.adapters if one.type == kind}:
+                    code = one.version, output.code(one.code)
+                    messages[code] = messages.get(code, 0) + ran.messages
+            if len(messages) > 1:
+                parts = [f"version {v} {c} in {counted(n, 'message')}" for (v, c), n in messages.items()]
+                output.line(f"  code      {kind} in route {route.route} differs: {', '.join(parts)}")
 
 
 def _retention(e: Execution) -> None:

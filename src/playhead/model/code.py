@@ -26,6 +26,32 @@ class AdapterCode:
 
 
 @dataclass(frozen=True, slots=True)
+class RanCode:
+    """Code that ran in a route.
+
+    Attributes:
+        adapters: the adapters of the route, in their order.
+        messages: number of messages whose last attempt ran this code.
+    """
+
+    adapters: list[AdapterCode]
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class RouteCode:
+    """The code that ran in a route of an execution.
+
+    Attributes:
+        route: name of the route in the execution's config.
+        codes: more than one if adapters changed while the execution ran, or differ between workers.
+    """
+
+    route: str
+    codes: list[RanCode]
+
+
+@dataclass(frozen=True, slots=True)
 class LoadedAdapter(AdapterCode):
     """An adapter that a process has loaded.
 

@@ -15,6 +15,7 @@ from playhead.model import (
     Page,
     Pruned,
     Replay,
+    RouteCode,
     RouteCounts,
     StageSummary,
     Why,
@@ -43,6 +44,9 @@ class RemoteExecutions:
 
     async def route_counts(self, execution: UUID) -> list[RouteCounts]:
         return await self._client.get_all(f"executions/{execution}/routes", Page[RouteCounts])
+
+    async def code(self, execution: UUID) -> list[RouteCode]:
+        return await self._client.get_all(f"executions/{execution}/code", Page[RouteCode])
 
     async def stages(self, execution: UUID) -> list[StageSummary]:
         return await self._client.get_all(f"executions/{execution}/stages", Page[StageSummary])

@@ -10,14 +10,15 @@ from playhead.engine.listing import Listing
 from playhead.engine.lookup import find_execution, find_replay
 from playhead.engine.pacing import pause_of_route
 from playhead.engine.paging import decode_cursor, list_of, page_before
-from playhead.model import Execution, Page, Replay, RouteCounts, StageSummary
+from playhead.model import Execution, Page, Replay, RouteCode, RouteCounts, StageSummary
 from playhead.ports.catalog.browse import Browse, ExecutionFilter
+from playhead.ports.catalog.code import Code
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.limits import Limits
 from playhead.ports.store import Store
 
 
-class ExecutionCatalog(Browse, Configs, Limits, Protocol):
+class ExecutionCatalog(Browse, Code, Configs, Limits, Protocol):
     """The part of the catalog that `ExecutionService` needs."""
 
     async def replay(self, batch: UUID) -> Replay | None: ...
@@ -60,6 +61,15 @@ class ExecutionService:
             else one
             for one in counts
         ]
+
+    async def code(self, execution: UUID) -> list[RouteCode]:
+        """Return the code that ran, by route, in the order of the config. Reads all messages.
+
+        Raises:
+            NotFound: `execution_not_found`.
+        """
+        await self.get(execution)
+        return await self._catalog.code_of(execution)
 
     async def stages(self, execution: UUID) -> list[StageSummary]:
         """Return the stages: `input`, then those of the config, then those that other programs created.

@@ -121,7 +121,7 @@ def _paths() -> Iterator[Row]:
 
 # -- names of things that are not there ------------------------------------------------------------
 
-OF_AN_EXECUTION = ("", "/routes", "/stages", "/replays", "/lineage")
+OF_AN_EXECUTION = ("", "/routes", "/code", "/stages", "/replays", "/lineage")
 
 
 def _unknown() -> Iterator[Row]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import storable
 from playhead.backends._sql_catalog.rows import Part
@@ -12,7 +13,7 @@ from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.ids import moment
 from playhead.liveness import MISSED_BEATS
-from playhead.model import AdapterCode, LoadedAdapter, LoadedCode, Worker, WorkerAdapter
+from playhead.model import AdapterCode, LoadedAdapter, LoadedCode, RanCode, RouteCode, Worker, WorkerAdapter
 
 
 def number_of(adapters: str) -> int:
@@ -45,6 +46,18 @@ class CodePart(Part):
     async def recorded_code(self, types: Sequence[str]) -> set[AdapterCode]:
         rows = await self._db.read(lambda db: db.rows(SQL.recorded_code, types=list(types)))
         return {AdapterCode(*row) for row in rows}
+
+    async def code_of(self, execution: UUID) -> list[RouteCode]:
+        async def find(db: Session) -> list[RouteCode]:
+            n = await db.value(SQL.execution_number, id=execution)
+            rows = await db.rows(SQL.code_of_execution, execution=n)
+            codes = await codes_of(db, [code for _, code, _ in rows])
+            routes: dict[str, list[RanCode]] = {}
+            for route, code, messages in rows:
+                routes.setdefault(route, []).append(RanCode(codes[code], messages))
+            return [RouteCode(*one) for one in routes.items()]
+
+        return await self._db.read(find)
 
     async def worker_code(self) -> list[Worker]:
         seconds = MISSED_BEATS * self._beat

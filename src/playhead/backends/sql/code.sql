@@ -17,6 +17,12 @@ SELECT id, adapters FROM codes WHERE id = ANY(:ids::bigint[])
 -- Adapters that have run.
 SELECT type, version, code FROM adapter_codes WHERE type = ANY(:types::text[])
 
+-- name: code_of_execution
+-- The codes that ran in the routes of an execution, with the number of messages of each.
+SELECT l.route, m.code, m.messages FROM (SELECT lane, code, count(*) AS messages FROM messages
+  WHERE execution = :execution AND code IS NOT NULL GROUP BY lane, code) m
+JOIN lanes l ON l.id = m.lane ORDER BY l.id, m.messages DESC, m.code
+
 -- name: worker_code
 -- Processes with a recent heartbeat and the code that they have loaded, oldest first.
 SELECT p.id, p.kind, p.host, p.pid, p.queues, p.started_at, p.heartbeat_at, playhead_now() - p.heartbeat_at,

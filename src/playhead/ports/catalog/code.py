@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
+from uuid import UUID
 
-from playhead.model import AdapterCode, Worker
+from playhead.model import AdapterCode, RouteCode, Worker
 
 
 class Code(Protocol):
@@ -18,6 +19,13 @@ class Code(Protocol):
 
     async def recorded_code(self, types: Sequence[str]) -> set[AdapterCode]:
         """Return the adapters of these types as they were recorded, each with its version and code."""
+        ...
+
+    async def code_of(self, execution: UUID) -> list[RouteCode]:
+        """Return the code that ran in an execution, by route, in the order of the config.
+
+        Only routes of which a message has ended. Reads all messages of the execution.
+        """
         ...
 
     async def worker_code(self) -> list[Worker]:
