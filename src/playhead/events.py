@@ -278,7 +278,7 @@ EVENTS = (
         VERSION_UNCHANGED,
         ("warning",),
         ("detail",),
-        "The source of an adapter has changed since it last ran, but its version has not.",
+        "The source of adapters has changed since they last ran, but their versions have not.",
     ),
     Event(TRACES_OFF, ("warning",), ("detail",), "Traces were configured, but cannot be exported."),
     Event(LOOP_FAILED, ("error",), ("detail",), "A background loop of a process failed; it runs again."),

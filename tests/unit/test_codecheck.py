@@ -160,6 +160,19 @@ async def test_a_new_adapter_in_the_file_does_not_stand_for_a_raised_version():
     assert len(await here.check.unversioned_here()) == 1
 
 
+async def test_a_changed_file_is_one_warning_for_all_its_adapters():
+    others = AdapterCode("own", "3", "sha256:cc")
+    names = ("b", "a", "d", "c", "f", "e", "g")
+    here = Deployment(*(AdapterCode(name, "1", NEW) for name in names), others)
+    await ran(here, *(AdapterCode(name, "1", OLD) for name in names), AdapterCode("own", "3", OLD))
+    assert await here.check.unversioned_here() == [
+        "the source of adapters a, b, c, d, e and 2 more has changed, but their versions have not: raise the "
+        "version in @adapter of those whose outputs change",
+        'the source of adapter own has changed, but its version is still "3": raise the version in '
+        "@adapter if its outputs change",
+    ]
+
+
 async def test_another_version_of_a_package_is_no_warning():
     here = Deployment(AdapterCode("sections", "1", "steps 1.1"))
     await ran(here, AdapterCode("sections", "1", "steps 1.0"))

@@ -103,7 +103,7 @@ class CodeCheck:
         return found + await self._unversioned(one for one in running if one.type in types)
 
     async def unversioned_here(self, types: Collection[str] | None = None) -> list[str]:
-        """Return a warning for each adapter of this process whose source has changed, but not its version.
+        """Return a warning for each source of this process that has changed, but not the adapters' versions.
 
         Args:
             types: only these adapters; None: all.
@@ -113,8 +113,9 @@ class CodeCheck:
     async def _unversioned(self, adapters: Iterable[AdapterCode]) -> list[str]:
         """Return the warnings about these adapters.
 
-        An adapter has changed if it has run with other code and not yet with this one. If the version of
-        another adapter of the same source was raised, the author has decided for the whole source.
+        An adapter has changed if it has run with other code and not yet with this one. A fingerprint covers
+        a whole source, so adapters of one source share a warning. If the version of one of them was raised,
+        the author has decided for the whole source.
         """
         current = {
             AdapterCode(one.type, one.version, one.code) for one in adapters if one.code.startswith(_SOURCE)
@@ -127,12 +128,24 @@ class CodeCheck:
         raised = {
             one.code for one in current if one.type in types and (one.type, one.version) not in versions
         }
-        return [
-            f"the source of adapter {one.type} has changed, but its version is still "
-            f"{json.dumps(one.version)}: raise the version in @adapter if its outputs change"
-            for one in sorted(current, key=lambda one: (one.type, one.version, one.code))
-            if (one.type, one.version) in versions and one not in recorded and one.code not in raised
-        ]
+        sources: dict[str, list[AdapterCode]] = defaultdict(list)
+        for one in sorted(current, key=lambda one: (one.type, one.version)):
+            if (one.type, one.version) in versions and one not in recorded and one.code not in raised:
+                sources[one.code].append(one)
+        return [_unchanged_version(adapters) for adapters in sources.values()]
+
+
+def _unchanged_version(adapters: Sequence[AdapterCode]) -> str:
+    """Return the warning about the adapters of a source."""
+    if len(adapters) == 1:
+        return (
+            f"the source of adapter {adapters[0].type} has changed, but its version is still "
+            f"{json.dumps(adapters[0].version)}: raise the version in @adapter if its outputs change"
+        )
+    return (
+        f"the source of adapters {_listed([one.type for one in adapters])} has changed, but their versions "
+        "have not: raise the version in @adapter of those whose outputs change"
+    )
 
 
 def _from(config: Config, entry: str) -> list[Route]:
