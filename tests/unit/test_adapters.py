@@ -283,9 +283,14 @@ def test_a_replay_into_the_index_keeps_the_entries_of_other_executions(index, tm
         assert [hit.key for hit in asked(tmp_path, "words", execution)] == [item.key]
 
 
-def test_an_item_inside_a_chain_is_indexed_by_its_stage_and_path(index, tmp_path):
-    index(replace(segment("a", "words"), key=None), context(tmp_path, NEW))
-    assert [hit.key for hit in asked(tmp_path, "words")] == [f"{NEW}/segments/a.md"]
+def test_items_of_two_messages_with_the_same_path_inside_a_chain_have_an_entry_each(index, tmp_path):
+    item = replace(segment("a", "words"), key=None)
+    first, second = context(tmp_path), context(tmp_path)
+    for ctx in (first, second, first):
+        index(item, ctx)
+    assert {hit.key for hit in asked(tmp_path, "words")} == {
+        f"{OLD}/segments/a.md#{ctx.correlation_id}" for ctx in (first, second)
+    }
 
 
 def test_text_that_is_not_utf8_is_rejected_and_leaves_the_index_as_it_was(index, tmp_path):

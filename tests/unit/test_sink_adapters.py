@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -160,10 +161,16 @@ def test_rows_of_another_config_are_not_replaced(target, tmp_path):
     assert target.rows() == [("a/1.json", str(OLD)), ("a/1.json", str(NEW))]
 
 
-def test_an_item_inside_a_chain_gets_the_key_of_its_execution(target, tmp_path):
-    item = segment("a/1.json")
-    write(target.sink(), tmp_path, [(Item(item.path, item.data, stage="segments"), OLD), (item, OLD)])
-    assert len(target.rows()) == 1
+def test_items_of_two_messages_with_the_same_path_inside_a_chain_have_a_row_each(target, tmp_path):
+    # An earlier step has turned `report.md` and `report.txt` into `report.json`.
+    item = replace(segment("report.json"), key=None)
+    first, second = context(tmp_path), context(tmp_path)
+    sink = target.sink()
+    for ctx in (first, second, first):
+        store(sink, item, ctx)
+    assert target.rows() == [("report.json", str(OLD))] * 2
+    store(sink, item, context(tmp_path, NEW))
+    assert target.rows() == [("report.json", str(NEW))]
 
 
 def test_threads_that_write_at_the_same_time_lose_no_row(target, tmp_path):
@@ -355,7 +362,7 @@ KINDS = {"t": "text", "i": "integer", "n": "number", "b": "boolean", "v": "vecto
 
 def typed(tmp_path: Path, fields: object) -> None:
     sink = ParquetSink(ParquetSinkConfig(path="rows", columns=KINDS))
-    store(sink, Item("a.json", json.dumps(fields).encode()), context(tmp_path))
+    store(sink, Item("a.json", json.dumps(fields).encode(), key=f"{OLD}/s/a.json"), context(tmp_path))
 
 
 def test_columns_have_their_types_also_without_a_value(tmp_path):

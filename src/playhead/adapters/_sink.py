@@ -46,7 +46,7 @@ class Place:
     """The identity of a row.
 
     Attributes:
-        id: the key of the object.
+        id: the key of the object, see `row_id`.
         execution_id: the execution that writes the row.
         config, stage, document: together, the document to which the row belongs.
         path: the path of the item.
@@ -70,18 +70,25 @@ class VectorRow:
     vector: list[float]
 
 
+def row_id(item: Item, ctx: Context) -> str:
+    """Return the key of the object of an item.
+
+    After the first step of a chain, an item is not an object. Items of several messages may then have the
+    same path, such as those of `report.md` and `report.txt`, so the id also names the message.
+    """
+    return item.key or f"{ctx.execution_id}/{item.stage}/{item.path}#{ctx.correlation_id}"
+
+
 def place_of(item: Item, ctx: Context, replace: str) -> Place:
     """Return the identity of the row for an item."""
-    execution = str(ctx.execution_id)
-    # After the first step of a chain, an item has no key yet.
-    key = item.key or f"{execution}/{item.stage}/{item.path}"
+    key = row_id(item, ctx)
     document = {
         "none": key,
         "path": item.path,
         # An item without a folder is its own document: the top level contains unrelated documents.
         "folder": item.path.rpartition("/")[0] or item.path,
     }[replace]
-    return Place(key, execution, ctx.config, item.stage, document, item.path)
+    return Place(key, str(ctx.execution_id), ctx.config, item.stage, document, item.path)
 
 
 def vector_row(item: Item, ctx: Context, config: VectorSinkConfig) -> VectorRow:

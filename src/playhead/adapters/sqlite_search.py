@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from playhead import Context, Item, Reject, Retry, adapter
 from playhead.adapters._data_folder import data_place, path_problem, refusal
+from playhead.adapters._sink import row_id
 from playhead.errors import BadRequest, NotFound, PlayheadError, Unavailable
 
 _SCHEMA_VERSION: Final = 1
@@ -87,10 +88,9 @@ class SqliteSearch:
 
     def __call__(self, item: Item, ctx: Context) -> None:
         title = item.attributes.get("title")
-        execution = str(ctx.execution_id)
         row = _Row(
-            execution_id=execution,
-            key=item.key or f"{execution}/{item.stage}/{item.path}",
+            execution_id=str(ctx.execution_id),
+            key=row_id(item, ctx),
             path=item.path,
             title=title if isinstance(title, str) else "",
             body=item.text,
