@@ -158,6 +158,12 @@ async def test_a_row_of_the_same_object_is_updated_by_a_replay(table):
     ]
 
 
+async def test_a_late_write_of_another_config_does_not_replace_a_newer_row_of_the_same_object(table):
+    for execution, config in ((OLD, "one"), (NEW, "two"), (OLD, "one")):
+        await store(table.sink(), segment("a.json"), context(execution, config))
+    assert await table.rows() == [("a.json", NEW)]
+
+
 async def test_rows_of_another_config_are_not_replaced(table):
     await store(table.sink(), segment("a.json", OLD), context(OLD, "one"))
     await store(table.sink(), segment("a.json", NEW), context(NEW, "two"))

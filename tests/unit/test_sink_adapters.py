@@ -275,6 +275,15 @@ def test_loading_the_built_in_adapters_imports_no_optional_library():
 # -- vectors in SQLite -----------------------------------------------------------------------------
 
 
+def test_a_late_write_of_another_config_does_not_replace_a_newer_row_of_the_same_object(tmp_path):
+    sqlite = Sqlite(tmp_path)
+    item = segment("a/1.json")  # replayed into a route of another config
+    write(sqlite.sink(), tmp_path, [(item, OLD)], "one")
+    write(sqlite.sink(), tmp_path, [(item, NEW)], "two")
+    write(sqlite.sink(), tmp_path, [(item, OLD)], "one")
+    assert sqlite.rows() == [("a/1.json", str(NEW))]
+
+
 def test_the_nearest_vectors_are_found_with_text_and_metadata(tmp_path):
     sink = Sqlite(tmp_path).sink()
     items = [segment("x.json", vector=(1, 0), lang="en"), segment("y.json", vector=(0, 1))]

@@ -53,7 +53,8 @@ _WRITE: Final = """
     ON CONFLICT (id) DO UPDATE SET
       execution_id = excluded.execution_id, config = excluded.config, stage = excluded.stage,
       document = excluded.document, path = excluded.path, text = excluded.text,
-      metadata = excluded.metadata, embedding = excluded.embedding"""
+      metadata = excluded.metadata, embedding = excluded.embedding
+    WHERE {table}.execution_id <= excluded.execution_id"""
 
 
 class PostgresVectorsConfig(VectorSinkConfig):

@@ -41,8 +41,8 @@ _SCHEMA: Final = f"""
     PRAGMA user_version = {_SCHEMA_VERSION};
     """
 _NEWER: Final = """
-    SELECT 1 FROM vector WHERE config = :config AND stage = :stage AND document = :document
-    AND execution_id > :execution_id LIMIT 1"""
+    SELECT 1 FROM vector WHERE execution_id > :execution_id
+    AND (id = :id OR (config = :config AND stage = :stage AND document = :document)) LIMIT 1"""
 _DELETE_OLDER: Final = """
     DELETE FROM vector WHERE config = :config AND stage = :stage AND document = :document
     AND execution_id < :execution_id"""
