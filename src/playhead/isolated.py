@@ -39,18 +39,19 @@ def serve(descriptor: int) -> None:
     try:
         settings, path, child = connection.recv()
         sys.path[:] = path
-        step = _step(settings, child)
-        connection.send(step if isinstance(step, str) else "")
-        if not isinstance(step, str):
-            asyncio.run(_serve(connection, step))
+        set_up_logs(settings)
+        secrets = Secrets(settings.secrets_env, settings.secrets_dir)
+        with secrets.masked_logs():
+            step = _step(settings, child, secrets)
+            connection.send(step if isinstance(step, str) else "")
+            if not isinstance(step, str):
+                asyncio.run(_serve(connection, step))
     except (EOFError, OSError):
         return  # the parent has ended
 
 
-def _step(settings: Settings, child: ChildStep) -> ReadyStep | str:
+def _step(settings: Settings, child: ChildStep, secrets: Secrets) -> ReadyStep | str:
     """Return the step, or why it cannot run."""
-    set_up_logs(settings)
-    secrets = Secrets(settings.secrets_env, settings.secrets_dir)
     try:
         spec = load_adapters(settings).get(child.type)
         if spec is None or spec.code != child.code:

@@ -136,6 +136,24 @@ def test_playhead_run_resolves_secrets_in_its_own_worker(tmp_path: Path):
 
 
 @pytest.mark.slow
+def test_the_log_lines_of_a_step_in_a_child_process_contain_no_secret(tmp_path: Path):
+    (tmp_path / "key").write_text(SECRET)
+    with deployment(tmp_path) as site:
+        config = CONFIG.replace("SECRETS", str(tmp_path)).replace(
+            "type: call", "type: call\n        isolation: process"
+        )
+        (site.folder / "docs.yaml").write_text(config)
+        (site.folder / "a.txt").write_text("a")
+        site.environment = {**site.environment, "TOKEN_OF_TEST": SECRET}
+        allowed = {"SECRETS_DIR": str(tmp_path), "SECRETS_ENV": "TOKEN_OF_TEST"}
+        run = site.start("run", "docs.yaml", "a.txt", "--json", settings=allowed)
+        assert run.popen.wait(timeout=60) == 0, run.said
+        assert "request with key=***" in run.said
+        assert "calling with Bearer ***" in run.said
+        find_no_secret(site)
+
+
+@pytest.mark.slow
 def test_a_config_over_http_reads_nothing_that_the_operator_does_not_allow(tmp_path: Path):
     folder = tmp_path / "allowed"
     folder.mkdir()
