@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from string import punctuation
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, quote_plus, unquote
 
@@ -17,6 +18,8 @@ _TOKEN: Final = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _URL_PASSWORD: Final = re.compile(r"^[a-z][a-z0-9+.-]*://[^:@/]*:(.+)@", re.I)
 """To the last `@`, as in `settings`."""
+_UNSAFE_IN_URLS: Final = ('"#<>', '"#<>?`{}', '"#<>?`{}/:;=@[\\]^|')
+"""What HTTP clients escape in the query, the path, and the user name of a URL (WHATWG URL standard)."""
 _HIDDEN: Final = re.compile(r"[\x00-\x1f\x7f]")
 _FORMS: Final = "${env:NAME} or ${file:/folder/name}"
 _MASK: Final = "***"
@@ -170,6 +173,10 @@ def _spellings_of_one(text: str) -> Iterator[str]:
     yield quote(text)
     yield quote(text, safe="")
     yield quote_plus(text)
+    for unsafe in _UNSAFE_IN_URLS:
+        safe = "".join(c for c in punctuation if c not in unsafe)
+        yield quote(text, safe=safe)
+        yield quote(text, safe=safe.replace("%", ""))
 
 
 def _pattern_of(spelling: str) -> str:

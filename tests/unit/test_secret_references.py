@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
+import httpx
 import pytest
 from pydantic import BaseModel, SecretStr
 
@@ -165,6 +166,18 @@ def test_a_secret_is_masked_in_every_spelling():
         assert "s3cret" not in masked
         assert masked.startswith("before ")
         assert masked.endswith(" after")
+
+
+@pytest.mark.parametrize("secret", ['p@ss w"rd', "a<b>c{d}%e%20", "x;y=z|1", "é:%"])
+@pytest.mark.parametrize(
+    "template", ["https://host/?key={}&q=1", "https://host/bot{}/get", "https://user:{}@host/get"]
+)
+def test_a_secret_in_a_url_is_masked_as_the_http_client_escapes_it(secret, template):
+    mask = Mask()
+    mask.add(secret)
+    before, after = template.split("{}")
+    shown = str(httpx.URL(f"{before}{secret}{after}"))
+    assert mask(shown) == f"{before}***{after}"
 
 
 def test_lines_of_a_secret_are_masked_alone():
