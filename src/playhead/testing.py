@@ -102,6 +102,7 @@ def run_adapter(
             data_dir=scratch if data_dir is None else data_dir,
             log=logging.getLogger(f"playhead.adapter.{spec.name}"),
             internal_hosts=internal_hosts,
+            mask=chain.mask,
         )
         items = [item] if isinstance(item, Item) else list(item)
         try:

@@ -6,7 +6,7 @@ import logging
 
 from pydantic import BaseModel, SecretStr
 
-from playhead import Context, Item, Reject, adapter
+from playhead import Context, Item, Output, Reject, adapter
 
 
 class CallConfig(BaseModel):
@@ -22,7 +22,7 @@ class Call:
     def __init__(self, config: CallConfig) -> None:
         self._config = config
 
-    def __call__(self, item: Item, ctx: Context) -> str:
+    def __call__(self, item: Item, ctx: Context) -> Output:
         key = self._config.key.get_secret_value()
         logging.getLogger("some.library").warning("request with key=%s", key)
         ctx.log.warning("calling with %s", self._config.header)
@@ -32,7 +32,8 @@ class Call:
             error = ValueError(f"cannot call with {key!r}")
             error.add_note(f"options: {self._config.options}")
             raise error from RuntimeError(f"https://user:{key}@service/")
-        return f"{len(key)} {self._config.header.startswith('Bearer ')}"
+        made = f"{len(key)} {self._config.header.startswith('Bearer ')}"
+        return item.derive(made, header=ctx.mask(self._config.header))
 
     def close(self) -> None:
         raise RuntimeError(f"cannot close the connection of {self._config.key.get_secret_value()}")

@@ -86,6 +86,22 @@ def test_a_url_can_be_made_from_fields_attributes_and_the_path(web, template, pa
     assert sent(web, item, url=template.replace("URL", web.url)).json()["path"] == path
 
 
+def test_the_attribute_with_the_url_contains_no_secret_of_the_config():
+    def redirect(asked: Asked) -> Answer:
+        return Answer(302, headers={"Location": f"/b{asked.path[2:]}"}) if asked.path[1] == "a" else Answer()
+
+    with Web(redirect) as web:
+        (made,) = run_adapter(
+            HttpRequest,
+            Item("q.txt", b"tea"),
+            {"url": f"{web.url}/a/${{env:TOKEN}}?key=${{env:KEY}}&q={{text}}"},
+            secrets={"${env:TOKEN}": "t0ken", "${env:KEY}": "p@ss w^rd"},
+            internal_hosts=[web.host],
+        )
+    assert web.asked[1].path == "/b/t0ken?key=p@ss%20w^rd&q=tea"
+    assert made.attributes["url"] == f"{web.url}/b/***?key=***&q=tea"
+
+
 @pytest.mark.parametrize("source", ["json.none", "json.a.b", "json.flag", "attributes.none"])
 def test_an_item_without_the_value_for_the_url_is_rejected(web, source):
     with pytest.raises(Reject, match=source):

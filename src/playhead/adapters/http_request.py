@@ -106,7 +106,7 @@ class HttpRequest:
             raise Retry(f"{request.method} {request.url} took longer than {seconds} s") from exc
         except _http.FAILURES as exc:
             raise _http.unreachable(request, exc) from exc
-        return self._output(item, response)
+        return self._output(item, response, ctx)
 
     async def close(self) -> None:
         if self._client is not None:
@@ -148,7 +148,7 @@ class HttpRequest:
             request = following
         raise Reject(f"{request.url}: more than {self._config.max_redirects} redirects")
 
-    def _output(self, item: Item, response: httpx.Response) -> Output:
+    def _output(self, item: Item, response: httpx.Response, ctx: Context) -> Output:
         from playhead.adapters import _http
 
         status = response.status_code
@@ -157,7 +157,7 @@ class HttpRequest:
             return item.derive(
                 response.content,
                 content_type=kind if CONTENT_TYPE.fullmatch(kind) else kind.partition(";")[0] or OCTET_STREAM,
-                url=str(response.url),
+                url=ctx.mask(str(response.url)),
                 status=status,
             )
         reason = _http.described(response)

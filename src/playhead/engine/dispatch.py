@@ -69,7 +69,7 @@ class Dispatcher:
     def start(self, message: ClaimedMessage, runtime: RouteRuntime) -> None:
         """Queue the message's chain for a slot."""
         chain, route, span = runtime.chain, runtime.route, message.span
-        item, context = _item(message), self._context(message)
+        item, context = _item(message), self._context(message, chain.mask)
         work: Callable[[Item, Context], Any] = chain.run
         if chain.is_async:
             work = partial(chain.run_async, alone=message.alone)
@@ -141,7 +141,7 @@ class Dispatcher:
             pause=pause_of(claim, route, job.error, mask),
         )
 
-    def _context(self, message: ClaimedMessage) -> Context:
+    def _context(self, message: ClaimedMessage, mask: Callable[[str], str]) -> Context:
         claim = message.claim
         return Context(
             execution_id=claim.execution_id,
@@ -154,6 +154,7 @@ class Dispatcher:
             data_dir=self._settings.data_dir,
             log=logging.getLogger(f"playhead.adapter.{claim.route}"),
             internal_hosts=self._settings.internal_hosts,
+            mask=mask,
         )
 
 

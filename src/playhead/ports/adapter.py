@@ -182,6 +182,8 @@ class Context:
         log: a logger for the adapter.
         internal_hosts: hosts, `host:port` and networks with internal addresses to which the operator allows
             steps to connect.
+        mask: replaces the secrets of the route's configs in a text by `***`. Errors and log lines are masked
+            in any case; use it for other texts to be stored, such as a URL in an attribute.
     """
 
     execution_id: UUID
@@ -194,6 +196,7 @@ class Context:
     data_dir: str
     log: Logger
     internal_hosts: Sequence[str] = ()
+    mask: Callable[[str], str] = str
 
 
 # -- declaration -----------------------------------------------------------------------------------
