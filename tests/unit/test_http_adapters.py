@@ -20,7 +20,7 @@ import pytest
 from playhead import Context, Item, Output, RateLimited, Reject, Retry
 from playhead.adapters._http import retry_after
 from playhead.adapters._network import Guard, is_internal
-from playhead.adapters.embed_text import EmbedText
+from playhead.adapters.embed_text import EmbedText, EmbedTextConfig
 from playhead.adapters.http_request import HttpRequest, HttpRequestConfig
 from playhead.ids import uuid7
 from playhead.settings import Settings
@@ -114,7 +114,7 @@ def test_an_unknown_placeholder_is_an_error_of_the_config(url):
         HttpRequestConfig(url=url)
 
 
-@pytest.mark.parametrize("url", ["", "ftp://x/", "/a", "file:///etc/passwd", "http://", "http://x:y"])
+@pytest.mark.parametrize("url", ["", "ftp://x/", "/a", "file:///x", "http://", "http://x:y", "http://a..b/"])
 def test_an_invalid_url_is_rejected(web, url):
     with pytest.raises(Reject, match="is not a URL"):
         sent(web, Item("a.txt", url.encode()))
@@ -171,11 +171,25 @@ def test_the_connections_are_closed_when_the_steps_are_no_longer_needed(kind):
         ("text/html; charset=latin-1", "text/html; charset=latin-1"),
         ("text/html;", "text/html"),
         ("", "application/octet-stream"),
+        ("page", "application/octet-stream"),
+        ("text/html, text/plain", "application/octet-stream"),
+        ("text/h\xe9", "application/octet-stream"),
     ],
 )
 def test_the_content_type_is_that_of_the_response(header, kind):
     made = answered(Answer(200, b"\xff", {"Content-Type": header}))
     assert (made.data, made.content_type) == (b"\xff", kind)
+
+
+def test_an_encoding_that_the_step_cannot_decode_is_rejected():
+    with pytest.raises(Reject, match="unknown content encoding 'xyz'"):
+        answered(Answer(200, b"?", {"Content-Encoding": "gzip, xyz"}))
+
+
+@pytest.mark.parametrize("charset", ["base64", "rot13", "idna", "utf-16"])
+def test_an_error_response_with_a_codec_that_is_not_a_charset_is_described(charset):
+    with pytest.raises(Retry, match="500 Internal Server Error: sorry"):
+        answered(Answer(500, b"sorry", {"Content-Type": f"text/html; charset={charset}"}))
 
 
 def test_a_compressed_response_is_decompressed():
@@ -290,6 +304,12 @@ def test_a_redirect_to_an_internal_address_is_rejected():
     assert second.asked == []
 
 
+@pytest.mark.parametrize("target", ["ftp://host/x", "mailto:x", f"http://{'a' * 64}.com/", "http://xn--/"])
+def test_a_redirect_to_a_url_that_cannot_be_requested_is_rejected(target):
+    with pytest.raises(Reject, match="is not a URL that can be requested, or redirects to one"):
+        answered(Answer(302, b"", {"Location": target}))
+
+
 # -- internal addresses ----------------------------------------------------------------------------
 
 
@@ -397,6 +417,11 @@ def embeddings(asked: Asked) -> Answer:
     return Answer(200, json.dumps({"data": data[::-1], "model": body["model"]}).encode())
 
 
+def vectors(*found: object) -> Answer:
+    data = [{"index": n, "embedding": vector} for n, vector in enumerate(found)]
+    return Answer(200, json.dumps({"data": data}).encode())
+
+
 def embedded(web: Web, item: Item, **config: Any) -> Item:
     (made,) = run_adapter(
         EmbedText,
@@ -461,14 +486,21 @@ def test_an_item_without_text_is_rejected_without_a_request(item, config, why):
         (Answer(401), Retry, "401"),
         (Answer(500), Retry, "500"),
         (Answer(200, b"text"), Retry, "did not return the vectors of 1 texts"),
-        (Answer(200, b'{"data": []}'), Retry, "did not return the vectors of 1 texts"),
-        (Answer(200, b'{"data": [{"index": 0, "embedding": []}]}'), Retry, "another number"),
+        (Answer(200, b"[" * 100_000), Retry, "did not return the vectors of 1 texts"),
+        (Answer(200, b'{"data": [{"index": 1e400}]}'), Retry, "did not return the vectors of 1 texts"),
+        (Answer(200, b'{"data": []}'), ValueError, "returned 0 vectors for 1 texts"),
+        (vectors([0], [0]), ValueError, "returned 2 vectors for 1 texts"),
+        (vectors([]), Retry, "not a list of finite numbers"),
+        (Answer(200, b'{"data": [{"index": 0, "embedding": [NaN]}]}'), Retry, "finite"),
+        (vectors(["x", None]), Retry, "values that are not numbers"),
+        (vectors([10**400]), Retry, "values that are not numbers"),
+        (vectors([1, 2]), Retry, "2 dimensions instead of 3"),
         (Answer(302, b"", {"Location": "/x"}), Retry, "302"),
     ],
 )
 def test_the_errors_of_the_service_are_distinguished(answer, error, why):
     with Web(lambda asked: answer) as web, pytest.raises(error, match=why) as caught:
-        embedded(web, Item("a.md", b"x"), api_key="${env:KEY}")
+        embedded(web, Item("a.md", b"x"), api_key="${env:KEY}", dimensions=3)
     assert "k-secret" not in str(caught.value)
     if answer.headers.get("Retry-After"):
         assert caught.value.after == 3
@@ -487,9 +519,19 @@ def test_the_service_must_not_be_internal_unless_the_operator_allows_it():
     assert web.asked == []
 
 
-async def test_many_texts_are_one_request_and_keep_their_order():
-    from playhead.adapters.embed_text import EmbedTextConfig
+async def test_an_item_whose_vector_is_not_usable_fails_alone():
+    with Web(lambda asked: vectors([1.0], [None], [2.0])) as web:
+        step = EmbedText(EmbedTextConfig(base_url=web.url, model="m", text_field="t"))
+        ctx = Context(
+            uuid7(), uuid7(), "c", 1, "r", 1, None, "", logging.getLogger("x"), internal_hosts=[web.host]
+        )
+        texts = [b'{"t": "a"}', b'{"t": "b"}', b'{"t": "c", "d": "\\ud800"}', b'{"t": "\\ud800"}']
+        made = await step([Item("a.json", text) for text in texts], [ctx] * 4)
+        await step.close()
+    assert [type(one) for one in made] == [Output, Retry, Reject, Reject]
 
+
+async def test_many_texts_are_one_request_and_keep_their_order():
     with Web(embeddings) as web:
         step = EmbedText(EmbedTextConfig(base_url=web.url, model="m"))
         ctx = Context(

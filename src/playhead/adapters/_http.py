@@ -33,11 +33,17 @@ async def fetch(client: httpx.AsyncClient, request: httpx.Request, max_bytes: in
     """Send a request, and read the whole response. Follows no redirect.
 
     Raises:
-        Reject: the response has more than `max_bytes` bytes, or the address is not allowed.
+        Reject: the response has more than `max_bytes` bytes or an unknown encoding, or the address is not
+            allowed or not valid.
         FAILURES: there is no usable response.
     """
-    response = await client.send(request, stream=True, follow_redirects=False)
     try:
+        response = await client.send(request, stream=True, follow_redirects=False)
+    except (httpx.InvalidURL, httpcore.UnsupportedProtocol, UnicodeError) as exc:
+        # Of the request, or of a redirect: a host that cannot be a name, or another scheme than HTTP.
+        raise Reject(f"{request.url} is not a URL that can be requested, or redirects to one: {exc}") from exc
+    try:
+        _check_encoding(client, response)
         body = bytearray()
         async for chunk in response.aiter_bytes():
             body += chunk
@@ -49,6 +55,14 @@ async def fetch(client: httpx.AsyncClient, request: httpx.Request, max_bytes: in
     whole = httpx.Response(response.status_code, headers=headers, content=bytes(body), request=request)
     whole.next_request = response.next_request
     return whole
+
+
+def _check_encoding(client: httpx.AsyncClient, response: httpx.Response) -> None:
+    """Raise `Reject` for a content encoding that the client does not decode: the body would be unreadable."""
+    decoded = client.headers["Accept-Encoding"].split(", ")
+    for coding in response.headers.get_list("Content-Encoding", split_commas=True):
+        if coding.strip().lower() not in ("", "identity", *decoded):
+            raise Reject(f"{response.url} has the unknown content encoding {coding.strip()!r}")
 
 
 def retry_after(response: httpx.Response) -> float | None:
@@ -74,7 +88,11 @@ def unreachable(request: httpx.Request, exc: Exception) -> Retry:
 
 def described(response: httpx.Response) -> str:
     """Describe a response that is an error: the request, the status and the start of the text."""
-    text = " ".join(response.text[:1000].split())[:300]
+    try:
+        text = response.text
+    except (AssertionError, TypeError, UnicodeError):  # its charset is a codec that does not decode text
+        text = response.content.decode(errors="replace")
+    text = " ".join(text[:1000].split())[:300]
     summary = (
         f"{response.request.method} {response.request.url}: {response.status_code} {response.reason_phrase}"
     )

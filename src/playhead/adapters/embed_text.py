@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -70,12 +71,12 @@ class EmbedText:
         self._config = config
         self._client: httpx.AsyncClient | None = None
 
-    async def __call__(self, items: Sequence[Item], ctx: Sequence[Context]) -> list[Output | Reject]:
+    async def __call__(self, items: Sequence[Item], ctx: Sequence[Context]) -> list[Output | Reject | Retry]:
         read = [self._read(item) for item in items]
         texts = [one.text for one in read if isinstance(one, _Text)]
         vectors = iter(await self._embed(texts, ctx[0]) if texts else ())
         return [
-            self._output(item, one, next(vectors)) if isinstance(one, _Text) else one
+            one if isinstance(one, Reject) else self._output(item, one, next(vectors))
             for item, one in zip(items, read, strict=True)
         ]
 
@@ -84,15 +85,24 @@ class EmbedText:
             await self._client.aclose()
             self._client = None
 
-    def _output(self, item: Item, text: _Text, vector: Sequence[float]) -> Output:
+    def _output(self, item: Item, text: _Text, vector: Any) -> Output | Reject | Retry:
+        if why := _problem(vector, self._config.dimensions):
+            return Retry(f"the service returned {why}")
         made = {**text.fields, "text": text.text, "vector": vector, "model": self._config.model}
-        return item.derive(json.dumps(made, ensure_ascii=False, separators=(",", ":")))
+        try:
+            return item.derive(json.dumps(made, ensure_ascii=False, separators=(",", ":")))
+        except UnicodeEncodeError as exc:
+            return Reject(f"it is not Unicode: {exc}")
 
     def _read(self, item: Item) -> _Text | Reject:
         try:
-            return self._text(item)
+            text = self._text(item)
+            text.text.encode()
         except Reject as exc:
             return exc
+        except UnicodeEncodeError as exc:  # JSON can contain half of a surrogate pair
+            return Reject(f"its text is not Unicode: {exc}")
+        return text
 
     def _text(self, item: Item) -> _Text:
         name = self._config.text_field
@@ -108,13 +118,14 @@ class EmbedText:
             raise Reject("its text is empty, and has no vector")
         return _Text(fields, text)
 
-    async def _embed(self, texts: Sequence[str], ctx: Context) -> list[list[float]]:
+    async def _embed(self, texts: Sequence[str], ctx: Context) -> list[Any]:
         """Return the vectors of some texts, in order. One request to the service.
 
         Raises:
             Reject: the service rejects at least one of the texts.
             RateLimited: the service is unreachable, overloaded, or limits the rate.
             Retry: another error, for example a wrong key.
+            ValueError: there is not one vector for each text.
         """
         # The import takes a third of a second.
         from playhead.adapters import _http
@@ -148,14 +159,32 @@ class EmbedText:
         raise Retry(reason, after=after)
 
 
-def _vectors(response: httpx.Response, count: int) -> list[list[float]]:
-    """Return the vectors of a response, in the order of the texts."""
+def _vectors(response: httpx.Response, count: int) -> list[Any]:
+    """Return the vectors of a response, in the order of the texts.
+
+    Raises:
+        Retry: it is not a response of the API.
+        ValueError: there is not one vector for each text. One of the texts may be the reason, so the step
+            must be called with halves of them, which `Retry` prevents.
+    """
     try:
-        found = {int(one["index"]): one["embedding"] for one in response.json()["data"]}
-        vectors = [found[n] for n in range(count)]
-        if len(found) != count or not all(isinstance(one, list) and one for one in vectors):
-            raise ValueError("another number of vectors than of texts")
-    except (KeyError, TypeError, ValueError) as exc:
+        data = response.json()["data"]
+        found = {int(one["index"]): one["embedding"] for one in data}
+    except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as exc:
         reason = f"{type(exc).__name__}: {exc}"
         raise Retry(f"{response.url} did not return the vectors of {count} texts: {reason}") from exc
-    return vectors
+    if len(data) != count or found.keys() != set(range(count)):
+        raise ValueError(f"{response.url} returned {len(data)} vectors for {count} texts")
+    return [found[n] for n in range(count)]
+
+
+def _problem(vector: Any, dimensions: int | None) -> str | None:
+    """Return what is wrong with a vector of the service; None if nothing is."""
+    try:
+        if not (isinstance(vector, list) and vector and all(map(math.isfinite, vector))):
+            return "a vector that is not a list of finite numbers"
+    except (TypeError, OverflowError):
+        return "a vector with values that are not numbers"
+    if dimensions not in (None, len(vector)):
+        return f"a vector with {len(vector)} dimensions instead of {dimensions}"
+    return None

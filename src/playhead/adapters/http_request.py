@@ -153,10 +153,9 @@ class HttpRequest:
 
         status = response.status_code
         if _is_in(status, self._config.output_statuses):
-            kind = response.headers.get("Content-Type", "").strip()
             return item.derive(
                 response.content,
-                content_type=kind if CONTENT_TYPE.fullmatch(kind) else kind.partition(";")[0] or OCTET_STREAM,
+                content_type=_content_type(response.headers.get_list("Content-Type")),
                 url=ctx.mask(str(response.url)),
                 status=status,
             )
@@ -167,6 +166,13 @@ class HttpRequest:
         if status == 429 or (status in _OVERLOADED and after is not None):
             raise RateLimited(reason, after=after)
         raise Retry(reason, after=after)
+
+
+def _content_type(headers: Sequence[str]) -> str:
+    """Return the content type of a response, without parameters that are not valid."""
+    kind = headers[0].strip() if headers else ""
+    valid = (one for one in (kind, kind.partition(";")[0].rstrip()) if CONTENT_TYPE.fullmatch(one))
+    return next(valid, OCTET_STREAM)
 
 
 def _is_in(status: int, statuses: Sequence[Status]) -> bool:
