@@ -200,7 +200,8 @@ EVENTS = (
         ROUTE_PAUSED,
         ("warning",),
         ("queue", "code", "detail"),
-        "A worker does not consume the queue until all backends respond, or until it has the adapters.",
+        "A worker does not consume the queue until all backends respond, or until it has the adapters, their "
+        "secrets and their current code. Logged once for each reason.",
     ),
     Event(
         CALLS_PAUSED,

@@ -287,23 +287,33 @@ def test_a_signal_to_the_process_group_does_not_end_running_steps(tmp_path: Path
     assert ph.json("show", "latest")["counts"]["completed"] == 20
 
 
-def test_a_step_with_changed_code_waits_for_a_new_worker(tmp_path: Path):
-    ph = shell(tmp_path, "a")
+def test_a_step_with_changed_code_waits_for_a_new_worker_and_says_why(tmp_path: Path):
+    ph = shell(tmp_path, *(f"n{n}" for n in range(20)))
     ph("config", "apply", "iso.yaml")
-    worker = ph.start("worker", stdout=DEVNULL, stderr=DEVNULL)
+    with (tmp_path / "log").open("w") as log:
+        worker = ph.start("worker", stdout=DEVNULL, stderr=log)
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not ph.json("queues")["items"][0]["workers"]:
         assert time.monotonic() < deadline
     (tmp_path / "steps.py").write_text(STEPS + "\n# changed\n")
     ph("run", "iso", "in", "--detach")
-    time.sleep(2)
+    while not (paused := ph.json("queues")["items"][0]["paused"]):
+        assert time.monotonic() < deadline
+    time.sleep(6)  # it tries again
     counts = ph.json("show", "latest")["counts"]
+    shown = ph("show", "latest")[1]
     worker.terminate()
     worker.wait(DEADLINE_SECONDS)
+    lines = (tmp_path / "log").read_text().splitlines()
     ph("worker", "--until-idle")
 
     assert (counts["completed"], counts["failed"]) == (0, 0)
-    assert ph.json("show", "latest")["counts"]["completed"] == 1
+    assert "adapter 'work' has changed since this worker started: restart the worker" in paused["reason"]
+    assert paused["key"] == "iso/work"
+    assert "restart the worker" in shown
+    assert sum("route_paused" in line for line in lines) == 1
+    assert sum("message_released" in line for line in lines) == 0
+    assert ph.json("show", "latest")["counts"]["completed"] == 20
 
 
 def test_a_run_may_use_several_processes(tmp_path: Path):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Final
 
-from playhead.engine.isolation import Call, ChildEnded, ChildStep, Reply, StartChild, not_started
+from playhead.engine.isolation import Call, ChildEnded, ChildStep, Reply, StartChild, not_loaded, not_started
 
 if TYPE_CHECKING:
     from playhead.settings import Settings
@@ -33,7 +33,8 @@ class _Process:
     """A child process, as its parent sees it.
 
     Raises:
-        Unavailable: the child cannot be started, or has other code.
+        Unavailable: the child cannot be started.
+        UnknownAdapter: the child cannot load the step, or has other code.
     """
 
     def __init__(self, settings: Settings, step: ChildStep) -> None:
@@ -65,7 +66,7 @@ class _Process:
             ) from exc
         if problem:
             self.kill()
-            raise not_started(problem)
+            raise not_loaded(step.type, problem)
 
     @property
     def is_alive(self) -> bool:

@@ -54,6 +54,18 @@ class PauseRequest(NamedTuple):
     reason: str
 
 
+class NotRun(NamedTuple):
+    """Why a process cannot run the steps of a route now, whatever the item is.
+
+    Attributes:
+        is_missing: it lacks an adapter, a secret or the current code, and may get them only by a restart.
+    """
+
+    code: str
+    detail: str
+    is_missing: bool
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class AttemptOutcome:
     """How an attempt ended: with products, or with a result that replaces them.
@@ -67,6 +79,8 @@ class AttemptOutcome:
         result: why there are no products; None if the chain returned.
         seconds: how long the chain ran; None if it did not.
         pause: the pause that a step asks for.
+        not_run: why the process cannot run a step of the route, whatever the item is; None if it can.
+        is_reported: the reason of a release is reported once for all messages.
     """
 
     message: ClaimedMessage
@@ -78,6 +92,8 @@ class AttemptOutcome:
     result: Failed | Released | None = None
     seconds: float | None = None
     pause: PauseRequest | None = None
+    not_run: NotRun | None = None
+    is_reported: bool = False
 
     @property
     def claim(self) -> Claim:
@@ -88,7 +104,8 @@ class AttemptOutcome:
         return self.message.held
 
 
-def released(message: ClaimedMessage, delay: float) -> AttemptOutcome:
+def released(message: ClaimedMessage, delay: float, *, is_reported: bool = False) -> AttemptOutcome:
     """The outcome of an attempt that is not made: it does not count, and is due again in `delay` seconds."""
     claim = message.claim
-    return AttemptOutcome(message, result=Released(claim.correlation_id, claim.attempt, delay))
+    result = Released(claim.correlation_id, claim.attempt, delay)
+    return AttemptOutcome(message, result=result, is_reported=is_reported)

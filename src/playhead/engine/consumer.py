@@ -34,10 +34,11 @@ from playhead.engine.completion import MOST_ATTEMPTS, Completion, batches
 from playhead.engine.deliveries import Deliveries, HeldDelivery, State
 from playhead.engine.dispatch import Attempt, Dispatcher, RouteRuntime
 from playhead.engine.environment import Backends, Environment, WorkerSettings
-from playhead.engine.failures import longest_pauses
+from playhead.engine.failures import longest_pauses, not_run
 from playhead.engine.host import Host
 from playhead.engine.intake import AttemptCatalog, Intake
 from playhead.engine.pacing import Pacing
+from playhead.engine.readiness import Readiness
 from playhead.engine.recording import Recorder
 from playhead.engine.slots import Slots
 from playhead.errors import Unavailable
@@ -46,11 +47,6 @@ from playhead.ports.catalog.limits import Limits
 from playhead.ports.catalog.upkeep import Subscription
 
 _RECEIVE_WAIT_SECONDS = 0.5
-_GATHER_SECONDS = 0.005
-_MORE_SECONDS = 0.01
-_MOST_TURNS = 15
-_CHECK_SECONDS = 0.1
-_LONGEST_PAUSE_SECONDS = 30.0
 
 
 class ConsumerCatalog(AttemptCatalog, Limits, Checked, Protocol): ...
@@ -62,7 +58,6 @@ class Consumer:
     Create it inside a running event loop. `task` ends with the consumer, and raises its fault.
 
     Attributes:
-        missing_adapters: a text that names the missing adapters of the queue; None if no adapter is missing.
         deliveries: the deliveries that it holds.
     """
 
@@ -87,7 +82,6 @@ class Consumer:
         self._batch = batch
         self.stopping = False
         self.departing = False
-        self.missing_adapters: str | None = None
         self.deliveries = deliveries = Deliveries(self._settled)
         self.slots: Slots[Attempt] = Slots(route.concurrency * batch, clock=ActiveClock(env.clock))
         children = Children(backends, env, may_wait=lambda: not self.stopping)
@@ -118,9 +112,14 @@ class Consumer:
         self._may_claim_deferred = False
         self._ahead = Ahead()
         self._pacing = Pacing(backends.catalog, env.clock)
-        self._pause = UNAVAILABLE_DELAY_SECONDS
+        self._readiness = Readiness(host, env, self.queue)
         self._changed = asyncio.Event()
         self.task = asyncio.create_task(self._run(), name=f"consumer of {self.queue}")
+
+    @property
+    def missing(self) -> str | None:
+        """What the process lacks to run the steps of the queue; None if it lacks nothing."""
+        return self._readiness.missing
 
     @property
     def runtimes_in_use(self) -> Set[RouteRuntime]:
@@ -208,6 +207,8 @@ class Consumer:
         is_paced = bool(paced) or (may_suspect and self.route.rate_limit is not None)
         if self._recorder.is_blocked:  # until the store accepts the finished outputs
             await self._changed.wait()
+        elif self._readiness.is_pause_due:  # noticed while steps ran
+            await self._leave_to_others(self._dispatcher.withdraw())
         elif self._unavailable:  # noticed after messages were claimed
             unavailable, self._unavailable = self._unavailable, None
             await self._backoff.wait(unavailable)
@@ -305,36 +306,27 @@ class Consumer:
     async def _start(self, claimed: Sequence[ClaimedMessage]) -> None:
         """Start chains; end or release at once what cannot run."""
         await self._recorder.end([AttemptOutcome(one, result=one.problem) for one in claimed if one.problem])
-        tried = [(one, await self._dispatch(one)) for one in claimed if not one.problem]
-        if undispatchable := [(one, reason) for one, reason in tried if reason is not None]:
-            for reason in {reason for _, reason in undispatchable}:
-                events.emit(events.ROUTE_PAUSED, logging.WARNING, queue=self.queue, detail=reason)
-            await self._recorder.release([one for one, _ in undispatchable], delay=UNAVAILABLE_DELAY_SECONDS)
-            await self._pause_queue()
-        elif claimed:
-            self._pause = UNAVAILABLE_DELAY_SECONDS
-            self.missing_adapters = None
+        left = []
+        for one in claimed:
+            if one.problem:
+                continue
+            try:
+                self._dispatcher.start(one, await self._host.runtime(one.claim))
+            except (UnknownAdapter, Unavailable) as exc:
+                self._readiness.cannot_run(not_run(exc))
+                left.append(one)
+        await self._leave_to_others(left)
 
-    async def _dispatch(self, message: ClaimedMessage) -> str | None:
-        """Start the chain of a message. Return None, or why its adapters are missing or are unknown."""
-        try:
-            runtime = await self._host.runtime(message.claim)
-        except (UnknownAdapter, Unavailable) as exc:
-            # Another worker may have the adapters, for example during an upgrade.
-            self.missing_adapters = exc.detail if isinstance(exc, UnknownAdapter) else None
-            return exc.detail
-        self._dispatcher.start(message, runtime)
-        return None
-
-    async def _pause_queue(self) -> None:
-        """Pause receiving until the released messages are due and other workers have had time to claim them.
-
-        Each pause is twice as long as the previous one. A new version of the route ends the pause.
-        """
-        self._pause = min(self._pause * 2, _LONGEST_PAUSE_SECONDS)
-        subscription, until = self.subscription, self._env.clock() + self._pause
-        while not self.stopping and subscription is self.subscription and self._env.clock() < until:
-            await self._env.sleep(_CHECK_SECONDS)
+    async def _leave_to_others(self, messages: Sequence[ClaimedMessage]) -> None:
+        """Release messages whose steps cannot run in this process, and pause if any could not."""
+        await self._recorder.release(messages, delay=UNAVAILABLE_DELAY_SECONDS, is_reported=True)
+        if self._readiness.is_pause_due:
+            subscription = self.subscription
+            await self._readiness.pause(
+                subscription.config,
+                subscription.route,
+                is_over=lambda: self.stopping or subscription is not self.subscription,
+            )
 
     async def _claimed_unanswered(self) -> Sequence[ClaimedMessage]:
         """Return the messages whose claim succeeded although its answer was lost, so that they are released.
@@ -363,27 +355,21 @@ class Consumer:
     async def _end_loop(self) -> None:
         while True:
             await self._dispatcher.wait()
-            await self._gather()
+            await self._dispatcher.gather()
             ended = self._dispatcher.ended()
             self._ahead.ran(one.seconds for one in ended)
+            self._note_readiness(ended)
             for request in longest_pauses(ended):
                 await self._host.pause(request)
             for batch in batches(ended):
                 await self._recorder.end(batch)
 
-    async def _gather(self) -> None:
-        """Let more chains end if only a few have, so that they share a commit.
-
-        Other chains often end within a few milliseconds. This may take up to 0.15 s while chains wait for a
-        slot, because then no slot is idle.
-        """
-        if not self._dispatcher.has_few_ended():
-            return
-        await asyncio.sleep(_GATHER_SECONDS)
-        for _ in range(_MOST_TURNS):
-            if not (self._dispatcher.has_waiting and self._dispatcher.has_few_ended()):
-                return
-            await asyncio.sleep(_MORE_SECONDS)
+    def _note_readiness(self, ended: Sequence[AttemptOutcome]) -> None:
+        for one in ended:
+            if one.not_run:
+                self._readiness.cannot_run(one.not_run)
+            elif one.seconds is not None:
+                self._readiness.ran()
 
     def _ended(self, count: int) -> None:
         self._may_claim_deferred = True

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 
-from playhead import events
-from playhead.engine.attempt import AttemptOutcome, PauseRequest
+from playhead.engine.attempt import AttemptOutcome, NotRun, PauseRequest
 from playhead.engine.backoff import UNAVAILABLE_DELAY_SECONDS
-from playhead.engine.chain import CallPaused
+from playhead.engine.chain import CallPaused, UnknownAdapter
 from playhead.engine.timeouts import TimedOut, Withdrawn
 from playhead.engine.tracebacks import text_of, traceback_of
 from playhead.errors import MessageError, Unavailable
@@ -36,6 +34,16 @@ def pause_of(
     return PauseRequest(error.key or route.pause_key(claim.config), min(seconds, _LONGEST_PAUSE), reason)
 
 
+def not_run(error: UnknownAdapter | Unavailable, mask: Callable[[str], str] = str) -> NotRun:
+    """Return why a process cannot run a step. Another one may have the adapter, its secrets and its code."""
+    return NotRun(error.code, mask(error.detail), isinstance(error, UnknownAdapter))
+
+
+def not_run_of(error: BaseException, mask: Callable[[str], str]) -> NotRun | None:
+    """Return why a step could not run, if that is what the error of an attempt means."""
+    return not_run(error, mask) if isinstance(error, UnknownAdapter | Unavailable) else None
+
+
 def longest_pauses(outcomes: Iterable[AttemptOutcome]) -> list[PauseRequest]:
     """Return the longest of the pauses that attempts ask for, for each key."""
     longest: dict[str, PauseRequest] = {}
@@ -56,8 +64,7 @@ def failure(
     """
     if isinstance(error, Withdrawn):
         return Released(claim.correlation_id, claim.attempt, 0)
-    if isinstance(error, Unavailable):  # the process of an isolated step
-        events.emit(events.ROUTE_PAUSED, logging.WARNING, queue=route.queue, detail=mask(error.detail))
+    if isinstance(error, UnknownAdapter | Unavailable):  # an isolated step has no process
         return Released(claim.correlation_id, claim.attempt, UNAVAILABLE_DELAY_SECONDS)
     if pause := pause_of(claim, route, error, mask):
         return Released(claim.correlation_id, claim.attempt, pause.seconds)

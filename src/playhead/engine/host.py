@@ -42,6 +42,10 @@ class Host(Protocol):
         """Pause the calls of a key in all workers. Consumers of this worker are paused before it returns."""
         ...
 
+    async def show_wait(self, config: str, route: str, seconds: float, reason: str) -> None:
+        """Record for people why this worker cannot run a route, and when it tries again."""
+        ...
+
     async def runtime(self, claim: Claim) -> RouteRuntime:
         """Return what to run for a claim. Raises `UnknownAdapter`, `Unavailable`."""
         ...

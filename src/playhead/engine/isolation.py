@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from playhead.engine.outputs import Returned
-from playhead.engine.step import Budget, CallPaused, ReadyStep
+from playhead.engine.step import Budget, CallPaused, ReadyStep, UnknownAdapter
 from playhead.engine.timeouts import TimedOut, is_over, timeout_stopped
 from playhead.engine.tracebacks import ChildTraceback, text_of, traceback_of
 from playhead.errors import MessageError, Unavailable
@@ -221,3 +221,8 @@ def _raised(failure: Failure) -> BaseException:
 def not_started(detail: str) -> Unavailable:
     """The error of a child that cannot be started. The message is not at fault: its attempt is released."""
     return Unavailable("step_unavailable", detail)
+
+
+def not_loaded(name: str, detail: str) -> UnknownAdapter:
+    """The error of a child that cannot load its step, or that has loaded other code than its parent."""
+    return UnknownAdapter([name], detail)

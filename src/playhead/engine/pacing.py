@@ -21,13 +21,30 @@ _SAME_SECONDS: Final = 0.1
 """Two ends of a pause that differ by less are the same one, read at different times."""
 
 
+_WAIT: Final = "wait:"
+"""How the key of a wait begins. No rate limit has such a key."""
+
+
+def wait_key(config: str, route: str) -> str:
+    """Return the key that records the wait of a worker that cannot run a route. It stops no call."""
+    return f"{_WAIT}{config}/{route}"
+
+
+def is_wait(key: str) -> bool:
+    """Whether a key is that of a wait, and not that of calls."""
+    return key.startswith(_WAIT)
+
+
 def pause_of_route(pauses: Mapping[str, Pause], config: str, route: Route) -> RoutePause | None:
-    """Return the longest of the pauses that stop a route; None if it is not paused."""
+    """Return the longest of the pauses that stop a route, or else the wait of a worker; None without any."""
+    wait = wait_key(config, route.name)
     keys = [key for key in sorted(route.pause_keys(config)) if key in pauses]
+    if not keys and wait in pauses:
+        keys = [wait]
     if not keys:
         return None
     key = max(keys, key=lambda one: pauses[one].seconds)
-    return RoutePause(round(pauses[key].seconds, 3), pauses[key].reason, key)
+    return RoutePause(round(pauses[key].seconds, 3), pauses[key].reason, key.removeprefix(_WAIT))
 
 
 class Pacing:

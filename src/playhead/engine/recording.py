@@ -48,9 +48,11 @@ class Recorder:
         self._unblocked = unblocked
         self.is_blocked = False
 
-    async def release(self, messages: Sequence[ClaimedMessage], *, delay: float) -> None:
+    async def release(
+        self, messages: Sequence[ClaimedMessage], *, delay: float, is_reported: bool = False
+    ) -> None:
         """End attempts without an outcome, so that their messages are claimed again."""
-        await self.end([released(message, delay) for message in messages])
+        await self.end([released(message, delay, is_reported=is_reported) for message in messages])
 
     async def end(self, batch: Sequence[AttemptOutcome]) -> None:
         """End attempts. Return when they are recorded, or left to other processes."""

@@ -89,8 +89,9 @@ def report_outcome(outcome: AttemptOutcome, result: Result, counters: Counters) 
         events.emit(name, level, **_ids(outcome), code=result.code, error=result.error)
     elif isinstance(result, Released):
         _end_span(outcome, "released")
-        # `calls_paused` has reported the reason once for all messages.
-        level = logging.DEBUG if outcome.pause else logging.WARNING
+        # `calls_paused` or `route_paused` has reported the reason once for all messages.
+        is_reported = outcome.pause or outcome.not_run or outcome.is_reported
+        level = logging.DEBUG if is_reported else logging.WARNING
         events.emit(events.MESSAGE_RELEASED, level, **_ids(outcome))
     elif result.skip_reason:
         _end_span(outcome, "skipped")

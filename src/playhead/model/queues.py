@@ -8,11 +8,13 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class RoutePause:
-    """A pause of a route, because a service rejected calls.
+    """A pause of a route, because a service rejected calls, or because a worker cannot run its steps.
+
+    A worker lacks an adapter, a secret, or the current code of an adapter. Other workers may run the route.
 
     Attributes:
-        seconds: seconds until the route continues.
-        reason: text of the adapter.
+        seconds: seconds until the route continues, or until the worker tries again.
+        reason: text of the adapter, or what the worker lacks.
         key: key of the rate limit, or `config/route`. All routes that use it are paused.
     """
 
@@ -79,7 +81,7 @@ class RouteStatus:
         in_flight: messages of the queue that are delivered and not acknowledged.
         dead: dead letters of the route, over all versions of the config.
         workers: live processes that consume the queue.
-        paused: why no attempt starts now; None if the route is not paused.
+        paused: why no attempt starts now, or what a worker lacks; None if the route is not paused.
     """
 
     config: str

@@ -181,7 +181,7 @@ class RouteCounts:
         route: name of the route in the execution's config.
         queue: inbound queue of the route.
         counts: messages of the route by state. The sums over all routes are those of the execution.
-        paused: why no attempt starts now; None if the route is not paused.
+        paused: why no attempt starts now, or what a worker lacks; None if the route is not paused.
     """
 
     route: str

@@ -16,6 +16,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from playhead import events
 from playhead.counters import Numbers
+from playhead.engine.pacing import is_wait
 from playhead.errors import PlayheadError
 from playhead.model import RowState, WorkerInfo
 from playhead.ports.broker import Broker, Depth
@@ -243,5 +244,9 @@ class MetricsService:
             processes=Counter(process.kind for process in processes),
             messages=messages,
             done=await self._catalog.counters(),
-            pauses={key: pause.seconds for key, pause in (await self._catalog.pauses()).items()},
+            pauses={
+                key: pause.seconds
+                for key, pause in (await self._catalog.pauses()).items()
+                if not is_wait(key)
+            },
         )

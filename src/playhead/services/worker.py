@@ -7,6 +7,7 @@ process. `engine.consumer` describes how one queue is consumed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
@@ -23,6 +24,7 @@ from playhead.engine.deliveries import HeldDelivery
 from playhead.engine.dispatch import RouteRuntime
 from playhead.engine.environment import Backends, Environment, WorkerSettings
 from playhead.engine.idle import QUIET_SECONDS, IdleCheck
+from playhead.engine.pacing import wait_key
 from playhead.engine.slots import HANG_SECONDS
 from playhead.engine.turns import Turns
 from playhead.errors import Unavailable
@@ -267,11 +269,7 @@ class WorkerService:
 
     def _unable(self) -> dict[str, str]:
         """The queues whose messages this process cannot process, and why."""
-        return {
-            queue: consumer.missing_adapters
-            for queue, consumer in self._consumers.items()
-            if consumer.missing_adapters
-        }
+        return {queue: consumer.missing for queue, consumer in self._consumers.items() if consumer.missing}
 
     async def _expire_loop(self) -> None:
         while True:
@@ -328,6 +326,12 @@ class WorkerService:
             await self._catalog.pause_calls(*request)
         except Unavailable as exc:
             events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, detail=exc.detail)
+
+    async def show_wait(self, config: str, route: str, seconds: float, reason: str) -> None:
+        """Record for people why this worker cannot run a route, and when it tries again."""
+        why = f"worker {self._env.process} waits: {reason}"
+        with contextlib.suppress(Unavailable):  # the log has the reason
+            await self._catalog.pause_calls(wait_key(config, route), seconds, why)
 
     async def runtime(self, claim: Claim) -> RouteRuntime:
         """Return the chain of a claim's route, in the config version of its row.
