@@ -113,6 +113,15 @@ def test_errors_have_the_codes_of_the_api(client: playhead.Client):
         assert raised.value.code == code
 
 
+def test_the_end_of_an_item_is_explained(client: playhead.Client):
+    bad = client.why("bad.html")
+    assert (bad.outcome, [route.outcome for route in bad.routes]) == ("rejected", ["rejected", "not_reached"])
+    assert client.why("checked/a.md", "tag:nightly") == client.why("a.md", stage="checked")
+    with pytest.raises(playhead.PlayheadError) as raised:
+        client.why("none.html")
+    assert raised.value.code == "object_not_found"
+
+
 async def test_a_client_works_while_an_event_loop_runs(client: playhead.Client):
     assert asyncio.get_running_loop().is_running()
     assert len(client.runs()) == 1
@@ -134,7 +143,8 @@ def test_waiting_ends_after_the_time_out(tmp_path: Path):
     thresholds = gc.get_threshold()
     with playhead.connect(tmp_path / "home") as client:
         replay = client.replay("latest", "input", "check")
-        with pytest.raises(TimeoutError):
+        said = f"execution {replay.execution_id} has not ended after 0.5 s: 0 of 1 messages are done"
+        with pytest.raises(TimeoutError, match=said):
             client.wait(replay.execution_id, timeout=0.5)
     assert gc.get_threshold() == thresholds
 

@@ -34,6 +34,7 @@ from playhead.model import (
     StageSummary,
     Status,
     StoredObject,
+    Why,
 )
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.remote import RemoteServices, open_server
@@ -169,12 +170,22 @@ class Client:
         identity = self._execution(execution)
 
         async def ended() -> Execution:
-            async with asyncio.timeout(timeout):
-                while True:
-                    found = await self._services.executions.get(identity)
-                    if found.status != "running":
-                        return found
-                    await asyncio.sleep(_WAIT_SECONDS)
+            last: Execution | None = None
+            try:
+                async with asyncio.timeout(timeout):
+                    while True:
+                        last = await self._services.executions.get(identity)
+                        if last.status != "running":
+                            return last
+                        await asyncio.sleep(_WAIT_SECONDS)
+            except TimeoutError:
+                done = (
+                    f"{last.counts.total - last.counts.pending:,} of {last.counts.total:,}" if last else "no"
+                )
+                raise TimeoutError(
+                    f"execution {identity} has not ended after {timeout:g} s: {done} messages are done; it "
+                    "continues if workers run"
+                ) from None
 
         return self._loop.run(ended())
 
@@ -240,6 +251,16 @@ class Client:
             )
 
         return self._all(page, limit)
+
+    def why(self, path: str, execution: Name = "latest", *, stage: str | None = None) -> Why:
+        """Return what became of an item: its way through the routes, and where and why it ended.
+
+        Args:
+            path: the path of an input; or `STAGE/PATH` or the key of another object of the execution.
+            execution: the execution. In a replay, the path may also be one in the execution that it replays.
+            stage: the stage that contains the path; None: it is searched for.
+        """
+        return self._loop.run(self._services.why.explain(self._execution(execution), path, stage))
 
     def lineage(
         self,
