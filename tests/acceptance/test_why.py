@@ -154,6 +154,16 @@ async def test_an_item_may_be_named_by_its_stage_by_a_key_or_by_a_path_of_any_st
     assert answer["explanation"] == "the object is stored in stage indexed, which no route follows"
 
 
+async def test_an_item_may_be_named_without_its_suffix_if_only_one_matches(ph: Playhead):
+    execution = await ph.run({"menu.json": "", "menu.d/a.txt": "", "menus.txt": "", "two.a": "", "two.b": ""})
+    assert (await why(ph, execution, "menu"))["key"] == f"{execution}/input/menu.json"
+    assert (await why(ph, execution, "menu", stage="read"))["key"] == f"{execution}/read/menu.json"
+    assert (await why(ph, execution, "read/menu.d/a"))["key"] == f"{execution}/read/menu.d/a.txt"
+    assert (await why(ph, execution, f"{execution}/read/menu"))["key"] == f"{execution}/read/menu.json"
+    answer = await ph.get(f"executions/{execution}/why", 404, path="two")
+    assert answer["detail"].endswith("Did you mean 'two.a' or 'two.b'?")
+
+
 async def test_an_item_that_does_not_exist_is_answered_with_similar_paths(ph: Playhead):
     execution = await ph.run({f"docs/page-{n}.txt": "" for n in range(30)})
     for path in ("docs/page-l7.txt", "docs/page-17.tx", "page-17.txt", "doc/page-17.txt"):

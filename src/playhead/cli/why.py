@@ -25,7 +25,8 @@ async def why(
         str,
         typer.Argument(
             metavar="PATH",
-            help="The path of an input; or STAGE/PATH or the key of another object of the execution.",
+            help="The path of an input; or STAGE/PATH or the key of another object of the execution. Its "
+            "suffix may be missing if only one object matches.",
         ),
     ],
     stage: Annotated[

@@ -52,7 +52,8 @@ class WhyService:
         read.
 
         Args:
-            path: path of an input; or `stage/path`, a path in any stage, or the key of an object.
+            path: path of an input; or `stage/path`, a path in any stage, or the key of an object. The suffix
+                may be missing if only one object of the same stage matches.
             stage: the stage that contains the path; None to find it.
 
         Raises:
@@ -123,13 +124,27 @@ class WhyService:
         for key in candidates[:_MOST_PROBED]:
             if await self._store.stat(key) is not None and not await self._catalog.unstored([key]):
                 return key
-        near = await self._near(line[0], path, stage)
+        near: list[str] = []
+        for key in candidates[:_MOST_PROBED]:
+            ends = await self._suffixes(key)
+            if len(ends) == 1:
+                return key + ends[0]
+            if ends:
+                near = [path + end for end in ends[:_MOST_EXAMPLES]]
+                break
+        near = near or await self._near(line[0], path, stage)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         where = f"stage {stage!r}" if stage else "its inputs and its other stages"
         raise NotFound(
             "object_not_found",
             f"execution {line[0].id} has no object {path!r} in {where}.{hint}",
         )
+
+    async def _suffixes(self, key: str) -> list[str]:
+        """Return the suffixes with which a key without its suffix is stored."""
+        # Keys are ordered by bytes, and "/" is the character after ".".
+        stored = await self._catalog.stored_after(f"{key}.", f"{key}/", limit=_MOST_NEAR)
+        return [end for one in stored if "/" not in (end := one.removeprefix(key))]
 
     async def _near(self, at: Visited, path: str, stage: str | None) -> list[str]:
         """Return similar paths among those that are stored near the path, and among the first ones."""
