@@ -125,12 +125,12 @@ class OneConsumer(MemoryDeployment):
         self.route = Route("convert", QUEUE, steps, stage="pages", concurrency=concurrency)
         self._runtime = RouteRuntime(self.route, Chain(self.route, {"step": spec}))
 
-    def consumer(self) -> Consumer:
+    def consumer(self, *, visibility: float = VISIBILITY) -> Consumer:
         return Consumer(
             self,
             self.backends,
             Environment("w1", sleep=self._sleep),
-            WorkerSettings(visibility=VISIBILITY, data_dir="/nowhere", max_object_bytes=100),
+            WorkerSettings(visibility=visibility, data_dir="/nowhere", max_object_bytes=100),
             Subscription(QUEUE, "docs", 1, "convert"),
             self.route,
         )

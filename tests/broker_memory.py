@@ -103,6 +103,13 @@ class MemoryBroker:
                 if entry.tag in tags:
                     entry.visible_at = self._clock() + self._visibility
 
+    async def release(self, deliveries: Sequence[Delivery]) -> None:
+        await self._begin()
+        for delivery in deliveries:
+            for entry in self._queues.get(delivery.queue, []):
+                if entry.tag == delivery.tag:
+                    entry.visible_at, entry.tag = self._clock(), 0
+
     async def depth(self, queue: str) -> Depth:
         await self._begin()
         now = self._clock()

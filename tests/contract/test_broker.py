@@ -351,7 +351,7 @@ async def test_a_waiting_receiver_gets_a_dispatch_from_before_the_clock_was_set_
     assert ids(await asyncio.wait_for(waiting, WOKEN)) == published
 
 
-# -- ack and extend --------------------------------------------------------------------------------
+# -- ack, extend, release -----------------------------------------------------------------------
 
 
 @again_if_too_late
@@ -441,9 +441,45 @@ async def test_extend_has_no_effect_on_a_dispatch_with_a_new_holder(broker: Brok
     in_time(clock, extended, back[published[0]])
 
 
-async def test_acking_and_extending_an_empty_list_is_allowed(broker: Broker):
+@again_if_too_late
+async def test_a_released_dispatch_is_received_again_at_once(broker: Broker, clock: Clock, queue: str):
+    first, second = await put(broker, 2, queue)
+    since = clock.time()
+    taken = await take(broker, 2, queue)
+
+    await broker.release(taken[:1])
+    again = await take(broker, 1, queue)
+    assert ids(again) == [first]
+    await broker.release(taken[:1])
+    await broker.ack(taken[:1])
+    assert await broker.receive(queue, 2) == []
+    in_time(clock, since)
+    await broker.ack(again)
+
+    back = await coming_back(broker, clock, 1, queue)
+    assert list(back) == [second]
+    assert back[second] - since >= VISIBILITY
+
+
+async def test_release_has_no_effect_on_a_dispatch_with_a_new_holder(broker: Broker, clock: Clock):
+    published = await put(broker)
+    late = await take(broker, 1)
+    await clock.wait(LATE)
+    since = clock.time()
+    taken = await take(broker, 1)
+
+    await broker.release(late)
+
+    assert await broker.receive("docs.convert", 1) == []
+    in_time(clock, since)
+    await broker.release(taken)
+    assert ids(await take(broker, 1)) == published
+
+
+async def test_settling_an_empty_list_is_allowed(broker: Broker):
     await broker.ack([])
     await broker.extend([])
+    await broker.release([])
 
 
 # -- depth and peek --------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """A broker in a database gives the same answers as the in-memory broker, for any sequence of calls.
 
-A state machine publishes, receives, acks, extends and reads in random order, with two consumers whose
-deliveries expire. It compares all answers of both brokers. `PLAYHEAD_TEST_EXAMPLES=2000` runs more sequences.
+A state machine publishes, receives, acks, extends, releases and reads in random order, with two consumers
+whose deliveries expire. It compares all answers of both brokers. `PLAYHEAD_TEST_EXAMPLES=2000` runs more
+sequences.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ class Brokers(RuleBasedStateMachine):
         data=st.data(),
         consumer=st.integers(0, 1),
         count=st.integers(1, 4),
-        what=st.sampled_from(["ack", "extend"]),
+        what=st.sampled_from(["ack", "extend", "release"]),
     )
     def settle(self, data: st.DataObject, consumer: int, count: int, what: str) -> None:
         """Of what was handed out once, however long ago and to however many since."""

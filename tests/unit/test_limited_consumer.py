@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from playhead import Item
+from playhead.engine.deliveries import State
 from playhead.model import RateLimit
 from playhead.ports.broker import Delivery
 from tests.attempts import OneConsumer, ended
@@ -126,7 +127,7 @@ async def test_a_pause_claims_nothing_and_its_end_claims_again():
     assert min(world.begun) - began >= 0.9
 
 
-async def test_a_consumer_that_stops_leaves_messages_that_wait_for_their_turn():
+async def test_a_consumer_that_stops_returns_messages_that_wait_for_their_turn():
     world = Limited(rate_limit=RateLimit(calls=1, seconds=60, key="k"))
     run = await world.started(*PATHS)
     consumer = world.consumer()
@@ -136,3 +137,19 @@ async def test_a_consumer_that_stops_leaves_messages_that_wait_for_their_turn():
 
     rows = [await world.lab.row(identity) for identity in run.ids]
     assert sorted(row.attempts for row in rows) == [0] * 9 + [1]
+    assert await world.broker.depth("docs.convert") == (9, 0)
+
+
+async def test_messages_that_wait_for_long_are_returned_and_received_again():
+    world = Limited(rate_limit=RateLimit(calls=1, seconds=60, key="k"))
+    await world.started("a.md", "b.md")
+    consumer = world.consumer(visibility=0.3)
+    await until(lambda: len(world.begun) == 1)
+    (before,) = consumer.deliveries.in_state(State.PACED)
+    await asyncio.sleep(0.5)
+    assert list(consumer.deliveries.in_state(State.PACED)) == [before]
+
+    before.since -= 1000
+    await until(lambda: before.state is State.SETTLED and consumer.deliveries.has(State.PACED))
+    consumer.stop(departing=True)
+    await ended(consumer)

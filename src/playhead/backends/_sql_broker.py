@@ -114,6 +114,11 @@ class SqlBroker(ABC):
     async def extend(self, deliveries: Sequence[Delivery]) -> None:
         await self._change(SQL.extend, deliveries, visibility=self._visibility)
 
+    async def release(self, deliveries: Sequence[Delivery]) -> None:
+        await self._change(SQL.release, deliveries)
+        for queue in {delivery.queue for delivery in deliveries}:
+            self.announce(queue)
+
     async def depth(self, queue: str) -> Depth:
         ((ready, hidden),) = await self._db.read(lambda db: db.rows(SQL.depth, queue=queue))
         return Depth(ready, hidden)

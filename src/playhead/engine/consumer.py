@@ -47,6 +47,7 @@ from playhead.ports.catalog.limits import Limits
 from playhead.ports.catalog.upkeep import Subscription
 
 _RECEIVE_WAIT_SECONDS = 0.5
+_LONGEST_UNCLAIMED_SECONDS = 600.0
 
 
 class ConsumerCatalog(AttemptCatalog, Limits, Checked, Protocol): ...
@@ -188,8 +189,7 @@ class Consumer:
                 await self._receive_next()
             except Unavailable as exc:
                 await self._backoff.wait(exc)
-        # These were never claimed, so the broker redelivers them.
-        self._leave(State.SUSPECTED, State.DEFERRED, State.PACED)
+        await self._return(self.deliveries.unclaimed())
         # Messages that wait for a slot do not wait here any longer: all slots may hang.
         await self._recorder.release(self._dispatcher.withdraw(), delay=0)
         await self._recorder.release(await self._claimed_unanswered(), delay=0)
@@ -220,8 +220,9 @@ class Consumer:
         elif may_suspect and (self.route.rate_limit is None or await self._admit(1)):
             await self._take_suspect()
         elif paced and (count := await self._admit(len(paced))):
-            self.deliveries.move_all(paced[:count], State.RECEIVED)
-            await self._take(paced[:count])
+            admitted = [held for held in paced if held.state is State.PACED][:count]
+            self.deliveries.move_all(admitted, State.RECEIVED)
+            await self._take(admitted)
         elif self._may_claim_deferred and self.deliveries.has(State.DEFERRED):
             await self._take_deferred()
         elif room < max(1, target // 4):  # wait for room for a batch, not for a single message
@@ -272,7 +273,9 @@ class Consumer:
         Other messages run at the same time. If the suspect kills the process, they count as lost too. After
         two consecutive losses they are suspects themselves.
         """
-        suspect, *_ = self.deliveries.in_state(State.SUSPECTED)
+        suspect = next(iter(self.deliveries.in_state(State.SUSPECTED)), None)
+        if suspect is None:  # returned to the broker meanwhile
+            return
         self._host.reserve_suspect_slot(suspect)
         self._alone = suspect
         self.deliveries.move(suspect, State.RECEIVED)
@@ -342,13 +345,16 @@ class Consumer:
             except Unavailable as exc:
                 if not await retries.may_try_again(exc):
                     break  # their rows are free when this process has departed
-        self._leave(State.RECEIVED, State.SUSPECTED, State.DEFERRED, State.PACED)
+        self.deliveries.move_all(self.deliveries.in_state(State.RECEIVED), State.SETTLED)
+        await self._return(self.deliveries.unclaimed())
         return claimed
 
-    def _leave(self, *states: State) -> None:
-        """Leave deliveries to the broker."""
-        for state in states:
-            self.deliveries.move_all(self.deliveries.in_state(state), State.SETTLED)
+    async def _return(self, unclaimed: Collection[HeldDelivery]) -> None:
+        """Return deliveries to the broker, so that any worker may receive them at once."""
+        self.deliveries.move_all(unclaimed, State.SETTLED)
+        if unclaimed:
+            with contextlib.suppress(Unavailable):  # they come back when their visibility ends
+                await self._broker.release([held.delivery for held in unclaimed])
 
     # -- end ---------------------------------------------------------------------------------------
 
@@ -385,9 +391,14 @@ class Consumer:
     # -- extend ------------------------------------------------------------------------------------
 
     async def _extend_loop(self) -> None:
-        """Keep all held deliveries hidden, both waiting and running ones."""
+        """Keep all held deliveries hidden, both waiting and running ones.
+
+        Deliveries that wait for long are returned and received again: RabbitMQ closes the channel of a
+        consumer that holds one for half an hour.
+        """
         while True:
-            await asyncio.sleep(self._visibility / 3)
+            await asyncio.sleep(min(self._visibility / 3, _LONGEST_UNCLAIMED_SECONDS / 3))
+            await self._return(self.deliveries.unclaimed(longer_than=_LONGEST_UNCLAIMED_SECONDS))
             if held := [one.delivery for one in self.deliveries]:
                 try:
                     await self._broker.extend(held)

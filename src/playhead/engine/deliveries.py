@@ -11,8 +11,9 @@ A delivery may also be settled without an acknowledgement; then the broker redel
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
@@ -61,12 +62,19 @@ TRANSITIONS: Final[Mapping[State, frozenset[State]]] = {
 """The possible moves. `Deliveries.move` rejects every other one."""
 
 
+_UNCLAIMED: Final = (State.SUSPECTED, State.DEFERRED, State.PACED)
+
+
 @dataclass(slots=True, eq=False)
 class HeldDelivery:
-    """One delivery and its state. Two deliveries of one message are two of these."""
+    """One delivery and its state. Two deliveries of one message are two of these.
+
+    `since` is when it was received, by the monotonic clock.
+    """
 
     delivery: Delivery
     state: State = State.RECEIVED
+    since: float = field(default_factory=time.monotonic)
 
     @property
     def dispatch_id(self) -> str:
@@ -102,6 +110,11 @@ class Deliveries:
     def in_state(self, state: State) -> Collection[HeldDelivery]:
         """The deliveries that are in a state; a copy."""
         return list(self._by_state[state])
+
+    def unclaimed(self, *, longer_than: float = 0.0) -> Collection[HeldDelivery]:
+        """The deliveries that wait and are not claimed, if they were received so many seconds ago."""
+        until = time.monotonic() - longer_than
+        return [held for state in _UNCLAIMED for held in self._by_state[state] if held.since <= until]
 
     def has(self, state: State) -> bool:
         """Whether any delivery is in a state."""

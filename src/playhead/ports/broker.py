@@ -113,6 +113,14 @@ class Broker(Protocol):
         """
         ...
 
+    async def release(self, deliveries: Sequence[Delivery]) -> None:
+        """End the visibility time of deliveries, so that any receiver may receive their dispatches at once.
+
+        Called for deliveries that were received and not used. Releasing a delivery whose visibility has ended
+        has no effect. A released delivery cannot be acknowledged, extended or released any more.
+        """
+        ...
+
     async def depth(self, queue: str) -> Depth:
         """Return the number of dispatches in a queue; (0, 0) for a queue that does not exist.
 

@@ -183,7 +183,7 @@ class NatsBroker:
                 f"{pulled.words or pulled.status}. Remove its limits, or delete it: it is created again"
             )
 
-    # -- ack and extend ----------------------------------------------------------------------------
+    # -- ack, extend, release -------------------------------------------------------------------
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         await self._settle(deliveries, b"+ACK")
@@ -192,6 +192,10 @@ class NatsBroker:
         now = time.monotonic()
         for hold in await self._settle(deliveries, b"+WPI"):
             hold.until = max(hold.until, now + self._visibility)
+
+    async def release(self, deliveries: Sequence[Delivery]) -> None:
+        for hold in await self._settle(deliveries, b"-NAK"):
+            hold.until = 0.0
 
     async def _settle(self, deliveries: Sequence[Delivery], verb: bytes) -> list[_Hold]:
         """Send one acknowledgement for each delivery that this process still holds; returns those deliveries.

@@ -140,6 +140,10 @@ class RabbitBroker:
         for inbox, tags in _by_inbox(deliveries):
             inbox.extend(tags)
 
+    async def release(self, deliveries: Sequence[Delivery]) -> None:
+        for inbox, tags in _by_inbox(deliveries):
+            await inbox.release(tags)
+
     async def depth(self, queue: str) -> Depth:
         """See the port. AMQP does not report the dispatches that another process holds. Each process that
         holds any, or did so in the last three seconds, counts as one."""

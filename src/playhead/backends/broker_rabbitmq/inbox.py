@@ -156,6 +156,10 @@ class Inbox:
             if self._unacked.get(tag.number) is tag:
                 tag.until = until
 
+    async def release(self, tags: Sequence[Tag]) -> None:
+        """Return deliveries that are still held to the queue."""
+        await self._return([tag.number for tag in tags if self._unacked.get(tag.number) is tag])
+
     async def close(self) -> None:
         """Return everything to the queue."""
         await cancel(self._task)
@@ -264,10 +268,7 @@ class Inbox:
         channel, now = self._channel, time.monotonic()
         if channel is None:
             return
-        if overdue := [tag.number for tag in self._unacked.values() if tag.until <= now]:
-            for number in overdue:
-                self._release(number)
-            await self._write(channel, frames.requeues(channel.number, overdue))
+        await self._return([tag.number for tag in self._unacked.values() if tag.until <= now])
         if not self._receivers and now - self._asked_at > _IDLE_SECONDS:
             await self._stop(channel)
             await self._requeue(channel, len(self._buffer))
@@ -275,6 +276,13 @@ class Inbox:
             self._mark.use()
         else:
             self._mark.clear_unused()
+
+    async def _return(self, numbers: Sequence[int]) -> None:
+        """Return received dispatches to the queue."""
+        if numbers and self._channel is not None:
+            for number in numbers:
+                self._release(number)
+            await self._write(self._channel, frames.requeues(self._channel.number, sorted(numbers)))
 
     async def _stop(self, channel: Channel) -> None:
         if self._consumer:

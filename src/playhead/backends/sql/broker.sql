@@ -81,6 +81,16 @@ WHERE d.queue = t.queue AND d.n = t.n AND d.tag = t.tag
 -- The same, for dispatches of one receive.
 UPDATE dispatches SET visible_at = playhead_now() + :visibility WHERE n = ANY(:numbers::bigint[]) AND tag = :tag
 
+-- name: release (postgresql)
+-- Show dispatches again, at once. They get a tag that no receive has.
+UPDATE dispatches d SET visible_at = playhead_now(), tag = 0
+FROM unnest(:queues::bigint[], :numbers::bigint[], :tags::bigint[]) AS t (queue, n, tag)
+WHERE d.queue = t.queue AND d.n = t.n AND d.tag = t.tag
+
+-- name: release (sqlite)
+-- The same, for dispatches of one receive.
+UPDATE dispatches SET visible_at = playhead_now(), tag = 0 WHERE n = ANY(:numbers::bigint[]) AND tag = :tag
+
 -- name: depth (postgresql)
 -- How many dispatches are ready and hidden. In a subquery, the clock is read once and not for each row.
 SELECT count(*) - count(*) FILTER (WHERE visible_at > (SELECT playhead_now())),
