@@ -506,7 +506,14 @@ async def test_a_cancelled_replay_answers_those_who_wait_and_publishes_nothing_m
         await asyncio.sleep(0.5)
     assert len(broker.sent) == sent
     shown = await ph.execution(execution)
-    assert shown["counts"] == {"pending": 0, "completed": 0, "failed": 0, "cancelled": 3, "total": 3}
+    assert shown["counts"] == {
+        "pending": 0,
+        "completed": 0,
+        "failed": 0,
+        "cancelled": 3,
+        "total": 3,
+        "taken_over": 0,
+    }
     assert await ph.stored(execution) == {}
     assert (await ph.get(f"replays/{batch}"))["state"] == "cancelled"
 

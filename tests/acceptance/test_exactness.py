@@ -265,7 +265,14 @@ def test_a_message_that_kills_its_worker_dies_and_its_neighbours_do_not(crew: tu
         deployment.start(*crew)
         ended = deployment.ended(execution)
         assert ended["status"] == "failed"
-        assert ended["counts"] == {"pending": 0, "completed": 90, "failed": 1, "cancelled": 0, "total": 91}
+        assert ended["counts"] == {
+            "pending": 0,
+            "completed": 90,
+            "failed": 1,
+            "cancelled": 0,
+            "total": 91,
+            "taken_over": 0,
+        }
         [dead] = deployment.items("/dead-letters")
         assert (dead["error_code"], dead["attempts"]) == ("worker_lost", 3)
         assert dead["input_key"] == f"{execution}/input/poison.txt"

@@ -66,10 +66,11 @@ async def test_an_execution_is_shown_with_all_fields(playhead: Playhead):
         "replay_batch_id": None,
         "tags": [],
         "error": None,
-        "counts": {"pending": 0, "completed": 2, "failed": 1, "cancelled": 0, "total": 3},
+        "counts": {"pending": 0, "completed": 2, "failed": 1, "cancelled": 0, "total": 3, "taken_over": 0},
         "pinned": False,
         "pruned": [],
         "replayable_until": None,
+        "changed_since": None,
     }
 
 

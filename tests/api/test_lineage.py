@@ -37,6 +37,7 @@ async def test_a_message_is_shown_with_all_fields(playhead: Playhead):
         "duration_ms": root["duration_ms"],
         "input_pruned_at": None,
         "outputs_pruned_at": None,
+        "taken_over_from": None,
     }
 
 
@@ -48,7 +49,14 @@ async def test_a_message_without_an_output_is_skipped_and_its_reason_is_listed(p
     [_, link] = await playhead.items(f"lineage/{skipped['correlation_id']}/chain")
     assert (link["status"], link["skip_reason"]) == ("skipped", "split returned no output")
     shown = await playhead.get(f"executions/{execution}")
-    assert shown["counts"] == {"pending": 0, "completed": 2, "failed": 0, "cancelled": 0, "total": 2}
+    assert shown["counts"] == {
+        "pending": 0,
+        "completed": 2,
+        "failed": 0,
+        "cancelled": 0,
+        "total": 2,
+        "taken_over": 0,
+    }
 
 
 async def test_an_object_leads_to_the_message_that_produced_it(playhead: Playhead):

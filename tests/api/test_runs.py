@@ -21,7 +21,14 @@ async def test_files_become_inputs_under_their_names(playhead: Playhead):
     assert shown["kind"] == "run"
     assert shown["tags"] == ["nightly", "v2"]
     assert shown["status"] == "completed"
-    assert shown["counts"] == {"pending": 0, "completed": 4, "failed": 0, "cancelled": 0, "total": 4}
+    assert shown["counts"] == {
+        "pending": 0,
+        "completed": 4,
+        "failed": 0,
+        "cancelled": 0,
+        "total": 4,
+        "taken_over": 0,
+    }
 
 
 async def test_the_answer_is_the_execution(playhead: Playhead):

@@ -18,7 +18,7 @@ from playhead.model import (
     RouteCounts,
     RowState,
 )
-from playhead.ports.catalog.browse import ExecutionFilter, IdKind
+from playhead.ports.catalog.browse import ExecutionFilter, IdKind, Reference
 from tests.catalog_memory.rows import MessageRow
 from tests.catalog_memory.tables import Tables, counts, page
 
@@ -78,6 +78,16 @@ class BrowsePart(Tables):
         await self._begin()
         known = {key: self._outputs[key] for key in keys if key in self._outputs}
         return {key for key, o in known.items() if o.state != "stored" or o.pruned_at is not None}
+
+    async def references(self, prefix: str, *, after: str = "", limit: int) -> list[Reference]:
+        await self._begin()
+        found = [
+            Reference(o.key, o.original.key, o.size, o.created_at)
+            for o in self._outputs.values()
+            if o.original and o.state == "stored" and o.pruned_at is None
+            if (o.key == prefix or o.key.startswith(prefix + "/")) and o.key.encode() > after.encode()
+        ]
+        return sorted(found, key=lambda one: one.key.encode())[:limit]
 
     # -- lineage -----------------------------------------------------------------------------------
 
@@ -143,6 +153,7 @@ class BrowsePart(Tables):
             duration_ms=round(took * 1000) if took is not None else None,
             input_pruned_at=self._pruned_at(self._outputs.get(row.object_key)),
             outputs_pruned_at=self._outputs_pruned_at(row),
+            taken_over_from=row.original.id if row.original else None,
         )
 
     # -- dead letters ------------------------------------------------------------------------------

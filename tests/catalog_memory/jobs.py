@@ -11,16 +11,17 @@ from playhead.errors import BadRequest, Conflict
 from playhead.ids import moment, uuid7
 from playhead.keys import INPUT_STAGE, object_key
 from playhead.model import MOST_ERRORS, UNCERTAIN, Execution, Problem, Replay, ReplayState
-from playhead.ports.catalog.jobs import Input, LeasedJob, Listed
+from playhead.ports.catalog.jobs import Input, LeasedJob, Listed, Since
 from playhead.ports.catalog.prune import check_unpruned
 from tests.catalog_memory.rows import ExecutionRow, JobRow, MessageRow, OutputRow
-from tests.catalog_memory.tables import Tables, page
+from tests.catalog_memory.tables import page
+from tests.catalog_memory.takeover import TakeOverPart
 
 MOST_IN_A_PAGE = 1_000
 MOST_IDLE_TAKEOVERS = 5
 
 
-class JobsPart(Tables):
+class JobsPart(TakeOverPart):
     # -- opening -----------------------------------------------------------------------------------
 
     async def open_run(
@@ -33,6 +34,7 @@ class JobsPart(Tables):
         owner: str,
         lease: float,
         traceparent: str | None = None,
+        since: Since | None = None,
     ) -> Execution:
         await self._begin()
         found = self._version(config, version)
@@ -51,13 +53,18 @@ class JobsPart(Tables):
             owner=owner,
             lease_until=now + lease,
         )
+        if since:
+            self._set_since(row.job, since)
         self._insert_execution(row)
         return self._view(row)
 
-    async def bind_inputs(self, execution: UUID, inputs: Sequence[Input]) -> None:
+    async def bind_inputs(
+        self, execution: UUID, inputs: Sequence[Input], *, takes_over: bool = False
+    ) -> set[str]:
         await self._begin()
         self._known(execution)
         row, now = self._executions[execution], self._clock()
+        job = row.job
         if any(one.stage in (None, INPUT_STAGE) for one in row.prunings):
             raise Conflict("execution_ended", f"inputs of execution {execution} were pruned")
         # Bound even if the execution has ended: the bytes may still be written, and an object without a row
@@ -78,12 +85,17 @@ class JobsPart(Tables):
                     attributes={},
                     created_at=now,
                 )
+                same = self._same_input(job, given.path, given.sha256) if takes_over and job else None
+                if same and job and job.has_inputs and same.pruned_at is None:
+                    bound[key].original, bound[key].created_at = same.place, same.created_at
             elif (there.size, there.sha256) != (given.size, given.sha256):
                 raise BadRequest(
                     "invalid_path",
                     f"two inputs with different contents have the path {given.path!r}: name them apart",
                 )
         self._outputs.update(bound)
+        keys = (object_key(execution, INPUT_STAGE, given.path) for given in inputs)
+        return {key for key in keys if self._outputs[key].original}
 
     async def seal(self, execution: UUID) -> bool:
         await self._begin()
@@ -173,6 +185,8 @@ class JobsPart(Tables):
             default_stage=row.stage,
             cursor=row.cursor,
             listed=row.listing_state != "open",
+            page=MOST_IN_A_PAGE if row.since else None,
+            has_references=bool(source and source.job and source.job.since),
         )
 
     async def renew(self, held: LeasedJob, *, lease: float) -> bool:
@@ -225,6 +239,8 @@ class JobsPart(Tables):
             row.ordinal = ordinal
             if found.problem:
                 row.close("dead", now, Problem("invalid_key", found.problem))
+            elif job.since and (same := self._same_root(job, row)):
+                self._take_result(job.since, row, same)
         job.cursor = cursor
         job.idle_takeovers = 0
         if last:

@@ -101,7 +101,12 @@ class PrunePart(Tables):
             return "running"
         if row.pinned:
             return "pinned"
-        replays = [other for other in self._executions.values() if other.parent == row.id]
+        replays = [
+            other
+            for other in self._executions.values()
+            if other.parent == row.id
+            or (other.job and other.job.since and other.job.since.execution == row.id)
+        ]
         return "replayed" if any(not other.settled for other in replays) else None
 
     async def count_prunable(self, candidate: Candidate) -> tuple[int, int]:
@@ -112,8 +117,20 @@ class PrunePart(Tables):
             output
             for key, output in self._outputs.items()
             if output.pruned_at is None and any(one.has(key) for one in prunings)
+            if self._is_disposable(output)
         ]
         return len(found), sum(output.size for output in found)
+
+    def _is_disposable(self, output: OutputRow) -> bool:
+        """Whether no other output that is not pruned has the same bytes."""
+        others = (one for one in self._outputs.values() if one.place is output.place and one is not output)
+        return all(one.pruned_at is not None for one in others)
+
+    async def late_among(self, keys: Sequence[str]) -> set[str]:
+        await self._begin()
+        known = [self._outputs[key] for key in keys if key in self._outputs]
+        gone = [one for one in known if one.state != "stored" or one.pruned_at is not None]
+        return {one.key for one in gone if self._is_disposable(one)}
 
     async def begin_prune(self, candidates: Sequence[Candidate]) -> list[Pruning]:
         await self._begin()
@@ -151,7 +168,9 @@ class PrunePart(Tables):
         new: list[OutputRow] = [self._outputs[key] for key in keys if self._outputs[key].pruned_at is None]
         for output in new:
             output.pruned_at = row.pruned_at
-        return PrunePage(keys, len(new), sum(output.size for output in new))
+        free = [self._outputs[key] for key in keys if self._is_disposable(self._outputs[key])]
+        counted = [output.size for output in free if output in new]
+        return PrunePage(keys[-1], sorted(one.place.key for one in free), len(counted), sum(counted))
 
     async def pruned_object(self, key: str) -> PrunedObject | None:
         await self._begin()

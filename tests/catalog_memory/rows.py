@@ -22,6 +22,7 @@ from playhead.model import (
     RowState,
     Status,
 )
+from playhead.ports.catalog.jobs import Since
 from playhead.ports.catalog.upkeep import Process
 
 Phase = Literal["uploading", "publishing", "stalled", "ended", "cancelled"]
@@ -152,6 +153,8 @@ class JobRow:
     cursor: str = ""
     ended_at: float | None = None
     error: Problem | None = None
+    since: Since | None = None
+    has_inputs: bool = True
 
     @property
     def messages(self) -> list[MessageRow]:
@@ -209,6 +212,7 @@ class MessageRow:
     traceback: str | None = None
     skip_reason: str | None = None
     ran: int | None = None
+    original: MessageRow | None = None
 
     @property
     def open(self) -> bool:
@@ -274,7 +278,10 @@ class MessageRow:
 
 @dataclass(slots=True, eq=False)
 class OutputRow:
-    """An object of Playhead, bound before its first byte. `message` and `attempt` are None for inputs."""
+    """An object of Playhead, bound before its first byte. `message` and `attempt` are None for inputs.
+
+    `original`: the object that has the bytes, if this is a reference.
+    """
 
     key: str
     message: MessageRow | None
@@ -287,6 +294,12 @@ class OutputRow:
     created_at: float
     state: Literal["writing", "stored", "superseded"] = "writing"
     pruned_at: float | None = None
+    original: OutputRow | None = None
+
+    @property
+    def place(self) -> OutputRow:
+        """The object that has the bytes."""
+        return self.original or self
 
 
 @dataclass(slots=True, eq=False)

@@ -177,6 +177,7 @@ class Tables:
                 row.pruned,
                 pinned=row.pinned,
             ),
+            changed_since=row.job.since.execution if row.job and row.job.since else None,
         )
 
 

@@ -118,7 +118,9 @@ class WorkPart(Tables):
         if output is None:
             return None
         pruned = moment(output.pruned_at) if output.pruned_at is not None else None
-        return Source(output.content_type, deepcopy(output.attributes), output.size, output.sha256, pruned)
+        location = output.original.key if output.original else None
+        described = (output.content_type, deepcopy(output.attributes), output.size, output.sha256)
+        return Source(*described, pruned, location)
 
     # -- bind --------------------------------------------------------------------------------------
 

@@ -63,7 +63,7 @@ async def prune(catalog: Catalog, execution: UUID, *stages: str) -> list[str]:
         deleted = None
         while page := await catalog.prune_page(pruning, deleted=deleted, limit=2):
             keys += page.keys
-            deleted = page.keys[-1]
+            deleted = page.last
         await catalog.end_prune(pruning)
     return keys
 

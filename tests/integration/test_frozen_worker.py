@@ -99,7 +99,14 @@ def test_messages_that_freeze_their_workers_are_dead_letters_and_stop_no_other_m
 
     assert workers.returncode == 1  # messages died
     execution = home.playhead("show", str(home.run), "--json")
-    assert execution["counts"] == {"pending": 0, "completed": 28, "failed": 2, "cancelled": 0, "total": 30}
+    assert execution["counts"] == {
+        "pending": 0,
+        "completed": 28,
+        "failed": 2,
+        "cancelled": 0,
+        "total": 30,
+        "taken_over": 0,
+    }
     assert "worker_lost" in log
     assert "worker_frozen" in log
     assert "steps.py" in log, "the traceback names the adapter's file"

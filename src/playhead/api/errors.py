@@ -34,6 +34,7 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode("invalid_body", 400, "The body is not UTF-8, is nested too deeply, or cannot be read."),
     ErrorCode("config_invalid", 400, "The config has errors; `diagnostics` lists all of them."),
     ErrorCode("selection_empty", 400, "The selection is empty; select at least one item."),
+    ErrorCode("not_comparable", 400, "`changed_since` is not a run of the same config; name such a run."),
     ErrorCode("invalid_request", 400, "The request is not valid HTTP/1.1, or its headers are too large."),
     ErrorCode("host_not_allowed", 403, "The server does not accept this Host; set PLAYHEAD_ALLOWED_HOSTS."),
     ErrorCode("cross_origin", 403, "A web page of another origin sent the request; the server rejects it."),

@@ -15,9 +15,11 @@ from playhead import keys
 from playhead.api.answers import BODY_CODES, UnsupportedMediaType, responses
 from playhead.api.asking import WARNINGS, Asked, ConfigName, RequireCode, warner
 from playhead.api.bodies import JSON, check_model, is_json, media_type, read_model
+from playhead.api.ids import NO_EXECUTION
 from playhead.api.schemas import RunForm, RunPayload
 from playhead.api.uploads import MULTIPART, read_upload
 from playhead.model import Execution
+from playhead.services import Services
 from playhead.services.submit import MAX_UPLOAD_FILES
 
 router = APIRouter(prefix="/api/v1/configs", tags=["configs"])
@@ -61,6 +63,7 @@ _body: dict[str, Any] = {
     responses=responses(
         *("invalid_path", "invalid_body", "selection_empty", "config_not_found", "config_inactive"),
         *("execution_ended", "code_differs", "unsupported_media_type", *BODY_CODES),
+        *("not_comparable", "execution_pruned", *NO_EXECUTION),
         *("store_unavailable", "store_full"),
     )
     | {202: {"headers": WARNINGS}},
@@ -82,11 +85,21 @@ async def run_config(
         run = await read_model(request, RunPayload)
         payload = json.dumps(run.payload, ensure_ascii=False).encode()
         inputs = _one(keys.check_path(run.path), payload)
-        return await given(inputs, version=run.config_version, tags=run.tags)
+        return await given(inputs, **await _selected(asked, run))
     async with read_upload(request, max_object_bytes=asked.submit.max_object_bytes) as upload:
         fields = {field: values if field == "tags" else values[-1] for field, values in upload.fields.items()}
         form = check_model(RunForm, fields)
-        return await given(upload.contents(), version=form.config_version, tags=form.tags)
+        return await given(upload.contents(), **await _selected(asked, form))
+
+
+async def _selected(asked: Services, run: RunForm) -> dict[str, Any]:
+    """Return the arguments of a run that its body names."""
+    since = run.changed_since
+    return {
+        "version": run.config_version,
+        "tags": run.tags,
+        "changed_since": None if since is None else await asked.resolve.execution(str(since)),
+    }
 
 
 async def _one(path: str, data: bytes) -> AsyncIterator[tuple[str, bytes]]:

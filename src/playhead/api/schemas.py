@@ -155,6 +155,11 @@ class RunForm(Body):
     config_version: Version | None = Field(
         default=None, description="Version of the config; null: the newest."
     )
+    changed_since: UUID | ExecutionName | None = Field(
+        default=None,
+        description="Take over the results of this run that are still valid: its id or the end of it, "
+        "`latest`, `latest:CONFIG` or `tag:NAME`. Null: process all inputs.",
+    )
 
 
 class RunPayload(RunForm):

@@ -182,6 +182,8 @@ def describe(e: Execution) -> None:
     output.line(f"  created   {when(e.created_at)}" + (f", ended {when(e.ended_at)}" if e.ended_at else ""))
     if e.parent_execution_id:
         output.line(f"  from      {e.parent_execution_id} (replay batch {e.replay_batch_id})")
+    if e.changed_since:
+        output.line(f"  since     {e.changed_since} (results that are still valid are taken over)")
     if e.tags:
         output.line(f"  tags      {', '.join(e.tags)}")
     if e.kind != "adopted":
@@ -227,10 +229,15 @@ def _details(
 ) -> None:
     if routes:
         output.line()
+        # Only a run with --changed-since takes something over.
+        taken_over = any(r.counts.taken_over for r in routes)
         output.table(
-            ("ROUTE", "QUEUE", "DONE", "FAILED", "TO GO", "CANCELLED"),
+            ("ROUTE", "QUEUE", "DONE", *["TAKEN OVER"] * taken_over, "FAILED", "TO GO", "CANCELLED"),
             [
-                (r.route, r.queue, r.counts.completed, r.counts.failed, r.counts.pending, r.counts.cancelled)
+                (
+                    *(r.route, r.queue, r.counts.completed, *[r.counts.taken_over] * taken_over),
+                    *(r.counts.failed, r.counts.pending, r.counts.cancelled),
+                )
                 for r in routes
             ],
         )

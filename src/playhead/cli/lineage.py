@@ -116,6 +116,8 @@ def _write(link: ChainLink, *, asked: bool) -> None:
         else f" 0  {link.correlation_id}  {link.config}/{link.route}  {link.status}{bond}"
     )
     output.line(f"      in   {link.input_key}{_pruned(link.input_pruned_at)}")
+    if link.taken_over_from:
+        output.line(f"      from {link.taken_over_from} (taken over)")
     for adapter in link.adapters:
         output.line(f"      ran  {adapter.type} {adapter.version}  {output.code(adapter.code)}")
     for key in link.output_keys[:10]:

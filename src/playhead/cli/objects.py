@@ -39,7 +39,14 @@ async def ls(
     if s.json:
         output.emit_list(items, rest)
         return
-    output.table(("SIZE", "MODIFIED", "KEY"), [(o.size, output.when(o.modified_at), o.key) for o in items])
+    taken_over = any(o.taken_over_from for o in items)
+    output.table(
+        ("SIZE", "MODIFIED", "KEY", *["TAKEN OVER FROM"] * taken_over),
+        [
+            (o.size, output.when(o.modified_at), o.key, *[o.taken_over_from or "-"] * taken_over)
+            for o in items
+        ],
+    )
     output.more(rest)
 
 

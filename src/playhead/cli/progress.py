@@ -113,6 +113,8 @@ class Lines:
 def described(counts: Counts) -> str:
     """Return counts as text."""
     parts = [f"{counts.completed:,} done", f"{counts.failed:,} failed", f"{counts.pending:,} to go"]
+    if counts.taken_over:
+        parts[0] += f" ({counts.taken_over:,} taken over)"
     if counts.cancelled:
         parts.append(f"{counts.cancelled:,} cancelled")
     return ", ".join(parts)

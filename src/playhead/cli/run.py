@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from playhead.cli import complete, config, executions, exits, output, progress, workers
-from playhead.cli.command import RequireCode, Version, command
+from playhead.cli.command import NAMES_IN_SHORT, RequireCode, Version, command
 from playhead.cli.session import Session, Usage
 from playhead.errors import CatalogDamaged, ConfigInvalid, Unavailable
 
@@ -91,6 +91,16 @@ async def run(
         int, typer.Option("--processes", min=1, metavar="N", help="Number of processes that work on the run.")
     ] = 1,
     require_code: RequireCode = False,
+    changed_since: Annotated[
+        str | None,
+        typer.Option(
+            "--changed-since",
+            metavar="EXECUTION",
+            help="Process only what has changed since this run, and take over its other results: "
+            f"{NAMES_IN_SHORT}.",
+            autocompletion=complete.execution,
+        ),
+    ] = None,
 ) -> int:
     """Run files through a config.
 
@@ -123,6 +133,7 @@ async def run(
             detach=detach,
             processes=processes,
             require_code=require_code,
+            changed_since=changed_since,
         )
 
 
@@ -138,8 +149,10 @@ async def _run(
     detach: bool,
     processes: int,
     require_code: bool,
+    changed_since: str | None,
 ) -> int:
     async with s.open("run", creates_home=True) as rt:
+        since = await rt.services.resolve.execution(changed_since) if changed_since is not None else None
         if file:
             s.file = of
             applied, new = await rt.services.configs.apply(source)
@@ -163,6 +176,7 @@ async def _run(
                 version=version,
                 tags=tuple(tags),
                 require_code=require_code,
+                changed_since=since,
                 warn=output.warn,
             )
             identity = execution.execution_id

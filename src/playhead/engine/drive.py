@@ -13,7 +13,8 @@ While a page is published, the next one is listed and recorded, so that catalog 
 time. This does not affect the reasons above: pages are still recorded, published and marked in order. At most
 one more page of rows can be unmarked.
 
-A replay lists a stored stage from the store. A run lists its sealed inputs from the catalog, so an input that
+A replay lists a stored stage from the store, and from the catalog the references to objects of earlier
+executions, both in byte order. A run lists its sealed inputs from the catalog, so an input that
 is no longer in the store becomes a dead letter (`object_gone`).
 """
 
@@ -27,11 +28,14 @@ from typing import Any, Protocol
 from playhead import events, faults
 from playhead.engine import ending, relay
 from playhead.engine.environment import Backends, Environment, Spawned
+from playhead.engine.listing import Rows, with_references
 from playhead.envelope import Dispatch
 from playhead.errors import NotFound, PlayheadError, Unavailable
 from playhead.keys import INPUT_STAGE, is_aside, problem, stage_of
 from playhead.ports.catalog import Jobs, Work
+from playhead.ports.catalog.browse import Reference
 from playhead.ports.catalog.jobs import LeasedJob, Listed
+from playhead.ports.store import Entry
 
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
@@ -41,7 +45,7 @@ class _Lost(Exception):
     """Another process owns the job now, or it has ended: stop without an error."""
 
 
-class DriveCatalog(Jobs, Work, ending.EndingCatalog, Protocol): ...
+class DriveCatalog(Jobs, Work, ending.EndingCatalog, Rows, Protocol): ...
 
 
 class Drive:
@@ -77,6 +81,7 @@ class Drive:
         self.waits = False
         self._lease = lease
         self._page = page
+        self._record_page = min(page, leased.page or page)
         self._traceparent = traceparent
         self._publishing: Spawned | None = None
         self._failed: Unavailable | _Lost | None = None
@@ -160,7 +165,12 @@ class Drive:
             raise _Lost
 
     async def _listed(self) -> AsyncIterator[Sequence[str]]:
-        async for page in self._store.list(self._leased.prefix, after=self._cursor, page=2 * self._page):
+        prefix, after, size = self._leased.prefix, self._cursor, 2 * self._page
+        stored = self._store.list(prefix, after=after, page=size)
+        pages: AsyncIterator[Sequence[Entry | Reference]] = stored
+        if self._leased.has_references:
+            pages = with_references(self._catalog, stored, prefix, after, size)
+        async for page in pages:
             yield [entry.key for entry in page]
 
     async def _inputs(self) -> AsyncIterator[Sequence[str]]:
@@ -183,9 +193,10 @@ class Drive:
 
         The publishing of a page starts when the previous page is published.
         """
-        for at in range(0, max(len(found), 1), self._page):
-            some = found[at : at + self._page]
-            cursor = some[-1].key if at + self._page < len(found) else end
+        size = self._record_page
+        for at in range(0, max(len(found), 1), size):
+            some = found[at : at + size]
+            cursor = some[-1].key if at + size < len(found) else end
             dispatches = await self._catalog.record(self._leased, some, cursor=cursor, last=False)
             if dispatches is None:
                 raise _Lost

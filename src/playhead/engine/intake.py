@@ -194,7 +194,7 @@ class Intake:
         """Read the inputs; also return why the store is unavailable, if it is."""
         if not claims:
             return [], None
-        keys = [claim.object_key for _, claim in claims]
+        keys = [(claim.source and claim.source.location) or claim.object_key for _, claim in claims]
         # The catalog has no description of an external object, but its sidecar may have one.
         external = [claim.object_key for _, claim in claims if claim.source is None]
         wanted = keys + [sidecar_key(key) for key in external]
@@ -227,28 +227,31 @@ class Intake:
             return Failed(claim.correlation_id, claim.attempt, code, error)
 
         source, most = claim.source, self._max_object_bytes
+        key = claim.object_key
+        if source and source.location:
+            key = f"{key}, which is stored as {source.location},"
         if data is None and source and source.pruned_at:
             return failed(
                 "object_pruned",
-                f"{claim.object_key} was pruned on {source.pruned_at}: run its input again, or replay a "
+                f"{key} was pruned on {source.pruned_at}: run its input again, or replay a "
                 "stage that is still stored",
             )
         if data is None:
             return failed(
                 "object_gone",
-                f"{claim.object_key} is not in the store: check that all processes have the same "
+                f"{key} is not in the store: check that all processes have the same "
                 "PLAYHEAD_STORE; restore the object and resend the message, or replay the previous stage",
             )
         if len(data) > most:
             return failed(
                 "object_too_large",
-                f"{claim.object_key} is larger than {most} bytes: raise PLAYHEAD_MAX_OBJECT_BYTES of the "
+                f"{key} is larger than {most} bytes: raise PLAYHEAD_MAX_OBJECT_BYTES of the "
                 "workers and resend the message",
             )
         if source and (len(data) != source.size or hashlib.sha256(data).digest() != source.sha256):
             return failed(
                 "object_lost",
-                f"{claim.object_key} does not have the bytes that were stored ({len(data)} bytes found, "
+                f"{key} does not have the bytes that were stored ({len(data)} bytes found, "
                 f"{source.size} recorded): restore it, or replay the previous stage",
             )
         return None

@@ -51,29 +51,36 @@ class Walk:
         return [
             one
             for one in self.messages
-            if one.status == "completed" and one.route in routes and routes[one.route].stage == stage
+            if one.status in ("completed", "taken_over")
+            and one.route in routes
+            and routes[one.route].stage == stage
         ]
 
 
 @dataclass(slots=True)
 class Group:
-    """The messages of an item with the same outcome, for the same reason, in one route."""
+    """The messages of an item with the same outcome, for the same reason, in one route.
+
+    Attributes:
+        is_taken_over: whether they have results of an earlier execution.
+    """
 
     route: str
     outcome: Outcome
     reason: str
+    is_taken_over: bool = False
     messages: list[Descendant] = field(default_factory=list)
 
 
 def outcome_of(message: Descendant) -> Outcome:
     """Return the outcome of one message."""
-    if message.status == "skipped":
+    if message.status == "skipped" or (message.status == "taken_over" and message.text):
         dropped = (message.text or "").startswith(CONDITION_DROPPED)
         return "condition_false" if dropped else "no_output"
     if message.status == "dead":
         return "rejected" if message.error_code == "rejected" else "dead"
-    if message.status == "completed" and message.outputs_pruned_at:
-        return "pruned"
+    if message.status == "completed" or message.status == "taken_over":
+        return "pruned" if message.outputs_pruned_at else "completed"
     return message.status
 
 
@@ -83,23 +90,25 @@ def groups(at: Visited, messages: Sequence[Descendant], *, is_complete: bool) ->
     Routes that could have followed, and have no message, are `not_reached`; if there are too many messages
     to know them all (`is_complete`), such routes are left out.
     """
-    found: dict[tuple[str, Outcome, str], Group] = {}
+    found: dict[tuple[str, Outcome, str, bool], Group] = {}
     for message in messages:
         outcome = outcome_of(message)
         reason = ""
-        if message.status == "skipped":
+        is_taken_over = message.status == "taken_over"
+        if message.status == "skipped" or (is_taken_over and message.text):
             reason = message.text or ""
         elif message.status in ("dead", "retry"):
             reason = message.error_code or ""
         elif outcome == "pruned":
             reason = message.outputs_pruned_at or ""
-        group = found.setdefault((message.route, outcome, reason), Group(message.route, outcome, reason))
+        kind = (message.route, outcome, reason, is_taken_over)
+        group = found.setdefault(kind, Group(*kind))
         group.messages.append(message)
     routes = at.config.routes if at.config else {}
     if found and is_complete:
-        visited = {route for route, _, _ in found}
+        visited = {route for route, *_ in found}
         for name, before in _following(routes, visited):
-            found[name, "not_reached", ""] = Group(
+            found[name, "not_reached", "", False] = Group(
                 name, "not_reached", f"no output of {before} has reached it"
             )
     places = {name: place for place, name in enumerate(routes)}
@@ -123,6 +132,11 @@ def _following(routes: Mapping[str, Route], visited: set[str]) -> Iterator[tuple
 
 def explain(group: Group, at: Visited) -> str:
     """Return why the messages of a group have their outcome, in words."""
+    taken_over = f"taken over from execution {at.execution.changed_since}: " if group.is_taken_over else ""
+    return taken_over + _explain(group, at)
+
+
+def _explain(group: Group, at: Visited) -> str:
     route = at.config.routes.get(group.route) if at.config else None
     first = group.messages[0] if group.messages else None
     text = _brief((first.text if first else None) or "")

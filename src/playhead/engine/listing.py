@@ -1,7 +1,7 @@
 """List the stored objects of an execution, as a replay of it would.
 
 Sidecars, folder markers and objects that no attempt has committed are left out. External objects, which
-other programs stored, are included.
+other programs stored, are included. References to objects of earlier executions are in the catalog only.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from playhead import keys
 from playhead.errors import NotFound
 from playhead.ids import moment
 from playhead.model import Counts, Execution, StageSummary, StoredObject
+from playhead.ports.catalog.browse import Reference
 from playhead.ports.catalog.configs import Loaded
-from playhead.ports.store import Entry, List
+from playhead.ports.store import Entry, Store
 
 PAGE: Final = 1000
 
@@ -28,11 +29,38 @@ class Rows(Protocol):
 
     async def unstored(self, keys: Sequence[str]) -> set[str]: ...
 
+    async def references(self, prefix: str, *, after: str = "", limit: int) -> list[Reference]: ...
+
+
+async def with_references(
+    catalog: Rows, stored: AsyncIterator[Sequence[Entry]], prefix: str, after: str, page: int
+) -> AsyncIterator[Sequence[Entry | Reference]]:
+    """Yield the pages of a listing of the store, joined with the references below its prefix in byte order.
+
+    Args:
+        stored: the listing, in order.
+        after: where the listing begins.
+        page: how many references are read at once.
+    """
+    references = await catalog.references(prefix, after=after, limit=page)
+    async for entries in stored:
+        found: list[Entry | Reference] = []
+        for entry in entries:
+            while references and references[0].key < entry.key:
+                found.append(references.pop(0))
+                if not references:
+                    references = await catalog.references(prefix, after=found[-1].key, limit=page)
+            found.append(entry)
+        yield found
+    while references:
+        yield list(references)
+        references = await catalog.references(prefix, after=references[-1].key, limit=page)
+
 
 class Listing:
     """Combines listings of the store with rows of the catalog. Raises `Unavailable` for either."""
 
-    def __init__(self, catalog: Rows, store: List) -> None:
+    def __init__(self, catalog: Rows, store: Store) -> None:
         self._catalog = catalog
         self._store = store
 
@@ -78,7 +106,7 @@ class Listing:
         """
         declared = await self.declared(execution)
         found = {stage: StageSummary(stage, 0, 0, None, None) for stage in declared}
-        async for page in self._visible(str(execution.execution_id)):
+        async for page in self._visible(execution, str(execution.execution_id)):
             for entry in page:
                 stage, _ = _split(entry.key, declared, None)
                 past = found.get(stage) or StageSummary(stage, 0, 0, None, None)
@@ -109,8 +137,10 @@ class Listing:
             + f"{', '.join(there_are)}.{hint}",
         )
 
-    async def any_object(self, prefix: str) -> bool:
-        """Whether a replay of `prefix` would find anything."""
+    async def any_object(self, execution: Execution, prefix: str) -> bool:
+        """Whether a replay of `prefix`, which belongs to an execution, would find anything."""
+        if execution.changed_since and await self._catalog.references(prefix, limit=1):
+            return True
         async for page in self._store.list(prefix, page=PAGE):
             found = [entry.key for entry in page if _in_a_stage(entry.key)]
             if found and len(await self._catalog.unstored(found)) < len(found):
@@ -132,16 +162,39 @@ class Listing:
         declared = await self.declared(execution)
         prefix = "/".join(part for part in (str(execution.execution_id), stage, path) if part)
         items: list[StoredObject] = []
-        async for page in self._visible(prefix, after=after, page=min(2 * limit + 2, PAGE)):
+        async for page in self._visible(execution, prefix, after=after, page=min(2 * limit + 2, PAGE)):
             for entry in page:
                 if len(items) == limit:
                     return items, True
                 its_stage, its_path = _split(entry.key, declared, stage)
-                items.append(StoredObject(entry.key, its_stage, its_path, entry.size, moment(entry.modified)))
+                if isinstance(entry, Reference):
+                    when, location = entry.created_at, entry.location
+                else:
+                    when, location = entry.modified, None
+                items.append(StoredObject(entry.key, its_stage, its_path, entry.size, moment(when), location))
         return items, False
 
-    async def _visible(self, prefix: str, *, after: str = "", page: int = PAGE) -> AsyncIterator[list[Entry]]:
-        async for entries in self._in_order(prefix, after, page):
+    async def find(self, key: str) -> tuple[str, Entry] | None:
+        """Return the key under which the bytes of an object are stored, and what the store has of it.
+
+        None if there is no such object, or if no attempt has committed it.
+        """
+        entry = await self._store.stat(key)
+        if entry is not None:
+            return None if await self._catalog.unstored([key]) else (key, entry)
+        for reference in await self._catalog.references(key, limit=1):
+            if reference.key == key and (entry := await self._store.stat(reference.location)):
+                return reference.location, entry
+        return None
+
+    async def _visible(
+        self, execution: Execution, prefix: str, *, after: str = "", page: int = PAGE
+    ) -> AsyncIterator[list[Entry | Reference]]:
+        stored = self._in_order(prefix, after, page)
+        pages: AsyncIterator[Sequence[Entry | Reference]] = stored
+        if execution.changed_since:
+            pages = with_references(self._catalog, stored, prefix, after, page)
+        async for entries in pages:
             shown = [e for e in entries if _in_a_stage(e.key)]
             hidden = await self._catalog.unstored([e.key for e in shown]) if shown else set()
             yield [e for e in shown if e.key not in hidden]

@@ -108,6 +108,19 @@ class Route:
         """Return the keys whose pauses stop this route of a config."""
         return {self.pause_key(config)} | {step.rate_limit.key for step in self.steps if step.rate_limit}
 
+    def has_outputs_of(self, other: Route) -> bool:
+        """Whether this declaration stores the same outputs for the same items as another one.
+
+        Queues, limits, retries, isolation and the routes that follow change no outputs. If other programs
+        consume the queue, it has to be the same queue.
+        """
+
+        def of(route: Route) -> object:
+            steps = [(step.type, dict(step.config), step.condition) for step in route.steps]
+            return route.external and route.queue, route.stage, steps
+
+        return of(self) == of(other)
+
     @property
     def is_limited(self) -> bool:
         """Whether messages wait for a limit that all workers share."""

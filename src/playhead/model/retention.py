@@ -15,7 +15,7 @@ Kept = Literal["running", "pinned", "replayed", "adopted"]
 KEPT: Final[dict[Kept, str]] = {
     "running": "It is running, or a message of it is open.",
     "pinned": "It is pinned.",
-    "replayed": "A replay of it is running.",
+    "replayed": "A replay of it, or a run that takes over its results, is running.",
     "adopted": "Another program stored its objects; delete them with that program.",
 }
 """Why the objects of an execution are kept although a prune selects it."""
@@ -78,8 +78,8 @@ class KeptExecution:
 
     Attributes:
         execution_id: the execution.
-        reason: `running`: it has not ended, or a message of it is open; `pinned`; `replayed`: a replay of it
-            runs; `adopted`: another program stored its objects.
+        reason: `running`: it has not ended, or a message of it is open; `pinned`; `replayed`: a replay of it,
+            or a run that takes over its results, runs; `adopted`: another program stored its objects.
     """
 
     execution_id: UUID

@@ -13,10 +13,10 @@ from playhead.model.retention import PrunedStage
 
 Kind = Literal["run", "replay", "adopted"]
 Status = Literal["running", "completed", "failed", "cancelled"]
-RowState = Literal["pending", "running", "retry", "completed", "skipped", "dead", "cancelled"]
+RowState = Literal["pending", "running", "retry", "completed", "skipped", "dead", "cancelled", "taken_over"]
 ROW_STATES: Final[tuple[RowState, ...]] = (
     *("pending", "running", "retry"),
-    *("completed", "skipped", "dead", "cancelled"),
+    *("completed", "skipped", "dead", "cancelled", "taken_over"),
 )
 OPEN_STATES: Final = ("pending", "running", "retry")
 ReplayState = Literal["publishing", "publishing_complete", "partial_failure", "stalled", "cancelled"]
@@ -28,10 +28,11 @@ class Counts:
 
     Attributes:
         pending: open messages: `pending`, `running` or `retry`.
-        completed: `completed` or `skipped`.
+        completed: `completed`, `skipped` or `taken_over`.
         failed: dead letters: `dead`.
         cancelled: `cancelled`, with their execution.
         total: all recorded messages: the sum of the other four.
+        taken_over: those of the completed ones that are `taken_over`.
     """
 
     pending: int = 0
@@ -39,13 +40,16 @@ class Counts:
     failed: int = 0
     cancelled: int = 0
     total: int = 0
+    taken_over: int = 0
 
     @classmethod
     def of(cls, rows: Mapping[str, int]) -> Counts:
         """Sum row numbers by state."""
         pending = sum(rows.get(s, 0) for s in OPEN_STATES)
-        completed = rows.get("completed", 0) + rows.get("skipped", 0)
-        return cls(pending, completed, rows.get("dead", 0), rows.get("cancelled", 0), sum(rows.values()))
+        taken_over = rows.get("taken_over", 0)
+        completed = rows.get("completed", 0) + rows.get("skipped", 0) + taken_over
+        failed, cancelled = rows.get("dead", 0), rows.get("cancelled", 0)
+        return cls(pending, completed, failed, cancelled, sum(rows.values()), taken_over)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,8 @@ class Execution:
         pruned: the stages whose objects were deleted; usually empty.
         replayable_until: time until which the retention of its config keeps its objects; `keep_last` may keep
             them longer. RFC 3339 in UTC; None if retention does not delete them, or they are deleted.
+        changed_since: earlier run whose results it takes over where they are still valid; None if it
+            processes all of its inputs.
     """
 
     execution_id: UUID
@@ -105,6 +111,7 @@ class Execution:
     pinned: bool = False
     pruned: list[PrunedStage] = field(default_factory=list)
     replayable_until: str | None = None
+    changed_since: UUID | None = None
 
 
 MOST_OUTPUT_KEYS: Final = 100
@@ -219,6 +226,8 @@ class StoredObject:
         path: part of the key after the stage.
         size: size in bytes.
         modified_at: time of the last write; RFC 3339 in UTC.
+        taken_over_from: key of the object of an earlier execution that has the bytes; None if this execution
+            stored them.
     """
 
     key: str
@@ -226,6 +235,7 @@ class StoredObject:
     path: str
     size: int
     modified_at: str
+    taken_over_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +252,7 @@ class Lineage:
         config_version: version of that config.
         route: route that processes it.
         status: `pending`, `running` and `retry` (a retry is due later) are open; `dead` is a dead letter;
-            `skipped` was processed without an output.
+            `skipped` was processed without an output; `taken_over` has the result of an earlier execution.
         attempts: number of attempts that were started; a resend does not reset it.
         adapters: adapters of the route with the code that ran in its last attempt that ended; empty before,
             and if no code ran.
@@ -250,7 +260,7 @@ class Lineage:
         output_keys: keys of its first 100 outputs, in order; empty until it is completed.
         output_count: number of all its outputs.
         skip_reason: why a `skipped` message has no outputs: a condition dropped its item, or a step returned
-            no output; None unless it is `skipped`.
+            no output. The same of a `taken_over` message whose original was skipped; else None.
         error: the last error; None without an error, and after it was completed or resent.
         created_at: time at which it was recorded; RFC 3339 in UTC.
         started_at: start of its last attempt; RFC 3339 in UTC; None before the first attempt.
@@ -259,6 +269,8 @@ class Lineage:
         duration_ms: milliseconds from `started_at` to `ended_at`; None if one of them is None.
         input_pruned_at: time at which its input object was pruned; RFC 3339 in UTC; None if it was not.
         outputs_pruned_at: the same of its outputs, whose keys remain.
+        taken_over_from: message of an earlier execution that was processed, and whose result this one has;
+            None unless it is `taken_over`.
     """
 
     correlation_id: UUID
@@ -282,6 +294,7 @@ class Lineage:
     duration_ms: int | None
     input_pruned_at: str | None = None
     outputs_pruned_at: str | None = None
+    taken_over_from: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

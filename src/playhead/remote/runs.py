@@ -78,12 +78,15 @@ class RemoteSubmit:
         version: int | None = None,
         tags: Sequence[str] = (),
         require_code: bool = False,
+        changed_since: UUID | None = None,
         warn: Warn = no_warning,
     ) -> Execution:
         """Stream the inputs to the server, which starts the run once it has stored all of them."""
         fields = [("tags", tag) for tag in tags]
         if version is not None:
             fields.append(("config_version", str(version)))
+        if changed_since is not None:
+            fields.append(("changed_since", str(changed_since)))
         upload = Upload(fields, inputs)
         return await self._client.post(
             f"configs/{segment(config)}/run",

@@ -34,7 +34,6 @@ class LineageService:
 
     def __init__(self, catalog: LineageCatalog, store: Store) -> None:
         self._catalog = catalog
-        self._store = store
         self._listing = Listing(catalog, store)
 
     async def get(self, correlation_id: UUID) -> Lineage:
@@ -146,7 +145,7 @@ class LineageService:
     async def _check_object(self, key: str) -> None:
         if await self._catalog.pruned_object(key):
             return  # its records are kept
-        if await self._store.stat(key) is None or await self._catalog.unstored([key]):
+        if await self._listing.find(key) is None:
             raise no_object(key)
 
     async def list(

@@ -51,11 +51,12 @@ class ObjectService:
             NotFound: `object_not_found`, `object_pruned`.
         """
         check_key(key)
-        entry = await self._store.stat(key)
-        if entry is None or await self._catalog.unstored([key]):
+        found = await self._listing.find(key)
+        if found is None:
             raise await missing_object(self._catalog, key)
-        info = sidecar.read(await read_one(self._store, keys.sidecar_key(key)))
-        chunks = self._store.stream(key)
+        location, entry = found
+        info = sidecar.read(await read_one(self._store, keys.sidecar_key(location)))
+        chunks = self._store.stream(location)
         first = await anext(chunks, b"")
 
         async def all_chunks() -> AsyncIterator[bytes]:
@@ -68,6 +69,8 @@ class ObjectService:
     async def metadata(self, key: str) -> bytes:
         """Return the stored bytes of an object's sidecar; of a pruned object, what the catalog knows of it.
 
+        An object that was taken over has the sidecar of its original.
+
         Raises:
             BadRequest: `invalid_path`.
             NotFound: `object_not_found`; the object does not exist, or has no sidecar.
@@ -75,16 +78,15 @@ class ObjectService:
         check_key(key)
         if pruned := await self._catalog.pruned_object(key):
             return sidecar.of_pruned(key, pruned)
-        if await self._catalog.unstored([key]):
-            raise no_object(key)
-        found = await read_one(self._store, keys.sidecar_key(key))
+        found = await self._listing.find(key)
         if found is None:
-            if await self._store.stat(key) is None:
-                raise no_object(key)
+            raise no_object(key)
+        its_sidecar = await read_one(self._store, keys.sidecar_key(found[0]))
+        if its_sidecar is None:
             raise NotFound(
                 "object_not_found", f"the object {key!r} has no sidecar: it was stored by another program"
             )
-        return found
+        return its_sidecar
 
     async def list(
         self, execution: UUID, stage: str | None, path: str | None, cursor: str | None, limit: int

@@ -13,6 +13,10 @@ The order of steps, and why each is right if the process is killed (`kill -9`) a
 
 Two processes may work on one pruning. They delete the same objects, and nothing writes them again: an
 execution of which anything was pruned gets no new output.
+
+Bytes that a later run refers to are deleted with the last reference, not with their own execution. Step 2
+decides that, in the transaction that marks: of two prunings that mark outputs with the same bytes, the one
+that commits last sees both marks, and deletes the bytes.
 """
 
 from __future__ import annotations
@@ -243,7 +247,7 @@ class PruneService:
             faults.reach("prune.marked")
             await self._store.delete(_with_sidecars(page.keys))
             faults.reach("prune.deleted")
-            deleted = page.keys[-1]
+            deleted = page.last
             objects, size = objects + page.objects, size + page.bytes
             if progress:
                 progress(page.objects)
@@ -268,7 +272,7 @@ class PruneService:
         """
         async for entries in self._store.list(pruning.prefix, page=self._page):
             found = sorted({keys.object_of(entry.key) for entry in entries}, key=str.encode)
-            late = await self._catalog.unstored(found)
+            late = await self._catalog.late_among(found)
             await self._store.delete(_with_sidecars(sorted(late)))
 
 

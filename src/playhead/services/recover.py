@@ -11,6 +11,7 @@ from playhead.engine import ending
 from playhead.engine.listing import Listing
 from playhead.errors import BadRequest, Conflict, NotFound
 from playhead.model import Execution, Lineage
+from playhead.ports.catalog.browse import Reference
 from playhead.ports.catalog.configs import Loaded
 from playhead.ports.store import Store
 
@@ -38,6 +39,8 @@ class Recovery(Protocol):
     async def config(self, name: str, version: int | None = None) -> Loaded | None: ...
 
     async def unstored(self, keys: Sequence[str]) -> set[str]: ...
+
+    async def references(self, prefix: str, *, after: str = "", limit: int) -> list[Reference]: ...
 
 
 class RecoverService:

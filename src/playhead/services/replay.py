@@ -125,7 +125,7 @@ class ReplayService:
         loaded, route = await target.resolve(self._catalog, source, request.to_route)
         prefix = f"{request.from_execution_id}/{stage}" + (f"/{path}" if path else "")
         check_unpruned(source.execution_id, stage, source.pruned)
-        if not await self._listing.any_object(prefix):
+        if not await self._listing.any_object(source, prefix):
             raise _no_objects(request, source, prefix)
         if self._code:
             for warning in await self._code.check(loaded.config, route, required=request.require_code):

@@ -1,4 +1,8 @@
-"""Start a run: store its inputs, then seal them. Nothing is published before they are sealed."""
+"""Start a run: store its inputs, then seal them. Nothing is published before they are sealed.
+
+A run may take over results of an earlier one. This module decides which routes it may take over. The catalog
+does the rest, and the module that does it explains why a `kill -9` is harmless.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,13 @@ from playhead.engine import sidecar
 from playhead.engine.codecheck import CodeCheck, Warn, no_warning
 from playhead.engine.environment import Environment
 from playhead.engine.target import config_not_found
-from playhead.errors import BadRequest, Conflict, PlayheadError, TooLarge, Unavailable
+from playhead.errors import BadRequest, Conflict, NotFound, PlayheadError, TooLarge, Unavailable
 from playhead.keys import INPUT_STAGE, check_path, content_type_of, object_key, sidecar_key
-from playhead.model import Execution
+from playhead.model import AdapterCode, Execution
 from playhead.ports.catalog import Configs, Jobs
 from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.configs import Loaded
-from playhead.ports.catalog.jobs import Input
+from playhead.ports.catalog.jobs import Input, Since
 from playhead.ports.store import Blob, Delete, Write
 
 MAX_UPLOAD_FILES: Final = 10_000
@@ -53,6 +57,7 @@ class SubmitService:
             process dies before the inputs are sealed fails as `upload_incomplete`.
         sealed: called with each execution whose job may be driven from now on.
         code: compares the code of the workers; None: it is not compared.
+        loaded: the adapters of this process. A run takes over what exactly this code has produced.
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class SubmitService:
         max_object_bytes: int,
         sealed: Callable[[UUID], None],
         code: CodeCheck | None = None,
+        loaded: Sequence[AdapterCode] = (),
     ) -> None:
         self._catalog = catalog
         self._store = store
@@ -73,6 +79,7 @@ class SubmitService:
         self.max_object_bytes = max_object_bytes
         self._sealed = sealed
         self._code = code
+        self._loaded = {one.type: AdapterCode(one.type, one.version, one.code) for one in loaded}
 
     async def run(
         self,
@@ -82,17 +89,20 @@ class SubmitService:
         version: int | None = None,
         tags: Sequence[str] = (),
         require_code: bool = False,
+        changed_since: UUID | None = None,
         warn: Warn = no_warning,
     ) -> Execution:
         """Store the inputs (path, bytes) under `input` and seal them. Workers process them afterwards.
 
         `warn` is called with warnings about the code of the workers. With `require_code`, outdated or
-        different code is an error.
+        different code is an error. With `changed_since`, results of that run are taken over where they are
+        valid, and its objects are not stored again.
 
         Raises:
-            NotFound: `config_not_found`.
-            Conflict: `config_inactive`, `code_differs`, or `execution_ended` if it was cancelled meanwhile.
-            BadRequest: `invalid_path`, `selection_empty` if there is no input.
+            NotFound: `config_not_found`, `execution_not_found`.
+            Conflict: `config_inactive`, `code_differs`, `execution_pruned` for `changed_since`, or
+                `execution_ended` if it was cancelled meanwhile.
+            BadRequest: `invalid_path`, `not_comparable`, `selection_empty` if there is no input.
             Unavailable: nothing was published; the execution fails as `upload_incomplete` or is cancelled.
         """
         loaded = await self.check_config(config, version)
@@ -100,6 +110,7 @@ class SubmitService:
             entry = loaded.config.entry
             for warning in await self._code.check(loaded.config, entry, required=require_code):
                 warn(warning)
+        since = await self._since(loaded, changed_since) if changed_since else None
         # Faults in the first inputs (usually these are all) are reported before anything is recorded.
         batches = self._batches(inputs)
         first = await anext(batches, None)
@@ -117,6 +128,7 @@ class SubmitService:
                 owner=self._env.process,
                 lease=self._lease,
                 traceparent=self._env.tracer.current(),
+                since=since,
             )
             await self._store_batch(execution, first, written)
             async for batch in batches:
@@ -151,6 +163,30 @@ class SubmitService:
                 f"config {config!r} is deactivated. Run: playhead config activate {config}",
             )
         return loaded
+
+    async def _since(self, loaded: Loaded, changed_since: UUID) -> Since:
+        """Return what may be taken over from an earlier run: the routes whose declaration has not changed."""
+        earlier = await self._catalog.execution(changed_since)
+        if earlier is None:
+            raise NotFound(
+                "execution_not_found", f"there is no execution {changed_since}. Run: playhead executions"
+            )
+        name = loaded.version.name
+        if earlier.kind != "run" or earlier.config != name:
+            what = f"a {earlier.kind} of config {earlier.config!r}" if earlier.config else "adopted"
+            raise BadRequest(
+                "not_comparable",
+                f"execution {changed_since} is {what}. Name a run of config {name!r}, or latest:{name}",
+            )
+        theirs = await self._catalog.config(name, earlier.config_version)
+        assert theirs, "versions are never deleted"
+        routes: dict[str, Sequence[AdapterCode] | None] = {}
+        for route in loaded.config.routes.values():
+            other = theirs.config.routes.get(route.name)
+            types = [step.type for step in route.steps]
+            if other and route.has_outputs_of(other) and all(one in self._loaded for one in types):
+                routes[route.name] = None if route.external else [self._loaded[one] for one in types]
+        return Since(changed_since, routes)
 
     async def _give_up(self, execution: UUID, written: Sequence[str]) -> None:
         """Cancel an execution as soon as the catalog is available and contains it.
@@ -213,12 +249,18 @@ class SubmitService:
     async def _store_batch(self, execution: Execution, batch: _Batch, written: list[str]) -> None:
         """Store inputs. `written` becomes their keys as soon as some of them may exist."""
         # Bound first, like outputs. Until they are sealed, no listing and no replay contains them.
-        await self._catalog.bind_inputs(execution.execution_id, [given for given, _ in batch])
+        referred = await self._catalog.bind_inputs(
+            execution.execution_id,
+            [given for given, _ in batch],
+            takes_over=execution.changed_since is not None,
+        )
         now = ids.now()
         groups = []
         written.clear()
         for given, data in batch:
             key = object_key(execution.execution_id, INPUT_STAGE, given.path)
+            if key in referred:
+                continue
             written.append(key)
             groups.append([sidecar.of_input(execution, key, given, now), Blob(key, data, given.content_type)])
         for refusal in await self._store.write(groups):

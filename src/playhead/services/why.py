@@ -42,7 +42,6 @@ class WhyService:
 
     def __init__(self, catalog: WhyCatalog, store: Store) -> None:
         self._catalog = catalog
-        self._store = store
         self._listing = Listing(catalog, store)
 
     async def explain(self, execution: UUID, path: str, stage: str | None = None) -> Why:
@@ -122,7 +121,7 @@ class WhyService:
                 return key
         # Objects that another program stored are not in the catalog.
         for key in candidates[:_MOST_PROBED]:
-            if await self._store.stat(key) is not None and not await self._catalog.unstored([key]):
+            if await self._listing.find(key):
                 return key
         near: list[str] = []
         for key in candidates[:_MOST_PROBED]:
@@ -182,7 +181,7 @@ class WhyService:
 
     async def _example(self, message: Descendant) -> WhyExample:
         outputs: list[str] = []
-        if message.status == "completed":
+        if message.status in ("completed", "taken_over"):
             outputs = await self._catalog.some_outputs(message.correlation_id, limit=_MOST_EXAMPLES)
         error = Problem(message.error_code, message.text or "") if message.error_code else None
         return WhyExample(

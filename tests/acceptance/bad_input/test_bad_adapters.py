@@ -226,6 +226,7 @@ def test_the_others_are_not_disturbed_and_nothing_is_left_half_done(seen: tuple[
         "failed": len(ROWS),
         "cancelled": 0,
         "total": len(GOOD) + len(ROWS),
+        "taken_over": 0,
     }
     assert told.stored == {f"done/{name}": "other" for name in GOOD}
     assert told.temporary == []

@@ -93,6 +93,7 @@ def test_a_command_runs_many_files_and_a_server_reports_how_many_it_accepts(many
             "failed": 0,
             "cancelled": 0,
             "total": many,
+            "taken_over": 0,
         }
         assert run["status"] == "completed"
         [stage] = deployment.get(f"/executions/{run['execution_id']}/stages")["items"]

@@ -166,6 +166,13 @@ def _unknown() -> Iterator[Row]:
     yield post("configs/none/run", {"payload": 1}, "config_not_found", "none", "playhead config list")
     yield post("configs/docs/run", {"payload": 1, "config_version": 9}, "config_not_found", "version 9")
     yield post("configs/idle/run", {"payload": 1}, "config_inactive", "idle", "playhead config activate")
+    for since, code, *words in (
+        ("REPLAYED", "not_comparable", "REPLAYED", "replay of config 'docs'", "latest:docs"),
+        ("UNKNOWN", "execution_not_found", "UNKNOWN", "playhead executions"),
+        ("latest:none", "execution_not_found", "no run of a config 'none'"),
+    ):
+        yield post("configs/docs/run", {"payload": 1, "changed_since": since}, code, *words)
+    yield post("configs/other/run", {"payload": 1, "changed_since": "RUN"}, "not_comparable", "latest:other")
     yield Row("POST", f"{API}/configs/idle/run", form(b'name="files"; filename="a"'), "config_inactive", ())
     yield get("search", "index_not_found", "none.db", "run a route", index="none.db", words="x")
     yield post("queues/docs.theirs/remove", {"receipt": "none"}, "receipt_not_found")

@@ -10,7 +10,7 @@ from playhead.backends._sql_catalog import counts
 from playhead.backends._sql_catalog.code import codes_of
 from playhead.backends._sql_catalog.lanes import Lane, as_uuid, as_uuid_or_none, moment_or_none
 from playhead.backends._sql_catalog.rows import ABOVE_ALL, Part, page_of
-from playhead.backends.sql import DEAD, SKIPPED
+from playhead.backends.sql import DEAD, SKIPPED, TAKEN_OVER
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.ids import created_at, moment, parse_uuid
@@ -221,7 +221,7 @@ def _lineage_of(row: Row, lane: Lane, outputs: list[str], output_count: int) -> 
         "input_key": key,
         "output_keys": outputs,
         "output_count": output_count,
-        "skip_reason": error if state == SKIPPED else None,
+        "skip_reason": error if state in (SKIPPED, TAKEN_OVER) else None,
         "error": Problem(code, error or "") if code else None,
         "created_at": moment(created_at(identity)),
         "started_at": moment_or_none(started),
@@ -229,6 +229,7 @@ def _lineage_of(row: Row, lane: Lane, outputs: list[str], output_count: int) -> 
         "duration_ms": round((ended - started) * 1000) if started and ended else None,
         "input_pruned_at": moment_or_none(row[14]),
         "outputs_pruned_at": moment_or_none(row[15]),
+        "taken_over_from": as_uuid_or_none(row[16]),
     }
 
 

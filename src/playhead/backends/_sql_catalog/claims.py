@@ -211,10 +211,10 @@ class ClaimsPart(LimitsPart):
 
 
 def _claimed(cid: UUID, row: Sequence[Any], spent: int, origin: Origin, lane: Lane) -> Claim:
-    key, stage, content_type, attributes, size, sha256, pruned = row[11:]
+    key, stage, content_type, attributes, size, sha256, pruned, location = row[11:]
     source = None
     if content_type is not None:
-        source = Source(content_type, json.loads(attributes), size, sha256, moment_or_none(pruned))
+        source = Source(content_type, json.loads(attributes), size, sha256, moment_or_none(pruned), location)
     return Claim(
         correlation_id=cid,
         attempt=row[6] + 1,

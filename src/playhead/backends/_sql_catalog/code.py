@@ -21,6 +21,15 @@ def number_of(adapters: str) -> int:
     return int.from_bytes(hashlib.sha256(adapters.encode()).digest()[:8]) >> 1
 
 
+def number_of_chain(adapters: Sequence[AdapterCode] | None) -> int | None:
+    """Return the number that `record_code` gives a chain; None for the code of other programs."""
+    return None if adapters is None else number_of(json.dumps(_rows(adapters)))
+
+
+def _rows(adapters: Sequence[AdapterCode]) -> list[tuple[str, str | None, str | None]]:
+    return [(one.type, storable(one.version), storable(one.code)) for one in adapters]
+
+
 async def insert_loaded(db: Session, loaded: LoadedCode) -> int:
     """Record what a process has loaded; return its number."""
     adapters = json.dumps([[one.type, one.version, one.code, one.source] for one in loaded.adapters])
@@ -31,7 +40,7 @@ async def insert_loaded(db: Session, loaded: LoadedCode) -> int:
 
 class CodePart(Part):
     async def record_code(self, adapters: Sequence[AdapterCode]) -> int:
-        rows = [(one.type, storable(one.version), storable(one.code)) for one in adapters]
+        rows = _rows(adapters)
         listed = json.dumps(rows)
         number = number_of(listed)
 

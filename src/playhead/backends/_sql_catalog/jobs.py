@@ -12,7 +12,9 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import DispatchMaker, storable
+from playhead.backends._sql_catalog.rows import LONG_SECONDS
 from playhead.backends._sql_catalog.runs import RunsPart, input_range
+from playhead.backends._sql_catalog.takeover import Plan
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL, Statement
 from playhead.envelope import Dispatch
@@ -42,7 +44,8 @@ class JobsPart(RunsPart):
             row = await db.row(SQL.acquirable_job, job=job)
             if row is None:
                 return None
-            n, batch, traceparent, source, stage, prefix, lane, epoch, cursor, listing_state, idle = row
+            n, batch, traceparent, source, stage, prefix, lane, epoch, cursor, listing_state, *rest = row
+            idle, since, plan, has_references = rest
             if listing_state == "open" and idle + 1 >= MAX_IDLE_TAKEOVERS:
                 await db.run(SQL.stall_job, execution=n)
                 return None
@@ -61,6 +64,8 @@ class JobsPart(RunsPart):
                 default_stage=stage,
                 cursor=cursor,
                 listed=listing_state != "open",
+                page=Plan.decode(since, plan).page if plan else None,
+                has_references=bool(has_references),
             )
 
         return await self._db.write(take)
@@ -113,6 +118,10 @@ class JobsPart(RunsPart):
                     for ordinal, cid, o in zip(ordinals, raw if db.raw_ids else ids, kept, strict=False)
                 ],
             )
+            taken = set[str]()
+            if held.page is not None and kept:
+                cids = raw[: len(kept)] if db.raw_ids else ids[: len(kept)]
+                taken = await self._take_results(db, job.n, held.job, cids, [o.key for o in kept])
             bad = [(cid, o.problem) for cid, o in zip(ids, kept, strict=False) if o.problem]
             if bad:
                 await db.run(
@@ -131,10 +140,10 @@ class JobsPart(RunsPart):
             return [
                 Dispatch(headers, cid, 0, None, o.key, external, ordinal)
                 for ordinal, cid, o in zip(ordinals, ids, kept, strict=False)
-                if not o.problem
+                if not o.problem and cid not in taken
             ]
 
-        return await self._db.write(record_page)
+        return await self._db.write(record_page, seconds=30.0 if held.page is None else LONG_SECONDS)
 
     async def _without_unstored(self, db: Session, objects: Sequence[Listed]) -> Sequence[Listed]:
         if not objects:

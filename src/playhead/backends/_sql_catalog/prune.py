@@ -184,11 +184,21 @@ class PrunePart(Part):
             )
             if not rows:
                 return None
-            new = [(key, size) for key, size, is_new in rows if is_new]
-            await db.run(SQL.mark_pruned, keys=[key for key, _ in new], pruned_at=row[1])
-            return PrunePage([key for key, _, _ in rows], len(new), sum(size for _, size in new))
+            keys = [key for key, *_ in rows]
+            if locations := [location for *_, location in rows if location is not None]:
+                await db.rows(SQL.lock_outputs, keys=locations)
+            new = {key: size for key, size, is_new, _ in rows if is_new}
+            await db.run(SQL.mark_pruned, keys=list(new), pruned_at=row[1])
+            # In a new statement, which sees what the locks have waited for.
+            free = dict(map(tuple, await db.rows(SQL.disposable_among, keys=keys)))
+            counted = [new[key] for key in free if key in new]
+            return PrunePage(keys[-1], sorted(free.values()), len(counted), sum(counted))
 
         return await self._db.write(take)
+
+    async def late_among(self, keys: Sequence[str]) -> set[str]:
+        rows = await self._db.read(lambda db: db.rows(SQL.late_among, keys=list(keys)))
+        return {key for (key,) in rows}
 
     async def pruned_object(self, key: str) -> PrunedObject | None:
         row = await self._db.read(lambda db: db.row(SQL.pruned_object, key=key))

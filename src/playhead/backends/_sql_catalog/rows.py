@@ -165,7 +165,7 @@ class Part:
         made = []
         for row in rows:
             n, identity, kind, status, config, version, digest, parent, batch = row[:9]
-            created, ended, _, code, error, pinned, retention = row[9:]
+            created, ended, _, code, error, pinned, retention, since = row[9:]
             made.append(
                 Execution(
                     execution_id=as_uuid(identity),
@@ -189,6 +189,7 @@ class Part:
                         pruned[n],
                         pinned=bool(pinned),
                     ),
+                    changed_since=as_uuid_or_none(since),
                 )
             )
         return made

@@ -8,13 +8,14 @@ from uuid import UUID
 
 from playhead.backends._sql_catalog.replays import ReplaysPart
 from playhead.backends._sql_catalog.rows import LONG_SECONDS
+from playhead.backends._sql_catalog.takeover import TakeOverPart
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.errors import BadRequest, Conflict
 from playhead.ids import uuid7
 from playhead.keys import INPUT_STAGE, object_key
 from playhead.model import Execution, Replay
-from playhead.ports.catalog.jobs import Input
+from playhead.ports.catalog.jobs import Input, Since
 from playhead.ports.catalog.prune import check_unpruned
 
 
@@ -24,7 +25,7 @@ def input_range(execution: UUID) -> tuple[str, str]:
     return f"{prefix}/", f"{prefix}0"
 
 
-class RunsPart(ReplaysPart):
+class RunsPart(ReplaysPart, TakeOverPart):
     async def open_run(
         self,
         execution: UUID,
@@ -35,6 +36,7 @@ class RunsPart(ReplaysPart):
         owner: str,
         lease: float,
         traceparent: str | None = None,
+        since: Since | None = None,
     ) -> Execution:
         async def open_it(db: Session) -> Execution:
             number, document = await self._version(db, config, version)
@@ -62,9 +64,11 @@ class RunsPart(ReplaysPart):
                 owner=owner,
                 lease=lease,
             )
+            if since:
+                await self._set_plan(db, n, number, since)
             return await self._existing(db, execution)
 
-        return await self._db.write(open_it)
+        return await self._db.write(open_it, seconds=LONG_SECONDS if since else 30.0)
 
     async def _version(self, db: Session, config: str, version: int) -> tuple[int, str]:
         """Return the number of a config version, and its content as JSON."""
@@ -77,28 +81,33 @@ class RunsPart(ReplaysPart):
         assert found
         return found
 
-    async def bind_inputs(self, execution: UUID, inputs: Sequence[Input]) -> None:
+    async def bind_inputs(
+        self, execution: UUID, inputs: Sequence[Input], *, takes_over: bool = False
+    ) -> set[str]:
         # In the order of their keys, so that two transactions that bind the same keys never deadlock.
         given = sorted((object_key(execution, INPUT_STAGE, i.path), i) for i in inputs)
 
-        async def bind(db: Session) -> None:
+        async def bind(db: Session) -> set[str]:
             # A prune takes the exclusive lock: it either finds these rows, or its record is found here.
             n = await db.value(SQL.execution_number, id=execution)
             await self._share(db, [n])
             if any(one.overlaps(INPUT_STAGE) for one in (await self._pruned(db, [n]))[n]):
                 raise Conflict("execution_ended", f"inputs of execution {execution} were pruned")
+            if takes_over:
+                await self._refer_inputs(db, execution, [(key, i.sha256) for key, i in given])
             bound = await db.insert(
                 SQL.bind_inputs, [(key, i.size, i.sha256, i.sha256, i.content_type) for key, i in given]
             )
             if len(bound) == len(given):
-                return
+                return set()
             rows = await db.rows(SQL.bound_inputs, keys=[key for key, _ in given])
-            known = {key: (size, sha256) for key, size, sha256 in rows}
+            known = {key: (size, sha256) for key, size, sha256, _ in rows}
             for key, i in given:
                 if known[key] != (i.size, i.sha256):
                     raise BadRequest("invalid_path", f"two inputs of this run have the path {i.path!r}")
+            return {key for key, _, _, location in rows if location is not None}
 
-        await self._db.write(bind)
+        return await self._db.write(bind)
 
     async def seal(self, execution: UUID) -> bool:
         async def seal_it(db: Session) -> bool:

@@ -20,6 +20,7 @@ COMPLETED: Final = ROW_STATES.index("completed")
 SKIPPED: Final = ROW_STATES.index("skipped")
 DEAD: Final = ROW_STATES.index("dead")
 CANCELLED: Final = ROW_STATES.index("cancelled")
+TAKEN_OVER: Final = ROW_STATES.index("taken_over")
 
 # messages.published; NULL: the watermark of the job decides
 PUBLISHED: Final = 1
@@ -43,7 +44,7 @@ CONSTANTS: Final[dict[str, object]] = {
     "SUPERSEDED": SUPERSEDED,
 }
 
-_CONSTANT: Final = re.compile(r"\{([A-Z]+)\}")
+_CONSTANT: Final = re.compile(r"\{([A-Z_]+)\}")
 _FOR_ONE: Final = re.compile(r"^-- \((sqlite|postgresql)\)\n(.*?;\n)", re.M | re.S)
 _SQLITE_SCHEMA: Final = (
     (

@@ -34,10 +34,11 @@ ORDER BY e.n LIMIT :limit
 
 -- name: prune_states
 -- What decides whether the objects of executions may be deleted. A replay reads the objects of its source until it has
--- settled: it may still list them, or have a message whose input is one of them.
+-- settled: it may still list them, or have a message whose input is one of them. A run takes them over until then.
 SELECT e.n, e.id, e.kind, e.settled, e.pinned, e.config_version, e.status, c.name,
   EXISTS (SELECT 1 FROM jobs j JOIN executions r ON r.n = j.execution
     WHERE j.source = e.id AND r.n <> e.n AND NOT r.settled)
+  OR EXISTS (SELECT 1 FROM jobs j JOIN executions r ON r.n = j.execution WHERE j.since = e.id AND NOT r.settled)
 FROM executions e LEFT JOIN config_versions c ON c.id = e.config_version
 WHERE e.n = ANY(:numbers::bigint[]) ORDER BY e.n
 
@@ -52,14 +53,17 @@ SELECT min(x.n), count(*) FROM (SELECT e.n FROM executions e WHERE e.kind = :kin
   ORDER BY e.n DESC LIMIT :keep) x
 
 -- fragment: disposable
--- The bytes of the output `o` may be deleted by a pruning of the keys between two texts. Each statement that chooses
--- objects to delete has this condition, and no other part of Playhead deletes objects of executions. If the objects of an
--- execution can be used by another one, the condition that no execution uses `o` belongs here.
-o.key > :first AND o.key < :last
+-- The bytes of the output `o` may be deleted once `o` is pruned: every other output with the same bytes is pruned, and so
+-- is the one that they are stored under. Each statement that chooses objects to delete has this condition, and no other
+-- part of Playhead deletes objects of executions.
+NOT EXISTS (SELECT 1 FROM outputs u /* INDEXED BY outputs_by_location */
+  WHERE u.location = coalesce(o.location, o.key) AND u.pruned_at IS NULL AND u.n <> o.n)
+AND (o.location IS NULL OR EXISTS (SELECT 1 FROM outputs u WHERE u.key = o.location AND u.pruned_at IS NOT NULL))
 
 -- name: count_disposable
 -- How many objects a pruning deletes, and their bytes.
-SELECT count(*), coalesce(sum(o.size), 0)::bigint FROM outputs o WHERE {disposable} AND o.pruned_at IS NULL
+SELECT count(*), coalesce(sum(o.size), 0)::bigint FROM outputs o
+WHERE o.key > :first AND o.key < :last AND o.pruned_at IS NULL AND {disposable}
 
 -- name: begin_pruning
 -- Returns the number of the pruning, unless there is one.
@@ -80,7 +84,21 @@ SELECT cursor, pruned_at FROM prunings WHERE n = :pruning AND deleted_at IS NULL
 -- name: prune_keys
 -- The next objects of a pruning. Those that are marked as pruned are among them: the process that marked them may have
 -- died before it deleted them.
-SELECT o.key, o.size, o.pruned_at IS NULL FROM outputs o WHERE {disposable} ORDER BY o.key LIMIT :limit
+SELECT o.key, o.size, o.pruned_at IS NULL, o.location FROM outputs o WHERE o.key > :first AND o.key < :last
+ORDER BY o.key LIMIT :limit
+
+-- name: lock_outputs
+-- Two prunings may mark two outputs with the same bytes at once. The one that has this lock last sees both marks.
+SELECT key FROM outputs WHERE key = ANY(:keys::text[]) ORDER BY key FOR UPDATE
+
+-- name: disposable_among
+-- Those of these objects whose bytes may be deleted, each with the key of the bytes.
+SELECT o.key, coalesce(o.location, o.key) FROM outputs o WHERE o.key = ANY(:keys::text[]) AND {disposable}
+
+-- name: late_among
+-- Those of these keys under which only a late write can have stored something.
+SELECT o.key FROM outputs o WHERE o.key = ANY(:keys::text[]) AND (o.state <> {STORED} OR o.pruned_at IS NOT NULL)
+  AND {disposable}
 
 -- name: mark_pruned
 -- No listing shows these objects any more.

@@ -32,7 +32,16 @@ from uuid import UUID
 from playhead.backends.sql import with_constants
 
 FILES: Final = (
-    *("rows.sql", "configs.sql", "jobs.sql", "replays.sql", "work.sql", "limits.sql", "upkeep.sql"),
+    *(
+        "rows.sql",
+        "configs.sql",
+        "jobs.sql",
+        "replays.sql",
+        "takeover.sql",
+        "work.sql",
+        "limits.sql",
+        "upkeep.sql",
+    ),
     *("browse.sql", "trace.sql", "code.sql", "prune.sql", "broker.sql"),
 )
 

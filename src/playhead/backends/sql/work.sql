@@ -17,7 +17,7 @@ SELECT n, id, batch, traceparent FROM executions WHERE n = ANY(:numbers::bigint[
 -- Rows to claim, with what the catalog knows of their objects.
 SELECT m.id, m.n, m.execution, e.status, m.lane, m.state, m.attempt, m.uncounted_attempts, m.worker,
   m.consecutive_crashes, coalesce(m.not_before > playhead_now(), false), m.object_key, m.stage,
-  o.content_type, o.attributes, o.size, o.sha256, o.pruned_at
+  o.content_type, o.attributes, o.size, o.sha256, o.pruned_at, o.location
 FROM messages m JOIN executions e ON e.n = m.execution LEFT JOIN outputs o ON o.key = m.object_key
 WHERE m.id = ANY(:ids::uuid[]) ORDER BY m.n FOR NO KEY UPDATE OF m
 

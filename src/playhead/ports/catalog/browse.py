@@ -27,6 +27,18 @@ class ExecutionFilter(NamedTuple):
     parent: UUID | None = None
 
 
+class Reference(NamedTuple):
+    """An object of an execution whose bytes are stored under the key `location` of an earlier execution.
+
+    `size` is in bytes; `created_at` in seconds since the epoch.
+    """
+
+    key: str
+    location: str
+    size: int
+    created_at: float
+
+
 class Browse(Protocol):
     async def execution(self, execution: UUID) -> Execution | None:
         """Return an execution with its counts (cached for up to a second while it runs)."""
@@ -56,6 +68,13 @@ class Browse(Protocol):
     async def unstored(self, keys: Sequence[str]) -> set[str]:
         """Return those of `keys` (ascending, of one listing's page) that have an outputs row that is not
         `stored`, or is pruned."""
+        ...
+
+    async def references(self, prefix: str, *, after: str = "", limit: int) -> list[Reference]:
+        """Return up to `limit` references at or below a key, after the key `after`, in byte order.
+
+        Only those that are stored and not pruned. They are in no listing of the store.
+        """
         ...
 
     async def lineage(self, correlation_id: UUID) -> Lineage | None: ...

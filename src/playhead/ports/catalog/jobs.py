@@ -11,13 +11,13 @@ execution cannot end before all its messages exist.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from playhead.envelope import Dispatch, Headers
-from playhead.model import Execution, Replay
+from playhead.model import AdapterCode, Execution, Replay
 
 
 class Input(NamedTuple):
@@ -27,6 +27,19 @@ class Input(NamedTuple):
     size: int
     sha256: bytes
     content_type: str
+
+
+class Since(NamedTuple):
+    """What a run may take over from an earlier run of the same config.
+
+    Attributes:
+        execution: the earlier run.
+        routes: the routes whose declaration is the same in both config versions, each with the code of its
+            adapters that must have run; None: other programs consume its queue.
+    """
+
+    execution: UUID
+    routes: Mapping[str, Sequence[AdapterCode] | None]
 
 
 class Listed(NamedTuple):
@@ -55,6 +68,8 @@ class LeasedJob:
         default_stage: the stage that was asked for.
         cursor: the last key that was looked at; "" at the start.
         listed: the listing is finished; only publishing remains.
+        page: how many inputs one page records at most, if the run takes over results; else None.
+        has_references: the source execution may have references, which are not in the store under its prefix.
     """
 
     job: UUID
@@ -67,6 +82,8 @@ class LeasedJob:
     default_stage: str
     cursor: str
     listed: bool
+    page: int | None = None
+    has_references: bool = False
 
 
 class Jobs(Protocol):
@@ -80,6 +97,7 @@ class Jobs(Protocol):
         owner: str,
         lease: float,
         traceparent: str | None = None,
+        since: Since | None = None,
     ) -> Execution:
         """Create an execution of kind `run`, held by `owner`, whose inputs are added later.
 
@@ -88,14 +106,22 @@ class Jobs(Protocol):
 
         No process can acquire the job until it is sealed. If the owner dies before that, `fail_unsealed` ends
         the run once `lease` seconds have passed since this call and since the owner's last heartbeat.
+
+        With `since`, `record` takes over results of that run. It is not pruned before this one has settled.
+        Raises `Conflict` (`execution_pruned`) if all of its objects are pruned already.
         """
         ...
 
-    async def bind_inputs(self, execution: UUID, inputs: Sequence[Input]) -> None:
+    async def bind_inputs(
+        self, execution: UUID, inputs: Sequence[Input], *, takes_over: bool = False
+    ) -> set[str]:
         """Record inputs as bound (`writing`) before their bytes are stored.
 
         A path may be repeated with the same size and sha256. Otherwise raises `BadRequest` (`invalid_path`:
         two inputs have one path). Raises `Conflict` (`execution_ended`) if inputs of the run were pruned.
+
+        `takes_over`: the run was opened with `since`. Returns the keys of inputs whose bytes need not be
+        stored, because the earlier run has the same bytes under the same path.
         """
         ...
 
@@ -173,8 +199,14 @@ class Jobs(Protocol):
         Keys whose outputs row is not `stored` are left out; keys without a row count. Rows get ascending
         ordinals and ids in the given order. `last` also closes the root. At most 1,000 objects.
 
-        Returns the dispatches of the new rows, without dead ones. Returns None, and the caller must stop, if
-        the epoch was raised, the execution is cancelled, or the stored cursor is not before `cursor`.
+        In a run that was opened with `since`, a row becomes `taken_over` if the earlier run completed (or
+        skipped, or took over) the message of an input with the same path and sha256, in a route that `since`
+        names, with its code. The row gets references to the outputs, and its children are inserted. They are
+        taken over in the same way, or left to the reconciler.
+
+        Returns the dispatches of the new rows, without dead ones and those taken over. Returns None, and the
+        caller must stop, if the epoch was raised, the execution is cancelled, or the stored cursor is not
+        before `cursor`.
         """
         ...
 

@@ -73,13 +73,17 @@ class Pruning(NamedTuple):
 
 
 class PrunePage(NamedTuple):
-    """Objects whose bytes are to be deleted, in the order of their keys.
+    """Objects that are marked as pruned.
 
     Attributes:
-        objects: how many of them were not marked as pruned before.
+        last: the last key of the page.
+        keys: the keys whose bytes are to be deleted, ascending. An object that a later execution refers to
+            keeps its bytes. They are deleted with the last reference, so a key may be of another execution.
+        objects: how many of these objects were not marked as pruned before.
         bytes: their size.
     """
 
+    last: str
     keys: list[str]
     objects: int
     bytes: int
@@ -137,7 +141,7 @@ class Prune(Protocol):
     async def count_prunable(self, candidate: Candidate) -> tuple[int, int]:
         """Return number and bytes of the objects that a prune of this candidate deletes.
 
-        Outputs of attempts that failed are included.
+        Outputs of attempts that failed are included. Objects that another execution refers to are not.
         """
         ...
 
@@ -162,11 +166,15 @@ class Prune(Protocol):
         """Mark the next page of objects as pruned, and return it. None if nothing is left, or it has ended.
 
         Args:
-            deleted: the last key of the previous page, whose bytes the caller has deleted.
+            deleted: `last` of the previous page, whose bytes the caller has deleted.
 
         The bytes of an object are deleted only if this method returns its key: it alone decides that no
         process needs them any more.
         """
+        ...
+
+    async def late_among(self, keys: Sequence[str]) -> set[str]:
+        """Return those of these keys that no process needs: not stored, or pruned, and not referred to."""
         ...
 
     async def pruned_object(self, key: str) -> PrunedObject | None:
@@ -191,4 +199,19 @@ def check_unpruned(execution: UUID, stage: str, pruned: Sequence[PrunedStage]) -
                 "stage_pruned",
                 f"cannot replay stage {stage!r} of execution {execution}: {what} were pruned on "
                 f"{one.pruned_at}. Replay a stage that is still stored, or run the inputs again",
+            )
+
+
+def check_not_all_pruned(execution: UUID, pruned: Sequence[PrunedStage]) -> None:
+    """Check that results of a run can be taken over: not all of its objects were pruned.
+
+    Raises:
+        Conflict: `execution_pruned`.
+    """
+    for one in pruned:
+        if one.stage is None:
+            raise Conflict(
+                "execution_pruned",
+                f"cannot take over results of execution {execution}: its objects were pruned on "
+                f"{one.pruned_at}. Name another run, or run without --changed-since",
             )

@@ -21,7 +21,8 @@ alone."""
 class Source(NamedTuple):
     """What the outputs row of an object holds. `sha256` is 32 bytes; `size` is in bytes.
 
-    `pruned_at` is set if the object was pruned; RFC 3339 in UTC.
+    `pruned_at` is set if the object was pruned; RFC 3339 in UTC. `location` is the key that has the bytes, if
+    the object is a reference to one of an earlier execution.
     """
 
     content_type: str
@@ -29,6 +30,7 @@ class Source(NamedTuple):
     size: int
     sha256: bytes
     pruned_at: str | None = None
+    location: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,215 @@
+"""Take over the results of an earlier run: references to objects, and message rows that need no attempt.
+
+A reference is an outputs row whose `location` is the key of the object that has the bytes. It always names
+the object itself, never another reference. So a chain of runs needs no chain of reads, and the object is
+needed exactly as long as a row that is not pruned names it (`disposable` in `prune.sql`).
+
+All of it happens in two transactions that exist anyway, so a `kill -9` leaves all or nothing of each:
+
+1. `bind_inputs` binds an unchanged input as a reference, before its bytes would be stored. Like any input, it
+   does not count before the run is sealed.
+2. `record` inserts the rows of a page of inputs, and follows the earlier run from them, route by route. A row
+   with a valid result is closed as `taken_over`, with its outputs and its children. The first row without one
+   stays `pending`. The cursor moves in the same transaction, under the epoch. So no page is taken over twice,
+   and no process can see a part of it. Rows of the entry route are published by the job. The others have no
+   publisher, so the reconciler publishes them, as it does after a crash.
+
+Meanwhile nothing that they read can go away. The source is not pruned until the run has settled
+(`prune_states`), and the stages that were pruned before are not in the plan. Rows of the source may end while
+they are read: a message that ends too late is processed again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from playhead.backends._sql_catalog.code import number_of_chain
+from playhead.backends._sql_catalog.lanes import as_text, as_uuid
+from playhead.backends._sql_catalog.rows import Part
+from playhead.backends.sql import COMPLETED, PENDING, SKIPPED, TAKEN_OVER
+from playhead.backends.sql.session import Row, Session
+from playhead.backends.sql.statements import SQL
+from playhead.ids import mint, text
+from playhead.keys import INPUT_STAGE
+from playhead.ports.catalog.browse import Reference
+from playhead.ports.catalog.jobs import Since
+from playhead.ports.catalog.prune import check_not_all_pruned
+
+_MOST_ROWS: Final = 2_000
+"""Outputs that one page takes over, on average."""
+_MOST_IN_A_PAGE: Final = 1_000
+_VALID: Final = (COMPLETED, SKIPPED, TAKEN_OVER)
+
+
+class Plan(NamedTuple):
+    """What a run may take over.
+
+    Attributes:
+        source: the number of the earlier run.
+        since: its id.
+        lanes: by lane: the lane of the same route in the earlier run, and the code that must have run.
+        has_inputs: whether inputs may be references.
+        page: how many inputs one transaction records.
+    """
+
+    source: int
+    since: UUID
+    lanes: dict[int, tuple[int, int | None]]
+    has_inputs: bool
+    page: int
+
+    def encode(self) -> str:
+        lanes = [[lane, *of] for lane, of in self.lanes.items()]
+        return json.dumps([self.source, lanes, self.has_inputs, self.page])
+
+    @classmethod
+    def decode(cls, since: Any, stored: str) -> Plan:
+        source, lanes, has_inputs, page = json.loads(stored)
+        by_lane = {lane: (of, code) for lane, of, code in lanes}
+        return cls(source, as_uuid(since), by_lane, has_inputs, page)
+
+
+class _Pair(NamedTuple):
+    """A new row, and the row of the earlier run whose result it may get."""
+
+    id: Any
+    n: int
+    source: int
+    lane: int
+
+
+class TakeOverPart(Part):
+    async def _set_plan(self, db: Session, n: int, version: int, since: Since) -> None:
+        """Decide what a run may take over. Locks the source, as `open_replay` does: a prune of it either
+        comes before, or it waits, and then finds this run."""
+        row = await db.row(SQL.execution_counts, id=since.execution)
+        assert row, "the caller has found the execution"
+        source, their_version, _ = row
+        await self._share(db, [source])
+        pruned = (await self._pruned(db, [source]))[source]
+        check_not_all_pruned(since.execution, pruned)
+        theirs = {lane.route: lane for lane in await self._lanes_of(db, their_version)}
+        lanes = {
+            lane.id: (theirs[lane.route].id, number_of_chain(since.routes[lane.route]))
+            for lane in await self._lanes_of(db, version)
+            if lane.route in since.routes and not (lane.stage and any(p.overlaps(lane.stage) for p in pruned))
+        }
+        first, last = f"{since.execution}/", f"{since.execution}0"
+        row = await db.row(SQL.count_roots_and_outputs, execution=source, first=first, last=last)
+        roots, outputs = row or (0, 0)
+        page = max(1, min(_MOST_IN_A_PAGE, _MOST_ROWS * roots // max(outputs, 1)))
+        has_inputs = not any(one.overlaps(INPUT_STAGE) for one in pruned)
+        plan = Plan(source, since.execution, lanes, has_inputs, page)
+        await db.run(SQL.set_plan, since=since.execution, plan=plan.encode(), execution=n)
+
+    async def _refer_inputs(self, db: Session, execution: UUID, inputs: Sequence[tuple[str, bytes]]) -> None:
+        """Bind as references what the earlier run has stored, of inputs (key, sha256) that are not bound."""
+        since, stored = await db.row(SQL.plan_of, execution=execution) or (None, None)
+        if stored and (plan := Plan.decode(since, stored)).has_inputs:
+            await db.run(
+                SQL.refer_inputs,
+                keys=[key for key, _ in inputs],
+                olds=[_moved(key, plan.since) for key, _ in inputs],
+                hashes=[sha256 for _, sha256 in inputs],
+            )
+
+    async def _take_results(
+        self, db: Session, execution: int, identity: UUID, ids: Sequence[Any], keys: Sequence[str]
+    ) -> set[str]:
+        """Take over the results of new roots, and of all that follows; return the ids of roots that need no
+        attempt.
+
+        Args:
+            execution: their execution, by number; `identity` is its id.
+            ids: the roots, in the form that rows have.
+            keys: their objects.
+        """
+        row = await db.row(SQL.plan_of, execution=identity)
+        assert row, "the caller has locked the job"
+        plan = Plan.decode(*row)
+        olds = [_moved(key, plan.since) for key in keys]
+        rows = await db.rows(SQL.same_inputs, ids=ids, olds=olds, source=plan.source)
+        level = await self._refer(db, identity, _valid(plan, rows))
+        done = {as_text(one.id) for one in level}
+        while level:
+            rows = await self._follow(db, execution, plan, level)
+            level = await self._refer(db, identity, _valid(plan, rows))
+        return done
+
+    async def _refer(self, db: Session, execution: UUID, level: Sequence[_Pair]) -> list[_Pair]:
+        """Close rows as taken over, with references to the outputs; return those for which it was possible.
+
+        If another message of the execution has bound the key of an output, the row is processed, and its
+        attempt reports the conflict.
+        """
+        if not level:
+            return []
+        pairs = {"rows": [one.n for one in level], "sources": [one.source for one in level]}
+        await db.run(SQL.insert_references, execution=str(execution), **pairs)
+        missing = {n for (n,) in await db.rows(SQL.missing_references, execution=str(execution), **pairs)}
+        if missing:
+            await db.run(SQL.delete_references, rows=list(missing))
+        kept = [one for one in level if one.n not in missing]
+        await db.run(SQL.close_taken_over, rows=[one.n for one in kept], sources=[one.source for one in kept])
+        return kept
+
+    async def _follow(self, db: Session, execution: int, plan: Plan, level: Sequence[_Pair]) -> list[Row]:
+        """Insert the children of rows that are taken over; return the candidates for their results."""
+        above = {one.n: one for one in level}
+        lanes = await self._learn(db, {one.lane for one in level})
+        feeds = {
+            lane: [await self._feed(db, lanes[lane].config_version, to) for to in lanes[lane].feeds]
+            for lane in {one.lane for one in level}
+        }
+        if not any(feeds.values()):
+            return []
+        family = [
+            (feed, key, lanes[above[n].lane].stage or "", above[n])
+            for n, key in await db.rows(SQL.outputs_of, rows=list(above))
+            for feed in feeds[above[n].lane]
+        ]
+        raw = mint(len(family))
+        ids = raw if db.raw_ids else [text(one) for one in raw]
+        await db.insert(
+            SQL.insert_children,
+            [
+                (cid, execution, feed, key, stage, PENDING, parent.n, None)
+                for cid, (feed, key, stage, parent) in zip(ids, family, strict=True)
+            ],
+        )
+        return await db.rows(
+            SQL.same_children,
+            ids=ids,
+            parents=[parent.source for *_, parent in family],
+            olds=[_moved(key, plan.since) for _, key, _, _ in family],
+        )
+
+    async def references(self, prefix: str, *, after: str = "", limit: int) -> list[Reference]:
+        rows = await self._db.read(
+            lambda db: db.rows(
+                SQL.stored_references,
+                prefix=prefix,
+                first=f"{prefix}/",
+                last=f"{prefix}0",
+                after=after,
+                limit=limit,
+            )
+        )
+        return [Reference(*row) for row in rows]
+
+
+def _moved(key: str, execution: UUID) -> str:
+    """Return the key of the same object in another execution."""
+    return f"{execution}/{key.partition('/')[2]}"
+
+
+def _valid(plan: Plan, rows: Sequence[Row]) -> list[_Pair]:
+    """Return the rows of the fragment `same` that the plan and the state of the earlier row allow."""
+    return [
+        _Pair(cid, n, source, lane)
+        for cid, n, source, lane, their_lane, state, code in rows
+        if state in _VALID and plan.lanes.get(lane) == (their_lane, code)
+    ]

@@ -1,0 +1,213 @@
+"""After a `kill -9` at any point, a run with `--changed-since` has the result of an undisturbed one.
+
+The command does everything itself: it stores the inputs, takes over results, publishes, and works. It dies,
+and a server and a worker do the rest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+import pytest
+
+from playhead import faults
+from tests.acceptance.deployments import KINDS, Urls, open_server_deployment, own_servers
+from tests.acceptance.processes import DEADLINE_SECONDS, Deployment, open_deployment
+from tests.servers import Missing, absent
+
+_SOURCE: Final = """
+version: "1.0"
+name: parts
+entry: split
+routes:
+  split:
+    adapters: [{type: thirds}]
+    outbound: {stage: parts, to: [shout, measure]}
+  shout:
+    adapters: [{type: shout}]
+    outbound: {stage: loud}
+  measure:
+    adapters: [{type: measure}]
+    outbound: {stage: lengths}
+"""
+_NEW_SHOUT: Final = "{type: shout, condition: {field: content_type, operator: exists}}"
+"""Another declaration of the step, with the same outputs."""
+_INPUTS: Final = 250
+"""More than one page of what is taken over."""
+_CHANGED: Final = 5
+_OPEN_PRUNINGS: Final = "SELECT 1 FROM prunings WHERE deleted_at IS NULL"
+
+POINTS: Final = tuple(point for point in sorted(faults.POINTS) if not point.startswith("prune."))
+CASES: Final = [
+    *((point, 1) for point in POINTS if point != "replay.created"),
+    *((f"replay.{point}", 2) for point in ("recorded", "published", "marked")),
+    *((f"worker.{point}", 100) for point in ("claimed", "bound", "object", "committed", "marked")),
+]
+ON_SERVERS: Final = [("replay.recorded", 1), ("replay.recorded", 2), ("reconciler.published", 1)]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An execution without ids and times.
+
+    Attributes:
+        objects: by path: sha256, and whether the bytes are those of the earlier run.
+        rows: numbers of messages by route, state and path of the input.
+    """
+
+    status: str
+    counts: dict[str, int]
+    objects: dict[str, tuple[str, bool]]
+    rows: Counter[tuple[str, str, str]]
+
+
+class Stand:
+    """A deployment with a finished run, and the inputs of the next one."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self.inputs = deployment.folder / "inputs"
+        self.inputs.mkdir()
+        for n in range(_INPUTS):
+            (self.inputs / f"{n:03}.txt").write_text(f"text {n}")
+        config = deployment.folder / "parts.yaml"
+        config.write_text(_SOURCE)
+        self.source = str(deployment.cli("run", str(config), str(self.inputs))["execution_id"])
+        config.write_text(_SOURCE.replace("{type: shout}", _NEW_SHOUT))
+        deployment.cli("config", "apply", str(config))
+        for n in range(_CHANGED):
+            (self.inputs / f"{50 * n:03}.txt").write_text(f"changed {n}")
+            (self.inputs / f"{50 * n + 1:03}.txt").unlink()
+            (self.inputs / f"new-{n}.txt").write_text(f"new {n}")
+        self.command = ("run", "parts", str(self.inputs), "--changed-since", self.source)
+        whole = str(deployment.cli(*self.command)["execution_id"])
+        self.undisturbed = self.picture(whole)
+        self.known = {self.source, whole}
+
+    def killed(self, point: str, n: int) -> str:
+        """Let the command die; return the run once other processes have ended it."""
+        command = self.deployment.start(*self.command, fault=f"{point}:{n}")
+        command.popen.wait(DEADLINE_SECONDS)
+        processes = [self.deployment.serve(), self.deployment.worker()]
+        try:
+            self.deployment.struck(command)
+            [execution] = self.new()
+            ended = self.deployment.ended(execution)
+            if point == "submit.stored":  # it was not sealed
+                assert (ended["status"], ended["counts"]["total"]) == ("failed", 0)
+                execution = str(self.deployment.cli(*self.command)["execution_id"])
+            return execution
+        finally:
+            self.known |= self.new()
+            for process in processes:
+                process.stop()
+            self.deployment.forget()
+
+    def new(self) -> set[str]:
+        return {str(one["execution_id"]) for one in self.deployment.items("/executions")} - self.known
+
+    def picture(self, execution: str) -> Picture:
+        """Return what the catalog has of a run, compared with the store and the notes of the steps."""
+        ask = self.deployment.rows
+        outputs: list[Any] = ask(
+            "SELECT o.key, o.sha256, o.location FROM outputs o WHERE o.state = 1 AND o.key > ? AND o.key < ?",
+            *(f"{execution}/", f"{execution}0"),
+        )
+        own = {row["key"] for row in outputs if row["location"] is None}
+        stored = self.deployment.stored(execution)
+        assert {key for key in stored if not key.endswith(".meta.json")} == own
+        locations = {row["location"].partition("/")[0] for row in outputs if row["location"]}
+        assert locations <= {self.source}
+        messages: list[Any] = ask(
+            "SELECT m.id, l.route, m.state, m.object_key, m.original FROM messages m "
+            "JOIN lanes l ON l.id = m.lane JOIN executions e ON e.n = m.execution WHERE e.id = ?",
+            UUID(execution),
+        )
+        ids = {
+            str(row["id"] if isinstance(row["id"], UUID) else UUID(bytes=row["id"])): row for row in messages
+        }
+        for line in self.deployment.noted(execution):
+            assert ids[line.split()[2]]["original"] is None, "nothing that is taken over is processed"
+        shown = self.deployment.cli("show", execution)
+        return Picture(
+            shown["status"],
+            shown["counts"],
+            {_path(row["key"]): (bytes(row["sha256"]).hex(), row["location"] is not None) for row in outputs},
+            Counter((row["route"], str(row["state"]), _path(row["object_key"])) for row in messages),
+        )
+
+
+def _path(key: str) -> str:
+    return key.partition("/")[2]
+
+
+@pytest.fixture(scope="module")
+def stand() -> Iterator[Stand]:
+    with open_deployment() as deployment:
+        yield Stand(deployment)
+
+
+@pytest.fixture(scope="module")
+def on_servers() -> Iterator[Stand]:
+    kind = KINDS["postgres"]
+    with ExitStack() as stack:
+        try:
+            servers = stack.enter_context(own_servers(kind))
+        except Missing as exc:
+            absent(exc)
+        urls = Urls.of(kind, {name: server.url for name, server in servers.items()})
+        yield Stand(stack.enter_context(open_server_deployment(urls)))
+
+
+def test_every_point_has_a_case() -> None:
+    """Except those of a prune, and the creation of a replay."""
+    assert {point for point, _ in CASES} == set(POINTS) - {"replay.created"}
+
+
+@pytest.mark.slow
+def test_an_undisturbed_run_takes_over_what_is_valid(stand: Stand) -> None:
+    unchanged = _INPUTS - 2 * _CHANGED
+    processed = 2 * _CHANGED
+    counts = stand.undisturbed.counts
+    assert counts["total"] == counts["completed"] == 7 * (unchanged + processed)
+    assert counts["taken_over"] == (1 + 3) * unchanged
+    own = Counter(
+        path.partition("/")[0] for path, (_, there) in stand.undisturbed.objects.items() if not there
+    )
+    assert own == {"input": processed, "parts": 3 * processed, "lengths": 3 * processed, "loud": 3 * _INPUTS}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("point", "n"), CASES)
+def test_a_killed_run_ends_as_an_undisturbed_one(stand: Stand, point: str, n: int) -> None:
+    assert stand.picture(stand.killed(point, n)) == stand.undisturbed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", ["prune.begun", "prune.marked", "prune.deleted", "prune.emptied"])
+def test_a_killed_prune_of_references_deletes_the_bytes_in_the_end(point: str) -> None:
+    with open_deployment() as deployment:
+        stand = Stand(deployment)
+        for run in stand.known - {stand.source}:
+            before = stand.picture(run)
+            deployment.cli("prune", stand.source, "--yes")
+            kept = [key for key in deployment.stored(stand.source) if not key.endswith(".meta.json")]
+            assert len(kept) == sum(is_shared for _, is_shared in before.objects.values())
+            assert stand.picture(run).objects == before.objects
+
+            deployment.struck(deployment.start("prune", run, "--yes", fault=f"{point}:1"))
+            deployment.worker()
+            deployment.until(lambda: not deployment.rows(_OPEN_PRUNINGS), "the prune to be continued")
+
+            assert deployment.stored(run) == deployment.stored(stand.source) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("point", "n"), ON_SERVERS)
+def test_a_killed_run_on_servers_ends_as_an_undisturbed_one(on_servers: Stand, point: str, n: int) -> None:
+    assert on_servers.picture(on_servers.killed(point, n)) == on_servers.undisturbed

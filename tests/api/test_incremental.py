@@ -1,0 +1,230 @@
+"""Runs with `changed_since`: what they process, and how the results that they take over are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.api.server import Playhead
+
+FILES: Mapping[str, bytes] = {"a.md": b"one two", "b.md": b"three", "none.md": b""}
+
+
+async def since(playhead: Playhead, earlier: str, files: Mapping[str, bytes], **fields: Any) -> str:
+    """Run files since an earlier run, and return the id of the new one."""
+    answer = await playhead.http.post(
+        f"/api/v1/configs/{fields.pop('config', 'words')}/run",
+        files=[("files", (name, data)) for name, data in files.items()],
+        data={"changed_since": earlier, **fields},
+    )
+    assert answer.status_code == 202, answer.text
+    await playhead.work()
+    return str(answer.json()["execution_id"])
+
+
+async def listed(playhead: Playhead, execution: str, **where: str) -> list[tuple[str, str | None]]:
+    """Return stage/path of each object, and where its bytes are."""
+    found = await playhead.items("storage/objects", execution_id=execution, **where)
+    return [(f"{one['stage']}/{one['path']}", one["taken_over_from"]) for one in found]
+
+
+async def text(playhead: Playhead, key: str) -> str:
+    answer = await playhead.http.get("/api/v1/storage/objects/content", params={"key": key})
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+async def test_only_new_and_changed_files_are_processed(playhead: Playhead):
+    earlier = await playhead.run(FILES)
+
+    run = await since(playhead, "latest", {**FILES, "b.md": b"four", "c.md": b"five"})
+
+    shown = await playhead.get(f"executions/{run}")
+    assert (shown["status"], shown["changed_since"]) == ("completed", earlier)
+    assert (shown["counts"]["total"], shown["counts"]["taken_over"]) == (8, 4)
+    assert {
+        row["input_key"].partition("/")[2]: row["status"]
+        for row in await playhead.items(f"executions/{run}/lineage")
+        if row["route"] == "upper"
+    } == {
+        "input/a.md": "taken_over",
+        "input/b.md": "completed",
+        "input/c.md": "completed",
+        "input/none.md": "taken_over",
+    }
+    assert await text(playhead, f"{run}/shouted/a.md") == "ONE TWO"
+    assert await text(playhead, f"{run}/shouted/b.md") == "FOUR"
+    routes = (await playhead.get(f"executions/{run}/routes"))["items"]
+    assert {one["route"]: one["counts"]["taken_over"] for one in routes} == {
+        "upper": 2,
+        "split": 2,
+        "aside": 0,
+    }
+
+
+async def test_references_are_listed_in_order_with_the_objects(playhead: Playhead):
+    earlier = await playhead.run(FILES)
+    run = await since(playhead, earlier, {"a.md": b"changed", "b.md": b"three", "c.md": b""})
+
+    async def pages(limit: int) -> list[tuple[str, str | None]]:
+        return await listed(playhead, run, stage="input", limit=str(limit))
+
+    expected = [
+        ("input/a.md", None),
+        ("input/b.md", f"{earlier}/input/b.md"),
+        ("input/c.md", None),
+    ]
+    assert [await pages(limit) for limit in (1, 2, 100)] == [expected] * 3
+    [stage, *_] = (await playhead.get(f"executions/{run}/stages"))["items"]
+    assert (stage["stage"], stage["objects"], stage["bytes"]) == ("input", 3, 12)
+    assert await listed(playhead, run, stage="shouted", path="b.md") == [
+        ("shouted/b.md", f"{earlier}/shouted/b.md")
+    ]
+
+
+async def test_a_taken_over_object_has_the_content_and_the_sidecar_of_the_original(playhead: Playhead):
+    earlier = await playhead.run(FILES)
+    run = await since(playhead, earlier, FILES)
+    key = f"{run}/shouted/a.md"
+
+    assert await text(playhead, key) == "ONE TWO"
+    sidecar = await playhead.get("storage/objects/metadata", key=key)
+    assert (sidecar["key"], sidecar["execution_id"]) == (f"{earlier}/shouted/a.md", earlier)
+    head = await playhead.http.head("/api/v1/storage/objects/content", params={"key": key})
+    assert (head.status_code, head.headers["Content-Type"]) == (200, "text/markdown")
+
+
+async def test_lineage_and_why_name_what_was_processed(playhead: Playhead):
+    earlier = await playhead.run(FILES)
+    second = await since(playhead, earlier, FILES)
+    run = await since(playhead, second, FILES)
+    originals = {
+        row["output_keys"][0].partition("/")[2]: row["correlation_id"]
+        for row in await playhead.items(f"executions/{earlier}/lineage")
+        if row["output_keys"]
+    }
+
+    [link] = await playhead.items("lineage", object_key=f"{run}/shouted/a.md")
+    assert (link["status"], link["taken_over_from"]) == ("taken_over", originals["shouted/a.md"])
+    assert link["adapters"] == [{"type": "upper", "version": "1", "code": "sha256:aa"}]
+    why = await playhead.get(f"executions/{run}/why", path="a.md")
+    assert why["outcome"] == "completed"
+    assert [route["explanation"] for route in why["routes"]] == [
+        f"taken over from execution {second}: outputs are in stage shouted",
+        f"taken over from execution {second}: outputs are in stage split/words",
+    ]
+    why = await playhead.get(f"executions/{run}/why", path="none.md")
+    assert (why["outcome"], why["routes"][-1]["outcome"]) == ("no_output", "no_output")
+    assert "returned no output" in why["explanation"]
+
+
+async def test_a_replay_processes_taken_over_objects_too(playhead: Playhead):
+    earlier = await playhead.run(FILES)
+    run = await since(playhead, earlier, {**FILES, "b.md": b"four"})
+
+    replay = await playhead.replay(run, "shouted", "split")
+    await playhead.work()
+
+    assert replay["objects_found"] == 3
+    assert [path for path, _ in await listed(playhead, replay["execution_id"])] == [
+        "split/words/a/0001.txt",
+        "split/words/a/0002.txt",
+        "split/words/b/0001.txt",
+    ]
+    one = await playhead.replay(run, "shouted", "split", "a.md")
+    assert one["objects_found"] == 1
+
+
+async def test_a_changed_step_is_processed_from_the_results_before_it(playhead: Playhead):
+    earlier = await playhead.run(FILES)
+    condition = "{field: content_type, operator: equals, value: text/plain, otherwise: drop}"
+    drop = f"{{type: split, condition: {condition}}}"
+    await playhead.apply(playhead.config_source.replace("{type: split}", drop))
+
+    run = await since(playhead, earlier, FILES)
+
+    rows = await playhead.items(f"executions/{run}/lineage")
+    assert {(row["route"], row["status"]) for row in rows} == {("upper", "taken_over"), ("split", "skipped")}
+    assert len(rows) == 6
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("inbound: {queue: elsewhere}", "inbound: {queue: nowhere}"),
+        ("adapters: [{type: split}]", "adapters: [{type: split}]\n    inbound: {concurrency: 2}"),
+        ("adapters: [{type: split}]", "adapters: [{type: split}]\n    timeout_seconds: 7"),
+    ],
+)
+async def test_settings_that_change_no_output_invalidate_nothing(playhead: Playhead, old: str, new: str):
+    earlier = await playhead.run(FILES)
+    assert old in playhead.config_source
+    await playhead.apply(playhead.config_source.replace(old, new))
+
+    run = await since(playhead, earlier, FILES)
+
+    counts = (await playhead.get(f"executions/{run}"))["counts"]
+    assert counts["taken_over"] == counts["total"] == 6
+
+
+async def test_dead_letters_are_processed_again(playhead: Playhead):
+    earlier = await playhead.run({"a.md": b"one", "bad.md": b"bad"})
+
+    run = await since(playhead, earlier, {"a.md": b"one", "bad.md": b"bad"})
+
+    shown = await playhead.get(f"executions/{run}")
+    assert shown["status"] == "failed"
+    assert (shown["counts"]["failed"], shown["counts"]["taken_over"]) == (1, 2)
+
+
+async def test_a_payload_may_be_compared_too(playhead: Playhead):
+    earlier = await playhead.post("configs/words/run", {"payload": "x"}, 202)
+    await playhead.work()
+
+    answer = await playhead.post(
+        "configs/words/run", {"payload": "x", "changed_since": earlier["execution_id"][-8:]}, 202
+    )
+    await playhead.work()
+
+    assert answer["changed_since"] == earlier["execution_id"]
+    shown = await playhead.get(f"executions/{answer['execution_id']}")
+    assert shown["counts"]["taken_over"] == shown["counts"]["total"] == 2
+
+
+async def test_a_pruned_run_cannot_be_compared(playhead: Playhead):
+    earlier = await playhead.run(FILES)
+    await playhead.post("prune", {"execution_ids": [earlier]})
+
+    answer = await playhead.post("configs/words/run", {"payload": 1, "changed_since": earlier}, 409)
+
+    assert answer["error_code"] == "execution_pruned"
+    assert "run without --changed-since" in answer["detail"]
+    assert len(await playhead.items("executions")) == 1
+
+
+async def test_pruning_the_earlier_run_keeps_what_the_later_one_uses(playhead: Playhead):
+    earlier = await playhead.run(FILES)
+    run = await since(playhead, earlier, {**FILES, "b.md": b"four"})
+
+    counted = await playhead.post("prune", {"execution_ids": [earlier], "dry_run": True})
+    await playhead.post("prune", {"execution_ids": [earlier]})
+    await playhead.driven()
+
+    assert counted["objects"] == 3  # of b.md: the input, and one object in each stage
+    assert await text(playhead, f"{run}/shouted/a.md") == "ONE TWO"
+    gone = await playhead.http.get(
+        "/api/v1/storage/objects/content", params={"key": f"{earlier}/shouted/a.md"}
+    )
+    assert gone.status_code == 410
+    assert [path for path, _ in await listed(playhead, run, stage="shouted")] == [
+        "shouted/a.md",
+        "shouted/b.md",
+        "shouted/none.md",
+    ]
+    await playhead.post("prune", {"execution_ids": [run]})
+    await playhead.driven()
+    for execution in (earlier, run):
+        assert [page async for page in playhead.store.list(execution)] == []
