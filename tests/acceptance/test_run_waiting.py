@@ -1,4 +1,4 @@
-"""`playhead run` when this process cannot process the messages of a route."""
+"""`playhead run` when steps wait for what this process lacks, and when they print."""
 
 from __future__ import annotations
 
@@ -57,3 +57,38 @@ def test_a_run_ends_if_all_its_messages_wait_for_a_secret(shell: Shell, more: tu
     shell.env["TOKEN_OF_TEST"] = "secret"
     assert shell("worker", "--until-idle")[0] == 0
     assert shell.json("show", "latest")["status"] == "completed"
+
+
+PRINTING = """
+import os
+import subprocess
+
+from playhead import Item, adapter
+
+print("imported")
+
+
+@adapter("ask", produces="text/plain")
+def ask(item: Item) -> str:
+    print("printed by", item.path)
+    os.write(1, b"written\\n")
+    subprocess.run(["echo", "echoed"], check=True)
+    return "answer"
+"""
+
+
+@pytest.mark.parametrize("more", [(), ("--processes", "2")])
+@pytest.mark.parametrize("isolation", ["", ", isolation: process"])
+def test_what_steps_print_goes_to_stderr(shell: Shell, more: tuple[str, ...], isolation: str):
+    (shell.folder / "steps.py").write_text(PRINTING)
+    step = f"type: ask{isolation}"
+    config = CONFIG.replace('type: ask, config: {key: "${env:TOKEN_OF_TEST}"}', step)
+    (shell.folder / "docs.yaml").write_text(config)
+
+    assert shell.json("run", "docs.yaml", "pages", *more)["status"] == "completed"
+    _, out, err = shell("run", "docs.yaml", "pages", *more)
+
+    for printed in ("imported", "printed by a.txt", "written", "echoed"):
+        assert printed in err
+        assert printed not in out
+    assert "status    completed" in out

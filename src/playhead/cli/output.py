@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
 from uuid import UUID
@@ -27,13 +28,51 @@ class Unwritable(OSError):
     """Stdout cannot be written: its disk is full, or its reader has exited."""
 
 
+_reserved: TextIO | None = None
+
+
 @contextmanager
 def stdout() -> Iterator[TextIO]:
     """Yield stdout. Raises `Unwritable` if it cannot be written within the block."""
     try:
-        yield sys.stdout
+        yield _reserved or sys.stdout
     except OSError as exc:
         raise Unwritable(exc.errno, exc.strerror) from exc
+
+
+@contextmanager
+def reserved() -> Iterator[None]:
+    """Within the block, only this module writes to stdout.
+
+    What steps print goes to stderr, also from child processes. Otherwise it would break the JSON.
+    """
+    global _reserved
+    shared = sys.stdout
+    shared.flush()
+    try:
+        number = shared.fileno()
+    except OSError:  # a test runner has replaced the stream
+        _reserved, sys.stdout = shared, sys.stderr
+        try:
+            yield
+        finally:
+            _reserved, sys.stdout = None, shared
+        return
+    own = os.dup(number)
+    os.dup2(sys.stderr.fileno(), number)
+    _reserved = os.fdopen(own, "w", encoding="utf-8", errors="backslashreplace")
+    try:
+        yield
+    finally:
+        try:
+            with stdout() as stream:
+                stream.flush()
+        finally:
+            shared.flush()  # what steps have printed
+            os.dup2(own, number)
+            kept, _reserved = _reserved, None
+            with suppress(OSError):
+                kept.close()
 
 
 def _write(text: str) -> None:

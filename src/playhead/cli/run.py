@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -123,6 +122,7 @@ async def run(
     name = _name_of_stdin(paths, name, path_field)
     s.interrupted = "stopped before all inputs were stored; no run was started"
     with ExitStack() as files:
+        files.enter_context(output.reserved())
         standard_input = None
         if name is not None:
             limit = None if split else s.settings.max_object_bytes
@@ -370,7 +370,8 @@ def _interruptible(s: Session) -> Iterator[asyncio.Event]:
     def interrupted() -> None:
         if stop.is_set():
             s.fail("interrupted", s.interrupted)
-            sys.stdout.flush()
+            with output.stdout() as stdout:
+                stdout.flush()
             os._exit(exits.INTERRUPTED)
         output.note("stopping after the running steps; press Ctrl-C again to stop at once")
         stop.set()
