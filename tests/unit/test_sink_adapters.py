@@ -312,11 +312,16 @@ def test_a_vector_with_other_dimensions_is_rejected(tmp_path):
     [
         (b"[1]", "not a JSON object"),
         (b"text", "not JSON"),
-        (b'{"text": "x"}', "'vector' is not a list of numbers"),
-        (b'{"vector": []}', "'vector' is not a list of numbers"),
-        (b'{"vector": [true]}', "'vector' is not a list of numbers"),
-        (b'{"vector": [NaN]}', "'vector' is not a list of numbers"),
+        (b'{"text": "x"}', "'vector' is not a list of 32-bit numbers"),
+        (b'{"vector": []}', "'vector' is not a list of 32-bit numbers"),
+        (b'{"vector": [true]}', "'vector' is not a list of 32-bit numbers"),
+        (b'{"vector": [NaN]}', "'vector' is not a list of 32-bit numbers"),
+        (b'{"vector": [1e39]}', "'vector' is not a list of 32-bit numbers"),
+        (b'{"vector": [1' + b"0" * 400 + b"]}", "'vector' is not a list of 32-bit numbers"),
         (b'{"vector": [1], "text": 2}', "'text' is not text"),
+        (b'{"vector": [1], "text": "\\ud800"}', "not valid JSON: .*surrogates"),
+        (b'{"vector": [1], "x": "\\ud800"}', "not valid JSON: .*surrogates"),
+        (b'{"vector": [1], "x": NaN}', "not valid JSON: .*not JSON compliant"),
     ],
 )
 def test_an_item_without_a_vector_is_rejected(tmp_path, data, why):
@@ -328,6 +333,13 @@ def test_the_fields_with_vector_and_text_can_have_other_names(tmp_path):
     item = Item("a.json", b'{"embedding": [1, 0], "body": "words"}')
     write(Sqlite(tmp_path).sink(vector_field="embedding", text_field="body"), tmp_path, [(item, OLD)])
     assert [(hit.text, hit.metadata) for hit in search(tmp_path / "rows", [1, 0])] == [("words", {})]
+
+
+def test_a_vector_of_zeros_is_stored_and_does_not_prevent_a_search(tmp_path):
+    write(Sqlite(tmp_path).sink(), tmp_path, [(segment("a", vector=(0, 0)), OLD), (segment("b"), OLD)])
+    assert [(hit.path, hit.distance) for hit in search(tmp_path / "rows", [1, 0])] == [("b", 0.0)]
+    with pytest.raises(BadRequest, match="consists of zeros"):
+        search(tmp_path / "rows", [0, 0])
 
 
 def test_a_missing_file_of_vectors_is_not_found(tmp_path):
@@ -389,12 +401,36 @@ def test_columns_have_their_types_also_without_a_value(tmp_path):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"t": 1}, {"i": 1.5}, {"i": True}, {"i": 2**63}, {"n": "1"}, {"b": 0}, {"v": 1}, {"v": ["x"]}],
+    [
+        {"t": 1},
+        {"n": 10**400},
+        {"v": [1e39]},
+        {"v": [True]},
+        {"i": 1.5},
+        {"i": True},
+        {"i": 2**63},
+        {"n": "1"},
+        {"b": 0},
+        {"v": 1},
+        {"v": ["x"]},
+    ],
     ids=str,
 )
 def test_a_value_of_another_type_is_rejected(tmp_path, fields):
     with pytest.raises(Reject, match=f"its field '{next(iter(fields))}' is not of the type of its column"):
         typed(tmp_path, fields)
+
+
+@pytest.mark.parametrize("fields", [{"t": "\ud800"}, {"j": ["\ud800"]}, {"j": float("nan")}], ids=str)
+def test_a_value_that_is_not_json_for_all_readers_is_rejected(tmp_path, fields):
+    with pytest.raises(Reject, match="not valid JSON"):
+        typed(tmp_path, fields)
+
+
+def test_numbers_are_rounded_to_the_type_of_their_column(tmp_path):
+    typed(tmp_path, {"n": 2**64 + 1, "v": [2**24 + 1, 2**64]})
+    (row,) = table(tmp_path / "rows")
+    assert (row["n"], row["v"]) == (float(2**64), [float(2**24), float(2**64)])
 
 
 def test_a_column_cannot_have_the_name_of_a_fixed_column():

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -100,13 +101,14 @@ def vector_row(item: Item, ctx: Context, config: VectorSinkConfig) -> VectorRow:
     fields = item.json()
     if not isinstance(fields, dict):
         raise Reject("not a JSON object with a vector; put an embed_text step before this step")
-    vector = fields.pop(config.vector_field, None)
-    if not (isinstance(vector, list) and vector and all(map(_is_number, vector))):
-        raise Reject(f"its field {config.vector_field!r} is not a list of numbers")
+    vector = as_vector(fields.pop(config.vector_field, None))
+    if not vector:
+        raise Reject(f"its field {config.vector_field!r} is not a list of 32-bit numbers")
     text = fields.pop(config.text_field, "")
     if not isinstance(text, str):
         raise Reject(f"its field {config.text_field!r} is not text")
-    metadata = json.dumps({**item.attributes, **fields}, ensure_ascii=False)
+    as_json(text)
+    metadata = as_json({**item.attributes, **fields})
     return VectorRow(place_of(item, ctx, config.replace), text, metadata, vector)
 
 
@@ -129,5 +131,22 @@ def need(library: str, extra: str) -> None:
         raise ValueError(f"the library {library} is not installed: pip install 'playhead[{extra}]'")
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def as_vector(value: Any) -> list[float] | None:
+    """Return a list of numbers as floats; None if it is not one, or has a number above 32-bit floats."""
+    if not isinstance(value, list) or any(isinstance(one, bool) for one in value):
+        return None
+    try:
+        fits = all(map(math.isfinite, array("f", value)))
+    except (TypeError, OverflowError):
+        return None
+    return [float(one) for one in value] if fits else None
+
+
+def as_json(value: Any) -> str:
+    """Return a value as JSON. Raises `Reject` for what databases reject: NaN, and half a surrogate pair."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except ValueError as exc:
+        raise Reject(f"not valid JSON: {exc}") from exc
+    return text

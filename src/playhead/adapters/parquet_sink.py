@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -19,7 +19,7 @@ from pydantic import Field, field_validator, model_validator
 
 from playhead import Context, Item, Reject, adapter
 from playhead.adapters._data_folder import data_place, path_problem
-from playhead.adapters._sink import Place, SinkConfig, need, place_of
+from playhead.adapters._sink import Place, SinkConfig, as_json, as_vector, need, place_of
 from playhead.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -117,19 +117,25 @@ def _values(item: Item, columns: dict[str, Kind]) -> dict[str, Any]:
 
 def _value(name: str, value: Any, kind: Kind) -> Any:
     if kind == "json":
-        return json.dumps(value, ensure_ascii=False)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    fits = {
-        "text": isinstance(value, str),
-        "integer": is_number and isinstance(value, int) and -(2**63) <= value < 2**63,
-        "number": is_number,
-        "boolean": isinstance(value, bool),
-        "vector": isinstance(value, list)
-        and all(isinstance(one, int | float) and not isinstance(one, bool) for one in value),
-    }
-    if value is not None and not fits[kind]:
+        return as_json(value)
+    if value is None:
+        return None
+    converted: Any = None
+    if kind == "vector":
+        converted = as_vector(value)
+    elif kind == "text" and isinstance(value, str):
+        as_json(value)
+        converted = value
+    elif isinstance(value, bool):
+        converted = value if kind == "boolean" else None
+    elif kind == "integer" and isinstance(value, int) and -(2**63) <= value < 2**63:
+        converted = value
+    elif kind == "number" and isinstance(value, int | float):
+        with suppress(OverflowError):
+            converted = float(value)
+    if converted is None:
         raise Reject(f"its field {name!r} is not of the type of its column: {kind}")
-    return value
+    return converted
 
 
 def _schema(columns: dict[str, Kind]) -> pa.Schema:

@@ -118,6 +118,8 @@ class VectorHit:
 def search(file: str | Path, vector: Sequence[float], limit: int = 10) -> list[VectorHit]:
     """Return the nearest vectors of a file by cosine distance, nearest first. Reads all vectors.
 
+    A vector of zeros has no distance to other vectors, so it is not found.
+
     Args:
         file: the file that a `sqlite_vectors` step wrote: `.playhead/data/vectors.db`.
         vector: a vector of the same model.
@@ -125,7 +127,7 @@ def search(file: str | Path, vector: Sequence[float], limit: int = 10) -> list[V
 
     Raises:
         NotFound: `index_not_found`: there is no file.
-        BadRequest: `invalid_vector`: the vector has another number of dimensions.
+        BadRequest: `invalid_vector`: the vector has another number of dimensions, or consists of zeros.
         PlayheadError: `library_missing`: a library is not installed.
     """
     try:
@@ -136,6 +138,8 @@ def search(file: str | Path, vector: Sequence[float], limit: int = 10) -> list[V
     import apsw
     import sqlite_vec
 
+    if not any(vector):
+        raise BadRequest("invalid_vector", "the vector consists of zeros, so it has no distance to others")
     if not Path(file).is_file():
         raise NotFound(
             "index_not_found", f"no vectors at {file}: run a route with a sqlite_vectors step first"
@@ -152,7 +156,7 @@ def search(file: str | Path, vector: Sequence[float], limit: int = 10) -> list[V
             )
         rows = db.execute(
             """SELECT id, execution_id, path, text, metadata, vec_distance_cosine(embedding, ?) AS distance
-               FROM vector ORDER BY distance, id LIMIT ?""",
+               FROM vector WHERE distance IS NOT NULL ORDER BY distance, id LIMIT ?""",
             (_packed(vector), max(limit, 0)),
         ).fetchall()
     return [
