@@ -7,6 +7,7 @@ import gc
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -134,6 +135,58 @@ def test_a_closed_client_says_so_and_leaves_no_thread(client: playhead.Client):
     assert not any(one.is_alive() for one in threads)
     with pytest.raises(RuntimeError, match="closed"):
         client.runs()
+
+
+def test_a_call_in_another_thread_ends_when_the_client_is_closed(deployment: Deployment):
+    errors: list[BaseException] = []
+
+    def call(client: playhead.Client) -> None:
+        try:
+            while True:
+                client.runs(limit=1)
+        except RuntimeError as exc:
+            errors.append(exc)
+
+    for _ in range(10):
+        client = playhead.connect(deployment.home)
+        threads = [threading.Thread(target=call, args=[client], daemon=True) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.02)
+        client.close()
+        for thread in threads:
+            thread.join(timeout=10)
+            assert not thread.is_alive()
+    assert {"closed" in str(error) for error in errors} == {True}
+    assert len(errors) == 30
+
+
+FORKED = """
+import os, sys, playhead
+client = playhead.connect(sys.argv[1])
+child = os.fork()
+if child == 0:
+    try:
+        client.runs()
+    except RuntimeError as exc:
+        print(exc, flush=True)
+    client.close()
+    with playhead.connect(sys.argv[1]) as own:
+        print(len(own.runs()), flush=True)
+    sys.exit(0)
+print(os.waitpid(child, 0)[1], len(client.runs()))
+"""
+
+
+def test_a_fork_cannot_use_the_client_of_its_parent_and_opens_its_own(deployment: Deployment):
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED, str(deployment.home)], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.splitlines() == [
+        "this client was opened before a fork; connect again in each process",
+        "1",
+        "0 1",
+    ], done.stderr
 
 
 def test_waiting_ends_after_the_time_out(tmp_path: Path):
