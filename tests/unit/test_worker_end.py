@@ -173,6 +173,16 @@ async def test_a_worker_waits_for_a_replay_into_a_foreign_queue_only_while_its_o
     readings.cancel()
 
 
+async def test_a_worker_does_not_wait_for_dispatches_that_a_dead_process_still_hides():
+    world = World()
+    (message,) = (await world.started("a.md")).ids
+    assert await world.broker.receive("docs.convert", 1)
+    await world.lab.work(message)
+    await world.catalog.end_executions()
+
+    assert await asyncio.wait_for(world.worker().run(until_idle=True), LONG) == 0
+
+
 # -- when a part has died ---------------------------------------------------------------------------
 
 

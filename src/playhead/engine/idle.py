@@ -52,9 +52,6 @@ class IdleCheck:
         """
         able = [queue for queue in queues if queue not in unable]
         try:
-            for queue in able:
-                if not await self._broker.is_empty(queue):
-                    return None
             running = await self._catalog.open_executions()
             for job in running:
                 execution = await self._catalog.execution(job)
@@ -63,6 +60,11 @@ class IdleCheck:
                 if await self._has_pending(execution, queues, unable, is_limited=is_limited):
                     return None
                 if await self._may_grow(execution, able):
+                    return None
+            for queue in able:
+                # Dispatches in flight need no work: no row is open. They may belong to a dead process, so that
+                # the broker hides them for as long as their visibility lasts.
+                if (await self._broker.depth(queue)).ready:
                     return None
         except Unavailable:
             return None
