@@ -12,6 +12,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from multiprocessing.context import SpawnProcess
+from multiprocessing.sharedctypes import RawValue
 from typing import TYPE_CHECKING, Any, Protocol
 
 from playhead import events
@@ -265,13 +267,20 @@ async def _stop_with_parent(stop: asyncio.Event) -> None:
 
 
 class Member(Protocol):
-    """A worker process, as its parent sees it: `multiprocessing.Process`."""
+    """A worker process, as its parent sees it.
+
+    Attributes:
+        has_finished: it ended by itself. False if a step ended it, for example with `os._exit`.
+    """
 
     @property
     def pid(self) -> int | None: ...
 
     @property
     def exitcode(self) -> int | None: ...
+
+    @property
+    def has_finished(self) -> bool: ...
 
     def terminate(self) -> None: ...
 
@@ -287,21 +296,33 @@ def crew(
     frozen_seconds: float = FROZEN_SECONDS,
 ) -> Crew:
     """Start several worker processes; the arguments are those of `work`."""
-    context = multiprocessing.get_context("spawn")
-
-    def start() -> Member:
-        member = context.Process(
-            target=_run_member, args=(settings, tuple(routes), until_idle, frozen_seconds), daemon=True
-        )
-        member.start()
-        return member
-
-    return Crew(start, count, until_idle=until_idle)
+    return Crew(lambda: _Member(settings, routes, until_idle, frozen_seconds), count, until_idle=until_idle)
 
 
-def _run_member(settings: Settings, routes: Sequence[str], until_idle: bool, frozen_seconds: float) -> None:
+class _Member(SpawnProcess):
+    """A worker process, which starts at once."""
+
+    def __init__(
+        self, settings: Settings, routes: Sequence[str], until_idle: bool, frozen_seconds: float
+    ) -> None:
+        self._finished = RawValue("b", 0)  # shared by both processes
+        arguments = settings, tuple(routes), until_idle, frozen_seconds, self._finished
+        super().__init__(target=_run_member, args=arguments, daemon=True)
+        self.start()
+
+    @property
+    def has_finished(self) -> bool:
+        return bool(self._finished.value)
+
+
+def _run_member(
+    settings: Settings, routes: Sequence[str], until_idle: bool, frozen_seconds: float, finished: Any
+) -> None:
     set_up_logs(settings)
-    sys.exit(_run_worker(settings, routes, until_idle, frozen_seconds))
+    try:
+        sys.exit(_run_worker(settings, routes, until_idle, frozen_seconds))
+    finally:
+        finished.value = 1
 
 
 class Crew:
@@ -339,7 +360,7 @@ class Crew:
                 if member.exitcode is None:
                     continue
                 self._members.remove(member)
-                if self._until_idle and member.exitcode >= 0:
+                if self._until_idle and member.has_finished:
                     code = max(code, member.exitcode)
                     continue
                 events.emit(events.WORKER_STOPPED, logging.WARNING, pid=member.pid, exit_code=member.exitcode)

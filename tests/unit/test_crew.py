@@ -13,12 +13,14 @@ class FakeMember:
     Args:
         exitcode: of a process that has ended.
         ends: it ends when it is asked to.
+        has_finished: it ended by itself.
     """
 
     pid = 1
 
-    def __init__(self, exitcode: int | None = None, *, ends: bool = True) -> None:
+    def __init__(self, exitcode: int | None = None, *, ends: bool = True, has_finished: bool = False) -> None:
         self.exitcode = exitcode
+        self.has_finished = has_finished
         self._ends = ends
 
     def terminate(self) -> None:
@@ -65,3 +67,17 @@ async def test_a_worker_that_does_not_stop_is_killed():
         assert await Crew(lambda: frozen, 1, until_idle=False, stop_seconds=0.01).tend(stop) == 0
 
     assert frozen.exitcode == -9
+
+
+async def test_a_worker_that_a_step_ends_is_replaced_until_the_workers_are_idle():
+    members = [FakeMember(exitcode=0), FakeMember(exitcode=3), *_finished(1, 0)]
+    crew = Crew(lambda: members.pop(0), 2, until_idle=True, restart_seconds=0.01)
+
+    async with asyncio.timeout(30):
+        assert await crew.tend(asyncio.Event()) == 1
+
+    assert not members
+
+
+def _finished(*codes: int) -> list[FakeMember]:
+    return [FakeMember(exitcode=code, has_finished=True) for code in codes]

@@ -62,8 +62,8 @@ class IdleCheck:
                 if await self._may_grow(execution, able):
                     return None
             for queue in able:
-                # Dispatches in flight need no work: no row is open. They may belong to a dead process, so that
-                # the broker hides them for as long as their visibility lasts.
+                # Dispatches in flight need no work: no row is open. The broker may still hide those of a dead
+                # process.
                 if (await self._broker.depth(queue)).ready:
                     return None
         except Unavailable:
