@@ -11,7 +11,6 @@ from playhead.ids import moment
 from playhead.keys import object_key, renamed
 from playhead.model import Problem
 from playhead.ports.catalog.work import (
-    SUSPECT_LOSSES,
     Binding,
     Bound,
     Claim,
@@ -24,6 +23,8 @@ from playhead.ports.catalog.work import (
     Result,
     Source,
     Unbound,
+    is_used_up,
+    runs_alone,
 )
 from tests.catalog_memory.rows import MessageRow, OutputRow
 from tests.catalog_memory.tables import Tables
@@ -66,13 +67,18 @@ class WorkPart(Tables):
         if row.state == "retry" and row.not_before > now:
             return Refusal(identity, "early", execution_id=execution.id)
         spent = row.attempt + 1 - row.uncounted_attempts - again
-        if spent > row.route.errors.max_attempts:
+        consecutive_crashes = row.consecutive_crashes + (row.state == "running" and not again)
+        at: dict[str, int] = {
+            "spent": spent,
+            "max_attempts": row.route.errors.max_attempts,
+            "crashes": consecutive_crashes,
+        }
+        if is_used_up(**at):
             why = f"{spent - 1} attempts were spent, and the last was never finished: its worker was lost"
             row.close("dead", now, Problem("worker_lost", why))
             self._supersede(row)
             return Refusal(identity, "lost", (), execution.id, execution.ran.config.name, row.route.name)
-        consecutive_crashes = row.consecutive_crashes + (row.state == "running" and not again)
-        if consecutive_crashes >= SUSPECT_LOSSES and not alone:
+        if runs_alone(**at) and not alone:
             return Refusal(identity, "suspect", execution_id=execution.id)
         room = 1 if most_running is None else most_running - self._running_in(row.route.queue)
         if room <= 0 and row.state != "running":

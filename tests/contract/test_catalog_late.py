@@ -152,9 +152,10 @@ async def test_a_lost_message_does_not_show_an_earlier_traceback(catalog: Catalo
     run = await lab.started("a.md")
     for _ in range(2):
         await lab.fail(await lab.claim(run.ids[0]), delay=0.0)
-    await lab.claim(run.ids[0])
-    await lab.die("w1")
-    assert (await lab.refusal(run.ids[0], "w2")).reason == "lost"
+    for worker in ("w1", "w2"):
+        await lab.claim(run.ids[0], worker, alone=True)
+        await catalog.depart(worker)
+    assert (await lab.refusal(run.ids[0], "w3")).reason == "lost"
 
     letter = await catalog.dead_letter(run.ids[0])
     assert letter

@@ -239,6 +239,25 @@ async def test_a_message_that_killed_two_workers_is_claimed_only_alone(catalog: 
     assert claim.attempt == 3
 
 
+@pytest.mark.parametrize(("most", "together"), [(1, 1), (2, 1), (3, 2)])
+async def test_a_crash_ends_a_message_only_if_it_ran_alone(
+    catalog: Catalog, lab: Lab, most: int, together: int
+):
+    route = lab.route("convert", errors=ErrorHandling(max_attempts=most))
+    run = await lab.started("a.md", config=lab.config("docs", route))
+    for worker in range(together):
+        await lab.claim(run.ids[0], f"v{worker}")
+        await catalog.depart(f"v{worker}")
+    assert (await lab.refusal(run.ids[0], "w1")).reason == "suspect"
+    await lab.claim(run.ids[0], "w1", alone=True)
+    await catalog.depart("w1")
+
+    assert (await lab.refusal(run.ids[0], "w2")).reason == "lost"
+    letter = await catalog.dead_letter(run.ids[0])
+    assert letter
+    assert letter.attempts == together + 1
+
+
 async def test_a_worker_that_lost_the_answer_to_its_claim_claims_again_and_spends_no_attempt(
     catalog: Catalog, lab: Lab
 ):
@@ -351,7 +370,8 @@ async def test_a_message_skipped_in_a_cancelled_execution_keeps_its_reason(catal
 
 
 async def test_only_consecutive_crashes_are_counted(catalog: Catalog, lab: Lab):
-    run = await lab.started("a.md", "b.md")
+    route = lab.route("convert", errors=ErrorHandling(max_attempts=9))
+    run = await lab.started("a.md", "b.md", config=lab.config("docs", route))
     await lab.claim(run.ids[0], "w1")
     await catalog.depart("w1")
     assert await catalog.recall_abandoned(limit=10) == 1
@@ -389,10 +409,11 @@ async def test_attempts_are_counted_by_the_config_version_of_the_execution(catal
     once = ErrorHandling(max_attempts=1)
     run = await lab.started("a.md", config=lab.config("docs", lab.route("convert", errors=once)))
     await lab.save(lab.DOCS)
-    await lab.claim(run.ids[0], "w1")
-    await catalog.depart("w1")
+    for worker in ("w1", "w2"):
+        await lab.claim(run.ids[0], worker, alone=True)
+        await catalog.depart(worker)
 
-    assert (await lab.refusal(run.ids[0], "w2")).reason == "lost"
+    assert (await lab.refusal(run.ids[0], "w3")).reason == "lost"
 
 
 # -- tokens ----------------------------------------------------------------------------------------

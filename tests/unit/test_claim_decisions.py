@@ -49,16 +49,29 @@ MINE: dict[str, Any] = {"state": RUNNING, "attempt": 1, "holder": "me", "holder_
         (MINE | {"attempt": 3, "uncounted_attempts": 0}, Decision("claim", 3, uncounted=1)),
         # The last attempts.
         ({"state": RETRY, "attempt": 2}, Decision("claim", 3)),
-        ({"state": RETRY, "attempt": 3}, Decision("lost")),
         ({"state": RETRY, "attempt": 3, "uncounted_attempts": 1}, Decision("claim", 3)),
-        (HELD | {"attempt": 3}, Decision("lost")),
+        # The last attempt after a crash runs alone.
+        (HELD | {"attempt": 2}, Decision("suspect")),
+        (HELD | {"attempt": 2, "alone": True}, Decision("claim", 3, crashes=1)),
+        ({"state": RETRY, "attempt": 2, "consecutive_crashes": 1}, Decision("suspect")),
+        # A worker that died in a last attempt that did not run alone: one more attempt.
+        (HELD | {"attempt": 3}, Decision("suspect")),
+        (HELD | {"attempt": 3, "alone": True}, Decision("claim", 4, crashes=1)),
+        (HELD | {"max_attempts": 1, "alone": True}, Decision("claim", 2, crashes=1)),
+        ({"state": RETRY, "attempt": 4, "uncounted_attempts": 1, "max_attempts": 1}, Decision("suspect")),
+        # A worker that died in an attempt that ran alone.
+        (HELD | {"attempt": 3, "consecutive_crashes": 1}, Decision("lost", 4)),
+        (HELD | {"attempt": 4, "consecutive_crashes": 1}, Decision("lost", 5)),
+        (HELD | {"attempt": 2, "consecutive_crashes": 1, "max_attempts": 1}, Decision("lost", 3)),
+        (HELD | {"attempt": 2, "max_attempts": 1}, Decision("lost", 3)),
+        (MINE | {"attempt": 4, "consecutive_crashes": 1, "alone": True}, Decision("claim", 4, 1, 1)),
         # A suspected poison message.
         (HELD | {"consecutive_crashes": 1}, Decision("suspect")),
         (HELD | {"consecutive_crashes": 1, "alone": True}, Decision("claim", 2, crashes=2)),
         ({"state": RETRY, "attempt": 2, "consecutive_crashes": 2}, Decision("suspect")),
         # Which reason comes first.
         ({"state": RETRY, "attempt": 3, "early": True, "consecutive_crashes": 2}, Decision("early")),
-        ({"state": RETRY, "attempt": 3, "consecutive_crashes": 2}, Decision("lost")),
+        ({"state": RETRY, "attempt": 3, "consecutive_crashes": 2}, Decision("lost", 4)),
         (HELD | {"attempt": 3, "holder_alive": True}, Decision("held")),
     ],
 )

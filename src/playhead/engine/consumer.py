@@ -270,8 +270,8 @@ class Consumer:
     async def _take_suspect(self) -> None:
         """Claim a suspected poison message: one at a time per process, and only when it can start at once.
 
-        Other messages run at the same time. If the suspect kills the process, they count as lost too. After
-        two consecutive losses they are suspects themselves.
+        Other messages run at the same time. If the suspect kills the process, their attempts count too, and
+        they may become suspects themselves. So they end only if the process dies while they run as suspects.
         """
         suspect = next(iter(self.deliveries.in_state(State.SUSPECTED)), None)
         if suspect is None:  # returned to the broker meanwhile

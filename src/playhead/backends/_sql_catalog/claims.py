@@ -15,7 +15,7 @@ from playhead.backends.sql import COMPLETED, PENDING, RETRY, RUNNING
 from playhead.backends.sql.session import Session, natives
 from playhead.backends.sql.statements import SQL
 from playhead.envelope import Dispatch
-from playhead.ports.catalog.work import SUSPECT_LOSSES, Claim, Refusal, Source
+from playhead.ports.catalog.work import Claim, Refusal, Source, is_used_up, runs_alone
 
 _MAX_ORIGINS: Final = 10_000
 
@@ -74,9 +74,9 @@ def decide_claim(
     if state == RETRY and early:
         return Decision("early")
     spent = attempt + 1 - uncounted_attempts - again
-    if spent > max_attempts:
-        return Decision("lost")
-    if crashes >= SUSPECT_LOSSES and not alone:
+    if is_used_up(spent=spent, max_attempts=max_attempts, crashes=crashes):
+        return Decision("lost", spent)
+    if runs_alone(spent=spent, max_attempts=max_attempts, crashes=crashes) and not alone:
         return Decision("suspect")
     return Decision("claim", spent, int(again), crashes)
 
@@ -167,7 +167,7 @@ class ClaimsPart(LimitsPart):
                     answers.append(Refusal(cid, "ended", (), origin.id))
                 elif verdict == "lost":
                     seen[n] = "closed"
-                    lost[n] = lane.max_attempts
+                    lost[n] = decision.spent - 1
                     answers.append(Refusal(cid, "lost", (), origin.id, lane.config, lane.route))
                 else:
                     answers.append(Refusal(cid, verdict, (), origin.id))
@@ -199,15 +199,15 @@ class ClaimsPart(LimitsPart):
                 found[dispatch.parent or ""].append(dispatch)
         return found
 
-    async def _close_lost(self, db: Session, max_attempts: Mapping[int, int]) -> None:
-        """Close rows whose last attempt was lost with its worker; `max_attempts` by row."""
+    async def _close_lost(self, db: Session, lost: Mapping[int, int]) -> None:
+        """Close rows whose last attempt was lost with its worker; `lost` has their attempts by row."""
         reasons = [
             f"its worker died in the last of {attempts} attempts: find out what the message does to its "
             "process (memory? a crash?), then send it again"
-            for attempts in max_attempts.values()
+            for attempts in lost.values()
         ]
-        await db.run(SQL.close_lost, rows=list(max_attempts), reasons=reasons)
-        await db.run(SQL.supersede_outputs, messages=list(max_attempts))
+        await db.run(SQL.close_lost, rows=list(lost), reasons=reasons)
+        await db.run(SQL.supersede_outputs, messages=list(lost))
 
 
 def _claimed(cid: UUID, row: Sequence[Any], spent: int, origin: Origin, lane: Lane) -> Claim:

@@ -18,6 +18,28 @@ SUSPECT_LOSSES = 2
 alone."""
 
 
+def runs_alone(*, spent: int, max_attempts: int, crashes: int) -> bool:
+    """Whether an attempt must run alone, because the message may have ended its last workers.
+
+    That is the case after two crashes in a row, and for the last attempt after a crash: another message may
+    have ended the worker, and must not use up this attempt too.
+
+    Args:
+        spent: attempts that count towards `max_attempts`, this one included.
+        crashes: how many attempts directly before this one ended with the death of their worker.
+    """
+    return crashes >= SUSPECT_LOSSES or spent > max_attempts or (crashes > 0 and spent == max_attempts)
+
+
+def is_used_up(*, spent: int, max_attempts: int, crashes: int) -> bool:
+    """Whether a message may not be processed again: its worker died in its last attempt, which ran alone.
+
+    The arguments are those of `runs_alone`, for the attempt that would follow.
+    """
+    ran_alone = runs_alone(spent=spent - 1, max_attempts=max_attempts, crashes=crashes - 1)
+    return spent > max_attempts and crashes > 0 and ran_alone
+
+
 class Source(NamedTuple):
     """What the outputs row of an object holds. `sha256` is 32 bytes; `size` is in bytes.
 
@@ -191,7 +213,7 @@ class Work(Protocol):
         """Claim rows: open → `running`, attempt + 1, held by `worker`. One answer for each id, in order.
 
         A row is claimed if its execution is running, the row is due, and no other live worker holds it. A row
-        that has used up the `max_attempts` of its route is closed as `dead` (`worker_lost`) instead. A claim
+        whose attempts are used up (`is_used_up`) is closed as `dead` (`worker_lost`) instead. A claim
         settles an uncertain row as published. If an id is passed twice, the second answer is `held`.
 
         A claim counts as a heartbeat. A worker whose heartbeat is overdue (the catalog was unavailable, or
@@ -202,9 +224,9 @@ class Work(Protocol):
         not receive the answer to that claim. So a worker passes no row that it is processing, and repeats a
         claim until it receives the answer. In a cancelled execution such a row is cancelled.
 
-        If the workers of the last two attempts of a row died, the message may have killed them. Such a row is
-        claimed only with `alone`: the caller processes nothing else, so that no other message loses an
-        attempt. Otherwise the answer is `suspect`.
+        A row whose last attempts ended with the death of their workers may have killed them (`runs_alone`).
+        Such a row is claimed only with `alone`: the caller processes no other one. Otherwise the answer is
+        `suspect`.
 
         With `most_running`, all rows are of one queue. They are claimed only as long as fewer messages of
         that queue are `running` in all workers. The answer for the others is `full`. Messages of dead workers
