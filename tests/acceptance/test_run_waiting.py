@@ -70,7 +70,7 @@ print("imported")
 
 @adapter("ask", produces="text/plain")
 def ask(item: Item) -> str:
-    print("printed by", item.path)
+    print(f"printed-by-{item.path}")
     os.write(1, b"written\\n")
     subprocess.run(["echo", "echoed"], check=True)
     return "answer"
@@ -88,7 +88,7 @@ def test_what_steps_print_goes_to_stderr(shell: Shell, more: tuple[str, ...], is
     assert shell.json("run", "docs.yaml", "pages", *more)["status"] == "completed"
     _, out, err = shell("run", "docs.yaml", "pages", *more)
 
-    for printed in ("imported", "printed by a.txt", "written", "echoed"):
+    for printed in ("imported", "printed-by-a.txt", "written", "echoed"):
         assert printed in err
         assert printed not in out
     assert "status    completed" in out
