@@ -211,6 +211,12 @@ def test_bad_rows_are_reported_with_the_line_on_which_they_start():
     assert rows(table(data, bad_records="skip")) == [{"a": "1", "b": "x\ny"}, {"a": "5", "b": "6"}]
 
 
+def test_a_record_of_several_lines_that_cannot_be_decoded_is_one_bad_record():
+    data = b'a,b\n1,"x\n\xff\n2,3\n4,5"\n6,7\n'
+    (made,) = run_adapter(csv_split, Item("a.csv", data), {"bad_records": "skip"})
+    assert (made.path, made.json(), made.attributes["line"]) == ("a/0002.json", {"a": "6", "b": "7"}, 6)
+
+
 @pytest.mark.parametrize(
     ("data", "why"),
     [

@@ -63,17 +63,20 @@ def csv_split(item: Item, config: CsvSplitConfig, ctx: Context) -> Iterator[Outp
 def _records(data: bytes, config: CsvSplitConfig) -> Iterator[Record | BadRecord]:
     # The limit of the module is for the whole process, and lower than the size of some texts.
     csv.field_size_limit(max(csv.field_size_limit(), len(data)))
-    lines = _Lines(data, config.encoding)
+    raw = data.removeprefix(codecs.BOM_UTF8) if config.encoding == "utf-8" else data
+    # A line that cannot be decoded may be inside a record. So the record is checked when it is complete.
+    lines = (line.decode(config.encoding, "surrogateescape") for line in BytesIO(raw))
     rows = csv.reader(lines, delimiter=config.delimiter, strict=True)
     columns = config.columns
     number = 0
     while True:
-        line = lines.number + 1
+        line = rows.line_num + 1
         try:
             row = next(rows)
+            "".join(row).encode()
         except StopIteration:
             return
-        except UnicodeDecodeError:
+        except UnicodeEncodeError:
             why = f"not {config.encoding}"
         except csv.Error as exc:
             why = f"not CSV: {exc}"
@@ -96,27 +99,6 @@ def _records(data: bytes, config: CsvSplitConfig) -> Iterator[Record | BadRecord
             raise Reject(f"line {line}, the header: {why}")
         number += 1
         yield BadRecord(line, why)
-
-
-class _Lines:
-    """The decoded lines of a file. Unlike a generator, it continues after a line that cannot be decoded.
-
-    Attributes:
-        number: the number of lines so far.
-    """
-
-    def __init__(self, data: bytes, encoding: str) -> None:
-        self._raw = BytesIO(data.removeprefix(codecs.BOM_UTF8) if encoding == "utf-8" else data)
-        self._encoding = encoding
-        self.number = 0
-
-    def __iter__(self) -> _Lines:
-        return self
-
-    def __next__(self) -> str:
-        raw = next(self._raw)
-        self.number += 1
-        return raw.decode(self._encoding)
 
 
 def _header_problem(columns: list[str]) -> str | None:
