@@ -241,10 +241,17 @@ def test_a_rate_limit_pauses_the_route_for_the_time_that_the_service_names(statu
     assert caught.value.after == after
 
 
-@pytest.mark.parametrize(("then", "after"), [(2_000_000_090, 90.0), (1_000_000_000, 0.0)])
+@pytest.mark.parametrize(("then", "after"), [(2_000_000_090, 90.0), (1_000_000_000, 0.0), (9e9, 3600.0)])
 def test_a_date_in_retry_after_counts_from_the_date_of_the_response(then, after):
     dates = {"Date": formatdate(2_000_000_000, usegmt=True), "Retry-After": formatdate(then, usegmt=True)}
     assert retry_after(httpx.Response(429, headers=dates)) == after
+
+
+@pytest.mark.parametrize(("status", "error"), [(429, RateLimited), (500, Retry)])
+def test_a_server_delays_a_message_for_at_most_an_hour(status, error):
+    with pytest.raises(error) as caught:
+        answered(Answer(status, b"", {"Retry-After": "999999999"}))
+    assert caught.value.after == 3600
 
 
 def test_a_slow_response_is_retried():

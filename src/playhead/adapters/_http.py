@@ -16,6 +16,7 @@ from playhead.adapters._network import Guard
 
 FAILURES: Final = (httpx.RequestError, httpcore.NetworkError, httpcore.ProtocolError, OSError, TimeoutError)
 """What a request raises if there is no usable response."""
+_LONGEST_SECONDS: Final = 3600.0
 _KEPT_SECONDS: Final = 30.0
 _KEPT_CONNECTIONS: Final = 100
 
@@ -66,10 +67,13 @@ def _check_encoding(client: httpx.AsyncClient, response: httpx.Response) -> None
 
 
 def retry_after(response: httpx.Response) -> float | None:
-    """Return the seconds of the header `Retry-After`; None if it is missing or not valid."""
+    """Return the seconds of the header `Retry-After`, at most an hour; None if it is missing or not valid.
+
+    A server must not be able to delay a message for years.
+    """
     value = response.headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdecimal():
-        return float(value[:9])
+        return min(float(value[:9]), _LONGEST_SECONDS)
     try:
         then = parsedate_to_datetime(value).timestamp()
         # The clock of the server wrote the date, so it also tells how far away the date is.
@@ -77,7 +81,7 @@ def retry_after(response: httpx.Response) -> float | None:
         now = parsedate_to_datetime(sent).timestamp() if sent else time.time()
     except ValueError:
         return None
-    return max(0.0, then - now)
+    return min(max(0.0, then - now), _LONGEST_SECONDS)
 
 
 def unreachable(request: httpx.Request, exc: Exception) -> Retry:
