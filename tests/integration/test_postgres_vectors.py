@@ -14,7 +14,7 @@ from uuid import UUID
 import asyncpg  # type: ignore[import-untyped]
 import pytest
 
-from playhead import Context, Item, RateLimited, Reject
+from playhead import Context, Item, RateLimited, Reject, Retry
 from playhead.adapters.postgres_vectors import PostgresVectors, PostgresVectorsConfig
 from playhead.ids import uuid7
 from tests.servers import Missing, absent, need, need_fresh
@@ -214,6 +214,48 @@ async def test_an_address_that_cannot_be_checked_is_rejected(url):
 
 
 @pytest.mark.slow
+async def test_an_error_that_concerns_all_rows_is_raised_once_for_the_whole_batch(table):
+    items, contexts = [segment(f"{n}.json") for n in range(3)], [context()] * 3
+    await table.query("CREATE TABLE other (id text)")
+    missing = urlsplit(table.url)._replace(path="/missing").geturl()
+    for sink, why in (
+        (table.sink(table="other"), "table other: column .* does not exist"),
+        (table.sink(table="none.rows"), 'schema "none" does not exist'),
+        (PostgresVectors(PostgresVectorsConfig(url=missing)), 'database "missing" does not exist'),
+    ):
+        with pytest.raises(Retry, match=why):
+            await sink(items, contexts)
+
+
+async def test_a_dropped_table_is_created_again(table):
+    sink = table.sink()
+    await store(sink, segment("a.json"), context())
+    await table.query("DROP TABLE playhead_vectors")
+    with pytest.raises(Retry, match="does not exist"):
+        await store(sink, segment("a.json"), context())
+    await store(sink, segment("a.json"), context())
+    assert await table.rows() == [("a.json", OLD)]
+
+
+async def test_a_user_without_the_right_to_create_tables_writes_into_an_existing_table(table):
+    await store(table.sink(), segment("a.json"), context())
+    role = f"writer_{uuid7().hex}"
+    await table.query(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
+    try:
+        await table.query(f"GRANT SELECT, INSERT, UPDATE, DELETE ON playhead_vectors TO {role}")
+        address = urlsplit(table.url)
+        url = address._replace(netloc=f"{role}:x@{address.netloc.rpartition('@')[2]}").geturl()
+        sink = PostgresVectors(PostgresVectorsConfig(url=url))
+        await store(sink, segment("b.json"), context())
+        with pytest.raises(Retry, match="permission denied"):
+            await store(PostgresVectors(PostgresVectorsConfig(url=url, table="new")), segment("c"), context())
+        await sink.close()
+        assert await table.rows() == [("a.json", OLD), ("b.json", OLD)]
+    finally:
+        await table.query(f"DROP OWNED BY {role}")
+        await table.query(f"DROP ROLE {role}")
+
+
 async def test_an_unavailable_database_pauses_the_route_and_the_sink_works_again_afterwards():
     with need_fresh("postgres") as server:
         table = Table(server.url)

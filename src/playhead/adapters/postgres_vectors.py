@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from playhead import Context, Item, RateLimited, Reject, adapter
+from playhead import Context, Item, RateLimited, Reject, Retry, adapter
 from playhead.adapters._network import Guard
 from playhead.adapters._sink import VectorRow, VectorSinkConfig, need, vector_rows
 
@@ -139,6 +139,9 @@ class PostgresVectors:
         )
         try:
             async with pool.acquire() as connection, connection.transaction():
+                # `CREATE … IF NOT EXISTS` needs the right to create tables even if the table exists.
+                if await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", self._table):
+                    return pool
                 await connection.execute(_LOCK.replace("$1", str(_CREATING)))
                 name = self._config.table.rpartition(".")[2]
                 await connection.execute(
@@ -185,12 +188,25 @@ class PostgresVectors:
             asyncpg.InterfaceError,
             asyncpg.PostgresConnectionError,
             asyncpg.CannotConnectNowError,
-            asyncpg.TooManyConnectionsError,
+            asyncpg.InsufficientResourcesError,  # such as too many connections, or a full disk
             asyncpg.OperatorInterventionError,
         ) as exc:
             # Not the fault of the item, so it must use up no attempt.
             reason = f"the database of postgres_vectors is unavailable: {exc or type(exc).__name__}"
             raise RateLimited(reason, after=_PAUSE_SECONDS) from exc
+        except (
+            asyncpg.InvalidAuthorizationSpecificationError,
+            asyncpg.InvalidCatalogNameError,
+            asyncpg.InvalidSchemaNameError,
+            asyncpg.FeatureNotSupportedError,  # pgvector is not installed
+            asyncpg.UndefinedFileError,  # the same in earlier versions of PostgreSQL
+            asyncpg.SyntaxOrAccessError,  # such as missing rights, or a table with other columns
+        ) as exc:
+            # It concerns all rows, so `Retry`: the step must not be called again with halves of them.
+            if isinstance(exc, asyncpg.UndefinedTableError) and self._pool:
+                self._pool.terminate()
+                self._pool = None  # the next attempt creates the table again
+            raise Retry(f"table {self._config.table}: {exc}") from exc
 
 
 async def _target(url: str, guard: Guard) -> dict[str, Any]:
