@@ -9,6 +9,8 @@ import hashlib
 import importlib.util
 import json
 import sys
+import sysconfig
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import entry_points
@@ -95,7 +97,7 @@ def _from_entry_point(point: Any) -> list[AdapterSpec]:
     try:
         target = point.load()
     except Exception as exc:
-        raise CannotStart("adapters_invalid", f"{where} cannot be loaded: {exc}") from exc
+        raise CannotStart("adapters_invalid", f"{where} cannot be loaded: {_described(exc)}") from exc
     spec = getattr(target, "__playhead_adapter__", None)
     if not isinstance(spec, AdapterSpec):
         raise CannotStart("adapters_invalid", f"{where} is not an adapter: decorate it with @adapter")
@@ -116,7 +118,8 @@ def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)  # noqa: TID251 - the one place that loads plug-ins
     except Exception as exc:
-        raise CannotStart("adapters_invalid", f"PLAYHEAD_ADAPTERS: cannot import {name}: {exc}") from exc
+        detail = f"PLAYHEAD_ADAPTERS: cannot import {name}: {_described(exc)}"
+        raise CannotStart("adapters_invalid", detail) from exc
 
 
 def _load_file(path: Path) -> ModuleType:
@@ -134,10 +137,20 @@ def _load_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as exc:
         del sys.modules[name]
-        raise CannotStart(
-            "adapters_invalid", f"PLAYHEAD_ADAPTERS: {path} fails: {type(exc).__name__}: {exc}"
-        ) from exc
+        raise CannotStart("adapters_invalid", f"PLAYHEAD_ADAPTERS: {path} fails: {_described(exc)}") from exc
     return module
+
+
+def _described(error: Exception) -> str:
+    """Return an error of an import, with the last line outside of libraries that ran before it."""
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, SyntaxError):
+        return text  # it contains the line
+    folders = [sysconfig.get_path(one) for one in ("stdlib", "purelib", "platlib")]
+    libraries = (*folders, str(Path(__file__).parent), "<frozen ")
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [one for one in frames if not one.filename.startswith(libraries)]
+    return f"{text} ({own[-1].filename}, line {own[-1].lineno})" if own else text
 
 
 def _collect(module: ModuleType, name: str) -> list[AdapterSpec]:

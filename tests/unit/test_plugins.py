@@ -60,3 +60,27 @@ def test_the_page_about_adapters_shows_a_package_that_is_found(tmp_path, monkeyp
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "modules", sys.modules.copy())  # its module is named `steps`, as many are
     assert load_adapters(Settings())["sentences"].doc == "Cut text into sentences."
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("\n\nimport no_such_module_here\n", "ModuleNotFoundError: No module named 'no_such_module_here'"),
+        ("import json\n\njson.loads('{')\n", "JSONDecodeError: Expecting property name"),
+        ("from playhead import adapter\n\nadapter('Not a name!')(int)\n", "ValueError: "),
+    ],
+)
+@pytest.mark.parametrize("kind", ["file", "module", "entry point"])
+def test_an_error_of_an_import_names_the_line(tmp_path, monkeypatch, kind: str, text: str, said: str):
+    (tmp_path / f"breaking_{kind[0]}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    named = {"file": str(tmp_path / "breaking_f.py"), "module": "breaking_m"}.get(kind)
+    if named is None:
+        install(tmp_path, text, {"broken": "breaking_e:broken"}, "breaking")
+        (tmp_path / "breaking_steps.py").unlink()
+
+    with pytest.raises(CannotStart) as caught:
+        load_adapters(Settings(adapters=(named,) if named else ()))
+
+    assert said in caught.value.detail
+    assert caught.value.detail.endswith(f"({tmp_path / f'breaking_{kind[0]}.py'}, line 3)")
