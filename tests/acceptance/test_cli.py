@@ -396,6 +396,19 @@ def test_commands_that_only_read_do_not_import_adapters(shell):
     assert "imported" in shell("config", "validate", "docs.yaml")[2]
 
 
+def test_a_file_that_catalog_and_broker_share_is_examined_once(shell):
+    shell("config", "apply", "docs.yaml")
+
+    def parts() -> dict[str, list[str]]:
+        return {part["part"]: [f["what"] for f in part["findings"]] for part in shell.json("doctor")["parts"]}
+
+    shared = parts()
+    assert "pages" in shared["catalog"]
+    assert shared["broker"] == ["database"]
+    shell.env["PLAYHEAD_BROKER"] = f"sqlite://{shell.folder}/broker.db"
+    assert "pages" in parts()["broker"]
+
+
 def test_each_fault_of_a_config_is_printed_once(shell):
     (shell.folder / "wrong.yaml").write_text(CONFIG.replace("type: shout", "type: shuot"))
     for command in (("run", "wrong.yaml", "pages"), ("config", "apply", "wrong.yaml")):

@@ -57,6 +57,9 @@ class SqlBroker(ABC):
         transactions: over an open database, which is not closed with the broker.
         visibility: seconds for which a received dispatch is hidden from other receivers.
         look_seconds: the time between two looks at the start of a queue.
+
+    Attributes:
+        is_shared: whether the database is the catalog's, which examines it.
     """
 
     finds_at_once: ClassVar[bool]
@@ -66,6 +69,7 @@ class SqlBroker(ABC):
         self, transactions: Transactions, *, visibility: float = 30.0, look_seconds: float = LOOK_SECONDS
     ) -> None:
         self._db = transactions
+        self.is_shared = False
         self._visibility = visibility
         # The comparing statement may have begun before the dispatch was hidden.
         self._longest_hidden = 2 * visibility
@@ -135,6 +139,8 @@ class SqlBroker(ABC):
         return await self._db.describe()
 
     async def diagnose(self) -> list[Finding]:
+        if self.is_shared:
+            return [Finding("database", "ok", "the same as that of the catalog")]
         return await self._db.diagnose()
 
     async def close(self) -> None:

@@ -156,6 +156,7 @@ async def _open_broker(
         )
         database = shared or _postgres(url or "", stack)
         queues = PostgresBroker(database, visibility=visibility)
+        queues.is_shared = shared is not None
         stack.push_async_callback(queues.close)
         await open_or_retry(stack, queues.open)
         return queues
@@ -176,6 +177,7 @@ async def _open_broker(
     path = sqlite_path(settings, url, "BROKER")
     if isinstance(catalog_database, Database) and catalog_database.path == path:
         sqlite = SqliteBroker(catalog_database, visibility=visibility)
+        sqlite.is_shared = True
     else:
         own = Database(path)
         stack.push_async_callback(own.close)
