@@ -199,7 +199,7 @@ class Playhead(Api):
                 max_object_bytes=MAX_UPLOAD,
                 sealed=lambda job: self._keep(self.replays.drive(job)),
                 code=code,
-                loaded=loaded,
+                adapters=self._adapters,
             ),
             replay=self.replays,
             resolve=ResolveService(self.catalog),

@@ -243,7 +243,7 @@ async def open_runtime(
                 max_object_bytes=settings.max_object_bytes,
                 sealed=sealed,
                 code=code,
-                loaded=loaded.adapters,
+                adapters=adapters,
             ),
             replay=ReplayService(
                 Backends(catalog, broker, store),

@@ -7,7 +7,7 @@ does the rest, and the module that does it explains why a `kill -9` is harmless.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from playhead.engine.target import config_not_found
 from playhead.errors import BadRequest, Conflict, NotFound, PlayheadError, TooLarge, Unavailable
 from playhead.keys import INPUT_STAGE, check_path, content_type_of, object_key, sidecar_key
 from playhead.model import AdapterCode, Execution
+from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog import Configs, Jobs
 from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.configs import Loaded
@@ -57,7 +58,7 @@ class SubmitService:
             process dies before the inputs are sealed fails as `upload_incomplete`.
         sealed: called with each execution whose job may be driven from now on.
         code: compares the code of the workers; None: it is not compared.
-        loaded: the adapters of this process. A run takes over what exactly this code has produced.
+        adapters: those of this process. A run takes over what exactly their code has produced.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class SubmitService:
         max_object_bytes: int,
         sealed: Callable[[UUID], None],
         code: CodeCheck | None = None,
-        loaded: Sequence[AdapterCode] = (),
+        adapters: Mapping[str, AdapterSpec] | None = None,
     ) -> None:
         self._catalog = catalog
         self._store = store
@@ -79,7 +80,7 @@ class SubmitService:
         self.max_object_bytes = max_object_bytes
         self._sealed = sealed
         self._code = code
-        self._loaded = {one.type: AdapterCode(one.type, one.version, one.code) for one in loaded}
+        self._adapters = adapters or {}
 
     async def run(
         self,
@@ -165,7 +166,13 @@ class SubmitService:
         return loaded
 
     async def _since(self, loaded: Loaded, changed_since: UUID) -> Since:
-        """Return what may be taken over from an earlier run: the routes whose declaration has not changed."""
+        """Return what may be taken over from an earlier run: the routes whose declaration has not changed.
+
+        A route without a stage has no result that could be taken over, such as the step that fills an index.
+        It processes all items. So a sink has rows of this run for each of them, and rows that replace older
+        ones of a document replace all of them. Routes with an adapter whose repetition does harm are taken
+        over.
+        """
         earlier = await self._catalog.execution(changed_since)
         if earlier is None:
             raise NotFound(
@@ -183,9 +190,14 @@ class SubmitService:
         routes: dict[str, Sequence[AdapterCode] | None] = {}
         for route in loaded.config.routes.values():
             other = theirs.config.routes.get(route.name)
-            types = [step.type for step in route.steps]
-            if other and route.has_outputs_of(other) and all(one in self._loaded for one in types):
-                routes[route.name] = None if route.external else [self._loaded[one] for one in types]
+            specs = [self._adapters.get(step.type) for step in route.steps]
+            known = [one for one in specs if one]
+            if other is None or not route.has_outputs_of(other) or len(known) < len(specs):
+                continue
+            if route.external:
+                routes[route.name] = None
+            elif route.stage or any(one.effects == "external" for one in known):
+                routes[route.name] = [AdapterCode(one.name, one.version, one.code) for one in known]
         return Since(changed_since, routes)
 
     async def _give_up(self, execution: UUID, written: Sequence[str]) -> None:
