@@ -281,10 +281,10 @@ async def test_a_blocked_event_loop_ends_the_jobs_whose_own_time_is_stopped():
     assert waits.wait(30)
     slots.submit(Job("blocks", block, timeout=2, name="blocks", is_async=True))
     assert blocks.begun.wait(30)
-    slots.submit(Job("new", wait_for_turn, timeout=2, name="new", is_async=True))
-    for _ in range(7):
+    for _ in range(17):
         look(slots, clock, after=0.4)
     assert slots.blocked_by is None
+    slots.submit(Job("new", wait_for_turn, timeout=2, name="new", is_async=True))
     for _ in range(3):
         look(slots, clock, after=0.4)
 

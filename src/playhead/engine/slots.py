@@ -28,6 +28,9 @@ T = TypeVar("T")
 
 _CANCEL_SECONDS = 1.0
 """How long a coroutine may take to end after its cancellation, before its slot counts as lost."""
+_BLOCKED_SECONDS = 5.0
+"""How much longer than its time-out a coroutine may block its event loop. Then the worker ends, so this is
+longer than a moment without processor time."""
 _CLOSE_SECONDS = 10.0
 """How long adapters may take to close."""
 HANG_SECONDS = 0.6
@@ -189,7 +192,7 @@ class Slots(Generic[T]):
             self._is_turn_awaited = True
             self._async_loop.call_soon_threadsafe(self._note_turn)
         turn_at = max(self._turn_at, *(job.call_began or 0.0 for job in jobs))
-        is_blocked = now - turn_at > max(job.timeout for job in jobs) + _CANCEL_SECONDS
+        is_blocked = now - turn_at > max(job.timeout for job in jobs) + _BLOCKED_SECONDS
         self.blocked_by = jobs[0].name if is_blocked else None
 
     def _note_turn(self) -> None:
