@@ -87,9 +87,10 @@ EVENTS = (
     ),
     Event(
         MESSAGE_RETRIED,
-        ("warning",),
-        (*_MESSAGE, "code", "error"),
-        "An attempt failed; another one follows.",
+        ("warning", "debug"),
+        (*_MESSAGE, "code", "error", "count"),
+        "An attempt failed; another one follows. Of attempts that fail together with the same error, the "
+        "first is a warning with their `count`, and the others are on level debug.",
     ),
     Event(
         MESSAGE_DEAD,

@@ -147,6 +147,35 @@ async def test_a_failure_in_a_cancelled_execution_is_reported_neither_as_a_retry
     assert (span.attributes["playhead.outcome"], span.ends) == ("cancelled", 1)
 
 
+async def test_equal_failures_that_end_together_are_one_warning(caplog: pytest.LogCaptureFixture):
+    """A call with 100 items that fails would otherwise log its error 100 times."""
+    caplog.set_level(logging.DEBUG, logger="playhead")
+    worker = Worker()
+    await worker.started(*"abcdef")
+    claimed = (await worker.take()).claimed
+    texts = ("busy", "busy", "other", "busy", "gone", "gone")
+    delays = (1.0, 1.0, 1.0, 1.0, None, None)
+
+    await worker.end(
+        *(failed(one, text, delay=delay) for one, text, delay in zip(claimed, texts, delays, strict=True))
+    )
+
+    lines = [r for r in caplog.records if r.message.startswith("message_")]
+    shown = [
+        (r.levelname, r.message, r.__dict__["fields"]["error"], r.__dict__["fields"].get("count"))
+        for r in lines
+    ]
+    assert shown == [
+        ("WARNING", "message_retried", "busy", 3),
+        ("DEBUG", "message_retried", "busy", None),
+        ("WARNING", "message_retried", "other", None),
+        ("DEBUG", "message_retried", "busy", None),
+        ("ERROR", "message_dead", "gone", None),
+        ("ERROR", "message_dead", "gone", None),
+    ]
+    assert len({r.__dict__["fields"]["correlation_id"] for r in lines}) == 6
+
+
 class LosesFirstAnswer(MemoryCatalog):
     """Ends attempts, and does not answer the first time."""
 

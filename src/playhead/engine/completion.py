@@ -28,9 +28,9 @@ from playhead.engine.children import Children
 from playhead.engine.deliveries import Deliveries, HeldDelivery, State
 from playhead.engine.environment import Backends, Environment
 from playhead.engine.intake import AttemptCatalog
-from playhead.engine.reporting import report_cancelled, report_fenced, report_outcome, with_span
+from playhead.engine.reporting import report_cancelled, report_fenced, report_outcomes, with_span
 from playhead.envelope import Dispatch
-from playhead.ports.catalog.work import Failed, Released
+from playhead.ports.catalog.work import Failed, Released, Result
 
 MOST_ATTEMPTS: Final = 256
 _MOST_OUTPUTS = 5000
@@ -98,6 +98,7 @@ class Completion:
             self._deliveries.move(outcome.held, State.TO_ACK)
         faults.reach("worker.committed", len(stored))
         children: list[Dispatch] = []
+        recorded: list[tuple[AttemptOutcome, Result]] = []
         for (outcome, result), answer in zip(stored, finished, strict=True):
             if answer is not None:
                 children += with_span(outcome, answer.children)
@@ -108,7 +109,8 @@ class Completion:
             elif answer is not None and answer.cancelled:
                 report_cancelled(outcome)
             else:
-                report_outcome(outcome, result, self._env.counters)
+                recorded.append((outcome, result))
+        report_outcomes(recorded, self._env.counters)
         if await self._children.publish(children):
             faults.reach("worker.marked", len(stored))
             await self._broker.ack([one.held.delivery for one in batch])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 from playhead import events, ids
 from playhead.counters import Counters
@@ -17,7 +19,7 @@ from playhead.ports.tracer import Span, Tracer, nearest, trace_of
 
 
 def start_span(tracer: Tracer, delivery: Delivery, claim: Claim) -> Span | None:
-    """Start the span of an attempt. `report_outcome` or `report_fenced` ends it. None when traces are off."""
+    """Start the span of an attempt, ended by `report_outcomes` or `report_fenced`. None if traces are off."""
     if not tracer.on:
         return None
     return tracer.start(
@@ -77,16 +79,41 @@ def report_cancelled(outcome: AttemptOutcome) -> None:
     _end_span(outcome, "cancelled")
 
 
-def report_outcome(outcome: AttemptOutcome, result: Result, counters: Counters) -> None:
-    """Report an attempt whose result the catalog has recorded."""
+def report_outcomes(ended: Sequence[tuple[AttemptOutcome, Result]], counters: Counters) -> None:
+    """Report attempts whose results the catalog has recorded together.
+
+    Of failures with the same error that are retried, such as those of one call with many items, only the
+    first is a warning. It has their number.
+    """
+    alike = Counter(_failure(*one) for one in ended)
+    for outcome, result in ended:
+        _report_outcome(outcome, result, counters, alike.pop(_failure(outcome, result), 0))
+
+
+def _failure(outcome: AttemptOutcome, result: Result) -> tuple[UUID, str, str, str] | None:
+    """Return what failures have in common that are logged once; None for other results."""
+    if not isinstance(result, Failed) or result.delay is None:
+        return None
+    return outcome.claim.execution_id, outcome.claim.route, result.code, result.error
+
+
+def _report_outcome(outcome: AttemptOutcome, result: Result, counters: Counters, alike: int) -> None:
+    """Report an attempt.
+
+    Args:
+        alike: number of failures that one line reports; 0 if this one is reported already.
+    """
     _count(outcome, result, counters)
     if isinstance(result, Failed):
         is_dead = result.delay is None
         _end_span(outcome, "dead" if is_dead else "retry", f"{result.code}: {result.error}")
-        name, level = (
-            (events.MESSAGE_DEAD, logging.ERROR) if is_dead else (events.MESSAGE_RETRIED, logging.WARNING)
-        )
-        events.emit(name, level, **_ids(outcome), code=result.code, error=result.error)
+        about = _ids(outcome) | {"code": result.code, "error": result.error}
+        if is_dead:
+            events.emit(events.MESSAGE_DEAD, logging.ERROR, **about)
+        else:
+            about |= {"count": alike} if alike > 1 else {}
+            level = logging.WARNING if alike else logging.DEBUG
+            events.emit(events.MESSAGE_RETRIED, level, **about)
     elif isinstance(result, Released):
         _end_span(outcome, "released")
         # `calls_paused` or `route_paused` has reported the reason once for all messages.
