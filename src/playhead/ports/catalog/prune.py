@@ -4,8 +4,9 @@ A prune of an execution, or of one of its stages, has three steps. Each may be r
 continue what another one began:
 
 1. `begin_prune` records the pruning. It decides under the exclusive lock of the execution. From this commit
-   on, no replay of the stage can be opened and no dead letter of the execution is resent: what would read or
-   write its objects sees all of them or none.
+   on, no replay of the stage can be opened, and no dead letter of the execution is resent. Until
+   `end_prune`, no dead letter of a replay of the stage is resent either. So no message reads a part of the
+   objects.
 2. `prune_page` marks the outputs of a page as pruned, so that no listing shows them. Then the caller deletes
    their bytes, and passes the last key to the next call. If the process dies in between, the next caller gets
    the same page, and deletes the remaining objects.
