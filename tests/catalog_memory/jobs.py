@@ -238,9 +238,10 @@ class JobsPart(TakeOverPart):
         for ordinal, (row, found) in enumerate(zip(rows, listed, strict=True), before + 1):
             row.ordinal = ordinal
             if found.problem:
-                row.close("dead", now, Problem("invalid_key", found.problem))
-            elif job.since and (same := self._same_root(job, row)):
-                self._take_result(job.since, row, same)
+                row.close("dead", now, Problem("invalid_key", f"the key {found.problem}"))
+        if job.since:
+            pairs = [(row, same) for row in rows if row.open and (same := self._same_root(job, row))]
+            self._take_results(job.since, pairs)
         job.cursor = cursor
         job.idle_takeovers = 0
         if last:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from playhead.keys import INPUT_STAGE, object_key
@@ -37,8 +38,29 @@ class TakeOverPart(Tables):
         rows = self._executions[job.since.execution].messages
         return next((one for one in rows if one.object_key == same.key and not one.parent), None)
 
-    def _take_result(self, since: Since, row: MessageRow, same: MessageRow) -> None:
-        """Give a row the result of another one, and its children theirs, if they are valid."""
+    def _take_results(self, since: Since, pairs: Iterable[tuple[MessageRow, MessageRow]]) -> None:
+        """Give rows the results of others, and their children theirs, where they are valid."""
+        taken = {same: row for row, same in pairs if self._take_result(since, row, same)}
+        made = [one for one in self._outputs.values() if one.original and one.message in taken.values()]
+        below: list[tuple[MessageRow, MessageRow]] = []
+        originals = {row: same for same, row in taken.items()}
+        for output in made:
+            row = output.message
+            assert row is not None, "only outputs of messages are below"
+            feeds = [
+                (row.execution.ran.config.routes[to], output.key, row.route.stage or "")
+                for to in row.route.to
+            ]
+            for child in self._insert_messages(row.execution, "unpublished", feeds, parent=row):
+                old = f"{since.execution}/{child.object_key.partition('/')[2]}"
+                for other in originals[row].execution.messages:
+                    if (other.parent, other.object_key) == (originals[row], old):
+                        below.append((child, other))
+        if below:
+            self._take_results(since, below)
+
+    def _take_result(self, since: Since, row: MessageRow, same: MessageRow) -> bool:
+        """Give a row the result of another one, if it is valid."""
         codes = since.routes.get(row.route.name)
         expected = self._codes.get(tuple(codes)) if codes is not None else None
         if (
@@ -48,24 +70,18 @@ class TakeOverPart(Tables):
             or same.ran != expected
             or (codes is not None and expected is None)
         ):
-            return
+            return False
         moved = {
             f"{row.execution.id}/{output.key.partition('/')[2]}": output
             for output in self._outputs_of(same)
             if output.state == "stored"
         }
         if moved.keys() & self._outputs.keys():
-            return  # another message has bound a key: the attempt reports the conflict
+            return False  # another message has bound a key: the attempt reports the conflict
         for key, output in moved.items():
             self._outputs[key] = replace(output, key=key, message=row, original=output.place)
         row.close("taken_over", self._clock())
         row.dispatch_state = "published"
         row.confirmed = True
         row.skip_reason, row.ran, row.original = same.skip_reason, same.ran, same.original or same
-        routes = row.execution.ran.config.routes
-        feeds = [(routes[to], key, row.route.stage or "") for key in moved for to in row.route.to]
-        for child in self._insert_messages(row.execution, "unpublished", feeds, parent=row):
-            old = moved[child.object_key].key
-            for other in same.execution.messages:
-                if other.parent is same and other.object_key == old and other.route.name == child.route.name:
-                    self._take_result(since, child, other)
+        return True

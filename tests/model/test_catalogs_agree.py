@@ -32,7 +32,7 @@ from playhead.liveness import Liveness
 from playhead.model import AdapterCode, Config, ErrorHandling, Route
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.browse import ExecutionFilter
-from playhead.ports.catalog.jobs import Input, LeasedJob, Listed
+from playhead.ports.catalog.jobs import Input, LeasedJob, Listed, Since
 from playhead.ports.catalog.prune import PruneFilter
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import Binding, Bound, Claim, Done, Failed, NewOutput, Released, Result
@@ -57,7 +57,7 @@ ASIDE = frozenset(
     {
         *("Lineage.created_at", "ChainLink.created_at"),
         *("Problem.message", "DeadLetter.error", "DeadLetterDetail.error", "Unbound.detail"),
-        *("Replay.errors",),
+        *("Replay.errors", "LeasedJob.page"),
     }
 )
 
@@ -139,6 +139,7 @@ class Catalogs(RuleBasedStateMachine):
         self.agreement = Agreement(ASIDE)
         self.versions: list[tuple[str, int]] = []
         self.executions: list[Twin[UUID]] = []
+        self.runs: dict[UUID, tuple[str, int]] = {}
         self.batches: list[Twin[UUID]] = []
         self.held: list[Twin[LeasedJob]] = []
         self.late: list[Batch] = []
@@ -202,7 +203,7 @@ class Catalogs(RuleBasedStateMachine):
         self.save(2)
         for worker in ("w1", "w2", "w3"):
             self.beat(worker)
-        self.run_at_once(data, "w1", ["a", "d"])
+        self.run_at_once(data, "w1", ["a", "d"], takes_over=False)
 
     @step(weight=1, which=st.integers(0, len(CONFIGS) - 1))
     def save(self, which: int) -> None:
@@ -403,14 +404,20 @@ class Catalogs(RuleBasedStateMachine):
         needs=lambda self: len(self.executions) < 8,
         owner=WORKERS,
         paths=st.lists(st.sampled_from(PATHS), unique=True, min_size=1, max_size=3),
+        takes_over=st.booleans(),
     )
-    def run_at_once(self, data: st.DataObject, owner: str, paths: list[str]) -> None:
+    def run_at_once(self, data: st.DataObject, owner: str, paths: list[str], takes_over: bool) -> None:
         """A complete run without faults, so that sequences reach later states."""
-        name, version = data.draw(st.sampled_from(self.versions))
+        since = self._since(data) if takes_over and self.runs else None
+        name, version = self.runs[since.execution] if since else data.draw(st.sampled_from(self.versions))
         execution, digest, paths = uuid7(), sha256(b"x").digest(), sorted(paths)
         inputs = [Input(path, 1, digest, "text/plain") for path in paths]
-        self.both(lambda c, _: c.open_run(execution, name, version, tags=[], owner=owner, lease=LEASE))
-        self.both(lambda c, _: c.bind_inputs(execution, inputs))
+        given: dict[str, Any] = {"tags": [], "owner": owner, "lease": LEASE, "since": since}
+        opened, _ = self.both(lambda c, _: c.open_run(execution, name, version, **given))
+        if isinstance(opened, str):  # the earlier run is pruned
+            return
+        self.runs[execution] = name, version
+        self.both(lambda c, _: _sorted(c.bind_inputs(execution, inputs, takes_over=bool(since))))
         self.both(lambda c, _: c.seal(execution))
         held = self.both(lambda c, _: c.acquire(execution, owner=owner, lease=LEASE))
         page = [Listed(f"{execution}/input/{path}", "input") for path in paths]
@@ -418,6 +425,18 @@ class Catalogs(RuleBasedStateMachine):
         self.both(lambda c, n: c.mark(held[n], len(page)))
         self.executions.append((execution, execution))
         self.held.append(held)
+
+    def _since(self, data: st.DataObject) -> Since:
+        """What may be taken over from one of the last runs."""
+        execution = data.draw(st.sampled_from(list(self.runs)[-3:]))
+        name, version = self.runs[execution]
+        loaded, _ = self.both(lambda c, _: c.config(name, version))
+        codes = {
+            route.name: None if route.external else [AdapterCode("step", "1", "code of attempt 1")]
+            for route in loaded.config.routes.values()
+        }
+        changed = data.draw(st.sampled_from([None, *codes]))
+        return Since(execution, {route: code for route, code in codes.items() if route != changed})
 
     @step(weight=1, needs=lambda self: bool(self.executions))
     def cancel(self, data: st.DataObject) -> None:
@@ -450,7 +469,7 @@ class Catalogs(RuleBasedStateMachine):
                 for _ in range(pages):
                     page = await catalog.prune_page(pruning, deleted=deleted, limit=2)
                     seen.append((pruning.execution, pruning.stage, page))
-                    deleted = page.keys[-1] if page else None
+                    deleted = page.last if page else None
                 if is_ended:
                     await catalog.end_prune(pruning)
             return found, counts, seen
@@ -692,6 +711,8 @@ class Catalogs(RuleBasedStateMachine):
         paths = sorted([*PATHS, *(f"{a}/{b}" for a in PATHS for b in PATHS)])
         keys = [[f"{e}/{stage}/{path}" for path in paths] for e in execution]
         self.both(lambda c, n: _sorted(c.unstored(keys[n])))
+        self.both(lambda c, n: _sorted(c.late_among(keys[n])))
+        self.both(lambda c, n: c.references(f"{execution[n]}/{stage}", limit=10))
         at = data.draw(st.integers(0, len(paths) - 1))
         self.both(lambda c, n: c.lineage_of_object(keys[n][at]))
         self.both(lambda c, n: c.takers(keys[n][at], limit=10))
@@ -704,7 +725,7 @@ class Catalogs(RuleBasedStateMachine):
         config=st.sampled_from([None, "one"]),
         kind=st.sampled_from([None, "run", "replay", "adopted"]),
         tag=st.sampled_from([None, None, "t"]),
-        state=st.sampled_from([None, "pending", "retry", "dead", "completed", "skipped"]),
+        state=st.sampled_from([None, "pending", "retry", "dead", "completed", "skipped", "taken_over"]),
         route=st.sampled_from([None, "left", "copy"]),
     )
     def search(

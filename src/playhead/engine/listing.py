@@ -37,6 +37,8 @@ async def with_references(
 ) -> AsyncIterator[Sequence[Entry | Reference]]:
     """Yield the pages of a listing of the store, joined with the references below its prefix in byte order.
 
+    Each key comes once: a reference takes the place of an object that another program stored under its key.
+
     Args:
         stored: the listing, in order.
         after: where the listing begins.
@@ -46,11 +48,12 @@ async def with_references(
     async for entries in stored:
         found: list[Entry | Reference] = []
         for entry in entries:
-            while references and references[0].key < entry.key:
+            while references and references[0].key <= entry.key:
                 found.append(references.pop(0))
                 if not references:
                     references = await catalog.references(prefix, after=found[-1].key, limit=page)
-            found.append(entry)
+            if not found or found[-1].key != entry.key:
+                found.append(entry)
         yield found
     while references:
         yield list(references)

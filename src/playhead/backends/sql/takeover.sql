@@ -52,7 +52,7 @@ INSERT INTO outputs (key, message, attempt, state, size, sha256, fingerprint, co
   location)
 SELECT :execution::text || substr(o.key, 37), g.n, o.attempt, {STORED}, o.size, o.sha256, o.fingerprint,
   o.content_type, o.attributes, o.created_at, coalesce(o.location, o.key)
-FROM given g JOIN outputs o ON o.message = g.source WHERE o.state = {STORED} ORDER BY o.key
+FROM given g JOIN outputs o ON o.message = g.source WHERE o.state = {STORED} ORDER BY o.n
 ON CONFLICT DO NOTHING
 
 -- name: missing_references

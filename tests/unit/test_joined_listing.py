@@ -1,0 +1,52 @@
+"""Listings of the store, joined with references to objects of earlier executions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from playhead.engine.listing import with_references
+from playhead.ports.catalog.browse import Reference
+from playhead.ports.store import Entry
+
+KEYS = st.sets(st.sampled_from(["e/s/a", "e/s/a-b", "e/s/a.md", "e/s/a/x", "e/s/b", "e/s/é", "e/s/𐀀"]))
+
+
+class References:
+    """The part of the catalog that has references."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self.keys = sorted(keys, key=str.encode)
+
+    async def references(self, prefix: str, *, after: str = "", limit: int) -> list[Reference]:
+        found = [key for key in self.keys if key.encode() > after.encode()][:limit]
+        return [Reference(key, f"other/{key}", 1, 0.0) for key in found]
+
+
+async def pages(keys: Sequence[str], after: str, size: int) -> AsyncIterator[Sequence[Entry]]:
+    left = [key for key in sorted(keys, key=str.encode) if key.encode() > after.encode()]
+    for at in range(0, len(left), size):
+        yield [Entry(key, 1, 0.0) for key in left[at : at + size]]
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+@given(stored=KEYS, referred=KEYS, after=st.sampled_from(["", "e/s/a", "e/s/a.md", "e/s/b"]))
+async def test_every_key_comes_once_and_in_order(size: int, stored: set[str], referred: set[str], after: str):
+    catalog = cast("Any", References(list(referred)))
+    listing = pages(list(stored), after, size)
+
+    found = [
+        one for page in await _all(with_references(catalog, listing, "e/s", after, size)) for one in page
+    ]
+
+    expected = sorted((key for key in stored | referred if key.encode() > after.encode()), key=str.encode)
+    assert [one.key for one in found] == expected
+    assert {one.key for one in found if isinstance(one, Reference)} == referred & set(expected)
+
+
+async def _all(pages: AsyncIterator[Sequence[Entry | Reference]]) -> list[Sequence[Entry | Reference]]:
+    return [page async for page in pages]
