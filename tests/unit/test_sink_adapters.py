@@ -20,7 +20,7 @@ import apsw
 import pyarrow.dataset
 import pytest
 
-from playhead import Context, Item, Reject
+from playhead import Context, Item, Reject, Retry
 from playhead.adapters.parquet_sink import ParquetSink, ParquetSinkConfig
 from playhead.adapters.sqlite_vectors import SqliteVectors, SqliteVectorsConfig, search
 from playhead.errors import BadRequest, NotFound, PlayheadError
@@ -171,6 +171,18 @@ def test_items_of_two_messages_with_the_same_path_inside_a_chain_have_a_row_each
     assert target.rows() == [("report.json", str(OLD))] * 2
     store(sink, item, context(tmp_path, NEW))
     assert target.rows() == [("report.json", str(NEW))]
+
+
+def test_a_file_or_folder_that_cannot_be_written_is_an_error_of_the_whole_batch(target, tmp_path):
+    if isinstance(target, Sqlite):
+        (tmp_path / "rows").write_bytes(b"not a database" * 100)
+    else:
+        (tmp_path / "rows").mkdir()
+        for n in range(256):
+            (tmp_path / "rows" / f"{n:02x}").touch()
+    items = [segment(f"{n}.json") for n in range(3)]
+    with pytest.raises(Retry, match=r"rows .*cannot be written"):
+        target.sink()(items, [context(tmp_path)] * 3)
 
 
 def test_threads_that_write_at_the_same_time_lose_no_row(target, tmp_path):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from playhead import Context, Item, Reject, adapter
+from playhead import Context, Item, Reject, Retry, adapter
 from playhead.adapters._data_folder import data_place, path_problem
 from playhead.adapters._sink import Place, SinkConfig, as_json, as_vector, need, place_of
 from playhead.errors import BadRequest
@@ -101,8 +101,11 @@ class ParquetSink:
                 }
             )
         schema = _schema(self._config.columns)
-        for name, rows in files.items():
-            _write(folder, name, rows, schema)
+        try:
+            for name, rows in files.items():
+                _write(folder, name, rows, schema)
+        except OSError as exc:  # such as a full disk: halves of the items would fail as well
+            raise Retry(f"the dataset {self._config.path} cannot be written: {exc}") from exc
         return results
 
 

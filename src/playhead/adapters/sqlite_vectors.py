@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import Field, field_validator, model_validator
 
-from playhead import Context, Item, Reject, adapter
+from playhead import Context, Item, Reject, Retry, adapter
 from playhead.adapters._data_folder import data_place, path_problem
 from playhead.adapters._sink import VectorRow, VectorSinkConfig, need, vector_rows
 from playhead.errors import BadRequest, NotFound, PlayheadError
@@ -94,8 +94,10 @@ class SqliteVectors:
             except BadRequest as exc:
                 raise Reject(exc.detail) from exc
             file.parent.mkdir(parents=True, exist_ok=True)
-            self._db = _open_to_write(file)
-        return _write(self._db, rows)
+            with _retried(self._config.path):
+                self._db = _open_to_write(file)
+        with _retried(self._config.path):
+            return _write(self._db, rows)
 
     def close(self) -> None:
         if self._db is not None:
@@ -229,6 +231,29 @@ def _write(db: Connection, rows: Sequence[VectorRow | Reject]) -> list[Reject | 
                 db.execute(_DELETE_OLDER, values)
                 db.execute(_WRITE, values)
     return results
+
+
+@contextmanager
+def _retried(path: str) -> Iterator[None]:
+    """Raise `Retry` for an error of the file, such as a full disk. It concerns all rows.
+
+    Any other error would let the step be called again with halves of its items, and each of many such calls
+    could wait for a lock.
+    """
+    import apsw
+
+    try:
+        yield
+    except (
+        apsw.BusyError,
+        apsw.CantOpenError,
+        apsw.CorruptError,
+        apsw.FullError,
+        apsw.IOError,
+        apsw.NotADBError,
+        apsw.ReadOnlyError,
+    ) as exc:
+        raise Retry(f"the file {path} of vectors cannot be written: {exc}") from exc
 
 
 @contextmanager
