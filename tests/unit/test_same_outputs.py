@@ -58,3 +58,22 @@ def test_an_external_route_with_another_queue_feeds_another_program():
     outlet = Route("out", "docs.out", external=True)
     assert outlet.has_outputs_of(replace(outlet, concurrency=9))
     assert not outlet.has_outputs_of(replace(outlet, queue="docs.other"))
+
+
+@pytest.mark.parametrize(("old", "new"), [(1, True), (0, False), (1, 1.0), ([{"a": 0}], [{"a": False}])])
+def test_values_that_are_equal_only_in_python_differ(old: Any, new: Any):
+    def configured(value: Any) -> Route:
+        return replace(ROUTE, steps=(Step("tag", {"value": value}),))
+
+    def conditional(value: Any) -> Route:
+        return replace(ROUTE, steps=(Step("tag", {}, Condition("size", "equals", value)),))
+
+    for route in (configured, conditional):
+        assert route(new).has_outputs_of(route(new))
+        assert not route(new).has_outputs_of(route(old))
+
+
+def test_the_order_of_keys_changes_nothing():
+    one = replace(ROUTE, steps=(Step("tag", {"a": 1, "b": 2}),))
+    other = replace(ROUTE, steps=(Step("tag", {"b": 2, "a": 1}),))
+    assert one.has_outputs_of(other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -112,12 +113,12 @@ class Route:
         """Whether this declaration stores the same outputs for the same items as another one.
 
         Queues, limits, retries, isolation and the routes that follow change no outputs. If other programs
-        consume the queue, it has to be the same queue.
+        consume the queue, it has to be the same queue. Compared as JSON, because `True == 1` in Python.
         """
 
-        def of(route: Route) -> object:
-            steps = [(step.type, dict(step.config), step.condition) for step in route.steps]
-            return route.external and route.queue, route.stage, steps
+        def of(route: Route) -> str:
+            steps = [(step["type"], step["config"], step["condition"]) for step in asdict(route)["steps"]]
+            return json.dumps([route.external and route.queue, route.stage, steps], sort_keys=True)
 
         return of(self) == of(other)
 
