@@ -374,6 +374,14 @@ async def test_a_job_says_how_many_inputs_a_page_has_and_whether_there_are_refer
     assert [of(await lab.hold(one.execution_id)) for one in replays] == [(False, False), (False, True)]
 
 
+async def test_a_run_since_one_whose_inputs_are_not_listed_yet_has_full_pages(catalog: Catalog, lab: Lab):
+    source = await lab.sealed("a", "b", "c")
+
+    run, _ = await bound(lab, source, lab.input("a"))
+
+    assert (await lab.hold(run)).page == 1000
+
+
 # -- prune -----------------------------------------------------------------------------------------
 
 

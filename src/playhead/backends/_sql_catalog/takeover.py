@@ -97,10 +97,16 @@ class TakeOverPart(Part):
             for lane in await self._lanes_of(db, version)
             if lane.route in since.routes and not (lane.stage and any(p.overlaps(lane.stage) for p in pruned))
         }
-        first, last = f"{since.execution}/", f"{since.execution}0"
-        row = await db.row(SQL.count_roots_and_outputs, execution=source, first=first, last=last)
-        roots, outputs = row or (0, 0)
-        page = max(1, min(_MOST_IN_A_PAGE, _MOST_ROWS * roots // max(outputs, 1)))
+        below = f"{since.execution}/{INPUT_STAGE}"
+        row = await db.row(
+            SQL.count_inputs_and_outputs,
+            first_input=f"{below}/",
+            last_input=f"{below}0",
+            first=f"{since.execution}/",
+            last=f"{since.execution}0",
+        )
+        inputs, outputs = row or (0, 0)
+        page = max(1, min(_MOST_IN_A_PAGE, _MOST_ROWS * max(inputs, 1) // max(outputs, 1)))
         has_inputs = not any(one.overlaps(INPUT_STAGE) for one in pruned)
         plan = Plan(source, since.execution, lanes, has_inputs, page)
         await db.run(SQL.set_plan, since=since.execution, plan=plan.encode(), execution=n)

@@ -8,9 +8,9 @@ UPDATE jobs SET since = :since::uuid, plan = :plan WHERE execution = :execution
 -- What a run may take over; NULL: nothing.
 SELECT j.since, j.plan FROM jobs j JOIN executions e ON e.n = j.execution WHERE e.id = :execution::uuid
 
--- name: count_roots_and_outputs
--- How many inputs an execution has recorded, and how many inputs and outputs are below its prefix.
-SELECT (SELECT j.ordinals FROM jobs j WHERE j.execution = :execution),
+-- name: count_inputs_and_outputs
+-- How many inputs an execution has, and how many inputs and outputs are below its prefix.
+SELECT (SELECT count(*) FROM outputs o WHERE o.key > :first_input AND o.key < :last_input),
   (SELECT count(*) FROM outputs o WHERE o.key > :first AND o.key < :last)
 
 -- name: refer_inputs
