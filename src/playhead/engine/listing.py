@@ -42,18 +42,28 @@ async def with_references(
     Args:
         stored: the listing, in order.
         after: where the listing begins.
-        page: how many references are read at once.
+        page: how many references are read at once, and how many objects a page has at most.
     """
     references = await catalog.references(prefix, after=after, limit=page)
+    found: list[Entry | Reference] = []
     async for entries in stored:
-        found: list[Entry | Reference] = []
         for entry in entries:
+            one: Entry | Reference | None = None
             while references and references[0].key <= entry.key:
-                found.append(references.pop(0))
+                if len(found) == page:
+                    yield found
+                    found = []
+                one = references.pop(0)
+                found.append(one)
                 if not references:
-                    references = await catalog.references(prefix, after=found[-1].key, limit=page)
-            if not found or found[-1].key != entry.key:
-                found.append(entry)
+                    references = await catalog.references(prefix, after=one.key, limit=page)
+            if one and one.key == entry.key:
+                continue
+            if len(found) == page:
+                yield found
+                found = []
+            found.append(entry)
+    if found:
         yield found
     while references:
         yield list(references)
