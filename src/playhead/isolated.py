@@ -41,7 +41,7 @@ def serve(descriptor: int) -> None:
         sys.path[:] = path
         set_up_logs(settings)
         secrets = Secrets(settings.secrets_env, settings.secrets_dir)
-        with secrets.masked_logs():
+        with secrets.masked_logs(), secrets.masked_errors():
             step = _step(settings, child, secrets)
             connection.send(step if isinstance(step, str) else "")
             if not isinstance(step, str):

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 from pydantic import BaseModel, SecretStr
 
 from playhead import Context, Item, Output, Reject, adapter
+
+
+def _fail(reason: str) -> None:
+    raise RuntimeError(reason)
+
+
+class _Connection:
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __del__(self) -> None:
+        _fail(f"failure at the end of a connection with {self._key}")
 
 
 class CallConfig(BaseModel):
@@ -24,6 +37,10 @@ class Call:
 
     def __call__(self, item: Item, ctx: Context) -> Output:
         key = self._config.key.get_secret_value()
+        thread = threading.Thread(target=_fail, args=[f"background failure with {key}"])
+        thread.start()
+        thread.join()
+        _Connection(key)
         logging.getLogger("some.library").warning("request with key=%s", key)
         ctx.log.warning("calling with %s", self._config.header)
         if item.path.startswith("reject"):

@@ -48,6 +48,13 @@ def find_no_secret(deployment: Deployment) -> None:
         assert SECRET.encode() not in file.read_bytes(), f"the secret is in {file}"
 
 
+def check_logged(said: str) -> None:
+    assert "request with key=***" in said
+    assert "calling with Bearer ***" in said
+    assert "background failure with ***" in said
+    assert "failure at the end of a connection with ***" in said
+
+
 def answers(deployment: Deployment, execution: str) -> Iterator[str]:
     """Every answer of the API that could show a config, a message or an error."""
     with client(deployment.url) as http:
@@ -106,8 +113,7 @@ def test_no_file_log_line_or_answer_contains_a_secret_and_a_worker_waits_for_a_m
         assert "options: {'list': ['a', '***']}" in letter["traceback"]
         assert "${env:TOKEN_OF_TEST}" in site.get("/configs/docs")["source"]
         worker.stop()
-        assert "request with key=***" in worker.said
-        assert "calling with Bearer ***" in worker.said
+        check_logged(worker.said)
         assert "cannot close the connection of ***" in worker.said
         find_no_secret(site)
 
@@ -150,8 +156,7 @@ def test_the_log_lines_of_a_step_in_a_child_process_contain_no_secret(tmp_path: 
         allowed = {"SECRETS_DIR": str(tmp_path), "SECRETS_ENV": "TOKEN_OF_TEST"}
         run = site.start("run", "docs.yaml", "a.txt", "--json", settings=allowed)
         assert run.popen.wait(timeout=60) == 0, run.said
-        assert "request with key=***" in run.said
-        assert "calling with Bearer ***" in run.said
+        check_logged(run.said)
         find_no_secret(site)
 
 

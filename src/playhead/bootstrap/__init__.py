@@ -212,6 +212,8 @@ async def open_runtime(
         counters = Counters()
         secrets = Secrets(settings.secrets_env, settings.secrets_dir)
         stack.enter_context(secrets.masked_logs())
+        if imports:
+            stack.enter_context(secrets.masked_errors())
         environment = Environment(
             identity,
             spawn=lambda work: runtime.spawn(work),

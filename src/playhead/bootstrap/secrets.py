@@ -6,6 +6,8 @@ import contextlib
 import logging
 import os
 import stat
+import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -13,6 +15,7 @@ from typing import Final
 from playhead.secrets import Mask, Reference, SecretUnavailable
 from playhead.settings import PREFIX
 
+_LOG: Final = logging.getLogger(__name__)
 _MOST_BYTES: Final = 65_536
 
 
@@ -93,6 +96,32 @@ class Secrets:
         finally:
             for handler, formatter in zip(handlers, before, strict=True):
                 handler.setFormatter(formatter)
+
+    @contextlib.contextmanager
+    def masked_errors(self) -> Iterator[None]:
+        """Log the errors of threads and finalizers within a block. Python would print their secrets.
+
+        A hook that another program has set, such as a test runner, stays.
+        """
+        hooks = threading.excepthook, sys.unraisablehook
+        if threading.excepthook is threading.__excepthook__:
+            threading.excepthook = _log_error_of_thread
+        if sys.unraisablehook is sys.__unraisablehook__:
+            sys.unraisablehook = _log_error_of_finalizer
+        try:
+            yield
+        finally:
+            threading.excepthook, sys.unraisablehook = hooks
+
+
+def _log_error_of_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_type is not SystemExit and args.exc_value:
+        name = args.thread.name if args.thread else "?"
+        _LOG.error("error in thread %s", name, exc_info=args.exc_value)
+
+
+def _log_error_of_finalizer(args: sys.UnraisableHookArgs) -> None:
+    _LOG.error("%s: %r", args.err_msg or "error ignored in", args.object, exc_info=args.exc_value)
 
 
 class _Masking(logging.Formatter):
