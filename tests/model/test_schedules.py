@@ -15,7 +15,7 @@ import os
 import random
 import types
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -33,7 +33,7 @@ from playhead.ids import uuid7
 from playhead.keys import is_sidecar
 from playhead.model import Config, ErrorHandling, Lineage, Route
 from playhead.ports.broker import CONFIRMED, PublishResult
-from playhead.ports.catalog.jobs import Input, LeasedJob
+from playhead.ports.catalog.jobs import Input, LeasedJob, Since
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import (
     Binding,
@@ -52,7 +52,7 @@ from playhead.services.replay import ReplayService
 from tests.attempts import Steps
 from tests.broker_memory import MemoryBroker
 from tests.catalog_memory import MemoryCatalog
-from tests.catalog_memory.rows import JobRow
+from tests.catalog_memory.rows import JobRow, OutputRow
 from tests.store_memory import MemoryStore
 
 T = TypeVar("T")
@@ -254,13 +254,20 @@ class World:
     def prepare(self) -> tuple[UUID, UUID]:
         """Seal a run; its execution is the job."""
         at_once(self.catalog.save_config(CONFIG, source="", digest="d"))
-        run = at_once(self.catalog.open_run(uuid7(), "model", 1, tags=[], owner="p", lease=1))
-        inputs = [Input(p, len(p), hashlib.sha256(p.encode()).digest(), "text/plain") for p in OBJECTS]
-        at_once(self.catalog.bind_inputs(run.execution_id, inputs))
-        blobs = [[Blob(f"{run.execution_id}/input/{path}", path.encode())] for path in OBJECTS]
-        at_once(self.still.write(blobs))
-        at_once(self.catalog.seal(run.execution_id))
-        return run.execution_id, run.execution_id
+        run = self.sealed({path: path.encode() for path in OBJECTS})
+        return run, run
+
+    def sealed(self, files: Mapping[str, bytes], since: Since | None = None) -> UUID:
+        """Seal a run of files (path to bytes)."""
+        run = uuid7()
+        at_once(self.catalog.open_run(run, "model", 1, tags=[], owner="p", lease=1, since=since))
+        inputs = [Input(p, len(d), hashlib.sha256(d).digest(), "text/plain") for p, d in files.items()]
+        referred = at_once(self.catalog.bind_inputs(run, inputs, takes_over=since is not None))
+        blobs = [Blob(f"{run}/input/{path}", data) for path, data in files.items()]
+        at_once(self.still.write([[blob] for blob in blobs if blob.key not in referred]))
+        at_once(self.catalog.seal(run))
+        self.objects = set(files)
+        return run
 
     # -- processes ---------------------------------------------------------------------------------
 
@@ -456,7 +463,7 @@ class World:
             bad.append("counts do not add up")
         roots = [r for r in rows if r.parent_correlation_id is None]
         keys = Counter(r.input_key.rpartition("/")[2] for r in roots)
-        if max(keys.values(), default=0) > 1 or (not self.cancelled and set(keys) != set(OBJECTS)):
+        if max(keys.values(), default=0) > 1 or (not self.cancelled and set(keys) != self.objects):
             bad.append(f"roots are {dict(keys)}")
         children = defaultdict(list)
         for r in rows:
@@ -467,7 +474,7 @@ class World:
                 bad.append("a message was completed twice")
             if r.status == "completed" and not self.completed[r.correlation_id]:
                 bad.append("a completed message that no attempt completed")
-            if r.status != "completed" and r.output_keys:
+            if r.status not in ("completed", "taken_over") and r.output_keys:
                 bad.append("a message that did not complete has stored outputs")
             if (
                 r.status == "completed"
@@ -484,18 +491,60 @@ class World:
                     bad.append("a stage holds outputs of two attempts of one message")
             if any(k not in stored for k in r.output_keys):
                 bad.append("a stored output is not in the store")
-        listed = [k for k in sorted(stored) if "/parts/" in k]
+        listed = [k for k in sorted(stored) if k.startswith(f"{self.job}/parts/")]
         visible = set(listed) - at_once(self.catalog.unstored(listed))
         if visible != {k for r in rows for k in r.output_keys if "/parts/" in k}:
             bad.append("what a replay would list differs from what the rows hold")
         return bad
 
 
-def run_schedules(count: int, first: int = 0, **world: Any) -> tuple[Counter[str], list[int]]:
+class Incremental(World):
+    """A run, and then one that takes over its results; each with faults."""
+
+    def run(self) -> list[str]:
+        faults = self.faults.copy()
+        self.bad = super().run()
+        earlier = {_place(r): r for r in self.lineage()}
+        source, self.source = self.job, self.job
+        self.faults, self.cancelled = faults, False
+        changed = self.rng.choice([None, "split", "left", "right"])
+        since = Since(source, {route: None for route in CONFIG.routes if route != changed})
+        text = self.rng.choice([b"k1", b"changed"])
+        self.job = self.sealed({"k0": b"k0", "k1": text, "new": b"new"}, since)
+        self.bad = super().run()
+        rows = self.lineage()
+        by_id = {r.correlation_id: r for r in rows}
+        for r in rows:
+            parent, twin = by_id.get(r.parent_correlation_id or r.correlation_id), earlier.get(_place(r))
+            is_below = r.parent_correlation_id is None or (parent and parent.status == "taken_over")
+            is_same = text == b"k1" or not _place(r)[1].startswith("input/k1")
+            is_valid = bool(is_below and is_same and twin and twin.status in ("completed", "skipped"))
+            if (r.status == "taken_over") != (is_valid and r.route != changed):
+                self.bad.append("what is valid is processed, or what is not valid is taken over")
+            if r.status == "taken_over" and (self.tries[r.correlation_id] or not twin):
+                self.bad.append("what is taken over is processed")
+            elif r.status == "taken_over" and twin and r.taken_over_from != twin.correlation_id:
+                self.bad.append("something else is taken over")
+        return self.bad
+
+    def stored(self) -> dict[str, bytes]:
+        held = super().stored()
+        references = at_once(self.catalog.references(str(self.job), limit=1000))
+        return held | {one.key: held[one.location] for one in references}
+
+
+def _place(row: Lineage) -> tuple[str, str]:
+    """The route and the input of a message, in any execution."""
+    return row.route, row.input_key.partition("/")[2]
+
+
+def run_schedules(
+    count: int, first: int = 0, kind: type[World] = World, **world: Any
+) -> tuple[Counter[str], list[int]]:
     found: Counter[str] = Counter()
     seeds = []
     for seed in range(first, first + count):
-        bad = World(seed, **world).run()
+        bad = kind(seed, **world).run()
         if bad:
             seeds.append(seed)
             found.update(set(bad))
@@ -511,6 +560,11 @@ def _quiet() -> Iterator[None]:
 
 def test_no_schedule_of_faults_breaks_a_guarantee():
     found, seeds = run_schedules(SCHEDULES)
+    assert not found, f"seeds {seeds[:10]}: {dict(found.most_common(5))}"
+
+
+def test_no_schedule_of_faults_breaks_a_run_that_takes_over_results():
+    found, seeds = run_schedules(SCHEDULES // 5, kind=Incremental)
     assert not found, f"seeds {seeds[:10]}: {dict(found.most_common(5))}"
 
 
@@ -553,6 +607,19 @@ class Fenceless(Catalog):
         if job is not None:
             job.cursor = ""
         return job
+
+
+class Contentless(Catalog):
+    """Without a comparison of contents: an input with the same path is taken for unchanged."""
+
+    def _same_input(self, job: JobRow, path: str, sha256: bytes) -> OutputRow | None:
+        assert job.since is not None
+        return self._outputs.get(f"{job.since.execution}/input/{path}")
+
+
+def test_without_a_comparison_of_contents_schedules_find_violations():
+    violations = (line for seed in range(20) for line in Incremental(seed, catalog=Contentless).run())
+    assert any("not valid is taken over" in line for line in violations)
 
 
 @pytest.mark.parametrize(
