@@ -327,6 +327,19 @@ async def test_the_error_of_one_part_is_that_of_its_message_and_no_further_call_
     assert len(steps.calls) <= 4
 
 
+async def test_after_the_error_of_one_part_no_halves_of_its_message_are_tried():
+    def answer(some: Sequence[Item]) -> list[str]:
+        if any(item.text == "bad" for item in some):
+            raise ValueError("400 Bad Request")
+        return upper(some)
+
+    steps = Steps(answer, batch=8)
+    (error,) = await run(steps.chain(before=Step("words")), [Item("a.txt", b"bad " + b"good " * 7)])
+
+    assert isinstance(error, ValueError)
+    assert steps.sizes == [8, 4, 2, 1]
+
+
 async def test_parts_that_a_condition_does_not_admit_keep_their_place():
     steps = Steps(upper)
     condition = Condition("path", "not_equals", "a/0002.txt")

@@ -31,7 +31,7 @@ _SHARED: Final = (CallPaused, Retry, TurnWithdrawn)
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """An item whose chain waits for its result."""
+    """An item whose chain waits for its result. `parts` are all items that the chain waits for."""
 
     item: Item
     ctx: Context
@@ -40,6 +40,7 @@ class _Waiting:
     since: float
     alone: bool
     job: Job[Any] | None
+    parts: Sequence[_Waiting] = ()
 
 
 class Batches:
@@ -86,14 +87,17 @@ class Batches:
                 job.call_began = None
             loop, now = asyncio.get_running_loop(), time.monotonic()
             waiting = [_Waiting(one, ctx, budget, loop.create_future(), now, alone, job) for one in items]
+            for one in waiting:
+                one.parts = waiting
             self._waiting += waiting
             self._start()
             results = [one.result for one in waiting]
             try:
                 await asyncio.wait(results, return_when=asyncio.FIRST_EXCEPTION)
             finally:
-                for result in results:
-                    result.cancel()
+                for one in waiting:
+                    one.result.cancel()
+                    one.parts = ()  # no reference cycle
             if errors := [error for one in results if not one.cancelled() and (error := one.exception())]:
                 raise errors[0]
             return [one.result() for one in results]
@@ -131,6 +135,7 @@ class Batches:
 
     async def _run(self, batch: Sequence[_Waiting]) -> None:
         """Call the adapter with a batch, and again with its halves as long as calls fail."""
+        batch = [one for one in batch if not one.result.done()]  # a message that has failed needs no call
         if not batch:
             return
         try:
@@ -196,5 +201,7 @@ def _settle(one: _Waiting, result: Returned | BaseException) -> None:
         return
     if isinstance(result, BaseException):
         one.result.set_exception(result)
+        for other in one.parts:  # before the next call begins
+            other.result.cancel()
     else:
         one.result.set_result(result)
