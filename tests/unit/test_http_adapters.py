@@ -538,6 +538,20 @@ async def test_an_item_whose_vector_is_not_usable_fails_alone():
     assert [type(one) for one in made] == [Output, Retry, Reject, Reject]
 
 
+async def test_texts_with_which_the_service_fails_are_retried_together_once_and_then_apart():
+    with Web(lambda asked: Answer(500, b"boom")) as web:
+        step = EmbedText(EmbedTextConfig(base_url=web.url, model="m"))
+        items = [Item("a.md", b"a"), Item("b.md", b"b")]
+        for attempt, error in ((1, Retry), (2, RuntimeError)):  # not `Retry`: the engine tries halves
+            log = logging.getLogger("x")
+            ctx = Context(uuid7(), uuid7(), "c", 1, "r", attempt, None, "", log, internal_hosts=[web.host])
+            with pytest.raises(error, match=r"500 .*boom"):
+                await step(items, [ctx, ctx])
+        with pytest.raises(Retry):
+            await step(items[:1], [ctx])
+        await step.close()
+
+
 async def test_many_texts_are_one_request_and_keep_their_order():
     with Web(embeddings) as web:
         step = EmbedText(EmbedTextConfig(base_url=web.url, model="m"))

@@ -29,6 +29,10 @@ class _Text(NamedTuple):
     text: str
 
 
+class _ServerError(Retry):
+    """The service failed, for any reason."""
+
+
 class EmbedTextConfig(BaseModel):
     """The settings of `embed_text`."""
 
@@ -74,7 +78,14 @@ class EmbedText:
     async def __call__(self, items: Sequence[Item], ctx: Sequence[Context]) -> list[Output | Reject | Retry]:
         read = [self._read(item) for item in items]
         texts = [one.text for one in read if isinstance(one, _Text)]
-        vectors = iter(await self._embed(texts, ctx[0]) if texts else ())
+        try:
+            vectors = iter(await self._embed(texts, ctx[0]) if texts else ())
+        except _ServerError as exc:
+            # One of the texts may be the reason. `Retry` would fail all of them in each attempt, so from the
+            # second one on, another error lets the step be called with halves of the items.
+            if len(texts) > 1 and any(one.attempt > 1 for one in ctx):
+                raise RuntimeError(str(exc)) from exc
+            raise
         return [
             one if isinstance(one, Reject) else self._output(item, one, next(vectors))
             for item, one in zip(items, read, strict=True)
@@ -156,7 +167,7 @@ class EmbedText:
         after = _http.retry_after(response)
         if status == 429 or status == 503:
             raise RateLimited(reason, after=after)
-        raise Retry(reason, after=after)
+        raise (_ServerError if status >= 500 else Retry)(reason, after=after)
 
 
 def _vectors(response: httpx.Response, count: int) -> list[Any]:
