@@ -552,6 +552,25 @@ async def test_texts_with_which_the_service_fails_are_retried_together_once_and_
         await step.close()
 
 
+async def test_a_request_that_is_too_slow_is_split_instead_of_sent_again_forever():
+    def slow(asked: Asked) -> Answer:
+        time.sleep(0.2 * len(json.loads(asked.body)["input"]))
+        return embeddings(asked)
+
+    with Web(slow) as web:
+        items = [Item(f"{n}.md", b"text") for n in range(4)]
+        made = run_adapter(
+            EmbedText,
+            items,
+            {"base_url": web.url, "model": "small", "timeout_seconds": 0.6},
+            internal_hosts=[web.host],
+        )
+        assert [len(one) for one in made] == [1] * 4
+        assert [len(json.loads(asked.body)["input"]) for asked in web.asked] == [4, 2, 2]
+        with pytest.raises(Retry, match="failed: TimeoutError"):
+            embedded(web, Item("a.md", b"x"), timeout_seconds=0.1)
+
+
 async def test_many_texts_are_one_request_and_keep_their_order():
     with Web(embeddings) as web:
         step = EmbedText(EmbedTextConfig(base_url=web.url, model="m"))

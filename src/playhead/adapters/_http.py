@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from email.utils import parsedate_to_datetime
@@ -14,8 +15,15 @@ import httpx
 from playhead import Reject, Retry
 from playhead.adapters._network import Guard
 
-FAILURES: Final = (httpx.RequestError, httpcore.NetworkError, httpcore.ProtocolError, OSError, TimeoutError)
+NOT_CONNECTED: Final = (httpcore.ConnectError, httpcore.ConnectTimeout, socket.gaierror)
+"""What a request raises if there is no connection to the server. So the request was not sent."""
+FAILURES: Final = (
+    *NOT_CONNECTED,
+    *(httpx.RequestError, httpcore.NetworkError, httpcore.ProtocolError, OSError, TimeoutError),
+)
 """What a request raises if there is no usable response."""
+_CONNECT_SECONDS: Final = 10.0
+"""For each address of a host. So a host can be reached although one of its addresses does not answer."""
 _LONGEST_SECONDS: Final = 3600.0
 _KEPT_SECONDS: Final = 30.0
 _KEPT_CONNECTIONS: Final = 100
@@ -23,7 +31,8 @@ _KEPT_CONNECTIONS: Final = 100
 
 def open_client(allowed: Sequence[str]) -> httpx.AsyncClient:
     """Return a client that connects only to public addresses, and to those that the operator allows."""
-    client = httpx.AsyncClient(transport=_Transport(Guard(allowed)), timeout=None, trust_env=False)
+    timeout = httpx.Timeout(None, connect=_CONNECT_SECONDS)
+    client = httpx.AsyncClient(transport=_Transport(Guard(allowed)), timeout=timeout, trust_env=False)
     client.headers["User-Agent"] = "playhead"
     # One response must not change the request for another item.
     client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))

@@ -136,7 +136,8 @@ class EmbedText:
             Reject: the service rejects at least one of the texts.
             RateLimited: the service is unreachable, overloaded, or limits the rate.
             Retry: another error, for example a wrong key.
-            ValueError: there is not one vector for each text.
+            ValueError, RuntimeError: there is not one vector for each text, or no response. One of several
+                texts may be the reason.
         """
         # The import takes a third of a second.
         from playhead.adapters import _http
@@ -155,9 +156,15 @@ class EmbedText:
         try:
             async with asyncio.timeout(config.timeout_seconds):
                 response = await _http.fetch(self._client, request, _MAX_BYTES)
-        except _http.FAILURES as exc:
+        except _http.NOT_CONNECTED as exc:
             # One address for all items, so the failure is not the fault of this one.
             raise RateLimited(str(_http.unreachable(request, exc)), after=_PAUSE_SECONDS) from exc
+        except _http.FAILURES as exc:
+            if len(texts) == 1:
+                raise _http.unreachable(request, exc) from exc
+            # The texts may be too many for the service, or one of them crashes it. After a pause or `Retry`,
+            # the next request would be the same, so another error lets the step be called with halves.
+            raise RuntimeError(str(_http.unreachable(request, exc))) from exc
         status = response.status_code
         if status == 200:
             return _vectors(response, len(texts))
