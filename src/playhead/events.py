@@ -202,7 +202,7 @@ EVENTS = (
         ("warning",),
         ("queue", "code", "detail"),
         "A worker does not consume the queue until all backends respond, or until it has the adapters, their "
-        "secrets and their current code. Logged once for each reason.",
+        "secrets and their current code. What it lacks is logged once, until the steps run again.",
     ),
     Event(
         CALLS_PAUSED,
