@@ -417,6 +417,21 @@ async def test_bytes_are_deleted_with_the_last_execution_that_uses_them(catalog:
     assert await prune(catalog, third) == (under(source, *ALL), 4)
 
 
+async def test_references_to_a_pruned_run_may_be_taken_over(catalog: Catalog, lab: Lab):
+    source = (await finished(lab, "a")).execution
+    second, _ = await since(lab, source, lab.input("a"))
+    await catalog.end_executions([second])
+    assert await prune(catalog, source) == ([], 0)
+
+    third, dispatches = await since(lab, second, lab.input("a"))
+    await catalog.end_executions([third])
+
+    assert dispatches == []
+    assert [one.location for one in await catalog.references(str(third), limit=10)] == under(source, *ALL)
+    assert await prune(catalog, second) == ([], 0)
+    assert await prune(catalog, third) == (under(source, *ALL), 4)
+
+
 async def test_references_that_are_pruned_first_delete_no_bytes(catalog: Catalog, lab: Lab):
     source = (await finished(lab, "a")).execution
     run, _ = await since(lab, source, lab.input("a"))
