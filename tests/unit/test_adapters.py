@@ -115,6 +115,28 @@ def test_html_is_recognized_by_its_content_type(kind):
     assert converted("<p>x</p>", "page", kind).path == "page.md"
 
 
+@pytest.mark.parametrize(
+    ("charset", "text"),
+    [
+        *(("iso-8859-1", "Café – “x”"), ("Windows-1251", "чай"), ("Shift_JIS", "お茶"), ("gb2312", "茶")),
+        *(("utf-16", "Café"), ("utf-8", "Café")),
+    ],
+)
+def test_a_page_is_decoded_with_its_charset(charset, text):
+    codec = {"iso-8859-1": "cp1252"}.get(charset, charset)
+    page = f"<p>{text}".encode(codec)
+    assert converted(page, content_type=f'text/html; charset="{charset}"').text == f"{text}\n"
+    if charset != "utf-16":
+        meta = f"<meta http-equiv=Content-Type content='text/html; charset={charset}'>".encode()
+        assert converted(meta + page).text == f"{text}\n"
+
+
+@pytest.mark.parametrize("charset", ["idna", "punycode", "base64", "nonsense", "utf-8", "big5"])
+def test_a_page_that_cannot_be_decoded_with_its_charset_is_rejected(charset):
+    with pytest.raises(Reject, match=r"not UTF-8|neither UTF-8 nor big5"):
+        converted(b"<p>\xff\xff", content_type=f"text/html; charset={charset}")
+
+
 @pytest.mark.parametrize("kind", ["text/plain", "application/octet-stream", "text/markdown"])
 def test_what_is_not_html_is_rejected(kind):
     with pytest.raises(Reject, match=kind):
