@@ -109,6 +109,18 @@ def test_rejected_calls_use_up_no_attempt(tmp_path: Path, api: LimitedApi):
     assert api.rejected > 0
 
 
+def test_a_rejected_call_stops_the_messages_that_wait_for_a_slot(tmp_path: Path, api: LimitedApi):
+    api.retry_after = 30
+    site = Site(tmp_path, api, inputs=200)
+    with site.workers(1):
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not any(one["paused"] for one in site.shell.json("queues")["items"]):
+            assert time.monotonic() < deadline
+
+    assert len(api.served) == 20
+    assert 0 < api.rejected <= 2 * 16  # those that ran, and those that were claimed at this moment
+
+
 def test_killed_workers_start_no_call_twice_as_fast(tmp_path: Path, api: LimitedApi):
     site = Site(tmp_path, api, inputs=40, route="rate_limit: {calls: 10, seconds: 1}")
     api.calls = 10

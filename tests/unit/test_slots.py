@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -315,3 +316,43 @@ async def test_what_must_run_at_the_end_of_the_async_loop_runs_before_slots_are_
     await slots.wait_closed()
 
     assert ended == ["closed"]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_jobs_that_wait_do_not_start_after_an_error_that_withholds_them(is_async: bool):
+    slots: Slots[int] = Slots(2, withholds=lambda error: isinstance(error, ValueError))
+    begun: list[int] = []
+    may_fail = threading.Event()
+
+    def submit(tag: int, work: Callable[[], Any]) -> None:
+        async def coroutine() -> None:
+            work()
+
+        slots.submit(Job(tag, coroutine if is_async else work, 60, "n", is_async=is_async))
+
+    def fail() -> None:
+        may_fail.wait(30)
+        raise ValueError
+
+    async def ended(count: int) -> set[int]:
+        tags: set[int] = set()
+        while len(tags) < count:
+            await asyncio.wait_for(slots.ready.wait(), 30)
+            tags |= {job.tag for job in slots.drain()}
+        return tags
+
+    submit(0, fail)
+    submit(1, fail)
+    while slots.waiting_count:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    for tag in range(2, 22):
+        submit(tag, partial(begun.append, tag))
+    may_fail.set()
+
+    assert await ended(2) == {0, 1}
+    assert {job.tag for job in slots.withdraw()} == set(range(2, 22))
+    assert begun == []
+    submit(22, partial(begun.append, 22))
+    assert await ended(1) == {22}
+    assert begun == [22]
+    slots.close()

@@ -23,7 +23,6 @@ from collections.abc import Collection, Sequence, Set
 from typing import Protocol
 
 from playhead import events
-from playhead.clock import ActiveClock
 from playhead.engine.ahead import Ahead
 from playhead.engine.attempt import AttemptOutcome, ClaimedMessage
 from playhead.engine.backoff import UNAVAILABLE_DELAY_SECONDS, Backoff, Checked
@@ -32,7 +31,7 @@ from playhead.engine.chain import UnknownAdapter
 from playhead.engine.children import Children
 from playhead.engine.completion import MOST_ATTEMPTS, Completion, batches
 from playhead.engine.deliveries import Deliveries, HeldDelivery, State
-from playhead.engine.dispatch import Attempt, Dispatcher, RouteRuntime
+from playhead.engine.dispatch import Dispatcher, RouteRuntime, new_slots
 from playhead.engine.environment import Backends, Environment, WorkerSettings
 from playhead.engine.failures import longest_pauses, not_run
 from playhead.engine.host import Host
@@ -40,7 +39,6 @@ from playhead.engine.intake import AttemptCatalog, Intake
 from playhead.engine.pacing import Pacing
 from playhead.engine.readiness import Readiness
 from playhead.engine.recording import Recorder
-from playhead.engine.slots import Slots
 from playhead.errors import Unavailable
 from playhead.model import Route
 from playhead.ports.catalog.limits import Limits
@@ -84,7 +82,7 @@ class Consumer:
         self.stopping = False
         self.departing = False
         self.deliveries = deliveries = Deliveries(self._settled)
-        self.slots: Slots[Attempt] = Slots(route.concurrency * batch, clock=ActiveClock(env.clock))
+        self.slots = new_slots(route.concurrency * batch, env.clock)
         children = Children(backends, env, may_wait=lambda: not self.stopping)
         processing, max_object_bytes = host.processing, settings.max_object_bytes
         self._intake = Intake(
@@ -367,6 +365,8 @@ class Consumer:
             self._note_readiness(ended)
             for request in longest_pauses(ended):
                 await self._host.pause(request)
+            if any(one.pause for one in ended):
+                await self._recorder.release(self._dispatcher.withdraw(), delay=self._pacing.pause_left)
             for batch in batches(ended):
                 await self._recorder.end(batch)
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from playhead.clock import ActiveClock, Clock
 from playhead.engine.attempt import AttemptOutcome, ClaimedMessage
-from playhead.engine.chain import Chain, Result
+from playhead.engine.chain import CallPaused, Chain, Result
 from playhead.engine.deliveries import Deliveries, State
 from playhead.engine.environment import WorkerSettings
 from playhead.engine.failures import failure, not_run_of, pause_of
@@ -49,6 +50,11 @@ class Attempt:
 
     message: ClaimedMessage
     runtime: RouteRuntime
+
+
+def new_slots(limit: int, clock: Clock) -> Slots[Attempt]:
+    """Return slots in which no waiting chain starts after a rejected call: its call would be rejected too."""
+    return Slots(limit, clock=ActiveClock(clock), withholds=lambda error: isinstance(error, CallPaused))
 
 
 class Dispatcher:

@@ -55,6 +55,8 @@ class Slots(Generic[T]):
 
     Args:
         clock: measures how long jobs run; suspension does not count.
+        withholds: after a job that ended with such an error, the jobs that wait do not start any more, and
+            `withdraw` returns them. Those that are submitted later start.
 
     Attributes:
         hanging: names of the jobs that hold a slot although their time-out was recorded a while ago.
@@ -63,12 +65,20 @@ class Slots(Generic[T]):
             its jobs; None while the loop runs.
     """
 
-    def __init__(self, limit: int, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        limit: int,
+        *,
+        clock: Clock | None = None,
+        withholds: Callable[[BaseException], bool] = lambda _: False,
+    ) -> None:
         self.ready = asyncio.Event()
         self.hanging: dict[int, str] = {}
         self.blocked_by: str | None = None
         self._limit = limit
         self._clock = clock or ActiveClock()
+        self._withholds = withholds
+        self._withheld: list[Job[T]] = []
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[Job[T] | None] = queue.SimpleQueue()
         self._ended: deque[Job[T]] = deque()
@@ -132,9 +142,10 @@ class Slots(Generic[T]):
         return len(self._async_jobs) + self._jobs.qsize()
 
     def withdraw(self) -> list[Job[T]]:
-        """Remove and return the jobs that wait for a slot; they never start."""
+        """Remove and return the jobs that wait for a slot, and those withheld; they never start."""
         with self._lock:
-            waiting = list(self._async_jobs)
+            waiting = [*self._withheld, *self._async_jobs]
+            self._withheld.clear()
             self._async_jobs.clear()
         while True:
             try:
@@ -236,6 +247,10 @@ class Slots(Generic[T]):
                 return
             job.settled, job.result, job.error = True, result, error
             job.ended = self._clock()
+        if error is not None and self._withholds(error):  # before another job takes the slot
+            waiting = self.withdraw()
+            with self._lock:
+                self._withheld += waiting
         self._ended.append(job)
         if not self._is_announced:
             self._is_announced = True
