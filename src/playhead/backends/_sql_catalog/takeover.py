@@ -30,7 +30,7 @@ from playhead.backends._sql_catalog.code import number_of_chain
 from playhead.backends._sql_catalog.lanes import as_text, as_uuid
 from playhead.backends._sql_catalog.rows import Part
 from playhead.backends.sql import COMPLETED, PENDING, SKIPPED, TAKEN_OVER
-from playhead.backends.sql.session import Row, Session
+from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.ids import mint, text
 from playhead.keys import INPUT_STAGE
@@ -75,7 +75,6 @@ class Plan(NamedTuple):
 class _Pair(NamedTuple):
     """A new row, and the row of the earlier run whose result it may get."""
 
-    id: Any
     n: int
     source: int
     lane: int
@@ -138,11 +137,16 @@ class TakeOverPart(Part):
         plan = Plan.decode(*row)
         olds = [_moved(key, plan.since) for key in keys]
         rows = await db.rows(SQL.same_inputs, ids=ids, olds=olds, source=plan.source)
-        level = await self._refer(db, identity, _valid(plan, rows))
-        done = {as_text(one.id) for one in level}
+        roots = {n: as_text(cid) for cid, n, *_ in rows}
+        pairs = [
+            _Pair(n, source, lane)
+            for _, n, lane, source, their_lane, state, code in rows
+            if state in _VALID and plan.lanes.get(lane) == (their_lane, code)
+        ]
+        level = await self._refer(db, identity, pairs)
+        done = {roots[one.n] for one in level}
         while level:
-            rows = await self._follow(db, execution, plan, level)
-            level = await self._refer(db, identity, _valid(plan, rows))
+            level = await self._refer(db, identity, await self._follow(db, execution, plan, level))
         return done
 
     async def _refer(self, db: Session, execution: UUID, level: Sequence[_Pair]) -> list[_Pair]:
@@ -162,8 +166,8 @@ class TakeOverPart(Part):
         await db.run(SQL.close_taken_over, rows=[one.n for one in kept], sources=[one.source for one in kept])
         return kept
 
-    async def _follow(self, db: Session, execution: int, plan: Plan, level: Sequence[_Pair]) -> list[Row]:
-        """Insert the children of rows that are taken over; return the candidates for their results."""
+    async def _follow(self, db: Session, execution: int, plan: Plan, level: Sequence[_Pair]) -> list[_Pair]:
+        """Insert the children of rows that are taken over; return those that can have results."""
         above = {one.n: one for one in level}
         lanes = await self._learn(db, {one.lane for one in level})
         feeds = {
@@ -186,12 +190,19 @@ class TakeOverPart(Part):
                 for cid, (feed, key, stage, parent) in zip(ids, family, strict=True)
             ],
         )
-        return await db.rows(
-            SQL.same_children,
-            ids=ids,
-            parents=[parent.source for *_, parent in family],
-            olds=[_moved(key, plan.since) for _, key, _, _ in family],
-        )
+        sources = await db.rows(SQL.children_of, parents=[one.source for one in level])
+        results = {
+            (parent, _path(key), lane, code): n
+            for n, parent, key, lane, state, code in sources
+            if state in _VALID
+        }
+        children = await db.rows(SQL.children_of, parents=list(above))
+        return [
+            _Pair(n, source, lane)
+            for n, parent, key, lane, _, _ in children
+            if lane in plan.lanes
+            and (source := results.get((above[parent].source, _path(key), *plan.lanes[lane])))
+        ]
 
     async def references(self, prefix: str, *, after: str = "", limit: int) -> list[Reference]:
         rows = await self._db.read(
@@ -207,15 +218,11 @@ class TakeOverPart(Part):
         return [Reference(*row) for row in rows]
 
 
+def _path(key: str) -> str:
+    """Return the part of a key that follows the execution."""
+    return key.partition("/")[2]
+
+
 def _moved(key: str, execution: UUID) -> str:
     """Return the key of the same object in another execution."""
-    return f"{execution}/{key.partition('/')[2]}"
-
-
-def _valid(plan: Plan, rows: Sequence[Row]) -> list[_Pair]:
-    """Return the rows of the fragment `same` that the plan and the state of the earlier row allow."""
-    return [
-        _Pair(cid, n, source, lane)
-        for cid, n, source, lane, their_lane, state, code in rows
-        if state in _VALID and plan.lanes.get(lane) == (their_lane, code)
-    ]
+    return f"{execution}/{_path(key)}"

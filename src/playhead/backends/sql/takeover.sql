@@ -23,23 +23,20 @@ FROM given g JOIN outputs o ON o.key = g.old
 WHERE o.sha256 = g.sha256 AND o.state = {STORED} AND o.pruned_at IS NULL ORDER BY g.key
 ON CONFLICT DO NOTHING
 
--- fragment: same
--- The columns that decide whether the message `m` can have the result of `s`.
-SELECT m.id, m.n, s.n, m.lane, s.lane, s.state, s.code
-
 -- name: same_inputs
 -- Roots, and those of the earlier run for an input with the same path and the same content. The sum keeps the planner
 -- from an index of executions, with which it would read all messages of one.
 WITH given (id, old) AS (SELECT * FROM unnest(:ids::uuid[], :olds::text[]))
-{same} FROM given g JOIN messages m ON m.id = g.id JOIN outputs i ON i.key = m.object_key
+SELECT m.id, m.n, m.lane, s.n, s.lane, s.state, s.code
+FROM given g JOIN messages m ON m.id = g.id JOIN outputs i ON i.key = m.object_key
 JOIN outputs o ON o.key = g.old AND o.sha256 = i.sha256 AND o.state = {STORED}
 JOIN messages s ON s.object_key = g.old AND s.parent IS NULL AND s.execution + 0 = :source::bigint
 
--- name: same_children
--- Messages, and those of the earlier run that received the same output in the same route.
-WITH given (id, parent, old) AS (SELECT * FROM unnest(:ids::uuid[], :parents::bigint[], :olds::text[]))
-{same} FROM given g JOIN messages m ON m.id = g.id
-JOIN messages s ON s.parent = g.parent AND s.object_key = g.old
+-- name: children_of
+-- All children of messages. No index has their keys too: which child has the same key as another is found in Python,
+-- because one message may have 100,000 children, and a join would compare each with each.
+SELECT n, parent, object_key, lane, state, code FROM messages /* INDEXED BY messages_children */
+WHERE parent = ANY(:parents::bigint[])
 
 -- fragment: taken
 -- The rows that are taken over, each with the row whose result it gets.

@@ -1,0 +1,68 @@
+"""The cost of taking over results grows with their number, also if one message has most of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from playhead.backends._sqlite import Connection, Database
+from playhead.backends.catalog_sqlite import SqliteCatalog
+from playhead.ids import uuid7
+from playhead.model import AdapterCode
+from playhead.ports.catalog.jobs import Listed, Since
+from playhead.ports.catalog.work import Done
+from tests.lab import Clock, Lab
+
+CODE = [AdapterCode("step", "1", "sha256:aa")]
+
+
+class Steps:
+    """Counts the instructions of the virtual machine of SQLite that the writing connection executes."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self.count = 0
+
+    async def begin(self) -> None:
+        def watch(con: Connection) -> None:
+            con.set_progress_handler(self._note, 100)
+
+        await self._db.write(watch)
+
+    def _note(self) -> int:
+        self.count += 100
+        return 0
+
+
+async def steps_for(folder: Path, outputs: int) -> int:
+    """Return the instructions of a page with one input, whose earlier message had this number of outputs."""
+    db = Database(folder / f"{outputs}.db")
+    await db.open()
+    try:
+        lab = Lab(SqliteCatalog(db), Clock())
+        source = await lab.started("b.md")
+        claim = await lab.claim(source.ids[0])
+        bound = await lab.bind(claim, *(lab.output(f"b/{n}.md") for n in range(outputs)))
+        ran = await lab.catalog.record_code(CODE)
+        keys = [one.key for one in bound]
+        assert await lab.catalog.finish("w1", [Done(claim.correlation_id, claim.attempt, keys, ran=ran)])
+        since = Since(source.execution, {"convert": CODE, "split": CODE})
+        run = await lab.catalog.open_run(
+            uuid7(), "docs", await lab.save(), tags=(), owner="w1", lease=lab.LEASE, since=since
+        )
+        await lab.catalog.bind_inputs(run.execution_id, [lab.input("b.md")], takes_over=True)
+        assert await lab.catalog.seal(run.execution_id)
+        held = await lab.hold(run.execution_id)
+        key = f"{run.execution_id}/input/b.md"
+        steps = Steps(db)
+        await steps.begin()
+        await lab.catalog.record(held, [Listed(key, "input")], cursor=key, last=True)
+        counts = await lab.counts(run.execution_id)
+        assert (counts.taken_over, counts.pending) == (1, outputs)
+        return steps.count
+    finally:
+        await db.close()
+
+
+async def test_many_outputs_of_one_message_cost_in_proportion(tmp_path: Path):
+    few, many = [await steps_for(tmp_path, outputs) for outputs in (300, 3000)]
+    assert many <= 20 * few
