@@ -22,6 +22,7 @@ MESSAGE_FENCED = "message_fenced"
 UNKNOWN_MESSAGE = "unknown_message"
 ADAPTER_HANGS = "adapter_hangs"
 WORKER_FROZEN = "worker_frozen"
+STEP_EXITED = "step_exited"
 ROUTE_PAUSED = "route_paused"
 CALLS_PAUSED = "calls_paused"
 ROUTE_UNKNOWN = "route_unknown"
@@ -255,6 +256,12 @@ EVENTS = (
         ("pid", "seconds"),
         "The event loop of a process did not run for so long that its watchdog ends it. Tracebacks of all "
         "threads follow: an adapter holds the interpreter lock.",
+    ),
+    Event(
+        STEP_EXITED,
+        ("error",),
+        ("detail",),
+        "A step called `os._exit`, which ends its worker. Other workers process its messages again.",
     ),
     Event(ADAPTER_CLOSE_FAILED, ("error",), ("adapter", "route"), "An adapter's `close` raised."),
     Event(

@@ -25,6 +25,8 @@ from playhead.services.executions import ExecutionService
 from playhead.watchdog import FROZEN_SECONDS, Watchdog
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from playhead.settings import Settings
 
 Watching = Callable[[ExecutionService], Coroutine[Any, Any, None]]
@@ -182,10 +184,11 @@ def _run_worker(
     frozen_seconds: float,
     watching: Watching | None = None,
     reload: Reload | None = None,
+    until: UUID | None = None,
 ) -> int:
     watchdog = watchdog_of(settings, frozen_seconds)
     try:
-        return asyncio.run(_work(settings, routes, until_idle, watchdog, watching, reload))
+        return asyncio.run(_work(settings, routes, until_idle, watchdog, watching, reload, until))
     finally:
         watchdog.close()
 
@@ -197,6 +200,7 @@ async def _work(
     watchdog: Watchdog,
     watching: Watching | None,
     reload: Reload | None,
+    until: UUID | None,
 ) -> int:
     stop = asyncio.Event()
     on_signals(stop, reload)
@@ -212,7 +216,7 @@ async def _work(
             elif routes:
                 rt.spawn(_warn_of_unknown(rt, routes, after=_ROUTES_SECONDS))
             with background(watching(rt.services.executions)) if watching else contextlib.nullcontext():
-                code = await rt.work(routes=routes, until_idle=until_idle, stop=stop)
+                code = await rt.work(routes=routes, until_idle=until_idle, until=until, stop=stop)
             completed = rt.worker.completed if rt.worker else 0
             dead = rt.environment.counters.dead
             if until_idle and dead:
@@ -293,21 +297,27 @@ def crew(
     count: int,
     *,
     until_idle: bool,
+    until: UUID | None = None,
     frozen_seconds: float = FROZEN_SECONDS,
 ) -> Crew:
-    """Start several worker processes; the arguments are those of `work`."""
-    return Crew(lambda: _Member(settings, routes, until_idle, frozen_seconds), count, until_idle=until_idle)
+    """Start several worker processes; the arguments are those of `work`.
+
+    Args:
+        until: the workers also end when this execution has ended.
+    """
+    return Crew(
+        lambda: _Member(settings, tuple(routes), until_idle, until, frozen_seconds),
+        count,
+        until_idle=until_idle or until is not None,
+    )
 
 
 class _Member(SpawnProcess):
     """A worker process, which starts at once."""
 
-    def __init__(
-        self, settings: Settings, routes: Sequence[str], until_idle: bool, frozen_seconds: float
-    ) -> None:
+    def __init__(self, *arguments: Any) -> None:
         self._finished = RawValue("b", 0)  # shared by both processes
-        arguments = settings, tuple(routes), until_idle, frozen_seconds, self._finished
-        super().__init__(target=_run_member, args=arguments, daemon=True)
+        super().__init__(target=_run_member, args=(*arguments, self._finished), daemon=True)
         self.start()
 
     @property
@@ -316,11 +326,16 @@ class _Member(SpawnProcess):
 
 
 def _run_member(
-    settings: Settings, routes: Sequence[str], until_idle: bool, frozen_seconds: float, finished: Any
+    settings: Settings,
+    routes: Sequence[str],
+    until_idle: bool,
+    until: UUID | None,
+    frozen_seconds: float,
+    finished: Any,
 ) -> None:
     set_up_logs(settings)
     try:
-        sys.exit(_run_worker(settings, routes, until_idle, frozen_seconds))
+        sys.exit(_run_worker(settings, routes, until_idle, frozen_seconds, until=until))
     finally:
         finished.value = 1
 

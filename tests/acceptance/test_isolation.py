@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -344,3 +345,41 @@ def test_a_run_may_use_several_processes(tmp_path: Path):
     pids = {ph("cat", f"latest/done/n{n:02}.txt")[1] for n in range(20)}
     assert 2 <= len(pids) <= 3
     assert ph("run", "iso.yaml", "in", "--processes", "2", "--detach")[0] == 2
+
+
+def exiting(folder: Path, most: int = 1) -> Shell:
+    """Return a shell in which a step without isolation calls `os._exit(0)` for one of three inputs."""
+    ph = shell(folder, "a", "b", "exit")
+    config = folder / "iso.yaml"
+    text = config.read_text().replace("isolation: process", "")
+    config.write_text(text.replace("max_attempts: 1", f"max_attempts: {most}"))
+    (folder / "steps.py").write_text(STEPS.replace("os._exit(3)", "os._exit(0)"))
+    for name, seconds in (("HEARTBEAT", 1), ("LEASE", 3), ("VISIBILITY", 5)):  # time until the dead are found
+        ph.env[f"PLAYHEAD_{name}_SECONDS"] = str(seconds)
+    return ph
+
+
+def test_a_run_whose_step_ends_its_process_fails_and_names_the_step(tmp_path: Path):
+    """It exited with code 0 and without a message, although the run was not finished."""
+    ph = exiting(tmp_path)
+
+    code, out, err = ph("run", "iso.yaml", "in", "--json")
+
+    assert (code, json.loads(out)["error_code"]) == (1, "step_exited")
+    assert "os._exit(0)" in err
+    assert f"{tmp_path / 'steps.py'}, line " in err
+    assert "`playhead worker --until-idle` continues it" in err
+    code, _, err = ph("worker", "--until-idle")
+    assert code == 1
+    assert "step_exited" in err
+    assert "os._exit(0)" in err
+
+
+def test_a_run_with_several_processes_survives_a_step_that_ends_its_process(tmp_path: Path):
+    ph = exiting(tmp_path, most=2)
+
+    assert ph("run", "iso.yaml", "in", "--processes", "2")[0] == 1
+
+    assert {path: one["error_code"] for path, one in dead(ph).items()} == {"exit.txt": "worker_lost"}
+    shown = ph.json("show", "latest")
+    assert (shown["status"], shown["counts"]["completed"]) == ("failed", 2)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from playhead import events
+from playhead import early_exit, events
 from playhead.bootstrap import backends
 from playhead.bootstrap.backends import ABroker, ACatalog, AStore
 from playhead.bootstrap.code import LOOK_SECONDS, ProcessCode
@@ -91,8 +91,13 @@ class Runtime:
         until_idle: bool = False,
         until: UUID | None = None,
         stop: asyncio.Event | None = None,
+        report_exit: Callable[[str], None] = early_exit.log,
     ) -> int:
-        """Consume queues in this process; see `WorkerService.run`. Returns the exit code."""
+        """Consume queues in this process; see `WorkerService.run`. Returns the exit code.
+
+        Args:
+            report_exit: reports a step that calls `os._exit`; see `early_exit.reported`.
+        """
         assert self.process, "a runtime without a process cannot consume queues"
         settings = WorkerSettings(
             visibility=self.settings.visibility_seconds,
@@ -108,7 +113,8 @@ class Runtime:
             driving=lambda: self.services.replay.driving,
             waiting=lambda: self.services.replay.waiting,
         )
-        return await self.worker.run(routes=routes, until_idle=until_idle, until=until, stop=stop)
+        with early_exit.reported(report_exit):
+            return await self.worker.run(routes=routes, until_idle=until_idle, until=until, stop=stop)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task that outlives its caller. The runtime keeps a reference until the task ends."""

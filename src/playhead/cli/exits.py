@@ -87,6 +87,7 @@ OWN_CODES: Final = {
         "The schema is too old for this Playhead; run playhead migrate.",
     ),
     "catalog_unusable": (UNREACHABLE, "The schema cannot be created in the database; the detail says why."),
+    "step_exited": (FAILED, "A step ended the process of `run`; the detail says where, and what continues."),
     "interrupted": (INTERRUPTED, "Stopped by Ctrl-C; the detail says what continues."),
 }
 """Error codes that only the command line has: exit code and meaning."""

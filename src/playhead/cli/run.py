@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ import typer
 from playhead.cli import complete, config, executions, exits, output, progress, workers
 from playhead.cli.command import NAMES_IN_SHORT, RequireCode, Version, command
 from playhead.cli.session import Session, Usage
+from playhead.early_exit import REAL_EXIT
 from playhead.errors import CatalogDamaged, ConfigInvalid, Unavailable
 
 if TYPE_CHECKING:
@@ -302,19 +302,24 @@ async def _work(
 ) -> tuple[int, Execution]:
     import asyncio
 
+    from playhead.workers import crew
+
     identity = execution.execution_id
-    async with _helpers(s, processes - 1):
-        with _interruptible(s) as stop:
-            watchers = [
-                asyncio.create_task(progress.watch(rt.services.executions, identity, shown)),
-                asyncio.create_task(_stop_if_damaged(rt, stop)),
-            ]
-            try:
-                code = await rt.work(until=identity, stop=stop)
-            finally:
-                for watcher in watchers:
-                    watcher.cancel()
-                await asyncio.wait(watchers)
+    with _interruptible(s) as stop:
+        watchers = [
+            asyncio.create_task(progress.watch(rt.services.executions, identity, shown)),
+            asyncio.create_task(_stop_if_damaged(rt, stop)),
+        ]
+        try:
+            if processes == 1:
+                code = await rt.work(until=identity, stop=stop, report_exit=partial(_report_exit, s))
+            else:
+                # This process runs no steps, so no step can end it.
+                code = await crew(s.settings, (), processes, until_idle=False, until=identity).tend(stop)
+        finally:
+            for watcher in watchers:
+                watcher.cancel()
+            await asyncio.wait(watchers)
     for watcher in reversed(watchers):
         if not watcher.cancelled():
             watcher.result()
@@ -324,23 +329,10 @@ async def _work(
     return code, execution
 
 
-@asynccontextmanager
-async def _helpers(s: Session, count: int) -> AsyncIterator[None]:
-    """Let further worker processes help for the length of a block."""
-    if not count:
-        yield
-        return
-    import asyncio
-
-    from playhead.workers import crew
-
-    ended = asyncio.Event()
-    tending = asyncio.create_task(crew(s.settings, (), count, until_idle=False).tend(ended))
-    try:
-        yield
-    finally:
-        ended.set()
-        await tending
+def _report_exit(s: Session, call: str) -> None:
+    s.fail("step_exited", f"{call} ended this process; {s.interrupted}")
+    with output.stdout() as stdout:
+        stdout.flush()
 
 
 async def _stop_if_damaged(rt: Runtime, stop: asyncio.Event) -> None:
@@ -372,7 +364,7 @@ def _interruptible(s: Session) -> Iterator[asyncio.Event]:
             s.fail("interrupted", s.interrupted)
             with output.stdout() as stdout:
                 stdout.flush()
-            os._exit(exits.INTERRUPTED)
+            REAL_EXIT(exits.INTERRUPTED)
         output.note("stopping after the running steps; press Ctrl-C again to stop at once")
         stop.set()
 
