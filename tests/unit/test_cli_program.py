@@ -205,6 +205,7 @@ def test_the_exit_codes_of_the_table_are_those_of_the_errors():
     from playhead.api.errors import ERRORS
 
     classes = {400: errors.BadRequest, 404: errors.NotFound, 409: errors.Conflict, 503: errors.Unavailable}
+    classes[410] = errors.NotFound
     for error in ERRORS:
         if kind := classes.get(error.status):
             assert exits.exit_code_of(error.code, error.status) == exits.exit_code(kind(error.code, "")), (

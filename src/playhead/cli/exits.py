@@ -27,7 +27,7 @@ MEANINGS: Final = {
     FAILED: "an execution or a check failed, a config is invalid, or a port is in use",
     USAGE: "the command line or a path is wrong",
     PARTIAL: "a replay published only some of its objects",
-    NOT_FOUND: "the named object, config or execution does not exist, or there is no home yet",
+    NOT_FOUND: "the named object, config or execution does not exist or was pruned, or there is no home yet",
     UNREACHABLE: (
         "a backend or the server cannot be reached, the home cannot be written, "
         "or the catalog is newer than Playhead"
@@ -52,7 +52,14 @@ _BY_CLASS: Final[tuple[tuple[type[PlayheadError], int], ...]] = (
     (Unavailable, UNREACHABLE),
     (CannotStart, UNREACHABLE),
 )
-_BY_STATUS: Final = {400: USAGE, 404: NOT_FOUND, 408: UNREACHABLE, 413: USAGE, 503: UNREACHABLE}
+_BY_STATUS: Final = {
+    400: USAGE,
+    413: USAGE,
+    404: NOT_FOUND,
+    410: NOT_FOUND,
+    408: UNREACHABLE,
+    503: UNREACHABLE,
+}
 
 OWN_CODES: Final = {
     "usage": (USAGE, "The command line is wrong; the detail says what is wrong."),
