@@ -70,6 +70,19 @@ def mint(count: int) -> list[bytes]:
     return ids
 
 
+def follow(*earlier: UUID) -> None:
+    """Make all later ids of this process greater than these UUIDv7s, also if a clock was ahead.
+
+    Sinks keep the rows of the execution with the greatest id.
+    """
+    global _last_ms, _counter
+    with _lock:
+        if (ms := max((one.int >> 80 for one in earlier), default=-1)) >= _last_ms:
+            _last_ms = ms + 1
+            # Random, because several processes may follow the same id.
+            _counter = int.from_bytes(os.urandom(6)) & (_COUNTER_MAX >> 1)
+
+
 def uuid7() -> UUID:
     """Return one new UUIDv7."""
     return UUID(bytes=mint(1)[0])

@@ -83,3 +83,15 @@ def test_a_uuid_is_read_in_any_of_its_usual_spellings(spelling):
 @pytest.mark.parametrize("other", ["", "latest", "0190a7d0-1111-7000-8000", "g" * 32, "0" * 33])
 def test_anything_else_is_no_uuid(other):
     assert ids.parse_uuid(other) is None
+
+
+def test_later_ids_follow_the_id_of_a_clock_that_was_ahead():
+    ahead = UUID(int=ids.uuid7().int + (3_600_000 << 80))
+    try:
+        ids.follow()
+        assert ids.uuid7() < ahead
+        ids.follow(ahead)
+        ids.follow(ids.uuid7())
+        assert ahead < ids.uuid7() < ids.uuid7()
+    finally:
+        ids._last_ms = -1

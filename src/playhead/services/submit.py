@@ -21,7 +21,7 @@ from playhead.keys import INPUT_STAGE, check_path, content_type_of, object_key, 
 from playhead.model import AdapterCode, Execution
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog import Configs, Jobs
-from playhead.ports.catalog.browse import Browse
+from playhead.ports.catalog.browse import Browse, ExecutionFilter
 from playhead.ports.catalog.configs import Loaded
 from playhead.ports.catalog.jobs import Input, Since
 from playhead.ports.store import Blob, Delete, Write
@@ -117,6 +117,8 @@ class SubmitService:
         first = await anext(batches, None)
         if first is None:
             raise BadRequest("selection_empty", "there is no input: a run needs at least one file")
+        newest, _ = await self._catalog.executions(ExecutionFilter(), limit=1)
+        ids.follow(*(one.execution_id for one in newest if one.kind != "adopted"))
         identity = ids.uuid7()
         execution: Execution | None = None
         written: list[str] = []
