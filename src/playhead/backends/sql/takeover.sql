@@ -35,7 +35,7 @@ JOIN messages s ON s.object_key = g.old AND s.parent IS NULL AND s.execution + 0
 -- name: children_of
 -- All children of messages. No index has their keys too: which child has the same key as another is found in Python,
 -- because one message may have 100,000 children, and a join would compare each with each.
-SELECT n, parent, object_key, lane, state, code FROM messages /* INDEXED BY messages_children */
+SELECT n, parent, object_key, lane, state, code FROM messages
 WHERE parent = ANY(:parents::bigint[])
 
 -- fragment: taken
