@@ -9,6 +9,7 @@ from playhead.backends.catalog_sqlite import SqliteCatalog
 from playhead.ids import uuid7
 from playhead.model import AdapterCode
 from playhead.ports.catalog.jobs import Listed, Since
+from playhead.ports.catalog.prune import Candidate
 from playhead.ports.catalog.work import Done
 from tests.lab import Clock, Lab
 
@@ -61,6 +62,45 @@ async def steps_for(folder: Path, outputs: int) -> int:
         return steps.count
     finally:
         await db.close()
+
+
+async def steps_of_prune(folder: Path, runs: int) -> int:
+    """Return the instructions of the last of many prunes: that of the last but one of this number of runs."""
+    db = Database(folder / f"{runs}-runs.db")
+    await db.open()
+    try:
+        lab = Lab(SqliteCatalog(db), Clock())
+        catalog = lab.catalog
+        inputs = [lab.input(f"{n}.md") for n in range(20)]
+        source = await lab.sealed(*(one.path for one in inputs))
+        executions = [source]
+        for _ in range(runs):
+            since = Since(executions[-1], {})
+            run = await catalog.open_run(
+                uuid7(), "docs", await lab.save(), tags=(), owner="w1", lease=lab.LEASE, since=since
+            )
+            assert len(await catalog.bind_inputs(run.execution_id, inputs, takes_over=True)) == len(inputs)
+            assert await catalog.seal(run.execution_id)
+            executions.append(run.execution_id)
+        for execution in executions:
+            await catalog.cancel(execution)
+        steps = Steps(db)
+        for execution in executions[:-1]:
+            [pruning] = await catalog.begin_prune([Candidate(execution, (), None)])
+            await steps.begin()
+            steps.count = 0
+            page = await catalog.prune_page(pruning, limit=100)
+            assert page is not None
+            assert page.keys == []
+            await catalog.end_prune(pruning)
+        return steps.count
+    finally:
+        await db.close()
+
+
+async def test_the_cost_of_a_prune_does_not_grow_with_the_references_that_are_pruned(tmp_path: Path):
+    few, many = [await steps_of_prune(tmp_path, runs) for runs in (3, 60)]
+    assert many <= 1.5 * few
 
 
 async def test_many_outputs_of_one_message_cost_in_proportion(tmp_path: Path):

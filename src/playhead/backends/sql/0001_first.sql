@@ -186,7 +186,7 @@ CREATE TABLE outputs (
         autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX outputs_by_message ON outputs (message) WHERE message IS NOT NULL;
 CREATE INDEX outputs_references ON outputs (key) WHERE location IS NOT NULL;
-CREATE INDEX outputs_by_location ON outputs (location) WHERE location IS NOT NULL;
+CREATE INDEX outputs_by_location ON outputs (location, n) WHERE location IS NOT NULL;
 -- In PostgreSQL no index has the state, so storing an output changes the row in its page and no index.
 -- (sqlite)
 CREATE INDEX outputs_unstored ON outputs (key) WHERE state <> {STORED};

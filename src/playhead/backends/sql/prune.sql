@@ -55,9 +55,10 @@ SELECT min(x.n), count(*) FROM (SELECT e.n FROM executions e WHERE e.kind = :kin
 -- fragment: disposable
 -- The bytes of the output `o` may be deleted once `o` is pruned: every other output with the same bytes is pruned, and so
 -- is the one that they are stored under. Each statement that chooses objects to delete has this condition, and no other
--- part of Playhead deletes objects of executions.
-NOT EXISTS (SELECT 1 FROM outputs u /* INDEXED BY outputs_by_location */
-  WHERE u.location = coalesce(o.location, o.key) AND u.pruned_at IS NULL AND u.n <> o.n)
+-- part of Playhead deletes objects of executions. The newest reference is looked at first: after a year of nightly runs,
+-- an object has hundreds of pruned ones. With NOT EXISTS, PostgreSQL would drop the order.
+(SELECT u.n FROM outputs u /* INDEXED BY outputs_by_location */
+  WHERE u.location = coalesce(o.location, o.key) AND u.pruned_at IS NULL AND u.n <> o.n ORDER BY u.n DESC LIMIT 1) IS NULL
 AND (o.location IS NULL OR EXISTS (SELECT 1 FROM outputs u WHERE u.key = o.location AND u.pruned_at IS NOT NULL))
 
 -- name: count_disposable
