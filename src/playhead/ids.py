@@ -18,6 +18,7 @@ _VARIANT = 0b10 << 30  # in the four bytes after them
 _LOWER = 1 << 30  # number of values of the other 30 bits in those four bytes
 _COUNTER_BITS = 42
 _COUNTER_MAX = (1 << _COUNTER_BITS) - 1
+_MOST_AHEAD_MS = 86_400_000
 
 _lock = threading.Lock()
 _shift_ns = 0
@@ -73,11 +74,13 @@ def mint(count: int) -> list[bytes]:
 def follow(*earlier: UUID) -> None:
     """Make all later ids of this process greater than these UUIDv7s, also if a clock was ahead.
 
-    Sinks keep the rows of the execution with the greatest id.
+    Sinks keep the rows of the execution with the greatest id. Ids that are more than a day ahead are ignored:
+    ids are also times of creation, so the wrong time of one process would stay in all later ids.
     """
     global _last_ms, _counter
+    ms = max((one.int >> 80 for one in earlier), default=-1)
     with _lock:
-        if (ms := max((one.int >> 80 for one in earlier), default=-1)) >= _last_ms:
+        if _last_ms <= ms <= now() * 1000 + _MOST_AHEAD_MS:
             _last_ms = ms + 1
             # Random, because several processes may follow the same id.
             _counter = int.from_bytes(os.urandom(6)) & (_COUNTER_MAX >> 1)

@@ -95,3 +95,9 @@ def test_later_ids_follow_the_id_of_a_clock_that_was_ahead():
         assert ahead < ids.uuid7() < ids.uuid7()
     finally:
         ids._last_ms = -1
+
+
+def test_ids_do_not_follow_a_clock_that_is_more_than_a_day_ahead():
+    wrong = UUID(int=ids.uuid7().int + (100_000_000 << 80))
+    ids.follow(wrong)
+    assert ids.uuid7() < wrong
