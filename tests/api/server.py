@@ -253,6 +253,10 @@ class Playhead(Api):
         self.services = replace(self.services, watch=watch)
         self.app.state.services = self.services
 
+    def load(self, name: str, **changed: str) -> None:
+        """Load another version or other code of an adapter."""
+        self._adapters[name] = replace(self._adapters[name], **changed)  # type: ignore[arg-type]
+
     async def beat(self) -> None:
         """Send a heartbeat of the process, with its counters."""
         await self.catalog.heartbeat(Process(OWNER, "serve", "here", 1), (), self._env.counters.numbers())

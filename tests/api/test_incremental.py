@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -178,6 +179,114 @@ async def test_dead_letters_are_processed_again(playhead: Playhead):
     shown = await playhead.get(f"executions/{run}")
     assert shown["status"] == "failed"
     assert (shown["counts"]["failed"], shown["counts"]["taken_over"]) == (1, 2)
+
+
+async def reasons(playhead: Playhead, earlier: str, **fields: Any) -> tuple[list[str], dict[str, int]]:
+    """Run one text since an earlier run. Return the warnings, and how many messages each route took over."""
+    answer = await playhead.http.post(
+        "/api/v1/configs/words/run",
+        files=[("files", ("a.md", b"one two"))],
+        data={"changed_since": earlier, **fields},
+    )
+    assert answer.status_code == 202, answer.text
+    await playhead.work()
+    routes = (await playhead.get(f"executions/{answer.json()['execution_id']}/routes"))["items"]
+    taken_over = {one["route"]: one["counts"]["taken_over"] for one in routes}
+    return [unquote(one) for one in answer.headers.get_list("X-Playhead-Warning")], taken_over
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "taken_over", "why"),
+    [
+        ("split", {}, (1, 1), None),
+        (
+            "upper",
+            {"code": "sha256:bb"},
+            (0, 0),
+            "route upper processes all items again: the code of upper differs from that of execution {}, but "
+            "not the version. To keep the results: --compare version",
+        ),
+        (
+            "split",
+            {"version": "2", "code": "sha256:bb"},
+            (1, 0),
+            "route split processes all items again: the version of split differs from that of execution {}",
+        ),
+    ],
+)
+async def test_a_warning_names_the_code_that_has_changed(
+    playhead: Playhead, name: str, changed: dict[str, str], taken_over: tuple[int, int], why: str | None
+):
+    earlier = await playhead.run({"a.md": b"one two"})
+    playhead.load(name, **changed)
+
+    found, counts = await reasons(playhead, earlier)
+
+    assert [one for one in found if one.startswith("route ")] == ([why.format(earlier)] if why else [])
+    assert (counts["upper"], counts["split"]) == taken_over
+
+
+async def test_results_of_other_code_of_the_same_version_may_be_accepted(playhead: Playhead):
+    earlier = await playhead.run({"a.md": b"one two"})
+    playhead.load("upper", code="sha256:bb")
+    playhead.load("split", code="sha256:bb", version="2")
+
+    found, counts = await reasons(playhead, earlier, compare="version")
+
+    assert counts == {"upper": 1, "split": 0, "aside": 0}
+    why = "route split processes all items again: the version of split differs from that of execution"
+    assert [one for one in found if one.startswith("route ")] == [f"{why} {earlier}"]
+    assert (await reasons(playhead, "latest"))[1] == {"upper": 0, "split": 0, "aside": 0}
+
+
+async def test_results_of_a_route_with_mixed_code_are_taken_over_where_they_fit(playhead: Playhead):
+    earlier = await playhead.run({"a.md": b"one two", "b.md": b"three"})
+    playhead.load("upper", code="sha256:bb")
+    mixed = await since(playhead, earlier, {"a.md": b"one two", "b.md": b"four"}, compare="version")
+    playhead.load("upper", code="sha256:aa")
+
+    found, counts = await reasons(playhead, mixed)
+
+    assert found[0].startswith("route upper processes some items again: the code of upper differs")
+    assert counts["upper"] == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        (
+            "{type: split}",
+            "{type: split, condition: {field: size, operator: gt, value: 0, otherwise: drop}}",
+            "route split processes all items: its stage or its steps have changed in the config since "
+            "execution {}",
+        ),
+        (
+            "to: [split]}",
+            "to: [split, new]}\n  new: {adapters: [{type: upper}], outbound: {stage: new}}",
+            "route new processes all items: execution {} did not have this route",
+        ),
+    ],
+)
+async def test_a_warning_names_the_route_that_has_changed_in_the_config(
+    playhead: Playhead, old: str, new: str, why: str
+):
+    earlier = await playhead.run({"a.md": b"one two"})
+    await playhead.apply(playhead.config_source.replace(old, new))
+    assert (await reasons(playhead, earlier))[0] == [why.format(earlier)]
+
+
+async def test_a_warning_names_the_route_that_has_no_stage(playhead: Playhead):
+    await playhead.apply(playhead.config_source.replace("    outbound: {stage: split/words}\n", ""))
+    earlier = await playhead.run({"a.md": b"one two"})
+    why = "route split processes all items: it has no stage, so its results are not stored"
+    assert (await reasons(playhead, earlier))[0] == [why]
+
+
+async def test_a_warning_names_the_route_whose_stage_was_pruned(playhead: Playhead):
+    earlier = await playhead.run({"a.md": b"one two"})
+    await playhead.post("prune", {"execution_ids": [earlier], "stages": ["shouted"]})
+    why = f"route upper processes all items: stage shouted of execution {earlier} was pruned"
+    assert (await reasons(playhead, earlier))[0] == [why]
 
 
 async def test_a_payload_may_be_compared_too(playhead: Playhead):

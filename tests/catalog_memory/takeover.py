@@ -61,14 +61,13 @@ class TakeOverPart(Tables):
 
     def _take_result(self, since: Since, row: MessageRow, same: MessageRow) -> bool:
         """Give a row the result of another one, if it is valid."""
-        codes = since.routes.get(row.route.name)
-        expected = self._codes.get(tuple(codes)) if codes is not None else None
+        chains = since.routes.get(row.route.name)
+        valid = [None] if chains is None else [self._codes.get(tuple(one), -1) for one in chains]
         if (
             row.route.name not in since.routes
             or same.route.name != row.route.name
             or same.state not in ("completed", "skipped", "taken_over")
-            or same.ran != expected
-            or (codes is not None and expected is None)
+            or same.ran not in valid
         ):
             return False
         moved = {

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 CODE = [AdapterCode("step", "1", "sha256:aa")]
 OTHER = [AdapterCode("step", "2", "sha256:bb")]
-SAME: Mapping[str, Sequence[AdapterCode] | None] = {"convert": CODE, "split": CODE, "index": CODE}
+Routes = Mapping[str, Sequence[Sequence[AdapterCode]] | None]
+SAME: Routes = {"convert": [CODE], "split": [CODE], "index": [CODE]}
 
 
 async def work(lab: Lab, identity: UUID, *outputs: NewOutput, skip: str = "") -> list[Dispatch]:
@@ -55,9 +56,7 @@ async def finished(lab: Lab, *paths: str) -> Started:
     return run
 
 
-async def bound(
-    lab: Lab, source: UUID, *inputs: Input, routes: Mapping[str, Sequence[AdapterCode] | None] = SAME
-) -> tuple[UUID, set[str]]:
+async def bound(lab: Lab, source: UUID, *inputs: Input, routes: Routes = SAME) -> tuple[UUID, set[str]]:
     """Open and seal a run since another one; return its id, and the inputs that need not be stored."""
     execution = await lab.catalog.open_run(
         uuid7(),
@@ -74,9 +73,7 @@ async def bound(
     return execution.execution_id, referred
 
 
-async def since(
-    lab: Lab, source: UUID, *inputs: Input, routes: Mapping[str, Sequence[AdapterCode] | None] = SAME
-) -> tuple[UUID, list[Dispatch]]:
+async def since(lab: Lab, source: UUID, *inputs: Input, routes: Routes = SAME) -> tuple[UUID, list[Dispatch]]:
     """Run inputs since another run; return its id, and the dispatches of its entry route."""
     execution, _ = await bound(lab, source, *inputs, routes=routes)
     held = await lab.hold(execution)
@@ -236,7 +233,7 @@ async def test_only_the_routes_from_the_first_changed_one_are_processed(catalog:
     source = await finished(lab, "a", "b")
 
     run, dispatches = await since(
-        lab, source.execution, lab.input("a"), lab.input("b"), routes={"convert": CODE, "split": OTHER}
+        lab, source.execution, lab.input("a"), lab.input("b"), routes={"convert": [CODE], "split": [OTHER]}
     )
 
     assert dispatches == []
@@ -297,9 +294,9 @@ async def test_results_of_a_cancelled_run_are_taken_over(catalog: Catalog, lab: 
     assert ("split", "pending", "pages/a") in await states(catalog, run)
 
 
-@pytest.mark.parametrize("routes", [{}, {"split": CODE, "index": CODE}, {**SAME, "convert": OTHER}])
+@pytest.mark.parametrize("routes", [{}, {"split": [CODE], "index": [CODE]}, {**SAME, "convert": [OTHER]}])
 async def test_nothing_is_taken_over_from_a_route_that_has_changed(
-    catalog: Catalog, lab: Lab, routes: Mapping[str, Sequence[AdapterCode]]
+    catalog: Catalog, lab: Lab, routes: Routes
 ):
     source = await finished(lab, "a")
 
@@ -307,6 +304,20 @@ async def test_nothing_is_taken_over_from_a_route_that_has_changed(
 
     assert [one.object_key for one in dispatches] == under(run, "input/a")
     assert await states(catalog, run) == [("convert", "pending", "input/a")]
+
+
+async def test_a_route_may_accept_several_codes(catalog: Catalog, lab: Lab):
+    source = await finished(lab, "a")
+    earlier = [AdapterCode("step", "1", "sha256:00")]
+    routes = {"convert": [OTHER, CODE], "split": [earlier, OTHER, CODE], "index": [earlier, OTHER]}
+
+    run, _ = await since(lab, source.execution, lab.input("a"), routes=routes)
+
+    assert sorted((route, state) for route, state, _ in await states(catalog, run)) == [
+        ("convert", "taken_over"),
+        *(("index", "pending"), ("index", "pending")),
+        ("split", "taken_over"),
+    ]
 
 
 async def test_a_key_that_another_message_has_bound_is_a_conflict_as_in_any_run(catalog: Catalog, lab: Lab):

@@ -46,7 +46,7 @@ async def steps_for(folder: Path, outputs: int) -> int:
         ran = await lab.catalog.record_code(CODE)
         keys = [one.key for one in bound]
         assert await lab.catalog.finish("w1", [Done(claim.correlation_id, claim.attempt, keys, ran=ran)])
-        since = Since(source.execution, {"convert": CODE, "split": CODE})
+        since = Since(source.execution, {"convert": [CODE], "split": [CODE]})
         run = await lab.catalog.open_run(
             uuid7(), "docs", await lab.save(), tags=(), owner="w1", lease=lab.LEASE, since=since
         )

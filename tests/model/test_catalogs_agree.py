@@ -431,8 +431,11 @@ class Catalogs(RuleBasedStateMachine):
         execution = data.draw(st.sampled_from(list(self.runs)[-3:]))
         name, version = self.runs[execution]
         loaded, _ = self.both(lambda c, _: c.config(name, version))
+        attempts = data.draw(st.sampled_from([(1,), (2, 1)]))
         codes = {
-            route.name: None if route.external else [AdapterCode("step", "1", "code of attempt 1")]
+            route.name: None
+            if route.external
+            else [[AdapterCode("step", "1", f"code of attempt {n}")] for n in attempts]
             for route in loaded.config.routes.values()
         }
         changed = data.draw(st.sampled_from([None, *codes]))

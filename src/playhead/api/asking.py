@@ -63,7 +63,8 @@ _READABLE: Final = " !#$&'()*+,/:;=?@[]\""
 WARNINGS: Final[dict[str, Any]] = {
     WARNING_HEADER: {
         "schema": {"type": "string"},
-        "description": "A warning about the code of adapters, percent-encoded. There may be several.",
+        "description": "A warning about the code of adapters, or why a route processes items although "
+        "nothing before it has changed. Percent-encoded. There may be several.",
     }
 }
 

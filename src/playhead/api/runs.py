@@ -98,6 +98,7 @@ async def _selected(asked: Services, run: RunForm) -> dict[str, Any]:
     return {
         "version": run.config_version,
         "tags": run.tags,
+        "compare": run.compare,
         "changed_since": None if since is None else await asked.resolve.execution(str(since)),
     }
 

@@ -19,7 +19,7 @@ from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from playhead.ids import moment
-from playhead.model import Diagnostic
+from playhead.model import Compare, Diagnostic
 from playhead.services.resolve import ID_END
 from playhead.services.submit import MAX_TAG_CHARACTERS, MAX_TAGS, TAG
 from playhead.services.take import MOST_AT_ONCE
@@ -159,6 +159,11 @@ class RunForm(Body):
         default=None,
         description="Take over the results of this run that are still valid: its id or the end of it, "
         "`latest`, `latest:CONFIG` or `tag:NAME`. Null: process all inputs.",
+    )
+    compare: Compare = Field(
+        default="code",
+        description="With `changed_since`, what must be the same of an adapter: the fingerprint of its code, "
+        "or only its declared version.",
     )
 
 

@@ -187,7 +187,7 @@ def describe(e: Execution) -> None:
     if e.tags:
         output.line(f"  tags      {', '.join(e.tags)}")
     if e.kind != "adopted":
-        output.line(f"  messages  {described(e.counts)}")
+        output.line(f"  messages  {described(e.counts, takes_over=e.changed_since is not None)}")
     if e.error:
         output.line(f"  error     {e.error.code}: {e.error.message}")
     _retention(e)

@@ -110,10 +110,10 @@ class Lines:
             output.note(text)
 
 
-def described(counts: Counts) -> str:
-    """Return counts as text."""
+def described(counts: Counts, *, takes_over: bool = False) -> str:
+    """Return counts as text. `takes_over`: the execution compares itself with an earlier run."""
     parts = [f"{counts.completed:,} done", f"{counts.failed:,} failed", f"{counts.pending:,} to go"]
-    if counts.taken_over:
+    if counts.taken_over or takes_over:
         parts[0] += f" ({counts.taken_over:,} taken over)"
     if counts.cancelled:
         parts.append(f"{counts.cancelled:,} cancelled")

@@ -30,6 +30,7 @@ _CHECK_SECONDS = 5.0
 
 
 Split = Literal["lines"]
+Compare = Literal["code", "version"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,14 @@ async def run(
             autocompletion=complete.execution,
         ),
     ] = None,
+    compare: Annotated[
+        Compare | None,
+        typer.Option(
+            "--compare",
+            help="With --changed-since: what must be the same of an adapter, its code or only its version.  "
+            "[default: code]",
+        ),
+    ] = None,
 ) -> int:
     """Run files through a config.
 
@@ -119,6 +128,8 @@ async def run(
         raise Usage("an INPUT is empty; the current folder is `.`")
     if path_field is not None and split is None:
         raise Usage("--path-field needs --split lines: a field of each line names an input")
+    if compare is not None and changed_since is None:
+        raise Usage("--compare needs --changed-since: the run whose adapters are compared")
     name = _name_of_stdin(paths, name, path_field)
     s.interrupted = "stopped before all inputs were stored; no run was started"
     with ExitStack() as files:
@@ -134,6 +145,7 @@ async def run(
             processes=processes,
             require_code=require_code,
             changed_since=changed_since,
+            compare=compare or "code",
         )
 
 
@@ -150,6 +162,7 @@ async def _run(
     processes: int,
     require_code: bool,
     changed_since: str | None,
+    compare: Compare,
 ) -> int:
     async with s.open("run", creates_home=True) as rt:
         since = await rt.services.resolve.execution(changed_since) if changed_since is not None else None
@@ -177,6 +190,7 @@ async def _run(
                 tags=tuple(tags),
                 require_code=require_code,
                 changed_since=since,
+                compare=compare,
                 warn=output.warn,
             )
             identity = execution.execution_id

@@ -16,6 +16,7 @@ that only services and the catalog exchange (claims, bindings, dispatches) are d
 from playhead.model.code import (
     AdapterCode,
     CodeNote,
+    Compare,
     LoadedAdapter,
     LoadedCode,
     RanCode,
@@ -97,6 +98,7 @@ __all__ = [
     "ChainCounts",
     "ChainLink",
     "CodeNote",
+    "Compare",
     "Condition",
     "Config",
     "ConfigVersion",

@@ -8,6 +8,8 @@ from typing import Literal
 from playhead.model.health import WorkerInfo
 
 CodeNote = Literal["changed", "differs", "other_here"]
+Compare = Literal["code", "version"]
+"""What has to be the same of an adapter whose earlier results are taken over: its code, or its version."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Literal
 from uuid import UUID
 
 from playhead.engine.codecheck import Warn, no_warning
-from playhead.model import Execution
+from playhead.model import Compare, Execution
 from playhead.remote.client import WORK_SECONDS, Client, segment
 from playhead.remote.uploads import Upload
 from playhead.services.replay import ReplayRequest
@@ -79,6 +79,7 @@ class RemoteSubmit:
         tags: Sequence[str] = (),
         require_code: bool = False,
         changed_since: UUID | None = None,
+        compare: Compare = "code",
         warn: Warn = no_warning,
     ) -> Execution:
         """Stream the inputs to the server, which starts the run once it has stored all of them."""
@@ -86,7 +87,7 @@ class RemoteSubmit:
         if version is not None:
             fields.append(("config_version", str(version)))
         if changed_since is not None:
-            fields.append(("changed_since", str(changed_since)))
+            fields += [("changed_since", str(changed_since)), ("compare", compare)]
         upload = Upload(fields, inputs)
         return await self._client.post(
             f"configs/{segment(config)}/run",

@@ -1,7 +1,7 @@
 """Start a run: store its inputs, then seal them. Nothing is published before they are sealed.
 
-A run may take over results of an earlier one. This module decides which routes it may take over. The catalog
-does the rest, and the module that does it explains why a `kill -9` is harmless.
+A run may take over results of an earlier one. `engine.reuse` decides which routes it may take over. The
+catalog does the rest, and the module that does it explains why a `kill -9` is harmless.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from playhead import faults, ids
 from playhead.engine import sidecar
 from playhead.engine.codecheck import CodeCheck, Warn, no_warning
 from playhead.engine.environment import Environment
+from playhead.engine.reuse import Earlier, reusable
 from playhead.engine.target import config_not_found
 from playhead.errors import BadRequest, Conflict, NotFound, PlayheadError, TooLarge, Unavailable
 from playhead.keys import INPUT_STAGE, check_path, content_type_of, object_key, sidecar_key
-from playhead.model import AdapterCode, Execution
+from playhead.model import Compare, Execution
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog import Configs, Jobs
 from playhead.ports.catalog.browse import Browse, ExecutionFilter
+from playhead.ports.catalog.code import Code
 from playhead.ports.catalog.configs import Loaded
 from playhead.ports.catalog.jobs import Input, Since
 from playhead.ports.store import Blob, Delete, Write
@@ -44,7 +46,7 @@ _BATCH_BYTES = 16 << 20
 _Batch = list[tuple[Input, bytes]]
 
 
-class SubmitCatalog(Browse, Configs, Jobs, Protocol): ...
+class SubmitCatalog(Browse, Code, Configs, Jobs, Protocol): ...
 
 
 class SubmitStore(Delete, Write, Protocol): ...
@@ -58,7 +60,7 @@ class SubmitService:
             process dies before the inputs are sealed fails as `upload_incomplete`.
         sealed: called with each execution whose job may be driven from now on.
         code: compares the code of the workers; None: it is not compared.
-        adapters: those of this process. A run takes over what exactly their code has produced.
+        adapters: those of this process. A run takes over what their code has produced.
     """
 
     def __init__(
@@ -91,13 +93,16 @@ class SubmitService:
         tags: Sequence[str] = (),
         require_code: bool = False,
         changed_since: UUID | None = None,
+        compare: Compare = "code",
         warn: Warn = no_warning,
     ) -> Execution:
         """Store the inputs (path, bytes) under `input` and seal them. Workers process them afterwards.
 
         `warn` is called with warnings about the code of the workers. With `require_code`, outdated or
         different code is an error. With `changed_since`, results of that run are taken over where they are
-        valid, and its objects are not stored again.
+        valid, and its objects are not stored again. `compare` decides whether its adapters must have had the
+        same code, or only the same version. `warn` is also called with the reason of each route from which
+        results are not taken over.
 
         Raises:
             NotFound: `config_not_found`, `execution_not_found`.
@@ -111,7 +116,7 @@ class SubmitService:
             entry = loaded.config.entry
             for warning in await self._code.check(loaded.config, entry, required=require_code):
                 warn(warning)
-        since = await self._since(loaded, changed_since) if changed_since else None
+        since = await self._since(loaded, changed_since, compare, warn) if changed_since else None
         # Faults in the first inputs (usually these are all) are reported before anything is recorded.
         batches = self._batches(inputs)
         first = await anext(batches, None)
@@ -167,14 +172,8 @@ class SubmitService:
             )
         return loaded
 
-    async def _since(self, loaded: Loaded, changed_since: UUID) -> Since:
-        """Return what may be taken over from an earlier run: the routes whose declaration has not changed.
-
-        A route without a stage has no result that could be taken over, such as the step that fills an index.
-        It processes all items. So a sink has rows of this run for each of them, and rows that replace older
-        ones of a document replace all of them. Routes with an adapter whose repetition does harm are taken
-        over.
-        """
+    async def _since(self, loaded: Loaded, changed_since: UUID, compare: Compare, warn: Warn) -> Since:
+        """Return what may be taken over from an earlier run."""
         earlier = await self._catalog.execution(changed_since)
         if earlier is None:
             raise NotFound(
@@ -189,18 +188,13 @@ class SubmitService:
             )
         theirs = await self._catalog.config(name, earlier.config_version)
         assert theirs, "versions are never deleted"
-        routes: dict[str, Sequence[AdapterCode] | None] = {}
-        for route in loaded.config.routes.values():
-            other = theirs.config.routes.get(route.name)
-            specs = [self._adapters.get(step.type) for step in route.steps]
-            known = [one for one in specs if one]
-            if other is None or not route.has_outputs_of(other) or len(known) < len(specs):
-                continue
-            if route.external:
-                routes[route.name] = None
-            elif route.stage or any(one.effects == "external" for one in known):
-                routes[route.name] = [AdapterCode(one.name, one.version, one.code) for one in known]
-        return Since(changed_since, routes)
+        ran = await self._catalog.code_of(changed_since)
+        since, reasons = reusable(
+            loaded.config, Earlier(earlier, theirs.config, ran), self._adapters, compare
+        )
+        for reason in reasons:
+            warn(reason)
+        return since
 
     async def _give_up(self, execution: UUID, written: Sequence[str]) -> None:
         """Cancel an execution as soon as the catalog is available and contains it.

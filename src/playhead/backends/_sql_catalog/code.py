@@ -21,9 +21,9 @@ def number_of(adapters: str) -> int:
     return int.from_bytes(hashlib.sha256(adapters.encode()).digest()[:8]) >> 1
 
 
-def number_of_chain(adapters: Sequence[AdapterCode] | None) -> int | None:
-    """Return the number that `record_code` gives a chain; None for the code of other programs."""
-    return None if adapters is None else number_of(json.dumps(_rows(adapters)))
+def number_of_chain(adapters: Sequence[AdapterCode]) -> int:
+    """Return the number that `record_code` gives a chain."""
+    return number_of(json.dumps(_rows(adapters)))
 
 
 def _rows(adapters: Sequence[AdapterCode]) -> list[tuple[str, str | None, str | None]]:

@@ -34,6 +34,7 @@ from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.ids import mint, text
 from playhead.keys import INPUT_STAGE
+from playhead.model import AdapterCode
 from playhead.ports.catalog.browse import Reference
 from playhead.ports.catalog.jobs import Since
 from playhead.ports.catalog.prune import check_not_all_pruned
@@ -50,25 +51,25 @@ class Plan(NamedTuple):
     Attributes:
         source: the number of the earlier run.
         since: its id.
-        lanes: by lane: the lane of the same route in the earlier run, and the code that must have run.
+        lanes: by lane: what may have produced the results: the lane of the same route in the earlier run, and
+            the number of a code.
         has_inputs: whether inputs may be references.
         page: how many inputs one transaction records.
     """
 
     source: int
     since: UUID
-    lanes: dict[int, tuple[int, int | None]]
+    lanes: dict[int, list[tuple[int, int | None]]]
     has_inputs: bool
     page: int
 
     def encode(self) -> str:
-        lanes = [[lane, *of] for lane, of in self.lanes.items()]
-        return json.dumps([self.source, lanes, self.has_inputs, self.page])
+        return json.dumps([self.source, list(self.lanes.items()), self.has_inputs, self.page])
 
     @classmethod
     def decode(cls, since: Any, stored: str) -> Plan:
         source, lanes, has_inputs, page = json.loads(stored)
-        by_lane = {lane: (of, code) for lane, of, code in lanes}
+        by_lane = {lane: [(of, code) for of, code in valid] for lane, valid in lanes}
         return cls(source, as_uuid(since), by_lane, has_inputs, page)
 
 
@@ -92,7 +93,7 @@ class TakeOverPart(Part):
         check_not_all_pruned(since.execution, pruned)
         theirs = {lane.route: lane for lane in await self._lanes_of(db, their_version)}
         lanes = {
-            lane.id: (theirs[lane.route].id, number_of_chain(since.routes[lane.route]))
+            lane.id: [(theirs[lane.route].id, code) for code in _numbers(since.routes[lane.route])]
             for lane in await self._lanes_of(db, version)
             if lane.route in since.routes and not (lane.stage and any(p.overlaps(lane.stage) for p in pruned))
         }
@@ -141,7 +142,7 @@ class TakeOverPart(Part):
         pairs = [
             _Pair(n, source, lane)
             for _, n, lane, source, their_lane, state, code in rows
-            if state in _VALID and plan.lanes.get(lane) == (their_lane, code)
+            if state in _VALID and (their_lane, code) in plan.lanes.get(lane, ())
         ]
         level = await self._refer(db, identity, pairs)
         done = {roots[one.n] for one in level}
@@ -198,10 +199,10 @@ class TakeOverPart(Part):
         }
         children = await db.rows(SQL.children_of, parents=list(above))
         return [
-            _Pair(n, source, lane)
+            _Pair(n, results[same], lane)
             for n, parent, key, lane, _, _ in children
-            if lane in plan.lanes
-            and (source := results.get((above[parent].source, _path(key), *plan.lanes[lane])))
+            for valid in plan.lanes.get(lane, ())
+            if (same := (above[parent].source, _path(key), *valid)) in results
         ]
 
     async def references(self, prefix: str, *, after: str = "", limit: int) -> list[Reference]:
@@ -216,6 +217,11 @@ class TakeOverPart(Part):
             )
         )
         return [Reference(*row) for row in rows]
+
+
+def _numbers(chains: Sequence[Sequence[AdapterCode]] | None) -> list[int | None]:
+    """Return the numbers of codes; None is that of other programs."""
+    return [None] if chains is None else [number_of_chain(chain) for chain in chains]
 
 
 def _path(key: str) -> str:

@@ -34,12 +34,12 @@ class Since(NamedTuple):
 
     Attributes:
         execution: the earlier run.
-        routes: the routes whose declaration is the same in both config versions, each with the code of its
-            adapters that must have run; None: other programs consume its queue.
+        routes: the routes whose results may be taken over, each with the codes of its chain of adapters that
+            may have produced them; None: other programs consume its queue.
     """
 
     execution: UUID
-    routes: Mapping[str, Sequence[AdapterCode] | None]
+    routes: Mapping[str, Sequence[Sequence[AdapterCode]] | None]
 
 
 class Listed(NamedTuple):
@@ -201,8 +201,8 @@ class Jobs(Protocol):
 
         In a run that was opened with `since`, a row becomes `taken_over` if the earlier run completed (or
         skipped, or took over) the message of an input with the same path and sha256, in a route that `since`
-        names, with its code. The row gets references to the outputs, and its children are inserted. They are
-        taken over in the same way, or left to the reconciler.
+        names, with one of its codes. The row gets references to the outputs, and its children are inserted.
+        They are taken over in the same way, or left to the reconciler.
 
         Returns the dispatches of the new rows, without dead ones and those taken over. Returns None, and the
         caller must stop, if the epoch was raised, the execution is cancelled, or the stored cursor is not

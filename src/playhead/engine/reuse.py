@@ -1,0 +1,108 @@
+"""Decide which routes of a run may take over the results of an earlier run, and why the others may not.
+
+A route without a stage has no result that could be taken over, such as the step that fills an index. It
+processes all items. So a sink has rows of this run for each of them, and rows that replace older ones of a
+document replace all of them. Routes with an adapter whose repetition does harm are taken over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from playhead.model import AdapterCode, Compare, Config, Execution, Route, RouteCode
+from playhead.ports.adapter import AdapterSpec
+from playhead.ports.catalog.jobs import Since
+
+
+class Earlier(NamedTuple):
+    """An earlier run of the same config.
+
+    Attributes:
+        execution: the run.
+        config: its version of the config.
+        ran: the code that ran in it.
+    """
+
+    execution: Execution
+    config: Config
+    ran: Sequence[RouteCode]
+
+
+def reusable(
+    config: Config, earlier: Earlier, adapters: Mapping[str, AdapterSpec], compare: Compare
+) -> tuple[Since, list[str]]:
+    """Return what may be taken over, and why routes process items although the route before has not changed.
+
+    Args:
+        config: the version that will run.
+        adapters: those of this process.
+        compare: `version`: other code with the same declared version is accepted too.
+    """
+    identity = earlier.execution.execution_id
+    ran = {one.route: [code.adapters for code in one.codes] for one in earlier.ran}
+    routes: dict[str, Sequence[Sequence[AdapterCode]] | None] = {}
+    reasons: dict[str, str] = {}
+    for route in config.routes.values():
+        specs = [spec for step in route.steps if (spec := adapters.get(step.type))]
+        here = [AdapterCode(one.name, one.version, one.code) for one in specs]
+        if why := _why_not(route, earlier, specs):
+            reasons[route.name] = f"route {route.name} processes all items: {why}"
+        elif route.external:
+            routes[route.name] = None
+        else:
+            there = ran.get(route.name, [])
+            same = [one for one in there if compare == "version" and _versions(one) == _versions(here)]
+            routes[route.name] = valid = [here, *(one for one in same if one != here)]
+            if differing := [one for one in there if one not in valid]:
+                items = "all items" if len(differing) == len(there) else "some items"
+                why = _difference(here, differing, identity)
+                reasons[route.name] = f"route {route.name} processes {items} again: {why}"
+    return Since(identity, routes), list(_after_unchanged(config, reasons))
+
+
+def _why_not(route: Route, earlier: Earlier, specs: Sequence[AdapterSpec]) -> str | None:
+    """Return why no result of a route can be taken over; None if the code decides."""
+    identity = earlier.execution.execution_id
+    other = earlier.config.routes.get(route.name)
+    if other is None:
+        return f"execution {identity} did not have this route"
+    if not route.has_outputs_of(other):
+        return f"its stage or its steps have changed in the config since execution {identity}"
+    if len(specs) < len(route.steps):
+        return "this process has not loaded its adapters, so their code cannot be compared"
+    if route.stage is None:
+        if route.external or any(one.effects == "external" for one in specs):
+            return None
+        return "it has no stage, so its results are not stored"
+    if any(one.overlaps(route.stage) for one in earlier.execution.pruned):
+        return f"stage {route.stage} of execution {identity} was pruned"
+    return None
+
+
+def _versions(chain: Sequence[AdapterCode]) -> list[tuple[str, str]]:
+    return [(one.type, one.version) for one in chain]
+
+
+def _difference(
+    here: Sequence[AdapterCode], others: Sequence[Sequence[AdapterCode]], identity: object
+) -> str:
+    pairs = [(one, other) for chain in others for one, other in zip(here, chain, strict=True) if one != other]
+    raised = dict.fromkeys(one.type for one, other in pairs if one.version != other.version)
+    if raised:
+        return f"the version of {', '.join(raised)} differs from that of execution {identity}"
+    types = dict.fromkeys(one.type for one, _ in pairs)
+    return (
+        f"the code of {', '.join(types)} differs from that of execution {identity}, but not the version. "
+        "To keep the results: --compare version"
+    )
+
+
+def _after_unchanged(config: Config, reasons: Mapping[str, str]) -> Iterator[str]:
+    """Yield the reasons of routes that receive results that are taken over, or inputs."""
+    names = [config.entry]
+    for name in names:
+        if name in reasons:
+            yield reasons[name]
+        else:
+            names += [to for to in config.routes[name].to if to not in names]

@@ -1,0 +1,70 @@
+"""`run --changed-since` after edits of a file with several steps: which routes run again, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.acceptance.shell import Shell
+
+CONFIG: Final = """
+version: "1.0"
+name: docs
+entry: fetch
+routes:
+  fetch: {adapters: [{type: fetch}], outbound: {stage: pages, to: [shout]}}
+  shout: {adapters: [{type: shout}], outbound: {stage: loud}}
+"""
+STEPS: Final = """
+from playhead import Item, adapter
+
+@adapter("fetch", version="1")
+def fetch(item: Item) -> str:
+    return item.text
+
+@adapter("shout", version="1")
+def shout(item: Item) -> str:
+    return item.text.upper()
+"""
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """A folder with a finished run of two texts."""
+    files = {"docs.yaml": CONFIG, "steps.py": STEPS, "in/a.txt": "a", "in/b.txt": "b"}
+    shell = Shell(tmp_path, files)
+    code, out, _ = shell("run", "docs.yaml", "in")
+    assert (code, "4 done, 0 failed" in out) == (0, True)
+    return shell
+
+
+def test_an_edit_of_a_file_runs_its_steps_again_unless_only_versions_are_compared(shell: Shell):
+    first = shell.json("show", "latest")["execution_id"]
+    edited = STEPS.replace("item.text.upper()", "item.text.upper() + '!'").replace(
+        '"shout", version="1"', '"shout", version="2"'
+    )
+    (shell.folder / "steps.py").write_text(edited)
+
+    code, out, err = shell("run", "docs.yaml", "in", "--changed-since", first)
+    assert (code, "4 done (0 taken over), 0 failed" in out) == (0, True)
+    assert (
+        f"route fetch processes all items again: the code of fetch differs from that of execution {first}, "
+        "but not the version. To keep the results: --compare version\n"
+    ) in err
+
+    code, out, err = shell("run", "docs.yaml", "in", "--changed-since", first, "--compare", "version")
+    assert (code, "4 done (2 taken over), 0 failed" in out) == (0, True)
+    why = f"the version of shout differs from that of execution {first}\n"
+    assert f"route shout processes all items again: {why}" in err
+    assert "route fetch" not in err
+    assert shell("cat", "latest/loud/a.txt")[1] == "A!"
+
+    code, out, err = shell("run", "docs.yaml", "in", "--changed-since", "latest", "--compare", "version")
+    assert (code, "4 done (4 taken over), 0 failed" in out, "route" in err) == (0, True, False)
+
+
+def test_what_is_compared_needs_an_earlier_run(shell: Shell):
+    code, _, err = shell("run", "docs.yaml", "in", "--compare", "version")
+    assert (code, "--compare needs --changed-since" in err) == (2, True)
