@@ -156,3 +156,34 @@ async def test_queues_that_do_not_answer_delay_neither_retries_nor_ends_of_execu
     assert ended.status == "completed"
     broker.may_answer.set()
     await search
+
+
+async def test_many_orphans_delay_neither_retries_nor_the_ends_of_executions():
+    class Watched(MemoryBroker):
+        async def publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
+            if not order:
+                clock.advance(1)  # the retry becomes due
+            order.extend(dispatch.headers.route for dispatch in dispatches)
+            return await super().publish(dispatches)
+
+    class Maintained(MemoryCatalog):
+        async def maintain(self) -> None:
+            order.append("maintain")
+            await super().maintain()
+
+    clock = Clock()
+    order: list[str] = []
+    catalog, broker = Maintained(clock=clock), Watched(clock=clock)
+    lab = Lab(catalog, clock)
+    await lab.beat("w1")
+    run = await lab.started("a.md", "b.md")
+    await lab.fail(await lab.claim(run.ids[1]), delay=0.5)
+    await lab.work(run.ids[0], *(lab.output(f"{n}.md") for n in range(50)))
+    await lab.beat("w2")
+    await lab.die("w1", others=["w2"])
+
+    await ReconcileService(catalog, broker, Environment("w2"), lease=15, page=1).cycle()
+
+    assert order.count("split") == 50
+    assert order.index("convert") <= 12
+    assert order.index("maintain") <= 12

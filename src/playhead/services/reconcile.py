@@ -20,6 +20,8 @@ from playhead.ports.broker import Broker
 from playhead.ports.catalog import Upkeep, Work
 
 _PAGE = 1000
+_MOST_PAGES = 10
+"""Pages that are published before everything else has its turn again: all together take a few seconds."""
 _MOST_ASKED = 50
 """Queues that are asked for their depth at once."""
 _LEASE = "reconciler"
@@ -75,13 +77,24 @@ class ReconcileService:
 
         Raises `Unavailable`; the next cycle tries again.
         """
-        self._has_lease = await self._catalog.lease(_LEASE, self._env.process, seconds=self._lease)
-        if not self._has_lease:
-            return False
+        stuck = (set[str](), set[str]())
+        while True:
+            self._has_lease = await self._catalog.lease(_LEASE, self._env.process, seconds=self._lease)
+            if not self._has_lease:
+                return False
+            if not await self._round(*stuck):
+                return True
+
+    async def _round(self, stuck_due: set[str], stuck_orphans: set[str]) -> bool:
+        """Return whether rows are left that could be dispatched now.
+
+        They may be many: the children of results that a run takes over have no other publisher.
+        """
         unavailable: Unavailable | None = None
+        is_more = False
         try:
             async with self._dispatching:
-                await self._dispatch_again()
+                is_more = await self._dispatch_again(stuck_due, stuck_orphans)
         except Unavailable as exc:
             unavailable = exc  # if it is the broker alone, executions still end and the log is still trimmed
         await self._catalog.cancel_stragglers()
@@ -90,14 +103,14 @@ class ReconcileService:
         await self._catalog.maintain()
         if unavailable:
             raise unavailable
-        return True
+        return is_more
 
-    async def _dispatch_again(self) -> None:
-        """Dispatch rows of dead workers, due retries and orphans."""
+    async def _dispatch_again(self, stuck_due: set[str], stuck_orphans: set[str]) -> bool:
+        """Dispatch rows of dead workers, due retries and orphans. Return whether some are left."""
         while await self._catalog.recall_abandoned(limit=self._page) >= self._page:
             continue
-        await self._publish_all(self._catalog.due)
-        await self._publish_all(self._catalog.orphans)
+        are_due = await self._publish_some(self._catalog.due, stuck_due)
+        return await self._publish_some(self._catalog.orphans, stuck_orphans) or are_due
 
     async def find_lost(self) -> None:
         """Dispatch the published rows of queues that were found empty twice in a row: the broker lost them.
@@ -151,21 +164,32 @@ class ReconcileService:
         return empty, failed[-1] if failed else None
 
     async def _publish_all(self, take: Take) -> None:
-        """Publish what is taken, page by page, until nothing is left.
-
-        A queue that does not take all of its dispatches is left out until the next cycle. Otherwise its rows
-        would fill every page, and no rows behind them would be published.
-        """
         stuck = set[str]()
-        while dispatches := await take(self._publisher, limit=self._page, without=stuck):
-            sent = await relay.publish(self._broker, dispatches)
-            faults.reach("reconciler.published")
-            await self._catalog.mark_published(sent.confirmed, refused=sent.refused)
-            relay.report_marked(sent, self._env.counters)
-            if sent.unavailable:
-                await self._broker.check()  # raises if the whole broker is unavailable; the caller logs that
-                relay.log_unavailable(sent.unavailable)
-            stuck.update(dispatch.headers.queue for dispatch in sent.uncertain)
+        while await self._publish_some(take, stuck):
+            continue
+
+    async def _publish_some(self, take: Take, stuck: set[str]) -> bool:
+        """Publish what is taken, page by page. Return whether something may be left.
+
+        A queue that does not take all of its dispatches becomes one of the `stuck` ones, which are left out
+        until the next cycle. Otherwise its rows would fill every page, and no rows behind them would be
+        published.
+        """
+        for _ in range(_MOST_PAGES):
+            dispatches = await take(self._publisher, limit=self._page, without=stuck)
+            if dispatches:
+                await self._publish(dispatches, stuck)
             # Each further page has either been published or names a queue that the next page leaves out.
             if len(dispatches) < self._page:
-                return
+                return False
+        return True
+
+    async def _publish(self, dispatches: Sequence[Dispatch], stuck: set[str]) -> None:
+        sent = await relay.publish(self._broker, dispatches)
+        faults.reach("reconciler.published")
+        await self._catalog.mark_published(sent.confirmed, refused=sent.refused)
+        relay.report_marked(sent, self._env.counters)
+        if sent.unavailable:
+            await self._broker.check()  # raises if the whole broker is unavailable; the caller logs that
+            relay.log_unavailable(sent.unavailable)
+        stuck.update(dispatch.headers.queue for dispatch in sent.uncertain)
