@@ -27,6 +27,7 @@ INSERTED_IN_BULK = {
     "insert_listed",
     "bind",
     "insert_children",
+    "refer",
     "insert_dispatches",
 }
 

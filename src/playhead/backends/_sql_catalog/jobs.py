@@ -120,8 +120,8 @@ class JobsPart(RunsPart):
             )
             taken = set[str]()
             if held.page is not None and kept:
-                cids = raw[: len(kept)] if db.raw_ids else ids[: len(kept)]
-                taken = await self._take_results(db, job.n, held.job, cids, [o.key for o in kept])
+                roots = {o.key: cid for cid, o in zip(ids, kept, strict=False)}
+                taken = await self._take_results(db, job.n, held.job, job.lane, roots)
             bad = [(cid, o.problem) for cid, o in zip(ids, kept, strict=False) if o.problem]
             if bad:
                 await db.run(

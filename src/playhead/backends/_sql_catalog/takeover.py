@@ -22,14 +22,14 @@ they are read: a message that ends too late is processed again.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog.code import number_of_chain
 from playhead.backends._sql_catalog.lanes import as_text, as_uuid
 from playhead.backends._sql_catalog.rows import Part
-from playhead.backends.sql import COMPLETED, PENDING, SKIPPED, TAKEN_OVER
+from playhead.backends.sql import COMPLETED, PENDING, SKIPPED, STORED, TAKEN_OVER, WRITING
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.ids import mint, text
@@ -63,6 +63,10 @@ class Plan(NamedTuple):
     has_inputs: bool
     page: int
 
+    def allows(self, lane: int, source: _Source) -> bool:
+        """Whether a row in a lane may have the result of a row of the earlier run."""
+        return source.state in _VALID and (source.lane, source.code) in self.lanes.get(lane, ())
+
     def encode(self) -> str:
         return json.dumps([self.source, list(self.lanes.items()), self.has_inputs, self.page])
 
@@ -73,12 +77,34 @@ class Plan(NamedTuple):
         return cls(source, as_uuid(since), by_lane, has_inputs, page)
 
 
+class _Source(NamedTuple):
+    """A row of the earlier run, with the columns of the fragment `result`."""
+
+    parent: int | None
+    key: str
+    n: int
+    lane: int
+    state: int
+    code: int | None
+    error: str | None
+    original: int
+
+
 class _Pair(NamedTuple):
-    """A new row, and the row of the earlier run whose result it may get."""
+    """A new row, and the row of the earlier run whose result it gets."""
 
     n: int
-    source: int
     lane: int
+    source: _Source
+
+
+class _Child(NamedTuple):
+    """A new row below one that was taken over."""
+
+    lane: int
+    key: str
+    stage: str
+    parent: _Pair
 
 
 class TakeOverPart(Part):
@@ -114,96 +140,118 @@ class TakeOverPart(Part):
     async def _refer_inputs(self, db: Session, execution: UUID, inputs: Sequence[tuple[str, bytes]]) -> None:
         """Bind as references what the earlier run has stored, of inputs (key, sha256) that are not bound."""
         since, stored = await db.row(SQL.plan_of, execution=execution) or (None, None)
-        if stored and (plan := Plan.decode(since, stored)).has_inputs:
-            await db.run(
-                SQL.refer_inputs,
-                keys=[key for key, _ in inputs],
-                olds=[_moved(key, plan.since) for key, _ in inputs],
-                hashes=[sha256 for _, sha256 in inputs],
-            )
+        if not stored or not (plan := Plan.decode(since, stored)).has_inputs:
+            return
+        wanted = {_moved(key, plan.since): (key, sha256) for key, sha256 in inputs}
+        same = []
+        for old, size, sha256, *described in await db.rows(SQL.stored_bytes, keys=list(wanted)):
+            key, content = wanted[old]
+            if sha256 == content:
+                same.append((key, None, None, WRITING, size, sha256, *described))
+        if same:
+            await db.insert(SQL.refer, sorted(same))
 
     async def _take_results(
-        self, db: Session, execution: int, identity: UUID, ids: Sequence[Any], keys: Sequence[str]
+        self, db: Session, execution: int, identity: UUID, lane: int, roots: Mapping[str, str]
     ) -> set[str]:
         """Take over the results of new roots, and of all that follows; return the ids of roots that need no
         attempt.
 
         Args:
             execution: their execution, by number; `identity` is its id.
-            ids: the roots, in the form that rows have.
-            keys: their objects.
+            roots: their ids, by their objects.
         """
         row = await db.row(SQL.plan_of, execution=identity)
         assert row, "the caller has locked the job"
         plan = Plan.decode(*row)
-        olds = [_moved(key, plan.since) for key in keys]
-        rows = await db.rows(SQL.same_inputs, ids=ids, olds=olds, source=plan.source)
-        roots = {n: as_text(cid) for cid, n, *_ in rows}
-        pairs = [
-            _Pair(n, source, lane)
-            for _, n, lane, source, their_lane, state, code in rows
-            if state in _VALID and (their_lane, code) in plan.lanes.get(lane, ())
-        ]
-        level = await self._refer(db, identity, pairs)
-        done = {roots[one.n] for one in level}
-        while level:
-            level = await self._refer(db, identity, await self._follow(db, execution, plan, level))
+        keys = {_moved(key, plan.since): key for key in roots}
+        bound = await db.rows(SQL.bound_inputs, keys=[*keys, *roots])
+        contents = {key: sha256 for key, _, sha256, _ in bound}
+        found = await db.rows(SQL.roots_of, keys=list(keys), execution=plan.source)
+        same = {
+            roots[keys[one.key]]: (lane, one)
+            for one in map(_Source._make, found)
+            if plan.allows(lane, one) and contents[one.key] == contents[keys[one.key]]
+        }
+        pairs = await self._pairs(db, same)
+        kept = await self._refer(db, identity, list(pairs.values()))
+        done = {cid for cid, pair in pairs.items() if pair in kept}
+        while kept:
+            kept = await self._refer(db, identity, await self._follow(db, execution, plan, kept))
         return done
 
-    async def _refer(self, db: Session, execution: UUID, level: Sequence[_Pair]) -> list[_Pair]:
-        """Close rows as taken over, with references to the outputs; return those for which it was possible.
+    async def _pairs(self, db: Session, same: Mapping[str, tuple[int, _Source]]) -> dict[str, _Pair]:
+        """Return new rows with their sources, by id. `same`: the lane and the source of each."""
+        rows = await db.rows(SQL.numbers_of, ids=list(same)) if same else []
+        return {cid: _Pair(n, *same[cid]) for cid, n in sorted((as_text(one), n) for one, n in rows)}
 
-        If another message of the execution has bound the key of an output, the row is processed, and its
-        attempt reports the conflict.
+    async def _refer(self, db: Session, execution: UUID, level: Sequence[_Pair]) -> dict[_Pair, list[str]]:
+        """Close rows as taken over, with references to the outputs; return the rows with their outputs.
+
+        If another message of the execution has bound the key of an output, the row is left out. It is
+        processed, and its attempt reports the conflict.
         """
         if not level:
-            return []
-        pairs = {"rows": [one.n for one in level], "sources": [one.source for one in level]}
-        await db.run(SQL.insert_references, execution=str(execution), **pairs)
-        missing = {n for (n,) in await db.rows(SQL.missing_references, execution=str(execution), **pairs)}
-        if missing:
+            return {}
+        pairs = {one.source.n: one for one in level}
+        rows = []
+        found = await db.rows(SQL.outputs_of, rows=list(pairs))
+        for _, message, key, attempt, *described in sorted(found, key=lambda row: row[0]):
+            rows.append((_moved(key, execution), pairs[message].n, attempt, STORED, *described))
+        free = {key for (key,) in await db.insert(SQL.refer, rows)} if rows else set[str]()
+        if missing := {n for key, n, *_ in rows if key not in free}:
             await db.run(SQL.delete_references, rows=list(missing))
-        kept = [one for one in level if one.n not in missing]
-        await db.run(SQL.close_taken_over, rows=[one.n for one in kept], sources=[one.source for one in kept])
-        return kept
+        kept: dict[int, tuple[_Pair, list[str]]] = {one.n: (one, []) for one in level if one.n not in missing}
+        for key, n, *_ in rows:
+            if n in kept:
+                kept[n][1].append(key)
+        sources = [one.source for one, _ in kept.values()]
+        await db.run(
+            SQL.close_taken_over,
+            rows=list(kept),
+            codes=[one.code for one in sources],
+            errors=[one.error for one in sources],
+            originals=[one.original for one in sources],
+        )
+        return dict(kept.values())
 
-    async def _follow(self, db: Session, execution: int, plan: Plan, level: Sequence[_Pair]) -> list[_Pair]:
-        """Insert the children of rows that are taken over; return those that can have results."""
-        above = {one.n: one for one in level}
-        lanes = await self._learn(db, {one.lane for one in level})
+    async def _follow(
+        self, db: Session, execution: int, plan: Plan, above: Mapping[_Pair, Sequence[str]]
+    ) -> list[_Pair]:
+        """Insert the children of rows that are taken over (with their outputs); return those that can have
+        results."""
+        lanes = await self._learn(db, {one.lane for one in above})
         feeds = {
             lane: [await self._feed(db, lanes[lane].config_version, to) for to in lanes[lane].feeds]
-            for lane in {one.lane for one in level}
+            for lane in {one.lane for one in above}
         }
-        if not any(feeds.values()):
-            return []
         family = [
-            (feed, key, lanes[above[n].lane].stage or "", above[n])
-            for n, key in await db.rows(SQL.outputs_of, rows=list(above))
-            for feed in feeds[above[n].lane]
+            _Child(feed, key, lanes[parent.lane].stage or "", parent)
+            for parent, keys in above.items()
+            for key in keys
+            for feed in feeds[parent.lane]
         ]
+        if not family:
+            return []
         raw = mint(len(family))
-        ids = raw if db.raw_ids else [text(one) for one in raw]
+        ids = [text(one) for one in raw]
         await db.insert(
             SQL.insert_children,
             [
-                (cid, execution, feed, key, stage, PENDING, parent.n, None)
-                for cid, (feed, key, stage, parent) in zip(ids, family, strict=True)
+                (cid, execution, child.lane, child.key, child.stage, PENDING, child.parent.n, None)
+                for cid, child in zip(raw if db.raw_ids else ids, family, strict=True)
             ],
         )
-        sources = await db.rows(SQL.children_of, parents=[one.source for one in level])
-        results = {
-            (parent, _path(key), lane, code): n
-            for n, parent, key, lane, state, code in sources
-            if state in _VALID
-        }
-        children = await db.rows(SQL.children_of, parents=list(above))
-        return [
-            _Pair(n, results[same], lane)
-            for n, parent, key, lane, _, _ in children
-            for valid in plan.lanes.get(lane, ())
-            if (same := (above[parent].source, _path(key), *valid)) in results
-        ]
+        parents = list({child.parent.source.n for child in family})
+        found = map(_Source._make, await db.rows(SQL.children_of, parents=parents))
+        sources = {(one.parent, _path(one.key), one.lane): one for one in found}
+        same: dict[str, tuple[int, _Source]] = {}
+        for cid, child in zip(ids, family, strict=True):
+            for theirs, _ in plan.lanes.get(child.lane, ())[:1]:  # the same lane, with each code
+                source = sources.get((child.parent.source.n, _path(child.key), theirs))
+                if source and plan.allows(child.lane, source):
+                    same[cid] = child.lane, source
+        return list((await self._pairs(db, same)).values())
 
     async def references(self, prefix: str, *, after: str = "", limit: int) -> list[Reference]:
         rows = await self._db.read(
