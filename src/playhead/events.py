@@ -27,6 +27,7 @@ ROUTE_PAUSED = "route_paused"
 CALLS_PAUSED = "calls_paused"
 ROUTE_UNKNOWN = "route_unknown"
 WORK_LEFT = "work_left"
+EXECUTIONS_OPEN = "executions_open"
 EXECUTION_ENDED = "execution_ended"
 JOB_TAKEN = "job_taken"
 JOB_LOST = "job_lost"
@@ -242,6 +243,13 @@ EVENTS = (
         ("error",),
         ("queue", "detail"),
         "`worker --until-idle` or `run` ended, but messages remain whose adapters or secrets it lacks.",
+    ),
+    Event(
+        EXECUTIONS_OPEN,
+        ("warning",),
+        ("execution_id", "count", "detail"),
+        "`worker --until-idle` ended, but executions are running, because other processes may add messages. "
+        "The id is that of the oldest one.",
     ),
     Event(
         ADAPTER_HANGS,

@@ -219,7 +219,7 @@ async def _work(
                 code = await rt.work(routes=routes, until_idle=until_idle, until=until, stop=stop)
             completed = rt.worker.completed if rt.worker else 0
             dead = rt.environment.counters.dead
-            if until_idle and dead:
+            if until_idle and (dead or rt.reconciler.failed_runs):
                 code = code or 1
             events.emit(events.WORKER_STOPPED, attempts_ended=completed, dead=dead, exit_code=code)
             return code

@@ -92,3 +92,17 @@ def test_what_steps_print_goes_to_stderr(shell: Shell, more: tuple[str, ...], is
         assert printed in err
         assert printed not in out
     assert "status    completed" in out
+
+
+def test_a_worker_settles_a_run_whose_process_died_during_its_upload_and_fails(shell: Shell):
+    """It exited with code 0, while the run was still shown as running."""
+    shell.env |= {"PLAYHEAD_LEASE_SECONDS": "6", "PLAYHEAD_HEARTBEAT_SECONDS": "1"}
+    killed = dict(shell.env)
+    shell.env["PLAYHEAD_FAULT"] = "submit.stored"
+    assert shell("run", "docs.yaml", "pages")[0] == -9
+    shell.env = killed
+
+    assert shell("worker", "--until-idle")[0] == 1
+
+    shown = shell.json("show", "latest")
+    assert (shown["status"], shown["error"]["code"]) == ("failed", "upload_incomplete")

@@ -9,10 +9,12 @@ from uuid import UUID
 
 import pytest
 
+from playhead import events
 from playhead.clock import LONGEST_GAP_SECONDS
 from playhead.engine.environment import Environment, WorkerSettings
 from playhead.engine.idle import QUIET_SECONDS
 from playhead.ports.broker import Delivery
+from playhead.ports.catalog.upkeep import Process
 from playhead.services.replay import ReplayService
 from playhead.services.worker import WorkerService
 from tests.broker_memory import MemoryBroker
@@ -89,11 +91,42 @@ class World(MemoryDeployment):
 async def test_a_suspension_counts_little_towards_the_quiet_after_which_a_worker_ends():
     world, clock = World(), Suspended()
     await world.lab.beat("w1")
-    await world.lab.opened()
+    await world.catalog.heartbeat(Process("run-1", "run", "elsewhere", 1))
+    await world.lab.opened(owner="run-1")
 
     assert await asyncio.wait_for(world.worker(clock=clock).run(until_idle=True), LONG) == 0
 
     assert clock.readings >= FEWEST_READINGS
+
+
+async def test_a_worker_names_the_processes_that_may_still_add_messages(caplog):
+    world = World()
+    await world.lab.beat("w1")
+    await world.catalog.heartbeat(Process("run-1", "run", "elsewhere", 1))
+    execution = await world.lab.opened(owner="run-1")
+
+    await asyncio.wait_for(world.worker(clock=Suspended()).run(until_idle=True), LONG)
+
+    (line,) = [events.one_line(one) for one in caplog.records if one.getMessage() == "executions_open"]
+    assert str(execution) in line
+    assert "run-1" in line
+
+
+async def test_a_worker_waits_until_a_run_whose_process_died_during_its_upload_is_settled():
+    """It ended after three seconds, while the run was still shown as running."""
+    world, clock = World(), Suspended()
+    await world.lab.beat("w1")
+    execution = await world.lab.opened(owner="run-1")
+
+    ended = asyncio.create_task(world.worker(clock=clock).run(until_idle=True))
+    readings = asyncio.create_task(clock.was_read.wait())
+    await asyncio.wait([ended, readings], timeout=LONG, return_when=asyncio.FIRST_COMPLETED)
+    assert not ended.done()
+
+    world.clock.advance(world.lab.LEASE + 1)
+    assert await world.catalog.fail_unsealed() == [execution]
+    assert await asyncio.wait_for(ended, LONG) == 0
+    readings.cancel()
 
 
 async def test_a_worker_waits_for_the_listing_of_a_job_that_it_drives_however_long_a_page_takes():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection
 from typing import Protocol
 from uuid import UUID
 
+from playhead import events
 from playhead.errors import Unavailable
+from playhead.liveness import may_live
 from playhead.model import Execution
 from playhead.ports.broker import Broker
 from playhead.ports.catalog import Browse, Jobs, Upkeep
@@ -23,6 +26,7 @@ class IdleCheck:
     """Looks for work that is left.
 
     Args:
+        process: the id of this process.
         driving: the jobs that this process lists and publishes.
         waiting: those of them that only wait, for example for a queue that is full.
     """
@@ -32,11 +36,13 @@ class IdleCheck:
         catalog: IdleCatalog,
         broker: Broker,
         *,
+        process: str,
         driving: Callable[[], Collection[UUID]],
         waiting: Callable[[], Collection[UUID]],
     ) -> None:
         self._catalog = catalog
         self._broker = broker
+        self._process = process
         self._driving = driving
         self._waiting = waiting
 
@@ -69,6 +75,30 @@ class IdleCheck:
         except Unavailable:
             return None
         return QUIET_SECONDS if running else 0.0
+
+    async def log_open(self) -> None:
+        """Log the executions that are still running although no work was found."""
+        try:
+            running = await self._catalog.open_executions()
+            others = ", ".join(await self._others())
+        except Unavailable:
+            return
+        if running:
+            events.emit(
+                events.EXECUTIONS_OPEN,
+                logging.WARNING,
+                execution_id=str(running[0]),
+                count=len(running),
+                detail=f"other processes may still store or list inputs: {others or 'unknown'}",
+            )
+
+    async def _others(self) -> list[str]:
+        """Return the live processes that may store the inputs of a run. Workers store none."""
+        found = await self._catalog.workers()
+        here = next((one.host for one in found if one.worker_id == self._process), "")
+        return [
+            one.worker_id for one in found if one.kind != "worker" and may_live(one.host, one.pid, here=here)
+        ]
 
     async def is_stuck(self, execution: UUID, unable: Collection[str]) -> bool:
         """Whether all open messages of an execution wait for another process.
@@ -107,12 +137,14 @@ class IdleCheck:
     async def _may_grow(self, execution: Execution, able: Collection[str]) -> bool:
         """Whether more messages of an execution are expected.
 
-        A run gets more while this process lists it. A replay gets more while any process lists it into a
-        queue that this worker processes, or while this process makes progress with it.
+        A run gets more while this process lists it, or if the process that stored or listed its inputs is
+        dead: when a lease expires, the reconciler ends the run, or this process lists it. A replay gets more
+        while any process lists it into a queue that this worker processes, or while this process makes
+        progress with it.
         """
         job, batch = execution.execution_id, execution.replay_batch_id
         if batch is None:
-            if job not in self._driving():
+            if job not in self._driving() and await self._others():
                 return False
         else:
             replay = await self._catalog.replay(batch)

@@ -45,6 +45,9 @@ class ReconcileService:
     Args:
         lease: seconds after which another process takes over if the lease is not renewed.
         page: how many rows are taken at once.
+
+    Attributes:
+        failed_runs: how many runs it has failed because their processes died during the upload.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class ReconcileService:
         self._publisher = f"{env.process}/reconciler"
         self._dispatching = asyncio.Lock()
         self._has_lease = False
+        self.failed_runs = 0
         self._empty: set[str] = set()
 
     @property
@@ -98,7 +102,9 @@ class ReconcileService:
         except Unavailable as exc:
             unavailable = exc  # if it is the broker alone, executions still end and the log is still trimmed
         await self._catalog.cancel_stragglers()
-        await ending.log_ended(self._catalog, await self._catalog.fail_unsealed())
+        unsealed = await self._catalog.fail_unsealed()
+        self.failed_runs += len(unsealed)
+        await ending.log_ended(self._catalog, unsealed)
         await ending.end_executions(self._catalog)
         await self._catalog.maintain()
         if unavailable:

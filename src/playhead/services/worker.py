@@ -76,7 +76,9 @@ class WorkerService:
         self._settings = settings
         self._env = env
         self._clock = ActiveClock(env.clock)
-        self._idle = IdleCheck(backends.catalog, backends.broker, driving=driving, waiting=waiting)
+        self._idle = IdleCheck(
+            backends.catalog, backends.broker, process=env.process, driving=driving, waiting=waiting
+        )
         self._consumers: dict[str, Consumer] = {}
         self._retired: list[Consumer] = []
         self._runtimes: dict[tuple[str, int, str], RouteRuntime] = {}
@@ -157,6 +159,8 @@ class WorkerService:
                 if needed is None:
                     quiet_since = self._clock()
                 elif self._clock() - quiet_since >= needed:
+                    if needed and not (until or self._only or self._unable()):
+                        await self._idle.log_open()
                     return self._unable()
             await self._wait_for_stop(_IDLE_CHECK_SECONDS if until or until_idle else _SUBSCRIBE_SECONDS)
         return {}
