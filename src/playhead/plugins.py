@@ -51,7 +51,7 @@ def load(built_in: Iterable[ModuleType], named: Sequence[str]) -> Mapping[str, A
         root = sourcecode.root_of(name)
         # Before the import: if the file changes meanwhile, it is noticed as changed.
         code = sourcecode.read(root).code if root else ""
-        module = _load_file(Path(name)) if name.endswith(".py") else _import(name)
+        module = _load_file(Path(name), root) if name.endswith(".py") else _import(name)
         found = _collect(module, name)
         if not found:
             raise CannotStart("adapters_invalid", f"PLAYHEAD_ADAPTERS: {name} defines no adapter (@adapter)")
@@ -122,15 +122,19 @@ def _import(name: str) -> ModuleType:
         raise CannotStart("adapters_invalid", detail) from exc
 
 
-def _load_file(path: Path) -> ModuleType:
+def _load_file(path: Path, root: sourcecode.CodeRoot | None) -> ModuleType:
     where = sourcecode.absolute(path)
     # The name differs for two files with the same name, and is equal in all processes.
     name = f"playhead_steps_{path.stem}_{hashlib.sha256(str(where).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, where)
-    if spec is None or spec.loader is None or not where.is_file():
+    if root is None or spec is None or spec.loader is None:
         raise CannotStart("adapters_invalid", f"PLAYHEAD_ADAPTERS: there is no file {path}")
+    # A file may import its neighbours. They come last: a `queue.py` must not replace that of Python.
+    if root.base not in sys.path:
+        sys.path.append(root.base)
+    _check_neighbours(path, root)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -139,6 +143,24 @@ def _load_file(path: Path) -> ModuleType:
         del sys.modules[name]
         raise CannotStart("adapters_invalid", f"PLAYHEAD_ADAPTERS: {path} fails: {_described(exc)}") from exc
     return module
+
+
+def _check_neighbours(path: Path, root: sourcecode.CodeRoot) -> None:
+    """Check that each module of the code is the one that Python imports under its name."""
+    base = Path(root.base)
+    files = [Path(file).relative_to(base) for file in sourcecode.read(root).files if file != root.file]
+    for top in sorted({file.parts[0].removesuffix(".py") for file in files}):
+        spec = importlib.util.find_spec(top)
+        if spec is None:
+            continue  # its import fails, with a traceback
+        found = [spec.origin] if spec.origin else list(spec.submodule_search_locations or ())
+        own = [base / f"{top}.py", base / top / "__init__.py", base / top]
+        if not {Path(place).resolve() for place in found} & {place.resolve() for place in own}:
+            raise CannotStart(
+                "adapters_invalid",
+                f"{path} imports {top}, which is in its folder, but Python finds another {top} first "
+                f"({', '.join(found)}): rename the one in {base}",
+            )
 
 
 def _described(error: Exception) -> str:

@@ -84,3 +84,53 @@ def test_an_error_of_an_import_names_the_line(tmp_path, monkeypatch, kind: str, 
 
     assert said in caught.value.detail
     assert caught.value.detail.endswith(f"({tmp_path / f'breaking_{kind[0]}.py'}, line 3)")
+
+
+def steps(folder: Path, imports: str, **modules: str) -> str:
+    """Write a file with an adapter that imports its neighbours; return its path."""
+    for name, text in modules.items():
+        (folder / f"{name}.py").write_text(text)
+    named = folder / "steps.py"
+    named.write_text(f"import {imports}\n{SHOUT}".replace("shout", folder.name))
+    return str(named)
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch) -> tuple[Path, Path]:
+    """Two folders whose names are names of adapters."""
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    made = tmp_path / "first", tmp_path / "second"
+    for one in made:
+        one.mkdir()
+    return made
+
+
+def test_a_file_of_adapters_may_import_modules_of_its_folder(folders):
+    """It needed PYTHONPATH, although the fingerprint covered the modules."""
+    (folders[0] / "parts").mkdir()
+    (folders[0] / "parts" / "inner.py").write_text("")
+    one = steps(folders[0], "near_by, parts.inner", near_by="")
+
+    before = load_adapters(Settings(adapters=(one,)))["first"].code
+    del sys.modules[next(name for name in sys.modules if name.startswith("playhead_steps_steps_"))]
+    steps(folders[0], "near_by, parts.inner", near_by="changed = True")
+
+    assert load_adapters(Settings(adapters=(one,)))["first"].code != before
+
+
+def test_two_folders_may_not_have_modules_with_the_same_name(folders):
+    named = tuple(steps(one, "same_name", same_name="") for one in folders)
+
+    with pytest.raises(
+        CannotStart, match=r"finds another same_name first .*first/same_name\.py.*rename"
+    ) as caught:
+        load_adapters(Settings(adapters=named))
+
+    assert caught.value.code == "adapters_invalid"
+
+
+def test_a_module_with_the_name_of_an_installed_one_is_refused(folders):
+    named = steps(folders[0], "numbers", numbers="")
+
+    with pytest.raises(CannotStart, match="finds another numbers first"):
+        load_adapters(Settings(adapters=(named,)))
