@@ -1,4 +1,4 @@
-"""`run --changed-since` after edits of a file with several steps: which routes run again, and why."""
+"""`run --changed-since` after edits of a file with several steps, and after a run that was killed."""
 
 from __future__ import annotations
 
@@ -68,3 +68,23 @@ def test_an_edit_of_a_file_runs_its_steps_again_unless_only_versions_are_compare
 def test_what_is_compared_needs_an_earlier_run(shell: Shell):
     code, _, err = shell("run", "docs.yaml", "in", "--compare", "version")
     assert (code, "--compare needs --changed-since" in err) == (2, True)
+
+
+def test_latest_skips_a_run_that_was_killed_while_it_stored_its_inputs(shell: Shell):
+    first = shell.json("show", "latest")["execution_id"]
+    shell.env["PLAYHEAD_FAULT"] = "submit.stored:1"
+    code, _, err = shell("run", "docs", "in")
+    assert (code, "fault: submit.stored" in err) == (-9, True)
+    del shell.env["PLAYHEAD_FAULT"]
+    assert shell.json("show", "latest")["execution_id"] != first
+
+    run = shell.json("run", "docs", "in", "--changed-since", "latest")
+
+    assert (run["changed_since"], run["counts"]["taken_over"]) == (first, 4)
+
+
+def test_a_config_without_an_earlier_run_names_the_way_to_start(shell: Shell):
+    (shell.folder / "other.yaml").write_text(CONFIG.replace("name: docs", "name: other"))
+    code, _, err = shell("run", "other.yaml", "in", "--changed-since", "latest")
+    assert code == 4
+    assert "no run of config 'other' has processed all of its inputs yet. Run without --changed-since" in err

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from playhead.errors import Conflict
+from playhead.errors import Conflict, NotFound
 from playhead.ids import uuid7
 from playhead.model import AdapterCode
 from playhead.ports.catalog import Catalog
@@ -17,6 +17,7 @@ from playhead.ports.catalog.browse import Reference
 from playhead.ports.catalog.jobs import Input, LeasedJob, Since
 from playhead.ports.catalog.prune import Candidate, PruneFilter
 from playhead.ports.catalog.work import Claim, Done, NewOutput, Unbound
+from playhead.services.resolve import ResolveService
 from tests.lab import Clock, Lab, Started
 
 if TYPE_CHECKING:
@@ -349,6 +350,35 @@ async def test_what_other_programs_received_is_not_sent_again(catalog: Catalog, 
     dispatches = await lab.list_all(await lab.hold(run), *under(run, "input/a", "input/new"))
 
     assert [one.object_key for one in dispatches] == under(run, "input/new")
+
+
+async def test_latest_is_the_newest_run_of_the_config_that_has_processed_all_inputs(
+    catalog: Catalog, lab: Lab
+):
+    names = ResolveService(catalog)
+    for name in ("latest", "latest:run", "latest:docs"):
+        with pytest.raises(NotFound, match=r"no run of config 'docs'.*without --changed-since"):
+            await names.earlier_run(name, "docs")
+    complete = await finished(lab, "a")
+    with_dead = await lab.started("a")
+    await lab.kill(with_dead.ids[0])
+    assert await catalog.end_executions([with_dead.execution]) == [with_dead.execution]
+    cancelled = await lab.sealed("a")
+    await catalog.cancel(cancelled)
+    await lab.opened()
+    await catalog.depart("w1")
+    [killed] = await catalog.fail_unsealed()
+    await lab.beat("w1")
+    await lab.started("a")
+    other = await lab.started("a", config=lab.config("other", lab.route("keep", external=True)))
+    replay = await lab.replayed(complete.execution)
+
+    for name in ("latest", "latest:run", "latest:docs"):
+        assert await names.earlier_run(name, "docs") == with_dead.execution
+    assert await names.earlier_run("latest:docs", "other") == with_dead.execution
+    assert await names.earlier_run("latest:replay", "docs") == replay.execution_id
+    assert await names.earlier_run(str(killed), "docs") == killed
+    assert await names.execution("latest") == other.execution
 
 
 # -- jobs ------------------------------------------------------------------------------------------

@@ -85,21 +85,21 @@ async def run_config(
         run = await read_model(request, RunPayload)
         payload = json.dumps(run.payload, ensure_ascii=False).encode()
         inputs = _one(keys.check_path(run.path), payload)
-        return await given(inputs, **await _selected(asked, run))
+        return await given(inputs, **await _selected(asked, name, run))
     async with read_upload(request, max_object_bytes=asked.submit.max_object_bytes) as upload:
         fields = {field: values if field == "tags" else values[-1] for field, values in upload.fields.items()}
         form = check_model(RunForm, fields)
-        return await given(upload.contents(), **await _selected(asked, form))
+        return await given(upload.contents(), **await _selected(asked, name, form))
 
 
-async def _selected(asked: Services, run: RunForm) -> dict[str, Any]:
+async def _selected(asked: Services, name: str, run: RunForm) -> dict[str, Any]:
     """Return the arguments of a run that its body names."""
     since = run.changed_since
     return {
         "version": run.config_version,
         "tags": run.tags,
         "compare": run.compare,
-        "changed_since": None if since is None else await asked.resolve.execution(str(since)),
+        "changed_since": None if since is None else await asked.resolve.earlier_run(str(since), name),
     }
 
 

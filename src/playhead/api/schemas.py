@@ -158,7 +158,8 @@ class RunForm(Body):
     changed_since: UUID | ExecutionName | None = Field(
         default=None,
         description="Take over the results of this run that are still valid: its id or the end of it, "
-        "`latest`, `latest:CONFIG` or `tag:NAME`. Null: process all inputs.",
+        "`latest` (the newest run of this config that was completed, or failed only with dead letters) or "
+        "`tag:NAME`. Null: process all inputs.",
     )
     compare: Compare = Field(
         default="code",

@@ -97,7 +97,7 @@ async def run(
             "--changed-since",
             metavar="EXECUTION",
             help="Process only what has changed since this run, and take over its other results: "
-            f"{NAMES_IN_SHORT}.",
+            f"{NAMES_IN_SHORT}. `latest` is the newest ended run of this config.",
             autocompletion=complete.execution,
         ),
     ] = None,
@@ -165,7 +165,6 @@ async def _run(
     compare: Compare,
 ) -> int:
     async with s.open("run", creates_home=True) as rt:
-        since = await rt.services.resolve.execution(changed_since) if changed_since is not None else None
         if file:
             s.file = of
             applied, new = await rt.services.configs.apply(source)
@@ -173,6 +172,8 @@ async def _run(
             of, version = applied.name, applied.version
         elif not detach and rt.here:
             await _check_adapters(rt, of, version)
+        resolve = rt.services.resolve
+        since = await resolve.earlier_run(changed_since, of) if changed_since is not None else None
         with progress.display() as shown:
 
             def handed_out(done: int) -> None:

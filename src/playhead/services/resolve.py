@@ -19,6 +19,8 @@ ID_END: Final = r"[0-9a-fA-F](?:-?[0-9a-fA-F]){3,31}"
 """The end of an id, or a whole id."""
 _NEWEST: Final = re.compile(r"(latest|tag)(?::(.+))?")
 _MOST_SHOWN: Final = 10
+_MOST_FAILED: Final = 100
+"""Failed runs among which one is looked for that has only dead letters."""
 _WHAT: Final[dict[IdKind, tuple[str, str]]] = {
     "execution": ("an execution", "executions"),
     "batch": ("a replay batch", "replay batches"),
@@ -66,6 +68,33 @@ class ResolveService:
         if not found:
             raise NotFound("execution_not_found", missing)
         return found[0].execution_id
+
+    async def earlier_run(self, text: str, config: str) -> UUID:
+        """Return the id of the run with which a new run of a config compares itself.
+
+        `latest` and `latest:run` are the newest run of this config that has processed all of its inputs,
+        with or without dead letters. `latest:CONFIG` is that of another config. Runs that have not ended,
+        were cancelled, or have an error of their own, such as an upload that was killed, are skipped. Other
+        names have the same meaning as in `execution`.
+
+        Raises:
+            NotFound: `execution_not_found`.
+        """
+        newest = _NEWEST.fullmatch(text)
+        if newest is None or newest[1] == "tag" or newest[2] == "replay":
+            return await self.execution(text)
+        name = config if newest[2] in (None, "run") else newest[2]
+        where = ExecutionFilter(kind="run", config=name)
+        completed, _ = await self._catalog.executions(where._replace(status="completed"), limit=1)
+        failed, _ = await self._catalog.executions(where._replace(status="failed"), limit=_MOST_FAILED)
+        found = [one.execution_id for one in (*completed, *failed) if one.error is None]
+        if not found:
+            raise NotFound(
+                "execution_not_found",
+                f"no run of config {name!r} has processed all of its inputs yet. Run without "
+                "--changed-since, or name a run by its id",
+            )
+        return max(found)
 
     async def batch(self, text: str) -> UUID:
         """Return the id of a replay batch. Raises `NotFound` (`replay_not_found`)."""

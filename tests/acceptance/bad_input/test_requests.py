@@ -169,7 +169,7 @@ def _unknown() -> Iterator[Row]:
     for since, code, *words in (
         ("REPLAYED", "not_comparable", "REPLAYED", "replay of config 'docs'", "latest:docs"),
         ("UNKNOWN", "execution_not_found", "UNKNOWN", "playhead executions"),
-        ("latest:none", "execution_not_found", "no run of a config 'none'"),
+        ("latest:none", "execution_not_found", "no run of config 'none'", "without --changed-since"),
     ):
         yield post("configs/docs/run", {"payload": 1, "changed_since": since}, code, *words)
     yield post("configs/other/run", {"payload": 1, "changed_since": "RUN"}, "not_comparable", "latest:other")
