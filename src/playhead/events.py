@@ -91,8 +91,9 @@ EVENTS = (
         MESSAGE_RETRIED,
         ("warning", "debug"),
         (*_MESSAGE, "code", "error", "count"),
-        "An attempt failed; another one follows. Of attempts that fail together with the same error, the "
-        "first is a warning with their `count`, and the others are on level debug.",
+        "An attempt failed; another one follows. The code `retry` means that the adapter raised `Retry`. Of "
+        "attempts that fail together with the same error, the first is a warning with their `count`, and the "
+        "others are on level debug.",
     ),
     Event(
         MESSAGE_DEAD,
@@ -204,7 +205,9 @@ EVENTS = (
         ("warning",),
         ("queue", "code", "detail"),
         "A worker does not consume the queue until all backends respond, or until it has the adapters, their "
-        "secrets and their current code. What it lacks is logged once, until the steps run again.",
+        "secrets and their current code. What it lacks is logged once, until the steps run again: "
+        "`unknown_adapter`, `secret_missing`, `code_changed`, or `step_invalid` if the adapter rejects its "
+        "config.",
     ),
     Event(
         CALLS_PAUSED,

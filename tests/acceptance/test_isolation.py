@@ -312,7 +312,7 @@ def test_a_step_with_changed_code_waits_for_a_new_worker_and_says_why(tmp_path: 
     assert "adapter 'work' has changed since this worker started: restart the worker" in paused["reason"]
     assert paused["key"] == "iso/work"
     assert "restart the worker" in shown
-    assert sum("route_paused" in line for line in lines) == 1
+    assert sum("route_paused" in line and "code=code_changed" in line for line in lines) == 1
     assert sum("message_released" in line for line in lines) == 0
     assert ph.json("show", "latest")["counts"]["completed"] == 20
 

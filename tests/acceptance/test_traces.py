@@ -131,7 +131,7 @@ def test_an_attempt_says_what_it_was_about_and_how_it_ended() -> None:
     ends = {(s["object_key"], s["attempt"], s["outcome"], s.failed) for s in work if s["route"] == "cut"}
     assert ends == {
         (f"{run}/input/a.txt", 1, "completed", None),
-        (f"{run}/input/late.txt", 1, "retry", "adapter_error: not yet"),
+        (f"{run}/input/late.txt", 1, "retry", "retry: not yet"),
         (f"{run}/input/late.txt", 2, "completed", None),
         (f"{run}/input/bad.txt", 1, "dead", "rejected: this is bad"),
     }

@@ -121,9 +121,7 @@ async def test_open_messages_are_explained(ph: Playhead):
         while (answer := await why(ph, execution, "later.txt"))["outcome"] != "retry":
             pass
     due = answer["routes"][0]["examples"][0]["retry_at"]
-    assert answer["explanation"] == (
-        f"route read: attempt 1 ended (adapter_error: busy); the next is due at {due}"
-    )
+    assert answer["explanation"] == (f"route read: attempt 1 ended (retry: busy); the next is due at {due}")
     await ph.post(f"executions/{execution}/cancel")
     answer = await why(ph, execution, "later.txt")
     assert (answer["outcome"], answer["explanation"]) == (

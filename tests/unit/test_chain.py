@@ -409,6 +409,7 @@ def test_a_config_that_no_longer_matches_the_model_counts_as_an_unknown_adapter(
     with pytest.raises(UnknownAdapter, match=words) as caught:
         chain_of((step, {"config": config}))
     assert len(caught.value.names) == 1
+    assert caught.value.code == "step_invalid"
 
 
 def test_all_missing_adapters_are_named():

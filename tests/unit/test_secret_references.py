@@ -234,7 +234,7 @@ def chain_of(config: dict[str, object], values: dict[str, str]) -> Chain:
 def test_a_missing_secret_counts_as_an_unknown_adapter_and_is_named_by_its_reference():
     with pytest.raises(UnknownAdapter, match=r"route 'r': adapter 'call' .*\$\{env:KEY\}") as caught:
         chain_of({"key": "${env:KEY}"}, {})
-    assert caught.value.names == ("call",)
+    assert (caught.value.names, caught.value.code) == (("call",), "secret_missing")
 
 
 def test_the_error_for_a_secret_that_does_not_fit_its_model_does_not_contain_it():

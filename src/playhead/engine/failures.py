@@ -86,7 +86,7 @@ def failure(
     if isinstance(error, Retry):
         after = error.after if error.after is not None else again
         is_last = claim.spent >= route.errors.max_attempts
-        code = "retries_exhausted" if is_last else "adapter_error"
+        code = "retries_exhausted" if is_last else "retry"
         return failed(code, text_of(error) or "retry without a reason", trace=True, delay=after)
     if isinstance(error, MessageError):
         return failed(error.code, error.detail, trace=False, delay=None)

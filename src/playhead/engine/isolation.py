@@ -225,4 +225,4 @@ def not_started(detail: str) -> Unavailable:
 
 def not_loaded(name: str, detail: str) -> UnknownAdapter:
     """The error of a child that cannot load its step, or that has loaded other code than its parent."""
-    return UnknownAdapter([name], detail)
+    return UnknownAdapter([name], detail, code="code_changed")

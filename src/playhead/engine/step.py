@@ -52,8 +52,8 @@ class UnknownAdapter(PlayheadError):
         names: the adapters that are missing, lack a secret, or reject their config.
     """
 
-    def __init__(self, names: Iterable[str], detail: str) -> None:
-        super().__init__("unknown_adapter", detail)
+    def __init__(self, names: Iterable[str], detail: str, *, code: str = "unknown_adapter") -> None:
+        super().__init__(code, detail)
         self.names = tuple(names)
 
 
@@ -98,7 +98,8 @@ class ReadyStep:
         try:
             self.admits = compile_condition(step.condition) if step.condition else None
         except ValueError as exc:  # an older version took patterns that this one does not
-            raise UnknownAdapter((), f"route {route!r}: the condition of {spec.name!r}: {exc}") from exc
+            detail = f"route {route!r}: the condition of {spec.name!r}: {exc}"
+            raise UnknownAdapter((), detail, code="step_invalid") from exc
         self.condition = step.condition
         self._route = route
         self._settings = _settings(spec, step.config, route, resolve, mask)
@@ -326,12 +327,15 @@ def _settings(spec: AdapterSpec, given: Mapping[str, Any], route: str, resolve: 
             [spec.name],
             f"route {route!r}: adapter {spec.name!r} lacks a secret: {exc}. "
             "Messages wait for a worker that has it",
+            code="secret_missing",
         ) from exc
     except Exception as exc:
         detail = mask(_without_input(exc))
         # Without `from exc`: that error contains values of the config.
         raise UnknownAdapter(
-            [spec.name], f"route {route!r}: adapter {spec.name!r} {spec.version} and its config: {detail}"
+            [spec.name],
+            f"route {route!r}: adapter {spec.name!r} {spec.version} and its config: {detail}",
+            code="step_invalid",
         ) from None
 
 

@@ -57,7 +57,8 @@ class Problem:
     """An error, for people.
 
     Attributes:
-        code: stable code of a dead letter (`adapter_error`) or of an execution (`listing_failed`).
+        code: stable code of a dead letter (`adapter_error`) or of an execution (`listing_failed`); `retry` if
+            the adapter raised `Retry` and another attempt follows.
         message: description; the adapter's own text if the adapter raised an exception.
     """
 
