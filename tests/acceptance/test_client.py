@@ -217,6 +217,20 @@ def test_the_home_is_found_as_by_the_commands(tmp_path: Path, monkeypatch: pytes
         playhead.connect("home", server="http://127.0.0.1:8080")
 
 
+def test_a_server_that_is_not_there_is_an_error_of_connect():
+    with pytest.raises(playhead.PlayheadError) as raised:
+        playhead.connect(server="http://127.0.0.1:1")
+    assert raised.value.code == "server_unavailable"
+
+
+def test_an_unknown_status_is_an_error(deployment: Deployment):
+    with (
+        playhead.connect(deployment.home) as client,
+        pytest.raises(ValueError, match="status 'done' is unknown; it is one of running, completed, failed"),
+    ):
+        client.runs(status="done")  # type: ignore[arg-type]
+
+
 def test_a_script_that_does_not_close_its_client_ends(deployment: Deployment):
     script = f"import playhead; print(len(playhead.connect({str(deployment.home)!r}).runs()))"
     done = subprocess.run(

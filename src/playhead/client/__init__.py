@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from os import PathLike, fspath
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 from uuid import UUID
 
 from playhead.bootstrap import open_runtime
@@ -67,7 +67,8 @@ def connect(home: str | PathLike[str] | None = None, *, server: str | None = Non
         settings: further settings by name, such as `store` and `catalog`.
 
     Raises:
-        PlayheadError: `home_missing`, `setup_invalid`, or the code of a backend that is unavailable.
+        PlayheadError: `home_missing`, `setup_invalid`, `server_unavailable`, or the code of a backend that is
+            unavailable.
     """
     flags = {"home": None if home is None else fspath(home), "server": server, **settings}
     if server is not None and any(flags.get(name) is not None for name in _BACKENDS):
@@ -99,7 +100,9 @@ class Client:
 
     async def _open(self) -> Services | RemoteServices:
         if self._settings.server is not None:
-            return await self._stack.enter_async_context(open_server(self._settings.server))
+            server = await self._stack.enter_async_context(open_server(self._settings.server))
+            await server.system.health("")  # so that a wrong address is an error of `connect`
+            return server
         runtime = open_runtime(self._settings, creates_home=False)
         return (await self._stack.enter_async_context(runtime)).services
 
@@ -130,6 +133,9 @@ class Client:
         limit: int | None = None,
     ) -> list[Execution]:
         """Return runs, replays and adopted executions, newest first."""
+        for name, value, known in (("kind", kind, Kind), ("status", status, Status)):
+            if value is not None and value not in get_args(known):
+                raise ValueError(f"{name} {value!r} is unknown; it is one of {', '.join(get_args(known))}")
         where = ExecutionFilter(status=status, config=config, kind=kind, tag=tag)
         return self._all(partial(self._services.executions.list, where), limit)
 
