@@ -47,7 +47,7 @@ def _section(spec: AdapterSpec) -> str:
         ("returns", _RETURNS.get(spec.name) or _returned(spec)),
         *([("batches", f"up to {spec.batch:,} items per call")] if spec.batch else []),
         ("version", code(spec.version)),
-        ("external effects", "yes" if spec.effects == "external" else "none"),
+        ("[effects](../howto/own-adapter.md#output)", code(spec.effects)),
     ]
     return f"## {spec.name}\n\n{spec.doc}\n\n{table(('', ''), facts)}\n\n{_config(spec)}"
 
