@@ -125,6 +125,7 @@ def test_a_stage_is_pruned_and_shown(shell: Shell, run: str):
     assert "2 objects (12 B) of 1 execution deleted" in out
     _, out, _ = shell("show", "latest")
     assert "  pruned    stage shouted, on 20" in out
+    assert "partly pruned" in shell("executions")[1]
     assert shell("replay", "latest", "shouted", "split")[0] == 1
     code, _, err = shell("cat", "latest/shouted/a.txt")
     assert code == 4

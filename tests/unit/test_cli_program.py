@@ -11,13 +11,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
 
 from playhead import Context, Item, errors, events, ids
 from playhead.adapters.sqlite_search import SqliteSearch, SqliteSearchConfig
-from playhead.cli import exits, logs, output
+from playhead.cli import executions, exits, logs, output
 from playhead.cli.app import COMMANDS, GROUPS, build, run_program
 from playhead.cli.command import Command, add
 from playhead.cli.session import Session
@@ -333,3 +334,11 @@ def test_every_error_code_of_a_failed_start_is_in_the_list_of_errors():
     codes = set(re.findall(r"CannotStart\(\s*\"(\w+)\"", sources))
     assert len(codes) > 5
     assert codes - exits.OWN_CODES.keys() == set()
+
+
+def test_the_rest_of_a_pause_is_rounded_up(capsys):
+    """A route was shown as paused for 0 s."""
+    paused = SimpleNamespace(seconds=0.2, reason="the API answered 429")
+    executions.pauses([SimpleNamespace(route="ask", paused=paused)])  # type: ignore[arg-type]
+
+    assert capsys.readouterr().out == "ask is paused for 1 s: the API answered 429\n"

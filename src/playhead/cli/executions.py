@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -84,12 +85,17 @@ async def executions(
     if s.json:
         output.emit_list(items, rest)
         return
+    has_kept = any(e.pinned or e.pruned for e in items)
     output.table(
-        ("EXECUTION", "KIND", "STATUS", "CONFIG", "CREATED", "DONE", "FAILED", "TO GO", "TAGS"),
+        (
+            *("EXECUTION", "KIND", "STATUS", "CONFIG", "CREATED", "DONE", "FAILED", "TO GO", "TAGS"),
+            *["OBJECTS"] * has_kept,
+        ),
         [
             (
                 *(e.execution_id, e.kind, e.status, config_of(e), when(e.created_at)),
                 *(e.counts.completed, e.counts.failed, e.counts.pending, ",".join(e.tags)),
+                *[_objects_of(e)] * has_kept,
             )
             for e in items
         ],
@@ -172,6 +178,15 @@ def config_of(execution: Execution) -> str:
     if execution.config is None:
         return "-"
     return f"{execution.config} v{execution.config_version}"
+
+
+def _objects_of(e: Execution) -> str:
+    """Return whether the objects of an execution are protected or deleted; `describe` prints the details."""
+    if e.pinned:
+        return "pinned"
+    if e.pruned:
+        return "pruned" if any(one.stage is None for one in e.pruned) else "partly pruned"
+    return "-"
 
 
 def describe(e: Execution) -> None:
@@ -268,7 +283,7 @@ def pauses(routes: Sequence[RouteCounts] | Sequence[RouteStatus]) -> None:
     """Print the routes that are paused."""
     for r in routes:
         if r.paused:
-            output.line(f"{r.route} is paused for {r.paused.seconds:.0f} s: {r.paused.reason}")
+            output.line(f"{r.route} is paused for {math.ceil(r.paused.seconds)} s: {r.paused.reason}")
 
 
 def _skipped(messages: Sequence[Lineage]) -> None:
@@ -282,9 +297,7 @@ def _skipped(messages: Sequence[Lineage]) -> None:
             ],
         )
         if len(messages) > MESSAGES_SHOWN:
-            output.line(
-                f"… and more: GET /api/v1/executions/{messages[0].execution_id}/lineage?status=skipped"
-            )
+            output.line(f"… and more. One input: playhead why {messages[0].execution_id} PATH")
 
 
 def _stages(stages: Sequence[StageSummary]) -> None:

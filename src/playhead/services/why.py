@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Sequence
 from typing import Final, Protocol
 from uuid import UUID
@@ -167,7 +168,7 @@ class WhyService:
         if group.outcome in ("pending", "retry") and at.config and group.route in at.config.routes:
             pauses = await self._catalog.pauses()
             if pause := pause_of_route(pauses, config, at.config.routes[group.route]):
-                why = f"{why}; the route is paused for {pause.seconds:.0f} s: {pause.reason}"
+                why = f"{why}; the route is paused for {math.ceil(pause.seconds)} s: {pause.reason}"
         return WhyRoute(
             execution_id=at.id,
             config=config,
