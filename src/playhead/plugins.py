@@ -54,7 +54,7 @@ def load(built_in: Iterable[ModuleType], named: Sequence[str]) -> Mapping[str, A
         module = _load_file(Path(name), root) if name.endswith(".py") else _import(name)
         found = _collect(module, name)
         if not found:
-            raise CannotStart("adapters_invalid", f"PLAYHEAD_ADAPTERS: {name} defines no adapter (@adapter)")
+            raise CannotStart("adapters_invalid", f"setting adapters: {name} defines no adapter (@adapter)")
         # A module that was loaded before keeps the code that it had then.
         code = vars(module).setdefault("__playhead_code__", code)
         source = root.source if root else name
@@ -118,7 +118,7 @@ def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)  # noqa: TID251 - the one place that loads plug-ins
     except Exception as exc:
-        detail = f"PLAYHEAD_ADAPTERS: cannot import {name}: {_described(exc)}"
+        detail = f"setting adapters: cannot import {name}: {_described(exc)}"
         raise CannotStart("adapters_invalid", detail) from exc
 
 
@@ -130,7 +130,7 @@ def _load_file(path: Path, root: sourcecode.CodeRoot | None) -> ModuleType:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, where)
     if root is None or spec is None or spec.loader is None:
-        raise CannotStart("adapters_invalid", f"PLAYHEAD_ADAPTERS: there is no file {path}")
+        raise CannotStart("adapters_invalid", f"setting adapters: there is no file {path}")
     # A file may import its neighbours. They come last: a `queue.py` must not replace that of Python.
     if root.base not in sys.path:
         sys.path.append(root.base)
@@ -141,7 +141,7 @@ def _load_file(path: Path, root: sourcecode.CodeRoot | None) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as exc:
         del sys.modules[name]
-        raise CannotStart("adapters_invalid", f"PLAYHEAD_ADAPTERS: {path} fails: {_described(exc)}") from exc
+        raise CannotStart("adapters_invalid", f"setting adapters: {path} fails: {_described(exc)}") from exc
     return module
 
 
@@ -179,4 +179,4 @@ def _collect(module: ModuleType, name: str) -> list[AdapterSpec]:
     try:
         return collect(module)
     except (TypeError, ValueError) as exc:
-        raise CannotStart("adapters_invalid", f"PLAYHEAD_ADAPTERS: {name}: {exc}") from exc
+        raise CannotStart("adapters_invalid", f"setting adapters: {name}: {exc}") from exc

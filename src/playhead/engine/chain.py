@@ -89,7 +89,7 @@ class Chain:
             raise UnknownAdapter(
                 missing,
                 f"route {route.name!r} needs {', '.join(missing)}, which this process has not loaded: "
-                "start it with PLAYHEAD_ADAPTERS, or leave the route to a process that has",
+                "load them with the setting `adapters`, or leave the route to a process that has",
             )
         room = _EXECUTION_BYTES + (len(route.stage.encode()) + 1 if route.stage else 0)
         self._route = route
