@@ -39,6 +39,8 @@ _LONGEST_STOP_SECONDS = 3600.0
 an hour is killed."""
 _ROUTES_SECONDS = 1.5
 """After this time, a missing route is more likely a typing error than a config that will be applied soon."""
+NO_ROUTE = 4
+"""The exit code of a worker that is to process an unknown route until it is idle."""
 _ECHO_SECONDS = 0.5
 """The same signal again within this time is one request: `timeout` signals the process and its group."""
 
@@ -212,9 +214,10 @@ async def _work(
             events.emit(events.WORKER_STARTED, worker=rt.process.id if rt.process else None)
             await _warn_of_versions(rt)
             if until_idle:
-                await _warn_of_unknown(rt, routes)
+                if await _warn_of_unknown(rt, routes):
+                    return NO_ROUTE
             elif routes:
-                rt.spawn(_warn_of_unknown(rt, routes, after=_ROUTES_SECONDS))
+                rt.spawn(_warn_later(rt, routes))
             with background(watching(rt.services.executions)) if watching else contextlib.nullcontext():
                 code = await rt.work(routes=routes, until_idle=until_idle, until=until, stop=stop)
             completed = rt.worker.completed if rt.worker else 0
@@ -235,19 +238,27 @@ def background(work: Coroutine[Any, Any, None]) -> Iterator[None]:
         task.cancel()
 
 
-async def _warn_of_unknown(rt: Runtime, routes: Sequence[str], *, after: float = 0.0) -> None:
-    """Log requested routes that no config has: the worker would wait for a mistyped one without a sign."""
-    await asyncio.sleep(after)
+async def _warn_of_unknown(rt: Runtime, routes: Sequence[str]) -> bool:
+    """Log requested routes that no config has: the worker would wait for a mistyped one without a sign.
+
+    Returns whether there are any.
+    """
     try:
         names = [(s.route, f"{s.config}/{s.route}") for s in await rt.catalog.subscriptions()]
     except Unavailable:
-        return  # the worker logs that
+        return False  # the worker logs that
     known = {name for both in names for name in both}
-    for route in routes:
-        if route not in known:
-            near = difflib.get_close_matches(route, known, n=3)
-            detail = f"did you mean {' or '.join(near)}?" if near else "`playhead queues` lists the routes"
-            events.emit(events.ROUTE_UNKNOWN, logging.WARNING, route=route, detail=detail)
+    unknown = [route for route in routes if route not in known]
+    for route in unknown:
+        near = difflib.get_close_matches(route, known, n=3)
+        detail = f"did you mean {' or '.join(near)}?" if near else "`playhead queues` lists the routes"
+        events.emit(events.ROUTE_UNKNOWN, logging.WARNING, route=route, detail=detail)
+    return bool(unknown)
+
+
+async def _warn_later(rt: Runtime, routes: Sequence[str]) -> None:
+    await asyncio.sleep(_ROUTES_SECONDS)
+    await _warn_of_unknown(rt, routes)
 
 
 async def _warn_of_versions(rt: Runtime) -> None:

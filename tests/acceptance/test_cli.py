@@ -544,7 +544,7 @@ def test_a_worker_reports_an_unknown_route_and_names_the_nearest(shell):
     shell.json("config", "apply", "docs.yaml")
     routes = ("--route", "splitt", "--route", "shout", "--route", "docs/split")
     code, _, err = shell("worker", *routes, "--until-idle")
-    assert code == 0
+    assert code == 4
     [told] = [line for line in err.splitlines() if "route_unknown" in line]
     assert "route=splitt" in told
     assert "did you mean split" in told

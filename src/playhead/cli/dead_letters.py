@@ -10,6 +10,7 @@ from playhead.cli import complete, output
 from playhead.cli.command import NAMES_IN_SHORT, Cursor, Limit, command
 from playhead.cli.executions import suggest
 from playhead.cli.session import Session, Usage
+from playhead.errors import MESSAGE_CODES
 
 OfExecution = Annotated[
     str | None,
@@ -38,6 +39,11 @@ OfCode = Annotated[
 ]
 
 
+def _check_code(code: str | None) -> None:
+    if code is not None and code not in MESSAGE_CODES:
+        raise Usage(f"--code {code}: no dead letter has this code; known: {', '.join(sorted(MESSAGE_CODES))}")
+
+
 @command("list", example="playhead dead-letters list --execution latest")
 async def list_(
     s: Session,
@@ -48,6 +54,7 @@ async def list_(
     cursor: Cursor = None,
 ) -> None:
     """List dead letters, newest first."""
+    _check_code(code)
     async with s.open() as rt:
         of = await rt.services.resolve.execution(execution) if execution else None
         items, rest = await output.gather(
@@ -126,6 +133,7 @@ async def resend(
     """
     if bool(identities) == bool(execution or route or code):
         raise Usage("name the dead letters: either ids, or --execution, --route and --code")
+    _check_code(code)
     async with s.open() as rt:
         of = await rt.services.resolve.execution(execution) if execution else None
         find = rt.services.resolve.dead_letter

@@ -66,6 +66,7 @@ OWN_CODES: Final = {
     "setup_invalid": (USAGE, "A setting has an invalid value; the detail names it."),
     "adapters_invalid": (USAGE, "An adapter cannot be loaded, or two adapters have the same name."),
     "adapter_not_found": (NOT_FOUND, "No adapter of that type is loaded."),
+    "queue_not_found": (NOT_FOUND, "No route of an active config has this queue, and the queue is empty."),
     "port_in_use": (
         FAILED,
         "Another program listens on this port; choose another port, or 0 for a free one.",

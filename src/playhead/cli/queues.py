@@ -57,10 +57,14 @@ async def queues(
     async with s.open() as rt:
         queues = rt.services.queues
         if queue is not None:
-            await _tell_of(queues, queue, take=bool(take))
+            known = await _tell_of(queues, queue, take=bool(take))
             if take:
                 return await _take(s, rt.services.take, queue, take)
-            _show(s, queue, await queues.peek(queue, peek or 10))
+            messages = await queues.peek(queue, peek or 10)
+            if not messages and queue not in known:
+                s.fail("queue_not_found", f"no queue {queue}; known: {', '.join(known) or 'none'}")
+                return exits.NOT_FOUND
+            _show(s, queue, messages)
             return exits.OK
         items, rest = await output.gather(queues.routes, cursor, limit)
     if s.json:
@@ -117,8 +121,8 @@ def _show(s: Session, queue: str, messages: Sequence[Message]) -> None:
         output.note(f"No messages in {queue}")
 
 
-async def _tell_of(queues: AnyQueues, queue: str, *, take: bool) -> None:
-    """Warn if no route feeds this queue, or if workers consume it."""
+async def _tell_of(queues: AnyQueues, queue: str, *, take: bool) -> list[str]:
+    """Warn if no route feeds this queue, or if workers consume it. Returns the queues of active configs."""
     routes, _ = await output.gather(queues.routes, None, output.MAX_PAGE)
     of = next((route for route in routes if route.queue == queue), None)
     if of is None:
@@ -128,3 +132,4 @@ async def _tell_of(queues: AnyQueues, queue: str, *, take: bool) -> None:
             f"workers process {of.config}/{of.route}: messages taken here are delivered to them again. "
             "Use --peek to look without taking"
         )
+    return [route.queue for route in routes]

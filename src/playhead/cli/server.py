@@ -96,9 +96,9 @@ def worker(
     """Process messages until stopped.
 
     With --until-idle, exit code 1 if a message failed permanently, or if the remaining work needs adapters
-    that this worker does not have. If the process of a run died before all inputs were stored, the command
-    waits until that run has failed, and exits with code 1. It does not wait for inputs that other processes
-    store.
+    that this worker does not have; exit code 4 if no active config has a ROUTE. If the process of a run died
+    before all inputs were stored, the command waits until that run has failed, and exits with code 1. It does
+    not wait for inputs that other processes store.
     """
     if reload and until_idle:
         raise Usage("--reload and --until-idle cannot be combined: --reload waits for the next change")
