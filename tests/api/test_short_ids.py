@@ -102,3 +102,4 @@ async def test_the_body_of_a_replay_has_a_whole_id_as_its_contract_says(playhead
     body = {"from_execution_id": run[-8:], "from_stage": "shouted", "to_route": "split"}
     refused = await playhead.post("replay", body, 422)
     assert refused["detail"][0]["type"] == "uuid_parsing"
+    assert "needs a whole id: not its end, `latest` or `tag:NAME`" in refused["detail"][0]["msg"]

@@ -29,6 +29,10 @@ _CODES: Final = {
     413: "body_too_large",
     415: "unsupported_media_type",
 }
+_WHOLE_ID: Final = (
+    ". This field needs a whole id: not its end, `latest` or `tag:NAME`. "
+    "`GET /api/v1/executions?tag=NAME` lists the executions with a tag"
+)
 RETRY_SECONDS: Final = "2"
 BODY_CODES: Final = ("body_too_slow", "body_too_large", "server_busy")
 """What `limits.BodyLimit` answers to any operation that takes a body."""
@@ -121,7 +125,11 @@ def install(app: FastAPI, allowed: Callable[[str], set[str]]) -> None:
 
     async def wrong_shape(request: Request, exc: Exception) -> Response:
         assert isinstance(exc, RequestValidationError)
-        return _json({"detail": jsonable_encoder(exc.errors())}, 422, {})
+        faults = exc.errors()
+        for fault in faults:
+            if fault["type"] == "uuid_parsing":
+                fault["msg"] += _WHOLE_ID
+        return _json({"detail": jsonable_encoder(faults)}, 422, {})
 
     app.add_exception_handler(PlayheadError, playhead_error)
     app.add_exception_handler(HTTPException, http_error)
