@@ -93,7 +93,8 @@ class Pruned:
     Attributes:
         dry_run: nothing was changed.
         executions: number of executions whose objects are deleted.
-        objects: number of these objects, without their sidecars.
+        objects: number of these objects, without their sidecars. It counts records. A process that was killed
+            may have recorded objects that it did not store.
         bytes: total size of these objects, without their sidecars.
         execution_ids: the first 10,000 of these executions, oldest first.
         kept: the first 100 executions that are selected and kept, oldest first.

@@ -254,7 +254,8 @@ class Lineage:
         route: route that processes it.
         status: `pending`, `running` and `retry` (a retry is due later) are open; `dead` is a dead letter;
             `skipped` was processed without an output; `taken_over` has the result of an earlier execution.
-        attempts: number of attempts that were started; a resend does not reset it.
+        attempts: number of attempts that were started, including those that do not count towards
+            `max_attempts`; a resend does not reset it.
         adapters: adapters of the route with the code that ran in its last attempt that ended; empty before,
             and if no code ran.
         input_key: key of its input object.
