@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Final
 
@@ -83,9 +83,14 @@ class RouteCounters:
 
 
 class Counters:
-    """The numbers of one process. Only the thread of its event loop may count."""
+    """The numbers of one process. Only the thread of its event loop may count.
+
+    Attributes:
+        on_dead: is called when a message has become a dead letter.
+    """
 
     def __init__(self) -> None:
+        self.on_dead: Callable[[], None] = lambda: None
         self._routes: dict[tuple[str, str], RouteCounters] = {}
         self._kept: Numbers = {}
 
@@ -95,6 +100,11 @@ class Counters:
         if found is None:
             found = self._routes[config, route] = RouteCounters()
         return found
+
+    def count_dead(self, config: str, route: str, count: int = 1) -> None:
+        """Count messages that ended as dead letters."""
+        self.of(config, route).dead += count
+        self.on_dead()
 
     @property
     def dead(self) -> int:

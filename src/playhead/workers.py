@@ -187,10 +187,11 @@ def _run_worker(
     watching: Watching | None = None,
     reload: Reload | None = None,
     until: UUID | None = None,
+    on_dead: Callable[[], None] = lambda: None,
 ) -> int:
     watchdog = watchdog_of(settings, frozen_seconds)
     try:
-        return asyncio.run(_work(settings, routes, until_idle, watchdog, watching, reload, until))
+        return asyncio.run(_work(settings, routes, until_idle, watchdog, watching, reload, until, on_dead))
     finally:
         watchdog.close()
 
@@ -203,6 +204,7 @@ async def _work(
     watching: Watching | None,
     reload: Reload | None,
     until: UUID | None,
+    on_dead: Callable[[], None],
 ) -> int:
     stop = asyncio.Event()
     on_signals(stop, reload)
@@ -211,6 +213,7 @@ async def _work(
         background(reload.watch(stop)) if reload else contextlib.nullcontext(),
     ):
         async with open_runtime(settings, kind="worker", watchdog=watchdog) as rt:
+            rt.environment.counters.on_dead = on_dead
             events.emit(events.WORKER_STARTED, worker=rt.process.id if rt.process else None)
             await _warn_of_versions(rt)
             if until_idle:
@@ -286,6 +289,7 @@ class Member(Protocol):
 
     Attributes:
         has_finished: it ended by itself. False if a step ended it, for example with `os._exit`.
+        has_dead: one of its messages became a dead letter.
     """
 
     @property
@@ -296,6 +300,9 @@ class Member(Protocol):
 
     @property
     def has_finished(self) -> bool: ...
+
+    @property
+    def has_dead(self) -> bool: ...
 
     def terminate(self) -> None: ...
 
@@ -327,13 +334,17 @@ class _Member(SpawnProcess):
     """A worker process, which starts at once."""
 
     def __init__(self, *arguments: Any) -> None:
-        self._finished = RawValue("b", 0)  # shared by both processes
-        super().__init__(target=_run_member, args=(*arguments, self._finished), daemon=True)
+        self._finished, self._dead = RawValue("b", 0), RawValue("b", 0)  # shared by both processes
+        super().__init__(target=_run_member, args=(*arguments, self._finished, self._dead), daemon=True)
         self.start()
 
     @property
     def has_finished(self) -> bool:
         return bool(self._finished.value)
+
+    @property
+    def has_dead(self) -> bool:
+        return bool(self._dead.value)
 
 
 def _run_member(
@@ -343,10 +354,14 @@ def _run_member(
     until: UUID | None,
     frozen_seconds: float,
     finished: Any,
+    dead: Any,
 ) -> None:
+    def on_dead() -> None:
+        dead.value = 1
+
     set_up_logs(settings)
     try:
-        sys.exit(_run_worker(settings, routes, until_idle, frozen_seconds, until=until))
+        sys.exit(_run_worker(settings, routes, until_idle, frozen_seconds, until=until, on_dead=on_dead))
     finally:
         finished.value = 1
 
@@ -389,6 +404,8 @@ class Crew:
                 if self._until_idle and member.has_finished:
                     code = max(code, member.exitcode)
                     continue
+                if self._until_idle:
+                    code = max(code, member.has_dead)
                 events.emit(events.WORKER_STOPPED, logging.WARNING, pid=member.pid, exit_code=member.exitcode)
                 missing += 1
             if missing:

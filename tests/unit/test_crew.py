@@ -14,12 +14,21 @@ class FakeMember:
         exitcode: of a process that has ended.
         ends: it ends when it is asked to.
         has_finished: it ended by itself.
+        has_dead: one of its messages became a dead letter.
     """
 
     pid = 1
 
-    def __init__(self, exitcode: int | None = None, *, ends: bool = True, has_finished: bool = False) -> None:
+    def __init__(
+        self,
+        exitcode: int | None = None,
+        *,
+        ends: bool = True,
+        has_finished: bool = False,
+        has_dead: bool = False,
+    ) -> None:
         self.exitcode = exitcode
+        self.has_dead = has_dead
         self.has_finished = has_finished
         self._ends = ends
 
@@ -81,3 +90,12 @@ async def test_a_worker_that_a_step_ends_is_replaced_until_the_workers_are_idle(
 
 def _finished(*codes: int) -> list[FakeMember]:
     return [FakeMember(exitcode=code, has_finished=True) for code in codes]
+
+
+async def test_dead_letters_of_a_worker_that_a_step_ends_count():
+    """The workers exited with code 0, because the one that replaced it had none."""
+    members = [FakeMember(exitcode=-11, has_dead=True), *_finished(0)]
+
+    async with asyncio.timeout(30):
+        crew = Crew(lambda: members.pop(0), 1, until_idle=True, restart_seconds=0.01)
+        assert await crew.tend(asyncio.Event()) == 1

@@ -291,7 +291,8 @@ class Drive:
         """
         if not invalid:
             return
-        self._route_counters.dead += len(invalid)
+        headers = self._leased.headers
+        self._env.counters.count_dead(headers.config, headers.route, len(invalid))
         if self._leased.headers.replay_batch_id:
             self._route_counters.replay_failed += len(invalid)
         events.emit(

@@ -78,7 +78,7 @@ def report_marked(published: Published, counters: Counters) -> None:
             counters.of(dispatch.headers.config, dispatch.headers.route).completed += 1
     for dispatch, why in published.refused:
         headers = dispatch.headers
-        counters.of(headers.config, headers.route).dead += 1
+        counters.count_dead(headers.config, headers.route)
         events.emit(
             events.MESSAGE_DEAD,
             logging.ERROR,

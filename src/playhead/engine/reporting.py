@@ -56,7 +56,7 @@ def with_span(outcome: AttemptOutcome, children: Sequence[Dispatch]) -> Sequence
 
 def report_lost(refusal: Refusal, counters: Counters) -> None:
     """Report a message that the claim closed as dead because its last attempts ended with their workers."""
-    counters.of(refusal.config, refusal.route).dead += 1
+    counters.count_dead(refusal.config, refusal.route)
     events.emit(
         events.MESSAGE_DEAD,
         logging.ERROR,
@@ -149,7 +149,7 @@ def _count(outcome: AttemptOutcome, result: Result, counters: Counters) -> None:
         if outcome.pause:
             route.rate_limited += 1
     elif result.delay is None:
-        route.dead += 1
+        counters.count_dead(claim.config, claim.route)
     else:
         route.retried += 1
 
