@@ -221,6 +221,29 @@ async def test_receiving_stays_fast_while_an_old_transaction_prevents_vacuum(url
         assert last < first * 4
 
 
+@pytest.mark.slow
+async def test_a_long_queue_stays_fast_after_a_vacuum_has_found_it_empty(url: str):
+    async with opened(url) as broker, connected(url) as con:
+
+        async def taken() -> float:
+            began = time.monotonic()
+            held = await broker.receive(QUEUE, 200)
+            assert len(held) == 200
+            await broker.extend(held)
+            await broker.release(held[:100])
+            await broker.ack(held)
+            return time.monotonic() - began
+
+        await broker.publish(dispatches(20_000))
+        first = min([await taken() for _ in range(5)])
+        await con.execute("DELETE FROM dispatches")
+        await con.execute("VACUUM ANALYZE dispatches")
+        await broker.publish(dispatches(20_000))
+        last = min([await taken() for _ in range(5)])
+
+        assert last < first * 5
+
+
 # -- depth -----------------------------------------------------------------------------------------
 
 

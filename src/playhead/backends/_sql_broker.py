@@ -257,7 +257,9 @@ class SqlBroker(ABC):
 
     async def _change_tagged(self, db: Session, statement: Statement, tags: Tags, values: Any) -> None:
         queues, numbers, received = zip(*tags, strict=True)
-        await db.run(statement, queues=queues, numbers=numbers, tags=received, **values)
+        locked = await db.rows(SQL.lock_dispatches, queues=queues, numbers=numbers, tags=received)
+        # In a second statement, which sees the rows as they are now that the locks are held.
+        await db.run(statement, places=[place for (place,) in locked], **values)
 
 
 def _rows(dispatches: Sequence[Dispatch], numbers: dict[str, int]) -> Iterator[tuple[int, str, str, str]]:
