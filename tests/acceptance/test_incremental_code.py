@@ -1,4 +1,4 @@
-"""`run --changed-since` after edits of a file with several steps, and after a run that was killed."""
+"""`run --changed-since` after edits of a file with several steps, a run that was killed, and a replay."""
 
 from __future__ import annotations
 
@@ -68,6 +68,20 @@ def test_an_edit_of_a_file_runs_its_steps_again_unless_only_versions_are_compare
 def test_what_is_compared_needs_an_earlier_run(shell: Shell):
     code, _, err = shell("run", "docs.yaml", "in", "--compare", "version")
     assert (code, "--compare needs --changed-since" in err) == (2, True)
+
+
+def test_a_replay_after_a_fix_is_not_repeated_by_the_next_run(shell: Shell):
+    fixed = STEPS.replace("upper()", "upper() + '!'").replace('"shout", version="1"', '"shout", version="2"')
+    (shell.folder / "steps.py").write_text(fixed)
+    assert shell("replay", "latest", "pages", "shout")[0] == 0
+    assert shell("worker", "--until-idle")[0] == 0
+    (shell.folder / "in/b.txt").write_text("changed")
+
+    code, out, err = shell("run", "docs.yaml", "in", "--changed-since", "latest", "--compare", "version")
+
+    assert (code, "4 done (2 taken over), 0 failed" in out) == (0, True), (out, err)
+    assert "route shout processes items that no replay has processed: the version of shout differs" in err
+    assert [shell("cat", f"latest/loud/{name}.txt")[1] for name in "ab"] == ["A!", "CHANGED!"]
 
 
 def test_latest_skips_a_run_that_was_killed_while_it_stored_its_inputs(shell: Shell):

@@ -114,8 +114,8 @@ async def test_lineage_and_why_name_what_was_processed(playhead: Playhead):
     why = await playhead.get(f"executions/{run}/why", path="a.md")
     assert why["outcome"] == "completed"
     assert [route["explanation"] for route in why["routes"]] == [
-        f"taken over from execution {second}: outputs are in stage shouted",
-        f"taken over from execution {second}: outputs are in stage split/words",
+        f"taken over from execution {second} or a replay of it: outputs are in stage shouted",
+        f"taken over from execution {second} or a replay of it: outputs are in stage split/words",
     ]
     why = await playhead.get(f"executions/{run}/why", path="none.md")
     assert (why["outcome"], why["routes"][-1]["outcome"]) == ("no_output", "no_output")
@@ -287,6 +287,48 @@ async def test_a_warning_names_the_route_whose_stage_was_pruned(playhead: Playhe
     await playhead.post("prune", {"execution_ids": [earlier], "stages": ["shouted"]})
     why = f"route upper processes all items: stage shouted of execution {earlier} was pruned"
     assert (await reasons(playhead, earlier))[0] == [why]
+
+
+async def test_results_of_a_replay_are_taken_over(playhead: Playhead):
+    files = {"a.md": b"one two", "b.md": b"three"}
+    earlier = await playhead.run(files)
+    playhead.load("split", version="2")
+    replay = (await playhead.replay(earlier, "shouted", "split", "a.md"))["execution_id"]
+    await playhead.work()
+
+    found, _ = await reasons(playhead, earlier)
+    run = await since(playhead, earlier, files)
+
+    why = f"the version of split differs from that of execution {earlier}"
+    assert f"route split processes items that no replay has processed: {why}" in found
+    assert await listed(playhead, run, stage="split/words") == [
+        ("split/words/a/0001.txt", f"{replay}/split/words/a/0001.txt"),
+        ("split/words/a/0002.txt", f"{replay}/split/words/a/0002.txt"),
+        ("split/words/b/0001.txt", None),
+    ]
+    why = await playhead.get(f"executions/{run}/why", path="a.md")
+    assert why["routes"][-1]["explanation"] == (
+        f"taken over from execution {earlier} or a replay of it: outputs are in stage split/words"
+    )
+    assert (await reasons(playhead, run))[0] == []
+
+
+async def test_a_replay_with_another_declaration_of_the_route_is_not_taken_over(playhead: Playhead):
+    earlier = await playhead.run({"a.md": b"one two"})
+    playhead.load("split", version="2")
+    source = playhead.config_source
+    drop = "{field: content_type, operator: equals, value: text/plain, otherwise: drop}"
+    await playhead.apply(source.replace("{type: split}", f"{{type: split, condition: {drop}}}"))
+    await playhead.replay(earlier, "shouted", "split")
+    await playhead.work()
+    await playhead.apply(source)
+
+    run = await since(playhead, earlier, {"a.md": b"one two"})
+
+    assert await listed(playhead, run, stage="split/words") == [
+        ("split/words/a/0001.txt", None),
+        ("split/words/a/0002.txt", None),
+    ]
 
 
 async def test_a_payload_may_be_compared_too(playhead: Playhead):

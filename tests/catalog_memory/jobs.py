@@ -240,7 +240,7 @@ class JobsPart(TakeOverPart):
             if found.problem:
                 row.close("dead", now, Problem("invalid_key", f"the key {found.problem}"))
         if job.since:
-            pairs = [(row, same) for row in rows if row.open and (same := self._same_root(job, row))]
+            pairs = [(row, self._same_roots(job, row)) for row in rows if row.open]
             self._take_results(job.since, pairs)
         job.cursor = cursor
         job.idle_takeovers = 0

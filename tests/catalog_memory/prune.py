@@ -105,7 +105,7 @@ class PrunePart(Tables):
             other
             for other in self._executions.values()
             if other.parent == row.id
-            or (other.job and other.job.since and other.job.since.execution == row.id)
+            or (other.job and other.job.since and other.job.since.execution in (row.id, row.parent))
         ]
         return "replayed" if any(not other.settled for other in replays) else None
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from uuid import UUID
 
 from playhead.keys import INPUT_STAGE, object_key
-from playhead.ports.catalog.jobs import Since
+from playhead.ports.catalog.jobs import ReusableRoutes, Since
 from playhead.ports.catalog.prune import check_not_all_pruned
 from tests.catalog_memory.rows import JobRow, MessageRow, OutputRow
 from tests.catalog_memory.tables import Tables
@@ -16,13 +17,18 @@ class TakeOverPart(Tables):
     def _set_since(self, job: JobRow, since: Since) -> None:
         pruned = self._known(since.execution).pruned
         check_not_all_pruned(since.execution, pruned)
-        stages = {name: job.execution.ran.config.routes[name].stage for name in since.routes}
-        kept = {
-            name: codes
-            for name, codes in since.routes.items()
-            if not any(one.overlaps(stage) for one in pruned if (stage := stages[name]))
-        }
-        job.since = since._replace(routes=kept)
+
+        def kept(identity: UUID, routes: ReusableRoutes) -> ReusableRoutes:
+            gone = self._known(identity).pruned
+            stages = {name: job.execution.ran.config.routes[name].stage for name in routes}
+            return {
+                name: codes
+                for name, codes in routes.items()
+                if not any(one.overlaps(stage) for one in gone if (stage := stages[name]))
+            }
+
+        replays = {identity: kept(identity, routes) for identity, routes in since.replays.items()}
+        job.since = since._replace(routes=kept(since.execution, since.routes), replays=replays)
         job.has_inputs = not any(one.overlaps(INPUT_STAGE) for one in pruned)
 
     def _same_input(self, job: JobRow, path: str, sha256: bytes) -> OutputRow | None:
@@ -31,18 +37,30 @@ class TakeOverPart(Tables):
         there = self._outputs.get(object_key(job.since.execution, INPUT_STAGE, path))
         return there if there and there.state == "stored" and there.sha256 == sha256 else None
 
-    def _same_root(self, job: JobRow, row: MessageRow) -> MessageRow | None:
+    def _same_roots(self, job: JobRow, row: MessageRow) -> list[MessageRow]:
         same = self._same_input(job, row.path, self._outputs[row.object_key].sha256)
         if same is None or job.since is None:
-            return None
+            return []
         rows = self._executions[job.since.execution].messages
-        return next((one for one in rows if one.object_key == same.key and not one.parent), None)
+        own = [one for one in rows if one.object_key == same.key and not one.parent]
+        return own + self._replayed(job.since, row)
 
-    def _take_results(self, since: Since, pairs: Iterable[tuple[MessageRow, MessageRow]]) -> None:
-        """Give rows the results of others, and their children theirs, where they are valid."""
-        taken = {same: row for row, same in pairs if self._take_result(since, row, same)}
+    def _replayed(self, since: Since, row: MessageRow) -> list[MessageRow]:
+        """Return the roots of replays, newest first, that received the same object of the earlier run."""
+        key = f"{since.execution}/{row.object_key.partition('/')[2]}"
+        rows = [one for identity in since.replays for one in self._executions[identity].messages]
+        roots = [one for one in rows if one.object_key == key and not one.parent]
+        return sorted(roots, key=lambda one: one.execution.n, reverse=True)
+
+    def _take_results(self, since: Since, pairs: Iterable[tuple[MessageRow, list[MessageRow]]]) -> None:
+        """Give rows the first valid result of others, and their children theirs."""
+        taken: dict[MessageRow, MessageRow] = {}
+        for new, candidates in pairs:
+            same = next((one for one in candidates if self._is_valid(since, new, one)), None)
+            if same and self._take_result(new, same):
+                taken[same] = new
         made = [one for one in self._outputs.values() if one.original and one.message in taken.values()]
-        below: list[tuple[MessageRow, MessageRow]] = []
+        below: list[tuple[MessageRow, list[MessageRow]]] = []
         originals = {row: same for same, row in taken.items()}
         for output in made:
             row = output.message
@@ -52,24 +70,30 @@ class TakeOverPart(Tables):
                 for to in row.route.to
             ]
             for child in self._insert_messages(row.execution, "unpublished", feeds, parent=row):
-                old = f"{since.execution}/{child.object_key.partition('/')[2]}"
-                for other in originals[row].execution.messages:
-                    if (other.parent, other.object_key) == (originals[row], old):
-                        below.append((child, other))
+                source = originals[row].execution
+                old = f"{source.id}/{child.object_key.partition('/')[2]}"
+                own = [
+                    other
+                    for other in source.messages
+                    if (other.parent, other.object_key) == (originals[row], old)
+                ]
+                below.append((child, own + self._replayed(since, child) * (source.id == since.execution)))
         if below:
             self._take_results(since, below)
 
-    def _take_result(self, since: Since, row: MessageRow, same: MessageRow) -> bool:
-        """Give a row the result of another one, if it is valid."""
-        chains = since.routes.get(row.route.name)
+    def _is_valid(self, since: Since, row: MessageRow, same: MessageRow) -> bool:
+        routes = {since.execution: since.routes, **since.replays}[same.execution.id]
+        chains = routes.get(row.route.name)
         valid = [None] if chains is None else [self._codes.get(tuple(one), -1) for one in chains]
-        if (
-            row.route.name not in since.routes
-            or same.route.name != row.route.name
-            or same.state not in ("completed", "skipped", "taken_over")
-            or same.ran not in valid
-        ):
-            return False
+        return (
+            row.route.name in routes
+            and same.route.name == row.route.name
+            and same.state in ("completed", "skipped", "taken_over")
+            and same.ran in valid
+        )
+
+    def _take_result(self, row: MessageRow, same: MessageRow) -> bool:
+        """Give a row the result of another one."""
         moved = {
             f"{row.execution.id}/{output.key.partition('/')[2]}": output
             for output in self._outputs_of(same)

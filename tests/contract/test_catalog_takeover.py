@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -14,7 +16,7 @@ from playhead.ids import uuid7
 from playhead.model import AdapterCode
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.browse import Reference
-from playhead.ports.catalog.jobs import Input, LeasedJob, Since
+from playhead.ports.catalog.jobs import Input, LeasedJob, ReusableRoutes, Since
 from playhead.ports.catalog.prune import Candidate, PruneFilter
 from playhead.ports.catalog.work import Claim, Done, NewOutput, Unbound
 from playhead.services.resolve import ResolveService
@@ -26,15 +28,20 @@ if TYPE_CHECKING:
 
 CODE = [AdapterCode("step", "1", "sha256:aa")]
 OTHER = [AdapterCode("step", "2", "sha256:bb")]
-Routes = Mapping[str, Sequence[Sequence[AdapterCode]] | None]
-SAME: Routes = {"convert": [CODE], "split": [CODE], "index": [CODE]}
+SAME: ReusableRoutes = {"convert": [CODE], "split": [CODE], "index": [CODE]}
 
 
-async def work(lab: Lab, identity: UUID, *outputs: NewOutput, skip: str = "") -> list[Dispatch]:
-    """Process a message with the code `CODE`."""
+async def work(
+    lab: Lab,
+    identity: UUID,
+    *outputs: NewOutput,
+    skip: str = "",
+    code: Sequence[AdapterCode] = CODE,
+) -> list[Dispatch]:
+    """Process a message."""
     claim = await lab.claim(identity)
     keys = [bound.key for bound in await lab.bind(claim, *outputs)] if outputs else []
-    ran = await lab.catalog.record_code(CODE)
+    ran = await lab.catalog.record_code(code)
     result = Done(identity, claim.attempt, keys, skip_reason=skip, ran=ran)
     (answer,) = await lab.catalog.finish("w1", [result])
     assert answer is not None, "the token holds"
@@ -57,7 +64,13 @@ async def finished(lab: Lab, *paths: str) -> Started:
     return run
 
 
-async def bound(lab: Lab, source: UUID, *inputs: Input, routes: Routes = SAME) -> tuple[UUID, set[str]]:
+async def bound(
+    lab: Lab,
+    source: UUID,
+    *inputs: Input,
+    routes: ReusableRoutes = SAME,
+    replays: Mapping[UUID, ReusableRoutes] = MappingProxyType({}),
+) -> tuple[UUID, set[str]]:
     """Open and seal a run since another one; return its id, and the inputs that need not be stored."""
     execution = await lab.catalog.open_run(
         uuid7(),
@@ -66,7 +79,7 @@ async def bound(lab: Lab, source: UUID, *inputs: Input, routes: Routes = SAME) -
         tags=(),
         owner="w1",
         lease=lab.LEASE,
-        since=Since(source, routes),
+        since=Since(source, routes, replays),
     )
     assert execution.changed_since == source
     referred = await lab.catalog.bind_inputs(execution.execution_id, inputs, takes_over=True)
@@ -74,9 +87,15 @@ async def bound(lab: Lab, source: UUID, *inputs: Input, routes: Routes = SAME) -
     return execution.execution_id, referred
 
 
-async def since(lab: Lab, source: UUID, *inputs: Input, routes: Routes = SAME) -> tuple[UUID, list[Dispatch]]:
+async def since(
+    lab: Lab,
+    source: UUID,
+    *inputs: Input,
+    routes: ReusableRoutes = SAME,
+    replays: Mapping[UUID, ReusableRoutes] = MappingProxyType({}),
+) -> tuple[UUID, list[Dispatch]]:
     """Run inputs since another run; return its id, and the dispatches of its entry route."""
-    execution, _ = await bound(lab, source, *inputs, routes=routes)
+    execution, _ = await bound(lab, source, *inputs, routes=routes, replays=replays)
     held = await lab.hold(execution)
     dispatches = await lab.list_all(held, *(f"{execution}/input/{one.path}" for one in inputs))
     if dispatches:
@@ -297,7 +316,7 @@ async def test_results_of_a_cancelled_run_are_taken_over(catalog: Catalog, lab: 
 
 @pytest.mark.parametrize("routes", [{}, {"split": [CODE], "index": [CODE]}, {**SAME, "convert": [OTHER]}])
 async def test_nothing_is_taken_over_from_a_route_that_has_changed(
-    catalog: Catalog, lab: Lab, routes: Routes
+    catalog: Catalog, lab: Lab, routes: ReusableRoutes
 ):
     source = await finished(lab, "a")
 
@@ -379,6 +398,108 @@ async def test_latest_is_the_newest_run_of_the_config_that_has_processed_all_inp
     assert await names.earlier_run("latest:replay", "docs") == replay.execution_id
     assert await names.earlier_run(str(killed), "docs") == killed
     assert await names.execution("latest") == other.execution
+
+
+# -- replays of the earlier run --------------------------------------------------------------------
+
+
+async def replayed(lab: Lab, source: UUID, stage: str, route: str, paths: str) -> Started:
+    """A replay that has processed objects of a stage, and all that followed from them."""
+    keys = under(source, *(f"{stage}/{path}" for path in paths.split()))
+    return await lab.started_replay(source, *keys, stage=stage, route=route)
+
+
+async def test_a_result_of_a_replay_is_used_if_that_of_the_run_is_not_valid(catalog: Catalog, lab: Lab):
+    source = await finished(lab, "a", "b")
+    replay = await replayed(lab, source.execution, "pages", "split", "a")
+    [split] = replay.ids
+    [index] = lab.ids(await work(lab, split, lab.output("a/3", "c"), code=OTHER))
+    await work(lab, index)
+    routes = {**SAME, "split": [OTHER]}
+
+    run, dispatches = await since(
+        *(lab, source.execution, lab.input("a"), lab.input("b")),
+        routes=routes,
+        replays={replay.execution: routes},
+    )
+
+    assert dispatches == []
+    assert sorted(await states(catalog, run)) == [
+        ("convert", "taken_over", "input/a"),
+        ("convert", "taken_over", "input/b"),
+        ("index", "taken_over", "segments/small/a/3"),
+        ("split", "pending", "pages/b"),
+        ("split", "taken_over", "pages/a"),
+    ]
+    [reference] = await catalog.references(f"{run}/segments", limit=10)
+    assert (reference.key, reference.location) == (
+        f"{run}/segments/small/a/3",
+        f"{replay.execution}/segments/small/a/3",
+    )
+    rows, _ = await catalog.lineage_list(execution=run, route="split", status="taken_over")
+    assert [one.taken_over_from for one in rows] == [split]
+
+
+async def test_the_run_comes_before_its_replays_and_the_newest_replay_before_others(
+    catalog: Catalog, lab: Lab
+):
+    source = await finished(lab, "a")
+    replays = [await replayed(lab, source.execution, "input", "convert", "a") for _ in range(3)]
+    for replay, content, code in zip(replays, "123", (CODE, CODE, OTHER), strict=True):
+        await work(lab, replay.ids[0], lab.output("a", content), code=code)
+    of_replays = dict.fromkeys((one.execution for one in replays), SAME)
+
+    first, _ = await since(lab, source.execution, lab.input("a"), replays=of_replays)
+    second, _ = await since(lab, source.execution, lab.input("a"), routes={}, replays=of_replays)
+
+    [page] = await catalog.references(f"{first}/pages", limit=10)
+    assert page.location == f"{source.execution}/pages/a"
+    [page] = await catalog.references(f"{second}/pages", limit=10)
+    assert page.location == f"{replays[1].execution}/pages/a"
+
+
+async def test_a_replay_is_not_used_for_objects_that_another_replay_has_stored(catalog: Catalog, lab: Lab):
+    source = await finished(lab, "a")
+    convert = await replayed(lab, source.execution, "input", "convert", "a")
+    [child] = lab.ids(await work(lab, convert.ids[0], lab.output("a", "another page"), code=OTHER))
+    await lab.kill(child)
+    split = await replayed(lab, source.execution, "pages", "split", "a")
+    await work(lab, split.ids[0], lab.output("a/3", "of the page of the run"))
+    routes = {**SAME, "convert": [OTHER]}
+
+    run, _ = await since(
+        *(lab, source.execution, lab.input("a")),
+        routes=routes,
+        replays=dict.fromkeys((convert.execution, split.execution), routes),
+    )
+
+    assert sorted(await states(catalog, run)) == [
+        ("convert", "taken_over", "input/a"),
+        ("split", "pending", "pages/a"),
+    ]
+
+
+async def test_a_replay_is_kept_until_the_run_has_settled_and_its_bytes_until_the_run_is_pruned(
+    catalog: Catalog, lab: Lab
+):
+    source = await finished(lab, "a")
+    replay = await replayed(lab, source.execution, "input", "convert", "a")
+    await work(lab, replay.ids[0], lab.output("a", "another page"), code=OTHER)
+    await catalog.cancel(replay.execution)
+    routes = {"convert": [OTHER]}
+    again = partial(
+        since, lab, source.execution, lab.input("a"), routes=routes, replays={replay.execution: routes}
+    )
+    run, _ = await again()
+    [candidate], _ = await catalog.prune_candidates(PruneFilter(executions=(replay.execution,)))
+    assert candidate.kept == "replayed"
+    await catalog.cancel(run)
+
+    assert await prune(catalog, replay.execution) == ([], 0)
+    second, dispatches = await again()
+
+    assert [one.object_key for one in dispatches] == under(second, "input/a"), "the replay is pruned"
+    assert (await prune(catalog, run))[0] == [f"{replay.execution}/pages/a"]
 
 
 # -- jobs ------------------------------------------------------------------------------------------

@@ -140,6 +140,7 @@ class Catalogs(RuleBasedStateMachine):
         self.versions: list[tuple[str, int]] = []
         self.executions: list[Twin[UUID]] = []
         self.runs: dict[UUID, tuple[str, int]] = {}
+        self.replays: list[tuple[UUID, tuple[UUID, UUID], str, int]] = []
         self.batches: list[Twin[UUID]] = []
         self.held: list[Twin[LeasedJob]] = []
         self.late: list[Batch] = []
@@ -299,6 +300,7 @@ class Catalogs(RuleBasedStateMachine):
         self.batches.append((batch, batch))
         execution = opened[0].execution_id, opened[1].execution_id
         self.executions.append(execution)
+        self.replays.append((source[0], execution, name, version))
         if not listed:
             return
         held = self.both(lambda c, n: c.acquire(execution[n], owner="w1", lease=LEASE))
@@ -409,11 +411,13 @@ class Catalogs(RuleBasedStateMachine):
     def run_at_once(self, data: st.DataObject, owner: str, paths: list[str], takes_over: bool) -> None:
         """A complete run without faults, so that sequences reach later states."""
         since = self._since(data) if takes_over and self.runs else None
-        name, version = self.runs[since.execution] if since else data.draw(st.sampled_from(self.versions))
+        name, version = self.runs[since[0].execution] if since else data.draw(st.sampled_from(self.versions))
         execution, digest, paths = uuid7(), sha256(b"x").digest(), sorted(paths)
         inputs = [Input(path, 1, digest, "text/plain") for path in paths]
-        given: dict[str, Any] = {"tags": [], "owner": owner, "lease": LEASE, "since": since}
-        opened, _ = self.both(lambda c, _: c.open_run(execution, name, version, **given))
+        given: dict[str, Any] = {"tags": [], "owner": owner, "lease": LEASE}
+        opened, _ = self.both(
+            lambda c, n: c.open_run(execution, name, version, **given, since=since and since[n])
+        )
         if isinstance(opened, str):  # the earlier run is pruned
             return
         self.runs[execution] = name, version
@@ -426,11 +430,15 @@ class Catalogs(RuleBasedStateMachine):
         self.executions.append((execution, execution))
         self.held.append(held)
 
-    def _since(self, data: st.DataObject) -> Since:
-        """What may be taken over from one of the last runs."""
+    def _loaded(self, name: str, version: int) -> Any:
+        loaded, _ = self.both(lambda c, _: c.config(name, version))
+        return loaded
+
+    def _since(self, data: st.DataObject) -> tuple[Since, Since]:
+        """What may be taken over from one of the last runs, and from its replays, in each catalog."""
         execution = data.draw(st.sampled_from(list(self.runs)[-3:]))
         name, version = self.runs[execution]
-        loaded, _ = self.both(lambda c, _: c.config(name, version))
+        loaded = self._loaded(name, version)
         attempts = data.draw(st.sampled_from([(1,), (2, 1)]))
         codes = {
             route.name: None
@@ -439,7 +447,14 @@ class Catalogs(RuleBasedStateMachine):
             for route in loaded.config.routes.values()
         }
         changed = data.draw(st.sampled_from([None, *codes]))
-        return Since(execution, {route: code for route, code in codes.items() if route != changed})
+        routes = {route: code for route, code in codes.items() if route != changed}
+        replays: list[tuple[tuple[UUID, UUID], dict[str, Any]]] = []
+        for source, replay, target, target_version in self.replays:
+            if (source, target) == (execution, name):
+                theirs = self._loaded(target, target_version).config.routes
+                replays.append((replay, {one: codes[one] for one in theirs if one in codes}))
+        first, second = ({ids[n]: given for ids, given in replays} for n in (0, 1))
+        return Since(execution, routes, first), Since(execution, routes, second)
 
     @step(weight=1, needs=lambda self: bool(self.executions))
     def cancel(self, data: st.DataObject) -> None:

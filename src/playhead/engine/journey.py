@@ -132,8 +132,9 @@ def _following(routes: Mapping[str, Route], visited: set[str]) -> Iterator[tuple
 
 def explain(group: Group, at: Visited) -> str:
     """Return why the messages of a group have their outcome, in words."""
-    taken_over = f"taken over from execution {at.execution.changed_since}: " if group.is_taken_over else ""
-    return taken_over + _explain(group, at)
+    if not group.is_taken_over:
+        return _explain(group, at)
+    return f"taken over from execution {at.execution.changed_since} or a replay of it: {_explain(group, at)}"
 
 
 def _explain(group: Group, at: Visited) -> str:

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
+from uuid import UUID
 
 from playhead.model import AdapterCode, Compare, Config, Execution, Route, RouteCode
 from playhead.ports.adapter import AdapterSpec
-from playhead.ports.catalog.jobs import Since
+from playhead.ports.catalog.jobs import ReusableRoutes, Since
 
 
 class Earlier(NamedTuple):
-    """An earlier run of the same config.
+    """An earlier run of the same config, or a replay of it.
 
     Attributes:
-        execution: the run.
+        execution: the run or the replay.
         config: its version of the config.
         ran: the code that ran in it.
     """
@@ -30,24 +31,54 @@ class Earlier(NamedTuple):
 
 
 def reusable(
-    config: Config, earlier: Earlier, adapters: Mapping[str, AdapterSpec], compare: Compare
+    config: Config,
+    earlier: Earlier,
+    replays: Sequence[Earlier],
+    adapters: Mapping[str, AdapterSpec],
+    compare: Compare,
 ) -> tuple[Since, list[str]]:
     """Return what may be taken over, and why routes process items although the route before has not changed.
 
     Args:
         config: the version that will run.
+        replays: those of the earlier run.
         adapters: those of this process.
         compare: `version`: other code with the same declared version is accepted too.
     """
+    routes, reasons = _routes(config, earlier, adapters, compare)
+    of_replays: dict[UUID, ReusableRoutes] = {}
+    replayed: set[str] = set()
+    for replay in replays:
+        theirs, _ = _routes(config, replay, adapters, compare)
+        of_replays[replay.execution.execution_id] = theirs
+        replayed |= {
+            one.route
+            for one in replay.ran
+            if any(code.adapters in (theirs.get(one.route) or ()) for code in one.codes)
+        }
+    reasons |= {
+        route: ("items that no replay has processed", why)
+        for route, (_, why) in reasons.items()
+        if route in replayed
+    }
+    sentences = {route: f"route {route} processes {items}: {why}" for route, (items, why) in reasons.items()}
+    since = Since(earlier.execution.execution_id, routes, of_replays)
+    return since, list(_after_unchanged(config, sentences))
+
+
+def _routes(
+    config: Config, earlier: Earlier, adapters: Mapping[str, AdapterSpec], compare: Compare
+) -> tuple[ReusableRoutes, dict[str, tuple[str, str]]]:
+    """Return the routes whose results may be taken over, and which items other routes process, and why."""
     identity = earlier.execution.execution_id
     ran = {one.route: [code.adapters for code in one.codes] for one in earlier.ran}
     routes: dict[str, Sequence[Sequence[AdapterCode]] | None] = {}
-    reasons: dict[str, str] = {}
+    reasons: dict[str, tuple[str, str]] = {}
     for route in config.routes.values():
         specs = [spec for step in route.steps if (spec := adapters.get(step.type))]
         here = [AdapterCode(one.name, one.version, one.code) for one in specs]
         if why := _why_not(route, earlier, specs):
-            reasons[route.name] = f"route {route.name} processes all items: {why}"
+            reasons[route.name] = "all items", why
         elif route.external:
             routes[route.name] = None
         else:
@@ -55,10 +86,9 @@ def reusable(
             same = [one for one in there if compare == "version" and _versions(one) == _versions(here)]
             routes[route.name] = valid = [here, *(one for one in same if one != here)]
             if differing := [one for one in there if one not in valid]:
-                items = "all items" if len(differing) == len(there) else "some items"
-                why = _difference(here, differing, identity)
-                reasons[route.name] = f"route {route.name} processes {items} again: {why}"
-    return Since(identity, routes), list(_after_unchanged(config, reasons))
+                items = "all items again" if len(differing) == len(there) else "some items again"
+                reasons[route.name] = items, _difference(here, differing, identity)
+    return routes, reasons
 
 
 def _why_not(route: Route, earlier: Earlier, specs: Sequence[AdapterSpec]) -> str | None:

@@ -40,6 +40,8 @@ _LONGEST_PAUSE_SECONDS = 5.0
 _LATE_SECONDS = 120.0
 """How long a run is looked for whose creation was not answered. A COMMIT that no client waits for is seldom
 delayed by as much."""
+_MOST_REPLAYS = 20
+"""Replays of the earlier run whose results may be taken over: the newest ones."""
 _BATCH_OBJECTS = 256
 _BATCH_BYTES = 16 << 20
 
@@ -173,7 +175,7 @@ class SubmitService:
         return loaded
 
     async def _since(self, loaded: Loaded, changed_since: UUID, compare: Compare, warn: Warn) -> Since:
-        """Return what may be taken over from an earlier run."""
+        """Return what may be taken over from an earlier run, and from replays of it."""
         earlier = await self._catalog.execution(changed_since)
         if earlier is None:
             raise NotFound(
@@ -186,12 +188,15 @@ class SubmitService:
                 "not_comparable",
                 f"execution {changed_since} is {what}. Name a run of config {name!r}, or latest:{name}",
             )
-        theirs = await self._catalog.config(name, earlier.config_version)
-        assert theirs, "versions are never deleted"
-        ran = await self._catalog.code_of(changed_since)
-        since, reasons = reusable(
-            loaded.config, Earlier(earlier, theirs.config, ran), self._adapters, compare
-        )
+        where = ExecutionFilter(kind="replay", config=name, parent=changed_since)
+        replays, _ = await self._catalog.executions(where, limit=_MOST_REPLAYS)
+        found = []
+        for execution in (earlier, *replays):
+            theirs = await self._catalog.config(name, execution.config_version)
+            assert theirs, "versions are never deleted"
+            ran = await self._catalog.code_of(execution.execution_id)
+            found.append(Earlier(execution, theirs.config, ran))
+        since, reasons = reusable(loaded.config, found[0], found[1:], self._adapters, compare)
         for reason in reasons:
             warn(reason)
         return since

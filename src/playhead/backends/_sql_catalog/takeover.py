@@ -9,20 +9,21 @@ All of it happens in two transactions that exist anyway, so a `kill -9` leaves a
 1. `bind_inputs` binds an unchanged input as a reference, before its bytes would be stored. Like any input, it
    does not count before the run is sealed.
 2. `record` inserts the rows of a page of inputs, and follows the earlier run from them, route by route. A row
-   with a valid result is closed as `taken_over`, with its outputs and its children. The first row without one
+   with a valid result is closed as `taken_over`, with its outputs and its children. If the result is not
+   valid, that of a replay is used that received the same object of the earlier run. The first row without one
    stays `pending`. The cursor moves in the same transaction, under the epoch. So no page is taken over twice,
    and no process can see a part of it. Rows of the entry route are published by the job. The others have no
    publisher, so the reconciler publishes them, as it does after a crash.
 
-Meanwhile nothing that they read can go away. The source is not pruned until the run has settled
-(`prune_states`), and the stages that were pruned before are not in the plan. Rows of the source may end while
+Meanwhile nothing that they read can go away. The source and its replays are not pruned until the run has
+settled (`prune_states`), and the stages that were pruned before are not in the plan. Their rows may end while
 they are read: a message that ends too late is processed again.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -36,7 +37,7 @@ from playhead.ids import mint, text
 from playhead.keys import INPUT_STAGE
 from playhead.model import AdapterCode
 from playhead.ports.catalog.browse import Reference
-from playhead.ports.catalog.jobs import Since
+from playhead.ports.catalog.jobs import ReusableRoutes, Since
 from playhead.ports.catalog.prune import check_not_all_pruned
 
 _MOST_ROWS: Final = 2_000
@@ -51,21 +52,42 @@ class Plan(NamedTuple):
     Attributes:
         source: the number of the earlier run.
         since: its id.
-        lanes: by lane: what may have produced the results: the lane of the same route in the earlier run, and
-            the number of a code.
+        lanes: by number of an execution (the earlier run, or a replay of it) and lane of this run: what may
+            have produced the results: the lane of the same route in that execution, and the number of a code.
         has_inputs: whether inputs may be references.
         page: how many inputs one transaction records.
     """
 
     source: int
     since: UUID
-    lanes: dict[int, list[tuple[int, int | None]]]
+    lanes: dict[tuple[int, int], list[tuple[int, int | None]]]
     has_inputs: bool
     page: int
 
     def allows(self, lane: int, source: _Source) -> bool:
-        """Whether a row in a lane may have the result of a row of the earlier run."""
-        return source.state in _VALID and (source.lane, source.code) in self.lanes.get(lane, ())
+        """Whether a row in a lane may have the result of a row of the earlier run, or of a replay of it."""
+        valid = self.lanes.get((source.execution, lane), ())
+        return source.state in _VALID and (source.lane, source.code) in valid
+
+    @property
+    def replays(self) -> list[int]:
+        return list({execution for execution, _ in self.lanes} - {self.source})
+
+    def best(
+        self, wanted: Mapping[str, Sequence[tuple[str, int]]], found: Iterable[_Source]
+    ) -> dict[str, tuple[int, _Source]]:
+        """Return the lane and the source of new rows, by id: the earlier run, or else the newest replay.
+
+        Args:
+            wanted: the ids and lanes of new rows, by the key of their object in the earlier run.
+            found: rows that received these objects.
+        """
+        same = {}
+        for one in sorted(found, key=lambda one: (one.execution == self.source, one.n)):
+            for cid, lane in wanted[one.key]:
+                if self.allows(lane, one):
+                    same[cid] = lane, one
+        return same
 
     def encode(self) -> str:
         return json.dumps([self.source, list(self.lanes.items()), self.has_inputs, self.page])
@@ -73,13 +95,16 @@ class Plan(NamedTuple):
     @classmethod
     def decode(cls, since: Any, stored: str) -> Plan:
         source, lanes, has_inputs, page = json.loads(stored)
-        by_lane = {lane: [(of, code) for of, code in valid] for lane, valid in lanes}
+        by_lane = {
+            (execution, lane): [(of, code) for of, code in valid] for (execution, lane), valid in lanes
+        }
         return cls(source, as_uuid(since), by_lane, has_inputs, page)
 
 
 class _Source(NamedTuple):
-    """A row of the earlier run, with the columns of the fragment `result`."""
+    """A row of the earlier run, or of a replay of it, with the columns of the fragment `result`."""
 
+    execution: int
     parent: int | None
     key: str
     n: int
@@ -111,18 +136,25 @@ class TakeOverPart(Part):
     async def _set_plan(self, db: Session, n: int, version: int, since: Since) -> None:
         """Decide what a run may take over. Locks the source, as `open_replay` does: a prune of it either
         comes before, or it waits, and then finds this run."""
-        row = await db.row(SQL.execution_counts, id=since.execution)
-        assert row, "the caller has found the execution"
-        source, their_version, _ = row
-        await self._share(db, [source])
-        pruned = (await self._pruned(db, [source]))[source]
+        sources: list[tuple[int, int, ReusableRoutes]] = []
+        for identity, routes in [(since.execution, since.routes), *since.replays.items()]:
+            row = await db.row(SQL.execution_counts, id=identity)
+            assert row, "the caller has found the execution"
+            sources.append((row[0], row[1], routes))
+        source, *_ = numbers = [number for number, *_ in sources]
+        await self._share(db, numbers)
+        all_pruned = await self._pruned(db, numbers)
+        pruned = all_pruned[source]
         check_not_all_pruned(since.execution, pruned)
-        theirs = {lane.route: lane for lane in await self._lanes_of(db, their_version)}
-        lanes = {
-            lane.id: [(theirs[lane.route].id, code) for code in _numbers(since.routes[lane.route])]
-            for lane in await self._lanes_of(db, version)
-            if lane.route in since.routes and not (lane.stage and any(p.overlaps(lane.stage) for p in pruned))
-        }
+        ours = await self._lanes_of(db, version)
+        lanes = {}
+        for number, their_version, routes in sources:
+            theirs = {lane.route: lane.id for lane in await self._lanes_of(db, their_version)}
+            for lane in ours:
+                is_kept = not (lane.stage and any(one.overlaps(lane.stage) for one in all_pruned[number]))
+                if lane.route in routes and is_kept:
+                    valid = _numbers(routes[lane.route])
+                    lanes[number, lane.id] = [(theirs[lane.route], code) for code in valid]
         below = f"{since.execution}/{INPUT_STAGE}"
         row = await db.row(
             SQL.count_inputs_and_outputs,
@@ -167,18 +199,22 @@ class TakeOverPart(Part):
         keys = {_moved(key, plan.since): key for key in roots}
         bound = await db.rows(SQL.bound_inputs, keys=[*keys, *roots])
         contents = {key: sha256 for key, _, sha256, _ in bound}
-        found = await db.rows(SQL.roots_of, keys=list(keys), execution=plan.source)
-        same = {
-            roots[keys[one.key]]: (lane, one)
-            for one in map(_Source._make, found)
-            if plan.allows(lane, one) and contents[one.key] == contents[keys[one.key]]
+        wanted = {
+            old: [(roots[key], lane)]
+            for old, key in keys.items()
+            if old in contents and contents[old] == contents.get(key)
         }
-        pairs = await self._pairs(db, same)
+        found = await self._roots(db, wanted, [plan.source, *plan.replays])
+        pairs = await self._pairs(db, plan.best(wanted, found))
         kept = await self._refer(db, identity, list(pairs.values()))
         done = {cid for cid, pair in pairs.items() if pair in kept}
         while kept:
             kept = await self._refer(db, identity, await self._follow(db, execution, plan, kept))
         return done
+
+    async def _roots(self, db: Session, keys: Iterable[str], executions: Sequence[int]) -> list[_Source]:
+        rows = await db.rows(SQL.roots_of, keys=list(keys), executions=list(executions))
+        return [_Source(*row) for row in rows]
 
     async def _pairs(self, db: Session, same: Mapping[str, tuple[int, _Source]]) -> dict[str, _Pair]:
         """Return new rows with their sources, by id. `same`: the lane and the source of each."""
@@ -246,11 +282,18 @@ class TakeOverPart(Part):
         found = map(_Source._make, await db.rows(SQL.children_of, parents=parents))
         sources = {(one.parent, _path(one.key), one.lane): one for one in found}
         same: dict[str, tuple[int, _Source]] = {}
+        wanted: dict[str, list[tuple[str, int]]] = {}
         for cid, child in zip(ids, family, strict=True):
-            for theirs, _ in plan.lanes.get(child.lane, ())[:1]:  # the same lane, with each code
-                source = sources.get((child.parent.source.n, _path(child.key), theirs))
+            above_it = child.parent.source
+            # The lane is the same with each code.
+            for theirs, _ in plan.lanes.get((above_it.execution, child.lane), ())[:1]:
+                source = sources.get((above_it.n, _path(child.key), theirs))
                 if source and plan.allows(child.lane, source):
                     same[cid] = child.lane, source
+            if cid not in same and above_it.execution == plan.source and plan.replays:
+                wanted.setdefault(_moved(child.key, plan.since), []).append((cid, child.lane))
+        if wanted:
+            same |= plan.best(wanted, await self._roots(db, wanted, plan.replays))
         return list((await self._pairs(db, same)).values())
 
     async def references(self, prefix: str, *, after: str = "", limit: int) -> list[Reference]:

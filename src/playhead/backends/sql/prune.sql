@@ -34,11 +34,12 @@ ORDER BY e.n LIMIT :limit
 
 -- name: prune_states
 -- What decides whether the objects of executions may be deleted. A replay reads the objects of its source until it has
--- settled: it may still list them, or have a message whose input is one of them. A run takes them over until then.
+-- settled: it may still list them, or have a message whose input is one of them. Until a run has settled, it takes over
+-- those of its earlier run, and of replays of it.
 SELECT e.n, e.id, e.kind, e.settled, e.pinned, e.config_version, e.status, c.name,
   EXISTS (SELECT 1 FROM jobs j JOIN executions r ON r.n = j.execution
     WHERE j.source = e.id AND r.n <> e.n AND NOT r.settled)
-  OR EXISTS (SELECT 1 FROM jobs j JOIN executions r ON r.n = j.execution WHERE j.since = e.id AND NOT r.settled)
+  OR EXISTS (SELECT 1 FROM jobs j JOIN executions r ON r.n = j.execution WHERE j.since IN (e.id, e.parent) AND NOT r.settled)
 FROM executions e LEFT JOIN config_versions c ON c.id = e.config_version
 WHERE e.n = ANY(:numbers::bigint[]) ORDER BY e.n
 

@@ -40,12 +40,12 @@ DELETE FROM outputs WHERE message = ANY(:rows::bigint[])
 
 -- fragment: result
 -- What a row may get from the row `s` of an earlier run. A copy of a copy names the message that was processed.
-SELECT s.parent, s.object_key, s.n, s.lane, s.state, s.code, s.error, coalesce(s.original, s.n) FROM messages s
+SELECT s.execution, s.parent, s.object_key, s.n, s.lane, s.state, s.code, s.error, coalesce(s.original, s.n) FROM messages s
 
 -- name: roots_of
--- Roots of an execution by their objects. The sum keeps the planner from an index of executions, with which it would read
+-- Roots of executions by their objects. The sum keeps the planner from an index of executions, with which it would read
 -- all messages of one.
-{result} WHERE s.object_key = ANY(:keys::text[]) AND s.parent IS NULL AND s.execution + 0 = :execution::bigint
+{result} WHERE s.object_key = ANY(:keys::text[]) AND s.parent IS NULL AND s.execution + 0 = ANY(:executions::bigint[])
 
 -- name: children_of
 -- All children of messages. No index has their keys too: which child has the same key as another is found in Python,

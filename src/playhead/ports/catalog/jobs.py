@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -29,6 +30,9 @@ class Input(NamedTuple):
     content_type: str
 
 
+ReusableRoutes = Mapping[str, Sequence[Sequence[AdapterCode]] | None]
+
+
 class Since(NamedTuple):
     """What a run may take over from an earlier run of the same config.
 
@@ -36,10 +40,12 @@ class Since(NamedTuple):
         execution: the earlier run.
         routes: the routes whose results may be taken over, each with the codes of its chain of adapters that
             may have produced them; None: other programs consume its queue.
+        replays: the same for replays of the earlier run.
     """
 
     execution: UUID
-    routes: Mapping[str, Sequence[Sequence[AdapterCode]] | None]
+    routes: ReusableRoutes
+    replays: Mapping[UUID, ReusableRoutes] = MappingProxyType({})
 
 
 class Listed(NamedTuple):
@@ -107,7 +113,8 @@ class Jobs(Protocol):
         No process can acquire the job until it is sealed. If the owner dies before that, `fail_unsealed` ends
         the run once `lease` seconds have passed since this call and since the owner's last heartbeat.
 
-        With `since`, `record` takes over results of that run. It is not pruned before this one has settled.
+        With `since`, `record` takes over results of that run. Neither it nor a replay of it is pruned before
+        this one has settled.
         Raises `Conflict` (`execution_pruned`) if all of its objects are pruned already.
         """
         ...
@@ -202,7 +209,9 @@ class Jobs(Protocol):
         In a run that was opened with `since`, a row becomes `taken_over` if the earlier run completed (or
         skipped, or took over) the message of an input with the same path and sha256, in a route that `since`
         names, with one of its codes. The row gets references to the outputs, and its children are inserted.
-        They are taken over in the same way, or left to the reconciler.
+        They are taken over in the same way, or left to the reconciler. If the result of the earlier run is
+        not valid, that of the newest replay is used that has processed the same object of the earlier run in
+        the same route, with one of the codes that `since` names for it.
 
         Returns the dispatches of the new rows, without dead ones and those taken over. Returns None, and the
         caller must stop, if the epoch was raised, the execution is cancelled, or the stored cursor is not
