@@ -430,6 +430,31 @@ class Catalogs(RuleBasedStateMachine):
         self.executions.append((execution, execution))
         self.held.append(held)
 
+    @step(
+        weight=3,
+        needs=lambda self: bool(self.runs) and len(self.executions) < 8,
+        outputs=st.lists(st.sampled_from(PATHS), max_size=2, unique=True),
+    )
+    def replay_at_once(self, data: st.DataObject, outputs: list[str]) -> None:
+        """A complete replay of the inputs of a run, so that runs take over its results."""
+        source = data.draw(st.sampled_from(list(self.runs)[-3:]))
+        name, version = self.runs[source]
+        route = self._loaded(name, version).config.entry
+        given: dict[str, Any] = {"path": None, "prefix": f"{source}/input", "to_route": route}
+        given |= {"batch": uuid7(), "config": name, "version": version, "route": route}
+        opened = self.both(lambda c, _: c.open_replay(source=source, stage="input", **given))
+        if isinstance(opened[0], str):  # the inputs are pruned
+            return
+        execution = opened[0].execution_id, opened[1].execution_id
+        held = self.both(lambda c, n: c.acquire(execution[n], owner="w1", lease=LEASE))
+        page = [Listed(f"{source}/input/{path}", "input") for path in sorted(PATHS)]
+        listed = self.both(lambda c, n: c.record(held[n], page, cursor=page[-1].key, last=True))
+        self.both(lambda c, n: c.mark(held[n], len(listed[n])))
+        self.executions.append(execution)
+        self.replays.append((source, execution, name, version))
+        for ours, theirs in zip(*listed, strict=True):
+            self._work("w1", (UUID(ours.correlation_id), UUID(theirs.correlation_id)), outputs)
+
     def _loaded(self, name: str, version: int) -> Any:
         loaded, _ = self.both(lambda c, _: c.config(name, version))
         return loaded
@@ -596,7 +621,9 @@ class Catalogs(RuleBasedStateMachine):
     )
     def work_at_once(self, data: st.DataObject, worker: str, outputs: list[str]) -> None:
         """A message that is processed without faults."""
-        cid = self._recent(data, list(self.messages.items()), last=6)
+        self._work(worker, self._recent(data, list(self.messages.items()), last=6), outputs)
+
+    def _work(self, worker: str, cid: tuple[UUID, UUID], outputs: Sequence[str]) -> None:
         answers = self.both(lambda c, n: c.claim(worker, [cid[n]]))
         if isinstance(answers[0][0], Claim):
             claim = answers[0][0], answers[1][0]
