@@ -109,13 +109,14 @@ def test_a_file_of_adapters_may_import_modules_of_its_folder(folders):
     """It needed PYTHONPATH, although the fingerprint covered the modules."""
     (folders[0] / "parts").mkdir()
     (folders[0] / "parts" / "inner.py").write_text("")
-    one = steps(folders[0], "near_by, parts.inner", near_by="")
+    named = steps(folders[0], "near_by, parts.inner", near_by="")
 
-    before = load_adapters(Settings(adapters=(one,)))["first"].code
-    del sys.modules[next(name for name in sys.modules if name.startswith("playhead_steps_steps_"))]
+    before = load_adapters(Settings(adapters=(named,)))["first"].code
+    loaded = [name for name, one in sys.modules.items() if getattr(one, "__file__", None) == named]
+    del sys.modules[loaded[0]]
     steps(folders[0], "near_by, parts.inner", near_by="changed = True")
 
-    assert load_adapters(Settings(adapters=(one,)))["first"].code != before
+    assert load_adapters(Settings(adapters=(named,)))["first"].code != before
 
 
 def test_two_folders_may_not_have_modules_with_the_same_name(folders):
