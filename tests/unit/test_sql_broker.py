@@ -16,18 +16,22 @@ from tests.waiting import until
 
 
 class Recorder:
-    """Transactions that record which rows each statement names: queue, number and tag."""
+    """Transactions that record which rows are locked: queue, number and tag."""
 
     losses = 0
 
     def __init__(self) -> None:
-        self.rows: list[tuple[int, int, int]] = []
+        self.locked: list[tuple[int, int, int]] = []
 
     async def write(self, body: Callable[[Any], Any]) -> Any:
         return await body(self)
 
-    async def run(self, statement: object, **arrays: Any) -> None:
-        self.rows += zip(arrays["queues"], arrays["numbers"], arrays["tags"], strict=True)
+    async def rows(self, statement: object, **arrays: Any) -> list[Any]:
+        self.locked += zip(arrays["queues"], arrays["numbers"], arrays["tags"], strict=True)
+        return []
+
+    async def run(self, statement: object, **values: Any) -> None:
+        """The rows are locked already."""
 
 
 class Broker(SqlBroker):
@@ -48,8 +52,8 @@ async def test_ack_and_extend_lock_common_rows_in_the_same_order(seed: int):
         recorder = Recorder()
         some = chance.sample(held, 8)
         await getattr(Broker(recorder), change)(some)  # type: ignore[arg-type]
-        assert sorted(recorder.rows) == sorted(delivery.tag for delivery in some)
-        orders.append(recorder.rows)
+        assert sorted(recorder.locked) == sorted(delivery.tag for delivery in some)
+        orders.append(recorder.locked)
 
     acked, extended = orders
     assert [row for row in acked if row in extended] == [row for row in extended if row in acked]
