@@ -12,9 +12,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from multiprocessing.sharedctypes import RawValue
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from playhead import events
 from playhead.bootstrap import load_adapters, open_runtime, require_home
@@ -284,6 +284,10 @@ async def _stop_with_parent(stop: asyncio.Event) -> None:
 # -- several workers -------------------------------------------------------------------------------
 
 
+_FINISHED: Final = b"finished"
+_DEAD: Final = b"dead"
+
+
 class Member(Protocol):
     """A worker process, as its parent sees it.
 
@@ -334,17 +338,26 @@ class _Member(SpawnProcess):
     """A worker process, which starts at once."""
 
     def __init__(self, *arguments: Any) -> None:
-        self._finished, self._dead = RawValue("b", 0), RawValue("b", 0)  # shared by both processes
-        super().__init__(target=_run_member, args=(*arguments, self._finished, self._dead), daemon=True)
+        # Not shared memory, which needs /dev/shm.
+        self._notes, theirs = multiprocessing.Pipe(duplex=False)
+        self._noted: set[bytes] = set()
+        super().__init__(target=_run_member, args=(*arguments, theirs), daemon=True)
         self.start()
+        theirs.close()
 
     @property
     def has_finished(self) -> bool:
-        return bool(self._finished.value)
+        return self._has_noted(_FINISHED)
 
     @property
     def has_dead(self) -> bool:
-        return bool(self._dead.value)
+        return self._has_noted(_DEAD)
+
+    def _has_noted(self, note: bytes) -> bool:
+        with contextlib.suppress(EOFError, OSError):  # the process has ended
+            while self._notes.poll():
+                self._noted.add(self._notes.recv_bytes())
+        return note in self._noted
 
 
 def _run_member(
@@ -353,17 +366,21 @@ def _run_member(
     until_idle: bool,
     until: UUID | None,
     frozen_seconds: float,
-    finished: Any,
-    dead: Any,
+    notes: Connection,
 ) -> None:
+    has_dead = False
+
     def on_dead() -> None:
-        dead.value = 1
+        nonlocal has_dead
+        if not has_dead:  # once: the pipe could be full
+            has_dead = True
+            notes.send_bytes(_DEAD)
 
     set_up_logs(settings)
     try:
         sys.exit(_run_worker(settings, routes, until_idle, frozen_seconds, until=until, on_dead=on_dead))
     finally:
-        finished.value = 1
+        notes.send_bytes(_FINISHED)
 
 
 class Crew:
