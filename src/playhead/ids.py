@@ -71,18 +71,18 @@ def mint(count: int) -> list[bytes]:
     return ids
 
 
-def follow(*earlier: UUID) -> None:
-    """Make all later ids of this process greater than these UUIDv7s, also if a clock was ahead.
+def follow(earlier: UUID | None) -> None:
+    """Make all later ids of this process greater than a UUIDv7 of another one, also if its clock was ahead.
 
-    Sinks keep the rows of the execution with the greatest id. Ids that are more than a day ahead are ignored:
+    Sinks keep the rows of the execution with the greatest id. An id that is more than a day ahead is ignored:
     ids are also times of creation, so the wrong time of one process would stay in all later ids.
     """
     global _last_ms, _counter
-    ms = max((one.int >> 80 for one in earlier), default=-1)
+    ms = earlier.int >> 80 if earlier else -1
     with _lock:
         if _last_ms <= ms <= now() * 1000 + _MOST_AHEAD_MS:
             _last_ms = ms + 1
-            # Random, because several processes may follow the same id.
+            # Random, because several processes may follow one id.
             _counter = int.from_bytes(os.urandom(6)) & (_COUNTER_MAX >> 1)
 
 

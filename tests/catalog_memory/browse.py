@@ -51,6 +51,11 @@ class BrowsePart(Tables):
         found, then = page(rows, before, limit)
         return [self._view(row) for row in found], then
 
+    async def newest_execution(self) -> UUID | None:
+        await self._begin()
+        rows, _ = page((row for row in self._executions.values() if row.kind != "adopted"), None, 1)
+        return next((row.id for row in rows), None)
+
     async def ids_ending(self, kind: IdKind, digits: str, *, execution: UUID | None = None) -> list[UUID]:
         await self._begin()
         found: dict[str, Iterable[UUID | None]] = {

@@ -123,6 +123,16 @@ async def test_a_list_that_grows_between_pages_shows_nothing_twice(catalog: Cata
     assert [e.execution_id for e in [*first, *rest]] == made[::-1]
 
 
+async def test_the_newest_execution_is_the_last_run_or_replay(catalog: Catalog, lab: Lab):
+    assert await catalog.newest_execution() is None
+    run = await lab.started("a.md")
+    assert await catalog.newest_execution() == run.execution
+    replay = (await lab.replayed(run.execution)).execution_id
+    await catalog.adopt(lab.unknown())
+
+    assert await catalog.newest_execution() == replay
+
+
 async def test_executions_match_all_given_filters(catalog: Catalog, lab: Lab):
     tagged = await lab.sealed("a.md", tags=["nightly", "eu"])
     done = await lab.started("b.md", tags=["nightly"])

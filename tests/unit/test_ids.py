@@ -88,7 +88,7 @@ def test_anything_else_is_no_uuid(other):
 def test_later_ids_follow_the_id_of_a_clock_that_was_ahead():
     ahead = UUID(int=ids.uuid7().int + (3_600_000 << 80))
     try:
-        ids.follow()
+        ids.follow(None)
         assert ids.uuid7() < ahead
         ids.follow(ahead)
         ids.follow(ids.uuid7())

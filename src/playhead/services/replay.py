@@ -24,7 +24,6 @@ from playhead.ids import follow, uuid7
 from playhead.keys import check_path
 from playhead.model import UNCERTAIN, Execution, Replay
 from playhead.ports.catalog import Browse, Configs, Jobs, Work
-from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.ports.catalog.jobs import LeasedJob
 from playhead.ports.catalog.prune import check_unpruned
 from playhead.ports.tracer import NO_SPAN, Span
@@ -135,8 +134,7 @@ class ReplayService:
         await self._broker.check()
         if source.kind == "adopted":
             await self._catalog.adopt(request.from_execution_id)
-        newest, _ = await self._catalog.executions(ExecutionFilter(), limit=1)
-        follow(*(one.execution_id for one in newest if one.kind != "adopted"))
+        follow(await self._catalog.newest_execution())
         batch = uuid7()
         try:
             created = await self._catalog.open_replay(

@@ -124,8 +124,7 @@ class SubmitService:
         first = await anext(batches, None)
         if first is None:
             raise BadRequest("selection_empty", "there is no input: a run needs at least one file")
-        newest, _ = await self._catalog.executions(ExecutionFilter(), limit=1)
-        ids.follow(*(one.execution_id for one in newest if one.kind != "adopted"))
+        ids.follow(await self._catalog.newest_execution())
         identity = ids.uuid7()
         execution: Execution | None = None
         written: list[str] = []

@@ -54,6 +54,9 @@ class BrowsePart(Part):
 
         return await self._db.read(find)
 
+    async def newest_execution(self) -> UUID | None:
+        return as_uuid_or_none(await self._db.read(lambda db: db.value(SQL.newest_execution)))
+
     async def ids_ending(self, kind: IdKind, digits: str, *, execution: UUID | None = None) -> list[UUID]:
         tail = bytes.fromhex(digits[-4:])
 

@@ -23,6 +23,10 @@ SELECT key FROM outputs WHERE key = ANY(:keys::text[]) AND pruned_at IS NOT NULL
 -- The counts of an execution, if they are final.
 SELECT n, config_version, counts FROM executions WHERE id = :id::uuid
 
+-- name: newest_execution
+-- The run or replay that was recorded last.
+SELECT id FROM executions WHERE kind <> 'adopted' ORDER BY n DESC LIMIT 1
+
 -- name: executions_ending
 -- Ids of executions by their last two bytes.
 SELECT id FROM executions /* INDEXED BY executions_by_id_end */ WHERE substr(uuid_send(id), 15) = :tail::bytea

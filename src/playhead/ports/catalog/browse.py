@@ -52,6 +52,13 @@ class Browse(Protocol):
         self, where: ExecutionFilter, *, before: int | None = None, limit: int = 100
     ) -> tuple[list[Execution], int | None]: ...
 
+    async def newest_execution(self) -> UUID | None:
+        """Return the id of the run or replay that was recorded last; None if there is none.
+
+        Adopted executions do not count: other programs have chosen their ids.
+        """
+        ...
+
     async def ids_ending(self, kind: IdKind, digits: str, *, execution: UUID | None = None) -> list[UUID]:
         """Return all ids of a kind that end with `digits`, in no order.
 
