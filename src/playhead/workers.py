@@ -10,16 +10,17 @@ import logging
 import multiprocessing
 import signal
 import sys
-import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from playhead import events
 from playhead.bootstrap import load_adapters, open_runtime, require_home
 from playhead.bootstrap.process import Runtime, watchdog_of
 from playhead.bootstrap.reload import Reload, restart
+from playhead.crew import Crew
 from playhead.errors import CannotStart, Unavailable
 from playhead.services.executions import ExecutionService
 from playhead.watchdog import FROZEN_SECONDS, Watchdog
@@ -31,12 +32,7 @@ if TYPE_CHECKING:
 
 Watching = Callable[[ExecutionService], Coroutine[Any, Any, None]]
 
-_RESTART_SECONDS = 1.0
-_CHECK_SECONDS = 0.1
 _PARENT_CHECK_SECONDS = 0.5
-_LONGEST_STOP_SECONDS = 3600.0
-"""After SIGTERM, workers finish what runs, and time-outs end what hangs. A worker that is still there after
-an hour is killed."""
 _ROUTES_SECONDS = 1.5
 """After this time, a missing route is more likely a typing error than a config that will be applied soon."""
 NO_ROUTE = 4
@@ -288,31 +284,6 @@ _FINISHED: Final = b"finished"
 _DEAD: Final = b"dead"
 
 
-class Member(Protocol):
-    """A worker process, as its parent sees it.
-
-    Attributes:
-        has_finished: it ended by itself. False if a step ended it, for example with `os._exit`.
-        has_dead: one of its messages became a dead letter.
-    """
-
-    @property
-    def pid(self) -> int | None: ...
-
-    @property
-    def exitcode(self) -> int | None: ...
-
-    @property
-    def has_finished(self) -> bool: ...
-
-    @property
-    def has_dead(self) -> bool: ...
-
-    def terminate(self) -> None: ...
-
-    def kill(self) -> None: ...
-
-
 def crew(
     settings: Settings,
     routes: Sequence[str],
@@ -338,7 +309,7 @@ class _Member(SpawnProcess):
     """A worker process, which starts at once."""
 
     def __init__(self, *arguments: Any) -> None:
-        # Not shared memory, which needs /dev/shm.
+        # Not shared memory: it needs /dev/shm.
         self._notes, theirs = multiprocessing.Pipe(duplex=False)
         self._noted: set[bytes] = set()
         super().__init__(target=_run_member, args=(*arguments, theirs), daemon=True)
@@ -360,6 +331,20 @@ class _Member(SpawnProcess):
         return note in self._noted
 
 
+class Notes:
+    """Sends notes of a worker to its parent, each of them once: a full pipe would block the worker."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._sent: set[bytes] = set()
+
+    def send(self, note: bytes) -> None:
+        if note not in self._sent:
+            self._sent.add(note)
+            with contextlib.suppress(OSError):  # the parent was killed
+                self._pipe.send_bytes(note)
+
+
 def _run_member(
     settings: Settings,
     routes: Sequence[str],
@@ -368,88 +353,10 @@ def _run_member(
     frozen_seconds: float,
     notes: Connection,
 ) -> None:
-    has_dead = False
-
-    def on_dead() -> None:
-        nonlocal has_dead
-        if not has_dead:  # once: the pipe could be full
-            has_dead = True
-            notes.send_bytes(_DEAD)
-
+    to_parent = Notes(notes)
     set_up_logs(settings)
     try:
+        on_dead = partial(to_parent.send, _DEAD)
         sys.exit(_run_worker(settings, routes, until_idle, frozen_seconds, until=until, on_dead=on_dead))
     finally:
-        notes.send_bytes(_FINISHED)
-
-
-class Crew:
-    """Several worker processes. One that ends unexpectedly is started again.
-
-    A frozen worker is ended by its own watchdog, so the crew only has to replace it.
-
-    Args:
-        start: starts one worker. Raises `OSError` if the system has no process or memory left.
-        until_idle: workers that end by themselves have done their work.
-        restart_seconds: pause before a worker is started again.
-        stop_seconds: after SIGTERM, until a worker is killed.
-    """
-
-    def __init__(
-        self,
-        start: Callable[[], Member],
-        count: int,
-        *,
-        until_idle: bool,
-        restart_seconds: float = _RESTART_SECONDS,
-        stop_seconds: float = _LONGEST_STOP_SECONDS,
-    ) -> None:
-        self._start = start
-        self._until_idle = until_idle
-        self._restart_seconds = restart_seconds
-        self._stop_seconds = stop_seconds
-        self._members = [start() for _ in range(count)]
-
-    async def tend(self, stop: asyncio.Event) -> int:
-        """Keep the number of workers until `stop` is set, or until all have ended by themselves."""
-        code = missing = 0
-        while not stop.is_set() and (self._members or missing):
-            for member in list(self._members):
-                if member.exitcode is None:
-                    continue
-                self._members.remove(member)
-                if self._until_idle and member.has_finished:
-                    code = max(code, member.exitcode)
-                    continue
-                if self._until_idle:
-                    code = max(code, member.has_dead)
-                events.emit(events.WORKER_STOPPED, logging.WARNING, pid=member.pid, exit_code=member.exitcode)
-                missing += 1
-            if missing:
-                await asyncio.sleep(self._restart_seconds)
-                missing -= self._replace(0 if stop.is_set() else missing)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), _CHECK_SECONDS)
-        await self._stop()
-        return code
-
-    def _replace(self, count: int) -> int:
-        """Start some workers; return how many could be started."""
-        for started in range(count):
-            try:
-                self._members.append(self._start())
-            except OSError as exc:
-                events.emit(events.LOOP_FAILED, logging.ERROR, detail=f"cannot start a worker: {exc}")
-                return started
-        return count
-
-    async def _stop(self) -> None:
-        """Ask all workers to stop, and wait until they have. Kills those that take too long."""
-        for member in self._members:
-            member.terminate()
-        until = time.monotonic() + self._stop_seconds
-        while running := [member for member in self._members if member.exitcode is None]:
-            if time.monotonic() > until:
-                for member in running:
-                    member.kill()
-            await asyncio.sleep(_CHECK_SECONDS)
+        to_parent.send(_FINISHED)

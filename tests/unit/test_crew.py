@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from multiprocessing import Pipe
 
-from playhead.workers import Crew
+from playhead.crew import Crew
+from playhead.workers import Notes
 
 
 class FakeMember:
@@ -99,3 +101,15 @@ async def test_dead_letters_of_a_worker_that_a_step_ends_count():
     async with asyncio.timeout(30):
         crew = Crew(lambda: members.pop(0), 1, until_idle=True, restart_seconds=0.01)
         assert await crew.tend(asyncio.Event()) == 1
+
+
+def test_a_worker_goes_on_when_its_parent_was_killed():
+    of_parent, of_worker = Pipe(duplex=False)
+    notes = Notes(of_worker)
+    notes.send(b"dead")
+    notes.send(b"dead")
+    assert of_parent.recv_bytes() == b"dead"
+    assert not of_parent.poll()
+
+    of_parent.close()
+    notes.send(b"finished")
