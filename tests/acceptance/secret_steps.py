@@ -41,7 +41,7 @@ class Call:
         thread.start()
         thread.join()
         _Connection(key)
-        logging.getLogger("some.library").warning("request with key=%s", key)
+        logging.getLogger("some.client").warning("request with key=%s", key)
         ctx.log.warning("calling with %s", self._config.header)
         if item.path.startswith("reject"):
             raise Reject(f"the service refused {self._config.header}")

@@ -11,6 +11,7 @@ import pytest
 
 from tests.acceptance.processes import DEADLINE_SECONDS
 from tests.acceptance.shell import Shell
+from tests.program import Program
 
 STEPS = """
 import json, os, time
@@ -93,14 +94,20 @@ def test_items_share_calls_and_nothing_else(ph: Shell):
     assert len(calls(ph)) <= INPUTS / 25 + 1 + 4 * (2 * 5 + 1)
 
 
-def test_a_killed_worker_loses_no_item_of_a_batch(ph: Shell):
-    (ph.folder / "slow").touch()
-    ph("run", "vectors.yaml", "in", "--detach")
+def in_a_call(ph: Shell) -> Program:
+    """A worker that has begun to call the step."""
     worker = ph.start("worker", stdout=DEVNULL, stderr=DEVNULL)
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not (ph.folder / "calls.txt").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    return worker
+
+
+def test_a_killed_worker_loses_no_item_of_a_batch(ph: Shell):
+    (ph.folder / "slow").touch()
+    ph("run", "vectors.yaml", "in", "--detach")
+    worker = in_a_call(ph)
     worker.kill()
     worker.wait()
     (ph.folder / "slow").unlink()
@@ -128,11 +135,7 @@ def test_a_batch_that_blocks_its_event_loop_ends_its_worker(ph: Shell, stopped: 
     config.write_text(CONFIG.replace("    inbound: {concurrency: 2}", LIMITS))
     (ph.folder / "slow").touch()
     ph("run", "vectors.yaml", "in", "--detach")
-    worker = ph.start("worker", stdout=DEVNULL, stderr=DEVNULL)
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not (ph.folder / "calls.txt").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    worker = in_a_call(ph)
     if stopped:
         worker.terminate()
 

@@ -53,7 +53,7 @@ class TakeOverPart(Tables):
         return sorted(roots, key=lambda one: one.execution.n, reverse=True)
 
     def _take_results(self, since: Since, pairs: Iterable[tuple[MessageRow, list[MessageRow]]]) -> None:
-        """Give rows the first valid result of others, and their children theirs."""
+        """Give each row the first valid result, and do the same for its children."""
         taken: dict[MessageRow, MessageRow] = {}
         for new, candidates in pairs:
             same = next((one for one in candidates if self._is_valid(since, new, one)), None)

@@ -278,7 +278,7 @@ def test_log_lines_are_masked_while_a_process_runs(capsys, monkeypatch):
             try:
                 raise RuntimeError(f"cannot close {SECRET}")
             except RuntimeError:
-                logging.getLogger("a.library").warning("GET https://x?key=%s", quote(SECRET), exc_info=True)
+                logging.getLogger("a.client").warning("GET https://x?key=%s", quote(SECRET), exc_info=True)
     finally:
         logger.removeHandler(handler)
     logged = capsys.readouterr().err

@@ -69,10 +69,10 @@ def test_a_module_of_a_package_covers_relative_imports_and_its_packages(tmp_path
     monkeypatch.syspath_prepend(tmp_path)
     parts = {
         "covered/__init__": "",
-        "covered/steps": "from . import words\nfrom .deep.more import x\nimport beside",
+        "covered/steps": "from . import words\nfrom .deep.more import x\nimport neighbour",
     }
     parts |= {"covered/words": "", "covered/deep/more": "from .. import last", "covered/last": ""}
-    write(tmp_path, **parts, **{"beside": "", "covered/unused": ""})
+    write(tmp_path, **parts, **{"neighbour": "", "covered/unused": ""})
     root = sourcecode.root_of("covered.steps")
     assert root is not None
     files = {str(Path(file).relative_to(tmp_path)) for file in sourcecode.read(root).files}
