@@ -81,7 +81,7 @@ def read(root: CodeRoot) -> SourceCode:
     """Return the code of a root as it is on the disk now.
 
     The fingerprint of a single file is the SHA-256 of the file, as `sha256sum` prints it. That of several
-    files is the SHA-256 of a list of theirs.
+    files is the SHA-256 of a list of their hashes.
     """
     base = Path(root.base)
     digests: dict[Path, str] = {}

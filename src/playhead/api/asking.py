@@ -54,8 +54,8 @@ Asked = Annotated[Services, Depends(_services)]
 RequireCode = Annotated[
     bool,
     Query(
-        description="Refuse with 409 `code_differs` if workers have outdated or different code, or no worker "
-        "consumes one of the routes. Otherwise the headers of the response have warnings."
+        description="Refuse with 409 `code_differs` if workers have outdated or different code, or a route "
+        "has no worker. Otherwise the headers of the response have warnings."
     ),
 ]
 WARNING_HEADER: Final = "X-Playhead-Warning"

@@ -55,7 +55,11 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode("method_not_allowed", 405, "The URL does not support this method; `Allow` lists its methods."),
     ErrorCode("body_too_slow", 408, "The body arrived too slowly; send it again over a faster connection."),
     ErrorCode("config_inactive", 409, "The config is deactivated; activate it, or use another one."),
-    ErrorCode("code_differs", 409, "Workers have outdated or different code, or none runs; restart them."),
+    ErrorCode(
+        "code_differs",
+        409,
+        "Workers have outdated or different code, or a route has no worker; restart them, or start one.",
+    ),
     ErrorCode("execution_ended", 409, "The state of the ended execution does not allow this operation."),
     ErrorCode("stage_pruned", 409, "Objects of the stage were pruned, so it cannot be replayed."),
     ErrorCode(

@@ -72,7 +72,7 @@ RequireCode = Annotated[
     bool,
     typer.Option(
         "--require-code",
-        help="Refuse if workers have outdated or different code, or none runs; otherwise warn.",
+        help="Refuse if workers have outdated or different code, or a route has no worker; otherwise warn.",
     ),
 ]
 Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="List at most N.")]

@@ -53,7 +53,7 @@ async def replay(
             "--timeout",
             metavar="SECONDS",
             min=0,
-            help="With --wait: stop waiting after so many seconds. Exit code 1; the execution continues.",
+            help="With --wait: stop waiting after this time. Exit code 1; the execution continues.",
         ),
     ] = None,
     require_code: RequireCode = False,

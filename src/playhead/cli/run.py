@@ -97,7 +97,7 @@ async def run(
             "--changed-since",
             metavar="EXECUTION",
             help="Process only what has changed since this run, and take over its other results: "
-            f"{NAMES_IN_SHORT}. `latest` is the newest ended run of this config.",
+            f"{NAMES_IN_SHORT}. `latest` is the newest run of this config that has processed all its inputs.",
             autocompletion=complete.execution,
         ),
     ] = None,

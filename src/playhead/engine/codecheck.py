@@ -86,8 +86,8 @@ class CodeCheck:
         """Return warnings about the code that would process messages in route `entry` and those after it.
 
         Raises:
-            Conflict: `code_differs`, if `required`, and workers have outdated or different code, or no worker
-                consumes one of the routes.
+            Conflict: `code_differs`, if `required`, and workers have outdated or different code, or a route
+                has no worker.
         """
         routes = _from(config, entry)
         consumers = [one for one in await self.workers() if _may_consume(one, routes)]

@@ -365,7 +365,7 @@ class Consumer:
             self._note_readiness(ended)
             for request in longest_pauses(ended):
                 await self._host.pause(request)
-            if any(one.pause for one in ended):
+            if any(one.pause for one in ended):  # the slots withhold the messages that wait
                 await self._recorder.release(self._dispatcher.withdraw(), delay=self._pacing.pause_left)
             for batch in batches(ended):
                 await self._recorder.end(batch)

@@ -112,7 +112,7 @@ class Deliveries:
         return list(self._by_state[state])
 
     def unclaimed(self, *, longer_than: float = 0.0) -> Collection[HeldDelivery]:
-        """The deliveries that wait and are not claimed, if they were received so many seconds ago."""
+        """The deliveries that wait, are not claimed, and were received at least `longer_than` seconds ago."""
         until = time.monotonic() - longer_than
         return [held for state in _UNCLAIMED for held in self._by_state[state] if held.since <= until]
 

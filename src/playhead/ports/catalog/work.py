@@ -21,8 +21,9 @@ alone."""
 def runs_alone(*, spent: int, max_attempts: int, crashes: int) -> bool:
     """Whether an attempt must run alone, because the message may have ended its last workers.
 
-    That is the case after two crashes in a row, and for the last attempt after a crash: another message may
-    have ended the worker, and must not use up this attempt too.
+    Alone means that no other such attempt runs in the process. That applies to each attempt after two crashes
+    in a row, and to the last attempt after a crash: another message may have ended the worker, and must not
+    use up this attempt too.
 
     Args:
         spent: attempts that count towards `max_attempts`, this one included.
@@ -225,8 +226,8 @@ class Work(Protocol):
         claim until it receives the answer. In a cancelled execution such a row is cancelled.
 
         A row whose last attempts ended with the death of their workers may have killed them (`runs_alone`).
-        Such a row is claimed only with `alone`: the caller processes no other one. Otherwise the answer is
-        `suspect`.
+        Such a row is claimed only with `alone`: the caller processes one such row at a time. Otherwise the
+        answer is `suspect`.
 
         With `most_running`, all rows are of one queue. They are claimed only as long as fewer messages of
         that queue are `running` in all workers. The answer for the others is `full`. Messages of dead workers
