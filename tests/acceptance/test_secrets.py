@@ -96,8 +96,10 @@ def test_no_file_log_line_or_answer_contains_a_secret_and_a_worker_waits_for_a_m
         worker = site.worker(settings=allowed)
         site.until(lambda: "route_paused" in worker.said, "the worker to report the missing file")
         waits = f"lacks a secret: ${{file:{tmp_path}/key}} cannot be read"
-        paused = lambda: [one["paused"]["reason"] for one in site.items("/routes") if one["paused"]]  # noqa: E731
-        site.until(lambda: waits in "".join(paused()), "the routes to show the reason")
+        site.until(
+            lambda: any(waits in one["paused"]["reason"] for one in site.items("/routes") if one["paused"]),
+            "the routes to show the reason",
+        )
         (tmp_path / "key").write_text(SECRET + "\n")
         ended = site.ended(execution)
         assert (ended["counts"]["completed"], ended["counts"]["failed"]) == (2, 2)
