@@ -227,7 +227,7 @@ class Lab:
         self, source: UUID, stage: str = "input", route: str = "convert", *, config: Config = DOCS
     ) -> Replay:
         """Open a replay of a whole stage. No process holds its job."""
-        return await self.catalog.open_replay(
+        opened = await self.catalog.open_replay(
             batch=uuid7(),
             source=source,
             stage=stage,
@@ -238,6 +238,7 @@ class Lab:
             version=await self.save(config),
             route=route,
         )
+        return opened.replay
 
     async def hold(self, job: UUID, owner: str = "w1") -> LeasedJob:
         held = await self.catalog.acquire(job, owner=owner, lease=LEASE)

@@ -11,7 +11,7 @@ from playhead.errors import BadRequest, Conflict
 from playhead.ids import moment, uuid7
 from playhead.keys import INPUT_STAGE, object_key
 from playhead.model import MOST_ERRORS, UNCERTAIN, Execution, Problem, Replay, ReplayState
-from playhead.ports.catalog.jobs import Input, LeasedJob, Listed, Since
+from playhead.ports.catalog.jobs import Input, Key, LeasedJob, Listed, Opened, Since
 from playhead.ports.catalog.prune import check_unpruned
 from tests.catalog_memory.rows import ExecutionRow, JobRow, MessageRow, OutputRow
 from tests.catalog_memory.tables import page
@@ -125,7 +125,10 @@ class JobsPart(TakeOverPart):
         version: int,
         route: str,
         traceparent: str | None = None,
-    ) -> Replay:
+        managed: object = None,
+        effects: object = None,
+        key: object = None,
+    ) -> Opened:
         await self._begin()
         check_unpruned(source, stage, self._known(source).pruned)
         found = self._version(config, version)
@@ -144,7 +147,10 @@ class JobsPart(TakeOverPart):
             phase="publishing",
         )
         self._insert_execution(row)
-        return _replay(row.job)
+        return Opened(_replay(row.job), fresh=True)
+
+    async def keyed(self, key: Key) -> UUID | None:
+        return None
 
     async def adopt(self, execution: UUID) -> Execution:
         await self._begin()

@@ -168,7 +168,7 @@ async def test_a_replay_is_a_new_execution_with_the_source_as_parent(catalog: Ca
     source = await lab.sealed("a.md")
     version = await lab.save(digest="sha256:d")
 
-    replay = await catalog.open_replay(
+    replay, fresh = await catalog.open_replay(
         batch=uuid7(),
         source=source,
         stage="input",
@@ -180,6 +180,7 @@ async def test_a_replay_is_a_new_execution_with_the_source_as_parent(catalog: Ca
         route="split",
     )
 
+    assert fresh
     assert (replay.from_execution_id, replay.from_stage, replay.from_path) == (source, "input", "a")
     assert (replay.to_route, replay.to_queue) == ("docs/split", "docs.split")
     assert (replay.to_config, replay.to_config_version) == ("docs", version)

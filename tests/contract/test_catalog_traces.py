@@ -36,7 +36,7 @@ async def traced(catalog: Catalog, lab: Lab, *paths: str) -> tuple[UUID, list[Di
 
 
 async def traced_replay(catalog: Catalog, lab: Lab, source: UUID) -> Replay:
-    return await catalog.open_replay(
+    opened = await catalog.open_replay(
         batch=uuid7(),
         source=source,
         stage="input",
@@ -48,6 +48,7 @@ async def traced_replay(catalog: Catalog, lab: Lab, source: UUID) -> Replay:
         route="convert",
         traceparent=TRACEPARENT,
     )
+    return opened.replay
 
 
 def spans(dispatches: Sequence[Dispatch]) -> list[str | None]:

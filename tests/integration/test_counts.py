@@ -29,7 +29,7 @@ async def test_route_counts_add_up_after_another_process_ended_the_execution(tmp
         await ours.services.configs.apply(CONFIG)
         source = uuid7()
         await ours.catalog.adopt(source)
-        made = await ours.catalog.open_replay(
+        made, _ = await ours.catalog.open_replay(
             batch=uuid7(),
             source=source,
             stage="pages",

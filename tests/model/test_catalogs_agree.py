@@ -298,7 +298,7 @@ class Catalogs(RuleBasedStateMachine):
             )
         )
         self.batches.append((batch, batch))
-        execution = opened[0].execution_id, opened[1].execution_id
+        execution = opened[0].replay.execution_id, opened[1].replay.execution_id
         self.executions.append(execution)
         self.replays.append((source[0], execution, name, version))
         if not listed:
@@ -445,7 +445,7 @@ class Catalogs(RuleBasedStateMachine):
         opened = self.both(lambda c, _: c.open_replay(source=source, stage="input", **given))
         if isinstance(opened[0], str):  # the inputs are pruned
             return
-        execution = opened[0].execution_id, opened[1].execution_id
+        execution = opened[0].replay.execution_id, opened[1].replay.execution_id
         held = self.both(lambda c, n: c.acquire(execution[n], owner="w1", lease=LEASE))
         page = [Listed(f"{source}/input/{path}", "input") for path in sorted(PATHS)]
         listed = self.both(lambda c, n: c.record(held[n], page, cursor=page[-1].key, last=True))

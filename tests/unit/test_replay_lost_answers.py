@@ -11,6 +11,7 @@ import pytest
 from playhead.engine.environment import Environment
 from playhead.errors import Unavailable, catalog_unavailable
 from playhead.model import Replay
+from playhead.ports.catalog.jobs import Opened
 from playhead.services.replay import ReplayRequest, ReplayService
 from tests.catalog_memory import MemoryCatalog
 from tests.lab import MemoryDeployment
@@ -22,7 +23,7 @@ class Lossy(MemoryCatalog):
     records = True
     failing_reads = 0
 
-    async def open_replay(self, **asked: Any) -> Replay:
+    async def open_replay(self, **asked: Any) -> Opened:
         if self.records:
             await super().open_replay(**asked)
         raise catalog_unavailable("the connection broke")

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from playhead.errors import NotFound, Unavailable, catalog_unavailable
-from playhead.model import Counts, Execution, Replay, ReplayProgress
+from playhead.model import Counts, Execution, Replay
 from playhead.services.watch import StateEvent, Watch, WatchService
 from tests.lab import Clock
 from tests.waiting import until
@@ -236,9 +236,7 @@ async def test_a_process_that_stops_ends_its_streams_at_once(site: Site, when: s
 # -- the pace of a replay --------------------------------------------------------------------------
 
 
-async def paced(
-    site: Site, steps: Sequence[tuple[float, int, Callable[[], None] | None]]
-) -> list[ReplayProgress]:
+async def paced(site: Site, steps: Sequence[tuple[float, int, Callable[[], None] | None]]) -> list[Replay]:
     """Return a progress report, some seconds after the previous one, with a number of published objects."""
     clock = Clock()
     watching = service(site, every=0.1, clock=clock)
@@ -276,7 +274,7 @@ async def test_the_remaining_time_is_reported_when_all_objects_are_listed(site: 
 
 async def test_a_falling_rate_is_reported_even_if_nothing_else_has_changed(site: Site):
     watching = service(site)
-    moving: list[StateEvent[ReplayProgress]] = []
+    moving: list[StateEvent[Replay]] = []
 
     async def watch() -> None:
         async for one in (await watching.replay(ONE)).tell(None):

@@ -3,7 +3,7 @@
 The framework names operations by function, path and method, calls every page `Page`, and does not name
 bodies that a router describes itself. Client generators derive bad names from this, or fail. The framework
 also copies the docstring of a dataclass as a whole, without descriptions of the fields. It cannot know that
-a field named `…_at` or `…_until` is a time.
+a field named `…_at`, `…_until`, `…_after` or `…_before` is a time.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _tell_fields(kind: type, schemas: dict[str, Any]) -> None:
             for field, shown in schema["properties"].items():
                 if field in lines:
                     shown["description"] = lines[field]
-                if field.endswith(("_at", "_until")):
+                if field.endswith(("_at", "_until", "_after", "_before")):
                     _tell_time(shown)
 
 

@@ -14,7 +14,7 @@ from playhead.api.bodies import JsonRoute
 from playhead.api.ids import NO_EXECUTION, BatchId, execution_query
 from playhead.api.schemas import DetachedReplayRequest, DetachedReplayResponse
 from playhead.api.streams import LastEventId, stream, stream_responses
-from playhead.model import Page, Replay, ReplayProgress
+from playhead.model import Page, Replay
 from playhead.services.replay import ReplayRequest
 
 router = APIRouter(prefix="/api/v1", tags=["replay"], route_class=JsonRoute)
@@ -89,14 +89,13 @@ async def get_replay(replay_batch_id: BatchId, asked: Asked) -> Replay:
 @router.get(
     "/replays/{replay_batch_id}/events",
     response_class=Response,
-    response_model=ReplayProgress,
-    responses=stream_responses("replay", ReplayProgress, "id_ambiguous", "replay_not_found"),
+    response_model=Replay,
+    responses=stream_responses("replay", Replay, "id_ambiguous", "replay_not_found"),
 )
 async def watch_replay(replay_batch_id: BatchId, asked: Asked, last_event_id: LastEventId = None) -> Response:
     """Stream the progress of a replay batch: at once, and after each change, until publishing ends.
 
-    The data of an event `replay` are the body of a `GET`, plus `rate` (objects published per second over
-    the last few seconds) and `eta_seconds`. The last event is `end`, with the same data.
+    The data of an event `replay` are the body of a `GET`. The last event is `end`, with the same data.
     Otherwise, the stream is like that of an execution. To watch the processing of the messages, use the
     events of the replay's `execution_id`.
     """

@@ -19,7 +19,6 @@ ROW_STATES: Final[tuple[RowState, ...]] = (
     *("completed", "skipped", "dead", "cancelled", "taken_over"),
 )
 OPEN_STATES: Final = ("pending", "running", "retry")
-ReplayState = Literal["publishing", "publishing_complete", "partial_failure", "stalled", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,68 +116,6 @@ class Execution:
 
 MOST_OUTPUT_KEYS: Final = 100
 """Maximum number of `output_keys` of a message."""
-MOST_ERRORS: Final = 100
-"""Maximum number of lines in a replay's `errors`. The last line counts any further errors."""
-UNCERTAIN: Final = "uncertain, will be settled"
-"""End of the line for an object if it is not known yet whether its message was published."""
-
-
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """A replay batch with its counts and its state.
-
-    Attributes:
-        execution_id: new execution, under which the outputs are stored.
-        from_execution_id: execution whose stored outputs are replayed.
-        from_stage, to_route: as requested.
-        from_path: as requested; None: the whole stage.
-        to_queue: inbound queue of the route, which receives the messages.
-        objects_found: objects listed so far, without sidecars, folder markers and unfinished outputs.
-        objects_published: messages that the broker has confirmed.
-        objects_failed: objects with an invalid key or a refused message; after a cancellation, all
-            that are not published.
-        status: None until publishing ends; `partial_failure` if objects failed or publishing ended early.
-        replay_batch_id: id of this batch.
-        errors: one line for an early end, and one for each object that failed or is uncertain. At most 100
-            lines, of which the last counts the others. None if there are no errors.
-        state: `publishing`, then the same as `status`; `cancelled`; or `stalled`: five consecutive processes
-            died while they listed its objects, and no process continues.
-        to_config: config of the route.
-        to_config_version: version of that config: the newest when the replay began.
-        created_at: start time; RFC 3339 in UTC.
-        ended_at: time at which publishing ended or was cancelled; RFC 3339 in UTC; None until then.
-    """
-
-    execution_id: UUID
-    from_execution_id: UUID
-    from_stage: str
-    from_path: str | None
-    to_route: str
-    to_queue: str
-    objects_found: int
-    objects_published: int
-    objects_failed: int
-    status: Literal["publishing_complete", "partial_failure"] | None
-    replay_batch_id: UUID
-    errors: list[str] | None
-    state: ReplayState
-    to_config: str
-    to_config_version: int
-    created_at: str
-    ended_at: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayProgress(Replay):
-    """A replay batch while it is watched.
-
-    Attributes:
-        rate: objects published per second over the last few seconds; None in the first event.
-        eta_seconds: seconds until publishing ends; None while objects are still being listed.
-    """
-
-    rate: float | None = None
-    eta_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,7 +137,7 @@ class ReplayService:
         follow(await self._catalog.newest_execution())
         batch = uuid7()
         try:
-            created = await self._catalog.open_replay(
+            created, _ = await self._catalog.open_replay(
                 batch=batch,
                 source=request.from_execution_id,
                 stage=request.from_stage,

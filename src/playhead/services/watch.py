@@ -13,14 +13,14 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 from uuid import UUID
 from weakref import WeakValueDictionary
 
 from playhead.errors import NotFound, Unavailable
-from playhead.model import Execution, Replay, ReplayProgress
+from playhead.model import Execution, Replay
 
 T = TypeVar("T")
 
@@ -194,7 +194,7 @@ class WatchService:
 
         return await self._watch("execution", execution, look)
 
-    async def replay(self, batch: UUID) -> Watch[ReplayProgress]:
+    async def replay(self, batch: UUID) -> Watch[Replay]:
         """Watch a replay batch until it is published or has failed.
 
         Raises:
@@ -203,7 +203,7 @@ class WatchService:
         """
         pace = _Pace()
 
-        async def look() -> Sight[ReplayProgress]:
+        async def look() -> Sight[Replay]:
             now = await self._looking.replay(batch)
             rate = pace.at(self._clock(), now.objects_published)
             left = now.objects_found - now.objects_published - now.objects_failed
@@ -213,10 +213,7 @@ class WatchService:
             # While objects are still being listed, the number that remains is unknown.
             elif rate and await self._listings.is_listed(now.execution_id):
                 eta = round(left / rate, 1)
-            known = {f.name: getattr(now, f.name) for f in fields(now)}
-            return Sight(
-                _id_of(now), ReplayProgress(**known, rate=rate, eta_seconds=eta), now.status is not None
-            )
+            return Sight(_id_of(now), replace(now, rate=rate, eta_seconds=eta), now.status is not None)
 
         return await self._watch("replay", batch, look)
 

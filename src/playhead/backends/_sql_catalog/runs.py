@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from uuid import UUID
 
+from playhead.backends._sql_catalog.lanes import as_uuid
+from playhead.backends._sql_catalog.options import Options, pace_columns
 from playhead.backends._sql_catalog.replays import ReplaysPart
 from playhead.backends._sql_catalog.rows import LONG_SECONDS
 from playhead.backends._sql_catalog.takeover import TakeOverPart
@@ -14,8 +17,8 @@ from playhead.backends.sql.statements import SQL
 from playhead.errors import BadRequest, Conflict
 from playhead.ids import uuid7
 from playhead.keys import INPUT_STAGE, object_key
-from playhead.model import Execution, Replay
-from playhead.ports.catalog.jobs import Input, Since
+from playhead.model import Execution, OnReplay, Replay
+from playhead.ports.catalog.jobs import Input, Key, Managed, Opened, Since
 from playhead.ports.catalog.prune import check_unpruned
 
 
@@ -133,8 +136,13 @@ class RunsPart(ReplaysPart, TakeOverPart):
         version: int,
         route: str,
         traceparent: str | None = None,
-    ) -> Replay:
-        async def open_it(db: Session) -> Replay:
+        managed: Managed | None = None,
+        effects: Mapping[str, OnReplay] = MappingProxyType({}),
+        key: Key | None = None,
+    ) -> Opened:
+        async def open_it(db: Session) -> Opened:
+            if key and (first := await self._keep_key(db, key, batch)) != batch:
+                return Opened(await self._existing_replay(db, first), fresh=False)
             number, _ = await self._version(db, config, version)
             lane = await self._feed(db, number, route)
             # A prune of the source takes the exclusive lock: it either comes before, and this replay is
@@ -161,15 +169,68 @@ class RunsPart(ReplaysPart, TakeOverPart):
                 prefix=prefix,
                 to_route=to_route,
                 lane=lane,
-                state="publishing",
+                state="queued" if managed else "publishing",
                 owner=None,
                 lease=0.0,
             )
-            opened = await self._find_replay(db, batch)
-            assert opened
-            return opened
+            if managed or effects:
+                await self._set_options(db, n, managed, effects)
+            return Opened(await self._existing_replay(db, batch), fresh=True)
 
         return await self._db.write(open_it)
+
+    async def _set_options(
+        self, db: Session, n: int, managed: Managed | None, effects: Mapping[str, OnReplay]
+    ) -> None:
+        await db.run(SQL.set_options, options=Options.of(managed, effects).encode(), execution=n)
+        if managed is None:
+            return
+        rate, depth = pace_columns(managed.pace)
+        canary = managed.canary
+        await db.run(
+            SQL.set_managed,
+            rate=rate,
+            depth=depth,
+            hold=canary.objects if canary else None,
+            paid=0 if managed.pace or canary else None,
+            report=int(managed.report),
+            webhook=0 if managed.webhook else None,
+            execution=n,
+        )
+
+    async def _existing_replay(self, db: Session, batch: UUID) -> Replay:
+        found = await self._find_replay(db, batch)
+        assert found
+        return found
+
+    async def keyed(self, key: Key) -> UUID | None:
+        return await self._db.read(lambda db: self._find_key(db, key))
+
+    async def _find_key(self, db: Session, key: Key) -> UUID | None:
+        """Return the batch of a key that has not expired. Raises `Conflict` if it belongs to another body."""
+        row = await db.row(SQL.find_key, scope=key.scope, key=key.key, seconds=key.seconds)
+        if row is None:
+            return None
+        body, batch = row
+        if bytes(body) != key.body_sha256:
+            raise Conflict(
+                "idempotency_key_reused",
+                f"the Idempotency-Key {key.key!r} belongs to another request, which started replay "
+                f"{as_uuid(batch)}: send a new key with a new request",
+            )
+        return as_uuid(batch)
+
+    async def _keep_key(self, db: Session, key: Key, batch: UUID) -> UUID:
+        """Store a key with its batch; return the batch of the first request with this key.
+
+        The row is inserted in the transaction that creates the replay. Another transaction that inserts the
+        same key waits for this one, and then finds the row.
+        """
+        await db.run(SQL.delete_expired_key, scope=key.scope, key=key.key, seconds=key.seconds)
+        given = {"scope": key.scope, "key": key.key, "body": key.body_sha256, "batch": batch}
+        if await db.value(SQL.insert_key, **given) is not None:
+            return batch
+        return await self._find_key(db, key) or batch
 
     async def adopt(self, execution: UUID) -> Execution:
         async def adopt_it(db: Session) -> Execution:

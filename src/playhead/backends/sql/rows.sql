@@ -36,6 +36,10 @@ WITH RECURSIVE dead_lanes (lane) AS (
   FROM dead_lanes d WHERE d.lane IS NOT NULL
 )
 
+-- fragment: open_jobs
+-- Publishing may follow. The index `jobs_open` is used only if its condition is repeated word for word.
+state IN ('uploading', 'queued', 'checking', 'publishing', 'paused', 'stalled')
+
 -- name: lanes_by_id
 -- Lanes by their numbers.
 {lane} WHERE l.id = ANY(:ids::bigint[])
@@ -140,7 +144,7 @@ UPDATE executions SET settled = true, counts = :counts WHERE n = :n
 -- Whether a message of an execution, or its listing, is open.
 SELECT EXISTS (SELECT 1 FROM messages /* INDEXED BY messages_by_state */
     WHERE execution = :n AND state IN ({OPEN}))
-  OR EXISTS (SELECT 1 FROM jobs WHERE execution = :n AND listing_state = 'open')
+  OR EXISTS (SELECT 1 FROM jobs WHERE execution = :n AND listing_state IN ('open', 'cancelling'))
 
 -- name: share_executions
 -- Lock executions against cancel, resend and completion, but not against each other.

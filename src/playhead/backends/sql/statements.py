@@ -36,6 +36,7 @@ FILES: Final = (
         "rows.sql",
         "configs.sql",
         "jobs.sql",
+        "control.sql",
         "replays.sql",
         "takeover.sql",
         "work.sql",

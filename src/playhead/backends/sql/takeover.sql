@@ -4,11 +4,11 @@
 
 -- name: set_plan
 -- The run whose results are taken over, and what may be taken over.
-UPDATE jobs SET since = :since::uuid, plan = :plan WHERE execution = :execution
+UPDATE jobs SET since = :since::uuid, takeover = :plan WHERE execution = :execution
 
 -- name: plan_of
 -- What a run may take over; NULL: nothing.
-SELECT j.since, j.plan FROM jobs j JOIN executions e ON e.n = j.execution WHERE e.id = :execution::uuid
+SELECT j.since, j.takeover FROM jobs j JOIN executions e ON e.n = j.execution WHERE e.id = :execution::uuid
 
 -- name: count_inputs_and_outputs
 -- How many inputs an execution has, and how many inputs and outputs are below its prefix.

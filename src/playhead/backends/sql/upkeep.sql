@@ -24,10 +24,9 @@ DELETE FROM processes WHERE id = :id RETURNING counters
 DELETE FROM processes WHERE heartbeat_at < playhead_now() - :seconds::float8 RETURNING counters
 
 -- name: move_job_leases
--- Move the leases of processes whose heartbeats were recorded before the clock was set back, by the same time. The index
--- `jobs_open` is used only if its condition is repeated word for word.
+-- Move the leases of processes whose heartbeats were recorded before the clock was set back, by the same time.
 UPDATE jobs SET lease_until = lease_until - (SELECT p.heartbeat_at - playhead_now() FROM processes p WHERE p.id = owner)
-WHERE state IN ('uploading', 'publishing')
+WHERE {open_jobs}
   AND owner IN (SELECT p.id FROM processes p WHERE p.heartbeat_at > playhead_now() + :seconds::float8)
 
 -- name: move_heartbeats
@@ -50,9 +49,9 @@ WHERE published = {UNPUBLISHED} AND state = {RETRY} AND not_before > playhead_no
 DELETE FROM leases WHERE owner = :owner
 
 -- name: release_jobs
--- Jobs of a process that has ended. `jobs_open` is used only if the condition is repeated word for word.
+-- Jobs of a process that has ended.
 UPDATE jobs SET owner = NULL, lease_until = 0, idle_takeovers = greatest(idle_takeovers - 1, 0)
-WHERE owner = :owner AND state IN ('uploading', 'publishing')
+WHERE owner = :owner AND {open_jobs}
 
 -- name: departed_counters
 -- The sum of the counters of processes that have ended.
@@ -253,7 +252,7 @@ SELECT n, id FROM executions WHERE NOT settled AND status = 'cancelled'
 -- Runs whose owner died before all inputs were stored. The lease with which a run was opened counts from its opening and
 -- from the last heartbeat of its owner.
 SELECT e.n, e.id FROM jobs j JOIN executions e ON e.n = j.execution LEFT JOIN processes o ON o.id = j.owner
-WHERE j.state IN ('uploading', 'publishing') AND j.state = 'uploading' AND j.lease_until <= playhead_now()
+WHERE j.{open_jobs} AND j.state = 'uploading' AND j.lease_until <= playhead_now()
   AND (o.heartbeat_at IS NULL OR o.heartbeat_at + j.lease_until - e.created_at <= playhead_now())
   AND (j.owner IS NULL OR j.owner NOT IN ({alive}))
 ORDER BY e.n
@@ -272,9 +271,9 @@ UPDATE jobs SET state = 'partial_failure', listing_state = 'dead', epoch = epoch
   error_code = 'upload_incomplete', error = :error WHERE execution = :execution
 
 -- name: abandoned_jobs
--- Jobs that publish, and whose lease is free or has expired.
+-- Jobs that are checked or published, and whose lease is free or has expired.
 SELECT e.id FROM jobs j JOIN executions e ON e.n = j.execution
-WHERE j.state IN ('uploading', 'publishing') AND j.state = 'publishing'
+WHERE j.{open_jobs} AND j.state IN ('checking', 'publishing')
   AND (j.owner IS NULL OR j.lease_until <= playhead_now()) ORDER BY j.execution
 
 -- name: messages_named

@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from playhead.envelope import Dispatch, Headers
-from playhead.model import AdapterCode, Execution, Replay
+from playhead.model import AdapterCode, Canary, Execution, OnReplay, Pace, Replay, Selection
 
 
 class Input(NamedTuple):
@@ -57,6 +57,54 @@ class Listed(NamedTuple):
     key: str
     stage: str
     problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Managed:
+    """What a request asks for beyond the four fields of the contract.
+
+    A replay without any of it is published at once. Every other one waits for its place in the line of its
+    queue (`admit`).
+
+    Attributes:
+        plan: the replay publishes exactly the objects of this plan.
+        selection: which objects of the stage are replayed; None: all.
+        pace: None: as fast as possible.
+        canary: None: no object waits for the result of others.
+        reason, webhook: as requested.
+        report: a completion report is written when the execution ends.
+    """
+
+    plan: UUID | None = None
+    selection: Selection | None = None
+    pace: Pace | None = None
+    canary: Canary | None = None
+    reason: str | None = None
+    webhook: str | None = None
+    report: bool = False
+
+
+class Key(NamedTuple):
+    """An Idempotency-Key.
+
+    Attributes:
+        scope: who sent it, and to which operation.
+        key: as sent.
+        body_sha256: of the request with its defaults.
+        seconds: how long the key is kept at least. It is also kept until publishing has ended.
+    """
+
+    scope: str
+    key: str
+    body_sha256: bytes
+    seconds: float
+
+
+class Opened(NamedTuple):
+    """A replay, and whether this call has created it."""
+
+    replay: Replay
+    fresh: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,17 +200,33 @@ class Jobs(Protocol):
         version: int,
         route: str,
         traceparent: str | None = None,
-    ) -> Replay:
+        managed: Managed | None = None,
+        effects: Mapping[str, OnReplay] = MappingProxyType({}),
+        key: Key | None = None,
+    ) -> Opened:
         """Create the new execution, the batch, the root and the job in one transaction.
 
         `batch` is a new id. A caller that does not receive the answer looks it up with `replay`.
 
-        Raises `Conflict` (`stage_pruned`) if objects of the stage were pruned. Otherwise no prune deletes
-        objects of the source until the replay has ended.
+        `effects` says what the replay does in routes of its config, by route name; the others run.
+
+        With `managed`, the replay is `queued`; otherwise it is `publishing`. With a `key` that is known, the
+        replay of the first request is returned.
+
+        Raises `Conflict`: `stage_pruned` if objects of the stage were pruned; `idempotency_key_reused` if the
+        key belongs to another body. Otherwise no prune deletes objects of the source until the replay has
+        ended.
 
         `path` and `to_route` are stored as requested. `prefix` is where the listing starts. `config`,
         `version` and `route` are what `to_route` was resolved to. Any process can acquire the job.
         `traceparent` is stored as in `open_run`.
+        """
+        ...
+
+    async def keyed(self, key: Key) -> UUID | None:
+        """Return the batch of the replay that a request with this key has started; None if there is none.
+
+        Raises `Conflict` (`idempotency_key_reused`) if the key belongs to another body.
         """
         ...
 
