@@ -16,7 +16,7 @@ from bench.processor import Spending
 from playhead.bootstrap import open_runtime
 from playhead.envelope import Dispatch, Headers
 from playhead.ids import mint, text, uuid7
-from playhead.services.replay import ReplayRequest
+from playhead.model import ReplayRequest
 
 _TARGETS = {"nats": 0.5, "rabbitmq": 0.9}
 _BASELINE = {"nats": "prepared frames", "rabbitmq": "the bare client's best"}

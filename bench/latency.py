@@ -17,7 +17,7 @@ import httpx
 from bench.figures import Figure, median, middle_ratio, percentile
 from bench.homes import ROUTE, SOURCE, STAGE, environment, finish, lay_out, opened, start
 from bench.machine import report, scratch
-from playhead.services.replay import ReplayRequest
+from playhead.model import ReplayRequest
 
 _SMALL = 10
 _TARGET_SMALL_MS = 50

@@ -16,7 +16,7 @@ from uuid import UUID
 from bench.homes import ROUTE, SOURCE, STAGE
 from bench.lone_replay import peak_bytes
 from playhead.bootstrap import open_runtime
-from playhead.services.replay import ReplayRequest
+from playhead.model import ReplayRequest
 from playhead.settings import load_settings
 
 

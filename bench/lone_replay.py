@@ -18,7 +18,7 @@ from uuid import UUID
 
 from bench.homes import ROUTE, SOURCE, STAGE, opened
 from playhead.ids import created_at
-from playhead.services.replay import ReplayRequest
+from playhead.model import ReplayRequest
 
 
 async def _replay(home: Path, store: Path, execution: UUID, objects: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from uuid import UUID
 from bench.figures import Figure, median, middle_ratio
 from bench.homes import ROUTE, SOURCE, STAGE, lay_out, opened, paths
 from bench.machine import report, scratch
-from playhead.services.replay import ReplayRequest
+from playhead.model import ReplayRequest
 
 _A_TRANSACTION = 1000
 _TARGET = 0.1

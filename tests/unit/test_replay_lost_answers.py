@@ -10,9 +10,9 @@ import pytest
 
 from playhead.engine.environment import Environment
 from playhead.errors import Unavailable, catalog_unavailable
-from playhead.model import Replay
+from playhead.model import Replay, ReplayRequest
 from playhead.ports.catalog.jobs import Opened
-from playhead.services.replay import ReplayRequest, ReplayService
+from playhead.services.replay import ReplayService
 from tests.catalog_memory import MemoryCatalog
 from tests.lab import MemoryDeployment
 

@@ -10,9 +10,9 @@ import pytest
 
 from playhead.engine.environment import Environment
 from playhead.envelope import Dispatch
-from playhead.model import MOST_ERRORS
+from playhead.model import MOST_ERRORS, ReplayRequest
 from playhead.ports.broker import PublishResult
-from playhead.services.replay import ReplayRequest, ReplayService
+from playhead.services.replay import ReplayService
 from tests.broker_memory import MemoryBroker
 from tests.lab import MemoryDeployment
 

@@ -11,10 +11,10 @@ import pytest
 from playhead.engine.environment import Environment
 from playhead.envelope import Dispatch
 from playhead.errors import ReplayContinues
-from playhead.model import Replay
+from playhead.model import Replay, ReplayRequest
 from playhead.ports.broker import PublishResult
 from playhead.ports.catalog.jobs import LeasedJob
-from playhead.services.replay import ReplayRequest, ReplayService
+from playhead.services.replay import ReplayService
 from tests.broker_memory import MemoryBroker
 from tests.catalog_memory import MemoryCatalog
 from tests.lab import MemoryDeployment

@@ -14,8 +14,7 @@ from playhead.api.bodies import JsonRoute
 from playhead.api.ids import NO_EXECUTION, BatchId, execution_query
 from playhead.api.schemas import DetachedReplayRequest, DetachedReplayResponse
 from playhead.api.streams import LastEventId, stream, stream_responses
-from playhead.model import Page, Replay
-from playhead.services.replay import ReplayRequest
+from playhead.model import Page, Replay, ReplayRequest
 
 router = APIRouter(prefix="/api/v1", tags=["replay"], route_class=JsonRoute)
 

@@ -65,7 +65,7 @@ async def replay(
     """
     import asyncio
 
-    from playhead.services.replay import ReplayRequest
+    from playhead.model import ReplayRequest
 
     if not stage or not route:
         raise Usage("STAGE and ROUTE must not be empty")

@@ -28,6 +28,7 @@ from playhead.model import (
     Lineage,
     Page,
     Replay,
+    ReplayRequest,
     RouteCounts,
     RowState,
     SearchHit,
@@ -41,7 +42,6 @@ from playhead.remote import RemoteServices, open_server
 from playhead.remote.runs import ReplayAnswer
 from playhead.services import Services
 from playhead.services.lineage import Direction
-from playhead.services.replay import ReplayRequest
 from playhead.services.resolve import is_id
 from playhead.settings import Settings, load_settings
 

@@ -97,6 +97,46 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplayRequest:
+    """What a client asks for. The first four fields are those of the contract; None: not asked for.
+
+    Attributes:
+        from_path: None or "": the whole stage.
+        require_code: refuse to send work to workers with outdated or different code.
+        plan_id: replay exactly the objects of this plan; then the other fields that choose objects are those
+            of the plan.
+        selection: which objects; times may be relative (`-24h`).
+        config_version: version of the target's config; None: the newest.
+        effects: what to do in routes with external effects, for all routes or by route name.
+        webhook: URL that is told about the replay.
+        report: whether a completion report is written; None: if any field beyond the contract's is given.
+        key: Idempotency-Key: a repeated request with the same key returns the first replay.
+    """
+
+    from_execution_id: UUID
+    from_stage: str
+    from_path: str | None
+    to_route: str
+    require_code: bool = False
+    plan_id: UUID | None = None
+    selection: Selection | None = None
+    config_version: int | None = None
+    effects: OnReplay | Mapping[str, OnReplay] | None = None
+    pace: Pace | None = None
+    canary: Canary | None = None
+    reason: str | None = None
+    webhook: str | None = None
+    report: bool | None = None
+    key: str | None = None
+
+    @property
+    def managed(self) -> bool:
+        """Whether the request has a field beyond the contract's. Keys and the check of code do not count."""
+        rest = (self.plan_id, self.selection, self.config_version, self.effects, self.pace, self.canary)
+        return any(field is not None for field in (*rest, self.reason, self.webhook, self.report))
+
+
+@dataclass(frozen=True, slots=True)
 class ReplayWork:
     """The messages of the new execution, in all of its routes. At most one second old while it runs.
 

@@ -8,10 +8,9 @@ from typing import Literal
 from uuid import UUID
 
 from playhead.engine.codecheck import Warn, no_warning
-from playhead.model import Compare, Execution
+from playhead.model import Compare, Execution, ReplayRequest
 from playhead.remote.client import WORK_SECONDS, Client, segment
 from playhead.remote.uploads import Upload
-from playhead.services.replay import ReplayRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,44 +8,27 @@ is a job.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
-from shlex import join, quote
+from dataclasses import replace
 from typing import Protocol
 from uuid import UUID
 
 from playhead import events, faults
-from playhead.engine import target
+from playhead.engine import request as request_checks
 from playhead.engine.codecheck import CodeCheck, Warn, no_warning
 from playhead.engine.drive import Drive
 from playhead.engine.environment import Backends, Environment
 from playhead.engine.listing import PAGE, Listing
 from playhead.errors import NotFound, ReplayContinues, Unavailable
 from playhead.ids import follow, uuid7
-from playhead.keys import check_path
-from playhead.model import UNCERTAIN, Execution, Replay
+from playhead.model import UNCERTAIN, Replay, ReplayRequest
 from playhead.ports.catalog import Browse, Configs, Jobs, Work
 from playhead.ports.catalog.jobs import LeasedJob
-from playhead.ports.catalog.prune import check_unpruned
 from playhead.ports.tracer import NO_SPAN, Span
 
 _FIRST_CHECK_SECONDS = 0.002
 _CHECK_SECONDS = 0.1
 _CHECKS_AFTER_LOST_ANSWER = 5
 _CHECK_LOST_ANSWER_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayRequest:
-    """The contract's request. `from_path` None or "": the whole stage.
-
-    `require_code` refuses to send work to workers with outdated or different code.
-    """
-
-    from_execution_id: UUID
-    from_stage: str
-    from_path: str | None
-    to_route: str
-    require_code: bool = False
 
 
 class ReplayCatalog(Configs, Jobs, Work, Browse, Protocol): ...
@@ -116,17 +99,9 @@ class ReplayService:
         return created
 
     async def _create(self, request: ReplayRequest, traceparent: str | None, warn: Warn) -> Replay:
-        stage = check_path(request.from_stage, "from_stage")
-        path = (request.from_path or "").removesuffix("/")
-        if path or request.from_path not in (None, ""):
-            check_path(path, "from_path")
-        source = await self._source(request.from_execution_id)
-        await self._listing.check_stage(source, stage)
-        loaded, route = await target.resolve(self._catalog, source, request.to_route)
-        prefix = f"{request.from_execution_id}/{stage}" + (f"/{path}" if path else "")
-        check_unpruned(source.execution_id, stage, source.pruned)
-        if not await self._listing.any_object(source, prefix):
-            raise _no_objects(request, source, prefix)
+        found = await request_checks.resolve(self._catalog, self._listing, request)
+        source, loaded, route = found.source, found.loaded, found.route
+        await request_checks.check_objects(self._listing, request, found)
         if self._code:
             for warning in await self._code.check(loaded.config, route, required=request.require_code):
                 warn(warning)
@@ -142,7 +117,7 @@ class ReplayService:
                 source=request.from_execution_id,
                 stage=request.from_stage,
                 path=request.from_path,
-                prefix=prefix,
+                prefix=found.prefix,
                 to_route=request.to_route,
                 config=loaded.version.name,
                 version=loaded.version.version,
@@ -173,19 +148,6 @@ class ReplayService:
             f"{exc.detail}; it is not known whether the replay was recorded. When the catalog is available "
             f"again, check whether `playhead replays` lists batch {batch} before you repeat the request",
         )
-
-    async def _source(self, execution_id: UUID) -> Execution:
-        """Return the source execution: from the catalog, or as external objects in the store show it."""
-        found = await self._catalog.execution(execution_id)
-        if found is None:
-            found = await self._listing.adoptable(execution_id)
-        if found is None:
-            raise NotFound(
-                "execution_not_found",
-                f"execution {execution_id} is neither in the catalog nor in the store. "
-                "Run: playhead executions",
-            )
-        return found
 
     # -- wait --------------------------------------------------------------------------------------
 
@@ -349,19 +311,3 @@ class ReplayService:
         """
         for drive in list(self._drives):
             await drive.renew()
-
-
-def _no_objects(request: ReplayRequest, source: Execution, prefix: str) -> NotFound:
-    detail = f"nothing to replay at {prefix}: it holds no object other than sidecars and folder markers"
-    ls = f"playhead ls {request.from_execution_id} {quote(request.from_stage)}"
-    if source.kind != "replay" or source.parent_execution_id is None:
-        return NotFound("no_objects", f"{detail}. `{ls}` lists the stage")
-    # A replay typed again with `latest` as its source: `latest` is then the first replay.
-    again = ["playhead", "replay", str(source.parent_execution_id), request.from_stage, request.to_route]
-    if request.from_path:
-        again += ["--path", request.from_path]
-    return NotFound(
-        "no_objects",
-        f"{detail}. This execution is itself a replay of {source.parent_execution_id}. "
-        f"To replay that execution again, run: {join(again)}",
-    )

@@ -1,0 +1,90 @@
+"""The checks of a request for a replay or a plan, in the order of the contract."""
+
+from __future__ import annotations
+
+from shlex import join, quote
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+from playhead.engine import target
+from playhead.engine.listing import Listing
+from playhead.errors import NotFound
+from playhead.keys import check_path
+from playhead.model import Execution, ReplayRequest
+from playhead.ports.catalog import Browse, Configs
+from playhead.ports.catalog.configs import Loaded
+from playhead.ports.catalog.prune import check_unpruned
+
+
+class RequestCatalog(Configs, Browse, Protocol): ...
+
+
+class Resolved(NamedTuple):
+    """What a request means, decided once for the whole replay.
+
+    Attributes:
+        source: the source execution; possibly only objects in the store (`adopted`).
+        prefix: `{execution}/{stage}` or `{execution}/{stage}/{path}`: where to list.
+        loaded: the config version of the target route.
+        route: the name of the target route.
+    """
+
+    source: Execution
+    prefix: str
+    loaded: Loaded
+    route: str
+
+
+async def resolve(catalog: RequestCatalog, listing: Listing, request: ReplayRequest) -> Resolved:
+    """Check a request, except whether it selects any object. Nothing is recorded.
+
+    Raises:
+        BadRequest: `invalid_path`, `route_ambiguous`.
+        NotFound: `execution_not_found`, `stage_not_found`, `route_not_found`.
+        Conflict: `config_inactive`, `stage_pruned`.
+    """
+    stage = check_path(request.from_stage, "from_stage")
+    path = (request.from_path or "").removesuffix("/")
+    if path or request.from_path not in (None, ""):
+        check_path(path, "from_path")
+    source = await _source(catalog, listing, request.from_execution_id)
+    await listing.check_stage(source, stage)
+    loaded, route = await target.resolve(catalog, source, request.to_route)
+    prefix = f"{request.from_execution_id}/{stage}" + (f"/{path}" if path else "")
+    check_unpruned(source.execution_id, stage, source.pruned)
+    return Resolved(source, prefix, loaded, route)
+
+
+async def check_objects(listing: Listing, request: ReplayRequest, found: Resolved) -> None:
+    """Check that a replay would find an object. Raises `NotFound` (`no_objects`)."""
+    if not await listing.any_object(found.source, found.prefix):
+        raise _no_objects(request, found.source, found.prefix)
+
+
+async def _source(catalog: RequestCatalog, listing: Listing, execution_id: UUID) -> Execution:
+    """Return the source execution: from the catalog, or as external objects in the store show it."""
+    found = await catalog.execution(execution_id)
+    if found is None:
+        found = await listing.adoptable(execution_id)
+    if found is None:
+        raise NotFound(
+            "execution_not_found",
+            f"execution {execution_id} is neither in the catalog nor in the store. Run: playhead executions",
+        )
+    return found
+
+
+def _no_objects(request: ReplayRequest, source: Execution, prefix: str) -> NotFound:
+    detail = f"nothing to replay at {prefix}: it holds no object other than sidecars and folder markers"
+    ls = f"playhead ls {request.from_execution_id} {quote(request.from_stage)}"
+    if source.kind != "replay" or source.parent_execution_id is None:
+        return NotFound("no_objects", f"{detail}. `{ls}` lists the stage")
+    # A replay typed again with `latest` as its source: `latest` is then the first replay.
+    again = ["playhead", "replay", str(source.parent_execution_id), request.from_stage, request.to_route]
+    if request.from_path:
+        again += ["--path", request.from_path]
+    return NotFound(
+        "no_objects",
+        f"{detail}. This execution is itself a replay of {source.parent_execution_id}. "
+        f"To replay that execution again, run: {join(again)}",
+    )
