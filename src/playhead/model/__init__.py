@@ -6,6 +6,7 @@ queues     the same for routes, queues and dead letters
 trace      the same for messages below an object
 code       which code ran, and which code processes have loaded
 why        the same for one item: where it ended, and the reason
+outcome    completion reports of replays, and events for their webhooks
 retention  how long objects are kept, and what was pruned
 health     the state of backends, processes and adapters
 
@@ -33,6 +34,7 @@ from playhead.model.health import (
     Health,
     WorkerInfo,
 )
+from playhead.model.outcome import ReplayEvent
 from playhead.model.pipeline import (
     Condition,
     Config,
@@ -148,6 +150,7 @@ __all__ = [
     "RateLimit",
     "RatePace",
     "Replay",
+    "ReplayEvent",
     "ReplayRequest",
     "ReplayState",
     "ReplayWork",

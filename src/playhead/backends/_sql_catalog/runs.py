@@ -9,7 +9,7 @@ from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import as_uuid
 from playhead.backends._sql_catalog.options import Options, pace_columns
-from playhead.backends._sql_catalog.replays import ReplaysPart
+from playhead.backends._sql_catalog.outcome import OutcomePart
 from playhead.backends._sql_catalog.rows import LONG_SECONDS
 from playhead.backends._sql_catalog.takeover import TakeOverPart
 from playhead.backends.sql.session import Session
@@ -28,7 +28,7 @@ def input_range(execution: UUID) -> tuple[str, str]:
     return f"{prefix}/", f"{prefix}0"
 
 
-class RunsPart(ReplaysPart, TakeOverPart):
+class RunsPart(OutcomePart, TakeOverPart):
     async def open_run(
         self,
         execution: UUID,
@@ -257,6 +257,7 @@ class RunsPart(ReplaysPart, TakeOverPart):
                 # waits. If this process dies before all are cancelled, the reconciler cancels the others.
                 await db.run(SQL.cancel_job, execution=n)
                 await db.run(SQL.close_execution, execution=n, status="cancelled")
+                await self._record_end(db, n)
             return n
 
         n = await self._db.write(cancel_it)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from playhead.backends._sql_catalog.bindings import BindPart
 from playhead.backends._sql_catalog.lanes import DispatchMaker, as_uuid, storable
+from playhead.backends._sql_catalog.outcome import OutcomePart
 from playhead.backends._sql_catalog.rows import LONG_SECONDS
 from playhead.backends.sql import CANCELLED, DEAD, PENDING, RETRY, RUNNING, STORED
 from playhead.backends.sql.session import Session, natives
@@ -27,7 +28,7 @@ class _Held(NamedTuple):
     status: str
 
 
-class WorkPart(BindPart):
+class WorkPart(BindPart, OutcomePart):
     async def finish(self, publisher: str, results: Sequence[Result]) -> list[Finished | None]:
         async def end(db: Session) -> list[Finished | None]:
             keys = natives(db, [r.correlation_id for r in results])
@@ -205,6 +206,7 @@ class WorkPart(BindPart):
             for n in ended:
                 await db.run(SQL.end_execution, n=n)
                 await self._settle_execution(db, n)
+                await self._record_end(db, n)
             return list(ended.values())
 
         return await self._db.write(end, seconds=LONG_SECONDS)

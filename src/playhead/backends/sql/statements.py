@@ -38,6 +38,7 @@ FILES: Final = (
         "jobs.sql",
         "control.sql",
         "replays.sql",
+        "outcome.sql",
         "takeover.sql",
         "work.sql",
         "limits.sql",
