@@ -6,6 +6,7 @@ can hold both `b` and `b/c`.
 
 from __future__ import annotations
 
+import itertools
 import time
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -32,6 +33,8 @@ class MemoryStore:
         """
         self._pause = pause
         self._objects: dict[str, tuple[bytes, float]] = {}
+        self._tags: dict[str, str] = {}
+        self._writes = itertools.count(1)
         self._keys: list[str] = []  # sorted; code points sort as their UTF-8 does
 
     async def _turn(self) -> None:
@@ -52,6 +55,7 @@ class MemoryStore:
                 if blob.key not in self._objects:
                     insort(self._keys, blob.key)
                 self._objects[blob.key] = (bytes(blob.data), time.time())
+                self._tags[blob.key] = str(next(self._writes))
                 if written:
                     written(blob.key)
         return [None] * len(groups)
@@ -103,4 +107,4 @@ class MemoryStore:
 
     def _entry(self, key: str, sizes: bool) -> Entry:
         data, modified = self._objects[key]
-        return Entry(key, len(data), modified) if sizes else Entry(key, 0, 0.0)
+        return Entry(key, len(data), modified, self._tags[key]) if sizes else Entry(key, 0, 0.0)

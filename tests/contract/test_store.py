@@ -414,6 +414,26 @@ async def test_sizes_and_times_are_listed_only_on_request(store):
     assert await listed(store, "e/s/x", sizes=True) == [x]
 
 
+async def test_the_tag_of_an_object_stays_while_nothing_is_written(store):
+    await put(store, "e/s/x", "e/s/y", data=b"12345")
+    entries = await listed(store, "e", sizes=True)
+    assert all(entry.tag for entry in entries)
+    await put(store, "e/s/z")
+    assert (await listed(store, "e", sizes=True, page=1))[:2] == entries
+    assert [entry.tag for entry in await listed(store, "e")] == [""] * 3
+
+
+async def test_the_tag_differs_when_other_bytes_of_the_same_size_are_written(store):
+    """Each version is written twice: a store of files then uses the first file's number for the second."""
+    tags = []
+    for n in range(20):
+        await put(store, "e/s/x", data=b"other")
+        await put(store, "e/s/x", data=b"%05d" % n)
+        [entry] = await listed(store, "e/s", sizes=True)
+        tags.append(entry.tag)
+    assert len(set(tags)) == 20
+
+
 async def test_an_abandoned_listing_has_no_effect(store):
     await put(store, *(f"e/s/{n:03}" for n in range(50)))
     for _ in range(5):

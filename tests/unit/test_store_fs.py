@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -681,3 +682,44 @@ def test_the_names_of_a_large_folder_are_read_once_until_it_changes(tmp_path):
         assert len(reads) == 3, "a folder that changed just now may change again within a tick of the clock"
     finally:
         os.close(folder)
+
+
+async def tag_of(store: FileStore, key: str) -> str:
+    [[entry]] = [page async for page in store.list(key, sizes=True)]
+    return entry.tag
+
+
+async def test_the_tag_differs_when_a_program_changes_a_file_in_place_and_sets_its_time_back(store, root):
+    await put(store, "e/s/x")
+    file = root / "e/s/x"
+    tags = set[str]()
+    for n in range(20):
+        tags.add(await tag_of(store, "e/s/x"))
+        status = file.stat()
+        with file.open("r+b") as opened:
+            opened.write(b"%d" % (n % 10))
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert len(tags) == 20
+
+
+async def test_a_file_that_is_changed_all_the_time_gets_a_tag_that_no_other_has(store, root):
+    await put(store, "e/s/x")
+    ends = threading.Event()
+
+    def write() -> None:
+        with (root / "e/s/x").open("r+b") as opened:
+            while not ends.is_set():
+                opened.seek(0)
+                opened.write(b"x")
+                opened.flush()
+                time.sleep(0.001)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        tags = [await tag_of(store, "e/s/x") for _ in range(5)]
+    finally:
+        ends.set()
+        writer.join()
+    assert len(set(tags)) == 5
+    assert await tag_of(store, "e/s/x") == await tag_of(store, "e/s/x")

@@ -31,11 +31,14 @@ class Entry(NamedTuple):
     Attributes:
         size: in bytes.
         modified: in seconds since the epoch. Size and time are 0 if they were not asked for.
+        tag: differs from an earlier tag of the object whenever the bytes may differ. It may also differ
+            although the bytes are equal. Set by `list` with `sizes`.
     """
 
     key: str
     size: int
     modified: float
+    tag: str = ""
 
 
 ReadResult = list[bytes | Unavailable | None]
@@ -126,8 +129,9 @@ class List(Protocol):
         listed, in byte order if `ordered`. Sidecars and folder markers are included.
 
         Pages hold at most `page` entries; an empty listing yields no page. Memory does not grow with the
-        number of objects. Sizes and times are set if `sizes` is. Objects that are written or removed during
-        the listing may or may not be listed. Names that cannot be keys (not UTF-8) are skipped and logged.
+        number of objects. Sizes, times and tags are set if `sizes` is. Objects that are written or removed
+        during the listing may or may not be listed. Names that cannot be keys (not UTF-8) are skipped and
+        logged.
 
         Raises `Unavailable` when the store cannot be reached.
         """

@@ -6,11 +6,13 @@ import errno
 import os
 import stat
 import sys
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 
 from playhead.errors import MessageError
+from playhead.ids import uuid7
 from playhead.keys import is_utf8
 from playhead.ports.store import Entry
 
@@ -19,6 +21,8 @@ TEMP: Final = ".tmp"
 also distinguishes an empty store from a mount point whose volume is not mounted."""
 
 _KEPT_OPEN = 64
+_TICK_SECONDS = 0.02
+"""Two changes of a file within one tick of the kernel's clock leave the same time in it."""
 _LONGEST_KEY = 4_096
 """In characters. A longer key cannot be one of Playhead's, and would only take time to open."""
 
@@ -233,22 +237,42 @@ class Folders:
         os.close(fd)
         return None
 
-    def stat(self, key: str, *, exact: bool = False) -> Entry | None:
+    def stat(self, key: str, *, exact: bool = False, tagged: bool = False) -> Entry | None:
         """Return size and time of an object, None if there is no such object.
 
         Args:
             exact: compare the name itself, where the file system does not.
+            tagged: also return a tag. Waits for a tick of the clock if the object has just been changed.
         """
+        tag = ""
         try:
             folder, name = self.find(key)
+            before = time.time() if tagged else 0.0
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if tagged:
+                if _is_recent(status, before):
+                    time.sleep(_TICK_SECONDS)
+                    before = time.time()
+                    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                # Not the time of modification: a program can set it back after a change.
+                tag = f"{status.st_ino:x}.{status.st_ctime_ns:x}"
+                if _is_recent(status, before):  # it is being changed again and again
+                    tag += f".{uuid7().hex}"
         except OSError as exc:
             if exc.errno in NO_SUCH:
                 return None
             raise
         if not stat.S_ISREG(status.st_mode) or (exact and self._folds and not is_listed(name, folder)):
             return None
-        return Entry(key, status.st_size, status.st_mtime)
+        return Entry(key, status.st_size, status.st_mtime, tag)
+
+
+def _is_recent(status: os.stat_result, before: float) -> bool:
+    """Whether a change after `status` was read could leave the same time; `before` is when the read began.
+
+    Times in the future are from before the clock was set back.
+    """
+    return before - _TICK_SECONDS < status.st_ctime <= time.time()
 
 
 def is_name(segment: str) -> bool:

@@ -73,7 +73,7 @@ class Listing:
                     self._descend(folders, base + name)
                     break
                 if self._sizes:
-                    if entry := folders.stat(base + name):
+                    if entry := folders.stat(base + name, tagged=True):
                         entries.append(entry)
                 else:
                     entries.append(Entry(base + name, 0, 0.0))
@@ -88,7 +88,7 @@ class Listing:
         if not self._prefix:
             self._descend(folders, "")
             return
-        itself = folders.stat(self._prefix, exact=True)
+        itself = folders.stat(self._prefix, exact=True, tagged=self._sizes)
         if itself and itself.key > self._after:
             entries.append(itself if self._sizes else Entry(itself.key, 0, 0.0))
         base = self._prefix + "/"

@@ -308,12 +308,12 @@ class ObjectStore:
         """
         entries = [_entry(meta, meta["path"]) for meta in metas]
         doubtful: list[int] = []
-        for at, (key, size, modified) in enumerate(entries):
+        for at, (key, size, modified, tag) in enumerate(entries):
             if not size:
                 following = entries[at + 1].key if at + 1 < len(entries) else ""
                 if key <= last:
                     # It is listed after `last`, so its real key ends with a slash.
-                    entries[at] = Entry(key + "/", 0, modified)
+                    entries[at] = Entry(key + "/", 0, modified, tag)
                 elif not (following.startswith(key) and following[len(key) :] < "/"):
                     # With a slash it would be after `key-1` or `key.meta.json`. Neither follows, so it may be
                     # either.
@@ -324,7 +324,7 @@ class ObjectStore:
             if isinstance(itself, Unavailable):
                 raise itself
             if itself is None:
-                entries[at] = Entry(entries[at].key + "/", 0, entries[at].modified)
+                entries[at] = entries[at]._replace(key=entries[at].key + "/")
         return entries
 
     def _most(self, key: str) -> int:
@@ -343,7 +343,9 @@ def _from(after: str) -> str | None:
 
 def _entry(meta: ObjectMeta, key: str) -> Entry:
     # HTTP has whole seconds, some listings have fractions. The times of one object must be equal.
-    return Entry(key, meta["size"], float(int(meta["last_modified"].timestamp())))
+    # An ETag is a hash of the bytes, or the number of the write.
+    tag = (meta["e_tag"] or meta["last_modified"].isoformat()).strip('"')
+    return Entry(key, meta["size"], float(int(meta["last_modified"].timestamp())), tag)
 
 
 def _not_found(key: str) -> NotFound:
