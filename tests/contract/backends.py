@@ -66,12 +66,6 @@ async def _memory_broker(place: str, stack: AsyncExitStack, clock: Clock) -> Bro
     return MemoryBroker(clock=clock, visibility=VISIBILITY)
 
 
-async def _memory_catalog(place: str, stack: AsyncExitStack, clock: Clock) -> Catalog:
-    from tests.catalog_memory import MemoryCatalog
-
-    return MemoryCatalog(clock=clock, heartbeat_seconds=HEARTBEAT)
-
-
 async def _sqlite_broker(place: str, stack: AsyncExitStack, clock: Clock) -> Broker:
     from playhead.backends._sqlite import Database
     from playhead.backends.broker_sqlite import SqliteBroker
@@ -177,7 +171,6 @@ BROKERS: Sequence[Backend[Broker]] = [
     ),
 ]
 CATALOGS: Sequence[Backend[Catalog]] = [
-    Backend("memory", "tests.catalog_memory", _memory_catalog, waivers=IN_ONE_PROCESS),
     Backend("sqlite", "playhead.backends.catalog_sqlite", _sqlite_catalog),
     Backend("postgresql", "playhead.backends.catalog_postgres", _postgres_catalog, lambda _: schema()),
 ]

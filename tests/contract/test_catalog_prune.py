@@ -324,7 +324,6 @@ async def test_a_pruning_that_began_before_the_clock_was_set_back_is_still_open(
 
 
 async def test_a_pruning_survives_the_process_that_began_it(catalog_factory: Factory[Catalog], lab: Lab):
-    catalog_factory.must("outlives its process")
     run = await done(lab, "a")
     [pruning] = await begin(lab.catalog, run)
     await catalog_factory.close()
@@ -447,7 +446,7 @@ async def test_a_replay_and_a_prune_that_begin_at_once_exclude_each_other(
     catalog_factory: Factory[Catalog], lab: Lab
 ):
     one = lab.catalog
-    other = await catalog_factory() if catalog_factory.name != "memory" else one
+    other = await catalog_factory()
     config = two(lab)
     version = await lab.save(config)
 
@@ -538,7 +537,7 @@ async def test_a_resend_and_a_prune_of_the_source_that_begin_at_once_exclude_eac
     catalog_factory: Factory[Catalog], lab: Lab
 ):
     one = lab.catalog
-    other = await catalog_factory() if catalog_factory.name != "memory" else one
+    other = await catalog_factory()
 
     async def resend(ids: list[UUID]) -> bool:
         try:

@@ -606,7 +606,6 @@ async def test_references_that_are_pruned_first_delete_no_bytes(catalog: Catalog
 async def test_two_prunes_at_once_delete_the_bytes_that_both_used(
     catalog_factory: Factory[Catalog], lab: Lab, clock: Clock
 ):
-    catalog_factory.must("is shared by processes")
     other = Lab(await catalog_factory(), clock)
     for _ in range(5):
         source = (await finished(lab, "a")).execution

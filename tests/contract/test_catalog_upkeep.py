@@ -830,7 +830,6 @@ async def test_retries_from_before_the_clock_was_set_back_are_due(catalog: Catal
 
 
 async def test_written_rows_outlive_the_process_that_wrote_them(catalog_factory: Factory[Catalog], lab: Lab):
-    catalog_factory.must("outlives its process")
     run = await lab.started("a.md")
     children = await lab.work(run.ids[0], lab.output("1.md"))
     before = await lab.execution(run.execution)
@@ -845,7 +844,6 @@ async def test_written_rows_outlive_the_process_that_wrote_them(catalog_factory:
 async def test_a_message_claimed_by_one_process_cannot_be_claimed_by_another(
     catalog_factory: Factory[Catalog], lab: Lab
 ):
-    catalog_factory.must("is shared by processes")
     other = await catalog_factory()
     run = await lab.started("a.md")
     await lab.claim(run.ids[0], "w1")

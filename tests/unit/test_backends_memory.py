@@ -1,7 +1,7 @@
 """The in-memory backends can be driven by hand, one step at a time, without an event loop.
 
-That is what random schedules need: each method stands aside once, then takes effect in one step, and a
-coroutine that is closed at its pause, as a crash would, has done nothing.
+That is what random schedules need: each method, or each transaction of the catalog, stands aside once, then
+takes effect in one step. A coroutine that is closed at its pause, as a crash would, has done nothing.
 """
 
 from __future__ import annotations

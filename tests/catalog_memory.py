@@ -1,0 +1,96 @@
+"""The SQL catalog over SQLite in the memory of this process, without threads.
+
+A body of an operation awaits only its session, so a transaction is one uninterrupted step in the calling
+thread. No method touches an event loop, so a test may drive coroutines over it by hand.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import weakref
+from collections.abc import Awaitable, Callable
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+from playhead.backends._sql_catalog import SqlCatalog
+from playhead.backends._sqlite import SqliteSession, at_once, statements
+from playhead.backends._sqlite.file import File
+from playhead.backends.sql import scripts
+from playhead.backends.sql.session import Body, Transactions
+from playhead.errors import catalog_unavailable
+from playhead.liveness import Liveness
+from playhead.ports.diagnosis import Finding
+
+T = TypeVar("T")
+
+
+@cache
+def _empty() -> sqlite3.Connection:
+    """A database with the schema and without rows. A copy takes less time than the schema."""
+    con = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    for _, sql in scripts("sqlite"):
+        for statement in statements(sql):
+            con.execute(statement)
+    return con
+
+
+class MemoryTransactions(Transactions):
+    """Runs each body in the calling thread, after one pause."""
+
+    def __init__(self, clock: Callable[[], float], pause: Callable[[], Awaitable[None]] | None) -> None:
+        super().__init__("catalog", catalog_unavailable)
+        self.con = File(Path(":memory:"), busy_seconds=0, clock=clock).connect()
+        _empty().backup(self.con)
+        weakref.finalize(self, self.con.close)
+        self._session = SqliteSession(self.con)
+        self._pause = pause
+
+    async def write(self, body: Body[T], *, seconds: float = 0.0, urgent: bool = False) -> T:
+        if self._pause:
+            await self._pause()
+        self.con.execute("BEGIN")
+        try:
+            answer = at_once(body(self._session))
+        except BaseException:
+            self.con.execute("ROLLBACK")
+            raise
+        self.con.execute("COMMIT")
+        return answer
+
+    async def read(self, body: Body[T]) -> T:
+        if self._pause:
+            await self._pause()
+        return at_once(body(self._session))  # one step, so it sees one moment
+
+    async def describe(self) -> str:
+        return f"sqlite {sqlite3.sqlite_version} in memory"
+
+    async def diagnose(self) -> list[Finding]:
+        return []
+
+
+class MemoryCatalog(SqlCatalog):
+    """The catalog of unit tests, API tests and random schedules. All processes of a test share it.
+
+    Args:
+        clock: seconds since the epoch.
+        heartbeat_seconds: between two beats of a process; it is dead after five missed.
+        pause: awaited at the start of every transaction; the rest of the transaction is one step.
+    """
+
+    name: str = "memory"
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.time,
+        heartbeat_seconds: float = 1.0,
+        pause: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        transactions = MemoryTransactions(clock, pause)
+        super().__init__(transactions, heartbeat_seconds=heartbeat_seconds)
+        self.con = transactions.con
+        # No process was silent itself, however slow the machine is.
+        self._liveness = Liveness(heartbeat_seconds, lambda: 0.0)
