@@ -247,11 +247,23 @@ class Lab:
 
     async def list_all(self, held: LeasedJob, *keys: str, last: bool = True) -> list[Dispatch]:
         """Record keys as one page of the stage of the job."""
-        dispatches = await self.catalog.record(
+        dispatches = await self.record(
             held, [Listed(key, held.default_stage) for key in keys], cursor=keys[-1], last=last
         )
         assert dispatches is not None, "the page is recorded"
         return dispatches
+
+    async def record(
+        self, held: LeasedJob, objects: Sequence[Listed], *, cursor: str, last: bool
+    ) -> list[Dispatch] | None:
+        """Record a page, and return the dispatches of its window; None if the epoch was raised."""
+        window = await self.catalog.record(held, objects, cursor=cursor, last=last)
+        return None if window is None else window.dispatches
+
+    async def unpublished(self, held: LeasedJob, *, limit: int = 10) -> list[Dispatch]:
+        """Return the dispatches of the next window; none if the epoch was raised."""
+        window = await self.catalog.unpublished(held, limit=limit)
+        return window.dispatches if window else []
 
     async def publish_all(self, held: LeasedJob, dispatches: Sequence[Dispatch]) -> None:
         """Mark everything as published and end the job."""

@@ -33,6 +33,7 @@ JOB_TAKEN = "job_taken"
 JOB_LOST = "job_lost"
 JOB_ENDED = "job_ended"
 JOB_STALLED = "job_stalled"
+REPLAY_CONTROLLED = "replay_controlled"
 RECALLED = "messages_recalled"
 NOT_TAKEN = "messages_not_taken"
 KEYS_REFUSED = "keys_refused"
@@ -158,6 +159,15 @@ EVENTS = (
         ("error",),
         ("execution_id",),
         "Five consecutive processes died while they listed a run or a replay; no process continues.",
+    ),
+    Event(
+        REPLAY_CONTROLLED,
+        ("info",),
+        (
+            *("action", "replay_batch_id", "execution_id", "state"),
+            *("objects_published", "objects_uncertain"),
+        ),
+        "A request paused, resumed, cancelled, retried or paced a replay.",
     ),
     Event(
         NOT_TAKEN,

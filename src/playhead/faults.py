@@ -12,9 +12,10 @@ import sys
 from collections.abc import Callable
 
 POINTS = frozenset(
-    {"submit.stored", "submit.sealed", "reconciler.published"}
+    {"submit.stored", "submit.sealed", "reconciler.published", "control.committed"}
     | {f"prune.{x}" for x in ("begun", "marked", "deleted", "emptied")}
     | {f"replay.{x}" for x in ("created", "listed", "recorded", "published", "marked", "closed")}
+    | {"replay.admitted", "replay.allowed"}
     | {
         f"worker.{x}"
         for x in (

@@ -183,6 +183,14 @@ class Settings(BaseModel):
     settle_seconds: Seconds = Field(
         30, description="How long the response of a replay waits for the broker to confirm messages."
     )
+    replays_per_queue: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="How many replays may publish into one queue at once; others wait in line. 0: no limit. "
+        "A replay with only the contract's fields never waits.",
+    )
+    idempotency_seconds: Seconds = Field(86_400, description="How long an Idempotency-Key is kept at least.")
     visibility_seconds: Seconds = Field(
         30, description="A delivery that is neither acknowledged nor extended is redelivered after this time."
     )

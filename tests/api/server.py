@@ -29,6 +29,7 @@ from playhead.ports.catalog.upkeep import Process
 from playhead.ports.store import Blob
 from playhead.services import Services
 from playhead.services.configs import ConfigService
+from playhead.services.control import ControlService
 from playhead.services.doctor import DoctorService
 from playhead.services.executions import ExecutionService
 from playhead.services.lineage import LineageService
@@ -202,6 +203,7 @@ class Playhead(Api):
                 adapters=self._adapters,
             ),
             replay=self.replays,
+            control=ControlService(self.catalog, drive=lambda job: self._keep(self.replays.drive(job))),
             resolve=ResolveService(self.catalog),
             executions=executions,
             lineage=LineageService(self.catalog, self.store),

@@ -195,7 +195,7 @@ async def test_a_replay_is_a_new_execution_with_the_source_as_parent(catalog: Ca
         version,
         "sha256:d",
     )
-    assert await catalog.replay(replay.replay_batch_id) == replay
+    assert await catalog.replay(replay.replay_batch_id, work=False) == replay
 
 
 async def test_a_replay_runs_the_version_that_was_resolved_at_its_creation(catalog: Catalog, lab: Lab):
@@ -316,7 +316,7 @@ async def test_an_expired_lease_is_valid_until_another_process_acquires_the_job(
     held = await lab.hold(job)
     lab.clock.advance(100 * lab.LEASE)
 
-    assert await catalog.record(held, listed(*keys(job, "a.md")), cursor="x", last=True)
+    assert await lab.record(held, listed(*keys(job, "a.md")), cursor="x", last=True)
     assert await catalog.renew(held, lease=lab.LEASE)
 
 
@@ -359,7 +359,7 @@ async def test_the_fifth_acquisition_without_progress_stalls_the_job(catalog: Ca
     assert (stalled.state, stalled.status) == ("stalled", None)
     assert job not in await catalog.abandoned_jobs()
     assert await catalog.acquire(job, owner="w1", lease=lab.LEASE) is None
-    assert await catalog.record(last, [], cursor="x", last=True) is None
+    assert await lab.record(last, [], cursor="x", last=True) is None
     assert (await lab.execution(job)).status == "running"
 
 
@@ -384,7 +384,7 @@ async def test_a_job_that_is_listed_never_stalls(catalog: Catalog, lab: Lab):
         held = await lab.hold(job)
 
     assert held.listed
-    await lab.publish_all(held, await catalog.unpublished(held, limit=10))
+    await lab.publish_all(held, await lab.unpublished(held, limit=10))
 
 
 async def test_a_job_whose_listing_has_failed_never_stalls(catalog: Catalog, lab: Lab):
@@ -396,7 +396,7 @@ async def test_a_job_whose_listing_has_failed_never_stalls(catalog: Catalog, lab
         lab.clock.advance(lab.LEASE + 1)
         held = await lab.hold(job)
 
-    await lab.publish_all(held, await catalog.unpublished(held, limit=10))
+    await lab.publish_all(held, await lab.unpublished(held, limit=10))
 
 
 async def test_a_page_between_two_acquisitions_is_progress(catalog: Catalog, lab: Lab):
@@ -404,7 +404,7 @@ async def test_a_page_between_two_acquisitions_is_progress(catalog: Catalog, lab
     for n in range(8):
         held = await lab.hold(job)
         if n % 3 == 0:
-            assert await catalog.record(held, [], cursor=f"cursor {n}", last=False) is not None
+            assert await lab.record(held, [], cursor=f"cursor {n}", last=False) is not None
         lab.clock.advance(lab.LEASE + 1)
 
 
@@ -414,7 +414,7 @@ async def test_a_mark_between_two_acquisitions_is_progress(catalog: Catalog, lab
     lab.clock.advance(lab.LEASE + 1)
     for n in range(8):
         held = await lab.hold(job)
-        if n % 3 == 0 and (dispatches := await catalog.unpublished(held, limit=1)):
+        if n % 3 == 0 and (dispatches := await lab.unpublished(held, limit=1)):
             assert await catalog.mark(held, dispatches[0].ordinal or 0)
         lab.clock.advance(lab.LEASE + 1)
 
@@ -427,7 +427,7 @@ async def test_a_holder_whose_epoch_has_passed_changes_nothing(catalog: Catalog,
     lab.clock.advance(lab.LEASE + 1)
     held = await lab.hold(job, "w2")
 
-    assert await catalog.record(late, listed(b), cursor=b, last=True) is None
+    assert await lab.record(late, listed(b), cursor=b, last=True) is None
     assert not await catalog.fail_listing(late, "…")
     assert not await catalog.mark(late, dispatch.ordinal or 0, refused=[(dispatch, "no")])
     assert not await catalog.renew(late, lease=lab.LEASE)
@@ -436,7 +436,7 @@ async def test_a_holder_whose_epoch_has_passed_changes_nothing(catalog: Catalog,
     assert (await lab.counts(job)).total == 1
     assert await lab.state(UUID(dispatch.correlation_id)) == "pending"
     assert not await catalog.is_listed(job)
-    assert len(await catalog.unpublished(held, limit=10)) == 1
+    assert len(await lab.unpublished(held, limit=10)) == 1
     assert await catalog.acquire(job, owner="w1", lease=lab.LEASE) is None
 
 
@@ -465,8 +465,8 @@ async def test_a_page_becomes_rows_in_the_order_given(catalog: Catalog, lab: Lab
     held = await lab.hold(job)
     a, b, c = keys(job, "a.md", "b.md", "c.md")
 
-    first = await catalog.record(held, listed(a, b), cursor=b, last=False)
-    second = await catalog.record(held, listed(c), cursor=c, last=True)
+    first = await lab.record(held, listed(a, b), cursor=b, last=False)
+    second = await lab.record(held, listed(c), cursor=c, last=True)
 
     assert first is not None
     assert second is not None
@@ -514,7 +514,7 @@ async def test_an_invalid_key_is_a_dead_row_that_counts(catalog: Catalog, lab: L
     good, bad, better = f"{source}/scans/a", f"{source}/scans/a\\b", f"{source}/scans/c"
     objects = [Listed(good, "scans"), Listed(bad, "scans", "holds a backslash"), Listed(better, "scans")]
 
-    dispatches = await catalog.record(held, objects, cursor=better, last=True)
+    dispatches = await lab.record(held, objects, cursor=better, last=True)
 
     assert dispatches is not None
     assert [dispatch.object_key for dispatch in dispatches] == [good, better]
@@ -535,8 +535,8 @@ async def test_a_page_with_only_dead_rows_is_recorded(catalog: Catalog, lab: Lab
     replay = await lab.replayed(source, "scans")
     held = await lab.hold(replay.execution_id)
 
-    assert await catalog.record(held, [Listed("x", "scans", "is bad")], cursor="x", last=True) == []
-    assert await catalog.unpublished(held, limit=10) == []
+    assert await lab.record(held, [Listed("x", "scans", "is bad")], cursor="x", last=True) == []
+    assert await lab.unpublished(held, limit=10) == []
     assert await catalog.close_job(held)
     assert await catalog.end_executions([replay.execution_id]) == [replay.execution_id]
     assert (await lab.execution(replay.execution_id)).status == "failed"
@@ -564,7 +564,7 @@ async def test_an_empty_last_page_may_end_at_the_cursor(catalog: Catalog, lab: L
     (key,) = keys(job, "a.md")
     await lab.list_all(held, key, last=False)
 
-    assert await catalog.record(held, [], cursor=key, last=True) == []
+    assert await lab.record(held, [], cursor=key, last=True) == []
 
     assert await catalog.is_listed(job)
 
@@ -590,8 +590,8 @@ async def test_a_page_behind_the_cursor_is_refused(catalog: Catalog, lab: Lab):
     a, b = keys(job, "a.md", "b.md")
     await lab.list_all(held, a, b, last=False)
 
-    assert await catalog.record(held, listed(a, b), cursor=b, last=False) is None
-    assert await catalog.record(held, listed(a), cursor=a, last=False) is None
+    assert await lab.record(held, listed(a, b), cursor=b, last=False) is None
+    assert await lab.record(held, listed(a), cursor=a, last=False) is None
     assert (await lab.counts(job)).total == 2
 
 
@@ -601,7 +601,7 @@ async def test_a_page_after_the_last_is_refused(catalog: Catalog, lab: Lab):
     a, b = keys(job, "a.md", "b.md")
     await lab.list_all(held, a, last=True)
 
-    assert await catalog.record(held, listed(b), cursor=b, last=True) is None
+    assert await lab.record(held, listed(b), cursor=b, last=True) is None
     assert (await lab.counts(job)).total == 1
 
 
@@ -611,7 +611,7 @@ async def test_a_page_for_a_cancelled_execution_is_refused(catalog: Catalog, lab
     await catalog.cancel(job)
     (key,) = keys(job, "a.md")
 
-    assert await catalog.record(held, listed(key), cursor=key, last=True) is None
+    assert await lab.record(held, listed(key), cursor=key, last=True) is None
     assert (await lab.counts(job)).total == 0
 
 
@@ -633,7 +633,7 @@ async def test_a_thousand_objects_are_one_page(catalog: Catalog, lab: Lab):
 async def test_recorded_rows_are_to_be_published_in_order(catalog: Catalog, lab: Lab):
     held, dispatches = await recorded(lab, "a.md", "b.md", "c.md")
 
-    backlog = await catalog.unpublished(held, limit=2)
+    backlog = await lab.unpublished(held, limit=2)
 
     assert [c.message_id for c in backlog] == [c.message_id for c in dispatches[:2]]
     assert [c.ordinal for c in backlog] == [c.ordinal for c in dispatches[:2]]
@@ -649,7 +649,7 @@ async def test_the_next_holder_publishes_what_the_last_one_recorded(catalog: Cat
 
     second = await lab.hold(job, "w2")
 
-    assert [c.message_id for c in await catalog.unpublished(second, limit=10)] == [dispatches[1].message_id]
+    assert [c.message_id for c in await lab.unpublished(second, limit=10)] == [dispatches[1].message_id]
 
 
 async def test_rows_that_were_claimed_or_ended_need_not_be_published(catalog: Catalog, lab: Lab):
@@ -663,7 +663,7 @@ async def test_rows_that_were_claimed_or_ended_need_not_be_published(catalog: Ca
     await lab.fail(retry, delay=1)
     await lab.fail(dead)
 
-    assert [c.object_key for c in await catalog.unpublished(held, limit=10)] == keys(held.job, "left.md")
+    assert [c.object_key for c in await lab.unpublished(held, limit=10)] == keys(held.job, "left.md")
 
 
 async def test_marked_rows_are_published(catalog: Catalog, lab: Lab):
@@ -673,7 +673,7 @@ async def test_marked_rows_are_published(catalog: Catalog, lab: Lab):
 
     now = await lab.replay(replay.replay_batch_id)
     assert (now.objects_found, now.objects_published, now.objects_failed) == (3, 2, 0)
-    assert [c.message_id for c in await catalog.unpublished(held, limit=10)] == [dispatches[2].message_id]
+    assert [c.message_id for c in await lab.unpublished(held, limit=10)] == [dispatches[2].message_id]
 
 
 async def test_the_publishing_mark_never_moves_back(catalog: Catalog, lab: Lab):
@@ -682,7 +682,7 @@ async def test_the_publishing_mark_never_moves_back(catalog: Catalog, lab: Lab):
 
     assert await catalog.mark(held, dispatches[0].ordinal or 0)
 
-    assert await catalog.unpublished(held, limit=10) == []
+    assert await lab.unpublished(held, limit=10) == []
 
 
 async def test_an_uncertain_row_is_named_and_stays_until_it_is_settled(catalog: Catalog, lab: Lab):
@@ -690,7 +690,7 @@ async def test_an_uncertain_row_is_named_and_stays_until_it_is_settled(catalog: 
 
     assert await catalog.mark(held, dispatches[1].ordinal or 0, uncertain=[dispatches[0]])
 
-    assert await catalog.unpublished(held, limit=10) == []
+    assert await lab.unpublished(held, limit=10) == []
     assert [c.message_id for c in await catalog.unsettled(held, limit=10)] == [dispatches[0].message_id]
     now = await lab.replay(replay.replay_batch_id)
     assert (now.objects_found, now.objects_published, now.objects_failed) == (2, 1, 0)
@@ -852,7 +852,7 @@ async def test_a_job_of_an_ended_execution_can_be_acquired_and_ended(catalog: Ca
 
     assert replay.execution_id in await catalog.abandoned_jobs()
     held = await lab.hold(replay.execution_id, "w2")
-    assert await catalog.unpublished(held, limit=10) == []
+    assert await lab.unpublished(held, limit=10) == []
     assert await catalog.close_job(held)
     after = await lab.replay(replay.replay_batch_id)
     assert (after.objects_found, after.objects_published, after.objects_failed) == (1, 1, 0)
@@ -938,7 +938,7 @@ async def test_at_most_a_hundred_errors_are_shown_and_the_last_counts_the_rest(
     held = await lab.hold(replay.execution_id)
     objects = [Listed(f"{source}/scans/{n:03}\\", "scans", "is bad") for n in range(count)]
 
-    await catalog.record(held, objects, cursor="x", last=True)
+    await lab.record(held, objects, cursor="x", last=True)
 
     after = await lab.replay(replay.replay_batch_id)
     assert after.objects_failed == count
@@ -1018,7 +1018,7 @@ async def test_cancelling_fences_the_holder_of_the_job(catalog: Catalog, lab: La
     assert not await catalog.mark(held, dispatches[0].ordinal or 0)
     assert not await catalog.renew(held, lease=lab.LEASE)
     assert not await catalog.close_job(held)
-    assert await catalog.unpublished(held, limit=10) == []
+    assert await lab.unpublished(held, limit=10) == []
     assert await catalog.acquire(held.job, owner="w2", lease=lab.LEASE) is None
     assert await catalog.abandoned_jobs() == []
     assert await lab.state(lab.ids(dispatches)[0]) == "cancelled"

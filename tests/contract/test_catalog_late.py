@@ -59,9 +59,9 @@ async def test_an_empty_page_that_is_not_the_last_has_to_move_the_cursor(catalog
     held = await lab.hold(job)
     await lab.list_all(held, f"{job}/input/a.md", last=False)
 
-    assert await catalog.record(held, [], cursor=f"{job}/input/a.md", last=False) is None
-    assert await catalog.record(held, [], cursor=f"{job}/input/a", last=True) is None
-    assert await catalog.record(held, [], cursor=f"{job}/input/b.md", last=False) == []
+    assert await lab.record(held, [], cursor=f"{job}/input/a.md", last=False) is None
+    assert await lab.record(held, [], cursor=f"{job}/input/a", last=True) is None
+    assert await lab.record(held, [], cursor=f"{job}/input/b.md", last=False) == []
 
 
 async def test_a_later_refusal_does_not_close_a_row_that_the_broker_has_confirmed(catalog: Catalog, lab: Lab):
@@ -199,7 +199,7 @@ async def test_a_page_with_valid_and_invalid_keys_keeps_their_order(catalog: Cat
     held = await lab.hold(job)
     listed = [Listed(f"{job}/input/{n}", "input", "is odd" if n % 2 else None) for n in range(5)]
 
-    dispatches = await catalog.record(held, listed, cursor=listed[-1].key, last=True)
+    dispatches = await lab.record(held, listed, cursor=listed[-1].key, last=True)
 
     assert dispatches is not None
     assert [dispatch.ordinal for dispatch in dispatches] == [1, 3, 5]

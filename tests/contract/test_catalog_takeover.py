@@ -515,7 +515,7 @@ async def test_a_new_owner_continues_after_the_page_that_was_recorded(catalog: C
 
     held = await lab.hold(run, "w2")
     assert held.cursor == f"{run}/input/a"
-    assert await catalog.record(lost, [], cursor=f"{run}/input/b", last=True) is None
+    assert await lab.record(lost, [], cursor=f"{run}/input/b", last=True) is None
     await lab.list_all(held, *under(run, "input/b"))
 
     assert await catalog.close_job(held)

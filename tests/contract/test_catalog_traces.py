@@ -81,7 +81,7 @@ async def test_a_process_that_takes_over_a_job_publishes_under_the_same_span(cat
     held = await lab.hold(replay.execution_id, "w2")
 
     assert held.headers.traceparent == TRACEPARENT
-    left = await catalog.unpublished(held, limit=10)
+    left = await lab.unpublished(held, limit=10)
     assert spans(left) == [TRACEPARENT]
     await catalog.mark(held, left[-1].ordinal or 0, uncertain=left)
     assert spans(await catalog.unsettled(held, limit=10)) == [TRACEPARENT]

@@ -714,7 +714,7 @@ async def test_a_dead_letter_with_an_invalid_key_cannot_be_resent(catalog: Catal
     replay = await lab.replayed(source, "scans")
     held = await lab.hold(replay.execution_id)
     objects = [Listed("a", "scans"), Listed("b\\", "scans", "holds a backslash")]
-    dispatches = await catalog.record(held, objects, cursor="b\\", last=True)
+    dispatches = await lab.record(held, objects, cursor="b\\", last=True)
     assert dispatches is not None
     await lab.publish_all(held, dispatches)
     await lab.kill(lab.ids(dispatches)[0])

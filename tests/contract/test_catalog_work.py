@@ -198,7 +198,7 @@ async def test_a_row_that_is_not_published_yet_can_be_claimed(catalog: Catalog, 
 
     await lab.claim(lab.ids(dispatches)[0])
 
-    assert await catalog.unpublished(held, limit=10) == []
+    assert await lab.unpublished(held, limit=10) == []
 
 
 async def test_a_refused_claim_of_a_completed_row_returns_its_unpublished_children(

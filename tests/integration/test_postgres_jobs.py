@@ -60,11 +60,11 @@ async def test_a_page_recorded_while_its_execution_is_cancelled_leaves_no_open_r
         cancelling = asyncio.create_task(cancel())
         for page in pages:
             objects = [Listed(key, "in") for key in page]
-            dispatches = await deployment.one.record(held, objects, cursor=page[-1], last=page is pages[-1])
-            if dispatches is None:
+            window = await deployment.one.record(held, objects, cursor=page[-1], last=page is pages[-1])
+            if window is None:
                 met += 1
                 break
-            if not await deployment.one.mark(held, dispatches[-1].ordinal or 0, uncertain=dispatches[:3]):
+            if not await deployment.one.mark(held, window.upto, uncertain=window.dispatches[:3]):
                 met += 1
                 break
         await cancelling

@@ -350,10 +350,11 @@ class Catalogs(RuleBasedStateMachine):
     @step(weight=5, needs=lambda self: bool(self.held), limit=st.integers(1, 3), now=st.booleans())
     def publish(self, data: st.DataObject, limit: int, now: bool) -> None:
         held = self._recent(data, self.held)
-        dispatches = list(zip(*self.both(lambda c, n: c.unpublished(held[n], limit=limit)), strict=True))
-        if dispatches:
+        windows = self.both(lambda c, n: c.unpublished(held[n], limit=limit))
+        if windows[0] and windows[0].upto:
+            dispatches = list(zip(*(window.dispatches for window in windows), strict=True))
             uncertain, refused = self._outcomes(data, dispatches)[1:]
-            batch = Batch(held, dispatches[-1][0].ordinal or 0, uncertain, refused)
+            batch = Batch(held, windows[0].upto, uncertain, refused)
             self._mark(batch) if now else self.late.append(batch)
 
     @step(weight=2, needs=lambda self: bool(self.late))
@@ -440,10 +441,10 @@ class Catalogs(RuleBasedStateMachine):
         held = self.both(lambda c, n: c.acquire(execution[n], owner="w1", lease=LEASE))
         page = [Listed(f"{source}/input/{path}", "input") for path in sorted(PATHS)]
         listed = self.both(lambda c, n: c.record(held[n], page, cursor=page[-1].key, last=True))
-        self.both(lambda c, n: c.mark(held[n], len(listed[n])))
+        self.both(lambda c, n: c.mark(held[n], listed[n].upto))
         self.executions.append(execution)
         self.replays.append((source, execution, name, version))
-        for ours, theirs in zip(*listed, strict=True):
+        for ours, theirs in zip(*(window.dispatches for window in listed), strict=True):
             self._work("w1", (UUID(ours.correlation_id), UUID(theirs.correlation_id)), outputs)
 
     def _loaded(self, name: str, version: int) -> Any:

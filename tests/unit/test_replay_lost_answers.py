@@ -28,11 +28,11 @@ class Lossy(MemoryCatalog):
             await super().open_replay(**asked)
         raise catalog_unavailable("the connection broke")
 
-    async def replay(self, batch: UUID) -> Replay | None:
+    async def replay(self, batch: UUID, *, work: bool = True) -> Replay | None:
         if self.failing_reads:
             self.failing_reads -= 1
             raise catalog_unavailable("it is still unavailable")
-        return await super().replay(batch)
+        return await super().replay(batch, work=work)
 
 
 async def no_sleep(seconds: float) -> None:
@@ -58,7 +58,7 @@ async def test_a_replay_that_was_recorded_without_an_answer_is_found(failing_rea
     catalog, service, request = await world()
     catalog.failing_reads = failing_reads
 
-    made = await service.create(request)
+    made, _ = await service.create(request)
 
     found, _ = await catalog.replays()
     assert [r.replay_batch_id for r in found] == [made.replay_batch_id]

@@ -31,9 +31,9 @@ class Slow(MemoryCatalog):
         self.looks = 0
         self.meanwhile: list[Callable[[], Awaitable[None]]] = []
 
-    async def replay(self, batch: UUID) -> Replay | None:
+    async def replay(self, batch: UUID, *, work: bool = True) -> Replay | None:
         self.looks += 1
-        found = await super().replay(batch)
+        found = await super().replay(batch, work=work)
         if self.meanwhile:
             await self.meanwhile.pop(0)()
         return found
@@ -64,7 +64,7 @@ class Waiting(MemoryDeployment):
     async def begin(self) -> Replay:
         await self.lab.save()
         source = await self.external(3)
-        return await self.service.create(ReplayRequest(source, "pages", None, "docs/convert"))
+        return (await self.service.create(ReplayRequest(source, "pages", None, "docs/convert"))).replay
 
     async def nothing(self) -> None:
         """A read without an event."""

@@ -48,6 +48,7 @@ from playhead.ports.config import ParseConfig
 from playhead.ports.tracer import OFF
 from playhead.services import Services
 from playhead.services.configs import ConfigService
+from playhead.services.control import ControlService
 from playhead.services.executions import ExecutionService
 from playhead.services.lineage import LineageService
 from playhead.services.metrics import MetricsService
@@ -223,8 +224,8 @@ async def open_runtime(
             isolate=starter(settings),
         )
 
-        def sealed(job: UUID) -> None:
-            # A detached run leaves its job to the other processes.
+        def offer(job: UUID) -> None:
+            # A short command leaves the job to the other processes.
             if kind:
                 runtime.drive(job)
 
@@ -243,7 +244,7 @@ async def open_runtime(
                 environment,
                 lease=settings.lease_seconds,
                 max_object_bytes=settings.max_object_bytes,
-                sealed=sealed,
+                sealed=offer,
                 code=code,
                 adapters=adapters,
             ),
@@ -252,7 +253,14 @@ async def open_runtime(
                 environment,
                 lease=settings.lease_seconds,
                 settle=settings.settle_seconds,
+                per_queue=settings.replays_per_queue,
+                key_seconds=settings.idempotency_seconds,
                 code=code,
+            ),
+            control=ControlService(
+                catalog,
+                drive=offer,
+                per_queue=settings.replays_per_queue,
             ),
             resolve=ResolveService(catalog),
             executions=executions,

@@ -237,6 +237,8 @@ class Runtime:
         the catalog was unavailable, and there may be no other process to drive it.
         """
         assert self.process
+        if self.process.kind != "run":
+            await self.catalog.admit(per_queue=self.settings.replays_per_queue)
         for job in await self.catalog.abandoned_jobs():
             held = {driven for driven, task in self._jobs.items() if not task.done()}
             # Waiting jobs have a separate limit: a queue may be full for days, and must not block other jobs.

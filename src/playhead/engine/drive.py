@@ -9,6 +9,10 @@
   a row that was processed refuses the second dispatch;
 - after `mark`, before `close`: the next owner finds nothing to do and closes the job.
 
+A job with a pace or a canary lists to its end first. Then `allow` says how many rows may be sent, and pays
+for them before they are sent. After a `kill -9`, the next owner sends what was paid for, and pays no more.
+Rows without an answer of the broker are settled before more are paid for.
+
 While a page is published, the next one is listed and recorded, so that catalog and broker work at the same
 time. This does not affect the reasons above: pages are still recorded, published and marked in order. At most
 one more page of rows can be unmarked.
@@ -23,7 +27,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from playhead import events, faults
 from playhead.engine import ending, relay
@@ -32,20 +36,22 @@ from playhead.engine.listing import Rows, with_references
 from playhead.envelope import Dispatch
 from playhead.errors import NotFound, PlayheadError, Unavailable
 from playhead.keys import INPUT_STAGE, is_aside, problem, stage_of
-from playhead.ports.catalog import Jobs, Work
+from playhead.ports.catalog import Control, Jobs, Work
 from playhead.ports.catalog.browse import Reference
-from playhead.ports.catalog.jobs import LeasedJob, Listed
+from playhead.ports.catalog.jobs import LeasedJob, Listed, Window
 from playhead.ports.store import Entry
 
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
+_LONGEST_PACE_SECONDS = 0.25
+"""Time after which a change of the pace takes effect, at most."""
 
 
 class _Lost(Exception):
     """Another process owns the job now, or it has ended: stop without an error."""
 
 
-class DriveCatalog(Jobs, Work, ending.EndingCatalog, Rows, Protocol): ...
+class DriveCatalog(Control, Jobs, Work, ending.EndingCatalog, Rows, Protocol): ...
 
 
 class Drive:
@@ -89,6 +95,7 @@ class Drive:
         self._cursor = leased.cursor
         self._renewed = env.clock()
         self._released = False
+        self._waits_for: Literal["broker", "store"] | None = None
         self._pause = _FIRST_PAUSE_SECONDS
 
     async def run(self) -> None:
@@ -108,6 +115,7 @@ class Drive:
                         detail=exc.detail,
                     )
                     self.trouble = exc.detail
+                    self._waits_for = "broker" if exc.code.startswith("broker") else "store"
                     await self._wait_longer()
         except _Lost:
             events.emit(events.JOB_LOST, logging.INFO, execution_id=str(leased.job), epoch=leased.epoch)
@@ -123,7 +131,8 @@ class Drive:
 
     async def _process(self) -> None:
         await self._keep()
-        await self._publish_backlog()
+        if not self._leased.paced:
+            await self._publish_backlog()
         if not await self._catalog.is_listed(self._leased.job):
             try:
                 await self._list()
@@ -131,6 +140,8 @@ class Drive:
                 if self._publishing:
                     self._publishing.cancel()  # its rows stay unmarked and are read again
                 self._publishing = self._failed = None
+        if self._leased.paced:
+            await self._publish_paced()
         await self._finish()
 
     # -- list --------------------------------------------------------------------------------------
@@ -153,7 +164,8 @@ class Drive:
                     else stage_of(key[skip:], leased.stages, leased.default_stage)[0]
                 )
                 found.append(Listed(key, stage, problem(key[skip:], room=skip)))
-            await self._record(found, page[-1])
+            if await self._record(found, page[-1]):
+                break
         await self._published()
         if leased.headers.replay_batch_id and not self._cursor:
             raise NotFound(
@@ -161,6 +173,8 @@ class Drive:
                 f"{leased.prefix} has no object in the store of {leased.owner}, but had one when the replay "
                 "was created: check that all processes have the same PLAYHEAD_STORE",
             )
+        if await self._catalog.is_listed(self.job):  # the limit of the selection was reached
+            return
         if await self._catalog.record(leased, [], cursor=self._cursor, last=True) is None:
             raise _Lost
 
@@ -188,28 +202,33 @@ class Drive:
                 return
             yield page
 
-    async def _record(self, found: Sequence[Listed], end: str) -> None:
+    async def _record(self, found: Sequence[Listed], end: str) -> bool:
         """Record the listed objects up to the key `end`, in transactions of at most one page.
 
-        The publishing of a page starts when the previous page is published.
+        The publishing of a page starts when the previous page is published. Returns whether the listing has
+        ended, because the limit of the selection was reached.
         """
         size = self._record_page
         for at in range(0, max(len(found), 1), size):
             some = found[at : at + size]
             cursor = some[-1].key if at + size < len(found) else end
-            dispatches = await self._catalog.record(self._leased, some, cursor=cursor, last=False)
-            if dispatches is None:
+            window = await self._catalog.record(self._leased, some, cursor=cursor, last=False)
+            if window is None:
                 raise _Lost
             self._report_invalid([one for one in some if one.problem])
             self._cursor = cursor
             faults.reach("replay.recorded")
             await self._published()
-            self._publishing = self._env.spawn(self._publish_meanwhile(dispatches))
+            if not self._leased.paced:
+                self._publishing = self._env.spawn(self._publish_meanwhile(window))
             await self._keep()
+            if window.listed:
+                return True
+        return False
 
-    async def _publish_meanwhile(self, dispatches: Sequence[Dispatch]) -> None:
+    async def _publish_meanwhile(self, window: Window) -> None:
         try:
-            await self._publish(dispatches)
+            await self._publish(window)
         except (Unavailable, _Lost) as exc:
             self._failed = exc  # raised by `_published`, unless the listing fails before
 
@@ -225,25 +244,57 @@ class Drive:
     # -- publish -----------------------------------------------------------------------------------
 
     async def _publish_backlog(self) -> None:
-        while dispatches := await self._catalog.unpublished(self._leased, limit=self._page):
-            await self._publish(dispatches)
+        while await self._publish_next():
             await self._keep()
 
-    async def _publish(self, dispatches: Sequence[Dispatch]) -> None:
-        if not dispatches:
+    async def _publish_next(self, upto: int | None = None) -> bool:
+        """Publish the next window, up to an ordinal. Return whether there was one."""
+        window = await self._catalog.unpublished(self._leased, limit=self._page, upto=upto)
+        if window is None:
+            raise _Lost
+        if window.upto:
+            await self._publish(window)
+        return window.upto > 0
+
+    async def _publish_paced(self) -> None:
+        """Publish the recorded rows as the pace allows."""
+        while True:
+            allowed = await self._catalog.allow(self._leased, want=self._page, depth=await self._depth())
+            if allowed is None:
+                raise _Lost
+            faults.reach("replay.allowed")
+            if allowed.upto:
+                await self._publish_next(allowed.upto)
+                await self._settle()
+            elif allowed.why is None:
+                return
+            else:
+                self.waits = True
+                await self._env.sleep(min(allowed.wait, _LONGEST_PACE_SECONDS))
+                self.waits = False
+            await self._keep()
+
+    async def _depth(self) -> int | None:
+        """Return how many messages are in the target queue, if other programs consume it."""
+        if not self._leased.external:
+            return None
+        return (await self._broker.depth(self._leased.headers.queue)).ready
+
+    async def _publish(self, window: Window) -> None:
+        if not window.upto:
             return
-        sent = await self._send(dispatches)
+        sent = await self._send(window.dispatches) if window.dispatches else relay.Published()
         if sent.unavailable:
             raise sent.unavailable  # nothing was sent: the rows stay unmarked and are read again
         faults.reach("replay.published")
         is_marked = await self._catalog.mark(
-            self._leased, dispatches[-1].ordinal or 0, uncertain=sent.uncertain, refused=sent.refused
+            self._leased, window.upto, uncertain=sent.uncertain, refused=sent.refused
         )
         if not is_marked:
             raise _Lost
         self._count(sent)
         self._pause = _FIRST_PAUSE_SECONDS
-        self.trouble = sent.why
+        self._tell(sent)
         faults.reach("replay.marked")
 
     async def _send(self, dispatches: Sequence[Dispatch]) -> relay.Published:
@@ -255,8 +306,18 @@ class Drive:
             return sent
 
     async def _finish(self) -> None:
-        """Settle uncertain rows by publishing them again, then close the job."""
-        await self._publish_backlog()
+        """Settle uncertain rows, then close the job."""
+        if not self._leased.paced:
+            await self._publish_backlog()
+        await self._settle()
+        if await self._catalog.close_job(self._leased):
+            faults.reach("replay.closed")
+            await self._log_end()
+        # Workers may have closed every row before the root row was closed.
+        await ending.end_executions(self._catalog, [self._leased.job])
+
+    async def _settle(self) -> None:
+        """Publish uncertain rows again until the broker has confirmed or refused each."""
         while dispatches := await self._catalog.unsettled(self._leased, limit=self._page):
             sent = await self._send(dispatches)
             faults.reach("replay.published")
@@ -264,16 +325,16 @@ class Drive:
                 raise _Lost
             self._count(sent)
             faults.reach("replay.marked")
-            self.trouble = sent.why
+            self._tell(sent)
             if sent.confirmed or sent.refused:
                 self._pause = _FIRST_PAUSE_SECONDS  # the queue has room again
             if sent.uncertain:
                 await self._wait_longer()
-        if await self._catalog.close_job(self._leased):
-            faults.reach("replay.closed")
-            await self._log_end()
-        # Workers may have closed every row before the root row was closed.
-        await ending.end_executions(self._catalog, [self._leased.job])
+
+    def _tell(self, sent: relay.Published) -> None:
+        """Show what the job waits for after a publish."""
+        self.trouble = sent.why
+        self._waits_for = "broker" if sent.uncertain else None
 
     # -- reports -----------------------------------------------------------------------------------
 
@@ -316,7 +377,7 @@ class Drive:
         if batch := headers.replay_batch_id:
             fields["replay_batch_id"] = str(batch)
             with contextlib.suppress(Unavailable):
-                if found := await self._catalog.replay(batch):
+                if found := await self._catalog.replay(batch, work=False):
                     fields |= {
                         "status": found.status,
                         "objects_found": found.objects_found,
@@ -352,7 +413,9 @@ class Drive:
 
         Raises `Unavailable`.
         """
-        is_held = not self._released and await self._catalog.renew(self._leased, lease=self._lease)
+        if self._released:
+            return False
+        is_held = await self._catalog.renew(self._leased, lease=self._lease, waits_for=self._waits_for)
         if is_held:
             self._renewed = self._env.clock()
         return is_held

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from playhead.services.configs import ConfigService
+from playhead.services.control import ControlService
 from playhead.services.doctor import DoctorService
 from playhead.services.executions import ExecutionService
 from playhead.services.lineage import LineageService
@@ -31,6 +32,7 @@ class Services:
     configs: ConfigService
     submit: SubmitService
     replay: ReplayService
+    control: ControlService
     resolve: ResolveService
     executions: ExecutionService
     lineage: LineageService

@@ -7,8 +7,10 @@ is a job.
 
 from __future__ import annotations
 
+import json
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
+from hashlib import sha256
 from typing import Protocol
 from uuid import UUID
 
@@ -20,9 +22,9 @@ from playhead.engine.environment import Backends, Environment
 from playhead.engine.listing import PAGE, Listing
 from playhead.errors import NotFound, ReplayContinues, Unavailable
 from playhead.ids import follow, uuid7
-from playhead.model import UNCERTAIN, Replay, ReplayRequest
-from playhead.ports.catalog import Browse, Configs, Jobs, Work
-from playhead.ports.catalog.jobs import LeasedJob
+from playhead.model import DAY, MOST_ERRORS, UNCERTAIN, Replay, ReplayRequest
+from playhead.ports.catalog import Browse, Configs, Control, Jobs, Work
+from playhead.ports.catalog.jobs import Key, LeasedJob, Managed, Opened
 from playhead.ports.tracer import NO_SPAN, Span
 
 _FIRST_CHECK_SECONDS = 0.002
@@ -31,7 +33,7 @@ _CHECKS_AFTER_LOST_ANSWER = 5
 _CHECK_LOST_ANSWER_SECONDS = 1.0
 
 
-class ReplayCatalog(Configs, Jobs, Work, Browse, Protocol): ...
+class ReplayCatalog(Configs, Control, Jobs, Work, Browse, Protocol): ...
 
 
 class ReplayService:
@@ -41,6 +43,8 @@ class ReplayService:
         lease: seconds; the lease of each job is renewed every third of it.
         settle: seconds without progress after which a waiting caller is answered.
         page: how many rows are recorded or published in one step, at most.
+        per_queue: how many replays may publish into one queue; 0: no limit.
+        key_seconds: how long an Idempotency-Key is kept at least.
         code: compares the code of the workers; None: it is not compared.
 
     Attributes:
@@ -55,6 +59,8 @@ class ReplayService:
         lease: float,
         settle: float,
         page: int = PAGE,
+        per_queue: int = 0,
+        key_seconds: float = DAY,
         code: CodeCheck | None = None,
     ) -> None:
         self._backends = backends
@@ -63,6 +69,8 @@ class ReplayService:
         self._lease = lease
         self._settle = settle
         self._page = page
+        self._per_queue = per_queue
+        self._key_seconds = key_seconds
         self._code = code
         self._spans: dict[UUID, Span] = {}
         self._listing = Listing(backends.catalog, store)
@@ -71,15 +79,16 @@ class ReplayService:
 
     # -- create ------------------------------------------------------------------------------------
 
-    async def create(self, request: ReplayRequest, warn: Warn = no_warning) -> Replay:
+    async def create(self, request: ReplayRequest, warn: Warn = no_warning) -> Opened:
         """Check the request in the contract's order and record the replay. Nothing is published yet.
 
-        `warn` is called with warnings about the code of the workers.
+        A request with the key of an earlier one returns the replay of that one. `warn` is called with
+        warnings about the code of the workers.
 
         Raises:
             BadRequest: `invalid_path`, `route_ambiguous`.
             NotFound: `execution_not_found`, `stage_not_found`, `route_not_found`, `no_objects`.
-            Conflict: `config_inactive`, `stage_pruned`, `code_differs`.
+            Conflict: `config_inactive`, `stage_pruned`, `code_differs`, `idempotency_key_reused`.
             Unavailable: nothing was recorded; or the detail says that this is not known.
         """
         about: dict[str, str | int] = {
@@ -94,11 +103,17 @@ class ReplayService:
         except BaseException as exc:
             span.__exit__(type(exc), exc, exc.__traceback__)
             raise
-        if tracer.on:
-            self._spans[created.execution_id] = span  # `drive` continues it if this process gets the job
+        if tracer.on and created.fresh:
+            self._spans[created.replay.execution_id] = (
+                span  # `drive` continues it if this process gets the job
+            )
         return created
 
-    async def _create(self, request: ReplayRequest, traceparent: str | None, warn: Warn) -> Replay:
+    async def _create(self, request: ReplayRequest, traceparent: str | None, warn: Warn) -> Opened:
+        key = self._key(request)
+        # Before all other checks: the objects may be gone when a request is repeated.
+        if key and (first := await self._catalog.keyed(key)):
+            return Opened(await self._get(first), fresh=False)
         found = await request_checks.resolve(self._catalog, self._listing, request)
         source, loaded, route = found.source, found.loaded, found.route
         await request_checks.check_objects(self._listing, request, found)
@@ -112,7 +127,7 @@ class ReplayService:
         follow(await self._catalog.newest_execution())
         batch = uuid7()
         try:
-            created, _ = await self._catalog.open_replay(
+            opened = await self._catalog.open_replay(
                 batch=batch,
                 source=request.from_execution_id,
                 stage=request.from_stage,
@@ -123,11 +138,29 @@ class ReplayService:
                 version=loaded.version.version,
                 route=route,
                 traceparent=traceparent,
+                managed=_managed(request),
+                key=key,
             )
         except Unavailable as exc:
-            created = await self._find_recorded(batch, exc)
+            opened = Opened(await self._find_recorded(batch, exc), fresh=True)
         faults.reach("replay.created")
-        return created
+        if request.managed:
+            await self._catalog.admit(per_queue=self._per_queue)
+            faults.reach("replay.admitted")
+        return opened
+
+    def _key(self, request: ReplayRequest) -> Key | None:
+        if request.key is None:
+            return None
+        body = replace(request, key=None, require_code=False)
+        digest = sha256(json.dumps(asdict(body), sort_keys=True, default=str).encode()).digest()
+        return Key("replay", request.key, digest, self._key_seconds)
+
+    async def _get(self, batch: UUID) -> Replay:
+        found = await self._catalog.replay(batch, work=False)
+        if found is None:
+            raise NotFound("replay_not_found", f"replay {batch} is no longer in the catalog")
+        return found
 
     async def _find_recorded(self, batch: UUID, exc: Unavailable) -> Replay:
         """Return the replay if it was recorded although the answer was lost.
@@ -137,7 +170,7 @@ class ReplayService:
         for _ in range(_CHECKS_AFTER_LOST_ANSWER):
             await self._env.sleep(_CHECK_LOST_ANSWER_SECONDS)
             try:
-                if found := await self._catalog.replay(batch):
+                if found := await self._catalog.replay(batch, work=False):
                     return found
             except Unavailable as again:
                 exc = again
@@ -156,9 +189,20 @@ class ReplayService:
 
         Raises what `create` raises, and `ReplayContinues` if the answer cannot be waited for.
         """
-        created = await self.create(request, warn)
+        created, _ = await self.create(request, warn)
         self._env.spawn(self.drive(created.execution_id))
         return await self.wait(created)
+
+    async def start(self, request: ReplayRequest, warn: Warn = no_warning) -> Opened:
+        """Create a replay and drive it. Returns it at once, with its current state.
+
+        Raises what `create` raises.
+        """
+        created, fresh = await self.create(request, warn)
+        self._env.spawn(self.drive(created.execution_id))
+        if fresh and created.state != "queued":
+            return Opened(created, fresh)
+        return Opened(await self._get(created.replay_batch_id), fresh)
 
     async def wait(self, created: Replay) -> Replay:
         """Wait until publishing has ended, or nothing has progressed for the settle time."""
@@ -171,7 +215,7 @@ class ReplayService:
             try:
                 # Read before the numbers: if the listing has ended, the numbers include every object.
                 is_listed = overdue and await self._catalog.is_listed(job)
-                now = await self._catalog.replay(batch)
+                now = await self._catalog.replay(batch, work=False)
             except Unavailable as exc:
                 if clock() - since > self._settle:
                     raise ReplayContinues(batch, f"{exc.detail}; the replay continues") from exc
@@ -181,10 +225,14 @@ class ReplayService:
                 raise NotFound("replay_not_found", f"replay {batch} is no longer in the catalog")
             if now.status is not None:
                 return now
+            if now.state == "paused":
+                return _paused(now)
             self._check_progresses(now)
             numbers = (now.objects_found, now.objects_published, now.objects_failed)
             if numbers != seen:
                 seen, since = numbers, clock()
+            elif now.waits_for == "rate":
+                since = clock()
             elif overdue:  # compared after the read: this process may have been suspended
                 return self._unsettled(now, is_listed=is_listed)
             read_at = clock()
@@ -207,7 +255,7 @@ class ReplayService:
             raise ReplayContinues(
                 batch,
                 "five processes in a row ended while they listed it, without progress, so no process "
-                f"continues it. Read their logs, run `playhead cancel {job}`, and replay again",
+                f"continues it. Read their logs, then run `playhead replays resume {batch}`",
             )
 
     def _unsettled(self, now: Replay, *, is_listed: bool) -> Replay:
@@ -216,6 +264,13 @@ class ReplayService:
         Rows that are not settled count as failed. Raises `ReplayContinues` while listing goes on, because
         then the number of objects is not known.
         """
+        waiting = {
+            "queue": f"it waits for its place in the line of queue {now.to_queue}",
+            "depth": f"it waits until queue {now.to_queue} has room",
+            "canary": "it waits for the result of its first objects",
+        }
+        if now.waits_for in waiting:
+            raise ReplayContinues(now.replay_batch_id, waiting[now.waits_for])
         if not is_listed:
             why = f"listing has made no progress for {self._settle:g} s, and continues"
             trouble = self._trouble(now.execution_id)
@@ -311,3 +366,29 @@ class ReplayService:
         """
         for drive in list(self._drives):
             await drive.renew()
+
+
+def _managed(request: ReplayRequest) -> Managed | None:
+    """Return what a request asks for beyond the contract; None if it asks for nothing."""
+    if not request.managed:
+        return None
+    return Managed(
+        plan=request.plan_id,
+        selection=request.selection,
+        pace=request.pace,
+        canary=request.canary,
+        reason=request.reason,
+        webhook=request.webhook,
+        report=True if request.report is None else request.report,
+    )
+
+
+def _paused(replay: Replay) -> Replay:
+    """Return the answer for a replay that was paused while its caller waited."""
+    line = f"paused: continue with POST /api/v1/replays/{replay.replay_batch_id}/resume"
+    return replace(
+        replay,
+        objects_failed=replay.objects_found - replay.objects_published,
+        status="partial_failure",
+        errors=[line, *(replay.errors or ())][:MOST_ERRORS],
+    )

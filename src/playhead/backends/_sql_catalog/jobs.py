@@ -8,18 +8,19 @@ execution (cancel) locks the execution first.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import DispatchMaker, storable
+from playhead.backends._sql_catalog.options import Options
 from playhead.backends._sql_catalog.rows import LONG_SECONDS
 from playhead.backends._sql_catalog.runs import RunsPart, input_range
 from playhead.backends._sql_catalog.takeover import Plan
 from playhead.backends.sql.session import Session
-from playhead.backends.sql.statements import SQL, Statement
+from playhead.backends.sql.statements import SQL
 from playhead.envelope import Dispatch
 from playhead.ids import mint, text
-from playhead.ports.catalog.jobs import LeasedJob, Listed
+from playhead.ports.catalog.jobs import LeasedJob, Listed, Window
 
 MAX_IDLE_TAKEOVERS: Final = 5
 """A job is stalled when this many acquisitions in a row made no progress while it was listed."""
@@ -45,7 +46,7 @@ class JobsPart(RunsPart):
             if row is None:
                 return None
             n, batch, traceparent, source, stage, prefix, lane, epoch, cursor, listing_state, *rest = row
-            idle, since, plan, has_references = rest
+            idle, since, plan, state, options, paid, has_references = rest
             if listing_state == "open" and idle + 1 >= MAX_IDLE_TAKEOVERS:
                 await db.run(SQL.stall_job, execution=n)
                 return None
@@ -66,13 +67,19 @@ class JobsPart(RunsPart):
                 listed=listing_state != "open",
                 page=Plan.decode(since, plan).page if plan else None,
                 has_references=bool(has_references),
+                state=state,
+                selection=Options.decode(options).selection,
+                paced=paid is not None,
             )
 
         return await self._db.write(take)
 
-    async def renew(self, held: LeasedJob, *, lease: float) -> bool:
+    async def renew(
+        self, held: LeasedJob, *, lease: float, waits_for: Literal["broker", "store"] | None = None
+    ) -> bool:
+        given = {"job": held.job, "epoch": held.epoch, "owner": held.owner}
         changed = await self._db.write(
-            lambda db: db.run(SQL.renew_lease, job=held.job, epoch=held.epoch, owner=held.owner, lease=lease)
+            lambda db: db.run(SQL.renew_lease, lease=lease, waits_for=waits_for, **given)
         )
         return changed > 0
 
@@ -96,12 +103,13 @@ class JobsPart(RunsPart):
 
     async def record(
         self, held: LeasedJob, objects: Sequence[Listed], *, cursor: str, last: bool
-    ) -> list[Dispatch] | None:
+    ) -> Window | None:
+        limit = held.selection.limit if held.selection else None
         # Ids are minted in order, outside the lock; rows of another process may come between them.
         raw = mint(len(objects))
         ids = [text(cid) for cid in raw]
 
-        async def record_page(db: Session) -> list[Dispatch] | None:
+        async def record_page(db: Session) -> Window | None:
             job = await self._leased(db, held)
             if job is None or job.listing_state != "open":
                 return None
@@ -110,6 +118,9 @@ class JobsPart(RunsPart):
             if job.cursor >= cursor and not nothing_more:
                 return None
             kept = await self._without_unstored(db, objects)
+            listed = last
+            if limit is not None and job.ordinals + len(kept) >= limit:
+                kept, listed = kept[: limit - job.ordinals], True
             ordinals = range(job.ordinals + 1, job.ordinals + 1 + len(kept))
             await db.insert(
                 SQL.insert_listed,
@@ -133,15 +144,16 @@ class JobsPart(RunsPart):
                 SQL.move_cursor,
                 cursor=cursor,
                 ordinals=job.ordinals + len(kept),
-                listing_state="completed" if last else "open",
+                listing_state="completed" if listed else "open",
                 execution=job.n,
             )
             headers, external = held.headers, held.external
-            return [
+            dispatches = [
                 Dispatch(headers, cid, 0, None, o.key, external, ordinal)
                 for ordinal, cid, o in zip(ordinals, ids, kept, strict=False)
                 if not o.problem and cid not in taken
             ]
+            return Window(dispatches, ordinals.stop - 1, listed)
 
         return await self._db.write(record_page, seconds=30.0 if held.page is None else LONG_SECONDS)
 
@@ -167,18 +179,25 @@ class JobsPart(RunsPart):
 
     # -- publishing --------------------------------------------------------------------------------
 
-    async def unpublished(self, held: LeasedJob, *, limit: int) -> list[Dispatch]:
-        return await self._read_rows(held, SQL.unpublished_rows, limit)
+    async def unpublished(self, held: LeasedJob, *, limit: int, upto: int | None = None) -> Window | None:
+        async def find(db: Session) -> Window | None:
+            job = await self._leased(db, held, lock=False)
+            if job is None:
+                return None
+            end = min(job.watermark + limit, job.ordinals if upto is None else upto)
+            if end <= job.watermark:
+                return Window([], 0)
+            rows = await db.rows(SQL.unpublished_rows, execution=job.n, watermark=job.watermark, upto=end)
+            return Window(await self._dispatches(db, rows), end)
+
+        return await self._db.read(find)
 
     async def unsettled(self, held: LeasedJob, *, limit: int) -> list[Dispatch]:
-        return await self._read_rows(held, SQL.uncertain_rows, limit)
-
-    async def _read_rows(self, held: LeasedJob, statement: Statement, limit: int) -> list[Dispatch]:
         async def find(db: Session) -> list[Dispatch]:
             job = await self._leased(db, held, lock=False)
             if job is None:
                 return []
-            rows = await db.rows(statement, execution=job.n, watermark=job.watermark, limit=limit)
+            rows = await db.rows(SQL.uncertain_rows, execution=job.n, limit=limit)
             return await self._dispatches(db, rows)
 
         return await self._db.read(find)

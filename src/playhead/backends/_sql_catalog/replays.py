@@ -2,82 +2,121 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
+from playhead.backends._sql_catalog import counts
+from playhead.backends._sql_catalog.counts import ByLane
 from playhead.backends._sql_catalog.lanes import Lane, as_uuid, moment_or_none
+from playhead.backends._sql_catalog.options import Options, pace_of
 from playhead.backends._sql_catalog.rows import Part
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.ids import moment
-from playhead.model import MOST_ERRORS, UNCERTAIN, Replay
+from playhead.model import MOST_ERRORS, ROW_STATES, UNCERTAIN, Replay, ReplayWork, RowState, WaitsFor
 
 
 class ReplaysPart(Part):
-    async def replay(self, batch: UUID) -> Replay | None:
-        return await self._db.read(lambda db: self._find_replay(db, batch))
+    async def replay(self, batch: UUID, *, work: bool = True) -> Replay | None:
+        return await self._db.read(lambda db: self._find_replay(db, batch, work=work))
 
-    async def _find_replay(self, db: Session, batch: UUID) -> Replay | None:
+    async def _find_replay(self, db: Session, batch: UUID, *, work: bool = False) -> Replay | None:
         rows = await db.rows(SQL.replay_of_batch, batch=batch)
-        return (await self._replays(db, rows))[0] if rows else None
+        return (await self._replays(db, rows, work=work))[0] if rows else None
 
     async def replays(
         self, *, source: UUID | None = None, before: int | None = None, limit: int = 100
     ) -> tuple[list[Replay], int | None]:
         async def find(db: Session) -> tuple[list[Replay], int | None]:
             rows = await db.rows(SQL.newest_replays, source=source, before=before, limit=limit + 1)
-            page = await self._replays(db, rows[:limit])
+            page = await self._replays(db, rows[:limit], work=True)
             return page, rows[limit - 1][0] if len(rows) > limit else None
 
         return await self._db.read(find)
 
-    async def _replays(self, db: Session, rows: Sequence[Row]) -> list[Replay]:
+    async def _replays(self, db: Session, rows: Sequence[Row], *, work: bool) -> list[Replay]:
         """From rows with the columns of the fragment `replay`."""
-        lanes = await self._learn(db, {row[6] for row in rows})
-        return [await self._replay(db, row, lanes[row[6]]) for row in rows]
+        found = [_Row._make(row) for row in rows]
+        by_lane = {row.n: counts.decode(row.counts) for row in found if row.counts} if work else {}
+        if work and (open_ones := [row.n for row in found if not row.counts]):
+            by_lane |= await self._count_rows(db, open_ones)
+        lanes = await self._learn(
+            db, {row.lane for row in found} | {lane for one in by_lane.values() for lane, _ in one}
+        )
+        return [await self._replay(db, row, lanes, by_lane.get(row.n)) for row in found]
 
-    async def _replay(self, db: Session, row: Row, lane: Lane) -> Replay:
-        # `unconfirmed`: rows that no broker has confirmed, and that are pending or cancelled.
-        # `failed`: rows that were refused, or whose key is outside the grammar.
-        n, identity, source, stage, path, to_route, _, found, batch, state, listing_state, *rest = row
-        created, ended, error, unconfirmed, failed = rest
-        given_up = error if listing_state == "dead" else None
-        trouble = failed or unconfirmed or listing_state == "dead"
-        errors = await self._errors(db, n, state, given_up) if trouble else None
-        published = found - failed - unconfirmed
+    async def _replay(
+        self, db: Session, row: _Row, lanes: Mapping[int, Lane], by_lane: ByLane | None
+    ) -> Replay:
+        lane = lanes[row.lane]
+        options = Options.decode(row.options)
+        found, failed, state = row.found, row.failed, row.state
+        given_up = row.error if row.listing_state == "dead" else None
+        uncertain = row.uncertain
+        # A row behind the watermark is published if a worker has claimed it.
+        published = row.watermark - (failed - row.failed_behind) - uncertain - row.given_up_uncertain
+        published += row.claimed
+        not_published = found - failed - published
         status: Literal["publishing_complete", "partial_failure"] | None = None
+        errors = None
+        if failed or uncertain or row.listing_state == "dead" or state == "cancelled":
+            errors = await self._errors(db, row.n, state, given_up)
+        withdrawn = 0
         if state == "cancelled":
+            withdrawn = max(_count(by_lane, "cancelled", row.lane) - not_published, 0)
             failed = found - published
+            status = "partial_failure"
+        elif state == "refused":
             status = "partial_failure"
         elif state in ("publishing_complete", "partial_failure"):
             # Read from rows: resending a refused object improves it.
-            status = state = "partial_failure" if failed or listing_state == "dead" else "publishing_complete"
+            status = "partial_failure" if failed or row.listing_state == "dead" else "publishing_complete"
+            state = status
+        elif state == "paused":
+            uncertain += row.in_flight
+        skipped = [lane.id for lane in lanes.values() if options.effects.get(lane.route) == "skip"]
         return Replay(
-            execution_id=as_uuid(identity),
-            from_execution_id=as_uuid(source),
-            from_stage=stage,
-            from_path=path,
-            to_route=to_route,
+            execution_id=as_uuid(row.execution),
+            from_execution_id=as_uuid(row.source),
+            from_stage=row.stage,
+            from_path=row.path,
+            to_route=row.to_route,
             to_queue=lane.queue,
             objects_found=found,
             objects_published=published,
             objects_failed=failed,
             status=status,
-            replay_batch_id=as_uuid(batch),
+            replay_batch_id=as_uuid(row.batch),
             errors=errors,
             state=state,
             to_config=lane.config,
             to_config_version=lane.version,
-            created_at=moment(created),
-            ended_at=moment_or_none(ended),
+            created_at=moment(row.created_at),
+            ended_at=moment_or_none(row.ended_at),
+            objects_uncertain=uncertain,
+            objects_skipped=_count(by_lane, "skipped", *skipped),
+            withdrawn=withdrawn,
+            work=_work(by_lane),
+            pace=pace_of(row.pace_rate, row.pace_depth),
+            hold_at=row.hold_at,
+            waits_for=_waits_for(row),
+            queue_position=row.queue_position,
+            selection=options.selection,
+            effects=options.effects,
+            reason=options.reason,
+            report=("none", "due", "stored")[row.report],
+            revision=row.revision,
+            paused_by=row.paused_by,
         )
 
     async def _errors(self, db: Session, n: int, state: str, given_up: str | None) -> list[str] | None:
         """Return at most 100 lines; the last line of a longer list counts the remaining ones."""
         lines = []
         if state == "cancelled":
-            lines.append("cancelled before all was published; POST /api/v1/replay starts it again")
+            lines.append(
+                "cancelled: a new replay with `only: unfinished` and this batch as `in_replay` continues"
+            )
         if given_up is not None:
             lines.append(f"listing was given up: {given_up}")
         rows = await db.rows(SQL.errors_of_job, execution=n, uncertain=UNCERTAIN, limit=MOST_ERRORS + 1)
@@ -86,3 +125,84 @@ class ReplaysPart(Part):
             total = await db.value(SQL.count_errors, execution=n) + len(lines) - len(rows)
             lines[MOST_ERRORS - 1 :] = [f"and {total - MOST_ERRORS + 1} more"]
         return lines or None
+
+
+class _Row(NamedTuple):
+    """The columns of the fragment `replay`.
+
+    Attributes:
+        n: the number of the execution.
+        claimed: rows of the window that a worker has claimed.
+        in_flight: rows of the window that the publisher may have sent.
+        uncertain: rows without an answer of the broker.
+        given_up_uncertain: such rows that were cancelled.
+        failed: rows that were refused, or whose key is outside the grammar.
+        failed_behind: those of them behind the watermark.
+        free: no process has the lease.
+        counts: of an execution that has ended.
+    """
+
+    n: int
+    execution: UUID
+    source: UUID
+    stage: str
+    path: str | None
+    to_route: str
+    lane: int
+    found: int
+    batch: UUID
+    state: Any
+    listing_state: str
+    created_at: float
+    ended_at: float | None
+    error: str | None
+    watermark: int
+    claimed: int
+    in_flight: int
+    uncertain: int
+    given_up_uncertain: int
+    failed: int
+    failed_behind: int
+    options: str | None
+    paused_by: Any
+    waits_for: Any
+    pace_rate: float | None
+    pace_depth: int | None
+    paid: int | None
+    hold_at: int | None
+    report: int
+    revision: int
+    free: bool
+    queue_position: int | None
+    counts: str | None
+
+
+def _count(by_lane: ByLane | None, state: RowState, *lanes: int) -> int:
+    """Return how many rows of some lanes are in a state."""
+    number = ROW_STATES.index(state)
+    return sum((by_lane or {}).get((lane, number), 0) for lane in lanes)
+
+
+def _work(by_lane: ByLane | None) -> ReplayWork | None:
+    if by_lane is None:
+        return None
+    all_of = counts.add_up(by_lane)
+    return ReplayWork(all_of.pending, all_of.completed, all_of.failed, all_of.cancelled)
+
+
+def _waits_for(row: _Row) -> WaitsFor | None:
+    if row.state == "queued":
+        return "queue"
+    if row.state not in ("checking", "publishing"):
+        return None
+    if row.free:
+        return "process"
+    if row.waits_for:
+        trouble: WaitsFor = row.waits_for
+        return trouble
+    # Everything that was paid for is marked, and more rows are left.
+    if row.listing_state == "open" or row.paid is None or row.paid != row.watermark or row.paid == row.found:
+        return None
+    if row.hold_at is not None and row.paid >= row.hold_at:
+        return "canary"
+    return "rate" if row.pace_rate is not None else "depth" if row.pace_depth is not None else None

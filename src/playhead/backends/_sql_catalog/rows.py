@@ -269,3 +269,24 @@ class Part:
                 await self._settle_execution(db, n)
 
         await self._db.write(settle, seconds=LONG_SECONDS)
+
+    async def _cancel_unsent(self, db: Session, n: int, after: int, upto: int) -> None:
+        rows = await db.rows(SQL.lock_unsent, execution=n, after=after, upto=upto)
+        await db.run(SQL.cancel_rows, rows=[row for (row,) in rows])
+
+    async def _cancel_rest(self, n: int | None = None) -> None:
+        """Cancel the rows behind the windows of cancelled replays, in steps that no claim waits for long.
+
+        Until the last step the listing counts as open, so the execution cannot end. If this process dies
+        between two steps, the reconciler continues.
+        """
+        found = await self._db.read(lambda db: db.rows(SQL.cancelling_jobs, execution=n))
+        for job, first, last in found:
+            for after in range(first, last, self.step_rows):
+                upto = after + self.step_rows
+                await self._db.write(partial(self._cancel_unsent, n=job, after=after, upto=upto))
+            await self._db.write(partial(_end_cancelling, n=job))
+
+
+async def _end_cancelling(db: Session, *, n: int) -> None:
+    await db.run(SQL.end_cancelling, execution=n)

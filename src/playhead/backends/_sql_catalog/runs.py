@@ -226,6 +226,7 @@ class RunsPart(OutcomePart, TakeOverPart):
         The row is inserted in the transaction that creates the replay. Another transaction that inserts the
         same key waits for this one, and then finds the row.
         """
+        await db.run(SQL.delete_expired_keys, seconds=key.seconds)
         await db.run(SQL.delete_expired_key, scope=key.scope, key=key.key, seconds=key.seconds)
         given = {"scope": key.scope, "key": key.key, "body": key.body_sha256, "batch": batch}
         if await db.value(SQL.insert_key, **given) is not None:

@@ -187,6 +187,7 @@ class UpkeepPart(ResendPart):
         return [as_uuid(identity) for (identity,) in rows]
 
     async def cancel_stragglers(self) -> int:
+        await self._cancel_rest()
         count = 0
         for n, identity in await self._db.read(lambda db: db.rows(SQL.unsettled_cancelled)):
             # Few steps: the reconciler has other work, and the process that cancels may still be running.

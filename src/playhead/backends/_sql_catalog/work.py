@@ -205,6 +205,7 @@ class WorkPart(BindPart, OutcomePart):
             ended = await self._completable(db, list(held.values()))
             for n in ended:
                 await db.run(SQL.end_execution, n=n)
+                await db.run(SQL.close_ended_job, execution=n)
                 await self._settle_execution(db, n)
                 await self._record_end(db, n)
             return list(ended.values())

@@ -25,10 +25,133 @@ WHERE i.scope = :scope AND i.key = :key AND NOT ({expired_key})
 DELETE FROM idempotency AS i WHERE i.scope = :scope AND i.key = :key AND {expired_key}
 
 -- name: delete_expired_keys
--- Drop keys that no request can repeat.
+-- Drop some of the oldest keys whose requests cannot be repeated.
 DELETE FROM idempotency AS i WHERE {expired_key}
+  AND i.created_at <= (SELECT max(o.created_at) FROM (SELECT created_at FROM idempotency ORDER BY created_at LIMIT 20) o)
 
 -- name: insert_key
 -- Returns a row if the key is new.
 INSERT INTO idempotency AS i (scope, key, body_sha256, batch, created_at)
 VALUES (:scope, :key, :body, :batch::uuid, playhead_now()) ON CONFLICT DO NOTHING RETURNING 1
+
+-- name: execution_of_batch
+-- The number of the execution of a replay.
+SELECT n FROM executions WHERE batch = :batch::uuid
+
+-- name: lock_job
+-- The job of an execution, locked.
+SELECT j.state, j.ordinals, j.watermark, j.paid, j.hold_at, j.pace_rate, j.tokens, j.tokens_at, playhead_now(),
+  j.source, j.stage
+FROM jobs j WHERE j.execution = :execution FOR UPDATE
+
+-- name: pause_job
+-- No process acquires a paused job, and its holder is fenced.
+UPDATE jobs SET state = 'paused', paused_by = :by, epoch = epoch + 1, owner = NULL, idle_takeovers = 0,
+  waits_for = NULL WHERE execution = :execution
+
+-- name: queue_job
+-- The job waits for its place in the line of its queue.
+UPDATE jobs SET state = 'queued', paused_by = NULL, epoch = epoch + 1, owner = NULL, idle_takeovers = 0,
+  ended_at = NULL WHERE execution = :execution
+
+-- name: cancel_publishing
+-- End the publishing of a replay; the messages that are published are processed. `cancelling`: rows behind the window
+-- are still to be cancelled, and the execution cannot end before.
+UPDATE jobs SET state = 'cancelled', epoch = epoch + 1, owner = NULL, waits_for = NULL, paused_by = NULL,
+  ended_at = playhead_now(), listing_state = CASE WHEN ordinals > watermark + {WINDOW} THEN 'cancelling'
+    WHEN listing_state = 'open' THEN 'cancelled' ELSE listing_state END
+WHERE execution = :execution
+
+-- fragment: lock_unsent
+-- Rows of a job that its publisher may have sent, but that no worker has claimed.
+SELECT m.n FROM messages m /* INDEXED BY messages_by_ordinal */ WHERE m.execution = :execution
+  AND m.ordinal > :after AND m.ordinal <= :upto AND m.state + 0 = {PENDING} AND m.published IS NULL
+
+-- name: lock_unsent
+-- Locked in the order of their numbers, as everywhere.
+{lock_unsent} ORDER BY m.n FOR NO KEY UPDATE
+
+-- name: lock_uncertain
+-- Rows for which the broker gave no answer, and that no worker has claimed.
+SELECT m.n FROM messages m /* INDEXED BY messages_uncertain */ WHERE m.execution = :execution
+  AND m.published = {UNCERTAIN} AND m.state = {PENDING} ORDER BY m.n FOR NO KEY UPDATE
+
+-- name: cancelling_jobs
+-- Cancelled replays with rows that are still to be cancelled.
+SELECT j.execution, j.watermark + {WINDOW}, j.ordinals FROM jobs j WHERE j.listing_state = 'cancelling'
+AND j.execution = :execution -- if given
+ORDER BY j.execution
+
+-- name: end_cancelling
+-- All rows are cancelled.
+UPDATE jobs SET listing_state = 'cancelled' WHERE execution = :execution AND listing_state = 'cancelling'
+
+-- name: retry_refused
+-- Publish refused messages again. They are uncertain, so the holder of the job settles them, and no one else sends them.
+UPDATE messages AS m SET state = {PENDING}, published = {UNCERTAIN}, generation = generation + 1, ended_at = NULL,
+  error_code = NULL, error = NULL, traceback = NULL
+WHERE -m.execution = -:execution::bigint AND m.state = {DEAD} AND m.ordinal IS NOT NULL
+  AND m.error_code IN ('publish_refused', 'invalid_key') AND m.error_code = 'publish_refused'
+
+-- name: reopen_listing
+-- Continue a listing that was given up.
+UPDATE jobs SET listing_state = 'open', error_code = NULL, error = NULL
+WHERE execution = :execution AND listing_state = 'dead' AND error_code = 'listing_failed'
+
+-- name: set_pace
+-- Change the pace of a job.
+UPDATE jobs SET pace_rate = :rate, pace_depth = :depth, paid = :paid, tokens = :tokens, tokens_at = playhead_now()
+WHERE execution = :execution
+
+-- name: fence_job
+-- Its holder stops at its next write, and the next one follows the new pace.
+UPDATE jobs SET epoch = epoch + 1, owner = NULL WHERE execution = :execution
+
+-- name: pace_of_job
+-- What decides how many rows may be sent.
+SELECT j.pace_rate, j.pace_depth, j.tokens, j.tokens_at, j.paid, j.hold_at, playhead_now()
+FROM jobs j WHERE j.execution = :execution
+
+-- name: pay
+-- Rows up to `paid` may be sent.
+UPDATE jobs SET paid = :paid, tokens = :tokens, tokens_at = playhead_now() WHERE execution = :execution
+
+-- name: lock_queue (postgresql)
+-- One transaction at a time counts the messages or the replays of a queue. SQLite has one writer anyway.
+SELECT pg_advisory_xact_lock(hashtextextended('playhead.queue.' || :queue::text, 0))
+
+-- name: count_paid
+-- Rows into a queue that their jobs may have sent, although they are not marked.
+SELECT (SELECT count(*) FROM jobs j JOIN lanes l ON l.id = j.lane
+    JOIN messages m /* INDEXED BY messages_by_ordinal */ ON m.execution = j.execution
+      AND m.ordinal > j.watermark AND m.ordinal <= j.paid
+    WHERE j.{open_jobs} AND l.queue = :queue AND m.published IS NULL AND m.state + 0 = {PENDING})
+  + (SELECT count(*) FROM jobs j JOIN lanes l ON l.id = j.lane
+    JOIN messages m /* INDEXED BY messages_uncertain */ ON m.execution = j.execution
+    WHERE j.{open_jobs} AND l.queue = :queue AND m.published = {UNCERTAIN} AND m.state = {PENDING})
+
+-- name: queued_queues
+-- Queues with a replay that waits for a place.
+SELECT DISTINCT l.queue FROM jobs j JOIN lanes l ON l.id = j.lane WHERE j.{open_jobs} AND j.state = 'queued'
+ORDER BY l.queue
+
+-- name: count_places
+-- How many replays have a place in a queue.
+SELECT count(*) FROM jobs j JOIN lanes l ON l.id = j.lane JOIN executions e ON e.n = j.execution
+WHERE j.{open_jobs} AND j.state IN ('checking', 'publishing') AND l.queue = :queue AND e.batch IS NOT NULL
+
+-- name: lock_queued
+-- The oldest replays that wait for a place in a queue.
+SELECT e.n, e.id FROM jobs j JOIN lanes l ON l.id = j.lane JOIN executions e ON e.n = j.execution
+WHERE j.{open_jobs} AND j.state = 'queued' AND l.queue = :queue ORDER BY j.execution LIMIT :limit FOR UPDATE OF j
+
+-- name: admit_job
+-- A plan is compared with the store before anything is listed from it.
+UPDATE jobs SET state = CASE WHEN plan IS NOT NULL AND ordinals = 0 AND listing_state = 'open' THEN 'checking'
+  ELSE 'publishing' END WHERE execution = :execution AND state = 'queued'
+
+-- name: close_ended_job
+-- An execution has ended while its job was paused or queued: all of its messages were processed.
+UPDATE jobs SET state = 'publishing_complete', epoch = epoch + 1, watermark = ordinals, owner = NULL,
+  paused_by = NULL, ended_at = playhead_now()
+WHERE execution = :execution AND state IN ('paused', 'queued')

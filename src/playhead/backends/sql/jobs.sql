@@ -56,10 +56,10 @@ UPDATE outputs SET state = {STORED} WHERE state = {WRITING} AND key > :first AND
 -- name: acquirable_job
 -- A job that can be acquired: its lease is free or has expired.
 SELECT e.n, e.batch, e.traceparent, j.source, j.stage, j.prefix, j.lane, j.epoch, j.cursor, j.listing_state,
-  j.idle_takeovers, j.since, j.takeover,
+  j.idle_takeovers, j.since, j.takeover, j.state, j.options, j.paid,
   EXISTS (SELECT 1 FROM executions x JOIN jobs s ON s.execution = x.n WHERE x.id = j.source AND s.since IS NOT NULL)
 FROM jobs j JOIN executions e ON e.n = j.execution
-WHERE e.id = :job::uuid AND j.state = 'publishing' AND (j.owner IS NULL OR j.lease_until <= playhead_now())
+WHERE e.id = :job::uuid AND j.state IN ('checking', 'publishing') AND (j.owner IS NULL OR j.lease_until <= playhead_now())
 FOR UPDATE OF j
 
 -- name: acquire_job
@@ -78,8 +78,9 @@ WHERE e.id = :execution::uuid AND l.stage IS NOT NULL ORDER BY l.id
 
 -- name: renew_lease
 -- Extend the lease of a job that is still held.
-UPDATE jobs SET owner = :owner, lease_until = playhead_now() + :lease::float8
-WHERE execution = (SELECT n FROM executions WHERE id = :job::uuid) AND epoch = :epoch AND state = 'publishing'
+UPDATE jobs SET owner = :owner, lease_until = playhead_now() + :lease::float8, waits_for = :waits_for
+WHERE execution = (SELECT n FROM executions WHERE id = :job::uuid) AND epoch = :epoch
+  AND state IN ('checking', 'publishing')
 
 -- name: release_lease
 -- Release a job that is still held; this acquisition does not count as idle.
@@ -135,9 +136,9 @@ SELECT EXISTS (SELECT 1 FROM jobs j JOIN executions e ON e.n = j.execution
 UPDATE jobs SET listing_state = 'dead', error_code = 'listing_failed', error = :error WHERE execution = :execution
 
 -- name: unpublished_rows
--- Rows behind the watermark that wait to be published.
-{dispatch} WHERE m.execution = :execution AND m.ordinal > :watermark AND m.state = {PENDING}
-  AND m.published IS NULL ORDER BY m.ordinal LIMIT :limit
+-- Rows of a window behind the watermark that wait to be published.
+{dispatch} WHERE m.execution = :execution AND m.ordinal > :watermark AND m.ordinal <= :upto AND m.state = {PENDING}
+  AND m.published IS NULL ORDER BY m.ordinal
 
 -- name: mark_uncertain
 -- Rows for which the broker gave no answer. A claimed row was published, so it is left out.
@@ -176,13 +177,13 @@ FROM held WHERE m.n = held.n
 
 -- name: close_job
 -- The job has published all of its rows.
-UPDATE jobs SET state = :state, watermark = ordinals, owner = NULL, ended_at = playhead_now()
+UPDATE jobs SET state = :state, watermark = ordinals, owner = NULL, waits_for = NULL, ended_at = playhead_now()
 WHERE execution = :execution
 
 -- name: cancel_job
 -- End a job with its execution.
 UPDATE jobs SET epoch = epoch + 1, owner = NULL,
-  listing_state = CASE listing_state WHEN 'open' THEN 'cancelled' ELSE listing_state END,
+  listing_state = CASE WHEN listing_state IN ('open', 'cancelling') THEN 'cancelled' ELSE listing_state END,
   ended_at = coalesce(ended_at, playhead_now()),
-  state = CASE WHEN state IN ('publishing', 'uploading', 'stalled') THEN 'cancelled' ELSE state END
+  state = CASE WHEN {open_jobs} THEN 'cancelled' ELSE state END
 WHERE execution = :execution

@@ -16,13 +16,28 @@ FROM messages m /* INDEXED BY messages_by_ordinal */ WHERE m.execution = j.execu
 -- Rows of the job `j` for which the broker gave no answer; a condition on their state follows.
 FROM messages m /* INDEXED BY messages_uncertain */ WHERE m.execution = j.execution AND m.published = {UNCERTAIN}
 
+-- fragment: window_rows
+-- Rows of the job `j` that may be on their way to the broker: no row behind this window is sent.
+FROM messages m /* INDEXED BY messages_by_ordinal */ WHERE m.execution = j.execution
+  AND m.ordinal > j.watermark AND m.ordinal <= j.watermark + {WINDOW}
+
 -- fragment: replay
--- The columns that a `Replay` is built from.
+-- The columns that a `Replay` is built from. A claimed row was published, although the watermark is before it.
 SELECT e.n, e.id, j.source, j.stage, j.path, j.to_route, j.lane, j.ordinals, e.batch, j.state, j.listing_state,
-  e.created_at, j.ended_at, j.error,
-  (SELECT count(*) {unmarked_rows} AND m.state + 0 IN ({PENDING}, {CANCELLED}))
-    + (SELECT count(*) {uncertain_rows} AND m.state IN ({PENDING}, {CANCELLED})),
-  (SELECT count(*) {failed_rows})
+  e.created_at, j.ended_at, j.error, j.watermark,
+  (SELECT count(*) {window_rows} AND m.published >= 0),
+  (SELECT count(*) {window_rows} AND m.published IS NULL AND m.state + 0 = {PENDING}
+    AND m.ordinal <= coalesce(j.paid, m.ordinal)),
+  (SELECT count(*) {uncertain_rows} AND m.state = {PENDING}),
+  (SELECT count(*) {uncertain_rows} AND m.state = {CANCELLED}),
+  (SELECT count(*) {failed_rows}),
+  (SELECT count(*) {failed_rows} AND m.ordinal > j.watermark),
+  j.options, j.paused_by, j.waits_for, j.pace_rate, j.pace_depth, j.paid, j.hold_at, j.report, e.revision,
+  j.owner IS NULL OR j.lease_until <= playhead_now(),
+  CASE WHEN j.state = 'queued' THEN (SELECT count(*) FROM jobs q JOIN lanes ql ON ql.id = q.lane
+    WHERE q.{open_jobs} AND q.state = 'queued' AND q.execution <= j.execution
+      AND ql.queue = (SELECT l.queue FROM lanes l WHERE l.id = j.lane)) END,
+  e.counts
 FROM jobs j JOIN executions e ON e.n = j.execution
 
 -- name: replay_of_batch

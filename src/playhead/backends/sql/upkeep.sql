@@ -216,19 +216,35 @@ ORDER BY l.id
 SELECT e.n FROM executions e JOIN lanes l ON l.config_version = e.config_version
 WHERE {processed} AND l.queue = :queue
 
--- name: waiting_rows (postgresql)
+-- fragment: waiting_rows_by_lateral
 -- Published rows of a queue that no worker has claimed.
 SELECT w.n FROM executions e JOIN lanes l ON l.config_version = e.config_version
 CROSS JOIN LATERAL ({waiting_of_lane}) w
 WHERE {processed} AND e.n = ANY(:executions::bigint[]) AND l.queue = :queue LIMIT :limit
 
--- name: waiting_rows (sqlite)
+-- fragment: waiting_rows_by_index
 -- The same, by the index that SQLite has.
 SELECT m.n FROM executions e JOIN lanes l ON l.config_version = e.config_version
 CROSS JOIN messages m INDEXED BY messages_by_state
   ON m.execution = e.n AND m.state IN ({WAITING}) AND m.lane = l.id
 WHERE {processed} AND e.n = ANY(:executions::bigint[]) AND l.queue = :queue AND {dispatched}
   AND (m.state = {RETRY} OR m.n < coalesce({first_unmarked}, 9223372036854775807)) LIMIT :limit
+
+-- name: waiting_rows (postgresql)
+-- Published rows of a queue that no worker has claimed.
+{waiting_rows_by_lateral}
+
+-- name: waiting_rows (sqlite)
+-- The same.
+{waiting_rows_by_index}
+
+-- name: count_waiting (postgresql)
+-- How many there are, at most `limit`.
+SELECT count(*) FROM ({waiting_rows_by_lateral}) AS waiting
+
+-- name: count_waiting (sqlite)
+-- The same.
+SELECT count(*) FROM ({waiting_rows_by_index}) AS waiting
 
 -- name: lock_waiting
 -- Skip rows that another transaction has locked: they are being claimed.

@@ -159,7 +159,7 @@ WHERE id = ANY(:ids::uuid[]) AND generation = :generation AND published = {UNPUB
 (SELECT 1 FROM messages m WHERE m.execution = e.n AND m.state = {PENDING} LIMIT 1) IS NULL
   AND (SELECT 1 FROM messages m WHERE m.execution = e.n AND m.state = {RUNNING} LIMIT 1) IS NULL
   AND (SELECT 1 FROM messages m WHERE m.execution = e.n AND m.state = {RETRY} LIMIT 1) IS NULL
-  AND (SELECT 1 FROM jobs j WHERE j.execution = e.n AND j.listing_state = 'open' LIMIT 1) IS NULL
+  AND (SELECT 1 FROM jobs j WHERE j.execution = e.n AND j.listing_state IN ('open', 'cancelling') LIMIT 1) IS NULL
 
 -- name: completable
 -- Executions that can end.

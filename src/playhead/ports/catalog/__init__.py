@@ -15,6 +15,7 @@ from typing import Protocol
 from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.code import Code
 from playhead.ports.catalog.configs import Configs
+from playhead.ports.catalog.control import Control
 from playhead.ports.catalog.jobs import Jobs
 from playhead.ports.catalog.limits import Limits
 from playhead.ports.catalog.prune import Prune
@@ -23,7 +24,7 @@ from playhead.ports.catalog.upkeep import Upkeep
 from playhead.ports.catalog.work import Work
 
 
-class Catalog(Configs, Jobs, Work, Limits, Upkeep, Browse, Trace, Code, Prune, Protocol):
+class Catalog(Configs, Control, Jobs, Work, Limits, Upkeep, Browse, Trace, Code, Prune, Protocol):
     """All parts, as a backend implements them."""
 
     name: str
@@ -38,4 +39,16 @@ class Catalog(Configs, Jobs, Work, Limits, Upkeep, Browse, Trace, Code, Prune, P
         ...
 
 
-__all__ = ["Browse", "Catalog", "Code", "Configs", "Jobs", "Limits", "Prune", "Trace", "Upkeep", "Work"]
+__all__ = [
+    "Browse",
+    "Catalog",
+    "Code",
+    "Configs",
+    "Control",
+    "Jobs",
+    "Limits",
+    "Prune",
+    "Trace",
+    "Upkeep",
+    "Work",
+]

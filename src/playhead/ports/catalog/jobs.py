@@ -14,11 +14,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from playhead.envelope import Dispatch, Headers
 from playhead.model import AdapterCode, Canary, Execution, OnReplay, Pace, Replay, Selection
+
+WINDOW: Final = 1000
+"""How many rows behind the watermark may be on their way to the broker at once."""
 
 
 class Input(NamedTuple):
@@ -123,6 +126,9 @@ class LeasedJob:
         cursor: the last key that was looked at; "" at the start.
         listed: the listing is finished; only publishing remains.
         page: how many inputs one page records at most, if the run takes over results; else None.
+        state: `checking`: compare the plan with the store first; else `publishing`.
+        selection: which of the listed objects are replayed; None: all.
+        paced: the job lists to its end first, and `allow` says how many of its rows may be sent.
         has_references: the source execution may have references, which are not in the store under its prefix.
     """
 
@@ -138,6 +144,23 @@ class LeasedJob:
     listed: bool
     page: int | None = None
     has_references: bool = False
+    state: Literal["checking", "publishing"] = "publishing"
+    selection: Selection | None = None
+    paced: bool = False
+
+
+class Window(NamedTuple):
+    """Rows of a job that may be sent now.
+
+    Attributes:
+        dispatches: those that must be sent, in order. Rows that have ended or were claimed are left out.
+        upto: the ordinal of the last row of the window; 0: there is no row behind the watermark.
+        listed: the listing has ended.
+    """
+
+    dispatches: list[Dispatch]
+    upto: int
+    listed: bool = False
 
 
 class Jobs(Protocol):
@@ -246,8 +269,13 @@ class Jobs(Protocol):
         """
         ...
 
-    async def renew(self, held: LeasedJob, *, lease: float) -> bool:
-        """Extend the lease to `lease` seconds from now. False if the epoch was raised or the job ended."""
+    async def renew(
+        self, held: LeasedJob, *, lease: float, waits_for: Literal["broker", "store"] | None = None
+    ) -> bool:
+        """Extend the lease to `lease` seconds from now. False if the epoch was raised or the job ended.
+
+        `waits_for` is shown in the replay: the backend that is unavailable.
+        """
         ...
 
     async def release(self, held: LeasedJob) -> None:
@@ -264,7 +292,7 @@ class Jobs(Protocol):
 
     async def record(
         self, held: LeasedJob, objects: Sequence[Listed], *, cursor: str, last: bool
-    ) -> list[Dispatch] | None:
+    ) -> Window | None:
         """Insert one page of rows and move the cursor, in one transaction conditional on the epoch.
 
         Keys whose outputs row is not `stored` are left out; keys without a row count. Rows get ascending
@@ -277,16 +305,20 @@ class Jobs(Protocol):
         not valid, that of the newest replay is used that has processed the same object of the earlier run in
         the same route, with one of the codes that `since` names for it.
 
-        Returns the dispatches of the new rows, without dead ones and those taken over. Returns None, and the
+        The limit of the job's selection ends the listing: objects behind it get no row, and the root is
+        closed.
+
+        Returns a window of the new rows, without dead ones and those taken over. Returns None, and the
         caller must stop, if the epoch was raised, the execution is cancelled, or the stored cursor is not
         before `cursor`.
         """
         ...
 
-    async def unpublished(self, held: LeasedJob, *, limit: int) -> list[Dispatch]:
-        """Return the dispatches of recorded rows past the watermark that must still be published, in order.
+    async def unpublished(self, held: LeasedJob, *, limit: int, upto: int | None = None) -> Window | None:
+        """Return the window of the next recorded rows behind the watermark. None if the epoch was raised.
 
-        Rows that have ended or were claimed are left out.
+        It is a window of ordinals: it has at most `limit` rows (at most `WINDOW`), also if most of them need
+        not be sent. `upto` is the last ordinal that may be sent.
         """
         ...
 
@@ -331,9 +363,10 @@ class Jobs(Protocol):
         """Give up the listing: the root becomes `dead` (`listing_failed`). Recorded rows continue."""
         ...
 
-    async def replay(self, batch: UUID) -> Replay | None:
+    async def replay(self, batch: UUID, *, work: bool = True) -> Replay | None:
         """Return a batch, or None if it does not exist. Its numbers are read from rows.
 
+        `work`: also count the messages of the execution, which takes longer the more there are.
         `errors` has at most 100 lines; the last line gives the number of further errors.
         """
         ...

@@ -1,0 +1,253 @@
+"""Control of replays. The port (`ports/catalog/control.py`) explains why each operation is exact."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final, Literal, NamedTuple
+from uuid import UUID
+
+from playhead.backends._sql_catalog.jobs import JobsPart
+from playhead.backends._sql_catalog.lanes import as_uuid
+from playhead.backends._sql_catalog.options import pace_columns
+from playhead.backends.sql.session import Session
+from playhead.backends.sql.statements import SQL
+from playhead.errors import Conflict
+from playhead.model import OPEN_REPLAY_STATES, Pace, Replay
+from playhead.ports.catalog.control import Allowance
+from playhead.ports.catalog.jobs import WINDOW, LeasedJob
+from playhead.ports.catalog.prune import check_unpruned
+
+_BURST_SECONDS: Final = 0.1
+_DEPTH_SECONDS: Final = 0.1
+_CANARY_SECONDS: Final = 0.5
+_ALL: Final = 1_000_000
+
+
+class _Job(NamedTuple):
+    """The row of a job that this transaction has locked, after its execution."""
+
+    n: int
+    status: str
+    state: str
+    ordinals: int
+    watermark: int
+    paid: int | None
+    hold_at: int | None
+    rate: float | None
+    tokens: float
+    tokens_at: float
+    now: float
+    source: UUID
+    stage: str
+
+    @property
+    def is_open(self) -> bool:
+        """Whether publishing may follow."""
+        return self.state in OPEN_REPLAY_STATES and self.status == "running"
+
+
+class ControlPart(JobsPart):
+    # -- pause, resume, cancel, retry --------------------------------------------------------------
+
+    async def pause(self, batch: UUID, *, by: Literal["request", "canary"] = "request") -> Replay | None:
+        async def pause_it(db: Session) -> Replay | None:
+            job = await self._controlled(db, batch)
+            if job and job.state != "paused":
+                _check_open(batch, job)
+                await db.run(SQL.pause_job, by=by, execution=job.n)
+                await self._record_event(db, job.n, "replay.paused")
+            return await self._find_replay(db, batch)
+
+        return await self._db.write(pause_it)
+
+    async def resume(self, batch: UUID) -> Replay | None:
+        async def resume_it(db: Session) -> Replay | None:
+            job = await self._controlled(db, batch)
+            if job:
+                _check_open(batch, job)
+            if job and job.state in ("paused", "stalled"):
+                await db.run(SQL.queue_job, execution=job.n)
+                await self._record_event(db, job.n, "replay.resumed")
+            return await self._find_replay(db, batch)
+
+        return await self._db.write(resume_it)
+
+    async def cancel_replay(self, batch: UUID) -> Replay | None:
+        async def cancel_it(db: Session) -> tuple[int, Replay | None] | None:
+            job = await self._controlled(db, batch)
+            if job is None:
+                return None
+            if job.state != "cancelled":
+                _check_open(batch, job)
+                # The publisher may have sent rows of its window, and uncertain ones: they are cancelled in
+                # this transaction, so that no worker claims them after it. No other row was sent.
+                await self._cancel_unsent(db, job.n, job.watermark, job.watermark + WINDOW)
+                held = await db.rows(SQL.lock_uncertain, execution=job.n)
+                await db.run(SQL.cancel_rows, rows=[n for (n,) in held])
+                await db.run(SQL.cancel_publishing, execution=job.n)
+                await self._record_event(db, job.n, "replay.cancelled")
+            return job.n, await self._find_replay(db, batch)
+
+        cancelled = await self._db.write(cancel_it)
+        if cancelled is None:
+            return None
+        n, replay = cancelled
+        await self._cancel_rest(n)
+        return replay
+
+    async def retry_replay(self, batch: UUID) -> Replay | None:
+        async def retry_it(db: Session) -> Replay | None:
+            job = await self._controlled(db, batch)
+            if job is None or job.is_open:
+                return await self._find_replay(db, batch)
+            if job.state in ("cancelled", "refused") or job.status == "cancelled":
+                raise Conflict("replay_ended", _ended(batch, job))
+            source = await db.value(SQL.execution_number, id=job.source)
+            if source is not None:
+                check_unpruned(job.source, job.stage, (await self._pruned(db, [source]))[source])
+            again = await db.run(SQL.retry_refused, execution=job.n)
+            if again + await db.run(SQL.reopen_listing, execution=job.n):
+                await db.run(SQL.queue_job, execution=job.n)
+                await db.run(SQL.reopen_executions, executions=[job.n])
+                self._counts.forget(job.n)
+            return await self._find_replay(db, batch)
+
+        return await self._db.write(retry_it)
+
+    async def _controlled(self, db: Session, batch: UUID) -> _Job | None:
+        """Lock the execution of a batch, then its job; None if there is none."""
+        n = await db.value(SQL.execution_of_batch, batch=batch)
+        if n is None:
+            return None
+        status = (await self._exclude(db, [n]))[n]
+        row = await db.row(SQL.lock_job, execution=n)
+        assert row, "a batch has a job"
+        job = _Job(n, status, *row)
+        return job._replace(source=as_uuid(job.source))
+
+    # -- pace --------------------------------------------------------------------------------------
+
+    async def set_pace(self, batch: UUID, pace: Pace | None) -> Replay | None:
+        async def set_it(db: Session) -> Replay | None:
+            job = await self._controlled(db, batch)
+            if job is None:
+                return None
+            _check_open(batch, job)
+            rate, depth = pace_columns(pace)
+            # What the old rate has allowed until now stays allowed.
+            tokens = _tokens(job.rate, job.tokens, job.tokens_at, job.now) if job.rate else 0.0
+            paid = job.paid
+            if pace and paid is None:
+                # The holder may have sent its window without paying. It stops at its next write.
+                paid = min(job.watermark + WINDOW, job.ordinals)
+                await db.run(SQL.fence_job, execution=job.n)
+            elif pace is None and job.hold_at is None:
+                paid = None
+            if rate is not None:
+                tokens = min(tokens, _burst(rate))
+            await db.run(SQL.set_pace, rate=rate, depth=depth, paid=paid, tokens=tokens, execution=job.n)
+            return await self._find_replay(db, batch)
+
+        return await self._db.write(set_it)
+
+    async def allow(self, held: LeasedJob, *, want: int, depth: int | None = None) -> Allowance | None:
+        async def pay(db: Session) -> Allowance | None:
+            job = await self._leased(db, held)
+            if job is None:
+                return None
+            row = await db.row(SQL.pace_of_job, execution=job.n)
+            assert row
+            rate, limit, tokens, tokens_at, paid, hold_at, now = row
+            end = min(job.watermark + want, job.ordinals)
+            if end == job.watermark:
+                return Allowance(0)
+            if paid is None:  # the pace was removed
+                return Allowance(end)
+            if paid > job.watermark:
+                return Allowance(min(paid, end))
+            wanted = end - paid
+            if hold_at is not None:
+                wanted = min(wanted, hold_at - paid)
+                if wanted <= 0:
+                    return Allowance(0, _CANARY_SECONDS, "canary")
+            if rate is not None:
+                tokens = _tokens(rate, tokens, tokens_at, now)
+                # Half a burst at once: few transactions, and time left until the bucket is full.
+                enough = min(wanted, max(1, int(_burst(rate) / 2)))
+                if tokens < enough:
+                    return Allowance(0, (enough - tokens) / rate, "rate")
+                wanted = min(wanted, int(tokens))
+                tokens -= wanted
+            elif limit is not None:
+                queue = held.headers.queue
+                await db.rows(SQL.lock_queue, queue=queue)
+                waiting = await self._count_waiting(db, queue, limit) if depth is None else depth
+                if limit - waiting < min(wanted, max(1, limit // 10)):
+                    return Allowance(0, _DEPTH_SECONDS, "depth")
+                wanted = min(wanted, limit - waiting)
+            await db.run(SQL.pay, paid=paid + wanted, tokens=tokens, execution=job.n)
+            return Allowance(paid + wanted)
+
+        return await self._db.write(pay)
+
+    async def _count_waiting(self, db: Session, queue: str, limit: int) -> int:
+        """Count the messages that are in a queue, or on their way to it, and that no worker has claimed.
+
+        The broker is not asked: after a purge it reports none, and the messages come again.
+        """
+        executions = [n for (n,) in await db.rows(SQL.processed_by_queue, queue=queue)]
+        given = {"executions": executions, "queue": queue, "limit": limit + 1}
+        waiting = await db.value(SQL.count_waiting, **given) if executions else 0
+        return int(waiting) + int(await db.value(SQL.count_paid, queue=queue))
+
+    # -- places ------------------------------------------------------------------------------------
+
+    async def admit(self, *, per_queue: int) -> list[UUID]:
+        queues = await self._db.read(lambda db: db.rows(SQL.queued_queues))
+        admitted: list[UUID] = []
+        for (queue,) in queues:
+            admitted += await self._db.write(partial(self._admit, queue=queue, per_queue=per_queue))
+        return admitted
+
+    async def _admit(self, db: Session, *, queue: str, per_queue: int) -> list[UUID]:
+        await db.rows(SQL.lock_queue, queue=queue)
+        room = _ALL
+        if per_queue:
+            room = per_queue - int(await db.value(SQL.count_places, queue=queue))
+        if room <= 0:
+            return []
+        found = await db.rows(SQL.lock_queued, queue=queue, limit=room)
+        for n, _ in found:
+            await db.run(SQL.admit_job, execution=n)
+        return [as_uuid(job) for _, job in found]
+
+
+def _burst(rate: float) -> float:
+    """Messages that may be sent at once."""
+    return max(1.0, rate * _BURST_SECONDS)
+
+
+def _tokens(rate: float, tokens: float, at: float, now: float) -> float:
+    """What a rate allows now, from what it allowed at a time."""
+    return min(_burst(rate), tokens + max(0.0, now - at) * rate)
+
+
+def _check_open(batch: UUID, job: _Job) -> None:
+    if not job.is_open:
+        raise Conflict("replay_ended", _ended(batch, job))
+
+
+def _ended(batch: UUID, job: _Job) -> str:
+    """Return why a replay cannot be controlled any more, and what to do instead."""
+    if job.state == "refused":
+        return f"replay {batch} was refused: its plan no longer matched the store. Make a new plan"
+    if job.state == "cancelled" or job.status == "cancelled":
+        return (
+            f"replay {batch} was cancelled. To replay the objects that are left, start a new replay with "
+            f"`only: unfinished` and `in_replay: {batch}`"
+        )
+    return (
+        f"the publishing of replay {batch} has ended. To publish refused objects again, run "
+        f"`playhead replays retry {batch}`; to stop its messages, run "
+        f"`playhead replays cancel {batch} --withdraw`"
+    )

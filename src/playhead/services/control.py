@@ -1,0 +1,94 @@
+"""Control of replays: pause, resume, cancel, retry, and change of pace.
+
+Each call is one transaction of the catalog, which holds the guarantees (`ports/catalog/control.py`). After a
+resume or a retry, this process offers itself to drive the replay; every other process may do so, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+from uuid import UUID
+
+from playhead import events, faults
+from playhead.engine import ending
+from playhead.errors import NotFound
+from playhead.model import Pace, Replay
+from playhead.ports.catalog import Control, Jobs
+
+
+class ControlCatalog(Control, Jobs, ending.EndingCatalog, Protocol): ...
+
+
+class ControlService:
+    """Controls replays by their batch ids.
+
+    Every method raises `NotFound` (`replay_not_found`) and `Conflict` (`replay_ended`), and may be repeated.
+
+    Args:
+        drive: offers to drive a job in this process.
+        per_queue: how many replays may publish into one queue; 0: no limit.
+    """
+
+    def __init__(self, catalog: ControlCatalog, *, drive: Callable[[UUID], None], per_queue: int = 0) -> None:
+        self._catalog = catalog
+        self._drive = drive
+        self._per_queue = per_queue
+
+    async def pause(self, batch: UUID) -> Replay:
+        """Suspend publishing. The answer says what was published, and what may still arrive."""
+        return self._done("paused", _found(batch, await self._catalog.pause(batch)))
+
+    async def resume(self, batch: UUID) -> Replay:
+        """Continue a paused or stalled replay. It may have to wait for its place in the queue."""
+        return await self._continue("resumed", batch, await self._catalog.resume(batch))
+
+    async def retry(self, batch: UUID) -> Replay:
+        """Publish the refused objects of a replay again, under the same batch."""
+        return await self._continue("retried", batch, await self._catalog.retry_replay(batch))
+
+    async def cancel(self, batch: UUID, *, withdraw: bool = False) -> Replay:
+        """End publishing. With `withdraw`, also cancel every message that no worker has started."""
+        if withdraw:
+            found = _found(batch, await self._catalog.replay(batch, work=False))
+            await self._catalog.cancel(found.execution_id)
+            cancelled = _found(batch, await self._catalog.replay(batch))
+        else:
+            cancelled = _found(batch, await self._catalog.cancel_replay(batch))
+            # Perhaps nothing was published, or all of it is processed.
+            await ending.end_executions(self._catalog, [cancelled.execution_id])
+        return self._done("cancelled", cancelled)
+
+    async def set_pace(self, batch: UUID, pace: Pace | None) -> Replay:
+        """Change the pace of a replay, also while it runs; None removes it."""
+        changed = _found(batch, await self._catalog.set_pace(batch, pace))
+        self._drive(changed.execution_id)
+        return self._done("paced", changed)
+
+    async def _continue(self, what: str, batch: UUID, changed: Replay | None) -> Replay:
+        found = _found(batch, changed)
+        if found.state == "queued":
+            await self._catalog.admit(per_queue=self._per_queue)
+            found = _found(batch, await self._catalog.replay(batch, work=False))
+        if found.status is None:
+            self._drive(found.execution_id)
+        return self._done(what, found)
+
+    def _done(self, what: str, replay: Replay) -> Replay:
+        faults.reach("control.committed")
+        events.emit(
+            events.REPLAY_CONTROLLED,
+            action=what,
+            replay_batch_id=str(replay.replay_batch_id),
+            execution_id=str(replay.execution_id),
+            state=replay.state,
+            objects_published=replay.objects_published,
+            objects_uncertain=replay.objects_uncertain,
+        )
+        return replay
+
+
+def _found(batch: UUID, replay: Replay | None) -> Replay:
+    if replay is None:
+        raise NotFound("replay_not_found", f"there is no replay {batch}. Run: playhead replays")
+    return replay
