@@ -534,3 +534,16 @@ async def test_a_key_is_kept_until_publishing_has_ended(catalog: Catalog, lab: L
     assert await catalog.keyed(key(seconds=0.2)) is None
     second = await ask(lab, key=key(body=b"2" * 32, seconds=0.2))
     assert second.fresh
+
+
+async def test_a_resent_refused_message_of_a_paused_replay_waits_for_its_job(catalog: Catalog, lab: Lab):
+    replay, held = await listed(lab, count=3)
+    sent = await send(lab, held, 2)
+    assert await catalog.mark(held, 2, refused=[(sent[1], "too large")])
+    await catalog.pause(replay.replay_batch_id)
+
+    assert await catalog.resend(ids=[lab.ids(sent)[1]]) == [lab.ids(sent)[1]]
+
+    assert await catalog.orphans("w1", limit=10, without=()) == [], "the reconciler does not send it"
+    paused = await lab.replay(replay.replay_batch_id)
+    assert (paused.objects_published, paused.objects_uncertain, paused.objects_failed) == (1, 2, 0)

@@ -28,6 +28,7 @@ class _Job(NamedTuple):
 
     n: int
     status: str
+    source_n: int | None
     state: str
     ordinals: int
     watermark: int
@@ -97,14 +98,14 @@ class ControlPart(JobsPart):
 
     async def retry_replay(self, batch: UUID) -> Replay | None:
         async def retry_it(db: Session) -> Replay | None:
-            job = await self._controlled(db, batch)
+            job = await self._controlled(db, batch, with_source=True)
             if job is None or job.is_open:
                 return await self._find_replay(db, batch)
             if job.state in ("cancelled", "refused") or job.status == "cancelled":
                 raise Conflict("replay_ended", _ended(batch, job))
-            source = await db.value(SQL.execution_number, id=job.source)
-            if source is not None:
-                check_unpruned(job.source, job.stage, (await self._pruned(db, [source]))[source])
+            if job.source_n is not None:
+                pruned = await self._pruned(db, [job.source_n])
+                check_unpruned(job.source, job.stage, pruned[job.source_n])
             again = await db.run(SQL.retry_refused, execution=job.n)
             if again + await db.run(SQL.reopen_listing, execution=job.n):
                 await db.run(SQL.queue_job, execution=job.n)
@@ -114,15 +115,19 @@ class ControlPart(JobsPart):
 
         return await self._db.write(retry_it)
 
-    async def _controlled(self, db: Session, batch: UUID) -> _Job | None:
-        """Lock the execution of a batch, then its job; None if there is none."""
-        n = await db.value(SQL.execution_of_batch, batch=batch)
-        if n is None:
+    async def _controlled(self, db: Session, batch: UUID, *, with_source: bool = False) -> _Job | None:
+        """Lock the execution of a batch, then its job; None if there is none.
+
+        `with_source` also locks the source execution, against a prune.
+        """
+        found = await db.row(SQL.execution_of_batch, batch=batch)
+        if found is None:
             return None
-        status = (await self._exclude(db, [n]))[n]
+        n, source = found
+        statuses = await self._exclude(db, {n, source} - {None} if with_source else {n})
         row = await db.row(SQL.lock_job, execution=n)
         assert row, "a batch has a job"
-        job = _Job(n, status, *row)
+        job = _Job(n, statuses[n], source, *row)
         return job._replace(source=as_uuid(job.source))
 
     # -- pace --------------------------------------------------------------------------------------

@@ -35,8 +35,8 @@ INSERT INTO idempotency AS i (scope, key, body_sha256, batch, created_at)
 VALUES (:scope, :key, :body, :batch::uuid, playhead_now()) ON CONFLICT DO NOTHING RETURNING 1
 
 -- name: execution_of_batch
--- The number of the execution of a replay.
-SELECT n FROM executions WHERE batch = :batch::uuid
+-- The numbers of the execution of a replay and of its source.
+SELECT e.n, s.n FROM executions e LEFT JOIN executions s ON s.id = e.parent WHERE e.batch = :batch::uuid
 
 -- name: lock_job
 -- The job of an execution, locked.

@@ -311,9 +311,12 @@ SELECT j.execution, s.n, j.stage FROM jobs j JOIN executions s ON s.id = j.sourc
 WHERE j.execution = ANY(:executions::bigint[]) AND s.n <> j.execution
 
 -- name: resend
--- Attempts are counted from here; the attempt number itself never goes down.
-UPDATE messages SET state = {PENDING}, generation = generation + 1, uncounted_attempts = attempt,
-  consecutive_crashes = 0, published = {UNPUBLISHED}, publisher = NULL, not_before = NULL, ended_at = NULL,
+-- Attempts are counted from here; the attempt number itself never goes down. A refused message of a job that has not
+-- ended is left to the job, which may be paused or paced.
+UPDATE messages AS m SET state = {PENDING}, generation = generation + 1, uncounted_attempts = attempt,
+  consecutive_crashes = 0, published = CASE WHEN m.error_code = 'publish_refused' AND m.ordinal IS NOT NULL
+    AND EXISTS (SELECT 1 FROM jobs j WHERE j.execution = m.execution AND j.{open_jobs})
+    THEN {UNCERTAIN} ELSE {UNPUBLISHED} END, publisher = NULL, not_before = NULL, ended_at = NULL,
   error_code = NULL, error = NULL, traceback = NULL WHERE n = ANY(:rows::bigint[])
 
 -- name: reopen_executions
