@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from playhead.keys import bare
@@ -39,9 +39,9 @@ def compile_condition(condition: Condition) -> Callable[[Item], bool]:
             wanted = value is not False
             return lambda item: (read(item) is not _ABSENT) is wanted
         case "equals":
-            return lambda item: _same(read(item), value)
+            return lambda item: same_json(read(item), value)
         case "not_equals":
-            return lambda item: not _same(read(item), value)
+            return lambda item: not same_json(read(item), value)
         case "in":
             return lambda item: _among(read(item), value)
         case "not_in":
@@ -75,13 +75,17 @@ def _reader(field: str) -> Callable[[Item], Any]:
         raise ValueError(f"no such field: {field!r}") from None
 
 
-def _same(found: Any, value: Any) -> bool:
-    # In JSON true is not 1, in Python it is.
+def same_json(found: Any, value: Any) -> bool:
+    """Whether two JSON values are equal. In JSON true is not 1, in Python it is."""
+    if isinstance(found, Mapping) and isinstance(value, Mapping):
+        return found.keys() == value.keys() and all(same_json(found[name], value[name]) for name in found)
+    if isinstance(found, list) and isinstance(value, list):
+        return len(found) == len(value) and all(map(same_json, found, value))
     return bool(found == value) and isinstance(found, bool) is isinstance(value, bool)
 
 
 def _among(found: Any, values: Any) -> bool:
-    return any(_same(found, value) for value in values)
+    return any(same_json(found, value) for value in values)
 
 
 def _comparable(found: Any, value: Any) -> bool:

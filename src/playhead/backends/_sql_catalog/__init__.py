@@ -29,13 +29,16 @@ from playhead.backends._sql_catalog.code import CodePart
 from playhead.backends._sql_catalog.configs import ConfigsPart
 from playhead.backends._sql_catalog.control import ControlPart
 from playhead.backends._sql_catalog.prune import PrunePart
+from playhead.backends._sql_catalog.selection import SelectionPart
 from playhead.backends._sql_catalog.trace import TracePart
 from playhead.backends._sql_catalog.upkeep import UpkeepPart
 from playhead.backends._sql_catalog.work import WorkPart
 from playhead.ports.diagnosis import Finding
 
 
-class SqlCatalog(ConfigsPart, ControlPart, WorkPart, UpkeepPart, TracePart, CodePart, PrunePart):
+class SqlCatalog(
+    ConfigsPart, ControlPart, WorkPart, UpkeepPart, TracePart, SelectionPart, CodePart, PrunePart
+):
     """All parts of the port. See `rows.Part` for the arguments."""
 
     async def check(self) -> str:

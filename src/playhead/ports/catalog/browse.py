@@ -14,6 +14,7 @@ from playhead.model import (
     RouteCounts,
     RowState,
 )
+from playhead.ports.catalog.work import Source
 
 IdKind = Literal["execution", "batch", "message"]
 """Whose id: an execution's, a replay batch's or a message's."""
@@ -81,6 +82,28 @@ class Browse(Protocol):
         """Return up to `limit` references at or below a key, after the key `after`, in byte order.
 
         Only those that are stored and not pruned. They are in no listing of the store.
+        """
+        ...
+
+    async def sources(self, keys: Sequence[str]) -> dict[str, Source]:
+        """Return the rows of those of these objects that are stored and not pruned, by key.
+
+        Objects of other programs have no row. At most a few thousand keys.
+        """
+        ...
+
+    async def failed_below(
+        self, keys: Sequence[str], execution: UUID, route: str, *, unfinished: bool
+    ) -> set[str]:
+        """Return those of these objects that an execution has not processed successfully.
+
+        The *consuming messages* of an object are the root messages of the execution for its key. If there are
+        none, they are those children of the message that produced the object that have its key, in this
+        execution. If some of them belong to the route, which is `CONFIG/ROUTE`, only those count.
+
+        Without `unfinished`, an object is returned if there is a dead letter at or below a consuming message.
+        With `unfinished`, it is also returned if one of these messages is cancelled, or if there is no
+        consuming message. At most a few thousand keys. The cost is proportional to the messages below them.
         """
         ...
 
