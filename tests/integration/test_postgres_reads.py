@@ -128,6 +128,17 @@ async def test_a_page_of_a_list_reads_few_rows(reads: Reads):
     assert {name: count for name, count in found.items() if count > MOST} == {}
 
 
+@pytest.mark.parametrize("unfinished", [False, True])
+async def test_the_outcomes_of_a_page_of_objects_read_few_rows(reads: Reads, unfinished: bool):
+    keys = [f"k/in/{n}" for n in range(1, PAGE + 1)]
+
+    def ask(catalog: PostgresCatalog) -> Awaitable[object]:
+        return catalog.failed_below(keys, reads.execution, "docs/convert", unfinished=unfinished)
+
+    assert await reads.by(ask) <= MOST
+    assert await reads.by(lambda c: c.sources(keys)) <= MOST
+
+
 async def test_the_queries_of_the_reconciler_read_no_row_without_work(reads: Reads):
     questions: dict[str, Callable[[PostgresCatalog], Awaitable[object]]] = {
         "waiting": lambda c: c.waiting_queues(),

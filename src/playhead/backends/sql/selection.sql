@@ -30,7 +30,8 @@ SELECT key FROM given WHERE :unfinished::boolean AND key NOT IN (SELECT key FROM
 -- name: failed_below (postgresql)
 -- Keys of a page whose consuming rows in an execution, or rows below these, failed. The rows that received an object are
 -- roots; or else children of the message that produced it, which are read once for each producer: one message may have
--- 100,000 children, and no index has their keys too. OFFSET 0 keeps the planner from joins that read a whole table.
+-- 100,000 children, and no index has their keys too. OFFSET 0 keeps the planner from joins that read a whole table, and
+-- IS TRUE from a join that compares each child with each key.
 WITH RECURSIVE given (key) AS MATERIALIZED (
   SELECT * FROM unnest(:keys::text[])
 ), within AS MATERIALIZED (
@@ -45,9 +46,10 @@ WITH RECURSIVE given (key) AS MATERIALIZED (
 ), consuming AS MATERIALIZED (
   SELECT key, n, lane, state FROM roots
   UNION ALL
-  SELECT c.object_key, c.n, c.lane, c.state FROM within w CROSS JOIN producers p CROSS JOIN LATERAL (
-    SELECT m.object_key, m.n, m.lane, m.state, m.execution FROM messages m WHERE m.parent = p.message OFFSET 0) c
-  WHERE c.execution = w.n AND c.object_key IN (SELECT key FROM given) AND c.object_key NOT IN (SELECT key FROM roots)
+  SELECT c.object_key, c.n, c.lane, c.state FROM within w CROSS JOIN producers above CROSS JOIN LATERAL (
+    SELECT m.object_key, m.n, m.lane, m.state, m.execution FROM messages m WHERE m.parent = above.message OFFSET 0) c
+  WHERE c.execution = w.n AND (c.object_key IN (SELECT key FROM given)) IS TRUE
+    AND c.object_key NOT IN (SELECT key FROM roots)
 ), {chosen}, tree AS (
   SELECT key, n, state FROM chosen
   UNION ALL
@@ -72,8 +74,8 @@ WITH RECURSIVE given (key) AS MATERIALIZED (
 ), consuming AS MATERIALIZED (
   SELECT key, n, lane, state FROM roots
   UNION ALL
-  SELECT m.object_key, m.n, m.lane, m.state FROM within w CROSS JOIN producers p
-  CROSS JOIN messages m INDEXED BY messages_children ON m.parent = p.message
+  SELECT m.object_key, m.n, m.lane, m.state FROM within w CROSS JOIN producers above
+  CROSS JOIN messages m INDEXED BY messages_children ON m.parent = above.message
     AND m.execution + 0 = w.n AND m.object_key IN (SELECT key FROM given)
     AND m.object_key NOT IN (SELECT key FROM roots)
 ), {chosen}, tree AS (
