@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from playhead import keys
+from playhead.engine.selection import Selector
 from playhead.errors import NotFound
 from playhead.ids import moment
 from playhead.model import Counts, Execution, StageSummary, StoredObject
@@ -160,6 +161,13 @@ class Listing:
                 return True
         return False
 
+    async def any_selected(self, execution: Execution, prefix: str, selector: Selector) -> bool:
+        """Whether a selection contains any object below `prefix`. Reads up to the first one."""
+        async for page in self._visible(execution, prefix, sizes=selector.needs_times):
+            if await selector.select(page):
+                return True
+        return False
+
     async def objects(
         self, execution: Execution, stage: str | None, path: str | None, *, after: str, limit: int
     ) -> tuple[list[StoredObject], bool]:
@@ -201,9 +209,9 @@ class Listing:
         return None
 
     async def _visible(
-        self, execution: Execution, prefix: str, *, after: str = "", page: int = PAGE
+        self, execution: Execution, prefix: str, *, after: str = "", sizes: bool = True, page: int = PAGE
     ) -> AsyncIterator[list[Entry | Reference]]:
-        stored = self._in_order(prefix, after, page)
+        stored = self._in_order(prefix, after, page, sizes=sizes)
         pages: AsyncIterator[Sequence[Entry | Reference]] = stored
         if execution.changed_since:
             pages = with_references(self._catalog, stored, prefix, after, page)
@@ -212,8 +220,10 @@ class Listing:
             hidden = await self._catalog.unstored([e.key for e in shown]) if shown else set()
             yield [e for e in shown if e.key not in hidden]
 
-    async def _in_order(self, prefix: str, after: str, page: int) -> AsyncIterator[Sequence[Entry]]:
-        pages = self._store.list(prefix, after=after, sizes=True, page=page)
+    async def _in_order(
+        self, prefix: str, after: str, page: int, *, sizes: bool
+    ) -> AsyncIterator[Sequence[Entry]]:
+        pages = self._store.list(prefix, after=after, sizes=sizes, page=page)
         if self._store.ordered:
             async for entries in pages:
                 yield entries

@@ -8,15 +8,17 @@ from uuid import UUID
 
 from playhead.engine import target
 from playhead.engine.listing import Listing
-from playhead.errors import NotFound
+from playhead.engine.selection import SelectionCatalog, Selector, resolve_selection, selector_of
+from playhead.errors import BadRequest, NotFound
+from playhead.ids import now
 from playhead.keys import check_path
-from playhead.model import Execution, ReplayRequest
+from playhead.model import Execution, ReplayRequest, Selection
 from playhead.ports.catalog import Browse, Configs
 from playhead.ports.catalog.configs import Loaded
 from playhead.ports.catalog.prune import check_unpruned
 
 
-class RequestCatalog(Configs, Browse, Protocol): ...
+class RequestCatalog(Configs, Browse, SelectionCatalog, Protocol): ...
 
 
 class Resolved(NamedTuple):
@@ -27,38 +29,87 @@ class Resolved(NamedTuple):
         prefix: `{execution}/{stage}` or `{execution}/{stage}/{path}`: where to list.
         loaded: the config version of the target route.
         route: the name of the target route.
+        selection: which objects, with fixed times; None: all.
     """
 
     source: Execution
     prefix: str
     loaded: Loaded
     route: str
+    selection: Selection | None = None
+
+    @property
+    def target(self) -> str:
+        """The target route: `CONFIG/ROUTE`."""
+        return f"{self.loaded.version.name}/{self.route}"
 
 
 async def resolve(catalog: RequestCatalog, listing: Listing, request: ReplayRequest) -> Resolved:
     """Check a request, except whether it selects any object. Nothing is recorded.
 
     Raises:
+        ValueError: a glob, a time or a media type of the selection is invalid.
         BadRequest: `invalid_path`, `route_ambiguous`.
-        NotFound: `execution_not_found`, `stage_not_found`, `route_not_found`.
+        NotFound: `execution_not_found`, `stage_not_found`, `route_not_found`, `config_not_found`.
         Conflict: `config_inactive`, `stage_pruned`.
     """
+    selection = resolve_selection(request.selection, now()) if request.selection else None
     stage = check_path(request.from_stage, "from_stage")
     path = (request.from_path or "").removesuffix("/")
     if path or request.from_path not in (None, ""):
         check_path(path, "from_path")
     source = await _source(catalog, listing, request.from_execution_id)
     await listing.check_stage(source, stage)
-    loaded, route = await target.resolve(catalog, source, request.to_route)
+    loaded, route = await target.resolve(catalog, source, request.to_route, request.config_version)
     prefix = f"{request.from_execution_id}/{stage}" + (f"/{path}" if path else "")
     check_unpruned(source.execution_id, stage, source.pruned)
-    return Resolved(source, prefix, loaded, route)
+    return Resolved(source, prefix, loaded, route, selection)
 
 
-async def check_objects(listing: Listing, request: ReplayRequest, found: Resolved) -> None:
-    """Check that a replay would find an object. Raises `NotFound` (`no_objects`)."""
+async def check_objects(
+    catalog: RequestCatalog, listing: Listing, request: ReplayRequest, found: Resolved
+) -> None:
+    """Check that a replay would find an object, and select one.
+
+    Raises:
+        NotFound: `no_objects`, `replay_not_found`.
+        BadRequest: `selection_empty`.
+    """
     if not await listing.any_object(found.source, found.prefix):
         raise _no_objects(request, found.source, found.prefix)
+    if found.selection is None:
+        return
+    source = found.source.execution_id
+    selector = await selector_of(
+        catalog, found.selection, source=source, stage=request.from_stage, target=found.target
+    )
+    if found.selection.only == "unfinished":
+        await _check_ended(catalog, selector.execution)
+    if not await listing.any_selected(found.source, found.prefix, selector):
+        raise BadRequest("selection_empty", _left_out(found.prefix, selector))
+
+
+async def _check_ended(catalog: RequestCatalog, execution: UUID) -> None:
+    """Check that no object of an execution is still processed, so that it is known which are unfinished."""
+    found = await catalog.execution(execution)
+    if found and (found.status == "running" or found.counts.pending):
+        raise BadRequest(
+            "selection_empty",
+            f"execution {execution} has not ended, so its unfinished objects are not known. Wait until it "
+            f"has ended, or run: playhead cancel {execution}",
+        )
+
+
+def _left_out(prefix: str, selector: Selector) -> str:
+    counts = selector.left_out
+    reasons = {
+        "filtered": "do not meet the other conditions"
+        if counts["not_failed"]
+        else "do not meet the conditions",
+        "not_failed": "are finished" if selector.only == "unfinished" else "have no dead letter",
+    }
+    why = [f"{counts[name]:,} {reason}" for name, reason in reasons.items() if counts[name]]
+    return f"the selection matches no object at {prefix}: {', '.join(why)}"
 
 
 async def _source(catalog: RequestCatalog, listing: Listing, execution_id: UUID) -> Execution:

@@ -17,9 +17,9 @@ from uuid import UUID
 
 from playhead.engine.conditions import same_json
 from playhead.engine.globs import compile_glob
-from playhead.errors import BadRequest, NotFound
+from playhead.errors import NotFound
 from playhead.keys import bare, content_type_of
-from playhead.model import Execution, Replay, Selection
+from playhead.model import Replay, Selection
 from playhead.ports.catalog.browse import Reference
 from playhead.ports.catalog.work import Source
 from playhead.ports.store import Entry
@@ -36,8 +36,6 @@ E = TypeVar("E", Entry, Reference, Entry | Reference)
 
 class SelectionCatalog(Protocol):
     """What a selection needs of the catalog."""
-
-    async def execution(self, execution: UUID) -> Execution | None: ...
 
     async def replay(self, batch: UUID) -> Replay | None: ...
 
@@ -86,8 +84,10 @@ def resolve_selection(selection: Selection, now: float) -> Selection:
     """Return a selection with fixed times.
 
     Raises:
-        ValueError: a glob, a time or a media type is invalid; the message names it.
+        ValueError: a value is invalid; the message names it.
     """
+    if selection.in_replay and selection.only is None:
+        raise ValueError("in_replay: needs `only`, which it is about")
     for name in ("include", "exclude"):
         for glob in getattr(selection, name) or ():
             _checked(name, glob, compile_glob)
@@ -115,7 +115,7 @@ def _checked(name: str, text: str, check: Callable[[str], T]) -> T:
 
 
 async def examined(catalog: SelectionCatalog, selection: Selection, source: UUID) -> UUID:
-    """Return the execution that `only` is about: the source, or the replay that the selection names.
+    """Return the execution that `only` is about: the source, or the replay of it that the selection names.
 
     Raises `NotFound` (`replay_not_found`) if the source has no such replay.
     """
@@ -130,22 +130,22 @@ async def examined(catalog: SelectionCatalog, selection: Selection, source: UUID
     return found.execution_id
 
 
-async def check_ended(catalog: SelectionCatalog, selection: Selection, source: UUID) -> None:
-    """Check that `unfinished` can be decided.
+async def selector_of(
+    catalog: SelectionCatalog,
+    selection: Selection,
+    *,
+    source: UUID,
+    stage: str,
+    target: str,
+    explain: bool = False,
+) -> Selector:
+    """Return what selects objects of a stage of `source` for the route `target`, which is `CONFIG/ROUTE`.
 
-    Raises `BadRequest` (`selection_empty`) if the execution that it is about may still process its objects,
-    and what `examined` raises.
+    Raises what `examined` raises. See `Selector` for `explain`.
     """
     execution = await examined(catalog, selection, source)
-    if selection.only != "unfinished":
-        return
-    found = await catalog.execution(execution)
-    if found and (found.status == "running" or found.counts.pending):
-        raise BadRequest(
-            "selection_empty",
-            f"execution {execution} has not ended, so it is not known which of its objects stay unfinished. "
-            f"Wait until it has ended, or run: playhead cancel {execution}",
-        )
+    prefix = f"{source}/{stage}"
+    return Selector(catalog, selection, prefix=prefix, execution=execution, target=target, explain=explain)
 
 
 class Selector:
@@ -158,6 +158,7 @@ class Selector:
         explain: also count `aborted_not_selected`, which costs a second query for each page.
 
     Attributes:
+        execution, only: as given.
         needs_times: the times of the listed objects are needed.
         left_out: number of objects by reason. `filtered`: a condition other than `only` is not met.
             `aborted_not_selected`: an object that is unfinished, but has no dead letter. `not_failed`: any
@@ -176,16 +177,16 @@ class Selector:
     ) -> None:
         self._catalog = catalog
         self._skip = len(prefix) + 1
-        self._execution = execution
+        self.execution = execution
         self._target = target
         self._explain = explain
         self._include = [compile_glob(glob) for glob in selection.include or ()]
         self._exclude = [compile_glob(glob) for glob in selection.exclude or ()]
-        self._after = _seconds(selection.modified_after)
-        self._before = _seconds(selection.modified_before)
+        self._after = _time(selection.modified_after)
+        self._before = _time(selection.modified_before)
         self._types = frozenset(kind.lower() for kind in selection.content_type or ())
         self._attributes = selection.attributes or {}
-        self._only = selection.only
+        self.only = selection.only
         self.needs_times = self._after is not None or self._before is not None
         self.left_out = Counter[str]()
 
@@ -201,7 +202,7 @@ class Selector:
             rows = await self._catalog.sources([one.key for one in found]) if sources is None else sources
             found = [one for one in found if self._meets(one.key, rows.get(one.key))]
         self.left_out["filtered"] += len(listed) - len(found)
-        return await self._by_outcome(found) if found and self._only else found
+        return await self._by_outcome(found) if found and self.only else found
 
     async def _by_listing(self, listed: Sequence[E]) -> list[E]:
         found: list[E] = []
@@ -218,7 +219,8 @@ class Selector:
             return False
         if not self.needs_times:
             return True
-        modified = one.modified if isinstance(one, Entry) else one.created_at
+        # As a listing shows it, so that a time copied from there selects the object.
+        modified = datetime.fromtimestamp(one.modified if isinstance(one, Entry) else one.created_at, UTC)
         return (self._after is None or modified >= self._after) and (
             self._before is None or modified < self._before
         )
@@ -232,7 +234,7 @@ class Selector:
         return all(name in has and same_json(has[name], value) for name, value in self._attributes.items())
 
     async def _by_outcome(self, listed: Sequence[E]) -> list[E]:
-        unfinished = self._only == "unfinished"
+        unfinished = self.only == "unfinished"
         keys = await self._below([one.key for one in listed], unfinished=unfinished)
         found = [one for one in listed if one.key in keys]
         others = [one.key for one in listed if one.key not in keys]
@@ -244,8 +246,8 @@ class Selector:
         return found
 
     async def _below(self, keys: Sequence[str], *, unfinished: bool) -> set[str]:
-        return await self._catalog.failed_below(keys, self._execution, self._target, unfinished=unfinished)
+        return await self._catalog.failed_below(keys, self.execution, self._target, unfinished=unfinished)
 
 
-def _seconds(time: str | None) -> float | None:
-    return datetime.fromisoformat(time).timestamp() if time else None
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

@@ -116,7 +116,7 @@ class ReplayService:
             return Opened(await self._get(first), fresh=False)
         found = await request_checks.resolve(self._catalog, self._listing, request)
         source, loaded, route = found.source, found.loaded, found.route
-        await request_checks.check_objects(self._listing, request, found)
+        await request_checks.check_objects(self._catalog, self._listing, request, found)
         if self._code:
             for warning in await self._code.check(loaded.config, route, required=request.require_code):
                 warn(warning)
