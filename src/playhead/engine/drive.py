@@ -16,10 +16,6 @@ Rows without an answer of the broker are settled before more are paid for.
 While a page is published, the next one is listed and recorded, so that catalog and broker work at the same
 time. This does not affect the reasons above: pages are still recorded, published and marked in order. At most
 one more page of rows can be unmarked.
-
-A replay lists a stored stage from the store, and from the catalog the references to objects of earlier
-executions, both in byte order. A run lists its sealed inputs from the catalog, so an input that
-is no longer in the store becomes a dead letter (`object_gone`).
 """
 
 from __future__ import annotations
@@ -32,14 +28,12 @@ from typing import Any, Literal, Protocol
 from playhead import events, faults
 from playhead.engine import ending, relay
 from playhead.engine.environment import Backends, Environment, Spawned
-from playhead.engine.listing import Rows, with_references
+from playhead.engine.pages import Page, PagesCatalog, pages_of
 from playhead.envelope import Dispatch
 from playhead.errors import NotFound, PlayheadError, Unavailable
 from playhead.keys import INPUT_STAGE, is_aside, problem, stage_of
 from playhead.ports.catalog import Control, Jobs, Work
-from playhead.ports.catalog.browse import Reference
 from playhead.ports.catalog.jobs import LeasedJob, Listed, Window
-from playhead.ports.store import Entry
 
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
@@ -51,7 +45,7 @@ class _Lost(Exception):
     """Another process owns the job now, or it has ended: stop without an error."""
 
 
-class DriveCatalog(Control, Jobs, Work, ending.EndingCatalog, Rows, Protocol): ...
+class DriveCatalog(Control, Jobs, Work, ending.EndingCatalog, PagesCatalog, Protocol): ...
 
 
 class Drive:
@@ -152,10 +146,10 @@ class Drive:
         skip = leased.prefix.find("/") + 1
         # After an outage this continues where the last recorded page ended. Half of what most stages contain
         # are sidecars, which get no row.
-        async for page in self._pages(self._listed() if leased.headers.replay_batch_id else self._inputs()):
+        async for page in self._pages():
             faults.reach("replay.listed")
             found = []
-            for key in page:
+            for key in page.keys:
                 if is_aside(key) or key.find("/", skip) < 0:  # external objects may lie next to the stages
                     continue
                 stage = (
@@ -164,7 +158,7 @@ class Drive:
                     else stage_of(key[skip:], leased.stages, leased.default_stage)[0]
                 )
                 found.append(Listed(key, stage, problem(key[skip:], room=skip)))
-            if await self._record(found, page[-1]):
+            if await self._record(found, page.end):
                 break
         await self._published()
         if leased.headers.replay_batch_id and not self._cursor:
@@ -178,26 +172,13 @@ class Drive:
         if await self._catalog.record(leased, [], cursor=self._cursor, last=True) is None:
             raise _Lost
 
-    async def _listed(self) -> AsyncIterator[Sequence[str]]:
-        prefix, after, size = self._leased.prefix, self._cursor, 2 * self._page
-        stored = self._store.list(prefix, after=after, page=size)
-        pages: AsyncIterator[Sequence[Entry | Reference]] = stored
-        if self._leased.has_references:
-            pages = with_references(self._catalog, stored, prefix, after, size)
-        async for page in pages:
-            yield [entry.key for entry in page]
-
-    async def _inputs(self) -> AsyncIterator[Sequence[str]]:
-        cursor = self._cursor
-        while page := await self._catalog.inputs(self.job, after=cursor, limit=self._page):
-            yield page
-            cursor = page[-1]
-
-    async def _pages(self, pages: AsyncIterator[Sequence[str]]) -> AsyncIterator[Sequence[str]]:
+    async def _pages(self) -> AsyncIterator[Page]:
+        size = self._page
+        pages = pages_of(self._catalog, self._store, self._leased, after=self._cursor, size=size)
         while True:
             with self._env.tracer.start("list", self._traceparent) as span:
                 page = await anext(pages, None)
-                span.set({"playhead.objects": len(page or ())})
+                span.set({"playhead.objects": len(page.keys) if page else 0})
             if page is None:
                 return
             yield page

@@ -22,7 +22,7 @@ from playhead.engine.environment import Backends, Environment
 from playhead.engine.listing import PAGE, Listing
 from playhead.errors import NotFound, ReplayContinues, Unavailable
 from playhead.ids import follow, uuid7
-from playhead.model import DAY, MOST_ERRORS, UNCERTAIN, Replay, ReplayRequest
+from playhead.model import DAY, MOST_ERRORS, UNCERTAIN, Replay, ReplayRequest, Selection
 from playhead.ports.catalog import Browse, Configs, Control, Jobs, Work
 from playhead.ports.catalog.jobs import Key, LeasedJob, Managed, Opened
 from playhead.ports.tracer import NO_SPAN, Span
@@ -86,8 +86,10 @@ class ReplayService:
         warnings about the code of the workers.
 
         Raises:
-            BadRequest: `invalid_path`, `route_ambiguous`.
-            NotFound: `execution_not_found`, `stage_not_found`, `route_not_found`, `no_objects`.
+            ValueError: a value of the selection is invalid.
+            BadRequest: `invalid_path`, `route_ambiguous`, `selection_empty`.
+            NotFound: `execution_not_found`, `stage_not_found`, `route_not_found`, `config_not_found`,
+                `replay_not_found` (`in_replay`), `no_objects`.
             Conflict: `config_inactive`, `stage_pruned`, `code_differs`, `idempotency_key_reused`.
             Unavailable: nothing was recorded; or the detail says that this is not known.
         """
@@ -138,7 +140,7 @@ class ReplayService:
                 version=loaded.version.version,
                 route=route,
                 traceparent=traceparent,
-                managed=_managed(request),
+                managed=_managed(request, found.selection),
                 key=key,
             )
         except Unavailable as exc:
@@ -368,13 +370,13 @@ class ReplayService:
             await drive.renew()
 
 
-def _managed(request: ReplayRequest) -> Managed | None:
+def _managed(request: ReplayRequest, selection: Selection | None) -> Managed | None:
     """Return what a request asks for beyond the contract; None if it asks for nothing."""
     if not request.managed:
         return None
     return Managed(
         plan=request.plan_id,
-        selection=request.selection,
+        selection=selection,
         pace=request.pace,
         canary=request.canary,
         reason=request.reason,
