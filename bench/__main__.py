@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench import (
     adapters,
+    control,
     deployment_listing,
     deployment_million,
     deployment_replay,
@@ -27,7 +28,7 @@ from bench.figures import Figure, costs, table
 from bench.machine import DISK, facts, in_memory, report
 
 _MILLION = 1_000_000
-_HOME = ("replay", "workers", "latency", "help")
+_HOME = ("replay", "workers", "latency", "control", "help")
 _SERVERS = ("brokers", "listing", "deployment-workers", "s3-workers", "slow-steps")
 _ADAPTERS = ("adapters", "prune")
 _FULL = ("million", "prune-many", "scale", "deployment-million")
@@ -56,6 +57,12 @@ def main() -> int:
             latency.small_replay(memory, disk, times=20 if small else 200),
             latency.first_message(memory, objects=5_000 if small else 50_000, rounds=2 if small else 5),
         ],
+        "control": lambda: control.measure(
+            memory,
+            rates=(100,) if small else (10, 100, 5_000),
+            seconds=3 if small else 30,
+            rounds=2 if small else 5,
+        ),
         "adapters": lambda: adapters.measure(
             memory,
             limited=40 if small else 1_000,
