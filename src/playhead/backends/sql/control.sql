@@ -122,13 +122,10 @@ SELECT pg_advisory_xact_lock(hashtextextended('playhead.queue.' || :queue::text,
 
 -- name: count_paid
 -- Rows into a queue that their jobs may have sent, although they are not marked.
-SELECT (SELECT count(*) FROM jobs j JOIN lanes l ON l.id = j.lane
-    JOIN messages m /* INDEXED BY messages_by_ordinal */ ON m.execution = j.execution
-      AND m.ordinal > j.watermark AND m.ordinal <= j.paid
-    WHERE j.{open_jobs} AND l.queue = :queue AND m.published IS NULL AND m.state + 0 = {PENDING})
-  + (SELECT count(*) FROM jobs j JOIN lanes l ON l.id = j.lane
-    JOIN messages m /* INDEXED BY messages_uncertain */ ON m.execution = j.execution
-    WHERE j.{open_jobs} AND l.queue = :queue AND m.published = {UNCERTAIN} AND m.state = {PENDING})
+SELECT coalesce(sum((SELECT count(*) {window_rows} AND m.ordinal <= j.paid AND m.published IS NULL
+      AND m.state + 0 = {PENDING})
+    + (SELECT count(*) {uncertain_rows} AND m.state = {PENDING})), 0)
+FROM jobs j JOIN lanes l ON l.id = j.lane WHERE j.{open_jobs} AND l.queue = :queue
 
 -- name: queued_queues
 -- Queues with a replay that waits for a place.

@@ -223,12 +223,15 @@ CROSS JOIN LATERAL ({waiting_of_lane}) w
 WHERE {processed} AND e.n = ANY(:executions::bigint[]) AND l.queue = :queue LIMIT :limit
 
 -- fragment: waiting_rows_by_index
--- The same, by the index that SQLite has.
+-- The same, by the index that SQLite has. One half for each state: a condition with OR would read all pending rows.
 SELECT m.n FROM executions e JOIN lanes l ON l.config_version = e.config_version
-CROSS JOIN messages m INDEXED BY messages_by_state
-  ON m.execution = e.n AND m.state IN ({WAITING}) AND m.lane = l.id
+CROSS JOIN messages m INDEXED BY messages_by_state ON m.execution = e.n AND m.state = {PENDING} AND m.lane = l.id
+  AND m.n < coalesce({first_unmarked}, 9223372036854775807)
 WHERE {processed} AND e.n = ANY(:executions::bigint[]) AND l.queue = :queue AND {dispatched}
-  AND (m.state = {RETRY} OR m.n < coalesce({first_unmarked}, 9223372036854775807)) LIMIT :limit
+UNION ALL
+SELECT m.n FROM executions e JOIN lanes l ON l.config_version = e.config_version
+CROSS JOIN messages m INDEXED BY messages_by_state ON m.execution = e.n AND m.state = {RETRY} AND m.lane = l.id
+WHERE {processed} AND e.n = ANY(:executions::bigint[]) AND l.queue = :queue AND {dispatched} LIMIT :limit
 
 -- name: waiting_rows (postgresql)
 -- Published rows of a queue that no worker has claimed.
