@@ -27,7 +27,7 @@ DELETE FROM idempotency AS i WHERE i.scope = :scope AND i.key = :key AND {expire
 -- name: delete_expired_keys
 -- Drop some of the oldest keys whose requests cannot be repeated.
 DELETE FROM idempotency AS i WHERE {expired_key}
-  AND i.created_at <= (SELECT max(o.created_at) FROM (SELECT created_at FROM idempotency ORDER BY created_at LIMIT 20) o)
+  AND i.created_at <= (SELECT max(created_at) FROM (SELECT created_at FROM idempotency ORDER BY created_at LIMIT 20) AS oldest)
 
 -- name: insert_key
 -- Returns a row if the key is new.
