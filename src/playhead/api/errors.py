@@ -33,7 +33,7 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ),
     ErrorCode("invalid_body", 400, "The body is not UTF-8, is nested too deeply, or cannot be read."),
     ErrorCode("config_invalid", 400, "The config has errors; `diagnostics` lists all of them."),
-    ErrorCode("selection_empty", 400, "The selection is empty; select at least one item."),
+    ErrorCode("selection_empty", 400, "The selection matches nothing; select at least one item."),
     ErrorCode("not_comparable", 400, "`changed_since` is not a run of the same config; name such a run."),
     ErrorCode("invalid_request", 400, "The request is not valid HTTP/1.1, or its headers are too large."),
     ErrorCode("host_not_allowed", 403, "The server does not accept this Host; set PLAYHEAD_ALLOWED_HOSTS."),
@@ -48,7 +48,9 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode("config_not_found", 404, "No config has this name, or the config has no such version."),
     ErrorCode("object_not_found", 404, "No object, or no sidecar, is stored under this key."),
     ErrorCode("message_not_found", 404, "No message has this correlation id."),
-    ErrorCode("replay_not_found", 404, "No replay batch has this id."),
+    ErrorCode(
+        "replay_not_found", 404, "No replay batch has this id, or it is not a replay of the execution."
+    ),
     ErrorCode("dead_letter_not_found", 404, "No dead letter has this correlation id."),
     ErrorCode("receipt_not_found", 404, "The receipt is unknown or has expired; take the messages again."),
     ErrorCode("index_not_found", 404, "No step has created a search index with this name yet."),
