@@ -5,6 +5,7 @@
     │   └── ConfigInvalid            config_invalid, with diagnostics
     ├── NotFound                     execution_not_found stage_not_found route_not_found no_objects …
     ├── Conflict                     config_inactive execution_ended stage_pruned execution_pruned
+    │   └── PlanChanged              plan_changed, with the difference
     ├── TooLarge                     body_too_large
     ├── Unavailable                  store_unavailable broker_unavailable catalog_unavailable
     │   │                            replay_continues
@@ -65,6 +66,18 @@ class NotFound(PlayheadError):
 
 class Conflict(PlayheadError):
     """The request conflicts with the current state of its object."""
+
+
+class PlanChanged(Conflict):
+    """Objects of a plan are gone or have changed, so its replay has published nothing.
+
+    Attributes:
+        difference: a `playhead.model.PlanDifference`.
+    """
+
+    def __init__(self, detail: str, difference: object) -> None:
+        super().__init__("plan_changed", detail)
+        self.difference = difference
 
 
 class TooLarge(PlayheadError):
@@ -146,5 +159,6 @@ MESSAGE_CODES: Final = {
 EXECUTION_CODES: Final = {
     "upload_incomplete": "The process died before it had stored all inputs. Run the config again.",
     "listing_failed": "Listing the stage failed; the message contains the reason.",
+    "plan_changed": "Objects of the plan were gone or had changed, so the replay published nothing.",
 }
 """The meaning of each code in the `error` of an execution."""

@@ -39,6 +39,9 @@ NOT_TAKEN = "messages_not_taken"
 KEYS_REFUSED = "keys_refused"
 RESENT = "dead_letters_resent"
 PRUNED = "objects_pruned"
+PLAN_READY = "plan_ready"
+PLAN_FAILED = "plan_failed"
+PLAN_CHANGED = "plan_changed"
 BACKEND_UNAVAILABLE = "backend_unavailable"
 QUEUE_DIFFERS = "queue_differs"
 BACKEND_BACK = "backend_back"
@@ -193,6 +196,14 @@ EVENTS = (
         ("execution_id", "stage", "count", "bytes"),
         "The objects of an ended execution, or of one of its stages, were deleted by `playhead prune` or by "
         "the retention of its config. The numbers are of this process.",
+    ),
+    Event(PLAN_READY, ("info",), ("plan_id", "count", "bytes"), "A plan of a replay is complete."),
+    Event(PLAN_FAILED, ("warning",), ("plan_id", "code", "detail"), "A plan of a replay could not be made."),
+    Event(
+        PLAN_CHANGED,
+        ("warning",),
+        ("execution_id", "detail"),
+        "Objects of a plan were gone or had changed, so its replay was refused.",
     ),
     Event(CONFIG_APPLIED, ("info",), ("config", "version"), "A config got a new version."),
     Event(

@@ -13,9 +13,10 @@ from collections.abc import Callable
 
 POINTS = frozenset(
     {"submit.stored", "submit.sealed", "reconciler.published", "control.committed"}
+    | {f"plan.{x}" for x in ("paged", "ready")}
     | {f"prune.{x}" for x in ("begun", "marked", "deleted", "emptied")}
     | {f"replay.{x}" for x in ("created", "listed", "recorded", "published", "marked", "closed")}
-    | {"replay.admitted", "replay.allowed"}
+    | {"replay.admitted", "replay.allowed", "replay.checked"}
     | {
         f"worker.{x}"
         for x in (

@@ -35,6 +35,7 @@ from playhead.services.executions import ExecutionService
 from playhead.services.lineage import LineageService
 from playhead.services.metrics import MetricsService
 from playhead.services.objects import ObjectService
+from playhead.services.plan import PlanService
 from playhead.services.prune import PruneService
 from playhead.services.queues import QueueService
 from playhead.services.recover import RecoverService
@@ -203,6 +204,7 @@ class Playhead(Api):
                 adapters=self._adapters,
             ),
             replay=self.replays,
+            plan=PlanService(self._backends, self._env, seconds=86_400, most_objects=1_000, code=code),
             control=ControlService(self.catalog, drive=lambda job: self._keep(self.replays.drive(job))),
             resolve=ResolveService(self.catalog),
             executions=executions,

@@ -33,7 +33,10 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ),
     ErrorCode("invalid_body", 400, "The body is not UTF-8, is nested too deeply, or cannot be read."),
     ErrorCode("config_invalid", 400, "The config has errors; `diagnostics` lists all of them."),
-    ErrorCode("selection_empty", 400, "The selection matches nothing; select at least one item."),
+    ErrorCode("selection_empty", 400, "The selection is empty; select at least one item."),
+    ErrorCode(
+        "plan_mismatch", 400, "A field has another value than in the plan; leave it out, or make a new plan."
+    ),
     ErrorCode("not_comparable", 400, "`changed_since` is not a run of the same config; name such a run."),
     ErrorCode("invalid_request", 400, "The request is not valid HTTP/1.1, or its headers are too large."),
     ErrorCode("host_not_allowed", 403, "The server does not accept this Host; set PLAYHEAD_ALLOWED_HOSTS."),
@@ -48,9 +51,8 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode("config_not_found", 404, "No config has this name, or the config has no such version."),
     ErrorCode("object_not_found", 404, "No object, or no sidecar, is stored under this key."),
     ErrorCode("message_not_found", 404, "No message has this correlation id."),
-    ErrorCode(
-        "replay_not_found", 404, "No replay batch has this id, or it is not a replay of the execution."
-    ),
+    ErrorCode("replay_not_found", 404, "No replay batch has this id."),
+    ErrorCode("plan_not_found", 404, "No plan has this id, or it has expired and was deleted."),
     ErrorCode("dead_letter_not_found", 404, "No dead letter has this correlation id."),
     ErrorCode("receipt_not_found", 404, "The receipt is unknown or has expired; take the messages again."),
     ErrorCode("index_not_found", 404, "No step has created a search index with this name yet."),
@@ -62,6 +64,16 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
         409,
         "Workers have outdated or different code, or a route has no worker; restart them, or start one.",
     ),
+    ErrorCode(
+        "plan_changed",
+        409,
+        "Objects of the plan are gone or have changed, so nothing was published; make a new plan.",
+    ),
+    ErrorCode(
+        "plan_expired", 409, "The plan has expired, or its objects are not kept any more; make a new plan."
+    ),
+    ErrorCode("plan_not_ready", 409, "The plan is still being made, or has failed; the detail says why."),
+    ErrorCode("too_many_objects", 409, "The plan has too many objects; select fewer of them."),
     ErrorCode("execution_ended", 409, "The state of the ended execution does not allow this operation."),
     ErrorCode("stage_pruned", 409, "Objects of the stage were pruned, so it cannot be replayed."),
     ErrorCode(

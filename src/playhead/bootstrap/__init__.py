@@ -53,6 +53,7 @@ from playhead.services.executions import ExecutionService
 from playhead.services.lineage import LineageService
 from playhead.services.metrics import MetricsService
 from playhead.services.objects import ObjectService
+from playhead.services.plan import PlanService
 from playhead.services.prune import PruneService
 from playhead.services.queues import QueueService
 from playhead.services.reconcile import ReconcileService
@@ -183,9 +184,10 @@ async def open_runtime(
     """Open the backends that the settings name, yield a running process, and close the backends.
 
     Args:
-        kind: `serve`, `worker`, `run` or `replay` for a process that processes messages or drives jobs. It
-            sends heartbeats, may become the reconciler, and takes over abandoned jobs (`run` only its own
-            job). None for a short command, such as one that reads, or one that starts a detached run.
+        kind: `serve`, `worker`, `run`, `replay` or `plan` for a process that processes messages, drives jobs
+            or makes a plan. It sends heartbeats, may become the reconciler, and takes over abandoned jobs
+            (`run` only its own job, `plan` no job). None for a short command, such as one that reads, or one
+            that starts a detached run.
         checks_configs: whether to import the operator's adapters, which check the configs of steps. A
             process that runs steps or serves the API always imports them.
         creates_home: whether a missing home is created; otherwise it is an error (`home_missing`).
@@ -255,6 +257,13 @@ async def open_runtime(
                 settle=settings.settle_seconds,
                 per_queue=settings.replays_per_queue,
                 key_seconds=settings.idempotency_seconds,
+                code=code,
+            ),
+            plan=PlanService(
+                Backends(catalog, broker, store),
+                environment,
+                seconds=settings.plan_seconds,
+                most_objects=settings.max_replay_objects,
                 code=code,
             ),
             control=ControlService(

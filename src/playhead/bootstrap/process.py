@@ -234,9 +234,12 @@ class Runtime:
         """Drive jobs that no live process drives.
 
         A process of kind `run` takes over only its own job. It may have failed to acquire that job because
-        the catalog was unavailable, and there may be no other process to drive it.
+        the catalog was unavailable, and there may be no other process to drive it. A process of kind `plan`
+        takes over none: a plan publishes nothing.
         """
         assert self.process
+        if self.process.kind == "plan":
+            return
         if self.process.kind != "run":
             await self.catalog.admit(per_queue=self.settings.replays_per_queue)
         for job in await self.catalog.abandoned_jobs():

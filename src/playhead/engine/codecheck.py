@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
@@ -90,8 +90,8 @@ class CodeCheck:
                 has no worker.
         """
         routes = _from(config, entry)
-        consumers = [one for one in await self.workers() if _may_consume(one, routes)]
-        types = {step.type for route in routes for step in route.steps}
+        consumers = await self._consumers(routes)
+        types = _types(routes)
         found = list(_outdated(consumers, types)) + list(_different(consumers, types))
         unknown = [] if self._works else list(_unconsumed(consumers, routes))
         if required and (found or unknown):
@@ -101,6 +101,17 @@ class CodeCheck:
         running: list[AdapterCode] = [one for worker in consumers for one in worker.adapters]
         running += self._loaded if self._works else ()
         return found + await self._unversioned(one for one in running if one.type in types)
+
+    async def consumers(self, routes: Sequence[Route]) -> list[Worker]:
+        """Return the live processes that may consume one of the queues, with the adapters of these routes."""
+        types = _types(routes)
+        return [
+            replace(worker, adapters=[one for one in worker.adapters if one.type in types])
+            for worker in await self._consumers(routes)
+        ]
+
+    async def _consumers(self, routes: Sequence[Route]) -> list[Worker]:
+        return [one for one in await self.workers() if _may_consume(one, routes)]
 
     async def unversioned_here(self, types: Collection[str] | None = None) -> list[str]:
         """Return a warning for each source of this process that has changed, but not the adapters' versions.
@@ -146,6 +157,20 @@ def _unchanged_version(adapters: Sequence[AdapterCode]) -> str:
         f"the source of adapters {_listed([one.type for one in adapters])} has changed, but their versions "
         "have not: raise the version in @adapter of those whose outputs change"
     )
+
+
+def other_versions(workers: Sequence[Worker]) -> Iterator[str]:
+    """Yield a warning for each process that runs another version of Playhead than most others do."""
+    versions = Counter(worker.version for worker in workers)
+    if len(versions) > 1:
+        [(usual, _)] = versions.most_common(1)
+        for worker in workers:
+            if worker.version != usual:
+                yield f"{_place(worker)} runs Playhead {worker.version}, the other workers {usual}"
+
+
+def _types(routes: Sequence[Route]) -> set[str]:
+    return {step.type for route in routes for step in route.steps}
 
 
 def _from(config: Config, entry: str) -> list[Route]:

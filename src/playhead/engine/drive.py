@@ -13,6 +13,10 @@ A job with a pace or a canary lists to its end first. Then `allow` says how many
 for them before they are sent. After a `kill -9`, the next owner sends what was paid for, and pays no more.
 Rows without an answer of the broker are settled before more are paid for.
 
+A replay that was started from a plan is `checking` first: it compares the plan with a new listing of the
+store, and records nothing meanwhile. A takeover repeats the check. Then the plan is its listing, whichever
+process drives it.
+
 While a page is published, the next one is listed and recorded, so that catalog and broker work at the same
 time. This does not affect the reasons above: pages are still recorded, published and marked in order. At most
 one more page of rows can be unmarked.
@@ -23,16 +27,17 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 from playhead import events, faults
-from playhead.engine import ending, relay
+from playhead.engine import ending, planned, relay
 from playhead.engine.environment import Backends, Environment, Spawned
 from playhead.engine.pages import Page, PagesCatalog, pages_of
 from playhead.envelope import Dispatch
 from playhead.errors import NotFound, PlayheadError, Unavailable
 from playhead.keys import INPUT_STAGE, is_aside, problem, stage_of
-from playhead.ports.catalog import Control, Jobs, Work
+from playhead.ports.catalog import Control, Jobs, Plans, Work
 from playhead.ports.catalog.jobs import LeasedJob, Listed, Window
 
 _FIRST_PAUSE_SECONDS = 0.2
@@ -45,7 +50,7 @@ class _Lost(Exception):
     """Another process owns the job now, or it has ended: stop without an error."""
 
 
-class DriveCatalog(Control, Jobs, Work, ending.EndingCatalog, PagesCatalog, Protocol): ...
+class DriveCatalog(Control, Jobs, Plans, Work, ending.EndingCatalog, PagesCatalog, Protocol): ...
 
 
 class Drive:
@@ -125,6 +130,8 @@ class Drive:
 
     async def _process(self) -> None:
         await self._keep()
+        if self._leased.state == "checking" and not await self._check():
+            return
         if not self._leased.paced:
             await self._publish_backlog()
         if not await self._catalog.is_listed(self._leased.job):
@@ -137,6 +144,22 @@ class Drive:
         if self._leased.paced:
             await self._publish_paced()
         await self._finish()
+
+    async def _check(self) -> bool:
+        """Compare the plan with the store; refuse the replay if they differ. Return whether it goes on."""
+        with self._env.tracer.start("check", self._traceparent):
+            difference = await planned.difference(self._catalog, self._store, self._leased)
+        if not difference.first:
+            if not await self._catalog.pass_check(self._leased):
+                raise _Lost
+            self._leased = replace(self._leased, state="publishing")
+            faults.reach("replay.checked")
+            return True
+        if not await self._catalog.refuse_plan(self._leased, difference):
+            raise _Lost
+        events.emit(events.PLAN_CHANGED, logging.WARNING, execution_id=str(self.job), detail=difference.text)
+        await ending.end_executions(self._catalog, [self.job])
+        return False
 
     # -- list --------------------------------------------------------------------------------------
 

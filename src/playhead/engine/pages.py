@@ -1,8 +1,9 @@
 """The pages of a job's listing.
 
 A replay lists a stored stage from the store, and from the catalog the references to objects of earlier
-executions, both in byte order. Its selection decides page by page. A run lists its sealed inputs from the
-catalog, so an input that is no longer in the store becomes a dead letter (`object_gone`).
+executions, both in byte order. Its selection decides page by page. A replay that was started from a plan
+lists the objects of the plan; they were selected and compared with the store before. A run lists its sealed
+inputs from the catalog, so an input that is no longer in the store becomes a dead letter (`object_gone`).
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from playhead.engine.listing import Rows, with_references
+from playhead.engine.planned import PlannedCatalog, objects_of
 from playhead.engine.selection import SelectionCatalog, Selector, selector_of
 from playhead.keys import is_aside
 from playhead.ports.catalog.browse import Reference
-from playhead.ports.catalog.jobs import LeasedJob
+from playhead.ports.catalog.jobs import LeasedJob, LeasedPlan
 from playhead.ports.store import Entry, List
 
 
-class PagesCatalog(Rows, SelectionCatalog, Protocol):
+class PagesCatalog(Rows, SelectionCatalog, PlannedCatalog, Protocol):
     """What listing a job needs of the catalog."""
 
     async def inputs(self, execution: UUID, *, after: str, limit: int) -> list[str]: ...
@@ -41,9 +43,11 @@ def pages_of(
 ) -> AsyncIterator[Page]:
     """Yield what a job lists after the key `after`, about `size` objects at once.
 
-    Raises `Unavailable`, and `NotFound` (`replay_not_found`) if the selection needs a replay that does not
-    exist.
+    Raises `Unavailable`, `NotFound` (`replay_not_found`) if the selection needs a replay that does not exist,
+    and `Conflict` (`plan_expired`) if the objects of the plan were deleted.
     """
+    if leased.plan:
+        return _planned(catalog, leased.plan, after)
     if leased.headers.replay_batch_id:
         # Half of what most stages contain are sidecars.
         return _stored(catalog, store, leased, after, 2 * size)
@@ -76,6 +80,11 @@ async def _selector(catalog: PagesCatalog, leased: LeasedJob) -> Selector | None
         stage=leased.default_stage,
         target=f"{leased.headers.config}/{leased.headers.route}",
     )
+
+
+async def _planned(catalog: PagesCatalog, plan: LeasedPlan, after: str) -> AsyncIterator[Page]:
+    async for items in objects_of(catalog, plan, after=after):
+        yield Page([one.key for one in items], items[-1].key)
 
 
 async def _inputs(catalog: PagesCatalog, leased: LeasedJob, after: str, size: int) -> AsyncIterator[Page]:

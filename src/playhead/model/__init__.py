@@ -2,6 +2,7 @@
 
 pipeline   what a config declares
 views      what the API and the CLI show: the fields are the JSON of the API
+plans      what a replay would publish
 queues     the same for routes, queues and dead letters
 trace      the same for messages below an object
 code       which code ran, and which code processes have loaded
@@ -46,6 +47,18 @@ from playhead.model.pipeline import (
     RateLimit,
     Route,
     Step,
+)
+from playhead.model.plans import (
+    MOST_DIFFERENCES,
+    ChangedObject,
+    LeftOut,
+    ObjectState,
+    Plan,
+    PlanDifference,
+    PlannedObject,
+    PlannedRoute,
+    PlanProblems,
+    PlanState,
 )
 from playhead.model.queues import DeadLetter, DeadLetterDetail, RoutePause, RouteStatus
 from playhead.model.replays import (
@@ -100,6 +113,7 @@ from playhead.model.why import OUTCOMES, Outcome, Why, WhyExample, WhyRoute
 __all__ = [
     "DAY",
     "KEPT",
+    "MOST_DIFFERENCES",
     "MOST_ERRORS",
     "MOST_OUTPUT_KEYS",
     "OPEN_REPLAY_STATES",
@@ -114,6 +128,7 @@ __all__ = [
     "ChainCount",
     "ChainCounts",
     "ChainLink",
+    "ChangedObject",
     "CodeNote",
     "Compare",
     "Condition",
@@ -134,15 +149,23 @@ __all__ = [
     "Kept",
     "KeptExecution",
     "Kind",
+    "LeftOut",
     "Lineage",
     "LoadedAdapter",
     "LoadedCode",
+    "ObjectState",
     "OnReplay",
     "Only",
     "Operator",
     "Outcome",
     "Pace",
     "Page",
+    "Plan",
+    "PlanDifference",
+    "PlanProblems",
+    "PlanState",
+    "PlannedObject",
+    "PlannedRoute",
     "Problem",
     "Pruned",
     "PrunedStage",

@@ -103,8 +103,8 @@ class ReplayRequest:
     Attributes:
         from_path: None or "": the whole stage.
         require_code: refuse to send work to workers with outdated or different code.
-        plan_id: replay exactly the objects of this plan; then the other fields that choose objects are those
-            of the plan.
+        plan_id: replay exactly the objects of this plan. Then the other fields that choose objects, or what
+            processes them, follow from the plan. If they are given, they must be equal (`of_plan`).
         selection: which objects; times may be relative (`-24h`).
         config_version: version of the target's config; None: the newest.
         effects: what to do in routes with external effects, for all routes or by route name.
@@ -128,6 +128,11 @@ class ReplayRequest:
     webhook: str | None = None
     report: bool | None = None
     key: str | None = None
+
+    @classmethod
+    def of_plan(cls, plan_id: UUID) -> ReplayRequest:
+        """A request with no field of its own but the plan."""
+        return cls(UUID(int=0), "", None, "", plan_id=plan_id)
 
     @property
     def managed(self) -> bool:

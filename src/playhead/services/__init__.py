@@ -11,6 +11,7 @@ from playhead.services.executions import ExecutionService
 from playhead.services.lineage import LineageService
 from playhead.services.metrics import MetricsService
 from playhead.services.objects import ObjectService
+from playhead.services.plan import PlanService
 from playhead.services.prune import PruneService
 from playhead.services.queues import QueueService
 from playhead.services.recover import RecoverService
@@ -32,6 +33,7 @@ class Services:
     configs: ConfigService
     submit: SubmitService
     replay: ReplayService
+    plan: PlanService
     control: ControlService
     resolve: ResolveService
     executions: ExecutionService

@@ -33,7 +33,8 @@ class Take(Protocol):
     async def __call__(self, owner: str, *, limit: int, without: Collection[str]) -> list[Dispatch]: ...
 
 
-class ReconcileCatalog(Upkeep, Work, ending.EndingCatalog, Protocol): ...
+class ReconcileCatalog(Upkeep, Work, ending.EndingCatalog, Protocol):
+    async def fail_lost_plans(self) -> int: ...
 
 
 class ReconcileService:
@@ -106,6 +107,7 @@ class ReconcileService:
         self.failed_runs += len(unsealed)
         await ending.log_ended(self._catalog, unsealed)
         await ending.end_executions(self._catalog)
+        await self._catalog.fail_lost_plans()
         await self._catalog.maintain()
         if unavailable:
             raise unavailable

@@ -15,16 +15,18 @@ from typing import Protocol
 from uuid import UUID
 
 from playhead import events, faults
+from playhead.engine import planned
 from playhead.engine import request as request_checks
 from playhead.engine.codecheck import CodeCheck, Warn, no_warning
 from playhead.engine.drive import Drive
 from playhead.engine.environment import Backends, Environment
 from playhead.engine.listing import PAGE, Listing
-from playhead.errors import NotFound, ReplayContinues, Unavailable
+from playhead.errors import NotFound, PlanChanged, ReplayContinues, Unavailable
 from playhead.ids import follow, uuid7
-from playhead.model import DAY, MOST_ERRORS, UNCERTAIN, Replay, ReplayRequest, Selection
-from playhead.ports.catalog import Browse, Configs, Control, Jobs, Work
+from playhead.model import DAY, MOST_ERRORS, UNCERTAIN, PlanDifference, Replay, ReplayRequest, Selection
+from playhead.ports.catalog import Browse, Configs, Control, Jobs, Plans, Work
 from playhead.ports.catalog.jobs import Key, LeasedJob, Managed, Opened
+from playhead.ports.catalog.plans import check_usable
 from playhead.ports.tracer import NO_SPAN, Span
 
 _FIRST_CHECK_SECONDS = 0.002
@@ -33,7 +35,7 @@ _CHECKS_AFTER_LOST_ANSWER = 5
 _CHECK_LOST_ANSWER_SECONDS = 1.0
 
 
-class ReplayCatalog(Configs, Control, Jobs, Work, Browse, Protocol): ...
+class ReplayCatalog(Configs, Control, Jobs, Plans, Work, Browse, Protocol): ...
 
 
 class ReplayService:
@@ -116,9 +118,17 @@ class ReplayService:
         # Before all other checks: the objects may be gone when a request is repeated.
         if key and (first := await self._catalog.keyed(key)):
             return Opened(await self._get(first), fresh=False)
+        if request.plan_id:
+            plan = await self._catalog.plan(request.plan_id)
+            check_usable(request.plan_id, plan)
+            assert plan
+            request = planned.request_of(plan, request)
+            if plan.replay_batch_id:
+                return Opened(await self._get(plan.replay_batch_id), fresh=False)
         found = await request_checks.resolve(self._catalog, self._listing, request)
         source, loaded, route = found.source, found.loaded, found.route
-        await request_checks.check_objects(self._catalog, self._listing, request, found)
+        if not request.plan_id:  # the objects of a plan are compared with the store later
+            await request_checks.check_objects(self._catalog, self._listing, request, found)
         if self._code:
             for warning in await self._code.check(loaded.config, route, required=request.require_code):
                 warn(warning)
@@ -225,6 +235,8 @@ class ReplayService:
                 continue
             if now is None:
                 raise NotFound("replay_not_found", f"replay {batch} is no longer in the catalog")
+            if now.state == "refused":
+                raise await self._plan_changed(now)
             if now.status is not None:
                 return now
             if now.state == "paused":
@@ -244,6 +256,13 @@ class ReplayService:
                 # While this process drives the job, it has not ended.
                 if job not in self.driving or clock() - read_at >= _CHECK_SECONDS:
                     break
+
+    async def _plan_changed(self, refused: Replay) -> PlanChanged:
+        assert refused.plan_id, "only a replay with a plan is refused"
+        difference = await self._catalog.plan_difference(refused.plan_id) or PlanDifference()
+        return PlanChanged(
+            f"nothing was published: {difference.text}. Make a new plan, and compare it", difference
+        )
 
     def _check_progresses(self, replay: Replay) -> None:
         """Raise `ReplayContinues` if this process cannot wait for the end of a replay."""

@@ -46,7 +46,7 @@ class JobsPart(RunsPart):
             if row is None:
                 return None
             n, batch, traceparent, source, stage, prefix, lane, epoch, cursor, listing_state, *rest = row
-            idle, since, plan, state, options, paid, has_references = rest
+            idle, since, plan, state, options, paid, has_references, planned = rest
             if listing_state == "open" and idle + 1 >= MAX_IDLE_TAKEOVERS:
                 await db.run(SQL.stall_job, execution=n)
                 return None
@@ -70,6 +70,7 @@ class JobsPart(RunsPart):
                 state=state,
                 selection=Options.decode(options).selection,
                 paced=paid is not None,
+                plan=await self._planned(db, planned) if planned is not None else None,
             )
 
         return await self._db.write(take)
@@ -117,7 +118,8 @@ class JobsPart(RunsPart):
             nothing_more = last and not objects and job.cursor == cursor
             if job.cursor >= cursor and not nothing_more:
                 return None
-            kept = await self._without_unstored(db, objects)
+            # The check of a plan has found that all of its objects are stored.
+            kept = objects if held.plan else await self._without_unstored(db, objects)
             listed = last
             if limit is not None and job.ordinals + len(kept) >= limit:
                 kept, listed = kept[: limit - job.ordinals], True
@@ -169,7 +171,8 @@ class JobsPart(RunsPart):
 
     async def fail_listing(self, held: LeasedJob, why: str) -> bool:
         async def fail(db: Session) -> bool:
-            job = await self._leased(db, held)
+            row = await db.row(SQL.lock_listing, job=held.job, epoch=held.epoch)
+            job = _Job(*row) if row else None
             if job is None or job.listing_state != "open":
                 return False
             await db.run(SQL.fail_listing, error=storable(why), execution=job.n)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from playhead.backends._sql_catalog import counts
 from playhead.backends._sql_catalog.counts import ByLane
-from playhead.backends._sql_catalog.lanes import Lane, as_uuid, moment_or_none
+from playhead.backends._sql_catalog.lanes import Lane, as_uuid, as_uuid_or_none, moment_or_none
 from playhead.backends._sql_catalog.options import Options, pace_of
 from playhead.backends._sql_catalog.rows import Part
 from playhead.backends.sql.session import Row, Session
@@ -102,6 +102,7 @@ class ReplaysPart(Part):
             hold_at=row.hold_at,
             waits_for=_waits_for(row),
             queue_position=row.queue_position,
+            plan_id=as_uuid_or_none(row.plan),
             selection=options.selection,
             effects=options.effects,
             reason=options.reason,
@@ -118,7 +119,9 @@ class ReplaysPart(Part):
                 "cancelled: a new replay with `only: unfinished` and this batch as `in_replay` continues"
             )
         if given_up is not None:
-            lines.append(f"listing was given up: {given_up}")
+            lines.append(
+                f"plan_changed: {given_up}" if state == "refused" else f"listing was given up: {given_up}"
+            )
         rows = await db.rows(SQL.errors_of_job, execution=n, uncertain=UNCERTAIN, limit=MOST_ERRORS + 1)
         lines += [f"{key}: {why}" for key, why in rows]
         if len(lines) > MOST_ERRORS:
@@ -175,6 +178,7 @@ class _Row(NamedTuple):
     free: bool
     queue_position: int | None
     counts: str | None
+    plan: UUID | None
 
 
 def _count(by_lane: ByLane | None, state: RowState, *lanes: int) -> int:

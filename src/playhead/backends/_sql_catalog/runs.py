@@ -10,6 +10,7 @@ from uuid import UUID
 from playhead.backends._sql_catalog.lanes import as_uuid
 from playhead.backends._sql_catalog.options import Options, pace_columns
 from playhead.backends._sql_catalog.outcome import OutcomePart
+from playhead.backends._sql_catalog.plans import PlansPart
 from playhead.backends._sql_catalog.rows import LONG_SECONDS
 from playhead.backends._sql_catalog.takeover import TakeOverPart
 from playhead.backends.sql.session import Session
@@ -28,7 +29,7 @@ def input_range(execution: UUID) -> tuple[str, str]:
     return f"{prefix}/", f"{prefix}0"
 
 
-class RunsPart(OutcomePart, TakeOverPart):
+class RunsPart(OutcomePart, PlansPart, TakeOverPart):
     async def open_run(
         self,
         execution: UUID,
@@ -143,6 +144,13 @@ class RunsPart(OutcomePart, TakeOverPart):
         async def open_it(db: Session) -> Opened:
             if key and (first := await self._keep_key(db, key, batch)) != batch:
                 return Opened(await self._existing_replay(db, first), fresh=False)
+            plan: int | None = None
+            if managed and managed.plan:
+                plan, user = await self._use_plan(db, managed.plan, batch)
+                if user != batch:
+                    if key:
+                        await db.run(SQL.move_key, scope=key.scope, key=key.key, batch=user)
+                    return Opened(await self._existing_replay(db, user), fresh=False)
             number, _ = await self._version(db, config, version)
             lane = await self._feed(db, number, route)
             # A prune of the source takes the exclusive lock: it either comes before, and this replay is
@@ -175,6 +183,8 @@ class RunsPart(OutcomePart, TakeOverPart):
             )
             if managed or effects:
                 await self._set_options(db, n, managed, effects)
+            if plan is not None:
+                await db.run(SQL.use_plan_in_job, plan=plan, execution=n)
             return Opened(await self._existing_replay(db, batch), fresh=True)
 
         return await self._db.write(open_it)

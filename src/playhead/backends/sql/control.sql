@@ -34,6 +34,10 @@ DELETE FROM idempotency AS i WHERE {expired_key}
 INSERT INTO idempotency AS i (scope, key, body_sha256, batch, created_at)
 VALUES (:scope, :key, :body, :batch::uuid, playhead_now()) ON CONFLICT DO NOTHING RETURNING 1
 
+-- name: move_key
+-- The request has found the replay of an earlier one.
+UPDATE idempotency SET batch = :batch::uuid WHERE scope = :scope AND key = :key
+
 -- name: execution_of_batch
 -- The numbers of the execution of a replay and of its source.
 SELECT e.n, s.n FROM executions e LEFT JOIN executions s ON s.id = e.parent WHERE e.batch = :batch::uuid

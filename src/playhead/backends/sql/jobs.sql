@@ -57,7 +57,8 @@ UPDATE outputs SET state = {STORED} WHERE state = {WRITING} AND key > :first AND
 -- A job that can be acquired: its lease is free or has expired.
 SELECT e.n, e.batch, e.traceparent, j.source, j.stage, j.prefix, j.lane, j.epoch, j.cursor, j.listing_state,
   j.idle_takeovers, j.since, j.takeover, j.state, j.options, j.paid,
-  EXISTS (SELECT 1 FROM executions x JOIN jobs s ON s.execution = x.n WHERE x.id = j.source AND s.since IS NOT NULL)
+  EXISTS (SELECT 1 FROM executions x JOIN jobs s ON s.execution = x.n WHERE x.id = j.source AND s.since IS NOT NULL),
+  j.plan
 FROM jobs j JOIN executions e ON e.n = j.execution
 WHERE e.id = :job::uuid AND j.state IN ('checking', 'publishing') AND (j.owner IS NULL OR j.lease_until <= playhead_now())
 FOR UPDATE OF j
@@ -92,6 +93,12 @@ WHERE execution = (SELECT n FROM executions WHERE id = :job::uuid) AND epoch = :
 SELECT j.execution, j.lane, j.cursor, j.ordinals, j.watermark, j.listing_state
 FROM executions e JOIN jobs j ON j.execution = e.n
 WHERE e.id = :job::uuid AND j.epoch = :epoch AND j.state = 'publishing'
+
+-- name: lock_listing
+-- Read and lock the job of a holder that lists, or that compares a plan first.
+SELECT j.execution, j.lane, j.cursor, j.ordinals, j.watermark, j.listing_state
+FROM executions e JOIN jobs j ON j.execution = e.n
+WHERE e.id = :job::uuid AND j.epoch = :epoch AND j.state IN ('checking', 'publishing') FOR UPDATE OF j
 
 -- name: find_leased
 -- Read the job of a holder.
@@ -133,7 +140,8 @@ SELECT EXISTS (SELECT 1 FROM jobs j JOIN executions e ON e.n = j.execution
 
 -- name: fail_listing
 -- Give a listing up; recorded rows are still processed.
-UPDATE jobs SET listing_state = 'dead', error_code = 'listing_failed', error = :error WHERE execution = :execution
+UPDATE jobs SET listing_state = 'dead', error_code = 'listing_failed', error = :error, state = 'publishing'
+WHERE execution = :execution
 
 -- name: unpublished_rows
 -- Rows of a window behind the watermark that wait to be published.

@@ -38,6 +38,7 @@ FILES: Final = (
         "jobs.sql",
         "replays.sql",
         "control.sql",
+        "plans.sql",
         "outcome.sql",
         "takeover.sql",
         "work.sql",

@@ -18,13 +18,14 @@ from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.control import Control
 from playhead.ports.catalog.jobs import Jobs
 from playhead.ports.catalog.limits import Limits
+from playhead.ports.catalog.plans import Plans
 from playhead.ports.catalog.prune import Prune
 from playhead.ports.catalog.trace import Trace
 from playhead.ports.catalog.upkeep import Upkeep
 from playhead.ports.catalog.work import Work
 
 
-class Catalog(Configs, Control, Jobs, Work, Limits, Upkeep, Browse, Trace, Code, Prune, Protocol):
+class Catalog(Configs, Control, Jobs, Plans, Work, Limits, Upkeep, Browse, Trace, Code, Prune, Protocol):
     """All parts, as a backend implements them."""
 
     name: str
@@ -47,6 +48,7 @@ __all__ = [
     "Control",
     "Jobs",
     "Limits",
+    "Plans",
     "Prune",
     "Trace",
     "Upkeep",

@@ -110,6 +110,13 @@ class Opened(NamedTuple):
     fresh: bool
 
 
+class LeasedPlan(NamedTuple):
+    """A plan that a job lists its objects from; `last_key` is the key of its last object."""
+
+    plan: UUID
+    last_key: str
+
+
 @dataclass(frozen=True, slots=True)
 class LeasedJob:
     """A job that a process holds.
@@ -128,6 +135,7 @@ class LeasedJob:
         page: how many inputs one page records at most, if the run takes over results; else None.
         state: `checking`: compare the plan with the store first; else `publishing`.
         selection: which of the listed objects are replayed; None: all.
+        plan: the objects come from this plan; None: they are listed in the store.
         paced: the job lists to its end first, and `allow` says how many of its rows may be sent.
         has_references: the source execution may have references, which are not in the store under its prefix.
     """
@@ -147,6 +155,7 @@ class LeasedJob:
     state: Literal["checking", "publishing"] = "publishing"
     selection: Selection | None = None
     paced: bool = False
+    plan: LeasedPlan | None = None
 
 
 class Window(NamedTuple):
@@ -236,8 +245,12 @@ class Jobs(Protocol):
         With `managed`, the replay is `queued`; otherwise it is `publishing`. With a `key` that is known, the
         replay of the first request is returned.
 
+        With a plan, the plan becomes `used` in the same transaction. If it was used before, the replay that
+        was started from it is returned.
+
         Raises `Conflict`: `stage_pruned` if objects of the stage were pruned; `idempotency_key_reused` if the
-        key belongs to another body. Otherwise no prune deletes objects of the source until the replay has
+        key belongs to another body; `plan_expired`; `plan_not_ready`. Raises `NotFound` (`plan_not_found`).
+        Otherwise no prune deletes objects of the source until the replay has
         ended.
 
         `path` and `to_route` are stored as requested. `prefix` is where the listing starts. `config`,
@@ -360,7 +373,10 @@ class Jobs(Protocol):
         ...
 
     async def fail_listing(self, held: LeasedJob, why: str) -> bool:
-        """Give up the listing: the root becomes `dead` (`listing_failed`). Recorded rows continue."""
+        """Give up the listing: the root becomes `dead` (`listing_failed`). Recorded rows continue.
+
+        Nor is a plan compared any more: the job is `publishing`.
+        """
         ...
 
     async def replay(self, batch: UUID, *, work: bool = True) -> Replay | None:

@@ -12,7 +12,7 @@ from playhead.model import LoadedCode, WorkerInfo
 
 
 class Process(NamedTuple):
-    """A Playhead process. Its `id` is never reused; `kind` is `worker`, `serve`, `run` or `replay`."""
+    """A Playhead process. Its `id` is never reused; `kind` is the command that started it."""
 
     id: str
     kind: str

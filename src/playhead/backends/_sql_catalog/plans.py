@@ -1,0 +1,269 @@
+"""Plans of replays, and the check of a plan by the replay that uses it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from playhead.backends._sql_catalog.lanes import Lane, as_uuid, as_uuid_or_none, storable
+from playhead.backends._sql_catalog.replays import ReplaysPart
+from playhead.backends._sql_catalog.rows import ABOVE_ALL
+from playhead.backends.sql.session import Row, Session
+from playhead.backends.sql.statements import SQL
+from playhead.ids import moment
+from playhead.model import (
+    ChangedObject,
+    LeftOut,
+    ObjectState,
+    Plan,
+    PlanDifference,
+    PlannedRoute,
+    PlanProblems,
+    Worker,
+    WorkerAdapter,
+)
+from playhead.ports.catalog.jobs import LeasedJob, LeasedPlan
+from playhead.ports.catalog.plans import PlanPage, check_usable
+
+_LOST: Final = "the process that made it has ended. Make a new plan"
+_NEWEST: Final = 20
+"""Replays of which the largest provides the rate of an estimate."""
+_DIFFERENCE: Final = "difference"
+"""In `found`: why the replay of the plan was refused."""
+_COLUMNS: Final = frozenset(
+    {
+        *("plan_id", "state", "digest", "request", "to_config", "to_config_version", "to_queue"),
+        *("replay_batch_id", "error", "created_at", "expires_at"),
+    }
+)
+"""Fields of a plan that follow from columns; `found` has the others."""
+
+
+class _Row(NamedTuple):
+    """The columns of the fragment `plan`. `listed`: objects so far of a plan that is being made."""
+
+    n: int
+    identity: UUID
+    state: Any
+    digest: str | None
+    request: str
+    lane: int
+    found: str
+    batch: UUID | None
+    error: str | None
+    created_at: float
+    expires_at: float
+    listed: int | None
+
+
+class PlansPart(ReplaysPart):
+    async def open_plan(
+        self,
+        plan: UUID,
+        *,
+        owner: str,
+        request: Mapping[str, Any],
+        source: UUID,
+        config: str,
+        version: int,
+        route: str,
+        seconds: float,
+    ) -> Plan:
+        text = json.dumps(request, default=str, sort_keys=True, separators=(",", ":"))
+
+        async def open_it(db: Session) -> Plan:
+            number = await db.value(SQL.config_version, name=config, version=version)
+            await db.run(
+                SQL.insert_plan,
+                id=plan,
+                owner=owner,
+                request=text,
+                request_sha256=sha256(text.encode()).digest(),
+                source=source,
+                lane=await self._feed(db, number, route),
+                seconds=seconds,
+            )
+            found = await self._find_plan(db, plan)
+            assert found
+            return found
+
+        return await self._db.write(open_it)
+
+    async def add_page(self, plan: UUID, page: PlanPage) -> bool:
+        async def add(db: Session) -> bool:
+            n = await db.value(SQL.lock_plan, id=plan, state="listing")
+            if n is None:
+                return False
+            await db.insert(SQL.insert_plan_page, [(n, *page)])
+            return True
+
+        return await self._db.write(add)
+
+    async def finish_plan(self, plan: Plan) -> Plan | None:
+        async def finish(db: Session) -> Plan | None:
+            n = await db.value(SQL.lock_plan, id=plan.plan_id, state="listing")
+            if n is not None:
+                await db.run(SQL.finish_plan, digest=plan.digest, found=_encode(plan), plan=n)
+            found = await self._find_plan(db, plan.plan_id)
+            return found if found and found.state != "failed" else None
+
+        return await self._db.write(finish)
+
+    async def fail_plan(self, plan: UUID, error: str) -> bool:
+        failed = await self._db.write(lambda db: db.run(SQL.fail_plan, id=plan, error=storable(error)))
+        return failed > 0
+
+    async def fail_lost_plans(self) -> int:
+        seconds = self._liveness.seconds
+
+        async def clean(db: Session) -> int:
+            lost = await db.run(SQL.fail_lost_plans, seconds=seconds, error=_LOST)
+            await db.run(SQL.expire_plans)
+            await db.run(SQL.delete_idle_pages)
+            await db.run(SQL.delete_forgotten_plans)
+            return lost
+
+        if not await self._db.read(lambda db: db.row(SQL.has_plan_upkeep, seconds=seconds)):
+            return 0
+        return await self._db.write(clean)
+
+    async def plan(self, plan: UUID) -> Plan | None:
+        return await self._db.read(lambda db: self._find_plan(db, plan))
+
+    async def plans(self, *, before: int | None = None, limit: int = 100) -> tuple[list[Plan], int | None]:
+        async def find(db: Session) -> tuple[list[Plan], int | None]:
+            rows = await db.rows(SQL.newest_plans, before=before or ABOVE_ALL, limit=limit + 1)
+            return await self._plans(db, rows[:limit]), rows[limit - 1][0] if len(rows) > limit else None
+
+        return await self._db.read(find)
+
+    async def plan_pages(self, plan: UUID, *, after: str = "", limit: int) -> list[PlanPage]:
+        rows = await self._db.read(lambda db: db.rows(SQL.plan_pages, id=plan, after=after, limit=limit))
+        return [
+            PlanPage(no, first, last, objects, bytes(digest), bytes(data))
+            for no, first, last, objects, digest, data in rows
+        ]
+
+    async def publishing_rate(self, config: str, route: str) -> float | None:
+        rows = await self._db.read(
+            lambda db: db.rows(SQL.publishing_rates, config=config, route=route, limit=_NEWEST)
+        )
+        largest = max(rows, key=lambda row: row[0], default=None)
+        return largest[0] / largest[1] if largest else None
+
+    async def _find_plan(self, db: Session, plan: UUID) -> Plan | None:
+        rows = await db.rows(SQL.plan_of_id, id=plan)
+        return (await self._plans(db, rows))[0] if rows else None
+
+    async def _plans(self, db: Session, rows: Sequence[Row]) -> list[Plan]:
+        """From rows with the columns of the fragment `plan`."""
+        found = [_Row._make(row) for row in rows]
+        lanes = await self._learn(db, {row.lane for row in found})
+        return [_plan_of(row, lanes[row.lane]) for row in found]
+
+    # -- the replay that uses a plan ---------------------------------------------------------------
+
+    async def _use_plan(self, db: Session, plan: UUID, batch: UUID) -> tuple[int | None, UUID]:
+        """Use a plan for a replay, in the transaction that creates the replay.
+
+        Returns the number of the plan, and the batch of the replay that uses it: of the first request for it.
+        """
+        n = await db.value(SQL.use_plan, id=plan, batch=batch)
+        if n is not None:
+            return n, batch
+        found = await self._find_plan(db, plan)
+        check_usable(plan, found)
+        assert found
+        assert found.replay_batch_id, "a plan that can be used is used by another request"
+        return None, found.replay_batch_id
+
+    async def _planned(self, db: Session, plan: int) -> LeasedPlan:
+        found = await db.row(SQL.plan_of_number, plan=plan)
+        assert found, "a plan stays as long as its replay"
+        return LeasedPlan(as_uuid(found[0]), json.loads(found[1])["last_key"])
+
+    async def pass_check(self, held: LeasedJob) -> bool:
+        async def pass_it(db: Session) -> bool:
+            row = await db.row(SQL.lock_checking, job=held.job, epoch=held.epoch)
+            if row is None:
+                return False
+            await db.run(SQL.pass_check, execution=row[0])
+            return True
+
+        return await self._db.write(pass_it)
+
+    async def refuse_plan(self, held: LeasedJob, difference: PlanDifference) -> bool:
+        async def refuse(db: Session) -> bool:
+            row = await db.row(SQL.lock_checking, job=held.job, epoch=held.epoch)
+            if row is None or row[2] != "checking":
+                return False
+            n, plan, _ = row
+            found = json.loads(await db.value(SQL.found_of_plan, plan=plan))
+            found[_DIFFERENCE] = asdict(difference)
+            await db.run(SQL.set_found, found=json.dumps(found), plan=plan)
+            await db.run(SQL.refuse_plan, error=storable(difference.text), execution=n)
+            return True
+
+        return await self._db.write(refuse)
+
+    async def plan_difference(self, plan: UUID) -> PlanDifference | None:
+        text = await self._db.read(lambda db: db.value(SQL.found_by_plan, id=plan))
+        found = json.loads(text or "{}").get(_DIFFERENCE)
+        return _difference(found) if found else None
+
+
+def _plan_of(row: _Row, lane: Lane) -> Plan:
+    found = _decode(row.found)
+    if row.listed is not None:
+        found["objects"] = row.listed
+    return Plan(
+        plan_id=as_uuid(row.identity),
+        state=row.state,
+        digest=row.digest,
+        request=json.loads(row.request),
+        to_config=lane.config,
+        to_config_version=lane.version,
+        to_queue=lane.queue,
+        replay_batch_id=as_uuid_or_none(row.batch),
+        error=row.error,
+        created_at=moment(row.created_at),
+        expires_at=moment(row.expires_at),
+        **found,
+    )
+
+
+def _encode(plan: Plan) -> str:
+    return json.dumps(
+        {name: value for name, value in asdict(plan).items() if name not in _COLUMNS}, default=str
+    )
+
+
+def _decode(text: str) -> dict[str, Any]:
+    known = {one.name for one in fields(Plan)} - _COLUMNS
+    found = {name: value for name, value in json.loads(text).items() if name in known}
+    if found:
+        found["left_out"] = LeftOut(**found["left_out"])
+        found["problems"] = PlanProblems(**found["problems"])
+        found["routes"] = [PlannedRoute(**one) for one in found["routes"]]
+        found["workers"] = [
+            Worker(**one | {"adapters": [WorkerAdapter(**adapter) for adapter in one["adapters"]]})
+            for one in found["workers"]
+        ]
+    return found
+
+
+def _difference(found: Mapping[str, Any]) -> PlanDifference:
+    first = [
+        ChangedObject(
+            one["key"],
+            one["what"],
+            ObjectState(**one["planned"]),
+            ObjectState(**one["now"]) if one["now"] else None,
+        )
+        for one in found["first"]
+    ]
+    return PlanDifference(found["gone"], found["changed"], first)

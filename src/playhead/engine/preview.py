@@ -1,0 +1,168 @@
+"""What a plan shows in addition to its set of objects: what would process them, and how long it may take."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from playhead.engine.codecheck import CodeCheck, other_versions
+from playhead.engine.request import Resolved
+from playhead.engine.survey import Surveyed
+from playhead.keys import content_type_of, problem
+from playhead.model import PlannedRoute, PlanProblems, RatePace, ReplayRequest, Worker
+from playhead.ports.catalog import Configs
+from playhead.ports.catalog.configs import Loaded
+
+_MOST_TYPES: Final = 100
+_OTHER_TYPES: Final = "other"
+_FIRST_KEYS: Final = 10
+
+
+def request_fields(request: ReplayRequest, found: Resolved) -> dict[str, Any]:
+    """Return the fields of a request as a plan shows them: those that were given, with resolved values."""
+    fields: dict[str, Any] = {
+        "from_execution_id": request.from_execution_id,
+        "from_stage": request.from_stage,
+        "from_path": request.from_path,
+        "to_route": request.to_route,
+        "config_version": found.loaded.version.version,
+        **(asdict(found.selection) if found.selection else {}),
+        "pace": asdict(request.pace) if request.pace else None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def routes_of(found: Resolved) -> list[PlannedRoute]:
+    """Return the routes of the target's config, in its order."""
+    config = found.loaded.config
+    reached = [found.route]
+    for name in reached:
+        reached += [to for to in config.routes[name].to if to not in reached]
+    return [
+        PlannedRoute(
+            config=config.name,
+            route=route.name,
+            queue=route.queue,
+            effects="external" if route.external else "unknown",
+            on_replay="run",
+            reached=route.name in reached,
+        )
+        for route in config.routes.values()
+    ]
+
+
+async def config_diff(catalog: Configs, found: Resolved) -> str | None:
+    """Return a diff of the YAML from the version of the source execution to the one that will run.
+
+    None if they are equal, or if the source has no config.
+    """
+    source, runs = found.source, found.loaded
+    if source.config is None or source.config_version is None:
+        return None
+    ran = await catalog.config(source.config, source.config_version)
+    if ran is None:
+        return None
+    lines = difflib.unified_diff(
+        ran.version.source.splitlines(),
+        runs.version.source.splitlines(),
+        _name(ran),
+        _name(runs),
+        lineterm="",
+    )
+    return "".join(f"{line}\n" for line in lines) or None
+
+
+def _name(loaded: Loaded) -> str:
+    return f"{loaded.version.name} version {loaded.version.version}"
+
+
+async def workers_of(
+    code: CodeCheck, found: Resolved, routes: Sequence[PlannedRoute]
+) -> tuple[list[Worker], list[str]]:
+    """Return the live processes that consume the routes that are reached, and warnings about them."""
+    config = found.loaded.config
+    reached = [config.routes[route.route] for route in routes if route.reached]
+    workers = await code.consumers(reached)
+    warnings = list(await code.check(config, found.route, required=False))
+    warnings += other_versions(workers)
+    for route in reached:
+        if not route.external and not any(route.queue in worker.queues for worker in workers):
+            warnings.append(f"no live worker consumes {route.queue}; its messages wait until one starts")
+    return workers, warnings
+
+
+def warnings_about(problems: PlanProblems) -> Iterator[str]:
+    """Yield a warning for each kind of objects that may not be processed."""
+    if problems.invalid_key:
+        yield f"the keys of {problems.invalid_key:,} objects are invalid: they become dead letters"
+    if problems.no_sidecar:
+        yield f"{problems.no_sidecar:,} objects have no sidecar"
+    if problems.hash_differs:
+        yield f"the bytes of {problems.hash_differs:,} objects are not those of their records, or are missing"
+
+
+def seconds_for(request: ReplayRequest, objects: int, rate: float | None) -> float | None:
+    """Estimate how long publishing takes. `rate` is that of an earlier replay, in messages per second."""
+    rates = [one for one in (rate, request.pace.rate if isinstance(request.pace, RatePace) else None) if one]
+    return round(objects / min(rates), 3) if rates else None
+
+
+class Summary:
+    """Counts the objects of a plan, page by page.
+
+    Args:
+        limit: objects at most; None: all.
+
+    Attributes:
+        objects, bytes: of all pages.
+        first_keys, last_key: as in a plan.
+        invalid: objects whose keys break the grammar.
+        over_limit: objects after the first `limit` ones.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        self._limit = limit
+        self.objects = 0
+        self.bytes = 0
+        self.first_keys: list[str] = []
+        self.last_key: str | None = None
+        self.invalid = 0
+        self.over_limit = 0
+        self._types = Counter[str]()
+
+    def add(self, page: Surveyed) -> Surveyed:
+        """Count a page; return it without the objects that are over the limit."""
+        if self._limit is not None:
+            kept = page.objects[: max(self._limit - self.objects, 0)]
+            self.over_limit += len(page.objects) - len(kept)
+            page = page._replace(objects=kept)
+        if not page.objects:
+            return page
+        records = page.records
+        self.objects += len(page.objects)
+        self.bytes += sum(records[one.key].size if one.key in records else one.size for one in page.objects)
+        self.first_keys += [one.key for one in page.objects[: _FIRST_KEYS - len(self.first_keys)]]
+        self.last_key = page.objects[-1].key
+        kinds = Counter(
+            records[one.key].content_type if one.key in records else content_type_of(one.key)
+            for one in page.objects
+        )
+        for kind, count in kinds.items():
+            known = kind in self._types or len(self._types) < _MOST_TYPES
+            self._types[kind if known else _OTHER_TYPES] += count
+        # Only other programs store objects under invalid keys.
+        self.invalid += sum(_is_invalid(one.key) for one in page.objects if one.key not in records)
+        return page
+
+    @property
+    def content_types(self) -> dict[str, int]:
+        """Number of objects by content type, the most frequent first."""
+        return dict(self._types.most_common())
+
+
+def _is_invalid(key: str) -> bool:
+    skip = key.find("/") + 1
+    return problem(key[skip:], room=skip) is not None
