@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from playhead.client import Client, connect
     from playhead.errors import PlayheadError
+    from playhead.model import Selection
     from playhead.ports.adapter import Context, Item, Output, RateLimited, Reject, Retry, adapter
 
 __version__ = "0.1.0"
@@ -20,6 +21,7 @@ __all__ = [
     "RateLimited",
     "Reject",
     "Retry",
+    "Selection",
     "__version__",
     "adapter",
     "connect",
@@ -38,6 +40,10 @@ def __getattr__(name: str) -> object:
         from playhead.errors import PlayheadError
 
         return PlayheadError
+    if name == "Selection":
+        from playhead.model import Selection
+
+        return Selection
     from playhead.ports import adapter as port
 
     return getattr(port, name)

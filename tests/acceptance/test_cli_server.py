@@ -147,6 +147,11 @@ LOOKS = [
     *("run none pages", "run bad.yaml pages", "run docs pages --version 9"),
     *("replay UNKNOWN words split", "replay GOOD nowhere split", "replay GOOD words nowhere"),
     *("replay GOOD words split --path ../x", "replay GOOD words split --path zzz"),
+    *("replay GOOD shouted split --include none", "replay GOOD shouted split --include a//b"),
+    *("replay GOOD shouted split --after 24h", "replay GOOD shouted split --type text"),
+    *("replay GOOD shouted split --before -9999d", "replay GOOD shouted split --only failed"),
+    *("replay GOOD shouted split --only failed --in-replay UNKNOWN", "replay GOOD shouted split --version 9"),
+    *("replay GOOD shouted split --attribute a", "replay GOOD shouted split --in-replay latest"),
 ]
 
 
@@ -234,6 +239,26 @@ def test_an_upload_over_the_servers_limit_is_refused_with_the_setting(both: Both
     body = on_server(both, "run", "docs", "large", code=2)
     assert body["error_code"] == "body_too_large"
     assert "PLAYHEAD_MAX_UPLOAD_BYTES" in body["detail"]
+
+
+def test_a_replay_of_selected_objects_publishes_the_same_on_a_server_as_on_its_home(both: Both, run: Command):
+    options = (
+        *("--include", "**", "--exclude", "sub/**", "--after", "-7d", "--type", "text/*", "--limit", "1"),
+        *("--version", "1"),
+    )
+    words = ("replay", both.names["GOOD"], "shouted", "docs/split", *options, "--json")
+    batches = []
+    for server in ([], ["--server", both.url]):
+        code, out, _ = run(*words, *server)
+        answer = json.loads(out)
+        assert (code, answer["objects_found"], answer["objects_published"]) == (0, 1, 1)
+        batches.append(answer["replay_batch_id"])
+    shown = both.shell.json("replays", both.names["GOOD"])["items"]
+    selections = [one["selection"] for one in shown if one["replay_batch_id"] in batches]
+    assert len(selections) == 2
+    for one in selections:
+        assert one.pop("modified_after").endswith("Z")
+    assert selections[0] == selections[1]
 
 
 def test_a_replay_is_waited_for_and_prints_the_contract(both: Both):

@@ -102,6 +102,17 @@ def test_a_stage_is_replayed_and_waited_for(client: playhead.Client):
     assert (newest.replay_batch_id, len(client.replays())) == (replay.replay_batch_id, before + 1)
 
 
+def test_selected_objects_are_replayed(client: playhead.Client):
+    failed = playhead.Selection(only="failed")
+    assert client.replay("latest", "input", "check", selection=failed, version=1).objects_found == 1
+    for selection in (playhead.Selection(include=[]), playhead.Selection(modified_after="24h")):
+        with pytest.raises(ValueError, match=r"include: needs|modified_after: '24h' is not a time"):
+            client.replay("latest", "input", "check", selection=selection)
+    with pytest.raises(playhead.PlayheadError) as raised:
+        client.replay("latest", "input", "check", selection=playhead.Selection(include=["*.pdf"]))
+    assert raised.value.code == "selection_empty"
+
+
 def test_errors_have_the_codes_of_the_api(client: playhead.Client):
     for ask, code in (
         (lambda: client.execution("tag:none"), "execution_not_found"),

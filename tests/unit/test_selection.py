@@ -97,6 +97,10 @@ def test_a_resolved_selection_has_fixed_times_and_is_otherwise_as_given():
         ({"content_type": ["*/*"]}, "content_type: '\\*/\\*' is not a media type"),
         ({"content_type": ["text/html; charset=utf-8"]}, "is not a media type"),
         ({"in_replay": uuid7()}, "in_replay: needs `only`"),
+        ({"include": []}, "include: needs at least one text in a list"),
+        ({"exclude": "*.md"}, "exclude: needs at least one text in a list"),
+        ({"content_type": []}, "content_type: needs at least one text"),
+        ({"attributes": {}}, "attributes: needs at least one name and value"),
     ],
 )
 def test_an_invalid_value_is_named(fields: dict[str, Any], expected: str):

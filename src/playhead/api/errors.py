@@ -33,7 +33,7 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ),
     ErrorCode("invalid_body", 400, "The body is not UTF-8, is nested too deeply, or cannot be read."),
     ErrorCode("config_invalid", 400, "The config has errors; `diagnostics` lists all of them."),
-    ErrorCode("selection_empty", 400, "The selection is empty; select at least one item."),
+    ErrorCode("selection_empty", 400, "The selection matches nothing; select at least one item."),
     ErrorCode(
         "plan_mismatch", 400, "A field has another value than in the plan; leave it out, or make a new plan."
     ),
@@ -51,7 +51,9 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode("config_not_found", 404, "No config has this name, or the config has no such version."),
     ErrorCode("object_not_found", 404, "No object, or no sidecar, is stored under this key."),
     ErrorCode("message_not_found", 404, "No message has this correlation id."),
-    ErrorCode("replay_not_found", 404, "No replay batch has this id."),
+    ErrorCode(
+        "replay_not_found", 404, "No replay batch has this id, or it is not a replay of the execution."
+    ),
     ErrorCode("plan_not_found", 404, "No plan has this id, or it has expired and was deleted."),
     ErrorCode("dead_letter_not_found", 404, "No dead letter has this correlation id."),
     ErrorCode("receipt_not_found", 404, "The receipt is unknown or has expired; take the messages again."),

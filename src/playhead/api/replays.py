@@ -24,8 +24,9 @@ router = APIRouter(prefix="/api/v1", tags=["replay"], route_class=JsonRoute)
     operation_id="execute_replay_api_v1_replay_post",  # from the contract; all other ids are function names
     summary="Execute detached replay",
     responses=responses(
-        *("invalid_path", "route_ambiguous", "invalid_body"),
-        *("execution_not_found", "stage_not_found", "route_not_found", "no_objects"),
+        *("invalid_path", "route_ambiguous", "invalid_body", "selection_empty"),
+        *("execution_not_found", "stage_not_found", "route_not_found", "config_not_found"),
+        *("replay_not_found", "no_objects"),
         *("config_inactive", "stage_pruned", "code_differs", "unsupported_media_type", *BODY_CODES),
         *("store_unavailable", "broker_unavailable", "replay_continues"),
     )
@@ -34,10 +35,11 @@ router = APIRouter(prefix="/api/v1", tags=["replay"], route_class=JsonRoute)
 async def execute_replay(
     body: DetachedReplayRequest, asked: Asked, response: Response, require_code: RequireCode = False
 ) -> DetachedReplayResponse:
-    """Publish one message for each stored object of a stage to the inbound queue of a route.
+    """Publish one message for each selected object of a stage to the inbound queue of a route.
 
-    This creates a new execution, and does not change the source. The response is sent when the broker has
-    confirmed each message, or the message counts as failed.
+    Without a condition, all objects of the stage are selected. This creates a new execution, and does not
+    change the source. The response is sent when the broker has confirmed each message, or the message counts
+    as failed.
     """
     replay = await asked.replay.execute(
         ReplayRequest(
@@ -46,6 +48,8 @@ async def execute_replay(
             from_path=body.from_path,
             to_route=body.to_route,
             require_code=require_code,
+            selection=body.selection(),
+            config_version=body.config_version,
         ),
         warner(response),
     )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from playhead.cli import complete, executions, exits, output, progress, workers
-from playhead.cli.command import NAMES_IN_SHORT, Cursor, ExecutionRef, Limit, RequireCode, command
+from playhead.cli import complete, executions, exits, output, progress, selecting, workers
+from playhead.cli.command import NAMES_IN_SHORT, Cursor, ExecutionRef, Limit, RequireCode, Version, command
 from playhead.cli.session import Session, Usage
 
 if TYPE_CHECKING:
@@ -41,9 +41,17 @@ async def replay(
             autocompletion=complete.route,
         ),
     ],
-    path: Annotated[
-        str | None, typer.Option("--path", metavar="P", help="Only this folder or object of the stage.")
-    ] = None,
+    path: selecting.Path = None,
+    include: selecting.Include = None,
+    exclude: selecting.Exclude = None,
+    after: selecting.After = None,
+    before: selecting.Before = None,
+    type_: selecting.Type = None,
+    attribute: selecting.Attribute = None,
+    only: selecting.OnlyOption = None,
+    in_replay: selecting.InReplay = None,
+    limit: selecting.First = None,
+    version: Version = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait until workers have finished the new execution.")
     ] = False,
@@ -60,8 +68,9 @@ async def replay(
 ) -> int:
     """Send the objects of a stored stage into a route.
 
-    The replay is a new execution; its source does not change. Exit code 3 if the replay published only
-    some of its objects. With --wait, exit code 1 if a message failed permanently.
+    Options select objects: those that meet all of them are replayed. Quote globs, so that the shell does not
+    expand them. The replay is a new execution; its source does not change. Exit code 3 if the replay
+    published only some of its objects. With --wait, exit code 1 if a message failed permanently.
     """
     import asyncio
 
@@ -71,13 +80,27 @@ async def replay(
         raise Usage("STAGE and ROUTE must not be empty")
     if timeout is not None and not wait:
         raise Usage("--timeout limits how long --wait waits; add --wait")
+    chosen = selecting.selection(
+        include=include,
+        exclude=exclude,
+        after=after,
+        before=before,
+        type_=type_,
+        attribute=attribute,
+        only=only,
+        in_replay=in_replay,
+        limit=limit,
+    )
     goes_on = "" if s.server else " in the next `playhead serve` or `playhead worker`"
     s.interrupted = (
         f"stopped; a replay that had started continues{goes_on}, and `{s.again('playhead replays')}` shows it"
     )
     async with s.open("replay") as rt:
         source = await rt.services.resolve.execution(execution)
-        request = ReplayRequest(source, stage, path, route, require_code)
+        chosen = await selecting.within(rt, chosen, in_replay)
+        request = ReplayRequest(
+            *(source, stage, path, route, require_code), selection=chosen, config_version=version
+        )
         done = await rt.services.replay.execute(request, output.warn)
         s.interrupted = f"stopped waiting; execution {done.execution_id} continues"
         steps = [f"playhead show {done.execution_id}"]

@@ -19,6 +19,8 @@ from uuid import UUID
 
 from playhead.bootstrap import open_runtime
 from playhead.client.loop import BackgroundLoop
+from playhead.engine.selection import resolve_selection
+from playhead.ids import now
 from playhead.model import (
     ChainLink,
     DeadLetter,
@@ -32,6 +34,7 @@ from playhead.model import (
     RouteCounts,
     RowState,
     SearchHit,
+    Selection,
     StageSummary,
     Status,
     StoredObject,
@@ -322,7 +325,14 @@ class Client:
     # -- replay ------------------------------------------------------------------------------------
 
     def replay(
-        self, execution: Name, stage: str, route: str, path: str | None = None
+        self,
+        execution: Name,
+        stage: str,
+        route: str,
+        path: str | None = None,
+        *,
+        selection: Selection | None = None,
+        version: int | None = None,
     ) -> Replay | ReplayAnswer:
         """Send the objects of a stored stage into a route, and return when all messages are published.
 
@@ -334,8 +344,17 @@ class Client:
             stage: the stage to replay.
             route: the target: `ROUTE` or `CONFIG/ROUTE`.
             path: a folder or an object in the stage; None: the whole stage.
+            selection: only objects that meet these conditions, such as `playhead.Selection(only="failed")`.
+            version: the version of the config of the route; None: the newest.
+
+        Raises:
+            ValueError: a value of the selection is invalid.
         """
-        request = ReplayRequest(self._execution(execution), stage, path, route)
+        if selection is not None:
+            selection = resolve_selection(selection, now())
+        request = ReplayRequest(
+            *(self._execution(execution), stage, path, route), selection=selection, config_version=version
+        )
         if isinstance(self._services, RemoteServices):
             return self._loop.run(self._services.replay.execute(request, warnings.warn))
         thresholds = gc.get_threshold()

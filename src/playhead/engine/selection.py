@@ -88,6 +88,11 @@ def resolve_selection(selection: Selection, now: float) -> Selection:
     """
     if selection.in_replay and selection.only is None:
         raise ValueError("in_replay: needs `only`, which it is about")
+    for name in ("include", "exclude", "content_type", "attributes"):
+        value = getattr(selection, name)
+        if isinstance(value, str) or value in ([], {}):
+            what = "name and value" if name == "attributes" else "text in a list"
+            raise ValueError(f"{name}: needs at least one {what}; leave it out to select all objects")
     for name in ("include", "exclude"):
         for glob in getattr(selection, name) or ():
             _checked(name, glob, compile_glob)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 from uuid import UUID
 
@@ -51,12 +51,7 @@ class RemoteReplay:
                 "the replay may have started, and then it continues. The request was not repeated. "
                 f"Check with: playhead replays {source} --server {self._client.shown}"
             ),
-            json={
-                "from_execution_id": str(source),
-                "from_stage": request.from_stage,
-                "from_path": request.from_path,
-                "to_route": request.to_route,
-            },
+            json=_body(request),
             seconds=WORK_SECONDS,
             query=_only_if(request.require_code),
             warn=warn,
@@ -101,6 +96,23 @@ class RemoteSubmit:
             query=_only_if(require_code),
             warn=warn,
         )
+
+
+def _body(request: ReplayRequest) -> dict[str, object]:
+    """Return the body of a request. Fields without a value are left out, so that older servers accept it."""
+    given = {
+        "from_execution_id": str(request.from_execution_id),
+        "from_stage": request.from_stage,
+        "from_path": request.from_path,
+        "to_route": request.to_route,
+        "config_version": request.config_version,
+        **(asdict(request.selection) if request.selection else {}),
+    }
+    return {
+        name: str(value) if isinstance(value, UUID) else value
+        for name, value in given.items()
+        if value is not None
+    }
 
 
 def _only_if(require_code: bool) -> dict[str, object]:

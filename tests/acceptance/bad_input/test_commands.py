@@ -85,6 +85,11 @@ def _names() -> Iterator[Row]:
         "replay REPLAYED shouted theirs", "no_objects", "REPLAYED/shouted", "playhead replay RUN shouted"
     )
     yield missing("replay RUN shouted theirs --path zzz", "no_objects", "zzz", "playhead ls")
+    alien = "--only failed --in-replay UNKNOWN"
+    yield missing(f"replay RUN shouted theirs {alien}", "replay_not_found", "RUN has no replay UNKNOWN")
+    yield missing("replay RUN shouted theirs --version 9", "config_not_found", "no version 9")
+    empty = "replay RUN shouted theirs --include none"
+    yield bad(empty, code="selection_empty", expected=("RUN/shouted", "do not meet"))
     yield missing("cat RUN/shouted/none", "object_not_found", "RUN/shouted/none")
     yield missing("lineage RUN/shouted/none", "object_not_found", "RUN/shouted/none")
     yield missing("lineage UNKNOWN", "message_not_found", "UNKNOWN")
@@ -121,6 +126,13 @@ def _words() -> Iterator[Row]:
         yield usage(f"run docs pages --version {version}", "--version")
         yield usage(f"config show docs --version {version}", "--version")
     yield usage("run docs.yaml pages --version 1", "--version")
+    for option, value, why in (
+        *(("--include", "a//b", "empty segment"), ("--exclude", "[a", "without `]`")),
+        *(("--after", "24h", "as in -24h"), ("--before", "2026-01-31", "is not a time")),
+        *(("--type", "html", "not a media type"), ("--attribute", "lang", "NAME=VALUE")),
+        *(("--only", "dead", "failed"), ("--limit", "0", "--limit"), ("--in-replay", "latest", "--only")),
+    ):
+        yield usage(f"replay RUN shouted theirs {option}", option, why, more=(value,))
     for identity in ("x", "RUN0", "latest", "abc"):
         yield missing(f"dead-letters show {identity}", "dead_letter_not_found", "4 digits or more")
         yield missing(f"dead-letters resend {identity}", "dead_letter_not_found", "4 digits or more")

@@ -154,6 +154,10 @@ def _unknown() -> Iterator[Row]:
     yield post("replay", empty, "no_objects", "REPLAYED/shouted", "playhead replay RUN shouted")
     yield post("replay", REPLAY | {"from_path": "zzz"}, "no_objects", "zzz", "playhead ls")
     yield post("replay", REPLAY | {"from_path": "a"}, "no_objects", "shouted/a", "playhead ls")
+    yield post("replay", REPLAY | {"include": ["none"]}, "selection_empty", "RUN/shouted", "do not meet")
+    alien = {"only": "failed", "in_replay": "UNKNOWN"}
+    yield post("replay", REPLAY | alien, "replay_not_found", "execution RUN has no replay UNKNOWN")
+    yield post("replay", REPLAY | {"config_version": 9}, "config_not_found", "no version 9", "config list")
     yield post("replay", REPLAY | {"to_route": "theirz"}, "route_not_found", "theirz", "theirs")
     yield post("replay", REPLAY | {"to_route": "docs/nowhere"}, "route_not_found", "nowhere", "shout, both")
     yield post("replay", REPLAY | {"to_route": "none/theirs"}, "route_not_found", "no config is named 'none'")
@@ -253,6 +257,10 @@ def _bodies() -> Iterator[Row]:
         for other in ("", None, 1):
             yield post("replay", REPLAY | {name: other}, SHAPE, name)
     yield post("replay", REPLAY | {"from_path": 1}, SHAPE, "from_path", "string_type")
+    yield post("replay", REPLAY | {"include": ["a//b"]}, SHAPE, "include", "empty segment")
+    yield post("replay", REPLAY | {"modified_after": "24h"}, SHAPE, "modified_after", "as in -24h")
+    yield post("replay", REPLAY | {"content_type": ["text"]}, SHAPE, "content_type", "not a media type")
+    yield post("replay", REPLAY | {"exclude": []}, SHAPE, "exclude", "too_short")
     yield post("dead-letters/resend", {}, "selection_empty", "an execution, a route or an error code")
     yield post("dead-letters/resend", {"correlation_ids": []}, "selection_empty")
     yield post("configs/docs/run", {"payload": 1, "config_version": 2**40}, SHAPE, "config_version")

@@ -1,0 +1,158 @@
+"""The options that select objects of a stage, for `replay` and every other command that replays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from playhead.cli.session import Usage
+from playhead.model import Only
+
+if TYPE_CHECKING:
+    from playhead.cli.deployment import Deployment
+    from playhead.model import Selection
+
+Path = Annotated[
+    str | None, typer.Option("--path", metavar="P", help="Only this folder or object of the stage.")
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--include",
+        metavar="GLOB",
+        help="Only paths that match: `*`, `**` (any folders), `?`, `[a-z]`. Repeatable.",
+        show_default=False,
+    ),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude",
+        metavar="GLOB",
+        help="No paths that match, whatever --include says. Repeatable.",
+        show_default=False,
+    ),
+]
+After = Annotated[
+    str | None,
+    typer.Option(
+        "--after",
+        metavar="TIME",
+        help="Only objects written at TIME or later: 2026-01-31T18:00:00Z, -24h, -7d.",
+    ),
+]
+Before = Annotated[
+    str | None, typer.Option("--before", metavar="TIME", help="Only objects written before TIME.")
+]
+Type = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--type",
+        metavar="TYPE",
+        help="Only objects of this media type: text/html, text/*. Repeatable.",
+        show_default=False,
+    ),
+]
+Attribute = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--attribute",
+        metavar="NAME=VALUE",
+        help="Only objects with this attribute; VALUE is JSON, or else text. Repeatable.",
+        show_default=False,
+    ),
+]
+OnlyOption = Annotated[
+    Only | None,
+    typer.Option(
+        "--only",
+        help="Only objects that failed (they, or an object made from them, have a dead letter), or that are "
+        "unfinished (also cancelled ones, and those without a message).",
+    ),
+]
+InReplay = Annotated[
+    str | None,
+    typer.Option(
+        "--in-replay", metavar="BATCH", help="With --only: what became of them in this replay of EXECUTION."
+    ),
+]
+First = Annotated[
+    int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N objects, by key.")
+]
+
+_OPTIONS: Final = {
+    "include": "--include",
+    "exclude": "--exclude",
+    "modified_after": "--after",
+    "modified_before": "--before",
+    "content_type": "--type",
+}
+
+
+def selection(
+    *,
+    include: Sequence[str] | None,
+    exclude: Sequence[str] | None,
+    after: str | None,
+    before: str | None,
+    type_: Sequence[str] | None,
+    attribute: Sequence[str] | None,
+    only: Only | None,
+    in_replay: str | None,
+    limit: int | None,
+) -> Selection | None:
+    """Return what the options select; None if there are none. `within` adds the replay. Raises `Usage`."""
+    from playhead.engine.selection import resolve_selection
+    from playhead.ids import now
+    from playhead.model import Selection
+
+    if in_replay is not None and only is None:
+        raise Usage("--in-replay needs --only: what became of the objects in that replay")
+    found = Selection(
+        include=list(include) if include else None,
+        exclude=list(exclude) if exclude else None,
+        modified_after=after,
+        modified_before=before,
+        content_type=list(type_) if type_ else None,
+        attributes=_attributes(attribute) if attribute else None,
+        only=only,
+        limit=limit,
+    )
+    try:
+        resolve_selection(
+            found, now()
+        )  # only to check it: the process that creates the replay fixes the times
+    except ValueError as exc:
+        name, _, why = str(exc).partition(": ")
+        raise Usage(f"{_OPTIONS[name]}: {why}") from None
+    return None if found == Selection() else found
+
+
+async def within(rt: Deployment, chosen: Selection | None, in_replay: str | None) -> Selection | None:
+    """Return a selection whose `only` is about a replay, if one is named."""
+    if chosen is None or in_replay is None:
+        return chosen
+    return replace(chosen, in_replay=await rt.services.resolve.batch(in_replay))
+
+
+def _attributes(given: Sequence[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise Usage(f"--attribute {text!r} is not NAME=VALUE, as in lang=en")
+        if name in found:
+            raise Usage(f"--attribute: {name!r} is given twice; an object has one value of each attribute")
+        try:
+            found[name] = json.loads(value, parse_constant=_refuse)
+        except (ValueError, RecursionError):
+            found[name] = value
+    return found
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")

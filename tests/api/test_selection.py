@@ -1,0 +1,136 @@
+"""The fields of `POST /api/v1/replay` that select objects and a config version."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from playhead.ids import uuid7
+from tests.api.server import WORDS
+
+if TYPE_CHECKING:
+    from tests.api.server import Playhead
+
+FILES = {"a.md": b"one two", "b/c.md": b"three", "b/d.txt": b"bad", "e.md": b"four"}
+
+
+@pytest.fixture
+async def source(playhead: Playhead) -> str:
+    return await playhead.run(FILES)
+
+
+async def _post(playhead: Playhead, source: str, **fields: Any) -> Any:
+    body = {"from_execution_id": source, "from_stage": "input", "to_route": "upper"} | fields
+    return await playhead.http.post("/api/v1/replay", json=body)
+
+
+async def _paths(playhead: Playhead, source: str, **fields: Any) -> list[str]:
+    """Replay, and return the paths of the published objects."""
+    answer = await _post(playhead, source, **fields)
+    assert answer.status_code == 200, answer.text
+    rows, _ = await playhead.catalog.lineage_list(batch=UUID(answer.json()["replay_batch_id"]))
+    found = [row.input_key.removeprefix(f"{source}/input/") for row in rows][::-1]
+    assert answer.json()["objects_published"] == len(found)
+    return found
+
+
+async def test_an_object_must_meet_all_given_conditions(playhead: Playhead, source: str):
+    assert await _paths(playhead, source, include=["*.md"]) == ["a.md", "e.md"]
+    assert await _paths(playhead, source, include=["**/*.md"], exclude=["a*"]) == ["b/c.md", "e.md"]
+    assert await _paths(playhead, source, content_type=["text/plain"]) == ["b/d.txt"]
+    assert await _paths(playhead, source, content_type=["text/*"], limit=2) == ["a.md", "b/c.md"]
+    assert await _paths(playhead, source, modified_after="-24h", from_path="b") == ["b/c.md", "b/d.txt"]
+    assert await _paths(playhead, source, only="failed") == ["b/d.txt"]
+    assert await _paths(playhead, source, only="unfinished", exclude=["none"]) == ["b/d.txt"]
+
+
+async def test_a_replay_shows_its_selection_with_fixed_times(playhead: Playhead, source: str):
+    answer = await _post(playhead, source, include=["*.md"], modified_after="-7d", limit=1, config_version=1)
+    shown = await playhead.get(f"replays/{answer.json()['replay_batch_id']}")
+
+    chosen = {name: value for name, value in shown["selection"].items() if value is not None}
+    assert chosen.pop("modified_after") < shown["created_at"]
+    assert chosen == {"include": ["*.md"], "limit": 1}
+    assert (shown["objects_found"], shown["state"]) == (1, "publishing_complete")
+
+
+async def test_null_in_every_optional_field_is_a_request_of_the_contract(playhead: Playhead, source: str):
+    names = ("include", "exclude", "modified_after", "modified_before", "content_type", "attributes")
+    nothing = dict.fromkeys((*names, "only", "in_replay", "limit", "config_version"))
+    answer = await _post(playhead, source, **nothing)
+    shown = await playhead.get(f"replays/{answer.json()['replay_batch_id']}")
+    assert (shown["objects_found"], shown["selection"]) == (4, None)
+
+
+async def test_what_failed_in_a_replay_is_replayed(playhead: Playhead, source: str):
+    first = (await _post(playhead, source, limit=3)).json()
+    await playhead.work()
+    within = {"in_replay": first["replay_batch_id"]}
+
+    assert await _paths(playhead, source, only="failed", **within) == ["b/d.txt"]
+    assert await _paths(playhead, source, only="unfinished", **within) == ["b/d.txt", "e.md"]
+    for batch in (first["execution_id"], str(uuid7())):
+        answer = await _post(playhead, source, only="failed", in_replay=batch)
+        assert (answer.status_code, answer.json()["error_code"]) == (404, "replay_not_found")
+        assert f"execution {source} has no replay {batch}" in answer.json()["detail"]
+
+
+async def test_a_selection_without_a_match_is_refused_and_nothing_is_recorded(
+    playhead: Playhead, source: str
+):
+    answer = await _post(playhead, source, include=["*.pdf"])
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "selection_empty")
+    assert "4 do not meet the conditions" in answer.json()["detail"]
+    answer = await _post(playhead, source, include=["*.pdf"], from_path="none")
+    assert (answer.status_code, answer.json()["error_code"]) == (404, "no_objects")
+    assert await playhead.items("replays") == []
+
+
+async def test_the_version_of_the_config_is_chosen(playhead: Playhead, source: str):
+    await playhead.apply(WORDS.replace("{type: upper}", "{type: upper}, {type: split}"))
+    for version, expected in ((None, 2), (1, 1), (2, 2)):
+        answer = await _post(playhead, source, config_version=version)
+        shown = await playhead.get(f"replays/{answer.json()['replay_batch_id']}")
+        assert shown["to_config_version"] == expected
+    answer = await _post(playhead, source, config_version=9)
+    assert (answer.status_code, answer.json()["error_code"]) == (404, "config_not_found")
+    assert "has no version 9" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "why"),
+    [
+        ("include", [], "at least 1 item"),
+        ("include", ["*"] * 101, "at most 100 items"),
+        ("include", "*.md", "valid list"),
+        ("include", ["a//b"], "the text has an empty segment"),
+        ("include", ["x" * 1001], "at most 1000 characters"),
+        ("include", [""], "empty segment"),
+        ("exclude", ["[a"], "has a `[` without `]`"),
+        ("exclude", ["**.md"], "write `**` as a segment"),
+        ("modified_after", "yesterday", "the text is not a time"),
+        ("modified_after", "24h", "as in -24h"),
+        ("modified_before", 1700000000, "valid string"),
+        ("content_type", [], "at least 1 item"),
+        ("content_type", ["html"], "the text is not a media type"),
+        ("attributes", {}, "at least 1 item"),
+        ("attributes", {str(n): n for n in range(21)}, "at most 20 items"),
+        ("attributes", ["lang"], "valid dictionary"),
+        ("only", "dead", "'failed' or 'unfinished'"),
+        ("in_replay", "latest", "valid UUID"),
+        ("in_replay", str(uuid7()), "send both, or leave it out"),
+        ("limit", 0, "greater than or equal to 1"),
+        ("limit", 2**53 + 1, "less than or equal to"),
+        ("config_version", 0, "greater than or equal to 1"),
+    ],
+)
+async def test_an_invalid_value_is_named_with_its_field(
+    playhead: Playhead, source: str, field: str, value: Any, why: str
+):
+    answer = await _post(playhead, source, **{field: value})
+    assert answer.status_code == 422
+    [fault, *_] = answer.json()["detail"]
+    assert fault["loc"][:2] == ["body", field] or "send both" in why
+    assert why in fault["msg"]
