@@ -170,7 +170,7 @@ class ReplayedObjects(Body):
         return self
 
     def selection(self) -> Selection | None:
-        """Return the conditions; None if there are none."""
+        """Return the conditions; None if the request has no condition."""
         found = Selection(**{field.name: getattr(self, field.name) for field in fields(Selection)})
         return None if found == Selection() else found
 

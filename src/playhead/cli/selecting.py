@@ -24,7 +24,7 @@ Include = Annotated[
     typer.Option(
         "--include",
         metavar="GLOB",
-        help="Only paths that match: `*`, `**` (any folders), `?`, `[a-z]`. Repeatable.",
+        help="Only paths under STAGE that match: `*`, `**` (any folders), `?`, `[a-z]`. Repeatable.",
         show_default=False,
     ),
 ]
@@ -33,7 +33,7 @@ Exclude = Annotated[
     typer.Option(
         "--exclude",
         metavar="GLOB",
-        help="No paths that match, whatever --include says. Repeatable.",
+        help="No paths that match; stronger than --include. Repeatable.",
         show_default=False,
     ),
 ]
@@ -70,14 +70,16 @@ OnlyOption = Annotated[
     Only | None,
     typer.Option(
         "--only",
-        help="Only objects that failed (they, or an object made from them, have a dead letter), or that are "
-        "unfinished (also cancelled ones, and those without a message).",
+        help="`failed`: only objects with a dead letter, of their own or of an object made from them. "
+        "`unfinished`: also cancelled ones, and those without a message.",
     ),
 ]
 InReplay = Annotated[
     str | None,
     typer.Option(
-        "--in-replay", metavar="BATCH", help="With --only: what became of them in this replay of EXECUTION."
+        "--in-replay",
+        metavar="BATCH",
+        help="With --only: what failed or is unfinished in this replay of EXECUTION.",
     ),
 ]
 First = Annotated[
@@ -105,7 +107,10 @@ def selection(
     in_replay: str | None,
     limit: int | None,
 ) -> Selection | None:
-    """Return what the options select; None if there are none. `within` adds the replay. Raises `Usage`."""
+    """Return what the options select; None if no option is given. `within` adds the replay.
+
+    Raises `Usage`.
+    """
     from playhead.engine.selection import resolve_selection
     from playhead.ids import now
     from playhead.model import Selection
