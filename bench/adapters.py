@@ -196,7 +196,7 @@ async def _timed(home: Path, source: str, items: int, count: int) -> tuple[Execu
             for worker in workers:
                 worker.send_signal(signal.SIGSTOP)
             execution = (await rt.services.submit.run("bench", homes.inputs(items))).execution_id
-            await rt.services.replay.drive(execution)
+            await rt.services.replay.drives.drive(execution)
             for worker in workers:
                 worker.send_signal(signal.SIGCONT)
             began = time.monotonic()

@@ -180,7 +180,7 @@ async def _published(deployment: Deployment, count: int) -> UUID:
     """Start a run, store its inputs and publish its messages. Return its execution id."""
     async with open_runtime(deployment.settings) as rt:
         execution = (await rt.services.submit.run("bench", inputs(count))).execution_id
-        await rt.services.replay.drive(execution)
+        await rt.services.replay.drives.drive(execution)
     return execution
 
 

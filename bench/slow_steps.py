@@ -181,7 +181,7 @@ async def _timed(
         for process in processes:
             process.send_signal(signal.SIGSTOP)
         execution = (await rt.services.submit.run("bench", inputs(messages // _ROUTES))).execution_id
-        await rt.services.replay.drive(execution)
+        await rt.services.replay.drives.drive(execution)
         before, began = _spent(deployment, processes), time.monotonic()
         for process in processes:
             process.send_signal(signal.SIGCONT)
@@ -255,7 +255,7 @@ async def _one_by_one(
         for _ in range(times):
             execution = (await rt.services.submit.run("bench", inputs(1))).execution_id
             began = time.perf_counter()
-            await rt.services.replay.drive(execution)
+            await rt.services.replay.drives.drive(execution)
             await _until_completed(rt, execution, [process], every=0.002)
             took.append((time.perf_counter() - began) * 1000)
             await asyncio.sleep(0.2)

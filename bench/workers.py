@@ -63,7 +63,7 @@ async def published(home: Path, objects: int) -> UUID:
     async with opened(home, None) as rt:
         await rt.services.configs.apply(SOURCE)
         execution = (await rt.services.submit.run("bench", inputs(objects))).execution_id
-        await rt.services.replay.drive(execution)
+        await rt.services.replay.drives.drive(execution)
     return execution
 
 

@@ -160,5 +160,6 @@ EXECUTION_CODES: Final = {
     "upload_incomplete": "The process died before it had stored all inputs. Run the config again.",
     "listing_failed": "Listing the stage failed; the message contains the reason.",
     "plan_changed": "Objects of the plan were gone or had changed, so the replay published nothing.",
+    "too_many_objects": "The replay has more objects than `PLAYHEAD_MAX_REPLAY_OBJECTS`.",
 }
 """The meaning of each code in the `error` of an execution."""

@@ -190,8 +190,18 @@ class Settings(BaseModel):
         description="How many replays may publish into one queue at once; others wait in line. 0: no limit. "
         "A replay with only the contract's fields never waits.",
     )
+    replays_per_process: int = Field(
+        4,
+        ge=1,
+        le=1_000,
+        description="How many replays one process lists and publishes at once; others wait for a process. "
+        "A replay with only the contract's fields never waits.",
+    )
     max_replay_objects: int = Field(
-        10_000_000, ge=1, le=2**53, description="Maximum number of objects of a plan."
+        10_000_000,
+        ge=1,
+        le=2**53,
+        description="Maximum number of objects of a replay or a plan.",
     )
     plan_seconds: Seconds = Field(86_400, description="How long a replay can be started from a plan.")
     idempotency_seconds: Seconds = Field(86_400, description="How long an Idempotency-Key is kept at least.")

@@ -199,13 +199,15 @@ class Playhead(Api):
                 *(self.catalog, self.store, self._env),
                 lease=15,
                 max_object_bytes=MAX_UPLOAD,
-                sealed=lambda job: self._keep(self.replays.drive(job)),
+                sealed=lambda job: self._keep(self.replays.drives.drive(job)),
                 code=code,
                 adapters=self._adapters,
             ),
             replay=self.replays,
             plan=PlanService(self._backends, self._env, seconds=86_400, most_objects=1_000, code=code),
-            control=ControlService(self.catalog, drive=lambda job: self._keep(self.replays.drive(job))),
+            control=ControlService(
+                self.catalog, drive=lambda job: self._keep(self.replays.drives.drive(job))
+            ),
             resolve=ResolveService(self.catalog),
             executions=executions,
             lineage=LineageService(self.catalog, self.store),

@@ -39,15 +39,20 @@ def objects(held: LeasedJob, count: int = OBJECTS) -> list[Listed]:
 
 async def listed(lab: Lab, *, count: int = OBJECTS, **given: Any) -> tuple[Replay, LeasedJob]:
     """A managed replay whose objects are listed, and that `w1` holds."""
-    await lab.beat("w1", "w2")
-    replay, _ = await ask(lab, managed=Managed(**given))
-    await lab.catalog.admit(per_queue=0)
-    held = await lab.hold(replay.execution_id)
+    replay, held = await queued(lab, **given)
     found = objects(held, count)
     for at in range(0, count, 1000):
         page = found[at : at + 1000]
         await lab.record(held, page, cursor=page[-1].key, last=at + 1000 >= count)
     return replay, held
+
+
+async def queued(lab: Lab, **given: Any) -> tuple[Replay, LeasedJob]:
+    """A managed replay of which nothing is listed, and that `w1` holds."""
+    await lab.beat("w1", "w2")
+    replay, _ = await ask(lab, managed=Managed(**given))
+    await lab.catalog.admit(per_queue=0)
+    return replay, await lab.hold(replay.execution_id)
 
 
 async def send(lab: Lab, held: LeasedJob, upto: int) -> list[Any]:
@@ -479,10 +484,7 @@ async def test_a_replay_shows_what_was_asked_for(catalog: Catalog, lab: Lab):
 
 
 async def test_the_limit_of_a_selection_ends_the_listing(catalog: Catalog, lab: Lab):
-    await lab.beat("w1", "w2")
-    replay, _ = await ask(lab, managed=Managed(selection=Selection(limit=3)))
-    await catalog.admit(per_queue=0)
-    held = await lab.hold(replay.execution_id)
+    replay, held = await queued(lab, selection=Selection(limit=3))
     found = objects(held, 4)
 
     first = await catalog.record(held, found[:2], cursor=found[1].key, last=False)
@@ -493,6 +495,67 @@ async def test_the_limit_of_a_selection_ends_the_listing(catalog: Catalog, lab: 
     assert rest
     assert (rest.upto, rest.listed) == (3, True)
     assert await catalog.is_listed(replay.execution_id)
+
+
+async def test_objects_behind_the_limit_are_left_out_and_listed_when_it_is_raised(catalog: Catalog, lab: Lab):
+    replay, held = await queued(lab)
+    found = objects(held, 5)
+
+    first = await catalog.record(held, found[:2], cursor=found[1].key, last=False, most=3)
+    full = await catalog.record(held, found[2:], cursor=found[4].key, last=False, most=3)
+    again = await catalog.record(held, found[3:], cursor=found[4].key, last=True, most=3)
+
+    assert first
+    assert (first.upto, first.is_full) == (2, False)
+    assert full
+    assert (full.upto, full.listed, full.is_full) == (3, False, True)
+    assert again
+    assert (again.dispatches, again.listed, again.is_full) == ([], False, True)
+    assert not await catalog.is_listed(replay.execution_id)
+    # A successor continues with the first object that was left out.
+    await catalog.release(held)
+    other = await lab.hold(replay.execution_id, "w2")
+    assert other.cursor == found[2].key
+    rest = await catalog.record(other, found[3:], cursor=found[4].key, last=True, most=5)
+    assert rest
+    assert (rest.upto, rest.listed, rest.is_full) == (5, True, False)
+
+
+async def test_a_selection_within_the_limit_of_objects_ends_the_listing_before_it(catalog: Catalog, lab: Lab):
+    _, held = await queued(lab, selection=Selection(limit=3))
+    found = objects(held, 5)
+
+    window = await catalog.record(held, found, cursor=found[4].key, last=False, most=3)
+
+    assert window
+    assert (window.upto, window.listed, window.is_full) == (3, True, False)
+
+
+async def test_a_listing_that_ended_at_the_limit_of_objects_continues_after_a_retry(
+    catalog: Catalog, lab: Lab
+):
+    replay, held = await queued(lab)
+    found = objects(held, 3)
+    window = await catalog.record(held, found, cursor=found[2].key, last=False, most=2)
+    assert window
+    assert await catalog.fail_listing(held, "more than 2 objects", code="too_many_objects")
+    assert await catalog.mark(held, 2)
+    assert await catalog.close_job(held)
+    for identity in lab.ids(window.dispatches):
+        await lab.work(identity)
+    assert await catalog.end_executions() == [replay.execution_id]
+    failed = await lab.execution(replay.execution_id)
+    assert failed.error
+    assert (failed.status, failed.error.code) == ("failed", "too_many_objects")
+    assert (await lab.replay(replay.replay_batch_id)).errors == ["listing was given up: more than 2 objects"]
+
+    retried = await catalog.retry_replay(replay.replay_batch_id)
+
+    assert retried
+    assert (retried.state, retried.errors) == ("queued", None)
+    await catalog.admit(per_queue=0)
+    again = await lab.hold(replay.execution_id)
+    assert (again.cursor, again.listed) == (found[1].key, False)
 
 
 # -- keys ------------------------------------------------------------------------------------------

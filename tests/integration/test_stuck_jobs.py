@@ -66,8 +66,8 @@ async def test_jobs_that_wait_for_a_queue_do_not_block_others(stuck: int, tmp_pa
 async def test_a_process_holds_a_limited_number_of_waiting_jobs(tmp_path: Path):
     jobs = await detached(tmp_path, *["full"] * 8)
     async with open_runtime(Settings(home=tmp_path), kind="worker") as rt:
-        rt.most_jobs_held = 6
         drive_over(rt, broker=Stuck(rt.broker))
+        rt.services.replay.drives.most_held = 6
 
         async def are_held() -> bool:
             return len(await rt.catalog.abandoned_jobs()) <= 2

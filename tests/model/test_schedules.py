@@ -297,7 +297,7 @@ class World:
             settle=30,
             page=self.page,
         )
-        await service.drive(self.job)
+        await service.drives.drive(self.job)
 
     async def keeper(self, name: str) -> None:
         env = self.environment(name, Sequential)

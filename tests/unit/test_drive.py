@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
+
 from playhead.engine.drive import Drive
 from playhead.engine.environment import Environment
 from playhead.envelope import Dispatch
+from playhead.model import RatePace, ReplayRequest
 from playhead.ports.broker import CONFIRMED, PublishResult
+from playhead.services.replay import ReplayService
 from tests.broker_memory import MemoryBroker
 from tests.lab import MemoryDeployment
 
@@ -74,3 +78,31 @@ async def test_the_pause_before_a_full_queue_is_tried_again_is_short_again_when_
     await Drive(deployment.backends, env, held, lease=lab.LEASE, page=100).run()
 
     assert waited == [0.2] * 10
+
+
+@pytest.mark.parametrize("pace", [None, RatePace(1000)])
+async def test_a_replay_with_too_many_objects_publishes_the_first_ones_and_fails(pace: RatePace | None):
+    """A paced one was published only when another process took the job over."""
+    deployment = MemoryDeployment()
+    lab = deployment.lab
+    await lab.beat("w1")
+    await lab.save()
+
+    async def sleep(seconds: float) -> None:
+        deployment.clock.advance(seconds)
+
+    env = Environment("w1", sleep=sleep, clock=deployment.clock)
+    service = ReplayService(deployment.backends, env, lease=lab.LEASE, settle=30, page=2, max_objects=3)
+    request = ReplayRequest(await deployment.external(7), "pages", None, "docs/convert", pace=pace)
+    replay, _ = await service.create(request)
+
+    await service.drives.drive(replay.execution_id)
+
+    done = await lab.replay(replay.replay_batch_id)
+    assert (done.state, done.objects_found, done.objects_published) == ("partial_failure", 3, 3)
+    assert done.errors
+    assert "PLAYHEAD_MAX_REPLAY_OBJECTS" in done.errors[0]
+    assert (await deployment.broker.depth("docs.convert")).ready == 3
+    execution = await lab.execution(replay.execution_id)
+    assert execution.error
+    assert execution.error.code == "too_many_objects"

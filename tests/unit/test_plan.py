@@ -445,7 +445,7 @@ async def test_an_object_that_changes_after_the_check_is_published(site: Site):
     await site.write("e.bin", "after", sidecar=False)
     await site.delete("a.md")
 
-    await site.replays.drive(created.execution_id)
+    await site.replays.drives.drive(created.execution_id)
 
     assert await site.published() == ["a.md", "b/c.md", "d.txt", "e.bin"]
 
@@ -462,7 +462,7 @@ async def test_a_takeover_continues_with_the_plan_and_not_with_the_store(
     await site.write("aa-new.md", "new", sidecar=False)
     await site.delete("b/c.md")
 
-    await site.replays.drive(created.execution_id)
+    await site.replays.drives.drive(created.execution_id)
 
     assert await site.published() == ["a.md", "b/c.md", "d.txt"]
     ended = await site.lab.replay(created.replay_batch_id)
@@ -478,7 +478,7 @@ async def test_a_retried_listing_whose_pages_were_deleted_is_given_up_again(site
     await site.deployment.catalog.release(held)
     site.deployment.catalog.con.execute("DELETE FROM plan_pages")
 
-    await site.replays.drive(created.execution_id)
+    await site.replays.drives.drive(created.execution_id)
 
     ended = await site.lab.replay(created.replay_batch_id)
     assert (ended.state, ended.objects_published) == ("partial_failure", 1)
@@ -491,7 +491,7 @@ async def test_a_damaged_page_fails_the_listing(site: Site):
     created, _ = await site.replays.create(ReplayRequest.of_plan(plan.plan_id))
     site.deployment.catalog.con.execute("UPDATE plan_pages SET sha256 = zeroblob(32)")
 
-    await site.replays.drive(created.execution_id)
+    await site.replays.drives.drive(created.execution_id)
 
     ended = await site.lab.replay(created.replay_batch_id)
     assert (ended.state, ended.objects_found) == ("partial_failure", 0)

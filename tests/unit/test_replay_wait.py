@@ -75,7 +75,7 @@ async def test_a_caller_suspended_during_the_end_of_publishing_reports_completio
     made = await waiting.begin()
 
     async def sleep() -> None:
-        await waiting.service.drive(made.execution_id)
+        await waiting.service.drives.drive(made.execution_id)
         waiting.now += SETTLE + 1
 
     waiting.catalog.meanwhile = [waiting.nothing, sleep]
@@ -101,7 +101,7 @@ async def test_a_caller_that_waits_only_for_the_end_of_the_job_reports_that_all_
     waiting = Waiting()
     waiting.catalog.closes = False
     made = await waiting.begin()
-    driving = asyncio.create_task(waiting.service.drive(made.execution_id))
+    driving = asyncio.create_task(waiting.service.drives.drive(made.execution_id))
     answer = await waiting.service.wait(made)
     driving.cancel()
 
@@ -119,8 +119,8 @@ class Stuck(MemoryBroker):
 async def test_a_caller_whose_process_drives_the_job_looks_at_the_catalog_ten_times_a_second():
     waiting = Waiting(Stuck())
     made = await waiting.begin()
-    driving = asyncio.create_task(waiting.service.drive(made.execution_id))
-    while made.execution_id not in waiting.service.driving:  # noqa: ASYNC110
+    driving = asyncio.create_task(waiting.service.drives.drive(made.execution_id))
+    while made.execution_id not in waiting.service.drives.driving:  # noqa: ASYNC110
         await asyncio.sleep(0)
     began = waiting.now
     with pytest.raises(ReplayContinues):

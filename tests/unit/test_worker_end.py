@@ -137,8 +137,8 @@ async def test_a_worker_waits_for_the_listing_of_a_job_that_it_drives_however_lo
     job = (await world.lab.replayed(execution)).execution_id
     await world.catalog.end_executions([execution])
     world.held.clear()
-    drives = asyncio.create_task(world.replays.drive(job))
-    worker = world.worker(driving=lambda: world.replays.driving, clock=clock)
+    drives = asyncio.create_task(world.replays.drives.drive(job))
+    worker = world.worker(driving=lambda: world.replays.drives.driving, clock=clock)
 
     ended = asyncio.create_task(worker.run(routes=["split"], until_idle=True))
     readings = asyncio.create_task(clock.was_read.wait())

@@ -226,10 +226,14 @@ async def open_runtime(
             isolate=starter(settings),
         )
 
-        def offer(job: UUID) -> None:
-            # A short command leaves the job to the other processes.
+        # A short command leaves jobs to the other processes.
+        def drive(job: UUID) -> None:
             if kind:
                 runtime.drive(job)
+
+        def offer(job: UUID) -> None:
+            if kind:
+                runtime.services.replay.drives.offer(job)
 
         executions = ExecutionService(catalog, store)
         loaded = loaded_code(adapters)
@@ -246,7 +250,7 @@ async def open_runtime(
                 environment,
                 lease=settings.lease_seconds,
                 max_object_bytes=settings.max_object_bytes,
-                sealed=offer,
+                sealed=drive,
                 code=code,
                 adapters=adapters,
             ),
@@ -256,6 +260,8 @@ async def open_runtime(
                 lease=settings.lease_seconds,
                 settle=settings.settle_seconds,
                 per_queue=settings.replays_per_queue,
+                per_process=settings.replays_per_process,
+                max_objects=settings.max_replay_objects,
                 key_seconds=settings.idempotency_seconds,
                 code=code,
             ),

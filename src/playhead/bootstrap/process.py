@@ -36,7 +36,6 @@ _RECONCILE_SECONDS = 1.0
 _JOBS_SECONDS = 0.5
 _LEASES_PER_RETENTION = 4
 """Retention is applied once in four times `lease_seconds`: with the default, once a minute."""
-_MOST_JOBS_AT_ONCE = 4
 _SELDOM = (50_000, 20, 50)
 _MOST_CANCELS = 3
 
@@ -56,8 +55,6 @@ class Runtime:
         code: what it has loaded; None if it has not imported the operator's adapters.
         environment: what it provides to its services and its worker.
         tracer: starts its spans.
-        most_jobs_held: includes jobs that wait, for example for a full queue. Each job has a page in memory
-            and renews a lease.
         cancel_seconds: at the shutdown, until the cancellation of a task is repeated.
         goodbye_seconds: at the shutdown, for the deregistration of the process.
     """
@@ -76,12 +73,11 @@ class Runtime:
     tracer: Tracer
     watchdog: Watchdog | None = None
     worker: WorkerService | None = None
-    most_jobs_held: int = 64
     cancel_seconds: float = 1.0
     goodbye_seconds: float = 3.0
     _told: Numbers = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _jobs: dict[UUID, asyncio.Task[None]] = field(default_factory=dict)
+    _offered: set[UUID] = field(default_factory=set)
     _loops: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def work(
@@ -110,8 +106,8 @@ class Runtime:
             self.adapters,
             settings,
             self.environment,
-            driving=lambda: self.services.replay.driving,
-            waiting=lambda: self.services.replay.waiting,
+            driving=lambda: self.services.replay.drives.driving,
+            waiting=lambda: self.services.replay.drives.waiting,
         )
         with early_exit.reported(report_exit):
             return await self.worker.run(routes=routes, until_idle=until_idle, until=until, stop=stop)
@@ -131,9 +127,10 @@ class Runtime:
 
     def drive(self, job: UUID) -> None:
         """Drive a job in this process, unless it already does."""
-        running = self._jobs.get(job)
-        if running is None or running.done():
-            self._jobs[job] = self.spawn(self.services.replay.drive(job))
+        assert self.process
+        if self.process.kind == "run":
+            self._offered.add(job)
+        self.services.replay.drives.begin(job)
 
     async def start(self) -> None:
         """Send the first heartbeat of the process, and start its loops."""
@@ -228,7 +225,7 @@ class Runtime:
             )
 
     async def _renew(self) -> None:
-        await self.services.replay.renew()
+        await self.services.replay.drives.renew()
 
     async def _take_over(self) -> None:
         """Drive jobs that no live process drives.
@@ -240,19 +237,12 @@ class Runtime:
         assert self.process
         if self.process.kind == "plan":
             return
-        if self.process.kind != "run":
+        if self.process.kind == "run":
+            jobs = [job for job in await self.catalog.abandoned_jobs() if job in self._offered]
+        else:
             await self.catalog.admit(per_queue=self.settings.replays_per_queue)
-        for job in await self.catalog.abandoned_jobs():
-            held = {driven for driven, task in self._jobs.items() if not task.done()}
-            # Waiting jobs have a separate limit: a queue may be full for days, and must not block other jobs.
-            if len(held) >= self.most_jobs_held:
-                return
-            if len(held - self.services.replay.waiting) >= _MOST_JOBS_AT_ONCE:
-                return
-            if self.process.kind != "run" or job in self._jobs:
-                self.drive(job)
-        if self.process.kind != "run":
-            self._jobs = {job: task for job, task in self._jobs.items() if not task.done()}
+            jobs = await self.catalog.abandoned_jobs()
+        self.services.replay.drives.take(jobs)
 
 
 def watchdog_of(settings: Settings, frozen_seconds: float = FROZEN_SECONDS) -> Watchdog:

@@ -35,7 +35,7 @@ from playhead.engine import ending, planned, relay
 from playhead.engine.environment import Backends, Environment, Spawned
 from playhead.engine.pages import Page, PagesCatalog, pages_of
 from playhead.envelope import Dispatch
-from playhead.errors import NotFound, PlayheadError, Unavailable
+from playhead.errors import EXECUTION_CODES, NotFound, PlayheadError, Unavailable
 from playhead.keys import INPUT_STAGE, is_aside, problem, stage_of
 from playhead.ports.catalog import Control, Jobs, Plans, Work
 from playhead.ports.catalog.jobs import LeasedJob, Listed, Window
@@ -60,6 +60,7 @@ class Drive:
         leased: the job, with its epoch and its cursor.
         lease: seconds; the lease is renewed when a third of it has passed, between two steps or by `renew`.
         page: how many rows are recorded or published in one step, at most.
+        max_objects: the listing of a replay ends here with `too_many_objects`; None: no limit.
         traceparent: the parent span of the spans of pages and batches.
 
     Attributes:
@@ -76,6 +77,7 @@ class Drive:
         *,
         lease: float,
         page: int,
+        max_objects: int | None = None,
         traceparent: str | None = None,
     ) -> None:
         self._catalog, self._broker, self._store = backends
@@ -87,6 +89,7 @@ class Drive:
         self._lease = lease
         self._page = page
         self._record_page = min(page, leased.page or page)
+        self._max_objects = max_objects if leased.headers.replay_batch_id else None
         self._traceparent = traceparent
         self._publishing: Spawned | None = None
         self._failed: Unavailable | _Lost | None = None
@@ -100,9 +103,13 @@ class Drive:
     async def run(self) -> None:
         """Process the job until it has ended or another process owns it. Waits for unavailable backends."""
         leased = self._leased
+        failed: PlayheadError | None = None
         try:
             while True:
                 try:
+                    if failed and not await self._fail_listing(failed):
+                        return
+                    failed = None
                     await self._process()
                     return
                 except Unavailable as exc:
@@ -116,6 +123,11 @@ class Drive:
                     self.trouble = exc.detail
                     self._waits_for = "broker" if exc.code.startswith("broker") else "store"
                     await self._wait_longer()
+                except PlayheadError as exc:
+                    events.emit(
+                        events.JOB_ENDED, logging.ERROR, execution_id=str(leased.job), detail=exc.detail
+                    )
+                    failed = exc  # give the listing up; what was listed is published
         except _Lost:
             events.emit(events.JOB_LOST, logging.INFO, execution_id=str(leased.job), epoch=leased.epoch)
             # If only an answer was lost, this process still has the lease: release it. A renewal after that
@@ -123,10 +135,12 @@ class Drive:
             self._released = True
             with contextlib.suppress(Unavailable):
                 await self._catalog.release(leased)
-        except PlayheadError as exc:
-            events.emit(events.JOB_ENDED, logging.ERROR, execution_id=str(leased.job), detail=exc.detail)
-            if await self._catalog.fail_listing(leased, exc.detail):
-                await self._finish()
+
+    async def _fail_listing(self, why: PlayheadError) -> bool:
+        code = why.code if why.code in EXECUTION_CODES else "listing_failed"
+        failed = await self._catalog.fail_listing(self._leased, why.detail, code=code)
+        self._leased = replace(self._leased, state="publishing")  # a plan is not compared any more
+        return failed
 
     async def _process(self) -> None:
         await self._keep()
@@ -216,11 +230,14 @@ class Drive:
         for at in range(0, max(len(found), 1), size):
             some = found[at : at + size]
             cursor = some[-1].key if at + size < len(found) else end
-            window = await self._catalog.record(self._leased, some, cursor=cursor, last=False)
+            window = await self._catalog.record(
+                self._leased, some, cursor=cursor, last=False, most=self._max_objects
+            )
             if window is None:
                 raise _Lost
             self._report_invalid([one for one in some if one.problem])
-            self._cursor = cursor
+            if not window.is_full:
+                self._cursor = cursor
             faults.reach("replay.recorded")
             await self._published()
             if not self._leased.paced:
@@ -228,6 +245,13 @@ class Drive:
             await self._keep()
             if window.listed:
                 return True
+            if window.is_full:
+                raise PlayheadError(
+                    "too_many_objects",
+                    f"the replay has more than {self._max_objects} objects (PLAYHEAD_MAX_REPLAY_OBJECTS); "
+                    "the first ones are processed. Replay the others by folder, or raise the limit of all "
+                    f"processes and run `playhead replays retry {self._leased.headers.replay_batch_id}`",
+                )
         return False
 
     async def _publish_meanwhile(self, window: Window) -> None:
@@ -273,7 +297,7 @@ class Drive:
             elif allowed.why is None:
                 return
             else:
-                self.waits = True
+                self.waits = allowed.why != "rate"  # a replay with a rate makes progress
                 await self._env.sleep(min(allowed.wait, _LONGEST_PACE_SECONDS))
                 self.waits = False
             await self._keep()

@@ -18,16 +18,15 @@ from playhead import events, faults
 from playhead.engine import planned
 from playhead.engine import request as request_checks
 from playhead.engine.codecheck import CodeCheck, Warn, no_warning
-from playhead.engine.drive import Drive
+from playhead.engine.driving import MAX_OBJECTS, PER_PROCESS, Drives
 from playhead.engine.environment import Backends, Environment
 from playhead.engine.listing import PAGE, Listing
 from playhead.errors import NotFound, PlanChanged, ReplayContinues, Unavailable
 from playhead.ids import follow, uuid7
 from playhead.model import DAY, MOST_ERRORS, UNCERTAIN, PlanDifference, Replay, ReplayRequest, Selection
 from playhead.ports.catalog import Browse, Configs, Control, Jobs, Plans, Work
-from playhead.ports.catalog.jobs import Key, LeasedJob, Managed, Opened
+from playhead.ports.catalog.jobs import Key, Managed, Opened
 from playhead.ports.catalog.plans import check_usable
-from playhead.ports.tracer import NO_SPAN, Span
 
 _FIRST_CHECK_SECONDS = 0.002
 _CHECK_SECONDS = 0.1
@@ -46,10 +45,13 @@ class ReplayService:
         settle: seconds without progress after which a waiting caller is answered.
         page: how many rows are recorded or published in one step, at most.
         per_queue: how many replays may publish into one queue; 0: no limit.
+        per_process: how many jobs this process drives at once.
+        max_objects: how many objects a replay may have.
         key_seconds: how long an Idempotency-Key is kept at least.
         code: compares the code of the workers; None: it is not compared.
 
     Attributes:
+        drives: the jobs that this process drives.
         stopping: the process shuts down; waiting callers are answered at once.
     """
 
@@ -62,21 +64,19 @@ class ReplayService:
         settle: float,
         page: int = PAGE,
         per_queue: int = 0,
+        per_process: int = PER_PROCESS,
+        max_objects: int = MAX_OBJECTS,
         key_seconds: float = DAY,
         code: CodeCheck | None = None,
     ) -> None:
-        self._backends = backends
         self._catalog, self._broker, store = backends
         self._env = env
-        self._lease = lease
         self._settle = settle
-        self._page = page
         self._per_queue = per_queue
         self._key_seconds = key_seconds
         self._code = code
-        self._spans: dict[UUID, Span] = {}
         self._listing = Listing(backends.catalog, store)
-        self._drives: set[Drive] = set()
+        self.drives = Drives(backends, env, lease=lease, page=page, most=per_process, max_objects=max_objects)
         self.stopping = False
 
     # -- create ------------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ class ReplayService:
             span.__exit__(type(exc), exc, exc.__traceback__)
             raise
         if tracer.on and created.fresh:
-            self._spans[created.replay.execution_id] = (
+            self.drives.spans[created.replay.execution_id] = (
                 span  # `drive` continues it if this process gets the job
             )
         return created
@@ -202,7 +202,7 @@ class ReplayService:
         Raises what `create` raises, and `ReplayContinues` if the answer cannot be waited for.
         """
         created, _ = await self.create(request, warn)
-        self._env.spawn(self.drive(created.execution_id))
+        self._drive(request, created)
         return await self.wait(created)
 
     async def start(self, request: ReplayRequest, warn: Warn = no_warning) -> Opened:
@@ -211,10 +211,15 @@ class ReplayService:
         Raises what `create` raises.
         """
         created, fresh = await self.create(request, warn)
-        self._env.spawn(self.drive(created.execution_id))
+        self._drive(request, created)
         if fresh and created.state != "queued":
             return Opened(created, fresh)
         return Opened(await self._get(created.replay_batch_id), fresh)
+
+    def _drive(self, request: ReplayRequest, created: Replay) -> None:
+        # A client that uses the contract's fields alone expects an answer within its time-out.
+        drive = self.drives.offer if request.managed else self.drives.begin
+        drive(created.execution_id)
 
     async def wait(self, created: Replay) -> Replay:
         """Wait until publishing has ended, or nothing has progressed for the settle time."""
@@ -254,7 +259,7 @@ class ReplayService:
                 # The answer comes at most a twentieth of the total time after the end of publishing.
                 await self._env.sleep(min(max(_FIRST_CHECK_SECONDS, (clock() - began) / 20), _CHECK_SECONDS))
                 # While this process drives the job, it has not ended.
-                if job not in self.driving or clock() - read_at >= _CHECK_SECONDS:
+                if job not in self.drives.driving or clock() - read_at >= _CHECK_SECONDS:
                     break
 
     async def _plan_changed(self, refused: Replay) -> PlanChanged:
@@ -294,7 +299,9 @@ class ReplayService:
             raise ReplayContinues(now.replay_batch_id, waiting[now.waits_for])
         if not is_listed:
             why = f"listing has made no progress for {self._settle:g} s, and continues"
-            trouble = self._trouble(now.execution_id)
+            trouble = self.drives.trouble(now.execution_id)
+            if now.waits_for == "process":
+                trouble = "it waits for a process that drives fewer replays than PLAYHEAD_REPLAYS_PER_PROCESS"
             raise ReplayContinues(now.replay_batch_id, f"{why} ({trouble})" if trouble else why)
         failed = now.objects_found - now.objects_published
         return replace(
@@ -307,86 +314,10 @@ class ReplayService:
 
     def _with_trouble(self, replay: Replay) -> list[str] | None:
         """Return the errors, with the reason for the missing progress if the job is driven here."""
-        trouble, errors = self._trouble(replay.execution_id), replay.errors
+        trouble, errors = self.drives.trouble(replay.execution_id), replay.errors
         if not trouble or not errors:
             return errors
         return [f"{line}: {trouble}" if line.endswith(UNCERTAIN) else line for line in errors]
-
-    def _trouble(self, job: UUID) -> str:
-        """Return the reason for missing progress if the job is driven here, else an empty text."""
-        return next((drive.trouble for drive in self._drives if drive.job == job), "")
-
-    # -- drive -------------------------------------------------------------------------------------
-
-    @property
-    def driving(self) -> set[UUID]:
-        """The jobs driven here."""
-        return {drive.job for drive in self._drives}
-
-    @property
-    def waiting(self) -> set[UUID]:
-        """The jobs driven here that only wait at the moment: for a full queue, or for a backend."""
-        return {drive.job for drive in self._drives if drive.waits}
-
-    async def drive(self, job: UUID) -> None:
-        """Acquire a job if it is free, and process it until it ends or another process owns it.
-
-        It does not raise `Unavailable`: while this process has the lease, it waits for unavailable backends.
-        """
-        with self._spans.pop(job, NO_SPAN) as span:
-            try:
-                leased = await self._catalog.acquire(job, owner=self._env.process, lease=self._lease)
-            except Unavailable as exc:
-                events.emit(
-                    events.BACKEND_UNAVAILABLE, logging.WARNING, execution_id=str(job), detail=exc.detail
-                )
-                return
-            if leased is not None:
-                events.emit(events.JOB_TAKEN, execution_id=str(job), epoch=leased.epoch)
-                await self._drive(leased, span)
-
-    async def _drive(self, leased: LeasedJob, created: Span) -> None:
-        headers = leased.headers
-        span = created
-        if span is NO_SPAN:  # a run, or a replay that another process created
-            name = "replay" if headers.replay_batch_id else "run"
-            span = self._env.tracer.start(name, headers.traceparent)
-        span.set(
-            {
-                "playhead.execution_id": str(leased.job),
-                "playhead.config": headers.config,
-                "playhead.config_version": headers.config_version,
-                "playhead.route": headers.route,
-            }
-        )
-        if headers.replay_batch_id:
-            span.set({"playhead.replay_batch_id": str(headers.replay_batch_id)})
-        drive = Drive(
-            self._backends,
-            self._env,
-            leased,
-            lease=self._lease,
-            page=self._page,
-            traceparent=span.traceparent,
-        )
-        self._drives.add(drive)
-        try:
-            with span, span.current():
-                await drive.run()
-        finally:
-            self._drives.discard(drive)
-
-    async def renew(self) -> None:
-        """Renew the leases of all jobs that are driven here. Call it every third of a lease.
-
-        One step, such as a slow page of the store, may take longer than a lease. Without these renewals, two
-        processes would take over the job from each other forever. The former owner of a job stops at its next
-        write.
-
-        Raises `Unavailable`.
-        """
-        for drive in list(self._drives):
-            await drive.renew()
 
 
 def _managed(request: ReplayRequest, selection: Selection | None) -> Managed | None:

@@ -103,9 +103,17 @@ class JobsPart(RunsPart):
         return [key for (key,) in rows]
 
     async def record(
-        self, held: LeasedJob, objects: Sequence[Listed], *, cursor: str, last: bool
+        self,
+        held: LeasedJob,
+        objects: Sequence[Listed],
+        *,
+        cursor: str,
+        last: bool,
+        most: int | None = None,
     ) -> Window | None:
         limit = held.selection.limit if held.selection else None
+        if limit is not None and most is not None and limit <= most:
+            most = None
         # Ids are minted in order, outside the lock; rows of another process may come between them.
         raw = mint(len(objects))
         ids = [text(cid) for cid in raw]
@@ -120,8 +128,11 @@ class JobsPart(RunsPart):
                 return None
             # The check of a plan has found that all of its objects are stored.
             kept = objects if held.plan else await self._without_unstored(db, objects)
-            listed = last
-            if limit is not None and job.ordinals + len(kept) >= limit:
+            listed, end, is_full = last, cursor, False
+            if most is not None and job.ordinals + len(kept) > most:
+                kept, listed, is_full = kept[: max(most - job.ordinals, 0)], False, True
+                end = kept[-1].key if kept else job.cursor
+            elif limit is not None and job.ordinals + len(kept) >= limit:
                 kept, listed = kept[: limit - job.ordinals], True
             ordinals = range(job.ordinals + 1, job.ordinals + 1 + len(kept))
             await db.insert(
@@ -144,7 +155,7 @@ class JobsPart(RunsPart):
                 )
             await db.run(
                 SQL.move_cursor,
-                cursor=cursor,
+                cursor=end,
                 ordinals=job.ordinals + len(kept),
                 listing_state="completed" if listed else "open",
                 execution=job.n,
@@ -155,7 +166,7 @@ class JobsPart(RunsPart):
                 for ordinal, cid, o in zip(ordinals, ids, kept, strict=False)
                 if not o.problem and cid not in taken
             ]
-            return Window(dispatches, ordinals.stop - 1, listed)
+            return Window(dispatches, ordinals.stop - 1, listed, is_full)
 
         return await self._db.write(record_page, seconds=30.0 if held.page is None else LONG_SECONDS)
 
@@ -169,13 +180,13 @@ class JobsPart(RunsPart):
     async def is_listed(self, job: UUID) -> bool:
         return bool(await self._db.read(lambda db: db.value(SQL.is_listed, job=job)))
 
-    async def fail_listing(self, held: LeasedJob, why: str) -> bool:
+    async def fail_listing(self, held: LeasedJob, why: str, *, code: str = "listing_failed") -> bool:
         async def fail(db: Session) -> bool:
             row = await db.row(SQL.lock_listing, job=held.job, epoch=held.epoch)
             job = _Job(*row) if row else None
             if job is None or job.listing_state != "open":
                 return False
-            await db.run(SQL.fail_listing, error=storable(why), execution=job.n)
+            await db.run(SQL.fail_listing, code=code, error=storable(why), execution=job.n)
             return True
 
         return await self._db.write(fail)

@@ -100,7 +100,7 @@ WHERE -m.execution = -:execution::bigint AND m.state = {DEAD} AND m.ordinal IS N
 -- name: reopen_listing
 -- Continue a listing that was given up.
 UPDATE jobs SET listing_state = 'open', error_code = NULL, error = NULL
-WHERE execution = :execution AND listing_state = 'dead' AND error_code = 'listing_failed'
+WHERE execution = :execution AND listing_state = 'dead' AND error_code IN ('listing_failed', 'too_many_objects')
 
 -- name: set_pace
 -- Change the pace of a job.

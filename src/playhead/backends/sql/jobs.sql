@@ -140,7 +140,7 @@ SELECT EXISTS (SELECT 1 FROM jobs j JOIN executions e ON e.n = j.execution
 
 -- name: fail_listing
 -- Give a listing up; recorded rows are still processed.
-UPDATE jobs SET listing_state = 'dead', error_code = 'listing_failed', error = :error, state = 'publishing'
+UPDATE jobs SET listing_state = 'dead', error_code = :code, error = :error, state = 'publishing'
 WHERE execution = :execution
 
 -- name: unpublished_rows

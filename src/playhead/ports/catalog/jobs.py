@@ -165,11 +165,13 @@ class Window(NamedTuple):
         dispatches: those that must be sent, in order. Rows that have ended or were claimed are left out.
         upto: the ordinal of the last row of the window; 0: there is no row behind the watermark.
         listed: the listing has ended.
+        is_full: the limit of objects left out some of the page.
     """
 
     dispatches: list[Dispatch]
     upto: int
     listed: bool = False
+    is_full: bool = False
 
 
 class Jobs(Protocol):
@@ -304,7 +306,13 @@ class Jobs(Protocol):
         ...
 
     async def record(
-        self, held: LeasedJob, objects: Sequence[Listed], *, cursor: str, last: bool
+        self,
+        held: LeasedJob,
+        objects: Sequence[Listed],
+        *,
+        cursor: str,
+        last: bool,
+        most: int | None = None,
     ) -> Window | None:
         """Insert one page of rows and move the cursor, in one transaction conditional on the epoch.
 
@@ -319,7 +327,8 @@ class Jobs(Protocol):
         the same route, with one of the codes that `since` names for it.
 
         The limit of the job's selection ends the listing: objects behind it get no row, and the root is
-        closed.
+        closed. Objects behind the first `most` of the job get no row either: then the window is full, the
+        root stays open, and the cursor stays before them.
 
         Returns a window of the new rows, without dead ones and those taken over. Returns None, and the
         caller must stop, if the epoch was raised, the execution is cancelled, or the stored cursor is not
@@ -372,10 +381,11 @@ class Jobs(Protocol):
         """Whether the root is closed: every object that the listing found is recorded."""
         ...
 
-    async def fail_listing(self, held: LeasedJob, why: str) -> bool:
-        """Give up the listing: the root becomes `dead` (`listing_failed`). Recorded rows continue.
+    async def fail_listing(self, held: LeasedJob, why: str, *, code: str = "listing_failed") -> bool:
+        """Give up the listing: the root becomes `dead`, with a code. Recorded rows continue.
 
-        Nor is a plan compared any more: the job is `publishing`.
+        A plan is not compared any more: the job is `publishing`. False if the epoch was raised or the listing
+        has ended.
         """
         ...
 
