@@ -20,6 +20,7 @@ from bench import (
     prune,
     replay,
     scale,
+    selection,
     slow_steps,
     workers,
 )
@@ -28,7 +29,7 @@ from bench.figures import Figure, costs, table
 from bench.machine import DISK, facts, in_memory, report
 
 _MILLION = 1_000_000
-_HOME = ("replay", "workers", "latency", "control", "help")
+_HOME = ("replay", "workers", "latency", "control", "selection", "help")
 _SERVERS = ("brokers", "listing", "deployment-workers", "s3-workers", "slow-steps")
 _ADAPTERS = ("adapters", "prune")
 _FULL = ("million", "prune-many", "scale", "deployment-million")
@@ -62,6 +63,9 @@ def main() -> int:
             rates=(100,) if small else (10, 100, 5_000),
             seconds=3 if small else 30,
             rounds=2 if small else 5,
+        ),
+        "selection": lambda: selection.measure(
+            memory, objects=5_000 if small else 100_000, rounds=1 if small else 3
         ),
         "adapters": lambda: adapters.measure(
             memory,
