@@ -31,7 +31,8 @@ async def _paths(playhead: Playhead, source: str, **fields: Any) -> list[str]:
     answer = await _post(playhead, source, **fields)
     assert answer.status_code == 200, answer.text
     rows, _ = await playhead.catalog.lineage_list(batch=UUID(answer.json()["replay_batch_id"]))
-    found = [row.input_key.removeprefix(f"{source}/input/") for row in rows][::-1]
+    prefix = f"{source}/{fields.get('from_stage', 'input')}/"
+    found = [row.input_key.removeprefix(prefix) for row in rows][::-1]
     assert answer.json()["objects_published"] == len(found)
     return found
 
@@ -75,6 +76,26 @@ async def test_what_failed_in_a_replay_is_replayed(playhead: Playhead, source: s
         answer = await _post(playhead, source, only="failed", in_replay=batch)
         assert (answer.status_code, answer.json()["error_code"]) == (404, "replay_not_found")
         assert f"execution {source} has no replay {batch}" in answer.json()["detail"]
+
+
+async def test_objects_that_a_run_has_taken_over_are_selected_like_its_own(playhead: Playhead, source: str):
+    answer = await playhead.http.post(
+        "/api/v1/configs/words/run",
+        files=[("files", (name, data)) for name, data in {**FILES, "f.md": b"five"}.items()],
+        data={"changed_since": source},
+    )
+    run = answer.json()["execution_id"]
+    await playhead.work()
+    shown = await playhead.get(f"executions/{run}")
+    assert (shown["counts"]["taken_over"], shown["counts"]["failed"]) == (6, 1)
+
+    assert await _paths(playhead, run, only="failed") == ["b/d.txt"]
+    assert await _paths(playhead, run, only="unfinished") == ["b/d.txt"]
+    assert await _paths(playhead, run, include=["*.md"], modified_after="-1d") == ["a.md", "e.md", "f.md"]
+    shouted = {"from_stage": "shouted", "to_route": "split"}
+    all_of_it = ["a.md", "b/c.md", "e.md", "f.md"]
+    assert await _paths(playhead, run, **shouted, content_type=["text/markdown"]) == all_of_it
+    assert await _paths(playhead, run, **shouted, exclude=["f*"], limit=2) == all_of_it[:2]
 
 
 async def test_a_selection_without_a_match_is_refused_and_nothing_is_recorded(
