@@ -749,6 +749,13 @@ class Catalogs(RuleBasedStateMachine):
         keys = [[f"{e}/{stage}/{path}" for path in paths] for e in execution]
         self.both(lambda c, n: _sorted(c.unstored(keys[n])))
         self.both(lambda c, n: _sorted(c.late_among(keys[n])))
+        self.both(lambda c, n: c.sources(keys[n]))
+        other, route = (
+            self._recent(data, self.executions),
+            data.draw(st.sampled_from(["one/left", "two/copy"])),
+        )
+        self.both(lambda c, n: _sorted(c.failed_below(keys[n], other[n], route, unfinished=False)))
+        self.both(lambda c, n: _sorted(c.failed_below(keys[n], other[n], route, unfinished=True)))
         self.both(lambda c, n: c.references(f"{execution[n]}/{stage}", limit=10))
         at = data.draw(st.integers(0, len(paths) - 1))
         self.both(lambda c, n: c.lineage_of_object(keys[n][at]))
