@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,20 @@ class Answer:
     status: int = 200
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def self_signed(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """Return the TLS of a server named `localhost`, and its certificate. Skips without openssl."""
+    key, cert = folder / "key.pem", folder / "cert.pem"
+    try:
+        request = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+        names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(cert)]
+        subprocess.run([*request.split(), *names], check=True, capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("openssl is not installed")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    return context, cert
 
 
 class Web:

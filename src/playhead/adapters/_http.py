@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
-from http.cookiejar import DefaultCookiePolicy
-from typing import Any, Final
+from typing import Final
 
 import httpcore
 import httpx
 
-from playhead import Reject, Retry
+from playhead import Reject, Retry, outgoing
 from playhead.adapters._network import Guard
 
 NOT_CONNECTED: Final = (httpcore.ConnectError, httpcore.ConnectTimeout, socket.gaierror)
@@ -22,21 +21,13 @@ FAILURES: Final = (
     *(httpx.RequestError, httpcore.NetworkError, httpcore.ProtocolError, OSError, TimeoutError),
 )
 """What a request raises if there is no usable response."""
-_CONNECT_SECONDS: Final = 10.0
-"""For each address of a host. So a host can be reached although one of its addresses does not answer."""
 _LONGEST_SECONDS: Final = 3600.0
-_KEPT_SECONDS: Final = 30.0
 _KEPT_CONNECTIONS: Final = 100
 
 
 def open_client(allowed: Sequence[str]) -> httpx.AsyncClient:
     """Return a client that connects only to public addresses, and to those that the operator allows."""
-    timeout = httpx.Timeout(None, connect=_CONNECT_SECONDS)
-    client = httpx.AsyncClient(transport=_Transport(Guard(allowed)), timeout=timeout, trust_env=False)
-    client.headers["User-Agent"] = "playhead"
-    # One response must not change the request for another item.
-    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    return client
+    return outgoing.open_client(Guard(allowed).resolve, kept_connections=_KEPT_CONNECTIONS)
 
 
 async def fetch(client: httpx.AsyncClient, request: httpx.Request, max_bytes: int) -> httpx.Response:
@@ -110,76 +101,3 @@ def described(response: httpx.Response) -> str:
         f"{response.request.method} {response.request.url}: {response.status_code} {response.reason_phrase}"
     )
     return f"{summary}: {text}" if text else summary
-
-
-class _Transport(httpx.AsyncBaseTransport):
-    """Connections of httpcore through a checked address. httpx offers no way to replace how it connects."""
-
-    def __init__(self, guard: Guard) -> None:
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=httpx.create_ssl_context(),
-            max_connections=None,
-            max_keepalive_connections=_KEPT_CONNECTIONS,
-            keepalive_expiry=_KEPT_SECONDS,
-            network_backend=_CheckedNetwork(guard),
-        )
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        url = httpcore.URL(
-            scheme=request.url.raw_scheme,
-            host=request.url.raw_host,
-            port=request.url.port,
-            target=request.url.raw_path,
-        )
-        answer = await self._pool.handle_async_request(
-            httpcore.Request(
-                request.method,
-                url,
-                headers=request.headers.raw,
-                content=request.stream,
-                extensions=request.extensions,
-            )
-        )
-        return httpx.Response(
-            answer.status, headers=answer.headers, stream=_Body(answer), extensions=answer.extensions
-        )
-
-    async def aclose(self) -> None:
-        await self._pool.aclose()
-
-
-class _Body(httpx.AsyncByteStream):
-    def __init__(self, answer: httpcore.Response) -> None:
-        self._answer = answer
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for part in self._answer.aiter_stream():
-            yield part
-
-    async def aclose(self) -> None:
-        await self._answer.aclose()
-
-
-class _CheckedNetwork(httpcore.AsyncNetworkBackend):
-    def __init__(self, guard: Guard) -> None:
-        self._guard = guard
-        self._inner = httpcore.AnyIOBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        addresses = await self._guard.resolve(host, port)
-        for address in addresses[:-1]:
-            try:
-                return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                pass  # the next address may work
-        return await self._inner.connect_tcp(addresses[-1], port, timeout, local_address, socket_options)
-
-    async def sleep(self, seconds: float) -> None:
-        await self._inner.sleep(seconds)

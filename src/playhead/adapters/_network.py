@@ -11,12 +11,9 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Sequence
-from typing import Final
 
 from playhead import Reject
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+from playhead.addresses import address_of, is_internal
 
 
 class Guard:
@@ -50,21 +47,10 @@ class Guard:
         return usable
 
     def _is_allowed(self, host: str, port: int, text: str) -> bool:
-        address = ipaddress.ip_address(text.partition("%")[0])
+        address = address_of(text)
         if not is_internal(address):
             return True
         names = {host.lower().rstrip("."), text, f"[{text}]" if address.version == 6 else text}
         if any(one in self._hosts or f"{one}:{port}" in self._hosts for one in names):
             return True
         return any(address in network for network in self._networks)
-
-
-def is_internal(address: Address) -> bool:
-    """Whether an address is not public: loopback, private, link-local, reserved or multicast."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if address in _NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_internal(inner)
-    return not address.is_global or address.is_multicast or address.is_reserved or address.is_unspecified
