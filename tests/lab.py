@@ -17,7 +17,7 @@ from playhead.keys import content_type_of
 from playhead.model import Config, Counts, ErrorHandling, Execution, Lineage, Replay, Route
 from playhead.ports.broker import Delivery, PublishResult
 from playhead.ports.catalog import Catalog
-from playhead.ports.catalog.jobs import Input, LeasedJob, Listed
+from playhead.ports.catalog.jobs import Input, LeasedJob, Listed, Managed
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import Binding, Bound, Claim, Done, Failed, NewOutput, Refusal, Unbound
 from playhead.ports.store import Blob
@@ -238,6 +238,25 @@ class Lab:
             version=await self.save(config),
             route=route,
         )
+        return opened.replay
+
+    async def managed(
+        self, source: UUID, managed: Managed, stage: str = "input", route: str = "convert"
+    ) -> Replay:
+        """Open a managed replay of a whole stage, and admit it. No process holds its job."""
+        opened = await self.catalog.open_replay(
+            batch=uuid7(),
+            source=source,
+            stage=stage,
+            path=None,
+            prefix=f"{source}/{stage}",
+            to_route=route,
+            config="docs",
+            version=await self.save(),
+            route=route,
+            managed=managed,
+        )
+        await self.catalog.admit(per_queue=0)
         return opened.replay
 
     async def hold(self, job: UUID, owner: str = "w1") -> LeasedJob:

@@ -42,6 +42,10 @@ PRUNED = "objects_pruned"
 PLAN_READY = "plan_ready"
 PLAN_FAILED = "plan_failed"
 PLAN_CHANGED = "plan_changed"
+REPORT_STORED = "report_stored"
+REPORT_DELAYED = "report_delayed"
+WEBHOOK_SENT = "webhook_sent"
+WEBHOOK_FAILED = "webhook_failed"
 BACKEND_UNAVAILABLE = "backend_unavailable"
 QUEUE_DIFFERS = "queue_differs"
 BACKEND_BACK = "backend_back"
@@ -204,6 +208,30 @@ EVENTS = (
         ("warning",),
         ("execution_id", "detail"),
         "Objects of a plan were gone or had changed, so its replay was refused.",
+    ),
+    Event(
+        REPORT_STORED,
+        ("info",),
+        ("execution_id", "revision", "lines"),
+        "The completion report of a replay is stored.",
+    ),
+    Event(
+        REPORT_DELAYED,
+        ("warning",),
+        ("execution_id", "revision", "detail"),
+        "The completion report of a replay cannot be stored now. After six attempts it is given up.",
+    ),
+    Event(
+        WEBHOOK_SENT,
+        ("info",),
+        ("delivery_id", "attempt", "status"),
+        "The receiver of a webhook has accepted an event.",
+    ),
+    Event(
+        WEBHOOK_FAILED,
+        ("warning",),
+        ("delivery_id", "attempt", "status", "detail"),
+        "An attempt to send an event to a webhook failed. It is sent again, 12 times in 24 hours at most.",
     ),
     Event(CONFIG_APPLIED, ("info",), ("config", "version"), "A config got a new version."),
     Event(

@@ -19,6 +19,8 @@ from playhead.errors import BadRequest
 
 SIDECAR_SUFFIX: Final = ".meta.json"
 INPUT_STAGE: Final = "input"
+REPLAY_STAGE: Final = "_replay"
+"""Stage of what Playhead writes about a replay, such as its report. Listed only if it is named."""
 MAX_KEY_BYTES: Final = 900
 MAX_SEGMENT_BYTES: Final = 200
 

@@ -7,6 +7,7 @@ modules get a `Settings`.
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import os
 import re
@@ -26,6 +27,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 
@@ -83,6 +85,19 @@ def _variable(given: str) -> str:
     if not _VARIABLE.fullmatch(given) or given.startswith(PREFIX):
         raise ValueError(
             f"each entry must be the name of a variable, or a prefix such as OPENAI_*, not {PREFIX}…"
+        )
+    return given
+
+
+def _webhook_secret(given: str) -> str:
+    try:
+        size = len(base64.b64decode(given.removeprefix("whsec_"), validate=True))
+    except ValueError:
+        size = 0
+    if not given.startswith("whsec_") or not 24 <= size <= 64:
+        raise ValueError(
+            "each entry must be `whsec_` and 24 to 64 random bytes in base64; for example: "
+            "echo whsec_$(openssl rand -base64 32)"
         )
     return given
 
@@ -162,6 +177,22 @@ class Settings(BaseModel):
     internal_hosts: Reachable = Field(
         (),
         description="Internal hosts and networks that built-in steps may connect to, separated by commas.",
+    )
+    webhook_secret: Annotated[
+        tuple[Annotated[str, AfterValidator(_webhook_secret)], ...], BeforeValidator(_names)
+    ] = Field(
+        (),
+        repr=False,
+        description="Secret that signs webhooks: `whsec_` and 24 to 64 bytes in base64. During a rotation: "
+        "two secrets, separated by a comma.",
+    )
+    webhook_hosts: Hosts = Field(
+        (),
+        description="Hosts that the webhooks of replays may name, separated by commas; unset: no webhook.",
+    )
+    webhook_private_hosts: Hosts = Field(
+        (),
+        description="Hosts among `webhook_hosts` that may have internal addresses, or use `http:`.",
     )
     server: str | None = Field(
         None,
@@ -253,6 +284,13 @@ class Settings(BaseModel):
         if not right or parts.query or parts.fragment or "@" in parts.path:
             raise ValueError("it must be the address of a server: http://HOST:PORT or https://HOST")
         return value.rstrip("/")
+
+    @field_validator("webhook_hosts")
+    @classmethod
+    def _are_signed(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if value and info.data.get("webhook_secret") == ():
+            raise ValueError("webhooks are signed: also set webhook_secret (PLAYHEAD_WEBHOOK_SECRET)")
+        return value
 
     @field_validator("fault")
     @classmethod

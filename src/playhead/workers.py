@@ -219,6 +219,8 @@ async def _work(
                 rt.spawn(_warn_later(rt, routes))
             with background(watching(rt.services.executions)) if watching else contextlib.nullcontext():
                 code = await rt.work(routes=routes, until_idle=until_idle, until=until, stop=stop)
+            if until_idle:
+                await rt.finish_outcome()
             completed = rt.worker.completed if rt.worker else 0
             dead = rt.environment.counters.dead
             if until_idle and (dead or rt.reconciler.failed_runs):

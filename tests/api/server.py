@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from playhead import Item, Reject, adapter
 from playhead.api.app import create_app
 from playhead.api.callers import Hosts
+from playhead.backends.webhook_http import HttpWebhooks
 from playhead.bootstrap import search_index
 from playhead.config import parse
 from playhead.engine.codecheck import CodeCheck
@@ -40,12 +41,14 @@ from playhead.services.prune import PruneService
 from playhead.services.queues import QueueService
 from playhead.services.recover import RecoverService
 from playhead.services.replay import ReplayService
+from playhead.services.report import ReportService
 from playhead.services.resolve import ResolveService
 from playhead.services.search import SearchService
 from playhead.services.submit import SubmitService
 from playhead.services.system import SystemService
 from playhead.services.take import TakeService
 from playhead.services.watch import WatchService
+from playhead.services.webhook import WebhookService
 from playhead.services.why import WhyService
 from playhead.services.worker import WorkerService
 from playhead.services.workers import WorkersService
@@ -190,7 +193,10 @@ class Playhead(Api):
         loaded = [AdapterCode(one.name, one.version, one.code) for one in self._adapters.values()]
         self.code_here: dict[tuple[str, str], tuple[CodeNote, str]] = {}
         code = CodeCheck(self.catalog, lambda *source: self.code_here.get(source), loaded)
-        self.replays = ReplayService(self._backends, self._env, lease=15, settle=30, code=code)
+        self.webhooks = HttpWebhooks(["hooks.example"], [], ["whsec_" + "A" * 32])
+        self.replays = ReplayService(
+            self._backends, self._env, lease=15, settle=30, code=code, webhooks=self.webhooks
+        )
         executions = ExecutionService(self.catalog, self.store)
         self._looking = Looking(executions)
         self.services = Services(
@@ -208,6 +214,8 @@ class Playhead(Api):
             control=ControlService(
                 self.catalog, drive=lambda job: self._keep(self.replays.drives.drive(job))
             ),
+            reports=ReportService(self.catalog, self.store, self._env, lease=15),
+            webhooks=WebhookService(self.catalog, self.webhooks, self._env),
             resolve=ResolveService(self.catalog),
             executions=executions,
             lineage=LineageService(self.catalog, self.store),

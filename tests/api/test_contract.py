@@ -97,7 +97,8 @@ async def test_every_json_body_and_answer_is_a_named_schema(playhead: Playhead):
             contents = [operation.get("requestBody", {}), *operation["responses"].values()]
             for content in contents:
                 for kind, body in content.get("content", {}).items():
-                    named = "$ref" in body.get("schema", ()) or path == "/api/v1/storage/objects/metadata"
+                    schema = body.get("schema", body.get("itemSchema", ()))
+                    named = "$ref" in schema or path == "/api/v1/storage/objects/metadata"
                     assert named or not kind.endswith(("json", "form-data")), f"{method} {path} {kind}"
     titles = [schema["title"] for schema in described["components"]["schemas"].values()]
     assert len(titles) == len(set(titles)), "a generator would make one class of two"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 
+from playhead.model import ReplayRequest
 from playhead.ports.catalog.upkeep import Process
 from tests.api.server import WORDS
 
@@ -35,6 +37,7 @@ LISTS: dict[str, list[dict[str, str]]] = {
     "configs/words/versions": [{}],
     "lineage": [{"object_key": "RUN/input/a"}],
     "lineage/chain": [{"object_key": "RUN/input/a"}, {"object_key": "RUN/input/a", "direction": "down"}],
+    "replays/BATCH/deliveries": [{}],
     "lineage/batch/BATCH": [{}, {"route": "split"}, {"status": "completed"}],
     "lineage/ROOT/chain": [{}, {"direction": "down"}],
     "storage/objects": [
@@ -73,6 +76,8 @@ class Full:
         await playhead.apply(WORDS.replace("name: words", "name: other").replace("elsewhere", "away"))
         for _ in range(2):
             batch = (await playhead.replay(run, "input", "upper"))["replay_batch_id"]
+        request = ReplayRequest(UUID(run), "input", None, "upper", webhook="https://hooks.example/")
+        batch = str((await playhead.services.replay.execute(request)).replay_batch_id)
         await playhead.work()
         [root] = (await playhead.get("lineage", object_key=f"{run}/shouted/a.md"))["items"]
         self.names = {"RUN": run, "BATCH": batch, "ROOT": root["correlation_id"]}
@@ -207,6 +212,7 @@ async def test_lists_of_events_begin_with_the_newest(full: Full):
         if path in IN_AN_ORDER_OF_THEIR_OWN:
             continue
         items = (await full.get(path, query))["items"]
-        # Dead letters are in the order of their messages' ids, which follow the time of creation.
-        moments = [item["created_at" if "created_at" in item else "correlation_id"] for item in items]
+        # Ids follow the time of creation.
+        names = ("created_at", "correlation_id", "delivery_id")
+        moments = [next(item[name] for name in names if name in item) for item in items]
         assert moments == sorted(moments, reverse=True), (path, query)

@@ -36,6 +36,9 @@ def refusal(**flags: object) -> str:
     return caught.value.detail
 
 
+SECRET = "whsec_" + "c2VjcmV0" * 4
+
+
 def test_everything_has_a_default():
     assert load_settings().model_dump() == {
         "home": Path(".playhead"),
@@ -48,6 +51,9 @@ def test_everything_has_a_default():
         "secrets_env": (),
         "secrets_dir": (),
         "internal_hosts": (),
+        "webhook_secret": (),
+        "webhook_hosts": (),
+        "webhook_private_hosts": (),
         "server": None,
         "host": "127.0.0.1",
         "port": 8080,
@@ -93,6 +99,9 @@ def test_every_field_is_a_variable_and_a_key_of_the_file(monkeypatch):
         "secrets_env": "OPENAI_*, TOKEN",
         "secrets_dir": "/run/secrets,keys",
         "internal_hosts": "10.0.0.1/8, Ollama:11434",
+        "webhook_secret": f"{SECRET},{SECRET}",
+        "webhook_hosts": "Hooks.example, hooks.example:8443",
+        "webhook_private_hosts": "localhost:9000",
         "server": "https://playhead.example:8443",
         "host": "::1",
         "port": "0",
@@ -353,3 +362,27 @@ def test_no_address_that_may_hold_a_password_is_in_the_repr_of_settings():
     settings = Settings(**{name: f"x://u:s3cret@{name}" for name in names}, server="http://u:s3cret@h")
     assert "s3cret" not in repr(settings)
     assert "s3cret" not in str(settings)
+
+
+# -- webhooks --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "secret",
+    ["whsec_=", "whsec_AAAA", "c2VjcmV0" * 4, "whsec_" + "A" * 200, "whsec_" + "ä" * 40, SECRET + "!"],
+)
+def test_a_secret_of_webhooks_that_is_too_short_or_not_base64_is_refused_and_not_shown(monkeypatch, secret):
+    monkeypatch.setenv("PLAYHEAD_WEBHOOK_SECRET", secret)
+    with pytest.raises(CannotStart, match="24 to 64 random bytes in base64") as caught:
+        load_settings()
+    assert "PLAYHEAD_WEBHOOK_SECRET is not valid" in caught.value.detail
+    assert secret not in caught.value.detail
+
+
+def test_hosts_of_webhooks_need_a_secret(monkeypatch):
+    monkeypatch.setenv("PLAYHEAD_WEBHOOK_HOSTS", "hooks.example")
+    with pytest.raises(CannotStart, match="also set webhook_secret"):
+        load_settings()
+    monkeypatch.setenv("PLAYHEAD_WEBHOOK_SECRET", SECRET)
+    assert load_settings().webhook_hosts == ("hooks.example",)
+    assert SECRET not in repr(load_settings())

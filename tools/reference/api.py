@@ -228,6 +228,9 @@ def _answer(media: str, body: Mapping[str, Any]) -> str:
     content = kind(schema, _link) if schema else ""
     if media == JSON and content:
         return content
+    item = body.get("itemSchema", {})
+    if name_of(item):
+        return f"{code(media)} of {kind(item, _link)}"
     return code(media) + (f": {content}" if content and name_of(schema) else "")
 
 

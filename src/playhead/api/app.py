@@ -17,6 +17,7 @@ from playhead.api import (
     executions,
     lineage,
     metrics,
+    outcome,
     prune,
     queues,
     replays,
@@ -41,7 +42,7 @@ OPENAPI: Final = "/openapi.json"
 ROUTERS: Final = tuple(
     module.router
     for module in (
-        *(replays, configs, runs, executions, lineage),
+        *(replays, outcome, configs, runs, executions, lineage),
         *(prune, storage, search, routes, queues, dead_letters),
         *(adapters, workers, system, metrics, docs),
     )

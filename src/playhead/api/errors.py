@@ -37,6 +37,9 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode(
         "plan_mismatch", 400, "A field has another value than in the plan; leave it out, or make a new plan."
     ),
+    ErrorCode(
+        "webhook_not_allowed", 400, "The operator does not allow the URL of the webhook; the detail says why."
+    ),
     ErrorCode("not_comparable", 400, "`changed_since` is not a run of the same config; name such a run."),
     ErrorCode("invalid_request", 400, "The request is not valid HTTP/1.1, or its headers are too large."),
     ErrorCode("host_not_allowed", 403, "The server does not accept this Host; set PLAYHEAD_ALLOWED_HOSTS."),
@@ -55,6 +58,8 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
         "replay_not_found", 404, "No replay batch has this id, or it is not a replay of the execution."
     ),
     ErrorCode("plan_not_found", 404, "No plan has this id, or it has expired and was deleted."),
+    ErrorCode("report_not_found", 404, "The replay has no such report, or it is not stored yet."),
+    ErrorCode("delivery_not_found", 404, "The webhook of the replay has no such delivery."),
     ErrorCode("dead_letter_not_found", 404, "No dead letter has this correlation id."),
     ErrorCode("receipt_not_found", 404, "The receipt is unknown or has expired; take the messages again."),
     ErrorCode("index_not_found", 404, "No step has created a search index with this name yet."),

@@ -30,7 +30,7 @@ from playhead.adapters import (
     sqlite_vectors,
 )
 from playhead.bootstrap import backends
-from playhead.bootstrap.backends import open_backends, open_for_doctor
+from playhead.bootstrap.backends import open_backends, open_for_doctor, open_webhooks
 from playhead.bootstrap.code import CodeHere, ProcessCode, loaded_code
 from playhead.bootstrap.isolation import starter
 from playhead.bootstrap.process import Runtime, collect_seldom, data_folder
@@ -59,12 +59,14 @@ from playhead.services.queues import QueueService
 from playhead.services.reconcile import ReconcileService
 from playhead.services.recover import RecoverService
 from playhead.services.replay import ReplayService
+from playhead.services.report import ReportService
 from playhead.services.resolve import ResolveService
 from playhead.services.search import SearchService
 from playhead.services.submit import SubmitService
 from playhead.services.system import SystemService
 from playhead.services.take import TakeService
 from playhead.services.watch import WatchService
+from playhead.services.webhook import WebhookService
 from playhead.services.why import WhyService
 from playhead.services.workers import WorkersService
 from playhead.watchdog import Watchdog
@@ -235,6 +237,9 @@ async def open_runtime(
             if kind:
                 runtime.services.replay.drives.offer(job)
 
+        for secret in settings.webhook_secret:
+            secrets.mask.add(secret)
+        webhooks = open_webhooks(settings, stack)
         executions = ExecutionService(catalog, store)
         loaded = loaded_code(adapters)
         code = CodeCheck(catalog, CodeHere(settings.adapters), loaded.adapters, works=kind == "run")
@@ -264,6 +269,7 @@ async def open_runtime(
                 max_objects=settings.max_replay_objects,
                 key_seconds=settings.idempotency_seconds,
                 code=code,
+                webhooks=webhooks,
             ),
             plan=PlanService(
                 Backends(catalog, broker, store),
@@ -277,6 +283,8 @@ async def open_runtime(
                 drive=offer,
                 per_queue=settings.replays_per_queue,
             ),
+            reports=ReportService(catalog, store, environment, lease=settings.lease_seconds),
+            webhooks=WebhookService(catalog, webhooks, environment),
             resolve=ResolveService(catalog),
             executions=executions,
             lineage=LineageService(catalog, store),

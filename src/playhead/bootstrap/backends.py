@@ -31,6 +31,7 @@ from playhead.ports.broker import Broker
 from playhead.ports.catalog import Catalog
 from playhead.ports.diagnosis import Diagnosed
 from playhead.ports.store import Store
+from playhead.ports.webhook import Webhooks
 from playhead.services.doctor import DoctorService, Patient
 from playhead.settings import without_password
 
@@ -338,3 +339,18 @@ def _extra(name: str, url: str | None) -> Iterator[None]:
             f"{without_secrets(url or '')} needs the library {exc.name}, which is not installed: "
             f"pip install 'playhead[{name}]'",
         ) from exc
+
+
+# -- webhooks --------------------------------------------------------------------------------------
+
+
+def open_webhooks(settings: Settings, stack: AsyncExitStack) -> Webhooks | None:
+    """Return what sends webhooks; None if the operator allows no host."""
+    if not settings.webhook_hosts:
+        return None
+    # Imported late: its HTTP library takes a tenth of a second.
+    from playhead.backends.webhook_http import HttpWebhooks
+
+    webhooks = HttpWebhooks(settings.webhook_hosts, settings.webhook_private_hosts, settings.webhook_secret)
+    stack.push_async_callback(webhooks.close)
+    return webhooks

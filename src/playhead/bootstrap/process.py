@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _RECONCILE_SECONDS = 1.0
 _JOBS_SECONDS = 0.5
+_OUTCOME_SECONDS = 1.0
 _LEASES_PER_RETENTION = 4
 """Retention is applied once in four times `lease_seconds`: with the default, once a minute."""
 _SELDOM = (50_000, 20, 50)
@@ -144,6 +145,9 @@ class Runtime:
             (self._renew, self.settings.lease_seconds / 3),
             (self._take_over, _JOBS_SECONDS),
             (self._retain, _LEASES_PER_RETENTION * self.settings.lease_seconds),
+            (self.services.reports.write_due, _OUTCOME_SECONDS),
+            (self.services.reports.renew, self.settings.lease_seconds / 3),
+            (self.services.webhooks.send_due, _OUTCOME_SECONDS),
         ]
         if self.code:
             loops.append((self.code.look, LOOK_SECONDS))
@@ -175,6 +179,12 @@ class Runtime:
                     await self.catalog.depart(self.process.id, self.environment.counters.numbers())
         if self.watchdog:
             self.watchdog.close()
+
+    async def finish_outcome(self) -> None:
+        """Write the reports and send the events that are due now: this process may be the last one."""
+        with contextlib.suppress(Unavailable):
+            await self.services.reports.write_due()
+            await self.services.webhooks.send_due()
 
     async def _forever(self, once: Callable[[], Coroutine[Any, Any, None]], seconds: float) -> None:
         while True:

@@ -116,13 +116,15 @@ class Listing:
     async def stages(self, execution: Execution) -> list[StageSummary]:
         """Count objects and bytes by stage: declared stages first, then those of external objects.
 
-        Reads the whole listing of the execution.
+        Reads the whole listing of the execution. The stage `_replay` is not among them.
         """
         declared = await self.declared(execution)
         found = {stage: StageSummary(stage, 0, 0, None, None) for stage in declared}
         async for page in self._visible(execution, str(execution.execution_id)):
             for entry in page:
                 stage, _ = _split(entry.key, declared, None)
+                if stage == keys.REPLAY_STAGE:
+                    continue
                 past = found.get(stage) or StageSummary(stage, 0, 0, None, None)
                 found[stage] = StageSummary(
                     stage, past.objects + 1, past.bytes + entry.size, past.first_key or entry.key, entry.key
@@ -175,7 +177,7 @@ class Listing:
 
         Args:
             execution: whose objects.
-            stage: None for all stages.
+            stage: None for all stages except `_replay`.
             path: a folder or an object in the stage; None for all of it.
             after: the key to continue after; "" at the start.
             limit: objects to return.
@@ -188,6 +190,8 @@ class Listing:
                 if len(items) == limit:
                     return items, True
                 its_stage, its_path = _split(entry.key, declared, stage)
+                if stage is None and its_stage == keys.REPLAY_STAGE:
+                    continue
                 if isinstance(entry, Reference):
                     when, location = entry.created_at, entry.location
                 else:

@@ -35,7 +35,7 @@ from playhead.model.health import (
     Health,
     WorkerInfo,
 )
-from playhead.model.outcome import ReplayEvent
+from playhead.model.outcome import ReplayEvent, Report, ReportLine, ReportPart, WebhookDelivery
 from playhead.model.pipeline import (
     Condition,
     Config,
@@ -177,6 +177,9 @@ __all__ = [
     "ReplayRequest",
     "ReplayState",
     "ReplayWork",
+    "Report",
+    "ReportLine",
+    "ReportPart",
     "ReportState",
     "Retention",
     "Route",
@@ -192,6 +195,7 @@ __all__ = [
     "Step",
     "StoredObject",
     "WaitsFor",
+    "WebhookDelivery",
     "Why",
     "WhyExample",
     "WhyRoute",

@@ -108,7 +108,7 @@ class ReplayRequest:
         selection: which objects; times may be relative (`-24h`).
         config_version: version of the target's config; None: the newest.
         effects: what to do in routes with external effects, for all routes or by route name.
-        webhook: URL that is told about the replay.
+        webhook: URL that receives the events of the replay.
         report: whether a completion report is written; None: if any field beyond the contract's is given.
         key: Idempotency-Key: a repeated request with the same key returns the first replay.
     """

@@ -19,6 +19,7 @@ from playhead.remote.executions import (
     RemoteWhy,
 )
 from playhead.remote.objects import RemoteObjects, RemoteSearch
+from playhead.remote.outcome import RemoteReports, RemoteWebhooks
 from playhead.remote.queues import RemoteQueues, RemoteTake
 from playhead.remote.resolve import RemoteIds
 from playhead.remote.runs import RemoteReplay, RemoteSubmit
@@ -33,6 +34,8 @@ class RemoteServices:
     configs: RemoteConfigs
     submit: RemoteSubmit
     replay: RemoteReplay
+    reports: RemoteReports
+    webhooks: RemoteWebhooks
     resolve: ResolveService
     executions: RemoteExecutions
     lineage: RemoteLineage
@@ -54,6 +57,8 @@ class RemoteServices:
             configs=RemoteConfigs(client),
             submit=RemoteSubmit(client),
             replay=RemoteReplay(client),
+            reports=RemoteReports(client),
+            webhooks=RemoteWebhooks(client),
             resolve=ResolveService(RemoteIds(client)),
             executions=RemoteExecutions(client),
             lineage=RemoteLineage(client),

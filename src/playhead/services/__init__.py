@@ -16,12 +16,14 @@ from playhead.services.prune import PruneService
 from playhead.services.queues import QueueService
 from playhead.services.recover import RecoverService
 from playhead.services.replay import ReplayService
+from playhead.services.report import ReportService
 from playhead.services.resolve import ResolveService
 from playhead.services.search import SearchService
 from playhead.services.submit import SubmitService
 from playhead.services.system import SystemService
 from playhead.services.take import TakeService
 from playhead.services.watch import WatchService
+from playhead.services.webhook import WebhookService
 from playhead.services.why import WhyService
 from playhead.services.workers import WorkersService
 
@@ -35,6 +37,8 @@ class Services:
     replay: ReplayService
     plan: PlanService
     control: ControlService
+    reports: ReportService
+    webhooks: WebhookService
     resolve: ResolveService
     executions: ExecutionService
     lineage: LineageService

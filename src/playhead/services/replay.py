@@ -27,6 +27,7 @@ from playhead.model import DAY, MOST_ERRORS, UNCERTAIN, PlanDifference, Replay, 
 from playhead.ports.catalog import Browse, Configs, Control, Jobs, Plans, Work
 from playhead.ports.catalog.jobs import Key, Managed, Opened
 from playhead.ports.catalog.plans import check_usable
+from playhead.ports.webhook import Webhooks, check_webhook
 
 _FIRST_CHECK_SECONDS = 0.002
 _CHECK_SECONDS = 0.1
@@ -49,6 +50,7 @@ class ReplayService:
         max_objects: how many objects a replay may have.
         key_seconds: how long an Idempotency-Key is kept at least.
         code: compares the code of the workers; None: it is not compared.
+        webhooks: checks the URLs of webhooks; None: no webhook is allowed.
 
     Attributes:
         drives: the jobs that this process drives.
@@ -68,6 +70,7 @@ class ReplayService:
         max_objects: int = MAX_OBJECTS,
         key_seconds: float = DAY,
         code: CodeCheck | None = None,
+        webhooks: Webhooks | None = None,
     ) -> None:
         self._catalog, self._broker, store = backends
         self._env = env
@@ -75,6 +78,7 @@ class ReplayService:
         self._per_queue = per_queue
         self._key_seconds = key_seconds
         self._code = code
+        self._webhooks = webhooks
         self._listing = Listing(backends.catalog, store)
         self.drives = Drives(backends, env, lease=lease, page=page, most=per_process, max_objects=max_objects)
         self.stopping = False
@@ -89,7 +93,7 @@ class ReplayService:
 
         Raises:
             ValueError: a value of the selection is invalid.
-            BadRequest: `invalid_path`, `route_ambiguous`, `selection_empty`.
+            BadRequest: `webhook_not_allowed`, `invalid_path`, `route_ambiguous`, `selection_empty`.
             NotFound: `execution_not_found`, `stage_not_found`, `route_not_found`, `config_not_found`,
                 `replay_not_found` (`in_replay`), `no_objects`.
             Conflict: `config_inactive`, `stage_pruned`, `code_differs`, `idempotency_key_reused`.
@@ -118,6 +122,8 @@ class ReplayService:
         # Before all other checks: the objects may be gone when a request is repeated.
         if key and (first := await self._catalog.keyed(key)):
             return Opened(await self._get(first), fresh=False)
+        if request.webhook is not None:
+            check_webhook(self._webhooks, request.webhook)
         if request.plan_id:
             plan = await self._catalog.plan(request.plan_id)
             check_usable(request.plan_id, plan)

@@ -224,6 +224,7 @@ class ControlPart(JobsPart):
         found = await db.rows(SQL.lock_queued, queue=queue, limit=room)
         for n, _ in found:
             await db.run(SQL.admit_job, execution=n)
+            await self._record_start(db, n)
         return [as_uuid(job) for _, job in found]
 
 

@@ -1,21 +1,53 @@
-"""What follows from the end of a replay, and from other events of it: completion reports and webhooks."""
+"""What follows from the end of a replay, and from other events of it: completion reports and webhooks.
+
+The order of locks is executions, then reports or deliveries. The exclusive lock of an execution is needed to
+resume it, so a transaction that holds the shared lock finds it ended until it commits.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Final, Literal
+from uuid import UUID
 
-from playhead.backends._sql_catalog.lanes import as_uuid
+from playhead.backends._sql_catalog.lanes import as_uuid, moment_or_none, storable
 from playhead.backends._sql_catalog.options import Options
 from playhead.backends._sql_catalog.replays import ReplaysPart
-from playhead.backends.sql.session import Session
+from playhead.backends.sql import CANCELLED, DEAD, SKIPPED
+from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.ids import moment, uuid7
-from playhead.model import ReplayEvent
+from playhead.keys import REPLAY_STAGE, content_type_of
+from playhead.model import Problem, ReplayEvent, Report, ReportLine, ReportPart, WebhookDelivery
+from playhead.ports.catalog.outcome import ClaimedDelivery, ClaimedReport, WrittenPart
+
+_NOT_PUBLISHED: Final = ("publish_refused", "invalid_key")
+_END_EVENTS: Final[dict[str, ReplayEvent]] = {
+    "completed": "replay.completed",
+    "failed": "replay.failed",
+    "cancelled": "replay.cancelled",
+}
+_LOST: Final = "the processes that tried it ended before they had an answer"
 
 
 class OutcomePart(ReplaysPart):
-    # -- webhooks ----------------------------------------------------------------------------------
+    async def _record_end(self, db: Session, execution_n: int) -> None:
+        """Record that an execution has ended, in the transaction that ends it: a report is due, and an event
+        of a webhook."""
+        row = await db.row(SQL.record_end, execution=execution_n)
+        if row is None:
+            return
+        state, status, has_webhook = row
+        if has_webhook:
+            event = "replay.refused" if state == "refused" else _END_EVENTS[status]
+            await self._record_event(db, execution_n, event)
+
+    async def _record_start(self, db: Session, execution_n: int) -> None:
+        """Record that a replay got its place for the first time, in the transaction that gives it."""
+        if await db.value(SQL.is_start_recorded, execution=execution_n) is None:
+            await self._record_event(db, execution_n, "replay.started")
 
     async def _record_event(self, db: Session, execution_n: int, event: ReplayEvent) -> None:
         """Record an event for the webhook of a replay, if it has one, in the transaction of the change.
@@ -26,8 +58,9 @@ class OutcomePart(ReplaysPart):
         row = await db.row(SQL.replay_with_webhook, execution=execution_n)
         if row is None:
             return
-        batch, revision, options, now = row
-        replay = await self._find_replay(db, as_uuid(batch))
+        batch, revision, is_settled, options, now = row
+        # Messages are counted once the counts are final: they may be a million.
+        replay = await self._find_replay(db, as_uuid(batch), work=bool(is_settled))
         assert replay, "an execution with a webhook is a replay"
         body = {"type": event, "timestamp": moment(now), "data": asdict(replay)}
         await db.run(
@@ -40,17 +73,225 @@ class OutcomePart(ReplaysPart):
             body=json.dumps(body, default=str),
         )
 
-    async def _record_end(self, db: Session, execution_n: int) -> None:
-        """Record the end of an execution for the webhook of its replay, in the transaction that ends it."""
-        row = await db.row(SQL.record_end, execution=execution_n)
-        if row is None:
-            return
-        state, status = row
-        await self._record_event(db, execution_n, "replay.refused" if state == "refused" else _EVENTS[status])
+    # -- reports -----------------------------------------------------------------------------------
+
+    async def reports_due(self, *, lease: float, limit: int) -> list[UUID]:
+        rows = await self._db.read(lambda db: db.rows(SQL.reports_due, lease=lease, limit=limit))
+        return [as_uuid(identity) for (identity,) in rows]
+
+    async def claim_report(
+        self, execution: UUID, *, owner: str, lease: float, most: int
+    ) -> ClaimedReport | None:
+        folder = f"{execution}/{REPLAY_STAGE}/report"
+
+        async def claim(db: Session) -> ClaimedReport | None:
+            n = await db.value(SQL.execution_number, id=execution)
+            await self._share(db, [n])
+            revision = await db.value(SQL.reportable, execution=n)
+            if revision is None:
+                return None
+            await db.run(SQL.insert_report, execution=n, revision=revision)
+            row = await db.row(SQL.lock_report, execution=n, revision=revision, lease=lease)
+            if row is None or not row[1]:
+                return None
+            epoch, _, error = row
+            await db.run(SQL.supersede_reports, execution=n, revision=revision)
+            await db.run(SQL.supersede_parts, **_below(folder))
+            if gone := (await self._pruned(db, [n]))[n]:
+                error = f"objects of the execution were pruned on {gone[0].pruned_at}"
+            if gone or epoch >= most:
+                why = error or "the processes that wrote it ended before it was stored"
+                await self._end_report(db, n, revision, "failed", error=why)
+                return None
+            await db.run(SQL.take_report, execution=n, revision=revision, owner=owner, lease=lease)
+            return ClaimedReport(execution, n, revision, epoch + 1, f"{folder}/{revision}.{epoch + 1}")
+
+        return await self._db.write(claim)
+
+    async def renew_report(self, held: ClaimedReport, *, lease: float) -> bool:
+        return await self._db.write(lambda db: db.run(SQL.renew_report, lease=lease, **_token(held))) > 0
+
+    async def delay_report(self, held: ClaimedReport, *, seconds: float, error: str) -> None:
+        given = {"seconds": seconds, "error": storable(error)}
+        await self._db.write(lambda db: db.run(SQL.delay_report, **given, **_token(held)))
+
+    async def report_lines(self, held: ClaimedReport, *, after: int, limit: int) -> list[ReportLine]:
+        async def find(db: Session) -> list[ReportLine]:
+            rows = await db.rows(SQL.report_rows, execution=held.n, after=after, limit=limit)
+            below: dict[tuple[int, int], int] = {}
+            if rows:
+                found = await db.rows(SQL.report_below, above=[row[0] for row in rows])
+                below = {(root, state): count for root, state, count in found}
+            return [_report_line(row, below) for row in rows]
+
+        return await self._db.read(find)
+
+    async def bind_report(self, held: ClaimedReport, part: WrittenPart) -> bool:
+        async def bind(db: Session) -> bool:
+            if not await self._holds(db, held):
+                return False
+            await db.run(
+                SQL.bind_part,
+                key=part.key,
+                size=part.size,
+                sha256=part.sha256,
+                content_type=content_type_of(part.key),
+            )
+            return True
+
+        return await self._db.write(bind)
+
+    async def store_report(self, held: ClaimedReport, parts: Sequence[WrittenPart]) -> bool:
+        async def store(db: Session) -> bool:
+            if not await self._holds(db, held):
+                return False
+            await db.run(SQL.store_parts, keys=[part.key for part in parts])
+            await self._end_report(db, held.n, held.revision, "stored", parts)
+            return True
+
+        return await self._db.write(store)
+
+    async def _holds(self, db: Session, held: ClaimedReport) -> bool:
+        """Whether a report is held, and its execution is still ended and not pruned, until this transaction
+        ends. If not, its parts are superseded."""
+        await self._share(db, [held.n])
+        is_held = await db.value(SQL.lock_held_report, **_token(held)) is not None
+        if is_held and not (await self._pruned(db, [held.n]))[held.n]:
+            return True
+        await db.run(SQL.supersede_report, **_token(held))
+        await db.run(SQL.supersede_parts, **_below(held.prefix))
+        return False
+
+    async def _end_report(
+        self,
+        db: Session,
+        n: int,
+        revision: int,
+        state: Literal["stored", "failed"],
+        parts: Sequence[WrittenPart] = (),
+        *,
+        error: str | None = None,
+    ) -> None:
+        described = json.dumps([(p.key, p.lines, p.size, p.sha256.hex()) for p in parts])
+        given = {"state": state, "parts": described, "error": error}
+        await db.run(SQL.end_report, execution=n, revision=revision, **given)
+        await db.run(SQL.settle_report, execution=n)
+
+    async def report(self, batch: UUID, revision: int | None = None) -> Report | None:
+        async def find(db: Session) -> Report | None:
+            row = await db.row(SQL.report_of_batch, batch=batch)
+            if row is None:
+                return None
+            n, current, options = row
+            wanted = current if revision is None else revision
+            reason = Options.decode(options).reason
+            found = await db.row(SQL.find_report, execution=n, revision=wanted)
+            if found is None:
+                return Report(wanted, "due", 0, 0, [], reason) if wanted == current else None
+            state, described, error = found
+            if state == "superseded":
+                return None
+            parts = json.loads(described)
+            return Report(
+                revision=wanted,
+                state=state,
+                lines=sum(lines for _, lines, _, _ in parts),
+                bytes=sum(size for _, _, size, _ in parts),
+                parts=[ReportPart(key, lines, digest) for key, lines, _, digest in parts],
+                reason=reason,
+                error=error,
+            )
+
+        return await self._db.read(find)
+
+    # -- webhooks ----------------------------------------------------------------------------------
+
+    async def claim_deliveries(self, *, limit: int, lease: float, most: int) -> list[ClaimedDelivery]:
+        async def claim(db: Session) -> list[ClaimedDelivery]:
+            await db.run(SQL.end_deliveries, most=most, error=_LOST)
+            rows = await db.rows(SQL.claim_deliveries, limit=limit, lease=lease)
+            return [ClaimedDelivery(as_uuid(one), *rest) for one, *rest in rows]
+
+        if not await self._db.read(lambda db: db.value(SQL.has_due_delivery)):
+            return []
+        return await self._db.write(claim)
+
+    async def delivered(
+        self, claimed: ClaimedDelivery, *, status: int | None, error: str | None, retry: float | None
+    ) -> None:
+        async def note(db: Session) -> None:
+            given = {"id": claimed.delivery, "status": status}
+            if error is None:
+                await db.run(SQL.mark_sent, **given)
+            else:
+                failed = {"attempt": claimed.attempt, "error": storable(error), "retry": retry}
+                await db.run(SQL.mark_unsent, **given, **failed)
+
+        await self._db.write(note)
+
+    async def deliveries(
+        self, batch: UUID, *, before: int | None = None, limit: int = 100
+    ) -> tuple[list[WebhookDelivery], int | None]:
+        async def find(db: Session) -> tuple[list[WebhookDelivery], int | None]:
+            rows = await db.rows(SQL.newest_deliveries, batch=batch, before=before, limit=limit + 1)
+            then = rows[limit - 1][0] if len(rows) > limit else None
+            return [_delivery(row) for row in rows[:limit]], then
+
+        return await self._db.read(find)
+
+    async def send_again(self, batch: UUID, delivery: UUID) -> WebhookDelivery | None:
+        async def send(db: Session) -> WebhookDelivery | None:
+            await db.run(SQL.send_again, batch=batch, id=delivery)
+            row = await db.row(SQL.delivery, batch=batch, id=delivery)
+            return _delivery(row) if row else None
+
+        return await self._db.write(send)
 
 
-_EVENTS: dict[str, ReplayEvent] = {
-    "completed": "replay.completed",
-    "failed": "replay.failed",
-    "cancelled": "replay.cancelled",
-}
+def _token(held: ClaimedReport) -> dict[str, int]:
+    return {"execution": held.n, "revision": held.revision, "epoch": held.epoch}
+
+
+def _below(folder: str) -> dict[str, str]:
+    """Return two texts between which all keys below a folder are, and no other keys: `0` follows `/`."""
+    return {"first": f"{folder}/", "last": f"{folder}0"}
+
+
+def _report_line(row: Row, below: dict[tuple[int, int], int]) -> ReportLine:
+    n, key, cid, state, code, error, is_unconfirmed = row
+    outcome: Literal["published", "failed", "cancelled"] = "published"
+    work: Literal["completed", "failed", "cancelled", "skipped"] = "completed"
+    if state == DEAD:
+        work = "failed"
+        if code in _NOT_PUBLISHED:
+            outcome = "failed"
+    elif state == CANCELLED:
+        work = "cancelled"
+        if is_unconfirmed:
+            outcome = "cancelled"
+    elif state == SKIPPED:
+        work = "skipped"
+    return ReportLine(
+        key=key,
+        correlation_id=as_uuid(cid),
+        outcome=outcome,
+        work=work,
+        failed_below=below.get((n, DEAD), 0),
+        skipped_below=below.get((n, SKIPPED), 0),
+        error=Problem(code, error or "") if state == DEAD else None,
+    )
+
+
+def _delivery(row: Row) -> WebhookDelivery:
+    _, identity, event, revision, state, attempts, status, error, due, sent = row
+    return WebhookDelivery(
+        delivery_id=as_uuid(identity),
+        event=event,
+        revision=revision,
+        state=state,
+        attempts=attempts,
+        last_status=status,
+        last_error=error,
+        next_at=moment(due) if state == "due" else None,
+        sent_at=moment_or_none(sent),
+    )

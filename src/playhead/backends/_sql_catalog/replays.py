@@ -106,7 +106,7 @@ class ReplaysPart(Part):
             selection=options.selection,
             effects=options.effects,
             reason=options.reason,
-            report=("none", "due", "stored")[row.report],
+            report=row.report,
             revision=row.revision,
             paused_by=row.paused_by,
         )
@@ -173,7 +173,7 @@ class _Row(NamedTuple):
     pace_depth: int | None
     paid: int | None
     hold_at: int | None
-    report: int
+    report: Any
     revision: int
     free: bool
     queue_position: int | None

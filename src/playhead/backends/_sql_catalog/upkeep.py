@@ -21,7 +21,7 @@ from playhead.counters import Numbers, decode, encode, total
 from playhead.envelope import Dispatch
 from playhead.ids import moment
 from playhead.liveness import MISSED_BEATS, may_live
-from playhead.model import LoadedCode, WorkerInfo
+from playhead.model import DAY, LoadedCode, WorkerInfo
 from playhead.ports.catalog.upkeep import Process, Subscription
 
 UNHURRIED_SECONDS: Final = 60.0
@@ -232,11 +232,13 @@ class UpkeepPart(ResendPart):
         """Move times that were recorded before the clock was set back, so that no process waits for them.
 
         A heartbeat from before counts as recorded now: a live process then has five beats to record another
-        one. The leases of its jobs move by the same time. Retries are due now, and pauses end.
+        one. The leases of its jobs move by the same time. Retries are due now, those of webhooks too, and
+        pauses end.
         """
         seconds = MISSED_BEATS * self._beat
         await db.run(SQL.move_job_leases, seconds=seconds)
         await db.run(SQL.move_heartbeats, seconds=seconds)
         await db.run(SQL.move_pauses, seconds=seconds)
+        await db.run(SQL.move_deliveries, seconds=DAY)
         if await db.value(SQL.last_retry_is_ahead, seconds=seconds):
             await db.run(SQL.move_retries, seconds=seconds)

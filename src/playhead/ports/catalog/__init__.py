@@ -18,6 +18,7 @@ from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.control import Control
 from playhead.ports.catalog.jobs import Jobs
 from playhead.ports.catalog.limits import Limits
+from playhead.ports.catalog.outcome import Outcome
 from playhead.ports.catalog.plans import Plans
 from playhead.ports.catalog.prune import Prune
 from playhead.ports.catalog.trace import Trace
@@ -25,7 +26,9 @@ from playhead.ports.catalog.upkeep import Upkeep
 from playhead.ports.catalog.work import Work
 
 
-class Catalog(Configs, Control, Jobs, Plans, Work, Limits, Upkeep, Browse, Trace, Code, Prune, Protocol):
+class Catalog(
+    Configs, Control, Jobs, Plans, Work, Limits, Upkeep, Browse, Trace, Code, Prune, Outcome, Protocol
+):
     """All parts, as a backend implements them."""
 
     name: str
@@ -48,6 +51,7 @@ __all__ = [
     "Control",
     "Jobs",
     "Limits",
+    "Outcome",
     "Plans",
     "Prune",
     "Trace",

@@ -1,0 +1,77 @@
+"""`replays report` and `replays deliveries`: what follows from a replay."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from playhead.cli import output
+from playhead.cli.command import Cursor, Limit, command
+from playhead.cli.session import Session
+
+BatchRef = Annotated[str, typer.Argument(metavar="BATCH", help="The replay: its batch id, or the end of it.")]
+
+
+@command("report", example='playhead replays report 7f3a91c2 --lines | grep \'"work":"failed"\'')
+async def report(
+    s: Session,
+    batch: BatchRef,
+    revision: Annotated[
+        int | None,
+        typer.Option(
+            "--revision",
+            min=1,
+            max=2**31 - 1,
+            metavar="N",
+            help="The report of the N-th end of the replay.  [default: the last one]",
+        ),
+    ] = None,
+    lines: Annotated[
+        bool, typer.Option("--lines", help="Write the report itself: one JSON object per line and object.")
+    ] = False,
+) -> None:
+    """Show the completion report of a replay, or write its lines."""
+    async with s.open() as rt:
+        found = await rt.services.resolve.batch(batch)
+        if lines:
+            async for chunk in await rt.services.reports.lines(found, revision):
+                with output.stdout() as stdout:
+                    stdout.buffer.write(chunk)
+            return
+        shown = await rt.services.reports.get(found, revision)
+    if s.json:
+        output.emit(shown)
+        return
+    output.line(f"Report of replay {found}, end {shown.revision}")
+    output.line(f"  state  {shown.state}")
+    if shown.error:
+        output.line(f"  error  {shown.error}")
+    if shown.reason:
+        output.line(f"  reason {shown.reason}")
+    if shown.state == "stored":
+        output.line(f"  lines  {shown.lines:,} ({shown.bytes:,} bytes)")
+    for part in shown.parts:
+        output.line(f"  part   {part.key}")
+
+
+@command("deliveries", example="playhead replays deliveries 7f3a91c2")
+async def deliveries(s: Session, batch: BatchRef, limit: Limit = 20, cursor: Cursor = None) -> None:
+    """List the events that were sent, or will be sent, to the webhook of a replay, newest first."""
+    async with s.open() as rt:
+        found = await rt.services.resolve.batch(batch)
+        items, rest = await output.gather(lambda c, n: rt.services.webhooks.list(found, c, n), cursor, limit)
+    if s.json:
+        output.emit_list(items, rest)
+        return
+    output.table(
+        ("DELIVERY", "EVENT", "STATE", "ATTEMPTS", "STATUS", "NEXT", "ERROR"),
+        [
+            (
+                *(output.short(d.delivery_id), d.event, d.state, d.attempts, d.last_status or "-"),
+                *(output.when(d.next_at) if d.next_at else "-", d.last_error or "-"),
+            )
+            for d in items
+        ],
+    )
+    output.more(rest)
