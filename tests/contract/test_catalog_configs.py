@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from playhead.errors import Conflict
-from playhead.model import Condition, Config, ErrorHandling, Route, Step
+from playhead.model import Condition, Config, ErrorHandling, OnReplay, Route, RouteEffects, Step
 from playhead.ports.catalog import Catalog
 
 if TYPE_CHECKING:
@@ -51,8 +51,11 @@ async def test_a_config_is_read_as_it_was_saved(catalog: Catalog):
                 timeout_seconds=1.5,
                 errors=ErrorHandling(9, 0.5, 1.5, 60),
                 description="first",
+                on_replay="refuse",
+                effects="none",
             ),
-            "b": Route("b", "q.b", external=True),
+            "b": Route("b", "q.b", external=True, on_replay="skip", effects="external"),
+            "c": Route("c", "q.c"),
         },
         "what it is for",
     )
@@ -62,7 +65,8 @@ async def test_a_config_is_read_as_it_was_saved(catalog: Catalog):
 
     assert loaded is not None
     assert loaded.config == rich
-    assert loaded.version.routes == ["a", "b"]
+    assert loaded.version.routes == ["a", "b", "c"]
+    assert [one.config for one in await catalog.active_configs()] == [rich]
 
 
 async def test_the_hash_of_the_newest_version_creates_no_new_version(catalog: Catalog, lab: Lab):
@@ -72,6 +76,30 @@ async def test_the_hash_of_the_newest_version_creates_no_new_version(catalog: Ca
 
     assert not new
     assert (version.version, version.source) == (1, "…")
+
+
+async def test_another_on_replay_creates_a_new_version_although_the_hash_is_the_same(catalog: Catalog):
+    def config(on_replay: OnReplay | None) -> Config:
+        return Config("docs", "send", {"send": Route("send", "q.send", on_replay=on_replay)})
+
+    versions = [await save(catalog, config(one)) for one in (None, "skip", "skip", "run")]
+
+    assert versions == [1, 2, 2, 3]
+    found = [await catalog.config("docs", version) for version in (1, 2, 3)]
+    assert [one.config.routes["send"].on_replay for one in found if one] == [None, "skip", "run"]
+    assert {one.version.hash for one in found if one} == {"sha256:1"}
+
+
+async def test_the_newest_version_gets_the_effects_that_adapters_declare_now(catalog: Catalog):
+    def config(effects: RouteEffects | None) -> Config:
+        return Config("docs", "send", {"send": Route("send", "q.send", effects=effects)})
+
+    versions = [await save(catalog, config(one)) for one in (None, "none", "external")]
+
+    assert versions == [1, 1, 1]
+    found = await catalog.config("docs")
+    assert found is not None
+    assert found.config.routes["send"].effects == "external"
 
 
 async def test_another_hash_creates_a_new_version_even_if_an_older_version_had_it(catalog: Catalog, lab: Lab):

@@ -381,6 +381,8 @@ CASES: list[tuple[str, str, str, str | None]] = [
         "retention.keep_days",
         "keep_days: …",
     ),
+    ("E104", r(STEPS + ", on_replay: ¤Skip"), "routes.r.on_replay", "skip"),
+    ("E103", r(STEPS + ", on_replay: ¤false"), "routes.r.on_replay", '"false"'),
     ("E104", kept("retention: {keep_days: ¤0}"), "retention.keep_days", None),
     ("E104", kept("retention: {keep_days: 1, keep_last: ¤-1}"), "retention.keep_last", "0"),
     ("E104", kept("retention: {keep_days: 1, stages: ¤[]}"), "retention.stages", None),
@@ -389,8 +391,14 @@ CASES: list[tuple[str, str, str, str | None]] = [
     # -- warnings
     ("W101", routes(f"r: {{{STEPS}}}", f"¤alone: {{{STEPS}}}"), "routes.alone", None),
     ("W102", r(STEPS + ", inbound: {prefetch: ¤3}"), "routes.r.inbound.prefetch", "4"),
-    ("W103", r("adapters: [¤{type: send}]"), STEP, "error_handling: {max_attempts: 1}"),
+    ("W103", r("adapters: [¤{type: send}], on_replay: run"), STEP, "error_handling: {max_attempts: 1}"),
     ("W105", step("type: tuned, config: {level: ¤'${env:LEVEL}'}"), f"{STEP}.config.level", None),
+    (
+        "W106",
+        routes("¤r: {adapters: [{type: send}, {type: send}], error_handling: {max_attempts: 1}}"),
+        "routes.r",
+        "on_replay: skip",
+    ),
     # -- no document at all
     ("E001", "name: [docs¤", "", None),
     ("E001", "name: 'docs¤", "", None),
@@ -473,8 +481,8 @@ def test_another_config_is_not_compared_as_an_earlier_version():
     assert codes(r(STEPS), previous=other) == []
 
 
-def test_external_effects_with_a_single_attempt_cause_no_warning():
-    assert codes(r("adapters: [{type: send}], error_handling: {max_attempts: 1}")) == []
+def test_external_effects_with_a_single_attempt_and_a_rule_for_replays_cause_no_warning():
+    assert codes(r("adapters: [{type: send}], error_handling: {max_attempts: 1}, on_replay: skip")) == []
 
 
 def test_a_route_is_not_reported_as_unreachable_if_a_target_is_invalid():
@@ -554,7 +562,7 @@ routes:
     found = faults(source)
     assert {f.code for f in found} == {
         *("E101", "E103", "E104", "E201", "E204", "E205", "E301", "E302"),
-        *("E305", "E306", "E308", "E309", "E310", "W102", "W103"),
+        *("E305", "E306", "E308", "E309", "E310", "W102", "W103", "W106"),
     }
     assert [(f.line, f.column) for f in found] == sorted((f.line, f.column) for f in found)
 

@@ -114,6 +114,7 @@ ROUTES = st.dictionaries(
                 optional={"to": st.lists(st.sampled_from(["a", "b", "c", "x"]), max_size=3)},
             ),
             "external": st.booleans(),
+            "on_replay": st.sampled_from(["run", "skip", "refuse", "never", 1]),
         },
     ),
 )
@@ -134,7 +135,8 @@ def check(source: bytes | str) -> None:
     json.dumps([fault.message for fault in parsed.diagnostics]).encode()
     if parsed.config:
         kept = json.loads(json.dumps(parsed.config.document(), allow_nan=False))
-        assert Config.from_document(kept) == parsed.config
+        declared = {name: (route.on_replay, route.effects) for name, route in parsed.config.routes.items()}
+        assert Config.from_document(kept).with_effects(declared) == parsed.config
         assert parsed.digest
 
 

@@ -98,10 +98,10 @@ def test_the_values_that_the_reference_shows_are_the_defaults():
     assert config is not None
     shown, bare = config.routes["convert"], Route("convert", "docs.convert", (), None, ())
     assert shown.errors == ErrorHandling()
-    assert (
-        replace(shown, steps=(), stage=None, to=(), prefetch=None, concurrency_total=None, rate_limit=None)
-        == bare
+    shown = replace(
+        shown, steps=(), stage=None, to=(), prefetch=None, concurrency_total=None, rate_limit=None
     )
+    assert replace(shown, on_replay=None, effects=None) == bare
 
 
 def test_declared_fields_are_the_fields_that_are_read():

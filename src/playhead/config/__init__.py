@@ -53,10 +53,24 @@ def parse(
     text, root = read_source(source, found)
     if root is None:
         return Parsed(None, None, text, found.in_order())
-    digest = None if found.failed else digest_of(root.value)
+    digest = None if found.failed else digest_of(_without_on_replay(root.value))
     known = Adapters(adapters, allowed, resolve)
     config = read_config(Spot(root, "", root.at, found), known, taken or {}, previous)
     return Parsed(None if found.failed else config, digest, text, found.in_order())
+
+
+def _without_on_replay(document: Any) -> Any:
+    """Return a document without the key of its routes that does not change what they produce."""
+    routes = document.get("routes") if isinstance(document, dict) else None
+    if not isinstance(routes, dict):
+        return document
+    kept = {
+        name: {key: value for key, value in route.items() if key != "on_replay"}
+        if isinstance(route, dict)
+        else route
+        for name, route in routes.items()
+    }
+    return {**document, "routes": kept}
 
 
 def digest_of(document: Any) -> str:

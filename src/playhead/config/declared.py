@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, get_args
 
 from playhead.config.fields import NAME, QUEUE
-from playhead.model import ErrorHandling, Operator
+from playhead.model import ErrorHandling, OnReplay, Operator
 
 VERSION: Final = "1.0"
 
@@ -245,6 +245,13 @@ ROUTE: Final = (
         "At least one. Each gets the outputs of the previous one. Required, unless the route is `external`.",
     ),
     Key("outbound", "mapping", "Where outputs go. Without it, the last adapter must return nothing."),
+    Key(
+        "on_replay",
+        " ".join(f"`{word}`" for word in get_args(OnReplay)),
+        "Whether a replay processes messages of this route, skips them, or is refused if it would reach the "
+        "route. See [Side effects](../howto/side-effects.md).",
+        "`run`",
+    ),
     Key("error_handling", "mapping", "Fields that override those of the config."),
 )
 RETENTION: Final = (

@@ -43,6 +43,7 @@ CODES: Final = {
     "W103": "An adapter with external effects may run more than once for one message.",
     "W104": "The new version lacks a route or a stage of the previous one.",
     "W105": "The process that checks the config cannot read a secret.",
+    "W106": "A route has an adapter with external effects, and no `on_replay`.",
 }
 """The meaning of each code. An E0 fault ends the check; all others are found in one pass."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, cast, get_args
 
 from playhead import keys
 from playhead.config import declared, graph
@@ -15,7 +15,7 @@ from playhead.config.graph import Lane
 from playhead.config.limits import check_keys, read_rate_limit
 from playhead.config.retention import read_retention
 from playhead.config.steps import Adapters, read_step
-from playhead.model import Config, ErrorHandling, RateLimit, Route, Step
+from playhead.model import Config, ErrorHandling, OnReplay, RateLimit, Route, Step
 from playhead.ports.adapter import AdapterSpec
 
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
@@ -134,7 +134,9 @@ def _read_route(spot: Spot, name: str, config: str, base: ErrorHandling, adapter
     table = Table(spot, declared.names(declared.ROUTE), elsewhere=_ELSEWHERE)
     external = table.flag("external", False)
     errors = _read_errors(table.get("error_handling"), base)
-    steps, step_limits, batch = _read_steps(table, external, errors, adapters, f"{config}/{name}")
+    steps, step_limits, specs = _read_steps(table, external, errors, adapters, f"{config}/{name}")
+    batch = max((spec.batch or 1 for spec in specs), default=1)
+    on_replay = _read_on_replay(table, name, specs)
     queue, concurrency, total, prefetch = _read_inbound(table.get("inbound"), batch)
     limit_spot = table.get("rate_limit")
     limit = read_rate_limit(limit_spot, f"{config}/{name}")
@@ -163,6 +165,8 @@ def _read_route(spot: Spot, name: str, config: str, base: ErrorHandling, adapter
         external=external,
         errors=errors,
         description=table.text("description"),
+        on_replay=on_replay,
+        effects="external" if external or _with_effects(specs) else "none",
     )
     limits = [(limit, limit_spot), *step_limits] if limit and limit_spot else step_limits
     return Lane(route, spot, queue, stage, to, whole and table.is_mapping, limits)
@@ -200,8 +204,8 @@ def _read_inbound(spot: Spot | None, batch: int) -> tuple[Spot | None, int, int 
 
 def _read_steps(
     table: Table, external: bool, errors: ErrorHandling, adapters: Adapters, route: str
-) -> tuple[tuple[Step, ...], list[tuple[RateLimit, Spot]], int]:
-    """Return the steps, their rate limits with their places, and the size of the largest batch."""
+) -> tuple[tuple[Step, ...], list[tuple[RateLimit, Spot]], list[AdapterSpec]]:
+    """Return the steps, their rate limits with their places, and their adapters."""
     spot = table.get("adapters")
     if spot is None:
         if not external and table.is_mapping:
@@ -212,23 +216,44 @@ def _read_steps(
                 at_key=True,
                 under="adapters",
             )
-        return (), [], 1
+        return (), [], []
     entries = spot.items("adapters", "{{type: {}}}")
     if entries == [] and not external:
         spot.fault("E104", "a route has at least one adapter", "adapters: [{type: …}]")
     steps: list[Step] = []
     limits: list[tuple[RateLimit, Spot]] = []
-    batch = 1
+    specs: list[AdapterSpec] = []
     for entry in entries or ():
         step, spec = read_step(entry, adapters, route)
         steps.append(step)
         if step.rate_limit and (where := entry.child("rate_limit")):
             limits.append((step.rate_limit, where))
-        batch = max(batch, (spec and spec.batch) or 1)
+        specs += [spec] if spec else []
         _warn_effects(entry, spec, errors)
         is_last = entry is entries[-1] if entries else False
         _check_returns(entry, spec, is_last=is_last, is_stored=table.get("outbound") is not None)
-    return tuple(steps), limits, batch
+    return tuple(steps), limits, specs
+
+
+def _read_on_replay(table: Table, route: str, specs: Sequence[AdapterSpec]) -> OnReplay | None:
+    """Read `on_replay`; None if the route has none."""
+    spot = table.get("on_replay")
+    if spot:
+        return cast("OnReplay | None", spot.choice(get_args(OnReplay)))
+    if names := _with_effects(specs):
+        table.spot.fault(
+            "W106",
+            f"adapter {names[0]!r} has external effects, and route {route!r} has no `on_replay`: a replay "
+            "repeats the effects",
+            "on_replay: skip",
+            at_key=True,
+        )
+    return None
+
+
+def _with_effects(specs: Sequence[AdapterSpec]) -> list[str]:
+    """Return the names of the adapters that have external effects."""
+    return [spec.name for spec in specs if spec.effects == "external"]
 
 
 def _check_returns(entry: Spot, spec: AdapterSpec | None, *, is_last: bool, is_stored: bool) -> None:

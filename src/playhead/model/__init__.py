@@ -46,6 +46,7 @@ from playhead.model.pipeline import (
     Operator,
     RateLimit,
     Route,
+    RouteEffects,
     Step,
 )
 from playhead.model.plans import (
@@ -62,8 +63,10 @@ from playhead.model.plans import (
 )
 from playhead.model.queues import DeadLetter, DeadLetterDetail, RoutePause, RouteStatus
 from playhead.model.replays import (
+    EFFECTS_SKIPPED,
     MOST_ERRORS,
     OPEN_REPLAY_STATES,
+    OTHER_ROUTES,
     UNCERTAIN,
     Canary,
     DepthPace,
@@ -78,6 +81,8 @@ from playhead.model.replays import (
     ReportState,
     Selection,
     WaitsFor,
+    is_skipped,
+    skips_effects,
 )
 from playhead.model.retention import (
     DAY,
@@ -112,12 +117,14 @@ from playhead.model.why import OUTCOMES, Outcome, Why, WhyExample, WhyRoute
 
 __all__ = [
     "DAY",
+    "EFFECTS_SKIPPED",
     "KEPT",
     "MOST_DIFFERENCES",
     "MOST_ERRORS",
     "MOST_OUTPUT_KEYS",
     "OPEN_REPLAY_STATES",
     "OPEN_STATES",
+    "OTHER_ROUTES",
     "OUTCOMES",
     "ROW_STATES",
     "UNCERTAIN",
@@ -185,6 +192,7 @@ __all__ = [
     "Route",
     "RouteCode",
     "RouteCounts",
+    "RouteEffects",
     "RoutePause",
     "RouteStatus",
     "RowState",
@@ -202,5 +210,7 @@ __all__ = [
     "Worker",
     "WorkerAdapter",
     "WorkerInfo",
+    "is_skipped",
     "replayable_until",
+    "skips_effects",
 ]

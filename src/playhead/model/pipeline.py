@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from playhead.model.replays import OnReplay
 from playhead.model.retention import Retention
 
 Operator = Literal["equals", "not_equals", "in", "not_in", "matches", "exists", "gt", "gte", "lt", "lte"]
 
 Isolation = Literal["thread", "process"]
+
+RouteEffects = Literal["external", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,9 @@ class Route:
         timeout_seconds: for the whole chain, for one message.
         external: other programs consume the queue; the route has no steps and no stage.
         stage: None: the outputs are not stored.
+        on_replay: what a replay does with messages of this route; None: not declared, which means `run`.
+        effects: `external` if other programs consume the queue, or if an adapter declared external effects
+            when the config was applied; None: not known.
     """
 
     name: str
@@ -100,6 +106,8 @@ class Route:
     external: bool = False
     errors: ErrorHandling = ErrorHandling()
     description: str = ""
+    on_replay: OnReplay | None = None
+    effects: RouteEffects | None = None
 
     def pause_key(self, config: str) -> str:
         """Return the key that a step without a rate limit of its own pauses."""
@@ -143,9 +151,26 @@ class Config:
     def stages(self) -> tuple[str, ...]:
         return tuple(r.stage for r in self.routes.values() if r.stage)
 
+    def with_effects(self, declared: Mapping[str, tuple[OnReplay | None, RouteEffects | None]]) -> Config:
+        """Return this config with the given `on_replay` and `effects` of each route."""
+        routes = {}
+        for name, route in self.routes.items():
+            on_replay, effects = declared[name]
+            routes[name] = replace(route, on_replay=on_replay, effects=effects)
+        return replace(self, routes=routes)
+
+    @property
+    def on_replay(self) -> dict[str, OnReplay]:
+        """What replays do in the routes that declare it."""
+        return {route.name: route.on_replay for route in self.routes.values() if route.on_replay}
+
     def document(self) -> dict[str, Any]:
-        """Return JSON values from which `from_document` creates an equal config."""
-        return asdict(self)
+        """Return JSON values from which `from_document` creates an equal config, without `on_replay` and
+        `effects` of its routes: these are stored with the routes (`with_effects`)."""
+        document = asdict(self)
+        for route in document["routes"].values():
+            del route["on_replay"], route["effects"]
+        return document
 
     @classmethod
     def from_document(cls, doc: Mapping[str, Any]) -> Config:
@@ -206,7 +231,8 @@ class ConfigVersion:
     Attributes:
         name: name of the config, the same for all its versions.
         version: version number, counted from 1.
-        hash: `sha256:` and the hash of the parsed document in hex; equal for equivalent texts.
+        hash: `sha256:` and the hash of the parsed document in hex; equal for equivalent texts, and for texts
+            that differ only in `on_replay`.
         active: whether the config (all its versions) accepts new runs and replays.
         created_at: time at which this version was stored; RFC 3339 in UTC.
         entry: route that receives the inputs of a run.

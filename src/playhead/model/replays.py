@@ -24,10 +24,26 @@ WaitsFor = Literal["process", "queue", "rate", "depth", "canary", "broker", "sto
 ReportState = Literal["none", "due", "writing", "stored", "failed"]
 Only = Literal["failed", "unfinished"]
 
+OTHER_ROUTES: Final = "*"
+"""In the effects of a replay: routes that are not named, as soon as a process finds that their steps have
+external effects."""
+EFFECTS_SKIPPED: Final = "the replay does not repeat the effects of this route"
+"""How the reason of a message begins that a replay has skipped."""
+
 MOST_ERRORS: Final = 100
 """Maximum number of lines in a replay's `errors`. The last line counts any further errors."""
 UNCERTAIN: Final = "uncertain, will be settled"
 """End of the line for an object if it is not known yet whether its message was published."""
+
+
+def is_skipped(effects: Mapping[str, OnReplay], route: str) -> bool:
+    """Whether a replay with these effects (`Replay.effects`) processes no message of a route."""
+    return effects.get(route, "run") != "run"
+
+
+def skips_effects(effects: Mapping[str, OnReplay], route: str) -> bool:
+    """Whether a replay with these effects skips a route if its steps turn out to have external effects."""
+    return effects.get(route, effects.get(OTHER_ROUTES, "run")) != "run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +123,8 @@ class ReplayRequest:
             processes them, follow from the plan. If they are given, they must be equal (`of_plan`).
         selection: which objects; times may be relative (`-24h`).
         config_version: version of the target's config; None: the newest.
-        effects: what to do in routes with external effects, for all routes or by route name.
+        effects: what to do in routes with external effects: for all of them, or by route name, where `*`
+            stands for all others.
         webhook: URL that receives the events of the replay.
         report: whether a completion report is written; None: if any field beyond the contract's is given.
         key: Idempotency-Key: a repeated request with the same key returns the first replay.
@@ -203,7 +220,8 @@ class Replay:
         queue_position: place among the replays that wait for the target queue, from 1; None unless `queued`.
         plan_id: plan that it was started from.
         selection: which objects are replayed; None: all.
-        effects: what the replay does in routes with external effects or with `on_replay`, by route.
+        effects: what the replay does in routes with external effects, by route; other routes run. `*`: what
+            it does in a route that is found to have external effects only later.
         reason: as requested.
         report: state of the completion report.
         revision: how often the new execution has ended; each end has a report of its own.

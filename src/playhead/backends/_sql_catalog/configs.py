@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 from playhead.backends._sql_catalog.rows import Part
 from playhead.backends.sql.session import Row, Session
@@ -20,7 +21,8 @@ class ConfigsPart(Part):
         async def save(db: Session) -> tuple[ConfigVersion, bool]:
             await db.run(SQL.lock_configs)
             newest = await self._version_of(db, config.name)
-            if newest and newest.version.hash == digest:
+            if newest and newest.version.hash == digest and newest.config.on_replay == config.on_replay:
+                await self._update_effects(db, newest, config)
                 return newest.version, False
             if newest is None or newest.version.active:
                 await self._check_queues(db, config)
@@ -38,7 +40,10 @@ class ConfigsPart(Part):
             await db.insert(
                 SQL.insert_lanes,
                 [
-                    (number, r.name, r.queue, r.stage, r.external, r.errors.max_attempts, json.dumps(r.to))
+                    (
+                        *(number, r.name, r.queue, r.stage, r.external, r.errors.max_attempts),
+                        *(json.dumps(r.to), r.on_replay, r.effects),
+                    )
                     for r in config.routes.values()
                 ],
             )
@@ -48,16 +53,38 @@ class ConfigsPart(Part):
 
         return await self._db.write(save)
 
+    async def _update_effects(self, db: Session, newest: Loaded, config: Config) -> None:
+        """Record what the adapters declare now. Only new replays read it, so the version stays as it is."""
+        for name, route in config.routes.items():
+            if route.effects != newest.config.routes[name].effects:
+                await db.run(
+                    SQL.set_effects,
+                    effects=route.effects,
+                    name=config.name,
+                    version=newest.version.version,
+                    route=name,
+                )
+
     async def config(self, name: str, version: int | None = None) -> Loaded | None:
         return await self._db.read(lambda db: self._version_of(db, name, version))
 
     async def _version_of(self, db: Session, name: str, version: int | None = None) -> Loaded | None:
         row = await db.row(SQL.version_of_config, name=name, version=version)
-        return _loaded(row) if row else None
+        return (await self._loaded(db, [row]))[0] if row else None
+
+    async def _loaded(self, db: Session, rows: Sequence[Row]) -> list[Loaded]:
+        """From rows with the columns of the fragment `version`."""
+        declared: dict[int, dict[str, Any]] = {row[0]: {} for row in rows}
+        for version, route, on_replay, effects in await db.rows(
+            SQL.effects_of_lanes, versions=list(declared)
+        ):
+            declared[version][route] = on_replay, effects
+        configs = [_config(row).with_effects(declared[row[0]]) for row in rows]
+        return [Loaded(_version(row, config), config) for row, config in zip(rows, configs, strict=True)]
 
     async def configs(self, *, before: str | None = None, limit: int = 100) -> Sequence[ConfigVersion]:
         rows = await self._db.read(lambda db: db.rows(SQL.newest_versions, before=before, limit=limit))
-        return [_loaded(row).version for row in rows]
+        return [_version(row, _config(row)) for row in rows]
 
     async def config_versions(
         self, name: str, *, before: int | None = None, limit: int = 100
@@ -65,7 +92,7 @@ class ConfigsPart(Part):
         rows = await self._db.read(
             lambda db: db.rows(SQL.versions_of_config, name=name, before=before, limit=limit)
         )
-        return [_loaded(row).version for row in rows]
+        return [_version(row, _config(row)) for row in rows]
 
     async def set_active(self, name: str, active: bool) -> ConfigVersion | None:
         async def change(db: Session) -> ConfigVersion | None:
@@ -82,7 +109,10 @@ class ConfigsPart(Part):
         return await self._db.write(change)
 
     async def active_configs(self) -> Sequence[Loaded]:
-        return [_loaded(row) for row in await self._db.read(lambda db: db.rows(SQL.active_versions))]
+        async def load(db: Session) -> list[Loaded]:
+            return await self._loaded(db, await db.rows(SQL.active_versions))
+
+        return await self._db.read(load)
 
     async def queue_owners(self, queues: Sequence[str], *, except_config: str) -> dict[str, tuple[str, str]]:
         return await self._db.read(lambda db: self._owners(db, queues, except_config))
@@ -104,11 +134,15 @@ class ConfigsPart(Part):
             )
 
 
-def _loaded(row: Row) -> Loaded:
+def _config(row: Row) -> Config:
+    """From the columns of the fragment `version`, without what its lanes say of replays."""
+    return Config.from_document(json.loads(row[7]))
+
+
+def _version(row: Row, config: Config) -> ConfigVersion:
     """From the columns of the fragment `version`."""
-    _, name, version, digest, active, created, source, document = row
-    config = Config.from_document(json.loads(document))
-    shown = ConfigVersion(
+    _, name, version, digest, active, created, source, _ = row
+    return ConfigVersion(
         name=name,
         version=version,
         hash=digest,
@@ -119,4 +153,3 @@ def _loaded(row: Row) -> Loaded:
         stages=list(config.stages),
         source=source,
     )
-    return Loaded(shown, config)

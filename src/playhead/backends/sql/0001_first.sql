@@ -43,6 +43,8 @@ CREATE TABLE lanes (
   external       boolean NOT NULL,
   max_attempts   integer NOT NULL,
   feeds          text NOT NULL,       -- JSON: the route names of `to`, in order
+  on_replay      text COLLATE "C",    -- run, skip or refuse; NULL: not declared, which means run
+  effects        text COLLATE "C",    -- external or none, as the adapters declared when the config was applied last
   UNIQUE (config_version, route)
 );
 

@@ -53,9 +53,18 @@ VALUES (:name, :version, :hash, :source, :document, :retention, playhead_now()) 
 
 -- name: insert_lanes
 -- One lane a route.
-INSERT INTO lanes (config_version, route, queue, stage, external, max_attempts, feeds)
+INSERT INTO lanes (config_version, route, queue, stage, external, max_attempts, feeds, on_replay, effects)
 VALUES (:config_version::bigint, :route::text, :queue::text, :stage::text, :external::boolean,
-  :max_attempts::int, :feeds::text)
+  :max_attempts::int, :feeds::text, :on_replay::text, :effects::text)
+
+-- name: effects_of_lanes
+-- What replays do in the routes of config versions.
+SELECT config_version, route, on_replay, effects FROM lanes WHERE config_version = ANY(:versions::bigint[])
+
+-- name: set_effects
+-- What the adapters of a route declare.
+UPDATE lanes SET effects = :effects WHERE route = :route
+  AND config_version = (SELECT id FROM config_versions WHERE name = :name AND version = :version)
 
 -- name: set_active
 -- Activate or deactivate a config.

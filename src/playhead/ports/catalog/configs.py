@@ -17,7 +17,8 @@ class Loaded(NamedTuple):
 
 class Configs(Protocol):
     async def save_config(self, config: Config, *, source: str, digest: str) -> tuple[ConfigVersion, bool]:
-        """Store a new version, unless the newest version has the same digest.
+        """Store a new version, unless the newest version has the same digest and the same `on_replay` in all
+        routes. Otherwise the newest version only gets the `effects` of the routes, as they are declared now.
 
         Versions count from 1. A new config is active; a deactivated one stays deactivated. A queue belongs to
         one route of one active config.
