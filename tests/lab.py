@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from playhead.engine.environment import Backends
 from playhead.envelope import Dispatch, Headers
 from playhead.ids import uuid7
 from playhead.keys import content_type_of
-from playhead.model import Config, Counts, ErrorHandling, Execution, Lineage, Replay, Route
+from playhead.model import Config, Counts, ErrorHandling, Execution, Lineage, OnReplay, Replay, Route
 from playhead.ports.broker import Delivery, PublishResult
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.jobs import Input, LeasedJob, Listed, Managed
@@ -224,7 +225,13 @@ class Lab:
         return execution
 
     async def replayed(
-        self, source: UUID, stage: str = "input", route: str = "convert", *, config: Config = DOCS
+        self,
+        source: UUID,
+        stage: str = "input",
+        route: str = "convert",
+        *,
+        config: Config = DOCS,
+        effects: Mapping[str, OnReplay] = MappingProxyType({}),
     ) -> Replay:
         """Open a replay of a whole stage. No process holds its job."""
         opened = await self.catalog.open_replay(
@@ -237,6 +244,7 @@ class Lab:
             config=config.name,
             version=await self.save(config),
             route=route,
+            effects=effects,
         )
         return opened.replay
 
@@ -298,10 +306,16 @@ class Lab:
         return Started(execution, dispatches)
 
     async def started_replay(
-        self, source: UUID, *keys: str, stage: str = "input", route: str = "convert", config: Config = DOCS
+        self,
+        source: UUID,
+        *keys: str,
+        stage: str = "input",
+        route: str = "convert",
+        config: Config = DOCS,
+        effects: Mapping[str, OnReplay] = MappingProxyType({}),
     ) -> Started:
         """Start a replay and publish all its messages."""
-        replay = await self.replayed(source, stage, route, config=config)
+        replay = await self.replayed(source, stage, route, config=config, effects=effects)
         held = await self.hold(replay.execution_id)
         dispatches = await self.list_all(held, *keys)
         await self.publish_all(held, dispatches)

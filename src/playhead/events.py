@@ -24,6 +24,7 @@ ADAPTER_HANGS = "adapter_hangs"
 WORKER_FROZEN = "worker_frozen"
 STEP_EXITED = "step_exited"
 ROUTE_PAUSED = "route_paused"
+ROUTE_SKIPPED = "route_skipped"
 CALLS_PAUSED = "calls_paused"
 ROUTE_UNKNOWN = "route_unknown"
 WORK_LEFT = "work_left"
@@ -92,8 +93,8 @@ EVENTS = (
         MESSAGE_SKIPPED,
         ("debug",),
         (*_MESSAGE, "reason"),
-        "An attempt ended its message without an output: a condition dropped the item, or a step returned "
-        "no output.",
+        "An attempt ended its message without an output: a condition dropped the item, a step returned no "
+        "output, or a replay does not repeat the effects of the route.",
     ),
     Event(
         MESSAGE_RETRIED,
@@ -257,6 +258,13 @@ EVENTS = (
         "secrets and their current code. What it lacks is logged once, until the steps run again: "
         "`unknown_adapter`, `secret_missing`, `code_changed`, or `step_invalid` if the adapter rejects its "
         "config.",
+    ),
+    Event(
+        ROUTE_SKIPPED,
+        ("warning",),
+        ("execution_id", "config", "route", "adapters"),
+        "A replay that does not repeat effects reached a route whose adapters declare external effects. When "
+        "it was created, this was not known. The replay skips the route.",
     ),
     Event(
         CALLS_PAUSED,

@@ -19,6 +19,7 @@ ROW: dict[str, Any] = {
     "worker": "me",
     "holder_alive": False,
     "running": True,
+    "skipped": False,
     "max_attempts": 3,
     "alone": False,
 }
@@ -69,6 +70,14 @@ MINE: dict[str, Any] = {"state": RUNNING, "attempt": 1, "holder": "me", "holder_
         (HELD | {"consecutive_crashes": 1}, Decision("suspect")),
         (HELD | {"consecutive_crashes": 1, "alone": True}, Decision("claim", 2, crashes=2)),
         ({"state": RETRY, "attempt": 2, "consecutive_crashes": 2}, Decision("suspect")),
+        # A row in a route that its replay skips, however often it was tried.
+        ({"skipped": True}, Decision("skipped")),
+        ({"state": RETRY, "attempt": 1, "early": True, "skipped": True}, Decision("skipped")),
+        (HELD | {"attempt": 3, "consecutive_crashes": 1, "skipped": True}, Decision("skipped")),
+        (MINE | {"skipped": True}, Decision("skipped")),
+        (HELD | {"holder_alive": True, "skipped": True}, Decision("held")),
+        ({"running": False, "skipped": True}, Decision("ended")),
+        ({"state": COMPLETED, "skipped": True}, Decision("closed")),
         # Which reason comes first.
         ({"state": RETRY, "attempt": 3, "early": True, "consecutive_crashes": 2}, Decision("early")),
         ({"state": RETRY, "attempt": 3, "consecutive_crashes": 2}, Decision("lost", 4)),

@@ -39,6 +39,7 @@ from playhead.engine.intake import AttemptCatalog, Intake
 from playhead.engine.pacing import Pacing
 from playhead.engine.readiness import Readiness
 from playhead.engine.recording import Recorder
+from playhead.engine.skipping import Skipping
 from playhead.errors import Unavailable
 from playhead.model import Route
 from playhead.ports.catalog.limits import Limits
@@ -112,6 +113,7 @@ class Consumer:
         self._ahead = Ahead()
         self._pacing = Pacing(backends.catalog, env.clock)
         self._readiness = Readiness(host, env, self.queue)
+        self._skipping = Skipping(backends.catalog)
         self._changed = asyncio.Event()
         self.task = asyncio.create_task(self._run(), name=f"consumer of {self.queue}")
 
@@ -308,14 +310,20 @@ class Consumer:
         """Start chains; end or release at once what cannot run."""
         await self._recorder.end([AttemptOutcome(one, result=one.problem) for one in claimed if one.problem])
         left = []
+        skipped = []
         for one in claimed:
             if one.problem:
                 continue
             try:
-                self._dispatcher.start(one, await self._host.runtime(one.claim))
+                runtime = await self._host.runtime(one.claim)
+                if one.claim.skips_effects and (why := await self._skipping.reason(one.claim, runtime)):
+                    skipped.append(AttemptOutcome(one, skip_reason=why))
+                else:
+                    self._dispatcher.start(one, runtime)
             except (UnknownAdapter, Unavailable) as exc:
                 self._readiness.cannot_run(not_run(exc))
                 left.append(one)
+        await self._recorder.end(skipped)
         await self._leave_to_others(left)
 
     async def _leave_to_others(self, messages: Sequence[ClaimedMessage]) -> None:

@@ -36,12 +36,14 @@ class RouteRuntime:
     Attributes:
         adapters: name, version and code of each adapter, as sidecars list them.
         code: the number under which the catalog has recorded them.
+        effects: the adapters that declare external effects.
     """
 
     route: Route
     chain: Chain
     adapters: Sequence[Mapping[str, str]] = ()
     code: int | None = None
+    effects: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

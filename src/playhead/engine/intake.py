@@ -179,9 +179,9 @@ class Intake:
             if await self._children.publish([child for one in refusals for child in one.children]):
                 if to_ack:
                     await self._broker.ack([held.delivery for held in to_ack])
-                lost = {one.execution_id for one in refusals if one.reason == "lost" and one.execution_id}
-                if lost:
-                    await ending.end_executions(self._catalog, sorted(lost))
+                closed = {one.execution_id for one in refusals if one.reason in ("lost", "skipped")}
+                if closed:
+                    await ending.end_executions(self._catalog, sorted(filter(None, closed)))
         except Unavailable as exc:
             return exc
         finally:

@@ -355,7 +355,8 @@ class WorkerService:
             )
             ran = [AdapterCode(spec.name, spec.version, spec.code) for spec in chain.specs]
             code = await self._catalog.record_code(ran)
-            found = RouteRuntime(route, chain, [asdict(one) for one in ran], code)
+            effects = [spec.name for spec in chain.specs if spec.effects == "external"]
+            found = RouteRuntime(route, chain, [asdict(one) for one in ran], code, effects)
             self._close_unused()
         self._runtimes[key] = found  # the most recently used one is the last
         return found

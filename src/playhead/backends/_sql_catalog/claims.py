@@ -10,16 +10,18 @@ from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import Lane, as_uuid, as_uuid_or_none, moment_or_none
 from playhead.backends._sql_catalog.limits import LimitsPart
+from playhead.backends._sql_catalog.options import Options
 from playhead.backends._sql_catalog.rows import Origin
 from playhead.backends.sql import COMPLETED, PENDING, RETRY, RUNNING
 from playhead.backends.sql.session import Session, natives
 from playhead.backends.sql.statements import SQL
 from playhead.envelope import Dispatch
+from playhead.model import EFFECTS_SKIPPED, is_skipped, skips_effects
 from playhead.ports.catalog.work import Claim, Refusal, Source, is_used_up, runs_alone
 
 _MAX_ORIGINS: Final = 10_000
 
-Verdict = Literal["claim", "closed", "ended", "cancel", "held", "early", "lost", "suspect"]
+Verdict = Literal["claim", "closed", "ended", "cancel", "held", "early", "skipped", "lost", "suspect"]
 """`claim`, a reason of `Refusal`, or `cancel`: `ended`, and the row is to be cancelled."""
 
 
@@ -49,6 +51,7 @@ def decide_claim(
     worker: str,
     holder_alive: bool,
     running: bool,
+    skipped: bool,
     max_attempts: int,
     alone: bool,
 ) -> Decision:
@@ -58,6 +61,7 @@ def decide_claim(
         early: the row's `not_before` is in the future.
         holder: the process that holds a `running` row.
         running: the execution is running.
+        skipped: the execution is a replay that skips the route of the row.
         alone: the worker processes no other message, so it may claim a suspected poison message.
     """
     if state not in (PENDING, RUNNING, RETRY):
@@ -71,6 +75,8 @@ def decide_claim(
         if holder_alive:
             return Decision("held")
         crashes += 1
+    if skipped:
+        return Decision("skipped")
     if state == RETRY and early:
         return Decision("early")
     spent = attempt + 1 - uncounted_attempts - again
@@ -98,7 +104,9 @@ class ClaimsPart(LimitsPart):
             if len(known) > _MAX_ORIGINS:
                 known = self._origins = {}
             rows = await db.rows(SQL.executions_named, numbers=list(executions - known.keys()))
-            known |= {n: Origin(as_uuid(cid), as_uuid_or_none(batch), trace) for n, cid, batch, trace in rows}
+            for n, cid, batch, trace, options in rows:
+                effects = Options.decode(options).effects
+                known[n] = Origin(as_uuid(cid), as_uuid_or_none(batch), trace, effects)
         return known
 
     async def claim(
@@ -125,6 +133,7 @@ class ClaimsPart(LimitsPart):
             answers: list[Claim | Refusal] = []
             updates: dict[tuple[int, int], list[int]] = defaultdict(list)  # (0, 0), nearly always
             lost: dict[int, int] = {}
+            skipped: list[int] = []
             unanswered: list[int] = []
             seen: dict[int, Literal["held", "closed"]] = {}
             for cid, key in zip(ids, keys, strict=True):
@@ -147,6 +156,7 @@ class ClaimsPart(LimitsPart):
                     worker=worker,
                     holder_alive=holder in alive,
                     running=status == "running",
+                    skipped=is_skipped(origin.effects, lane.route) if origin.effects else False,
                     max_attempts=lane.max_attempts,
                     alone=alone,
                 )
@@ -165,6 +175,10 @@ class ClaimsPart(LimitsPart):
                 elif verdict == "cancel":
                     unanswered.append(n)
                     answers.append(Refusal(cid, "ended", (), origin.id))
+                elif verdict == "skipped":
+                    seen[n] = "closed"
+                    skipped.append(n)
+                    answers.append(Refusal(cid, "skipped", (), origin.id))
                 elif verdict == "lost":
                     seen[n] = "closed"
                     lost[n] = decision.spent - 1
@@ -184,6 +198,8 @@ class ClaimsPart(LimitsPart):
                 await db.run(SQL.beat_with_claim, worker=worker, beat=self._beat)
             if lost:
                 await self._close_lost(db, lost)
+            if skipped:
+                await self._close_skipped(db, skipped)
             if unanswered:
                 await db.run(SQL.cancel_rows, rows=unanswered)
             return answers
@@ -198,6 +214,13 @@ class ClaimsPart(LimitsPart):
             for dispatch in await self._dispatches(db, rows):
                 found[dispatch.parent or ""].append(dispatch)
         return found
+
+    async def _close_skipped(self, db: Session, rows: Sequence[int]) -> None:
+        """Close rows in routes that their replay skips. They may have outputs of an attempt that began before
+        its worker found the effects."""
+        reasons = [EFFECTS_SKIPPED] * len(rows)
+        await db.run(SQL.skip, rows=rows, reasons=reasons, ran=[None] * len(rows))
+        await db.run(SQL.supersede_outputs, messages=rows)
 
     async def _close_lost(self, db: Session, lost: Mapping[int, int]) -> None:
         """Close rows whose last attempt was lost with its worker; `lost` has their attempts by row."""
@@ -230,6 +253,7 @@ def _claimed(cid: UUID, row: Sequence[Any], spent: int, origin: Origin, lane: La
         path=path_of(key, stage),
         source=source,
         traceparent=origin.traceparent,
+        skips_effects=skips_effects(origin.effects, lane.route) if origin.effects else False,
     )
 
 

@@ -14,7 +14,16 @@ from playhead.backends._sql_catalog.rows import Part
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.ids import moment
-from playhead.model import MOST_ERRORS, ROW_STATES, UNCERTAIN, Replay, ReplayWork, RowState, WaitsFor
+from playhead.model import (
+    MOST_ERRORS,
+    ROW_STATES,
+    UNCERTAIN,
+    Replay,
+    ReplayWork,
+    RowState,
+    WaitsFor,
+    is_skipped,
+)
 
 
 class ReplaysPart(Part):
@@ -75,7 +84,7 @@ class ReplaysPart(Part):
             state = status
         elif state == "paused":
             uncertain += row.in_flight
-        skipped = [lane.id for lane in lanes.values() if options.effects.get(lane.route) == "skip"]
+        skipped = [lane.id for lane in lanes.values() if is_skipped(options.effects, lane.route)]
         return Replay(
             execution_id=as_uuid(row.execution),
             from_execution_id=as_uuid(row.source),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 from uuid import UUID
@@ -24,7 +24,7 @@ from playhead.backends.sql.statements import SQL
 from playhead.envelope import Dispatch
 from playhead.ids import moment
 from playhead.liveness import Liveness
-from playhead.model import Execution, Problem, PrunedStage, replayable_until
+from playhead.model import Execution, OnReplay, Problem, PrunedStage, replayable_until
 
 ABOVE_ALL = (1 << 63) - 1
 """Greater than the number of any row."""
@@ -46,11 +46,17 @@ def page_of(newest: Sequence[Row], limit: int) -> tuple[list[int], int | None]:
 
 
 class Origin(NamedTuple):
-    """What messages of an execution carry with them. It never changes, so processes remember it."""
+    """What messages of an execution carry with them, which processes remember.
+
+    Attributes:
+        effects: what a replay does in its routes; empty: all of them run. Of this, another process may add
+            routes (`skip_route`). Then this process closes their messages when it finds their effects too.
+    """
 
     id: UUID
     batch: UUID | None
     traceparent: str | None
+    effects: Mapping[str, OnReplay]
 
 
 class Part:

@@ -67,6 +67,8 @@ class Plan(NamedTuple):
     def allows(self, lane: int, source: _Source) -> bool:
         """Whether a row in a lane may have the result of a row of the earlier run, or of a replay of it."""
         valid = self.lanes.get((source.execution, lane), ())
+        if source.state == SKIPPED and source.code is None:
+            return False  # a replay has skipped the route
         return source.state in _VALID and (source.lane, source.code) in valid
 
     @property

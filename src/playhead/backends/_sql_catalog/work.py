@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog.bindings import BindPart
 from playhead.backends._sql_catalog.lanes import DispatchMaker, as_uuid, storable
+from playhead.backends._sql_catalog.options import Options
 from playhead.backends._sql_catalog.outcome import OutcomePart
-from playhead.backends._sql_catalog.rows import LONG_SECONDS
+from playhead.backends._sql_catalog.rows import LONG_SECONDS, Origin
 from playhead.backends.sql import CANCELLED, DEAD, PENDING, RETRY, RUNNING, STORED
 from playhead.backends.sql.session import Session, natives
 from playhead.backends.sql.statements import SQL, Statement
 from playhead.envelope import Dispatch
 from playhead.ids import mint, text
+from playhead.model import EFFECTS_SKIPPED, is_skipped
 from playhead.ports.catalog.work import Done, Failed, Finished, Released, Result
 
 
@@ -26,6 +28,10 @@ class _Held(NamedTuple):
     lane: int
     execution: int
     status: str
+
+
+_Child = tuple[_Held, str, str, str, int]
+"""Parent, id of the parent, key, stage and lane."""
 
 
 class WorkPart(BindPart, OutcomePart):
@@ -106,12 +112,13 @@ class WorkPart(BindPart, OutcomePart):
         self, db: Session, publisher: str, done: Sequence[tuple[Done, _Held]]
     ) -> dict[int, list[Dispatch]]:
         """Insert the children of attempts; return their dispatches by parent. Children of a cancelled
-        execution are inserted as cancelled, without a dispatch.
+        execution are inserted as cancelled, and those in routes that a replay skips as skipped, without a
+        dispatch.
 
         The execution is locked since before its status was read, so the status holds until the commit: a
         cancel finds these rows, or these rows find the cancel.
         """
-        family: list[tuple[_Held, str, str, str, int]] = []
+        family: list[_Child] = []
         lanes = await self._learn(db, {row.lane for _, row in done})
         feeds: dict[int, list[int]] = {}
         for result, row in done:
@@ -123,6 +130,10 @@ class WorkPart(BindPart, OutcomePart):
                 family += [(row, parent, key, stage, feed) for key in result.keys for feed in feeds[row.lane]]
         if not family:
             return {}
+        executions = {row.execution for _, row in done}
+        origins = await self._origins_of(db, executions)
+        if any(origins[n].effects for n in executions):
+            family = await self._insert_skipped(db, family, origins)
         raw = mint(len(family))
         ids = [text(cid) for cid in raw]
         states = {True: PENDING, False: CANCELLED}
@@ -134,13 +145,55 @@ class WorkPart(BindPart, OutcomePart):
             ],
         )
         maker = DispatchMaker(await self._learn(db, {feed for *_, feed in family}))
-        origins = await self._origins_of(db, {row.execution for row, *_ in family})
         found: dict[int, list[Dispatch]] = defaultdict(list)
         for cid, (row, parent, key, _, feed) in zip(ids, family, strict=True):
             if row.status == "running":
-                headers, external = maker.headers(row.execution, feed, *origins[row.execution])
+                headers, external = maker.headers(row.execution, feed, *origins[row.execution][:3])
                 found[row.n].append(Dispatch(headers, cid, 0, parent, key, external))
         return found
+
+    async def _insert_skipped(
+        self, db: Session, family: Sequence[_Child], origins: Mapping[int, Origin]
+    ) -> list[_Child]:
+        """Insert the children in routes that their replays skip; return the others.
+
+        Their parent is completed in the same transaction, and no later one makes them pending: whichever
+        process dies, there is nothing that could be published.
+        """
+        lanes = await self._learn(db, {feed for *_, feed in family})
+        kept: list[_Child] = []
+        skipped: list[_Child] = []
+        for child in family:
+            row, *_, feed = child
+            effects = origins[row.execution].effects
+            is_kept = row.status != "running" or not is_skipped(effects, lanes[feed].route)
+            (kept if is_kept else skipped).append(child)
+        raw = mint(len(skipped))
+        await db.insert(
+            SQL.insert_skipped_children,
+            [
+                (cid, row.execution, feed, key, stage, row.n, EFFECTS_SKIPPED)
+                for cid, (row, _, key, stage, feed) in zip(
+                    raw if db.raw_ids else map(text, raw), skipped, strict=True
+                )
+            ],
+        )
+        return kept
+
+    async def skip_route(self, execution: UUID, route: str) -> None:
+        async def skip(db: Session) -> int:
+            # It locks the job alone, so no transaction that has locked messages waits for it.
+            row = await db.row(SQL.lock_options, execution=execution)
+            assert row, "only replays skip routes"
+            n: int = row[0]
+            stored = row[1]
+            options = Options.decode(stored)
+            options = options._replace(effects={**options.effects, route: "skip"})
+            await db.run(SQL.set_options, options=options.encode(), execution=n)
+            return n
+
+        n = await self._db.write(skip)
+        self._origins.pop(n, None)
 
     async def _end_not_done(self, db: Session, not_done: Sequence[tuple[Failed | Released, _Held]]) -> None:
         if not not_done:

@@ -10,8 +10,10 @@ WHERE e.n IN (SELECT m.execution FROM messages m WHERE m.id = ANY(:ids::uuid[]))
 ORDER BY e.n FOR SHARE OF e
 
 -- name: executions_named
--- What messages of executions carry with them; it never changes.
-SELECT n, id, batch, traceparent FROM executions WHERE n = ANY(:numbers::bigint[])
+-- What messages of executions carry with them. Only a replay skips routes.
+SELECT e.n, e.id, e.batch, e.traceparent, j.options FROM executions e
+LEFT JOIN jobs j ON j.execution = e.n AND e.batch IS NOT NULL
+WHERE e.n = ANY(:numbers::bigint[])
 
 -- name: claimable
 -- Rows to claim, with what the catalog knows of their objects.
@@ -107,6 +109,17 @@ UPDATE outputs SET state = {SUPERSEDED} WHERE message = ANY(:messages::bigint[])
 INSERT INTO messages (id, execution, lane, object_key, stage, state, published, parent, publisher)
 VALUES (:id::uuid, :execution::bigint, :lane::bigint, :key::text, :stage::text, :state::smallint, {UNPUBLISHED},
   :parent::bigint, :publisher::text)
+
+-- name: insert_skipped_children
+-- Children in routes that a replay skips. They are closed from the start, so no process publishes or claims them.
+INSERT INTO messages (id, execution, lane, object_key, stage, state, published, parent, ended_at, error)
+VALUES (:id::uuid, :execution::bigint, :lane::bigint, :key::text, :stage::text, {SKIPPED}, {UNPUBLISHED},
+  :parent::bigint, playhead_now(), :reason::text)
+
+-- name: lock_options
+-- What a replay was asked for, locked until the transaction ends.
+SELECT j.execution, j.options FROM executions e JOIN jobs j ON j.execution = e.n
+WHERE e.id = :execution::uuid FOR NO KEY UPDATE OF j
 
 -- name: end_failed
 -- End attempts that failed or were released. A released attempt keeps the error of the attempt before.

@@ -242,7 +242,11 @@ class Jobs(Protocol):
 
         `batch` is a new id. A caller that does not receive the answer looks it up with `replay`.
 
-        `effects` says what the replay does in routes of its config, by route name; the others run.
+        `effects` says what the replay does in routes of its config, by route name; the others run. It is
+        stored
+        with the replay: `Work.finish` and `Work.claim` close the messages of routes with `skip` or `refuse`,
+            and
+        a claim in another route has the value of the name `*` (`Claim.skips_effects`).
 
         With `managed`, the replay is `queued`; otherwise it is `publishing`. With a `key` that is known, the
         replay of the first request is returned.

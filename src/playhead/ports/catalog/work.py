@@ -66,6 +66,8 @@ class Claim:
         config_version: the version of the config to run.
         source: None if another program wrote the object.
         traceparent: that of the execution, if it has one.
+        skips_effects: the message belongs to a replay that skips its route if the steps have external
+            effects.
     """
 
     correlation_id: UUID
@@ -82,6 +84,7 @@ class Claim:
     path: str
     source: Source | None
     traceparent: str | None = None
+    skips_effects: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,9 @@ class Refusal:
 
     Attributes:
         reason: `unknown` (no row), `closed`, `held` (by a live worker), `early` (a retry that is not due),
-            `ended` (the execution is not running), `lost` (just closed as dead: `worker_lost`),
+            `ended` (the execution is not running), `lost` (just closed as dead: `worker_lost`), `skipped`
+            (just
+            closed as skipped: the execution is a replay that skips the route),
             `suspect` (see `Work.claim`): do not ack this one; claim it again with `alone`. `full`: as many
             messages of the queue run as may run; do not ack this one either, but claim it again later.
         children: unpublished dispatches of a completed row; publish them before the ack.
@@ -99,7 +104,7 @@ class Refusal:
     """
 
     correlation_id: UUID
-    reason: Literal["unknown", "closed", "held", "early", "ended", "lost", "suspect", "full"]
+    reason: Literal["unknown", "closed", "held", "early", "ended", "lost", "skipped", "suspect", "full"]
     children: tuple[Dispatch, ...] = ()
     execution_id: UUID | None = None
     config: str = ""
@@ -229,6 +234,9 @@ class Work(Protocol):
         Such a row is claimed only with `alone`: the caller processes one such row at a time. Otherwise the
         answer is `suspect`.
 
+        A row in a route that its replay skips (`effects` of `Jobs.open_replay`) is closed as `skipped`,
+        whatever inserted it or made it pending again. Only if a live worker holds it, the answer is `held`.
+
         With `most_running`, all rows are of one queue. They are claimed only as long as fewer messages of
         that queue are `running` in all workers. The answer for the others is `full`. Messages of dead workers
         count until they are recalled.
@@ -251,7 +259,8 @@ class Work(Protocol):
         `Done`: the row becomes `completed`, or `skipped` with a `skip_reason`. Its outputs become `stored`,
         and its other outputs `superseded`. One child is inserted for each stored output and each route in
         `to`, in this order: pending, unpublished, with `publisher`. In a cancelled execution the children are
-        inserted as `cancelled` and not returned.
+        inserted as `cancelled` and not returned. In a replay, children in routes that it skips are inserted
+        as `skipped`, without a dispatch.
 
         `Failed`: the row becomes `retry` (unpublished, generation + 1) or `dead` (its outputs superseded).
         Both record what `ran`. `Released`: the row becomes `retry`, and the attempt does not count. In a
@@ -259,6 +268,14 @@ class Work(Protocol):
 
         If an earlier call ended the attempt as `Done` and its answer was lost, the answer holds the children
         that are not published yet.
+        """
+        ...
+
+    async def skip_route(self, execution: UUID, route: str) -> None:
+        """Record that a replay skips a route: a worker has found that its steps have external effects.
+
+        `Replay.effects` shows it. Messages that are inserted or claimed later are `skipped`, except by
+        processes that remember the replay without it; their workers find the effects themselves.
         """
         ...
 
