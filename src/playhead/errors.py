@@ -4,7 +4,7 @@
     ├── BadRequest                   invalid_path route_ambiguous invalid_cursor invalid_body selection_empty
     │   └── ConfigInvalid            config_invalid, with diagnostics
     ├── NotFound                     execution_not_found stage_not_found route_not_found no_objects …
-    ├── Conflict                     config_inactive execution_ended stage_pruned execution_pruned
+    ├── Conflict                     config_inactive execution_ended stage_pruned effects_refused …
     │   └── PlanChanged              plan_changed, with the difference
     ├── TooLarge                     body_too_large
     ├── Unavailable                  store_unavailable broker_unavailable catalog_unavailable

@@ -152,6 +152,7 @@ LOOKS = [
     *("replay GOOD shouted split --before -9999d", "replay GOOD shouted split --only failed"),
     *("replay GOOD shouted split --only failed --in-replay UNKNOWN", "replay GOOD shouted split --version 9"),
     *("replay GOOD shouted split --attribute a", "replay GOOD shouted split --in-replay latest"),
+    *("replay GOOD shouted hand_over --effects skip", "replay GOOD words split --effects nowhere=skip"),
 ]
 
 

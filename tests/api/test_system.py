@@ -59,6 +59,7 @@ async def test_routes_show_their_queues_in_pages(playhead: Playhead):
         "dead": 1,
         "workers": 0,
         "paused": None,
+        "on_replay": "run",
     }
     assert [(r["route"], r["queue_depth"], r["stage"], r["adapters"]) for r in routes[1:]] == [
         ("split", 1, "split/words", ["split"]),

@@ -18,6 +18,7 @@ from playhead.ids import uuid7
 from playhead.keys import sidecar_key
 from playhead.model import (
     ChangedObject,
+    Config,
     LeftOut,
     ObjectState,
     Plan,
@@ -365,6 +366,58 @@ async def test_the_config_version_of_the_plan_runs(site: Site):
     assert (await site.replay(plan)).to_config_version == plan.to_config_version == 1
 
 
+async def test_a_plan_shows_what_its_replay_does_in_routes_with_effects(site: Site):
+    await site.lab.save(indexing(site.lab, effects="external"))
+
+    plan = await site.plan(effects="skip")
+    refused = await site.plan(effects={"index": "refuse"})
+
+    assert [(one.route, one.effects, one.on_replay, one.reached) for one in plan.routes] == [
+        ("convert", "none", "run", False),
+        ("split", "none", "run", True),
+        ("index", "external", "skip", True),
+        ("log", "unknown", "run", False),
+    ]
+    assert plan.request["effects"] == {"index": "skip", "*": "skip"}
+    assert (plan.would_refuse, refused.would_refuse) == ([], ["index"])
+
+
+@pytest.mark.parametrize("given", [{}, {"effects": "skip"}, {"effects": {"index": "skip"}}])
+async def test_a_replay_of_a_plan_has_its_effects(site: Site, given: dict[str, Any]):
+    await site.lab.save(indexing(site.lab, effects="external"))
+    plan = await site.plan(effects="skip")
+    # They are decided: the route has no effects any more, or another version says `run`.
+    await site.lab.save(indexing(site.lab, effects="none"))
+    await site.lab.save(indexing(site.lab, effects="none", on_replay="run"), digest="another")
+
+    replay = await site.replay(plan, **given)
+
+    assert replay.effects == {"index": "skip", "*": "skip"}
+
+
+async def test_a_plan_whose_effects_are_refused_starts_no_replay(site: Site):
+    await site.lab.save(indexing(site.lab, effects="external"))
+    plan = await site.plan()
+    await site.lab.save(indexing(site.lab, effects="external", on_replay="refuse"), digest="another")
+
+    with pytest.raises(Conflict) as raised:
+        await site.replay(plan)
+
+    assert raised.value.code == "effects_refused"
+    assert (await site.plans.get(plan.plan_id)).state == "ready"
+
+
+def indexing(lab: Lab, **index: Any) -> Config:
+    """A version of the config in which `index` is declared in this way."""
+    return lab.config(
+        "docs",
+        lab.route("convert", stage="pages", to=("split",), effects="none"),
+        lab.route("split", stage="segments/small", to=("index",), effects="none"),
+        lab.route("index", to=("log",), **index),
+        lab.route("log"),
+    )
+
+
 async def test_a_second_request_returns_the_replay_of_the_first(site: Site):
     plan = await site.plan()
     first = await site.replay(plan)
@@ -520,6 +573,8 @@ async def test_a_stage_that_was_pruned_starts_no_replay(site: Site):
         {"from_path": "a"},
         {"to_route": "index"},
         {"config_version": 7},
+        {"effects": "skip"},
+        {"effects": {"index": "refuse"}},
         {"selection": Selection(limit=1)},
         {"selection": Selection(include=["**"], exclude=["x"])},
     ],

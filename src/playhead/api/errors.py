@@ -72,6 +72,12 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
         "Workers have outdated or different code, or a route has no worker; restart them, or start one.",
     ),
     ErrorCode(
+        "effects_refused",
+        409,
+        "The replay would repeat effects in routes with `refuse`, or its target has `skip`; the detail lists "
+        "the routes.",
+    ),
+    ErrorCode(
         "plan_changed",
         409,
         "Objects of the plan are gone or have changed, so nothing was published; make a new plan.",

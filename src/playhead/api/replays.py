@@ -27,7 +27,8 @@ router = APIRouter(prefix="/api/v1", tags=["replay"], route_class=JsonRoute)
         *("invalid_path", "route_ambiguous", "invalid_body", "selection_empty"),
         *("execution_not_found", "stage_not_found", "route_not_found", "config_not_found"),
         *("replay_not_found", "no_objects"),
-        *("config_inactive", "stage_pruned", "code_differs", "unsupported_media_type", *BODY_CODES),
+        *("config_inactive", "stage_pruned", "effects_refused", "code_differs"),
+        *("unsupported_media_type", *BODY_CODES),
         *("store_unavailable", "broker_unavailable", "replay_continues"),
     )
     | {200: {"headers": WARNINGS}},
@@ -50,6 +51,7 @@ async def execute_replay(
             require_code=require_code,
             selection=body.selection(),
             config_version=body.config_version,
+            effects=body.effects,
         ),
         warner(response),
     )

@@ -24,7 +24,7 @@ from pydantic_core import PydanticCustomError
 from playhead.engine.globs import compile_glob
 from playhead.engine.selection import check_media_type, fixed_time
 from playhead.ids import moment
-from playhead.model import Compare, Diagnostic, Only, Selection
+from playhead.model import Compare, Diagnostic, Only, OnReplay, Selection
 from playhead.services.resolve import ID_END
 from playhead.services.submit import MAX_TAG_CHARACTERS, MAX_TAGS, TAG
 from playhead.services.take import MOST_AT_ONCE
@@ -159,6 +159,12 @@ class ReplayedObjects(Body):
     )
     config_version: Version | None = Field(
         default=None, description="Version of the config of the route; null: the newest."
+    )
+    effects: OnReplay | Annotated[dict[str, OnReplay], Field(min_length=1, max_length=1_000)] | None = Field(
+        default=None,
+        description="What the replay does in routes with external effects: in all of them, or by route, "
+        "where `*` stands for all others. The stricter of this and `on_replay` of the config applies. A "
+        "replay of a replay takes over its values for routes that have none here.",
     )
 
     @model_validator(mode="after")

@@ -325,7 +325,13 @@ async def next_steps(deployment: Deployment, e: Execution, stages: Sequence[Stag
         steps.append(f"playhead ls {identity} {made[-1]}")
     routes = (await deployment.services.queues.routes(None, output.MAX_PAGE)).items if made else ()
     # A stage that feeds a route can be replayed: the steps before it need not run again.
-    fed = [(r.stage, r.to[0]) for r in routes if r.config == e.config and r.to and r.stage in made]
+    ours = [r for r in routes if r.config == e.config]
+    may_be_target = {r.route for r in ours if r.on_replay == "run"}
+    fed = [
+        (r.stage, following[0])
+        for r in ours
+        if r.stage in made and (following := [to for to in r.to if to in may_be_target])
+    ]
     if fed:
         stage, route = fed[-1]
         steps.append(f"playhead replay {identity} {stage} {route}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, cast, get_args
 
 import typer
 
@@ -13,6 +14,7 @@ from playhead.cli.session import Session, Usage
 
 if TYPE_CHECKING:
     from playhead.cli.deployment import AnyReplay
+    from playhead.model import OnReplay
 
 CONTRACT: Final = (
     *("execution_id", "from_execution_id", "from_stage", "from_path", "to_route", "to_queue"),
@@ -64,6 +66,15 @@ async def replay(
             help="With --wait: stop waiting after this time. Exit code 1; the execution continues.",
         ),
     ] = None,
+    effects: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--effects",
+            metavar="P",
+            help="What the replay does in routes with external effects: run, skip or refuse. ROUTE=P: in "
+            "one route. Repeatable. The config may be stricter.",
+        ),
+    ] = None,
     require_code: RequireCode = False,
 ) -> int:
     """Send the objects of a stored stage into a route.
@@ -78,6 +89,7 @@ async def replay(
 
     if not stage or not route:
         raise Usage("STAGE and ROUTE must not be empty")
+    by_route = _effects(effects or ())
     if timeout is not None and not wait:
         raise Usage("--timeout limits how long --wait waits; add --wait")
     chosen = selecting.selection(
@@ -99,7 +111,10 @@ async def replay(
         source = await rt.services.resolve.execution(execution)
         chosen = await selecting.within(rt, chosen, in_replay)
         request = ReplayRequest(
-            *(source, stage, path, route, require_code), selection=chosen, config_version=version
+            *(source, stage, path, route, require_code),
+            selection=chosen,
+            config_version=version,
+            effects=by_route,
         )
         done = await rt.services.replay.execute(request, output.warn)
         s.interrupted = f"stopped waiting; execution {done.execution_id} continues"
@@ -165,6 +180,19 @@ async def replays(
         ],
     )
     output.more(rest)
+
+
+def _effects(given: Sequence[str]) -> Mapping[str, OnReplay] | None:
+    """Return the values of `--effects` by route; None without any. Raises `Usage`."""
+    from playhead.model import OTHER_ROUTES, OnReplay
+
+    by_route: dict[str, OnReplay] = {}
+    for one in given:
+        route, equals, value = one.rpartition("=")
+        if value not in get_args(OnReplay) or bool(equals) != bool(route):
+            raise Usage(f"--effects {one}: must be run, skip, refuse, ROUTE=run, ROUTE=skip or ROUTE=refuse")
+        by_route[route or OTHER_ROUTES] = cast("OnReplay", value)
+    return by_route or None
 
 
 def _describe(r: AnyReplay) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import gc
 import warnings
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from os import PathLike, fspath
@@ -28,6 +28,7 @@ from playhead.model import (
     Execution,
     Kind,
     Lineage,
+    OnReplay,
     Page,
     Replay,
     ReplayRequest,
@@ -333,6 +334,7 @@ class Client:
         *,
         selection: Selection | None = None,
         version: int | None = None,
+        effects: OnReplay | Mapping[str, OnReplay] | None = None,
     ) -> Replay | ReplayAnswer:
         """Send the objects of a stored stage into a route, and return when all messages are published.
 
@@ -346,6 +348,8 @@ class Client:
             path: a folder or an object in the stage; None: the whole stage.
             selection: only objects that meet these conditions, such as `playhead.Selection(only="failed")`.
             version: the version of the config of the route; None: the newest.
+            effects: what the replay does in routes with external effects: `run`, `skip` or `refuse`, for all
+                of them or by route, where `*` stands for all others. The config may be stricter.
 
         Raises:
             ValueError: a value of the selection is invalid.
@@ -353,7 +357,10 @@ class Client:
         if selection is not None:
             selection = resolve_selection(selection, now())
         request = ReplayRequest(
-            *(self._execution(execution), stage, path, route), selection=selection, config_version=version
+            *(self._execution(execution), stage, path, route),
+            selection=selection,
+            config_version=version,
+            effects=effects,
         )
         if isinstance(self._services, RemoteServices):
             return self._loop.run(self._services.replay.execute(request, warnings.warn))

@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from playhead.engine.chain import CONDITION_DROPPED
-from playhead.model import OUTCOMES, Config, Execution, Outcome, Replay, Route
+from playhead.model import EFFECTS_SKIPPED, OUTCOMES, Config, Execution, Outcome, Replay, Route
 from playhead.ports.catalog.trace import Descendant
 
 _LONGEST: Final = 200
@@ -75,8 +75,10 @@ class Group:
 def outcome_of(message: Descendant) -> Outcome:
     """Return the outcome of one message."""
     if message.status == "skipped" or (message.status == "taken_over" and message.text):
-        dropped = (message.text or "").startswith(CONDITION_DROPPED)
-        return "condition_false" if dropped else "no_output"
+        reason = message.text or ""
+        if reason.startswith(EFFECTS_SKIPPED):
+            return "effects_skipped"
+        return "condition_false" if reason.startswith(CONDITION_DROPPED) else "no_output"
     if message.status == "dead":
         return "rejected" if message.error_code == "rejected" else "dead"
     if message.status == "completed" or message.status == "taken_over":
@@ -152,7 +154,7 @@ def _explain(group: Group, at: Visited) -> str:
             )
         case "pruned":
             return f"outputs were in stage {route.stage if route else '?'}, and were pruned on {group.reason}"
-        case "condition_false" | "no_output":
+        case "condition_false" | "no_output" | "effects_skipped":
             return text or "a step returned no output"
         case "rejected":
             return f"the adapter rejected it: {text}"

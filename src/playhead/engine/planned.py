@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 from uuid import UUID
 
+from playhead.engine import effects
 from playhead.engine.manifest import Item, compare, unpack
 from playhead.engine.survey import Survey, SurveyCatalog
 from playhead.errors import BadRequest, Conflict
@@ -86,9 +87,12 @@ def request_of(plan: Plan, request: ReplayRequest) -> ReplayRequest:
         to_route=fields["to_route"],
         selection=Selection(**chosen) if chosen else None,
         config_version=fields["config_version"],
+        effects=fields.get("effects"),
     )
     for name, given in _given(request).items():
         in_plan = chosen.get(name) if name in _SELECTED else getattr(planned, name)
+        if name == "effects" and isinstance(given, dict):
+            in_plan = {route: (in_plan or {}).get(route, "run") for route in given}
         if given != in_plan:
             raise BadRequest(
                 "plan_mismatch",
@@ -109,6 +113,7 @@ def _given(request: ReplayRequest) -> dict[str, object]:
         "from_path": request.from_path or None,
         "to_route": request.to_route or None,
         "config_version": request.config_version,
+        "effects": effects.by_route(request.effects) or None,
     }
     if request.selection:
         given |= {name: getattr(request.selection, name) for name in _SELECTED}

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
+from playhead.engine import effects
 from playhead.engine.codecheck import CodeCheck, other_versions
 from playhead.engine.request import Resolved
 from playhead.engine.survey import Surveyed
@@ -30,6 +31,7 @@ def request_fields(request: ReplayRequest, found: Resolved) -> dict[str, Any]:
         "to_route": request.to_route,
         "config_version": found.loaded.version.version,
         **(asdict(found.selection) if found.selection else {}),
+        "effects": dict(found.effects) or None,
         "pace": asdict(request.pace) if request.pace else None,
     }
     return {name: value for name, value in fields.items() if value is not None}
@@ -38,16 +40,14 @@ def request_fields(request: ReplayRequest, found: Resolved) -> dict[str, Any]:
 def routes_of(found: Resolved) -> list[PlannedRoute]:
     """Return the routes of the target's config, in its order."""
     config = found.loaded.config
-    reached = [found.route]
-    for name in reached:
-        reached += [to for to in config.routes[name].to if to not in reached]
+    reached = set(effects.reached(config, found.route, found.effects))
     return [
         PlannedRoute(
             config=config.name,
             route=route.name,
             queue=route.queue,
-            effects="external" if route.external else "unknown",
-            on_replay="run",
+            effects=route.effects or "unknown",
+            on_replay=found.effects.get(route.name, "run"),
             reached=route.name in reached,
         )
         for route in config.routes.values()

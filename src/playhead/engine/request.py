@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from shlex import join, quote
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from playhead.engine import target
+from playhead.engine import effects, target
 from playhead.engine.listing import Listing
 from playhead.engine.selection import SelectionCatalog, Selector, resolve_selection, selector_of
 from playhead.errors import BadRequest, NotFound
 from playhead.ids import now
 from playhead.keys import check_path
-from playhead.model import Execution, ReplayRequest, Selection
-from playhead.ports.catalog import Browse, Configs
+from playhead.model import Execution, OnReplay, ReplayRequest, Selection
+from playhead.ports.catalog import Browse
 from playhead.ports.catalog.configs import Loaded
 from playhead.ports.catalog.prune import check_unpruned
 
 
-class RequestCatalog(Configs, Browse, SelectionCatalog, Protocol): ...
+class RequestCatalog(Browse, SelectionCatalog, effects.EffectsCatalog, Protocol): ...
 
 
 class Resolved(NamedTuple):
@@ -27,8 +28,10 @@ class Resolved(NamedTuple):
     Attributes:
         source: the source execution; possibly only objects in the store (`adopted`).
         prefix: `{execution}/{stage}` or `{execution}/{stage}/{path}`: where to list.
-        loaded: the config version of the target route.
+        loaded: the config version of the target route. Its `on_replay` is that of the newest version, where
+            that is stricter.
         route: the name of the target route.
+        effects: what the replay does in the routes of the config, as `Replay.effects` shows it.
         selection: which objects, with fixed times; None: all.
     """
 
@@ -36,6 +39,7 @@ class Resolved(NamedTuple):
     prefix: str
     loaded: Loaded
     route: str
+    effects: Mapping[str, OnReplay]
     selection: Selection | None = None
 
     @property
@@ -45,7 +49,8 @@ class Resolved(NamedTuple):
 
 
 async def resolve(catalog: RequestCatalog, listing: Listing, request: ReplayRequest) -> Resolved:
-    """Check a request, except whether it selects any object. Nothing is recorded.
+    """Check a request, except its effects (`check_effects`), and whether it selects any object
+    (`check_objects`). Nothing is recorded.
 
     Raises:
         ValueError: a glob, a time or a media type of the selection is invalid.
@@ -63,7 +68,15 @@ async def resolve(catalog: RequestCatalog, listing: Listing, request: ReplayRequ
     loaded, route = await target.resolve(catalog, source, request.to_route, request.config_version)
     prefix = f"{request.from_execution_id}/{stage}" + (f"/{path}" if path else "")
     check_unpruned(source.execution_id, stage, source.pruned)
-    return Resolved(source, prefix, loaded, route, selection)
+    if request.config_version is not None:
+        loaded = loaded._replace(config=await effects.with_newest(catalog, loaded.config))
+    on_replay = await effects.resolve(catalog, request, source, loaded.config)
+    return Resolved(source, prefix, loaded, route, on_replay, selection)
+
+
+def check_effects(request: ReplayRequest, found: Resolved) -> None:
+    """Check that no route refuses the replay. Raises `Conflict` (`effects_refused`)."""
+    effects.check(found.loaded.config, found.route, found.effects, request)
 
 
 async def check_objects(

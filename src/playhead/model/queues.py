@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+from playhead.model.replays import OnReplay
+
 
 @dataclass(frozen=True, slots=True)
 class RoutePause:
@@ -83,6 +85,7 @@ class RouteStatus:
         dead: dead letters of the route, over all versions of the config.
         workers: live processes that consume the queue.
         paused: why no attempt starts now, or what a worker lacks; None if the route is not paused.
+        on_replay: what replays do with messages of the route, if the request is not stricter.
     """
 
     config: str
@@ -96,3 +99,4 @@ class RouteStatus:
     dead: int
     workers: int
     paused: RoutePause | None = None
+    on_replay: OnReplay = "run"

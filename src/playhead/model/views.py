@@ -190,7 +190,7 @@ class Lineage:
         config_version: version of that config.
         route: route that processes it.
         status: `pending`, `running` and `retry` (a retry is due later) are open; `dead` is a dead letter;
-            `skipped` was processed without an output; `taken_over` has the result of an earlier execution.
+            `skipped` has no output; `taken_over` has the result of an earlier execution.
         attempts: number of attempts that were started, including those that do not count towards
             `max_attempts`; a resend does not reset it.
         adapters: adapters of the route with the code that ran in its last attempt that ended; empty before,
@@ -198,8 +198,9 @@ class Lineage:
         input_key: key of its input object.
         output_keys: keys of its first 100 outputs, in order; empty until it is completed.
         output_count: number of all its outputs.
-        skip_reason: why a `skipped` message has no outputs: a condition dropped its item, or a step returned
-            no output. The same of a `taken_over` message whose original was skipped; else None.
+        skip_reason: why a `skipped` message has no outputs: a condition dropped its item, a step returned no
+            output, or a replay does not repeat the effects of its route. The same of a `taken_over` message
+            whose original was skipped; else None.
         error: the last error; None without an error, and after it was completed or resent.
         created_at: time at which it was recorded; RFC 3339 in UTC.
         started_at: start of its last attempt; RFC 3339 in UTC; None before the first attempt.

@@ -19,6 +19,7 @@ Outcome = Literal[
     "not_replayed",
     "no_output",
     "condition_false",
+    "effects_skipped",
     "no_message",
     "not_reached",
     "pruned",

@@ -106,6 +106,7 @@ def _body(request: ReplayRequest) -> dict[str, object]:
         "from_path": request.from_path,
         "to_route": request.to_route,
         "config_version": request.config_version,
+        "effects": request.effects,
         **(asdict(request.selection) if request.selection else {}),
     }
     return {

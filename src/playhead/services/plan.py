@@ -18,7 +18,7 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from playhead import events, faults
-from playhead.engine import preview
+from playhead.engine import effects, preview
 from playhead.engine import request as request_checks
 from playhead.engine.codecheck import CodeCheck
 from playhead.engine.environment import Backends, Environment
@@ -217,6 +217,7 @@ class PlanService:
             consumers=sum(plan.to_queue in worker.queues for worker in workers),
             queue_depth=depth,
             routes=routes,
+            would_refuse=effects.refused(found.loaded.config, found.route, found.effects),
             replayable_until=found.source.replayable_until,
             config_diff=await preview.config_diff(self._catalog, found),
             workers=workers,

@@ -67,6 +67,7 @@ class QueueService:
                 dead=dead.get((config, route.name), 0),
                 workers=sum(route.queue in worker.queues for worker in workers),
                 paused=pause_of_route(pauses, config, route),
+                on_replay=route.on_replay or "run",
             )
             for config, route in shown
         ]

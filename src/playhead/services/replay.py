@@ -96,7 +96,8 @@ class ReplayService:
             BadRequest: `webhook_not_allowed`, `invalid_path`, `route_ambiguous`, `selection_empty`.
             NotFound: `execution_not_found`, `stage_not_found`, `route_not_found`, `config_not_found`,
                 `replay_not_found` (`in_replay`), `no_objects`.
-            Conflict: `config_inactive`, `stage_pruned`, `code_differs`, `idempotency_key_reused`.
+            Conflict: `config_inactive`, `stage_pruned`, `effects_refused`, `code_differs`,
+                `idempotency_key_reused`.
             Unavailable: nothing was recorded; or the detail says that this is not known.
         """
         about: dict[str, str | int] = {
@@ -133,6 +134,7 @@ class ReplayService:
                 return Opened(await self._get(plan.replay_batch_id), fresh=False)
         found = await request_checks.resolve(self._catalog, self._listing, request)
         source, loaded, route = found.source, found.loaded, found.route
+        request_checks.check_effects(request, found)
         if not request.plan_id:  # the objects of a plan are compared with the store later
             await request_checks.check_objects(self._catalog, self._listing, request, found)
         if self._code:
@@ -157,6 +159,7 @@ class ReplayService:
                 route=route,
                 traceparent=traceparent,
                 managed=_managed(request, found.selection),
+                effects=found.effects,
                 key=key,
             )
         except Unavailable as exc:

@@ -106,6 +106,11 @@ def _names() -> Iterator[Row]:
     yield Row(("run", "idle", "pages"), FAILED, "config_inactive", inactive)
     yield Row(("replay", "RUN", "shouted", "idle/both"), FAILED, "config_inactive", inactive)
     yield Row(("replay", "RUN", "input", "other/nowhere"), NOT_FOUND, "route_not_found", ("both",))
+    refused = ("replay", "RUN", "shouted", "theirs", "--effects", "skip")
+    yield Row(refused, FAILED, "effects_refused", ("theirs", "the target"))
+    yield missing(
+        "replay RUN input shout --effects nowhere=skip", "route_not_found", "nowhere", "shout, both"
+    )
 
 
 def _words() -> Iterator[Row]:
@@ -137,6 +142,8 @@ def _words() -> Iterator[Row]:
         yield missing(f"dead-letters show {identity}", "dead_letter_not_found", "4 digits or more")
         yield missing(f"dead-letters resend {identity}", "dead_letter_not_found", "4 digits or more")
     yield usage("dead-letters resend", "either ids, or --execution, --route and --code")
+    for effects in ("never", "both=never", "=skip", "both=", ""):
+        yield usage("replay RUN shouted theirs --effects", "run, skip, refuse", more=(effects,))
     yield usage("replay RUN", "empty", more=("", "theirs"))
     yield usage("replay RUN shouted", "empty", more=("",))
     yield usage("queues docs.theirs --peek 1 --take 1", "--peek and --take")

@@ -162,6 +162,17 @@ def _unknown() -> Iterator[Row]:
     yield post("replay", REPLAY | {"to_route": "docs/nowhere"}, "route_not_found", "nowhere", "shout, both")
     yield post("replay", REPLAY | {"to_route": "none/theirs"}, "route_not_found", "no config is named 'none'")
     yield post("replay", REPLAY | {"to_route": "idle/both"}, "config_inactive", "idle", "activate")
+    yield post(
+        "replay", REPLAY | {"effects": {"nowhere": "skip"}}, "route_not_found", "nowhere", "shout, both"
+    )
+    yield post(
+        "replay", REPLAY | {"effects": "skip"}, "effects_refused", "theirs (effects: skip", "the target"
+    )
+    reaching = REPLAY | {"from_stage": "input", "to_route": "shout"}
+    for effects in ("refuse", {"*": "skip", "both": "refuse"}):
+        yield post(
+            "replay", reaching | {"effects": effects}, "effects_refused", "both (effects: refuse in the"
+        )
     for way in ("", "/versions"):
         yield get(f"configs/none{way}", "config_not_found", "none")
     yield get("configs/docs/versions/9", "config_not_found", "9")
@@ -261,6 +272,9 @@ def _bodies() -> Iterator[Row]:
     yield post("replay", REPLAY | {"modified_after": "24h"}, SHAPE, "modified_after", "as in -24h")
     yield post("replay", REPLAY | {"content_type": ["text"]}, SHAPE, "content_type", "not a media type")
     yield post("replay", REPLAY | {"exclude": []}, SHAPE, "exclude", "too_short")
+    values: tuple[Any, ...] = ("never", "", 1, {}, {"both": None}, {"both": "never"}, ["skip"])
+    for value in values:
+        yield post("replay", REPLAY | {"effects": value}, SHAPE, "effects")
     yield post("dead-letters/resend", {}, "selection_empty", "an execution, a route or an error code")
     yield post("dead-letters/resend", {"correlation_ids": []}, "selection_empty")
     yield post("configs/docs/run", {"payload": 1, "config_version": 2**40}, SHAPE, "config_version")

@@ -1,0 +1,144 @@
+"""What a replay does in routes with side effects. It is decided once, when the replay is created.
+
+For each route, the strictest value applies: `on_replay` of the config, in the version that runs and in the
+newest one, and the value of the request. The value of a request for all routes applies to those with external
+effects. If a request has no value for a route, it takes over that of its source, if the source is a replay
+too. So no replay of a replay repeats the effects that the first one has skipped.
+
+The result is stored with the replay by the names of the routes, so a later version of the config changes
+nothing. The catalog closes the messages of skipped routes when it inserts or claims them. Only a worker knows
+what the adapters that it has loaded declare now. If they have external effects that were not known, it calls
+`Work.skip_route`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Protocol, get_args
+from uuid import UUID
+
+from playhead.errors import Conflict, NotFound
+from playhead.model import OTHER_ROUTES, Config, Execution, OnReplay, Replay, ReplayRequest, is_skipped
+from playhead.ports.catalog.configs import Configs
+
+_STRICTNESS: Final = get_args(OnReplay)
+
+
+class EffectsCatalog(Configs, Protocol):
+    async def replay(self, batch: UUID) -> Replay | None: ...
+
+
+async def with_newest(catalog: EffectsCatalog, config: Config) -> Config:
+    """Return a version of a config with `on_replay` of the newest one, where that is stricter: the steps of
+    an older version do no less harm."""
+    newest = await catalog.config(config.name)
+    if newest is None:
+        return config
+    stricter = newest.config.on_replay
+    return config.with_effects(
+        {
+            name: (_strictest(route.on_replay, stricter.get(name)), route.effects)
+            for name, route in config.routes.items()
+        }
+    )
+
+
+def _strictest(*values: OnReplay | None) -> OnReplay | None:
+    return max((one for one in values if one), key=_STRICTNESS.index, default=None)
+
+
+async def resolve(
+    catalog: EffectsCatalog, request: ReplayRequest, source: Execution, config: Config
+) -> dict[str, OnReplay]:
+    """Return what a replay does in the routes of its config, as `Replay.effects` shows it.
+
+    Raises:
+        NotFound: `route_not_found`; the request names a route that the config does not have.
+    """
+    asked = by_route(request.effects)
+    unknown = [name for name in asked if name != OTHER_ROUTES and name not in config.routes]
+    if unknown:
+        raise NotFound(
+            "route_not_found",
+            f"effects: config {config.name!r} has no route {unknown[0]!r}; its routes: "
+            f"{', '.join(config.routes)}",
+        )
+    if OTHER_ROUTES not in asked and source.replay_batch_id:
+        asked = await _inherited(catalog, source.replay_batch_id, config) | asked
+    return resolved(config, asked)
+
+
+def resolved(config: Config, asked: Mapping[str, OnReplay]) -> dict[str, OnReplay]:
+    """Return what a replay does in the routes of its config.
+
+    Args:
+        asked: the request by route, and what it takes over from the replay that it replays.
+    """
+    others = asked.get(OTHER_ROUTES)
+    effects: dict[str, OnReplay] = {}
+    for name, route in config.routes.items():
+        # A replay that must not repeat effects is refused if they are not known.
+        has_effects = route.effects == "external" or (route.effects is None and others == "refuse")
+        value = _strictest(route.on_replay, asked.get(name, others if has_effects else None))
+        # `run` is stored only if it was asked for. Otherwise a worker may find effects.
+        if value and (value != "run" or name in asked):
+            effects[name] = value
+    return effects | ({OTHER_ROUTES: asked[OTHER_ROUTES]} if OTHER_ROUTES in asked else {})
+
+
+def reached(config: Config, target: str, effects: Mapping[str, OnReplay]) -> list[str]:
+    """Return the routes whose messages a replay inserts, nearest first. Nothing follows a skipped route."""
+    found = [target]
+    known = {target}
+    for name in found:
+        following = () if is_skipped(effects, name) else config.routes[name].to
+        found += [to for to in following if to not in known]
+        known.update(following)
+    return found
+
+
+def refused(config: Config, target: str, effects: Mapping[str, OnReplay]) -> list[str]:
+    """Return the routes because of which a replay is refused: those with `refuse`, and a skipped target."""
+    return [
+        name
+        for name in reached(config, target, effects)
+        if effects.get(name) == "refuse" or (name == target and is_skipped(effects, name))
+    ]
+
+
+def check(config: Config, target: str, effects: Mapping[str, OnReplay], request: ReplayRequest) -> None:
+    """Check that a replay may be created. Raises `Conflict` (`effects_refused`), which lists the routes."""
+    names = refused(config, target, effects)
+    if not names:
+        return
+    reasons = [_reason(config, name, effects[name], request, is_target=name == target) for name in names]
+    raise Conflict(
+        "effects_refused",
+        f"the replay would repeat the effects of {', '.join(reasons)}: replay into another route",
+    )
+
+
+def _reason(config: Config, name: str, value: OnReplay, request: ReplayRequest, *, is_target: bool) -> str:
+    if config.routes[name].on_replay == value:
+        source = f"on_replay: {value} in the config"
+    elif request.effects is not None:
+        source = f"effects: {value} in the request"
+    else:
+        source = f"effects: {value} of the replay that it replays, unless the request has another value"
+    return f"{name} ({source}{', and it is the target' if is_target else ''})"
+
+
+def by_route(requested: OnReplay | Mapping[str, OnReplay] | None) -> dict[str, OnReplay]:
+    """Return what a request asks for, by route."""
+    if requested is None:
+        return {}
+    return {OTHER_ROUTES: requested} if isinstance(requested, str) else dict(requested)
+
+
+async def _inherited(catalog: EffectsCatalog, batch: UUID, config: Config) -> dict[str, OnReplay]:
+    """Return what a replay did, as far as it applies to a config."""
+    replay = await catalog.replay(batch)
+    if replay is None:
+        return {}
+    names = {OTHER_ROUTES} | (config.routes.keys() if replay.to_config == config.name else set())
+    return {name: value for name, value in replay.effects.items() if name in names}
