@@ -280,15 +280,27 @@ class Deployment:
         answer = self.post(f"/configs/{config}/run", files=files, data=tags)
         return str(answer["execution_id"])
 
-    def replay(self, execution: str, stage: str, route: str, path: str | None = None) -> Any:
-        """Replay over HTTP; returns the contract's answer when publishing has ended."""
+    def replay(
+        self,
+        execution: str,
+        stage: str,
+        route: str,
+        path: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **fields: Any,
+    ) -> Any:
+        """Replay over HTTP; returns the contract's answer when publishing has ended.
+
+        `fields` of the body are beyond the contract's.
+        """
         body = {
             "from_execution_id": execution,
             "from_stage": stage,
             "from_path": path,
             "to_route": route,
         }
-        return self.post("/replay", json=body)
+        return self.post("/replay", json=body | fields, headers=headers)
 
     # -- counting ----------------------------------------------------------------------------------
 

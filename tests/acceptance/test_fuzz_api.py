@@ -67,6 +67,15 @@ def _demo(deployment: Deployment) -> Pools:
     worker.stop()
     deployment.run("spare", {"a.txt": b"for others"})
     waiting = [deployment.run("docs", PAGES) for _ in range(30)]
+    slow = {
+        "from_execution_id": run,
+        "from_stage": "segments",
+        "to_route": "docs/segment",
+        "pace": {"rate": 0.01},
+    }
+    continuing = [
+        deployment.post("/replay", json=slow, headers={"Prefer": "respond-async"}) for _ in range(3)
+    ]
     messages = [m["correlation_id"] for m in deployment.items(f"/executions/{run}/lineage")]
     dead = [m["correlation_id"] for m in deployment.items("/dead-letters")]
     objects = list(deployment.items("/storage/objects", execution_id=run))
@@ -88,6 +97,7 @@ def _demo(deployment: Deployment) -> Pools:
     return bodies | {
         "execution_id": ended,
         "cancel execution_id": waiting,
+        "control replay_batch_id": [one["replay_batch_id"] for one in continuing],
         "from_execution_id": ended,
         "parent": ended,
         "execution": ended,
@@ -189,6 +199,8 @@ class Fuzzed:
             case.body = bodies[there % len(bodies)]
 
     def _pool(self, label: str, name: str) -> list[Any]:
+        if name == "replay_batch_id" and not label.startswith("GET"):
+            return self._pools[f"control {name}"]
         if label.endswith("/cancel"):
             return self._pools.get(f"cancel {name}", [])
         if label.endswith("activate"):

@@ -229,7 +229,7 @@ class Playhead(Api):
             take=TakeService(self.catalog, self.broker, visibility=30, clock=time.monotonic),
             search=SearchService(partial(search_index, Settings(home=Path(data_dir)))),
             doctor=DoctorService([], self.catalog, self.broker),
-            watch=WatchService(self._looking, self.catalog, every=0.01),
+            watch=WatchService(self._looking, every=0.01),
             metrics=MetricsService(self.catalog, self.broker, self.store),
         )
         self.app = _app()
@@ -263,7 +263,7 @@ class Playhead(Api):
     async def restart(self) -> None:
         """End the open streams, as a server does that shuts down; a new one answers from now on."""
         self.services.watch.stop()
-        watch = WatchService(self._looking, self.catalog, every=0.01)
+        watch = WatchService(self._looking, every=0.01)
         self.services = replace(self.services, watch=watch)
         self.app.state.services = self.services
 

@@ -47,6 +47,10 @@ def _valid_body(path: str) -> Any:
         return {"execution_id": X}
     if path.endswith("/prune"):
         return {"execution_ids": [X]}
+    if path.endswith("/pace"):
+        return {"rate": 1}
+    if "/replays/" in path:
+        return {}
     return {"source": "a: ["}
 
 

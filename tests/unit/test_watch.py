@@ -1,10 +1,10 @@
-"""Watching: one look for all who watch, ids that any process makes alike, and the pace of a replay."""
+"""Watching: one look for all who watch, and ids that any process makes alike."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import UUID
@@ -63,7 +63,6 @@ class Site:
     def __init__(self) -> None:
         self.now: Execution | None = EXECUTION
         self.batch = REPLAY
-        self.is_all_listed = False
         self.away: Unavailable | None = None
         self.looks = 0
         self.seconds = 0.0
@@ -78,9 +77,6 @@ class Site:
     async def replay(self, batch: UUID) -> Replay:
         await self._look()
         return self.batch
-
-    async def is_listed(self, job: UUID) -> bool:
-        return self.is_all_listed
 
     async def _look(self) -> None:
         self.looks += 1
@@ -105,7 +101,7 @@ async def all_of(told: AsyncIterator[StateEvent[T] | Unavailable]) -> list[State
 
 
 def service(site: Site, every: float = 0.01, **more: Any) -> WatchService:
-    return WatchService(site, site, every=every, **more)
+    return WatchService(site, every=every, **more)
 
 
 async def test_a_hundred_watchers_share_one_query_at_a_time(site: Site):
@@ -233,45 +229,6 @@ async def test_a_process_that_stops_ends_its_streams_at_once(site: Site, when: s
     assert [one.is_end for one in told if isinstance(one, StateEvent)] == [False]
 
 
-# -- the pace of a replay --------------------------------------------------------------------------
-
-
-async def paced(site: Site, steps: Sequence[tuple[float, int, Callable[[], None] | None]]) -> list[Replay]:
-    """Return a progress report, some seconds after the previous one, with a number of published objects."""
-    clock = Clock()
-    watching = service(site, every=0.1, clock=clock)
-    seen, watches = [], []
-    for seconds, published, then in steps:
-        clock.now += seconds
-        site.batch = replace(site.batch, objects_published=published)
-        if then:
-            then()
-        watches.append(await watching.replay(ONE))  # each keeps what is watched from being forgotten
-        seen.append(watches[-1]._first.state)
-    return seen
-
-
-async def test_the_rate_covers_the_last_seconds(site: Site):
-    steps = [
-        (1.0, published, None) for published in (0, 100, 200, 300, 400, 500, 500, 500, 500, 500, 500, 500)
-    ]
-    rates = [one.rate for one in await paced(site, steps)]
-    assert rates == [None, 100.0, 100.0, 100.0, 100.0, 100.0, 80.0, 60.0, 40.0, 20.0, 0.0, 0.0]
-
-
-async def test_the_remaining_time_is_reported_when_all_objects_are_listed(site: Site):
-    site.batch = replace(REPLAY, objects_found=1000, objects_failed=100)
-
-    def listed() -> None:
-        site.is_all_listed = True
-
-    def ended() -> None:
-        site.batch = replace(site.batch, status="partial_failure")
-
-    seen = await paced(site, [(0, 0, None), (2, 100, None), (1, 300, listed), (1, 900, ended)])
-    assert [one.eta_seconds for one in seen] == [None, None, 6.0, 0.0]
-
-
 async def test_a_falling_rate_is_reported_even_if_nothing_else_has_changed(site: Site):
     watching = service(site)
     moving: list[StateEvent[Replay]] = []
@@ -283,10 +240,12 @@ async def test_a_falling_rate_is_reported_even_if_nothing_else_has_changed(site:
 
     telling = asyncio.create_task(watch())
     await until(lambda: site.looks >= 2)
-    site.batch = replace(REPLAY, objects_published=5000)
+    site.batch = replace(REPLAY, objects_published=5000, rate=90.0, eta_seconds=1.0)
+    await until(lambda: len(moving) > 0)
+    site.batch = replace(site.batch, rate=60.0, eta_seconds=1.5)
     await until(lambda: len(moving) > 1)
     site.batch = replace(site.batch, status="publishing_complete")
     async with asyncio.timeout(30):
         await telling
     assert len({one.id for one in moving}) == 1
-    assert moving[0].state.rate > moving[1].state.rate > 0  # type: ignore[operator]
+    assert [(one.state.rate, one.state.eta_seconds) for one in moving] == [(90.0, 1.0), (60.0, 1.5)]

@@ -59,8 +59,15 @@ class Example:
     status: int = 0
 
 
+_SLOW: Final = {"replay_batch_id": "$SLOW"}
 _DEAD: Final = Example({"correlation_id": "$DEAD"})
 _EXAMPLES: Final[Mapping[str, Example]] = {
+    **{
+        f"POST /api/v1/replays/{{replay_batch_id}}/{verb}": Example(_SLOW)
+        for verb in ("pause", "resume", "retry")
+    },
+    "POST /api/v1/replays/{replay_batch_id}/cancel": Example(_SLOW, body='{"withdraw": true}'),
+    "PUT /api/v1/replays/{replay_batch_id}/pace": Example(_SLOW, body='{"rate": 50}'),
     "POST /api/v1/executions/{execution_id}/cancel": Example({"execution_id": "$REPLAY"}),
     "POST /api/v1/configs/{name}/activate": Example({"name": "other"}),
     "POST /api/v1/configs/{name}/deactivate": Example({"name": "other"}),
@@ -194,7 +201,8 @@ def _body(media: str, schema: Mapping[str, Any]) -> str:
     if name := name_of(schema):
         schema = _schemas()[name]
     if not schema.get("properties"):
-        return f"Body: {code(media)}. {schema.get('description', '')}".strip()
+        variants = f" {kind(schema, _link)}" if "anyOf" in schema else ""
+        return f"Body: {code(media)}{variants}. {schema.get('description', '')}".strip()
     return f"Body: {code(media)}\n\n{_fields(schema)}"
 
 
@@ -250,7 +258,7 @@ def example(operation: Operation) -> str:
     asked = "&".join(f"{name}={value}" for name, value in {**query, **given.query}.items())
     flags = ["-sN" if operation.streams else "-s"]
     sent = _sent(operation, values)
-    if operation.method != "GET" and not sent:
+    if operation.method != ("POST" if sent else "GET"):  # what curl sends anyway
         flags.append(f"-X {operation.method}")
     url = f'"http://127.0.0.1:8080{path}{f"?{asked}" if asked else ""}"'
     return " ".join(["curl", *flags, url, *([f"\\\n  {sent}"] if sent else [])])

@@ -12,6 +12,7 @@ from playhead.api import (
     adapters,
     answers,
     configs,
+    control,
     dead_letters,
     docs,
     executions,
@@ -42,7 +43,7 @@ OPENAPI: Final = "/openapi.json"
 ROUTERS: Final = tuple(
     module.router
     for module in (
-        *(replays, outcome, configs, runs, executions, lineage),
+        *(replays, control, outcome, configs, runs, executions, lineage),
         *(prune, storage, search, routes, queues, dead_letters),
         *(adapters, workers, system, metrics, docs),
     )

@@ -32,6 +32,9 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
         "invalid_cursor", 400, "The cursor does not belong to this list; leave it out to get the first page."
     ),
     ErrorCode("invalid_body", 400, "The body is not UTF-8, is nested too deeply, or cannot be read."),
+    ErrorCode(
+        "invalid_idempotency_key", 400, "The Idempotency-Key is not 1 to 255 visible ASCII characters."
+    ),
     ErrorCode("config_invalid", 400, "The config has errors; `diagnostics` lists all of them."),
     ErrorCode("selection_empty", 400, "The selection matches nothing; select at least one item."),
     ErrorCode(
@@ -87,6 +90,14 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ),
     ErrorCode("plan_not_ready", 409, "The plan is still being made, or has failed; the detail says why."),
     ErrorCode("too_many_objects", 409, "The plan has too many objects; select fewer of them."),
+    ErrorCode(
+        "idempotency_key_reused",
+        409,
+        "An earlier request with this Idempotency-Key had another body; use a new key for each request.",
+    ),
+    ErrorCode(
+        "replay_ended", 409, "The state of the replay does not allow this; the detail has the next step."
+    ),
     ErrorCode("execution_ended", 409, "The state of the ended execution does not allow this operation."),
     ErrorCode("stage_pruned", 409, "Objects of the stage were pruned, so it cannot be replayed."),
     ErrorCode(

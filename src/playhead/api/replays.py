@@ -2,59 +2,84 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter
-from starlette.responses import Response
+from fastapi.encoders import jsonable_encoder
+from starlette.responses import JSONResponse, Response
 
 from playhead.api.answers import BODY_CODES, responses
 from playhead.api.asking import WARNINGS, Asked, Cursor, Limit, RequireCode, warner
 from playhead.api.bodies import JsonRoute
 from playhead.api.ids import NO_EXECUTION, BatchId, execution_query
-from playhead.api.schemas import DetachedReplayRequest, DetachedReplayResponse
+from playhead.api.replay_headers import RESPOND_ASYNC, IdempotencyKey, Prefer, checked_key, prefers_async
+from playhead.api.schemas import DetachedReplayResponse
+from playhead.api.schemas.replays import DetachedReplayRequest
 from playhead.api.streams import LastEventId, stream, stream_responses
-from playhead.model import Page, Replay, ReplayRequest
+from playhead.model import Page, Replay
 
 router = APIRouter(prefix="/api/v1", tags=["replay"], route_class=JsonRoute)
+
+_REPLAYED: Final[dict[str, Any]] = {
+    "Idempotent-Replayed": {
+        "schema": {"type": "string", "enum": ["true"]},
+        "description": "An earlier request with this key has started the replay.",
+    }
+}
+_ACCEPTED: Final[dict[str, Any]] = {
+    "Location": {"schema": {"type": "string"}, "description": "Path of the replay, to look at it again."},
+    "Preference-Applied": {
+        "schema": {"type": "string", "enum": [RESPOND_ASYNC]},
+        "description": "The preference that the server has followed.",
+    },
+}
 
 
 @router.post(
     "/replay",
     operation_id="execute_replay_api_v1_replay_post",  # from the contract; all other ids are function names
     summary="Execute detached replay",
+    response_model=DetachedReplayResponse,
     responses=responses(
-        *("invalid_path", "route_ambiguous", "invalid_body", "selection_empty"),
+        *("invalid_path", "route_ambiguous", "invalid_body", "selection_empty", "invalid_idempotency_key"),
         *("execution_not_found", "stage_not_found", "route_not_found", "config_not_found"),
         *("replay_not_found", "no_objects"),
-        *("config_inactive", "stage_pruned", "effects_refused", "code_differs"),
+        *("config_inactive", "stage_pruned", "effects_refused", "code_differs", "idempotency_key_reused"),
         *("unsupported_media_type", *BODY_CODES),
         *("store_unavailable", "broker_unavailable", "replay_continues"),
     )
-    | {200: {"headers": WARNINGS}},
+    | {
+        200: {"headers": WARNINGS | _REPLAYED},
+        202: {
+            "model": Replay,
+            "description": f"The replay was created, and continues: the response to `{RESPOND_ASYNC}`.",
+            "headers": WARNINGS | _REPLAYED | _ACCEPTED,
+        },
+    },
 )
 async def execute_replay(
-    body: DetachedReplayRequest, asked: Asked, response: Response, require_code: RequireCode = False
-) -> DetachedReplayResponse:
+    body: DetachedReplayRequest,
+    asked: Asked,
+    response: Response,
+    require_code: RequireCode = False,
+    key: IdempotencyKey = None,
+    prefer: Prefer = None,
+) -> DetachedReplayResponse | Response:
     """Publish one message for each selected object of a stage to the inbound queue of a route.
 
     Without a condition, all objects of the stage are selected. This creates a new execution, and does not
     change the source. The response is sent when the broker has confirmed each message, or the message counts
-    as failed.
+    as failed. A client that disconnects stops nothing. With `Prefer: respond-async`, the response is sent as
+    soon as the replay is recorded.
     """
-    replay = await asked.replay.execute(
-        ReplayRequest(
-            from_execution_id=body.from_execution_id,
-            from_stage=body.from_stage,
-            from_path=body.from_path,
-            to_route=body.to_route,
-            require_code=require_code,
-            selection=body.selection(),
-            config_version=body.config_version,
-            effects=body.effects,
-        ),
-        warner(response),
-    )
+    request = body.request(require_code=require_code, key=checked_key(key))
+    opened = await asked.replay.start(request, warner(response))
+    if not opened.fresh:
+        response.headers["Idempotent-Replayed"] = "true"
+    if prefers_async(prefer):
+        return _accepted(opened.replay, response)
+    replay = await asked.replay.wait(opened.replay)
     return DetachedReplayResponse(
         execution_id=replay.execution_id,
         from_execution_id=replay.from_execution_id,
@@ -72,6 +97,15 @@ async def execute_replay(
     )
 
 
+def _accepted(replay: Replay, response: Response) -> Response:
+    """Return the response to a client that does not wait, with the headers that were set so far."""
+    accepted = JSONResponse(jsonable_encoder(replay), 202)
+    accepted.raw_headers += response.raw_headers
+    accepted.headers["Location"] = f"/api/v1/replays/{replay.replay_batch_id}"
+    accepted.headers["Preference-Applied"] = RESPOND_ASYNC
+    return accepted
+
+
 @router.get("/replays", responses=responses(*NO_EXECUTION, "invalid_cursor", "store_unavailable"))
 async def list_replays(
     asked: Asked,
@@ -87,7 +121,10 @@ async def list_replays(
 
 @router.get("/replays/{replay_batch_id}", responses=responses("id_ambiguous", "replay_not_found"))
 async def get_replay(replay_batch_id: BatchId, asked: Asked) -> Replay:
-    """Return a replay batch with its progress. All numbers come from the catalog."""
+    """Return a replay batch with its progress, its rate and the time that remains.
+
+    All counts come from the catalog. Each server measures the rate between its own reads.
+    """
     return await asked.executions.replay(replay_batch_id)
 
 
@@ -100,8 +137,8 @@ async def get_replay(replay_batch_id: BatchId, asked: Asked) -> Replay:
 async def watch_replay(replay_batch_id: BatchId, asked: Asked, last_event_id: LastEventId = None) -> Response:
     """Stream the progress of a replay batch: at once, and after each change, until publishing ends.
 
-    The data of an event `replay` are the body of a `GET`. The last event is `end`, with the same data.
-    Otherwise, the stream is like that of an execution. To watch the processing of the messages, use the
-    events of the replay's `execution_id`.
+    The stream continues while the replay is paused. The data of an event `replay` are the body of a `GET`.
+    The last event is `end`, with the same data. Otherwise, the stream is like that of an execution. To watch
+    the processing of the messages, use the events of the replay's `execution_id`.
     """
     return stream("replay", await asked.watch.replay(replay_batch_id), last_event_id)

@@ -298,7 +298,7 @@ async def open_runtime(
             take=TakeService(catalog, broker, visibility=settings.visibility_seconds, clock=ElapsedClock()),
             search=searching(settings),
             doctor=opened.doctor(),
-            watch=WatchService(executions, catalog),
+            watch=WatchService(executions),
             metrics=MetricsService(catalog, broker, store),
         )
         runtime = Runtime(

@@ -208,9 +208,10 @@ class Replay:
             while the replay is paused. Publishing is repeated until each is confirmed or refused.
         objects_skipped: messages that were not processed because their route has external effects.
         withdrawn: published messages that were cancelled before a worker started them.
-        work: messages of the new execution, in all routes; None in a list while it runs.
-        rate: objects published per second over the last few seconds; None if it is not known.
-        eta_seconds: seconds until publishing ends; None if it is not known.
+        work: messages of the new execution, in all routes; None if they were not counted.
+        rate: objects published per second over the last few seconds, or at the first look since the replay
+            began; None unless it is publishing, and in lists.
+        eta_seconds: seconds until publishing ends at this rate; None if this is not known.
         pace: limit of the publishing; None: as fast as possible.
         hold_at: number of objects after which publishing waits for the result of the canary; None: no canary,
             or it has ended.

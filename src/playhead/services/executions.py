@@ -8,6 +8,7 @@ from uuid import UUID
 
 from playhead.engine.listing import Listing
 from playhead.engine.lookup import find_execution, find_replay
+from playhead.engine.meter import Meter
 from playhead.engine.pacing import pause_of_route
 from playhead.engine.paging import decode_cursor, list_of, page_before
 from playhead.model import Execution, Page, Replay, RouteCode, RouteCounts, StageSummary
@@ -21,6 +22,8 @@ from playhead.ports.store import Store
 class ExecutionCatalog(Browse, Code, Configs, Limits, Protocol):
     """The part of the catalog that `ExecutionService` needs."""
 
+    async def is_listed(self, job: UUID) -> bool: ...
+
     async def replay(self, batch: UUID) -> Replay | None: ...
 
     async def replays(
@@ -29,11 +32,16 @@ class ExecutionCatalog(Browse, Code, Configs, Limits, Protocol):
 
 
 class ExecutionService:
-    """Reads executions. Every method raises `Unavailable` if a backend that it needs is unavailable."""
+    """Reads executions. Every method raises `Unavailable` if a backend that it needs is unavailable.
 
-    def __init__(self, catalog: ExecutionCatalog, store: Store) -> None:
+    Args:
+        meter: measures the rates of replays.
+    """
+
+    def __init__(self, catalog: ExecutionCatalog, store: Store, *, meter: Meter | None = None) -> None:
         self._catalog = catalog
         self._listing = Listing(catalog, store)
+        self._meter = meter or Meter()
 
     async def get(self, execution: UUID) -> Execution:
         """Return an execution. If it exists only in the store, return it as adopted, and store nothing.
@@ -95,12 +103,21 @@ class ExecutionService:
         return page_before(await self._catalog.replays(source=source, before=before, limit=limit), of)
 
     async def replay(self, batch: UUID) -> Replay:
-        """Return a replay batch with its current progress.
+        """Return a replay batch with its current progress, its rate, and the time that remains.
 
         Raises:
             NotFound: `replay_not_found`.
         """
-        return await find_replay(self._catalog, batch)
+        now = await find_replay(self._catalog, batch)
+        rate = self._meter.rate(now)
+        eta = None
+        if now.status is not None:
+            eta = 0.0
+        # While objects are still being listed, the number that remains is unknown.
+        elif rate and await self._catalog.is_listed(now.execution_id):
+            left = now.objects_found - now.objects_published - now.objects_failed
+            eta = round(left / rate, 1)
+        return replace(now, rate=rate, eta_seconds=eta)
 
     async def list(self, where: ExecutionFilter, cursor: str | None, limit: int) -> Page[Execution]:
         """Return executions, newest first."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -25,7 +24,6 @@ from playhead.model import Execution, Replay
 T = TypeVar("T")
 
 LOOK_SECONDS: Final = 0.5
-_PACE_SECONDS: Final = 5.0
 _SHARE: Final = 5
 """Reads take at most one in `_SHARE` seconds: counting a million rows is slow."""
 
@@ -36,10 +34,6 @@ class Looking(Protocol):
     async def get(self, execution: UUID) -> Execution: ...
 
     async def replay(self, batch: UUID) -> Replay: ...
-
-
-class Listings(Protocol):
-    async def is_listed(self, job: UUID) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +149,6 @@ class WatchService:
 
     Args:
         looking: reads their state.
-        listings: reports whether a job has listed all its objects.
         every: minimum seconds between two reads of one object.
         clock: monotonic seconds.
     """
@@ -163,13 +156,11 @@ class WatchService:
     def __init__(
         self,
         looking: Looking,
-        listings: Listings,
         *,
         every: float = LOOK_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._looking = looking
-        self._listings = listings
         self._every = every
         self._clock = clock
         self._stopping = asyncio.Event()
@@ -195,25 +186,18 @@ class WatchService:
         return await self._watch("execution", execution, look)
 
     async def replay(self, batch: UUID) -> Watch[Replay]:
-        """Watch a replay batch until it is published or has failed.
+        """Watch a replay batch until its publishing has ended, also through pauses.
 
         Raises:
             NotFound: `replay_not_found`.
             Unavailable: the replay cannot be read now.
         """
-        pace = _Pace()
 
         async def look() -> Sight[Replay]:
             now = await self._looking.replay(batch)
-            rate = pace.at(self._clock(), now.objects_published)
-            left = now.objects_found - now.objects_published - now.objects_failed
-            eta = None
-            if now.status is not None:
-                eta = 0.0
-            # While objects are still being listed, the number that remains is unknown.
-            elif rate and await self._listings.is_listed(now.execution_id):
-                eta = round(left / rate, 1)
-            return Sight(_id_of(now), replace(now, rate=rate, eta_seconds=eta), now.status is not None)
+            # Rate and remaining time differ between processes, so they are not part of the id.
+            state = replace(now, rate=None, eta_seconds=None)
+            return Sight(_id_of(state), now, now.status is not None)
 
         return await self._watch("replay", batch, look)
 
@@ -232,23 +216,6 @@ class WatchService:
             async with asyncio.timeout(max(until - self._clock(), 0)):
                 await self._stopping.wait()
         return self._stopping.is_set()
-
-
-class _Pace:
-    """The publishing rate of a replay over the last `_PACE_SECONDS`."""
-
-    def __init__(self) -> None:
-        self._seen: deque[tuple[float, int]] = deque()
-
-    def at(self, now: float, published: int) -> float | None:
-        """Record the number published so far; return objects per second, or None for the first record."""
-        seen = self._seen
-        seen.append((now, published))
-        # Keep the newest record that is older than the window, so that the rate covers the whole window.
-        while len(seen) > 2 and seen[1][0] <= now - _PACE_SECONDS:
-            seen.popleft()
-        then, had = seen[0]
-        return round(max(published - had, 0) / (now - then), 1) if now > then else None
 
 
 def _id_of(state: object) -> str:

@@ -26,6 +26,8 @@ from tests.servers.process import Missing
 
 UNKNOWN: Final = "01890000-0000-7000-8000-000000000000"
 NIL: Final = "00000000-0000-0000-0000-000000000000"
+USED_KEY: Final = "used"
+"""An Idempotency-Key: the replay of this home was started with it."""
 MAX_BODY: Final = 1_048_576
 MAX_UPLOAD: Final = 2_000_000
 MAX_OBJECT: Final = 100_000
@@ -116,7 +118,7 @@ class Ground:
         deployment.post("/configs/idle/deactivate")
         run = deployment.run("docs", {"a.txt": b"one", "b.txt": b"two"})
         deployment.ended(run)
-        replay = deployment.replay(run, "shouted", "theirs")
+        replay = deployment.replay(run, "shouted", "theirs", headers={"Idempotency-Key": USED_KEY})
         deployment.ended(replay["execution_id"])
         [message, *_] = deployment.items(f"/executions/{run}/lineage")
         self.names = {

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from playhead.api.errors import STATUS
-from tests.acceptance.bad_input.ground import MAX_BODY, MAX_OBJECT, MAX_UPLOAD, Ground, filled
+from tests.acceptance.bad_input.ground import MAX_BODY, MAX_OBJECT, MAX_UPLOAD, USED_KEY, Ground, filled
 
 JSON = {"Content-Type": "application/json"}
 YAML = {"Content-Type": "application/yaml"}
@@ -234,6 +234,16 @@ def _ids() -> Iterator[Row]:
 
 DEEP = 100_000
 BODIES = ("replay", "configs", "configs/validate", "configs/docs/run", "dead-letters/resend")
+CONTROL = ("pause", "resume", "cancel", "retry")
+PACES: tuple[Any, ...] = (
+    {},
+    {"rate": 0},
+    {"rate": 2e6},
+    {"rate": "1"},
+    {"queue_depth": 0.5},
+    {"rate": 1, "queue_depth": 1},
+    7,
+)
 NOT_JSON = (
     *(b"NaN", b"Infinity", b"-Infinity", b"1e999", b"1" * 5000, b'"\\ud800"', b'{"a": ["\\udfff"]}'),
     *(b"[1,]", b"nul"),
@@ -320,7 +330,35 @@ def _bodies() -> Iterator[Row]:
         yield Row(method, f"{API}/{path}", {}, "method_not_allowed", (method, allowed))
 
 
-ROWS = [*_paths(), *_unknown(), *_ids(), *_bodies()]
+# -- control of replays, and repeated requests -----------------------------------------------------
+
+
+def _managed() -> Iterator[Row]:
+    for key in ("", "a b", "x" * 256):
+        sent = {"json": REPLAY | {"from_path": "/"}, "headers": {"Idempotency-Key": key}}
+        words = (f"{len(key.strip())} characters", "1 to 255", "UUID")
+        yield Row("POST", f"{API}/replay", sent, "invalid_idempotency_key", words)
+    used = {"json": REPLAY | {"reason": "other"}, "headers": {"Idempotency-Key": USED_KEY}}
+    yield Row("POST", f"{API}/replay", used, "idempotency_key_reused", (USED_KEY, "BATCH"))
+    for pace in PACES:
+        yield post("replay", REPLAY | {"pace": pace}, SHAPE, "pace")
+        yield Row("PUT", f"{API}/replays/BATCH/pace", {"json": pace}, SHAPE, ())
+    yield Row("PUT", f"{API}/replays/BATCH/pace", {}, SHAPE, ("missing", "null removes"))
+    for reason in ("x" * 1001, "a\0b", 7):
+        yield post("replay", REPLAY | {"reason": reason}, SHAPE, "reason")
+    for identity in ("UNKNOWN", "NIL"):
+        for what in CONTROL:
+            yield post(f"replays/{identity}/{what}", None, "replay_not_found", identity)
+        paced = {"json": {"rate": 1}}
+        yield Row("PUT", f"{API}/replays/{identity}/pace", paced, "replay_not_found", (identity,))
+    for what in ("pause", "resume", "cancel"):
+        yield post(f"replays/BATCH/{what}", None, "replay_ended", "has ended", "playhead replays retry BATCH")
+    yield Row("PUT", f"{API}/replays/BATCH/pace", {"json": {"rate": 1}}, "replay_ended", ("BATCH",))
+    yield post("replays/BATCH/cancel", {"withdrawn": True}, SHAPE, "withdrawn", "extra_forbidden")
+    yield raw("replays/BATCH/cancel", b"{}", TEXT, "unsupported_media_type", "text/plain")
+
+
+ROWS = [*_paths(), *_unknown(), *_ids(), *_bodies(), *_managed()]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)

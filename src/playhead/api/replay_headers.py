@@ -1,0 +1,49 @@
+"""Headers of a request for a replay: whether the client waits, and the key that makes it safe to repeat."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final
+
+from fastapi import Header
+
+from playhead.errors import BadRequest
+
+RESPOND_ASYNC: Final = "respond-async"
+"""The preference (RFC 7240) of a client that does not wait until publishing ends."""
+_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+_QUOTED: Final = re.compile(r'"(\\.|[^"\\])*"')
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="Makes the request safe to repeat: 1 to 255 visible ASCII characters. A request with the "
+        "key of an earlier one starts nothing, and returns the replay of that one. A key is kept for a day, "
+        "and until publishing has ended.",
+    ),
+]
+Prefer = Annotated[
+    str | None,
+    Header(
+        alias="Prefer",
+        description=f"`{RESPOND_ASYNC}`: do not wait until publishing ends. The response is 202.",
+    ),
+]
+
+
+def checked_key(given: str | None) -> str | None:
+    """Check the value of `Idempotency-Key`. Raises `BadRequest` (`invalid_idempotency_key`)."""
+    if given is not None and not _KEY.fullmatch(given):
+        raise BadRequest(
+            "invalid_idempotency_key",
+            f"the Idempotency-Key has {len(given)} characters, or one that is not visible ASCII; send 1 to "
+            "255 characters from ! to ~, such as a UUID",
+        )
+    return given
+
+
+def prefers_async(prefer: str | None) -> bool:
+    """Whether the header `Prefer` names `respond-async`, without regard to case and parameters."""
+    named = _QUOTED.sub("", prefer or "").split(",")
+    return any(one.partition(";")[0].strip().lower() == RESPOND_ASYNC for one in named)

@@ -1,0 +1,315 @@
+"""Replays that a client does not wait for, requests that it repeats, and the control of replays."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from playhead.errors import broker_unavailable
+from tests.api.test_watching import read, while_watching
+from tests.api.test_workers import starts
+
+if TYPE_CHECKING:
+    import httpx
+
+    from tests.api.server import Playhead
+
+KEY = {"Idempotency-Key": "5d1e0c1e-3c1b"}
+ASYNC = {"Prefer": "respond-async"}
+SLOW = {"rate": 0.01}
+"""At most one message in a hundred seconds: publishing does not end during a test."""
+
+WRONG_PACES: tuple[Any, ...] = (
+    *({}, 5, [], {"rate": 0}, {"rate": 1e7}, {"rate": "5"}, {"rate": True}, {"rate": None}),
+    *({"queue_depth": 0}, {"queue_depth": 1.5}, {"queue_depth": 10**7}),
+    *({"rate": 1, "queue_depth": 1}, {"rate": 1, "more": 1}),
+)
+
+
+@pytest.fixture
+async def source(playhead: Playhead) -> str:
+    return await playhead.run({f"{n}.md": b"one two" for n in range(4)})
+
+
+def _body(source: str, **changes: Any) -> dict[str, Any]:
+    return {"from_execution_id": source, "from_stage": "shouted", "to_route": "split"} | changes
+
+
+async def _post(playhead: Playhead, body: Any, headers: dict[str, str] | None = None) -> httpx.Response:
+    return await playhead.http.post("/api/v1/replay", json=body, headers=headers)
+
+
+async def _slow(playhead: Playhead, source: str, **changes: Any) -> str:
+    """Start a replay that does not end during the test, and return its path."""
+    answer = await _post(playhead, _body(source, pace=SLOW, **changes), ASYNC)
+    assert answer.status_code == 202, answer.text
+    return f"replays/{answer.json()['replay_batch_id']}"
+
+
+async def _ended(playhead: Playhead, path: str) -> Any:
+    async with asyncio.timeout(30):
+        while (shown := await playhead.get(path))["status"] is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    return shown
+
+
+async def _put(playhead: Playhead, path: str, pace: Any, kind: str = "application/json") -> httpx.Response:
+    """Send a pace, also null, which httpx would take for no body."""
+    sent = pace if isinstance(pace, bytes) else json.dumps(pace).encode()
+    return await playhead.http.put(f"/api/v1/{path}/pace", content=sent, headers={"Content-Type": kind})
+
+
+# -- without waiting -------------------------------------------------------------------------------
+
+
+async def test_a_client_that_prefers_not_to_wait_gets_the_replay_at_once(playhead: Playhead, source: str):
+    playhead.publish_outage.error = broker_unavailable("not now")
+    answer = await _post(playhead, _body(source), ASYNC)
+    assert answer.status_code == 202
+    replay = answer.json()
+    path = f"/api/v1/replays/{replay['replay_batch_id']}"
+    assert (answer.headers["Location"], answer.headers["Preference-Applied"]) == (path, "respond-async")
+    assert (replay["state"], replay["status"], replay["from_execution_id"]) == ("publishing", None, source)
+    assert replay.keys() == (await playhead.http.get(path)).json().keys()
+    playhead.publish_outage.error = None
+    assert (await _ended(playhead, path.removeprefix("/api/v1/")))["objects_published"] == 4
+
+
+@pytest.mark.parametrize(
+    ("prefer", "status"),
+    [
+        ("respond-async", 202),
+        ("Respond-Async", 202),
+        ("wait=10, respond-async; foo=1", 202),
+        ("return=minimal", 200),
+        ("respond-asynchronously", 200),
+        ('foo="a, respond-async"', 200),
+        ("", 200),
+    ],
+)
+async def test_the_header_prefer_is_read_as_rfc_7240_says(
+    playhead: Playhead, source: str, prefer: str, status: int
+):
+    answer = await _post(playhead, _body(source), {"Prefer": prefer})
+    assert answer.status_code == status
+    assert ("Preference-Applied" in answer.headers) == (status == 202)
+
+
+async def test_warnings_about_code_are_headers_of_both_answers(playhead: Playhead, source: str):
+    await starts(playhead)
+    waited = await _post(playhead, _body(source))
+    accepted = await _post(playhead, _body(source), ASYNC)
+    warnings = waited.headers.get_list("X-Playhead-Warning")
+    assert accepted.headers.get_list("X-Playhead-Warning") == warnings != []
+
+
+async def test_the_fields_of_a_managed_replay_are_shown(playhead: Playhead, source: str):
+    path = await _slow(playhead, source, reason="the new splitter", report=False)
+    shown = await playhead.get(path)
+    assert (shown["pace"], shown["reason"], shown["report"]) == (SLOW, "the new splitter", "none")
+    answer = await _post(playhead, _body(source, pace={"queue_depth": 7}, report=True), ASYNC)
+    shown = await playhead.get(f"replays/{answer.json()['replay_batch_id']}")
+    assert (shown["pace"], shown["reason"], shown["report"]) == ({"queue_depth": 7}, None, "due")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *[("pace", pace) for pace in WRONG_PACES],
+        *[("reason", reason) for reason in ("x" * 1001, "a\0b", 1)],
+        *[("report", report) for report in ("perhaps", 7)],
+    ],
+)
+async def test_an_invalid_field_is_refused_with_its_name(
+    playhead: Playhead, source: str, field: str, value: Any
+):
+    answer = await _post(playhead, _body(source, **{field: value}))
+    assert answer.status_code == 422
+    assert {fault["loc"][1] for fault in answer.json()["detail"]} == {field}
+
+
+# -- keys ------------------------------------------------------------------------------------------
+
+
+async def test_a_repeated_key_returns_the_first_replay_in_its_present_state(playhead: Playhead, source: str):
+    playhead.publish_outage.error = broker_unavailable("not now")
+    first = await _post(playhead, _body(source), ASYNC | KEY)
+    assert "Idempotent-Replayed" not in first.headers
+    playhead.publish_outage.error = None
+    repeated = await _post(playhead, _body(source, from_path=None), KEY)  # waits, as a first request would
+    assert (repeated.status_code, repeated.headers["Idempotent-Replayed"]) == (200, "true")
+    assert repeated.json()["replay_batch_id"] == first.json()["replay_batch_id"]
+    assert (repeated.json()["status"], repeated.json()["objects_published"]) == ("publishing_complete", 4)
+    accepted = await _post(playhead, _body(source), ASYNC | KEY)
+    assert (accepted.status_code, accepted.headers["Idempotent-Replayed"]) == (202, "true")
+    assert accepted.json()["state"] == "publishing_complete"
+    assert len(await playhead.items("replays")) == 1
+
+
+async def test_another_body_under_a_used_key_is_refused(playhead: Playhead, source: str):
+    assert (await _post(playhead, _body(source), KEY)).status_code == 200
+    for changes in ({"to_route": "upper"}, {"from_path": "0.md"}, {"reason": "x"}, {"pace": SLOW}):
+        answer = await _post(playhead, _body(source, **changes), KEY)
+        assert (answer.status_code, answer.json()["error_code"]) == (409, "idempotency_key_reused")
+    assert len(await playhead.items("replays")) == 1
+
+
+async def test_a_refused_request_leaves_its_key_unused(playhead: Playhead, source: str):
+    assert (await _post(playhead, _body(source, from_path="gone"), KEY)).status_code == 404
+    assert (await _post(playhead, _body(source), KEY)).status_code == 200
+
+
+@pytest.mark.parametrize("key", [b"", b" ", b"a b", b"\xe9", b"a\tb", b"x" * 256])
+async def test_an_invalid_key_is_refused_after_the_shape_and_before_all_else(playhead: Playhead, key: bytes):
+    body = _body("00000000-0000-0000-0000-000000000001")
+    headers: Any = {b"Idempotency-Key": key}
+    answer = await _post(playhead, body, headers)
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "invalid_idempotency_key")
+    assert (await _post(playhead, {}, headers)).status_code == 422
+
+
+async def test_a_key_may_have_255_visible_characters(playhead: Playhead, source: str):
+    key = "".join(map(chr, range(0x21, 0x7F))) * 3
+    for _ in range(2):
+        answer = await _post(playhead, _body(source), {"Idempotency-Key": key[:255]})
+        assert answer.status_code == 200
+    assert answer.headers["Idempotent-Replayed"] == "true"
+
+
+# -- control ---------------------------------------------------------------------------------------
+
+
+async def test_a_replay_is_paused_and_resumed(playhead: Playhead, source: str):
+    path = await _slow(playhead, source)
+    for _ in range(2):  # a repeated request has the same answer
+        paused = await playhead.post(f"{path}/pause")
+        assert (paused["state"], paused["paused_by"], paused["status"]) == ("paused", "request", None)
+        assert paused["objects_published"] + paused["objects_uncertain"] <= 1
+    assert (await playhead.get(path))["state"] == "paused"
+    assert (await _put(playhead, path, None)).json()["pace"] is None
+    assert (await playhead.post(f"{path}/resume"))["state"] in ("queued", "publishing")
+    ended = await _ended(playhead, path)
+    assert (ended["state"], ended["objects_published"]) == ("publishing_complete", 4)
+
+
+async def test_a_client_that_waits_is_answered_when_the_replay_is_paused(playhead: Playhead, source: str):
+    waiting = asyncio.create_task(_post(playhead, _body(source, pace=SLOW)))
+    async with asyncio.timeout(30):
+        while not (found := await playhead.items("replays")):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    path = f"replays/{found[0]['replay_batch_id']}"
+    await playhead.post(f"{path}/pause")
+    answer = await waiting
+    assert (answer.status_code, answer.json()["status"]) == (200, "partial_failure")
+    assert answer.json()["errors"][0] == f"paused: continue with POST /api/v1/{path}/resume"
+
+
+async def test_a_cancelled_replay_publishes_no_more_and_repeats_its_answer(playhead: Playhead, source: str):
+    path = await _slow(playhead, source)
+    cancelled = await playhead.post(f"{path}/cancel", {"withdraw": False})
+    assert (cancelled["state"], cancelled["status"]) == ("cancelled", "partial_failure")
+    again = await playhead.post(f"{path}/cancel")
+    assert (again["objects_published"], again["objects_failed"]) == (
+        cancelled["objects_published"],
+        cancelled["objects_failed"],
+    )
+    for refused in ("pause", "resume", "retry"):
+        answer = await playhead.post(f"{path}/{refused}", status=409)
+        assert answer["error_code"] == "replay_ended"
+        assert "only: unfinished" in answer["detail"]
+
+
+async def test_withdraw_cancels_published_messages_that_no_worker_has_started(
+    playhead: Playhead, source: str
+):
+    answer = await _post(playhead, _body(source))
+    path = f"replays/{answer.json()['replay_batch_id']}"
+    withdrawn = await playhead.post(f"{path}/cancel", {"withdraw": True})
+    assert (withdrawn["withdrawn"], withdrawn["work"]["pending"]) == (4, 0)
+    await playhead.work()
+    assert (await playhead.get(path))["work"] == withdrawn["work"]
+    execution = await playhead.get(f"executions/{answer.json()['execution_id']}")
+    assert execution["status"] == "cancelled"
+
+
+async def test_a_replay_that_has_ended_cannot_be_controlled_and_the_error_has_the_next_step(
+    playhead: Playhead, source: str
+):
+    answer = await _post(playhead, _body(source))
+    path = f"replays/{answer.json()['replay_batch_id']}"
+    for request in ("pause", "resume", "cancel"):
+        refused = await playhead.post(f"{path}/{request}", status=409)
+        assert refused["error_code"] == "replay_ended"
+        assert f"playhead replays retry {answer.json()['replay_batch_id']}" in refused["detail"]
+    assert (await _put(playhead, path, SLOW)).json()["error_code"] == "replay_ended"
+    assert (await playhead.post(f"{path}/retry"))["state"] == "publishing_complete"
+
+
+async def test_the_pace_is_changed_while_the_replay_is_published(playhead: Playhead, source: str):
+    path = await _slow(playhead, source)
+    for pace in ({"rate": 0.5}, {"queue_depth": 1}, SLOW, None):
+        answer = await _put(playhead, path, pace)
+        assert (answer.status_code, answer.json()["pace"]) == (200, pace)
+    assert (await _ended(playhead, path))["objects_published"] == 4
+
+
+async def test_a_missing_pace_is_not_taken_as_null(playhead: Playhead, source: str):
+    path = await _slow(playhead, source)
+    answer = await _put(playhead, path, b"")
+    assert answer.status_code == 422
+    assert (await playhead.get(path))["pace"] == SLOW
+    answer = await _put(playhead, path, {"rate": 1, "queue_depth": 1})
+    assert answer.status_code == 422
+    assert (await _put(playhead, path, None, "text/plain")).status_code == 415
+
+
+@pytest.mark.parametrize("request_", ["pause", "resume", "cancel", "retry"])
+async def test_control_of_an_unknown_replay_is_404(playhead: Playhead, request_: str):
+    answer = await playhead.post(f"replays/00000000-0000-0000-0000-000000000001/{request_}", status=404)
+    assert answer["error_code"] == "replay_not_found"
+
+
+async def test_the_end_of_an_id_is_enough(playhead: Playhead, source: str):
+    path = await _slow(playhead, source)
+    assert (await playhead.post(f"replays/{path[-12:]}/pause"))["state"] == "paused"
+
+
+# -- progress --------------------------------------------------------------------------------------
+
+
+async def test_the_stream_continues_through_a_pause(playhead: Playhead, source: str):
+    path = await _slow(playhead, source)
+
+    async def pause_and_resume() -> None:
+        await playhead.post(f"{path}/pause")
+        await playhead.looked()
+        await playhead.looked()
+        await _put(playhead, path, None)
+        await playhead.post(f"{path}/resume")
+
+    told = read(await while_watching(playhead, path, pause_and_resume))
+    states = list(dict.fromkeys(event.data["state"] for event in told))
+    assert states[0] in ("queued", "publishing")
+    assert "paused" in states
+    assert (told[-1].name, states[-1]) == ("end", "publishing_complete")
+    paused = next(event for event in told if event.data["state"] == "paused")
+    later = read(
+        (await playhead.http.get(f"/api/v1/{path}/events", headers={"Last-Event-ID": paused.id})).text
+    )
+    assert later[-1].id == told[-1].id
+
+
+async def test_a_get_has_the_rate_and_the_remaining_time_while_the_replay_is_published(
+    playhead: Playhead, source: str
+):
+    playhead.publish_outage.error = broker_unavailable("not now")
+    answer = await _post(playhead, _body(source), ASYNC)
+    path = f"replays/{answer.json()['replay_batch_id']}"
+    shown = await playhead.get(path)
+    assert (shown["rate"], shown["eta_seconds"]) == (0.0, None)
+    playhead.publish_outage.error = None
+    ended = await _ended(playhead, path)
+    assert (ended["rate"], ended["eta_seconds"]) == (None, 0.0)
