@@ -112,6 +112,8 @@ class Broker(MemoryBroker):
     async def publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
         outcomes = []
         for dispatch in dispatches:
+            if dispatch.headers.route in self.world.skipped:
+                self.world.bad.append("a message of a skipped route was published")
             await super().publish([dispatch])
             late = self.world.left("late") and self.world.rng.random() < 0.3
             outcomes.append(PublishResult("uncertain", "no answer") if late else CONFIRMED)
@@ -207,7 +209,13 @@ class Sequential:
 
 
 class World:
-    """One schedule: the backends, the processes, and how many faults of each kind are left."""
+    """One schedule: the backends, the processes, and how many faults of each kind are left.
+
+    Attributes:
+        skipped: routes whose effects the job does not repeat.
+    """
+
+    skipped: Sequence[str] = ()
 
     def __init__(self, seed: int, *, catalog: type[Catalog] = Catalog, reconciler: bool = True) -> None:
         self.rng = rng = random.Random(seed)
@@ -540,6 +548,40 @@ class Incremental(World):
         return held | {one.key: held[one.location] for one in references}
 
 
+class Skipping(World):
+    """A replay that does not repeat the effects of a route, with faults."""
+
+    skipped = ("left",)
+
+    def prepare(self) -> tuple[UUID, UUID]:
+        source, _ = super().prepare()
+        at_once(self.catalog.cancel(source))
+        opened = at_once(
+            self.catalog.open_replay(
+                batch=uuid7(),
+                source=source,
+                stage="input",
+                path=None,
+                prefix=f"{source}/input",
+                to_route="split",
+                config="model",
+                version=1,
+                route="split",
+                effects=dict.fromkeys(self.skipped, "skip"),
+            )
+        )
+        return source, opened.replay.execution_id
+
+    def audit(self) -> list[str]:
+        bad = super().audit()
+        for row in self.lineage():
+            if row.route in self.skipped and (row.attempts or self.tries[row.correlation_id]):
+                bad.append("an effect was repeated")
+            if row.route in self.skipped and row.status not in ("skipped", "cancelled"):
+                bad.append(f"a message of a skipped route is {row.status}")
+        return bad
+
+
 def _place(row: Lineage) -> tuple[str, str]:
     """The route and the input of a message, in any execution."""
     return row.route, row.input_key.partition("/")[2]
@@ -572,6 +614,11 @@ def test_no_schedule_of_faults_breaks_a_guarantee():
 
 def test_no_schedule_of_faults_breaks_a_run_that_takes_over_results():
     found, seeds = run_schedules(SCHEDULES // 5, kind=Incremental)
+    assert not found, f"seeds {seeds[:10]}: {dict(found.most_common(5))}"
+
+
+def test_no_schedule_of_faults_repeats_an_effect_that_a_replay_skips():
+    found, seeds = run_schedules(SCHEDULES // 5, kind=Skipping)
     assert not found, f"seeds {seeds[:10]}: {dict(found.most_common(5))}"
 
 
@@ -629,6 +676,19 @@ class Contentless(Catalog):
         known = {key.rpartition("/")[2]: (size, sha256) for key, size, sha256 in found}
         same = [Input(i.path, *known.get(i.path, (i.size, i.sha256)), i.content_type) for i in inputs]
         return await super().bind_inputs(execution, same, takes_over=takes_over)
+
+
+class Late(Catalog):
+    """Skipped messages are inserted like others: only their claim closes them."""
+
+    async def _insert_skipped(self, db: Session, family: Sequence[Any], origins: Any) -> list[Any]:
+        return list(family)
+
+
+def test_if_only_the_claim_skips_a_route_schedules_find_violations():
+    violations = [line for seed in range(10) for line in Skipping(seed, catalog=Late).run()]
+    assert "a message of a skipped route was published" in violations
+    assert "an effect was repeated" not in violations
 
 
 def test_without_a_comparison_of_contents_schedules_find_violations():
