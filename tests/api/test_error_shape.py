@@ -39,7 +39,7 @@ REPLAY = {"from_execution_id": X, "from_stage": "s", "to_route": "r"}
 
 def _valid_body(path: str) -> Any:
     """Return a body that the operation accepts."""
-    if path.endswith("/replay"):
+    if path.endswith(("/replay", "/replay/plan")):
         return REPLAY
     if path.endswith("/run"):
         return {"payload": 1}

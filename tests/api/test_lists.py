@@ -33,6 +33,8 @@ LISTS: dict[str, list[dict[str, str]]] = {
     "executions/RUN/replays": [{}],
     "executions/RUN/lineage": [{}, {"route": "split"}, {"status": "completed"}],
     "replays": [{}, {"from_execution_id": "RUN"}],
+    "replay/plans": [{}],
+    "replay/plans/PLAN/objects": [{}],
     "configs": [{}],
     "configs/words/versions": [{}],
     "lineage": [{"object_key": "RUN/input/a"}],
@@ -55,7 +57,7 @@ EVERY = [(path, query) for path, queries in LISTS.items() for query in queries]
 IN_AN_ORDER_OF_THEIR_OWN = (
     *("executions/RUN/routes", "executions/RUN/code", "executions/RUN/stages", "routes"),
     *("lineage/ROOT/chain", "lineage/chain"),
-    *("storage/objects", "adapters", "workers", "errors"),
+    *("storage/objects", "adapters", "workers", "errors", "replay/plans/PLAN/objects"),
 )
 
 
@@ -76,11 +78,14 @@ class Full:
         await playhead.apply(WORDS.replace("name: words", "name: other").replace("elsewhere", "away"))
         for _ in range(2):
             batch = (await playhead.replay(run, "input", "upper"))["replay_batch_id"]
-        request = ReplayRequest(UUID(run), "input", None, "upper", webhook="https://hooks.example/")
-        batch = str((await playhead.services.replay.execute(request)).replay_batch_id)
+        hooked = ReplayRequest(UUID(run), "input", None, "upper", webhook="https://hooks.example/")
+        batch = str((await playhead.services.replay.execute(hooked)).replay_batch_id)
         await playhead.work()
         [root] = (await playhead.get("lineage", object_key=f"{run}/shouted/a.md"))["items"]
-        self.names = {"RUN": run, "BATCH": batch, "ROOT": root["correlation_id"]}
+        request = {"from_execution_id": run, "from_stage": "input", "to_route": "upper"}
+        for _ in range(2):
+            plan = (await playhead.post("replay/plan", request))["plan_id"]
+        self.names = {"RUN": run, "BATCH": batch, "ROOT": root["correlation_id"], "PLAN": plan}
 
     def said(self, text: str) -> str:
         for name, value in self.names.items():
@@ -110,6 +115,7 @@ async def test_the_table_above_has_all_lists_of_the_api(playhead: Playhead):
         path.replace("RUN", "{execution_id}")
         .replace("words", "{name}")
         .replace("BATCH", "{replay_batch_id}")
+        .replace("PLAN", "{plan_id}")
         .replace("ROOT", "{correlation_id}")
         for path in LISTS
     }

@@ -28,6 +28,7 @@ _VALUES: Final[Mapping[str, str]] = {
     "execution_id": "$EXECUTION",
     "from_execution_id": "$EXECUTION",
     "replay_batch_id": "$BATCH",
+    "plan_id": "$PLAN",
     "correlation_id": "$MESSAGE",
     "key": "$KEY",
     "object_key": "$KEY",

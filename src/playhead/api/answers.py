@@ -17,8 +17,8 @@ from starlette.types import Scope
 
 from playhead import events
 from playhead.api.errors import ERRORS, STATUS
-from playhead.api.schemas import ConfigErrorResponse, ErrorResponse
-from playhead.errors import ConfigInvalid, PlayheadError, ReplayContinues
+from playhead.api.schemas import ConfigErrorResponse, ErrorResponse, PlanErrorResponse
+from playhead.errors import ConfigInvalid, PlanChanged, PlayheadError, ReplayContinues
 
 INTERNAL: Final = "a bug in the server; its log has the traceback under this correlation id"
 _MEANINGS: Final = {error.code: error.meaning for error in ERRORS}
@@ -29,6 +29,8 @@ _CODES: Final = {
     413: "body_too_large",
     415: "unsupported_media_type",
 }
+_MODELS: Final = {"config_invalid": ConfigErrorResponse, "plan_changed": PlanErrorResponse}
+"""The body of errors that have more than the fields of all errors."""
 _WHOLE_ID: Final = (
     ". This field needs a whole id: not its end, `latest` or `tag:NAME`. "
     "`GET /api/v1/executions?tag=NAME` lists the executions with a tag"
@@ -65,11 +67,13 @@ def answer(scope: Scope, error: PlayheadError, headers: Mapping[str, str] | None
     if code in ("replay_continues", "server_busy"):
         extra["Retry-After"] = RETRY_SECONDS
     known: dict[str, Any] = {"detail": detail, "error_code": code, "correlation_id": correlation_id(scope)}
-    body = (
-        ConfigErrorResponse.model_validate(known | {"diagnostics": error.diagnostics})
-        if isinstance(error, ConfigInvalid)
-        else ErrorResponse.model_validate(known)
-    )
+    body: ErrorResponse
+    if isinstance(error, ConfigInvalid):
+        body = ConfigErrorResponse.model_validate(known | {"diagnostics": error.diagnostics})
+    elif isinstance(error, PlanChanged):
+        body = PlanErrorResponse.model_validate(known | {"difference": error.difference})
+    else:
+        body = ErrorResponse.model_validate(known)
     return _json(body.model_dump(mode="python"), status, extra)
 
 
@@ -80,7 +84,7 @@ def responses(*codes: str) -> dict[int | str, dict[str, Any]]:
         by_status.setdefault(STATUS[code], []).append(code)
     return {
         status: {
-            "model": ConfigErrorResponse if "config_invalid" in those else ErrorResponse,
+            "model": next((_MODELS[code] for code in those if code in _MODELS), ErrorResponse),
             "description": "\n".join(f"- `{code}`: {_MEANINGS[code]}" for code in those),
         }
         for status, those in by_status.items()

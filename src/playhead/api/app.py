@@ -19,6 +19,7 @@ from playhead.api import (
     lineage,
     metrics,
     outcome,
+    plans,
     prune,
     queues,
     replays,
@@ -43,7 +44,7 @@ OPENAPI: Final = "/openapi.json"
 ROUTERS: Final = tuple(
     module.router
     for module in (
-        *(replays, control, outcome, configs, runs, executions, lineage),
+        *(replays, plans, control, outcome, configs, runs, executions, lineage),
         *(prune, storage, search, routes, queues, dead_letters),
         *(adapters, workers, system, metrics, docs),
     )

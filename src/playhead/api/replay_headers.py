@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import Header
 
 from playhead.errors import BadRequest
 
 RESPOND_ASYNC: Final = "respond-async"
-"""The preference (RFC 7240) of a client that does not wait until publishing ends."""
+"""The preference (RFC 7240) of a client that does not wait for the end."""
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _QUOTED: Final = re.compile(r'"(\\.|[^"\\])*"')
 
@@ -27,9 +27,19 @@ Prefer = Annotated[
     str | None,
     Header(
         alias="Prefer",
-        description=f"`{RESPOND_ASYNC}`: do not wait until publishing ends. The response is 202.",
+        description=f"`{RESPOND_ASYNC}`: do not wait for the end. The response is 202, with `Location`.",
     ),
 ]
+
+
+ACCEPTED: Final[dict[str, Any]] = {
+    "Location": {"schema": {"type": "string"}, "description": "Path at which to look again."},
+    "Preference-Applied": {
+        "schema": {"type": "string", "enum": [RESPOND_ASYNC]},
+        "description": "The preference that the server has followed.",
+    },
+}
+"""The headers of the response to `respond-async`."""
 
 
 def checked_key(given: str | None) -> str | None:

@@ -13,7 +13,14 @@ from playhead.api.answers import BODY_CODES, responses
 from playhead.api.asking import WARNINGS, Asked, Cursor, Limit, RequireCode, warner
 from playhead.api.bodies import JsonRoute
 from playhead.api.ids import NO_EXECUTION, BatchId, execution_query
-from playhead.api.replay_headers import RESPOND_ASYNC, IdempotencyKey, Prefer, checked_key, prefers_async
+from playhead.api.replay_headers import (
+    ACCEPTED,
+    RESPOND_ASYNC,
+    IdempotencyKey,
+    Prefer,
+    checked_key,
+    prefers_async,
+)
 from playhead.api.schemas import DetachedReplayResponse
 from playhead.api.schemas.replays import DetachedReplayRequest
 from playhead.api.streams import LastEventId, stream, stream_responses
@@ -27,13 +34,6 @@ _REPLAYED: Final[dict[str, Any]] = {
         "description": "An earlier request with this key has started the replay.",
     }
 }
-_ACCEPTED: Final[dict[str, Any]] = {
-    "Location": {"schema": {"type": "string"}, "description": "Path of the replay, to look at it again."},
-    "Preference-Applied": {
-        "schema": {"type": "string", "enum": [RESPOND_ASYNC]},
-        "description": "The preference that the server has followed.",
-    },
-}
 
 
 @router.post(
@@ -44,7 +44,8 @@ _ACCEPTED: Final[dict[str, Any]] = {
     responses=responses(
         *("invalid_path", "route_ambiguous", "invalid_body", "selection_empty", "invalid_idempotency_key"),
         *("execution_not_found", "stage_not_found", "route_not_found", "config_not_found"),
-        *("replay_not_found", "no_objects"),
+        *("replay_not_found", "no_objects", "plan_not_found"),
+        *("plan_mismatch", "plan_changed", "plan_expired", "plan_not_ready"),
         *("config_inactive", "stage_pruned", "effects_refused", "code_differs", "idempotency_key_reused"),
         *("unsupported_media_type", *BODY_CODES),
         *("store_unavailable", "broker_unavailable", "replay_continues"),
@@ -54,7 +55,7 @@ _ACCEPTED: Final[dict[str, Any]] = {
         202: {
             "model": Replay,
             "description": f"The replay was created, and continues: the response to `{RESPOND_ASYNC}`.",
-            "headers": WARNINGS | _REPLAYED | _ACCEPTED,
+            "headers": WARNINGS | _REPLAYED | ACCEPTED,
         },
     },
 )
@@ -69,9 +70,10 @@ async def execute_replay(
     """Publish one message for each selected object of a stage to the inbound queue of a route.
 
     Without a condition, all objects of the stage are selected. This creates a new execution, and does not
-    change the source. The response is sent when the broker has confirmed each message, or the message counts
-    as failed. A client that disconnects stops nothing. With `Prefer: respond-async`, the response is sent as
-    soon as the replay is recorded.
+    change the source. With `plan_id`, the objects are those of the plan; if one of them is gone or has
+    changed, nothing is published. The response is sent when the broker has confirmed each message, or the
+    message counts as failed. A client that disconnects stops nothing. With `Prefer: respond-async`, the
+    response is sent as soon as the replay is recorded.
     """
     request = body.request(require_code=require_code, key=checked_key(key))
     opened = await asked.replay.start(request, warner(response))

@@ -33,7 +33,12 @@ class PlannedObject:
 
 @dataclass(frozen=True, slots=True)
 class ObjectState:
-    """Size and tag of an object at one time; see `PlannedObject`."""
+    """An object at one time.
+
+    Attributes:
+        size: in bytes.
+        tag: as in a `PlannedObject`.
+    """
 
     size: int
     tag: str

@@ -120,6 +120,19 @@ class Ground:
         deployment.ended(run)
         replay = deployment.replay(run, "shouted", "theirs", headers={"Idempotency-Key": USED_KEY})
         deployment.ended(replay["execution_id"])
+        request = {"from_execution_id": run, "from_stage": "shouted", "to_route": "theirs"}
+        plan = deployment.post("/replay/plan", json=request)
+        external = deployment.home / "objects" / run / "shouted" / "external.txt"
+        external.write_text("x")
+        changed = deployment.post("/replay/plan", json=request)
+        external.unlink()
+        refused = httpx.post(
+            f"{deployment.url}/api/v1/replay",
+            json={"plan_id": changed["plan_id"]},
+            timeout=DEADLINE_SECONDS,
+            trust_env=False,
+        )
+        assert refused.status_code == 409, refused.text
         [message, *_] = deployment.items(f"/executions/{run}/lineage")
         self.names = {
             "RUN": run,
@@ -131,6 +144,8 @@ class Ground:
             "BATCH": replay["replay_batch_id"],
             "REPLAYED": replay["execution_id"],
             "MESSAGE": message["correlation_id"],
+            "PLAN": plan["plan_id"],
+            "CHANGED": changed["plan_id"],
             "SHARED": "both",
             "URL": deployment.url,
         }
@@ -141,10 +156,10 @@ class Ground:
     def _settled(self) -> None:
         """Wait until the last ack is in, and the last job closed."""
         held = "SELECT 1 FROM dispatches d JOIN queues q ON q.id = d.queue WHERE q.name = 'docs.shout'"
-        open_jobs = "SELECT 1 FROM jobs WHERE state IN ('uploading', 'publishing')"
-        self.deployment.until(
-            lambda: not (self.deployment.rows(held) or self.deployment.rows(open_jobs)), "all to be done"
-        )
+        open_jobs = "SELECT 1 FROM jobs WHERE state IN ('uploading', 'checking', 'publishing')"
+        used = "SELECT 1 FROM plan_pages g JOIN plans p ON p.n = g.plan WHERE p.state = 'used'"
+        left = (held, open_jobs, "SELECT 1 FROM executions WHERE NOT settled", used)
+        self.deployment.until(lambda: not any(map(self.deployment.rows, left)), "all to be done")
 
     def said(self, text: str) -> str:
         """Text with the names in it put in."""

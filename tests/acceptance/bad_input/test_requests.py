@@ -137,6 +137,9 @@ def _unknown() -> Iterator[Row]:
         yield get("dead-letters", "execution_not_found", identity, execution_id=identity)
         yield post("dead-letters/resend", {"execution_id": identity}, "execution_not_found", identity)
         yield get(f"replays/{identity}", "replay_not_found", identity)
+        yield get(f"replay/plans/{identity}", "plan_not_found", identity)
+        yield get(f"replay/plans/{identity}/objects", "plan_not_found", identity)
+        yield post("replay", {"plan_id": identity}, "plan_not_found", identity, "Make a new plan")
         yield get(f"lineage/batch/{identity}", "replay_not_found", identity)
         yield get(f"lineage/{identity}", "message_not_found", identity)
         yield get(f"lineage/{identity}/chain", "message_not_found", identity)
@@ -162,6 +165,10 @@ def _unknown() -> Iterator[Row]:
     yield post("replay", REPLAY | {"to_route": "docs/nowhere"}, "route_not_found", "nowhere", "shout, both")
     yield post("replay", REPLAY | {"to_route": "none/theirs"}, "route_not_found", "no config is named 'none'")
     yield post("replay", REPLAY | {"to_route": "idle/both"}, "config_inactive", "idle", "activate")
+    other = {"plan_id": "PLAN", "from_path": "a.txt"}
+    yield post("replay", other, "plan_mismatch", "from_path is 'a.txt', but None", "make a new plan")
+    yield post("replay", {"plan_id": "CHANGED"}, "plan_changed", "1 gone", "shouted/external.txt", "new plan")
+    yield post("replay/plan", REPLAY | {"from_path": "zzz"}, "no_objects", "zzz", "playhead ls")
     yield post(
         "replay", REPLAY | {"effects": {"nowhere": "skip"}}, "route_not_found", "nowhere", "shout, both"
     )
@@ -282,6 +289,8 @@ def _bodies() -> Iterator[Row]:
     yield post("replay", REPLAY | {"modified_after": "24h"}, SHAPE, "modified_after", "as in -24h")
     yield post("replay", REPLAY | {"content_type": ["text"]}, SHAPE, "content_type", "not a media type")
     yield post("replay", REPLAY | {"exclude": []}, SHAPE, "exclude", "too_short")
+    yield post("replay/plan", REPLAY | {"plan_id": "PLAN"}, SHAPE, "plan_id", "extra_forbidden")
+    yield post("replay/plan", REPLAY | {"pace": {"rate": 0}}, SHAPE, "pace", "0.01")
     values: tuple[Any, ...] = ("never", "", 1, {}, {"both": None}, {"both": "never"}, ["skip"])
     for value in values:
         yield post("replay", REPLAY | {"effects": value}, SHAPE, "effects")
@@ -415,6 +424,7 @@ def test_every_code_of_a_wrong_request_has_a_row():
     elsewhere |= {"body_too_slow", "server_busy", "catalog_damaged", "id_ambiguous"}
     elsewhere |= {"code_differs", "stage_pruned", "object_pruned", "execution_pruned"}
     elsewhere |= {"internal", "store_full", "replay_continues", "route_ambiguous", "execution_ended"}
+    elsewhere |= {"plan_expired", "plan_not_ready", "too_many_objects"}
     elsewhere |= {"report_not_found", "delivery_not_found", "webhook_not_allowed"}
     elsewhere |= {code for code in STATUS if code.endswith("_unavailable")}
     assert {row.code for row in ROWS} - {SHAPE} >= set(STATUS) - elsewhere

@@ -19,7 +19,7 @@ from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from playhead.ids import moment
-from playhead.model import Compare, Diagnostic
+from playhead.model import Compare, Diagnostic, PlanDifference
 from playhead.services.resolve import ID_END
 from playhead.services.submit import MAX_TAG_CHARACTERS, MAX_TAGS, TAG
 from playhead.services.take import MOST_AT_ONCE
@@ -30,6 +30,7 @@ __all__ = [
     "DetachedReplayResponse",
     "ErrorResponse",
     "Liveness",
+    "PlanErrorResponse",
     "PruneRequest",
     "Receipt",
     "Removed",
@@ -117,6 +118,14 @@ class ConfigErrorResponse(ErrorResponse):
 
     diagnostics: list[Diagnostic] | None = Field(
         default=None, description="All faults in the order of the source, with the code `config_invalid`."
+    )
+
+
+class PlanErrorResponse(ErrorResponse):
+    """The error for a replay whose plan has changed."""
+
+    difference: PlanDifference | None = Field(
+        default=None, description="Objects that are gone or have changed, with the code `plan_changed`."
     )
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import fields
-from typing import Annotated, Any, Self
+from dataclasses import fields, replace
+from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
 from pydantic import (
     AfterValidator,
     Discriminator,
     Field,
+    ModelWrapValidatorHandler,
     RootModel,
     StringConstraints,
     Tag,
@@ -164,8 +165,8 @@ class ReplayedObjects(Body):
         return None if found == Selection() else found
 
 
-class DetachedReplayRequest(ReplayedObjects):
-    """A replay: what to replay, and into which route."""
+class ReplayBody(ReplayedObjects):
+    """A replay: what to replay, into which route, and how."""
 
     pace: PaceBody | None = Field(
         default=None, description="Limit of the publishing; null: as fast as possible."
@@ -179,7 +180,7 @@ class DetachedReplayRequest(ReplayedObjects):
         "`from_execution_id`, `from_stage`, `from_path` and `to_route`.",
     )
 
-    def request(self, *, require_code: bool, key: str | None) -> ReplayRequest:
+    def request(self, *, require_code: bool = False, key: str | None = None) -> ReplayRequest:
         """Return the value that the services get."""
         return ReplayRequest(
             from_execution_id=self.from_execution_id,
@@ -195,6 +196,45 @@ class DetachedReplayRequest(ReplayedObjects):
             report=self.report,
             key=key,
         )
+
+
+class DetachedReplayRequest(ReplayBody):
+    """A replay: what to replay, and into which route. With `plan_id`, no other field is needed."""
+
+    plan_id: UUID | None = Field(
+        default=None,
+        description="Replay exactly the objects of this plan, or nothing. The fields that choose objects, or "
+        "what processes them, follow from the plan: those that are sent, also the required ones, must be "
+        "equal.",
+    )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _of_plan(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(data, dict) or data.get("plan_id") is None:
+            return handler(data)
+        left_out = {name: value for name, value in _VALID.items() if name not in data}
+        body = handler(left_out | data)
+        body.__pydantic_fields_set__.difference_update(left_out)
+        return body
+
+    def request(self, *, require_code: bool = False, key: str | None = None) -> ReplayRequest:
+        asked = super().request(require_code=require_code, key=key)
+        if self.plan_id is None:
+            return asked
+        nothing = ReplayRequest.of_plan(self.plan_id)
+        left_out = _VALID.keys() - self.model_fields_set
+        return replace(asked, plan_id=self.plan_id, **{name: getattr(nothing, name) for name in left_out})
+
+
+_VALID: Final = {"from_execution_id": str(UUID(int=0)), "from_stage": "-", "to_route": "-"}
+"""Valid values for required fields that a request for a plan leaves out; `request` ignores them."""
+
+
+class PlanRequest(ReplayBody):
+    """A replay to plan. `pace` is used for the estimate of its time; `reason` and `report` have no effect."""
+
+    verify: bool = Field(default=False, description="Read every object and compare it with its record.")
 
 
 class CancelReplay(Body):
