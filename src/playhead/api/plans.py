@@ -12,7 +12,7 @@ from playhead.api.answers import BODY_CODES, responses
 from playhead.api.asking import Asked, Cursor, Limit
 from playhead.api.bodies import JsonRoute
 from playhead.api.replay_headers import ACCEPTED, RESPOND_ASYNC, Prefer, prefers_async
-from playhead.api.schemas.replays import PlanRequest
+from playhead.api.schemas.replays import ReplayToPlan
 from playhead.model import Page, Plan, PlannedObject
 
 router = APIRouter(prefix="/api/v1/replay", tags=["replay"], route_class=JsonRoute)
@@ -37,7 +37,7 @@ PlanId = Annotated[UUID, Path(description="Id of the plan.")]
         }
     },
 )
-async def plan_replay(body: PlanRequest, asked: Asked, response: Response, prefer: Prefer = None) -> Plan:
+async def plan_replay(body: ReplayToPlan, asked: Asked, response: Response, prefer: Prefer = None) -> Plan:
     """Fix the set of objects that a replay would publish, and show what would process them.
 
     Nothing is published. `POST /api/v1/replay` with the `plan_id` publishes exactly this set, or answers with

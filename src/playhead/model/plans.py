@@ -159,6 +159,8 @@ class Plan:
         to_config: config of the target route.
         to_config_version: version of that config, which will run.
         to_queue: inbound queue of the target route.
+        created_at: RFC 3339 in UTC.
+        expires_at: time after which no replay can be started from it; RFC 3339 in UTC.
         consumers: live processes that consume it.
         queue_depth: messages in it; None if the broker did not say.
         objects: number of objects.
@@ -174,8 +176,6 @@ class Plan:
             provides a rate.
         replay_batch_id: replay that was started from it; None if no replay was.
         error: why it failed; None if it has not.
-        created_at: RFC 3339 in UTC.
-        expires_at: time after which no replay can be started from it; RFC 3339 in UTC.
         replayable_until: time after which retention may delete the objects of the source; RFC 3339 in UTC.
             None: no such time is known.
         config_diff: unified diff from the YAML of the source's config version to the version that will run;
@@ -191,6 +191,8 @@ class Plan:
     to_config: str
     to_config_version: int
     to_queue: str
+    created_at: str
+    expires_at: str
     consumers: int = 0
     queue_depth: int | None = None
     objects: int = 0
@@ -198,15 +200,13 @@ class Plan:
     first_keys: list[str] = field(default_factory=list)
     last_key: str | None = None
     content_types: Mapping[str, int] = field(default_factory=dict)
-    left_out: LeftOut = LeftOut()
-    problems: PlanProblems = PlanProblems()
+    left_out: LeftOut = field(default_factory=LeftOut)
+    problems: PlanProblems = field(default_factory=PlanProblems)
     routes: list[PlannedRoute] = field(default_factory=list)
     would_refuse: list[str] = field(default_factory=list)
     seconds: float | None = None
     replay_batch_id: UUID | None = None
     error: str | None = None
-    created_at: str = ""
-    expires_at: str = ""
     replayable_until: str | None = None
     config_diff: str | None = None
     workers: list[Worker] = field(default_factory=list)

@@ -231,7 +231,7 @@ _VALID: Final = {"from_execution_id": str(UUID(int=0)), "from_stage": "-", "to_r
 """Valid values for required fields that a request for a plan leaves out; `request` ignores them."""
 
 
-class PlanRequest(ReplayBody):
+class ReplayToPlan(ReplayBody):
     """A replay to plan. `pace` is used for the estimate of its time; `reason` and `report` have no effect."""
 
     verify: bool = Field(default=False, description="Read every object and compare it with its record.")
