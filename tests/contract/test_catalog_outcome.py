@@ -410,6 +410,17 @@ async def test_no_report_is_written_into_a_pruned_execution(catalog: Catalog, la
     assert "were pruned" in str(report.error)
 
 
+async def test_a_prune_of_another_stage_does_not_concern_the_report(catalog: Catalog, lab: Lab):
+    replay, _ = await ended(lab, "a.md")
+    where = PruneFilter(executions=(replay.execution_id,), stages=("pages",))
+    found, _ = await catalog.prune_candidates(where)
+    assert await catalog.begin_prune(found)
+
+    held = await claimed(lab, replay)
+    assert await catalog.bind_report(held, part(held))
+    assert await catalog.store_report(held, [part(held)])
+
+
 # -- webhooks: events ------------------------------------------------------------------------------
 
 

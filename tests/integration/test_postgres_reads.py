@@ -12,6 +12,7 @@ import pytest
 
 from playhead.backends._postgres import Postgres
 from playhead.backends.catalog_postgres import PostgresCatalog
+from playhead.ports.catalog.outcome import ClaimedReport
 from tests.lab import Clock, Lab
 
 ROWS = 20_000
@@ -139,6 +140,13 @@ async def test_the_outcomes_of_a_page_of_objects_read_few_rows(reads: Reads, unf
     assert await reads.by(lambda c: c.sources(keys)) <= MOST
 
 
+async def test_a_page_of_a_report_reads_few_rows(reads: Reads):
+    number = 1  # of the only execution
+    held = ClaimedReport(reads.execution, number, 1, 1, "")
+
+    assert await reads.by(lambda c: c.report_lines(held, after=ROWS, limit=PAGE)) <= MOST
+
+
 async def test_the_queries_of_the_reconciler_read_no_row_without_work(reads: Reads):
     questions: dict[str, Callable[[PostgresCatalog], Awaitable[object]]] = {
         "waiting": lambda c: c.waiting_queues(),
@@ -150,6 +158,8 @@ async def test_the_queries_of_the_reconciler_read_no_row_without_work(reads: Rea
         "ended": lambda c: c.end_executions([reads.execution]),
         "all ended": lambda c: c.end_executions(),
         "subscriptions": lambda c: c.subscriptions(),
+        "reports": lambda c: c.reports_due(lease=15, limit=10),
+        "deliveries": lambda c: c.claim_deliveries(limit=10, lease=30, most=12),
     }
 
     found = {name: await reads.by(call) for name, call in questions.items()}

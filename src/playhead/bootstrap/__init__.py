@@ -239,6 +239,7 @@ async def open_runtime(
 
         for secret in settings.webhook_secret:
             secrets.mask.add(secret)
+            secrets.mask.add(secret.removeprefix("whsec_"))
         webhooks = open_webhooks(settings, stack)
         executions = ExecutionService(catalog, store)
         loaded = loaded_code(adapters)
@@ -284,7 +285,7 @@ async def open_runtime(
                 per_queue=settings.replays_per_queue,
             ),
             reports=ReportService(catalog, store, environment, lease=settings.lease_seconds),
-            webhooks=WebhookService(catalog, webhooks, environment),
+            webhooks=WebhookService(catalog, webhooks, lease=settings.lease_seconds),
             resolve=ResolveService(catalog),
             executions=executions,
             lineage=LineageService(catalog, store),

@@ -14,7 +14,6 @@ from typing import Any, Final, Protocol
 from uuid import UUID
 
 from playhead import events, faults
-from playhead.engine.environment import Environment
 from playhead.engine.lookup import find_replay
 from playhead.engine.paging import decode_cursor, list_of, page_before
 from playhead.errors import NotFound
@@ -31,8 +30,6 @@ DELAYS: Final = (
 """Seconds after each failed attempt until the next one: 12 attempts in 24 hours."""
 MOST_ATTEMPTS: Final = len(DELAYS) + 1
 _MOST_AT_ONCE: Final = 16
-_CLAIM_SECONDS: Final = 30.0
-"""Longer than an attempt takes, which is ten seconds."""
 _GONE: Final = 410
 
 
@@ -47,12 +44,14 @@ class WebhookService:
 
     Args:
         webhooks: None: this process sends no deliveries.
+        lease: seconds after which another process sends a delivery whose process has died. If an attempt
+            takes longer, the receiver gets the delivery twice.
     """
 
-    def __init__(self, catalog: WebhookCatalog, webhooks: Webhooks | None, env: Environment) -> None:
+    def __init__(self, catalog: WebhookCatalog, webhooks: Webhooks | None, *, lease: float) -> None:
         self._catalog = catalog
         self._webhooks = webhooks
-        self._env = env
+        self._lease = lease
 
     async def list(self, batch: UUID, cursor: str | None, limit: int) -> Page[WebhookDelivery]:
         """Return the deliveries of a replay, newest first.
@@ -82,7 +81,7 @@ class WebhookService:
         if self._webhooks is None:
             return
         while claimed := await self._catalog.claim_deliveries(
-            limit=_MOST_AT_ONCE, lease=_CLAIM_SECONDS, most=MOST_ATTEMPTS
+            limit=_MOST_AT_ONCE, lease=self._lease, most=MOST_ATTEMPTS
         ):
             # Wait for all of them, also if the catalog becomes unavailable for one.
             sends = (self._send(self._webhooks, one) for one in claimed)

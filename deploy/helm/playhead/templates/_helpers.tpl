@@ -146,7 +146,7 @@ own local files. If a key of `env` is missing, the pod does not start, and its e
 {{- if hasPrefix "PLAYHEAD_" $name }}
 {{- fail (printf "settings.%s: remove the prefix PLAYHEAD_, which the chart adds" $name) }}
 {{- end }}
-{{- if has $name (list "STORE" "BROKER" "CATALOG" "API_KEYS") }}
+{{- if has $name (list "STORE" "BROKER" "CATALOG" "API_KEYS" "WEBHOOK_SECRET") }}
 {{- fail (printf "settings.%s: this setting may contain a password. Put it into the Secret of secretName, as PLAYHEAD_%s" $name $name) }}
 {{- end }}
 - {name: PLAYHEAD_{{ $name }}, value: {{ include "playhead.number" $value | quote }}}

@@ -172,7 +172,12 @@ class ReplayBody(ReplayedObjects):
         default=None, description="Limit of the publishing; null: as fast as possible."
     )
     reason: Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00]*$")] | None = Field(
-        default=None, description="Why it is replayed. Shown with the replay."
+        default=None, description="Why it is replayed. Shown with the replay, its report and its events."
+    )
+    webhook: Annotated[str, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")] | None = Field(
+        default=None,
+        description="URL that receives the events of the replay: its start, pauses, and each end. On a host "
+        "that the operator allows; never shown.",
     )
     report: bool | None = Field(
         default=None,
@@ -193,6 +198,7 @@ class ReplayBody(ReplayedObjects):
             effects=self.effects,
             pace=self.pace.pace() if self.pace else None,
             reason=self.reason,
+            webhook=self.webhook,
             report=self.report,
             key=key,
         )

@@ -97,8 +97,9 @@ class OutcomePart(ReplaysPart):
             epoch, _, error = row
             await db.run(SQL.supersede_reports, execution=n, revision=revision)
             await db.run(SQL.supersede_parts, **_below(folder))
-            if gone := (await self._pruned(db, [n]))[n]:
-                error = f"objects of the execution were pruned on {gone[0].pruned_at}"
+            gone = await self._pruned_at(db, n)
+            if gone:
+                error = f"objects of the execution were pruned on {gone}"
             if gone or epoch >= most:
                 why = error or "the processes that wrote it ended before it was stored"
                 await self._end_report(db, n, revision, "failed", error=why)
@@ -156,11 +157,16 @@ class OutcomePart(ReplaysPart):
         ends. If not, its parts are superseded."""
         await self._share(db, [held.n])
         is_held = await db.value(SQL.lock_held_report, **_token(held)) is not None
-        if is_held and not (await self._pruned(db, [held.n]))[held.n]:
+        if is_held and not await self._pruned_at(db, held.n):
             return True
         await db.run(SQL.supersede_report, **_token(held))
         await db.run(SQL.supersede_parts, **_below(held.prefix))
         return False
+
+    async def _pruned_at(self, db: Session, n: int) -> str | None:
+        """Return when a prune of an execution began that deletes reports, too; None without one."""
+        pruned = (await self._pruned(db, [n]))[n]
+        return next((one.pruned_at for one in pruned if one.overlaps(REPLAY_STAGE)), None)
 
     async def _end_report(
         self,
