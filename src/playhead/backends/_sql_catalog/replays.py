@@ -39,7 +39,7 @@ class ReplaysPart(Part):
     ) -> tuple[list[Replay], int | None]:
         async def find(db: Session) -> tuple[list[Replay], int | None]:
             rows = await db.rows(SQL.newest_replays, source=source, before=before, limit=limit + 1)
-            page = await self._replays(db, rows[:limit], work=True)
+            page = await self._replays(db, rows[:limit], work=False)
             return page, rows[limit - 1][0] if len(rows) > limit else None
 
         return await self._db.read(find)
@@ -47,7 +47,7 @@ class ReplaysPart(Part):
     async def _replays(self, db: Session, rows: Sequence[Row], *, work: bool) -> list[Replay]:
         """From rows with the columns of the fragment `replay`."""
         found = [_Row._make(row) for row in rows]
-        by_lane = {row.n: counts.decode(row.counts) for row in found if row.counts} if work else {}
+        by_lane = {row.n: counts.decode(row.counts) for row in found if row.counts}
         if work and (open_ones := [row.n for row in found if not row.counts]):
             by_lane |= await self._count_rows(db, open_ones)
         lanes = await self._learn(
