@@ -69,9 +69,14 @@ _EXAMPLES: Final[Mapping[str, Example]] = {
     },
     "POST /api/v1/replays/{replay_batch_id}/cancel": Example(_SLOW, body='{"withdraw": true}'),
     "PUT /api/v1/replays/{replay_batch_id}/pace": Example(_SLOW, body='{"rate": 50}'),
+    "POST /api/v1/replays/{replay_batch_id}/deliveries/{delivery_id}/send": Example(
+        {"delivery_id": "$EXECUTION"}, status=404
+    ),
     "POST /api/v1/executions/{execution_id}/cancel": Example({"execution_id": "$REPLAY"}),
     "POST /api/v1/configs/{name}/activate": Example({"name": "other"}),
     "POST /api/v1/configs/{name}/deactivate": Example({"name": "other"}),
+    "GET /api/v1/replays/{replay_batch_id}/report": Example(_SLOW),
+    "GET /api/v1/replays/{replay_batch_id}/report/lines": Example(_SLOW, status=404),
     "GET /api/v1/executions": Example(query={"config": "docs", "limit": "10"}),
     "GET /api/v1/executions/{execution_id}/why": Example({"path": "guide/replay.html"}),
     "GET /api/v1/lineage": Example(query={"object_key": "$KEY"}),

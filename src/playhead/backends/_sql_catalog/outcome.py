@@ -58,9 +58,8 @@ class OutcomePart(ReplaysPart):
         row = await db.row(SQL.replay_with_webhook, execution=execution_n)
         if row is None:
             return
-        batch, revision, is_settled, options, now = row
-        # Messages are counted once the counts are final: they may be a million.
-        replay = await self._find_replay(db, as_uuid(batch), work=bool(is_settled))
+        batch, revision, options, now = row
+        replay = await self._find_replay(db, as_uuid(batch))
         assert replay, "an execution with a webhook is a replay"
         body = {"type": event, "timestamp": moment(now), "data": asdict(replay)}
         await db.run(

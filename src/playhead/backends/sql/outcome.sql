@@ -124,7 +124,7 @@ SELECT r.state, r.parts, r.error FROM reports r WHERE r.execution = :execution A
 
 -- name: replay_with_webhook
 -- The replay of an execution and what it was asked for, if it has a webhook.
-SELECT e.batch, e.revision, e.settled, j.options, playhead_now() FROM jobs j JOIN executions e ON e.n = j.execution
+SELECT e.batch, e.revision, j.options, playhead_now() FROM jobs j JOIN executions e ON e.n = j.execution
 WHERE j.execution = :execution AND j.webhook_revision IS NOT NULL
 
 -- name: is_start_recorded
