@@ -231,6 +231,8 @@ async def test_withdraw_cancels_published_messages_that_no_worker_has_started(
     assert (withdrawn["withdrawn"], withdrawn["work"]["pending"]) == (4, 0)
     await playhead.work()
     assert (await playhead.get(path))["work"] == withdrawn["work"]
+    again = await playhead.post(f"{path}/cancel", {"withdraw": True})
+    assert again["withdrawn"] == 4
     execution = await playhead.get(f"executions/{answer.json()['execution_id']}")
     assert execution["status"] == "cancelled"
 
@@ -313,3 +315,12 @@ async def test_a_get_has_the_rate_and_the_remaining_time_while_the_replay_is_pub
     playhead.publish_outage.error = None
     ended = await _ended(playhead, path)
     assert (ended["rate"], ended["eta_seconds"]) == (None, 0.0)
+
+
+async def test_a_replay_whose_messages_are_processed_cannot_be_withdrawn(playhead: Playhead, source: str):
+    answer = await _post(playhead, _body(source))
+    await playhead.work()
+    refused = await playhead.post(
+        f"replays/{answer.json()['replay_batch_id']}/cancel", {"withdraw": True}, status=409
+    )
+    assert refused["error_code"] == "replay_ended"

@@ -610,3 +610,16 @@ async def test_a_resent_refused_message_of_a_paused_replay_waits_for_its_job(cat
     assert await catalog.orphans("w1", limit=10, without=()) == [], "the reconciler does not send it"
     paused = await lab.replay(replay.replay_batch_id)
     assert (paused.objects_published, paused.objects_uncertain, paused.objects_failed) == (1, 2, 0)
+
+
+async def test_an_execution_that_ends_before_its_job_closes_it(catalog: Catalog, lab: Lab):
+    replay, held = await listed(lab, count=2)
+    for identity in lab.ids(await send(lab, held, 2)):
+        await lab.work(identity)
+
+    assert await catalog.end_executions() == [replay.execution_id]
+
+    ended = await lab.replay(replay.replay_batch_id)
+    assert (ended.state, ended.objects_published) == ("publishing_complete", 2)
+    assert not await catalog.mark(held, 2)
+    assert await catalog.close_job(held), "its holder reports the end"

@@ -149,3 +149,24 @@ async def test_any_unicode_text_is_stored_or_escaped(deployment: Deployment):
     assert replay
     assert replay.errors
     assert replay.errors[0].endswith("publish_refused: zero \ufffd and half ?")
+
+
+async def test_the_resend_of_a_refused_message_waits_until_its_job_has_ended_or_goes_on(
+    deployment: Deployment,
+):
+    """Otherwise, the resend may leave the message to a job that ends at the same moment."""
+    lab = deployment.lab
+    run = await lab.sealed("a.md")
+    held = await lab.hold(run)
+    (dispatch,) = await lab.list_all(held, f"{run}/input/a.md")
+    assert await deployment.one.mark(held, 1, refused=[(dispatch, "too large")])
+    async with deployment.sql.transaction():
+        await deployment.sql.execute("SELECT 1 FROM jobs FOR UPDATE")
+        resending = asyncio.create_task(deployment.two.resend(ids=lab.ids([dispatch])))
+        await asyncio.sleep(0.3)
+        assert not resending.done()
+        await deployment.sql.execute("UPDATE jobs SET state = 'partial_failure', owner = NULL")
+
+    assert await resending == lab.ids([dispatch])
+
+    assert len(await deployment.one.orphans("w1", limit=10, without=())) == 1, "the reconciler sends it"

@@ -128,3 +128,16 @@ async def test_a_caller_whose_process_drives_the_job_looks_at_the_catalog_ten_ti
     driving.cancel()
 
     assert waiting.catalog.looks <= (waiting.now - began) * 10 + 2
+
+
+async def test_nothing_waits_for_a_client_that_has_disconnected():
+    waiting = Waiting()
+    made = await waiting.begin()
+
+    async def gone() -> bool:
+        return waiting.now > 5
+
+    with pytest.raises(ReplayContinues, match="disconnected"):
+        await waiting.service.wait(made, gone)
+
+    assert waiting.now < SETTLE

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter
 from fastapi.encoders import jsonable_encoder
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from playhead.api.answers import BODY_CODES, responses
@@ -63,6 +64,7 @@ _REPLAYED: Final[dict[str, Any]] = {
 async def execute_replay(
     body: DetachedReplayRequest,
     asked: Asked,
+    http: Request,
     response: Response,
     require_code: RequireCode = False,
     key: IdempotencyKey = None,
@@ -82,7 +84,7 @@ async def execute_replay(
         response.headers["Idempotent-Replayed"] = "true"
     if prefers_async(prefer):
         return _accepted(opened.replay, response)
-    replay = await asked.replay.wait(opened.replay)
+    replay = await asked.replay.wait(opened.replay, http.is_disconnected)
     return DetachedReplayResponse(
         execution_id=replay.execution_id,
         from_execution_id=replay.from_execution_id,

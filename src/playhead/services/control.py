@@ -7,12 +7,13 @@ resume or a retry, this process offers itself to drive the replay; every other p
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 from uuid import UUID
 
 from playhead import events, faults
 from playhead.engine import ending
-from playhead.errors import NotFound
+from playhead.errors import Conflict, NotFound
 from playhead.model import Pace, Replay
 from playhead.ports.catalog import Control, Jobs
 
@@ -37,7 +38,7 @@ class ControlService:
 
     async def pause(self, batch: UUID) -> Replay:
         """Suspend publishing. The answer says what was published, and what may still arrive."""
-        return self._done("paused", _found(batch, await self._catalog.pause(batch)))
+        return await self._done("paused", _found(batch, await self._catalog.pause(batch)))
 
     async def resume(self, batch: UUID) -> Replay:
         """Continue a paused or stalled replay. It may have to wait for its place in the queue."""
@@ -51,19 +52,24 @@ class ControlService:
         """End publishing. With `withdraw`, also cancel every message that no worker has started."""
         if withdraw:
             found = _found(batch, await self._catalog.replay(batch, work=False))
-            await self._catalog.cancel(found.execution_id)
+            try:
+                await self._catalog.cancel(found.execution_id)
+            except Conflict as exc:
+                raise Conflict(
+                    "replay_ended", f"replay {batch} has ended: all of its messages were processed"
+                ) from exc
             cancelled = _found(batch, await self._catalog.replay(batch))
         else:
             cancelled = _found(batch, await self._catalog.cancel_replay(batch))
             # Perhaps nothing was published, or all of it is processed.
             await ending.end_executions(self._catalog, [cancelled.execution_id])
-        return self._done("cancelled", cancelled)
+        return await self._done("cancelled", cancelled)
 
     async def set_pace(self, batch: UUID, pace: Pace | None) -> Replay:
         """Change the pace of a replay, also while it runs; None removes it."""
         changed = _found(batch, await self._catalog.set_pace(batch, pace))
         self._drive(changed.execution_id)
-        return self._done("paced", changed)
+        return await self._done("paced", changed)
 
     async def _continue(self, what: str, batch: UUID, changed: Replay | None) -> Replay:
         found = _found(batch, changed)
@@ -72,10 +78,18 @@ class ControlService:
             found = _found(batch, await self._catalog.replay(batch, work=False))
         if found.status is None:
             self._drive(found.execution_id)
-        return self._done(what, found)
+        return await self._done(what, found)
 
-    def _done(self, what: str, replay: Replay) -> Replay:
+    async def _done(self, what: str, replay: Replay) -> Replay:
         faults.reach("control.committed")
+        # Counting all messages of the execution would take too long under its lock.
+        if counted := await self._catalog.replay(replay.replay_batch_id):
+            replay = replace(
+                replay,
+                work=counted.work,
+                objects_skipped=counted.objects_skipped,
+                withdrawn=counted.withdrawn,
+            )
         events.emit(
             events.REPLAY_CONTROLLED,
             action=what,

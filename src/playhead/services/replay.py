@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from hashlib import sha256
 from typing import Protocol
@@ -31,6 +32,7 @@ from playhead.ports.webhook import Webhooks, check_webhook
 
 _FIRST_CHECK_SECONDS = 0.002
 _CHECK_SECONDS = 0.1
+_GONE_SECONDS = 1.0
 _CHECKS_AFTER_LOST_ANSWER = 5
 _CHECK_LOST_ANSWER_SECONDS = 1.0
 
@@ -230,13 +232,21 @@ class ReplayService:
         drive = self.drives.offer if request.managed else self.drives.begin
         drive(created.execution_id)
 
-    async def wait(self, created: Replay) -> Replay:
-        """Wait until publishing has ended, or nothing has progressed for the settle time."""
+    async def wait(self, created: Replay, gone: Callable[[], Awaitable[bool]] | None = None) -> Replay:
+        """Wait until publishing has ended, or nothing has progressed for the settle time.
+
+        `gone` says whether the caller still waits. Publishing may take days, and a caller that repeats its
+        request would otherwise leave one more waiting task each time.
+        """
         batch, job = created.replay_batch_id, created.execution_id
         clock = self._env.clock
         seen: tuple[int, ...] = ()
-        began = since = clock()
+        began = since = asked = clock()
         while True:
+            if gone and clock() - asked > _GONE_SECONDS:
+                asked = clock()
+                if await gone():
+                    raise ReplayContinues(batch, "the client has disconnected; the replay continues")
             overdue = clock() - since > self._settle
             try:
                 # Read before the numbers: if the listing has ended, the numbers include every object.

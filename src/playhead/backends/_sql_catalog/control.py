@@ -252,6 +252,9 @@ def _ended(batch: UUID, job: _Job) -> str:
             f"replay {batch} was cancelled. To replay the objects that are left, start a new replay with "
             f"`only: unfinished` and `in_replay: {batch}`"
         )
+    if job.status != "running":
+        again = f"playhead replays retry {batch}"
+        return f"replay {batch} has ended. To publish refused objects again, run `{again}`"
     return (
         f"the publishing of replay {batch} has ended. To publish refused objects again, run "
         f"`playhead replays retry {batch}`; to stop its messages, run "

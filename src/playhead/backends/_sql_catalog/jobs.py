@@ -262,7 +262,9 @@ class JobsPart(RunsPart):
     async def close_job(self, held: LeasedJob) -> bool:
         async def close(db: Session) -> bool:
             job = await self._leased(db, held)
-            if job is None or job.listing_state == "open":
+            if job is None:
+                return bool(await db.value(SQL.is_closed, job=held.job, epoch=held.epoch))
+            if job.listing_state == "open":
                 return False
             ((unconfirmed, failed),) = await db.rows(SQL.job_outcome, execution=job.n)
             if unconfirmed:

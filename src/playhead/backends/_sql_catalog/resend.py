@@ -74,6 +74,7 @@ class ResendPart(Part):
         above = await db.rows(SQL.sources_of, executions=sorted(own))
         sources = {n: (source, stage) for n, source, stage in above}
         statuses = await self._exclude(db, own | {source for source, _ in sources.values()})
+        await db.rows(SQL.lock_jobs, executions=sorted(own))  # a refused message is left to an open job
         rows = await db.rows(SQL.dead_letters_among, rows=[n for n, _ in found])
         # What was pruned is gone for good: an execution that could write outputs again might write next to a
         # process that still deletes them.

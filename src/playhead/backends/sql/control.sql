@@ -152,7 +152,7 @@ UPDATE jobs SET state = CASE WHEN plan IS NOT NULL AND ordinals = 0 AND listing_
   ELSE 'publishing' END WHERE execution = :execution AND state = 'queued'
 
 -- name: close_ended_job
--- An execution has ended while its job was paused or queued: all of its messages were processed.
-UPDATE jobs SET state = 'publishing_complete', epoch = epoch + 1, watermark = ordinals, owner = NULL,
-  paused_by = NULL, ended_at = playhead_now()
-WHERE execution = :execution AND state IN ('paused', 'queued')
+-- An execution has ended before its job: all of its messages were processed. The state fences a holder of the job.
+UPDATE jobs SET state = 'publishing_complete', watermark = ordinals, owner = NULL, waits_for = NULL, paused_by = NULL,
+  ended_at = playhead_now()
+WHERE execution = :execution AND state IN ('publishing', 'paused', 'queued')

@@ -188,6 +188,11 @@ FROM held WHERE m.n = held.n
 UPDATE jobs SET state = :state, watermark = ordinals, owner = NULL, waits_for = NULL, ended_at = playhead_now()
 WHERE execution = :execution
 
+-- name: is_closed
+-- Whether the job of a holder was closed, by an earlier call or with its execution.
+SELECT EXISTS (SELECT 1 FROM executions e JOIN jobs j ON j.execution = e.n WHERE e.id = :job::uuid
+  AND j.epoch = :epoch AND j.state IN ('publishing_complete', 'partial_failure'))
+
 -- name: cancel_job
 -- End a job with its execution.
 UPDATE jobs SET epoch = epoch + 1, owner = NULL,

@@ -313,6 +313,10 @@ WHERE m.n = ANY(:rows::bigint[]) ORDER BY m.n
 SELECT j.execution, s.n, j.stage FROM jobs j JOIN executions s ON s.id = j.source
 WHERE j.execution = ANY(:executions::bigint[]) AND s.n <> j.execution
 
+-- name: lock_jobs
+-- Jobs of executions, so that none of them ends before the transaction has.
+SELECT execution FROM jobs WHERE execution = ANY(:executions::bigint[]) ORDER BY execution FOR NO KEY UPDATE
+
 -- name: resend
 -- Attempts are counted from here; the attempt number itself never goes down. A refused message of a job that has not
 -- ended is left to the job, which may be paused or paced.

@@ -377,7 +377,8 @@ class Jobs(Protocol):
         """End a job that is listed and has no unpublished and no uncertain row.
 
         The state of the batch follows from the rows: `publishing_complete` if none failed, else
-        `partial_failure`. Returns False if the job is not done or the epoch was raised.
+        `partial_failure`. The end of its execution closes a job, too. Returns False if the job is not done or
+        the epoch was raised.
         """
         ...
 
