@@ -14,7 +14,7 @@ from playhead.backends.sql.statements import SQL
 from playhead.errors import Conflict
 from playhead.model import OPEN_REPLAY_STATES, Pace, Replay
 from playhead.ports.catalog.control import Allowance
-from playhead.ports.catalog.jobs import WINDOW, LeasedJob
+from playhead.ports.catalog.jobs import LeasedJob
 from playhead.ports.catalog.prune import check_unpruned
 
 _BURST_SECONDS: Final = 0.1
@@ -82,10 +82,10 @@ class ControlPart(JobsPart):
                 _check_open(batch, job)
                 # The publisher may have sent rows of its window, and uncertain ones: they are cancelled in
                 # this transaction, so that no worker claims them after it. No other row was sent.
-                await self._cancel_unsent(db, job.n, job.watermark, job.watermark + WINDOW)
+                await self._cancel_unsent(db, job.n, job.watermark, job.watermark + self.window)
                 held = await db.rows(SQL.lock_uncertain, execution=job.n)
                 await db.run(SQL.cancel_rows, rows=[n for (n,) in held])
-                await db.run(SQL.cancel_publishing, execution=job.n)
+                await db.run(SQL.cancel_publishing, window=self.window, execution=job.n)
                 await self._record_event(db, job.n, "replay.cancelled")
             return job.n, await self._find_replay(db, batch)
 
@@ -144,7 +144,7 @@ class ControlPart(JobsPart):
             paid = job.paid
             if pace and paid is None:
                 # The holder may have sent its window without paying. It stops at its next write.
-                paid = min(job.watermark + WINDOW, job.ordinals)
+                paid = min(job.watermark + self.window, job.ordinals)
                 await db.run(SQL.fence_job, execution=job.n)
             elif pace is None and job.hold_at is None:
                 paid = None

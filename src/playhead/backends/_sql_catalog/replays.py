@@ -31,14 +31,16 @@ class ReplaysPart(Part):
         return await self._db.read(lambda db: self._find_replay(db, batch, work=work))
 
     async def _find_replay(self, db: Session, batch: UUID, *, work: bool = False) -> Replay | None:
-        rows = await db.rows(SQL.replay_of_batch, batch=batch)
+        rows = await db.rows(SQL.replay_of_batch, window=self.window, batch=batch)
         return (await self._replays(db, rows, work=work))[0] if rows else None
 
     async def replays(
         self, *, source: UUID | None = None, before: int | None = None, limit: int = 100
     ) -> tuple[list[Replay], int | None]:
         async def find(db: Session) -> tuple[list[Replay], int | None]:
-            rows = await db.rows(SQL.newest_replays, source=source, before=before, limit=limit + 1)
+            rows = await db.rows(
+                SQL.newest_replays, window=self.window, source=source, before=before, limit=limit + 1
+            )
             page = await self._replays(db, rows[:limit], work=False)
             return page, rows[limit - 1][0] if len(rows) > limit else None
 

@@ -25,6 +25,7 @@ from playhead.envelope import Dispatch
 from playhead.ids import moment
 from playhead.liveness import Liveness
 from playhead.model import Execution, OnReplay, Problem, PrunedStage, replayable_until
+from playhead.ports.catalog.jobs import WINDOW
 
 ABOVE_ALL = (1 << 63) - 1
 """Greater than the number of any row."""
@@ -69,6 +70,8 @@ class Part:
 
     step_rows: int = 2_000
     """Rows that one transaction resends or cancels."""
+    window: int = WINDOW
+    """Rows of a job that may be on their way to the broker at once."""
 
     def __init__(self, transactions: Transactions, *, heartbeat_seconds: float = 1.0) -> None:
         self._db = transactions
@@ -286,7 +289,7 @@ class Part:
         Until the last step the listing counts as open, so the execution cannot end. If this process dies
         between two steps, the reconciler continues.
         """
-        found = await self._db.read(lambda db: db.rows(SQL.cancelling_jobs, execution=n))
+        found = await self._db.read(lambda db: db.rows(SQL.cancelling_jobs, window=self.window, execution=n))
         for job, first, last in found:
             for after in range(first, last, self.step_rows):
                 upto = after + self.step_rows

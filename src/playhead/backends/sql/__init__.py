@@ -11,7 +11,6 @@ from importlib import resources
 from typing import Final
 
 from playhead.model import ROW_STATES
-from playhead.ports.catalog.jobs import WINDOW
 
 # messages.state
 PENDING: Final = ROW_STATES.index("pending")
@@ -43,7 +42,6 @@ CONSTANTS: Final[dict[str, object]] = {
     "WRITING": WRITING,
     "STORED": STORED,
     "SUPERSEDED": SUPERSEDED,
-    "WINDOW": WINDOW,
 }
 
 _CONSTANT: Final = re.compile(r"\{([A-Z_]+)\}")

@@ -62,7 +62,7 @@ UPDATE jobs SET state = 'queued', paused_by = NULL, epoch = epoch + 1, owner = N
 -- End the publishing of a replay; the messages that are published are processed. `cancelling`: rows behind the window
 -- are still to be cancelled, and the execution cannot end before.
 UPDATE jobs SET state = 'cancelled', epoch = epoch + 1, owner = NULL, waits_for = NULL, paused_by = NULL,
-  ended_at = playhead_now(), listing_state = CASE WHEN ordinals > watermark + {WINDOW} THEN 'cancelling'
+  ended_at = playhead_now(), listing_state = CASE WHEN ordinals > watermark + :window::bigint THEN 'cancelling'
     WHEN listing_state = 'open' THEN 'cancelled' ELSE listing_state END
 WHERE execution = :execution
 
@@ -82,7 +82,7 @@ SELECT m.n FROM messages m /* INDEXED BY messages_uncertain */ WHERE m.execution
 
 -- name: cancelling_jobs
 -- Cancelled replays with rows that are still to be cancelled.
-SELECT j.execution, j.watermark + {WINDOW}, j.ordinals FROM jobs j WHERE j.listing_state = 'cancelling'
+SELECT j.execution, j.watermark + :window::bigint, j.ordinals FROM jobs j WHERE j.listing_state = 'cancelling'
 AND j.execution = :execution -- if given
 ORDER BY j.execution
 

@@ -19,7 +19,7 @@ FROM messages m /* INDEXED BY messages_uncertain */ WHERE m.execution = j.execut
 -- fragment: window_rows
 -- Rows of the job `j` that may be on their way to the broker: no row behind this window is sent.
 FROM messages m /* INDEXED BY messages_by_ordinal */ WHERE m.execution = j.execution
-  AND m.ordinal > j.watermark AND m.ordinal <= j.watermark + {WINDOW}
+  AND m.ordinal > j.watermark AND m.ordinal <= j.watermark + :window::bigint
 
 -- fragment: replay
 -- The columns that a `Replay` is built from. A claimed row was published, although the watermark is before it.
