@@ -232,8 +232,9 @@ class Lab:
         *,
         config: Config = DOCS,
         effects: Mapping[str, OnReplay] = MappingProxyType({}),
+        managed: Managed | None = None,
     ) -> Replay:
-        """Open a replay of a whole stage. No process holds its job."""
+        """Open a replay of a whole stage. No process holds its job. A managed one is `queued`."""
         opened = await self.catalog.open_replay(
             batch=uuid7(),
             source=source,
@@ -245,6 +246,7 @@ class Lab:
             version=await self.save(config),
             route=route,
             effects=effects,
+            managed=managed,
         )
         return opened.replay
 

@@ -1,19 +1,23 @@
-"""A job that another process takes over, one whose listing finds no object, and one whose queue is full."""
+"""A job that another process takes over, one whose listing is given up, and one whose queue is full."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
 from playhead.engine.drive import Drive
 from playhead.engine.environment import Environment
 from playhead.envelope import Dispatch
-from playhead.model import RatePace, ReplayRequest
+from playhead.errors import BadRequest, broker_unavailable
+from playhead.model import DepthPace, Pace, RatePace, ReplayRequest
 from playhead.ports.broker import CONFIRMED, PublishResult
+from playhead.ports.catalog.jobs import Managed
+from playhead.ports.store import Entry
 from playhead.services.replay import ReplayService
 from tests.broker_memory import MemoryBroker
 from tests.lab import MemoryDeployment
+from tests.store_memory import MemoryStore
 
 
 async def test_a_released_job_is_not_leased_again_by_a_later_renewal():
@@ -106,3 +110,75 @@ async def test_a_replay_with_too_many_objects_publishes_the_first_ones_and_fails
     execution = await lab.execution(replay.execution_id)
     assert execution.error
     assert execution.error.code == "too_many_objects"
+
+
+class Away(MemoryBroker):
+    """Is unavailable once."""
+
+    calls = 0
+
+    async def publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
+        self.calls += 1
+        if self.calls == 1:
+            raise broker_unavailable("no connection")
+        return await super().publish(dispatches)
+
+
+class Refusing(MemoryStore):
+    """Lists one page, and then refuses."""
+
+    async def list(
+        self, prefix: str, *, after: str = "", sizes: bool = False, page: int = 1000
+    ) -> AsyncIterator[Sequence[Entry]]:
+        async for found in super().list(prefix, after=after, sizes=sizes, page=page):
+            yield found
+            raise BadRequest("invalid_path", "the store refuses this prefix")
+
+
+@pytest.mark.parametrize("pace", [None, DepthPace(100)])
+async def test_what_was_listed_is_published_although_the_listing_was_given_up(pace: Pace | None):
+    """An unavailable broker ended the task with an error."""
+    deployment = MemoryDeployment(broker=Away(), store=Refusing())
+    lab = deployment.lab
+    await lab.beat("w1")
+    replay = await lab.replayed(await deployment.external(3), "pages", managed=Managed(pace=pace))
+    await deployment.catalog.admit(per_queue=0)
+    held = await lab.hold(replay.execution_id)
+
+    async def sleep(seconds: float) -> None: ...
+
+    env = Environment("w1", sleep=sleep, clock=deployment.clock)
+    await Drive(deployment.backends, env, held, lease=lab.LEASE, page=1).run()
+
+    ended = await lab.replay(replay.replay_batch_id)
+    assert ended.state == "partial_failure"
+    assert ended.objects_published == ended.objects_found > 0
+
+
+async def test_the_next_owner_of_a_job_settles_what_is_uncertain_before_it_pays_for_more():
+    """The uncertain message counted as waiting in the queue, so nothing was ever sent."""
+    deployment = MemoryDeployment()
+    lab = deployment.lab
+    await lab.beat("w1", "w2")
+    source = await deployment.external(2)
+    replay = await lab.replayed(source, "pages", managed=Managed(pace=DepthPace(1)))
+    await deployment.catalog.admit(per_queue=0)
+    held = await lab.hold(replay.execution_id)
+    listed = await lab.list_all(held, f"{source}/pages/0.md", f"{source}/pages/1.md")
+    assert await deployment.catalog.allow(held, want=10) == (1, 0.0, None)
+    assert await deployment.catalog.mark(held, 1, uncertain=listed[:1])
+    await deployment.catalog.release(held)
+    waited = 0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal waited
+        waited += 1
+        assert (await lab.replay(replay.replay_batch_id)).objects_uncertain == 0
+        await lab.work(lab.ids(listed)[0])
+
+    env = Environment("w2", sleep=sleep, clock=deployment.clock)
+    again = await lab.hold(replay.execution_id, "w2")
+    await Drive(deployment.backends, env, again, lease=lab.LEASE, page=10).run()
+
+    assert waited == 1
+    assert (await lab.replay(replay.replay_batch_id)).objects_published == 2

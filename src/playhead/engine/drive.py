@@ -287,13 +287,14 @@ class Drive:
     async def _publish_paced(self) -> None:
         """Publish the recorded rows as the pace allows."""
         while True:
+            # Also rows that a former owner has left: they count as waiting in the queue.
+            await self._settle()
             allowed = await self._catalog.allow(self._leased, want=self._page, depth=await self._depth())
             if allowed is None:
                 raise _Lost
             faults.reach("replay.allowed")
             if allowed.upto:
                 await self._publish_next(allowed.upto)
-                await self._settle()
             elif allowed.why is None:
                 return
             else:

@@ -203,7 +203,8 @@ class ControlPart(JobsPart):
         executions = [n for (n,) in await db.rows(SQL.processed_by_queue, queue=queue)]
         given = {"executions": executions, "queue": queue, "limit": limit + 1}
         waiting = await db.value(SQL.count_waiting, **given) if executions else 0
-        return int(waiting) + int(await db.value(SQL.count_paid, queue=queue))
+        paid = await db.value(SQL.count_paid, window=self.window, queue=queue)
+        return int(waiting) + int(paid)
 
     # -- places ------------------------------------------------------------------------------------
 
